@@ -1,0 +1,50 @@
+"""What every message has, and how it travels."""
+
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _text_only(value: Any) -> Any:
+    if isinstance(value, str | Decimal):
+        return value
+    raise ValueError("a decimal travels as text, never as a JSON number")
+
+
+ExactDecimal = Annotated[Decimal, BeforeValidator(_text_only)]
+"""A price or ratio. JSON numbers are refused: a parser may have rounded them."""
+
+Micros = Annotated[int, Field(strict=True)]
+"""Base units: micro-USDC or micro-shares, a millionth each. Strict: neither text nor a fraction nor a bool is an amount."""
+
+PositiveMicros = Annotated[int, Field(strict=True, gt=0)]
+
+Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+"""An EVM address in its checksummed spelling; parsers at the edge checksum, inside it is compared as text."""
+
+
+class Message(BaseModel):
+    """A fact on a topic. Its class name travels in the header ``type``, so that one topic can carry a family."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    topic: ClassVar[str]
+
+    message_id: str
+    """Derived from what the message says, so that a repetition has the same id."""
+    occurred_at: AwareDatetime
+    version: int = 1
+
+    def key(self) -> bytes:
+        """What the message stays in order with, and what the loop works one at a time for."""
+        raise NotImplementedError
+
+
+class ProxyMessage(Message):
+    """A message on the path of a follower's money: kept in order per proxy."""
+
+    proxy: Address
+    """The follower's wallet that holds the position."""
+
+    def key(self) -> bytes:
+        return self.proxy.encode()

@@ -1,0 +1,17 @@
+"""What the loop asks of a service: for each message it consumes, a handler that returns the messages that follow from it."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from shared.messages.base import Message
+
+Handle = Callable[[Any], Awaitable[Sequence[Message]]]
+"""``async def on_x(message: X) -> Sequence[Message]``. Called again for a redelivery: it must return what it returned before."""
+
+Routes = Mapping[type[Message], Handle]
+
+Publish = Callable[[Message], Awaitable[None]]
+"""Returns when Kafka has acknowledged the message."""
+
+Feed = Callable[[Publish], Awaitable[None]]
+"""Runs beside the loop for the life of the process and turns what it observes outside into messages."""

@@ -1,0 +1,21 @@
+"""Wait for something real to happen, instead of sleeping and hoping."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], *, within: float = 20, what: str = "") -> T:
+    """Ask until ``condition`` answers something true; return that. Raises: AssertionError at the deadline with the last answer."""
+    deadline = asyncio.get_running_loop().time() + within
+    while True:
+        asked = condition()
+        answer: T = await asked if inspect.isawaitable(asked) else asked
+        if answer:
+            return answer
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"not within {within} s: {what or inspect.getsource(condition).strip()} (last answer: {answer!r})")
+        await asyncio.sleep(0.02)
