@@ -1,0 +1,73 @@
+"""An order book, and what it would cost to take from it now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from shared.domain.money import Side, cost_ceiling, cost_floor, shares_for
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    price: Decimal
+    shares: int
+    """Micro-shares offered at this price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What taking from the book would give: ``levels`` are those it needs, best first."""
+
+    levels: tuple[Level, ...]
+    shares: int
+    usdc: int
+    """Micro-USDC paid (rounded up) or received (rounded down), fees not counted."""
+    complete: bool
+    """Whether the book could give all that was asked."""
+
+    @property
+    def best(self) -> Decimal:
+        return self.levels[0].price
+
+    @property
+    def worst(self) -> Decimal:
+        return self.levels[-1].price
+
+
+def best_first(side: Side, levels: Iterable[Level]) -> tuple[Level, ...]:
+    """The levels that an order of ``side`` takes from, best first **by value**: the venue lists them worst first (B-09)."""
+    return tuple(sorted((level for level in levels if level.shares > 0), key=lambda level: level.price, reverse=side is Side.SELL))
+
+
+def spend(asks: tuple[Level, ...], usdc: int) -> Walk | None:
+    """Buy with ``usdc`` micro-USDC from ``asks`` (best first); None where nothing is offered."""
+    taken: list[Level] = []
+    left, shares = usdc, 0
+    for ask in asks:
+        affordable = min(ask.shares, shares_for(left, ask.price))
+        if affordable == 0:
+            break
+        taken.append(Level(ask.price, affordable))
+        shares += affordable
+        left -= cost_ceiling(affordable, ask.price)
+        if affordable < ask.shares:
+            return Walk(tuple(taken), shares, usdc - left, complete=True)
+    return _walked(taken, shares, usdc - left, complete=bool(taken) and shares_for(left, taken[-1].price) == 0)
+
+
+def sell(bids: tuple[Level, ...], shares: int) -> Walk | None:
+    """Sell ``shares`` micro-shares into ``bids`` (best first); None where nobody bids."""
+    taken: list[Level] = []
+    left, usdc = shares, 0
+    for bid in bids:
+        given = min(bid.shares, left)
+        if given == 0:
+            break
+        taken.append(Level(bid.price, given))
+        usdc += cost_floor(given, bid.price)
+        left -= given
+    return _walked(taken, shares - left, usdc, complete=left == 0)
+
+
+def _walked(taken: list[Level], shares: int, usdc: int, *, complete: bool) -> Walk | None:
+    return Walk(tuple(taken), shares, usdc, complete) if taken else None

@@ -1,0 +1,95 @@
+"""Who copies whom, by which terms, and what may run now: the controls that operators and followers set."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from shared.domain.money import Side
+
+GLOBAL = "global"
+
+
+class Mode(StrEnum):
+    """What may run. The strictest of the global, the leader's and the follower's mode counts."""
+
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    """Exits only."""
+    HALTED = "halted"
+
+
+STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """One version of the terms by which ``proxy`` copies ``leader``. Amounts in micro-USDC."""
+
+    follow_id: str
+    version: int
+    """Of all controls, ever growing: a snapshot of the controls as they were is asked for by it."""
+    leader: str
+    proxy: str
+    percent: Decimal | None
+    """Of the leader's trade; None where ``fixed_usdc`` is copied instead."""
+    fixed_usdc: int | None
+    min_usdc: int
+    max_usdc: int
+    max_slippage_bps: Decimal
+    daily_cap_usdc: int
+    active: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.percent is None) == (self.fixed_usdc is None):
+            raise ValueError("a follow copies either a percentage of the leader's trade or a fixed amount: give exactly one")
+        if self.percent is not None and self.percent <= 0:
+            raise ValueError(f"the percentage must be above 0, not {self.percent}")
+        if not 0 <= self.min_usdc <= self.max_usdc:
+            raise ValueError(f"the minimum ({self.min_usdc}) must lie between 0 and the maximum ({self.max_usdc}), in micro-USDC")
+
+    def sized(self, leader_usdc: int) -> int:
+        """Micro-USDC to copy of a leader's trade worth ``leader_usdc``: raised to the minimum, cut to the maximum."""
+        wanted = self.fixed_usdc if self.fixed_usdc is not None else int(leader_usdc * (self.percent or 0) / 100)
+        return min(max(wanted, self.min_usdc), self.max_usdc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """All follows and modes as of one version."""
+
+    version: int
+    follows_by_leader: Mapping[str, tuple[Follow, ...]]
+    mode_by_scope: Mapping[str, Mode]
+
+    def follows_of(self, leader: str) -> tuple[Follow, ...]:
+        return self.follows_by_leader.get(leader, ())
+
+    def follow(self, *, leader: str, proxy: str) -> Follow | None:
+        return next((follow for follow in self.follows_of(leader) if follow.proxy == proxy), None)
+
+    def mode(self, *, leader: str, proxy: str) -> Mode:
+        scopes = (GLOBAL, leader_scope(leader), follower_scope(proxy))
+        return max((self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes), key=STRICTNESS.index)
+
+
+def leader_scope(leader: str) -> str:
+    return f"leader:{leader}"
+
+
+def follower_scope(proxy: str) -> str:
+    return f"follower:{proxy}"
+
+
+def may_trade(mode: Mode, side: Side) -> bool:
+    """Whether an order of this side may be made: an exit also while reducing."""
+    return mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
+
+
+def by_leader(follows: Iterable[Follow]) -> Mapping[str, tuple[Follow, ...]]:
+    """The active follows of each leader, in the order given."""
+    grouped: dict[str, list[Follow]] = {}
+    for follow in follows:
+        if follow.active:
+            grouped.setdefault(follow.leader, []).append(follow)
+    return {leader: tuple(group) for leader, group in grouped.items()}

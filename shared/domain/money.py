@@ -1,0 +1,53 @@
+"""Amounts in base units, and how they become one another without losing a unit."""
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from enum import StrEnum
+
+MICROS = 1_000_000
+"""Base units of one USDC and of one share: both have six decimals on the chain."""
+
+CENT = 10_000
+"""Micro-USDC of a cent; also a hundredth of a share: the finest size that the venue takes (protocol notes, 4.8)."""
+
+
+class Side(StrEnum):
+    BUY = "BUY"
+    SELL = "SELL"
+
+
+def micros(amount: Decimal) -> int:
+    """The base units of ``amount``. Raises: ValueError where it has a fraction of a base unit; nothing is rounded in silence."""
+    scaled = amount.scaleb(6)
+    if scaled != scaled.to_integral_value():
+        raise ValueError(f"{amount} has more than six decimals")
+    return int(scaled)
+
+
+def floor_micros(amount: Decimal) -> int:
+    """The base units of ``amount``, a fraction of a unit cut off."""
+    return int(amount.scaleb(6).to_integral_value(ROUND_FLOOR))
+
+
+def as_decimal(amount: int) -> Decimal:
+    """Base units as whole USDC or shares."""
+    return Decimal(amount).scaleb(-6)
+
+
+def cost_floor(shares: int, price: Decimal) -> int:
+    """Micro-USDC of ``shares`` micro-shares at ``price``, rounded down: what a seller can count on."""
+    return int((shares * price).to_integral_value(ROUND_FLOOR))
+
+
+def cost_ceiling(shares: int, price: Decimal) -> int:
+    """Micro-USDC of ``shares`` micro-shares at ``price``, rounded up: what a buyer must be able to pay."""
+    return int((shares * price).to_integral_value(ROUND_CEILING))
+
+
+def shares_for(usdc: int, price: Decimal) -> int:
+    """Micro-shares that ``usdc`` micro-USDC buy at ``price``, rounded down."""
+    return int((usdc / price).to_integral_value(ROUND_FLOOR))
+
+
+def down_to(amount: int, step: int) -> int:
+    """``amount`` without what goes over a multiple of ``step``."""
+    return amount - amount % step

@@ -1,0 +1,25 @@
+"""How much worse one price is than another, and which prices the venue's grid allows."""
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+from shared.domain.money import Side
+
+BPS = Decimal(10_000)
+
+
+def adverse_bps(side: Side, *, reference: Decimal, offered: Decimal) -> Decimal:
+    """How much worse ``offered`` is than ``reference`` for this side, in basis points of ``reference``; negative when it is better."""
+    worse_by = offered - reference if side is Side.BUY else reference - offered
+    return worse_by / reference * BPS
+
+
+def limit_price(side: Side, *, reference: Decimal, slippage_bps: Decimal, tick: Decimal) -> Decimal:
+    """The worst price on the grid that is no more than ``slippage_bps`` worse than ``reference``, inside [tick, 1 - tick]."""
+    allowed = slippage_bps / BPS
+    if side is Side.BUY:
+        return min(_on_grid(reference * (1 + allowed), tick, ROUND_FLOOR), 1 - tick)
+    return max(_on_grid(reference * (1 - allowed), tick, ROUND_CEILING), tick)
+
+
+def _on_grid(price: Decimal, tick: Decimal, rounding: str) -> Decimal:
+    return (price / tick).to_integral_value(rounding) * tick

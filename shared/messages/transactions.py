@@ -1,0 +1,57 @@
+"""What is asked of the chain, what is seen there, and what is certain."""
+
+from enum import StrEnum
+from typing import ClassVar
+
+from shared.messages.base import ProxyMessage
+
+
+class Purpose(StrEnum):
+    SETTLEMENT = "settlement"
+    """The exchange's transaction that moves a follower's fill."""
+
+
+class ConfirmationRequested(ProxyMessage):
+    """Somebody wants to know whether this transaction becomes final."""
+
+    topic: ClassVar[str] = "chain-requests"
+    request_id: str
+    transaction_hash: str
+    purpose: Purpose
+    intent_id: str
+
+
+class ReceiptSeen(ProxyMessage):
+    """A watched transaction's receipt as a node gave it: an observation, not yet a result."""
+
+    topic: ClassVar[str] = "chain-reports"
+    request_id: str
+    transaction_hash: str
+    block_number: int | None
+    """None where the node knows no receipt."""
+    block_hash: str
+    succeeded: bool
+    finalized_block: int
+    """The chain's finalized block when it was looked at."""
+
+
+class TransactionState(StrEnum):
+    WATCHED = "watched"
+    MINED = "mined"
+    """In a block; a reorg can still undo it."""
+    REVERTED = "reverted"
+    """In a block, and nothing moved; a reorg can still undo that."""
+    FINAL = "final"
+    FINAL_REVERTED = "final_reverted"
+
+
+class TransactionResolved(ProxyMessage):
+    """Where a transaction stands now."""
+
+    topic: ClassVar[str] = "chain-results"
+    request_id: str
+    transaction_hash: str
+    purpose: Purpose
+    intent_id: str
+    state: TransactionState
+    block_number: int | None
