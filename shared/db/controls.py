@@ -1,0 +1,144 @@
+"""Follows and modes: how they are changed, and how a service knows them within a second."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.db import tables
+from shared.db.engine import rows, transaction
+from shared.domain.errors import Transient
+from shared.domain.follows import Controls, Follow, Mode, by_leader
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "slipstream_controls"
+LOCK = 7_261_043_119
+"""Changes queue here, so that versions grow in the order of the commits."""
+
+FOLLOW_FIELDS = tuple(field.name for field in fields(Follow))
+NEWEST_FOLLOWS = """
+select distinct on (follow_id) * from control.follows where version <= :version order by follow_id, version desc
+"""
+NEWEST_MODES = "select distinct on (scope) scope, mode from control.modes where version <= :version order by scope, version desc"
+
+
+async def load_controls(engine: AsyncEngine, version: int | None = None) -> Controls:
+    """The controls as of ``version``, or the newest. Raises: Transient where the database cannot be asked."""
+    async with transaction(engine) as connection:
+        if version is None:
+            version = await newest_version(connection)
+        follows = await rows(connection, NEWEST_FOLLOWS, version=version)
+        modes = await rows(connection, NEWEST_MODES, version=version)
+    return Controls(
+        version=version,
+        follows_by_leader=by_leader(_follow(row) for row in follows),
+        mode_by_scope={row.scope: Mode(row.mode) for row in modes},
+    )
+
+
+async def newest_version(connection: AsyncConnection) -> int:
+    return int((await rows(connection, "select coalesce(max(version), 0) as version from control.versions"))[0].version)
+
+
+async def put_follows(engine: AsyncEngine, follows: Sequence[Follow], *, by: str, change: str) -> int:
+    """Append new versions of ``follows`` (their own ``version`` is ignored), all as one change. Returns the version that they got."""
+
+    async def append(connection: AsyncConnection, version: int) -> None:
+        given = [{name: getattr(follow, name) for name in FOLLOW_FIELDS} | {"version": version} for follow in follows]
+        await connection.execute(insert(tables.follows), given)
+
+    return await _change(engine, append, by=by, change=change)
+
+
+async def put_mode(engine: AsyncEngine, scope: str, mode: Mode, *, by: str) -> int:
+    """Set what may run in ``scope``. Returns the version that the change got."""
+
+    async def append(connection: AsyncConnection, version: int) -> None:
+        await connection.execute(insert(tables.modes), {"scope": scope, "version": version, "mode": mode.value})
+
+    return await _change(engine, append, by=by, change=f"{scope} is {mode}")
+
+
+async def _change(engine: AsyncEngine, append: Callable[[AsyncConnection, int], Any], *, by: str, change: str) -> int:
+    async with transaction(engine) as connection:
+        await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        version = await newest_version(connection) + 1
+        await connection.execute(insert(tables.versions), {"version": version, "made_by": by, "change": change})
+        await append(connection, version)
+        await connection.execute(text("select pg_notify(:channel, :version)"), {"channel": CHANNEL, "version": str(version)})
+    return version
+
+
+def _follow(row: Any) -> Follow:
+    return Follow(**{name: getattr(row, name) for name in FOLLOW_FIELDS})
+
+
+class ControlsWatch:
+    """The newest controls, kept up to date by NOTIFY and, should one be lost, by asking every ``period``."""
+
+    def __init__(self, engine: AsyncEngine, *, now: Callable[[], datetime], period: timedelta, limit: timedelta) -> None:
+        self._engine, self._now, self._period, self._limit = engine, now, period, limit
+        self._controls: Controls | None = None
+        self._confirmed_at: datetime | None = None
+        self._notified = asyncio.Event()
+
+    def current(self) -> Controls:
+        """Raises: Transient where the controls were not confirmed within the limit: nothing new may be begun on old ones."""
+        if self._controls is None or self._confirmed_at is None:
+            raise Transient("the controls have not been read yet")
+        unconfirmed = self._now() - self._confirmed_at
+        if unconfirmed > self._limit:
+            raise Transient(f"the controls were not confirmed for {unconfirmed.total_seconds():.1f} s")
+        return self._controls
+
+    async def as_of(self, version: int) -> Controls:
+        """The controls as they were at ``version``: what a redelivery is judged by again."""
+        if self._controls is not None and self._controls.version == version:
+            return self._controls
+        return await load_controls(self._engine, version)
+
+    @property
+    def is_confirmed(self) -> bool:
+        return self._confirmed_at is not None and self._now() - self._confirmed_at <= self._limit
+
+    async def refresh(self) -> None:
+        """Raises: Transient."""
+        asked_at = self._now()
+        async with transaction(self._engine) as connection:
+            version = await newest_version(connection)
+        if self._controls is None or self._controls.version != version:
+            self._controls = await load_controls(self._engine, version)
+        self._confirmed_at = asked_at
+
+    async def run(self) -> None:
+        """Keep the controls fresh for the life of the process."""
+        listener: asyncpg.Connection | None = None
+        while True:
+            self._notified.clear()
+            try:
+                if listener is None or listener.is_closed():
+                    listener = await self._listen()
+                await self.refresh()
+            except Transient as error:
+                logger.warning("the controls could not be confirmed: %s", error)
+            try:
+                async with asyncio.timeout(self._period.total_seconds()):
+                    await self._notified.wait()
+            except TimeoutError:
+                continue
+
+    async def _listen(self) -> asyncpg.Connection:
+        url = self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            listener = await asyncpg.connect(url)
+            await listener.add_listener(CHANNEL, lambda *_: self._notified.set())
+        except (OSError, asyncpg.PostgresError) as error:
+            raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
+        return listener

@@ -1,0 +1,48 @@
+"""How a process reaches the database, and what its failures mean to a message."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Row
+from sqlalchemy.engine.url import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.db.settings import DatabaseSettings
+from shared.domain.errors import Transient
+
+RETRYABLE_CLASSES = ("08", "40", "53", "57")
+"""SQLSTATE classes that say "not now": connection, serialization and deadlock, resources, operator intervention (shutdown, restart)."""
+
+
+def open_engine(settings: DatabaseSettings) -> AsyncEngine:
+    url = make_url(str(settings.url)).set(drivername="postgresql+asyncpg")
+    return create_async_engine(url, pool_size=settings.connections, max_overflow=0, pool_pre_ping=False)
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One transaction. Raises: Transient where the database could not be reached or asked to come back later."""
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    except (OSError, TimeoutError, PoolTimeout) as error:
+        raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
+    except DBAPIError as error:
+        if not _retryable(error):
+            raise
+        raise Transient(f"the database asks to come back later: {type(error.orig).__name__}") from error
+
+
+async def rows(connection: AsyncConnection, statement: str, **given: Any) -> Sequence[Row[Any]]:
+    return (await connection.execute(text(statement), given)).fetchall()
+
+
+def _retryable(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    if state is None:
+        return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+    return str(state)[:2] in RETRYABLE_CLASSES

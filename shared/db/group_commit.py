@@ -1,0 +1,64 @@
+"""Group commit: what callers want written while one write is under way goes out together as the next one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from shared.domain.errors import Transient
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+LARGEST_GROUP = 500
+"""Rows of one statement: beyond some hundred the commit's share of a row's cost is nothing, and a failure makes more be written again."""
+
+
+class GroupCommit(Generic[Row, Result]):
+    """Call it with one row; get that row's own result once its group is committed.
+
+    ``write`` takes a group and returns a result per row, in order. No timer: a lone row is written at once.
+    Raises: what ``write`` raised for the row alone. A group that fails for a reason of some row is written again row by row,
+    so that a row that cannot be written fails its own caller only; one that fails because the database is away fails whole.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]]) -> None:
+        self._write = write
+        self._waiting: list[tuple[Row, asyncio.Future[Result]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def __call__(self, row: Row) -> Result:
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((row, answer))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+        return await answer
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+                await self._write_group(group)
+        finally:
+            self._writer = None
+
+    async def _write_group(self, group: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._write([row for row, _ in group])
+        except Transient as error:
+            _fail(group, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to judge
+            if len(group) == 1:
+                _fail(group, error)
+                return
+            for one in group:
+                await self._write_group([one])
+        else:
+            for (_, answer), result in zip(group, results, strict=True):
+                if not answer.done():
+                    answer.set_result(result)
+
+
+def _fail(group: list[tuple[Row, asyncio.Future[Result]]], error: Exception) -> None:
+    for _, answer in group:
+        if not answer.done():
+            answer.set_exception(error)

@@ -1,0 +1,45 @@
+"""Bring the database to this release's shape."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+LOCK = 7_261_043_118
+"""Any constant: two that migrate at once wait for one another."""
+
+
+def config(connection: Connection) -> Config:
+    alembic = Config()
+    alembic.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    alembic.attributes["connection"] = connection
+    return alembic
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Run what is missing; does nothing on a database that is up to date. Safe to call from several processes at once."""
+
+    def upgrade(connection: Connection) -> None:
+        connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("create schema if not exists control"))
+        command.upgrade(config(connection), "head")
+
+    async with engine.begin() as connection:
+        await connection.run_sync(upgrade)
+
+
+async def differences(engine: AsyncEngine) -> str:
+    """What the tables in code have that the migrations do not make; empty where they agree."""
+
+    def check(connection: Connection) -> str:
+        try:
+            command.check(config(connection))
+        except CommandError as error:
+            return str(error)
+        return ""
+
+    async with engine.begin() as connection:
+        return await connection.run_sync(check)

@@ -1,0 +1,1 @@
+"""The database's history, step by step: expand first, contract in a later release."""

@@ -1,0 +1,224 @@
+"""Every table, by the service that owns it. Amounts are base units; addresses are checksummed text; times are with time zone."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Integer, MetaData, Numeric, Table, Text, text
+
+metadata = MetaData()
+
+SCHEMAS = ("control", "ingest", "preflight", "executor", "tx_monitor", "debt_recovery")
+MOMENT = DateTime(timezone=True)
+NOW = text("clock_timestamp()")
+
+
+def _moment(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, MOMENT, nullable=nullable)
+
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("made_at", MOMENT, nullable=False, server_default=NOW),
+    Column("made_by", Text, nullable=False),
+    Column("change", Text, nullable=False),
+    schema="control",
+    comment="One row per change of a follow or a mode: the audit log, and the version that a snapshot is asked for by.",
+)
+
+follows = Table(
+    "follows",
+    metadata,
+    Column("follow_id", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("leader", Text, nullable=False),
+    Column("proxy", Text, nullable=False),
+    Column("percent", Numeric),
+    Column("fixed_usdc", BigInteger),
+    Column("min_usdc", BigInteger, nullable=False),
+    Column("max_usdc", BigInteger, nullable=False),
+    Column("max_slippage_bps", Numeric, nullable=False),
+    Column("daily_cap_usdc", BigInteger, nullable=False),
+    Column("active", Boolean, nullable=False),
+    schema="control",
+    comment="Appended only: the newest version of a follow counts.",
+)
+
+modes = Table(
+    "modes",
+    metadata,
+    Column("scope", Text, primary_key=True, comment="global, leader:ADDRESS or follower:ADDRESS"),
+    Column("version", BigInteger, primary_key=True),
+    Column("mode", Text, nullable=False),
+    schema="control",
+    comment="Appended only: the newest version of a scope counts.",
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("feed", Text, primary_key=True),
+    Column("block_number", BigInteger, nullable=False),
+    schema="ingest",
+    comment="How far the chain-log feed has read: where it goes on after a gap.",
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("witness", Text, primary_key=True),
+    Column("row_id", Text, primary_key=True),
+    Column("shares", BigInteger, nullable=False),
+    Column("seen_at", MOMENT, nullable=False),
+    schema="ingest",
+    comment="Every row of every feed, once: what a leader's trade is gathered from.",
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("from_shares", BigInteger, primary_key=True),
+    Column("to_shares", BigInteger, nullable=False),
+    Column("witness", Text, nullable=False),
+    Column("row_id", Text, nullable=False, comment="The row that made this part known"),
+    Column("controls_version", BigInteger, nullable=False),
+    Column("intended_at", MOMENT, nullable=False),
+    schema="ingest",
+    comment="What of a trade has been copied: the first sight, and each later top-up by its difference.",
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("token_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("reserved_usdc", BigInteger, nullable=False, comment="Promised while open; what was really spent once settled"),
+    Column("reserved_shares", BigInteger, nullable=False),
+    Column("cap_usdc", BigInteger, nullable=False, comment="What it counts for in the daily cap"),
+    Column("day", Date, nullable=False, comment="UTC day that the cap was reserved on"),
+    Column("verdict", Text, nullable=False, comment="The verdict's message, as first told: a redelivery repeats it"),
+    Column("traceparent", Text),
+    _moment("judged_at", nullable=False),
+    _moment("settled_at"),
+    Index("intents_by_proxy", "proxy", "settled_at"),
+    schema="preflight",
+    comment="One row per intent, written before anything happens.",
+)
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("proxy", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("spent_usdc", BigInteger, nullable=False),
+    schema="preflight",
+    comment="What each follower's approved copies of a UTC day count for in his cap.",
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("order_hash", Text, nullable=False, unique=True),
+    Column("body", Text, nullable=False, comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned"),
+    Column("side", Text, nullable=False),
+    Column("token_id", Text, nullable=False),
+    Column("leader", Text, nullable=False),
+    Column("leader_price", Numeric, nullable=False),
+    Column("limit_price", Numeric, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("sends", Integer, nullable=False, server_default="0", comment="How often the bytes may have left"),
+    Column("shares", BigInteger, nullable=False, server_default="0"),
+    Column("usdc", BigInteger, nullable=False, server_default="0"),
+    Column("fee_usdc", BigInteger, nullable=False, server_default="0"),
+    Column("traceparent", Text),
+    Column("expires_at", MOMENT, nullable=False),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("outcome", Text, nullable=False, server_default=""),
+    _moment("seen_at", nullable=False),
+    _moment("intended_at", nullable=False),
+    _moment("quoted_at", nullable=False),
+    _moment("approved_at", nullable=False),
+    _moment("signed_at", nullable=False),
+    _moment("posted_at"),
+    _moment("answered_at"),
+    _moment("confirmed_at"),
+    _moment("checked_at"),
+    Index("orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")),
+    schema="executor",
+    comment="One order per intent, kept before it is sent.",
+)
+
+trades = Table(
+    "trades",
+    metadata,
+    Column("order_hash", Text, primary_key=True),
+    Column("trade_id", Text, primary_key=True),
+    Column("intent_id", Text, nullable=False),
+    Column("proxy", Text, nullable=False),
+    Column("token_id", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("shares", BigInteger, nullable=False),
+    Column("usdc", BigInteger, nullable=False),
+    Column("fee_usdc", BigInteger, nullable=False),
+    Column("transaction_hash", Text, nullable=False, server_default=""),
+    Column("chain_state", Text, nullable=False, server_default=""),
+    _moment("matched_at", nullable=False),
+    _moment("updated_at", nullable=False),
+    Index("trades_by_proxy", "proxy", "token_id"),
+    Index("trades_by_transaction", "transaction_hash"),
+    schema="executor",
+    comment="The venue's trades of our orders. Positions are a view of them, so that the two cannot drift apart.",
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("transaction_hash", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("intent_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("block_number", BigInteger),
+    Column("block_hash", Text, nullable=False, server_default=""),
+    Column("traceparent", Text),
+    _moment("requested_at", nullable=False),
+    _moment("updated_at", nullable=False),
+    Index("watches_open", "state", postgresql_where=text("state not in ('final', 'final_reverted')")),
+    schema="tx_monitor",
+    comment="Transactions that somebody waits for.",
+)
+
+debts = Table(
+    "debts",
+    metadata,
+    Column("debt_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("intent_id", Text, nullable=False),
+    Column("creditor", Text, nullable=False),
+    Column("usdc", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("raised_at", nullable=False),
+    Index("debts_by_proxy", "proxy"),
+    schema="debt_recovery",
+    comment="What is owed, and by which intent.",
+)
+
+POSITIONS = """
+create view executor.positions as
+select proxy, token_id,
+       sum(case side when 'BUY' then shares else -shares end)::bigint as shares,
+       sum(case side when 'BUY' then -usdc else usdc end - fee_usdc)::bigint as cash_usdc,
+       count(*) as trades
+from executor.trades
+where status <> 'FAILED'
+group by proxy, token_id
+"""
+"""What our fills make of each proxy: shares held, and USDC received minus paid, fees counted. A failed trade drops out by itself."""
