@@ -8,7 +8,8 @@ The active tracer travels in a context variable: every task started after ``setu
 import re
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from importlib import metadata
@@ -181,8 +182,20 @@ def setup(service_name: str, settings: TelemetrySettings) -> Telemetry:
         sampler=_sampler(settings.traces_sampler, settings.traces_sampler_arg), resource=_resource(service_name), shutdown_on_exit=False
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
-    _tracer.set(provider.get_tracer("slipstream", release()))
+    _tracer.set(_tracer_of(provider))
     return Telemetry(provider=provider)
+
+
+@contextmanager
+def traced_by(provider: TracerProvider) -> Iterator[None]:
+    """Give spans to ``provider`` within the block: for programs and tests that make their own."""
+    before = _tracer.set(_tracer_of(provider))
+    yield
+    _tracer.reset(before)
+
+
+def _tracer_of(provider: TracerProvider) -> Tracer:
+    return provider.get_tracer("slipstream", release())
 
 
 def release() -> str:

@@ -1,5 +1,6 @@
 """Which spans did the services export? A collector for tests that receives OTLP over HTTP and draws the tree of a trace."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -107,5 +108,5 @@ def _seen(span: Span, resource: dict[str, Value]) -> SpanSeen:
     )
 
 
-def _values(pairs: "list[KeyValue] | object") -> dict[str, Value]:
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}  # type: ignore[attr-defined]
+def _values(pairs: Iterable[KeyValue]) -> dict[str, Value]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value") for pair in pairs}
