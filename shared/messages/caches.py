@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime
 
-from shared.messages.base import Address, ExactDecimal, Message, Micros, ProxyMessage
+from shared.messages.base import Address, Message, Micros, ProxyMessage
 from shared.messages.intents import PriceLevel
 
 
@@ -15,9 +15,6 @@ class BookSeen(Message):
     token_id: str
     bids: tuple[PriceLevel, ...]
     asks: tuple[PriceLevel, ...]
-    tick_size: ExactDecimal
-    min_order_shares: Micros
-    neg_risk: bool
     fetched_at: AwareDatetime
 
     def key(self) -> bytes:

@@ -1,0 +1,129 @@
+"""How we talk to the CLOB's REST interface."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import orjson
+
+from shared.domain.errors import InvalidMessage, Transient
+from shared.polymarket.market_data import BookSnapshot, Market, parse_book, parse_market
+from shared.polymarket.replies import Lost, NotNow, Reply, parse_reply
+from shared.polymarket.settings import VenueSettings
+from shared.polymarket.signing import Credentials, Wallet
+
+JSON = {"Content-Type": "application/json"}
+CONNECTIONS = 32
+"""At a time, per process: the venue answers an order in some milliseconds, and takes no more than a few dozen a second per signer."""
+END_OF_PAGES = "LTE="
+
+
+class NoMarket(Exception):
+    """The venue has no order book for the token: closed, resolved, or not open yet."""
+
+
+class Clob:
+    """Reads raise ``Transient`` where the venue did not answer. An order's answer is always a ``Reply``: see ``send``."""
+
+    def __init__(self, settings: VenueSettings, *, now: Callable[[], datetime]) -> None:
+        self._settings, self._now = settings, now
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def book(self, token_id: str) -> BookSnapshot:
+        """Raises: NoMarket, Transient, InvalidMessage."""
+        return parse_book(_object(await self._read("/book", token_id=token_id)))
+
+    async def market(self, token_id: str) -> Market:
+        """What orders of the token must obey. Raises: NoMarket, Transient, InvalidMessage."""
+        listed = _object(await self._read(f"/markets-by-token/{token_id}"))
+        condition_id = str(listed.get("condition_id", ""))
+        return parse_market(token_id, _object(await self._read(f"/clob-markets/{condition_id}")), condition_id=condition_id)
+
+    async def credentials(self, wallet: Wallet) -> Credentials:
+        """The wallet's API key: made, or derived where it exists. Raises: Transient, InvalidMessage where the venue refuses."""
+        headers = wallet.l1_headers(timestamp=self._seconds())
+        status, body = await self._request("POST", "/auth/api-key", headers=headers)
+        if status != HTTPStatus.OK:  # it exists already
+            status, body = await self._request("GET", "/auth/derive-api-key", headers=headers)
+        if status != HTTPStatus.OK or not isinstance(body, dict):
+            raise InvalidMessage(f"the venue gives no API key to {wallet.signer}: status {status}")
+        return Credentials(address=wallet.signer, key=str(body["apiKey"]), secret=str(body["secret"]), passphrase=str(body["passphrase"]))
+
+    async def send(self, body: str, credentials: Credentials) -> Reply:
+        """Post an order, byte for byte.
+
+        Never raises for the network: where the bytes may have left and no answer came, the reply is ``Lost``; where no connection
+        was had, they cannot have left, and it is ``NotNow``.
+        """
+        headers = JSON | credentials.headers(method="POST", path="/order", body=body, timestamp=self._seconds())
+        try:
+            async with self._open().post(self._settings.clob("/order"), data=body.encode(), headers=headers) as response:
+                raw = await response.read()
+                return parse_reply(response.status, _json(raw), retry_after=response.headers.get("Retry-After"))
+        except aiohttp.ClientConnectorError as error:
+            return NotNow(f"no connection to the venue: {type(error).__name__}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Lost(type(error).__name__)
+
+    async def trades(self, credentials: Credentials, *, maker_address: str, after: int) -> list[Mapping[str, Any]]:
+        """The wallet's trades since ``after`` (seconds). Raises: Transient."""
+        return await self._pages("/data/trades", credentials, maker_address=maker_address, after=str(after))
+
+    async def _pages(self, path: str, credentials: Credentials, **query: str) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = []
+        cursor = "MA=="
+        while cursor != END_OF_PAGES:
+            headers = credentials.headers(method="GET", path=path, body=None, timestamp=self._seconds())
+            status, body = await self._request("GET", path, headers=headers, query={"next_cursor": cursor, **query})
+            if status != HTTPStatus.OK or not isinstance(body, dict):
+                raise Transient(f"GET {path}: status {status}")
+            found += body["data"]
+            cursor = str(body.get("next_cursor") or END_OF_PAGES)
+        return found
+
+    async def _read(self, path: str, **query: str) -> Any:
+        status, body = await self._request("GET", path, query=query)
+        if status == HTTPStatus.NOT_FOUND:
+            raise NoMarket(path)
+        if status != HTTPStatus.OK:
+            raise Transient(f"GET {path}: status {status}")
+        return body
+
+    async def _request(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        try:
+            async with self._open().request(method, self._settings.clob(path), headers=headers, params=query) as response:
+                return response.status, _json(await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Transient(f"{method} {path}: {type(error).__name__}") from None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                timeout=aiohttp.ClientTimeout(total=self._settings.venue_timeout_s),
+            )
+        return self._session
+
+    def _seconds(self) -> int:
+        return int(self._now().timestamp())
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _object(body: Any) -> Mapping[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidMessage(f"the venue answered with {type(body).__name__} where an object was expected")
+    return body

@@ -1,0 +1,183 @@
+"""What do the venue's books and markets say? Pure: REST replies and frames of the market channel (protocol notes, 4.2 and 5)."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from shared.domain.books import Level, best_first
+from shared.domain.errors import InvalidMessage
+from shared.domain.money import Side, floor_micros, micros
+
+KEEP_ALIVE = frozenset({"", "PONG"})
+TICKS = frozenset(map(Decimal, ("0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What orders of a token must obey."""
+
+    condition_id: str
+    tick_size: Decimal
+    min_order_shares: int
+    """Smallest resting size, micro-shares."""
+    neg_risk: bool
+    fee_rate: Decimal
+    """Taker fee = shares x rate x price x (1 - price), in USDC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookSnapshot:
+    """All of a token's levels, best first."""
+
+    token_id: str
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelChanged:
+    """The new size at one level; 0 takes it away."""
+
+    token_id: str
+    side: Side
+    """BUY: a bid. SELL: an ask."""
+    price: Decimal
+    shares: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickChanged:
+    """The grid changed: the book is void until the next snapshot, and what is known of the market with it."""
+
+    token_id: str
+
+
+BookEvent = BookSnapshot | LevelChanged | TickChanged
+
+
+@dataclass(slots=True)
+class LiveBook:
+    """A token's book as the market channel's frames make it. Without a snapshot there is no book."""
+
+    _shares: dict[Side, dict[Decimal, int]] = field(default_factory=dict)
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self._shares)
+
+    def apply(self, event: BookEvent) -> None:
+        match event:
+            case BookSnapshot():
+                self._shares = {Side.BUY: _by_price(event.bids), Side.SELL: _by_price(event.asks)}
+            case LevelChanged():
+                if self._shares:
+                    self._shares[event.side][event.price] = event.shares
+                    if event.shares == 0:
+                        del self._shares[event.side][event.price]
+            case TickChanged():
+                self._shares = {}
+
+    def bids(self) -> tuple[Level, ...]:
+        return self._levels(Side.BUY, taken_by=Side.SELL)
+
+    def asks(self) -> tuple[Level, ...]:
+        return self._levels(Side.SELL, taken_by=Side.BUY)
+
+    def _levels(self, side: Side, *, taken_by: Side) -> tuple[Level, ...]:
+        return best_first(taken_by, (Level(price, shares) for price, shares in self._shares.get(side, {}).items()))
+
+
+def parse_book(reply: Mapping[str, Any]) -> BookSnapshot:
+    """A reply of ``/book`` or a ``book`` event. Raises: InvalidMessage."""
+    return BookSnapshot(
+        token_id=_text(reply, "asset_id"),
+        bids=best_first(Side.SELL, map(_level, reply.get("bids") or ())),
+        asks=best_first(Side.BUY, map(_level, reply.get("asks") or ())),
+    )
+
+
+def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) -> Market:
+    """A reply of ``/clob-markets/{condition}``. Raises: InvalidMessage, also where the market does not list the token."""
+    if token_id not in [str(token.get("t")) for token in reply.get("t") or () if isinstance(token, dict)]:
+        raise InvalidMessage(f"market {condition_id} does not list the token")
+    tick = _decimal(reply, "mts")
+    if tick not in TICKS:
+        raise InvalidMessage(f"mts: {tick} is no tick size of the venue")
+    fee = reply.get("fd")
+    return Market(
+        condition_id=condition_id,
+        tick_size=tick,
+        min_order_shares=micros(_decimal(reply, "mos")),
+        neg_risk=bool(reply.get("nr")),
+        fee_rate=_decimal(fee, "r") if isinstance(fee, dict) else Decimal(0),
+    )
+
+
+def events_of(frame: str) -> Iterator[BookEvent]:
+    """What a frame of the market channel changes; none for a keep-alive or an event that does not touch books. Raises: InvalidMessage."""
+    if frame in KEEP_ALIVE:
+        return
+    try:
+        parsed = json.loads(frame, parse_float=Decimal)
+    except json.JSONDecodeError as error:
+        raise InvalidMessage(f"not JSON: {error.msg} at {error.pos}") from None
+    for event in parsed if isinstance(parsed, list) else [parsed]:
+        if not isinstance(event, dict):
+            raise InvalidMessage(f"an event must be an object, not {type(event).__name__}")
+        yield from _book_events(event)
+
+
+def _book_events(event: Mapping[str, Any]) -> Iterator[BookEvent]:
+    match event.get("event_type"):
+        case "book":
+            yield parse_book(event)
+        case "price_change":
+            for change in event.get("price_changes") or ():
+                yield _level_changed(change)
+        case "tick_size_change":
+            yield TickChanged(token_id=_text(event, "asset_id"))
+        case _:
+            return
+
+
+def _level_changed(change: Any) -> LevelChanged:
+    if not isinstance(change, dict):
+        raise InvalidMessage("price_changes: an entry must be an object")
+    try:
+        side = Side(_text(change, "side"))
+    except ValueError:
+        raise InvalidMessage(f"side: must be BUY or SELL, and is {change['side']!r}") from None
+    level = _level(change)
+    return LevelChanged(token_id=_text(change, "asset_id"), side=side, price=level.price, shares=level.shares)
+
+
+def _by_price(levels: tuple[Level, ...]) -> dict[Decimal, int]:
+    return {level.price: level.shares for level in levels}
+
+
+def _level(level: Any) -> Level:
+    if not isinstance(level, dict):
+        raise InvalidMessage("a level must be an object")
+    price, size = _decimal(level, "price"), _decimal(level, "size")
+    if not 0 < price < 1 or size < 0:
+        raise InvalidMessage(f"a level of {size} at {price} cannot be")
+    return Level(price.normalize(), floor_micros(size))
+
+
+def _text(source: Mapping[str, Any], name: str) -> str:
+    value = source.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidMessage(f"{name}: must be a text, and is {type(value).__name__}")
+    return value
+
+
+def _decimal(source: Mapping[str, Any], name: str) -> Decimal:
+    try:
+        number = Decimal(str(source.get(name)))
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise InvalidMessage(f"{name}: must be a number, and is {str(source.get(name))[:40]!r}")
+    return number

@@ -1,0 +1,18 @@
+"""Where the venue is; the defaults are the live one."""
+
+from pydantic import Field, HttpUrl, WebsocketUrl
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class VenueSettings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True)
+
+    clob_url: HttpUrl = HttpUrl("https://clob.polymarket.com")
+    clob_market_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-subscriptions-clob.polymarket.com/ws/market")
+    clob_user_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-subscriptions-clob.polymarket.com/ws/user")
+    rtds_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-live-data.polymarket.com")
+    venue_timeout_s: float = Field(default=10, gt=0)
+    """A request is given up after this; for an order that means that its outcome is unknown."""
+
+    def clob(self, path: str) -> str:
+        return str(self.clob_url).rstrip("/") + path
