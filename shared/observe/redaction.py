@@ -13,7 +13,7 @@ HIDDEN = "[redacted]"
 
 _SECRETS = r"(?:secret|passphrase|password|passwd|authorization|api_?key|private_?key|mnemonic|seed_?phrase|POLY_\w+)"
 _PHRASES = r"(?:mnemonic|seed_?phrase)"
-_NAMED_BEFORE = r"""(?:["']?\s*[=:]|["']\s*,)\s*b?"""
+_NAMED_BEFORE = r"""(?:["']?\s*[=:]|["']\s*,)\s*(?:b(?=["']))?"""
 _BARE = r"""["']?(?:(?:basic|bearer)\s+)?[^\s"',;})\]]+["']?"""
 _QUOTED = r""""[^"]*"|'[^']*'"""
 

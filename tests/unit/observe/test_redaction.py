@@ -1,0 +1,101 @@
+"""What is secret is hidden however it is written, and nothing else is."""
+
+import json
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from shared.observe.redaction import HIDDEN, Redaction
+
+KEY = "0x" + "aB" * 32
+TRANSACTION = "0x" + "c4" * 32
+
+
+@given(secret=st.text(min_size=4), before=st.text(), after=st.text())
+def test_a_registered_secret_is_gone_from_any_text_in_any_quotation(secret: str, before: str, after: str) -> None:
+    assume(secret not in HIDDEN)
+    redaction = Redaction()
+    redaction.register(secret)
+
+    for quoted in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+        assert quoted not in redaction.cleaned(f"{before}{quoted}{after}").replace(HIDDEN, "")
+
+
+@pytest.mark.parametrize("spelling", [KEY, KEY[2:], KEY[2:].lower(), KEY[2:].upper(), f"bytes {KEY[2:]}!"])
+def test_a_registered_key_is_hidden_with_or_without_its_prefix_in_either_case(spelling: str) -> None:
+    redaction = Redaction()
+    redaction.register(KEY)
+
+    assert KEY[2:].lower() not in redaction.cleaned(spelling).lower()
+
+
+def test_nothing_is_hidden_for_an_empty_secret() -> None:
+    redaction = Redaction()
+    redaction.register("")
+
+    assert redaction.cleaned("text") == "text"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"private_key={KEY}",
+        f"privateKey: '{KEY}'",
+        f"OPERATOR_KEY={KEY[2:]}",
+        f'{{"key": "{KEY}"}}',
+        f"Settings(operator_private_key='{KEY}', chain=137)",
+        f"{{'POLY_SIGNATURE': '{KEY}', 'POLY_ADDRESS': '0x12'}}",
+        f"(b'POLY_PASSPHRASE', b'{KEY}')",
+        f"POLY_API_KEY: {KEY}",
+        f"Authorization: Bearer {KEY}",
+        f"secret = {KEY}",
+        f"postgresql://slipstream:{KEY}@db:5432/slipstream",
+        f"mnemonic: test test test {KEY}",
+        f'passphrase="two words {KEY}"',
+    ],
+)
+def test_what_its_name_calls_a_secret_is_hidden(text: str) -> None:
+    cleaned = Redaction().cleaned(text)
+
+    assert KEY[2:] not in cleaned
+    assert HIDDEN in cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"transaction {TRANSACTION} mined",
+        f"tx_hash={TRANSACTION}",
+        "key=0x1234567890AbcdEF1234567890aBcdef12345678",
+        "token_id=71321045679252212594626385532706912750332728571942532289631379312455583992563",
+        "http://127.0.0.1:8545/path and postgresql://user@host:5432/db",
+        "the monkey: 12",
+    ],
+)
+def test_what_is_not_secret_is_left_alone(text: str) -> None:
+    assert Redaction().cleaned(text) == text
+
+
+def test_fields_are_judged_by_their_names_and_cleaned_within() -> None:
+    redaction = Redaction()
+    redaction.register("hunter22")
+
+    fields = {
+        "api_secret": "anything",
+        "signing_key": KEY,
+        "key": b"0xproxy",
+        "tx_hash": TRANSACTION,
+        "headers": {"POLY_PASSPHRASE": "p", "accept": ["said hunter22"]},
+        "n": 3,
+        "none": None,
+    }
+    assert {name: redaction.field(name, value) for name, value in fields.items()} == {
+        "api_secret": HIDDEN,
+        "signing_key": HIDDEN,
+        "key": "b'0xproxy'",
+        "tx_hash": TRANSACTION,
+        "headers": {"POLY_PASSPHRASE": HIDDEN, "accept": [f"said {HIDDEN}"]},
+        "n": 3,
+        "none": None,
+    }
