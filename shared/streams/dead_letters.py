@@ -1,0 +1,72 @@
+"""What becomes of a message that can never be handled?
+
+It is parked on the topic ``dead-letters`` with the reason, and passed. Within a limit: a bad release must stop, not drain a topic.
+"""
+
+import base64
+from collections import deque
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from pydantic import Base64Bytes
+
+from shared.messages.base import Message
+from shared.streams.codec import Record
+
+
+class DeadLetter(Message):
+    """A record that a service could not handle, whole, and why. It occurred when the record was written."""
+
+    topic: ClassVar[str] = "dead-letters"
+    service: str
+    reason: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    record_type: str
+    record_key: Base64Bytes
+    record_value: Base64Bytes
+    """Byte for byte, in base64, so that it can be put back where it came from."""
+    record_headers: tuple[tuple[str, Base64Bytes], ...]
+
+    def key(self) -> bytes:
+        """With the letters of the same key: its own order is kept here too."""
+        return self.record_key
+
+
+class TooManyDeadLetters(Exception):
+    """More messages cannot be handled than can be an accident: it is us. The process stops before it passes this one."""
+
+
+class Allowance:
+    """At most ``limit`` in any ``window_s`` seconds."""
+
+    def __init__(self, *, limit: int, window_s: float) -> None:
+        self._limit, self._window_s = limit, window_s
+        self._taken: deque[float] = deque()
+
+    def take(self, now: float) -> None:
+        """Raises: TooManyDeadLetters."""
+        while self._taken and self._taken[0] <= now - self._window_s:
+            self._taken.popleft()
+        if len(self._taken) >= self._limit:
+            raise TooManyDeadLetters(f"{self._limit} messages in {self._window_s:.0f} s could not be handled: is this release broken?")
+        self._taken.append(now)
+
+
+def dead_letter(record: Record, *, service: str, reason: str) -> DeadLetter:
+    """The same for the same record, however often it is parked."""
+    headers = dict(record.headers)
+    return DeadLetter(
+        message_id=f"{service}:{record.topic}:{record.partition}:{record.offset}",
+        occurred_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        service=service,
+        reason=reason,
+        source_topic=record.topic,
+        source_partition=record.partition,
+        source_offset=record.offset,
+        record_type=headers.get("type", b"").decode("utf-8", "backslashreplace"),
+        record_key=base64.b64encode(record.key or b""),
+        record_value=base64.b64encode(record.value or b""),
+        record_headers=tuple((name, base64.b64encode(value)) for name, value in record.headers),
+    )

@@ -1,0 +1,118 @@
+"""What becomes of one message, from its bytes to its acknowledged outputs?
+
+the handler returns           its outputs are produced and acknowledged       finished
+routed to ``ignored``         nothing                                         finished
+InvalidMessage, undecodable   parked on ``dead-letters``, acknowledged        finished
+Transient                     tried again while its key alone waits           finished once it works
+its partition is given back   nothing more is produced                        unfinished: it will be delivered again
+anything else is raised       the process stops                               unfinished: it will be delivered again
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from shared.domain.errors import InvalidMessage, Transient
+from shared.messages.base import Message
+from shared.observe import metrics, tracing
+from shared.streams.backoff import Backoff
+from shared.streams.codec import Decoder, Record
+from shared.streams.dead_letters import Allowance, dead_letter
+from shared.streams.lanes import Work
+from shared.streams.routes import Handle, Routes, ignored
+
+log = logging.getLogger(__name__)
+
+HANDED_OVER = "handed_over"
+
+
+class PublishesAll(Protocol):
+    async def publish_all(self, messages: Sequence[Message]) -> None:
+        """Returns when Kafka has acknowledged every one of them."""
+        ...
+
+
+class Handling:
+    """The fate of each message of one service. ``finished`` is told when a message needs no redelivery any more."""
+
+    def __init__(
+        self,
+        service: str,
+        routes: Routes,
+        *,
+        producer: PublishesAll,
+        finished: Callable[[Work], None],
+        allowance: Allowance,
+        backoff: Backoff,
+        clock: Callable[[], float],
+    ) -> None:
+        self._service, self._routes = service, routes
+        self._producer, self._finished = producer, finished
+        self._allowance, self._backoff, self._clock = allowance, backoff, clock
+        self._decoder = Decoder(routes)
+
+    async def carry_out(self, work: Work) -> None:
+        """Raises: whatever must stop the process."""
+        record, tenure = work.record, work.tenure
+        headers = dict(record.headers)
+        started = self._clock()
+        tenure.enter(record.offset)
+        with tracing.processing(
+            headers,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            group=self._service,
+            message_type=headers.get("type", b"").decode("utf-8", "backslashreplace"),
+        ):
+            try:
+                outcome = await self._outcome(work, headers)
+            finally:
+                tenure.leave(record.offset)
+        metrics.message_handled(record.topic, self._clock() - started, outcome)
+
+    async def _outcome(self, work: Work, headers: Mapping[str, bytes]) -> str:
+        try:
+            kind = self._decoder.recognise(headers)
+            handle = self._routes[kind]
+            if handle is ignored:
+                self._finished(work)
+                return "ignored"
+            message = self._decoder.decode(kind, work.record)
+            return await self._handled(work, handle, message)
+        except InvalidMessage as error:
+            return await self._parked(work, error)
+
+    async def _handled(self, work: Work, handle: Handle, message: Message) -> str:
+        attempt = 1
+        while True:
+            try:
+                return await self._concluded(work, await handle(message), "handled")
+            except Transient as error:
+                delay = self._backoff.delay(attempt)
+                log.warning("%s, attempt %d, next in %.2f s: %s", place(work.record), attempt, delay, error)
+                metrics.retrying(work.record.topic)
+                if await work.tenure.rest(work.record.offset, delay):
+                    return HANDED_OVER
+                attempt += 1
+
+    async def _parked(self, work: Work, error: InvalidMessage) -> str:
+        record = work.record
+        self._allowance.take(self._clock())
+        log.error("%s is parked: %s", place(record), error)
+        metrics.message_parked(record.topic, type(error).__name__)
+        return await self._concluded(work, (dead_letter(record, service=self._service, reason=str(error)),), "parked")
+
+    async def _concluded(self, work: Work, outputs: Sequence[Message], outcome: str) -> str:
+        if work.tenure.ended:
+            # The partition may be another's by now, who gets this message again: producing here too would break the key's order.
+            return HANDED_OVER
+        await self._producer.publish_all(outputs)
+        self._finished(work)
+        return outcome
+
+
+def place(record: Record) -> str:
+    """Where a message stands; never what it says."""
+    return f"{record.topic}/{record.partition}@{record.offset}"

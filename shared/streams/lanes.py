@@ -1,0 +1,63 @@
+"""How do the messages of one key stay in order while no key waits for another?"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from shared.streams.codec import Record
+from shared.streams.tenure import Tenure
+
+
+class Work(NamedTuple):
+    """A record, and the tenure of its partition under which it was taken."""
+
+    tenure: Tenure
+    record: Record
+
+
+class Lanes:
+    """A task for each key that has work, whatever topics it came from; it ends with the key's last message.
+
+    ``carry_out`` does one piece of work; what it raises goes to ``failed``, and the key's later messages stay where they are.
+    """
+
+    def __init__(self, carry_out: Callable[[Work], Awaitable[None]], failed: Callable[[Work, BaseException], None]) -> None:
+        self._carry_out, self._failed = carry_out, failed
+        self._waiting: dict[bytes | None, deque[Work]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def put(self, work: Work) -> None:
+        key = work.record.key
+        if (waiting := self._waiting.get(key)) is not None:
+            waiting.append(work)
+            return
+        self._waiting[key] = waiting = deque((work,))
+        task = asyncio.create_task(self._run(key, waiting))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _run(self, key: bytes | None, waiting: deque[Work]) -> None:
+        while waiting:
+            work = waiting[0]
+            if work.tenure.open:
+                try:
+                    await self._carry_out(work)
+                except (
+                    BaseException
+                ) as error:  # also a stray CancelledError: whatever ends a lane stops the process, or the key would wait for ever
+                    self._failed(work, error)
+                    raise
+            waiting.popleft()
+        del self._waiting[key]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # `failed` has it; asyncio would print it, with whatever its text holds
+
+    async def cancel(self) -> None:
+        """End what still runs, as a crash would: nothing of it is finished."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
