@@ -1,0 +1,84 @@
+"""Is the local chain up? anvil, from the npm package of this platform, as a stand-alone Polygon (chain id 137)."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+
+from tools.stack import npm
+from tools.stack.cache import Cache, sha256_of
+from tools.stack.errors import StackError
+from tools.stack.ports import HOST
+from tools.stack.settings import Mining
+from tools.stack.supervisor import Part, Supervisor
+
+CHAIN_ID = 137
+# The hash of the program in the package that package-lock.json pins; npm publishes others for other platforms, which are not pinned here.
+PROGRAMS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("Linux", "x86_64"): ("@foundry-rs/anvil-linux-amd64", "10c1c727d6c1de973aeb160e59875b9a9a23464d6e74149ee8abb30b3500311b"),
+}
+
+
+class Anvil:
+    """One local chain, empty but for anvil's funded accounts."""
+
+    def __init__(self, supervisor: Supervisor, cache: Cache, *, port: int, mining: Mining, block_seconds: float) -> None:
+        self._supervisor = supervisor
+        self._cache = cache
+        self._port = port
+        self._options = options(port=port, mining=mining, block_seconds=block_seconds)
+
+    @property
+    def url(self) -> str:
+        """The address of its JSON-RPC, over HTTP and, with ws://, over websockets."""
+        return f"http://{HOST}:{self._port}"
+
+    async def start(self) -> None:
+        """Install the npm packages if need be, and start the chain."""
+        package, sha256 = package_for(platform.system(), platform.machine())
+        await npm.install(self._cache, self._supervisor)
+        program = npm.package_folder(package, self._cache.folder) / "bin" / "anvil"
+        await asyncio.to_thread(_require_intact, program, sha256)
+        await self._supervisor.start(Part(name="anvil", command=[program, *self._options], ready=self._answers, ready_within=30))
+
+    async def _answers(self) -> bool:
+        question = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+        try:
+            async with aiohttp.ClientSession() as session, session.post(self.url, json=question) as response:
+                answer = await response.json()
+        except aiohttp.ClientError:
+            return False
+        return bool(answer["result"] == hex(CHAIN_ID))
+
+
+def options(*, port: int, mining: Mining, block_seconds: float) -> list[str]:
+    """Return anvil's flags. With two slots in an epoch the finalized block is the head's fourth ancestor, so finality can be waited for."""
+    modes: dict[Mining, list[str]] = {
+        "interval": ["--block-time", f"{block_seconds:g}"],
+        "automine": [],
+        "manual": ["--no-mining", "--order", "fifo"],
+    }
+    fixed = ["--silent", "--host", HOST, "--port", str(port), "--chain-id", str(CHAIN_ID)]
+    limits = ["--gas-limit", "60000000", "--code-size-limit", "32768", "--slots-in-an-epoch", "2", "--prune-history", "2048"]
+    return [*fixed, *limits, *modes[mining]]
+
+
+def package_for(system: str, machine: str) -> tuple[str, str]:
+    """Return the npm package for a platform and the SHA-256 of the program in it.
+
+    Raises:
+        StackError: there is none that we pin.
+    """
+    if (system, machine) not in PROGRAMS:
+        known = ", ".join(" ".join(pair) for pair in PROGRAMS)
+        raise StackError(f"no pinned anvil for {system} {machine} (only for {known}): set POLYGON_RPC_URL to a chain of yours")
+    return PROGRAMS[system, machine]
+
+
+def _require_intact(program: Path, sha256: str) -> None:
+    if not program.is_file() or sha256_of(program) != sha256:
+        raise StackError(f"{program} is missing or damaged: delete {program.parents[4]}, so that it is installed anew")

@@ -1,0 +1,112 @@
+"""Where do downloads lie, who may write there now, and is there room?"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from tools.stack.errors import StackError
+
+MEGABYTE = 1_000_000
+LOCK_POLL_SECONDS = 0.1
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_space(folder: Path, *, megabytes: int, purpose: str) -> None:
+    """Make the folder and check that its disk has room.
+
+    Raises:
+        StackError: too little room, or the folder cannot be made; says how much is needed, what for and where.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(f"cannot make the folder {folder} for {purpose}: {error.strerror}") from error
+    free = shutil.disk_usage(folder).free // MEGABYTE
+    if free < megabytes:
+        raise StackError(f"{purpose} needs {megabytes} MB in {folder}, and its disk has {free} MB left: free some space")
+
+
+class FolderLock:
+    """An exclusive hold on a file, which the kernel lets go when the holder dies; the file tells the holder's pid."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it, and return whether we have it now."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._descriptor = descriptor
+        return True
+
+    async def acquire(self, *, within: float | None = None) -> bool:
+        """Wait for the lock, at most `within` seconds if given, and return whether we have it."""
+        try:
+            async with asyncio.timeout(within):
+                while not self.try_acquire():  # noqa: ASYNC110 - no event of ours tells when another process lets go
+                    await asyncio.sleep(LOCK_POLL_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let go, if we have it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> int | None:
+        """Return the pid of the process that has the lock, None if it is free."""
+        if self.try_acquire():
+            self.release()
+            return None
+        return int(self._path.read_text())
+
+
+class Cache:
+    """One folder of what was downloaded or computed once; safe for several processes at once, and across interruptions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def lock(self, name: str) -> FolderLock:
+        """Return the lock of that name, not yet taken."""
+        return FolderLock(self.folder / "locks" / name)
+
+    @asynccontextmanager
+    async def locked(self, name: str) -> AsyncIterator[None]:
+        """Hold the lock of that name, waiting for whoever has it."""
+        lock = self.lock(name)
+        await lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield an empty folder on the cache's disk; move out of it what is complete, the rest is deleted."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="staging-", dir=self.folder, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)

@@ -1,0 +1,165 @@
+"""`slipstream stack`: the local Kafka, PostgreSQL and chain, kept running for development."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tools.stack.errors import StackError, tail_of
+from tools.stack.fetch import fetch as fetch_everything
+from tools.stack.local import folder_lock
+from tools.stack.serve import serve
+from tools.stack.settings import REPOSITORY, StackSettings
+from tools.stack.state import StackState, read_state, remove_state
+
+POLL_SECONDS = 0.05
+STOP_WITHIN_SECONDS = 60.0
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+@app.command()
+def up(*, foreground: Annotated[bool, typer.Option("--foreground", help="Stay in front; Ctrl-C stops the stack.")] = False) -> None:
+    """Start the stack, empty, and print the variables by which services find it."""
+    with _told_plainly():
+        settings = StackSettings.from_environment()
+        if running_state(settings.folder) is not None:
+            typer.echo("The stack is already up.", err=True)
+        elif foreground:
+            asyncio.run(serve(settings, announce=_print_environment))
+            return
+        else:
+            _start_in_background(settings)
+        _print_environment(_required_state(settings.folder))
+
+
+@app.command()
+def status() -> None:
+    """Show the parts, their processes and addresses; exit status 1 if the stack is not running."""
+    with _told_plainly():
+        folder = StackSettings.from_environment().folder
+        state = running_state(folder)
+        if state is None:
+            raise StackError(_why_not_running(folder))
+        typer.echo(f"up, supervised by process {state.pid}")
+        for part in state.parts:
+            typer.echo(f"  {part.name:10} process {part.pid:<8} log {part.log}")
+        _print_environment(state)
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack; what it held is gone."""
+    with _told_plainly():
+        folder = StackSettings.from_environment().folder
+        supervisor = folder_lock(folder).holder()
+        if supervisor is None:
+            remove_state(folder)
+            typer.echo("The stack is not running.", err=True)
+            return
+        os.kill(supervisor, signal.SIGTERM)
+        if not _wait_until_free(folder, supervisor):
+            raise StackError(
+                f"the supervisor (process {supervisor}) has not ended within {STOP_WITHIN_SECONDS:g} s: kill -9 ends it and all parts"
+            )
+        typer.echo("The stack is down.", err=True)
+
+
+@app.command()
+def fetch() -> None:
+    """Download all that the stack needs and make Kafka's start quick, so that later starts need no network."""
+    with _told_plainly():
+        asyncio.run(fetch_everything(StackSettings.from_environment(), report=lambda line: typer.echo(line, err=True)))
+
+
+def running_state(folder: Path) -> StackState | None:
+    """Return the state of the stack that runs in this folder, None if none does or it is not ready; a stale one does not count."""
+    holder = folder_lock(folder).holder()
+    state = read_state(folder)
+    return state if state is not None and state.pid == holder else None
+
+
+def supervisor_log(folder: Path) -> Path:
+    """Return where a stack in the background writes what it has to say itself, such as why it ended."""
+    return folder / "logs" / "supervisor.log"
+
+
+def _start_in_background(settings: StackSettings) -> None:
+    log = supervisor_log(settings.folder)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    typer.echo(f"Starting Kafka, PostgreSQL and the chain (log: {log}) ...", err=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tools.stack.serve"],
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(settings.folder, process, log)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _wait_until_ready(folder: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    while running_state(folder) is None:
+        if process.poll() is not None:
+            raise StackError(f"the stack did not start:\n{tail_of(log, lines=40)}")
+        time.sleep(POLL_SECONDS)
+
+
+def _wait_until_free(folder: Path, supervisor: int) -> bool:
+    deadline = time.monotonic() + STOP_WITHIN_SECONDS
+    while folder_lock(folder).holder() == supervisor:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _required_state(folder: Path) -> StackState:
+    state = running_state(folder)
+    if state is None:
+        raise StackError(_why_not_running(folder))
+    return state
+
+
+def _why_not_running(folder: Path) -> str:
+    starting = folder_lock(folder).holder()
+    if starting is not None:
+        return f"the stack is starting or stopping (process {starting})"
+    stale = read_state(folder)
+    if stale is not None:
+        return f"the stack is not running: its supervisor (process {stale.pid}) was killed; `slipstream stack up` starts a new one"
+    last_words = supervisor_log(folder)
+    if not last_words.exists() or last_words.stat().st_size == 0:
+        return "the stack is not running"
+    return f"the stack is not running; it ended with:\n{tail_of(last_words)}"
+
+
+def _print_environment(state: StackState) -> None:
+    for name, value in state.environment.items():
+        typer.echo(f"export {name}={value}")
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except StackError as error:
+        typer.echo(f"slipstream stack: {error}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,176 @@
+"""What does one need to run Slipstream on this machine alone? Kafka, PostgreSQL and a chain, real ones, under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+from tools.stack import postgres
+from tools.stack.anvil import Anvil
+from tools.stack.cache import Cache, FolderLock, require_space
+from tools.stack.errors import StackError
+from tools.stack.kafka import jars
+from tools.stack.kafka.cluster import KafkaCluster
+from tools.stack.kafka.config import Node
+from tools.stack.kafka.java import Java
+from tools.stack.kafka.warm import Warmth
+from tools.stack.ports import chosen_port, free_port
+from tools.stack.postgres import Postgres
+from tools.stack.settings import StackSettings
+from tools.stack.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+RUN_MEGABYTES = 500
+CLAIM_SECONDS = 1.0  # longer than it takes to look who holds the lock
+
+
+class LocalStack:
+    """The parts that the settings do not provide, started side by side, fresh and empty; gone when the `async with` block ends.
+
+    Logs stay in `<folder>/logs`. `supervisor` takes further parts, which then are stopped before these.
+    """
+
+    kafka_bootstrap_servers: str
+    database_url: str
+    rpc_url: str
+
+    def __init__(self, settings: StackSettings) -> None:
+        self.settings = settings
+        self.supervisor = Supervisor(settings.folder)
+        self.kafka: KafkaCluster | None = None
+        self._cache = Cache(settings.cache_folder)
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> LocalStack:
+        async with AsyncExitStack() as exit_if_failed:
+            run = await self._claim_folder(exit_if_failed)
+            await exit_if_failed.enter_async_context(self.supervisor)
+            await _all(self._start_kafka(run, exit_if_failed), self._start_postgres(run, exit_if_failed), self._start_chain())
+            self._exit = exit_if_failed.pop_all()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._exit.__aexit__(kind, error, trace)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which the services find the parts."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "DATABASE_URL": self.database_url,
+            "POLYGON_RPC_URL": self.rpc_url,
+        }
+
+    def addresses(self) -> dict[str, str]:
+        """Return where each part listens, by the part's name; a part that was provided is among them."""
+        return {"kafka": self.kafka_bootstrap_servers, "postgres": self.database_url, "anvil": self.rpc_url}
+
+    async def _claim_folder(self, exit_stack: AsyncExitStack) -> Path:
+        """Make this stack the only one of its folder, and return a new folder for what lives as long as it does."""
+        require_linux()
+        folder = self.settings.folder.resolve()
+        require_space(folder, megabytes=RUN_MEGABYTES, purpose="the local stack")
+        lock = folder_lock(folder)
+        if not await lock.acquire(within=CLAIM_SECONDS):
+            raise StackError(f"a local stack already runs in {folder}: use it, stop it, or choose another folder by STACK_FOLDER")
+        exit_stack.callback(lock.release)
+        for left in folder.glob("run-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        run = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
+        os.chmod(run, 0o755)  # noqa: S103 - PostgreSQL may run as somebody else and has to get through to its data
+        exit_stack.callback(shutil.rmtree, run, ignore_errors=True)
+        return run
+
+    async def _start_kafka(self, run: Path, exit_stack: AsyncExitStack) -> None:
+        if self.settings.kafka_bootstrap_servers is not None:
+            self.kafka_bootstrap_servers = self.settings.kafka_bootstrap_servers
+            return
+        java = Java(jars=await jars.install(self._cache), heap_mb=self.settings.kafka_heap_mb, quick_compile=self.settings.quick_compile)
+        warmth = Warmth(self._cache, java)
+        self.kafka = KafkaCluster(self.supervisor, warmth, self._nodes(run))
+        exit_stack.push_async_callback(self.kafka.discard)
+        await self.kafka.start()
+        self.kafka_bootstrap_servers = self.kafka.bootstrap_servers
+        training = asyncio.create_task(train_beside(warmth, self.supervisor), name="kafka training")
+        exit_stack.push_async_callback(_cancel, training)
+
+    def _nodes(self, run: Path) -> tuple[Node, ...]:
+        # A chosen port is the first broker's.
+        ports = [chosen_port(self.settings.kafka_port, setting="STACK_KAFKA_PORT"), *(free_port() for _ in range(1, self.settings.brokers))]
+        return tuple(
+            Node(id=number, client_port=port, controller_port=free_port(), data=run / f"kafka-{number}")
+            for number, port in enumerate(ports, start=1)
+        )
+
+    async def _start_postgres(self, run: Path, exit_stack: AsyncExitStack) -> None:
+        if self.settings.database_url is not None:
+            self.database_url = self.settings.database_url
+            return
+        port = chosen_port(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
+        postgres.remove_leftovers(self.settings.folder)
+        folder = postgres.place_for_data(run)
+        exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        server = Postgres(self.supervisor, port=port, folder=folder, durable=self.settings.durable)
+        await server.start()
+        self.database_url = server.url
+
+    async def _start_chain(self) -> None:
+        if self.settings.rpc_url is not None:
+            self.rpc_url = self.settings.rpc_url
+            return
+        port = chosen_port(self.settings.rpc_port, setting="STACK_RPC_PORT")
+        chain = Anvil(self.supervisor, self._cache, port=port, mining=self.settings.mining, block_seconds=self.settings.block_seconds)
+        await chain.start()
+        self.rpc_url = chain.url
+
+
+def folder_lock(folder: Path) -> FolderLock:
+    """Return the lock that a running stack holds on its folder; the kernel releases it when the stack's process dies."""
+    return FolderLock(folder / "lock")
+
+
+def require_linux() -> None:
+    """Refuse other systems, on which a part could outlive us.
+
+    Raises:
+        StackError: this is not Linux.
+    """
+    if sys.platform != "linux":
+        raise StackError(
+            "the local stack runs on Linux; elsewhere, set KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL and POLYGON_RPC_URL "
+            "(docker-compose.yml starts all three)"
+        )
+
+
+async def train_beside(warmth: Warmth, supervisor: Supervisor) -> None:
+    """Make Kafka's ahead-of-time cache while the stack runs; a failure costs later starts two seconds, and is told."""
+    try:
+        await warmth.train(supervisor)
+    except StackError as error:
+        log.warning("Kafka's ahead-of-time cache could not be made: %s", error)
+
+
+async def _all(*starts: Coroutine[object, object, None]) -> None:
+    """Run all side by side; the first failure stops the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for start in starts:
+                group.create_task(start)
+    except* StackError as errors:
+        first = errors.exceptions[0]
+    else:
+        return
+    raise first
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

