@@ -91,11 +91,15 @@ class ControlsWatch:
 
     def current(self) -> Controls:
         """Raises: Transient where the controls were not confirmed within the limit: nothing new may be begun on old ones."""
-        if self._controls is None or self._confirmed_at is None:
+        controls = self.known()
+        if not self.is_confirmed:
+            raise Transient(f"the controls were not confirmed within {self._limit.total_seconds():.1f} s")
+        return controls
+
+    def known(self) -> Controls:
+        """The newest controls that were read, however long ago. Raises: Transient where none were."""
+        if self._controls is None:
             raise Transient("the controls have not been read yet")
-        unconfirmed = self._now() - self._confirmed_at
-        if unconfirmed > self._limit:
-            raise Transient(f"the controls were not confirmed for {unconfirmed.total_seconds():.1f} s")
         return self._controls
 
     async def as_of(self, version: int) -> Controls:

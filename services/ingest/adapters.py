@@ -1,0 +1,267 @@
+"""Ingest's ports against PostgreSQL, the activity socket and the chain's logs."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.ingest.decisions import Gathered, Part, RowKey
+from shared.chain.client import ChainClient
+from shared.chain.logs import OrderFilledLog
+from shared.db.engine import rows, transaction
+from shared.db.group_commit import GroupCommit
+from shared.domain.errors import InvalidMessage, Transient
+from shared.domain.ids import derived_id
+from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.messages.parked import LONGEST_FRAME, FrameParked
+from shared.observe import metrics, tracing
+from shared.polymarket import rtds
+from shared.polymarket.sockets import Channel
+from shared.streams.routes import Publish
+
+logger = logging.getLogger(__name__)
+
+LOAD_FILLS = "select trade_id, witness, row_id, shares from ingest.fills where trade_id = any(cast(:trades as text[]))"
+LOAD_PARTS = "select * from ingest.parts where trade_id = any(cast(:trades as text[])) order by trade_id, from_shares"
+RECORD_FILLS = text("""
+insert into ingest.fills (trade_id, witness, row_id, shares, seen_at)
+select * from unnest(cast(:trades as text[]), cast(:witnesses as text[]), cast(:rows as text[]), cast(:shares as bigint[]),
+                     cast(:seen as timestamptz[]))
+on conflict do nothing
+""")
+RECORD_PARTS = text("""
+insert into ingest.parts (trade_id, from_shares, to_shares, witness, row_id, controls_version, intended_at)
+select * from unnest(cast(:trades as text[]), cast(:froms as bigint[]), cast(:tos as bigint[]), cast(:witnesses as text[]),
+                     cast(:rows as text[]), cast(:versions as bigint[]), cast(:at as timestamptz[]))
+on conflict do nothing
+""")
+
+SAVE_CURSOR = text("""
+insert into ingest.cursors (feed, block_number) values (:feed, :block)
+on conflict (feed) do update set block_number = greatest(cursors.block_number, excluded.block_number)
+""")
+
+Recording = tuple[LeaderFillSeen, Part | None]
+
+
+class PartTaken(Exception):
+    """Another process recorded a part of the same trade first."""
+
+
+class PostgresTrades:
+    """Reads and writes go out in groups, one statement each for all leaders that trade at the time."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._load = GroupCommit(self._load_all)
+        self._record = GroupCommit(self._record_all)
+
+    async def load(self, fill: LeaderFillSeen) -> Gathered:
+        return await self._load(fill.trade_id)
+
+    async def record(self, fill: LeaderFillSeen, part: Part | None) -> None:
+        try:
+            await self._record((fill, part))
+        except PartTaken as error:
+            raise Transient("another process has recorded a part of this trade: look again") from error
+
+    async def _load_all(self, trades: Sequence[str]) -> list[Gathered]:
+        async with transaction(self._engine) as connection:
+            fills = await rows(connection, LOAD_FILLS, trades=list(trades))
+            parts = await rows(connection, LOAD_PARTS, trades=list(trades))
+        return [
+            Gathered(
+                shares_by_row={(Witness(row.witness), row.row_id): row.shares for row in fills if row.trade_id == trade},
+                parts=tuple(_part(row) for row in parts if row.trade_id == trade),
+            )
+            for trade in trades
+        ]
+
+    async def _record_all(self, recordings: Sequence[Recording]) -> list[None]:
+        """Raises: PartTaken, and nothing of the group is kept."""
+        fills = [fill for fill, _ in recordings]
+        parts = [(fill.trade_id, part) for fill, part in recordings if part is not None]
+        async with transaction(self._engine) as connection:
+            await connection.execute(RECORD_FILLS, _fill_columns(fills))
+            if parts:
+                await connection.execute(RECORD_PARTS, _part_columns(parts))
+                standing = await rows(connection, LOAD_PARTS, trades=[trade for trade, _ in parts])
+                known = {(row.trade_id, row.from_shares): _part(row) for row in standing}
+                if any(known[trade, part.from_shares].made_known_by != part.made_known_by for trade, part in parts):
+                    raise PartTaken
+        return [None] * len(recordings)
+
+
+def _fill_columns(fills: Sequence[LeaderFillSeen]) -> dict[str, list[Any]]:
+    return {
+        "trades": [fill.trade_id for fill in fills],
+        "witnesses": [fill.witness.value for fill in fills],
+        "rows": [fill.row_id for fill in fills],
+        "shares": [fill.shares for fill in fills],
+        "seen": [fill.occurred_at for fill in fills],
+    }
+
+
+def _part_columns(parts: Sequence[tuple[str, Part]]) -> dict[str, list[Any]]:
+    return {
+        "trades": [trade for trade, _ in parts],
+        "froms": [part.from_shares for _, part in parts],
+        "tos": [part.to_shares for _, part in parts],
+        "witnesses": [part.made_known_by[0].value for _, part in parts],
+        "rows": [part.made_known_by[1] for _, part in parts],
+        "versions": [part.controls_version for _, part in parts],
+        "at": [part.intended_at for _, part in parts],
+    }
+
+
+def _part(row: Row[Any]) -> Part:
+    made_known_by: RowKey = (Witness(row.witness), row.row_id)
+    return Part(
+        from_shares=row.from_shares,
+        to_shares=row.to_shares,
+        made_known_by=made_known_by,
+        controls_version=row.controls_version,
+        intended_at=row.intended_at,
+    )
+
+
+class ActivityFeed:
+    """The activity socket: every fill of every wallet, of which the leaders' are taken. Never the truth, always the first."""
+
+    def __init__(self, channel: Channel, *, leaders: Callable[[], AbstractSet[str]], now: Callable[[], datetime]) -> None:
+        self._channel, self._leaders, self._now = channel, leaders, now
+
+    async def __call__(self, publish: Publish) -> None:
+        async for frame in self._channel.frames():
+            if frame is not None:
+                await self._take(frame, publish)
+
+    async def _take(self, frame: str, publish: Publish) -> None:
+        try:
+            for row in rtds.rows_of(frame):
+                await self._take_row(row, publish)
+        except InvalidMessage as error:
+            await self._park(frame, str(error), publish)
+        except rtds.SubscriptionRefused as error:
+            metrics.feed_frame("rtds", "refused")
+            logger.error("rtds: the subscription was refused: %s", error)
+
+    async def _take_row(self, row: rtds.Row, publish: Publish) -> None:
+        if rtds.wallet_of(row) not in self._leaders():
+            metrics.feed_frame("rtds", "other")
+            return
+        metrics.feed_frame("rtds", "leader")
+        with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.RTDS.value}):
+            await publish(rtds.fill_of(row, seen_at=self._now()))
+
+    async def _park(self, frame: str, reason: str, publish: Publish) -> None:
+        metrics.feed_frame("rtds", "malformed")
+        kept = frame[:LONGEST_FRAME]
+        await publish(FrameParked(message_id=derived_id("frame", kept), occurred_at=self._now(), feed="rtds", reason=reason, frame=kept))
+
+
+class Cursor:
+    """How far the chain's logs were read."""
+
+    def __init__(self, engine: AsyncEngine, feed: str) -> None:
+        self._engine, self._feed = engine, feed
+
+    async def load(self) -> int | None:
+        """The last block that was read; None at the very first start. Raises: Transient."""
+        async with transaction(self._engine) as connection:
+            found = await rows(connection, "select block_number from ingest.cursors where feed = :feed", feed=self._feed)
+        return int(found[0].block_number) if found else None
+
+    async def save(self, block: int) -> None:
+        """Never backwards: another instance may be ahead. Raises: Transient."""
+        async with transaction(self._engine) as connection:
+            await connection.execute(SAVE_CURSOR, {"feed": self._feed, "block": block})
+
+
+class ChainFeed:
+    """The exchanges' logs of the leaders' orders: exact, a block late, and complete: what was missed is read again."""
+
+    def __init__(
+        self,
+        chain: ChainClient,
+        cursor: Cursor,
+        *,
+        leaders: Callable[[], AbstractSet[str]],
+        now: Callable[[], datetime],
+        poll_every: timedelta,
+        look_back: int,
+        first_look_back: int,
+    ) -> None:
+        self._chain, self._cursor, self._leaders, self._now = chain, cursor, leaders, now
+        self._poll_every, self._look_back, self._first_look_back = poll_every, look_back, first_look_back
+        self._published: dict[str, int] = {}
+        """Message id to block of what this instance has told already, so that looking back does not tell it every second."""
+
+    async def __call__(self, publish: Publish) -> None:
+        while True:
+            try:
+                await self._read_on(publish)
+            except Transient as error:
+                metrics.feed_frame("chain", "failed")
+                logger.warning("chain: the logs could not be read: %s", error)
+            await asyncio.sleep(self._poll_every.total_seconds())
+
+    async def _read_on(self, publish: Publish) -> None:
+        head = await self._chain.latest_block()
+        read = await self._cursor.load()
+        start = max(0, head.number - self._first_look_back if read is None else read + 1 - self._look_back)
+        if start > head.number:
+            return
+        logs = await self._chain.fetch_order_fills(start, head.number, sorted(self._leaders()))
+        blocks = await self._chain.blocks(sorted({log.block_number for log in logs}))
+        mined_at = {block.number: datetime.fromtimestamp(block.timestamp, UTC) for block in blocks}
+        for fill in fills_of(logs, mined_at=mined_at, seen_at=self._now()):
+            if fill.message_id not in self._published:
+                metrics.feed_frame("chain", "leader")
+                with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.CHAIN.value}):
+                    await publish(fill)
+                self._published[fill.message_id] = head.number
+        await self._cursor.save(head.number)
+        self._forget(before=start)
+
+    def _forget(self, *, before: int) -> None:
+        self._published = {message: block for message, block in self._published.items() if block >= before}
+
+
+def fills_of(logs: Sequence[OrderFilledLog], *, mined_at: Mapping[int, datetime], seen_at: datetime) -> list[LeaderFillSeen]:
+    """Each log as a fill of its maker.
+
+    The log index is no identity, a reorg moves it: a row is the n-th fill of its order within its transaction.
+    """
+    seen: dict[tuple[str, str], int] = {}
+    fills = []
+    for log in logs:
+        order = (log.tx_hash, log.order_hash)
+        seen[order] = seen.get(order, 0) + 1
+        if log.shares > 0 and log.usdc > 0:
+            fills.append(_fill(log, f"{log.order_hash}:{seen[order]}", filled_at=mined_at[log.block_number], seen_at=seen_at))
+    return fills
+
+
+def _fill(log: OrderFilledLog, row_id: str, *, filled_at: datetime, seen_at: datetime) -> LeaderFillSeen:
+    token_id = str(log.token_id)
+    return LeaderFillSeen(
+        message_id=derived_id("fill", log.tx_hash.lower(), log.maker, token_id, row_id),
+        occurred_at=seen_at,
+        leader=log.maker,
+        transaction_hash=log.tx_hash.lower(),
+        token_id=token_id,
+        side=log.side,
+        shares=log.shares,
+        price=Decimal(log.usdc) / log.shares,
+        witness=Witness.CHAIN,
+        row_id=row_id,
+        filled_at=filled_at,
+    )

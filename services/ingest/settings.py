@@ -1,0 +1,20 @@
+"""Everything that ingest reads from its environment, besides the shared KAFKA_, DATABASE_, OTEL_ and venue variables."""
+
+from datetime import timedelta
+
+from pydantic import Field, HttpUrl
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True)
+
+    polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
+    rtds_ping_every: timedelta = timedelta(seconds=5)
+    rtds_silent_after: timedelta = timedelta(seconds=30)
+    """Without any trade on the whole platform for this long, the socket is opened anew (p99 of the pauses is far below)."""
+    chain_poll_every: timedelta = timedelta(seconds=1)
+    chain_look_back_blocks: int = Field(default=8, ge=0)
+    """Blocks that are read again each time: a reorg may have changed them."""
+    chain_first_look_back_blocks: int = Field(default=40, ge=0)
+    """Where there is no cursor yet: about a minute. Older trades would be refused as too old anyway."""

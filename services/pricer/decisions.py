@@ -1,0 +1,42 @@
+"""What would it cost us now? Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.domain.books import Level, Walk, sell, spend
+from shared.domain.money import Side
+from shared.messages.intents import Intent, Missing, NoQuote, PriceLevel, Quote, QuoteSource
+from shared.polymarket.market_data import Market
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """A token's book as we have it, best levels first."""
+
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    fetched_at: datetime
+    source: QuoteSource
+
+
+def price(intent: Intent, *, book: Book, market: Market) -> Quote | NoQuote:
+    """Walk the side of the book that the intent would take from: asks with its money, bids with its shares."""
+    walk = spend(book.asks, intent.usdc) if intent.side is Side.BUY else sell(book.bids, intent.shares)
+    if walk is None or walk.shares == 0:
+        return NoQuote(missing=Missing.EMPTY_BOOK)
+    return _quote(walk, book, market)
+
+
+def _quote(walk: Walk, book: Book, market: Market) -> Quote:
+    return Quote(
+        source=book.source,
+        levels=tuple(PriceLevel(price=level.price, shares=level.shares) for level in walk.levels),
+        shares=walk.shares,
+        usdc=walk.usdc,
+        complete=walk.complete,
+        fetched_at=book.fetched_at,
+        tick_size=market.tick_size,
+        min_order_shares=market.min_order_shares,
+        neg_risk=market.neg_risk,
+        fee_rate=market.fee_rate,
+    )

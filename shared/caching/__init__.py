@@ -1,0 +1,1 @@
+"""What every cache of ours is made of: one request for many askers, and a bound."""

@@ -1,0 +1,45 @@
+"""A bounded memory of what was used last."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Key, Value]):
+    """At most ``bound`` entries; the one that was used longest ago goes first, and ``evicted`` is told (B-37: the eviction is counted)."""
+
+    def __init__(self, bound: int, *, evicted: Callable[[Key, Value], None] = lambda *_: None) -> None:
+        if bound < 1:
+            raise ValueError(f"a cache must hold at least one entry, not {bound}")
+        self._bound, self._evicted = bound, evicted
+        self._entries: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
+
+    def peek(self, key: Key) -> Value | None:
+        """The entry, without its counting as used."""
+        return self._entries.get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._bound:
+            self._evicted(*self._entries.popitem(last=False))
+
+    def drop(self, key: Key) -> None:
+        self._entries.pop(key, None)
+
+    def values(self) -> Iterable[Value]:
+        return self._entries.values()
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
