@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
 from shared.observe import tracing
 from shared.streams.backoff import Backoff
@@ -38,11 +39,20 @@ class Producer:
             partitioner=Partitioner(),
             max_request_size=LARGEST_REQUEST,
         )
-        await self._kafka.start()
+        try:
+            await self._kafka.start()
+        except KafkaConnectionError as error:
+            await self._kafka.stop()
+            raise InvalidSettings(f"KAFKA_BOOTSTRAP_SERVERS is {self._settings.bootstrap_servers!r}: no broker answers there") from error
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._kafka.stop()
+
+    async def topics(self) -> frozenset[str]:
+        """The topics that exist."""
+        metadata = await self._kafka.client.fetch_all_metadata()
+        return frozenset(metadata.topics())
 
     async def publish(self, message: Message) -> None:
         """Returns when Kafka has acknowledged the message; waits as long as Kafka is away. Raises: KafkaError that waiting cannot cure."""

@@ -1,6 +1,6 @@
 """What the loop asks of a service: for each message it consumes, a handler that returns the messages that follow from it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from shared.messages.base import Message
@@ -14,7 +14,7 @@ Routes = Mapping[type[Message], Handle]
 Publish = Callable[[Message], Awaitable[None]]
 """Returns when Kafka has acknowledged the message."""
 
-Feed = Callable[[Publish], Awaitable[None]]
+Feed = Callable[[Publish], Coroutine[Any, Any, None]]
 """Runs beside the loop for the life of the process and turns what it observes outside into messages."""
 
 
