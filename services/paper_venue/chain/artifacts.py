@@ -1,0 +1,63 @@
+"""Which programs stand on the local chain, and where does their bytecode come from?
+
+Ours is compiled and committed under contracts/. ConditionalTokens and Safe are LGPL: read from the npm packages, never committed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+OUR_COMPILED_FOLDER = Path(__file__).parents[3] / "contracts" / "compiled"
+_CONDITIONAL_TOKENS = "@gnosis.pm/conditional-tokens-contracts/build/contracts/ConditionalTokens.json"
+_SAFE = "@gnosis.pm/safe-contracts/build/artifacts/contracts/"
+
+
+class MissingArtifact(Exception):
+    """A contract's bytecode is not where it should be; the text says what to install."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifacts:
+    """Runtime bytecode (0x hex) of every contract."""
+
+    exchange: str
+    paper_usd: str
+    position_manager: str
+    conditional_tokens: str
+    safe_singleton: str
+    safe_proxy: str
+    safe_fallback_handler: str
+    safe_multisend: str
+
+
+def load_artifacts(npm_folder: Path, compiled_folder: Path = OUR_COMPILED_FOLDER) -> Artifacts:
+    """Read the bytecode. ``npm_folder`` holds the packages (a node_modules folder, or its parent). Raises: MissingArtifact."""
+    modules = npm_folder / "node_modules" if (npm_folder / "node_modules").is_dir() else npm_folder
+    return Artifacts(
+        exchange=_ours(compiled_folder, "Exchange"),
+        paper_usd=_ours(compiled_folder, "PaperUsd"),
+        position_manager=_ours(compiled_folder, "PositionManager"),
+        conditional_tokens=_theirs(modules / _CONDITIONAL_TOKENS),
+        safe_singleton=_theirs(modules / _SAFE / "GnosisSafe.sol/GnosisSafe.json"),
+        safe_proxy=_theirs(modules / _SAFE / "proxies/GnosisSafeProxy.sol/GnosisSafeProxy.json"),
+        safe_fallback_handler=_theirs(modules / _SAFE / "handler/CompatibilityFallbackHandler.sol/CompatibilityFallbackHandler.json"),
+        safe_multisend=_theirs(modules / _SAFE / "libraries/MultiSend.sol/MultiSend.json"),
+    )
+
+
+def _ours(folder: Path, name: str) -> str:
+    return str(_read(folder / f"{name}.json", "run `npm ci && npm run compile` in contracts/")["runtime_bytecode"])
+
+
+def _theirs(path: Path) -> str:
+    return str(_read(path, "install the stack's npm packages (tools/stack/npm) and name their folder")["deployedBytecode"])
+
+
+def _read(path: Path, remedy: str) -> Mapping[str, Any]:
+    try:
+        content: Mapping[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path} is missing: {remedy}") from None
+    return content

@@ -1,0 +1,114 @@
+"""Is the local chain ready to trade on, and if not, how does it become so?"""
+
+from dataclasses import dataclass, field
+
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from services.paper_venue.chain.artifacts import Artifacts
+from services.paper_venue.chain.calldata import encode_call
+from services.paper_venue.chain.sender import PLENTY_OF_GAS_MONEY, Call, Sender, local_account
+from shared.chain.addresses import (
+    CONDITIONAL_TOKENS,
+    EXCHANGE_V2,
+    EXCHANGE_V3,
+    POLYGON_CHAIN_ID,
+    POSITION_MANAGER,
+    PUSD,
+    SAFE_FALLBACK_HANDLER,
+    SAFE_MULTISEND,
+    SAFE_SINGLETON,
+)
+from shared.chain.rpc import Rpc
+
+VERSION_BY_EXCHANGE = {EXCHANGE_V2: "2", EXCHANGE_V3: "3"}
+POSITIONS_BY_EXCHANGE = {EXCHANGE_V2: CONDITIONAL_TOKENS, EXCHANGE_V3: POSITION_MANAGER}
+FEE_RECEIVER = to_checksum_address(keccak(text="slipstream paper venue: fees")[-20:])
+
+# Local paper money only: these keys are public on purpose.
+_ADMIN_KEY = "0x" + keccak(text="slipstream paper venue: admin").hex()
+_OPERATOR_KEY = "0x" + keccak(text="slipstream paper venue: operator").hex()
+_INITIALIZE_EXCHANGE = "initialize(string,address,address,address,address)"
+
+
+class ForeignChain(Exception):
+    """The node is not a local chain that we may write to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A chain that is ready to trade on."""
+
+    rpc: Rpc
+    admin: Sender
+    """Mints pUSD, prepares and resolves conditions, deals with shares."""
+    operator: LocalAccount = field(repr=False)
+    """Sends matchOrders; nothing else may use its nonces."""
+    safe_proxy: str = field(repr=False)
+    """Runtime bytecode of a Safe's proxy."""
+
+
+async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
+    """Make the chain ready; one that already is stays as it is. Raises: ForeignChain, TransactionReverted, Transient."""
+    rpc = Rpc(rpc_url, timeout_s=60)
+    await _require_local(rpc)
+    deployment = Deployment(
+        rpc=rpc,
+        admin=Sender(rpc, local_account(_ADMIN_KEY)),
+        operator=local_account(_OPERATOR_KEY),
+        safe_proxy=artifacts.safe_proxy,
+    )
+    wanted = _code_by_address(artifacts)
+    present = dict(zip(wanted, await rpc.call_all([("eth_getCode", [address, "latest"]) for address in wanted]), strict=True))
+    if present != wanted:
+        await rpc.call_all([("anvil_setCode", [address, code]) for address, code in wanted.items()])
+    if not await _is_initialized(rpc):
+        await _initialize(deployment)
+    return deployment
+
+
+async def _require_local(rpc: Rpc) -> None:
+    client, chain_id = await rpc.call_all([("web3_clientVersion", []), ("eth_chainId", [])])
+    if not client.lower().startswith("anvil"):
+        raise ForeignChain(f"the paper venue only writes to an anvil of its own; this node is {client!r}")
+    if int(chain_id, 16) != POLYGON_CHAIN_ID:
+        raise ForeignChain(f"start anvil with --chain-id {POLYGON_CHAIN_ID}: clients sign for it; this chain is {int(chain_id, 16)}")
+
+
+async def _is_initialized(rpc: Rpc) -> bool:
+    """The last call of the initialization has been mined: the admin's nonce counts them."""
+    count = await rpc.call("eth_getTransactionCount", local_account(_ADMIN_KEY).address, "latest")
+    return int(count, 16) >= len(_initialization(local_account(_OPERATOR_KEY).address, local_account(_ADMIN_KEY).address))
+
+
+async def _initialize(deployment: Deployment) -> None:
+    for address in (deployment.admin.address, deployment.operator.address):
+        await deployment.rpc.call("anvil_setBalance", address, PLENTY_OF_GAS_MONEY)
+    await deployment.admin.send(*_initialization(deployment.operator.address, deployment.admin.address))
+
+
+def _initialization(operator: str, admin: str) -> list[Call]:
+    calls = [
+        Call(to=PUSD, data=encode_call("initialize(address)", admin)),
+        Call(to=POSITION_MANAGER, data=encode_call("initialize(address)", PUSD)),
+    ]
+    for exchange, version in VERSION_BY_EXCHANGE.items():
+        arguments = (version, PUSD, POSITIONS_BY_EXCHANGE[exchange], operator, FEE_RECEIVER)
+        calls.append(Call(to=exchange, data=encode_call(_INITIALIZE_EXCHANGE, *arguments)))
+    for positions in (CONDITIONAL_TOKENS, POSITION_MANAGER):
+        calls.append(Call(to=PUSD, data=encode_call("approve(address,uint256)", positions, 2**256 - 1)))
+    return calls
+
+
+def _code_by_address(artifacts: Artifacts) -> dict[str, str]:
+    return {
+        PUSD: artifacts.paper_usd,
+        CONDITIONAL_TOKENS: artifacts.conditional_tokens,
+        POSITION_MANAGER: artifacts.position_manager,
+        EXCHANGE_V2: artifacts.exchange,
+        EXCHANGE_V3: artifacts.exchange,
+        SAFE_SINGLETON: artifacts.safe_singleton,
+        SAFE_FALLBACK_HANDLER: artifacts.safe_fallback_handler,
+        SAFE_MULTISEND: artifacts.safe_multisend,
+    }

@@ -1,0 +1,105 @@
+"""How does a local key send transactions and see them mined, however the node mines?"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+
+from shared.chain.addresses import POLYGON_CHAIN_ID
+from shared.chain.rpc import Rpc
+
+PLENTY_OF_GAS_MONEY = hex(2**128)
+# So high that no local base fee passes it: a transaction of the venue never has to be replaced.
+_MAX_FEE_WEI = 10**14
+_MAX_TIP_WEI = 30 * 10**9
+_PATIENCE_S = 60
+_POLL_S = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One transaction's purpose. ``gas`` is a limit, never estimated."""
+
+    to: str
+    data: bytes
+    gas: int = 300_000
+
+
+class TransactionReverted(Exception):
+    """A transaction was mined and failed; or the node would not mine it."""
+
+
+def sign_call(account: LocalAccount, call: Call, nonce: int) -> tuple[str, str]:
+    """Return the transaction's hash and its raw bytes, both 0x hex."""
+    signed = account.sign_transaction(
+        {
+            "chainId": POLYGON_CHAIN_ID,
+            "type": 2,
+            "nonce": nonce,
+            "to": to_checksum_address(call.to),
+            "data": call.data,
+            "value": 0,
+            "gas": call.gas,
+            "maxFeePerGas": _MAX_FEE_WEI,
+            "maxPriorityFeePerGas": _MAX_TIP_WEI,
+        }
+    )
+    return signed.hash.to_0x_hex(), signed.raw_transaction.to_0x_hex()
+
+
+def local_account(key: str) -> LocalAccount:
+    account: LocalAccount = Account.from_key(key)
+    return account
+
+
+async def send_and_mine(rpc: Rpc, calls: Sequence[tuple[LocalAccount, Call]]) -> list[dict[str, Any]]:
+    """Send every call from its account, in order, and return the receipts. Raises: TransactionReverted, Transient."""
+    accounts = {account.address: account for account, _ in calls}
+    counts = await rpc.call_all([("eth_getTransactionCount", [address, "pending"]) for address in accounts])
+    nonces = {address: int(count, 16) for address, count in zip(accounts, counts, strict=True)}
+    signed = []
+    for account, call in calls:
+        signed.append(sign_call(account, call, nonces[account.address]))
+        nonces[account.address] += 1
+    await rpc.call_all([("eth_sendRawTransaction", [raw]) for _, raw in signed])
+    return await mined(rpc, [tx_hash for tx_hash, _ in signed])
+
+
+async def mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the receipts once all are there, mining them if need be. Raises: TransactionReverted, Transient."""
+    if not tx_hashes:
+        return []
+    # One block for all is faster than a block each, also where the node would mine each by itself.
+    _, mines_at_once = await rpc.call_all([("evm_mine", []), ("anvil_getAutomine", [])])
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            while not all(receipts := await rpc.call_all([("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes])):
+                await (asyncio.sleep(_POLL_S) if mines_at_once else rpc.call("evm_mine"))
+    except TimeoutError:
+        raise TransactionReverted(f"not all of {len(tx_hashes)} transactions were mined within {_PATIENCE_S} s") from None
+    failed = [receipt["transactionHash"] for receipt in receipts if int(receipt["status"], 16) != 1]
+    if failed:
+        raise TransactionReverted(f"{len(failed)} of {len(tx_hashes)} transactions failed, the first is {failed[0]}")
+    return receipts
+
+
+class Sender:
+    """One local key's transactions, one group after another, so that its nonces never collide."""
+
+    def __init__(self, rpc: Rpc, account: LocalAccount) -> None:
+        self._rpc = rpc
+        self._account = account
+        self._turn = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        return self._account.address
+
+    async def send(self, *calls: Call) -> list[dict[str, Any]]:
+        """Send the calls in order and return their receipts. Raises: TransactionReverted, Transient."""
+        async with self._turn:
+            return await send_and_mine(self._rpc, [(self._account, call) for call in calls])

@@ -1,0 +1,41 @@
+"""Where do Polymarket's contracts stand on Polygon (chain id 137)?
+
+Source: the environment of polymarket-client 0.14.0 and the contract config of py-clob-client-v2 1.2.1, read on 2026-11-22 and
+compared by a unit test; exchange V1 from its public deployment record. The local chain places its contracts at the same addresses.
+"""
+
+from typing import Final
+
+POLYGON_CHAIN_ID: Final = 137
+
+PUSD: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
+CONDITIONAL_TOKENS: Final = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"
+POSITION_MANAGER: Final = "0x006F54F7f9A22e0000CC2AB60031000000ae9fEF"
+
+EXCHANGE_V1: Final = "0x4bFb41d5B3570DeFd03C39a9A4D8dE6Bd8B8982E"
+NEG_RISK_EXCHANGE_V1: Final = "0xC5d563A36AE78145C45a50134d48A1215220f80a"
+EXCHANGE_V2: Final = "0xE111180000d2663C0091e4f400237545B87B996B"
+NEG_RISK_EXCHANGE_V2: Final = "0xe2222d279d744050d28e00520010520000310F59"
+EXCHANGE_V3: Final = "0xe3333700cA9d93003F00f0F71f8515005F6c00Aa"
+
+# The exchanges that settle today; V1 has been dead since 2026-04-28.
+LIVE_EXCHANGES: Final = (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3)
+V1_EXCHANGES: Final = (EXCHANGE_V1, NEG_RISK_EXCHANGE_V1)
+
+# Safe 1.3.0's canonical deployment; the multisend is the one that polymarket-client names.
+SAFE_SINGLETON: Final = "0xd9Db270c1B5E3Bd161E8c8503c55cEABeE709552"
+SAFE_FALLBACK_HANDLER: Final = "0xf48f2B2d2a534e402487b3ee7C18c33Aec0Fe5e4"
+SAFE_MULTISEND: Final = "0xA238CBeb142c10Ef7Ad8442C6D1f9E89e07e7761"
+
+# Bits 40 to 103 of a Protocol V2 position id are reserved and zero; a ConditionalTokens id is a hash (polymarket-client, `protocol.py`).
+_RESERVED_BITS: Final = ((1 << 64) - 1) << 40
+
+
+def is_v3_position(token_id: int) -> bool:
+    """True for a position of a Protocol V2 market, which trades on Exchange V3 and is held in PositionManager."""
+    return token_id & _RESERVED_BITS == 0
+
+
+def positions_contract(token_id: int) -> str:
+    """Return the ERC-1155 contract that holds this token."""
+    return POSITION_MANAGER if is_v3_position(token_id) else CONDITIONAL_TOKENS

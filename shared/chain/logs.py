@@ -1,0 +1,132 @@
+"""Which fill does a log of an exchange tell of?
+
+Pure: logs as a node returns them (eth_getLogs, receipts), in; frozen fills, out. Topic0 values measured 2026-11-22.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eth_utils.address import to_checksum_address
+
+from shared.domain.money import Side
+
+ORDER_FILLED_V1: Final = "0xd0a08e8c493f9c94f29311604c9de1b4e8c8d4c06bd0c789af57f2d65bfec0f6"
+ORDER_FILLED: Final = "0xd543adfd945773f1a62f74f0ee55a5e3b9b1a28262980ba90b1a89f2ea84d8ee"  # V2 and V3
+ORDERS_MATCHED: Final = "0x174b3811690657c217184f89418266767c87e4805d09680c39fc9c031c0cab7c"  # V2 and V3
+FEE_CHARGED: Final = "0x55bb3cade9d43b798a4fe5ffdd05024b2d7870df53920673bfc7e68047cd0ab1"  # V2 and V3
+
+_V1_WORDS, _V2_WORDS = 5, 7
+
+
+class MalformedLog(ValueError):
+    """A log with OrderFilled's topic is not one: the node or the contract is not what we think."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderFilledLog:
+    """One order's fill. Of a BUY, ``maker_amount`` is micro-USDC and ``taker_amount`` micro-shares; of a SELL the reverse.
+
+    ``maker`` is the wallet whose order it is; ``taker`` is the exchange itself when that order was the taker's.
+    Identified by (``block_hash``, ``log_index``); after a reorg the same ``tx_hash`` can stand elsewhere.
+    ``fee`` is in micro-USDC; on V1 in units of what the order received.
+    """
+
+    exchange: str
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    log_index: int
+    order_hash: str
+    maker: str
+    taker: str
+    side: Side
+    token_id: int
+    maker_amount: int
+    taker_amount: int
+    fee: int
+
+    @property
+    def is_taker_order(self) -> bool:
+        """True when this wallet's order took liquidity."""
+        return self.taker == self.exchange
+
+    @property
+    def shares(self) -> int:
+        """Micro-shares that changed hands."""
+        return self.taker_amount if self.side is Side.BUY else self.maker_amount
+
+    @property
+    def usdc(self) -> int:
+        """Micro-USDC that changed hands, without the fee."""
+        return self.maker_amount if self.side is Side.BUY else self.taker_amount
+
+
+def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog]:
+    """Return the fills among the logs, in their order; other events and logs that the node withdraws are left out.
+
+    Raises: MalformedLog.
+    """
+    return [decode_order_filled(log) for log in logs if is_order_filled(log) and not log.get("removed", False)]
+
+
+def is_order_filled(log: Mapping[str, Any]) -> bool:
+    topics = log["topics"]
+    return bool(topics) and topics[0] in (ORDER_FILLED, ORDER_FILLED_V1)
+
+
+def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
+    """Decode one OrderFilled log of any exchange generation, as JSON-RPC gives it. Raises: MalformedLog."""
+    topics: Sequence[str] = log["topics"]
+    is_v1 = topics[0] == ORDER_FILLED_V1
+    words = _words(log["data"])
+    if len(topics) != 4 or len(words) != (_V1_WORDS if is_v1 else _V2_WORDS):
+        raise MalformedLog(f"OrderFilled with {len(topics)} topics and {len(words)} words in {log.get('transactionHash')}")
+    side, token_id = _v1_side_and_token(words) if is_v1 else _v2_side_and_token(words)
+    return OrderFilledLog(
+        exchange=to_checksum_address(log["address"]),
+        tx_hash=log["transactionHash"],
+        block_number=int(log["blockNumber"], 16),
+        block_hash=log["blockHash"],
+        log_index=int(log["logIndex"], 16),
+        order_hash=topics[1],
+        maker=_topic_address(topics[2]),
+        taker=_topic_address(topics[3]),
+        side=side,
+        token_id=token_id,
+        maker_amount=words[2],
+        taker_amount=words[3],
+        fee=words[4],
+    )
+
+
+def maker_topics(makers: Iterable[str]) -> list[Any]:
+    """Return the eth_getLogs topic filter for every V1, V2 and V3 fill of these wallets' own orders.
+
+    That is each fill once: rows where a wallet is the ``taker`` are its counterparties' orders, with their side and token.
+    """
+    return [[ORDER_FILLED, ORDER_FILLED_V1], None, sorted("0x" + maker.removeprefix("0x").lower().rjust(64, "0") for maker in makers)]
+
+
+def _v1_side_and_token(words: Sequence[int]) -> tuple[Side, int]:
+    maker_asset, taker_asset = words[0], words[1]
+    if (maker_asset == 0) == (taker_asset == 0):
+        raise MalformedLog("a V1 fill must have collateral (asset 0) on exactly one side")
+    return (Side.BUY, taker_asset) if maker_asset == 0 else (Side.SELL, maker_asset)
+
+
+def _v2_side_and_token(words: Sequence[int]) -> tuple[Side, int]:
+    if words[0] > 1:
+        raise MalformedLog(f"unknown side {words[0]}")
+    return (Side.SELL if words[0] else Side.BUY), words[1]
+
+
+def _words(data: str) -> list[int]:
+    raw = bytes.fromhex(data.removeprefix("0x"))
+    if len(raw) % 32:
+        raise MalformedLog(f"{len(raw)} bytes of data are not whole words")
+    return [int.from_bytes(raw[start : start + 32], "big") for start in range(0, len(raw), 32)]
+
+
+def _topic_address(topic: str) -> str:
+    return to_checksum_address("0x" + topic[-40:])

@@ -1,0 +1,166 @@
+"""What is an order's hash, and who signed it?
+
+The order struct and EIP-712 domain of Polymarket's exchanges V2 and V3. Written apart from both client libraries, which
+the unit tests compare it with: so it can judge their signatures, and ours.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from eth_keys.datatypes import Signature
+from eth_keys.exceptions import BadSignature
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
+
+from shared.chain.addresses import POLYGON_CHAIN_ID
+
+BUY, SELL = 0, 1
+EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET = 0, 1, 2, 3
+
+_HALF_CURVE_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+_ORDER_TYPE = (
+    b"Order(uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,uint256 takerAmount,"
+    b"uint8 side,uint8 signatureType,uint256 timestamp,bytes32 metadata,bytes32 builder)"
+)
+_DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+_NESTED_TYPE = (
+    b"TypedDataSign(Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)" + _ORDER_TYPE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedOrder:
+    """An order as it arrives in POST /order: amounts in base units (1e6), ``timestamp`` in ms, bytes as 0x hex."""
+
+    salt: int
+    maker: str
+    signer: str
+    token_id: int
+    maker_amount: int
+    taker_amount: int
+    side: int
+    signature_type: int
+    timestamp: int
+    metadata: str
+    builder: str
+    signature: str
+
+
+class InvalidSignature(Exception):
+    """The order was not signed by the one it names, or in a way that this exchange version does not take."""
+
+
+def order_hash(order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID) -> str:
+    """Return the venue's order id: the EIP-712 digest under the exchange's domain, 0x hex. ``version`` is "2" or "3"."""
+    return "0x" + _digest(_domain_separator(exchange, version, chain_id), _struct_hash(order)).hex()
+
+
+def verify_order(order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID, *, owner: str | None = None) -> str:
+    """Return the order's hash if it is signed as it says.
+
+    An EOA's order is its own. For a Safe (type 2) or deposit wallet (type 3) ``owner`` is the key's address that the caller knows
+    to own ``maker``; signature type 1 is not supported. Raises: InvalidSignature.
+    """
+    domain = _domain_separator(exchange, version, chain_id)
+    contents = _struct_hash(order)
+    digest = _digest(domain, contents)
+    if order.signature_type == DEPOSIT_WALLET:
+        _require(_same(order.maker, order.signer), "a deposit wallet is the maker and the signer of its order")
+        _require(owner is not None and _same(_recover_nested(order, domain, contents, chain_id), owner), "not signed by the wallet's owner")
+        return "0x" + digest.hex()
+    _require(_same(_recover(digest, _bytes(order.signature)), order.signer), "not signed by the order's signer")
+    if order.signature_type == EOA:
+        _require(_same(order.maker, order.signer), "the signer is not the maker")
+    else:
+        _require(order.signature_type == SAFE, f"signature type {order.signature_type} is not supported")
+        _require(owner is not None and _same(order.signer, owner), "the signer does not own the Safe")
+    return "0x" + digest.hex()
+
+
+def counter_amount(order: SignedOrder, fill: int) -> int:
+    """Return what ``fill`` of the order's maker asset brings it of its taker asset, rounded down as the exchange does."""
+    return fill * order.taker_amount // order.maker_amount
+
+
+def _recover_nested(order: SignedOrder, domain: bytes, contents: bytes, chain_id: int) -> str:
+    """Recover the key behind an ERC-7739 nested signature: 65 bytes, exchange domain, struct hash, type text, its length (2 bytes)."""
+    signature = _bytes(order.signature)
+    trailer = domain + contents + _ORDER_TYPE + len(_ORDER_TYPE).to_bytes(2, "big")
+    _require(signature[65:] == trailer, "the nested signature is for another order, exchange or version")
+    wallet = keccak(b"DepositWallet") + keccak(b"1") + _word(chain_id) + _address(order.maker) + bytes(32)
+    return _recover(_digest(domain, keccak(keccak(_NESTED_TYPE) + contents + wallet)), signature[:65])
+
+
+def _recover(digest: bytes, signature: bytes) -> str:
+    """Return the checksummed signer of a 65-byte signature; a malleable (high s) one is refused, as by the exchange."""
+    _require(len(signature) == 65 and signature[64] in (27, 28), "malformed signature")
+    _require(int.from_bytes(signature[32:64], "big") <= _HALF_CURVE_ORDER, "malleable signature")
+    try:
+        return Signature(signature[:64] + bytes([signature[64] - 27])).recover_public_key_from_msg_hash(digest).to_checksum_address()
+    except (BadSignature, ValidationError) as error:
+        raise InvalidSignature("malformed signature") from error
+
+
+def _struct_hash(order: SignedOrder) -> bytes:
+    return keccak(
+        _type_hash(_ORDER_TYPE)
+        + _word(order.salt)
+        + _address(order.maker)
+        + _address(order.signer)
+        + _word(order.token_id)
+        + _word(order.maker_amount)
+        + _word(order.taker_amount)
+        + _word(order.side)
+        + _word(order.signature_type)
+        + _word(order.timestamp)
+        + _bytes32(order.metadata)
+        + _bytes32(order.builder)
+    )
+
+
+@lru_cache(maxsize=16)
+def _domain_separator(exchange: str, version: str, chain_id: int) -> bytes:
+    return keccak(
+        _type_hash(_DOMAIN_TYPE) + keccak(b"Polymarket CTF Exchange") + keccak(version.encode()) + _word(chain_id) + _address(exchange)
+    )
+
+
+@lru_cache(maxsize=4)
+def _type_hash(type_text: bytes) -> bytes:
+    return keccak(type_text)
+
+
+def _digest(domain: bytes, struct_hash: bytes) -> bytes:
+    return keccak(b"\x19\x01" + domain + struct_hash)
+
+
+def _word(value: int) -> bytes:
+    return value.to_bytes(32, "big")
+
+
+def _address(address: str) -> bytes:
+    raw = _bytes(address)
+    _require(len(raw) == 20, "malformed address")
+    return bytes(12) + raw
+
+
+def _bytes32(value: str) -> bytes:
+    raw = _bytes(value)
+    _require(len(raw) == 32, "a bytes32 field is not 32 bytes")
+    return raw
+
+
+def _bytes(value: str) -> bytes:
+    try:
+        return bytes.fromhex(value.removeprefix("0x"))
+    except ValueError as error:
+        raise InvalidSignature("a field is not hexadecimal") from error
+
+
+def _same(a: str, b: str) -> bool:
+    return a.lower() == b.lower()
+
+
+def _require(condition: object, reason: str) -> None:
+    if not condition:
+        raise InvalidSignature(reason)

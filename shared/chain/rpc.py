@@ -1,0 +1,76 @@
+"""How do we ask a chain node something, so that a failure is never mistaken for an answer?
+
+    Transient            the node could not be asked, or its answer was no answer (shared.domain.errors)
+    └── NodeRefused      the node answered with an error: its code and text are attributes
+
+Texts never carry the node's address: provider URLs contain API keys.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+from web3 import AsyncHTTPProvider
+from web3.exceptions import Web3Exception
+from web3.types import RPCEndpoint
+
+from shared.domain.errors import Transient
+
+Request = tuple[str, Sequence[Any]]
+
+
+class NodeRefused(Transient):
+    """The node answered a request with a JSON-RPC error."""
+
+    def __init__(self, method: str, code: int, text: str) -> None:
+        super().__init__(f"{method}: the node refused ({code}): {text}")
+        self.code = code
+        self.text = text
+
+
+class Rpc:
+    """JSON-RPC over HTTP with typed failures. One keep-alive session; safe for concurrent use on one event loop."""
+
+    def __init__(self, url: str, *, timeout_s: int = 10) -> None:
+        # No retries down here: whoever asks knows whether a late answer is still worth anything.
+        self._provider = AsyncHTTPProvider(
+            url, request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)}, exception_retry_configuration=None
+        )
+
+    async def call(self, method: str, *params: Any) -> Any:
+        """Ask one thing. Raises: Transient, NodeRefused."""
+        (answer,) = await self.batch([(method, params)])
+        return _result(method, answer)
+
+    async def call_all(self, requests: Sequence[Request]) -> list[Any]:
+        """Ask everything in one round trip; the first error answer is raised. Raises: Transient, NodeRefused."""
+        answers = await self.batch(requests)
+        return [_result(method, answer) for (method, _), answer in zip(requests, answers, strict=True)]
+
+    async def batch(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        """Ask everything in one round trip; return the raw answers (``result`` or ``error``) in order. Raises: Transient."""
+        if not requests:
+            return []
+        try:
+            answers = await self._provider.make_batch_request([(RPCEndpoint(method), list(params)) for method, params in requests])
+        except (aiohttp.ClientError, Web3Exception, OSError, TimeoutError, ValueError) as error:
+            # `from None`: the original's text may hold the provider's URL.
+            raise Transient(f"the chain node could not be asked ({requests[0][0]}): {type(error).__name__}") from None
+        if not isinstance(answers, list):
+            _result("batch", dict(answers))
+            raise Transient("the chain node did not answer a batch with a list")
+        if len(answers) != len(requests):
+            raise Transient(f"the chain node answered {len(answers)} of {len(requests)} requests")
+        return [dict(answer) for answer in answers]
+
+    async def close(self) -> None:
+        await self._provider.disconnect()
+
+
+def _result(method: str, answer: dict[str, Any]) -> Any:
+    error = answer.get("error")
+    if error is not None:
+        raise NodeRefused(method, int(error.get("code", 0)), str(error.get("message", "")))
+    if "result" not in answer:
+        raise Transient(f"{method}: neither a result nor an error")
+    return answer["result"]
