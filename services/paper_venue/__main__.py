@@ -1,0 +1,3 @@
+from services.paper_venue.app import main
+
+main()

@@ -1,0 +1,34 @@
+"""How does the venue answer over HTTP, and how do its refusals look?"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from services.paper_venue.auth import Denied
+from services.paper_venue.requests import BadRequest
+from shared.domain.errors import Transient
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def reply(payload: Any, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(payload), status=status, content_type="application/json")
+
+
+def refuse(text: str, status: int = 400) -> web.Response:
+    return reply({"error": text}, status)
+
+
+@web.middleware
+async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal has the venue's shape, whichever way it was raised."""
+    try:
+        return await handler(request)
+    except BadRequest as error:
+        return refuse(error.text, error.status)
+    except Denied as error:
+        return refuse(str(error), 401)
+    except Transient as error:
+        return refuse(f"the chain cannot be asked now: {error}", 503)

@@ -1,0 +1,72 @@
+"""May this order enter the market? The answers are the venue's own texts (CLOB documentation and client issues, 2026)."""
+
+from services.paper_venue.orders import PRICE_ONE, Order, OrderKind, Side
+from services.paper_venue.wire import amount_text, price_text
+
+FOK_KILLED = "order couldn't be fully filled. FOK orders are fully filled or killed."
+FAK_KILLED = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
+NOT_ENOUGH = "not enough balance / allowance"
+POST_ONLY_CROSSES = "invalid post-only order: order crosses book"
+NO_BOOK = "No orderbook exists for the requested token id"
+INVALID_PAYLOAD = "Invalid order payload"
+INVALID_TOKEN = "Invalid token id"  # noqa: S105
+INVALID_VERSION = "invalid order version, please use the latest clob-client"
+WRONG_OWNER = "the order owner has to be the owner of the API KEY"
+WRONG_SIGNER = "the order signer address has to be the address of the API KEY"
+INVALID_SIGNATURE = "invalid signature"
+
+
+def duplicated(order_id: str) -> str:
+    return f"order {order_id} is invalid. Duplicated."
+
+
+def refusal(order: Order) -> str | None:
+    """Why the order cannot be taken, whatever the book and the balances say; None: it can."""
+    if order.maker_amount <= 0 or order.taker_amount <= 0:
+        return INVALID_PAYLOAD
+    return _amounts_refusal(order) or _price_refusal(order) or _size_refusal(order)
+
+
+def marketable_refusal(order: Order) -> str | None:
+    """Why an order that trades at once is too small; None: it is not."""
+    if order.side is Side.BUY and order.maker_amount < order.market.min_marketable:
+        return f"invalid amount for a marketable BUY order (${amount_text(order.maker_amount)}), min size: $1"
+    return None
+
+
+def _size_refusal(order: Order) -> str | None:
+    smallest = order.market.min_shares
+    if order.kind.may_rest and order.shares < smallest:
+        return f"order {order.id} is invalid. Size ({amount_text(order.shares)}) lower than the minimum: {amount_text(smallest)}"
+    return None
+
+
+def _price_refusal(order: Order) -> str | None:
+    """A resting price must lie on the grid exactly. A market order's is a ratio of rounded amounts: it must lie on it to 1/10,000."""
+    tick = order.market.tick
+    on_grid = order.price % tick == 0 and tick <= order.price <= PRICE_ONE - tick
+    if order.kind.may_rest:
+        on_grid = on_grid and order.collateral * PRICE_ONE == order.price * order.shares
+    if on_grid:
+        return None
+    return f"order {order.id} is invalid. Price ({price_text(order.price)}) breaks minimum tick size rule: {price_text(tick)}"
+
+
+def _amounts_refusal(order: Order) -> str | None:
+    """The decimals that the venue keeps: limit sizes 2, their USDC 2 more than the tick; market orders the other way round."""
+    side = "buy" if order.side is Side.BUY else "sell"
+    fine = _decimals_of_tick(order.market.tick) + 2
+    if order.kind is OrderKind.GTC:
+        maker, taker, name = (fine, 2, side) if order.side is Side.BUY else (2, fine, side)
+    else:
+        maker, taker, name = 2, fine, f"market {side}"
+    if order.maker_amount % 10 ** (6 - maker) == 0 and order.taker_amount % 10 ** (6 - taker) == 0:
+        return None
+    return (
+        f"invalid amounts, the {name} orders maker amount supports a max accuracy of {maker} decimals, "
+        f"taker amount a max of {taker} decimals"
+    )
+
+
+def _decimals_of_tick(tick: int) -> int:
+    return next(places for places in range(1, 5) if tick % 10 ** (4 - places) == 0)

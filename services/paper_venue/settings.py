@@ -1,0 +1,36 @@
+"""Everything the paper venue reads from its environment."""
+
+from decimal import Decimal
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Prefix ``PAPER_VENUE_``. Delays in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="PAPER_VENUE_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    """0: any free one, told by the ready line."""
+    rpc_url: str
+    """An anvil with chain id 137 that this venue alone writes to."""
+    npm_folder: Path
+    """The node_modules folder (or its parent) with ConditionalTokens and Safe."""
+    seed: int = 1
+    markets: int = Field(default=6, ge=1, le=200)
+    leaders: int = Field(default=5, ge=1, le=100)
+    trades_per_second: Decimal = Field(default=Decimal(0), ge=0, le=200)
+    """Leader trades from the start on; 0: only when the control endpoint asks."""
+    quote_shares: int = Field(default=20_000, ge=100, le=1_000_000)
+    """Shares that the market makers keep at the best price."""
+    broadcast_delay: float = Field(default=0.2, ge=0)
+    """From the match to the settlement's broadcast."""
+    confirm_delay: float = Field(default=1.0, ge=0)
+    """From the receipt to CONFIRMED."""
+    activity_delay: float = Field(default=0, ge=0)
+    """RTDS: from the match to its rows."""
+    ready_file: Path | None = None
+    """Written, with what the ready line says, once everything answers."""

@@ -1,0 +1,168 @@
+"""How does a match reach the chain, and how does the venue learn what became of it?"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, Self, TypeVar
+
+from services.paper_venue.matching import Match
+from services.paper_venue.trades import Trade
+from shared.chain.addresses import EXCHANGE_V2
+from shared.chain.orders import SignedOrder
+from shared.domain.errors import Transient
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The arguments of ``matchOrders``: fills in each order's own maker unit, fees in micro-USDC."""
+
+    condition_id: str
+    exchange: str
+    taker: SignedOrder
+    makers: tuple[SignedOrder, ...]
+    taker_fill: int
+    maker_fills: tuple[int, ...]
+    taker_fee: int
+    maker_fees: tuple[int, ...]
+
+    @classmethod
+    def of(cls, match: Match) -> Self:
+        return cls(
+            condition_id=match.taker.market.condition_id,
+            exchange=EXCHANGE_V2,
+            taker=match.taker.signed,
+            makers=tuple(fill.maker.signed for fill in match.fills),
+            taker_fill=match.given,
+            maker_fills=tuple(fill.given for fill in match.fills),
+            taker_fee=match.fee,
+            maker_fees=tuple(0 for _ in match.fills),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedTransaction:
+    hash: str
+    raw: str
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    block_number: int
+    status: int
+    """1: done; 0: the chain refused, nothing moved."""
+
+
+class Settler(Protocol):
+    """The operator's hand on the chain."""
+
+    def sign(self, settlement: Settlement) -> SignedTransaction:
+        """Sign ``matchOrders`` with the next nonce. The hash is final."""
+        ...
+
+    async def send(self, transaction: SignedTransaction) -> None:
+        """Hand it to the node. Doing so twice changes nothing. Raises: Transient."""
+        ...
+
+    async def receipt(self, transaction_hash: str) -> Receipt | None:
+        """None: not mined yet. Raises: Transient."""
+        ...
+
+
+class Reports(Protocol):
+    """Who is told what became of a trade."""
+
+    def on_mined(self, trade: Trade, *, block: int, now_ms: int) -> None: ...
+
+    def on_confirmed(self, trade: Trade, *, now_ms: int) -> None: ...
+
+    def on_failed(self, trade: Trade, *, now_ms: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementDelays:
+    """Seconds. ``before_broadcast`` from the match on, ``before_confirmed`` from the receipt on."""
+
+    before_broadcast: float
+    before_confirmed: float
+    between_polls: float = 0.05
+
+
+class SettlementLine:
+    """Transactions on their way, in the order of their nonces: none can be mined before the one ahead of it."""
+
+    def __init__(
+        self,
+        settler: Settler,
+        *,
+        delays: SettlementDelays,
+        now_ms: Callable[[], int],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settler = settler
+        self._delays = delays
+        self._now_ms = now_ms
+        self._sleep = sleep
+        self._signed: asyncio.Queue[tuple[SignedTransaction, Trade]] = asyncio.Queue()
+        self._sent: asyncio.Queue[tuple[SignedTransaction, Trade]] = asyncio.Queue()
+        self._mined: asyncio.Queue[tuple[int, Trade]] = asyncio.Queue()
+
+    def sign(self, settlement: Settlement) -> SignedTransaction:
+        return self._settler.sign(settlement)
+
+    def follow(self, transaction: SignedTransaction, trade: Trade) -> None:
+        self._signed.put_nowait((transaction, trade))
+
+    async def run(self, reports: Reports) -> None:
+        """Bring every followed transaction to its end; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._broadcast())
+            tasks.create_task(self._watch(reports))
+            tasks.create_task(self._confirm(reports))
+
+    async def _broadcast(self) -> None:
+        while True:
+            transaction, trade = await self._signed.get()
+            await self._until(trade.matched_at_ms + int(self._delays.before_broadcast * 1000))
+            await self._persist(partial(self._settler.send, transaction))
+            self._sent.put_nowait((transaction, trade))
+
+    async def _watch(self, reports: Reports) -> None:
+        while True:
+            transaction, trade = await self._sent.get()
+            receipt = None
+            while receipt is None:
+                receipt = await self._persist(partial(self._settler.receipt, transaction.hash))
+                if receipt is None:
+                    await self._sleep(self._delays.between_polls)
+            self._report(reports, trade, receipt)
+
+    def _report(self, reports: Reports, trade: Trade, receipt: Receipt) -> None:
+        now_ms = self._now_ms()
+        if receipt.status != 1:
+            reports.on_failed(trade, now_ms=now_ms)
+            return
+        reports.on_mined(trade, block=receipt.block_number, now_ms=now_ms)
+        self._mined.put_nowait((now_ms, trade))
+
+    async def _confirm(self, reports: Reports) -> None:
+        while True:
+            mined_at_ms, trade = await self._mined.get()
+            await self._until(mined_at_ms + int(self._delays.before_confirmed * 1000))
+            reports.on_confirmed(trade, now_ms=self._now_ms())
+
+    async def _until(self, moment_ms: int) -> None:
+        left_ms = moment_ms - self._now_ms()
+        if left_ms > 0:
+            await self._sleep(left_ms / 1000)
+
+    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the node until it answers: a settlement is never given up, as its nonce holds up all behind it."""
+        while True:
+            try:
+                return await ask()
+            except Transient:
+                await self._sleep(self._delays.between_polls)

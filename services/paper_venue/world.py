@@ -1,0 +1,103 @@
+"""How does a seed's world come to stand: conditions on the chain, wallets that can trade, books that are deep?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from services.paper_venue.auth import Keys
+from services.paper_venue.chain.conditions import deal_shares, prepare_conditions
+from services.paper_venue.chain.deployment import Deployment
+from services.paper_venue.chain.wallets import PaperWallet, create_eoa_wallets, create_safe_wallets, paper_key
+from services.paper_venue.generator import LeaderTape, MarketPlan, market_of, plan_markets, quotes_for
+from services.paper_venue.handler import Venue
+from services.paper_venue.house import HouseTrader, Leaders, MarketMakers, new_trader
+from services.paper_venue.orders import Market
+
+_MAKERS = 2
+_MAKER_COLLATERAL = 10**15
+_MAKER_SHARES_IN_QUOTES = 200
+_LEADER_COLLATERAL = 10**12
+_MICRO = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """The venue's own wallets."""
+
+    makers: tuple[PaperWallet, ...]
+    leaders: tuple[PaperWallet, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The markets of a seed, each with its plan."""
+
+    plans: tuple[MarketPlan, ...]
+    markets: tuple[Market, ...]
+
+
+async def create_house(deployment: Deployment, *, seed: int, leaders: int) -> House:
+    """Fund and approve the market makers and leaders. Raises: TransactionReverted, Transient."""
+    maker_keys = [paper_key(f"{seed}:makers", index) for index in range(_MAKERS)]
+    leader_keys = [paper_key(f"{seed}:leaders", index) for index in range(leaders)]
+    return House(
+        makers=tuple(await create_eoa_wallets(deployment, maker_keys, collateral=_MAKER_COLLATERAL)),
+        leaders=tuple(await create_eoa_wallets(deployment, leader_keys, collateral=_LEADER_COLLATERAL)),
+    )
+
+
+async def open_markets(deployment: Deployment, house: House, *, seed: int, count: int, quote_shares: int) -> World:
+    """Prepare the seed's conditions and give the market makers shares of each. Raises: TransactionReverted, Transient."""
+    plans = plan_markets(seed, count)
+    conditions = await prepare_conditions(deployment, [plan.question_id for plan in plans])
+    wallets = [maker.address for maker in house.makers]
+    for condition in conditions:
+        await deal_shares(deployment, condition, wallets, quote_shares * _MICRO * _MAKER_SHARES_IN_QUOTES)
+    markets = [
+        market_of(plan, condition_id=condition.condition_id, token_ids=(str(condition.yes_token), str(condition.no_token)))
+        for plan, condition in zip(plans, conditions, strict=True)
+    ]
+    return World(plans=tuple(plans), markets=tuple(markets))
+
+
+async def open_books(venue: Venue, world: World, house: House, keys: Keys, *, quote_shares: int, now_ms: int) -> MarketMakers:
+    """Fill the books, and return who keeps them full."""
+    quotes = [
+        (market, quote)
+        for plan, market in zip(world.plans, world.markets, strict=True)
+        for quote in quotes_for(plan, shares=quote_shares * _MICRO)
+    ]
+    makers = MarketMakers(venue, await _traders(venue, keys, house.makers, now_ms=now_ms), quotes)
+    makers.refill(now_ms=now_ms)
+    return makers
+
+
+async def leaders_of(venue: Venue, world: World, house: House, keys: Keys, *, seed: int, now_ms: Callable[[], int]) -> Leaders:
+    traders = await _traders(venue, keys, house.leaders, now_ms=now_ms())
+    return Leaders(venue, traders, LeaderTape(seed, leaders=len(traders), markets=world.markets), now_ms)
+
+
+async def _traders(venue: Venue, keys: Keys, wallets: Sequence[PaperWallet], *, now_ms: int) -> list[HouseTrader]:
+    for wallet in wallets:
+        await venue.refresh(wallet.address)
+    return [new_trader(wallet.address, wallet.key, keys, now_ms=now_ms) for wallet in wallets]
+
+
+class Followers:
+    """Accounts for whoever asks the control endpoint: funded, approved, and always the same for the same seed."""
+
+    def __init__(self, deployment: Deployment, venue: Venue, *, seed: int) -> None:
+        self._deployment = deployment
+        self._venue = venue
+        self._seed = seed
+        self._created = 0
+
+    async def create(self, kind: str, count: int, collateral: int) -> list[PaperWallet]:
+        """``kind`` is eoa or safe; ``collateral`` in micro-USDC for each. Raises: TransactionReverted, Transient."""
+        numbers = range(self._created, self._created + count)
+        self._created += count
+        keys = [paper_key(f"{self._seed}:followers", number) for number in numbers]
+        create = create_safe_wallets if kind == "safe" else create_eoa_wallets
+        wallets = await create(self._deployment, keys, collateral=collateral)
+        for wallet in wallets:
+            await self._venue.refresh(wallet.address)
+        return wallets
