@@ -9,6 +9,7 @@ nothing but what is declared here (and the process's memory, CPU and collector f
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
@@ -191,8 +192,9 @@ def build_info(service: str, version: str) -> None:
     _BUILD.of(service, version).set(1)
 
 
+@cache
 def process_figures() -> None:
-    """Serve memory, CPU, open files and garbage collection of this process too. Once, at start."""
+    """Serve memory, CPU, open files and garbage collection of this process too. Asked again, nothing more happens."""
     ProcessCollector(registry=REGISTRY)
     PlatformCollector(registry=REGISTRY)
     GCCollector(registry=REGISTRY)

@@ -86,6 +86,12 @@ async def test_the_standard_headers_go_with_each_export(collector: OtlpReceiver)
     assert {name.lower(): value for name, value in collector.headers[0].items()}["x-team"] == "slipstream"
 
 
+async def test_a_compressed_export_is_read(collector: OtlpReceiver) -> None:
+    await speak(collector, "ingest", "see", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
+
+    assert [span.attributes for span in collector.named("see fill")] == [{"feed": "rtds"}]
+
+
 @pytest.mark.parametrize("sampler", ["always_off", "parentbased_always_off"])
 async def test_the_standard_sampler_decides(sampler: str, collector: OtlpReceiver) -> None:
     handed_on = await speak(collector, "ingest", "see", OTEL_TRACES_SAMPLER=sampler)
