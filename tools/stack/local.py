@@ -8,10 +8,11 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from tools.stack import postgres
 from tools.stack.anvil import Anvil
@@ -29,6 +30,10 @@ from tools.stack.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
+PartName = Literal["kafka", "postgres", "chain"]
+ALL_PARTS: tuple[PartName, ...] = ("kafka", "postgres", "chain")
+VARIABLES: Mapping[PartName, str] = {"kafka": "KAFKA_BOOTSTRAP_SERVERS", "postgres": "DATABASE_URL", "chain": "POLYGON_RPC_URL"}
+
 RUN_MEGABYTES = 500
 CLAIM_SECONDS = 1.0  # longer than it takes to look who holds the lock
 
@@ -39,14 +44,12 @@ class LocalStack:
     Logs stay in `<folder>/logs`. `supervisor` takes further parts, which then are stopped before these.
     """
 
-    kafka_bootstrap_servers: str
-    database_url: str
-    rpc_url: str
-
-    def __init__(self, settings: StackSettings) -> None:
+    def __init__(self, settings: StackSettings, parts: Collection[PartName] = ALL_PARTS) -> None:
         self.settings = settings
         self.supervisor = Supervisor(settings.folder)
         self.kafka: KafkaCluster | None = None
+        self._parts = parts
+        self._addresses: dict[PartName, str] = {}
         self._cache = Cache(settings.cache_folder)
         self._exit = AsyncExitStack()
 
@@ -54,24 +57,38 @@ class LocalStack:
         async with AsyncExitStack() as exit_if_failed:
             run = await self._claim_folder(exit_if_failed)
             await exit_if_failed.enter_async_context(self.supervisor)
-            await _all(self._start_kafka(run, exit_if_failed), self._start_postgres(run, exit_if_failed), self._start_chain())
+            await _all(*self._starts(run, exit_if_failed))
             self._exit = exit_if_failed.pop_all()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._exit.__aexit__(kind, error, trace)
 
+    @property
+    def kafka_bootstrap_servers(self) -> str:
+        return self._addresses["kafka"]
+
+    @property
+    def database_url(self) -> str:
+        return self._addresses["postgres"]
+
+    @property
+    def rpc_url(self) -> str:
+        return self._addresses["chain"]
+
     def environment(self) -> dict[str, str]:
         """Return the variables by which the services find the parts."""
-        return {
-            "KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
-            "DATABASE_URL": self.database_url,
-            "POLYGON_RPC_URL": self.rpc_url,
-        }
+        return {VARIABLES[part]: address for part, address in self._addresses.items()}
 
-    def addresses(self) -> dict[str, str]:
-        """Return where each part listens, by the part's name; a part that was provided is among them."""
-        return {"kafka": self.kafka_bootstrap_servers, "postgres": self.database_url, "anvil": self.rpc_url}
+    def _starts(self, run: Path, exit_stack: AsyncExitStack) -> list[Coroutine[object, object, None]]:
+        provided: dict[PartName, str | None] = {
+            "kafka": self.settings.kafka_bootstrap_servers,
+            "postgres": self.settings.database_url,
+            "chain": self.settings.rpc_url,
+        }
+        self._addresses = {part: address for part, address in provided.items() if address is not None}
+        starts = {"kafka": self._start_kafka, "postgres": self._start_postgres, "chain": self._start_chain}
+        return [start(run, exit_stack) for part, start in starts.items() if part in self._parts and part not in self._addresses]
 
     async def _claim_folder(self, exit_stack: AsyncExitStack) -> Path:
         """Make this stack the only one of its folder, and return a new folder for what lives as long as it does."""
@@ -90,15 +107,12 @@ class LocalStack:
         return run
 
     async def _start_kafka(self, run: Path, exit_stack: AsyncExitStack) -> None:
-        if self.settings.kafka_bootstrap_servers is not None:
-            self.kafka_bootstrap_servers = self.settings.kafka_bootstrap_servers
-            return
         java = Java(jars=await jars.install(self._cache), heap_mb=self.settings.kafka_heap_mb, quick_compile=self.settings.quick_compile)
         warmth = Warmth(self._cache, java)
         self.kafka = KafkaCluster(self.supervisor, warmth, self._nodes(run))
         exit_stack.push_async_callback(self.kafka.discard)
         await self.kafka.start()
-        self.kafka_bootstrap_servers = self.kafka.bootstrap_servers
+        self._addresses["kafka"] = self.kafka.bootstrap_servers
         training = asyncio.create_task(train_beside(warmth, self.supervisor), name="kafka training")
         exit_stack.push_async_callback(_cancel, training)
 
@@ -111,25 +125,19 @@ class LocalStack:
         )
 
     async def _start_postgres(self, run: Path, exit_stack: AsyncExitStack) -> None:
-        if self.settings.database_url is not None:
-            self.database_url = self.settings.database_url
-            return
         port = chosen_port(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
         postgres.remove_leftovers(self.settings.folder)
         folder = postgres.place_for_data(run)
         exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
         server = Postgres(self.supervisor, port=port, folder=folder, durable=self.settings.durable)
         await server.start()
-        self.database_url = server.url
+        self._addresses["postgres"] = server.url
 
-    async def _start_chain(self) -> None:
-        if self.settings.rpc_url is not None:
-            self.rpc_url = self.settings.rpc_url
-            return
+    async def _start_chain(self, run: Path, exit_stack: AsyncExitStack) -> None:
         port = chosen_port(self.settings.rpc_port, setting="STACK_RPC_PORT")
         chain = Anvil(self.supervisor, self._cache, port=port, mining=self.settings.mining, block_seconds=self.settings.block_seconds)
         await chain.start()
-        self.rpc_url = chain.url
+        self._addresses["chain"] = chain.url
 
 
 def folder_lock(folder: Path) -> FolderLock:

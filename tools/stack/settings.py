@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -67,6 +69,11 @@ class StackSettings(BaseSettings):
     def cache_folder(self) -> Path:
         """Where downloads are kept: SLIPSTREAM_CACHE, else a folder of ours in the user's cache."""
         return self.cache or (self.xdg_cache_home or Path.home() / ".cache") / "slipstream"
+
+
+def environment_for_child(added: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child process: our own, and what is added."""
+    return {**os.environ, **added}
 
 
 def _complaint(location: tuple[int | str, ...], value: object, wanted: str) -> str:

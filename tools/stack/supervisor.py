@@ -15,6 +15,7 @@ from types import TracebackType
 
 from tools.stack import tether
 from tools.stack.errors import PartDied, StackError, describe_exit
+from tools.stack.settings import environment_for_child
 
 ReadyProbe = Callable[[], Awaitable[bool]]
 READY_POLL_SECONDS = 0.02
@@ -160,7 +161,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **part.env},
+                env=environment_for_child(part.env),
                 cwd=part.cwd,
                 start_new_session=True,
             )

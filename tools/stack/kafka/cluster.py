@@ -56,6 +56,10 @@ class KafkaCluster:
         self._expected.discard(self._nodes[broker])
         await self._supervisor.kill(self._running.pop(broker))
 
+    async def restore(self) -> None:
+        """Start all brokers that do not run."""
+        await asyncio.gather(*(self.restart(broker) for broker in self._nodes if broker not in self._running))
+
     async def discard(self) -> None:
         """End a cluster of several at once: its data go with it, and without a majority a broker takes long to stop."""
         if len(self._nodes) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -65,7 +64,7 @@ def npm_command() -> list[str]:
 
 
 def _major_version(npm: str) -> int:
-    answer = subprocess.run([npm, "--version"], capture_output=True, text=True, env={**os.environ}, check=False)
+    answer = subprocess.run([npm, "--version"], capture_output=True, text=True, check=False)
     major = answer.stdout.partition(".")[0].strip()
     return int(major) if answer.returncode == 0 and major.isdigit() else 0
 

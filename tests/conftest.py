@@ -1,0 +1,125 @@
+"""The real Kafka, PostgreSQL and chain of a test session, each started when the first test asks for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from tools.stack.background import BackgroundCluster, BackgroundLoop
+from tools.stack.local import LocalStack
+from tools.stack.settings import StackSettings
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[BackgroundLoop]:
+    """A loop that outlives the tests' own."""
+    with BackgroundLoop() as loop:
+        yield loop
+
+
+@pytest.fixture(scope="session")
+def local_stack(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """Kafka with one broker, PostgreSQL, and a chain that mines a block for each transaction; shared by the whole session."""
+    settings = StackSettings(folder=tmp_path_factory.mktemp("stack"), mining="automine", durable=False)
+    with background.entered(LocalStack(settings)) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def kafka(local_stack: LocalStack) -> str:
+    """Bootstrap servers of the session's broker. Name topics and groups so that tests do not meet in them."""
+    return local_stack.kafka_bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def rpc_url(local_stack: LocalStack) -> str:
+    """The session's chain; other tests deploy and mine on it too."""
+    return local_stack.rpc_url
+
+
+@pytest.fixture
+def database_url(local_stack: LocalStack, background: BackgroundLoop) -> Iterator[str]:
+    """An empty database of the test's own."""
+    with _own_database(local_stack.database_url, "template0", background) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(local_stack: LocalStack, background: BackgroundLoop) -> Iterator[str]:
+    """The name of a database in this release's shape, to make others from."""
+    from shared.db.engine import open_engine
+    from shared.db.migrate import migrate
+    from shared.db.settings import DatabaseSettings
+
+    async def bring_up_to_date(url: str) -> None:
+        engine = open_engine(DatabaseSettings.model_validate({"url": url}))
+        await migrate(engine)
+        await engine.dispose()
+
+    with _own_database(local_stack.database_url, "template0", background) as url:
+        background.call(bring_up_to_date(url))
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def migrated_database_url(local_stack: LocalStack, migrated_template: str, background: BackgroundLoop) -> Iterator[str]:
+    """A database of the test's own with all tables, empty."""
+    with _own_database(local_stack.database_url, migrated_template, background) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def _cluster_of_three(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackgroundCluster]:
+    with _own_cluster(3, tmp_path_factory.mktemp("three-brokers"), background) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def three_brokers(_cluster_of_three: BackgroundCluster) -> Iterator[BackgroundCluster]:
+    """Three brokers, replication factor 3, 2 in sync at least; whole again after each test. Shared by a module's tests."""
+    yield _cluster_of_three
+    _cluster_of_three.restore()
+
+
+@pytest.fixture(scope="module")
+def _cluster_of_one(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackgroundCluster]:
+    with _own_cluster(1, tmp_path_factory.mktemp("one-broker"), background) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def one_broker(_cluster_of_one: BackgroundCluster) -> Iterator[BackgroundCluster]:
+    """One broker that the test may kill, stop and restart; the session's own is left alone. Shared by a module's tests."""
+    yield _cluster_of_one
+    _cluster_of_one.restore()
+
+
+@contextmanager
+def _own_cluster(brokers: Literal[1, 3], folder: Path, background: BackgroundLoop) -> Iterator[BackgroundCluster]:
+    settings = StackSettings(folder=folder, brokers=brokers, kafka_heap_mb=256, kafka_bootstrap_servers=None)
+    with background.entered(LocalStack(settings, parts=["kafka"])) as stack:
+        assert stack.kafka is not None
+        yield BackgroundCluster(background, stack.kafka)
+
+
+@contextmanager
+def _own_database(server_url: str, template: str, background: BackgroundLoop) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    background.call(_execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+    background.call(_execute(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
