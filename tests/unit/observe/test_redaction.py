@@ -19,7 +19,15 @@ def test_a_registered_secret_is_gone_from_any_text_in_any_quotation(secret: str,
     redaction.register(secret)
 
     for quoted in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
-        assert quoted not in redaction.cleaned(f"{before}{quoted}{after}").replace(HIDDEN, "")
+        assert not any(quoted in part for part in redaction.cleaned(f"{before}{quoted}{after}").split(HIDDEN))
+
+
+def test_a_secret_that_begins_like_another_is_hidden_to_its_end() -> None:
+    redaction = Redaction()
+    redaction.register("hunter22")
+    redaction.register("hunter22-and-more")
+
+    assert redaction.cleaned("hunter22-and-more, hunter22") == f"{HIDDEN}, {HIDDEN}"
 
 
 @pytest.mark.parametrize("spelling", [KEY, KEY[2:], KEY[2:].lower(), KEY[2:].upper(), f"bytes {KEY[2:]}!"])
