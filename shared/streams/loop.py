@@ -42,6 +42,23 @@ class MessageFailed(Exception):
     """A message stopped the process. Says where and what kind, not what was in it."""
 
 
+def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
+    """The consumer of one instance of a service; the group is the service."""
+    return AIOKafkaConsumer(
+        **settings.client(),
+        group_id=service,
+        group_instance_id=settings.group_instance_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        # The same partition numbers of all topics to the same instance: one key has one lane, whatever topic it comes on.
+        partition_assignment_strategy=(RangePartitionAssignor,),
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.session_timeout_ms // 4,
+        rebalance_timeout_ms=settings.revocation_timeout_ms + 10_000,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
     """What the loop says of itself: reasons against being live or ready, none if it is."""
@@ -62,10 +79,12 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         producer: PublishesAll,
         ownership: Ownership | None = None,
         backoff: Backoff | None = None,
+        build_consumer: Callable[[str, KafkaSettings], AIOKafkaConsumer] = build_consumer,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,  # noqa: TID251 - what aiokafka dates its polls with
     ) -> None:
         self._service, self._settings = service, settings
+        self._build_consumer = build_consumer
         self._clock, self._wall_clock = clock, wall_clock
         self._topics = frozenset(kind.topic for kind in routes)
         self._ownership = ownership or Ownership()
@@ -89,7 +108,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def run(self) -> None:
         """Raises: MessageFailed; KafkaError that waiting cannot cure."""
-        self._consumer = self._build_consumer()
+        self._consumer = self._build_consumer(self._service, self._settings)
         self._consumer.subscribe(topics=set(self._topics), listener=self)
         try:
             await self._consumer.start()
@@ -106,22 +125,6 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def pulse(self) -> Pulse:
         now = self._clock()
         return Pulse(live=tuple(self._not_live(now)), ready=tuple(self._not_ready()))
-
-    def _build_consumer(self) -> AIOKafkaConsumer:
-        settings = self._settings
-        return AIOKafkaConsumer(
-            **settings.client(),
-            group_id=self._service,
-            group_instance_id=settings.group_instance_id,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            # The same partition numbers of all topics to the same instance: one key has one lane, whatever topic it comes on.
-            partition_assignment_strategy=(RangePartitionAssignor,),
-            session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=settings.session_timeout_ms // 4,
-            rebalance_timeout_ms=settings.revocation_timeout_ms + 10_000,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-        )
 
     async def _work(self) -> None:
         tasks = asyncio.create_task(self._take()), asyncio.create_task(self._keep_committing())

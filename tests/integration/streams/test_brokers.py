@@ -1,0 +1,83 @@
+"""Brokers that go and come back: nothing is lost, nothing is passed, and no process has to be restarted."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pytest
+
+from shared.messages.base import Message
+from shared.testing.waiting import eventually
+from tests.integration.streams.bench import Bench, Running, Said, admin, said
+from tests.integration.streams.conftest import a_bench, quick_settings
+from tools.stack.background import BackgroundCluster
+
+pytestmark = pytest.mark.integration
+
+KEYS = [f"key-{number}" for number in range(20)]
+
+
+class Echo:
+    """Answers everything; remembers in which order each key was first heard."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.heard: dict[str, list[int]] = defaultdict(list)
+
+    async def on_heard(self, message: Said) -> Sequence[Message]:
+        if (number := int(message.what)) not in self.heard[message.who]:
+            self.heard[message.who].append(number)
+        return [said(self.bench.answered, message.who, number)]
+
+    def start(self) -> Running:
+        return self.bench.start({self.bench.heard: self.on_heard})
+
+
+async def speak(bench: Bench, numbers: range) -> None:
+    for number in numbers:
+        await bench.producer.publish_all([said(bench.heard, key, number) for key in KEYS])
+        await asyncio.sleep(0.02)
+
+
+async def test_a_broker_restarted_under_load_loses_nothing(one_broker: BackgroundCluster) -> None:
+    (broker,) = one_broker.brokers
+    async with a_bench(quick_settings(one_broker.bootstrap_servers)) as bench:
+        echo = Echo(bench)
+        running = echo.start()
+        await running.ready()
+        speaking = asyncio.create_task(speak(bench, range(200)))
+        await eventually(lambda: len(echo.heard[KEYS[-1]]) > 20)
+
+        await one_broker.kill(broker)
+        await eventually(lambda: "Kafka does not answer" in running.loop.pulse().ready)
+        assert not running.loop.pulse().live, "it lives: a restart would not help"
+        await one_broker.restart(broker)
+
+        await speaking
+        await running.ready()
+        # Idempotent for the producer's own repetitions: a killed broker may have lost what it had not yet written.
+        await eventually(lambda: all(echo.heard[key] == list(range(200)) for key in KEYS))
+        bench.check()
+
+
+async def test_a_partition_whose_leader_is_lost_goes_on_with_another(three_brokers: BackgroundCluster) -> None:
+    async with a_bench(quick_settings(three_brokers.bootstrap_servers), replicas=3) as bench:
+        echo = Echo(bench)
+        running = echo.start()
+        await running.ready()
+        speaking = asyncio.create_task(speak(bench, range(200)))
+        await eventually(lambda: len(echo.heard[KEYS[-1]]) > 20)
+
+        await three_brokers.kill(await leader_of_first_partition(bench))
+
+        await speaking
+        await bench.passed(200 * len(KEYS))
+        assert all(echo.heard[key] == list(range(200)) for key in KEYS)
+        assert set(map(int, await bench.answers(200 * len(KEYS)))) == set(range(200))
+
+
+async def leader_of_first_partition(bench: Bench) -> int:
+    async with admin(bench.settings) as client:
+        (topic,) = await client.describe_topics([bench.heard.topic])
+    leader: int = next(each["leader"] for each in topic["partitions"] if each["partition"] == 0)
+    return leader
