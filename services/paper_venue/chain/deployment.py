@@ -1,6 +1,8 @@
 """Is the local chain ready to trade on, and if not, how does it become so?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
@@ -20,7 +22,7 @@ from shared.chain.addresses import (
     SAFE_MULTISEND,
     SAFE_SINGLETON,
 )
-from shared.chain.rpc import Rpc
+from shared.chain.rpc import Request, Rpc
 
 VERSION_BY_EXCHANGE = {EXCHANGE_V2: "2", EXCHANGE_V3: "3"}
 POSITIONS_BY_EXCHANGE = {EXCHANGE_V2: CONDITIONAL_TOKENS, EXCHANGE_V3: POSITION_MANAGER}
@@ -52,7 +54,7 @@ class Deployment:
 async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
     """Make the chain ready; one that already is stays as it is. Raises: ForeignChain, TransactionReverted, Transient."""
     rpc = Rpc(rpc_url, timeout_s=60)
-    await _require_local(rpc)
+    await require_local(rpc)
     deployment = Deployment(
         rpc=rpc,
         admin=Sender(rpc, local_account(_ADMIN_KEY)),
@@ -68,7 +70,14 @@ async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
     return deployment
 
 
-async def _require_local(rpc: Rpc) -> None:
+class Node(Protocol):
+    """Who can be asked who it is."""
+
+    async def call_all(self, requests: Sequence[Request]) -> list[Any]: ...
+
+
+async def require_local(rpc: Node) -> None:
+    """Refuse any chain but an anvil that clients sign for: real ones, and forks under another id. Raises: ForeignChain."""
     client, chain_id = await rpc.call_all([("web3_clientVersion", []), ("eth_chainId", [])])
     if not client.lower().startswith("anvil"):
         raise ForeignChain(f"the paper venue only writes to an anvil of its own; this node is {client!r}")

@@ -1,0 +1,147 @@
+"""A market with traders on the local chain, for the tests of settlement."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+from services.paper_venue.chain.conditions import Condition, deal_shares, prepare_condition
+from services.paper_venue.chain.deployment import FEE_RECEIVER, Deployment
+from services.paper_venue.chain.settlement import Settler
+from services.paper_venue.chain.wallets import PaperWallet, create_eoa_wallets, create_safe_wallets, paper_key
+from services.paper_venue.settlement import Receipt as SettlementReceipt
+from services.paper_venue.settlement import Settlement, SignedTransaction
+from shared.chain.addresses import CONDITIONAL_TOKENS, POSITION_MANAGER
+from shared.chain.client import ChainClient, Receipt
+from shared.chain.logs import OrderFilledLog, decode_order_fills
+from shared.chain.orders import SignedOrder
+from shared.testing.waiting import eventually
+from tests.unit.chain.orders import signed_by_polymarket_client
+
+DOLLARS = 1_000_000_000
+SHARES = 500_000_000
+_names = count()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a wallet has, in base units."""
+
+    usd: int
+    yes: int
+    no: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperMarket:
+    """One condition and its traders, each with 1,000 pUSD, 500 YES and 500 NO."""
+
+    deployment: Deployment
+    chain: ChainClient
+    condition: Condition
+    traders: tuple[PaperWallet, ...]
+    settler: Settler
+
+    @classmethod
+    async def open(cls, deployment: Deployment, *, traders: int = 2, version: str = "v1", safes: bool = False) -> "PaperMarket":
+        name = f"market {next(_names)}"
+        condition = await prepare_condition(deployment, "0x" + keccak(text=name).hex(), version=version)
+        create = create_safe_wallets if safes else create_eoa_wallets
+        wallets = await create(deployment, [paper_key(name, index) for index in range(traders)], collateral=DOLLARS)
+        await deal_shares(deployment, condition, [wallet.address for wallet in wallets], SHARES)
+        return cls(
+            deployment=deployment,
+            chain=ChainClient(deployment.rpc),
+            condition=condition,
+            traders=tuple(wallets),
+            settler=await Settler.start(deployment),
+        )
+
+    def order(self, trader: int, side: int, *, gives: int, wants: int, token: str = "yes", salt: int = 1, sign: Any = None) -> SignedOrder:
+        wallet = self.traders[trader]
+        chosen = sign or signed_by_polymarket_client
+        salted: dict[str, Any] = {"salt": salt} if chosen is signed_by_polymarket_client else {}
+        order: SignedOrder = chosen(
+            wallet.key,
+            maker=wallet.address,
+            token_id=self.condition.yes_token if token == "yes" else self.condition.no_token,
+            maker_amount=gives,
+            taker_amount=wants,
+            side=side,
+            signature_type=wallet.signature_type,
+            exchange=self.condition.exchange,
+            **salted,
+        )
+        return order
+
+    def match(
+        self,
+        taker: SignedOrder,
+        *makers: SignedOrder,
+        taker_fill: int | None = None,
+        maker_fills: Sequence[int] | None = None,
+        taker_fee: int = 0,
+        maker_fees: Sequence[int] | None = None,
+    ) -> Settlement:
+        """Fill everything whole and without fees, unless told otherwise."""
+        return Settlement(
+            condition_id=self.condition.condition_id,
+            exchange=self.condition.exchange,
+            taker=taker,
+            makers=makers,
+            taker_fill=taker.maker_amount if taker_fill is None else taker_fill,
+            maker_fills=tuple(maker.maker_amount for maker in makers) if maker_fills is None else tuple(maker_fills),
+            taker_fee=taker_fee,
+            maker_fees=(0,) * len(makers) if maker_fees is None else tuple(maker_fees),
+        )
+
+    async def settle(self, settlement: Settlement) -> Receipt:
+        """Sign and send; the transaction must be mined under the hash that was known before."""
+        signed = self.settler.sign(settlement)
+        await self.settler.send(signed)
+        told = await settled(self.settler, signed)
+        receipt = await self.chain.receipt(signed.hash)
+        assert receipt is not None
+        assert (told.block_number, told.status == 1) == (receipt.block_number, receipt.succeeded)
+        return receipt
+
+    async def held(self) -> list[Held]:
+        """What each trader has."""
+        found = await self._balances([wallet.address for wallet in self.traders])
+        return list(found.values())
+
+    async def everything(self) -> Held:
+        """The sums over everybody who can hold any of it: money backs shares one to one, so pUSD counts with the contracts'."""
+        others = [self.condition.exchange, FEE_RECEIVER, CONDITIONAL_TOKENS, POSITION_MANAGER, self.deployment.admin.address]
+        found = (await self._balances([*(wallet.address for wallet in self.traders), *others])).values()
+        return Held(usd=sum(each.usd for each in found), yes=sum(each.yes for each in found), no=sum(each.no for each in found))
+
+    async def exchange_holds(self) -> Held:
+        return (await self._balances([self.condition.exchange]))[self.condition.exchange]
+
+    async def fees(self) -> int:
+        return (await self._balances([FEE_RECEIVER]))[FEE_RECEIVER].usd
+
+    async def _balances(self, wallets: Sequence[str]) -> Mapping[str, Held]:
+        yes, no = self.condition.yes_token, self.condition.no_token
+        found = await self.chain.balances(wallets, [yes, no])
+        return {
+            wallet: Held(usd=each.collateral, yes=each.shares_by_token[yes], no=each.shares_by_token[no]) for wallet, each in found.items()
+        }
+
+
+async def settled(settler: Settler, transaction: SignedTransaction) -> SettlementReceipt:
+    """Wait until the transaction is in a block."""
+
+    async def ask() -> SettlementReceipt | None:
+        return await settler.receipt(transaction.hash)
+
+    receipt: SettlementReceipt | None = await eventually(ask)
+    assert receipt is not None
+    return receipt
+
+
+def fills_of(receipt: Receipt) -> list[OrderFilledLog]:
+    return decode_order_fills(receipt.logs)

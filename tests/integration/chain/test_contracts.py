@@ -1,0 +1,46 @@
+"""The committed bytecode is what the committed Solidity compiles to."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from services.paper_venue.chain.artifacts import OUR_COMPILED_FOLDER
+from shared.chain import snapshot_code
+from tools.stack.errors import StackError
+from tools.stack.npm import npm_command
+
+pytestmark = pytest.mark.integration
+
+SOURCES = OUR_COMPILED_FOLDER.parent
+
+
+@pytest.fixture
+def npm() -> list[str]:
+    try:
+        return npm_command()
+    except StackError as missing:
+        pytest.skip(str(missing))
+
+
+def _node(npm: list[str]) -> str:
+    """The node beside the npm: npm_command gives either an npm on the path or [node, npm's script]."""
+    found = npm[0] if len(npm) > 1 else shutil.which("node")
+    if found is None:
+        pytest.skip("there is an npm but no node")
+    return found
+
+
+def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path) -> None:
+    project = tmp_path / "contracts"
+    shutil.copytree(SOURCES, project, ignore=shutil.ignore_patterns("node_modules", "compiled"))
+    compiled = tmp_path / "compiled"
+
+    subprocess.run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=project, check=True, capture_output=True)
+    subprocess.run([_node(npm), "compile.mjs", str(compiled)], cwd=project, check=True, capture_output=True)
+
+    committed = {path.name: path.read_text() for path in OUR_COMPILED_FOLDER.iterdir()}
+    again = {path.name: path.read_text() for path in compiled.iterdir() if path.suffix == ".json"}
+    assert again == committed
+    assert (compiled / "snapshot_code.py").read_text() == Path(snapshot_code.__file__).read_text()

@@ -1,0 +1,139 @@
+"""Reads of the chain tell the truth at one block, or fail."""
+
+import pytest
+
+from services.paper_venue.chain.deployment import Deployment
+from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, EXCHANGE_V3, PUSD
+from shared.chain.client import ChainClient
+from shared.chain.logs import OrderFilledLog
+from shared.chain.orders import BUY, SELL
+from shared.chain.rpc import NodeRefused, Rpc
+from shared.domain.errors import Transient
+from tests.integration.chain.market import PaperMarket, fills_of
+
+pytestmark = pytest.mark.integration
+
+NOBODY = "0x" + "99" * 20
+
+
+async def _trade(market: PaperMarket, salt: int) -> list[OrderFilledLog]:
+    taker = market.order(0, BUY, gives=500_000, wants=1_000_000, salt=salt)
+    maker = market.order(1, SELL, gives=1_000_000, wants=500_000, salt=salt)
+    return fills_of(await market.settle(market.match(taker, maker)))
+
+
+async def test_a_wallet_without_anything_reads_as_zeros_at_the_head(deployment: Deployment, chain: ChainClient) -> None:
+    market = await PaperMarket.open(deployment)
+
+    read = await chain.balances_of(NOBODY, [market.condition.yes_token])
+
+    assert (read.collateral, read.shares_by_token) == (0, {market.condition.yes_token: 0})
+    assert read.allowance_by_spender == {EXCHANGE_V2: 0, EXCHANGE_V3: 0}
+    assert read.conditional_tokens_approved == read.position_manager_approved == frozenset()
+    assert read.block_number == (await chain.latest_block()).number
+
+
+async def test_tokens_of_both_market_versions_are_read_together(deployment: Deployment, chain: ChainClient) -> None:
+    old, new = await PaperMarket.open(deployment), await PaperMarket.open(deployment, version="v2")
+    tokens = [new.condition.no_token, old.condition.yes_token, new.condition.yes_token, old.condition.no_token]
+
+    read = await chain.balances_of(old.traders[0].address, tokens)
+
+    assert [read.shares_by_token[token] for token in tokens] == [0, 500_000_000, 0, 500_000_000]
+
+
+async def test_many_wallets_and_tokens_are_read_in_one_go(deployment: Deployment, chain: ChainClient) -> None:
+    market = await PaperMarket.open(deployment, traders=30)
+    yes = market.condition.yes_token
+    tokens = [yes, *(yes ^ bit for bit in range(1, 40))]
+
+    read = await chain.balances([wallet.address for wallet in market.traders], tokens)
+
+    assert [each.wallet for each in read.values()] == [wallet.address for wallet in market.traders]
+    assert all(each.shares_by_token == {token: 500_000_000 * (token == yes) for token in tokens} for each in read.values())
+
+
+async def test_a_call_that_meets_no_contract_answers_nothing_instead_of_zero(chain: ChainClient) -> None:
+    number, answers = await chain.snapshot([(PUSD, bytes.fromhex("313ce567")), (NOBODY, bytes.fromhex("313ce567")), (PUSD, b"\x00" * 4)])
+
+    assert int.from_bytes(answers[0], "big") == 6
+    assert answers[1:] == [b"", b""]
+    assert number == (await chain.latest_block()).number
+
+
+async def test_a_missing_contract_is_an_error_and_not_a_zero_balance(deployment: Deployment, chain: ChainClient) -> None:
+    code = await deployment.rpc.call("eth_getCode", CONDITIONAL_TOKENS, "latest")
+    await deployment.rpc.call("anvil_setCode", CONDITIONAL_TOKENS, "0x")
+    try:
+        with pytest.raises(Transient):
+            await chain.balances_of(NOBODY, [1 << 255 | 1 << 60])
+    finally:
+        await deployment.rpc.call("anvil_setCode", CONDITIONAL_TOKENS, code)
+
+
+async def test_a_node_that_is_not_there_is_transient_and_its_address_is_not_told(unused_tcp_port: int) -> None:
+    chain = ChainClient(Rpc(f"http://127.0.0.1:{unused_tcp_port}/v2/a-secret-key"))
+
+    for ask in (chain.latest_block(), chain.balances_of(NOBODY), chain.receipt("0x" + "11" * 32), chain.fetch_order_fills(0, 1, [NOBODY])):
+        with pytest.raises(Transient) as refused:
+            await ask
+        assert "secret" not in f"{refused.value!r} {refused.value.__cause__!r}"
+        assert refused.value.__suppress_context__
+    await chain.close()
+
+
+async def test_an_error_answer_keeps_its_code_and_text(deployment: Deployment) -> None:
+    with pytest.raises(NodeRefused) as refused:
+        await deployment.rpc.call("eth_sendRawTransaction", "0x00")
+
+    assert refused.value.code != 0
+    assert refused.value.text
+
+
+async def test_a_wallets_fills_are_found_once_each_whatever_the_span(deployment: Deployment, chain: ChainClient) -> None:
+    market = await PaperMarket.open(deployment)
+    first = (await chain.latest_block()).number + 1
+    told = [fill for salt in range(5) for fill in await _trade(market, salt)]
+    last = (await chain.latest_block()).number
+    buyer, seller = (wallet.address for wallet in market.traders)
+
+    for span in (1, 2, 1000):
+        narrow = ChainClient(deployment.rpc, block_span=span)
+        assert await narrow.fetch_order_fills(first, last, [buyer, seller]) == told
+        assert await narrow.fetch_order_fills(first, last, [buyer.lower()]) == [fill for fill in told if fill.maker == buyer]
+    assert await chain.fetch_order_fills(first, last, [NOBODY]) == []
+    assert await chain.fetch_order_fills(first, last, []) == []
+    assert await chain.fetch_order_fills(first, last, [buyer], exchanges=[EXCHANGE_V3]) == []
+
+
+async def test_a_block_that_the_node_has_not_seen_is_not_an_empty_block(chain: ChainClient) -> None:
+    head = (await chain.latest_block()).number
+
+    with pytest.raises(Transient):
+        await chain.fetch_order_fills(head, head + 1, [NOBODY])
+    assert await chain.block_hash(head + 1) is None
+
+
+async def test_the_finalized_block_trails_the_head(deployment: Deployment, chain: ChainClient) -> None:
+    await deployment.rpc.call_all([("evm_mine", [])] * 6)
+
+    latest, finalized = await chain.latest_block(), await chain.finalized_block()
+
+    assert finalized.number == latest.number - 4
+    assert await chain.block_hash(finalized.number) == finalized.hash
+    assert await chain.receipt("0x" + "11" * 32) is None
+
+
+async def test_a_reorganization_shows_in_the_block_hash_and_takes_the_receipt_back(deployment: Deployment, chain: ChainClient) -> None:
+    market = await PaperMarket.open(deployment)
+    before = await market.held()
+    (fill, _) = await _trade(market, salt=1)
+    assert await chain.block_hash(fill.block_number) == fill.block_hash
+    raised = (await chain.latest_block()).number - fill.block_number + 1
+
+    await deployment.rpc.call("anvil_reorg", raised, [])
+
+    assert await chain.block_hash(fill.block_number) not in (fill.block_hash, None)
+    assert await chain.receipt(fill.tx_hash) is None
+    assert await market.held() == before
+    assert await chain.fetch_order_fills(fill.block_number, fill.block_number, [fill.maker]) == []

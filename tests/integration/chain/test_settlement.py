@@ -1,0 +1,365 @@
+"""Orders that the client libraries sign settle as the venue matched them, or not at all."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.paper_venue.chain.calldata import encode_call
+from services.paper_venue.chain.deployment import Deployment
+from services.paper_venue.chain.sender import Call, local_account, send_and_mine
+from services.paper_venue.chain.settlement import Settler
+from services.paper_venue.chain.wallets import fail_transfers, set_transfers_paused
+from services.paper_venue.settlement import Settlement
+from shared.chain.addresses import PUSD
+from shared.chain.logs import FEE_CHARGED, ORDERS_MATCHED
+from shared.chain.orders import BUY, SELL, SignedOrder, counter_amount, order_hash
+from shared.domain.money import Side
+from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket, fills_of, settled
+from tests.unit.chain.orders import VERSION_BY_EXCHANGE, signed_by_clob_client, signed_by_polymarket_client
+
+pytestmark = pytest.mark.integration
+
+both_clients = pytest.mark.parametrize("sign", [signed_by_polymarket_client, signed_by_clob_client])
+both_versions = pytest.mark.parametrize("version", ["v1", "v2"])
+both_wallets = pytest.mark.parametrize("safes", [False, True], ids=["accounts", "safes"])
+
+
+@both_clients
+@both_versions
+@both_wallets
+async def test_a_buy_meets_a_sell(deployment: Deployment, sign: Callable[..., SignedOrder], version: str, safes: bool) -> None:
+    market = await PaperMarket.open(deployment, version=version, safes=safes)
+    taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000, sign=sign)
+    maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000, sign=sign)
+
+    receipt = await market.settle(market.match(taker, maker))
+
+    assert receipt.succeeded
+    assert await market.held() == [
+        Held(usd=DOLLARS - 5_000_000, yes=SHARES + 10_000_000, no=SHARES),
+        Held(usd=DOLLARS + 5_000_000, yes=SHARES - 10_000_000, no=SHARES),
+    ]
+
+
+@both_versions
+@both_wallets
+async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(deployment: Deployment, version: str, safes: bool) -> None:
+    market = await PaperMarket.open(deployment, version=version, safes=safes)
+    taker = market.order(0, BUY, gives=7_000_000, wants=10_000_000)
+    maker = market.order(1, BUY, gives=4_000_000, wants=10_000_000, token="no")
+
+    receipt = await market.settle(market.match(taker, maker))
+
+    assert receipt.succeeded
+    assert await market.held() == [
+        Held(usd=DOLLARS - 6_000_000, yes=SHARES + 10_000_000, no=SHARES),  # at the maker's price, not at his own limit
+        Held(usd=DOLLARS - 4_000_000, yes=SHARES, no=SHARES + 10_000_000),
+    ]
+
+
+@both_versions
+@both_wallets
+async def test_a_sell_of_yes_and_a_sell_of_no_become_money(deployment: Deployment, version: str, safes: bool) -> None:
+    market = await PaperMarket.open(deployment, version=version, safes=safes)
+    taker = market.order(0, SELL, gives=10_000_000, wants=6_000_000)
+    maker = market.order(1, SELL, gives=10_000_000, wants=3_000_000, token="no")
+
+    receipt = await market.settle(market.match(taker, maker, taker_fee=100_000, maker_fees=[50_000]))
+
+    assert receipt.succeeded
+    assert await market.held() == [
+        Held(usd=DOLLARS + 7_000_000 - 100_000, yes=SHARES - 10_000_000, no=SHARES),
+        Held(usd=DOLLARS + 3_000_000 - 50_000, yes=SHARES, no=SHARES - 10_000_000),
+    ]
+
+
+async def test_one_taker_meets_makers_of_every_kind(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment, traders=4)
+    taker = market.order(0, BUY, gives=21_000_000, wants=30_000_000)
+    cheap = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+    dear = market.order(2, SELL, gives=10_000_000, wants=6_000_000)
+    other_side = market.order(3, BUY, gives=3_000_000, wants=10_000_000, token="no")
+
+    receipt = await market.settle(market.match(taker, cheap, dear, other_side))
+
+    assert receipt.succeeded
+    assert (await market.held())[0] == Held(usd=DOLLARS - 5_000_000 - 6_000_000 - 7_000_000, yes=SHARES + 30_000_000, no=SHARES)
+    assert (await market.held())[3] == Held(usd=DOLLARS - 3_000_000, yes=SHARES, no=SHARES + 10_000_000)
+
+
+async def test_a_match_is_told_as_the_venue_tells_it(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    taker = market.order(0, BUY, gives=6_000_000, wants=10_000_000)
+    maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+
+    receipt = await market.settle(market.match(taker, maker, taker_fee=12_345))
+
+    made, took = fills_of(receipt)
+    version = VERSION_BY_EXCHANGE[market.condition.exchange]
+    seller, buyer = market.traders[1].address, market.traders[0].address
+    assert (made.maker, made.taker, made.side, made.maker_amount, made.taker_amount) == (seller, buyer, Side.SELL, 10_000_000, 5_000_000)
+    assert (took.maker, took.side, took.maker_amount, took.taker_amount) == (buyer, Side.BUY, 5_000_000, 10_000_000)
+    assert took.is_taker_order
+    assert not made.is_taker_order
+    assert (made.fee, took.fee) == (0, 12_345)
+    assert made.order_hash == order_hash(maker, market.condition.exchange, version)
+    assert took.order_hash == order_hash(taker, market.condition.exchange, version)
+    topics = [log["topics"][0] for log in receipt.logs]
+    assert topics[-1] == ORDERS_MATCHED
+    assert topics.count(FEE_CHARGED) == 1
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+async def test_a_fee_comes_on_top_of_a_buy_and_out_of_a_sells_proceeds(deployment: Deployment, side: int) -> None:
+    market = await PaperMarket.open(deployment)
+    collected = await market.fees()
+    buy = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
+    sell = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+    taker, maker = (buy, sell) if side == BUY else (sell, buy)
+
+    receipt = await market.settle(market.match(taker, maker, taker_fee=70_000, maker_fees=[20_000]))
+
+    assert receipt.succeeded
+    bought, sold = (70_000, 20_000) if side == BUY else (20_000, 70_000)
+    assert [held.usd for held in await market.held()] == [DOLLARS - 5_000_000 - bought, DOLLARS + 5_000_000 - sold]
+    assert await market.fees() - collected == 90_000
+
+
+async def test_an_order_is_filled_in_parts_and_never_beyond(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    resting = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+
+    async def buy(shares: int, salt: int) -> bool:
+        taker = market.order(0, BUY, gives=shares // 2, wants=shares, salt=salt)
+        return (await market.settle(market.match(taker, resting, maker_fills=[shares]))).succeeded
+
+    assert await buy(4_000_000, salt=1)
+    assert not await buy(6_000_002, salt=2)
+    assert await buy(6_000_000, salt=3)
+    assert not await buy(2, salt=4)
+    assert [held.yes for held in await market.held()] == [SHARES + 10_000_000, SHARES - 10_000_000]
+
+
+async def test_a_settled_match_cannot_be_settled_again(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
+    maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+    first = await market.settle(market.match(taker, maker))
+    before = await market.held()
+
+    again = await market.settle(market.match(taker, maker))
+
+    assert (first.succeeded, again.succeeded) == (True, False)
+    assert await market.held() == before
+
+
+def _changed(**changes: Any) -> Callable[[Settlement], Settlement]:
+    return lambda settlement: replace(settlement, **changes)
+
+
+def _taker(**changes: Any) -> Callable[[Settlement], Settlement]:
+    return lambda settlement: replace(settlement, taker=replace(settlement.taker, **changes))
+
+
+def _maker(**changes: Any) -> Callable[[Settlement], Settlement]:
+    return lambda settlement: replace(settlement, makers=(replace(settlement.makers[0], **changes),))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _taker(taker_amount=9_000_000),
+        _taker(salt=2),
+        _taker(signature="0x" + "11" * 65),
+        _taker(signature="0x"),
+        _taker(signature_type=1),
+        _taker(signature_type=2),
+        _taker(signature_type=3),
+        _maker(taker_amount=4_000_000),
+        _maker(maker="0x" + "11" * 20),
+        _changed(taker_fill=5_000_001),
+        _changed(maker_fills=(10_000_001,)),
+        _changed(maker_fills=(9_999_999,)),
+        _changed(maker_fills=(0,)),
+        _changed(taker_fill=4_999_999),
+        _changed(taker_fill=0),
+        _changed(makers=(), maker_fills=(), maker_fees=()),
+        _changed(maker_fees=()),
+        _changed(maker_fills=()),
+        _changed(maker_fees=(5_000_001,)),
+        _changed(taker_fee=2 * DOLLARS),
+    ],
+)
+async def test_nothing_moves_when_anything_is_wrong(deployment: Deployment, spoil: Callable[[Settlement], Settlement]) -> None:
+    market = await PaperMarket.open(deployment)
+    taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
+    maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+    before = await market.held()
+
+    receipt = await market.settle(spoil(market.match(taker, maker)))
+
+    assert not receipt.succeeded
+    assert await market.held() == before
+    assert (await market.settle(market.match(taker, maker))).succeeded
+
+
+@pytest.mark.parametrize(
+    ("taker", "maker"),
+    [
+        ((BUY, 5_000_000, 10_000_000, "yes"), (SELL, 10_000_000, 5_000_001, "yes")),
+        ((SELL, 10_000_000, 5_000_001, "yes"), (BUY, 5_000_000, 10_000_000, "yes")),
+        ((BUY, 5_000_000, 10_000_000, "yes"), (BUY, 4_999_999, 10_000_000, "no")),
+        ((SELL, 10_000_000, 5_000_000, "yes"), (SELL, 10_000_000, 5_000_001, "no")),
+        ((BUY, 5_000_000, 10_000_000, "yes"), (SELL, 10_000_000, 5_000_000, "no")),
+        ((BUY, 5_000_000, 10_000_000, "yes"), (BUY, 5_000_000, 10_000_000, "yes")),
+    ],
+    ids=["buy below sell", "sell above buy", "mint below one", "merge above one", "two tokens", "twice the same"],
+)
+async def test_prices_that_do_not_cross_are_refused(
+    deployment: Deployment, taker: tuple[int, int, int, str], maker: tuple[int, int, int, str]
+) -> None:
+    market = await PaperMarket.open(deployment)
+    orders = [
+        market.order(who, side, gives=gives, wants=wants, token=token) for who, (side, gives, wants, token) in enumerate([taker, maker])
+    ]
+    before = await market.held()
+
+    assert not (await market.settle(market.match(*orders))).succeeded
+    assert await market.held() == before
+
+
+async def test_only_the_operator_settles(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
+    maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+    stranger = await Settler.start(replace(deployment, operator=local_account(market.traders[0].key)))
+
+    signed = stranger.sign(market.match(taker, maker))
+    await stranger.send(signed)
+
+    assert (await settled(stranger, signed)).status == 0
+
+
+async def test_sending_a_settlement_twice_settles_it_once(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
+    maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+    signed = market.settler.sign(market.match(taker, maker))
+
+    assert await market.settler.receipt(signed.hash) is None
+    await market.settler.send(signed)
+    await market.settler.send(signed)
+
+    assert (await settled(market.settler, signed)).status == 1
+    assert (await market.held())[0].yes == SHARES + 10_000_000
+
+
+async def test_settlements_sent_out_of_order_are_mined_in_order(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    signed = [
+        market.settler.sign(
+            market.match(
+                market.order(0, BUY, gives=500_000, wants=1_000_000, salt=salt),
+                market.order(1, SELL, gives=1_000_000, wants=500_000, salt=salt),
+            )
+        )
+        for salt in range(5)
+    ]
+
+    for transaction in reversed(signed):
+        await market.settler.send(transaction)
+
+    await settled(market.settler, signed[-1])
+    receipts = await market.chain.receipts([transaction.hash for transaction in signed])
+    assert [receipt is not None and receipt.succeeded for receipt in receipts] == [True] * 5
+    assert [transaction.nonce for transaction in signed] == list(range(signed[0].nonce, signed[0].nonce + 5))
+    assert (await market.held())[0].yes == SHARES + 5_000_000
+
+
+async def test_refused_transfers_fail_the_settlement_and_it_can_be_made_again(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    match = market.match(market.order(0, BUY, gives=5_000_000, wants=10_000_000), market.order(1, SELL, gives=10_000_000, wants=5_000_000))
+    before = await market.held()
+
+    await fail_transfers(deployment, blocks=3)
+    failing = await market.settle(match)
+    await deployment.rpc.call_all([("evm_mine", [])] * 3)
+    await set_transfers_paused(deployment, paused=True)
+    paused = await market.settle(match)
+    between = await market.held()
+    await set_transfers_paused(deployment, paused=False)
+    healed = await market.settle(match)
+
+    assert (failing.succeeded, paused.succeeded, healed.succeeded) == (False, False, True)
+    assert between == before
+
+
+async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: Deployment) -> None:
+    market = await PaperMarket.open(deployment)
+    withdrawal = Call(to=PUSD, data=encode_call("approve(address,uint256)", market.condition.exchange, 4_999_999))
+    await send_and_mine(deployment.rpc, [(local_account(market.traders[0].key), withdrawal)])
+    taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
+    maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
+    before = await market.held()
+
+    assert not (await market.settle(market.match(taker, maker))).succeeded
+    assert await market.held() == before
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shares=st.integers(1_000, 90_000_000),
+    price=st.integers(1, 999),
+    part=st.integers(1, 1000),
+    slack=st.integers(1, 1_000_000),
+    fee=st.integers(0, 10_000),
+    kind=st.sampled_from(["swap", "mint", "merge"]),
+)
+async def test_every_fill_moves_exactly_what_was_matched(
+    deployment: Deployment, shares: int, price: int, part: int, slack: int, fee: int, kind: str
+) -> None:
+    """Whatever part of whatever order: nobody gets a unit more or less, nothing appears, vanishes or stays in the exchange."""
+    market = await PaperMarket.open(deployment)
+    money = max(shares * price // 1000, 1)
+    maker = {
+        "swap": market.order(1, SELL, gives=shares, wants=money),
+        "mint": market.order(1, BUY, gives=money, wants=shares, token="no"),
+        "merge": market.order(1, SELL, gives=shares, wants=money, token="no"),
+    }[kind]
+    making = max(maker.maker_amount * part // 1000, 1)
+    taking = counter_amount(maker, making)
+    if kind == "merge":
+        taker = market.order(0, SELL, gives=making, wants=max(making - taking - slack, 0))
+        fee = min(fee, making - taking)
+    else:
+        spent, received = (taking, making) if kind == "swap" else (taking - making, taking)
+        taker = market.order(0, BUY, gives=spent + slack, wants=received)
+    total = await market.everything()
+
+    receipt = await market.settle(market.match(taker, maker, maker_fills=[making], taker_fee=fee))
+
+    assert receipt.succeeded
+    assert (
+        await market.held()
+        == {
+            "swap": [
+                Held(usd=DOLLARS - taking - fee, yes=SHARES + making, no=SHARES),
+                Held(usd=DOLLARS + taking, yes=SHARES - making, no=SHARES),
+            ],
+            "mint": [
+                Held(usd=DOLLARS - (taking - making) - fee, yes=SHARES + taking, no=SHARES),
+                Held(usd=DOLLARS - making, yes=SHARES, no=SHARES + taking),
+            ],
+            "merge": [
+                Held(usd=DOLLARS + making - taking - fee, yes=SHARES - making, no=SHARES),
+                Held(usd=DOLLARS + taking, yes=SHARES, no=SHARES - making),
+            ],
+        }[kind]
+    )
+    assert await market.exchange_holds() == Held(usd=0, yes=0, no=0)
+    pairs = {"swap": 0, "mint": taking, "merge": -making}[kind]
+    assert await market.everything() == Held(usd=total.usd, yes=total.yes + pairs, no=total.no + pairs)
