@@ -9,13 +9,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from tools.stack.errors import StackError
 
 MEGABYTE = 1_000_000
 LOCK_POLL_SECONDS = 0.1
+STAGING = "staging-"
 
 
 def sha256_of(path: Path) -> str:
@@ -106,7 +107,26 @@ class Cache:
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Yield an empty folder on the cache's disk; move out of it what is complete, the rest is deleted."""
+        """Yield an empty folder on the cache's disk; move out of it what is complete, the rest is deleted.
+
+        The folder is locked while it is used, so that what a killed process left is known as such and deleted by the next.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="staging-", dir=self.folder, ignore_cleanup_errors=True) as folder:
+        self._remove_abandoned()
+        with tempfile.TemporaryDirectory(prefix=STAGING, dir=self.folder, ignore_cleanup_errors=True) as folder, _held(Path(folder)):
             yield Path(folder)
+
+    def _remove_abandoned(self) -> None:
+        for folder in self.folder.glob(f"{STAGING}*"):
+            with suppress(BlockingIOError, FileNotFoundError), _held(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

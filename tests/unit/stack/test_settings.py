@@ -1,0 +1,124 @@
+"""Do settings, ports and states say what they should, also when they are bad?"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tools.stack.commands import running_state
+from tools.stack.errors import PartDied, StackError, describe_exit, tail_of
+from tools.stack.local import folder_lock
+from tools.stack.ports import CANDIDATES, HOST, chosen_port, free_port, is_free
+from tools.stack.postgres import database_url, is_reachable_by_all, server_settings
+from tools.stack.settings import StackSettings
+from tools.stack.state import PartState, StackState, read_state, remove_state, write_state
+
+
+def test_a_bad_variable_is_named_with_its_value_and_what_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACK_KAFKA_PORT", "ninety")
+    monkeypatch.setenv("STACK_BROKERS", "2")
+
+    with pytest.raises(StackError) as refused:
+        StackSettings.from_environment()
+
+    assert "STACK_KAFKA_PORT is 'ninety': input should be a valid integer" in str(refused.value)
+    assert "STACK_BROKERS is '2': input should be 1 or 3" in str(refused.value)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+
+    assert StackSettings.from_environment().database_url is None
+
+
+def test_the_cache_is_where_it_is_asked_to_be_else_in_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLIPSTREAM_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    assert StackSettings.from_environment().cache_folder == Path.home() / ".cache" / "slipstream"
+    monkeypatch.setenv("XDG_CACHE_HOME", "elsewhere")
+    assert StackSettings.from_environment().cache_folder == Path("elsewhere/slipstream")
+    monkeypatch.setenv("SLIPSTREAM_CACHE", "here")
+    assert StackSettings.from_environment().cache_folder == Path("here")
+
+
+def test_a_free_port_is_free_and_no_outgoing_connection_takes_it() -> None:
+    port = free_port()
+
+    assert port in CANDIDATES
+    assert is_free(port)
+
+
+def test_a_wanted_port_that_is_in_use_is_told_with_its_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(StackError, match=rf"port {port} \(from STACK_RPC_PORT\) is in use"):
+            chosen_port(port, setting="STACK_RPC_PORT")
+
+
+def test_commits_survive_a_crash_unless_told_otherwise() -> None:
+    crash_safe = ("fsync", "synchronous_commit", "full_page_writes")
+
+    assert {server_settings(port=1, durable=True)[name] for name in crash_safe} == {"on"}
+    assert {server_settings(port=1, durable=False)[name] for name in crash_safe} == {"off"}
+
+
+def test_the_database_listens_on_this_machine_alone() -> None:
+    settings = server_settings(port=5, durable=True)
+
+    assert (settings["listen_addresses"], settings["unix_socket_directories"]) == ("127.0.0.1", "")
+    assert database_url(5, "d") == "postgresql://slipstream@127.0.0.1:5/d"
+
+
+def test_a_folder_below_a_closed_one_is_out_of_reach(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    inside = closed / "inside"
+    inside.mkdir(parents=True)
+    closed.chmod(0o700)
+
+    assert not is_reachable_by_all(inside)
+    assert is_reachable_by_all(Path("/"))
+
+
+def a_state(pid: int) -> StackState:
+    return StackState(pid=pid, environment={"DATABASE_URL": "d"}, parts=(PartState(name="kafka", pid=7, log="l"),))
+
+
+def test_a_state_is_read_as_it_was_told(tmp_path: Path) -> None:
+    write_state(tmp_path, a_state(1))
+
+    assert read_state(tmp_path) == a_state(1)
+    remove_state(tmp_path)
+    assert read_state(tmp_path) is None
+
+
+def test_a_state_whose_teller_is_gone_does_not_count(tmp_path: Path) -> None:
+    write_state(tmp_path, a_state(os.getpid()))
+
+    assert running_state(tmp_path) is None
+    lock = folder_lock(tmp_path)
+    assert lock.try_acquire()
+    assert running_state(tmp_path) == a_state(os.getpid())
+    lock.release()
+
+
+def test_an_end_is_told_in_words() -> None:
+    assert describe_exit(3) == "ended with exit status 3"
+    assert describe_exit(-9) == "was killed by SIGKILL"
+
+
+def test_a_death_shows_the_end_of_a_long_log_and_says_when_there_is_none(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    log.write_text("".join(f"line {number}\n" for number in range(100)))
+
+    told = str(PartDied("part", "ended", log))
+
+    assert "line 99" in told
+    assert "line 1\n" not in told
+    assert tail_of(tmp_path / "absent.log") == "  (it wrote nothing)"

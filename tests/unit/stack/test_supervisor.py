@@ -1,0 +1,204 @@
+"""Do parts start, stop and die as the supervisor says? With small real processes; no Kafka, no database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.testing.waiting import eventually
+from tools.stack import tether
+from tools.stack.errors import PartDied, StackError
+from tools.stack.supervisor import Part, ReadyProbe, Supervisor
+
+FOREVER = "import signal; signal.pause()"
+IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)\nwhile True: signal.pause()"
+
+
+def python(name: str, program: str, **options: Any) -> Part:
+    return Part(name=name, command=[sys.executable, "-c", program], **options)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process lives; one that ended and was not waited for does not."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def has_written(log: Path, text: str) -> bool:
+    return log.exists() and text in log.read_text()
+
+
+def wrote(log: Path, text: str) -> ReadyProbe:
+    async def ready() -> bool:
+        return has_written(log, text)
+
+    return ready
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
+    async with Supervisor(tmp_path) as started:
+        yield started
+
+
+async def test_parts_stop_in_the_reverse_order_of_their_start(tmp_path: Path) -> None:
+    witness = tmp_path / "order"
+    tells = f"import signal, sys\ndef end(*_):\n  open({str(witness)!r}, 'a').write(sys.argv[1]); sys.exit()\nsignal.signal(15, end)\n"
+    program = tells + "print('ready', flush=True)\nwhile True: signal.pause()"
+
+    async with Supervisor(tmp_path) as supervisor:
+        for name in ("a", "b", "c"):
+            part = Part(name=name, command=[sys.executable, "-c", program, name], ready=wrote(tmp_path / "logs" / f"{name}.log", "ready"))
+            await supervisor.start(part)
+
+    assert witness.read_text() == "cba"
+
+
+async def test_a_part_that_ignores_its_stop_signal_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "stubborn.log"
+    running = await supervisor.start(python("stubborn", IGNORES_SIGTERM, ready=wrote(log, "ready"), stop_within=0.05))
+
+    await supervisor.stop(running)
+
+    assert running.ended.result() == -signal.SIGKILL
+
+
+async def test_a_killed_part_takes_along_what_it_started(supervisor: Supervisor, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "parent.log"
+    program = (
+        f"import subprocess, sys, signal\nprint(subprocess.Popen([sys.executable, '-c', {FOREVER!r}]).pid, flush=True)\nsignal.pause()"
+    )
+    running = await supervisor.start(python("parent", program, ready=wrote(log, "\n")))
+    child = int(log.read_text())
+
+    await supervisor.kill(running)
+
+    await eventually(lambda: not is_running(child), what="the child is gone")
+
+
+async def test_a_death_is_told_with_the_end_of_the_log(supervisor: Supervisor) -> None:
+    await supervisor.start(python("fragile", "print('the reason'); raise SystemExit(3)"))
+
+    death = await supervisor.first_death()
+
+    assert death.name == "fragile"
+    assert "fragile ended with exit status 3" in str(death)
+    assert "the reason" in str(death)
+    assert "fragile.log" in str(death)
+
+
+async def test_a_kill_from_outside_is_told_by_the_name_of_its_signal(supervisor: Supervisor) -> None:
+    running = await supervisor.start(python("victim", FOREVER))
+
+    os.kill(running.pid, signal.SIGKILL)
+
+    assert "was killed by SIGKILL" in str(await supervisor.first_death())
+
+
+async def test_stopping_a_part_is_no_death(supervisor: Supervisor) -> None:
+    stopped = await supervisor.start(python("stopped", FOREVER))
+    await supervisor.start(python("dies", "raise SystemExit(1)"))
+
+    await supervisor.stop(stopped)
+
+    assert (await supervisor.first_death()).name == "dies"
+
+
+async def test_a_part_that_ends_before_it_is_ready_fails_its_start(supervisor: Supervisor) -> None:
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(PartDied, match="while starting") as failed:
+        await supervisor.start(python("hasty", "print('bad setting'); raise SystemExit(2)", ready=never))
+
+    assert "bad setting" in str(failed.value)
+
+
+async def test_a_part_that_does_not_become_ready_in_time_fails_its_start(supervisor: Supervisor) -> None:
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(PartDied, match=r"was not ready within 0\.05 s"):
+        await supervisor.start(python("slow", FOREVER, ready=never, ready_within=0.05))
+
+
+async def test_a_missing_program_is_named(supervisor: Supervisor) -> None:
+    with pytest.raises(StackError, match="there is no program no-such-program"):
+        await supervisor.start(Part(name="x", command=["no-such-program"]))
+
+
+async def test_a_command_run_to_its_end_tells_its_failure(supervisor: Supervisor) -> None:
+    await supervisor.run(python("good", ""))
+
+    with pytest.raises(PartDied, match="exit status 4"):
+        await supervisor.run(python("bad", "raise SystemExit(4)"))
+
+    assert supervisor.running == ()
+
+
+async def test_a_restarted_part_continues_its_log(supervisor: Supervisor, tmp_path: Path) -> None:
+    await supervisor.run(python("twice", "print('one')"))
+    await supervisor.run(python("twice", "print('two')"))
+
+    assert (tmp_path / "logs" / "twice.log").read_text() == "one\ntwo\n"
+
+
+async def test_a_part_gets_the_variables_added_for_it(supervisor: Supervisor, tmp_path: Path) -> None:
+    await supervisor.run(python("tells", "import os; print(os.environ['ADDED'], 'PATH' in os.environ)", env={"ADDED": "yes"}))
+
+    assert (tmp_path / "logs" / "tells.log").read_text() == "yes True\n"
+
+
+async def test_a_failing_start_stops_what_was_started(tmp_path: Path) -> None:
+    started: list[int] = []
+
+    async def start_two() -> None:
+        async with Supervisor(tmp_path) as supervisor:
+            started.append((await supervisor.start(python("other", FOREVER))).pid)
+            await supervisor.run(python("bad", "raise SystemExit(1)"))
+
+    with pytest.raises(PartDied):
+        await start_two()
+
+    assert [is_running(pid) for pid in started] == [False]
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+async def test_no_part_survives_its_supervisor(tmp_path: Path, end: signal.Signals) -> None:
+    """Neither when the supervisor is killed, nor when it ends without having stopped them."""
+    program = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom tools.stack.supervisor import Part, Supervisor\n"
+        f"part = Part(name='part', command=[sys.executable, '-c', {IGNORES_SIGTERM!r}])\n"
+        "async def main():\n  async with Supervisor(Path(sys.argv[1])) as s:\n"
+        "    print((await s.start(part)).pid, flush=True)\n    await asyncio.Event().wait()\nasyncio.run(main())"
+    )
+    outer = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE)
+    assert outer.stdout is not None
+    part = int(await outer.stdout.readline())
+    await eventually(lambda: has_written(tmp_path / "logs" / "part.log", "ready"), what="the part runs")
+
+    outer.send_signal(end)
+    await outer.wait()
+
+    await eventually(lambda: not is_running(part), what="the part is gone")
+
+
+async def test_a_part_whose_supervisor_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    gone = "999999999"
+    command = [sys.executable, tether.__file__, gone, str(int(signal.SIGKILL)), "0", "", sys.executable, "-c", "print('ran')"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+
+    output, errors = await process.communicate()
+
+    assert output == b""
+    assert b"the supervisor ended before this part began" in errors
