@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
@@ -145,6 +146,12 @@ class ChainClient:
 
     async def close(self) -> None:
         await self._rpc.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
 
     async def _fills_between(self, start: int, end: int, makers: Sequence[str], exchanges: Sequence[str]) -> list[OrderFilledLog]:
         wanted = {"fromBlock": hex(start), "toBlock": hex(end), "address": list(exchanges), "topics": maker_topics(makers)}

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import tables
 from shared.db.engine import rows, transaction
+from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import Controls, Follow, Mode, by_leader
 
@@ -83,8 +85,10 @@ def _follow(row: Any) -> Follow:
 class ControlsWatch:
     """The newest controls, kept up to date by NOTIFY and, should one be lost, by asking every ``period``."""
 
-    def __init__(self, engine: AsyncEngine, *, now: Callable[[], datetime], period: timedelta, limit: timedelta) -> None:
-        self._engine, self._now, self._period, self._limit = engine, now, period, limit
+    name = "controls"
+
+    def __init__(self, engine: AsyncEngine, settings: ControlsSettings, *, now: Callable[[], datetime]) -> None:
+        self._engine, self._now, self._period, self._limit = engine, now, settings.refresh_every, settings.limit
         self._controls: Controls | None = None
         self._confirmed_at: datetime | None = None
         self._notified = asyncio.Event()
@@ -108,6 +112,15 @@ class ControlsWatch:
             return self._controls
         return await load_controls(self._engine, version)
 
+    def leaders(self) -> AbstractSet[str]:
+        """Who is followed, as far as is known."""
+        return self._controls.follows_by_leader.keys() if self._controls is not None else frozenset()
+
+    @property
+    def recovered(self) -> bool:
+        """Whether a service may begin anything new."""
+        return self.is_confirmed
+
     @property
     def is_confirmed(self) -> bool:
         return self._confirmed_at is not None and self._now() - self._confirmed_at <= self._limit
@@ -121,8 +134,8 @@ class ControlsWatch:
             self._controls = await load_controls(self._engine, version)
         self._confirmed_at = asked_at
 
-    async def run(self) -> None:
-        """Keep the controls fresh for the life of the process."""
+    async def __call__(self, _: object) -> None:
+        """A feed that feeds nobody but us: keep the controls fresh for the life of the process."""
         listener: asyncpg.Connection | None = None
         while True:
             self._notified.clear()

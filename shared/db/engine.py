@@ -24,6 +24,16 @@ def open_engine(settings: DatabaseSettings) -> AsyncEngine:
 
 
 @asynccontextmanager
+async def opened(settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]:
+    """An engine for the life of a process."""
+    engine = open_engine(settings)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """One transaction. Raises: Transient where the database could not be reached or asked to come back later."""
     try:

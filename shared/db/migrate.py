@@ -6,7 +6,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.domain.errors import InvalidSettings
 
 LOCK = 7_261_043_118
 """Any constant: two that migrate at once wait for one another."""
@@ -29,6 +32,16 @@ async def migrate(engine: AsyncEngine) -> None:
 
     async with engine.begin() as connection:
         await connection.run_sync(upgrade)
+
+
+async def require_migrated(engine: AsyncEngine) -> None:
+    """Raises: InvalidSettings where the database cannot be reached or has not this release's shape."""
+    try:
+        missing = await differences(engine)
+    except (OSError, DBAPIError) as error:
+        raise InvalidSettings(f"DATABASE_URL: the database cannot be used: {type(error).__name__}") from error
+    if missing:
+        raise InvalidSettings("DATABASE_URL: the database has not this release's tables: run `slipstream db migrate`")
 
 
 async def differences(engine: AsyncEngine) -> str:

@@ -1,4 +1,6 @@
-"""Where the database is."""
+"""Where the database is, and how closely the controls in it are followed."""
+
+from datetime import timedelta
 
 from pydantic import PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,3 +13,12 @@ class DatabaseSettings(BaseSettings):
     """postgresql://user:password@host:port/name"""
     connections: int = 4
     """Open at most at a time, per process."""
+
+
+class ControlsSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="CONTROLS_", frozen=True)
+
+    refresh_every: timedelta = timedelta(seconds=1)
+    """A change is told at once; this is how soon one is seen whose telling was lost."""
+    limit: timedelta = timedelta(seconds=5)
+    """Without a confirmation for this long, nothing new is begun: fail closed."""

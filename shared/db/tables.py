@@ -1,6 +1,6 @@
 """Every table, by the service that owns it. Amounts are base units; addresses are checksummed text; times are with time zone."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Integer, MetaData, Numeric, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, MetaData, Numeric, Table, Text, text
 
 metadata = MetaData()
 
@@ -130,9 +130,9 @@ orders = Table(
     Column("leader", Text, nullable=False),
     Column("leader_price", Numeric, nullable=False),
     Column("limit_price", Numeric, nullable=False),
+    Column("fee_rate", Numeric, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("sends", Integer, nullable=False, server_default="0", comment="How often the bytes may have left"),
     Column("shares", BigInteger, nullable=False, server_default="0"),
     Column("usdc", BigInteger, nullable=False, server_default="0"),
     Column("fee_usdc", BigInteger, nullable=False, server_default="0"),
@@ -148,7 +148,6 @@ orders = Table(
     _moment("posted_at"),
     _moment("answered_at"),
     _moment("confirmed_at"),
-    _moment("checked_at"),
     Index("orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")),
     schema="executor",
     comment="One order per intent, kept before it is sent.",
@@ -188,6 +187,7 @@ watches = Table(
     Column("state", Text, nullable=False),
     Column("block_number", BigInteger),
     Column("block_hash", Text, nullable=False, server_default=""),
+    Column("fills", Text, nullable=False, comment="JSON: what the chain says that its orders gave and got"),
     Column("traceparent", Text),
     _moment("requested_at", nullable=False),
     _moment("updated_at", nullable=False),

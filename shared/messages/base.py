@@ -24,6 +24,12 @@ Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 """An EVM address in its checksummed spelling; parsers at the edge checksum, inside it is compared as text."""
 
 
+class Fact(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 class Message(BaseModel):
     """A fact on a topic. Its class name travels in the header ``type``, so that one topic can carry a family."""
 

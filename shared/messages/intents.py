@@ -3,16 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from shared.domain.money import Side
-from shared.messages.base import Address, ExactDecimal, Message, Micros, PositiveMicros
-
-
-class Fact(BaseModel):
-    """A part of a message."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from shared.messages.base import Address, ExactDecimal, Fact, Message, Micros, PositiveMicros
 
 
 class Intent(Fact):

@@ -3,12 +3,21 @@
 from enum import StrEnum
 from typing import ClassVar
 
-from shared.messages.base import ProxyMessage
+from shared.messages.base import Fact, Micros, ProxyMessage
 
 
 class Purpose(StrEnum):
     SETTLEMENT = "settlement"
     """The exchange's transaction that moves a follower's fill."""
+
+
+class SettledFill(Fact):
+    """What the chain says that an order gave and got in a transaction. Exact: the venue's own figures are rounded."""
+
+    order_hash: str
+    shares: Micros
+    usdc: Micros
+    fee_usdc: Micros
 
 
 class ConfirmationRequested(ProxyMessage):
@@ -31,6 +40,8 @@ class ReceiptSeen(ProxyMessage):
     """None where the node knows no receipt."""
     block_hash: str
     succeeded: bool
+    fills: tuple[SettledFill, ...]
+    """Of all orders that the transaction settles."""
     finalized_block: int
     """The chain's finalized block when it was looked at."""
 
@@ -55,3 +66,5 @@ class TransactionResolved(ProxyMessage):
     intent_id: str
     state: TransactionState
     block_number: int | None
+    fills: tuple[SettledFill, ...]
+    """Of the orders that it settles; empty where it reverted."""

@@ -1,0 +1,3 @@
+from services.debt_recovery.app import main
+
+main()

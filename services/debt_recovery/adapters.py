@@ -1,0 +1,70 @@
+"""Debt-recovery's port against PostgreSQL."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.debt_recovery.decisions import Debt, owed_to
+from shared.db import tables
+from shared.db.engine import rows, transaction
+from shared.domain.errors import Transient
+from shared.messages.debts import Creditor
+from shared.observe import metrics
+from shared.streams.routes import Publish
+
+logger = logging.getLogger(__name__)
+
+
+class PostgresDebts:
+    """Debts are rare: each is a commit of its own."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def record(self, debt: Debt) -> None:
+        row = {
+            "debt_id": debt.debt_id,
+            "proxy": debt.proxy,
+            "intent_id": debt.intent_id,
+            "creditor": debt.creditor.value,
+            "usdc": debt.usdc,
+            "reason": debt.reason,
+            "raised_at": debt.raised_at,
+        }
+        async with transaction(self._engine) as connection:
+            await connection.execute(insert(tables.debts).values(row).on_conflict_do_nothing())
+
+    async def outstanding(self) -> list[Debt]:
+        """Raises: Transient."""
+        async with transaction(self._engine) as connection:
+            found = await rows(connection, "select * from debt_recovery.debts order by raised_at, debt_id")
+        return [
+            Debt(
+                debt_id=row.debt_id,
+                proxy=row.proxy,
+                intent_id=row.intent_id,
+                creditor=Creditor(row.creditor),
+                usdc=row.usdc,
+                reason=row.reason,
+                raised_at=row.raised_at,
+            )
+            for row in found
+        ]
+
+
+class DebtWatch:
+    """Shows what is owed to the operator, as a metric."""
+
+    def __init__(self, debts: PostgresDebts, *, sum_every: timedelta) -> None:
+        self._debts, self._sum_every = debts, sum_every
+
+    async def __call__(self, _: Publish) -> None:
+        while True:
+            try:
+                metrics.debts_outstanding(owed_to(Creditor.OPERATOR, await self._debts.outstanding()))
+            except Transient as error:
+                logger.warning("what is owed could not be summed up: %s", error)
+            await asyncio.sleep(self._sum_every.total_seconds())

@@ -1,0 +1,33 @@
+"""Composition root: the only place where debt-recovery's parts meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.debt_recovery.adapters import DebtWatch, PostgresDebts
+from services.debt_recovery.handler import Handler
+from services.debt_recovery.settings import Settings
+from shared.db.engine import opened
+from shared.db.migrate import require_migrated
+from shared.db.settings import DatabaseSettings
+from shared.messages.debts import DebtRaised
+from shared.settings import read
+from shared.streams.producer import Producer
+from shared.streams.service import Process, Service, run
+
+
+@asynccontextmanager
+async def compose(process: Process) -> AsyncIterator[Service]:
+    settings = read(Settings)
+    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine:
+        await require_migrated(engine)
+        debts = PostgresDebts(engine)
+        handler = Handler(debts=debts)
+        yield Service(
+            producer=producer,
+            routes={DebtRaised: handler.on_debt_raised},
+            feeds={"debts": DebtWatch(debts, sum_every=settings.sum_every)},
+        )
+
+
+def main() -> None:
+    run("debt-recovery", compose)

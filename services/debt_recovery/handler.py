@@ -1,0 +1,24 @@
+"""Record what is owed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.debt_recovery.decisions import Debt, debt_of
+from shared.messages.base import Message
+from shared.messages.debts import DebtRaised
+
+
+class Debts(Protocol):
+    async def record(self, debt: Debt) -> None:
+        """Keep the debt; keeping it again changes nothing. Raises: Transient."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    debts: Debts
+
+    async def on_debt_raised(self, raised: DebtRaised) -> Sequence[Message]:
+        await self.debts.record(debt_of(raised))
+        return []

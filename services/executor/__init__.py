@@ -1,0 +1,8 @@
+"""Executor: one order per approved intent, whatever dies, followed until it is settled.
+
+consumes    approved-intents, venue-reports (by proxy), which its own feed writes; chain-results (by proxy)
+produces    copy-outcomes, chain-requests (by proxy); venue-reports (by proxy)
+owns        executor.orders, executor.trades; the view executor.positions
+guarantees  the signed bytes are kept before they are sent; the same bytes are sent again, never others; unknown is not failed
+fails       waiting: an order whose outcome is unknown stays unknown until the venue tells; a halted proxy's intents are withdrawn unsigned
+"""

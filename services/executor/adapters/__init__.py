@@ -1,0 +1,1 @@
+"""Executor's ports against PostgreSQL and the venue."""

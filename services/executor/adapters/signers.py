@@ -1,0 +1,99 @@
+"""The followers' keys, and the orders that they sign."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from services.executor.decisions import Order
+from shared.caching.single_flight import SingleFlight
+from shared.domain.errors import InvalidMessage, InvalidSettings
+from shared.messages.intents import IntentApproved
+from shared.messages.orders import OrderState
+from shared.observe import logs
+from shared.polymarket.clob import Clob
+from shared.polymarket.signing import Credentials, OrderTerms, Wallet, salt_of
+
+
+class Keyring:
+    """The followers' wallets, and their API keys at the venue, made or derived once each."""
+
+    def __init__(self, wallets: Mapping[str, Wallet], clob: Clob) -> None:
+        self._wallets, self._clob = wallets, clob
+        self._credentials: dict[str, Credentials] = {}
+        self._ask = SingleFlight(self._ask_venue)
+
+    def wallet(self, proxy: str) -> Wallet:
+        """Raises: InvalidMessage where no key was given for the proxy."""
+        try:
+            return self._wallets[proxy]
+        except KeyError:
+            raise InvalidMessage(f"there is no key for {proxy}: add it to EXECUTOR_KEYS_FILE") from None
+
+    async def credentials(self, proxy: str) -> Credentials:
+        """Raises: InvalidMessage, Transient."""
+        known = self._credentials.get(proxy)
+        return known if known is not None else await self._ask(proxy)
+
+    async def _ask_venue(self, proxy: str) -> Credentials:
+        credentials = await self._clob.credentials(self.wallet(proxy))
+        logs.register_secret(credentials.secret)
+        logs.register_secret(credentials.passphrase)
+        self._credentials[proxy] = credentials
+        return credentials
+
+
+def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:
+    """Raises: InvalidSettings, naming the entry that is wrong and never its key."""
+    try:
+        entries = json.loads(keys_file.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file} cannot be read as JSON: {type(error).__name__}") from None
+    wallets: dict[str, Wallet] = {}
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not {"proxy", "private_key"} <= entry.keys():
+            raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file}: entry {number} needs a proxy and a private_key")
+        logs.register_secret(str(entry["private_key"]))
+        wallets[str(entry["proxy"])] = Wallet(proxy=str(entry["proxy"]), private_key=str(entry["private_key"]))
+    return wallets
+
+
+class SdkSigners:
+    """Signs with the official SDK's encoding; salt and time come from the approval."""
+
+    def __init__(self, keyring: Keyring, *, now: Callable[[], datetime]) -> None:
+        self._keyring, self._now = keyring, now
+
+    async def sign(self, approved: IntentApproved) -> Order:
+        intent = approved.intent
+        wallet = self._keyring.wallet(intent.proxy)
+        credentials = await self._keyring.credentials(intent.proxy)
+        signed = wallet.sign(terms_of(approved), owner=credentials.key)
+        return Order(
+            intent_id=intent.intent_id,
+            proxy=intent.proxy,
+            order_hash=signed.order_hash,
+            body=signed.body,
+            side=intent.side,
+            token_id=intent.token_id,
+            state=OrderState.SIGNED,
+            fee_rate=approved.quote.fee_rate,
+            expires_at=approved.expires_at,
+            signed_at=self._now(),
+        )
+
+
+def terms_of(approved: IntentApproved) -> OrderTerms:
+    intent, quote = approved.intent, approved.quote
+    return OrderTerms(
+        token_id=intent.token_id,
+        side=intent.side,
+        order_type=approved.order_type,
+        usdc=approved.usdc,
+        shares=approved.shares,
+        limit_price=approved.limit_price,
+        tick_size=quote.tick_size,
+        neg_risk=quote.neg_risk,
+        salt=salt_of(intent.intent_id),
+        timestamp_ms=int(approved.occurred_at.timestamp() * 1000),
+    )

@@ -1,0 +1,142 @@
+"""The venue: where an order is sent, and where its trades are asked for."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from services.executor.adapters.orders import PostgresOrders
+from services.executor.adapters.signers import Keyring
+from services.executor.decisions import Order
+from shared.domain.errors import InvalidMessage, Transient
+from shared.messages.orders import OrderOverdue, OrderState, TradeReported, TradeStatus
+from shared.observe import metrics, tracing
+from shared.polymarket.clob import Clob
+from shared.polymarket.replies import Reply
+from shared.polymarket.trades import VenueTrade, parse_trade
+from shared.streams.routes import Publish
+
+logger = logging.getLogger(__name__)
+
+
+class ClobVenue:
+    """The venue, for one order at a time."""
+
+    def __init__(self, clob: Clob, keyring: Keyring, *, now: Callable[[], datetime]) -> None:
+        self._clob, self._keyring, self._now = clob, keyring, now
+
+    async def send(self, order: Order) -> Reply:
+        credentials = await self._keyring.credentials(order.proxy)
+        with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
+            reply = await self._clob.send(order.body, credentials)
+        metrics.order_posted(type(reply).__name__.lower())
+        return reply
+
+    async def trades_of(self, order: Order) -> tuple[TradeReported, ...]:
+        return tuple(await self.trades_of_all(order.proxy, [order]))
+
+    async def trades_of_all(self, proxy: str, orders: Sequence[Order]) -> list[TradeReported]:
+        """What the venue has of these orders of one proxy. Raises: Transient."""
+        credentials = await self._keyring.credentials(proxy)
+        since = min(order.signed_at for order in orders) - timedelta(seconds=5)
+        by_hash = {order.order_hash.lower(): order for order in orders}
+        found = []
+        for row in await self._clob.trades(credentials, maker_address=proxy, after=int(since.timestamp())):
+            order = by_hash.get(str(row.get("taker_order_id", "")).lower())
+            if order is not None:
+                found.append(_reported(order, parse_trade(row, fee_rate=order.fee_rate), now=self._now()))
+        return found
+
+
+def _reported(order: Order, trade: VenueTrade, *, now: datetime) -> TradeReported:
+    return TradeReported(
+        message_id=f"{order.order_hash}:{trade.trade_id}:{trade.status}",
+        occurred_at=now,
+        proxy=order.proxy,
+        intent_id=order.intent_id,
+        order_hash=order.order_hash,
+        trade_id=trade.trade_id,
+        status=trade.status,
+        side=order.side,
+        token_id=order.token_id,
+        shares=trade.shares,
+        price=trade.price,
+        usdc=trade.usdc,
+        fee_usdc=trade.fee_usdc,
+        transaction_hash=trade.transaction_hash,
+        matched_at=trade.matched_at,
+    )
+
+
+class VenueFeed:
+    """Asks the venue for the trades of our open orders, and looks after those that have no answer."""
+
+    def __init__(
+        self,
+        orders: PostgresOrders,
+        venue: ClobVenue,
+        *,
+        owns: Callable[[str], bool],
+        now: Callable[[], datetime],
+        look_every: timedelta,
+        overdue_after: timedelta,
+    ) -> None:
+        self._orders, self._venue, self._owns, self._now = orders, venue, owns, now
+        self._look_every, self._overdue_after = look_every, overdue_after
+        self._told: dict[tuple[str, str], TradeStatus] = {}
+        """What was published last of each trade of an open order."""
+        self._looked_after: dict[str, datetime] = {}
+
+    async def __call__(self, publish: Publish) -> None:
+        while True:
+            try:
+                await self._look(publish)
+            except Transient as error:
+                logger.warning("the venue's trades could not be looked at: %s", error)
+            await asyncio.sleep(self._look_every.total_seconds())
+
+    async def _look(self, publish: Publish) -> None:
+        ours = [order for order in await self._orders.open_orders() if self._owns(order.proxy)]
+        self._forget_all_but(ours)
+        matched: dict[str, list[Order]] = {}
+        for order in ours:
+            if order.state is OrderState.MATCHED:
+                matched.setdefault(order.proxy, []).append(order)
+            elif self._is_overdue(order):
+                await self._tell_overdue(order, publish)
+        await asyncio.gather(*(self._tell_trades(proxy, orders, publish) for proxy, orders in matched.items()))
+
+    async def _tell_trades(self, proxy: str, orders: list[Order], publish: Publish) -> None:
+        try:
+            trades = await self._venue.trades_of_all(proxy, orders)
+        except (Transient, InvalidMessage) as error:
+            logger.warning("the trades of a proxy could not be asked for: %s", error)
+            return
+        traces = {order.order_hash: order.traceparent for order in orders}
+        for trade in trades:
+            if self._told.get((trade.order_hash, trade.trade_id)) is not trade.status:
+                with tracing.resumed(traces[trade.order_hash]):
+                    await publish(trade)
+                self._told[trade.order_hash, trade.trade_id] = trade.status
+
+    def _is_overdue(self, order: Order) -> bool:
+        return self._now() - self._looked_after.get(order.intent_id, order.signed_at) >= self._overdue_after
+
+    async def _tell_overdue(self, order: Order, publish: Publish) -> None:
+        now = self._now()
+        with tracing.resumed(order.traceparent):
+            await publish(
+                OrderOverdue(
+                    message_id=f"{order.intent_id}:overdue:{int(now.timestamp())}",
+                    occurred_at=now,
+                    proxy=order.proxy,
+                    intent_id=order.intent_id,
+                    order_hash=order.order_hash,
+                )
+            )
+        self._looked_after[order.intent_id] = now
+
+    def _forget_all_but(self, orders: Sequence[Order]) -> None:
+        hashes, intents = {order.order_hash for order in orders}, {order.intent_id for order in orders}
+        self._told = {key: status for key, status in self._told.items() if key[0] in hashes}
+        self._looked_after = {intent: at for intent, at in self._looked_after.items() if intent in intents}

@@ -1,0 +1,75 @@
+"""Composition root: the only place where executor's parts meet."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from services.executor.adapters.orders import PostgresOrders
+from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
+from services.executor.adapters.venue import ClobVenue, VenueFeed
+from services.executor.handler import Handler
+from services.executor.settings import Settings
+from shared.clock import utc_now
+from shared.db.controls import ControlsWatch
+from shared.db.engine import opened
+from shared.db.migrate import require_migrated
+from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.messages.intents import IntentApproved
+from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
+from shared.messages.transactions import ConfirmationRequested, TransactionResolved
+from shared.polymarket.clob import Clob
+from shared.polymarket.settings import VenueSettings
+from shared.polymarket.signing import assert_fast_signing
+from shared.settings import read
+from shared.streams.partitioning import Ownership
+from shared.streams.producer import Producer
+from shared.streams.service import Process, Service, run
+
+
+@asynccontextmanager
+async def compose(process: Process) -> AsyncIterator[Service]:
+    settings = read(Settings)
+    assert_fast_signing()
+    wallets = load_wallets(settings.keys_file)
+    async with (
+        Producer(process.kafka) as producer,
+        opened(read(DatabaseSettings)) as engine,
+        Clob(read(VenueSettings), now=utc_now) as clob,
+    ):
+        await require_migrated(engine)
+        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        await controls.refresh()
+        ownership, keyring = Ownership(), Keyring(wallets, clob)
+        orders, venue = PostgresOrders(engine), ClobVenue(clob, keyring, now=utc_now)
+        handler = Handler(orders=orders, venue=venue, signers=SdkSigners(keyring, now=utc_now), controls=controls, now=utc_now)
+        yield Service(
+            producer=producer,
+            routes={
+                IntentApproved: handler.on_intent_approved,
+                TradeReported: handler.on_trade_reported,
+                OrderOverdue: handler.on_order_overdue,
+                TransactionResolved: handler.on_transaction_resolved,
+            },
+            emits=[OrderReported, ConfirmationRequested],
+            feeds={
+                "controls": controls,
+                "venue": VenueFeed(
+                    orders,
+                    venue,
+                    owns=owner_of(ownership),
+                    now=utc_now,
+                    look_every=settings.look_every,
+                    overdue_after=settings.overdue_after,
+                ),
+            },
+            recoveries=[controls],
+            ownership=ownership,
+        )
+
+
+def owner_of(ownership: Ownership) -> Callable[[str], bool]:
+    """Whose orders are looked after here: those of the proxies whose intents come here."""
+    return lambda proxy: ownership.owns(proxy.encode(), IntentApproved.topic)
+
+
+def main() -> None:
+    run("executor", compose)

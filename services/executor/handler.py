@@ -1,0 +1,195 @@
+"""Keep, send, keep: nothing is sent that is not in our books, and no answer is taken for granted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol, assert_never
+
+from services.executor.decisions import (
+    Ask,
+    Done,
+    Order,
+    Send,
+    after_asking,
+    after_reply,
+    may_be_signed,
+    next_step,
+    with_trades,
+)
+from shared.domain.errors import Transient
+from shared.domain.follows import Controls
+from shared.messages.base import Message
+from shared.messages.intents import IntentApproved
+from shared.messages.orders import FINAL_STATES, OrderOverdue, OrderReported, OrderState, TradeReported, TradeStatus
+from shared.messages.transactions import ConfirmationRequested, Purpose, TransactionResolved
+from shared.polymarket.replies import NotNow, Reply
+
+
+class Orders(Protocol):
+    async def record(self, order: Order, approved: IntentApproved) -> Order:
+        """Keep the intent's first order, before anything is sent; return the one that stands. Raises: Transient."""
+        ...
+
+    async def load(self, intent_id: str) -> Order | None:
+        """Raises: Transient."""
+        ...
+
+    async def save(self, order: Order, *, now: datetime) -> None:
+        """Keep what became of the order. Raises: Transient."""
+        ...
+
+    async def book(self, trade: TradeReported, *, now: datetime) -> tuple[TradeReported, ...]:
+        """Keep the trade, if it is news, and return all trades of its order as they stand. Raises: Transient."""
+        ...
+
+    async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
+        """Keep how the chain settled the trades of a transaction. Raises: Transient."""
+        ...
+
+
+class Venue(Protocol):
+    async def send(self, order: Order) -> Reply:
+        """Post the kept bytes. Never raises for the network: a lost answer is a ``Lost`` reply."""
+        ...
+
+    async def trades_of(self, order: Order) -> tuple[TradeReported, ...]:
+        """What the venue has of the order, by its hash. Raises: Transient where the venue cannot be asked."""
+        ...
+
+
+class Signers(Protocol):
+    async def sign(self, approved: IntentApproved) -> Order:
+        """The intent's order, the same for the same intent. Raises: InvalidMessage where no valid order has its terms; Transient."""
+        ...
+
+
+class ControlsBook(Protocol):
+    def current(self) -> Controls:
+        """Raises: Transient where the controls are not confirmed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    orders: Orders
+    venue: Venue
+    signers: Signers
+    controls: ControlsBook
+    now: Callable[[], datetime]
+
+    async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
+        return await self._advance(await self._sign(approved))
+
+    async def on_order_overdue(self, overdue: OrderOverdue) -> Sequence[Message]:
+        order = await self.orders.load(overdue.intent_id)
+        return await self._advance(order) if order is not None else []
+
+    async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
+        order = await self.orders.load(trade.intent_id)
+        if order is None:
+            return []
+        standing = await self.orders.book(trade, now=self.now())
+        return await self._settle(order, with_trades(order, standing), [trade])
+
+    async def on_transaction_resolved(self, result: TransactionResolved) -> Sequence[Message]:
+        if result.purpose is Purpose.SETTLEMENT:
+            await self.orders.resolve(result, now=self.now())
+        return []
+
+    async def _sign(self, approved: IntentApproved) -> Order:
+        """The intent's order as it stands. Asked again, right before signing: may it run now?
+
+        Signing an intent that has an order already is harmless: it gives the same bytes, and the first record stands.
+        """
+        intent = approved.intent
+        mode = self.controls.current().mode(leader=intent.leader, proxy=intent.proxy)
+        if reason := may_be_signed(approved, mode=mode, now=self.now()):
+            return await self.orders.record(withdrawn(approved, reason, now=self.now()), approved)
+        return await self.orders.record(await self.signers.sign(approved), approved)
+
+    async def _advance(self, order: Order) -> Sequence[Message]:
+        step = next_step(order, now=self.now())
+        match step:
+            case Send():
+                return await self._send(order)
+            case Ask():
+                return await self._ask(order)
+            case Done():
+                return [reported(order, now=self.now())]
+            case _:
+                assert_never(step)
+
+    async def _send(self, order: Order) -> Sequence[Message]:
+        """Raises: Transient where the venue takes no orders now: nothing happened, the same bytes are sent again later."""
+        sent = replace(order, posted_at=self.now())
+        reply = await self.venue.send(sent)
+        if isinstance(reply, NotNow):
+            raise Transient(f"the venue takes no orders now: {reply.text}")
+        after = after_reply(sent, reply)
+        await self.orders.save(after, now=self.now())
+        return [reported(after, now=self.now())]
+
+    async def _ask(self, order: Order) -> Sequence[Message]:
+        trades = await self.venue.trades_of(order)
+        standing: tuple[TradeReported, ...] = ()
+        for trade in trades:
+            standing = await self.orders.book(trade, now=self.now())
+        return await self._settle(order, after_asking(order, standing, now=self.now()), trades)
+
+    async def _settle(self, before: Order, after: Order, news: Sequence[TradeReported]) -> Sequence[Message]:
+        """A final state is told each time that it is looked at: the first telling may have died with us."""
+        await self.orders.save(after, now=self.now())
+        is_told = after.state is not before.state or after.state in FINAL_STATES
+        told: list[Message] = [reported(after, now=self.now())] if is_told else []
+        return told + [confirmation_of(trade, now=self.now()) for trade in news if is_on_chain(trade)]
+
+
+def withdrawn(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
+    """An order that is never signed nor sent: kept, so that the intent is not taken up again."""
+    return Order(
+        intent_id=approved.intent_id,
+        proxy=approved.intent.proxy,
+        order_hash=f"withdrawn:{approved.intent_id}",
+        body="",
+        side=approved.intent.side,
+        token_id=approved.intent.token_id,
+        state=OrderState.WITHDRAWN,
+        fee_rate=approved.quote.fee_rate,
+        expires_at=approved.expires_at,
+        signed_at=now,
+        reason=reason,
+    )
+
+
+def is_on_chain(trade: TradeReported) -> bool:
+    """Before it is mined, a trade's transaction can still be replaced by another."""
+    return bool(trade.transaction_hash) and trade.status in (TradeStatus.MINED, TradeStatus.CONFIRMED)
+
+
+def reported(order: Order, *, now: datetime) -> OrderReported:
+    return OrderReported(
+        message_id=f"{order.intent_id}:{order.state}",
+        occurred_at=now,
+        proxy=order.proxy,
+        intent_id=order.intent_id,
+        order_hash=order.order_hash,
+        state=order.state,
+        side=order.side,
+        token_id=order.token_id,
+        shares=order.shares,
+        usdc=order.usdc,
+        fee_usdc=order.fee_usdc,
+        reason=order.reason,
+    )
+
+
+def confirmation_of(trade: TradeReported, *, now: datetime) -> ConfirmationRequested:
+    return ConfirmationRequested(
+        message_id=f"{trade.intent_id}:{trade.transaction_hash}",
+        occurred_at=now,
+        proxy=trade.proxy,
+        request_id=f"{trade.intent_id}:{trade.transaction_hash}",
+        transaction_hash=trade.transaction_hash,
+        purpose=Purpose.SETTLEMENT,
+        intent_id=trade.intent_id,
+    )

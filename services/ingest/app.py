@@ -1,0 +1,69 @@
+"""Composition root: the only place where ingest's parts meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.ingest.adapters import ActivityFeed, ChainFeed, Cursor, PostgresTrades
+from services.ingest.handler import Handler
+from services.ingest.settings import Settings
+from shared.chain.client import ChainClient
+from shared.chain.rpc import Rpc
+from shared.clock import utc_now
+from shared.db.controls import ControlsWatch
+from shared.db.engine import opened
+from shared.db.migrate import require_migrated
+from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.messages.intents import CopyIntended
+from shared.messages.leader_fills import LeaderFillSeen
+from shared.messages.parked import FrameParked
+from shared.polymarket import rtds
+from shared.polymarket.settings import VenueSettings
+from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.settings import read
+from shared.streams.producer import Producer
+from shared.streams.service import Process, Service, run
+
+
+@asynccontextmanager
+async def compose(process: Process) -> AsyncIterator[Service]:
+    settings, venue = read(Settings), read(VenueSettings)
+    chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
+    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain:
+        await require_migrated(engine)
+        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        await controls.refresh()
+        activity = Channel(activity_channel(settings, venue), lambda: [rtds.SUBSCRIBE])
+        handler = Handler(trades=PostgresTrades(engine), controls=controls, now=utc_now)
+        yield Service(
+            producer=producer,
+            routes={LeaderFillSeen: handler.on_leader_fill_seen},
+            emits=[CopyIntended, FrameParked],
+            feeds={
+                "controls": controls,
+                "rtds": ActivityFeed(activity, leaders=controls.leaders, now=utc_now),
+                "chain": ChainFeed(
+                    chain,
+                    Cursor(engine, "chain"),
+                    leaders=controls.leaders,
+                    now=utc_now,
+                    poll_every=settings.chain_poll_every,
+                    look_back=settings.chain_look_back_blocks,
+                    first_look_back=settings.chain_first_look_back_blocks,
+                ),
+            },
+            recoveries=[controls],
+        )
+
+
+def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelTerms:
+    return ChannelTerms(
+        name="rtds",
+        url=str(venue.rtds_ws_url),
+        ping_every_s=settings.rtds_ping_every.total_seconds(),
+        silent_after_s=settings.rtds_silent_after.total_seconds(),
+        pongs_count=False,
+    )
+
+
+def main() -> None:
+    run("ingest", compose)

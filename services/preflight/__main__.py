@@ -1,0 +1,3 @@
+from services.preflight.app import main
+
+main()

@@ -1,0 +1,72 @@
+"""Composition root: the only place where preflight's parts meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.streams.cache import CacheTable
+
+from services.preflight.adapters import ChainBalances, PostgresVerdicts
+from services.preflight.decisions import Limits
+from services.preflight.handler import Handler
+from services.preflight.settings import Settings
+from shared.chain.addresses import LIVE_EXCHANGES
+from shared.chain.client import ChainClient
+from shared.chain.rpc import Rpc
+from shared.clock import utc_now
+from shared.db.controls import ControlsWatch
+from shared.db.engine import opened
+from shared.db.migrate import require_migrated
+from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.domain.money import micros
+from shared.messages.caches import BalancesFetched
+from shared.messages.intents import IntentApproved, IntentQuoted, IntentRefused
+from shared.messages.orders import OrderReported
+from shared.settings import read
+from shared.streams.producer import Producer
+from shared.streams.service import Process, Service, run
+
+
+@asynccontextmanager
+async def compose(process: Process) -> AsyncIterator[Service]:
+    settings = read(Settings)
+    chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), spenders=LIVE_EXCHANGES)
+    async with (
+        Producer(process.kafka) as producer,
+        opened(read(DatabaseSettings)) as engine,
+        chain,
+        CacheTable(BalancesFetched, process.kafka, producer) as shared,
+    ):
+        await require_migrated(engine)
+        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        await controls.refresh()
+        handler = Handler(
+            controls=controls,
+            balances=ChainBalances(chain, shared, now=utc_now, max_age=settings.max_balance_age, max_accounts=settings.max_accounts),
+            verdicts=PostgresVerdicts(engine),
+            limits=limits(settings),
+            now=utc_now,
+        )
+        yield Service(
+            producer=producer,
+            routes={
+                IntentQuoted: handler.on_intent_quoted,
+                OrderReported: handler.on_order_reported,
+                IntentRefused: handler.on_intent_refused,
+            },
+            emits=[IntentApproved, IntentRefused, BalancesFetched],
+            feeds={"controls": controls},
+            recoveries=[controls],
+        )
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
+        max_quote_age=settings.max_quote_age,
+        max_entry_age=settings.max_entry_age,
+        max_exit_age=settings.max_exit_age,
+        max_trade_usdc=micros(settings.max_trade_usdc),
+    )
+
+
+def main() -> None:
+    run("preflight", compose)

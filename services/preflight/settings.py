@@ -1,0 +1,22 @@
+"""Everything that preflight reads from its environment, besides the shared KAFKA_, DATABASE_ and OTEL_ variables."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from pydantic import Field, HttpUrl
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="PREFLIGHT_", frozen=True)
+
+    polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
+    max_quote_age: timedelta = timedelta(seconds=5)
+    max_entry_age: timedelta = timedelta(seconds=60)
+    max_exit_age: timedelta = timedelta(minutes=10)
+    max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)
+    """No single copy spends more, whatever a follow says."""
+    max_balance_age: timedelta = timedelta(seconds=15)
+    """A cached balance that is older is asked for again."""
+    max_accounts: int = Field(default=5000, gt=0)
+    """Proxies whose balances are kept; beyond, the one that was used longest ago goes."""

@@ -1,0 +1,3 @@
+from services.pricer.app import main
+
+main()

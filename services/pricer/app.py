@@ -1,0 +1,54 @@
+"""Composition root: the only place where pricer's parts meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.streams.cache import CacheTable
+
+from services.pricer.adapters import MarketCache, MarketChannelFeed, QuoteCache, greeting
+from services.pricer.handler import Handler
+from services.pricer.settings import Settings
+from shared.clock import utc_now
+from shared.messages.caches import BookSeen
+from shared.messages.intents import CopyIntended, IntentQuoted
+from shared.messages.parked import FrameParked
+from shared.polymarket.clob import Clob
+from shared.polymarket.settings import VenueSettings
+from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.settings import read
+from shared.streams.producer import Producer
+from shared.streams.service import Process, Service, run
+
+
+@asynccontextmanager
+async def compose(process: Process) -> AsyncIterator[Service]:
+    settings, venue = read(Settings), read(VenueSettings)
+    async with (
+        Producer(process.kafka) as producer,
+        Clob(venue, now=utc_now) as clob,
+        CacheTable(BookSeen, process.kafka, producer) as shared,
+    ):
+        quotes = QuoteCache(clob, shared, now=utc_now, max_age=settings.max_book_age, max_tokens=settings.max_tokens)
+        markets = MarketCache(clob, now=utc_now, valid_for=settings.market_valid_for, max_tokens=settings.max_tokens)
+        handler = Handler(books=quotes, markets=markets, now=utc_now)
+        channel = Channel(market_channel(settings, venue), lambda: greeting(quotes.tokens()))
+        yield Service(
+            producer=producer,
+            routes={CopyIntended: handler.on_copy_intended},
+            emits=[IntentQuoted, BookSeen, FrameParked],
+            feeds={"market": MarketChannelFeed(channel, quotes, markets, shared, now=utc_now, share_every=settings.share_every)},
+        )
+
+
+def market_channel(settings: Settings, venue: VenueSettings) -> ChannelTerms:
+    return ChannelTerms(
+        name="market",
+        url=str(venue.clob_market_ws_url),
+        ping_every_s=settings.socket_ping_every.total_seconds(),
+        silent_after_s=settings.socket_silent_after.total_seconds(),
+        pongs_count=True,
+    )
+
+
+def main() -> None:
+    run("pricer", compose)

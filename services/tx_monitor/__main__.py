@@ -1,0 +1,3 @@
+from services.tx_monitor.app import main
+
+main()

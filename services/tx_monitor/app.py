@@ -1,0 +1,49 @@
+"""Composition root: the only place where tx-monitor's parts meet."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.tx_monitor.adapters import PostgresWatches, ReceiptFeed
+from services.tx_monitor.handler import Handler
+from services.tx_monitor.settings import Settings
+from shared.chain.client import ChainClient
+from shared.chain.rpc import Rpc
+from shared.clock import utc_now
+from shared.db.engine import opened
+from shared.db.migrate import require_migrated
+from shared.db.settings import DatabaseSettings
+from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
+from shared.settings import read
+from shared.streams.partitioning import Ownership
+from shared.streams.producer import Producer
+from shared.streams.service import Process, Service, run
+
+
+@asynccontextmanager
+async def compose(process: Process) -> AsyncIterator[Service]:
+    settings = read(Settings)
+    chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
+    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain:
+        await require_migrated(engine)
+        watches, ownership = PostgresWatches(engine), Ownership()
+        handler = Handler(watches=watches, now=utc_now)
+        yield Service(
+            producer=producer,
+            routes={ConfirmationRequested: handler.on_confirmation_requested, ReceiptSeen: handler.on_receipt_seen},
+            emits=[TransactionResolved],
+            feeds={
+                "receipts": ReceiptFeed(
+                    watches,
+                    chain,
+                    owns=lambda proxy: ownership.owns(proxy.encode(), ConfirmationRequested.topic),
+                    now=utc_now,
+                    look_every=settings.look_every,
+                    at_a_time=settings.receipts_at_a_time,
+                )
+            },
+            ownership=ownership,
+        )
+
+
+def main() -> None:
+    run("tx-monitor", compose)

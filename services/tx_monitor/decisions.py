@@ -1,0 +1,55 @@
+"""Given what a node shows of a transaction, where does it stand? Pure."""
+
+from dataclasses import dataclass, replace
+
+from shared.messages.transactions import ConfirmationRequested, Purpose, ReceiptSeen, SettledFill, TransactionState
+
+FINAL = frozenset({TransactionState.FINAL, TransactionState.FINAL_REVERTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A transaction that somebody waits for."""
+
+    request_id: str
+    proxy: str
+    transaction_hash: str
+    purpose: Purpose
+    intent_id: str
+    state: TransactionState = TransactionState.WATCHED
+    block_number: int | None = None
+    block_hash: str = ""
+    fills: tuple[SettledFill, ...] = ()
+    traceparent: str | None = None
+
+
+def watch_of(requested: ConfirmationRequested) -> Watch:
+    return Watch(
+        request_id=requested.request_id,
+        proxy=requested.proxy,
+        transaction_hash=requested.transaction_hash,
+        purpose=requested.purpose,
+        intent_id=requested.intent_id,
+    )
+
+
+def after_looking(watch: Watch, seen: ReceiptSeen) -> Watch:
+    """Final stands for ever; anything else is as the chain shows it now: a receipt that is gone was undone by a reorg."""
+    if watch.state in FINAL:
+        return watch
+    if seen.block_number is None:
+        return replace(watch, state=TransactionState.WATCHED, block_number=None, block_hash="", fills=())
+    is_final = seen.block_number <= seen.finalized_block
+    return replace(
+        watch,
+        state=_state(succeeded=seen.succeeded, is_final=is_final),
+        block_number=seen.block_number,
+        block_hash=seen.block_hash,
+        fills=seen.fills,
+    )
+
+
+def _state(*, succeeded: bool, is_final: bool) -> TransactionState:
+    if succeeded:
+        return TransactionState.FINAL if is_final else TransactionState.MINED
+    return TransactionState.FINAL_REVERTED if is_final else TransactionState.REVERTED

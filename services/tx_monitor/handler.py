@@ -1,0 +1,58 @@
+"""Keep who waits for what; when the chain shows something new, keep it and tell it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from services.tx_monitor.decisions import Watch, after_looking, watch_of
+from shared.messages.base import Message
+from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved, TransactionState
+
+
+class Watches(Protocol):
+    async def open(self, watch: Watch, *, now: datetime) -> Watch:
+        """Keep the watch, unless it is known; return the one that stands. Raises: Transient."""
+        ...
+
+    async def load(self, request_id: str) -> Watch | None:
+        """Raises: Transient."""
+        ...
+
+    async def save(self, watch: Watch, *, now: datetime) -> None:
+        """Raises: Transient."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    watches: Watches
+    now: Callable[[], datetime]
+
+    async def on_confirmation_requested(self, requested: ConfirmationRequested) -> Sequence[Message]:
+        """A request that is answered already is answered again: the first answer may have been lost with us."""
+        watch = await self.watches.open(watch_of(requested), now=self.now())
+        return [] if watch.state is TransactionState.WATCHED else [resolved(watch, now=self.now())]
+
+    async def on_receipt_seen(self, seen: ReceiptSeen) -> Sequence[Message]:
+        watch = await self.watches.load(seen.request_id)
+        if watch is None:
+            return []
+        after = after_looking(watch, seen)
+        await self.watches.save(after, now=self.now())
+        return [resolved(after, now=self.now())]
+
+
+def resolved(watch: Watch, *, now: datetime) -> TransactionResolved:
+    return TransactionResolved(
+        message_id=f"{watch.request_id}:{watch.state}:{watch.block_hash}",
+        occurred_at=now,
+        proxy=watch.proxy,
+        request_id=watch.request_id,
+        transaction_hash=watch.transaction_hash,
+        purpose=watch.purpose,
+        intent_id=watch.intent_id,
+        state=watch.state,
+        block_number=watch.block_number,
+        fills=watch.fills,
+    )
