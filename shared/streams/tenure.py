@@ -62,7 +62,7 @@ class Tenure:
 
     def finish(self, offset: int) -> bool:
         """Whether there is something new to commit."""
-        return not self.ended and self._progress.finish(offset)
+        return self._progress.finish(offset)
 
     def close(self) -> None:
         self._closing.set()

@@ -1,7 +1,7 @@
 """What the tests of the stream engine are made of: a message, a loop beside the test, and a look at what Kafka has."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -120,13 +120,10 @@ class Bench:
 
     async def passed(self, count: int) -> None:
         """Wait until the group's committed offsets have passed exactly ``count`` messages."""
-
-        async def passed() -> bool:
-            self.check()
-            return sum((await self.committed()).values()) == count
-
-        condition: Callable[[], Awaitable[bool]] = passed
-        await eventually(condition, what=f"{count} messages are passed")
+        async with asyncio.timeout(20):
+            while sum((await self.committed()).values()) != count:
+                self.check()
+                await asyncio.sleep(0.02)
 
     async def answers(self, count: int) -> Sequence[str]:
         """What was answered, once there are ``count`` answers, in the order of each key."""

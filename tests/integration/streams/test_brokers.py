@@ -55,7 +55,6 @@ async def test_a_broker_restarted_under_load_loses_nothing(one_broker: Backgroun
 
         await speaking
         await running.ready()
-        # Idempotent for the producer's own repetitions: a killed broker may have lost what it had not yet written.
         await eventually(lambda: all(echo.heard[key] == list(range(200)) for key in KEYS))
         bench.check()
 

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from shared.domain.errors import Transient
 from shared.messages.base import Message
 from shared.streams.backoff import Backoff
-from shared.streams.routes import Handle
+from shared.streams.routes import Handle, Routes
 from shared.testing.waiting import eventually
 from tests.integration.streams.bench import PARTITIONS, Bench, Running, Said, said
 
@@ -65,7 +65,7 @@ async def test_nobody_owns_anything_of_a_topic_that_is_not_consumed(bench: Bench
 
 
 async def test_equal_partitions_of_all_topics_go_to_one_instance(bench: Bench) -> None:
-    routes = {bench.heard: _answer(bench), bench.answered: _nothing}
+    routes: Routes = {bench.heard: _answer(bench), bench.answered: _nothing}
     first, second = bench.start(routes), bench.start(routes)
     await eventually(lambda: len(first.ownership.partitions) == len(second.ownership.partitions) == PARTITIONS)
 

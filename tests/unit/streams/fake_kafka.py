@@ -1,0 +1,128 @@
+"""A consumer and a producer on records in memory, for what real Kafka cannot be made to do a thousand times a minute."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+
+from shared.messages.base import Message
+from shared.streams.codec import encode
+
+
+class FakeRecord(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass
+class FakeKafka:
+    """One topic's partitions and one group's committed offsets."""
+
+    topic: str
+    partitions: int
+    log: list[list[FakeRecord]] = field(default_factory=list)
+    committed: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.log = [[] for _ in range(self.partitions)]
+
+    def append(self, partition: int, message: Message) -> FakeRecord:
+        outgoing = encode(message)
+        record = FakeRecord(self.topic, partition, len(self.log[partition]), 0, outgoing.key, outgoing.value, outgoing.headers)
+        self.log[partition].append(record)
+        return record
+
+    def has(self, record: FakeRecord) -> bool:
+        return record.offset < self.committed.get(record.partition, 0)
+
+
+class FakeConsumer:
+    """As much of AIOKafkaConsumer as the loop uses. A test assigns and revokes by hand."""
+
+    def __init__(self, kafka: FakeKafka) -> None:
+        self._kafka = kafka
+        self._position: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._news = asyncio.Event()
+        self._listener: ConsumerRebalanceListener | None = None
+
+    def subscribe(self, *, topics: set[str], listener: ConsumerRebalanceListener) -> None:
+        self._listener = listener
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def rebalance(self, partitions: Iterable[int]) -> None:
+        """As aiokafka does it: everything is given back, nothing is read meanwhile, then the new share is read from what is committed."""
+        assert self._listener is not None
+        held = {TopicPartition(self._kafka.topic, partition) for partition in self._position}
+        self._paused = set(self._position)
+        await self._listener.on_partitions_revoked(held)
+        self._position = {partition: self._kafka.committed.get(partition, 0) for partition in partitions}
+        self._paused = set()
+        await self._listener.on_partitions_assigned({TopicPartition(self._kafka.topic, partition) for partition in self._position})
+        self._news.set()
+
+    async def getmany(self, *, timeout_ms: int) -> Mapping[TopicPartition, Sequence[FakeRecord]]:
+        while not (batches := self._drained()):
+            self._news.clear()
+            await self._news.wait()
+        return batches
+
+    def arrived(self) -> None:
+        self._news.set()
+
+    def pause(self, partition: TopicPartition) -> None:
+        self._paused.add(partition.partition)
+
+    def resume(self, partition: TopicPartition) -> None:
+        self._paused.discard(partition.partition)
+        self._news.set()
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        await asyncio.sleep(0)
+        assert {each.partition for each in offsets} <= set(self._position), "a partition that is another's was committed"
+        self._kafka.committed.update({each.partition: offset for each, offset in offsets.items()})
+
+    def partitions_for_topic(self, _: str) -> set[int]:
+        return set(range(self._kafka.partitions))
+
+    def last_poll_timestamp(self, _: TopicPartition) -> int | None:
+        return None
+
+    def _drained(self) -> dict[TopicPartition, Sequence[FakeRecord]]:
+        batches: dict[TopicPartition, Sequence[FakeRecord]] = {}
+        for partition in self._position.keys() - self._paused:
+            if records := self._kafka.log[partition][self._position[partition] :]:
+                self._position[partition] += len(records)
+                batches[TopicPartition(self._kafka.topic, partition)] = records
+        return batches
+
+
+class FakeProducer:
+    """Keeps what was published and acknowledged: at once, or when the test says so."""
+
+    def __init__(self, *, prompt: bool) -> None:
+        self.published: list[Any] = []
+        self._prompt = prompt
+        self._acknowledged = asyncio.Event()
+
+    async def publish_all(self, messages: Sequence[Message]) -> None:
+        if not self._prompt:
+            await self._acknowledged.wait()
+        self.published += messages
+
+    def acknowledge(self) -> None:
+        """Everything that is on its way."""
+        self._acknowledged.set()
+        self._acknowledged = asyncio.Event()
