@@ -59,8 +59,8 @@ TOPICS = (
     Topic(name="balances", key="follower's proxy", retention=DAY, compacted=True),
     Topic(name="dead-letters", key="that of the message or feed", retention=4 * WEEK, largest_message=LARGEST_REQUEST),
     # What Faust keeps a cache's table in (shared/streams/cache.py); their entries reveal their age, an old one is of no use.
-    Topic(name="pricer-quotes-cache-quotes-changelog", key="token id", retention=DAY, compacted=True),
-    Topic(name="preflight-balances-cache-balances-changelog", key="follower's proxy", retention=DAY, compacted=True),
+    Topic(name="quotes-cache-entries-changelog", key="token id", retention=DAY, compacted=True),
+    Topic(name="balances-cache-entries-changelog", key="follower's proxy", retention=DAY, compacted=True),
 )
 
 
