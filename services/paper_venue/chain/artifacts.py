@@ -25,6 +25,7 @@ class Artifacts:
     exchange: str
     paper_usd: str
     position_manager: str
+    deposit_wallet: str
     conditional_tokens: str
     safe_singleton: str
     safe_proxy: str
@@ -39,6 +40,7 @@ def load_artifacts(npm_folder: Path, compiled_folder: Path = OUR_COMPILED_FOLDER
         exchange=_ours(compiled_folder, "Exchange"),
         paper_usd=_ours(compiled_folder, "PaperUsd"),
         position_manager=_ours(compiled_folder, "PositionManager"),
+        deposit_wallet=_ours(compiled_folder, "DepositWallet"),
         conditional_tokens=_theirs(modules / _CONDITIONAL_TOKENS),
         safe_singleton=_theirs(modules / _SAFE / "GnosisSafe.sol/GnosisSafe.json"),
         safe_proxy=_theirs(modules / _SAFE / "proxies/GnosisSafeProxy.sol/GnosisSafeProxy.json"),

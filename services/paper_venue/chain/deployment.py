@@ -49,6 +49,8 @@ class Deployment:
     """Sends matchOrders; nothing else may use its nonces."""
     safe_proxy: str = field(repr=False)
     """Runtime bytecode of a Safe's proxy."""
+    deposit_wallet: str = field(repr=False)
+    """Runtime bytecode of a deposit wallet."""
 
 
 async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
@@ -60,6 +62,7 @@ async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
         admin=Sender(rpc, local_account(_ADMIN_KEY)),
         operator=local_account(_OPERATOR_KEY),
         safe_proxy=artifacts.safe_proxy,
+        deposit_wallet=artifacts.deposit_wallet,
     )
     wanted = _code_by_address(artifacts)
     present = dict(zip(wanted, await rpc.call_all([("eth_getCode", [address, "latest"]) for address in wanted]), strict=True))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from eth_account.signers.local import LocalAccount
 from eth_typing import Hash32
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -17,7 +16,9 @@ from shared.chain.addresses import (
     SAFE_MULTISEND,
     SAFE_SINGLETON,
 )
-from shared.chain.orders import EOA, SAFE
+from shared.chain.deposit_wallets import deposit_wallet_address
+from shared.chain.orders import DEPOSIT_WALLET, EOA, SAFE
+from shared.chain.rpc import Request
 from shared.chain.safes import DELEGATE_CALL, SafeCall, SafeTransaction, encode_exec, encode_multisend, safe_address, safe_hash
 
 UNLIMITED = 2**256 - 1
@@ -29,7 +30,7 @@ _ALLOWED = True
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperWallet:
-    """A wallet that trades: its own key's account (type 0) or a Safe of that key (type 2)."""
+    """A wallet that trades: its own key's account (signature type 0), a Safe (2) or a deposit wallet (3) of that key."""
 
     address: str
     owner: str
@@ -48,7 +49,7 @@ async def create_eoa_wallets(deployment: Deployment, keys: Sequence[str], *, col
     Raises: TransactionReverted, Transient.
     """
     accounts = [local_account(key) for key in keys]
-    await _give_gas(deployment, accounts)
+    await give_gas(deployment, [account.address for account in accounts])
     await mint(deployment, [account.address for account in accounts], collateral)
     await send_and_mine(deployment.rpc, [(account, call) for account in accounts for call in approvals()])
     return [
@@ -67,11 +68,33 @@ async def create_safe_wallets(deployment: Deployment, keys: Sequence[str], *, co
         PaperWallet(address=safe_address(owner.address), owner=owner.address, signature_type=SAFE, key=key)
         for key, owner in zip(keys, owners, strict=True)
     ]
-    await _give_gas(deployment, owners)
-    await _place_safes(deployment, owners, wallets)
+    await give_gas(deployment, [owner.address for owner in owners])
+    await _place_safes(deployment, wallets)
     await mint(deployment, [wallet.address for wallet in wallets], collateral)
-    batch = SafeTransaction(to=SAFE_MULTISEND, data=encode_multisend([SafeCall(to=call.to, data=call.data) for call in approvals()]))
-    await execute_from_safes(deployment, wallets, SafeTransaction(to=batch.to, data=batch.data, operation=DELEGATE_CALL))
+    batch = encode_multisend([SafeCall(to=call.to, data=call.data) for call in approvals()])
+    await execute_from_safes(deployment, wallets, SafeTransaction(to=SAFE_MULTISEND, data=batch, operation=DELEGATE_CALL))
+    return wallets
+
+
+async def create_deposit_wallets(deployment: Deployment, keys: Sequence[str], *, collateral: int) -> list[PaperWallet]:
+    """Place a deposit wallet where polymarket-client expects each key's, fund it, and let it approve both exchanges.
+
+    One that stands already is funded and approved again. Raises: TransactionReverted, Transient.
+    """
+    owners = [local_account(key) for key in keys]
+    wallets = [
+        PaperWallet(address=deposit_wallet_address(owner.address), owner=owner.address, signature_type=DEPOSIT_WALLET, key=key)
+        for key, owner in zip(keys, owners, strict=True)
+    ]
+    await give_gas(deployment, [owner.address for owner in owners])
+    new = await _without_code(deployment, wallets, deployment.deposit_wallet)
+    await deployment.rpc.call_all([("anvil_setCode", [wallet.address, deployment.deposit_wallet]) for wallet in new])
+    starts = [Call(to=wallet.address, data=encode_call("initialize(address)", wallet.owner)) for wallet in new]
+    await send_and_mine(deployment.rpc, [(local_account(wallet.key), call) for wallet, call in zip(new, starts, strict=True)])
+    await mint(deployment, [wallet.address for wallet in wallets], collateral)
+    batch = encode_call("execute((address,bytes)[])", [(call.to, call.data) for call in approvals()])
+    calls = [(owner, Call(to=wallet.address, data=batch, gas=_EXEC_GAS)) for owner, wallet in zip(owners, wallets, strict=True)]
+    await send_and_mine(deployment.rpc, calls)
     return wallets
 
 
@@ -118,32 +141,37 @@ def approvals() -> list[Call]:
 
 
 async def owner_of(deployment: Deployment, wallet: str) -> str | None:
-    """Return the owner of a Safe with one owner; ``None`` for an address that is no such Safe. Raises: Transient."""
+    """Return the key that may sign for a Safe with one owner or a deposit wallet; ``None`` for any other address. Raises: Transient."""
+    question = {deployment.safe_proxy: "getOwners()", deployment.deposit_wallet: "owner()"}
     code = await deployment.rpc.call("eth_getCode", wallet, "latest")
-    if code != deployment.safe_proxy:
+    if code not in question:
         return None
-    answer = await deployment.rpc.call("eth_call", {"to": wallet, "data": "0x" + encode_call("getOwners()").hex()}, "latest")
+    answer = await deployment.rpc.call("eth_call", {"to": wallet, "data": "0x" + encode_call(question[code]).hex()}, "latest")
     words = bytes.fromhex(answer.removeprefix("0x"))
-    if len(words) != 3 * 32:
-        return None
-    return to_checksum_address(words[-20:])
+    is_one_owner = len(words) == (32 if code == deployment.deposit_wallet else 3 * 32)
+    return to_checksum_address(words[-20:]) if is_one_owner else None
 
 
-async def _give_gas(deployment: Deployment, accounts: Sequence[LocalAccount]) -> None:
-    await deployment.rpc.call_all([("anvil_setBalance", [account.address, PLENTY_OF_GAS_MONEY]) for account in accounts])
+async def give_gas(deployment: Deployment, addresses: Sequence[str]) -> None:
+    """Give each address more gas money than it can spend."""
+    await deployment.rpc.call_all([("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in addresses])
 
 
-async def _place_safes(deployment: Deployment, owners: Sequence[LocalAccount], wallets: Sequence[PaperWallet]) -> None:
-    codes = await deployment.rpc.call_all([("eth_getCode", [wallet.address, "latest"]) for wallet in wallets])
-    new = [(owner, wallet) for owner, wallet, code in zip(owners, wallets, codes, strict=True) if code != deployment.safe_proxy]
-    writes = []
-    for _, wallet in new:
+async def _place_safes(deployment: Deployment, wallets: Sequence[PaperWallet]) -> None:
+    new = await _without_code(deployment, wallets, deployment.safe_proxy)
+    writes: list[Request] = []
+    for wallet in new:
         writes.append(("anvil_setCode", [wallet.address, deployment.safe_proxy]))
         writes.append(("anvil_setStorageAt", [wallet.address, "0x0", "0x" + SAFE_SINGLETON[2:].lower().rjust(64, "0")]))
     await deployment.rpc.call_all(writes)
-    await send_and_mine(deployment.rpc, [(owner, _setup(owner, wallet)) for owner, wallet in new])
+    await send_and_mine(deployment.rpc, [(local_account(wallet.key), _setup(wallet)) for wallet in new])
 
 
-def _setup(owner: LocalAccount, wallet: PaperWallet) -> Call:
-    arguments = ([owner.address], 1, _NOBODY, b"", SAFE_FALLBACK_HANDLER, _NOBODY, 0, _NOBODY)
+async def _without_code(deployment: Deployment, wallets: Sequence[PaperWallet], code: str) -> list[PaperWallet]:
+    present = await deployment.rpc.call_all([("eth_getCode", [wallet.address, "latest"]) for wallet in wallets])
+    return [wallet for wallet, found in zip(wallets, present, strict=True) if found != code]
+
+
+def _setup(wallet: PaperWallet) -> Call:
+    arguments = ([wallet.owner], 1, _NOBODY, b"", SAFE_FALLBACK_HANDLER, _NOBODY, 0, _NOBODY)
     return Call(to=wallet.address, data=encode_call(_SETUP, *arguments), gas=400_000)

@@ -1,22 +1,30 @@
 """The local chain becomes ready once, with wallets and conditions that clients recognise."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from eth_utils.crypto import keccak
 from polymarket._internal.environment import PRODUCTION_CONFIG
-from polymarket._internal.wallet import derive_safe_wallet_address
+from polymarket._internal.wallet import derive_safe_wallet_address, derive_uups_deposit_wallet_address
 
 from services.paper_venue.chain.artifacts import Artifacts, MissingArtifact, load_artifacts
 from services.paper_venue.chain.calldata import encode_call
 from services.paper_venue.chain.conditions import deal_shares, prepare_condition, redeem_call, report_payouts
 from services.paper_venue.chain.deployment import Deployment, deploy
-from services.paper_venue.chain.sender import TransactionReverted, local_account, send_and_mine
-from services.paper_venue.chain.wallets import create_eoa_wallets, create_safe_wallets, execute_from_safes, owner_of, paper_key
+from services.paper_venue.chain.sender import Call, TransactionReverted, local_account, send_and_mine
+from services.paper_venue.chain.wallets import (
+    create_deposit_wallets,
+    create_eoa_wallets,
+    create_safe_wallets,
+    execute_from_safes,
+    owner_of,
+    paper_key,
+)
 from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, EXCHANGE_V3, PUSD, is_v3_position
 from shared.chain.client import ChainClient
 from shared.chain.safes import SafeTransaction
-from tests.integration.chain.market import DOLLARS, SHARES, PaperMarket
+from tests.integration.chain.market import DOLLARS, SHARES, CreateWallets, PaperMarket
 
 pytestmark = pytest.mark.integration
 
@@ -68,9 +76,9 @@ async def test_a_resolved_condition_pays_its_holders(deployment: Deployment, ver
         await report_payouts(deployment, market.condition, yes=1, no=0)
 
 
-@pytest.mark.parametrize("create", [create_eoa_wallets, create_safe_wallets])
-async def test_a_new_wallet_has_money_and_has_approved_both_exchanges(deployment: Deployment, create: object) -> None:
-    (wallet,) = await create(deployment, [paper_key(create.__name__, 0)], collateral=DOLLARS)  # type: ignore[operator, attr-defined]
+@pytest.mark.parametrize("create", [create_eoa_wallets, create_safe_wallets, create_deposit_wallets])
+async def test_a_new_wallet_has_money_and_has_approved_both_exchanges(deployment: Deployment, create: CreateWallets) -> None:
+    (wallet,) = await create(deployment, [paper_key("new", 0)], collateral=DOLLARS)
 
     read = await ChainClient(deployment.rpc).balances_of(wallet.address)
 
@@ -83,7 +91,7 @@ async def test_a_new_wallet_has_money_and_has_approved_both_exchanges(deployment
 async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_only(deployment: Deployment) -> None:
     mine, other = await create_safe_wallets(deployment, [paper_key("obeys", 0), paper_key("obeys", 1)], collateral=DOLLARS)
     payment = SafeTransaction(to=PUSD, data=encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000))
-    thief = type(mine)(address=mine.address, owner=mine.owner, signature_type=mine.signature_type, key=other.key)
+    thief = replace(mine, key=other.key)
     chain = ChainClient(deployment.rpc)
     before = (await chain.balances_of(A_STRANGER)).collateral
 
@@ -96,6 +104,21 @@ async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_o
         await execute_from_safes(deployment, [thief], payment)
     assert (await chain.balances_of(A_STRANGER)).collateral - before == 1_000_000
     assert (await chain.balances_of(mine.address)).collateral == DOLLARS - 1_000_000
+
+
+async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> None:
+    mine, other = await create_deposit_wallets(deployment, [paper_key("deposits", 0), paper_key("deposits", 1)], collateral=DOLLARS)
+    payment = encode_call("transfer(address,uint256)", A_STRANGER, 1)
+    theft = Call(to=mine.address, data=encode_call("execute((address,bytes)[])", [(PUSD, payment)]))
+
+    assert mine.address == derive_uups_deposit_wallet_address(mine.owner, PRODUCTION_CONFIG.wallet_derivation)
+    assert await owner_of(deployment, mine.address) == mine.owner
+    with pytest.raises(TransactionReverted):
+        await send_and_mine(deployment.rpc, [(local_account(other.key), theft)])
+    with pytest.raises(TransactionReverted):
+        await send_and_mine(
+            deployment.rpc, [(local_account(other.key), Call(to=mine.address, data=encode_call("initialize(address)", other.owner)))]
+        )
 
 
 async def test_many_wallets_are_made_at_once(deployment: Deployment) -> None:

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polymarket._internal.environment import PRODUCTION_CONFIG
 from polymarket._internal.protocol import is_v2_position_id
-from polymarket._internal.wallet import derive_safe_wallet_address
+from polymarket._internal.wallet import derive_safe_wallet_address, derive_uups_deposit_wallet_address
 from py_clob_client_v2.config import get_contract_config
 
 from shared.chain import addresses
+from shared.chain.deposit_wallets import deposit_wallet_address
 from shared.chain.safes import safe_address
 
 
@@ -34,10 +35,11 @@ def test_py_clob_client_v2_uses_the_same_addresses() -> None:
 
 
 @given(st.integers(1, 2**250))
-def test_a_keys_safe_is_where_polymarket_client_looks_for_it(secret: int) -> None:
+def test_a_keys_wallets_are_where_polymarket_client_looks_for_them(secret: int) -> None:
     owner = Account.from_key(secret.to_bytes(32, "big")).address
 
     assert safe_address(owner) == derive_safe_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
+    assert deposit_wallet_address(owner) == derive_uups_deposit_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
 
 
 @given(st.one_of(st.integers(0, 2**256 - 1), st.integers(0, 2**39), st.integers(1, 3).map(lambda module: module << 248 | 1 << 130)))

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC1271} from "./Interfaces.sol";
+
+struct WalletCall {
+    address target;
+    bytes data;
+}
+
+/// @title A paper deposit wallet: one owner, whose nested signature (ERC-7739) it accepts for orders.
+/// @notice Our own program. The key signs the order inside a TypedDataSign of this wallet; the exchange is given
+/// signature (65) | exchange domain separator (32) | order struct hash (32) | order type | its length (2).
+/// Placed with anvil_setCode at the wallet's derived address: its owner is set by initialize. No factory, sessions or batches by signature.
+contract DepositWallet is IERC1271 {
+    error AlreadyInitialized();
+    error CallFailed();
+    error NotOwner();
+
+    bytes4 private constant REFUSED = 0xffffffff;
+    uint256 private constant HALF_CURVE_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+
+    address public owner;
+
+    function initialize(address owner_) external {
+        if (owner != address(0)) revert AlreadyInitialized();
+        owner = owner_;
+    }
+
+    function execute(WalletCall[] calldata calls) external {
+        if (msg.sender != owner) revert NotOwner();
+        for (uint256 i = 0; i < calls.length; i++) {
+            (bool done,) = calls[i].target.call(calls[i].data);
+            if (!done) revert CallFailed();
+        }
+    }
+
+    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
+        if (signature.length < 131) return REFUSED;
+        uint256 typeLength = uint16(bytes2(signature[signature.length - 2:]));
+        if (signature.length != 131 + typeLength) return REFUSED;
+        bytes32 domain = bytes32(signature[65:97]);
+        bytes32 contents = bytes32(signature[97:129]);
+        if (digest != keccak256(abi.encodePacked(hex"1901", domain, contents))) return REFUSED;
+        bytes32 nested = _nestedHash(contents, signature[129:129 + typeLength]);
+        address signer = _recover(keccak256(abi.encodePacked(hex"1901", domain, nested)), signature[:65]);
+        return signer != address(0) && signer == owner ? IERC1271.isValidSignature.selector : REFUSED;
+    }
+
+    function onERC1155Received(address, address, uint256, uint256, bytes calldata) external pure returns (bytes4) {
+        return this.onERC1155Received.selector;
+    }
+
+    function onERC1155BatchReceived(address, address, uint256[] calldata, uint256[] calldata, bytes calldata)
+        external
+        pure
+        returns (bytes4)
+    {
+        return this.onERC1155BatchReceived.selector;
+    }
+
+    function supportsInterface(bytes4 interfaceId) external pure returns (bool) {
+        return interfaceId == 0x01ffc9a7 || interfaceId == 0x4e2312e0;
+    }
+
+    function _nestedHash(bytes32 contents, bytes calldata contentsType) private view returns (bytes32) {
+        bytes32 typeHash = keccak256(
+            abi.encodePacked(
+                "TypedDataSign(Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)",
+                contentsType
+            )
+        );
+        return keccak256(
+            abi.encode(typeHash, contents, keccak256("DepositWallet"), keccak256("1"), block.chainid, address(this), bytes32(0))
+        );
+    }
+
+    function _recover(bytes32 digest, bytes calldata signature) private pure returns (address) {
+        if (uint256(bytes32(signature[32:64])) > HALF_CURVE_ORDER) return address(0);
+        return ecrecover(digest, uint8(signature[64]), bytes32(signature[:32]), bytes32(signature[32:64]));
+    }
+}
