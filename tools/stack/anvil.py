@@ -26,9 +26,10 @@ PROGRAMS: Mapping[tuple[str, str], tuple[str, str]] = {
 class Anvil:
     """One local chain, empty but for anvil's funded accounts."""
 
-    def __init__(self, supervisor: Supervisor, cache: Cache, *, port: int, mining: Mining, block_seconds: float) -> None:
+    def __init__(self, supervisor: Supervisor, cache: Cache, *, folder: Path, port: int, mining: Mining, block_seconds: float) -> None:
         self._supervisor = supervisor
         self._cache = cache
+        self._folder = folder
         self._port = port
         self._options = options(port=port, mining=mining, block_seconds=block_seconds)
 
@@ -43,7 +44,9 @@ class Anvil:
         await npm.install(self._cache, self._supervisor)
         program = npm.package_folder(package, self._cache.folder) / "bin" / "anvil"
         await asyncio.to_thread(_require_intact, program, sha256)
-        await self._supervisor.start(Part(name="anvil", command=[program, *self._options], ready=self._answers, ready_within=30))
+        home = {"HOME": str(self._folder)}  # anvil keeps old states in its user's home, and leaves them there when it is killed
+        command: list[str | Path] = [program, *self._options]
+        await self._supervisor.start(Part(name="anvil", command=command, env=home, ready=self._answers, ready_within=30, port=self._port))
 
     async def _answers(self) -> bool:
         question = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}

@@ -16,6 +16,7 @@ from tools.stack.errors import StackError
 
 MEGABYTE = 1_000_000
 LOCK_POLL_SECONDS = 0.1
+PID_WIDTH = 10
 STAGING = "staging-"
 
 
@@ -49,15 +50,17 @@ class FolderLock:
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it, and return whether we have it now."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StackError(f"cannot write {self._path}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid():<{PID_WIDTH}}".encode(), 0)
         self._descriptor = descriptor
         return True
 
@@ -82,7 +85,8 @@ class FolderLock:
         if self.try_acquire():
             self.release()
             return None
-        return int(self._path.read_text())
+        told = self._path.read_text().strip()
+        return int(told) if told else None  # empty: it is being taken for the first time just now
 
 
 class Cache:

@@ -18,9 +18,10 @@ import typer
 from tools.stack.errors import StackError, tail_of
 from tools.stack.fetch import fetch as fetch_everything
 from tools.stack.local import folder_lock
+from tools.stack.ports import accepts_connections
 from tools.stack.serve import serve
 from tools.stack.settings import REPOSITORY, StackSettings
-from tools.stack.state import StackState, read_state, remove_state
+from tools.stack.state import PartState, StackState, read_state, remove_state
 
 POLL_SECONDS = 0.05
 STOP_WITHIN_SECONDS = 60.0
@@ -53,7 +54,7 @@ def status() -> None:
             raise StackError(_why_not_running(folder))
         typer.echo(f"up, supervised by process {state.pid}")
         for part in state.parts:
-            typer.echo(f"  {part.name:10} process {part.pid:<8} log {part.log}")
+            typer.echo(f"  {part.name:10} process {part.pid:<8} {_health(part):27} log {part.log}")
         _print_environment(state)
 
 
@@ -87,6 +88,12 @@ def running_state(folder: Path) -> StackState | None:
     holder = folder_lock(folder).holder()
     state = read_state(folder)
     return state if state is not None and state.pid == holder else None
+
+
+def _health(part: PartState) -> str:
+    if part.port is None:
+        return "running"
+    return f"port {part.port} {'answers' if accepts_connections(part.port) else 'DOES NOT ANSWER'}"
 
 
 def supervisor_log(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -23,7 +24,7 @@ from tools.stack.kafka.cluster import KafkaCluster
 from tools.stack.kafka.config import Node
 from tools.stack.kafka.java import Java
 from tools.stack.kafka.warm import Warmth
-from tools.stack.ports import chosen_port, free_port
+from tools.stack.ports import Ports
 from tools.stack.postgres import Postgres
 from tools.stack.settings import StackSettings
 from tools.stack.supervisor import Supervisor
@@ -38,6 +39,14 @@ RUN_MEGABYTES = 500
 CLAIM_SECONDS = 1.0  # longer than it takes to look who holds the lock
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """New folders for what lives as long as the stack does; the database's may have to lie elsewhere."""
+
+    run: Path
+    database: Path
+
+
 class LocalStack:
     """The parts that the settings do not provide, started side by side, fresh and empty; gone when the `async with` block ends.
 
@@ -50,14 +59,15 @@ class LocalStack:
         self.kafka: KafkaCluster | None = None
         self._parts = parts
         self._addresses: dict[PartName, str] = {}
+        self._ports = Ports()
         self._cache = Cache(settings.cache_folder)
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> LocalStack:
         async with AsyncExitStack() as exit_if_failed:
-            run = await self._claim_folder(exit_if_failed)
+            place = await self._claim_folder(exit_if_failed)
             await exit_if_failed.enter_async_context(self.supervisor)
-            await _all(*self._starts(run, exit_if_failed))
+            await _all(*self._starts(place, exit_if_failed))
             self._exit = exit_if_failed.pop_all()
         return self
 
@@ -80,7 +90,7 @@ class LocalStack:
         """Return the variables by which the services find the parts."""
         return {variable: self._addresses[part] for part, variable in VARIABLES.items() if part in self._addresses}
 
-    def _starts(self, run: Path, exit_stack: AsyncExitStack) -> list[Coroutine[object, object, None]]:
+    def _starts(self, place: Place, exit_stack: AsyncExitStack) -> list[Coroutine[object, object, None]]:
         provided: dict[PartName, str | None] = {
             "kafka": self.settings.kafka_bootstrap_servers,
             "postgres": self.settings.database_url,
@@ -88,10 +98,13 @@ class LocalStack:
         }
         self._addresses = {part: address for part, address in provided.items() if address is not None}
         starts = {"kafka": self._start_kafka, "postgres": self._start_postgres, "chain": self._start_chain}
-        return [start(run, exit_stack) for part, start in starts.items() if part in self._parts and part not in self._addresses]
+        return [start(place, exit_stack) for part, start in starts.items() if part in self._parts and part not in self._addresses]
 
-    async def _claim_folder(self, exit_stack: AsyncExitStack) -> Path:
-        """Make this stack the only one of its folder, and return a new folder for what lives as long as it does."""
+    async def _claim_folder(self, exit_stack: AsyncExitStack) -> Place:
+        """Make this stack the only one of its folder, clear away what a killed one left, and return where data may lie.
+
+        To be called before the supervisor is entered: data are deleted only when nothing runs on them any more.
+        """
         require_linux()
         folder = self.settings.folder.resolve()
         require_space(folder, megabytes=RUN_MEGABYTES, purpose="the local stack")
@@ -99,17 +112,19 @@ class LocalStack:
         if not await lock.acquire(within=CLAIM_SECONDS):
             raise StackError(f"a local stack already runs in {folder}: use it, stop it, or choose another folder by STACK_FOLDER")
         exit_stack.callback(lock.release)
-        for left in folder.glob("run-*"):
+        for left in (*folder.glob("run-*"), *postgres.leftovers(folder)):
             shutil.rmtree(left, ignore_errors=True)
         run = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
         os.chmod(run, 0o755)  # noqa: S103 - PostgreSQL may run as somebody else and has to get through to its data
         exit_stack.callback(shutil.rmtree, run, ignore_errors=True)
-        return run
+        database = postgres.place_for_data(run, stack=folder)
+        exit_stack.callback(shutil.rmtree, database, ignore_errors=True)
+        return Place(run=run, database=database)
 
-    async def _start_kafka(self, run: Path, exit_stack: AsyncExitStack) -> None:
+    async def _start_kafka(self, place: Place, exit_stack: AsyncExitStack) -> None:
         java = Java(jars=await jars.install(self._cache), heap_mb=self.settings.kafka_heap_mb, quick_compile=self.settings.quick_compile)
         warmth = Warmth(self._cache, java)
-        self.kafka = KafkaCluster(self.supervisor, warmth, self._nodes(run))
+        self.kafka = KafkaCluster(self.supervisor, warmth, self._nodes(place.run))
         exit_stack.push_async_callback(self.kafka.discard)
         await self.kafka.start()
         self._addresses["kafka"] = self.kafka.bootstrap_servers
@@ -118,24 +133,29 @@ class LocalStack:
 
     def _nodes(self, run: Path) -> tuple[Node, ...]:
         # A chosen port is the first broker's.
-        ports = [chosen_port(self.settings.kafka_port, setting="STACK_KAFKA_PORT"), *(free_port() for _ in range(1, self.settings.brokers))]
+        first = self._ports.chosen(self.settings.kafka_port, setting="STACK_KAFKA_PORT")
+        ports = [first, *(self._ports.free() for _ in range(1, self.settings.brokers))]
         return tuple(
-            Node(id=number, client_port=port, controller_port=free_port(), data=run / f"kafka-{number}")
+            Node(id=number, client_port=port, controller_port=self._ports.free(), data=run / f"kafka-{number}")
             for number, port in enumerate(ports, start=1)
         )
 
-    async def _start_postgres(self, run: Path, exit_stack: AsyncExitStack) -> None:
-        port = chosen_port(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
-        postgres.remove_leftovers(self.settings.folder)
-        folder = postgres.place_for_data(run)
-        exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = Postgres(self.supervisor, port=port, folder=folder, durable=self.settings.durable)
+    async def _start_postgres(self, place: Place, exit_stack: AsyncExitStack) -> None:
+        port = self._ports.chosen(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
+        server = Postgres(self.supervisor, port=port, folder=place.database, durable=self.settings.durable)
         await server.start()
         self._addresses["postgres"] = server.url
 
-    async def _start_chain(self, run: Path, exit_stack: AsyncExitStack) -> None:
-        port = chosen_port(self.settings.rpc_port, setting="STACK_RPC_PORT")
-        chain = Anvil(self.supervisor, self._cache, port=port, mining=self.settings.mining, block_seconds=self.settings.block_seconds)
+    async def _start_chain(self, place: Place, exit_stack: AsyncExitStack) -> None:
+        port = self._ports.chosen(self.settings.rpc_port, setting="STACK_RPC_PORT")
+        chain = Anvil(
+            self.supervisor,
+            self._cache,
+            folder=place.run,
+            port=port,
+            mining=self.settings.mining,
+            block_seconds=self.settings.block_seconds,
+        )
         await chain.start()
         self._addresses["chain"] = chain.url
 

@@ -24,25 +24,34 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on, drawn at random so that stacks started side by side choose apart."""
-    for port in random.sample(CANDIDATES, ATTEMPTS):
-        if is_free(port):
-            return port
-    raise StackError(f"none of {ATTEMPTS} ports between {CANDIDATES.start} and {CANDIDATES.stop - 1} is free on {HOST}: end some programs")
+class Ports:
+    """Hands out free ports, none of them twice: those handed out are not bound yet when the next is chosen."""
 
+    def __init__(self) -> None:
+        self._given: set[int] = set()
 
-def chosen_port(wanted: int | None, *, setting: str) -> int:
-    """Return the wanted port if it is free, any free one if none is wanted.
+    def free(self) -> int:
+        """Return a port that nothing listens on, drawn at random so that stacks started side by side choose apart."""
+        for port in random.sample(CANDIDATES, ATTEMPTS):
+            if port not in self._given and is_free(port):
+                self._given.add(port)
+                return port
+        raise StackError(f"{ATTEMPTS} ports between {CANDIDATES.start} and {CANDIDATES.stop - 1} are all in use: end some programs")
 
-    Raises:
-        StackError: the wanted port is in use; names the setting that asked for it.
-    """
-    if wanted is None:
-        return free_port()
-    if not is_free(wanted):
-        raise StackError(f"port {wanted} (from {setting}) is in use: stop what listens there, or unset {setting} to have a free one chosen")
-    return wanted
+    def chosen(self, wanted: int | None, *, setting: str) -> int:
+        """Return the wanted port if it is free, any free one if none is wanted.
+
+        Raises:
+            StackError: the wanted port is in use; names the setting that asked for it.
+        """
+        if wanted is None:
+            return self.free()
+        if wanted in self._given or not is_free(wanted):
+            raise StackError(
+                f"port {wanted} (from {setting}) is in use: stop what listens there, or unset {setting} to have a free one chosen"
+            )
+        self._given.add(wanted)
+        return wanted
 
 
 def accepts_connections(port: int) -> bool:

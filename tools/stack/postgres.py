@@ -71,6 +71,7 @@ class Postgres:
             cwd=self._folder,
             user=self._user,
             ready=self._accepts,
+            port=self._port,
             stop_signal=signal.SIGINT,  # "fast": ends sessions instead of waiting for them
             death_signal=signal.SIGQUIT,  # "immediate": its processes end at once and its shared memory is released
         )
@@ -104,17 +105,21 @@ def database_url(port: int, database: str) -> str:
     return f"postgresql://{ROLE}@{HOST}:{port}/{database}"
 
 
-def place_for_data(folder: Path) -> Path:
-    """Return a new folder for the server's data: inside the stack's own, or elsewhere if the unprivileged user cannot get in there."""
-    if os.geteuid() != 0 or is_reachable_by_all(folder):
-        return Path(tempfile.mkdtemp(prefix="postgres-", dir=folder))
-    return Path(tempfile.mkdtemp(prefix=_prefix_elsewhere(folder), dir=SHARED_PLACE))
+def place_for_data(run: Path, *, stack: Path) -> Path:
+    """Return a new folder for the server's data: in the stack's own for this run, elsewhere if the unprivileged user cannot get there."""
+    if os.geteuid() != 0 or is_reachable_by_all(run):
+        return Path(tempfile.mkdtemp(prefix="postgres-", dir=run))
+    return place_elsewhere(stack)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the data that earlier stacks of this folder left elsewhere when they were killed."""
-    for left in SHARED_PLACE.glob(f"{_prefix_elsewhere(folder)}*"):
-        shutil.rmtree(left, ignore_errors=True)
+def place_elsewhere(stack: Path) -> Path:
+    """Return a new folder that anybody can get to, and of which it is known that it was made for this stack's folder."""
+    return Path(tempfile.mkdtemp(prefix=_prefix_elsewhere(stack), dir=SHARED_PLACE))
+
+
+def leftovers(stack: Path) -> list[Path]:
+    """Return the data that stacks of this folder left elsewhere when they were killed."""
+    return list(SHARED_PLACE.glob(f"{_prefix_elsewhere(stack)}*"))
 
 
 def reachable_programs(user: str | None) -> Path:
@@ -177,8 +182,8 @@ def _rename_first(source: Path, target: Path) -> None:
             raise
 
 
-def _prefix_elsewhere(folder: Path) -> str:
-    return f"slipstream-data-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}-"
+def _prefix_elsewhere(stack: Path) -> str:
+    return f"slipstream-data-{hashlib.sha256(str(stack.resolve()).encode()).hexdigest()[:12]}-"
 
 
 def _give_to(folder: Path, user: str) -> None:

@@ -36,7 +36,8 @@ async def serve(settings: StackSettings, announce: Callable[[StackState], None])
 
 def state_of(stack: LocalStack) -> StackState:
     """Return what other processes may know of a running stack."""
-    parts = tuple(PartState(name=part.name, pid=part.pid, log=str(part.log)) for part in stack.supervisor.running if part.part.vital)
+    vital = (running for running in stack.supervisor.running if running.part.vital)
+    parts = tuple(PartState(name=running.name, pid=running.pid, port=running.part.port, log=str(running.log)) for running in vital)
     return StackState(pid=os.getpid(), environment=stack.environment(), parts=parts)
 
 

@@ -16,6 +16,7 @@ class PartState:
 
     name: str
     pid: int
+    port: int | None
     log: str
 
 

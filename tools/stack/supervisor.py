@@ -40,6 +40,8 @@ class Part:
     death_signal: signal.Signals = signal.SIGKILL
     user: str | None = None
     niceness: int = 0
+    # Where it listens, for those who want to look; None if nowhere.
+    port: int | None = None
     # Whether `first_death` tells of its end when nobody asked for it.
     vital: bool = True
 
@@ -113,9 +115,9 @@ class Supervisor:
             PartDied: it ended, or was not ready in time; carries the end of its log.
         """
         running = await self._spawn(part)
-        running.ended.add_done_callback(lambda _: self._note_death(running))
         if part.ready is not None:
             await self._wait_until_ready(running, part.ready)
+        running.ended.add_done_callback(lambda _: self._note_death(running))
         return running
 
     async def run(self, part: Part) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from shared.testing.waiting import eventually
 from tests.integration.stack.processes import alive, with_descendants
+from tools.stack import postgres
 from tools.stack.postgres import is_reachable_by_all
 from tools.stack.settings import REPOSITORY, StackSettings
 from tools.stack.state import StackState, read_state
@@ -96,6 +97,7 @@ async def test_a_stack_is_started_once_shown_and_stopped_without_a_trace(stack: 
     assert again == state
     assert {part.name for part in state.parts} == {"kafka", "postgres", "anvil"}
     assert code == 0
+    assert all(f"port {part.port} answers" in shown for part in state.parts)
     assert all(f"export {name}={value}" in shown for name, value in state.environment.items())
     assert stopped == 0
     assert processes > leaders(state)
@@ -117,6 +119,8 @@ async def test_nothing_survives_the_supervisor_when_it_is_killed(stack: Commands
     assert code == 1
     assert f"its supervisor (process {state.pid}) was killed" in told
     assert (await stack.up()).pid != state.pid
+    await stack.run("down")
+    assert postgres.leftovers(stack.folder) == []
 
 
 async def test_a_part_that_dies_ends_the_stack_and_is_told(stack: Commands) -> None:

@@ -66,7 +66,12 @@ async def test_the_chain_is_polygon_by_its_id_and_mines_at_once(rpc_url: str) ->
     sent = await rpc(rpc_url, "eth_sendTransaction", {"from": accounts[0], "to": accounts[1], "value": "0x1"})
 
     assert await rpc(rpc_url, "eth_chainId") == "0x89"
-    receipt = await rpc(rpc_url, "eth_getTransactionReceipt", sent)
+
+    async def mined() -> Any:
+        return await rpc(rpc_url, "eth_getTransactionReceipt", sent)
+
+    condition: Callable[[], Any | Awaitable[Any]] = mined
+    receipt = await eventually(condition, what="the transaction is mined")
     assert int(receipt["blockNumber"], 16) == int(before, 16) + 1
 
 

@@ -11,8 +11,8 @@ import pytest
 from tools.stack.commands import running_state
 from tools.stack.errors import PartDied, StackError, describe_exit, tail_of
 from tools.stack.local import folder_lock
-from tools.stack.ports import CANDIDATES, HOST, chosen_port, free_port, is_free
-from tools.stack.postgres import database_url, is_reachable_by_all, server_settings
+from tools.stack.ports import CANDIDATES, HOST, Ports, is_free
+from tools.stack.postgres import database_url, is_reachable_by_all, leftovers, place_elsewhere, server_settings
 from tools.stack.settings import StackSettings
 from tools.stack.state import PartState, StackState, read_state, remove_state, write_state
 
@@ -46,10 +46,20 @@ def test_the_cache_is_where_it_is_asked_to_be_else_in_the_users_own(monkeypatch:
 
 
 def test_a_free_port_is_free_and_no_outgoing_connection_takes_it() -> None:
-    port = free_port()
+    port = Ports().free()
 
     assert port in CANDIDATES
     assert is_free(port)
+
+
+def test_no_port_is_handed_out_twice() -> None:
+    ports = Ports()
+
+    handed_out = [ports.free() for _ in range(500)]
+
+    assert len(set(handed_out)) == len(handed_out)
+    with pytest.raises(StackError, match="STACK_KAFKA_PORT"):
+        ports.chosen(handed_out[0], setting="STACK_KAFKA_PORT")
 
 
 def test_a_wanted_port_that_is_in_use_is_told_with_its_setting() -> None:
@@ -59,7 +69,7 @@ def test_a_wanted_port_that_is_in_use_is_told_with_its_setting() -> None:
         port = taken.getsockname()[1]
 
         with pytest.raises(StackError, match=rf"port {port} \(from STACK_RPC_PORT\) is in use"):
-            chosen_port(port, setting="STACK_RPC_PORT")
+            Ports().chosen(port, setting="STACK_RPC_PORT")
 
 
 def test_commits_survive_a_crash_unless_told_otherwise() -> None:
@@ -86,8 +96,16 @@ def test_a_folder_below_a_closed_one_is_out_of_reach(tmp_path: Path) -> None:
     assert is_reachable_by_all(Path("/"))
 
 
+def test_data_that_a_killed_stack_left_elsewhere_are_known_for_its_own(tmp_path: Path) -> None:
+    mine, other = place_elsewhere(tmp_path / "mine"), place_elsewhere(tmp_path / "other")
+
+    assert leftovers(tmp_path / "mine") == [mine]
+    mine.rmdir()
+    other.rmdir()
+
+
 def a_state(pid: int) -> StackState:
-    return StackState(pid=pid, environment={"DATABASE_URL": "d"}, parts=(PartState(name="kafka", pid=7, log="l"),))
+    return StackState(pid=pid, environment={"DATABASE_URL": "d"}, parts=(PartState(name="kafka", pid=7, port=8, log="l"),))
 
 
 def test_a_state_is_read_as_it_was_told(tmp_path: Path) -> None:

@@ -124,6 +124,17 @@ async def test_a_part_that_ends_before_it_is_ready_fails_its_start(supervisor: S
     assert "bad setting" in str(failed.value)
 
 
+async def test_a_failed_start_is_not_told_again_as_a_death(supervisor: Supervisor) -> None:
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(PartDied):
+        await supervisor.start(python("hasty", "raise SystemExit(2)", ready=never))
+    await supervisor.start(python("later", "raise SystemExit(1)"))
+
+    assert (await supervisor.first_death()).name == "later"
+
+
 async def test_a_part_that_does_not_become_ready_in_time_fails_its_start(supervisor: Supervisor) -> None:
     async def never() -> bool:
         return False

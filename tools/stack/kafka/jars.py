@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,7 +68,11 @@ async def install(cache: Cache) -> tuple[Path, ...]:
         missing = await asyncio.to_thread(missing_from, folder, jars)
         if missing:
             require_space(folder, megabytes=DOWNLOAD_MEGABYTES, purpose=f"downloading {len(missing)} jars of Apache Kafka")
-            await asyncio.to_thread(_download_all, cache, missing, folder)
+            given_up = threading.Event()
+            try:
+                await asyncio.to_thread(_download_all, cache, missing, folder, given_up)
+            finally:
+                given_up.set()
     return tuple(folder / jar.file_name for jar in jars)
 
 
@@ -75,13 +80,18 @@ def _is_intact(path: Path, jar: Jar) -> bool:
     return path.is_file() and sha256_of(path) == jar.sha256
 
 
-def _download_all(cache: Cache, jars: tuple[Jar, ...], folder: Path) -> None:
+def _download_all(cache: Cache, jars: tuple[Jar, ...], folder: Path, given_up: threading.Event) -> None:
+    for ahead_of_time in folder.parent.glob("*.aot"):
+        ahead_of_time.unlink()  # it knows the jars by their times, and would never be used again
     with cache.staging() as staging, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as threads:
-        list(threads.map(lambda jar: _download(jar, staging, folder), jars))
+        list(threads.map(lambda jar: _download(jar, staging, folder, given_up), jars))
 
 
-def _download(jar: Jar, staging: Path, folder: Path) -> None:
+def _download(jar: Jar, staging: Path, folder: Path, given_up: threading.Event) -> None:
+    reason = "interrupted"
     for attempt in range(1, ATTEMPTS + 1):
+        if given_up.is_set():
+            break
         try:
             downloaded = _fetch(jar, staging / f"{jar.artifact}-{attempt}")
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors; RuntimeError is jgo's "not found"

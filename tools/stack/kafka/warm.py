@@ -15,7 +15,7 @@ from tools.stack.kafka.broker import broker_part, format_folder
 from tools.stack.kafka.config import CLUSTER_ID, Node, render_properties
 from tools.stack.kafka.jars import lock_id
 from tools.stack.kafka.java import Java, runtime_version
-from tools.stack.ports import free_port
+from tools.stack.ports import Ports
 from tools.stack.supervisor import Part, Supervisor
 
 LOWEST_PRIORITY = 19
@@ -90,7 +90,8 @@ class Warmth:
 
 def throwaway_node(folder: Path) -> Node:
     """Return a broker on free ports whose data lie in the folder."""
-    return Node(id=1, client_port=free_port(), controller_port=free_port(), data=folder / "data")
+    ports = Ports()
+    return Node(id=1, client_port=ports.free(), controller_port=ports.free(), data=folder / "data")
 
 
 async def _kill_training(supervisor: Supervisor) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tools.stack.cache import Cache, require_space, sha256_of
-from tools.stack.errors import StackError
+from tools.stack.errors import PartDied, StackError
 from tools.stack.settings import StackSettings
 from tools.stack.supervisor import Part, Supervisor
 
@@ -43,9 +43,11 @@ async def install(cache: Cache, supervisor: Supervisor) -> None:
             project.mkdir()
             for name in MANIFESTS:
                 shutil.copy(HERE / name, project)
-            await supervisor.run(
-                Part(name="npm", command=[*npm_command(), "ci", "--cache", staging / "downloads"], cwd=project, stop_within=2)
-            )
+            part = Part(name="npm", command=[*npm_command(), "ci", "--cache", staging / "downloads"], cwd=project, stop_within=2)
+            try:
+                await supervisor.run(part)
+            except PartDied as error:
+                raise StackError(f"cannot install the local chain's npm packages (the first start needs the network): {error}") from None
             target.parent.mkdir(exist_ok=True)
             project.rename(target)
 
