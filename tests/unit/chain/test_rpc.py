@@ -27,7 +27,7 @@ async def serve() -> AsyncIterator[Serve]:
 
         app = web.Application()
         app.router.add_post("/v2/a-secret-key", handle)
-        runner = web.AppRunner(app, shutdown_timeout=0)
+        runner = web.AppRunner(app, handler_cancellation=True)
         await runner.setup()
         runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
