@@ -87,6 +87,10 @@ class _StandardError(logging.StreamHandler[TextIO]):
         sys.stderr.write(f"a log record of {record.pathname}:{record.lineno} could not be written: {sys.exc_info()[0]}\n")
 
 
+CHATTY = ("aiokafka", "faust", "mode", "web3", "websockets", "asyncio", "alembic")
+"""Libraries whose ordinary course of things is no news: an assignment of 64 partitions is a line of 4,000 characters."""
+
+
 def setup(service: str, settings: LogSettings) -> None:
     """Send the records of every logger, warnings, and what ends the process or a thread unhandled, to standard error in our form."""
     handler = _StandardError(sys.stderr)
@@ -94,6 +98,8 @@ def setup(service: str, settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(settings.level)))
     logging.captureWarnings(True)  # noqa: FBT003 - the standard library's own signature
     sys.excepthook = _ended_unhandled
     threading.excepthook = lambda ended: _ended_unhandled(ended.exc_type, ended.exc_value, ended.exc_traceback)

@@ -1,0 +1,106 @@
+"""The whole system on this machine: the stack, the paper venue, and the services between them."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.engine import open_engine
+from shared.db.migrate import migrate
+from shared.db.settings import DatabaseSettings
+from shared.streams import topics
+from shared.streams.settings import KafkaSettings
+from tools.pipeline.parts import SERVICES, ServicePart, service_part, venue_part
+from tools.pipeline.venue import Account, VenueControl
+from tools.stack.local import LocalStack
+from tools.stack.npm import package_folder
+from tools.stack.ports import Ports
+from tools.stack.supervisor import Running
+
+
+class LocalPipeline:
+    """Starts the venue on entering; followers and services when they are asked for. Ends with the stack that it was given."""
+
+    def __init__(self, stack: LocalStack, folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
+        """``folder`` holds keys and addresses of this run; ``environment`` is added to every process's."""
+        self.stack, self.folder = stack, folder
+        self.running: dict[str, Running] = {}
+        self._extra = dict(environment or {})
+        self._ports = Ports()
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _, self.venue = await asyncio.gather(self._prepare(), self._start_venue())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for running in reversed(list(self.running.values())):
+            await self.stack.supervisor.stop(running)
+        await self._exit.aclose()
+
+    def environment(self) -> dict[str, str]:
+        """By which every service finds everything."""
+        urls = self.urls
+        return {
+            **self.stack.environment(),
+            "CLOB_URL": urls["clob"],
+            "CLOB_MARKET_WS_URL": urls["market_ws"],
+            "CLOB_USER_WS_URL": urls["user_ws"],
+            "RTDS_WS_URL": urls["rtds"],
+            "EXECUTOR_KEYS_FILE": str(self.keys_file),
+            **self._extra,
+        }
+
+    @property
+    def keys_file(self) -> Path:
+        return self.folder / "keys.json"
+
+    async def create_followers(self, count: int, *, usdc: str) -> list[Account]:
+        """Funded wallets, half of them EOAs and half Safes, whose keys the executor is given."""
+        eoas, safes = await asyncio.gather(
+            self.venue.accounts("eoa", count - count // 2, usdc=usdc),
+            self.venue.accounts("safe", count // 2, usdc=usdc) if count > 1 else _none(),
+        )
+        accounts = [*eoas, *safes]
+        self.keys_file.touch(mode=0o600)
+        self.keys_file.write_text(json.dumps([{"proxy": account.proxy, "private_key": account.private_key} for account in accounts]))
+        return accounts
+
+    async def start_services(self, names: Sequence[str] = SERVICES) -> None:
+        """All side by side; returns once each says that it is ready. Raises: PartDied."""
+        await asyncio.gather(*(self.start_service(name) for name in names))
+
+    async def start_service(self, name: str, *, instance: int = 0) -> ServicePart:
+        service = service_part(name, self.environment(), port=self._ports.free(), instance=instance)
+        self.running[service.part.name] = await self.stack.supervisor.start(service.part)
+        return service
+
+    def engine(self) -> AsyncEngine:
+        return open_engine(DatabaseSettings.model_validate({"url": self.stack.database_url}))
+
+    async def _prepare(self) -> None:
+        """Topics and tables."""
+        engine = self.engine()
+        try:
+            await asyncio.gather(topics.apply(KafkaSettings(bootstrap_servers=self.stack.kafka_bootstrap_servers)), migrate(engine))
+        finally:
+            await engine.dispose()
+
+    async def _start_venue(self) -> VenueControl:
+        ready_file = self.folder / "venue.json"
+        npm_folder = package_folder("@gnosis.pm/conditional-tokens-contracts").parents[1]
+        part = venue_part(ready_file, rpc_url=self.stack.rpc_url, npm_folder=npm_folder, environment=self._extra)
+        self.running[part.name] = await self.stack.supervisor.start(part)
+        self.urls: Mapping[str, str] = orjson.loads(ready_file.read_bytes())["urls"]
+        return await self._exit.enter_async_context(VenueControl(self.urls["control"]))
+
+
+async def _none() -> list[Account]:
+    return []
