@@ -23,9 +23,10 @@ class Accepted:
     changes: tuple[LevelChange, ...]
 
     @property
-    def is_killed_remainder(self) -> bool:
-        """Whether a part of an order that may not rest was dropped."""
-        return not self.rests and not self.order.kind.may_rest and not self.match.is_complete
+    def drops_remainder(self) -> bool:
+        """Whether a part of the order was dropped: it may not rest, or reached more resting orders than one transaction settles."""
+        is_whole = self.match.shares >= self.order.shares - DUST if self.order.kind.may_rest else self.match.is_complete
+        return not self.rests and not is_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class Engine:
         for movement in movements_of(planned):
             self.accounts.move(movement)
         left = order.shares - planned.shares
-        rests = order.kind.may_rest and left > DUST
+        rests = order.kind.may_rest and left > DUST and not planned.is_capped
         if rests:
             changes.append(self._rest(Resting(order=order, remaining=left), book))
         return Accepted(order=order, match=planned, rests=rests, changes=tuple(changes))

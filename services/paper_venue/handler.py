@@ -204,6 +204,8 @@ class Venue:
         self._tell_print(trade, now_ms=now_ms)
         updated = Resting(order=order, remaining=order.shares - matched)
         self._tell_order(updated, kind="UPDATE", status="LIVE" if accepted.rests else "MATCHED", now_ms=now_ms)
+        if accepted.drops_remainder:
+            self._tell_order(updated, kind="CANCELLATION", status="CANCELED", now_ms=now_ms)
         for fill in trade.match.fills:
             gone = fill.resting.remaining <= DUST
             self._tell_order(fill.resting, kind="UPDATE", status="MATCHED" if gone else "LIVE", now_ms=now_ms)

@@ -80,6 +80,11 @@ class Match:
         return self.shares if self.taker.side is Side.BUY else self.collateral
 
     @property
+    def is_capped(self) -> bool:
+        """Whether it may have met more, had one transaction room for them."""
+        return len(self.fills) == MAX_FILLS
+
+    @property
     def fee(self) -> int:
         return taker_fee(self.taker.market, self.fills)
 

@@ -56,6 +56,9 @@ class Receipt:
     """1: done; 0: the chain refused, nothing moved."""
 
 
+_GROUP = 16
+
+
 class Settler(Protocol):
     """The operator's hand on the chain."""
 
@@ -124,6 +127,7 @@ class SettlementLine:
             tasks.create_task(self._confirm(reports))
 
     async def _broadcast(self) -> None:
+        """Send one after another: anvil 1.7.1, given transactions out of their nonces' order, ate 22 GB (measured 2026-11-22)."""
         while True:
             transaction, trade = await self._signed.get()
             await self._until(trade.matched_at_ms + int(self._delays.before_broadcast * 1000))
@@ -132,13 +136,15 @@ class SettlementLine:
 
     async def _watch(self, reports: Reports) -> None:
         while True:
-            transaction, trade = await self._sent.get()
-            receipt = None
-            while receipt is None:
-                receipt = await self._persist(partial(self._settler.receipt, transaction.hash))
-                if receipt is None:
+            group = await _next_group(self._sent)
+            while group:
+                receipts = await asyncio.gather(*(self._persist(partial(self._settler.receipt, tx.hash)) for tx, _ in group))
+                mined = [(trade, receipt) for (_, trade), receipt in zip(group, receipts, strict=True) if receipt is not None]
+                for trade, receipt in mined:
+                    self._report(reports, trade, receipt)
+                group = [waiting for waiting, receipt in zip(group, receipts, strict=True) if receipt is None]
+                if group:
                     await self._sleep(self._delays.between_polls)
-            self._report(reports, trade, receipt)
 
     def _report(self, reports: Reports, trade: Trade, receipt: Receipt) -> None:
         now_ms = self._now_ms()
@@ -166,3 +172,11 @@ class SettlementLine:
                 return await ask()
             except Transient:
                 await self._sleep(self._delays.between_polls)
+
+
+async def _next_group(queue: asyncio.Queue[tuple[SignedTransaction, Trade]]) -> list[tuple[SignedTransaction, Trade]]:
+    """The next transaction as soon as there is one, and those that wait behind it already."""
+    group = [await queue.get()]
+    while len(group) < _GROUP and not queue.empty():
+        group.append(queue.get_nowait())
+    return group
