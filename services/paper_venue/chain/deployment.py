@@ -1,6 +1,7 @@
 """Is the local chain ready to trade on, and if not, how does it become so?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -55,21 +56,20 @@ class Deployment:
 
 async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
     """Make the chain ready; one that already is stays as it is. Raises: ForeignChain, TransactionReverted, Transient."""
-    rpc = Rpc(rpc_url, timeout_s=60)
-    await require_local(rpc)
-    deployment = Deployment(
-        rpc=rpc,
-        admin=Sender(rpc, local_account(_ADMIN_KEY)),
-        operator=local_account(_OPERATOR_KEY),
-        safe_proxy=artifacts.safe_proxy,
-        deposit_wallet=artifacts.deposit_wallet,
-    )
-    wanted = _code_by_address(artifacts)
-    present = dict(zip(wanted, await rpc.call_all([("eth_getCode", [address, "latest"]) for address in wanted]), strict=True))
-    if present != wanted:
-        await rpc.call_all([("anvil_setCode", [address, code]) for address, code in wanted.items()])
-    if not await _is_initialized(rpc):
+    async with AsyncExitStack() as closed_if_failed:
+        rpc = Rpc(rpc_url, timeout_s=60)
+        closed_if_failed.push_async_callback(rpc.close)
+        await require_local(rpc)
+        await _place_code(rpc, _code_by_address(artifacts))
+        deployment = Deployment(
+            rpc=rpc,
+            admin=Sender(rpc, local_account(_ADMIN_KEY)),
+            operator=local_account(_OPERATOR_KEY),
+            safe_proxy=artifacts.safe_proxy,
+            deposit_wallet=artifacts.deposit_wallet,
+        )
         await _initialize(deployment)
+        closed_if_failed.pop_all()
     return deployment
 
 
@@ -88,16 +88,20 @@ async def require_local(rpc: Node) -> None:
         raise ForeignChain(f"start anvil with --chain-id {POLYGON_CHAIN_ID}: clients sign for it; this chain is {int(chain_id, 16)}")
 
 
-async def _is_initialized(rpc: Rpc) -> bool:
-    """The last call of the initialization has been mined: the admin's nonce counts them."""
-    count = await rpc.call("eth_getTransactionCount", local_account(_ADMIN_KEY).address, "latest")
-    return int(count, 16) >= len(_initialization(local_account(_OPERATOR_KEY).address, local_account(_ADMIN_KEY).address))
+async def _place_code(rpc: Rpc, code_by_address: Mapping[str, str]) -> None:
+    present = await rpc.call_all([("eth_getCode", [address, "latest"]) for address in code_by_address])
+    if present != list(code_by_address.values()):
+        await rpc.call_all([("anvil_setCode", [address, code]) for address, code in code_by_address.items()])
 
 
 async def _initialize(deployment: Deployment) -> None:
-    for address in (deployment.admin.address, deployment.operator.address):
-        await deployment.rpc.call("anvil_setBalance", address, PLENTY_OF_GAS_MONEY)
-    await deployment.admin.send(*_initialization(deployment.operator.address, deployment.admin.address))
+    """Send what of the initialization has not been mined yet: the admin's nonce counts it, as nothing else comes before."""
+    operator, admin = deployment.operator.address, deployment.admin.address
+    count = int(await deployment.rpc.call("eth_getTransactionCount", admin, "latest"), 16)
+    missing = _initialization(operator, admin)[count:]
+    if missing:
+        await deployment.rpc.call_all([("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in (operator, admin)])
+        await deployment.admin.send(*missing)
 
 
 def _initialization(operator: str, admin: str) -> list[Call]:

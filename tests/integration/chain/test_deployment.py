@@ -43,6 +43,16 @@ async def test_a_chain_that_is_ready_stays_as_it_is(deployment: Deployment, rpc_
     await again.rpc.close()
 
 
+async def test_a_chain_that_does_not_mine_by_itself_is_mined(deployment: Deployment) -> None:
+    await deployment.rpc.call("evm_setAutomine", False)
+    try:
+        for create in (create_eoa_wallets, create_safe_wallets, create_deposit_wallets):
+            (wallet,) = await create(deployment, [paper_key(f"by hand {create.__name__}", 0)], collateral=DOLLARS)
+            assert (await ChainClient(deployment.rpc).balances_of(wallet.address)).conditional_tokens_approved == {EXCHANGE_V2}
+    finally:
+        await deployment.rpc.call("evm_setAutomine", True)
+
+
 def test_missing_packages_are_named_with_their_remedy(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="install the stack's npm packages"):
         load_artifacts(tmp_path)
