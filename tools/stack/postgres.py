@@ -79,7 +79,7 @@ class Postgres:
     async def _accepts(self) -> bool:
         try:
             connection = await asyncpg.connect(database_url(self._port, "postgres"), timeout=5)
-        except (OSError, asyncpg.CannotConnectNowError):
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
             return False
         await connection.close()
         return True

@@ -121,15 +121,17 @@ class Supervisor:
         return running
 
     async def run(self, part: Part) -> None:
-        """Run a part to its end.
+        """Run a part to its end; if the caller is cancelled meanwhile, the part is killed.
 
         Raises:
             PartDied: it ended with anything but exit status 0.
         """
         running = await self._spawn(part)
         running.stopping = True  # its end is what we wait for, not a death
-        returncode = await asyncio.shield(running.ended)
-        self._running.remove(running)
+        try:
+            returncode = await asyncio.shield(running.ended)
+        finally:
+            await self.kill(running)
         if returncode != 0:
             raise running.death()
 

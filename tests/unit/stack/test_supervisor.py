@@ -157,6 +157,18 @@ async def test_a_command_run_to_its_end_tells_its_failure(supervisor: Supervisor
     assert supervisor.running == ()
 
 
+async def test_a_command_whose_caller_gives_up_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    waiting = asyncio.create_task(supervisor.run(python("long", f"print('begun', flush=True); {FOREVER}")))
+    await eventually(lambda: has_written(tmp_path / "logs" / "long.log", "begun"))
+    [running] = supervisor.running
+
+    waiting.cancel()
+    await asyncio.wait({waiting})
+
+    assert not is_running(running.pid)
+    assert supervisor.running == ()
+
+
 async def test_a_restarted_part_continues_its_log(supervisor: Supervisor, tmp_path: Path) -> None:
     await supervisor.run(python("twice", "print('one')"))
     await supervisor.run(python("twice", "print('two')"))
