@@ -59,6 +59,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     now=utc_now,
                     look_every=settings.look_every,
                     overdue_after=settings.overdue_after,
+                    at_a_time=settings.wallets_at_a_time,
                 ),
             },
             recoveries=[controls],

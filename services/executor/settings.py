@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from pydantic import FilePath
+from pydantic import Field, FilePath
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,5 +13,7 @@ class Settings(BaseSettings):
     """JSON: a list of {"proxy": address, "private_key": key}. Readable by nobody else: a mounted secret."""
     look_every: timedelta = timedelta(seconds=1)
     """How often the venue is asked for the trades of orders that are not final."""
+    wallets_at_a_time: int = Field(default=40, gt=0)
+    """In one look: the venue answers 50 such requests a second (protocol notes, 4.7)."""
     overdue_after: timedelta = timedelta(seconds=5)
     """An order without an answer for this long is looked after."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from services.executor.adapters.orders import PostgresOrders
@@ -80,9 +80,14 @@ class VenueFeed:
         now: Callable[[], datetime],
         look_every: timedelta,
         overdue_after: timedelta,
+        at_a_time: int,
     ) -> None:
+        """``at_a_time``: wallets whose trades are asked for in one look."""
         self._orders, self._venue, self._owns, self._now = orders, venue, owns, now
-        self._look_every, self._overdue_after = look_every, overdue_after
+        self._look_every, self._overdue_after, self._at_a_time = look_every, overdue_after, at_a_time
+        self._turn_number = 0
+        self._turns: dict[str, int] = {}
+        """The number of the look in which a wallet was last asked for."""
         self._told: dict[tuple[str, str], TradeStatus] = {}
         """What was published last of each trade of an open order."""
         self._looked_after: dict[str, datetime] = {}
@@ -104,7 +109,15 @@ class VenueFeed:
                 matched.setdefault(order.proxy, []).append(order)
             elif self._is_overdue(order):
                 await self._tell_overdue(order, publish)
-        await asyncio.gather(*(self._tell_trades(proxy, orders, publish) for proxy, orders in matched.items()))
+        await asyncio.gather(*(self._tell_trades(proxy, matched[proxy], publish) for proxy in self._turn(matched)))
+
+    def _turn(self, proxies: Iterable[str]) -> list[str]:
+        """Whose trades are asked for this time: within the venue's rate limit, those first that were asked for longest ago."""
+        waiting = sorted(proxies, key=lambda proxy: self._turns.get(proxy, 0))
+        turn = waiting[: self._at_a_time]
+        self._turn_number += 1
+        self._turns = {proxy: self._turns.get(proxy, 0) for proxy in waiting} | dict.fromkeys(turn, self._turn_number)
+        return turn
 
     async def _tell_trades(self, proxy: str, orders: list[Order], publish: Publish) -> None:
         try:
