@@ -11,7 +11,13 @@ SHARE = USDC = 1_000_000
 YES = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
 NO = "52114319501245915516055106046884209969926127482827954674443846427813813222426"
 MARKET = Market(
-    id="1", condition_id="0x" + "c0" * 32, question_id="0x" + "aa" * 32, token_ids=(YES, NO), slug="a-market", event_slug="an-event"
+    id="1",
+    condition_id="0x" + "c0" * 32,
+    question_id="0x" + "aa" * 32,
+    token_ids=(YES, NO),
+    slug="a-market",
+    event_slug="an-event",
+    question="Will it?",
 )
 
 _numbers = count(1)

@@ -1,0 +1,191 @@
+"""A leader's trade is told at every socket, with one transaction hash, and then stands on the chain."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from shared.chain.addresses import EXCHANGE_V2
+from shared.chain.client import ChainClient
+from shared.chain.rpc import Rpc
+from shared.testing.waiting import eventually
+from tests.integration.paper_venue.conftest import PaperVenue
+
+pytestmark = pytest.mark.integration
+
+
+class Heard:
+    """A client that keeps every frame, arrays opened."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.texts: list[str] = []
+        self.frames: list[dict[str, Any]] = []
+
+    async def listen(self) -> None:
+        async for message in self.socket:
+            self.texts.append(message.data)
+            if message.data.startswith(("{", "[")):
+                frame = json.loads(message.data)
+                self.frames.extend(frame if isinstance(frame, list) else [frame])
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [frame for frame in self.frames if frame.get("event_type", frame.get("type")) == kind]
+
+
+@asynccontextmanager
+async def listening(url: str, *first: dict[str, Any]) -> AsyncIterator[Heard]:
+    async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
+        heard = Heard(socket)
+        task = asyncio.create_task(heard.listen())
+        for frame in first:
+            await socket.send_json(frame)
+        try:
+            yield heard
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def activity(*kinds: str) -> dict[str, Any]:
+    return {"action": "subscribe", "subscriptions": [{"topic": "activity", "type": kind} for kind in kinds]}
+
+
+async def a_leader_trade(venue: PaperVenue, **wish: Any) -> dict[str, Any]:
+    trade: dict[str, Any] = await venue.control("leader-trade", {"leader": venue.world["leaders"][0], "side": "BUY", "usdc": "100"} | wish)
+    return trade
+
+
+def told(rtds: Heard, trade: dict[str, Any]) -> list[dict[str, Any]]:
+    """The activity rows of one trade, in the order heard."""
+    payloads: list[dict[str, Any]] = [frame["payload"] for frame in rtds.frames]
+    return [payload for payload in payloads if payload["transactionHash"] == trade["transaction_hash"]]
+
+
+async def pong(heard: Heard) -> None:
+    """Everything sent before has been heard: frames are answered in order."""
+    await heard.socket.send_str("PING")
+    await eventually(lambda: heard.texts, what="an answer")
+
+
+async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(venue: PaperVenue, rpc_url: str) -> None:
+    token = venue.token(market=3)
+    async with (
+        listening(venue.urls["rtds"], activity("trades")) as rtds,
+        listening(venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}) as market,
+    ):
+        await eventually(lambda: market.of("book"))
+        await pong(rtds)
+        trade = await a_leader_trade(venue, token=token)
+        await eventually(lambda: len(told(rtds, trade)) == 1 + len(trade["fills"]))
+        (printed,) = await eventually(lambda: market.of("last_trade_price"))
+        await eventually(lambda: len(market.of("book")) == 2)
+
+    taker, *makers = told(rtds, trade)
+    assert (taker["proxyWallet"], taker["asset"], taker["side"]) == (venue.world["leaders"][0], token, "BUY")
+    assert taker["fee"] > 0
+    assert all("fee" not in maker for maker in makers)
+    assert (printed["transaction_hash"], printed["side"]) == (trade["transaction_hash"], "BUY")
+    chain = ChainClient(Rpc(rpc_url))
+    receipt = await eventually(lambda: chain.receipt(trade["transaction_hash"]))
+    fills = await chain.fetch_order_fills(receipt.block_number, receipt.block_number, [venue.world["leaders"][0]])
+    await chain.close()
+    assert receipt.succeeded
+    (fill,) = fills
+    assert (str(fill.token_id), fill.taker) == (token, EXCHANGE_V2)
+
+
+async def test_both_types_subscribed_tell_every_fill_twice(venue: PaperVenue) -> None:
+    async with listening(venue.urls["rtds"], activity("trades", "orders_matched")) as rtds:
+        await pong(rtds)
+        trade = await a_leader_trade(venue, token=venue.token(market=0))
+        expected = 2 * (1 + len(trade["fills"]))
+        await eventually(lambda: len(told(rtds, trade)) == expected)
+
+    assert [frame["type"] for frame in rtds.frames].count("trades") == [frame["type"] for frame in rtds.frames].count("orders_matched")
+
+
+async def test_one_unknown_topic_refuses_the_whole_subscription(venue: PaperVenue) -> None:
+    asked = activity("trades")
+    asked["subscriptions"].append({"topic": "nonsense", "type": "*"})
+    async with listening(venue.urls["rtds"], asked) as rtds:
+        (refused,) = await eventually(lambda: rtds.frames)
+
+    assert refused["statusCode"] == 401
+
+
+async def test_ping_is_answered_and_nonsense_hung_up_on(venue: PaperVenue) -> None:
+    async with listening(venue.urls["market_ws"]) as market:
+        await market.socket.send_str("PING")
+        await eventually(lambda: market.texts == ["PONG"])
+        await market.socket.send_json({"type": "nonsense"})
+        await eventually(lambda: market.socket.closed)
+
+
+async def test_an_unsubscribed_token_is_heard_no_more(venue: PaperVenue) -> None:
+    token, other = venue.token(market=1), venue.token(market=2)
+    async with listening(venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}) as market:
+        await eventually(lambda: market.of("book"))
+        await market.socket.send_json({"operation": "subscribe", "assets_ids": [other]})
+        await eventually(lambda: len(market.of("book")) == 2)
+        await market.socket.send_json({"operation": "unsubscribe", "assets_ids": [token]})
+        await market.socket.send_str("PING")
+        await eventually(lambda: "PONG" in market.texts)
+        await a_leader_trade(venue, token=token)
+        await a_leader_trade(venue, token=other)
+        (printed,) = await eventually(lambda: market.of("last_trade_price"))
+
+    assert printed["asset_id"] == other
+
+
+async def test_the_user_channel_tells_an_orders_life(venue: PaperVenue) -> None:
+    token = venue.token(market=0)
+    async with venue.client("eoa") as (client, _):
+        credentials = client.credentials
+        auth = {"apiKey": credentials.key, "secret": credentials.secret, "passphrase": credentials.passphrase}
+        async with listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
+            await user.socket.send_str("PING")
+            await eventually(lambda: "PONG" in user.texts)
+            resting = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
+            await client.cancel_order(order_id=resting.order_id)
+            filled = await client.place_market_order(asset_id=token, side="BUY", amount="20", max_price="0.95", order_type="FOK")
+            await eventually(lambda: [event["status"] for event in user.of("trade")] == ["MATCHED", "MINED", "CONFIRMED"])
+
+    told = [(event["id"], event["type"], event["status"]) for event in user.of("order")]
+    assert told == [
+        (resting.order_id, "PLACEMENT", "LIVE"),
+        (resting.order_id, "CANCELLATION", "CANCELED"),
+        (filled.order_id, "UPDATE", "MATCHED"),
+    ]
+
+
+async def test_a_stranger_hears_nothing_at_the_user_channel(venue: PaperVenue) -> None:
+    auth = {"apiKey": "00000000-0000-0000-0000-000000000000", "secret": "c2VjcmV0", "passphrase": "p"}
+    async with listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
+        await eventually(lambda: user.socket.closed)
+
+
+async def test_a_leader_sells_what_he_holds(venue: PaperVenue) -> None:
+    token = venue.token(market=2, outcome=1)
+    bought = await a_leader_trade(venue, token=token, usdc="60")
+    sold = await a_leader_trade(venue, token=token, side="SELL", usdc="20")
+
+    assert {fill["match"] for fill in bought["fills"] + sold["fills"]} <= {"complementary", "mint", "merge"}
+    assert float(sold["shares"]) < float(bought["shares"])
+
+
+async def test_the_leaders_make_as_many_trades_as_asked(venue: PaperVenue) -> None:
+    before = (await venue.control("stats"))["leader_trades"]
+
+    await venue.control("leaders/start", {"trades": 20, "per_second": "100"})
+
+    async def ended() -> bool:
+        stats = await venue.control("stats")
+        return not stats["trading"] and stats["leader_trades"] == before + 20 and stats["settled"] == stats["matched"]
+
+    await eventually(ended)
+    assert (await venue.control("stats"))["failed"] == 0
