@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -68,11 +69,9 @@ def down() -> None:
             remove_state(folder)
             typer.echo("The stack is not running.", err=True)
             return
-        os.kill(supervisor, signal.SIGTERM)
-        if not _wait_until_free(folder, supervisor):
-            raise StackError(
-                f"the supervisor (process {supervisor}) has not ended within {STOP_WITHIN_SECONDS:g} s: kill -9 ends it and all parts"
-            )
+        if not _stop_process(supervisor):
+            advice = "kill -9 ends it and all parts"
+            raise StackError(f"the supervisor (process {supervisor}) has not ended within {STOP_WITHIN_SECONDS:g} s: {advice}")
         typer.echo("The stack is down.", err=True)
 
 
@@ -129,13 +128,19 @@ def _wait_until_ready(folder: Path, process: subprocess.Popen[bytes], log: Path)
         time.sleep(POLL_SECONDS)
 
 
-def _wait_until_free(folder: Path, supervisor: int) -> bool:
-    deadline = time.monotonic() + STOP_WITHIN_SECONDS
-    while folder_lock(folder).holder() == supervisor:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
+def _stop_process(pid: int) -> bool:
+    """Ask a process to stop and return whether it has ended; one that is gone already has."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+        ended, _, _ = select.select([handle], [], [], STOP_WITHIN_SECONDS)
+    finally:
+        os.close(handle)
+    return bool(ended)
 
 
 def _required_state(folder: Path) -> StackState:
