@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from shared.domain.follows import Follow, Mode
 from shared.domain.money import CENT, MICROS, Side, as_decimal, cost_ceiling, down_to
@@ -20,6 +21,7 @@ from shared.messages.intents import (
     Refusal,
 )
 
+T = TypeVar("T")
 Verdict = IntentApproved | IntentRefused
 
 MIN_BUY_USDC = MICROS
@@ -156,6 +158,15 @@ def _slippage_is_allowed(case: Case) -> Broken | None:
     return _over(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
 
 
+def _has_limit_price(case: Case) -> Broken | None:
+    """Beyond its ends the market's grid has no price that the follow allows: the nearest one is too much."""
+    if _limit_price(case) is not None:
+        return None
+    nearest = case.quote.tick_size if case.side is Side.BUY else 1 - case.quote.tick_size
+    slippage = adverse_bps(case.side, reference=case.quoted.intent.leader_price, offered=nearest)
+    return Broken(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
+
+
 def _is_large_enough(case: Case) -> Broken | None:
     if case.side is Side.BUY:
         return _under(Refusal.BELOW_MINIMUM, case.usdc, MIN_BUY_USDC)
@@ -193,14 +204,18 @@ RULES_BEFORE_MEANS: tuple[Rule, ...] = (
     _runs,
     _is_followed,
     _trade_is_recent,
+    _is_large_enough,
+    _is_small_enough,
     _has_quote,
     _quote_is_fresh,
     _book_is_deep_enough,
     _slippage_is_allowed,
-    _is_large_enough,
-    _is_small_enough,
+    _has_limit_price,
 )
-"""What can be judged without asking anybody; the mode is looked at first of all."""
+"""What can be judged without asking anybody; the mode is looked at first of all.
+
+The size comes before the quote: for an intent of nothing the pricer finds nothing, which says nothing of the book.
+"""
 
 RULES_OF_MEANS: tuple[Rule, ...] = (_cap_is_left, _can_pay, _may_pay, _has_shares)
 
@@ -244,9 +259,7 @@ def _approve(case: Case) -> IntentApproved:
         order_type=OrderType.FOK if buys else OrderType.FAK,
         usdc=case.usdc if buys else 0,
         shares=0 if buys else down_to(min(intent.shares, _means(case).sellable), CENT),
-        limit_price=limit_price(
-            case.side, reference=intent.leader_price, slippage_bps=_follow(case).max_slippage_bps, tick=case.quote.tick_size
-        ),
+        limit_price=_known(_limit_price(case), "limit price"),
         expires_at=intent.filled_at + limit,
         quote=case.quote,
         judged=_judged(case),
@@ -277,16 +290,24 @@ def _judged(case: Case) -> Judged:
     )
 
 
+def _limit_price(case: Case) -> Decimal | None:
+    leader_price, slippage = case.quoted.intent.leader_price, _follow(case).max_slippage_bps
+    return limit_price(case.side, reference=leader_price, slippage_bps=slippage, tick=case.quote.tick_size)
+
+
 def _follow(case: Case) -> Follow:
-    if case.follow is None:
-        raise TypeError("nobody follows: the rule that asks comes first")
-    return case.follow
+    return _known(case.follow, "follow")
 
 
 def _means(case: Case) -> Means:
-    if case.means is None:
-        raise TypeError("the means are not known: ask for them before the rules that need them")
-    return case.means
+    return _known(case.means, "means")
+
+
+def _known(fact: T | None, name: str) -> T:
+    """The rules are in order: what a later one rests on, an earlier one has asked for."""
+    if fact is None:
+        raise TypeError(f"the case has no {name}: the rule or the look-up that comes first was left out")
+    return fact
 
 
 def _over(reason: Refusal, value: Decimal, threshold: Decimal) -> Broken | None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.domain.money import Side
+from shared.domain.prices import BPS
 
 GLOBAL = "global"
 
@@ -41,12 +42,21 @@ class Follow:
     active: bool = True
 
     def __post_init__(self) -> None:
+        self._check_size()
+        if not 0 <= self.min_usdc <= self.max_usdc:
+            raise ValueError(f"the minimum ({self.min_usdc}) must lie between 0 and the maximum ({self.max_usdc}), in micro-USDC")
+        if not 0 <= self.max_slippage_bps < BPS:
+            raise ValueError(f"the slippage must lie between 0 and {BPS} basis points, not {self.max_slippage_bps}")
+        if self.daily_cap_usdc < 0:
+            raise ValueError(f"the daily cap must not be below 0, as {self.daily_cap_usdc} micro-USDC is")
+
+    def _check_size(self) -> None:
         if (self.percent is None) == (self.fixed_usdc is None):
             raise ValueError("a follow copies either a percentage of the leader's trade or a fixed amount: give exactly one")
         if self.percent is not None and self.percent <= 0:
             raise ValueError(f"the percentage must be above 0, not {self.percent}")
-        if not 0 <= self.min_usdc <= self.max_usdc:
-            raise ValueError(f"the minimum ({self.min_usdc}) must lie between 0 and the maximum ({self.max_usdc}), in micro-USDC")
+        if self.fixed_usdc is not None and self.fixed_usdc <= 0:
+            raise ValueError(f"the fixed amount must be above 0, not {self.fixed_usdc}, in micro-USDC")
 
     def sized(self, leader_usdc: int) -> int:
         """Micro-USDC to copy of a leader's trade worth ``leader_usdc``: raised to the minimum, cut to the maximum."""

@@ -6,6 +6,8 @@ from enum import StrEnum
 MICROS = 1_000_000
 """Base units of one USDC and of one share: both have six decimals on the chain."""
 
+BASE_UNIT = Decimal("0.000001")
+
 CENT = 10_000
 """Micro-USDC of a cent; also a hundredth of a share: the finest size that the venue takes (protocol notes, 4.8)."""
 
@@ -17,15 +19,15 @@ class Side(StrEnum):
 
 def micros(amount: Decimal) -> int:
     """The base units of ``amount``. Raises: ValueError where it has a fraction of a base unit; nothing is rounded in silence."""
-    scaled = amount.scaleb(6)
-    if scaled != scaled.to_integral_value():
+    units = floor_micros(amount)
+    if as_decimal(units) != amount:
         raise ValueError(f"{amount} has more than six decimals")
-    return int(scaled)
+    return units
 
 
 def floor_micros(amount: Decimal) -> int:
-    """The base units of ``amount``, a fraction of a unit cut off."""
-    return int(amount.scaleb(6).to_integral_value(ROUND_FLOOR))
+    """The base units of ``amount``, a fraction of a unit cut off. Raises: decimal.InvalidOperation from 10^22 on, which no amount is."""
+    return int(amount.quantize(BASE_UNIT, rounding=ROUND_FLOOR).scaleb(6))
 
 
 def as_decimal(amount: int) -> Decimal:

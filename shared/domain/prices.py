@@ -13,12 +13,17 @@ def adverse_bps(side: Side, *, reference: Decimal, offered: Decimal) -> Decimal:
     return worse_by / reference * BPS
 
 
-def limit_price(side: Side, *, reference: Decimal, slippage_bps: Decimal, tick: Decimal) -> Decimal:
-    """The worst price on the grid that is no more than ``slippage_bps`` worse than ``reference``, inside [tick, 1 - tick]."""
+def limit_price(side: Side, *, reference: Decimal, slippage_bps: Decimal, tick: Decimal) -> Decimal | None:
+    """The worst price on the grid that is no more than ``slippage_bps`` worse than ``reference``, inside [tick, 1 - tick].
+
+    None where the grid has no such price: the reference lies beyond its end, as of a market whose tick has grown.
+    """
     allowed = slippage_bps / BPS
     if side is Side.BUY:
-        return min(_on_grid(reference * (1 + allowed), tick, ROUND_FLOOR), 1 - tick)
-    return max(_on_grid(reference * (1 - allowed), tick, ROUND_CEILING), tick)
+        limit = min(_on_grid(reference * (1 + allowed), tick, ROUND_FLOOR), 1 - tick)
+        return limit if limit >= tick else None
+    limit = max(_on_grid(reference * (1 - allowed), tick, ROUND_CEILING), tick)
+    return limit if limit <= 1 - tick else None
 
 
 def _on_grid(price: Decimal, tick: Decimal, rounding: str) -> Decimal:
