@@ -14,7 +14,7 @@ from services.paper_venue.orders import Market
 
 _MAKERS = 2
 _MAKER_COLLATERAL = 10**15
-_MAKER_SHARES_IN_QUOTES = 200
+_MAKER_SHARES_IN_QUOTES = 10_000
 _LEADER_COLLATERAL = 10**12
 _MICRO = 1_000_000
 

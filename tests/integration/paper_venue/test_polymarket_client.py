@@ -1,6 +1,7 @@
 """The unmodified official client trades on the venue: as an EOA and from a Safe, until the chain has it."""
 
 import asyncio
+import dataclasses
 from decimal import Decimal
 
 import pytest
@@ -133,8 +134,6 @@ async def test_the_same_signed_order_again_is_duplicated(venue: PaperVenue) -> N
 
 
 async def test_a_forged_signature_is_refused(venue: PaperVenue) -> None:
-    import dataclasses
-
     async with venue.client("eoa") as (client, _):
         signed = await client.create_market_order(asset_id=venue.token(), side="BUY", amount="10", max_price="0.95", order_type="FOK")
         with pytest.raises(RequestRejectedError, match="invalid signature"):
@@ -175,15 +174,16 @@ async def test_followers_trade_at_once_and_every_match_is_confirmed(venue: Paper
     orders = await asyncio.gather(
         *(client.place_market_order(asset_id=token, side="BUY", amount="20", max_price="0.97", order_type="FOK") for client in clients)
     )
-    await asyncio.gather(*(client.wait_for_order_fill_settlement(order) for client, order in zip(clients, orders, strict=True)))
+    placed = [order for order in orders if order.ok]
+    await asyncio.gather(*(client.wait_for_order_fill_settlement(order) for client, order in zip(clients, placed, strict=True)))
 
-    assert all(order.ok for order in orders)
-    stats = await eventually(lambda: _settled(venue), within=10)
-    assert stats["failed"] == 0
+    async def all_settled() -> bool:
+        stats = await venue.control("stats")
+        return bool(stats["settled"] == stats["matched"])
+
+    assert len(placed) == 5
+    has_settled: bool = await eventually(all_settled)
+    assert has_settled
+    assert (await venue.control("stats"))["failed"] == 0
     for client in clients:
         await client.close()
-
-
-async def _settled(venue: PaperVenue) -> dict[str, int] | None:
-    stats: dict[str, int] = await venue.control("stats")
-    return stats if stats["settled"] == stats["matched"] else None

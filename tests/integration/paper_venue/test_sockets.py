@@ -2,15 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 
 from shared.chain.addresses import EXCHANGE_V2
-from shared.chain.client import ChainClient
+from shared.chain.client import ChainClient, Receipt
 from shared.chain.rpc import Rpc
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.conftest import PaperVenue
@@ -91,7 +93,9 @@ async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(venu
     assert all("fee" not in maker for maker in makers)
     assert (printed["transaction_hash"], printed["side"]) == (trade["transaction_hash"], "BUY")
     chain = ChainClient(Rpc(rpc_url))
-    receipt = await eventually(lambda: chain.receipt(trade["transaction_hash"]))
+    mined: Callable[[], Awaitable[Receipt | None]] = partial(chain.receipt, trade["transaction_hash"])
+    receipt: Receipt | None = await eventually(mined)
+    assert receipt is not None
     fills = await chain.fetch_order_fills(receipt.block_number, receipt.block_number, [venue.world["leaders"][0]])
     await chain.close()
     assert receipt.succeeded
@@ -151,12 +155,14 @@ async def test_the_user_channel_tells_an_orders_life(venue: PaperVenue) -> None:
             await user.socket.send_str("PING")
             await eventually(lambda: "PONG" in user.texts)
             resting = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
+            assert resting.ok, resting.message
             await client.cancel_order(order_id=resting.order_id)
             filled = await client.place_market_order(asset_id=token, side="BUY", amount="20", max_price="0.95", order_type="FOK")
             await eventually(lambda: [event["status"] for event in user.of("trade")] == ["MATCHED", "MINED", "CONFIRMED"])
 
-    told = [(event["id"], event["type"], event["status"]) for event in user.of("order")]
-    assert told == [
+    assert filled.ok, filled.message
+    lives = [(event["id"], event["type"], event["status"]) for event in user.of("order")]
+    assert lives == [
         (resting.order_id, "PLACEMENT", "LIVE"),
         (resting.order_id, "CANCELLATION", "CANCELED"),
         (filled.order_id, "UPDATE", "MATCHED"),
@@ -175,7 +181,7 @@ async def test_a_leader_sells_what_he_holds(venue: PaperVenue) -> None:
     sold = await a_leader_trade(venue, token=token, side="SELL", usdc="20")
 
     assert {fill["match"] for fill in bought["fills"] + sold["fills"]} <= {"complementary", "mint", "merge"}
-    assert float(sold["shares"]) < float(bought["shares"])
+    assert Decimal(sold["shares"]) < Decimal(bought["shares"])
 
 
 async def test_the_leaders_make_as_many_trades_as_asked(venue: PaperVenue) -> None:
@@ -185,7 +191,8 @@ async def test_the_leaders_make_as_many_trades_as_asked(venue: PaperVenue) -> No
 
     async def ended() -> bool:
         stats = await venue.control("stats")
-        return not stats["trading"] and stats["leader_trades"] == before + 20 and stats["settled"] == stats["matched"]
+        return not stats["trading"] and bool(stats["leader_trades"] == before + 20) and bool(stats["settled"] == stats["matched"])
 
-    await eventually(ended)
+    has_ended: bool = await eventually(ended)
+    assert has_ended
     assert (await venue.control("stats"))["failed"] == 0

@@ -1,0 +1,104 @@
+"""A chain, a settler and listeners that a test can look into."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.paper_venue.accounts import Holdings
+from services.paper_venue.orders import Market
+from services.paper_venue.settlement import Receipt, Settlement, SignedTransaction
+from services.paper_venue.trades import Trade
+from shared.domain.errors import Transient
+from tests.unit.paper_venue.builders import rich
+
+
+@dataclass
+class FakeChain:
+    """Everybody is rich; nobody has a Safe."""
+
+    reads: list[str] = field(default_factory=list)
+
+    async def holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
+        self.reads.append(wallet)
+        return rich()
+
+    async def owner_of(self, wallet: str) -> str | None:
+        return None
+
+
+@dataclass
+class FakeSettler:
+    """Signs at once; mines what was sent, in order. ``statuses`` by nonce; ``failures``: calls that do not get through first."""
+
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    failures: int = 0
+    signed: list[Settlement] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+
+    def sign(self, settlement: Settlement) -> SignedTransaction:
+        self.signed.append(settlement)
+        return SignedTransaction(hash=f"0x{len(self.signed):064x}", raw="0x", nonce=len(self.signed))
+
+    async def send(self, transaction: SignedTransaction) -> None:
+        self._may_fail()
+        self.sent.append(transaction.nonce)
+
+    async def receipt(self, transaction_hash: str) -> Receipt | None:
+        self._may_fail()
+        nonce = int(transaction_hash, 16)
+        return Receipt(block_number=100 + nonce, status=self.statuses.get(nonce, 1)) if nonce in self.sent else None
+
+    def _may_fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Transient("the node is away")
+
+
+@dataclass
+class FakeSettlements:
+    """The way to the chain, without a chain."""
+
+    settler: FakeSettler = field(default_factory=FakeSettler)
+    followed: list[Trade] = field(default_factory=list)
+
+    def sign(self, settlement: Settlement) -> SignedTransaction:
+        return self.settler.sign(settlement)
+
+    def follow(self, transaction: SignedTransaction, trade: Trade) -> None:
+        self.followed.append(trade)
+
+
+@dataclass
+class Listeners:
+    """Hears everything."""
+
+    market: list[Mapping[str, Any]] = field(default_factory=list)
+    user: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    activity: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def watches(self, token_ids: Iterable[str]) -> bool:
+        return True
+
+    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+        self.market.extend(events)
+
+    def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+        self.user.append((owner, event))
+
+    def tell_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.activity.extend(rows)
+
+
+@dataclass
+class Clock:
+    """Time that passes when somebody sleeps."""
+
+    ms: int = 1_790_000_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += max(1, int(seconds * 1000))
+        await asyncio.sleep(0)

@@ -1,0 +1,118 @@
+"""Only who signed gets a key, and only who has the key's secret is heard."""
+
+import base64
+import hmac
+
+import pytest
+from eth_account import Account
+from polymarket._internal.hmac import build_hmac_signature
+from polymarket._internal.l1_auth import sign_api_key_auth
+
+from services.paper_venue.auth import Credentials, Denied, Keys
+
+BODY = b'{"orderType":"FOK"}'
+
+
+def some_keys() -> Keys:
+    return Keys(secret=b"of this test", chain_id=137)
+
+
+def l1_headers(**changed: str) -> dict[str, str]:
+    signature = sign_api_key_auth(Account.from_key("0x" + "11" * 32), chain_id=137, timestamp=1_790_000_000)
+    return {
+        "POLY_ADDRESS": signature.address,
+        "POLY_SIGNATURE": signature.signature,
+        "POLY_TIMESTAMP": str(signature.timestamp),
+        "POLY_NONCE": str(signature.nonce),
+    } | changed
+
+
+def l2_headers(credentials: Credentials, **changed: str) -> dict[str, str]:
+    signature = build_hmac_signature(secret=credentials.secret, timestamp=1_790_000_000, method="POST", path="/order", body=BODY.decode())
+    return {
+        "POLY_ADDRESS": credentials.address,
+        "POLY_API_KEY": credentials.key,
+        "POLY_PASSPHRASE": credentials.passphrase,
+        "POLY_TIMESTAMP": "1790000000",
+        "POLY_SIGNATURE": signature,
+    } | changed
+
+
+def test_the_official_clients_signature_proves_its_address() -> None:
+    assert some_keys().check_l1(l1_headers()) == (Account.from_key("0x" + "11" * 32).address, 0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"POLY_ADDRESS": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"},
+        {"POLY_TIMESTAMP": "1790000001"},
+        {"POLY_NONCE": "1"},
+        {"POLY_NONCE": "one"},
+        {"POLY_NONCE": "-1"},
+        {"POLY_SIGNATURE": "0x12"},
+        {"POLY_SIGNATURE": "0x" + "ff" * 65},
+        {"POLY_ADDRESS": "nobody"},
+    ],
+)
+def test_anything_else_does_not(changed: dict[str, str]) -> None:
+    with pytest.raises(Denied, match="Invalid L1 Request headers"):
+        some_keys().check_l1(l1_headers(**changed))
+
+
+def test_a_key_is_created_once_and_derived_ever_after() -> None:
+    keys = some_keys()
+
+    created = keys.create("0xA", 0)
+
+    assert keys.create("0xA", 0) is None
+    assert keys.derive("0xA", 0) == created
+    assert keys.derive("0xA", 1) != created
+    assert keys.of("0xA") == [keys.derive("0xA", 0).key, keys.derive("0xA", 1).key]
+
+
+def test_the_exact_bytes_are_proved() -> None:
+    keys = some_keys()
+    credentials = keys.derive("0xA", 0)
+
+    assert keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY) == credentials
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"POLY_API_KEY": "another"},
+        {"POLY_ADDRESS": "0xB"},
+        {"POLY_PASSPHRASE": "wrong"},
+        {"POLY_TIMESTAMP": "1790000001"},
+        {"POLY_SIGNATURE": base64.urlsafe_b64encode(hmac.digest(b"guess", b"", "sha256")).decode()},
+    ],
+)
+def test_a_request_that_proves_nothing_is_denied(changed: dict[str, str]) -> None:
+    keys = some_keys()
+
+    with pytest.raises(Denied, match="Unauthorized/Invalid api key"):
+        keys.check_l2(l2_headers(keys.derive("0xA", 0), **changed), method="POST", path="/order", body=BODY)
+
+
+def test_another_body_is_denied() -> None:
+    keys = some_keys()
+
+    with pytest.raises(Denied):
+        keys.check_l2(l2_headers(keys.derive("0xA", 0)), method="POST", path="/order", body=BODY + b" ")
+
+
+def test_a_revoked_key_is_denied() -> None:
+    keys = some_keys()
+    credentials = keys.derive("0xA", 0)
+    keys.revoke(credentials)
+
+    with pytest.raises(Denied):
+        keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY)
+
+
+def test_secrets_are_not_printed() -> None:
+    credentials = some_keys().derive("0xA", 0)
+
+    assert credentials.secret not in repr(credentials)
+    assert credentials.passphrase not in repr(credentials)

@@ -1,0 +1,158 @@
+"""An order is matched, its settlement signed, and everybody told: once, in the venue's order, with one hash."""
+
+from dataclasses import replace
+
+import orjson
+
+from services.paper_venue import rules
+from services.paper_venue.engine import Engine, Refused
+from services.paper_venue.handler import Ticket, Venue
+from services.paper_venue.matching import MatchKind
+from services.paper_venue.orders import Order, Side
+from services.paper_venue.trades import TradeFilter, TradeStatus
+from shared.chain.orders import InvalidSignature, SignedOrder
+from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order, rich
+from tests.unit.paper_venue.fakes import FakeChain, FakeSettlements, Listeners
+
+NOW = 1_790_000_000_000
+
+
+class Scene:
+    """A venue whose wallets 0xA and 0xB are rich, and all that it said."""
+
+    def __init__(self, *orders: Order) -> None:
+        self.heard = Listeners()
+        self.settlements = FakeSettlements()
+        self.chain = FakeChain()
+        self.engine = Engine([MARKET])
+        self.venue = Venue(engine=self.engine, verify=self.verify, settlements=self.settlements, feeds=self.heard, chain=self.chain)
+        for wallet in ("0xA", "0xB"):
+            self.engine.accounts.refresh(wallet, rich())
+        for order in orders:
+            self.post(order)
+
+    def verify(self, signed: SignedOrder, owner: str | None) -> str:
+        if signed.signature == "0xforged":
+            raise InvalidSignature("not signed by the order's signer")
+        return f"0x{signed.salt:064x}"
+
+    def post(self, order: Order, *, signature: str = "0x") -> object:
+        ticket = Ticket(signed=replace(order.signed, signature=signature), kind=order.kind, owner=order.owner)
+        return self.venue.on_order(ticket, now_ms=NOW)
+
+    def told(self, owner: str) -> list[tuple[str, str]]:
+        return [(event["event_type"], event["status"]) for whom, event in self.heard.user if whom == owner]
+
+
+def test_a_match_is_settled_with_the_contracts_arguments() -> None:
+    selling = an_order(Side.SELL, price=5_000, shares=20 * SHARE, maker="0xB")
+    minting = an_order(Side.BUY, token=NO, price=5_000, shares=100 * SHARE, maker="0xB")
+    scene = Scene(selling, minting)
+
+    scene.post(a_spend(50 * USDC))
+
+    (settlement,) = scene.settlements.settler.signed
+    assert [order.salt for order in settlement.makers] == [selling.signed.salt, minting.signed.salt]
+    assert (settlement.taker_fill, settlement.maker_fills) == (50 * USDC, (20 * SHARE, 40 * USDC))
+    assert (settlement.taker_fee, settlement.maker_fees) == (USDC, (0, 0))
+
+
+def test_everybody_in_a_match_is_told_with_one_hash() -> None:
+    scene = Scene(an_order(Side.SELL, price=5_000, maker="0xB"))
+
+    scene.post(a_spend(10 * USDC))
+
+    trade_hash = scene.settlements.followed[0].transaction_hash
+    assert [row["proxyWallet"] for row in scene.heard.activity] == ["0xA", "0xB"]
+    assert {row["transactionHash"] for row in scene.heard.activity} == {trade_hash}
+    assert [event["event_type"] for event in scene.heard.market[-3:]] == ["last_trade_price", "book", "book"]
+    assert scene.heard.market[-3]["transaction_hash"] == trade_hash
+    assert scene.told("key-of-0xA") == [("order", "MATCHED"), ("trade", "MATCHED")]
+    assert scene.told("key-of-0xB") == [("order", "LIVE"), ("order", "LIVE"), ("trade", "MATCHED")]
+
+
+def test_a_maker_of_the_other_outcome_is_told_from_his_own_side() -> None:
+    scene = Scene(an_order(Side.BUY, token=NO, price=4_000, maker="0xB"))
+
+    scene.post(an_order(Side.BUY, price=6_000, shares=10 * SHARE))
+
+    taker, maker = (orjson.loads(orjson.dumps(row)) for row in scene.heard.activity)
+    assert (taker["asset"], taker["side"], str(taker["price"])) == (YES, "BUY", "0.6")
+    assert (maker["asset"], maker["side"], str(maker["price"])) == (NO, "BUY", "0.4")
+    assert scene.settlements.followed[0].match.fills[0].kind is MatchKind.MINT
+
+
+def test_a_resting_order_changes_a_level_and_settles_nothing() -> None:
+    scene = Scene(an_order(Side.BUY, price=4_000))
+
+    assert [event["event_type"] for event in scene.heard.market] == ["price_change"]
+    assert scene.settlements.followed == []
+
+
+def test_a_forged_order_is_refused_before_it_reaches_the_book() -> None:
+    scene = Scene()
+
+    assert scene.post(an_order(), signature="0xforged") == rules.INVALID_SIGNATURE
+    assert scene.engine.resting == {}
+    assert scene.venue.stats["rejected"] == 1
+
+
+def test_a_killed_order_is_told_its_owner() -> None:
+    scene = Scene()
+
+    assert isinstance(scene.post(a_spend(10 * USDC)), Refused)
+    ((owner, event),) = scene.heard.user
+    assert (owner, event["size_matched"], event["status"]) == ("key-of-0xA", "", f"CANCELED_{rules.FAK_KILLED}")
+
+
+def test_a_trade_ends_confirmed() -> None:
+    scene = Scene(an_order(Side.SELL, price=5_000, maker="0xB"))
+    scene.post(a_spend(10 * USDC))
+    (trade,) = scene.settlements.followed
+
+    scene.venue.on_mined(trade, block=5, now_ms=NOW + 1)
+    scene.venue.on_confirmed(trade, now_ms=NOW + 2)
+
+    assert [status for kind, status in scene.told("key-of-0xA") if kind == "trade"] == ["MATCHED", "MINED", "CONFIRMED"]
+    assert next(scene.venue.trades.of("key-of-0xB", TradeFilter())).status is TradeStatus.CONFIRMED
+
+
+def test_a_settlement_that_the_chain_refuses_is_taken_back() -> None:
+    scene = Scene(an_order(Side.SELL, price=5_000, maker="0xB"))
+    before = {wallet: scene.engine.accounts.of(wallet).collateral for wallet in ("0xA", "0xB")}
+    scene.post(a_spend(10 * USDC))
+    (trade,) = scene.settlements.followed
+
+    scene.venue.on_failed(trade, now_ms=NOW + 1)
+
+    assert {wallet: scene.engine.accounts.of(wallet).collateral for wallet in ("0xA", "0xB")} == before
+    assert scene.told("key-of-0xA")[-1] == ("trade", "FAILED")
+
+
+def test_only_its_owner_cancels_an_order() -> None:
+    order = an_order(Side.BUY, price=4_000)
+    scene = Scene(order)
+    (order_id,) = scene.engine.resting
+
+    assert scene.venue.on_cancel(order_id, owner="key-of-0xB", now_ms=NOW) is not None
+    assert scene.venue.on_cancel(order_id, owner="key-of-0xA", now_ms=NOW) is None
+    assert scene.engine.resting == {}
+
+
+def test_strangers_do_not_see_a_trade() -> None:
+    scene = Scene(an_order(Side.SELL, price=5_000, maker="0xB"))
+    scene.post(a_spend(10 * USDC))
+    (trade,) = scene.settlements.followed
+
+    assert list(scene.venue.trades.of("key-of-0xC", TradeFilter(id=trade.id))) == []
+    assert list(scene.venue.trades.of("key-of-0xA", TradeFilter(id=trade.id))) == [trade]
+    assert list(scene.venue.trades.of("key-of-0xA", TradeFilter(after=NOW // 1000))) == []
+
+
+async def test_a_wallet_is_read_from_the_chain_when_it_first_comes() -> None:
+    scene = Scene()
+
+    await scene.venue.know("0xNew")
+    await scene.venue.know("0xNew")
+
+    assert scene.chain.reads == ["0xNew"]

@@ -1,0 +1,88 @@
+"""A settlement is sent in its turn, not before its delay, as often as the node needs, and its end is told."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from services.paper_venue.matching import match
+from services.paper_venue.orders import Side
+from services.paper_venue.settlement import Settlement, SettlementDelays, SettlementLine
+from services.paper_venue.trades import Trade
+from shared.testing.waiting import eventually
+from tests.unit.paper_venue.builders import MARKET, USDC, a_spend, an_engine, an_order
+from tests.unit.paper_venue.fakes import Clock, FakeSettler
+
+
+@dataclass
+class Told:
+    clock: Clock
+    events: list[tuple[str, str]] = field(default_factory=list)
+    times_ms: list[int] = field(default_factory=list)
+
+    def on_mined(self, trade: Trade, *, block: int, now_ms: int) -> None:
+        self._tell("mined", trade)
+
+    def on_confirmed(self, trade: Trade, *, now_ms: int) -> None:
+        self._tell("confirmed", trade)
+
+    def on_failed(self, trade: Trade, *, now_ms: int) -> None:
+        self._tell("failed", trade)
+
+    def _tell(self, what: str, trade: Trade) -> None:
+        self.events.append((what, trade.id))
+        self.times_ms.append(self.clock.ms)
+
+
+def follow_one(line: SettlementLine, clock: Clock, name: str) -> None:
+    engine = an_engine(an_order(Side.SELL, price=5_000, maker="0xB"))
+    matched = match(a_spend(10 * USDC), engine.books[MARKET.condition_id])
+    transaction = line.sign(Settlement.of(matched))
+    line.follow(
+        transaction,
+        Trade(id=name, match=matched, fee=0, transaction_hash=transaction.hash, matched_at_ms=clock.ms, updated_at_ms=clock.ms),
+    )
+
+
+async def told_of(settler: FakeSettler, *names: str, ends: int) -> Told:
+    clock = Clock()
+    delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
+    line = SettlementLine(settler, delays=delays, now_ms=clock.now_ms, sleep=clock.sleep)
+    for name in names:
+        follow_one(line, clock, name)
+    told = Told(clock)
+    running = asyncio.create_task(line.run(told))
+    await eventually(lambda: len(told.events) == ends)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return told
+
+
+async def test_a_trade_is_mined_and_then_confirmed_each_after_its_delay() -> None:
+    told = await told_of(FakeSettler(), "one", ends=2)
+
+    assert told.events == [("mined", "one"), ("confirmed", "one")]
+    start = Clock().ms
+    assert told.times_ms[0] >= start + 2_000
+    assert told.times_ms[1] >= told.times_ms[0] + 3_000
+
+
+async def test_settlements_are_sent_in_the_order_of_their_nonces() -> None:
+    settler = FakeSettler()
+
+    await told_of(settler, "one", "two", "three", ends=6)
+
+    assert settler.sent == [1, 2, 3]
+
+
+async def test_a_node_that_is_away_is_asked_again() -> None:
+    settler = FakeSettler(failures=5)
+
+    told = await told_of(settler, "one", ends=2)
+
+    assert told.events[-1] == ("confirmed", "one")
+    assert settler.sent == [1]
+
+
+async def test_what_the_chain_refuses_is_told_failed_and_holds_up_nothing() -> None:
+    told = await told_of(FakeSettler(statuses={1: 0}), "one", "two", ends=3)
+
+    assert told.events == [("failed", "one"), ("mined", "two"), ("confirmed", "two")]
