@@ -145,7 +145,17 @@ class ActivityFeed:
 
     async def _take(self, frame: str, publish: Publish) -> None:
         try:
-            for row in rtds.rows_of(frame):
+            envelopes = rtds.envelopes_of(frame)
+        except InvalidMessage as error:
+            await self._park(frame, str(error), publish)
+            return
+        for envelope in envelopes:
+            await self._take_envelope(envelope, frame, publish)
+
+    async def _take_envelope(self, envelope: Any, frame: str, publish: Publish) -> None:
+        """One that cannot be read does not hide the others of its frame."""
+        try:
+            for row in rtds.rows_of(envelope):
                 await self._take_row(row, publish)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)

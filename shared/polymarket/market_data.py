@@ -1,14 +1,14 @@
 """What do the venue's books and markets say? Pure: REST replies and frames of the market channel (protocol notes, 4.2 and 5)."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from shared.domain.books import Level, best_first
 from shared.domain.errors import InvalidMessage
-from shared.domain.money import Side, floor_micros, micros
+from shared.domain.money import BASE_UNIT, Side, floor_micros
 
 KEEP_ALIVE = frozenset({"", "PONG"})
 TICKS = frozenset(map(Decimal, ("0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001")))
@@ -93,25 +93,28 @@ def parse_book(reply: Mapping[str, Any]) -> BookSnapshot:
     """A reply of ``/book`` or a ``book`` event. Raises: InvalidMessage."""
     return BookSnapshot(
         token_id=_text(reply, "asset_id"),
-        bids=best_first(Side.SELL, map(_level, reply.get("bids") or ())),
-        asks=best_first(Side.BUY, map(_level, reply.get("asks") or ())),
+        bids=best_first(Side.SELL, map(_level, _list(reply, "bids"))),
+        asks=best_first(Side.BUY, map(_level, _list(reply, "asks"))),
     )
 
 
 def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) -> Market:
     """A reply of ``/clob-markets/{condition}``. Raises: InvalidMessage, also where the market does not list the token."""
-    if token_id not in [str(token.get("t")) for token in reply.get("t") or () if isinstance(token, dict)]:
+    if token_id not in [str(token.get("t")) for token in _list(reply, "t") if isinstance(token, dict)]:
         raise InvalidMessage(f"market {condition_id} does not list the token")
     tick = _decimal(reply, "mts")
     if tick not in TICKS:
         raise InvalidMessage(f"mts: {tick} is no tick size of the venue")
     fee = reply.get("fd")
+    fee_rate = _decimal(fee, "r") if isinstance(fee, dict) else Decimal(0)
+    if not 0 <= fee_rate < 1:
+        raise InvalidMessage(f"fd.r: {fee_rate} is no rate of a fee")
     return Market(
         condition_id=condition_id,
         tick_size=tick,
-        min_order_shares=micros(_decimal(reply, "mos")),
+        min_order_shares=_shares(reply, "mos"),
         neg_risk=bool(reply.get("nr")),
-        fee_rate=_decimal(fee, "r") if isinstance(fee, dict) else Decimal(0),
+        fee_rate=fee_rate,
     )
 
 
@@ -121,8 +124,8 @@ def events_of(frame: str) -> Iterator[BookEvent]:
         return
     try:
         parsed = json.loads(frame, parse_float=Decimal)
-    except json.JSONDecodeError as error:
-        raise InvalidMessage(f"not JSON: {error.msg} at {error.pos}") from None
+    except (ValueError, ArithmeticError, RecursionError) as error:  # also of numbers and depths that no frame has
+        raise InvalidMessage(f"not JSON: {error}") from None
     for event in parsed if isinstance(parsed, list) else [parsed]:
         if not isinstance(event, dict):
             raise InvalidMessage(f"an event must be an object, not {type(event).__name__}")
@@ -134,7 +137,7 @@ def _book_events(event: Mapping[str, Any]) -> Iterator[BookEvent]:
         case "book":
             yield parse_book(event)
         case "price_change":
-            for change in event.get("price_changes") or ():
+            for change in _list(event, "price_changes"):
                 yield _level_changed(change)
         case "tick_size_change":
             yield TickChanged(token_id=_text(event, "asset_id"))
@@ -160,10 +163,26 @@ def _by_price(levels: tuple[Level, ...]) -> dict[Decimal, int]:
 def _level(level: Any) -> Level:
     if not isinstance(level, dict):
         raise InvalidMessage("a level must be an object")
-    price, size = _decimal(level, "price"), _decimal(level, "size")
-    if not 0 < price < 1 or size < 0:
-        raise InvalidMessage(f"a level of {size} at {price} cannot be")
-    return Level(price.normalize(), floor_micros(size))
+    price = _decimal(level, "price")
+    if not BASE_UNIT <= price < 1:
+        raise InvalidMessage(f"price: {price} does not lie between 0 and 1")
+    return Level(price.normalize(), _shares(level, "size"))
+
+
+def _shares(source: Mapping[str, Any], name: str) -> int:
+    """Micro-shares, a fraction of one cut off."""
+    size = _decimal(source, name)
+    if not 0 <= size < 10**12:
+        raise InvalidMessage(f"{name}: {size} is no number of shares")
+    return floor_micros(size)
+
+
+def _list(source: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """Empty where it is missing."""
+    value = source.get(name) or ()
+    if not isinstance(value, list | tuple):
+        raise InvalidMessage(f"{name}: must be a list, and is {type(value).__name__}")
+    return value
 
 
 def _text(source: Mapping[str, Any], name: str) -> str:

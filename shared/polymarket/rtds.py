@@ -5,7 +5,8 @@ array of them, or an empty keep-alive frame. Numbers come as numbers or as text.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -14,7 +15,7 @@ from eth_utils.address import is_address, to_checksum_address
 
 from shared.domain.errors import InvalidMessage
 from shared.domain.ids import derived_id
-from shared.domain.money import Side, micros
+from shared.domain.money import BASE_UNIT, Side, floor_micros
 from shared.messages.leader_fills import LeaderFillSeen, Witness
 
 TYPES = ("trades", "orders_matched")
@@ -23,6 +24,10 @@ SUBSCRIBE = json.dumps({"action": "subscribe", "subscriptions": [{"topic": "acti
 
 KEEP_ALIVE = frozenset({"", "PONG", "pong"})
 
+TRANSACTION_HASH = re.compile(r"0x[0-9a-f]{64}")
+TOKEN_ID = re.compile(r"[0-9]{1,78}")
+"""256 bits in decimal."""
+
 Row = Mapping[str, Any]
 
 
@@ -30,19 +35,19 @@ class SubscriptionRefused(Exception):
     """The feed answered the subscription with an error."""
 
 
-def rows_of(frame: str) -> Iterator[Row]:
-    """The activity rows of a frame; none for a keep-alive or another topic. Raises: InvalidMessage, SubscriptionRefused."""
+def envelopes_of(frame: str) -> Sequence[Any]:
+    """The envelopes of a frame, each to be read on its own; none for a keep-alive. Raises: InvalidMessage."""
     if frame in KEEP_ALIVE:
-        return
+        return ()
     try:
         parsed = json.loads(frame, parse_float=Decimal)
-    except json.JSONDecodeError as error:
-        raise InvalidMessage(f"not JSON: {error.msg} at {error.pos}") from None
-    for envelope in parsed if isinstance(parsed, list) else [parsed]:
-        yield from _row_of(envelope)
+    except (ValueError, ArithmeticError, RecursionError) as error:  # also of numbers and depths that no frame has
+        raise InvalidMessage(f"not JSON: {error}") from None
+    return parsed if isinstance(parsed, list) else [parsed]
 
 
-def _row_of(envelope: Any) -> Iterator[Row]:
+def rows_of(envelope: Any) -> Iterator[Row]:
+    """The activity row of an envelope; none for another topic. Raises: InvalidMessage, SubscriptionRefused."""
     if not isinstance(envelope, dict):
         raise InvalidMessage(f"an envelope must be an object, not {type(envelope).__name__}")
     if "statusCode" in envelope:
@@ -64,10 +69,8 @@ def wallet_of(row: Row) -> str:
 
 def fill_of(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
     """The row as a fill of its wallet. Raises: InvalidMessage, naming the field that is wrong."""
-    leader, transaction_hash, token_id = wallet_of(row), _text(row, "transactionHash").lower(), _text(row, "asset")
-    side, shares, price = _side(row), _shares(row), _number(row, "price")
-    if not 0 < price < 1:
-        raise InvalidMessage(f"price: {price} does not lie between 0 and 1")
+    leader, transaction_hash, token_id = wallet_of(row), _transaction_hash(row), _token_id(row)
+    side, shares, price = _side(row), _shares(row), _price(row)
     row_id = derived_id("rtds", side, shares, price.normalize())
     return LeaderFillSeen(
         message_id=derived_id("fill", transaction_hash, leader, token_id, row_id),
@@ -81,8 +84,8 @@ def fill_of(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
         witness=Witness.RTDS,
         row_id=row_id,
         filled_at=_moment(row),
-        title=str(row.get("title") or "")[:200],
-        outcome=str(row.get("outcome") or "")[:80],
+        title=_printable(row.get("title"), 200),
+        outcome=_printable(row.get("outcome"), 80),
     )
 
 
@@ -91,6 +94,25 @@ def _text(row: Row, field: str) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidMessage(f"{field}: must be a text, and is {type(value).__name__}")
     return value
+
+
+def _transaction_hash(row: Row) -> str:
+    text = _text(row, "transactionHash").lower()
+    if not TRANSACTION_HASH.fullmatch(text):
+        raise InvalidMessage(f"transactionHash: {text[:80]!r} is no transaction's hash")
+    return text
+
+
+def _token_id(row: Row) -> str:
+    text = _text(row, "asset")
+    if not TOKEN_ID.fullmatch(text):
+        raise InvalidMessage(f"asset: {text[:80]!r} is no token id")
+    return text
+
+
+def _printable(text: Any, longest: int) -> str:
+    """For people to read: without what no terminal shows and no database keeps."""
+    return "".join(filter(str.isprintable, str(text or "")))[:longest]
 
 
 def _number(row: Row, field: str) -> Decimal:
@@ -104,10 +126,17 @@ def _number(row: Row, field: str) -> Decimal:
     return number
 
 
+def _price(row: Row) -> Decimal:
+    price = _number(row, "price")
+    if not BASE_UNIT <= price < 1:
+        raise InvalidMessage(f"price: {price} does not lie between 0 and 1")
+    return price
+
+
 def _shares(row: Row) -> int:
     """Micro-shares; digits beyond the sixth are the feed's own rounding noise and are cut off."""
     size = _number(row, "size")
-    shares = micros(size.quantize(Decimal("0.000001"), rounding="ROUND_DOWN")) if size < 10**12 else 0
+    shares = floor_micros(size) if 0 < size < 10**12 else 0
     if shares <= 0:
         raise InvalidMessage(f"size: {size} is no size of a trade")
     return shares
@@ -122,9 +151,7 @@ def _side(row: Row) -> Side:
 
 def _moment(row: Row) -> datetime:
     """``timestamp`` is in seconds; a value that only makes sense in milliseconds is taken as such."""
-    seconds = _number(row, "timestamp")
-    if seconds > 10**11:
-        seconds /= 1000
-    if not 10**9 < seconds < 10**11:
-        raise InvalidMessage(f"timestamp: {seconds} is no time of a trade")
-    return datetime.fromtimestamp(int(seconds), UTC)
+    told = _number(row, "timestamp")
+    if not 10**9 < told < 10**14:
+        raise InvalidMessage(f"timestamp: {told} is no time of a trade")
+    return datetime.fromtimestamp(int(told if told < 10**11 else told / 1000), UTC)

@@ -1,0 +1,216 @@
+"""The activity feed: real frames, odd ones that were seen, and whatever else a socket may bring."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.errors import InvalidMessage
+from shared.domain.money import Side
+from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.polymarket import rtds
+from tests.builders import LEADER, NOON, TOKEN, TRANSACTION, shares
+from tests.unit.polymarket.recorded import recorded
+
+ROW = {
+    "asset": TOKEN, "conditionId": "0x" + "c0" * 32, "outcome": "Yes", "outcomeIndex": 0, "price": 0.52, "proxyWallet": LEADER,
+    "side": "BUY", "size": 16.26, "timestamp": 1790272257, "title": "Will it rain?", "transactionHash": TRANSACTION,
+}  # fmt: skip
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["1e999999999", "-1e30", "\ud800", "\x00"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def a_row(**overrides: Any) -> dict[str, Any]:
+    return ROW | overrides
+
+
+def an_envelope(row: Any, *, kind: str = "trades") -> dict[str, Any]:
+    return {"connection_id": "c", "payload": row, "timestamp": 1790272257115, "topic": "activity", "type": kind}
+
+
+def fills_of(frame: str) -> list[LeaderFillSeen]:
+    return [rtds.fill_of(row, seen_at=NOON) for envelope in rtds.envelopes_of(frame) for row in rtds.rows_of(envelope)]
+
+
+def fill_of(**overrides: Any) -> LeaderFillSeen:
+    (fill,) = fills_of(json.dumps(an_envelope(a_row(**overrides))))
+    return fill
+
+
+def test_every_recorded_frame_is_a_fill_of_its_wallet() -> None:
+    for envelope in recorded("rtds_activity_trades.json"):
+        (fill,) = fills_of(json.dumps(envelope))
+        row = envelope["payload"]
+
+        assert fill.leader == row["proxyWallet"]
+        assert fill.transaction_hash == row["transactionHash"]
+        assert fill.token_id == row["asset"]
+        assert fill.side is Side(row["side"])
+        assert fill.price == Decimal(str(row["price"]))
+        assert fill.shares == shares(str(row["size"]))
+        assert fill.filled_at == datetime.fromtimestamp(row["timestamp"], UTC)
+        assert (fill.witness, fill.occurred_at) == (Witness.RTDS, NOON)
+
+
+def test_a_taker_and_his_maker_are_two_trades_of_two_wallets() -> None:
+    frames = recorded("rtds_activity_trades.json")
+
+    taker, maker = (fills_of(json.dumps(frame))[0] for frame in frames[:2])
+
+    assert taker.transaction_hash == maker.transaction_hash
+    assert taker.trade_id != maker.trade_id
+    assert taker.price == 1 - maker.price
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"price": "0.52"},
+        {"size": "16.26"},
+        {"timestamp": "1790272257"},
+        {"timestamp": 1790272257115},
+        {"outcomeIndex": 999},
+        {"side": "buy"},
+        {"proxyWallet": LEADER.lower()},
+        {"transactionHash": TRANSACTION.upper().replace("0X", "0x")},
+        {"fee": 1.5309},
+        {"something": ["new"]},
+    ],
+    ids=str,
+)
+def test_oddly_written_rows_are_the_same_fill(odd: dict[str, Any]) -> None:
+    assert fill_of(**odd) == fill_of()
+
+
+@pytest.mark.parametrize("frame", ["", "PONG", "pong"])
+def test_a_keep_alive_has_no_rows(frame: str) -> None:
+    assert fills_of(frame) == []
+
+
+def test_a_frame_may_be_an_array_of_envelopes() -> None:
+    frame = json.dumps([an_envelope(a_row(size=1)), an_envelope(a_row(size=2))])
+
+    assert [fill.shares for fill in fills_of(frame)] == [shares(1), shares(2)]
+
+
+def test_both_types_tell_the_same_fill_under_the_same_name() -> None:
+    told = [fills_of(json.dumps(an_envelope(ROW, kind=kind))) for kind in ("trades", "orders_matched")]
+
+    assert told[0] == told[1]
+
+
+def test_another_topic_and_another_type_are_nobodys_fills() -> None:
+    assert fills_of(json.dumps(an_envelope(ROW) | {"topic": "comments"})) == []
+    assert fills_of(json.dumps(an_envelope(ROW, kind="reaction_created"))) == []
+
+
+def test_an_error_envelope_is_a_refused_subscription() -> None:
+    with pytest.raises(rtds.SubscriptionRefused, match="status 400: bad subscription"):
+        fills_of(json.dumps({"statusCode": 400, "body": "bad subscription"}))
+
+
+def test_fills_that_differ_in_size_price_or_side_are_rows_of_their_own() -> None:
+    rows = [fill_of(), fill_of(size=16.27), fill_of(price=0.53), fill_of(side="SELL")]
+
+    assert len({fill.row_id for fill in rows}) == 4
+
+
+def test_noise_beyond_the_sixth_decimal_is_cut_off() -> None:
+    assert fill_of(size="0.1234569999").shares == 123_456
+
+
+def test_a_title_keeps_what_can_be_printed_and_stored() -> None:
+    assert fill_of(title="Will\x00 it\ud800 rain in Zürich? ☔" + "x" * 500).title.startswith("Will it rain in Zürich? ☔xx")
+    assert len(fill_of(title="x" * 500).title) == 200
+    assert fill_of(title=None).title == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("proxyWallet", None),
+        ("proxyWallet", "0x12"),
+        ("proxyWallet", 7),
+        ("proxyWallet", "\ud800" * 42),
+        ("transactionHash", ""),
+        ("transactionHash", 5),
+        ("transactionHash", "0xabc"),
+        ("transactionHash", "0x" + "\x1f" * 64),
+        ("asset", None),
+        ("asset", ""),
+        ("asset", "0xff"),
+        ("asset", "12\x00"),
+        ("asset", "9" * 79),
+        ("asset", "٣"),
+        ("side", "HOLD"),
+        ("side", None),
+        ("side", 1),
+        ("price", 0),
+        ("price", 1),
+        ("price", -0.5),
+        ("price", "NaN"),
+        ("price", True),
+        ("price", "1e-999999"),
+        ("price", [0.5]),
+        ("size", 0),
+        ("size", -1),
+        ("size", "-1e30"),
+        ("size", "1e30"),
+        ("size", "1e999999999"),
+        ("size", "0.0000001"),
+        ("size", {}),
+        ("timestamp", 0),
+        ("timestamp", "soon"),
+        ("timestamp", 1e30),
+        ("timestamp", "1e999999999"),
+        ("timestamp", None),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_by_the_name_of_its_field(field: str, value: Any) -> None:
+    with pytest.raises(InvalidMessage, match=field):
+        fill_of(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "{",
+        "nonsense",
+        "[1]",
+        '"text"',
+        "1",
+        "null",
+        "1" * 5000,
+        "[" * 100_000,
+        '{"topic": "activity", "type": "trades"}',
+        "1e99999999999999999999",
+    ],
+    ids=lambda frame: frame[:20],
+)
+def test_a_frame_that_cannot_be_read_is_refused(frame: str) -> None:
+    with pytest.raises(InvalidMessage):
+        fills_of(frame)
+
+
+@given(frame=st.text() | JSON_VALUES.map(json.dumps))
+def test_no_frame_whatsoever_raises_anything_else(frame: str) -> None:
+    try:
+        fills_of(frame)
+    except (InvalidMessage, rtds.SubscriptionRefused):
+        return
+
+
+@given(overrides=st.dictionaries(st.sampled_from(sorted(ROW)), JSON_VALUES, max_size=3))
+def test_no_row_whatsoever_raises_anything_else(overrides: dict[str, Any]) -> None:
+    try:
+        fill = fill_of(**overrides)
+    except InvalidMessage:
+        return
+    assert LeaderFillSeen.model_validate_json(fill.model_dump_json()) == fill
