@@ -2,18 +2,16 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
+from typing import Any
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], *, within: float = 20, what: str = "") -> T:
+async def eventually(condition: Callable[[], Any], *, within: float = 20, what: str = "") -> Any:
     """Ask until ``condition`` answers something true; return that. Raises: AssertionError at the deadline with the last answer."""
     deadline = asyncio.get_running_loop().time() + within
     while True:
         asked = condition()
-        answer: T = await asked if inspect.isawaitable(asked) else asked
+        answer = await asked if inspect.isawaitable(asked) else asked
         if answer:
             return answer
         if asyncio.get_running_loop().time() > deadline:
