@@ -20,6 +20,7 @@ from services.paper_venue.adapters import LocalChainView, verify_v2_order, walle
 from services.paper_venue.auth import Keys
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
 from services.paper_venue.chain.deployment import ForeignChain, deploy
+from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.control import Control
 from services.paper_venue.engine import Engine
@@ -35,7 +36,7 @@ from services.paper_venue.sockets import ActivitySocket, Hub, MarketSocket, Sock
 from services.paper_venue.trading import Trading
 from services.paper_venue.world import Followers, create_house, leaders_of, open_books, open_markets
 from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POLYGON_CHAIN_ID, PUSD
-from shared.domain.errors import Transient
+from shared.domain.errors import InvalidSettings, Transient
 
 _REFILL_EVERY_S = 0.05
 _KEEP_ALIVE_EVERY_S = 5
@@ -62,7 +63,7 @@ def now_ms() -> int:
 async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     """Bring up a venue that stays until ``closing`` closes.
 
-    Raises: ForeignChain, MissingArtifact, TransactionReverted, Transient, OSError (the port is taken).
+    Raises: ForeignChain, MissingArtifact, TransactionReverted, Transient, InvalidSettings (the port is taken).
     """
     deployment = await deploy(settings.rpc_url, load_artifacts(settings.npm_folder))
     closing.push_async_callback(deployment.rpc.close)
@@ -107,7 +108,7 @@ def _routes(venue: Venue, keys: Keys, hubs: Mapping[str, Hub], relayer: Relayer,
 
 
 def _book_of(venue: Venue, token_id: str) -> Json | None:
-    return venue.book_summary(token_id, now_ms=now_ms()) if token_id in venue.engine.market_by_token else None
+    return venue.announcer.book_summary(token_id, now_ms=now_ms()) if token_id in venue.engine.market_by_token else None
 
 
 async def _listen(http: web.Application, settings: Settings, closing: AsyncExitStack) -> int:
@@ -115,7 +116,11 @@ async def _listen(http: web.Application, settings: Settings, closing: AsyncExitS
     runner = web.AppRunner(http, access_log=None, shutdown_timeout=1)
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+    except OSError as error:
+        remedy = "choose another by PAPER_VENUE_PORT, or 0 for any free one"
+        raise InvalidSettings(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): {remedy}") from error
     return int(runner.addresses[0][1])
 
 
@@ -173,5 +178,5 @@ def main() -> None:
     except ValidationError as error:
         wrong = "; ".join(f"PAPER_VENUE_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
         sys.exit(f"paper venue: {wrong}")
-    except (ForeignChain, MissingArtifact, Transient, OSError) as error:
+    except (ForeignChain, InvalidSettings, MissingArtifact, TransactionReverted, Transient) as error:
         sys.exit(f"paper venue: {error}")

@@ -55,7 +55,7 @@ class Gamma:
         book = self._venue.engine.books[market.condition_id]
         best_bid, best_ask = book.best_bid(0) or 0, book.best_ask(0) or PRICE_ONE
         mid = (best_bid + best_ask) // 2
-        price, _ = self._venue.last_trade(market.token_ids[0])
+        price, _ = self._venue.announcer.last_trade(market.token_ids[0])
         return {
             "id": market.id,
             "version": "v1",

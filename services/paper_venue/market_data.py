@@ -107,13 +107,13 @@ class MarketData:
 
     async def book(self, request: web.Request) -> web.Response:
         self._asked(request)
-        return reply(self._venue.book_summary(request.query["token_id"], now_ms=self._now_ms()))
+        return reply(self._venue.announcer.book_summary(request.query["token_id"], now_ms=self._now_ms()))
 
     async def books(self, request: web.Request) -> web.Response:
         """As the venue: tokens without a book are left out."""
         now_ms = self._now_ms()
         asked = parse_token_ids(parse_json(await request.read()))
-        return reply([self._venue.book_summary(token, now_ms=now_ms) for token in asked if token in self._engine.market_by_token])
+        return reply([self._venue.announcer.book_summary(token, now_ms=now_ms) for token in asked if token in self._engine.market_by_token])
 
     async def price(self, request: web.Request) -> web.Response:
         """BUY asks for the best bid, SELL for the best ask."""
@@ -133,7 +133,7 @@ class MarketData:
 
     async def last_trade_price(self, request: web.Request) -> web.Response:
         self._asked(request)
-        price, side = self._venue.last_trade(request.query["token_id"])
+        price, side = self._venue.announcer.last_trade(request.query["token_id"])
         return reply({"price": price, "side": side})
 
     def _by_condition(self, request: web.Request) -> Market:
@@ -161,5 +161,5 @@ class MarketData:
 
     def _token(self, market: Market, outcome: int) -> Json:
         token = market.token_ids[outcome]
-        price, _ = self._venue.last_trade(token)
+        price, _ = self._venue.announcer.last_trade(token)
         return {"token_id": token, "outcome": market.outcomes[outcome], "price": number(price), "winner": False}

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -76,12 +76,19 @@ class TradeLog:
     """Every trade since the start, newest last."""
 
     _by_id: dict[str, Trade] = field(default_factory=dict)
+    _ids_by_order: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _by_owner: defaultdict[str, list[Trade]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, trade: Trade) -> None:
         self._by_id[trade.id] = trade
         for owner in trade.owners:
             self._by_owner[owner].append(trade)
+        for order_id in (trade.match.taker.id, *(fill.maker.id for fill in trade.match.fills)):
+            self._ids_by_order[order_id].append(trade.id)
+
+    def ids_of(self, order_id: str) -> Sequence[str]:
+        """The trades that an order was in, oldest first."""
+        return self._ids_by_order.get(order_id, ())
 
     def of(self, owner: str, asked: TradeFilter) -> Iterator[Trade]:
         """The owner's trades that the filter admits, newest first."""

@@ -135,18 +135,18 @@ class Trading:
         resting = self._venue.engine.resting.get(request.match_info["order_id"])
         if resting is None or resting.order.owner != credentials.key:
             return reply(None)
-        return reply(frames.open_order(resting, trade_ids=self._venue.trade_ids(resting.order.id)))
+        return reply(frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(resting.order.id)))
 
     async def open_orders(self, request: web.Request) -> web.Response:
         credentials = await self._asker(request)
         query = request.query
         found = _matching(self._of(credentials), market=query.get("market"), asset_id=query.get("asset_id"), order_id=query.get("id"))
-        rows = (frames.open_order(resting, trade_ids=self._venue.trade_ids(resting.order.id)) for resting in found)
+        rows = (frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(resting.order.id)) for resting in found)
         return reply(_page(rows, query.get("next_cursor")))
 
     async def trades(self, request: web.Request) -> web.Response:
         credentials = await self._asker(request)
-        found = self._venue.trades.of(credentials.key, _filter(request))
+        found = self._venue.announcer.trades.of(credentials.key, _filter(request))
         rows = (frames.trade_row(trade, owner=credentials.key) for trade in found)
         return reply(_page(rows, request.query.get("next_cursor")))
 

@@ -79,12 +79,17 @@ def rpc_url(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
         yield stack.rpc_url
 
 
+def npm_folder() -> str:
+    """Where the started chain has installed the contracts' packages."""
+    return str(package_folder("@gnosis.pm/safe-contracts").parents[1])
+
+
 @pytest.fixture(scope="session")
 def venue(rpc_url: str) -> Iterator[PaperVenue]:
     """A venue that is quick to settle."""
     environment = os.environ | {
         "PAPER_VENUE_RPC_URL": rpc_url,
-        "PAPER_VENUE_NPM_FOLDER": str(package_folder("@gnosis.pm/safe-contracts").parents[1]),
+        "PAPER_VENUE_NPM_FOLDER": npm_folder(),
         "PAPER_VENUE_BROADCAST_DELAY": "0.05",
         "PAPER_VENUE_CONFIRM_DELAY": "0.1",
     }

@@ -114,7 +114,7 @@ def test_a_trade_ends_confirmed() -> None:
     scene.venue.on_confirmed(trade, now_ms=NOW + 2)
 
     assert [status for kind, status in scene.told("key-of-0xA") if kind == "trade"] == ["MATCHED", "MINED", "CONFIRMED"]
-    assert next(scene.venue.trades.of("key-of-0xB", TradeFilter())).status is TradeStatus.CONFIRMED
+    assert next(scene.venue.announcer.trades.of("key-of-0xB", TradeFilter())).status is TradeStatus.CONFIRMED
 
 
 def test_a_settlement_that_the_chain_refuses_is_taken_back() -> None:
@@ -144,9 +144,9 @@ def test_strangers_do_not_see_a_trade() -> None:
     scene.post(a_spend(10 * USDC))
     (trade,) = scene.settlements.followed
 
-    assert list(scene.venue.trades.of("key-of-0xC", TradeFilter(id=trade.id))) == []
-    assert list(scene.venue.trades.of("key-of-0xA", TradeFilter(id=trade.id))) == [trade]
-    assert list(scene.venue.trades.of("key-of-0xA", TradeFilter(after=NOW // 1000))) == []
+    assert list(scene.venue.announcer.trades.of("key-of-0xC", TradeFilter(id=trade.id))) == []
+    assert list(scene.venue.announcer.trades.of("key-of-0xA", TradeFilter(id=trade.id))) == [trade]
+    assert list(scene.venue.announcer.trades.of("key-of-0xA", TradeFilter(after=NOW // 1000))) == []
 
 
 async def test_a_wallet_is_read_from_the_chain_when_it_first_comes() -> None:
