@@ -5,7 +5,8 @@ Texts and statuses: protocol notes 4.4 and 4.5 (the venue's documentation and pu
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 from shared.domain.money import floor_micros
@@ -62,51 +63,51 @@ Reply = Accepted | Killed | Rejected | Duplicated | NotNow | Lost
 KILLED_TEXTS = ("fok orders are fully filled or killed", "no orders found to match with fak order", "there are no matching orders")
 DUPLICATED_TEXTS = ("duplicated",)
 NOT_NOW_TEXTS = ("not yet ready to process new orders", "too many requests", "trading is currently", "post-only mode", "restart")
-TIMED_OUT_TEXTS = ("order timed out",)
-NOT_NOW_STATUSES = (425, 429, 503)
+UNCLEAR_TEXTS = ("order timed out", "order match delayed")
+"""The order arrived; whether it will be matched is not said."""
+NOT_NOW_STATUSES = (HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def parse_reply(status: int, body: Any, *, retry_after: str | None = None) -> Reply:
     """The meaning of an HTTP answer to ``POST /order``. An answer that we cannot read is ``Lost``: it may have been a yes."""
-    if not isinstance(body, Mapping):
-        return _without_body(status, retry_after)
-    text = str(body.get("error") or body.get("errorMsg") or "")
-    if status == 200 and not text:
-        return _accepted(body)
-    if status >= 500 and status != 503 and not _any_of(KILLED_TEXTS, text):
-        return Lost(f"{status} {text}")
-    return _refused(status, text, retry_after)
-
-
-def _refused(status: int, text: str, retry_after: str | None) -> Reply:
+    answer = body if isinstance(body, Mapping) else {}
+    text = str(answer.get("error") or answer.get("errorMsg") or "")
+    if status in NOT_NOW_STATUSES:
+        return NotNow(text or f"status {status}", _seconds(retry_after))
+    if status == HTTPStatus.OK and not text:
+        return _accepted(answer)
     if _any_of(KILLED_TEXTS, text):
         return Killed(text)
+    if not text or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT or _names_an_order(answer):
+        return Lost(f"status {status} {text}".rstrip())
+    return _refused(text, retry_after)
+
+
+def _refused(text: str, retry_after: str | None) -> Reply:
     if _any_of(DUPLICATED_TEXTS, text):
         return Duplicated(text)
-    if status in NOT_NOW_STATUSES or _any_of(NOT_NOW_TEXTS, text):
-        return NotNow(text or f"status {status}", _seconds(retry_after))
-    if _any_of(TIMED_OUT_TEXTS, text):
+    if _any_of(NOT_NOW_TEXTS, text):
+        return NotNow(text, _seconds(retry_after))
+    if _any_of(UNCLEAR_TEXTS, text):
         return Lost(text)
-    return Rejected(text or f"status {status}")
-
-
-def _without_body(status: int, retry_after: str | None) -> Reply:
-    if status in NOT_NOW_STATUSES:
-        return NotNow(f"status {status}", _seconds(retry_after))
-    if 400 <= status < 500:
-        return Rejected(f"status {status}")
-    return Lost(f"status {status} without a readable body")
+    return Rejected(text)
 
 
 def _accepted(body: Mapping[str, Any]) -> Reply:
-    if body.get("success") is not True or not body.get("orderID"):
+    if not _names_an_order(body):
         return Lost("accepted without an order id")
     try:
         making, taking = _base_units(body.get("makingAmount")), _base_units(body.get("takingAmount"))
-    except InvalidOperation:
+    except (ArithmeticError, ValueError):
         return Lost("accepted with amounts that are no numbers")
     trade_ids = body.get("tradeIDs") or ()
+    if not isinstance(trade_ids, list | tuple) or min(making, taking) < 0:
+        return Lost("accepted with trades or amounts that cannot be")
     return Accepted(status=str(body.get("status", "")).lower(), making=making, taking=taking, trade_ids=tuple(map(str, trade_ids)))
+
+
+def _names_an_order(body: Mapping[str, Any]) -> bool:
+    return body.get("success") is True and bool(body.get("orderID"))
 
 
 def _base_units(amount: Any) -> int:
@@ -119,4 +120,4 @@ def _any_of(known: tuple[str, ...], text: str) -> bool:
 
 
 def _seconds(retry_after: str | None) -> int | None:
-    return int(retry_after) if retry_after and retry_after.isdigit() else None
+    return int(retry_after) if retry_after and retry_after.isdecimal() else None
