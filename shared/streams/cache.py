@@ -2,13 +2,16 @@
 
 Every entry carries inside the time at which it was fetched, and readers judge it by that: an update that is lost, late or repeated
 costs freshness, never truth. That is all that is asked of Faust, whose own failures end here: the table is then empty or old, it is
-started again beside the service, and nobody else notices.
+started again beside the service, and nobody else notices. It runs in a thread with an event loop of its own: after a crash Faust leaves
+tasks that refuse to be cancelled, and would keep the service's own loop from ever ending.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterable
+import threading
+import time
+from collections.abc import AsyncIterable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,12 +21,18 @@ from shared.messages.base import Message
 from shared.streams.backoff import Backoff
 from shared.streams.producer import Producer
 from shared.streams.settings import KafkaSettings
+from shared.streams.topics import partition_count
 
 log = logging.getLogger(__name__)
 
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 5.0
 """Faust can hang in both (docs/adr: how Faust is tamed)."""
+LOOK_EVERY_S = 0.1
+
+
+class FaustStopped(Exception):
+    """Faust ended by itself; it says why."""
 
 
 class CacheTable:
@@ -37,6 +46,8 @@ class CacheTable:
         self._backoff = backoff or Backoff(first_s=1, longest_s=60)
         self._app: Any = None
         self._table: Any = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep_running, name=self.name, daemon=True)
 
     @property
     def recovered(self) -> bool:
@@ -55,36 +66,51 @@ class CacheTable:
     async def __aenter__(self) -> Self:
         for noisy in ("faust", "mode"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        self._task = asyncio.create_task(self._keep_running())
+        self._thread.start()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._task.cancel()
-        await asyncio.wait((self._task,), timeout=STOP_WITHIN_S + 1)
+        self._closing.set()
+        await asyncio.to_thread(self._thread.join, 2 * STOP_WITHIN_S)
 
-    async def _keep_running(self) -> None:
+    def _keep_running(self) -> None:
         attempt = 0
-        while True:
+        while not self._closing.is_set():
             attempt += 1
-            started = asyncio.get_running_loop().time()
+            started = time.monotonic()
             try:
-                await self._run_once()
+                self._in_a_loop_of_its_own(self._run_once())
             except Exception as error:  # noqa: BLE001 - whatever Faust fails with, a cache is not worth a service
-                log.warning("the cache of %s failed with %s and is started again", self._topic, type(error).__name__)
-            self.failures += 1
-            if asyncio.get_running_loop().time() - started > self._backoff.longest_s:
+                self._failed("the cache", error)
+            if time.monotonic() - started > self._backoff.longest_s:
                 attempt = 1
-            await asyncio.sleep(self._backoff.delay(attempt))
+            self._closing.wait(self._backoff.delay(attempt))
+
+    def _in_a_loop_of_its_own(self, life: Coroutine[Any, Any, None]) -> None:
+        """Not ``asyncio.run``, which waits until all tasks are cancelled: some of Faust's never are."""
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(life)
+        finally:
+            loop.run_until_complete(_cancel_all(within_s=1))
+            loop.close()
 
     async def _run_once(self) -> None:
-        app, table = self._build(await self._producer.partition_count(self._topic))
+        """Until the cache is closed. Raises: what Faust failed with."""
+        app, table = self._build(await partition_count(self._settings, self._topic))
         try:
-            await asyncio.wait_for(app.start(), START_WITHIN_S)
+            await _within(START_WITHIN_S, app.start())
             self._app, self._table = app, table
-            await app.wait_until_stopped()
+            while not self._closing.is_set():
+                if app.should_stop:
+                    raise FaustStopped(f"crashed with {type(app.crash_reason).__name__}")
+                await asyncio.sleep(LOOK_EVERY_S)
         finally:
             self._app = None
-            await self._stop(app)
+            # After a crash the app fails to stop, and leaves a thread, connections, and agents that start again when they are cancelled.
+            for part in (app, app.agents, app.tables, app.consumer, app.producer):
+                with contextlib.suppress(Exception):
+                    await _within(STOP_WITHIN_S, part.stop())
 
     def _build(self, partitions: int) -> tuple[Any, Any]:
         app = faust.App(
@@ -118,12 +144,12 @@ class CacheTable:
                 if value is not None:
                     table[key] = value
             except Exception as error:  # noqa: BLE001 - raised into Faust it would end the agent, or worse
-                self.failures += 1
-                log.warning("an update of the cache of %s failed with %s", self._topic, type(error).__name__)
+                self._failed("an update", error)
 
-    async def _stop(self, app: Any) -> None:
-        with contextlib.suppress(Exception):  # "Cannot flush: Producer not Running" and the like: it is being given up anyway
-            await asyncio.wait_for(app.stop(), STOP_WITHIN_S)
+    def _failed(self, what: str, error: Exception) -> None:
+        self.failures += 1
+        why = str(error) if isinstance(error, FaustStopped) else type(error).__name__
+        log.warning("%s (%s) failed: %s", what, self.name, why)
 
     def _credentials(self) -> Any:
         settings, client = self._settings, self._settings.client()
@@ -136,3 +162,23 @@ class CacheTable:
                 ssl_context=context,
             )
         return faust.SSLCredentials(context) if context is not None else None
+
+
+async def _within(seconds: float, step: Coroutine[Any, Any, Any]) -> None:
+    """Wait for a step of Faust, but not for its cancellation as ``wait_for`` does. Raises: FaustStopped; what the step raised."""
+    task = asyncio.create_task(step)
+    await asyncio.wait((task,), timeout=seconds)
+    if not task.done():
+        task.cancel()
+        raise FaustStopped(f"stuck for {seconds:.0f} s")
+    if task.cancelled():
+        raise FaustStopped("cancelled by itself")
+    task.result()
+
+
+async def _cancel_all(*, within_s: float) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=within_s)

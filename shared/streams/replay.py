@@ -8,6 +8,7 @@ from datetime import datetime
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from shared.streams.settings import KafkaSettings
+from shared.streams.topics import partition_count
 
 Edge = datetime | int | None
 """A moment (the record's own time), an offset, or the end of what there is."""
@@ -25,7 +26,7 @@ async def replay(
     consumer = AIOKafkaConsumer(**settings.client(), auto_offset_reset="earliest")
     await consumer.start()
     try:
-        numbers = await _partitions(consumer, topic) if partitions is None else partitions
+        numbers = range(await partition_count(settings, topic)) if partitions is None else partitions
         wanted = [TopicPartition(topic, number) for number in sorted(numbers)]
         consumer.assign(wanted)
         first = await _offsets(consumer, wanted, since, otherwise=await consumer.beginning_offsets(wanted))
@@ -69,14 +70,6 @@ async def _merged(readings: list[_Reading]) -> AsyncIterator[ConsumerRecord]:
             heapq.heapreplace(heads, (following.timestamp, number, following))
         else:
             heapq.heappop(heads)
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    found: set[int] | None = consumer.partitions_for_topic(topic)
-    if found is None:
-        raise LookupError(f"there is no topic {topic}")
-    return found
 
 
 async def _offsets(

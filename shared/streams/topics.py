@@ -155,6 +155,14 @@ async def apply(settings: KafkaSettings, declared: Sequence[Topic] = TOPICS) -> 
         return planned
 
 
+async def partition_count(settings: KafkaSettings, topic: str) -> int:
+    """Raises: LookupError where there is no such topic."""
+    async with _admin(settings) as admin:
+        if found := await _existing(admin, [topic]):
+            return found[topic].partitions
+    raise LookupError(f"there is no topic {topic}")
+
+
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**settings.client())
