@@ -1,0 +1,1 @@
+"""The `slipstream` command: what operators and newcomers type."""

@@ -1,0 +1,215 @@
+"""`slipstream`: follow leaders, pause and resume, look at what happens, and run all of it on this machine.
+
+Only what a command needs is imported, when it runs: `slipstream --help` answers at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from tools.cli.plainly import told_plainly
+from tools.demo.options import Until
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Copies the trades of chosen Polymarket wallets into other wallets.",
+    rich_markup_mode=None,
+)
+topics_app = typer.Typer(invoke_without_command=True, help="The declared Kafka topics: what differs on the cluster (show), or apply it.")
+db_app = typer.Typer(no_args_is_help=True, help="The database.")
+venue_app = typer.Typer(no_args_is_help=True, help="The paper venue: a Polymarket on this machine.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(db_app, name="db")
+app.add_typer(venue_app, name="venue")
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+Leader = Annotated[str, typer.Argument(help="The wallet that is copied.")]
+Usdc = "USDC"
+
+
+@app.command(context_settings=PASSED_ON)
+def stack(context: typer.Context) -> None:
+    """The local Kafka, PostgreSQL and chain: up, status, down, fetch."""
+    from tools.stack.commands import app as stack_app
+
+    stack_app(args=context.args, prog_name="slipstream stack")
+
+
+@topics_app.callback()
+def topics(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        show_topics()
+
+
+@topics_app.command("show")
+def show_topics() -> None:
+    """Show the declared topics and what differs on the cluster; exit status 1 if anything does."""
+    with told_plainly():
+        from tools.cli.settings import find_place
+        from tools.cli.topics import show
+
+        if not show(find_place().kafka()):
+            raise typer.Exit(1)
+
+
+@topics_app.command("apply")
+def apply_topics() -> None:
+    """Create and alter what is missing or differs; exit status 1 if something cannot be altered."""
+    with told_plainly():
+        from tools.cli.settings import find_place
+        from tools.cli.topics import apply
+
+        if not apply(find_place().kafka()):
+            raise typer.Exit(1)
+
+
+@db_app.command("migrate")
+def migrate() -> None:
+    """Bring the database to this release's shape."""
+    with told_plainly():
+        from tools.cli.database import migrate
+        from tools.cli.settings import find_place
+
+        migrate(find_place().database())
+
+
+@venue_app.command("up")
+def venue_up(*, json: Annotated[bool, typer.Option("--json", help="Print the ready line, with every address, as JSON.")] = False) -> None:
+    """Run the paper venue on the chain that POLYGON_RPC_URL names, else on the running stack's; Ctrl-C ends it."""
+    with told_plainly():
+        from tools.cli.settings import find_place
+        from tools.cli.venue import run_venue
+
+        run_venue(find_place().variable("POLYGON_RPC_URL"), as_json=json)
+
+
+@app.command()
+def follow(
+    leader: Leader,
+    *,
+    into: Annotated[str, typer.Option("--into", help="The follower's proxy wallet.")],
+    percent: Annotated[str | None, typer.Option(help="Copy so many percent of the leader's trade.")] = None,
+    fixed: Annotated[str | None, typer.Option(help="Copy this amount whatever the leader's trade is.", metavar=Usdc)] = None,
+    minimum: Annotated[str, typer.Option("--min", help="No copy is smaller: it is raised to this.", metavar=Usdc)] = "1",
+    maximum: Annotated[str, typer.Option("--max", help="No copy is larger: it is cut to this.", metavar=Usdc)] = "100",
+    slippage: Annotated[str, typer.Option(help="How many percent worse than the leader's price at most.")] = "3",
+    daily_cap: Annotated[str, typer.Option(help="To spend per UTC day at most.", metavar=Usdc)] = "500",
+) -> None:
+    """Copy LEADER's trades into a proxy from now on; given again, the new terms count."""
+    with told_plainly():
+        from tools.cli import following
+        from tools.cli.settings import find_place
+
+        wanted = following.follow_of(
+            leader, into, percent=percent, fixed=fixed, minimum=minimum, maximum=maximum, slippage=slippage, daily_cap=daily_cap
+        )
+        version = following.with_database(find_place().database(), lambda engine: following.put_follow(engine, wanted))
+        typer.echo(f"{wanted.proxy} copies {following.terms(wanted)} of {wanted.leader} (version {version})")
+
+
+@app.command()
+def unfollow(leader: Leader, *, proxy: Annotated[str, typer.Option("--from", help="The follower's proxy wallet.")]) -> None:
+    """Copy LEADER's trades into this proxy no longer. What it holds, it keeps."""
+    with told_plainly():
+        from tools.cli import following
+        from tools.cli.settings import find_place
+
+        version = following.with_database(find_place().database(), lambda engine: following.unfollow(engine, leader, proxy))
+        typer.echo(f"{proxy} no longer copies {leader} (version {version})")
+
+
+@app.command()
+def follows() -> None:
+    """List who follows whom, by which terms and in which mode."""
+    with told_plainly():
+        from rich.console import Console
+
+        from shared.db.controls import load_controls
+        from tools.cli import following
+        from tools.cli.settings import find_place
+
+        Console().print(following.follows_table(following.with_database(find_place().database(), load_controls)))
+
+
+LeaderScope = Annotated[str | None, typer.Option("--leader", help="Only this leader's copies.")]
+FollowerScope = Annotated[str | None, typer.Option("--follower", help="Only copies into this proxy.")]
+
+
+@app.command()
+def pause(
+    *,
+    leader: LeaderScope = None,
+    follower: FollowerScope = None,
+    exits_only: Annotated[bool, typer.Option("--exits-only", help="Still copy sales.")] = False,
+) -> None:
+    """Copy nothing more: everywhere, of one leader or into one proxy. Takes effect within a second."""
+    _set_mode("reducing" if exits_only else "halted", leader=leader, follower=follower)
+
+
+@app.command()
+def resume(*, leader: LeaderScope = None, follower: FollowerScope = None) -> None:
+    """Copy again: everywhere, of one leader or into one proxy. The strictest of the three modes counts."""
+    _set_mode("active", leader=leader, follower=follower)
+
+
+def _set_mode(mode: str, *, leader: str | None, follower: str | None) -> None:
+    with told_plainly():
+        from shared.domain.follows import Mode
+        from tools.cli import following
+        from tools.cli.settings import find_place
+
+        scope = following.scope_of(leader=leader, follower=follower)
+        version = following.with_database(find_place().database(), lambda engine: following.set_mode(engine, scope, Mode(mode)))
+        typer.echo(f"{scope} is {mode} (version {version})")
+
+
+@app.command()
+def status() -> None:
+    """Follows, modes, copies of today, open orders, positions, debts, latency of the last hour, and the services' readiness."""
+    with told_plainly():
+        from tools.cli.settings import find_place
+        from tools.cli.status import show
+
+        show(find_place())
+
+
+@app.command()
+def debts() -> None:
+    """List what is owed, and by which copy."""
+    with told_plainly():
+        from tools.cli.settings import find_place
+        from tools.cli.status import show_debts
+
+        show_debts(find_place().database())
+
+
+@app.command()
+def demo(
+    *,
+    trades: Annotated[int, typer.Option(min=1, envvar="DEMO_TRADES", help="Leader trades, after which it ends.")] = 200,
+    followers: Annotated[int, typer.Option(min=2, max=500, envvar="DEMO_FOLLOWERS", help="Wallets that copy.")] = 20,
+    per_second: Annotated[str, typer.Option(envvar="DEMO_PER_SECOND", help="Leader trades per second.")] = "3",
+    settle_within: Annotated[int, typer.Option(min=1, envvar="DEMO_SETTLE_WITHIN", help="Seconds after the last trade.")] = 60,
+    until: Annotated[Until, typer.Option(envvar="DEMO", help="forever: until Ctrl-C.")] = Until.TRADED,
+) -> None:
+    """Run everything on this machine: leaders trade, followers copy, every figure is checked. Exit status 0 only if all checks hold."""
+    with told_plainly():
+        from tools.cli import typed
+        from tools.demo.command import run
+        from tools.demo.options import DEMO_FOLDER, Options
+
+        options = Options(
+            trades=trades,
+            followers=followers,
+            per_second=typed.above_zero(per_second, what="--per-second (DEMO_PER_SECOND)"),
+            until=until,
+            settle_within_s=settle_within,
+            folder=DEMO_FOLDER,
+        )
+        raise typer.Exit(run(options))
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,116 @@
+"""How did it go? Everything that the demo reports, as values, as JSON and as lines."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tools.demo.checks import Check
+from tools.demo.figures import END_TO_END, STAGES, Latency, OrderRecord, Slippage, latency, slippage
+
+MS_PLACES = Decimal("0.1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """All of one run. Times in seconds, as Decimal."""
+
+    leader_trades: int
+    followers: int
+    copies: Mapping[str, int]
+    """By state."""
+    refusals: Mapping[str, int]
+    """By reason."""
+    slippage: Slippage | None
+    latencies: Mapping[tuple[str, str], Latency | None]
+    checks: tuple[Check, ...]
+    seconds: Mapping[str, Decimal]
+
+    @property
+    def held(self) -> bool:
+        return bool(self.checks) and all(check.held for check in self.checks)
+
+
+def summarised(
+    orders: tuple[OrderRecord, ...],
+    checks: tuple[Check, ...],
+    *,
+    leader_trades: int,
+    followers: int,
+    copies: Counter[str],
+    refusals: Counter[str],
+    seconds: Mapping[str, Decimal],
+) -> Summary:
+    return Summary(
+        leader_trades=leader_trades,
+        followers=followers,
+        copies=dict(copies.most_common()),
+        refusals=dict(refusals.most_common()),
+        slippage=slippage(orders),
+        latencies={stage: latency(orders, *stage) for stage in (*STAGES, *END_TO_END)},
+        checks=checks,
+        seconds=seconds,
+    )
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Decimals as text, counts as whole numbers; milliseconds."""
+    return {
+        "held": summary.held,
+        "leader_trades_seen": summary.leader_trades,
+        "followers": summary.followers,
+        "copies": dict(summary.copies),
+        "refusals": dict(summary.refusals),
+        "fill_against_leader_price_bps": None
+        if summary.slippage is None
+        else {"count": summary.slippage.count, "p50": str(summary.slippage.p50), "p95": str(summary.slippage.p95)},
+        "latency_ms": {f"{start}_to_{end}": _latency_json(found) for (start, end), found in summary.latencies.items()},
+        "checks": [
+            {"name": check.name, "held": check.held, "left": check.left, "right": check.right, "wrong": list(check.wrong)}
+            for check in summary.checks
+        ],
+        "seconds": {name: str(value) for name, value in summary.seconds.items()},
+    }
+
+
+def lines(summary: Summary) -> Iterator[str]:
+    """For a reader."""
+    yield f"Leader trades seen: {summary.leader_trades}, by {summary.followers} followers copied {sum(summary.copies.values())} times"
+    yield from _counts("  ", summary.copies)
+    if summary.refusals:
+        yield "Refused, by reason"
+        yield from _counts("  ", summary.refusals)
+    if summary.slippage is not None:
+        found = summary.slippage
+        yield f"Fill price against the leader's, bps (positive is worse): p50 {found.p50}, p95 {found.p95} of {found.count} fills"
+    yield f"Latency, ms             {'p50':>10}{'p95':>10}{'p99':>10}{'copies':>10}"
+    for (start, end), found_latency in summary.latencies.items():
+        if (start, end) == END_TO_END[0]:
+            yield "End to end, ms"
+        yield f"  {start + ' → ' + end:22}{_latency_line(found_latency)}"
+    yield "Checks"
+    for check in summary.checks:
+        yield f"  {'ok    ' if check.held else 'FAILED'} {check.name}: {check.left}; {check.right}"
+        yield from (f"           {wrong}" for wrong in check.wrong)
+    yield "Took, s: " + ", ".join(f"{name} {value}" for name, value in summary.seconds.items())
+
+
+def milliseconds(microseconds: int) -> Decimal:
+    return Decimal(microseconds).scaleb(-3).quantize(MS_PLACES)
+
+
+def _counts(indent: str, counts: Mapping[str, int]) -> Iterator[str]:
+    return (f"{indent}{name:22}{count:>10}" for name, count in counts.items())
+
+
+def _latency_json(found: Latency | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"count": found.count} | {name: str(milliseconds(getattr(found, name))) for name in ("p50", "p95", "p99")}
+
+
+def _latency_line(found: Latency | None) -> str:
+    if found is None:
+        return f"{'none':>10}"
+    return "".join(f"{milliseconds(value):>10}" for value in (found.p50, found.p95, found.p99)) + f"{found.count:>10}"
