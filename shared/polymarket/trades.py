@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from shared.domain.errors import InvalidMessage
-from shared.domain.money import floor_micros
+from shared.domain.money import BASE_UNIT, floor_micros
 from shared.messages.orders import TradeStatus
 
 FEE_STEP = Decimal("0.00001")
@@ -45,8 +45,8 @@ def parse_trade(row: Mapping[str, Any], *, fee_rate: Decimal) -> VenueTrade:
         usdc = sum((fill.shares * fill.price for fill in fills), Decimal(0))
         fee = sum((_fee(fill, fee_rate) for fill in fills), Decimal(0))
         return VenueTrade(
-            trade_id=str(row["id"]),
-            order_hash=str(row["taker_order_id"]).lower(),
+            trade_id=_text(row, "id"),
+            order_hash=_text(row, "taker_order_id").lower(),
             status=_status(str(row["status"])),
             shares=floor_micros(shares),
             usdc=floor_micros(usdc),
@@ -55,7 +55,7 @@ def parse_trade(row: Mapping[str, Any], *, fee_rate: Decimal) -> VenueTrade:
             transaction_hash=str(row.get("transaction_hash") or "").lower(),
             matched_at=_moment(str(row.get("match_time", ""))),
         )
-    except (KeyError, InvalidOperation, ZeroDivisionError, TypeError) as error:
+    except (KeyError, ArithmeticError, TypeError, AttributeError) as error:
         raise InvalidMessage(f"not a trade: {type(error).__name__}") from None
 
 
@@ -63,11 +63,23 @@ def _fills(row: Mapping[str, Any]) -> Iterator[_Fill]:
     """What was taken from each maker, at the taker's price: a maker on the complementary outcome was met at one minus his."""
     makers = row.get("maker_orders") or ()
     if not makers:
-        yield _Fill(Decimal(str(row["size"])), Decimal(str(row["price"])))
+        yield _fill(row["size"], row["price"], same_token=True)
     for maker in makers:
-        price = Decimal(str(maker["price"]))
-        same_token = str(maker["asset_id"]) == str(row["asset_id"])
-        yield _Fill(Decimal(str(maker["matched_amount"])), price if same_token else 1 - price)
+        yield _fill(maker["matched_amount"], maker["price"], same_token=str(maker["asset_id"]) == str(row["asset_id"]))
+
+
+def _fill(amount: Any, price_told: Any, *, same_token: bool) -> _Fill:
+    shares, price = Decimal(str(amount)), Decimal(str(price_told))
+    if not (BASE_UNIT <= shares < 10**12 and 0 < price < 1):
+        raise InvalidMessage(f"a fill of {shares} at {price} cannot be")
+    return _Fill(shares, price if same_token else 1 - price)
+
+
+def _text(row: Mapping[str, Any], field: str) -> str:
+    value = row[field]
+    if not isinstance(value, str) or not value:
+        raise InvalidMessage(f"{field}: must be a text, and is {type(value).__name__}")
+    return value
 
 
 def _fee(fill: _Fill, rate: Decimal) -> Decimal:
@@ -86,9 +98,9 @@ def _status(text: str) -> TradeStatus:
 
 
 def _moment(text: str) -> datetime:
-    if text.isdigit():
-        return datetime.fromtimestamp(int(text), UTC)
+    """Seconds since 1970, or ISO 8601; without a zone it is UTC."""
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:
+        told = datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else datetime.fromisoformat(text)
+        return told if told.tzinfo is not None else told.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
         raise InvalidMessage(f"match_time: {text[:40]!r} is no time") from None

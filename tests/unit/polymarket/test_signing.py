@@ -1,0 +1,211 @@
+"""Orders that the venue accepts, judged by our own hash, by both client libraries, and by what they must never show."""
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from eth_account import Account
+from hypothesis import given
+from hypothesis import strategies as st
+from py_clob_client_v2.order_utils.exchange_order_builder_v2 import ExchangeOrderBuilderV2
+from py_clob_client_v2.order_utils.model.order_data_v2 import OrderV2
+from py_clob_client_v2.order_utils.model.side import Side as ClobSide
+from py_clob_client_v2.order_utils.model.signature_type_v2 import SignatureTypeV2
+from py_clob_client_v2.signer import Signer
+
+from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, POLYGON_CHAIN_ID
+from shared.chain.orders import BUY, SELL, SignedOrder, order_hash, verify_order
+from shared.chain.safes import safe_address
+from shared.domain.errors import InvalidMessage, InvalidSettings
+from shared.domain.money import Side
+from shared.messages.intents import OrderType
+from shared.polymarket.signing import Credentials, OrderTerms, Signed, Wallet, assert_fast_signing, salt_of
+from tests.builders import TOKEN, shares, usdc
+
+KEY = "0x" + "17" * 32
+OWNER = Account.from_key(KEY).address
+SAFE = safe_address(OWNER)
+V3_TOKEN = str(5 << 104 | 7)
+TERMS = OrderTerms(
+    token_id=TOKEN, side=Side.BUY, order_type=OrderType.FOK, usdc=usdc(5), shares=0, limit_price=Decimal("0.51"), tick_size=Decimal("0.01"),
+    neg_risk=False, salt=479249096354, timestamp_ms=1_790_000_000_000,
+)  # fmt: skip
+OF_EVERY_KIND = pytest.mark.parametrize(
+    ("terms", "exchange", "version"),
+    [
+        (TERMS, EXCHANGE_V2, "2"),
+        (replace(TERMS, neg_risk=True), NEG_RISK_EXCHANGE_V2, "2"),
+        (replace(TERMS, token_id=V3_TOKEN), EXCHANGE_V3, "3"),
+        (replace(TERMS, side=Side.SELL, order_type=OrderType.FAK, usdc=0, shares=shares(10)), EXCHANGE_V2, "2"),
+    ],
+    ids=["V2", "negative risk", "V3", "exit"],
+)
+OF_EVERY_WALLET = pytest.mark.parametrize("proxy", [OWNER, SAFE], ids=["EOA", "Safe"])
+
+
+def signed(terms: OrderTerms = TERMS, *, proxy: str = OWNER) -> Signed:
+    return Wallet(proxy=proxy, private_key=KEY).sign(terms, owner="api-key")
+
+
+def order_in(body: str) -> dict[str, Any]:
+    order: dict[str, Any] = json.loads(body)["order"]
+    return order
+
+
+def as_the_exchange_reads_it(body: str) -> SignedOrder:
+    order = order_in(body)
+    return SignedOrder(
+        salt=order["salt"],
+        maker=order["maker"],
+        signer=order["signer"],
+        token_id=int(order["tokenId"]),
+        maker_amount=int(order["makerAmount"]),
+        taker_amount=int(order["takerAmount"]),
+        side=BUY if order["side"] == "BUY" else SELL,
+        signature_type=order["signatureType"],
+        timestamp=int(order["timestamp"]),
+        metadata=order["metadata"],
+        builder=order["builder"],
+        signature=order["signature"],
+    )
+
+
+def as_py_clob_client_has_it(order: SignedOrder) -> Any:
+    return OrderV2(
+        salt=str(order.salt),
+        maker=order.maker,
+        signer=order.signer,
+        tokenId=str(order.token_id),
+        makerAmount=str(order.maker_amount),
+        takerAmount=str(order.taker_amount),
+        side=ClobSide(order.side),
+        signatureType=SignatureTypeV2(order.signature_type),
+        timestamp=str(order.timestamp),
+        metadata=order.metadata,
+        builder=order.builder,
+        expiration="0",
+    )
+
+
+@OF_EVERY_WALLET
+@OF_EVERY_KIND
+def test_an_order_is_named_as_the_exchange_will_name_it_and_its_signature_holds(
+    terms: OrderTerms, exchange: str, version: str, proxy: str
+) -> None:
+    result = signed(terms, proxy=proxy)
+    order = as_the_exchange_reads_it(result.body)
+
+    assert result.order_hash == order_hash(order, exchange, version)
+    assert verify_order(order, exchange, version, owner=OWNER) == result.order_hash
+    assert order.maker == proxy
+    assert order.signer == OWNER
+
+
+@OF_EVERY_WALLET
+@OF_EVERY_KIND
+def test_py_clob_client_v2_gives_the_same_order_the_same_name(terms: OrderTerms, exchange: str, version: str, proxy: str) -> None:
+    result = signed(terms, proxy=proxy)
+    order = as_the_exchange_reads_it(result.body)
+    builder = ExchangeOrderBuilderV2(exchange, POLYGON_CHAIN_ID, Signer(KEY, POLYGON_CHAIN_ID), domain_version=version)
+
+    assert builder.build_order_hash(builder.build_order_typed_data(as_py_clob_client_has_it(order))) == result.order_hash
+
+
+@OF_EVERY_WALLET
+@OF_EVERY_KIND
+def test_the_same_terms_give_the_same_bytes(terms: OrderTerms, exchange: str, version: str, proxy: str) -> None:
+    assert signed(terms, proxy=proxy) == signed(replace(terms), proxy=proxy)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"salt": 1}, {"timestamp_ms": 1}, {"usdc": usdc(6)}, {"limit_price": Decimal("0.52")}, {"token_id": "12"}, {"neg_risk": True}],
+    ids=str,
+)
+def test_other_terms_are_another_order(other: dict[str, Any]) -> None:
+    assert signed(replace(TERMS, **other)).order_hash != signed().order_hash
+
+
+@given(cents=st.integers(100, 10**8), price=st.integers(1, 99))
+def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(cents: int, price: int) -> None:
+    limit = Decimal(price).scaleb(-2)
+
+    order = order_in(signed(replace(TERMS, usdc=cents * 10_000, limit_price=limit)).body)
+
+    assert int(order["makerAmount"]) == cents * 10_000
+    assert Decimal(order["makerAmount"]) <= Decimal(order["takerAmount"]) * limit + 100
+    assert (order["side"], order["expiration"]) == ("BUY", "0")
+
+
+@given(hundredths=st.integers(100, 10**8), price=st.integers(1, 99))
+def test_an_exit_gives_exactly_its_shares_and_never_gets_less_than_its_limit(hundredths: int, price: int) -> None:
+    limit = Decimal(price).scaleb(-2)
+    terms = replace(TERMS, side=Side.SELL, order_type=OrderType.FAK, usdc=0, shares=hundredths * 10_000, limit_price=limit)
+
+    order = order_in(signed(terms).body)
+
+    assert int(order["makerAmount"]) == hundredths * 10_000
+    assert Decimal(order["takerAmount"]) >= Decimal(order["makerAmount"]) * limit - 100
+
+
+def test_the_body_says_what_kind_of_order_it_is_and_whose_key_sends_it() -> None:
+    body = json.loads(signed().body)
+
+    assert (body["orderType"], body["owner"]) == ("FOK", "api-key")
+    assert isinstance(body["order"]["salt"], int)
+
+
+@pytest.mark.parametrize("nothing", [{"usdc": 0}, {"usdc": 1}, {"side": Side.SELL, "shares": 0}])
+def test_an_order_of_nothing_is_refused(nothing: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage, match="rounds to nothing"):
+        signed(replace(TERMS, **nothing))
+
+
+@given(st.integers(0, (1 << 128) - 1))
+def test_a_salt_survives_the_way_through_a_json_number(intent: int) -> None:
+    salt = salt_of(f"{intent:032x}")
+
+    assert 0 <= salt < 1 << 53
+    assert salt == salt_of(f"{intent:032x}")
+
+
+@pytest.mark.parametrize("proxy", ["nonsense", "", "0x12"])
+def test_what_is_no_wallet_is_refused_and_its_key_never_shown(proxy: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Wallet(proxy=proxy, private_key=KEY)
+
+    assert "17" * 8 not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("key", ["", "0x12", "17" * 31 + "zz", "0x" + "00" * 32, "0x" + "ff" * 32])
+def test_what_is_no_key_is_refused_and_never_shown(key: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Wallet(proxy=OWNER, private_key=key)
+
+    assert not key or key not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+def test_secrets_show_in_no_text_of_their_owner() -> None:
+    credentials = Credentials(address=OWNER, key="the-key", secret="dGhlLXNlY3JldA==", passphrase="the-passphrase")
+    wallet = Wallet(proxy=OWNER, private_key=KEY)
+
+    for text in (repr(credentials), str(credentials), repr(wallet), str(wallet), f"{wallet!r}"):
+        assert not any(secret in text for secret in ("the-key", "dGhl", "the-passphrase", "17" * 8))
+
+
+def test_headers_are_signed_for_exactly_these_bytes() -> None:
+    credentials = Credentials(address=OWNER, key="k", secret="dGhlLXNlY3JldA==", passphrase="p")
+
+    def signature(body: str, path: str = "/order", timestamp: int = 1) -> str:
+        return credentials.headers(method="POST", path=path, body=body, timestamp=timestamp)["POLY_SIGNATURE"]
+
+    assert signature("{}") == signature("{}")
+    assert len({signature("{}"), signature("{ }"), signature("{}", path="/orders"), signature("{}", timestamp=2)}) == 4
+
+
+def test_signing_is_fast_here() -> None:
+    assert_fast_signing()

@@ -1,0 +1,125 @@
+"""What a trade gave and cost, from rows that round and from makers on the other outcome."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.errors import InvalidMessage
+from shared.messages.orders import TradeStatus
+from shared.polymarket.trades import VenueTrade, parse_trade
+from tests.builders import ORDER_HASH, TOKEN, TRANSACTION, shares, usdc
+from tests.unit.polymarket.recorded import recorded
+
+RATE = Decimal("0.04")
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["NaN", "Infinity", "1e999999999", "-1", "9" * 40]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["price", "matched_amount", "asset_id"]), inner),
+    max_leaves=6,
+)
+
+
+def a_maker(amount: str, price: str, *, asset_id: str = TOKEN) -> dict[str, Any]:
+    return {"asset_id": asset_id, "matched_amount": amount, "price": price, "order_id": "0xmaker", "side": "SELL"}
+
+
+def a_row(*makers: dict[str, Any], **overrides: Any) -> dict[str, Any]:
+    row = {
+        "id": "trade-1", "taker_order_id": ORDER_HASH, "asset_id": TOKEN, "side": "BUY", "size": "10", "price": "0.50",
+        "status": "TRADE_STATUS_MATCHED", "match_time": "1790272257", "transaction_hash": "", "maker_orders": list(makers),
+    }  # fmt: skip
+    return row | overrides
+
+
+def parsed(*makers: dict[str, Any], fee_rate: Decimal = Decimal(0), **overrides: Any) -> VenueTrade:
+    return parse_trade(a_row(*makers, **overrides), fee_rate=fee_rate)
+
+
+def test_a_trade_is_what_was_taken_from_each_of_its_makers() -> None:
+    trade = parsed(a_maker("4", "0.50"), a_maker("6", "0.55"))
+
+    assert (trade.shares, trade.usdc, trade.price) == (shares(10), usdc("5.3"), Decimal("0.53"))
+
+
+def test_a_maker_on_the_other_outcome_was_met_at_one_minus_his_price() -> None:
+    trade = parsed(a_maker("10", "0.45", asset_id="2"))
+
+    assert (trade.shares, trade.usdc, trade.price) == (shares(10), usdc("5.5"), Decimal("0.55"))
+
+
+def test_a_row_without_makers_speaks_for_itself() -> None:
+    assert (parsed().shares, parsed().usdc) == (shares(10), usdc(5))
+
+
+def test_the_fee_of_each_match_is_rounded_to_five_decimals_as_the_venue_does() -> None:
+    trade = parsed(a_maker("4", "0.50"), a_maker("0.333", "0.55"), fee_rate=RATE)
+
+    assert trade.fee_usdc == usdc("0.04") + usdc("0.00330")
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ("MATCHED", TradeStatus.MATCHED),
+        ("TRADE_STATUS_MATCHED", TradeStatus.MATCHED),
+        ("MATCHED_NOT_BROADCASTED", TradeStatus.MATCHED),
+        ("TRADE_STATUS_MATCHED_NOT_BROADCASTED", TradeStatus.MATCHED),
+        ("TRADE_STATUS_MINED", TradeStatus.MINED),
+        ("CONFIRMED", TradeStatus.CONFIRMED),
+        ("TRADE_STATUS_RETRYING", TradeStatus.RETRYING),
+        ("FAILED", TradeStatus.FAILED),
+    ],
+)
+def test_rest_and_socket_name_the_same_states(told: str, status: TradeStatus) -> None:
+    assert parsed(status=told).status is status
+
+
+@pytest.mark.parametrize("told", ["1790272257", "2026-09-24T17:50:57Z", "2026-09-24T17:50:57+00:00", "2026-09-24T17:50:57"])
+def test_every_spelling_of_its_time_is_a_time_with_its_zone(told: str) -> None:
+    assert parsed(match_time=told).matched_at == datetime(2026, 9, 24, 17, 50, 57, tzinfo=UTC)
+
+
+def test_hashes_are_compared_in_lower_case() -> None:
+    trade = parsed(taker_order_id=ORDER_HASH.upper(), transaction_hash=TRANSACTION.upper())
+
+    assert (trade.order_hash, trade.transaction_hash) == (ORDER_HASH, TRANSACTION)
+
+
+def test_recorded_trades_are_read() -> None:
+    one, (other,) = recorded("venue/http_trade_report.json"), recorded("venue/http_trades_page.json")["data"]
+
+    assert parse_trade(one, fee_rate=RATE).status is TradeStatus.CONFIRMED
+    assert (parse_trade(other, fee_rate=RATE).shares, parse_trade(other, fee_rate=RATE).usdc) == (shares(10), usdc(5))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": None}, {"taker_order_id": None}, {"status": "DONE"}, {"size": "0"}, {"size": "-1"}, {"size": "NaN"}, {"size": "Infinity"},
+        {"size": "1e999999999"}, {"size": None}, {"price": "1.5"}, {"price": "-0.5"}, {"price": "cheap"}, {"maker_orders": 7},
+        {"maker_orders": [7]}, {"maker_orders": [{}]}, {"maker_orders": [a_maker("NaN", "0.5")]}, {"match_time": "noon"},
+        {"match_time": "9" * 30}, {"match_time": "²"}, {"match_time": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_row_that_is_no_trade_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage):
+        parsed(**wrong)
+
+
+@given(overrides=st.dictionaries(st.sampled_from(sorted(a_row())), JSON_VALUES, max_size=3))
+def test_no_row_whatsoever_raises_anything_else(overrides: dict[str, Any]) -> None:
+    try:
+        trade = parsed(**overrides)
+    except InvalidMessage:
+        return
+    assert trade.shares > 0
+    assert 0 <= trade.usdc <= trade.shares
