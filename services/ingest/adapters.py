@@ -13,6 +13,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.decisions import Gathered, Part, RowKey
+from shared.caching.recent import Recent
 from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog
 from shared.db.engine import rows, transaction
@@ -47,6 +48,9 @@ SAVE_CURSOR = text("""
 insert into ingest.cursors (feed, block_number) values (:feed, :block)
 on conflict (feed) do update set block_number = greatest(cursors.block_number, excluded.block_number)
 """)
+
+ROWS_REMEMBERED = 10_000
+"""Both subscriptions tell every row: told on twice, each trade would go through the whole pipeline twice, to the same end."""
 
 Recording = tuple[LeaderFillSeen, Part | None]
 
@@ -137,6 +141,7 @@ class ActivityFeed:
 
     def __init__(self, channel: Channel, *, leaders: Callable[[], AbstractSet[str]], now: Callable[[], datetime]) -> None:
         self._channel, self._leaders, self._now = channel, leaders, now
+        self._told: Recent[str, bool] = Recent(ROWS_REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         async for frame in self._channel.frames():
@@ -167,9 +172,14 @@ class ActivityFeed:
         if rtds.wallet_of(row) not in self._leaders():
             metrics.feed_frame("rtds", "other")
             return
+        fill = rtds.fill_of(row, seen_at=self._now())
+        if self._told.get(fill.message_id):
+            metrics.feed_frame("rtds", "repeated")
+            return
         metrics.feed_frame("rtds", "leader")
         with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.RTDS.value}):
-            await publish(rtds.fill_of(row, seen_at=self._now()))
+            await publish(fill)
+        self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
         metrics.feed_frame("rtds", "malformed")

@@ -94,7 +94,8 @@ class Story:
             verdicts = await self.verdicts(trade)
             return verdicts if len(verdicts) == len(self.circle.followers) else {}
 
-        return await eventually(all_of_them, within=PATIENCE, what="a verdict on each follower's intent")
+        found: dict[str, Row[Any]] = await eventually(all_of_them, within=PATIENCE, what="a verdict on each follower's intent")
+        return found
 
     async def confirmed(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
         """Waits until every follower's order is confirmed and its settlement is final on the chain."""
@@ -105,7 +106,9 @@ class Story:
             done = len(orders) == len(self.circle.followers) and all(order.state == "confirmed" for order in orders.values())
             return orders if done and all(each.chain_state == "final" for each in settled) else {}
 
-        return await eventually(all_final, within=PATIENCE, what=f"each follower's copy of {trade.transaction_hash} confirmed and final")
+        what = f"each follower's copy of {trade.transaction_hash} confirmed and final"
+        found: dict[str, Row[Any]] = await eventually(all_final, within=PATIENCE, what=what)
+        return found
 
     async def order_of(self, intent: str) -> Row[Any]:
         """Waits until the intent's order is confirmed and final on the chain."""
@@ -115,7 +118,8 @@ class Story:
             trades = await self.rows(SETTLED, ids=[intent])
             return found if all(each.chain_state == "final" for each in trades) else []
 
-        return (await eventually(settled, within=PATIENCE, what=f"the order of {intent} confirmed and final"))[0]
+        orders: Sequence[Row[Any]] = await eventually(settled, within=PATIENCE, what=f"the order of {intent} confirmed and final")
+        return orders[0]
 
     async def both_witnesses(self, trade: LeaderTrade) -> Sequence[Row[Any]]:
         """Waits until the activity socket and the chain have told of the trade."""
@@ -124,7 +128,8 @@ class Story:
             fills = await self.rows("select * from ingest.fills where trade_id = :trade", trade=trade.trade_id)
             return fills if len({fill.witness for fill in fills}) == 2 else []
 
-        return await eventually(told_twice, within=PATIENCE, what="rows of both witnesses")
+        found: Sequence[Row[Any]] = await eventually(told_twice, within=PATIENCE, what="rows of both witnesses")
+        return found
 
     async def assert_books_equal_the_chain(self, *tokens: str) -> None:
         """Every follower's shares and pUSD, to the last base unit."""
