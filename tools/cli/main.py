@@ -190,7 +190,7 @@ def demo(
     *,
     trades: Annotated[int, typer.Option(min=1, envvar="DEMO_TRADES", help="Leader trades, after which it ends.")] = 200,
     followers: Annotated[int, typer.Option(min=2, max=500, envvar="DEMO_FOLLOWERS", help="Wallets that copy.")] = 20,
-    per_second: Annotated[str, typer.Option(envvar="DEMO_PER_SECOND", help="Leader trades per second.")] = "3",
+    per_second: Annotated[str, typer.Option(envvar="DEMO_PER_SECOND", help="Leader trades per second.")] = "2.5",
     settle_within: Annotated[int, typer.Option(min=1, envvar="DEMO_SETTLE_WITHIN", help="Seconds after the last trade.")] = 60,
     until: Annotated[Until, typer.Option(envvar="DEMO", help="forever: until Ctrl-C.")] = Until.TRADED,
 ) -> None:

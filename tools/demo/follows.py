@@ -34,11 +34,11 @@ TERMS = (
     Terms(name="a tenth, hardly any slippage", percent=Decimal(10), slippage_bps=Decimal("0.5")),
     Terms(name="fixed amount", fixed=3),
 )
-LEADERS_PER_FOLLOWER = 3
+LEADERS_PER_FOLLOWER = 2
 
 
 def planned_follows(leaders: Sequence[str], proxies: Sequence[str]) -> list[Follow]:
-    """Each follower copies three leaders by the same terms; neighbours follow different ones."""
+    """Each follower copies two leaders by the same terms; neighbours follow different ones."""
     return [
         _follow(leader, proxy, TERMS[number % len(TERMS)])
         for number, proxy in enumerate(proxies)
