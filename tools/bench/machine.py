@@ -1,0 +1,55 @@
+"""Which machine is this, and how much of its processors did a process use? From /proc."""
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+PROC = Path("/proc")
+TICKS = os.sysconf("SC_CLK_TCK")
+PACKAGES = ("aiokafka", "faust-streaming", "pydantic", "uvloop", "sqlalchemy", "asyncpg", "polymarket-client", "aiohttp", "websockets")
+
+
+def facts() -> dict[str, object]:
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def load_average() -> tuple[float, float, float]:
+    return os.getloadavg()
+
+
+def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
+    """CPU that each process has used, with all that it started (a database serves each connection in a process of its own)."""
+    stats = {int(entry.name): _stat(entry) for entry in PROC.iterdir() if entry.name.isdigit()}
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _) in stats.items():
+        children.setdefault(parent, []).append(pid)
+    return {name: sum(stats[pid][1] for pid in _tree(pid, children) if pid in stats) for name, pid in roots.items()}
+
+
+def _tree(pid: int, children: Mapping[int, list[int]]) -> Iterable[int]:
+    yield pid
+    for child in children.get(pid, ()):
+        yield from _tree(child, children)
+
+
+def _stat(entry: Path) -> tuple[int, float]:
+    """Parent, and CPU seconds: its own and those of children that have ended."""
+    try:
+        fields = (entry / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        return 0, 0.0
+    return int(fields[1]), sum(map(int, fields[11:15])) / TICKS
+
+
+def _cpu_model() -> str:
+    lines = (PROC / "cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
