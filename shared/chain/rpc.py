@@ -18,6 +18,8 @@ from shared.domain.errors import Transient
 
 Request = tuple[str, Sequence[Any]]
 
+CONNECTIONS = 16
+
 
 class NodeRefused(Transient):
     """The node answered a request with a JSON-RPC error."""
@@ -36,6 +38,7 @@ class Rpc:
         self._provider = AsyncHTTPProvider(
             url, request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)}, exception_retry_configuration=None
         )
+        self._is_connected = False
 
     async def call(self, method: str, *params: Any) -> Any:
         """Ask one thing. Raises: Transient, NodeRefused."""
@@ -52,6 +55,7 @@ class Rpc:
         if not requests:
             return []
         try:
+            await self._connect()
             answers = await self._provider.make_batch_request([(RPCEndpoint(method), list(params)) for method, params in requests])
         except (aiohttp.ClientError, Web3Exception, OSError, TimeoutError, ValueError) as error:
             # `from None`: the original's text may hold the provider's URL.
@@ -62,6 +66,13 @@ class Rpc:
         if len(answers) != len(requests):
             raise Transient(f"the chain node answered {len(answers)} of {len(requests)} requests")
         return [dict(answer) for answer in answers]
+
+    async def _connect(self) -> None:
+        """Keep connections open between calls: web3's own session closes each after one."""
+        if not self._is_connected:
+            self._is_connected = True
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+            await self._provider.cache_async_session(aiohttp.ClientSession(raise_for_status=True, connector=connector))
 
     async def close(self) -> None:
         await self._provider.disconnect()
