@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from coincurve import PrivateKey
 from eth_account import Account
 from eth_account.messages import _hash_eip191_message, encode_typed_data
 from eth_account.signers.local import LocalAccount
@@ -17,7 +18,7 @@ from polymarket._internal.actions.auth import build_l1_auth_headers
 from polymarket._internal.actions.orders.context import resolve_order_exchange_address
 from polymarket._internal.actions.orders.market import _compute_market_order_amounts
 from polymarket._internal.actions.orders.post import build_post_order_request
-from polymarket._internal.actions.orders.typed_data import _build_standard_typed_data, build_order_signature, build_order_typed_data
+from polymarket._internal.actions.orders.typed_data import build_order_signature, build_order_typed_data
 from polymarket._internal.actions.orders.types import BYTES32_ZERO, SignedOrder, UnsignedOrder
 from polymarket._internal.environment import PRODUCTION_CONFIG
 from polymarket._internal.hmac import build_hmac_signature
@@ -27,6 +28,8 @@ from polymarket._internal.wallet import classify_wallet_type, signature_type_for
 from polymarket.errors import UserInputError
 from polymarket.types import EvmAddress, HexString
 
+from shared.chain.orders import BUY, SELL, order_hash
+from shared.chain.orders import SignedOrder as Order
 from shared.domain.errors import InvalidMessage, InvalidSettings
 from shared.domain.money import Side, as_decimal
 from shared.messages.intents import OrderType
@@ -92,6 +95,7 @@ class Wallet:
             self._account: LocalAccount = Account.from_key(private_key)
         except Exception:  # noqa: BLE001 - the library's own text may carry the key
             raise InvalidSettings(f"the private key given for {proxy} is no private key") from None
+        self._key = PrivateKey(bytes(self._account.key))
         self.proxy = proxy
         try:
             kind = classify_wallet_type(signer=self._account.address, wallet=proxy, config=PRODUCTION_CONFIG.wallet_derivation)
@@ -106,16 +110,20 @@ class Wallet:
     def sign(self, terms: OrderTerms, *, owner: str) -> Signed:
         """The same terms give the same bytes. ``owner`` is the API key. Raises: InvalidMessage where no valid order has such terms."""
         order = self._unsigned(terms)
-        signable = encode_typed_data(full_message=build_order_typed_data(order))
-        signed = self._account.sign_message(signable)
-        signature = build_order_signature(order, HexString("0x" + signed.signature.hex()))
-        order_hash = signed.message_hash if self.signature_type != POLY_1271 else _plain_hash(order)
+        name = _order_hash(order)
+        digest = _nested_digest(order) if self.signature_type == POLY_1271 else bytes.fromhex(name.removeprefix("0x"))
+        signature = build_order_signature(order, HexString("0x" + self._signature_of(digest).hex()))
         _, payload = build_post_order_request(_sdk_order(order, signature), owner_api_key=owner)
-        return Signed(order_hash="0x" + order_hash.hex(), body=json.dumps(payload, separators=(",", ":")))
+        return Signed(order_hash=name, body=json.dumps(payload, separators=(",", ":")))
 
     def l1_headers(self, *, timestamp: int) -> dict[str, str]:
         """Proof of the key's possession, for creating or deriving the API key; ``timestamp`` in seconds."""
         return build_l1_auth_headers(sign_api_key_auth(self._account, chain_id=CHAIN_ID, timestamp=timestamp))
+
+    def _signature_of(self, digest: bytes) -> bytes:
+        """As eth_account signs, which would derive the key's public half anew each time."""
+        signature = self._key.sign_recoverable(digest, hasher=None)
+        return signature[:64] + bytes((signature[64] + 27,))
 
     def _unsigned(self, terms: OrderTerms) -> UnsignedOrder:
         amount = as_decimal(terms.usdc if terms.side is Side.BUY else terms.shares)
@@ -145,9 +153,32 @@ class Wallet:
         )
 
 
-def _plain_hash(order: UnsignedOrder) -> bytes:
-    """The order's name, where what is signed is a nested digest (deposit wallets)."""
-    return _hash_eip191_message(encode_typed_data(full_message=_build_standard_typed_data(order, protocol_version=order.protocol_version)))
+def _order_hash(order: UnsignedOrder) -> str:
+    """By our own encoding: the SDK's takes ten times as long, and the tests show that both are the same."""
+    return order_hash(
+        Order(
+            salt=order.salt,
+            maker=order.maker,
+            signer=order.signer,
+            token_id=int(order.token_id),
+            maker_amount=order.maker_amount,
+            taker_amount=order.taker_amount,
+            side=BUY if order.side == Side.BUY else SELL,
+            signature_type=order.signature_type,
+            timestamp=order.timestamp,
+            metadata=order.metadata,
+            builder=order.builder,
+            signature="",
+        ),
+        order.exchange_address,
+        order.protocol_version,
+        order.chain_id,
+    )
+
+
+def _nested_digest(order: UnsignedOrder) -> bytes:
+    """What a deposit wallet's key signs: not the order itself, but the wallet's own wrapping of it."""
+    return _hash_eip191_message(encode_typed_data(full_message=build_order_typed_data(order)))
 
 
 def _sdk_order(order: UnsignedOrder, signature: HexString) -> SignedOrder:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from hypothesis import given
+from eth_account.messages import encode_typed_data
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from polymarket._internal.actions.orders.typed_data import build_order_typed_data
 from py_clob_client_v2.order_utils.exchange_order_builder_v2 import ExchangeOrderBuilderV2
 from py_clob_client_v2.order_utils.model.order_data_v2 import OrderV2
 from py_clob_client_v2.order_utils.model.side import Side as ClobSide
@@ -115,6 +117,17 @@ def test_py_clob_client_v2_gives_the_same_order_the_same_name(terms: OrderTerms,
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
+def test_name_and_signature_are_byte_for_byte_those_of_the_official_sdk(terms: OrderTerms, exchange: str, version: str, proxy: str) -> None:
+    wallet = Wallet(proxy=proxy, private_key=KEY)
+    result = wallet.sign(terms, owner="api-key")
+    by_sdk = Account.sign_message(encode_typed_data(full_message=build_order_typed_data(wallet._unsigned(terms))), KEY)
+
+    assert order_in(result.body)["signature"] == "0x" + by_sdk.signature.hex()
+    assert result.order_hash == "0x" + by_sdk.message_hash.hex()
+
+
+@OF_EVERY_WALLET
+@OF_EVERY_KIND
 def test_the_same_terms_give_the_same_bytes(terms: OrderTerms, exchange: str, version: str, proxy: str) -> None:
     assert signed(terms, proxy=proxy) == signed(replace(terms), proxy=proxy)
 
@@ -128,6 +141,7 @@ def test_other_terms_are_another_order(other: dict[str, Any]) -> None:
     assert signed(replace(TERMS, **other)).order_hash != signed().order_hash
 
 
+@settings(max_examples=30)
 @given(cents=st.integers(100, 10**8), price=st.integers(1, 99))
 def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(cents: int, price: int) -> None:
     limit = Decimal(price).scaleb(-2)
@@ -139,6 +153,7 @@ def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(c
     assert (order["side"], order["expiration"]) == ("BUY", "0")
 
 
+@settings(max_examples=30)
 @given(hundredths=st.integers(100, 10**8), price=st.integers(1, 99))
 def test_an_exit_gives_exactly_its_shares_and_never_gets_less_than_its_limit(hundredths: int, price: int) -> None:
     limit = Decimal(price).scaleb(-2)
