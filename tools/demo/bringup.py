@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tools.demo.screen import Screen, step
 from tools.pipeline.local import LocalPipeline
-from tools.pipeline.parts import SERVICES
 from tools.stack.local import VARIABLES, LocalStack, PartName
 from tools.stack.settings import StackSettings
 from tools.stack.state import PartState, StackState, remove_state, write_state
@@ -55,15 +54,15 @@ async def _show_parts(stack: LocalStack, screen: Screen) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def start_services(pipeline: LocalPipeline, screen: Screen) -> dict[str, str]:
-    """All six, side by side. Returns where each answers probes. Raises: PartDied."""
+async def start_services(pipeline: LocalPipeline, screen: Screen, names: Sequence[str]) -> dict[str, str]:
+    """Side by side. Returns where each answers probes. Raises: PartDied."""
 
     async def start(name: str) -> str:
         with step(screen, name):
             return (await pipeline.start_service(name)).health_url
 
-    urls = await asyncio.gather(*(start(name) for name in SERVICES))
-    return dict(zip(SERVICES, urls, strict=True))
+    urls = await asyncio.gather(*(start(name) for name in names))
+    return dict(zip(names, urls, strict=True))
 
 
 async def stop_services(pipeline: LocalPipeline) -> None:

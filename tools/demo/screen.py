@@ -20,7 +20,7 @@ from tools.demo.copies import Row, refusal_lines
 
 ROWS_SHOWN = 14
 ONE_MS = timedelta(milliseconds=1)
-PLAIN_EVERY_S = 2
+PLAIN_EVERY_S = 5
 STYLE_BY_STATE = {"confirmed": "green", "matched": "cyan", "refused": "yellow", "killed": "yellow", "rejected": "red", "failed": "red"}
 
 
@@ -35,7 +35,6 @@ class Progress:
     states: Counter[str]
     refusals: Counter[str]
     rows: list[Row]
-    seconds: int
 
 
 class Screen(Protocol):
@@ -68,7 +67,7 @@ def open_screen() -> Screen:
 
 @dataclass(slots=True)
 class PlainScreen:
-    """One line for each thing that happens, and one for the state every other second."""
+    """One line for each thing that happens, and one for the state every five seconds."""
 
     started: int = field(default_factory=time.monotonic_ns)
     shown: int = 0

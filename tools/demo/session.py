@@ -22,11 +22,14 @@ from tools.demo.screen import ROWS_SHOWN, Progress, Screen, step
 from tools.demo.summary import Summary, summarised
 from tools.demo.tape import Tape
 from tools.pipeline.local import LocalPipeline
+from tools.pipeline.parts import SERVICES
 from tools.stack.errors import StackError
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
 from tools.stack.supervisor import Supervisor
 
+KNOWN_WITHIN_S = 2
+"""Services are told of new follows at once, and ask by themselves every second."""
 USDC_EACH = "500"
 SHOW_EVERY_S = 0.25
 LOOK_EVERY_S = 1
@@ -73,11 +76,19 @@ class Demo:
             self._chain = ChainView(rpc, first_block=(await rpc.latest_block()).number)
             self._tape = await open_until_done.enter_async_context(Tape(KafkaSettings(bootstrap_servers=stack.kafka_bootstrap_servers)))
             self._engine = engine
-            parties = await self._follow()
             open_until_done.push_async_callback(self._stop_services)
-            urls = await start_services(self._pipeline, self._screen)
+            parties, urls = await self._start()
             await open_until_done.enter_async_context(told_to_others(stack, stack.settings.folder, urls))
             return await self._copy(parties)
+
+    async def _start(self) -> tuple[Parties, dict[str, str]]:
+        """Services and followers; executor waits for the followers' keys. Returns once everybody knows of the follows."""
+        others = [name for name in SERVICES if name != "executor"]
+        parties, urls = await asyncio.gather(self._follow(), start_services(self._pipeline, self._screen, others))
+        told_at = time.monotonic_ns()
+        urls |= await start_services(self._pipeline, self._screen, ["executor"])
+        await asyncio.sleep(max(0, KNOWN_WITHIN_S - (time.monotonic_ns() - told_at) // 10**9))
+        return parties, urls
 
     async def _stop_services(self) -> None:
         with step(self._screen, "stopped"):
@@ -192,7 +203,6 @@ class Demo:
                 states=copies.counts(),
                 refusals=copies.refusals(),
                 rows=copies.recent(ROWS_SHOWN),
-                seconds=0,
             )
         )
 

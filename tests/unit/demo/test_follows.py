@@ -1,0 +1,31 @@
+"""The demo's follows are mixed, and everybody follows somebody."""
+
+from tests.builders import LEADER
+from tools.demo.follows import LEADERS_PER_FOLLOWER, TERMS, planned_follows
+
+LEADERS = [f"{LEADER[:-1]}{number}" for number in range(5)]
+PROXIES = [f"0x{number:040x}" for number in range(20)]
+
+
+def test_every_follower_copies_as_many_leaders_and_none_twice() -> None:
+    follows = planned_follows(LEADERS, PROXIES)
+
+    assert len({follow.follow_id for follow in follows}) == len(follows) == len(PROXIES) * LEADERS_PER_FOLLOWER
+    assert {follow.proxy for follow in follows} == set(PROXIES)
+    assert {follow.leader for follow in follows} == set(LEADERS)
+
+
+def test_percentages_and_fixed_amounts_are_both_there() -> None:
+    follows = planned_follows(LEADERS, PROXIES)
+
+    assert any(follow.percent is not None for follow in follows)
+    assert any(follow.fixed_usdc is not None for follow in follows)
+    assert len({follow.daily_cap_usdc for follow in follows}) > 1
+
+
+def test_one_leader_is_enough() -> None:
+    assert len(planned_follows(LEADERS[:1], PROXIES[:3])) == 3
+
+
+def test_the_terms_are_of_one_kind_each() -> None:
+    assert all((terms.percent is None) != (terms.fixed is None) for terms in TERMS)

@@ -1,0 +1,72 @@
+"""What is shown of a running demo, on a terminal and elsewhere."""
+
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from shared.domain.money import Side
+from tests.builders import LEADER, PROXY, usdc
+from tools.demo.copies import Row
+from tools.demo.screen import PlainScreen, Progress, cells, copies_table, headline, step
+
+ROW = Row(
+    leader=LEADER,
+    market="Will it rain? Yes",
+    side=Side.BUY,
+    usdc=usdc("12.345678"),
+    price=Decimal("0.5012345"),
+    follower=PROXY,
+    state="refused: halted",
+    since_seen=timedelta(milliseconds=123, microseconds=999),
+)
+
+
+def progress(*, asked: int | None = 200, rows: list[Row] | None = None) -> Progress:
+    return Progress(
+        phase="trading",
+        leader_trades=7,
+        asked=asked,
+        states=Counter(confirmed=3, refused=1),
+        refusals=Counter(halted=1),
+        rows=rows or [],
+    )
+
+
+def test_a_row_is_short_and_rounds_only_what_is_shown() -> None:
+    assert cells(ROW) == ("0x0000…00A1", "Will it rain? Yes", "BUY", "12.35", "0.5012", "0x0000…00b1", "refused: halted", "123")
+
+
+def test_the_headline_tells_how_far_it_is() -> None:
+    assert headline(progress()) == "trading: 7 of 200 leader trades, 4 copies: 3 confirmed, 1 refused (halted 1)"
+    assert headline(progress(asked=None)).startswith("trading: 7 leader trades")
+
+
+def test_the_table_fits_a_narrow_terminal() -> None:
+    console = Console(width=80, record=True, file=StringIO())
+
+    console.print(copies_table([ROW]))
+
+    assert all(len(line.rstrip()) <= 80 for line in console.export_text().splitlines())
+
+
+def test_without_a_terminal_each_step_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen()
+    with step(screen, "Kafka"):
+        pass
+    screen.show(progress())
+
+    printed = capsys.readouterr().out.splitlines()
+
+    assert printed[0].endswith("ready: Kafka")
+    assert "7 of 200" in printed[1]
+
+
+def test_a_step_that_fails_is_not_shown_as_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError), step(PlainScreen(), "Kafka"):
+        raise RuntimeError
+
+    assert "ready" not in capsys.readouterr().out
