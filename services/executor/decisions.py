@@ -35,6 +35,7 @@ class Order:
 
     intent_id: str
     proxy: str
+    leader: str
     order_hash: str
     body: str
     """The exact bytes to send, now and ever after."""
@@ -90,16 +91,19 @@ def next_step(order: Order, *, now: datetime) -> Step:
     return Ask()
 
 
-def after_reply(order: Order, reply: Reply) -> Order:
-    """The order as the venue's answer leaves it. ``NotNow`` leaves it as it was: nothing happened."""
+def after_reply(order: Order, reply: Reply, *, is_first: bool) -> Order:
+    """The order as the venue's answer leaves it. ``NotNow`` leaves it as it was: nothing happened.
+
+    A no to bytes that may have been sent before proves nothing of the first time: that one may have spent what is missing now.
+    """
     match reply:
         case Accepted():
             return _accepted(order, reply)
-        case Killed():
+        case Killed() if is_first:
             return replace(order, state=OrderState.KILLED, reason=reply.text)
-        case Rejected():
+        case Rejected() if is_first:
             return replace(order, state=OrderState.REJECTED, reason=reply.text)
-        case Duplicated() | Lost():
+        case Killed() | Rejected() | Duplicated() | Lost():
             return replace(order, state=OrderState.UNKNOWN, reason=reply.text)
         case NotNow():
             return order

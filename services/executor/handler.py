@@ -16,8 +16,8 @@ from services.executor.decisions import (
     next_step,
     with_trades,
 )
-from shared.domain.errors import Transient
-from shared.domain.follows import Controls
+from shared.domain.errors import InvalidMessage, Transient
+from shared.domain.follows import Controls, Mode, may_trade
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderOverdue, OrderReported, OrderState, TradeReported, TradeStatus
@@ -27,7 +27,10 @@ from shared.polymarket.replies import NotNow, Reply
 
 class Orders(Protocol):
     async def record(self, order: Order, approved: IntentApproved) -> Order:
-        """Keep the intent's first order, before anything is sent; return the one that stands. Raises: Transient."""
+        """Keep the intent's first order, before anything is sent; return the one that stands: ``order`` itself only if it is the first.
+
+        Raises: Transient.
+        """
         ...
 
     async def load(self, intent_id: str) -> Order | None:
@@ -78,7 +81,9 @@ class Handler:
     now: Callable[[], datetime]
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
-        return await self._advance(await self._sign(approved))
+        order = await self._order_of(approved)
+        standing = await self.orders.record(order, approved)
+        return await self._advance(standing, is_first=standing is order)
 
     async def on_order_overdue(self, overdue: OrderOverdue) -> Sequence[Message]:
         order = await self.orders.load(overdue.intent_id)
@@ -96,22 +101,29 @@ class Handler:
             await self.orders.resolve(result, now=self.now())
         return []
 
-    async def _sign(self, approved: IntentApproved) -> Order:
-        """The intent's order as it stands. Asked again, right before signing: may it run now?
+    async def _order_of(self, approved: IntentApproved) -> Order:
+        """The intent's order, or the same withdrawn. Asked again, right before signing: may it run now?
 
         Signing an intent that has an order already is harmless: it gives the same bytes, and the first record stands.
         """
         intent = approved.intent
-        mode = self.controls.current().mode(leader=intent.leader, proxy=intent.proxy)
+        mode = self._mode(leader=intent.leader, proxy=intent.proxy)
         if reason := may_be_signed(approved, mode=mode, now=self.now()):
-            return await self.orders.record(withdrawn(approved, reason, now=self.now()), approved)
-        return await self.orders.record(await self.signers.sign(approved), approved)
+            return withdrawn(approved, reason, now=self.now())
+        try:
+            return await self.signers.sign(approved)
+        except InvalidMessage as error:  # told as an outcome, or what preflight has reserved for it would be held for ever
+            return withdrawn(approved, str(error), now=self.now())
 
-    async def _advance(self, order: Order) -> Sequence[Message]:
+    def _mode(self, *, leader: str, proxy: str) -> Mode:
+        return self.controls.current().mode(leader=leader, proxy=proxy)
+
+    async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
         step = next_step(order, now=self.now())
         match step:
             case Send():
-                return await self._send(order)
+                runs = may_trade(self._mode(leader=order.leader, proxy=order.proxy), order.side)
+                return await (self._send(order, is_first=is_first) if runs else self._ask(order))
             case Ask():
                 return await self._ask(order)
             case Done():
@@ -119,13 +131,13 @@ class Handler:
             case _:
                 assert_never(step)
 
-    async def _send(self, order: Order) -> Sequence[Message]:
+    async def _send(self, order: Order, *, is_first: bool) -> Sequence[Message]:
         """Raises: Transient where the venue takes no orders now: nothing happened, the same bytes are sent again later."""
         sent = replace(order, posted_at=self.now())
         reply = await self.venue.send(sent)
         if isinstance(reply, NotNow):
             raise Transient(f"the venue takes no orders now: {reply.text}")
-        after = after_reply(sent, reply)
+        after = after_reply(sent, reply, is_first=is_first)
         await self.orders.save(after, now=self.now())
         return [reported(after, now=self.now())]
 
@@ -149,6 +161,7 @@ def withdrawn(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
     return Order(
         intent_id=approved.intent_id,
         proxy=approved.intent.proxy,
+        leader=approved.intent.leader,
         order_hash=f"withdrawn:{approved.intent_id}",
         body="",
         side=approved.intent.side,

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from eth_utils.address import to_checksum_address
 from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.decisions import Watch
+from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.client import ChainClient, Receipt
 from shared.chain.logs import decode_order_fills
 from shared.db.engine import rows, transaction
@@ -172,8 +174,13 @@ def is_news(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> b
     return receipt.block_hash != watch.block_hash or receipt.block_number <= finalized_block
 
 
+def is_of_an_exchange(log: Mapping[str, Any]) -> bool:
+    """Anybody's contract that is called in a settlement (a maker's wallet, say) can emit an event that looks like a fill."""
+    return to_checksum_address(log["address"]) in LIVE_EXCHANGES
+
+
 def seen(watch: Watch, receipt: Receipt | None, *, finalized_block: int, now: datetime) -> ReceiptSeen:
-    fills = decode_order_fills(receipt.logs) if receipt is not None else []
+    fills = decode_order_fills(filter(is_of_an_exchange, receipt.logs)) if receipt is not None else []
     return ReceiptSeen(
         message_id=f"{watch.request_id}:{receipt.block_hash if receipt else 'none'}:{finalized_block}",
         occurred_at=now,

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.decisions import Order, is_news
-from shared.db.engine import rows, transaction
+from shared.db.engine import rows, single, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.money import Side
 from shared.messages.intents import IntentApproved
@@ -31,7 +31,7 @@ on conflict (intent_id) do nothing
 returning intent_id
 """
 LOAD = "select * from executor.orders where intent_id = any(cast(:ids as text[]))"
-SAVE = """
+SAVE = text("""
 update executor.orders o
 set state = g.state, reason = g.reason, shares = g.shares, usdc = g.usdc, fee_usdc = g.fee_usdc,
     posted_at = coalesce(o.posted_at, g.posted_at),
@@ -41,8 +41,8 @@ from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:reasons as text
             cast(:fees as bigint[]), cast(:posted as timestamptz[]), cast(:saved as timestamptz[]))
      as g(intent_id, state, reason, shares, usdc, fee_usdc, posted_at, saved_at)
 where o.intent_id = g.intent_id
-"""
-BOOK = """
+""")
+BOOK = text("""
 insert into executor.trades (order_hash, trade_id, intent_id, proxy, token_id, side, status, shares, usdc, fee_usdc, transaction_hash,
                              matched_at, updated_at)
 select * from unnest(cast(:hashes as text[]), cast(:trades as text[]), cast(:ids as text[]), cast(:proxies as text[]),
@@ -52,17 +52,25 @@ select * from unnest(cast(:hashes as text[]), cast(:trades as text[]), cast(:ids
 on conflict (order_hash, trade_id) do update
 set status = excluded.status, updated_at = excluded.updated_at,
     transaction_hash = case when excluded.transaction_hash <> '' then excluded.transaction_hash else trades.transaction_hash end
-"""
+""")
 TRADES = "select * from executor.trades where order_hash = any(cast(:hashes as text[])) order by matched_at, trade_id"
-RESOLVE = """
+RESOLVE = text("""
+with known as (
+    select order_hash, trade_id, count(*) over (partition by order_hash) as trades_of_order
+    from executor.trades where transaction_hash = :transaction
+), settled as (
+    select order_hash, sum(shares)::bigint as shares, sum(usdc)::bigint as usdc, sum(fee_usdc)::bigint as fee_usdc
+    from unnest(cast(:hashes as text[]), cast(:shares as bigint[]), cast(:usdc as bigint[]), cast(:fees as bigint[]))
+         as g(order_hash, shares, usdc, fee_usdc)
+    group by order_hash
+)
 update executor.trades t
 set chain_state = :state, updated_at = :at,
-    shares = coalesce(g.shares, t.shares), usdc = coalesce(g.usdc, t.usdc), fee_usdc = coalesce(g.fee_usdc, t.fee_usdc)
-from executor.trades known
-left join unnest(cast(:hashes as text[]), cast(:shares as bigint[]), cast(:usdc as bigint[]), cast(:fees as bigint[]))
-     as g(order_hash, shares, usdc, fee_usdc) on g.order_hash = known.order_hash
-where known.order_hash = t.order_hash and known.trade_id = t.trade_id and t.transaction_hash = :transaction
-"""
+    shares = coalesce(s.shares, t.shares), usdc = coalesce(s.usdc, t.usdc), fee_usdc = coalesce(s.fee_usdc, t.fee_usdc)
+from known left join settled s on s.order_hash = known.order_hash and known.trades_of_order = 1
+where known.order_hash = t.order_hash and known.trade_id = t.trade_id
+""")
+"""The chain names orders, not trades: its figures are those of a trade only where it is its order's only one in the transaction."""
 OPEN_ORDERS = "select * from executor.orders where state in ('signed', 'unknown', 'matched') order by proxy, signed_at"
 
 Recording = tuple[Order, IntentApproved, str | None]
@@ -101,12 +109,12 @@ class PostgresOrders:
             "usdc": [fill.usdc for fill in result.fills],
             "fees": [fill.fee_usdc for fill in result.fills],
         }
-        async with transaction(self._engine) as connection:
-            await connection.execute(text(RESOLVE), columns)
+        async with single(self._engine) as connection:
+            await connection.execute(RESOLVE, columns)
 
     async def open_orders(self) -> list[Order]:
         """All that are not final, of all instances. Raises: Transient."""
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             return [_order(row) for row in await rows(connection, OPEN_ORDERS)]
 
     async def _record_all(self, recordings: Sequence[Recording]) -> list[Order]:
@@ -118,7 +126,7 @@ class PostgresOrders:
         return [standing.get(order.intent_id, order) for order, _, _ in recordings]
 
     async def _load_all(self, ids: Sequence[str]) -> list[Order | None]:
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             found = {row.intent_id: _order(row) for row in await rows(connection, LOAD, ids=list(ids))}
         return [found.get(intent_id) for intent_id in ids]
 
@@ -133,8 +141,8 @@ class PostgresOrders:
             "posted": [order.posted_at for order, _ in saved],
             "saved": [now for _, now in saved],
         }
-        async with transaction(self._engine) as connection:
-            await connection.execute(text(SAVE), columns)
+        async with single(self._engine) as connection:
+            await connection.execute(SAVE, columns)
         return [None] * len(saved)
 
     async def _book_all(self, bookings: Sequence[Booking]) -> list[tuple[TradeReported, ...]]:
@@ -143,7 +151,7 @@ class PostgresOrders:
             known = {(row.order_hash, row.trade_id): TradeStatus(row.status) for row in await rows(connection, TRADES, hashes=hashes)}
             news = [(trade, now) for trade, now in bookings if is_news(known.get((trade.order_hash, trade.trade_id)), trade.status)]
             if news:
-                await connection.execute(text(BOOK), _trade_columns(news))
+                await connection.execute(BOOK, _trade_columns(news))
             standing = [_trade(row) for row in await rows(connection, TRADES, hashes=hashes)]
         return [tuple(trade for trade in standing if trade.order_hash == order_hash) for order_hash in hashes]
 
@@ -158,7 +166,7 @@ def _order_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:
         "bodies": [order.body for order in orders],
         "sides": [order.side.value for order in orders],
         "tokens": [order.token_id for order in orders],
-        "leaders": [approved.intent.leader for approved in approvals],
+        "leaders": [order.leader for order in orders],
         "leader_prices": [approved.intent.leader_price for approved in approvals],
         "limits": [approved.limit_price for approved in approvals],
         "fee_rates": [order.fee_rate for order in orders],
@@ -199,6 +207,7 @@ def _order(row: Row[Any]) -> Order:
     return Order(
         intent_id=row.intent_id,
         proxy=row.proxy,
+        leader=row.leader,
         order_hash=row.order_hash,
         body=row.body,
         side=Side(row.side),

@@ -72,6 +72,7 @@ class SdkSigners:
         return Order(
             intent_id=intent.intent_id,
             proxy=intent.proxy,
+            leader=intent.leader,
             order_hash=signed.order_hash,
             body=signed.body,
             side=intent.side,

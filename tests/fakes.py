@@ -1,0 +1,221 @@
+"""Small fakes of the services' ports; tests/contract holds those of the stores equal to PostgreSQL."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+
+from services.debt_recovery.decisions import Debt
+from services.executor.decisions import Order, is_news
+from services.ingest.decisions import Gathered, Part, RowKey, row_of
+from services.preflight.decisions import Verdict, reserved_usdc
+from services.preflight.handler import Commitments
+from services.tx_monitor.decisions import Watch
+from shared.domain.errors import Transient
+from shared.domain.follows import Controls
+from shared.messages.base import Message
+from shared.messages.intents import Intent, IntentApproved
+from shared.messages.leader_fills import LeaderFillSeen
+from shared.messages.orders import OrderReported, TradeReported
+from shared.messages.transactions import TransactionResolved
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class FixedControls:
+    """Controls that a test sets; None is what could not be confirmed."""
+
+    def __init__(self, controls: Controls | None) -> None:
+        self.controls = controls
+        self.earlier: dict[int, Controls] = {}
+
+    def current(self) -> Controls:
+        if self.controls is None:
+            raise Transient("the controls are not confirmed")
+        return self.controls
+
+    def known(self) -> Controls:
+        return self.current()
+
+    async def as_of(self, version: int) -> Controls:
+        current = self.current()
+        return current if version == current.version else self.earlier[version]
+
+
+class FakeTrades:
+    """What ingest has gathered."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[RowKey, int]] = {}
+        self.parts: dict[str, tuple[Part, ...]] = {}
+
+    async def load(self, fill: LeaderFillSeen) -> Gathered:
+        return Gathered(shares_by_row=dict(self.rows.get(fill.trade_id, {})), parts=self.parts.get(fill.trade_id, ()))
+
+    async def record(self, fill: LeaderFillSeen, part: Part | None) -> None:
+        standing = self.parts.get(fill.trade_id, ())
+        taken = [known for known in standing if part is not None and known.from_shares == part.from_shares]
+        if part is not None and any(known.made_known_by != part.made_known_by for known in taken):
+            raise Transient("another part begins there")
+        self.rows.setdefault(fill.trade_id, {}).setdefault(row_of(fill), fill.shares)
+        if part is not None and not taken:
+            self.parts[fill.trade_id] = (*standing, part)
+
+
+@dataclass(slots=True)
+class _Reserved:
+    verdict: Verdict
+    usdc: int = 0
+    shares: int = 0
+    cap: int = 0
+    settled_at: datetime | None = None
+
+    @property
+    def day(self) -> date:
+        return self.verdict.occurred_at.astimezone(UTC).date()
+
+
+class FakeVerdicts:
+    """Verdicts, and what they have reserved."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, _Reserved] = {}
+
+    async def commitments(self, intent: Intent, *, since: datetime, now: datetime) -> Commitments:
+        ours = [kept for kept in self._kept.values() if kept.verdict.intent.proxy == intent.proxy]
+        pending = [kept for kept in ours if kept.settled_at is None or kept.settled_at > since]
+        return Commitments(
+            usdc=sum(kept.usdc for kept in pending),
+            shares=sum(kept.shares for kept in pending if kept.verdict.intent.token_id == intent.token_id),
+            spent_today=sum(kept.cap for kept in ours if kept.day == now.astimezone(UTC).date()),
+        )
+
+    async def record(self, verdict: Verdict) -> Verdict:
+        if (known := self._kept.get(verdict.intent_id)) is not None:
+            return known.verdict
+        if not isinstance(verdict, IntentApproved):
+            self._kept[verdict.intent_id] = _Reserved(verdict, settled_at=verdict.occurred_at)
+            return verdict
+        spent = (await self.commitments(verdict.intent, since=verdict.occurred_at, now=verdict.occurred_at)).spent_today
+        if verdict.usdc > 0 and spent + verdict.usdc > verdict.judged.daily_cap_usdc:
+            raise Transient("the daily cap is used up")
+        self._kept[verdict.intent_id] = _Reserved(verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap=verdict.usdc)
+        return verdict
+
+    async def settle(self, report: OrderReported, *, now: datetime) -> None:
+        kept = self._kept.get(report.intent_id)
+        if kept is None or kept.settled_at is not None:
+            return
+        kept.usdc = report.usdc + report.fee_usdc if kept.usdc else 0
+        kept.shares = report.shares if kept.shares else 0
+        kept.cap = report.usdc if kept.cap else 0
+        kept.settled_at = now
+
+
+@dataclass(slots=True)
+class FakeOrders:
+    """Executor's books."""
+
+    orders: dict[str, Order] = field(default_factory=dict)
+    trades: dict[tuple[str, str], TradeReported] = field(default_factory=dict)
+
+    async def record(self, order: Order, approved: IntentApproved) -> Order:
+        assert order.intent_id == approved.intent_id
+        return self.orders.setdefault(order.intent_id, order)
+
+    async def load(self, intent_id: str) -> Order | None:
+        return self.orders.get(intent_id)
+
+    async def save(self, order: Order, *, now: datetime) -> None:
+        known = self.orders[order.intent_id]
+        self.orders[order.intent_id] = replace(
+            known,
+            state=order.state,
+            reason=order.reason,
+            shares=order.shares,
+            usdc=order.usdc,
+            fee_usdc=order.fee_usdc,
+            posted_at=known.posted_at or order.posted_at,
+        )
+
+    async def book(self, trade: TradeReported, *, now: datetime) -> tuple[TradeReported, ...]:
+        key = (trade.order_hash, trade.trade_id)
+        known = self.trades.get(key)
+        if known is None:
+            self.trades[key] = trade
+        elif is_news(known.status, trade.status):
+            named = trade.transaction_hash or known.transaction_hash
+            self.trades[key] = known.model_copy(update={"status": trade.status, "transaction_hash": named})
+        return tuple(each for (order_hash, _), each in sorted(self.trades.items()) if order_hash == trade.order_hash)
+
+    async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
+        for key, trade in self.trades.items():
+            fills = [fill for fill in result.fills if fill.order_hash == trade.order_hash]
+            in_it = [each for each in self.trades.values() if _same_settlement(each, trade)]
+            if trade.transaction_hash == result.transaction_hash and fills and len(in_it) == 1:
+                exact = {name: sum(getattr(fill, name) for fill in fills) for name in ("shares", "usdc", "fee_usdc")}
+                self.trades[key] = trade.model_copy(update=exact)
+
+
+def _same_settlement(one: TradeReported, other: TradeReported) -> bool:
+    return (one.order_hash, one.transaction_hash) == (other.order_hash, other.transaction_hash)
+
+
+class FakeWatches:
+    """Transactions that somebody waits for."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Watch] = {}
+
+    async def open(self, watch: Watch, *, now: datetime) -> Watch:
+        return self._kept.setdefault(watch.request_id, watch)
+
+    async def load(self, request_id: str) -> Watch | None:
+        return self._kept.get(request_id)
+
+    async def save(self, watch: Watch, *, now: datetime) -> None:
+        known = self._kept[watch.request_id]
+        self._kept[watch.request_id] = replace(
+            known, state=watch.state, block_number=watch.block_number, block_hash=watch.block_hash, fills=watch.fills
+        )
+
+
+class FakeDebts:
+    def __init__(self) -> None:
+        self._kept: dict[str, Debt] = {}
+
+    async def record(self, debt: Debt) -> None:
+        self._kept.setdefault(debt.debt_id, debt)
+
+    async def outstanding(self) -> list[Debt]:
+        return sorted(self._kept.values(), key=lambda debt: (debt.raised_at, debt.debt_id))
+
+
+class SharedTable:
+    """A cache table as one instance sees it."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        return self.entries.get(key)
+
+    async def put(self, message: Message) -> None:
+        self.entries[message.key().decode()] = message.model_dump_json().encode()
+
+
+def wire(messages: Sequence[Message]) -> list[Mapping[str, object]]:
+    """What the messages say on the wire."""
+    return [json.loads(message.model_dump_json()) for message in messages]

@@ -1,0 +1,357 @@
+"""The executor dies wherever it can and the venue answers whatever it may, and there is still one order, told as it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from services.executor.decisions import NEVER_ARRIVED_AFTER, Order
+from services.executor.handler import Handler
+from shared.domain.errors import InvalidMessage, Transient
+from shared.domain.follows import GLOBAL, Mode
+from shared.domain.money import Side
+from shared.messages.base import Message
+from shared.messages.intents import IntentApproved, OrderType
+from shared.messages.orders import FINAL_STATES, OrderReported, OrderState, TradeReported, TradeStatus
+from shared.messages.transactions import ConfirmationRequested
+from shared.polymarket.replies import Accepted, Duplicated, Lost, NotNow, Rejected, Reply
+from shared.polymarket.replies import Killed as KilledByVenue
+from tests.builders import (
+    LEADER,
+    NOON,
+    ORDER_HASH,
+    TRANSACTION,
+    a_trade,
+    an_intent,
+    approved,
+    controls,
+    overdue,
+    resolved,
+    shares,
+    usdc,
+)  # fmt: skip
+from tests.fakes import Clock, FakeOrders, FixedControls, Killed
+
+T = TypeVar("T")
+
+BODY = "signed bytes"
+ACCEPTED = Accepted(status="matched", making=usdc(5), taking=shares(10), trade_ids=("venue-1",))
+REPLIES: dict[str, Reply] = {
+    "accepted": ACCEPTED,
+    "delayed": Accepted(status="delayed", making=0, taking=0, trade_ids=()),
+    "killed": KilledByVenue("FOK orders are fully filled or killed."),
+    "rejected": Rejected("not enough balance / allowance"),
+    "lost on the way back": Lost("ServerDisconnectedError"),
+    "lost on the way there": Lost("ServerDisconnectedError"),
+    "not now": NotNow("restart", 1),
+}
+TRADED = {"accepted", "delayed", "lost on the way back"}
+
+
+@dataclass
+class World:
+    """Books and a venue that outlive the process, and a place where it dies once."""
+
+    reply: str = "accepted"
+    dies_after: str = ""
+    mode: Mode = Mode.ACTIVE
+    books: FakeOrders = field(default_factory=FakeOrders)
+    clock: Clock = field(default_factory=lambda: Clock(NOON))
+    posted: list[str] = field(default_factory=list)
+    arrived: set[str] = field(default_factory=set)
+    fills: tuple[TradeReported, ...] = ()
+    lists_trades: bool = True
+    unsignable: bool = False
+
+    def handler(self) -> Handler:
+        book = FixedControls(controls(modes={GLOBAL: self.mode}))
+        return Handler(orders=self, venue=self, signers=self, controls=book, now=self.clock)
+
+    async def sign(self, approval: IntentApproved) -> Order:
+        if self.unsignable:
+            raise InvalidMessage("there is no key")
+        return Order(
+            intent_id=approval.intent_id, proxy=approval.intent.proxy, leader=approval.intent.leader, order_hash=ORDER_HASH, body=BODY,
+            side=approval.intent.side, token_id=approval.intent.token_id, state=OrderState.SIGNED, fee_rate=approval.quote.fee_rate,
+            expires_at=approval.expires_at, signed_at=self.clock(),
+        )  # fmt: skip
+
+    async def record(self, order: Order, approval: IntentApproved) -> Order:
+        return self._then("record", await self.books.record(order, approval))
+
+    async def load(self, intent_id: str) -> Order | None:
+        return await self.books.load(intent_id)
+
+    async def save(self, order: Order, **at: Any) -> None:
+        await self.books.save(order, **at)
+        self._then("save", None)
+
+    async def book(self, trade: TradeReported, **at: Any) -> tuple[TradeReported, ...]:
+        return self._then("book", await self.books.book(trade, **at))
+
+    async def resolve(self, result: Any, **at: Any) -> None:
+        await self.books.resolve(result, **at)
+
+    async def send(self, order: Order) -> Reply:
+        assert self.books.orders[order.intent_id].body == order.body, "sent before it was kept"
+        self.posted.append(order.body)
+        return self._then("send", self._answer(order))
+
+    def _answer(self, order: Order) -> Reply:
+        if order.body in self.arrived:
+            return Duplicated("order is invalid. Duplicated.")
+        if self.reply in TRADED:
+            self.arrived.add(order.body)
+            self.fills = (a_trade(),)
+        return REPLIES[self.reply]
+
+    async def trades_of(self, order: Order) -> tuple[TradeReported, ...]:
+        return self._then("ask", self.fills if self.lists_trades else ())
+
+    def _then(self, place: str, value: T) -> T:
+        if place == self.dies_after:
+            self.dies_after = ""
+            raise Killed
+        return value
+
+    @property
+    def order(self) -> Order:
+        return self.books.orders[approved().intent_id]
+
+    async def told(self, *messages: Message) -> list[Message]:
+        """What a process says of them that is started again whenever it dies, and tries again what may work later."""
+        said: list[Message] = []
+        for message in messages:
+            said += await self._until_done(message)
+        return said
+
+    async def _until_done(self, message: Message) -> Sequence[Message]:
+        for _ in range(5):
+            try:
+                return await _handle(self.handler(), message)
+            except Killed:
+                continue
+            except Transient:
+                self.reply = "accepted"
+        raise AssertionError("never done")
+
+
+async def _handle(handler: Handler, message: Message) -> Sequence[Message]:
+    if isinstance(message, IntentApproved):
+        return await handler.on_intent_approved(message)
+    if isinstance(message, TradeReported):
+        return await handler.on_trade_reported(message)
+    return await handler.on_order_overdue(overdue())
+
+
+def states(messages: Sequence[Message]) -> list[OrderState]:
+    return [message.state for message in messages if isinstance(message, OrderReported)]
+
+
+@pytest.mark.parametrize("reply", REPLIES)
+@pytest.mark.parametrize("dies_after", ["", "record", "send", "save", "ask", "book"])
+async def test_wherever_it_dies_one_order_reaches_the_venue_and_the_books_end_as_the_venue_has_it(reply: str, dies_after: str) -> None:
+    world = World(reply=reply, dies_after=dies_after)
+    end = approved().expires_at + NEVER_ARRIVED_AFTER
+
+    said = await world.told(approved())
+    said += await world.told(overdue())
+    world.clock.now = end
+    said += await world.told(overdue())
+    said += await world.told(*(trade.model_copy(update={"status": TradeStatus.CONFIRMED}) for trade in world.fills))
+
+    assert set(world.posted) == {BODY}
+    assert world.order.state in FINAL_STATES
+    assert (world.order.state is OrderState.CONFIRMED) == bool(world.fills)
+    assert world.order.shares == sum(trade.shares for trade in world.fills)
+    assert states(said)[-1] is world.order.state
+
+
+@pytest.mark.parametrize("dies_after", ["record", "send"])
+async def test_an_answer_to_bytes_that_may_have_been_sent_before_proves_nothing_of_the_first_sending(dies_after: str) -> None:
+    """The first sending has spent the money, and the venue looks at the balance before it looks at the hash."""
+    world = World(dies_after=dies_after)
+    with pytest.raises(Killed):
+        await world.handler().on_intent_approved(approved())
+    world.fills = (a_trade(),)
+    world.arrived.clear()
+    world.reply = "rejected"
+
+    said = await world.told(approved(), overdue())
+
+    assert OrderState.REJECTED not in states(said)
+    assert world.order.state is OrderState.MATCHED
+
+
+@pytest.mark.parametrize("reply", ["lost on the way back", "lost on the way there", "delayed"])
+async def test_unknown_is_never_final_before_its_deadline(reply: str) -> None:
+    world = World(reply=reply, lists_trades=False)
+    last = approved().expires_at + NEVER_ARRIVED_AFTER
+
+    await world.told(approved())
+    for moment in (NOON, approved().expires_at, last - timedelta(microseconds=1)):
+        world.clock.now = moment
+        await world.told(overdue())
+
+        assert world.order.state is OrderState.UNKNOWN
+    world.clock.now = last
+    await world.told(overdue())
+
+    assert world.order.state is OrderState.KILLED
+    assert world.posted == [BODY]
+
+
+@pytest.mark.parametrize("mode", [Mode.HALTED, Mode.REDUCING])
+async def test_an_entry_that_is_paused_between_approval_and_signing_is_withdrawn_unsigned(mode: Mode) -> None:
+    world = World(mode=mode, unsignable=True)
+
+    said = await world.told(approved())
+
+    assert states(said) == [OrderState.WITHDRAWN]
+    assert (world.posted, world.order.body) == ([], "")
+    assert mode in world.order.reason
+
+
+async def test_an_exit_is_still_made_while_reducing() -> None:
+    exit_ = approved(an_intent(side=Side.SELL), order_type=OrderType.FAK, usdc=0, shares=shares(10))
+
+    assert states(await World(mode=Mode.REDUCING).told(exit_)) == [OrderState.MATCHED]
+
+
+async def test_nothing_is_sent_once_halted_also_if_it_was_signed_before() -> None:
+    world = World(reply="not now")
+    with pytest.raises(Transient):
+        await world.handler().on_intent_approved(approved())
+    world.mode, world.reply = Mode.HALTED, "accepted"
+    sent = len(world.posted)
+
+    await world.told(approved(), overdue())
+
+    assert len(world.posted) == sent
+    assert world.order.state is OrderState.UNKNOWN
+
+
+async def test_an_intent_whose_time_is_over_is_withdrawn() -> None:
+    world = World()
+    world.clock.now = approved().expires_at
+
+    assert states(await world.told(approved())) == [OrderState.WITHDRAWN]
+    assert world.posted == []
+
+
+async def test_what_cannot_be_signed_is_withdrawn_with_the_reason_so_that_its_reservation_ends() -> None:
+    world = World(unsignable=True)
+
+    assert states(await world.told(approved())) == [OrderState.WITHDRAWN]
+    assert "there is no key" in world.order.reason
+
+
+async def test_a_withdrawn_intent_stays_withdrawn_after_the_pause() -> None:
+    world = World(mode=Mode.HALTED)
+    await world.told(approved())
+    world.mode = Mode.ACTIVE
+
+    assert states(await world.told(approved())) == [OrderState.WITHDRAWN]
+    assert world.posted == []
+
+
+async def test_without_confirmed_controls_nothing_is_signed() -> None:
+    world = World()
+    handler = replace(world.handler(), controls=FixedControls(None))
+
+    with pytest.raises(Transient):
+        await handler.on_intent_approved(approved())
+
+    assert (world.posted, world.books.orders) == ([], {})
+
+
+async def test_a_venue_that_takes_no_orders_now_gets_the_same_bytes_later() -> None:
+    world = World(reply="not now")
+
+    assert states(await world.told(approved())) == [OrderState.MATCHED]
+    assert world.posted == [BODY, BODY]
+
+
+async def test_trades_out_of_order_and_repeated_end_confirmed_once() -> None:
+    world = World()
+    mined = a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
+    confirmed = a_trade(status=TradeStatus.CONFIRMED, transaction_hash=TRANSACTION)
+
+    said = await world.told(approved(), confirmed, mined, a_trade(), confirmed)
+
+    assert states(said)[:2] == [OrderState.MATCHED, OrderState.CONFIRMED]
+    assert set(states(said)[1:]) == {OrderState.CONFIRMED}
+    assert (world.order.shares, world.order.usdc, world.order.fee_usdc) == (shares(10), usdc(5), usdc("0.1"))
+
+
+async def test_an_order_of_two_trades_is_confirmed_by_the_second() -> None:
+    world = World()
+    half = {"shares": shares(5), "usdc": usdc("2.5"), "status": TradeStatus.CONFIRMED}
+
+    await world.told(approved(), a_trade(**half))
+    assert world.order.state is OrderState.MATCHED
+
+    await world.told(a_trade(trade_id="venue-2", **half))
+    assert (world.order.state, world.order.shares) == (OrderState.CONFIRMED, shares(10))
+
+
+async def test_a_failed_settlement_is_reversed() -> None:
+    world = World()
+
+    said = await world.told(approved(), a_trade(status=TradeStatus.MINED), a_trade(status=TradeStatus.FAILED))
+
+    assert states(said)[-1] is OrderState.FAILED
+    assert (world.order.shares, world.order.usdc, world.order.fee_usdc) == (0, 0, 0)
+
+
+async def test_the_failed_half_of_an_order_does_not_count() -> None:
+    world = World()
+    half = {"shares": shares(5), "usdc": usdc("2.5"), "fee_usdc": 0}
+
+    await world.told(
+        approved(),
+        a_trade(status=TradeStatus.FAILED, **half),
+        a_trade(trade_id="venue-2", **half),
+        a_trade(trade_id="venue-2", status=TradeStatus.CONFIRMED, **half),
+    )
+
+    assert (world.order.state, world.order.shares, world.order.usdc) == (OrderState.CONFIRMED, shares(5), usdc("2.5"))
+
+
+async def test_the_chain_is_asked_only_of_a_trade_that_is_on_it() -> None:
+    world = World()
+
+    before = await world.told(approved(), a_trade(transaction_hash=TRANSACTION))
+    after = await world.told(a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION))
+
+    assert not any(isinstance(message, ConfirmationRequested) for message in before)
+    (request,) = [message for message in after if isinstance(message, ConfirmationRequested)]
+    assert (request.transaction_hash, request.intent_id) == (TRANSACTION, approved().intent_id)
+
+
+async def test_what_the_chain_settled_replaces_what_the_venue_rounded() -> None:
+    world = World()
+    await world.told(approved(), a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION))
+    exact = {"order_hash": ORDER_HASH, "shares": shares(10) + 7, "usdc": usdc(5) - 1, "fee_usdc": 3}
+
+    await world.handler().on_transaction_resolved(resolved(fills=(exact,)))
+
+    (trade,) = world.books.trades.values()
+    assert (trade.shares, trade.usdc, trade.fee_usdc) == (shares(10) + 7, usdc(5) - 1, 3)
+
+
+async def test_what_is_told_of_an_order_that_we_never_made_changes_nothing() -> None:
+    world = World()
+
+    assert await world.told(a_trade(), overdue()) == []
+    assert world.books.trades == {}
+
+
+async def test_the_leader_who_is_copied_travels_with_the_order() -> None:
+    world = World()
+
+    await world.told(approved())
+
+    assert world.order.leader == LEADER
