@@ -1,0 +1,75 @@
+"""The follow that is stored is the one that was typed."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
+from shared.domain.ids import follow_id
+from tests.builders import LEADER, PROXY, a_follow, controls, usdc
+from tools.cli.following import follow_of, follows_table, plain, scope_of
+from tools.cli.plainly import WrongInput
+
+
+def typed_follow(leader: str = LEADER.lower(), proxy: str = PROXY.lower(), **changed: Any) -> Follow:
+    given = {"percent": "10", "fixed": None, "minimum": "1", "maximum": "100", "slippage": "3", "daily_cap": "500"} | changed
+    return follow_of(leader, proxy, **given)
+
+
+def test_a_follow_is_what_was_typed() -> None:
+    follow = typed_follow(percent="12.5", minimum="0.5", maximum="99.99", slippage="1.5", daily_cap="250")
+
+    assert (follow.leader.lower(), follow.proxy.lower()) == (LEADER.lower(), PROXY.lower())
+    assert follow.follow_id == follow_id(leader=LEADER, proxy=PROXY)
+    assert (follow.percent, follow.fixed_usdc) == (Decimal("12.5"), None)
+    assert (follow.min_usdc, follow.max_usdc, follow.daily_cap_usdc) == (usdc("0.5"), usdc("99.99"), usdc(250))
+    assert follow.max_slippage_bps == Decimal(150)
+    assert follow.active
+
+
+def test_a_fixed_amount_takes_the_place_of_the_percentage() -> None:
+    follow = typed_follow(percent=None, fixed="25")
+
+    assert (follow.percent, follow.fixed_usdc) == (None, usdc(25))
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ({"percent": None}, "exactly one"),
+        ({"fixed": "25"}, "exactly one"),
+        ({"percent": "0"}, "above 0"),
+        ({"minimum": "200"}, "minimum"),
+        ({"proxy": LEADER}, "cannot follow itself"),
+        ({"leader": "0x12"}, "the leader"),
+        ({"proxy": "0x12"}, "--into"),
+        ({"daily_cap": "many"}, "--daily-cap"),
+    ],
+)
+def test_a_follow_that_cannot_be_meant_is_refused(changed: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(WrongInput, match=wrong):
+        typed_follow(**changed)
+
+
+def test_a_mode_is_set_for_everybody_or_for_one() -> None:
+    assert scope_of(leader=None, follower=None) == GLOBAL
+    assert scope_of(leader=LEADER, follower=None) == leader_scope(LEADER)
+    assert scope_of(leader=None, follower=PROXY.lower()).lower() == follower_scope(PROXY).lower()
+    with pytest.raises(WrongInput, match="not both"):
+        scope_of(leader=LEADER, follower=PROXY)
+
+
+def test_the_list_shows_terms_and_the_strictest_mode() -> None:
+    console = Console(width=200, record=True, quiet=False)
+
+    with console.capture() as shown:
+        console.print(follows_table(controls(a_follow(), modes={GLOBAL: Mode.REDUCING, follower_scope(PROXY): Mode.HALTED})))
+
+    assert all(word in shown.get() for word in (LEADER, PROXY, "10 %", "500", "halted"))
+
+
+@pytest.mark.parametrize(("number", "text"), [("10.000000", "10"), ("100", "100"), ("0.05", "0.05"), ("1E+2", "100"), ("0", "0")])
+def test_numbers_are_shown_without_needless_zeros(number: str, text: str) -> None:
+    assert plain(Decimal(number)) == text

@@ -1,0 +1,71 @@
+"""What is typed means exactly what it says, or is refused with what is wrong."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.money import as_decimal
+from tools.cli import typed
+from tools.cli.plainly import WrongInput
+
+CHECKSUMMED = "0xA53135c37e6093625e98866b0a44a428976b3C55"
+
+
+@pytest.mark.parametrize("spelling", [CHECKSUMMED, CHECKSUMMED.lower(), "0x" + CHECKSUMMED[2:].upper()])
+def test_an_address_gets_its_checksummed_spelling(spelling: str) -> None:
+    assert typed.address(spelling, what="the leader") == CHECKSUMMED
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (CHECKSUMMED[:-1], "this has 41 characters"),
+        (CHECKSUMMED[2:], "0x and 40"),
+        (CHECKSUMMED[:-1] + "g", "only the digits"),
+        (CHECKSUMMED.replace("A5", "a5"), "does not fit its checksum"),
+        ("", "this has 0 characters"),
+    ],
+)
+def test_a_wrong_address_is_refused_with_what_is_wrong(text: str, wrong: str) -> None:
+    with pytest.raises(WrongInput, match=wrong):
+        typed.address(text, what="the leader")
+
+
+@given(st.integers(0, 10**15))
+def test_an_amount_is_exact_to_the_base_unit(micros: int) -> None:
+    assert typed.usdc(str(as_decimal(micros)), what="--max") == micros
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("0.0000001", "six decimals"),
+        ("-1", "below 0"),
+        ("ten", "a number"),
+        ("nan", "a number"),
+        ("Infinity", "a number"),
+        ("", "a number"),
+    ],
+)
+def test_a_wrong_amount_is_refused_and_named(text: str, wrong: str) -> None:
+    with pytest.raises(WrongInput, match=wrong):
+        typed.usdc(text, what="--max")
+
+
+def test_slippage_is_typed_in_percent() -> None:
+    assert typed.slippage_bps("3") == Decimal(300)
+    assert typed.slippage_bps("0.05") == Decimal(5)
+
+
+@pytest.mark.parametrize("text", ["-1", "100", "1e5", "x"])
+def test_an_impossible_slippage_is_refused(text: str) -> None:
+    with pytest.raises(WrongInput, match="--slippage"):
+        typed.slippage_bps(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-2", "often"])
+def test_a_rate_is_above_zero(text: str) -> None:
+    with pytest.raises(WrongInput, match="--per-second"):
+        typed.above_zero(text, what="--per-second")
