@@ -18,5 +18,5 @@ def deployment(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 async def story(deployment: Deployment) -> AsyncIterator[Story]:
-    async with story_in(deployment) as story:
+    async with story_in(deployment, deployment.circles.popleft()) as story:
         yield story

@@ -147,8 +147,7 @@ class Story:
 
 
 @asynccontextmanager
-async def story_in(deployment: Deployment) -> AsyncIterator[Story]:
-    """A new story with the next circle."""
+async def story_in(deployment: Deployment, circle: Circle) -> AsyncIterator[Story]:
     engine = deployment.pipeline.engine()
     try:
         async with (
@@ -158,7 +157,7 @@ async def story_in(deployment: Deployment) -> AsyncIterator[Story]:
             world: Mapping[str, Any] = await venue.world()
             yield Story(
                 deployment=deployment,
-                circle=deployment.circles.popleft(),
+                circle=circle,
                 venue=venue,
                 engine=engine,
                 chain=chain,

@@ -56,15 +56,13 @@ async def test_a_trade_that_every_feed_tells_is_copied_once(story: Story) -> Non
 
     witnesses = await story.both_witnesses(trade)
     parts = await story.rows("select * from ingest.parts where trade_id = :trade", trade=trade.trade_id)
-    told = [record for record in await story.records("leader-fills") if trade.transaction_hash.encode() in record.value]
     intended = [record for record in await story.records("copy-intents") if trade.transaction_hash.encode() in record.value]
 
     assert {row.witness for row in witnesses} == {Witness.RTDS.value, Witness.CHAIN.value}
     assert [(part.from_shares, part.to_shares) for part in parts] == [(0, trade.shares)]
-    assert len(told) >= 3
-    assert {dict(record.headers)["message_id"].decode() for record in intended} == {
+    assert sorted(dict(record.headers)["message_id"].decode() for record in intended) == sorted(
         f"{intent}:intended" for intent in story.intents(trade).values()
-    }
+    )
     of_leader = await story.rows("select intent_id from executor.orders where leader = :leader", leader=story.circle.leader)
     assert sorted(row.intent_id for row in of_leader) == sorted(order.intent_id for order in orders.values())
     await story.assert_books_equal_the_chain(story.tokens[4])
