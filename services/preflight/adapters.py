@@ -14,7 +14,7 @@ from shared.caching.recent import Recent
 from shared.caching.single_flight import SingleFlight
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, is_v3_position
 from shared.chain.client import ChainClient, WalletBalances
-from shared.db.engine import rows, transaction
+from shared.db.engine import rows, single, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
 from shared.domain.money import Side
@@ -56,7 +56,7 @@ on conflict (proxy, day) do update set spent_usdc = spending.spent_usdc + exclud
 returning proxy, day, spent_usdc
 """
 STANDING = "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
-SETTLE = """
+SETTLE = text("""
 with given as (
     select * from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:reasons as text[]), cast(:usdc as bigint[]),
                          cast(:fees as bigint[]), cast(:shares as bigint[]), cast(:at as timestamptz[]))
@@ -74,7 +74,7 @@ with given as (
     select proxy, day, sum(unused) as unused from settled group by proxy, day
 )
 update preflight.spending s set spent_usdc = s.spent_usdc - b.unused from given_back b where s.proxy = b.proxy and s.day = b.day
-"""
+""")
 
 Ask = tuple[Intent, datetime, datetime]
 Told = tuple[Verdict, str | None]
@@ -108,7 +108,7 @@ class PostgresVerdicts:
         await self._settle((report, now))
 
     async def _commitments_of_all(self, asked: Sequence[Ask]) -> list[Commitments]:
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             found = await rows(
                 connection,
                 COMMITMENTS,
@@ -127,7 +127,8 @@ class PostgresVerdicts:
             fresh = {row.intent_id for row in inserted}
             await self._reserve_caps(connection, [v for v in verdicts if isinstance(v, IntentApproved) and v.intent_id in fresh])
             known = [verdict.intent_id for verdict in verdicts if verdict.intent_id not in fresh]
-            standing = {row.intent_id: VERDICT.validate_json(row.verdict) for row in await rows(connection, STANDING, ids=known)}
+            told_before = await rows(connection, STANDING, ids=known) if known else ()
+            standing = {row.intent_id: VERDICT.validate_json(row.verdict) for row in told_before}
         return [standing.get(verdict.intent_id, verdict) for verdict in verdicts]
 
     async def _reserve_caps(self, connection: AsyncConnection, approved: Sequence[IntentApproved]) -> None:
@@ -155,8 +156,8 @@ class PostgresVerdicts:
             "shares": [report.shares for report, _ in reports],
             "at": [now for _, now in reports],
         }
-        async with transaction(self._engine) as connection:
-            await connection.execute(text(SETTLE), columns)
+        async with single(self._engine) as connection:
+            await connection.execute(SETTLE, columns)
         return [None] * len(reports)
 
 

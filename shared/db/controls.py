@@ -13,7 +13,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import tables
-from shared.db.engine import rows, transaction
+from shared.db.engine import rows, single, transaction
 from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import Controls, Follow, Mode, by_leader
@@ -128,7 +128,7 @@ class ControlsWatch:
     async def refresh(self) -> None:
         """Raises: Transient."""
         asked_at = self._now()
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             version = await newest_version(connection)
         if self._controls is None or self._controls.version != version:
             self._controls = await load_controls(self._engine, version)

@@ -69,14 +69,15 @@ class Controls:
     """All follows and modes as of one version."""
 
     version: int
-    follows_by_leader: Mapping[str, tuple[Follow, ...]]
+    follows_by_leader: Mapping[str, Mapping[str, Follow]]
+    """Of each leader, by the proxy that copies."""
     mode_by_scope: Mapping[str, Mode]
 
     def follows_of(self, leader: str) -> tuple[Follow, ...]:
-        return self.follows_by_leader.get(leader, ())
+        return tuple(self.follows_by_leader.get(leader, {}).values())
 
     def follow(self, *, leader: str, proxy: str) -> Follow | None:
-        return next((follow for follow in self.follows_of(leader) if follow.proxy == proxy), None)
+        return self.follows_by_leader.get(leader, {}).get(proxy)
 
     def mode(self, *, leader: str, proxy: str) -> Mode:
         scopes = (GLOBAL, leader_scope(leader), follower_scope(proxy))
@@ -96,10 +97,10 @@ def may_trade(mode: Mode, side: Side) -> bool:
     return mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
 
 
-def by_leader(follows: Iterable[Follow]) -> Mapping[str, tuple[Follow, ...]]:
-    """The active follows of each leader, in the order given."""
-    grouped: dict[str, list[Follow]] = {}
+def by_leader(follows: Iterable[Follow]) -> Mapping[str, Mapping[str, Follow]]:
+    """The active follows of each leader, in the order given, by proxy."""
+    grouped: dict[str, dict[str, Follow]] = {}
     for follow in follows:
         if follow.active:
-            grouped.setdefault(follow.leader, []).append(follow)
-    return {leader: tuple(group) for leader, group in grouped.items()}
+            grouped.setdefault(follow.leader, {})[follow.proxy] = follow
+    return grouped

@@ -99,7 +99,7 @@ def follows_table(controls: Controls) -> Table:
     for name in ("copies", "min", "max", "slippage %", "daily cap"):
         table.add_column(name, justify="right")
     table.add_column("mode")
-    for follow in (follow for group in controls.follows_by_leader.values() for follow in group):
+    for follow in (follow for group in controls.follows_by_leader.values() for follow in group.values()):
         amounts = (plain(as_decimal(amount)) for amount in (follow.min_usdc, follow.max_usdc))
         table.add_row(
             follow.leader,
