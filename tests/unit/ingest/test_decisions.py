@@ -1,0 +1,152 @@
+"""A leader's trade is copied once, however many witnesses tell it, in whatever order and how often."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.decisions import DUST, Gathered, Part, RowKey, intents_of, part_to_copy, row_of, total_shares
+from shared.domain.money import Side
+from shared.messages.leader_fills import LeaderFillSeen, Witness
+from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, shares, usdc
+
+NOTHING = Gathered(shares_by_row={}, parts=())
+ROWS = st.dictionaries(
+    st.tuples(st.sampled_from(Witness), st.sampled_from("abcd")), st.integers(1, shares(50)) | st.integers(1, 2 * DUST), min_size=1
+)
+
+
+def a_row(row: RowKey, amount: int) -> LeaderFillSeen:
+    return a_fill(witness=row[0], row_id=row[1], shares=amount)
+
+
+def a_part(**overrides: Any) -> Part:
+    base = Part(from_shares=0, to_shares=shares(100), made_known_by=(Witness.RTDS, "row-1"), controls_version=7, intended_at=NOON)
+    return replace(base, **overrides)
+
+
+def seen(gathered: Gathered, fill: LeaderFillSeen) -> tuple[Gathered, Part | None]:
+    """What the books say after the fill, and what it made known."""
+    part = part_to_copy(gathered, fill, controls_version=7, now=NOON)
+    parts = gathered.parts if part is None or part in gathered.parts else (*gathered.parts, part)
+    return Gathered(shares_by_row={**gathered.shares_by_row, row_of(fill): fill.shares}, parts=parts), part
+
+
+@given(rows=ROWS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))
+def test_the_same_rows_in_every_order_and_repetition_cover_the_same_shares_once(
+    rows: dict[RowKey, int], repeated: st.DataObject, shuffle: Random
+) -> None:
+    told = [*rows.items(), *repeated.draw(st.lists(st.sampled_from(sorted(rows.items()))))]
+    shuffle.shuffle(told)
+    gathered, made_known = NOTHING, dict[RowKey, Part]()
+
+    for row, amount in told:
+        gathered, part = seen(gathered, a_row(row, amount))
+        if part is not None:
+            assert made_known.setdefault(row, part) == part
+
+    assert [earlier.to_shares for earlier in gathered.parts[:-1]] == [later.from_shares for later in gathered.parts[1:]]
+    assert gathered.parts[0].from_shares == 0
+    assert all(part.shares > 0 for part in gathered.parts)
+    assert all(later.shares > DUST for _, later in pairwise(gathered.parts))
+    assert 0 <= total_shares(rows) - gathered.covered <= DUST
+
+
+@given(rows=ROWS)
+def test_a_subset_of_the_rows_never_covers_more_than_all_of_them(rows: dict[RowKey, int]) -> None:
+    gathered, covered = NOTHING, 0
+
+    for row, amount in rows.items():
+        gathered, _ = seen(gathered, a_row(row, amount))
+        assert covered <= gathered.covered <= total_shares(rows)
+        covered = gathered.covered
+
+
+def test_two_witnesses_of_the_same_fill_are_one_trade() -> None:
+    gathered, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
+
+    _, again = seen(gathered, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
+
+    assert again is None
+
+
+def test_two_equal_fills_are_two_if_the_chain_says_so() -> None:
+    gathered, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
+    gathered, first = seen(gathered, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
+
+    _, second = seen(gathered, a_fill(witness=Witness.CHAIN, row_id="0xabc:2"))
+
+    assert first is None
+    assert second is not None
+    assert (second.from_shares, second.to_shares) == (shares(100), shares(200))
+
+
+def test_a_later_row_copies_only_the_difference() -> None:
+    gathered, _ = seen(NOTHING, a_fill(row_id="a", shares=shares(60)))
+
+    _, part = seen(gathered, a_fill(row_id="b", shares=shares(40)))
+
+    assert part is not None
+    assert (part.from_shares, part.to_shares) == (shares(60), shares(100))
+
+
+def test_a_redelivered_row_gives_the_same_part_though_time_and_controls_have_moved_on() -> None:
+    gathered, part = seen(NOTHING, a_fill())
+
+    again = part_to_copy(gathered, a_fill(), controls_version=99, now=NOON + timedelta(hours=1))
+
+    assert again == part
+
+
+def test_what_two_witnesses_differ_by_in_rounding_is_no_trade_of_its_own() -> None:
+    gathered, _ = seen(NOTHING, a_fill(shares=shares(100)))
+
+    _, within = seen(gathered, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST))
+    _, beyond = seen(gathered, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST + 1))
+
+    assert within is None
+    assert beyond is not None
+
+
+def test_a_trade_of_dust_is_a_trade() -> None:
+    _, part = seen(NOTHING, a_fill(shares=1))
+
+    assert part is not None
+    assert part.shares == 1
+
+
+def test_each_follower_gets_an_intent_of_the_size_that_his_terms_say() -> None:
+    tenth, fixed = a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY, percent=None, fixed_usdc=usdc(20))
+
+    first, second = intents_of(a_part(), a_fill(), [tenth, fixed])
+
+    assert (first.usdc, first.shares, first.proxy) == (usdc(5), shares(10), tenth.proxy)
+    assert (second.usdc, second.shares, second.proxy) == (usdc(20), shares(40), OTHER_PROXY)
+    assert first.intent_id != second.intent_id
+
+
+def test_an_intent_carries_what_it_copies_and_by_which_terms() -> None:
+    part = a_part(controls_version=3, to_shares=shares(40))
+
+    (intent,) = intents_of(part, a_fill(side=Side.SELL, price=Decimal("0.25")), [a_follow()])
+
+    assert (intent.controls_version, intent.leader_shares, intent.leader_price, intent.side) == (3, shares(40), Decimal("0.25"), Side.SELL)
+    assert (intent.seen_at, intent.filled_at, intent.intended_at) == (a_fill().occurred_at, a_fill().filled_at, NOON)
+    assert (intent.usdc, intent.shares) == (usdc(1), shares(4))
+
+
+def test_each_part_of_a_trade_has_intents_of_its_own() -> None:
+    parts = [a_part(), a_part(from_shares=shares(100), to_shares=shares(200))]
+
+    ids = {intent.intent_id for part in parts for intent in intents_of(part, a_fill(), [a_follow()])}
+
+    assert len(ids) == 2
+
+
+def test_where_nobody_follows_there_are_no_intents() -> None:
+    assert intents_of(a_part(), a_fill(), []) == ()
