@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.clock import utc_now
@@ -102,7 +103,7 @@ def show_debts(settings: DatabaseSettings) -> None:
     Console().print(debts_table(with_database(settings, read)))
 
 
-def tables(status: Status, *, now: datetime) -> list[Table]:
+def tables(status: Status, *, now: datetime) -> list[Group]:
     return [
         modes_table(status.controls),
         _table("Copies today (UTC)", ("state", "reason", ">copies"), [(row.state, row.reason, str(row.n)) for row in status.copies]),
@@ -121,19 +122,19 @@ def tables(status: Status, *, now: datetime) -> list[Table]:
     ]
 
 
-def modes_table(controls: Controls) -> Table:
+def modes_table(controls: Controls) -> Group:
     follows = sum(map(len, controls.follows_by_leader.values()))
     title = f"{follows} follows of {len(controls.follows_by_leader)} leaders, version {controls.version}; modes that are not active"
     stopped = [(scope, mode.value) for scope, mode in sorted(controls.mode_by_scope.items()) if mode != "active"]
     return _table(title, ("scope", "mode"), stopped)
 
 
-def debts_table(debts: Sequence[Any]) -> Table:
+def debts_table(debts: Sequence[Any]) -> Group:
     told = [(r.raised_at.isoformat(timespec="seconds"), r.proxy, r.creditor, amount(r.usdc), r.reason, r.intent_id) for r in debts]
     return _table("Debts", ("raised", "proxy", "owed to", ">USDC", "reason", "intent"), told)
 
 
-def latency_table(latencies: Sequence[Any]) -> Table:
+def latency_table(latencies: Sequence[Any]) -> Group:
     by_name = {row.name: row for row in latencies}
     known = [by_name[name] for name in STAGES if name in by_name]
     told = [(row.name, milliseconds(row.p50), milliseconds(row.p95), milliseconds(row.p99), str(row.n)) for row in known]
@@ -148,14 +149,16 @@ def milliseconds(microseconds: int) -> str:
     return str(Decimal(microseconds).scaleb(-3).quantize(Decimal("0.1")))
 
 
-def _table(title: str, columns: Sequence[str], told: Sequence[Sequence[str]]) -> Table:
+def _table(title: str, columns: Sequence[str], told: Sequence[Sequence[str]]) -> Group:
     """A column whose name begins with ``>`` is a figure. Without rows, the title says so."""
-    table = Table(title=title if told else f"{title}: none", title_justify="left", title_style="bold", show_header=bool(told), box=None)
+    if not told:
+        return Group(Text(f"{title}: none"))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in told:
         table.add_row(*row)
-    return table
+    return Group(Text(title, style="bold"), table)
 
 
 async def _read(engine: AsyncEngine, now: datetime) -> Status:
