@@ -1,13 +1,18 @@
 """How a process reads its environment: completely, at the start, or not at all."""
 
+import re
 from typing import TypeVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
+from pydantic_settings.exceptions import SettingsError
 
 from shared.domain.errors import InvalidSettings
 
 S = TypeVar("S", bound=BaseSettings)
+
+LOGIN = re.compile(r"://.*@")
+"""In an address; greedy, since a password may hold an @."""
 
 
 def read(kind: type[S]) -> S:
@@ -17,16 +22,23 @@ def read(kind: type[S]) -> S:
     except ValidationError as error:
         complaints = [_complaint(kind, each["loc"], each["msg"], each.get("input")) for each in error.errors(include_url=False)]
         raise InvalidSettings("\n".join(complaints)) from None
+    except SettingsError as error:  # a list or an object that is no JSON
+        raise InvalidSettings(f"{kind.model_config.get('env_prefix', '')}*: {error}") from None
 
 
 def _complaint(kind: type[BaseSettings], location: tuple[int | str, ...], wants: str, got: object) -> str:
     if not location:
         return wants
     name = str(location[0])
-    variable = f"{kind.model_config.get('env_prefix', '')}{name}".upper()
     field = kind.model_fields.get(name)
+    variable = f"{kind.model_config.get('env_prefix', '')}{name}".upper() if field is not None else name  # an alias is a whole name
     if isinstance(got, dict) and name not in got:
         return f"{variable} is not set: {wants.lower()}"
-    if field is not None and SecretStr.__name__ in str(field.annotation):
+    if _is_secret(kind, name):
         return f"{variable} has a wrong value (not shown, it is a secret): {wants.lower()}"
-    return f"{variable} is {got!r}: {wants.lower()}"
+    return f"{variable} is {LOGIN.sub('://[redacted]@', repr(got))}: {wants.lower()}"
+
+
+def _is_secret(kind: type[BaseSettings], name: str) -> bool:
+    named = [field for known, field in kind.model_fields.items() if name in (known, field.validation_alias)]
+    return any(SecretStr.__name__ in str(field.annotation) for field in named)

@@ -43,7 +43,7 @@ class GroupCommit(Generic[Row, Result]):
 
     async def _write_group(self, group: list[tuple[Row, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._write([row for row, _ in group])
+            results = list(zip(group, await self._write([row for row, _ in group]), strict=True))
         except Transient as error:
             _fail(group, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to judge
@@ -53,7 +53,7 @@ class GroupCommit(Generic[Row, Result]):
             for one in group:
                 await self._write_group([one])
         else:
-            for (_, answer), result in zip(group, results, strict=True):
+            for (_, answer), result in results:
                 if not answer.done():
                     answer.set_result(result)
 
