@@ -19,6 +19,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from shared.domain.errors import MessageError
 from shared.observe import metrics
 from shared.streams.backoff import Backoff
+from shared.streams.closing import closed_within_reason
 from shared.streams.dead_letters import Allowance, TooManyDeadLetters
 from shared.streams.handling import Handling, PublishesAll, place
 from shared.streams.lanes import Lanes, Work
@@ -35,7 +36,7 @@ FETCH_WAIT_MS = 100
 """How long the broker holds a fetch that has nothing. aiokafka has one fetch on its way per broker, without the partitions that are
 paused at that moment: a resumed partition waits for its end."""
 SILENT_AFTER_S = 5.0
-CLOSE_WITHIN_S = 5.0
+LAST_COMMIT_WITHIN_S = 5.0
 
 
 class MessageFailed(Exception):
@@ -114,8 +115,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self._consumer.start()
             await self._work()
         finally:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._consumer.stop(), CLOSE_WITHIN_S)
+            await closed_within_reason("consumer", self._consumer.stop())
 
     def stop(self) -> None:
         """Take nothing more; let running handlers finish, within the drain time."""
@@ -231,7 +231,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         try:
             await self._come_to_rest(tenures, within_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._commit(tenures), CLOSE_WITHIN_S)
+                await asyncio.wait_for(self._commit(tenures), LAST_COMMIT_WITHIN_S)
         finally:
             for tenure in tenures:
                 tenure.end()

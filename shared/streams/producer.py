@@ -13,6 +13,7 @@ from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
 from shared.observe import tracing
 from shared.streams.backoff import Backoff
+from shared.streams.closing import closed_within_reason
 from shared.streams.codec import Outgoing, encode
 from shared.streams.partitioning import Partitioner
 from shared.streams.settings import KafkaSettings
@@ -47,7 +48,7 @@ class Producer:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._kafka.stop()
+        await closed_within_reason("producer", self._kafka.stop())
 
     async def topics(self) -> frozenset[str]:
         """The topics that exist."""

@@ -120,10 +120,12 @@ class Bench:
 
     async def passed(self, count: int) -> None:
         """Wait until the group's committed offsets have passed exactly ``count`` messages."""
-        async with asyncio.timeout(20):
-            while sum((await self.committed()).values()) != count:
-                self.check()
-                await asyncio.sleep(0.02)
+
+        async def passed() -> bool:
+            self.check()
+            return sum((await self.committed()).values()) == count
+
+        await eventually(passed)
 
     async def answers(self, count: int) -> Sequence[str]:
         """What was answered, once there are ``count`` answers, in the order of each key."""

@@ -35,7 +35,8 @@ async def bench(settings: KafkaSettings) -> AsyncIterator[Bench]:
 
 @asynccontextmanager
 async def a_bench(settings: KafkaSettings, *, replicas: int = 1) -> AsyncIterator[Bench]:
-    name = uuid.uuid4().hex[:8]
+    # Letters only: many digits in a row would be no label for a metric.
+    name = "".join(chr(ord("a") + byte % 26) for byte in uuid.uuid4().bytes)
     heard, answered = on_topic("Heard", f"heard-{name}"), on_topic("Answered", f"answered-{name}")
     await create_topics(settings, heard.topic, answered.topic, replicas=replicas)
     await create_topics(settings, "dead-letters", replicas=replicas, configs={"max.message.bytes": str(LARGEST_REQUEST)})

@@ -1,6 +1,7 @@
 """Brokers that go and come back: nothing is lost, nothing is passed, and no process has to be restarted."""
 
 import asyncio
+import gc
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -57,6 +58,33 @@ async def test_a_broker_restarted_under_load_loses_nothing(one_broker: Backgroun
         await running.ready()
         await eventually(lambda: all(echo.heard[key] == list(range(200)) for key in KEYS))
         bench.check()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiokafka leaves connections open when closing fails
+async def test_a_service_that_is_stopped_while_kafka_is_away_ends_all_the_same_and_passes_nothing(one_broker: BackgroundCluster) -> None:
+    (broker,) = one_broker.brokers
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    async with asyncio.timeout(60):
+        async with a_bench(quick_settings(one_broker.bootstrap_servers)) as bench:
+
+            async def on_heard(message: Said) -> Sequence[Message]:
+                entered.set()
+                await gate.wait()
+                return [said(bench.answered, message.who, "never acknowledged")]
+
+            await bench.say("anna", "hello")
+            running = bench.start({bench.heard: on_heard})
+            await entered.wait()
+            await one_broker.kill(broker)
+            gate.set()
+            await eventually(lambda: "Kafka does not answer" in running.loop.pulse().ready)
+
+            await running.stop()
+
+    await one_broker.restart(broker)
+    assert await bench.committed() == {}
+    gc.collect()
 
 
 async def test_a_partition_whose_leader_is_lost_goes_on_with_another(three_brokers: BackgroundCluster) -> None:

@@ -1,7 +1,7 @@
 """A consumer and a producer on records in memory, for what real Kafka cannot be made to do a thousand times a minute."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ class FakeConsumer:
         self._paused: set[int] = set()
         self._news = asyncio.Event()
         self._listener: ConsumerRebalanceListener | None = None
+        self.rebalances = 0
 
     def subscribe(self, *, topics: set[str], listener: ConsumerRebalanceListener) -> None:
         self._listener = listener
@@ -68,6 +69,7 @@ class FakeConsumer:
         held = {TopicPartition(self._kafka.topic, partition) for partition in self._position}
         self._paused = set(self._position)
         await self._listener.on_partitions_revoked(held)
+        self.rebalances += 1
         self._position = {partition: self._kafka.committed.get(partition, 0) for partition in partitions}
         self._paused = set()
         await self._listener.on_partitions_assigned({TopicPartition(self._kafka.topic, partition) for partition in self._position})
@@ -112,12 +114,14 @@ class FakeConsumer:
 class FakeProducer:
     """Keeps what was published and acknowledged: at once, or when the test says so."""
 
-    def __init__(self, *, prompt: bool) -> None:
+    def __init__(self, *, prompt: bool, on_publish: Callable[[Sequence[Any]], None]) -> None:
+        self.on_publish = on_publish
         self.published: list[Any] = []
         self._prompt = prompt
         self._acknowledged = asyncio.Event()
 
     async def publish_all(self, messages: Sequence[Message]) -> None:
+        self.on_publish(messages)
         if not self._prompt:
             await self._acknowledged.wait()
         self.published += messages

@@ -1,0 +1,45 @@
+"""The declaration applied to real Kafka."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+
+from shared.streams.settings import KafkaSettings
+from shared.streams.topics import Topic, apply, inspect
+from tests.integration.streams.bench import PARTITIONS
+
+pytestmark = pytest.mark.integration
+
+
+async def test_topics_are_created_altered_and_then_left_alone(settings: KafkaSettings) -> None:
+    name = f"orders-{uuid.uuid4().hex[:8]}"
+    declared = [
+        Topic(name=name, key="proxy", retention=timedelta(hours=1)),
+        Topic(name=f"{name}-2", key="proxy", retention=timedelta(hours=1)),
+    ]
+
+    planned = await inspect(settings, declared)
+    assert [creation.name for creation in planned.creations] == [name, f"{name}-2"]
+    assert await inspect(settings, declared) == planned, "looking changes nothing"
+    assert await apply(settings, declared) == planned
+    assert (await inspect(settings, declared)).empty
+
+    longer = [Topic(name=name, key="proxy", retention=timedelta(hours=2), compacted=True, largest_message=2_000_000), declared[1]]
+    altered = await apply(settings, longer)
+    assert [alteration.changed for alteration in altered.alterations] == [
+        {"cleanup.policy": "compact,delete", "retention.ms": "7200000", "max.message.bytes": "2000000"}
+    ]
+    assert (await inspect(settings, longer)).empty
+
+
+async def test_partitions_of_an_existing_topic_are_never_changed(settings: KafkaSettings) -> None:
+    declared = [Topic(name=f"orders-{uuid.uuid4().hex[:8]}", key="proxy", retention=timedelta(hours=1))]
+    await apply(settings, declared)
+    more = settings.model_copy(update={"partitions": 2 * PARTITIONS})
+
+    planned = await apply(more, declared)
+
+    assert len(planned.refusals) == 1
+    assert await inspect(more, declared) == planned, "still refused"
+    assert (await inspect(settings, declared)).empty, "still as it was"
