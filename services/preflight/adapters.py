@@ -221,7 +221,7 @@ class ChainBalances:
             entry
             for entry in (self._known.get(proxy), self._from_shared(proxy))
             if entry is not None
-            and self._now() - entry.fetched_at <= self._max_age
+            and abs(self._now() - entry.fetched_at) <= self._max_age  # a clock that runs ahead makes no entry young
             and (token_id is None or token_id in entry.shares_by_token)
         ]
         return max(usable, key=lambda entry: entry.fetched_at, default=None)

@@ -75,7 +75,7 @@ class QuoteCache:
         self._remember(token_id)
         for candidate in (self._from_socket, self._from_last_fetch, self._from_shared):
             book = candidate(token_id)
-            if book is not None and self._now() - book.fetched_at <= self._max_age:
+            if book is not None and abs(self._now() - book.fetched_at) <= self._max_age:  # a clock that runs ahead makes no book young
                 metrics.cache_asked("quotes", "hit")
                 return book
         metrics.cache_asked("quotes", "shared" if self._fetch.is_under_way(token_id) else "miss")
@@ -143,6 +143,7 @@ class MarketCache:
     def __init__(self, clob: Clob, *, now: Callable[[], datetime], valid_for: timedelta, max_tokens: int) -> None:
         self._clob, self._now, self._valid_for = clob, now, valid_for
         self._known: Recent[str, tuple[Market, datetime]] = Recent(max_tokens)
+        self._forgotten = 0
         self._fetch = SingleFlight(self._ask_venue)
 
     async def of(self, token_id: str) -> Market | Missing:
@@ -152,9 +153,12 @@ class MarketCache:
         return await self._fetch(token_id)
 
     def forget(self, token_id: str) -> None:
+        """It has changed: also an answer that is under way may be of before."""
+        self._forgotten += 1
         self._known.drop(token_id)
 
     async def _ask_venue(self, token_id: str) -> Market | Missing:
+        forgotten = self._forgotten
         try:
             market = await self._clob.market(token_id)
         except NoMarket:
@@ -162,7 +166,8 @@ class MarketCache:
         except (Transient, InvalidMessage) as error:
             logger.warning("no market of a token could be had: %s", error)
             return Missing.UNAVAILABLE
-        self._known.put(token_id, (market, self._now()))
+        if forgotten == self._forgotten:
+            self._known.put(token_id, (market, self._now()))
         return market
 
 
@@ -202,6 +207,7 @@ class MarketChannelFeed:
             for event in events_of(frame):
                 await self._apply(event)
         except InvalidMessage as error:
+            self._quotes.forget_books()  # what could not be read may have changed any of them
             metrics.feed_frame("market", "malformed")
             kept = frame[:LONGEST_FRAME]
             await publish(

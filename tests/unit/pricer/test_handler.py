@@ -1,0 +1,82 @@
+"""What a copy would cost now, or why that cannot be said."""
+
+from decimal import Decimal
+
+import pytest
+
+from services.pricer.decisions import Book, price
+from services.pricer.handler import Handler
+from shared.domain.books import Level
+from shared.domain.money import Side
+from shared.messages.intents import Missing, NoQuote, Quote, QuoteSource
+from shared.polymarket.market_data import Market
+from tests.builders import NOON, a_market, an_intent, intended, level, seconds, shares, usdc
+from tests.fakes import Clock
+
+
+class Known:
+    """A book or a market that is always the same; None must not be asked for."""
+
+    def __init__(self, answer: Book | Market | Missing | None) -> None:
+        self.answer = answer
+
+    async def of(self, token_id: str) -> "Book | Market | Missing":
+        assert self.answer is not None, f"{token_id} was asked for"
+        return self.answer
+
+
+def a_book(*, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = ()) -> Book:
+    return Book(bids=bids, asks=asks, fetched_at=NOON, source=QuoteSource.SOCKET)
+
+
+FULL = a_book(bids=(level("0.49", 100), level("0.48", 100)), asks=(level("0.51", 5), level("0.52", 100)))
+
+
+async def quote_of(book: Book | Missing | None, market: Market | Missing, side: Side = Side.BUY) -> Quote | NoQuote:
+    handler = Handler(books=Known(book), markets=Known(market), now=Clock(NOON + seconds(1)))  # type: ignore[arg-type]
+    (quoted,) = await handler.on_copy_intended(intended(side=side))
+    assert (quoted.occurred_at, quoted.intent) == (NOON + seconds(1), intended(side=side).intent)
+    return quoted.quote
+
+
+async def test_an_entry_takes_asks_with_its_money_and_tells_the_levels_that_it_needs() -> None:
+    quote = await quote_of(FULL, a_market())
+
+    assert isinstance(quote, Quote)
+    assert [str(each.price) for each in quote.levels] == ["0.51", "0.52"]
+    assert quote.usdc <= usdc(5)
+    assert (quote.complete, quote.fetched_at, quote.tick_size) == (True, NOON, Decimal("0.01"))
+
+
+async def test_an_exit_gives_its_shares_to_bids() -> None:
+    quote = await quote_of(FULL, a_market(), Side.SELL)
+
+    assert isinstance(quote, Quote)
+    assert (quote.shares, quote.usdc, quote.best) == (shares(10), usdc("4.9"), Decimal("0.49"))
+
+
+async def test_a_book_that_is_too_thin_says_so() -> None:
+    quote = await quote_of(a_book(asks=(level("0.51", 1),)), a_market())
+
+    assert isinstance(quote, Quote)
+    assert not quote.complete
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_an_empty_side_is_not_a_price(side: Side) -> None:
+    other_side = a_book(asks=FULL.asks if side is Side.SELL else (), bids=FULL.bids if side is Side.BUY else ())
+
+    assert await quote_of(other_side, a_market(), side) == NoQuote(missing=Missing.EMPTY_BOOK)
+
+
+@pytest.mark.parametrize("missing", [Missing.UNAVAILABLE, Missing.NO_MARKET])
+async def test_what_cannot_be_had_is_not_an_empty_book(missing: Missing) -> None:
+    assert await quote_of(missing, a_market()) == NoQuote(missing=missing)
+    assert await quote_of(None, missing) == NoQuote(missing=missing)
+
+
+def test_a_quote_says_what_its_market_asks_of_orders() -> None:
+    quote = price(an_intent(), book=FULL, market=a_market(neg_risk=True, fee_rate=Decimal("0.07"), min_order_shares=shares(15)))
+
+    assert isinstance(quote, Quote)
+    assert (quote.neg_risk, quote.fee_rate, quote.min_order_shares) == (True, Decimal("0.07"), shares(15))
