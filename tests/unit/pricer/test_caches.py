@@ -210,7 +210,7 @@ async def test_a_token_is_subscribed_when_it_is_first_asked_for_and_dropped_when
     for token in ("1", "2", "1", "3"):
         await pricer.quotes.of(token)
 
-    assert pricer.changes() == [("subscribe", "1"), ("subscribe", "2"), ("subscribe", "3"), ("unsubscribe", "2")]
+    assert pricer.changes() == [("subscribe", "1"), ("subscribe", "2"), ("unsubscribe", "2"), ("subscribe", "3")]
     assert pricer.quotes.tokens() == ["1", "3"]
     assert pricer.quotes.apply(a_snapshot("0.1", "0.2", token_id="2")) is None
 
