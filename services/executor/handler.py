@@ -150,7 +150,8 @@ class Handler:
 
     async def _settle(self, before: Order, after: Order, news: Sequence[TradeReported]) -> Sequence[Message]:
         """A final state is told each time that it is looked at: the first telling may have died with us."""
-        await self.orders.save(after, now=self.now())
+        if after != before:
+            await self.orders.save(after, now=self.now())
         is_told = after.state is not before.state or after.state in FINAL_STATES
         told: list[Message] = [reported(after, now=self.now())] if is_told else []
         return told + [confirmation_of(trade, now=self.now()) for trade in news if is_on_chain(trade)]

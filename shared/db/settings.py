@@ -11,7 +11,7 @@ class DatabaseSettings(BaseSettings):
 
     url: PostgresDsn
     """postgresql://user:password@host:port/name"""
-    connections: int = 4
+    connections: int = 6
     """Open at most at a time, per process."""
 
 

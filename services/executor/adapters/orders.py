@@ -55,19 +55,24 @@ set status = excluded.status, updated_at = excluded.updated_at,
 """)
 TRADES = "select * from executor.trades where order_hash = any(cast(:hashes as text[])) order by matched_at, trade_id"
 RESOLVE = text("""
-with known as (
-    select order_hash, trade_id, count(*) over (partition by order_hash) as trades_of_order
-    from executor.trades where transaction_hash = :transaction
+with told as (
+    select * from unnest(cast(:transactions as text[]), cast(:states as text[]), cast(:at as timestamptz[]))
+                  as g(transaction_hash, state, at)
 ), settled as (
-    select order_hash, sum(shares)::bigint as shares, sum(usdc)::bigint as usdc, sum(fee_usdc)::bigint as fee_usdc
-    from unnest(cast(:hashes as text[]), cast(:shares as bigint[]), cast(:usdc as bigint[]), cast(:fees as bigint[]))
-         as g(order_hash, shares, usdc, fee_usdc)
-    group by order_hash
+    select transaction_hash, order_hash, sum(shares)::bigint as shares, sum(usdc)::bigint as usdc, sum(fee_usdc)::bigint as fee_usdc
+    from unnest(cast(:of as text[]), cast(:hashes as text[]), cast(:shares as bigint[]), cast(:usdc as bigint[]), cast(:fees as bigint[]))
+         as g(transaction_hash, order_hash, shares, usdc, fee_usdc)
+    group by transaction_hash, order_hash
+), known as (
+    select order_hash, trade_id, transaction_hash, count(*) over (partition by transaction_hash, order_hash) as trades_of_order
+    from executor.trades where transaction_hash = any(cast(:transactions as text[]))
 )
 update executor.trades t
-set chain_state = :state, updated_at = :at,
+set chain_state = told.state, updated_at = told.at,
     shares = coalesce(s.shares, t.shares), usdc = coalesce(s.usdc, t.usdc), fee_usdc = coalesce(s.fee_usdc, t.fee_usdc)
-from known left join settled s on s.order_hash = known.order_hash and known.trades_of_order = 1
+from known
+join told on told.transaction_hash = known.transaction_hash
+left join settled s on s.transaction_hash = known.transaction_hash and s.order_hash = known.order_hash and known.trades_of_order = 1
 where known.order_hash = t.order_hash and known.trade_id = t.trade_id
 """)
 """The chain names orders, not trades: its figures are those of a trade only where it is its order's only one in the transaction."""
@@ -86,6 +91,7 @@ class PostgresOrders:
         self._load = GroupCommit(self._load_all)
         self._save = GroupCommit(self._save_all)
         self._book = GroupCommit(self._book_all)
+        self._resolve = GroupCommit(self._resolve_all)
 
     async def record(self, order: Order, approved: IntentApproved) -> Order:
         return await self._record((order, approved, tracing.inject()))
@@ -100,17 +106,7 @@ class PostgresOrders:
         return await self._book((trade, now))
 
     async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
-        columns = {
-            "state": result.state.value,
-            "at": now,
-            "transaction": result.transaction_hash,
-            "hashes": [fill.order_hash for fill in result.fills],
-            "shares": [fill.shares for fill in result.fills],
-            "usdc": [fill.usdc for fill in result.fills],
-            "fees": [fill.fee_usdc for fill in result.fills],
-        }
-        async with single(self._engine) as connection:
-            await connection.execute(RESOLVE, columns)
+        await self._resolve((result, now))
 
     async def open_orders(self) -> list[Order]:
         """All that are not final, of all instances. Raises: Transient."""
@@ -154,6 +150,24 @@ class PostgresOrders:
                 await connection.execute(BOOK, _trade_columns(news))
             standing = [_trade(row) for row in await rows(connection, TRADES, hashes=hashes)]
         return [tuple(trade for trade in standing if trade.order_hash == order_hash) for order_hash in hashes]
+
+    async def _resolve_all(self, told: Sequence[tuple[TransactionResolved, datetime]]) -> list[None]:
+        newest = {result.transaction_hash: (result, now) for result, now in told}  # of one transaction, the last word counts
+        answers = {result.request_id: result for result, _ in told}  # which tells the fills of one wallet
+        fills = [(result.transaction_hash, fill) for result in answers.values() for fill in result.fills]
+        columns = {
+            "transactions": list(newest),
+            "states": [result.state.value for result, _ in newest.values()],
+            "at": [now for _, now in newest.values()],
+            "of": [transaction_hash for transaction_hash, _ in fills],
+            "hashes": [fill.order_hash for _, fill in fills],
+            "shares": [fill.shares for _, fill in fills],
+            "usdc": [fill.usdc for _, fill in fills],
+            "fees": [fill.fee_usdc for _, fill in fills],
+        }
+        async with single(self._engine) as connection:
+            await connection.execute(RESOLVE, columns)
+        return [None] * len(told)
 
 
 def _order_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:

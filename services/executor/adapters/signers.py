@@ -49,6 +49,8 @@ def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:
         entries = json.loads(keys_file.read_text())
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file} cannot be read as JSON: {type(error).__name__}") from None
+    if not isinstance(entries, list):
+        raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file} must be a list of entries with a proxy and a private_key")
     wallets: dict[str, Wallet] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not {"proxy", "private_key"} <= entry.keys():
