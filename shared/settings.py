@@ -14,6 +14,10 @@ S = TypeVar("S", bound=BaseSettings)
 LOGIN = re.compile(r"://.*@")
 """In an address; greedy, since a password may hold an @."""
 
+ADDRESS = re.compile(r"://.*")
+KEY = re.compile(r"(?<=[^/][/=])[\w-]{16,}")
+"""In an address behind the host: providers of nodes put the customer's key into the path or the query."""
+
 
 def read(kind: type[S]) -> S:
     """The settings from the environment. Raises: InvalidSettings, naming each variable, what it got and what it wants."""
@@ -36,7 +40,13 @@ def _complaint(kind: type[BaseSettings], location: tuple[int | str, ...], wants:
         return f"{variable} is not set: {wants.lower()}"
     if _is_secret(kind, name):
         return f"{variable} has a wrong value (not shown, it is a secret): {wants.lower()}"
-    return f"{variable} is {LOGIN.sub('://[redacted]@', repr(got))}: {wants.lower()}"
+    return f"{variable} is {_shown(got)}: {wants.lower()}"
+
+
+def _shown(got: object) -> str:
+    """What was got, without the secrets that an address may carry."""
+    without_login = LOGIN.sub("://[redacted]@", repr(got))
+    return ADDRESS.sub(lambda address: KEY.sub("[redacted]", address[0]), without_login)
 
 
 def _is_secret(kind: type[BaseSettings], name: str) -> bool:
