@@ -101,6 +101,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._lanes = Lanes(handling.carry_out, self._failed)
         self._tenures: dict[TopicPartition, Tenure] = {}
+        self._late: list[Tenure] = []  # given back while a handler still ran
         self._advanced = asyncio.Event()
         self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._committing: asyncio.Task[None] | None = None
@@ -235,7 +236,8 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         finally:
             for tenure in tenures:
                 tenure.end()
-                del self._tenures[tenure.partition]
+                self._tenures.pop(tenure.partition, None)
+            self._late = [tenure for tenure in (*self._late, *tenures) if tenure.busy_since is not None]
 
     async def _come_to_rest(self, tenures: Iterable[Tenure], within_s: float) -> None:
         try:
@@ -251,7 +253,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def _not_live(self, now: float) -> Iterable[str]:
         if self._assigned and now - self._turned_at > self._settings.stuck_after_s:
             yield f"nothing was taken from Kafka for {now - self._turned_at:.0f} s"
-        for tenure in self._tenures.values():
+        for tenure in (*self._tenures.values(), *self._late):
             if tenure.busy_since is not None and now - tenure.busy_since > self._settings.stuck_after_s:
                 yield f"a handler of {tenure.partition.topic}/{tenure.partition.partition} runs for {now - tenure.busy_since:.0f} s"
 

@@ -53,6 +53,8 @@ class FakeConsumer:
         self._news = asyncio.Event()
         self._listener: ConsumerRebalanceListener | None = None
         self.rebalances = 0
+        self.polled_at_ms: int | None = None
+        self._turning = False
 
     def subscribe(self, *, topics: set[str], listener: ConsumerRebalanceListener) -> None:
         self._listener = listener
@@ -76,10 +78,16 @@ class FakeConsumer:
         self._news.set()
 
     async def getmany(self, *, timeout_ms: int) -> Mapping[TopicPartition, Sequence[FakeRecord]]:
-        while not (batches := self._drained()):
+        while not (batches := self._drained()) and not self._turning:
             self._news.clear()
             await self._news.wait()
+        self._turning = False
         return batches
+
+    def turn(self) -> None:
+        """Let ``getmany`` return although there is nothing, as it does twice a second."""
+        self._turning = True
+        self._news.set()
 
     def arrived(self) -> None:
         self._news.set()
@@ -100,7 +108,7 @@ class FakeConsumer:
         return set(range(self._kafka.partitions))
 
     def last_poll_timestamp(self, _: TopicPartition) -> int | None:
-        return None
+        return self.polled_at_ms
 
     def _drained(self) -> dict[TopicPartition, Sequence[FakeRecord]]:
         batches: dict[TopicPartition, Sequence[FakeRecord]] = {}
