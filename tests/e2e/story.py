@@ -11,9 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
+from shared.clock import utc_now
 from shared.db.engine import rows, transaction
 from shared.domain.ids import intent_id, trade_id
 from shared.domain.money import Side, micros
+from shared.polymarket.clob import Clob
+from shared.polymarket.settings import VenueSettings
+from shared.polymarket.signing import Wallet
 from shared.streams.replay import replay
 from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
@@ -139,6 +143,16 @@ class Story:
             shares = {str(token): count for token, count in wallet.shares_by_token.items() if count}
             assert {row.token_id: row.shares for row in held if row.shares} == shares, account
             assert FUNDS + sum(row.cash_usdc for row in held) == wallet.collateral, account
+
+    async def assert_the_venue_has_one_order_for_each_confirmed_one(self) -> None:
+        """By what the venue itself tells every follower of his trades: none is doubled, none is unknown to our books."""
+        venue = VenueSettings.model_validate({"clob_url": self.deployment.pipeline.urls["clob"]})
+        async with Clob(venue, now=utc_now) as clob:
+            for account in self.circle.followers:
+                credentials = await clob.credentials(Wallet(proxy=account.proxy, private_key=account.private_key))
+                told = await clob.trades(credentials, maker_address=account.proxy, after=0)
+                ours = await self.rows("select order_hash from executor.orders where proxy = :p and state = 'confirmed'", p=account.proxy)
+                assert sorted(row["taker_order_id"] for row in told) == sorted(order.order_hash for order in ours)
 
     async def records(self, topic: str) -> list[Any]:
         """Everything on a topic."""
