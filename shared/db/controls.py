@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -92,6 +93,7 @@ class ControlsWatch:
         self._controls: Controls | None = None
         self._confirmed_at: datetime | None = None
         self._notified = asyncio.Event()
+        self._listener: asyncpg.Connection | None = None
 
     def current(self) -> Controls:
         """Raises: Transient where the controls were not confirmed within the limit: nothing new may be begun on old ones."""
@@ -136,26 +138,34 @@ class ControlsWatch:
 
     async def __call__(self, _: object) -> None:
         """A feed that feeds nobody but us: keep the controls fresh for the life of the process."""
-        listener: asyncpg.Connection | None = None
-        while True:
-            self._notified.clear()
-            try:
-                if listener is None or listener.is_closed():
-                    listener = await self._listen()
-                await self.refresh()
-            except Transient as error:
-                logger.warning("the controls could not be confirmed: %s", error)
-            try:
-                async with asyncio.timeout(self._period.total_seconds()):
-                    await self._notified.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._notified.clear()
+                await self._confirm()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._period.total_seconds()):
+                        await self._notified.wait()
+        finally:
+            if self._listener is not None:
+                self._listener.terminate()
+
+    async def _confirm(self) -> None:
+        try:
+            if self._listener is None or self._listener.is_closed():
+                self._listener = await self._listen()
+            await self.refresh()
+        except Transient as error:
+            logger.warning("the controls could not be confirmed: %s", error)
 
     async def _listen(self) -> asyncpg.Connection:
         url = self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
             listener = await asyncpg.connect(url)
-            await listener.add_listener(CHANNEL, lambda *_: self._notified.set())
         except (OSError, asyncpg.PostgresError) as error:
             raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
+        try:
+            await listener.add_listener(CHANNEL, lambda *_: self._notified.set())
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            listener.terminate()
+            raise Transient(f"the database cannot be listened to: {type(error).__name__}") from error
         return listener

@@ -14,6 +14,10 @@ from shared.domain.errors import InvalidSettings
 LOCK = 7_261_043_118
 """Any constant: two that migrate at once wait for one another."""
 
+NOT_MIGRATED = "DATABASE_URL: the database has not this release's tables: run `slipstream db migrate`"
+NOTHING_THERE = ("3F000", "42P01")
+"""SQLSTATEs of a schema and a table that are not there: the database was never migrated."""
+
 
 def config(connection: Connection) -> Config:
     alembic = Config()
@@ -39,9 +43,11 @@ async def require_migrated(engine: AsyncEngine) -> None:
     try:
         missing = await differences(engine)
     except (OSError, DBAPIError) as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) in NOTHING_THERE:
+            raise InvalidSettings(NOT_MIGRATED) from error
         raise InvalidSettings(f"DATABASE_URL: the database cannot be used: {type(error).__name__}") from error
     if missing:
-        raise InvalidSettings("DATABASE_URL: the database has not this release's tables: run `slipstream db migrate`")
+        raise InvalidSettings(NOT_MIGRATED)
 
 
 async def differences(engine: AsyncEngine) -> str:

@@ -1,0 +1,165 @@
+"""Follows and modes: appended for ever, known within a second, and nothing new begun where they are not confirmed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.controls import ControlsWatch, load_controls, put_follows, put_mode
+from shared.db.engine import open_engine, rows, transaction
+from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.domain.errors import Transient
+from shared.domain.follows import GLOBAL, Mode, follower_scope
+from shared.testing.waiting import eventually
+from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, a_follow, seconds, usdc
+from tests.fakes import Clock
+
+pytestmark = pytest.mark.integration
+
+NEVER = ControlsSettings(refresh_every=timedelta(hours=1), limit=timedelta(seconds=5))
+"""Only a notification can tell of a change."""
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def watch(engine: AsyncEngine) -> AsyncIterator[ControlsWatch]:
+    """Follows the controls by notifications alone; its listener is closed with its connection."""
+    watch = ControlsWatch(engine, NEVER, now=Clock(NOON))
+    running = asyncio.create_task(watch(None))
+    await eventually(lambda: watch.is_confirmed)
+    yield watch
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_empty_database_follows_nobody_and_lets_everything_run(engine: AsyncEngine) -> None:
+    found = await load_controls(engine)
+
+    assert (found.version, found.follows_of(LEADER)) == (0, ())
+    assert found.mode(leader=LEADER, proxy=PROXY) is Mode.ACTIVE
+
+
+async def test_a_follow_comes_back_as_it_was_put_with_the_version_that_it_got(engine: AsyncEngine) -> None:
+    version = await put_follows(engine, [a_follow()], by="me", change="follow")
+
+    (found,) = (await load_controls(engine)).follows_of(LEADER)
+
+    assert found == a_follow(version=version)
+
+
+async def test_every_version_can_be_asked_for_again_as_it_was(engine: AsyncEngine) -> None:
+    first = await put_follows(engine, [a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY)], by="me", change="follow")
+    second = await put_mode(engine, GLOBAL, Mode.HALTED, by="me")
+    third = await put_follows(engine, [a_follow(max_usdc=usdc(9)), a_follow(follow_id="follow-2", active=False)], by="me", change="less")
+    fourth = await put_mode(engine, GLOBAL, Mode.ACTIVE, by="me")
+
+    as_of = {version: await load_controls(engine, version) for version in (0, first, second, third, fourth)}
+
+    assert [len(as_of[version].follows_of(LEADER)) for version in (0, first, second, third, fourth)] == [0, 2, 2, 1, 1]
+    assert [as_of[version].mode(leader=LEADER, proxy=PROXY) for version in (first, second, third, fourth)] == [
+        Mode.ACTIVE, Mode.HALTED, Mode.HALTED, Mode.ACTIVE,
+    ]  # fmt: skip
+    assert [as_of[version].follows_of(LEADER)[0].max_usdc for version in (first, third)] == [usdc(100), usdc(9)]
+
+
+async def test_changes_at_the_same_time_get_versions_of_their_own_and_all_are_on_record(engine: AsyncEngine) -> None:
+    versions = await asyncio.gather(*(put_mode(engine, f"follower:{number}", Mode.HALTED, by="me") for number in range(20)))
+
+    async with transaction(engine) as connection:
+        recorded = await rows(connection, "select version, made_by, change from control.versions order by version")
+    assert sorted(versions) == list(range(1, 21)) == [row.version for row in recorded]
+    assert {row.made_by for row in recorded} == {"me"}
+
+
+async def test_a_pause_is_known_by_its_notification_without_a_restart(engine: AsyncEngine, watch: ControlsWatch) -> None:
+    await put_mode(engine, follower_scope(PROXY), Mode.HALTED, by="me")
+
+    await eventually(lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5)
+
+
+async def test_a_new_leader_is_watched_for_without_a_restart(engine: AsyncEngine, watch: ControlsWatch) -> None:
+    assert LEADER not in watch.leaders()
+
+    await put_follows(engine, [a_follow()], by="me", change="follow")
+
+    await eventually(lambda: LEADER in watch.leaders(), within=5)
+
+
+async def test_a_change_whose_notification_was_lost_is_known_by_asking(engine: AsyncEngine) -> None:
+    watch = ControlsWatch(engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON))
+    running = asyncio.create_task(watch(None))
+    await eventually(lambda: watch.is_confirmed)
+
+    async with transaction(engine) as connection:
+        await rows(connection, "insert into control.modes (scope, version, mode) values ('global', 1, 'halted') returning 1")
+        await rows(connection, "insert into control.versions (version, made_by, change) values (1, 'me', 'by hand') returning 1")
+
+    await eventually(lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_listener_that_is_cut_off_listens_again(engine: AsyncEngine) -> None:
+    watch = ControlsWatch(engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON))
+    running = asyncio.create_task(watch(None))
+    cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query ilike 'listen%'"
+
+    async def is_cut() -> bool:
+        async with transaction(engine) as connection:
+            return bool(await rows(connection, cut))
+
+    await eventually(is_cut)
+    await eventually(is_cut, what="a new listener")
+
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_controls_that_were_not_confirmed_in_time_begin_nothing(engine: AsyncEngine) -> None:
+    clock = Clock(NOON)
+    watch = ControlsWatch(engine, NEVER, now=clock)
+    with pytest.raises(Transient, match="not been read"):
+        watch.current()
+    await watch.refresh()
+
+    clock.now = NOON + seconds(5)
+    assert watch.recovered
+    assert watch.current().version == 0
+    clock.now += timedelta(microseconds=1)
+
+    assert not watch.recovered
+    with pytest.raises(Transient, match="not confirmed"):
+        watch.current()
+    assert watch.known().version == 0
+    await watch.refresh()
+    assert watch.current().version == 0
+
+
+async def test_a_database_that_is_away_confirms_nothing(engine: AsyncEngine) -> None:
+    away = open_engine(DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:1/none"}))
+    watch = ControlsWatch(away, NEVER, now=Clock(NOON))
+
+    with pytest.raises(Transient):
+        await watch.refresh()
+
+    assert not watch.is_confirmed
+    await away.dispose()
+
+
+async def test_a_redelivery_is_judged_by_the_controls_of_its_time(engine: AsyncEngine) -> None:
+    first = await put_follows(engine, [a_follow()], by="me", change="follow")
+    await put_follows(engine, [a_follow(active=False)], by="me", change="unfollow")
+    watch = ControlsWatch(engine, NEVER, now=Clock(NOON))
+    await watch.refresh()
+
+    assert watch.current().follows_of(LEADER) == ()
+    assert len((await watch.as_of(first)).follows_of(LEADER)) == 1
