@@ -59,8 +59,7 @@ def _leader(size: int, number: int, proxies: Sequence[str]) -> Leader:
 async def set_up(engine: AsyncEngine, sizes: Sequence[int], keys_file: Path) -> dict[int, list[Leader]]:
     """Write the keys for the executor and the follows for everybody."""
     owned = wallets(max(sizes))
-    keys_file.touch(mode=0o600)
-    keys_file.write_text(json.dumps([{"proxy": proxy, "private_key": key} for proxy, key in owned]))
+    _write_keys(keys_file, owned)
     proxies = [proxy for proxy, _ in owned]
     chosen = leaders(sizes, proxies)
     for group in chosen.values():
@@ -68,6 +67,11 @@ async def set_up(engine: AsyncEngine, sizes: Sequence[int], keys_file: Path) -> 
             follows = [_follow(leader, proxy, id_) for proxy, id_ in zip(proxies, leader.follows, strict=False)]
             await put_follows(engine, follows, by="bench", change=f"{len(follows)} followers")
     return chosen
+
+
+def _write_keys(file: Path, owned: Sequence[tuple[str, str]]) -> None:
+    file.touch(mode=0o600)
+    file.write_text(json.dumps([{"proxy": proxy, "private_key": key} for proxy, key in owned]))
 
 
 def _follow(leader: Leader, proxy: str, id_: str) -> Follow:

@@ -79,7 +79,9 @@ class Floor(Processes):
         ready_file.unlink(missing_ok=True)
         environment = {**self.stack.environment(), **self.venue.environment(), "FLOOR_READY_FILE": str(ready_file)}
         command = [sys.executable, "-m", "tools.bench.floor", role]
-        return Part(name=f"floor-{role}", command=command, cwd=REPOSITORY, env=environment, ready=lambda: _exists(ready_file), stop_within=2)
+        return Part(
+            name=f"floor-{role}", command=command, cwd=REPOSITORY, env=environment, ready=lambda: _exists(ready_file), stop_within=2
+        )
 
 
 class Pipeline(Processes):
@@ -87,7 +89,9 @@ class Pipeline(Processes):
 
     name = "pipeline"
 
-    def __init__(self, stack: LocalStack, venue: BenchVenue, folder: Path, *, sizes: tuple[int, ...], now: datetime, profiled: str = "") -> None:
+    def __init__(
+        self, stack: LocalStack, venue: BenchVenue, folder: Path, *, sizes: tuple[int, ...], now: datetime, profiled: str = ""
+    ) -> None:
         super().__init__(stack, venue, folder)
         self._sizes, self._now, self._profiled = sizes, now, profiled
         self._number = 0

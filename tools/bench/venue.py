@@ -156,7 +156,9 @@ class BenchVenue:
             await asyncio.sleep(TICK_S)
             for socket, tokens in list(self._books.items()):
                 if tokens and not socket.closed:
-                    await socket.send_str(orjson.dumps({"event_type": "price_change", "price_changes": [_change(t) for t in tokens]}).decode())
+                    await socket.send_str(
+                        orjson.dumps({"event_type": "price_change", "price_changes": [_change(t) for t in tokens]}).decode()
+                    )
 
     # Leaders and chain
 
@@ -183,7 +185,12 @@ def _height() -> int:
 
 
 def _header() -> dict[str, str]:
-    return {"number": hex(_height()), "hash": f"0x{_height():064x}", "parentHash": f"0x{_height() - 1:064x}", "timestamp": hex(1_790_000_000)}
+    return {
+        "number": hex(_height()),
+        "hash": f"0x{_height():064x}",
+        "parentHash": f"0x{_height() - 1:064x}",
+        "timestamp": hex(1_790_000_000),
+    }
 
 
 def _rich_wallet() -> str:

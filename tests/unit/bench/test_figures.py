@@ -1,0 +1,83 @@
+"""What the benchmark's numbers mean, by values."""
+
+import itertools
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.decisions import Gathered, intents_of, part_to_copy
+from shared.domain.follows import Follow, by_leader
+from shared.polymarket.rtds import envelopes_of, fill_of, rows_of
+from shared.polymarket.signing import salt_of
+from tools.bench.figures import Latency, arrivals, keeps_up, latency, per_thousand, rate_between
+from tools.bench.followers import leaders, trades
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_quantile_is_a_measured_value_that_so_many_do_not_exceed() -> None:
+    assert latency([float(value) for value in range(1, 101)]) == Latency(p50=50, p95=95, p99=99, worst=100)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1))
+def test_quantiles_rise_up_to_the_worst(times: list[float]) -> None:
+    told = latency(times)
+
+    assert told.p50 <= told.p95 <= told.p99 <= told.worst == max(times)
+    assert sum(time <= told.p50 for time in times) * 2 >= len(times)
+
+
+def test_nothing_measured_is_an_error_and_not_zero() -> None:
+    with pytest.raises(ValueError, match="nothing was measured"):
+        latency([])
+
+
+def test_each_copy_counts_once_from_its_own_frame_and_strangers_do_not() -> None:
+    told = arrivals({1: 10.0, 2: 11.0, 3: 12.0}, [(1, 10.010), (2, 11.020), (2, 11.5), (99, 11.6)])
+
+    assert (told.expected, told.arrived, told.doubled) == (3, 2, 1)
+    assert told.latency.worst == pytest.approx(20)
+    assert told.per_second == pytest.approx(1 / 1.010)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "expected"),
+    [([(1, 0.1), (2, 0.2)], True), ([(1, 0.1)], False), ([(1, 0.1), (2, 0.2), (2, 0.3)], False), ([(1, 0.1), (2, 3.0)], False)],
+    ids=["all in time", "one missing", "one doubled", "one late"],
+)
+def test_a_rate_is_sustained_where_everything_comes_once_and_in_time(arrived: list[tuple[int, float]], expected: bool) -> None:
+    assert keeps_up(arrivals({1: 0.0, 2: 0.0}, arrived), most_p99_ms=2000) is expected
+
+
+def test_cpu_is_told_for_a_thousand_copies() -> None:
+    assert per_thousand({"executor": 3.0}, 2000) == {"executor": 1.5}
+    assert per_thousand({"executor": 3.0}, 0) == {}
+
+
+def test_a_rate_counts_from_the_first_sight_to_the_last() -> None:
+    assert rate_between([(0.0, 0), (1.0, 100), (2.0, 300), (3.0, 500), (4.0, 500)]) == pytest.approx(200)
+
+
+def test_the_orders_of_a_trade_are_known_before_it_is_sent() -> None:
+    proxies = [f"0x{number:040x}" for number in range(1, 4)]
+    group = leaders([3], proxies)[3]
+
+    for leader, trade in zip(group, itertools.islice(trades(group, first_number=0, now=NOW), len(group)), strict=True):
+        (envelope,) = envelopes_of(trade.frame)
+        (row,) = rows_of(envelope)
+        fill = fill_of(row, seen_at=NOW)
+        part = part_to_copy(Gathered(shares_by_row={}, parts=()), fill, controls_version=1, now=NOW)
+        assert part is not None
+        follows = by_leader(follow(leader.address, proxy, id_) for proxy, id_ in zip(proxies, leader.follows, strict=True))
+        intents = intents_of(part, fill, follows[leader.address].values())
+        assert tuple(salt_of(intent.intent_id) for intent in intents) == trade.salts
+
+
+def follow(leader: str, proxy: str, id_: str) -> Follow:
+    return Follow(
+        follow_id=id_, version=1, leader=leader, proxy=proxy, percent=None, fixed_usdc=5, min_usdc=0, max_usdc=5,
+        max_slippage_bps=Decimal(100), daily_cap_usdc=10,
+    )  # fmt: skip
