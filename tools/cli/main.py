@@ -3,18 +3,20 @@
 Only what a command needs is imported, when it runs: `slipstream --help` answers at once.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tools.cli.plainly import told_plainly
-from tools.demo.options import Until
+from tools.demo.options import DEMO_FOLDER, Until
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
-    help="Copies the trades of chosen Polymarket wallets into other wallets.",
+    add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Copies the trades of chosen Polymarket wallets into other wallets.",
 )
 topics_app = typer.Typer(invoke_without_command=True, help="The declared Kafka topics: what differs on the cluster (show), or apply it.")
 db_app = typer.Typer(no_args_is_help=True, help="The database.")
@@ -192,13 +194,14 @@ def demo(
     followers: Annotated[int, typer.Option(min=2, max=500, envvar="DEMO_FOLLOWERS", help="Wallets that copy.")] = 20,
     per_second: Annotated[str, typer.Option(envvar="DEMO_PER_SECOND", help="Leader trades per second.")] = "2.5",
     settle_within: Annotated[int, typer.Option(min=1, envvar="DEMO_SETTLE_WITHIN", help="Seconds after the last trade.")] = 60,
+    folder: Annotated[Path, typer.Option(help="Where the summary is left.", show_default="var/demo")] = DEMO_FOLDER,
     until: Annotated[Until, typer.Option(envvar="DEMO", help="forever: until Ctrl-C.")] = Until.TRADED,
 ) -> None:
     """Run everything on this machine: leaders trade, followers copy, every figure is checked. Exit status 0 only if all checks hold."""
     with told_plainly():
         from tools.cli import typed
         from tools.demo.command import run
-        from tools.demo.options import DEMO_FOLDER, Options
+        from tools.demo.options import Options
 
         options = Options(
             trades=trades,
@@ -206,7 +209,7 @@ def demo(
             per_second=typed.above_zero(per_second, what="--per-second (DEMO_PER_SECOND)"),
             until=until,
             settle_within_s=settle_within,
-            folder=DEMO_FOLDER,
+            folder=folder,
         )
         raise typer.Exit(run(options))
 

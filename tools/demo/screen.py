@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -100,17 +100,18 @@ class LiveScreen:
 
     def __init__(self) -> None:
         self._console = Console()
-        self._steps: dict[str, int] = {}
-        self._live = Live(console=self._console, refresh_per_second=6, transient=True, get_renderable=self._render)
+        self._steps: dict[str, tuple[int, Spinner]] = {}
         self._progress: Progress | None = None
+        self._live = Live(console=self._console, refresh_per_second=6, transient=True, get_renderable=self._render)
         self._live.start()
 
     def begin(self, step: str) -> None:
-        self._steps[step] = time.monotonic_ns()
+        self._steps[step] = (time.monotonic_ns(), Spinner("dots"))
 
     def done(self, step: str) -> None:
-        seconds = (time.monotonic_ns() - self._steps.pop(step)) // 10**8
-        self.note(f"[green]✓[/green] {step} [dim]{seconds // 10}.{seconds % 10} s[/dim]")
+        since, _ = self._steps.pop(step)
+        tenths = (time.monotonic_ns() - since) // 10**8
+        self.note(f"[green]✓[/green] {step} [dim]{tenths // 10}.{tenths % 10} s[/dim]")
 
     def note(self, line: str) -> None:
         self._console.print(line, highlight=False)
@@ -122,10 +123,13 @@ class LiveScreen:
         self._live.stop()
 
     def _render(self) -> Group:
+        shown: list[RenderableType] = []
         if self._progress is not None:
-            return Group(Text(headline(self._progress), style="bold"), copies_table(self._progress.rows))
-        now = time.monotonic_ns()
-        return Group(*(Spinner("dots", f"{step} … {(now - since) // 10**9} s") for step, since in self._steps.items()))
+            shown += [Text(headline(self._progress), style="bold"), copies_table(self._progress.rows)]
+        for step, (since, spinner) in list(self._steps.items()):
+            spinner.update(text=f"{step} … {(time.monotonic_ns() - since) // 10**9} s")
+            shown.append(spinner)
+        return Group(*shown)
 
 
 def headline(progress: Progress) -> str:

@@ -37,7 +37,16 @@ def progress(*, asked: int | None = 200, rows: list[Row] | None = None) -> Progr
 
 
 def test_a_row_is_short_and_rounds_only_what_is_shown() -> None:
-    assert cells(ROW) == ("0x0000…00A1", "Will it rain? Yes", "BUY", "12.35", "0.5012", "0x0000…00b1", "refused: halted", "123")
+    assert cells(ROW) == (
+        f"0x0000…{LEADER[-4:]}",
+        "Will it rain? Yes",
+        "BUY",
+        "12.35",
+        "0.5012",
+        f"0x0000…{PROXY[-4:]}",
+        "refused: halted",
+        "123",
+    )
 
 
 def test_the_headline_tells_how_far_it_is() -> None:
