@@ -158,13 +158,24 @@ class ReceiptFeed:
             return
         # The finalized block is read first: what was final then is final in any later view.
         finalized = await self._chain.finalized_block()
-        for start in range(0, len(ours), self._at_a_time):
-            some = ours[start : start + self._at_a_time]
+        asked = await self._without_resting(ours, finalized_block=finalized.number)
+        for start in range(0, len(asked), self._at_a_time):
+            some = asked[start : start + self._at_a_time]
             receipts = await self._chain.receipts([watch.transaction_hash for watch in some])
             for watch, receipt in zip(some, receipts, strict=True):
                 if is_news(watch, receipt, finalized_block=finalized.number):
                     with tracing.resumed(watch.traceparent):
                         await publish(seen(watch, receipt, finalized_block=finalized.number, now=self._now()))
+
+    async def _without_resting(self, watches: Sequence[Watch], *, finalized_block: int) -> list[Watch]:
+        """Leave out what is mined, not yet final, and in a block that still stands: its receipt can tell nothing new."""
+        number_by_request = {
+            watch.request_id: watch.block_number
+            for watch in watches
+            if watch.block_number is not None and watch.block_number > finalized_block
+        }
+        hashes = await self._chain.block_hashes(sorted(set(number_by_request.values())))
+        return [watch for watch in watches if hashes.get(number_by_request.get(watch.request_id, -1)) != watch.block_hash]
 
 
 def is_news(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> bool:

@@ -135,6 +135,11 @@ class ChainClient:
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), _HEADER_ONLY)
         return None if block is None else str(block["hash"])
 
+    async def block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
+        """Return the canonical hashes at these heights now, in one round trip; ``None`` above the head."""
+        answers = await self._rpc.call_all([("eth_getBlockByNumber", [hex(number), _HEADER_ONLY]) for number in numbers])
+        return {number: None if answer is None else str(answer["hash"]) for number, answer in zip(numbers, answers, strict=True)}
+
     async def receipt(self, tx_hash: str) -> Receipt | None:
         """Return the receipt; ``None`` while no canonical block that the node knows holds the transaction."""
         return (await self.receipts([tx_hash]))[0]
