@@ -1,0 +1,36 @@
+"""Any service may be killed at any moment: what was under way is finished after its restart, and nothing is done twice."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared.domain.money import Side
+from tests.e2e.deployment import Deployment, deployed
+from tests.e2e.story import Story
+from tools.pipeline.parts import SERVICES
+from tools.stack.background import BackgroundLoop
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def deployment(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Quotes may be old: a copy that waited for a restart is to be made here, not to be refused for its age."""
+    folder, environment = tmp_path_factory.mktemp("crashes"), {"PREFLIGHT_MAX_QUOTE_AGE": "PT60S"}
+    with background.entered(deployed(folder, background, circles=len(SERVICES), environment=environment)) as deployment:
+        yield deployment
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_killed_service_loses_nothing_and_doubles_nothing(story: Story, service: str) -> None:
+    before = [await story.trades(Side.BUY, "20") for _ in range(3)]
+    await story.deployment.kill(service)
+    while_dead = await story.trades(Side.BUY, "20")
+    await story.deployment.start(service)
+    after = await story.trades(Side.BUY, "20")
+
+    orders = [order for trade in [*before, while_dead, after] for order in (await story.confirmed(trade)).values()]
+
+    assert len(orders) == 5 * len(story.circle.followers)
+    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
+    await story.assert_books_equal_the_chain(story.tokens[0])
