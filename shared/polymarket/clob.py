@@ -11,7 +11,7 @@ import orjson
 
 from shared.domain.errors import InvalidMessage, Transient
 from shared.polymarket.market_data import BookSnapshot, Market, parse_book, parse_market
-from shared.polymarket.replies import Lost, NotNow, Reply, parse_reply
+from shared.polymarket.replies import NOT_NOW_STATUSES, Lost, NotNow, Reply, parse_reply
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
 
@@ -55,7 +55,9 @@ class Clob:
         status, body = await self._request("POST", "/auth/api-key", headers=headers)
         if status != HTTPStatus.OK:  # it exists already
             status, body = await self._request("GET", "/auth/derive-api-key", headers=headers)
-        if status != HTTPStatus.OK or not isinstance(body, dict):
+        if status in NOT_NOW_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Transient(f"the venue gives no API key now: status {status}")
+        if status != HTTPStatus.OK or not isinstance(body, dict) or not {"apiKey", "secret", "passphrase"} <= body.keys():
             raise InvalidMessage(f"the venue gives no API key to {wallet.signer}: status {status}")
         return Credentials(address=wallet.signer, key=str(body["apiKey"]), secret=str(body["secret"]), passphrase=str(body["passphrase"]))
 
@@ -85,9 +87,10 @@ class Clob:
         while cursor != END_OF_PAGES:
             headers = credentials.headers(method="GET", path=path, body=None, timestamp=self._seconds())
             status, body = await self._request("GET", path, headers=headers, query={"next_cursor": cursor, **query})
-            if status != HTTPStatus.OK or not isinstance(body, dict):
-                raise Transient(f"GET {path}: status {status}")
-            found += body["data"]
+            page = body.get("data") if status == HTTPStatus.OK and isinstance(body, dict) else None
+            if not isinstance(page, list) or not all(isinstance(row, dict) for row in page):
+                raise Transient(f"GET {path}: status {status}, no readable page")
+            found += page
             cursor = str(body.get("next_cursor") or END_OF_PAGES)
         return found
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from eth_utils.address import is_address, to_checksum_address
+
 from services.executor.decisions import Order
 from shared.caching.single_flight import SingleFlight
 from shared.domain.errors import InvalidMessage, InvalidSettings
@@ -56,7 +58,11 @@ def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:
         if not isinstance(entry, dict) or not {"proxy", "private_key"} <= entry.keys():
             raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file}: entry {number} needs a proxy and a private_key")
         logs.register_secret(str(entry["private_key"]))
-        wallets[str(entry["proxy"])] = Wallet(proxy=str(entry["proxy"]), private_key=str(entry["private_key"]))
+        proxy = str(entry["proxy"])
+        if not is_address(proxy.lower()):
+            raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file}: the proxy of entry {number} is not an address")
+        wallet = Wallet(proxy=to_checksum_address(proxy), private_key=str(entry["private_key"]))
+        wallets[wallet.proxy] = wallet
     return wallets
 
 
