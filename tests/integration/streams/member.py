@@ -4,14 +4,19 @@ python -m tests.integration.streams.member NAME GROUP HEARD_TOPIC ANSWERED_TOPIC
 """
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from shared.messages.base import Message
+from shared.settings import read
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
+from shared.streams.settings import KafkaSettings
 from tests.integration.streams.bench import Said, on_topic, said
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -23,6 +28,9 @@ def main() -> None:
             raise RuntimeError
         if message.what == "hang":
             await asyncio.Event().wait()
+        if message.what == "answer when Kafka is away":
+            log.warning("waits until Kafka is away")
+            await until_refused(read(KafkaSettings).bootstrap_servers)
         return [said(answered, message.who, f"{name} heard {message.what}")]
 
     @asynccontextmanager
@@ -31,6 +39,16 @@ def main() -> None:
             yield Service(producer=producer, routes={heard: on_heard}, emits=(answered,))
 
     run(group, compose)
+
+
+async def until_refused(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except ConnectionRefusedError:
+            return
+        writer.close()
 
 
 if __name__ == "__main__":
