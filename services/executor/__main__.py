@@ -1,3 +1,5 @@
+"""Run it: ``python -m services.executor``."""
+
 from services.executor.app import main
 
 main()

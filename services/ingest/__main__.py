@@ -1,3 +1,5 @@
+"""Run it: ``python -m services.ingest``."""
+
 from services.ingest.app import main
 
 main()

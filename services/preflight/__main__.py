@@ -1,3 +1,5 @@
+"""Run it: ``python -m services.preflight``."""
+
 from services.preflight.app import main
 
 main()

@@ -1,3 +1,5 @@
+"""Run it: ``python -m services.pricer``."""
+
 from services.pricer.app import main
 
 main()
