@@ -55,9 +55,6 @@ class Producer:
         metadata = await self._kafka.client.fetch_all_metadata()
         return frozenset(metadata.topics())
 
-    async def partition_count(self, topic: str) -> int:
-        return len(await self._kafka.partitions_for(topic))
-
     async def publish(self, message: Message) -> None:
         """Returns when Kafka has acknowledged the message; waits as long as Kafka is away. Raises: KafkaError that waiting cannot cure."""
         await self.publish_all((message,))
