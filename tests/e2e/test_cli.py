@@ -86,7 +86,6 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
     assert (again, "does not follow" in told) == (1, True), told
 
 
-@pytest.mark.xfail(strict=True, reason="shared.db.migrate.differences fails where there is no schema yet, and the message is another")
 async def test_a_database_without_tables_is_told_with_what_to_do(database_url: str) -> None:
     code, told = await slipstream("follows", DATABASE_URL=database_url)
 

@@ -37,16 +37,11 @@ def progress(*, asked: int | None = 200, rows: list[Row] | None = None) -> Progr
 
 
 def test_a_row_is_short_and_rounds_only_what_is_shown() -> None:
-    assert cells(ROW) == (
-        f"0x0000…{LEADER[-4:]}",
-        "Will it rain? Yes",
-        "BUY",
-        "12.35",
-        "0.5012",
-        f"0x0000…{PROXY[-4:]}",
-        "refused: halted",
-        "123",
-    )
+    leader, market, side, usdc_shown, price, follower, state, milliseconds = cells(ROW)
+
+    assert (leader, follower) == (f"0x0000…{LEADER[-4:]}", f"0x0000…{PROXY[-4:]}")
+    assert (market, side, state) == ("Will it rain? Yes", "BUY", "refused: halted")
+    assert (usdc_shown, price, milliseconds) == ("12.35", "0.5012", "123")
 
 
 def test_the_headline_tells_how_far_it_is() -> None:
