@@ -40,7 +40,7 @@ fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format
 
 schemas: $(STAMP) ## Write the messages' JSON schemas anew
-	$(BIN)/python -m shared.schemas
+	$(BIN)/python -m tools.schemas
 
 lock: ## Resolve the lock files anew (needs uv)
 	tools/lock.sh

@@ -1,4 +1,4 @@
-"""Run it: ``python -m services.debt_recovery``."""
+"""``python -m services.debt_recovery`` runs the service until SIGTERM."""
 
 from services.debt_recovery.app import main
 

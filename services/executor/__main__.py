@@ -1,4 +1,4 @@
-"""Run it: ``python -m services.executor``."""
+"""``python -m services.executor`` runs the service until SIGTERM."""
 
 from services.executor.app import main
 

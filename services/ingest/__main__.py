@@ -1,4 +1,4 @@
-"""Run it: ``python -m services.ingest``."""
+"""``python -m services.ingest`` runs the service until SIGTERM."""
 
 from services.ingest.app import main
 

@@ -1,4 +1,4 @@
-"""Run it: ``python -m services.preflight``."""
+"""``python -m services.preflight`` runs the service until SIGTERM."""
 
 from services.preflight.app import main
 

@@ -1,4 +1,4 @@
-"""Run it: ``python -m services.pricer``."""
+"""``python -m services.pricer`` runs the service until SIGTERM."""
 
 from services.pricer.app import main
 

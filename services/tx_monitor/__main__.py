@@ -1,4 +1,4 @@
-"""Run it: ``python -m services.tx_monitor``."""
+"""``python -m services.tx_monitor`` runs the service until SIGTERM."""
 
 from services.tx_monitor.app import main
 
