@@ -47,6 +47,7 @@ async def bench(options: argparse.Namespace, console: Console, folder: Path) -> 
             )
         for name in (name for name in options.only if name != "hops"):
             measured[name] = await measure_system(name, options, console, stack, venue, folder)
+            report.write(RESULT, machine, hops, measured)  # a run that is broken off keeps what it has
     report.show(console, hops, measured)
     report.write(RESULT, machine, hops, measured)
     console.print(f"written to {RESULT.relative_to(REPOSITORY)}")
