@@ -62,12 +62,15 @@ class LiveBook:
     """A token's book as the market channel's frames make it. Without a snapshot there is no book."""
 
     _shares: dict[Side, dict[Decimal, int]] = field(default_factory=dict)
+    _sorted: dict[Side, tuple[Level, ...]] = field(default_factory=dict)
+    """Kept until the book changes: one leader's trade asks for it once per follower."""
 
     @property
     def is_known(self) -> bool:
         return bool(self._shares)
 
     def apply(self, event: BookEvent) -> None:
+        self._sorted = {}
         match event:
             case BookSnapshot():
                 self._shares = {Side.BUY: _by_price(event.bids), Side.SELL: _by_price(event.asks)}
@@ -86,7 +89,10 @@ class LiveBook:
         return self._levels(Side.SELL, taken_by=Side.BUY)
 
     def _levels(self, side: Side, *, taken_by: Side) -> tuple[Level, ...]:
-        return best_first(taken_by, (Level(price, shares) for price, shares in self._shares.get(side, {}).items()))
+        if side not in self._sorted:
+            levels = (Level(price, shares) for price, shares in self._shares.get(side, {}).items())
+            self._sorted[side] = best_first(taken_by, levels)
+        return self._sorted[side]
 
 
 def parse_book(reply: Mapping[str, Any]) -> BookSnapshot:
