@@ -44,6 +44,8 @@ REPETITIONS = {
     (*SETTLEMENT, "executor: process chain-results"),
 }
 """Where the venue is looked at more often than the copy moves on."""
+ENDS = {path[-1] for path in PATHS_OF_A_COPY | REPETITIONS}
+"""Another span without children is one whose children have not been exported yet."""
 ONCE_PER_COPY = ("process copy-intents", "process quoted-intents", "process approved-intents", "POST /order")
 
 
@@ -119,8 +121,9 @@ async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
 
     def whole() -> tuple[Branch, ...]:
         trees = collector.trees(traced.trace_id)
-        ends = [path for tree in trees for path in paths(tree)]
-        return trees if len(trees) == 1 and all(ends.count((*ROOT, *path)) >= 3 for path in PATHS_OF_A_COPY) else ()
+        copies = [copy for root in trees for told in root.children for copy in told.children]
+        complete = [copy for copy in copies if set(paths(copy)) >= PATHS_OF_A_COPY and all(path[-1] in ENDS for path in paths(copy))]
+        return trees if len(trees) == 1 and len(complete) == len(copies) >= len(story.circle.followers) else ()
 
     found: tuple[Branch, ...] = await eventually(whole, within=PATIENCE, what=f"the whole trace {traced.trace_id}")
     return found
