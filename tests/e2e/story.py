@@ -19,7 +19,6 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.streams.replay import replay
-from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
 from tests.e2e.deployment import FUNDS, Circle, Deployment
 from tools.pipeline.venue import VenueControl
@@ -156,7 +155,7 @@ class Story:
 
     async def records(self, topic: str) -> list[Any]:
         """Everything on a topic."""
-        settings = KafkaSettings(bootstrap_servers=self.deployment.pipeline.stack.kafka_bootstrap_servers)
+        settings = self.deployment.pipeline.kafka_settings()
         return [record async for record in replay(settings, topic, partitions=range(settings.partitions))]
 
 
