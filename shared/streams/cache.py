@@ -9,6 +9,7 @@ tasks that refuse to be cancelled, and would keep the service's own loop from ev
 import asyncio
 import contextlib
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterable, Coroutine
@@ -97,7 +98,11 @@ class CacheTable:
 
     async def _run_once(self) -> None:
         """Until the cache is closed. Raises: what Faust failed with."""
-        app, table = self._build(await partition_count(self._settings, self._topic))
+        with tempfile.TemporaryDirectory(prefix="slipstream-cache-") as folder:  # Faust wants one, also to keep nothing in it
+            app, table = self._build(await partition_count(self._settings, self._topic), folder)
+            await self._run_app(app, table)
+
+    async def _run_app(self, app: Any, table: Any) -> None:
         try:
             await _within(START_WITHIN_S, app.start())
             self._app, self._table = app, table
@@ -112,13 +117,14 @@ class CacheTable:
                 with contextlib.suppress(Exception):
                     await _within(STOP_WITHIN_S, part.stop())
 
-    def _build(self, partitions: int) -> tuple[Any, Any]:
+    def _build(self, partitions: int, folder: str) -> tuple[Any, Any]:
         app = faust.App(
             self.name,
             broker=[f"kafka://{server.strip()}" for server in self._settings.bootstrap_servers.split(",")],
             broker_credentials=self._credentials(),
             autodiscover=False,
             store="memory://",
+            datadir=folder,
             web_enabled=False,
             worker_redirect_stdouts=False,
             topic_allow_declare=False,

@@ -7,11 +7,9 @@ balances, limits, signatures, metrics, what becomes of an order after its POST, 
 """
 
 import asyncio
-import os
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 import aiohttp
 import asyncpg
@@ -20,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from websockets.asyncio.client import connect
 
 from shared.db.group_commit import GroupCommit
+from tools.bench.settings import FloorSettings
 
 ROLES = ("ingest", "pricer", "preflight", "executor")
 FILLS, INTENTS, QUOTED, APPROVED, OUTCOMES = TOPICS = tuple(
@@ -109,7 +108,7 @@ async def carry(role: str, topic: str, handle: Handle) -> None:
     producer = _producer()
     consumer = AIOKafkaConsumer(
         topic,
-        bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"],
+        bootstrap_servers=FloorSettings().kafka,
         group_id=f"floor-{role}",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
@@ -137,7 +136,7 @@ async def _listen() -> None:
     """The feed: each frame becomes a message of one of five leaders."""
     producer = _producer()
     await producer.start()
-    async with connect(os.environ["RTDS_WS_URL"]) as socket:
+    async with connect(FloorSettings().feed) as socket:
         _say_ready()
         async for said in socket:
             told = str(said).encode()
@@ -176,7 +175,7 @@ async def preflight() -> None:
 
 
 async def executor() -> None:
-    url = f"{os.environ['CLOB_URL']}/order"
+    url = f"{FloorSettings().venue}/order"
     async with _pool() as pool, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as session:
         keep = GroupCommit(_writing(pool, "insert into floor.orders select *, null from unnest($1::text[], $2::text[])"))
         update = "update floor.orders o set reply = g.reply from unnest($1::text[], $2::text[]) g(id, reply) where o.id = g.id"
@@ -203,15 +202,15 @@ def _writing(pool: asyncpg.Pool, statement: str) -> Callable[[Sequence[tuple[str
 
 
 def _producer() -> AIOKafkaProducer:
-    return AIOKafkaProducer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], acks="all", enable_idempotence=True)
+    return AIOKafkaProducer(bootstrap_servers=FloorSettings().kafka, acks="all", enable_idempotence=True)
 
 
 def _pool() -> asyncpg.Pool:
-    return asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=4)
+    return asyncpg.create_pool(FloorSettings().database, min_size=1, max_size=4)
 
 
 def _say_ready() -> None:
-    Path(os.environ["FLOOR_READY_FILE"]).touch()
+    FloorSettings().ready_file.touch()
 
 
 def main() -> None:

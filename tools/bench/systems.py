@@ -26,7 +26,7 @@ from tools.stack.settings import REPOSITORY
 from tools.stack.supervisor import Part, Running
 
 SERVICES = ("pricer", "preflight", "executor", "ingest")
-PARTITIONS = 64
+PARTITIONS = 16
 
 
 class Processes:

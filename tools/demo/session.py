@@ -11,7 +11,6 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.db.controls import put_follows, put_mode
 from shared.domain.follows import Mode, follower_scope
-from shared.streams.settings import KafkaSettings
 from tools.demo.books import Books
 from tools.demo.bringup import local_stack, start_services, stop_services, told_to_others
 from tools.demo.chain import ChainView, Wealth
@@ -74,7 +73,7 @@ class Demo:
             await self._require_empty()
             rpc = await open_until_done.enter_async_context(ChainClient(Rpc(stack.rpc_url)))
             self._chain = ChainView(rpc, first_block=(await rpc.latest_block()).number)
-            self._tape = await open_until_done.enter_async_context(Tape(KafkaSettings(bootstrap_servers=stack.kafka_bootstrap_servers)))
+            self._tape = await open_until_done.enter_async_context(Tape(self._pipeline.kafka_settings()))
             self._engine = engine
             open_until_done.push_async_callback(self._stop_services)
             parties, urls = await self._start()
