@@ -24,7 +24,7 @@ from polymarket._internal.environment import PRODUCTION_CONFIG
 from polymarket._internal.hmac import build_hmac_signature
 from polymarket._internal.l1_auth import sign_api_key_auth
 from polymarket._internal.protocol import is_v2_position_id
-from polymarket._internal.wallet import classify_wallet_type, signature_type_for
+from polymarket._internal.wallet import WalletType, signature_type_for, try_classify_wallet_type
 from polymarket.errors import UserInputError
 from polymarket.types import EvmAddress, HexString
 
@@ -97,10 +97,9 @@ class Wallet:
             raise InvalidSettings(f"the private key given for {proxy} is no private key") from None
         self._key = PrivateKey(bytes(self._account.key))
         self.proxy = proxy
-        try:
-            kind = classify_wallet_type(signer=self._account.address, wallet=proxy, config=PRODUCTION_CONFIG.wallet_derivation)
-        except UserInputError:
-            raise InvalidSettings(f"the key given for {proxy} signs as {self._account.address}, which does not own that wallet") from None
+        kind = _kind_of(proxy, signer=self._account.address)
+        if kind is None:
+            raise InvalidSettings(f"the key given for {proxy} signs as {self._account.address}, which does not own that wallet")
         self.signature_type = signature_type_for(kind)
 
     @property
@@ -198,6 +197,14 @@ def _sdk_order(order: UnsignedOrder, signature: HexString) -> SignedOrder:
         timestamp=order.timestamp,
         token_id=order.token_id,
     )
+
+
+def _kind_of(proxy: str, *, signer: str) -> WalletType | None:
+    """The kind of wallet that the signer owns at this address; None where none of his has it, also where it is no address."""
+    try:
+        return try_classify_wallet_type(signer=signer, wallet=proxy, config=PRODUCTION_CONFIG.wallet_derivation)
+    except UserInputError:
+        return None
 
 
 def salt_of(intent_id: str) -> int:

@@ -224,3 +224,12 @@ def test_headers_are_signed_for_exactly_these_bytes() -> None:
 
 def test_signing_is_fast_here() -> None:
     assert_fast_signing()
+
+
+def test_a_key_for_somebody_elses_wallet_is_refused_without_being_shown() -> None:
+    key = "0x" + "42" * 32
+
+    with pytest.raises(InvalidSettings, match="does not own that wallet") as refused:
+        Wallet(proxy="0x00000000000000000000000000000000000000AA", private_key=key)
+
+    assert "42" * 32 not in str(refused.value)
