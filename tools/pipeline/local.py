@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Self
 
 import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import open_engine
@@ -18,6 +20,7 @@ from shared.streams import topics
 from shared.streams.settings import KafkaSettings
 from tools.pipeline.parts import SERVICES, ServicePart, service_part, venue_part
 from tools.pipeline.venue import Account, VenueControl
+from tools.stack.errors import StackError
 from tools.stack.local import LocalStack
 from tools.stack.npm import package_folder
 from tools.stack.ports import Ports
@@ -93,10 +96,10 @@ class LocalPipeline:
         return KafkaSettings(bootstrap_servers=self.stack.kafka_bootstrap_servers, partitions=PARTITIONS)
 
     async def _prepare(self) -> None:
-        """Topics and tables."""
+        """Topics, tables, and the broker's own topic of offsets."""
         engine = self.engine()
         try:
-            await asyncio.gather(topics.apply(self.kafka_settings()), migrate(engine))
+            await asyncio.gather(topics.apply(self.kafka_settings()), migrate(engine), groups_can_form(self.kafka_settings()))
         finally:
             await engine.dispose()
 
@@ -111,3 +114,30 @@ class LocalPipeline:
 
 async def _none() -> list[Account]:
     return []
+
+
+async def groups_can_form(settings: KafkaSettings) -> None:
+    """Return once the broker has made the topic in which it keeps groups: it does so when first asked, and refuses groups meanwhile.
+
+    Raises: StackError after a minute.
+    """
+    admin = AIOKafkaAdminClient(**settings.client())
+    await admin.start()
+    try:
+        async with asyncio.timeout(60):
+            while not await _finds_a_coordinator(admin):  # noqa: ASYNC110 - the broker tells nobody when it is done
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise StackError("Kafka did not make its topic of consumer offsets within a minute: see kafka's log") from None
+    finally:
+        await admin.close()
+
+
+async def _finds_a_coordinator(admin: AIOKafkaAdminClient) -> bool:
+    try:
+        await admin.list_consumer_group_offsets("any-group")
+    except KafkaError as error:
+        if not error.retriable:
+            raise
+        return False
+    return True
