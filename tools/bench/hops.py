@@ -15,6 +15,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from shared.clock import utc_now
 from tools.bench import report
 from tools.bench.loads import FULL, TINY, Plan
 from tools.bench.machine import facts, load_average
@@ -59,7 +60,7 @@ async def measure_system(
     plan: Plan = TINY if options.quick else FULL
     system: Floor | Pipeline = Floor(stack, venue, folder)
     if name == "pipeline":
-        system = Pipeline(stack, venue, folder, sizes=plan.sizes, now=datetime.now(UTC), profiled=options.profile)  # noqa: TID251
+        system = Pipeline(stack, venue, folder, sizes=plan.sizes, now=utc_now, profiled=options.profile)
     async with system:
         rows = await measure(system, venue, plan, lambda row: told(console, name, row))
     if isinstance(system, Pipeline) and options.profile:

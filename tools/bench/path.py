@@ -45,7 +45,7 @@ class Measured:
 
 
 class TooSlow(Exception):
-    """Not even the warm-up came through."""
+    """Not even the warm-up came through, or nothing of a load."""
 
 
 async def measure(system: System, venue: BenchVenue, plan: Plan, tell: Callable[[Measured], None]) -> list[Measured]:
@@ -78,6 +78,8 @@ async def under(load: Load, system: System, venue: BenchVenue, *, drain_s: float
     before = cpu_seconds(system.processes)
     sent_at = await _send(load, trades, venue)
     await _within(drain_s, lambda: len(venue.arrived) >= len(sent_at))
+    if not venue.arrived:
+        raise TooSlow(f"{system.name}, {load.name}: no order came")
     result = arrivals(sent_at, venue.arrived)
     await asyncio.sleep(QUIET_S)
     after = cpu_seconds(system.processes)

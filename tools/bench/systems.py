@@ -1,7 +1,7 @@
 """The two systems that are measured beside one another: the floor, and the pipeline's real services."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -90,7 +90,7 @@ class Pipeline(Processes):
     name = "pipeline"
 
     def __init__(
-        self, stack: LocalStack, venue: BenchVenue, folder: Path, *, sizes: tuple[int, ...], now: datetime, profiled: str = ""
+        self, stack: LocalStack, venue: BenchVenue, folder: Path, *, sizes: tuple[int, ...], now: Callable[[], datetime], profiled: str = ""
     ) -> None:
         super().__init__(stack, venue, folder)
         self._sizes, self._now, self._profiled = sizes, now, profiled
@@ -114,7 +114,7 @@ class Pipeline(Processes):
         return self
 
     def trades(self, followers_each: int) -> Iterator[Trade]:
-        for trade in followers.trades(self._leaders[followers_each], first_number=self._number, now=self._now):
+        for trade in followers.trades(self._leaders[followers_each], first_number=self._number, now=self._now()):
             self._number += 1
             yield trade
 
