@@ -116,9 +116,10 @@ async def test_a_missing_keys_file_is_named(environment: dict[str, str], tmp_pat
         (lambda key: [{"proxy": "0x" + "1" * 40, "private_key": key[:-2]}], "is no private key"),
         (lambda key: [{"private_key": key}], "entry 0 needs a proxy and a private_key"),
         (lambda key: {"private_key": key}, "must be a list"),
-        (lambda key: [{"proxy": "nobody", "private_key": key}], "nobody"),
+        (lambda key: [{"proxy": "nobody", "private_key": key}], "the proxy of entry 0 is not an address"),
+        (lambda key: [{"proxy": "0x" + "1" * 40, "private_key": key}], "does not own that wallet"),
     ],
-    ids=["too short", "no proxy", "no list", "no address"],
+    ids=["too short", "no proxy", "no list", "no address", "no wallet of his"],
 )
 async def test_a_keys_file_with_something_wrong_in_it_never_shows_the_key(
     environment: dict[str, str], damage: Callable[[str], object], complaint: str
