@@ -64,12 +64,10 @@ async def measure(system: System, venue: BenchVenue, plan: Plan, tell: Callable[
 
 
 async def warm_up(system: System, venue: BenchVenue, sizes: Sequence[int]) -> None:
-    """Connections, API keys, code that has never run. Raises: TooSlow."""
+    """Connections, API keys, code that has never run. Some copies may be refused meanwhile, as too old. Raises: TooSlow if none comes."""
     for followers in sizes:
         load = Load(name="warm-up", trades_per_second=2, followers=followers, seconds=2.5)
-        measured = await under(load, system, venue, drain_s=60)
-        if measured.result.arrived < measured.result.expected:
-            raise TooSlow(f"{system.name}: {measured.result.arrived} of {measured.result.expected} orders came")
+        await under(load, system, venue, drain_s=20)
 
 
 async def under(load: Load, system: System, venue: BenchVenue, *, drain_s: float = DRAIN_S) -> Measured:
