@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import faust
@@ -179,13 +180,14 @@ async def test_a_cache_that_cannot_start_harms_nobody(bench: Bench) -> None:
         assert not table.recovered
 
 
-async def test_faust_still_acknowledges_what_its_agent_failed_on(bench: Bench) -> None:
+async def test_faust_still_acknowledges_what_its_agent_failed_on(bench: Bench, tmp_path: Path) -> None:
     """Why nothing that matters runs on a Faust agent. When this fails, the defect is mended: see docs/adr."""
     heard: list[bytes] = []
     app = faust.App(
         bench.group,
         broker=f"kafka://{bench.settings.bootstrap_servers}",
         autodiscover=False,
+        datadir=str(tmp_path),
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

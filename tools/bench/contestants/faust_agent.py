@@ -1,6 +1,7 @@
 """A hop by a Faust agent."""
 
 import sys
+import tempfile
 from collections.abc import AsyncIterable
 from typing import Any
 
@@ -12,6 +13,7 @@ app = faust.App(
     "faust-agent",
     broker=f"kafka://{bootstrap}",
     store="memory://",
+    datadir=tempfile.mkdtemp(prefix="slipstream-bench-"),
     web_enabled=False,
     topic_allow_declare=False,
     topic_disable_leader=True,
