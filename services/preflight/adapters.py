@@ -20,7 +20,7 @@ from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.caches import BalancesFetched
-from shared.messages.intents import Intent, IntentApproved
+from shared.messages.intents import Intent, IntentApproved, IntentRefused
 from shared.messages.orders import OrderReported
 from shared.observe import metrics, tracing
 
@@ -129,6 +129,9 @@ class PostgresVerdicts:
             known = [verdict.intent_id for verdict in verdicts if verdict.intent_id not in fresh]
             told_before = await rows(connection, STANDING, ids=known) if known else ()
             standing = {row.intent_id: VERDICT.validate_json(row.verdict) for row in told_before}
+        for verdict in verdicts:
+            if verdict.intent_id in fresh and isinstance(verdict, IntentRefused):
+                metrics.refusal(verdict.reason.value)
         return [standing.get(verdict.intent_id, verdict) for verdict in verdicts]
 
     async def _reserve_caps(self, connection: AsyncConnection, approved: Sequence[IntentApproved]) -> None:

@@ -16,7 +16,7 @@ from shared.domain.money import Side
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState, TradeReported, TradeStatus
 from shared.messages.transactions import TransactionResolved
-from shared.observe import tracing
+from shared.observe import metrics, tracing
 
 RECORD = """
 insert into executor.orders (intent_id, proxy, order_hash, body, side, token_id, leader, leader_price, limit_price, fee_rate, state, reason,
@@ -119,6 +119,9 @@ class PostgresOrders:
             fresh = {row.intent_id for row in inserted}
             known = [order.intent_id for order, _, _ in recordings if order.intent_id not in fresh]
             standing = {row.intent_id: _order(row) for row in await rows(connection, LOAD, ids=known)} if known else {}
+        for order, approved, _ in recordings:
+            if order.intent_id in fresh:
+                _measure_stages(order, approved)
         return [standing.get(order.intent_id, order) for order, _, _ in recordings]
 
     async def _load_all(self, ids: Sequence[str]) -> list[Order | None]:
@@ -139,6 +142,8 @@ class PostgresOrders:
         }
         async with single(self._engine) as connection:
             await connection.execute(SAVE, columns)
+        for order, _ in saved:
+            metrics.copy_outcome(order.state.value)
         return [None] * len(saved)
 
     async def _book_all(self, bookings: Sequence[Booking]) -> list[tuple[TradeReported, ...]]:
@@ -168,6 +173,14 @@ class PostgresOrders:
         async with single(self._engine) as connection:
             await connection.execute(RESOLVE, columns)
         return [None] * len(told)
+
+
+def _measure_stages(order: Order, approved: IntentApproved) -> None:
+    """How long each stage took the copy, counted from when its leader's fill was seen."""
+    intent = approved.intent
+    reached = {"intended": intent.intended_at, "approved": approved.occurred_at, "signed": order.signed_at}
+    for stage, at in reached.items():
+        metrics.stage_latency(stage, (at - intent.seen_at).total_seconds())
 
 
 def _order_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:

@@ -102,6 +102,7 @@ class VenueFeed:
 
     async def _look(self, publish: Publish) -> None:
         ours = [order for order in await self._orders.open_orders() if self._owns(order.proxy)]
+        metrics.orders_unknown(sum(order.state is OrderState.UNKNOWN for order in ours))
         self._forget_all_but(ours)
         matched: dict[str, list[Order]] = {}
         for order in ours:
