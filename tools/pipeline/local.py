@@ -58,7 +58,6 @@ class LocalPipeline:
             **self.stack.environment(),
             "CLOB_URL": urls["clob"],
             "CLOB_MARKET_WS_URL": urls["market_ws"],
-            "CLOB_USER_WS_URL": urls["user_ws"],
             "RTDS_WS_URL": urls["rtds"],
             "EXECUTOR_KEYS_FILE": str(self.keys_file),
             **self._extra,
