@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
 from services.paper_venue.book import Book, Resting
-from services.paper_venue.orders import DUST, PRICE_ONE, Market, Order, OrderKind, Side
+from services.paper_venue.orders import DUST, PRICE_ONE, Market, Order, Side
 
 _FEE_STEP = Decimal(10)
 """Micro-USDC: the venue rounds a fee to five decimals of a USDC."""
@@ -119,7 +119,7 @@ class _Wanted:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._by_collateral = order.side is Side.BUY and order.kind is not OrderKind.GTC
+        self._by_collateral = order.side is Side.BUY and not order.kind.may_rest
         self._left = order.maker_amount if self._by_collateral else order.shares
 
     def subtract(self, fill: Fill) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 
+from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
 from shared.chain.orders import SignedOrder
 
 PRICE_ONE = 10_000
@@ -18,14 +19,22 @@ class Side(IntEnum):
     SELL = 1
 
 
+class MarketVersion(StrEnum):
+    """Which protocol a market lives by: v1 is ConditionalTokens and Exchange V2, v2 is PositionManager and Exchange V3."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 class OrderKind(StrEnum):
     GTC = "GTC"
+    GTD = "GTD"
     FOK = "FOK"
     FAK = "FAK"
 
     @property
     def may_rest(self) -> bool:
-        return self is OrderKind.GTC
+        return self in (OrderKind.GTC, OrderKind.GTD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +53,18 @@ class Market:
     min_shares: int = 5_000_000
     min_marketable: int = 1_000_000
     fee_rate: Decimal = Decimal("0.04")
+    version: MarketVersion = MarketVersion.V1
+    neg_risk: bool = False
+    """One of an event's outcomes of which exactly one comes true; v1 has an exchange of its own for them."""
+    taker_delay_ms: int = 0
+    """How long a marketable order is held, and answered ``delayed``, before it matches."""
+
+    @property
+    def exchange(self) -> str:
+        """The contract that settles it, and under whose domain its orders are signed."""
+        if self.version is MarketVersion.V2:
+            return EXCHANGE_V3
+        return NEG_RISK_EXCHANGE_V2 if self.neg_risk else EXCHANGE_V2
 
     def outcome_index(self, token_id: str) -> int:
         return self.token_ids.index(token_id)

@@ -1,6 +1,6 @@
 """May this order enter the market? The answers are the venue's own texts (CLOB documentation and client issues, 2026)."""
 
-from services.paper_venue.orders import PRICE_ONE, Order, OrderKind, Side
+from services.paper_venue.orders import PRICE_ONE, Order, Side
 from services.paper_venue.wire import amount_text, price_text
 
 FOK_KILLED = "order couldn't be fully filled. FOK orders are fully filled or killed."
@@ -56,7 +56,7 @@ def _amounts_refusal(order: Order) -> str | None:
     """The decimals that the venue keeps: limit sizes 2, their USDC 2 more than the tick; market orders the other way round."""
     side = "buy" if order.side is Side.BUY else "sell"
     fine = _decimals_of_tick(order.market.tick) + 2
-    if order.kind is OrderKind.GTC:
+    if order.kind.may_rest:
         maker, taker, name = (fine, 2, side) if order.side is Side.BUY else (2, fine, side)
     else:
         maker, taker, name = 2, fine, f"market {side}"

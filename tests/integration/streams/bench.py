@@ -194,9 +194,14 @@ async def records(settings: KafkaSettings, topic: str, count: int) -> Sequence[C
     return found
 
 
+async def _known(client: AIOKafkaAdminClient, names: Sequence[str]) -> bool:
+    return set(names) <= set(await client.list_topics())
+
+
 async def create_topics(settings: KafkaSettings, *names: str, replicas: int = 1, configs: Mapping[str, str] | None = None) -> None:
     async with admin(settings) as client:
         existing = await client.list_topics()
         fresh = [NewTopic(name, PARTITIONS, replicas, topic_configs=dict(configs or {})) for name in names if name not in existing]
         if fresh:
             await client.create_topics(fresh)
+            await eventually(lambda: _known(client, names), what="the new topics are known to the broker that is asked")

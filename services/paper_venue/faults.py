@@ -1,0 +1,108 @@
+"""Which faults are on, and does one strike now? All are off until somebody asks; the same seed and requests give the same strikes."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Fault(StrEnum):
+    """What can go wrong at the real venue; the text after each says what a client meets (docs/paper-venue.md has the sources)."""
+
+    RESET_BEFORE = "reset-before"
+    """The connection of an order's POST is reset; the order never arrived."""
+    DROP_REPLY = "drop-reply"
+    """The order is in; the connection is closed instead of an answer."""
+    LATE_REPLY = "late-reply"
+    """The order is in; the answer comes ``seconds`` later."""
+    REPEATED_REQUEST = "repeated-request"
+    """A gateway sends the order twice; the client gets the answer to the second: Duplicated."""
+    ORDER_TIMED_OUT = "order-timed-out"
+    """500 ``order timed out``; the order is not in."""
+    DELAYED = "delayed"
+    """The order is held ``seconds`` before it matches, and answered ``delayed``."""
+    KILLED_PARTIAL = "killed-partial"
+    """An order that may not rest fills in part, and is answered as killed."""
+    EMPTY_SIZE_MATCHED = "empty-size-matched"
+    """The user channel's order events carry an empty ``size_matched`` and ``created_at``."""
+    RETRYING = "retrying"
+    """The settlement fails on the chain once, is told as RETRYING, and goes out again under a new hash."""
+    FAILED = "failed"
+    """The settlement fails on the chain; the trade ends as FAILED, ``seconds`` after it matched."""
+    ROWS_OUT_OF_ORDER = "rows-out-of-order"
+    """RTDS: rows change places with later ones."""
+    ROWS_DOUBLED = "rows-doubled"
+    """RTDS and Data API: rows come twice."""
+    ROWS_MISSING = "rows-missing"
+    """RTDS: rows never come."""
+    ROWS_LATE = "rows-late"
+    """RTDS: rows come ``seconds`` later."""
+    SILENT_SOCKET = "silent-socket"
+    """Every socket answers pings and sends nothing else."""
+    RESTART = "restart"
+    """425 for ``seconds``, then post-only 503 as long again, then normal."""
+    POST_ONLY = "post-only"
+    """503: only post-only orders and cancels."""
+    CANCEL_ONLY = "cancel-only"
+    """503: only cancels."""
+    DISABLED = "disabled"
+    """503: no trading."""
+    RATE_LIMIT_ADDRESS = "rate-limit-address"
+    """429 by address, with Retry-After."""
+    RATE_LIMIT_SIGNER = "rate-limit-signer"
+    """429 by signer, with Retry-After and the venue's Poly-RateLimit headers."""
+    CLOCK_SKEW = "clock-skew"
+    """The venue's clock is ``seconds`` ahead of the machine's: its times are, and it refuses requests signed by the machine's."""
+    GEOBLOCK = "geoblock"
+    """Orders are refused because of where they come from."""
+    CLOSED_ONLY = "closed-only"
+    """400: this address may only close positions."""
+    STALE_READS = "stale-reads"
+    """Orders, trades and balances are answered as they were ``seconds`` ago, by every replica that the share hits."""
+
+
+class Strike(BaseModel):
+    """How often and how hard a fault strikes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: Decimal = Field(default=Decimal(1), gt=0, le=1)
+    """Of what it could strike; decimal text."""
+    seconds: Decimal = Field(default=Decimal(2), ge=0, le=600)
+    times: int | None = Field(default=None, ge=1)
+    """It ends after so many strikes; None: never by itself."""
+    only: str | None = None
+    """Strikes only this wallet (the maker, or the address that asks); None: everybody but the venue's own traders."""
+
+
+class Faults:
+    """The faults that are on now, and how often each has struck."""
+
+    def __init__(self, *, seed: int = 1) -> None:
+        self.struck: Counter[Fault] = Counter()
+        self._strikes: dict[Fault, Strike] = {}
+        self._chances = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
+
+    @property
+    def active(self) -> Mapping[Fault, Strike]:
+        return self._strikes
+
+    def set(self, strikes: Mapping[Fault, Strike]) -> None:
+        """These are on from now, and no others."""
+        self._strikes = dict(strikes)
+        self.struck.clear()
+
+    def strike(self, fault: Fault, *, wallet: str | None = None) -> Strike | None:
+        """Whether and how the fault strikes what is happening now; every call is one chance for it."""
+        strike = self._strikes.get(fault)
+        if strike is None or (strike.only is not None and (wallet is None or strike.only.lower() != wallet.lower())):
+            return None
+        if strike.times is not None and self.struck[fault] >= strike.times:
+            return None
+        if strike.share < 1 and Decimal(self._chances[fault].random()) >= strike.share:
+            return None
+        self.struck[fault] += 1
+        return strike
