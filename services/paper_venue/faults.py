@@ -22,6 +22,8 @@ class Fault(StrEnum):
     """A gateway sends the order twice; the client gets the answer to the second: Duplicated."""
     ORDER_TIMED_OUT = "order-timed-out"
     """500 ``order timed out``; the order is not in."""
+    ORDER_REFUSED = "order-refused"
+    """An order is refused with ``text``, and with the HTTP status that the venue gives this text; the order is not in."""
     DELAYED = "delayed"
     """The order is held ``seconds`` before it matches, and answered ``delayed``."""
     KILLED_PARTIAL = "killed-partial"
@@ -74,6 +76,8 @@ class Strike(BaseModel):
     seconds: Decimal = Field(default=Decimal(2), ge=0, le=600)
     times: int | None = Field(default=None, ge=1)
     """It ends after so many strikes; None: never by itself."""
+    text: str = "there are no matching orders"
+    """What ``order-refused`` says."""
     only: str | None = None
     """Strikes only this wallet (the maker, or the address that asks); None: everybody but the venue's own traders."""
 
@@ -83,6 +87,7 @@ class Faults:
 
     def __init__(self, *, seed: int = 1) -> None:
         self.struck: Counter[Fault] = Counter()
+        self.began_ms = 0
         self._strikes: dict[Fault, Strike] = {}
         self._chances = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
 
@@ -90,15 +95,19 @@ class Faults:
     def active(self) -> Mapping[Fault, Strike]:
         return self._strikes
 
-    def set(self, strikes: Mapping[Fault, Strike]) -> None:
-        """These are on from now, and no others."""
+    def set(self, strikes: Mapping[Fault, Strike], *, now_ms: int = 0) -> None:
+        """These are on from ``now_ms`` by the machine's clock, and no others."""
         self._strikes = dict(strikes)
+        self.began_ms = now_ms
         self.struck.clear()
 
-    def strike(self, fault: Fault, *, wallet: str | None = None) -> Strike | None:
-        """Whether and how the fault strikes what is happening now; every call is one chance for it."""
+    def strike(self, fault: Fault, *, wallet: str | None = None, signer: str | None = None) -> Strike | None:
+        """Whether and how the fault strikes what is happening now; every call is one chance for it.
+
+        ``signer`` asks on behalf of ``wallet``: a fault for only one of the two strikes both.
+        """
         strike = self._strikes.get(fault)
-        if strike is None or (strike.only is not None and (wallet is None or strike.only.lower() != wallet.lower())):
+        if strike is None or not _concerns(strike, wallet, signer):
             return None
         if strike.times is not None and self.struck[fault] >= strike.times:
             return None
@@ -106,3 +115,7 @@ class Faults:
             return None
         self.struck[fault] += 1
         return strike
+
+
+def _concerns(strike: Strike, *wallets: str | None) -> bool:
+    return strike.only is None or strike.only.lower() in {wallet.lower() for wallet in wallets if wallet is not None}

@@ -14,6 +14,39 @@ INVALID_VERSION = "invalid order version, please use the latest clob-client"
 WRONG_OWNER = "the order owner has to be the owner of the API KEY"
 WRONG_SIGNER = "the order signer address has to be the address of the API KEY"
 INVALID_SIGNATURE = "invalid signature"
+NO_MARKET = "market not found"
+MAKER_NOT_ALLOWED = "maker address not allowed, please use the deposit wallet flow"
+VERSION_MISMATCH = "order_version_mismatch"
+"""Signed for another exchange than the market's; py-clob-client-v2 asks ``/version`` again when it meets it."""
+
+# What only the venue's operator, or a bad moment, can answer: the faults say these on demand.
+NOT_READY = "the market is not yet ready to process new orders"
+MATCH_DELAYED = "order match delayed due to market conditions"
+CLOSED_ONLY = "address in closed only mode"
+CANCELED_ON_CHAIN = "order canceled in the CTF exchange contract"
+TIMED_OUT = "order timed out"
+NO_MATCHING_ORDERS = "there are no matching orders"
+ROUNDING = "the trade contains rounding issues"
+DISCREPANCY = "the price of the taker's order has a discrepancy greater than allowed with the worst maker order"
+TOO_MANY_REQUESTS = "Too Many Requests"
+TRADING_DISABLED = "Trading is currently disabled. Check polymarket.com for updates"
+CANCEL_ONLY = "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."
+POST_ONLY_MODE = "post-only mode: only post-only orders and cancels are allowed"
+
+_SERVER_ERRORS = (TIMED_OUT, NO_MATCHING_ORDERS, ROUNDING, DISCREPANCY)
+
+
+def status_of(text: str) -> int:
+    """The HTTP status that a refused order's text comes with."""
+    return 500 if text in _SERVER_ERRORS else 400
+
+
+def banned(address: str) -> str:
+    return f"'{address}' address banned"
+
+
+def too_many_orders(count: int, most: int) -> str:
+    return f"Too many orders in payload: {count}, max allowed: {most}"
 
 
 def duplicated(order_id: str) -> str:
