@@ -1,6 +1,6 @@
 """Every table, by the service that owns it. Amounts are base units; addresses are checksummed text; times are with time zone."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, MetaData, Numeric, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Integer, MetaData, Numeric, Table, Text, text
 
 metadata = MetaData()
 
@@ -50,6 +50,18 @@ modes = Table(
     Column("mode", Text, nullable=False),
     schema="control",
     comment="Appended only: the newest version of a scope counts.",
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("token", BigInteger, nullable=False, comment="Grows with every new holder: what is written with an old one is refused"),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", MOMENT, nullable=False),
+    schema="control",
+    comment="Which instance of a service may write for a partition.",
 )
 
 cursors = Table(

@@ -36,8 +36,17 @@ class Ownership:
 
     def owns(self, key: bytes, topic: str) -> bool:
         """Whether a message with ``key`` on ``topic`` would come to this instance. False while partitions are being handed over."""
+        number = self.partition(key, topic)
+        return number is not None and TopicPartition(topic, number) in self.partitions
+
+    def partition(self, key: bytes, topic: str) -> int | None:
+        """Which partition a message with ``key`` goes to. None: nothing has been assigned yet."""
         count = self._count_by_topic.get(topic)
-        return count is not None and TopicPartition(topic, self._partitioner.partition(key, count)) in self.partitions
+        return None if count is None else self._partitioner.partition(key, count)
+
+    def held(self, topic: str) -> frozenset[int]:
+        """This instance's partitions of ``topic``."""
+        return frozenset(each.partition for each in self.partitions if each.topic == topic)
 
     def assign(self, partitions: Iterable[TopicPartition], *, count_by_topic: dict[str, int]) -> None:
         self.partitions = frozenset(partitions)

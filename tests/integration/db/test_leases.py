@@ -1,0 +1,169 @@
+"""One holder per partition, and an old token that can do nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from aiokafka import TopicPartition
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.engine import open_engine, rows, single
+from shared.db.leases import Leases, NotTheHolder
+from shared.db.settings import DatabaseSettings
+from shared.streams.partitioning import Ownership
+from shared.testing.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+TOPIC, PARTITIONS = "approved-intents", 4
+KEY = "0xProxy"
+
+
+class Monotonic:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    yield engine
+    await engine.dispose()
+
+
+def owning(*partitions: int) -> Ownership:
+    ownership = Ownership()
+    assign(ownership, *partitions)
+    return ownership
+
+
+def assign(ownership: Ownership, *partitions: int) -> None:
+    ownership.assign([TopicPartition(TOPIC, number) for number in partitions], count_by_topic={TOPIC: PARTITIONS})
+
+
+def leases(engine: AsyncEngine, ownership: Ownership, holder: str, *, lasts: float = 60, clock: Monotonic | None = None) -> Leases:
+    return Leases(
+        engine,
+        ownership,
+        service="executor",
+        topic=TOPIC,
+        holder=holder,
+        lasts=timedelta(seconds=lasts),
+        clock=clock or Monotonic(),
+    )
+
+
+async def test_the_instance_that_has_a_partition_gets_its_lease(engine: AsyncEngine) -> None:
+    mine = leases(engine, owning(*range(PARTITIONS)), "a")
+    assert not mine.recovered
+    with pytest.raises(NotTheHolder):
+        mine.of(KEY)
+
+    await mine.refresh()
+
+    assert mine.recovered
+    assert mine.of(KEY).token == 1
+
+
+async def test_another_gets_it_only_when_it_has_run_out_or_was_given_back(engine: AsyncEngine) -> None:
+    ownership = owning(*range(PARTITIONS))
+    first, second = leases(engine, ownership, "a"), leases(engine, owning(*range(PARTITIONS)), "b")
+    await first.refresh()
+
+    await second.refresh()
+    with pytest.raises(NotTheHolder):
+        second.of(KEY)
+
+    left = ownership.partition(KEY.encode(), TOPIC)
+    assign(ownership, *(number for number in range(PARTITIONS) if number != left))
+    await first.refresh()
+    await second.refresh()
+
+    assert second.of(KEY).token == 2
+    with pytest.raises(NotTheHolder):
+        first.of(KEY)
+
+
+async def test_a_lease_that_ran_out_goes_to_another_and_the_zombie_loses_it(engine: AsyncEngine) -> None:
+    clock = Monotonic()
+    zombie = leases(engine, owning(*range(PARTITIONS)), "a", lasts=0.2, clock=clock)
+    await zombie.refresh()
+    token = zombie.of(KEY).token
+    successor = leases(engine, owning(*range(PARTITIONS)), "b")
+
+    async def taken() -> bool:
+        await successor.refresh()
+        return successor.recovered
+
+    await eventually(taken)
+    clock.now += 0.3
+
+    with pytest.raises(NotTheHolder):
+        zombie.of(KEY)
+    await zombie.refresh()
+    with pytest.raises(NotTheHolder):
+        zombie.of(KEY)
+    assert successor.of(KEY).token == token + 1
+
+
+async def test_while_the_clock_has_not_passed_its_end_a_lease_is_renewed(engine: AsyncEngine) -> None:
+    clock = Monotonic()
+    mine = leases(engine, owning(*range(PARTITIONS)), "a", clock=clock)
+    await mine.refresh()
+    clock.now += 59
+    await mine.refresh()
+    clock.now += 59
+
+    assert mine.of(KEY).token == 1
+    clock.now += 1
+    with pytest.raises(NotTheHolder):
+        mine.of(KEY)
+
+
+async def test_the_same_instance_after_a_restart_takes_its_leases_at_once_with_new_tokens(engine: AsyncEngine) -> None:
+    await leases(engine, owning(*range(PARTITIONS)), "executor-0").refresh()
+    restarted = leases(engine, owning(*range(PARTITIONS)), "executor-0")
+
+    await restarted.refresh()
+
+    assert restarted.of(KEY).token == 2
+
+
+async def test_a_partition_that_is_being_handed_over_stays_leased_until_what_runs_has_written(engine: AsyncEngine) -> None:
+    ownership = owning(*range(PARTITIONS))
+    mine = leases(engine, ownership, "a")
+    await mine.refresh()
+
+    ownership.revoke()
+    await mine.refresh()
+
+    assert mine.of(KEY).token == 1
+
+
+async def test_leases_are_kept_by_themselves_and_given_back_at_the_end(engine: AsyncEngine) -> None:
+    ownership = Ownership()
+    async with Leases(engine, ownership, service="executor", topic=TOPIC, holder="a", lasts=timedelta(seconds=60)) as mine:
+        assign(ownership, *range(PARTITIONS))
+        await eventually(lambda: mine.recovered)
+
+    async with single(engine) as connection:
+        (open_ones,) = await rows(connection, "select count(*) as n from control.leases where expires_at > clock_timestamp()")
+    assert open_ones.n == 0
+
+
+async def test_many_who_want_the_same_partitions_at_once_leave_one_holder_each(engine: AsyncEngine) -> None:
+    rivals = [leases(engine, owning(*range(PARTITIONS)), f"rival-{number}") for number in range(5)]
+
+    await asyncio.gather(*(rival.refresh() for rival in rivals))
+
+    async with single(engine) as connection:
+        held = await rows(connection, "select partition, holder from control.leases")
+    assert len(held) == PARTITIONS
+    for row in held:
+        assert [row.partition in rival._held for rival in rivals].count(True) == 1
