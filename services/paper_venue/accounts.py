@@ -19,12 +19,12 @@ class Holdings:
 
     block: int
     collateral: int = 0
-    allowance: int = 0
-    """Micro-USDC that the exchange may take."""
+    allowances: Mapping[str, int] = field(default_factory=dict)
+    """Micro-USDC that each exchange may take, by its address."""
     shares: Mapping[str, int] = field(default_factory=dict)
     """By token id."""
-    shares_approved: bool = False
-    """Whether the exchange may take shares."""
+    approvals: frozenset[str] = frozenset()
+    """The exchanges that may take shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class Movement:
 
     settlement: str
     wallet: str
+    exchange: str
     collateral: int
     token_id: str
     shares: int
@@ -45,29 +46,30 @@ class Account:
     base: Holdings
     pending: dict[str, list[Movement]] = field(default_factory=dict)
     collateral: int = 0
-    allowance: int = 0
+    allowances: dict[str, int] = field(default_factory=dict)
     shares: dict[str, int] = field(default_factory=dict)
     reserved_collateral: int = 0
     reserved_shares: dict[str, int] = field(default_factory=dict)
 
     def refresh(self, base: Holdings) -> None:
         self.base = base
-        self.collateral, self.allowance, self.shares = base.collateral, base.allowance, dict(base.shares)
+        self.collateral, self.allowances, self.shares = base.collateral, dict(base.allowances), dict(base.shares)
         for movements in self.pending.values():
             for movement in movements:
                 self.apply(movement)
 
     def apply(self, movement: Movement, sign: int = 1) -> None:
         self.collateral += sign * movement.collateral
-        if self.allowance < UNLIMITED and movement.collateral < 0:
-            self.allowance += sign * movement.collateral
+        allowance = self.allowances.get(movement.exchange, 0)
+        if allowance < UNLIMITED and movement.collateral < 0:
+            self.allowances[movement.exchange] = allowance + sign * movement.collateral
         self.shares[movement.token_id] = self.shares.get(movement.token_id, 0) + sign * movement.shares
 
-    def spendable(self, *, token_id: str | None) -> int:
+    def spendable(self, *, token_id: str | None, exchange: str) -> int:
         """Micro-USDC, or micro-shares of a token, that no resting order has reserved and the exchange may take."""
         if token_id is None:
-            return min(self.collateral, self.allowance) - self.reserved_collateral
-        held = self.shares.get(token_id, 0) if self.base.shares_approved else 0
+            return min(self.collateral, self.allowances.get(exchange, 0)) - self.reserved_collateral
+        held = self.shares.get(token_id, 0) if exchange in self.base.approvals else 0
         return held - self.reserved_shares.get(token_id, 0)
 
     def reserve(self, order: Order, shares: int, sign: int = 1) -> None:
@@ -137,6 +139,7 @@ def _movement(settlement: str, order: Order, *, shares: int, collateral: int, fe
     return Movement(
         settlement=settlement,
         wallet=order.maker,
+        exchange=order.market.exchange,
         collateral=(-collateral if buys else collateral) - fee,
         token_id=order.token_id,
         shares=shares if buys else -shares,

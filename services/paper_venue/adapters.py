@@ -1,47 +1,65 @@
 """The venue's ports, real: its view of the chain, and which wallet an API key trades for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from services.paper_venue.accounts import Holdings
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.wallets import owner_of
 from services.paper_venue.requests import BadRequest
-from shared.chain.addresses import EXCHANGE_V2
-from shared.chain.client import ChainClient
-from shared.chain.orders import EOA, SAFE, SignedOrder, verify_order
+from shared.chain.addresses import EXCHANGE_V3, LIVE_EXCHANGES
+from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.deposit_wallets import deposit_wallet_address
+from shared.chain.orders import DEPOSIT_WALLET, DOMAIN_VERSION_BY_EXCHANGE, EOA, POLY_PROXY, SAFE, SignedOrder, verify_order
+from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.safes import safe_address
+
+_WALLET_BY_SIGNATURE_TYPE: Final[Mapping[int, Callable[[str], str]]] = {
+    EOA: lambda address: address,
+    POLY_PROXY: proxy_wallet_address,
+    SAFE: safe_address,
+    DEPOSIT_WALLET: deposit_wallet_address,
+}
 
 
 class LocalChainView:
-    """Balances and approvals as V2 markets need them."""
+    """Balances and approvals as every kind of market needs them."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._client = ChainClient(deployment.rpc)
+        self._client = ChainClient(deployment.rpc, spenders=LIVE_EXCHANGES)
 
     async def holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
         read = await self._client.balances_of(wallet, [int(token) for token in token_ids])
         return Holdings(
             block=read.block_number,
             collateral=read.collateral,
-            allowance=read.allowance_by_spender[EXCHANGE_V2],
+            allowances=read.allowance_by_spender,
             shares={str(token): shares for token, shares in read.shares_by_token.items()},
-            shares_approved=EXCHANGE_V2 in read.conditional_tokens_approved,
+            approvals=_approvals(read),
         )
 
     async def owner_of(self, wallet: str) -> str | None:
         return await owner_of(self._deployment, wallet)
 
 
-def verify_v2_order(order: SignedOrder, owner: str | None) -> str:
-    """The order's hash under Exchange V2's domain. Raises: InvalidSignature."""
-    return verify_order(order, EXCHANGE_V2, "2", owner=owner)
+def verify(order: SignedOrder, owner: str | None, exchange: str) -> str:
+    """The order's hash under the exchange's domain. Raises: InvalidSignature."""
+    return verify_order(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange], owner=owner)
 
 
 def wallet_of(address: str, signature_type: int) -> str:
     """The wallet that a key trades for with this signature type, where clients derive it. Raises: BadRequest."""
-    if signature_type == EOA:
-        return address
-    if signature_type == SAFE:
-        return safe_address(address)
-    raise BadRequest("maker address not allowed: this venue knows signature types 0 (EOA) and 2 (Safe)")
+    derive = _WALLET_BY_SIGNATURE_TYPE.get(signature_type)
+    if derive is None:
+        raise BadRequest("maker address not allowed: there are signature types 0 (EOA), 1 (proxy), 2 (Safe) and 3 (deposit wallet)")
+    return derive(address)
+
+
+def _approvals(read: WalletBalances) -> frozenset[str]:
+    """The exchanges that may take the wallet's shares, each those that it settles."""
+    return frozenset(
+        exchange
+        for exchange in LIVE_EXCHANGES
+        if exchange in (read.position_manager_approved if exchange == EXCHANGE_V3 else read.conditional_tokens_approved)
+    )

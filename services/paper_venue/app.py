@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 from pydantic import ValidationError
 
-from services.paper_venue.adapters import LocalChainView, verify_v2_order, wallet_of
+from services.paper_venue.adapters import LocalChainView, verify, wallet_of
 from services.paper_venue.auth import Keys
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
 from services.paper_venue.chain.deployment import ForeignChain, deploy
@@ -75,7 +75,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
     line = SettlementLine(await Settler.start(deployment), delays=delays, now_ms=now_ms)
     chain = LocalChainView(deployment)
-    venue = Venue(engine=Engine(world.markets), verify=verify_v2_order, settlements=line, feeds=feeds, chain=chain)
+    venue = Venue(engine=Engine(world.markets), verify=verify, settlements=line, feeds=feeds, chain=chain)
     makers = await open_books(venue, world, house, keys, quote_shares=settings.quote_shares, now_ms=now_ms())
     leaders = await leaders_of(venue, world, house, keys, seed=settings.seed, now_ms=now_ms)
     facts: Json = {}

@@ -98,10 +98,11 @@ class Engine:
         """A buyer needs his whole amount, and the fee on top of what trades now; a seller needs his shares."""
         account = self._account(order)
         if order.side is Side.SELL:
-            return None if account.spendable(token_id=order.token_id) >= order.maker_amount else rules.NOT_ENOUGH
+            held = account.spendable(token_id=order.token_id, exchange=order.market.exchange)
+            return None if held >= order.maker_amount else rules.NOT_ENOUGH
         left = order.shares - planned.shares if order.kind.may_rest else 0
         needed = max(order.maker_amount, planned.collateral + planned.fee + collateral_for(order, max(left, 0)))
-        return None if account.spendable(token_id=None) >= needed else rules.NOT_ENOUGH
+        return None if account.spendable(token_id=None, exchange=order.market.exchange) >= needed else rules.NOT_ENOUGH
 
     def _fill(self, resting: Resting, shares: int, book: Book) -> LevelChange:
         account = self._account(resting.order)

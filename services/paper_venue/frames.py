@@ -196,12 +196,13 @@ def open_order(resting: Resting, *, trade_ids: Sequence[str]) -> Json:
     }
 
 
-def balance_allowance(account: Account, *, token_id: str | None, spender: str) -> Json:
+def balance_allowance(account: Account, *, token_id: str | None) -> Json:
     """``GET /balance-allowance``, base units as text. None asks for USDC; shares are allowed whole or not at all."""
     if token_id is None:
-        return {"balance": str(account.collateral), "allowances": {spender: str(max(account.allowance, 0))}}
-    allowance = UNLIMITED * 2 - 1 if account.base.shares_approved else 0
-    return {"balance": str(account.shares.get(token_id, 0)), "allowances": {spender: str(allowance)}}
+        allowances = {exchange: str(max(allowance, 0)) for exchange, allowance in account.allowances.items()}
+        return {"balance": str(account.collateral), "allowances": allowances}
+    allowances = {exchange: str(UNLIMITED * 2 - 1 if exchange in account.base.approvals else 0) for exchange in account.base.allowances}
+    return {"balance": str(account.shares.get(token_id, 0)), "allowances": allowances}
 
 
 def activity_rows(trade: Trade) -> list[Json]:

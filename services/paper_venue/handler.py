@@ -57,7 +57,13 @@ class Venue:
     """One exchange: its books, its trades, and what it tells about them."""
 
     def __init__(
-        self, *, engine: Engine, verify: Callable[[SignedOrder, str | None], str], settlements: Settlements, feeds: Feeds, chain: ChainView
+        self,
+        *,
+        engine: Engine,
+        verify: Callable[[SignedOrder, str | None, str], str],
+        settlements: Settlements,
+        feeds: Feeds,
+        chain: ChainView,
     ) -> None:
         self.engine = engine
         self.stats: Counter[str] = Counter()
@@ -87,7 +93,7 @@ class Venue:
         if market is None:
             return self._turned_away(rules.INVALID_TOKEN)
         try:
-            order_id = self._verify(ticket.signed, self._owners.get(ticket.signed.maker.lower()))
+            order_id = self._verify(ticket.signed, self._owners.get(ticket.signed.maker.lower()), market.exchange)
         except (InvalidSignature, OverflowError):
             return self._turned_away(rules.INVALID_SIGNATURE)
         order = _order(order_id, ticket, market, now_ms=now_ms)

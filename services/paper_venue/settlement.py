@@ -8,7 +8,6 @@ from typing import Protocol, Self, TypeVar
 
 from services.paper_venue.matching import Match
 from services.paper_venue.trades import Trade
-from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.orders import SignedOrder
 from shared.domain.errors import Transient
 
@@ -32,7 +31,7 @@ class Settlement:
     def of(cls, match: Match) -> Self:
         return cls(
             condition_id=match.taker.market.condition_id,
-            exchange=EXCHANGE_V2,
+            exchange=match.taker.market.exchange,
             taker=match.taker.signed,
             makers=tuple(fill.maker.signed for fill in match.fills),
             taker_fill=match.given,

@@ -16,7 +16,6 @@ from services.paper_venue.requests import BadRequest, parse_json, parse_ticket
 from services.paper_venue.responses import reply
 from services.paper_venue.trades import TradeFilter
 from services.paper_venue.wire import amount_text
-from shared.chain.addresses import EXCHANGE_V2
 
 _PAGE = 500
 _MAX_BATCH = 15
@@ -156,7 +155,7 @@ class Trading:
         await self._venue.know(wallet)
         account = self._venue.engine.accounts.of(wallet)
         token_id = request.query.get("token_id", "") if request.query.get("asset_type", "").startswith("CONDITIONAL") else None
-        return reply(frames.balance_allowance(account, token_id=token_id, spender=EXCHANGE_V2))
+        return reply(frames.balance_allowance(account, token_id=token_id))
 
     async def update_balance_allowance(self, request: web.Request) -> web.Response:
         credentials = await self._asker(request)

@@ -6,13 +6,18 @@ the unit tests compare it with: so it can judge their signatures, and ours.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from eth_keys.datatypes import Signature
 from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
-from shared.chain.addresses import POLYGON_CHAIN_ID
+from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, POLYGON_CHAIN_ID
+from shared.chain.proxy_wallets import proxy_wallet_address
+
+DOMAIN_VERSION_BY_EXCHANGE: Final = {EXCHANGE_V2: "2", NEG_RISK_EXCHANGE_V2: "2", EXCHANGE_V3: "3"}
+"""Of the EIP-712 domain that orders for an exchange are signed under."""
 
 BUY, SELL = 0, 1
 EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET = 0, 1, 2, 3
@@ -58,8 +63,8 @@ def order_hash(order: SignedOrder, exchange: str, version: str, chain_id: int = 
 def verify_order(order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID, *, owner: str | None = None) -> str:
     """Return the order's hash if it is signed as it says.
 
-    An EOA's order is its own. For a Safe (type 2) or deposit wallet (type 3) ``owner`` is the key's address that the caller knows
-    to own ``maker``; signature type 1 is not supported. Raises: InvalidSignature.
+    An EOA's order is its own, and a proxy wallet (type 1) stands where its key's address puts it. For a Safe (type 2) or deposit
+    wallet (type 3) ``owner`` is the key's address that the caller knows to own ``maker``. Raises: InvalidSignature.
     """
     domain = _domain_separator(exchange, version, chain_id)
     contents = _struct_hash(order)
@@ -69,17 +74,24 @@ def verify_order(order: SignedOrder, exchange: str, version: str, chain_id: int 
         _require(owner is not None and _same(_recover_nested(order, domain, contents, chain_id), owner), "not signed by the wallet's owner")
         return "0x" + digest.hex()
     _require(_same(_recover(digest, _bytes(order.signature)), order.signer), "not signed by the order's signer")
-    if order.signature_type == EOA:
-        _require(_same(order.maker, order.signer), "the signer is not the maker")
-    else:
-        _require(order.signature_type == SAFE, f"signature type {order.signature_type} is not supported")
-        _require(owner is not None and _same(order.signer, owner), "the signer does not own the Safe")
+    _require_signer_owns_maker(order, owner)
     return "0x" + digest.hex()
 
 
 def counter_amount(order: SignedOrder, fill: int) -> int:
     """Return what ``fill`` of the order's maker asset brings it of its taker asset, rounded down as the exchange does."""
     return fill * order.taker_amount // order.maker_amount
+
+
+def _require_signer_owns_maker(order: SignedOrder, owner: str | None) -> None:
+    if order.signature_type == EOA:
+        _require(_same(order.maker, order.signer), "the signer is not the maker")
+    elif order.signature_type == POLY_PROXY:
+        _require(_same(order.maker, proxy_wallet_address(order.signer)), "the maker is not the signer's proxy wallet")
+    elif order.signature_type == SAFE:
+        _require(owner is not None and _same(order.signer, owner), "the signer does not own the Safe")
+    else:
+        raise InvalidSignature(f"there is no signature type {order.signature_type}")
 
 
 def _recover_nested(order: SignedOrder, domain: bytes, contents: bytes, chain_id: int) -> str:

@@ -22,10 +22,10 @@ from services.paper_venue.chain.wallets import (
 from services.paper_venue.settlement import Settlement
 from shared.chain.addresses import PUSD
 from shared.chain.logs import FEE_CHARGED, ORDERS_MATCHED
-from shared.chain.orders import BUY, SELL, SignedOrder, counter_amount, order_hash
+from shared.chain.orders import BUY, DOMAIN_VERSION_BY_EXCHANGE, SELL, SignedOrder, counter_amount, order_hash
 from shared.domain.money import Side
 from tests.integration.chain.market import DOLLARS, SHARES, CreateWallets, Held, PaperMarket, fills_of, settled
-from tests.unit.chain.orders import VERSION_BY_EXCHANGE, signed_by_clob_client, signed_by_polymarket_client
+from tests.unit.chain.orders import signed_by_clob_client, signed_by_polymarket_client
 
 pytestmark = pytest.mark.integration
 
@@ -105,7 +105,7 @@ async def test_a_match_is_told_as_the_venue_tells_it(deployment: Deployment) -> 
     receipt = await market.settle(market.match(taker, maker, taker_fee=12_345))
 
     made, took = fills_of(receipt)
-    version = VERSION_BY_EXCHANGE[market.condition.exchange]
+    version = DOMAIN_VERSION_BY_EXCHANGE[market.condition.exchange]
     seller, buyer = market.traders[1].address, market.traders[0].address
     assert (made.maker, made.taker, made.side, made.maker_amount, made.taker_amount) == (seller, buyer, Side.SELL, 10_000_000, 5_000_000)
     assert (took.maker, took.side, took.maker_amount, took.taker_amount) == (buyer, Side.BUY, 5_000_000, 10_000_000)

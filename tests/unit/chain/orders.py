@@ -11,10 +11,9 @@ from py_clob_client_v2.order_utils.model.side import Side as ClobSide
 from py_clob_client_v2.order_utils.model.signature_type_v2 import SignatureTypeV2
 from py_clob_client_v2.signer import Signer
 
-from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, POLYGON_CHAIN_ID
-from shared.chain.orders import BUY, DEPOSIT_WALLET, EOA, SignedOrder
+from shared.chain.addresses import EXCHANGE_V2, POLYGON_CHAIN_ID
+from shared.chain.orders import BUY, DEPOSIT_WALLET, DOMAIN_VERSION_BY_EXCHANGE, EOA, SignedOrder
 
-VERSION_BY_EXCHANGE = {EXCHANGE_V2: "2", EXCHANGE_V3: "3"}
 A_TOKEN = 0x8E7F_1234_5678_9ABC_DEF0_1234_5678_9ABC_DEF0_1234_5678_9ABC_DEF0_1234_5678_9ABC
 A_CODE = "0x" + "c0de" * 16
 
@@ -51,7 +50,7 @@ def signed_by_polymarket_client(
         taker_amount=taker_amount,
         timestamp=1_790_000_000_000,
         token_id=str(token_id),  # type: ignore[arg-type]
-        protocol_version=VERSION_BY_EXCHANGE[exchange],  # type: ignore[arg-type]
+        protocol_version=DOMAIN_VERSION_BY_EXCHANGE[exchange],  # type: ignore[arg-type]
     )
     signable = encode_typed_data(full_message=build_order_typed_data(unsigned))
     signature = HexString(Account.sign_message(signable, key).signature.to_0x_hex())
@@ -72,7 +71,9 @@ def signed_by_polymarket_client(
 
 
 def clob_builder(key: str, exchange: str = EXCHANGE_V2) -> ExchangeOrderBuilderV2:
-    return ExchangeOrderBuilderV2(exchange, POLYGON_CHAIN_ID, Signer(key, POLYGON_CHAIN_ID), domain_version=VERSION_BY_EXCHANGE[exchange])
+    return ExchangeOrderBuilderV2(
+        exchange, POLYGON_CHAIN_ID, Signer(key, POLYGON_CHAIN_ID), domain_version=DOMAIN_VERSION_BY_EXCHANGE[exchange]
+    )
 
 
 def signed_by_clob_client(

@@ -4,13 +4,15 @@ import pytest
 from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
+from polymarket._internal.actions.relayer.approvals import _required_trading_approvals
 from polymarket._internal.environment import PRODUCTION_CONFIG
 from polymarket._internal.protocol import is_v2_position_id
-from polymarket._internal.wallet import derive_safe_wallet_address, derive_uups_deposit_wallet_address
+from polymarket._internal.wallet import derive_proxy_wallet_address, derive_safe_wallet_address, derive_uups_deposit_wallet_address
 from py_clob_client_v2.config import get_contract_config
 
 from shared.chain import addresses
 from shared.chain.deposit_wallets import deposit_wallet_address
+from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.safes import safe_address
 
 
@@ -23,6 +25,16 @@ def test_polymarket_client_uses_the_same_addresses() -> None:
     assert PRODUCTION_CONFIG.neg_risk_exchange == addresses.NEG_RISK_EXCHANGE_V2
     assert PRODUCTION_CONFIG.exchange_v3 == addresses.EXCHANGE_V3
     assert PRODUCTION_CONFIG.safe_multisend == addresses.SAFE_MULTISEND
+
+
+def test_polymarket_client_wants_the_same_approvals() -> None:
+    erc20, erc1155 = _required_trading_approvals(PRODUCTION_CONFIG)
+
+    assert [(each.token_address, each.spender) for each in erc20] == [(addresses.PUSD, each) for each in addresses.COLLATERAL_SPENDERS]
+    assert [(each.token_address, each.operator) for each in erc1155] == [
+        (token, operator) for token, operators in addresses.SHARE_OPERATORS.items() for operator in operators
+    ]
+    assert len(erc20) + len(erc1155) == 17
 
 
 def test_py_clob_client_v2_uses_the_same_addresses() -> None:
@@ -38,6 +50,7 @@ def test_py_clob_client_v2_uses_the_same_addresses() -> None:
 def test_a_keys_wallets_are_where_polymarket_client_looks_for_them(secret: int) -> None:
     owner = Account.from_key(secret.to_bytes(32, "big")).address
 
+    assert proxy_wallet_address(owner) == derive_proxy_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
     assert safe_address(owner) == derive_safe_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
     assert deposit_wallet_address(owner) == derive_uups_deposit_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from polymarket._internal.actions.orders.typed_data import build_order_typed_data
 from polymarket._internal.actions.orders.types import UnsignedOrder
 
-from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, POLYGON_CHAIN_ID
+from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, POLYGON_CHAIN_ID
 from shared.chain.orders import (
     DEPOSIT_WALLET,
+    DOMAIN_VERSION_BY_EXCHANGE,
     EOA,
     POLY_PROXY,
     SAFE,
@@ -24,15 +25,17 @@ from shared.chain.orders import (
     order_hash,
     verify_order,
 )
-from tests.unit.chain.orders import VERSION_BY_EXCHANGE, signed_by_clob_client, signed_by_polymarket_client
+from shared.chain.proxy_wallets import proxy_wallet_address
+from tests.unit.chain.orders import signed_by_clob_client, signed_by_polymarket_client
 
 KEY = "0x" + "11" * 32
 OWNER = Account.from_key(KEY).address
 STRANGER = "0x" + "22" * 32
 WALLET = "0x6e0c80c90ea6c15917308F820Eac91Ce2724B5b5"
+WALLET_BY_TYPE = {EOA: OWNER, POLY_PROXY: proxy_wallet_address(OWNER), SAFE: WALLET, DEPOSIT_WALLET: WALLET}
 Signing = Callable[..., SignedOrder]
 both_clients = pytest.mark.parametrize("sign", [signed_by_polymarket_client, signed_by_clob_client])
-both_exchanges = pytest.mark.parametrize("exchange", [EXCHANGE_V2, EXCHANGE_V3])
+both_exchanges = pytest.mark.parametrize("exchange", [EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3])
 
 addresses = st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex())
 words = st.binary(min_size=32, max_size=32).map(lambda raw: "0x" + raw.hex())
@@ -41,13 +44,13 @@ uint256 = st.integers(0, 2**256 - 1)
 
 @both_clients
 @both_exchanges
-@pytest.mark.parametrize("signature_type", [EOA, SAFE, DEPOSIT_WALLET])
+@pytest.mark.parametrize("signature_type", [EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET])
 def test_an_order_of_either_client_is_verified_for_its_wallet(sign: Signing, exchange: str, signature_type: int) -> None:
-    order = sign(KEY, maker=None if signature_type == EOA else WALLET, signature_type=signature_type, exchange=exchange)
+    order = sign(KEY, maker=WALLET_BY_TYPE[signature_type], signature_type=signature_type, exchange=exchange)
 
-    verified = verify_order(order, exchange, VERSION_BY_EXCHANGE[exchange], owner=OWNER)
+    verified = verify_order(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange], owner=OWNER)
 
-    assert verified == order_hash(order, exchange, VERSION_BY_EXCHANGE[exchange])
+    assert verified == order_hash(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange])
 
 
 @given(
@@ -62,7 +65,7 @@ def test_an_order_of_either_client_is_verified_for_its_wallet(sign: Signing, exc
     timestamp=st.integers(0, 2**64),
     metadata=words,
     builder=words,
-    exchange=st.sampled_from([EXCHANGE_V2, EXCHANGE_V3]),
+    exchange=st.sampled_from(list(DOMAIN_VERSION_BY_EXCHANGE)),
 )
 def test_the_hash_is_the_digest_of_polymarket_clients_typed_data(exchange: str, **fields: object) -> None:
     order = SignedOrder(signature="0x", **fields)  # type: ignore[arg-type]
@@ -71,18 +74,18 @@ def test_the_hash_is_the_digest_of_polymarket_clients_typed_data(exchange: str, 
         exchange_address=exchange,  # type: ignore[arg-type]
         expiration=0,
         order_type="GTC",
-        protocol_version=VERSION_BY_EXCHANGE[exchange],  # type: ignore[arg-type]
+        protocol_version=DOMAIN_VERSION_BY_EXCHANGE[exchange],  # type: ignore[arg-type]
         **{**fields, "side": "SELL" if fields["side"] else "BUY"},  # type: ignore[arg-type]
     )
 
     signable = encode_typed_data(full_message=build_order_typed_data(unsigned))
     expected = keccak(b"\x19" + signable.version + signable.header + signable.body)
 
-    assert order_hash(order, exchange, VERSION_BY_EXCHANGE[exchange]) == "0x" + expected.hex()
+    assert order_hash(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange]) == "0x" + expected.hex()
 
 
 @both_clients
-@pytest.mark.parametrize("signature_type", [EOA, SAFE, DEPOSIT_WALLET])
+@pytest.mark.parametrize("signature_type", [EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET])
 @pytest.mark.parametrize(
     "change",
     [
@@ -97,19 +100,22 @@ def test_the_hash_is_the_digest_of_polymarket_clients_typed_data(exchange: str, 
     ids=lambda change: next(iter(change)),
 )
 def test_a_changed_order_is_refused(sign: Signing, signature_type: int, change: dict[str, int]) -> None:
-    order = sign(KEY, maker=None if signature_type == EOA else WALLET, signature_type=signature_type)
+    order = sign(KEY, maker=WALLET_BY_TYPE[signature_type], signature_type=signature_type)
 
     with pytest.raises(InvalidSignature):
         verify_order(replace(order, **change), EXCHANGE_V2, "2", owner=OWNER)  # type: ignore[arg-type]
 
 
 @both_clients
-@pytest.mark.parametrize("signature_type", [EOA, SAFE, DEPOSIT_WALLET])
-@pytest.mark.parametrize(("exchange", "version", "chain_id"), [(EXCHANGE_V3, "2", 137), (EXCHANGE_V2, "3", 137), (EXCHANGE_V2, "2", 80002)])
+@pytest.mark.parametrize("signature_type", [EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET])
+@pytest.mark.parametrize(
+    ("exchange", "version", "chain_id"),
+    [(EXCHANGE_V3, "2", 137), (NEG_RISK_EXCHANGE_V2, "2", 137), (EXCHANGE_V2, "3", 137), (EXCHANGE_V2, "2", 80002)],
+)
 def test_an_order_for_another_exchange_version_or_chain_is_refused(
     sign: Signing, signature_type: int, exchange: str, version: str, chain_id: int
 ) -> None:
-    order = sign(KEY, maker=None if signature_type == EOA else WALLET, signature_type=signature_type)
+    order = sign(KEY, maker=WALLET_BY_TYPE[signature_type], signature_type=signature_type)
 
     with pytest.raises(InvalidSignature):
         verify_order(order, exchange, version, chain_id, owner=OWNER)
@@ -132,11 +138,21 @@ def test_an_account_cannot_sign_for_another_account() -> None:
         verify_order(order, EXCHANGE_V2, "2")
 
 
-def test_a_proxy_wallets_order_is_refused_as_unsupported() -> None:
-    order = signed_by_polymarket_client(KEY, maker=WALLET, signature_type=POLY_PROXY)
+@both_clients
+def test_a_proxy_wallets_order_is_its_own_keys_alone(sign: Signing) -> None:
+    order = sign(STRANGER, maker=proxy_wallet_address(OWNER), signature_type=POLY_PROXY)
 
-    with pytest.raises(InvalidSignature, match="not supported"):
+    with pytest.raises(InvalidSignature, match="not the signer's proxy wallet"):
         verify_order(order, EXCHANGE_V2, "2", owner=OWNER)
+
+
+def test_a_signature_type_that_does_not_exist_is_refused() -> None:
+    order = signed_by_polymarket_client(KEY)
+    digest = bytes.fromhex(order_hash(replace(order, signature_type=4), EXCHANGE_V2, "2")[2:])
+    signature = Account.unsafe_sign_hash(digest, KEY).signature.to_0x_hex()
+
+    with pytest.raises(InvalidSignature, match="no signature type 4"):
+        verify_order(replace(order, signature_type=4, signature=signature), EXCHANGE_V2, "2")
 
 
 def test_the_other_half_of_the_curve_is_refused() -> None:
@@ -150,7 +166,8 @@ def test_the_other_half_of_the_curve_is_refused() -> None:
 
 
 @given(
-    signature=st.one_of(st.binary(max_size=400).map(lambda raw: "0x" + raw.hex()), st.text(max_size=140)), kind=st.sampled_from([0, 2, 3])
+    signature=st.one_of(st.binary(max_size=400).map(lambda raw: "0x" + raw.hex()), st.text(max_size=140)),
+    kind=st.sampled_from([0, 1, 2, 3]),
 )
 def test_any_other_bytes_are_refused_and_nothing_else_is_raised(signature: str, kind: int) -> None:
     order = replace(signed_by_polymarket_client(KEY, maker=OWNER), signature_type=kind, signature=signature)

@@ -5,6 +5,7 @@ from itertools import count
 from services.paper_venue.accounts import UNLIMITED, Holdings
 from services.paper_venue.engine import Accepted, Engine, Refused
 from services.paper_venue.orders import PRICE_ONE, Market, Order, OrderKind, Side
+from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import SignedOrder
 
 SHARE = USDC = 1_000_000
@@ -74,7 +75,13 @@ def a_spend(usdc: int, *, price: int = 5_000, token: str = YES, kind: OrderKind 
 
 
 def rich(collateral: int = 10**12, shares: int = 10**12, *, allowance: int = UNLIMITED) -> Holdings:
-    return Holdings(block=1, collateral=collateral, allowance=allowance, shares={YES: shares, NO: shares}, shares_approved=True)
+    return Holdings(
+        block=1,
+        collateral=collateral,
+        allowances=dict.fromkeys(LIVE_EXCHANGES, allowance),
+        shares={YES: shares, NO: shares},
+        approvals=frozenset(LIVE_EXCHANGES),
+    )
 
 
 def an_engine(*orders: Order) -> Engine:

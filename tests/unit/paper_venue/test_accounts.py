@@ -1,11 +1,12 @@
 """The venue's view of a wallet is the last read of the chain plus what matched since, each movement counted once."""
 
 from services.paper_venue.accounts import Account, Accounts, Movement
+from shared.chain.addresses import EXCHANGE_V2
 from tests.unit.paper_venue.builders import USDC, YES, rich
 
 
 def a_purchase(settlement: str = "s1", wallet: str = "0xA") -> Movement:
-    return Movement(settlement=settlement, wallet=wallet, collateral=-40 * USDC, token_id=YES, shares=100 * USDC)
+    return Movement(settlement=settlement, wallet=wallet, exchange=EXCHANGE_V2, collateral=-40 * USDC, token_id=YES, shares=100 * USDC)
 
 
 def an_account() -> tuple[Accounts, Account]:
@@ -75,4 +76,4 @@ def test_a_bounded_allowance_is_used_up() -> None:
 
     accounts.move(a_purchase())
 
-    assert accounts.of("0xA").spendable(token_id=None) == 10 * USDC
+    assert accounts.of("0xA").spendable(token_id=None, exchange=EXCHANGE_V2) == 10 * USDC

@@ -6,10 +6,11 @@ from decimal import Decimal
 import pytest
 
 from services.paper_venue import rules
-from services.paper_venue.accounts import Holdings
+from services.paper_venue.accounts import UNLIMITED, Holdings
 from services.paper_venue.book import Level
 from services.paper_venue.matching import MatchKind, match
 from services.paper_venue.orders import OrderKind, Side
+from shared.chain.addresses import EXCHANGE_V3
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, accepted, an_engine, an_order, refused, rich
 
 
@@ -212,8 +213,9 @@ def test_post_only_does_not_cross() -> None:
     [
         (rich(collateral=49_990_000), an_order(Side.BUY, maker="0xD")),
         (rich(allowance=49_990_000), an_order(Side.BUY, maker="0xD")),
+        (replace(rich(), allowances={EXCHANGE_V3: UNLIMITED}), an_order(Side.BUY, maker="0xD")),
         (rich(shares=99_990_000), an_order(Side.SELL, maker="0xD")),
-        (replace(rich(), shares_approved=False), an_order(Side.SELL, maker="0xD")),
+        (replace(rich(), approvals=frozenset({EXCHANGE_V3})), an_order(Side.SELL, maker="0xD")),
         (Holdings(block=1), an_order(Side.BUY, maker="0xD")),
     ],
 )

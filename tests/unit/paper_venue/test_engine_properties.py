@@ -108,8 +108,8 @@ class AnyMarket(RuleBasedStateMachine):
     def nobody_owes_or_has_reserved_more_than_he_has(self) -> None:
         for wallet in WALLETS:
             account = self.engine.accounts.of(wallet)
-            assert account.spendable(token_id=None) >= 0
-            assert all(account.spendable(token_id=token) >= 0 for token in (YES, NO))
+            assert account.spendable(token_id=None, exchange=MARKET.exchange) >= 0
+            assert all(account.spendable(token_id=token, exchange=MARKET.exchange) >= 0 for token in (YES, NO))
 
     @invariant()
     def what_is_reserved_is_what_stands(self) -> None:

@@ -31,7 +31,7 @@ class Scene:
         for order in orders:
             self.post(order)
 
-    def verify(self, signed: SignedOrder, owner: str | None) -> str:
+    def verify(self, signed: SignedOrder, owner: str | None, exchange: str) -> str:
         if signed.signature == "0xforged":
             raise InvalidSignature("not signed by the order's signer")
         return f"0x{signed.salt:064x}"
