@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.paper_venue.generator import Mood
+
 
 class Settings(BaseSettings):
     """Prefix ``PAPER_VENUE_``. Delays in seconds."""
@@ -24,6 +26,12 @@ class Settings(BaseSettings):
     leaders: int = Field(default=5, ge=1, le=100)
     trades_per_second: Decimal = Field(default=Decimal(0), ge=0, le=200)
     """Leader trades from the start on; 0: only when the control endpoint asks."""
+    mood: Mood = Mood.CALM
+    """rough: thin markets, prices at the edges, leaders who make markets, bursts."""
+    drift_per_second: Decimal = Field(default=Decimal(2), ge=0, le=50)
+    """Moves of a market's price by one tick, over all markets; each changes about four levels of a book."""
+    crowd_per_second: Decimal = Field(default=Decimal(0), ge=0, le=50)
+    """Small trades of wallets that nobody follows."""
     quote_shares: int = Field(default=20_000, ge=100, le=1_000_000)
     """Shares that the market makers keep at the best price."""
     broadcast_delay: float = Field(default=0.2, ge=0)
@@ -32,5 +40,13 @@ class Settings(BaseSettings):
     """From the receipt to CONFIRMED."""
     activity_delay: float = Field(default=0, ge=0)
     """RTDS: from the match to its rows."""
+    market_delay: float = Field(default=0, ge=0)
+    """Market channel: from what happens to its frames."""
+    user_delay: float = Field(default=0, ge=0)
+    """User channel: from what happens to its frames."""
+    data_lag: float = Field(default=4, ge=0)
+    """Data API: from the block until it is indexed."""
+    ping_within: float = Field(default=30, gt=0)
+    """Market and user channel: who sends no PING for so long is hung up on."""
     ready_file: Path | None = None
     """Written, with what the ready line says, once everything answers."""

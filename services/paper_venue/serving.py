@@ -1,0 +1,109 @@
+"""At which addresses does the venue answer, and who answers there?"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from aiohttp import web
+
+from services.paper_venue.auth import Keys
+from services.paper_venue.faults import Fault, Faults
+from services.paper_venue.feeds import FeedDelays, SocketFeeds
+from services.paper_venue.frames import Json
+from services.paper_venue.handler import Venue
+from services.paper_venue.hub import Hub
+from services.paper_venue.interference import Interference
+from services.paper_venue.responses import refusals
+from services.paper_venue.settings import Settings
+from services.paper_venue.sockets import ActivitySocket, MarketSocket, UserSocket
+from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POLYGON_CHAIN_ID, PUSD
+from shared.domain.errors import InvalidSettings
+
+
+class Answers(Protocol):
+    """A part of the HTTP API."""
+
+    def routes(self) -> list[web.RouteDef]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hubs:
+    """Who is connected, by kind of socket."""
+
+    market: Hub
+    user: Hub
+    activity: Hub
+
+
+def open_hubs(faults: Faults, *, ping_within_s: float) -> Hubs:
+    """The CLOB's two sockets hang up on who sends no ``PING``; RTDS does not."""
+
+    def is_silent() -> bool:
+        return faults.strike(Fault.SILENT_SOCKET) is not None
+
+    return Hubs(
+        market=Hub(is_silent=is_silent, ping_within_s=ping_within_s),
+        user=Hub(is_silent=is_silent, ping_within_s=ping_within_s),
+        activity=Hub(is_silent=is_silent),
+    )
+
+
+def feeds_of(hubs: Hubs, settings: Settings, *, now_ms: Callable[[], int], faults: Faults) -> SocketFeeds:
+    delays = FeedDelays(market=settings.market_delay, user=settings.user_delay, activity=settings.activity_delay)
+    return SocketFeeds(market=hubs.market, user=hubs.user, activity=hubs.activity, now_ms=now_ms, delays=delays, faults=faults)
+
+
+def application(parts: Iterable[Answers], interference: Interference, sockets: Iterable[web.RouteDef]) -> web.Application:
+    http = web.Application(middlewares=[interference.meddle, refusals], client_max_size=1 << 22)
+    for part in (*parts, interference):
+        http.add_routes(part.routes())
+    http.add_routes(sockets)
+    return http
+
+
+def socket_routes(hubs: Hubs, venue: Venue, keys: Keys, *, now_ms: Callable[[], int]) -> list[web.RouteDef]:
+    def book_of(token_id: str) -> Json | None:
+        return venue.announcer.book_summary(token_id, now_ms=now_ms()) if token_id in venue.engine.market_by_token else None
+
+    sockets = {
+        "/ws/market": (hubs.market, MarketSocket(hubs.market, book_of)),
+        "/ws/user": (hubs.user, UserSocket(hubs.user, keys)),
+        "/rtds": (hubs.activity, ActivitySocket(hubs.activity)),
+    }
+    return [web.get(path, partial(hub.serve, protocol=protocol)) for path, (hub, protocol) in sockets.items()]
+
+
+async def listen(http: web.Application, settings: Settings, closing: AsyncExitStack) -> int:
+    """Serve until ``closing`` closes, and return the port. Raises: InvalidSettings, the port is taken."""
+    runner = web.AppRunner(http, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    closing.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+    except OSError as error:
+        remedy = "choose another by PAPER_VENUE_PORT, or 0 for any free one"
+        raise InvalidSettings(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): {remedy}") from error
+    return int(runner.addresses[0][1])
+
+
+def facts_of(settings: Settings, port: int) -> Json:
+    """What the ready line says: addresses, contracts, chain and seed."""
+    http, ws = f"http://{settings.host}:{port}", f"ws://{settings.host}:{port}"
+    return {
+        "urls": {
+            "clob": http,
+            "gamma": http,
+            "data": http,
+            "relayer": http,
+            "market_ws": f"{ws}/ws/market",
+            "user_ws": f"{ws}/ws/user",
+            "rtds": f"{ws}/rtds",
+            "rpc": settings.rpc_url,
+            "control": f"{http}/control",
+        },
+        "contracts": {"exchange_v2": EXCHANGE_V2, "conditional_tokens": CONDITIONAL_TOKENS, "pusd": PUSD},
+        "chain_id": POLYGON_CHAIN_ID,
+        "seed": settings.seed,
+    }
