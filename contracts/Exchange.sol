@@ -26,7 +26,7 @@ struct OrderStatus {
 
 /// @title The paper venue's exchange: settles orders that traders signed and its operator matched.
 /// @notice Speaks the public ABI and events of Polymarket's CTF Exchange V2, but is our own program for a local chain:
-/// no pause, no preapproval, no proxy wallets, no neg-risk. Never deploy it where money is real.
+/// no pause, no preapproval. Never deploy it where money is real.
 /// Placed with anvil_setCode at the address that clients sign for: all state is set by initialize, none by a constructor.
 contract Exchange {
     event OrderFilled(
@@ -68,8 +68,12 @@ contract Exchange {
 
     uint8 private constant BUY = 0;
     uint8 private constant EOA = 0;
+    uint8 private constant POLY_PROXY = 1;
     uint8 private constant SAFE = 2;
     uint8 private constant ERC1271 = 3;
+    address private constant PROXY_FACTORY = 0xaB45c5A4B0c941a2F231C04C3f49182e1A254052;
+    /// Of the creation code of Polymarket's proxy wallets: with it, a key's address tells where its proxy wallet stands.
+    bytes32 private constant PROXY_INIT_CODE_HASH = 0xd21df8dc65880a8606f09fe0ce3df9b8869287ab0b058be05aa9e8af6330a00b;
     uint256 private constant HALF_CURVE_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
     bytes32 private constant DOMAIN_TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
@@ -293,7 +297,13 @@ contract Exchange {
         }
         if (order.signer == address(0) || _recover(orderHash, order.signature) != order.signer) return false;
         if (order.signatureType == EOA) return order.maker == order.signer;
+        if (order.signatureType == POLY_PROXY) return order.maker == _proxyWalletOf(order.signer);
         return order.signatureType == SAFE && ISafe(order.maker).isOwner(order.signer);
+    }
+
+    function _proxyWalletOf(address signer) private pure returns (address) {
+        bytes32 salt = keccak256(abi.encodePacked(signer));
+        return address(uint160(uint256(keccak256(abi.encodePacked(hex"ff", PROXY_FACTORY, salt, PROXY_INIT_CODE_HASH)))));
     }
 
     function _recover(bytes32 digest, bytes memory signature) private pure returns (address) {

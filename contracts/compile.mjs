@@ -9,8 +9,11 @@ import solc from "solc";
 const here = dirname(fileURLToPath(import.meta.url));
 const output = process.argv[2] ?? join(here, "compiled");
 const snapshotModule = process.argv[2] ? join(output, "snapshot_code.py") : join(here, "..", "shared", "chain", "snapshot_code.py");
-const contracts = ["DepositWallet", "Exchange", "PaperUsd", "PositionManager", "Snapshot"];
-const files = [...contracts, "Interfaces"].map((name) => `${name}.sol`).sort();
+const contracts = [
+  "CollateralAdapter", "DepositWallet", "Exchange", "NegRiskPositions", "PaperUsd", "PositionManager",
+  "ProxyFactory", "ProxyWallet", "RelayHub", "Router", "Snapshot",
+];
+const files = [...contracts, "Interfaces", "PositionHolder"].map((name) => `${name}.sol`).sort();
 
 const sources = Object.fromEntries(files.map((file) => [file, { content: readFileSync(join(here, file), "utf8") }]));
 const settings = {

@@ -12,11 +12,27 @@ _HEAD = 0x61003D3D8160233D3973
 _REST = bytes.fromhex(
     "60095155f3363d3d373d3d363d7f360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc545af43d6000803e6038573d6000fd5b3d6000f3"
 )
+# Creation code of an ERC-1967 beacon proxy, likewise; what it runs is what the beacon says.
+_BEACON = bytes.fromhex("7A18EDfe055488A3128f01F563e5B479D92ffc3a")
+_BEACON_HEAD = 0x6100523D8160233D3973
+_BEACON_REST = bytes.fromhex(
+    "60195155f3363d3d373d3d363d602036600436635c60da1b60e01b36527fa3f0ad74e5423aebfd80d3ef4346578335a9a72aeaee59ff6c"
+    "b3582b35133d50545afa5036515af43d6000803e604d573d6000fd5b3d6000f3"
+)
 
 
 def deposit_wallet_address(owner: str) -> str:
     """Return the address of the key's deposit wallet in its UUPS form, which clients assume while the factory names no beacon."""
+    return _address(owner, _HEAD, _IMPLEMENTATION, _REST)
+
+
+def beacon_deposit_wallet_address(owner: str) -> str:
+    """Return the address of the key's deposit wallet in its beacon form: where clients let the relayer make new ones."""
+    return _address(owner, _BEACON_HEAD, _BEACON, _BEACON_REST)
+
+
+def _address(owner: str, head_word: int, target: bytes, rest: bytes) -> str:
     arguments = encode(["address", "bytes32"], [_FACTORY, bytes.fromhex(owner.removeprefix("0x")).rjust(32, b"\0")])
-    head = (_HEAD + (len(arguments) << 56)).to_bytes(10, "big")
-    creation_hash = keccak(head + _IMPLEMENTATION + _REST + arguments)
+    head = (head_word + (len(arguments) << 56)).to_bytes(10, "big")
+    creation_hash = keccak(head + target + rest + arguments)
     return to_checksum_address(keccak(b"\xff" + bytes.fromhex(_FACTORY[2:]) + keccak(arguments) + creation_hash)[12:])

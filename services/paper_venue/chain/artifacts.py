@@ -49,6 +49,11 @@ def load_artifacts(npm_folder: Path, compiled_folder: Path = OUR_COMPILED_FOLDER
     )
 
 
+def load_code(name: str, compiled_folder: Path = OUR_COMPILED_FOLDER) -> str:
+    """The runtime bytecode of one contract of ours. Raises: MissingArtifact."""
+    return _ours(compiled_folder, name)
+
+
 def _ours(folder: Path, name: str) -> str:
     return str(_read(folder / f"{name}.json", "run `npm ci && npm run compile` in contracts/")["runtime_bytecode"])
 
