@@ -9,15 +9,11 @@ from typing import Any
 
 import orjson
 
-from services.paper_venue.auth import L1_INVALID, L2_INVALID
+from services.paper_venue import rules
 from services.paper_venue.faults import Fault, Faults, Strike
 from services.paper_venue.frames import Json
 
 RESTARTING = "the matching engine is restarting"
-POST_ONLY_MODE = "post-only mode: only post-only orders and cancels are allowed"
-CANCEL_ONLY_MODE = "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."
-DISABLED = "Trading is currently disabled. Check polymarket.com for updates"
-TOO_MANY = "Too Many Requests"
 GEOBLOCKED = "Trading restricted in your region, please refer to available regions - https://docs.polymarket.com/developers/CLOB/geoblock"
 ADDRESS_LIMIT = 20
 """Requests of one address in the strike's seconds. The real limit, 9,000 in ten seconds, would strike nobody on one machine."""
@@ -26,7 +22,6 @@ SIGNER_LIMIT = 2
 
 _PLACING = frozenset((("POST", "/order"), ("POST", "/orders")))
 _CANCELLING = frozenset(("DELETE", path) for path in ("/order", "/orders", "/cancel-all", "/cancel-market-orders"))
-_BY_WALLET_SIGNATURE = frozenset((("POST", "/auth/api-key"), ("GET", "/auth/derive-api-key")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +35,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A request to the CLOB. ``address`` and ``timestamp`` (seconds) are what its headers claim; None: it claims nothing."""
+    """A request to the CLOB. ``address`` is what its headers claim; None: nothing."""
 
     method: str
     path: str
     remote: str
     address: str | None = None
-    timestamp: int | None = None
     orders: tuple[Wanted, ...] = ()
 
     @property
@@ -86,7 +80,6 @@ class Gate:
     def _checks(self, call: Call, now_ms: int, machine_ms: int) -> Iterator[Callable[[], Refusal | None]]:
         """One after another, as what is refused already is no chance for the next fault."""
         yield partial(self._address_limit, call, machine_ms)
-        yield partial(self._clock, call, now_ms)
         if call.places or call.cancels:
             yield partial(self._restart, call, machine_ms)
             yield partial(self._states, call)
@@ -104,7 +97,7 @@ class Gate:
         wait_ms = self._by_address[call.remote].take(1, limit=ADDRESS_LIMIT, within_ms=_ms(limit.seconds), now_ms=machine_ms)
         if not wait_ms or self._strike(Fault.RATE_LIMIT_ADDRESS, call) is None:
             return None
-        return Refusal(status=429, body={"error": TOO_MANY}, headers={"Retry-After": _seconds(wait_ms)})
+        return Refusal(status=429, body={"error": rules.TOO_MANY_REQUESTS}, headers={"Retry-After": _seconds(wait_ms)})
 
     def _signer_limit(self, call: Call, now_ms: int, machine_ms: int) -> Refusal | None:
         """A batch costs its length, all of it or nothing."""
@@ -121,17 +114,7 @@ class Gate:
             "Poly-RateLimit-Reset": _seconds(now_ms + wait_ms),
             "Poly-RateLimit-Tier": "standard",
         }
-        return Refusal(status=429, body={"error": TOO_MANY}, headers=told)
-
-    def _clock(self, call: Call, now_ms: int) -> Refusal | None:
-        """What is signed by the machine's clock and not by the venue's is too old."""
-        skew = self._faults.active.get(Fault.CLOCK_SKEW)
-        if skew is None or call.timestamp is None or now_ms - call.timestamp * 1000 <= _ms(skew.seconds) // 2 + 1000:
-            return None
-        if self._strike(Fault.CLOCK_SKEW, call) is None:
-            return None
-        by_wallet = (call.method, call.path) in _BY_WALLET_SIGNATURE
-        return Refusal(status=401, body={"error": L1_INVALID if by_wallet else L2_INVALID})
+        return Refusal(status=429, body={"error": rules.TOO_MANY_REQUESTS}, headers=told)
 
     def _restart(self, call: Call, machine_ms: int) -> Refusal | None:
         """Closed for the strike's seconds, then post-only for as long again, then as always."""
@@ -148,9 +131,9 @@ class Gate:
 
     def _states(self, call: Call) -> Refusal | None:
         if self._strike(Fault.DISABLED, call):
-            return Refusal(status=503, body={"error": DISABLED})
+            return Refusal(status=503, body={"error": rules.TRADING_DISABLED})
         if call.places and self._strike(Fault.CANCEL_ONLY, call):
-            return Refusal(status=503, body={"error": CANCEL_ONLY_MODE})
+            return Refusal(status=503, body={"error": rules.CANCEL_ONLY})
         if _takes(call) and (strike := self._strike(Fault.POST_ONLY, call)):
             return _post_only(_ms(strike.seconds))
         return None
@@ -160,7 +143,7 @@ class Gate:
         if self._strike(Fault.GEOBLOCK, call):
             return Refusal(status=403, body={"error": GEOBLOCKED})
         if any(order.buys for order in call.orders) and self._strike(Fault.CLOSED_ONLY, call):
-            return Refusal(status=400, body={"error": closed_only_text(call.maker or "")})
+            return Refusal(status=400, body={"error": rules.CLOSED_ONLY})
         return None
 
 
@@ -185,10 +168,6 @@ class Window:
         return self.taken[0][0] + within_ms - now_ms if self.taken else max(1, within_ms)
 
 
-def closed_only_text(address: str) -> str:
-    return f"'{address}' address in closed only mode"
-
-
 def wanted_orders(body: bytes) -> tuple[Wanted, ...]:
     """The orders of a body of ``POST /order`` or ``/orders``; what is none is left to the handler to refuse."""
     try:
@@ -210,7 +189,7 @@ def _takes(call: Call) -> bool:
 
 def _post_only(left_ms: int) -> Refusal:
     seconds = _seconds(left_ms)
-    body = {"error": POST_ONLY_MODE, "code": "post_only_mode", "retry_after_seconds": int(seconds)}
+    body = {"error": rules.POST_ONLY_MODE, "code": "post_only_mode", "retry_after_seconds": int(seconds)}
     return Refusal(status=503, body=body, headers={"Retry-After": seconds})
 
 

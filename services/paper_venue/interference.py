@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from services.paper_venue import rules
 from services.paper_venue.faults import Fault, Faults, Strike
 from services.paper_venue.frames import Json
 from services.paper_venue.gate import Call, Gate, Refusal, wanted_orders
 from services.paper_venue.responses import Handler, refuse, reply
 
-ORDER_TIMED_OUT = "order timed out"
 _NO_LINGERING = struct.pack("ii", 1, 0)
 _APART = ("/control/", "/ws/", "/rtds", "/api/")
 """Not the CLOB's."""
@@ -58,7 +58,9 @@ class Interference:
         if self._strikes(Fault.RESET_BEFORE, call):
             return _hang_up(request, reset=True)
         if self._strikes(Fault.ORDER_TIMED_OUT, call):
-            return refuse(ORDER_TIMED_OUT, 500)
+            return refuse(rules.TIMED_OUT, 500)
+        if (refused := self._strikes(Fault.ORDER_REFUSED, call)) is not None:
+            return refuse(refused.text, rules.status_of(refused.text))
         answer = await handler(request)
         if answer.status != 200:
             return answer
@@ -73,13 +75,11 @@ class Interference:
 
 
 async def _call(request: web.Request) -> Call:
-    timestamp = request.headers.get("POLY_TIMESTAMP", "")
     return Call(
         method=request.method,
         path=request.path,
         remote=request.remote or "",
         address=request.headers.get("POLY_ADDRESS"),
-        timestamp=int(timestamp) if timestamp.isdecimal() else None,
         orders=wanted_orders(await request.read()) if request.method == "POST" else (),
     )
 

@@ -1,0 +1,167 @@
+"""Which requests the venue's states and limits let pass."""
+
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.paper_venue import rules
+from services.paper_venue.faults import Fault, Faults, Strike
+from services.paper_venue.gate import ADDRESS_LIMIT, GEOBLOCKED, SIGNER_LIMIT, Call, Gate, Refusal, Wanted, Window, wanted_orders
+
+NOW_MS = 1_790_000_000_000
+BUY = Wanted(maker="0xSafe", buys=True, post_only=False)
+SELL = Wanted(maker="0xSafe", buys=False, post_only=False)
+RESTING = Wanted(maker="0xSafe", buys=True, post_only=True)
+
+
+def a_call(method: str = "POST", path: str = "/order", *orders: Wanted, address: str = "0xSigner") -> Call:
+    return Call(method=method, path=path, remote="127.0.0.1", address=address, orders=orders)
+
+
+PLACE = a_call("POST", "/order", BUY)
+CANCEL = a_call("DELETE", "/cancel-all")
+READ = a_call("GET", "/data/trades")
+
+
+def asked(fault: Fault, call: Call, *, after_s: str = "0", **strike: Any) -> Refusal | None:
+    faults = Faults()
+    faults.set({fault: Strike(**strike)}, now_ms=NOW_MS)
+    later_ms = NOW_MS + int(Decimal(after_s) * 1000)
+    return Gate(faults).refusal(call, now_ms=later_ms, machine_ms=later_ms)
+
+
+def status(refusal: Refusal | None) -> int | None:
+    return refusal.status if refusal else None
+
+
+@pytest.mark.parametrize(
+    ("fault", "placing", "resting", "selling", "cancelling"),
+    [
+        (Fault.RESTART, 425, 425, 425, 425),
+        (Fault.DISABLED, 503, 503, 503, 503),
+        (Fault.CANCEL_ONLY, 503, 503, 503, None),
+        (Fault.POST_ONLY, 503, None, 503, None),
+        (Fault.GEOBLOCK, 403, 403, 403, None),
+        (Fault.CLOSED_ONLY, 400, 400, None, None),
+    ],
+)
+def test_each_state_refuses_what_it_does_not_take(
+    fault: Fault, placing: int | None, resting: int | None, selling: int | None, cancelling: int | None
+) -> None:
+    calls = (PLACE, a_call("POST", "/order", RESTING), a_call("POST", "/order", SELL), CANCEL, READ)
+    assert [status(asked(fault, call)) for call in calls] == [placing, resting, selling, cancelling, None]
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (Fault.DISABLED, rules.TRADING_DISABLED),
+        (Fault.CANCEL_ONLY, rules.CANCEL_ONLY),
+        (Fault.POST_ONLY, rules.POST_ONLY_MODE),
+        (Fault.GEOBLOCK, GEOBLOCKED),
+        (Fault.CLOSED_ONLY, rules.CLOSED_ONLY),
+    ],
+)
+def test_each_state_says_the_venues_own_text(fault: Fault, text: str) -> None:
+    refusal = asked(fault, PLACE)
+    assert refusal is not None
+    assert refusal.body["error"] == text
+
+
+def test_a_restart_is_closed_then_post_only_and_then_over() -> None:
+    phases = [asked(Fault.RESTART, PLACE, after_s=after, seconds="3") for after in ("0", "2.9", "3", "5.5", "6")]
+
+    assert [status(phase) for phase in phases] == [425, 425, 503, 503, None]
+    post_only = phases[3]
+    assert post_only is not None
+    assert post_only.body == {"error": rules.POST_ONLY_MODE, "code": "post_only_mode", "retry_after_seconds": 1}
+    assert post_only.headers == {"Retry-After": "1"}
+    assert asked(Fault.RESTART, a_call("POST", "/order", RESTING), after_s="4", seconds="3") is None
+
+
+def test_a_batch_is_post_only_when_all_of_it_is() -> None:
+    assert status(asked(Fault.POST_ONLY, a_call("POST", "/orders", RESTING, BUY))) == 503
+    assert asked(Fault.POST_ONLY, a_call("POST", "/orders", RESTING, RESTING)) is None
+
+
+def test_the_addresss_limit_slides() -> None:
+    faults = Faults()
+    faults.set({Fault.RATE_LIMIT_ADDRESS: Strike(seconds=Decimal(2))})
+    gate = Gate(faults)
+    answers = [gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 10 * number) for number in range(ADDRESS_LIMIT + 1)]
+
+    assert [status(answer) for answer in answers] == [None] * ADDRESS_LIMIT + [429]
+    refused = answers[-1]
+    assert refused is not None
+    assert (refused.body, refused.headers) == ({"error": "Too Many Requests"}, {"Retry-After": "2"})
+    assert status(gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 1_999)) == 429
+    assert gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 2_000) is None
+
+
+def test_a_signers_limit_counts_his_orders_and_tells_when_there_is_room() -> None:
+    faults = Faults()
+    faults.set({Fault.RATE_LIMIT_SIGNER: Strike(seconds=Decimal(2))})
+    gate = Gate(faults)
+    batch = a_call("POST", "/orders", *[BUY] * SIGNER_LIMIT)
+
+    assert gate.refusal(batch, now_ms=NOW_MS, machine_ms=NOW_MS) is None
+    refused = gate.refusal(PLACE, now_ms=NOW_MS + 500, machine_ms=NOW_MS + 500)
+    assert refused is not None
+    assert refused.status == 429
+    assert refused.headers == {
+        "Retry-After": "2",
+        "Poly-RateLimit-Remaining": "0",
+        "Poly-RateLimit-Reset": "1790000002",
+        "Poly-RateLimit-Tier": "standard",
+    }
+    assert gate.refusal(a_call("POST", "/order", BUY, address="0xOther"), now_ms=NOW_MS, machine_ms=NOW_MS) is None
+    assert gate.refusal(CANCEL, now_ms=NOW_MS, machine_ms=NOW_MS) is None
+
+
+def test_a_fault_for_one_wallet_means_the_maker_or_who_signs_for_it() -> None:
+    assert [status(asked(Fault.DISABLED, PLACE, only=only)) for only in ("0xsafe", "0xSIGNER", "0xother")] == [503, 503, None]
+
+
+def test_what_is_refused_is_no_chance_for_the_next_fault() -> None:
+    faults = Faults()
+    faults.set({Fault.DISABLED: Strike(), Fault.CLOSED_ONLY: Strike()})
+
+    Gate(faults).refusal(PLACE, now_ms=NOW_MS, machine_ms=NOW_MS)
+
+    assert faults.struck == {Fault.DISABLED: 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 5)), max_size=60))
+def test_no_window_ever_holds_more_than_its_limit(steps: list[tuple[int, int]]) -> None:
+    window, now_ms, taken = Window(), 0, list[tuple[int, int]]()
+    for step_ms, cost in steps:
+        now_ms += step_ms
+        if window.take(cost, limit=6, within_ms=1_000, now_ms=now_ms) == 0:
+            taken.append((now_ms, cost))
+        assert sum(cost for at, cost in taken if at > now_ms - 1_000) <= 6
+
+
+@given(st.lists(st.integers(0, 900), min_size=1, max_size=20))
+def test_after_the_time_told_it_fits(steps: list[int]) -> None:
+    window, now_ms = Window(), 0
+    for step_ms in steps:
+        now_ms += step_ms
+        wait_ms = window.take(1, limit=2, within_ms=1_000, now_ms=now_ms)
+        if wait_ms:
+            now_ms += wait_ms
+            assert window.take(1, limit=2, within_ms=1_000, now_ms=now_ms) == 0
+
+
+def test_the_orders_of_a_body_are_known_by_maker_side_and_kind() -> None:
+    leg = {"order": {"maker": "0xSafe", "side": "BUY"}, "postOnly": True}
+    assert wanted_orders(orjson.dumps(leg)) == (RESTING,)
+    assert wanted_orders(orjson.dumps([leg, {"order": {"maker": "0xSafe", "side": "SELL"}}])) == (RESTING, SELL)
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"3", b"[1]"])
+def test_a_body_that_holds_no_order_is_left_to_the_handler(body: bytes) -> None:
+    assert wanted_orders(body) == ()
