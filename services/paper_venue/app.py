@@ -15,7 +15,9 @@ import uvloop
 from pydantic import ValidationError
 
 from services.paper_venue.adapters import LocalChainView, verify, wallet_of
+from services.paper_venue.api_keys import ApiKeys
 from services.paper_venue.auth import Keys
+from services.paper_venue.catalogue import Catalogue
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
 from services.paper_venue.chain.deployment import ForeignChain, deploy
 from services.paper_venue.chain.sender import TransactionReverted
@@ -27,14 +29,17 @@ from services.paper_venue.faults import Faults
 from services.paper_venue.frames import Json
 from services.paper_venue.gamma import Gamma
 from services.paper_venue.handler import Venue
+from services.paper_venue.identity import Identity
 from services.paper_venue.interference import Interference
 from services.paper_venue.market_data import MarketData
 from services.paper_venue.merging import ChainMerging
+from services.paper_venue.own_orders import OwnOrders
+from services.paper_venue.rate_limits import RateLimits
 from services.paper_venue.relayer import Relayer
-from services.paper_venue.serving import application, facts_of, feeds_of, listen, open_hubs, socket_routes
+from services.paper_venue.serving import Under, application, facts_of, feeds_of, listen, open_hubs, socket_routes
 from services.paper_venue.settings import Settings
 from services.paper_venue.settlement import SettlementDelays, SettlementLine
-from services.paper_venue.tally import LeaderTally
+from services.paper_venue.tally import Tally
 from services.paper_venue.trading import Trading
 from services.paper_venue.world import Followers, create_house, crowd_of, leaders_of, open_books, open_markets
 from shared.chain.addresses import POLYGON_CHAIN_ID
@@ -42,6 +47,7 @@ from shared.domain.errors import InvalidSettings, Transient
 
 _QUOTE_EVERY_S = 0.05
 _KEEP_ALIVE_EVERY_S = 5
+_LOOK_AT_CLOCK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
     line = SettlementLine(await Settler.start(deployment), delays=delays, now_ms=now_ms)
     chain = LocalChainView(deployment)
-    tally = LeaderTally(feeds, [wallet.address for wallet in house.leaders])
+    tally = Tally(feeds, leaders=[each.address for each in house.leaders], crowd=[each.address for each in house.crowd])
     venue = Venue(engine=Engine(world.markets), verify=verify, settlements=line, feeds=tally, chain=chain)
     tally.count_into(venue.stats)
     makers = await open_books(
@@ -96,7 +102,18 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     facts: Json = {}
     control = Control(venue, leaders, Followers(deployment, venue, seed=settings.seed), lambda: facts)
     closing.push_async_callback(control.stop)
-    parts = (MarketData(venue, now_ms), Trading(venue, keys, wallet_of, now_ms), Gamma(venue), Relayer(chain), control)
+    identity, limits = Identity(keys, now_ms), RateLimits()
+    trading = Trading(venue, identity, limits, faults, now_ms)
+    parts = (
+        MarketData(venue, now_ms),
+        Catalogue(venue),
+        ApiKeys(keys, identity, faults),
+        OwnOrders(venue, identity, wallet_of, limits),
+        trading,
+        Under("/gamma", Gamma(venue)),
+        Relayer(chain),
+        control,
+    )
     interference = Interference(faults, now_ms=now_ms, machine_ms=machine_ms)
     http = application(parts, interference, socket_routes(hubs, venue, keys, now_ms=now_ms))
     facts |= facts_of(settings, await listen(http, settings, closing))
@@ -108,6 +125,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
             partial(line.run, venue),
             partial(_repeat, _QUOTE_EVERY_S, lambda: makers.act(now_ms=now_ms())),
             *([partial(crowd.run, every_s=float(1 / settings.crowd_per_second))] if settings.crowd_per_second else []),
+            partial(_repeat, _LOOK_AT_CLOCK_EVERY_S, trading.on_time),
             partial(_repeat, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
         ),
     )

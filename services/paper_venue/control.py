@@ -8,13 +8,13 @@ from typing import Any
 from aiohttp import web
 
 from services.paper_venue.frames import Json
-from services.paper_venue.generator import Wish
 from services.paper_venue.handler import Venue
 from services.paper_venue.house import Leaders, NoTrade
 from services.paper_venue.matching import Fill
 from services.paper_venue.orders import Market, Side
 from services.paper_venue.requests import BadRequest, parse_json
 from services.paper_venue.responses import reply
+from services.paper_venue.styles import Wish
 from services.paper_venue.wire import amount_text, price_text
 from services.paper_venue.world import Followers
 
@@ -51,7 +51,7 @@ class Control:
         )
 
     async def stats(self, _: web.Request) -> web.Response:
-        names = ("accepted", "matched", "killed", "rejected", "settled", "failed", "leader_trades")
+        names = ("accepted", "matched", "killed", "rejected", "settled", "failed", "leader_trades", "house_matched", "leader_merges")
         return reply(
             {name: self._venue.stats[name] for name in names} | {"refusals": dict(self._venue.refusals), "trading": self._is_trading()}
         )

@@ -1,17 +1,14 @@
-"""What would this seed's world look like, and what would its leaders do next? The same seed and answers give the same world."""
+"""What would this seed's world look like: which markets, how deep, at which prices? The same seed gives the same markets."""
 
 import random
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 from eth_utils.crypto import keccak
 
-from services.paper_venue.orders import PRICE_ONE, Market, Side
+from services.paper_venue.orders import Market
 
-_SHARE = 1_000_000
-_CENT = 10_000
-_LEVELS = 10
 _SUBJECTS = (
     ("Will Northport win the cup final?", "northport-cup-final", Decimal("0.05")),
     ("Will the central bank cut rates this year?", "central-bank-cut", Decimal("0.05")),
@@ -22,9 +19,18 @@ _SUBJECTS = (
 )
 
 
+class Mood(StrEnum):
+    """How hard this world is on those who copy."""
+
+    CALM = "calm"
+    """Deep books between 0.15 and 0.85, evenly paced leaders: most copies can fill."""
+    ROUGH = "rough"
+    """Every third market is thin, every third at an edge; leaders also make markets, and trade in bursts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketPlan:
-    """A market before it has its condition on the chain. ``mid`` and ``tick`` in 1/10,000 USDC; ``mid`` lies between two ticks' levels."""
+    """A market before it has its condition on the chain. Prices in 1/10,000 USDC; ``mid`` lies between two ticks' levels."""
 
     id: str
     question_id: str
@@ -34,95 +40,65 @@ class MarketPlan:
     tick: int
     mid: int
     fee_rate: Decimal
+    lowest: int
+    """Where the mid turns round."""
+    highest: int
+    levels: int = 10
+    """Of each side of the book."""
+    depth_percent: int = 100
+    """Of the shares that the market makers keep at the best price of a deep book."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """What a market maker keeps in the book. ``maker`` numbers the market makers, two of them."""
+class _Character:
+    """What sets a kind of market apart from others; prices in 1/10,000 USDC."""
 
-    maker: int
-    outcome: int
-    side: Side
-    price: int
-    shares: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """A trade that a leader wants to make. ``amount``: micro-USDC for a BUY, micro-shares for a SELL, both whole cents."""
-
-    leader: int
-    token_id: str
-    side: Side
-    amount: int
+    tick: int
+    lowest: int
+    highest: int
+    levels: int = 10
+    depth_percent: int = 100
 
 
-def plan_markets(seed: int, count: int) -> list[MarketPlan]:
-    """The seed's markets: the subjects in turn, every sixth with the fine tick."""
+_COARSE = _Character(tick=100, lowest=1_500, highest=8_500)
+_FINE = _Character(tick=10, lowest=1_500, highest=8_500)
+_THIN = _Character(tick=100, lowest=1_500, highest=8_500, levels=3, depth_percent=2)
+_LOW_EDGE = _Character(tick=10, lowest=100, highest=400, levels=5)
+_HIGH_EDGE = _Character(tick=10, lowest=9_600, highest=9_900, levels=5)
+
+
+def _character(mood: Mood, index: int) -> _Character:
+    if mood is Mood.ROUGH and index % 3 == 1:
+        return _THIN
+    if mood is Mood.ROUGH and index % 3 == 2:
+        return _LOW_EDGE if index % 2 else _HIGH_EDGE
+    return _FINE if index % len(_SUBJECTS) == len(_SUBJECTS) - 1 else _COARSE
+
+
+def plan_markets(seed: int, count: int, *, mood: Mood = Mood.CALM) -> list[MarketPlan]:
+    """The seed's markets: the subjects in turn, in a calm world every sixth with the fine tick."""
     chance = random.Random(f"{seed}:markets")  # noqa: S311
-    plans = []
-    for index in range(count):
-        question, slug, fee_rate = _SUBJECTS[index % len(_SUBJECTS)]
-        edition = index // len(_SUBJECTS) + 1
-        tick = 10 if index % len(_SUBJECTS) == len(_SUBJECTS) - 1 else 100
-        plans.append(
-            MarketPlan(
-                id=str(500_000 + index),
-                question_id="0x" + keccak(text=f"slipstream paper market {seed} {index}").hex(),
-                question=f"{question} (edition {edition})",
-                slug=f"{slug}-{seed}-{edition}",
-                event_slug=f"{slug}-{seed}",
-                tick=tick,
-                mid=chance.randrange(20, 80) * 100,
-                fee_rate=fee_rate,
-            )
-        )
-    return plans
+    return [_plan(seed, index, _character(mood, index), chance) for index in range(count)]
 
 
-def quotes_for(plan: MarketPlan, *, shares: int) -> list[Quote]:
-    """A ladder of ten levels on both sides, ``shares`` micro-shares at the best and more behind.
-
-    Every second level stands as its mirror on the other outcome, so that takers meet sellers, buyers to mint with and sellers to
-    merge with.
-    """
-    quotes = []
-    for level in range(1, _LEVELS + 1):
-        deep = shares * (1 + level // 2)
-        bid, ask = plan.mid - plan.tick * level, plan.mid + plan.tick * level
-        if level % 2:
-            quotes.append(Quote(maker=0, outcome=0, side=Side.BUY, price=bid, shares=deep))
-            quotes.append(Quote(maker=0, outcome=0, side=Side.SELL, price=ask, shares=deep))
-        else:
-            quotes.append(Quote(maker=1, outcome=1, side=Side.SELL, price=PRICE_ONE - bid, shares=deep))
-            quotes.append(Quote(maker=1, outcome=1, side=Side.BUY, price=PRICE_ONE - ask, shares=deep))
-    return quotes
-
-
-class LeaderTape:
-    """What the leaders do, one wish after another: mostly they buy; what they hold, they leave in parts."""
-
-    def __init__(self, seed: int, *, leaders: int, markets: Sequence[Market]) -> None:
-        self._chance = random.Random(f"{seed}:leaders")  # noqa: S311
-        self._leaders = leaders
-        self._tokens = [token for market in markets for token in market.token_ids]
-
-    def next(self, holdings: Sequence[Mapping[str, int]]) -> Wish:
-        """The next wish, given each leader's micro-shares by token id."""
-        leader = self._chance.randrange(self._leaders)
-        held = sorted((token, shares) for token, shares in holdings[leader].items() if shares >= 20 * _SHARE)
-        if held and self._chance.random() < 0.25:
-            token, shares = self._chance.choice(held)
-            part = shares * self._chance.choice((25, 50, 100)) // 100
-            return Wish(leader=leader, token_id=token, side=Side.SELL, amount=part // _CENT * _CENT)
-        dollars = self._chance.choice((self._chance.randrange(20, 100), self._chance.randrange(100, 501)))
-        cents = self._chance.randrange(100)
-        return Wish(
-            leader=leader,
-            token_id=self._chance.choice(self._tokens),
-            side=Side.BUY,
-            amount=dollars * _SHARE + cents * _CENT * (dollars < 500),
-        )
+def _plan(seed: int, index: int, character: _Character, chance: random.Random) -> MarketPlan:
+    question, slug, fee_rate = _SUBJECTS[index % len(_SUBJECTS)]
+    edition = index // len(_SUBJECTS) + 1
+    room = (character.highest - character.lowest) // 10 // character.tick
+    return MarketPlan(
+        id=str(500_000 + index),
+        question_id="0x" + keccak(text=f"slipstream paper market {seed} {index}").hex(),
+        question=f"{question} (edition {edition})",
+        slug=f"{slug}-{seed}-{edition}",
+        event_slug=f"{slug}-{seed}",
+        tick=character.tick,
+        mid=character.lowest + chance.randrange(room, 9 * room + 1) * character.tick,
+        fee_rate=fee_rate,
+        lowest=character.lowest,
+        highest=character.highest,
+        levels=character.levels,
+        depth_percent=character.depth_percent,
+    )
 
 
 def market_of(plan: MarketPlan, *, condition_id: str, token_ids: tuple[str, str]) -> Market:

@@ -2,20 +2,26 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from services.paper_venue.auth import Keys
 from services.paper_venue.chain.conditions import deal_shares, prepare_conditions
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.wallets import PaperWallet, create_eoa_wallets, create_safe_wallets, paper_key
-from services.paper_venue.generator import LeaderTape, MarketPlan, market_of, plan_markets, quotes_for
+from services.paper_venue.generator import MarketPlan, Mood, market_of, plan_markets
 from services.paper_venue.handler import Venue
-from services.paper_venue.house import HouseTrader, Leaders, MarketMakers, new_trader
+from services.paper_venue.house import CrowdTrading, Leaders, Merging
+from services.paper_venue.makers import MarketMakers
 from services.paper_venue.orders import Market
+from services.paper_venue.quoting import Drift
+from services.paper_venue.styles import Crowd, LeaderTape, Rhythm, styles_of
+from services.paper_venue.traders import HouseTrader, new_trader
 
 _MAKERS = 2
 _MAKER_COLLATERAL = 10**15
 _MAKER_SHARES_IN_QUOTES = 10_000
 _LEADER_COLLATERAL = 10**12
+_CROWD = 2
 _MICRO = 1_000_000
 
 
@@ -25,6 +31,7 @@ class House:
 
     makers: tuple[PaperWallet, ...]
     leaders: tuple[PaperWallet, ...]
+    crowd: tuple[PaperWallet, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +43,20 @@ class World:
 
 
 async def create_house(deployment: Deployment, *, seed: int, leaders: int) -> House:
-    """Fund and approve the market makers and leaders. Raises: TransactionReverted, Transient."""
+    """Fund and approve the market makers, leaders and crowd. Raises: TransactionReverted, Transient."""
     maker_keys = [paper_key(f"{seed}:makers", index) for index in range(_MAKERS)]
     leader_keys = [paper_key(f"{seed}:leaders", index) for index in range(leaders)]
+    crowd_keys = [paper_key(f"{seed}:crowd", index) for index in range(_CROWD)]
     return House(
         makers=tuple(await create_eoa_wallets(deployment, maker_keys, collateral=_MAKER_COLLATERAL)),
         leaders=tuple(await create_eoa_wallets(deployment, leader_keys, collateral=_LEADER_COLLATERAL)),
+        crowd=tuple(await create_eoa_wallets(deployment, crowd_keys, collateral=_LEADER_COLLATERAL)),
     )
 
 
-async def open_markets(deployment: Deployment, house: House, *, seed: int, count: int, quote_shares: int) -> World:
+async def open_markets(deployment: Deployment, house: House, *, seed: int, count: int, quote_shares: int, mood: Mood = Mood.CALM) -> World:
     """Prepare the seed's conditions and give the market makers shares of each. Raises: TransactionReverted, Transient."""
-    plans = plan_markets(seed, count)
+    plans = plan_markets(seed, count, mood=mood)
     conditions = await prepare_conditions(deployment, [plan.question_id for plan in plans])
     wallets = [maker.address for maker in house.makers]
     for condition in conditions:
@@ -59,21 +68,32 @@ async def open_markets(deployment: Deployment, house: House, *, seed: int, count
     return World(plans=tuple(plans), markets=tuple(markets))
 
 
-async def open_books(venue: Venue, world: World, house: House, keys: Keys, *, quote_shares: int, now_ms: int) -> MarketMakers:
-    """Fill the books, and return who keeps them full."""
-    quotes = [
-        (market, quote)
-        for plan, market in zip(world.plans, world.markets, strict=True)
-        for quote in quotes_for(plan, shares=quote_shares * _MICRO)
-    ]
-    makers = MarketMakers(venue, await _traders(venue, keys, house.makers, now_ms=now_ms), quotes)
-    makers.refill(now_ms=now_ms)
+async def open_books(
+    venue: Venue, world: World, house: House, keys: Keys, *, seed: int, quote_shares: int, drift_per_second: Decimal, now_ms: int
+) -> MarketMakers:
+    """Fill the books, and return who keeps them alive."""
+    makers = MarketMakers(
+        venue,
+        await _traders(venue, keys, house.makers, now_ms=now_ms),
+        list(zip(world.plans, world.markets, strict=True)),
+        shares=quote_shares * _MICRO,
+        drift=Drift(seed, markets=len(world.markets), per_second=drift_per_second, now_ms=now_ms),
+    )
+    makers.open(now_ms=now_ms)
     return makers
 
 
-async def leaders_of(venue: Venue, world: World, house: House, keys: Keys, *, seed: int, now_ms: Callable[[], int]) -> Leaders:
+async def leaders_of(
+    venue: Venue, world: World, house: House, keys: Keys, *, seed: int, mood: Mood, merging: Merging, now_ms: Callable[[], int]
+) -> Leaders:
     traders = await _traders(venue, keys, house.leaders, now_ms=now_ms())
-    return Leaders(venue, traders, LeaderTape(seed, leaders=len(traders), markets=world.markets), now_ms)
+    tape = LeaderTape(seed, styles=styles_of(mood, len(traders)), markets=world.markets)
+    return Leaders(venue, traders, tape, rhythm=Rhythm(seed, mood), merging=merging, now_ms=now_ms)
+
+
+async def crowd_of(venue: Venue, world: World, house: House, keys: Keys, *, seed: int, now_ms: Callable[[], int]) -> CrowdTrading:
+    traders = await _traders(venue, keys, house.crowd, now_ms=now_ms())
+    return CrowdTrading(venue, traders, Crowd(seed, traders=len(traders), markets=world.markets), now_ms)
 
 
 async def _traders(venue: Venue, keys: Keys, wallets: Sequence[PaperWallet], *, now_ms: int) -> list[HouseTrader]:

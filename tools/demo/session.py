@@ -171,7 +171,7 @@ class Demo:
             verdicts=copies.verdicts,
             verdicts_kept=await self._books.verdicts(),
             orders=orders,
-            venue_matches=int(stats["matched"]) - made,
+            venue_matches=int(stats["matched"]) - int(stats["house_matched"]),
             fills_on_chain=await self._chain.filled_orders(parties.proxies),
             positions=await self._books.positions(),
             positions_on_chain=after.shares,

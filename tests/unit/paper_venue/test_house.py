@@ -1,0 +1,219 @@
+"""Two worlds of one seed do the same; quotes follow the price, give way, come back and cross nobody; leaders count as leaders."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import orjson
+import pytest
+from eth_account import Account
+
+from services.paper_venue.accounts import Holdings
+from services.paper_venue.adapters import verify
+from services.paper_venue.auth import Keys
+from services.paper_venue.engine import Engine
+from services.paper_venue.generator import MarketPlan, Mood, market_of, plan_markets
+from services.paper_venue.handler import Venue
+from services.paper_venue.house import CrowdTrading, Leaders, NoTrade
+from services.paper_venue.makers import MarketMakers
+from services.paper_venue.orders import Market, Side
+from services.paper_venue.quoting import Drift
+from services.paper_venue.styles import Crowd, LeaderTape, Rhythm, Style, Wish, styles_of
+from services.paper_venue.tally import Tally
+from services.paper_venue.traders import HouseTrader, new_trader
+from shared.chain.addresses import POLYGON_CHAIN_ID
+from tests.unit.paper_venue.builders import rich
+from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, Listeners
+
+SHARE = 1_000_000
+QUOTED = 20_000 * SHARE
+
+
+@dataclass
+class FakeMerging:
+    """Merges at once."""
+
+    venue: Venue
+    merges: list[tuple[str, str, int]] = field(default_factory=list)
+    refusal: str = ""
+
+    async def merge(self, trader: HouseTrader, market: Market, shares: int) -> None:
+        if self.refusal:
+            raise RuntimeError(self.refusal)
+        self.merges.append((trader.address, market.id, shares))
+        account = self.venue.engine.accounts.of(trader.address)
+        for token in market.token_ids:
+            account.shares[token] -= shares
+        account.collateral += shares
+
+
+class SmallWorld:
+    """A world without a chain: everything that its house does, by a clock that the test moves."""
+
+    def __init__(self, seed: int, *, mood: Mood = Mood.CALM, drift: str = "2", styles: Sequence[Style] | None = None) -> None:
+        self.clock, self.heard = Clock(), Listeners()
+        self.plans: list[MarketPlan] = plan_markets(seed, 6, mood=mood)
+        self.markets = [
+            market_of(plan, condition_id=f"0x{number:064x}", token_ids=(f"{2 * number}", f"{2 * number + 1}"))
+            for number, plan in enumerate(self.plans, 1)
+        ]
+        styles = styles_of(mood, 5) if styles is None else styles
+        keys = Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
+        makers, leaders, crowd = (self._traders(name, count, keys) for name, count in (("m", 2), ("l", len(styles)), ("c", 2)))
+        tally = Tally(self.heard, leaders=[each.address for each in leaders], crowd=[each.address for each in crowd])
+        self.venue = Venue(engine=Engine(self.markets), verify=verify, settlements=FakeSettlements(), feeds=tally, chain=FakeChain())
+        tally.count_into(self.venue.stats)
+        for trader in makers:
+            self.venue.engine.accounts.refresh(trader.address, self._rich(10**18))
+        for trader in (*leaders, *crowd):
+            self.venue.engine.accounts.refresh(trader.address, self._rich(0))
+        walk = Drift(seed, markets=6, per_second=Decimal(drift), now_ms=self.clock.ms)
+        paired = list(zip(self.plans, self.markets, strict=True))
+        self.makers = MarketMakers(self.venue, makers, paired, shares=QUOTED, drift=walk)
+        self.merging = FakeMerging(self.venue)
+        self.leaders = Leaders(
+            self.venue,
+            leaders,
+            LeaderTape(seed, styles=styles, markets=self.markets),
+            rhythm=Rhythm(seed, mood),
+            merging=self.merging,
+            now_ms=self.clock.now_ms,
+        )
+        self.crowd = CrowdTrading(self.venue, crowd, Crowd(seed, traders=2, markets=self.markets), self.clock.now_ms)
+        self.makers.open(now_ms=self.clock.ms)
+
+    def _traders(self, name: str, count: int, keys: Keys) -> list[HouseTrader]:
+        private = [f"0x{ord(name):062x}{number:02x}" for number in range(1, count + 1)]
+        return [new_trader(Account.from_key(key).address, key, keys, now_ms=self.clock.ms) for key in private]
+
+    def _rich(self, shares: int) -> Holdings:
+        tokens = {token: shares for market in self.markets for token in market.token_ids}
+        return rich_in(tokens)
+
+    async def live(self, seconds: int) -> None:
+        """The makers act every 50 ms, leaders twice a second, the crowd once."""
+        for tick in range(20 * seconds):
+            self.clock.ms += 50
+            self.makers.act(now_ms=self.clock.ms)
+            if tick % 10 == 0:
+                self.leaders.act()
+            if tick % 20 == 0:
+                self.crowd.act()
+            await asyncio.sleep(0)
+
+    def best(self, number: int = 0) -> tuple[int | None, int | None]:
+        book = self.venue.engine.books[self.markets[number].condition_id]
+        return book.best_bid(0), book.best_ask(0)
+
+
+def rich_in(shares: dict[str, int]) -> Holdings:
+    return replace(rich(collateral=10**18), shares=shares)
+
+
+def told(world: SmallWorld) -> list[bytes]:
+    """Everything that anybody was told, and what was merged."""
+    return [orjson.dumps(each) for each in (*world.heard.user, *world.heard.market, *world.heard.activity, *world.merging.merges)]
+
+
+@pytest.mark.parametrize("mood", list(Mood))
+async def test_two_worlds_of_one_seed_place_the_same_orders(mood: Mood) -> None:
+    one, other = SmallWorld(7, mood=mood), SmallWorld(7, mood=mood)
+
+    await one.live(40)
+    await other.live(40)
+
+    assert told(one) == told(other)
+    assert one.venue.stats["leader_trades"] > 20
+
+
+async def test_another_seed_places_other_orders() -> None:
+    one, other = SmallWorld(7), SmallWorld(8)
+
+    await one.live(5)
+    await other.live(5)
+
+    assert told(one) != told(other)
+
+
+@pytest.mark.parametrize("mood", list(Mood))
+async def test_books_stay_uncrossed_and_every_market_stays_quoted_while_prices_walk(mood: Mood) -> None:
+    world = SmallWorld(3, mood=mood, drift="20")
+    before = [world.best(number) for number in range(6)]
+
+    for _ in range(20):
+        await world.live(1)
+        for number in range(6):
+            bid, ask = world.best(number)
+            assert bid is not None
+            assert ask is not None
+            assert bid < ask
+
+    assert [world.best(number) for number in range(6)] != before
+
+
+async def test_no_maker_ever_trades_with_himself_or_takes() -> None:
+    world = SmallWorld(5, drift="20")
+
+    for _ in range(200):
+        world.clock.ms += 50
+        world.makers.act(now_ms=world.clock.ms)
+
+    assert world.venue.stats["matched"] == 0
+    assert world.venue.stats["accepted"] > 200
+
+
+async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_back() -> None:
+    world = SmallWorld(5, drift="0", styles=[Style.FLIP])
+    bid, ask = world.best()
+    assert bid is not None
+    assert ask is not None
+    depth = sum(level.shares for level in world.venue.engine.books[world.markets[0].condition_id].asks(0))
+
+    world.leaders.trade(Wish(leader=0, token_id=world.markets[0].token_ids[0], side=Side.BUY, amount=QUOTED * ask // 10_000 * 3 // 4))
+    world.makers.act(now_ms=world.clock.ms)
+
+    assert world.best() == (bid + 100, ask + 100)
+    for _ in range(20):
+        world.makers.act(now_ms=world.clock.ms)
+    assert sum(level.shares for level in world.venue.engine.books[world.markets[0].condition_id].asks(0)) >= depth
+
+
+async def test_a_market_making_leader_is_filled_by_the_crowd_and_counted_once() -> None:
+    world = SmallWorld(2, mood=Mood.ROUGH, styles=[Style.MARKET_MAKE])
+    address = world.leaders.traders[0].address
+
+    await world.live(120)
+
+    rows = {(row["transactionHash"], row["asset"], row["side"]) for row in world.heard.activity if row["proxyWallet"] == address}
+    takers = [event for owner, event in world.heard.user if event["event_type"] == "trade" and event["trader_side"] == "MAKER"]
+    assert any(event["owner"] == world.leaders.traders[0].api_key for event in takers), "nobody took his quotes"
+    assert world.venue.stats["leader_trades"] == len(rows)
+    assert world.venue.stats["house_matched"] == world.venue.stats["matched"]
+
+
+async def test_leaders_stop_at_the_number_asked_and_leave_no_quote_behind() -> None:
+    world = SmallWorld(2, mood=Mood.ROUGH)
+
+    await world.leaders.run(trades=30, every_s=0.1, sleep=world.clock.sleep)
+
+    houses = {trader.address for trader in world.leaders.traders}
+    assert world.venue.stats["leader_trades"] >= 30
+    assert not [resting for resting in world.venue.engine.resting.values() if resting.order.maker in houses]
+
+
+async def test_what_ends_a_merge_ends_the_leaders_trading() -> None:
+    world = SmallWorld(2, styles=[Style.MERGE_OUT])
+
+    world.merging.refusal = "the chain refused"
+
+    with pytest.raises(RuntimeError, match="the chain refused"):
+        await world.leaders.run(trades=1_000, every_s=0.1, sleep=world.clock.sleep)
+
+
+async def test_a_trade_that_meets_nothing_says_why() -> None:
+    world = SmallWorld(2)
+    token = world.markets[0].token_ids[0]
+
+    with pytest.raises(NoTrade, match="not enough balance"):
+        world.leaders.trade(Wish(leader=0, token_id=token, side=Side.SELL, amount=SHARE))

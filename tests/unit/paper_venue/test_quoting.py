@@ -1,0 +1,66 @@
+"""Quotes stand on the grid and never cross, wherever the price has walked; it walks as fast as asked and by the seed alone."""
+
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.paper_venue.generator import Mood, plan_markets
+from services.paper_venue.orders import PRICE_ONE, Side
+from services.paper_venue.quoting import Drift, Place, ladder, nudged, pressure
+
+SEEDS = st.integers(0, 10_000)
+MOODS = st.sampled_from(Mood)
+SHARES = 20_000_000_000
+
+
+@given(seed=SEEDS, mood=MOODS, steps=st.lists(st.sampled_from([-1, 1]), max_size=60))
+def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked(seed: int, mood: Mood, steps: list[int]) -> None:
+    for plan in plan_markets(seed, 6, mood=mood):
+        mid = plan.mid
+        for step in steps:
+            mid = nudged(plan, mid, step)
+        quotes = ladder(plan, mid, shares=SHARES)
+
+        assert plan.lowest <= mid <= plan.highest
+        assert all(q.price % plan.tick == 0 and plan.tick <= q.price <= PRICE_ONE - plan.tick for q in quotes.values())
+        assert all(q.shares * q.price % PRICE_ONE == 0 for q in quotes.values())
+        assert max(place.yes_price for place in quotes if place.is_bid) < min(place.yes_price for place in quotes if not place.is_bid)
+
+
+@given(seed=SEEDS)
+def test_a_quote_tells_its_place_in_the_unified_book(seed: int) -> None:
+    for plan in plan_markets(seed, 6):
+        for place, quote in ladder(plan, plan.mid, shares=SHARES).items():
+            yes_price = quote.price if quote.outcome == 0 else PRICE_ONE - quote.price
+            assert place == Place(is_bid=(quote.side is Side.BUY) == (quote.outcome == 0), yes_price=yes_price)
+
+
+@given(seed=SEEDS)
+def test_a_price_that_both_mids_quote_keeps_its_maker_and_outcome(seed: int) -> None:
+    plan = plan_markets(seed, 1)[0]
+    before, after = ladder(plan, plan.mid, shares=SHARES), ladder(plan, nudged(plan, plan.mid, 1), shares=SHARES)
+
+    kept = before.keys() & after.keys()
+    assert kept
+    assert all((before[place].maker, before[place].outcome) == (after[place].maker, after[place].outcome) for place in kept)
+
+
+@given(seed=SEEDS, per_second=st.integers(0, 20), times=st.lists(st.integers(0, 60_000), min_size=1).map(sorted))
+def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(seed: int, per_second: int, times: list[int]) -> None:
+    often = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
+    once = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
+
+    moves = [move for now_ms in times for move in often.moves(now_ms)]
+
+    assert moves == once.moves(times[-1])
+    assert len(moves) == times[-1] * per_second // 1000
+    assert all(0 <= index < 6 and ticks in (-1, 1) for index, ticks in moves)
+
+
+def test_the_price_gives_way_on_the_side_that_was_eaten() -> None:
+    assert pressure({True: 100, False: 49}, 100) == 1
+    assert pressure({True: 49, False: 100}, 100) == -1
+    assert pressure({True: 49, False: 49}, 100) == 0
+    assert pressure({True: 50, False: 50}, 100) == 0
+    assert pressure({}, 100) == 0

@@ -1,0 +1,168 @@
+"""Each leader keeps to his style, sells only what he holds, and does the same again for the same seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.paper_venue.generator import Mood
+from services.paper_venue.orders import PRICE_ONE, Market, Side
+from services.paper_venue.styles import CALM_STYLES, Crowd, Deed, LeaderTape, Merge, Requote, Rhythm, Style, Wish, styles_of
+
+SEEDS = st.integers(0, 10_000)
+PRICE = 5_000
+
+
+def a_market(number: int, *, neg_risk: bool = False) -> Market:
+    return Market(
+        id=str(number),
+        condition_id=f"0x{number:064x}",
+        question_id="0x",
+        token_ids=(f"{number}1", f"{number}2"),
+        neg_risk=neg_risk,
+    )
+
+
+MARKETS = [a_market(number) for number in range(1, 4)]
+CENT = 10_000
+
+
+@dataclass
+class Shop:
+    """Sells and buys everything at one price, at once."""
+
+    shares: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    def shares_of(self, leader: int) -> Mapping[str, int]:
+        return self.shares.setdefault(leader, {})
+
+    def best(self, token_id: str) -> tuple[int | None, int | None]:
+        return PRICE - 100, PRICE + 100
+
+    def serve(self, deed: Deed) -> None:
+        held = self.shares.setdefault(deed.leader, {})
+        if isinstance(deed, Merge):
+            for token in deed.market.token_ids:
+                held[token] -= deed.shares
+        elif isinstance(deed, Wish) and deed.side is Side.BUY:
+            held[deed.token_id] = held.get(deed.token_id, 0) + deed.amount * PRICE_ONE // PRICE
+        elif isinstance(deed, Wish):
+            held[deed.token_id] -= deed.amount
+        assert all(shares >= 0 for shares in held.values()), "sold what is not there"
+
+
+def deeds_of(*styles: Style, seed: int = 1, count: int = 60, markets: list[Market] = MARKETS) -> list[Deed]:
+    tape, shop = LeaderTape(seed, styles=styles, markets=markets), Shop()
+    deeds = []
+    for _ in range(count):
+        deed = tape.next(shop)
+        assert deed is not None
+        shop.serve(deed)
+        deeds.append(deed)
+    return deeds
+
+
+def wishes_of(style: Style, *, seed: int = 1) -> list[Wish]:
+    return [deed for deed in deeds_of(style, seed=seed) if isinstance(deed, Wish)]
+
+
+@given(seed=SEEDS)
+def test_the_same_seed_gives_the_same_deeds(seed: int) -> None:
+    assert deeds_of(*Style, seed=seed) == deeds_of(*Style, seed=seed)
+
+
+@given(seed=SEEDS, style=st.sampled_from(Style))
+def test_amounts_are_whole_cents_and_a_purchase_is_worth_20_to_500_dollars(seed: int, style: Style) -> None:
+    for wish in wishes_of(style, seed=seed):
+        assert wish.amount % CENT == 0
+        assert wish.amount > 0
+        if wish.side is Side.BUY:
+            assert 20_000_000 <= wish.amount <= 500_000_000
+
+
+def test_an_accumulator_buys_one_outcome_in_slices() -> None:
+    first, second, third, *_ = wishes_of(Style.ACCUMULATE)
+
+    assert first == second == third
+    assert first.side is Side.BUY
+
+
+@given(seed=SEEDS)
+def test_who_exits_in_parts_sells_one_purchase_in_several_sales(seed: int) -> None:
+    wishes = wishes_of(Style.EXIT_IN_PARTS, seed=seed)
+    purchases = [number for number, wish in enumerate(wishes) if wish.side is Side.BUY]
+
+    rounds = [wishes[begin + 1 : end] for begin, end in pairwise(purchases)]
+    assert rounds
+    assert all(2 <= len(sales) <= 4 for sales in rounds)
+    assert all(sale.token_id == wishes[begin].token_id for begin, sales in zip(purchases, rounds, strict=False) for sale in sales)
+
+
+@given(seed=SEEDS)
+def test_a_flipper_sells_all_and_mostly_buys_the_other_outcome(seed: int) -> None:
+    wishes = wishes_of(Style.FLIP, seed=seed)
+    opposite = {market.token_ids[outcome]: market.token_ids[1 - outcome] for market in MARKETS for outcome in (0, 1)}
+
+    flips = [after.token_id == opposite[sale.token_id] for sale, after in zip(wishes[1::2], wishes[2::2], strict=False)]
+    assert [wish.side for wish in wishes[:6]] == [Side.BUY, Side.SELL] * 3
+    assert sum(flips) * 2 > len(flips)
+
+
+@given(seed=SEEDS)
+def test_who_merges_out_buys_both_outcomes_and_never_sells(seed: int) -> None:
+    deeds = deeds_of(Style.MERGE_OUT, seed=seed)
+
+    assert any(isinstance(deed, Merge) for deed in deeds)
+    assert not any(isinstance(deed, Wish) and deed.side is Side.SELL for deed in deeds)
+
+
+def test_pairs_of_a_neg_risk_market_are_not_merged_here() -> None:
+    mixed = deeds_of(Style.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True), a_market(2)])
+    only = deeds_of(Style.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True)])
+
+    assert {deed.market.id for deed in mixed if isinstance(deed, Merge)} == {"2"}
+    assert not any(isinstance(deed, Merge) for deed in only)
+
+
+def test_a_market_maker_improves_one_side_without_crossing_and_offers_only_what_he_has() -> None:
+    deeds = deeds_of(Style.MARKET_MAKE, count=100)
+    quotes = [deed for deed in deeds if isinstance(deed, Requote)]
+
+    assert {(quote.bid, quote.ask) for quote in quotes if quote.ask is not None} == {(PRICE, PRICE + 100), (PRICE - 100, PRICE)}
+    assert quotes[0].ask is None or any(isinstance(deed, Wish) for deed in deeds[: deeds.index(quotes[0])])
+
+
+def test_a_calm_world_has_every_style_but_market_making() -> None:
+    assert set(styles_of(Mood.CALM, 8)) == set(CALM_STYLES) == set(Style) - {Style.MARKET_MAKE}
+    assert set(styles_of(Mood.ROUGH, 5)) == set(Style)
+
+
+def test_a_leader_who_is_busy_does_nothing_else() -> None:
+    tape = LeaderTape(1, styles=list(CALM_STYLES), markets=MARKETS)
+
+    leaders = {deed.leader for _ in range(50) if (deed := tape.next(Shop(), busy={0, 2})) is not None}
+
+    assert leaders == {1, 3}
+    assert tape.next(Shop(), busy={0, 1, 2, 3}) is None
+
+
+@given(seed=SEEDS)
+def test_the_crowd_sells_only_what_it_holds(seed: int) -> None:
+    crowd, shop = Crowd(seed, traders=2, markets=MARKETS), Shop()
+
+    for _ in range(60):
+        shop.serve(crowd.next(shop))
+
+
+@pytest.mark.parametrize("mood", list(Mood))
+def test_bursts_keep_the_pace_that_was_asked_for(mood: Mood) -> None:
+    rhythm = Rhythm(1, mood)
+    gaps = [rhythm.next() for _ in range(10_000)]
+
+    assert abs(sum(gaps) - 100 * len(gaps)) <= 1_000
+    assert (set(gaps) == {100}) == (mood is Mood.CALM)
+    if mood is Mood.ROUGH:
+        assert [10] * 9 + [910] in [gaps[start : start + 10] for start in range(len(gaps))]
