@@ -13,6 +13,8 @@ from eth_utils.crypto import keccak
 
 L1_INVALID = "Invalid L1 Request headers"
 L2_INVALID = "Unauthorized/Invalid api key"
+CLOCK_TOLERANCE_S = 60
+"""How far a request's time may be from the venue's. The real tolerance is not known; this one is chosen generously."""
 
 _CLOB_AUTH = keccak(text="ClobAuth(address address,string timestamp,uint256 nonce,string message)")
 _DOMAIN = keccak(text="EIP712Domain(string name,string version,uint256 chainId)")
@@ -44,6 +46,8 @@ class Keys:
         self._domain = keccak(_DOMAIN + keccak(text="ClobAuthDomain") + keccak(text="1") + chain_id.to_bytes(32, "big"))
         self._by_key: dict[str, Credentials] = {}
         self._created: set[tuple[str, int]] = set()
+        self._readonly: dict[str, list[str]] = {}
+        self._readonly_made = 0
 
     def create(self, address: str, nonce: int) -> Credentials | None:
         """None: this address has a key for this nonce already."""
@@ -73,7 +77,26 @@ class Keys:
         del self._by_key[credentials.key]
         self._created = {known for known in self._created if known[0] != credentials.address}
 
-    def check_l1(self, headers: Mapping[str, str]) -> tuple[str, int]:
+    def create_readonly(self, address: str) -> str:
+        """A key that names an address and signs nothing."""
+        self._readonly_made += 1
+        seed = hmac.digest(self._secret, f"readonly:{address.lower()}:{self._readonly_made}".encode(), "sha256")
+        key = str(uuid.UUID(bytes=seed[:16], version=4))
+        self._readonly.setdefault(address.lower(), []).append(key)
+        return key
+
+    def readonly_of(self, address: str) -> list[str]:
+        return list(self._readonly.get(address.lower(), ()))
+
+    def revoke_readonly(self, address: str, key: str) -> bool:
+        """False: the address has no such key."""
+        known = self._readonly.get(address.lower(), [])
+        if key not in known:
+            return False
+        known.remove(key)
+        return True
+
+    def check_l1(self, headers: Mapping[str, str], *, now_s: int) -> tuple[str, int]:
         """The address and nonce that the signature proves. Raises: Denied."""
         try:
             address = to_checksum_address(headers["POLY_ADDRESS"])
@@ -82,22 +105,33 @@ class Keys:
             signer = recover(keccak(b"\x19\x01" + self._domain + keccak(struct)), headers["POLY_SIGNATURE"])
         except (KeyError, ValueError, OverflowError) as error:
             raise Denied(L1_INVALID) from error
-        if signer != address:
+        if signer != address or not _is_timely(timestamp, now_s):
             raise Denied(L1_INVALID)
         return address, nonce
 
-    def check_l2(self, headers: Mapping[str, str], *, method: str, path: str, body: bytes) -> Credentials:
+    def check_l2(self, headers: Mapping[str, str], *, method: str, path: str, body: bytes, now_s: int) -> Credentials:
         """The key that the HMAC proves. The path comes without its query, the body as it was sent. Raises: Denied."""
         credentials = self._by_key.get(headers.get("POLY_API_KEY", ""))
         if credentials is None or headers.get("POLY_ADDRESS", "").lower() != credentials.address.lower():
             raise Denied(L2_INVALID)
-        message = headers.get("POLY_TIMESTAMP", "").encode() + method.encode() + path.encode() + body
-        expected = base64.urlsafe_b64encode(hmac.digest(base64.urlsafe_b64decode(credentials.secret), message, "sha256"))
-        given = headers.get("POLY_SIGNATURE", "").encode()
-        passphrase = headers.get("POLY_PASSPHRASE", "").encode()
-        if not hmac.compare_digest(given, expected) or not hmac.compare_digest(passphrase, credentials.passphrase.encode()):
+        if not _is_proved(credentials, headers, "POLY_", message=method.encode() + path.encode() + body, now_s=now_s):
             raise Denied(L2_INVALID)
         return credentials
+
+
+def _is_proved(credentials: Credentials, headers: Mapping[str, str], prefix: str, *, message: bytes, now_s: int) -> bool:
+    """Whether the headers carry the key's passphrase, and its HMAC over their time and the message."""
+    timestamp = headers.get(f"{prefix}TIMESTAMP", "")
+    secret = base64.urlsafe_b64decode(credentials.secret)
+    expected = base64.urlsafe_b64encode(hmac.digest(secret, timestamp.encode() + message, "sha256"))
+    given = headers.get(f"{prefix}SIGNATURE", "").encode()
+    passphrase = headers.get(f"{prefix}PASSPHRASE", "").encode()
+    is_signed = hmac.compare_digest(given, expected) and hmac.compare_digest(passphrase, credentials.passphrase.encode())
+    return is_signed and _is_timely(timestamp, now_s)
+
+
+def _is_timely(timestamp: str, now_s: int) -> bool:
+    return timestamp.isascii() and timestamp.isdecimal() and abs(int(timestamp) - now_s) <= CLOCK_TOLERANCE_S
 
 
 def recover(digest: bytes, signature: str) -> str:

@@ -16,6 +16,7 @@ from services.paper_venue.engine import Accepted, Engine, Refused
 from services.paper_venue.orders import Market, Order, OrderKind, Side
 from services.paper_venue.settlement import Settlement, SignedTransaction
 from services.paper_venue.trades import Trade, TradeStatus, trade_id
+from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import InvalidSignature, SignedOrder
 
 
@@ -51,6 +52,8 @@ class Ticket:
     kind: OrderKind
     owner: str
     post_only: bool = False
+    expiration: int = 0
+    """Epoch seconds; 0: none."""
 
 
 class Venue:
@@ -87,15 +90,20 @@ class Venue:
                 self._owners[wallet.lower()] = owner
         self.engine.accounts.refresh(wallet, await self._chain.holdings(wallet, list(self.engine.market_by_token)))
 
+    def owner_of(self, wallet: str) -> str | None:
+        """The key that may sign for a contract wallet; None: the venue knows no such wallet."""
+        return self._owners.get(wallet.lower())
+
     def on_order(self, ticket: Ticket, *, now_ms: int) -> tuple[Accepted, Trade | None] | Refused | str:
         """Take an order in. A text: it is no order of this venue at all."""
         market = self.engine.market_by_token.get(str(ticket.signed.token_id))
         if market is None:
             return self._turned_away(rules.INVALID_TOKEN)
-        try:
-            order_id = self._verify(ticket.signed, self._owners.get(ticket.signed.maker.lower()), market.exchange)
-        except (InvalidSignature, OverflowError):
-            return self._turned_away(rules.INVALID_SIGNATURE)
+        order_id = self._verified(ticket.signed, market.exchange)
+        if order_id is None:
+            others = (exchange for exchange in LIVE_EXCHANGES if exchange != market.exchange)
+            is_misplaced = any(self._verified(ticket.signed, exchange) for exchange in others)
+            return self._turned_away(rules.VERSION_MISMATCH if is_misplaced else rules.INVALID_SIGNATURE)
         order = _order(order_id, ticket, market, now_ms=now_ms)
         result = self.engine.place(order, post_only=ticket.post_only)
         if isinstance(result, Refused):
@@ -129,6 +137,13 @@ class Venue:
         for wallet in trade.wallets:
             self.engine.accounts.failed(wallet, trade.match.taker.id)
         self.announcer.tell_trade(trade, TradeStatus.FAILED, now_ms=now_ms)
+
+    def _verified(self, signed: SignedOrder, exchange: str) -> str | None:
+        """The order's hash under the exchange's domain; None: it is not signed so."""
+        try:
+            return self._verify(signed, self.owner_of(signed.maker), exchange)
+        except (InvalidSignature, OverflowError):
+            return None
 
     def _turned_away(self, text: str) -> str:
         self.stats["rejected"] += 1

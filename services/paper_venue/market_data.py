@@ -1,6 +1,7 @@
-"""The public half of the CLOB: markets, books and prices."""
+"""The public half of the CLOB: books and prices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from aiohttp import web
 
@@ -10,11 +11,13 @@ from services.paper_venue.handler import Venue
 from services.paper_venue.orders import PRICE_ONE, Market
 from services.paper_venue.requests import BadRequest, parse_json, parse_token_ids
 from services.paper_venue.responses import reply
-from services.paper_venue.wire import number, price_text
+from services.paper_venue.wire import price_text
+
+_SIDES = ("BUY", "SELL")
 
 
 class MarketData:
-    """Answers without authentication."""
+    """Answers without authentication. Lists leave out tokens that have no book, as the venue does."""
 
     def __init__(self, venue: Venue, now_ms: Callable[[], int]) -> None:
         self._venue = venue
@@ -27,18 +30,19 @@ class MarketData:
             web.get("/ok", self.ok),
             web.get("/time", self.time),
             web.get("/version", self.version),
-            web.get("/markets-by-token/{token_id}", self.market_by_token),
-            web.get("/clob-markets/{condition_id}", self.clob_market),
-            web.get("/markets/{condition_id:0x[0-9a-fA-F]+}", self.market),
-            web.get("/tick-size", self.tick_size),
-            web.get("/neg-risk", self.neg_risk),
-            web.get("/fee-rate", self.fee_rate),
             web.get("/book", self.book),
             web.post("/books", self.books),
             web.get("/price", self.price),
+            web.get("/prices", self.prices),
+            web.post("/prices", self.prices),
             web.get("/midpoint", self.midpoint),
+            web.get("/midpoints", self.midpoints),
+            web.post("/midpoints", self.midpoints),
             web.get("/spread", self.spread),
+            web.post("/spreads", self.spreads),
             web.get("/last-trade-price", self.last_trade_price),
+            web.get("/last-trades-prices", self.last_trades_prices),
+            web.post("/last-trades-prices", self.last_trades_prices),
         ]
 
     async def ok(self, _: web.Request) -> web.Response:
@@ -50,116 +54,105 @@ class MarketData:
     async def version(self, _: web.Request) -> web.Response:
         return reply({"version": 2})
 
-    async def market_by_token(self, request: web.Request) -> web.Response:
-        market = self._engine.market_by_token.get(request.match_info["token_id"])
-        if market is None:
-            raise BadRequest("market not found", 404)
-        primary, secondary = market.token_ids
-        return reply({"condition_id": market.condition_id, "primary_token_id": primary, "secondary_token_id": secondary})
-
-    async def clob_market(self, request: web.Request) -> web.Response:
-        market = self._by_condition(request)
-        return reply(
-            {
-                "t": [{"t": token, "o": outcome} for token, outcome in zip(market.token_ids, market.outcomes, strict=True)],
-                "mts": number(price_text(market.tick)),
-                "mos": market.min_shares // 1_000_000,
-                "nr": False,
-                "fd": {"r": number(str(market.fee_rate)), "e": 1, "to": True},
-                "mbf": 0,
-                "tbf": 0,
-                "itode": False,
-                "v": 1,
-            }
-        )
-
-    async def market(self, request: web.Request) -> web.Response:
-        market = self._by_condition(request)
-        tokens = [self._token(market, outcome) for outcome in (0, 1)]
-        return reply(
-            {
-                "condition_id": market.condition_id,
-                "question_id": market.question_id,
-                "question": market.question,
-                "market_slug": market.slug,
-                "tokens": tokens,
-                "active": True,
-                "closed": False,
-                "archived": False,
-                "accepting_orders": True,
-                "enable_order_book": True,
-                "minimum_tick_size": number(price_text(market.tick)),
-                "minimum_order_size": market.min_shares // 1_000_000,
-                "neg_risk": False,
-            }
-        )
-
-    async def tick_size(self, request: web.Request) -> web.Response:
-        return reply({"minimum_tick_size": number(price_text(self._asked(request).tick))})
-
-    async def neg_risk(self, request: web.Request) -> web.Response:
-        self._asked(request)
-        return reply({"neg_risk": False})
-
-    async def fee_rate(self, request: web.Request) -> web.Response:
-        self._asked(request)
-        return reply({"base_fee": 0})
-
     async def book(self, request: web.Request) -> web.Response:
-        self._asked(request)
-        return reply(self._venue.announcer.book_summary(request.query["token_id"], now_ms=self._now_ms()))
+        return reply(self._venue.announcer.book_summary(self._token(request), now_ms=self._now_ms()))
 
     async def books(self, request: web.Request) -> web.Response:
-        """As the venue: tokens without a book are left out."""
         now_ms = self._now_ms()
-        asked = parse_token_ids(parse_json(await request.read()))
-        return reply([self._venue.announcer.book_summary(token, now_ms=now_ms) for token in asked if token in self._engine.market_by_token])
+        return reply([self._venue.announcer.book_summary(token, now_ms=now_ms) for token in await self._tokens(request)])
 
     async def price(self, request: web.Request) -> web.Response:
         """BUY asks for the best bid, SELL for the best ask."""
-        best_bid, best_ask = self._best(request)
-        side = request.query.get("side", "").upper()
-        if side not in ("BUY", "SELL"):
-            raise BadRequest("Invalid side")
-        return reply({"price": price_text((best_bid if side == "BUY" else best_ask) or 0)})
+        return reply({"price": self._price(self._token(request), _side(request.query.get("side", "")))})
+
+    async def prices(self, request: web.Request) -> web.Response:
+        """For each token, the sides that were asked for it; without a side, both."""
+        found: dict[str, Json] = {}
+        for token, side in await _asked_prices(request):
+            if token in self._engine.market_by_token:
+                sides = (_side(side),) if side else _SIDES
+                found.setdefault(token, {}).update({name: self._price(token, name) for name in sides})
+        return reply(found)
 
     async def midpoint(self, request: web.Request) -> web.Response:
-        best_bid, best_ask = self._both(request)
-        return reply({"mid": price_text((best_bid + best_ask) // 2)})
+        return reply({"mid": self._midpoint(self._token(request))})
+
+    async def midpoints(self, request: web.Request) -> web.Response:
+        return reply({token: self._midpoint(token) for token in await self._tokens(request)})
 
     async def spread(self, request: web.Request) -> web.Response:
-        best_bid, best_ask = self._both(request)
-        return reply({"spread": price_text(best_ask - best_bid)})
+        return reply({"spread": self._spread(self._token(request))})
+
+    async def spreads(self, request: web.Request) -> web.Response:
+        return reply({token: self._spread(token) for token in await self._tokens(request)})
 
     async def last_trade_price(self, request: web.Request) -> web.Response:
-        self._asked(request)
-        price, side = self._venue.announcer.last_trade(request.query["token_id"])
+        price, side = self._venue.announcer.last_trade(self._token(request))
         return reply({"price": price, "side": side})
 
-    def _by_condition(self, request: web.Request) -> Market:
-        asked = request.match_info["condition_id"]
-        market = next((market for market in self._engine.markets if market.condition_id == asked), None)
-        if market is None:
-            raise BadRequest("market not found", 404)
-        return market
+    async def last_trades_prices(self, request: web.Request) -> web.Response:
+        """Tokens that have not traded are left out: no side could be told for them."""
+        lasts = ((token, *self._venue.announcer.last_trade(token)) for token in await self._tokens(request))
+        return reply([{"token_id": token, "price": price, "side": side} for token, price, side in lasts if side])
 
-    def _asked(self, request: web.Request) -> Market:
-        market = self._engine.market_by_token.get(request.query.get("token_id", ""))
-        if market is None:
+    def _token(self, request: web.Request) -> str:
+        token = request.query.get("token_id", "")
+        if not self._has_book(token):
             raise BadRequest(rules.NO_BOOK, 404)
-        return market
+        return token
 
-    def _best(self, request: web.Request) -> tuple[int | None, int | None]:
-        market = self._asked(request)
-        outcome = market.outcome_index(request.query["token_id"])
-        book = self._engine.books[market.condition_id]
-        return book.best_bid(outcome), book.best_ask(outcome)
+    async def _tokens(self, request: web.Request) -> Iterable[str]:
+        return [token for token in await _asked_tokens(request) if self._has_book(token)]
 
-    def _both(self, request: web.Request) -> tuple[int, int]:
-        best_bid, best_ask = self._best(request)
+    def _has_book(self, token: str) -> bool:
+        return token in self._engine.market_by_token
+
+    def _price(self, token: str, side: str) -> str:
+        best_bid, best_ask = self._best(token)
+        return price_text((best_bid if side == "BUY" else best_ask) or 0)
+
+    def _midpoint(self, token: str) -> str:
+        best_bid, best_ask = self._both(token)
+        return price_text((best_bid + best_ask) // 2)
+
+    def _spread(self, token: str) -> str:
+        best_bid, best_ask = self._both(token)
+        return price_text(best_ask - best_bid)
+
+    def _both(self, token: str) -> tuple[int, int]:
+        best_bid, best_ask = self._best(token)
         return best_bid or 0, best_ask or PRICE_ONE
 
-    def _token(self, market: Market, outcome: int) -> Json:
-        token = market.token_ids[outcome]
-        price, _ = self._venue.announcer.last_trade(token)
-        return {"token_id": token, "outcome": market.outcomes[outcome], "price": number(price), "winner": False}
+    def _best(self, token: str) -> tuple[int | None, int | None]:
+        market: Market = self._engine.market_by_token[token]
+        book, outcome = self._engine.books[market.condition_id], market.outcome_index(token)
+        return book.best_bid(outcome), book.best_ask(outcome)
+
+
+def _side(text: str) -> str:
+    if text.upper() not in _SIDES:
+        raise BadRequest("Invalid side")
+    return text.upper()
+
+
+async def _asked_tokens(request: web.Request) -> list[str]:
+    """A POST names them in its body, a GET in ``token_ids``, separated by commas."""
+    if request.method == "POST":
+        return parse_token_ids(parse_json(await request.read()))
+    return [token for token in request.query.get("token_ids", "").split(",") if token]
+
+
+async def _asked_prices(request: web.Request) -> list[tuple[str, str]]:
+    """(token, side) pairs; an empty side asks for both. Raises: BadRequest."""
+    if request.method == "POST":
+        payload = parse_json(await request.read())
+        return list(zip(parse_token_ids(payload), map(_side_of, payload), strict=True))
+    tokens = await _asked_tokens(request)
+    sides = [side for side in request.query.get("sides", "").split(",") if side]
+    if sides and len(sides) != len(tokens):
+        raise BadRequest("sides must be as many as token_ids")
+    return list(zip(tokens, sides or [""] * len(tokens), strict=True))
+
+
+def _side_of(asked: Any) -> str:
+    return str(asked.get("side") or "") if isinstance(asked, dict) else ""

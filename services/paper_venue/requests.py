@@ -30,13 +30,20 @@ def parse_json(body: bytes) -> Any:
 
 
 def parse_ticket(payload: Any, *, owner: str, address: str) -> Ticket:
-    """The body of ``POST /order`` from the API key ``owner`` of ``address``. Raises: BadRequest."""
+    """The body of ``POST /order`` from the API key ``owner`` of ``address``. Raises: BadRequest.
+
+    Orders of the first exchange generation (they have a nonce and no timestamp) are refused, as at the venue since 2026-04-28.
+    """
     try:
         order = payload["order"]
         if "timestamp" not in order:
             raise BadRequest(rules.INVALID_VERSION)
         ticket = Ticket(
-            signed=_signed(order), kind=OrderKind(payload["orderType"]), owner=payload["owner"], post_only=payload.get("postOnly") is True
+            signed=_signed(order),
+            kind=OrderKind(payload["orderType"]),
+            owner=payload["owner"],
+            post_only=payload.get("postOnly") is True,
+            expiration=int(order.get("expiration") or 0),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadRequest(rules.INVALID_PAYLOAD) from error
@@ -68,6 +75,13 @@ def _signed(order: Any) -> SignedOrder:
 def checksummed(address: str) -> str:
     """An address in its checksummed spelling. Raises: ValueError when it is none."""
     return to_checksum_address(address)
+
+
+def parse_order_ids(payload: Any) -> list[str]:
+    """The body of ``DELETE /orders``, each id once. Raises: BadRequest."""
+    if not isinstance(payload, list) or not all(isinstance(order_id, str) for order_id in payload):
+        raise BadRequest(rules.INVALID_PAYLOAD)
+    return list(dict.fromkeys(payload))
 
 
 def parse_token_ids(payload: Any) -> list[str]:

@@ -11,6 +11,7 @@ from services.paper_venue.requests import BadRequest
 from shared.domain.errors import Transient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_HEADERS = web.RequestKey("told", dict[str, str])
 
 
 def reply(payload: Any, status: int = 200) -> web.Response:
@@ -21,9 +22,20 @@ def refuse(text: str, status: int = 400) -> web.Response:
     return reply({"error": text}, status)
 
 
+def tell_headers(request: web.Request, headers: dict[str, str]) -> None:
+    """Whatever becomes of the request, its answer carries these headers; what was told before is replaced."""
+    request[_HEADERS] = headers
+
+
 @web.middleware
 async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every refusal has the venue's shape, whichever way it was raised."""
+    answer = await _answer(request, handler)
+    answer.headers.update(request.get(_HEADERS, {}))
+    return answer
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except BadRequest as error:

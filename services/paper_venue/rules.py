@@ -2,6 +2,7 @@
 
 from services.paper_venue.orders import PRICE_ONE, Order, Side
 from services.paper_venue.wire import amount_text, price_text
+from shared.chain.orders import DEPOSIT_WALLET, EOA, SignedOrder
 
 FOK_KILLED = "order couldn't be fully filled. FOK orders are fully filled or killed."
 FAK_KILLED = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
@@ -58,6 +59,18 @@ def refusal(order: Order) -> str | None:
     if order.maker_amount <= 0 or order.taker_amount <= 0:
         return INVALID_PAYLOAD
     return _amounts_refusal(order) or _price_refusal(order) or _size_refusal(order)
+
+
+def maker_refusal(signed: SignedOrder, *, owner: str | None, address: str) -> str | None:
+    """Why the API key of ``address`` cannot trade for the order's maker by this signature type; None: it can.
+
+    ``owner`` is the key that may sign for the maker, when that is a contract wallet.
+    """
+    if signed.signature_type == EOA:
+        return None if signed.maker == signed.signer else MAKER_NOT_ALLOWED
+    if owner is None:
+        return MAKER_NOT_ALLOWED
+    return WRONG_SIGNER if signed.signature_type == DEPOSIT_WALLET and owner.lower() != address.lower() else None
 
 
 def marketable_refusal(order: Order) -> str | None:

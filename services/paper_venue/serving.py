@@ -28,6 +28,17 @@ class Answers(Protocol):
     def routes(self) -> list[web.RouteDef]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Under:
+    """A part of the HTTP API whose paths begin with a prefix: Gamma and the CLOB both have a ``/markets``."""
+
+    prefix: str
+    part: Answers
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.route(route.method, self.prefix + route.path, route.handler) for route in self.part.routes()]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hubs:
     """Who is connected, by kind of socket."""
@@ -94,7 +105,7 @@ def facts_of(settings: Settings, port: int) -> Json:
     return {
         "urls": {
             "clob": http,
-            "gamma": http,
+            "gamma": f"{http}/gamma",
             "data": http,
             "relayer": http,
             "market_ws": f"{ws}/ws/market",

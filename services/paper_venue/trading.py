@@ -1,195 +1,167 @@
-"""The private half of the CLOB: keys, orders, trades and balances of whoever asks."""
+"""How does an API key place and cancel orders?"""
 
-import base64
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from aiohttp import web
 
-from services.paper_venue import frames
-from services.paper_venue.auth import Credentials, Keys
-from services.paper_venue.book import Resting
+from services.paper_venue import rules
+from services.paper_venue.auth import Credentials
 from services.paper_venue.engine import Accepted, Refused
+from services.paper_venue.faults import Fault, Faults
 from services.paper_venue.frames import Json
 from services.paper_venue.handler import Ticket, Venue
-from services.paper_venue.requests import BadRequest, parse_json, parse_ticket
-from services.paper_venue.responses import reply
-from services.paper_venue.trades import TradeFilter
+from services.paper_venue.heartbeats import Heartbeats, WrongHeartbeat
+from services.paper_venue.identity import Identity
+from services.paper_venue.own_orders import matching, standing
+from services.paper_venue.rate_limits import Bucket, Charge, RateLimits
+from services.paper_venue.requests import BadRequest, parse_json, parse_order_ids, parse_ticket
+from services.paper_venue.responses import reply, tell_headers
 from services.paper_venue.wire import amount_text
 
-_PAGE = 500
 _MAX_BATCH = 15
-_END = "LTE="
+_MAX_CANCELS = 1_000
 
 
 class Trading:
-    """Answers that need an API key."""
+    """Orders, cancels, and the heartbeats that keep orders standing."""
 
-    def __init__(self, venue: Venue, keys: Keys, wallet_of: Callable[[str, int], str], now_ms: Callable[[], int]) -> None:
+    def __init__(self, venue: Venue, identity: Identity, limits: RateLimits, faults: Faults, now_ms: Callable[[], int]) -> None:
         self._venue = venue
-        self._keys = keys
-        self._wallet_of = wallet_of
+        self._identity = identity
+        self._limits = limits
+        self._faults = faults
         self._now_ms = now_ms
+        self._heartbeats = Heartbeats()
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.post("/auth/api-key", self.create_key),
-            web.get("/auth/derive-api-key", self.derive_key),
-            web.get("/auth/api-keys", self.list_keys),
-            web.delete("/auth/api-key", self.delete_key),
-            web.get("/auth/ban-status/closed-only", self.closed_only),
             web.post("/order", self.post_order),
             web.post("/orders", self.post_orders),
             web.delete("/order", self.cancel_order),
             web.delete("/orders", self.cancel_orders),
             web.delete("/cancel-all", self.cancel_all),
             web.delete("/cancel-market-orders", self.cancel_market_orders),
-            web.get("/data/order/{order_id}", self.open_order),
-            web.get("/data/orders", self.open_orders),
-            web.get("/data/trades", self.trades),
-            web.get("/balance-allowance", self.balance_allowance),
-            web.get("/balance-allowance/update", self.update_balance_allowance),
+            web.post("/v1/heartbeats", self.heartbeat),
         ]
 
-    async def create_key(self, request: web.Request) -> web.Response:
-        credentials = self._keys.create(*self._keys.check_l1(request.headers))
-        if credentials is None:
-            raise BadRequest("Could not create api key")
-        return reply(_secrets(credentials))
-
-    async def derive_key(self, request: web.Request) -> web.Response:
-        return reply(_secrets(self._keys.derive(*self._keys.check_l1(request.headers))))
-
-    async def list_keys(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        return reply({"apiKeys": self._keys.of(credentials.address)})
-
-    async def delete_key(self, request: web.Request) -> web.Response:
-        self._keys.revoke(await self._asker(request))
-        return reply("OK")
-
-    async def closed_only(self, request: web.Request) -> web.Response:
-        await self._asker(request)
-        return reply({"closed_only": False})
+    def on_time(self) -> None:
+        """Cancel the orders of keys that promised heartbeats and have fallen silent."""
+        now_ms = self._now_ms()
+        for key in self._heartbeats.take_silent(now_ms=now_ms):
+            self._cancel([resting.order.id for resting in standing(self._venue, key)], key, now_ms=now_ms)
 
     async def post_order(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        ticket = parse_ticket(parse_json(await request.read()), owner=credentials.key, address=credentials.address)
-        return reply(await self._place(ticket))
+        credentials = await self._identity.by_key(request)
+        self._charge(request, credentials, Bucket.ORDER, 1)
+        return reply(await self._place(parse_json(await request.read()), credentials))
 
     async def post_orders(self, request: web.Request) -> web.Response:
         """A refused leg is told in its own row; the others stand."""
-        credentials = await self._asker(request)
+        credentials = await self._identity.by_key(request)
         legs = parse_json(await request.read())
         if not isinstance(legs, list):
-            raise BadRequest("Invalid order payload")
+            raise BadRequest(rules.INVALID_PAYLOAD)
+        self._charge(request, credentials, Bucket.ORDER, len(legs))
         if len(legs) > _MAX_BATCH:
-            raise BadRequest(f"Too many orders in payload: {len(legs)}, max allowed: {_MAX_BATCH}")
+            raise BadRequest(rules.too_many_orders(len(legs), _MAX_BATCH))
         rows: list[Json] = []
         for leg in legs:
             try:
-                rows.append(await self._place(parse_ticket(leg, owner=credentials.key, address=credentials.address)))
+                rows.append(await self._place(leg, credentials))
             except BadRequest as error:
                 rows.append(_placed("", status="", error=error.text))
         return reply(rows)
 
-    async def _place(self, ticket: Ticket) -> Json:
-        await self._venue.know(ticket.signed.maker)
+    async def _place(self, payload: Any, credentials: Credentials) -> Json:
+        """Raises: BadRequest, Transient."""
+        ticket = parse_ticket(payload, owner=credentials.key, address=credentials.address)
+        maker = ticket.signed.maker
+        strike = self._faults.strike(Fault.ORDER_REFUSED, wallet=maker, signer=credentials.address)
+        if strike is not None:
+            raise BadRequest(strike.text, rules.status_of(strike.text))
+        await self._venue.know(maker)
+        refusal = rules.maker_refusal(ticket.signed, owner=self._venue.owner_of(maker), address=credentials.address)
+        if refusal is not None:
+            raise BadRequest(refusal)
+        return self._answer(ticket)
+
+    def _answer(self, ticket: Ticket) -> Json:
         result = self._venue.on_order(ticket, now_ms=self._now_ms())
         if isinstance(result, str):
             raise BadRequest(result)
         if isinstance(result, Refused):
             raise BadRequest(result.text)
         accepted, trade = result
-        return _placed(accepted.order.id, status=_status(accepted), accepted=accepted, trade_ids=[trade.id] if trade else [])
+        status = "matched" if accepted.match.fills else "live"
+        return _placed(accepted.order.id, status=status, accepted=accepted, trade_ids=[trade.id] if trade else [])
 
     async def cancel_order(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        payload = parse_json(await request.read())
-        if not isinstance(payload, dict) or "orderID" not in payload:
-            raise BadRequest("Invalid order payload")
-        return reply(self._cancel([str(payload["orderID"])], credentials))
+        credentials = await self._identity.by_key(request)
+        self._charge(request, credentials, Bucket.CANCEL, 1)
+        payload = _object(parse_json(await request.read()))
+        if not isinstance(payload.get("orderID"), str):
+            raise BadRequest(rules.INVALID_PAYLOAD)
+        return reply(self._cancel([payload["orderID"]], credentials.key, now_ms=self._now_ms()))
 
     async def cancel_orders(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        payload = parse_json(await request.read())
-        if not isinstance(payload, list):
-            raise BadRequest("Invalid order payload")
-        return reply(self._cancel([str(order_id) for order_id in payload], credentials))
+        credentials = await self._identity.by_key(request)
+        order_ids = parse_order_ids(parse_json(await request.read()))
+        self._charge(request, credentials, Bucket.CANCEL, len(order_ids))
+        if len(order_ids) > _MAX_CANCELS:
+            raise BadRequest(rules.too_many_orders(len(order_ids), _MAX_CANCELS))
+        return reply(self._cancel(order_ids, credentials.key, now_ms=self._now_ms()))
 
     async def cancel_all(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        return reply(self._cancel([resting.order.id for resting in self._of(credentials)], credentials))
+        credentials = await self._identity.by_key(request)
+        return self._cancel_found(request, credentials)
 
     async def cancel_market_orders(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        payload = parse_json(await request.read())
-        if not isinstance(payload, dict):
-            raise BadRequest("Invalid order payload")
-        asked = _matching(self._of(credentials), market=payload.get("market"), asset_id=payload.get("asset_id"))
-        return reply(self._cancel([resting.order.id for resting in asked], credentials))
+        credentials = await self._identity.by_key(request)
+        payload = _object(parse_json(await request.read()))
+        return self._cancel_found(request, credentials, market=payload.get("market"), asset_id=payload.get("asset_id"))
 
-    async def open_order(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        resting = self._venue.engine.resting.get(request.match_info["order_id"])
-        if resting is None or resting.order.owner != credentials.key:
-            return reply(None)
-        return reply(frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(resting.order.id)))
-
-    async def open_orders(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        query = request.query
-        found = _matching(self._of(credentials), market=query.get("market"), asset_id=query.get("asset_id"), order_id=query.get("id"))
-        rows = (frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(resting.order.id)) for resting in found)
-        return reply(_page(rows, query.get("next_cursor")))
-
-    async def trades(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        found = self._venue.announcer.trades.of(credentials.key, _filter(request))
-        rows = (frames.trade_row(trade, owner=credentials.key) for trade in found)
-        return reply(_page(rows, request.query.get("next_cursor")))
-
-    async def balance_allowance(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        wallet = self._wallet(request, credentials)
-        await self._venue.know(wallet)
-        account = self._venue.engine.accounts.of(wallet)
-        token_id = request.query.get("token_id", "") if request.query.get("asset_type", "").startswith("CONDITIONAL") else None
-        return reply(frames.balance_allowance(account, token_id=token_id))
-
-    async def update_balance_allowance(self, request: web.Request) -> web.Response:
-        credentials = await self._asker(request)
-        await self._venue.refresh(self._wallet(request, credentials))
-        return reply("")
-
-    def _wallet(self, request: web.Request, credentials: Credentials) -> str:
-        try:
-            signature_type = int(request.query.get("signature_type", "0"))
-        except ValueError as error:
-            raise BadRequest("Invalid signature type") from error
-        return self._wallet_of(credentials.address, signature_type)
-
-    async def _asker(self, request: web.Request) -> Credentials:
-        return self._keys.check_l2(request.headers, method=request.method, path=request.path, body=await request.read())
-
-    def _of(self, credentials: Credentials) -> list[Resting]:
-        return [resting for resting in self._venue.engine.resting.values() if resting.order.owner == credentials.key]
-
-    def _cancel(self, order_ids: Sequence[str], credentials: Credentials) -> Json:
+    def _cancel_found(
+        self, request: web.Request, credentials: Credentials, *, market: str | None = None, asset_id: str | None = None
+    ) -> web.Response:
+        """One token for the request, and one for each order that it turns out to cancel."""
+        self._charge(request, credentials, Bucket.CANCEL, 1)
         now_ms = self._now_ms()
-        refusals = {order_id: self._venue.on_cancel(order_id, owner=credentials.key, now_ms=now_ms) for order_id in order_ids}
+        asked = matching(standing(self._venue, credentials.key), market=market, asset_id=asset_id)
+        cancelled = self._cancel([resting.order.id for resting in asked], credentials.key, now_ms=now_ms)
+        count = len(cancelled["canceled"])
+        _tell(request, self._limits.charge_afterwards(credentials.address, Bucket.CANCEL, count, now_ms=now_ms))
+        return reply(cancelled)
+
+    def _cancel(self, order_ids: Sequence[str], key: str, *, now_ms: int) -> Json:
+        refusals = {order_id: self._venue.on_cancel(order_id, owner=key, now_ms=now_ms) for order_id in order_ids}
         return {
             "canceled": [order_id for order_id, reason in refusals.items() if reason is None],
             "not_canceled": {order_id: reason for order_id, reason in refusals.items() if reason is not None},
         }
 
+    async def heartbeat(self, request: web.Request) -> web.Response:
+        """The first one arms it: from then on silence cancels every order of the key."""
+        credentials = await self._identity.by_key(request)
+        heartbeat_id = _object(parse_json(await request.read())).get("heartbeat_id") or ""
+        try:
+            return reply({"heartbeat_id": self._heartbeats.beat(credentials.key, str(heartbeat_id), now_ms=self._now_ms())})
+        except WrongHeartbeat as error:
+            return reply({"error_msg": str(error), "heartbeat_id": error.expected}, 400)
 
-def _secrets(credentials: Credentials) -> Json:
-    return {"apiKey": credentials.key, "secret": credentials.secret, "passphrase": credentials.passphrase}
+    def _charge(self, request: web.Request, credentials: Credentials, bucket: Bucket, cost: int) -> None:
+        _tell(request, self._limits.charge(credentials.address, bucket, cost, now_ms=self._now_ms()))
 
 
-def _status(accepted: Accepted) -> str:
-    return "matched" if accepted.match.fills else "live"
+def _tell(request: web.Request, charge: Charge) -> None:
+    tell_headers(request, charge.headers())
+
+
+def _object(payload: Any) -> dict[str, Any]:
+    """Raises: BadRequest."""
+    if not isinstance(payload, dict):
+        raise BadRequest(rules.INVALID_PAYLOAD)
+    return payload
 
 
 def _placed(order_id: str, *, status: str, accepted: Accepted | None = None, trade_ids: Sequence[str] = (), error: str = "") -> Json:
@@ -203,47 +175,3 @@ def _placed(order_id: str, *, status: str, accepted: Accepted | None = None, tra
         "takingAmount": amount_text(accepted.match.gotten) if accepted and matched else "",
         "tradeIDs": list(trade_ids),
     }
-
-
-def _matching(
-    orders: Iterable[Resting], *, market: str | None = None, asset_id: str | None = None, order_id: str | None = None
-) -> list[Resting]:
-    return [
-        resting
-        for resting in orders
-        if (not market or resting.order.market.condition_id == market)
-        and (not asset_id or resting.order.token_id == asset_id)
-        and (not order_id or resting.order.id == order_id)
-    ]
-
-
-def _filter(request: web.Request) -> TradeFilter:
-    query = request.query
-    try:
-        after, before = (int(query[name]) if query.get(name) else None for name in ("after", "before"))
-    except ValueError as error:
-        raise BadRequest("Invalid filter") from error
-    return TradeFilter(
-        id=query.get("id") or None,
-        market=query.get("market") or None,
-        asset_id=query.get("asset_id") or None,
-        maker_address=query.get("maker_address") or None,
-        after=after,
-        before=before,
-    )
-
-
-def _page(rows: Iterable[Json], cursor: str | None) -> Json:
-    """One page of a list. A cursor is the base64 of an offset: ``MA==`` is the start, ``LTE=`` (-1) the end."""
-    offset = _offset(cursor)
-    page = list(islice(rows, offset, offset + _PAGE + 1))
-    following = base64.b64encode(str(offset + _PAGE).encode()).decode() if len(page) > _PAGE else _END
-    return {"data": page[:_PAGE], "next_cursor": following, "limit": _PAGE, "count": len(page[:_PAGE])}
-
-
-def _offset(cursor: str | None) -> int:
-    try:
-        offset = int(base64.b64decode(cursor or "MA==", validate=True))
-    except ValueError as error:
-        raise BadRequest("Invalid cursor") from error
-    return offset if offset >= 0 else 1 << 62

@@ -8,9 +8,10 @@ from eth_account import Account
 from polymarket._internal.hmac import build_hmac_signature
 from polymarket._internal.l1_auth import sign_api_key_auth
 
-from services.paper_venue.auth import Credentials, Denied, Keys
+from services.paper_venue.auth import CLOCK_TOLERANCE_S, L1_INVALID, L2_INVALID, Credentials, Denied, Keys
 
 BODY = b'{"orderType":"FOK"}'
+NOW_S = 1_790_000_000
 
 
 def some_keys() -> Keys:
@@ -18,7 +19,7 @@ def some_keys() -> Keys:
 
 
 def l1_headers(**changed: str) -> dict[str, str]:
-    signature = sign_api_key_auth(Account.from_key("0x" + "11" * 32), chain_id=137, timestamp=1_790_000_000)
+    signature = sign_api_key_auth(Account.from_key("0x" + "11" * 32), chain_id=137, timestamp=NOW_S)
     return {
         "POLY_ADDRESS": signature.address,
         "POLY_SIGNATURE": signature.signature,
@@ -28,18 +29,18 @@ def l1_headers(**changed: str) -> dict[str, str]:
 
 
 def l2_headers(credentials: Credentials, **changed: str) -> dict[str, str]:
-    signature = build_hmac_signature(secret=credentials.secret, timestamp=1_790_000_000, method="POST", path="/order", body=BODY.decode())
+    signature = build_hmac_signature(secret=credentials.secret, timestamp=NOW_S, method="POST", path="/order", body=BODY.decode())
     return {
         "POLY_ADDRESS": credentials.address,
         "POLY_API_KEY": credentials.key,
         "POLY_PASSPHRASE": credentials.passphrase,
-        "POLY_TIMESTAMP": "1790000000",
+        "POLY_TIMESTAMP": str(NOW_S),
         "POLY_SIGNATURE": signature,
     } | changed
 
 
 def test_the_official_clients_signature_proves_its_address() -> None:
-    assert some_keys().check_l1(l1_headers()) == (Account.from_key("0x" + "11" * 32).address, 0)
+    assert some_keys().check_l1(l1_headers(), now_s=NOW_S) == (Account.from_key("0x" + "11" * 32).address, 0)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_the_official_clients_signature_proves_its_address() -> None:
 )
 def test_anything_else_does_not(changed: dict[str, str]) -> None:
     with pytest.raises(Denied, match="Invalid L1 Request headers"):
-        some_keys().check_l1(l1_headers(**changed))
+        some_keys().check_l1(l1_headers(**changed), now_s=NOW_S)
 
 
 def test_a_key_is_created_once_and_derived_ever_after() -> None:
@@ -75,7 +76,7 @@ def test_the_exact_bytes_are_proved() -> None:
     keys = some_keys()
     credentials = keys.derive("0xA", 0)
 
-    assert keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY) == credentials
+    assert keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S) == credentials
 
 
 @pytest.mark.parametrize(
@@ -92,14 +93,14 @@ def test_a_request_that_proves_nothing_is_denied(changed: dict[str, str]) -> Non
     keys = some_keys()
 
     with pytest.raises(Denied, match="Unauthorized/Invalid api key"):
-        keys.check_l2(l2_headers(keys.derive("0xA", 0), **changed), method="POST", path="/order", body=BODY)
+        keys.check_l2(l2_headers(keys.derive("0xA", 0), **changed), method="POST", path="/order", body=BODY, now_s=NOW_S)
 
 
 def test_another_body_is_denied() -> None:
     keys = some_keys()
 
     with pytest.raises(Denied):
-        keys.check_l2(l2_headers(keys.derive("0xA", 0)), method="POST", path="/order", body=BODY + b" ")
+        keys.check_l2(l2_headers(keys.derive("0xA", 0)), method="POST", path="/order", body=BODY + b" ", now_s=NOW_S)
 
 
 def test_a_revoked_key_is_denied() -> None:
@@ -108,7 +109,7 @@ def test_a_revoked_key_is_denied() -> None:
     keys.revoke(credentials)
 
     with pytest.raises(Denied):
-        keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY)
+        keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S)
 
 
 def test_secrets_are_not_printed() -> None:
@@ -116,3 +117,34 @@ def test_secrets_are_not_printed() -> None:
 
     assert credentials.secret not in repr(credentials)
     assert credentials.passphrase not in repr(credentials)
+
+
+@pytest.mark.parametrize("off", [-CLOCK_TOLERANCE_S, 0, CLOCK_TOLERANCE_S])
+def test_a_clock_that_is_a_little_off_is_tolerated(off: int) -> None:
+    keys = some_keys()
+    credentials = keys.derive("0xA", 0)
+
+    assert keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S + off) == credentials
+    assert keys.check_l1(l1_headers(), now_s=NOW_S + off)
+
+
+@pytest.mark.parametrize("off", [-CLOCK_TOLERANCE_S - 1, CLOCK_TOLERANCE_S + 1])
+def test_a_request_from_another_time_is_denied_however_well_signed(off: int) -> None:
+    keys = some_keys()
+
+    with pytest.raises(Denied, match=L2_INVALID):
+        keys.check_l2(l2_headers(keys.derive("0xA", 0)), method="POST", path="/order", body=BODY, now_s=NOW_S + off)
+    with pytest.raises(Denied, match=L1_INVALID):
+        keys.check_l1(l1_headers(), now_s=NOW_S + off)
+
+
+def test_readonly_keys_are_each_others_strangers_and_end_when_revoked() -> None:
+    keys = some_keys()
+
+    first, second = keys.create_readonly("0xA"), keys.create_readonly("0xA")
+
+    assert keys.readonly_of("0xa") == [first, second]
+    assert keys.revoke_readonly("0xA", first)
+    assert not keys.revoke_readonly("0xA", first)
+    assert not keys.revoke_readonly("0xB", second)
+    assert keys.readonly_of("0xA") == [second]

@@ -1,0 +1,139 @@
+"""What does an API key see of its own orders, trades and balances?"""
+
+from collections.abc import Callable, Iterable
+
+from aiohttp import web
+
+from services.paper_venue import frames
+from services.paper_venue.auth import Credentials
+from services.paper_venue.book import Resting
+from services.paper_venue.frames import Json
+from services.paper_venue.handler import Venue
+from services.paper_venue.identity import Identity
+from services.paper_venue.pages import page
+from services.paper_venue.rate_limits import RateLimits
+from services.paper_venue.requests import BadRequest
+from services.paper_venue.responses import reply
+from services.paper_venue.trades import TradeFilter
+from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
+
+_PAGE = 500
+_SPENDERS = {
+    "COLLATERAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3),
+    "CONDITIONAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2),
+    "CONDITIONAL-V2": (EXCHANGE_V3,),
+}
+"""The exchanges that may have to take an asset of each type; the first one's allowance is told apart, for older clients."""
+
+
+class OwnOrders:
+    """Reads that need an API key, of what belongs to it."""
+
+    def __init__(self, venue: Venue, identity: Identity, wallet_of: Callable[[str, int], str], limits: RateLimits) -> None:
+        self._venue = venue
+        self._identity = identity
+        self._wallet_of = wallet_of
+        self._limits = limits
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/data/order/{order_id}", self.open_order),
+            web.get("/data/orders", self.open_orders),
+            web.get("/data/pre-migration-orders", self.pre_migration_orders),
+            web.get("/data/trades", self.trades),
+            web.get("/balance-allowance", self.balance_allowance),
+            web.get("/balance-allowance/update", self.update_balance_allowance),
+            web.get("/v1/user/rate-limit-tier", self.rate_limit_tier),
+        ]
+
+    async def open_order(self, request: web.Request) -> web.Response:
+        """null for an order that stands in no book: filled, killed, cancelled, unknown, or somebody else's."""
+        credentials = await self._identity.by_key(request)
+        resting = self._venue.engine.resting.get(request.match_info["order_id"])
+        if resting is None or resting.order.owner != credentials.key:
+            return reply(None)
+        return reply(self._row(resting))
+
+    async def open_orders(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        query = request.query
+        own = standing(self._venue, credentials.key)
+        found = matching(own, market=query.get("market"), asset_id=query.get("asset_id"), order_id=query.get("id"))
+        return reply(page(map(self._row, found), query.get("next_cursor"), limit=_PAGE))
+
+    async def pre_migration_orders(self, request: web.Request) -> web.Response:
+        """Orders from before 2026-04-28: this venue has none that old."""
+        await self._identity.by_key(request)
+        return reply(page([], request.query.get("next_cursor"), limit=_PAGE))
+
+    async def trades(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        found = self._venue.announcer.trades.of(credentials.key, _filter(request))
+        rows = (frames.trade_row(trade, owner=credentials.key) for trade in found)
+        return reply(page(rows, request.query.get("next_cursor"), limit=_PAGE))
+
+    async def balance_allowance(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        asset_type = request.query.get("asset_type", "")
+        if asset_type not in _SPENDERS:
+            raise BadRequest("Invalid asset type")
+        token_id = None if asset_type == "COLLATERAL" else request.query.get("token_id", "")
+        wallet = self._wallet(request, credentials)
+        await self._venue.know(wallet)
+        told = frames.balance_allowance(self._venue.engine.accounts.of(wallet), token_id=token_id)
+        allowances = {spender: told["allowances"].get(spender, "0") for spender in _SPENDERS[asset_type]}
+        return reply({"balance": told["balance"], "allowances": allowances, "allowance": next(iter(allowances.values()))})
+
+    async def update_balance_allowance(self, request: web.Request) -> web.Response:
+        """Read the chain again for the wallet that this key trades for with the signature type it names."""
+        credentials = await self._identity.by_key(request)
+        await self._venue.refresh(self._wallet(request, credentials))
+        return reply("")
+
+    async def rate_limit_tier(self, request: web.Request) -> web.Response:
+        await self._identity.by_key(request)
+        return reply({"tier": self._limits.tier.name})
+
+    def _row(self, resting: Resting) -> Json:
+        return frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(resting.order.id))
+
+    def _wallet(self, request: web.Request, credentials: Credentials) -> str:
+        try:
+            signature_type = int(request.query.get("signature_type", "0"))
+        except ValueError as error:
+            raise BadRequest("Invalid signature type") from error
+        return self._wallet_of(credentials.address, signature_type)
+
+
+def standing(venue: Venue, key: str) -> list[Resting]:
+    """The orders of an API key that stand in a book, oldest first."""
+    return [resting for resting in venue.engine.resting.values() if resting.order.owner == key]
+
+
+def matching(
+    orders: Iterable[Resting], *, market: str | None = None, asset_id: str | None = None, order_id: str | None = None
+) -> list[Resting]:
+    """Those that every filter names; an empty filter names all."""
+    return [
+        resting
+        for resting in orders
+        if (not market or resting.order.market.condition_id == market)
+        and (not asset_id or resting.order.token_id == asset_id)
+        and (not order_id or resting.order.id == order_id)
+    ]
+
+
+def _filter(request: web.Request) -> TradeFilter:
+    query = request.query
+    try:
+        after, before = (int(query[name]) if query.get(name) else None for name in ("after", "before"))
+    except ValueError as error:
+        raise BadRequest("Invalid filter") from error
+    return TradeFilter(
+        id=query.get("id") or None,
+        market=query.get("market") or None,
+        asset_id=query.get("asset_id") or None,
+        maker_address=query.get("maker_address") or None,
+        after=after,
+        before=before,
+    )
