@@ -19,7 +19,9 @@ from services.paper_venue.api_keys import ApiKeys
 from services.paper_venue.auth import Keys
 from services.paper_venue.catalogue import Catalogue
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
+from services.paper_venue.chain.converters import place_converters
 from services.paper_venue.chain.deployment import ForeignChain, deploy
+from services.paper_venue.chain.relays import Relays
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.clock import VenueClock, machine_ms
@@ -36,6 +38,7 @@ from services.paper_venue.merging import ChainMerging
 from services.paper_venue.own_orders import OwnOrders
 from services.paper_venue.rate_limits import RateLimits
 from services.paper_venue.relayer import Relayer
+from services.paper_venue.relayer_keys import RelayerKeys
 from services.paper_venue.serving import Under, application, facts_of, feeds_of, listen, open_hubs, socket_routes
 from services.paper_venue.settings import Settings
 from services.paper_venue.settlement import SettlementDelays, SettlementLine
@@ -77,12 +80,15 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     world = await open_markets(
         deployment, house, seed=settings.seed, count=settings.markets, quote_shares=settings.quote_shares, mood=settings.mood
     )
-    keys = Keys(secret=hashlib.sha256(f"paper venue {settings.seed}".encode()).digest(), chain_id=POLYGON_CHAIN_ID)
+    secret = hashlib.sha256(f"paper venue {settings.seed}".encode()).digest()
+    keys = Keys(secret=secret, chain_id=POLYGON_CHAIN_ID)
     hubs = open_hubs(faults, ping_within_s=settings.ping_within)
     feeds = feeds_of(hubs, settings, now_ms=now_ms, faults=faults)
     delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
     line = SettlementLine(await Settler.start(deployment), delays=delays, now_ms=now_ms)
     chain = LocalChainView(deployment)
+    await place_converters(deployment)
+    relayer = Relayer(await Relays.start(deployment), RelayerKeys(secret=secret), confirm_delay_s=settings.confirm_delay)
     tally = Tally(feeds, leaders=[each.address for each in house.leaders], crowd=[each.address for each in house.crowd])
     venue = Venue(engine=Engine(world.markets), verify=verify, settlements=line, feeds=tally, chain=chain)
     tally.count_into(venue.stats)
@@ -111,7 +117,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         OwnOrders(venue, identity, wallet_of, limits),
         trading,
         Under("/gamma", Gamma(venue)),
-        Relayer(chain),
+        relayer,
         control,
     )
     interference = Interference(faults, now_ms=now_ms, machine_ms=machine_ms)
@@ -123,6 +129,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         facts=facts,
         work=(
             partial(line.run, venue),
+            relayer.run,
             partial(_repeat, _QUOTE_EVERY_S, lambda: makers.act(now_ms=now_ms())),
             *([partial(crowd.run, every_s=float(1 / settings.crowd_per_second))] if settings.crowd_per_second else []),
             partial(_repeat, _LOOK_AT_CLOCK_EVERY_S, trading.on_time),
