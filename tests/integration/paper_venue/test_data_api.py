@@ -1,0 +1,156 @@
+"""The unmodified polymarket-client reads what wallets did and hold, and all of it happened on the chain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+import pytest
+from polymarket import AsyncSecureClient
+
+from shared.testing.waiting import eventually
+from tests.integration.paper_venue.conftest import PaperVenue
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+INDEXED_WITHIN = 30
+
+
+async def buy(client: AsyncSecureClient, token: str, usdc: str = "25") -> None:
+    order = await client.place_market_order(asset_id=token, side="BUY", amount=usdc, max_price="0.99", order_type="FAK")
+    assert order.ok, order
+
+
+async def everything(paginator: Any) -> list[Any]:
+    return [row async for page in paginator for row in page.items]
+
+
+async def test_a_trade_a_position_and_its_value_appear_once_the_chain_has_them(venue: PaperVenue) -> None:
+    token = venue.token()
+    async with venue.client("eoa") as (client, account):
+        assert await everything(client.list_trades(user=account["proxy"])) == []
+        await buy(client, token)
+
+        async def traded() -> list[Any]:
+            return await everything(client.list_trades(user=account["proxy"]))
+
+        (trade,) = await eventually(traded, within=INDEXED_WITHIN)
+        (position,) = await everything(client.list_positions(user=account["proxy"]))
+        (row,) = await everything(client.list_activity(user=account["proxy"], activity_types=["TRADE"]))
+        value = await client.get_portfolio_value(user=account["proxy"])
+
+    assert (trade.asset_id, trade.side, trade.wallet.lower()) == (token, "BUY", account["proxy"].lower())
+    assert (position.current_size, position.asset_id, position.status) == (trade.size, token, "OPEN")
+    assert abs(position.avg_price - trade.price) <= Decimal("0.00005")
+    assert row.transaction_hash == trade.transaction_hash
+    assert row.shares == trade.size
+    assert row.amount >= trade.size * trade.price - Decimal("0.000001"), "with the taker's fee"
+    assert abs(value.value - position.current_value) <= Decimal("0.001")
+
+
+@pytest.mark.parametrize("kind", ["eoa", "safe"])
+async def test_a_funded_account_has_every_approval_that_the_client_asks_for(venue: PaperVenue, kind: str) -> None:
+    async with venue.client(kind) as (client, account):
+        state = await client.get_trading_approvals_state()
+        async with aiohttp.ClientSession() as http, http.get(f"{venue.urls['data']}/v2/approvals?user={account['proxy']}") as reply:
+            contracts = (await reply.json())["data"]["contracts"]
+
+    assert state.is_fully_approved, state.missing
+    assert len(contracts) == 17
+
+
+async def test_a_walk_to_the_end_has_no_gap_and_no_double_while_trades_go_on(venue: PaperVenue) -> None:
+    async with venue.client("eoa", usdc="5000") as (client, account):
+        for _ in range(6):
+            await buy(client, venue.token(), "10")
+
+        async def six() -> bool:
+            return len(await everything(client.list_trades(user=account["proxy"]))) == 6
+
+        await eventually(six, within=INDEXED_WITHIN)
+        before = await rows(venue, "trades", user=account["proxy"], taker_only="false")
+        walked: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = await page_of(venue, "trades", user=account["proxy"], taker_only="false", limit="2", **cursor)
+            walked += page["data"]
+            assert page["pagination"]["has_more"] == (page["pagination"]["next_cursor"] is not None)
+            if not page["pagination"]["has_more"]:
+                break
+            cursor = {"cursor": page["pagination"]["next_cursor"]}
+            seen = len(await rows(venue, "trades", user=account["proxy"]))
+            await buy(client, venue.token(), "10")
+
+            async def grown(seen: int = seen) -> bool:
+                return len(await rows(venue, "trades", user=account["proxy"])) > seen
+
+            await eventually(grown, within=INDEXED_WITHIN)
+
+    assert walked == before
+
+
+async def test_taker_only_is_the_default_and_leaves_the_makers_rows_out(venue: PaperVenue) -> None:
+    condition = venue.world["markets"][0]["condition_id"]
+    async with venue.client("eoa") as (client, account):
+        await buy(client, venue.token())
+
+        async def traded() -> list[dict[str, Any]]:
+            return await rows(venue, "trades", user=account["proxy"])
+
+        (own,) = await eventually(traded, within=INDEXED_WITHIN)
+
+    by_default = [row for row in await rows(venue, "trades", condition=condition) if row["transaction_hash"] == own["transaction_hash"]]
+    every = [
+        row
+        for row in await rows(venue, "trades", condition=condition, taker_only="false")
+        if row["transaction_hash"] == own["transaction_hash"]
+    ]
+    assert by_default == [own]
+    assert own in every
+    assert len(every) > 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=1001", "limit=-1", "offset=5", "cursor=abc", "condition=nonsense", "condition=" + ",".join(f"0x{n:064x}" for n in range(21))],
+)
+async def test_what_the_data_api_does_not_take_is_400(venue: PaperVenue, query: str) -> None:
+    url = f"{venue.urls['data']}/v2/activity?user=0x{1:040x}&{query}"
+    async with aiohttp.ClientSession() as http, http.get(url) as reply:
+        assert reply.status == 400
+        assert "error" in await reply.json()
+
+
+async def test_the_fault_doubles_rows(venue: PaperVenue) -> None:
+    async with venue.client("eoa") as (client, account):
+        await buy(client, venue.token())
+
+        async def traded() -> list[dict[str, Any]]:
+            return await rows(venue, "trades", user=account["proxy"])
+
+        await eventually(traded, within=INDEXED_WITHIN)
+        await faults(venue, {"rows-doubled": {"only": account["proxy"]}})
+        try:
+            doubled = await traded()
+        finally:
+            await faults(venue, {})
+
+    assert Counter(row["transaction_hash"] for row in doubled).most_common(1)[0][1] == 2
+
+
+async def page_of(venue: PaperVenue, name: str, **query: str) -> dict[str, Any]:
+    async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(f"{venue.urls['data']}/v2/{name}", params=query) as reply:
+        found: dict[str, Any] = await reply.json()
+        return found
+
+
+async def rows(venue: PaperVenue, name: str, **query: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await page_of(venue, name, limit="1000", **query))["data"]
+    return found
+
+
+async def faults(venue: PaperVenue, chosen: dict[str, Any]) -> None:
+    async with aiohttp.ClientSession(raise_for_status=True) as http, http.put(f"{venue.urls['control']}/faults", json=chosen) as reply:
+        await reply.read()
