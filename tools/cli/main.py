@@ -87,6 +87,41 @@ def venue_up(*, json: Annotated[bool, typer.Option("--json", help="Print the rea
         run_venue(find_place().variable("POLYGON_RPC_URL"), as_json=json)
 
 
+@venue_app.command("record")
+def venue_record(
+    file: Annotated[Path, typer.Argument(help="Where to write it; not a file that exists.")],
+    *,
+    seconds: Annotated[int | None, typer.Option(min=1, help="How long.", show_default="until Ctrl-C")] = None,
+    token: Annotated[list[str] | None, typer.Option(help="Only these tokens' markets; may be repeated.", show_default="all")] = None,
+    venue: Annotated[str | None, typer.Option(envvar="CLOB_URL", help="A paper venue, by its CLOB's address.")] = None,
+    clob: Annotated[str | None, typer.Option(help="CLOB REST, if not the paper venue's.")] = None,
+    gamma: Annotated[str | None, typer.Option(help="Gamma, if not the paper venue's.")] = None,
+    market: Annotated[str | None, typer.Option(help="The market channel, if not the paper venue's.")] = None,
+    rtds: Annotated[str | None, typer.Option(help="RTDS, if not the paper venue's.")] = None,
+) -> None:
+    """Write down what a venue serves in public: markets, books, market channel and activity, to be played again (docs/recordings.md)."""
+    with told_plainly():
+        from tools.cli import recording
+
+        options = recording.Asked(venue=venue, clob=clob, gamma=gamma, market=market, rtds=rtds, tokens=token or (), seconds=seconds)
+        typer.echo(recording.run_record(file, options))
+
+
+@venue_app.command("play")
+def venue_play(
+    file: Annotated[Path, typer.Argument(help="A recording.")],
+    *,
+    speed: Annotated[str, typer.Option(help="Times the recorded pace, or max.")] = "1",
+    json: Annotated[bool, typer.Option("--json", help="Print the ready line, with every address, as JSON.")] = False,
+) -> None:
+    """Run a paper venue whose markets, books and trades are those of a recording (docs/recordings.md)."""
+    with told_plainly():
+        from tools.cli import recording
+        from tools.cli.settings import find_place
+
+        recording.play(file, find_place().variable("POLYGON_RPC_URL"), speed=speed, as_json=json)
+
+
 @app.command()
 def follow(
     leader: Leader,
