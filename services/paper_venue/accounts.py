@@ -49,6 +49,8 @@ class Account:
     allowances: dict[str, int] = field(default_factory=dict)
     shares: dict[str, int] = field(default_factory=dict)
     reserved_collateral: int = 0
+    reserved_by_exchange: dict[str, int] = field(default_factory=dict)
+    """Micro-USDC that each exchange may come to take for what is reserved; ``reserved_collateral`` is the sum."""
     reserved_shares: dict[str, int] = field(default_factory=dict)
 
     def refresh(self, base: Holdings) -> None:
@@ -66,16 +68,23 @@ class Account:
         self.shares[movement.token_id] = self.shares.get(movement.token_id, 0) + sign * movement.shares
 
     def spendable(self, *, token_id: str | None, exchange: str) -> int:
-        """Micro-USDC, or micro-shares of a token, that no resting order has reserved and the exchange may take."""
+        """Micro-USDC, or micro-shares of a token, that no order has reserved and the exchange may take. Below 0: over-committed."""
         if token_id is None:
-            return min(self.collateral, self.allowances.get(exchange, 0)) - self.reserved_collateral
+            allowed = self.allowances.get(exchange, 0) - self.reserved_by_exchange.get(exchange, 0)
+            return min(self.collateral - self.reserved_collateral, allowed)
         held = self.shares.get(token_id, 0) if exchange in self.base.approvals else 0
         return held - self.reserved_shares.get(token_id, 0)
 
+    def covers(self, order: Order) -> bool:
+        """Whether what all orders have reserved of what this one gives is still there."""
+        return self.spendable(token_id=order.token_id if order.side is Side.SELL else None, exchange=order.market.exchange) >= 0
+
     def reserve(self, order: Order, shares: int, sign: int = 1) -> None:
-        """Set aside what ``shares`` of a resting order may cost; ``sign=-1`` gives it back."""
+        """Set aside what ``shares`` of an order may cost; ``sign=-1`` gives it back."""
         if order.side is Side.BUY:
-            self.reserved_collateral += sign * collateral_for(order, shares)
+            collateral, exchange = sign * collateral_for(order, shares), order.market.exchange
+            self.reserved_collateral += collateral
+            self.reserved_by_exchange[exchange] = self.reserved_by_exchange.get(exchange, 0) + collateral
         else:
             self.reserved_shares[order.token_id] = self.reserved_shares.get(order.token_id, 0) + sign * shares
 

@@ -6,9 +6,13 @@ from typing import Any, Protocol
 from services.paper_venue import frames
 from services.paper_venue.book import LevelChange, Resting
 from services.paper_venue.engine import Accepted, Engine
-from services.paper_venue.orders import DUST, PRICE_ONE, Market, Order, Side
+from services.paper_venue.faults import Fault, Faults
+from services.paper_venue.orders import PRICE_ONE, Market, Order, Side
 from services.paper_venue.trades import Trade, TradeLog, TradeStatus
 from services.paper_venue.wire import price_text
+
+CANCELED_NOT_ENOUGH_BALANCE = "CANCELED_NOT_ENOUGH_BALANCE"
+CANCELED_MARKET_RESOLVED = "CANCELED_MARKET_RESOLVED"
 
 
 class Feeds(Protocol):
@@ -18,7 +22,9 @@ class Feeds(Protocol):
         """Whether anybody is subscribed to one of these tokens: books are not written for nobody."""
         ...
 
-    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None: ...
+    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+        """Events by their ``event_type``; ``best_bid_ask``, ``new_market`` and ``market_resolved`` are for those who asked for them."""
+        ...
 
     def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None: ...
 
@@ -28,10 +34,12 @@ class Feeds(Protocol):
 class Announcer:
     """Tells everybody, and keeps what the public was told last."""
 
-    def __init__(self, engine: Engine, feeds: Feeds) -> None:
+    def __init__(self, engine: Engine, feeds: Feeds, faults: Faults) -> None:
         self.trades = TradeLog()
         self._engine = engine
         self._feeds = feeds
+        self._faults = faults
+        self._tops: dict[str, tuple[int | None, int | None]] = {}
         self._last_price: dict[str, tuple[str, str]] = {}
 
     def last_trade(self, token_id: str) -> tuple[str, str]:
@@ -44,31 +52,60 @@ class Announcer:
         last_price, _ = self.last_trade(token_id)
         return frames.book_summary(market, market.outcome_index(token_id), book, last_price=last_price, now_ms=now_ms)
 
-    def tell_cancelled(self, resting: Resting, change: LevelChange, *, now_ms: int) -> None:
-        self._tell_order(resting, kind="CANCELLATION", status="CANCELED", now_ms=now_ms)
+    def tell_cancelled(self, resting: Resting, change: LevelChange, *, status: str = "CANCELED", now_ms: int) -> None:
+        self.tell_order(resting, kind="CANCELLATION", status=status, now_ms=now_ms)
         self._tell_levels(resting.order.market, [change], now_ms=now_ms)
 
     def tell_killed(self, order: Order, reason: str, *, now_ms: int) -> None:
         event = frames.killed_event(order, reason=reason, now_ms=now_ms)
         self._feeds.tell_user(order.owner, order.market.condition_id, event)
 
-    def tell_accepted(self, accepted: Accepted, trade: Trade | None, *, now_ms: int) -> None:
-        order, matched = accepted.order, accepted.match.shares
-        if order.kind.may_rest:
+    def tell_accepted(
+        self, accepted: Accepted, trade: Trade | None, *, was_held: bool = False, killed_by: str | None = None, now_ms: int
+    ) -> None:
+        """``was_held``: its placement has been told. ``killed_by``: its owner is told this instead of what it matched."""
+        order = accepted.order
+        if order.kind.may_rest and not was_held:
             placed = Resting(order=order, remaining=order.shares)
-            self._tell_order(placed, kind="PLACEMENT", status="LIVE", now_ms=now_ms)
+            self.tell_order(placed, kind="PLACEMENT", status="LIVE", now_ms=now_ms)
+        for own in accepted.match.own:
+            self.tell_order(own, kind="CANCELLATION", status="CANCELED", now_ms=now_ms)
         if trade is None:
             self._tell_levels(order.market, accepted.changes, now_ms=now_ms)
-            return
-        self._tell_print(trade, now_ms=now_ms)
-        updated = Resting(order=order, remaining=order.shares - matched)
-        self._tell_order(updated, kind="UPDATE", status="LIVE" if accepted.rests else "MATCHED", now_ms=now_ms)
+        else:
+            self._tell_print(trade, now_ms=now_ms)
+        if killed_by is not None:
+            self.tell_killed(order, killed_by, now_ms=now_ms)
+        elif trade is not None or was_held:
+            self._tell_taker(accepted, now_ms=now_ms)
+        if trade is not None:
+            self._tell_makers(trade, now_ms=now_ms)
+
+    def _tell_taker(self, accepted: Accepted, *, now_ms: int) -> None:
+        matched = accepted.match.shares
+        updated = Resting(order=accepted.order, remaining=accepted.order.shares - matched)
+        status = "UNMATCHED" if not matched else "LIVE" if accepted.rests else "MATCHED"
+        self.tell_order(updated, kind="UPDATE", status=status, now_ms=now_ms)
         if accepted.drops_remainder:
-            self._tell_order(updated, kind="CANCELLATION", status="CANCELED", now_ms=now_ms)
+            self.tell_order(updated, kind="CANCELLATION", status="CANCELED", now_ms=now_ms)
+
+    def _tell_makers(self, trade: Trade, *, now_ms: int) -> None:
         for fill in trade.match.fills:
-            gone = fill.resting.remaining <= DUST
-            self._tell_order(fill.resting, kind="UPDATE", status="MATCHED" if gone else "LIVE", now_ms=now_ms)
+            gone = fill.maker.is_dust(fill.resting.remaining)
+            self.tell_order(fill.resting, kind="UPDATE", status="MATCHED" if gone else "LIVE", now_ms=now_ms)
         self.tell_trade(trade, TradeStatus.MATCHED, now_ms=now_ms)
+
+    def tell_listed(self, market: Market, *, now_ms: int) -> None:
+        self._feeds.tell_market(market, [frames.new_market_event(market, now_ms=now_ms)])
+
+    def tell_tick(self, condition_id: str, *, old_tick: int, now_ms: int) -> None:
+        """The new tick of both tokens, and then their books, as clients drop theirs."""
+        market = self._engine.market_by_condition[condition_id]
+        changes = [frames.tick_size_event(market, token, old_tick=old_tick, now_ms=now_ms) for token in market.token_ids]
+        self._feeds.tell_market(market, [*changes, *self._books(market, now_ms=now_ms)])
+
+    def tell_resolved(self, market: Market, payouts: tuple[int, int], *, now_ms: int) -> None:
+        self._feeds.tell_market(market, [frames.market_resolved_event(market, payouts, now_ms=now_ms)])
 
     def _tell_print(self, trade: Trade, *, now_ms: int) -> None:
         """What the public hears of a match: the activity rows, the prints, and then both books anew."""
@@ -79,18 +116,33 @@ class Announcer:
         self._last_price[taker.token_id] = price_text(last.price), taker.side.name
         self._last_price[mirrored] = price_text(PRICE_ONE - last.price), opposite.name
         if self._feeds.watches(taker.market.token_ids):
-            books = [frames.book_event(self.book_summary(token, now_ms=now_ms)) for token in taker.market.token_ids]
-            self._feeds.tell_market(taker.market, [*frames.last_trade_events(trade), *books])
+            books = self._books(taker.market, now_ms=now_ms)
+            self._feeds.tell_market(taker.market, [*frames.last_trade_events(trade), *books, *self._best(taker.market, now_ms=now_ms)])
 
     def _tell_levels(self, market: Market, changes: Sequence[LevelChange], *, now_ms: int) -> None:
         if changes and self._feeds.watches(market.token_ids):
             book = self._engine.books[market.condition_id]
-            self._feeds.tell_market(market, [frames.price_change_event(market, changes, book, now_ms=now_ms)])
+            levels = frames.price_change_event(market, changes, book, now_ms=now_ms)
+            self._feeds.tell_market(market, [levels, *self._best(market, now_ms=now_ms)])
 
-    def _tell_order(self, resting: Resting, *, kind: str, status: str, now_ms: int) -> None:
+    def _books(self, market: Market, *, now_ms: int) -> list[frames.Json]:
+        return [frames.book_event(self.book_summary(token, now_ms=now_ms)) for token in market.token_ids]
+
+    def _best(self, market: Market, *, now_ms: int) -> list[frames.Json]:
+        """The best prices, when they are others than those told last."""
+        book = self._engine.books[market.condition_id]
+        top = book.best_bid(0), book.best_ask(0)
+        if self._tops.get(market.condition_id) == top:
+            return []
+        self._tops[market.condition_id] = top
+        return [frames.best_bid_ask_event(market, outcome, book, now_ms=now_ms) for outcome in (0, 1)]
+
+    def tell_order(self, resting: Resting, *, kind: str, status: str, now_ms: int) -> None:
         order = resting.order
         trades = self.trades.ids_of(order.id) if kind != "PLACEMENT" else ()
         event = frames.order_event(order, kind=kind, status=status, matched=resting.matched, trade_ids=trades, now_ms=now_ms)
+        if self._faults.strike(Fault.EMPTY_SIZE_MATCHED, wallet=order.maker):
+            event |= {"size_matched": "", "created_at": ""}
         self._feeds.tell_user(order.owner, order.market.condition_id, event)
 
     def tell_trade(self, trade: Trade, status: TradeStatus, *, now_ms: int) -> None:

@@ -14,8 +14,10 @@ import orjson
 import uvloop
 from pydantic import ValidationError
 
+from services.paper_venue.activity_index import ActivityIndex
 from services.paper_venue.adapters import LocalChainView, verify, wallet_of
 from services.paper_venue.api_keys import ApiKeys
+from services.paper_venue.approvals import ApprovalReader
 from services.paper_venue.auth import Keys
 from services.paper_venue.catalogue import Catalogue
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
@@ -26,19 +28,23 @@ from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.clock import VenueClock, machine_ms
 from services.paper_venue.control import Control
+from services.paper_venue.data_api import DataApi
 from services.paper_venue.engine import Engine
 from services.paper_venue.faults import Faults
 from services.paper_venue.frames import Json
 from services.paper_venue.gamma import Gamma
 from services.paper_venue.handler import Venue
 from services.paper_venue.identity import Identity
+from services.paper_venue.indexer import Indexer
 from services.paper_venue.interference import Interference
 from services.paper_venue.market_data import MarketData
 from services.paper_venue.merging import ChainMerging
+from services.paper_venue.operation import Operation
 from services.paper_venue.own_orders import OwnOrders
 from services.paper_venue.rate_limits import RateLimits
 from services.paper_venue.relayer import Relayer
 from services.paper_venue.relayer_keys import RelayerKeys
+from services.paper_venue.resolving import ChainResolving
 from services.paper_venue.serving import Under, application, facts_of, feeds_of, listen, open_hubs, socket_routes
 from services.paper_venue.settings import Settings
 from services.paper_venue.settlement import SettlementDelays, SettlementLine
@@ -46,6 +52,7 @@ from services.paper_venue.tally import Tally
 from services.paper_venue.trading import Trading
 from services.paper_venue.world import Followers, create_house, crowd_of, leaders_of, open_books, open_markets
 from shared.chain.addresses import POLYGON_CHAIN_ID
+from shared.chain.client import ChainClient
 from shared.domain.errors import InvalidSettings, Transient
 
 _QUOTE_EVERY_S = 0.05
@@ -77,6 +84,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     deployment = await deploy(settings.rpc_url, load_artifacts(settings.npm_folder))
     closing.push_async_callback(deployment.rpc.close)
     house = await create_house(deployment, seed=settings.seed, leaders=settings.leaders)
+    faults.spare(wallet.address for wallet in (*house.makers, *house.leaders, *house.crowd))
     world = await open_markets(
         deployment, house, seed=settings.seed, count=settings.markets, quote_shares=settings.quote_shares, mood=settings.mood
     )
@@ -90,7 +98,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     await place_converters(deployment)
     relayer = Relayer(await Relays.start(deployment), RelayerKeys(secret=secret), confirm_delay_s=settings.confirm_delay)
     tally = Tally(feeds, leaders=[each.address for each in house.leaders], crowd=[each.address for each in house.crowd])
-    venue = Venue(engine=Engine(world.markets), verify=verify, settlements=line, feeds=tally, chain=chain)
+    venue = Venue(engine=Engine(world.markets), verify=verify, settlements=line, feeds=tally, chain=chain, faults=faults)
     tally.count_into(venue.stats)
     makers = await open_books(
         venue,
@@ -106,8 +114,13 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     leaders = await leaders_of(venue, world, house, keys, seed=settings.seed, mood=settings.mood, merging=merging, now_ms=now_ms)
     crowd = await crowd_of(venue, world, house, keys, seed=settings.seed, now_ms=now_ms)
     facts: Json = {}
-    control = Control(venue, leaders, Followers(deployment, venue, seed=settings.seed), lambda: facts)
+    control = Control(venue, leaders, Followers(deployment, venue, seed=settings.seed), keys, lambda: facts)
     closing.push_async_callback(control.stop)
+    index = ActivityIndex(venue.engine.market_by_token)
+    indexer = Indexer(deployment.rpc, index, faults=faults, lag_s=settings.data_lag, now_ms=now_ms)
+    approvals = ApprovalReader(ChainClient(deployment.rpc))
+    data = DataApi(venue.engine, index, indexer=indexer, approvals=approvals, faults=faults, now_ms=now_ms, cache_s=settings.data_cache)
+    resolving = ChainResolving(deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None)
     identity, limits = Identity(keys, now_ms), RateLimits()
     trading = Trading(venue, identity, limits, faults, now_ms)
     parts = (
@@ -117,8 +130,10 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         OwnOrders(venue, identity, wallet_of, limits),
         trading,
         Under("/gamma", Gamma(venue)),
+        data,
         relayer,
         control,
+        Operation(faults, venue, resolving, now_ms=now_ms, machine_ms=machine_ms),
     )
     interference = Interference(faults, now_ms=now_ms, machine_ms=machine_ms)
     http = application(parts, interference, socket_routes(hubs, venue, keys, now_ms=now_ms))
@@ -129,10 +144,12 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         facts=facts,
         work=(
             partial(line.run, venue),
+            indexer.run,
             relayer.run,
             partial(_repeat, _QUOTE_EVERY_S, lambda: makers.act(now_ms=now_ms())),
             *([partial(crowd.run, every_s=float(1 / settings.crowd_per_second))] if settings.crowd_per_second else []),
             partial(_repeat, _LOOK_AT_CLOCK_EVERY_S, trading.on_time),
+            partial(_repeat, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_time(now_ms())),
             partial(_repeat, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
         ),
     )

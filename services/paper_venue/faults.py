@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 
@@ -89,6 +89,7 @@ class Faults:
         self.struck: Counter[Fault] = Counter()
         self.began_ms = 0
         self._strikes: dict[Fault, Strike] = {}
+        self._spared: set[str] = set()
         self._chances = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
 
     @property
@@ -101,13 +102,17 @@ class Faults:
         self.began_ms = now_ms
         self.struck.clear()
 
+    def spare(self, wallets: Iterable[str]) -> None:
+        """These belong to the venue's own traders: only a fault that names one of them strikes it."""
+        self._spared.update(wallet.lower() for wallet in wallets)
+
     def strike(self, fault: Fault, *, wallet: str | None = None, signer: str | None = None) -> Strike | None:
         """Whether and how the fault strikes what is happening now; every call is one chance for it.
 
         ``signer`` asks on behalf of ``wallet``: a fault for only one of the two strikes both.
         """
         strike = self._strikes.get(fault)
-        if strike is None or not _concerns(strike, wallet, signer):
+        if strike is None or not self._concerns(strike, wallet, signer):
             return None
         if strike.times is not None and self.struck[fault] >= strike.times:
             return None
@@ -116,6 +121,6 @@ class Faults:
         self.struck[fault] += 1
         return strike
 
-
-def _concerns(strike: Strike, *wallets: str | None) -> bool:
-    return strike.only is None or strike.only.lower() in {wallet.lower() for wallet in wallets if wallet is not None}
+    def _concerns(self, strike: Strike, *wallets: str | None) -> bool:
+        named = {wallet.lower() for wallet in wallets if wallet is not None}
+        return named.isdisjoint(self._spared) if strike.only is None else strike.only.lower() in named

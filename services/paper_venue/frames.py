@@ -13,7 +13,7 @@ import orjson
 from services.paper_venue.accounts import UNLIMITED, Account
 from services.paper_venue.book import Book, Level, LevelChange, Resting
 from services.paper_venue.matching import Fill
-from services.paper_venue.orders import PRICE_ONE, Market, Order, Side
+from services.paper_venue.orders import PRICE_ONE, Market, MarketVersion, Order, Side
 from services.paper_venue.trades import Trade
 from services.paper_venue.wire import amount_text, number, price_text, ratio_text
 
@@ -25,7 +25,10 @@ def _levels(levels: Iterable[Level]) -> list[Json]:
 
 
 def book_summary(market: Market, outcome: int, book: Book, *, last_price: str, now_ms: int) -> Json:
-    """``GET /book``: bids ascending, asks descending; the hash is the SHA-1 that py-clob-client-v2 recomputes."""
+    """``GET /book``: bids ascending, asks descending.
+
+    The hash is the SHA-1 that py-clob-client-v2 recomputes, over the fields that it knows: ``version`` is none of them.
+    """
     summary: Json = {
         "market": market.condition_id,
         "asset_id": market.token_ids[outcome],
@@ -35,16 +38,17 @@ def book_summary(market: Market, outcome: int, book: Book, *, last_price: str, n
         "asks": _levels(book.asks(outcome)),
         "min_order_size": amount_text(market.min_shares),
         "tick_size": price_text(market.tick),
-        "neg_risk": False,
+        "neg_risk": market.neg_risk,
         "last_trade_price": last_price,
     }
-    return summary | {"hash": _sha1(orjson.dumps(summary))}
+    version = {"version": market.version.value} if market.version is MarketVersion.V2 else {}
+    return summary | {"hash": _sha1(orjson.dumps(summary))} | version
 
 
 def book_event(summary: Json) -> Json:
     """The market channel's ``book``: the summary without what only REST tells."""
-    kept = ("market", "asset_id", "timestamp", "hash", "bids", "asks", "tick_size")
-    return {key: summary[key] for key in kept} | {"event_type": "book", "last_trade_price": summary["last_trade_price"]}
+    only_rest = ("min_order_size", "neg_risk")
+    return {key: value for key, value in summary.items() if key not in only_rest} | {"event_type": "book"}
 
 
 def price_change_event(market: Market, changes: Iterable[LevelChange], book: Book, *, now_ms: int) -> Json:
@@ -89,6 +93,75 @@ def last_trade_events(trade: Trade) -> list[Json]:
     ]
 
 
+def best_bid_ask_event(market: Market, outcome: int, book: Book, *, now_ms: int) -> Json:
+    best_bid, best_ask = book.best_bid(outcome) or 0, book.best_ask(outcome) or PRICE_ONE
+    return {
+        "event_type": "best_bid_ask",
+        "market": market.condition_id,
+        "asset_id": market.token_ids[outcome],
+        "best_bid": price_text(best_bid),
+        "best_ask": price_text(best_ask),
+        "spread": price_text(best_ask - best_bid),
+        "timestamp": str(now_ms),
+    }
+
+
+def tick_size_event(market: Market, token_id: str, *, old_tick: int, now_ms: int) -> Json:
+    return {
+        "event_type": "tick_size_change",
+        "market": market.condition_id,
+        "asset_id": token_id,
+        "old_tick_size": price_text(old_tick),
+        "new_tick_size": price_text(market.tick),
+        "timestamp": str(now_ms),
+    }
+
+
+def market_resolved_event(market: Market, payouts: tuple[int, int], *, now_ms: int) -> Json:
+    """An outcome that is worth more than the other has won; where both are worth the same, none has."""
+    winner = None if payouts[0] == payouts[1] else int(payouts[1] > payouts[0])
+    return {
+        "event_type": "market_resolved",
+        "id": market.id,
+        "market": market.condition_id,
+        "assets_ids": list(market.token_ids),
+        "winning_asset_id": "" if winner is None else market.token_ids[winner],
+        "winning_outcome": "" if winner is None else market.outcomes[winner],
+        "timestamp": str(now_ms),
+        "tags": [],
+    }
+
+
+def new_market_event(market: Market, *, now_ms: int) -> Json:
+    return {
+        "event_type": "new_market",
+        "id": market.id,
+        "question": market.question,
+        "market": market.condition_id,
+        "slug": market.slug,
+        "description": "",
+        "assets_ids": list(market.token_ids),
+        "outcomes": list(market.outcomes),
+        "event_message": {
+            "id": market.id,
+            "ticker": market.event_slug,
+            "slug": market.event_slug,
+            "title": market.question,
+            "description": "",
+        },
+        "timestamp": str(now_ms),
+        "tags": [],
+        "condition_id": market.condition_id,
+        "active": True,
+        "clob_token_ids": list(market.token_ids),
+        "sports_market_type": "",
+        "line": "",
+        "game_start_time": "",
+        "order_price_min_tick_size": price_text(market.tick),
+        "group_item_title": "",
+    }
+
+
 def order_event(order: Order, *, kind: str, status: str, matched: int, trade_ids: Sequence[str], now_ms: int) -> Json:
     """The user channel's ``order``: kind PLACEMENT, UPDATE or CANCELLATION."""
     return {
@@ -105,7 +178,7 @@ def order_event(order: Order, *, kind: str, status: str, matched: int, trade_ids
         "outcome": order.outcome,
         "type": kind,
         "created_at": str(order.placed_at_ms // 1000),
-        "expiration": "0",
+        "expiration": str(order.expiration),
         "order_type": order.kind.value,
         "status": status,
         "maker_address": order.maker,
@@ -174,12 +247,12 @@ def _maker_order(fill: Fill) -> Json:
     }
 
 
-def open_order(resting: Resting, *, trade_ids: Sequence[str]) -> Json:
-    """An order that stands in the book, as ``GET /data/orders`` lists it."""
+def open_order(resting: Resting, *, trade_ids: Sequence[str], status: str = "LIVE") -> Json:
+    """An order that stands in the book, or is held (``DELAYED``), as ``GET /data/orders`` lists it."""
     order = resting.order
     return {
         "id": order.id,
-        "status": "ORDER_STATUS_LIVE",
+        "status": f"ORDER_STATUS_{status}",
         "owner": order.owner,
         "maker_address": order.maker,
         "market": order.market.condition_id,
@@ -192,7 +265,7 @@ def open_order(resting: Resting, *, trade_ids: Sequence[str]) -> Json:
         "order_type": order.kind.value,
         "associate_trades": list(trade_ids),
         "created_at": order.placed_at_ms // 1000,
-        "expiration": "0",
+        "expiration": str(order.expiration),
     }
 
 

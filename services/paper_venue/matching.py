@@ -60,7 +60,9 @@ class Match:
     """An incoming order and all that fill it, in the order in which they were reached. May be empty."""
 
     taker: Order
-    fills: tuple[Fill, ...]
+    fills: tuple[Fill, ...] = ()
+    own: tuple[Resting, ...] = ()
+    """Orders of the taker's own wallet that it reached: they give way, as nobody trades with himself."""
 
     @property
     def shares(self) -> int:
@@ -101,37 +103,49 @@ def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
     return int((exact / _FEE_STEP).quantize(Decimal(1), rounding=ROUND_HALF_UP) * _FEE_STEP)
 
 
-def match(order: Order, book: Book) -> Match:
-    """What would happen to this order now. Changes nothing."""
+def match(order: Order, book: Book, *, divisor: int = 1) -> Match:
+    """What would happen to this order now, or to its ``divisor``-th part. Changes nothing.
+
+    An order does not meet those of its own wallet: it passes them, and they are to be cancelled. So the venue's perpetuals do
+    ("CancelMaker", docs.polymarket.com, self-trade prevention); what its prediction markets do is documented nowhere.
+    """
     fills: list[Fill] = []
-    wanted = _Wanted(order)
+    own: list[Resting] = []
+    wanted = _Wanted(order, divisor)
     for resting in book.opposite(order):
-        fill = wanted.fill_from(resting)
-        if fill is None or len(fills) == MAX_FILLS:
+        price = wanted.price_of(resting.order)
+        if price is None or len(fills) == MAX_FILLS:
+            break
+        if resting.order.maker == order.maker:
+            own.append(resting)
+            continue
+        fill = wanted.fill_from(resting, price)
+        if fill is None:
             break
         fills.append(fill)
         wanted.subtract(fill)
-    return Match(taker=order, fills=tuple(fills))
+    return Match(taker=order, fills=tuple(fills), own=tuple(own))
 
 
 class _Wanted:
     """What an incoming order still wants: USDC to spend for a buyer that may not rest, else shares."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, divisor: int) -> None:
         self._order = order
         self._by_collateral = order.side is Side.BUY and not order.kind.may_rest
-        self._left = order.maker_amount if self._by_collateral else order.shares
+        self._left = (order.maker_amount if self._by_collateral else order.shares) // divisor
 
     def subtract(self, fill: Fill) -> None:
         self._left -= fill.taker_collateral if self._by_collateral else fill.shares
 
-    def fill_from(self, resting: Resting) -> Fill | None:
-        """None when the price is not acceptable or too little is left to trade."""
+    def price_of(self, maker: Order) -> int | None:
+        """What a share would cost, or bring, here. None when that is not acceptable, or nothing more is wanted."""
+        price = maker.price if maker.token_id == self._order.token_id else PRICE_ONE - maker.price
+        return price if self._left > DUST and self._order.accepts(price) else None
+
+    def fill_from(self, resting: Resting, price: int) -> Fill | None:
+        """None when what is left is worth less than a base unit."""
         maker = resting.order
-        same_token = maker.token_id == self._order.token_id
-        price = maker.price if same_token else PRICE_ONE - maker.price
-        if self._left <= DUST or not self._order.accepts(price):
-            return None
         affordable = self._left * PRICE_ONE // price if self._by_collateral else self._left
         shares, collateral = _amounts(maker, min(affordable, resting.remaining))
         fill = Fill(resting=resting, maker=maker, kind=_kind(self._order, maker), price=price, shares=shares, maker_collateral=collateral)

@@ -26,6 +26,13 @@ class MarketVersion(StrEnum):
     V2 = "v2"
 
 
+def exchange_of(version: MarketVersion, *, neg_risk: bool) -> str:
+    """The contract that settles such markets; v1 has one of its own for neg-risk, v2 has one for all."""
+    if version is MarketVersion.V2:
+        return EXCHANGE_V3
+    return NEG_RISK_EXCHANGE_V2 if neg_risk else EXCHANGE_V2
+
+
 class OrderKind(StrEnum):
     GTC = "GTC"
     GTD = "GTD"
@@ -62,9 +69,7 @@ class Market:
     @property
     def exchange(self) -> str:
         """The contract that settles it, and under whose domain its orders are signed."""
-        if self.version is MarketVersion.V2:
-            return EXCHANGE_V3
-        return NEG_RISK_EXCHANGE_V2 if self.neg_risk else EXCHANGE_V2
+        return exchange_of(self.version, neg_risk=self.neg_risk)
 
     def outcome_index(self, token_id: str) -> int:
         return self.token_ids.index(token_id)
@@ -89,6 +94,8 @@ class Order:
     placed_at_ms: int
     signed: SignedOrder
     """As it came: what the exchange contract is given."""
+    expiration: int = 0
+    """Epoch seconds at which a GTD order leaves the book; 0: never. It travels beside the signature, not under it."""
 
     @property
     def shares(self) -> int:
@@ -118,6 +125,10 @@ class Order:
 
     def yes_price(self) -> int:
         return self.price if self.outcome_index == 0 else PRICE_ONE - self.price
+
+    def is_dust(self, shares: int) -> bool:
+        """Whether so little of it counts as nothing left: a few base units, or worth less than one on either side of a match."""
+        return shares <= DUST or shares * min(self.price, PRICE_ONE - self.price) < PRICE_ONE
 
     def accepts(self, price: int) -> bool:
         """Whether ``price`` (per share of its own token) is at least as good as its limit; compared exactly, without rounding."""

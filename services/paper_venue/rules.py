@@ -1,6 +1,6 @@
 """May this order enter the market? The answers are the venue's own texts (CLOB documentation and client issues, 2026)."""
 
-from services.paper_venue.orders import PRICE_ONE, Order, Side
+from services.paper_venue.orders import PRICE_ONE, Order, OrderKind, Side
 from services.paper_venue.wire import amount_text, price_text
 from shared.chain.orders import DEPOSIT_WALLET, EOA, SignedOrder
 
@@ -8,6 +8,11 @@ FOK_KILLED = "order couldn't be fully filled. FOK orders are fully filled or kil
 FAK_KILLED = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
 NOT_ENOUGH = "not enough balance / allowance"
 POST_ONLY_CROSSES = "invalid post-only order: order crosses book"
+POST_ONLY_KIND = "invalid post-only order: only GTC and GTD orders can be post-only"
+"""That it is refused is documented (docs.polymarket.com, 2026), the words are ours."""
+DELAYED_STAYS = "the order is delayed and cannot be canceled"
+"""That it cannot be cancelled is documented, the words are ours."""
+INVALID_EXPIRATION = "invalid expiration"
 NO_BOOK = "No orderbook exists for the requested token id"
 INVALID_PAYLOAD = "Invalid order payload"
 INVALID_TOKEN = "Invalid token id"  # noqa: S105
@@ -50,15 +55,26 @@ def too_many_orders(count: int, most: int) -> str:
     return f"Too many orders in payload: {count}, max allowed: {most}"
 
 
+MIN_LIFETIME_MS = 60_000
+"""A GTD order must ask for at least this long."""
+
+
 def duplicated(order_id: str) -> str:
     return f"order {order_id} is invalid. Duplicated."
 
 
-def refusal(order: Order) -> str | None:
+def closed(token_id: str) -> str:
+    """What an order for a resolved market meets (bots' logs, 2026-02)."""
+    return f"the orderbook {token_id} does not exist"
+
+
+def refusal(order: Order, *, post_only: bool = False) -> str | None:
     """Why the order cannot be taken, whatever the book and the balances say; None: it can."""
     if order.maker_amount <= 0 or order.taker_amount <= 0:
         return INVALID_PAYLOAD
-    return _amounts_refusal(order) or _price_refusal(order) or _size_refusal(order)
+    if post_only and not order.kind.may_rest:
+        return POST_ONLY_KIND
+    return _expiration_refusal(order) or _amounts_refusal(order) or _price_refusal(order) or _size_refusal(order)
 
 
 def maker_refusal(signed: SignedOrder, *, owner: str | None, address: str) -> str | None:
@@ -78,6 +94,12 @@ def marketable_refusal(order: Order) -> str | None:
     if order.side is Side.BUY and order.maker_amount < order.market.min_marketable:
         return f"invalid amount for a marketable BUY order (${amount_text(order.maker_amount)}), min size: $1"
     return None
+
+
+def _expiration_refusal(order: Order) -> str | None:
+    if order.kind is not OrderKind.GTD:
+        return None if order.expiration == 0 else INVALID_EXPIRATION
+    return None if order.expiration * 1000 >= order.placed_at_ms + MIN_LIFETIME_MS else INVALID_EXPIRATION
 
 
 def _size_refusal(order: Order) -> str | None:

@@ -13,6 +13,8 @@ class TradeStatus(StrEnum):
     MATCHED = "MATCHED"
     MINED = "MINED"
     CONFIRMED = "CONFIRMED"
+    RETRYING = "RETRYING"
+    """The chain refused a transaction; the settlement goes out again under another hash."""
     FAILED = "FAILED"
 
 

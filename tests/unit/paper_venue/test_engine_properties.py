@@ -57,7 +57,7 @@ class AnyMarket(RuleBasedStateMachine):
         assert ranks == sorted(ranks)
         assert all(standing[f.maker.id][1] - f.shares <= DUST for f in fills[:-1])
         if fills:
-            reached = {f.maker.id for f in fills}
+            reached = {f.maker.id for f in fills} | {own.order.id for own in result.match.own}
             better = [o for id, (o, _) in standing.items() if id not in reached and o.is_bid != result.order.is_bid]
             assert all((o.yes_price() if result.order.is_bid else -o.yes_price(), o.placed_at_ms) > ranks[-1] for o in better)
 

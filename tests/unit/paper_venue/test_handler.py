@@ -6,6 +6,7 @@ import orjson
 
 from services.paper_venue import rules
 from services.paper_venue.engine import Engine, Refused
+from services.paper_venue.faults import Faults
 from services.paper_venue.handler import Ticket, Venue
 from services.paper_venue.matching import MatchKind
 from services.paper_venue.orders import Order, Side
@@ -25,7 +26,10 @@ class Scene:
         self.settlements = FakeSettlements()
         self.chain = FakeChain()
         self.engine = Engine([MARKET])
-        self.venue = Venue(engine=self.engine, verify=self.verify, settlements=self.settlements, feeds=self.heard, chain=self.chain)
+        self.faults = Faults()
+        self.venue = Venue(
+            engine=self.engine, verify=self.verify, settlements=self.settlements, feeds=self.heard, chain=self.chain, faults=self.faults
+        )
         for wallet in ("0xA", "0xB"):
             self.engine.accounts.refresh(wallet, rich())
         for order in orders:
@@ -85,7 +89,7 @@ def test_a_maker_of_the_other_outcome_is_told_from_his_own_side() -> None:
 def test_a_resting_order_changes_a_level_and_settles_nothing() -> None:
     scene = Scene(an_order(Side.BUY, price=4_000))
 
-    assert [event["event_type"] for event in scene.heard.market] == ["price_change"]
+    assert [event["event_type"] for event in scene.heard.market] == ["price_change", "best_bid_ask", "best_bid_ask"]
     assert scene.settlements.followed == []
 
 
