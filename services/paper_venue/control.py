@@ -7,6 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from services.paper_venue.auth import Keys
+from services.paper_venue.chain.wallets import PaperWallet, WalletKind
 from services.paper_venue.frames import Json
 from services.paper_venue.handler import Venue
 from services.paper_venue.house import Leaders, NoTrade
@@ -24,10 +26,11 @@ _MICRO = 1_000_000
 class Control:
     """``/control/*``: the world's addresses, funded accounts, leader trades on demand, and counts. Every amount is decimal text."""
 
-    def __init__(self, venue: Venue, leaders: Leaders, followers: Followers, facts: Callable[[], Json]) -> None:
+    def __init__(self, venue: Venue, leaders: Leaders, followers: Followers, keys: Keys, facts: Callable[[], Json]) -> None:
         self._venue = venue
         self._leaders = leaders
         self._followers = followers
+        self._keys = keys
         self._facts = facts
         self._trading: asyncio.Task[None] | None = None
 
@@ -58,11 +61,13 @@ class Control:
 
     async def accounts(self, request: web.Request) -> web.Response:
         asked = await _body(request)
-        kind, count = asked.get("kind"), asked.get("count", 1)
-        if kind not in ("eoa", "safe") or not isinstance(count, int) or not 1 <= count <= 1_000:
-            raise BadRequest('kind must be "eoa" or "safe", count from 1 to 1000')
+        kind, count, with_keys = asked.get("kind"), asked.get("count", 1), asked.get("api_keys", False)
+        if kind not in tuple(WalletKind) or not isinstance(count, int) or not 1 <= count <= 1_000:
+            raise BadRequest(f"kind must be one of {', '.join(WalletKind)}, count from 1 to 1000")
+        if not isinstance(with_keys, bool):
+            raise BadRequest("api_keys must be true or false")
         wallets = await self._followers.create(kind, count, _micros(asked.get("usdc", "1000")))
-        return reply([{"proxy": wallet.address, "signer": wallet.owner, "kind": kind, "private_key": wallet.key} for wallet in wallets])
+        return reply([_account(wallet, kind) | (self._api_key(wallet) if with_keys else {}) for wallet in wallets])
 
     async def start_leaders(self, request: web.Request) -> web.Response:
         asked = await _body(request)
@@ -105,6 +110,11 @@ class Control:
             self._trading.cancel()
             await asyncio.gather(self._trading, return_exceptions=True)
 
+    def _api_key(self, wallet: PaperWallet) -> Json:
+        """The key that its owner would derive with nonce 0."""
+        made = self._keys.derive(wallet.owner, 0)
+        return {"api_key": {"apiKey": made.key, "secret": made.secret, "passphrase": made.passphrase}}
+
     def _is_trading(self) -> bool:
         """Raises what ended the leaders' trading, if anything did."""
         if self._trading is None or self._trading.cancelled():
@@ -134,6 +144,10 @@ class Control:
         return usdc * 10_000 // best
 
 
+def _account(wallet: PaperWallet, kind: str) -> Json:
+    return {"proxy": wallet.address, "signer": wallet.owner, "kind": kind, "private_key": wallet.key}
+
+
 def _market(market: Market) -> Json:
     return {
         "id": market.id,
@@ -145,7 +159,8 @@ def _market(market: Market) -> Json:
         "outcomes": list(market.outcomes),
         "tick_size": price_text(market.tick),
         "fee_rate": str(market.fee_rate),
-        "version": "v1",
+        "version": market.version.value,
+        "neg_risk": market.neg_risk,
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from services.paper_venue.faults import Fault, Faults
+from services.paper_venue.faults import Fault, Faults, Strike
 
 Row = Mapping[str, Any]
 
@@ -19,14 +19,13 @@ class RowFaults:
     def pass_on(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Decimal]]:
         """What to tell, each with the seconds by which it is late."""
         for row in rows:
-            wallet = row.get("proxyWallet")
-            if self._faults.strike(Fault.ROWS_MISSING, wallet=wallet):
+            if self._strike(Fault.ROWS_MISSING, row):
                 continue
-            if self._held is None and self._faults.strike(Fault.ROWS_OUT_OF_ORDER, wallet=wallet):
+            if self._held is None and self._strike(Fault.ROWS_OUT_OF_ORDER, row):
                 self._held = row
                 continue
-            late = self._faults.strike(Fault.ROWS_LATE, wallet=wallet)
-            copies = 2 if self._faults.strike(Fault.ROWS_DOUBLED, wallet=wallet) else 1
+            late = self._strike(Fault.ROWS_LATE, row)
+            copies = 2 if self._strike(Fault.ROWS_DOUBLED, row) else 1
             yield from [(row, late.seconds if late else Decimal(0))] * copies
             yield from ((held, Decimal(0)) for held in self.release())
 
@@ -39,3 +38,8 @@ class RowFaults:
         """The row that was held back, also where none came to change places with it."""
         held, self._held = self._held, None
         return [] if held is None else [held]
+
+    def _strike(self, fault: Fault, row: Row) -> Strike | None:
+        """Rows of the venue's own traders are struck like all others: what they do comes over the same feed."""
+        strike = self._faults.active.get(fault)
+        return None if strike is None else self._faults.strike(fault, wallet=row["proxyWallet"] if strike.only else None)
