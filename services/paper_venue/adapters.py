@@ -9,7 +9,7 @@ from services.paper_venue.chain.wallets import owner_of
 from services.paper_venue.requests import BadRequest
 from shared.chain.addresses import EXCHANGE_V3, LIVE_EXCHANGES
 from shared.chain.client import ChainClient, WalletBalances
-from shared.chain.deposit_wallets import deposit_wallet_address
+from shared.chain.deposit_wallets import beacon_deposit_wallet_address, deposit_wallet_address
 from shared.chain.orders import DEPOSIT_WALLET, DOMAIN_VERSION_BY_EXCHANGE, EOA, POLY_PROXY, SAFE, SignedOrder, verify_order
 from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.safes import safe_address
@@ -42,18 +42,20 @@ class LocalChainView:
     async def owner_of(self, wallet: str) -> str | None:
         return await owner_of(self._deployment, wallet)
 
+    async def wallet_of(self, address: str, signature_type: int) -> str:
+        """The wallet that a key trades for with this signature type, where clients derive it. Raises: BadRequest, Transient."""
+        derive = _WALLET_BY_SIGNATURE_TYPE.get(signature_type)
+        if derive is None:
+            raise BadRequest("maker address not allowed: there are signature types 0 (EOA), 1 (proxy), 2 (Safe) and 3 (deposit wallet)")
+        made_by_relayer = beacon_deposit_wallet_address(address)
+        if signature_type == DEPOSIT_WALLET and await self.owner_of(made_by_relayer) is not None:
+            return made_by_relayer
+        return derive(address)
+
 
 def verify(order: SignedOrder, owner: str | None, exchange: str) -> str:
     """The order's hash under the exchange's domain. Raises: InvalidSignature."""
     return verify_order(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange], owner=owner)
-
-
-def wallet_of(address: str, signature_type: int) -> str:
-    """The wallet that a key trades for with this signature type, where clients derive it. Raises: BadRequest."""
-    derive = _WALLET_BY_SIGNATURE_TYPE.get(signature_type)
-    if derive is None:
-        raise BadRequest("maker address not allowed: there are signature types 0 (EOA), 1 (proxy), 2 (Safe) and 3 (deposit wallet)")
-    return derive(address)
 
 
 def _approvals(read: WalletBalances) -> frozenset[str]:

@@ -15,7 +15,7 @@ import uvloop
 from pydantic import ValidationError
 
 from services.paper_venue.activity_index import ActivityIndex
-from services.paper_venue.adapters import LocalChainView, verify, wallet_of
+from services.paper_venue.adapters import LocalChainView, verify
 from services.paper_venue.api_keys import ApiKeys
 from services.paper_venue.approvals import ApprovalReader
 from services.paper_venue.auth import Keys
@@ -127,7 +127,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         MarketData(venue, now_ms),
         Catalogue(venue),
         ApiKeys(keys, identity, faults),
-        OwnOrders(venue, identity, wallet_of, limits),
+        OwnOrders(venue, identity, chain.wallet_of, limits),
         trading,
         Under("/gamma", Gamma(venue)),
         data,

@@ -1,6 +1,6 @@
 """What does an API key see of its own orders, trades and balances?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
@@ -29,7 +29,7 @@ _SPENDERS = {
 class OwnOrders:
     """Reads that need an API key, of what belongs to it."""
 
-    def __init__(self, venue: Venue, identity: Identity, wallet_of: Callable[[str, int], str], limits: RateLimits) -> None:
+    def __init__(self, venue: Venue, identity: Identity, wallet_of: Callable[[str, int], Awaitable[str]], limits: RateLimits) -> None:
         self._venue = venue
         self._identity = identity
         self._wallet_of = wallet_of
@@ -78,7 +78,7 @@ class OwnOrders:
         if asset_type not in _SPENDERS:
             raise BadRequest("Invalid asset type")
         token_id = None if asset_type == "COLLATERAL" else request.query.get("token_id", "")
-        wallet = self._wallet(request, credentials)
+        wallet = await self._wallet(request, credentials)
         await self._venue.know(wallet)
         told = frames.balance_allowance(self._venue.engine.accounts.of(wallet), token_id=token_id)
         allowances = {spender: told["allowances"].get(spender, "0") for spender in _SPENDERS[asset_type]}
@@ -87,7 +87,7 @@ class OwnOrders:
     async def update_balance_allowance(self, request: web.Request) -> web.Response:
         """Read the chain again for the wallet that this key trades for with the signature type it names."""
         credentials = await self._identity.by_key(request)
-        await self._venue.refresh(self._wallet(request, credentials))
+        await self._venue.refresh(await self._wallet(request, credentials))
         return reply("")
 
     async def rate_limit_tier(self, request: web.Request) -> web.Response:
@@ -97,12 +97,12 @@ class OwnOrders:
     def _row(self, resting: Resting) -> Json:
         return frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(resting.order.id))
 
-    def _wallet(self, request: web.Request, credentials: Credentials) -> str:
+    async def _wallet(self, request: web.Request, credentials: Credentials) -> str:
         try:
             signature_type = int(request.query.get("signature_type", "0"))
         except ValueError as error:
             raise BadRequest("Invalid signature type") from error
-        return self._wallet_of(credentials.address, signature_type)
+        return await self._wallet_of(credentials.address, signature_type)
 
 
 def standing(venue: Venue, key: str) -> list[Resting]:

@@ -1,0 +1,372 @@
+"""The unmodified official client lets wallets of every kind act: approve, split, merge and redeem, through the relayer or directly."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+from polymarket import AsyncSecureClient
+from polymarket._internal.actions.relayer.approvals import get_trading_approvals_state
+from polymarket._internal.actions.relayer.gasless import build_proxy_payload, build_signed_deposit_wallet_payload
+from polymarket._internal.actions.relayer.signing.proxy import build_proxy_transaction_hash, sign_proxy_message
+from polymarket._internal.environment import create_environment, get_environment_config
+from polymarket.auth import BuilderApiKey, RelayerApiKey
+from polymarket.calls import (
+    TransactionCall,
+    ctf_merge_positions_call,
+    ctf_redeem_positions_call,
+    ctf_split_position_call,
+    encode_proxy_call,
+    erc20_transfer_call,
+    router_merge_call,
+    router_redeem_call,
+    router_split_call,
+)
+from polymarket.environments import Environment
+from polymarket.errors import RequestRejectedError, TransactionFailedError, UserInputError
+from polymarket.types import EvmAddress
+
+from services.paper_venue.chain.artifacts import load_artifacts
+from services.paper_venue.chain.conditions import Condition, prepare_condition, report_payouts
+from services.paper_venue.chain.deployment import Deployment, deploy
+from services.paper_venue.chain.wallets import give_gas, mint
+from shared.chain.addresses import (
+    COLLATERAL_ADAPTER,
+    EXCHANGE_V2,
+    EXCHANGE_V3,
+    NEG_RISK_COLLATERAL_ADAPTER,
+    NEG_RISK_EXCHANGE_V2,
+    PROXY_FACTORY,
+    PUSD,
+    RELAY_HUB,
+    ROUTER,
+    SAFE_FACTORY,
+)
+from shared.chain.client import ChainClient
+from shared.chain.deposit_wallets import beacon_deposit_wallet_address
+from shared.chain.proxy_wallets import proxy_wallet_address
+from shared.chain.safes import safe_address
+from shared.testing.waiting import eventually
+from tests.integration.paper_venue.conftest import PaperVenue, npm_folder
+
+pytestmark = pytest.mark.integration
+
+KINDS = ("eoa", "safe", "deposit", "proxy")
+RELAYED = KINDS[1:]
+START = 100_000_000
+NOBODY = "0x" + "00" * 20
+
+
+@pytest.fixture
+async def deployment(venue: PaperVenue, rpc_url: str) -> AsyncIterator[Deployment]:
+    """The running venue's chain, for what only its admin can do."""
+    deployed = await deploy(rpc_url, load_artifacts(Path(npm_folder())))
+    yield deployed
+    await deployed.rpc.close()
+
+
+def quick(venue: PaperVenue) -> Environment:
+    """Production's, at this venue's addresses, asking more often than every two seconds."""
+    config = dataclasses.replace(get_environment_config(venue.environment()), relayer_poll_frequency_ms=20, relayer_max_polls=500)
+    return create_environment(name="paper", config=config)
+
+
+def key_of(name: str) -> LocalAccount:
+    account: LocalAccount = Account.from_key(keccak(text=f"relayer test {name}"))
+    return account
+
+
+def key_text(owner: LocalAccount) -> str:
+    return "0x" + bytes(owner.key).hex()
+
+
+async def keys_of(venue: PaperVenue, address: str) -> Any:
+    return await venue.control(f"relayer-key?address={address}")
+
+
+async def relayer_key(venue: PaperVenue, address: str) -> RelayerApiKey:
+    return RelayerApiKey(**(await keys_of(venue, address))["relayer"])
+
+
+async def submit(venue: PaperVenue, owner: str, body: dict[str, Any]) -> tuple[int, Any]:
+    key = await relayer_key(venue, owner)
+    headers = {"RELAYER_API_KEY": key.key, "RELAYER_API_KEY_ADDRESS": key.address}
+    async with aiohttp.ClientSession() as http, http.post(f"{venue.urls['relayer']}/submit", json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+def safe_creation(owner: LocalAccount) -> dict[str, Any]:
+    """What builders' clients send for a new Safe; polymarket-client never does."""
+    terms = {"paymentToken": NOBODY, "payment": 0, "paymentReceiver": NOBODY}
+    fields = [("paymentToken", "address"), ("payment", "uint256"), ("paymentReceiver", "address")]
+    signed = owner.sign_message(
+        encode_typed_data(
+            domain_data={"name": "Polymarket Contract Proxy Factory", "chainId": 137, "verifyingContract": SAFE_FACTORY},
+            message_types={"CreateProxy": [{"name": name, "type": of} for name, of in fields]},
+            message_data=terms,
+        )
+    )
+    return {
+        "type": "SAFE-CREATE",
+        "from": owner.address,
+        "to": SAFE_FACTORY,
+        "proxyWallet": safe_address(owner.address),
+        "data": "0x",
+        "signature": signed.signature.to_0x_hex(),
+        "signatureParams": terms | {"payment": "0"},
+    }
+
+
+async def first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, Any]:
+    """What a client signs for a proxy wallet, by the client's own functions; the first such call makes the wallet."""
+    data = encode_proxy_call([erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(owner.address), amount=0)])
+    async with aiohttp.ClientSession() as http:
+        url = f"{venue.urls['relayer']}/relay-payload?address={owner.address}&type=PROXY"
+        async with http.get(url) as answer:
+            relay = await answer.json()
+    hub, sender, gas_limit = EvmAddress(RELAY_HUB), EvmAddress(relay["address"]), "200000"
+    digest = build_proxy_transaction_hash(
+        from_address=EvmAddress(owner.address),
+        to=EvmAddress(PROXY_FACTORY),
+        data=data,
+        relayer_fee="0",
+        gas_price="0",
+        gas_limit=gas_limit,
+        nonce=relay["nonce"],
+        relay_hub=hub,
+        relay=sender,
+    )
+    return dict(
+        build_proxy_payload(
+            signer_address=owner.address,
+            proxy_factory=PROXY_FACTORY,
+            wallet=EvmAddress(proxy_wallet_address(owner.address)),
+            data=data,
+            nonce=relay["nonce"],
+            signature=sign_proxy_message(owner, digest),
+            gas_limit=gas_limit,
+            relay=sender,
+            relay_hub=hub,
+            metadata="",
+        )
+    )
+
+
+async def end_of(venue: PaperVenue, submitted: dict[str, Any]) -> dict[str, Any]:
+    """What has become of a submission, once it is at its end."""
+    url = f"{venue.urls['relayer']}/v1/account/transactions/{submitted['transactionID']}"
+
+    async def ended() -> dict[str, Any] | None:
+        async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(url) as answer:
+            told: dict[str, Any] = await answer.json()
+            return told if told["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID") else None
+
+    told: dict[str, Any] = await eventually(ended)
+    return told
+
+
+async def wallet_of(venue: PaperVenue, kind: str, owner: LocalAccount) -> str | None:
+    """The wallet that a client is told of; Safes and proxy wallets have to stand. None: the client makes its own."""
+    if kind in ("safe", "proxy"):
+        status, answer = await submit(
+            venue, owner.address, safe_creation(owner) if kind == "safe" else await first_proxy_call(venue, owner)
+        )
+        assert (status, answer["state"]) == (200, "STATE_NEW")
+        assert (await end_of(venue, answer))["state"] == "STATE_CONFIRMED"
+    return {"eoa": owner.address, "safe": safe_address(owner.address), "proxy": proxy_wallet_address(owner.address), "deposit": None}[kind]
+
+
+@asynccontextmanager
+async def fresh(venue: PaperVenue, deployment: Deployment, kind: str, test: str) -> AsyncIterator[AsyncSecureClient]:
+    """An official client of a wallet that is new to the chain, with money and without any approval."""
+    owner = key_of(f"{kind} {test}")
+    if kind == "eoa":
+        await give_gas(deployment, [owner.address])
+    client = await AsyncSecureClient.create(
+        private_key=key_text(owner),
+        wallet=await wallet_of(venue, kind, owner),
+        environment=quick(venue),
+        api_key=await relayer_key(venue, owner.address),
+    )
+    await mint(deployment, [client.wallet], START)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def held(deployment: Deployment, client: AsyncSecureClient, condition: Condition) -> tuple[int, int, int]:
+    """The wallet's micro-pUSD and its shares of YES and of NO."""
+    read = await ChainClient(deployment.rpc).balances_of(client.wallet, [condition.yes_token, condition.no_token])
+    return read.collateral, read.shares_by_token[condition.yes_token], read.shares_by_token[condition.no_token]
+
+
+async def act(client: AsyncSecureClient, *calls: TransactionCall) -> None:
+    await (await client.execute_transaction(calls=list(calls))).wait()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversions:
+    """The client's calls for one kind of market."""
+
+    exchange: str
+    split: Callable[[str, int], TransactionCall]
+    merge: Callable[[str, int], TransactionCall]
+    redeem: Callable[[str, int], list[TransactionCall]]
+
+
+def through_adapter(adapter: str, exchange: str) -> Conversions:
+    target, collateral = EvmAddress(adapter), EvmAddress(PUSD)
+    return Conversions(
+        exchange=exchange,
+        split=lambda condition, amount: ctf_split_position_call(
+            target=target, collateral=collateral, condition_id=condition, amount=amount
+        ),
+        merge=lambda condition, amount: ctf_merge_positions_call(
+            target=target, collateral=collateral, condition_id=condition, amount=amount
+        ),
+        redeem=lambda condition, _: [ctf_redeem_positions_call(ctf=target, collateral=collateral, condition_id=condition)],
+    )
+
+
+def through_router() -> Conversions:
+    router = EvmAddress(ROUTER)
+    return Conversions(
+        exchange=EXCHANGE_V3,
+        split=lambda condition, amount: router_split_call(router=router, condition_id=condition, amount=amount),
+        merge=lambda condition, amount: router_merge_call(router=router, condition_id=condition, amount=amount),
+        redeem=lambda condition, amount: [
+            router_redeem_call(router=router, condition_id=condition, outcome_index=outcome, amount=amount) for outcome in (0, 1)
+        ],
+    )
+
+
+CONVERSIONS = {
+    "v1": through_adapter(COLLATERAL_ADAPTER, EXCHANGE_V2),
+    "neg-risk": through_adapter(NEG_RISK_COLLATERAL_ADAPTER, NEG_RISK_EXCHANGE_V2),
+    "v2": through_router(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_fresh_wallet_approves_splits_merges_and_redeems(venue: PaperVenue, deployment: Deployment, kind: str) -> None:
+    async with fresh(venue, deployment, kind, "positions") as client:
+        await client.setup_trading_approvals()
+        for name, conversions in CONVERSIONS.items():
+            question = "0x" + keccak(text=f"relayer test {kind} {name}").hex()
+            condition = await prepare_condition(deployment, question, exchange=conversions.exchange)
+            start, _, _ = await held(deployment, client, condition)
+
+            await act(client, conversions.split(condition.condition_id, 10_000_000))
+            assert await held(deployment, client, condition) == (start - 10_000_000, 10_000_000, 10_000_000)
+            await act(client, conversions.merge(condition.condition_id, 4_000_000))
+            assert await held(deployment, client, condition) == (start - 6_000_000, 6_000_000, 6_000_000)
+            await report_payouts(deployment, condition, yes=3, no=1)
+            await act(client, *conversions.redeem(condition.condition_id, 6_000_000))
+            assert await held(deployment, client, condition) == (start, 0, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_all_17_approvals_are_missing_before_and_none_after(venue: PaperVenue, deployment: Deployment, kind: str) -> None:
+    async with fresh(venue, deployment, kind, "approvals") as client:
+        config, rpc = get_environment_config(client.environment), client._ctx.rpc
+        before = await get_trading_approvals_state(rpc, wallet=client.wallet, config=config)
+        await client.setup_trading_approvals()
+        after = await get_trading_approvals_state(rpc, wallet=client.wallet, config=config)
+
+    assert len(before.missing.erc20 + before.missing.erc1155) == 17
+    assert after.is_fully_approved
+
+
+async def test_a_new_deposit_wallet_is_made_where_the_client_derives_it_and_trades(venue: PaperVenue, deployment: Deployment) -> None:
+    async with fresh(venue, deployment, "deposit", "trade") as client:
+        await client.setup_trading_approvals()
+        cash = await client.get_balance_allowance(asset_type="COLLATERAL")
+        order = await client.place_limit_order(asset_id=venue.token(), price="0.02", size="10", side="BUY")
+
+    assert client.wallet == beacon_deposit_wallet_address(client.signer)
+    assert cash.balance == START
+    assert order.ok, order.message
+
+
+async def test_two_at_once_from_one_wallet_both_go_through(venue: PaperVenue, deployment: Deployment) -> None:
+    async with fresh(venue, deployment, "deposit", "two at once") as client:
+        pay = [erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=amount) for amount in (1, 2)]
+        await asyncio.gather(*(act(client, call) for call in pay))
+        left = (await ChainClient(deployment.rpc).balances_of(client.wallet)).collateral
+
+    assert left == START - 3
+
+
+@pytest.mark.parametrize("kind", RELAYED)
+async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_usable(
+    venue: PaperVenue, deployment: Deployment, kind: str
+) -> None:
+    async with fresh(venue, deployment, kind, "reverts") as client:
+        too_much = erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START + 1)
+        with pytest.raises(TransactionFailedError, match="revert"):
+            await act(client, too_much)
+        await act(
+            client,
+            dataclasses.replace(
+                too_much, data=erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START).data
+            ),
+        )
+        left = (await ChainClient(deployment.rpc).balances_of(client.wallet)).collateral
+
+    assert left == 0
+
+
+async def test_a_client_is_told_that_its_safe_does_not_stand(venue: PaperVenue) -> None:
+    owner = key_of("no safe")
+    with pytest.raises(UserInputError, match="does not exist"):
+        await AsyncSecureClient.create(private_key=key_text(owner), wallet=safe_address(owner.address), environment=quick(venue))
+
+
+async def test_builder_keys_work_and_invented_keys_do_not(venue: PaperVenue, deployment: Deployment) -> None:
+    owner = key_of("keys")
+    wrong = RelayerApiKey(key="11111111-1111-4111-8111-111111111111", address=owner.address)
+    create = partial(AsyncSecureClient.create, private_key=key_text(owner), environment=quick(venue))
+    with pytest.raises(RequestRejectedError, match="invalid authorization") as denied:
+        await create(api_key=wrong)
+    client = await create(api_key=BuilderApiKey(**(await keys_of(venue, owner.address))["builder"]))
+    await client.close()
+
+    assert denied.value.status == 401
+    assert client.wallet_type == "DEPOSIT_WALLET"
+
+
+async def batch(client: AsyncSecureClient, *, nonce: str | None = None) -> dict[str, Any]:
+    """A deposit wallet's signed batch, as the client would submit it."""
+    pay = erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=1)
+    return dict(await build_signed_deposit_wallet_payload(client._ctx, calls=[pay], metadata="", nonce=nonce))
+
+
+async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(venue: PaperVenue, deployment: Deployment) -> None:
+    async with fresh(venue, deployment, "deposit", "wrong") as client:
+        owner, stranger = client.signer, key_of("deposit stranger").address
+        first = await batch(client)
+        dearer = first | {"depositWalletParams": first["depositWalletParams"] | {"deadline": "1"}}
+        assert await submit(venue, owner, dearer) == (400, {"error": "invalid signature"})
+        assert await submit(venue, owner, first | {"from": stranger}) == (400, {"error": "wallet registry validation failed"})
+        assert await submit(venue, owner, {"type": "WALLET"}) == (400, {"error": "invalid request payload"})
+        status, sent = await submit(venue, owner, first)
+        assert (status, (await end_of(venue, sent))["state"]) == (200, "STATE_CONFIRMED")
+        stale, early = await submit(venue, owner, first), await submit(venue, owner, await batch(client, nonce="7"))
+        left = (await ChainClient(deployment.rpc).balances_of(client.wallet)).collateral
+
+    assert stale == (400, {"error": "batch nonce 0 does not match on-chain nonce 1"})
+    assert early == (400, {"error": "batch nonce 7 does not match on-chain nonce 1"})
+    assert left == START - 1
