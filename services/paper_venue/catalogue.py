@@ -1,6 +1,6 @@
 """Which markets does the CLOB have, and by which parameters are they traded?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -31,9 +31,9 @@ class Catalogue:
             web.get("/markets-by-token/{token_id}", self.market_by_token),
             web.get("/clob-markets/{condition_id}", self.clob_market),
             web.get("/markets", self._listed(self._market)),
-            web.get("/sampling-markets", self._listed(self._market)),
+            web.get("/sampling-markets", self._listed(self._market, only_open=True)),
             web.get("/simplified-markets", self._listed(self._simplified)),
-            web.get("/sampling-simplified-markets", self._listed(self._simplified)),
+            web.get("/sampling-simplified-markets", self._listed(self._simplified, only_open=True)),
             web.get("/markets/{condition_id}", self.market),
             web.get("/tick-size", self.tick_size),
             web.get("/tick-size/{token_id}", self.tick_size),
@@ -85,9 +85,10 @@ class Catalogue:
         """No builder has registered a fee here."""
         return reply({"builder_maker_fee_rate_bps": 0, "builder_taker_fee_rate_bps": 0})
 
-    def _listed(self, row: Callable[[Market], Json]) -> Handler:
+    def _listed(self, row: Callable[[Market], Json], *, only_open: bool = False) -> Handler:
         async def listed(request: web.Request) -> web.Response:
-            return reply(page(map(row, self._engine.markets), request.query.get("next_cursor"), limit=_PAGE))
+            markets = (market for market in self._engine.markets if not only_open or self._is_open(market))
+            return reply(page(map(row, markets), request.query.get("next_cursor"), limit=_PAGE))
 
         return listed
 
@@ -96,7 +97,7 @@ class Catalogue:
             "question_id": market.question_id,
             "question": market.question,
             "market_slug": market.slug,
-            "enable_order_book": True,
+            "enable_order_book": self._is_open(market),
             "minimum_tick_size": number(price_text(market.tick)),
             "minimum_order_size": market.min_shares // 1_000_000,
             "maker_base_fee": 0,
@@ -110,19 +111,26 @@ class Catalogue:
             "condition_id": market.condition_id,
             "tokens": [self._token(market, outcome) for outcome in (0, 1)],
             "active": True,
-            "closed": False,
+            "closed": not self._is_open(market),
             "archived": False,
-            "accepting_orders": True,
+            "accepting_orders": self._is_open(market),
         }
+
+    def _is_open(self, market: Market) -> bool:
+        return self._engine.resolution(market.condition_id) is None
 
     def _token(self, market: Market, outcome: int) -> Json:
         token = market.token_ids[outcome]
         price, _ = self._venue.announcer.last_trade(token)
-        return {"token_id": token, "outcome": market.outcomes[outcome], "price": number(price), "winner": False}
+        payouts = self._engine.resolution(market.condition_id)
+        won = payouts is not None and payouts[outcome] > 0 and payouts[1 - outcome] == 0
+        return {"token_id": token, "outcome": market.outcomes[outcome], "price": number(price), "winner": won}
 
     def _by_condition(self, request: web.Request) -> Market:
-        asked = request.match_info["condition_id"]
-        return _only(market for market in self._engine.markets if market.condition_id == asked)
+        market = self._engine.market_by_condition.get(request.match_info["condition_id"])
+        if market is None:
+            raise BadRequest(rules.NO_MARKET, 404)
+        return market
 
     def _by_token(self, request: web.Request) -> Market:
         asked = request.match_info.get("token_id") or request.query.get("token_id", "")
@@ -130,10 +138,3 @@ class Catalogue:
         if market is None:
             raise BadRequest(rules.NO_MARKET, 404)
         return market
-
-
-def _only(found: Iterable[Market]) -> Market:
-    market = next(iter(found), None)
-    if market is None:
-        raise BadRequest(rules.NO_MARKET, 404)
-    return market

@@ -69,7 +69,7 @@ class MarketData:
         """For each token, the sides that were asked for it; without a side, both."""
         found: dict[str, Json] = {}
         for token, side in await _asked_prices(request):
-            if token in self._engine.market_by_token:
+            if self._has_book(token):
                 sides = (_side(side),) if side else _SIDES
                 found.setdefault(token, {}).update({name: self._price(token, name) for name in sides})
         return reply(found)
@@ -105,7 +105,9 @@ class MarketData:
         return [token for token in await _asked_tokens(request) if self._has_book(token)]
 
     def _has_book(self, token: str) -> bool:
-        return token in self._engine.market_by_token
+        """A resolved market's book is gone."""
+        market = self._engine.market_by_token.get(token)
+        return market is not None and self._engine.resolution(market.condition_id) is None
 
     def _price(self, token: str, side: str) -> str:
         best_bid, best_ask = self._best(token)

@@ -35,7 +35,7 @@ def parse_ticket(payload: Any, *, owner: str, address: str) -> Ticket:
     Orders of the first exchange generation (they have a nonce and no timestamp) are refused, as at the venue since 2026-04-28.
     """
     try:
-        order = payload["order"]
+        order = dict(payload["order"])
         if "timestamp" not in order:
             raise BadRequest(rules.INVALID_VERSION)
         ticket = Ticket(

@@ -93,8 +93,7 @@ class Trading:
         if isinstance(result, Refused):
             raise BadRequest(result.text)
         accepted, trade = result
-        status = "matched" if accepted.match.fills else "live"
-        return _placed(accepted.order.id, status=status, accepted=accepted, trade_ids=[trade.id] if trade else [])
+        return _placed(accepted.order.id, status=accepted.status, accepted=accepted, trade_ids=[trade.id] if trade else [])
 
     async def cancel_order(self, request: web.Request) -> web.Response:
         credentials = await self._identity.by_key(request)
