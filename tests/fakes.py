@@ -148,6 +148,10 @@ class FakeOrders:
             usdc=order.usdc,
             fee_usdc=order.fee_usdc,
             posted_at=known.posted_at or order.posted_at,
+            told=order.told,
+            doubted_since=order.doubted_since,
+            looks=order.looks,
+            alerted_at=known.alerted_at or order.alerted_at,
         )
 
     async def book(self, trade: TradeReported, *, now: datetime) -> tuple[TradeReported, ...]:
@@ -155,10 +159,13 @@ class FakeOrders:
         known = self.trades.get(key)
         if known is None:
             self.trades[key] = trade
-        elif is_news(known.status, trade.status):
+        elif is_news(known, trade):
             named = trade.transaction_hash or known.transaction_hash
             self.trades[key] = known.model_copy(update={"status": trade.status, "transaction_hash": named})
-        return tuple(each for (order_hash, _), each in sorted(self.trades.items()) if order_hash == trade.order_hash)
+        return await self.booked(trade.order_hash)
+
+    async def booked(self, order_hash: str) -> tuple[TradeReported, ...]:
+        return tuple(trade for (of, _), trade in sorted(self.trades.items()) if of == order_hash)
 
     async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
         for key, trade in self.trades.items():

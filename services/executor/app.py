@@ -3,11 +3,14 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
 from services.executor.adapters.venue import ClobVenue, VenueFeed
 from services.executor.handler import Handler
 from services.executor.settings import Settings
+from shared.chain.client import ChainClient
+from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
 from shared.db.engine import opened
@@ -34,13 +37,22 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         Producer(process.kafka) as producer,
         opened(read(DatabaseSettings)) as engine,
         Clob(read(VenueSettings), now=utc_now) as clob,
+        ChainClient(Rpc(str(settings.polygon_rpc_url))) as chain,
     ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         ownership, keyring = Ownership(), Keyring(wallets, clob)
         orders, venue = PostgresOrders(engine), ClobVenue(clob, keyring, now=utc_now)
-        handler = Handler(orders=orders, venue=venue, signers=SdkSigners(keyring, now=utc_now), controls=controls, now=utc_now)
+        handler = Handler(
+            orders=orders,
+            venue=venue,
+            chain=ExchangeLogs(chain, now=utc_now),
+            signers=SdkSigners(keyring, now=utc_now),
+            controls=controls,
+            now=utc_now,
+            verify_for=settings.verify_for,
+        )
         yield Service(
             producer=producer,
             routes={
@@ -59,6 +71,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     now=utc_now,
                     look_every=settings.look_every,
                     overdue_after=settings.overdue_after,
+                    verify_for=settings.verify_for,
                     at_a_time=settings.wallets_at_a_time,
                 ),
             },

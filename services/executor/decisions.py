@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 
 from shared.domain.follows import Mode, may_trade
 from shared.domain.money import Side
@@ -14,6 +15,9 @@ from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow
 NEVER_ARRIVED_AFTER = timedelta(seconds=60)
 """An order that the venue has no trade of, this long after its bytes could last have left: the venue's own views lag by seconds."""
 
+FEWEST_LOOKS = 2
+"""That found nothing, before nothing is believed: one of them may have asked a replica that stands still."""
+
 FINAL_STATUSES = frozenset({TradeStatus.CONFIRMED, TradeStatus.FAILED})
 
 DUST = 10_000
@@ -22,11 +26,24 @@ DUST = 10_000
 RANK_BY_STATUS = {
     TradeStatus.MATCHED: 0,
     TradeStatus.RETRYING: 1,
-    TradeStatus.MINED: 2,
-    TradeStatus.CONFIRMED: 3,
-    TradeStatus.FAILED: 3,
+    TradeStatus.MINED: 1,
+    TradeStatus.CONFIRMED: 2,
+    TradeStatus.FAILED: 2,
 }
-"""A trade's status only moves up: the feeds that tell of it are not in order."""
+"""What tells of a trade is not in order, so that it never moves back. Mined can be undone and tried again, as often as it takes."""
+
+
+class Told(StrEnum):
+    """What the venue has said of an order that has no outcome yet."""
+
+    NOTHING = ""
+    """No answer came, or none that tells: it may have arrived."""
+    NOT_NOW = "not_now"
+    """Each time that it was sent, it was not taken."""
+    ARRIVED = "arrived"
+    """It is there; it may be held (``delayed``), and matched later."""
+    KILLED = "killed"
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +70,23 @@ class Order:
     fee_usdc: int = 0
     reason: str = ""
     traceparent: str | None = None
+    told: Told = Told.NOTHING
+    doubted_since: datetime | None = None
+    """Since when nothing but the lag of the venue's views can hide a trade of it; None: there is another doubt, or none."""
+    looks: int = 0
+    """How often the venue was asked since it was sent last or the doubt began, and had no trade of it."""
+    alerted_at: datetime | None = None
+    """When a human was called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the venue shows of an order."""
+
+    trades: tuple[TradeReported, ...]
+    """All that we know of, also from earlier looks."""
+    is_open: bool = False
+    """The venue still holds the order: it can be matched yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +96,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask the venue which trades it has of the order."""
+    """Ask the venue what it has of the order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,54 +117,117 @@ def may_be_signed(approved: IntentApproved, *, mode: Mode, now: datetime) -> str
 
 
 def next_step(order: Order, *, now: datetime) -> Step:
-    """Send what has no answer while it is worth it; ask where an answer was lost or the time is over."""
-    if order.state in FINAL_STATES or order.state is OrderState.MATCHED:
+    """Send what has no answer while it is worth it; ask where an answer was lost or is not to be believed, or where the time is over."""
+    if order.state in FINAL_STATES or (order.state is OrderState.MATCHED and order.doubted_since is None):
         return Done()
     if order.state is OrderState.SIGNED and now < order.expires_at:
         return Send()
     return Ask()
 
 
-def after_reply(order: Order, reply: Reply, *, is_first: bool) -> Order:
-    """The order as the venue's answer leaves it. ``NotNow`` leaves it as it was: nothing happened.
+def is_worth_sending_again(order: Order, *, now: datetime) -> bool:
+    """Of an order that the venue was just asked for and has nothing of: the same bytes cannot make a second order."""
+    return order.state is OrderState.UNKNOWN and order.told is Told.NOTHING and now < order.expires_at
 
-    A no to bytes that may have been sent before proves nothing of the first time: that one may have spent what is missing now.
+
+def after_reply(order: Order, reply: Reply, *, is_first: bool, now: datetime) -> Order:
+    """The order as the venue's answer leaves it.
+
+    A no is believed at once only where no other sending of these bytes can have been taken. Else the venue's trades decide: an earlier
+    sending, or a copy that a gateway made, may have spent what is missing now; and what was killed may have been filled in part.
     """
     match reply:
         case Accepted():
-            return _accepted(order, reply)
-        case Killed() if is_first:
-            return replace(order, state=OrderState.KILLED, reason=reply.text)
-        case Rejected() if is_first:
-            return replace(order, state=OrderState.REJECTED, reason=reply.text)
-        case Killed() | Rejected() | Duplicated() | Lost():
-            return replace(order, state=OrderState.UNKNOWN, reason=reply.text)
+            return _accepted(order, reply, now=now)
+        case Rejected() if is_first and reply.reason.hides_nothing:
+            return replace(order, state=OrderState.REJECTED, reason=f"{reply.reason}: {reply.text}")
+        case Rejected() | Killed():
+            return _doubted(order, reply, now=now)
+        case Duplicated() | Lost():
+            told = Told.ARRIVED if isinstance(reply, Duplicated) else order.told
+            return replace(order, state=OrderState.UNKNOWN, told=told, reason=reply.text)
         case NotNow():
-            return order
+            was_never_taken = order.state is OrderState.SIGNED and (is_first or order.told is Told.NOT_NOW)
+            return replace(order, told=Told.NOT_NOW, reason=reply.text) if was_never_taken else order
 
 
-def _accepted(order: Order, reply: Accepted) -> Order:
+def _accepted(order: Order, reply: Accepted, *, now: datetime) -> Order:
     """A FOK or FAK that is accepted without a match yet (``delayed``) is not known to be filled, nor to be killed."""
     if not reply.trade_ids and reply.taking == 0:
-        return replace(order, state=OrderState.UNKNOWN, reason=f"accepted as {reply.status}, nothing matched yet")
+        return replace(order, state=OrderState.UNKNOWN, told=Told.ARRIVED, reason=f"accepted as {reply.status}, nothing matched yet")
     buys = order.side is Side.BUY
     return replace(
         order,
         state=OrderState.MATCHED,
+        told=Told.ARRIVED,
         shares=reply.taking if buys else reply.making,
         usdc=reply.making if buys else reply.taking,
+        doubted_since=now if reply.taking == 0 else None,
         reason="",
     )
 
 
-def after_asking(order: Order, trades: Iterable[TradeReported], *, now: datetime) -> Order:
-    """The order as the venue's trades leave it: where there are none, it stays unknown until it can no longer have arrived."""
-    found = tuple(trades)
-    if found:
-        return with_trades(replace(order, state=OrderState.MATCHED), found)
-    if now < order.expires_at + NEVER_ARRIVED_AFTER:
-        return replace(order, state=OrderState.UNKNOWN)
-    return replace(order, state=OrderState.KILLED, reason=f"the venue has no trade of it {NEVER_ARRIVED_AFTER} after its end")
+def _doubted(order: Order, reply: Rejected | Killed, *, now: datetime) -> Order:
+    told, reason = (Told.KILLED, reply.text) if isinstance(reply, Killed) else (Told.REJECTED, f"{reply.reason}: {reply.text}")
+    return replace(order, state=OrderState.UNKNOWN, told=told, reason=reason, doubted_since=now, looks=0)
+
+
+def after_look(order: Order, look: Look, *, now: datetime, verify_for: timedelta) -> Order:
+    """The order as the venue shows it. Where it shows nothing, nothing is final before nothing can be hidden any more."""
+    if look.trades:
+        found = replace(order, state=OrderState.MATCHED, doubted_since=_still_doubted(order, now=now, verify_for=verify_for))
+        return with_trades(found, look.trades)
+    if order.state is OrderState.MATCHED:  # by the venue's own word; the view that we got is older
+        return order
+    order = _time_is_over(order, now=now) if order.state is OrderState.SIGNED else order
+    if look.is_open:
+        told = Told.ARRIVED if order.told in (Told.NOTHING, Told.NOT_NOW) else order.told
+        return replace(order, told=told, doubted_since=now, looks=0)
+    order = replace(order, looks=order.looks + 1)
+    return _came_to_nothing(order) if _is_certain(order, now=now, verify_for=verify_for) else order
+
+
+def _still_doubted(order: Order, *, now: datetime, verify_for: timedelta) -> datetime | None:
+    """Trades that were found by looking may not be all, for as long as a view can lag; those that an answer named are."""
+    if order.state is OrderState.MATCHED and order.doubted_since is None:
+        return None
+    since = order.doubted_since or now
+    return since if now < since + verify_for else None
+
+
+def _time_is_over(order: Order, *, now: datetime) -> Order:
+    return replace(order, state=OrderState.UNKNOWN, doubted_since=now if order.told is Told.NOT_NOW else None)
+
+
+def _is_certain(order: Order, *, now: datetime, verify_for: timedelta) -> bool:
+    """An order of ours never rests: what was neither traded nor is held will not be."""
+    since = order.doubted_since
+    is_time = is_past_deadline(order, now=now) if since is None else now >= since + verify_for
+    return is_time and order.looks >= FEWEST_LOOKS
+
+
+def is_past_deadline(order: Order, *, now: datetime) -> bool:
+    """By now an order is known to be filled or not."""
+    return now >= order.expires_at + NEVER_ARRIVED_AFTER
+
+
+def needs_a_human(order: Order, look: Look | None, *, now: datetime) -> bool:
+    """Whether an order must be told of that looking (None: the venue did not answer) has not resolved in time. Once is enough."""
+    if order.alerted_at is not None or order.state in FINAL_STATES or not is_past_deadline(order, now=now):
+        return False
+    return look is None or look.is_open or order.looks >= FEWEST_LOOKS
+
+
+def rests_on_silence(order: Order) -> bool:
+    """Whether an order ended without the venue's own no: then the chain is asked too."""
+    return order.state is OrderState.KILLED and order.told in (Told.NOTHING, Told.ARRIVED)
+
+
+def _came_to_nothing(order: Order) -> Order:
+    if order.told in (Told.NOTHING, Told.ARRIVED):
+        reason = "; ".join(filter(None, (order.reason, "the venue has no trade of it, nor holds it")))
+        return replace(order, state=OrderState.KILLED, reason=reason)
+    return replace(order, state=OrderState.KILLED if order.told is Told.KILLED else OrderState.REJECTED)
 
 
 def with_trades(order: Order, trades: Iterable[TradeReported]) -> Order:
@@ -145,11 +242,15 @@ def with_trades(order: Order, trades: Iterable[TradeReported]) -> Order:
         usdc=sum(trade.usdc for trade in counted),
         fee_usdc=sum(trade.fee_usdc for trade in counted),
     )
-    if any(trade.status not in FINAL_STATUSES for trade in known):
+    if order.doubted_since is not None or any(trade.status not in FINAL_STATUSES for trade in known):
         return replace(summed, state=OrderState.MATCHED)
     return replace(summed, state=OrderState.CONFIRMED if counted else OrderState.FAILED)
 
 
-def is_news(known: TradeStatus | None, told: TradeStatus) -> bool:
-    """Whether a report moves a trade on; a final status stands."""
-    return known is None or RANK_BY_STATUS[told] > RANK_BY_STATUS[known]
+def is_news(known: TradeReported | None, told: TradeReported) -> bool:
+    """Whether a report moves a trade on: by its status, or to another transaction. A final status stands."""
+    if known is None:
+        return True
+    if known.status in FINAL_STATUSES or RANK_BY_STATUS[told.status] < RANK_BY_STATUS[known.status]:
+        return False
+    return told.status is not known.status or told.transaction_hash not in ("", known.transaction_hash)

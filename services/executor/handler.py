@@ -1,19 +1,24 @@
 """Keep, send, keep: nothing is sent that is not in our books, and no answer is taken for granted."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
 from services.executor.decisions import (
     Ask,
     Done,
+    Look,
     Order,
     Send,
-    after_asking,
+    after_look,
     after_reply,
+    is_worth_sending_again,
     may_be_signed,
+    needs_a_human,
     next_step,
+    rests_on_silence,
     with_trades,
 )
 from shared.domain.errors import InvalidMessage, Transient
@@ -23,6 +28,8 @@ from shared.messages.intents import IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderOverdue, OrderReported, OrderState, TradeReported, TradeStatus
 from shared.messages.transactions import ConfirmationRequested, Purpose, TransactionResolved
 from shared.polymarket.replies import NotNow, Reply
+
+logger = logging.getLogger(__name__)
 
 
 class Orders(Protocol):
@@ -45,6 +52,10 @@ class Orders(Protocol):
         """Keep the trade, if it is news, and return all trades of its order as they stand. Raises: Transient."""
         ...
 
+    async def booked(self, order_hash: str) -> tuple[TradeReported, ...]:
+        """All trades of the order as they stand. Raises: Transient."""
+        ...
+
     async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
         """Keep how the chain settled the trades of a transaction. Raises: Transient."""
         ...
@@ -55,8 +66,14 @@ class Venue(Protocol):
         """Post the kept bytes. Never raises for the network: a lost answer is a ``Lost`` reply."""
         ...
 
-    async def trades_of(self, order: Order) -> tuple[TradeReported, ...]:
-        """What the venue has of the order, by its hash. Raises: Transient where the venue cannot be asked."""
+    async def look(self, order: Order) -> Look:
+        """What the venue has of the order, by its hash. Raises: Transient, InvalidMessage where its answer cannot be read."""
+        ...
+
+
+class Chain(Protocol):
+    async def fill_of(self, order: Order) -> str:
+        """The transaction that filled some of the order; empty: there is none. Raises: Transient."""
         ...
 
 
@@ -76,9 +93,12 @@ class ControlsBook(Protocol):
 class Handler:
     orders: Orders
     venue: Venue
+    chain: Chain
     signers: Signers
     controls: ControlsBook
     now: Callable[[], datetime]
+    verify_for: timedelta
+    """How far the venue's views may lag behind what it does."""
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
         order = await self._order_of(approved)
@@ -122,8 +142,7 @@ class Handler:
         step = next_step(order, now=self.now())
         match step:
             case Send():
-                runs = may_trade(self._mode(leader=order.leader, proxy=order.proxy), order.side)
-                return await (self._send(order, is_first=is_first) if runs else self._ask(order))
+                return await (self._send(order, is_first=is_first) if self._runs(order) else self._ask(order))
             case Ask():
                 return await self._ask(order)
             case Done():
@@ -131,22 +150,67 @@ class Handler:
             case _:
                 assert_never(step)
 
+    def _runs(self, order: Order) -> bool:
+        return may_trade(self._mode(leader=order.leader, proxy=order.proxy), order.side)
+
     async def _send(self, order: Order, *, is_first: bool) -> Sequence[Message]:
         """Raises: Transient where the venue takes no orders now: nothing happened, the same bytes are sent again later."""
-        sent = replace(order, posted_at=self.now())
+        sent = replace(order, posted_at=order.posted_at or self.now())
         reply = await self.venue.send(sent)
-        if isinstance(reply, NotNow):
+        after = after_reply(sent, reply, is_first=is_first, now=self.now())
+        told = await self._settle(order, after, [])
+        if isinstance(reply, NotNow) and after.state is OrderState.SIGNED:
             raise Transient(f"the venue takes no orders now: {reply.text}")
-        after = after_reply(sent, reply, is_first=is_first)
-        await self.orders.save(after, now=self.now())
-        return [reported(after, now=self.now())]
+        return told
 
     async def _ask(self, order: Order) -> Sequence[Message]:
-        trades = await self.venue.trades_of(order)
-        standing: tuple[TradeReported, ...] = ()
-        for trade in trades:
+        """A venue that cannot be asked holds up nobody: its feed comes back to the order."""
+        found = await self._found(order)
+        if found is None:
+            return await self._settle(order, self._alerted(order, None), [])
+        look = Look(trades=await self._standing(order, found.trades), is_open=found.is_open)
+        after = after_look(order, look, now=self.now(), verify_for=self.verify_for)
+        if rests_on_silence(after):
+            after = await self._with_the_chains_word(order, after)
+        elif not (look.trades or look.is_open) and is_worth_sending_again(after, now=self.now()) and self._runs(after):
+            return await self._send(replace(after, looks=0), is_first=False)
+        return await self._settle(order, self._alerted(after, look), found.trades)
+
+    async def _found(self, order: Order) -> Look | None:
+        try:
+            return await self.venue.look(order)
+        except (Transient, InvalidMessage) as error:
+            logger.warning("the venue could not be asked for the order of intent %s: %s", order.intent_id, error)
+            return None
+
+    async def _standing(self, order: Order, news: Sequence[TradeReported]) -> tuple[TradeReported, ...]:
+        standing = await self.orders.booked(order.order_hash) if not news else ()
+        for trade in news:
             standing = await self.orders.book(trade, now=self.now())
-        return await self._settle(order, after_asking(order, standing, now=self.now()), trades)
+        return standing
+
+    async def _with_the_chains_word(self, before: Order, ended: Order) -> Order:
+        """An order that nobody has said no to ends only where the chain has no fill of it either."""
+        try:
+            filled_by = await self.chain.fill_of(before)
+        except Transient as error:
+            return replace(before, state=OrderState.UNKNOWN, looks=ended.looks, reason=f"the chain could not be asked: {error}")
+        if not filled_by:
+            return ended
+        reason = f"the chain has a fill of it in {filled_by}, the venue lists no trade"
+        return replace(before, state=OrderState.UNKNOWN, looks=ended.looks, reason=reason)
+
+    def _alerted(self, order: Order, look: Look | None) -> Order:
+        """Call a human, once, with all that is known."""
+        if not needs_a_human(order, look, now=self.now()):
+            return order
+        why = "the venue does not answer" if look is None else "the venue still holds it" if look.is_open else "no trade of it is found"
+        logger.error(
+            "an order needs a human, %s: intent %s, follower %s, order %s, %s of token %s, %s, told %s %r, sent %s, over at %s, %d looks",
+            why, order.intent_id, order.proxy, order.order_hash, order.side, order.token_id, order.state, order.told or "nothing",
+            order.reason, order.posted_at, order.expires_at, order.looks,
+        )  # fmt: skip
+        return replace(order, alerted_at=self.now(), reason=order.reason or why)
 
     async def _settle(self, before: Order, after: Order, news: Sequence[TradeReported]) -> Sequence[Message]:
         """A final state is told each time that it is looked at: the first telling may have died with us."""

@@ -2,13 +2,15 @@
 
 from datetime import timedelta
 
-from pydantic import Field, FilePath
+from pydantic import Field, FilePath, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EXECUTOR_", frozen=True)
 
+    polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
+    """Asked only of an order that the venue says nothing of."""
     keys_file: FilePath
     """JSON: a list of {"proxy": address, "private_key": key}. Readable by nobody else: a mounted secret."""
     look_every: timedelta = timedelta(seconds=1)
@@ -17,3 +19,5 @@ class Settings(BaseSettings):
     """In one look: the venue answers 50 such requests a second (protocol notes, 4.7)."""
     overdue_after: timedelta = timedelta(seconds=5)
     """An order without an answer for this long is looked after."""
+    verify_for: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    """The venue's no is believed once it has shown no trade of the order for this long: its replicas lag by seconds."""

@@ -1,6 +1,22 @@
 """Every table, by the service that owns it. Amounts are base units; addresses are checksummed text; times are with time zone."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Integer, MetaData, Numeric, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData()
 
@@ -62,6 +78,41 @@ leases = Table(
     Column("expires_at", MOMENT, nullable=False),
     schema="control",
     comment="Which instance of a service may write for a partition.",
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("number", BigInteger, Identity(), primary_key=True),
+    Column("service", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("record_offset", BigInteger, nullable=False),
+    Column("record_at", BigInteger, nullable=False, comment="When the record was written: milliseconds since 1970"),
+    Column("record_key", LargeBinary, nullable=False),
+    Column("record_value", LargeBinary, nullable=False),
+    Column("record_headers", Text, nullable=False, comment="JSON: pairs of name and base64"),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("parked_at", nullable=False),
+    _moment("settled_at"),
+    UniqueConstraint("service", "topic", "partition", "record_offset", name="dead_letters_record"),
+    Index("dead_letters_open", "service", "topic", "record_key", postgresql_where=text("state in ('parked', 'waiting', 'redriving')")),
+    schema="control",
+    comment="Messages that could not be handled, and those that wait behind them.",
+)
+
+dead_letter_decisions = Table(
+    "dead_letter_decisions",
+    metadata,
+    Column("number", BigInteger, nullable=False),
+    _moment("made_at", nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("dead_letter_decisions_by_number", "number"),
+    schema="control",
+    comment="Who redrove or discarded which parked message, and why. Appended only.",
 )
 
 cursors = Table(
@@ -160,6 +211,10 @@ orders = Table(
     _moment("posted_at"),
     _moment("answered_at"),
     _moment("confirmed_at"),
+    Column("told", Text, nullable=False, server_default="", comment="What the venue has said of an order that has no outcome yet"),
+    _moment("doubted_since"),
+    Column("looks", BigInteger, nullable=False, server_default="0", comment="At the venue, since then, that found no trade of it"),
+    Column("alerted_at", MOMENT, comment="When a human was called: not resolved in time"),
     Index("orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")),
     schema="executor",
     comment="One order per intent, kept before it is sent.",

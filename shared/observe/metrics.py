@@ -91,6 +91,7 @@ _CACHE = _counter("slipstream_cache_asked", "Questions to a cache by how they we
 _REFUSALS = _counter("slipstream_refusals", "Copies refused, by the rule that refused", "reason")
 _POSTED = _counter("slipstream_orders_posted", "Orders posted to the venue, by its answer", "outcome")
 _UNKNOWN = _gauge("slipstream_orders_unknown", "Orders whose answer was lost and that are being resolved")
+_ALERTED = _gauge("slipstream_orders_alerted", "Orders not resolved in time, for which a human is called: anything but zero is an alarm")
 _OUTCOMES = _counter("slipstream_copies", "Copies by the state they reached", "state")
 _STAGE = _seconds("slipstream_stage_seconds", "From the leader's fill seen to the end of a stage", "stage", edges=PATH_SECONDS)
 _TRANSACTIONS = _counter("slipstream_transactions", "Transactions on the chain by the state they reached", "state")
@@ -160,6 +161,11 @@ def order_posted(outcome: str) -> None:
 def orders_unknown(n: int) -> None:
     """How many orders wait to be resolved after a lost answer."""
     _UNKNOWN.of().set(n)
+
+
+def orders_alerted(n: int) -> None:
+    """How many open orders are past the time by which each is known to be filled or not."""
+    _ALERTED.of().set(n)
 
 
 def copy_outcome(state: str) -> None:

@@ -11,7 +11,7 @@ import orjson
 
 from shared.domain.errors import InvalidMessage, Transient
 from shared.polymarket.market_data import BookSnapshot, Market, parse_book, parse_market
-from shared.polymarket.replies import NOT_NOW_STATUSES, Lost, NotNow, Reply, parse_reply
+from shared.polymarket.replies import NOT_NOW_STATUSES, Lost, NotNow, Reason, Rejected, Reply, parse_reply
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
 
@@ -19,6 +19,8 @@ JSON = {"Content-Type": "application/json"}
 CONNECTIONS = 32
 """At a time, per process: the venue answers an order in some milliseconds, and takes no more than a few dozen a second per signer."""
 END_OF_PAGES = "LTE="
+SAME_CLOCK_S = 1
+"""Two clocks that differ by no more are the same: the venue tells whole seconds, and the answer took its time."""
 
 
 class NoMarket(Exception):
@@ -31,6 +33,8 @@ class Clob:
     def __init__(self, settings: VenueSettings, *, now: Callable[[], datetime]) -> None:
         self._settings, self._now = settings, now
         self._session: aiohttp.ClientSession | None = None
+        self._ahead_s = 0
+        """How far the venue's clock is ahead of ours, as far as it ever mattered."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,22 +55,36 @@ class Clob:
 
     async def credentials(self, wallet: Wallet) -> Credentials:
         """The wallet's API key: made, or derived where it exists. Raises: Transient, InvalidMessage where the venue refuses."""
-        headers = wallet.l1_headers(timestamp=self._seconds())
-        status, body = await self._request("POST", "/auth/api-key", headers=headers)
-        if status != HTTPStatus.OK:  # it exists already
-            status, body = await self._request("GET", "/auth/derive-api-key", headers=headers)
+        used = self._ahead_s
+        status, body = await self._api_key(wallet)
+        if status == HTTPStatus.UNAUTHORIZED and await self._learns_the_clock(used):
+            status, body = await self._api_key(wallet)
         if status in NOT_NOW_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Transient(f"the venue gives no API key now: status {status}")
         if status != HTTPStatus.OK or not isinstance(body, dict) or not {"apiKey", "secret", "passphrase"} <= body.keys():
             raise InvalidMessage(f"the venue gives no API key to {wallet.signer}: status {status}")
         return Credentials(address=wallet.signer, key=str(body["apiKey"]), secret=str(body["secret"]), passphrase=str(body["passphrase"]))
 
+    async def _api_key(self, wallet: Wallet) -> tuple[int, Any]:
+        headers = wallet.l1_headers(timestamp=self._seconds())
+        status, body = await self._request("POST", "/auth/api-key", headers=headers)
+        if status != HTTPStatus.OK:  # it exists already
+            status, body = await self._request("GET", "/auth/derive-api-key", headers=headers)
+        return status, body
+
     async def send(self, body: str, credentials: Credentials) -> Reply:
         """Post an order, byte for byte.
 
         Never raises for the network: where the bytes may have left and no answer came, the reply is ``Lost``; where no connection
-        was had, they cannot have left, and it is ``NotNow``.
+        was had, they cannot have left, and it is ``NotNow``. Refused for the time that they were signed at, they are sent once more.
         """
+        used = self._ahead_s
+        reply = await self._post(body, credentials)
+        if isinstance(reply, Rejected) and reply.reason is Reason.UNAUTHORIZED and await self._learns_the_clock(used):
+            reply = await self._post(body, credentials)
+        return reply
+
+    async def _post(self, body: str, credentials: Credentials) -> Reply:
         headers = JSON | credentials.headers(method="POST", path="/order", body=body, timestamp=self._seconds())
         try:
             async with self._open().post(self._settings.clob("/order"), data=body.encode(), headers=headers) as response:
@@ -77,22 +95,56 @@ class Clob:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Lost(type(error).__name__)
 
-    async def trades(self, credentials: Credentials, *, maker_address: str, after: int) -> list[Mapping[str, Any]]:
-        """The wallet's trades since ``after`` (seconds). Raises: Transient."""
-        return await self._pages("/data/trades", credentials, maker_address=maker_address, after=str(after))
+    async def trades(self, credentials: Credentials, *, maker_address: str, since: datetime) -> list[Mapping[str, Any]]:
+        """The wallet's trades since a moment of our clock. Raises: Transient."""
+        while True:
+            used = self._ahead_s
+            after = int(since.timestamp()) + min(used, 0)
+            found = await self._pages("/data/trades", credentials, maker_address=maker_address, after=str(after))
+            if self._ahead_s == used:  # else it was asked for by a clock that is not the venue's
+                return found
+
+    async def is_open(self, credentials: Credentials, order_hash: str) -> bool:
+        """Whether the venue still holds the order: it rests, or waits to be matched. Raises: Transient."""
+        path = f"/data/order/{order_hash}"
+        status, body = await self._signed_read(path, credentials)
+        if status == HTTPStatus.NOT_FOUND:
+            return False
+        if status != HTTPStatus.OK or not isinstance(body, dict | None):
+            raise Transient(f"GET {path}: status {status}, not an order")
+        return bool(body)
 
     async def _pages(self, path: str, credentials: Credentials, **query: str) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
         cursor = "MA=="
         while cursor != END_OF_PAGES:
-            headers = credentials.headers(method="GET", path=path, body=None, timestamp=self._seconds())
-            status, body = await self._request("GET", path, headers=headers, query={"next_cursor": cursor, **query})
+            status, body = await self._signed_read(path, credentials, next_cursor=cursor, **query)
             page = body.get("data") if status == HTTPStatus.OK and isinstance(body, dict) else None
             if not isinstance(page, list) or not all(isinstance(row, dict) for row in page):
                 raise Transient(f"GET {path}: status {status}, no readable page")
             found += page
             cursor = str(body.get("next_cursor") or END_OF_PAGES)
         return found
+
+    async def _signed_read(self, path: str, credentials: Credentials, **query: str) -> tuple[int, Any]:
+        used = self._ahead_s
+        status, body = await self._request("GET", path, headers=self._l2_headers(path, credentials), query=query)
+        if status == HTTPStatus.UNAUTHORIZED and await self._learns_the_clock(used):
+            status, body = await self._request("GET", path, headers=self._l2_headers(path, credentials), query=query)
+        return status, body
+
+    def _l2_headers(self, path: str, credentials: Credentials) -> dict[str, str]:
+        return credentials.headers(method="GET", path=path, body=None, timestamp=self._seconds())
+
+    async def _learns_the_clock(self, used: int) -> bool:
+        """Whether the venue's clock is another than what a refused request was signed by, ``used`` seconds ahead of ours."""
+        if self._ahead_s == used:  # else somebody has asked meanwhile
+            try:
+                told = int(await self._read("/time"))
+            except (Transient, NoMarket, TypeError, ValueError):
+                return False
+            self._ahead_s = told - int(self._now().timestamp())
+        return abs(self._ahead_s - used) > SAME_CLOCK_S
 
     async def _read(self, path: str, **query: str) -> Any:
         status, body = await self._request("GET", path, query=query)
@@ -120,7 +172,7 @@ class Clob:
         return self._session
 
     def _seconds(self) -> int:
-        return int(self._now().timestamp())
+        return int(self._now().timestamp()) + self._ahead_s
 
 
 def _json(raw: bytes) -> Any:

@@ -1,15 +1,61 @@
 """What does the venue's answer to an order mean? Pure. The venue speaks in texts: this is the one table from its texts to our types.
 
 Texts and statuses: protocol notes 4.4 and 4.5 (the venue's documentation and public issues, as of 2026-11-22).
+
+A text that the table does not know is ``Lost``, whatever its status: taken for a no, a yes in unknown words would be a copy that nobody
+books, and its money would be spent again; taken for unknown, it costs a few questions and a reservation that is held for a while.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
 from shared.domain.money import floor_micros
+
+
+class Reason(StrEnum):
+    """Why the venue refuses an order for good: the closed list."""
+
+    AMOUNT_TOO_SMALL = "amount_too_small"
+    SIZE_TOO_SMALL = "size_too_small"
+    OFF_TICK = "off_tick"
+    BAD_EXPIRATION = "bad_expiration"
+    UNKNOWN_TOKEN = "unknown_token"  # noqa: S105 - no secret
+    MALFORMED = "malformed"
+    OLD_VERSION = "old_version"
+    TOO_MANY = "too_many"
+    NOT_THE_KEYS_WALLET = "not_the_keys_wallet"
+    """The API key, the signer and the maker do not belong together."""
+    WALLET_NOT_ALLOWED = "wallet_not_allowed"
+    UNAUTHORIZED = "unauthorized"
+    BANNED = "banned"
+    CLOSED_ONLY = "closed_only"
+    """The address may only close its positions."""
+    REGION = "region"
+    """Orders are not taken from where we are."""
+    WOULD_CROSS = "would_cross"
+    BALANCE_TOO_LOW = "balance_too_low"
+    CANCELED_ON_CHAIN = "canceled_on_chain"
+    """Canceled in the exchange contract; said also of an order that is filled already."""
+    NO_MARKET = "no_market"
+    UNFILLABLE = "unfillable"
+    """The engine found a match that its own arithmetic does not allow."""
+
+    @property
+    def hides_nothing(self) -> bool:
+        """Whether every sending of the same bytes is refused alike: then the no to one of them is a no to all.
+
+        What depends on the book, on a balance or on the chain can be refused *because* the same bytes were taken a moment before.
+        """
+        return self not in _DEPENDS_ON_THE_MOMENT
+
+
+_DEPENDS_ON_THE_MOMENT = frozenset(
+    {Reason.WOULD_CROSS, Reason.BALANCE_TOO_LOW, Reason.CANCELED_ON_CHAIN, Reason.NO_MARKET, Reason.UNFILLABLE, Reason.UNAUTHORIZED}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +70,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """Nothing fitted the order's limits: nothing was traded."""
+    """Nothing more fits the order's limits. By itself no proof that nothing was traded: such answers have hidden partial fills."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The venue refuses the order, now and later: nothing was traded."""
+    """The venue refuses the order, now and later."""
 
+    reason: Reason
     text: str
 
 
@@ -45,7 +92,7 @@ class Duplicated:
 
 @dataclass(frozen=True, slots=True)
 class NotNow:
-    """The venue takes no such order at the moment: nothing was traded, the same bytes may be sent again."""
+    """The venue takes no such order at the moment: these bytes were not taken, and may be sent again."""
 
     text: str
     retry_after_s: int | None = None
@@ -59,12 +106,50 @@ class Lost:
 
 
 Reply = Accepted | Killed | Rejected | Duplicated | NotNow | Lost
+Meaning = Reason | Callable[[str], Killed | Duplicated | NotNow | Lost]
 
-KILLED_TEXTS = ("fok orders are fully filled or killed", "no orders found to match with fak order", "there are no matching orders")
-DUPLICATED_TEXTS = ("duplicated",)
-NOT_NOW_TEXTS = ("not yet ready to process new orders", "too many requests", "trading is currently", "post-only mode", "restart")
-UNCLEAR_TEXTS = ("order timed out", "order match delayed")
-"""The order arrived; whether it will be matched is not said."""
+MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
+    ("fok orders are fully filled or killed", Killed),
+    ("no orders found to match with fak order", Killed),
+    ("there are no matching orders", Killed),
+    ("is invalid. duplicated", Duplicated),
+    ("not enough balance / allowance", Reason.BALANCE_TOO_LOW),
+    ("insufficient balance", Reason.BALANCE_TOO_LOW),  # as recorded by others in an answer with status 200
+    ("invalid amount for a marketable", Reason.AMOUNT_TOO_SMALL),
+    ("lower than the minimum", Reason.SIZE_TOO_SMALL),
+    ("breaks minimum tick size rule", Reason.OFF_TICK),
+    ("order crosses book", Reason.WOULD_CROSS),
+    ("invalid expiration", Reason.BAD_EXPIRATION),
+    ("invalid token id", Reason.UNKNOWN_TOKEN),
+    ("invalid order payload", Reason.MALFORMED),
+    ("invalid order version", Reason.OLD_VERSION),
+    ("too many orders in payload", Reason.TOO_MANY),
+    ("has to be the owner of the api key", Reason.NOT_THE_KEYS_WALLET),
+    ("has to be the address of the api key", Reason.NOT_THE_KEYS_WALLET),
+    ("maker address not allowed", Reason.WALLET_NOT_ALLOWED),
+    ("unauthorized/invalid api key", Reason.UNAUTHORIZED),
+    ("invalid l1 request headers", Reason.UNAUTHORIZED),
+    ("address banned", Reason.BANNED),
+    ("closed only mode", Reason.CLOSED_ONLY),
+    ("trading restricted in your region", Reason.REGION),
+    ("order canceled in the ctf exchange contract", Reason.CANCELED_ON_CHAIN),
+    ("no orderbook exists", Reason.NO_MARKET),
+    ("market not found", Reason.NO_MARKET),
+    ("the trade contains rounding issues", Reason.UNFILLABLE),
+    ("discrepancy greater than allowed with the worst maker order", Reason.UNFILLABLE),
+    ("not yet ready to process new orders", NotNow),
+    ("too many requests", NotNow),
+    ("trading is currently disabled", NotNow),
+    ("trading is currently cancel-only", NotNow),
+    ("post-only mode", NotNow),
+    ("order timed out", Lost),
+    ("order match delayed due to market conditions", Lost),
+)
+"""Parts of the venue's texts in lower case: around them stand addresses and figures. Of a timeout and a delay it is not said whether the
+order is in: sending the same bytes again tells."""
+
+REASON_BY_STATUS = {HTTPStatus.UNAUTHORIZED: Reason.UNAUTHORIZED, HTTPStatus.FORBIDDEN: Reason.REGION}
+"""Said without words that we know, in front of the venue's engine: the order did not get that far."""
 NOT_NOW_STATUSES = (HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -73,24 +158,17 @@ def parse_reply(status: int, body: Any, *, retry_after: str | None = None) -> Re
     answer = body if isinstance(body, Mapping) else {}
     text = str(answer.get("error") or answer.get("errorMsg") or "")
     if status in NOT_NOW_STATUSES:
-        return NotNow(text or f"status {status}", _seconds(retry_after))
+        return NotNow(text or f"status {status}", _seconds(retry_after or answer.get("retry_after_seconds")))
     if status == HTTPStatus.OK and not text:
         return _accepted(answer)
-    if _any_of(KILLED_TEXTS, text):
-        return Killed(text)
-    if not text or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT or _names_an_order(answer):
+    meaning = next((meaning for part, meaning in MEANING_BY_TEXT if part in text.lower()), None) or _by_status(status)
+    if meaning is None or (isinstance(meaning, Reason) and _names_an_order(answer)):
         return Lost(f"status {status} {text}".rstrip())
-    return _refused(text, retry_after)
+    return Rejected(meaning, text or f"status {status}") if isinstance(meaning, Reason) else meaning(text)
 
 
-def _refused(text: str, retry_after: str | None) -> Reply:
-    if _any_of(DUPLICATED_TEXTS, text):
-        return Duplicated(text)
-    if _any_of(NOT_NOW_TEXTS, text):
-        return NotNow(text, _seconds(retry_after))
-    if _any_of(UNCLEAR_TEXTS, text):
-        return Lost(text)
-    return Rejected(text)
+def _by_status(status: int) -> Reason | None:
+    return next((reason for known, reason in REASON_BY_STATUS.items() if known == status), None)
 
 
 def _accepted(body: Mapping[str, Any]) -> Reply:
@@ -115,9 +193,7 @@ def _base_units(amount: Any) -> int:
     return floor_micros(Decimal(str(amount))) if amount else 0
 
 
-def _any_of(known: tuple[str, ...], text: str) -> bool:
-    return any(part in text.lower() for part in known)
-
-
-def _seconds(retry_after: str | None) -> int | None:
-    return int(retry_after) if retry_after and retry_after.isdecimal() else None
+def _seconds(told: Any) -> int | None:
+    """Whole seconds, from the header or from the body's number; anything else is no wait that we can keep."""
+    text = str(told or "")
+    return int(text) if text.isdecimal() and len(text) < 10 else None

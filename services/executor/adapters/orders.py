@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.executor.decisions import Order, is_news
+from services.executor.decisions import Order, Told, is_news
 from shared.db.engine import rows, single, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.money import Side
@@ -34,13 +34,17 @@ LOAD = "select * from executor.orders where intent_id = any(cast(:ids as text[])
 SAVE = text("""
 update executor.orders o
 set state = g.state, reason = g.reason, shares = g.shares, usdc = g.usdc, fee_usdc = g.fee_usdc,
+    told = g.told, doubted_since = g.doubted_since, looks = g.looks, alerted_at = coalesce(o.alerted_at, g.alerted_at),
     posted_at = coalesce(o.posted_at, g.posted_at),
-    answered_at = coalesce(o.answered_at, g.saved_at),
+    answered_at = coalesce(o.answered_at, case when g.state <> 'signed' then g.saved_at end),
     confirmed_at = case when g.state = 'confirmed' then coalesce(o.confirmed_at, g.saved_at) end
 from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:reasons as text[]), cast(:shares as bigint[]), cast(:usdc as bigint[]),
-            cast(:fees as bigint[]), cast(:posted as timestamptz[]), cast(:saved as timestamptz[]))
-     as g(intent_id, state, reason, shares, usdc, fee_usdc, posted_at, saved_at)
+            cast(:fees as bigint[]), cast(:told as text[]), cast(:doubted as timestamptz[]), cast(:looks as bigint[]),
+            cast(:alerted as timestamptz[]), cast(:posted as timestamptz[]), cast(:saved as timestamptz[]))
+     as g(intent_id, state, reason, shares, usdc, fee_usdc, told, doubted_since, looks, alerted_at, posted_at, saved_at)
+join executor.orders before on before.intent_id = g.intent_id
 where o.intent_id = g.intent_id
+returning o.state, before.state <> o.state as moved
 """)
 BOOK = text("""
 insert into executor.trades (order_hash, trade_id, intent_id, proxy, token_id, side, status, shares, usdc, fee_usdc, transaction_hash,
@@ -91,6 +95,7 @@ class PostgresOrders:
         self._load = GroupCommit(self._load_all)
         self._save = GroupCommit(self._save_all)
         self._book = GroupCommit(self._book_all)
+        self._booked = GroupCommit(self._booked_of_all)
         self._resolve = GroupCommit(self._resolve_all)
 
     async def record(self, order: Order, approved: IntentApproved) -> Order:
@@ -104,6 +109,9 @@ class PostgresOrders:
 
     async def book(self, trade: TradeReported, *, now: datetime) -> tuple[TradeReported, ...]:
         return await self._book((trade, now))
+
+    async def booked(self, order_hash: str) -> tuple[TradeReported, ...]:
+        return await self._booked(order_hash)
 
     async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
         await self._resolve((result, now))
@@ -137,24 +145,33 @@ class PostgresOrders:
             "shares": [order.shares for order, _ in saved],
             "usdc": [order.usdc for order, _ in saved],
             "fees": [order.fee_usdc for order, _ in saved],
+            "told": [order.told.value for order, _ in saved],
+            "doubted": [order.doubted_since for order, _ in saved],
+            "looks": [order.looks for order, _ in saved],
+            "alerted": [order.alerted_at for order, _ in saved],
             "posted": [order.posted_at for order, _ in saved],
             "saved": [now for _, now in saved],
         }
         async with single(self._engine) as connection:
-            await connection.execute(SAVE, columns)
-        for order, _ in saved:
-            metrics.copy_outcome(order.state.value)
+            kept = (await connection.execute(SAVE, columns)).fetchall()
+        for row in kept:
+            if row.moved:
+                metrics.copy_outcome(row.state)
         return [None] * len(saved)
 
     async def _book_all(self, bookings: Sequence[Booking]) -> list[tuple[TradeReported, ...]]:
         hashes = [trade.order_hash for trade, _ in bookings]
         async with transaction(self._engine) as connection:
-            known = {(row.order_hash, row.trade_id): TradeStatus(row.status) for row in await rows(connection, TRADES, hashes=hashes)}
-            news = [(trade, now) for trade, now in bookings if is_news(known.get((trade.order_hash, trade.trade_id)), trade.status)]
+            known = {(row.order_hash, row.trade_id): _trade(row) for row in await rows(connection, TRADES, hashes=hashes)}
+            news = [(trade, now) for trade, now in bookings if is_news(known.get((trade.order_hash, trade.trade_id)), trade)]
             if news:
                 await connection.execute(BOOK, _trade_columns(news))
             standing = [_trade(row) for row in await rows(connection, TRADES, hashes=hashes)]
-        return [tuple(trade for trade in standing if trade.order_hash == order_hash) for order_hash in hashes]
+        return _by_order(standing, hashes)
+
+    async def _booked_of_all(self, hashes: Sequence[str]) -> list[tuple[TradeReported, ...]]:
+        async with single(self._engine) as connection:
+            return _by_order([_trade(row) for row in await rows(connection, TRADES, hashes=list(hashes))], hashes)
 
     async def _resolve_all(self, told: Sequence[tuple[TransactionResolved, datetime]]) -> list[None]:
         newest = {result.transaction_hash: (result, now) for result, now in told}  # of one transaction, the last word counts
@@ -173,6 +190,10 @@ class PostgresOrders:
         async with single(self._engine) as connection:
             await connection.execute(RESOLVE, columns)
         return [None] * len(told)
+
+
+def _by_order(trades: Sequence[TradeReported], hashes: Sequence[str]) -> list[tuple[TradeReported, ...]]:
+    return [tuple(trade for trade in trades if trade.order_hash == order_hash) for order_hash in hashes]
 
 
 def _measure_stages(order: Order, approved: IntentApproved) -> None:
@@ -249,6 +270,10 @@ def _order(row: Row[Any]) -> Order:
         fee_usdc=row.fee_usdc,
         reason=row.reason,
         traceparent=row.traceparent,
+        told=Told(row.told),
+        doubted_since=row.doubted_since,
+        looks=row.looks,
+        alerted_at=row.alerted_at,
     )
 
 

@@ -7,16 +7,22 @@ from datetime import datetime, timedelta
 
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.signers import Keyring
-from services.executor.decisions import Order
+from services.executor.decisions import FEWEST_LOOKS, Look, Order
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported, TradeStatus
 from shared.observe import metrics, tracing
 from shared.polymarket.clob import Clob
-from shared.polymarket.replies import Reply
+from shared.polymarket.replies import NotNow, Reply
 from shared.polymarket.trades import VenueTrade, parse_trade
 from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
+
+
+LOOK_BACK = timedelta(seconds=30)
+"""Trades are asked for from so long before an order was signed: the venue's clock is its own."""
+LONGEST_WAIT_S = 60
+"""Whatever the venue asks for: an order's own time is over by then."""
 
 
 class ClobVenue:
@@ -24,24 +30,34 @@ class ClobVenue:
 
     def __init__(self, clob: Clob, keyring: Keyring, *, now: Callable[[], datetime]) -> None:
         self._clob, self._keyring, self._now = clob, keyring, now
+        self._waits: dict[str, datetime] = {}
+        """Until when a proxy sends nothing, because the venue asked its signer to wait."""
 
     async def send(self, order: Order) -> Reply:
+        if (wait := self._waits.get(order.proxy)) is not None:
+            if self._now() < wait:
+                return NotNow(f"the venue asked to wait until {wait:%H:%M:%S}")
+            del self._waits[order.proxy]
         credentials = await self._keyring.credentials(order.proxy)
         with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
             reply = await self._clob.send(order.body, credentials)
         metrics.order_posted(type(reply).__name__.lower())
+        if isinstance(reply, NotNow) and reply.retry_after_s:
+            self._waits[order.proxy] = self._now() + timedelta(seconds=min(reply.retry_after_s, LONGEST_WAIT_S))
         return reply
 
-    async def trades_of(self, order: Order) -> tuple[TradeReported, ...]:
-        return tuple(await self.trades_of_all(order.proxy, [order]))
+    async def look(self, order: Order) -> Look:
+        trades = tuple(await self.trades_of_all(order.proxy, [order]))
+        is_open = not trades and await self._clob.is_open(await self._keyring.credentials(order.proxy), order.order_hash)
+        return Look(trades=trades, is_open=is_open)
 
     async def trades_of_all(self, proxy: str, orders: Sequence[Order]) -> list[TradeReported]:
-        """What the venue has of these orders of one proxy. Raises: Transient."""
+        """What the venue has of these orders of one proxy. Raises: Transient, InvalidMessage."""
         credentials = await self._keyring.credentials(proxy)
-        since = min(order.signed_at for order in orders) - timedelta(seconds=5)
+        since = min(order.signed_at for order in orders) - LOOK_BACK
         by_hash = {order.order_hash.lower(): order for order in orders}
         found = []
-        for row in await self._clob.trades(credentials, maker_address=proxy, after=int(since.timestamp())):
+        for row in await self._clob.trades(credentials, maker_address=proxy, since=since):
             order = by_hash.get(str(row.get("taker_order_id", "")).lower())
             if order is not None:
                 found.append(_reported(order, parse_trade(row, fee_rate=order.fee_rate), now=self._now()))
@@ -50,7 +66,7 @@ class ClobVenue:
 
 def _reported(order: Order, trade: VenueTrade, *, now: datetime) -> TradeReported:
     return TradeReported(
-        message_id=f"{order.order_hash}:{trade.trade_id}:{trade.status}",
+        message_id=f"{order.order_hash}:{trade.trade_id}:{trade.status}:{trade.transaction_hash}",
         occurred_at=now,
         proxy=order.proxy,
         intent_id=order.intent_id,
@@ -80,15 +96,17 @@ class VenueFeed:
         now: Callable[[], datetime],
         look_every: timedelta,
         overdue_after: timedelta,
+        verify_for: timedelta,
         at_a_time: int,
     ) -> None:
-        """``at_a_time``: wallets whose trades are asked for in one look."""
+        """``at_a_time``: wallets whose trades are asked for in one look; half of them may be of orders without an outcome."""
         self._orders, self._venue, self._owns, self._now = orders, venue, owns, now
         self._look_every, self._overdue_after, self._at_a_time = look_every, overdue_after, at_a_time
+        self._doubted_after = verify_for / FEWEST_LOOKS
         self._turn_number = 0
         self._turns: dict[str, int] = {}
         """The number of the look in which a wallet was last asked for."""
-        self._told: dict[tuple[str, str], TradeStatus] = {}
+        self._told: dict[tuple[str, str], tuple[TradeStatus, str]] = {}
         """What was published last of each trade of an open order."""
         self._looked_after: dict[str, datetime] = {}
 
@@ -103,13 +121,15 @@ class VenueFeed:
     async def _look(self, publish: Publish) -> None:
         ours = [order for order in await self._orders.open_orders() if self._owns(order.proxy)]
         metrics.orders_unknown(sum(order.state is OrderState.UNKNOWN for order in ours))
+        metrics.orders_alerted(sum(order.alerted_at is not None for order in ours))
         self._forget_all_but(ours)
+        overdue = sorted((order for order in ours if self._is_overdue(order)), key=self._last_looked_after)
+        for order in overdue[: max(1, self._at_a_time // 2)]:
+            await self._tell_overdue(order, publish)
         matched: dict[str, list[Order]] = {}
         for order in ours:
             if order.state is OrderState.MATCHED:
                 matched.setdefault(order.proxy, []).append(order)
-            elif self._is_overdue(order):
-                await self._tell_overdue(order, publish)
         await asyncio.gather(*(self._tell_trades(proxy, matched[proxy], publish) for proxy in self._turn(matched)))
 
     def _turn(self, proxies: Iterable[str]) -> list[str]:
@@ -128,13 +148,21 @@ class VenueFeed:
             return
         traces = {order.order_hash: order.traceparent for order in orders}
         for trade in trades:
-            if self._told.get((trade.order_hash, trade.trade_id)) is not trade.status:
+            told = (trade.status, trade.transaction_hash)
+            if self._told.get((trade.order_hash, trade.trade_id)) != told:
                 with tracing.resumed(traces[trade.order_hash]):
                     await publish(trade)
-                self._told[trade.order_hash, trade.trade_id] = trade.status
+                self._told[trade.order_hash, trade.trade_id] = told
 
     def _is_overdue(self, order: Order) -> bool:
-        return self._now() - self._looked_after.get(order.intent_id, order.signed_at) >= self._overdue_after
+        """An order that waits for nothing but its proof is looked at sooner: its reservation waits for it."""
+        if order.state is OrderState.MATCHED and order.doubted_since is None:
+            return False
+        after = self._overdue_after if order.doubted_since is None else self._doubted_after
+        return self._now() - self._last_looked_after(order) >= after
+
+    def _last_looked_after(self, order: Order) -> datetime:
+        return max(self._looked_after.get(order.intent_id, order.signed_at), order.doubted_since or order.signed_at)
 
     async def _tell_overdue(self, order: Order, publish: Publish) -> None:
         now = self._now()

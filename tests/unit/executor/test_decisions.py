@@ -9,13 +9,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.decisions import Ask, Done, Order, Send, after_reply, is_news, may_be_signed, next_step, with_trades
+from services.executor.decisions import (
+    NEVER_ARRIVED_AFTER,
+    Ask,
+    Done,
+    Look,
+    Order,
+    Send,
+    Told,
+    after_look,
+    after_reply,
+    is_news,
+    is_worth_sending_again,
+    may_be_signed,
+    needs_a_human,
+    next_step,
+    rests_on_silence,
+    with_trades,
+)
 from shared.domain.follows import Mode
 from shared.domain.money import Side
 from shared.messages.orders import FINAL_STATES, OrderState, TradeStatus
-from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow, Rejected, Reply
+from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow, Reason, Rejected, Reply
 from tests.builders import LEADER, NOON, ORDER_HASH, PROXY, TOKEN, a_trade, an_intent, approved, seconds, shares, usdc
 
+VERIFY_FOR = seconds(4)
+NOTHING = Look(trades=())
+HELD = Look(trades=(), is_open=True)
 STATUSES = st.sampled_from(TradeStatus)
 
 
@@ -55,42 +75,192 @@ def test_what_may_not_run_or_is_over_is_not_signed(mode: Mode, side: Side) -> No
     assert may_be_signed(approval, mode=mode, now=approval.expires_at)
 
 
+def replied(order: Order, reply: Reply, *, is_first: bool = True) -> Order:
+    return after_reply(order, reply, is_first=is_first, now=NOON)
+
+
+def looked(order: Order, look: Look, *, after: int = 0) -> Order:
+    return after_look(order, look, now=NOON + seconds(after), verify_for=VERIFY_FOR)
+
+
 @pytest.mark.parametrize(
-    ("reply", "first", "again"),
+    ("reply", "first", "again", "told"),
     [
-        (Accepted(status="matched", making=1, taking=1, trade_ids=()), OrderState.MATCHED, OrderState.MATCHED),
-        (Accepted(status="delayed", making=0, taking=0, trade_ids=()), OrderState.UNKNOWN, OrderState.UNKNOWN),
-        (Killed("no"), OrderState.KILLED, OrderState.UNKNOWN),
-        (Rejected("no"), OrderState.REJECTED, OrderState.UNKNOWN),
-        (Duplicated("again"), OrderState.UNKNOWN, OrderState.UNKNOWN),
-        (Lost("?"), OrderState.UNKNOWN, OrderState.UNKNOWN),
-        (NotNow("later"), OrderState.SIGNED, OrderState.SIGNED),
+        (Accepted(status="matched", making=1, taking=1, trade_ids=()), OrderState.MATCHED, OrderState.MATCHED, Told.ARRIVED),
+        (Accepted(status="delayed", making=0, taking=0, trade_ids=()), OrderState.UNKNOWN, OrderState.UNKNOWN, Told.ARRIVED),
+        (Accepted(status="unmatched", making=0, taking=0, trade_ids=()), OrderState.UNKNOWN, OrderState.UNKNOWN, Told.ARRIVED),
+        (Accepted(status="live", making=0, taking=0, trade_ids=()), OrderState.UNKNOWN, OrderState.UNKNOWN, Told.ARRIVED),
+        (Accepted(status="matched", making=0, taking=0, trade_ids=("venue-1",)), OrderState.MATCHED, OrderState.MATCHED, Told.ARRIVED),
+        (Killed("no"), OrderState.UNKNOWN, OrderState.UNKNOWN, Told.KILLED),
+        (Rejected(Reason.BALANCE_TOO_LOW, "no"), OrderState.UNKNOWN, OrderState.UNKNOWN, Told.REJECTED),
+        (Duplicated("again"), OrderState.UNKNOWN, OrderState.UNKNOWN, Told.ARRIVED),
+        (Lost("?"), OrderState.UNKNOWN, OrderState.UNKNOWN, Told.NOTHING),
     ],
     ids=str,
 )
-def test_a_no_is_final_only_for_bytes_that_were_never_sent_before(reply: Reply, first: OrderState, again: OrderState) -> None:
-    assert after_reply(an_order(), reply, is_first=True).state is first
-    assert after_reply(an_order(), reply, is_first=False).state is again
+def test_what_the_venue_says_is_kept_and_only_its_yes_is_believed_at_once(
+    reply: Reply, first: OrderState, again: OrderState, told: Told
+) -> None:
+    assert (replied(an_order(), reply).state, replied(an_order(), reply).told) == (first, told)
+    assert replied(an_order(), reply, is_first=False).state is again
+
+
+def test_what_every_sending_is_refused_for_is_final_at_once_and_only_for_bytes_that_were_never_sent_before() -> None:
+    off_tick = Rejected(Reason.OFF_TICK, "breaks minimum tick size rule: 0.01")
+
+    first, again = replied(an_order(), off_tick), replied(an_order(), off_tick, is_first=False)
+
+    assert (first.state, again.state) == (OrderState.REJECTED, OrderState.UNKNOWN)
+    assert first.reason == "off_tick: breaks minimum tick size rule: 0.01"
+
+
+def test_not_now_is_a_no_only_as_long_as_nothing_else_may_have_happened() -> None:
+    assert replied(an_order(), NotNow("later")).told is Told.NOT_NOW
+    assert replied(an_order(told=Told.NOT_NOW), NotNow("later"), is_first=False).told is Told.NOT_NOW
+    assert replied(an_order(), NotNow("later"), is_first=False) == an_order()
+    assert replied(an_order(state=OrderState.UNKNOWN), NotNow("later"), is_first=False) == an_order(state=OrderState.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("reply", "end"),
+    [
+        (Killed("killed"), OrderState.KILLED),
+        (Rejected(Reason.BALANCE_TOO_LOW, "not enough balance"), OrderState.REJECTED),
+    ],
+)
+def test_a_no_is_final_after_two_looks_and_the_time_that_views_may_lag(reply: Reply, end: OrderState) -> None:
+    order = replied(an_order(), reply)
+
+    once = looked(order, NOTHING, after=3)
+    too_soon = looked(once, NOTHING, after=3)
+    late_but_once = looked(order, NOTHING, after=4)
+    believed = looked(once, NOTHING, after=4)
+
+    assert {once.state, too_soon.state, late_but_once.state} == {OrderState.UNKNOWN}
+    assert (believed.state, believed.reason) == (end, order.reason)
+    assert not rests_on_silence(believed)
+
+
+def test_a_killed_order_that_was_filled_in_part_ends_with_what_was_filled() -> None:
+    order = replied(an_order(), Killed("FOK orders are fully filled or killed."))
+
+    found = looked(order, Look(trades=(a_trade(shares=shares(3), usdc=usdc(1), status=TradeStatus.CONFIRMED),)), after=2)
+    assert (found.state, found.shares) == (OrderState.MATCHED, shares(3))
+
+    more = (a_trade(shares=shares(3), status=TradeStatus.CONFIRMED), a_trade(trade_id="2", shares=shares(1), status=TradeStatus.CONFIRMED))
+    ended = looked(found, Look(trades=more), after=4)
+    assert (ended.state, ended.shares) == (OrderState.CONFIRMED, shares(4))
+
+
+def test_trades_that_are_found_may_not_be_all_until_no_view_can_lag() -> None:
+    order = replied(an_order(), Lost("reset"))
+    confirmed = Look(trades=(a_trade(status=TradeStatus.CONFIRMED),))
+
+    found = looked(order, confirmed)
+    assert (found.state, next_step(found, now=NOON)) == (OrderState.MATCHED, Ask())
+    assert looked(found, confirmed, after=3).state is OrderState.MATCHED
+    assert looked(found, confirmed, after=4).state is OrderState.CONFIRMED
+
+
+@pytest.mark.parametrize("order", [an_order(state=OrderState.MATCHED), an_order(state=OrderState.MATCHED, doubted_since=NOON)])
+def test_a_match_is_not_undone_by_a_view_that_does_not_show_it(order: Order) -> None:
+    assert looked(order, NOTHING, after=10_000) == order
+
+
+@pytest.mark.parametrize("reply", [Lost("reset"), Duplicated("again"), Accepted(status="delayed", making=0, taking=0, trade_ids=())])
+def test_what_nobody_said_no_to_is_unknown_until_its_deadline(reply: Reply) -> None:
+    deadline = int((an_order().expires_at - NOON + NEVER_ARRIVED_AFTER).total_seconds())
+    order = looked(looked(replied(an_order(), reply), NOTHING, after=1), NOTHING, after=deadline - 1)
+
+    ended = looked(order, NOTHING, after=deadline)
+
+    assert (order.state, ended.state) == (OrderState.UNKNOWN, OrderState.KILLED)
+    assert order.reason in ended.reason
+    assert rests_on_silence(ended)
+
+
+@pytest.mark.parametrize("reply", [Killed("no"), Lost("reset"), Accepted(status="delayed", making=0, taking=0, trade_ids=())])
+def test_an_order_that_the_venue_still_holds_is_not_over_however_late_it_is(reply: Reply) -> None:
+    order = replied(an_order(), reply)
+    for after in (10, 1_000, 100_000):
+        order = looked(order, HELD, after=after)
+        assert order.state is OrderState.UNKNOWN
+
+    gone = looked(looked(order, NOTHING, after=100_001), NOTHING, after=100_003)
+    assert (gone.state, looked(gone, NOTHING, after=100_004).state) == (OrderState.UNKNOWN, OrderState.KILLED)
+
+
+def test_what_was_never_taken_in_its_time_is_refused_in_the_venues_words() -> None:
+    order = replied(an_order(), NotNow("Trading is currently disabled."))
+
+    over = looked(order, NOTHING, after=60)
+    ended = looked(over, NOTHING, after=64)
+
+    assert (over.state, ended.state, ended.reason) == (OrderState.UNKNOWN, OrderState.REJECTED, "Trading is currently disabled.")
+
+
+@pytest.mark.parametrize(
+    ("order", "again"),
+    [
+        (an_order(state=OrderState.UNKNOWN), True),
+        (an_order(state=OrderState.UNKNOWN, expires_at=NOON), False),
+        *((an_order(state=OrderState.UNKNOWN, told=told), False) for told in Told if told is not Told.NOTHING),
+        (an_order(state=OrderState.KILLED), False),
+    ],
+)
+def test_the_same_bytes_are_sent_again_only_in_their_time_and_where_nothing_was_said(order: Order, *, again: bool) -> None:
+    assert is_worth_sending_again(order, now=NOON) is again
+
+
+def test_a_human_is_called_once_and_only_past_the_deadline_where_looking_did_not_help() -> None:
+    late = an_order().expires_at + NEVER_ARRIVED_AFTER
+    unknown = an_order(state=OrderState.UNKNOWN)
+
+    assert needs_a_human(unknown, None, now=late)
+    assert needs_a_human(unknown, HELD, now=late)
+    assert needs_a_human(replace(unknown, looks=2), NOTHING, now=late)
+    assert not needs_a_human(replace(unknown, looks=1), NOTHING, now=late)
+    assert not needs_a_human(unknown, None, now=late - timedelta(microseconds=1))
+    assert not needs_a_human(replace(unknown, alerted_at=NOON), None, now=late)
+    assert not needs_a_human(replace(unknown, state=OrderState.KILLED), None, now=late)
 
 
 @pytest.mark.parametrize(("side", "filled", "money"), [(Side.BUY, 10, 5), (Side.SELL, 5, 10)])
 def test_what_is_given_and_got_is_shares_or_money_by_the_side(side: Side, filled: int, money: int) -> None:
     reply = Accepted(status="matched", making=5, taking=10, trade_ids=("venue-1",))
 
-    order = after_reply(an_order(side=side), reply, is_first=True)
+    order = replied(an_order(side=side), reply)
 
     assert (order.shares, order.usdc) == (filled, money)
 
 
 @given(st.lists(STATUSES, min_size=1, max_size=5))
 def test_whatever_the_order_of_its_reports_a_trade_ends_at_the_first_final_one(told: list[TradeStatus]) -> None:
-    status = None
-    for each in told:
-        status = each if is_news(status, each) else status
+    known = None
+    for status in told:
+        report = a_trade(status=status)
+        known = report if is_news(known, report) else known
 
     finals = [each for each in told if each in (TradeStatus.CONFIRMED, TradeStatus.FAILED)]
-    assert status is not None
-    assert not finals or status is finals[0]
+    assert known is not None
+    assert not finals or known.status is finals[0]
+
+
+@pytest.mark.parametrize("status", [TradeStatus.MATCHED, TradeStatus.RETRYING, TradeStatus.MINED])
+def test_a_trade_that_goes_out_again_is_news_by_its_new_transaction(status: TradeStatus) -> None:
+    known = a_trade(status=status, transaction_hash="0xa")
+
+    assert is_news(known, a_trade(status=status, transaction_hash="0xb"))
+    assert not is_news(known, a_trade(status=status, transaction_hash=""))
+    assert not is_news(known, known)
+
+
+def test_a_mined_trade_may_be_tried_again() -> None:
+    mined, retrying = a_trade(status=TradeStatus.MINED), a_trade(status=TradeStatus.RETRYING)
+
+    assert is_news(mined, retrying)
+    assert is_news(retrying, mined)
+    assert not is_news(retrying, a_trade(status=TradeStatus.MATCHED))
 
 
 @given(st.lists(STATUSES, min_size=1, max_size=4))

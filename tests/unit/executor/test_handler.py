@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from services.executor.decisions import NEVER_ARRIVED_AFTER, Order
+from services.executor.decisions import NEVER_ARRIVED_AFTER, Look, Order, Told
 from services.executor.handler import Handler
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import GLOBAL, Mode
@@ -16,12 +16,13 @@ from shared.messages.base import Message
 from shared.messages.intents import IntentApproved, OrderType
 from shared.messages.orders import FINAL_STATES, OrderReported, OrderState, TradeReported, TradeStatus
 from shared.messages.transactions import ConfirmationRequested
-from shared.polymarket.replies import Accepted, Duplicated, Lost, NotNow, Rejected, Reply
+from shared.polymarket.replies import Accepted, Duplicated, Lost, NotNow, Reason, Rejected, Reply
 from shared.polymarket.replies import Killed as KilledByVenue
 from tests.builders import (
     LEADER,
     NOON,
     ORDER_HASH,
+    PROXY,
     TRANSACTION,
     a_trade,
     an_intent,
@@ -29,6 +30,7 @@ from tests.builders import (
     controls,
     overdue,
     resolved,
+    seconds,
     shares,
     usdc,
 )  # fmt: skip
@@ -42,12 +44,20 @@ REPLIES: dict[str, Reply] = {
     "accepted": ACCEPTED,
     "delayed": Accepted(status="delayed", making=0, taking=0, trade_ids=()),
     "killed": KilledByVenue("FOK orders are fully filled or killed."),
-    "rejected": Rejected("not enough balance / allowance"),
+    "killed with a partial fill": KilledByVenue("FOK orders are fully filled or killed."),
+    "matched with trade ids only": Accepted(status="matched", making=0, taking=0, trade_ids=("venue-1",)),
+    "rejected": Rejected(Reason.BALANCE_TOO_LOW, "not enough balance / allowance"),
+    "refused whatever happens": Rejected(Reason.OFF_TICK, "breaks minimum tick size rule: 0.01"),
+    "repeated by a gateway": Duplicated("order is invalid. Duplicated."),
     "lost on the way back": Lost("ServerDisconnectedError"),
     "lost on the way there": Lost("ServerDisconnectedError"),
     "not now": NotNow("restart", 1),
 }
-TRADED = {"accepted", "delayed", "lost on the way back"}
+TRADED = {
+    "accepted", "delayed", "lost on the way back", "killed with a partial fill", "matched with trade ids only", "repeated by a gateway",
+}  # fmt: skip
+VERIFY_FOR = seconds(4)
+LATE = approved().expires_at + NEVER_ARRIVED_AFTER
 
 
 @dataclass
@@ -63,11 +73,14 @@ class World:
     arrived: set[str] = field(default_factory=set)
     fills: tuple[TradeReported, ...] = ()
     lists_trades: bool = True
+    holds_it: bool = False
+    answers: bool = True
+    chain_says: str = ""
     unsignable: bool = False
 
     def handler(self) -> Handler:
         book = FixedControls(controls(modes={GLOBAL: self.mode}))
-        return Handler(orders=self, venue=self, signers=self, controls=book, now=self.clock)
+        return Handler(orders=self, venue=self, chain=self, signers=self, controls=book, now=self.clock, verify_for=VERIFY_FOR)
 
     async def sign(self, approval: IntentApproved) -> Order:
         if self.unsignable:
@@ -107,8 +120,18 @@ class World:
             self.fills = (a_trade(),)
         return REPLIES[self.reply]
 
-    async def trades_of(self, order: Order) -> tuple[TradeReported, ...]:
-        return self._then("ask", self.fills if self.lists_trades else ())
+    async def booked(self, order_hash: str) -> tuple[TradeReported, ...]:
+        return await self.books.booked(order_hash)
+
+    async def look(self, order: Order) -> Look:
+        if not self.answers:
+            raise Transient("the venue is away")
+        return self._then("ask", Look(trades=self.fills if self.lists_trades else (), is_open=self.holds_it))
+
+    async def fill_of(self, order: Order) -> str:
+        if self.chain_says == "nothing can be asked":
+            raise Transient("no node")
+        return self.chain_says
 
     def _then(self, place: str, value: T) -> T:
         if place == self.dies_after:
@@ -125,6 +148,14 @@ class World:
         said: list[Message] = []
         for message in messages:
             said += await self._until_done(message)
+        return said
+
+    async def looked_after(self) -> list[Message]:
+        """What it says while its feed comes back to the order, until after its deadline."""
+        said = []
+        for moment in (self.clock.now, NOON + seconds(3), NOON + seconds(6), LATE, LATE + seconds(5), LATE + seconds(10)):
+            self.clock.now = max(moment, self.clock.now)
+            said += await self.told(overdue())
         return said
 
     async def _until_done(self, message: Message) -> Sequence[Message]:
@@ -154,19 +185,20 @@ def states(messages: Sequence[Message]) -> list[OrderState]:
 @pytest.mark.parametrize("dies_after", ["", "record", "send", "save", "ask", "book"])
 async def test_wherever_it_dies_one_order_reaches_the_venue_and_the_books_end_as_the_venue_has_it(reply: str, dies_after: str) -> None:
     world = World(reply=reply, dies_after=dies_after)
-    end = approved().expires_at + NEVER_ARRIVED_AFTER
 
     said = await world.told(approved())
-    said += await world.told(overdue())
-    world.clock.now = end
-    said += await world.told(overdue())
-    said += await world.told(*(trade.model_copy(update={"status": TradeStatus.CONFIRMED}) for trade in world.fills))
+    said += await world.looked_after()
+    confirmed = [trade.model_copy(update={"status": TradeStatus.CONFIRMED}) for trade in world.fills]
+    world.fills = tuple(confirmed)
+    said += await world.told(*confirmed)
+    said += await world.looked_after()
 
     assert set(world.posted) == {BODY}
     assert world.order.state in FINAL_STATES
     assert (world.order.state is OrderState.CONFIRMED) == bool(world.fills)
     assert world.order.shares == sum(trade.shares for trade in world.fills)
     assert states(said)[-1] is world.order.state
+    assert world.order.alerted_at is None
 
 
 @pytest.mark.parametrize("dies_after", ["record", "send"])
@@ -185,22 +217,167 @@ async def test_an_answer_to_bytes_that_may_have_been_sent_before_proves_nothing_
     assert world.order.state is OrderState.MATCHED
 
 
-@pytest.mark.parametrize("reply", ["lost on the way back", "lost on the way there", "delayed"])
+@pytest.mark.parametrize("reply", ["lost on the way back", "lost on the way there", "delayed", "repeated by a gateway"])
 async def test_unknown_is_never_final_before_its_deadline(reply: str) -> None:
     world = World(reply=reply, lists_trades=False)
-    last = approved().expires_at + NEVER_ARRIVED_AFTER
 
     await world.told(approved())
-    for moment in (NOON, approved().expires_at, last - timedelta(microseconds=1)):
+    for moment in (NOON, approved().expires_at, LATE - timedelta(microseconds=1)):
         world.clock.now = moment
         await world.told(overdue())
 
         assert world.order.state is OrderState.UNKNOWN
-    world.clock.now = last
+    world.clock.now = LATE
     await world.told(overdue())
 
     assert world.order.state is OrderState.KILLED
+    assert set(world.posted) == {BODY}
+
+
+async def test_an_order_that_was_lost_on_its_way_is_made_by_sending_the_same_bytes_again() -> None:
+    world = World(reply="lost on the way there")
+    await world.told(approved())
+    world.reply = "accepted"
+
+    said = await world.told(overdue())
+
+    assert world.posted == [BODY, BODY]
+    assert states(said) == [OrderState.MATCHED]
+
+
+async def test_what_was_taken_and_not_shown_yet_is_found_after_it_is_sent_again() -> None:
+    world = World(reply="lost on the way back", lists_trades=False)
+    await world.told(approved(), overdue(), overdue())
+    assert (world.posted, world.order.told) == ([BODY, BODY], Told.ARRIVED)
+
+    world.lists_trades = True
+    await world.told(overdue())
+
+    assert (world.order.state, world.order.shares) == (OrderState.MATCHED, shares(10))
+
+
+async def test_nothing_is_sent_again_while_halted() -> None:
+    world = World(reply="lost on the way there")
+    await world.told(approved())
+    world.mode = Mode.HALTED
+
+    await world.told(overdue())
+
     assert world.posted == [BODY]
+
+
+async def test_a_resending_that_the_venue_does_not_take_now_holds_up_nobody() -> None:
+    world = World(reply="lost on the way there")
+    await world.told(approved())
+    world.reply = "not now"
+
+    assert await world.handler().on_order_overdue(overdue()) == []
+    assert world.order.state is OrderState.UNKNOWN
+
+
+async def test_a_partial_fill_behind_a_kill_is_booked() -> None:
+    world = World(reply="killed with a partial fill")
+    await world.told(approved())
+    assert world.order.state is OrderState.UNKNOWN
+    world.fills = (a_trade(shares=shares(3), usdc=usdc("1.5"), fee_usdc=0),)
+
+    said = await world.looked_after()
+    assert (world.order.state, world.order.shares) == (OrderState.MATCHED, shares(3))
+
+    said += await world.told(a_trade(shares=shares(3), usdc=usdc("1.5"), fee_usdc=0, status=TradeStatus.CONFIRMED))
+    assert (world.order.state, world.order.shares, world.order.usdc) == (OrderState.CONFIRMED, shares(3), usdc("1.5"))
+    assert world.posted == [BODY]
+    assert OrderState.KILLED not in states(said)
+
+
+async def test_a_kill_is_told_once_the_venue_has_shown_no_trade_for_long_enough() -> None:
+    world = World(reply="killed")
+
+    said = await world.told(approved())
+    world.clock.now = NOON + seconds(2)
+    said += await world.told(overdue())
+    assert states(said) == [OrderState.UNKNOWN]
+
+    world.clock.now = NOON + VERIFY_FOR
+    assert states(await world.told(overdue())) == [OrderState.KILLED]
+
+
+async def test_a_venue_that_cannot_be_asked_holds_up_nobody_and_a_human_is_called_at_the_deadline(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(reply="lost on the way there", answers=False)
+    await world.told(approved())
+
+    assert await world.handler().on_order_overdue(overdue()) == []
+    assert world.order.alerted_at is None
+    world.clock.now = LATE
+    for _ in range(3):
+        assert await world.handler().on_order_overdue(overdue()) == []
+
+    assert world.order.alerted_at == LATE
+    assert world.order.state is OrderState.UNKNOWN
+    alerts = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(alerts) == 1
+    assert all(known in alerts[0] for known in (ORDER_HASH, approved().intent_id, PROXY, "does not answer", "ServerDisconnectedError"))
+
+
+@pytest.mark.parametrize("chain_says", [TRANSACTION, "nothing can be asked"])
+async def test_what_nobody_said_no_to_does_not_end_against_the_chains_word(chain_says: str, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(reply="lost on the way there", chain_says=chain_says)
+
+    await world.told(approved())
+    await world.looked_after()
+
+    assert (world.order.state, world.order.alerted_at) == (OrderState.UNKNOWN, LATE + seconds(5))
+    assert "the chain" in world.order.reason
+    assert "needs a human" in caplog.text
+
+    world.fills = (a_trade(),)
+    await world.told(overdue())
+    assert world.order.state is OrderState.MATCHED
+
+
+async def test_a_delayed_order_is_followed_for_as_long_as_the_venue_holds_it() -> None:
+    world = World(reply="delayed", lists_trades=False, holds_it=True)
+
+    await world.told(approved())
+    await world.looked_after()
+    assert (world.order.state, world.order.alerted_at) == (OrderState.UNKNOWN, LATE)
+
+    world.holds_it, world.lists_trades = False, True
+    await world.told(overdue())
+    assert world.order.state is OrderState.MATCHED
+
+
+async def test_an_order_that_the_venue_took_at_no_time_is_refused_in_its_words() -> None:
+    world = World(reply="not now")
+    with pytest.raises(Transient):
+        await world.handler().on_intent_approved(approved())
+    world.clock.now = approved().expires_at
+
+    said = await world.told(approved())
+    world.clock.now += VERIFY_FOR
+    said += await world.told(overdue())
+
+    assert states(said) == [OrderState.UNKNOWN, OrderState.REJECTED]
+    assert (world.order.reason, world.posted) == ("restart", [BODY])
+
+
+async def test_a_trade_that_goes_out_again_is_confirmed_by_its_new_transaction() -> None:
+    world = World()
+    again = "0x" + "2b" * 32
+    reports = [
+        (TradeStatus.MINED, TRANSACTION),
+        (TradeStatus.RETRYING, TRANSACTION),
+        (TradeStatus.MINED, again),
+        (TradeStatus.CONFIRMED, again),
+    ]
+
+    said = await world.told(approved(), *(a_trade(status=status, transaction_hash=named) for status, named in reports))
+
+    (trade,) = world.books.trades.values()
+    asked = [message.transaction_hash for message in said if isinstance(message, ConfirmationRequested)]
+    assert (world.order.state, trade.transaction_hash) == (OrderState.CONFIRMED, again)
+    assert asked == [TRANSACTION, again, again]
+    assert [message.shares for message in said if isinstance(message, OrderReported)] == [shares(10)] * 2
 
 
 @pytest.mark.parametrize("mode", [Mode.HALTED, Mode.REDUCING])

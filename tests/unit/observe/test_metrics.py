@@ -36,6 +36,7 @@ SHOWN: list[tuple[Happened, float]] = [
     ((lambda: metrics.messages_unfinished("quotes", 63, 12), "messages_unfinished", {"topic": "quotes", "partition": "63"}), 12),
     ((lambda: metrics.feed_silent("rtds", 4.5), "feed_silent_seconds", {"feed": "rtds"}), 4.5),
     ((lambda: metrics.orders_unknown(3), "orders_unknown", {}), 3),
+    ((lambda: metrics.orders_alerted(2), "orders_alerted", {}), 2),
     ((lambda: metrics.debts_outstanding(1_500_000), "debts_outstanding_micros", {}), 1_500_000),
     ((lambda: metrics.ledger_drift("usdc", -5), "ledger_drift_micros", {"what": "usdc"}), -5),
     ((lambda: metrics.build_info("pricer", "0.1.0"), "build_info", {"service": "pricer", "version": "0.1.0"}), 1),

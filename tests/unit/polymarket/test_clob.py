@@ -11,7 +11,7 @@ from eth_account import Account
 
 from shared.domain.errors import InvalidMessage, Transient
 from shared.polymarket.clob import Clob, NoMarket
-from shared.polymarket.replies import Accepted, Lost, NotNow
+from shared.polymarket.replies import Accepted, Lost, NotNow, Reason, Rejected
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
 from tests.builders import NOON, PROXY, TOKEN
@@ -29,9 +29,17 @@ class Venue:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, Any] | None] = {}
         self.bodies: list[bytes] = []
+        self.asked: list[str] = []
+        self.queries: list[dict[str, str]] = []
+        self.ahead_s: int | None = None
+        """How far its clock is ahead, where it looks at the time that a request was signed at."""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.bodies.append(await request.read())
+        self.asked.append(request.path)
+        self.queries.append(dict(request.query))
+        if self.ahead_s is not None and "POLY_TIMESTAMP" in request.headers and self._is_off(int(request.headers["POLY_TIMESTAMP"])):
+            return web.json_response({"error": "Unauthorized/Invalid api key"}, status=401)
         answer = self.answers[request.path]
         if answer is None:
             assert request.transport is not None
@@ -39,6 +47,10 @@ class Venue:
             return web.Response()
         status, body = answer
         return web.Response(status=status, text=body if isinstance(body, str) else json.dumps(body))
+
+    def _is_off(self, signed_at: int) -> bool:
+        assert self.ahead_s is not None
+        return abs(int(NOON.timestamp()) + self.ahead_s - signed_at) > 2
 
 
 @pytest.fixture
@@ -122,7 +134,7 @@ async def test_a_venue_that_gives_no_key_at_all_is_told_by_the_signer(venue: Ven
 async def test_trades_are_read_to_the_last_page(venue: Venue, clob: Clob) -> None:
     venue.answers["/data/trades"] = (200, {"data": [{"id": "1"}], "next_cursor": "LTE="})
 
-    assert await clob.trades(CREDENTIALS, maker_address=PROXY, after=1) == [{"id": "1"}]
+    assert await clob.trades(CREDENTIALS, maker_address=PROXY, since=NOON) == [{"id": "1"}]
 
 
 @pytest.mark.parametrize("answer", [None, (500, "oops"), (200, "<html>"), (200, []), (200, {}), (200, {"data": 7}), (200, {"data": [7]})])
@@ -130,4 +142,65 @@ async def test_trades_that_cannot_be_read_are_not_no_trades(venue: Venue, clob: 
     venue.answers["/data/trades"] = answer
 
     with pytest.raises(Transient):
-        await clob.trades(CREDENTIALS, maker_address=PROXY, after=1)
+        await clob.trades(CREDENTIALS, maker_address=PROXY, since=NOON)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_open"),
+    [((200, None), False), ((404, {"error": "order not found"}), False), ((200, {"id": "0x1", "status": "ORDER_STATUS_DELAYED"}), True)],
+)
+async def test_an_order_is_open_if_the_venue_shows_it(venue: Venue, clob: Clob, answer: tuple[int, Any], *, is_open: bool) -> None:
+    venue.answers["/data/order/0x1"] = answer
+
+    assert await clob.is_open(CREDENTIALS, "0x1") is is_open
+
+
+@pytest.mark.parametrize("answer", [None, (500, "oops"), (200, []), (429, {"error": "Too Many Requests"}), (401, {"error": "no"})])
+async def test_an_order_that_cannot_be_asked_for_is_not_closed(venue: Venue, clob: Clob, answer: tuple[int, Any] | None) -> None:
+    venue.answers |= {"/data/order/0x1": answer, "/time": (200, int(NOON.timestamp()))}
+
+    with pytest.raises(Transient):
+        await clob.is_open(CREDENTIALS, "0x1")
+
+
+MATCHED = (200, {"success": True, "orderID": "0x1", "status": "matched", "makingAmount": "1", "takingAmount": "2"})
+
+
+@pytest.mark.parametrize("ahead_s", [300, -300])
+async def test_a_venue_with_another_clock_is_asked_for_it_once_and_gets_the_same_bytes(venue: Venue, clob: Clob, ahead_s: int) -> None:
+    venue.ahead_s = ahead_s
+    venue.answers |= {"/order": MATCHED, "/time": (200, int(NOON.timestamp()) + ahead_s), "/data/order/0x1": (200, None)}
+
+    assert isinstance(await clob.send("{}", CREDENTIALS), Accepted)
+    assert isinstance(await clob.send("{}", CREDENTIALS), Accepted)
+    assert not await clob.is_open(CREDENTIALS, "0x1")
+
+    assert venue.asked == ["/order", "/time", "/order", "/order", "/data/order/0x1"]
+
+
+async def test_an_api_key_is_asked_for_again_by_the_venues_clock(venue: Venue, clob: Clob) -> None:
+    venue.ahead_s = 300
+    venue.answers |= {"/auth/api-key": (200, GIVEN), "/time": (200, int(NOON.timestamp()) + 300)}
+
+    assert await clob.credentials(WALLET) == CREDENTIALS
+
+
+async def test_trades_of_a_venue_that_is_behind_are_asked_for_by_its_clock(venue: Venue, clob: Clob) -> None:
+    venue.ahead_s = -300
+    venue.answers |= {"/data/trades": (200, {"data": [], "next_cursor": "LTE="}), "/time": (200, int(NOON.timestamp()) - 300)}
+
+    await clob.trades(CREDENTIALS, maker_address=PROXY, since=NOON)
+
+    assert venue.queries[-1]["after"] == str(int(NOON.timestamp()) - 300)
+
+
+@pytest.mark.parametrize("time_told", [(200, int(NOON.timestamp())), (200, "<html>"), (200, {}), (500, ""), None])
+async def test_who_is_refused_for_another_reason_than_the_time_is_refused(
+    venue: Venue, clob: Clob, time_told: tuple[int, Any] | None
+) -> None:
+    venue.answers |= {"/order": (401, {"error": "Unauthorized/Invalid api key"}), "/time": time_told}
+
+    reply = await clob.send("{}", CREDENTIALS)
+
+    assert reply == Rejected(Reason.UNAUTHORIZED, "Unauthorized/Invalid api key")
+    assert venue.asked.count("/order") == 1

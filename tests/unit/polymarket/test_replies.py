@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow, Rejected, Reply, parse_reply
+from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow, Reason, Rejected, Reply, parse_reply
 from tests.builders import shares, usdc
 from tests.unit.polymarket.recorded import recorded
 
@@ -15,46 +15,56 @@ ACCEPTED = {
     "tradeIDs": ["trade-1", "trade-2"],
 }  # fmt: skip
 
-TEXTS: list[tuple[int, str, type[Reply]]] = [
-    (401, "Unauthorized/Invalid api key", Rejected),
-    (401, "Invalid L1 Request headers", Rejected),
-    (400, "not enough balance / allowance", Rejected),
-    (400, "invalid amount for a marketable BUY order ($0.9), min size: $1", Rejected),
-    (400, "order 0xab is invalid. Size (1) lower than the minimum: 5", Rejected),
-    (400, "order 0xab is invalid. Price (0.001) breaks minimum tick size rule: 0.01", Rejected),
+TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
+    (401, "Unauthorized/Invalid api key", Reason.UNAUTHORIZED),
+    (401, "Invalid L1 Request headers", Reason.UNAUTHORIZED),
+    (400, "not enough balance / allowance", Reason.BALANCE_TOO_LOW),
+    (400, "invalid amount for a marketable BUY order ($0.9), min size: $1", Reason.AMOUNT_TOO_SMALL),
+    (400, "order 0xab is invalid. Size (1) lower than the minimum: 5", Reason.SIZE_TOO_SMALL),
+    (400, "order 0xab is invalid. Price (0.001) breaks minimum tick size rule: 0.01", Reason.OFF_TICK),
     (400, "order 0xab is invalid. Duplicated.", Duplicated),
     (400, "order couldn't be fully filled. FOK orders are fully filled or killed.", Killed),
     (400, "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.", Killed),
-    (400, "invalid post-only order: order crosses book", Rejected),
-    (400, "invalid expiration", Rejected),
+    (400, "invalid post-only order: order crosses book", Reason.WOULD_CROSS),
+    (400, "invalid expiration", Reason.BAD_EXPIRATION),
     (400, "the market is not yet ready to process new orders", NotNow),
-    (400, "Invalid token id", Rejected),
-    (400, "Invalid order payload", Rejected),
-    (400, "the order owner has to be the owner of the API KEY", Rejected),
-    (400, "the order signer address has to be the address of the API KEY", Rejected),
-    (400, "maker address not allowed, please use the deposit wallet flow", Rejected),
-    (400, "invalid order version, please use the latest clob-client", Rejected),
+    (400, "Invalid token id", Reason.UNKNOWN_TOKEN),
+    (400, "Invalid order payload", Reason.MALFORMED),
+    (400, "the order owner has to be the owner of the API KEY", Reason.NOT_THE_KEYS_WALLET),
+    (400, "the order signer address has to be the address of the API KEY", Reason.NOT_THE_KEYS_WALLET),
+    (400, "maker address not allowed, please use the deposit wallet flow", Reason.WALLET_NOT_ALLOWED),
+    (400, "invalid order version, please use the latest clob-client", Reason.OLD_VERSION),
     (400, "order match delayed due to market conditions", Lost),
-    (400, "Too many orders in payload: 16, max allowed: 15", Rejected),
-    (400, "'0xab' address banned", Rejected),
-    (400, "address in closed only mode", Rejected),
-    (400, "order canceled in the CTF exchange contract", Rejected),
-    (404, "No orderbook exists for the requested token id", Rejected),
-    (404, "market not found", Rejected),
+    (400, "Too many orders in payload: 16, max allowed: 15", Reason.TOO_MANY),
+    (400, "'0xab' address banned", Reason.BANNED),
+    (400, "address in closed only mode", Reason.CLOSED_ONLY),
+    (400, "'0xab' address in closed only mode", Reason.CLOSED_ONLY),
+    (400, "order canceled in the CTF exchange contract", Reason.CANCELED_ON_CHAIN),
+    (403, "Trading restricted in your region, please refer to available regions", Reason.REGION),
+    (403, "Forbidden", Reason.REGION),
+    (404, "No orderbook exists for the requested token id", Reason.NO_MARKET),
+    (404, "market not found", Reason.NO_MARKET),
     (408, "request timeout", Lost),
     (425, "the engine restarts", NotNow),
     (429, "Too Many Requests", NotNow),
     (500, "order timed out", Lost),
     (500, "there are no matching orders", Killed),
-    (500, "the trade contains rounding issues", Lost),
+    (500, "the trade contains rounding issues", Reason.UNFILLABLE),
+    (
+        500,
+        "the price of the taker's order has a discrepancy greater than allowed with the worst maker order",
+        Reason.UNFILLABLE,
+    ),
     (500, "Internal server error", Lost),
     (502, "bad gateway", Lost),
     (503, "Trading is currently disabled. Check polymarket.com for updates", NotNow),
     (503, "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed.", NotNow),
     (503, "post-only mode: only post-only orders and cancels are allowed", NotNow),
-    (200, "not enough balance / allowance", Rejected),
+    (200, "not enough balance / allowance", Reason.BALANCE_TOO_LOW),
     (200, "order couldn't be fully filled. FOK orders are fully filled or killed.", Killed),
+    (200, "order 0xab is invalid. Duplicated.", Duplicated),
 ]
+UNKNOWN_TEXTS = ("something new", "order is invalid", "delayed", "the order was refused")
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["NaN", "Infinity", "1e999999999", "-1"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*ACCEPTED, "error"]), inner),
@@ -62,10 +72,30 @@ JSON_VALUES = st.recursive(
 )
 
 
+def meaning(reply: Reply) -> type[Reply] | Reason:
+    return reply.reason if isinstance(reply, Rejected) else type(reply)
+
+
 @pytest.mark.parametrize(("status", "text", "kind"), TEXTS, ids=lambda value: value if isinstance(value, str) else None)
-def test_every_text_of_the_venue_has_one_meaning(status: int, text: str, kind: type[Reply]) -> None:
-    assert type(parse_reply(status, {"error": text})) is kind
-    assert type(parse_reply(status, {"error": text.upper()})) is kind
+def test_every_text_of_the_venue_has_one_meaning(status: int, text: str, kind: type[Reply] | Reason) -> None:
+    assert meaning(parse_reply(status, {"error": text})) is kind
+    assert meaning(parse_reply(status, {"error": text.upper()})) is kind
+    assert meaning(parse_reply(status, {"success": True, "orderID": "", "errorMsg": text})) is kind
+
+
+def test_every_reason_is_given_by_some_text() -> None:
+    assert {kind for _, _, kind in TEXTS if isinstance(kind, Reason)} == set(Reason)
+
+
+@pytest.mark.parametrize("text", UNKNOWN_TEXTS)
+@pytest.mark.parametrize("status", [200, 400, 404, 409, 422, 500, 502])
+def test_a_text_that_nobody_knows_is_lost_and_not_refused(status: int, text: str) -> None:
+    assert parse_reply(status, {"error": text}) == Lost(f"status {status} {text}")
+
+
+def test_what_the_first_sending_can_cause_is_no_proof_against_it() -> None:
+    assert not any(reason.hides_nothing for reason in (Reason.BALANCE_TOO_LOW, Reason.CANCELED_ON_CHAIN, Reason.NO_MARKET))
+    assert all(reason.hides_nothing for reason in (Reason.OFF_TICK, Reason.OLD_VERSION, Reason.CLOSED_ONLY, Reason.REGION))
 
 
 def test_an_accepted_order_says_what_it_gave_and_got_in_base_units() -> None:
@@ -87,7 +117,7 @@ def test_recorded_answers_are_read(name: str, status: int, kind: type[Reply]) ->
     assert type(parse_reply(status, recorded(f"venue/http_{name}.json"))) is kind
 
 
-@pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 403, 404, 408, 500, 502, 504])
+@pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 408, 500, 502, 504])
 @pytest.mark.parametrize("body", [None, "<html>", [], {}, {"error": ""}], ids=repr)
 def test_an_answer_that_tells_nothing_is_lost_and_not_refused(status: int, body: Any) -> None:
     assert isinstance(parse_reply(status, body), Lost)
@@ -96,6 +126,18 @@ def test_an_answer_that_tells_nothing_is_lost_and_not_refused(status: int, body:
 @pytest.mark.parametrize("status", [425, 429, 503])
 def test_a_venue_that_takes_no_orders_says_so_without_words(status: int) -> None:
     assert parse_reply(status, None, retry_after="7") == NotNow(f"status {status}", 7)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_is_refused_in_front_of_the_engine_needs_no_words(status: int) -> None:
+    assert isinstance(parse_reply(status, "<html>"), Rejected)
+
+
+def test_how_long_a_post_only_venue_asks_to_wait_is_read_from_its_body_too() -> None:
+    body = {"error": "post-only mode: only post-only orders and cancels are allowed", "code": "post_only_mode", "retry_after_seconds": 30}
+
+    assert parse_reply(503, body) == NotNow(str(body["error"]), 30)
+    assert parse_reply(503, body, retry_after="7") == NotNow(str(body["error"]), 7)
 
 
 @pytest.mark.parametrize(("header", "waits"), [("7", 7), (None, None), ("", None), ("soon", None), ("²", None), ("-1", None)])
