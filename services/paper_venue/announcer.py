@@ -91,8 +91,7 @@ class Announcer:
 
     def _tell_makers(self, trade: Trade, *, now_ms: int) -> None:
         for fill in trade.match.fills:
-            gone = fill.maker.is_dust(fill.resting.remaining)
-            self.tell_order(fill.resting, kind="UPDATE", status="MATCHED" if gone else "LIVE", now_ms=now_ms)
+            self.tell_order(fill.resting, kind="UPDATE", status="MATCHED" if fill.resting.is_spent else "LIVE", now_ms=now_ms)
         self.tell_trade(trade, TradeStatus.MATCHED, now_ms=now_ms)
 
     def tell_listed(self, market: Market, *, now_ms: int) -> None:

@@ -2,9 +2,9 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from services.paper_venue.orders import PRICE_ONE, Order
+from services.paper_venue.orders import PRICE_ONE, Order, is_dust
 
 
 @dataclass(slots=True, kw_only=True)
@@ -14,6 +14,16 @@ class Resting:
     order: Order
     remaining: int
     """Micro-shares still wanted or offered."""
+    yes_price: int = field(init=False)
+    """Where it stands in the unified book."""
+
+    def __post_init__(self) -> None:
+        self.yes_price = self.order.yes_price()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether what is left counts as nothing, and cannot fill another order."""
+        return is_dust(self.remaining, self.yes_price)
 
     @property
     def matched(self) -> int:
@@ -46,7 +56,7 @@ class _Ladder:
         self.depths: dict[int, int] = {}
 
     def add(self, resting: Resting) -> None:
-        price = resting.order.yes_price()
+        price = resting.yes_price
         if price not in self.queues:
             insort(self.prices, price)
             self.queues[price] = {}
@@ -56,10 +66,10 @@ class _Ladder:
 
     def take(self, resting: Resting, shares: int) -> None:
         resting.remaining -= shares
-        self.depths[resting.order.yes_price()] -= shares
+        self.depths[resting.yes_price] -= shares
 
     def remove(self, resting: Resting) -> None:
-        price = resting.order.yes_price()
+        price = resting.yes_price
         queue = self.queues[price]
         del queue[resting.order.id]
         self.depths[price] -= resting.remaining
@@ -79,16 +89,19 @@ class Book:
         return self._bids if is_bid else self._asks
 
     def add(self, resting: Resting) -> LevelChange:
-        self._side(is_bid=resting.order.is_bid).add(resting)
-        return self._change(resting.order)
+        is_bid = resting.order.is_bid
+        self._side(is_bid=is_bid).add(resting)
+        return self._change(resting, is_bid=is_bid)
 
     def take(self, resting: Resting, shares: int) -> LevelChange:
-        self._side(is_bid=resting.order.is_bid).take(resting, shares)
-        return self._change(resting.order)
+        is_bid = resting.order.is_bid
+        self._side(is_bid=is_bid).take(resting, shares)
+        return self._change(resting, is_bid=is_bid)
 
     def remove(self, resting: Resting) -> LevelChange:
-        self._side(is_bid=resting.order.is_bid).remove(resting)
-        return self._change(resting.order)
+        is_bid = resting.order.is_bid
+        self._side(is_bid=is_bid).remove(resting)
+        return self._change(resting, is_bid=is_bid)
 
     def opposite(self, order: Order) -> Iterator[Resting]:
         """The orders that could fill this one: best price first, then the oldest."""
@@ -120,7 +133,6 @@ class Book:
         mirrored = self.best_bid(1 - outcome_index)
         return None if mirrored is None else PRICE_ONE - mirrored
 
-    def _change(self, order: Order) -> LevelChange:
-        price = order.yes_price()
-        depth = self._side(is_bid=order.is_bid).depths.get(price, 0)
-        return LevelChange(is_bid=order.is_bid, yes_price=price, shares=depth)
+    def _change(self, resting: Resting, *, is_bid: bool) -> LevelChange:
+        depth = self._side(is_bid=is_bid).depths.get(resting.yes_price, 0)
+        return LevelChange(is_bid=is_bid, yes_price=resting.yes_price, shares=depth)

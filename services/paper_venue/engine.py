@@ -11,7 +11,7 @@ from services.paper_venue import rules
 from services.paper_venue.accounts import Account, Accounts, collateral_for, movements_of
 from services.paper_venue.book import Book, LevelChange, Resting
 from services.paper_venue.matching import Match, match
-from services.paper_venue.orders import Market, Order, OrderKind, Side
+from services.paper_venue.orders import Market, Order, OrderKind, Side, is_dust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Accepted:
         if self.rests or self.is_held:
             return False
         if self.order.kind.may_rest:
-            return not self.order.is_dust(self.order.shares - self.match.shares)
+            return not is_dust(self.order.shares - self.match.shares, self.order.price)
         return not self.match.is_complete
 
 
@@ -127,7 +127,7 @@ class Engine:
         for movement in movements_of(planned):
             self.accounts.move(movement)
         left = order.shares - planned.shares
-        rests = order.kind.may_rest and not order.is_dust(left) and not planned.is_capped
+        rests = order.kind.may_rest and not planned.is_capped and not is_dust(left, order.price)
         if rests:
             changes.append(self._rest(Resting(order=order, remaining=left), book))
         return Accepted(order=order, match=planned, rests=rests, changes=tuple(changes))
@@ -208,7 +208,7 @@ class Engine:
         account = self._account(resting.order)
         account.reserve(resting.order, resting.remaining, -1)
         change = book.take(resting, shares)
-        if resting.order.is_dust(resting.remaining):
+        if resting.is_spent:
             del self.resting[resting.order.id]
             return book.remove(resting)
         account.reserve(resting.order, resting.remaining)

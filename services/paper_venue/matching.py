@@ -113,7 +113,7 @@ def match(order: Order, book: Book, *, divisor: int = 1) -> Match:
     own: list[Resting] = []
     wanted = _Wanted(order, divisor)
     for resting in book.opposite(order):
-        price = wanted.price_of(resting.order)
+        price = wanted.price_of(resting)
         if price is None or len(fills) == MAX_FILLS:
             break
         if resting.order.maker == order.maker:
@@ -132,15 +132,16 @@ class _Wanted:
 
     def __init__(self, order: Order, divisor: int) -> None:
         self._order = order
+        self._is_no = order.outcome_index == 1
         self._by_collateral = order.side is Side.BUY and not order.kind.may_rest
         self._left = (order.maker_amount if self._by_collateral else order.shares) // divisor
 
     def subtract(self, fill: Fill) -> None:
         self._left -= fill.taker_collateral if self._by_collateral else fill.shares
 
-    def price_of(self, maker: Order) -> int | None:
+    def price_of(self, resting: Resting) -> int | None:
         """What a share would cost, or bring, here. None when that is not acceptable, or nothing more is wanted."""
-        price = maker.price if maker.token_id == self._order.token_id else PRICE_ONE - maker.price
+        price = PRICE_ONE - resting.yes_price if self._is_no else resting.yes_price
         return price if self._left > DUST and self._order.accepts(price) else None
 
     def fill_from(self, resting: Resting, price: int) -> Fill | None:

@@ -126,12 +126,13 @@ class Order:
     def yes_price(self) -> int:
         return self.price if self.outcome_index == 0 else PRICE_ONE - self.price
 
-    def is_dust(self, shares: int) -> bool:
-        """Whether so little of it counts as nothing left: a few base units, or worth less than one on either side of a match."""
-        return shares <= DUST or shares * min(self.price, PRICE_ONE - self.price) < PRICE_ONE
-
     def accepts(self, price: int) -> bool:
         """Whether ``price`` (per share of its own token) is at least as good as its limit; compared exactly, without rounding."""
         if self.side is Side.BUY:
             return self.maker_amount * PRICE_ONE >= price * self.taker_amount
         return price * self.maker_amount >= self.taker_amount * PRICE_ONE
+
+
+def is_dust(shares: int, price: int) -> bool:
+    """Whether so little counts as nothing left: a few base units, or worth less than one on either side of a match."""
+    return shares <= DUST or shares * min(price, PRICE_ONE - price) < PRICE_ONE
