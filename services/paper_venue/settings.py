@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """User channel: from what happens to its frames."""
     data_lag: float = Field(default=4, ge=0)
     """Data API: from the block until it is indexed."""
+    data_cache: float = Field(default=0, ge=0)
+    """Data API: how long an answer stands for its URL; the real one's edge keeps it for 15 s. 0: not at all."""
     ping_within: float = Field(default=30, gt=0)
     """Market and user channel: who sends no PING for so long is hung up on."""
     ready_file: Path | None = None

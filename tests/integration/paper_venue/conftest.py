@@ -44,6 +44,7 @@ class PaperVenue:
             clob_market_ws_url=urls["market_ws"],
             clob_user_ws_url=urls["user_ws"],
             gamma_url=urls["gamma"],
+            data_url=urls["data"],
             relayer_url=urls["relayer"],
             rtds_ws_url=urls["rtds"],
             rpc_url=urls["rpc"],
@@ -92,6 +93,7 @@ def venue(rpc_url: str) -> Iterator[PaperVenue]:
         "PAPER_VENUE_NPM_FOLDER": npm_folder(),
         "PAPER_VENUE_BROADCAST_DELAY": "0.05",
         "PAPER_VENUE_CONFIRM_DELAY": "0.1",
+        "PAPER_VENUE_DATA_LAG": "0.5",
     }
     command = [sys.executable, "-m", "services.paper_venue", "--json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
