@@ -87,7 +87,7 @@ class Faults:
 
     def __init__(self, *, seed: int = 1) -> None:
         self.struck: Counter[Fault] = Counter()
-        self.began_ms = 0
+        self.began_ms: dict[Fault, int] = {}
         self._strikes: dict[Fault, Strike] = {}
         self._spared: set[str] = set()
         self._chances = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
@@ -98,9 +98,15 @@ class Faults:
 
     def set(self, strikes: Mapping[Fault, Strike], *, now_ms: int = 0) -> None:
         """These are on from ``now_ms`` by the machine's clock, and no others."""
-        self._strikes = dict(strikes)
-        self.began_ms = now_ms
-        self.struck.clear()
+        self.change({**dict.fromkeys(self._strikes), **strikes}, now_ms=now_ms)
+
+    def change(self, strikes: Mapping[Fault, Strike | None], *, now_ms: int = 0) -> None:
+        """These begin anew, or are off (None), from ``now_ms`` by the machine's clock; all others stay as they are."""
+        for fault, strike in strikes.items():
+            self.struck.pop(fault, None)
+            self._strikes.pop(fault, None)
+            if strike is not None:
+                self._strikes[fault], self.began_ms[fault] = strike, now_ms
 
     def spare(self, wallets: Iterable[str]) -> None:
         """These belong to the venue's own traders: only a fault that names one of them strikes it."""

@@ -122,7 +122,7 @@ class Gate:
         if restart is None:
             return None
         phase_ms = _ms(restart.seconds)
-        passed_ms = machine_ms - self._faults.began_ms
+        passed_ms = machine_ms - self._faults.began_ms[Fault.RESTART]
         if passed_ms < phase_ms and self._strike(Fault.RESTART, call):
             return Refusal(status=425, body={"error": RESTARTING})
         if phase_ms <= passed_ms < 2 * phase_ms and _takes(call) and self._strike(Fault.RESTART, call):

@@ -43,6 +43,7 @@ class Operation:
         return [
             web.get("/control/faults", self.faults),
             web.put("/control/faults", self.set_faults),
+            web.patch("/control/faults", self.change_faults),
             web.delete("/control/faults", self.no_faults),
             web.post("/control/tick", self.tick),
             web.post("/control/resolve", self.resolve),
@@ -53,7 +54,13 @@ class Operation:
 
     async def set_faults(self, request: web.Request) -> web.Response:
         """These and no others are on; how often each struck is counted anew."""
-        self._faults.set(read_faults(parse_json(await request.read())), now_ms=self._machine_ms())
+        asked = read_faults(parse_json(await request.read()))
+        self._faults.set({fault: strike for fault, strike in asked.items() if strike is not None}, now_ms=self._machine_ms())
+        return reply(self._told())
+
+    async def change_faults(self, request: web.Request) -> web.Response:
+        """These begin anew, or are off where null; all others stay as they are."""
+        self._faults.change(read_faults(parse_json(await request.read())), now_ms=self._machine_ms())
         return reply(self._told())
 
     async def no_faults(self, _: web.Request) -> web.Response:
@@ -99,11 +106,11 @@ class Operation:
         return {"faults": active, "struck": {fault.value: self._faults.struck[fault] for fault in self._faults.active}}
 
 
-def read_faults(asked: Any) -> dict[Fault, Strike]:
-    """Faults by name, each with its strike. Raises: BadRequest, saying what is allowed."""
+def read_faults(asked: Any) -> dict[Fault, Strike | None]:
+    """Faults by name, each with its strike; None: off. Raises: BadRequest, saying what is allowed."""
     if not isinstance(asked, dict):
         raise BadRequest('the body must be a JSON object of faults by name, such as {"drop-reply": {"share": "0.2"}}')
-    return {_fault(name): _strike(name, strike) for name, strike in asked.items()}
+    return {_fault(name): None if strike is None else _strike(name, strike) for name, strike in asked.items()}
 
 
 def _fault(name: Any) -> Fault:
@@ -117,5 +124,5 @@ def _strike(name: str, asked: Any) -> Strike:
     try:
         return Strike.model_validate(asked)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'strike'}: {each['msg']}" for each in error.errors())
+        wrong = "; ".join(": ".join((*map(str, each["loc"]), each["msg"])) for each in error.errors())
         raise BadRequest(f"{name}: {wrong} (a strike may have {', '.join(Strike.model_fields)})") from error
