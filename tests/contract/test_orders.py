@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.decisions import Order
+from services.executor.decisions import Order, Told
 from services.executor.handler import Orders
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
@@ -99,6 +99,17 @@ async def test_what_became_of_an_order_is_kept_and_its_bytes_and_first_sending_n
     assert await orders.load(BOUGHT) == an_order(state=OrderState.MATCHED, reason="Lost", posted_at=NOON, shares=1, usdc=2, fee_usdc=3)
 
 
+async def test_what_is_known_of_an_order_without_an_outcome_is_kept_and_the_first_alert_stands(orders: Orders) -> None:
+    await recorded(orders, an_order())
+    doubted = an_order(state=OrderState.UNKNOWN, told=Told.KILLED, doubted_since=NOON, looks=1, alerted_at=NOON)
+
+    await orders.save(doubted, now=NOON)
+    assert await orders.load(BOUGHT) == doubted
+
+    await orders.save(replace(doubted, doubted_since=None, looks=0, alerted_at=NOON + seconds(9)), now=NOON)
+    assert await orders.load(BOUGHT) == replace(doubted, doubted_since=None, looks=0)
+
+
 async def test_each_caller_of_a_large_group_gets_its_own_order(orders: Orders) -> None:
     given = [numbered(number) for number in range(1, 501)]
 
@@ -120,6 +131,35 @@ async def test_a_final_status_stands(orders: Orders, final: TradeStatus, later: 
     (standing,) = await booked(orders, a_trade(status=final), a_trade(status=later, shares=1))
 
     assert (standing.status, standing.shares) == (final, shares(10))
+
+
+async def test_a_trade_that_goes_out_again_is_kept_with_its_newest_transaction(orders: Orders) -> None:
+    again = "0x" + "2b" * 32
+    mined = a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
+    retrying = a_trade(status=TradeStatus.RETRYING, transaction_hash=TRANSACTION)
+
+    assert told(*(await booked(orders, a_trade(), mined, retrying))) == told(retrying)
+    (standing,) = await booked(orders, a_trade(status=TradeStatus.MINED, transaction_hash=again))
+    assert (standing.status, standing.transaction_hash) == (TradeStatus.MINED, again)
+    (standing,) = await booked(orders, a_trade(status=TradeStatus.MATCHED), a_trade(status=TradeStatus.MINED))
+    assert (standing.status, standing.transaction_hash) == (TradeStatus.MINED, again)
+
+
+async def test_the_chains_word_on_a_transaction_that_was_replaced_changes_nothing(orders: Orders) -> None:
+    again = "0x" + "2b" * 32
+    newest = a_trade(status=TradeStatus.MINED, transaction_hash=again)
+    await booked(orders, a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION), newest)
+
+    await orders.resolve(resolved(fills=(settled(shares=7, usdc=5, fee_usdc=1),)), now=NOON)
+
+    assert told(*(await orders.booked(ORDER_HASH))) == told(newest)
+
+
+async def test_the_trades_of_an_order_that_has_none_are_none(orders: Orders) -> None:
+    await booked(orders, a_trade())
+
+    assert await orders.booked("0x" + "ee" * 32) == ()
+    assert len(await orders.booked(ORDER_HASH)) == 1
 
 
 async def test_all_trades_of_the_order_and_of_no_other_come_back(orders: Orders) -> None:
