@@ -36,6 +36,7 @@ def an_order(
     amounts: tuple[int, int] | None = None,
     id: str = "",
     owner: str = "",
+    expiration: int = 0,
 ) -> Order:
     """An order at a price in 1/10,000 USDC; ``amounts`` (maker, taker) instead of price and shares."""
     collateral = shares * price // PRICE_ONE
@@ -52,6 +53,7 @@ def an_order(
         maker_amount=maker_amount,
         taker_amount=taker_amount,
         placed_at_ms=1_790_000_000_000 + number,
+        expiration=expiration,
         signed=SignedOrder(
             salt=number,
             maker=maker,

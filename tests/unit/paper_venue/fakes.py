@@ -15,13 +15,14 @@ from tests.unit.paper_venue.builders import rich
 
 @dataclass
 class FakeChain:
-    """Everybody is rich; nobody has a Safe."""
+    """Everybody is rich, unless ``collateral`` says how rich; nobody has a Safe."""
 
     reads: list[str] = field(default_factory=list)
+    collateral: int = 10**12
 
     async def holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
         self.reads.append(wallet)
-        return rich()
+        return rich(collateral=self.collateral)
 
     async def owner_of(self, wallet: str) -> str | None:
         return None

@@ -1,51 +1,15 @@
 """An order is matched, its settlement signed, and everybody told: once, in the venue's order, with one hash."""
 
-from dataclasses import replace
 
 import orjson
 
 from services.paper_venue import rules
-from services.paper_venue.engine import Engine, Refused
-from services.paper_venue.faults import Faults
-from services.paper_venue.handler import Ticket, Venue
+from services.paper_venue.engine import Refused
 from services.paper_venue.matching import MatchKind
-from services.paper_venue.orders import Order, Side
+from services.paper_venue.orders import Side
 from services.paper_venue.trades import TradeFilter, TradeStatus
-from shared.chain.orders import InvalidSignature, SignedOrder
-from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order, rich
-from tests.unit.paper_venue.fakes import FakeChain, FakeSettlements, Listeners
-
-NOW = 1_790_000_000_000
-
-
-class Scene:
-    """A venue whose wallets 0xA and 0xB are rich, and all that it said."""
-
-    def __init__(self, *orders: Order) -> None:
-        self.heard = Listeners()
-        self.settlements = FakeSettlements()
-        self.chain = FakeChain()
-        self.engine = Engine([MARKET])
-        self.faults = Faults()
-        self.venue = Venue(
-            engine=self.engine, verify=self.verify, settlements=self.settlements, feeds=self.heard, chain=self.chain, faults=self.faults
-        )
-        for wallet in ("0xA", "0xB"):
-            self.engine.accounts.refresh(wallet, rich())
-        for order in orders:
-            self.post(order)
-
-    def verify(self, signed: SignedOrder, owner: str | None, exchange: str) -> str:
-        if signed.signature == "0xforged":
-            raise InvalidSignature("not signed by the order's signer")
-        return f"0x{signed.salt:064x}"
-
-    def post(self, order: Order, *, signature: str = "0x") -> object:
-        ticket = Ticket(signed=replace(order.signed, signature=signature), kind=order.kind, owner=order.owner)
-        return self.venue.on_order(ticket, now_ms=NOW)
-
-    def told(self, owner: str) -> list[tuple[str, str]]:
-        return [(event["event_type"], event["status"]) for whom, event in self.heard.user if whom == owner]
+from tests.unit.paper_venue.builders import NO, SHARE, USDC, YES, a_spend, an_order
+from tests.unit.paper_venue.scene import NOW, Scene
 
 
 def test_a_match_is_settled_with_the_contracts_arguments() -> None:

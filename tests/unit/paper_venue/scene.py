@@ -1,0 +1,57 @@
+"""A venue without sockets and chain, and all that it said."""
+
+from dataclasses import replace
+
+from services.paper_venue.engine import Accepted, Engine, Refused
+from services.paper_venue.faults import Faults
+from services.paper_venue.handler import Ticket, Venue
+from services.paper_venue.orders import Order
+from services.paper_venue.trades import Trade
+from shared.chain.orders import InvalidSignature, SignedOrder
+from tests.unit.paper_venue.builders import MARKET, rich
+from tests.unit.paper_venue.fakes import FakeChain, FakeSettlements, Listeners
+
+NOW = 1_790_000_000_000
+
+
+class Scene:
+    """A venue whose wallets 0xA, 0xB and 0xC are rich."""
+
+    def __init__(self, *orders: Order) -> None:
+        self.heard = Listeners()
+        self.settlements = FakeSettlements()
+        self.chain = FakeChain()
+        self.engine = Engine([MARKET])
+        self.faults = Faults()
+        self.venue = Venue(
+            engine=self.engine, verify=self.verify, settlements=self.settlements, feeds=self.heard, chain=self.chain, faults=self.faults
+        )
+        for wallet in ("0xA", "0xB", "0xC"):
+            self.engine.accounts.refresh(wallet, rich())
+        for order in orders:
+            self.post(order)
+
+    def verify(self, signed: SignedOrder, owner: str | None, exchange: str) -> str:
+        if signed.signature == "0xforged":
+            raise InvalidSignature("not signed by the order's signer")
+        return f"0x{signed.salt:064x}"
+
+    def post(
+        self, order: Order, *, signature: str = "0x", post_only: bool = False, now_ms: int = NOW
+    ) -> tuple[Accepted, Trade | None] | Refused | str:
+        signed = replace(order.signed, signature=signature)
+        ticket = Ticket(signed=signed, kind=order.kind, owner=order.owner, post_only=post_only, expiration=order.expiration)
+        return self.venue.on_order(ticket, now_ms=now_ms)
+
+    def told(self, owner: str) -> list[tuple[str, str]]:
+        """(event type, status) of what the user channel told this key."""
+        return [(event["event_type"], event["status"]) for whom, event in self.heard.user if whom == owner]
+
+    def steps(self, owner: str) -> list[tuple[str, str]]:
+        """(type, status) of what the user channel told this key."""
+        return [(event["type"], event["status"]) for whom, event in self.heard.user if whom == owner]
+
+    def last_level(self) -> tuple[str, str]:
+        """(price, size) that the market channel told last of YES."""
+        changes = [event for event in self.heard.market if event["event_type"] == "price_change"]
+        return changes[-1]["price_changes"][0]["price"], changes[-1]["price_changes"][0]["size"]
