@@ -49,15 +49,18 @@ class MarketMakers:
         """Move the prices that are due, give way where a best quote was eaten, and renew a few quotes of each market."""
         for index, ticks in self._drift.moves(now_ms):
             self._move(self._stalls[index], ticks, now_ms=now_ms)
-        for stall in self._stalls:
+        for stall in filter(self._is_open, self._stalls):
             self._move(stall, self._pressure(stall), now_ms=now_ms)
             self._quote(stall, now_ms=now_ms, most=_MOST_RENEWED)
 
     def _move(self, stall: _Stall, ticks: int, *, now_ms: int) -> None:
         mid = nudged(stall.plan, stall.mid, ticks)
-        if mid != stall.mid:
+        if mid != stall.mid and self._is_open(stall):
             stall.mid = mid
             self._quote(stall, now_ms=now_ms, most=2 * stall.plan.levels)
+
+    def _is_open(self, stall: _Stall) -> bool:
+        return self._venue.engine.resolution(stall.market.condition_id) is None
 
     def _pressure(self, stall: _Stall) -> int:
         """Of quotes that stood there: one that is not placed yet was not eaten."""

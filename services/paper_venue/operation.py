@@ -71,8 +71,10 @@ class Operation:
         asked = await self._asked(request)
         if asked.get("tick") not in TICKS:
             raise BadRequest(f"tick must be one of {', '.join(TICKS)}, as text")
-        condition_id = self._market(asked)
-        self._venue.on_tick(condition_id, int(Decimal(asked["tick"]) * PRICE_ONE), now_ms=self._now_ms())
+        condition_id, tick = self._market(asked), int(Decimal(asked["tick"]) * PRICE_ONE)
+        if tick >= self._venue.engine.market_by_condition[condition_id].tick:
+            raise BadRequest("a tick only becomes finer: orders that stand would lie off the grid", 409)
+        self._venue.on_tick(condition_id, tick, now_ms=self._now_ms())
         return reply({"condition_id": condition_id, "tick": asked["tick"]})
 
     async def resolve(self, request: web.Request) -> web.Response:
