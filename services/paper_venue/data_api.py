@@ -4,7 +4,7 @@ Its rows come from the index of the chain, so a match is told here only once it 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from services.paper_venue.data_cursors import Page, asked_page, cut
 from services.paper_venue.data_requests import ActivityQuery, PositionsQuery, TradesQuery, asked_conditions, asked_events, parameter
 from services.paper_venue.data_rows import PositionView, activity_row, position_row, trade_row, value_row
 from services.paper_venue.engine import Engine
-from services.paper_venue.events import event_id, markets_of_event
+from services.paper_venue.events import markets_by_event
 from services.paper_venue.faults import Fault, Faults
 from services.paper_venue.frames import Json
 from services.paper_venue.holdings_ledger import Holding
@@ -109,7 +109,8 @@ class DataApi:
         query, page = ActivityQuery.of(request, conditions=self._conditions(request)), asked_page(request, "activity")
         rows = self._after(self._index.rows(query.feed.user), page, ascending=query.feed.ascending)
         found, pagination = cut(filter(query.admits, self._fresh(rows)), page, endpoint="activity", key=_row_key)
-        return {"data": self._told(found, self._activity_row), "pagination": pagination}
+        markets = {condition_key(market.condition_id): market for market in self._engine.markets}
+        return {"data": self._told(found, lambda row: activity_row(row, markets.get(row.condition or ""))), "pagination": pagination}
 
     def _positions(self, request: web.Request) -> Json:
         query, page = PositionsQuery.of(request, conditions=self._conditions(request)), asked_page(request, "positions")
@@ -128,7 +129,8 @@ class DataApi:
 
     def _value(self, request: web.Request) -> Json:
         wallet, conditions = _wallet(request), self._conditions(request)
-        views = [self._view(holding) for holding in self._index.holdings(wallet)]
+        events = self._event_ids()
+        views = [self._view(holding, events) for holding in self._index.holdings(wallet)]
         wanted = [view for view in views if conditions is None or condition_key(view.market.condition_id) in conditions]
         return {"data": value_row(wallet, sum((view.value for view in wanted), start=Decimal(0)))}
 
@@ -137,7 +139,8 @@ class DataApi:
         events = asked_events(request)
         if events is None:
             return asked_conditions(request)
-        markets = [market for event in events for market in markets_of_event(self._engine.markets, event)]
+        by_event = markets_by_event(self._engine.markets)
+        markets = [market for event in events for market in by_event.get(event, ())]
         return frozenset(condition_key(market.condition_id) for market in markets)
 
     def _after(self, rows: Sequence[Activity], page: Page, *, ascending: bool) -> Iterable[Activity]:
@@ -170,20 +173,17 @@ class DataApi:
             raise RuntimeError(f"a trade of no token: {row}")
         return self._engine.market_by_token[row.token_id]
 
-    def _activity_row(self, row: Activity) -> Json:
-        market = next((each for each in self._engine.markets if condition_key(each.condition_id) == row.condition), None)
-        return activity_row(row, market)
-
     def _views(self, query: PositionsQuery) -> list[PositionView]:
+        events = self._event_ids()
         holdings = self._index.holdings(query.user) if query.user is not None else self._holders(query.conditions or frozenset())
-        views = [self._view(holding) for holding in holdings]
+        views = [self._view(holding, events) for holding in holdings]
         return [view for view in views if query.conditions is None or condition_key(view.market.condition_id) in query.conditions]
 
     def _holders(self, conditions: frozenset[str]) -> list[Holding]:
         markets = [market for market in self._engine.markets if condition_key(market.condition_id) in conditions]
         return self._index.holders(token for market in markets for token in market.token_ids)
 
-    def _view(self, holding: Holding) -> PositionView:
+    def _view(self, holding: Holding, events: Mapping[str, str]) -> PositionView:
         market = self._engine.market_by_token[holding.token_id]
         outcome = market.outcome_index(holding.token_id)
         payouts = self._index.payouts(market.condition_id)
@@ -192,11 +192,15 @@ class DataApi:
         return PositionView(
             holding=holding,
             market=market,
-            event_id=event_id(self._engine.markets, market),
+            event_id=events[market.condition_id],
             price=self._mid(market, outcome) if payouts is None else Decimal(payouts[outcome]) / sum(payouts),
             is_resolved=payouts is not None,
             held_opposite=held_opposite,
         )
+
+    def _event_ids(self) -> dict[str, str]:
+        """By condition id."""
+        return {market.condition_id: event for event, group in markets_by_event(self._engine.markets).items() for market in group}
 
     def _mid(self, market: Market, outcome: int) -> Decimal:
         """Halfway between the best bid and the best ask; an empty side counts as the end of the scale."""

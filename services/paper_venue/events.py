@@ -1,10 +1,10 @@
 """Which markets are about one event, and what is the event's number?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from services.paper_venue.orders import Market
 
-_EVENT_NUMBERS = 400_000
+_FIRST_NUMBER = 400_000
 """Events are numbered apart from markets, as at the venue."""
 
 
@@ -13,19 +13,14 @@ def event_key(market: Market) -> str:
     return market.event_slug or market.slug
 
 
-def event_id(markets: Iterable[Market], market: Market) -> str:
-    """The event's number: that of its first market, moved."""
-    first = next(each for each in markets if event_key(each) == event_key(market))
-    return str(_EVENT_NUMBERS + int(first.id) % _EVENT_NUMBERS)
-
-
-def markets_by_event(markets: Sequence[Market]) -> dict[str, list[Market]]:
+def markets_by_event(markets: Iterable[Market]) -> dict[str, list[Market]]:
     """Each event's markets by the event's number, both in the order of the markets."""
-    found: dict[str, list[Market]] = {}
+    by_key: dict[str, list[Market]] = {}
     for market in markets:
-        found.setdefault(event_id(markets, market), []).append(market)
-    return found
+        by_key.setdefault(event_key(market), []).append(market)
+    return {_number(group[0]): group for group in by_key.values()}
 
 
-def markets_of_event(markets: Sequence[Market], number: str) -> list[Market]:
-    return markets_by_event(markets).get(number, [])
+def _number(first: Market) -> str:
+    """By the event's first market, which stays what it is when others are listed."""
+    return str(_FIRST_NUMBER + int(first.id) % _FIRST_NUMBER)
