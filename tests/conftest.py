@@ -33,8 +33,9 @@ def local_stack(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def kafka(local_stack: LocalStack) -> str:
+def kafka(local_stack: LocalStack, background: BackgroundLoop) -> str:
     """Bootstrap servers of the session's broker. Name topics and groups so that tests do not meet in them."""
+    _wait_for_groups(local_stack, background)
     return local_stack.kafka_bootstrap_servers
 
 
@@ -106,7 +107,16 @@ def _own_cluster(brokers: Literal[1, 3], folder: Path, background: BackgroundLoo
     settings = StackSettings(folder=folder, brokers=brokers, kafka_heap_mb=256, kafka_bootstrap_servers=None)
     with background.entered(LocalStack(settings, parts=["kafka"])) as stack:
         assert stack.kafka is not None
+        _wait_for_groups(stack, background)
         yield BackgroundCluster(background, stack.kafka)
+
+
+def _wait_for_groups(stack: LocalStack, background: BackgroundLoop) -> None:
+    """A broker that has just started refuses groups for a while."""
+    from shared.streams.settings import KafkaSettings
+    from tools.pipeline.local import groups_can_form
+
+    background.call(groups_can_form(KafkaSettings(bootstrap_servers=stack.kafka_bootstrap_servers)))
 
 
 @contextmanager

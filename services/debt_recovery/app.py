@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from services.debt_recovery.adapters import DebtWatch, PostgresDebts
 from services.debt_recovery.handler import Handler
 from services.debt_recovery.settings import Settings
+from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
 from shared.db.migrate import require_migrated
 from shared.db.settings import DatabaseSettings
@@ -24,6 +25,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         handler = Handler(debts=debts)
         yield Service(
             producer=producer,
+            parking=PostgresParking(engine),
             routes={DebtRaised: handler.on_debt_raised},
             feeds={"debts": DebtWatch(debts, sum_every=settings.sum_every)},
         )

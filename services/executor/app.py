@@ -13,6 +13,7 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
+from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
@@ -55,6 +56,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         )
         yield Service(
             producer=producer,
+            parking=PostgresParking(engine),
             routes={
                 IntentApproved: handler.on_intent_approved,
                 TradeReported: handler.on_trade_reported,

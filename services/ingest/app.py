@@ -10,6 +10,7 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
+from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
@@ -36,6 +37,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         handler = Handler(trades=PostgresTrades(engine), controls=controls, now=utc_now)
         yield Service(
             producer=producer,
+            parking=PostgresParking(engine),
             routes={LeaderFillSeen: handler.on_leader_fill_seen},
             emits=[CopyIntended, FrameParked],
             feeds={

@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.streams.cache import CacheTable
-
 from services.preflight.adapters import ChainBalances, PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler
@@ -14,6 +12,7 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
+from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
@@ -22,6 +21,7 @@ from shared.messages.caches import BalancesFetched
 from shared.messages.intents import IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.orders import OrderReported
 from shared.settings import read
+from shared.streams.cache import CacheTable
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
 
@@ -48,6 +48,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         )
         yield Service(
             producer=producer,
+            parking=PostgresParking(engine),
             routes={
                 IntentQuoted: handler.on_intent_quoted,
                 OrderReported: handler.on_order_reported,

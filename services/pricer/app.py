@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shared.streams.cache import CacheTable
-
 from services.pricer.adapters import MarketCache, MarketChannelFeed, QuoteCache, greeting
 from services.pricer.handler import Handler
 from services.pricer.settings import Settings
 from shared.clock import utc_now
+from shared.db.dead_letters import PostgresParking
+from shared.db.engine import opened
+from shared.db.migrate import require_migrated
+from shared.db.settings import DatabaseSettings
 from shared.messages.caches import BookSeen
 from shared.messages.intents import CopyIntended, IntentQuoted
 from shared.messages.parked import FrameParked
@@ -16,6 +18,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelTerms
 from shared.settings import read
+from shared.streams.cache import CacheTable
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
 
@@ -25,15 +28,18 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
     async with (
         Producer(process.kafka) as producer,
+        opened(read(DatabaseSettings)) as engine,
         Clob(venue, now=utc_now) as clob,
         CacheTable(BookSeen, process.kafka, producer) as shared,
     ):
+        await require_migrated(engine)
         quotes = QuoteCache(clob, shared, now=utc_now, max_age=settings.max_book_age, max_tokens=settings.max_tokens)
         markets = MarketCache(clob, now=utc_now, valid_for=settings.market_valid_for, max_tokens=settings.max_tokens)
         handler = Handler(books=quotes, markets=markets, now=utc_now)
         channel = Channel(market_channel(settings, venue), lambda: greeting(quotes.tokens()))
         yield Service(
             producer=producer,
+            parking=PostgresParking(engine),
             routes={CopyIntended: handler.on_copy_intended},
             emits=[IntentQuoted, BookSeen, FrameParked],
             feeds={"market": MarketChannelFeed(channel, quotes, markets, shared, now=utc_now, share_every=settings.share_every)},

@@ -9,6 +9,7 @@ from services.tx_monitor.settings import Settings
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
+from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
 from shared.db.migrate import require_migrated
 from shared.db.settings import DatabaseSettings
@@ -29,6 +30,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         handler = Handler(watches=watches, now=utc_now)
         yield Service(
             producer=producer,
+            parking=PostgresParking(engine),
             routes={ConfirmationRequested: handler.on_confirmation_requested, ReceiptSeen: handler.on_receipt_seen},
             emits=[TransactionResolved],
             feeds={

@@ -2,7 +2,8 @@
 
 the handler returns           its outputs are produced and acknowledged       finished
 routed to ``ignored``         nothing                                         finished
-InvalidMessage, undecodable   parked on ``dead-letters``, acknowledged        finished
+InvalidMessage, undecodable   parked, and told on ``dead-letters``            finished
+its key waits (parking.py)    parked behind what it waits for                 finished
 Transient                     tried again while its key alone waits           finished once it works
 its partition is given back   nothing more is produced                        unfinished: it will be delivered again
 anything else is raised       the process stops                               unfinished: it will be delivered again
@@ -19,7 +20,8 @@ from shared.streams.backoff import Backoff
 from shared.streams.codec import Decoder, Record
 from shared.streams.dead_letters import Allowance, dead_letter
 from shared.streams.lanes import Work
-from shared.streams.routes import Handle, Routes, ignored
+from shared.streams.parking import Letter, ParkedKeys, Parking
+from shared.streams.routes import Routes, ignored
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ class Handling:
         routes: Routes,
         *,
         producer: PublishesAll,
+        parking: Parking,
+        parked_keys: ParkedKeys,
         finished: Callable[[Work], None],
         allowance: Allowance,
         backoff: Backoff,
@@ -48,6 +52,7 @@ class Handling:
     ) -> None:
         self._service, self._routes = service, routes
         self._producer, self._finished = producer, finished
+        self._parking, self._parked_keys = parking, parked_keys
         self._allowance, self._backoff, self._clock = allowance, backoff, clock
         self._decoder = Decoder(routes)
 
@@ -73,22 +78,10 @@ class Handling:
         metrics.message_handled(record.topic, self._clock() - started, outcome)
 
     async def _outcome(self, work: Work, headers: Mapping[str, bytes]) -> str:
-        try:
-            kind = self._decoder.recognise(headers)
-            handle = self._routes[kind]
-            if handle is ignored:
-                self._finished(work)
-                return "ignored"
-            message = self._decoder.decode(kind, work.record)
-            return await self._handled(work, handle, message)
-        except InvalidMessage as error:
-            return await self._parked(work, error)
-
-    async def _handled(self, work: Work, handle: Handle, message: Message) -> str:
         attempt = 1
         while True:
             try:
-                return await self._concluded(work, await handle(message), "handled")
+                return await self._attempt(work, headers)
             except Transient as error:
                 delay = self._backoff.delay(attempt)
                 log.warning("%s, attempt %d, next in %.2f s: %s", place(work.record), attempt, delay, error)
@@ -97,11 +90,41 @@ class Handling:
                     return HANDED_OVER
                 attempt += 1
 
+    async def _attempt(self, work: Work, headers: Mapping[str, bytes]) -> str:
+        try:
+            kind = self._decoder.recognise(headers)
+            handle = self._routes[kind]
+            if handle is ignored:
+                return await self._concluded(work, (), "ignored")
+            if await self._must_wait(work):
+                return await self._held_up(work)
+            message = self._decoder.decode(kind, work.record)
+            return await self._concluded(work, await handle(message), "handled")
+        except InvalidMessage as error:
+            return await self._parked(work, error)
+
+    async def _must_wait(self, work: Work) -> bool:
+        if work.letter is not None:
+            return not await self._parking.is_first(work.letter, service=self._service)
+        return self._parked_keys.hold_up(work.record)
+
+    async def _held_up(self, work: Work) -> str:
+        """A letter stays where it is kept; a record goes behind what its key waits for."""
+        if work.letter is None:
+            log.warning("%s waits behind a parked message of its key", place(work.record))
+            await self._parked_keys.park(work.record, reason="a message before it with the same key is parked", waits=True)
+            self._finished(work)
+        return "waits"
+
     async def _parked(self, work: Work, error: InvalidMessage) -> str:
         record = work.record
-        self._allowance.take(self._clock())
         log.error("%s is parked: %s", place(record), error)
         metrics.message_parked(record.topic, type(error).__name__)
+        if work.letter is not None:
+            await self._parking.park_again(work.letter, reason=str(error))
+            return "parked"
+        await self._parked_keys.park(record, reason=str(error))
+        self._allowance.take(self._clock())
         return await self._concluded(work, (dead_letter(record, service=self._service, reason=str(error)),), "parked")
 
     async def _concluded(self, work: Work, outputs: Sequence[Message], outcome: str) -> str:
@@ -109,10 +132,19 @@ class Handling:
             # The partition may be another's by now, who gets this message again: producing here too would break the key's order.
             return HANDED_OVER
         await self._producer.publish_all(outputs)
-        self._finished(work)
+        if work.letter is None:
+            self._finished(work)
+        else:
+            await self._settled(work.letter)
         return outcome
+
+    async def _settled(self, letter: Letter) -> None:
+        """Raises: Transient; it is then handled once more, as any redelivery."""
+        await self._parking.settle(letter)
+        await self._parked_keys.look()
+        metrics.message_redriven(letter.topic)
 
 
 def place(record: Record) -> str:
-    """Where a message stands; never what it says."""
-    return f"{record.topic}/{record.partition}@{record.offset}"
+    """Where a message stands, a parked one by its number; never what it says."""
+    return f"{record.topic}/{record.partition}@{record.offset}" if record.offset >= 0 else f"{record.topic}, letter {-record.offset}"

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from shared.streams.codec import Record
+from shared.streams.parking import Letter
 from shared.streams.tenure import Tenure
 
 
@@ -14,6 +15,8 @@ class Work(NamedTuple):
 
     tenure: Tenure
     record: Record
+    letter: Letter | None = None
+    """The record itself, where it is a parked one that is handled again."""
 
 
 class Lanes:

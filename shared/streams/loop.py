@@ -23,7 +23,9 @@ from shared.streams.closing import closed_within_reason
 from shared.streams.dead_letters import Allowance, TooManyDeadLetters
 from shared.streams.handling import Handling, PublishesAll, place
 from shared.streams.lanes import Lanes, Work
+from shared.streams.parking import ParkedKeys, Parking
 from shared.streams.partitioning import Ownership
+from shared.streams.redriving import Redriver
 from shared.streams.routes import Routes
 from shared.streams.settings import KafkaSettings
 from shared.streams.tenure import Tenure
@@ -78,6 +80,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         *,
         settings: KafkaSettings,
         producer: PublishesAll,
+        parking: Parking,
         ownership: Ownership | None = None,
         backoff: Backoff | None = None,
         build_consumer: Callable[[str, KafkaSettings], AIOKafkaConsumer] = build_consumer,
@@ -90,17 +93,21 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._topics = frozenset(kind.topic for kind in routes)
         self._ownership = ownership or Ownership()
         self._most_unfinished = settings.max_unfinished_per_partition
-        handling = Handling(
+        self._parked_keys = ParkedKeys(parking, service)
+        self._handling = Handling(
             service,
             routes,
             producer=producer,
+            parking=parking,
+            parked_keys=self._parked_keys,
             finished=self._finished,
             allowance=Allowance(limit=settings.dead_letters_per_minute, window_s=60),
             backoff=backoff or Backoff(),
             clock=clock,
         )
-        self._lanes = Lanes(handling.carry_out, self._failed)
+        self._lanes = Lanes(self._carry_out, self._failed)
         self._tenures: dict[TopicPartition, Tenure] = {}
+        self._redriver = Redriver(parking, self._parked_keys, service, tenures=self._tenures, put=self._lanes.put)
         self._late: list[Tenure] = []  # given back while a handler still ran
         self._advanced = asyncio.Event()
         self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -128,7 +135,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         return Pulse(live=tuple(self._not_live(now)), ready=tuple(self._not_ready()))
 
     async def _work(self) -> None:
-        tasks = asyncio.create_task(self._take()), asyncio.create_task(self._keep_committing())
+        tasks = [asyncio.create_task(part()) for part in (self._take, self._keep_committing, self._redriver.run)]
         try:
             await asyncio.wait((*tasks, self._halt), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -162,6 +169,13 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if (tenure := self._tenures.get(partition)) is None:
             tenure = self._tenures[partition] = Tenure(partition, self._clock)
         return tenure
+
+    async def _carry_out(self, work: Work) -> None:
+        try:
+            await self._handling.carry_out(work)
+        finally:
+            if work.letter is not None:
+                self._redriver.left_its_lane(work.letter)
 
     def _finished(self, work: Work) -> None:
         tenure = work.tenure
@@ -212,6 +226,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for partition in assigned:
             self._tenure(partition)
+        self._redriver.look_again()
         counts = {topic: len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._topics}
         self._ownership.assign(self._tenures, count_by_topic=counts)
         self._turned_at = self._clock()

@@ -32,6 +32,7 @@ from shared.observe.settings import HealthSettings, LogSettings, TelemetrySettin
 from shared.settings import read
 from shared.streams.dead_letters import DeadLetter
 from shared.streams.loop import MessageLoop
+from shared.streams.parking import Parking
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.routes import Feed, Routes
@@ -71,6 +72,8 @@ class Service:
 
     producer: Producer
     routes: Routes
+    parking: Parking
+    """Where messages are kept that cannot be handled."""
     emits: Sequence[type[Message]] = ()
     """What it produces: their topics are asked for at the start, not when money waits."""
     feeds: Mapping[str, Feed] = field(default_factory=dict)
@@ -122,7 +125,9 @@ async def serve(name: str, compose: Compose, process: Process, *, until: asyncio
         await _check_topics(service)
         # What was made so far, 200,000 objects of libraries, stays: left out, a full collection does not stop all messages for 0.1 s.
         gc.freeze()
-        loop = MessageLoop(name, service.routes, settings=process.kafka, producer=service.producer, ownership=service.ownership)
+        loop = MessageLoop(
+            name, service.routes, settings=process.kafka, producer=service.producer, parking=service.parking, ownership=service.ownership
+        )
         probes = await _probes(process.health, loop, service.recoveries)
         log.info("%s started, health at %s", name, probes.url)
         try:

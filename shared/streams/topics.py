@@ -29,6 +29,9 @@ class Topic:
     retention: timedelta
     compacted: bool = False
     largest_message: int | None = None
+    follows_wait: bool = False
+    """Whether what follows a parked message with its key waits behind it (parking.py). So it is where a message lets money move, which must
+    not happen past one that nobody has understood. What only reports a fact passes: to hold it up would help nobody."""
 
     def configs(self, *, replication_factor: int) -> dict[str, str]:
         configs = {
@@ -46,15 +49,15 @@ WEEK, DAY = timedelta(days=7), timedelta(days=1)
 
 TOPICS = (
     Topic(name="leader-fills", key="leader's proxy", retention=WEEK),
-    Topic(name="copy-intents", key="follower's proxy", retention=WEEK),
-    Topic(name="quoted-intents", key="follower's proxy", retention=WEEK),
-    Topic(name="approved-intents", key="follower's proxy", retention=WEEK),
+    Topic(name="copy-intents", key="follower's proxy", retention=WEEK, follows_wait=True),
+    Topic(name="quoted-intents", key="follower's proxy", retention=WEEK, follows_wait=True),
+    Topic(name="approved-intents", key="follower's proxy", retention=WEEK, follows_wait=True),
     Topic(name="copy-outcomes", key="follower's proxy", retention=4 * WEEK),
     Topic(name="venue-reports", key="follower's proxy", retention=WEEK),
-    Topic(name="chain-requests", key="follower's proxy", retention=WEEK),
+    Topic(name="chain-requests", key="follower's proxy", retention=WEEK, follows_wait=True),
     Topic(name="chain-reports", key="follower's proxy", retention=WEEK),
     Topic(name="chain-results", key="follower's proxy", retention=WEEK),
-    Topic(name="debts", key="follower's proxy", retention=4 * WEEK),
+    Topic(name="debts", key="follower's proxy", retention=4 * WEEK, follows_wait=True),
     Topic(name="quotes", key="token id", retention=DAY, compacted=True),
     Topic(name="balances", key="follower's proxy", retention=DAY, compacted=True),
     Topic(name="dead-letters", key="that of the message or feed", retention=4 * WEEK, largest_message=LARGEST_REQUEST),
@@ -62,6 +65,8 @@ TOPICS = (
     Topic(name="quotes-cache-entries-changelog", key="token id", retention=DAY, compacted=True),
     Topic(name="balances-cache-entries-changelog", key="follower's proxy", retention=DAY, compacted=True),
 )
+
+ORDERED_TOPICS = frozenset(topic.name for topic in TOPICS if topic.follows_wait)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

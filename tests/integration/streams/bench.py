@@ -18,6 +18,7 @@ from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.routes import Routes
 from shared.streams.settings import KafkaSettings
+from shared.testing.parking import MemoryParking
 from shared.testing.waiting import eventually
 
 PARTITIONS = 4
@@ -89,6 +90,7 @@ class Bench:
     heard: type[Said]
     answered: type[Said]
     group: str
+    parking: MemoryParking = field(default_factory=MemoryParking)
     running: list[Running] = field(default_factory=list)
 
     def start(self, routes: Routes, *, backoff: Backoff | None = None, producer: Any = None, **changed: Any) -> Running:
@@ -99,6 +101,7 @@ class Bench:
             routes,
             settings=self.settings.model_copy(update=changed),
             producer=producer or self.producer,
+            parking=self.parking,
             ownership=ownership,
             backoff=backoff or Backoff(first_s=0.02, longest_s=0.1),
         )

@@ -14,6 +14,7 @@ from shared.settings import read
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
 from shared.streams.settings import KafkaSettings
+from shared.testing.parking import MemoryParking
 from tests.integration.streams.bench import Said, on_topic, said
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def main() -> None:
     @asynccontextmanager
     async def compose(process: Process) -> AsyncIterator[Service]:
         async with Producer(process.kafka) as producer:
-            yield Service(producer=producer, routes={heard: on_heard}, emits=(answered,))
+            yield Service(producer=producer, parking=MemoryParking(), routes={heard: on_heard}, emits=(answered,))
 
     run(group, compose)
 

@@ -17,6 +17,7 @@ from shared.streams.producer import Producer
 from shared.streams.routes import Feed, Publish
 from shared.streams.service import FeedEnded, Process, Service, serve
 from shared.streams.settings import KafkaSettings
+from shared.testing.parking import MemoryParking
 from shared.testing.waiting import eventually
 from tests.integration.streams.bench import Bench, Said, said
 
@@ -46,6 +47,7 @@ class Deployed:
         async with Producer(process.kafka) as producer:
             yield Service(
                 producer=producer,
+                parking=MemoryParking(),
                 routes={self.bench.heard: self.on_heard},
                 feeds=self.feeds,
                 recoveries=[self.recovering],

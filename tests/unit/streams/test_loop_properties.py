@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shared.messages.base import Message
 from shared.streams.loop import MessageLoop
 from shared.streams.settings import KafkaSettings
+from shared.testing.parking import MemoryParking
 from tests.unit.streams.fake_kafka import FakeConsumer, FakeKafka, FakeProducer
 
 PARTITIONS = 3
@@ -56,7 +57,14 @@ class World:
     async def start(self) -> None:
         self.consumer = FakeConsumer(self.kafka)
         build: Callable[..., Any] = lambda *_: self.consumer  # noqa: E731
-        self._loop = MessageLoop("service", {Task: self.on_task}, settings=KAFKA, producer=self.producer, build_consumer=build)
+        self._loop = MessageLoop(
+            "service",
+            {Task: self.on_task},
+            settings=KAFKA,
+            producer=self.producer,
+            parking=MemoryParking(),
+            build_consumer=build,
+        )
         self._running = asyncio.create_task(self._loop.run())
         await settle()
         await self.consumer.rebalance(range(PARTITIONS))

@@ -11,6 +11,7 @@ from shared.messages.base import Message
 from shared.streams.backoff import Backoff
 from shared.streams.loop import MessageLoop
 from shared.streams.settings import KafkaSettings
+from shared.testing.parking import MemoryParking
 from tests.unit.streams.fake_kafka import FakeConsumer, FakeKafka, FakeProducer
 from tests.unit.streams.test_loop_properties import Task, a_task, settle
 
@@ -50,6 +51,7 @@ async def beating(handle: Any) -> AsyncIterator[Beating]:
         {Task: handle},
         settings=SETTINGS,
         producer=FakeProducer(prompt=True, on_publish=lambda _: None),
+        parking=MemoryParking(),
         backoff=Backoff(first_s=3_600, longest_s=3_600),
         build_consumer=lambda *_: consumer,
         clock=clock,

@@ -11,6 +11,7 @@ from shared.messages.base import Message
 from shared.streams.loop import MessageLoop
 from shared.streams.producer import Producer
 from shared.streams.settings import KafkaSettings
+from shared.testing.parking import MemoryParking
 
 
 class Sample(Message):
@@ -36,7 +37,7 @@ async def hop(bootstrap: str, source: str, target: str) -> None:
 
     settings = KafkaSettings(bootstrap_servers=bootstrap)
     async with Producer(settings) as producer:
-        await MessageLoop("our-message-loop", {taken: on_sample}, settings=settings, producer=producer).run()
+        await MessageLoop("our-message-loop", {taken: on_sample}, settings=settings, producer=producer, parking=MemoryParking()).run()
 
 
 if __name__ == "__main__":

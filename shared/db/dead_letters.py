@@ -1,0 +1,190 @@
+"""Parked messages in PostgreSQL, and what operators decide about them."""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aiokafka import TopicPartition
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.engine import rows, single, transaction
+from shared.streams.codec import Record
+from shared.streams.parking import OPEN_STATES, Letter, LetterState
+from shared.streams.topics import ORDERED_TOPICS
+
+PARK = """
+insert into control.dead_letters (service, topic, partition, record_offset, record_at, record_key, record_value, record_headers, state,
+                                  reason, parked_at)
+values (:service, :topic, :partition, :offset, :at, :key, :value, :headers, :state, :reason, clock_timestamp())
+on conflict on constraint dead_letters_record do nothing
+returning number
+"""
+KEYS = """
+select distinct topic, record_key from control.dead_letters where service = :service and state in ('parked', 'waiting', 'redriving')
+"""
+DUE = """
+select l.* from control.dead_letters l
+where l.service = :service and l.state in ('waiting', 'redriving')
+  and (l.topic, l.partition) in (select * from unnest(cast(:topics as text[]), cast(:partitions as integer[])))
+  and (l.topic <> all(cast(:ordered as text[])) or not exists (
+        select from control.dead_letters ahead
+        where ahead.service = l.service and ahead.topic = l.topic and ahead.record_key = l.record_key and ahead.number < l.number
+          and ahead.state = 'parked'))
+order by l.number
+"""
+IS_FIRST = """
+select not exists (
+    select from control.dead_letters ahead
+    where ahead.service = :service and ahead.topic = :topic and ahead.record_key = :key and ahead.number < :number
+      and ahead.state in ('parked', 'waiting', 'redriving')
+) as first
+"""
+SETTLE = """
+update control.dead_letters set state = 'redriven', settled_at = clock_timestamp()
+where number = :number and state in ('parked', 'waiting', 'redriving') returning number
+"""
+PARK_AGAIN = """
+update control.dead_letters set state = 'parked', reason = :reason, parked_at = clock_timestamp()
+where number = :number and state in ('parked', 'waiting', 'redriving') returning number
+"""
+DECIDE = """
+with decided as (
+    update control.dead_letters
+    set state = :state, settled_at = case when :state = 'discarded' then clock_timestamp() end
+    where number = :number and state in ('parked', 'waiting', 'redriving')
+    returning number
+)
+insert into control.dead_letter_decisions (number, made_at, made_by, decision, why)
+select number, clock_timestamp(), :by, :decision, :why from decided
+returning number
+"""
+LIST = """
+select * from control.dead_letters where state = any(cast(:states as text[])) order by number limit :most
+"""
+SHOW = "select * from control.dead_letters where number = :number"
+DECISIONS = "select * from control.dead_letter_decisions where number = :number order by made_at"
+
+
+class PostgresParking:
+    """``shared.streams.parking.Parking``."""
+
+    def __init__(self, engine: AsyncEngine, *, ordered_topics: AbstractSet[str] = ORDERED_TOPICS) -> None:
+        self._engine = engine
+        self.ordered_topics = ordered_topics
+
+    async def park(self, record: Record, *, service: str, reason: str, waits: bool) -> None:
+        headers = [(name, base64.b64encode(value).decode()) for name, value in record.headers]
+        await self._ask(
+            PARK,
+            service=service,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            at=record.timestamp,
+            key=record.key or b"",
+            value=record.value or b"",
+            headers=json.dumps(headers),
+            state=LetterState.WAITING if waits else LetterState.PARKED,
+            reason=reason,
+        )
+
+    async def keys(self, service: str) -> AbstractSet[tuple[str, bytes]]:
+        return frozenset((row.topic, bytes(row.record_key)) for row in await self._ask(KEYS, service=service))
+
+    async def due(self, service: str, partitions: Iterable[TopicPartition]) -> Sequence[Letter]:
+        asked = list(partitions)
+        topics, numbers = [each.topic for each in asked], [each.partition for each in asked]
+        ordered = list(self.ordered_topics)
+        return [_letter(row) for row in await self._ask(DUE, service=service, topics=topics, partitions=numbers, ordered=ordered)]
+
+    async def is_first(self, letter: Letter, *, service: str) -> bool:
+        if letter.topic not in self.ordered_topics:
+            return True
+        (row,) = await self._ask(IS_FIRST, service=service, topic=letter.topic, key=letter.key, number=letter.number)
+        return bool(row.first)
+
+    async def settle(self, letter: Letter) -> None:
+        await self._ask(SETTLE, number=letter.number)
+
+    async def park_again(self, letter: Letter, *, reason: str) -> None:
+        await self._ask(PARK_AGAIN, number=letter.number, reason=reason)
+
+    async def _ask(self, statement: str, **given: Any) -> Sequence[Row[Any]]:
+        async with single(self._engine) as connection:
+            return await rows(connection, statement, **given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody decided about a parked message."""
+
+    made_at: datetime
+    made_by: str
+    decision: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A parked message as an operator sees it."""
+
+    letter: Letter
+    service: str
+    state: LetterState
+    reason: str
+    parked_at: datetime
+    settled_at: datetime | None
+    source_offset: int
+    decisions: tuple[Decision, ...] = ()
+
+
+async def cases(engine: AsyncEngine, *, states: Iterable[LetterState] = OPEN_STATES, most: int = 200) -> list[Case]:
+    """The oldest first. Raises: Transient."""
+    async with single(engine) as connection:
+        return [_case(row) for row in await rows(connection, LIST, states=list(states), most=most)]
+
+
+async def case(engine: AsyncEngine, number: int) -> Case | None:
+    """With its decisions. None: there is no such number. Raises: Transient."""
+    async with transaction(engine) as connection:
+        found = await rows(connection, SHOW, number=number)
+        made = await rows(connection, DECISIONS, number=number)
+    decisions = tuple(Decision(made_at=row.made_at, made_by=row.made_by, decision=row.decision, why=row.why) for row in made)
+    return _case(found[0], decisions) if found else None
+
+
+async def decide(engine: AsyncEngine, number: int, state: LetterState, *, by: str, why: str) -> bool:
+    """Redrive or discard, with the decision in the same commit. False: it is not open (any more). Raises: Transient."""
+    decision = "redrive" if state is LetterState.REDRIVING else "discard"
+    async with single(engine) as connection:
+        return bool(await rows(connection, DECIDE, number=number, state=state, by=by, decision=decision, why=why))
+
+
+def _letter(row: Row[Any]) -> Letter:
+    return Letter(
+        number=row.number,
+        topic=row.topic,
+        partition=row.partition,
+        timestamp=row.record_at,
+        key=bytes(row.record_key),
+        value=bytes(row.record_value),
+        headers=tuple((name, base64.b64decode(value)) for name, value in json.loads(row.record_headers)),
+    )
+
+
+def _case(row: Row[Any], decisions: tuple[Decision, ...] = ()) -> Case:
+    return Case(
+        letter=_letter(row),
+        service=row.service,
+        state=LetterState(row.state),
+        reason=row.reason,
+        parked_at=row.parked_at,
+        settled_at=row.settled_at,
+        source_offset=row.record_offset,
+        decisions=decisions,
+    )

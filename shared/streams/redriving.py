@@ -1,0 +1,67 @@
+"""How do parked messages come back: in the lane of their key, where the partition is ours, as soon as they may?"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from aiokafka import TopicPartition
+
+from shared.domain.errors import Transient
+from shared.streams.lanes import Work
+from shared.streams.parking import Letter, ParkedKeys, Parking
+from shared.streams.tenure import Tenure
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+
+
+class Redriver:
+    """Looks for parked messages whose time has come, once a second and after every assignment."""
+
+    def __init__(
+        self,
+        parking: Parking,
+        parked_keys: ParkedKeys,
+        service: str,
+        *,
+        tenures: Mapping[TopicPartition, Tenure],
+        put: Callable[[Work], None],
+    ) -> None:
+        self._parking, self._parked_keys, self._service = parking, parked_keys, service
+        self._tenures, self._put = tenures, put
+        self._under_way: dict[int, Tenure] = {}
+        """The letters that are in a lane, and under which tenure: one that ended takes them along."""
+        self._wanted = asyncio.Event()
+
+    def look_again(self) -> None:
+        self._parked_keys.forget()
+        self._wanted.set()
+
+    def left_its_lane(self, letter: Letter) -> None:
+        self._under_way.pop(letter.number, None)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._wanted.clear()
+            try:
+                await self._parked_keys.look()
+                await self._put_what_is_due()
+            except Transient as error:
+                log.warning("parked messages cannot be looked at: %s", error)
+            try:
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def _put_what_is_due(self) -> None:
+        ours = {partition: tenure for partition, tenure in self._tenures.items() if tenure.open}
+        due = await self._parking.due(self._service, ours) if ours else ()
+        self._under_way = {number: tenure for number, tenure in self._under_way.items() if tenure.open}
+        for letter in due:
+            tenure = ours[TopicPartition(letter.topic, letter.partition)]
+            if letter.number not in self._under_way and tenure.open:
+                self._under_way[letter.number] = tenure
+                self._put(Work(tenure, letter, letter))
