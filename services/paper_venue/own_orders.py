@@ -49,15 +49,13 @@ class OwnOrders:
     async def open_order(self, request: web.Request) -> web.Response:
         """null for an order that stands in no book: filled, killed, cancelled, unknown, or somebody else's."""
         credentials = await self._identity.by_key(request)
-        resting = self._venue.engine.resting.get(request.match_info["order_id"])
-        if resting is None or resting.order.owner != credentials.key:
-            return reply(None)
-        return reply(self._row(resting))
+        found = matching(self._own(credentials.key), order_id=request.match_info["order_id"])
+        return reply(self._row(found[0]) if found else None)
 
     async def open_orders(self, request: web.Request) -> web.Response:
         credentials = await self._identity.by_key(request)
         query = request.query
-        own = standing(self._venue, credentials.key)
+        own = self._own(credentials.key)
         found = matching(own, market=query.get("market"), asset_id=query.get("asset_id"), order_id=query.get("id"))
         return reply(page(map(self._row, found), query.get("next_cursor"), limit=_PAGE))
 
@@ -94,8 +92,15 @@ class OwnOrders:
         await self._identity.by_key(request)
         return reply({"tier": self._limits.tier.name})
 
+    def _own(self, key: str) -> list[Resting]:
+        """What stands in a book, and what is held before it may match."""
+        held = (held.order for held in self._venue.engine.held.values() if held.order.owner == key)
+        return [*standing(self._venue, key), *(Resting(order=order, remaining=order.shares) for order in held)]
+
     def _row(self, resting: Resting) -> Json:
-        return frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(resting.order.id))
+        order_id = resting.order.id
+        status = "DELAYED" if order_id in self._venue.engine.held else "LIVE"
+        return frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(order_id), status=status)
 
     async def _wallet(self, request: web.Request, credentials: Credentials) -> str:
         try:

@@ -181,9 +181,7 @@ REFUSALS: list[tuple[Provoke, int, str]] = [
 
 
 @pytest.mark.parametrize(("provoke", "status", "text"), REFUSALS, ids=[provoke.__name__ for provoke, _, _ in REFUSALS])
-async def test_what_a_client_does_wrong_is_refused_in_the_venues_words(
-    client: RestClient, provoke: Provoke, status: int, text: str
-) -> None:
+async def test_what_a_client_does_wrong_is_refused_in_these_words(client: RestClient, provoke: Provoke, status: int, text: str) -> None:
     assert (await provoke(client)).refusal == (status, text)
 
 
@@ -194,7 +192,7 @@ async def test_what_a_client_does_wrong_is_refused_in_the_venues_words(
         ({"gives": 3_300_000, "gets": 100 * SHARE}, "order {id} is invalid. Price (0.033) breaks minimum tick size rule: 0.01"),
     ],
 )
-async def test_an_order_against_the_markets_rules_is_named(client: RestClient, order: dict[str, int], text: str) -> None:
+async def test_an_order_against_the_markets_rules_is_named(client: RestClient, order: dict[str, Any], text: str) -> None:
     body = client.order(**order)
 
     answer = await client.send("POST", "/order", body)
