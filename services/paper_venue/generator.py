@@ -7,16 +7,20 @@ from enum import StrEnum
 
 from eth_utils.crypto import keccak
 
-from services.paper_venue.orders import Market
+from services.paper_venue.orders import Market, MarketVersion, exchange_of
 
 _SUBJECTS = (
     ("Will Northport win the cup final?", "northport-cup-final", Decimal("0.05")),
     ("Will the central bank cut rates this year?", "central-bank-cut", Decimal("0.05")),
     ("Will the Meridian treaty be signed?", "meridian-treaty", Decimal(0)),
-    ("Will the Halley probe reach orbit?", "halley-probe-orbit", Decimal("0.04")),
     ("Will the incumbent win in Eastmark?", "eastmark-incumbent", Decimal("0.04")),
-    ("Will rainfall break the record?", "rainfall-record", Decimal("0.05")),
+    ("Will the challenger win in Eastmark?", "eastmark-challenger", Decimal("0.04")),
+    ("Will somebody else win in Eastmark?", "eastmark-somebody-else", Decimal("0.04")),
 )
+_V2_SUBJECT = 1
+_EVENT = "eastmark-winner"
+_EVENT_SUBJECTS = range(3, 6)
+"""The outcomes of one neg-risk event. They stay together: where the count of markets ends among them, they are markets like others."""
 
 
 class Mood(StrEnum):
@@ -47,6 +51,14 @@ class MarketPlan:
     """Of each side of the book."""
     depth_percent: int = 100
     """Of the shares that the market makers keep at the best price of a deep book."""
+    version: MarketVersion = MarketVersion.V1
+    neg_risk: bool = False
+    """One of the outcomes of its event, of which exactly one comes true."""
+
+    @property
+    def exchange(self) -> str:
+        """The contract that will settle it."""
+        return exchange_of(self.version, neg_risk=self.neg_risk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +90,14 @@ def _character(mood: Mood, index: int) -> _Character:
 def plan_markets(seed: int, count: int, *, mood: Mood = Mood.CALM) -> list[MarketPlan]:
     """The seed's markets: the subjects in turn, in a calm world every sixth with the fine tick."""
     chance = random.Random(f"{seed}:markets")  # noqa: S311
-    return [_plan(seed, index, _character(mood, index), chance) for index in range(count)]
+    whole = count // len(_SUBJECTS) * len(_SUBJECTS)
+    return [_plan(seed, index, _character(mood, index), chance, may_be_neg_risk=index < whole) for index in range(count)]
 
 
-def _plan(seed: int, index: int, character: _Character, chance: random.Random) -> MarketPlan:
-    question, slug, fee_rate = _SUBJECTS[index % len(_SUBJECTS)]
+def _plan(seed: int, index: int, character: _Character, chance: random.Random, *, may_be_neg_risk: bool) -> MarketPlan:
+    subject = index % len(_SUBJECTS)
+    question, slug, fee_rate = _SUBJECTS[subject]
+    neg_risk = may_be_neg_risk and subject in _EVENT_SUBJECTS
     edition = index // len(_SUBJECTS) + 1
     room = (character.highest - character.lowest) // 10 // character.tick
     return MarketPlan(
@@ -90,7 +105,7 @@ def _plan(seed: int, index: int, character: _Character, chance: random.Random) -
         question_id="0x" + keccak(text=f"slipstream paper market {seed} {index}").hex(),
         question=f"{question} (edition {edition})",
         slug=f"{slug}-{seed}-{edition}",
-        event_slug=f"{slug}-{seed}",
+        event_slug=f"{_EVENT}-{seed}-{edition}" if neg_risk else f"{slug}-{seed}",
         tick=character.tick,
         mid=character.lowest + chance.randrange(room, 9 * room + 1) * character.tick,
         fee_rate=fee_rate,
@@ -98,7 +113,14 @@ def _plan(seed: int, index: int, character: _Character, chance: random.Random) -
         highest=character.highest,
         levels=character.levels,
         depth_percent=character.depth_percent,
+        version=MarketVersion.V2 if subject == _V2_SUBJECT else MarketVersion.V1,
+        neg_risk=neg_risk,
     )
+
+
+def recorded_question_id(condition_id: str) -> str:
+    """Of the condition that stands for a recorded one: the recorded id itself would need the recorded oracle."""
+    return "0x" + keccak(text=f"slipstream recorded market {condition_id}").hex()
 
 
 def market_of(plan: MarketPlan, *, condition_id: str, token_ids: tuple[str, str]) -> Market:
@@ -112,4 +134,6 @@ def market_of(plan: MarketPlan, *, condition_id: str, token_ids: tuple[str, str]
         event_slug=plan.event_slug,
         tick=plan.tick,
         fee_rate=plan.fee_rate,
+        version=plan.version,
+        neg_risk=plan.neg_risk,
     )

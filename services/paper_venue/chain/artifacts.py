@@ -26,6 +26,7 @@ class Artifacts:
     paper_usd: str
     position_manager: str
     deposit_wallet: str
+    proxy_wallet: str
     conditional_tokens: str
     safe_singleton: str
     safe_proxy: str
@@ -41,6 +42,7 @@ def load_artifacts(npm_folder: Path, compiled_folder: Path = OUR_COMPILED_FOLDER
         paper_usd=_ours(compiled_folder, "PaperUsd"),
         position_manager=_ours(compiled_folder, "PositionManager"),
         deposit_wallet=_ours(compiled_folder, "DepositWallet"),
+        proxy_wallet=_ours(compiled_folder, "ProxyWallet"),
         conditional_tokens=_theirs(modules / _CONDITIONAL_TOKENS),
         safe_singleton=_theirs(modules / _SAFE / "GnosisSafe.sol/GnosisSafe.json"),
         safe_proxy=_theirs(modules / _SAFE / "proxies/GnosisSafeProxy.sol/GnosisSafeProxy.json"),

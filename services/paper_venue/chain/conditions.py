@@ -1,15 +1,15 @@
 """How does a market come to exist on the chain, how are its shares made, and how does it pay out?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.deployment import Deployment
+from services.paper_venue.chain.deployment import POSITIONS_BY_EXCHANGE, Deployment
 from services.paper_venue.chain.sender import Call
-from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, EXCHANGE_V3, POSITION_MANAGER, PUSD
+from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POSITION_MANAGER, PUSD
 from shared.domain.errors import Transient
 
 _NO_PARENT = bytes(32)
@@ -30,19 +30,19 @@ class Condition:
     positions: str
 
 
-async def prepare_condition(deployment: Deployment, question_id: str, *, version: str = "v1") -> Condition:
-    """Prepare a condition that the admin resolves; one that exists is returned. ``version`` is the market's: "v1" or "v2".
+async def prepare_condition(deployment: Deployment, question_id: str, *, exchange: str = EXCHANGE_V2) -> Condition:
+    """Prepare a condition that the admin resolves and ``exchange`` settles; one that exists is returned.
 
     ``question_id`` is 32 bytes, 0x hex. Raises: TransactionReverted, Transient.
     """
-    return (await prepare_conditions(deployment, [question_id], version=version))[0]
+    return (await prepare_conditions(deployment, {question_id: exchange}))[0]
 
 
-async def prepare_conditions(deployment: Deployment, question_ids: Sequence[str], *, version: str = "v1") -> list[Condition]:
+async def prepare_conditions(deployment: Deployment, exchange_by_question: Mapping[str, str]) -> list[Condition]:
     """Prepare many at once."""
-    found = [await _describe(deployment, question_id, version) for question_id in question_ids]
-    prepared = [await _is_prepared(deployment, condition) for condition in found]
-    missing = [condition for condition, is_prepared in zip(found, prepared, strict=True) if not is_prepared]
+    found = await _describe(deployment, exchange_by_question)
+    questions = [(condition.positions, _is_prepared_call(condition)) for condition in found]
+    prepared = [int.from_bytes(answer[:32], "big") != 0 for answer in await _views(deployment, questions)]
     admin = deployment.admin
     await admin.send(
         *(
@@ -50,33 +50,39 @@ async def prepare_conditions(deployment: Deployment, question_ids: Sequence[str]
                 to=condition.positions,
                 data=encode_call("prepareCondition(address,bytes32,uint256)", admin.address, _bytes32(condition.question_id), 2),
             )
-            for condition in missing
+            for condition, is_prepared in zip(found, prepared, strict=True)
+            if not is_prepared
         )
     )
     return found
 
 
-async def deal_shares(deployment: Deployment, condition: Condition, wallets: Sequence[str], amount: int) -> None:
-    """Give each wallet ``amount`` micro-shares of YES and of NO, backed by newly minted pUSD."""
+async def deal_shares(deployment: Deployment, conditions: Sequence[Condition], wallets: Sequence[str], amount: int) -> None:
+    """Give each wallet ``amount`` micro-shares of YES and of NO of each condition, backed by newly minted pUSD."""
     if not wallets:
         return
     admin, total = deployment.admin, amount * len(wallets)
-    split = encode_call(_SPLIT, PUSD, _NO_PARENT, _bytes32(condition.condition_id), _YES_AND_NO, total)
-    calls = [
-        Call(to=PUSD, data=encode_call("mint(address,uint256)", admin.address, total)),
-        Call(to=condition.positions, data=split, gas=600_000),
-    ]
-    for wallet in wallets:
-        for token in (condition.yes_token, condition.no_token):
-            transfer = encode_call("safeTransferFrom(address,address,uint256,uint256,bytes)", admin.address, wallet, token, amount, b"")
-            calls.append(Call(to=condition.positions, data=transfer, gas=150_000))
+    calls = [Call(to=PUSD, data=encode_call("mint(address,uint256)", admin.address, total * len(conditions)))]
+    for condition in conditions:
+        split = encode_call(_SPLIT, PUSD, _NO_PARENT, _bytes32(condition.condition_id), _YES_AND_NO, total)
+        calls.append(Call(to=condition.positions, data=split, gas=600_000))
+        for wallet in wallets:
+            for token in (condition.yes_token, condition.no_token):
+                transfer = encode_call("safeTransferFrom(address,address,uint256,uint256,bytes)", admin.address, wallet, token, amount, b"")
+                calls.append(Call(to=condition.positions, data=transfer, gas=150_000))
     await admin.send(*calls)
 
 
 async def report_payouts(deployment: Deployment, condition: Condition, *, yes: int, no: int) -> None:
     """Resolve the condition: YES gets yes/(yes+no) of a pUSD per share, NO the rest. Raises: TransactionReverted when resolved before."""
-    data = encode_call("reportPayouts(bytes32,uint256[])", _bytes32(condition.question_id), [yes, no])
-    await deployment.admin.send(Call(to=condition.positions, data=data))
+    await deployment.admin.send(_report(condition, yes=yes, no=no))
+
+
+async def report_winner(deployment: Deployment, event: Sequence[Condition], winner: Condition) -> None:
+    """Resolve all of a neg-risk event: the winner YES, all others NO. Raises: ValueError, TransactionReverted when any is resolved."""
+    if winner not in event:
+        raise ValueError("the winner is not one of the event's conditions")
+    await deployment.admin.send(*(_report(each, yes=int(each == winner), no=int(each != winner)) for each in event))
 
 
 def redeem_call(condition: Condition) -> Call:
@@ -85,52 +91,67 @@ def redeem_call(condition: Condition) -> Call:
     return Call(to=condition.positions, data=data)
 
 
-async def _describe(deployment: Deployment, question_id: str, version: str) -> Condition:
-    if version not in ("v1", "v2"):
-        raise ValueError(f"a market's version is v1 or v2, not {version!r}")
-    if version == "v2":
-        return await _describe_position_manager(deployment, question_id)
-    oracle = deployment.admin.address
-    condition_id = keccak(bytes.fromhex(oracle[2:]) + _bytes32(question_id) + (2).to_bytes(32, "big"))
-    tokens = []
-    for index_set in _YES_AND_NO:
-        arguments = encode_call("getCollectionId(bytes32,bytes32,uint256)", _NO_PARENT, condition_id, index_set)
-        collection = await _view(deployment, CONDITIONAL_TOKENS, arguments)
-        tokens.append(int.from_bytes(keccak(bytes.fromhex(PUSD[2:]) + collection), "big"))
-    return Condition(
-        question_id=question_id,
-        condition_id="0x" + condition_id.hex(),
-        yes_token=tokens[0],
-        no_token=tokens[1],
-        exchange=EXCHANGE_V2,
-        positions=CONDITIONAL_TOKENS,
-    )
+def _report(condition: Condition, *, yes: int, no: int) -> Call:
+    return Call(to=condition.positions, data=encode_call("reportPayouts(bytes32,uint256[])", _bytes32(condition.question_id), [yes, no]))
 
 
-async def _describe_position_manager(deployment: Deployment, question_id: str) -> Condition:
-    asked = encode_call("getConditionId(address,bytes32,uint256)", deployment.admin.address, _bytes32(question_id), 2)
-    condition_id = await _view(deployment, POSITION_MANAGER, asked)
-    return Condition(
-        question_id=question_id,
-        condition_id="0x" + condition_id.hex(),
-        yes_token=int.from_bytes(condition_id, "big"),
-        no_token=int.from_bytes(condition_id, "big") | 1,
-        exchange=EXCHANGE_V3,
-        positions=POSITION_MANAGER,
-    )
+async def _describe(deployment: Deployment, exchange_by_question: Mapping[str, str]) -> list[Condition]:
+    """In one round trip: PositionManager is asked for the condition's id, ConditionalTokens for its two collections."""
+    questions = [
+        (positions, data)
+        for question, exchange in exchange_by_question.items()
+        for positions in [POSITIONS_BY_EXCHANGE[exchange]]
+        for data in _describing_calls(deployment, question, positions)
+    ]
+    answers = iter(await _views(deployment, questions))
+    conditions = []
+    for question, exchange in exchange_by_question.items():
+        if POSITIONS_BY_EXCHANGE[exchange] == POSITION_MANAGER:
+            condition_id = next(answers)
+            tokens = (int.from_bytes(condition_id, "big"), int.from_bytes(condition_id, "big") | 1)
+        else:
+            condition_id = _conditional_tokens_id(deployment, question)
+            tokens = (_conditional_token(next(answers)), _conditional_token(next(answers)))
+        conditions.append(
+            Condition(
+                question_id=question,
+                condition_id="0x" + condition_id.hex(),
+                yes_token=tokens[0],
+                no_token=tokens[1],
+                exchange=exchange,
+                positions=POSITIONS_BY_EXCHANGE[exchange],
+            )
+        )
+    return conditions
 
 
-async def _is_prepared(deployment: Deployment, condition: Condition) -> bool:
+def _describing_calls(deployment: Deployment, question_id: str, positions: str) -> list[bytes]:
+    if positions == POSITION_MANAGER:
+        return [encode_call("getConditionId(address,bytes32,uint256)", deployment.admin.address, _bytes32(question_id), 2)]
+    condition_id = _conditional_tokens_id(deployment, question_id)
+    return [encode_call("getCollectionId(bytes32,bytes32,uint256)", _NO_PARENT, condition_id, index_set) for index_set in _YES_AND_NO]
+
+
+def _conditional_tokens_id(deployment: Deployment, question_id: str) -> bytes:
+    return keccak(bytes.fromhex(deployment.admin.address[2:]) + _bytes32(question_id) + (2).to_bytes(32, "big"))
+
+
+def _conditional_token(collection: bytes) -> int:
+    return int.from_bytes(keccak(bytes.fromhex(PUSD[2:]) + collection), "big")
+
+
+def _is_prepared_call(condition: Condition) -> bytes:
     name = "getOutcomeSlotCount" if condition.positions == CONDITIONAL_TOKENS else "conditions"
-    answer = await _view(deployment, condition.positions, encode_call(f"{name}(bytes32)", _bytes32(condition.condition_id)))
-    return int.from_bytes(answer[:32], "big") != 0
+    return encode_call(f"{name}(bytes32)", _bytes32(condition.condition_id))
 
 
-async def _view(deployment: Deployment, contract: str, data: bytes) -> bytes:
-    answer = bytes.fromhex((await deployment.rpc.call("eth_call", {"to": contract, "data": "0x" + data.hex()}, "latest"))[2:])
-    if not answer:
-        raise Transient(f"{contract} answered nothing: is it deployed?")
-    return answer
+async def _views(deployment: Deployment, questions: Sequence[tuple[str, bytes]]) -> list[bytes]:
+    requests = [("eth_call", [{"to": contract, "data": "0x" + data.hex()}, "latest"]) for contract, data in questions]
+    answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_all(requests)]
+    for (contract, _), answer in zip(questions, answers, strict=True):
+        if not answer:
+            raise Transient(f"{contract} answered nothing: is it deployed?")
+    return answers
 
 
 def _bytes32(value: str) -> bytes:

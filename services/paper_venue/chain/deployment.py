@@ -16,6 +16,7 @@ from shared.chain.addresses import (
     CONDITIONAL_TOKENS,
     EXCHANGE_V2,
     EXCHANGE_V3,
+    NEG_RISK_EXCHANGE_V2,
     POLYGON_CHAIN_ID,
     POSITION_MANAGER,
     PUSD,
@@ -23,10 +24,10 @@ from shared.chain.addresses import (
     SAFE_MULTISEND,
     SAFE_SINGLETON,
 )
+from shared.chain.orders import DOMAIN_VERSION_BY_EXCHANGE
 from shared.chain.rpc import Request, Rpc
 
-VERSION_BY_EXCHANGE = {EXCHANGE_V2: "2", EXCHANGE_V3: "3"}
-POSITIONS_BY_EXCHANGE = {EXCHANGE_V2: CONDITIONAL_TOKENS, EXCHANGE_V3: POSITION_MANAGER}
+POSITIONS_BY_EXCHANGE = {EXCHANGE_V2: CONDITIONAL_TOKENS, NEG_RISK_EXCHANGE_V2: CONDITIONAL_TOKENS, EXCHANGE_V3: POSITION_MANAGER}
 FEE_RECEIVER = to_checksum_address(keccak(text="slipstream paper venue: fees")[-20:])
 
 # Local paper money only: these keys are public on purpose.
@@ -52,6 +53,8 @@ class Deployment:
     """Runtime bytecode of a Safe's proxy."""
     deposit_wallet: str = field(repr=False)
     """Runtime bytecode of a deposit wallet."""
+    proxy_wallet: str = field(repr=False)
+    """Runtime bytecode of a proxy wallet."""
 
 
 async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
@@ -67,6 +70,7 @@ async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
             operator=local_account(_OPERATOR_KEY),
             safe_proxy=artifacts.safe_proxy,
             deposit_wallet=artifacts.deposit_wallet,
+            proxy_wallet=artifacts.proxy_wallet,
         )
         await _initialize(deployment)
         closed_if_failed.pop_all()
@@ -95,26 +99,29 @@ async def _place_code(rpc: Rpc, code_by_address: Mapping[str, str]) -> None:
 
 
 async def _initialize(deployment: Deployment) -> None:
-    """Send what of the initialization has not been mined yet: the admin's nonce counts it, as nothing else comes before."""
+    """Do what of the initialization has not been done yet, as the contracts themselves tell."""
     operator, admin = deployment.operator.address, deployment.admin.address
-    count = int(await deployment.rpc.call("eth_getTransactionCount", admin, "latest"), 16)
-    missing = _initialization(operator, admin)[count:]
+    steps = _initialization(operator, admin)
+    answers = await deployment.rpc.call_all([("eth_call", [{"to": to, "data": "0x" + data.hex()}, "latest"]) for to, data, _ in steps])
+    missing = [call for answer, (_, _, call) in zip(answers, steps, strict=True) if int(answer, 16) == 0]
     if missing:
         await deployment.rpc.call_all([("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in (operator, admin)])
         await deployment.admin.send(*missing)
 
 
-def _initialization(operator: str, admin: str) -> list[Call]:
-    calls = [
-        Call(to=PUSD, data=encode_call("initialize(address)", admin)),
-        Call(to=POSITION_MANAGER, data=encode_call("initialize(address)", PUSD)),
+def _initialization(operator: str, admin: str) -> list[tuple[str, bytes, Call]]:
+    """Per step: the contract and the question that it answers with zero until the step is done; and the call that does it."""
+    steps = [
+        (PUSD, encode_call("operator()"), Call(to=PUSD, data=encode_call("initialize(address)", admin))),
+        (POSITION_MANAGER, encode_call("collateral()"), Call(to=POSITION_MANAGER, data=encode_call("initialize(address)", PUSD))),
     ]
-    for exchange, version in VERSION_BY_EXCHANGE.items():
+    for exchange, version in DOMAIN_VERSION_BY_EXCHANGE.items():
         arguments = (version, PUSD, POSITIONS_BY_EXCHANGE[exchange], operator, FEE_RECEIVER)
-        calls.append(Call(to=exchange, data=encode_call(_INITIALIZE_EXCHANGE, *arguments)))
+        steps.append((exchange, encode_call("domainSeparator()"), Call(to=exchange, data=encode_call(_INITIALIZE_EXCHANGE, *arguments))))
     for positions in (CONDITIONAL_TOKENS, POSITION_MANAGER):
-        calls.append(Call(to=PUSD, data=encode_call("approve(address,uint256)", positions, 2**256 - 1)))
-    return calls
+        asked = encode_call("allowance(address,address)", admin, positions)
+        steps.append((PUSD, asked, Call(to=PUSD, data=encode_call("approve(address,uint256)", positions, 2**256 - 1))))
+    return steps
 
 
 def _code_by_address(artifacts: Artifacts) -> dict[str, str]:
@@ -123,6 +130,7 @@ def _code_by_address(artifacts: Artifacts) -> dict[str, str]:
         CONDITIONAL_TOKENS: artifacts.conditional_tokens,
         POSITION_MANAGER: artifacts.position_manager,
         EXCHANGE_V2: artifacts.exchange,
+        NEG_RISK_EXCHANGE_V2: artifacts.exchange,
         EXCHANGE_V3: artifacts.exchange,
         SAFE_SINGLETON: artifacts.safe_singleton,
         SAFE_FALLBACK_HANDLER: artifacts.safe_fallback_handler,

@@ -1,36 +1,51 @@
-"""How do paper wallets come to stand on the chain: funded, and approved by their own keys?"""
+"""How do paper wallets of every kind come to stand on the chain, funded and ready to trade?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
 
 from eth_typing import Hash32
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from services.paper_venue.chain.approvals import approve_everything
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.deployment import POSITIONS_BY_EXCHANGE, Deployment
+from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.sender import PLENTY_OF_GAS_MONEY, Call, local_account, send_and_mine
-from shared.chain.addresses import (
-    PUSD,
-    SAFE_FALLBACK_HANDLER,
-    SAFE_MULTISEND,
-    SAFE_SINGLETON,
-)
+from shared.chain.addresses import PUSD, SAFE_FALLBACK_HANDLER, SAFE_SINGLETON
 from shared.chain.deposit_wallets import deposit_wallet_address
-from shared.chain.orders import DEPOSIT_WALLET, EOA, SAFE
+from shared.chain.orders import DEPOSIT_WALLET, EOA, POLY_PROXY, SAFE
+from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.rpc import Request
-from shared.chain.safes import DELEGATE_CALL, SafeCall, SafeTransaction, encode_exec, encode_multisend, safe_address, safe_hash
+from shared.chain.safes import SafeTransaction, encode_exec, safe_address, safe_hash
 
-UNLIMITED = 2**256 - 1
 _NOBODY = "0x" + "00" * 20
 _SETUP = "setup(address[],uint256,address,bytes,address,address,uint256,address)"
 _EXEC_GAS = 800_000
-_ALLOWED = True
+
+
+class WalletKind(StrEnum):
+    """What holds a trader's money."""
+
+    EOA = "eoa"
+    PROXY = "proxy"
+    SAFE = "safe"
+    DEPOSIT = "deposit"
+
+
+_DERIVATION: Final[Mapping[WalletKind, tuple[int, Callable[[str], str]]]] = {
+    WalletKind.EOA: (EOA, lambda owner: owner),
+    WalletKind.PROXY: (POLY_PROXY, proxy_wallet_address),
+    WalletKind.SAFE: (SAFE, safe_address),
+    WalletKind.DEPOSIT: (DEPOSIT_WALLET, deposit_wallet_address),
+}
+"""Per kind its orders' signature type, and where clients look for a key's wallet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperWallet:
-    """A wallet that trades: its own key's account (signature type 0), a Safe (2) or a deposit wallet (3) of that key."""
+    """A wallet that trades: its own key's account (signature type 0), or a proxy wallet (1), Safe (2) or deposit wallet (3) of that key."""
 
     address: str
     owner: str
@@ -43,58 +58,24 @@ def paper_key(seed: str, index: int) -> str:
     return "0x" + keccak(text=f"slipstream paper account {seed} {index}").hex()
 
 
-async def create_eoa_wallets(deployment: Deployment, keys: Sequence[str], *, collateral: int) -> list[PaperWallet]:
-    """Give each key's account gas money and ``collateral`` micro-pUSD, and let it approve both exchanges.
+async def create_wallets(deployment: Deployment, kind: WalletKind, keys: Sequence[str], *, collateral: int) -> list[PaperWallet]:
+    """Let each key's wallet stand where clients derive it, with ``collateral`` micro-pUSD and every approval that clients ask for.
 
-    Raises: TransactionReverted, Transient.
+    The keys get gas money. A wallet that stands already is funded again. Raises: TransactionReverted, Transient.
     """
-    accounts = [local_account(key) for key in keys]
-    await give_gas(deployment, [account.address for account in accounts])
-    await mint(deployment, [account.address for account in accounts], collateral)
-    await send_and_mine(deployment.rpc, [(account, call) for account in accounts for call in approvals()])
-    return [
-        PaperWallet(address=account.address, owner=account.address, signature_type=EOA, key=key)
-        for key, account in zip(keys, accounts, strict=True)
-    ]
-
-
-async def create_safe_wallets(deployment: Deployment, keys: Sequence[str], *, collateral: int) -> list[PaperWallet]:
-    """Place a Safe 1.3.0 where polymarket-client expects each key's, fund it, and let it approve both exchanges.
-
-    A Safe that stands already is funded and approved again. Raises: TransactionReverted, Transient.
-    """
-    owners = [local_account(key) for key in keys]
+    signature_type, derive = _DERIVATION[kind]
+    owners = [local_account(key).address for key in keys]
     wallets = [
-        PaperWallet(address=safe_address(owner.address), owner=owner.address, signature_type=SAFE, key=key)
+        PaperWallet(address=derive(owner), owner=owner, signature_type=signature_type, key=key)
         for key, owner in zip(keys, owners, strict=True)
     ]
-    await give_gas(deployment, [owner.address for owner in owners])
-    await _place_safes(deployment, wallets)
+    await give_gas(deployment, owners)
+    if kind is WalletKind.SAFE:
+        await _place_safes(deployment, wallets)
+    elif kind is not WalletKind.EOA:
+        await _place_owned(deployment, wallets, deployment.proxy_wallet if kind is WalletKind.PROXY else deployment.deposit_wallet)
+    await approve_everything(deployment, [wallet.address for wallet in wallets])
     await mint(deployment, [wallet.address for wallet in wallets], collateral)
-    batch = encode_multisend([SafeCall(to=call.to, data=call.data) for call in approvals()])
-    await execute_from_safes(deployment, wallets, SafeTransaction(to=SAFE_MULTISEND, data=batch, operation=DELEGATE_CALL))
-    return wallets
-
-
-async def create_deposit_wallets(deployment: Deployment, keys: Sequence[str], *, collateral: int) -> list[PaperWallet]:
-    """Place a deposit wallet where polymarket-client expects each key's, fund it, and let it approve both exchanges.
-
-    One that stands already is funded and approved again. Raises: TransactionReverted, Transient.
-    """
-    owners = [local_account(key) for key in keys]
-    wallets = [
-        PaperWallet(address=deposit_wallet_address(owner.address), owner=owner.address, signature_type=DEPOSIT_WALLET, key=key)
-        for key, owner in zip(keys, owners, strict=True)
-    ]
-    await give_gas(deployment, [owner.address for owner in owners])
-    new = await _without_code(deployment, wallets, deployment.deposit_wallet)
-    await deployment.rpc.call_all([("anvil_setCode", [wallet.address, deployment.deposit_wallet]) for wallet in new])
-    starts = [Call(to=wallet.address, data=encode_call("initialize(address)", wallet.owner)) for wallet in new]
-    await send_and_mine(deployment.rpc, [(local_account(wallet.key), call) for wallet, call in zip(new, starts, strict=True)])
-    await mint(deployment, [wallet.address for wallet in wallets], collateral)
-    batch = encode_call("execute((address,bytes)[])", [(call.to, call.data) for call in approvals()])
-    calls = [(owner, Call(to=wallet.address, data=batch, gas=_EXEC_GAS)) for owner, wallet in zip(owners, wallets, strict=True)]
-    await send_and_mine(deployment.rpc, calls)
     return wallets
 
 
@@ -131,24 +112,16 @@ async def fail_transfers(deployment: Deployment, *, blocks: int) -> None:
     await deployment.admin.send(Call(to=PUSD, data=encode_call("setFailNext(uint256)", blocks)))
 
 
-def approvals() -> list[Call]:
-    """Return what a wallet has to send before it can trade on both exchanges."""
-    calls = []
-    for exchange, positions in POSITIONS_BY_EXCHANGE.items():
-        calls.append(Call(to=PUSD, data=encode_call("approve(address,uint256)", exchange, UNLIMITED), gas=100_000))
-        calls.append(Call(to=positions, data=encode_call("setApprovalForAll(address,bool)", exchange, _ALLOWED), gas=100_000))
-    return calls
-
-
 async def owner_of(deployment: Deployment, wallet: str) -> str | None:
-    """Return the key that may sign for a Safe with one owner or a deposit wallet; ``None`` for any other address. Raises: Transient."""
-    question = {deployment.safe_proxy: "getOwners()", deployment.deposit_wallet: "owner()"}
+    """Return the key that may sign for a contract wallet with one owner; ``None`` for any other address. Raises: Transient."""
+    owned = "owner()"
+    question = {deployment.safe_proxy: "getOwners()", deployment.deposit_wallet: owned, deployment.proxy_wallet: owned}
     code = await deployment.rpc.call("eth_getCode", wallet, "latest")
     if code not in question:
         return None
     answer = await deployment.rpc.call("eth_call", {"to": wallet, "data": "0x" + encode_call(question[code]).hex()}, "latest")
     words = bytes.fromhex(answer.removeprefix("0x"))
-    is_one_owner = len(words) == (32 if code == deployment.deposit_wallet else 3 * 32)
+    is_one_owner = len(words) == (32 if question[code] == owned else 3 * 32)
     return to_checksum_address(words[-20:]) if is_one_owner else None
 
 
@@ -165,6 +138,15 @@ async def _place_safes(deployment: Deployment, wallets: Sequence[PaperWallet]) -
         writes.append(("anvil_setStorageAt", [wallet.address, "0x0", "0x" + SAFE_SINGLETON[2:].lower().rjust(64, "0")]))
     await deployment.rpc.call_all(writes)
     await send_and_mine(deployment.rpc, [(local_account(wallet.key), _setup(wallet)) for wallet in new])
+
+
+async def _place_owned(deployment: Deployment, wallets: Sequence[PaperWallet], code: str) -> None:
+    """Place wallets whose first storage slot is their owner."""
+    writes: list[Request] = []
+    for wallet in await _without_code(deployment, wallets, code):
+        writes.append(("anvil_setCode", [wallet.address, code]))
+        writes.append(("anvil_setStorageAt", [wallet.address, "0x0", "0x" + wallet.owner[2:].lower().rjust(64, "0")]))
+    await deployment.rpc.call_all(writes)
 
 
 async def _without_code(deployment: Deployment, wallets: Sequence[PaperWallet], code: str) -> list[PaperWallet]:

@@ -1,6 +1,6 @@
 """A market with traders on the local chain, for the tests of settlement."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -10,10 +10,10 @@ from eth_utils.crypto import keccak
 from services.paper_venue.chain.conditions import Condition, deal_shares, prepare_condition
 from services.paper_venue.chain.deployment import FEE_RECEIVER, Deployment
 from services.paper_venue.chain.settlement import Settler
-from services.paper_venue.chain.wallets import PaperWallet, create_eoa_wallets, paper_key
+from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_wallets, paper_key
 from services.paper_venue.settlement import Receipt as SettlementReceipt
 from services.paper_venue.settlement import Settlement, SignedTransaction
-from shared.chain.addresses import CONDITIONAL_TOKENS, POSITION_MANAGER
+from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POSITION_MANAGER
 from shared.chain.client import ChainClient, Receipt
 from shared.chain.logs import OrderFilledLog, decode_order_fills
 from shared.chain.orders import SignedOrder
@@ -23,7 +23,6 @@ from tests.unit.chain.orders import signed_by_polymarket_client
 DOLLARS = 1_000_000_000
 SHARES = 500_000_000
 _names = count()
-CreateWallets = Callable[..., Awaitable[list[PaperWallet]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +46,12 @@ class PaperMarket:
 
     @classmethod
     async def open(
-        cls, deployment: Deployment, *, traders: int = 2, version: str = "v1", create: CreateWallets = create_eoa_wallets
+        cls, deployment: Deployment, *, traders: int = 2, exchange: str = EXCHANGE_V2, kind: WalletKind = WalletKind.EOA
     ) -> "PaperMarket":
         name = f"market {next(_names)}"
-        condition = await prepare_condition(deployment, "0x" + keccak(text=name).hex(), version=version)
-        wallets = await create(deployment, [paper_key(name, index) for index in range(traders)], collateral=DOLLARS)
-        await deal_shares(deployment, condition, [wallet.address for wallet in wallets], SHARES)
+        condition = await prepare_condition(deployment, "0x" + keccak(text=name).hex(), exchange=exchange)
+        wallets = await create_wallets(deployment, kind, [paper_key(name, index) for index in range(traders)], collateral=DOLLARS)
+        await deal_shares(deployment, [condition], [wallet.address for wallet in wallets], SHARES)
         return cls(
             deployment=deployment,
             chain=ChainClient(deployment.rpc),

@@ -6,30 +6,39 @@ from pathlib import Path
 import pytest
 from eth_utils.crypto import keccak
 from polymarket._internal.environment import PRODUCTION_CONFIG
-from polymarket._internal.wallet import derive_safe_wallet_address, derive_uups_deposit_wallet_address
+from polymarket._internal.wallet import derive_proxy_wallet_address, derive_safe_wallet_address, derive_uups_deposit_wallet_address
 
 from services.paper_venue.chain.artifacts import Artifacts, MissingArtifact, load_artifacts
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.conditions import deal_shares, prepare_condition, redeem_call, report_payouts
+from services.paper_venue.chain.conditions import deal_shares, prepare_condition
 from services.paper_venue.chain.deployment import Deployment, deploy
 from services.paper_venue.chain.sender import Call, TransactionReverted, local_account, send_and_mine
 from services.paper_venue.chain.wallets import (
-    create_deposit_wallets,
-    create_eoa_wallets,
-    create_safe_wallets,
+    WalletKind,
+    create_wallets,
     execute_from_safes,
     owner_of,
     paper_key,
 )
-from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, EXCHANGE_V3, PUSD, is_v3_position
+from shared.chain.addresses import (
+    COLLATERAL_SPENDERS,
+    CONDITIONAL_TOKENS,
+    EXCHANGE_V2,
+    EXCHANGE_V3,
+    LIVE_EXCHANGES,
+    POSITION_MANAGER,
+    PUSD,
+    SHARE_OPERATORS,
+    is_v3_position,
+)
 from shared.chain.client import ChainClient
 from shared.chain.safes import SafeTransaction
-from tests.integration.chain.market import DOLLARS, SHARES, CreateWallets, PaperMarket
+from tests.integration.chain.market import DOLLARS, SHARES, PaperMarket
 
 pytestmark = pytest.mark.integration
 
 A_STRANGER = "0x" + "5a" * 20
-both_versions = pytest.mark.parametrize("version", ["v1", "v2"])
+all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
 
 
 async def test_a_chain_that_is_ready_stays_as_it_is(deployment: Deployment, rpc_url: str, artifacts: Artifacts) -> None:
@@ -46,9 +55,9 @@ async def test_a_chain_that_is_ready_stays_as_it_is(deployment: Deployment, rpc_
 async def test_a_chain_that_does_not_mine_by_itself_is_mined(deployment: Deployment) -> None:
     await deployment.rpc.call("evm_setAutomine", False)
     try:
-        for create in (create_eoa_wallets, create_safe_wallets, create_deposit_wallets):
-            (wallet,) = await create(deployment, [paper_key(f"by hand {create.__name__}", 0)], collateral=DOLLARS)
-            assert (await ChainClient(deployment.rpc).balances_of(wallet.address)).conditional_tokens_approved == {EXCHANGE_V2}
+        for kind in WalletKind:
+            (wallet,) = await create_wallets(deployment, kind, [paper_key(f"by hand {kind}", 0)], collateral=DOLLARS)
+            assert (await ChainClient(deployment.rpc).balances_of(wallet.address)).conditional_tokens_approved >= {EXCHANGE_V2}
     finally:
         await deployment.rpc.call("evm_setAutomine", True)
 
@@ -58,48 +67,35 @@ def test_missing_packages_are_named_with_their_remedy(tmp_path: Path) -> None:
         load_artifacts(tmp_path)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_a_condition_has_the_token_ids_that_its_contract_gives(deployment: Deployment, version: str) -> None:
-    condition = await prepare_condition(deployment, "0x" + keccak(text=f"ids {version}").hex(), version=version)
+@all_exchanges
+async def test_a_condition_has_the_token_ids_that_its_contract_gives(deployment: Deployment, exchange: str) -> None:
+    condition = await prepare_condition(deployment, "0x" + keccak(text=f"ids {exchange}").hex(), exchange=exchange)
 
-    await deal_shares(deployment, condition, [A_STRANGER], SHARES)
+    await deal_shares(deployment, [condition], [A_STRANGER], SHARES)
 
     read = await ChainClient(deployment.rpc).balances_of(A_STRANGER, [condition.yes_token, condition.no_token])
     assert read.shares_by_token == {condition.yes_token: SHARES, condition.no_token: SHARES}
-    assert (is_v3_position(condition.yes_token), is_v3_position(condition.no_token)) == (version == "v2",) * 2
-    assert await prepare_condition(deployment, condition.question_id, version=version) == condition
+    assert (is_v3_position(condition.yes_token), is_v3_position(condition.no_token)) == (exchange == EXCHANGE_V3,) * 2
+    assert await prepare_condition(deployment, condition.question_id, exchange=exchange) == condition
 
 
-@both_versions
-async def test_a_resolved_condition_pays_its_holders(deployment: Deployment, version: str) -> None:
-    market = await PaperMarket.open(deployment, version=version)
-    holder = market.traders[0]
+@pytest.mark.parametrize("kind", list(WalletKind))
+async def test_a_new_wallet_has_money_and_every_approval_that_clients_ask_for(deployment: Deployment, kind: WalletKind) -> None:
+    (wallet,) = await create_wallets(deployment, kind, [paper_key("new", 0)], collateral=DOLLARS)
+    operators = {operator for each in SHARE_OPERATORS.values() for operator in each}
+    everybody = sorted({*COLLATERAL_SPENDERS, *operators, A_STRANGER})
 
-    with pytest.raises(TransactionReverted):
-        await send_and_mine(deployment.rpc, [(local_account(holder.key), redeem_call(market.condition))])
-    await report_payouts(deployment, market.condition, yes=1, no=3)
-    await send_and_mine(deployment.rpc, [(local_account(holder.key), redeem_call(market.condition))])
-
-    redeemed = (await market.held())[0]
-    assert (redeemed.usd, redeemed.yes, redeemed.no) == (DOLLARS + SHARES // 4 + SHARES * 3 // 4, 0, 0)
-    with pytest.raises(TransactionReverted):
-        await report_payouts(deployment, market.condition, yes=1, no=0)
-
-
-@pytest.mark.parametrize("create", [create_eoa_wallets, create_safe_wallets, create_deposit_wallets])
-async def test_a_new_wallet_has_money_and_has_approved_both_exchanges(deployment: Deployment, create: CreateWallets) -> None:
-    (wallet,) = await create(deployment, [paper_key("new", 0)], collateral=DOLLARS)
-
-    read = await ChainClient(deployment.rpc).balances_of(wallet.address)
+    read = await ChainClient(deployment.rpc, spenders=everybody).balances_of(wallet.address)
 
     assert read.collateral == DOLLARS
-    assert read.allowance_by_spender == {EXCHANGE_V2: 2**256 - 1, EXCHANGE_V3: 2**256 - 1}
-    assert read.conditional_tokens_approved == {EXCHANGE_V2}
-    assert read.position_manager_approved == {EXCHANGE_V3}
+    assert {spender for spender, amount in read.allowance_by_spender.items() if amount == 2**256 - 1} == set(COLLATERAL_SPENDERS)
+    assert read.allowance_by_spender[A_STRANGER] == 0
+    assert read.conditional_tokens_approved == set(SHARE_OPERATORS[CONDITIONAL_TOKENS])
+    assert read.position_manager_approved == set(SHARE_OPERATORS[POSITION_MANAGER])
 
 
 async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_only(deployment: Deployment) -> None:
-    mine, other = await create_safe_wallets(deployment, [paper_key("obeys", 0), paper_key("obeys", 1)], collateral=DOLLARS)
+    mine, other = await create_wallets(deployment, WalletKind.SAFE, [paper_key("obeys", 0), paper_key("obeys", 1)], collateral=DOLLARS)
     payment = SafeTransaction(to=PUSD, data=encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000))
     thief = replace(mine, key=other.key)
     chain = ChainClient(deployment.rpc)
@@ -116,8 +112,25 @@ async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_o
     assert (await chain.balances_of(mine.address)).collateral == DOLLARS - 1_000_000
 
 
+async def test_a_proxy_wallet_obeys_its_owner_only(deployment: Deployment) -> None:
+    mine, other = await create_wallets(deployment, WalletKind.PROXY, [paper_key("proxies", 0), paper_key("proxies", 1)], collateral=DOLLARS)
+    payment = encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000)
+    acting = Call(to=mine.address, data=encode_call("proxy((uint8,address,uint256,bytes)[])", [(1, PUSD, 0, payment)]))
+    chain = ChainClient(deployment.rpc)
+    before = (await chain.balances_of(A_STRANGER)).collateral
+
+    assert mine.address == derive_proxy_wallet_address(mine.owner, PRODUCTION_CONFIG.wallet_derivation)
+    assert await owner_of(deployment, mine.address) == mine.owner
+    await send_and_mine(deployment.rpc, [(local_account(mine.key), acting)])
+    with pytest.raises(TransactionReverted):
+        await send_and_mine(deployment.rpc, [(local_account(other.key), acting)])
+    assert (await chain.balances_of(A_STRANGER)).collateral - before == 1_000_000
+
+
 async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> None:
-    mine, other = await create_deposit_wallets(deployment, [paper_key("deposits", 0), paper_key("deposits", 1)], collateral=DOLLARS)
+    mine, other = await create_wallets(
+        deployment, WalletKind.DEPOSIT, [paper_key("deposits", 0), paper_key("deposits", 1)], collateral=DOLLARS
+    )
     payment = encode_call("transfer(address,uint256)", A_STRANGER, 1)
     theft = Call(to=mine.address, data=encode_call("execute((address,bytes)[])", [(PUSD, payment)]))
 
@@ -134,15 +147,15 @@ async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> 
 async def test_many_wallets_are_made_at_once(deployment: Deployment) -> None:
     keys = [paper_key("many", index) for index in range(60)]
 
-    wallets = await create_safe_wallets(deployment, keys, collateral=DOLLARS)
+    wallets = await create_wallets(deployment, WalletKind.SAFE, keys, collateral=DOLLARS)
 
     read = await ChainClient(deployment.rpc).balances([wallet.address for wallet in wallets])
     assert [each.collateral for each in read.values()] == [DOLLARS] * 60
-    assert all(each.conditional_tokens_approved == {EXCHANGE_V2} for each in read.values())
+    assert all(each.conditional_tokens_approved >= {EXCHANGE_V2} for each in read.values())
 
 
 async def test_only_the_admin_mints_and_only_once_is_anything_initialized(deployment: Deployment) -> None:
-    (wallet,) = await create_eoa_wallets(deployment, [paper_key("mallory", 0)], collateral=DOLLARS)
+    (wallet,) = await create_wallets(deployment, WalletKind.EOA, [paper_key("mallory", 0)], collateral=DOLLARS)
     attempts = [
         (PUSD, encode_call("mint(address,uint256)", wallet.address, 1)),
         (PUSD, encode_call("mintEach(address[],uint256)", [wallet.address], 1)),

@@ -34,7 +34,7 @@ async def test_a_wallet_without_anything_reads_as_zeros_at_the_head(deployment: 
 
 
 async def test_tokens_of_both_market_versions_are_read_together(deployment: Deployment, chain: ChainClient) -> None:
-    old, new = await PaperMarket.open(deployment), await PaperMarket.open(deployment, version="v2")
+    old, new = await PaperMarket.open(deployment), await PaperMarket.open(deployment, exchange=EXCHANGE_V3)
     tokens = [new.condition.no_token, old.condition.yes_token, new.condition.yes_token, old.condition.no_token]
 
     read = await chain.balances_of(old.traders[0].address, tokens)

@@ -13,32 +13,30 @@ from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.sender import Call, local_account, send_and_mine
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.chain.wallets import (
-    create_deposit_wallets,
-    create_eoa_wallets,
-    create_safe_wallets,
+    WalletKind,
     fail_transfers,
     set_transfers_paused,
 )
 from services.paper_venue.settlement import Settlement
-from shared.chain.addresses import PUSD
+from shared.chain.addresses import LIVE_EXCHANGES, PUSD
 from shared.chain.logs import FEE_CHARGED, ORDERS_MATCHED
 from shared.chain.orders import BUY, DOMAIN_VERSION_BY_EXCHANGE, SELL, SignedOrder, counter_amount, order_hash
 from shared.domain.money import Side
-from tests.integration.chain.market import DOLLARS, SHARES, CreateWallets, Held, PaperMarket, fills_of, settled
+from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket, fills_of, settled
 from tests.unit.chain.orders import signed_by_clob_client, signed_by_polymarket_client
 
 pytestmark = pytest.mark.integration
 
 both_clients = pytest.mark.parametrize("sign", [signed_by_polymarket_client, signed_by_clob_client])
-both_versions = pytest.mark.parametrize("version", ["v1", "v2"])
-all_wallets = pytest.mark.parametrize("create", [create_eoa_wallets, create_safe_wallets, create_deposit_wallets])
+all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
+all_wallets = pytest.mark.parametrize("kind", list(WalletKind))
 
 
 @both_clients
-@both_versions
+@all_exchanges
 @all_wallets
-async def test_a_buy_meets_a_sell(deployment: Deployment, sign: Callable[..., SignedOrder], version: str, create: CreateWallets) -> None:
-    market = await PaperMarket.open(deployment, version=version, create=create)
+async def test_a_buy_meets_a_sell(deployment: Deployment, sign: Callable[..., SignedOrder], exchange: str, kind: WalletKind) -> None:
+    market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000, sign=sign)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000, sign=sign)
 
@@ -51,10 +49,10 @@ async def test_a_buy_meets_a_sell(deployment: Deployment, sign: Callable[..., Si
     ]
 
 
-@both_versions
+@all_exchanges
 @all_wallets
-async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(deployment: Deployment, version: str, create: CreateWallets) -> None:
-    market = await PaperMarket.open(deployment, version=version, create=create)
+async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(deployment: Deployment, exchange: str, kind: WalletKind) -> None:
+    market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
     taker = market.order(0, BUY, gives=7_000_000, wants=10_000_000)
     maker = market.order(1, BUY, gives=4_000_000, wants=10_000_000, token="no")
 
@@ -67,10 +65,10 @@ async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(deployment: Deployme
     ]
 
 
-@both_versions
+@all_exchanges
 @all_wallets
-async def test_a_sell_of_yes_and_a_sell_of_no_become_money(deployment: Deployment, version: str, create: CreateWallets) -> None:
-    market = await PaperMarket.open(deployment, version=version, create=create)
+async def test_a_sell_of_yes_and_a_sell_of_no_become_money(deployment: Deployment, exchange: str, kind: WalletKind) -> None:
+    market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
     taker = market.order(0, SELL, gives=10_000_000, wants=6_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=3_000_000, token="no")
 
@@ -238,9 +236,9 @@ async def test_prices_that_do_not_cross_are_refused(
     assert await market.held() == before
 
 
-@pytest.mark.parametrize("create", [create_safe_wallets, create_deposit_wallets])
-async def test_a_strangers_key_cannot_trade_for_a_wallet(deployment: Deployment, create: CreateWallets) -> None:
-    market = await PaperMarket.open(deployment, traders=3, create=create)
+@pytest.mark.parametrize("kind", [WalletKind.PROXY, WalletKind.SAFE, WalletKind.DEPOSIT])
+async def test_a_strangers_key_cannot_trade_for_a_wallet(deployment: Deployment, kind: WalletKind) -> None:
+    market = await PaperMarket.open(deployment, traders=3, kind=kind)
     victim, _, thief = market.traders
     stolen = replace(market, traders=(replace(victim, key=thief.key), *market.traders[1:]))
     taker = stolen.order(0, BUY, gives=5_000_000, wants=10_000_000)

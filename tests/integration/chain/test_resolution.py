@@ -1,0 +1,78 @@
+"""Shares of a resolved condition turn into the pUSD that backs them, on every exchange's kind of market, and nothing is created."""
+
+import pytest
+from eth_utils.crypto import keccak
+
+from services.paper_venue.chain.conditions import deal_shares, prepare_conditions, redeem_call, report_payouts, report_winner
+from services.paper_venue.chain.deployment import Deployment
+from services.paper_venue.chain.sender import TransactionReverted, local_account, send_and_mine
+from services.paper_venue.chain.wallets import WalletKind, create_wallets, paper_key
+from shared.chain.addresses import LIVE_EXCHANGES, NEG_RISK_EXCHANGE_V2
+from shared.chain.client import ChainClient
+from shared.chain.orders import BUY, SELL
+from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket
+
+pytestmark = pytest.mark.integration
+
+all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
+MOVED = 10_000_000
+
+
+async def redeem_all(market: PaperMarket) -> None:
+    calls = [(local_account(trader.key), redeem_call(market.condition)) for trader in market.traders]
+    await send_and_mine(market.deployment.rpc, calls)
+
+
+@all_exchanges
+@pytest.mark.parametrize(("yes", "no"), [(1, 0), (0, 1), (1, 1), (1, 3)], ids=["yes wins", "no wins", "split", "a quarter"])
+async def test_bought_and_sold_shares_pay_what_the_resolution_says(deployment: Deployment, exchange: str, yes: int, no: int) -> None:
+    market = await PaperMarket.open(deployment, exchange=exchange)
+    buy = market.order(0, BUY, gives=MOVED // 2, wants=MOVED)
+    sell = market.order(1, SELL, gives=MOVED, wants=MOVED // 2)
+    assert (await market.settle(market.match(buy, sell))).succeeded
+    total = await market.everything()
+
+    await report_payouts(deployment, market.condition, yes=yes, no=no)
+    await redeem_all(market)
+
+    buyer, seller = await market.held()
+    pays_of_buyer = (SHARES + MOVED) * yes // (yes + no) + SHARES * no // (yes + no)
+    pays_of_seller = (SHARES - MOVED) * yes // (yes + no) + SHARES * no // (yes + no)
+    assert buyer == Held(usd=DOLLARS - MOVED // 2 + pays_of_buyer, yes=0, no=0)
+    assert seller == Held(usd=DOLLARS + MOVED // 2 + pays_of_seller, yes=0, no=0)
+    assert (await market.everything()).usd == total.usd
+
+
+@all_exchanges
+async def test_nothing_is_redeemed_before_the_resolution_or_twice_and_nothing_is_resolved_twice(
+    deployment: Deployment, exchange: str
+) -> None:
+    market = await PaperMarket.open(deployment, exchange=exchange)
+
+    with pytest.raises(TransactionReverted):
+        await redeem_all(market)
+    await report_payouts(deployment, market.condition, yes=1, no=0)
+    await redeem_all(market)
+    once = await market.held()
+    await redeem_all(market)
+
+    assert await market.held() == once == [Held(usd=DOLLARS + SHARES, yes=0, no=0)] * 2
+    with pytest.raises(TransactionReverted):
+        await report_payouts(deployment, market.condition, yes=0, no=1)
+
+
+async def test_one_outcome_of_a_neg_risk_event_wins_and_all_others_lose(deployment: Deployment) -> None:
+    questions = ["0x" + keccak(text=f"event outcome {index}").hex() for index in range(3)]
+    event = await prepare_conditions(deployment, dict.fromkeys(questions, NEG_RISK_EXCHANGE_V2))
+    (holder,) = await create_wallets(deployment, WalletKind.EOA, [paper_key("event holder", 0)], collateral=DOLLARS)
+    await deal_shares(deployment, event, [holder.address], SHARES)
+    no_tokens = [condition.no_token for condition in event]
+
+    await report_winner(deployment, event, event[1])
+    await send_and_mine(deployment.rpc, [(local_account(holder.key), redeem_call(condition)) for condition in event[:2]])
+
+    read = await ChainClient(deployment.rpc).balances_of(holder.address, no_tokens)
+    assert read.collateral == DOLLARS + 2 * SHARES  # the first one's NO and the second one's YES
+    assert list(read.shares_by_token.values()) == [0, 0, SHARES]
+    with pytest.raises(TransactionReverted):
+        await report_payouts(deployment, event[2], yes=1, no=0)
