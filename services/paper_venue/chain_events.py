@@ -77,8 +77,8 @@ class ChainTransaction:
 
 
 def condition_key(condition_id: str) -> str:
-    """One spelling for a condition id of 32 bytes and of the 31 that Protocol V2 markets also go by."""
-    return condition_id.lower()[:64]
+    """One spelling for a condition id: 32 bytes; the 31 that a v2 market also goes by are padded."""
+    return condition_id.lower().ljust(66, "0")
 
 
 def decode_transactions(logs: Iterable[Log]) -> list[ChainTransaction]:

@@ -14,6 +14,8 @@ from services.paper_venue.requests import BadRequest
 from shared.domain.money import Side
 
 _MOST_CONDITIONS = 20
+_ID_LENGTHS = (64, 66)
+"""Of condition ids: a v2 market also goes by 31 bytes."""
 _DUST_SHARES = Decimal("0.1")
 _DUST_TRADE = Decimal("0.01")
 _MICRO = 1_000_000
@@ -177,7 +179,7 @@ def asked_conditions(request: web.Request) -> frozenset[str] | None:
     if found is None:
         return None
     for each in found:
-        if not each.startswith("0x") or len(each) not in (64, 66) or not set(each[2:].lower()) <= set("0123456789abcdef"):
+        if not each.startswith("0x") or len(each) not in _ID_LENGTHS or not set(each[2:].lower()) <= set("0123456789abcdef"):
             raise BadRequest(f"invalid condition: {each[:80]}")
     conditions = frozenset(condition_key(each) for each in found)
     if len(conditions) > _MOST_CONDITIONS:
