@@ -21,7 +21,6 @@ from services.paper_venue.approvals import ApprovalReader
 from services.paper_venue.auth import Keys
 from services.paper_venue.catalogue import Catalogue
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
-from services.paper_venue.chain.converters import place_converters
 from services.paper_venue.chain.deployment import ForeignChain, deploy
 from services.paper_venue.chain.relays import Relays
 from services.paper_venue.chain.sender import TransactionReverted
@@ -38,9 +37,9 @@ from services.paper_venue.identity import Identity
 from services.paper_venue.indexer import Indexer
 from services.paper_venue.interference import Interference
 from services.paper_venue.market_data import MarketData
-from services.paper_venue.merging import ChainMerging
 from services.paper_venue.operation import Operation
 from services.paper_venue.own_orders import OwnOrders
+from services.paper_venue.population import populate, set_up
 from services.paper_venue.rate_limits import RateLimits
 from services.paper_venue.relayer import Relayer
 from services.paper_venue.relayer_keys import RelayerKeys
@@ -49,13 +48,13 @@ from services.paper_venue.serving import Under, application, facts_of, feeds_of,
 from services.paper_venue.settings import Settings
 from services.paper_venue.settlement import SettlementDelays, SettlementLine
 from services.paper_venue.tally import Tally
+from services.paper_venue.ticking import repeated
 from services.paper_venue.trading import Trading
-from services.paper_venue.world import Followers, create_house, crowd_of, leaders_of, open_books, open_markets
+from services.paper_venue.world import Followers
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from shared.chain.client import ChainClient
 from shared.domain.errors import InvalidSettings, Transient
 
-_QUOTE_EVERY_S = 0.05
 _KEEP_ALIVE_EVERY_S = 5
 _LOOK_AT_CLOCK_EVERY_S = 0.05
 
@@ -83,11 +82,9 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     now_ms = VenueClock(faults).now_ms
     deployment = await deploy(settings.rpc_url, load_artifacts(settings.npm_folder))
     closing.push_async_callback(deployment.rpc.close)
-    house = await create_house(deployment, seed=settings.seed, leaders=settings.leaders)
+    setting = await set_up(settings, deployment)
+    house, world = setting.house, setting.world
     faults.spare(wallet.address for wallet in (*house.makers, *house.leaders, *house.crowd))
-    world = await open_markets(
-        deployment, house, seed=settings.seed, count=settings.markets, quote_shares=settings.quote_shares, mood=settings.mood
-    )
     secret = hashlib.sha256(f"paper venue {settings.seed}".encode()).digest()
     keys = Keys(secret=secret, chain_id=POLYGON_CHAIN_ID)
     hubs = open_hubs(faults, ping_within_s=settings.ping_within)
@@ -95,26 +92,13 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
     line = SettlementLine(await Settler.start(deployment), delays=delays, now_ms=now_ms)
     chain = LocalChainView(deployment)
-    await place_converters(deployment)
     relayer = Relayer(await Relays.start(deployment), RelayerKeys(secret=secret), confirm_delay_s=settings.confirm_delay)
     tally = Tally(feeds, leaders=[each.address for each in house.leaders], crowd=[each.address for each in house.crowd])
     venue = Venue(engine=Engine(world.markets), verify=verify, settlements=line, feeds=tally, chain=chain, faults=faults)
     tally.count_into(venue.stats)
-    makers = await open_books(
-        venue,
-        world,
-        house,
-        keys,
-        seed=settings.seed,
-        quote_shares=settings.quote_shares,
-        drift_per_second=settings.drift_per_second,
-        now_ms=now_ms(),
-    )
-    merging = ChainMerging(deployment, venue)
-    leaders = await leaders_of(venue, world, house, keys, seed=settings.seed, mood=settings.mood, merging=merging, now_ms=now_ms)
-    crowd = await crowd_of(venue, world, house, keys, seed=settings.seed, now_ms=now_ms)
+    people = await populate(settings, setting, venue, deployment, keys, now_ms)
     facts: Json = {}
-    control = Control(venue, leaders, Followers(deployment, venue, seed=settings.seed), keys, lambda: facts)
+    control = Control(venue, people.leaders, Followers(deployment, venue, seed=settings.seed), keys, lambda: facts | people.facts())
     closing.push_async_callback(control.stop)
     index = ActivityIndex(venue.engine.market_by_token)
     indexer = Indexer(deployment.rpc, index, faults=faults, lag_s=settings.data_lag, now_ms=now_ms)
@@ -146,19 +130,12 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
             partial(line.run, venue),
             indexer.run,
             relayer.run,
-            partial(_repeat, _QUOTE_EVERY_S, lambda: makers.act(now_ms=now_ms())),
-            *([partial(crowd.run, every_s=float(1 / settings.crowd_per_second))] if settings.crowd_per_second else []),
-            partial(_repeat, _LOOK_AT_CLOCK_EVERY_S, trading.on_time),
-            partial(_repeat, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_time(now_ms())),
-            partial(_repeat, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
+            *people.work,
+            partial(repeated, _LOOK_AT_CLOCK_EVERY_S, trading.on_time),
+            partial(repeated, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_time(now_ms())),
+            partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
         ),
     )
-
-
-async def _repeat(every_s: float, act: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        act()
 
 
 async def serve(settings: Settings, *, as_json: bool) -> None:

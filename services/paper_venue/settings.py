@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     """Moves of a market's price by one tick, over all markets; each changes about four levels of a book."""
     crowd_per_second: Decimal = Field(default=Decimal(0), ge=0, le=50)
     """Small trades of wallets that nobody follows."""
+    recording: Path | None = None
+    """A recording whose markets, books and trades this venue plays, instead of the seed's."""
+    speed: Decimal = Field(default=Decimal(1), ge=0, le=1_000)
+    """Of the recording, times its own pace; 0: as fast as it goes."""
     quote_shares: int = Field(default=20_000, ge=100, le=1_000_000)
     """Shares that the market makers keep at the best price."""
     broadcast_delay: float = Field(default=0.2, ge=0)

@@ -82,10 +82,10 @@ def take(venue: Venue, trader: HouseTrader, *, token_id: str, side: Side, amount
     ticket = trader.ticket(
         market, token_id=token_id, side=side, kind=OrderKind.FAK, maker_amount=amount, taker_amount=taker_amount, now_ms=now_ms
     )
-    accepted, trade = _accepted(venue, ticket, now_ms=now_ms)
+    result, trade = accepted(venue, ticket, now_ms=now_ms)
     if trade is None:
         raise NoTrade("nothing matched")
-    return accepted, trade
+    return result, trade
 
 
 def rest(venue: Venue, trader: HouseTrader, *, token_id: str, side: Side, price: int, shares: int, now_ms: int) -> str:
@@ -102,10 +102,11 @@ def rest(venue: Venue, trader: HouseTrader, *, token_id: str, side: Side, price:
         now_ms=now_ms,
         post_only=True,
     )
-    return _accepted(venue, ticket, now_ms=now_ms)[0].order.id
+    return accepted(venue, ticket, now_ms=now_ms)[0].order.id
 
 
-def _accepted(venue: Venue, ticket: Ticket, *, now_ms: int) -> tuple[Accepted, Trade | None]:
+def accepted(venue: Venue, ticket: Ticket, *, now_ms: int) -> tuple[Accepted, Trade | None]:
+    """Place it. Raises: NoTrade, with the venue's text, where it is refused."""
     result = venue.on_order(ticket, now_ms=now_ms)
     if isinstance(result, tuple):
         return result

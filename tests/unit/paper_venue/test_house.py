@@ -13,6 +13,7 @@ from services.paper_venue.accounts import Holdings
 from services.paper_venue.adapters import verify
 from services.paper_venue.auth import Keys
 from services.paper_venue.engine import Engine
+from services.paper_venue.faults import Faults
 from services.paper_venue.generator import MarketPlan, Mood, market_of, plan_markets
 from services.paper_venue.handler import Venue
 from services.paper_venue.house import CrowdTrading, Leaders, NoTrade
@@ -62,7 +63,9 @@ class SmallWorld:
         keys = Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
         makers, leaders, crowd = (self._traders(name, count, keys) for name, count in (("m", 2), ("l", len(styles)), ("c", 2)))
         tally = Tally(self.heard, leaders=[each.address for each in leaders], crowd=[each.address for each in crowd])
-        self.venue = Venue(engine=Engine(self.markets), verify=verify, settlements=FakeSettlements(), feeds=tally, chain=FakeChain())
+        self.venue = Venue(
+            engine=Engine(self.markets), verify=verify, settlements=FakeSettlements(), feeds=tally, chain=FakeChain(), faults=Faults()
+        )
         tally.count_into(self.venue.stats)
         for trader in makers:
             self.venue.engine.accounts.refresh(trader.address, self._rich(10**18))
