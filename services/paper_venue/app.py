@@ -90,7 +90,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     hubs = open_hubs(faults, ping_within_s=settings.ping_within)
     feeds = feeds_of(hubs, settings, now_ms=now_ms, faults=faults)
     delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
-    line = SettlementLine(await Settler.start(deployment), delays=delays, now_ms=now_ms)
+    line = SettlementLine(await Settler.start(deployment), delays=delays, faults=faults, now_ms=now_ms)
     chain = LocalChainView(deployment)
     relayer = Relayer(await Relays.start(deployment), RelayerKeys(secret=secret), confirm_delay_s=settings.confirm_delay)
     tally = Tally(feeds, leaders=[each.address for each in house.leaders], crowd=[each.address for each in house.crowd])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, Self, TypeVar
 
+from services.paper_venue.faults import Fault, Faults, Strike
 from services.paper_venue.matching import Match
 from services.paper_venue.trades import Trade
 from shared.chain.orders import SignedOrder
@@ -61,8 +62,8 @@ _GROUP = 16
 class Settler(Protocol):
     """The operator's hand on the chain."""
 
-    def sign(self, settlement: Settlement) -> SignedTransaction:
-        """Sign ``matchOrders`` with the next nonce. The hash is final."""
+    def sign(self, settlement: Settlement, *, fails: bool = False) -> SignedTransaction:
+        """Sign ``matchOrders`` with the next nonce. The hash is final. ``fails``: so that the chain will refuse it."""
         ...
 
     async def send(self, transaction: SignedTransaction) -> None:
@@ -79,9 +80,20 @@ class Reports(Protocol):
 
     def on_mined(self, trade: Trade, *, block: int, now_ms: int) -> None: ...
 
+    def on_retrying(self, trade: Trade, transaction_hash: str, *, now_ms: int) -> None: ...
+
     def on_confirmed(self, trade: Trade, *, now_ms: int) -> None: ...
 
     def on_failed(self, trade: Trade, *, now_ms: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doom:
+    """A settlement that a fault has struck: its transaction was signed so that it fails."""
+
+    fault: Fault
+    strike: Strike
+    settlement: Settlement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +113,14 @@ class SettlementLine:
         settler: Settler,
         *,
         delays: SettlementDelays,
+        faults: Faults,
         now_ms: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._settler = settler
         self._delays = delays
+        self._faults = faults
+        self._doomed: dict[str, _Doom] = {}
         self._now_ms = now_ms
         self._sleep = sleep
         self._signed: asyncio.Queue[tuple[SignedTransaction, Trade]] = asyncio.Queue()
@@ -113,6 +128,13 @@ class SettlementLine:
         self._mined: asyncio.Queue[tuple[int, Trade]] = asyncio.Queue()
 
     def sign(self, settlement: Settlement) -> SignedTransaction:
+        """Sign with the next nonce. What a fault strikes is signed to fail: its hash is told like any other's, and nobody can know."""
+        for fault in (Fault.FAILED, Fault.RETRYING):
+            strike = self._faults.strike(fault, wallet=settlement.taker.maker)
+            if strike is not None:
+                transaction = self._settler.sign(settlement, fails=True)
+                self._doomed[transaction.hash] = _Doom(fault=fault, strike=strike, settlement=settlement)
+                return transaction
         return self._settler.sign(settlement)
 
     def follow(self, transaction: SignedTransaction, trade: Trade) -> None:
@@ -122,7 +144,7 @@ class SettlementLine:
         """Bring every followed transaction to its end; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._broadcast())
-            tasks.create_task(self._watch(reports))
+            tasks.create_task(self._watch(reports, tasks))
             tasks.create_task(self._confirm(reports))
 
     async def _broadcast(self) -> None:
@@ -133,25 +155,39 @@ class SettlementLine:
             await self._persist(partial(self._settler.send, transaction))
             self._sent.put_nowait((transaction, trade))
 
-    async def _watch(self, reports: Reports) -> None:
+    async def _watch(self, reports: Reports, tasks: asyncio.TaskGroup) -> None:
         while True:
             group = await _next_group(self._sent)
             while group:
                 receipts = await asyncio.gather(*(self._persist(partial(self._settler.receipt, tx.hash)) for tx, _ in group))
-                mined = [(trade, receipt) for (_, trade), receipt in zip(group, receipts, strict=True) if receipt is not None]
-                for trade, receipt in mined:
-                    self._report(reports, trade, receipt)
+                for (transaction, trade), receipt in zip(group, receipts, strict=True):
+                    if receipt is not None and receipt.status == 1:
+                        self._on_settled(reports, trade, receipt)
+                    elif receipt is not None:
+                        self._on_reverted(reports, trade, self._doomed.pop(transaction.hash, None), tasks)
                 group = [waiting for waiting, receipt in zip(group, receipts, strict=True) if receipt is None]
                 if group:
                     await self._sleep(self._delays.between_polls)
 
-    def _report(self, reports: Reports, trade: Trade, receipt: Receipt) -> None:
+    def _on_settled(self, reports: Reports, trade: Trade, receipt: Receipt) -> None:
         now_ms = self._now_ms()
-        if receipt.status != 1:
-            reports.on_failed(trade, now_ms=now_ms)
-            return
         reports.on_mined(trade, block=receipt.block_number, now_ms=now_ms)
         self._mined.put_nowait((now_ms, trade))
+
+    def _on_reverted(self, reports: Reports, trade: Trade, doom: _Doom | None, tasks: asyncio.TaskGroup) -> None:
+        if doom is None:
+            reports.on_failed(trade, now_ms=self._now_ms())
+        elif doom.fault is Fault.RETRYING:
+            # Signed and queued at once: no other signature can come between, so the queue stays in the order of nonces.
+            again = self._settler.sign(doom.settlement)
+            self.follow(again, trade)
+            reports.on_retrying(trade, again.hash, now_ms=self._now_ms())
+        else:
+            tasks.create_task(self._fail(reports, trade, trade.matched_at_ms + int(doom.strike.seconds * 1000)))
+
+    async def _fail(self, reports: Reports, trade: Trade, at_ms: int) -> None:
+        await self._until(at_ms)
+        reports.on_failed(trade, now_ms=self._now_ms())
 
     async def _confirm(self, reports: Reports) -> None:
         while True:

@@ -37,8 +37,10 @@ class FakeSettler:
     signed: list[Settlement] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
 
-    def sign(self, settlement: Settlement) -> SignedTransaction:
+    def sign(self, settlement: Settlement, *, fails: bool = False) -> SignedTransaction:
         self.signed.append(settlement)
+        if fails:
+            self.statuses = {**self.statuses, len(self.signed): 0}
         return SignedTransaction(hash=f"0x{len(self.signed):064x}", raw="0x", nonce=len(self.signed))
 
     async def send(self, transaction: SignedTransaction) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from decimal import Decimal
 
+from services.paper_venue.faults import Fault, Faults, Strike
 from services.paper_venue.matching import match
 from services.paper_venue.orders import Side
 from services.paper_venue.settlement import Settlement, SettlementDelays, SettlementLine
@@ -20,6 +22,9 @@ class Told:
 
     def on_mined(self, trade: Trade, *, block: int, now_ms: int) -> None:
         self._tell("mined", trade)
+
+    def on_retrying(self, trade: Trade, transaction_hash: str, *, now_ms: int) -> None:
+        self._tell(f"retrying as {int(transaction_hash, 16)}", trade)
 
     def on_confirmed(self, trade: Trade, *, now_ms: int) -> None:
         self._tell("confirmed", trade)
@@ -42,10 +47,10 @@ def follow_one(line: SettlementLine, clock: Clock, name: str) -> None:
     )
 
 
-async def told_of(settler: FakeSettler, *names: str, ends: int) -> Told:
+async def told_of(settler: FakeSettler, *names: str, ends: int, faults: Faults | None = None) -> Told:
     clock = Clock()
     delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
-    line = SettlementLine(settler, delays=delays, now_ms=clock.now_ms, sleep=clock.sleep)
+    line = SettlementLine(settler, delays=delays, faults=faults or Faults(), now_ms=clock.now_ms, sleep=clock.sleep)
     for name in names:
         follow_one(line, clock, name)
     told = Told(clock)
@@ -86,3 +91,46 @@ async def test_what_the_chain_refuses_is_told_failed_and_holds_up_nothing() -> N
     told = await told_of(FakeSettler(statuses={1: 0}), "one", "two", ends=3)
 
     assert told.events == [("failed", "one"), ("mined", "two"), ("confirmed", "two")]
+
+
+def struck_once(fault: Fault, *, seconds: int = 30) -> Faults:
+    faults = Faults()
+    faults.set({fault: Strike(times=1, seconds=Decimal(seconds))})
+    return faults
+
+
+async def test_a_retried_settlement_goes_out_again_under_a_new_hash_and_is_settled() -> None:
+    settler = FakeSettler()
+
+    told = await told_of(settler, "one", ends=3, faults=struck_once(Fault.RETRYING))
+
+    assert told.events == [("retrying as 2", "one"), ("mined", "one"), ("confirmed", "one")]
+    assert settler.sent == [1, 2]
+    assert settler.signed[0] == settler.signed[1]
+
+
+async def test_a_retry_takes_its_turn_behind_what_was_signed_before_and_holds_up_nothing() -> None:
+    settler = FakeSettler()
+
+    told = await told_of(settler, "one", "two", "three", ends=7, faults=struck_once(Fault.RETRYING))
+
+    assert settler.sent == [1, 2, 3, 4]
+    assert [what for what, name in told.events if name == "one"] == ["retrying as 4", "mined", "confirmed"]
+    assert all([what for what, who in told.events if who == name] == ["mined", "confirmed"] for name in ("two", "three"))
+
+
+async def test_a_failed_settlement_ends_so_long_after_its_match_and_holds_up_nothing() -> None:
+    told = await told_of(FakeSettler(), "one", "two", ends=3, faults=struck_once(Fault.FAILED))
+
+    assert [what for what, name in told.events if name == "two"] == ["mined", "confirmed"]
+    assert told.times_ms[told.events.index(("failed", "one"))] >= Clock().ms + 30_000
+
+
+async def test_the_venues_own_traders_are_spared() -> None:
+    faults = Faults()
+    faults.spare(["0xA"])
+    faults.set({Fault.RETRYING: Strike(), Fault.FAILED: Strike()})
+
+    told = await told_of(FakeSettler(), "one", ends=2, faults=faults)
+
+    assert told.events == [("mined", "one"), ("confirmed", "one")]
