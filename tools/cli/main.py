@@ -24,6 +24,8 @@ venue_app = typer.Typer(no_args_is_help=True, help="The paper venue: a Polymarke
 app.add_typer(topics_app, name="topics")
 app.add_typer(db_app, name="db")
 app.add_typer(venue_app, name="venue")
+letters_app = typer.Typer(no_args_is_help=True, help="Messages that could not be handled, and those that wait behind them.")
+app.add_typer(letters_app, name="dead-letters")
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -120,6 +122,63 @@ def venue_play(
         from tools.cli.settings import find_place
 
         recording.play(file, find_place().variable("POLYGON_RPC_URL"), speed=speed, as_json=json)
+
+
+Numbers = Annotated[list[int], typer.Argument(help="As `dead-letters list` has them.")]
+Why = Annotated[str, typer.Option("--why", help="For the record.")]
+
+
+@letters_app.command("list")
+def list_letters(*, settled: Annotated[bool, typer.Option("--all", help="Also those that were redriven or discarded.")] = False) -> None:
+    """What is parked or waits, oldest first."""
+    with told_plainly():
+        from rich.console import Console
+
+        from tools.cli import letters
+        from tools.cli.following import with_database
+        from tools.cli.settings import find_place
+
+        found = with_database(find_place().database(), lambda engine: letters.listed(engine, settled=settled))
+        Console().print(letters.draw_list(found) if found else "Nothing is parked.")
+
+
+@letters_app.command("show")
+def show_letter(number: Annotated[int, typer.Argument(help="As `dead-letters list` has it.")]) -> None:
+    """One of them whole: its message, why it is parked, and what was decided about it."""
+    with told_plainly():
+        from rich.console import Console
+
+        from tools.cli import letters
+        from tools.cli.following import with_database
+        from tools.cli.settings import find_place
+
+        letters.draw(with_database(find_place().database(), lambda engine: letters.shown(engine, number)), Console())
+
+
+@letters_app.command("redrive")
+def redrive_letters(numbers: Numbers, *, why: Why = "") -> None:
+    """Have them handled once more, each before what waits behind it."""
+    with told_plainly():
+        from tools.cli import letters
+        from tools.cli.following import with_database
+        from tools.cli.settings import find_place
+
+        for told in with_database(find_place().database(), lambda engine: letters.redrive(engine, numbers, why=why)):
+            typer.echo(told)
+
+
+@letters_app.command("discard")
+def discard_letters(
+    numbers: Numbers, *, why: Annotated[str, typer.Option("--why", help="For the record; it cannot be taken back.")]
+) -> None:
+    """Give them up for good; what waits behind them goes on."""
+    with told_plainly():
+        from tools.cli import letters
+        from tools.cli.following import with_database
+        from tools.cli.settings import find_place
+
+        for told in with_database(find_place().database(), lambda engine: letters.discard(engine, numbers, why=why)):
+            typer.echo(told)
 
 
 @app.command()

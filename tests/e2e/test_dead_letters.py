@@ -1,0 +1,101 @@
+"""A poison message in front of a follower's copies: his wait, everybody else's do not, and an operator ends it."""
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from shared.domain.money import Side
+from shared.messages.intents import IntentApproved
+from shared.streams.settings import KafkaSettings
+from shared.testing.waiting import eventually
+from tests.e2e.story import PATIENCE, Story
+from tools.stack.settings import REPOSITORY
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+async def test_copies_behind_a_poison_message_wait_until_it_is_discarded(story: Story) -> None:
+    poisoned, *others = [account.proxy for account in story.circle.followers]
+    await send_poison(story, poisoned)
+    assert await letters(story, poisoned) == ["parked"]
+
+    trade = await story.trades(Side.BUY, "40")
+    intents = story.intents(trade)
+    for other in others:
+        await story.order_of(intents[other])
+    assert await letters(story, poisoned, at_least=2) == ["parked", "waiting"]
+    assert poisoned not in await story.orders(trade)
+
+    number = await first_letter(story, poisoned)
+    assert "executor" in await slipstream(story, "dead-letters", "list")
+    assert "IntentApproved" in await slipstream(story, "dead-letters", "show", number)
+    assert "discarded" in await slipstream(story, "dead-letters", "discard", number, "--why", "made by a test")
+
+    async def taken_up() -> bool:
+        return poisoned in await story.orders(trade)
+
+    await eventually(taken_up, within=PATIENCE, what="the copy that waited is sent, or withdrawn as too late")
+    assert "made by a test" in await slipstream(story, "dead-letters", "show", number)
+    assert await letters(story, poisoned, at_least=2) == ["discarded", "redriven"]
+
+
+async def test_a_poison_message_that_is_redriven_unmended_is_parked_again(story: Story) -> None:
+    poisoned = story.circle.followers[0].proxy
+    await send_poison(story, poisoned)
+    await letters(story, poisoned)
+    number = await first_letter(story, poisoned)
+    before = (await story.rows("select parked_at from control.dead_letters where number = :number", number=int(number)))[0].parked_at
+
+    await slipstream(story, "dead-letters", "redrive", number)
+
+    async def parked_again() -> bool:
+        (row,) = await story.rows("select * from control.dead_letters where number = :number", number=int(number))
+        return bool(row.state == "parked" and row.parked_at > before)
+
+    await eventually(parked_again, within=PATIENCE)
+    await slipstream(story, "dead-letters", "discard", number, "--why", "a test ends")
+
+
+async def send_poison(story: Story, proxy: str) -> None:
+    """An approved intent that says too little: as a release with a defect would write it."""
+    headers = [("type", IntentApproved.__name__.encode()), ("version", b"1")]
+    settings: KafkaSettings = story.deployment.pipeline.kafka_settings()
+    async with AIOKafkaProducer(**settings.client()) as producer:
+        await producer.send_and_wait(IntentApproved.topic, json.dumps({"proxy": proxy}).encode(), key=proxy.encode(), headers=headers)
+
+
+async def letters(story: Story, proxy: str, *, at_least: int = 1) -> list[str]:
+    """The states of the follower's dead letters, oldest first, once there are so many."""
+
+    async def found() -> list[str]:
+        kept = await story.rows("select state from control.dead_letters where record_key = :key order by number", key=proxy.encode())
+        return [row.state for row in kept] if len(kept) >= at_least else []
+
+    states: list[str] = await eventually(found, within=PATIENCE)
+    return states
+
+
+async def first_letter(story: Story, proxy: str) -> str:
+    (row,) = await story.rows("select min(number) as number from control.dead_letters where record_key = :key", key=proxy.encode())
+    return str(row.number)
+
+
+async def slipstream(story: Story, *words: str) -> str:
+    """What the command printed; it succeeds."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from tools.cli.main import main; main()",
+        *words,
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "COLUMNS": "250", "DATABASE_URL": story.deployment.pipeline.stack.database_url},
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode == 0, printed.decode()
+    return printed.decode()
