@@ -187,7 +187,7 @@ def sent(venue: PaperVenue, background: BackgroundLoop) -> dict[str, Any]:
 
 async def provoke(venue: PaperVenue) -> dict[str, Any]:
     """Live through everything that a recording tells of, in a market that is resolved in the end."""
-    market = [market for market in venue.world["markets"] if market["version"] == "v1" and not market.get("neg_risk")][-1]
+    market = await an_open_market(venue)
     token = market["token_ids"][0]
     subscription = {"type": "market", "assets_ids": market["token_ids"], "custom_feature_enabled": True}
     async with rest_client(venue) as client:
@@ -209,6 +209,14 @@ async def provoke(venue: PaperVenue) -> dict[str, Any]:
             await eventually(lambda: public.of("market_resolved"))
             closed = await get(client, venue.urls["gamma"] + f"/markets?closed=true&condition_ids={market['condition_id']}")
             return replies | {"gamma_market_closed_binary_accepting_false": closed[0]} | heard(public, own, rtds)
+
+
+async def an_open_market(venue: PaperVenue) -> dict[str, Any]:
+    """The last one that no other test has resolved."""
+    async with aiohttp.ClientSession() as http, http.get(venue.urls["clob"] + "/sampling-markets") as response:
+        open_ids = {row["condition_id"] for row in (await response.json())["data"]}
+    candidates = [market for market in venue.world["markets"] if market["version"] == "v1" and not market["neg_risk"]]
+    return [market for market in candidates if market["condition_id"] in open_ids][-1]
 
 
 async def trade_and_cancel(client: RestClient, token: str) -> dict[str, Any]:

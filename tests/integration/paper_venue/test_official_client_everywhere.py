@@ -1,0 +1,189 @@
+"""The unmodified official client trades from every kind of account in every kind of market, and the venue checks each signature."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import pytest
+from polymarket import AsyncSecureClient
+from polymarket.errors import OrderHeartbeatMismatchError, RequestRejectedError
+from polymarket.models.clob.requests import PriceRequest
+from polymarket.rate_limit import RateLimitUpdate
+from polymarket.streams import MarketSpec, UserSpec
+
+from shared.testing.waiting import eventually
+from tests.integration.paper_venue.conftest import PaperVenue
+
+pytestmark = pytest.mark.integration
+
+KINDS = ("eoa", "proxy", "safe", "deposit")
+MARKETS = {"v1": ("v1", False), "neg-risk": ("v1", True), "v2": ("v2", False)}
+EVERYWHERE = [(kind, market) for kind in KINDS for market in MARKETS]
+
+
+def token_of(venue: PaperVenue, market: str) -> str:
+    """A token of the first market of this sort."""
+    found = next(each for each in venue.world["markets"] if (each["version"], each["neg_risk"]) == MARKETS[market])
+    return str(found["token_ids"][0])
+
+
+@pytest.fixture
+async def eoa(venue: PaperVenue) -> AsyncIterator[AsyncSecureClient]:
+    async with venue.client("eoa") as (client, _):
+        yield client
+
+
+@pytest.mark.parametrize(("kind", "market"), EVERYWHERE)
+async def test_a_position_is_bought_and_sold_until_the_chain_has_both(venue: PaperVenue, kind: str, market: str) -> None:
+    token = token_of(venue, market)
+    async with venue.client(kind) as (client, _):
+        bought = await client.place_market_order(asset_id=token, side="BUY", amount="20", max_price="0.99", order_type="FOK")
+        assert bought.ok, bought.message
+        await client.wait_for_order_fill_settlement(bought)
+        shares = bought.taking_amount.quantize(Decimal("0.01"), rounding="ROUND_DOWN")
+        sold = await client.place_market_order(asset_id=token, side="SELL", shares=shares, min_price="0.01", order_type="FOK")
+        assert sold.ok, sold.message
+        await client.wait_for_order_fill_settlement(sold)
+        trades = (await client.list_account_trades(asset_id=token).first_page()).items
+        asset_type = "CONDITIONAL-V2" if market == "v2" else "CONDITIONAL"
+        left = await client.get_balance_allowance(asset_type=asset_type, asset_id=token)
+
+    assert [(trade.side, trade.status, trade.trader_side) for trade in trades] == [
+        ("SELL", "CONFIRMED", "TAKER"),
+        ("BUY", "CONFIRMED", "TAKER"),
+    ]
+    assert left.balance == int((bought.taking_amount - shares) * 1_000_000)
+
+
+@pytest.mark.parametrize(("kind", "market"), EVERYWHERE)
+async def test_a_tampered_order_is_refused(venue: PaperVenue, kind: str, market: str) -> None:
+    async with venue.client(kind) as (client, _):
+        signed = await client.create_market_order(asset_id=token_of(venue, market), side="BUY", amount="10", max_price="0.9")
+        with pytest.raises(RequestRejectedError, match="invalid signature") as refused:
+            await client.post_order(dataclasses.replace(signed, maker_amount=11_000_000))
+        untouched = await client.post_order(signed)
+
+    assert refused.value.status == 400
+    assert untouched.ok
+
+
+@pytest.mark.parametrize(("kind", "market"), EVERYWHERE)
+async def test_limit_orders_of_every_sort_rest_and_are_cancelled_in_every_way(venue: PaperVenue, kind: str, market: str) -> None:
+    token = token_of(venue, market)
+    expiration = time.time_ns() // 1_000_000_000 + 600
+    async with venue.client(kind) as (client, _):
+        standing = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
+        expiring = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", expiration=expiration)
+        passive = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", post_only=True)
+        batch = await client.post_orders(
+            [await client.create_limit_order(asset_id=token, price=price, size="10", side="BUY") for price in ("0.03", "0.04", "0.05")]
+        )
+        placed = [standing, expiring, passive, *batch]
+        assert all(order.ok for order in placed), placed
+        listed = {order.id: order for order in (await client.list_open_orders(asset_id=token).first_page()).items}
+        one = await client.cancel_order(order_id=placed[0].order_id)
+        two = await client.cancel_orders(order_ids=[placed[1].order_id, placed[2].order_id])
+        market_orders = await client.cancel_market_orders(asset_id=token)
+        rest = await client.cancel_all()
+
+    assert listed.keys() == {order.order_id for order in placed}
+    assert listed[expiring.order_id].order_type == "GTD"
+    assert listed[expiring.order_id].expires_at is not None
+    assert one.canceled == (standing.order_id,)
+    assert set(two.canceled) == {expiring.order_id, passive.order_id}
+    assert set(market_orders.canceled) == {order.order_id for order in batch}
+    assert rest.canceled == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_balances_are_those_of_the_wallet(venue: PaperVenue, kind: str) -> None:
+    async with venue.client(kind, usdc="123.45") as (client, _):
+        cash = await client.get_balance_allowance(asset_type="COLLATERAL")
+
+    assert cash.balance == 123_450_000
+    assert len(cash.allowances) == 3
+    assert all(allowance > 0 for allowance in cash.allowances.values())
+
+
+async def test_prices_in_bulk_agree_with_the_single_ones(venue: PaperVenue, eoa: AsyncSecureClient) -> None:
+    tokens = [token_of(venue, market) for market in MARKETS]
+
+    books = await eoa.get_order_books(asset_ids=tokens)
+    mids = await eoa.get_midpoints(asset_ids=tokens)
+    spreads = await eoa.get_spreads(asset_ids=tokens)
+    prices = await eoa.get_prices(requests=[PriceRequest(token, side) for token in tokens for side in ("BUY", "SELL")])
+    lasts = await eoa.get_last_trade_prices(asset_ids=tokens)
+
+    assert [book.asset_id for book in books] == tokens
+    assert mids.keys() == spreads.keys() == prices.keys() == set(tokens)
+    for token in tokens:
+        assert mids[token] == await eoa.get_midpoint(asset_id=token)
+        assert spreads[token] == await eoa.get_spread(asset_id=token)
+        assert prices[token] == {side: await eoa.get_price(asset_id=token, side=side) for side in ("BUY", "SELL")}
+    for last in lasts:
+        assert (await eoa.get_last_trade_price(asset_id=last.asset_id)).price == last.price
+
+
+async def test_silence_after_a_heartbeat_cancels_everything(venue: PaperVenue, eoa: AsyncSecureClient) -> None:
+    order = await eoa.place_limit_order(asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY")
+    first = await eoa.send_order_heartbeat()
+    with pytest.raises(OrderHeartbeatMismatchError) as wrong:
+        await eoa.send_order_heartbeat(heartbeat_id="another")
+    second = await eoa.send_order_heartbeat(heartbeat_id=wrong.value.heartbeat_id)
+
+    async def is_cancelled() -> bool:
+        return not (await eoa.list_open_orders().first_page()).items
+
+    assert order.ok
+    assert wrong.value.heartbeat_id == first.heartbeat_id != second.heartbeat_id
+    assert not await is_cancelled()
+    assert await eventually(is_cancelled, within=20)
+
+
+async def test_the_rate_limit_callback_is_told_what_is_left(venue: PaperVenue) -> None:
+    (account,) = await venue.control("accounts", {"kind": "eoa", "count": 1, "usdc": "1000"})
+    updates: list[RateLimitUpdate] = []
+    client = await AsyncSecureClient.create(
+        private_key=account["private_key"], wallet=account["proxy"], environment=venue.environment(), on_rate_limit_update=updates.append
+    )
+    await client.place_limit_order(asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY")
+    await client.cancel_all()
+    await client.close()
+
+    assert [(update.remaining, update.tier, update.warning) for update in updates] == [(59, "standard", False), (118, "standard", False)]
+
+
+async def test_the_clients_own_streams_tell_an_orders_life(venue: PaperVenue, eoa: AsyncSecureClient) -> None:
+    token = token_of(venue, "neg-risk")
+    async with await eoa.subscribe([MarketSpec(asset_ids=[token]), UserSpec()]) as events:
+        heard: list[str] = []
+
+        async def listen() -> None:
+            async for event in events:
+                heard.append(type(event).__name__)
+
+        listening = asyncio.create_task(listen())
+        await eventually(lambda: "MarketBookEvent" in heard)
+        order = await eoa.place_market_order(asset_id=token, side="BUY", amount="10", max_price="0.95", order_type="FOK")
+        await eventually(lambda: heard.count("UserTradeEvent") >= 3)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+    assert order.ok
+    assert {"MarketBookEvent", "MarketLastTradePriceEvent", "UserOrderEvent", "UserTradeEvent"} <= set(heard)
+
+
+async def test_keys_are_listed_and_deleted(eoa: AsyncSecureClient) -> None:
+    assert await eoa.fetch_api_keys() == (eoa.credentials.key,)
+    assert await eoa.get_closed_only_mode() is False
+    assert (await eoa.get_builder_fee_rates("0x" + "ab" * 32)).taker == 0
+
+    await eoa.delete_api_key()
+
+    with pytest.raises(RequestRejectedError) as denied:
+        await eoa.fetch_api_keys()
+    assert denied.value.status == 401
