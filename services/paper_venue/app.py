@@ -21,7 +21,7 @@ from services.paper_venue.approvals import ApprovalReader
 from services.paper_venue.auth import Keys
 from services.paper_venue.catalogue import Catalogue
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
-from services.paper_venue.chain.deployment import ForeignChain, deploy
+from services.paper_venue.chain.deployment import Deployment, ForeignChain, deploy
 from services.paper_venue.chain.relays import Relays
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
@@ -100,10 +100,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     facts: Json = {}
     control = Control(venue, people.leaders, Followers(deployment, venue, seed=settings.seed), keys, lambda: facts | people.facts())
     closing.push_async_callback(control.stop)
-    index = ActivityIndex(venue.engine.market_by_token)
-    indexer = Indexer(deployment.rpc, index, faults=faults, lag_s=settings.data_lag, now_ms=now_ms)
-    approvals = ApprovalReader(ChainClient(deployment.rpc))
-    data = DataApi(venue.engine, index, indexer=indexer, approvals=approvals, faults=faults, now_ms=now_ms, cache_s=settings.data_cache)
+    indexer, data = _data_api(deployment, venue.engine, settings, faults=faults, now_ms=now_ms)
     resolving = ChainResolving(deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None)
     identity, limits = Identity(keys, now_ms), RateLimits()
     trading = Trading(venue, identity, limits, faults, now_ms)
@@ -136,6 +133,17 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
             partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
         ),
     )
+
+
+def _data_api(
+    deployment: Deployment, engine: Engine, settings: Settings, *, faults: Faults, now_ms: Callable[[], int]
+) -> tuple[Indexer, DataApi]:
+    """Who follows the chain, and who answers from what was read."""
+    index = ActivityIndex(engine.market_by_token)
+    indexer = Indexer(deployment.rpc, index, faults=faults, lag_s=settings.data_lag, now_ms=now_ms)
+    approvals = ApprovalReader(ChainClient(deployment.rpc))
+    data = DataApi(engine, index, indexer=indexer, approvals=approvals, faults=faults, now_ms=now_ms, cache_s=settings.data_cache)
+    return indexer, data
 
 
 async def serve(settings: Settings, *, as_json: bool) -> None:
