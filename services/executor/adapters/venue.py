@@ -30,20 +30,21 @@ class ClobVenue:
 
     def __init__(self, clob: Clob, keyring: Keyring, *, now: Callable[[], datetime]) -> None:
         self._clob, self._keyring, self._now = clob, keyring, now
-        self._waits: dict[str, datetime] = {}
-        """Until when a proxy sends nothing, because the venue asked its signer to wait."""
+        self._waits: dict[str, tuple[datetime, str]] = {}
+        """Until when a proxy sends nothing, because the venue asked its signer to wait; and in which words."""
 
     async def send(self, order: Order) -> Reply:
         if (wait := self._waits.get(order.proxy)) is not None:
-            if self._now() < wait:
-                return NotNow(f"the venue asked to wait until {wait:%H:%M:%S}")
+            until, text = wait
+            if self._now() < until:
+                return NotNow(text)
             del self._waits[order.proxy]
         credentials = await self._keyring.credentials(order.proxy)
         with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
             reply = await self._clob.send(order.body, credentials)
         metrics.order_posted(type(reply).__name__.lower())
         if isinstance(reply, NotNow) and reply.retry_after_s:
-            self._waits[order.proxy] = self._now() + timedelta(seconds=min(reply.retry_after_s, LONGEST_WAIT_S))
+            self._waits[order.proxy] = (self._now() + timedelta(seconds=min(reply.retry_after_s, LONGEST_WAIT_S)), reply.text)
         return reply
 
     async def look(self, order: Order) -> Look:

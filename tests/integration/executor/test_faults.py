@@ -1,0 +1,112 @@
+"""Whatever the venue does to an order, there is one copy, and the books end as the venue and the chain have it."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.db.engine import open_engine
+from shared.db.settings import DatabaseSettings
+from shared.messages.orders import OrderState
+from shared.testing.waiting import eventually
+from tests.integration.executor.desk import Desk, a_desk
+from tests.integration.paper_venue.conftest import PaperVenue
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+MADE_ALL_THE_SAME: dict[str, dict[str, dict[str, Any]]] = {
+    "nothing": {},
+    "reset before it arrives": {"reset-before": {"times": 1}},
+    "answer dropped": {"drop-reply": {}},
+    "answer too late": {"late-reply": {"seconds": "2"}},
+    "sent twice by a gateway": {"repeated-request": {}},
+    "timed out in the engine": {"order-timed-out": {"times": 1}},
+    "held before it matches": {"delayed": {"seconds": "3"}},
+    "settled at the second attempt": {"retrying": {}},
+    "engine restart": {"restart": {"seconds": "1"}},
+}
+
+
+@pytest.fixture
+async def desk(venue: PaperVenue, rpc_url: str, migrated_database_url: str) -> AsyncIterator[Desk]:
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    async with a_desk(venue, rpc_url, engine) as desk:
+        yield desk
+    await engine.dispose()
+
+
+async def assert_books_are_the_venues(desk: Desk, shares: int) -> None:
+    """And that everything struck that was to."""
+    assert all((await desk.struck()).values())
+    await desk.faults({})
+    assert await desk.filled_at_the_venue() == shares
+    assert await eventually(lambda: held(desk, shares), what="the chain has what the books have")
+
+
+async def held(desk: Desk, shares: int) -> bool:
+    """What a trade's row rounds, the chain does not."""
+    return abs(await desk.held_on_chain() - shares) < 10_000
+
+
+@pytest.mark.parametrize("fault", MADE_ALL_THE_SAME)
+async def test_a_copy_is_made_once(desk: Desk, fault: str) -> None:
+    await desk.faults(MADE_ALL_THE_SAME[fault])
+
+    order = await desk.ended(await desk.copies())
+
+    assert order.state is OrderState.CONFIRMED, order.reason
+    assert order.shares > 0
+    await assert_books_are_the_venues(desk, order.shares)
+
+
+async def test_a_partial_fill_behind_a_kill_is_what_was_copied(desk: Desk) -> None:
+    whole = (await desk.ended(await desk.copies(1))).shares
+    await desk.faults({"killed-partial": {}})
+
+    order = await desk.ended(await desk.copies(2))
+
+    assert order.state is OrderState.CONFIRMED, order.reason
+    assert 0 < order.shares < whole
+    await assert_books_are_the_venues(desk, whole + order.shares)
+
+
+async def test_a_settlement_that_fails_for_good_is_reversed(desk: Desk) -> None:
+    await desk.faults({"failed": {"seconds": "1"}})
+
+    order = await desk.ended(await desk.copies())
+
+    assert (order.state, order.shares, order.usdc, order.fee_usdc) == (OrderState.FAILED, 0, 0, 0)
+    assert [report.state for report in desk.said if report.state is OrderState.MATCHED] == [OrderState.MATCHED]
+    await assert_books_are_the_venues(desk, 0)
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("geoblock", "region"), ("closed-only", "closed_only")])
+async def test_what_is_refused_for_who_asks_is_refused_at_once(desk: Desk, fault: str, reason: str) -> None:
+    await desk.faults({fault: {}})
+
+    order = await desk.ended(await desk.copies(), within=1)
+
+    assert order.state is OrderState.REJECTED
+    assert order.reason.startswith(reason)
+    await assert_books_are_the_venues(desk, 0)
+
+
+@pytest.mark.parametrize("fault", ["disabled", "cancel-only", "post-only"])
+async def test_what_the_venue_takes_at_no_time_is_refused_in_its_words(desk: Desk, fault: str) -> None:
+    await desk.faults({fault: {"seconds": "1"}})
+
+    order = await desk.ended(await desk.copies(lasts=timedelta(seconds=2)))
+
+    assert order.state is OrderState.REJECTED
+    assert fault in order.reason.lower()
+    await assert_books_are_the_venues(desk, 0)
+
+
+async def test_a_signer_who_is_too_fast_waits_as_told(desk: Desk) -> None:
+    await desk.faults({"rate-limit-signer": {"seconds": "2"}})
+
+    orders = [await desk.ended(await desk.copies(number)) for number in range(1, 5)]
+
+    assert {order.state for order in orders} == {OrderState.CONFIRMED}
+    await assert_books_are_the_venues(desk, sum(order.shares for order in orders))
