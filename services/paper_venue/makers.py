@@ -78,6 +78,8 @@ class MarketMakers:
 
     def _quote(self, stall: _Stall, *, now_ms: int, most: int) -> None:
         """First cancel, then place: so no maker ever meets his own quotes."""
+        if self._venue.engine.resolution(stall.market.condition_id) is not None:
+            return
         wanted = ladder(stall.plan, stall.mid, shares=self._shares)
         for place in [place for place in stall.standing if place not in wanted]:
             self._cancel(stall, place, now_ms=now_ms)

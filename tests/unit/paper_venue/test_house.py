@@ -182,6 +182,16 @@ async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_
     assert sum(level.shares for level in world.venue.engine.books[world.markets[0].condition_id].asks(0)) >= depth
 
 
+async def test_a_resolved_market_is_quoted_no_longer_and_leaders_go_on_elsewhere() -> None:
+    world = SmallWorld(5)
+
+    world.venue.on_resolved(world.markets[0].condition_id, yes=1, no=0, now_ms=world.clock.ms)
+    await world.live(20)
+
+    assert world.best() == (None, None)
+    assert world.venue.stats["leader_trades"] > 0
+
+
 async def test_a_market_making_leader_is_filled_by_the_crowd_and_counted_once() -> None:
     world = SmallWorld(2, mood=Mood.ROUGH, styles=[Style.MARKET_MAKE])
     address = world.leaders.traders[0].address
