@@ -1,8 +1,9 @@
-"""Ingest's ports against PostgreSQL, the activity socket and the chain's logs."""
+"""Ingest's ports against PostgreSQL, the activity socket, the chain's logs and the Data API."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,7 +24,7 @@ from shared.domain.ids import derived_id
 from shared.messages.leader_fills import LeaderFillSeen, Witness
 from shared.messages.parked import LONGEST_FRAME, FrameParked
 from shared.observe import metrics, tracing
-from shared.polymarket import rtds
+from shared.polymarket import data_api, rtds
 from shared.polymarket.sockets import Channel
 from shared.streams.routes import Publish
 
@@ -185,6 +186,63 @@ class ActivityFeed:
         metrics.feed_frame("rtds", "malformed")
         kept = frame[:LONGEST_FRAME]
         await publish(FrameParked(message_id=derived_id("frame", kept), occurred_at=self._now(), feed="rtds", reason=reason, frame=kept))
+
+
+class DataFeed:
+    """The Data API's trades of each leader, asked for in turn: slow, but it tells what both other feeds have missed."""
+
+    def __init__(
+        self,
+        trades: Callable[[str, datetime], Awaitable[Sequence[data_api.Row]]],
+        *,
+        leaders: Callable[[], AbstractSet[str]],
+        now: Callable[[], datetime],
+        poll_every: timedelta,
+        look_back: timedelta,
+    ) -> None:
+        self._trades, self._leaders, self._now = trades, leaders, now
+        self._poll_every, self._look_back = poll_every, look_back
+        self._told: Recent[str, bool] = Recent(ROWS_REMEMBERED)
+
+    async def __call__(self, publish: Publish) -> None:
+        while True:
+            await self.ask_all(publish)
+            await asyncio.sleep(self._poll_every.total_seconds())
+
+    async def ask_all(self, publish: Publish) -> None:
+        """One round: a leader that cannot be asked now is asked again in the next."""
+        for leader in sorted(self._leaders()):
+            try:
+                rows = await self._trades(leader, self._now() - self._look_back)
+            except (Transient, InvalidMessage) as error:
+                metrics.feed_frame("data", "failed")
+                logger.warning("data: the trades of %s could not be read: %s", leader, error)
+                continue
+            for row in reversed(rows):
+                await self._take(row, publish)
+
+    async def _take(self, row: data_api.Row, publish: Publish) -> None:
+        try:
+            fill = data_api.fill_of(row, seen_at=self._now())
+        except InvalidMessage as error:
+            await self._park(row, str(error), publish)
+            return
+        if self._told.get(fill.message_id) or fill.leader not in self._leaders():
+            return
+        metrics.feed_frame("data", "leader")
+        with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.DATA.value}):
+            await publish(fill)
+        self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
+
+    async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
+        """Once: the row comes again with every round."""
+        kept = json.dumps(row, default=str)[:LONGEST_FRAME]
+        message_id = derived_id("frame", kept)
+        if self._told.get(message_id):
+            return
+        metrics.feed_frame("data", "malformed")
+        await publish(FrameParked(message_id=message_id, occurred_at=self._now(), feed="data", reason=reason, frame=kept))
+        self._told.put(message_id, True)  # noqa: FBT003 - a set that forgets
 
 
 class Cursor:

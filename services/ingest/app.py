@@ -1,9 +1,10 @@
 """Composition root: the only place where ingest's parts meet."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, nullcontext
 
-from services.ingest.adapters import ActivityFeed, ChainFeed, Cursor, PostgresTrades
+from services.ingest.adapters import ActivityFeed, ChainFeed, Cursor, DataFeed, PostgresTrades
 from services.ingest.handler import Handler
 from services.ingest.settings import Settings
 from shared.chain.client import ChainClient
@@ -18,6 +19,7 @@ from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.parked import FrameParked
 from shared.polymarket import rtds
+from shared.polymarket.data_api import DataApi
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelTerms
 from shared.settings import read
@@ -29,7 +31,8 @@ from shared.streams.service import Process, Service, run
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
-    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain:
+    data = DataApi(str(settings.data_url), timeout_s=venue.venue_timeout_s) if settings.data_url else None
+    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain, data or nullcontext():
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
@@ -52,9 +55,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     look_back=settings.chain_look_back_blocks,
                     first_look_back=settings.chain_first_look_back_blocks,
                 ),
+                **({"data": data_feed(data, settings, leaders=controls.leaders)} if data else {}),
             },
             recoveries=[controls],
         )
+
+
+def data_feed(data: DataApi, settings: Settings, *, leaders: Callable[[], AbstractSet[str]]) -> DataFeed:
+    return DataFeed(data.trades, leaders=leaders, now=utc_now, poll_every=settings.data_poll_every, look_back=settings.data_look_back)
 
 
 def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelTerms:

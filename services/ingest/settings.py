@@ -18,3 +18,9 @@ class Settings(BaseSettings):
     """Blocks that are read again each time: a reorg may have changed them."""
     chain_first_look_back_blocks: int = Field(default=40, ge=0)
     """Where there is no cursor yet: about a minute. Older trades would be refused as too old anyway."""
+    data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
+    """Where the Data API is, https://data-api.polymarket.com for the live one; not set: this feed is off."""
+    data_poll_every: timedelta = timedelta(seconds=5)
+    """Between two rounds over all leaders. A round of n leaders takes 60 ms for each: one address may ask 200 times in ten seconds."""
+    data_look_back: timedelta = timedelta(minutes=2)
+    """How old a trade may be to be told by this feed; it is some seconds behind the chain itself."""

@@ -15,6 +15,7 @@ class Witness(StrEnum):
 
     RTDS = "rtds"
     CHAIN = "chain"
+    DATA = "data"
 
 
 class LeaderFillSeen(Message):
