@@ -6,9 +6,17 @@ import asyncio
 from typing import Any
 
 import pytest
-from py_clob_client.client import ClobClient
-from py_clob_client.clob_types import AssetType, BalanceAllowanceParams, BookParams, OpenOrderParams, OrderArgs, OrderType, TradeParams
-from py_clob_client.exceptions import PolyApiException
+from py_clob_client.client import ClobClient  # type: ignore[import-untyped]
+from py_clob_client.clob_types import (  # type: ignore[import-untyped]
+    AssetType,
+    BalanceAllowanceParams,
+    BookParams,
+    OpenOrderParams,
+    OrderArgs,
+    OrderType,
+    TradeParams,
+)
+from py_clob_client.exceptions import PolyApiException  # type: ignore[import-untyped]
 
 from tests.integration.paper_venue.conftest import PaperVenue
 

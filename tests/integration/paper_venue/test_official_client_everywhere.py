@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 from polymarket import AsyncSecureClient
 from polymarket.errors import OrderHeartbeatMismatchError, RequestRejectedError
+from polymarket.models.clob.order_response import AcceptedOrder, RejectedOrder
 from polymarket.models.clob.requests import PriceRequest
 from polymarket.rate_limit import RateLimitUpdate
 from polymarket.streams import MarketSpec, UserSpec
@@ -31,6 +32,11 @@ def token_of(venue: PaperVenue, market: str) -> str:
     return str(found["token_ids"][0])
 
 
+def id_of(answer: AcceptedOrder | RejectedOrder) -> str:
+    assert answer.ok, answer.message
+    return answer.order_id
+
+
 @pytest.fixture
 async def eoa(venue: PaperVenue) -> AsyncIterator[AsyncSecureClient]:
     async with venue.client("eoa") as (client, _):
@@ -49,8 +55,7 @@ async def test_a_position_is_bought_and_sold_until_the_chain_has_both(venue: Pap
         assert sold.ok, sold.message
         await client.wait_for_order_fill_settlement(sold)
         trades = (await client.list_account_trades(asset_id=token).first_page()).items
-        asset_type = "CONDITIONAL-V2" if market == "v2" else "CONDITIONAL"
-        left = await client.get_balance_allowance(asset_type=asset_type, asset_id=token)
+        left = await client.get_balance_allowance(asset_type="CONDITIONAL-V2" if market == "v2" else "CONDITIONAL", asset_id=token)
 
     assert [(trade.side, trade.status, trade.trader_side) for trade in trades] == [
         ("SELL", "CONFIRMED", "TAKER"),
@@ -76,26 +81,25 @@ async def test_limit_orders_of_every_sort_rest_and_are_cancelled_in_every_way(ve
     token = token_of(venue, market)
     expiration = time.time_ns() // 1_000_000_000 + 600
     async with venue.client(kind) as (client, _):
-        standing = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
-        expiring = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", expiration=expiration)
-        passive = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", post_only=True)
-        batch = await client.post_orders(
-            [await client.create_limit_order(asset_id=token, price=price, size="10", side="BUY") for price in ("0.03", "0.04", "0.05")]
-        )
-        placed = [standing, expiring, passive, *batch]
-        assert all(order.ok for order in placed), placed
+        standing, expiring, passive = [
+            id_of(await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")),
+            id_of(await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", expiration=expiration)),
+            id_of(await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", post_only=True)),
+        ]
+        signed = [await client.create_limit_order(asset_id=token, price=price, size="10", side="BUY") for price in ("0.03", "0.04", "0.05")]
+        batch = {id_of(answer) for answer in await client.post_orders(signed)}
         listed = {order.id: order for order in (await client.list_open_orders(asset_id=token).first_page()).items}
-        one = await client.cancel_order(order_id=placed[0].order_id)
-        two = await client.cancel_orders(order_ids=[placed[1].order_id, placed[2].order_id])
+        one = await client.cancel_order(order_id=standing)
+        two = await client.cancel_orders(order_ids=[expiring, passive])
         market_orders = await client.cancel_market_orders(asset_id=token)
         rest = await client.cancel_all()
 
-    assert listed.keys() == {order.order_id for order in placed}
-    assert listed[expiring.order_id].order_type == "GTD"
-    assert listed[expiring.order_id].expires_at is not None
-    assert one.canceled == (standing.order_id,)
-    assert set(two.canceled) == {expiring.order_id, passive.order_id}
-    assert set(market_orders.canceled) == {order.order_id for order in batch}
+    assert listed.keys() == {standing, expiring, passive} | batch
+    assert listed[expiring].order_type == "GTD"
+    assert listed[expiring].expires_at is not None
+    assert one.canceled == (standing,)
+    assert set(two.canceled) == {expiring, passive}
+    assert set(market_orders.canceled) == batch
     assert rest.canceled == ()
 
 
@@ -115,17 +119,24 @@ async def test_prices_in_bulk_agree_with_the_single_ones(venue: PaperVenue, eoa:
     books = await eoa.get_order_books(asset_ids=tokens)
     mids = await eoa.get_midpoints(asset_ids=tokens)
     spreads = await eoa.get_spreads(asset_ids=tokens)
-    prices = await eoa.get_prices(requests=[PriceRequest(token, side) for token in tokens for side in ("BUY", "SELL")])
+    prices = await eoa.get_prices(
+        requests=[PriceRequest(token, "BUY") for token in tokens] + [PriceRequest(token, "SELL") for token in tokens]
+    )
     lasts = await eoa.get_last_trade_prices(asset_ids=tokens)
 
     assert [book.asset_id for book in books] == tokens
     assert mids.keys() == spreads.keys() == prices.keys() == set(tokens)
-    for token in tokens:
+    for token in mids:
         assert mids[token] == await eoa.get_midpoint(asset_id=token)
         assert spreads[token] == await eoa.get_spread(asset_id=token)
-        assert prices[token] == {side: await eoa.get_price(asset_id=token, side=side) for side in ("BUY", "SELL")}
+        assert prices[token] == {
+            "BUY": await eoa.get_price(asset_id=token, side="BUY"),
+            "SELL": await eoa.get_price(asset_id=token, side="SELL"),
+        }
     for last in lasts:
-        assert (await eoa.get_last_trade_price(asset_id=last.asset_id)).price == last.price
+        single = await eoa.get_last_trade_price(asset_id=last.asset_id)
+        assert single is not None
+        assert single.price == last.price
 
 
 async def test_silence_after_a_heartbeat_cancels_everything(venue: PaperVenue, eoa: AsyncSecureClient) -> None:

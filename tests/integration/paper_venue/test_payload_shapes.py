@@ -215,7 +215,7 @@ async def an_open_market(venue: PaperVenue) -> dict[str, Any]:
     """The last one that no other test has resolved."""
     async with aiohttp.ClientSession() as http, http.get(venue.urls["clob"] + "/sampling-markets") as response:
         open_ids = {row["condition_id"] for row in (await response.json())["data"]}
-    candidates = [market for market in venue.world["markets"] if market["version"] == "v1" and not market["neg_risk"]]
+    candidates: list[dict[str, Any]] = [market for market in venue.world["markets"] if market["version"] == "v1" and not market["neg_risk"]]
     return [market for market in candidates if market["condition_id"] in open_ids][-1]
 
 
