@@ -17,7 +17,7 @@ _OTHER = {0: 1, 1: 0}
 
 @dataclass(slots=True)
 class RecordedMarket:
-    """What the recording tells of a market. Ids are the recorded ones; a token that never occurs is None."""
+    """What the recording tells of a market, with the recorded tokens; ``condition_id`` to 62 hex digits."""
 
     condition_id: str
     tokens: dict[int, str] = field(default_factory=dict)
@@ -130,7 +130,8 @@ def _markets(entries: Sequence[Entry]) -> dict[str, RecordedMarket]:
     found: dict[str, RecordedMarket] = {}
 
     def market(condition_id: str) -> RecordedMarket:
-        return found.setdefault(condition_id, RecordedMarket(condition_id))
+        key = _key(condition_id)
+        return found.setdefault(key, RecordedMarket(key))
 
     for row in (entry.payload for entry in entries if entry.source is Source.GAMMA):
         _learn_gamma(market(row["conditionId"]), row)
@@ -141,6 +142,11 @@ def _markets(entries: Sequence[Entry]) -> dict[str, RecordedMarket]:
     for event in (event for entry in entries for event in _market_events(entry) if event.get("event_type") == "book"):
         _learn_book(market(event["market"]), event)
     return {condition: each for condition, each in found.items() if each.tokens}
+
+
+def _key(condition_id: Any) -> str:
+    """Condition ids of v2 markets are written with 62 hex digits here and with 64 there, the last two zero."""
+    return str(condition_id).lower()[:64]
 
 
 def _learn_gamma(market: RecordedMarket, row: Mapping[str, Any]) -> None:
@@ -188,7 +194,7 @@ def _trades(entries: Sequence[Entry], markets: Mapping[str, RecordedMarket]) -> 
     """Each transaction's rows, at the time of its first."""
     groups: defaultdict[tuple[str, str], list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
     for at, row in _rows(entries):
-        groups[str(row["transactionHash"]), str(row["conditionId"])].append((at, row))
+        groups[str(row["transactionHash"]), _key(row["conditionId"])].append((at, row))
     for (transaction_hash, condition_id), rows in groups.items():
         parts = [(row, _part(row, markets[condition_id])) for _, row in rows if condition_id in markets]
         known = [(row, part) for row, part in parts if part is not None]
@@ -215,7 +221,7 @@ def _part(row: Mapping[str, Any], market: RecordedMarket) -> Part | None:
 def _book_steps(entries: Iterable[Entry], markets: Mapping[str, RecordedMarket]) -> Iterator[BookSet | LevelsSet]:
     for entry in entries:
         for event in _market_events(entry):
-            market = markets.get(str(event.get("market")))
+            market = markets.get(_key(event.get("market", "")))
             if market is not None and event.get("event_type") == "book":
                 yield from _book_set(entry.at, market, event)
             if market is not None and event.get("event_type") == "price_change":

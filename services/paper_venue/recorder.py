@@ -95,10 +95,12 @@ class Recorder:
         for start in range(0, len(tokens), _TOKENS_PER_REQUEST) if tokens else (0,):
             asked = [("clob_token_ids", token) for token in tokens[start : start + _TOKENS_PER_REQUEST]]
             answer = await self._get(f"{addresses.gamma}/markets/keyset", [*asked, ("limit", "100")])
-            rows += answer["markets"]
+            rows += [row for row in answer["markets"] if tokens_of(row)]
         for row in rows:
             self._write(Source.GAMMA, row)
-            self._write(Source.CLOB, await self._get(f"{addresses.clob}/clob-markets/{row['conditionId']}", []))
+            # Gamma writes the condition ids of v2 markets in another way: the CLOB is asked for its own.
+            market = await self._get(f"{addresses.clob}/markets-by-token/{tokens_of(row)[0]}", [])
+            self._write(Source.CLOB, await self._get(f"{addresses.clob}/clob-markets/{market['condition_id']}", []))
         return rows
 
     async def _books(self, clob: str, tokens: Sequence[str]) -> None:

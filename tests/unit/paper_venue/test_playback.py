@@ -29,7 +29,8 @@ from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, List
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 YES, NO = "71", "72"
-CONDITION = "0x" + "ab" * 32
+CONDITION = "0x" + "ab" * 31
+WRITTEN_LONGER = CONDITION + "00"
 SHARE = 1_000_000
 
 
@@ -46,7 +47,7 @@ def live_recording() -> list[Entry]:
 def a_book(*, bids: dict[str, str], asks: dict[str, str], token: str = YES, at: int = 0) -> Entry:
     sides = {"bids": bids, "asks": asks}
     levels = {side: [{"price": price, "size": size} for price, size in listed.items()] for side, listed in sides.items()}
-    return Entry(at=at, source=Source.BOOK, payload={"market": CONDITION, "asset_id": token, "tick_size": "0.01", **levels})
+    return Entry(at=at, source=Source.BOOK, payload={"market": WRITTEN_LONGER, "asset_id": token, "tick_size": "0.01", **levels})
 
 
 def a_row(wallet: str, side: str, price: str, size: str, *, token: str = YES, at: int = 1_000, tx: str = "0x1", **more: Any) -> Entry:
