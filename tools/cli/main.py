@@ -27,6 +27,7 @@ app.add_typer(venue_app, name="venue")
 letters_app = typer.Typer(no_args_is_help=True, help="Messages that could not be handled, and those that wait behind them.")
 app.add_typer(letters_app, name="dead-letters")
 
+VENUE_PORT = 8137
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 Leader = Annotated[str, typer.Argument(help="The wallet that is copied.")]
@@ -80,13 +81,31 @@ def migrate() -> None:
 
 
 @venue_app.command("up")
-def venue_up(*, json: Annotated[bool, typer.Option("--json", help="Print the ready line, with every address, as JSON.")] = False) -> None:
-    """Run the paper venue on the chain that POLYGON_RPC_URL names, else on the running stack's; Ctrl-C ends it."""
+def venue_up(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object: addresses, contracts, accounts with their keys.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Where it answers; 0: any free one.")] = VENUE_PORT,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = 1,
+    accounts: Annotated[int, typer.Option(min=0, max=100, help="Funded accounts of each kind.")] = 2,
+) -> None:
+    """Run a paper venue with a chain of its own (or the one of POLYGON_RPC_URL) until Ctrl-C; nothing of it survives."""
     with told_plainly():
-        from tools.cli.settings import find_place
-        from tools.cli.venue import run_venue
+        from tools.cli.venue import Wanted, up
 
-        run_venue(find_place().variable("POLYGON_RPC_URL"), as_json=json)
+        up(Wanted(port=port, seed=seed, accounts=accounts, as_json=json))
+
+
+@venue_app.command("scenario")
+def venue_scenario(
+    file: Annotated[Path, typer.Argument(help="A .toml or .json file; docs/scenarios has examples.")],
+    *,
+    venue: Annotated[str, typer.Option(envvar="CLOB_URL", help="The paper venue.")] = f"http://127.0.0.1:{VENUE_PORT}",
+) -> None:
+    """Play a scenario to a running paper venue: faults on and off, ticks, resolutions, leader trades, each at its time."""
+    with told_plainly():
+        from tools.cli.scenario import play
+
+        play(file, venue)
 
 
 @venue_app.command("record")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import typer
 
-OURS = ("StackError", "InvalidSettings", "MessageError", "WrongInput")
+OURS = ("StackError", "InvalidSettings", "MessageError", "WrongInput", "ScenarioError", "VenueRefused")
 
 
 class WrongInput(Exception):

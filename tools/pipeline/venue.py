@@ -16,6 +16,10 @@ class Account:
     private_key: str = field(repr=False)
 
 
+class VenueRefused(Exception):
+    """The control endpoint refuses what it was asked; the text is its own."""
+
+
 class VenueControl:
     """The venue's control endpoint."""
 
@@ -23,7 +27,7 @@ class VenueControl:
         self._url = url
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120), raise_for_status=True)
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -39,6 +43,26 @@ class VenueControl:
         made = await self._post("/accounts", kind=kind, count=count, usdc=usdc)
         return [Account(**account) for account in made]
 
+    async def accounts_with_keys(self, kind: str, count: int, *, usdc: str) -> list[Mapping[str, Any]]:
+        """As the venue tells them, each with its API key."""
+        return await self._post("/accounts", kind=kind, count=count, usdc=usdc, api_keys=True)  # type: ignore[no-any-return]
+
+    async def faults(self) -> Mapping[str, Any]:
+        """Those that are on, and how often each has struck."""
+        return await self._get("/faults")
+
+    async def change_faults(self, faults: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Each begins anew, or is off (None); all others stay as they are."""
+        async with self._session.patch(f"{self._url}/faults", json=faults) as response:
+            await _understood(response)
+
+    async def change_tick(self, condition_id: str, tick: str) -> None:
+        await self._post("/tick", condition_id=condition_id, tick=tick)
+
+    async def resolve(self, condition_id: str, outcome: str) -> None:
+        """``outcome`` is yes, no or split."""
+        await self._post("/resolve", condition_id=condition_id, outcome=outcome)
+
     async def start_leaders(self, *, trades: int, per_second: str) -> None:
         await self._post("/leaders/start", trades=trades, per_second=per_second)
 
@@ -50,8 +74,14 @@ class VenueControl:
 
     async def _get(self, path: str) -> Mapping[str, Any]:
         async with self._session.get(self._url + path) as response:
-            return await response.json()  # type: ignore[no-any-return]
+            return await _understood(response)  # type: ignore[no-any-return]
 
     async def _post(self, path: str, **asked: Any) -> Any:
         async with self._session.post(self._url + path, json=asked) as response:
-            return await response.json()
+            return await _understood(response)
+
+
+async def _understood(response: aiohttp.ClientResponse) -> Any:
+    if not response.ok:
+        raise VenueRefused(f"the venue refuses {response.method} {response.url.path}: {await response.text()}")
+    return await response.json()

@@ -59,29 +59,25 @@ async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(venue: 
 
 
 async def test_a_market_gets_another_tick_and_then_ends(venue: PaperVenue) -> None:
-    market = next(
-        market
-        for market in reversed(venue.world["markets"])
-        if market["version"] == "v1" and not market["neg_risk"] and market["tick_size"] == "0.01"
-    )
+    market = venue.world["markets"][-1]  # the one that no other test trades in
     subscription = {"type": "market", "assets_ids": market["token_ids"], "custom_feature_enabled": True}
     async with (
         listening(venue.urls["market_ws"], subscription) as feed,
         listening(venue.urls["market_ws"], {"type": "market", "assets_ids": market["token_ids"]}) as plain,
     ):
         await eventually(lambda: feed.of("book") and plain.of("book"))
-        await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.001"})
+        await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.0001"})
         await eventually(lambda: feed.of("tick_size_change"))
         coarser = await ask(venue, "POST", "tick", {"condition_id": market["condition_id"], "tick": "0.1"})
-        resolved = await venue.control("resolve", {"condition_id": market["condition_id"], "outcome": "yes"})
+        resolved = await venue.control("resolve", {"condition_id": market["condition_id"], "outcome": "no"})
         (told,) = await eventually(lambda: feed.of("market_resolved"))
         await eventually(lambda: plain.of("tick_size_change"))
         await plain.socket.send_str("PING")
         await eventually(lambda: "PONG" in plain.texts)
 
     assert (coarser[0], "only becomes finer" in coarser[1]["error"]) == (409, True)
-    assert resolved["resolved"] == {market["condition_id"]: {"yes": 1, "no": 0}}
-    assert told["winning_asset_id"] == market["token_ids"][0]
+    assert resolved["resolved"] == {market["condition_id"]: {"yes": 0, "no": 1}}
+    assert told["winning_asset_id"] == market["token_ids"][1]
     assert plain.of("market_resolved") == []
     status, answer = await ask(venue, "POST", "resolve", {"condition_id": market["condition_id"], "outcome": "no"})
     assert (status, "open market" in answer["error"]) == (400, True)

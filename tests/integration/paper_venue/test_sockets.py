@@ -75,7 +75,7 @@ async def pong(heard: Heard) -> None:
 
 
 async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(venue: PaperVenue, rpc_url: str) -> None:
-    token = venue.token(market=3)
+    token = venue.token(market=0)
     async with (
         listening(venue.urls["rtds"], activity("trades")) as rtds,
         listening(venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}) as market,
