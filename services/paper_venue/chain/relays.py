@@ -9,6 +9,7 @@ from eth_utils.crypto import keccak
 
 from services.paper_venue.chain.artifacts import load_code
 from services.paper_venue.chain.calldata import encode_call
+from services.paper_venue.chain.converters import place_converters
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.sender import Call, local_account, sign_call
 from services.paper_venue.chain.wallets import give_gas, owner_of
@@ -43,7 +44,8 @@ class Relays:
 
     @classmethod
     async def start(cls, deployment: Deployment) -> Self:
-        """Raises: Transient."""
+        """Place what signed calls go through, and give the relayer gas money. Raises: MissingArtifact, Transient."""
+        await place_converters(deployment)
         # Local paper money only: the key is public on purpose.
         account = local_account("0x" + keccak(text="slipstream paper venue: relayer").hex())
         await give_gas(deployment, [account.address])

@@ -370,3 +370,39 @@ async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(ve
     assert stale == (400, {"error": "batch nonce 0 does not match on-chain nonce 1"})
     assert early == (400, {"error": "batch nonce 7 does not match on-chain nonce 1"})
     assert left == START - 1
+
+
+ENDING = {"v1": 6, "v2": 7, "neg-risk": 9}
+"""Markets that no other test needs open."""
+
+
+@pytest.mark.parametrize("version", ENDING)
+async def test_by_a_markets_condition_the_client_splits_merges_and_after_its_end_redeems(
+    venue: PaperVenue, deployment: Deployment, version: str
+) -> None:
+    market = venue.world["markets"][ENDING[version]]
+    condition, tokens = market["condition_id"], [int(token) for token in market["token_ids"]]
+    chain = ChainClient(deployment.rpc)
+    async with fresh(venue, deployment, "deposit", f"ending {version}") as client:
+        await client.setup_trading_approvals()
+        await (await client.split_position(condition_id=condition, amount=5_000_000)).wait()
+        split = await chain.balances_of(client.wallet, tokens)
+        await (await client.merge_positions(condition_id=condition, amount=2_000_000)).wait()
+        await venue.control("resolve", {"condition_id": condition, "outcome": "yes"})
+        await (await client.redeem_positions(condition_id=condition)).wait()
+        redeemed = await chain.balances_of(client.wallet, tokens)
+
+    assert (market["version"], market["neg_risk"]) == (version.replace("neg-risk", "v1"), version == "neg-risk")
+    assert (split.collateral, set(split.shares_by_token.values())) == (START - 5_000_000, {5_000_000})
+    assert (redeemed.collateral, set(redeemed.shares_by_token.values())) == (START, {0})
+
+
+async def test_an_eoa_splits_and_merges_by_a_markets_condition_in_plain_transactions(venue: PaperVenue, deployment: Deployment) -> None:
+    market = venue.world["markets"][0]
+    async with fresh(venue, deployment, "eoa", "by condition") as client:
+        await client.setup_trading_approvals()
+        await (await client.split_position(condition_id=market["condition_id"], amount=5_000_000)).wait()
+        await (await client.merge_positions(condition_id=market["condition_id"], amount="max")).wait()
+        left = await ChainClient(deployment.rpc).balances_of(client.wallet, [int(market["token_ids"][0])])
+
+    assert (left.collateral, set(left.shares_by_token.values())) == (START, {0})

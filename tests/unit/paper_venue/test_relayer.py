@@ -19,6 +19,8 @@ from polymarket._internal.actions.relayer.signing.deposit_wallet import sign_dep
 from polymarket._internal.actions.relayer.signing.proxy import build_proxy_transaction_hash, sign_proxy_message
 from polymarket._internal.actions.relayer.signing.safe import sign_safe_transaction
 from polymarket._internal.actions.relayer.submit import is_retryable_submit_error, onchain_nonce_from_submit_error
+from polymarket._internal.environment import PRODUCTION_CONFIG
+from polymarket._internal.wallet import derive_beacon_deposit_wallet_address
 from polymarket.auth import BuilderApiKey
 from polymarket.errors import RequestRejectedError
 from polymarket.types import EvmAddress, HexString
@@ -31,7 +33,7 @@ from services.paper_venue.relayer_keys import INVALID_AUTHORIZATION, RelayerKeys
 from services.paper_venue.requests import BadRequest
 from services.paper_venue.responses import refusals
 from services.paper_venue.settlement import Receipt
-from shared.chain.addresses import PROXY_FACTORY, PUSD, RELAY_HUB
+from shared.chain.addresses import NEG_RISK_ADAPTER, PROXY_FACTORY, PUSD, RELAY_HUB, SAFE_FACTORY
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.safes import safe_address
@@ -98,6 +100,14 @@ def proxy_payload(signer: LocalAccount = OWNER) -> dict[str, Any]:
 
 PAYLOADS = {"SAFE": safe_payload, "WALLET": batch_payload, "PROXY": proxy_payload}
 CREATION = {"type": "WALLET-CREATE", "from": OWNER.address}
+
+
+def test_the_relayers_addresses_are_those_of_the_client() -> None:
+    client = PRODUCTION_CONFIG
+
+    assert (client.relay_hub, client.neg_risk_adapter) == (RELAY_HUB, NEG_RISK_ADAPTER)
+    assert client.wallet_derivation.safe_factory == SAFE_FACTORY
+    assert derive_beacon_deposit_wallet_address(OWNER.address, client.wallet_derivation) == WALLET
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
