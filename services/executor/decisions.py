@@ -15,6 +15,9 @@ from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow
 NEVER_ARRIVED_AFTER = timedelta(seconds=60)
 """An order that the venue has no trade of, this long after its bytes could last have left: the venue's own views lag by seconds."""
 
+SETTLED_WITHIN = timedelta(minutes=30)
+"""From signing to the last word on the trades: the venue's settlements take seconds to minutes, also where they are tried again."""
+
 FEWEST_LOOKS = 2
 """That found nothing, before nothing is believed: one of them may have asked a replica that stands still."""
 
@@ -213,9 +216,16 @@ def is_past_deadline(order: Order, *, now: datetime) -> bool:
 
 def needs_a_human(order: Order, look: Look | None, *, now: datetime) -> bool:
     """Whether an order must be told of that looking (None: the venue did not answer) has not resolved in time. Once is enough."""
-    if order.alerted_at is not None or order.state in FINAL_STATES or not is_past_deadline(order, now=now):
+    if order.alerted_at is not None or order.state in FINAL_STATES:
         return False
-    return look is None or look.is_open or order.looks >= FEWEST_LOOKS
+    if order.state is OrderState.MATCHED:
+        return is_unsettled(order, now=now)
+    return is_past_deadline(order, now=now) and (look is None or look.is_open or order.looks >= FEWEST_LOOKS)
+
+
+def is_unsettled(order: Order, *, now: datetime) -> bool:
+    """Matched, and for too long without the last word on its trades."""
+    return order.state is OrderState.MATCHED and now >= order.signed_at + SETTLED_WITHIN
 
 
 def rests_on_silence(order: Order) -> bool:

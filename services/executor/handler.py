@@ -146,6 +146,7 @@ class Handler:
             case Ask():
                 return await self._ask(order)
             case Done():
+                await self._settle(order, self._alerted(order, Look(trades=())), [])
                 return [reported(order, now=self.now())]
             case _:
                 assert_never(step)
@@ -204,7 +205,7 @@ class Handler:
         """Call a human, once, with all that is known."""
         if not needs_a_human(order, look, now=self.now()):
             return order
-        why = "the venue does not answer" if look is None else "the venue still holds it" if look.is_open else "no trade of it is found"
+        why = _why_unresolved(order, look)
         logger.error(
             "an order needs a human, %s: intent %s, follower %s, order %s, %s of token %s, %s, told %s %r, sent %s, over at %s, %d looks",
             why, order.intent_id, order.proxy, order.order_hash, order.side, order.token_id, order.state, order.told or "nothing",
@@ -219,6 +220,14 @@ class Handler:
         is_told = after.state is not before.state or after.state in FINAL_STATES
         told: list[Message] = [reported(after, now=self.now())] if is_told else []
         return told + [confirmation_of(trade, now=self.now()) for trade in news if is_on_chain(trade)]
+
+
+def _why_unresolved(order: Order, look: Look | None) -> str:
+    if look is None:
+        return "the venue does not answer"
+    if order.state is OrderState.MATCHED:
+        return "its trades are not settled"
+    return "the venue still holds it" if look.is_open else "no trade of it is found"
 
 
 def withdrawn(approved: IntentApproved, reason: str, *, now: datetime) -> Order:

@@ -31,8 +31,8 @@ select state, reason, count(*) as n from preflight.intents
 where judged_at >= date_trunc('day', cast(:now as timestamptz), 'UTC') group by state, reason order by n desc, state, reason
 """
 OPEN_ORDERS = """
-select intent_id, proxy, side, state, reason, signed_at from executor.orders
-where state in ('signed', 'unknown', 'matched') order by signed_at limit 20
+select intent_id, proxy, side, state, reason, signed_at, alerted_at from executor.orders
+where state in ('signed', 'unknown', 'matched') order by alerted_at, signed_at limit 20
 """
 POSITIONS = """
 select proxy, count(*) filter (where shares <> 0) as tokens, sum(shares)::bigint as shares, sum(cash_usdc)::bigint as cash_usdc,
@@ -110,7 +110,10 @@ def tables(status: Status, *, now: datetime) -> list[Group]:
         _table(
             "Open orders",
             ("intent", "follower", "side", "state", "reason", ">for s"),
-            [(r.intent_id, r.proxy, r.side, r.state, r.reason, str((now - r.signed_at).seconds)) for r in status.open_orders],
+            [
+                (r.intent_id, r.proxy, r.side, _state(r), r.reason, str(int((now - r.signed_at).total_seconds())))
+                for r in status.open_orders
+            ],
         ),
         _table(
             "Positions",
@@ -120,6 +123,11 @@ def tables(status: Status, *, now: datetime) -> list[Group]:
         debts_table(status.debts),
         latency_table(status.latencies),
     ]
+
+
+def _state(order: Any) -> str:
+    """An order that was not resolved in time says so: nobody else will look at it."""
+    return str(order.state) if order.alerted_at is None else f"{order.state}: NEEDS YOU since {order.alerted_at:%H:%M:%S}"
 
 
 def modes_table(controls: Controls) -> Group:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.signers import Keyring
-from services.executor.decisions import FEWEST_LOOKS, Look, Order
+from services.executor.decisions import FEWEST_LOOKS, Look, Order, is_unsettled
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported, TradeStatus
 from shared.observe import metrics, tracing
@@ -158,7 +158,7 @@ class VenueFeed:
     def _is_overdue(self, order: Order) -> bool:
         """An order that waits for nothing but its proof is looked at sooner: its reservation waits for it."""
         if order.state is OrderState.MATCHED and order.doubted_since is None:
-            return False
+            return order.alerted_at is None and is_unsettled(order, now=self._now())
         after = self._overdue_after if order.doubted_since is None else self._doubted_after
         return self._now() - self._last_looked_after(order) >= after
 

@@ -1,6 +1,7 @@
 """Whatever the venue does to an order, there is one copy, and the books end as the venue and the chain have it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +59,14 @@ async def test_a_copy_is_made_once(desk: Desk, fault: str) -> None:
     assert order.state is OrderState.CONFIRMED, order.reason
     assert order.shares > 0
     await assert_books_are_the_venues(desk, order.shares)
+
+
+async def test_the_chain_knows_a_filled_order_by_its_hash(desk: Desk) -> None:
+    order = await desk.ended(await desk.copies())
+    (trade,) = await desk.orders.booked(order.order_hash)
+
+    assert await desk.handler.chain.fill_of(order) == trade.transaction_hash
+    assert await desk.handler.chain.fill_of(replace(order, order_hash="0x" + "00" * 32)) == ""
 
 
 async def test_a_partial_fill_behind_a_kill_is_what_was_copied(desk: Desk) -> None:

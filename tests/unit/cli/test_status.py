@@ -1,6 +1,6 @@
 """What is shown of the system follows from its rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rich.console import Console
@@ -27,6 +27,7 @@ class Open:
     state: str = "unknown"
     reason: str = "no answer"
     signed_at: object = NOON
+    alerted_at: object = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,13 @@ def test_everything_is_shown() -> None:
 
     assert all(word in text for word in ("1 follows of 1 leaders", "halted", "unknown", "no answer", "-5.25", "seen to posted", "1.3"))
     assert "Debts: none" in text
+
+
+def test_an_order_that_was_not_resolved_in_time_calls_for_a_human() -> None:
+    nothing = Status(controls=controls(), copies=[], open_orders=[Open(alerted_at=NOON)], positions=[], debts=[], latencies=[])
+
+    assert "unknown: NEEDS YOU since 12:00:00" in shown(nothing)
+    assert "NEEDS YOU" not in shown(replace(nothing, open_orders=[Open()]))
 
 
 def test_a_new_system_shows_that_there_is_nothing() -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from services.executor.decisions import NEVER_ARRIVED_AFTER, Look, Order, Told
+from services.executor.decisions import NEVER_ARRIVED_AFTER, SETTLED_WITHIN, Look, Order, Told
 from services.executor.handler import Handler
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import GLOBAL, Mode
@@ -345,6 +345,20 @@ async def test_a_delayed_order_is_followed_for_as_long_as_the_venue_holds_it() -
     world.holds_it, world.lists_trades = False, True
     await world.told(overdue())
     assert world.order.state is OrderState.MATCHED
+
+
+async def test_a_match_that_never_settles_is_told_to_a_human_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    await world.told(approved(), overdue())
+    assert world.order.alerted_at is None
+
+    world.clock.now = late = NOON + SETTLED_WITHIN
+    said = await world.told(overdue(), overdue())
+
+    order = world.order
+    assert (order.state, order.alerted_at, order.shares) == (OrderState.MATCHED, late, shares(10))
+    assert caplog.text.count("needs a human, its trades are not settled") == 1
+    assert set(states(said)) == {OrderState.MATCHED}
 
 
 async def test_an_order_that_the_venue_took_at_no_time_is_refused_in_its_words() -> None:
