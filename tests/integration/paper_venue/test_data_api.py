@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,9 @@ import aiohttp
 import pytest
 from polymarket import AsyncSecureClient
 
+from shared.clock import utc_now
+from shared.domain.money import as_decimal
+from shared.polymarket.data_api import DataApi, fill_of
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.conftest import PaperVenue
 
@@ -121,6 +125,45 @@ async def test_what_the_data_api_does_not_take_is_400(venue: PaperVenue, query: 
     async with aiohttp.ClientSession() as http, http.get(url) as reply:
         assert reply.status == 400
         assert "error" in await reply.json()
+
+
+@pytest.mark.parametrize(("version", "neg_risk"), [("v1", False), ("v1", True), ("v2", False)])
+async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contract(venue: PaperVenue, version: str, neg_risk: bool) -> None:
+    market = next(each for each in venue.world["markets"] if (each["version"], each["neg_risk"]) == (version, neg_risk))
+    async with venue.client("eoa") as (client, account):
+        for convert in (client.split_position, client.merge_positions):
+            handle = await convert(condition_id=market["condition_id"], amount=5_000_000)
+            await handle.wait()
+
+        async def both() -> list[Any]:
+            found = await everything(client.list_activity(user=account["proxy"], activity_types=["SPLIT", "MERGE"]))
+            return found if len(found) == 2 else []
+
+        merge, split = await eventually(both, within=INDEXED_WITHIN)
+        held = await everything(client.list_positions(user=account["proxy"]))
+
+    assert [(row.type, row.amount, row.condition_id) for row in (split, merge)] == [
+        ("SPLIT", 5, market["condition_id"]),
+        ("MERGE", 5, market["condition_id"]),
+    ]
+    assert held == []
+
+
+async def test_our_own_reading_of_the_feed_agrees_with_the_chain(venue: PaperVenue) -> None:
+    async with venue.client("eoa") as (client, account):
+        for _ in range(3):
+            await buy(client, venue.token(), "10")
+
+        async def three() -> bool:
+            return len(await rows(venue, "trades", user=account["proxy"])) == 3
+
+        await eventually(three, within=INDEXED_WITHIN)
+        async with DataApi(venue.urls["data"], timeout_s=10) as api:
+            told = [fill_of(row, seen_at=utc_now()) for row in await api.trades(account["proxy"], utc_now() - timedelta(minutes=5))]
+        (position,) = await everything(client.list_positions(user=account["proxy"]))
+
+    assert {fill.leader for fill in told} == {account["proxy"]}
+    assert as_decimal(sum(fill.shares for fill in told)) == position.current_size
 
 
 async def test_the_fault_doubles_rows(venue: PaperVenue) -> None:
