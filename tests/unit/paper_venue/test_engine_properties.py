@@ -1,142 +1,238 @@
 """Whatever is traded: no money or share appears or vanishes, the books stay sorted and uncrossed, and nobody jumps the queue."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from services.paper_venue.accounts import collateral_for
-from services.paper_venue.engine import Accepted, Engine
+from services.paper_venue import rules
+from services.paper_venue.accounts import UNLIMITED, Holdings, collateral_for
+from services.paper_venue.engine import Accepted, Engine, Refused
 from services.paper_venue.matching import MatchKind
-from services.paper_venue.orders import DUST, PRICE_ONE, Order, OrderKind, Side
-from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order, rich
+from services.paper_venue.orders import DUST, PRICE_ONE, Market, MarketVersion, Order, OrderKind, Side
+from shared.chain.addresses import LIVE_EXCHANGES
+from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order
+from tests.unit.paper_venue.slow_book import Expected, SlowBook
 
+MARKET_V2 = replace(MARKET, id="2", condition_id="0x" + "01" * 31 + "00", token_ids=("800", "801"), version=MarketVersion.V2, neg_risk=True)
+TOKENS = (*MARKET.token_ids, *MARKET_V2.token_ids)
 WALLETS = ("0xA", "0xB", "0xC")
 TICKS = st.integers(1, 99).map(lambda tick: tick * 100)
+PRICES = st.one_of(st.sampled_from((4_900, 5_000, 5_100)), st.integers(4_500, 5_500), st.sampled_from((1, 100, 9_900, 9_999)))
+"""Mostly about the middle, where they meet."""
 SIZES = st.integers(500, 50_000).map(lambda cents: cents * 10_000)
+PURSE = 2_000 * USDC
 
 
-@dataclass
-class Totals:
-    collateral: int
-    shares: dict[str, int]
+def funds(collateral: int, block: int) -> Holdings:
+    return Holdings(
+        block=block,
+        collateral=collateral,
+        allowances=dict.fromkeys(LIVE_EXCHANGES, UNLIMITED),
+        shares=dict.fromkeys(TOKENS, 10_000 * SHARE),
+        approvals=frozenset(LIVE_EXCHANGES),
+    )
 
 
 class AnyMarket(RuleBasedStateMachine):
-    """Anybody posts and cancels anything."""
+    """Anybody posts, waits and cancels, in two markets of both versions whose tick changes, and may lose money elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = Engine([MARKET])
+        self.engine = Engine([MARKET, MARKET_V2])
+        self.slow = SlowBook()
+        self.now_ms = 1_790_000_000_000
+        self.block = 1
         for wallet in WALLETS:
-            self.engine.accounts.refresh(wallet, rich(collateral=10_000 * USDC, shares=10_000 * SHARE))
-        self.expected = Totals(len(WALLETS) * 10_000 * USDC, dict.fromkeys((YES, NO), len(WALLETS) * 10_000 * SHARE))
+            self.engine.accounts.refresh(wallet, funds(PURSE, self.block))
+        self.expected = self.present()
+        self.given: Counter[str] = Counter()
+        self.orders: dict[str, Order] = {}
 
-    def place(self, order: Order) -> None:
-        standing = {id: (r.order, r.remaining) for id, r in self.engine.resting.items()}
-        before = self.present()
-        result = self.engine.place(order)
-        if not isinstance(result, Accepted):
-            assert self.present() == before
-            assert {id: (r.order, r.remaining) for id, r in self.engine.resting.items()} == standing
-            return
-        self.expected.collateral -= result.match.fee
-        for fill in result.match.fills:
-            sign = {MatchKind.COMPLEMENTARY: 0, MatchKind.MINT: 1, MatchKind.MERGE: -1}[fill.kind]
-            self.expected.collateral -= sign * fill.shares
-            for token in (YES, NO):
-                self.expected.shares[token] += sign * fill.shares
-        self.nobody_was_passed_over(result, standing)
-        self.everybody_got_his_price(result)
+    # --- what anybody may do
 
-    def nobody_was_passed_over(self, result: Accepted, standing: dict[str, tuple[Order, int]]) -> None:
-        """Who was reached before an order, stood better or earlier; and all before the last were taken whole."""
-        fills = result.match.fills
-        ranks = [(f.maker.yes_price() if result.order.is_bid else -f.maker.yes_price(), f.maker.placed_at_ms) for f in fills]
-        assert ranks == sorted(ranks)
-        assert all(standing[f.maker.id][1] - f.shares <= DUST for f in fills[:-1])
-        if fills:
-            reached = {f.maker.id for f in fills} | {own.order.id for own in result.match.own}
-            better = [o for id, (o, _) in standing.items() if id not in reached and o.is_bid != result.order.is_bid]
-            assert all((o.yes_price() if result.order.is_bid else -o.yes_price(), o.placed_at_ms) > ranks[-1] for o in better)
-
-    def everybody_got_his_price(self, result: Accepted) -> None:
-        taker, match = result.order, result.match
-        assert match.gotten >= match.given * taker.taker_amount // taker.maker_amount
-        for fill in match.fills:
-            maker = fill.maker
-            gotten = fill.shares if maker.side is Side.BUY else fill.maker_collateral
-            assert gotten == fill.given * maker.taker_amount // maker.maker_amount
+    @initialize(sizes=st.lists(SIZES, min_size=12, max_size=12))
+    def makers_have_quoted(self, sizes: list[int]) -> None:
+        for number, shares in enumerate(sizes):
+            market = (MARKET, MARKET_V2)[number % 2]
+            side, outcome, price = ((Side.BUY, 0, 4_800), (Side.SELL, 0, 5_200), (Side.BUY, 1, 4_700), (Side.SELL, 1, 5_300))[number // 3]
+            self.somebody_posts(WALLETS[number % 3], side, market.token_ids[outcome], price, shares, OrderKind.GTC, 0)
 
     @rule(
         wallet=st.sampled_from(WALLETS),
         side=st.sampled_from(Side),
-        token=st.sampled_from((YES, NO)),
-        price=TICKS,
+        token=st.sampled_from(TOKENS),
+        price=PRICES,
         shares=SIZES,
-        kind=st.sampled_from((OrderKind.GTC, OrderKind.GTC, OrderKind.FAK)),
+        kind=st.sampled_from((OrderKind.GTC, OrderKind.GTC, OrderKind.GTC, OrderKind.GTD, OrderKind.FAK, OrderKind.FOK)),
+        delay_ms=st.sampled_from((0, 0, 150, 3_000)),
     )
-    def somebody_posts(self, wallet: str, side: Side, token: str, price: int, shares: int, kind: OrderKind) -> None:
-        self.place(an_order(side, token=token, price=price, shares=shares, maker=wallet, kind=kind))
+    def somebody_posts(self, wallet: str, side: Side, token: str, price: int, shares: int, kind: OrderKind, delay_ms: int) -> None:
+        market = self.engine.market_by_token[token]
+        on_grid = min(max(price // market.tick, 1), PRICE_ONE // market.tick - 1) * market.tick
+        expiration = self.now_ms // 1000 + 61 if kind is OrderKind.GTD else 0
+        order = an_order(side, token=token, price=on_grid, shares=shares, maker=wallet, kind=kind, market=market, expiration=expiration)
+        self.post(replace(order, placed_at_ms=self.now_ms), delay_ms)
 
     @rule(
         wallet=st.sampled_from(WALLETS),
-        token=st.sampled_from((YES, NO)),
-        price=TICKS,
-        cents=st.integers(100, 100_000),
+        token=st.sampled_from(TOKENS),
+        price=st.sampled_from((5_000, 5_400, 9_900)),
+        cents=st.integers(100, 20_000),
         kind=st.sampled_from((OrderKind.FOK, OrderKind.FAK)),
+        delay_ms=st.sampled_from((0, 150)),
     )
-    def somebody_spends(self, wallet: str, token: str, price: int, cents: int, kind: OrderKind) -> None:
-        self.place(a_spend(cents * 10_000, price=price, token=token, kind=kind, maker=wallet))
+    def somebody_spends(self, wallet: str, token: str, price: int, cents: int, kind: OrderKind, delay_ms: int) -> None:
+        order = a_spend(cents * 10_000, price=price, token=token, kind=kind, maker=wallet)
+        self.post(replace(order, market=self.engine.market_by_token[token], placed_at_ms=self.now_ms), delay_ms)
 
     @rule(number=st.integers(0, 1_000))
     def somebody_cancels(self, number: int) -> None:
         standing = sorted(self.engine.resting)
         if standing:
-            assert self.engine.cancel(standing[number % len(standing)]) is not None
+            order_id = standing[number % len(standing)]
+            assert self.engine.cancel(order_id) is not None
+            self.slow.remove({order_id})
 
-    def present(self) -> Totals:
+    @rule(market=st.sampled_from((MARKET, MARKET_V2)), tick=st.sampled_from((1, 10, 100)))
+    def the_tick_changes(self, market: Market, tick: int) -> None:
+        self.engine.list_market(replace(market, tick=tick))
+
+    @rule(ms=st.sampled_from((1, 150, 3_000, 61_000)))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+        for order in self.engine.due(self.now_ms):
+            self.judge(order, self.engine.release(order), self.slow.expect(order))
+        over = {s.order.id for s in self.slow.orders if s.order.expiration and s.order.expiration * 1000 <= self.now_ms}
+        assert {resting.order.id for resting, _ in self.engine.expired(self.now_ms)} == over
+        self.slow.remove(over)
+
+    @rule(wallet=st.sampled_from(WALLETS), part=st.sampled_from((10, 80, 95, 100)))
+    def somebody_spends_elsewhere(self, wallet: str, part: int) -> None:
+        """On the chain, past the venue: it learns at the next read, and drops the newest orders that are not covered."""
+        account = self.engine.accounts.of(wallet)
+        spent = min(account.collateral, account.base.collateral) * part // 100
+        self.block += 1
+        self.engine.accounts.refresh(wallet, funds(account.base.collateral - spent, self.block))
+        self.expected["USDC"] -= spent
+        bids = [s.order.id for s in self.slow.orders if s.order.maker == wallet and s.order.side is Side.BUY]
+        dropped = [resting.order.id for resting, _ in self.engine.uncovered(wallet)]
+        assert dropped == bids[::-1][: len(dropped)]
+        self.slow.remove(set(dropped))
+
+    # --- who judges it
+
+    def post(self, order: Order, delay_ms: int) -> None:
+        self.orders[order.id] = order
+        expected = self.slow.expect(order)
+        before = self.state()
+        planned = self.engine.plan(order)
+        if isinstance(planned, Refused):
+            self.judge(order, planned, expected)
+            assert self.state() == before
+        elif delay_ms and planned.fills:
+            assert self.engine.hold(order, until_ms=self.now_ms + delay_ms).status == "delayed"
+        else:
+            self.judge(order, self.engine.enter(planned), expected)
+
+    def judge(self, order: Order, result: Accepted | Refused, expected: Expected) -> None:
+        if isinstance(result, Refused):
+            assert result.is_killed is (result.text in (rules.FOK_KILLED, rules.FAK_KILLED))
+            assert expected.is_killed or not result.is_killed
+            return
+        assert not expected.is_killed
+        assert tuple((f.maker.id, f.shares, f.maker_collateral) for f in result.match.fills) == expected.fills
+        assert tuple(resting.order.id for resting in result.match.own) == expected.passed
+        assert result.rests is (expected.rests > 0)
+        self.slow.carry_out(order, expected)
+        self.account_for(result)
+        self.everybody_got_his_price(result)
+
+    def account_for(self, result: Accepted) -> None:
+        self.expected["USDC"] -= result.match.fee
+        for fill in result.match.fills:
+            sign = {MatchKind.COMPLEMENTARY: 0, MatchKind.MINT: 1, MatchKind.MERGE: -1}[fill.kind]
+            self.expected["USDC"] -= sign * fill.shares
+            for token in result.order.market.token_ids:
+                self.expected[token] += sign * fill.shares
+
+    def everybody_got_his_price(self, result: Accepted) -> None:
+        taker, match = result.order, result.match
+        assert match.gotten >= match.given * taker.taker_amount // taker.maker_amount
+        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.given <= DUST
+        self.given[taker.id] += match.given
+        for fill in match.fills:
+            maker = fill.maker
+            gotten = fill.shares if maker.side is Side.BUY else fill.maker_collateral
+            assert gotten == fill.given * maker.taker_amount // maker.maker_amount
+            self.given[maker.id] += fill.given
+
+    def state(self) -> object:
+        return self.present(), {id: r.remaining for id, r in self.engine.resting.items()}, set(self.engine.held)
+
+    def present(self) -> dict[str, int]:
         accounts = [self.engine.accounts.of(wallet) for wallet in WALLETS]
-        return Totals(sum(a.collateral for a in accounts), {token: sum(a.shares[token] for a in accounts) for token in (YES, NO)})
+        shares = {token: sum(account.shares[token] for account in accounts) for token in TOKENS}
+        return {"USDC": sum(account.collateral for account in accounts)} | shares
+
+    # --- what always holds
 
     @invariant()
     def nothing_appears_or_vanishes(self) -> None:
         assert self.present() == self.expected
 
     @invariant()
-    def nobody_owes_or_has_reserved_more_than_he_has(self) -> None:
+    def the_slow_book_has_the_same_orders(self) -> None:
+        assert {s.order.id: s.left for s in self.slow.orders} == {id: r.remaining for id, r in self.engine.resting.items()}
+
+    @invariant()
+    def nobody_gives_more_than_he_signed(self) -> None:
+        assert all(given <= self.orders[id].maker_amount for id, given in self.given.items())
+
+    @invariant()
+    def nobody_has_promised_more_than_he_has(self) -> None:
+        """But for what is held: that is judged when it is released."""
+        waiting = {held.order.maker for held in self.engine.held.values()}
+        for wallet in set(WALLETS) - waiting:
+            account = self.engine.accounts.of(wallet)
+            for market in (MARKET, MARKET_V2):
+                assert account.spendable(token_id=None, exchange=market.exchange) >= 0
+                assert all(account.spendable(token_id=token, exchange=market.exchange) >= 0 for token in market.token_ids)
+
+    @invariant()
+    def what_is_reserved_is_what_stands_or_waits(self) -> None:
+        promised = [(r.order, r.remaining) for r in self.engine.resting.values()]
+        promised += [(held.order, held.order.shares) for held in self.engine.held.values()]
         for wallet in WALLETS:
             account = self.engine.accounts.of(wallet)
-            assert account.spendable(token_id=None, exchange=MARKET.exchange) >= 0
-            assert all(account.spendable(token_id=token, exchange=MARKET.exchange) >= 0 for token in (YES, NO))
+            own = [(order, shares) for order, shares in promised if order.maker == wallet]
+            assert account.reserved_collateral == sum(collateral_for(o, shares) for o, shares in own if o.side is Side.BUY)
+            assert account.reserved_collateral == sum(account.reserved_by_exchange.values())
+            for token in TOKENS:
+                offered = sum(shares for o, shares in own if o.side is Side.SELL and o.token_id == token)
+                assert account.reserved_shares.get(token, 0) == offered
 
     @invariant()
-    def what_is_reserved_is_what_stands(self) -> None:
-        for wallet in WALLETS:
-            standing = [r for r in self.engine.resting.values() if r.order.maker == wallet]
-            bids = sum(collateral_for(r.order, r.remaining) for r in standing if r.order.side is Side.BUY)
-            assert self.engine.accounts.of(wallet).reserved_collateral == bids
-
-    @invariant()
-    def the_book_is_sorted_and_uncrossed(self) -> None:
-        book = self.engine.books[MARKET.condition_id]
-        bids, asks = book.bids(0), book.asks(0)
-        assert [level.price for level in bids] == sorted({level.price for level in bids})
-        assert [level.price for level in asks] == sorted({level.price for level in asks}, reverse=True)
-        assert all(level.shares > 0 for level in bids + asks)
-        if bids and asks:
-            assert bids[-1].price < asks[-1].price
+    def the_books_are_sorted_and_uncrossed(self) -> None:
+        for book in self.engine.books.values():
+            bids, asks = book.bids(0), book.asks(0)
+            assert [level.price for level in bids] == sorted({level.price for level in bids})
+            assert [level.price for level in asks] == sorted({level.price for level in asks}, reverse=True)
+            assert all(level.shares > 0 for level in bids + asks)
+            assert not bids or not asks or bids[-1].price < asks[-1].price
 
     @invariant()
     def a_level_is_as_deep_as_its_orders(self) -> None:
-        book = self.engine.books[MARKET.condition_id]
-        listed = sum(level.shares for level in book.bids(0) + book.asks(0))
-        assert listed == sum(resting.remaining for resting in self.engine.resting.values())
+        for condition_id, book in self.engine.books.items():
+            standing = [r for r in self.engine.resting.values() if r.order.market.condition_id == condition_id]
+            for level in book.bids(0) + book.asks(0):
+                assert level.shares == sum(r.remaining for r in standing if r.order.yes_price() == level.price)
 
 
 TestAnyMarket = AnyMarket.TestCase
-TestAnyMarket.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyMarket.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 
 
 @given(price=TICKS, shares=SIZES, token=st.sampled_from((YES, NO)), side=st.sampled_from(Side))

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from services.paper_venue import rules
+from services.paper_venue.book import Resting
 from services.paper_venue.engine import Accepted, Refused
 from services.paper_venue.faults import Fault, Strike
 from services.paper_venue.orders import Order, OrderKind, Side
@@ -400,3 +401,12 @@ def test_a_post_only_order_may_rest_or_is_none(kind: OrderKind) -> None:
 
     assert isinstance(result, Refused)
     assert result.text == rules.POST_ONLY_KIND
+
+
+@pytest.mark.parametrize(
+    ("shares", "price", "spent"),
+    [(1_000, 5_000, True), (1_001, 5_000, False), (9_999, 1, True), (10_000, 1, False), (9_999, 9_999, True), (10_000, 9_999, False)],
+)
+def test_what_is_worth_less_than_a_base_unit_is_spent(shares: int, price: int, spent: bool) -> None:
+    """Else it would stay the best price, buy nothing, and block all behind it."""
+    assert Resting(order=an_order(Side.BUY, price=price), remaining=shares).is_spent is spent
