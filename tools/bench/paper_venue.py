@@ -1,0 +1,203 @@
+"""How many orders a second does the paper venue take, how many rows a second does it tell, and how soon does it answer?
+
+Measures only, on this machine, with whatever else runs on it: nothing here passes or fails.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from pydantic import HttpUrl
+from rich.console import Console
+
+from shared.clock import utc_now
+from shared.domain.money import MICROS, Side
+from shared.messages.intents import OrderType
+from shared.polymarket.clob import Clob
+from shared.polymarket.replies import Accepted, Reply
+from shared.polymarket.settings import VenueSettings
+from shared.polymarket.signing import Credentials, OrderTerms, Wallet
+from tools.bench.figures import Latency, latency
+from tools.bench.machine import cpu_seconds, facts, load_average
+from tools.pipeline.parts import venue_part
+from tools.pipeline.venue import VenueControl
+from tools.stack.local import LocalStack
+from tools.stack.npm import package_folder
+from tools.stack.settings import REPOSITORY, StackSettings
+from tools.stack.supervisor import Running
+
+RESULT = REPOSITORY / "var" / "bench" / "venue.json"
+CONNECTIONS = 8
+ASKED_TRADES_A_SECOND = 400
+"""More than the venue is required to tell: each trade is two rows at least."""
+SUBSCRIPTION = '{"action":"subscribe","subscriptions":[{"topic":"activity","type":"trades"}]}'
+HEARD_WITHIN_S = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    orders: int
+    leader_trades: int
+    starts: int
+
+
+FULL = Effort(orders=2_000, leader_trades=2_000, starts=3)
+QUICK = Effort(orders=80, leader_trades=80, starts=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Seconds. ``venue`` from the spawn until it answers, on a chain that runs already; ``with_chain`` the chain's start added."""
+
+    venue: float
+    with_chain: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What went through in how long, and how much of a core the venue used meanwhile."""
+
+    count: int
+    seconds: float
+    cores: float
+    latency: Latency | None = None
+
+    @property
+    def a_second(self) -> float:
+        return self.count / self.seconds
+
+
+async def bench_venue(console: Console, folder: Path, effort: Effort) -> None:
+    machine = {"at": utc_now().isoformat(timespec="seconds"), "load_average_before": load_average(), **facts()}
+    console.print(f"{machine['cpu']}, {machine['cores']} cores, load average before {load_average()}")
+    starts = [await _start_and_stop(folder / f"start-{number}") for number in range(effort.starts)]
+    for start in starts:
+        console.print(f"start: {start.venue:.2f} s with a chain that runs, {start.with_chain:.2f} s with the chain's own start")
+    async with AsyncExitStack() as closing:
+        running, urls, _ = await _open(folder / "measured", closing)
+        control = await closing.enter_async_context(VenueControl(urls["control"]))
+        orders = await _orders(running, urls, control, effort)
+        console.print(_told("orders through REST", orders))
+        rows = await _rows(running, urls, control, effort)
+        console.print(_told("rows on RTDS", rows))
+    result = {"machine": machine, "starts": [asdict(start) for start in starts], "orders": asdict(orders), "rtds": asdict(rows)}
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    console.print(f"written to {RESULT.relative_to(REPOSITORY)}")
+
+
+async def _start_and_stop(folder: Path) -> Start:
+    async with AsyncExitStack() as closing:
+        _, _, start = await _open(folder, closing)
+    return start
+
+
+async def _open(folder: Path, closing: AsyncExitStack) -> tuple[Running, Mapping[str, str], Start]:
+    """A chain and a venue that stay until ``closing`` closes."""
+    began = time.perf_counter()
+    settings = StackSettings(folder=folder, mining="automine", durable=False, polygon_rpc_url=None)
+    stack = await closing.enter_async_context(LocalStack(settings, parts=["chain"]))
+    chain_runs = time.perf_counter()
+    ready_file = folder / "venue.json"
+    npm_folder = package_folder("@gnosis.pm/conditional-tokens-contracts").parents[1]
+    running = await stack.supervisor.start(venue_part(ready_file, rpc_url=stack.rpc_url, npm_folder=npm_folder, environment={}))
+    answers = time.perf_counter()
+    urls: Mapping[str, str] = orjson.loads(ready_file.read_bytes())["urls"]
+    return running, urls, Start(venue=answers - chain_runs, with_chain=answers - began)
+
+
+async def _orders(running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort) -> Flow:
+    """Market orders of $1, signed before the clock starts, each connection's one after the other."""
+    each = effort.orders // CONNECTIONS
+    accounts = await control.accounts("eoa", CONNECTIONS, usdc=str(10 * each))
+    markets = (await control.world())["markets"]
+    settings = VenueSettings(clob_url=HttpUrl(urls["clob"]))
+    took: list[float] = []
+    async with Clob(settings, now=utc_now) as clob:
+        batches = []
+        for number, account in enumerate(accounts):
+            wallet = Wallet(proxy=account.proxy, private_key=account.private_key)
+            credentials = await clob.credentials(wallet)
+            batches.append((credentials, _signed(wallet, credentials, markets[number % len(markets)], each)))
+        used, began = _cpu(running), time.perf_counter()
+        await asyncio.gather(*(_send(clob, credentials, bodies, took) for credentials, bodies in batches))
+        seconds = time.perf_counter() - began
+    return Flow(count=len(took), seconds=seconds, cores=(_cpu(running) - used) / seconds, latency=latency(took))
+
+
+def _signed(wallet: Wallet, credentials: Credentials, market: Mapping[str, Any], count: int) -> list[str]:
+    now_ms = time.time_ns() // 1_000_000
+    terms = [
+        OrderTerms(
+            token_id=market["token_ids"][salt % 2],
+            side=Side.BUY,
+            order_type=OrderType.FAK,
+            usdc=MICROS,
+            shares=0,
+            limit_price=Decimal("0.99"),
+            tick_size=Decimal(market["tick_size"]),
+            neg_risk=bool(market.get("neg_risk")),
+            salt=salt,
+            timestamp_ms=now_ms,
+        )
+        for salt in range(1, count + 1)
+    ]
+    return [wallet.sign(each, owner=credentials.key).body for each in terms]
+
+
+async def _send(clob: Clob, credentials: Credentials, bodies: Sequence[str], took: list[float]) -> None:
+    for body in bodies:
+        began = time.perf_counter()
+        reply = await clob.send(body, credentials)
+        took.append((time.perf_counter() - began) * 1_000)
+        _require_taken(reply)
+
+
+def _require_taken(reply: Reply) -> None:
+    if not isinstance(reply, Accepted):
+        raise RuntimeError(f"an order of the benchmark was not taken: {reply}")
+
+
+async def _rows(running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort) -> Flow:
+    """Activity rows as one client hears them, from the first to the last, while the leaders trade as fast as they can."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(urls["rtds"]) as socket:
+        await socket.send_str(SUBSCRIPTION)
+        await socket.send_str("PING")
+        await socket.receive()
+        used = _cpu(running)
+        await control.start_leaders(trades=effort.leader_trades, per_second=str(ASKED_TRADES_A_SECOND))
+        heard: list[float] = []
+        async with asyncio.timeout(HEARD_WITHIN_S):
+            while not (await _hear(socket, heard)) or (await control.stats())["trading"]:
+                pass
+        cores = (_cpu(running) - used) / (heard[-1] - heard[0])
+    return Flow(count=len(heard), seconds=heard[-1] - heard[0], cores=cores)
+
+
+async def _hear(socket: aiohttp.ClientWebSocketResponse, heard: list[float]) -> bool:
+    """Note rows until none comes for half a second. Returns whether any was heard at all."""
+    while True:
+        try:
+            message = await socket.receive(timeout=0.5)
+        except TimeoutError:
+            return bool(heard)
+        if message.data:
+            heard.append(time.perf_counter())
+
+
+def _cpu(running: Running) -> float:
+    return cpu_seconds({"venue": running.pid})["venue"]
+
+
+def _told(name: str, flow: Flow) -> str:
+    told = f"{name}: {flow.a_second:.0f} a second ({flow.count} in {flow.seconds:.2f} s, the venue on {flow.cores:.2f} cores)"
+    if flow.latency is None:
+        return told
+    return f"{told}; each took {flow.latency.p50:.1f} ms p50, {flow.latency.p95:.1f} ms p95, {flow.latency.p99:.1f} ms p99"
