@@ -16,15 +16,14 @@ from pydantic import ValidationError
 
 from services.paper_venue.activity_index import ActivityIndex
 from services.paper_venue.adapters import LocalChainView, verify
-from services.paper_venue.api_keys import ApiKeys
 from services.paper_venue.approvals import ApprovalReader
 from services.paper_venue.auth import Keys
-from services.paper_venue.catalogue import Catalogue
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
 from services.paper_venue.chain.deployment import Deployment, ForeignChain, deploy
 from services.paper_venue.chain.relays import Relays
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
+from services.paper_venue.clob import clob_of
 from services.paper_venue.clock import VenueClock, machine_ms
 from services.paper_venue.control import Control
 from services.paper_venue.data_api import DataApi
@@ -33,14 +32,10 @@ from services.paper_venue.faults import Faults
 from services.paper_venue.frames import Json
 from services.paper_venue.gamma import Gamma
 from services.paper_venue.handler import Venue
-from services.paper_venue.identity import Identity
 from services.paper_venue.indexer import Indexer
 from services.paper_venue.interference import Interference
-from services.paper_venue.market_data import MarketData
 from services.paper_venue.operation import Operation
-from services.paper_venue.own_orders import OwnOrders
 from services.paper_venue.population import populate, set_up
-from services.paper_venue.rate_limits import RateLimits
 from services.paper_venue.relayer import Relayer
 from services.paper_venue.relayer_keys import RelayerKeys
 from services.paper_venue.resolving import ChainResolving
@@ -49,7 +44,6 @@ from services.paper_venue.settings import Settings
 from services.paper_venue.settlement import SettlementDelays, SettlementLine
 from services.paper_venue.tally import Tally
 from services.paper_venue.ticking import repeated
-from services.paper_venue.trading import Trading
 from services.paper_venue.world import Followers
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from shared.chain.client import ChainClient
@@ -102,14 +96,9 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     closing.push_async_callback(control.stop)
     indexer, data = _data_api(deployment, venue.engine, settings, faults=faults, now_ms=now_ms)
     resolving = ChainResolving(deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None)
-    identity, limits = Identity(keys, now_ms), RateLimits()
-    trading = Trading(venue, identity, limits, faults, now_ms)
+    clob = clob_of(venue, keys, chain.wallet_of, faults=faults, now_ms=now_ms)
     parts = (
-        MarketData(venue, now_ms),
-        Catalogue(venue),
-        ApiKeys(keys, identity, faults),
-        OwnOrders(venue, identity, chain.wallet_of, limits),
-        trading,
+        *clob.parts,
         Under("/gamma", Gamma(venue)),
         data,
         relayer,
@@ -128,7 +117,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
             indexer.run,
             relayer.run,
             *people.work,
-            partial(repeated, _LOOK_AT_CLOCK_EVERY_S, trading.on_time),
+            partial(repeated, _LOOK_AT_CLOCK_EVERY_S, clob.on_time),
             partial(repeated, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_time(now_ms())),
             partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
         ),

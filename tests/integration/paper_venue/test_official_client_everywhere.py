@@ -198,3 +198,15 @@ async def test_keys_are_listed_and_deleted(eoa: AsyncSecureClient) -> None:
     with pytest.raises(RequestRejectedError) as denied:
         await eoa.fetch_api_keys()
     assert denied.value.status == 401
+
+
+async def test_programmes_that_pay_nothing_here_answer_so_that_the_client_can_read_it(eoa: AsyncSecureClient) -> None:
+    order_id = "0x" + "12" * 32
+
+    assert await eoa.get_notifications() == ()
+    assert await eoa.get_order_scoring(order_id=order_id) is False
+    assert await eoa.get_orders_scoring(order_ids=[order_id]) == {order_id: False}
+    assert (await eoa.list_current_rewards().first_page()).items == ()
+    assert (await eoa.list_user_earnings_for_day(date="2026-11-22").first_page()).items == ()
+    assert await eoa.get_total_earnings_for_user_for_day(date="2026-11-22") == ()
+    assert await eoa.get_reward_percentages() == {}

@@ -1,0 +1,41 @@
+"""Of which parts does the CLOB's REST API consist?"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.paper_venue.api_keys import ApiKeys
+from services.paper_venue.auth import Keys
+from services.paper_venue.catalogue import Catalogue
+from services.paper_venue.faults import Faults
+from services.paper_venue.handler import Venue
+from services.paper_venue.identity import Identity
+from services.paper_venue.market_data import MarketData
+from services.paper_venue.own_orders import OwnOrders
+from services.paper_venue.programmes import Programmes
+from services.paper_venue.rate_limits import RateLimits
+from services.paper_venue.serving import Answers
+from services.paper_venue.trading import Trading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clob:
+    """``on_time`` is to be called every few milliseconds: heartbeats that stay away have consequences."""
+
+    parts: tuple[Answers, ...]
+    on_time: Callable[[], None]
+
+
+def clob_of(
+    venue: Venue, keys: Keys, wallet_of: Callable[[str, int], Awaitable[str]], *, faults: Faults, now_ms: Callable[[], int]
+) -> Clob:
+    identity, limits = Identity(keys, now_ms), RateLimits()
+    trading = Trading(venue, identity, limits, faults, now_ms)
+    parts = (
+        MarketData(venue, now_ms),
+        Catalogue(venue),
+        ApiKeys(keys, identity, faults),
+        OwnOrders(venue, identity, wallet_of, limits),
+        trading,
+        Programmes(identity),
+    )
+    return Clob(parts=parts, on_time=trading.on_time)
