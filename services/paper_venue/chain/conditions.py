@@ -75,24 +75,14 @@ async def deal_shares(deployment: Deployment, conditions: Sequence[Condition], w
 
 async def report_payouts(deployment: Deployment, condition: Condition, *, yes: int, no: int) -> None:
     """Resolve the condition: YES gets yes/(yes+no) of a pUSD per share, NO the rest. Raises: TransactionReverted when resolved before."""
-    await deployment.admin.send(_report(condition, yes=yes, no=no))
-
-
-async def report_winner(deployment: Deployment, event: Sequence[Condition], winner: Condition) -> None:
-    """Resolve all of a neg-risk event: the winner YES, all others NO. Raises: ValueError, TransactionReverted when any is resolved."""
-    if winner not in event:
-        raise ValueError("the winner is not one of the event's conditions")
-    await deployment.admin.send(*(_report(each, yes=int(each == winner), no=int(each != winner)) for each in event))
+    data = encode_call("reportPayouts(bytes32,uint256[])", _bytes32(condition.question_id), [yes, no])
+    await deployment.admin.send(Call(to=condition.positions, data=data))
 
 
 def redeem_call(condition: Condition) -> Call:
     """Return the call by which a holder turns all its shares of a resolved condition into pUSD."""
     data = encode_call(_REDEEM, PUSD, _NO_PARENT, _bytes32(condition.condition_id), _YES_AND_NO)
     return Call(to=condition.positions, data=data)
-
-
-def _report(condition: Condition, *, yes: int, no: int) -> Call:
-    return Call(to=condition.positions, data=encode_call("reportPayouts(bytes32,uint256[])", _bytes32(condition.question_id), [yes, no]))
 
 
 async def _describe(deployment: Deployment, exchange_by_question: Mapping[str, str]) -> list[Condition]:

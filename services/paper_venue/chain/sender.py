@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from eth_account import Account
@@ -18,6 +19,7 @@ _MAX_FEE_WEI = 10**14
 _MAX_TIP_WEI = 30 * 10**9
 _PATIENCE_S = 60
 _POLL_S = 0.005
+_POLLS_BEFORE_MINING_AGAIN = 50
 _A_FEW = 8
 
 
@@ -75,13 +77,14 @@ async def mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
     if not tx_hashes:
         return []
     mines_at_once = await rpc.call("anvil_getAutomine")
-    # One block for many is faster than a block each; asked for too often, such a node owes empty blocks and mines them later.
-    mine_now = not mines_at_once or len(tx_hashes) > _A_FEW
+    # One block for many is faster than a block each; asked for too often, a node that mines at once owes empty blocks and mines them
+    # later. Asked never again, it has been seen to leave some of many waiting for good.
+    polls = count() if len(tx_hashes) > _A_FEW else count(1)
     try:
         async with asyncio.timeout(_PATIENCE_S):
             while not all(receipts := await rpc.call_all([("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes])):
+                mine_now = not mines_at_once or next(polls) % _POLLS_BEFORE_MINING_AGAIN == 0
                 await (rpc.call("evm_mine") if mine_now else asyncio.sleep(_POLL_S))
-                mine_now = not mines_at_once
     except TimeoutError:
         raise TransactionReverted(f"not all of {len(tx_hashes)} transactions were mined within {_PATIENCE_S} s") from None
     failed = [receipt["transactionHash"] for receipt in receipts if int(receipt["status"], 16) != 1]
