@@ -309,6 +309,9 @@ def demo(
     settle_within: Annotated[int, typer.Option(min=1, envvar="DEMO_SETTLE_WITHIN", help="Seconds after the last trade.")] = 60,
     folder: Annotated[Path, typer.Option(help="Where the summary is left.", show_default="var/demo")] = DEMO_FOLDER,
     until: Annotated[Until, typer.Option(envvar="DEMO", help="forever: until Ctrl-C.")] = Until.TRADED,
+    fault: Annotated[
+        str, typer.Option(envvar="DEMO_FAULT", help="Strikes at the venue while the leaders trade.", show_default="none")
+    ] = "",
 ) -> None:
     """Run everything on this machine: leaders trade, followers copy, every figure is checked. Exit status 0 only if all checks hold."""
     with told_plainly():
@@ -323,6 +326,7 @@ def demo(
             until=until,
             settle_within_s=settle_within,
             folder=folder,
+            fault=typed.fault(fault, what="--fault (DEMO_FAULT)") if fault else None,
         )
         raise typer.Exit(run(options))
 

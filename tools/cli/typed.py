@@ -1,8 +1,12 @@
 """What does the text that somebody typed mean? Amounts become micro-USDC, addresses their checksummed spelling, or it is refused."""
 
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from tools.cli.plainly import WrongInput
+
+if TYPE_CHECKING:
+    from services.paper_venue.faults import Fault
 
 
 def address(text: str, *, what: str) -> str:
@@ -55,3 +59,13 @@ def above_zero(text: str, *, what: str) -> Decimal:
     if number <= 0:
         raise WrongInput(f"{what} is {text}: it must be above 0")
     return number
+
+
+def fault(text: str, *, what: str) -> "Fault":
+    """Raises: WrongInput, with the faults that there are."""
+    from services.paper_venue.faults import Fault
+
+    try:
+        return Fault(text)
+    except ValueError:
+        raise WrongInput(f"{what} is {text!r}: it must be one of {', '.join(Fault)}") from None

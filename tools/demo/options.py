@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `slipstream --help` answers at once
+    from services.paper_venue.faults import Fault
 
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "var" / "demo"
 
@@ -26,6 +30,8 @@ class Options:
     until: Until
     settle_within_s: int
     """After the last leader trade: what is not final by then is unresolved."""
+    fault: "Fault | None" = None
+    """Strikes while the leaders trade."""
     folder: Path
     """Where the summary is left, and the keys and addresses of this run."""
 

@@ -15,10 +15,11 @@ from tools.demo.books import Books
 from tools.demo.bringup import local_stack, start_services, stop_services, told_to_others
 from tools.demo.chain import ChainView, Wealth
 from tools.demo.checks import Evidence, checked
+from tools.demo.faults import strike_of
 from tools.demo.follows import planned_follows
 from tools.demo.options import Options, Until
 from tools.demo.screen import ROWS_SHOWN, Progress, Screen, step
-from tools.demo.summary import Summary, summarised
+from tools.demo.summary import Struck, Summary, summarised
 from tools.demo.tape import Tape
 from tools.pipeline.local import LocalPipeline
 from tools.pipeline.parts import SERVICES
@@ -114,11 +115,23 @@ class Demo:
     async def _copy(self, parties: Parties) -> Summary:
         before = await self._chain.wealth(parties.proxies, parties.tokens)
         self._mark("ready")
-        await self._trade(parties)
+        struck = await self._trade_struck(parties)
         self._mark("traded")
         await self._settle()
         self._mark("settled")
-        return await self._summarise(parties, before)
+        return await self._summarise(parties, before, struck)
+
+    async def _trade_struck(self, parties: Parties) -> Struck | None:
+        """With the fault of this run on until the last trade is made: what is open then can be resolved."""
+        fault, venue = self._options.fault, self._pipeline.venue
+        if fault is None:
+            await self._trade(parties)
+            return None
+        await venue.change_faults({fault.value: strike_of(fault).model_dump(mode="json")})
+        await self._trade(parties)
+        times = int((await venue.faults())["struck"][fault.value])
+        await venue.change_faults({fault.value: None})
+        return Struck(fault=fault.value, times=times)
 
     async def _trade(self, parties: Parties) -> None:
         self.trading, self._phase = True, "trading"
@@ -157,7 +170,7 @@ class Demo:
         told = [f"intent {intent_id} is {state}, by the topics" for intent_id, state in pending.items()]
         return by_feed + await self._books.unsettled() + told
 
-    async def _summarise(self, parties: Parties, before: Wealth) -> Summary:
+    async def _summarise(self, parties: Parties, before: Wealth, struck: Struck | None) -> Summary:
         stats = await self._pipeline.venue.stats()
         orders = await self._books.orders(self._tape.copies.quoted_at)
         after = await self._chain.wealth(parties.proxies, parties.tokens)
@@ -188,6 +201,7 @@ class Demo:
             copies=copies.counts(),
             refusals=copies.refusals(),
             seconds=self._seconds(),
+            fault=struck,
         )
 
     def _show(self, made: int) -> None:

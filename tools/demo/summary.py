@@ -13,6 +13,14 @@ MS_PLACES = Decimal("0.1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Struck:
+    """The fault of this run, and how often it struck; a skewed clock strikes nothing that could be counted."""
+
+    fault: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """All of one run. Times in seconds, as Decimal."""
 
@@ -26,6 +34,7 @@ class Summary:
     latencies: Mapping[tuple[str, str], Latency | None]
     checks: tuple[Check, ...]
     seconds: Mapping[str, Decimal]
+    fault: Struck | None = None
 
     @property
     def held(self) -> bool:
@@ -41,6 +50,7 @@ def summarised(
     copies: Counter[str],
     refusals: Counter[str],
     seconds: Mapping[str, Decimal],
+    fault: Struck | None = None,
 ) -> Summary:
     return Summary(
         leader_trades=leader_trades,
@@ -51,6 +61,7 @@ def summarised(
         latencies={stage: latency(orders, *stage) for stage in (*STAGES, *END_TO_END)},
         checks=checks,
         seconds=seconds,
+        fault=fault,
     )
 
 
@@ -58,6 +69,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     """Decimals as text, counts as whole numbers; milliseconds."""
     return {
         "held": summary.held,
+        "fault": None if summary.fault is None else {"name": summary.fault.fault, "struck": summary.fault.times},
         "leader_trades_seen": summary.leader_trades,
         "followers": summary.followers,
         "copies": dict(summary.copies),
@@ -76,6 +88,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
 
 def lines(summary: Summary) -> Iterator[str]:
     """For a reader."""
+    if summary.fault is not None:
+        yield f"Fault: {summary.fault.fault}, which struck {summary.fault.times} times while the leaders traded"
     yield f"Leader trades seen: {summary.leader_trades}, by {summary.followers} followers copied {sum(summary.copies.values())} times"
     yield from _counts("  ", summary.copies)
     if summary.refusals:

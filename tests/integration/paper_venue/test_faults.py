@@ -1,0 +1,143 @@
+"""What a client meets at a running venue while a fault is on, and what has become of its order."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from polymarket import AsyncSecureClient
+from polymarket.errors import RateLimitError, RequestRejectedError, TransportError
+
+from services.paper_venue.faults import Fault
+from services.paper_venue.scenario import read_scenario
+from shared.testing.waiting import eventually
+from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.test_sockets import activity, listening, pong
+from tools.pipeline.scenario import play_at
+
+pytestmark = pytest.mark.integration
+
+EXAMPLES = sorted(Path("docs/scenarios").glob("*.toml"))
+
+
+@asynccontextmanager
+async def fault(venue: PaperVenue, name: Fault, **strike: Any) -> AsyncIterator[None]:
+    """On meanwhile; it must have struck."""
+    url = f"{venue.urls['control']}/faults"
+    async with aiohttp.ClientSession(raise_for_status=True) as http:
+        await http.put(url, json={name: strike})
+        try:
+            yield
+            async with http.get(url) as answer:
+                assert (await answer.json())["struck"][name] > 0
+        finally:
+            await http.delete(url)
+
+
+async def rest(client: AsyncSecureClient, venue: PaperVenue) -> Any:
+    return await client.place_limit_order(asset_id=venue.token(), price="0.02", size="10", side="BUY")
+
+
+async def resting(client: AsyncSecureClient) -> int:
+    return len((await client.list_open_orders().first_page()).items)
+
+
+@pytest.mark.parametrize(("name", "arrived"), [(Fault.RESET_BEFORE, 0), (Fault.DROP_REPLY, 1)])
+async def test_a_broken_connection_says_nothing_of_the_order(venue: PaperVenue, name: Fault, arrived: int) -> None:
+    async with venue.client("eoa") as (client, _):
+        async with fault(venue, name, times=1):
+            with pytest.raises(TransportError):
+                await rest(client, venue)
+
+        assert await resting(client) == arrived
+
+
+async def test_an_order_sent_twice_by_a_gateway_is_answered_as_a_duplicate_and_stands_once(venue: PaperVenue) -> None:
+    async with venue.client("eoa") as (client, _):
+        async with fault(venue, Fault.REPEATED_REQUEST):
+            with pytest.raises(RequestRejectedError, match="Duplicated"):
+                await rest(client, venue)
+
+        assert await resting(client) == 1
+
+
+async def test_a_late_answer_is_the_true_one(venue: PaperVenue) -> None:
+    async with venue.client("eoa") as (client, _):
+        async with fault(venue, Fault.LATE_REPLY, seconds="0.2"):
+            placed = await rest(client, venue)
+
+        assert placed.ok
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        (Fault.ORDER_TIMED_OUT, 500, "order timed out"),
+        (Fault.RESTART, 425, "restarting"),
+        (Fault.POST_ONLY, 503, "post-only mode"),
+        (Fault.CANCEL_ONLY, 503, "cancel-only"),
+        (Fault.DISABLED, 503, "disabled"),
+        (Fault.GEOBLOCK, 403, "restricted in your region"),
+        (Fault.CLOSED_ONLY, 400, "closed only mode"),
+    ],
+)
+async def test_a_refused_order_is_not_in_and_says_why(venue: PaperVenue, name: Fault, status: int, said: str) -> None:
+    async with venue.client("eoa") as (client, account):
+        async with fault(venue, name, only=account["proxy"], seconds="30"):
+            with pytest.raises(RequestRejectedError, match=said) as refused:
+                await rest(client, venue)
+
+        assert refused.value.status == status
+        assert await resting(client) == 0
+
+
+async def test_a_signer_over_his_limit_is_told_when_to_come_back(venue: PaperVenue) -> None:
+    async with venue.client("eoa") as (client, account), fault(venue, Fault.RATE_LIMIT_SIGNER, only=account["signer"], seconds="30"):
+        for _ in range(2):
+            assert (await rest(client, venue)).ok
+        with pytest.raises(RateLimitError) as refused:
+            await rest(client, venue)
+
+    assert refused.value.retry_after is not None
+    assert 0 < refused.value.retry_after <= 30
+
+
+async def test_a_skewed_clock_is_told_by_time(venue: PaperVenue) -> None:
+    async def time() -> int:
+        async with aiohttp.ClientSession() as http, http.get(f"{venue.urls['clob']}/time") as answer:
+            return int(await answer.text())
+
+    before = await time()
+    async with aiohttp.ClientSession(raise_for_status=True) as http:
+        await http.put(f"{venue.urls['control']}/faults", json={"clock-skew": {"seconds": "300"}})
+        skewed = await time()
+        await http.delete(f"{venue.urls['control']}/faults")
+
+    assert 300 <= skewed - before < 360
+
+
+async def test_a_silent_socket_answers_pings_and_nothing_else(venue: PaperVenue) -> None:
+    async with listening(venue.urls["rtds"], activity("trades")) as rtds:
+        await pong(rtds)
+        async with fault(venue, Fault.SILENT_SOCKET):
+            await venue.control("leader-trade", {"token": venue.token(), "usdc": "20"})
+            heard = len(rtds.texts)
+            await rtds.socket.send_str("PING")
+            await eventually(lambda: len(rtds.texts) == heard + 1)
+
+        assert rtds.frames == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+async def test_each_example_scenario_plays_to_its_end_and_leaves_no_fault_on(venue: PaperVenue, path: Path) -> None:
+    told: list[str] = []
+    scenario = read_scenario(path)
+
+    struck = await play_at(venue.urls["control"], scenario, tell=told.append)
+
+    assert len(told) == len(scenario.step)
+    assert set(struck) == {fault.value for step in scenario.step for fault in step.on}
+    assert (await venue.control("faults"))["faults"] == {}
+    await venue.control("leaders/stop", {})

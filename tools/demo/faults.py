@@ -1,0 +1,28 @@
+"""How hard does a fault strike in the demo, so that copies meet it and the demo still ends?"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from services.paper_venue.faults import Fault, Strike
+
+_SOMETIMES = Decimal("0.2")
+_STRIKES: Mapping[Fault, Strike] = {
+    Fault.LATE_REPLY: Strike(share=_SOMETIMES, seconds=Decimal(3)),
+    Fault.RESTART: Strike(seconds=Decimal(5)),
+    Fault.POST_ONLY: Strike(share=_SOMETIMES, seconds=Decimal(1)),
+    Fault.CANCEL_ONLY: Strike(share=_SOMETIMES),
+    Fault.DISABLED: Strike(share=_SOMETIMES),
+    Fault.RATE_LIMIT_ADDRESS: Strike(seconds=Decimal(1)),
+    Fault.RATE_LIMIT_SIGNER: Strike(seconds=Decimal(1)),
+    Fault.CLOCK_SKEW: Strike(seconds=Decimal(5)),
+    Fault.SILENT_SOCKET: Strike(),
+    Fault.ROWS_LATE: Strike(share=_SOMETIMES, seconds=Decimal(3)),
+    Fault.EMPTY_SIZE_MATCHED: Strike(),
+    Fault.STALE_READS: Strike(share=Decimal("0.5"), seconds=Decimal(2)),
+}
+"""All others strike a fifth of what they could."""
+
+
+def strike_of(fault: Fault) -> Strike:
+    """While the leaders trade; afterwards the fault is off, so that what is open can be resolved."""
+    return _STRIKES.get(fault, Strike(share=_SOMETIMES))
