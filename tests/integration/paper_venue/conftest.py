@@ -94,8 +94,6 @@ def venue(rpc_url: str) -> Iterator[PaperVenue]:
         "PAPER_VENUE_BROADCAST_DELAY": "0.05",
         "PAPER_VENUE_CONFIRM_DELAY": "0.1",
         "PAPER_VENUE_DATA_LAG": "0.5",
-        "PAPER_VENUE_MARKETS": "12",  # those at the end are for tests that resolve them
-        "PAPER_VENUE_MARKETS": "12",  # those of the second edition, from 6 on, may end
     }
     command = [sys.executable, "-m", "services.paper_venue", "--json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -149,6 +149,33 @@ async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contrac
     assert held == []
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(venue: PaperVenue, version: str) -> None:
+    async with venue.client("eoa") as (client, account):
+        standing = {market.id async for page in client.list_markets() for market in page.items}
+        market = next(each for each in venue.world["markets"][6:] if each["version"] == version and each["id"] in standing)
+        split = await client.split_position(condition_id=market["condition_id"], amount=5_000_000)
+        await split.wait()
+        await venue.control("resolve", {"condition_id": market["condition_id"], "outcome": "yes"})
+        redemption = await client.redeem_positions(market_id=market["id"])
+        await redemption.wait()
+
+        async def redeemed() -> list[Any]:
+            found = await everything(client.list_activity(user=account["proxy"], activity_types=["REDEEM"]))
+            return found if len(found) == 2 else []
+
+        paid = {row.outcome: row.amount for row in await eventually(redeemed, within=INDEXED_WITHIN)}
+        closed = await everything(client.list_positions(user=account["proxy"], status="CLOSED"))
+        listed = await client.get_market(id=market["id"])
+
+    assert paid == {market["outcomes"][0]: 5, market["outcomes"][1]: 0}
+    assert {row.outcome: row.realized_pnl for row in closed} == {
+        market["outcomes"][0]: Decimal("2.5"),
+        market["outcomes"][1]: Decimal("-2.5"),
+    }
+    assert (listed.state.closed, listed.outcomes.yes.price, listed.outcomes.no.price) == (True, Decimal(1), Decimal(0))
+
+
 async def test_our_own_reading_of_the_feed_agrees_with_the_chain(venue: PaperVenue) -> None:
     async with venue.client("eoa") as (client, account):
         for _ in range(3):

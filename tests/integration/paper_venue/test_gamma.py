@@ -18,7 +18,7 @@ async def walked(paginator: Any) -> list[Any]:
 
 async def test_markets_are_listed_page_by_page_and_each_is_found_by_slug_and_id(venue: PaperVenue) -> None:
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        markets = await walked(client.list_markets(page_size=2))
+        markets = await walked(client.list_markets(page_size=2)) + await walked(client.list_markets(page_size=2, closed=True))
         by_slug = [await client.get_market(slug=market.slug) for market in markets]
         by_id = [await client.get_market(id=market.id) for market in markets]
 
@@ -29,8 +29,8 @@ async def test_markets_are_listed_page_by_page_and_each_is_found_by_slug_and_id(
 
 async def test_events_are_listed_page_by_page_with_all_their_markets(venue: PaperVenue) -> None:
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        markets = await walked(client.list_markets())
-        events = await walked(client.list_events(page_size=1))
+        markets = await walked(client.list_markets()) + await walked(client.list_markets(closed=True))
+        events = await walked(client.list_events(page_size=1)) + await walked(client.list_events(page_size=1, closed=True))
         by_slug = [await client.get_event(slug=event.slug) for event in events]
 
     assert {market.id for event in events for market in event.markets} == {market.id for market in markets}
@@ -41,8 +41,8 @@ async def test_events_are_listed_page_by_page_with_all_their_markets(venue: Pape
 async def test_a_market_is_found_by_its_condition_and_its_token(venue: PaperVenue) -> None:
     market = next(each for each in venue.world["markets"] if each.get("version", "v1") == "v1")
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        (by_condition,) = await walked(client.list_markets(condition_ids=market["condition_id"]))
-        (by_token,) = await walked(client.list_markets(clob_token_ids=market["token_ids"][1]))
+        (by_condition,) = await walked(client.list_markets(condition_ids=[market["condition_id"]]))
+        (by_token,) = await walked(client.list_markets(clob_token_ids=[market["token_ids"][1]]))
 
     assert by_condition.id == by_token.id
     assert by_condition.outcomes.yes.token_id == market["token_ids"][0]
