@@ -7,7 +7,6 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from services.paper_venue.chain.artifacts import load_code
 from services.paper_venue.chain.calldata import encode_call
 from services.paper_venue.chain.converters import place_converters
 from services.paper_venue.chain.deployment import Deployment
@@ -103,7 +102,7 @@ class Relays:
     async def _place_proxy(self, relay: Relay) -> None:
         """A proxy wallet comes to be with the first call that it makes."""
         if await self._rpc.call("eth_getCode", relay.wallet, "latest") == "0x":
-            await self._place(relay.wallet, load_code("ProxyWallet"), first_slot=relay.owner)
+            await self._place(relay.wallet, self._deployment.proxy_wallet, first_slot=relay.owner)
 
     async def _place(self, wallet: str, code: str, *, first_slot: str) -> None:
         writes: list[Request] = [

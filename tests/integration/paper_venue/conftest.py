@@ -94,6 +94,7 @@ def venue(rpc_url: str) -> Iterator[PaperVenue]:
         "PAPER_VENUE_BROADCAST_DELAY": "0.05",
         "PAPER_VENUE_CONFIRM_DELAY": "0.1",
         "PAPER_VENUE_DATA_LAG": "0.5",
+        "PAPER_VENUE_MARKETS": "18",  # three editions: the first one's stay open, the others are for tests that resolve
     }
     command = [sys.executable, "-m", "services.paper_venue", "--json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
