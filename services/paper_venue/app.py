@@ -5,7 +5,7 @@ import asyncio
 import hashlib
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,19 +23,20 @@ from services.paper_venue.chain.deployment import Deployment, ForeignChain, depl
 from services.paper_venue.chain.relays import Relays
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
-from services.paper_venue.clob import clob_of
+from services.paper_venue.clob import Clob, clob_of
 from services.paper_venue.clock import VenueClock, machine_ms
 from services.paper_venue.control import Control
 from services.paper_venue.data_api import DataApi
 from services.paper_venue.engine import Engine
 from services.paper_venue.faults import Faults
+from services.paper_venue.feeds import SocketFeeds
 from services.paper_venue.frames import Json
 from services.paper_venue.gamma import Gamma
 from services.paper_venue.handler import Venue
 from services.paper_venue.indexer import Indexer
 from services.paper_venue.interference import Interference
 from services.paper_venue.operation import Operation
-from services.paper_venue.population import populate, set_up
+from services.paper_venue.population import Work, populate, set_up
 from services.paper_venue.relayer import Relayer
 from services.paper_venue.relayer_keys import RelayerKeys
 from services.paper_venue.resolving import ChainResolving
@@ -44,7 +45,7 @@ from services.paper_venue.settings import Settings
 from services.paper_venue.settlement import SettlementDelays, SettlementLine
 from services.paper_venue.tally import Tally
 from services.paper_venue.ticking import repeated
-from services.paper_venue.world import Followers
+from services.paper_venue.world import Followers, World
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from shared.chain.client import ChainClient
 from shared.domain.errors import InvalidSettings, Transient
@@ -58,7 +59,7 @@ class PaperVenue:
     """A venue that answers. ``work`` runs beside it; the venue is whole only while all of it runs."""
 
     facts: Json
-    work: tuple[Callable[[], Coroutine[None, None, None]], ...]
+    work: tuple[Work, ...]
 
     async def run(self) -> None:
         """Until cancelled; a part that fails ends the others and raises."""
@@ -83,8 +84,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     keys = Keys(secret=secret, chain_id=POLYGON_CHAIN_ID)
     hubs = open_hubs(faults, ping_within_s=settings.ping_within)
     feeds = feeds_of(hubs, settings, now_ms=now_ms, faults=faults)
-    delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
-    line = SettlementLine(await Settler.start(deployment), delays=delays, faults=faults, now_ms=now_ms)
+    line = await _settlement_line(deployment, settings, faults=faults, now_ms=now_ms)
     chain = LocalChainView(deployment)
     relayer = Relayer(await Relays.start(deployment), RelayerKeys(secret=secret), confirm_delay_s=settings.confirm_delay)
     tally = Tally(feeds, leaders=[each.address for each in house.leaders], crowd=[each.address for each in house.crowd])
@@ -95,7 +95,6 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     control = Control(venue, people.leaders, Followers(deployment, venue, seed=settings.seed), keys, lambda: facts | people.facts())
     closing.push_async_callback(control.stop)
     indexer, data = _data_api(deployment, venue.engine, settings, faults=faults, now_ms=now_ms)
-    resolving = ChainResolving(deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None)
     clob = clob_of(venue, keys, chain.wallet_of, faults=faults, now_ms=now_ms)
     parts = (
         *clob.parts,
@@ -103,10 +102,9 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         data,
         relayer,
         control,
-        Operation(faults, venue, resolving, now_ms=now_ms, machine_ms=machine_ms),
+        _operation(faults, venue, deployment, world, now_ms),
     )
-    interference = Interference(faults, now_ms=now_ms, machine_ms=machine_ms)
-    http = application(parts, interference, socket_routes(hubs, venue, keys, now_ms=now_ms))
+    http = application(parts, Interference(faults, now_ms=now_ms, machine_ms=machine_ms), socket_routes(hubs, venue, keys, now_ms=now_ms))
     facts |= facts_of(settings, await listen(http, settings, closing))
     if settings.trades_per_second:
         control.start(trades=sys.maxsize, per_second=settings.trades_per_second)
@@ -117,11 +115,28 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
             indexer.run,
             relayer.run,
             *people.work,
-            partial(repeated, _LOOK_AT_CLOCK_EVERY_S, clob.on_time),
-            partial(repeated, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_time(now_ms())),
-            partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
+            *_by_the_clock(venue, clob, feeds, now_ms),
         ),
     )
+
+
+async def _settlement_line(deployment: Deployment, settings: Settings, *, faults: Faults, now_ms: Callable[[], int]) -> SettlementLine:
+    delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
+    return SettlementLine(await Settler.start(deployment), delays=delays, faults=faults, now_ms=now_ms)
+
+
+def _by_the_clock(venue: Venue, clob: Clob, feeds: SocketFeeds, now_ms: Callable[[], int]) -> tuple[Work, ...]:
+    """What is due because time has passed."""
+    return (
+        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, clob.on_time),
+        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_time(now_ms())),
+        partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
+    )
+
+
+def _operation(faults: Faults, venue: Venue, deployment: Deployment, world: World, now_ms: Callable[[], int]) -> Operation:
+    resolving = ChainResolving(deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None)
+    return Operation(faults, venue, resolving, now_ms=now_ms, machine_ms=machine_ms)
 
 
 def _data_api(

@@ -18,7 +18,18 @@ from services.paper_venue.interference import Interference
 from services.paper_venue.responses import refusals
 from services.paper_venue.settings import Settings
 from services.paper_venue.sockets import ActivitySocket, MarketSocket, UserSocket
-from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POLYGON_CHAIN_ID, PUSD
+from shared.chain.addresses import (
+    COLLATERAL_ADAPTER,
+    CONDITIONAL_TOKENS,
+    EXCHANGE_V2,
+    EXCHANGE_V3,
+    NEG_RISK_COLLATERAL_ADAPTER,
+    NEG_RISK_EXCHANGE_V2,
+    POLYGON_CHAIN_ID,
+    POSITION_MANAGER,
+    PUSD,
+    ROUTER,
+)
 from shared.domain.errors import InvalidSettings
 
 
@@ -114,7 +125,17 @@ def facts_of(settings: Settings, port: int) -> Json:
             "rpc": settings.rpc_url,
             "control": f"{http}/control",
         },
-        "contracts": {"exchange_v2": EXCHANGE_V2, "conditional_tokens": CONDITIONAL_TOKENS, "pusd": PUSD},
+        "contracts": {
+            "exchange_v2": EXCHANGE_V2,
+            "neg_risk_exchange_v2": NEG_RISK_EXCHANGE_V2,
+            "exchange_v3": EXCHANGE_V3,
+            "conditional_tokens": CONDITIONAL_TOKENS,
+            "position_manager": POSITION_MANAGER,
+            "collateral_adapter": COLLATERAL_ADAPTER,
+            "neg_risk_collateral_adapter": NEG_RISK_COLLATERAL_ADAPTER,
+            "router": ROUTER,
+            "pusd": PUSD,
+        },
         "chain_id": POLYGON_CHAIN_ID,
         "seed": settings.seed,
     }
