@@ -26,7 +26,12 @@ class Clob:
 
 
 def clob_of(
-    venue: Venue, keys: Keys, wallet_of: Callable[[str, int], Awaitable[str]], *, faults: Faults, now_ms: Callable[[], int]
+    venue: Venue,
+    keys: Keys,
+    wallet_of: Callable[[str, int], Awaitable[str]],
+    *,
+    faults: Faults,
+    now_ms: Callable[[], int],
 ) -> Clob:
     identity, limits = Identity(keys, now_ms), RateLimits()
     trading = Trading(venue, identity, limits, faults, now_ms)
