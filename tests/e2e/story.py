@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -149,7 +150,7 @@ class Story:
         async with Clob(venue, now=utc_now) as clob:
             for account in self.circle.followers:
                 credentials = await clob.credentials(Wallet(proxy=account.proxy, private_key=account.private_key))
-                told = await clob.trades(credentials, maker_address=account.proxy, after=0)
+                told = await clob.trades(credentials, maker_address=account.proxy, since=datetime.fromtimestamp(0, UTC))
                 ours = await self.rows("select order_hash from executor.orders where proxy = :p and state = 'confirmed'", p=account.proxy)
                 assert sorted(row["taker_order_id"] for row in told) == sorted(order.order_hash for order in ours)
 

@@ -1,6 +1,5 @@
 """An order is matched, its settlement signed, and everybody told: once, in the venue's order, with one hash."""
 
-
 import orjson
 
 from services.paper_venue import rules
