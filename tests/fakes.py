@@ -34,6 +34,12 @@ class Clock:
         return self.now
 
 
+class Free:
+    """Nothing stands in the way of anything new."""
+
+    def permit(self, proxy: str) -> None: ...
+
+
 class FixedControls:
     """Controls that a test sets; None is what could not be confirmed."""
 

@@ -1,10 +1,14 @@
 """Composition root: the only place where executor's parts meet."""
 
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.orders import PostgresOrders
+from services.executor.adapters.reconciliation import Reconciliation
 from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
 from services.executor.adapters.venue import ClobVenue, VenueFeed
 from services.executor.handler import Handler
@@ -15,6 +19,7 @@ from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
+from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.messages.intents import IntentApproved
@@ -33,24 +38,27 @@ from shared.streams.service import Process, Service, run
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings = read(Settings)
     assert_fast_signing()
-    wallets = load_wallets(settings.keys_file)
+    wallets, ownership = load_wallets(settings.keys_file), Ownership()
     async with (
         Producer(process.kafka) as producer,
         opened(read(DatabaseSettings)) as engine,
+        leases_of(ownership, engine, process, settings) as leases,
         Clob(read(VenueSettings), now=utc_now) as clob,
         ChainClient(Rpc(str(settings.polygon_rpc_url))) as chain,
     ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
-        ownership, keyring = Ownership(), Keyring(wallets, clob)
-        orders, venue = PostgresOrders(engine), ClobVenue(clob, keyring, now=utc_now)
+        keyring = Keyring(wallets, clob)
+        orders, venue = PostgresOrders(engine, leases), ClobVenue(clob, keyring, leases, now=utc_now)
+        reconciliation = Reconciliation(orders, venue, leases, now=utc_now, at_a_time=settings.wallets_at_a_time)
         handler = Handler(
             orders=orders,
             venue=venue,
             chain=ExchangeLogs(chain, now=utc_now),
             signers=SdkSigners(keyring, now=utc_now),
             controls=controls,
+            permits=reconciliation,
             now=utc_now,
             verify_for=settings.verify_for,
         )
@@ -66,6 +74,8 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             emits=[OrderReported, ConfirmationRequested],
             feeds={
                 "controls": controls,
+                "leases": leases,
+                "reconciliation": reconciliation,
                 "venue": VenueFeed(
                     orders,
                     venue,
@@ -77,9 +87,15 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     at_a_time=settings.wallets_at_a_time,
                 ),
             },
-            recoveries=[controls],
+            recoveries=[controls, leases, reconciliation],
             ownership=ownership,
         )
+
+
+def leases_of(ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings) -> Leases:
+    """Held in the name of the static member, who is the same after a restart; else in one of this process alone."""
+    holder = process.kafka.group_instance_id or uuid.uuid4().hex
+    return Leases(engine, ownership, service="executor", topic=IntentApproved.topic, holder=holder, lasts=settings.lease_lasts)
 
 
 def owner_of(ownership: Ownership) -> Callable[[str], bool]:

@@ -83,6 +83,12 @@ class Signers(Protocol):
         ...
 
 
+class Permits(Protocol):
+    def permit(self, proxy: str) -> None:
+        """Raises: Transient where this instance may not begin anything new for the proxy: others still may, or old orders come first."""
+        ...
+
+
 class ControlsBook(Protocol):
     def current(self) -> Controls:
         """Raises: Transient where the controls are not confirmed."""
@@ -96,11 +102,13 @@ class Handler:
     chain: Chain
     signers: Signers
     controls: ControlsBook
+    permits: Permits
     now: Callable[[], datetime]
     verify_for: timedelta
     """How far the venue's views may lag behind what it does."""
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
+        self.permits.permit(approved.intent.proxy)
         order = await self._order_of(approved)
         standing = await self.orders.record(order, approved)
         return await self._advance(standing, is_first=standing is order)

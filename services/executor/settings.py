@@ -13,6 +13,8 @@ class Settings(BaseSettings):
     """Asked only of an order that the venue says nothing of."""
     keys_file: FilePath
     """JSON: a list of {"proxy": address, "private_key": key}. Readable by nobody else: a mounted secret."""
+    lease_lasts: timedelta = Field(default=timedelta(seconds=8), ge=timedelta(seconds=1))
+    """How long this instance may act for its partitions without the database's word. Below KAFKA_SESSION_TIMEOUT_MS nobody waits for it."""
     look_every: timedelta = timedelta(seconds=1)
     """How often the venue is asked for the trades of orders that are not final."""
     wallets_at_a_time: int = Field(default=40, gt=0)

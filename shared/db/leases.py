@@ -60,7 +60,9 @@ class Lease:
 
 
 class Leases:
-    """The leases of this instance: taken for the partitions that it is assigned, renewed while it holds them. An async context manager.
+    """The leases of this instance: taken for the partitions that it is assigned, renewed while it holds them.
+
+    A feed of its service; and an async context manager that gives them back at the end, after what still ran has been written.
 
     ``holder`` names the instance. One that comes back under the same name (static membership: there is only one of that name) takes its
     leases at once, with new tokens; any other waits until they have run out. ``lasts`` is best below Kafka's session timeout:
@@ -82,7 +84,6 @@ class Leases:
         self._service, self._topic, self._holder = service, topic, holder
         self._lasts, self._clock = lasts, clock
         self._held: dict[int, Lease] = {}
-        self._keeping: asyncio.Task[None] | None = None
 
     name = "leases"
 
@@ -90,6 +91,11 @@ class Leases:
     def recovered(self) -> bool:
         """Whether every partition that is ours is also leased."""
         return all(self._is_valid(partition) for partition in self._ownership.held(self._topic))
+
+    @property
+    def held(self) -> tuple[Lease, ...]:
+        """Those that are valid at this moment."""
+        return tuple(lease for number, lease in self._held.items() if self._is_valid(number))
 
     def of(self, key: str) -> Lease:
         """The lease under which may be written for ``key``, valid at this moment. Raises: NotTheHolder."""
@@ -99,14 +105,10 @@ class Leases:
         return self._held[partition]
 
     async def __aenter__(self) -> Self:
-        self._keeping = asyncio.create_task(self._keep())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Give all back, so that whoever comes next need not wait."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
         try:
             await self._release(list(self._held))
         except Transient as failed:
@@ -119,8 +121,10 @@ class Leases:
             await self._release([partition for partition in self._held if partition not in ours])
             await self._take(sorted(ours - self._held.keys()))
 
-    async def _keep(self) -> None:
-        """Often: a lease that is missing holds up all messages of its partition, and each round costs two short statements."""
+    async def __call__(self, _: object) -> None:
+        """Keep them until cancelled.
+
+        Often: a lease that is missing holds up all messages of its partition, and each round costs two short statements."""
         while True:
             try:
                 await self.refresh()

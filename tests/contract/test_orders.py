@@ -32,6 +32,7 @@ from tests.builders import (
     usdc,
 )
 from tests.fakes import FakeOrders
+from tests.leases import executor_leases
 
 BOUGHT = approved().intent_id
 
@@ -42,7 +43,7 @@ async def orders(request: pytest.FixtureRequest) -> AsyncIterator[Orders]:
         yield FakeOrders()
         return
     engine = open_engine(DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")}))
-    yield PostgresOrders(engine)
+    yield PostgresOrders(engine, await executor_leases(engine))
     await engine.dispose()
 
 

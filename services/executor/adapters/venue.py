@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from services.executor.adapters.orders import PostgresOrders
+from services.executor.adapters.orders import Holding, PostgresOrders
 from services.executor.adapters.signers import Keyring
 from services.executor.decisions import FEWEST_LOOKS, Look, Order, is_unsettled
 from shared.domain.errors import InvalidMessage, Transient
@@ -28,18 +28,20 @@ LONGEST_WAIT_S = 60
 class ClobVenue:
     """The venue, for one order at a time."""
 
-    def __init__(self, clob: Clob, keyring: Keyring, *, now: Callable[[], datetime]) -> None:
-        self._clob, self._keyring, self._now = clob, keyring, now
+    def __init__(self, clob: Clob, keyring: Keyring, leases: Holding, *, now: Callable[[], datetime]) -> None:
+        self._clob, self._keyring, self._leases, self._now = clob, keyring, leases, now
         self._waits: dict[str, tuple[datetime, str]] = {}
         """Until when a proxy sends nothing, because the venue asked its signer to wait; and in which words."""
 
     async def send(self, order: Order) -> Reply:
+        """Raises: NotTheHolder, looked at right before the first byte leaves: what the venue has taken, no database can refuse."""
         if (wait := self._waits.get(order.proxy)) is not None:
             until, text = wait
             if self._now() < until:
                 return NotNow(text)
             del self._waits[order.proxy]
         credentials = await self._keyring.credentials(order.proxy)
+        self._leases.of(order.proxy)
         with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
             reply = await self._clob.send(order.body, credentials)
         metrics.order_posted(type(reply).__name__.lower())
@@ -82,6 +84,16 @@ def _reported(order: Order, trade: VenueTrade, *, now: datetime) -> TradeReporte
         fee_usdc=trade.fee_usdc,
         transaction_hash=trade.transaction_hash,
         matched_at=trade.matched_at,
+    )
+
+
+def overdue(order: Order, *, now: datetime) -> OrderOverdue:
+    return OrderOverdue(
+        message_id=f"{order.intent_id}:overdue:{int(now.timestamp())}",
+        occurred_at=now,
+        proxy=order.proxy,
+        intent_id=order.intent_id,
+        order_hash=order.order_hash,
     )
 
 
@@ -168,15 +180,7 @@ class VenueFeed:
     async def _tell_overdue(self, order: Order, publish: Publish) -> None:
         now = self._now()
         with tracing.resumed(order.traceparent):
-            await publish(
-                OrderOverdue(
-                    message_id=f"{order.intent_id}:overdue:{int(now.timestamp())}",
-                    occurred_at=now,
-                    proxy=order.proxy,
-                    intent_id=order.intent_id,
-                    order_hash=order.order_hash,
-                )
-            )
+            await publish(overdue(order, now=now))
         self._looked_after[order.intent_id] = now
 
     def _forget_all_but(self, orders: Sequence[Order]) -> None:

@@ -149,8 +149,11 @@ async def test_a_partition_that_is_being_handed_over_stays_leased_until_what_run
 async def test_leases_are_kept_by_themselves_and_given_back_at_the_end(engine: AsyncEngine) -> None:
     ownership = Ownership()
     async with Leases(engine, ownership, service="executor", topic=TOPIC, holder="a", lasts=timedelta(seconds=60)) as mine:
+        keeping = asyncio.create_task(mine(None))
         assign(ownership, *range(PARTITIONS))
         await eventually(lambda: mine.recovered)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
     async with single(engine) as connection:
         (open_ones,) = await rows(connection, "select count(*) as n from control.leases where expires_at > clock_timestamp()")

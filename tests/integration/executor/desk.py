@@ -30,8 +30,9 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.testing.waiting import eventually
 from tests.builders import a_quote, an_intent, approved, controls
-from tests.fakes import FixedControls
+from tests.fakes import FixedControls, Free
 from tests.integration.paper_venue.conftest import PaperVenue
+from tests.leases import executor_leases
 
 SOON = timedelta(milliseconds=500)
 VERIFY_FOR = timedelta(seconds=4)
@@ -131,11 +132,12 @@ async def a_desk(venue: PaperVenue, rpc_url: str, engine: AsyncEngine) -> AsyncI
     wallet = Wallet(proxy=account["proxy"], private_key=account["private_key"])
     settings = VenueSettings.model_validate({"clob_url": venue.urls["clob"], "venue_timeout_s": 1})
     async with Clob(settings, now=utc_now) as clob, ChainClient(Rpc(rpc_url)) as chain:
-        keyring, orders = Keyring({wallet.proxy: wallet}, clob), PostgresOrders(engine)
-        at_venue = ClobVenue(clob, keyring, now=utc_now)
+        keyring, leases = Keyring({wallet.proxy: wallet}, clob), await executor_leases(engine)
+        orders = PostgresOrders(engine, leases)
+        at_venue = ClobVenue(clob, keyring, leases, now=utc_now)
         handler = Handler(
             orders=orders, venue=at_venue, chain=ExchangeLogs(chain, now=utc_now), signers=SdkSigners(keyring, now=utc_now),
-            controls=FixedControls(controls()), now=utc_now, verify_for=VERIFY_FOR,
+            controls=FixedControls(controls()), permits=Free(), now=utc_now, verify_for=VERIFY_FOR,
         )  # fmt: skip
         desk = Desk(venue=venue, handler=handler, orders=orders, clob=clob, keyring=keyring, chain=chain, wallet=wallet)
         feed = VenueFeed(

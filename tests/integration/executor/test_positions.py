@@ -27,6 +27,7 @@ from tests.builders import (
     shares,
     usdc,
 )
+from tests.leases import executor_leases
 
 pytestmark = pytest.mark.integration
 
@@ -41,8 +42,8 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-def orders(engine: AsyncEngine) -> PostgresOrders:
-    return PostgresOrders(engine)
+async def orders(engine: AsyncEngine) -> PostgresOrders:
+    return PostgresOrders(engine, await executor_leases(engine))
 
 
 async def booked(orders: PostgresOrders, *trades: TradeReported) -> None:

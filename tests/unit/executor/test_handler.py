@@ -77,10 +77,17 @@ class World:
     answers: bool = True
     chain_says: str = ""
     unsignable: bool = False
+    may_begin: bool = True
 
     def handler(self) -> Handler:
         book = FixedControls(controls(modes={GLOBAL: self.mode}))
-        return Handler(orders=self, venue=self, chain=self, signers=self, controls=book, now=self.clock, verify_for=VERIFY_FOR)
+        return Handler(
+            orders=self, venue=self, chain=self, signers=self, controls=book, permits=self, now=self.clock, verify_for=VERIFY_FOR
+        )  # fmt: skip
+
+    def permit(self, proxy: str) -> None:
+        if not self.may_begin:
+            raise Transient(f"the old orders of {proxy} come first")
 
     async def sign(self, approval: IntentApproved) -> Order:
         if self.unsignable:
@@ -546,3 +553,13 @@ async def test_the_leader_who_is_copied_travels_with_the_order() -> None:
     await world.told(approved())
 
     assert world.order.leader == LEADER
+
+
+async def test_nothing_new_is_signed_kept_or_sent_before_the_old_orders_were_looked_at() -> None:
+    world = World(may_begin=False)
+
+    with pytest.raises(Transient, match="come first"):
+        await world.handler().on_intent_approved(approved())
+
+    assert world.posted == []
+    assert world.books.orders == {}
