@@ -19,7 +19,7 @@ setup: $(STAMP) ## Install everything into .venv, exactly as the lock file has i
 $(STAMP):
 	@$(PYTHON) tools/cli/install.py requirements-dev.lock $@
 
-demo: $(STAMP) ## Run the whole system on this machine and check every figure (DEMO=forever: until Ctrl-C; DEMO_TRADES, DEMO_FOLLOWERS)
+demo: $(STAMP) ## Run the whole system on this machine and check every figure (DEMO=forever: until Ctrl-C; DEMO_TRADES, DEMO_FOLLOWERS, DEMO_FAULT)
 	@$(BIN)/slipstream demo
 
 test: $(STAMP) ## Unit, contract and integration tests, on a real Kafka, PostgreSQL and chain

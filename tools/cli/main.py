@@ -306,27 +306,35 @@ def demo(
     trades: Annotated[int, typer.Option(min=1, envvar="DEMO_TRADES", help="Leader trades, after which it ends.")] = 200,
     followers: Annotated[int, typer.Option(min=2, max=500, envvar="DEMO_FOLLOWERS", help="Wallets that copy.")] = 20,
     per_second: Annotated[str, typer.Option(envvar="DEMO_PER_SECOND", help="Leader trades per second.")] = "2.5",
-    settle_within: Annotated[int, typer.Option(min=1, envvar="DEMO_SETTLE_WITHIN", help="Seconds after the last trade.")] = 60,
+    settle_within: Annotated[
+        int | None,
+        typer.Option(min=1, envvar="DEMO_SETTLE_WITHIN", help="Seconds after the last trade.", show_default="60, with a fault 180"),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where the summary is left.", show_default="var/demo")] = DEMO_FOLDER,
     until: Annotated[Until, typer.Option(envvar="DEMO", help="forever: until Ctrl-C.")] = Until.TRADED,
     fault: Annotated[
         str, typer.Option(envvar="DEMO_FAULT", help="Strikes at the venue while the leaders trade.", show_default="none")
     ] = "",
 ) -> None:
-    """Run everything on this machine: leaders trade, followers copy, every figure is checked. Exit status 0 only if all checks hold."""
+    """Run everything on this machine: leaders trade, followers copy, every figure is checked.
+
+    Exit status 0 only if all checks hold; with a fault, also if nothing is open but copies that the summary names.
+    """
     with told_plainly():
         from tools.cli import typed
         from tools.demo.command import run
+        from tools.demo.faults import settle_within_s
         from tools.demo.options import Options
 
+        chosen = typed.fault(fault, what="--fault (DEMO_FAULT)") if fault else None
         options = Options(
             trades=trades,
             followers=followers,
             per_second=typed.above_zero(per_second, what="--per-second (DEMO_PER_SECOND)"),
             until=until,
-            settle_within_s=settle_within,
+            settle_within_s=settle_within or settle_within_s(chosen),
             folder=folder,
-            fault=typed.fault(fault, what="--fault (DEMO_FAULT)") if fault else None,
+            fault=chosen,
         )
         raise typer.Exit(run(options))
 

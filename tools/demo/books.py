@@ -7,13 +7,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import rows, transaction
 from shared.domain.money import Side
-from tools.demo.figures import MOMENTS, OrderRecord
+from tools.demo.figures import MOMENTS, OpenCopy, OrderRecord
 
 TRADES_SEEN = "select distinct trade_id, witness from ingest.fills"
-UNSETTLED_INTENTS = "select intent_id, state, reason from preflight.intents where settled_at is null"
-UNSETTLED_TRADES = """
-select order_hash, trade_id, status, chain_state from executor.trades
-where status not in ('CONFIRMED', 'FAILED') or (status = 'CONFIRMED' and chain_state not in ('final', 'final_reverted'))
+OPEN_COPIES = """
+with unsettled as (
+    select intent_id, string_agg('trade ' || trade_id || ' is ' || status || ', on the chain '
+                                 || coalesce(nullif(chain_state, ''), 'not known'), '; ' order by trade_id) as why
+    from executor.trades
+    where status not in ('CONFIRMED', 'FAILED') or (status = 'CONFIRMED' and chain_state not in ('final', 'final_reverted'))
+    group by intent_id
+)
+select i.intent_id, i.proxy, i.token_id, coalesce(o.order_hash, '') as order_hash, coalesce(o.state, i.state) as state,
+       concat_ws('; ', nullif(coalesce(o.reason, i.reason), ''), 'the venue told ' || nullif(o.told, ''), u.why,
+                 case when o.intent_id is null then 'no order yet' end, nullif(o.looks, 0) || ' looks found no trade',
+                 case when i.settled_at is null then 'what was reserved for it is not released' end) as why
+from preflight.intents i left join executor.orders o using (intent_id) left join unsettled u using (intent_id)
+where i.settled_at is null or u.intent_id is not null
+order by i.judged_at
 """
 RECORDS = """
 select (select count(*) from ingest.fills) + (select count(*) from preflight.intents) + (select count(*) from executor.orders) as n
@@ -37,13 +48,19 @@ class Books:
             seen.setdefault(row.witness, set()).add(row.trade_id)
         return seen
 
-    async def unsettled(self) -> list[str]:
+    async def open_copies(self) -> tuple[OpenCopy, ...]:
         """What is not final, each with where it stands."""
-        intents, trades = await self._read(UNSETTLED_INTENTS), await self._read(UNSETTLED_TRADES)
-        return [
-            *(f"intent {row.intent_id} is {row.state} {row.reason}".strip() for row in intents),
-            *(f"trade {row.trade_id} is {row.status}, on the chain {row.chain_state or 'not known'}" for row in trades),
-        ]
+        return tuple(
+            OpenCopy(
+                intent_id=row.intent_id,
+                proxy=row.proxy,
+                token_id=row.token_id,
+                order_hash=row.order_hash,
+                state=row.state,
+                why=row.why,
+            )
+            for row in await self._read(OPEN_COPIES)
+        )
 
     async def verdicts(self) -> frozenset[str]:
         return frozenset(row.intent_id for row in await self._read("select intent_id from preflight.intents"))

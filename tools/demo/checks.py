@@ -1,4 +1,7 @@
-"""Is what we recorded what really happened? Each check compares two independent tellings, and says what both were. Pure."""
+"""Is what we recorded what really happened? Each check compares two independent tellings, and says what both were. Pure.
+
+Where a copy is unresolved, nobody knows yet what it did: it is named, and what it touches is left out of the comparison.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from typing import TypeVar
 
 from shared.domain.money import as_decimal
 from tools.demo.copies import APPROVED, Verdict
-from tools.demo.figures import OrderRecord
+from tools.demo.figures import OpenCopy, OrderRecord
 
 MOST_NAMED = 3
 """Of what differs, so many are named."""
@@ -49,7 +52,10 @@ class Evidence:
     cash_on_chain: Mapping[str, int]
     """How each proxy's pUSD has changed since the start."""
     dead_letters: tuple[str, ...]
-    unresolved: tuple[str, ...]
+    open_copies: tuple[OpenCopy, ...]
+    """Not final by the services' books."""
+    unfinished: tuple[str, ...]
+    """What else is not done, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,8 @@ class Check:
     right: str
     wrong: tuple[str, ...]
     """What differs, some of it named. Empty: the check held."""
+    asks_for_open_copies: bool = False
+    """Whether it fails for unresolved copies alone."""
 
     @property
     def held(self) -> bool:
@@ -102,36 +110,42 @@ def every_approval_has_one_order(evidence: Evidence) -> Check:
 
 
 def the_venue_knows_exactly_our_fills(evidence: Evidence) -> Check:
-    ours = frozenset(order.order_hash for order in evidence.orders if order.state in FILLED)
-    on_chain = evidence.fills_on_chain
+    undecided = frozenset(copy.order_hash for copy in evidence.open_copies)
+    ours = frozenset(order.order_hash for order in evidence.orders if order.state in FILLED) - undecided
+    on_chain = evidence.fills_on_chain - undecided
     wrong = _set_differences(ours, on_chain, only_left="ours, not on the chain", only_right="on the chain, not ours")
     failed = sum(order.state == "failed" for order in evidence.orders)
-    if evidence.venue_matches != len(ours) + failed:
+    decided = len(ours) + failed
+    if not decided <= evidence.venue_matches <= decided + len(undecided):
         wrong = (f"the venue counts {evidence.venue_matches} matches, we {len(ours)} filled and {failed} failed orders", *wrong)
     return Check(
         name="the venue and the chain know exactly our filled orders",
         left=f"ours {len(ours)}",
-        right=f"venue {evidence.venue_matches - failed}, chain {len(on_chain)}",
+        right=f"venue {evidence.venue_matches - failed}, chain {len(on_chain)}{_left_out(len(undecided), 'unresolved')}",
         wrong=wrong,
     )
 
 
 def positions_agree(evidence: Evidence) -> Check:
-    ours, on_chain = evidence.positions, evidence.positions_on_chain
+    undecided = frozenset((copy.proxy, copy.token_id) for copy in evidence.open_copies)
+    ours, on_chain = _without(evidence.positions, undecided), _without(evidence.positions_on_chain, undecided)
+    left_out = _left_out(len(undecided), "with an unresolved copy")
     return Check(
         name="positions equal the chain's balances",
         left=f"ours {_held(ours)} positions, {as_decimal(sum(ours.values()))} shares",
-        right=f"chain {_held(on_chain)} positions, {as_decimal(sum(on_chain.values()))} shares",
+        right=f"chain {_held(on_chain)} positions, {as_decimal(sum(on_chain.values()))} shares{left_out}",
         wrong=_amount_differences(ours, on_chain, name=lambda key: f"{_short(key[0])} of token {_short(key[1])}"),
     )
 
 
 def cash_agrees(evidence: Evidence) -> Check:
+    undecided = frozenset(copy.proxy for copy in evidence.open_copies)
+    ours, on_chain = _without(evidence.cash, undecided), _without(evidence.cash_on_chain, undecided)
     return Check(
         name="pUSD changed by exactly what our trades paid and received",
-        left=f"ours {as_decimal(sum(evidence.cash.values()))} USDC of {len(evidence.cash_on_chain)} followers",
-        right=f"chain {as_decimal(sum(evidence.cash_on_chain.values()))} USDC",
-        wrong=_amount_differences(evidence.cash, evidence.cash_on_chain, name=_short),
+        left=f"ours {as_decimal(sum(ours.values()))} USDC of {len(on_chain)} followers",
+        right=f"chain {as_decimal(sum(on_chain.values()))} USDC{_left_out(len(undecided), 'with an unresolved copy')}",
+        wrong=_amount_differences(ours, on_chain, name=_short),
     )
 
 
@@ -140,9 +154,14 @@ def nothing_was_parked(evidence: Evidence) -> Check:
     return Check(name="no dead letters", left="expected 0", right=f"found {len(letters)}", wrong=_some(letters))
 
 
-def nothing_is_unresolved(evidence: Evidence) -> Check:
-    unresolved = evidence.unresolved
-    return Check(name="nothing is unresolved", left="expected 0", right=f"found {len(unresolved)}", wrong=_some(unresolved))
+def no_copy_is_unresolved(evidence: Evidence) -> Check:
+    told = [f"{copy.intent_id} of {_short(copy.proxy)} is {copy.state}" for copy in evidence.open_copies]
+    return Check(name="no copy is unresolved", left="expected 0", right=f"found {len(told)}", wrong=_some(told), asks_for_open_copies=True)
+
+
+def nothing_else_is_unfinished(evidence: Evidence) -> Check:
+    unfinished = evidence.unfinished
+    return Check(name="nothing else is unfinished", left="expected 0", right=f"found {len(unfinished)}", wrong=_some(unfinished))
 
 
 CHECKS: tuple[Callable[[Evidence], Check], ...] = (
@@ -153,7 +172,8 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     positions_agree,
     cash_agrees,
     nothing_was_parked,
-    nothing_is_unresolved,
+    no_copy_is_unresolved,
+    nothing_else_is_unfinished,
 )
 
 
@@ -175,6 +195,14 @@ def _amount_differences(left: Mapping[K, int], right: Mapping[K, int], *, name: 
 def _some(told: Sequence[str]) -> tuple[str, ...]:
     more = len(told) - MOST_NAMED
     return (*told[:MOST_NAMED], *([f"and {more} more"] if more > 0 else []))
+
+
+def _without(amounts: Mapping[K, int], undecided: Collection[K]) -> dict[K, int]:
+    return {key: amount for key, amount in amounts.items() if key not in undecided}
+
+
+def _left_out(count: int, what: str) -> str:
+    return f" ({count} {what} left out)" if count else ""
 
 
 def _held(positions: Mapping[Position, int]) -> int:

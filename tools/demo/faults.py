@@ -22,6 +22,15 @@ _STRIKES: Mapping[Fault, Strike] = {
 }
 """All others strike a fifth of what they could."""
 
+SETTLE_WITHIN_S = 60
+SETTLE_STRUCK_WITHIN_S = 180
+"""An entry that is found nowhere is given up about two minutes after the leader's trade: its time to live, and what the venue may lag."""
+
+
+def settle_within_s(fault: Fault | None) -> int:
+    """How long after the last leader trade a copy may need to be final; what takes longer is told as unresolved."""
+    return SETTLE_WITHIN_S if fault is None else SETTLE_STRUCK_WITHIN_S
+
 
 def strike_of(fault: Fault) -> Strike:
     """While the leaders trade; afterwards the fault is off, so that what is open can be resolved."""

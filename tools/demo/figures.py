@@ -36,6 +36,19 @@ class OrderRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCopy:
+    """A copy that is not final, as the services' books have it."""
+
+    intent_id: str
+    proxy: str
+    token_id: str
+    order_hash: str
+    """Empty: it has no order yet."""
+    state: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
     """Nearest-rank percentiles in microseconds, of ``count`` copies."""
 

@@ -1,15 +1,18 @@
 """How did it go? Everything that the demo reports, as values, as JSON and as lines."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
 from tools.demo.checks import Check
-from tools.demo.figures import END_TO_END, STAGES, Latency, OrderRecord, Slippage, latency, slippage
+from tools.demo.figures import END_TO_END, STAGES, Latency, OpenCopy, OrderRecord, Slippage, latency, slippage
 
 MS_PLACES = Decimal("0.1")
+ENDED_UNFILLED = ("killed", "rejected", "failed", "withdrawn")
+LONG_HEX = re.compile(r"0x[0-9a-fA-F]{8,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +20,8 @@ class Struck:
     """The fault of this run, and how often it struck; a skewed clock strikes nothing that could be counted."""
 
     fault: str
+    share: Decimal
+    seconds: Decimal
     times: int
 
 
@@ -30,15 +35,25 @@ class Summary:
     """By state."""
     refusals: Mapping[str, int]
     """By reason."""
+    endings: Mapping[str, int]
+    """Orders that ended without a fill, by state and reason."""
     slippage: Slippage | None
     latencies: Mapping[tuple[str, str], Latency | None]
     checks: tuple[Check, ...]
     seconds: Mapping[str, Decimal]
+    open_copies: tuple[OpenCopy, ...] = ()
+    """Named one by one: unresolved."""
     fault: Struck | None = None
 
     @property
     def held(self) -> bool:
         return bool(self.checks) and all(check.held for check in self.checks)
+
+    @property
+    def is_accounted_for(self) -> bool:
+        """With a fault on, a copy may stay unresolved as long as it is named; all that is resolved must agree."""
+        checks = self.checks if self.fault is None else [check for check in self.checks if not check.asks_for_open_copies]
+        return bool(checks) and all(check.held for check in checks)
 
 
 def summarised(
@@ -50,6 +65,7 @@ def summarised(
     copies: Counter[str],
     refusals: Counter[str],
     seconds: Mapping[str, Decimal],
+    open_copies: tuple[OpenCopy, ...] = (),
     fault: Struck | None = None,
 ) -> Summary:
     return Summary(
@@ -57,10 +73,12 @@ def summarised(
         followers=followers,
         copies=dict(copies.most_common()),
         refusals=dict(refusals.most_common()),
+        endings=dict(Counter(_ending(order) for order in orders if order.state in ENDED_UNFILLED).most_common()),
         slippage=slippage(orders),
         latencies={stage: latency(orders, *stage) for stage in (*STAGES, *END_TO_END)},
         checks=checks,
         seconds=seconds,
+        open_copies=open_copies,
         fault=fault,
     )
 
@@ -69,11 +87,13 @@ def as_json(summary: Summary) -> dict[str, Any]:
     """Decimals as text, counts as whole numbers; milliseconds."""
     return {
         "held": summary.held,
-        "fault": None if summary.fault is None else {"name": summary.fault.fault, "struck": summary.fault.times},
+        "fault": None if summary.fault is None else _fault_json(summary.fault),
         "leader_trades_seen": summary.leader_trades,
         "followers": summary.followers,
         "copies": dict(summary.copies),
         "refusals": dict(summary.refusals),
+        "ended_without_fill": dict(summary.endings),
+        "unresolved": [asdict(copy) for copy in summary.open_copies],
         "fill_against_leader_price_bps": None
         if summary.slippage is None
         else {"count": summary.slippage.count, "p50": str(summary.slippage.p50), "p95": str(summary.slippage.p95)},
@@ -89,12 +109,17 @@ def as_json(summary: Summary) -> dict[str, Any]:
 def lines(summary: Summary) -> Iterator[str]:
     """For a reader."""
     if summary.fault is not None:
-        yield f"Fault: {summary.fault.fault}, which struck {summary.fault.times} times while the leaders traded"
+        fault = summary.fault
+        yield f"Fault: {fault.fault}, which struck {fault.times} times while the leaders traded (share {fault.share}, {fault.seconds} s)"
     yield f"Leader trades seen: {summary.leader_trades}, by {summary.followers} followers copied {sum(summary.copies.values())} times"
     yield from _counts("  ", summary.copies)
     if summary.refusals:
         yield "Refused, by reason"
         yield from _counts("  ", summary.refusals)
+    if summary.endings:
+        yield "Ended without a fill, by reason"
+        yield from (f"  {count:>5}  {ending}" for ending, count in summary.endings.items())
+    yield from _unresolved(summary.open_copies)
     if summary.slippage is not None:
         found = summary.slippage
         yield f"Fill price against the leader's, bps (positive is worse): p50 {found.p50}, p95 {found.p95} of {found.count} fills"
@@ -116,6 +141,24 @@ def milliseconds(microseconds: int) -> Decimal:
 
 def _counts(indent: str, counts: Mapping[str, int]) -> Iterator[str]:
     return (f"{indent}{name:22}{count:>10}" for name, count in counts.items())
+
+
+def _unresolved(copies: tuple[OpenCopy, ...]) -> Iterator[str]:
+    if copies:
+        yield f"Unresolved: {len(copies)} copies"
+    for copy in copies:
+        yield f"  follower {copy.proxy}, order {copy.order_hash or 'none'}: {copy.state}"
+        yield f"    {copy.why} (intent {copy.intent_id})"
+
+
+def _ending(order: OrderRecord) -> str:
+    """Orders that ended alike are told as one: without the ids in their reasons."""
+    reason = LONG_HEX.sub("0x…", order.reason)
+    return f"{order.state}: {reason}" if reason else order.state
+
+
+def _fault_json(fault: Struck) -> dict[str, Any]:
+    return {"name": fault.fault, "share": str(fault.share), "seconds": str(fault.seconds), "struck": fault.times}
 
 
 def _latency_json(found: Latency | None) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ def test_every_command_has_help() -> None:
         (["db", "migrate"], "DATABASE_URL"),
         (["topics"], "KAFKA_BOOTSTRAP_SERVERS"),
         (["topics", "apply"], "KAFKA_BOOTSTRAP_SERVERS"),
-        (["venue", "up"], "POLYGON_RPC_URL"),
+        (["venue", "play", "recording.jsonl"], "POLYGON_RPC_URL"),
     ],
 )
 def test_without_a_system_a_command_says_what_to_do(arguments: list[str], variable: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.paper_venue.faults import Fault
 from shared.domain.money import as_decimal
 from tools.cli import typed
 from tools.cli.plainly import WrongInput
@@ -69,3 +70,14 @@ def test_an_impossible_slippage_is_refused(text: str) -> None:
 def test_a_rate_is_above_zero(text: str) -> None:
     with pytest.raises(WrongInput, match="--per-second"):
         typed.above_zero(text, what="--per-second")
+
+
+def test_a_fault_is_typed_by_its_name() -> None:
+    assert typed.fault("drop-reply", what="--fault") is Fault.DROP_REPLY
+
+
+def test_an_unknown_fault_is_answered_with_all_that_there_are() -> None:
+    with pytest.raises(WrongInput, match="--fault is 'dropreply'") as refused:
+        typed.fault("dropreply", what="--fault")
+
+    assert all(fault.value in str(refused.value) for fault in Fault)

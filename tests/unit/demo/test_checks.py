@@ -12,7 +12,7 @@ from tests.builders import NOON, ORDER_HASH, OTHER_PROXY, PROXY, TOKEN, shares, 
 from tools.demo import checks
 from tools.demo.checks import CHECKS, Check, Evidence, checked
 from tools.demo.copies import APPROVED, REFUSED, Verdict
-from tools.demo.figures import OrderRecord
+from tools.demo.figures import OpenCopy, OrderRecord
 
 
 def verdict(kind: str, *, contradicted: bool = False) -> Verdict:
@@ -50,13 +50,16 @@ GOOD = Evidence(
     cash={PROXY: -usdc(5)},
     cash_on_chain={PROXY: -usdc(5), OTHER_PROXY: 0},
     dead_letters=(),
-    unresolved=(),
+    open_copies=(),
+    unfinished=(),
 )
+
+UNRESOLVED = OpenCopy(intent_id="bought", proxy=PROXY, token_id=TOKEN, order_hash=ORDER_HASH, state="unknown", why="no answer came")
 
 
 def test_all_checks_hold_where_everybody_agrees() -> None:
     assert [check.name for check in checked(GOOD) if not check.held] == []
-    assert len(checked(GOOD)) == 8
+    assert len(checked(GOOD)) == 9
 
 
 BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
@@ -98,7 +101,8 @@ BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
     (checks.cash_agrees, replace(GOOD, cash={PROXY: -usdc(5) + 1}), "ours -4.999999, chain -5.000000"),
     (checks.cash_agrees, replace(GOOD, cash_on_chain={PROXY: -usdc(5), OTHER_PROXY: 1}), "ours 0.000000, chain 0.000001"),
     (checks.nothing_was_parked, replace(GOOD, dead_letters=("pricer: not JSON",)), "pricer: not JSON"),
-    (checks.nothing_is_unresolved, replace(GOOD, unresolved=("intent a is approved",)), "intent a is approved"),
+    (checks.no_copy_is_unresolved, replace(GOOD, open_copies=(UNRESOLVED,)), "is unknown"),
+    (checks.nothing_else_is_unfinished, replace(GOOD, unfinished=("intent a is approved",)), "intent a is approved"),
 ]
 
 
@@ -129,7 +133,37 @@ def test_a_failed_settlement_is_a_match_of_the_venue_and_no_fill() -> None:
 
 
 def test_of_many_differences_some_are_named_and_the_rest_counted() -> None:
-    found = checks.nothing_is_unresolved(replace(GOOD, unresolved=tuple(f"intent {number}" for number in range(10))))
+    found = checks.nothing_else_is_unfinished(replace(GOOD, unfinished=tuple(f"intent {number}" for number in range(10))))
 
     assert found.wrong == ("intent 0", "intent 1", "intent 2", "and 7 more")
     assert found.right == "found 10"
+
+
+@pytest.mark.parametrize("on_chain", [frozenset[str](), frozenset({ORDER_HASH})])
+@pytest.mark.parametrize("matches", [0, 1])
+def test_what_an_unresolved_copy_did_is_open_either_way(on_chain: frozenset[str], matches: int) -> None:
+    unresolved = replace(
+        GOOD,
+        open_copies=(UNRESOLVED,),
+        orders=(order(state="unknown"),),
+        fills_on_chain=on_chain,
+        venue_matches=matches,
+        positions={},
+        cash={},
+    )
+
+    assert [check.name for check in checked(unresolved) if not check.held] == ["no copy is unresolved"]
+    assert "(1 unresolved left out)" in checks.the_venue_knows_exactly_our_fills(unresolved).right
+
+
+def test_an_unresolved_copy_excuses_nobody_else() -> None:
+    stranger = replace(
+        GOOD,
+        open_copies=(UNRESOLVED,),
+        fills_on_chain=GOOD.fills_on_chain | {"stranger"},
+        positions_on_chain={**GOOD.positions_on_chain, (OTHER_PROXY, TOKEN): 1},
+        cash_on_chain={**GOOD.cash_on_chain, OTHER_PROXY: -1},
+        venue_matches=3,
+    )
+
+    assert len([check for check in checked(stranger) if not check.held]) == 4
