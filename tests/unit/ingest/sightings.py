@@ -1,0 +1,149 @@
+"""One settlement as every source tells it: the raw frames, rows and logs that the feeds would get."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from eth_abi.abi import encode
+
+from services.ingest.adapters import ActivityFeed, DataFeed, fills_of
+from shared.chain.addresses import EXCHANGE_V1, EXCHANGE_V2
+from shared.chain.logs import ORDER_FILLED, ORDER_FILLED_V1, decode_order_fills
+from shared.domain.ids import trade_id
+from shared.domain.money import Side, as_decimal
+from shared.messages.base import Message
+from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.polymarket.data_api import page_of
+from tests.builders import LEADER, NOON, OTHER_PROXY, TRANSACTION
+from tests.unit.ingest.test_activity_feed import Script
+
+YES, NO = "11" * 20, "22" * 20
+"""The two outcomes of a market."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """What one order of the leader got in the settlement. Micro-shares and micro-USDC."""
+
+    order: int
+    token_id: str
+    side: Side
+    shares: int
+    usdc: int
+    took: bool
+    """Whether the order took liquidity; else it rested."""
+
+    @property
+    def trade_id(self) -> str:
+        return trade_id(transaction_hash=TRANSACTION, leader=LEADER, token_id=self.token_id, side=self.side)
+
+    @property
+    def size(self) -> str:
+        return str(as_decimal(self.shares))
+
+    @property
+    def price(self) -> str:
+        """As both feeds tell it: the ratio, in a few digits."""
+        return str(round(Decimal(self.usdc) / self.shares, 10))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What one source brings at one time: raw, as it comes in."""
+
+    witness: Witness
+    raw: str
+
+    async def heard(self) -> list[LeaderFillSeen]:
+        """What ingest's feed, started anew, makes of it."""
+        told: list[Message] = []
+
+        async def publish(message: Message) -> None:
+            told.append(message)
+
+        match self.witness:
+            case Witness.RTDS:
+                await ActivityFeed(Script(self.raw), leaders=lambda: {LEADER}, now=lambda: NOON)(publish)
+            case Witness.DATA:
+                await _data_feed(self.raw).ask_all(publish)
+            case Witness.CHAIN:
+                logs = decode_order_fills(json.loads(self.raw))
+                told += fills_of(logs, mined_at={log.block_number: NOON for log in logs}, seen_at=NOON)
+        fills = [message for message in told if isinstance(message, LeaderFillSeen)]
+        assert len(fills) == len(told), told
+        return fills
+
+
+def _data_feed(raw: str) -> DataFeed:
+    async def trades(*_: object) -> Sequence[dict[str, Any]]:
+        return page_of(json.loads(raw, parse_float=Decimal))[0]
+
+    minute = timedelta(minutes=1)
+    return DataFeed(trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute)
+
+
+def on_the_socket(fill: Fill, kind: str, *, as_text: bool) -> Sighting:
+    """A frame of the activity socket: the row among others, numbers as numbers or as text."""
+    envelopes = [_envelope(kind, _row(fill, as_text=as_text)), _envelope(kind, _row(fill, as_text=as_text) | {"proxyWallet": OTHER_PROXY})]
+    return Sighting(witness=Witness.RTDS, raw=json.dumps(envelopes))
+
+
+def _envelope(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {"topic": "activity", "type": kind, "timestamp": 1790272257115, "connection_id": "g", "payload": row}
+
+
+def _row(fill: Fill, *, as_text: bool) -> dict[str, Any]:
+    size, price = (fill.size, fill.price) if as_text else (json.loads(fill.size), json.loads(fill.price))
+    return {
+        "proxyWallet": LEADER.lower(),
+        "transactionHash": TRANSACTION,
+        "asset": fill.token_id,
+        "side": fill.side.value,
+        "size": size,
+        "price": price,
+        "timestamp": int(NOON.timestamp()),
+        "title": "Will it rain?",
+        "outcome": "Yes",
+    }
+
+
+def by_the_data_api(fills: Sequence[Fill]) -> Sighting:
+    """A page of ``/v2/trades``: twins are two equal rows."""
+    names = {"proxyWallet": "proxy_wallet", "transactionHash": "transaction_hash", "asset": "token_id"}
+    rows = [{names.get(name, name): value for name, value in _row(fill, as_text=False).items()} for fill in fills]
+    return Sighting(witness=Witness.DATA, raw=json.dumps({"data": rows, "pagination": {"next_cursor": None}}))
+
+
+def on_the_chain(fills: Sequence[Fill], *, block: int, v1: bool = False) -> Sighting:
+    """The logs of the settlement: a block's logs come whole. A reorg puts them into another block under other indices."""
+    logs = [_log(fill, index=block + index, block=block, v1=v1) for index, fill in enumerate(fills)]
+    return Sighting(witness=Witness.CHAIN, raw=json.dumps(logs))
+
+
+def _log(fill: Fill, *, index: int, block: int, v1: bool) -> dict[str, Any]:
+    exchange = EXCHANGE_V1 if v1 else EXCHANGE_V2
+    making, taking = (fill.usdc, fill.shares) if fill.side is Side.BUY else (fill.shares, fill.usdc)
+    token = int(fill.token_id)
+    if v1:
+        assets = (0, token) if fill.side is Side.BUY else (token, 0)
+        data = encode(["uint256"] * 5, [*assets, making, taking, 0])
+    else:
+        data = encode(["uint256"] * 7, [0 if fill.side is Side.BUY else 1, token, making, taking, 0, 0, 0])
+    taker = exchange if fill.took else OTHER_PROXY
+    return {
+        "address": exchange.lower(),
+        "topics": [ORDER_FILLED_V1 if v1 else ORDER_FILLED, f"0x{fill.order:064x}", _topic(LEADER), _topic(taker)],
+        "data": "0x" + data.hex(),
+        "blockNumber": hex(block),
+        "blockHash": f"0x{block:064x}",
+        "transactionHash": TRANSACTION,
+        "logIndex": hex(index),
+        "removed": False,
+    }
+
+
+def _topic(address: str) -> str:
+    return "0x" + address[2:].lower().rjust(64, "0")
