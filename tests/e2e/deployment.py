@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -65,9 +65,15 @@ async def deployed(
     services: Sequence[str] = SERVICES,
     environment: Mapping[str, str] | None = None,
     further_leaders: Sequence[str] = (),
+    launcher: str | None = None,
+    block_seconds: float = 1,
+    max_slippage_bps: Decimal = Decimal(500),
 ) -> AsyncIterator[Deployment]:
-    """All of it, ready: who follows whom is known before the services start. ``further_leaders`` are followed by the first circle."""
-    settings = StackSettings(folder=folder / "stack", kafka_heap_mb=256, durable=False)
+    """All of it, ready: who follows whom is known before the services start. ``further_leaders`` are followed by the first circle.
+
+    ``launcher``: a module that runs each service's own module.
+    """
+    settings = StackSettings(folder=folder / "stack", kafka_heap_mb=256, durable=False, block_seconds=block_seconds)
     async with OtlpReceiver() as collector, LocalStack(settings) as stack:
         given = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
@@ -75,9 +81,9 @@ async def deployed(
             "PAPER_VENUE_LEADERS": str(circles),
             **(environment or {}),
         }
-        async with LocalPipeline(stack, folder / "run", environment=given) as pipeline:
+        async with LocalPipeline(stack, folder / "run", environment=given, launcher=launcher) as pipeline:
             accounts = await pipeline.create_followers(circles * FOLLOWERS_EACH, usdc=str(FUNDS // MICROS))
-            made = _circles((await pipeline.venue.world())["leaders"], accounts)
+            made = _circles((await pipeline.venue.world())["leaders"], accounts, max_slippage_bps)
             await _put_follows(pipeline, made, further_leaders)
             await pipeline.start_services(services)
             yield Deployment(
@@ -90,14 +96,15 @@ async def deployed(
             )
 
 
-def _circles(leaders: Sequence[str], accounts: Sequence[Account]) -> list[Circle]:
+def _circles(leaders: Sequence[str], accounts: Sequence[Account], max_slippage_bps: Decimal) -> list[Circle]:
     """Every circle gets wallets of both kinds: the accounts are the EOAs, then as many Safes."""
     half = len(accounts) - len(accounts) // 2
     mixed = [account for pair in zip(accounts[:half], [*accounts[half:], None], strict=False) for account in pair if account is not None]
     circles = []
     for number, leader in enumerate(leaders):
         followers = tuple(mixed[number * FOLLOWERS_EACH : (number + 1) * FOLLOWERS_EACH])
-        circles.append(Circle(leader=leader, followers=followers, follows=tuple(a_follow(leader, each.proxy) for each in followers)))
+        follows = tuple(replace(a_follow(leader, each.proxy), max_slippage_bps=max_slippage_bps) for each in followers)
+        circles.append(Circle(leader=leader, followers=followers, follows=follows))
     return circles
 
 

@@ -33,9 +33,12 @@ PARTITIONS = 16
 class LocalPipeline:
     """Starts the venue on entering; followers and services when they are asked for. Ends with the stack that it was given."""
 
-    def __init__(self, stack: LocalStack, folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
-        """``folder`` holds keys and addresses of this run; ``environment`` is added to every process's."""
+    def __init__(
+        self, stack: LocalStack, folder: Path, *, environment: Mapping[str, str] | None = None, launcher: str | None = None
+    ) -> None:
+        """``folder`` holds keys and addresses of this run; ``environment`` is added to every process's; ``launcher`` runs the services."""
         self.stack, self.folder = stack, folder
+        self._launcher = launcher
         self.running: dict[str, Running] = {}
         self._extra = dict(environment or {})
         self._ports = Ports()
@@ -83,7 +86,7 @@ class LocalPipeline:
         await asyncio.gather(*(self.start_service(name) for name in names))
 
     async def start_service(self, name: str, *, instance: int = 0) -> ServicePart:
-        service = service_part(name, self.environment(), port=self._ports.free(), instance=instance)
+        service = service_part(name, self.environment(), port=self._ports.free(), instance=instance, launcher=self._launcher)
         self.running[service.part.name] = await self.stack.supervisor.start(service.part)
         return service
 

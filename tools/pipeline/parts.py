@@ -22,13 +22,16 @@ class ServicePart:
     health_url: str
 
 
-def service_part(name: str, environment: Mapping[str, str], *, port: int, instance: int = 0) -> ServicePart:
-    """``name`` as deployed (``tx-monitor``), its probes at ``port``; several instances of one service are told apart by their number."""
+def service_part(name: str, environment: Mapping[str, str], *, port: int, instance: int = 0, launcher: str | None = None) -> ServicePart:
+    """``name`` as deployed (``tx-monitor``), its probes at ``port``; several instances of one service are told apart by their number.
+
+    ``launcher``: a module that runs the service's own module, which it is given.
+    """
     health_url = f"http://127.0.0.1:{port}"
     full_name = name if instance == 0 else f"{name}-{instance}"
     part = Part(
         name=full_name,
-        command=[sys.executable, "-m", f"services.{name.replace('-', '_')}"],
+        command=[sys.executable, "-m", *([launcher] if launcher else []), f"services.{name.replace('-', '_')}"],
         cwd=REPOSITORY,
         env={**environment, "HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(port), "KAFKA_GROUP_INSTANCE_ID": full_name},
         ready=lambda: _answers(f"{health_url}/ready"),

@@ -1,0 +1,247 @@
+"""How is one cell played? Arm, let the leader trade, see the service die, let its work go on, and judge."""
+
+import asyncio
+import signal
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from services.paper_venue.faults import Fault
+from shared.clock import utc_now
+from shared.domain.money import Side
+from shared.messages.debts import Creditor, DebtRaised
+from shared.streams.partitioning import Partitioner
+from shared.streams.producer import Producer
+from shared.testing.waiting import eventually
+from tests.crash_matrix.cells import FAULT_BY_WEATHER, Cell, Finding, Recovery, Weather
+from tests.crash_matrix.charges import VARIABLE, Charge, Charges
+from tests.crash_matrix.judging import Found, is_final, judge, trades_at_the_venue
+from tests.e2e.deployment import Circle, Deployment, deployed
+from tests.e2e.story import LeaderTrade, Story, story_in
+from tools.pipeline.parts import SERVICES
+from tools.stack.background import BackgroundLoop
+from tools.stack.supervisor import Running
+
+LAUNCHER = "tests.crash_matrix.launch"
+ENVIRONMENT = {
+    "KAFKA_SESSION_TIMEOUT_MS": "6000",
+    "KAFKA_REVOCATION_TIMEOUT_MS": "2000",
+    "PREFLIGHT_MAX_QUOTE_AGE": "PT120S",
+    "PREFLIGHT_MAX_ENTRY_AGE": "PT120S",
+    "EXECUTOR_OVERDUE_AFTER": "PT1S",
+    "EXECUTOR_VERIFY_FOR": "PT2S",
+}
+"""Partitions move as soon as the broker allows; a copy that waited for that is to be made here, not to be refused for its age."""
+REACHED_WITHIN = 30
+FINAL_WITHIN = 75
+LATE_BY_S = "2"
+DEBT_USDC = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    cell: Cell
+    found: tuple[Found, ...]
+    seconds: int
+
+    @property
+    def passed(self) -> bool:
+        """Nothing was found; of a control: what must be found was."""
+        if self.cell.must_find is None:
+            return not self.found
+        return any(found.finding is self.cell.must_find for found in self.found)
+
+
+class Matrix:
+    """Cells on one deployment, one after another. A circle serves until a cell has found something in it."""
+
+    def __init__(self, deployment: Deployment, charges: Charges) -> None:
+        self._deployment, self._charges = deployment, charges
+        self._running = dict.fromkeys(SERVICES, 0)
+        self._started: dict[str, int] = defaultdict(int)
+        self._traded: dict[str, list[LeaderTrade]] = defaultdict(list)
+        self._ordering = ""
+
+    async def play(self, cell: Cell) -> Result:
+        """Raises: IndexError when all circles are spoilt."""
+        circle, began = self._deployment.circles[0], asyncio.get_running_loop().time()
+        try:
+            async with story_in(self._deployment, circle) as story:
+                found = await self._played(cell, story)
+        except Exception as error:  # noqa: BLE001 - the other cells are to be played all the same; this one has failed
+            found = [Found(finding=Finding.BROKEN, text=f"{type(error).__name__}: {str(error)[:600]}")]
+        finally:
+            self._charges.disarm()
+        if found:
+            self._deployment.circles.popleft()
+        if any(each.finding is Finding.BROKEN for each in found):
+            await self._begin_anew()
+        self._deployment.circles.rotate(-1)
+        return Result(cell=cell, found=tuple(found), seconds=round(asyncio.get_running_loop().time() - began))
+
+    async def _played(self, cell: Cell, story: Story) -> list[Found]:
+        if cell.ordering != self._ordering:
+            self._charges.choose_ordering(cell.ordering)
+            await self._restart("executor")
+            self._ordering = cell.ordering
+        self._charges.arm(self._charge(cell, story.circle))
+        if cell.boundary.point.service == "debt-recovery":
+            return await self._with_a_debt(cell, story)
+        await self._weather(cell, story)
+        try:
+            return await self._with_a_copy(cell, story)
+        finally:
+            if fault := FAULT_BY_WEATHER.get(cell.weather):
+                await story.venue.change_faults({fault: None})
+
+    async def _weather(self, cell: Cell, story: Story) -> None:
+        """A lost or late answer comes once for each follower: when the same bytes are sent again, they are answered."""
+        if fault := FAULT_BY_WEATHER.get(cell.weather):
+            once = {"times": len(story.circle.followers)} if cell.weather in (Weather.REPLY_LOST, Weather.REPLY_LATE) else {}
+            seconds = LATE_BY_S if fault in (Fault.LATE_REPLY, Fault.FAILED) else "0"
+            await story.venue.change_faults({fault: {"seconds": seconds, **once}})
+
+    async def _with_a_copy(self, cell: Cell, story: Story) -> list[Found]:
+        account = story.circle.followers[0]
+        before = len(await trades_at_the_venue(story, account))
+        trade = await story.trades(Side.BUY, "20")
+        traded = self._traded[story.circle.leader]
+        traded.append(trade)
+
+        async def all_final() -> bool:
+            return await is_final(story, trade)
+
+        if (victim := await self._victim()) is None:
+            await self._final(all_final)
+            return [
+                Found(finding=Finding.NOT_REACHED, text=f"within {REACHED_WITHIN} s"),
+                *await judge(story, traded, outcome=cell.outcome),
+            ]
+        if (expected := cell.boundary.orders_at_the_venue) is not None:
+            await self._at_the_venue(story, before + expected)
+        finished = await self._recovered(cell, victim, all_final)
+        found = await judge(story, traded, outcome=cell.outcome)
+        return found if finished else [Found(finding=Finding.UNRESOLVED, text=f"within {FINAL_WITHIN} s"), *found]
+
+    async def _with_a_debt(self, cell: Cell, story: Story) -> list[Found]:
+        debt = f"debt:{cell.name}"
+        settings, proxy = self._deployment.pipeline.kafka_settings(), story.circle.followers[0].proxy
+        raised = DebtRaised(
+            message_id=debt,
+            occurred_at=utc_now(),
+            proxy=proxy,
+            debt_id=debt,
+            intent_id=debt,
+            creditor=Creditor.OPERATOR,
+            usdc=DEBT_USDC,
+            reason="the matrix says so",
+        )
+        async with Producer(settings) as producer:
+            await producer.publish(raised)
+
+        async def recorded() -> bool:
+            return bool(await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt))
+
+        if (victim := await self._victim()) is None:
+            return [Found(finding=Finding.NOT_REACHED, text=f"within {REACHED_WITHIN} s")]
+        if not await self._recovered(cell, victim, recorded):
+            return [Found(finding=Finding.LOST, text="the debt is not in the books")]
+        debts = await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt)
+        kept = [(row.usdc, row.proxy) for row in debts]
+        return [] if kept == [(DEBT_USDC, proxy)] else [Found(finding=Finding.BOOKS, text=f"the debt stands as {kept}")]
+
+    def _charge(self, cell: Cell, circle: Circle) -> Charge:
+        point = cell.boundary.point
+        key = circle.leader if point.by == "leader" else circle.followers[0].proxy
+        partition = Partitioner().partition(key.encode(), self._deployment.pipeline.kafka_settings().partitions)
+        return Charge(
+            boundary=cell.boundary.name,
+            keys=frozenset({key.lower(), str(partition)}),
+            signal=signal.SIGSTOP if cell.recovery is Recovery.ZOMBIE else signal.SIGKILL,
+        )
+
+    async def _victim(self) -> Running | None:
+        """The process that died, or stands still, at the boundary."""
+        try:
+            pid = await eventually(self._charges.victim, within=REACHED_WITHIN, what="the boundary reached")
+        except AssertionError:
+            return None
+        return next(part for part in self._deployment.pipeline.running.values() if part.pid == pid)
+
+    async def _at_the_venue(self, story: Story, count: int) -> None:
+        async def there() -> bool:
+            return len(await trades_at_the_venue(story, story.circle.followers[0])) == count
+
+        await eventually(there, within=10, what=f"{count} orders at the venue when the service died")
+
+    async def _recovered(self, cell: Cell, victim: Running, finished: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether the work was finished in time."""
+        service = cell.boundary.point.service
+        if cell.recovery is Recovery.RESTART:
+            await self._restart(service)
+            return await self._final(finished)
+        if cell.recovery is Recovery.REBALANCE:
+            await self._deployment.kill(victim.name)
+        await self._start(service, instance=self._started[service] + 1)
+        done = await self._final(finished)
+        if cell.recovery is Recovery.ZOMBIE:
+            await self._resume(victim)
+        return done and await finished()
+
+    async def _resume(self, zombie: Running) -> None:
+        """What it was about to do, it does; it is asked to stop once it is back in its group, and finishes what it runs before it ends."""
+        zombie.signal(signal.SIGCONT)
+        assert zombie.part.ready is not None
+        ready = zombie.part.ready
+
+        async def is_back() -> bool:
+            return not zombie.is_alive or await ready()
+
+        await eventually(is_back, within=60, what=f"{zombie.name} back in its group, or ended")
+        await self._deployment.stop(zombie.name)
+
+    async def _final(self, finished: Callable[[], Awaitable[bool]]) -> bool:
+        with suppress(AssertionError):
+            await eventually(finished, within=FINAL_WITHIN, what="the last word")
+            return True
+        return False
+
+    async def _restart(self, service: str) -> None:
+        instance = self._running[service]
+        await self._deployment.kill(_full_name(service, instance))
+        await self._start(service, instance=instance)
+
+    async def _start(self, service: str, *, instance: int) -> None:
+        await self._deployment.start(service, instance=instance)
+        self._running[service] = instance
+        self._started[service] = max(instance, self._started[service])
+
+    async def _begin_anew(self) -> None:
+        """After a cell that broke: what runs may be anything."""
+        for name in [name for name in self._deployment.pipeline.running if name.startswith(SERVICES)]:
+            await self._deployment.kill(name)
+        await asyncio.gather(*(self._start(service, instance=self._running[service]) for service in SERVICES))
+
+
+def _full_name(service: str, instance: int) -> str:
+    return service if instance == 0 else f"{service}-{instance}"
+
+
+@asynccontextmanager
+async def matrix_on(folder: Path, background: BackgroundLoop, *, circles: int) -> AsyncIterator[Matrix]:
+    """A deployment whose services can die at every boundary. Blocks come fast, and a copy is made at any price that a delay may lead to."""
+    charges = folder / "charges"
+    charges.mkdir(parents=True)
+    async with deployed(
+        folder,
+        background,
+        circles=circles,
+        environment={**ENVIRONMENT, VARIABLE: str(charges)},
+        launcher=LAUNCHER,
+        block_seconds=0.5,
+        max_slippage_bps=Decimal(5000),
+    ) as deployment:
+        yield Matrix(deployment, Charges(charges))

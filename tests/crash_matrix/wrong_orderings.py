@@ -1,0 +1,39 @@
+"""How would an executor be written that doubles or loses? Two that are common; the matrix must find both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from services.executor.decisions import Order, after_reply
+from services.executor.handler import Handler
+from shared.messages.base import Message
+from shared.messages.intents import IntentApproved
+from shared.messages.orders import OrderState
+
+
+class PlaceThenRecord(Handler):
+    """Signs and sends, and writes it down when the answer is there: what dies in between is built and sent anew."""
+
+    async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
+        if (known := await self.orders.load(approved.intent_id)) is not None:
+            return await self._advance(known)
+        dated_now = approved.model_copy(update={"occurred_at": self.now()})  # as SDKs do: each signing gives another order
+        order = await self._order_of(dated_now)
+        reply = await self.venue.send(order)
+        await self.orders.record(order, approved)
+        return await self._settle(order, after_reply(order, reply, is_first=True, now=self.now()), [])
+
+
+class UnknownIsFailed(Handler):
+    """Writes it down first, and takes an order without an answer for one that failed."""
+
+    async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
+        if is_first or order.state not in (OrderState.SIGNED, OrderState.UNKNOWN):
+            return await super()._advance(order, is_first=is_first)
+        failed = replace(order, state=OrderState.KILLED, reason="no answer came: taken for failed")
+        return await self._settle(order, failed, [])
+
+
+ORDERINGS: Mapping[str, type[Handler]] = {
+    "place, then record": PlaceThenRecord,
+    "record, then treat unknown as failed": UnknownIsFailed,
+}
