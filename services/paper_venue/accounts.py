@@ -3,7 +3,7 @@
 The view is the last read of the chain plus what matched since and is not in that read. Resting orders reserve.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.paper_venue.matching import Match
@@ -101,6 +101,10 @@ class Accounts:
         if key not in self._by_wallet:
             self._by_wallet[key] = Account(base=Holdings(block=-1))
         return self._by_wallet[key]
+
+    def by_wallet(self) -> Iterable[tuple[str, Account]]:
+        """All of them, by the wallet in lower case."""
+        return self._by_wallet.items()
 
     def refresh(self, wallet: str, holdings: Holdings) -> None:
         """Take over a read of the chain; what is still pending stays on top. An older read than the last is ignored."""

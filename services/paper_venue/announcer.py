@@ -145,6 +145,6 @@ class Announcer:
         self._feeds.tell_user(order.owner, order.market.condition_id, event)
 
     def tell_trade(self, trade: Trade, status: TradeStatus, *, now_ms: int) -> None:
-        trade.status, trade.updated_at_ms = status, now_ms
+        trade.reach(status, now_ms=now_ms)
         for owner in trade.owners:
             self._feeds.tell_user(owner, trade.match.taker.market.condition_id, frames.trade_event(trade, owner=owner, now_ms=now_ms))

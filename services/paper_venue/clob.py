@@ -13,13 +13,14 @@ from services.paper_venue.market_data import MarketData
 from services.paper_venue.own_orders import OwnOrders
 from services.paper_venue.programmes import Programmes
 from services.paper_venue.rate_limits import RateLimits
+from services.paper_venue.replicas import Replicas
 from services.paper_venue.serving import Answers
 from services.paper_venue.trading import Trading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clob:
-    """``on_time`` is to be called every few milliseconds: heartbeats that stay away have consequences."""
+    """``on_time`` is to be called every few milliseconds: heartbeats that stay away have consequences, replicas lag."""
 
     parts: tuple[Answers, ...]
     on_time: Callable[[], None]
@@ -33,14 +34,19 @@ def clob_of(
     faults: Faults,
     now_ms: Callable[[], int],
 ) -> Clob:
-    identity, limits = Identity(keys, now_ms), RateLimits()
+    identity, limits, replicas = Identity(keys, now_ms), RateLimits(), Replicas(venue, faults, now_ms)
     trading = Trading(venue, identity, limits, faults, now_ms)
     parts = (
         MarketData(venue, now_ms),
         Catalogue(venue),
         ApiKeys(keys, identity, faults),
-        OwnOrders(venue, identity, wallet_of, limits),
+        OwnOrders(venue, identity, replicas, wallet_of, limits),
         trading,
         Programmes(identity),
     )
-    return Clob(parts=parts, on_time=trading.on_time)
+
+    def on_time() -> None:
+        trading.on_time()
+        replicas.on_time()
+
+    return Clob(parts=parts, on_time=on_time)

@@ -63,7 +63,8 @@ class Fault(StrEnum):
     CLOSED_ONLY = "closed-only"
     """400: this address may only close positions."""
     STALE_READS = "stale-reads"
-    """Orders, trades and balances are answered as they were ``seconds`` ago, by every replica that the share hits."""
+    """Own orders, trades and balances, and the Data API's rows, are answered as they were ``seconds`` ago, in each request that the
+    share hits; by the CLOB never as before the fault began."""
 
 
 class Strike(BaseModel):
@@ -111,6 +112,9 @@ class Faults:
     def spare(self, wallets: Iterable[str]) -> None:
         """These belong to the venue's own traders: only a fault that names one of them strikes it."""
         self._spared.update(wallet.lower() for wallet in wallets)
+
+    def spares(self, wallet: str) -> bool:
+        return wallet.lower() in self._spared
 
     def strike(self, fault: Fault, *, wallet: str | None = None, signer: str | None = None) -> Strike | None:
         """Whether and how the fault strikes what is happening now; every call is one chance for it.

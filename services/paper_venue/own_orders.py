@@ -12,6 +12,7 @@ from services.paper_venue.handler import Venue
 from services.paper_venue.identity import Identity
 from services.paper_venue.pages import page
 from services.paper_venue.rate_limits import RateLimits
+from services.paper_venue.replicas import OpenOrder, Replicas
 from services.paper_venue.requests import BadRequest
 from services.paper_venue.responses import reply
 from services.paper_venue.trades import TradeFilter
@@ -29,9 +30,17 @@ _SPENDERS = {
 class OwnOrders:
     """Reads that need an API key, of what belongs to it."""
 
-    def __init__(self, venue: Venue, identity: Identity, wallet_of: Callable[[str, int], Awaitable[str]], limits: RateLimits) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        identity: Identity,
+        replicas: Replicas,
+        wallet_of: Callable[[str, int], Awaitable[str]],
+        limits: RateLimits,
+    ) -> None:
         self._venue = venue
         self._identity = identity
+        self._replicas = replicas
         self._wallet_of = wallet_of
         self._limits = limits
 
@@ -49,15 +58,14 @@ class OwnOrders:
     async def open_order(self, request: web.Request) -> web.Response:
         """null for an order that stands in no book: filled, killed, cancelled, unknown, or somebody else's."""
         credentials = await self._identity.by_key(request)
-        found = matching(self._own(credentials.key), order_id=request.match_info["order_id"])
-        return reply(self._row(found[0]) if found else None)
+        rows = self._rows(credentials, order_id=request.match_info["order_id"])
+        return reply(rows[0] if rows else None)
 
     async def open_orders(self, request: web.Request) -> web.Response:
         credentials = await self._identity.by_key(request)
         query = request.query
-        own = self._own(credentials.key)
-        found = matching(own, market=query.get("market"), asset_id=query.get("asset_id"), order_id=query.get("id"))
-        return reply(page(map(self._row, found), query.get("next_cursor"), limit=_PAGE))
+        rows = self._rows(credentials, market=query.get("market"), asset_id=query.get("asset_id"), order_id=query.get("id"))
+        return reply(page(rows, query.get("next_cursor"), limit=_PAGE))
 
     async def pre_migration_orders(self, request: web.Request) -> web.Response:
         """Orders from before 2026-04-28: this venue has none that old."""
@@ -66,7 +74,9 @@ class OwnOrders:
 
     async def trades(self, request: web.Request) -> web.Response:
         credentials = await self._identity.by_key(request)
-        found = self._venue.announcer.trades.of(credentials.key, _filter(request))
+        asked = _filter(request)
+        moment_ms = self._replicas.moment(wallet=asked.maker_address, signer=credentials.address)
+        found = self._venue.announcer.trades.of(credentials.key, asked, moment_ms=moment_ms)
         rows = (frames.trade_row(trade, owner=credentials.key) for trade in found)
         return reply(page(rows, request.query.get("next_cursor"), limit=_PAGE))
 
@@ -78,7 +88,8 @@ class OwnOrders:
         token_id = None if asset_type == "COLLATERAL" else request.query.get("token_id", "")
         wallet = await self._wallet(request, credentials)
         await self._venue.know(wallet)
-        told = frames.balance_allowance(self._venue.engine.accounts.of(wallet), token_id=token_id)
+        account = self._replicas.account(wallet, self._replicas.moment(wallet=wallet, signer=credentials.address))
+        told = frames.balance_allowance(account, token_id=token_id)
         allowances = {spender: told["allowances"].get(spender, "0") for spender in _SPENDERS[asset_type]}
         return reply({"balance": told["balance"], "allowances": allowances, "allowance": next(iter(allowances.values()))})
 
@@ -92,15 +103,12 @@ class OwnOrders:
         await self._identity.by_key(request)
         return reply({"tier": self._limits.tier.name})
 
-    def _own(self, key: str) -> list[Resting]:
+    def _rows(self, credentials: Credentials, **filters: str | None) -> list[Json]:
         """What stands in a book, and what is held before it may match."""
-        held = (held.order for held in self._venue.engine.held.values() if held.order.owner == key)
-        return [*standing(self._venue, key), *(Resting(order=order, remaining=order.shares) for order in held)]
-
-    def _row(self, resting: Resting) -> Json:
-        order_id = resting.order.id
-        status = "DELAYED" if order_id in self._venue.engine.held else "LIVE"
-        return frames.open_order(resting, trade_ids=self._venue.announcer.trades.ids_of(order_id), status=status)
+        moment_ms = self._replicas.moment(wallet=None, signer=credentials.address)
+        shown = {each.resting.order.id: each for each in self._replicas.orders(credentials.key, moment_ms)}
+        found = matching((each.resting for each in shown.values()), **filters)
+        return [_row(shown[resting.order.id]) for resting in found]
 
     async def _wallet(self, request: web.Request, credentials: Credentials) -> str:
         try:
@@ -108,6 +116,10 @@ class OwnOrders:
         except ValueError as error:
             raise BadRequest("Invalid signature type") from error
         return await self._wallet_of(credentials.address, signature_type)
+
+
+def _row(shown: OpenOrder) -> Json:
+    return frames.open_order(shown.resting, trade_ids=shown.trade_ids, status=shown.status)
 
 
 def standing(venue: Venue, key: str) -> list[Resting]:

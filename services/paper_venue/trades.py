@@ -3,8 +3,9 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Self
 
 from services.paper_venue.matching import Match
 
@@ -29,6 +30,20 @@ class Trade:
     matched_at_ms: int
     updated_at_ms: int
     status: TradeStatus = TradeStatus.MATCHED
+    told: list[tuple[int, TradeStatus, str]] = field(default_factory=list)
+    """When it was told as what, and under which transaction's hash."""
+
+    def reach(self, status: TradeStatus, *, now_ms: int) -> None:
+        self.status, self.updated_at_ms = status, now_ms
+        self.told.append((now_ms, status, self.transaction_hash))
+
+    def as_of(self, moment_ms: int) -> Self | None:
+        """As it had been told by then. None: it had not."""
+        told = [each for each in self.told if each[0] <= moment_ms]
+        if not told:
+            return None
+        updated_at_ms, status, transaction_hash = told[-1]
+        return replace(self, status=status, updated_at_ms=updated_at_ms, transaction_hash=transaction_hash)
 
     @property
     def wallets(self) -> set[str]:
@@ -92,11 +107,12 @@ class TradeLog:
         """The trades that an order was in, oldest first."""
         return self._ids_by_order.get(order_id, ())
 
-    def of(self, owner: str, asked: TradeFilter) -> Iterator[Trade]:
-        """The owner's trades that the filter admits, newest first."""
+    def of(self, owner: str, asked: TradeFilter, *, moment_ms: int | None = None) -> Iterator[Trade]:
+        """The owner's trades that the filter admits, newest first; as they were at that moment, if one is given."""
         if asked.id is not None:
             trade = self._by_id.get(asked.id)
             candidates = [trade] if trade is not None and owner in trade.owners else []
         else:
             candidates = self._by_owner.get(owner, [])
-        return (trade for trade in reversed(candidates) if asked.admits(trade))
+        found = (trade for trade in reversed(candidates) if asked.admits(trade))
+        return found if moment_ms is None else (past for trade in found if (past := trade.as_of(moment_ms)) is not None)

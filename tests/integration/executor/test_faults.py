@@ -26,6 +26,7 @@ MADE_ALL_THE_SAME: dict[str, dict[str, dict[str, Any]]] = {
     "held before it matches": {"delayed": {"seconds": "3"}},
     "settled at the second attempt": {"retrying": {}},
     "another clock": {"clock-skew": {"seconds": "90"}},
+    "answer dropped, and replicas lag behind": {"drop-reply": {}, "stale-reads": {"share": "0.9"}},
     "engine restart": {"restart": {"seconds": "1"}},
 }
 

@@ -1,0 +1,152 @@
+"""A replica that lags shows orders, trades and balances as they were, and only while the fault is on."""
+
+from decimal import Decimal
+
+from services.paper_venue.faults import Fault, Strike
+from services.paper_venue.orders import OrderKind, Side
+from services.paper_venue.replicas import Past, Replicas
+from services.paper_venue.trades import Trade, TradeFilter, TradeStatus
+from tests.unit.paper_venue.builders import USDC, YES, a_spend, an_order
+from tests.unit.paper_venue.scene import NOW, Scene
+
+KEY = "key-of-0xA"
+LAGS = {Fault.STALE_READS: Strike(seconds=Decimal(2))}
+
+
+class LaggingScene(Scene):
+    """A venue with a replica that the fault makes two seconds older; 0xB belongs to the venue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ms = NOW
+        self.replicas = Replicas(self.venue, self.faults, lambda: self.now_ms)
+        self.faults.spare(["0xB"])
+
+    def at(self, seconds: str) -> None:
+        """So long after the start; the replica is told of the time."""
+        self.now_ms = NOW + int(Decimal(seconds) * 1000)
+        self.replicas.on_time()
+
+    def shown(self, key: str = KEY) -> list[tuple[int, str]]:
+        """(micro-shares that are matched, status) of the key's open orders, as a request is told."""
+        moment_ms = self.replicas.moment(wallet=None, signer="0xA")
+        return [(each.resting.matched, each.status) for each in self.replicas.orders(key, moment_ms)]
+
+    def collateral(self) -> int:
+        return self.replicas.account("0xA", self.replicas.moment(wallet="0xA", signer="0xA")).collateral
+
+    def bought(self) -> Trade:
+        answer = self.post(a_spend(10 * USDC), now_ms=NOW)
+        assert isinstance(answer, tuple)
+        assert answer[1] is not None
+        return answer[1]
+
+    def trade(self) -> Trade | None:
+        moment_ms = self.replicas.moment(wallet="0xA", signer="0xA")
+        return next(self.venue.announcer.trades.of(KEY, TradeFilter(), moment_ms=moment_ms), None)
+
+
+def test_without_the_fault_everything_is_shown_as_it_is() -> None:
+    scene = LaggingScene()
+    scene.at("0")
+    scene.post(an_order(Side.BUY, price=4_000))
+
+    assert scene.shown() == [(0, "LIVE")]
+
+
+def test_an_order_is_shown_when_its_replica_has_it_and_gone_when_that_knows() -> None:
+    scene = LaggingScene()
+    scene.faults.set(LAGS)
+    scene.at("0")
+    order = an_order(Side.BUY, price=4_000)
+    scene.at("1")
+    scene.post(order)
+    scene.at("1.05")
+
+    assert scene.shown() == []
+    scene.at("3.05")
+    assert scene.shown() == [(0, "LIVE")]
+
+    (order_id,) = scene.engine.resting
+    scene.venue.on_cancel(order_id, owner=KEY, now_ms=scene.now_ms)
+    scene.at("4")
+    assert scene.shown() == [(0, "LIVE")]
+    scene.at("6")
+    assert scene.shown() == []
+
+
+def test_a_held_order_is_shown_as_delayed() -> None:
+    scene = LaggingScene()
+    scene.faults.set({Fault.DELAYED: Strike()})
+    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    scene.post(a_spend(10 * USDC, kind=OrderKind.FOK))
+
+    assert scene.shown() == [(0, "DELAYED")]
+
+
+def test_a_trade_is_shown_with_the_status_that_it_had() -> None:
+    scene = LaggingScene()
+    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    trade = scene.bought()
+    scene.venue.on_mined(trade, block=1, now_ms=NOW + 1_000)
+    scene.faults.set(LAGS)
+
+    scene.at("1.9")
+    assert scene.trade() is None
+    scene.at("2")
+    assert (found := scene.trade()) is not None
+    assert found.status is TradeStatus.MATCHED
+    scene.at("3")
+    assert (found := scene.trade()) is not None
+    assert found.status is TradeStatus.MINED
+
+
+def test_a_trade_that_was_sent_again_had_another_transaction_before() -> None:
+    scene = LaggingScene()
+    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    trade = scene.bought()
+    first = trade.transaction_hash
+    scene.venue.on_retrying(trade, "0xsecond", now_ms=NOW + 1_000)
+    scene.faults.set(LAGS)
+
+    scene.at("2.5")
+    assert (found := scene.trade()) is not None
+    assert (found.status, found.transaction_hash) == (TradeStatus.MATCHED, first)
+
+
+def test_a_balance_is_as_it_was() -> None:
+    scene = LaggingScene()
+    scene.faults.set(LAGS)
+    scene.at("0")
+    before = scene.collateral()
+    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    scene.post(a_spend(10 * USDC), now_ms=NOW)
+    scene.at("1")
+
+    assert scene.collateral() == before
+    scene.at("3")
+    assert scene.collateral() < before
+    assert scene.engine.accounts.of("0xA").shares[YES] == scene.replicas.account("0xA", scene.now_ms).shares[YES]
+
+
+def test_what_was_kept_is_forgotten_with_the_fault() -> None:
+    scene = LaggingScene()
+    scene.faults.set(LAGS)
+    scene.at("0")
+    scene.faults.set({})
+    scene.at("1")
+    scene.post(an_order(Side.BUY, price=4_000))
+    scene.faults.set(LAGS)
+    scene.at("2")
+
+    assert scene.shown() == [(0, "LIVE")]
+
+
+def test_of_the_past_no_more_is_kept_than_can_be_asked_for() -> None:
+    past: Past[int] = Past()
+    for second in range(100):
+        past.note(second, now_ms=second * 1_000, keep_ms=3_000)
+
+    assert len(past.versions) == 4
+    assert past.at(96_500) == 96
+    assert past.at(0) == 96
