@@ -79,6 +79,7 @@ async def deployed(
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             "PAPER_VENUE_LEADERS": str(circles),
+            "PAPER_VENUE_DRIFT_PER_SECOND": "0",  # or a copy could rightly be refused for its price
             **(environment or {}),
         }
         async with LocalPipeline(stack, folder / "run", environment=given, launcher=launcher) as pipeline:

@@ -1,0 +1,127 @@
+"""Whatever is traded, by whichever wallets, in whichever market: the chain ends with what the venue says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polymarket import AsyncSecureClient
+from polymarket.errors import PolymarketError
+
+from shared.chain.client import ChainClient
+from shared.chain.rpc import Rpc
+from shared.testing.waiting import eventually
+from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.test_official_client_everywhere import KINDS, MARKETS, token_of
+
+pytestmark = pytest.mark.integration
+
+PER_EXAMPLE = 12
+EXAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One order: who, in which market, on which outcome. ``cents``: its price from the one side; ``shares``: its size."""
+
+    trader: int
+    market: str
+    outcome: int
+    side: Literal["BUY", "SELL"]
+    kind: Literal["GTC", "FAK", "FOK"]
+    cents: int
+    shares: int
+
+
+WISHES = st.lists(
+    st.builds(
+        Wish,
+        trader=st.integers(0, len(KINDS) - 1),
+        market=st.sampled_from(sorted(MARKETS)),
+        outcome=st.integers(0, 1),
+        side=st.sampled_from(["BUY", "BUY", "SELL"]),
+        kind=st.sampled_from(["GTC", "FAK", "FOK"]),
+        cents=st.integers(2, 98),
+        shares=st.integers(5, 60),
+    ),
+    min_size=PER_EXAMPLE,
+    max_size=PER_EXAMPLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trader:
+    client: AsyncSecureClient
+    proxy: str
+
+
+@pytest.fixture
+async def traders(venue: PaperVenue) -> AsyncIterator[list[Trader]]:
+    """One of each kind, with money and a few shares of everything."""
+    async with AsyncExitStack() as closing:
+        found = []
+        for kind in KINDS:
+            client, account = await closing.enter_async_context(venue.client(kind, usdc="5000"))
+            found.append(Trader(client, account["proxy"]))
+            for market in MARKETS:
+                await client.place_market_order(asset_id=token_of(venue, market), side="BUY", amount="15", max_price="0.99")
+        yield found
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wishes=WISHES)
+async def test_the_chain_ends_with_what_the_venue_says(venue: PaperVenue, rpc_url: str, traders: list[Trader], wishes: list[Wish]) -> None:
+    taken = [await place(venue, traders[wish.trader].client, wish) for wish in wishes]
+
+    assert any(taken), "at least one order was taken"
+    await eventually(lambda: everything_is_settled(venue), within=60)
+    async with ChainClient(Rpc(rpc_url)) as chain:
+        for trader in traders:
+            await assert_the_venue_says_what_the_chain_has(venue, chain, trader)
+
+
+async def place(venue: PaperVenue, client: AsyncSecureClient, wish: Wish) -> bool:
+    """Whether the venue took it; what it refuses must change nothing, which the comparison shows."""
+    token = tokens(venue, wish.market)[wish.outcome]
+    price = f"0.{wish.cents:02d}"
+    try:
+        if wish.kind == "GTC":
+            answer: Any = await client.place_limit_order(asset_id=token, price=price, size=str(wish.shares), side=wish.side)
+        elif wish.side == "BUY":
+            answer = await client.place_market_order(
+                asset_id=token, side="BUY", amount=str(wish.shares), max_price=price, order_type=wish.kind
+            )
+        else:
+            answer = await client.place_market_order(
+                asset_id=token, side="SELL", shares=str(wish.shares), min_price=price, order_type=wish.kind
+            )
+    except PolymarketError:
+        return False
+    return bool(answer.ok)
+
+
+def tokens(venue: PaperVenue, market: str) -> list[str]:
+    first = token_of(venue, market)
+    return next([str(token) for token in each["token_ids"]] for each in venue.world["markets"] if first in map(str, each["token_ids"]))
+
+
+async def everything_is_settled(venue: PaperVenue) -> bool:
+    stats = await venue.control("stats")
+    return bool(stats["matched"] == stats["settled"] + stats["failed"])
+
+
+async def assert_the_venue_says_what_the_chain_has(venue: PaperVenue, chain: ChainClient, trader: Trader) -> None:
+    asked = [int(token) for market in MARKETS for token in tokens(venue, market)]
+    on_chain = await chain.balances_of(trader.proxy, asked)
+    money = await trader.client.get_balance_allowance(asset_type="COLLATERAL")
+    assert money.balance == on_chain.collateral
+    for market in MARKETS:
+        kind: Literal["CONDITIONAL", "CONDITIONAL-V2"] = "CONDITIONAL-V2" if market == "v2" else "CONDITIONAL"
+        for token in tokens(venue, market):
+            held = await trader.client.get_balance_allowance(asset_type=kind, asset_id=token)
+            assert held.balance == on_chain.shares_by_token[int(token)], (market, token)
