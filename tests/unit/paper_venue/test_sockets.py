@@ -1,0 +1,126 @@
+"""What the venue's sockets answer, when they hang up, and how late each feed is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import WSMsgType, web
+
+from services.paper_venue.feeds import DelayLine
+from services.paper_venue.frames import Json
+from services.paper_venue.hub import Hub, Protocol
+from services.paper_venue.sockets import ActivitySocket, MarketSocket
+
+SUMMARY: Json = {
+    "market": "0x01", "asset_id": "1", "timestamp": "1", "hash": "", "bids": [], "asks": [], "tick_size": "0.01", "last_trade_price": "0.5",
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def connected(hub: Hub, protocol: Protocol) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A client at a socket of this kind."""
+    http = web.Application()
+    http.add_routes([web.get("/ws", partial(hub.serve, protocol=protocol))])
+    runner = web.AppRunner(http)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{runner.addresses[0][1]}/ws") as socket:
+            yield socket
+    finally:
+        await runner.cleanup()
+
+
+def market_socket(hub: Hub) -> MarketSocket:
+    return MarketSocket(hub, lambda token: SUMMARY | {"asset_id": token})
+
+
+async def heard(socket: aiohttp.ClientWebSocketResponse) -> Any:
+    return orjson.loads((await asyncio.wait_for(socket.receive(), 10)).data)
+
+
+async def test_who_sends_no_ping_is_hung_up_on_whatever_else_he_sends() -> None:
+    hub = Hub(ping_within_s=0.3)
+    async with connected(hub, market_socket(hub)) as socket:
+        await socket.send_json({"type": "market", "assets_ids": ["1"]})
+        assert [book["asset_id"] for book in await heard(socket)] == ["1"]
+
+        ended = await asyncio.wait_for(socket.receive(), 10)
+
+    assert ended.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
+
+
+async def test_who_pings_is_answered_and_kept() -> None:
+    hub = Hub(ping_within_s=60)
+    async with connected(hub, market_socket(hub)) as socket:
+        for _ in range(3):
+            await socket.send_str("PING")
+            assert (await socket.receive_str()) == "PONG"
+
+
+@pytest.mark.parametrize(("tokens", "books"), [(500, 500), (501, None)])
+async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(tokens: int, books: int | None) -> None:
+    hub = Hub()
+    async with connected(hub, market_socket(hub)) as socket:
+        await socket.send_json({"type": "market", "assets_ids": [str(number) for number in range(tokens)]})
+        await socket.send_str("PING")
+        first = (await asyncio.wait_for(socket.receive(), 10)).data
+
+    assert first == "PONG" if books is None else len(orjson.loads(first)) == books
+
+
+@pytest.mark.parametrize("topic", ["clob_market", "clob_user"])
+async def test_a_retired_topic_is_answered_as_the_venue_does_and_nothing_is_subscribed(topic: str) -> None:
+    hub = Hub()
+    async with connected(hub, ActivitySocket(hub)) as socket:
+        subscriptions = [{"topic": "activity", "type": "trades"}, {"topic": topic, "type": "*"}]
+        await socket.send_json({"action": "subscribe", "subscriptions": subscriptions})
+        answer = await heard(socket)
+
+        assert (answer["statusCode"], answer["body"]["message"].startswith("CLOB messages are not supported anymore")) == (400, True)
+        assert hub.listeners(ActivitySocket.types) == set()
+
+
+@pytest.mark.parametrize("frame", ["nonsense", '{"type":"user"}', "[]"])
+async def test_a_first_frame_that_is_not_understood_ends_the_connection(frame: str) -> None:
+    hub = Hub()
+    async with connected(hub, market_socket(hub)) as socket:
+        await socket.send_str(frame)
+
+        assert (await asyncio.wait_for(socket.receive(), 10)).type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
+
+
+async def test_each_feed_is_as_late_as_it_is_told_and_keeps_its_order() -> None:
+    loop = asyncio.get_running_loop()
+    told: list[tuple[int, float]] = []
+    done = asyncio.Event()
+
+    def tell(number: int) -> Callable[[], None]:
+        def act() -> None:
+            told.append((number, loop.time()))
+            if len(told) == 3:
+                done.set()
+
+        return act
+
+    began = loop.time()
+    line = DelayLine(0.1)
+    for number in range(3):
+        line.later(tell(number))
+    assert told == []
+    async with asyncio.timeout(10):
+        await done.wait()
+
+    assert [number for number, _ in told] == [0, 1, 2]
+    assert all(at - began >= 0.1 for _, at in told)
+
+
+async def test_a_feed_without_a_delay_tells_at_once() -> None:
+    told: list[str] = []
+    DelayLine(0).later(lambda: told.append("now"))
+    assert told == ["now"]
