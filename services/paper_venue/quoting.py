@@ -9,6 +9,8 @@ from services.paper_venue.generator import MarketPlan
 from services.paper_venue.orders import PRICE_ONE, Side
 
 _MS = 1_000
+_LONGEST_STEP_MS = 1_000
+"""Between two looks at the clock; where it leaps by more, it was set, and no time has passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,14 @@ class Drift:
         self._chance = random.Random(f"{seed}:drift")  # noqa: S311
         self._markets = markets
         self._per_second = per_second
-        self._since_ms = now_ms
+        self._since_ms = self._seen_ms = now_ms
         self._made = 0
 
     def moves(self, now_ms: int) -> list[tuple[int, int]]:
         """(market index, ticks: -1 or 1) of each move that is due by now."""
+        passed_ms, self._seen_ms = now_ms - self._seen_ms, now_ms
+        if not 0 <= passed_ms <= _LONGEST_STEP_MS:
+            self._since_ms += passed_ms
         due = int((now_ms - self._since_ms) * self._per_second / _MS)
         moves = [(self._chance.randrange(self._markets), self._chance.choice((-1, 1))) for _ in range(due - self._made)]
         self._made = max(due, self._made)

@@ -151,7 +151,7 @@ class SettlementLine:
         """Send one after another, so that the node never has to hold one back for the nonce before it."""
         while True:
             transaction, trade = await self._signed.get()
-            await self._until(trade.matched_at_ms + int(self._delays.before_broadcast * 1000))
+            await self._until_after(trade.matched_at_ms, self._delays.before_broadcast)
             await self._persist(partial(self._settler.send, transaction))
             self._sent.put_nowait((transaction, trade))
 
@@ -183,22 +183,23 @@ class SettlementLine:
             self.follow(again, trade)
             reports.on_retrying(trade, again.hash, now_ms=self._now_ms())
         else:
-            tasks.create_task(self._fail(reports, trade, trade.matched_at_ms + int(doom.strike.seconds * 1000)))
+            tasks.create_task(self._fail(reports, trade, after_s=float(doom.strike.seconds)))
 
-    async def _fail(self, reports: Reports, trade: Trade, at_ms: int) -> None:
-        await self._until(at_ms)
+    async def _fail(self, reports: Reports, trade: Trade, *, after_s: float) -> None:
+        await self._until_after(trade.matched_at_ms, after_s)
         reports.on_failed(trade, now_ms=self._now_ms())
 
     async def _confirm(self, reports: Reports) -> None:
         while True:
             mined_at_ms, trade = await self._mined.get()
-            await self._until(mined_at_ms + int(self._delays.before_confirmed * 1000))
+            await self._until_after(mined_at_ms, self._delays.before_confirmed)
             reports.on_confirmed(trade, now_ms=self._now_ms())
 
-    async def _until(self, moment_ms: int) -> None:
-        left_ms = moment_ms - self._now_ms()
-        if left_ms > 0:
-            await self._sleep(left_ms / 1000)
+    async def _until_after(self, moment_ms: int, delay_s: float) -> None:
+        """By the venue's clock; never longer than the delay itself, where that clock is set back meanwhile."""
+        left_s = min(delay_s, (moment_ms - self._now_ms()) / 1000 + delay_s)
+        if left_s > 0:
+            await self._sleep(left_s)
 
     async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the node until it answers: a settlement is never given up, as its nonce holds up all behind it."""

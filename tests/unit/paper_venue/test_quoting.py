@@ -1,7 +1,9 @@
 """Quotes stand on the grid and never cross, wherever the price has walked; it walks as fast as asked and by the seed alone."""
 
 from decimal import Decimal
+from itertools import accumulate
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,16 +48,27 @@ def test_a_price_that_both_mids_quote_keeps_its_maker_and_outcome(seed: int) -> 
     assert all((before[place].maker, before[place].outcome) == (after[place].maker, after[place].outcome) for place in kept)
 
 
-@given(seed=SEEDS, per_second=st.integers(0, 20), times=st.lists(st.integers(0, 60_000), min_size=1).map(sorted))
-def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(seed: int, per_second: int, times: list[int]) -> None:
-    often = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
-    once = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
+@given(seed=SEEDS, per_second=st.integers(0, 20), steps=st.lists(st.integers(0, 1_000), min_size=1, max_size=60))
+def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(seed: int, per_second: int, steps: list[int]) -> None:
+    times = list(accumulate(steps))
+    irregular = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
+    steady = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
 
-    moves = [move for now_ms in times for move in often.moves(now_ms)]
+    moves = [move for now_ms in times for move in irregular.moves(now_ms)]
 
-    assert moves == once.moves(times[-1])
+    assert moves == [move for now_ms in [*range(0, times[-1], 100), times[-1]] for move in steady.moves(now_ms)]
     assert len(moves) == times[-1] * per_second // 1000
     assert all(0 <= index < 6 and ticks in (-1, 1) for index, ticks in moves)
+
+
+@pytest.mark.parametrize("leap_ms", [90_000, 600_000, -90_000])
+def test_a_clock_that_is_set_moves_no_price(leap_ms: int) -> None:
+    drift = Drift(1, markets=6, per_second=Decimal(2), now_ms=0)
+    drift.moves(400)
+
+    assert drift.moves(400 + leap_ms) == []
+    assert drift.moves(499 + leap_ms) == []
+    assert len(drift.moves(500 + leap_ms)) == 1
 
 
 def test_the_price_gives_way_on_the_side_that_was_eaten() -> None:

@@ -70,6 +70,22 @@ async def test_a_trade_is_mined_and_then_confirmed_each_after_its_delay() -> Non
     assert told.times_ms[1] >= told.times_ms[0] + 3_000
 
 
+async def test_a_clock_that_is_set_back_holds_up_no_settlement() -> None:
+    clock, settler = Clock(), FakeSettler()
+    delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
+    line = SettlementLine(settler, delays=delays, faults=Faults(), now_ms=clock.now_ms, sleep=clock.sleep)
+    follow_one(line, clock, "one")
+    clock.ms -= 90_000
+    start_ms, told = clock.ms, Told(clock)
+    running = asyncio.create_task(line.run(told))
+
+    await eventually(lambda: len(told.events) == 2)
+
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert told.times_ms[-1] <= start_ms + 6_000
+
+
 async def test_settlements_are_sent_in_the_order_of_their_nonces() -> None:
     settler = FakeSettler()
 
