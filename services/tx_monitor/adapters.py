@@ -43,6 +43,8 @@ set state = g.state, block_number = g.block_number, block_hash = g.block_hash, f
 from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:numbers as bigint[]), cast(:hashes as text[]), cast(:fills as text[]),
             cast(:at as timestamptz[])) as g(request_id, state, block_number, block_hash, fills, at)
 where w.request_id = g.request_id
+  and (w.state, w.block_number, w.block_hash, w.fills) is distinct from (g.state, g.block_number, g.block_hash, g.fills)
+returning w.state
 """
 OPEN_WATCHES = "select * from tx_monitor.watches where state not in ('final', 'final_reverted')"
 
@@ -103,9 +105,9 @@ class PostgresWatches:
             "at": [now for _, now in saved],
         }
         async with transaction(self._engine) as connection:
-            await connection.execute(text(SAVE), columns)
-        for watch, _ in saved:
-            metrics.transaction_reached(watch.state.value)
+            moved = await rows(connection, SAVE, **columns)
+        for watch in moved:
+            metrics.transaction_reached(watch.state)
         return [None] * len(saved)
 
 

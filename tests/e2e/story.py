@@ -144,15 +144,21 @@ class Story:
             assert {row.token_id: row.shares for row in held if row.shares} == shares, account
             assert FUNDS + sum(row.cash_usdc for row in held) == wallet.collateral, account
 
-    async def assert_the_venue_has_one_order_for_each_confirmed_one(self) -> None:
-        """By what the venue itself tells every follower of his trades: none is doubled, none is unknown to our books."""
+    async def trades_at_the_venue(self) -> dict[str, list[Mapping[str, Any]]]:
+        """What the venue itself tells every follower of his trades, by proxy."""
         venue = VenueSettings.model_validate({"clob_url": self.deployment.pipeline.urls["clob"]})
+        told = {}
         async with Clob(venue, now=utc_now) as clob:
             for account in self.circle.followers:
                 credentials = await clob.credentials(Wallet(proxy=account.proxy, private_key=account.private_key))
-                told = await clob.trades(credentials, maker_address=account.proxy, since=datetime.fromtimestamp(0, UTC))
-                ours = await self.rows("select order_hash from executor.orders where proxy = :p and state = 'confirmed'", p=account.proxy)
-                assert sorted(row["taker_order_id"] for row in told) == sorted(order.order_hash for order in ours)
+                told[account.proxy] = await clob.trades(credentials, maker_address=account.proxy, since=datetime.fromtimestamp(0, UTC))
+        return told
+
+    async def assert_the_venue_has_one_order_for_each_confirmed_one(self) -> None:
+        """By what the venue tells of trades: none is doubled, none is unknown to our books."""
+        for proxy, told in (await self.trades_at_the_venue()).items():
+            ours = await self.rows("select order_hash from executor.orders where proxy = :p and state = 'confirmed'", p=proxy)
+            assert sorted(row["taker_order_id"] for row in told) == sorted(order.order_hash for order in ours)
 
     async def records(self, topic: str) -> list[Any]:
         """Everything on a topic."""

@@ -112,8 +112,13 @@ from known
 join told on told.transaction_hash = known.transaction_hash
 left join settled s on s.transaction_hash = known.transaction_hash and s.order_hash = known.order_hash and known.trades_of_order = 1
 where known.order_hash = t.order_hash and known.trade_id = t.trade_id
+  and (t.chain_state <> 'final' or told.state = 'final')
+  and (t.chain_state, t.shares, t.usdc, t.fee_usdc)
+      is distinct from (told.state, coalesce(s.shares, t.shares), coalesce(s.usdc, t.usdc), coalesce(s.fee_usdc, t.fee_usdc))
 """)
-"""The chain names orders, not trades: its figures are those of a trade only where it is its order's only one in the transaction."""
+"""The chain names orders, not trades: its figures are those of a trade only where it is its order's only one in the transaction.
+
+What is final stands, whatever is delivered again; and what is told again moves nothing, not even the time of the last change."""
 OPEN_ORDERS = "select * from executor.orders where state in ('signed', 'unknown', 'matched') order by proxy, signed_at"
 
 HELD = """
