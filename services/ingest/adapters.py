@@ -53,6 +53,9 @@ on conflict (feed) do update set block_number = greatest(cursors.block_number, e
 ROWS_REMEMBERED = 10_000
 """Both subscriptions tell every row: told on twice, each trade would go through the whole pipeline twice, to the same end."""
 
+MOST_SHARES = 10**18
+"""Micro-shares: no trade is as large, whatever a log says; the activity socket's rows have the same bound."""
+
 Recording = tuple[LeaderFillSeen, Part | None]
 
 
@@ -161,7 +164,10 @@ class ActivityFeed:
     async def _take_envelope(self, envelope: Any, frame: str, publish: Publish) -> None:
         """One that cannot be read does not hide the others of its frame."""
         try:
-            for row in rtds.rows_of(envelope):
+            rows = tuple(rtds.rows_of(envelope))
+            if not rows:
+                metrics.feed_frame("rtds", "ignored")
+            for row in rows:
                 await self._take_row(row, publish)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
@@ -227,7 +233,11 @@ class DataFeed:
         except InvalidMessage as error:
             await self._park(row, str(error), publish)
             return
-        if self._told.get(fill.message_id) or fill.leader not in self._leaders():
+        if fill.leader not in self._leaders():
+            metrics.feed_frame("data", "other")
+            return
+        if self._told.get(fill.message_id):
+            metrics.feed_frame("data", "repeated")
             return
         metrics.feed_frame("data", "leader")
         with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.DATA.value}):
@@ -236,11 +246,11 @@ class DataFeed:
 
     async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
         """Once: the row comes again with every round."""
+        metrics.feed_frame("data", "malformed")
         kept = json.dumps(row, default=str)[:LONGEST_FRAME]
         message_id = derived_id("frame", kept)
         if self._told.get(message_id):
             return
-        metrics.feed_frame("data", "malformed")
         await publish(FrameParked(message_id=message_id, occurred_at=self._now(), feed="data", reason=reason, frame=kept))
         self._told.put(message_id, True)  # noqa: FBT003 - a set that forgets
 
@@ -300,7 +310,9 @@ class ChainFeed:
         logs = await self._chain.fetch_order_fills(start, head.number, sorted(self._leaders()))
         blocks = await self._chain.blocks(sorted({log.block_number for log in logs}))
         mined_at = {block.number: datetime.fromtimestamp(block.timestamp, UTC) for block in blocks}
-        for fill in fills_of(logs, mined_at=mined_at, seen_at=self._now()):
+        fills = fills_of(logs, mined_at=mined_at, seen_at=self._now())
+        self._count_what_is_no_trade(len(logs) - len(fills))
+        for fill in fills:
             if fill.message_id not in self._published:
                 metrics.feed_frame("chain", "leader")
                 with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.CHAIN.value}):
@@ -308,6 +320,11 @@ class ChainFeed:
                 self._published[fill.message_id] = head.number
         await self._cursor.save(head.number)
         self._forget(before=start)
+
+    def _count_what_is_no_trade(self, count: int) -> None:
+        if count:
+            metrics.feed_frame("chain", "no trade")
+            logger.warning("chain: %d logs of leaders' orders give nothing or more than there can be, and are not copied", count)
 
     def _forget(self, *, before: int) -> None:
         self._published = {message: block for message, block in self._published.items() if block >= before}
@@ -323,7 +340,7 @@ def fills_of(logs: Sequence[OrderFilledLog], *, mined_at: Mapping[int, datetime]
     for log in logs:
         order = (log.tx_hash, log.order_hash)
         seen[order] = seen.get(order, 0) + 1
-        if log.shares > 0 and log.usdc > 0:
+        if 0 < log.usdc < log.shares <= MOST_SHARES:
             fills.append(_fill(log, f"{log.order_hash}:{seen[order]}", filled_at=mined_at[log.block_number], seen_at=seen_at))
     return fills
 

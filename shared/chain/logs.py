@@ -3,12 +3,14 @@
 Pure: logs as a node returns them (eth_getLogs, receipts), in; frozen fills, out. Topic0 values measured 2026-11-22.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from eth_utils.address import to_checksum_address
 
+from shared.domain.errors import Transient
 from shared.domain.money import Side
 
 ORDER_FILLED_V1: Final = "0xd0a08e8c493f9c94f29311604c9de1b4e8c8d4c06bd0c789af57f2d65bfec0f6"
@@ -17,10 +19,14 @@ ORDERS_MATCHED: Final = "0x174b3811690657c217184f89418266767c87e4805d09680c39fc9
 FEE_CHARGED: Final = "0x55bb3cade9d43b798a4fe5ffdd05024b2d7870df53920673bfc7e68047cd0ab1"  # V2 and V3
 
 _V1_WORDS, _V2_WORDS = 5, 7
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
-class MalformedLog(ValueError):
-    """A log with OrderFilled's topic is not one: the node or the contract is not what we think."""
+class MalformedLog(Transient):
+    """A log with OrderFilled's topic is not one: the node or the contract is not what we think.
+
+    Who reads logs asks again, and says so each time: passed over, it could be a fill that nobody copies or books.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,10 @@ def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog
 
     Raises: MalformedLog.
     """
-    return [decode_order_filled(log) for log in logs if is_order_filled(log) and not log.get("removed", False)]
+    try:
+        return [decode_order_filled(log) for log in logs if is_order_filled(log) and not log.get("removed", False)]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MalformedLog(f"logs that are none: {type(error).__name__}") from None
 
 
 def is_order_filled(log: Mapping[str, Any]) -> bool:
@@ -76,7 +85,10 @@ def is_order_filled(log: Mapping[str, Any]) -> bool:
 
 
 def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
-    """Decode one OrderFilled log of any exchange generation, as JSON-RPC gives it. Raises: MalformedLog."""
+    """Decode one OrderFilled log of any exchange generation, as JSON-RPC gives it. Raises: MalformedLog.
+
+    Of what is no log at all also LookupError, TypeError, ValueError and AttributeError.
+    """
     topics: Sequence[str] = log["topics"]
     is_v1 = topics[0] == ORDER_FILLED_V1
     words = _words(log["data"])
@@ -85,11 +97,11 @@ def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
     side, token_id = _v1_side_and_token(words) if is_v1 else _v2_side_and_token(words)
     return OrderFilledLog(
         exchange=to_checksum_address(log["address"]),
-        tx_hash=log["transactionHash"],
+        tx_hash=_hash(log["transactionHash"]),
         block_number=int(log["blockNumber"], 16),
-        block_hash=log["blockHash"],
+        block_hash=_hash(log["blockHash"]),
         log_index=int(log["logIndex"], 16),
-        order_hash=topics[1],
+        order_hash=_hash(topics[1]),
         maker=_topic_address(topics[2]),
         taker=_topic_address(topics[3]),
         side=side,
@@ -126,6 +138,12 @@ def _words(data: str) -> list[int]:
     if len(raw) % 32:
         raise MalformedLog(f"{len(raw)} bytes of data are not whole words")
     return [int.from_bytes(raw[start : start + 32], "big") for start in range(0, len(raw), 32)]
+
+
+def _hash(text: Any) -> str:
+    if not isinstance(text, str) or not _HASH.fullmatch(text):
+        raise MalformedLog("a hash in a log is not one")
+    return text
 
 
 def _topic_address(topic: str) -> str:

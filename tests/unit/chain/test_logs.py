@@ -20,6 +20,7 @@ from shared.chain.logs import (
     decode_order_fills,
     maker_topics,
 )
+from shared.domain.errors import Transient
 from shared.domain.money import Side
 
 LEADER = "0x6e0c80c90ea6c15917308F820Eac91Ce2724B5b5"
@@ -127,6 +128,13 @@ def test_the_side_of_a_v1_fill_is_where_its_collateral_is(assets: tuple[int, int
 def test_a_log_that_is_no_fill_is_an_error_and_never_a_zero(log: dict[str, Any]) -> None:
     with pytest.raises(MalformedLog):
         decode_order_filled(log)
+
+
+@pytest.mark.parametrize("field", ["data", "transactionHash", "blockNumber", "blockHash", "logIndex", "address"])
+@pytest.mark.parametrize("wrong", [None, 7, "NaN", [], {}])
+def test_what_is_no_log_at_all_is_an_error_to_come_back_to(field: str, wrong: Any) -> None:
+    with pytest.raises(Transient):
+        decode_order_fills([{**a_log(data=v2_data()), field: wrong}])
 
 
 def test_other_events_and_withdrawn_logs_are_left_out() -> None:

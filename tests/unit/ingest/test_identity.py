@@ -6,6 +6,7 @@ the source that saw most has seen, and never beyond.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import combinations, permutations, product
 from random import Random
@@ -184,6 +185,13 @@ async def test_an_old_exchange_tells_the_same_trade_as_the_new_ones_do() -> None
         await ingest.hears([on_the_chain([fill], block=100, v1=True), on_the_socket(fill, "trades", as_text=False)])
 
         assert [(part.from_shares, part.to_shares) for part in ingest.parts(fill.trade_id)] == [(0, fill.shares)]
+
+
+@pytest.mark.parametrize(("shares_given", "usdc_given"), [(10**18 + 1, 5), (7, 0), (5, 5), (2**255, 2**254)])
+async def test_a_log_that_gives_nothing_or_more_than_there_can_be_is_no_trade(shares_given: int, usdc_given: int) -> None:
+    fill = replace(a_whole_fill(), shares=shares_given, usdc=usdc_given)
+
+    assert await on_the_chain([fill], block=100).heard() == []
 
 
 def drawn(told: Sequence[Sighting], draw: st.DataObject, shuffle: Random) -> list[Sighting]:

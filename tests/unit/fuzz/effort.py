@@ -1,0 +1,32 @@
+"""How many inputs each target is tried with, and how many it was: FUZZ_INPUTS of each, a few in the unit suite."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "150"))
+
+TRIED: Counter[str] = Counter()
+"""By target, for the summary at the end."""
+
+RANDOMS: st.SearchStrategy[Random] = st.randoms(use_true_random=False)
+
+Test = Callable[..., Any]
+
+
+def fuzzed(test: Test) -> Test:
+    """The test with ``rng``, as often as asked. A failure is made small, and shown with what it was found by."""
+    effort = settings(
+        max_examples=INPUTS,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    return effort(given(rng=RANDOMS)(test))
