@@ -193,16 +193,15 @@ class FakeWatches:
         self._kept: dict[str, Watch] = {}
 
     async def open(self, watch: Watch, *, now: datetime) -> Watch:
-        return self._kept.setdefault(watch.request_id, watch)
+        return self._kept.setdefault(watch.request_id, replace(watch, changed_at=now))
 
     async def load(self, request_id: str) -> Watch | None:
         return self._kept.get(request_id)
 
     async def save(self, watch: Watch, *, now: datetime) -> None:
         known = self._kept[watch.request_id]
-        self._kept[watch.request_id] = replace(
-            known, state=watch.state, block_number=watch.block_number, block_hash=watch.block_hash, fills=watch.fills
-        )
+        changed = replace(known, state=watch.state, block_number=watch.block_number, block_hash=watch.block_hash, fills=watch.fills)
+        self._kept[watch.request_id] = known if changed == known else replace(changed, changed_at=now)
 
 
 class FakeDebts:

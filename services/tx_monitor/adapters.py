@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.tx_monitor.decisions import Watch
+from services.tx_monitor.decisions import Watch, is_overdue
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.client import ChainClient, Receipt
 from shared.chain.logs import decode_order_fills
@@ -39,14 +39,15 @@ on conflict do nothing
 LOAD = "select * from tx_monitor.watches where request_id = any(cast(:ids as text[]))"
 SAVE = """
 update tx_monitor.watches w
-set state = g.state, block_number = g.block_number, block_hash = g.block_hash, fills = g.fills, updated_at = g.at
+set state = g.state, block_number = g.block_number, block_hash = g.block_hash, fills = g.fills,
+    updated_at = case when (w.state, w.block_hash) is distinct from (g.state, g.block_hash) then g.at else w.updated_at end
 from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:numbers as bigint[]), cast(:hashes as text[]), cast(:fills as text[]),
             cast(:at as timestamptz[])) as g(request_id, state, block_number, block_hash, fills, at)
 where w.request_id = g.request_id
   and (w.state, w.block_number, w.block_hash, w.fills) is distinct from (g.state, g.block_number, g.block_hash, g.fills)
 returning w.state
 """
-OPEN_WATCHES = "select * from tx_monitor.watches where state not in ('final', 'final_reverted')"
+OPEN_WATCHES = "select * from tx_monitor.watches where state not in ('final', 'final_reverted') and state <> 'dropped'"
 
 Dated = tuple[Watch, datetime]
 
@@ -68,7 +69,7 @@ class PostgresWatches:
         await self._save((watch, now))
 
     async def open_watches(self) -> list[Watch]:
-        """All that are not final, of all instances. Raises: Transient."""
+        """All that are neither final nor given up, of all instances. Raises: Transient."""
         async with transaction(self._engine) as connection:
             return [_watch(row) for row in await rows(connection, OPEN_WATCHES)]
 
@@ -127,6 +128,7 @@ def _watch(row: Row[Any]) -> Watch:
         block_hash=row.block_hash,
         fills=FILLS.validate_json(row.fills),
         traceparent=row.traceparent,
+        changed_at=row.updated_at,
     )
 
 
@@ -142,9 +144,10 @@ class ReceiptFeed:
         now: Callable[[], datetime],
         look_every: timedelta,
         at_a_time: int,
+        give_up_after: timedelta,
     ) -> None:
         self._watches, self._chain, self._owns, self._now = watches, chain, owns, now
-        self._look_every, self._at_a_time = look_every, at_a_time
+        self._look_every, self._at_a_time, self._give_up_after = look_every, at_a_time, give_up_after
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -165,9 +168,12 @@ class ReceiptFeed:
             some = asked[start : start + self._at_a_time]
             receipts = await self._chain.receipts([watch.transaction_hash for watch in some])
             for watch, receipt in zip(some, receipts, strict=True):
-                if is_news(watch, receipt, finalized_block=finalized.number):
+                if is_news(watch, receipt, finalized_block=finalized.number) or self._is_given_up(watch, receipt):
                     with tracing.resumed(watch.traceparent):
                         await publish(seen(watch, receipt, finalized_block=finalized.number, now=self._now()))
+
+    def _is_given_up(self, watch: Watch, receipt: Receipt | None) -> bool:
+        return receipt is None and is_overdue(watch, now=self._now(), give_up_after=self._give_up_after)
 
     async def _without_resting(self, watches: Sequence[Watch], *, finalized_block: int) -> list[Watch]:
         """Leave out what is mined, not yet final, and in a block that still stands: its receipt can tell nothing new."""

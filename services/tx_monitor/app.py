@@ -27,7 +27,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain:
         await require_migrated(engine)
         watches, ownership = PostgresWatches(engine), Ownership()
-        handler = Handler(watches=watches, now=utc_now)
+        handler = Handler(watches=watches, now=utc_now, give_up_after=settings.give_up_after)
         yield Service(
             producer=producer,
             parking=PostgresParking(engine),
@@ -41,6 +41,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     now=utc_now,
                     look_every=settings.look_every,
                     at_a_time=settings.receipts_at_a_time,
+                    give_up_after=settings.give_up_after,
                 )
             },
             ownership=ownership,

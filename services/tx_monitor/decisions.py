@@ -1,6 +1,7 @@
 """Given what a node shows of a transaction, where does it stand? Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from shared.messages.transactions import ConfirmationRequested, Purpose, ReceiptSeen, SettledFill, TransactionState
 
@@ -21,6 +22,8 @@ class Watch:
     block_hash: str = ""
     fills: tuple[SettledFill, ...] = ()
     traceparent: str | None = None
+    changed_at: datetime | None = field(default=None, compare=False)
+    """Since when it is so; None: it is not kept yet."""
 
 
 def watch_of(requested: ConfirmationRequested) -> Watch:
@@ -35,7 +38,7 @@ def watch_of(requested: ConfirmationRequested) -> Watch:
 
 def after_looking(watch: Watch, seen: ReceiptSeen) -> Watch:
     """Final stands for ever; anything else is as the chain shows it now: a receipt that is gone was undone by a reorg."""
-    if watch.state in FINAL:
+    if watch.state in FINAL or (watch.state is TransactionState.DROPPED and seen.block_number is None):
         return watch
     if seen.block_number is None:
         return replace(watch, state=TransactionState.WATCHED, block_number=None, block_hash="", fills=())
@@ -47,6 +50,17 @@ def after_looking(watch: Watch, seen: ReceiptSeen) -> Watch:
         block_hash=seen.block_hash,
         fills=seen.fills,
     )
+
+
+def is_overdue(watch: Watch, *, now: datetime, give_up_after: timedelta) -> bool:
+    """Whether the transaction is in no block, and has been so for too long: who asked for it may have another hash by now."""
+    if watch.state is not TransactionState.WATCHED or watch.changed_at is None:
+        return False
+    return now >= watch.changed_at + give_up_after
+
+
+def dropped(watch: Watch) -> Watch:
+    return replace(watch, state=TransactionState.DROPPED)
 
 
 def _state(*, succeeded: bool, is_final: bool) -> TransactionState:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.tx_monitor.decisions import Watch, after_looking, watch_of
+from services.tx_monitor.decisions import Watch, after_looking, dropped, is_overdue, watch_of
 from shared.messages.base import Message
 from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved, TransactionState
 
@@ -28,6 +28,8 @@ class Watches(Protocol):
 class Handler:
     watches: Watches
     now: Callable[[], datetime]
+    give_up_after: timedelta
+    """A transaction that is in no block for so long is looked for no more."""
 
     async def on_confirmation_requested(self, requested: ConfirmationRequested) -> Sequence[Message]:
         """A request that is answered already is answered again: the first answer may have been lost with us."""
@@ -39,6 +41,8 @@ class Handler:
         if watch is None:
             return []
         after = after_looking(watch, seen)
+        if after == watch and is_overdue(watch, now=seen.occurred_at, give_up_after=self.give_up_after):
+            after = dropped(watch)
         await self.watches.save(after, now=self.now())
         return [resolved(after, now=self.now())]
 

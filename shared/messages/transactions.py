@@ -54,6 +54,8 @@ class TransactionState(StrEnum):
     """In a block, and nothing moved; a reorg can still undo that."""
     FINAL = "final"
     FINAL_REVERTED = "final_reverted"
+    DROPPED = "dropped"
+    """In no block for so long that nobody looks any more: replaced by another transaction, most likely, or lost."""
 
 
 class TransactionResolved(ProxyMessage):

@@ -69,3 +69,24 @@ async def test_each_caller_of_a_large_group_gets_its_own(watches: Watches) -> No
     await asyncio.gather(*(watches.save(watch, now=NOON) for watch in final))
 
     assert await asyncio.gather(*(watches.load(watch.request_id) for watch in given)) == final
+
+
+async def test_a_watch_tells_since_when_it_is_as_it_is(watches: Watches) -> None:
+    opened = await watches.open(a_watch(), now=NOON)
+    assert opened.changed_at == NOON
+    await watches.save(after_looking(opened, a_receipt()), now=NOON + seconds(5))
+
+    found = await watches.load("request-1")
+
+    assert found is not None
+    assert found.changed_at == NOON + seconds(5)
+
+
+async def test_what_is_looked_at_and_unchanged_grows_older(watches: Watches) -> None:
+    opened = await watches.open(a_watch(), now=NOON)
+
+    await watches.save(opened, now=NOON + seconds(5))
+
+    found = await watches.load("request-1")
+    assert found is not None
+    assert found.changed_at == NOON

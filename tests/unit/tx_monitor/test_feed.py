@@ -20,6 +20,7 @@ WATCHED = Watch(
     purpose=Purpose.SETTLEMENT,
     intent_id="intent-1",
 )
+LONG = timedelta(hours=1)
 MINED = replace(WATCHED, state=TransactionState.MINED, block_number=100, block_hash="0xblock")
 
 
@@ -32,10 +33,10 @@ class Watches:
 
 
 class Chain:
-    """Block 100 is called 0xblock, unless a reorg renamed it; every transaction is in it."""
+    """Block 100 is called 0xblock, unless a reorg renamed it; every transaction that it ``knows`` is in it."""
 
-    def __init__(self, *, finalized: int, canonical: str = "0xblock") -> None:
-        self._finalized, self._canonical = finalized, canonical
+    def __init__(self, *, finalized: int, canonical: str = "0xblock", knows: bool = True) -> None:
+        self._finalized, self._canonical, self._knows = finalized, canonical, knows
         self.asked: list[str] = []
         self.looks = 0
 
@@ -48,6 +49,8 @@ class Chain:
 
     async def receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
         self.asked += hashes
+        if not self._knows:
+            return [None for _ in hashes]
         return [Receipt(tx_hash=each, block_number=100, block_hash=self._canonical, succeeded=True, gas_used=1, logs=()) for each in hashes]
 
 
@@ -65,6 +68,7 @@ async def told(watch: Watch, chain: Chain) -> list[Message]:
         now=lambda: NOON,
         look_every=timedelta(milliseconds=1),
         at_a_time=10,
+        give_up_after=LONG,
     )
     task = asyncio.create_task(feed(publish))
     await eventually(lambda: chain.looks >= 2)
@@ -91,3 +95,8 @@ async def test_a_block_that_was_replaced_is_looked_into_again() -> None:
 
 async def test_what_the_finalized_block_has_passed_is_told() -> None:
     assert await told(MINED, Chain(finalized=100))
+
+
+async def test_what_is_in_no_block_is_told_only_once_it_has_been_so_for_long() -> None:
+    assert await told(replace(WATCHED, changed_at=NOON - LONG / 2), Chain(finalized=90, knows=False)) == []
+    assert await told(replace(WATCHED, changed_at=NOON - LONG), Chain(finalized=90, knows=False))

@@ -1,6 +1,7 @@
 """Who waits for a transaction is told where it stands, once more for each time he asks."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from services.tx_monitor.handler import Handler
 from shared.messages.base import Message
@@ -11,8 +12,11 @@ from tests.fakes import Clock, FakeWatches, wire
 GONE = {"block_number": None, "block_hash": "", "succeeded": False, "fills": ()}
 
 
+LONG = timedelta(hours=1)
+
+
 def monitor() -> Handler:
-    return Handler(watches=FakeWatches(), now=Clock(NOON))
+    return Handler(watches=FakeWatches(), now=Clock(NOON), give_up_after=LONG)
 
 
 def the(messages: Sequence[Message]) -> TransactionResolved:
@@ -62,3 +66,33 @@ async def test_a_redelivered_look_says_the_same_again() -> None:
 
 async def test_what_nobody_waits_for_is_nobodys_news() -> None:
     assert await monitor().on_receipt_seen(a_receipt()) == []
+
+
+async def test_what_is_in_no_block_for_too_long_is_told_as_dropped_and_to_whoever_asks_again() -> None:
+    handler = monitor()
+    await handler.on_confirmation_requested(requested())
+
+    states = await told(handler, a_receipt(**GONE, occurred_at=NOON + LONG / 2), a_receipt(**GONE, occurred_at=NOON + LONG))
+
+    assert states == [TransactionState.WATCHED, TransactionState.DROPPED]
+    assert the(await handler.on_confirmation_requested(requested())).state is TransactionState.DROPPED
+
+
+async def test_what_a_reorg_has_undone_has_its_time_anew() -> None:
+    handler = monitor()
+    await handler.on_confirmation_requested(requested())
+
+    states = await told(handler, a_receipt(), a_receipt(**GONE, occurred_at=NOON + 2 * LONG))
+
+    assert states == [TransactionState.MINED, TransactionState.WATCHED]
+
+
+async def test_dropped_is_no_proof_a_receipt_is() -> None:
+    handler = monitor()
+    await handler.on_confirmation_requested(requested())
+
+    states = await told(
+        handler, a_receipt(**GONE, occurred_at=NOON + LONG), a_receipt(**GONE, occurred_at=NOON + LONG), a_receipt(finalized_block=100)
+    )
+
+    assert states == [TransactionState.DROPPED, TransactionState.DROPPED, TransactionState.FINAL]
