@@ -164,7 +164,7 @@ class DataApi:
         """One row each; the fault tells some of them twice."""
         told: list[Json] = []
         for row in rows:
-            times = 2 if self._faults.strike(Fault.ROWS_DOUBLED, wallet=row.wallet) else 1
+            times = 2 if self._faults.strike_row(Fault.ROWS_DOUBLED, [row.wallet]) else 1
             told += [write(row)] * times
         return told
 

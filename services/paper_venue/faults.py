@@ -131,6 +131,14 @@ class Faults:
         self.struck[fault] += 1
         return strike
 
+    def strike_row(self, fault: Fault, wallets: Iterable[str]) -> Strike | None:
+        """Likewise for what a feed tells of these wallets. The venue's own traders are struck like all others: it is them one follows."""
+        strike = self._strikes.get(fault)
+        only = strike.only.lower() if strike is not None and strike.only is not None else None
+        if only is not None and only not in {wallet.lower() for wallet in wallets}:
+            return None
+        return self.strike(fault, wallet=only)
+
     def _concerns(self, strike: Strike, *wallets: str | None) -> bool:
         named = {wallet.lower() for wallet in wallets if wallet is not None}
         return named.isdisjoint(self._spared) if strike.only is None else strike.only.lower() in named

@@ -82,9 +82,8 @@ class Indexer:
     def _due(self, transaction: ChainTransaction) -> int:
         """From when the index may know of it. Counted from the block's time where that lies before now: old blocks are known at once."""
         seen_at = min(self._now_ms(), transaction.timestamp * 1000)
-        strikes = (self._faults.strike(Fault.ROWS_LATE, wallet=wallet) for wallet in sorted(transaction.wallets))
-        late_s = next((strike.seconds for strike in strikes if strike is not None), 0)
-        return seen_at + self._lag_ms + int(late_s * 1000)
+        strike = self._faults.strike_row(Fault.ROWS_LATE, transaction.wallets)
+        return seen_at + self._lag_ms + (int(strike.seconds * 1000) if strike else 0)
 
     def _take_over(self) -> None:
         """In the chain's order: a late transaction holds up those behind it, so that an index is late, but never has holes."""

@@ -40,6 +40,4 @@ class RowFaults:
         return [] if held is None else [held]
 
     def _strike(self, fault: Fault, row: Row) -> Strike | None:
-        """Rows of the venue's own traders are struck like all others: what they do comes over the same feed."""
-        strike = self._faults.active.get(fault)
-        return None if strike is None else self._faults.strike(fault, wallet=row["proxyWallet"] if strike.only else None)
+        return self._faults.strike_row(fault, [row["proxyWallet"]])

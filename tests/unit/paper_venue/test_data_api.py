@@ -179,6 +179,14 @@ async def test_rows_are_doubled_and_hidden_by_the_faults() -> None:
         assert len((await get("trades"))["data"]) == 1
 
 
+async def test_rows_of_the_venues_own_leaders_are_doubled_too() -> None:
+    world = World(A_TRADE)
+    world.faults.spare([LEADER])
+    async with world.served() as get:
+        world.faults.set({Fault.ROWS_DOUBLED: Strike()})
+        assert len((await get("trades"))["data"]) == 2
+
+
 async def test_an_answer_stands_for_its_url_as_long_as_the_cache_says() -> None:
     world = World(A_TRADE, cache_s=15)
     async with world.served() as get:

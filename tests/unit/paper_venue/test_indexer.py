@@ -214,6 +214,17 @@ async def test_a_late_row_holds_up_those_behind_it_and_none_is_missing() -> None
     assert len(await following.rows(after_s=2)) == 2
 
 
+async def test_what_the_venues_own_leaders_do_is_late_too() -> None:
+    faults = Faults()
+    following = Following(faults=faults)
+    faults.set({Fault.ROWS_LATE: Strike(seconds=Decimal(10))})
+    following.node.mine(A_TRADE)
+    faults.spare(wallet for each in decode_transactions(chain.mined(A_TRADE)) for wallet in each.wallets)
+
+    assert not await following.rows(after_s=9)
+    assert len(await following.rows(after_s=2)) == 1
+
+
 async def test_a_node_that_was_away_is_read_on_where_it_stopped() -> None:
     following = Following()
     following.node.mine(A_TRADE)
