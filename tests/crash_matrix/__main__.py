@@ -60,10 +60,10 @@ def counts_of(results: Sequence[Result]) -> list[str]:
 
 def main() -> int:
     settings = Settings()
-    cells = [cell for cell in (SHORT if settings.short else full()) if settings.cells in cell.name]
+    cells = [cell for cell in (SHORT if settings.short else full()) if settings.asks_for(cell.name)]
     console = Console(width=220, highlight=False)
     if not cells:
-        console.print(f"CELLS is {settings.cells!r}: no cell has that in its name, such as {next(full()).name!r}")
+        console.print(f"CELLS is {settings.cells!r}: no cell has these words in its name, such as {next(full()).name!r}")
         return 2
     with (
         tempfile.TemporaryDirectory(prefix="crash-matrix-") as folder,

@@ -5,6 +5,9 @@ from pydantic_settings import BaseSettings
 
 class Settings(BaseSettings):
     cells: str = ""
-    """Only cells with this in their name, such as ``executor`` or ``zombie``."""
+    """Only cells with all of these words in their name, such as ``executor: zombie plain``."""
     short: bool = False
     """Only the cells of the test suite."""
+
+    def asks_for(self, name: str) -> bool:
+        return all(word in name for word in self.cells.split())

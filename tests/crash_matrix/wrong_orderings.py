@@ -7,7 +7,9 @@ from services.executor.decisions import Order, after_reply
 from services.executor.handler import Handler
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
-from shared.messages.orders import OrderState
+from shared.messages.orders import OrderState, TradeReported
+
+UNANSWERED = (OrderState.SIGNED, OrderState.UNKNOWN, OrderState.KILLED)
 
 
 class PlaceThenRecord(Handler):
@@ -24,10 +26,14 @@ class PlaceThenRecord(Handler):
 
 
 class UnknownIsFailed(Handler):
-    """Writes it down first, and takes an order without an answer for one that failed."""
+    """Writes it down first, and takes an order without an answer for one that failed: who looks for trades of what has failed?"""
+
+    async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
+        order = await self.orders.load(trade.intent_id)
+        return [] if order is None or order.state in UNANSWERED else await super().on_trade_reported(trade)
 
     async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
-        if is_first or order.state not in (OrderState.SIGNED, OrderState.UNKNOWN):
+        if is_first or order.state not in UNANSWERED:
             return await super()._advance(order, is_first=is_first)
         failed = replace(order, state=OrderState.KILLED, reason="no answer came: taken for failed")
         return await self._settle(order, failed, [])
