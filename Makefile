@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/installed-$(shell cat requirements-dev.lock pyproject.toml | sha256sum | cut -c1-16)
 BENCH_STAMP := .venv/installed-bench-$(shell cat requirements-bench.lock pyproject.toml | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo test test-e2e crash-matrix check fmt schemas lock bench-hops clean
+.PHONY: help setup demo test test-e2e crash-matrix fuzz check fmt schemas lock bench-hops clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-e2e: $(STAMP) ## The slower suite: whole stories through all services
 
 crash-matrix: $(STAMP) ## Kill every service at every named boundary and look at the money (some hours; CELLS=executor narrows it, SHORT=1)
 	$(BIN)/python -m tests.crash_matrix
+
+fuzz: $(STAMP) ## Try every parser and handler with wrong input, and say with how many (FUZZ_INPUTS of each target)
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-8000} $(BIN)/pytest tests/unit/fuzz
 
 check: $(STAMP) ## Lint, format, types, import contracts, house rules and unit tests
 	$(BIN)/ruff check

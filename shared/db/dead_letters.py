@@ -13,7 +13,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import rows, single, transaction
-from shared.streams.codec import Record
+from shared.streams.codec import Record, with_values
 from shared.streams.parking import OPEN_STATES, Letter, LetterState
 from shared.streams.topics import ORDERED_TOPICS
 
@@ -78,7 +78,7 @@ class PostgresParking:
         self.ordered_topics = ordered_topics
 
     async def park(self, record: Record, *, service: str, reason: str, waits: bool) -> None:
-        headers = [(name, base64.b64encode(value).decode()) for name, value in record.headers]
+        headers = [(name, base64.b64encode(value).decode()) for name, value in with_values(record.headers)]
         await self._ask(
             PARK,
             service=service,

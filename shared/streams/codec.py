@@ -14,7 +14,8 @@ from shared.domain.errors import InvalidMessage, UnknownVersion
 from shared.messages.base import Message
 from shared.observe import tracing
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""Kafka allows a header without a value; none of ours is."""
 
 
 class Record(Protocol):
@@ -49,6 +50,11 @@ class Outgoing:
     headers: list[tuple[str, bytes]]
 
 
+def with_values(headers: Headers) -> list[tuple[str, bytes]]:
+    """A header without a value says as little as an empty one: neither is a type, a version or a trace."""
+    return [(name, value or b"") for name, value in headers]
+
+
 def encode(message: Message, *, traceparent: str | None = None) -> Outgoing:
     headers = [
         ("type", type(message).__name__.encode()),
@@ -69,7 +75,7 @@ class Decoder:
 
     def recognise(self, headers: Mapping[str, bytes]) -> type[Message]:
         """The record's type. Raises: InvalidMessage without a type; UnknownVersion for a type or version that we don't know."""
-        if (name := headers.get("type")) is None:
+        if not (name := headers.get("type")):
             raise InvalidMessage("the record has no header 'type'")
         kind = self._type_by_name.get(name)
         if kind is None:

@@ -5,13 +5,15 @@ It is parked on the topic ``dead-letters`` with the reason, and passed. Within a
 
 import base64
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from pydantic import Base64Bytes
 
 from shared.messages.base import Message
-from shared.streams.codec import Record
+from shared.streams.codec import Record, with_values
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetter(Message):
@@ -56,17 +58,25 @@ class Allowance:
 
 def dead_letter(record: Record, *, service: str, reason: str) -> DeadLetter:
     """The same for the same record, however often it is parked."""
-    headers = dict(record.headers)
+    headers = with_values(record.headers)
     return DeadLetter(
         message_id=f"{service}:{record.topic}:{record.partition}:{record.offset}",
-        occurred_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        occurred_at=_written_at(record),
         service=service,
         reason=reason,
         source_topic=record.topic,
         source_partition=record.partition,
         source_offset=record.offset,
-        record_type=headers.get("type", b"").decode("utf-8", "backslashreplace"),
+        record_type=dict(headers).get("type", b"").decode("utf-8", "backslashreplace"),
         record_key=base64.b64encode(record.key or b""),
         record_value=base64.b64encode(record.value or b""),
-        record_headers=tuple((name, base64.b64encode(value)) for name, value in record.headers),
+        record_headers=tuple((name, base64.b64encode(value)) for name, value in headers),
     )
+
+
+def _written_at(record: Record) -> datetime:
+    """1970 where the producer dated it beyond all calendars: a broker may keep what it is told."""
+    try:
+        return BEGINNING + timedelta(milliseconds=record.timestamp)
+    except OverflowError:
+        return BEGINNING

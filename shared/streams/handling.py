@@ -17,7 +17,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
 from shared.observe import metrics, tracing
 from shared.streams.backoff import Backoff
-from shared.streams.codec import Decoder, Record
+from shared.streams.codec import Decoder, Record, with_values
 from shared.streams.dead_letters import Allowance, dead_letter
 from shared.streams.lanes import Work
 from shared.streams.parking import Letter, ParkedKeys, Parking
@@ -59,7 +59,7 @@ class Handling:
     async def carry_out(self, work: Work) -> None:
         """Raises: whatever must stop the process."""
         record, tenure = work.record, work.tenure
-        headers = dict(record.headers)
+        headers = dict(with_values(record.headers))
         started = self._clock()
         tenure.enter(record.offset)
         with tracing.processing(

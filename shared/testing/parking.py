@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-from shared.streams.codec import Record
+from shared.streams.codec import Record, with_values
 from shared.streams.parking import OPEN_STATES, Letter, LetterState
 
 
@@ -36,7 +36,7 @@ class MemoryParking:
             timestamp=record.timestamp,
             key=record.key or b"",
             value=record.value or b"",
-            headers=tuple(record.headers),
+            headers=tuple(with_values(record.headers)),
         )
         state = LetterState.WAITING if waits else LetterState.PARKED
         self.kept.append(Kept(letter=letter, service=service, source_offset=record.offset, state=state, reason=reason))

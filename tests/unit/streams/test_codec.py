@@ -65,7 +65,7 @@ def test_the_type_is_taken_from_the_header() -> None:
     assert DECODER.recognise({"type": b"Refunded", "version": b"2"}) is Refunded
 
 
-@pytest.mark.parametrize("headers", [{}, {"type": b"Paid"}, {"type": b"Paid", "version": b"new"}])
+@pytest.mark.parametrize("headers", [{}, {"type": b"", "version": b"1"}, {"type": b"Paid"}, {"type": b"Paid", "version": b"new"}])
 def test_a_record_that_does_not_say_what_it_is_is_invalid(headers: dict[str, bytes]) -> None:
     with pytest.raises(InvalidMessage):
         DECODER.recognise(headers)

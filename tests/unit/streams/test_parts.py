@@ -23,6 +23,15 @@ def test_the_delay_doubles_up_to_the_longest() -> None:
     assert [BACKOFF.delay(attempt, chance=0) for attempt in (1, 2, 3, 8, 9, 10_000)] == [0.05, 0.1, 0.2, 6.4, 10, 10]
 
 
+@pytest.mark.parametrize("timestamp", [-(2**63), 2**63 - 1])
+def test_a_record_without_values_and_dated_beyond_all_calendars_can_be_parked_too(timestamp: int) -> None:
+    record = FakeRecord("fills", 3, 7, timestamp, None, None, [("type", None)])  # type: ignore[list-item]
+
+    letter = dead_letter(record, service="pricer", reason="not a Fill")
+
+    assert (letter.occurred_at.year, letter.record_type, letter.record_headers) == (1970, "", (("type", b""),))
+
+
 @given(attempt=st.integers(1, 10_000))
 def test_a_drawn_delay_is_at_least_half_the_whole(attempt: int) -> None:
     whole = BACKOFF.delay(attempt, chance=0)

@@ -1,0 +1,71 @@
+"""Every service's routes, on books and a world of its own in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+from services.debt_recovery.handler import Handler as DebtRecovery
+from services.executor.handler import Handler as Executor
+from services.ingest.handler import Handler as Ingest
+from services.pricer.handler import Handler as Pricer
+from services.tx_monitor.handler import Handler as TxMonitor
+from shared.messages.debts import DebtRaised
+from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
+from shared.messages.leader_fills import LeaderFillSeen
+from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
+from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
+from shared.streams.routes import Routes, ignored
+from tests.builders import NOON, a_market, controls, seconds, usdc
+from tests.fakes import Clock, FakeDebts, FakeTrades, FakeWatches, FixedControls
+from tests.unit.executor.test_handler import World
+from tests.unit.preflight.test_handler import balance, preflight
+from tests.unit.pricer.test_handler import FULL, Known
+
+CLOCK = Clock(NOON)
+
+
+def ingest() -> Routes:
+    return {LeaderFillSeen: Ingest(trades=FakeTrades(), controls=FixedControls(controls()), now=CLOCK).on_leader_fill_seen}
+
+
+def pricer() -> Routes:
+    books: Any = Known(FULL)
+    markets: Any = Known(a_market())
+    return {CopyIntended: Pricer(books=books, markets=markets, now=CLOCK).on_copy_intended}
+
+
+def preflight_() -> Routes:
+    handler = preflight(balance(usdc(1000))).handler
+    return {
+        IntentQuoted: handler.on_intent_quoted,
+        OrderReported: handler.on_order_reported,
+        IntentRefused: handler.on_intent_refused,
+    }
+
+
+def executor() -> Routes:
+    handler: Executor = World().handler()
+    return {
+        IntentApproved: handler.on_intent_approved,
+        TradeReported: handler.on_trade_reported,
+        OrderOverdue: handler.on_order_overdue,
+        TransactionResolved: handler.on_transaction_resolved,
+    }
+
+
+def tx_monitor() -> Routes:
+    handler = TxMonitor(watches=FakeWatches(), now=CLOCK, give_up_after=seconds(60))
+    return {ConfirmationRequested: handler.on_confirmation_requested, ReceiptSeen: handler.on_receipt_seen}
+
+
+def debt_recovery() -> Routes:
+    return {DebtRaised: DebtRecovery(debts=FakeDebts()).on_debt_raised, IntentRefused: ignored}
+
+
+ROUTES: dict[str, Callable[[], Routes]] = {
+    "ingest": ingest,
+    "pricer": pricer,
+    "preflight": preflight_,
+    "executor": executor,
+    "tx-monitor": tx_monitor,
+    "debt-recovery": debt_recovery,
+}

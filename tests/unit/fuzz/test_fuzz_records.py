@@ -1,0 +1,112 @@
+"""Whatever stands on a topic is handled, or parked with a reason that holds none of it; only a newer release's message stops a service."""
+
+import json
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import note
+
+from shared.domain.errors import UnknownVersion
+from shared.messages.base import Message
+from shared.streams.backoff import Backoff
+from shared.streams.codec import encode
+from shared.streams.dead_letters import Allowance, DeadLetter
+from shared.streams.handling import Handling
+from shared.streams.lanes import Work
+from shared.streams.parking import ParkedKeys
+from shared.testing.parking import MemoryParking
+from tests.unit.fuzz.effort import TRIED, fuzzed
+from tests.unit.fuzz.mutations import SECRET, mutated
+from tests.unit.fuzz.services import ROUTES
+from tests.unit.messages.samples import SAMPLES
+from tests.unit.streams.fake_kafka import FakeRecord
+
+pytestmark = pytest.mark.timeout(3600)
+
+KEYS = (None, b"", b"\xff\xfe", b"somebody else")
+HEADER_VALUES: tuple[Any, ...] = (None, b"", b"\xff", b"-1", b"0", b"2", b"1e3", b"9" * 5000, b"NaN", b"DeadLetter", b"\x00")
+TIMESTAMPS = (0, -1, -(2**63), 2**63 - 1, 253402300800000)
+"""Of a broker that keeps what the producer says."""
+
+
+class Desk:
+    """One service's handling of one record after another."""
+
+    def __init__(self, service: str) -> None:
+        self.parking, self.produced, self.finished = MemoryParking(), list[Message](), list[Work]()
+        self.routes = ROUTES[service]()
+        self.handling = Handling(
+            service,
+            self.routes,
+            producer=self,
+            parking=self.parking,
+            parked_keys=ParkedKeys(self.parking, service),
+            finished=self.finished.append,
+            allowance=Allowance(limit=10**9, window_s=60),
+            backoff=Backoff(),
+            clock=lambda: 0,
+        )
+
+    async def publish_all(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            assert encode(message).value
+        self.produced += messages
+
+
+class Held:
+    """A tenure that is handed over as soon as something must wait."""
+
+    ended = False
+
+    def enter(self, offset: int) -> None:
+        """Nothing to note."""
+
+    def leave(self, offset: int) -> None:
+        """Nothing to note."""
+
+    async def rest(self, offset: int, delay: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("service", ROUTES)
+@fuzzed
+async def test_records(service: str, rng: Random) -> None:
+    desk, tenure = Desk(service), Held()
+    for offset in range(rng.randint(1, 3)):
+        record = a_record(rng, [message for message, _ in SAMPLES if type(message) in desk.routes], offset)
+        note(str(record))
+        TRIED[f"records of {service}"] += 1
+        finished_before, parked_before = len(desk.finished), len(desk.parking.kept)
+        work = Work(tenure, record)  # type: ignore[arg-type]
+        try:
+            await desk.handling.carry_out(work)
+        except UnknownVersion:
+            return
+
+        parked = desk.parking.kept[parked_before:]
+        letters = [message for message in desk.produced if isinstance(message, DeadLetter) and message.source_offset == offset]
+        assert len(parked) == len(letters)
+        assert all(each.reason and SECRET not in each.reason and "\x00" not in each.reason for each in parked)
+        assert len(desk.finished) == finished_before + 1 or not parked
+
+
+def a_record(rng: Random, samples: Sequence[Message], offset: int) -> FakeRecord:
+    message = rng.choice(samples)
+    plain = encode(message)
+    value = mutated(rng, [json.loads(plain.value)]).encode("utf-8", "surrogatepass")
+    key = rng.choice(KEYS) if rng.randint(0, 7) == 0 else plain.key
+    headers: list[tuple[str, Any]] = [
+        (name, rng.choice(HEADER_VALUES) if rng.randint(0, 9) == 0 else given) for name, given in plain.headers
+    ]
+    headers += [("traceparent", rng.choice(HEADER_VALUES))] if rng.randint(0, 3) == 0 else []
+    return FakeRecord(
+        topic=plain.topic,
+        partition=0,
+        offset=offset,
+        timestamp=rng.choice(TIMESTAMPS) if rng.randint(0, 9) == 0 else 1790272257115,
+        key=key,
+        value=rng.choice((None, b"", b"\xff")) if rng.randint(0, 19) == 0 else value,
+        headers=headers,
+    )
