@@ -76,16 +76,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "controls": controls,
                 "leases": leases,
                 "reconciliation": reconciliation,
-                "venue": VenueFeed(
-                    orders,
-                    venue,
-                    owns=owner_of(ownership),
-                    now=utc_now,
-                    look_every=settings.look_every,
-                    overdue_after=settings.overdue_after,
-                    verify_for=settings.verify_for,
-                    at_a_time=settings.wallets_at_a_time,
-                ),
+                "venue": venue_feed(orders, venue, ownership, settings),
             },
             recoveries=[controls, leases, reconciliation],
             ownership=ownership,
@@ -96,6 +87,19 @@ def leases_of(ownership: Ownership, engine: AsyncEngine, process: Process, setti
     """Held in the name of the static member, who is the same after a restart; else in one of this process alone."""
     holder = process.kafka.group_instance_id or uuid.uuid4().hex
     return Leases(engine, ownership, service="executor", topic=IntentApproved.topic, holder=holder, lasts=settings.lease_lasts)
+
+
+def venue_feed(orders: PostgresOrders, venue: ClobVenue, ownership: Ownership, settings: Settings) -> VenueFeed:
+    return VenueFeed(
+        orders,
+        venue,
+        owns=owner_of(ownership),
+        now=utc_now,
+        look_every=settings.look_every,
+        overdue_after=settings.overdue_after,
+        verify_for=settings.verify_for,
+        at_a_time=settings.wallets_at_a_time,
+    )
 
 
 def owner_of(ownership: Ownership) -> Callable[[str], bool]:
