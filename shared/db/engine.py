@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -15,13 +16,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 
-RETRYABLE_CLASSES = ("08", "40", "53", "57")
-"""SQLSTATE classes that say "not now": connection, serialization and deadlock, resources, operator intervention (shutdown, restart)."""
+RETRYABLE_STATES = ("08", "25P03", "40", "53", "57")
+"""SQLSTATE classes that say "not now": connection, serialization and deadlock, resources, operator intervention (shutdown, restart).
+And 25P03: we stood still in a transaction for so long that it was ended."""
 
 
 def open_engine(settings: DatabaseSettings) -> AsyncEngine:
     url = make_url(str(settings.url)).set(drivername="postgresql+asyncpg")
-    return create_async_engine(url, pool_size=settings.connections, max_overflow=0, pool_pre_ping=False)
+    limits = {"idle_in_transaction_session_timeout": str(settings.longest_pause // timedelta(milliseconds=1))}
+    return create_async_engine(
+        url, pool_size=settings.connections, max_overflow=0, pool_pre_ping=False, connect_args={"server_settings": limits}
+    )
 
 
 @asynccontextmanager
@@ -76,4 +81,4 @@ def _retryable(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     if state is None:
         return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
-    return str(state)[:2] in RETRYABLE_CLASSES
+    return str(state).startswith(RETRYABLE_STATES)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from pydantic import PostgresDsn
+from pydantic import Field, PostgresDsn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,6 +13,8 @@ class DatabaseSettings(BaseSettings):
     """postgresql://user:password@host:port/name"""
     connections: int = 6
     """Open at most at a time, per process."""
+    longest_pause: timedelta = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=1))
+    """Between two statements of a transaction: then the database ends it, and what a process that stands still had locked is free."""
 
 
 class ControlsSettings(BaseSettings):

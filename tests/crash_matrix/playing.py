@@ -222,8 +222,9 @@ class Matrix:
 
     async def _begin_anew(self) -> None:
         """After a cell that broke: what runs may be anything."""
-        for name in [name for name in self._deployment.pipeline.running if name.startswith(SERVICES)]:
-            await self._deployment.kill(name)
+        supervisor = self._deployment.pipeline.stack.supervisor
+        for part in [part for part in supervisor.running if part.name.startswith(SERVICES)]:
+            await self._deployment.background.await_(supervisor.kill(part))
         await asyncio.gather(*(self._start(service, instance=self._running[service]) for service in SERVICES))
 
 

@@ -1,0 +1,42 @@
+"""Whoever stands still in a transaction holds nobody up for longer than the database allows."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.engine import open_engine, rows, single, transaction
+from shared.db.settings import DatabaseSettings
+from shared.domain.errors import Transient
+
+pytestmark = pytest.mark.integration
+
+LOCKED = "select * from control.leases for update"
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    settings = DatabaseSettings.model_validate({"url": migrated_database_url, "longest_pause": timedelta(milliseconds=300)})
+    engine = open_engine(settings)
+    yield engine
+    await engine.dispose()
+
+
+async def test_what_a_process_that_stands_still_has_locked_is_free_again_and_its_transaction_must_be_repeated(engine: AsyncEngine) -> None:
+    taken = "insert into control.leases values ('executor', 3, 1, 'a', clock_timestamp()) returning partition"
+    async with single(engine) as connection:
+        await rows(connection, taken)
+
+    async def stand_still() -> None:
+        async with transaction(engine) as standing_still:
+            await rows(standing_still, LOCKED)
+            async with single(engine) as another:  # waits until the lock is given up
+                assert [row.partition for row in await rows(another, LOCKED)] == [3]
+            await rows(standing_still, LOCKED)
+
+    with pytest.raises(Transient):
+        await stand_still()
+
+    async with single(engine) as connection:
+        assert len(await rows(connection, LOCKED)) == 1
