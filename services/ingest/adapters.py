@@ -21,6 +21,8 @@ from shared.db.engine import rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
+from shared.domain.money import BASE_UNIT
+from shared.messages.base import MOST_MICROS
 from shared.messages.leader_fills import LeaderFillSeen, Witness
 from shared.messages.parked import LONGEST_FRAME, FrameParked
 from shared.observe import metrics, tracing
@@ -52,9 +54,6 @@ on conflict (feed) do update set block_number = greatest(cursors.block_number, e
 
 ROWS_REMEMBERED = 10_000
 """Both subscriptions tell every row: told on twice, each trade would go through the whole pipeline twice, to the same end."""
-
-MOST_SHARES = 10**18
-"""Micro-shares: no trade is as large, whatever a log says; the activity socket's rows have the same bound."""
 
 Recording = tuple[LeaderFillSeen, Part | None]
 
@@ -340,9 +339,14 @@ def fills_of(logs: Sequence[OrderFilledLog], *, mined_at: Mapping[int, datetime]
     for log in logs:
         order = (log.tx_hash, log.order_hash)
         seen[order] = seen.get(order, 0) + 1
-        if 0 < log.usdc < log.shares <= MOST_SHARES:
+        if is_a_trade(log):
             fills.append(_fill(log, f"{log.order_hash}:{seen[order]}", filled_at=mined_at[log.block_number], seen_at=seen_at))
     return fills
+
+
+def is_a_trade(log: OrderFilledLog) -> bool:
+    """Whatever a log says: for more than nothing, at a price that a market has."""
+    return 0 < log.shares <= MOST_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
 
 
 def _fill(log: OrderFilledLog, row_id: str, *, filled_at: datetime, seen_at: datetime) -> LeaderFillSeen:

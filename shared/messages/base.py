@@ -1,19 +1,26 @@
 """What every message has, and how it travels."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from shared.domain.money import BASE_UNIT
 
+
+@dataclass(frozen=True, slots=True)
 class _TravelsAsText:
     """The rule as a schema: as a function of ours it would cost more than the rest of a message's decoding."""
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        number = core_schema.decimal_schema(strict=True)
-        text = core_schema.chain_schema([core_schema.str_schema(strict=True), core_schema.decimal_schema()])
+    least: Decimal | None = None
+    below: Decimal | None = None
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        number = core_schema.decimal_schema(strict=True, ge=self.least, lt=self.below)
+        parsed = core_schema.decimal_schema(ge=self.least, lt=self.below)
+        text = core_schema.chain_schema([core_schema.str_schema(strict=True), parsed])
         return core_schema.json_or_python_schema(
             json_schema=text,
             python_schema=core_schema.union_schema([number, text], mode="left_to_right"),
@@ -21,11 +28,22 @@ class _TravelsAsText:
         )
 
 
-ExactDecimal = Annotated[Decimal, _TravelsAsText]
+ExactDecimal = Annotated[Decimal, _TravelsAsText()]
 """A price or ratio. JSON numbers are refused: a parser may have rounded them."""
+
+Price = Annotated[Decimal, _TravelsAsText(least=BASE_UNIT, below=Decimal(1))]
+"""USDC per share, as money is divided by it: never so near to nothing that the result is no amount."""
 
 Micros = Annotated[int, Field(strict=True)]
 """Base units: micro-USDC or micro-shares, a millionth each. Strict: neither text nor a fraction nor a bool is an amount."""
+
+MOST_MICROS = 10**18
+"""Nobody has as much, and every sum of such amounts fits into a column."""
+
+Amount = Annotated[int, Field(strict=True, ge=0, le=10**6 * MOST_MICROS)]
+"""Micros that were sized by a price: the largest amount at the lowest price."""
+
+TradedMicros = Annotated[int, Field(strict=True, gt=0, le=MOST_MICROS)]
 
 PositiveMicros = Annotated[int, Field(strict=True, gt=0)]
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.domain.money import Side
-from shared.messages.base import Address, ExactDecimal, Fact, Message, Micros, PositiveMicros
+from shared.messages.base import Address, Amount, ExactDecimal, Fact, Message, Micros, PositiveMicros, Price
 
 
 class Intent(Fact):
@@ -21,12 +21,12 @@ class Intent(Fact):
     transaction_hash: str
     token_id: str
     side: Side
-    leader_price: ExactDecimal
+    leader_price: Price
     leader_shares: PositiveMicros
     """Of the part that is copied."""
-    usdc: Micros
+    usdc: Amount
     """To spend on a BUY, or the worth of a SELL at the leader's price, in micro-USDC."""
-    shares: Micros
+    shares: Amount
     """To sell on a SELL, or what a BUY would give at the leader's price, in micro-shares."""
     filled_at: AwareDatetime
     seen_at: AwareDatetime

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime
 
 from shared.domain.ids import trade_id
 from shared.domain.money import Side
-from shared.messages.base import Address, ExactDecimal, Message, PositiveMicros
+from shared.messages.base import Address, Message, Price, TradedMicros
 
 
 class Witness(StrEnum):
@@ -27,8 +27,8 @@ class LeaderFillSeen(Message):
     transaction_hash: str
     token_id: str
     side: Side
-    shares: PositiveMicros
-    price: ExactDecimal
+    shares: TradedMicros
+    price: Price
     """USDC per share, fees not counted."""
     witness: Witness
     row_id: str

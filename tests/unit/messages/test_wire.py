@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.preflight.decisions import Verdict
 from shared.messages.base import Address, ExactDecimal, Message, Micros, PositiveMicros
+from shared.messages.leader_fills import LeaderFillSeen
 from shared.streams.topics import TOPICS
-from tests.builders import NOON, PROXY, a_fill, approved, refused
+from tests.builders import NOON, PROXY, a_fill, an_intent, approved, refused
 from tests.unit.messages.samples import SAMPLES
 from tools.schemas import message_classes
 
@@ -149,3 +150,19 @@ def test_a_verdict_of_either_kind_is_read_from_its_json(verdict: Verdict) -> Non
     either: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 
     assert either.validate_json(verdict.model_dump_json()) == verdict
+
+
+@pytest.mark.parametrize("price", ["0", "-0.5", "1", "1E-999", "1e999999", "NaN"])
+def test_what_money_is_divided_by_is_a_price_or_no_message(price: str) -> None:
+    """An intent at no price, or at one next to nothing, would stop each service that sizes by it."""
+    fill = a_fill().model_dump(mode="json") | {"price": price}
+
+    with pytest.raises(ValidationError):
+        LeaderFillSeen.model_validate_json(json.dumps(fill))
+
+
+@pytest.mark.parametrize("amount", [-1, 10**24 + 1])
+@pytest.mark.parametrize("field", ["usdc", "shares"])
+def test_an_intent_is_sized_by_amounts_that_can_be(field: str, amount: int) -> None:
+    with pytest.raises(ValidationError):
+        an_intent(**{field: amount})
