@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Self
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,9 +15,16 @@ class Settings(BaseSettings):
     max_quote_age: timedelta = timedelta(seconds=5)
     max_entry_age: timedelta = timedelta(seconds=60)
     max_exit_age: timedelta = timedelta(minutes=10)
+    """Since the leader's trade. Never below the entries': not to exit is a risk of its own."""
     max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)
     """No single copy spends more, whatever a follow says."""
     max_balance_age: timedelta = timedelta(seconds=15)
     """A cached balance that is older is asked for again."""
     max_accounts: int = Field(default=5000, gt=0)
     """Proxies whose balances are kept; beyond, the one that was used longest ago goes."""
+
+    @model_validator(mode="after")
+    def _exits_live_longer(self) -> Self:
+        if self.max_exit_age < self.max_entry_age:
+            raise ValueError("PREFLIGHT_MAX_EXIT_AGE must not be shorter than PREFLIGHT_MAX_ENTRY_AGE: an exit is worth copying for longer")
+        return self
