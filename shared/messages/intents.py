@@ -73,7 +73,7 @@ class Quote(Fact):
 
     kind: Literal["quote"] = "quote"
     source: QuoteSource
-    levels: tuple[PriceLevel, ...]
+    levels: Annotated[tuple[PriceLevel, ...], Field(min_length=1)]
     """The levels that the walk needed, best first: what the decision was priced on."""
     shares: PositiveMicros
     usdc: Micros
@@ -82,7 +82,7 @@ class Quote(Fact):
     """False where the book is too thin for all of the intent."""
     fetched_at: AwareDatetime
     """When we had the book; a quote's age is counted from here."""
-    tick_size: ExactDecimal
+    tick_size: Price
     min_order_shares: Micros
     """The venue's smallest resting size."""
     neg_risk: bool

@@ -14,7 +14,7 @@ from services.preflight.decisions import Verdict
 from shared.messages.base import Address, ExactDecimal, Message, Micros, PositiveMicros
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.streams.topics import TOPICS
-from tests.builders import NOON, PROXY, a_fill, an_intent, approved, refused
+from tests.builders import NOON, PROXY, a_fill, a_quote, an_intent, approved, refused
 from tests.unit.messages.samples import SAMPLES
 from tools.schemas import message_classes
 
@@ -166,3 +166,9 @@ def test_what_money_is_divided_by_is_a_price_or_no_message(price: str) -> None:
 def test_an_intent_is_sized_by_amounts_that_can_be(field: str, amount: int) -> None:
     with pytest.raises(ValidationError):
         an_intent(**{field: amount})
+
+
+@pytest.mark.parametrize("wrong", [{"levels": ()}, {"tick_size": Decimal(0)}])
+def test_a_quote_without_a_level_or_a_grid_is_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        a_quote(**wrong)

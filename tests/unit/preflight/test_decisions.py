@@ -250,7 +250,8 @@ def test_an_approved_entry_never_exceeds_slippage_purse_allowance_cap_or_maximum
     leader: Decimal, dearer_by: list[int], amount: int, bounds: list[int], promised: tuple[int, int], slippage: Decimal, fee_rate: Decimal
 ) -> None:
     (purse, allowance, cap), (reserved, spent) = bounds, promised
-    offers = levels(*((str(leader + Decimal(cents).scaleb(-2)), 10_000) for cents in sorted(dearer_by)))
+    dearest = Decimal("0.99")  # no offer is as dear as what it can ever be worth
+    offers = levels(*((str(min(leader + Decimal(cents).scaleb(-2), dearest)), 10_000) for cents in sorted(dearer_by)))
     quote = a_quote(levels=offers, shares=shares(10_000), usdc=amount, fee_rate=fee_rate)
     means = replace(RICH, usdc=purse, reserved_usdc=reserved, allowance=allowance, spent_today=spent)
     follow = a_follow(max_slippage_bps=slippage, daily_cap_usdc=cap)
