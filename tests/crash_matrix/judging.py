@@ -82,7 +82,9 @@ def _intents(intents: set[str], orders: Sequence[Any], told: Sequence[Mapping[st
     ours = {order.order_hash.lower(): order for order in orders}
     filled = Counter[str]()
     for row in told:
-        filled[row["taker_order_id"].lower()] += micros(Decimal(row["size"])) if row["status"] != "FAILED" else 0
+        filled[row["taker_order_id"].lower()] += (
+            micros(Decimal(row["size"])) if row["status"].removeprefix("TRADE_STATUS_") != "FAILED" else 0
+        )
     if unknown := filled.keys() - ours.keys():
         yield Found(
             finding=Finding.DOUBLED, text=f"{len(filled)} orders at the venue for {len(intents)} intents; not ours: {sorted(unknown)}"
