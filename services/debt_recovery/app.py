@@ -9,6 +9,7 @@ from services.debt_recovery.settings import Settings
 from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
 from shared.db.migrate import require_migrated
+from shared.db.presence import DatabaseWatch
 from shared.db.settings import DatabaseSettings
 from shared.messages.debts import DebtRaised
 from shared.settings import read
@@ -21,13 +22,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     settings = read(Settings)
     async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine:
         await require_migrated(engine)
-        debts = PostgresDebts(engine)
+        debts, database = PostgresDebts(engine), DatabaseWatch(engine)
         handler = Handler(debts=debts)
         yield Service(
             producer=producer,
             parking=PostgresParking(engine),
             routes={DebtRaised: handler.on_debt_raised},
-            feeds={"debts": DebtWatch(debts, sum_every=settings.sum_every)},
+            feeds={"debts": DebtWatch(debts, sum_every=settings.sum_every), "database": database},
+            recoveries=[database],
         )
 
 

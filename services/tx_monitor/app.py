@@ -12,6 +12,7 @@ from shared.clock import utc_now
 from shared.db.dead_letters import PostgresParking
 from shared.db.engine import opened
 from shared.db.migrate import require_migrated
+from shared.db.presence import DatabaseWatch
 from shared.db.settings import DatabaseSettings
 from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
 from shared.settings import read
@@ -26,7 +27,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
     async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain:
         await require_migrated(engine)
-        watches, ownership = PostgresWatches(engine), Ownership()
+        watches, ownership, database = PostgresWatches(engine), Ownership(), DatabaseWatch(engine)
         handler = Handler(watches=watches, now=utc_now, give_up_after=settings.give_up_after)
         yield Service(
             producer=producer,
@@ -34,6 +35,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             routes={ConfirmationRequested: handler.on_confirmation_requested, ReceiptSeen: handler.on_receipt_seen},
             emits=[TransactionResolved],
             feeds={
+                "database": database,
                 "receipts": ReceiptFeed(
                     watches,
                     chain,
@@ -42,8 +44,9 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     look_every=settings.look_every,
                     at_a_time=settings.receipts_at_a_time,
                     give_up_after=settings.give_up_after,
-                )
+                ),
             },
+            recoveries=[database],
             ownership=ownership,
         )
 
