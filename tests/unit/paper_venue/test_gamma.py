@@ -105,9 +105,7 @@ async def test_the_outcomes_of_a_neg_risk_event_are_one_event() -> None:
 
 
 @pytest.mark.parametrize(("payouts", "prices"), [((1, 0), ["1", "0"]), ((0, 1), ["0", "1"]), ((1, 1), ["0.5", "0.5"])])
-async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pays(
-    payouts: tuple[int, int], prices: list[str]
-) -> None:
+async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pays(payouts: tuple[int, int], prices: list[str]) -> None:
     async with served(MARKET, V2_MARKET) as (get, engine):
         engine.resolve(MARKET.condition_id, payouts)
         engine.resolve(V2_MARKET.condition_id, payouts)
