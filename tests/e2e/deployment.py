@@ -1,11 +1,15 @@
 """The whole system as a module of stories shares it: its own stack, venue and services, and leaders with followers of their own."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
+
+import aiohttp
 
 from shared.db.controls import put_follows
 from shared.domain.follows import Follow
@@ -15,7 +19,7 @@ from shared.testing.otlp import OtlpReceiver
 from tools.pipeline.local import LocalPipeline
 from tools.pipeline.parts import SERVICES
 from tools.pipeline.venue import Account
-from tools.stack.background import BackgroundLoop
+from tools.stack.background import BackgroundCluster, BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
 
@@ -44,12 +48,44 @@ class Deployment:
     logs: Path
     all_followers: tuple[Account, ...] = field(repr=False)
 
+    @property
+    def kafka(self) -> BackgroundCluster:
+        """The brokers, to take away and give back."""
+        cluster = self.pipeline.stack.kafka
+        assert cluster is not None
+        return BackgroundCluster(self.background, cluster)
+
     async def start(self, *names: str, instance: int = 0) -> None:
         for name in names:
             await self.background.await_(self.pipeline.start_service(name, instance=instance))
 
+    async def start_together(self, *names: str, instance: int) -> None:
+        """Side by side: their groups see them come while the others come too."""
+        await asyncio.gather(*(self.start(name, instance=instance) for name in names))
+
     async def stop(self, name: str) -> None:
         await self.background.await_(self.pipeline.stack.supervisor.stop(self.pipeline.running[name]))
+
+    async def stop_postgres(self) -> None:
+        server = self.pipeline.stack.postgres
+        assert server is not None
+        await self.background.await_(server.stop())
+
+    async def restore_postgres(self) -> None:
+        """On the same data, unless it runs."""
+        server = self.pipeline.stack.postgres
+        assert server is not None
+        await self.background.await_(server.restore())
+
+    async def reasons_against(self, probe: Literal["live", "ready"], name: str) -> list[str]:
+        """What a service answers to a probe now; none: it is."""
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            session.get(f"{self.pipeline.health_urls[name]}/{probe}") as response,
+        ):
+            reasons: list[str] = (await response.json())["reasons"]
+            assert (response.status == 200) == (not reasons)
+            return reasons
 
     async def kill(self, name: str) -> None:
         """As a power cut would."""
@@ -67,13 +103,14 @@ async def deployed(
     further_leaders: Sequence[str] = (),
     launcher: str | None = None,
     block_seconds: float = 1,
+    brokers: Literal[1, 3] = 1,
     max_slippage_bps: Decimal = Decimal(500),
 ) -> AsyncIterator[Deployment]:
     """All of it, ready: who follows whom is known before the services start. ``further_leaders`` are followed by the first circle.
 
     ``launcher``: a module that runs each service's own module.
     """
-    settings = StackSettings(folder=folder / "stack", kafka_heap_mb=256, durable=False, block_seconds=block_seconds)
+    settings = StackSettings(folder=folder / "stack", kafka_heap_mb=256, durable=False, block_seconds=block_seconds, brokers=brokers)
     async with OtlpReceiver() as collector, LocalStack(settings) as stack:
         given = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,

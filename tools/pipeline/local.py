@@ -40,6 +40,7 @@ class LocalPipeline:
         self.stack, self.folder = stack, folder
         self._launcher = launcher
         self.running: dict[str, Running] = {}
+        self.health_urls: dict[str, str] = {}
         self._extra = dict(environment or {})
         self._ports = Ports()
         self._exit = AsyncExitStack()
@@ -88,14 +89,17 @@ class LocalPipeline:
     async def start_service(self, name: str, *, instance: int = 0) -> ServicePart:
         service = service_part(name, self.environment(), port=self._ports.free(), instance=instance, launcher=self._launcher)
         self.running[service.part.name] = await self.stack.supervisor.start(service.part)
+        self.health_urls[service.part.name] = service.health_url
         return service
 
     def engine(self) -> AsyncEngine:
         return open_engine(DatabaseSettings.model_validate({"url": self.stack.database_url}))
 
     def kafka_settings(self) -> KafkaSettings:
-        """The broker, and how its topics are made."""
-        return KafkaSettings(bootstrap_servers=self.stack.kafka_bootstrap_servers, partitions=PARTITIONS)
+        """The brokers, and how their topics are made: each has a copy of everything."""
+        return KafkaSettings(
+            bootstrap_servers=self.stack.kafka_bootstrap_servers, partitions=PARTITIONS, replication_factor=self.stack.settings.brokers
+        )
 
     async def _prepare(self) -> None:
         """Topics, tables, and the broker's own topic of offsets."""

@@ -96,6 +96,14 @@ class BackgroundCluster:
         """Start a broker on the data that it has, and return once it knows all the brokers that are meant to run."""
         await self._loop.await_(self._cluster.restart(broker))
 
+    async def stall(self, broker: int) -> None:
+        """Let a broker stand still, as one whose disk does not answer."""
+        await self._loop.await_(self._cluster.stall(broker))
+
+    async def go_on(self, broker: int) -> None:
+        """After a stall."""
+        await self._loop.await_(self._cluster.go_on(broker))
+
     def restore(self) -> None:
         """Start all brokers that do not run."""
         self._loop.call(self._cluster.restore())

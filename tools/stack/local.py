@@ -57,6 +57,7 @@ class LocalStack:
         self.settings = settings
         self.supervisor = Supervisor(settings.folder)
         self.kafka: KafkaCluster | None = None
+        self.postgres: Postgres | None = None
         self._parts = parts
         self._addresses: dict[PartName, str] = {}
         self._ports = Ports()
@@ -142,9 +143,9 @@ class LocalStack:
 
     async def _start_postgres(self, place: Place, exit_stack: AsyncExitStack) -> None:
         port = self._ports.chosen(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
-        server = Postgres(self.supervisor, port=port, folder=place.database, durable=self.settings.durable)
-        await server.start()
-        self._addresses["postgres"] = server.url
+        self.postgres = Postgres(self.supervisor, port=port, folder=place.database, durable=self.settings.durable)
+        await self.postgres.start()
+        self._addresses["postgres"] = self.postgres.url
 
     async def _start_chain(self, place: Place, exit_stack: AsyncExitStack) -> None:
         port = self._ports.chosen(self.settings.rpc_port, setting="STACK_RPC_PORT")

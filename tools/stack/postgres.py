@@ -18,7 +18,7 @@ import asyncpg
 from tools.stack.cache import require_space
 from tools.stack.errors import StackError
 from tools.stack.ports import HOST
-from tools.stack.supervisor import Part, Supervisor
+from tools.stack.supervisor import Part, Running, Supervisor
 
 UNPRIVILEGED = "nobody"
 SHARED_PLACE = Path("/var/tmp")  # noqa: S108 - what we make there is owned by root or by `nobody`, and checked
@@ -37,6 +37,7 @@ class Postgres:
         self._folder = folder
         self._durable = durable
         self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+        self._running: Running | None = None
 
     @property
     def url(self) -> str:
@@ -47,16 +48,30 @@ class Postgres:
         """Make a folder of data, start the server on it and create the services' database."""
         require_space(self._folder, megabytes=DATA_MEGABYTES, purpose="PostgreSQL's data")
         programs = reachable_programs(self._user)
-        data = self._folder / "data"
         if self._user is not None:
             _give_to(self._folder, self._user)
-        await self._supervisor.run(self._initdb(programs, data))
-        await self._supervisor.start(self._server(programs, data))
+        await self._supervisor.run(self._initdb(programs, self._data))
+        await self.restore()
         connection = await asyncpg.connect(database_url(self._port, "postgres"))
         try:
             await connection.execute(f"CREATE DATABASE {ROLE}")
         finally:
             await connection.close()
+
+    async def restore(self) -> None:
+        """Start the server on the data that it has, unless it runs, and return once it takes sessions."""
+        if self._running is None:
+            self._running = await self._supervisor.start(self._server(reachable_programs(self._user), self._data))
+
+    async def stop(self) -> None:
+        """End all sessions and the server; its data stay."""
+        if self._running is not None:
+            await self._supervisor.stop(self._running)
+            self._running = None
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
 
     def _initdb(self, programs: Path, data: Path) -> Part:
         options = ["--username", ROLE, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]

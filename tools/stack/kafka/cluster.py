@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from tools.stack.kafka.broker import broker_part, format_folder
 from tools.stack.kafka.config import Node
@@ -55,6 +56,14 @@ class KafkaCluster:
         """End a broker as a power cut would."""
         self._expected.discard(self._nodes[broker])
         await self._supervisor.kill(self._running.pop(broker))
+
+    async def stall(self, broker: int) -> None:
+        """Let a broker stand still, as one whose disk does not answer: its connections stay open and nobody answers on them."""
+        self._running[broker].signal(signal.SIGSTOP)
+
+    async def go_on(self, broker: int) -> None:
+        """After a stall."""
+        self._running[broker].signal(signal.SIGCONT)
 
     async def restore(self) -> None:
         """Start all brokers that do not run."""
