@@ -37,6 +37,9 @@ COMMIT_EVERY_S = 0.05
 FETCH_WAIT_MS = 100
 """How long the broker holds a fetch that has nothing. aiokafka has one fetch on its way per broker, without the partitions that are
 paused at that moment: a resumed partition waits for its end."""
+METADATA_MAX_AGE_MS = 10_000
+"""aiokafka 0.14 that looks up where to begin asks a partition's old leader again and again, until it looks by itself who leads now. By
+default that is after five minutes, for which a partition without a committed offset would stand still."""
 SILENT_AFTER_S = 5.0
 LAST_COMMIT_WITHIN_S = 5.0
 
@@ -59,6 +62,7 @@ def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
         heartbeat_interval_ms=settings.session_timeout_ms // 4,
         rebalance_timeout_ms=settings.revocation_timeout_ms + 10_000,
         fetch_max_wait_ms=FETCH_WAIT_MS,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )
 
 
