@@ -93,11 +93,13 @@ class ParkedKeys:
     def __init__(self, parking: Parking, service: str) -> None:
         self._parking, self._service = parking, service
         self._keys: AbstractSet[tuple[str, bytes]] | None = None
+        self._assignments = 0
         self._looking = asyncio.Lock()
 
     def forget(self) -> None:
-        """Other instances may have parked messages of what is ours now."""
+        """Other instances may have parked messages of what is ours now. A look that is under way may not know of them."""
         self._keys = None
+        self._assignments += 1
 
     def hold_up(self, record: Record) -> bool:
         """Whether this record must wait behind a parked one. Raises: Transient before the first look."""
@@ -110,7 +112,10 @@ class ParkedKeys:
     async def look(self) -> None:
         """Raises: Transient."""
         async with self._looking:
-            self._keys = await self._parking.keys(self._service)
+            began_in = self._assignments
+            keys = await self._parking.keys(self._service)
+            if began_in == self._assignments:
+                self._keys = keys
 
     async def park(self, record: Record, *, reason: str, waits: bool = False) -> None:
         """Raises: Transient."""
