@@ -46,6 +46,18 @@ returning l.partition
 """
 
 
+NAMESAKES = """
+select partition from control.leases where service = :service and holder = :holder and partition = any(cast(:partitions as integer[]))
+"""
+
+LOOK_EVERY_S = 0.1
+"""At what is assigned to us, which costs nothing: a lease that is missing holds up all messages of its partition."""
+
+
+class Superseded(Exception):
+    """Another process of this instance's name has taken over: this one stood still for long, and must end."""
+
+
 class NotTheHolder(Transient):
     """This instance may not write for the partition: not yet, or no more. If the partition is still its own, it will be again."""
 
@@ -115,22 +127,23 @@ class Leases:
             logger.warning("the leases could not be given back, they run out in %s: %s", self._lasts, failed)
 
     async def refresh(self) -> None:
-        """Renew what we hold, give back what is no longer ours, take what has become ours. Raises: Transient."""
+        """Renew what we hold, give back what is no longer ours, take what has become ours. Raises: Transient; Superseded."""
         await self._renew(list(self._held))
         if ours := self._ownership.held(self._topic):  # empty: partitions are being handed over, what runs may still have to write
             await self._release([partition for partition in self._held if partition not in ours])
             await self._take(sorted(ours - self._held.keys()))
 
     async def __call__(self, _: object) -> None:
-        """Keep them until cancelled.
-
-        Often: a lease that is missing holds up all messages of its partition, and each round costs two short statements."""
+        """Keep them until cancelled. Raises: Superseded."""
+        refreshed_at = float("-inf")
         while True:
-            try:
-                await self.refresh()
-            except Transient as error:
-                logger.warning("the leases could not be renewed: %s", error)
-            await asyncio.sleep(0.1 if not self.recovered else self._lasts.total_seconds() / 5)
+            if not self.recovered or self._clock() - refreshed_at >= self._lasts.total_seconds() / 5:
+                try:
+                    await self.refresh()
+                except Transient as error:
+                    logger.warning("the leases could not be renewed: %s", error)
+                refreshed_at = self._clock()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _take(self, partitions: list[int]) -> None:
         if not partitions:
@@ -153,6 +166,14 @@ class Leases:
         self._held = {
             number: Lease(partition=number, token=lease.token, until=until) for number, lease in self._held.items() if number in kept
         }
+        if lost:
+            await self._end_if_superseded(lost)
+
+    async def _end_if_superseded(self, lost: list[int]) -> None:
+        """Taken back, they would go to and fro between us and our successor of the same name."""
+        async with single(self._engine) as connection:
+            if await rows(connection, NAMESAKES, service=self._service, holder=self._holder, partitions=lost):
+                raise Superseded(f"another process named {self._holder!r} writes for partitions of {lost} now")
 
     async def _release(self, partitions: list[int]) -> None:
         if not partitions:

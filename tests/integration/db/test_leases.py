@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import open_engine, rows, single
-from shared.db.leases import Leases, NotTheHolder
+from shared.db.leases import Leases, NotTheHolder, Superseded
 from shared.db.settings import DatabaseSettings
 from shared.streams.partitioning import Ownership
 from shared.testing.waiting import eventually
@@ -25,8 +25,10 @@ class Monotonic:
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.asked = 0
 
     def __call__(self) -> float:
+        self.asked += 1
         return self.now
 
 
@@ -170,3 +172,29 @@ async def test_many_who_want_the_same_partitions_at_once_leave_one_holder_each(e
     assert len(held) == PARTITIONS
     for row in held:
         assert [row.partition in rival._held for rival in rivals].count(True) == 1
+
+
+async def test_a_zombie_whose_namesake_took_over_ends_instead_of_taking_its_leases_back(engine: AsyncEngine) -> None:
+    zombie = leases(engine, owning(*range(PARTITIONS)), "executor-0")
+    await zombie.refresh()
+    restarted = leases(engine, owning(*range(PARTITIONS)), "executor-0")
+    await restarted.refresh()
+
+    with pytest.raises(Superseded):
+        await zombie.refresh()
+
+    await restarted.refresh()
+    assert restarted.of(KEY).token == 2
+
+
+async def test_a_partition_is_leased_as_soon_as_it_is_assigned_however_long_leases_last(engine: AsyncEngine) -> None:
+    ownership, clock = Ownership(), Monotonic()
+    async with leases(engine, ownership, "a", lasts=36_000, clock=clock) as mine:
+        keeping = asyncio.create_task(mine(None))
+        await eventually(lambda: clock.asked > 2, what="it has looked, and found nothing to lease")
+
+        assign(ownership, *range(PARTITIONS))
+
+        await eventually(lambda: len(mine.held) == PARTITIONS)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
