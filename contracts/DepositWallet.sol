@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IERC1271} from "./Interfaces.sol";
+import {ShareReceiver} from "./ShareReceiver.sol";
 
 struct WalletCall {
     address target;
@@ -19,7 +20,7 @@ struct BatchCall {
 /// @notice Our own program. The key signs the order inside a TypedDataSign of this wallet; the exchange is given
 /// signature (65) | exchange domain separator (32) | order struct hash (32) | order type | its length (2).
 /// Placed with anvil_setCode at the wallet's derived address: its owner is set by initialize. No factory, no sessions.
-contract DepositWallet is IERC1271 {
+contract DepositWallet is IERC1271, ShareReceiver {
     error AlreadyInitialized();
     error CallFailed();
     error DeadlinePassed();
@@ -79,22 +80,6 @@ contract DepositWallet is IERC1271 {
         bytes32 nested = _nestedHash(contents, signature[129:129 + typeLength]);
         address signer = _recover(keccak256(abi.encodePacked(hex"1901", domain, nested)), signature[:65]);
         return signer != address(0) && signer == owner ? IERC1271.isValidSignature.selector : REFUSED;
-    }
-
-    function onERC1155Received(address, address, uint256, uint256, bytes calldata) external pure returns (bytes4) {
-        return this.onERC1155Received.selector;
-    }
-
-    function onERC1155BatchReceived(address, address, uint256[] calldata, uint256[] calldata, bytes calldata)
-        external
-        pure
-        returns (bytes4)
-    {
-        return this.onERC1155BatchReceived.selector;
-    }
-
-    function supportsInterface(bytes4 interfaceId) external pure returns (bool) {
-        return interfaceId == 0x01ffc9a7 || interfaceId == 0x4e2312e0;
     }
 
     function _batchHash(uint256 nonce_, uint256 deadline, BatchCall[] calldata calls) private view returns (bytes32) {

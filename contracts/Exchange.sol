@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IConditionalTokens, IERC1271, IERC20, ISafe} from "./Interfaces.sol";
+import {ShareReceiver} from "./ShareReceiver.sol";
 
 /// An order as a trader signs it; `signature` is not part of its hash. Amounts in micro-pUSD and micro-shares.
 struct Order {
@@ -28,7 +29,7 @@ struct OrderStatus {
 /// @notice Speaks the public ABI and events of Polymarket's CTF Exchange V2, but is our own program for a local chain:
 /// no pause, no preapproval. Never deploy it where money is real.
 /// Placed with anvil_setCode at the address that clients sign for: all state is set by initialize, none by a constructor.
-contract Exchange {
+contract Exchange is ShareReceiver {
     event OrderFilled(
         bytes32 indexed orderHash,
         address indexed maker,
@@ -163,22 +164,6 @@ contract Exchange {
 
     function getOrderStatus(bytes32 orderHash) external view returns (OrderStatus memory) {
         return orderStatus[orderHash];
-    }
-
-    function onERC1155Received(address, address, uint256, uint256, bytes calldata) external pure returns (bytes4) {
-        return this.onERC1155Received.selector;
-    }
-
-    function onERC1155BatchReceived(address, address, uint256[] calldata, uint256[] calldata, bytes calldata)
-        external
-        pure
-        returns (bytes4)
-    {
-        return this.onERC1155BatchReceived.selector;
-    }
-
-    function supportsInterface(bytes4 interfaceId) external pure returns (bool) {
-        return interfaceId == 0x01ffc9a7 || interfaceId == 0x4e2312e0;
     }
 
     /// Checks the signature and takes `fill` from what is left of the order: the replay protection.

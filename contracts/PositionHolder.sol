@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IConditionalTokens, IERC20} from "./Interfaces.sol";
+import {ShareReceiver} from "./ShareReceiver.sol";
 
 interface IPusd is IERC20 {
     function balanceOf(address owner) external view returns (uint256);
@@ -14,26 +15,10 @@ interface IPositions is IConditionalTokens {
 }
 
 /// @title What every contract needs that turns pUSD into shares and back for its caller: it holds both only while it runs.
-abstract contract PositionHolder {
+abstract contract PositionHolder is ShareReceiver {
     error TransferFailed();
 
     IPusd internal constant PUSD = IPusd(0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB);
-
-    function onERC1155Received(address, address, uint256, uint256, bytes calldata) external pure returns (bytes4) {
-        return this.onERC1155Received.selector;
-    }
-
-    function onERC1155BatchReceived(address, address, uint256[] calldata, uint256[] calldata, bytes calldata)
-        external
-        pure
-        returns (bytes4)
-    {
-        return this.onERC1155BatchReceived.selector;
-    }
-
-    function supportsInterface(bytes4 interfaceId) external pure returns (bool) {
-        return interfaceId == 0x01ffc9a7 || interfaceId == 0x4e2312e0;
-    }
 
     /// The caller's pUSD becomes `amount` shares of YES and of NO in his wallet.
     function _split(IPositions positions, bytes32 conditionId, uint256 yes, uint256 no, uint256 amount) internal {

@@ -2,11 +2,12 @@
 pragma solidity 0.8.37;
 
 import {IProxyWallet, ProxyCall} from "./ProxyFactory.sol";
+import {ShareReceiver} from "./ShareReceiver.sol";
 
 /// @title A paper proxy wallet (signature type 1): it does what its key asks, directly or through the factory.
 /// @notice Our own program, with the calls of Polymarket's proxy wallet. Placed with anvil_setCode where clients derive it;
 /// its owner is written into its first storage slot with it. It pays no gas and sends no value.
-contract ProxyWallet is IProxyWallet {
+contract ProxyWallet is IProxyWallet, ShareReceiver {
     error NotOwner();
 
     address private constant FACTORY = 0xaB45c5A4B0c941a2F231C04C3f49182e1A254052;
@@ -23,21 +24,5 @@ contract ProxyWallet is IProxyWallet {
                 revert(add(answer, 32), mload(answer))
             }
         }
-    }
-
-    function onERC1155Received(address, address, uint256, uint256, bytes calldata) external pure returns (bytes4) {
-        return this.onERC1155Received.selector;
-    }
-
-    function onERC1155BatchReceived(address, address, uint256[] calldata, uint256[] calldata, bytes calldata)
-        external
-        pure
-        returns (bytes4)
-    {
-        return this.onERC1155BatchReceived.selector;
-    }
-
-    function supportsInterface(bytes4 interfaceId) external pure returns (bool) {
-        return interfaceId == 0x01ffc9a7 || interfaceId == 0x4e2312e0;
     }
 }

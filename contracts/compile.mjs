@@ -13,7 +13,7 @@ const contracts = [
   "CollateralAdapter", "DepositWallet", "Exchange", "NegRiskPositions", "PaperUsd", "PositionManager",
   "ProxyFactory", "ProxyWallet", "RelayHub", "Router", "Snapshot",
 ];
-const files = [...contracts, "Interfaces", "PositionHolder"].map((name) => `${name}.sol`).sort();
+const files = [...contracts, "Interfaces", "PositionHolder", "ShareReceiver"].map((name) => `${name}.sol`).sort();
 
 const sources = Object.fromEntries(files.map((file) => [file, { content: readFileSync(join(here, file), "utf8") }]));
 const settings = {

@@ -1,4 +1,7 @@
-"""Reads of the chain tell the truth at one block, or fail."""
+"""Reads of the chain tell the truth at one block, or fail.
+
+A node that was asked to mine while it mines by itself owes an empty block and adds it later: the head may rise between two looks.
+"""
 
 import pytest
 
@@ -9,6 +12,7 @@ from shared.chain.logs import OrderFilledLog
 from shared.chain.orders import BUY, SELL
 from shared.chain.rpc import NodeRefused, Rpc
 from shared.domain.errors import Transient
+from shared.testing.waiting import eventually
 from tests.integration.chain.market import PaperMarket, fills_of
 
 pytestmark = pytest.mark.integration
@@ -25,12 +29,13 @@ async def _trade(market: PaperMarket, salt: int) -> list[OrderFilledLog]:
 async def test_a_wallet_without_anything_reads_as_zeros_at_the_head(deployment: Deployment, chain: ChainClient) -> None:
     market = await PaperMarket.open(deployment)
 
+    before = (await chain.latest_block()).number
     read = await chain.balances_of(NOBODY, [market.condition.yes_token])
 
     assert (read.collateral, read.shares_by_token) == (0, {market.condition.yes_token: 0})
     assert read.allowance_by_spender == {EXCHANGE_V2: 0, EXCHANGE_V3: 0}
     assert read.conditional_tokens_approved == read.position_manager_approved == frozenset()
-    assert read.block_number == (await chain.latest_block()).number
+    assert before <= read.block_number <= (await chain.latest_block()).number
 
 
 async def test_tokens_of_both_market_versions_are_read_together(deployment: Deployment, chain: ChainClient) -> None:
@@ -54,11 +59,12 @@ async def test_many_wallets_and_tokens_are_read_in_one_go(deployment: Deployment
 
 
 async def test_a_call_that_meets_no_contract_answers_nothing_instead_of_zero(chain: ChainClient) -> None:
+    before = (await chain.latest_block()).number
     number, answers = await chain.snapshot([(PUSD, bytes.fromhex("313ce567")), (NOBODY, bytes.fromhex("313ce567")), (PUSD, b"\x00" * 4)])
 
     assert int.from_bytes(answers[0], "big") == 6
     assert answers[1:] == [b"", b""]
-    assert number == (await chain.latest_block()).number
+    assert before <= number <= (await chain.latest_block()).number
 
 
 async def test_a_missing_contract_is_an_error_and_not_a_zero_balance(deployment: Deployment, chain: ChainClient) -> None:
@@ -108,18 +114,19 @@ async def test_a_wallets_fills_are_found_once_each_whatever_the_span(deployment:
 
 async def test_a_block_that_the_node_has_not_seen_is_not_an_empty_block(chain: ChainClient) -> None:
     head = (await chain.latest_block()).number
+    not_seen = head + 100
 
     with pytest.raises(Transient):
-        await chain.fetch_order_fills(head, head + 1, [NOBODY])
-    assert await chain.block_hash(head + 1) is None
+        await chain.fetch_order_fills(head, not_seen, [NOBODY])
+    assert await chain.block_hash(not_seen) is None
 
 
 async def test_the_finalized_block_trails_the_head(deployment: Deployment, chain: ChainClient) -> None:
     await deployment.rpc.call_all([("evm_mine", [])] * 6)
 
-    latest, finalized = await chain.latest_block(), await chain.finalized_block()
+    before, finalized, after = await chain.latest_block(), await chain.finalized_block(), await chain.latest_block()
 
-    assert finalized.number == latest.number - 4
+    assert before.number <= finalized.number + 4 <= after.number
     assert await chain.block_hash(finalized.number) == finalized.hash
     assert await chain.receipt("0x" + "11" * 32) is None
 
@@ -129,9 +136,13 @@ async def test_a_reorganization_shows_in_the_block_hash_and_takes_the_receipt_ba
     before = await market.held()
     (fill, _) = await _trade(market, salt=1)
     assert await chain.block_hash(fill.block_number) == fill.block_hash
-    raised = (await chain.latest_block()).number - fill.block_number + 1
 
-    await deployment.rpc.call("anvil_reorg", raised, [])
+    async def reorganized() -> bool:
+        depth = (await chain.latest_block()).number - fill.block_number + 1
+        await deployment.rpc.call("anvil_reorg", depth, [])
+        return await chain.block_hash(fill.block_number) != fill.block_hash
+
+    await eventually(reorganized, what="a block that the node still owed did not keep the fill's block alive")
 
     assert await chain.block_hash(fill.block_number) not in (fill.block_hash, None)
     assert await chain.receipt(fill.tx_hash) is None
