@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,12 +29,12 @@ select distinct topic, record_key from control.dead_letters where service = :ser
 """
 DUE = """
 select l.* from control.dead_letters l
-where l.service = :service and l.state in ('waiting', 'redriving')
+where l.service = :service and l.state in ('waiting', 'redriving') and l.number <> all(cast(:unknown as bigint[]))
   and (l.topic, l.partition) in (select * from unnest(cast(:topics as text[]), cast(:partitions as integer[])))
   and (l.topic <> all(cast(:ordered as text[])) or not exists (
         select from control.dead_letters ahead
         where ahead.service = l.service and ahead.topic = l.topic and ahead.record_key = l.record_key and ahead.number < l.number
-          and ahead.state = 'parked'))
+          and (ahead.state = 'parked' or ahead.state in ('waiting', 'redriving') and ahead.number = any(cast(:unknown as bigint[])))))
 order by l.number
 """
 IS_FIRST = """
@@ -96,11 +96,17 @@ class PostgresParking:
     async def keys(self, service: str) -> AbstractSet[tuple[str, bytes]]:
         return frozenset((row.topic, bytes(row.record_key)) for row in await self._ask(KEYS, service=service))
 
-    async def due(self, service: str, partitions: Iterable[TopicPartition]) -> Sequence[Letter]:
+    async def due(self, service: str, partitions: Iterable[TopicPartition], *, unknown: Collection[int] = ()) -> Sequence[Letter]:
         asked = list(partitions)
-        topics, numbers = [each.topic for each in asked], [each.partition for each in asked]
-        ordered = list(self.ordered_topics)
-        return [_letter(row) for row in await self._ask(DUE, service=service, topics=topics, partitions=numbers, ordered=ordered)]
+        found = await self._ask(
+            DUE,
+            service=service,
+            topics=[each.topic for each in asked],
+            partitions=[each.partition for each in asked],
+            ordered=list(self.ordered_topics),
+            unknown=list(unknown),
+        )
+        return [_letter(row) for row in found]
 
     async def is_first(self, letter: Letter, *, service: str) -> bool:
         if letter.topic not in self.ordered_topics:

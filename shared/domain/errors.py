@@ -5,7 +5,7 @@ You are here to look up what to raise:
     MessageError
     ├── InvalidMessage    will never succeed                  the loop parks it as a dead letter, with the reason
     ├── Transient         may succeed later                   the loop tries again while that key alone waits
-    └── UnknownVersion    written by a newer release than us  the loop stops the process: upgrade, nothing is lost
+    └── UnknownVersion    written by a newer release than us  the loop puts it aside for a release that knows it
 
 A lost answer from the venue is not an error: it is the state ``UNKNOWN`` of an order, and the handler's business.
 Anything else that is raised is a bug of ours: the loop stops the process with the offset unmoved.
@@ -25,7 +25,7 @@ class Transient(MessageError):
 
 
 class UnknownVersion(MessageError):
-    """The message's version is newer than any that this release knows."""
+    """The message is of a type, or of a version of its type, that this release does not know."""
 
 
 class InvalidSettings(Exception):

@@ -80,6 +80,7 @@ def _seconds(name: str, meaning: str, *labels: str, edges: tuple[float, ...] = H
 
 _MESSAGE = _seconds("slipstream_message_seconds", "Work on one message, from its start to acknowledged outputs", "topic", "outcome")
 _PARKED = _counter("slipstream_messages_parked", "Messages put aside as dead letters", "topic", "reason")
+_KEYS_PARKED = _gauge("slipstream_keys_parked", "Keys with a dead letter that is open, of the whole service: anything but zero is an alarm")
 _REDRIVEN = _counter("slipstream_messages_redriven", "Dead letters that an operator sent again", "topic")
 _UNFINISHED = _gauge("slipstream_messages_unfinished", "Messages taken from a partition and not yet finished", "topic", "partition")
 _RETRYING = _counter("slipstream_message_retries", "Attempts after one that failed for a passing reason", "topic")
@@ -110,6 +111,11 @@ def message_handled(topic: str, seconds: float, outcome: str) -> None:
 def message_parked(topic: str, reason: str) -> None:
     """A message became a dead letter. ``reason``: the class of the error."""
     _PARKED.of(topic, reason).inc()
+
+
+def keys_parked(n: int) -> None:
+    """For how many keys something is parked: they wait, or a fact of theirs is missing, until an operator or an upgrade."""
+    _KEYS_PARKED.of().set(n)
 
 
 def message_redriven(topic: str) -> None:

@@ -79,10 +79,20 @@ class Decoder:
             raise InvalidMessage("the record has no header 'type'")
         kind = self._type_by_name.get(name)
         if kind is None:
-            raise UnknownVersion(f"no route for messages of type {_printable(name)}: route it to a handler or to `ignored`")
-        if (version := _version(headers)) > self._version_by_type[kind]:
-            raise UnknownVersion(f"{kind.__name__} has version {version}, this release knows {self._version_by_type[kind]}: upgrade")
+            raise UnknownVersion(f"this release knows no messages of type {_printable(name)}: it waits for one that does")
+        if (version := _version(headers)) > (known := self._version_by_type[kind]):
+            raise UnknownVersion(f"this release knows no version {version} of {kind.__name__}, only {known}: it waits for one that does")
         return kind
+
+    def knows(self, record: Record) -> bool:
+        """Whether this release can tell what the record is, or at least that it is none."""
+        try:
+            self.recognise(dict(with_values(record.headers)))
+        except UnknownVersion:
+            return False
+        except InvalidMessage:
+            return True
+        return True
 
     def decode(self, kind: type[Message], record: Record) -> Message:
         """Raises: InvalidMessage, naming the fields that are wrong but none of their contents."""

@@ -3,6 +3,7 @@
 the handler returns           its outputs are produced and acknowledged       finished
 routed to ``ignored``         nothing                                         finished
 InvalidMessage, undecodable   parked, and told on ``dead-letters``            finished
+of a newer release            put aside for it, and told on ``dead-letters``  finished
 its key waits (parking.py)    parked behind what it waits for                 finished
 Transient                     tried again while its key alone waits           finished once it works
 its partition is given back   nothing more is produced                        unfinished: it will be delivered again
@@ -13,7 +14,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from shared.domain.errors import InvalidMessage, Transient
+from shared.domain.errors import InvalidMessage, Transient, UnknownVersion
 from shared.messages.base import Message
 from shared.observe import metrics, tracing
 from shared.streams.backoff import Backoff
@@ -55,6 +56,7 @@ class Handling:
         self._parking, self._parked_keys = parking, parked_keys
         self._allowance, self._backoff, self._clock = allowance, backoff, clock
         self._decoder = Decoder(routes)
+        self.knows = self._decoder.knows
 
     async def carry_out(self, work: Work) -> None:
         """Raises: whatever must stop the process."""
@@ -100,7 +102,7 @@ class Handling:
                 return await self._held_up(work)
             message = self._decoder.decode(kind, work.record)
             return await self._concluded(work, await handle(message), "handled")
-        except InvalidMessage as error:
+        except (InvalidMessage, UnknownVersion) as error:
             return await self._parked(work, error)
 
     async def _must_wait(self, work: Work) -> bool:
@@ -116,15 +118,16 @@ class Handling:
             self._finished(work)
         return "waits"
 
-    async def _parked(self, work: Work, error: InvalidMessage) -> str:
-        record = work.record
+    async def _parked(self, work: Work, error: InvalidMessage | UnknownVersion) -> str:
+        record, of_a_newer_release = work.record, isinstance(error, UnknownVersion)
         log.error("%s is parked: %s", place(record), error)
         metrics.message_parked(record.topic, type(error).__name__)
         if work.letter is not None:
             await self._parking.park_again(work.letter, reason=str(error))
             return "parked"
-        await self._parked_keys.park(record, reason=str(error))
-        self._allowance.take(self._clock())
+        await self._parked_keys.park(record, reason=str(error), waits=of_a_newer_release)
+        if not of_a_newer_release:  # such are told by the release that wrote them, not by a defect of ours, and come back by themselves
+            self._allowance.take(self._clock())
         return await self._concluded(work, (dead_letter(record, service=self._service, reason=str(error)),), "parked")
 
     async def _concluded(self, work: Work, outputs: Sequence[Message], outcome: str) -> str:

@@ -1,7 +1,7 @@
 """How does every message of a service get handled: in the order of its key, at least once, and without waiting for other keys?
 
 One consumer takes from all topics of the routes; a lane for each key carries out one message after another; a partition's offset is
-committed up to its oldest unfinished message. Whatever must not be passed over (a bug, an unknown version) stops the process.
+committed up to its oldest unfinished message. Whatever must not be passed over, which is a bug of ours, stops the process.
 """
 
 import asyncio
@@ -111,7 +111,9 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._lanes = Lanes(self._carry_out, self._failed)
         self._tenures: dict[TopicPartition, Tenure] = {}
-        self._redriver = Redriver(parking, self._parked_keys, service, tenures=self._tenures, put=self._lanes.put)
+        self._redriver = Redriver(
+            parking, self._parked_keys, service, tenures=self._tenures, knows=self._handling.knows, put=self._lanes.put
+        )
         self._late: list[Tenure] = []  # given back while a handler still ran
         self._advanced = asyncio.Event()
         self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -2,11 +2,12 @@
 
 A parked message waits for an operator: *redrive* has it handled once more, *discard* gives it up. What follows it on its topic with
 the same key waits behind it, parked too and in order, where the topic's declaration says so (``follows_wait``): such a message may build
-on the one before it. Once nothing ahead of it is left it is handled by itself. On other topics what follows passes.
+on the one before it. Once nothing ahead of it is left it is handled by itself. On other topics what follows passes. A message that this
+release does not know waits too, for a release that does, which handles it by itself.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from typing import Protocol
 from aiokafka import TopicPartition
 
 from shared.domain.errors import Transient
+from shared.observe import metrics
 from shared.streams.codec import Record
 
 
@@ -22,7 +24,7 @@ class LetterState(StrEnum):
     PARKED = "parked"
     """It could not be handled; an operator decides."""
     WAITING = "waiting"
-    """It stands behind one that could not be handled."""
+    """It stands behind one that could not be handled, or is of a newer release than the one that met it."""
     REDRIVING = "redriving"
     """An operator wants it handled again."""
     REDRIVEN = "redriven"
@@ -67,8 +69,11 @@ class Parking(Protocol):
         """Topic and key of everything that is open."""
         ...
 
-    async def due(self, service: str, partitions: Iterable[TopicPartition]) -> Sequence[Letter]:
-        """What is to be handled now, in order: what an operator wants redriven and what waits, with nothing parked ahead that matters."""
+    async def due(self, service: str, partitions: Iterable[TopicPartition], *, unknown: Collection[int] = ()) -> Sequence[Letter]:
+        """What is to be handled now, in order: what an operator wants redriven and what waits, with nothing parked ahead that matters.
+
+        ``unknown``: letters that this release does not know, which are as good as parked to it.
+        """
         ...
 
     async def is_first(self, letter: Letter, *, service: str) -> bool:
@@ -116,6 +121,7 @@ class ParkedKeys:
             keys = await self._parking.keys(self._service)
             if began_in == self._assignments:
                 self._keys = keys
+                metrics.keys_parked(len(keys))
 
     async def park(self, record: Record, *, reason: str, waits: bool = False) -> None:
         """Raises: Transient."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiokafka import TopicPartition
 
@@ -26,10 +26,13 @@ class Redriver:
         service: str,
         *,
         tenures: Mapping[TopicPartition, Tenure],
+        knows: Callable[[Letter], bool],
         put: Callable[[Work], None],
     ) -> None:
         self._parking, self._parked_keys, self._service = parking, parked_keys, service
-        self._tenures, self._put = tenures, put
+        self._tenures, self._knows, self._put = tenures, knows, put
+        self._unknown: set[int] = set()
+        """The letters that this release does not know: found to be so once, not once a second."""
         self._under_way: dict[int, Tenure] = {}
         """The letters that are in a lane, and under which tenure: one that ended takes them along."""
         self._wanted = asyncio.Event()
@@ -58,10 +61,19 @@ class Redriver:
 
     async def _put_what_is_due(self) -> None:
         ours = {partition: tenure for partition, tenure in self._tenures.items() if tenure.open}
-        due = await self._parking.due(self._service, ours) if ours else ()
+        due = await self._due(ours) if ours else ()
         self._under_way = {number: tenure for number, tenure in self._under_way.items() if tenure.open}
         for letter in due:
             tenure = ours[TopicPartition(letter.topic, letter.partition)]
             if letter.number not in self._under_way and tenure.open:
                 self._under_way[letter.number] = tenure
                 self._put(Work(tenure, letter, letter))
+
+    async def _due(self, partitions: Iterable[TopicPartition]) -> Sequence[Letter]:
+        """Without what this release does not know, nor what waits behind that."""
+        while True:
+            due = await self._parking.due(self._service, partitions, unknown=self._unknown)
+            unknown = {letter.number for letter in due if not self._knows(letter)}
+            if not unknown:
+                return due
+            self._unknown |= unknown

@@ -1,6 +1,6 @@
 """Parked messages in memory, for loops in tests; tests/contract holds it equal to PostgreSQL."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -44,14 +44,18 @@ class MemoryParking:
     async def keys(self, service: str) -> AbstractSet[tuple[str, bytes]]:
         return {(each.letter.topic, each.letter.key) for each in self._open(service)}
 
-    async def due(self, service: str, partitions: Iterable[TopicPartition]) -> Sequence[Letter]:
+    async def due(self, service: str, partitions: Iterable[TopicPartition], *, unknown: Collection[int] = ()) -> Sequence[Letter]:
         ours = set(partitions)
+
+        def stands(kept: Kept) -> bool:
+            return kept.state is LetterState.PARKED or kept.letter.number in unknown
+
         return [
             each.letter
             for each in self._open(service)
             if TopicPartition(each.letter.topic, each.letter.partition) in ours
-            and each.state is not LetterState.PARKED
-            and not any(ahead.state is LetterState.PARKED for ahead in self._ahead_of(each.letter, service))
+            and not stands(each)
+            and not any(stands(ahead) for ahead in self._ahead_of(each.letter, service))
         ]
 
     async def is_first(self, letter: Letter, *, service: str) -> bool:

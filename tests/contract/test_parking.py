@@ -34,8 +34,8 @@ class Kept:
     parking: Parking
     decide: Callable[[int, LetterState], Awaitable[None]]
 
-    async def due(self) -> list[int]:
-        return [letter.number for letter in await self.parking.due("service", ALL)]
+    async def due(self, *unknown: int) -> list[int]:
+        return [letter.number for letter in await self.parking.due("service", ALL, unknown=unknown)]
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -94,6 +94,21 @@ async def test_what_waits_is_due_once_nothing_ahead_of_it_is_parked(kept: Kept) 
     await kept.decide(1, LetterState.DISCARDED)
 
     assert await kept.due() == [2, 3]
+
+
+async def test_what_a_release_does_not_know_is_not_due_to_it_nor_what_waits_behind(kept: Kept) -> None:
+    await park(kept, 1, waits=True)
+    await park(kept, 2, waits=True)
+    await park(kept, 3, waits=True, key=b"bob")
+    await park(kept, 4, waits=True, topic=LOOSE)
+    await park(kept, 5, waits=True, topic=LOOSE)
+
+    assert await kept.due(1, 4) == [3, 5]
+    await kept.decide(1, LetterState.REDRIVING)
+    assert await kept.due(1, 4) == [3, 5]
+    await kept.decide(1, LetterState.DISCARDED)
+    assert await kept.due(1, 4) == [2, 3, 5]
+    assert await kept.due() == [2, 3, 4, 5]
 
 
 async def test_a_redriven_one_comes_before_those_that_wait_behind_it(kept: Kept) -> None:

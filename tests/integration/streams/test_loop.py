@@ -197,29 +197,6 @@ async def test_more_dead_letters_than_can_be_an_accident_stop_the_process(bench:
     assert len(await bench.dead_letters(3)) == 3
 
 
-@pytest.mark.parametrize(
-    ("headers", "why"),
-    [
-        ({"type": b"Heard", "version": b"2"}, "Heard has version 2, this release knows 1"),
-        ({"type": b"Whispered", "version": b"1"}, "no route for messages of type 'Whispered'"),
-    ],
-)
-async def test_a_message_of_a_newer_release_stops_the_process_unpassed(bench: Bench, headers: dict[str, bytes], why: str) -> None:
-    async def on_heard(_: Said) -> Sequence[Message]:
-        return []
-
-    await bench.say("anna", 1, 2)
-    await bench.send_raw(b"anna", encode(said(bench.heard, "anna", 3)).value, **headers)
-    await bench.say("anna", 4)
-    running = bench.start({bench.heard: on_heard})
-
-    failure = await running.failure()
-
-    assert "UnknownVersion" in failure
-    assert why in failure
-    await bench.passed(2)
-
-
 async def test_a_bug_stops_the_process_unpassed_and_tells_no_payload(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     async def on_heard(message: Said) -> Sequence[Message]:
         raise KeyError(message.what)

@@ -1,4 +1,4 @@
-"""How many inputs each target is tried with, and how many it was: FUZZ_INPUTS of each, a few in the unit suite."""
+"""How many inputs each target is tried with, and how many it was: FUZZ_INPUTS of each, drawn anew; without it a few, always the same."""
 
 import os
 from collections import Counter
@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "150"))
+ASKED_FOR = os.environ.get("FUZZ_INPUTS")
+INPUTS = int(ASKED_FOR or "150")
 
 TRIED: Counter[str] = Counter()
 """By target, for the summary at the end."""
@@ -23,6 +24,7 @@ def fuzzed(test: Test) -> Test:
     """The test with ``rng``, as often as asked. A failure is made small, and shown with what it was found by."""
     effort = settings(
         max_examples=INPUTS,
+        derandomize=ASKED_FOR is None,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
         database=None,

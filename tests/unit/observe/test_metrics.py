@@ -35,6 +35,7 @@ COUNTED: list[tuple[Happened, float]] = [
 SHOWN: list[tuple[Happened, float]] = [
     ((lambda: metrics.messages_unfinished("quotes", 63, 12), "messages_unfinished", {"topic": "quotes", "partition": "63"}), 12),
     ((lambda: metrics.feed_silent("rtds", 4.5), "feed_silent_seconds", {"feed": "rtds"}), 4.5),
+    ((lambda: metrics.keys_parked(4), "keys_parked", {}), 4),
     ((lambda: metrics.orders_unknown(3), "orders_unknown", {}), 3),
     ((lambda: metrics.orders_alerted(2), "orders_alerted", {}), 2),
     ((lambda: metrics.debts_outstanding(1_500_000), "debts_outstanding_micros", {}), 1_500_000),

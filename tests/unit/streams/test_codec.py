@@ -75,6 +75,12 @@ def test_a_record_that_does_not_say_what_it_is_is_invalid(headers: dict[str, byt
 def test_a_record_of_a_newer_release_is_not_invalid_but_unknown(headers: dict[str, bytes]) -> None:
     with pytest.raises(UnknownVersion):
         DECODER.recognise(headers)
+    assert not DECODER.knows(FakeRecord("payments", 0, 0, 0, b"anna", b"", list(headers.items())))
+
+
+@pytest.mark.parametrize("headers", [[], [("type", None)], [("type", b"Paid"), ("version", b"1")]])
+def test_what_is_invalid_is_known_to_be_so(headers: list[tuple[str, bytes]]) -> None:
+    assert DECODER.knows(FakeRecord("payments", 0, 0, 0, b"anna", b"", headers))
 
 
 def test_a_new_field_is_tolerated() -> None:

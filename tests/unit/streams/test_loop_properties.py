@@ -117,7 +117,7 @@ STEPS = st.one_of(
 
 
 @given(steps=st.lists(STEPS, max_size=40), prompt=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_nothing_is_passed_that_is_not_done_and_nothing_is_left(steps: list[tuple[str, Any]], *, prompt: bool) -> None:
     asyncio.run(live_through(steps, prompt=prompt))
 
