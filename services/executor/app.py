@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.reconciliation import Reconciliation
+from services.executor.adapters.remainders import RemainderFeed
 from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
 from services.executor.adapters.venue import ClobVenue, VenueFeed
 from services.executor.handler import Handler
@@ -22,7 +23,7 @@ from shared.db.engine import opened
 from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
-from shared.messages.intents import IntentApproved
+from shared.messages.intents import CopyIntended, IntentApproved
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
 from shared.messages.transactions import ConfirmationRequested, TransactionResolved
 from shared.polymarket.clob import Clob
@@ -71,12 +72,13 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 OrderOverdue: handler.on_order_overdue,
                 TransactionResolved: handler.on_transaction_resolved,
             },
-            emits=[OrderReported, ConfirmationRequested],
+            emits=[OrderReported, ConfirmationRequested, CopyIntended],
             feeds={
                 "controls": controls,
                 "leases": leases,
                 "reconciliation": reconciliation,
                 "venue": venue_feed(orders, venue, ownership, settings),
+                "remainders": remainder_feed(engine, ownership, settings),
             },
             recoveries=[controls, leases, reconciliation],
             ownership=ownership,
@@ -99,6 +101,16 @@ def venue_feed(orders: PostgresOrders, venue: ClobVenue, ownership: Ownership, s
         overdue_after=settings.overdue_after,
         verify_for=settings.verify_for,
         at_a_time=settings.wallets_at_a_time,
+    )
+
+
+def remainder_feed(engine: AsyncEngine, ownership: Ownership, settings: Settings) -> RemainderFeed:
+    return RemainderFeed(
+        engine,
+        owns=owner_of(ownership),
+        now=utc_now,
+        look_every=settings.look_every,
+        continue_after=settings.continue_after,
     )
 
 

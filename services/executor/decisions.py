@@ -7,8 +7,9 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.domain.follows import Mode, may_trade
-from shared.domain.money import Side
-from shared.messages.intents import IntentApproved
+from shared.domain.ids import remainder_id
+from shared.domain.money import Side, cost_floor
+from shared.messages.intents import Intent, IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow, Rejected, Reply
 
@@ -108,6 +109,15 @@ class Done:
 
 
 Step = Send | Ask | Done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedExit:
+    """An exit whose order is final and sold less than it was to."""
+
+    order: Order
+    intent: Intent
+    asked_shares: int
 
 
 def may_be_signed(approved: IntentApproved, *, mode: Mode, now: datetime) -> str:
@@ -264,3 +274,23 @@ def is_news(known: TradeReported | None, told: TradeReported) -> bool:
     if known.status in FINAL_STATUSES or RANK_BY_STATUS[told.status] < RANK_BY_STATUS[known.status]:
         return False
     return told.status is not known.status or told.transaction_hash not in ("", known.transaction_hash)
+
+
+def is_remainder_due(unfinished: UnfinishedExit, *, now: datetime, after: timedelta) -> bool:
+    """The book needs time to fill up again: ``after``, or as long again as the copy was old when its order was signed."""
+    age = unfinished.order.signed_at - unfinished.intent.filled_at
+    return now >= unfinished.order.signed_at + max(after, age)
+
+
+def remainder_of(unfinished: UnfinishedExit, *, now: datetime) -> Intent:
+    """What is left goes around again, to be quoted and judged as any copy is, and its age is still counted from the leader's trade."""
+    intent, shares = unfinished.intent, unfinished.asked_shares - unfinished.order.shares
+    changes = {
+        "intent_id": remainder_id(intent.intent_id),
+        "continues": intent.intent_id,
+        "usdc": cost_floor(shares, intent.leader_price),
+        "shares": shares,
+        "seen_at": now,
+        "intended_at": now,
+    }
+    return intent.model_copy(update=changes)

@@ -21,5 +21,7 @@ class Settings(BaseSettings):
     """In one look: the venue answers 50 such requests a second (protocol notes, 4.7)."""
     overdue_after: timedelta = timedelta(seconds=5)
     """An order without an answer for this long is looked after."""
+    continue_after: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    """An exit that sold less than it was to goes around again with the rest after so long; then after as long again as it is old."""
     verify_for: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
     """The venue's no is believed once it has shown no trade of the order for this long: its replicas lag by seconds."""

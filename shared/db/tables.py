@@ -215,7 +215,16 @@ orders = Table(
     _moment("doubted_since"),
     Column("looks", BigInteger, nullable=False, server_default="0", comment="At the venue, since then, that found no trade of it"),
     Column("alerted_at", MOMENT, comment="When a human was called: not resolved in time"),
+    Column("asked_shares", BigInteger, nullable=False, server_default="0", comment="Micro-shares that an exit was to sell; 0 on an entry"),
+    Column("intent", Text, nullable=False, server_default="", comment="JSON, of an exit: what is left of it may go around again"),
     Index("orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")),
+    Index(
+        "orders_with_remainder",
+        "expires_at",
+        postgresql_where=text(
+            "intent <> '' and asked_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and told = 'killed'))"
+        ),
+    ),
     schema="executor",
     comment="One order per intent, kept before it is sent.",
 )

@@ -21,6 +21,11 @@ def intent_id(*, trade: str, from_shares: int, follow_id: str) -> str:
     return derived_id("intent", trade, from_shares, follow_id)
 
 
+def remainder_id(intent: str) -> str:
+    """What the order of an intent has left over: an intent of its own, one for each."""
+    return derived_id("remainder", intent)
+
+
 def follow_id(*, leader: str, proxy: str) -> str:
     """A follower's standing wish to copy a leader."""
     return derived_id("follow", leader.lower(), proxy.lower())

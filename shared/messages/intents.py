@@ -34,6 +34,8 @@ class Intent(Fact):
     intended_at: AwareDatetime
     title: str = ""
     outcome: str = ""
+    continues: str = ""
+    """The intent whose exit was filled in part: this is the rest of it. Empty: the part of a trade as the leader made it."""
 
 
 class IntentMessage(Message):
@@ -50,7 +52,7 @@ class IntentMessage(Message):
 
 
 class CopyIntended(IntentMessage):
-    """A leader's trade matched a follow and was sized by its terms."""
+    """A leader's trade matched a follow and was sized by its terms; or what such an exit left over goes around again."""
 
     topic: ClassVar[str] = "copy-intents"
 

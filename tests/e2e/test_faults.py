@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Row
 
-from shared.domain.money import Side
+from shared.domain.ids import remainder_id
+from shared.domain.money import CENT, Side, down_to
 from shared.testing.waiting import eventually
 from tests.e2e.deployment import Deployment, deployed
 from tests.e2e.story import PATIENCE, LeaderTrade, Story
@@ -65,6 +66,22 @@ async def test_a_settlement_that_fails_for_good_leaves_nothing_and_the_next_copy
     await story.confirmed(await story.trades(Side.BUY, "100", token=story.tokens[2]))
 
     await story.assert_books_equal_the_chain(story.tokens[2])
+
+
+async def test_what_an_exit_did_not_sell_goes_around_again_until_all_is_sold(story: Story) -> None:
+    token = story.tokens[6]
+    await story.confirmed(await story.trades(Side.BUY, "100", token=token))
+    async with struck_by(story, {"killed-partial": {"times": len(story.circle.followers)}}):
+        exits = await story.confirmed(await story.trades(Side.SELL, "60", token=token))
+    assert all(0 < order.shares < order.asked_shares for order in exits.values())
+
+    for order in exits.values():
+        rest = await story.order_of(remainder_id(order.intent_id))
+        assert rest.shares == down_to(order.asked_shares - order.shares, CENT)
+        assert rest.traceparent.split("-")[1] == order.traceparent.split("-")[1]
+
+    await story.assert_books_equal_the_chain(token)
+    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
 
 
 async def test_rows_that_come_twice_or_never_are_one_copy_each(story: Story) -> None:

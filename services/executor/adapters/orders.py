@@ -34,17 +34,20 @@ RECORD = (
     FENCE
     + """
 insert into executor.orders (intent_id, proxy, order_hash, body, side, token_id, leader, leader_price, limit_price, fee_rate, state, reason,
-                             traceparent, expires_at, title, outcome, seen_at, intended_at, quoted_at, approved_at, signed_at)
+                             traceparent, expires_at, title, outcome, seen_at, intended_at, quoted_at, approved_at, signed_at,
+                             asked_shares, intent)
 select g.intent_id, g.proxy, g.order_hash, g.body, g.side, g.token_id, g.leader, g.leader_price, g.limit_price, g.fee_rate, g.state,
-       g.reason, g.traceparent, g.expires_at, g.title, g.outcome, g.seen_at, g.intended_at, g.quoted_at, g.approved_at, g.signed_at
+       g.reason, g.traceparent, g.expires_at, g.title, g.outcome, g.seen_at, g.intended_at, g.quoted_at, g.approved_at, g.signed_at,
+       g.asked_shares, g.intent
 from unnest(cast(:ids as text[]), cast(:proxies as text[]), cast(:hashes as text[]), cast(:bodies as text[]),
             cast(:sides as text[]), cast(:outcome_tokens as text[]), cast(:leaders as text[]), cast(:leader_prices as numeric[]),
             cast(:limits as numeric[]), cast(:fee_rates as numeric[]), cast(:states as text[]), cast(:reasons as text[]),
             cast(:traces as text[]), cast(:expire as timestamptz[]), cast(:titles as text[]), cast(:outcomes as text[]),
             cast(:seen as timestamptz[]), cast(:intended as timestamptz[]), cast(:quoted as timestamptz[]),
-            cast(:approved as timestamptz[]), cast(:signed as timestamptz[]), cast(:partitions as integer[]), cast(:tokens as bigint[]))
+            cast(:approved as timestamptz[]), cast(:signed as timestamptz[]), cast(:asked as bigint[]), cast(:intents as text[]),
+            cast(:partitions as integer[]), cast(:tokens as bigint[]))
      as g(intent_id, proxy, order_hash, body, side, token_id, leader, leader_price, limit_price, fee_rate, state, reason, traceparent,
-          expires_at, title, outcome, seen_at, intended_at, quoted_at, approved_at, signed_at, partition, token)
+          expires_at, title, outcome, seen_at, intended_at, quoted_at, approved_at, signed_at, asked_shares, intent, partition, token)
 join fence using (partition, token)
 on conflict (intent_id) do nothing
 returning intent_id
@@ -174,14 +177,14 @@ class PostgresOrders:
     async def open_orders(self) -> list[Order]:
         """All that are not final, of all instances. Raises: Transient."""
         async with single(self._engine) as connection:
-            return [_order(row) for row in await rows(connection, OPEN_ORDERS)]
+            return [order_of(row) for row in await rows(connection, OPEN_ORDERS)]
 
     async def _record_all(self, recordings: Sequence[Recording]) -> list[Order | NotTheHolder]:
         async with transaction(self._engine) as connection:
             inserted = await rows(connection, RECORD, **_order_columns(recordings))
             fresh = {row.intent_id for row in inserted}
             known = [order.intent_id for order, *_ in recordings if order.intent_id not in fresh]
-            standing = {row.intent_id: _order(row) for row in await rows(connection, LOAD, ids=known)} if known else {}
+            standing = {row.intent_id: order_of(row) for row in await rows(connection, LOAD, ids=known)} if known else {}
         for order, approved, *_ in recordings:
             if order.intent_id in fresh:
                 _measure_stages(order, approved)
@@ -189,7 +192,7 @@ class PostgresOrders:
 
     async def _load_all(self, ids: Sequence[str]) -> list[Order | None]:
         async with single(self._engine) as connection:
-            found = {row.intent_id: _order(row) for row in await rows(connection, LOAD, ids=list(ids))}
+            found = {row.intent_id: order_of(row) for row in await rows(connection, LOAD, ids=list(ids))}
         return [found.get(intent_id) for intent_id in ids]
 
     async def _save_all(self, savings: Sequence[Saving]) -> list[NotTheHolder | None]:
@@ -307,6 +310,8 @@ def _order_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:
         "quoted": [approved.quote.fetched_at for approved in approvals],
         "approved": [approved.occurred_at for approved in approvals],
         "signed": [order.signed_at for order in orders],
+        "asked": [approved.shares for approved in approvals],
+        "intents": [approved.intent.model_dump_json() if approved.shares else "" for approved in approvals],
     }
 
 
@@ -329,7 +334,7 @@ def _trade_columns(bookings: Sequence[Booking]) -> dict[str, list[Any]]:
     }
 
 
-def _order(row: Row[Any]) -> Order:
+def order_of(row: Row[Any]) -> Order:
     return Order(
         intent_id=row.intent_id,
         proxy=row.proxy,

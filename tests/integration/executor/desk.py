@@ -31,7 +31,7 @@ from shared.polymarket.signing import Wallet
 from shared.testing.waiting import eventually
 from tests.builders import a_quote, an_intent, approved, controls
 from tests.fakes import FixedControls, Free
-from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.venue import PaperVenue
 from tests.leases import executor_leases
 
 SOON = timedelta(milliseconds=500)

@@ -12,7 +12,7 @@ from shared.db.settings import DatabaseSettings
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
 from tests.integration.executor.desk import Desk, a_desk
-from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
