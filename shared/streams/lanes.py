@@ -22,37 +22,44 @@ class Work(NamedTuple):
 class Lanes:
     """A task for each key that has work, whatever topics it came from; it ends with the key's last message.
 
+    Its topics take turns: Kafka keeps no order between them, and an intent must not wait behind a dozen reports of older orders.
     ``carry_out`` does one piece of work; what it raises goes to ``failed``, and the key's later messages stay where they are.
     """
 
     def __init__(self, carry_out: Callable[[Work], Awaitable[None]], failed: Callable[[Work, BaseException], None]) -> None:
         self._carry_out, self._failed = carry_out, failed
-        self._waiting: dict[bytes | None, deque[Work]] = {}
+        self._lanes: dict[bytes | None, dict[str, deque[Work]]] = {}
+        """By key and topic; a lane's first topic is the one whose turn it is."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, work: Work) -> None:
-        key = work.record.key
-        if (waiting := self._waiting.get(key)) is not None:
-            waiting.append(work)
+        key, topic = work.record.key, work.record.topic
+        if (lane := self._lanes.get(key)) is not None:
+            lane.setdefault(topic, deque()).append(work)
             return
-        self._waiting[key] = waiting = deque((work,))
-        task = asyncio.create_task(self._run(key, waiting))
+        self._lanes[key] = lane = {topic: deque((work,))}
+        task = asyncio.create_task(self._run(key, lane))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    async def _run(self, key: bytes | None, waiting: deque[Work]) -> None:
-        while waiting:
-            work = waiting[0]
-            if work.tenure.open:
-                try:
-                    await self._carry_out(work)
-                except (
-                    BaseException
-                ) as error:  # also a stray CancelledError: whatever ends a lane stops the process, or the key would wait for ever
-                    self._failed(work, error)
-                    raise
+    async def _run(self, key: bytes | None, lane: dict[str, deque[Work]]) -> None:
+        while lane:
+            topic, waiting = next(iter(lane.items()))
+            await self._carry_out_one(waiting[0])
             waiting.popleft()
-        del self._waiting[key]
+            del lane[topic]
+            if waiting:
+                lane[topic] = waiting
+        del self._lanes[key]
+
+    async def _carry_out_one(self, work: Work) -> None:
+        if not work.tenure.open:
+            return
+        try:
+            await self._carry_out(work)
+        except BaseException as error:  # also a stray CancelledError: what ends a lane stops the process, or the key would wait for ever
+            self._failed(work, error)
+            raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
