@@ -1,9 +1,10 @@
-"""A poison message in front of a follower's copies: his wait, everybody else's do not, and an operator ends it."""
+"""A message that cannot be handled in front of a follower's copies: his wait, everybody else's do not, and an operator ends it."""
 
 import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -12,7 +13,7 @@ from shared.domain.money import Side
 from shared.messages.intents import IntentApproved
 from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
-from tests.e2e.story import PATIENCE, Story
+from tests.e2e.story import PATIENCE, LeaderTrade, Story
 from tools.stack.settings import REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -23,24 +24,34 @@ async def test_copies_behind_a_poison_message_wait_until_it_is_discarded(story: 
     await send_poison(story, poisoned)
     assert await letters(story, poisoned) == ["parked"]
 
-    trade = await story.trades(Side.BUY, "40")
-    intents = story.intents(trade)
-    for other in others:
-        await story.order_of(intents[other])
+    trade = await the_others_are_copied(story, others)
     assert await letters(story, poisoned, at_least=2) == ["parked", "waiting"]
     assert poisoned not in await story.orders(trade)
 
     number = await first_letter(story, poisoned)
     assert "executor" in await slipstream(story, "dead-letters", "list")
     assert "IntentApproved" in await slipstream(story, "dead-letters", "show", number)
-    assert "discarded" in await slipstream(story, "dead-letters", "discard", number, "--why", "made by a test")
+    await discarded_it_lets_the_copy_go_on(story, number, poisoned, trade)
 
-    async def taken_up() -> bool:
-        return poisoned in await story.orders(trade)
 
-    await eventually(taken_up, within=PATIENCE, what="the copy that waited is sent, or withdrawn as too late")
-    assert "made by a test" in await slipstream(story, "dead-letters", "show", number)
-    assert await letters(story, poisoned, at_least=2) == ["discarded", "redriven"]
+async def test_copies_behind_a_message_of_a_newer_release_wait_for_it_and_its_service_goes_on(story: Story) -> None:
+    early, *others = [account.proxy for account in story.circle.followers]
+    executor = story.deployment.pipeline.running["executor"]
+    await send_poison(story, early, version=2)
+    assert await letters(story, early) == ["waiting"]
+
+    trade = await the_others_are_copied(story, others)
+    assert await letters(story, early, at_least=2) == ["waiting", "waiting"]
+    assert early not in await story.orders(trade)
+    assert await story.deployment.reasons_against("ready", "executor") == []
+
+    number = await first_letter(story, early)
+    assert "this release knows no version 2 of IntentApproved" in await slipstream(story, "dead-letters", "list")
+    await slipstream(story, "dead-letters", "redrive", number)
+    await the_others_are_copied(story, others)
+    assert (await letters(story, early, at_least=3))[:2] == ["redriving", "waiting"]
+    await discarded_it_lets_the_copy_go_on(story, number, early, trade)
+    assert executor.is_alive
 
 
 async def test_a_poison_message_that_is_redriven_unmended_is_parked_again(story: Story) -> None:
@@ -60,9 +71,30 @@ async def test_a_poison_message_that_is_redriven_unmended_is_parked_again(story:
     await slipstream(story, "dead-letters", "discard", number, "--why", "a test ends")
 
 
-async def send_poison(story: Story, proxy: str) -> None:
-    """An approved intent that says too little: as a release with a defect would write it."""
-    headers = [("type", IntentApproved.__name__.encode()), ("version", b"1")]
+async def the_others_are_copied(story: Story, others: Sequence[str]) -> LeaderTrade:
+    trade = await story.trades(Side.BUY, "40")
+    for other in others:
+        await story.order_of(story.intents(trade)[other])
+    return trade
+
+
+async def discarded_it_lets_the_copy_go_on(story: Story, number: str, proxy: str, trade: LeaderTrade) -> None:
+    async def taken_up() -> bool:
+        return proxy in await story.orders(trade)
+
+    async def all_through() -> bool:
+        first, *waited = await letters(story, proxy, at_least=2)
+        return first == "discarded" and set(waited) == {"redriven"}
+
+    assert "discarded" in await slipstream(story, "dead-letters", "discard", number, "--why", "made by a test")
+    await eventually(taken_up, within=PATIENCE, what="the copy that waited is sent, or withdrawn as too late")
+    assert "made by a test" in await slipstream(story, "dead-letters", "show", number)
+    await eventually(all_through, within=PATIENCE, what="nothing waits any more")
+
+
+async def send_poison(story: Story, proxy: str, *, version: int = 1) -> None:
+    """An approved intent that says too little: as a release with a defect would write it, or a newer one."""
+    headers = [("type", IntentApproved.__name__.encode()), ("version", b"%d" % version)]
     settings: KafkaSettings = story.deployment.pipeline.kafka_settings()
     async with AIOKafkaProducer(**settings.client()) as producer:
         await producer.send_and_wait(IntentApproved.topic, json.dumps({"proxy": proxy}).encode(), key=proxy.encode(), headers=headers)
