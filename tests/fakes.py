@@ -17,7 +17,7 @@ from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderReported, TradeReported
-from shared.messages.transactions import TransactionResolved
+from shared.messages.transactions import TransactionResolved, TransactionState
 
 
 class Killed(BaseException):
@@ -200,6 +200,8 @@ class FakeWatches:
 
     async def save(self, watch: Watch, *, now: datetime) -> None:
         known = self._kept[watch.request_id]
+        if known.state in (TransactionState.FINAL, TransactionState.FINAL_REVERTED):
+            return
         changed = replace(known, state=watch.state, block_number=watch.block_number, block_hash=watch.block_hash, fills=watch.fills)
         self._kept[watch.request_id] = known if changed == known else replace(changed, changed_at=now)
 

@@ -43,10 +43,11 @@ set state = g.state, block_number = g.block_number, block_hash = g.block_hash, f
     updated_at = case when (w.state, w.block_hash) is distinct from (g.state, g.block_hash) then g.at else w.updated_at end
 from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:numbers as bigint[]), cast(:hashes as text[]), cast(:fills as text[]),
             cast(:at as timestamptz[])) as g(request_id, state, block_number, block_hash, fills, at)
-where w.request_id = g.request_id
+where w.request_id = g.request_id and w.state not in ('final', 'final_reverted')
   and (w.state, w.block_number, w.block_hash, w.fills) is distinct from (g.state, g.block_number, g.block_hash, g.fills)
 returning w.state
 """
+"""What is final stands: an instance that stood still may come back with an older look."""
 OPEN_WATCHES = "select * from tx_monitor.watches where state not in ('final', 'final_reverted') and state <> 'dropped'"
 
 Dated = tuple[Watch, datetime]

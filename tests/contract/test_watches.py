@@ -57,6 +57,21 @@ async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
     assert await watches.load("request-1") == a_watch()
 
 
+@pytest.mark.parametrize("final", [TransactionState.FINAL, TransactionState.FINAL_REVERTED])
+async def test_what_is_final_stands_against_an_older_look_of_an_instance_that_stood_still(watches: Watches, final: TransactionState) -> None:
+    opened = await watches.open(a_watch(), now=NOON)
+    mined = after_looking(opened, a_receipt())
+    ended = replace(mined, state=final, changed_at=NOON + seconds(1))
+    await watches.save(ended, now=NOON + seconds(1))
+
+    for older in (mined, opened):
+        await watches.save(older, now=NOON + seconds(2))
+
+    found = await watches.load("request-1")
+    assert found == ended
+    assert found.changed_at == NOON + seconds(1)
+
+
 async def test_what_nobody_asked_for_is_not_known(watches: Watches) -> None:
     assert await watches.load("nobody") is None
 
