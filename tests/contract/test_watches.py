@@ -58,7 +58,7 @@ async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
 
 
 @pytest.mark.parametrize("final", [TransactionState.FINAL, TransactionState.FINAL_REVERTED])
-async def test_what_is_final_stands_against_an_older_look_of_an_instance_that_stood_still(watches: Watches, final: TransactionState) -> None:
+async def test_what_is_final_stands_against_an_older_look_of_one_that_stood_still(watches: Watches, final: TransactionState) -> None:
     opened = await watches.open(a_watch(), now=NOON)
     mined = after_looking(opened, a_receipt())
     ended = replace(mined, state=final, changed_at=NOON + seconds(1))
