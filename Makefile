@@ -28,7 +28,7 @@ test: $(STAMP) ## Unit, contract and integration tests, on a real Kafka, Postgre
 test-e2e: $(STAMP) ## The slower suite: whole stories through all services
 	$(BIN)/pytest tests/e2e
 
-crash-matrix: $(STAMP) ## Kill every service at every named boundary and look at the money (some hours; CELLS=executor narrows it, SHORT=1)
+crash-matrix: $(STAMP) ## Kill every service at every named boundary and look at the money (an hour or two; CELLS=executor narrows it; SHORT=1; SIDE_BY_SIDE=2; RESULTS=file plays on)
 	$(BIN)/python -m tests.crash_matrix
 
 fuzz: $(STAMP) ## Try every parser and handler with wrong input, and say with how many (FUZZ_INPUTS of each target)

@@ -16,10 +16,12 @@ from aiokafka import TopicPartition
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
 from shared.messages.base import Message
-from shared.polymarket.clob import Clob
 from tests.crash_matrix.boundaries import POINTS, POST, Moment, Point
 from tests.crash_matrix.charges import VARIABLE, Charges
-from tests.crash_matrix.wrong_orderings import ORDERINGS
+
+OPEN_SESSION = "shared.polymarket.clob:Clob._open"
+WRONG_ORDERINGS = "tests.crash_matrix.wrong_orderings"
+"""Imported where they are needed: the venue's client takes a second to import, and every cell starts a process."""
 
 Call = tuple[Point, Sequence[Any]]
 _INSIDE: ContextVar[Call | None] = ContextVar("inside", default=None)
@@ -83,15 +85,16 @@ class Crossing:
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._sent)
         trace.freeze()
-        open_session = Clob._open
+        clob_class, name = find(OPEN_SESSION)
+        open_session = getattr(clob_class, name)
 
-        def opened(clob: Clob) -> aiohttp.ClientSession:
-            session = open_session(clob)
+        def opened(clob: object) -> aiohttp.ClientSession:
+            session: aiohttp.ClientSession = open_session(clob)
             if trace not in session.trace_configs:
                 session.trace_configs.append(trace)
             return session
 
-        Clob._open = opened  # type: ignore[assignment, method-assign]
+        setattr(clob_class, name, opened)
 
     async def _sent(self, *_: Any) -> None:
         if (call := _INSIDE.get()) is not None and call[0].where == POST:
@@ -133,10 +136,11 @@ def main(service_module: str, folder: Path) -> None:
         if point.service == service:
             crossing.wrap(point)
     crossing.watch_transactions()
-    crossing.watch_the_wire()
     app = importlib.import_module(f"{service_module}.app")
-    if service == "executor" and (ordering := charges.ordering()):
-        app.Handler = ORDERINGS[ordering]  # type: ignore[attr-defined]
+    if service == "executor":
+        crossing.watch_the_wire()
+        if ordering := charges.ordering():
+            app.Handler = importlib.import_module(WRONG_ORDERINGS).ORDERINGS[ordering]  # type: ignore[attr-defined]
     app.main()
 
 
