@@ -78,7 +78,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "leases": leases,
                 "reconciliation": reconciliation,
                 "venue": venue_feed(orders, venue, ownership, settings),
-                "remainders": remainder_feed(engine, ownership, settings),
+                "remainders": remainder_feed(engine, controls, ownership, settings),
             },
             recoveries=[controls, leases, reconciliation],
             ownership=ownership,
@@ -104,9 +104,10 @@ def venue_feed(orders: PostgresOrders, venue: ClobVenue, ownership: Ownership, s
     )
 
 
-def remainder_feed(engine: AsyncEngine, ownership: Ownership, settings: Settings) -> RemainderFeed:
+def remainder_feed(engine: AsyncEngine, controls: ControlsWatch, ownership: Ownership, settings: Settings) -> RemainderFeed:
     return RemainderFeed(
         engine,
+        controls,
         owns=owner_of(ownership),
         now=utc_now,
         look_every=settings.look_every,

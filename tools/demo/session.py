@@ -10,7 +10,7 @@ from decimal import Decimal
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.db.controls import put_follows, put_mode
-from shared.domain.follows import Mode, follower_scope
+from shared.domain.follows import GLOBAL, Mode, follower_scope
 from tools.demo.books import Books
 from tools.demo.bringup import local_stack, start_services, stop_services, told_to_others
 from tools.demo.chain import ChainView, Wealth
@@ -119,6 +119,7 @@ class Demo:
         struck = await self._trade_struck(parties)
         self._mark("traded")
         await self._settle()
+        await self._halt()
         self._mark("settled")
         return await self._summarise(parties, before, struck)
 
@@ -161,6 +162,12 @@ class Demo:
                 self._show(made)
                 await asyncio.sleep(SHOW_EVERY_S)
         await self._tape.catch_up()
+
+    async def _halt(self) -> None:
+        """So that nothing moves while it is counted: what an exit has left over would go around again."""
+        await put_mode(self._engine, GLOBAL, Mode.HALTED, by=MADE_BY)
+        await asyncio.sleep(KNOWN_WITHIN_S)
+        await self._settle()
 
     async def _open(self, made: int) -> tuple[tuple[OpenCopy, ...], list[str]]:
         """The copies that are not final, and in words what else is not done."""

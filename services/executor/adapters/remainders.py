@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import order_of
 from services.executor.decisions import UnfinishedExit, is_remainder_due, remainder_of
+from services.executor.handler import ControlsBook
 from shared.db.engine import rows, single
 from shared.domain.errors import Transient
+from shared.domain.follows import may_trade
 from shared.messages.intents import CopyIntended, Intent
 from shared.observe import tracing
 from shared.streams.routes import Publish
@@ -40,18 +42,19 @@ async def unfinished_exits(engine: AsyncEngine, *, now: datetime) -> list[Unfini
 
 
 class RemainderFeed:
-    """Tells of what is left, once it is due."""
+    """Tells of what is left, once it is due; what is halted then waits, instead of being refused for good."""
 
     def __init__(
         self,
         engine: AsyncEngine,
+        controls: ControlsBook,
         *,
         owns: Callable[[str], bool],
         now: Callable[[], datetime],
         look_every: timedelta,
         continue_after: timedelta,
     ) -> None:
-        self._engine, self._owns, self._now = engine, owns, now
+        self._engine, self._controls, self._owns, self._now = engine, controls, owns, now
         self._look_every, self._continue_after = look_every, continue_after
         self._told: set[str] = set()
         """Intents whose remainders were told, as long as they can be found."""
@@ -76,8 +79,13 @@ class RemainderFeed:
         return [
             each
             for each in unfinished
-            if each.intent.intent_id not in self._told and is_remainder_due(each, now=self._now(), after=self._continue_after)
+            if each.intent.intent_id not in self._told
+            and is_remainder_due(each, now=self._now(), after=self._continue_after)
+            and self._may_exit(each.intent)
         ]
+
+    def _may_exit(self, intent: Intent) -> bool:
+        return may_trade(self._controls.current().mode(leader=intent.leader, proxy=intent.proxy), intent.side)
 
 
 def intended(unfinished: UnfinishedExit, *, now: datetime) -> CopyIntended:

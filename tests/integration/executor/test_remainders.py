@@ -15,19 +15,22 @@ from services.executor.adapters.remainders import RemainderFeed, unfinished_exit
 from services.executor.decisions import Order, Told
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
+from shared.domain.follows import GLOBAL, Mode
 from shared.domain.ids import remainder_id
 from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import CopyIntended, OrderType
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
-from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, TOKEN, an_intent, approved, seconds, shares
+from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, TOKEN, an_intent, approved, controls, seconds, shares
+from tests.fakes import FixedControls
 from tests.leases import executor_leases
 
 pytestmark = pytest.mark.integration
 
 ASKED = shares(10)
 AFTER = seconds(5)
+LOOKS = 20
 
 
 @pytest.fixture
@@ -97,11 +100,11 @@ class Listener:
         return NOON + AFTER
 
 
-async def listened(engine: AsyncEngine, *, owns: Callable[[str], bool] = lambda _: True, looks: int = 20) -> list[CopyIntended]:
-    listener = Listener()
-    feed = RemainderFeed(engine, owns=owns, now=listener.clock, look_every=seconds(0), continue_after=AFTER)
+async def listened(engine: AsyncEngine, *, owns: Callable[[str], bool] = lambda _: True, mode: Mode = Mode.ACTIVE) -> list[CopyIntended]:
+    listener, controls_book = Listener(), FixedControls(controls(modes={GLOBAL: mode}))
+    feed = RemainderFeed(engine, controls_book, owns=owns, now=listener.clock, look_every=seconds(0), continue_after=AFTER)
     running = asyncio.create_task(feed(listener.publish))
-    await eventually(lambda: listener.looks >= looks, what="looks of the feed")
+    await eventually(lambda: listener.looks >= LOOKS, what="looks of the feed")
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
@@ -117,6 +120,15 @@ async def test_what_is_left_is_told_once_and_after_a_restart_by_the_same_name(en
         (remainder_id(order.intent_id), shares(6), order.intent_id)
     ]
     assert [told.message_id for told in again] == [told.message_id for told in first]
+
+
+@pytest.mark.parametrize(("mode", "told"), [(Mode.HALTED, 0), (Mode.REDUCING, 1)])
+async def test_while_halted_it_waits_and_an_exit_it_is_while_reducing(
+    engine: AsyncEngine, orders: PostgresOrders, mode: Mode, told: int
+) -> None:
+    await exited(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
+
+    assert len(await listened(engine, mode=mode)) == told
 
 
 async def test_the_exits_of_other_instances_are_left_to_them(engine: AsyncEngine, orders: PostgresOrders) -> None:
