@@ -1,6 +1,8 @@
 """Preflight's ports against PostgreSQL, the chain and the table of balances."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
@@ -23,6 +25,8 @@ from shared.messages.caches import BalancesFetched
 from shared.messages.intents import Intent, IntentApproved, IntentRefused
 from shared.messages.orders import OrderReported
 from shared.observe import metrics, tracing
+
+logger = logging.getLogger(__name__)
 
 VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 WITHOUT_LIMIT = (1 << 63) - 1
@@ -186,6 +190,13 @@ def _day(moment: datetime) -> date:
     return moment.astimezone(UTC).date()
 
 
+Asked = tuple[str, str | None]
+"""A proxy, and the token whose shares are asked for too."""
+
+REQUESTS_AT_ONCE = 4
+"""To the node: one that hangs holds up few others, and what is asked for meanwhile goes out together."""
+
+
 class SharedEntries(Protocol):
     """The table that all instances of preflight fill and read."""
 
@@ -195,19 +206,28 @@ class SharedEntries(Protocol):
 
 
 class ChainBalances:
-    """Balances from the chain, kept for a while. What was just fetched is used at once; others are told of it."""
+    """Balances from the chain, kept for a while. What was just fetched is used at once; others are told of it.
+
+    All that is asked for at the time goes out together. A balance that grows old is asked for anew while it still may be used, so
+    that the copies of a busy proxy never wait for the chain.
+    """
 
     def __init__(
         self, chain: ChainClient, shared: SharedEntries, *, now: Callable[[], datetime], max_age: timedelta, max_accounts: int
     ) -> None:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
         self._known: Recent[str, BalancesFetched] = Recent(max_accounts)
-        self._fetch = SingleFlight(self._ask_chain)
+        self._ask: GroupCommit[Asked, BalancesFetched | Transient] = GroupCommit(self._ask_chain, at_once=REQUESTS_AT_ONCE)
+        self._fetch = SingleFlight(self._ask_together)
+        self._beside: set[asyncio.Task[object]] = set()
+        """What no copy waits for."""
 
     async def of(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         token_id = intent.token_id if intent.side is Side.SELL else None
         known = None if fresh else self._freshest(intent.proxy, token_id)
         metrics.cache_asked("balances", "hit" if known is not None else "miss")
+        if known is not None and self._is_growing_old(known) and not self._fetch.is_under_way((intent.proxy, token_id)):
+            self._run_beside(self._fetch((intent.proxy, token_id)))
         fetched = known or await self._fetch((intent.proxy, token_id))
         spender = _spender(intent.token_id, neg_risk=neg_risk)
         return Balance(
@@ -229,6 +249,9 @@ class ChainBalances:
         ]
         return max(usable, key=lambda entry: entry.fetched_at, default=None)
 
+    def _is_growing_old(self, known: BalancesFetched) -> bool:
+        return self._now() - known.fetched_at > self._max_age / 2
+
     def _from_shared(self, proxy: str) -> BalancesFetched | None:
         entry = self._shared.get(proxy)
         if entry is None:
@@ -239,14 +262,34 @@ class ChainBalances:
             metrics.cache_asked("balances", "stale")
             return None
 
-    async def _ask_chain(self, asked: tuple[str, str | None]) -> BalancesFetched:
-        proxy, token_id = asked
-        asked_at = self._now()
-        wallet = await self._chain.balances_of(proxy, [int(token_id)] if token_id is not None else [])
-        fetched = _fetched(wallet, asked_at)
-        self._known.put(proxy, fetched)
-        await self._shared.put(fetched)
+    async def _ask_together(self, asked: Asked) -> BalancesFetched:
+        fetched = await self._ask(asked)
+        if isinstance(fetched, Transient):
+            raise fetched
         return fetched
+
+    async def _ask_chain(self, asked: Sequence[Asked]) -> list[BalancesFetched | Transient]:
+        """Raises: Transient where the node could not be asked at all."""
+        asked_at = self._now()
+        wallets = [(proxy, (int(token_id),) if token_id is not None else ()) for proxy, token_id in asked]
+        read = await self._chain.balances_of_each(wallets)
+        answers = [wallet if isinstance(wallet, Transient) else _fetched(wallet, asked_at) for wallet in read]
+        for fetched in answers:
+            if isinstance(fetched, BalancesFetched):
+                self._known.put(fetched.proxy, fetched)
+                self._run_beside(self._shared.put(fetched))
+        return answers
+
+    def _run_beside(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._ended_beside)
+
+    def _ended_beside(self, task: asyncio.Task[object]) -> None:
+        """Whoever needs what failed here asks for it himself, and is told."""
+        self._beside.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("a balance could not be asked for ahead of time, or not be told to others: %s", type(error).__name__)
 
 
 def _fetched(wallet: WalletBalances, asked_at: datetime) -> BalancesFetched:

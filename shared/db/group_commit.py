@@ -16,21 +16,22 @@ LARGEST_GROUP = 500
 class GroupCommit(Generic[Row, Result]):
     """Call it with one row; get that row's own result once its group is committed.
 
-    ``write`` takes a group and returns a result per row, in order. No timer: a lone row is written at once.
+    ``write`` takes a group and returns a result per row, in order. No timer: a lone row is written at once, and what comes while
+    ``at_once`` groups are under way waits for the next.
     Raises: what ``write`` raised for the row alone. A group that fails for a reason of some row is written again row by row,
     so that a row that cannot be written fails its own caller only; one that fails because the database is away fails whole.
     """
 
-    def __init__(self, write: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]], *, at_once: int = 1) -> None:
+        self._write, self._at_once = write, at_once
         self._waiting: list[tuple[Row, asyncio.Future[Result]]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._writers: set[asyncio.Task[None] | None] = set()
 
     async def __call__(self, row: Row) -> Result:
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, answer))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_all())
+        if len(self._writers) < self._at_once:
+            self._writers.add(asyncio.create_task(self._write_all()))
         return await answer
 
     async def _write_all(self) -> None:
@@ -38,8 +39,8 @@ class GroupCommit(Generic[Row, Result]):
             while self._waiting:
                 group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
                 await self._write_group(group)
-        finally:
-            self._writer = None
+        finally:  # here and not in a callback of the task: between the two, a row would find a writer that writes no more
+            self._writers.discard(asyncio.current_task())
 
     async def _write_group(self, group: list[tuple[Row, asyncio.Future[Result]]]) -> None:
         try:

@@ -53,6 +53,31 @@ async def test_what_waits_while_a_write_is_under_way_is_written_together_and_in_
     assert kept == ["kept 3", "kept 1", "kept 2"]
 
 
+async def test_as_many_groups_as_are_allowed_are_under_way_and_what_comes_then_waits_together() -> None:
+    table = Table()
+    commit = GroupCommit(table.write, at_once=2)
+    asking = []
+    for row in range(5):
+        asking.append(asyncio.create_task(commit(row)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert table.groups == [[0], [1]]
+
+    table.open.set()
+
+    assert await asyncio.gather(*asking) == [f"kept {row}" for row in range(5)]
+    assert table.groups == [[0], [1], [2, 3, 4]]
+
+
+async def test_a_row_that_comes_as_the_writer_ends_is_written() -> None:
+    table = Table()
+    table.open.set()
+    commit = GroupCommit(table.write)
+
+    for row in range(5):
+        assert await asyncio.wait_for(commit(row), timeout=10) == f"kept {row}"
+
+
 async def test_a_lone_row_waits_for_nobody() -> None:
     table = Table()
     table.open.set()

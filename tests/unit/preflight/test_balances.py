@@ -27,22 +27,31 @@ class FakeChain(ChainClient):
 
     def __init__(self) -> None:
         super().__init__(Rpc("http://127.0.0.1:1"))
-        self.asked: list[tuple[str, tuple[int, ...]]] = []
+        self.requests: list[list[tuple[str, tuple[int, ...]]]] = []
+        self.mute: set[str] = set()
+        """Wallets that cannot be read."""
         self.collateral: int | None = usdc(100)
         self.open = asyncio.Event()
         self.open.set()
 
-    async def balances_of(self, wallet: str, token_ids: Sequence[int] = ()) -> WalletBalances:
-        self.asked.append((wallet, tuple(token_ids)))
+    async def balances_of_each(self, asked: Sequence[tuple[str, tuple[int, ...]]]) -> list[WalletBalances | Transient]:
+        self.requests.append(list(asked))
         await self.open.wait()
         if self.collateral is None:
             raise Transient("the node is away")
+        return [Transient("mute") if wallet in self.mute else self.wallet(wallet, tokens) for wallet, tokens in asked]
+
+    def wallet(self, wallet: str, token_ids: Sequence[int]) -> WalletBalances:
         return WalletBalances(
-            wallet=wallet, block_number=9, collateral=self.collateral,
+            wallet=wallet, block_number=9, collateral=self.collateral or 0,
             allowance_by_spender={EXCHANGE_V2: usdc(7), NEG_RISK_EXCHANGE_V2: 2**256 - 1, EXCHANGE_V3: 0},
             shares_by_token={token: shares(3) for token in token_ids},
             conditional_tokens_approved=frozenset({EXCHANGE_V2, EXCHANGE_V3}), position_manager_approved=frozenset({NEG_RISK_EXCHANGE_V2}),
         )  # fmt: skip
+
+    @property
+    def asked(self) -> list[tuple[str, tuple[int, ...]]]:
+        return [one for request in self.requests for one in request]
 
 
 class Preflight:
@@ -58,14 +67,65 @@ async def test_what_was_read_is_used_again_while_it_is_young() -> None:
     preflight = Preflight()
 
     first = await preflight.of()
-    preflight.clock.now = NOON + MAX_AGE
+    preflight.clock.now = NOON + MAX_AGE / 2
     again = await preflight.of()
-    preflight.clock.now += timedelta(microseconds=1)
+    preflight.clock.now = NOON + MAX_AGE + timedelta(microseconds=1)
     later = await preflight.of()
 
     assert [balance.cached for balance in (first, again, later)] == [False, True, False]
     assert [balance.fetched_at for balance in (first, again, later)] == [NOON, NOON, preflight.clock.now]
     assert len(preflight.chain.asked) == 2
+
+
+async def test_what_grows_old_is_used_at_once_and_asked_for_anew_beside() -> None:
+    preflight = Preflight()
+    await preflight.of()
+    preflight.clock.now = NOON + MAX_AGE
+    preflight.chain.open.clear()
+
+    old = await preflight.of()
+    await preflight.of()
+    await eventually(lambda: len(preflight.chain.requests) == 2)
+    preflight.chain.open.set()
+    await eventually(lambda: preflight.clock.now.isoformat().replace("+00:00", "Z") in preflight.table.entries[PROXY].decode())
+    preflight.clock.now += timedelta(seconds=1)
+    young = await preflight.of()
+
+    assert [(balance.cached, balance.fetched_at) for balance in (old, young)] == [(True, NOON), (True, NOON + MAX_AGE)]
+    assert len(preflight.chain.requests) == 2, "once for all who use it meanwhile"
+
+
+async def test_a_node_that_is_away_when_asked_ahead_of_time_is_asked_again_when_it_matters() -> None:
+    preflight = Preflight()
+    await preflight.of()
+    preflight.clock.now = NOON + MAX_AGE
+    preflight.chain.collateral = None
+    assert (await preflight.of()).cached
+    await eventually(lambda: len(preflight.chain.requests) == 2)
+
+    preflight.clock.now += timedelta(microseconds=1)
+
+    with pytest.raises(Transient):
+        await preflight.of()
+
+
+async def test_all_proxies_that_are_asked_for_at_once_go_out_in_one_request() -> None:
+    preflight = Preflight()
+
+    await asyncio.gather(preflight.of(), preflight.of(proxy=OTHER_PROXY), preflight.of(side=Side.SELL))
+
+    assert preflight.chain.requests == [[(PROXY, ()), (OTHER_PROXY, ()), (PROXY, (int(TOKEN),))]]
+
+
+async def test_a_proxy_that_cannot_be_read_fails_alone() -> None:
+    preflight = Preflight()
+    preflight.chain.mute = {OTHER_PROXY}
+
+    mine, others = await asyncio.gather(preflight.of(), preflight.of(proxy=OTHER_PROXY), return_exceptions=True)
+
+    assert isinstance(mine, Balance)
+    assert isinstance(others, Transient)
+    assert len(preflight.chain.requests) == 1
 
 
 async def test_a_fresh_balance_is_always_asked_for() -> None:
@@ -140,7 +200,7 @@ async def test_what_was_read_is_told_to_the_others_and_belongs_to_one_proxy() ->
     await preflight.of()
     await preflight.of(proxy=OTHER_PROXY)
 
-    assert set(preflight.table.entries) == {PROXY, OTHER_PROXY}
+    await eventually(lambda: set(preflight.table.entries) == {PROXY, OTHER_PROXY})
     assert len(preflight.chain.asked) == 2
 
 
