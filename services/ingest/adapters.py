@@ -17,7 +17,7 @@ from services.ingest.decisions import Gathered, Part, RowKey
 from shared.caching.recent import Recent
 from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog
-from shared.db.engine import rows, transaction
+from shared.db.engine import rows, single, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
@@ -80,7 +80,7 @@ class PostgresTrades:
             raise Transient("another process has recorded a part of this trade: look again") from error
 
     async def _load_all(self, trades: Sequence[str]) -> list[Gathered]:
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             fills = await rows(connection, LOAD_FILLS, trades=list(trades))
             parts = await rows(connection, LOAD_PARTS, trades=list(trades))
         return [

@@ -91,7 +91,7 @@ join fence using (partition, token)
 on conflict (order_hash, trade_id) do update
 set status = excluded.status, updated_at = excluded.updated_at,
     transaction_hash = case when excluded.transaction_hash <> '' then excluded.transaction_hash else trades.transaction_hash end
-returning order_hash
+returning trades.*
 """
 )
 TRADES = "select * from executor.trades where order_hash = any(cast(:hashes as text[])) order by matched_at, trade_id"
@@ -180,7 +180,7 @@ class PostgresOrders:
             return [order_of(row) for row in await rows(connection, OPEN_ORDERS)]
 
     async def _record_all(self, recordings: Sequence[Recording]) -> list[Order | NotTheHolder]:
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             inserted = await rows(connection, RECORD, **_order_columns(recordings))
             fresh = {row.intent_id for row in inserted}
             known = [order.intent_id for order, *_ in recordings if order.intent_id not in fresh]
@@ -220,12 +220,13 @@ class PostgresOrders:
 
     async def _book_all(self, bookings: Sequence[Booking]) -> list[tuple[TradeReported, ...] | NotTheHolder]:
         hashes = [trade.order_hash for trade, *_ in bookings]
-        async with transaction(self._engine) as connection:
+        async with single(self._engine) as connection:
             known = {(row.order_hash, row.trade_id): _trade(row) for row in await rows(connection, TRADES, hashes=hashes)}
             news = [booking for booking in bookings if is_news(known.get((booking[0].order_hash, booking[0].trade_id)), booking[0])]
-            kept = {row.order_hash for row in (await connection.execute(BOOK, _trade_columns(news))).fetchall()} if news else set()
-            standing = [_trade(row) for row in await rows(connection, TRADES, hashes=hashes)]
-        refused = {trade.order_hash for trade, *_ in news} - kept
+            booked = (await connection.execute(BOOK, _trade_columns(news))).fetchall() if news else ()
+        kept = {(row.order_hash, row.trade_id): _trade(row) for row in booked}
+        refused = {trade.order_hash for trade, *_ in news} - {order_hash for order_hash, _ in kept}
+        standing = sorted((known | kept).values(), key=lambda trade: (trade.matched_at, trade.trade_id))
         found = zip(bookings, _by_order(standing, hashes), strict=True)
         return [_refused(lease) if trade.order_hash in refused else trades for (trade, _, lease), trades in found]
 

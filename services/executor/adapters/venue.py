@@ -124,12 +124,14 @@ class VenueFeed:
         self._looked_after: dict[str, datetime] = {}
 
     async def __call__(self, publish: Publish) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
+            due = clock() + self._look_every.total_seconds()
             try:
                 await self._look(publish)
             except Transient as error:
                 logger.warning("the venue's trades could not be looked at: %s", error)
-            await asyncio.sleep(self._look_every.total_seconds())
+            await asyncio.sleep(max(0.0, due - clock()))
 
     async def _look(self, publish: Publish) -> None:
         ours = [order for order in await self._orders.open_orders() if self._owns(order.proxy)]
@@ -143,7 +145,11 @@ class VenueFeed:
         for order in ours:
             if order.state is OrderState.MATCHED:
                 matched.setdefault(order.proxy, []).append(order)
-        await asyncio.gather(*(self._tell_trades(proxy, matched[proxy], publish) for proxy in self._turn(matched)))
+        turn = self._turn(matched)
+        # Spread over the time until the next look: all at once, their reports would hold up every copy that comes at that moment.
+        pause_s = self._look_every.total_seconds() / max(1, len(turn))
+        asking = (self._tell_trades(proxy, matched[proxy], publish, after_s=number * pause_s) for number, proxy in enumerate(turn))
+        await asyncio.gather(*asking)
 
     def _turn(self, proxies: Iterable[str]) -> list[str]:
         """Whose trades are asked for this time: within the venue's rate limit, those first that were asked for longest ago."""
@@ -153,7 +159,8 @@ class VenueFeed:
         self._turns = {proxy: self._turns.get(proxy, 0) for proxy in waiting} | dict.fromkeys(turn, self._turn_number)
         return turn
 
-    async def _tell_trades(self, proxy: str, orders: list[Order], publish: Publish) -> None:
+    async def _tell_trades(self, proxy: str, orders: list[Order], publish: Publish, *, after_s: float) -> None:
+        await asyncio.sleep(after_s)
         try:
             trades = await self._venue.trades_of_all(proxy, orders)
         except (Transient, InvalidMessage) as error:
