@@ -17,7 +17,7 @@ from polymarket._internal.l1_auth import sign_api_key_auth
 
 from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.orders import SignedOrder, order_hash
-from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.venue import PaperVenue
 
 USDC = SHARE = 1_000_000
 

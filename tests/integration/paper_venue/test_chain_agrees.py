@@ -16,8 +16,8 @@ from polymarket.errors import PolymarketError
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.conftest import PaperVenue
 from tests.integration.paper_venue.test_official_client_everywhere import KINDS, MARKETS, token_of
+from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +73,7 @@ async def traders(venue: PaperVenue) -> AsyncIterator[list[Trader]]:
         yield found
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wishes=WISHES)
 async def test_the_chain_ends_with_what_the_venue_says(venue: PaperVenue, rpc_url: str, traders: list[Trader], wishes: list[Wish]) -> None:
     taken = [await place(venue, traders[wish.trader].client, wish) for wish in wishes]

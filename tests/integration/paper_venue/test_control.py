@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.conftest import PaperVenue
 from tests.integration.paper_venue.test_sockets import listening
+from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
 
@@ -59,7 +59,7 @@ async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(venue: 
 
 
 async def test_a_market_gets_another_tick_and_then_ends(venue: PaperVenue) -> None:
-    market = venue.world["markets"][-1]  # the one that no other test trades in
+    market = await venue.market_to_end(neg_risk=True)
     subscription = {"type": "market", "assets_ids": market["token_ids"], "custom_feature_enabled": True}
     async with (
         listening(venue.urls["market_ws"], subscription) as feed,

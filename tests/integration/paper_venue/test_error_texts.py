@@ -12,8 +12,8 @@ from eth_account import Account
 
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3
 from shared.chain.orders import SignedOrder, order_hash
-from tests.integration.paper_venue.conftest import PaperVenue
 from tests.integration.paper_venue.rest import SHARE, USDC, Answer, RestClient, l1_headers, rest_client
+from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
 

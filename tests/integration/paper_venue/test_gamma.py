@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from polymarket import AsyncPublicClient
 
-from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.venue import PaperVenue
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 async def walked(paginator: Any) -> list[Any]:

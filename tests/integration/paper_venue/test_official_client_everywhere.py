@@ -17,7 +17,7 @@ from polymarket.rate_limit import RateLimitUpdate
 from polymarket.streams import MarketSpec, UserSpec
 
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
 

@@ -9,14 +9,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.conftest import PaperVenue
 from tests.integration.paper_venue.rest import SHARE, USDC, RestClient, rest_client
 from tests.integration.paper_venue.shapes import differences
 from tests.integration.paper_venue.test_sockets import Heard, activity, listening
+from tests.integration.paper_venue.venue import PaperVenue
 from tools.stack.background import BackgroundLoop
 
 pytestmark = pytest.mark.integration
@@ -187,7 +186,7 @@ def sent(venue: PaperVenue, background: BackgroundLoop) -> dict[str, Any]:
 
 async def provoke(venue: PaperVenue) -> dict[str, Any]:
     """Live through everything that a recording tells of, in a market that is resolved in the end."""
-    market = await an_open_market(venue)
+    market = await venue.market_to_end(takes_fee=False)
     token = market["token_ids"][0]
     subscription = {"type": "market", "assets_ids": market["token_ids"], "custom_feature_enabled": True}
     async with rest_client(venue) as client:
@@ -209,14 +208,6 @@ async def provoke(venue: PaperVenue) -> dict[str, Any]:
             await eventually(lambda: public.of("market_resolved"))
             closed = await get(client, venue.urls["gamma"] + f"/markets?closed=true&condition_ids={market['condition_id']}")
             return replies | {"gamma_market_closed_binary_accepting_false": closed[0]} | heard(public, own, rtds)
-
-
-async def an_open_market(venue: PaperVenue) -> dict[str, Any]:
-    """The last one that no other test has resolved."""
-    async with aiohttp.ClientSession() as http, http.get(venue.urls["clob"] + "/sampling-markets") as response:
-        open_ids = {row["condition_id"] for row in (await response.json())["data"]}
-    candidates: list[dict[str, Any]] = [market for market in venue.world["markets"] if market["version"] == "v1" and not market["neg_risk"]]
-    return [market for market in candidates if market["condition_id"] in open_ids][-1]
 
 
 async def trade_and_cancel(client: RestClient, token: str) -> dict[str, Any]:
@@ -250,7 +241,7 @@ async def read(client: RestClient, market: dict[str, Any], token: str) -> dict[s
 
 
 async def get(client: RestClient, url: str) -> Any:
-    async with client.http.get(url, timeout=aiohttp.ClientTimeout(10)) as response:
+    async with client.http.get(url) as response:
         return await response.json()
 
 

@@ -11,7 +11,7 @@ from polymarket.errors import RequestRejectedError
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.conftest import PaperVenue
+from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
 
@@ -165,6 +165,7 @@ async def test_keys_are_the_same_when_derived_again(venue: PaperVenue) -> None:
 
 async def test_followers_trade_at_once_and_every_match_is_confirmed(venue: PaperVenue) -> None:
     token = venue.token(market=4)
+    before = await venue.control("stats")
     accounts = await venue.control("accounts", {"kind": "safe", "count": 5, "usdc": "500"})
     clients = [
         await AsyncSecureClient.create(private_key=account["private_key"], wallet=account["proxy"], environment=venue.environment())
@@ -179,11 +180,11 @@ async def test_followers_trade_at_once_and_every_match_is_confirmed(venue: Paper
 
     async def all_settled() -> bool:
         stats = await venue.control("stats")
-        return bool(stats["settled"] == stats["matched"])
+        return bool(stats["settled"] >= before["matched"] - before["failed"] + len(placed))
 
     assert len(placed) == 5
     has_settled: bool = await eventually(all_settled)
     assert has_settled
-    assert (await venue.control("stats"))["failed"] == 0
+    assert (await venue.control("stats"))["failed"] == before["failed"]
     for client in clients:
         await client.close()

@@ -59,7 +59,7 @@ from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.safes import safe_address
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.conftest import PaperVenue, npm_folder
+from tests.integration.paper_venue.venue import PaperVenue, npm_folder
 
 pytestmark = pytest.mark.integration
 
@@ -79,7 +79,7 @@ async def deployment(venue: PaperVenue, rpc_url: str) -> AsyncIterator[Deploymen
 
 def quick(venue: PaperVenue) -> Environment:
     """Production's, at this venue's addresses, asking more often than every two seconds."""
-    config = dataclasses.replace(get_environment_config(venue.environment()), relayer_poll_frequency_ms=20, relayer_max_polls=500)
+    config = dataclasses.replace(get_environment_config(venue.environment()), relayer_poll_frequency_ms=20, relayer_max_polls=10_000)
     return create_environment(name="paper", config=config)
 
 
@@ -372,25 +372,13 @@ async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(ve
     assert left == START - 1
 
 
-async def market_that_may_end(client: AsyncSecureClient, venue: PaperVenue, version: str) -> dict[str, Any]:
-    """The last one that is open; no test needs those after the first edition to stay so."""
-    standing = {market.id async for page in client.list_markets() for market in page.items}
-    wanted = (version.replace("neg-risk", "v1"), version == "neg-risk")
-    market: dict[str, Any] = next(
-        market
-        for market in reversed(venue.world["markets"][6:])
-        if (market["version"], market["neg_risk"]) == wanted and market["id"] in standing
-    )
-    return market
-
-
-@pytest.mark.parametrize("version", ["v1", "v2", "neg-risk"])
+@pytest.mark.parametrize(("version", "neg_risk"), [("v1", False), ("v2", False), ("v1", True)])
 async def test_by_a_markets_condition_the_client_splits_merges_and_after_its_end_redeems(
-    venue: PaperVenue, deployment: Deployment, version: str
+    venue: PaperVenue, deployment: Deployment, version: str, neg_risk: bool
 ) -> None:
     chain = ChainClient(deployment.rpc)
-    async with fresh(venue, deployment, "deposit", f"ending {version}") as client:
-        market = await market_that_may_end(client, venue, version)
+    market = await venue.market_to_end(version, neg_risk=neg_risk)
+    async with fresh(venue, deployment, "deposit", f"ending {version} {neg_risk}") as client:
         condition, tokens = market["condition_id"], [int(token) for token in market["token_ids"]]
         await client.setup_trading_approvals()
         await (await client.split_position(condition_id=condition, amount=5_000_000)).wait()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.integration.paper_venue.conftest import PaperVenue, npm_folder
+from tests.integration.paper_venue.venue import PaperVenue, npm_folder
 
 pytestmark = pytest.mark.integration
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 def start(**variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PAPER_VENUE_")}
     return subprocess.run(
-        [sys.executable, "-m", "services.paper_venue"], env=environment | variables, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "services.paper_venue"], env=environment | variables, capture_output=True, text=True, check=False
     )
 
 

@@ -10,23 +10,25 @@ import urllib.request
 
 import pytest
 
+from tests.integration.paper_venue.venue import ended
+
 pytestmark = pytest.mark.integration
 
 
 def test_a_venue_comes_up_with_funded_accounts_of_every_kind_and_goes_without_a_trace() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "POLYGON_RPC_URL"}
     command = [sys.executable, "-c", "from tools.cli.main import main; main()", "venue", "up", "--json", "--port", "0", "--accounts", "1"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process, ended(process):
         assert process.stdout is not None
         facts = json.loads(process.stdout.readline())
-        with urllib.request.urlopen(f"{facts['urls']['clob']}/time", timeout=10) as answer:
+        with urllib.request.urlopen(f"{facts['urls']['clob']}/time") as answer:
             assert answer.status == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        assert process.wait() == 0
 
     assert [account["kind"] for account in facts["accounts"]] == ["eoa", "proxy", "safe", "deposit"]
     assert all(set(account["api_key"]) == {"apiKey", "secret", "passphrase"} for account in facts["accounts"])
     assert facts["chain_id"] == 137
     for url in (facts["urls"]["clob"], facts["urls"]["rpc"]):
         with pytest.raises(urllib.error.URLError):
-            urllib.request.urlopen(url, timeout=2)
+            urllib.request.urlopen(url)
