@@ -11,10 +11,25 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from tools.stack.background import BackgroundCluster, BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
+
+
+def pytest_configure() -> None:
+    """Properties are tried with the same inputs in every run and however slow the machine is; --hypothesis-profile=default draws others."""
+    settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_machine_is_asked_directly() -> Iterator[None]:
+    """A proxy that the user's environment names is for the world outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("NO_PROXY", "no_proxy"):
+            patch.setenv(variable, "127.0.0.1,localhost")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-async def eventually(condition: Callable[[], Any], *, within: float = 20, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], *, within: float = 60, what: str = "") -> Any:
     """Ask until ``condition`` answers something true; return that. Raises: AssertionError at the deadline with the last answer."""
     deadline = asyncio.get_running_loop().time() + within
     while True:

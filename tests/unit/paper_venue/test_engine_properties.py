@@ -232,7 +232,7 @@ class AnyMarket(RuleBasedStateMachine):
 
 
 TestAnyMarket = AnyMarket.TestCase
-TestAnyMarket.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestAnyMarket.settings = settings(max_examples=120, stateful_step_count=40)
 
 
 @given(price=TICKS, shares=SIZES, token=st.sampled_from((YES, NO)), side=st.sampled_from(Side))
