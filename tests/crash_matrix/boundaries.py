@@ -37,6 +37,8 @@ class Point:
     by: Literal["leader", "follower", "anybody"] = "follower"
     needs_chain: bool = False
     """Not reached by a copy whose settlement fails."""
+    at_start: bool = False
+    """Passed by a service that starts, when an order of the follower is open: one that died before has left it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ _VERDICTS = "services.preflight.adapters:PostgresVerdicts"
 _ORDERS = "services.executor.adapters.orders:PostgresOrders"
 _WATCHES = "services.tx_monitor.adapters:PostgresWatches"
 _DEBTS = "services.debt_recovery.adapters:PostgresDebts"
+_LEASES = "shared.db.leases:Leases"
+_LOOK = "services.executor.adapters.reconciliation:Reconciliation._look_at_one"
 
 POINTS = (
     _produces("ingest", "LeaderFillSeen", by="leader"),
@@ -117,6 +121,9 @@ POINTS = (
     _decodes("executor", "TransactionResolved", needs_chain=True),
     _writes("executor", "settle by the chain", _ORDERS, "resolve", needs_chain=True),
     _commits("executor", "chain-results", needs_chain=True),
+    Point(service="executor", name="take the lease", where=f"{_LEASES}._take", at_start=True),
+    Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
+    Point(service="executor", name="look at open orders", where=_LOOK, at_start=True),
     _decodes("tx-monitor", "ConfirmationRequested"),
     _writes("tx-monitor", "open the watch", _WATCHES, "open"),
     _commits("tx-monitor", "chain-requests"),
@@ -138,3 +145,4 @@ def _boundaries() -> Iterator[Boundary]:
 
 
 BOUNDARIES = {boundary.name: boundary for boundary in _boundaries()}
+LEAVES_AN_ORDER_OPEN = BOUNDARIES["executor: sent post"]

@@ -1,5 +1,6 @@
 """Which cells has the matrix: what dies where, how its work goes on, and what the venue does meanwhile."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,6 +62,10 @@ class Cell:
     def name(self) -> str:
         control = f" ({self.ordering})" if self.ordering else ""
         return f"{self.boundary.name}, {self.recovery}, {self.weather}{control}"
+
+    @property
+    def signal(self) -> signal.Signals:
+        return signal.SIGSTOP if self.recovery is Recovery.ZOMBIE else signal.SIGKILL
 
     @property
     def outcome(self) -> OrderState:

@@ -103,11 +103,11 @@ class Crossing:
 
 
 def told(arguments: Any) -> Iterator[tuple[str, str]]:
-    """What a call is about: type and key of its messages and records, its objects' proxy, topics and partitions of its offsets."""
+    """What a call is about: type and key of its messages and records, its objects' proxy, topics and partitions."""
     if isinstance(arguments, Message):
         yield type(arguments).__name__, arguments.key().decode().lower()
-    elif isinstance(arguments, str):
-        yield from (("body", part.lower()) for part in arguments.split('"'))
+    elif isinstance(arguments, str | int):
+        yield from (("word", part.lower()) for part in str(arguments).split('"'))
     elif isinstance(arguments, TopicPartition):
         yield arguments.topic, str(arguments.partition)
     elif isinstance(arguments, Mapping | list | tuple):

@@ -16,6 +16,7 @@ from shared.messages.debts import Creditor, DebtRaised
 from shared.streams.partitioning import Partitioner
 from shared.streams.producer import Producer
 from shared.testing.waiting import eventually
+from tests.crash_matrix.boundaries import LEAVES_AN_ORDER_OPEN, Boundary
 from tests.crash_matrix.cells import FAULT_BY_WEATHER, Cell, Finding, Recovery, Weather
 from tests.crash_matrix.charges import VARIABLE, Charge, Charges
 from tests.crash_matrix.judging import Found, is_final, judge, trades_at_the_venue
@@ -23,7 +24,8 @@ from tests.e2e.deployment import Circle, Deployment, deployed
 from tests.e2e.story import LeaderTrade, Story, story_in
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
-from tools.stack.supervisor import Running
+from tools.stack.errors import PartDied
+from tools.stack.supervisor import Running, Supervisor
 
 LAUNCHER = "tests.crash_matrix.launch"
 ENVIRONMENT = {
@@ -65,6 +67,12 @@ class Matrix:
         self._started: dict[str, int] = defaultdict(int)
         self._traded: dict[str, list[LeaderTrade]] = defaultdict(list)
         self._ordering = ""
+        self._doomed: asyncio.Task[None] | None = None
+        """Start of a service that dies, or stands still, before it is ready."""
+
+    @property
+    def _supervisor(self) -> Supervisor:
+        return self._deployment.pipeline.stack.supervisor
 
     async def play(self, cell: Cell) -> Result:
         """Raises: IndexError when all circles are spoilt."""
@@ -88,7 +96,10 @@ class Matrix:
             self._charges.choose_ordering(cell.ordering)
             await self._restart("executor")
             self._ordering = cell.ordering
-        self._charges.arm(self._charge(cell, story.circle))
+        if cell.boundary.point.at_start:
+            self._arm(LEAVES_AN_ORDER_OPEN, signal.SIGKILL, story.circle)
+        else:
+            self._arm(cell.boundary, cell.signal, story.circle)
         if cell.boundary.point.service == "debt-recovery":
             return await self._with_a_debt(cell, story)
         await self._weather(cell, story)
@@ -115,7 +126,10 @@ class Matrix:
         async def all_final() -> bool:
             return await is_final(story, trade)
 
-        if (victim := await self._victim()) is None:
+        victim = await self._victim()
+        if victim is not None and cell.boundary.point.at_start:
+            victim = await self._victim_at_start(cell, story, victim)
+        if victim is None:
             await self._final(all_final)
             return [
                 Found(finding=Finding.NOT_REACHED, text=f"within {REACHED_WITHIN} s"),
@@ -153,15 +167,10 @@ class Matrix:
         kept = [(row.usdc, row.proxy) for row in debts]
         return [] if kept == [(DEBT_USDC, proxy)] else [Found(finding=Finding.BOOKS, text=f"the debt stands as {kept}")]
 
-    def _charge(self, cell: Cell, circle: Circle) -> Charge:
-        point = cell.boundary.point
-        key = circle.leader if point.by == "leader" else circle.followers[0].proxy
+    def _arm(self, boundary: Boundary, number: signal.Signals, circle: Circle) -> None:
+        key = circle.leader if boundary.point.by == "leader" else circle.followers[0].proxy
         partition = Partitioner().partition(key.encode(), self._deployment.pipeline.kafka_settings().partitions)
-        return Charge(
-            boundary=cell.boundary.name,
-            keys=frozenset({key.lower(), str(partition)}),
-            signal=signal.SIGSTOP if cell.recovery is Recovery.ZOMBIE else signal.SIGKILL,
-        )
+        self._charges.arm(Charge(boundary=boundary.name, keys=frozenset({key.lower(), str(partition)}), signal=number))
 
     async def _victim(self) -> Running | None:
         """The process that died, or stands still, at the boundary."""
@@ -169,7 +178,19 @@ class Matrix:
             pid = await eventually(self._charges.victim, within=REACHED_WITHIN, what="the boundary reached")
         except AssertionError:
             return None
-        return next(part for part in self._deployment.pipeline.running.values() if part.pid == pid)
+        return next(part for part in self._supervisor.running if part.pid == pid)
+
+    async def _victim_at_start(self, cell: Cell, story: Story, dead: Running) -> Running | None:
+        """What was started in the dead one's place, and came to the boundary before it was ready."""
+        service = cell.boundary.point.service
+        await self._kill(dead)
+        self._arm(cell.boundary, cell.signal, story.circle)
+        self._doomed = asyncio.create_task(self._start_doomed(service))
+        return await self._victim()
+
+    async def _start_doomed(self, service: str) -> None:
+        with suppress(PartDied):
+            await self._deployment.start(service, instance=self._running[service])
 
     async def _died_elsewhere(self, cell: Cell, story: Story, before: int) -> list[Found]:
         """By what the venue has: bytes that were sent are there, others are not."""
@@ -188,12 +209,10 @@ class Matrix:
     async def _recovered(self, cell: Cell, victim: Running, finished: Callable[[], Awaitable[bool]]) -> bool:
         """Whether the work was finished in time."""
         service = cell.boundary.point.service
-        if cell.recovery is Recovery.RESTART:
-            await self._restart(service)
-            return await self._final(finished)
-        if cell.recovery is Recovery.REBALANCE:
-            await self._deployment.kill(victim.name)
-        await self._start(service, instance=self._started[service] + 1)
+        if cell.recovery is not Recovery.ZOMBIE:
+            await self._kill(victim)
+        same = self._running[service]
+        await self._start(service, instance=same if cell.recovery is Recovery.RESTART else self._started[service] + 1)
         done = await self._final(finished)
         if cell.recovery is Recovery.ZOMBIE:
             await self._resume(victim)
@@ -209,7 +228,7 @@ class Matrix:
             return not zombie.is_alive or await ready()
 
         await eventually(is_back, within=60, what=f"{zombie.name} back in its group, or ended")
-        await self._deployment.stop(zombie.name)
+        await self._deployment.background.await_(self._supervisor.stop(zombie))
 
     async def _final(self, finished: Callable[[], Awaitable[bool]]) -> bool:
         with suppress(AssertionError):
@@ -219,8 +238,11 @@ class Matrix:
 
     async def _restart(self, service: str) -> None:
         instance = self._running[service]
-        await self._deployment.kill(_full_name(service, instance))
+        await self._kill(self._deployment.pipeline.running[_full_name(service, instance)])
         await self._start(service, instance=instance)
+
+    async def _kill(self, running: Running) -> None:
+        await self._deployment.background.await_(self._supervisor.kill(running))
 
     async def _start(self, service: str, *, instance: int) -> None:
         await self._deployment.start(service, instance=instance)
@@ -229,9 +251,8 @@ class Matrix:
 
     async def _begin_anew(self) -> None:
         """After a cell that broke: what runs may be anything."""
-        supervisor = self._deployment.pipeline.stack.supervisor
-        for part in [part for part in supervisor.running if part.name.startswith(SERVICES)]:
-            await self._deployment.background.await_(supervisor.kill(part))
+        for part in [part for part in self._supervisor.running if part.name.startswith(SERVICES)]:
+            await self._kill(part)
         await asyncio.gather(*(self._start(service, instance=self._running[service]) for service in SERVICES))
 
 

@@ -82,4 +82,6 @@ def test_a_call_tells_whose_it_is() -> None:
 
     assert list(told(([message],))) == [("CopyIntended", key)]
     assert list(told(({TopicPartition("debts", 3): 17},))) == [("debts", "3")]
-    assert ("body", "0xabc") in list(told(('{"order": {"maker": "0xAbC"}}',)))
+    assert list(told(([3, 5],))) == [("word", "3"), ("word", "5")]
+    assert list(told(([],))) == []
+    assert ("word", "0xabc") in list(told(('{"order": {"maker": "0xAbC"}}',)))
