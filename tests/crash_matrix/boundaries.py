@@ -37,6 +37,8 @@ class Point:
     by: Literal["leader", "follower", "anybody"] = "follower"
     needs_chain: bool = False
     """Not reached by a copy whose settlement fails."""
+    needs_rest: bool = False
+    """Passed only with what an exit has left over."""
     at_start: bool = False
     """Passed by a service that starts, when an order of the follower is open: one that died before has left it."""
 
@@ -121,6 +123,7 @@ POINTS = (
     _decodes("executor", "TransactionResolved", needs_chain=True),
     _writes("executor", "settle by the chain", _ORDERS, "resolve", needs_chain=True),
     _commits("executor", "chain-results", needs_chain=True),
+    Point(service="executor", name="produce CopyIntended", where=PRODUCE, about="CopyIntended", needs_rest=True),
     Point(service="executor", name="take the lease", where=f"{_LEASES}._take", at_start=True),
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
     Point(service="executor", name="look at open orders", where=_LOOK, at_start=True),

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from services.paper_venue.faults import Fault
 from shared.messages.orders import OrderState
-from tests.crash_matrix.boundaries import BOUNDARIES, Boundary
+from tests.crash_matrix.boundaries import BOUNDARIES, LEAVES_AN_ORDER_OPEN, Boundary, Point
 
 
 class Recovery(StrEnum):
@@ -27,6 +27,8 @@ class Weather(StrEnum):
     REPLY_LATE = "reply late"
     KILLED_PARTIAL = "killed with partial fill"
     LATE_FAILED = "late FAILED"
+    REST_OF_EXIT = "rest of an exit"
+    """An exit was killed with a partial fill, and is over: the copy is what it left over, which goes around again."""
 
 
 FAULT_BY_WEATHER = {
@@ -34,6 +36,7 @@ FAULT_BY_WEATHER = {
     Weather.REPLY_LATE: Fault.LATE_REPLY,
     Weather.KILLED_PARTIAL: Fault.KILLED_PARTIAL,
     Weather.LATE_FAILED: Fault.FAILED,
+    Weather.REST_OF_EXIT: Fault.KILLED_PARTIAL,
 }
 
 
@@ -64,8 +67,13 @@ class Cell:
         return f"{self.boundary.name}, {self.recovery}, {self.weather}{control}"
 
     @property
-    def signal(self) -> signal.Signals:
+    def strikes_by(self) -> signal.Signals:
         return signal.SIGSTOP if self.recovery is Recovery.ZOMBIE else signal.SIGKILL
+
+    @property
+    def first(self) -> tuple[Boundary, signal.Signals]:
+        """What is armed before there is a copy, and by which signal it strikes."""
+        return (LEAVES_AN_ORDER_OPEN, signal.SIGKILL) if self.boundary.point.at_start else (self.boundary, self.strikes_by)
 
     @property
     def outcome(self) -> OrderState:
@@ -107,11 +115,15 @@ SHORT = (
 
 def full() -> Iterator[Cell]:
     """Every boundary of every service under all recoveries, and those of the executor in all weathers; then the controls."""
-    for recovery in Recovery:
-        yield from (Cell(boundary=boundary, recovery=recovery) for boundary in BOUNDARIES.values())
-    for weather in FAULT_BY_WEATHER:
+    for weather in Weather:
         for recovery in Recovery:
             for boundary in BOUNDARIES.values():
-                if boundary.point.service == "executor" and not (weather is Weather.LATE_FAILED and boundary.point.needs_chain):
+                if (weather is Weather.PLAIN or boundary.point.service == "executor") and _is_passed(boundary.point, weather):
                     yield Cell(boundary=boundary, recovery=recovery, weather=weather)
     yield from CONTROLS
+
+
+def _is_passed(point: Point, weather: Weather) -> bool:
+    if weather is Weather.LATE_FAILED and point.needs_chain:
+        return False
+    return weather is Weather.REST_OF_EXIT or not point.needs_rest

@@ -16,7 +16,7 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from tests.crash_matrix.cells import Finding
 from tests.e2e.deployment import FUNDS
-from tests.e2e.story import LeaderTrade, Story
+from tests.e2e.story import Story
 from tools.pipeline.venue import Account
 
 CAPS = """
@@ -35,9 +35,13 @@ class Found:
         return f"{self.finding}: {self.text}"
 
 
-async def is_final(story: Story, trade: LeaderTrade) -> bool:
-    """Every copy of the trade has its last word: order, settlement on the chain, reservation."""
-    ids = list(story.intents(trade).values())
+Intents = Mapping[str, str]
+"""What is to be copied for each follower: intent by proxy."""
+
+
+async def is_final(story: Story, intents: Intents) -> bool:
+    """Every copy has its last word: order, settlement on the chain, reservation."""
+    ids = list(intents.values())
     orders = await story.rows("select * from executor.orders where intent_id = any(:ids)", ids=ids)
     trades = await story.rows("select * from executor.trades where intent_id = any(:ids) and status <> 'FAILED'", ids=ids)
     reserved = await story.rows("select * from preflight.intents where intent_id = any(:ids) and settled_at is null", ids=ids)
@@ -49,18 +53,18 @@ async def is_final(story: Story, trade: LeaderTrade) -> bool:
     )
 
 
-async def judge(story: Story, trades: Sequence[LeaderTrade], *, outcome: OrderState) -> list[Found]:
-    """Of all that the circle's leader ever traded; ``outcome`` is what the last trade's copies must have come to."""
+async def judge(story: Story, intended: Sequence[Intents], *, outcome: OrderState) -> list[Found]:
+    """Of all that the circle's leader ever traded; ``outcome`` is what the last copies must have come to."""
     found: list[Found] = []
     venue = VenueSettings.model_validate({"clob_url": story.deployment.pipeline.urls["clob"]})
     async with Clob(venue, now=utc_now) as clob:
         for account in story.circle.followers:
-            intents = {story.intents(trade)[account.proxy] for trade in trades}
+            intents = {each[account.proxy] for each in intended}
             orders = await story.rows("select * from executor.orders where proxy = :proxy", proxy=account.proxy)
             told = await _told(clob, account)
             found += _intents(intents, orders, told)
             found += await _books(story, account)
-    found += await _outcomes(story, trades[-1], outcome)
+    found += await _outcomes(story, intended[-1], outcome)
     return found
 
 
@@ -116,10 +120,10 @@ async def _books(story: Story, account: Account) -> list[Found]:
     ]
 
 
-async def _outcomes(story: Story, trade: LeaderTrade, outcome: OrderState) -> list[Found]:
-    orders = await story.orders(trade)
+async def _outcomes(story: Story, intents: Intents, outcome: OrderState) -> list[Found]:
+    orders = await story.rows("select * from executor.orders where intent_id = any(:ids)", ids=list(intents.values()))
     return [
         Found(finding=Finding.LOST, text=f"the copy of {order.intent_id} ended as {order.state} ({order.reason}), not as {outcome}")
-        for order in orders.values()
+        for order in orders
         if order.state != outcome
     ]

@@ -11,17 +11,18 @@ from pathlib import Path
 
 from services.paper_venue.faults import Fault
 from shared.clock import utc_now
+from shared.domain.ids import remainder_id
 from shared.domain.money import Side
 from shared.messages.debts import Creditor, DebtRaised
 from shared.streams.partitioning import Partitioner
 from shared.streams.producer import Producer
 from shared.testing.waiting import eventually
-from tests.crash_matrix.boundaries import LEAVES_AN_ORDER_OPEN, Boundary
+from tests.crash_matrix.boundaries import Boundary
 from tests.crash_matrix.cells import FAULT_BY_WEATHER, Cell, Finding, Recovery, Weather
 from tests.crash_matrix.charges import VARIABLE, Charge, Charges
-from tests.crash_matrix.judging import Found, is_final, judge, trades_at_the_venue
+from tests.crash_matrix.judging import Found, Intents, is_final, judge, trades_at_the_venue
 from tests.e2e.deployment import Circle, Deployment, deployed
-from tests.e2e.story import LeaderTrade, Story, story_in
+from tests.e2e.story import Story, story_in
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 from tools.stack.errors import PartDied
@@ -36,10 +37,13 @@ ENVIRONMENT = {
     "EXECUTOR_LEASE_LASTS": "PT5S",
     "EXECUTOR_OVERDUE_AFTER": "PT1S",
     "EXECUTOR_VERIFY_FOR": "PT2S",
+    "EXECUTOR_CONTINUE_AFTER": "PT15S",
 }
-"""Partitions move as soon as the broker allows; a copy that waited for that is to be made here, not to be refused for its age."""
+"""Partitions move as soon as the broker allows; a copy that waited for that is to be made here, not to be refused for its age.
+What an exit leaves over waits until the exit is over, and the boundary armed."""
 REACHED_WITHIN = 30
 FINAL_WITHIN = 75
+ONCE_EACH = (Weather.REPLY_LOST, Weather.REPLY_LATE, Weather.REST_OF_EXIT)
 LATE_BY_S = "2"
 DEBT_USDC = 1_000_000
 
@@ -65,7 +69,7 @@ class Matrix:
         self._deployment, self._charges = deployment, charges
         self._running = dict.fromkeys(SERVICES, 0)
         self._started: dict[str, int] = defaultdict(int)
-        self._traded: dict[str, list[LeaderTrade]] = defaultdict(list)
+        self._intended: dict[str, list[Intents]] = defaultdict(list)
         self._ordering = ""
         self._doomed: asyncio.Task[None] | None = None
         """Start of a service that dies, or stands still, before it is ready."""
@@ -96,13 +100,8 @@ class Matrix:
             self._charges.choose_ordering(cell.ordering)
             await self._restart("executor")
             self._ordering = cell.ordering
-        if cell.boundary.point.at_start:
-            self._arm(LEAVES_AN_ORDER_OPEN, signal.SIGKILL, story.circle)
-        else:
-            self._arm(cell.boundary, cell.signal, story.circle)
         if cell.boundary.point.service == "debt-recovery":
             return await self._with_a_debt(cell, story)
-        await self._weather(cell, story)
         try:
             return await self._with_a_copy(cell, story)
         finally:
@@ -110,21 +109,24 @@ class Matrix:
                 await story.venue.change_faults({fault: None})
 
     async def _weather(self, cell: Cell, story: Story) -> None:
-        """A lost or late answer comes once for each follower: when the same bytes are sent again, they are answered."""
+        """Of an exit, and where an answer is lost or late, it comes once for each follower: what is sent then is dealt with as usual."""
         if fault := FAULT_BY_WEATHER.get(cell.weather):
-            once = {"times": len(story.circle.followers)} if cell.weather in (Weather.REPLY_LOST, Weather.REPLY_LATE) else {}
+            once = {"times": len(story.circle.followers)} if cell.weather in ONCE_EACH else {}
             seconds = LATE_BY_S if fault in (Fault.LATE_REPLY, Fault.FAILED) else "0"
             await story.venue.change_faults({fault: {"seconds": seconds, **once}})
 
     async def _with_a_copy(self, cell: Cell, story: Story) -> list[Found]:
-        account = story.circle.followers[0]
-        before = len(await trades_at_the_venue(story, account))
-        trade = await story.trades(Side.BUY, "20")
-        traded = self._traded[story.circle.leader]
-        traded.append(trade)
+        intended = self._intended[story.circle.leader]
+        intents = await self._rest_of_an_exit(cell, story) if cell.weather is Weather.REST_OF_EXIT else None
+        before = len(await trades_at_the_venue(story, story.circle.followers[0]))
+        self._arm(cell.first, story.circle)
+        if intents is None:
+            await self._weather(cell, story)
+            intents = story.intents(await story.trades(Side.BUY, "20"))
+        intended.append(intents)
 
         async def all_final() -> bool:
-            return await is_final(story, trade)
+            return await is_final(story, intents)
 
         victim = await self._victim()
         if victim is not None and cell.boundary.point.at_start:
@@ -133,12 +135,26 @@ class Matrix:
             await self._final(all_final)
             return [
                 Found(finding=Finding.NOT_REACHED, text=f"within {REACHED_WITHIN} s"),
-                *await judge(story, traded, outcome=cell.outcome),
+                *await judge(story, intended, outcome=cell.outcome),
             ]
         found = await self._died_elsewhere(cell, story, before)
         if not await self._recovered(cell, victim, all_final):
             found.append(Found(finding=Finding.UNRESOLVED, text=f"within {FINAL_WITHIN} s"))
-        return found + await judge(story, traded, outcome=cell.outcome)
+        return found + await judge(story, intended, outcome=cell.outcome)
+
+    async def _rest_of_an_exit(self, cell: Cell, story: Story) -> Intents:
+        """Bought, and sold in part: the intents of what is left, of which the executor has not told yet."""
+        await self._copied(Side.BUY, "100", story)
+        await self._weather(cell, story)
+        exits = await self._copied(Side.SELL, "60", story)
+        return {proxy: remainder_id(intent) for proxy, intent in exits.items()}
+
+    async def _copied(self, side: Side, usdc: str, story: Story) -> Intents:
+        """To the end, while nothing dies."""
+        intents = story.intents(await story.trades(side, usdc))
+        self._intended[story.circle.leader].append(intents)
+        await eventually(lambda: is_final(story, intents), within=FINAL_WITHIN, what=f"the {side} copied")
+        return intents
 
     async def _with_a_debt(self, cell: Cell, story: Story) -> list[Found]:
         debt = f"debt:{cell.name}"
@@ -153,6 +169,7 @@ class Matrix:
             usdc=DEBT_USDC,
             reason="the matrix says so",
         )
+        self._arm((cell.boundary, cell.strikes_by), story.circle)
         async with Producer(settings) as producer:
             await producer.publish(raised)
 
@@ -167,7 +184,8 @@ class Matrix:
         kept = [(row.usdc, row.proxy) for row in debts]
         return [] if kept == [(DEBT_USDC, proxy)] else [Found(finding=Finding.BOOKS, text=f"the debt stands as {kept}")]
 
-    def _arm(self, boundary: Boundary, number: signal.Signals, circle: Circle) -> None:
+    def _arm(self, charge: tuple[Boundary, signal.Signals], circle: Circle) -> None:
+        boundary, number = charge
         key = circle.leader if boundary.point.by == "leader" else circle.followers[0].proxy
         partition = Partitioner().partition(key.encode(), self._deployment.pipeline.kafka_settings().partitions)
         self._charges.arm(Charge(boundary=boundary.name, keys=frozenset({key.lower(), str(partition)}), signal=number))
@@ -184,7 +202,7 @@ class Matrix:
         """What was started in the dead one's place, and came to the boundary before it was ready."""
         service = cell.boundary.point.service
         await self._kill(dead)
-        self._arm(cell.boundary, cell.signal, story.circle)
+        self._arm((cell.boundary, cell.strikes_by), story.circle)
         self._doomed = asyncio.create_task(self._start_doomed(service))
         return await self._victim()
 
