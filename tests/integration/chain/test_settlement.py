@@ -22,6 +22,7 @@ from shared.chain.addresses import LIVE_EXCHANGES, PUSD
 from shared.chain.logs import FEE_CHARGED, ORDERS_MATCHED
 from shared.chain.orders import BUY, DOMAIN_VERSION_BY_EXCHANGE, SELL, SignedOrder, counter_amount, order_hash
 from shared.domain.money import Side
+from shared.testing.waiting import eventually
 from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket, fills_of, settled
 from tests.unit.chain.orders import signed_by_clob_client, signed_by_polymarket_client
 
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.integration
 
 both_clients = pytest.mark.parametrize("sign", [signed_by_polymarket_client, signed_by_clob_client])
 all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
+BLOCKS = 50
+"""More than the empty ones that a node can owe from earlier tests."""
 all_wallets = pytest.mark.parametrize("kind", list(WalletKind))
 
 
@@ -297,14 +300,19 @@ async def test_settlements_sent_out_of_order_are_mined_in_order(deployment: Depl
     assert (await market.held())[0].yes == SHARES + 5_000_000
 
 
+async def mined_beyond(market: PaperMarket, number: int) -> bool:
+    await market.deployment.rpc.call("evm_mine")
+    return (await market.chain.latest_block()).number > number
+
+
 async def test_refused_transfers_fail_the_settlement_and_it_can_be_made_again(deployment: Deployment) -> None:
     market = await PaperMarket.open(deployment)
     match = market.match(market.order(0, BUY, gives=5_000_000, wants=10_000_000), market.order(1, SELL, gives=10_000_000, wants=5_000_000))
     before = await market.held()
 
-    await fail_transfers(deployment, blocks=3)
+    await fail_transfers(deployment, blocks=BLOCKS)
     failing = await market.settle(match)
-    await deployment.rpc.call_all([("evm_mine", [])] * 3)
+    await eventually(lambda: mined_beyond(market, failing.block_number + BLOCKS), what="the blocks in which transfers fail are over")
     await set_transfers_paused(deployment, paused=True)
     paused = await market.settle(match)
     between = await market.held()
@@ -327,7 +335,7 @@ async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: D
     assert await market.held() == before
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shares=st.integers(1_000, 90_000_000),
     price=st.integers(1, 999),

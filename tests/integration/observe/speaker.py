@@ -1,4 +1,7 @@
-"""A process that traces as a service does: ``speaker.py NAME STEP [TRACEPARENT]``; prints the traceparent that it hands on."""
+"""A process that traces as a service does: ``speaker.py WITHIN NAME STEP [TRACEPARENT]``; prints the traceparent that it hands on.
+
+WITHIN: seconds that its end may wait for the collector.
+"""
 
 import sys
 
@@ -6,10 +9,10 @@ from shared.observe import tracing
 from shared.observe.settings import TelemetrySettings
 
 
-def main(name: str, step: str, traceparent: str | None = None) -> None:
+def main(within: str, name: str, step: str, traceparent: str | None = None) -> None:
     telemetry = tracing.setup(name, TelemetrySettings())
     sys.stdout.write(f"{_speak(step, traceparent)}\n")
-    sys.stdout.write("flushed\n" if telemetry.shutdown(within=1.0) else "spans lost\n")
+    sys.stdout.write("flushed\n" if telemetry.shutdown(within=float(within)) else "spans lost\n")
 
 
 def _speak(step: str, traceparent: str | None) -> str | None:

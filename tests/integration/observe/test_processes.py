@@ -32,7 +32,7 @@ async def run(*arguments: str, **variables: str) -> tuple[str, str]:
 async def speak(collector: OtlpReceiver | None, *arguments: str, **variables: str) -> str:
     """What the process hands on."""
     to = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint} if collector else {}
-    out, errors = await run("-m", SPEAKER, *arguments, **to, **variables)
+    out, errors = await run("-m", SPEAKER, "60", *arguments, **to, **variables)
     handed_on, flushed = out.splitlines()
     assert (flushed, errors) == ("flushed", "")
     return handed_on
@@ -102,7 +102,7 @@ async def test_the_standard_sampler_decides(sampler: str, collector: OtlpReceive
 
 async def test_a_collector_that_never_answers_delays_the_end_by_the_deadline_only() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        out, _ = await run("-m", SPEAKER, "ingest", "see", OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        out, _ = await run("-m", SPEAKER, "1", "ingest", "see", OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}")
 
     assert out.splitlines()[1] == "spans lost"
 
