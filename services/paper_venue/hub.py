@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -51,14 +52,14 @@ class Connection:
         await self._socket.close(message=b"reads too slowly")
 
 
-class Protocol:
+class Protocol(ABC):
     """What one kind of socket understands."""
 
     pong = "PONG"
 
+    @abstractmethod
     def hear(self, connection: Connection, frame: Json) -> bool:
         """Act on a client's frame. False: it is none of this socket's."""
-        raise NotImplementedError
 
 
 class Hub:

@@ -11,16 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from eth_account import Account
-from eth_account.messages import encode_typed_data
-from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from polymarket import AsyncSecureClient
 from polymarket._internal.actions.relayer.approvals import get_trading_approvals_state
-from polymarket._internal.actions.relayer.gasless import build_proxy_payload, build_signed_deposit_wallet_payload
-from polymarket._internal.actions.relayer.signing.proxy import build_proxy_transaction_hash, sign_proxy_message
+from polymarket._internal.actions.relayer.gasless import build_signed_deposit_wallet_payload
 from polymarket._internal.environment import create_environment, get_environment_config
 from polymarket.auth import BuilderApiKey, RelayerApiKey
 from polymarket.calls import (
@@ -28,7 +23,6 @@ from polymarket.calls import (
     ctf_merge_positions_call,
     ctf_redeem_positions_call,
     ctf_split_position_call,
-    encode_proxy_call,
     erc20_transfer_call,
     router_merge_call,
     router_redeem_call,
@@ -48,17 +42,13 @@ from shared.chain.addresses import (
     EXCHANGE_V3,
     NEG_RISK_COLLATERAL_ADAPTER,
     NEG_RISK_EXCHANGE_V2,
-    PROXY_FACTORY,
     PUSD,
-    RELAY_HUB,
     ROUTER,
-    SAFE_FACTORY,
 )
 from shared.chain.client import ChainClient
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
-from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.safes import safe_address
-from shared.testing.waiting import eventually
+from tests.integration.paper_venue.relays import NOBODY, end_of, key_of, key_text, keys_of, relayer_key, submit, wallet_of
 from tests.integration.paper_venue.venue import PaperVenue, npm_folder
 
 pytestmark = pytest.mark.integration
@@ -66,7 +56,6 @@ pytestmark = pytest.mark.integration
 KINDS = ("eoa", "safe", "deposit", "proxy")
 RELAYED = KINDS[1:]
 START = 100_000_000
-NOBODY = "0x" + "00" * 20
 
 
 @pytest.fixture
@@ -81,111 +70,6 @@ def quick(venue: PaperVenue) -> Environment:
     """Production's, at this venue's addresses, asking more often than every two seconds."""
     config = dataclasses.replace(get_environment_config(venue.environment()), relayer_poll_frequency_ms=20, relayer_max_polls=10_000)
     return create_environment(name="paper", config=config)
-
-
-def key_of(name: str) -> LocalAccount:
-    account: LocalAccount = Account.from_key(keccak(text=f"relayer test {name}"))
-    return account
-
-
-def key_text(owner: LocalAccount) -> str:
-    return "0x" + bytes(owner.key).hex()
-
-
-async def keys_of(venue: PaperVenue, address: str) -> Any:
-    return await venue.control(f"relayer-key?address={address}")
-
-
-async def relayer_key(venue: PaperVenue, address: str) -> RelayerApiKey:
-    return RelayerApiKey(**(await keys_of(venue, address))["relayer"])
-
-
-async def submit(venue: PaperVenue, owner: str, body: dict[str, Any]) -> tuple[int, Any]:
-    key = await relayer_key(venue, owner)
-    headers = {"RELAYER_API_KEY": key.key, "RELAYER_API_KEY_ADDRESS": key.address}
-    async with aiohttp.ClientSession() as http, http.post(f"{venue.urls['relayer']}/submit", json=body, headers=headers) as answer:
-        return answer.status, await answer.json()
-
-
-def safe_creation(owner: LocalAccount) -> dict[str, Any]:
-    """What builders' clients send for a new Safe; polymarket-client never does."""
-    terms = {"paymentToken": NOBODY, "payment": 0, "paymentReceiver": NOBODY}
-    fields = [("paymentToken", "address"), ("payment", "uint256"), ("paymentReceiver", "address")]
-    signed = owner.sign_message(
-        encode_typed_data(
-            domain_data={"name": "Polymarket Contract Proxy Factory", "chainId": 137, "verifyingContract": SAFE_FACTORY},
-            message_types={"CreateProxy": [{"name": name, "type": of} for name, of in fields]},
-            message_data=terms,
-        )
-    )
-    return {
-        "type": "SAFE-CREATE",
-        "from": owner.address,
-        "to": SAFE_FACTORY,
-        "proxyWallet": safe_address(owner.address),
-        "data": "0x",
-        "signature": signed.signature.to_0x_hex(),
-        "signatureParams": terms | {"payment": "0"},
-    }
-
-
-async def first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, Any]:
-    """What a client signs for a proxy wallet, by the client's own functions; the first such call makes the wallet."""
-    data = encode_proxy_call([erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(owner.address), amount=0)])
-    async with aiohttp.ClientSession() as http:
-        url = f"{venue.urls['relayer']}/relay-payload?address={owner.address}&type=PROXY"
-        async with http.get(url) as answer:
-            relay = await answer.json()
-    hub, sender, gas_limit = EvmAddress(RELAY_HUB), EvmAddress(relay["address"]), "200000"
-    digest = build_proxy_transaction_hash(
-        from_address=EvmAddress(owner.address),
-        to=EvmAddress(PROXY_FACTORY),
-        data=data,
-        relayer_fee="0",
-        gas_price="0",
-        gas_limit=gas_limit,
-        nonce=relay["nonce"],
-        relay_hub=hub,
-        relay=sender,
-    )
-    return dict(
-        build_proxy_payload(
-            signer_address=owner.address,
-            proxy_factory=PROXY_FACTORY,
-            wallet=EvmAddress(proxy_wallet_address(owner.address)),
-            data=data,
-            nonce=relay["nonce"],
-            signature=sign_proxy_message(owner, digest),
-            gas_limit=gas_limit,
-            relay=sender,
-            relay_hub=hub,
-            metadata="",
-        )
-    )
-
-
-async def end_of(venue: PaperVenue, submitted: dict[str, Any]) -> dict[str, Any]:
-    """What has become of a submission, once it is at its end."""
-    url = f"{venue.urls['relayer']}/v1/account/transactions/{submitted['transactionID']}"
-
-    async def ended() -> dict[str, Any] | None:
-        async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(url) as answer:
-            told: dict[str, Any] = await answer.json()
-            return told if told["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID") else None
-
-    told: dict[str, Any] = await eventually(ended)
-    return told
-
-
-async def wallet_of(venue: PaperVenue, kind: str, owner: LocalAccount) -> str | None:
-    """The wallet that a client is told of; Safes and proxy wallets have to stand. None: the client makes its own."""
-    if kind in ("safe", "proxy"):
-        status, answer = await submit(
-            venue, owner.address, safe_creation(owner) if kind == "safe" else await first_proxy_call(venue, owner)
-        )
-        assert (status, answer["state"]) == (200, "STATE_NEW")
-        assert (await end_of(venue, answer))["state"] == "STATE_CONFIRMED"
-    return {"eoa": owner.address, "safe": safe_address(owner.address), "proxy": proxy_wallet_address(owner.address), "deposit": None}[kind]
 
 
 @asynccontextmanager

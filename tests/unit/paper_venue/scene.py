@@ -55,3 +55,11 @@ class Scene:
         """(price, size) that the market channel told last of YES."""
         changes = [event for event in self.heard.market if event["event_type"] == "price_change"]
         return changes[-1]["price_changes"][0]["price"], changes[-1]["price_changes"][0]["size"]
+
+
+class DelayedScene(Scene):
+    """A venue whose market holds takers for 150 ms."""
+
+    def __init__(self, *orders: Order) -> None:
+        super().__init__(*orders)
+        self.engine.list_market(replace(MARKET, taker_delay_ms=150))

@@ -1,0 +1,137 @@
+"""What wallets' owners hand in at the relayer, signed as their clients sign it, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+from polymarket._internal.actions.relayer.gasless import build_proxy_payload
+from polymarket._internal.actions.relayer.signing.proxy import build_proxy_transaction_hash, sign_proxy_message
+from polymarket.auth import RelayerApiKey
+from polymarket.calls import (
+    encode_proxy_call,
+    erc20_transfer_call,
+)
+from polymarket.types import EvmAddress
+
+from shared.chain.addresses import (
+    PROXY_FACTORY,
+    PUSD,
+    RELAY_HUB,
+    SAFE_FACTORY,
+)
+from shared.chain.proxy_wallets import proxy_wallet_address
+from shared.chain.safes import safe_address
+from shared.testing.waiting import eventually
+from tests.integration.paper_venue.venue import PaperVenue
+
+NOBODY = "0x" + "00" * 20
+
+
+def key_of(name: str) -> LocalAccount:
+    account: LocalAccount = Account.from_key(keccak(text=f"relayer test {name}"))
+    return account
+
+
+def key_text(owner: LocalAccount) -> str:
+    return "0x" + bytes(owner.key).hex()
+
+
+async def keys_of(venue: PaperVenue, address: str) -> Any:
+    return await venue.control(f"relayer-key?address={address}")
+
+
+async def relayer_key(venue: PaperVenue, address: str) -> RelayerApiKey:
+    return RelayerApiKey(**(await keys_of(venue, address))["relayer"])
+
+
+async def submit(venue: PaperVenue, owner: str, body: dict[str, Any]) -> tuple[int, Any]:
+    key = await relayer_key(venue, owner)
+    headers = {"RELAYER_API_KEY": key.key, "RELAYER_API_KEY_ADDRESS": key.address}
+    async with aiohttp.ClientSession() as http, http.post(f"{venue.urls['relayer']}/submit", json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+def safe_creation(owner: LocalAccount) -> dict[str, Any]:
+    """What builders' clients send for a new Safe; polymarket-client never does."""
+    terms = {"paymentToken": NOBODY, "payment": 0, "paymentReceiver": NOBODY}
+    fields = [("paymentToken", "address"), ("payment", "uint256"), ("paymentReceiver", "address")]
+    signed = owner.sign_message(
+        encode_typed_data(
+            domain_data={"name": "Polymarket Contract Proxy Factory", "chainId": 137, "verifyingContract": SAFE_FACTORY},
+            message_types={"CreateProxy": [{"name": name, "type": of} for name, of in fields]},
+            message_data=terms,
+        )
+    )
+    return {
+        "type": "SAFE-CREATE",
+        "from": owner.address,
+        "to": SAFE_FACTORY,
+        "proxyWallet": safe_address(owner.address),
+        "data": "0x",
+        "signature": signed.signature.to_0x_hex(),
+        "signatureParams": terms | {"payment": "0"},
+    }
+
+
+async def first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, Any]:
+    """What a client signs for a proxy wallet, by the client's own functions; the first such call makes the wallet."""
+    data = encode_proxy_call([erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(owner.address), amount=0)])
+    async with aiohttp.ClientSession() as http:
+        url = f"{venue.urls['relayer']}/relay-payload?address={owner.address}&type=PROXY"
+        async with http.get(url) as answer:
+            relay = await answer.json()
+    hub, sender, gas_limit = EvmAddress(RELAY_HUB), EvmAddress(relay["address"]), "200000"
+    digest = build_proxy_transaction_hash(
+        from_address=EvmAddress(owner.address),
+        to=EvmAddress(PROXY_FACTORY),
+        data=data,
+        relayer_fee="0",
+        gas_price="0",
+        gas_limit=gas_limit,
+        nonce=relay["nonce"],
+        relay_hub=hub,
+        relay=sender,
+    )
+    return dict(
+        build_proxy_payload(
+            signer_address=owner.address,
+            proxy_factory=PROXY_FACTORY,
+            wallet=EvmAddress(proxy_wallet_address(owner.address)),
+            data=data,
+            nonce=relay["nonce"],
+            signature=sign_proxy_message(owner, digest),
+            gas_limit=gas_limit,
+            relay=sender,
+            relay_hub=hub,
+            metadata="",
+        )
+    )
+
+
+async def end_of(venue: PaperVenue, submitted: dict[str, Any]) -> dict[str, Any]:
+    """What has become of a submission, once it is at its end."""
+    url = f"{venue.urls['relayer']}/v1/account/transactions/{submitted['transactionID']}"
+
+    async def ended() -> dict[str, Any] | None:
+        async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(url) as answer:
+            told: dict[str, Any] = await answer.json()
+            return told if told["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID") else None
+
+    told: dict[str, Any] = await eventually(ended)
+    return told
+
+
+async def wallet_of(venue: PaperVenue, kind: str, owner: LocalAccount) -> str | None:
+    """The wallet that a client is told of; Safes and proxy wallets have to stand. None: the client makes its own."""
+    if kind in ("safe", "proxy"):
+        status, answer = await submit(
+            venue, owner.address, safe_creation(owner) if kind == "safe" else await first_proxy_call(venue, owner)
+        )
+        assert (status, answer["state"]) == (200, "STATE_NEW")
+        assert (await end_of(venue, answer))["state"] == "STATE_CONFIRMED"
+    return {"eoa": owner.address, "safe": safe_address(owner.address), "proxy": proxy_wallet_address(owner.address), "deposit": None}[kind]
