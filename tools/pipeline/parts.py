@@ -35,7 +35,7 @@ def service_part(name: str, environment: Mapping[str, str], *, port: int, instan
         cwd=REPOSITORY,
         env={**environment, "HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(port), "KAFKA_GROUP_INSTANCE_ID": full_name},
         ready=lambda: _answers(f"{health_url}/ready"),
-        ready_within=60,
+        ready_within=180,
         stop_within=15,
     )
     return ServicePart(part=part, health_url=health_url)
@@ -55,7 +55,7 @@ def venue_part(ready_file: Path, *, rpc_url: str, npm_folder: Path, environment:
             "PAPER_VENUE_READY_FILE": str(ready_file),
         },
         ready=lambda: _is_written(ready_file),
-        ready_within=60,
+        ready_within=180,
         stop_within=5,
     )
 

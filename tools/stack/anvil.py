@@ -48,7 +48,7 @@ class Anvil:
         await asyncio.to_thread(_require_intact, program, sha256)
         home = {"HOME": str(self._folder)}  # anvil keeps old states in its user's home, and leaves them there when it is killed
         command: list[str | Path] = [program, *self._options]
-        await self._supervisor.start(Part(name="anvil", command=command, env=home, ready=self._answers, ready_within=30, port=self._port))
+        await self._supervisor.start(Part(name="anvil", command=command, env=home, ready=self._answers, ready_within=90, port=self._port))
 
     async def _answers(self) -> bool:
         question = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}

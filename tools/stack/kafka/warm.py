@@ -78,7 +78,7 @@ class Warmth:
         format_folder(node, (node,), self._checkpoint)
         flags = ["-XX:AOTMode=record", f"-XX:AOTConfiguration={staging / RECORDING}"]
         part = broker_part(TRAINING, node, self.java, flags=flags, expected=(node,))
-        running = await supervisor.start(replace(part, niceness=LOWEST_PRIORITY, stop_within=60, vital=False))
+        running = await supervisor.start(replace(part, niceness=LOWEST_PRIORITY, ready_within=600, stop_within=60, vital=False))
         await supervisor.stop(running)  # the recording is written at its end
 
     async def _assemble(self, supervisor: Supervisor, staging: Path) -> None:
