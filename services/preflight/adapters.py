@@ -193,8 +193,8 @@ def _day(moment: datetime) -> date:
 Asked = tuple[str, str | None]
 """A proxy, and the token whose shares are asked for too."""
 
-REQUESTS_AT_ONCE = 4
-"""To the node: one that hangs holds up few others, and what is asked for meanwhile goes out together."""
+REQUESTS_AT_ONCE, PROXIES_AT_ONCE = 4, 100
+"""To the node: a request that hangs holds up few others, and what is asked for meanwhile goes out together, in half a megabyte at most."""
 
 
 class SharedEntries(Protocol):
@@ -217,7 +217,9 @@ class ChainBalances:
     ) -> None:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
         self._known: Recent[str, BalancesFetched] = Recent(max_accounts)
-        self._ask: GroupCommit[Asked, BalancesFetched | Transient] = GroupCommit(self._ask_chain, at_once=REQUESTS_AT_ONCE)
+        self._ask: GroupCommit[Asked, BalancesFetched | Transient] = GroupCommit(
+            self._ask_chain, at_once=REQUESTS_AT_ONCE, largest=PROXIES_AT_ONCE
+        )
         self._fetch = SingleFlight(self._ask_together)
         self._beside: set[asyncio.Task[object]] = set()
         """What no copy waits for."""

@@ -17,13 +17,15 @@ class GroupCommit(Generic[Row, Result]):
     """Call it with one row; get that row's own result once its group is committed.
 
     ``write`` takes a group and returns a result per row, in order. No timer: a lone row is written at once, and what comes while
-    ``at_once`` groups are under way waits for the next.
+    ``at_once`` groups are under way waits for the next, which holds ``largest`` rows at most.
     Raises: what ``write`` raised for the row alone. A group that fails for a reason of some row is written again row by row,
     so that a row that cannot be written fails its own caller only; one that fails because the database is away fails whole.
     """
 
-    def __init__(self, write: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]], *, at_once: int = 1) -> None:
-        self._write, self._at_once = write, at_once
+    def __init__(
+        self, write: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]], *, at_once: int = 1, largest: int = LARGEST_GROUP
+    ) -> None:
+        self._write, self._at_once, self._largest = write, at_once, largest
         self._waiting: list[tuple[Row, asyncio.Future[Result]]] = []
         self._writers: set[asyncio.Task[None] | None] = set()
 
@@ -37,7 +39,7 @@ class GroupCommit(Generic[Row, Result]):
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+                group, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
                 await self._write_group(group)
         finally:  # here and not in a callback of the task: between the two, a row would find a writer that writes no more
             self._writers.discard(asyncio.current_task())

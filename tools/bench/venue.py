@@ -7,7 +7,8 @@ pipeline is right is shown on the paper venue; here every microsecond of the ven
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,12 +18,14 @@ from eth_abi.abi import encode
 
 from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.orders import SignedOrder, order_hash
+from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
 
 HOST = "127.0.0.1"
 TICK_S = 0.25
 """How often each book says something: a token whose book is silent for two seconds would be asked for by REST."""
 LEVELS = 8
 RICH = 10**15
+WORD_DIGITS = 64
 WALLET_CALLS = 10
 """Views that a BUY's balance is read by: one balance, and three for each of the three exchanges."""
 
@@ -176,7 +179,7 @@ class BenchVenue:
 
     async def _on_rpc(self, request: web.Request) -> web.Response:
         asked = orjson.loads(await request.read())
-        answers = [{"jsonrpc": "2.0", "id": each["id"], "result": ANSWERS[each["method"]]()} for each in asked]
+        answers = [{"jsonrpc": "2.0", "id": each["id"], "result": ANSWERS[each["method"]](each["params"])} for each in asked]
         return _json(answers)
 
 
@@ -193,19 +196,24 @@ def _header() -> dict[str, str]:
     }
 
 
-def _rich_wallet() -> str:
-    """The answer of a snapshot: every balance and allowance is large, everything is approved."""
+def _snapshot(params: Sequence[Any]) -> str:
+    """Every balance and allowance is large, everything is approved. The call's argument is a list; its length stands after its place."""
+    argument = params[0]["data"].removeprefix(SNAPSHOT_CREATION_CODE)
+    return _rich_wallets(int(argument[WORD_DIGITS : 2 * WORD_DIGITS], 16) // WALLET_CALLS)
+
+
+@cache
+def _rich_wallets(count: int) -> str:
     amount, yes = encode(["uint256"], [RICH]), encode(["bool"], [True])
     answers = [amount] + [amount, yes, yes] * ((WALLET_CALLS - 1) // 3)
-    return "0x" + encode(["uint256", "bytes[]"], [1_000, answers]).hex()
+    return "0x" + encode(["uint256", "bytes[]"], [1_000, answers * count]).hex()
 
 
-RICH_WALLET = _rich_wallet()
-ANSWERS: Mapping[str, Callable[[], object]] = {
-    "eth_call": lambda: RICH_WALLET,
-    "eth_blockNumber": lambda: hex(_height()),
-    "eth_getBlockByNumber": _header,
-    "eth_getLogs": lambda: [],
+ANSWERS: Mapping[str, Callable[[Sequence[Any]], object]] = {
+    "eth_call": _snapshot,
+    "eth_blockNumber": lambda _: hex(_height()),
+    "eth_getBlockByNumber": lambda _: _header(),
+    "eth_getLogs": lambda _: [],
 }
 
 

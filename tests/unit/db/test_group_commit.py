@@ -69,6 +69,14 @@ async def test_as_many_groups_as_are_allowed_are_under_way_and_what_comes_then_w
     assert table.groups == [[0], [1], [2, 3, 4]]
 
 
+async def test_a_group_holds_as_many_rows_as_it_may() -> None:
+    table = Table()
+
+    await behind_one(table, GroupCommit(table.write, largest=2), [1, 2, 3])
+
+    assert table.groups == [[0], [1, 2], [3]]
+
+
 async def test_a_row_that_comes_as_the_writer_ends_is_written() -> None:
     table = Table()
     table.open.set()
