@@ -20,7 +20,7 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
 }
 """Topics by consumer group: those of the messages that its routes name."""
 
-GROUP_IS_EMPTY_WITHIN_S = 60
+GROUP_IS_EMPTY_WITHIN_S = 180
 """A static member's place is kept until its session times out."""
 
 Offsets = dict[TopicPartition, int]

@@ -117,6 +117,8 @@ async def deployed(
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             "PAPER_VENUE_LEADERS": str(circles),
             "PAPER_VENUE_DRIFT_PER_SECOND": "0",  # or a copy could rightly be refused for its price
+            "PREFLIGHT_MAX_QUOTE_AGE": "PT60S",  # or for its age, where the machine is busy
+            "PREFLIGHT_MAX_ENTRY_AGE": "PT180S",
             **(environment or {}),
         }
         async with LocalPipeline(stack, folder / "run", environment=given, launcher=launcher) as pipeline:

@@ -24,7 +24,7 @@ from shared.testing.waiting import eventually
 from tests.e2e.deployment import FUNDS, Circle, Deployment
 from tools.pipeline.venue import VenueControl
 
-PATIENCE = 60
+PATIENCE = 180
 """Seconds that a busy machine may take for what an idle one does in two."""
 
 SETTLED = "select * from executor.trades where intent_id = any(cast(:ids as text[])) order by intent_id, trade_id"

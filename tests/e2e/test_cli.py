@@ -25,10 +25,10 @@ from tests.integration.stack.processes import alive, with_descendants
 from tools.stack.settings import REPOSITORY
 from tools.stack.state import read_state
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SLIPSTREAM = [sys.executable, "-c", "from tools.cli.main import main; main()"]
-PATIENCE = 240
+PATIENCE = 600
 
 
 async def slipstream(*words: str, **variables: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ import pytest
 from tools.pipeline.parts import SERVICES
 from tools.stack.settings import REPOSITORY
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NOWHERE = "127.0.0.1:9"
 WITH_A_DATABASE = [name for name in SERVICES if name != "pricer"]

@@ -14,7 +14,7 @@ from shared.testing.waiting import eventually
 from tests.e2e.deployment import Circle
 from tests.e2e.story import Story
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PROMISED = timedelta(seconds=1)
 

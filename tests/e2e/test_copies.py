@@ -6,7 +6,7 @@ from shared.domain.money import CENT, Side, down_to
 from shared.messages.leader_fills import Witness
 from tests.e2e.story import Story
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 async def test_a_leaders_buy_and_his_partial_exit_become_every_followers_confirmed_fills(story: Story) -> None:

@@ -8,7 +8,7 @@ from tests.crash_matrix.cells import SHORT, Cell
 from tests.crash_matrix.playing import Matrix, matrix_on
 from tools.stack.background import BackgroundLoop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

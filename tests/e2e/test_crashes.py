@@ -10,14 +10,12 @@ from tests.e2e.story import Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def deployment(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Quotes may be old: a copy that waited for a restart is to be made here, not to be refused for its age."""
-    folder, environment = tmp_path_factory.mktemp("crashes"), {"PREFLIGHT_MAX_QUOTE_AGE": "PT60S"}
-    with background.entered(deployed(folder, background, circles=len(SERVICES), environment=environment)) as deployment:
+    with background.entered(deployed(tmp_path_factory.mktemp("crashes"), background, circles=len(SERVICES))) as deployment:
         yield deployment
 
 

@@ -17,7 +17,7 @@ from tests.e2e.story import PATIENCE, LeaderTrade, Story
 from tests.e2e.test_cli import slipstream
 from tools.stack.background import BackgroundLoop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

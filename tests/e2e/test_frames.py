@@ -25,7 +25,7 @@ RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "rtd
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not RECORDED.is_file(), reason="the recorded frames do not lie beside the project (../shared/data)"),
 ]
 

@@ -11,7 +11,7 @@ from tests.e2e.deployment import Deployment, deployed
 from tests.e2e.story import PATIENCE, Story
 from tools.stack.background import BackgroundLoop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 DOUBLED = {"pricer": "process copy-intents", "preflight": "process quoted-intents", "executor": "process approved-intents"}
 

@@ -19,7 +19,7 @@ from tests.e2e.story import PATIENCE, LeaderTrade, Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NOT_BY_MESSAGES = frozenset({"control.leases", "ingest.cursors"})
 """What moves without any message: who holds a partition since the restart, and how far the growing chain has been read."""

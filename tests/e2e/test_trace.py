@@ -18,7 +18,7 @@ from shared.testing.otlp import Branch, SpanSeen
 from shared.testing.waiting import eventually
 from tests.e2e.story import PATIENCE, LeaderTrade, Story
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ROOT = ("ingest: observe leader fill", "ingest: process leader-fills")
 TO_THE_VENUE = (
