@@ -1,7 +1,8 @@
 """At which places may a service die, and how is each of them found in its code?
 
 A *point* is a coroutine (or function) of the service; its *boundaries* are the moments at it. Two moments lie inside: ``uncommitted``
-(the statements of its transaction ran, COMMIT did not) and ``sent`` (the request's bytes left, no answer came).
+(the statements of its transaction ran, COMMIT did not) and ``sent`` (the bytes of its request, or of a statement that is a transaction by
+itself, have left, and no answer came).
 """
 
 from collections.abc import Iterator
@@ -76,8 +77,14 @@ def _writes(
     return Point(service=service, name=name, where=f"{books}.{method}", by=by, needs_chain=needs_chain)
 
 
-def _transaction(service: str, name: str, books: str, method: str, *, by: Literal["leader", "follower"] = "follower") -> Point:
-    return Point(service=service, name=name, where=f"{books}.{method}", by=by, moments=(Moment.UNCOMMITTED,))
+def _transaction(
+    service: str, name: str, books: str, method: str, *, by: Literal["leader", "follower"] = "follower", needs_chain: bool = False
+) -> Point:
+    return Point(service=service, name=name, where=f"{books}.{method}", by=by, needs_chain=needs_chain, moments=(Moment.UNCOMMITTED,))
+
+
+def _statement(service: str, name: str, books: str, method: str) -> Point:
+    return Point(service=service, name=name, where=f"{books}.{method}", moments=(Moment.SENT,))
 
 
 _TRADES = "services.ingest.adapters:PostgresTrades"
@@ -109,19 +116,21 @@ POINTS = (
     _decodes("executor", "IntentApproved"),
     Point(service="executor", name="sign", where="services.executor.adapters.signers:SdkSigners.sign"),
     _writes("executor", "record the order", _ORDERS, "record"),
-    _transaction("executor", "record the order", _ORDERS, "_record_all"),
+    _statement("executor", "record the order", _ORDERS, "_record_all"),
     Point(service="executor", name="post", where=POST, moments=(Moment.BEFORE, Moment.SENT, Moment.AFTER)),
     _writes("executor", "save the outcome", _ORDERS, "save"),
+    _statement("executor", "save the outcome", _ORDERS, "_save_all"),
     _produces("executor", "OrderReported"),
     _commits("executor", "approved-intents"),
     _produces("executor", "TradeReported"),
     _decodes("executor", "TradeReported"),
     _writes("executor", "book the trade", _ORDERS, "book"),
-    _transaction("executor", "book the trade", _ORDERS, "_book_all"),
+    _statement("executor", "book the trade", _ORDERS, "_book_all"),
     _produces("executor", "ConfirmationRequested", needs_chain=True),
     _commits("executor", "venue-reports"),
     _decodes("executor", "TransactionResolved", needs_chain=True),
     _writes("executor", "settle by the chain", _ORDERS, "resolve", needs_chain=True),
+    _transaction("executor", "settle by the chain", _ORDERS, "_resolve_all", needs_chain=True),
     _commits("executor", "chain-results", needs_chain=True),
     Point(service="executor", name="produce CopyIntended", where=PRODUCE, about="CopyIntended", needs_rest=True),
     Point(service="executor", name="take the lease", where=f"{_LEASES}._take", at_start=True),

@@ -105,7 +105,7 @@ SHORT = (
     cell("executor: after post", weather=Weather.KILLED_PARTIAL),
     cell("executor: after produce OrderReported"),
     cell("executor: before post", Recovery.ZOMBIE),
-    cell("executor: uncommitted book the trade", Recovery.REBALANCE),
+    cell("executor: sent book the trade", Recovery.REBALANCE),
     cell("ingest: after record the trade"),
     cell("preflight: uncommitted record the verdict"),
     *CONTROLS,

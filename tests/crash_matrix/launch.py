@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 from aiokafka import TopicPartition
+from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
 from shared.messages.base import Message
@@ -80,8 +81,19 @@ class Crossing:
 
         AsyncTransaction.__aexit__ = leaving  # type: ignore[assignment, method-assign]
 
+    def watch_statements(self) -> None:
+        """What writes, within a wrapped call. asyncpg gives a statement's bytes to the connection before it waits for the first time."""
+        fetch = PreparedStatement.fetch
+
+        async def fetching(statement: PreparedStatement, *arguments: Any, **named: Any) -> Any:
+            call = _INSIDE.get()
+            if call is not None and call[0].where != POST and not statement.get_query().lstrip().startswith("select"):
+                self._passes_when_sent(call)
+            return await fetch(statement, *arguments, **named)
+
+        PreparedStatement.fetch = fetching
+
     def watch_the_wire(self) -> None:
-        """A request's last bytes are handed to the kernel within two turns of the loop after they were given to the connection."""
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._sent)
         trace.freeze()
@@ -98,8 +110,12 @@ class Crossing:
 
     async def _sent(self, *_: Any) -> None:
         if (call := _INSIDE.get()) is not None and call[0].where == POST:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, loop.call_soon, self.passes, Moment.SENT, call)
+            self._passes_when_sent(call)
+
+    def _passes_when_sent(self, call: Call) -> None:
+        """Bytes are handed to the kernel within two turns of the loop after they were given to the connection."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, loop.call_soon, self.passes, Moment.SENT, call)
 
 
 def told(arguments: Any) -> Iterator[tuple[str, str]]:
@@ -136,6 +152,7 @@ def main(service_module: str, folder: Path) -> None:
         if point.service == service:
             crossing.wrap(point)
     crossing.watch_transactions()
+    crossing.watch_statements()
     app = importlib.import_module(f"{service_module}.app")
     if service == "executor":
         crossing.watch_the_wire()
