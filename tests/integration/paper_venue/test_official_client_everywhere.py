@@ -165,7 +165,10 @@ async def test_the_rate_limit_callback_is_told_what_is_left(venue: PaperVenue) -
     await client.cancel_all()
     await client.close()
 
-    assert [(update.remaining, update.tier, update.warning) for update in updates] == [(59, "standard", False), (118, "standard", False)]
+    placed, cancelled = updates
+    assert placed.remaining == 59
+    assert 118 <= cancelled.remaining < 120  # it asked, and an order went; meanwhile the bucket fills up again
+    assert {(update.tier, update.warning) for update in updates} == {("standard", False)}
 
 
 async def test_the_clients_own_streams_tell_an_orders_life(venue: PaperVenue, eoa: AsyncSecureClient) -> None:
