@@ -37,12 +37,13 @@ where l.service = :service and l.state in ('waiting', 'redriving') and l.number 
           and (ahead.state = 'parked' or ahead.state in ('waiting', 'redriving') and ahead.number = any(cast(:unknown as bigint[])))))
 order by l.number
 """
-IS_FIRST = """
-select not exists (
-    select from control.dead_letters ahead
-    where ahead.service = :service and ahead.topic = :topic and ahead.record_key = :key and ahead.number < :number
-      and ahead.state in ('parked', 'waiting', 'redriving')
-) as first
+HAS_ITS_TURN = """
+select l.number from control.dead_letters l
+where l.number = :number and l.state in ('waiting', 'redriving')
+  and (not :ordered or not exists (
+        select from control.dead_letters ahead
+        where ahead.service = :service and ahead.topic = :topic and ahead.record_key = :key and ahead.number < :number
+          and ahead.state in ('parked', 'waiting', 'redriving')))
 """
 SETTLE = """
 update control.dead_letters set state = 'redriven', settled_at = clock_timestamp()
@@ -108,11 +109,16 @@ class PostgresParking:
         )
         return [_letter(row) for row in found]
 
-    async def is_first(self, letter: Letter, *, service: str) -> bool:
-        if letter.topic not in self.ordered_topics:
-            return True
-        (row,) = await self._ask(IS_FIRST, service=service, topic=letter.topic, key=letter.key, number=letter.number)
-        return bool(row.first)
+    async def has_its_turn(self, letter: Letter, *, service: str) -> bool:
+        found = await self._ask(
+            HAS_ITS_TURN,
+            service=service,
+            topic=letter.topic,
+            key=letter.key,
+            number=letter.number,
+            ordered=letter.topic in self.ordered_topics,
+        )
+        return bool(found)
 
     async def settle(self, letter: Letter) -> None:
         await self._ask(SETTLE, number=letter.number)

@@ -107,11 +107,11 @@ class Handling:
 
     async def _must_wait(self, work: Work) -> bool:
         if work.letter is not None:
-            return not await self._parking.is_first(work.letter, service=self._service)
+            return not await self._parking.has_its_turn(work.letter, service=self._service)
         return self._parked_keys.hold_up(work.record)
 
     async def _held_up(self, work: Work) -> str:
-        """A letter stays where it is kept; a record goes behind what its key waits for."""
+        """A letter stays where it is kept, also one that was discarded on its way here; a record goes behind what its key waits for."""
         if work.letter is None:
             log.warning("%s waits behind a parked message of its key", place(work.record))
             await self._parked_keys.park(work.record, reason="a message before it with the same key is parked", waits=True)

@@ -76,8 +76,8 @@ class Parking(Protocol):
         """
         ...
 
-    async def is_first(self, letter: Letter, *, service: str) -> bool:
-        """Whether nothing open stands ahead of it with the same key, on a topic where that matters."""
+    async def has_its_turn(self, letter: Letter, *, service: str) -> bool:
+        """Whether it is still to be handled, and nothing open stands ahead of it with the same key, on a topic where that matters."""
         ...
 
     async def settle(self, letter: Letter) -> None:

@@ -58,8 +58,9 @@ class MemoryParking:
             and not any(stands(ahead) for ahead in self._ahead_of(each.letter, service))
         ]
 
-    async def is_first(self, letter: Letter, *, service: str) -> bool:
-        return not self._ahead_of(letter, service)
+    async def has_its_turn(self, letter: Letter, *, service: str) -> bool:
+        is_to_be_handled = self.kept[letter.number - 1].state in (LetterState.WAITING, LetterState.REDRIVING)
+        return is_to_be_handled and not self._ahead_of(letter, service)
 
     async def settle(self, letter: Letter) -> None:
         self._set(letter.number, LetterState.REDRIVEN)

@@ -117,13 +117,13 @@ async def test_a_redriven_one_comes_before_those_that_wait_behind_it(kept: Kept)
     await kept.decide(1, LetterState.REDRIVING)
     first, second = await kept.parking.due("service", ALL)
     assert (first.number, second.number) == (1, 2)
-    assert await kept.parking.is_first(first, service="service")
-    assert not await kept.parking.is_first(second, service="service")
+    assert await kept.parking.has_its_turn(first, service="service")
+    assert not await kept.parking.has_its_turn(second, service="service")
 
     await kept.parking.settle(first)
 
     assert await kept.due() == [2]
-    assert await kept.parking.is_first(second, service="service")
+    assert await kept.parking.has_its_turn(second, service="service")
 
 
 async def test_one_that_fails_again_is_parked_again_and_holds_up_the_others(kept: Kept) -> None:
@@ -145,7 +145,19 @@ async def test_where_order_does_not_matter_each_is_due_by_itself(kept: Kept) -> 
 
     (letter,) = await kept.parking.due("service", ALL)
     assert letter.number == 2
-    assert await kept.parking.is_first(letter, service="service")
+    assert await kept.parking.has_its_turn(letter, service="service")
+
+
+@pytest.mark.parametrize("topic", [ORDERED, LOOSE])
+async def test_what_an_operator_has_given_up_meanwhile_has_no_turn_any_more(kept: Kept, topic: str) -> None:
+    await park(kept, 1, topic=topic)
+    await kept.decide(1, LetterState.REDRIVING)
+    (letter,) = await kept.parking.due("service", ALL)
+    assert await kept.parking.has_its_turn(letter, service="service")
+
+    await kept.decide(1, LetterState.DISCARDED)
+
+    assert not await kept.parking.has_its_turn(letter, service="service")
 
 
 async def test_only_the_holder_of_the_partition_is_given_it(kept: Kept) -> None:

@@ -1,14 +1,24 @@
-"""What is known of parked keys is never older than the last assignment."""
+"""What is known of parked keys is never older than the last assignment, nor what is known of a letter than its turn."""
 
 import asyncio
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import pytest
+from aiokafka import TopicPartition
 
 from shared.domain.errors import Transient
-from shared.streams.parking import ParkedKeys
+from shared.messages.base import Message
+from shared.streams.backoff import Backoff
+from shared.streams.dead_letters import Allowance
+from shared.streams.handling import Handling
+from shared.streams.lanes import Work
+from shared.streams.parking import LetterState, ParkedKeys
+from shared.streams.tenure import Tenure
 from shared.testing.parking import MemoryParking
+from tests.unit.streams.fake_kafka import FakeKafka, FakeProducer
+from tests.unit.streams.test_loop_properties import Task, a_task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +61,33 @@ async def test_a_look_from_before_an_assignment_tells_nothing_of_what_came_with_
         known.hold_up(Said(offset=8))
     await known.look()
     assert known.hold_up(Said(offset=8))
+
+
+async def test_a_message_that_is_discarded_on_its_way_to_its_handler_does_not_get_there() -> None:
+    handled: list[Message] = []
+
+    async def on_task(task: Task) -> Sequence[Message]:
+        handled.append(task)
+        return []
+
+    parking, record = MemoryParking(frozenset({Task.topic})), FakeKafka(Task.topic, 1).append(0, a_task("anna", 1))
+    handling = Handling(
+        "service",
+        {Task: on_task},
+        producer=FakeProducer(prompt=True, on_publish=lambda _: None),
+        parking=parking,
+        parked_keys=ParkedKeys(parking, "service"),
+        finished=lambda _: None,
+        allowance=Allowance(limit=1, window_s=60),
+        backoff=Backoff(),
+        clock=lambda: 0,
+    )
+    await parking.park(record, service="service", reason="it came too early", waits=False)
+    parking.redrive(1)
+    (letter,) = await parking.due("service", [TopicPartition(Task.topic, 0)])
+
+    parking.discard(1)
+    await handling.carry_out(Work(Tenure(TopicPartition(Task.topic, 0)), letter, letter))
+
+    assert handled == []
+    assert parking.kept[0].state is LetterState.DISCARDED
