@@ -105,12 +105,13 @@ async def deployed(
     block_seconds: float = 1,
     brokers: Literal[1, 3] = 1,
     max_slippage_bps: Decimal = Decimal(500),
+    durable: bool = False,
 ) -> AsyncIterator[Deployment]:
     """All of it, ready: who follows whom is known before the services start. ``further_leaders`` are followed by the first circle.
 
-    ``launcher``: a module that runs each service's own module.
+    ``launcher``: a module that runs each service's own module. ``durable``: the database waits for its disk.
     """
-    settings = StackSettings(folder=folder / "stack", kafka_heap_mb=256, durable=False, block_seconds=block_seconds, brokers=brokers)
+    settings = StackSettings(folder=folder / "stack", kafka_heap_mb=256, durable=durable, block_seconds=block_seconds, brokers=brokers)
     async with OtlpReceiver() as collector, LocalStack(settings) as stack:
         given = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
