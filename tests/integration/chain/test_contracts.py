@@ -11,7 +11,7 @@ from shared.chain import snapshot_code
 from tools.stack.errors import StackError
 from tools.stack.npm import npm_command
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 SOURCES = OUR_COMPILED_FOLDER.parent
 
@@ -32,13 +32,18 @@ def _node(npm: list[str]) -> str:
     return found
 
 
+def _run(command: list[str], *, cwd: Path) -> None:
+    ended = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+
+
 def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path) -> None:
     project = tmp_path / "contracts"
     shutil.copytree(SOURCES, project, ignore=shutil.ignore_patterns("node_modules", "compiled"))
     compiled = tmp_path / "compiled"
 
-    subprocess.run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=project, check=True, capture_output=True)
-    subprocess.run([_node(npm), "compile.mjs", str(compiled)], cwd=project, check=True, capture_output=True)
+    _run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=project)
+    _run([_node(npm), "compile.mjs", str(compiled)], cwd=project)
 
     committed = {path.name: path.read_text() for path in OUR_COMPILED_FOLDER.iterdir()}
     again = {path.name: path.read_text() for path in compiled.iterdir() if path.suffix == ".json"}
