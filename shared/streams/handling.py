@@ -120,12 +120,14 @@ class Handling:
 
     async def _parked(self, work: Work, error: InvalidMessage | UnknownVersion) -> str:
         record, of_a_newer_release = work.record, isinstance(error, UnknownVersion)
+        if work.letter is not None:
+            await self._parking.park_again(work.letter, reason=str(error))
+        else:
+            await self._parked_keys.park(record, reason=str(error), waits=of_a_newer_release)
         log.error("%s is parked: %s", place(record), error)
         metrics.message_parked(record.topic, type(error).__name__)
         if work.letter is not None:
-            await self._parking.park_again(work.letter, reason=str(error))
             return "parked"
-        await self._parked_keys.park(record, reason=str(error), waits=of_a_newer_release)
         if not of_a_newer_release:  # such are told by the release that wrote them, not by a defect of ours, and come back by themselves
             self._allowance.take(self._clock())
         return await self._concluded(work, (dead_letter(record, service=self._service, reason=str(error)),), "parked")

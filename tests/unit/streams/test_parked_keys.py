@@ -1,4 +1,4 @@
-"""What is known of parked keys is never older than the last assignment, nor what is known of a letter than its turn."""
+"""What is known of parked messages is never older than the last assignment, nor than the moment before one is handled."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import pytest
 from aiokafka import TopicPartition
 
-from shared.domain.errors import Transient
+from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
+from shared.observe.metrics import REGISTRY
 from shared.streams.backoff import Backoff
+from shared.streams.codec import Record
 from shared.streams.dead_letters import Allowance
 from shared.streams.handling import Handling
 from shared.streams.lanes import Work
 from shared.streams.parking import LetterState, ParkedKeys
+from shared.streams.routes import Handle
 from shared.streams.tenure import Tenure
 from shared.testing.parking import MemoryParking
 from tests.unit.streams.fake_kafka import FakeKafka, FakeProducer
@@ -71,7 +74,43 @@ async def test_a_message_that_is_discarded_on_its_way_to_its_handler_does_not_ge
         return []
 
     parking, record = MemoryParking(frozenset({Task.topic})), FakeKafka(Task.topic, 1).append(0, a_task("anna", 1))
-    handling = Handling(
+    await parking.park(record, service="service", reason="it came too early", waits=False)
+    parking.redrive(1)
+    (letter,) = await parking.due("service", [TopicPartition(Task.topic, 0)])
+
+    parking.discard(1)
+    await handling(on_task, parking).carry_out(Work(Tenure(TopicPartition(Task.topic, 0)), letter, letter))
+
+    assert handled == []
+    assert parking.kept[0].state is LetterState.DISCARDED
+
+
+async def test_a_message_is_counted_as_parked_once_however_often_its_keeping_is_tried() -> None:
+    class Away(MemoryParking):
+        attempts = 0
+
+        async def park(self, record: Record, *, service: str, reason: str, waits: bool) -> None:
+            self.attempts += 1
+            if self.attempts < 3:
+                raise Transient("the database is away")
+            await super().park(record, service=service, reason=reason, waits=waits)
+
+    async def on_task(_: Task) -> Sequence[Message]:
+        raise InvalidMessage("nobody understands it")
+
+    def counted() -> float:
+        labels = {"topic": Task.topic, "reason": "InvalidMessage"}
+        return REGISTRY.get_sample_value("slipstream_messages_parked_total", labels) or 0
+
+    parking, before = Away(), counted()
+    work = Work(Tenure(TopicPartition(Task.topic, 0)), FakeKafka(Task.topic, 1).append(0, a_task("anna", 1)))
+    await handling(on_task, parking).carry_out(work)
+
+    assert (parking.attempts, len(parking.kept), counted() - before) == (3, 1, 1)
+
+
+def handling(on_task: Handle, parking: MemoryParking) -> Handling:
+    return Handling(
         "service",
         {Task: on_task},
         producer=FakeProducer(prompt=True, on_publish=lambda _: None),
@@ -79,15 +118,6 @@ async def test_a_message_that_is_discarded_on_its_way_to_its_handler_does_not_ge
         parked_keys=ParkedKeys(parking, "service"),
         finished=lambda _: None,
         allowance=Allowance(limit=1, window_s=60),
-        backoff=Backoff(),
+        backoff=Backoff(first_s=0.001),
         clock=lambda: 0,
     )
-    await parking.park(record, service="service", reason="it came too early", waits=False)
-    parking.redrive(1)
-    (letter,) = await parking.due("service", [TopicPartition(Task.topic, 0)])
-
-    parking.discard(1)
-    await handling.carry_out(Work(Tenure(TopicPartition(Task.topic, 0)), letter, letter))
-
-    assert handled == []
-    assert parking.kept[0].state is LetterState.DISCARDED
