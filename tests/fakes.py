@@ -7,12 +7,13 @@ from datetime import UTC, date, datetime
 
 from services.debt_recovery.decisions import Debt
 from services.executor.decisions import Order, is_news
-from services.ingest.decisions import Gathered, Part, RowKey, row_of
+from services.ingest.decisions import Finding, Gathered, Part, Row, RowKey, Trade, row_of
 from services.preflight.decisions import Verdict, reserved_usdc
 from services.preflight.handler import Commitments
 from services.tx_monitor.decisions import Watch
 from shared.domain.errors import Transient
 from shared.domain.follows import Controls
+from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved
 from shared.messages.leader_fills import LeaderFillSeen
@@ -64,20 +65,34 @@ class FakeTrades:
     """What ingest has gathered."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, dict[RowKey, int]] = {}
+        self.rows: dict[str, dict[RowKey, Row]] = {}
         self.parts: dict[str, tuple[Part, ...]] = {}
+        self._lines: dict[tuple[str, str, Side], set[str]] = {}
 
     async def load(self, fill: LeaderFillSeen) -> Gathered:
-        return Gathered(shares_by_row=dict(self.rows.get(fill.trade_id, {})), parts=self.parts.get(fill.trade_id, ()))
+        trades = {trade: self._trade(trade) for trade in self._line(fill) | {fill.trade_id}}
+        return Gathered(
+            trade=trades.pop(fill.trade_id),
+            others=tuple(trades.values()),
+            resent=tuple(part for parts in self.parts.values() for part in parts if part.resent_of in {fill.trade_id, *trades}),
+        )
 
-    async def record(self, fill: LeaderFillSeen, part: Part | None) -> None:
+    async def record(self, fill: LeaderFillSeen, finding: Finding) -> None:
         standing = self.parts.get(fill.trade_id, ())
-        taken = [known for known in standing if part is not None and known.from_shares == part.from_shares]
-        if part is not None and any(known.made_known_by != part.made_known_by for known in taken):
+        known = {(part.from_shares, part.resent_of): part for part in standing}
+        new = [part for part in finding.parts if (part.from_shares, part.resent_of) not in known]
+        if any(known.get((part.from_shares, part.resent_of), part).made_known_by != part.made_known_by for part in finding.parts):
             raise Transient("another part begins there")
-        self.rows.setdefault(fill.trade_id, {}).setdefault(row_of(fill), fill.shares)
-        if part is not None and not taken:
-            self.parts[fill.trade_id] = (*standing, part)
+        self._line(fill).add(fill.trade_id)
+        self.rows.setdefault(fill.trade_id, {}).setdefault(row_of(fill), finding.row)
+        self.parts[fill.trade_id] = (*standing, *new)
+
+    def _trade(self, trade: str) -> Trade:
+        return Trade(trade_id=trade, rows=dict(self.rows.get(trade, {})), parts=self.parts.get(trade, ()))
+
+    def _line(self, fill: LeaderFillSeen) -> set[str]:
+        """Trades of the same leader, token and side."""
+        return self._lines.setdefault((fill.leader, fill.token_id, fill.side), set())
 
 
 @dataclass(slots=True)

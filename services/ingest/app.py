@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, nullcontext
 
-from services.ingest.adapters import ActivityFeed, ChainFeed, Cursor, DataFeed, PostgresTrades
+from services.ingest.adapters import ActivityFeed, ChainFeed, Cursor, DataFeed, PostgresTrades, UnsettledTrades
 from services.ingest.handler import Handler
 from services.ingest.settings import Settings
 from shared.chain.client import ChainClient
@@ -42,7 +42,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             producer=producer,
             parking=PostgresParking(engine),
             routes={LeaderFillSeen: handler.on_leader_fill_seen},
-            emits=[CopyIntended, FrameParked],
+            emits=[CopyIntended, LeaderFillSeen, FrameParked],
             feeds={
                 "controls": controls,
                 "rtds": ActivityFeed(activity, leaders=controls.leaders, now=utc_now),
@@ -54,6 +54,13 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     poll_every=settings.chain_poll_every,
                     look_back=settings.chain_look_back_blocks,
                     first_look_back=settings.chain_first_look_back_blocks,
+                ),
+                "unsettled": UnsettledTrades(
+                    engine,
+                    leaders=controls.leaders,
+                    now=utc_now,
+                    after=settings.unsettled_after,
+                    look_every=settings.unsettled_look_every,
                 ),
                 **({"data": data_feed(data, settings, leaders=controls.leaders)} if data else {}),
             },

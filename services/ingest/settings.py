@@ -24,3 +24,6 @@ class Settings(BaseSettings):
     """Between two rounds over all leaders. A round of n leaders takes 60 ms for each: one address may ask 200 times in ten seconds."""
     data_look_back: timedelta = timedelta(minutes=2)
     """How old a trade may be to be told by this feed; it is some seconds behind the chain itself."""
+    unsettled_after: timedelta = timedelta(minutes=10)
+    """A trade that was copied on the socket's word must be in a block by then, or it is told as an error: its settlement has failed."""
+    unsettled_look_every: timedelta = timedelta(minutes=1)

@@ -93,6 +93,10 @@ _REFUSALS = _counter("slipstream_refusals", "Copies refused, by the rule that re
 _POSTED = _counter("slipstream_orders_posted", "Orders posted to the venue, by its answer", "outcome")
 _UNKNOWN = _gauge("slipstream_orders_unknown", "Orders whose answer was lost and that are being resolved")
 _ALERTED = _gauge("slipstream_orders_alerted", "Orders not resolved in time, for which a human is called: anything but zero is an alarm")
+_DOUBTED = _counter("slipstream_trades_doubted", "Leaders' trades that may be one another's, by what was done", "what")
+_UNSETTLED = _gauge(
+    "slipstream_trades_unsettled", "Leaders' trades of the last hour that were copied and are in no block: anything but zero is an alarm"
+)
 _OUTCOMES = _counter("slipstream_copies", "Copies by the state they reached", "state")
 _STAGE = _seconds("slipstream_stage_seconds", "From the leader's fill seen to the end of a stage", "stage", edges=PATH_SECONDS)
 _TRANSACTIONS = _counter("slipstream_transactions", "Transactions on the chain by the state they reached", "state")
@@ -172,6 +176,16 @@ def orders_unknown(n: int) -> None:
 def orders_alerted(n: int) -> None:
     """How many open orders are past the time by which each is known to be filled or not."""
     _ALERTED.of().set(n)
+
+
+def trade_doubted(what: str) -> None:
+    """A leader's row ``waits`` for its block, is taken for one ``resent`` under another transaction, or is ``told again``: it was not."""
+    _DOUBTED.of(what).inc()
+
+
+def trades_unsettled(n: int) -> None:
+    """How many trades the activity socket alone told, were copied, and did not get into a block in time."""
+    _UNSETTLED.of().set(n)
 
 
 def copy_outcome(state: str) -> None:

@@ -93,11 +93,13 @@ def trades(group: Sequence[Leader], *, first_number: int, now: datetime) -> Iter
     """Trades of these leaders in turn, endlessly; each in a transaction of its own."""
     number = first_number
     while True:
-        yield _trade(group[number % len(group)], f"0x{number:064x}", int(now.timestamp()))
+        yield _trade(group[number % len(group)], number, int(now.timestamp()))
         number += 1
 
 
-def _trade(leader: Leader, transaction_hash: str, seconds: int) -> Trade:
+def _trade(leader: Leader, number: int, seconds: int) -> Trade:
+    """Of a size of its own: of two equal trades that no block tells, the second would wait."""
+    transaction_hash = f"0x{number:064x}"
     payload = {
         "asset": leader.token_id,
         "conditionId": f"0x{int(leader.token_id):064x}",
@@ -107,7 +109,7 @@ def _trade(leader: Leader, transaction_hash: str, seconds: int) -> Trade:
         "price": 0.52,
         "proxyWallet": leader.address,
         "side": "BUY",
-        "size": 1030.92,
+        "size": 1000 + number % 1_000_000,
         "slug": "who-wins",
         "timestamp": seconds,
         "title": "Who wins?",

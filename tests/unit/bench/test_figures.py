@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import Gathered, intents_of, part_to_copy
+from services.ingest.decisions import Gathered, Trade, intents_of, weigh
 from shared.domain.follows import Follow, by_leader
 from shared.polymarket.rtds import envelopes_of, fill_of, rows_of
 from shared.polymarket.signing import salt_of
@@ -69,8 +69,8 @@ def test_the_orders_of_a_trade_are_known_before_it_is_sent() -> None:
         (envelope,) = envelopes_of(trade.frame)
         (row,) = rows_of(envelope)
         fill = fill_of(row, seen_at=NOW)
-        part = part_to_copy(Gathered(shares_by_row={}, parts=()), fill, controls_version=1, now=NOW)
-        assert part is not None
+        nothing = Gathered(trade=Trade(trade_id=fill.trade_id, rows={}))
+        (part,) = weigh(nothing, fill, controls_version=1, now=NOW).to_copy
         follows = by_leader(follow(leader.address, proxy, id_) for proxy, id_ in zip(proxies, leader.follows, strict=True))
         intents = intents_of(part, fill, follows[leader.address].values())
         assert tuple(salt_of(intent.intent_id) for intent in intents) == trade.salts

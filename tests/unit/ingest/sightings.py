@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -35,10 +35,14 @@ class Fill:
     usdc: int
     took: bool
     """Whether the order took liquidity; else it rested."""
+    transaction: str = TRANSACTION
+    """Of its settlement."""
+    matched: int = 0
+    """Seconds after NOON."""
 
     @property
     def trade_id(self) -> str:
-        return trade_id(transaction_hash=TRANSACTION, leader=LEADER, token_id=self.token_id, side=self.side)
+        return trade_id(transaction_hash=self.transaction, leader=LEADER, token_id=self.token_id, side=self.side)
 
     @property
     def size(self) -> str:
@@ -56,6 +60,7 @@ class Sighting:
 
     witness: Witness
     raw: str
+    mined_at: datetime = NOON
 
     async def heard(self) -> list[LeaderFillSeen]:
         """What ingest's feed, started anew, makes of it."""
@@ -71,7 +76,7 @@ class Sighting:
                 await _data_feed(self.raw).ask_all(publish)
             case Witness.CHAIN:
                 logs = decode_order_fills(json.loads(self.raw))
-                told += fills_of(logs, mined_at={log.block_number: NOON for log in logs}, seen_at=NOON)
+                told += fills_of(logs, mined_at={log.block_number: self.mined_at for log in logs}, seen_at=NOON)
         fills = [message for message in told if isinstance(message, LeaderFillSeen)]
         assert len(fills) == len(told), told
         return fills
@@ -99,28 +104,28 @@ def _row(fill: Fill, *, as_text: bool) -> dict[str, Any]:
     size, price = (fill.size, fill.price) if as_text else (json.loads(fill.size), json.loads(fill.price))
     return {
         "proxyWallet": LEADER.lower(),
-        "transactionHash": TRANSACTION,
+        "transactionHash": fill.transaction,
         "asset": fill.token_id,
         "side": fill.side.value,
         "size": size,
         "price": price,
-        "timestamp": int(NOON.timestamp()),
+        "timestamp": int(NOON.timestamp()) + fill.matched,
         "title": "Will it rain?",
         "outcome": "Yes",
     }
 
 
-def by_the_data_api(fills: Sequence[Fill]) -> Sighting:
-    """A page of ``/v2/trades``: twins are two equal rows."""
+def by_the_data_api(fills: Sequence[Fill], *, mined: int = 0) -> Sighting:
+    """A page of ``/v2/trades``: twins are two equal rows, dated by their block, so many seconds after NOON."""
     names = {"proxyWallet": "proxy_wallet", "transactionHash": "transaction_hash", "asset": "token_id"}
-    rows = [{names.get(name, name): value for name, value in _row(fill, as_text=False).items()} for fill in fills]
+    rows = [{names.get(name, name): value for name, value in _row(replace(fill, matched=mined), as_text=False).items()} for fill in fills]
     return Sighting(witness=Witness.DATA, raw=json.dumps({"data": rows, "pagination": {"next_cursor": None}}))
 
 
-def on_the_chain(fills: Sequence[Fill], *, block: int, v1: bool = False) -> Sighting:
+def on_the_chain(fills: Sequence[Fill], *, block: int, mined: int = 0, v1: bool = False) -> Sighting:
     """The logs of the settlement: a block's logs come whole. A reorg puts them into another block under other indices."""
     logs = [_log(fill, index=block + index, block=block, v1=v1) for index, fill in enumerate(fills)]
-    return Sighting(witness=Witness.CHAIN, raw=json.dumps(logs))
+    return Sighting(witness=Witness.CHAIN, raw=json.dumps(logs), mined_at=NOON + timedelta(seconds=mined))
 
 
 def _log(fill: Fill, *, index: int, block: int, v1: bool) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def _log(fill: Fill, *, index: int, block: int, v1: bool) -> dict[str, Any]:
         "data": "0x" + data.hex(),
         "blockNumber": hex(block),
         "blockHash": f"0x{block:064x}",
-        "transactionHash": TRANSACTION,
+        "transactionHash": fill.transaction,
         "logIndex": hex(index),
         "removed": False,
     }

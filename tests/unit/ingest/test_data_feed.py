@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.adapters import DataFeed
-from services.ingest.decisions import Gathered, part_to_copy, row_of
 from shared.domain.errors import Transient
 from shared.messages.base import Message
 from shared.messages.leader_fills import LeaderFillSeen, Witness
 from shared.messages.parked import FrameParked
 from shared.polymarket.data_api import Row
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION, a_fill, shares
+from tests.unit.ingest.test_decisions import NOTHING, covered, seen
 
 
 def a_row(**overrides: Any) -> Row:
@@ -90,10 +90,8 @@ def test_three_witnesses_in_any_order_and_repetition_cover_what_the_chain_saw_on
     heard = [*rows, *repeated.draw(st.lists(st.sampled_from(rows), max_size=10))]
     shuffle.shuffle(heard)
 
-    gathered = Gathered(shares_by_row={}, parts=())
+    trade = NOTHING
     for fill in heard:
-        part = part_to_copy(gathered, fill, controls_version=1, now=NOON)
-        parts = gathered.parts if part is None or part in gathered.parts else (*gathered.parts, part)
-        gathered = Gathered(shares_by_row={**gathered.shares_by_row, row_of(fill): fill.shares}, parts=parts)
+        trade, _ = seen(trade, fill)
 
-    assert gathered.covered == sum(part.shares for part in gathered.parts) == shares(sum(fills))
+    assert covered(trade) == sum(part.shares for part in trade.parts) == shares(sum(fills))

@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import DUST, Gathered, Part, RowKey, intents_of, part_to_copy, row_of, total_shares
+from services.ingest.decisions import DUST, Gathered, Part, Row, RowKey, Trade, intents_of, row_of, total_shares, weigh
 from shared.domain.money import Side
 from shared.messages.leader_fills import LeaderFillSeen, Witness
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, shares, usdc
 
-NOTHING = Gathered(shares_by_row={}, parts=())
+NOTHING = Trade(trade_id=a_fill().trade_id, rows={})
 ROWS = st.dictionaries(
     st.tuples(st.sampled_from(Witness), st.sampled_from("abcd")), st.integers(1, shares(50)) | st.integers(1, 2 * DUST), min_size=1
 )
@@ -30,11 +30,20 @@ def a_part(**overrides: Any) -> Part:
     return replace(base, **overrides)
 
 
-def seen(gathered: Gathered, fill: LeaderFillSeen) -> tuple[Gathered, Part | None]:
+def seen(trade: Trade, fill: LeaderFillSeen, **circumstances: Any) -> tuple[Trade, Part | None]:
     """What the books say after the fill, and what it made known."""
-    part = part_to_copy(gathered, fill, controls_version=7, now=NOON)
-    parts = gathered.parts if part is None or part in gathered.parts else (*gathered.parts, part)
-    return Gathered(shares_by_row={**gathered.shares_by_row, row_of(fill): fill.shares}, parts=parts), part
+    finding = weigh(Gathered(trade=trade), fill, **{"controls_version": 7, "now": NOON, **circumstances})
+    parts = dict.fromkeys([*trade.parts, *finding.to_copy])
+    part = finding.to_copy[0] if finding.to_copy else None
+    return Trade(trade_id=trade.trade_id, rows={**trade.rows, row_of(fill): finding.row}, parts=tuple(parts)), part
+
+
+def covered(trade: Trade) -> int:
+    return max((part.to_shares for part in trade.parts), default=0)
+
+
+def as_rows(rows: dict[RowKey, int]) -> dict[RowKey, Row]:
+    return {key: Row(shares=amount, filled_at=NOON) for key, amount in rows.items()}
 
 
 @given(rows=ROWS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))
@@ -43,43 +52,43 @@ def test_the_same_rows_in_every_order_and_repetition_cover_the_same_shares_once(
 ) -> None:
     told = [*rows.items(), *repeated.draw(st.lists(st.sampled_from(sorted(rows.items()))))]
     shuffle.shuffle(told)
-    gathered, made_known = NOTHING, dict[RowKey, Part]()
+    trade, made_known = NOTHING, dict[RowKey, Part]()
 
     for row, amount in told:
-        gathered, part = seen(gathered, a_row(row, amount))
+        trade, part = seen(trade, a_row(row, amount))
         if part is not None:
             assert made_known.setdefault(row, part) == part
 
-    assert [earlier.to_shares for earlier in gathered.parts[:-1]] == [later.from_shares for later in gathered.parts[1:]]
-    assert gathered.parts[0].from_shares == 0
-    assert all(part.shares > 0 for part in gathered.parts)
-    assert all(later.shares > DUST for _, later in pairwise(gathered.parts))
-    assert 0 <= total_shares(rows) - gathered.covered <= DUST
+    assert [earlier.to_shares for earlier in trade.parts[:-1]] == [later.from_shares for later in trade.parts[1:]]
+    assert trade.parts[0].from_shares == 0
+    assert all(part.shares > 0 for part in trade.parts)
+    assert all(later.shares > DUST for _, later in pairwise(trade.parts))
+    assert 0 <= total_shares(as_rows(rows)) - covered(trade) <= DUST
 
 
 @given(rows=ROWS)
 def test_a_subset_of_the_rows_never_covers_more_than_all_of_them(rows: dict[RowKey, int]) -> None:
-    gathered, covered = NOTHING, 0
+    trade, before = NOTHING, 0
 
     for row, amount in rows.items():
-        gathered, _ = seen(gathered, a_row(row, amount))
-        assert covered <= gathered.covered <= total_shares(rows)
-        covered = gathered.covered
+        trade, _ = seen(trade, a_row(row, amount))
+        assert before <= covered(trade) <= total_shares(as_rows(rows))
+        before = covered(trade)
 
 
 def test_two_witnesses_of_the_same_fill_are_one_trade() -> None:
-    gathered, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
+    trade, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
 
-    _, again = seen(gathered, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
+    _, again = seen(trade, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
 
     assert again is None
 
 
 def test_two_equal_fills_are_two_if_the_chain_says_so() -> None:
-    gathered, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
-    gathered, first = seen(gathered, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
+    trade, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
+    trade, first = seen(trade, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
 
-    _, second = seen(gathered, a_fill(witness=Witness.CHAIN, row_id="0xabc:2"))
+    _, second = seen(trade, a_fill(witness=Witness.CHAIN, row_id="0xabc:2"))
 
     assert first is None
     assert second is not None
@@ -87,27 +96,27 @@ def test_two_equal_fills_are_two_if_the_chain_says_so() -> None:
 
 
 def test_a_later_row_copies_only_the_difference() -> None:
-    gathered, _ = seen(NOTHING, a_fill(row_id="a", shares=shares(60)))
+    trade, _ = seen(NOTHING, a_fill(row_id="a", shares=shares(60)))
 
-    _, part = seen(gathered, a_fill(row_id="b", shares=shares(40)))
+    _, part = seen(trade, a_fill(row_id="b", shares=shares(40)))
 
     assert part is not None
     assert (part.from_shares, part.to_shares) == (shares(60), shares(100))
 
 
 def test_a_redelivered_row_gives_the_same_part_though_time_and_controls_have_moved_on() -> None:
-    gathered, part = seen(NOTHING, a_fill())
+    trade, part = seen(NOTHING, a_fill())
 
-    again = part_to_copy(gathered, a_fill(), controls_version=99, now=NOON + timedelta(hours=1))
+    _, again = seen(trade, a_fill(), controls_version=99, now=NOON + timedelta(hours=1))
 
     assert again == part
 
 
 def test_what_two_witnesses_differ_by_in_rounding_is_no_trade_of_its_own() -> None:
-    gathered, _ = seen(NOTHING, a_fill(shares=shares(100)))
+    trade, _ = seen(NOTHING, a_fill(shares=shares(100)))
 
-    _, within = seen(gathered, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST))
-    _, beyond = seen(gathered, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST + 1))
+    _, within = seen(trade, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST))
+    _, beyond = seen(trade, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST + 1))
 
     assert within is None
     assert beyond is not None

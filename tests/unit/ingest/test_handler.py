@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.ingest.handler import Handler
 from shared.domain.errors import Transient
 from shared.messages.intents import CopyIntended
-from shared.messages.leader_fills import Witness
+from shared.messages.leader_fills import LeaderFillSeen, Witness
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
 from tests.fakes import Clock, FakeTrades, FixedControls, wire
 
@@ -21,10 +21,17 @@ def ingest(trades: FakeTrades | None = None) -> tuple[Handler, FixedControls, Cl
     return Handler(trades=trades or FakeTrades(), controls=book, now=clock), book, clock
 
 
+async def intended(handler: Handler, fill: LeaderFillSeen) -> list[CopyIntended]:
+    """What follows from the fill, where it follows at once."""
+    said = await handler.on_leader_fill_seen(fill)
+    assert all(isinstance(message, CopyIntended) for message in said)
+    return [message for message in said if isinstance(message, CopyIntended)]
+
+
 async def test_a_fill_becomes_an_intent_per_follower() -> None:
     handler, _, _ = ingest()
 
-    said = await handler.on_leader_fill_seen(a_fill())
+    said = await intended(handler, a_fill())
 
     assert [message.intent.proxy for message in said] == [follow.proxy for follow in BOTH.follows_of(a_fill().leader)]
     assert [message.key() for message in said] == [message.intent.proxy.encode() for message in said]
@@ -33,28 +40,28 @@ async def test_a_fill_becomes_an_intent_per_follower() -> None:
 
 async def test_a_redelivery_says_the_same_though_time_and_follows_have_changed() -> None:
     handler, book, clock = ingest()
-    first = await handler.on_leader_fill_seen(a_fill())
+    first = await intended(handler, a_fill())
     book.earlier[BOTH.version] = BOTH
     book.controls = controls(a_follow(percent=None, fixed_usdc=usdc(50)), version=8)
     clock.now += seconds(60)
 
-    again = await handler.on_leader_fill_seen(a_fill())
+    again = await intended(handler, a_fill())
 
     assert wire(again) == wire(first)
 
 
 async def test_the_other_witness_of_the_same_fill_says_nothing() -> None:
     handler, _, _ = ingest()
-    await handler.on_leader_fill_seen(a_fill())
+    await intended(handler, a_fill())
 
-    assert await handler.on_leader_fill_seen(a_fill(witness=Witness.CHAIN, row_id="0xabc:1")) == []
+    assert await intended(handler, a_fill(witness=Witness.CHAIN, row_id="0xabc:1")) == []
 
 
 async def test_a_top_up_is_sized_by_the_difference() -> None:
     handler, _, _ = ingest()
-    await handler.on_leader_fill_seen(a_fill(row_id="a", shares=shares(60)))
+    await intended(handler, a_fill(row_id="a", shares=shares(60)))
 
-    said = await handler.on_leader_fill_seen(a_fill(row_id="b", shares=shares(40)))
+    said = await intended(handler, a_fill(row_id="b", shares=shares(40)))
 
     assert {message.intent.leader_shares for message in said} == {shares(40)}
 
@@ -65,7 +72,7 @@ async def test_without_known_controls_nothing_is_recorded() -> None:
     book.controls = None
 
     with pytest.raises(Transient):
-        await handler.on_leader_fill_seen(a_fill())
+        await intended(handler, a_fill())
 
     assert trades.rows == {}
 
@@ -78,7 +85,7 @@ async def test_whatever_is_told_again_says_what_it_said_before(told: list[tuple[
 
     for witness, row_id, amount in told:
         fill = a_fill(witness=witness, row_id=row_id, shares=shares(amounts.setdefault((witness, row_id), amount)))
-        messages = list(await handler.on_leader_fill_seen(fill))
+        messages = await intended(handler, fill)
         assert said.setdefault((witness, row_id), messages) == messages
 
     ids = [message.intent.intent_id for messages in said.values() for message in messages]
@@ -88,7 +95,7 @@ async def test_whatever_is_told_again_says_what_it_said_before(told: list[tuple[
 async def test_who_starts_to_follow_later_is_not_part_of_what_was_intended_before() -> None:
     handler, book, _ = ingest()
     book.controls = controls(a_follow())
-    first = await handler.on_leader_fill_seen(a_fill())
+    first = await intended(handler, a_fill())
     book.earlier[7], book.controls = book.controls, replace(BOTH, version=8)
 
-    assert await handler.on_leader_fill_seen(a_fill()) == first
+    assert await intended(handler, a_fill()) == first

@@ -5,7 +5,7 @@ come. Then not the single intents are the same, but what they add up to: from th
 the source that saw most has seen, and never beyond.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import combinations, permutations, product
@@ -19,8 +19,8 @@ from services.ingest.decisions import DUST, Part
 from services.ingest.handler import Handler
 from shared.domain.ids import intent_id, trade_id
 from shared.domain.money import Side
-from shared.messages.intents import Intent
-from shared.messages.leader_fills import Witness
+from shared.messages.intents import CopyIntended, Intent
+from shared.messages.leader_fills import LeaderFillSeen, Witness
 from tests.builders import NOON, OTHER_PROXY, a_follow, controls, shares
 from tests.fakes import Clock, FakeTrades, FixedControls
 from tests.unit.ingest.sightings import NO, YES, Fill, Sighting, by_the_data_api, on_the_chain, on_the_socket
@@ -50,22 +50,45 @@ FILLS = st.lists(
 
 
 class Ingest:
-    """The service's own parsers and decisions, on books that a test can look into."""
+    """The service's own parsers and decisions, on books that a test can look into, and the topic that its feeds write."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, crashes: Callable[[], bool] = lambda: False) -> None:
+        """``crashes`` is asked after each commit: what was said then is lost, and the message comes again."""
+        self._crashes = crashes
         self.books = FakeTrades()
         self.handler = Handler(trades=self.books, controls=FixedControls(controls(*FOLLOWS)), now=Clock(NOON))
+        self.topic: list[LeaderFillSeen] = []
         self.intents: dict[str, Intent] = {}
+        self._handled = 0
 
     async def hears(self, sightings: Iterable[Sighting]) -> None:
-        """An intent that is told again says what it said before."""
         for sighting in sightings:
-            for fill in await sighting.heard():
-                for message in await self.handler.on_leader_fill_seen(fill):
+            self.topic += await sighting.heard()
+        await self.works_off()
+
+    async def works_off(self) -> None:
+        """What is told again goes to the end of the topic. An intent that is told again says what it said before."""
+        while self._handled < len(self.topic):
+            fill = self.topic[self._handled]
+            said = await self.handler.on_leader_fill_seen(fill)
+            if self._crashes():
+                continue
+            self._handled += 1
+            for message in said:
+                if isinstance(message, CopyIntended):
                     assert self.intents.setdefault(message.intent.intent_id, message.intent) == message.intent
+                else:
+                    assert isinstance(message, LeaderFillSeen)
+                    self.topic.append(message)
+
+    async def replays(self, prefix: int) -> None:
+        """The messages from the topic's beginning come once more."""
+        self.topic += self.topic[:prefix]
+        await self.works_off()
 
     def parts(self, trade: str) -> tuple[Part, ...]:
-        return self.books.parts.get(trade, ())
+        """What is copied of the trade."""
+        return tuple(part for part in self.books.parts.get(trade, ()) if not part.resent_of)
 
 
 def every_sighting(fills: Sequence[Fill]) -> list[Sighting]:

@@ -1,4 +1,4 @@
-"""Ingest's ports against PostgreSQL, the activity socket, the chain's logs and the Data API."""
+"""Who tells of leaders' fills: the activity socket, the chain's logs and the Data API."""
 
 import asyncio
 import json
@@ -10,15 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest.decisions import Gathered, Part, RowKey
 from shared.caching.recent import Recent
 from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog
-from shared.db.engine import rows, single, transaction
-from shared.db.group_commit import GroupCommit
+from shared.db.engine import rows, transaction
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT
@@ -32,21 +29,6 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-LOAD_FILLS = "select trade_id, witness, row_id, shares from ingest.fills where trade_id = any(cast(:trades as text[]))"
-LOAD_PARTS = "select * from ingest.parts where trade_id = any(cast(:trades as text[])) order by trade_id, from_shares"
-RECORD_FILLS = text("""
-insert into ingest.fills (trade_id, witness, row_id, shares, seen_at)
-select * from unnest(cast(:trades as text[]), cast(:witnesses as text[]), cast(:rows as text[]), cast(:shares as bigint[]),
-                     cast(:seen as timestamptz[]))
-on conflict do nothing
-""")
-RECORD_PARTS = text("""
-insert into ingest.parts (trade_id, from_shares, to_shares, witness, row_id, controls_version, intended_at)
-select * from unnest(cast(:trades as text[]), cast(:froms as bigint[]), cast(:tos as bigint[]), cast(:witnesses as text[]),
-                     cast(:rows as text[]), cast(:versions as bigint[]), cast(:at as timestamptz[]))
-on conflict do nothing
-""")
-
 SAVE_CURSOR = text("""
 insert into ingest.cursors (feed, block_number) values (:feed, :block)
 on conflict (feed) do update set block_number = greatest(cursors.block_number, excluded.block_number)
@@ -54,89 +36,6 @@ on conflict (feed) do update set block_number = greatest(cursors.block_number, e
 
 ROWS_REMEMBERED = 10_000
 """Both subscriptions tell every row: told on twice, each trade would go through the whole pipeline twice, to the same end."""
-
-Recording = tuple[LeaderFillSeen, Part | None]
-
-
-class PartTaken(Exception):
-    """Another process recorded a part of the same trade first."""
-
-
-class PostgresTrades:
-    """Reads and writes go out in groups, one statement each for all leaders that trade at the time."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._load = GroupCommit(self._load_all)
-        self._record = GroupCommit(self._record_all)
-
-    async def load(self, fill: LeaderFillSeen) -> Gathered:
-        return await self._load(fill.trade_id)
-
-    async def record(self, fill: LeaderFillSeen, part: Part | None) -> None:
-        try:
-            await self._record((fill, part))
-        except PartTaken as error:
-            raise Transient("another process has recorded a part of this trade: look again") from error
-
-    async def _load_all(self, trades: Sequence[str]) -> list[Gathered]:
-        async with single(self._engine) as connection:
-            fills = await rows(connection, LOAD_FILLS, trades=list(trades))
-            parts = await rows(connection, LOAD_PARTS, trades=list(trades))
-        return [
-            Gathered(
-                shares_by_row={(Witness(row.witness), row.row_id): row.shares for row in fills if row.trade_id == trade},
-                parts=tuple(_part(row) for row in parts if row.trade_id == trade),
-            )
-            for trade in trades
-        ]
-
-    async def _record_all(self, recordings: Sequence[Recording]) -> list[None]:
-        """Raises: PartTaken, and nothing of the group is kept."""
-        fills = [fill for fill, _ in recordings]
-        parts = [(fill.trade_id, part) for fill, part in recordings if part is not None]
-        async with transaction(self._engine) as connection:
-            await connection.execute(RECORD_FILLS, _fill_columns(fills))
-            if parts:
-                await connection.execute(RECORD_PARTS, _part_columns(parts))
-                standing = await rows(connection, LOAD_PARTS, trades=[trade for trade, _ in parts])
-                known = {(row.trade_id, row.from_shares): _part(row) for row in standing}
-                if any(known[trade, part.from_shares].made_known_by != part.made_known_by for trade, part in parts):
-                    raise PartTaken
-        return [None] * len(recordings)
-
-
-def _fill_columns(fills: Sequence[LeaderFillSeen]) -> dict[str, list[Any]]:
-    return {
-        "trades": [fill.trade_id for fill in fills],
-        "witnesses": [fill.witness.value for fill in fills],
-        "rows": [fill.row_id for fill in fills],
-        "shares": [fill.shares for fill in fills],
-        "seen": [fill.occurred_at for fill in fills],
-    }
-
-
-def _part_columns(parts: Sequence[tuple[str, Part]]) -> dict[str, list[Any]]:
-    return {
-        "trades": [trade for trade, _ in parts],
-        "froms": [part.from_shares for _, part in parts],
-        "tos": [part.to_shares for _, part in parts],
-        "witnesses": [part.made_known_by[0].value for _, part in parts],
-        "rows": [part.made_known_by[1] for _, part in parts],
-        "versions": [part.controls_version for _, part in parts],
-        "at": [part.intended_at for _, part in parts],
-    }
-
-
-def _part(row: Row[Any]) -> Part:
-    made_known_by: RowKey = (Witness(row.witness), row.row_id)
-    return Part(
-        from_shares=row.from_shares,
-        to_shares=row.to_shares,
-        made_known_by=made_known_by,
-        controls_version=row.controls_version,
-        intended_at=row.intended_at,
-    )
 
 
 class ActivityFeed:

@@ -1,0 +1,79 @@
+"""Which trades were copied on the activity socket's word, and never got into a block?"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.ingest.decisions import DUST
+from shared.caching.recent import Recent
+from shared.db.engine import rows, transaction
+from shared.domain.errors import Transient
+from shared.observe import metrics
+from shared.streams.routes import Publish
+
+logger = logging.getLogger(__name__)
+
+UNSETTLED = """
+select distinct on (fills.trade_id) fills.transaction_hash, fills.leader, fills.side, fills.filled_at, copied.shares
+from ingest.fills
+join lateral (
+    select sum(to_shares - from_shares) filter (where trade_id = fills.trade_id and resent_of = '') as shares,
+           coalesce(sum(to_shares - from_shares) filter (where resent_of = fills.trade_id), 0) as resent
+    from ingest.parts where trade_id = fills.trade_id or (resent_of = fills.trade_id and resent_of <> '')
+) as copied on copied.shares > copied.resent + :dust
+where fills.leader = any(cast(:leaders as text[])) and fills.filled_at between :since and :until and fills.witness = 'rtds'
+  and not exists (select from ingest.fills as proof where proof.trade_id = fills.trade_id and proof.witness <> 'rtds')
+order by fills.trade_id
+"""
+"""A trade whose copies stand for one that was settled under another transaction is settled."""
+
+LOOK_BACK = timedelta(hours=1)
+REMEMBERED = 10_000
+
+
+class UnsettledTrades:
+    """Looks for them and says so, once each: their copies exist, and whether they should is for a human to say."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        leaders: Callable[[], AbstractSet[str]],
+        now: Callable[[], datetime],
+        after: timedelta,
+        look_every: timedelta,
+    ) -> None:
+        """``after``: how long after the match a trade must be in a block."""
+        self._engine, self._leaders, self._now = engine, leaders, now
+        self._after, self._look_every = after, look_every
+        self._told: Recent[str, bool] = Recent(REMEMBERED)
+
+    async def __call__(self, publish: Publish) -> None:
+        while True:
+            try:
+                await self.look()
+            except Transient as error:
+                logger.warning("whether leaders' trades were settled could not be read: %s", error)
+            await asyncio.sleep(self._look_every.total_seconds())
+
+    async def look(self) -> None:
+        """Raises: Transient."""
+        until = self._now() - self._after
+        async with transaction(self._engine) as connection:
+            found = await rows(connection, UNSETTLED, leaders=sorted(self._leaders()), since=until - LOOK_BACK, until=until, dust=DUST)
+        metrics.trades_unsettled(len(found))
+        for trade in found:
+            if not self._told.get(trade.transaction_hash):
+                logger.error(
+                    "%s of %s at %s was copied (%d micro-shares, %s) as the activity socket told it, and is in no block",
+                    trade.transaction_hash,
+                    trade.leader,
+                    trade.filled_at,
+                    trade.shares,
+                    trade.side,
+                )
+                self._told.put(trade.transaction_hash, True)  # noqa: FBT003 - a set that forgets
