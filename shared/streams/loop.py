@@ -119,7 +119,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._committing: asyncio.Task[None] | None = None
         self._assigned = False
-        self._turned_at = clock()
+        self._turned_at = self._silent_until = clock()
 
     async def run(self) -> None:
         """Raises: MessageFailed; KafkaError that waiting cannot cure."""
@@ -161,6 +161,8 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         while True:
             batches = await self._consumer.getmany(timeout_ms=int(TAKE_EVERY_S * 1000))
             self._turned_at = self._clock()
+            if not batches and self._assigned and self._kafka_is_silent():
+                self._silent_until = self._turned_at
             for partition, records in batches.items():
                 tenure = self._tenure(partition)
                 for record in records:
@@ -277,7 +279,8 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._assigned and now - self._turned_at > self._settings.stuck_after_s:
             yield f"nothing was taken from Kafka for {now - self._turned_at:.0f} s"
         for tenure in (*self._tenures.values(), *self._late):
-            if tenure.busy_since is not None and now - tenure.busy_since > self._settings.stuck_after_s:
+            # What is produced waits as long as Kafka is away. To restart for that would help nobody, and delay the return.
+            if tenure.busy_since is not None and now - max(tenure.busy_since, self._silent_until) > self._settings.stuck_after_s:
                 yield f"a handler of {tenure.partition.topic}/{tenure.partition.partition} runs for {now - tenure.busy_since:.0f} s"
 
     def _not_ready(self) -> Iterable[str]:
@@ -286,9 +289,15 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if not self._assigned:
             yield "no partitions assigned"
             return
-        reading = [each for each in self._tenures.values() if not each.paused]
-        polled = [self._consumer.last_poll_timestamp(each.partition) for each in reading]
-        if None in polled:
-            yield f"{polled.count(None)} partitions have not been read yet"
-        elif polled and self._wall_clock() - max(polled) / 1000 > SILENT_AFTER_S:
+        if unread := self._polled().count(None):
+            yield f"{unread} partitions have not been read yet"
+        elif self._kafka_is_silent():
             yield "Kafka does not answer"
+
+    def _kafka_is_silent(self) -> bool:
+        answered = [at for at in self._polled() if at is not None]
+        return bool(answered) and self._wall_clock() - max(answered) / 1000 > SILENT_AFTER_S
+
+    def _polled(self) -> list[int | None]:
+        """When each partition that is read was answered for last, in milliseconds since 1970."""
+        return [self._consumer.last_poll_timestamp(each.partition) for each in self._tenures.values() if not each.paused]

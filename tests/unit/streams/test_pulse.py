@@ -107,6 +107,27 @@ async def test_a_stuck_handler_is_no_life_also_after_its_partition_was_given_bac
         assert it.live() == ("a handler of tasks/0 runs for 121 s",)
 
 
+async def test_a_handler_that_waits_for_kafka_is_not_stuck_before_kafka_has_answered_again_for_so_long() -> None:
+    async with beating(hang) as it:
+        await it.consumer.rebalance([0])
+        it.consumer.polled_at_ms = int(it.clock.now * 1000)
+        await settle()
+
+        it.clock.now += 1_000
+        it.consumer.turn()
+        await settle()
+        assert (it.live(), it.ready()) == ((), ("Kafka does not answer",))
+
+        it.clock.now += 120
+        it.consumer.polled_at_ms = int(it.clock.now * 1000)
+        it.consumer.turn()
+        await settle()
+        assert (it.live(), it.ready()) == ((), ())
+
+        it.clock.now += 1
+        assert it.live() == ("a handler of tasks/0 runs for 1121 s",)
+
+
 async def test_a_handler_that_backs_off_is_not_stuck() -> None:
     async with beating(fail) as it:
         await it.consumer.rebalance([0])
