@@ -335,7 +335,7 @@ async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: D
     assert await market.held() == before
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     shares=st.integers(1_000, 90_000_000),
     price=st.integers(1, 999),
