@@ -107,12 +107,12 @@ class ParkedKeys:
         self._assignments += 1
 
     def hold_up(self, record: Record) -> bool:
-        """Whether this record must wait behind a parked one. Raises: Transient before the first look."""
-        if record.topic not in self._parking.ordered_topics:
+        """Whether this record must wait behind a parked one; without a key it follows none. Raises: Transient before the first look."""
+        if record.topic not in self._parking.ordered_topics or record.key is None:
             return False
         if self._keys is None:
             raise Transient("it is not known yet which keys have parked messages")
-        return (record.topic, record.key or b"") in self._keys
+        return (record.topic, record.key) in self._keys
 
     async def look(self) -> None:
         """Raises: Transient."""
