@@ -14,6 +14,9 @@ from shared.domain.errors import InvalidSettings
 LOCK = 7_261_043_118
 """Any constant: two that migrate at once wait for one another."""
 
+MAY_TAKE_ITS_TIME = text("set local idle_in_transaction_session_timeout = 0")
+"""Between two statements Alembic compares and plans in Python: on a busy machine that takes longer than a service may stand still."""
+
 NOT_MIGRATED = "DATABASE_URL: the database has not this release's tables: run `slipstream db migrate`"
 NOTHING_THERE = ("3F000", "42P01")
 """SQLSTATEs of a schema and a table that are not there: the database was never migrated."""
@@ -30,6 +33,7 @@ async def migrate(engine: AsyncEngine) -> None:
     """Run what is missing; does nothing on a database that is up to date. Safe to call from several processes at once."""
 
     def upgrade(connection: Connection) -> None:
+        connection.execute(MAY_TAKE_ITS_TIME)
         connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(text("create schema if not exists control"))
         command.upgrade(config(connection), "head")
@@ -54,6 +58,7 @@ async def differences(engine: AsyncEngine) -> str:
     """What the tables in code have that the migrations do not make; empty where they agree."""
 
     def check(connection: Connection) -> str:
+        connection.execute(MAY_TAKE_ITS_TIME)
         try:
             command.check(config(connection))
         except CommandError as error:

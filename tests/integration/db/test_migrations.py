@@ -1,10 +1,12 @@
 """The migrations make the tables that the code has, once, however often and by how many they are run."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -42,6 +44,23 @@ async def test_two_that_migrate_at_once_wait_for_one_another(engine: AsyncEngine
     await asyncio.gather(*(migrate(engine) for _ in range(3)))
 
     assert await differences(engine) == ""
+
+
+async def test_a_machine_that_is_slow_between_two_statements_migrates_all_the_same(database_url: str) -> None:
+    longest_pause = timedelta(milliseconds=200)
+    impatient = open_engine(DatabaseSettings.model_validate({"url": database_url, "longest_pause": longest_pause}))
+    stood_still: list[bool] = []
+
+    @event.listens_for(impatient.sync_engine, "before_cursor_execute")
+    def stand_still(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("CREATE INDEX") and not stood_still:
+            stood_still.append(threading.Event().wait(2 * longest_pause.total_seconds()))
+
+    await migrate(impatient)
+
+    assert stood_still
+    assert await differences(impatient) == ""
+    await impatient.dispose()
 
 
 async def test_a_service_does_not_start_on_a_database_of_another_shape(engine: AsyncEngine) -> None:
