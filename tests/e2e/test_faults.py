@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def deployment(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with background.entered(deployed(tmp_path_factory.mktemp("faults"), background, circles=3)) as deployment:
+    with background.entered(deployed(tmp_path_factory.mktemp("faults"), background, circles=4)) as deployment:
         yield deployment
 
 
