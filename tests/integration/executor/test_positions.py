@@ -1,6 +1,5 @@
 """Positions are what the trades say, at every moment: nothing else moves them."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -8,8 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.decisions import Order
-from shared.db.engine import open_engine, rows, transaction
-from shared.db.settings import DatabaseSettings
+from shared.db.engine import rows, transaction
 from shared.domain.money import Side
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from tests.builders import (
@@ -27,23 +25,10 @@ from tests.builders import (
     shares,
     usdc,
 )
-from tests.leases import executor_leases
 
 pytestmark = pytest.mark.integration
 
 BOUGHT = (shares(10), -usdc("5.1"), 1)
-
-
-@pytest.fixture
-async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-async def orders(engine: AsyncEngine) -> PostgresOrders:
-    return PostgresOrders(engine, await executor_leases(engine))
 
 
 async def booked(orders: PostgresOrders, *trades: TradeReported) -> None:

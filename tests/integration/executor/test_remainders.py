@@ -1,7 +1,7 @@
 """Which exits have something left, and is it told once?"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -13,8 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.remainders import RemainderFeed, unfinished_exits
 from services.executor.decisions import Order, Told
-from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.follows import GLOBAL, Mode
 from shared.domain.ids import remainder_id
 from shared.domain.money import Side
@@ -24,25 +22,12 @@ from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
 from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, TOKEN, an_intent, approved, controls, seconds, shares
 from tests.fakes import FixedControls
-from tests.leases import executor_leases
 
 pytestmark = pytest.mark.integration
 
 ASKED = shares(10)
 AFTER = seconds(5)
 LOOKS = 20
-
-
-@pytest.fixture
-async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-async def orders(engine: AsyncEngine) -> PostgresOrders:
-    return PostgresOrders(engine, await executor_leases(engine))
 
 
 async def exited(orders: PostgresOrders, number: int, *, side: Side = Side.SELL, proxy: str = PROXY, **became: Any) -> Order:

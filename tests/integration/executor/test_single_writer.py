@@ -1,7 +1,6 @@
 """An executor that has lost its partition, and does not know it, can do nothing; one that has just got it looks first."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -13,9 +12,7 @@ from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.reconciliation import NotReconciled, Reconciliation
 from services.executor.adapters.venue import ClobVenue
 from services.executor.decisions import Order
-from shared.db.engine import open_engine
 from shared.db.leases import Leases, NotTheHolder
-from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.messages.base import Message
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported
@@ -27,13 +24,6 @@ from tests.leases import executor_leases
 pytestmark = pytest.mark.integration
 
 OTHER = "0x" + "ee" * 32
-
-
-@pytest.fixture
-async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    yield engine
-    await engine.dispose()
 
 
 async def zombie_and_heir(engine: AsyncEngine) -> tuple[Leases, Leases]:
