@@ -1,4 +1,4 @@
-"""The executor's books in a database of each test's own."""
+"""The executor's records in a database of each test's own, and a paper venue on a chain of its own."""
 
 from collections.abc import AsyncIterator
 
@@ -8,7 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.executor.adapters.orders import PostgresOrders
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
+from tests.integration.paper_venue.conftest import rpc_url, venue
 from tests.leases import executor_leases
+
+__all__ = ["engine", "orders", "rpc_url", "venue"]
 
 
 @pytest.fixture
