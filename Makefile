@@ -17,7 +17,7 @@ help: ## List the targets
 setup: $(STAMP) ## Install everything into .venv, exactly as the lock file has it
 
 $(STAMP):
-	@$(PYTHON) tools/cli/install.py requirements-dev.lock $@
+	@$(PYTHON) tools/install.py requirements-dev.lock $@
 
 demo: $(STAMP) ## Run the whole system on this machine and check every figure (DEMO=forever: until Ctrl-C; DEMO_TRADES, DEMO_FOLLOWERS, DEMO_FAULT)
 	@$(BIN)/slipstream demo
@@ -55,7 +55,7 @@ bench-hops: $(STAMP) $(BENCH_STAMP) ## Measure hops and the whole path beside ot
 	$(BIN)/python -m tools.bench.hops
 
 $(BENCH_STAMP): $(STAMP)
-	@$(PYTHON) tools/cli/install.py requirements-bench.lock $@
+	@$(PYTHON) tools/install.py requirements-bench.lock $@
 
 clean: ## Remove the installation, what runs left behind, and caches of tools
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

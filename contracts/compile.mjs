@@ -1,4 +1,4 @@
-// Compiles our contracts with npm's solc and writes compiled/<name>.json and the reader's code for Python.
+// Compiles our contracts with npm's solc and writes services/paper_venue/chain/compiled/<name>.json and the reader's code for Python.
 // `npm ci --ignore-scripts && node compile.mjs [output folder]`
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import solc from "solc";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const output = process.argv[2] ?? join(here, "compiled");
+const output = process.argv[2] ?? join(here, "..", "services", "paper_venue", "chain", "compiled");
 const snapshotModule = process.argv[2] ? join(output, "snapshot_code.py") : join(here, "..", "shared", "chain", "snapshot_code.py");
 const contracts = [
   "CollateralAdapter", "DepositWallet", "Exchange", "NegRiskPositions", "PaperUsd", "PositionManager",

@@ -1,1 +1,3 @@
-"""What the services share: the domain, the messages, the loop, and the ways to the venue, the chain, the database and the telemetry."""
+"""What the services share: the domain, the messages, the loop, and the ways to the venue, the
+chain, the database and the telemetry.
+"""

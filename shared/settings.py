@@ -16,26 +16,36 @@ LOGIN = re.compile(r"://.*@")
 
 ADDRESS = re.compile(r"://.*")
 KEY = re.compile(r"(?<=[^/][/=])[\w-]{16,}")
-"""In an address behind the host: providers of nodes put the customer's key into the path or the query."""
+"""In an address behind the host: providers of nodes put the customer's key into the path or the
+query."""
 
 
 def read(kind: type[S]) -> S:
-    """The settings from the environment. Raises: InvalidSettings, naming each variable, what it got and what it wants."""
+    """The settings from the environment. Raises: InvalidSettings, naming each variable, what it got
+    and what it wants.
+    """
     try:
         return kind()
     except ValidationError as error:
-        complaints = [_complaint(kind, each["loc"], each["msg"], each.get("input")) for each in error.errors(include_url=False)]
+        complaints = [
+            _complaint(kind, each["loc"], each["msg"], each.get("input"))
+            for each in error.errors(include_url=False)
+        ]
         raise InvalidSettings("\n".join(complaints)) from None
     except SettingsError as error:  # a list or an object that is no JSON
         raise InvalidSettings(f"{kind.model_config.get('env_prefix', '')}*: {error}") from None
 
 
-def _complaint(kind: type[BaseSettings], location: tuple[int | str, ...], wants: str, got: object) -> str:
+def _complaint(
+    kind: type[BaseSettings], location: tuple[int | str, ...], wants: str, got: object
+) -> str:
     if not location:
         return wants
     name = str(location[0])
     field = kind.model_fields.get(name)
-    variable = f"{kind.model_config.get('env_prefix', '')}{name}".upper() if field is not None else name  # an alias is a whole name
+    variable = (
+        f"{kind.model_config.get('env_prefix', '')}{name}".upper() if field is not None else name
+    )  # an alias is a whole name
     if isinstance(got, dict) and name not in got:
         return f"{variable} is not set: {wants.lower()}"
     if _is_secret(kind, name):
@@ -50,5 +60,9 @@ def _shown(got: object) -> str:
 
 
 def _is_secret(kind: type[BaseSettings], name: str) -> bool:
-    named = [field for known, field in kind.model_fields.items() if name in (known, field.validation_alias)]
+    named = [
+        field
+        for known, field in kind.model_fields.items()
+        if name in (known, field.validation_alias)
+    ]
     return any(SecretStr.__name__ in str(field.annotation) for field in named)

@@ -6,9 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 from shared.domain.books import Level
-from shared.domain.follows import Controls, Follow, Mode, by_leader
+from shared.domain.follows import Controls, Follow, Mode, group_by_leader
 from shared.domain.money import MICROS, Side
 from shared.messages.caches import BalancesFetched, BookSeen
+from shared.messages.dead_letters import FrameParked
 from shared.messages.debts import Creditor, DebtRaised
 from shared.messages.intents import (
     CopyIntended,
@@ -16,17 +17,22 @@ from shared.messages.intents import (
     IntentApproved,
     IntentQuoted,
     IntentRefused,
-    Judged,
     NoQuote,
     OrderType,
     PriceLevel,
     Quote,
     QuoteSource,
     Refusal,
+    VerdictFacts,
 )
-from shared.messages.leader_fills import LeaderFillSeen, Witness
-from shared.messages.orders import OrderOverdue, OrderReported, OrderState, TradeReported, TradeStatus
-from shared.messages.parked import FrameParked
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
+from shared.messages.orders import (
+    OrderOverdue,
+    OrderReported,
+    OrderState,
+    TradeReported,
+    TradeStatus,
+)
 from shared.messages.transactions import (
     ConfirmationRequested,
     Purpose,
@@ -66,7 +72,7 @@ def level(price: str, amount: str | int) -> Level:
 def a_fill(**overrides: Any) -> LeaderFillSeen:
     given = {
         "message_id": "fill-1", "occurred_at": NOON, "leader": LEADER, "transaction_hash": TRANSACTION, "token_id": TOKEN, "side": Side.BUY,
-        "shares": shares(100), "price": Decimal("0.50"), "witness": Witness.RTDS, "row_id": "row-1", "filled_at": NOON - seconds(1),
+        "shares": shares(100), "price": Decimal("0.50"), "source": FillSource.RTDS, "row_id": "row-1", "filled_at": NOON - seconds(1),
         "title": "Will it rain?", "outcome": "Yes",
     }  # fmt: skip
     return LeaderFillSeen.model_validate(given | overrides)
@@ -81,7 +87,11 @@ def a_follow(**overrides: Any) -> Follow:
 
 
 def controls(*follows: Follow, version: int = 7, modes: dict[str, Mode] | None = None) -> Controls:
-    return Controls(version=version, follows_by_leader=by_leader(follows or [a_follow()]), mode_by_scope=modes or {})
+    return Controls(
+        version=version,
+        follows_by_leader=group_by_leader(follows or [a_follow()]),
+        mode_by_scope=modes or {},
+    )
 
 
 def an_intent(**overrides: Any) -> Intent:
@@ -104,7 +114,9 @@ def a_quote(**overrides: Any) -> Quote:
 
 
 def levels(*offers: tuple[str, str | int]) -> tuple[PriceLevel, ...]:
-    return tuple(PriceLevel(price=Decimal(price), shares=shares(amount)) for price, amount in offers)
+    return tuple(
+        PriceLevel(price=Decimal(price), shares=shares(amount)) for price, amount in offers
+    )
 
 
 def intended(**overrides: Any) -> CopyIntended:
@@ -112,22 +124,27 @@ def intended(**overrides: Any) -> CopyIntended:
 
 
 def quoted(quote: Quote | NoQuote | None = None, **overrides: Any) -> IntentQuoted:
-    return IntentQuoted(message_id="quoted-1", occurred_at=NOON, intent=an_intent(**overrides), quote=quote or a_quote())
+    return IntentQuoted(
+        message_id="quoted-1",
+        occurred_at=NOON,
+        intent=an_intent(**overrides),
+        quote=quote or a_quote(),
+    )
 
 
-def judged(**overrides: Any) -> Judged:
+def facts(**overrides: Any) -> VerdictFacts:
     given = {
         "judged_at": NOON, "controls_version": 7, "mode": "active", "max_slippage_bps": Decimal(200), "max_trade_usdc": usdc(1000),
         "daily_cap_usdc": usdc(500), "spent_today_usdc": 0, "balance_usdc": usdc(1000), "allowance_usdc": usdc(1000), "balance_shares": 0,
         "reserved_usdc": 0, "reserved_shares": 0, "balance_at": NOON,
     }  # fmt: skip
-    return Judged.model_validate(given | overrides)
+    return VerdictFacts.model_validate(given | overrides)
 
 
 def approved(intent: Intent | None = None, **overrides: Any) -> IntentApproved:
     given = {
         "message_id": "judged-1", "occurred_at": NOON, "intent": intent or an_intent(), "order_type": OrderType.FOK, "usdc": usdc(5),
-        "shares": 0, "limit_price": Decimal("0.51"), "expires_at": NOON + seconds(60), "quote": a_quote(), "judged": judged(),
+        "shares": 0, "limit_price": Decimal("0.51"), "expires_at": NOON + seconds(60), "quote": a_quote(), "facts": facts(),
     }  # fmt: skip
     return IntentApproved.model_validate(given | overrides)
 
@@ -135,7 +152,7 @@ def approved(intent: Intent | None = None, **overrides: Any) -> IntentApproved:
 def refused(intent: Intent | None = None, **overrides: Any) -> IntentRefused:
     given = {
         "message_id": "judged-1", "occurred_at": NOON, "intent": intent or an_intent(), "reason": Refusal.SLIPPAGE_TOO_HIGH,
-        "value": Decimal(300), "threshold": Decimal(200), "judged": judged(balance_usdc=None, allowance_usdc=None, balance_at=None),
+        "value": Decimal(300), "threshold": Decimal(200), "facts": facts(balance_usdc=None, allowance_usdc=None, balance_at=None),
     }  # fmt: skip
     return IntentRefused.model_validate(given | overrides)
 
@@ -158,12 +175,23 @@ def a_trade(**overrides: Any) -> TradeReported:
 
 
 def overdue(**overrides: Any) -> OrderOverdue:
-    given = {"message_id": "overdue-1", "occurred_at": NOON, "proxy": PROXY, "intent_id": "1a" * 16, "order_hash": ORDER_HASH}
+    given = {
+        "message_id": "overdue-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "intent_id": "1a" * 16,
+        "order_hash": ORDER_HASH,
+    }
     return OrderOverdue.model_validate(given | overrides)
 
 
 def settled(**overrides: Any) -> SettledFill:
-    given = {"order_hash": ORDER_HASH, "shares": shares(10), "usdc": usdc(5), "fee_usdc": usdc("0.1")}
+    given = {
+        "order_hash": ORDER_HASH,
+        "shares": shares(10),
+        "usdc": usdc(5),
+        "fee_usdc": usdc("0.1"),
+    }
     return SettledFill.model_validate(given | overrides)
 
 
@@ -217,12 +245,22 @@ def balances(**overrides: Any) -> BalancesFetched:
 
 
 def a_parked_frame(**overrides: Any) -> FrameParked:
-    given = {"message_id": "frame-1", "occurred_at": NOON, "feed": "rtds", "reason": "not JSON", "frame": "{"}
+    given = {
+        "message_id": "frame-1",
+        "occurred_at": NOON,
+        "feed": "rtds",
+        "reason": "not JSON",
+        "frame": "{",
+    }
     return FrameParked.model_validate(given | overrides)
 
 
 def a_market(**overrides: Any) -> Market:
     base = Market(
-        condition_id="0x" + "c0" * 32, tick_size=Decimal("0.01"), min_order_shares=shares(5), neg_risk=False, fee_rate=Decimal("0.04")
+        condition_id="0x" + "c0" * 32,
+        tick_size=Decimal("0.01"),
+        min_order_shares=shares(5),
+        neg_risk=False,
+        fee_rate=Decimal("0.04"),
     )
     return replace(base, **overrides)

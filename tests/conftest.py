@@ -1,4 +1,6 @@
-"""The real Kafka, PostgreSQL and chain of a test session, each started when the first test asks for it."""
+"""The real Kafka, PostgreSQL and chain of a test session, each started when the first test asks for
+it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tools.stack.settings import StackSettings
 
 
 def pytest_configure() -> None:
-    """Properties are tried with the same inputs in every run and however slow the machine is; --hypothesis-profile=default draws others."""
+    """Properties are tried with the same inputs in every run and however slow the machine is;
+    --hypothesis-profile=default draws others.
+    """
     settings.load_profile("ci")
 
 
@@ -40,16 +44,24 @@ def background() -> Iterator[BackgroundLoop]:
 
 
 @pytest.fixture(scope="session")
-def local_stack(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """Kafka with one broker, PostgreSQL, and a chain that mines a block for each transaction; shared by the whole session."""
-    settings = StackSettings(folder=tmp_path_factory.mktemp("stack"), mining="automine", durable=False)
+def local_stack(
+    background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalStack]:
+    """Kafka with one broker, PostgreSQL, and a chain that mines a block for each transaction;
+    shared by the whole session.
+    """
+    settings = StackSettings(
+        folder=tmp_path_factory.mktemp("stack"), mining="automine", durable=False
+    )
     with background.entered(LocalStack(settings)) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def kafka(local_stack: LocalStack, background: BackgroundLoop) -> str:
-    """Bootstrap servers of the session's broker. Name topics and groups so that tests do not meet in them."""
+    """Bootstrap servers of the session's broker. Name topics and groups so that tests do not meet
+    in them.
+    """
     _wait_for_groups(local_stack, background)
     return local_stack.kafka_bootstrap_servers
 
@@ -85,41 +97,55 @@ def migrated_template(local_stack: LocalStack, background: BackgroundLoop) -> It
 
 
 @pytest.fixture
-def migrated_database_url(local_stack: LocalStack, migrated_template: str, background: BackgroundLoop) -> Iterator[str]:
+def migrated_database_url(
+    local_stack: LocalStack, migrated_template: str, background: BackgroundLoop
+) -> Iterator[str]:
     """A database of the test's own with all tables, empty."""
     with _own_database(local_stack.database_url, migrated_template, background) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def _cluster_of_three(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackgroundCluster]:
+def _cluster_of_three(
+    background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BackgroundCluster]:
     with _own_cluster(3, tmp_path_factory.mktemp("three-brokers"), background) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def three_brokers(_cluster_of_three: BackgroundCluster) -> Iterator[BackgroundCluster]:
-    """Three brokers, replication factor 3, 2 in sync at least; whole again after each test. Shared by a module's tests."""
+    """Three brokers, replication factor 3, 2 in sync at least; whole again after each test. Shared
+    by a module's tests.
+    """
     yield _cluster_of_three
     _cluster_of_three.restore()
 
 
 @pytest.fixture(scope="module")
-def _cluster_of_one(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackgroundCluster]:
+def _cluster_of_one(
+    background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BackgroundCluster]:
     with _own_cluster(1, tmp_path_factory.mktemp("one-broker"), background) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def one_broker(_cluster_of_one: BackgroundCluster) -> Iterator[BackgroundCluster]:
-    """One broker that the test may kill, stop and restart; the session's own is left alone. Shared by a module's tests."""
+    """One broker that the test may kill, stop and restart; the session's own is left alone. Shared
+    by a module's tests.
+    """
     yield _cluster_of_one
     _cluster_of_one.restore()
 
 
 @contextmanager
-def _own_cluster(brokers: Literal[1, 3], folder: Path, background: BackgroundLoop) -> Iterator[BackgroundCluster]:
-    settings = StackSettings(folder=folder, brokers=brokers, kafka_heap_mb=256, kafka_bootstrap_servers=None)
+def _own_cluster(
+    brokers: Literal[1, 3], folder: Path, background: BackgroundLoop
+) -> Iterator[BackgroundCluster]:
+    settings = StackSettings(
+        folder=folder, brokers=brokers, kafka_heap_mb=256, kafka_bootstrap_servers=None
+    )
     with background.entered(LocalStack(settings, parts=["kafka"])) as stack:
         assert stack.kafka is not None
         _wait_for_groups(stack, background)

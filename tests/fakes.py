@@ -7,7 +7,15 @@ from datetime import UTC, date, datetime
 
 from services.debt_recovery.decisions import Debt
 from services.executor.decisions import Order, is_news
-from services.ingest.decisions import Finding, Gathered, Part, Row, RowKey, Trade, row_of
+from services.ingest.decisions import (
+    CopySlice,
+    Reconciliation,
+    Row,
+    RowKey,
+    Trade,
+    TradeContext,
+    row_key,
+)
 from services.preflight.decisions import Verdict, reserved_usdc
 from services.preflight.handler import Commitments
 from services.tx_monitor.decisions import Watch
@@ -66,29 +74,39 @@ class FakeTrades:
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[RowKey, Row]] = {}
-        self.parts: dict[str, tuple[Part, ...]] = {}
+        self.parts: dict[str, tuple[CopySlice, ...]] = {}
         self._lines: dict[tuple[str, str, Side], set[str]] = {}
 
-    async def load(self, fill: LeaderFillSeen) -> Gathered:
+    async def load(self, fill: LeaderFillSeen) -> TradeContext:
         trades = {trade: self._trade(trade) for trade in self._line(fill) | {fill.trade_id}}
-        return Gathered(
+        return TradeContext(
             trade=trades.pop(fill.trade_id),
             others=tuple(trades.values()),
-            resent=tuple(part for parts in self.parts.values() for part in parts if part.resent_of in {fill.trade_id, *trades}),
+            resent=tuple(
+                part
+                for parts in self.parts.values()
+                for part in parts
+                if part.resent_of in {fill.trade_id, *trades}
+            ),
         )
 
-    async def record(self, fill: LeaderFillSeen, finding: Finding) -> None:
+    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
         standing = self.parts.get(fill.trade_id, ())
         known = {(part.from_shares, part.resent_of): part for part in standing}
-        new = [part for part in finding.parts if (part.from_shares, part.resent_of) not in known]
-        if any(known.get((part.from_shares, part.resent_of), part).made_known_by != part.made_known_by for part in finding.parts):
+        new = [part for part in finding.slices if (part.from_shares, part.resent_of) not in known]
+        if any(
+            known.get((part.from_shares, part.resent_of), part).caused_by != part.caused_by
+            for part in finding.slices
+        ):
             raise Transient("another part begins there")
         self._line(fill).add(fill.trade_id)
-        self.rows.setdefault(fill.trade_id, {}).setdefault(row_of(fill), finding.row)
+        self.rows.setdefault(fill.trade_id, {}).setdefault(row_key(fill), finding.row)
         self.parts[fill.trade_id] = (*standing, *new)
 
     def _trade(self, trade: str) -> Trade:
-        return Trade(trade_id=trade, rows=dict(self.rows.get(trade, {})), parts=self.parts.get(trade, ()))
+        return Trade(
+            trade_id=trade, rows=dict(self.rows.get(trade, {})), slices=self.parts.get(trade, ())
+        )
 
     def _line(self, fill: LeaderFillSeen) -> set[str]:
         """Trades of the same leader, token and side."""
@@ -119,7 +137,9 @@ class FakeVerdicts:
         pending = [kept for kept in ours if kept.settled_at is None or kept.settled_at > since]
         return Commitments(
             usdc=sum(kept.usdc for kept in pending),
-            shares=sum(kept.shares for kept in pending if kept.verdict.intent.token_id == intent.token_id),
+            shares=sum(
+                kept.shares for kept in pending if kept.verdict.intent.token_id == intent.token_id
+            ),
             spent_today=sum(kept.cap for kept in ours if kept.day == now.astimezone(UTC).date()),
         )
 
@@ -129,10 +149,16 @@ class FakeVerdicts:
         if not isinstance(verdict, IntentApproved):
             self._kept[verdict.intent_id] = _Reserved(verdict, settled_at=verdict.occurred_at)
             return verdict
-        spent = (await self.commitments(verdict.intent, since=verdict.occurred_at, now=verdict.occurred_at)).spent_today
-        if verdict.usdc > 0 and spent + verdict.usdc > verdict.judged.daily_cap_usdc:
+        spent = (
+            await self.commitments(
+                verdict.intent, since=verdict.occurred_at, now=verdict.occurred_at
+            )
+        ).spent_today
+        if verdict.usdc > 0 and spent + verdict.usdc > verdict.facts.daily_cap_usdc:
             raise Transient("the daily cap is used up")
-        self._kept[verdict.intent_id] = _Reserved(verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap=verdict.usdc)
+        self._kept[verdict.intent_id] = _Reserved(
+            verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap=verdict.usdc
+        )
         return verdict
 
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
@@ -169,23 +195,27 @@ class FakeOrders:
             usdc=order.usdc,
             fee_usdc=order.fee_usdc,
             posted_at=known.posted_at or order.posted_at,
-            told=order.told,
-            doubted_since=order.doubted_since,
-            looks=order.looks,
+            last_reply=order.last_reply,
+            unverified_since=order.unverified_since,
+            empty_lookups=order.empty_lookups,
             alerted_at=known.alerted_at or order.alerted_at,
         )
 
-    async def book(self, trade: TradeReported, *, now: datetime) -> tuple[TradeReported, ...]:
+    async def record_trade(
+        self, trade: TradeReported, *, now: datetime
+    ) -> tuple[TradeReported, ...]:
         key = (trade.order_hash, trade.trade_id)
         known = self.trades.get(key)
         if known is None:
             self.trades[key] = trade
         elif is_news(known, trade):
             named = trade.transaction_hash or known.transaction_hash
-            self.trades[key] = known.model_copy(update={"status": trade.status, "transaction_hash": named})
-        return await self.booked(trade.order_hash)
+            self.trades[key] = known.model_copy(
+                update={"status": trade.status, "transaction_hash": named}
+            )
+        return await self.load_trades(trade.order_hash)
 
-    async def booked(self, order_hash: str) -> tuple[TradeReported, ...]:
+    async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
         return tuple(trade for (of, _), trade in sorted(self.trades.items()) if of == order_hash)
 
     async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
@@ -193,7 +223,10 @@ class FakeOrders:
             fills = [fill for fill in result.fills if fill.order_hash == trade.order_hash]
             in_it = [each for each in self.trades.values() if _same_settlement(each, trade)]
             if trade.transaction_hash == result.transaction_hash and fills and len(in_it) == 1:
-                exact = {name: sum(getattr(fill, name) for fill in fills) for name in ("shares", "usdc", "fee_usdc")}
+                exact = {
+                    name: sum(getattr(fill, name) for fill in fills)
+                    for name in ("shares", "usdc", "fee_usdc")
+                }
                 self.trades[key] = trade.model_copy(update=exact)
 
 
@@ -217,8 +250,16 @@ class FakeWatches:
         known = self._kept[watch.request_id]
         if known.state in (TransactionState.FINAL, TransactionState.FINAL_REVERTED):
             return
-        changed = replace(known, state=watch.state, block_number=watch.block_number, block_hash=watch.block_hash, fills=watch.fills)
-        self._kept[watch.request_id] = known if changed == known else replace(changed, changed_at=now)
+        changed = replace(
+            known,
+            state=watch.state,
+            block_number=watch.block_number,
+            block_hash=watch.block_hash,
+            fills=watch.fills,
+        )
+        self._kept[watch.request_id] = (
+            known if changed == known else replace(changed, changed_at=now)
+        )
 
 
 class FakeDebts:

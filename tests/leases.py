@@ -15,12 +15,24 @@ PARTITIONS = 4
 def owning_all() -> Ownership:
     ownership = Ownership()
     topic = IntentApproved.topic
-    ownership.assign([TopicPartition(topic, number) for number in range(PARTITIONS)], count_by_topic={topic: PARTITIONS})
+    ownership.assign(
+        [TopicPartition(topic, number) for number in range(PARTITIONS)],
+        count_by_topic={topic: PARTITIONS},
+    )
     return ownership
 
 
-async def executor_leases(engine: AsyncEngine, holder: str = "test", *, lasts: timedelta = timedelta(hours=1)) -> Leases:
+async def executor_leases(
+    engine: AsyncEngine, holder: str = "test", *, lasts: timedelta = timedelta(hours=1)
+) -> Leases:
     """Held from now on, without being renewed."""
-    leases = Leases(engine, owning_all(), service="executor", topic=IntentApproved.topic, holder=holder, lasts=lasts)
+    leases = Leases(
+        engine,
+        owning_all(),
+        service="executor",
+        topic=IntentApproved.topic,
+        holder=holder,
+        lasts=lasts,
+    )
     await leases.refresh()
     return leases

@@ -11,14 +11,27 @@ from shared.messages.base import Message
 from shared.streams import dead_letters
 
 FOLDER = Path(__file__).resolve().parents[1] / "shared" / "schemas"
-FAMILIES = (*(f"shared.messages.{module.name}" for module in pkgutil.iter_modules(shared.messages.__path__)), dead_letters.__name__)
+FAMILIES = (
+    *(
+        f"shared.messages.{module.name}"
+        for module in pkgutil.iter_modules(shared.messages.__path__)
+    ),
+    dead_letters.__name__,
+)
 
 
 def message_classes() -> list[type[Message]]:
     """Every class that travels on a topic, by name."""
     modules = [importlib.import_module(name) for name in FAMILIES]
-    found = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Message)}
-    return sorted((kind for kind in found if hasattr(kind, "topic")), key=lambda kind: kind.__name__)
+    found = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Message)
+    }
+    return sorted(
+        (kind for kind in found if hasattr(kind, "topic")), key=lambda kind: kind.__name__
+    )
 
 
 def schemas() -> Iterator[tuple[str, str]]:
@@ -26,7 +39,10 @@ def schemas() -> Iterator[tuple[str, str]]:
     for kind in message_classes():
         version = kind.model_fields["version"].default
         schema = kind.model_json_schema(mode="serialization") | {"x-topic": kind.topic}
-        yield f"{kind.__name__}.v{version}.json", json.dumps(schema, indent=2, sort_keys=True) + "\n"
+        yield (
+            f"{kind.__name__}.v{version}.json",
+            json.dumps(schema, indent=2, sort_keys=True) + "\n",
+        )
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.debt_recovery.decisions import Debt, owed_to
 from shared.db import tables
-from shared.db.engine import rows, transaction
+from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import Transient
 from shared.messages.debts import Creditor
 from shared.observe import metrics
@@ -40,7 +40,9 @@ class PostgresDebts:
     async def outstanding(self) -> list[Debt]:
         """Raises: Transient."""
         async with transaction(self._engine) as connection:
-            found = await rows(connection, "select * from debt_recovery.debts order by raised_at, debt_id")
+            found = await fetch_rows(
+                connection, "select * from debt_recovery.debts order by raised_at, debt_id"
+            )
         return [
             Debt(
                 debt_id=row.debt_id,
@@ -64,7 +66,9 @@ class DebtWatch:
     async def __call__(self, _: Publish) -> None:
         while True:
             try:
-                metrics.debts_outstanding(owed_to(Creditor.OPERATOR, await self._debts.outstanding()))
+                metrics.debts_outstanding(
+                    owed_to(Creditor.OPERATOR, await self._debts.outstanding())
+                )
             except Transient as error:
                 logger.warning("what is owed could not be summed up: %s", error)
             await asyncio.sleep(self._sum_every.total_seconds())

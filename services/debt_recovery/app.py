@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from services.debt_recovery.adapters import DebtWatch, PostgresDebts
 from services.debt_recovery.handler import Handler
 from services.debt_recovery.settings import Settings
-from shared.db.dead_letters import PostgresParking
-from shared.db.engine import opened
+from shared.db.database_watch import DatabaseWatch
+from shared.db.dead_letters import PostgresDeadLetters
+from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
-from shared.db.presence import DatabaseWatch
 from shared.db.settings import DatabaseSettings
 from shared.messages.debts import DebtRaised
 from shared.settings import read
@@ -20,16 +20,16 @@ from shared.streams.service import Process, Service, run
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings = read(Settings)
-    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine:
+    async with Producer(process.kafka) as producer, engine_scope(read(DatabaseSettings)) as engine:
         await require_migrated(engine)
         debts, database = PostgresDebts(engine), DatabaseWatch(engine)
         handler = Handler(debts=debts)
         yield Service(
             producer=producer,
-            parking=PostgresParking(engine),
+            dead_letters=PostgresDeadLetters(engine),
             routes={DebtRaised: handler.on_debt_raised},
             feeds={"debts": DebtWatch(debts, sum_every=settings.sum_every), "database": database},
-            recoveries=[database],
+            readiness_checks=[database],
         )
 
 

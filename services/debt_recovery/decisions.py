@@ -19,7 +19,7 @@ class Debt:
     raised_at: datetime
 
 
-def debt_of(raised: DebtRaised) -> Debt:
+def build_debt(raised: DebtRaised) -> Debt:
     return Debt(
         debt_id=raised.debt_id,
         proxy=raised.proxy,

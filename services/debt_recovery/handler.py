@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.debt_recovery.decisions import Debt, debt_of
+from services.debt_recovery.decisions import Debt, build_debt
 from shared.messages.base import Message
 from shared.messages.debts import DebtRaised
 
@@ -20,5 +20,5 @@ class Handler:
     debts: Debts
 
     async def on_debt_raised(self, raised: DebtRaised) -> Sequence[Message]:
-        await self.debts.record(debt_of(raised))
+        await self.debts.record(build_debt(raised))
         return []

@@ -1,4 +1,6 @@
-"""Everything that debt-recovery reads from its environment, besides the shared KAFKA_, DATABASE_ and OTEL_ variables."""
+"""Everything that debt-recovery reads from its environment, besides the shared KAFKA_, DATABASE_
+and OTEL_ variables.
+"""
 
 from datetime import timedelta
 

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.reconciliation import Reconciliation
 from services.executor.adapters.remainders import RemainderFeed
 from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
+from services.executor.adapters.startup_check import StartupCheck
 from services.executor.adapters.venue import ClobVenue, VenueFeed
 from services.executor.handler import Handler
 from services.executor.settings import Settings
@@ -18,8 +18,8 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
-from shared.db.dead_letters import PostgresParking
-from shared.db.engine import opened
+from shared.db.dead_letters import PostgresDeadLetters
+from shared.db.engine import engine_scope
 from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
@@ -42,7 +42,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     wallets, ownership = load_wallets(settings.keys_file), Ownership()
     async with (
         Producer(process.kafka) as producer,
-        opened(read(DatabaseSettings)) as engine,
+        engine_scope(read(DatabaseSettings)) as engine,
         leases_of(ownership, engine, process, settings) as leases,
         Clob(read(VenueSettings), now=utc_now) as clob,
         ChainClient(Rpc(str(settings.polygon_rpc_url))) as chain,
@@ -51,8 +51,13 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         keyring = Keyring(wallets, clob)
-        orders, venue = PostgresOrders(engine, leases), ClobVenue(clob, keyring, leases, now=utc_now)
-        reconciliation = Reconciliation(orders, venue, leases, now=utc_now, at_a_time=settings.wallets_at_a_time)
+        orders, venue = (
+            PostgresOrders(engine, leases),
+            ClobVenue(clob, keyring, leases, now=utc_now),
+        )
+        reconciliation = StartupCheck(
+            orders, venue, leases, now=utc_now, at_a_time=settings.wallets_at_a_time
+        )
         handler = Handler(
             orders=orders,
             venue=venue,
@@ -65,14 +70,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         )
         yield Service(
             producer=producer,
-            parking=PostgresParking(engine),
+            dead_letters=PostgresDeadLetters(engine),
             routes={
                 IntentApproved: handler.on_intent_approved,
                 TradeReported: handler.on_trade_reported,
                 OrderOverdue: handler.on_order_overdue,
                 TransactionResolved: handler.on_transaction_resolved,
             },
-            emits=[OrderReported, ConfirmationRequested, CopyIntended],
+            produces=[OrderReported, ConfirmationRequested, CopyIntended],
             feeds={
                 "controls": controls,
                 "leases": leases,
@@ -80,18 +85,31 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "venue": venue_feed(orders, venue, ownership, settings),
                 "remainders": remainder_feed(engine, controls, ownership, settings),
             },
-            recoveries=[controls, leases, reconciliation],
+            readiness_checks=[controls, leases, reconciliation],
             ownership=ownership,
         )
 
 
-def leases_of(ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings) -> Leases:
-    """Held in the name of the static member, who is the same after a restart; else in one of this process alone."""
+def leases_of(
+    ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings
+) -> Leases:
+    """Held in the name of the static member, who is the same after a restart; else in one of this
+    process alone.
+    """
     holder = process.kafka.group_instance_id or uuid.uuid4().hex
-    return Leases(engine, ownership, service="executor", topic=IntentApproved.topic, holder=holder, lasts=settings.lease_lasts)
+    return Leases(
+        engine,
+        ownership,
+        service="executor",
+        topic=IntentApproved.topic,
+        holder=holder,
+        lasts=settings.lease_lasts,
+    )
 
 
-def venue_feed(orders: PostgresOrders, venue: ClobVenue, ownership: Ownership, settings: Settings) -> VenueFeed:
+def venue_feed(
+    orders: PostgresOrders, venue: ClobVenue, ownership: Ownership, settings: Settings
+) -> VenueFeed:
     return VenueFeed(
         orders,
         venue,
@@ -104,7 +122,9 @@ def venue_feed(orders: PostgresOrders, venue: ClobVenue, ownership: Ownership, s
     )
 
 
-def remainder_feed(engine: AsyncEngine, controls: ControlsWatch, ownership: Ownership, settings: Settings) -> RemainderFeed:
+def remainder_feed(
+    engine: AsyncEngine, controls: ControlsWatch, ownership: Ownership, settings: Settings
+) -> RemainderFeed:
     return RemainderFeed(
         engine,
         controls,

@@ -9,32 +9,40 @@ from typing import Protocol, assert_never
 from services.executor.decisions import (
     Ask,
     Done,
-    Look,
     Order,
+    OrderLookup,
     Send,
-    after_look,
+    after_lookup,
     after_reply,
     is_worth_sending_again,
     may_be_signed,
     needs_a_human,
     next_step,
-    rests_on_silence,
+    rests_on_empty_lookups,
     with_trades,
 )
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import Controls, Mode, may_trade
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
-from shared.messages.orders import FINAL_STATES, OrderOverdue, OrderReported, OrderState, TradeReported, TradeStatus
+from shared.messages.orders import (
+    FINAL_STATES,
+    OrderOverdue,
+    OrderReported,
+    OrderState,
+    TradeReported,
+    TradeStatus,
+)
 from shared.messages.transactions import ConfirmationRequested, Purpose, TransactionResolved
-from shared.polymarket.replies import NotNow, Reply
+from shared.polymarket.replies import Reply, RetryLater
 
 logger = logging.getLogger(__name__)
 
 
 class Orders(Protocol):
     async def record(self, order: Order, approved: IntentApproved) -> Order:
-        """Keep the intent's first order, before anything is sent; return the one that stands: ``order`` itself only if it is the first.
+        """Keep the intent's first order, before anything is sent; return the one that stands:
+        ``order`` itself only if it is the first.
 
         Raises: Transient.
         """
@@ -48,11 +56,15 @@ class Orders(Protocol):
         """Keep what became of the order. Raises: Transient."""
         ...
 
-    async def book(self, trade: TradeReported, *, now: datetime) -> tuple[TradeReported, ...]:
-        """Keep the trade, if it is news, and return all trades of its order as they stand. Raises: Transient."""
+    async def record_trade(
+        self, trade: TradeReported, *, now: datetime
+    ) -> tuple[TradeReported, ...]:
+        """Keep the trade, if it is news, and return all trades of its order as they stand. Raises:
+        Transient.
+        """
         ...
 
-    async def booked(self, order_hash: str) -> tuple[TradeReported, ...]:
+    async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
         """All trades of the order as they stand. Raises: Transient."""
         ...
 
@@ -62,30 +74,36 @@ class Orders(Protocol):
 
 
 class Venue(Protocol):
-    async def send(self, order: Order) -> Reply:
+    async def post_order(self, order: Order) -> Reply:
         """Post the kept bytes. Never raises for the network: a lost answer is a ``Lost`` reply."""
         ...
 
-    async def look(self, order: Order) -> Look:
-        """What the venue has of the order, by its hash. Raises: Transient, InvalidMessage where its answer cannot be read."""
+    async def look_up(self, order: Order) -> OrderLookup:
+        """What the venue has of the order, by its hash. Raises: Transient, InvalidMessage where its
+        answer cannot be read.
+        """
         ...
 
 
 class Chain(Protocol):
-    async def fill_of(self, order: Order) -> str:
+    async def fetch_fill(self, order: Order) -> str:
         """The transaction that filled some of the order; empty: there is none. Raises: Transient."""
         ...
 
 
 class Signers(Protocol):
     async def sign(self, approved: IntentApproved) -> Order:
-        """The intent's order, the same for the same intent. Raises: InvalidMessage where no valid order has its terms; Transient."""
+        """The intent's order, the same for the same intent. Raises: InvalidMessage where no valid
+        order has its terms; Transient.
+        """
         ...
 
 
 class Permits(Protocol):
     def permit(self, proxy: str) -> None:
-        """Raises: Transient where this instance may not begin anything new for the proxy: others still may, or old orders come first."""
+        """Raises: Transient where this instance may not begin anything new for the proxy: others
+        still may, or old orders come first.
+        """
         ...
 
 
@@ -121,7 +139,7 @@ class Handler:
         order = await self.orders.load(trade.intent_id)
         if order is None:
             return []
-        standing = await self.orders.book(trade, now=self.now())
+        standing = await self.orders.record_trade(trade, now=self.now())
         return await self._settle(order, with_trades(order, standing), [trade])
 
     async def on_transaction_resolved(self, result: TransactionResolved) -> Sequence[Message]:
@@ -130,9 +148,11 @@ class Handler:
         return []
 
     async def _order_of(self, approved: IntentApproved) -> Order:
-        """The intent's order, or the same withdrawn. Asked again, right before signing: may it run now?
+        """The intent's order, or the same withdrawn. Asked again, right before signing: may it run
+        now?
 
-        Signing an intent that has an order already is harmless: it gives the same bytes, and the first record stands.
+        Signing an intent that has an order already is harmless: it gives the same bytes, and the
+        first record stands.
         """
         intent = approved.intent
         mode = self._mode(leader=intent.leader, proxy=intent.proxy)
@@ -150,11 +170,13 @@ class Handler:
         step = next_step(order, now=self.now())
         match step:
             case Send():
-                return await (self._send(order, is_first=is_first) if self._runs(order) else self._ask(order))
+                return await (
+                    self._send(order, is_first=is_first) if self._runs(order) else self._ask(order)
+                )
             case Ask():
                 return await self._ask(order)
             case Done():
-                await self._settle(order, self._alerted(order, Look(trades=())), [])
+                await self._settle(order, self._alerted(order, OrderLookup(trades=())), [])
                 return [reported(order, now=self.now())]
             case _:
                 assert_never(step)
@@ -163,12 +185,14 @@ class Handler:
         return may_trade(self._mode(leader=order.leader, proxy=order.proxy), order.side)
 
     async def _send(self, order: Order, *, is_first: bool) -> Sequence[Message]:
-        """Raises: Transient where the venue takes no orders now: nothing happened, the same bytes are sent again later."""
+        """Raises: Transient where the venue takes no orders now: nothing happened, the same bytes
+        are sent again later.
+        """
         sent = replace(order, posted_at=order.posted_at or self.now())
-        reply = await self.venue.send(sent)
+        reply = await self.venue.post_order(sent)
         after = after_reply(sent, reply, is_first=is_first, now=self.now())
         told = await self._settle(order, after, [])
-        if isinstance(reply, NotNow) and after.state is OrderState.SIGNED:
+        if isinstance(reply, RetryLater) and after.state is OrderState.SIGNED:
             raise Transient(f"the venue takes no orders now: {reply.text}")
         return told
 
@@ -177,60 +201,83 @@ class Handler:
         found = await self._found(order)
         if found is None:
             return await self._settle(order, self._alerted(order, None), [])
-        look = Look(trades=await self._standing(order, found.trades), is_open=found.is_open)
-        after = after_look(order, look, now=self.now(), verify_for=self.verify_for)
-        if rests_on_silence(after):
+        look = OrderLookup(trades=await self._standing(order, found.trades), is_open=found.is_open)
+        after = after_lookup(order, look, now=self.now(), verify_for=self.verify_for)
+        if rests_on_empty_lookups(after):
             after = await self._with_the_chains_word(order, after)
-        elif not (look.trades or look.is_open) and is_worth_sending_again(after, now=self.now()) and self._runs(after):
-            return await self._send(replace(after, looks=0), is_first=False)
+        elif (
+            not (look.trades or look.is_open)
+            and is_worth_sending_again(after, now=self.now())
+            and self._runs(after)
+        ):
+            return await self._send(replace(after, empty_lookups=0), is_first=False)
         return await self._settle(order, self._alerted(after, look), found.trades)
 
-    async def _found(self, order: Order) -> Look | None:
+    async def _found(self, order: Order) -> OrderLookup | None:
         try:
-            return await self.venue.look(order)
+            return await self.venue.look_up(order)
         except (Transient, InvalidMessage) as error:
-            logger.warning("the venue could not be asked for the order of intent %s: %s", order.intent_id, error)
+            logger.warning(
+                "the venue could not be asked for the order of intent %s: %s",
+                order.intent_id,
+                error,
+            )
             return None
 
-    async def _standing(self, order: Order, news: Sequence[TradeReported]) -> tuple[TradeReported, ...]:
-        standing = await self.orders.booked(order.order_hash) if not news else ()
+    async def _standing(
+        self, order: Order, news: Sequence[TradeReported]
+    ) -> tuple[TradeReported, ...]:
+        standing = await self.orders.load_trades(order.order_hash) if not news else ()
         for trade in news:
-            standing = await self.orders.book(trade, now=self.now())
+            standing = await self.orders.record_trade(trade, now=self.now())
         return standing
 
     async def _with_the_chains_word(self, before: Order, ended: Order) -> Order:
         """An order that nobody has said no to ends only where the chain has no fill of it either."""
         try:
-            filled_by = await self.chain.fill_of(before)
+            filled_by = await self.chain.fetch_fill(before)
         except Transient as error:
-            return replace(before, state=OrderState.UNKNOWN, looks=ended.looks, reason=f"the chain could not be asked: {error}")
+            return replace(
+                before,
+                state=OrderState.UNKNOWN,
+                empty_lookups=ended.empty_lookups,
+                reason=f"the chain could not be asked: {error}",
+            )
         if not filled_by:
             return ended
         reason = f"the chain has a fill of it in {filled_by}, the venue lists no trade"
-        return replace(before, state=OrderState.UNKNOWN, looks=ended.looks, reason=reason)
+        return replace(
+            before, state=OrderState.UNKNOWN, empty_lookups=ended.empty_lookups, reason=reason
+        )
 
-    def _alerted(self, order: Order, look: Look | None) -> Order:
+    def _alerted(self, order: Order, look: OrderLookup | None) -> Order:
         """Call a human, once, with all that is known."""
         if not needs_a_human(order, look, now=self.now()):
             return order
         why = _why_unresolved(order, look)
         logger.error(
             "an order needs a human, %s: intent %s, follower %s, order %s, %s of token %s, %s, told %s %r, sent %s, over at %s, %d looks",
-            why, order.intent_id, order.proxy, order.order_hash, order.side, order.token_id, order.state, order.told or "nothing",
-            order.reason, order.posted_at, order.expires_at, order.looks,
+            why, order.intent_id, order.proxy, order.order_hash, order.side, order.token_id, order.state, order.last_reply or "nothing",
+            order.reason, order.posted_at, order.expires_at, order.empty_lookups,
         )  # fmt: skip
         return replace(order, alerted_at=self.now(), reason=order.reason or why)
 
-    async def _settle(self, before: Order, after: Order, news: Sequence[TradeReported]) -> Sequence[Message]:
-        """A final state is told each time that it is looked at: the first telling may have died with us."""
+    async def _settle(
+        self, before: Order, after: Order, news: Sequence[TradeReported]
+    ) -> Sequence[Message]:
+        """A final state is told each time that it is looked at: the first telling may have died
+        with us.
+        """
         if after != before:
             await self.orders.save(after, now=self.now())
         is_told = after.state is not before.state or after.state in FINAL_STATES
         told: list[Message] = [reported(after, now=self.now())] if is_told else []
-        return told + [confirmation_of(trade, now=self.now()) for trade in news if is_on_chain(trade)]
+        return told + [
+            confirmation_of(trade, now=self.now()) for trade in news if is_on_chain(trade)
+        ]
 
 
-def _why_unresolved(order: Order, look: Look | None) -> str:
+def _why_unresolved(order: Order, look: OrderLookup | None) -> str:
     if look is None:
         return "the venue does not answer"
     if order.state is OrderState.MATCHED:
@@ -258,7 +305,10 @@ def withdrawn(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
 
 def is_on_chain(trade: TradeReported) -> bool:
     """Before it is mined, a trade's transaction can still be replaced by another."""
-    return bool(trade.transaction_hash) and trade.status in (TradeStatus.MINED, TradeStatus.CONFIRMED)
+    return bool(trade.transaction_hash) and trade.status in (
+        TradeStatus.MINED,
+        TradeStatus.CONFIRMED,
+    )
 
 
 def reported(order: Order, *, now: datetime) -> OrderReported:

@@ -4,24 +4,31 @@ from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, nullcontext
 
-from services.ingest.adapters import ActivityFeed, ChainFeed, Cursor, DataFeed, PostgresTrades, UnsettledTrades
+from services.ingest.adapters import (
+    ActivityFeed,
+    ChainFeed,
+    Cursor,
+    DataFeed,
+    PostgresTrades,
+    UnsettledTrades,
+)
 from services.ingest.handler import Handler
 from services.ingest.settings import Settings
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
-from shared.db.dead_letters import PostgresParking
-from shared.db.engine import opened
+from shared.db.dead_letters import PostgresDeadLetters
+from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.messages.parked import FrameParked
 from shared.polymarket import rtds
 from shared.polymarket.data_api import DataApi
 from shared.polymarket.settings import VenueSettings
-from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.settings import read
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
@@ -31,8 +38,17 @@ from shared.streams.service import Process, Service, run
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
-    data = DataApi(str(settings.data_url), timeout_s=venue.venue_timeout_s) if settings.data_url else None
-    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain, data or nullcontext():
+    data = (
+        DataApi(str(settings.data_url), timeout_s=venue.venue_timeout_s)
+        if settings.data_url
+        else None
+    )
+    async with (
+        Producer(process.kafka) as producer,
+        engine_scope(read(DatabaseSettings)) as engine,
+        chain,
+        data or nullcontext(),
+    ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
@@ -40,9 +56,9 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         handler = Handler(trades=PostgresTrades(engine), controls=controls, now=utc_now)
         yield Service(
             producer=producer,
-            parking=PostgresParking(engine),
+            dead_letters=PostgresDeadLetters(engine),
             routes={LeaderFillSeen: handler.on_leader_fill_seen},
-            emits=[CopyIntended, LeaderFillSeen, FrameParked],
+            produces=[CopyIntended, LeaderFillSeen, FrameParked],
             feeds={
                 "controls": controls,
                 "rtds": ActivityFeed(activity, leaders=controls.leaders, now=utc_now),
@@ -64,16 +80,24 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 ),
                 **({"data": data_feed(data, settings, leaders=controls.leaders)} if data else {}),
             },
-            recoveries=[controls],
+            readiness_checks=[controls],
         )
 
 
-def data_feed(data: DataApi, settings: Settings, *, leaders: Callable[[], AbstractSet[str]]) -> DataFeed:
-    return DataFeed(data.trades, leaders=leaders, now=utc_now, poll_every=settings.data_poll_every, look_back=settings.data_look_back)
+def data_feed(
+    data: DataApi, settings: Settings, *, leaders: Callable[[], AbstractSet[str]]
+) -> DataFeed:
+    return DataFeed(
+        data.fetch_trades,
+        leaders=leaders,
+        now=utc_now,
+        poll_every=settings.data_poll_every,
+        look_back=settings.data_look_back,
+    )
 
 
-def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelTerms:
-    return ChannelTerms(
+def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelSettings:
+    return ChannelSettings(
         name="rtds",
         url=str(venue.rtds_ws_url),
         ping_every_s=settings.rtds_ping_every.total_seconds(),

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from services.ingest.decisions import Finding, Gathered, Part, intents_of, weigh
+from services.ingest.decisions import (
+    CopySlice,
+    Reconciliation,
+    TradeContext,
+    build_intents,
+    reconcile,
+)
 from shared.domain.follows import Controls
 from shared.messages.base import Message
 from shared.messages.intents import CopyIntended
@@ -17,21 +23,27 @@ logger = logging.getLogger(__name__)
 
 
 class Trades(Protocol):
-    async def load(self, fill: LeaderFillSeen) -> Gathered:
-        """What is known of the fill's trade, and of its neighbours as far as they can matter. Raises: Transient."""
+    async def load(self, fill: LeaderFillSeen) -> TradeContext:
+        """What is known of the fill's trade, and of its neighbours as far as they can matter.
+        Raises: Transient.
+        """
         ...
 
-    async def record(self, fill: LeaderFillSeen, finding: Finding) -> None:
-        """Keep the row, and the parts that it makes known, in one commit; keeping them again changes nothing.
+    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
+        """Keep the row, and the parts that it makes known, in one commit; keeping them again
+        changes nothing.
 
-        Raises: Transient where somebody else has recorded another part from the same share on: load and decide again.
+        Raises: Transient where somebody else has recorded another part from the same share on: load
+        and decide again.
         """
         ...
 
 
 class ControlsBook(Protocol):
     def known(self) -> Controls:
-        """The newest controls that were read; whether they may be acted on is judged before money moves, not here."""
+        """The newest controls that were read; whether they may be acted on is judged before money
+        moves, not here.
+        """
         ...
 
     async def as_of(self, version: int) -> Controls:
@@ -46,30 +58,52 @@ class Handler:
     now: Callable[[], datetime]
 
     async def on_leader_fill_seen(self, fill: LeaderFillSeen) -> Sequence[Message]:
-        """The intents that follow; and rows to be told again, which come back here once what they were taken for is known to be another."""
+        """The intents that follow; and rows to be told again, which come back here once what they
+        were taken for is known to be another.
+        """
         gathered = await self.trades.load(fill)
-        finding = weigh(gathered, fill, controls_version=self.controls.known().version, now=self.now())
+        finding = reconcile(
+            gathered, fill, controls_version=self.controls.known().version, now=self.now()
+        )
         await self.trades.record(fill, finding)
         _tell(fill, finding)
-        intended = [message for part in finding.to_copy for message in await self._intended(part, fill)]
-        return [*intended, *finding.told_again]
+        intended = [
+            message for part in finding.to_copy for message in await self._intended(part, fill)
+        ]
+        return [*intended, *finding.reported_again]
 
-    async def _intended(self, part: Part, fill: LeaderFillSeen) -> list[CopyIntended]:
+    async def _intended(self, part: CopySlice, fill: LeaderFillSeen) -> list[CopyIntended]:
         controls = await self.controls.as_of(part.controls_version)
         return [
-            CopyIntended(message_id=f"{intent.intent_id}:intended", occurred_at=part.intended_at, intent=intent)
-            for intent in intents_of(part, fill, controls.follows_of(fill.leader))
+            CopyIntended(
+                message_id=f"{intent.intent_id}:intended",
+                occurred_at=part.intended_at,
+                intent=intent,
+            )
+            for intent in build_intents(part, fill, controls.follows_of(fill.leader))
         ]
 
 
-def _tell(fill: LeaderFillSeen, finding: Finding) -> None:
+def _tell(fill: LeaderFillSeen, finding: Reconciliation) -> None:
     """What is in doubt is rare, and somebody will ask why a copy was late or is none."""
-    if finding.row.waits:
+    if finding.row.awaits_confirmation:
         metrics.trade_doubted("waits")
-        logger.info("the row of %s may be another trade's: it waits until its transaction is in a block", fill.transaction_hash)
+        logger.info(
+            "the row of %s may be another trade's: it waits until its transaction is in a block",
+            fill.transaction_hash,
+        )
     for part in finding.resent:
         metrics.trade_doubted("resent")
-        logger.info("%d micro-shares of %s are taken for those copied as trade %s", part.shares, fill.transaction_hash, part.resent_of)
-    for again in finding.told_again:
+        logger.info(
+            "%d micro-shares of %s are taken for those copied as trade %s",
+            part.shares,
+            fill.transaction_hash,
+            part.resent_of,
+        )
+    for again in finding.reported_again:
         metrics.trade_doubted("told again")
-        logger.info("%s is in a block of its own: %s is another trade", fill.transaction_hash, again.transaction_hash)
+        logger.info(
+            "%s is in a block of its own: %s is another trade",
+            fill.transaction_hash,
+            again.transaction_hash,
+        )

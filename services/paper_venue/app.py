@@ -14,38 +14,46 @@ import orjson
 import uvloop
 from pydantic import ValidationError
 
-from services.paper_venue.activity_index import ActivityIndex
-from services.paper_venue.adapters import LocalChainView, verify
-from services.paper_venue.approvals import ApprovalReader
-from services.paper_venue.auth import Keys
 from services.paper_venue.chain.artifacts import MissingArtifact, load_artifacts
 from services.paper_venue.chain.deployment import Deployment, ForeignChain, deploy
-from services.paper_venue.chain.relays import Relays
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
-from services.paper_venue.clob import Clob, clob_of
-from services.paper_venue.clock import VenueClock, machine_ms
-from services.paper_venue.control import Control
-from services.paper_venue.data_api import DataApi
-from services.paper_venue.engine import Engine
-from services.paper_venue.faults import Faults
-from services.paper_venue.feeds import SocketFeeds
-from services.paper_venue.frames import Json
-from services.paper_venue.gamma import Gamma
-from services.paper_venue.handler import Venue
-from services.paper_venue.indexer import Indexer
-from services.paper_venue.interference import Interference
-from services.paper_venue.operation import Operation
+from services.paper_venue.chain.view import LocalChainView, verify
+from services.paper_venue.clob.api import Clob, clob_of
+from services.paper_venue.control.api import Control
+from services.paper_venue.control.operations import Operation
+from services.paper_venue.control.resolving import ChainResolving
+from services.paper_venue.data_api.activity_index import ActivityIndex
+from services.paper_venue.data_api.api import DataApi
+from services.paper_venue.data_api.approvals import ApprovalReader
+from services.paper_venue.data_api.indexer import Indexer
+from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.faults.clock import VenueClock, machine_ms
+from services.paper_venue.faults.interference import Interference
+from services.paper_venue.gamma.api import Gamma
+from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.routing import Prefixed
+from services.paper_venue.lifecycle.settlement import SettlementDelays, SettlementLine
+from services.paper_venue.lifecycle.venue import Venue
+from services.paper_venue.periodic import repeated
 from services.paper_venue.population import Work, populate, set_up
-from services.paper_venue.relayer import Relayer
-from services.paper_venue.relayer_keys import RelayerKeys
-from services.paper_venue.resolving import ChainResolving
-from services.paper_venue.serving import Under, application, facts_of, feeds_of, listen, open_hubs, socket_routes
+from services.paper_venue.relayer.api import Relayer
+from services.paper_venue.relayer.keys import RelayerKeys
+from services.paper_venue.relayer.relays import Relays
+from services.paper_venue.serving import (
+    application,
+    facts_of,
+    feeds_of,
+    listen,
+    open_hubs,
+    socket_routes,
+)
 from services.paper_venue.settings import Settings
-from services.paper_venue.settlement import SettlementDelays, SettlementLine
-from services.paper_venue.tally import Tally
-from services.paper_venue.ticking import repeated
-from services.paper_venue.world import Followers, World
+from services.paper_venue.sockets.feeds import SocketFeeds
+from services.paper_venue.world.opening import Followers, World
+from services.paper_venue.world.tally import Tally
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from shared.chain.client import ChainClient
 from shared.domain.errors import InvalidSettings, Transient
@@ -71,7 +79,8 @@ class PaperVenue:
 async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     """Bring up a venue that stays until ``closing`` closes.
 
-    Raises: ForeignChain, MissingArtifact, TransactionReverted, Transient, InvalidSettings (the port is taken).
+    Raises: ForeignChain, MissingArtifact, TransactionReverted, Transient, InvalidSettings (the port
+    is taken).
     """
     faults = Faults(seed=settings.seed)
     now_ms = VenueClock(faults).now_ms
@@ -86,25 +95,50 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     feeds = feeds_of(hubs, settings, now_ms=now_ms, faults=faults)
     line = await _settlement_line(deployment, settings, faults=faults, now_ms=now_ms)
     chain = LocalChainView(deployment)
-    relayer = Relayer(await Relays.start(deployment), RelayerKeys(secret=secret), confirm_delay_s=settings.confirm_delay)
-    tally = Tally(feeds, leaders=[each.address for each in house.leaders], crowd=[each.address for each in house.crowd])
-    venue = Venue(engine=Engine(world.markets), verify=verify, settlements=line, feeds=tally, chain=chain, faults=faults)
+    relayer = Relayer(
+        await Relays.start(deployment),
+        RelayerKeys(secret=secret),
+        confirm_delay_s=settings.confirm_delay,
+    )
+    tally = Tally(
+        feeds,
+        leaders=[each.address for each in house.leaders],
+        crowd=[each.address for each in house.crowd],
+    )
+    venue = Venue(
+        engine=Engine(world.markets),
+        verify=verify,
+        settlements=line,
+        feeds=tally,
+        chain=chain,
+        faults=faults,
+    )
     tally.count_into(venue.stats)
     people = await populate(settings, setting, venue, deployment, keys, now_ms)
     facts: Json = {}
-    control = Control(venue, people.leaders, Followers(deployment, venue, seed=settings.seed), keys, lambda: facts | people.facts())
+    control = Control(
+        venue,
+        people.leaders,
+        Followers(deployment, venue, seed=settings.seed),
+        keys,
+        lambda: facts | people.facts(),
+    )
     closing.push_async_callback(control.stop)
     indexer, data = _data_api(deployment, venue.engine, settings, faults=faults, now_ms=now_ms)
     clob = clob_of(venue, keys, chain.wallet_of, faults=faults, now_ms=now_ms)
     parts = (
         *clob.parts,
-        Under("/gamma", Gamma(venue)),
+        Prefixed("/gamma", Gamma(venue)),
         data,
         relayer,
         control,
         _operation(faults, venue, deployment, world, now_ms),
     )
-    http = application(parts, Interference(faults, now_ms=now_ms, machine_ms=machine_ms), socket_routes(hubs, venue, keys, now_ms=now_ms))
+    http = application(
+        parts,
+        Interference(faults, now_ms=now_ms, machine_ms=machine_ms),
+        socket_routes(hubs, venue, keys, now_ms=now_ms),
+    )
     facts |= facts_of(settings, await listen(http, settings, closing))
     if settings.trades_per_second:
         control.start(trades=sys.maxsize, per_second=settings.trades_per_second)
@@ -120,12 +154,20 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     )
 
 
-async def _settlement_line(deployment: Deployment, settings: Settings, *, faults: Faults, now_ms: Callable[[], int]) -> SettlementLine:
-    delays = SettlementDelays(before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay)
-    return SettlementLine(await Settler.start(deployment), delays=delays, faults=faults, now_ms=now_ms)
+async def _settlement_line(
+    deployment: Deployment, settings: Settings, *, faults: Faults, now_ms: Callable[[], int]
+) -> SettlementLine:
+    delays = SettlementDelays(
+        before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay
+    )
+    return SettlementLine(
+        await Settler.start(deployment), delays=delays, faults=faults, now_ms=now_ms
+    )
 
 
-def _by_the_clock(venue: Venue, clob: Clob, feeds: SocketFeeds, now_ms: Callable[[], int]) -> tuple[Work, ...]:
+def _by_the_clock(
+    venue: Venue, clob: Clob, feeds: SocketFeeds, now_ms: Callable[[], int]
+) -> tuple[Work, ...]:
     """What is due because time has passed."""
     return (
         partial(repeated, _LOOK_AT_CLOCK_EVERY_S, clob.on_time),
@@ -134,19 +176,36 @@ def _by_the_clock(venue: Venue, clob: Clob, feeds: SocketFeeds, now_ms: Callable
     )
 
 
-def _operation(faults: Faults, venue: Venue, deployment: Deployment, world: World, now_ms: Callable[[], int]) -> Operation:
-    resolving = ChainResolving(deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None)
+def _operation(
+    faults: Faults, venue: Venue, deployment: Deployment, world: World, now_ms: Callable[[], int]
+) -> Operation:
+    resolving = ChainResolving(
+        deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None
+    )
     return Operation(faults, venue, resolving, now_ms=now_ms, machine_ms=machine_ms)
 
 
 def _data_api(
-    deployment: Deployment, engine: Engine, settings: Settings, *, faults: Faults, now_ms: Callable[[], int]
+    deployment: Deployment,
+    engine: Engine,
+    settings: Settings,
+    *,
+    faults: Faults,
+    now_ms: Callable[[], int],
 ) -> tuple[Indexer, DataApi]:
     """Who follows the chain, and who answers from what was read."""
     index = ActivityIndex(engine.market_by_token)
     indexer = Indexer(deployment.rpc, index, faults=faults, lag_s=settings.data_lag, now_ms=now_ms)
     approvals = ApprovalReader(ChainClient(deployment.rpc))
-    data = DataApi(engine, index, indexer=indexer, approvals=approvals, faults=faults, now_ms=now_ms, cache_s=settings.data_cache)
+    data = DataApi(
+        engine,
+        index,
+        indexer=indexer,
+        approvals=approvals,
+        faults=faults,
+        now_ms=now_ms,
+        cache_s=settings.data_cache,
+    )
     return indexer, data
 
 
@@ -160,7 +219,14 @@ async def serve(settings: Settings, *, as_json: bool) -> None:
         ready = orjson.dumps(venue.facts).decode()
         if settings.ready_file is not None:
             settings.ready_file.write_text(ready)
-        sys.stdout.write((ready if as_json else f"paper venue at {venue.facts['urls']['clob']}, control at /control/world") + "\n")
+        sys.stdout.write(
+            (
+                ready
+                if as_json
+                else f"paper venue at {venue.facts['urls']['clob']}, control at /control/world"
+            )
+            + "\n"
+        )
         sys.stdout.flush()
         running, stopped = asyncio.create_task(venue.run()), asyncio.create_task(stop.wait())
         await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -172,12 +238,23 @@ async def serve(settings: Settings, *, as_json: bool) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description="A local Polymarket on an anvil of its own.")
-    arguments.add_argument("--json", action="store_true", help="print the ready line, with every address, as JSON")
+    arguments.add_argument(
+        "--json", action="store_true", help="print the ready line, with every address, as JSON"
+    )
     as_json: bool = arguments.parse_args().json
     try:
         uvloop.run(serve(Settings(), as_json=as_json))
     except ValidationError as error:
-        wrong = "; ".join(f"PAPER_VENUE_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
+        wrong = "; ".join(
+            f"PAPER_VENUE_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
+            for each in error.errors()
+        )
         sys.exit(f"paper venue: {wrong}")
-    except (ForeignChain, InvalidSettings, MissingArtifact, TransactionReverted, Transient) as error:
+    except (
+        ForeignChain,
+        InvalidSettings,
+        MissingArtifact,
+        TransactionReverted,
+        Transient,
+    ) as error:
         sys.exit(f"paper venue: {error}")

@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from aiohttp import web
 
-from services.paper_venue.auth import Keys
-from services.paper_venue.faults import Fault, Faults
-from services.paper_venue.feeds import FeedDelays, SocketFeeds
-from services.paper_venue.frames import Json
-from services.paper_venue.handler import Venue
-from services.paper_venue.hub import Hub
-from services.paper_venue.interference import Interference
-from services.paper_venue.responses import refusals
+from services.paper_venue.faults.catalogue import Fault, Faults
+from services.paper_venue.faults.interference import Interference
+from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.responses import refusals
+from services.paper_venue.http.routing import HttpApi
+from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.settings import Settings
-from services.paper_venue.sockets import ActivitySocket, MarketSocket, UserSocket
+from services.paper_venue.sockets.feeds import FeedDelays, SocketFeeds
+from services.paper_venue.sockets.hub import Hub
+from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket, UserSocket
 from shared.chain.addresses import (
     COLLATERAL_ADAPTER,
     CONDITIONAL_TOKENS,
@@ -31,23 +31,6 @@ from shared.chain.addresses import (
     ROUTER,
 )
 from shared.domain.errors import InvalidSettings
-
-
-class Answers(Protocol):
-    """A part of the HTTP API."""
-
-    def routes(self) -> list[web.RouteDef]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Under:
-    """A part of the HTTP API whose paths begin with a prefix: Gamma and the CLOB both have a ``/markets``."""
-
-    prefix: str
-    part: Answers
-
-    def routes(self) -> list[web.RouteDef]:
-        return [web.route(route.method, self.prefix + route.path, route.handler) for route in self.part.routes()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +55,25 @@ def open_hubs(faults: Faults, *, ping_within_s: float) -> Hubs:
     )
 
 
-def feeds_of(hubs: Hubs, settings: Settings, *, now_ms: Callable[[], int], faults: Faults) -> SocketFeeds:
-    delays = FeedDelays(market=settings.market_delay, user=settings.user_delay, activity=settings.activity_delay)
-    return SocketFeeds(market=hubs.market, user=hubs.user, activity=hubs.activity, now_ms=now_ms, delays=delays, faults=faults)
+def feeds_of(
+    hubs: Hubs, settings: Settings, *, now_ms: Callable[[], int], faults: Faults
+) -> SocketFeeds:
+    delays = FeedDelays(
+        market=settings.market_delay, user=settings.user_delay, activity=settings.activity_delay
+    )
+    return SocketFeeds(
+        market=hubs.market,
+        user=hubs.user,
+        activity=hubs.activity,
+        now_ms=now_ms,
+        delays=delays,
+        faults=faults,
+    )
 
 
-def application(parts: Iterable[Answers], interference: Interference, sockets: Iterable[web.RouteDef]) -> web.Application:
+def application(
+    parts: Iterable[HttpApi], interference: Interference, sockets: Iterable[web.RouteDef]
+) -> web.Application:
     http = web.Application(middlewares=[interference.meddle, refusals], client_max_size=1 << 22)
     for part in (*parts, interference):
         http.add_routes(part.routes())
@@ -85,20 +81,31 @@ def application(parts: Iterable[Answers], interference: Interference, sockets: I
     return http
 
 
-def socket_routes(hubs: Hubs, venue: Venue, keys: Keys, *, now_ms: Callable[[], int]) -> list[web.RouteDef]:
+def socket_routes(
+    hubs: Hubs, venue: Venue, keys: Keys, *, now_ms: Callable[[], int]
+) -> list[web.RouteDef]:
     def book_of(token_id: str) -> Json | None:
-        return venue.announcer.book_summary(token_id, now_ms=now_ms()) if token_id in venue.engine.market_by_token else None
+        return (
+            venue.announcer.book_summary(token_id, now_ms=now_ms())
+            if token_id in venue.engine.market_by_token
+            else None
+        )
 
     sockets = {
         "/ws/market": (hubs.market, MarketSocket(hubs.market, book_of)),
         "/ws/user": (hubs.user, UserSocket(hubs.user, keys)),
         "/rtds": (hubs.activity, ActivitySocket(hubs.activity)),
     }
-    return [web.get(path, partial(hub.serve, protocol=protocol)) for path, (hub, protocol) in sockets.items()]
+    return [
+        web.get(path, partial(hub.serve, protocol=protocol))
+        for path, (hub, protocol) in sockets.items()
+    ]
 
 
 async def listen(http: web.Application, settings: Settings, closing: AsyncExitStack) -> int:
-    """Serve until ``closing`` closes, and return the port. Raises: InvalidSettings, the port is taken."""
+    """Serve until ``closing`` closes, and return the port. Raises: InvalidSettings, the port is
+    taken.
+    """
     runner = web.AppRunner(http, access_log=None, shutdown_timeout=1)
     await runner.setup()
     closing.push_async_callback(runner.cleanup)
@@ -106,7 +113,9 @@ async def listen(http: web.Application, settings: Settings, closing: AsyncExitSt
         await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
     except OSError as error:
         remedy = "choose another by PAPER_VENUE_PORT, or 0 for any free one"
-        raise InvalidSettings(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): {remedy}") from error
+        raise InvalidSettings(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): {remedy}"
+        ) from error
     return int(runner.addresses[0][1])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.paper_venue.generator import Mood
+from services.paper_venue.world.generator import Mood
 
 
 class Settings(BaseSettings):
@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     mood: Mood = Mood.CALM
     """rough: thin markets, prices at the edges, leaders who make markets, bursts."""
     drift_per_second: Decimal = Field(default=Decimal(2), ge=0, le=50)
-    """Moves of a market's price by one tick, over all markets; each changes about four levels of a book."""
+    """Moves of a market's price by one tick, over all markets; each changes about four levels of a
+    book."""
     crowd_per_second: Decimal = Field(default=Decimal(0), ge=0, le=50)
     """Small trades of wallets that nobody follows."""
     recording: Path | None = None
@@ -51,7 +52,8 @@ class Settings(BaseSettings):
     data_lag: float = Field(default=4, ge=0)
     """Data API: from the block until it is indexed."""
     data_cache: float = Field(default=0, ge=0)
-    """Data API: how long an answer stands for its URL; the real one's edge keeps it for 15 s. 0: not at all."""
+    """Data API: how long an answer stands for its URL; the real one's edge keeps it for 15 s. 0:
+    not at all."""
     ping_within: float = Field(default=30, gt=0)
     """Market and user channel: who sends no PING for so long is hung up on."""
     ready_file: Path | None = None

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.decisions import Verdict, reserved_usdc
 from services.preflight.handler import Balance, Commitments
-from shared.caching.recent import Recent
+from shared.caching.recent import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, is_v3_position
 from shared.chain.client import ChainClient, WalletBalances
-from shared.db.engine import rows, single, transaction
+from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
 from shared.domain.money import Side
@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 WITHOUT_LIMIT = (1 << 63) - 1
-"""Allowances are 256 bits wide; what goes over this counts as without limit, and fits the wire and the database."""
+"""Allowances are 256 bits wide; what goes over this counts as without limit, and fits the wire and
+the database."""
 
 COMMITMENTS = """
 select a.n,
@@ -59,7 +60,9 @@ select * from unnest(cast(:proxies as text[]), cast(:days as date[]), cast(:caps
 on conflict (proxy, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
 returning proxy, day, spent_usdc
 """
-STANDING = "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
+STANDING = (
+    "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
+)
 SETTLE = text("""
 with given as (
     select * from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:reasons as text[]), cast(:usdc as bigint[]),
@@ -90,7 +93,9 @@ class CapUsedUp(Exception):
 
 
 class PostgresVerdicts:
-    """Everything goes in groups: one statement for all proxies that are judged at the time (one intent per proxy, by the loop)."""
+    """Everything goes in groups: one statement for all proxies that are judged at the time (one
+    intent per proxy, by the loop).
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -105,15 +110,17 @@ class PostgresVerdicts:
         try:
             standing = await self._record((verdict, tracing.inject()))
         except CapUsedUp as error:
-            raise Transient("the daily cap was used by another process meanwhile: judge again") from error
+            raise Transient(
+                "the daily cap was used by another process meanwhile: judge again"
+            ) from error
         return standing
 
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
         await self._settle((report, now))
 
     async def _commitments_of_all(self, asked: Sequence[Ask]) -> list[Commitments]:
-        async with single(self._engine) as connection:
-            found = await rows(
+        async with autocommit(self._engine) as connection:
+            found = await fetch_rows(
                 connection,
                 COMMITMENTS,
                 proxies=[intent.proxy for intent, _, _ in asked],
@@ -121,28 +128,41 @@ class PostgresVerdicts:
                 since=[since for _, since, _ in asked],
                 days=[_day(now) for _, _, now in asked],
             )
-        return [Commitments(usdc=row.usdc, shares=row.shares, spent_today=row.spent_today) for row in found]
+        return [
+            Commitments(usdc=row.usdc, shares=row.shares, spent_today=row.spent_today)
+            for row in found
+        ]
 
     async def _record_all(self, told: Sequence[Told]) -> list[Verdict]:
         """Raises: CapUsedUp, and nothing of the group is kept."""
         verdicts = [verdict for verdict, _ in told]
         async with transaction(self._engine) as connection:
-            inserted = await rows(connection, RECORD_INTENTS, **_intent_columns(verdicts), traces=[trace for _, trace in told])
+            inserted = await fetch_rows(
+                connection,
+                RECORD_INTENTS,
+                **_intent_columns(verdicts),
+                traces=[trace for _, trace in told],
+            )
             fresh = {row.intent_id for row in inserted}
-            await self._reserve_caps(connection, [v for v in verdicts if isinstance(v, IntentApproved) and v.intent_id in fresh])
+            await self._reserve_caps(
+                connection,
+                [v for v in verdicts if isinstance(v, IntentApproved) and v.intent_id in fresh],
+            )
             known = [verdict.intent_id for verdict in verdicts if verdict.intent_id not in fresh]
-            told_before = await rows(connection, STANDING, ids=known) if known else ()
+            told_before = await fetch_rows(connection, STANDING, ids=known) if known else ()
             standing = {row.intent_id: VERDICT.validate_json(row.verdict) for row in told_before}
         for verdict in verdicts:
             if verdict.intent_id in fresh and isinstance(verdict, IntentRefused):
                 metrics.refusal(verdict.reason.value)
         return [standing.get(verdict.intent_id, verdict) for verdict in verdicts]
 
-    async def _reserve_caps(self, connection: AsyncConnection, approved: Sequence[IntentApproved]) -> None:
+    async def _reserve_caps(
+        self, connection: AsyncConnection, approved: Sequence[IntentApproved]
+    ) -> None:
         buys = [verdict for verdict in approved if verdict.usdc > 0]
         if not buys:
             return
-        reserved = await rows(
+        reserved = await fetch_rows(
             connection,
             RESERVE_CAP,
             proxies=[verdict.intent.proxy for verdict in buys],
@@ -150,7 +170,7 @@ class PostgresVerdicts:
             caps=[verdict.usdc for verdict in buys],
         )
         spent = {(row.proxy, row.day): row.spent_usdc for row in reserved}
-        if any(spent[v.intent.proxy, _day(v.occurred_at)] > v.judged.daily_cap_usdc for v in buys):
+        if any(spent[v.intent.proxy, _day(v.occurred_at)] > v.facts.daily_cap_usdc for v in buys):
             raise CapUsedUp
 
     async def _settle_all(self, reports: Sequence[tuple[OrderReported, datetime]]) -> list[None]:
@@ -163,7 +183,7 @@ class PostgresVerdicts:
             "shares": [report.shares for report, _ in reports],
             "at": [now for _, now in reports],
         }
-        async with single(self._engine) as connection:
+        async with autocommit(self._engine) as connection:
             await connection.execute(SETTLE, columns)
         return [None] * len(reports)
 
@@ -175,14 +195,20 @@ def _intent_columns(verdicts: Sequence[Verdict]) -> dict[str, list[Any]]:
         "proxies": [verdict.intent.proxy for verdict in verdicts],
         "tokens": [verdict.intent.token_id for verdict in verdicts],
         "states": ["approved" if one else "refused" for one in approved],
-        "reasons": ["" if isinstance(verdict, IntentApproved) else verdict.reason.value for verdict in verdicts],
+        "reasons": [
+            "" if isinstance(verdict, IntentApproved) else verdict.reason.value
+            for verdict in verdicts
+        ],
         "usdc": [reserved_usdc(one) if one else 0 for one in approved],
         "shares": [one.shares if one else 0 for one in approved],
         "caps": [one.usdc if one else 0 for one in approved],
         "days": [_day(verdict.occurred_at) for verdict in verdicts],
         "verdicts": [verdict.model_dump_json() for verdict in verdicts],
         "judged": [verdict.occurred_at for verdict in verdicts],
-        "settled": [None if one else verdict.occurred_at for one, verdict in zip(approved, verdicts, strict=True)],
+        "settled": [
+            None if one else verdict.occurred_at
+            for one, verdict in zip(approved, verdicts, strict=True)
+        ],
     }
 
 
@@ -194,7 +220,8 @@ Asked = tuple[str, str | None]
 """A proxy, and the token whose shares are asked for too."""
 
 REQUESTS_AT_ONCE, PROXIES_AT_ONCE = 4, 100
-"""To the node: a request that hangs holds up few others, and what is asked for meanwhile goes out together, in half a megabyte at most."""
+"""To the node: a request that hangs holds up few others, and what is asked for meanwhile goes out
+together, in half a megabyte at most."""
 
 
 class SharedEntries(Protocol):
@@ -206,17 +233,24 @@ class SharedEntries(Protocol):
 
 
 class ChainBalances:
-    """Balances from the chain, kept for a while. What was just fetched is used at once; others are told of it.
+    """Balances from the chain, kept for a while. What was just fetched is used at once; others are
+    told of it.
 
-    All that is asked for at the time goes out together. A balance that grows old is asked for anew while it still may be used, so
-    that the copies of a busy proxy never wait for the chain.
+    All that is asked for at the time goes out together. A balance that grows old is asked for anew
+    while it still may be used, so that the copies of a busy proxy never wait for the chain.
     """
 
     def __init__(
-        self, chain: ChainClient, shared: SharedEntries, *, now: Callable[[], datetime], max_age: timedelta, max_accounts: int
+        self,
+        chain: ChainClient,
+        shared: SharedEntries,
+        *,
+        now: Callable[[], datetime],
+        max_age: timedelta,
+        max_accounts: int,
     ) -> None:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
-        self._known: Recent[str, BalancesFetched] = Recent(max_accounts)
+        self._known: LruCache[str, BalancesFetched] = LruCache(max_accounts)
         self._ask: GroupCommit[Asked, BalancesFetched | Transient] = GroupCommit(
             self._ask_chain, at_once=REQUESTS_AT_ONCE, largest=PROXIES_AT_ONCE
         )
@@ -224,11 +258,15 @@ class ChainBalances:
         self._beside: set[asyncio.Task[object]] = set()
         """What no copy waits for."""
 
-    async def of(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
+    async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         token_id = intent.token_id if intent.side is Side.SELL else None
         known = None if fresh else self._freshest(intent.proxy, token_id)
         metrics.cache_asked("balances", "hit" if known is not None else "miss")
-        if known is not None and self._is_growing_old(known) and not self._fetch.is_under_way((intent.proxy, token_id)):
+        if (
+            known is not None
+            and self._is_growing_old(known)
+            and not self._fetch.is_under_way((intent.proxy, token_id))
+        ):
             self._run_beside(self._fetch((intent.proxy, token_id)))
         fetched = known or await self._fetch((intent.proxy, token_id))
         spender = _spender(intent.token_id, neg_risk=neg_risk)
@@ -246,7 +284,8 @@ class ChainBalances:
             entry
             for entry in (self._known.get(proxy), self._from_shared(proxy))
             if entry is not None
-            and abs(self._now() - entry.fetched_at) <= self._max_age  # a clock that runs ahead makes no entry young
+            and abs(self._now() - entry.fetched_at)
+            <= self._max_age  # a clock that runs ahead makes no entry young
             and (token_id is None or token_id in entry.shares_by_token)
         ]
         return max(usable, key=lambda entry: entry.fetched_at, default=None)
@@ -273,9 +312,14 @@ class ChainBalances:
     async def _ask_chain(self, asked: Sequence[Asked]) -> list[BalancesFetched | Transient]:
         """Raises: Transient where the node could not be asked at all."""
         asked_at = self._now()
-        wallets = [(proxy, (int(token_id),) if token_id is not None else ()) for proxy, token_id in asked]
-        read = await self._chain.balances_of_each(wallets)
-        answers = [wallet if isinstance(wallet, Transient) else _fetched(wallet, asked_at) for wallet in read]
+        wallets = [
+            (proxy, (int(token_id),) if token_id is not None else ()) for proxy, token_id in asked
+        ]
+        read = await self._chain.fetch_balances_each(wallets)
+        answers = [
+            wallet if isinstance(wallet, Transient) else _fetched(wallet, asked_at)
+            for wallet in read
+        ]
         for fetched in answers:
             if isinstance(fetched, BalancesFetched):
                 self._known.put(fetched.proxy, fetched)
@@ -291,7 +335,10 @@ class ChainBalances:
         """Whoever needs what failed here asks for it himself, and is told."""
         self._beside.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.warning("a balance could not be asked for ahead of time, or not be told to others: %s", type(error).__name__)
+            logger.warning(
+                "a balance could not be asked for ahead of time, or not be told to others: %s",
+                type(error).__name__,
+            )
 
 
 def _fetched(wallet: WalletBalances, asked_at: datetime) -> BalancesFetched:
@@ -300,10 +347,18 @@ def _fetched(wallet: WalletBalances, asked_at: datetime) -> BalancesFetched:
         occurred_at=asked_at,
         proxy=wallet.wallet,
         usdc=wallet.collateral,
-        allowance_by_spender={spender: min(amount, WITHOUT_LIMIT) for spender, amount in wallet.allowance_by_spender.items()},
+        allowance_by_spender={
+            spender: min(amount, WITHOUT_LIMIT)
+            for spender, amount in wallet.allowance_by_spender.items()
+        },
         shares_by_token={str(token): shares for token, shares in wallet.shares_by_token.items()},
         shares_approved_by_spender={
-            spender: spender in (wallet.position_manager_approved if spender == EXCHANGE_V3 else wallet.conditional_tokens_approved)
+            spender: spender
+            in (
+                wallet.position_manager_approved
+                if spender == EXCHANGE_V3
+                else wallet.conditional_tokens_approved
+            )
             for spender in wallet.allowance_by_spender
         },
         block_number=wallet.block_number,

@@ -12,8 +12,8 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
-from shared.db.dead_letters import PostgresParking
-from shared.db.engine import opened
+from shared.db.dead_letters import PostgresDeadLetters
+from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.money import micros
@@ -32,7 +32,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), spenders=LIVE_EXCHANGES)
     async with (
         Producer(process.kafka) as producer,
-        opened(read(DatabaseSettings)) as engine,
+        engine_scope(read(DatabaseSettings)) as engine,
         chain,
         CacheTable(BalancesFetched, process.kafka, producer) as shared,
     ):
@@ -41,22 +41,28 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         await controls.refresh()
         handler = Handler(
             controls=controls,
-            balances=ChainBalances(chain, shared, now=utc_now, max_age=settings.max_balance_age, max_accounts=settings.max_accounts),
+            balances=ChainBalances(
+                chain,
+                shared,
+                now=utc_now,
+                max_age=settings.max_balance_age,
+                max_accounts=settings.max_accounts,
+            ),
             verdicts=PostgresVerdicts(engine),
             limits=limits(settings),
             now=utc_now,
         )
         yield Service(
             producer=producer,
-            parking=PostgresParking(engine),
+            dead_letters=PostgresDeadLetters(engine),
             routes={
                 IntentQuoted: handler.on_intent_quoted,
                 OrderReported: handler.on_order_reported,
                 IntentRefused: handler.on_intent_refused,
             },
-            emits=[IntentApproved, IntentRefused, BalancesFetched],
+            produces=[IntentApproved, IntentRefused, BalancesFetched],
             feeds={"controls": controls},
-            recoveries=[controls],
+            readiness_checks=[controls],
         )
 
 

@@ -1,4 +1,6 @@
-"""May this copy be made? Pure. Each rule is a small question; the first that is broken refuses, with the value and the threshold."""
+"""May this copy be made? Pure. Each rule is a small question; the first that is broken refuses,
+with the value and the threshold.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,18 +9,18 @@ from decimal import Decimal
 from typing import TypeVar
 
 from shared.domain.follows import Follow, Mode
-from shared.domain.money import CENT, MICROS, Side, as_decimal, cost_ceiling, down_to
+from shared.domain.money import CENT, MICROS, Side, as_decimal, cost_ceiling, round_down
 from shared.domain.prices import adverse_bps, limit_price
 from shared.messages.intents import (
     IntentApproved,
     IntentQuoted,
     IntentRefused,
-    Judged,
     Missing,
     NoQuote,
     OrderType,
     Quote,
     Refusal,
+    VerdictFacts,
 )
 
 T = TypeVar("T")
@@ -47,7 +49,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Funds:
     """What a proxy has on the chain, and what of it is promised. Micro-USDC and micro-shares."""
 
     usdc: int
@@ -71,7 +73,7 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class PreflightFacts:
     """Everything that a verdict is reached on."""
 
     quoted: IntentQuoted
@@ -80,7 +82,7 @@ class Case:
     controls_version: int
     limits: Limits
     now: datetime
-    means: Means | None = None
+    funds: Funds | None = None
 
     @property
     def side(self) -> Side:
@@ -89,7 +91,7 @@ class Case:
     @property
     def usdc(self) -> int:
         """Of a BUY, in whole cents: finer amounts the venue does not take."""
-        return down_to(self.quoted.intent.usdc, CENT)
+        return round_down(self.quoted.intent.usdc, CENT)
 
     @property
     def quote(self) -> Quote:
@@ -99,108 +101,144 @@ class Case:
 
     @property
     def cost(self) -> int:
-        """Of a BUY: what it spends and the most that the fee can be. The fee is taken on top of what is spent."""
+        """Of a BUY: what it spends and the most that the fee can be. The fee is taken on top of
+        what is spent.
+        """
         return self.usdc + max_fee(self.usdc, self.quote.fee_rate)
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Violation:
     reason: Refusal
     value: Decimal
     threshold: Decimal
 
 
-Rule = Callable[[Case], Broken | None]
+Rule = Callable[[PreflightFacts], Violation | None]
 
 
 def max_fee(usdc: int, rate: Decimal) -> int:
-    """Micro-USDC: fee = shares x rate x p x (1 - p) = usdc x rate x (1 - p), which is below usdc x rate at any price."""
+    """Micro-USDC: fee = shares x rate x p x (1 - p) = usdc x rate x (1 - p), which is below usdc x
+    rate at any price.
+    """
     return cost_ceiling(usdc, rate)
 
 
-def _runs(case: Case) -> Broken | None:
+def _runs(case: PreflightFacts) -> Violation | None:
     if case.mode is Mode.HALTED:
-        return Broken(Refusal.HALTED, Decimal(1), Decimal(0))
+        return Violation(Refusal.HALTED, Decimal(1), Decimal(0))
     if case.mode is Mode.REDUCING and case.side is Side.BUY:
-        return Broken(Refusal.REDUCING, Decimal(1), Decimal(0))
+        return Violation(Refusal.REDUCING, Decimal(1), Decimal(0))
     return None
 
 
-def _is_followed(case: Case) -> Broken | None:
-    return Broken(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if case.follow is None else None
+def _is_followed(case: PreflightFacts) -> Violation | None:
+    return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if case.follow is None else None
 
 
-def _trade_is_recent(case: Case) -> Broken | None:
+def _trade_is_recent(case: PreflightFacts) -> Violation | None:
     limit = case.limits.max_entry_age if case.side is Side.BUY else case.limits.max_exit_age
-    return _over(Refusal.TRADE_TOO_OLD, _seconds(case.now - case.quoted.intent.filled_at), _seconds(limit))
+    return _over(
+        Refusal.TRADE_TOO_OLD, _seconds(case.now - case.quoted.intent.filled_at), _seconds(limit)
+    )
 
 
-def _has_quote(case: Case) -> Broken | None:
+def _has_quote(case: PreflightFacts) -> Violation | None:
     quote = case.quoted.quote
-    return Broken(REFUSAL_BY_MISSING[quote.missing], Decimal(0), Decimal(1)) if isinstance(quote, NoQuote) else None
+    return (
+        Violation(REFUSAL_BY_MISSING[quote.missing], Decimal(0), Decimal(1))
+        if isinstance(quote, NoQuote)
+        else None
+    )
 
 
-def _quote_is_fresh(case: Case) -> Broken | None:
-    return _over(Refusal.QUOTE_TOO_OLD, _seconds(case.now - case.quote.fetched_at), _seconds(case.limits.max_quote_age))
+def _quote_is_fresh(case: PreflightFacts) -> Violation | None:
+    return _over(
+        Refusal.QUOTE_TOO_OLD,
+        _seconds(case.now - case.quote.fetched_at),
+        _seconds(case.limits.max_quote_age),
+    )
 
 
-def _book_is_deep_enough(case: Case) -> Broken | None:
+def _book_is_deep_enough(case: PreflightFacts) -> Violation | None:
     """An entry is all or nothing; an exit takes what it can get."""
     if case.side is Side.SELL or case.quote.complete:
         return None
-    return Broken(Refusal.BOOK_TOO_THIN, as_decimal(case.quote.usdc), as_decimal(case.usdc))
+    return Violation(Refusal.BOOK_TOO_THIN, as_decimal(case.quote.usdc), as_decimal(case.usdc))
 
 
-def _slippage_is_allowed(case: Case) -> Broken | None:
-    """By the worst level that the whole order would reach; an exit by the best: the limit price cuts off the rest."""
+def _slippage_is_allowed(case: PreflightFacts) -> Violation | None:
+    """By the worst level that the whole order would reach; an exit by the best: the limit price
+    cuts off the rest.
+    """
     reached = case.quote.worst if case.side is Side.BUY else case.quote.best
     slippage = adverse_bps(case.side, reference=case.quoted.intent.leader_price, offered=reached)
     return _over(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
 
 
-def _has_limit_price(case: Case) -> Broken | None:
-    """Beyond its ends the market's grid has no price that the follow allows: the nearest one is too much."""
+def _has_limit_price(case: PreflightFacts) -> Violation | None:
+    """Beyond its ends the market's grid has no price that the follow allows: the nearest one is too
+    much.
+    """
     if _limit_price(case) is not None:
         return None
     nearest = case.quote.tick_size if case.side is Side.BUY else 1 - case.quote.tick_size
     slippage = adverse_bps(case.side, reference=case.quoted.intent.leader_price, offered=nearest)
-    return Broken(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
+    return Violation(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
 
 
-def _is_large_enough(case: Case) -> Broken | None:
+def _is_large_enough(case: PreflightFacts) -> Violation | None:
     if case.side is Side.BUY:
         return _under(Refusal.BELOW_MINIMUM, case.usdc, MIN_BUY_USDC)
-    return _under(Refusal.BELOW_MINIMUM, down_to(case.quoted.intent.shares, CENT), CENT)
+    return _under(Refusal.BELOW_MINIMUM, round_down(case.quoted.intent.shares, CENT), CENT)
 
 
-def _is_small_enough(case: Case) -> Broken | None:
+def _is_small_enough(case: PreflightFacts) -> Violation | None:
     """Exits are never too large: not to exit is a risk of its own."""
     if case.side is Side.SELL or case.usdc <= case.limits.max_trade_usdc:
         return None
-    return Broken(Refusal.ABOVE_TRADE_MAXIMUM, as_decimal(case.usdc), as_decimal(case.limits.max_trade_usdc))
+    return Violation(
+        Refusal.ABOVE_TRADE_MAXIMUM, as_decimal(case.usdc), as_decimal(case.limits.max_trade_usdc)
+    )
 
 
-def _cap_is_left(case: Case) -> Broken | None:
+def _cap_is_left(case: PreflightFacts) -> Violation | None:
     cap = _follow(case).daily_cap_usdc
     with_this = _means(case).spent_today + case.usdc
-    return None if case.side is Side.SELL or with_this <= cap else Broken(Refusal.DAILY_CAP_REACHED, as_decimal(with_this), as_decimal(cap))
+    return (
+        None
+        if case.side is Side.SELL or with_this <= cap
+        else Violation(Refusal.DAILY_CAP_REACHED, as_decimal(with_this), as_decimal(cap))
+    )
 
 
-def _can_pay(case: Case) -> Broken | None:
-    return None if case.side is Side.SELL else _under(Refusal.BALANCE_TOO_LOW, _means(case).spendable, case.cost)
+def _can_pay(case: PreflightFacts) -> Violation | None:
+    return (
+        None
+        if case.side is Side.SELL
+        else _under(Refusal.BALANCE_TOO_LOW, _means(case).spendable, case.cost)
+    )
 
 
-def _may_pay(case: Case) -> Broken | None:
+def _may_pay(case: PreflightFacts) -> Violation | None:
     if case.side is Side.BUY:
         return _under(Refusal.ALLOWANCE_TOO_LOW, _means(case).allowance, case.cost)
-    return None if _means(case).shares_approved else Broken(Refusal.ALLOWANCE_TOO_LOW, Decimal(0), Decimal(1))
+    return (
+        None
+        if _means(case).shares_approved
+        else Violation(Refusal.ALLOWANCE_TOO_LOW, Decimal(0), Decimal(1))
+    )
 
 
-def _has_shares(case: Case) -> Broken | None:
-    return None if case.side is Side.BUY else _under(Refusal.NO_POSITION, down_to(_means(case).sellable, CENT), CENT)
+def _has_shares(case: PreflightFacts) -> Violation | None:
+    return (
+        None
+        if case.side is Side.BUY
+        else _under(Refusal.NO_POSITION, round_down(_means(case).sellable, CENT), CENT)
+    )
 
 
-RULES_BEFORE_MEANS: tuple[Rule, ...] = (
+RULES_BEFORE_FUNDS: tuple[Rule, ...] = (
     _runs,
     _is_followed,
     _trade_is_recent,
@@ -214,30 +252,33 @@ RULES_BEFORE_MEANS: tuple[Rule, ...] = (
 )
 """What can be judged without asking anybody; the mode is looked at first of all.
 
-The size comes before the quote: for an intent of nothing the pricer finds nothing, which says nothing of the book.
+The size comes before the quote: for an intent of nothing the pricer finds nothing, which says
+nothing of the book.
 """
 
-RULES_OF_MEANS: tuple[Rule, ...] = (_cap_is_left, _can_pay, _may_pay, _has_shares)
+RULES_OF_FUNDS: tuple[Rule, ...] = (_cap_is_left, _can_pay, _may_pay, _has_shares)
 
 
-def refuse_early(case: Case) -> IntentRefused | None:
+def refuse_early(case: PreflightFacts) -> IntentRefused | None:
     """The refusal that needs no look at the proxy's means, if there is one."""
-    return _first_refusal(RULES_BEFORE_MEANS, case)
+    return _first_refusal(RULES_BEFORE_FUNDS, case)
 
 
-def judge(case: Case) -> Verdict:
-    """Approve, or refuse with the first limit that is broken. ``case.means`` must be known unless an earlier rule refuses."""
-    return refuse_early(case) or _first_refusal(RULES_OF_MEANS, case) or _approve(case)
+def judge(case: PreflightFacts) -> Verdict:
+    """Approve, or refuse with the first limit that is broken. ``case.means`` must be known unless
+    an earlier rule refuses.
+    """
+    return refuse_early(case) or _first_refusal(RULES_OF_FUNDS, case) or _approve(case)
 
 
-def _first_refusal(rules: tuple[Rule, ...], case: Case) -> IntentRefused | None:
+def _first_refusal(rules: tuple[Rule, ...], case: PreflightFacts) -> IntentRefused | None:
     for rule in rules:
         if (broken := rule(case)) is not None:
             return _refused(case, broken)
     return None
 
 
-def _refused(case: Case, broken: Broken) -> IntentRefused:
+def _refused(case: PreflightFacts, broken: Violation) -> IntentRefused:
     return IntentRefused(
         message_id=f"{case.quoted.intent_id}:judged",
         occurred_at=case.now,
@@ -245,11 +286,11 @@ def _refused(case: Case, broken: Broken) -> IntentRefused:
         reason=broken.reason,
         value=broken.value,
         threshold=broken.threshold,
-        judged=_judged(case),
+        facts=_judged(case),
     )
 
 
-def _approve(case: Case) -> IntentApproved:
+def _approve(case: PreflightFacts) -> IntentApproved:
     intent, buys = case.quoted.intent, case.side is Side.BUY
     limit = case.limits.max_entry_age if buys else case.limits.max_exit_age
     return IntentApproved(
@@ -258,11 +299,11 @@ def _approve(case: Case) -> IntentApproved:
         intent=intent,
         order_type=OrderType.FOK if buys else OrderType.FAK,
         usdc=case.usdc if buys else 0,
-        shares=0 if buys else down_to(min(intent.shares, _means(case).sellable), CENT),
+        shares=0 if buys else round_down(min(intent.shares, _means(case).sellable), CENT),
         limit_price=_known(_limit_price(case), "limit price"),
         expires_at=intent.filled_at + limit,
         quote=case.quote,
-        judged=_judged(case),
+        facts=_judged(case),
     )
 
 
@@ -271,9 +312,9 @@ def reserved_usdc(verdict: IntentApproved) -> int:
     return verdict.usdc + max_fee(verdict.usdc, verdict.quote.fee_rate)
 
 
-def _judged(case: Case) -> Judged:
-    means, follow = case.means, case.follow
-    return Judged(
+def _judged(case: PreflightFacts) -> VerdictFacts:
+    means, follow = case.funds, case.follow
+    return VerdictFacts(
         judged_at=case.now,
         controls_version=case.controls_version,
         mode=case.mode.value,
@@ -290,32 +331,38 @@ def _judged(case: Case) -> Judged:
     )
 
 
-def _limit_price(case: Case) -> Decimal | None:
+def _limit_price(case: PreflightFacts) -> Decimal | None:
     leader_price, slippage = case.quoted.intent.leader_price, _follow(case).max_slippage_bps
-    return limit_price(case.side, reference=leader_price, slippage_bps=slippage, tick=case.quote.tick_size)
+    return limit_price(
+        case.side, reference=leader_price, slippage_bps=slippage, tick=case.quote.tick_size
+    )
 
 
-def _follow(case: Case) -> Follow:
+def _follow(case: PreflightFacts) -> Follow:
     return _known(case.follow, "follow")
 
 
-def _means(case: Case) -> Means:
-    return _known(case.means, "means")
+def _means(case: PreflightFacts) -> Funds:
+    return _known(case.funds, "means")
 
 
 def _known(fact: T | None, name: str) -> T:
     """The rules are in order: what a later one rests on, an earlier one has asked for."""
     if fact is None:
-        raise TypeError(f"the case has no {name}: the rule or the look-up that comes first was left out")
+        raise TypeError(
+            f"the case has no {name}: the rule or the look-up that comes first was left out"
+        )
     return fact
 
 
-def _over(reason: Refusal, value: Decimal, threshold: Decimal) -> Broken | None:
-    return Broken(reason, value, threshold) if value > threshold else None
+def _over(reason: Refusal, value: Decimal, threshold: Decimal) -> Violation | None:
+    return Violation(reason, value, threshold) if value > threshold else None
 
 
-def _under(reason: Refusal, value: int, threshold: int) -> Broken | None:
-    return Broken(reason, as_decimal(value), as_decimal(threshold)) if value < threshold else None
+def _under(reason: Refusal, value: int, threshold: int) -> Violation | None:
+    return (
+        Violation(reason, as_decimal(value), as_decimal(threshold)) if value < threshold else None
+    )
 
 
 def _seconds(span: timedelta) -> Decimal:

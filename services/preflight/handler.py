@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from services.preflight.decisions import Case, Limits, Means, Verdict, judge, refuse_early
+from services.preflight.decisions import Funds, Limits, PreflightFacts, Verdict, judge, refuse_early
 from shared.domain.follows import Controls
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentQuoted, IntentRefused
@@ -29,7 +29,8 @@ class Commitments:
     """What a proxy's other copies take of its means. Micro-USDC and micro-shares."""
 
     usdc: int
-    """Promised and not settled, or settled since the balance was read, so that it may not show in it."""
+    """Promised and not settled, or settled since the balance was read, so that it may not show in
+    it."""
     shares: int
     """The same, of the intent's token."""
     spent_today: int
@@ -37,8 +38,10 @@ class Commitments:
 
 
 class Balances(Protocol):
-    async def of(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
-        """From the cache, unless ``fresh``. Raises: Transient where the chain cannot be asked: an error is not a zero."""
+    async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
+        """From the cache, unless ``fresh``. Raises: Transient where the chain cannot be asked: an
+        error is not a zero.
+        """
         ...
 
 
@@ -48,14 +51,17 @@ class Verdicts(Protocol):
         ...
 
     async def record(self, verdict: Verdict) -> Verdict:
-        """Keep the intent's first verdict and its reservation in one commit; return the verdict that stands.
+        """Keep the intent's first verdict and its reservation in one commit; return the verdict
+        that stands.
 
         Raises: Transient where the cap was used up meanwhile by somebody else: judge again.
         """
         ...
 
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
-        """Give back what the finished order did not use; doing it again changes nothing. Raises: Transient."""
+        """Give back what the finished order did not use; doing it again changes nothing. Raises:
+        Transient.
+        """
         ...
 
 
@@ -94,16 +100,20 @@ class Handler:
             verdict, _ = await self._judge_means(case, fresh=True)
         return verdict
 
-    async def _judge_means(self, case: Case, *, fresh: bool) -> tuple[Verdict, bool]:
+    async def _judge_means(self, case: PreflightFacts, *, fresh: bool) -> tuple[Verdict, bool]:
         """The verdict, and whether it rests on a cached balance: nobody is refused for an old one."""
         intent = case.quoted.intent
-        balance = await self.balances.of(intent, neg_risk=case.quote.neg_risk, fresh=fresh)
-        commitments = await self.verdicts.commitments(intent, since=balance.fetched_at, now=case.now)
-        return judge(replace(case, means=_means(balance, commitments))), balance.cached
+        balance = await self.balances.fetch_balance(
+            intent, neg_risk=case.quote.neg_risk, fresh=fresh
+        )
+        commitments = await self.verdicts.commitments(
+            intent, since=balance.fetched_at, now=case.now
+        )
+        return judge(replace(case, funds=_means(balance, commitments))), balance.cached
 
-    def _case(self, quoted: IntentQuoted) -> Case:
+    def _case(self, quoted: IntentQuoted) -> PreflightFacts:
         controls, intent = self.controls.current(), quoted.intent
-        return Case(
+        return PreflightFacts(
             quoted=quoted,
             follow=controls.follow(leader=intent.leader, proxy=intent.proxy),
             mode=controls.mode(leader=intent.leader, proxy=intent.proxy),
@@ -113,8 +123,8 @@ class Handler:
         )
 
 
-def _means(balance: Balance, commitments: Commitments) -> Means:
-    return Means(
+def _means(balance: Balance, commitments: Commitments) -> Funds:
+    return Funds(
         usdc=balance.usdc,
         allowance=balance.allowance,
         shares=balance.shares,

@@ -1,4 +1,6 @@
-"""Everything that preflight reads from its environment, besides the shared KAFKA_, DATABASE_ and OTEL_ variables."""
+"""Everything that preflight reads from its environment, besides the shared KAFKA_, DATABASE_ and
+OTEL_ variables.
+"""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -26,5 +28,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _exits_live_longer(self) -> Self:
         if self.max_exit_age < self.max_entry_age:
-            raise ValueError("PREFLIGHT_MAX_EXIT_AGE must not be shorter than PREFLIGHT_MAX_ENTRY_AGE: an exit is worth copying for longer")
+            raise ValueError(
+                "PREFLIGHT_MAX_EXIT_AGE must not be shorter than PREFLIGHT_MAX_ENTRY_AGE: an exit is worth copying for longer"
+            )
         return self

@@ -1,4 +1,6 @@
-"""Pricer's ports: the market channel first, then what another instance has, then the venue's REST interface."""
+"""Pricer's ports: the market channel first, then what another instance has, then the venue's REST
+interface.
+"""
 
 import asyncio
 import json
@@ -11,18 +13,18 @@ from typing import Literal, Protocol
 from pydantic import ValidationError
 
 from services.pricer.decisions import Book
-from shared.caching.recent import Recent
+from shared.caching.recent import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.domain.books import Level
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.messages.base import Message
 from shared.messages.caches import BookSeen
+from shared.messages.dead_letters import LONGEST_FRAME, FrameParked
 from shared.messages.intents import Missing, PriceLevel, QuoteSource
-from shared.messages.parked import LONGEST_FRAME, FrameParked
 from shared.observe import metrics
 from shared.polymarket.clob import Clob, NoMarket
-from shared.polymarket.market_data import BookEvent, LiveBook, Market, TickChanged, events_of
+from shared.polymarket.market_data import BookEvent, LiveBook, Market, TickChanged, parse_events
 from shared.polymarket.sockets import Channel
 from shared.streams.routes import Publish
 
@@ -53,7 +55,9 @@ class Kept:
 
 
 class QuoteCache:
-    """Books of the tokens that were asked for. Each answer carries its time; an entry that is too old counts as none."""
+    """Books of the tokens that were asked for. Each answer carries its time; an entry that is too
+    old counts as none.
+    """
 
     def __init__(
         self,
@@ -66,16 +70,21 @@ class QuoteCache:
     ) -> None:
         self._clob, self._shared, self._now, self._max_age = clob, shared, now, max_age
         self.changes: asyncio.Queue[Change] = asyncio.Queue()
-        """Tokens that were asked for the first time, and those that fell out of the cache: what the subscription must follow."""
-        self._kept: Recent[str, Kept] = Recent(max_tokens, evicted=lambda token, _: self.changes.put_nowait(("unsubscribe", token)))
-        self._fetched: Recent[str, Book] = Recent(max_tokens)
+        """Tokens that were asked for the first time, and those that fell out of the cache: what the
+        subscription must follow."""
+        self._kept: LruCache[str, Kept] = LruCache(
+            max_tokens, evicted=lambda token, _: self.changes.put_nowait(("unsubscribe", token))
+        )
+        self._fetched: LruCache[str, Book] = LruCache(max_tokens)
         self._fetch = SingleFlight(self._ask_venue)
 
-    async def of(self, token_id: str) -> Book | Missing:
+    async def fetch_book(self, token_id: str) -> Book | Missing:
         self._remember(token_id)
         for candidate in (self._from_socket, self._from_last_fetch, self._from_shared):
             book = candidate(token_id)
-            if book is not None and abs(self._now() - book.fetched_at) <= self._max_age:  # a clock that runs ahead makes no book young
+            if (
+                book is not None and abs(self._now() - book.fetched_at) <= self._max_age
+            ):  # a clock that runs ahead makes no book young
                 metrics.cache_asked("quotes", "hit")
                 return book
         metrics.cache_asked("quotes", "shared" if self._fetch.is_under_way(token_id) else "miss")
@@ -107,7 +116,12 @@ class QuoteCache:
         kept = self._kept.peek(token_id)
         if kept is None or kept.changed_at is None:
             return None
-        return Book(bids=kept.book.bids(), asks=kept.book.asks(), fetched_at=kept.changed_at, source=QuoteSource.SOCKET)
+        return Book(
+            bids=kept.book.bids(),
+            asks=kept.book.asks(),
+            fetched_at=kept.changed_at,
+            source=QuoteSource.SOCKET,
+        )
 
     def _from_last_fetch(self, token_id: str) -> Book | None:
         return self._fetched.get(token_id)
@@ -121,18 +135,25 @@ class QuoteCache:
         except ValidationError:
             metrics.cache_asked("quotes", "stale")
             return None
-        return Book(bids=_levels(seen.bids), asks=_levels(seen.asks), fetched_at=seen.fetched_at, source=QuoteSource.SHARED)
+        return Book(
+            bids=_levels(seen.bids),
+            asks=_levels(seen.asks),
+            fetched_at=seen.fetched_at,
+            source=QuoteSource.SHARED,
+        )
 
     async def _ask_venue(self, token_id: str) -> Book | Missing:
         asked_at = self._now()
         try:
-            snapshot = await self._clob.book(token_id)
+            snapshot = await self._clob.fetch_book(token_id)
         except NoMarket:
             return Missing.NO_MARKET
         except (Transient, InvalidMessage) as error:
             logger.warning("no book of a token could be had: %s", error)
             return Missing.UNAVAILABLE
-        book = Book(bids=snapshot.bids, asks=snapshot.asks, fetched_at=asked_at, source=QuoteSource.REST)
+        book = Book(
+            bids=snapshot.bids, asks=snapshot.asks, fetched_at=asked_at, source=QuoteSource.REST
+        )
         self._fetched.put(token_id, book)
         return book
 
@@ -140,13 +161,15 @@ class QuoteCache:
 class MarketCache:
     """What orders of a token must obey: asked for once, kept for its time."""
 
-    def __init__(self, clob: Clob, *, now: Callable[[], datetime], valid_for: timedelta, max_tokens: int) -> None:
+    def __init__(
+        self, clob: Clob, *, now: Callable[[], datetime], valid_for: timedelta, max_tokens: int
+    ) -> None:
         self._clob, self._now, self._valid_for = clob, now, valid_for
-        self._known: Recent[str, tuple[Market, datetime]] = Recent(max_tokens)
+        self._known: LruCache[str, tuple[Market, datetime]] = LruCache(max_tokens)
         self._forgotten = 0
         self._fetch = SingleFlight(self._ask_venue)
 
-    async def of(self, token_id: str) -> Market | Missing:
+    async def fetch_market(self, token_id: str) -> Market | Missing:
         known = self._known.get(token_id)
         if known is not None and self._now() - known[1] <= self._valid_for:
             return known[0]
@@ -160,7 +183,7 @@ class MarketCache:
     async def _ask_venue(self, token_id: str) -> Market | Missing:
         forgotten = self._forgotten
         try:
-            market = await self._clob.market(token_id)
+            market = await self._clob.fetch_market(token_id)
         except NoMarket:
             return Missing.NO_MARKET
         except (Transient, InvalidMessage) as error:
@@ -188,7 +211,9 @@ class MarketChannelFeed:
         self._now, self._share_every = now, share_every
 
     async def __call__(self, publish: Publish) -> None:
-        await self._quotes.changes.get()  # nothing is subscribed before a token is asked for; the greeting names it
+        await (
+            self._quotes.changes.get()
+        )  # nothing is subscribed before a token is asked for; the greeting names it
         async with asyncio.TaskGroup() as together:
             together.create_task(self._follow_what_is_asked())
             async for frame in self._channel.frames():
@@ -204,14 +229,20 @@ class MarketChannelFeed:
 
     async def _take(self, frame: str, publish: Publish) -> None:
         try:
-            for event in events_of(frame):
+            for event in parse_events(frame):
                 await self._apply(event)
         except InvalidMessage as error:
             self._quotes.forget_books()  # what could not be read may have changed any of them
             metrics.feed_frame("market", "malformed")
             kept = frame[:LONGEST_FRAME]
             await publish(
-                FrameParked(message_id=derived_id("frame", kept), occurred_at=self._now(), feed="market", reason=str(error), frame=kept)
+                FrameParked(
+                    message_id=derived_id("frame", kept),
+                    occurred_at=self._now(),
+                    feed="market",
+                    reason=str(error),
+                    frame=kept,
+                )
             )
 
     async def _apply(self, event: BookEvent) -> None:
@@ -244,7 +275,9 @@ def _seen(token_id: str, book: LiveBook, fetched_at: datetime) -> BookSeen:
 
 
 def _shared_levels(levels: tuple[Level, ...]) -> tuple[PriceLevel, ...]:
-    return tuple(PriceLevel(price=level.price, shares=level.shares) for level in levels[:LEVELS_SHARED])
+    return tuple(
+        PriceLevel(price=level.price, shares=level.shares) for level in levels[:LEVELS_SHARED]
+    )
 
 
 def _levels(levels: tuple[PriceLevel, ...]) -> tuple[Level, ...]:

@@ -7,16 +7,16 @@ from services.pricer.adapters import MarketCache, MarketChannelFeed, QuoteCache,
 from services.pricer.handler import Handler
 from services.pricer.settings import Settings
 from shared.clock import utc_now
-from shared.db.dead_letters import PostgresParking
-from shared.db.engine import opened
+from shared.db.dead_letters import PostgresDeadLetters
+from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
 from shared.db.settings import DatabaseSettings
 from shared.messages.caches import BookSeen
+from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import CopyIntended, IntentQuoted
-from shared.messages.parked import FrameParked
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
-from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.settings import read
 from shared.streams.cache import CacheTable
 from shared.streams.producer import Producer
@@ -28,26 +28,34 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
     async with (
         Producer(process.kafka) as producer,
-        opened(read(DatabaseSettings)) as engine,
+        engine_scope(read(DatabaseSettings)) as engine,
         Clob(venue, now=utc_now) as clob,
         CacheTable(BookSeen, process.kafka, producer) as shared,
     ):
         await require_migrated(engine)
-        quotes = QuoteCache(clob, shared, now=utc_now, max_age=settings.max_book_age, max_tokens=settings.max_tokens)
-        markets = MarketCache(clob, now=utc_now, valid_for=settings.market_valid_for, max_tokens=settings.max_tokens)
+        quotes = QuoteCache(
+            clob, shared, now=utc_now, max_age=settings.max_book_age, max_tokens=settings.max_tokens
+        )
+        markets = MarketCache(
+            clob, now=utc_now, valid_for=settings.market_valid_for, max_tokens=settings.max_tokens
+        )
         handler = Handler(books=quotes, markets=markets, now=utc_now)
         channel = Channel(market_channel(settings, venue), lambda: greeting(quotes.tokens()))
         yield Service(
             producer=producer,
-            parking=PostgresParking(engine),
+            dead_letters=PostgresDeadLetters(engine),
             routes={CopyIntended: handler.on_copy_intended},
-            emits=[IntentQuoted, BookSeen, FrameParked],
-            feeds={"market": MarketChannelFeed(channel, quotes, markets, shared, now=utc_now, share_every=settings.share_every)},
+            produces=[IntentQuoted, BookSeen, FrameParked],
+            feeds={
+                "market": MarketChannelFeed(
+                    channel, quotes, markets, shared, now=utc_now, share_every=settings.share_every
+                )
+            },
         )
 
 
-def market_channel(settings: Settings, venue: VenueSettings) -> ChannelTerms:
-    return ChannelTerms(
+def market_channel(settings: Settings, venue: VenueSettings) -> ChannelSettings:
+    return ChannelSettings(
         name="market",
         url=str(venue.clob_market_ws_url),
         ping_every_s=settings.socket_ping_every.total_seconds(),

@@ -20,8 +20,12 @@ class Book:
 
 
 def price(intent: Intent, *, book: Book, market: Market) -> Quote | NoQuote:
-    """Walk the side of the book that the intent would take from: asks with its money, bids with its shares."""
-    walk = spend(book.asks, intent.usdc) if intent.side is Side.BUY else sell(book.bids, intent.shares)
+    """Walk the side of the book that the intent would take from: asks with its money, bids with its
+    shares.
+    """
+    walk = (
+        spend(book.asks, intent.usdc) if intent.side is Side.BUY else sell(book.bids, intent.shares)
+    )
     if walk is None or walk.shares == 0:
         return NoQuote(missing=Missing.EMPTY_BOOK)
     return _quote(walk, book, market)

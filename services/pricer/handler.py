@@ -11,13 +11,15 @@ from shared.polymarket.market_data import Market
 
 
 class Books(Protocol):
-    async def of(self, token_id: str) -> Book | Missing:
-        """The freshest book that can be had, or why there is none: both are answers. Raises: nothing that the venue can cause."""
+    async def fetch_book(self, token_id: str) -> Book | Missing:
+        """The freshest book that can be had, or why there is none: both are answers. Raises:
+        nothing that the venue can cause.
+        """
         ...
 
 
 class Markets(Protocol):
-    async def of(self, token_id: str) -> Market | Missing:
+    async def fetch_market(self, token_id: str) -> Market | Missing:
         """What orders of the token must obey, or why it is not known."""
         ...
 
@@ -31,11 +33,22 @@ class Handler:
     async def on_copy_intended(self, intended: CopyIntended) -> Sequence[IntentQuoted]:
         intent = intended.intent
         quote = await self._quote(intent)
-        return [IntentQuoted(message_id=f"{intent.intent_id}:quoted", occurred_at=self.now(), intent=intent, quote=quote)]
+        return [
+            IntentQuoted(
+                message_id=f"{intent.intent_id}:quoted",
+                occurred_at=self.now(),
+                intent=intent,
+                quote=quote,
+            )
+        ]
 
     async def _quote(self, intent: Intent) -> Quote | NoQuote:
-        market = await self.markets.of(intent.token_id)
+        market = await self.markets.fetch_market(intent.token_id)
         if isinstance(market, Missing):
             return NoQuote(missing=market)
-        book = await self.books.of(intent.token_id)
-        return NoQuote(missing=book) if isinstance(book, Missing) else price(intent, book=book, market=market)
+        book = await self.books.fetch_book(intent.token_id)
+        return (
+            NoQuote(missing=book)
+            if isinstance(book, Missing)
+            else price(intent, book=book, market=market)
+        )

@@ -1,4 +1,6 @@
-"""Everything that pricer reads from its environment, besides the shared KAFKA_, OTEL_ and venue variables."""
+"""Everything that pricer reads from its environment, besides the shared KAFKA_, OTEL_ and venue
+variables.
+"""
 
 from datetime import timedelta
 
@@ -14,7 +16,8 @@ class Settings(BaseSettings):
     market_valid_for: timedelta = timedelta(minutes=10)
     """Tick size, fee and minimum of a market, unless the market channel says that they changed."""
     max_tokens: int = Field(default=200, gt=0, le=500)
-    """Books kept from the market channel; beyond, the one that was asked for longest ago goes. The venue sends no snapshots above 500."""
+    """Books kept from the market channel; beyond, the one that was asked for longest ago goes. The
+    venue sends no snapshots above 500."""
     share_every: timedelta = timedelta(milliseconds=500)
     """A book that changes is told to the other instances at most this often."""
     socket_ping_every: timedelta = timedelta(seconds=10)

@@ -16,7 +16,7 @@ from services.tx_monitor.decisions import Watch, is_overdue
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.client import ChainClient, Receipt
 from shared.chain.logs import decode_order_fills
-from shared.db.engine import rows, transaction
+from shared.db.engine import fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
 from shared.messages.transactions import Purpose, ReceiptSeen, SettledFill, TransactionState
@@ -72,7 +72,7 @@ class PostgresWatches:
     async def open_watches(self) -> list[Watch]:
         """All that are neither final nor given up, of all instances. Raises: Transient."""
         async with transaction(self._engine) as connection:
-            return [_watch(row) for row in await rows(connection, OPEN_WATCHES)]
+            return [_watch(row) for row in await fetch_rows(connection, OPEN_WATCHES)]
 
     async def _open_all(self, opened: Sequence[tuple[Watch, datetime, str | None]]) -> list[Watch]:
         watches = [watch for watch, _, _ in opened]
@@ -89,12 +89,18 @@ class PostgresWatches:
         }
         async with transaction(self._engine) as connection:
             await connection.execute(text(OPEN), columns)
-            standing = {row.request_id: _watch(row) for row in await rows(connection, LOAD, ids=columns["ids"])}
+            standing = {
+                row.request_id: _watch(row)
+                for row in await fetch_rows(connection, LOAD, ids=columns["ids"])
+            }
         return [standing[watch.request_id] for watch in watches]
 
     async def _load_all(self, ids: Sequence[str]) -> list[Watch | None]:
         async with transaction(self._engine) as connection:
-            found = {row.request_id: _watch(row) for row in await rows(connection, LOAD, ids=list(ids))}
+            found = {
+                row.request_id: _watch(row)
+                for row in await fetch_rows(connection, LOAD, ids=list(ids))
+            }
         return [found.get(request_id) for request_id in ids]
 
     async def _save_all(self, saved: Sequence[Dated]) -> list[None]:
@@ -107,7 +113,7 @@ class PostgresWatches:
             "at": [now for _, now in saved],
         }
         async with transaction(self._engine) as connection:
-            moved = await rows(connection, SAVE, **columns)
+            moved = await fetch_rows(connection, SAVE, **columns)
         for watch in moved:
             metrics.transaction_reached(watch.state)
         return [None] * len(saved)
@@ -134,7 +140,9 @@ def _watch(row: Row[Any]) -> Watch:
 
 
 class ReceiptFeed:
-    """Asks a node for the receipts of open watches, and tells what has changed since it was told last."""
+    """Asks a node for the receipts of open watches, and tells what has changed since it was told
+    last.
+    """
 
     def __init__(
         self,
@@ -148,7 +156,11 @@ class ReceiptFeed:
         give_up_after: timedelta,
     ) -> None:
         self._watches, self._chain, self._owns, self._now = watches, chain, owns, now
-        self._look_every, self._at_a_time, self._give_up_after = look_every, at_a_time, give_up_after
+        self._look_every, self._at_a_time, self._give_up_after = (
+            look_every,
+            at_a_time,
+            give_up_after,
+        )
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -163,44 +175,66 @@ class ReceiptFeed:
         if not ours:
             return
         # The finalized block is read first: what was final then is final in any later view.
-        finalized = await self._chain.finalized_block()
+        finalized = await self._chain.fetch_finalized_block()
         asked = await self._without_resting(ours, finalized_block=finalized.number)
         for start in range(0, len(asked), self._at_a_time):
             some = asked[start : start + self._at_a_time]
-            receipts = await self._chain.receipts([watch.transaction_hash for watch in some])
+            receipts = await self._chain.fetch_receipts([watch.transaction_hash for watch in some])
             for watch, receipt in zip(some, receipts, strict=True):
-                if is_news(watch, receipt, finalized_block=finalized.number) or self._is_given_up(watch, receipt):
+                if is_news(watch, receipt, finalized_block=finalized.number) or self._is_given_up(
+                    watch, receipt
+                ):
                     with tracing.resumed(watch.traceparent):
-                        await publish(seen(watch, receipt, finalized_block=finalized.number, now=self._now()))
+                        await publish(
+                            seen(watch, receipt, finalized_block=finalized.number, now=self._now())
+                        )
 
     def _is_given_up(self, watch: Watch, receipt: Receipt | None) -> bool:
-        return receipt is None and is_overdue(watch, now=self._now(), give_up_after=self._give_up_after)
+        return receipt is None and is_overdue(
+            watch, now=self._now(), give_up_after=self._give_up_after
+        )
 
-    async def _without_resting(self, watches: Sequence[Watch], *, finalized_block: int) -> list[Watch]:
-        """Leave out what is mined, not yet final, and in a block that still stands: its receipt can tell nothing new."""
+    async def _without_resting(
+        self, watches: Sequence[Watch], *, finalized_block: int
+    ) -> list[Watch]:
+        """Leave out what is mined, not yet final, and in a block that still stands: its receipt can
+        tell nothing new.
+        """
         number_by_request = {
             watch.request_id: watch.block_number
             for watch in watches
             if watch.block_number is not None and watch.block_number > finalized_block
         }
-        hashes = await self._chain.block_hashes(sorted(set(number_by_request.values())))
-        return [watch for watch in watches if hashes.get(number_by_request.get(watch.request_id, -1)) != watch.block_hash]
+        hashes = await self._chain.fetch_block_hashes(sorted(set(number_by_request.values())))
+        return [
+            watch
+            for watch in watches
+            if hashes.get(number_by_request.get(watch.request_id, -1)) != watch.block_hash
+        ]
 
 
 def is_news(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> bool:
-    """Another block than the one we know, none where there was one, or a known one that has become final."""
+    """Another block than the one we know, none where there was one, or a known one that has become
+    final.
+    """
     if receipt is None:
         return watch.block_number is not None
     return receipt.block_hash != watch.block_hash or receipt.block_number <= finalized_block
 
 
 def is_of_an_exchange(log: Mapping[str, Any]) -> bool:
-    """Anybody's contract that is called in a settlement (a maker's wallet, say) can emit an event that looks like a fill."""
+    """Anybody's contract that is called in a settlement (a maker's wallet, say) can emit an event
+    that looks like a fill.
+    """
     return to_checksum_address(log["address"]) in LIVE_EXCHANGES
 
 
-def seen(watch: Watch, receipt: Receipt | None, *, finalized_block: int, now: datetime) -> ReceiptSeen:
-    fills = decode_order_fills(filter(is_of_an_exchange, receipt.logs)) if receipt is not None else []
+def seen(
+    watch: Watch, receipt: Receipt | None, *, finalized_block: int, now: datetime
+) -> ReceiptSeen:
+    fills = (
+        decode_order_fills(filter(is_of_an_exchange, receipt.logs)) if receipt is not None else []
+    )
     return ReceiptSeen(
         message_id=f"{watch.request_id}:{receipt.block_hash if receipt else 'none'}:{finalized_block}",
         occurred_at=now,
@@ -211,7 +245,9 @@ def seen(watch: Watch, receipt: Receipt | None, *, finalized_block: int, now: da
         block_hash=receipt.block_hash if receipt else "",
         succeeded=receipt.succeeded if receipt else False,
         fills=tuple(
-            SettledFill(order_hash=fill.order_hash, shares=fill.shares, usdc=fill.usdc, fee_usdc=fill.fee)
+            SettledFill(
+                order_hash=fill.order_hash, shares=fill.shares, usdc=fill.usdc, fee_usdc=fill.fee
+            )
             for fill in fills
             if fill.maker == watch.proxy
         ),

@@ -9,10 +9,10 @@ from services.tx_monitor.settings import Settings
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
-from shared.db.dead_letters import PostgresParking
-from shared.db.engine import opened
+from shared.db.database_watch import DatabaseWatch
+from shared.db.dead_letters import PostgresDeadLetters
+from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
-from shared.db.presence import DatabaseWatch
 from shared.db.settings import DatabaseSettings
 from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
 from shared.settings import read
@@ -25,15 +25,22 @@ from shared.streams.service import Process, Service, run
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings = read(Settings)
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
-    async with Producer(process.kafka) as producer, opened(read(DatabaseSettings)) as engine, chain:
+    async with (
+        Producer(process.kafka) as producer,
+        engine_scope(read(DatabaseSettings)) as engine,
+        chain,
+    ):
         await require_migrated(engine)
         watches, ownership, database = PostgresWatches(engine), Ownership(), DatabaseWatch(engine)
         handler = Handler(watches=watches, now=utc_now, give_up_after=settings.give_up_after)
         yield Service(
             producer=producer,
-            parking=PostgresParking(engine),
-            routes={ConfirmationRequested: handler.on_confirmation_requested, ReceiptSeen: handler.on_receipt_seen},
-            emits=[TransactionResolved],
+            dead_letters=PostgresDeadLetters(engine),
+            routes={
+                ConfirmationRequested: handler.on_confirmation_requested,
+                ReceiptSeen: handler.on_receipt_seen,
+            },
+            produces=[TransactionResolved],
             feeds={
                 "database": database,
                 "receipts": ReceiptFeed(
@@ -46,7 +53,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     give_up_after=settings.give_up_after,
                 ),
             },
-            recoveries=[database],
+            readiness_checks=[database],
             ownership=ownership,
         )
 

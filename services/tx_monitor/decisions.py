@@ -3,7 +3,13 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from shared.messages.transactions import ConfirmationRequested, Purpose, ReceiptSeen, SettledFill, TransactionState
+from shared.messages.transactions import (
+    ConfirmationRequested,
+    Purpose,
+    ReceiptSeen,
+    SettledFill,
+    TransactionState,
+)
 
 FINAL = frozenset({TransactionState.FINAL, TransactionState.FINAL_REVERTED})
 
@@ -26,7 +32,7 @@ class Watch:
     """Since when it is so; None: it is not kept yet."""
 
 
-def watch_of(requested: ConfirmationRequested) -> Watch:
+def build_watch(requested: ConfirmationRequested) -> Watch:
     return Watch(
         request_id=requested.request_id,
         proxy=requested.proxy,
@@ -36,12 +42,18 @@ def watch_of(requested: ConfirmationRequested) -> Watch:
     )
 
 
-def after_looking(watch: Watch, seen: ReceiptSeen) -> Watch:
-    """Final stands for ever; anything else is as the chain shows it now: a receipt that is gone was undone by a reorg."""
-    if watch.state in FINAL or (watch.state is TransactionState.DROPPED and seen.block_number is None):
+def after_lookup(watch: Watch, seen: ReceiptSeen) -> Watch:
+    """Final stands for ever; anything else is as the chain shows it now: a receipt that is gone was
+    undone by a reorg.
+    """
+    if watch.state in FINAL or (
+        watch.state is TransactionState.DROPPED and seen.block_number is None
+    ):
         return watch
     if seen.block_number is None:
-        return replace(watch, state=TransactionState.WATCHED, block_number=None, block_hash="", fills=())
+        return replace(
+            watch, state=TransactionState.WATCHED, block_number=None, block_hash="", fills=()
+        )
     is_final = seen.block_number <= seen.finalized_block
     return replace(
         watch,
@@ -53,7 +65,9 @@ def after_looking(watch: Watch, seen: ReceiptSeen) -> Watch:
 
 
 def is_overdue(watch: Watch, *, now: datetime, give_up_after: timedelta) -> bool:
-    """Whether the transaction is in no block, and has been so for too long: who asked for it may have another hash by now."""
+    """Whether the transaction is in no block, and has been so for too long: who asked for it may
+    have another hash by now.
+    """
     if watch.state is not TransactionState.WATCHED or watch.changed_at is None:
         return False
     return now >= watch.changed_at + give_up_after

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.tx_monitor.decisions import Watch, after_looking, dropped, is_overdue, watch_of
+from services.tx_monitor.decisions import Watch, after_lookup, build_watch, dropped, is_overdue
 from shared.messages.base import Message
-from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved, TransactionState
+from shared.messages.transactions import (
+    ConfirmationRequested,
+    ReceiptSeen,
+    TransactionResolved,
+    TransactionState,
+)
 
 
 class Watches(Protocol):
@@ -31,17 +36,23 @@ class Handler:
     give_up_after: timedelta
     """A transaction that is in no block for so long is looked for no more."""
 
-    async def on_confirmation_requested(self, requested: ConfirmationRequested) -> Sequence[Message]:
-        """A request that is answered already is answered again: the first answer may have been lost with us."""
-        watch = await self.watches.open(watch_of(requested), now=self.now())
+    async def on_confirmation_requested(
+        self, requested: ConfirmationRequested
+    ) -> Sequence[Message]:
+        """A request that is answered already is answered again: the first answer may have been lost
+        with us.
+        """
+        watch = await self.watches.open(build_watch(requested), now=self.now())
         return [] if watch.state is TransactionState.WATCHED else [resolved(watch, now=self.now())]
 
     async def on_receipt_seen(self, seen: ReceiptSeen) -> Sequence[Message]:
         watch = await self.watches.load(seen.request_id)
         if watch is None:
             return []
-        after = after_looking(watch, seen)
-        if after == watch and is_overdue(watch, now=seen.occurred_at, give_up_after=self.give_up_after):
+        after = after_lookup(watch, seen)
+        if after == watch and is_overdue(
+            watch, now=seen.occurred_at, give_up_after=self.give_up_after
+        ):
             after = dropped(watch)
         await self.watches.save(after, now=self.now())
         return [resolved(after, now=self.now())]

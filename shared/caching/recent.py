@@ -8,10 +8,14 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Key, Value]):
-    """At most ``bound`` entries; the one that was used longest ago goes first, and ``evicted`` is told (B-37: the eviction is counted)."""
+class LruCache(Generic[Key, Value]):
+    """At most ``bound`` entries; the one that was used longest ago goes first, and ``evicted`` is
+    told (B-37: the eviction is counted).
+    """
 
-    def __init__(self, bound: int, *, evicted: Callable[[Key, Value], None] = lambda *_: None) -> None:
+    def __init__(
+        self, bound: int, *, evicted: Callable[[Key, Value], None] = lambda *_: None
+    ) -> None:
         if bound < 1:
             raise ValueError(f"a cache must hold at least one entry, not {bound}")
         self._bound, self._evicted = bound, evicted

@@ -9,7 +9,8 @@ Answer = TypeVar("Answer")
 
 
 class SingleFlight(Generic[Key, Answer]):
-    """Call it with a key: joins the request that is under way for it, or begins one. A failure is everybody's, and is not kept.
+    """Call it with a key: joins the request that is under way for it, or begins one. A failure is
+    everybody's, and is not kept.
 
     A caller that gives up does not take the others' answer away.
     """

@@ -1,7 +1,8 @@
 """Where do Polymarket's contracts stand on Polygon (chain id 137)?
 
-Source: the environment of polymarket-client 0.14.0 and the contract config of py-clob-client-v2 1.2.1, read on 2026-11-22 and
-compared by a unit test; exchange V1 from its public deployment record. The local chain places its contracts at the same addresses.
+Source: the environment of polymarket-client 0.14.0 and the contract config of py-clob-client-v2
+1.2.1, read on 2026-11-22 and compared by a unit test; exchange V1 from its public deployment
+record. The local chain places its contracts at the same addresses.
 """
 
 from typing import Final
@@ -27,7 +28,8 @@ SAFE_SINGLETON: Final = "0xd9Db270c1B5E3Bd161E8c8503c55cEABeE709552"
 SAFE_FALLBACK_HANDLER: Final = "0xf48f2B2d2a534e402487b3ee7C18c33Aec0Fe5e4"
 SAFE_MULTISEND: Final = "0xA238CBeb142c10Ef7Ad8442C6D1f9E89e07e7761"
 
-# What a wallet approves besides the exchanges before a client calls it ready to trade (polymarket-client, `relayer/approvals.py`).
+# What a wallet approves besides the exchanges before a client calls it ready to trade
+# (polymarket-client, `relayer/approvals.py`).
 COLLATERAL_ADAPTER: Final = "0xAdA100Db00Ca00073811820692005400218FcE1f"
 NEG_RISK_COLLATERAL_ADAPTER: Final = "0xadA2005600Dec949baf300f4C6120000bDB6eAab"
 ROUTER: Final = "0x12121212006e4CD160D18e3f00711DA5c3372600"
@@ -36,7 +38,8 @@ AUTO_REDEEMER: Final = "0xa1200000d0002264C9a1698e001292D00E1b00af"
 BINARY_MODULE: Final = "0x1000008dD9001B968442c1000017eaE6E0dA00Ba"
 NEG_RISK_MODULE: Final = "0x200000900045e3B6259600682756002200028933"
 
-# Where gasless transactions go through, and what clients read neg-risk balances from (polymarket-client's environment).
+# Where gasless transactions go through, and what clients read neg-risk balances from
+# (polymarket-client's environment).
 PROXY_FACTORY: Final = "0xaB45c5A4B0c941a2F231C04C3f49182e1A254052"
 RELAY_HUB: Final = "0xD216153c06E857cD7f72665E0aF1d7D82172F494"
 SAFE_FACTORY: Final = "0xaacFeEa03eb1561C4e67d661e40682Bd20E3541b"
@@ -52,12 +55,15 @@ SHARE_OPERATORS: Final = {
     POSITION_MANAGER: (ROUTER, EXCHANGE_V3, AUTO_REDEEMER),
 }  # fmt: skip
 
-# Bits 40 to 103 of a Protocol V2 position id are reserved and zero; a ConditionalTokens id is a hash (polymarket-client, `protocol.py`).
+# Bits 40 to 103 of a Protocol V2 position id are reserved and zero; a ConditionalTokens id is a
+# hash (polymarket-client, `protocol.py`).
 _RESERVED_BITS: Final = ((1 << 64) - 1) << 40
 
 
 def is_v3_position(token_id: int) -> bool:
-    """True for a position of a Protocol V2 market, which trades on Exchange V3 and is held in PositionManager."""
+    """True for a position of a Protocol V2 market, which trades on Exchange V3 and is held in
+    PositionManager.
+    """
     return token_id & _RESERVED_BITS == 0
 
 

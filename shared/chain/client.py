@@ -10,13 +10,22 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, EXCHANGE_V3, LIVE_EXCHANGES, POSITION_MANAGER, PUSD, positions_contract
+from shared.chain.addresses import (
+    CONDITIONAL_TOKENS,
+    EXCHANGE_V2,
+    EXCHANGE_V3,
+    LIVE_EXCHANGES,
+    POSITION_MANAGER,
+    PUSD,
+    positions_contract,
+)
 from shared.chain.logs import OrderFilledLog, decode_order_fills, maker_topics
 from shared.chain.rpc import NodeRefused, Rpc
 from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
 from shared.domain.errors import Transient
 
-# Creation code may be 49,152 bytes (EIP-3860), also in eth_call; a call takes 224 to 256 of them, a token id 64.
+# Creation code may be 49,152 bytes (EIP-3860), also in eth_call; a call takes 224 to 256 of them, a
+# token id 64.
 _CALLS_PER_SNAPSHOT = 100
 _TOKENS_PER_CALL = 300
 _HEADER_ONLY = False
@@ -69,47 +78,78 @@ class Receipt:
 
 
 class ChainClient:
-    """Reads of the chain for services. Every method raises Transient when the node fails: never a zero, never an empty list."""
+    """Reads of the chain for services. Every method raises Transient when the node fails: never a
+    zero, never an empty list.
+    """
 
-    def __init__(self, rpc: Rpc, *, spenders: Sequence[str] = (EXCHANGE_V2, EXCHANGE_V3), block_span: int = 2_000) -> None:
-        """``spenders``: whose allowances and approvals are read. ``block_span``: how many blocks eth_getLogs is first asked for."""
+    def __init__(
+        self,
+        rpc: Rpc,
+        *,
+        spenders: Sequence[str] = (EXCHANGE_V2, EXCHANGE_V3),
+        block_span: int = 2_000,
+    ) -> None:
+        """``spenders``: whose allowances and approvals are read. ``block_span``: how many blocks
+        eth_getLogs is first asked for.
+        """
         self._rpc = rpc
         self._spenders = tuple(spenders)
         self._block_span = block_span
 
-    async def balances_of(self, proxy: str, token_ids: Sequence[int] = ()) -> WalletBalances:
+    async def fetch_balances(self, proxy: str, token_ids: Sequence[int] = ()) -> WalletBalances:
         """Read one wallet at one block in one round trip."""
-        return (await self.balances([proxy], token_ids))[proxy]
+        return (await self.fetch_balances_of_all([proxy], token_ids))[proxy]
 
-    async def balances(self, wallets: Sequence[str], token_ids: Sequence[int] = ()) -> dict[str, WalletBalances]:
-        """Read many wallets in one round trip: each wallet at one block, several wallets perhaps at neighbouring ones."""
-        found = await self.balances_of_each([(wallet, tuple(token_ids)) for wallet in wallets])
+    async def fetch_balances_of_all(
+        self, wallets: Sequence[str], token_ids: Sequence[int] = ()
+    ) -> dict[str, WalletBalances]:
+        """Read many wallets in one round trip: each wallet at one block, several wallets perhaps at
+        neighbouring ones.
+        """
+        found = await self.fetch_balances_each([(wallet, tuple(token_ids)) for wallet in wallets])
         return dict(zip(wallets, map(_had, found), strict=True))
 
-    async def balances_of_each(self, asked: Sequence[tuple[str, tuple[int, ...]]]) -> list[WalletBalances | Transient]:
-        """The same for wallets with token ids of their own: what of a wallet could not be read is its failure alone.
+    async def fetch_balances_each(
+        self, asked: Sequence[tuple[str, tuple[int, ...]]]
+    ) -> list[WalletBalances | Transient]:
+        """The same for wallets with token ids of their own: what of a wallet could not be read is
+        its failure alone.
 
         Raises: Transient where none could be read.
         """
-        readings = [_WalletReading(self._spenders, wallet, token_ids) for wallet, token_ids in asked]
+        readings = [
+            _WalletReading(self._spenders, wallet, token_ids) for wallet, token_ids in asked
+        ]
         groups = list(_snapshots_of(readings))
-        snapshots = await self._snapshots([[call for reading in group for call in reading.calls()] for group in groups])
+        snapshots = await self._snapshots(
+            [[call for reading in group for call in reading.calls()] for group in groups]
+        )
         found: list[WalletBalances | Transient] = []
         for group, (block_number, answers) in zip(groups, snapshots, strict=True):
             left = iter(answers)
-            found += [_tried(reading, block_number, [next(left) for _ in range(reading.size)]) for reading in group]
+            found += [
+                _tried(reading, block_number, [next(left) for _ in range(reading.size)])
+                for reading in group
+            ]
         return found
 
-    async def snapshot(self, calls: Sequence[ViewCall]) -> tuple[int, list[bytes]]:
-        """Return the block number and the answer of each view call at it. A call that reverted, or met no contract, answers empty."""
+    async def fetch_snapshot(self, calls: Sequence[ViewCall]) -> tuple[int, list[bytes]]:
+        """Return the block number and the answer of each view call at it. A call that reverted, or
+        met no contract, answers empty.
+        """
         return (await self._snapshots([calls]))[0]
 
     async def fetch_order_fills(
-        self, from_block: int, to_block: int, makers: Sequence[str], exchanges: Sequence[str] = LIVE_EXCHANGES
+        self,
+        from_block: int,
+        to_block: int,
+        makers: Sequence[str],
+        exchanges: Sequence[str] = LIVE_EXCHANGES,
     ) -> list[OrderFilledLog]:
         """Return these wallets' fills in both blocks and between, in chain order.
 
-        Asks in spans of blocks, halving a span that the node refuses. Raises: Transient, also when the node has not seen ``to_block``.
+        Asks in spans of blocks, halving a span that the node refuses. Raises: Transient, also when
+        the node has not seen ``to_block``.
         """
         fills: list[OrderFilledLog] = []
         start, span = from_block, self._block_span
@@ -125,34 +165,49 @@ class ChainClient:
                 start = end + 1
         return fills
 
-    async def latest_block(self) -> Block:
+    async def fetch_latest_block(self) -> Block:
         return _block(await self._rpc.call("eth_getBlockByNumber", "latest", _HEADER_ONLY))
 
-    async def finalized_block(self) -> Block:
+    async def fetch_finalized_block(self) -> Block:
         return _block(await self._rpc.call("eth_getBlockByNumber", "finalized", _HEADER_ONLY))
 
-    async def blocks(self, numbers: Sequence[int]) -> list[Block]:
-        """Return the canonical blocks at these heights in one round trip, in order. Raises: Transient above the head."""
-        answers = await self._rpc.call_all([("eth_getBlockByNumber", [hex(number), _HEADER_ONLY]) for number in numbers])
+    async def fetch_blocks(self, numbers: Sequence[int]) -> list[Block]:
+        """Return the canonical blocks at these heights in one round trip, in order. Raises:
+        Transient above the head.
+        """
+        answers = await self._rpc.call_all(
+            [("eth_getBlockByNumber", [hex(number), _HEADER_ONLY]) for number in numbers]
+        )
         return [_block(answer) for answer in answers]
 
-    async def block_hash(self, number: int) -> str | None:
+    async def fetch_block_hash(self, number: int) -> str | None:
         """Return the canonical hash at this height now; ``None`` above the head."""
         block = await self._rpc.call("eth_getBlockByNumber", hex(number), _HEADER_ONLY)
         return None if block is None else str(block["hash"])
 
-    async def block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
-        """Return the canonical hashes at these heights now, in one round trip; ``None`` above the head."""
-        answers = await self._rpc.call_all([("eth_getBlockByNumber", [hex(number), _HEADER_ONLY]) for number in numbers])
-        return {number: None if answer is None else str(answer["hash"]) for number, answer in zip(numbers, answers, strict=True)}
+    async def fetch_block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
+        """Return the canonical hashes at these heights now, in one round trip; ``None`` above the
+        head.
+        """
+        answers = await self._rpc.call_all(
+            [("eth_getBlockByNumber", [hex(number), _HEADER_ONLY]) for number in numbers]
+        )
+        return {
+            number: None if answer is None else str(answer["hash"])
+            for number, answer in zip(numbers, answers, strict=True)
+        }
 
-    async def receipt(self, tx_hash: str) -> Receipt | None:
-        """Return the receipt; ``None`` while no canonical block that the node knows holds the transaction."""
-        return (await self.receipts([tx_hash]))[0]
+    async def fetch_receipt(self, tx_hash: str) -> Receipt | None:
+        """Return the receipt; ``None`` while no canonical block that the node knows holds the
+        transaction.
+        """
+        return (await self.fetch_receipts([tx_hash]))[0]
 
-    async def receipts(self, tx_hashes: Sequence[str]) -> list[Receipt | None]:
+    async def fetch_receipts(self, tx_hashes: Sequence[str]) -> list[Receipt | None]:
         """Return the receipts in one round trip, in order."""
-        answers = await self._rpc.call_all([("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes])
+        answers = await self._rpc.call_all(
+            [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes]
+        )
         return [None if answer is None else _receipt(answer) for answer in answers]
 
     async def close(self) -> None:
@@ -161,21 +216,39 @@ class ChainClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.close()
 
-    async def _fills_between(self, start: int, end: int, makers: Sequence[str], exchanges: Sequence[str]) -> list[OrderFilledLog]:
-        wanted = {"fromBlock": hex(start), "toBlock": hex(end), "address": list(exchanges), "topics": maker_topics(makers)}
-        # Behind a load balancer the node asked for logs may lag the one that told us the head: then it answers "none" in good faith.
+    async def _fills_between(
+        self, start: int, end: int, makers: Sequence[str], exchanges: Sequence[str]
+    ) -> list[OrderFilledLog]:
+        wanted = {
+            "fromBlock": hex(start),
+            "toBlock": hex(end),
+            "address": list(exchanges),
+            "topics": maker_topics(makers),
+        }
+        # Behind a load balancer the node asked for logs may lag the one that told us the head: then
+        # it answers "none" in good faith.
         head, logs = await self._rpc.call_all([("eth_blockNumber", []), ("eth_getLogs", [wanted])])
         if int(head, 16) < end:
             raise Transient(f"the node is at block {int(head, 16)}, before {end}")
         return decode_order_fills(logs)
 
-    async def _snapshots(self, groups: Sequence[Sequence[ViewCall]]) -> list[tuple[int, list[bytes]]]:
+    async def _snapshots(
+        self, groups: Sequence[Sequence[ViewCall]]
+    ) -> list[tuple[int, list[bytes]]]:
         requests = [("eth_call", [{"data": _snapshot_code(calls)}, "latest"]) for calls in groups]
         answers = await self._rpc.call_all(requests)
-        return [_snapshot_answers(answer, len(calls)) for calls, answer in zip(groups, answers, strict=True)]
+        return [
+            _snapshot_answers(answer, len(calls))
+            for calls, answer in zip(groups, answers, strict=True)
+        ]
 
 
 class _WalletReading:
@@ -195,25 +268,52 @@ class _WalletReading:
         calls = [(PUSD, _BALANCE_OF + owner)]
         for spender in self._spenders:
             pair = owner + _address_word(spender)
-            calls += [(PUSD, _ALLOWANCE + pair), (CONDITIONAL_TOKENS, _IS_APPROVED + pair), (POSITION_MANAGER, _IS_APPROVED + pair)]
+            calls += [
+                (PUSD, _ALLOWANCE + pair),
+                (CONDITIONAL_TOKENS, _IS_APPROVED + pair),
+                (POSITION_MANAGER, _IS_APPROVED + pair),
+            ]
         for contract, tokens in self._tokens_by_contract.items():
-            calls.append((contract, _BALANCE_OF_BATCH + encode(["address[]", "uint256[]"], [[self._wallet] * len(tokens), tokens])))
+            calls.append(
+                (
+                    contract,
+                    _BALANCE_OF_BATCH
+                    + encode(["address[]", "uint256[]"], [[self._wallet] * len(tokens), tokens]),
+                )
+            )
         return calls
 
     def parse(self, block_number: int, answers: Sequence[bytes]) -> WalletBalances:
         """Raises: Transient."""
-        per_spender = list(zip(self._spenders, zip(*[iter(answers[1 : 1 + 3 * len(self._spenders)])] * 3, strict=True), strict=True))
+        per_spender = list(
+            zip(
+                self._spenders,
+                zip(*[iter(answers[1 : 1 + 3 * len(self._spenders)])] * 3, strict=True),
+                strict=True,
+            )
+        )
         shares: dict[int, int] = {}
-        for tokens, answer in zip(self._tokens_by_contract.values(), answers[1 + 3 * len(self._spenders) :], strict=True):
-            shares.update(zip(tokens, _decoded("uint256[]", answer, "ERC-1155 balances"), strict=True))
+        for tokens, answer in zip(
+            self._tokens_by_contract.values(), answers[1 + 3 * len(self._spenders) :], strict=True
+        ):
+            shares.update(
+                zip(tokens, _decoded("uint256[]", answer, "ERC-1155 balances"), strict=True)
+            )
         return WalletBalances(
             wallet=self._wallet,
             block_number=block_number,
             collateral=_number(answers[0], "the pUSD balance"),
-            allowance_by_spender={spender: _number(allowance, "a pUSD allowance") for spender, (allowance, _, _) in per_spender},
+            allowance_by_spender={
+                spender: _number(allowance, "a pUSD allowance")
+                for spender, (allowance, _, _) in per_spender
+            },
             shares_by_token=shares,
-            conditional_tokens_approved=frozenset(spender for spender, (_, approved, _) in per_spender if _is_approved(approved)),
-            position_manager_approved=frozenset(spender for spender, (_, _, approved) in per_spender if _is_approved(approved)),
+            conditional_tokens_approved=frozenset(
+                spender for spender, (_, approved, _) in per_spender if _is_approved(approved)
+            ),
+            position_manager_approved=frozenset(
+                spender for spender, (_, _, approved) in per_spender if _is_approved(approved)
+            ),
         )
 
 
@@ -221,7 +321,10 @@ def _snapshots_of(readings: Sequence[_WalletReading]) -> Iterator[list[_WalletRe
     """As many wallets as one call of the snapshot has room for."""
     group: list[_WalletReading] = []
     for reading in readings:
-        calls, tokens = (sum(each.size for each in (*group, reading)), sum(each.tokens for each in (*group, reading)))
+        calls, tokens = (
+            sum(each.size for each in (*group, reading)),
+            sum(each.tokens for each in (*group, reading)),
+        )
         if group and (calls > _CALLS_PER_SNAPSHOT or tokens > _TOKENS_PER_CALL):
             yield group
             group = []
@@ -230,7 +333,9 @@ def _snapshots_of(readings: Sequence[_WalletReading]) -> Iterator[list[_WalletRe
         yield group
 
 
-def _tried(reading: _WalletReading, block_number: int, answers: Sequence[bytes]) -> WalletBalances | Transient:
+def _tried(
+    reading: _WalletReading, block_number: int, answers: Sequence[bytes]
+) -> WalletBalances | Transient:
     try:
         return reading.parse(block_number, answers)
     except Transient as error:
@@ -264,13 +369,21 @@ def _decoded(kind: str, answer: bytes, what: str) -> Any:
 
 
 def _snapshot_code(calls: Sequence[ViewCall]) -> str:
-    """The snapshot's creation code and its argument, ``(address,bytes)[]``: eth_abi takes 30 µs for each call, ten times as long."""
+    """The snapshot's creation code and its argument, ``(address,bytes)[]``: eth_abi takes 30 µs for
+    each call, ten times as long.
+    """
     tuples = [
-        _address_word(contract) + _word(2 * WORD) + _word(len(asked)) + asked.ljust(-(-len(asked) // WORD) * WORD, b"\0")
+        _address_word(contract)
+        + _word(2 * WORD)
+        + _word(len(asked))
+        + asked.ljust(-(-len(asked) // WORD) * WORD, b"\0")
         for contract, asked in calls
     ]
     offsets = accumulate(map(len, tuples[:-1]), initial=len(tuples) * WORD)
-    return SNAPSHOT_CREATION_CODE + b"".join((_word(WORD), _word(len(tuples)), *map(_word, offsets), *tuples)).hex()
+    return (
+        SNAPSHOT_CREATION_CODE
+        + b"".join((_word(WORD), _word(len(tuples)), *map(_word, offsets), *tuples)).hex()
+    )
 
 
 def _word(number: int) -> bytes:
@@ -283,7 +396,9 @@ def _address_word(address: str) -> bytes:
 
 def _snapshot_answers(answer: str, expected: int) -> tuple[int, list[bytes]]:
     try:
-        block_number, answers = decode(["uint256", "bytes[]"], bytes.fromhex(answer.removeprefix("0x")))
+        block_number, answers = decode(
+            ["uint256", "bytes[]"], bytes.fromhex(answer.removeprefix("0x"))
+        )
     except DecodingError as error:
         raise Transient("the chain node did not run the snapshot") from error
     if len(answers) != expected:
@@ -295,7 +410,10 @@ def _block(answer: dict[str, Any] | None) -> Block:
     if answer is None:
         raise Transient("the chain node does not know the block")
     return Block(
-        number=int(answer["number"], 16), hash=answer["hash"], parent_hash=answer["parentHash"], timestamp=int(answer["timestamp"], 16)
+        number=int(answer["number"], 16),
+        hash=answer["hash"],
+        parent_hash=answer["parentHash"],
+        timestamp=int(answer["timestamp"], 16),
     )
 
 

@@ -7,7 +7,8 @@ from eth_utils.crypto import keccak
 # polymarket-client 0.14.0, wallet derivation for Polygon, read 2026-11-22.
 _FACTORY = "0x00000000000Fb5C9ADea0298D729A0CB3823Cc07"
 _IMPLEMENTATION = bytes.fromhex("58CA52ebe0DadfdF531Cde7062e76746de4Db1eB")
-# Creation code of an ERC-1967 proxy with immutable arguments: a head with the arguments' length, the implementation, the rest, them.
+# Creation code of an ERC-1967 proxy with immutable arguments: a head with the arguments' length,
+# the implementation, the rest, them.
 _HEAD = 0x61003D3D8160233D3973
 _REST = bytes.fromhex(
     "60095155f3363d3d373d3d363d7f360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc545af43d6000803e6038573d6000fd5b3d6000f3"
@@ -22,17 +23,25 @@ _BEACON_REST = bytes.fromhex(
 
 
 def deposit_wallet_address(owner: str) -> str:
-    """Return the address of the key's deposit wallet in its UUPS form, which clients assume while the factory names no beacon."""
+    """Return the address of the key's deposit wallet in its UUPS form, which clients assume while
+    the factory names no beacon.
+    """
     return _address(owner, _HEAD, _IMPLEMENTATION, _REST)
 
 
 def beacon_deposit_wallet_address(owner: str) -> str:
-    """Return the address of the key's deposit wallet in its beacon form: where clients let the relayer make new ones."""
+    """Return the address of the key's deposit wallet in its beacon form: where clients let the
+    relayer make new ones.
+    """
     return _address(owner, _BEACON_HEAD, _BEACON, _BEACON_REST)
 
 
 def _address(owner: str, head_word: int, target: bytes, rest: bytes) -> str:
-    arguments = encode(["address", "bytes32"], [_FACTORY, bytes.fromhex(owner.removeprefix("0x")).rjust(32, b"\0")])
+    arguments = encode(
+        ["address", "bytes32"], [_FACTORY, bytes.fromhex(owner.removeprefix("0x")).rjust(32, b"\0")]
+    )
     head = (head_word + (len(arguments) << 56)).to_bytes(10, "big")
     creation_hash = keccak(head + target + rest + arguments)
-    return to_checksum_address(keccak(b"\xff" + bytes.fromhex(_FACTORY[2:]) + keccak(arguments) + creation_hash)[12:])
+    return to_checksum_address(
+        keccak(b"\xff" + bytes.fromhex(_FACTORY[2:]) + keccak(arguments) + creation_hash)[12:]
+    )

@@ -1,6 +1,7 @@
 """Which fill does a log of an exchange tell of?
 
-Pure: logs as a node returns them (eth_getLogs, receipts), in; frozen fills, out. Topic0 values measured 2026-11-22.
+Pure: logs as a node returns them (eth_getLogs, receipts), in; frozen fills, out. Topic0 values
+measured 2026-11-22.
 """
 
 import re
@@ -14,9 +15,15 @@ from shared.domain.errors import Transient
 from shared.domain.money import Side
 
 ORDER_FILLED_V1: Final = "0xd0a08e8c493f9c94f29311604c9de1b4e8c8d4c06bd0c789af57f2d65bfec0f6"
-ORDER_FILLED: Final = "0xd543adfd945773f1a62f74f0ee55a5e3b9b1a28262980ba90b1a89f2ea84d8ee"  # V2 and V3
-ORDERS_MATCHED: Final = "0x174b3811690657c217184f89418266767c87e4805d09680c39fc9c031c0cab7c"  # V2 and V3
-FEE_CHARGED: Final = "0x55bb3cade9d43b798a4fe5ffdd05024b2d7870df53920673bfc7e68047cd0ab1"  # V2 and V3
+ORDER_FILLED: Final = (
+    "0xd543adfd945773f1a62f74f0ee55a5e3b9b1a28262980ba90b1a89f2ea84d8ee"  # V2 and V3
+)
+ORDERS_MATCHED: Final = (
+    "0x174b3811690657c217184f89418266767c87e4805d09680c39fc9c031c0cab7c"  # V2 and V3
+)
+FEE_CHARGED: Final = (
+    "0x55bb3cade9d43b798a4fe5ffdd05024b2d7870df53920673bfc7e68047cd0ab1"  # V2 and V3
+)
 
 _V1_WORDS, _V2_WORDS = 5, 7
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -25,17 +32,19 @@ _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 class MalformedLog(Transient):
     """A log with OrderFilled's topic is not one: the node or the contract is not what we think.
 
-    Who reads logs asks again, and says so each time: passed over, it could be a fill that nobody copies or books.
+    Who reads logs asks again, and says so each time: passed over, it could be a fill that nobody
+    copies or books.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFilledLog:
-    """One order's fill. Of a BUY, ``maker_amount`` is micro-USDC and ``taker_amount`` micro-shares; of a SELL the reverse.
+    """One order's fill. Of a BUY, ``maker_amount`` is micro-USDC and ``taker_amount`` micro-shares;
+    of a SELL the reverse.
 
-    ``maker`` is the wallet whose order it is; ``taker`` is the exchange itself when that order was the taker's.
-    Identified by (``block_hash``, ``log_index``); after a reorg the same ``tx_hash`` can stand elsewhere.
-    ``fee`` is in micro-USDC; on V1 in units of what the order received.
+    ``maker`` is the wallet whose order it is; ``taker`` is the exchange itself when that order was
+    the taker's. Identified by (``block_hash``, ``log_index``); after a reorg the same ``tx_hash``
+    can stand elsewhere. ``fee`` is in micro-USDC; on V1 in units of what the order received.
     """
 
     exchange: str
@@ -69,12 +78,17 @@ class OrderFilledLog:
 
 
 def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog]:
-    """Return the fills among the logs, in their order; other events and logs that the node withdraws are left out.
+    """Return the fills among the logs, in their order; other events and logs that the node
+    withdraws are left out.
 
     Raises: MalformedLog.
     """
     try:
-        return [decode_order_filled(log) for log in logs if is_order_filled(log) and not log.get("removed", False)]
+        return [
+            decode_order_filled(log)
+            for log in logs
+            if is_order_filled(log) and not log.get("removed", False)
+        ]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise MalformedLog(f"logs that are none: {type(error).__name__}") from None
 
@@ -85,7 +99,8 @@ def is_order_filled(log: Mapping[str, Any]) -> bool:
 
 
 def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
-    """Decode one OrderFilled log of any exchange generation, as JSON-RPC gives it. Raises: MalformedLog.
+    """Decode one OrderFilled log of any exchange generation, as JSON-RPC gives it. Raises:
+    MalformedLog.
 
     Of what is no log at all also LookupError, TypeError, ValueError and AttributeError.
     """
@@ -93,7 +108,9 @@ def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
     is_v1 = topics[0] == ORDER_FILLED_V1
     words = _words(log["data"])
     if len(topics) != 4 or len(words) != (_V1_WORDS if is_v1 else _V2_WORDS):
-        raise MalformedLog(f"OrderFilled with {len(topics)} topics and {len(words)} words in {log.get('transactionHash')}")
+        raise MalformedLog(
+            f"OrderFilled with {len(topics)} topics and {len(words)} words in {log.get('transactionHash')}"
+        )
     side, token_id = _v1_side_and_token(words) if is_v1 else _v2_side_and_token(words)
     return OrderFilledLog(
         exchange=to_checksum_address(log["address"]),
@@ -113,11 +130,17 @@ def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
 
 
 def maker_topics(makers: Iterable[str]) -> list[Any]:
-    """Return the eth_getLogs topic filter for every V1, V2 and V3 fill of these wallets' own orders.
+    """Return the eth_getLogs topic filter for every V1, V2 and V3 fill of these wallets' own
+    orders.
 
-    That is each fill once: rows where a wallet is the ``taker`` are its counterparties' orders, with their side and token.
+    That is each fill once: rows where a wallet is the ``taker`` are its counterparties' orders,
+    with their side and token.
     """
-    return [[ORDER_FILLED, ORDER_FILLED_V1], None, sorted("0x" + maker.removeprefix("0x").lower().rjust(64, "0") for maker in makers)]
+    return [
+        [ORDER_FILLED, ORDER_FILLED_V1],
+        None,
+        sorted("0x" + maker.removeprefix("0x").lower().rjust(64, "0") for maker in makers),
+    ]
 
 
 def _v1_side_and_token(words: Sequence[int]) -> tuple[Side, int]:

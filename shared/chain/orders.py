@@ -1,7 +1,7 @@
 """What is an order's hash, and who signed it?
 
-The order struct and EIP-712 domain of Polymarket's exchanges V2 and V3. Written apart from both client libraries, which
-the unit tests compare it with: so it can judge their signatures, and ours.
+The order struct and EIP-712 domain of Polymarket's exchanges V2 and V3. Written apart from both
+client libraries, which the unit tests compare it with: so it can judge their signatures, and ours.
 """
 
 from dataclasses import dataclass
@@ -29,13 +29,16 @@ _ORDER_TYPE = (
 )
 _DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _NESTED_TYPE = (
-    b"TypedDataSign(Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)" + _ORDER_TYPE
+    b"TypedDataSign(Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)"
+    + _ORDER_TYPE
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedOrder:
-    """An order as it arrives in POST /order: amounts in base units (1e6), ``timestamp`` in ms, bytes as 0x hex."""
+    """An order as it arrives in POST /order: amounts in base units (1e6), ``timestamp`` in ms,
+    bytes as 0x hex.
+    """
 
     salt: int
     maker: str
@@ -52,34 +55,59 @@ class SignedOrder:
 
 
 class InvalidSignature(Exception):
-    """The order was not signed by the one it names, or in a way that this exchange version does not take."""
+    """The order was not signed by the one it names, or in a way that this exchange version does not
+    take.
+    """
 
 
-def order_hash(order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID) -> str:
-    """Return the venue's order id: the EIP-712 digest under the exchange's domain, 0x hex. ``version`` is "2" or "3"."""
+def order_hash(
+    order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID
+) -> str:
+    """Return the venue's order id: the EIP-712 digest under the exchange's domain, 0x hex.
+    ``version`` is "2" or "3".
+    """
     return "0x" + _digest(_domain_separator(exchange, version, chain_id), _struct_hash(order)).hex()
 
 
-def verify_order(order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID, *, owner: str | None = None) -> str:
+def verify_order(
+    order: SignedOrder,
+    exchange: str,
+    version: str,
+    chain_id: int = POLYGON_CHAIN_ID,
+    *,
+    owner: str | None = None,
+) -> str:
     """Return the order's hash if it is signed as it says.
 
-    An EOA's order is its own, and a proxy wallet (type 1) stands where its key's address puts it. For a Safe (type 2) or deposit
-    wallet (type 3) ``owner`` is the key's address that the caller knows to own ``maker``. Raises: InvalidSignature.
+    An EOA's order is its own, and a proxy wallet (type 1) stands where its key's address puts it.
+    For a Safe (type 2) or deposit wallet (type 3) ``owner`` is the key's address that the caller
+    knows to own ``maker``. Raises: InvalidSignature.
     """
     domain = _domain_separator(exchange, version, chain_id)
     contents = _struct_hash(order)
     digest = _digest(domain, contents)
     if order.signature_type == DEPOSIT_WALLET:
-        _require(_same(order.maker, order.signer), "a deposit wallet is the maker and the signer of its order")
-        _require(owner is not None and _same(_recover_nested(order, domain, contents, chain_id), owner), "not signed by the wallet's owner")
+        _require(
+            _same(order.maker, order.signer),
+            "a deposit wallet is the maker and the signer of its order",
+        )
+        _require(
+            owner is not None and _same(_recover_nested(order, domain, contents, chain_id), owner),
+            "not signed by the wallet's owner",
+        )
         return "0x" + digest.hex()
-    _require(_same(_recover(digest, _bytes(order.signature)), order.signer), "not signed by the order's signer")
+    _require(
+        _same(_recover(digest, _bytes(order.signature)), order.signer),
+        "not signed by the order's signer",
+    )
     _require_signer_owns_maker(order, owner)
     return "0x" + digest.hex()
 
 
 def counter_amount(order: SignedOrder, fill: int) -> int:
-    """Return what ``fill`` of the order's maker asset brings it of its taker asset, rounded down as the exchange does."""
+    """Return what ``fill`` of the order's maker asset brings it of its taker asset, rounded down as
+    the exchange does.
+    """
     return fill * order.taker_amount // order.maker_amount
 
 
@@ -87,28 +115,51 @@ def _require_signer_owns_maker(order: SignedOrder, owner: str | None) -> None:
     if order.signature_type == EOA:
         _require(_same(order.maker, order.signer), "the signer is not the maker")
     elif order.signature_type == POLY_PROXY:
-        _require(_same(order.maker, proxy_wallet_address(order.signer)), "the maker is not the signer's proxy wallet")
+        _require(
+            _same(order.maker, proxy_wallet_address(order.signer)),
+            "the maker is not the signer's proxy wallet",
+        )
     elif order.signature_type == SAFE:
-        _require(owner is not None and _same(order.signer, owner), "the signer does not own the Safe")
+        _require(
+            owner is not None and _same(order.signer, owner), "the signer does not own the Safe"
+        )
     else:
         raise InvalidSignature(f"there is no signature type {order.signature_type}")
 
 
 def _recover_nested(order: SignedOrder, domain: bytes, contents: bytes, chain_id: int) -> str:
-    """Recover the key behind an ERC-7739 nested signature: 65 bytes, exchange domain, struct hash, type text, its length (2 bytes)."""
+    """Recover the key behind an ERC-7739 nested signature: 65 bytes, exchange domain, struct hash,
+    type text, its length (2 bytes).
+    """
     signature = _bytes(order.signature)
     trailer = domain + contents + _ORDER_TYPE + len(_ORDER_TYPE).to_bytes(2, "big")
-    _require(signature[65:] == trailer, "the nested signature is for another order, exchange or version")
-    wallet = keccak(b"DepositWallet") + keccak(b"1") + _word(chain_id) + _address(order.maker) + bytes(32)
-    return _recover(_digest(domain, keccak(keccak(_NESTED_TYPE) + contents + wallet)), signature[:65])
+    _require(
+        signature[65:] == trailer, "the nested signature is for another order, exchange or version"
+    )
+    wallet = (
+        keccak(b"DepositWallet")
+        + keccak(b"1")
+        + _word(chain_id)
+        + _address(order.maker)
+        + bytes(32)
+    )
+    return _recover(
+        _digest(domain, keccak(keccak(_NESTED_TYPE) + contents + wallet)), signature[:65]
+    )
 
 
 def _recover(digest: bytes, signature: bytes) -> str:
-    """Return the checksummed signer of a 65-byte signature; a malleable (high s) one is refused, as by the exchange."""
+    """Return the checksummed signer of a 65-byte signature; a malleable (high s) one is refused, as
+    by the exchange.
+    """
     _require(len(signature) == 65 and signature[64] in (27, 28), "malformed signature")
     _require(int.from_bytes(signature[32:64], "big") <= _HALF_CURVE_ORDER, "malleable signature")
     try:
-        return Signature(signature[:64] + bytes([signature[64] - 27])).recover_public_key_from_msg_hash(digest).to_checksum_address()
+        return (
+            Signature(signature[:64] + bytes([signature[64] - 27]))
+            .recover_public_key_from_msg_hash(digest)
+            .to_checksum_address()
+        )
     except (BadSignature, ValidationError) as error:
         raise InvalidSignature("malformed signature") from error
 
@@ -133,7 +184,11 @@ def _struct_hash(order: SignedOrder) -> bytes:
 @lru_cache(maxsize=16)
 def _domain_separator(exchange: str, version: str, chain_id: int) -> bytes:
     return keccak(
-        _type_hash(_DOMAIN_TYPE) + keccak(b"Polymarket CTF Exchange") + keccak(version.encode()) + _word(chain_id) + _address(exchange)
+        _type_hash(_DOMAIN_TYPE)
+        + keccak(b"Polymarket CTF Exchange")
+        + keccak(version.encode())
+        + _word(chain_id)
+        + _address(exchange)
     )
 
 

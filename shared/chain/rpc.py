@@ -31,12 +31,16 @@ class NodeRefused(Transient):
 
 
 class Rpc:
-    """JSON-RPC over HTTP with typed failures. One keep-alive session; safe for concurrent use on one event loop."""
+    """JSON-RPC over HTTP with typed failures. One keep-alive session; safe for concurrent use on
+    one event loop.
+    """
 
     def __init__(self, url: str, *, timeout_s: int = 10) -> None:
         # No retries down here: whoever asks knows whether a late answer is still worth anything.
         self._provider = AsyncHTTPProvider(
-            url, request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)}, exception_retry_configuration=None
+            url,
+            request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)},
+            exception_retry_configuration=None,
         )
         self._is_connected = False
 
@@ -46,20 +50,30 @@ class Rpc:
         return _result(method, answer)
 
     async def call_all(self, requests: Sequence[Request]) -> list[Any]:
-        """Ask everything in one round trip; the first error answer is raised. Raises: Transient, NodeRefused."""
+        """Ask everything in one round trip; the first error answer is raised. Raises: Transient,
+        NodeRefused.
+        """
         answers = await self.batch(requests)
-        return [_result(method, answer) for (method, _), answer in zip(requests, answers, strict=True)]
+        return [
+            _result(method, answer) for (method, _), answer in zip(requests, answers, strict=True)
+        ]
 
     async def batch(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """Ask everything in one round trip; return the raw answers (``result`` or ``error``) in order. Raises: Transient."""
+        """Ask everything in one round trip; return the raw answers (``result`` or ``error``) in
+        order. Raises: Transient.
+        """
         if not requests:
             return []
         try:
             await self._connect()
-            answers = await self._provider.make_batch_request([(RPCEndpoint(method), list(params)) for method, params in requests])
+            answers = await self._provider.make_batch_request(
+                [(RPCEndpoint(method), list(params)) for method, params in requests]
+            )
         except (aiohttp.ClientError, Web3Exception, OSError, TimeoutError, ValueError) as error:
             # `from None`: the original's text may hold the provider's URL.
-            raise Transient(f"the chain node could not be asked ({requests[0][0]}): {type(error).__name__}") from None
+            raise Transient(
+                f"the chain node could not be asked ({requests[0][0]}): {type(error).__name__}"
+            ) from None
         if not isinstance(answers, list):
             _result("batch", dict(answers))
             raise Transient("the chain node did not answer a batch with a list")
@@ -72,7 +86,9 @@ class Rpc:
         if not self._is_connected:
             self._is_connected = True
             connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-            await self._provider.cache_async_session(aiohttp.ClientSession(raise_for_status=True, connector=connector))
+            await self._provider.cache_async_session(
+                aiohttp.ClientSession(raise_for_status=True, connector=connector)
+            )
 
     async def close(self) -> None:
         await self._provider.disconnect()

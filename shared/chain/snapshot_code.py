@@ -1,4 +1,6 @@
-"""Which program answers many view calls at one block? contracts/Snapshot.sol's creation code, written by contracts/compile.mjs."""
+"""Which program answers many view calls at one block? contracts/Snapshot.sol's creation code,
+written by contracts/compile.mjs.
+"""
 
 from typing import Final
 

@@ -14,10 +14,10 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import tables
-from shared.db.engine import rows, single, transaction
+from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
-from shared.domain.follows import Controls, Follow, Mode, by_leader
+from shared.domain.follows import Controls, Follow, Mode, group_by_leader
 
 logger = logging.getLogger(__name__)
 
@@ -33,49 +33,73 @@ NEWEST_MODES = "select distinct on (scope) scope, mode from control.modes where 
 
 
 async def load_controls(engine: AsyncEngine, version: int | None = None) -> Controls:
-    """The controls as of ``version``, or the newest. Raises: Transient where the database cannot be asked."""
+    """The controls as of ``version``, or the newest. Raises: Transient where the database cannot be
+    asked.
+    """
     async with transaction(engine) as connection:
         if version is None:
             version = await newest_version(connection)
-        follows = await rows(connection, NEWEST_FOLLOWS, version=version)
-        modes = await rows(connection, NEWEST_MODES, version=version)
+        follows = await fetch_rows(connection, NEWEST_FOLLOWS, version=version)
+        modes = await fetch_rows(connection, NEWEST_MODES, version=version)
     return Controls(
         version=version,
-        follows_by_leader=by_leader(_follow(row) for row in follows),
+        follows_by_leader=group_by_leader(_follow(row) for row in follows),
         mode_by_scope={row.scope: Mode(row.mode) for row in modes},
     )
 
 
 async def newest_version(connection: AsyncConnection) -> int:
-    return int((await rows(connection, "select coalesce(max(version), 0) as version from control.versions"))[0].version)
+    return int(
+        (
+            await fetch_rows(
+                connection, "select coalesce(max(version), 0) as version from control.versions"
+            )
+        )[0].version
+    )
 
 
-async def put_follows(engine: AsyncEngine, follows: Sequence[Follow], *, by: str, change: str) -> int:
-    """Append new versions of ``follows`` (their own ``version`` is ignored), all as one change. Returns the version that they got."""
+async def save_follows(
+    engine: AsyncEngine, follows: Sequence[Follow], *, by: str, change: str
+) -> int:
+    """Append new versions of ``follows`` (their own ``version`` is ignored), all as one change.
+    Returns the version that they got.
+    """
 
     async def append(connection: AsyncConnection, version: int) -> None:
-        given = [{name: getattr(follow, name) for name in FOLLOW_FIELDS} | {"version": version} for follow in follows]
+        given = [
+            {name: getattr(follow, name) for name in FOLLOW_FIELDS} | {"version": version}
+            for follow in follows
+        ]
         await connection.execute(insert(tables.follows), given)
 
     return await _change(engine, append, by=by, change=change)
 
 
-async def put_mode(engine: AsyncEngine, scope: str, mode: Mode, *, by: str) -> int:
+async def save_mode(engine: AsyncEngine, scope: str, mode: Mode, *, by: str) -> int:
     """Set what may run in ``scope``. Returns the version that the change got."""
 
     async def append(connection: AsyncConnection, version: int) -> None:
-        await connection.execute(insert(tables.modes), {"scope": scope, "version": version, "mode": mode.value})
+        await connection.execute(
+            insert(tables.modes), {"scope": scope, "version": version, "mode": mode.value}
+        )
 
     return await _change(engine, append, by=by, change=f"{scope} is {mode}")
 
 
-async def _change(engine: AsyncEngine, append: Callable[[AsyncConnection, int], Any], *, by: str, change: str) -> int:
+async def _change(
+    engine: AsyncEngine, append: Callable[[AsyncConnection, int], Any], *, by: str, change: str
+) -> int:
     async with transaction(engine) as connection:
         await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         version = await newest_version(connection) + 1
-        await connection.execute(insert(tables.versions), {"version": version, "made_by": by, "change": change})
+        await connection.execute(
+            insert(tables.versions), {"version": version, "made_by": by, "change": change}
+        )
         await append(connection, version)
-        await connection.execute(text("select pg_notify(:channel, :version)"), {"channel": CHANNEL, "version": str(version)})
+        await connection.execute(
+            text("select pg_notify(:channel, :version)"),
+            {"channel": CHANNEL, "version": str(version)},
+        )
     return version
 
 
@@ -84,22 +108,35 @@ def _follow(row: Any) -> Follow:
 
 
 class ControlsWatch:
-    """The newest controls, kept up to date by NOTIFY and, should one be lost, by asking every ``period``."""
+    """The newest controls, kept up to date by NOTIFY and, should one be lost, by asking every
+    ``period``.
+    """
 
     name = "controls"
 
-    def __init__(self, engine: AsyncEngine, settings: ControlsSettings, *, now: Callable[[], datetime]) -> None:
-        self._engine, self._now, self._period, self._limit = engine, now, settings.refresh_every, settings.limit
+    def __init__(
+        self, engine: AsyncEngine, settings: ControlsSettings, *, now: Callable[[], datetime]
+    ) -> None:
+        self._engine, self._now, self._period, self._limit = (
+            engine,
+            now,
+            settings.refresh_every,
+            settings.limit,
+        )
         self._controls: Controls | None = None
         self._confirmed_at: datetime | None = None
         self._notified = asyncio.Event()
         self._listener: asyncpg.Connection | None = None
 
     def current(self) -> Controls:
-        """Raises: Transient where the controls were not confirmed within the limit: nothing new may be begun on old ones."""
+        """Raises: Transient where the controls were not confirmed within the limit: nothing new may
+        be begun on old ones.
+        """
         controls = self.known()
         if not self.is_confirmed:
-            raise Transient(f"the controls were not confirmed within {self._limit.total_seconds():.1f} s")
+            raise Transient(
+                f"the controls were not confirmed within {self._limit.total_seconds():.1f} s"
+            )
         return controls
 
     def known(self) -> Controls:
@@ -116,10 +153,12 @@ class ControlsWatch:
 
     def leaders(self) -> AbstractSet[str]:
         """Who is followed, as far as is known."""
-        return self._controls.follows_by_leader.keys() if self._controls is not None else frozenset()
+        return (
+            self._controls.follows_by_leader.keys() if self._controls is not None else frozenset()
+        )
 
     @property
-    def recovered(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether a service may begin anything new."""
         return self.is_confirmed
 
@@ -130,7 +169,7 @@ class ControlsWatch:
     async def refresh(self) -> None:
         """Raises: Transient."""
         asked_at = self._now()
-        async with single(self._engine) as connection:
+        async with autocommit(self._engine) as connection:
             version = await newest_version(connection)
         if self._controls is None or self._controls.version != version:
             self._controls = await load_controls(self._engine, version)
@@ -167,5 +206,7 @@ class ControlsWatch:
             await listener.add_listener(CHANNEL, lambda *_: self._notified.set())
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             listener.terminate()
-            raise Transient(f"the database cannot be listened to: {type(error).__name__}") from error
+            raise Transient(
+                f"the database cannot be listened to: {type(error).__name__}"
+            ) from error
         return listener

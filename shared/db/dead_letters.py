@@ -12,9 +12,9 @@ from aiokafka import TopicPartition
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.engine import rows, single, transaction
+from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.streams.codec import Record, with_values
-from shared.streams.parking import OPEN_STATES, Letter, LetterState
+from shared.streams.dead_letter_store import OPEN_STATES, DeadLetterState, StoredDeadLetter
 from shared.streams.topics import ORDERED_TOPICS
 
 PARK = """
@@ -71,15 +71,19 @@ SHOW = "select * from control.dead_letters where number = :number"
 DECISIONS = "select * from control.dead_letter_decisions where number = :number order by made_at"
 
 
-class PostgresParking:
-    """``shared.streams.parking.Parking``."""
+class PostgresDeadLetters:
+    """``shared.streams.dead_letter_store.Parking``."""
 
-    def __init__(self, engine: AsyncEngine, *, ordered_topics: AbstractSet[str] = ORDERED_TOPICS) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, ordered_topics: AbstractSet[str] = ORDERED_TOPICS
+    ) -> None:
         self._engine = engine
         self.ordered_topics = ordered_topics
 
     async def park(self, record: Record, *, service: str, reason: str, waits: bool) -> None:
-        headers = [(name, base64.b64encode(value).decode()) for name, value in with_values(record.headers)]
+        headers = [
+            (name, base64.b64encode(value).decode()) for name, value in with_values(record.headers)
+        ]
         await self._ask(
             PARK,
             service=service,
@@ -90,14 +94,18 @@ class PostgresParking:
             key=record.key or b"",
             value=record.value or b"",
             headers=json.dumps(headers),
-            state=LetterState.WAITING if waits else LetterState.PARKED,
+            state=DeadLetterState.WAITING if waits else DeadLetterState.PARKED,
             reason=reason,
         )
 
     async def keys(self, service: str) -> AbstractSet[tuple[str, bytes]]:
-        return frozenset((row.topic, bytes(row.record_key)) for row in await self._ask(KEYS, service=service))
+        return frozenset(
+            (row.topic, bytes(row.record_key)) for row in await self._ask(KEYS, service=service)
+        )
 
-    async def due(self, service: str, partitions: Iterable[TopicPartition], *, unknown: Collection[int] = ()) -> Sequence[Letter]:
+    async def due(
+        self, service: str, partitions: Iterable[TopicPartition], *, unknown: Collection[int] = ()
+    ) -> Sequence[StoredDeadLetter]:
         asked = list(partitions)
         found = await self._ask(
             DUE,
@@ -109,7 +117,7 @@ class PostgresParking:
         )
         return [_letter(row) for row in found]
 
-    async def has_its_turn(self, letter: Letter, *, service: str) -> bool:
+    async def has_its_turn(self, letter: StoredDeadLetter, *, service: str) -> bool:
         found = await self._ask(
             HAS_ITS_TURN,
             service=service,
@@ -120,15 +128,15 @@ class PostgresParking:
         )
         return bool(found)
 
-    async def settle(self, letter: Letter) -> None:
+    async def settle(self, letter: StoredDeadLetter) -> None:
         await self._ask(SETTLE, number=letter.number)
 
-    async def park_again(self, letter: Letter, *, reason: str) -> None:
+    async def park_again(self, letter: StoredDeadLetter, *, reason: str) -> None:
         await self._ask(PARK_AGAIN, number=letter.number, reason=reason)
 
     async def _ask(self, statement: str, **given: Any) -> Sequence[Row[Any]]:
-        async with single(self._engine) as connection:
-            return await rows(connection, statement, **given)
+        async with autocommit(self._engine) as connection:
+            return await fetch_rows(connection, statement, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +150,12 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class DeadLetterHistory:
     """A parked message as an operator sees it."""
 
-    letter: Letter
+    dead_letter: StoredDeadLetter
     service: str
-    state: LetterState
+    state: DeadLetterState
     reason: str
     parked_at: datetime
     settled_at: datetime | None
@@ -155,45 +163,62 @@ class Case:
     decisions: tuple[Decision, ...] = ()
 
 
-async def cases(engine: AsyncEngine, *, states: Iterable[LetterState] = OPEN_STATES, most: int = 200) -> list[Case]:
+async def load_dead_letters(
+    engine: AsyncEngine, *, states: Iterable[DeadLetterState] = OPEN_STATES, most: int = 200
+) -> list[DeadLetterHistory]:
     """The oldest first. Raises: Transient."""
-    async with single(engine) as connection:
-        return [_case(row) for row in await rows(connection, LIST, states=list(states), most=most)]
+    async with autocommit(engine) as connection:
+        return [
+            _case(row) for row in await fetch_rows(connection, LIST, states=list(states), most=most)
+        ]
 
 
-async def case(engine: AsyncEngine, number: int) -> Case | None:
+async def load_dead_letter(engine: AsyncEngine, number: int) -> DeadLetterHistory | None:
     """With its decisions. None: there is no such number. Raises: Transient."""
     async with transaction(engine) as connection:
-        found = await rows(connection, SHOW, number=number)
-        made = await rows(connection, DECISIONS, number=number)
-    decisions = tuple(Decision(made_at=row.made_at, made_by=row.made_by, decision=row.decision, why=row.why) for row in made)
+        found = await fetch_rows(connection, SHOW, number=number)
+        made = await fetch_rows(connection, DECISIONS, number=number)
+    decisions = tuple(
+        Decision(made_at=row.made_at, made_by=row.made_by, decision=row.decision, why=row.why)
+        for row in made
+    )
     return _case(found[0], decisions) if found else None
 
 
-async def decide(engine: AsyncEngine, number: int, state: LetterState, *, by: str, why: str) -> bool:
-    """Redrive or discard, with the decision in the same commit. False: it is not open (any more). Raises: Transient."""
-    decision = "redrive" if state is LetterState.REDRIVING else "discard"
-    async with single(engine) as connection:
-        return bool(await rows(connection, DECIDE, number=number, state=state, by=by, decision=decision, why=why))
+async def decide(
+    engine: AsyncEngine, number: int, state: DeadLetterState, *, by: str, why: str
+) -> bool:
+    """Redrive or discard, with the decision in the same commit. False: it is not open (any more).
+    Raises: Transient.
+    """
+    decision = "redrive" if state is DeadLetterState.REDRIVING else "discard"
+    async with autocommit(engine) as connection:
+        return bool(
+            await fetch_rows(
+                connection, DECIDE, number=number, state=state, by=by, decision=decision, why=why
+            )
+        )
 
 
-def _letter(row: Row[Any]) -> Letter:
-    return Letter(
+def _letter(row: Row[Any]) -> StoredDeadLetter:
+    return StoredDeadLetter(
         number=row.number,
         topic=row.topic,
         partition=row.partition,
         timestamp=row.record_at,
         key=bytes(row.record_key),
         value=bytes(row.record_value),
-        headers=tuple((name, base64.b64decode(value)) for name, value in json.loads(row.record_headers)),
+        headers=tuple(
+            (name, base64.b64decode(value)) for name, value in json.loads(row.record_headers)
+        ),
     )
 
 
-def _case(row: Row[Any], decisions: tuple[Decision, ...] = ()) -> Case:
-    return Case(
-        letter=_letter(row),
+def _case(row: Row[Any], decisions: tuple[Decision, ...] = ()) -> DeadLetterHistory:
+    return DeadLetterHistory(
+        dead_letter=_letter(row),
         service=row.service,
-        state=LetterState(row.state),
+        state=DeadLetterState(row.state),
         reason=row.reason,
         parked_at=row.parked_at,
         settled_at=row.settled_at,

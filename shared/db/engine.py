@@ -17,20 +17,29 @@ from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 
 RETRYABLE_STATES = ("08", "25P03", "40", "53", "57")
-"""SQLSTATE classes that say "not now": connection, serialization and deadlock, resources, operator intervention (shutdown, restart).
-And 25P03: we stood still in a transaction for so long that it was ended."""
+"""SQLSTATE classes that say "not now": connection, serialization and deadlock, resources, operator
+intervention (shutdown, restart). And 25P03: we stood still in a transaction for so long that it was
+ended."""
 
 
 def open_engine(settings: DatabaseSettings) -> AsyncEngine:
     url = make_url(str(settings.url)).set(drivername="postgresql+asyncpg")
-    limits = {"idle_in_transaction_session_timeout": str(settings.longest_pause // timedelta(milliseconds=1))}
+    limits = {
+        "idle_in_transaction_session_timeout": str(
+            settings.longest_pause // timedelta(milliseconds=1)
+        )
+    }
     return create_async_engine(
-        url, pool_size=settings.connections, max_overflow=0, pool_pre_ping=False, connect_args={"server_settings": limits}
+        url,
+        pool_size=settings.connections,
+        max_overflow=0,
+        pool_pre_ping=False,
+        connect_args={"server_settings": limits},
     )
 
 
 @asynccontextmanager
-async def opened(settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]:
+async def engine_scope(settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]:
     """An engine for the life of a process."""
     engine = open_engine(settings)
     try:
@@ -41,17 +50,23 @@ async def opened(settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One transaction. Raises: Transient where the database could not be reached or asked to come back later."""
+    """One transaction. Raises: Transient where the database could not be reached or asked to come
+    back later.
+    """
     with _failures():
         async with engine.begin() as connection:
             yield connection
 
 
 @asynccontextmanager
-async def single(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """For one statement, which is a transaction by itself: without the round trips that begin and commit one. Raises: Transient."""
+async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """For one statement, which is a transaction by itself: without the round trips that begin and
+    commit one. Raises: Transient.
+    """
     with _failures():
-        async with engine.connect() as connection:  # options of the engine would make a new one each time, for a quarter of the CPU
+        async with (
+            engine.connect() as connection
+        ):  # options of the engine would make a new one each time, for a quarter of the CPU
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -64,10 +79,14 @@ def _failures() -> Iterator[None]:
     except DBAPIError as error:
         if not _retryable(error):
             raise
-        raise Transient(f"the database asks to come back later: {type(error.orig).__name__}") from error
+        raise Transient(
+            f"the database asks to come back later: {type(error.orig).__name__}"
+        ) from error
 
 
-async def rows(connection: AsyncConnection, statement: str, **given: Any) -> Sequence[Row[Any]]:
+async def fetch_rows(
+    connection: AsyncConnection, statement: str, **given: Any
+) -> Sequence[Row[Any]]:
     return (await connection.execute(_parsed(statement), given)).fetchall()
 
 

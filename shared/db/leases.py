@@ -1,8 +1,9 @@
 """Who may write for a partition now? Its lease holder, by a token that grows with every new one.
 
-Kafka alone cannot say it: a process that stood still (a stopped container, a swap storm) learns only afterwards that its partitions went to
-another. So what it writes carries the token and is refused by the database when another has come; and before it does anything that
-the database cannot refuse, it looks whether its lease, by its own clock that went on, can still be valid.
+Kafka alone cannot say it: a process that stood still (a stopped container, a swap storm) learns
+only afterwards that its partitions went to another. So what it writes carries the token and is
+refused by the database when another has come; and before it does anything that the database cannot
+refuse, it looks whether its lease, by its own clock that went on, can still be valid.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.engine import rows, single
+from shared.db.engine import autocommit, fetch_rows
 from shared.domain.errors import Transient
 from shared.streams.partitioning import Ownership
 
@@ -51,15 +52,20 @@ select partition from control.leases where service = :service and holder = :hold
 """
 
 LOOK_EVERY_S = 0.1
-"""At what is assigned to us, which costs nothing: a lease that is missing holds up all messages of its partition."""
+"""At what is assigned to us, which costs nothing: a lease that is missing holds up all messages of
+its partition."""
 
 
 class Superseded(Exception):
-    """Another process of this instance's name has taken over: this one stood still for long, and must end."""
+    """Another process of this instance's name has taken over: this one stood still for long, and
+    must end.
+    """
 
 
-class NotTheHolder(Transient):
-    """This instance may not write for the partition: not yet, or no more. If the partition is still its own, it will be again."""
+class NotLeaseHolder(Transient):
+    """This instance may not write for the partition: not yet, or no more. If the partition is still
+    its own, it will be again.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +78,16 @@ class Lease:
 
 
 class Leases:
-    """The leases of this instance: taken for the partitions that it is assigned, renewed while it holds them.
+    """The leases of this instance: taken for the partitions that it is assigned, renewed while it
+    holds them.
 
-    A feed of its service; and an async context manager that gives them back at the end, after what still ran has been written.
+    A feed of its service; and an async context manager that gives them back at the end, after what
+    still ran has been written.
 
-    ``holder`` names the instance. One that comes back under the same name (static membership: there is only one of that name) takes its
-    leases at once, with new tokens; any other waits until they have run out. ``lasts`` is best below Kafka's session timeout:
-    then nobody waits for a lease longer than for the partition.
+    ``holder`` names the instance. One that comes back under the same name (static membership: there
+    is only one of that name) takes its leases at once, with new tokens; any other waits until they
+    have run out. ``lasts`` is best below Kafka's session timeout: then nobody waits for a lease
+    longer than for the partition.
     """
 
     def __init__(
@@ -100,7 +109,7 @@ class Leases:
     name = "leases"
 
     @property
-    def recovered(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether every partition that is ours is also leased."""
         return all(self._is_valid(partition) for partition in self._ownership.held(self._topic))
 
@@ -109,27 +118,40 @@ class Leases:
         """Those that are valid at this moment."""
         return tuple(lease for number, lease in self._held.items() if self._is_valid(number))
 
-    def of(self, key: str) -> Lease:
-        """The lease under which may be written for ``key``, valid at this moment. Raises: NotTheHolder."""
+    def lease_for(self, key: str) -> Lease:
+        """The lease under which may be written for ``key``, valid at this moment. Raises:
+        NotTheHolder.
+        """
         partition = self._ownership.partition(key.encode(), self._topic)
         if partition is None or not self._is_valid(partition):
-            raise NotTheHolder(f"partition {partition} is not leased by this instance now")
+            raise NotLeaseHolder(f"partition {partition} is not leased by this instance now")
         return self._held[partition]
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Give all back, so that whoever comes next need not wait."""
         try:
             await self._release(list(self._held))
         except Transient as failed:
-            logger.warning("the leases could not be given back, they run out in %s: %s", self._lasts, failed)
+            logger.warning(
+                "the leases could not be given back, they run out in %s: %s", self._lasts, failed
+            )
 
     async def refresh(self) -> None:
-        """Renew what we hold, give back what is no longer ours, take what has become ours. Raises: Transient; Superseded."""
+        """Renew what we hold, give back what is no longer ours, take what has become ours. Raises:
+        Transient; Superseded.
+        """
         await self._renew(list(self._held))
-        if ours := self._ownership.held(self._topic):  # empty: partitions are being handed over, what runs may still have to write
+        if ours := self._ownership.held(
+            self._topic
+        ):  # empty: partitions are being handed over, what runs may still have to write
             await self._release([partition for partition in self._held if partition not in ours])
             await self._take(sorted(ours - self._held.keys()))
 
@@ -137,7 +159,7 @@ class Leases:
         """Keep them until cancelled. Raises: Superseded."""
         refreshed_at = float("-inf")
         while True:
-            if not self.recovered or self._clock() - refreshed_at >= self._lasts.total_seconds() / 5:
+            if not self.is_ready or self._clock() - refreshed_at >= self._lasts.total_seconds() / 5:
                 try:
                     await self.refresh()
                 except Transient as error:
@@ -149,38 +171,63 @@ class Leases:
         if not partitions:
             return
         until = self._until()
-        async with single(self._engine) as connection:
-            taken = await rows(connection, TAKE, service=self._service, holder=self._holder, lasts=self._lasts, partitions=partitions)
-        self._held |= {row.partition: Lease(partition=row.partition, token=row.token, until=until) for row in taken}
+        async with autocommit(self._engine) as connection:
+            taken = await fetch_rows(
+                connection,
+                TAKE,
+                service=self._service,
+                holder=self._holder,
+                lasts=self._lasts,
+                partitions=partitions,
+            )
+        self._held |= {
+            row.partition: Lease(partition=row.partition, token=row.token, until=until)
+            for row in taken
+        }
 
     async def _renew(self, partitions: list[int]) -> None:
         if not partitions:
             return
         until = self._until()
         tokens = [self._held[partition].token for partition in partitions]
-        async with single(self._engine) as connection:
-            renewed = await rows(connection, RENEW, service=self._service, lasts=self._lasts, partitions=partitions, tokens=tokens)
+        async with autocommit(self._engine) as connection:
+            renewed = await fetch_rows(
+                connection,
+                RENEW,
+                service=self._service,
+                lasts=self._lasts,
+                partitions=partitions,
+                tokens=tokens,
+            )
         kept = {row.partition for row in renewed}
         if lost := sorted(self._held.keys() - kept):
             logger.warning("the leases of partitions %s went to another instance", lost)
         self._held = {
-            number: Lease(partition=number, token=lease.token, until=until) for number, lease in self._held.items() if number in kept
+            number: Lease(partition=number, token=lease.token, until=until)
+            for number, lease in self._held.items()
+            if number in kept
         }
         if lost:
             await self._end_if_superseded(lost)
 
     async def _end_if_superseded(self, lost: list[int]) -> None:
         """Taken back, they would go to and fro between us and our successor of the same name."""
-        async with single(self._engine) as connection:
-            if await rows(connection, NAMESAKES, service=self._service, holder=self._holder, partitions=lost):
-                raise Superseded(f"another process named {self._holder!r} writes for partitions of {lost} now")
+        async with autocommit(self._engine) as connection:
+            if await fetch_rows(
+                connection, NAMESAKES, service=self._service, holder=self._holder, partitions=lost
+            ):
+                raise Superseded(
+                    f"another process named {self._holder!r} writes for partitions of {lost} now"
+                )
 
     async def _release(self, partitions: list[int]) -> None:
         if not partitions:
             return
         tokens = [self._held.pop(partition).token for partition in partitions]
-        async with single(self._engine) as connection:
-            await rows(connection, RELEASE, service=self._service, partitions=partitions, tokens=tokens)
+        async with autocommit(self._engine) as connection:
+            await fetch_rows(
+                connection, RELEASE, service=self._service, partitions=partitions, tokens=tokens
+            )
 
     def _until(self) -> float:
         """Counted from before the database is asked: by its clock the lease lasts at least as long."""

@@ -15,9 +15,12 @@ LOCK = 7_261_043_118
 """Any constant: two that migrate at once wait for one another."""
 
 MAY_TAKE_ITS_TIME = text("set local idle_in_transaction_session_timeout = 0")
-"""Between two statements Alembic compares and plans in Python: on a busy machine that takes longer than a service may stand still."""
+"""Between two statements Alembic compares and plans in Python: on a busy machine that takes longer
+than a service may stand still."""
 
-NOT_MIGRATED = "DATABASE_URL: the database has not this release's tables: run `slipstream db migrate`"
+NOT_MIGRATED = (
+    "DATABASE_URL: the database has not this release's tables: run `slipstream db migrate`"
+)
 NOTHING_THERE = ("3F000", "42P01")
 """SQLSTATEs of a schema and a table that are not there: the database was never migrated."""
 
@@ -30,7 +33,9 @@ def config(connection: Connection) -> Config:
 
 
 async def migrate(engine: AsyncEngine) -> None:
-    """Run what is missing; does nothing on a database that is up to date. Safe to call from several processes at once."""
+    """Run what is missing; does nothing on a database that is up to date. Safe to call from several
+    processes at once.
+    """
 
     def upgrade(connection: Connection) -> None:
         connection.execute(MAY_TAKE_ITS_TIME)
@@ -49,7 +54,9 @@ async def require_migrated(engine: AsyncEngine) -> None:
     except (OSError, DBAPIError) as error:
         if getattr(getattr(error, "orig", None), "sqlstate", None) in NOTHING_THERE:
             raise InvalidSettings(NOT_MIGRATED) from error
-        raise InvalidSettings(f"DATABASE_URL: the database cannot be used: {type(error).__name__}") from error
+        raise InvalidSettings(
+            f"DATABASE_URL: the database cannot be used: {type(error).__name__}"
+        ) from error
     if missing:
         raise InvalidSettings(NOT_MIGRATED)
 

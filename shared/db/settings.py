@@ -14,7 +14,8 @@ class DatabaseSettings(BaseSettings):
     connections: int = 6
     """Open at most at a time, per process."""
     longest_pause: timedelta = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=1))
-    """Between two statements of a transaction: then the database ends it, and what a process that stands still had locked is free."""
+    """Between two statements of a transaction: then the database ends it, and what a process that
+    stands still had locked is free."""
 
 
 class ControlsSettings(BaseSettings):

@@ -1,4 +1,6 @@
-"""Every table, by the service that owns it. Amounts are base units; addresses are checksummed text; times are with time zone."""
+"""Every table, by the service that owns it. Amounts are base units; addresses are checksummed text;
+times are with time zone.
+"""
 
 from sqlalchemy import (
     BigInteger,
@@ -73,7 +75,12 @@ leases = Table(
     metadata,
     Column("service", Text, primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("token", BigInteger, nullable=False, comment="Grows with every new holder: what is written with an old one is refused"),
+    Column(
+        "token",
+        BigInteger,
+        nullable=False,
+        comment="Grows with every new holder: what is written with an old one is refused",
+    ),
     Column("holder", Text, nullable=False),
     Column("expires_at", MOMENT, nullable=False),
     schema="control",
@@ -88,7 +95,12 @@ dead_letters = Table(
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("record_offset", BigInteger, nullable=False),
-    Column("record_at", BigInteger, nullable=False, comment="When the record was written: milliseconds since 1970"),
+    Column(
+        "record_at",
+        BigInteger,
+        nullable=False,
+        comment="When the record was written: milliseconds since 1970",
+    ),
     Column("record_key", LargeBinary, nullable=False),
     Column("record_value", LargeBinary, nullable=False),
     Column("record_headers", Text, nullable=False, comment="JSON: pairs of name and base64"),
@@ -97,7 +109,13 @@ dead_letters = Table(
     _moment("parked_at", nullable=False),
     _moment("settled_at"),
     UniqueConstraint("service", "topic", "partition", "record_offset", name="dead_letters_record"),
-    Index("dead_letters_open", "service", "topic", "record_key", postgresql_where=text("state in ('parked', 'waiting', 'redriving')")),
+    Index(
+        "dead_letters_open",
+        "service",
+        "topic",
+        "record_key",
+        postgresql_where=text("state in ('parked', 'waiting', 'redriving')"),
+    ),
     schema="control",
     comment="Messages that could not be handled, and those that wait behind them.",
 )
@@ -128,29 +146,45 @@ fills = Table(
     "fills",
     metadata,
     Column("trade_id", Text, primary_key=True),
-    Column("witness", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
     Column("row_id", Text, primary_key=True),
     Column("shares", BigInteger, nullable=False),
     Column("seen_at", MOMENT, nullable=False),
-    Column("leader", Text, comment="Null, as the next four: from before they were kept; such a row is nobody's neighbour"),
+    Column(
+        "leader",
+        Text,
+        comment="Null, as the next four: from before they were kept; such a row is nobody's neighbour",
+    ),
     Column("transaction_hash", Text),
     Column("token_id", Text),
     Column("side", Text),
     Column("filled_at", MOMENT, comment="When the venue or the block says that it happened"),
-    Column("waits", Boolean, nullable=False, server_default=text("false"), comment="It counts once its own transaction is in a block"),
+    Column(
+        "awaits_confirmation",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="It counts once its own transaction is in a block",
+    ),
     Index("fills_by_leader", "leader", "filled_at"),
-    Index("fills_told", "leader", "row_id", "filled_at", postgresql_where=text("witness = 'rtds'")),
+    Index(
+        "fills_from_socket",
+        "leader",
+        "row_id",
+        "filled_at",
+        postgresql_where=text("source = 'rtds'"),
+    ),
     schema="ingest",
     comment="Every row of every feed, once: what a leader's trade is gathered from.",
 )
 
-parts = Table(
-    "parts",
+copy_slices = Table(
+    "copy_slices",
     metadata,
     Column("trade_id", Text, primary_key=True),
     Column("from_shares", BigInteger, primary_key=True),
     Column("to_shares", BigInteger, nullable=False),
-    Column("witness", Text, nullable=False),
+    Column("source", Text, nullable=False),
     Column("row_id", Text, nullable=False, comment="The row that made this part known"),
     Column("controls_version", BigInteger, nullable=False),
     Column("intended_at", MOMENT, nullable=False),
@@ -161,8 +195,12 @@ parts = Table(
         server_default="",
         comment="The trade as which it was copied already; empty: copied as this one",
     ),
-    Column("fill", Text, comment="JSON, of a part that was copied as another trade: the row to tell again if the two are two"),
-    Index("parts_resent", "resent_of", postgresql_where=text("resent_of <> ''")),
+    Column(
+        "fill",
+        Text,
+        comment="JSON, of a part that was copied as another trade: the row to tell again if the two are two",
+    ),
+    Index("copy_slices_resent", "resent_of", postgresql_where=text("resent_of <> ''")),
     schema="ingest",
     comment="What of a trade has been copied: the first sight, and each later top-up by its difference.",
 )
@@ -175,11 +213,21 @@ intents = Table(
     Column("token_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("reserved_usdc", BigInteger, nullable=False, comment="Promised while open; what was really spent once settled"),
+    Column(
+        "reserved_usdc",
+        BigInteger,
+        nullable=False,
+        comment="Promised while open; what was really spent once settled",
+    ),
     Column("reserved_shares", BigInteger, nullable=False),
     Column("cap_usdc", BigInteger, nullable=False, comment="What it counts for in the daily cap"),
     Column("day", Date, nullable=False, comment="UTC day that the cap was reserved on"),
-    Column("verdict", Text, nullable=False, comment="The verdict's message, as first told: a redelivery repeats it"),
+    Column(
+        "verdict",
+        Text,
+        nullable=False,
+        comment="The verdict's message, as first told: a redelivery repeats it",
+    ),
     Column("traceparent", Text),
     _moment("judged_at", nullable=False),
     _moment("settled_at"),
@@ -204,7 +252,12 @@ orders = Table(
     Column("intent_id", Text, primary_key=True),
     Column("proxy", Text, nullable=False),
     Column("order_hash", Text, nullable=False, unique=True),
-    Column("body", Text, nullable=False, comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned"),
+    Column(
+        "body",
+        Text,
+        nullable=False,
+        comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned",
+    ),
     Column("side", Text, nullable=False),
     Column("token_id", Text, nullable=False),
     Column("leader", Text, nullable=False),
@@ -228,18 +281,44 @@ orders = Table(
     _moment("posted_at"),
     _moment("answered_at"),
     _moment("confirmed_at"),
-    Column("told", Text, nullable=False, server_default="", comment="What the venue has said of an order that has no outcome yet"),
-    _moment("doubted_since"),
-    Column("looks", BigInteger, nullable=False, server_default="0", comment="At the venue, since then, that found no trade of it"),
+    Column(
+        "last_reply",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="What the venue has said of an order that has no outcome yet",
+    ),
+    _moment("unverified_since"),
+    Column(
+        "empty_lookups",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="At the venue, since then, that found no trade of it",
+    ),
     Column("alerted_at", MOMENT, comment="When a human was called: not resolved in time"),
-    Column("asked_shares", BigInteger, nullable=False, server_default="0", comment="Micro-shares that an exit was to sell; 0 on an entry"),
-    Column("intent", Text, nullable=False, server_default="", comment="JSON, of an exit: what is left of it may go around again"),
-    Index("orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")),
+    Column(
+        "requested_shares",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="Micro-shares that an exit was to sell; 0 on an entry",
+    ),
+    Column(
+        "intent",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="JSON, of an exit: what is left of it may go around again",
+    ),
+    Index(
+        "orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")
+    ),
     Index(
         "orders_with_remainder",
         "expires_at",
         postgresql_where=text(
-            "intent <> '' and asked_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and told = 'killed'))"
+            "intent <> '' and requested_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))"
         ),
     ),
     schema="executor",
@@ -280,11 +359,18 @@ watches = Table(
     Column("state", Text, nullable=False),
     Column("block_number", BigInteger),
     Column("block_hash", Text, nullable=False, server_default=""),
-    Column("fills", Text, nullable=False, comment="JSON: what the chain says that its orders gave and got"),
+    Column(
+        "fills",
+        Text,
+        nullable=False,
+        comment="JSON: what the chain says that its orders gave and got",
+    ),
     Column("traceparent", Text),
     _moment("requested_at", nullable=False),
     _moment("updated_at", nullable=False),
-    Index("watches_open", "state", postgresql_where=text("state not in ('final', 'final_reverted')")),
+    Index(
+        "watches_open", "state", postgresql_where=text("state not in ('final', 'final_reverted')")
+    ),
     schema="tx_monitor",
     comment="Transactions that somebody waits for.",
 )
@@ -314,4 +400,5 @@ from executor.trades
 where status <> 'FAILED'
 group by proxy, token_id
 """
-"""What our fills make of each proxy: shares held, and USDC received minus paid, fees counted. A failed trade drops out by itself."""
+"""What our fills make of each proxy: shares held, and USDC received minus paid, fees counted. A
+failed trade drops out by itself."""

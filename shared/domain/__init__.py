@@ -1,1 +1,3 @@
-"""Money, prices, books, identities and rules that more than one service needs. Pure: no clock, no I/O, no randomness."""
+"""Money, prices, books, identities and rules that more than one service needs. Pure: no clock, no
+I/O, no randomness.
+"""

@@ -35,8 +35,16 @@ class Walk:
 
 
 def best_first(side: Side, levels: Iterable[Level]) -> tuple[Level, ...]:
-    """The levels that an order of ``side`` takes from, best first **by value**: the venue lists them worst first (B-09)."""
-    return tuple(sorted((level for level in levels if level.shares > 0), key=lambda level: level.price, reverse=side is Side.SELL))
+    """The levels that an order of ``side`` takes from, best first **by value**: the venue lists
+    them worst first (B-09).
+    """
+    return tuple(
+        sorted(
+            (level for level in levels if level.shares > 0),
+            key=lambda level: level.price,
+            reverse=side is Side.SELL,
+        )
+    )
 
 
 def spend(asks: tuple[Level, ...], usdc: int) -> Walk | None:
@@ -52,7 +60,9 @@ def spend(asks: tuple[Level, ...], usdc: int) -> Walk | None:
         left -= cost_ceiling(affordable, ask.price)
         if affordable < ask.shares:
             return Walk(tuple(taken), shares, usdc - left, complete=True)
-    return _walked(taken, shares, usdc - left, complete=bool(taken) and shares_for(left, taken[-1].price) == 0)
+    return _walked(
+        taken, shares, usdc - left, complete=bool(taken) and shares_for(left, taken[-1].price) == 0
+    )
 
 
 def sell(bids: tuple[Level, ...], shares: int) -> Walk | None:

@@ -1,4 +1,6 @@
-"""Who copies whom, by which terms, and what may run now: the controls that operators and followers set."""
+"""Who copies whom, by which terms, and what may run now: the controls that operators and followers
+set.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -44,23 +46,39 @@ class Follow:
     def __post_init__(self) -> None:
         self._check_size()
         if not 0 <= self.min_usdc <= self.max_usdc:
-            raise ValueError(f"the minimum ({self.min_usdc}) must lie between 0 and the maximum ({self.max_usdc}), in micro-USDC")
+            raise ValueError(
+                f"the minimum ({self.min_usdc}) must lie between 0 and the maximum ({self.max_usdc}), in micro-USDC"
+            )
         if not 0 <= self.max_slippage_bps < BPS:
-            raise ValueError(f"the slippage must lie between 0 and {BPS} basis points, not {self.max_slippage_bps}")
+            raise ValueError(
+                f"the slippage must lie between 0 and {BPS} basis points, not {self.max_slippage_bps}"
+            )
         if self.daily_cap_usdc < 0:
-            raise ValueError(f"the daily cap must not be below 0, as {self.daily_cap_usdc} micro-USDC is")
+            raise ValueError(
+                f"the daily cap must not be below 0, as {self.daily_cap_usdc} micro-USDC is"
+            )
 
     def _check_size(self) -> None:
         if (self.percent is None) == (self.fixed_usdc is None):
-            raise ValueError("a follow copies either a percentage of the leader's trade or a fixed amount: give exactly one")
+            raise ValueError(
+                "a follow copies either a percentage of the leader's trade or a fixed amount: give exactly one"
+            )
         if self.percent is not None and self.percent <= 0:
             raise ValueError(f"the percentage must be above 0, not {self.percent}")
         if self.fixed_usdc is not None and self.fixed_usdc <= 0:
-            raise ValueError(f"the fixed amount must be above 0, not {self.fixed_usdc}, in micro-USDC")
+            raise ValueError(
+                f"the fixed amount must be above 0, not {self.fixed_usdc}, in micro-USDC"
+            )
 
     def sized(self, leader_usdc: int) -> int:
-        """Micro-USDC to copy of a leader's trade worth ``leader_usdc``: raised to the minimum, cut to the maximum."""
-        wanted = self.fixed_usdc if self.fixed_usdc is not None else int(leader_usdc * (self.percent or 0) / 100)
+        """Micro-USDC to copy of a leader's trade worth ``leader_usdc``: raised to the minimum, cut
+        to the maximum.
+        """
+        wanted = (
+            self.fixed_usdc
+            if self.fixed_usdc is not None
+            else int(leader_usdc * (self.percent or 0) / 100)
+        )
         return min(max(wanted, self.min_usdc), self.max_usdc)
 
 
@@ -81,7 +99,9 @@ class Controls:
 
     def mode(self, *, leader: str, proxy: str) -> Mode:
         scopes = (GLOBAL, leader_scope(leader), follower_scope(proxy))
-        return max((self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes), key=STRICTNESS.index)
+        return max(
+            (self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes), key=STRICTNESS.index
+        )
 
 
 def leader_scope(leader: str) -> str:
@@ -97,7 +117,7 @@ def may_trade(mode: Mode, side: Side) -> bool:
     return mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
 
 
-def by_leader(follows: Iterable[Follow]) -> Mapping[str, Mapping[str, Follow]]:
+def group_by_leader(follows: Iterable[Follow]) -> Mapping[str, Mapping[str, Follow]]:
     """The active follows of each leader, in the order given, by proxy."""
     grouped: dict[str, dict[str, Follow]] = {}
     for follow in follows:

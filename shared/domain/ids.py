@@ -1,4 +1,6 @@
-"""Identities that are derived from what they name, so that the same thing seen twice has the same id."""
+"""Identities that are derived from what they name, so that the same thing seen twice has the same
+id.
+"""
 
 import hashlib
 
@@ -12,7 +14,9 @@ def derived_id(kind: str, *parts: object) -> str:
 
 
 def trade_id(*, transaction_hash: str, leader: str, token_id: str, side: str) -> str:
-    """A leader's trade: all his fills of one token and side in one transaction, from whichever feed."""
+    """A leader's trade: all his fills of one token and side in one transaction, from whichever
+    feed.
+    """
     return derived_id("trade", transaction_hash.lower(), leader.lower(), token_id, side)
 
 

@@ -9,7 +9,8 @@ MICROS = 1_000_000
 BASE_UNIT = Decimal("0.000001")
 
 CENT = 10_000
-"""Micro-USDC of a cent; also a hundredth of a share: the finest size that the venue takes (protocol notes, 4.8)."""
+"""Micro-USDC of a cent; also a hundredth of a share: the finest size that the venue takes (protocol
+notes, 4.8)."""
 
 
 class Side(StrEnum):
@@ -18,7 +19,9 @@ class Side(StrEnum):
 
 
 def micros(amount: Decimal) -> int:
-    """The base units of ``amount``. Raises: ValueError where it has a fraction of a base unit; nothing is rounded in silence."""
+    """The base units of ``amount``. Raises: ValueError where it has a fraction of a base unit;
+    nothing is rounded in silence.
+    """
     units = floor_micros(amount)
     if as_decimal(units) != amount:
         raise ValueError(f"{amount} has more than six decimals")
@@ -26,7 +29,9 @@ def micros(amount: Decimal) -> int:
 
 
 def floor_micros(amount: Decimal) -> int:
-    """The base units of ``amount``, a fraction of a unit cut off. Raises: decimal.InvalidOperation from 10^22 on, which no amount is."""
+    """The base units of ``amount``, a fraction of a unit cut off. Raises: decimal.InvalidOperation
+    from 10^22 on, which no amount is.
+    """
     return int(amount.quantize(BASE_UNIT, rounding=ROUND_FLOOR).scaleb(6))
 
 
@@ -41,7 +46,9 @@ def cost_floor(shares: int, price: Decimal) -> int:
 
 
 def cost_ceiling(shares: int, price: Decimal) -> int:
-    """Micro-USDC of ``shares`` micro-shares at ``price``, rounded up: what a buyer must be able to pay."""
+    """Micro-USDC of ``shares`` micro-shares at ``price``, rounded up: what a buyer must be able to
+    pay.
+    """
     return int((shares * price).to_integral_value(ROUND_CEILING))
 
 
@@ -50,6 +57,6 @@ def shares_for(usdc: int, price: Decimal) -> int:
     return int((usdc / price).to_integral_value(ROUND_FLOOR))
 
 
-def down_to(amount: int, step: int) -> int:
+def round_down(amount: int, step: int) -> int:
     """``amount`` without what goes over a multiple of ``step``."""
     return amount - amount % step

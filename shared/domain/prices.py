@@ -8,15 +8,21 @@ BPS = Decimal(10_000)
 
 
 def adverse_bps(side: Side, *, reference: Decimal, offered: Decimal) -> Decimal:
-    """How much worse ``offered`` is than ``reference`` for this side, in basis points of ``reference``; negative when it is better."""
+    """How much worse ``offered`` is than ``reference`` for this side, in basis points of
+    ``reference``; negative when it is better.
+    """
     worse_by = offered - reference if side is Side.BUY else reference - offered
     return worse_by / reference * BPS
 
 
-def limit_price(side: Side, *, reference: Decimal, slippage_bps: Decimal, tick: Decimal) -> Decimal | None:
-    """The worst price on the grid that is no more than ``slippage_bps`` worse than ``reference``, inside [tick, 1 - tick].
+def limit_price(
+    side: Side, *, reference: Decimal, slippage_bps: Decimal, tick: Decimal
+) -> Decimal | None:
+    """The worst price on the grid that is no more than ``slippage_bps`` worse than ``reference``,
+    inside [tick, 1 - tick].
 
-    None where the grid has no such price: the reference lies beyond its end, as of a market whose tick has grown.
+    None where the grid has no such price: the reference lies beyond its end, as of a market whose
+    tick has grown.
     """
     allowed = slippage_bps / BPS
     if side is Side.BUY:

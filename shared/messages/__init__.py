@@ -1,1 +1,3 @@
-"""The messages between the services: one module per family. JSON Schemas are generated from them into shared/schemas."""
+"""The messages between the services: one module per family. JSON Schemas are generated from them
+into shared/schemas.
+"""

@@ -12,12 +12,16 @@ from shared.domain.money import BASE_UNIT
 
 @dataclass(frozen=True, slots=True)
 class _TravelsAsText:
-    """The rule as a schema: as a function of ours it would cost more than the rest of a message's decoding."""
+    """The rule as a schema: as a function of ours it would cost more than the rest of a message's
+    decoding.
+    """
 
     least: Decimal | None = None
     below: Decimal | None = None
 
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         number = core_schema.decimal_schema(strict=True, ge=self.least, lt=self.below)
         parsed = core_schema.decimal_schema(ge=self.least, lt=self.below)
         text = core_schema.chain_schema([core_schema.str_schema(strict=True), parsed])
@@ -32,10 +36,12 @@ ExactDecimal = Annotated[Decimal, _TravelsAsText()]
 """A price or ratio. JSON numbers are refused: a parser may have rounded them."""
 
 Price = Annotated[Decimal, _TravelsAsText(least=BASE_UNIT, below=Decimal(1))]
-"""USDC per share, as money is divided by it: never so near to nothing that the result is no amount."""
+"""USDC per share, as money is divided by it: never so near to nothing that the result is no amount.
+"""
 
 Micros = Annotated[int, Field(strict=True)]
-"""Base units: micro-USDC or micro-shares, a millionth each. Strict: neither text nor a fraction nor a bool is an amount."""
+"""Base units: micro-USDC or micro-shares, a millionth each. Strict: neither text nor a fraction nor
+a bool is an amount."""
 
 MOST_MICROS = 10**18
 """Nobody has as much, and every sum of such amounts fits into a column."""
@@ -48,7 +54,8 @@ TradedMicros = Annotated[int, Field(strict=True, gt=0, le=MOST_MICROS)]
 PositiveMicros = Annotated[int, Field(strict=True, gt=0)]
 
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
-"""An EVM address in its checksummed spelling; parsers at the edge checksum, inside it is compared as text."""
+"""An EVM address in its checksummed spelling; parsers at the edge checksum, inside it is compared
+as text."""
 
 
 class Fact(BaseModel):
@@ -58,7 +65,9 @@ class Fact(BaseModel):
 
 
 class Message(BaseModel):
-    """A fact on a topic. Its class name travels in the header ``type``, so that one topic can carry a family."""
+    """A fact on a topic. Its class name travels in the header ``type``, so that one topic can carry
+    a family.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     topic: ClassVar[str]

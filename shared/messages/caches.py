@@ -1,4 +1,6 @@
-"""What instances tell one another of what they fetched. Freshness, never truth: each entry carries its own time."""
+"""What instances tell one another of what they fetched. Freshness, never truth: each entry carries
+its own time.
+"""
 
 from typing import ClassVar
 

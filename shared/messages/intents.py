@@ -6,11 +6,22 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.domain.money import Side
-from shared.messages.base import Address, Amount, ExactDecimal, Fact, Message, Micros, PositiveMicros, Price
+from shared.messages.base import (
+    Address,
+    Amount,
+    ExactDecimal,
+    Fact,
+    Message,
+    Micros,
+    PositiveMicros,
+    Price,
+)
 
 
 class Intent(Fact):
-    """Copy this part of a leader's trade for this follower. It travels whole with every message about it."""
+    """Copy this part of a leader's trade for this follower. It travels whole with every message
+    about it.
+    """
 
     intent_id: str
     proxy: Address
@@ -35,7 +46,8 @@ class Intent(Fact):
     title: str = ""
     outcome: str = ""
     continues: str = ""
-    """The intent whose exit was filled in part: this is the rest of it. Empty: the part of a trade as the leader made it."""
+    """The intent whose exit was filled in part: this is the rest of it. Empty: the part of a trade
+    as the leader made it."""
 
 
 class IntentMessage(Message):
@@ -52,7 +64,9 @@ class IntentMessage(Message):
 
 
 class CopyIntended(IntentMessage):
-    """A leader's trade matched a follow and was sized by its terms; or what such an exit left over goes around again."""
+    """A leader's trade matched a follow and was sized by its terms; or what such an exit left over
+    goes around again.
+    """
 
     topic: ClassVar[str] = "copy-intents"
 
@@ -145,7 +159,7 @@ class Refusal(StrEnum):
     """Nothing to sell."""
 
 
-class Judged(Fact):
+class VerdictFacts(Fact):
     """What a verdict was reached on. Amounts in micro-USDC and micro-shares."""
 
     judged_at: AwareDatetime
@@ -187,7 +201,7 @@ class IntentApproved(IntentMessage):
     expires_at: AwareDatetime
     """Nothing is sent for it after this moment."""
     quote: Quote
-    judged: Judged
+    facts: VerdictFacts
 
 
 class IntentRefused(IntentMessage):
@@ -197,7 +211,7 @@ class IntentRefused(IntentMessage):
     reason: Refusal
     value: ExactDecimal
     threshold: ExactDecimal
-    judged: Judged
+    facts: VerdictFacts
 
     @property
     def margin(self) -> ExactDecimal:

@@ -10,8 +10,10 @@ from shared.domain.money import Side
 from shared.messages.base import Address, Message, Price, TradedMicros
 
 
-class Witness(StrEnum):
-    """Who told of a fill. Two feeds of one witness tell the same rows; two witnesses tell the same fills in rows of their own."""
+class FillSource(StrEnum):
+    """Who told of a fill. Two feeds of one source tell the same rows; two sources tell the same
+    fills in rows of their own.
+    """
 
     RTDS = "rtds"
     CHAIN = "chain"
@@ -30,9 +32,10 @@ class LeaderFillSeen(Message):
     shares: TradedMicros
     price: Price
     """USDC per share, fees not counted."""
-    witness: Witness
+    source: FillSource
     row_id: str
-    """What the row is within its witness and transaction: the log index, or a digest of the row where it has no number."""
+    """What the row is within its source and transaction: the log index, or a digest of the row
+    where it has no number."""
     filled_at: AwareDatetime
     """When the venue or the block says that it happened (whole seconds)."""
     title: str = ""
@@ -43,4 +46,9 @@ class LeaderFillSeen(Message):
 
     @property
     def trade_id(self) -> str:
-        return trade_id(transaction_hash=self.transaction_hash, leader=self.leader, token_id=self.token_id, side=self.side)
+        return trade_id(
+            transaction_hash=self.transaction_hash,
+            leader=self.leader,
+            token_id=self.token_id,
+            side=self.side,
+        )

@@ -13,7 +13,8 @@ class OrderState(StrEnum):
     SIGNED = "signed"
     """Kept, about to be sent; perhaps sent."""
     UNKNOWN = "unknown"
-    """Sent, and the answer was lost: it may have happened. Resolved by asking and by sending the same bytes again."""
+    """Sent, and the answer was lost: it may have happened. Resolved by asking and by sending the
+    same bytes again."""
     MATCHED = "matched"
     """Provisional: the settlement can still fail on the chain."""
     CONFIRMED = "confirmed"
@@ -27,7 +28,15 @@ class OrderState(StrEnum):
     """Never sent: halted, or too late, between approval and signing."""
 
 
-FINAL_STATES = frozenset({OrderState.CONFIRMED, OrderState.KILLED, OrderState.REJECTED, OrderState.FAILED, OrderState.WITHDRAWN})
+FINAL_STATES = frozenset(
+    {
+        OrderState.CONFIRMED,
+        OrderState.KILLED,
+        OrderState.REJECTED,
+        OrderState.FAILED,
+        OrderState.WITHDRAWN,
+    }
+)
 
 
 class OrderReported(ProxyMessage):
@@ -36,7 +45,8 @@ class OrderReported(ProxyMessage):
     topic: ClassVar[str] = "copy-outcomes"
     intent_id: str
     order_hash: str
-    """EIP-712 hash: the order's name at the venue, known before it is sent. Empty where none was signed."""
+    """EIP-712 hash: the order's name at the venue, known before it is sent. Empty where none was
+    signed."""
     state: OrderState
     side: Side
     token_id: str

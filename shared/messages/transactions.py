@@ -12,7 +12,9 @@ class Purpose(StrEnum):
 
 
 class SettledFill(Fact):
-    """What the chain says that an order gave and got in a transaction. Exact: the venue's own figures are rounded."""
+    """What the chain says that an order gave and got in a transaction. Exact: the venue's own
+    figures are rounded.
+    """
 
     order_hash: str
     shares: Micros
@@ -55,7 +57,8 @@ class TransactionState(StrEnum):
     FINAL = "final"
     FINAL_REVERTED = "final_reverted"
     DROPPED = "dropped"
-    """In no block for so long that nobody looks any more: replaced by another transaction, most likely, or lost."""
+    """In no block for so long that nobody looks any more: replaced by another transaction, most
+    likely, or lost."""
 
 
 class TransactionResolved(ProxyMessage):

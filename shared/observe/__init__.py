@@ -1,1 +1,3 @@
-"""What the services tell about themselves: traces, metrics, health and logs. Never a secret, never a payload."""
+"""What the services tell about themselves: traces, metrics, health and logs. Never a secret, never
+a payload.
+"""

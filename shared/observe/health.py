@@ -1,4 +1,6 @@
-"""Is this process alive, may it be given work, and what do its metrics say? Three addresses over HTTP."""
+"""Is this process alive, may it be given work, and what do its metrics say? Three addresses over
+HTTP.
+"""
 
 import errno
 from collections.abc import Awaitable, Callable
@@ -13,14 +15,14 @@ from shared.observe.settings import HealthSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class ProbeResult:
     """An answer to a probe. ``reasons`` say what is missing, or what is odd although all is well."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
 
 
-Check = Callable[[], Health]
+Check = Callable[[], ProbeResult]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,17 @@ class HealthServer:
 async def serve(settings: HealthSettings, *, live: Check, ready: Check) -> HealthServer:
     """Serve ``/metrics``, ``/live`` and ``/ready`` until closed.
 
-    ``live``: progress is being made; not whether others can be reached. ``ready``: assigned, recovered, able to work.
-    Raises: InvalidSettings when the port or the host cannot be had.
+    ``live``: progress is being made; not whether others can be reached. ``ready``: assigned,
+    recovered, able to work. Raises: InvalidSettings when the port or the host cannot be had.
     """
     app = web.Application()
-    app.add_routes([web.get("/metrics", _metrics), web.get("/live", _probe(live)), web.get("/ready", _probe(ready))])
+    app.add_routes(
+        [
+            web.get("/metrics", _metrics),
+            web.get("/live", _probe(live)),
+            web.get("/ready", _probe(ready)),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -60,13 +68,18 @@ async def serve(settings: HealthSettings, *, live: Check, ready: Check) -> Healt
 def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         health = check()
-        return web.json_response({"ok": health.ok, "reasons": health.reasons}, status=200 if health.ok else 503)
+        return web.json_response(
+            {"ok": health.ok, "reasons": health.reasons}, status=200 if health.ok else 503
+        )
 
     return answer
 
 
 async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(metrics.REGISTRY), headers={"Content-Type": "text/plain; version=1.0.0; charset=utf-8"})
+    return web.Response(
+        body=generate_latest(metrics.REGISTRY),
+        headers={"Content-Type": "text/plain; version=1.0.0; charset=utf-8"},
+    )
 
 
 def _advice(settings: HealthSettings, refused: OSError) -> str:

@@ -1,4 +1,6 @@
-"""Which values may label a metric? Words from closed lists and small numbers, never an address, a hash or an id."""
+"""Which values may label a metric? Words from closed lists and small numbers, never an address, a
+hash or an id.
+"""
 
 import re
 
@@ -9,6 +11,8 @@ _LONG_HEX_OR_DIGITS = re.compile(r"[0-9a-fA-F]{12}|\d{5}")
 
 
 def bounded(value: str | int) -> str:
-    """The value, or ``other`` if it is not a word, a small number or a version: each new value of a label is a new series for ever."""
+    """The value, or ``other`` if it is not a word, a small number or a version: each new value of a
+    label is a new series for ever.
+    """
     text = str(value)
     return text if _WORD.fullmatch(text) and not _LONG_HEX_OR_DIGITS.search(text) else OTHER

@@ -1,9 +1,11 @@
-"""What is counted and measured: every metric is declared here once, and has one function that says what happened.
+"""What is counted and measured: every metric is declared here once, and has one function that says
+what happened.
 
 ``python -m shared.observe.metrics`` prints the declaration as a table for the docs.
 
-The instruments belong to the process, like its standard error: a scrape reads one process. They are kept in a registry of our own, so that
-nothing but what is declared here (and the process's memory, CPU and collector figures) is served.
+The instruments belong to the process, like its standard error: a scrape reads one process. They are
+kept in a registry of our own, so that nothing but what is declared here (and the process's memory,
+CPU and collector figures) is served.
 """
 
 import sys
@@ -12,7 +14,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Generic, Literal, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from shared.observe.labels import bounded
 
@@ -22,12 +32,29 @@ CacheResult = Literal["hit", "shared", "miss", "stale"]
 REGISTRY = CollectorRegistry()
 
 MOST_LABEL_SETS = 2_000
-"""Of one metric. 64 partitions of a dozen topics fit; an identifier that slipped into a label does not."""
+"""Of one metric. 64 partitions of a dozen topics fit; an identifier that slipped into a label does
+not."""
 
 HOP_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Edges for work inside the pipeline: a hop is measured in single milliseconds."""
 
-PATH_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
+PATH_SECONDS = (
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.1,
+    0.2,
+    0.35,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+)
 """Edges for a path that ends outside: a post is tens of milliseconds, a confirmation minutes."""
 
 
@@ -43,7 +70,9 @@ class Declaration:
 
 
 class Metric(Generic[Instrument]):
-    """An instrument with its declaration, and the children by label values: a look-up of half a microsecond on the hot path."""
+    """An instrument with its declaration, and the children by label values: a look-up of half a
+    microsecond on the hot path.
+    """
 
     def __init__(self, instrument: Instrument, declaration: Declaration) -> None:
         self.declaration = declaration
@@ -51,7 +80,9 @@ class Metric(Generic[Instrument]):
         self._children: dict[tuple[str | int, ...], Instrument] = {}
 
     def of(self, *values: str | int) -> Instrument:
-        """The child for these label values. An address, an id, or one value too many is counted as ``other``."""
+        """The child for these label values. An address, an id, or one value too many is counted as
+        ``other``.
+        """
         return self._children.get(values) or self._admit(values)
 
     def _admit(self, values: tuple[str | int, ...]) -> Instrument:
@@ -64,7 +95,9 @@ class Metric(Generic[Instrument]):
 
 
 def _counter(name: str, meaning: str, *labels: str, unit: str = "") -> Metric[Counter]:
-    declaration = Declaration(name=f"{name}_total", kind="counter", unit=unit, meaning=meaning, labels=labels)
+    declaration = Declaration(
+        name=f"{name}_total", kind="counter", unit=unit, meaning=meaning, labels=labels
+    )
     return Metric(Counter(name, meaning, labels, registry=REGISTRY), declaration)
 
 
@@ -73,42 +106,98 @@ def _gauge(name: str, meaning: str, *labels: str, unit: str = "") -> Metric[Gaug
     return Metric(Gauge(name, meaning, labels, registry=REGISTRY), declaration)
 
 
-def _seconds(name: str, meaning: str, *labels: str, edges: tuple[float, ...] = HOP_SECONDS) -> Metric[Histogram]:
-    declaration = Declaration(name=name, kind="histogram", unit="seconds", meaning=meaning, labels=labels)
+def _seconds(
+    name: str, meaning: str, *labels: str, edges: tuple[float, ...] = HOP_SECONDS
+) -> Metric[Histogram]:
+    declaration = Declaration(
+        name=name, kind="histogram", unit="seconds", meaning=meaning, labels=labels
+    )
     return Metric(Histogram(name, meaning, labels, registry=REGISTRY, buckets=edges), declaration)
 
 
-_MESSAGE = _seconds("slipstream_message_seconds", "Work on one message, from its start to acknowledged outputs", "topic", "outcome")
-_PARKED = _counter("slipstream_messages_parked", "Messages put aside as dead letters", "topic", "reason")
-_KEYS_PARKED = _gauge("slipstream_keys_parked", "Keys with a dead letter that is open, of the whole service: anything but zero is an alarm")
-_REDRIVEN = _counter("slipstream_messages_redriven", "Dead letters that an operator sent again", "topic")
-_UNFINISHED = _gauge("slipstream_messages_unfinished", "Messages taken from a partition and not yet finished", "topic", "partition")
-_RETRYING = _counter("slipstream_message_retries", "Attempts after one that failed for a passing reason", "topic")
+_MESSAGE = _seconds(
+    "slipstream_message_seconds",
+    "Work on one message, from its start to acknowledged outputs",
+    "topic",
+    "outcome",
+)
+_PARKED = _counter(
+    "slipstream_messages_parked", "Messages put aside as dead letters", "topic", "reason"
+)
+_KEYS_PARKED = _gauge(
+    "slipstream_keys_parked",
+    "Keys with a dead letter that is open, of the whole service: anything but zero is an alarm",
+)
+_REDRIVEN = _counter(
+    "slipstream_messages_redriven", "Dead letters that an operator sent again", "topic"
+)
+_UNFINISHED = _gauge(
+    "slipstream_messages_unfinished",
+    "Messages taken from a partition and not yet finished",
+    "topic",
+    "partition",
+)
+_RETRYING = _counter(
+    "slipstream_message_retries", "Attempts after one that failed for a passing reason", "topic"
+)
 _WRITTEN = _seconds("slipstream_write_seconds", "One group commit to the database", "write")
 _ROWS = _counter("slipstream_rows_written", "Rows that went out in group commits", "write")
 _FRAMES = _counter("slipstream_feed_frames", "Frames of a feed by what they were", "feed", "kind")
-_SILENT = _gauge("slipstream_feed_silent_seconds", "Since the last data of a feed, its keep-alives not counted", "feed", unit="seconds")
-_CACHE = _counter("slipstream_cache_asked", "Questions to a cache by how they were answered", "cache", "result")
+_SILENT = _gauge(
+    "slipstream_feed_silent_seconds",
+    "Since the last data of a feed, its keep-alives not counted",
+    "feed",
+    unit="seconds",
+)
+_CACHE = _counter(
+    "slipstream_cache_asked", "Questions to a cache by how they were answered", "cache", "result"
+)
 _REFUSALS = _counter("slipstream_refusals", "Copies refused, by the rule that refused", "reason")
-_POSTED = _counter("slipstream_orders_posted", "Orders posted to the venue, by its answer", "outcome")
-_UNKNOWN = _gauge("slipstream_orders_unknown", "Orders whose answer was lost and that are being resolved")
-_ALERTED = _gauge("slipstream_orders_alerted", "Orders not resolved in time, for which a human is called: anything but zero is an alarm")
-_DOUBTED = _counter("slipstream_trades_doubted", "Leaders' trades that may be one another's, by what was done", "what")
+_POSTED = _counter(
+    "slipstream_orders_posted", "Orders posted to the venue, by its answer", "outcome"
+)
+_UNKNOWN = _gauge(
+    "slipstream_orders_unknown", "Orders whose answer was lost and that are being resolved"
+)
+_ALERTED = _gauge(
+    "slipstream_orders_alerted",
+    "Orders not resolved in time, for which a human is called: anything but zero is an alarm",
+)
+_DOUBTED = _counter(
+    "slipstream_trades_doubted",
+    "Leaders' trades that may be one another's, by what was done",
+    "what",
+)
 _UNSETTLED = _gauge(
-    "slipstream_trades_unsettled", "Leaders' trades of the last hour that were copied and are in no block: anything but zero is an alarm"
+    "slipstream_trades_unsettled",
+    "Leaders' trades of the last hour that were copied and are in no block: anything but zero is an alarm",
 )
 _OUTCOMES = _counter("slipstream_copies", "Copies by the state they reached", "state")
-_STAGE = _seconds("slipstream_stage_seconds", "From the leader's fill seen to the end of a stage", "stage", edges=PATH_SECONDS)
-_TRANSACTIONS = _counter("slipstream_transactions", "Transactions on the chain by the state they reached", "state")
-_DEBTS = _gauge("slipstream_debts_outstanding_micros", "Advances not yet reimbursed", unit="micro-USDC")
+_STAGE = _seconds(
+    "slipstream_stage_seconds",
+    "From the leader's fill seen to the end of a stage",
+    "stage",
+    edges=PATH_SECONDS,
+)
+_TRANSACTIONS = _counter(
+    "slipstream_transactions", "Transactions on the chain by the state they reached", "state"
+)
+_DEBTS = _gauge(
+    "slipstream_debts_outstanding_micros", "Advances not yet reimbursed", unit="micro-USDC"
+)
 _DRIFT = _gauge(
-    "slipstream_ledger_drift_micros", "Ledger minus chain; anything but zero is an alarm", "what", unit="micro-USDC or micro-shares"
+    "slipstream_ledger_drift_micros",
+    "Ledger minus chain; anything but zero is an alarm",
+    "what",
+    unit="micro-USDC or micro-shares",
 )
 _BUILD = _gauge("slipstream_build_info", "Always 1; the labels say what runs", "service", "version")
 
 
 def message_handled(topic: str, seconds: float, outcome: str) -> None:
-    """A message is finished: its rows are committed and its outputs acknowledged. ``outcome``: handled or parked."""
+    """A message is finished: its rows are committed and its outputs acknowledged. ``outcome``:
+    handled or parked.
+    """
     _MESSAGE.of(topic, outcome).observe(seconds)
 
 
@@ -118,7 +207,9 @@ def message_parked(topic: str, reason: str) -> None:
 
 
 def keys_parked(n: int) -> None:
-    """For how many keys something is parked: they wait, or a fact of theirs is missing, until an operator or an upgrade."""
+    """For how many keys something is parked: they wait, or a fact of theirs is missing, until an
+    operator or an upgrade.
+    """
     _KEYS_PARKED.of().set(n)
 
 
@@ -154,7 +245,9 @@ def feed_silent(feed: str, seconds: float) -> None:
 
 
 def cache_asked(cache: str, result: CacheResult) -> None:
-    """Hit: answered from what is kept. Shared: joined a request under way. Miss: asked outside. Stale: kept, but too old to use."""
+    """Hit: answered from what is kept. Shared: joined a request under way. Miss: asked outside.
+    Stale: kept, but too old to use.
+    """
     _CACHE.of(cache, result).inc()
 
 
@@ -179,12 +272,16 @@ def orders_alerted(n: int) -> None:
 
 
 def trade_doubted(what: str) -> None:
-    """A leader's row ``waits`` for its block, is taken for one ``resent`` under another transaction, or is ``told again``: it was not."""
+    """A leader's row ``waits`` for its block, is taken for one ``resent`` under another
+    transaction, or is ``told again``: it was not.
+    """
     _DOUBTED.of(what).inc()
 
 
 def trades_unsettled(n: int) -> None:
-    """How many trades the activity socket alone told, were copied, and did not get into a block in time."""
+    """How many trades the activity socket alone told, were copied, and did not get into a block in
+    time.
+    """
     _UNSETTLED.of().set(n)
 
 
@@ -220,7 +317,9 @@ def build_info(service: str, version: str) -> None:
 
 @cache
 def process_figures() -> None:
-    """Serve memory, CPU, open files and garbage collection of this process too. Asked again, nothing more happens."""
+    """Serve memory, CPU, open files and garbage collection of this process too. Asked again,
+    nothing more happens.
+    """
     ProcessCollector(registry=REGISTRY)
     PlatformCollector(registry=REGISTRY)
     GCCollector(registry=REGISTRY)
@@ -234,7 +333,10 @@ def declarations() -> Iterator[Declaration]:
 def table() -> str:
     """The declarations as a Markdown table."""
     rows = ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
-    rows += [f"| `{d.name}` | {d.kind} | {d.unit or '1'} | {', '.join(d.labels)} | {d.meaning} |" for d in declarations()]
+    rows += [
+        f"| `{d.name}` | {d.kind} | {d.unit or '1'} | {', '.join(d.labels)} | {d.meaning} |"
+        for d in declarations()
+    ]
     return "\n".join(rows)
 
 

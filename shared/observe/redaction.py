@@ -1,7 +1,8 @@
 """What in a text must never be seen? The second line of defence: the first is not to write it.
 
-Known to us: every registered secret, in each spelling that a log can give it. Guessed: what a name beside it calls a secret, the venue's
-``POLY_*`` headers, logins in addresses, and private keys under a name that ends in "key" (32 bytes alone are more often a transaction).
+Known to us: every registered secret, in each spelling that a log can give it. Guessed: what a name
+beside it calls a secret, the venue's ``POLY_*`` headers, logins in addresses, and private keys
+under a name that ends in "key" (32 bytes alone are more often a transaction).
 """
 
 import json
@@ -48,22 +49,38 @@ class Redaction:
 
     def hides(self, name: str, value: object) -> bool:
         """Does a field's name say that its value is a secret?"""
-        return bool(_SECRET_NAME.search(name) or (_KEY_NAME.search(name) and _PRIVATE_KEY.fullmatch(str(value))))
+        return bool(
+            _SECRET_NAME.search(name)
+            or (_KEY_NAME.search(name) and _PRIVATE_KEY.fullmatch(str(value)))
+        )
 
     def field(self, name: str, value: object) -> object:
         """The value of a named field, fit to be written as JSON."""
         if self.hides(name, value):
             return HIDDEN
         if isinstance(value, Mapping):
-            return {self.cleaned(str(inner)): self.field(str(inner), beneath) for inner, beneath in value.items()}
+            return {
+                self.cleaned(str(inner)): self.field(str(inner), beneath)
+                for inner, beneath in value.items()
+            }
         if isinstance(value, list | tuple | set | frozenset):
             return [self.field(name, one) for one in value]
-        return value if value is None or isinstance(value, bool | int | float) else self.cleaned(str(value))
+        return (
+            value
+            if value is None or isinstance(value, bool | int | float)
+            else self.cleaned(str(value))
+        )
 
 
 def _spellings(secret: str) -> set[str]:
-    """As it is, as code and JSON quote it, as an address encodes it; a hex key also without its prefix and in either case."""
-    in_code, in_bytes, in_json = repr(secret)[1:-1], repr(secret.encode())[2:-1], json.dumps(secret)[1:-1]
+    """As it is, as code and JSON quote it, as an address encodes it; a hex key also without its
+    prefix and in either case.
+    """
+    in_code, in_bytes, in_json = (
+        repr(secret)[1:-1],
+        repr(secret.encode())[2:-1],
+        json.dumps(secret)[1:-1],
+    )
     spellings = {secret, in_code, in_bytes, in_json, quote(secret, safe=""), quote_plus(secret)}
     if _PRIVATE_KEY.fullmatch(secret):
         bare = secret.removeprefix("0x")

@@ -5,13 +5,21 @@ from typing import Annotated, Literal
 from pydantic import Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Sampler = Literal["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"]
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 class TelemetrySettings(BaseSettings):
     """The standard OpenTelemetry variables that decide whether and what we trace.
 
-    The rest of the standard (headers, certificates, time-outs, batch sizes, resource attributes, service name) is read by the SDK itself.
+    The rest of the standard (headers, certificates, time-outs, batch sizes, resource attributes,
+    service name) is read by the SDK itself.
     """
 
     model_config = SettingsConfigDict(env_prefix="OTEL_", env_ignore_empty=True, frozen=True)

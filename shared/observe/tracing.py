@@ -1,8 +1,10 @@
-"""How does one trace run from a leader's fill to the confirmed copy, through Kafka and through rows?
+"""How does one trace run from a leader's fill to the confirmed copy, through Kafka and through
+rows?
 
-A message carries its W3C ``traceparent`` in a header, a row in a column; ``inject`` writes both and nothing else does.
-Without a collector no span is made, but the context that a message brought is handed on, so that the next service keeps the trace.
-The active tracer travels in a context variable: every task started after ``setup`` has it.
+A message carries its W3C ``traceparent`` in a header, a row in a column; ``inject`` writes both and
+nothing else does. Without a collector no span is made, but the context that a message brought is
+handed on, so that the next service keeps the trace. The active tracer travels in a context
+variable: every task started after ``setup`` has it.
 """
 
 import re
@@ -41,13 +43,17 @@ TRACEPARENT = "traceparent"
 
 Attribute = str | int | bool | float
 
-_TRACEPARENT_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT_FORM = re.compile(
+    r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
 _NO_TRACER = NoOpTracer()
 _tracer: ContextVar[Tracer] = ContextVar("tracer", default=_NO_TRACER)
 
 
 class Scope:
-    """A span that is current while the block runs and ends after it. An exception leaves its type in the span, never its text."""
+    """A span that is current while the block runs and ends after it. An exception leaves its type
+    in the span, never its text.
+    """
 
     __slots__ = ("_context", "_span", "_token")
 
@@ -59,7 +65,12 @@ class Scope:
         self._token: Token[Context] = attach(self._context)
         return self._span
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         detach(self._token)
         if kind is not None and self._span.is_recording():
             name = kind.__qualname__
@@ -97,21 +108,29 @@ def processing(
     }
     if key is not None:
         attributes["messaging.kafka.message.key"] = key.decode("utf-8", "backslashreplace")
-    return _made_current(tracer.start_span(f"process {topic}", above, SpanKind.CONSUMER, attributes))
+    return _made_current(
+        tracer.start_span(f"process {topic}", above, SpanKind.CONSUMER, attributes)
+    )
 
 
 def observing(name: str, **attributes: Attribute) -> Scope:
-    """Something that was seen or done here: below the current span, or else the root of a new trace (a feed that saw a leader's fill)."""
+    """Something that was seen or done here: below the current span, or else the root of a new trace
+    (a feed that saw a leader's fill).
+    """
     return _made_current(_tracer.get().start_span(name, attributes=attributes))
 
 
 def calling(name: str, **attributes: Attribute) -> Scope:
     """A call to the outside that is waited for (an order posted, a node asked): a CLIENT span."""
-    return _made_current(_tracer.get().start_span(name, kind=SpanKind.CLIENT, attributes=attributes))
+    return _made_current(
+        _tracer.get().start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+    )
 
 
 def resumed(traceparent: str | None) -> Scope:
-    """Continue the trace that a row was written in. ``None`` or malformed: no trace, and what follows starts its own."""
+    """Continue the trace that a row was written in. ``None`` or malformed: no trace, and what
+    follows starts its own.
+    """
     above = _context_of(traceparent)
     return Scope(get_current_span(above), above)
 
@@ -122,7 +141,9 @@ def describe(**attributes: Attribute) -> None:
 
 
 def inject() -> str | None:
-    """The current position in the trace as W3C ``traceparent``, for a header or a row. ``None``: there is no trace."""
+    """The current position in the trace as W3C ``traceparent``, for a header or a row. ``None``:
+    there is no trace.
+    """
     here = get_current_span().get_span_context()
     if not here.is_valid:
         return None
@@ -140,13 +161,19 @@ def _made_current(span: Span) -> Scope:
 
 
 def _context_of(traceparent: str | None) -> Context:
-    """A context that holds the remote span alone: a message never becomes part of the trace that the loop happens to be in."""
+    """A context that holds the remote span alone: a message never becomes part of the trace that
+    the loop happens to be in.
+    """
     form = _TRACEPARENT_FORM.fullmatch(traceparent) if traceparent else None
     if form is None:
         return Context()
     trace, span, flags = form.groups()
-    remote = SpanContext(int(trace, 16), int(span, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
-    return set_span_in_context(NonRecordingSpan(remote), Context()) if remote.is_valid else Context()
+    remote = SpanContext(
+        int(trace, 16), int(span, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
+    )
+    return (
+        set_span_in_context(NonRecordingSpan(remote), Context()) if remote.is_valid else Context()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,14 +183,17 @@ class Telemetry:
     provider: TracerProvider | None
 
     def shutdown(self, *, within: float = 5.0) -> bool:
-        """Send what is waiting, for at most ``within`` seconds. False: the deadline came first and spans are lost.
+        """Send what is waiting, for at most ``within`` seconds. False: the deadline came first and
+        spans are lost.
 
         Blocks: call it as the process's last act, or in a thread.
         """
         _tracer.set(_NO_TRACER)
         if self.provider is None:
             return True
-        flush = threading.Thread(target=self.provider.shutdown, name="telemetry-shutdown", daemon=True)
+        flush = threading.Thread(
+            target=self.provider.shutdown, name="telemetry-shutdown", daemon=True
+        )
         flush.start()
         flush.join(within)
         return not flush.is_alive()
@@ -179,7 +209,9 @@ def setup(service_name: str, settings: TelemetrySettings) -> Telemetry:
         _tracer.set(_NO_TRACER)
         return Telemetry(provider=None)
     provider = TracerProvider(
-        sampler=_sampler(settings.traces_sampler, settings.traces_sampler_arg), resource=_resource(service_name), shutdown_on_exit=False
+        sampler=_sampler(settings.traces_sampler, settings.traces_sampler_arg),
+        resource=_resource(service_name),
+        shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
     _tracer.set(_tracer_of(provider))
@@ -199,7 +231,9 @@ def _tracer_of(provider: TracerProvider) -> Tracer:
 
 
 def release() -> str:
-    """The installed version of Slipstream, ``unknown`` when it runs from a tree that was never installed."""
+    """The installed version of Slipstream, ``unknown`` when it runs from a tree that was never
+    installed.
+    """
     try:
         return metadata.version("slipstream")
     except metadata.PackageNotFoundError:
@@ -207,11 +241,17 @@ def release() -> str:
 
 
 def _resource(service_name: str) -> Resource:
-    ours = {"service.name": service_name, "service.version": release(), "service.instance.id": f"{socket.gethostname()}-{getpid()}"}
+    ours = {
+        "service.name": service_name,
+        "service.version": release(),
+        "service.instance.id": f"{socket.gethostname()}-{getpid()}",
+    }
     return Resource(ours).merge(OTELResourceDetector().detect())
 
 
 def _sampler(name: Sampler, ratio: float) -> sampling.Sampler:
     root = name.removeprefix("parentbased_")
-    chosen = {"always_on": sampling.ALWAYS_ON, "always_off": sampling.ALWAYS_OFF}.get(root) or sampling.TraceIdRatioBased(ratio)
+    chosen = {"always_on": sampling.ALWAYS_ON, "always_off": sampling.ALWAYS_OFF}.get(
+        root
+    ) or sampling.TraceIdRatioBased(ratio)
     return sampling.ParentBased(chosen) if root != name else chosen

@@ -1,4 +1,6 @@
-"""What do the venue's books and markets say? Pure: REST replies and frames of the market channel (protocol notes, 4.2 and 5)."""
+"""What do the venue's books and markets say? Pure: REST replies and frames of the market channel
+(protocol notes, 4.2 and 5).
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +51,9 @@ class LevelChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickChanged:
-    """The grid changed: the book is void until the next snapshot, and what is known of the market with it."""
+    """The grid changed: the book is void until the next snapshot, and what is known of the market
+    with it.
+    """
 
     token_id: str
 
@@ -105,8 +109,12 @@ def parse_book(reply: Mapping[str, Any]) -> BookSnapshot:
 
 
 def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) -> Market:
-    """A reply of ``/clob-markets/{condition}``. Raises: InvalidMessage, also where the market does not list the token."""
-    if token_id not in [str(token.get("t")) for token in _list(reply, "t") if isinstance(token, dict)]:
+    """A reply of ``/clob-markets/{condition}``. Raises: InvalidMessage, also where the market does
+    not list the token.
+    """
+    if token_id not in [
+        str(token.get("t")) for token in _list(reply, "t") if isinstance(token, dict)
+    ]:
         raise InvalidMessage(f"market {condition_id} does not list the token")
     tick = _decimal(reply, "mts")
     if tick not in TICKS:
@@ -124,13 +132,19 @@ def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) 
     )
 
 
-def events_of(frame: str) -> Iterator[BookEvent]:
-    """What a frame of the market channel changes; none for a keep-alive or an event that does not touch books. Raises: InvalidMessage."""
+def parse_events(frame: str) -> Iterator[BookEvent]:
+    """What a frame of the market channel changes; none for a keep-alive or an event that does not
+    touch books. Raises: InvalidMessage.
+    """
     if frame in KEEP_ALIVE:
         return
     try:
         parsed = json.loads(frame, parse_float=Decimal)
-    except (ValueError, ArithmeticError, RecursionError) as error:  # also of numbers and depths that no frame has
+    except (
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:  # also of numbers and depths that no frame has
         raise InvalidMessage(f"not JSON: {error}") from None
     for event in parsed if isinstance(parsed, list) else [parsed]:
         if not isinstance(event, dict):
@@ -159,7 +173,9 @@ def _level_changed(change: Any) -> LevelChanged:
     except ValueError:
         raise InvalidMessage(f"side: must be BUY or SELL, and is {change['side']!r}") from None
     level = _level(change)
-    return LevelChanged(token_id=_text(change, "asset_id"), side=side, price=level.price, shares=level.shares)
+    return LevelChanged(
+        token_id=_text(change, "asset_id"), side=side, price=level.price, shares=level.shares
+    )
 
 
 def _by_price(levels: tuple[Level, ...]) -> dict[Decimal, int]:

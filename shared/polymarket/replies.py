@@ -1,9 +1,12 @@
-"""What does the venue's answer to an order mean? Pure. The venue speaks in texts: this is the one table from its texts to our types.
+"""What does the venue's answer to an order mean? Pure. The venue speaks in texts: this is the one
+table from its texts to our types.
 
-Texts and statuses: protocol notes 4.4 and 4.5 (the venue's documentation and public issues, as of 2026-11-22).
+Texts and statuses: protocol notes 4.4 and 4.5 (the venue's documentation and public issues, as of
+2026-11-22).
 
-A text that the table does not know is ``Lost``, whatever its status: taken for a no, a yes in unknown words would be a copy that nobody
-books, and its money would be spent again; taken for unknown, it costs a few questions and a reservation that is held for a while.
+A text that the table does not know is ``Lost``, whatever its status: taken for a no, a yes in
+unknown words would be a copy that nobody books, and its money would be spent again; taken for
+unknown, it costs a few questions and a reservation that is held for a while.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,21 +49,32 @@ class Reason(StrEnum):
 
     @property
     def hides_nothing(self) -> bool:
-        """Whether every sending of the same bytes is refused alike: then the no to one of them is a no to all.
+        """Whether every sending of the same bytes is refused alike: then the no to one of them is a
+        no to all.
 
-        What depends on the book, on a balance or on the chain can be refused *because* the same bytes were taken a moment before.
+        What depends on the book, on a balance or on the chain can be refused *because* the same
+        bytes were taken a moment before.
         """
         return self not in _DEPENDS_ON_THE_MOMENT
 
 
 _DEPENDS_ON_THE_MOMENT = frozenset(
-    {Reason.WOULD_CROSS, Reason.BALANCE_TOO_LOW, Reason.CANCELED_ON_CHAIN, Reason.NO_MARKET, Reason.UNFILLABLE, Reason.UNAUTHORIZED}
+    {
+        Reason.WOULD_CROSS,
+        Reason.BALANCE_TOO_LOW,
+        Reason.CANCELED_ON_CHAIN,
+        Reason.NO_MARKET,
+        Reason.UNFILLABLE,
+        Reason.UNAUTHORIZED,
+    }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The order reached the book. ``making`` and ``taking`` are base units of what is given and got; 0 where nothing matched yet."""
+    """The order reached the book. ``making`` and ``taking`` are base units of what is given and
+    got; 0 where nothing matched yet.
+    """
 
     status: str
     making: int
@@ -70,7 +84,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """Nothing more fits the order's limits. By itself no proof that nothing was traded: such answers have hidden partial fills."""
+    """Nothing more fits the order's limits. By itself no proof that nothing was traded: such
+    answers have hidden partial fills.
+    """
 
     text: str
 
@@ -91,22 +107,24 @@ class Duplicated:
 
 
 @dataclass(frozen=True, slots=True)
-class NotNow:
-    """The venue takes no such order at the moment: these bytes were not taken, and may be sent again."""
+class RetryLater:
+    """The venue takes no such order at the moment: these bytes were not taken, and may be sent
+    again.
+    """
 
     text: str
     retry_after_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class ReplyLost:
     """There is no answer that tells: it may have happened."""
 
     text: str
 
 
-Reply = Accepted | Killed | Rejected | Duplicated | NotNow | Lost
-Meaning = Reason | Callable[[str], Killed | Duplicated | NotNow | Lost]
+Reply = Accepted | Killed | Rejected | Duplicated | RetryLater | ReplyLost
+Meaning = Reason | Callable[[str], Killed | Duplicated | RetryLater | ReplyLost]
 
 MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
     ("fok orders are fully filled or killed", Killed),
@@ -114,7 +132,10 @@ MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
     ("there are no matching orders", Killed),
     ("is invalid. duplicated", Duplicated),
     ("not enough balance / allowance", Reason.BALANCE_TOO_LOW),
-    ("insufficient balance", Reason.BALANCE_TOO_LOW),  # as recorded by others in an answer with status 200
+    (
+        "insufficient balance",
+        Reason.BALANCE_TOO_LOW,
+    ),  # as recorded by others in an answer with status 200
     ("invalid amount for a marketable", Reason.AMOUNT_TOO_SMALL),
     ("lower than the minimum", Reason.SIZE_TOO_SMALL),
     ("breaks minimum tick size rule", Reason.OFF_TICK),
@@ -137,34 +158,52 @@ MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
     ("market not found", Reason.NO_MARKET),
     ("the trade contains rounding issues", Reason.UNFILLABLE),
     ("discrepancy greater than allowed with the worst maker order", Reason.UNFILLABLE),
-    ("not yet ready to process new orders", NotNow),
-    ("too many requests", NotNow),
-    ("trading is currently disabled", NotNow),
-    ("trading is currently cancel-only", NotNow),
-    ("post-only mode", NotNow),
-    ("order timed out", Lost),
-    ("order match delayed due to market conditions", Lost),
+    ("not yet ready to process new orders", RetryLater),
+    ("too many requests", RetryLater),
+    ("trading is currently disabled", RetryLater),
+    ("trading is currently cancel-only", RetryLater),
+    ("post-only mode", RetryLater),
+    ("order timed out", ReplyLost),
+    ("order match delayed due to market conditions", ReplyLost),
 )
-"""Parts of the venue's texts in lower case: around them stand addresses and figures. Of a timeout and a delay it is not said whether the
-order is in: sending the same bytes again tells."""
+"""Parts of the venue's texts in lower case: around them stand addresses and figures. Of a timeout
+and a delay it is not said whether the order is in: sending the same bytes again tells."""
 
-REASON_BY_STATUS = {HTTPStatus.UNAUTHORIZED: Reason.UNAUTHORIZED, HTTPStatus.FORBIDDEN: Reason.REGION}
-"""Said without words that we know, in front of the venue's engine: the order did not get that far."""
-NOT_NOW_STATUSES = (HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+REASON_BY_STATUS = {
+    HTTPStatus.UNAUTHORIZED: Reason.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: Reason.REGION,
+}
+"""Said without words that we know, in front of the venue's engine: the order did not get that far.
+"""
+NOT_NOW_STATUSES = (
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 
 def parse_reply(status: int, body: Any, *, retry_after: str | None = None) -> Reply:
-    """The meaning of an HTTP answer to ``POST /order``. An answer that we cannot read is ``Lost``: it may have been a yes."""
+    """The meaning of an HTTP answer to ``POST /order``. An answer that we cannot read is ``Lost``:
+    it may have been a yes.
+    """
     answer = body if isinstance(body, Mapping) else {}
     text = str(answer.get("error") or answer.get("errorMsg") or "")
     if status in NOT_NOW_STATUSES:
-        return NotNow(text or f"status {status}", _seconds(retry_after or answer.get("retry_after_seconds")))
+        return RetryLater(
+            text or f"status {status}", _seconds(retry_after or answer.get("retry_after_seconds"))
+        )
     if status == HTTPStatus.OK and not text:
         return _accepted(answer)
-    meaning = next((meaning for part, meaning in MEANING_BY_TEXT if part in text.lower()), None) or _by_status(status)
+    meaning = next(
+        (meaning for part, meaning in MEANING_BY_TEXT if part in text.lower()), None
+    ) or _by_status(status)
     if meaning is None or (isinstance(meaning, Reason) and _names_an_order(answer)):
-        return Lost(f"status {status} {text}".rstrip())
-    return Rejected(meaning, text or f"status {status}") if isinstance(meaning, Reason) else meaning(text)
+        return ReplyLost(f"status {status} {text}".rstrip())
+    return (
+        Rejected(meaning, text or f"status {status}")
+        if isinstance(meaning, Reason)
+        else meaning(text)
+    )
 
 
 def _by_status(status: int) -> Reason | None:
@@ -173,15 +212,23 @@ def _by_status(status: int) -> Reason | None:
 
 def _accepted(body: Mapping[str, Any]) -> Reply:
     if not _names_an_order(body):
-        return Lost("accepted without an order id")
+        return ReplyLost("accepted without an order id")
     try:
-        making, taking = _base_units(body.get("makingAmount")), _base_units(body.get("takingAmount"))
+        making, taking = (
+            _base_units(body.get("makingAmount")),
+            _base_units(body.get("takingAmount")),
+        )
     except (ArithmeticError, ValueError):
-        return Lost("accepted with amounts that are no numbers")
+        return ReplyLost("accepted with amounts that are no numbers")
     trade_ids = body.get("tradeIDs") or ()
     if not isinstance(trade_ids, list | tuple) or min(making, taking) < 0:
-        return Lost("accepted with trades or amounts that cannot be")
-    return Accepted(status=str(body.get("status", "")).lower(), making=making, taking=taking, trade_ids=tuple(map(str, trade_ids)))
+        return ReplyLost("accepted with trades or amounts that cannot be")
+    return Accepted(
+        status=str(body.get("status", "")).lower(),
+        making=making,
+        taking=taking,
+        trade_ids=tuple(map(str, trade_ids)),
+    )
 
 
 def _names_an_order(body: Mapping[str, Any]) -> bool:
@@ -194,6 +241,8 @@ def _base_units(amount: Any) -> int:
 
 
 def _seconds(told: Any) -> int | None:
-    """Whole seconds, from the header or from the body's number; anything else is no wait that we can keep."""
+    """Whole seconds, from the header or from the body's number; anything else is no wait that we
+    can keep.
+    """
     text = str(told or "")
     return int(text) if text.isdecimal() and len(text) < 10 else None

@@ -1,7 +1,8 @@
 """What does a frame of the activity feed say? Pure.
 
-The feed is undocumented since January 2026; its wire form was seen on 2026-09-24 (protocol notes, 3.1): one envelope per row, or an
-array of them, or an empty keep-alive frame. Numbers come as numbers or as text. ``trades`` and ``orders_matched`` tell the same rows.
+The feed is undocumented since January 2026; its wire form was seen on 2026-09-24 (protocol notes,
+3.1): one envelope per row, or an array of them, or an empty keep-alive frame. Numbers come as
+numbers or as text. ``trades`` and ``orders_matched`` tell the same rows.
 """
 
 import json
@@ -16,11 +17,17 @@ from eth_utils.address import is_address, to_checksum_address
 from shared.domain.errors import InvalidMessage
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT, Side, floor_micros
-from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
 TYPES = ("trades", "orders_matched")
-SUBSCRIBE = json.dumps({"action": "subscribe", "subscriptions": [{"topic": "activity", "type": kind} for kind in TYPES]})
-"""Without filters: the server's are broken (real-time-data-client#34), so wallets are picked out here."""
+SUBSCRIBE = json.dumps(
+    {
+        "action": "subscribe",
+        "subscriptions": [{"topic": "activity", "type": kind} for kind in TYPES],
+    }
+)
+"""Without filters: the server's are broken (real-time-data-client#34), so wallets are picked out
+here."""
 
 KEEP_ALIVE = frozenset({"", "PONG", "pong"})
 
@@ -35,23 +42,33 @@ class SubscriptionRefused(Exception):
     """The feed answered the subscription with an error."""
 
 
-def envelopes_of(frame: str) -> Sequence[Any]:
-    """The envelopes of a frame, each to be read on its own; none for a keep-alive. Raises: InvalidMessage."""
+def parse_envelopes(frame: str) -> Sequence[Any]:
+    """The envelopes of a frame, each to be read on its own; none for a keep-alive. Raises:
+    InvalidMessage.
+    """
     if frame in KEEP_ALIVE:
         return ()
     try:
         parsed = json.loads(frame, parse_float=Decimal)
-    except (ValueError, ArithmeticError, RecursionError) as error:  # also of numbers and depths that no frame has
+    except (
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:  # also of numbers and depths that no frame has
         raise InvalidMessage(f"not JSON: {error}") from None
     return parsed if isinstance(parsed, list) else [parsed]
 
 
-def rows_of(envelope: Any) -> Iterator[Row]:
-    """The activity row of an envelope; none for another topic. Raises: InvalidMessage, SubscriptionRefused."""
+def parse_rows(envelope: Any) -> Iterator[Row]:
+    """The activity row of an envelope; none for another topic. Raises: InvalidMessage,
+    SubscriptionRefused.
+    """
     if not isinstance(envelope, dict):
         raise InvalidMessage(f"an envelope must be an object, not {type(envelope).__name__}")
     if "statusCode" in envelope:
-        raise SubscriptionRefused(f"status {envelope['statusCode']}: {str(envelope.get('body'))[:200]}")
+        raise SubscriptionRefused(
+            f"status {envelope['statusCode']}: {str(envelope.get('body'))[:200]}"
+        )
     if envelope.get("topic") != "activity" or envelope.get("type") not in TYPES:
         return
     if not isinstance(payload := envelope.get("payload"), dict):
@@ -59,7 +76,7 @@ def rows_of(envelope: Any) -> Iterator[Row]:
     yield payload
 
 
-def wallet_of(row: Row) -> str:
+def parse_wallet(row: Row) -> str:
     """Whose fill it is, checksummed. Raises: InvalidMessage."""
     wallet = row.get("proxyWallet")
     if not isinstance(wallet, str) or not is_address(wallet):
@@ -67,9 +84,9 @@ def wallet_of(row: Row) -> str:
     return to_checksum_address(wallet)
 
 
-def fill_of(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
+def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
     """The row as a fill of its wallet. Raises: InvalidMessage, naming the field that is wrong."""
-    leader, transaction_hash, token_id = wallet_of(row), _transaction_hash(row), _token_id(row)
+    leader, transaction_hash, token_id = parse_wallet(row), _transaction_hash(row), _token_id(row)
     side, shares, price = _side(row), _shares(row), _price(row)
     row_id = derived_id("rtds", side, shares, price.normalize())
     return LeaderFillSeen(
@@ -81,7 +98,7 @@ def fill_of(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
         side=side,
         shares=shares,
         price=price,
-        witness=Witness.RTDS,
+        source=FillSource.RTDS,
         row_id=row_id,
         filled_at=_moment(row),
         title=_printable(row.get("title"), 200),
@@ -118,7 +135,11 @@ def _printable(text: Any, longest: int) -> str:
 def _number(row: Row, field: str) -> Decimal:
     value = row.get(field)
     try:
-        number = Decimal(str(value)) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
+        number = (
+            Decimal(str(value))
+            if isinstance(value, str | int | Decimal) and not isinstance(value, bool)
+            else None
+        )
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite():

@@ -8,7 +8,9 @@ class VenueSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True)
 
     clob_url: HttpUrl = HttpUrl("https://clob.polymarket.com")
-    clob_market_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-subscriptions-clob.polymarket.com/ws/market")
+    clob_market_ws_url: WebsocketUrl = WebsocketUrl(
+        "wss://ws-subscriptions-clob.polymarket.com/ws/market"
+    )
     rtds_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-live-data.polymarket.com")
     venue_timeout_s: float = Field(default=10, gt=0)
     """A request is given up after this; for an order that means that its outcome is unknown."""

@@ -1,7 +1,8 @@
 """How a socket of the venue is kept open, subscribed and believed.
 
-A socket that answers pings while its subscription has lapsed is the feed's best known failure (1,442 silences of over 30 s in one soak of
-14 hours): life is judged by its data where data must flow, by its pongs where a quiet market is legal.
+A socket that answers pings while its subscription has lapsed is the feed's best known failure
+(1,442 silences of over 30 s in one soak of 14 hours): life is judged by its data where data must
+flow, by its pongs where a quiet market is legal.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ NOT_DATA = frozenset({"", "PONG", "pong"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelTerms:
+class ChannelSettings:
     """How a channel behaves. Times in seconds."""
 
     name: str
@@ -36,9 +37,11 @@ class ChannelTerms:
 
 
 class Channel:
-    """One subscription that survives its sockets. ``greetings`` are sent on every (re)connection: there is no gap filling."""
+    """One subscription that survives its sockets. ``greetings`` are sent on every (re)connection:
+    there is no gap filling.
+    """
 
-    def __init__(self, terms: ChannelTerms, greetings: Callable[[], list[str]]) -> None:
+    def __init__(self, terms: ChannelSettings, greetings: Callable[[], list[str]]) -> None:
         self._terms, self._greetings = terms, greetings
         self._socket: ClientConnection | None = None
 
@@ -55,21 +58,31 @@ class Channel:
                 self._socket = None
 
     async def frames(self) -> AsyncIterator[str | None]:
-        """Every text frame; None each time that a new socket was opened: what was missed meanwhile stays missed."""
+        """Every text frame; None each time that a new socket was opened: what was missed meanwhile
+        stays missed.
+        """
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                async with connect(self._terms.url, ping_interval=None, max_size=2**24, open_timeout=10) as socket:
+                async with connect(
+                    self._terms.url, ping_interval=None, max_size=2**24, open_timeout=10
+                ) as socket:
                     await self._greet(socket)
                     yield None
                     async for frame in self._listen(socket):
                         wait_s = FIRST_WAIT_S
                         yield frame
             except (OSError, TimeoutError, WebSocketException) as error:
-                logger.warning("%s: the socket was lost (%s), next try within %.1f s", self._terms.name, type(error).__name__, wait_s)
+                logger.warning(
+                    "%s: the socket was lost (%s), next try within %.1f s",
+                    self._terms.name,
+                    type(error).__name__,
+                    wait_s,
+                )
             finally:
                 self._socket = None
-            await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311 - jitter, not a secret
+            # jitter, not a secret
+            await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
     async def _greet(self, socket: ClientConnection) -> None:
@@ -88,7 +101,9 @@ class Channel:
                 text = str(frame)
                 if text not in NOT_DATA:
                     yield text
-                    alive_at = loop.time()  # after the yield: the time that our reader took is not the channel's silence
+                    alive_at = (
+                        loop.time()
+                    )  # after the yield: the time that our reader took is not the channel's silence
                 elif self._terms.pongs_count:
                     alive_at = loop.time()
         except TimeoutError:

@@ -60,12 +60,18 @@ def parse_trade(row: Mapping[str, Any], *, fee_rate: Decimal) -> VenueTrade:
 
 
 def _fills(row: Mapping[str, Any]) -> Iterator[_Fill]:
-    """What was taken from each maker, at the taker's price: a maker on the complementary outcome was met at one minus his."""
+    """What was taken from each maker, at the taker's price: a maker on the complementary outcome
+    was met at one minus his.
+    """
     makers = row.get("maker_orders") or ()
     if not makers:
         yield _fill(row["size"], row["price"], same_token=True)
     for maker in makers:
-        yield _fill(maker["matched_amount"], maker["price"], same_token=str(maker["asset_id"]) == str(row["asset_id"]))
+        yield _fill(
+            maker["matched_amount"],
+            maker["price"],
+            same_token=str(maker["asset_id"]) == str(row["asset_id"]),
+        )
 
 
 def _fill(amount: Any, price_told: Any, *, same_token: bool) -> _Fill:
@@ -83,11 +89,15 @@ def _text(row: Mapping[str, Any], field: str) -> str:
 
 
 def _fee(fill: _Fill, rate: Decimal) -> Decimal:
-    return (fill.shares * rate * fill.price * (1 - fill.price)).quantize(FEE_STEP, rounding=ROUND_HALF_UP)
+    return (fill.shares * rate * fill.price * (1 - fill.price)).quantize(
+        FEE_STEP, rounding=ROUND_HALF_UP
+    )
 
 
 def _status(text: str) -> TradeStatus:
-    """REST says TRADE_STATUS_X where the socket says X; not yet broadcast is matched, as far as money goes."""
+    """REST says TRADE_STATUS_X where the socket says X; not yet broadcast is matched, as far as
+    money goes.
+    """
     plain = text.removeprefix("TRADE_STATUS_")
     if plain == "MATCHED_NOT_BROADCASTED":
         return TradeStatus.MATCHED
@@ -100,7 +110,11 @@ def _status(text: str) -> TradeStatus:
 def _moment(text: str) -> datetime:
     """Seconds since 1970, or ISO 8601; without a zone it is UTC."""
     try:
-        told = datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else datetime.fromisoformat(text)
+        told = (
+            datetime.fromtimestamp(int(text), UTC)
+            if text.isdecimal()
+            else datetime.fromisoformat(text)
+        )
         return told if told.tzinfo is not None else told.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError):
         raise InvalidMessage(f"match_time: {text[:40]!r} is no time") from None

@@ -1,9 +1,11 @@
-"""What have the other instances of this service fetched already? A Faust global table over a compacted topic.
+"""What have the other instances of this service fetched already? A Faust global table over a
+compacted topic.
 
-Every entry carries inside the time at which it was fetched, and readers judge it by that: an update that is lost, late or repeated
-costs freshness, never truth. That is all that is asked of Faust, whose own failures end here: the table is then empty or old, it is
-started again beside the service, and nobody else notices. It runs in a thread with an event loop of its own: after a crash Faust leaves
-tasks that refuse to be cancelled, and would keep the service's own loop from ever ending.
+Every entry carries inside the time at which it was fetched, and readers judge it by that: an update
+that is lost, late or repeated costs freshness, never truth. That is all that is asked of Faust,
+whose own failures end here: the table is then empty or old, it is started again beside the service,
+and nobody else notices. It runs in a thread with an event loop of its own: after a crash Faust
+leaves tasks that refuse to be cancelled, and would keep the service's own loop from ever ending.
 """
 
 import asyncio
@@ -37,9 +39,18 @@ class FaustStopped(Exception):
 
 
 class CacheTable:
-    """The entries of one topic, by key, in every instance. An async context manager that waits for nothing to start."""
+    """The entries of one topic, by key, in every instance. An async context manager that waits for
+    nothing to start.
+    """
 
-    def __init__(self, kind: type[Message], settings: KafkaSettings, producer: Producer, *, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        kind: type[Message],
+        settings: KafkaSettings,
+        producer: Producer,
+        *,
+        backoff: Backoff | None = None,
+    ) -> None:
         self.name = f"{kind.topic}-cache"
         self.failures = 0
         """How often Faust, or an update in it, has failed."""
@@ -51,17 +62,27 @@ class CacheTable:
         self._thread = threading.Thread(target=self._keep_running, name=self.name, daemon=True)
 
     @property
-    def recovered(self) -> bool:
-        """Whether the table has caught up with what was kept of it. It can be used before; it is emptier then."""
-        return self._app is not None and not self._app.rebalancing and self._app.tables.recovery.completed.is_set()
+    def is_ready(self) -> bool:
+        """Whether the table has caught up with what was kept of it. It can be used before; it is
+        emptier then.
+        """
+        return (
+            self._app is not None
+            and not self._app.rebalancing
+            and self._app.tables.recovery.completed.is_set()
+        )
 
     def get(self, key: str) -> bytes | None:
-        """The newest entry that has come here, in the message's wire form. None: none has; ask the source."""
+        """The newest entry that has come here, in the message's wire form. None: none has; ask the
+        source.
+        """
         entry: bytes | None = None if self._table is None else self._table.get(key.encode())
         return entry
 
     async def put(self, message: Message) -> None:
-        """Let all instances know. Returns when Kafka has it; here too it appears only when it comes back."""
+        """Let all instances know. Returns when Kafka has it; here too it appears only when it comes
+        back.
+        """
         await self._producer.publish(message)
 
     async def __aenter__(self) -> Self:
@@ -70,7 +91,12 @@ class CacheTable:
         self._thread.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._closing.set()
         await asyncio.to_thread(self._thread.join, 2 * STOP_WITHIN_S)
 
@@ -88,7 +114,9 @@ class CacheTable:
             self._closing.wait(self._backoff.delay(attempt))
 
     def _in_a_loop_of_its_own(self, life: Coroutine[Any, Any, None]) -> None:
-        """Not ``asyncio.run``, which waits until all tasks are cancelled: some of Faust's never are."""
+        """Not ``asyncio.run``, which waits until all tasks are cancelled: some of Faust's never
+        are.
+        """
         loop = asyncio.new_event_loop()
         try:
             loop.run_until_complete(life)
@@ -98,7 +126,9 @@ class CacheTable:
 
     async def _run_once(self) -> None:
         """Until the cache is closed. Raises: what Faust failed with."""
-        with tempfile.TemporaryDirectory(prefix="slipstream-cache-") as folder:  # Faust wants one, also to keep nothing in it
+        with tempfile.TemporaryDirectory(
+            prefix="slipstream-cache-"
+        ) as folder:  # Faust wants one, also to keep nothing in it
             app, table = self._build(await partition_count(self._settings, self._topic), folder)
             await self._run_app(app, table)
 
@@ -112,7 +142,8 @@ class CacheTable:
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             self._app = None
-            # After a crash the app fails to stop, and leaves a thread, connections, and agents that start again when they are cancelled.
+            # After a crash the app fails to stop, and leaves a thread, connections, and agents that
+            # start again when they are cancelled.
             for part in (app, app.agents, app.tables, app.consumer, app.producer):
                 with contextlib.suppress(Exception):
                     await _within(STOP_WITHIN_S, part.stop())
@@ -120,7 +151,10 @@ class CacheTable:
     def _build(self, partitions: int, folder: str) -> tuple[Any, Any]:
         app = faust.App(
             self.name,
-            broker=[f"kafka://{server.strip()}" for server in self._settings.bootstrap_servers.split(",")],
+            broker=[
+                f"kafka://{server.strip()}"
+                for server in self._settings.bootstrap_servers.split(",")
+            ],
             broker_credentials=self._credentials(),
             autodiscover=False,
             store="memory://",
@@ -136,9 +170,22 @@ class CacheTable:
             broker_commit_interval=1.0,
         )
         app.loop = asyncio.get_running_loop()
-        # Other instances' updates are seen live only with a buffer of one, and written at all only with the partitions of the source.
-        table = app.GlobalTable("entries", key_type=bytes, value_type=bytes, partitions=partitions, recovery_buffer_size=1)
-        source = app.topic(self._topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        # Other instances' updates are seen live only with a buffer of one, and written at all only
+        # with the partitions of the source.
+        table = app.GlobalTable(
+            "entries",
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            recovery_buffer_size=1,
+        )
+        source = app.topic(
+            self._topic,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
         app.agent(source, name="keep")(lambda stream: self._keep(stream, table))
         app.finalize()
         return app, table
@@ -171,7 +218,9 @@ class CacheTable:
 
 
 async def _within(seconds: float, step: Coroutine[Any, Any, Any]) -> None:
-    """Wait for a step of Faust, but not for its cancellation as ``wait_for`` does. Raises: FaustStopped; what the step raised."""
+    """Wait for a step of Faust, but not for its cancellation as ``wait_for`` does. Raises:
+    FaustStopped; what the step raised.
+    """
     task = asyncio.create_task(step)
     await asyncio.wait((task,), timeout=seconds)
     if not task.done():

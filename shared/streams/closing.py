@@ -10,10 +10,12 @@ log = logging.getLogger(__name__)
 CLOSE_WITHIN_S = 5.0
 
 
-async def closed_within_reason(what: str, closing: Coroutine[Any, Any, None]) -> None:
-    """Wait for a client to close, but not for ever, and whatever it fails with (aiokafka also lets the cancellations of its own tasks out).
+async def close_with_timeout(what: str, closing: Coroutine[Any, Any, None]) -> None:
+    """Wait for a client to close, but not for ever, and whatever it fails with (aiokafka also lets
+    the cancellations of its own tasks out).
 
-    What it could not do is not lost: nothing unacknowledged has been passed, and the group finds out by itself that a member has gone.
+    What it could not do is not lost: nothing unacknowledged has been passed, and the group finds
+    out by itself that a member has gone.
     """
     task = asyncio.create_task(closing)
     await asyncio.wait((task,), timeout=CLOSE_WITHIN_S)

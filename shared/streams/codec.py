@@ -1,7 +1,8 @@
 """How does a message become a Kafka record, and a record a message again?
 
-The value is the message as JSON; the headers say what it is (``type``, ``version``, ``message_id``) and which trace it belongs to
-(``traceparent``, at most one). Built strictly, decoded tolerantly: a field that a newer release added is no reason to stop.
+The value is the message as JSON; the headers say what it is (``type``, ``version``, ``message_id``)
+and which trace it belongs to (``traceparent``, at most one). Built strictly, decoded tolerantly: a
+field that a newer release added is no reason to stop.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +52,9 @@ class Outgoing:
 
 
 def with_values(headers: Headers) -> list[tuple[str, bytes]]:
-    """A header without a value says as little as an empty one: neither is a type, a version or a trace."""
+    """A header without a value says as little as an empty one: neither is a type, a version or a
+    trace.
+    """
     return [(name, value or b"") for name, value in headers]
 
 
@@ -63,7 +66,9 @@ def encode(message: Message, *, traceparent: str | None = None) -> Outgoing:
     ]
     if traceparent is not None:
         headers.append((tracing.TRACEPARENT, traceparent.encode()))
-    return Outgoing(topic=message.topic, key=message.key(), value=_to_json(message), headers=headers)
+    return Outgoing(
+        topic=message.topic, key=message.key(), value=_to_json(message), headers=headers
+    )
 
 
 class Decoder:
@@ -71,17 +76,25 @@ class Decoder:
 
     def __init__(self, types: Iterable[type[Message]]) -> None:
         self._type_by_name = {kind.__name__.encode(): kind for kind in types}
-        self._version_by_type = {kind: kind.model_fields["version"].default for kind in self._type_by_name.values()}
+        self._version_by_type = {
+            kind: kind.model_fields["version"].default for kind in self._type_by_name.values()
+        }
 
     def recognise(self, headers: Mapping[str, bytes]) -> type[Message]:
-        """The record's type. Raises: InvalidMessage without a type; UnknownVersion for a type or version that we don't know."""
+        """The record's type. Raises: InvalidMessage without a type; UnknownVersion for a type or
+        version that we don't know.
+        """
         if not (name := headers.get("type")):
             raise InvalidMessage("the record has no header 'type'")
         kind = self._type_by_name.get(name)
         if kind is None:
-            raise UnknownVersion(f"this release knows no messages of type {_printable(name)}: it waits for one that does")
+            raise UnknownVersion(
+                f"this release knows no messages of type {_printable(name)}: it waits for one that does"
+            )
         if (version := _version(headers)) > (known := self._version_by_type[kind]):
-            raise UnknownVersion(f"this release knows no version {version} of {kind.__name__}, only {known}: it waits for one that does")
+            raise UnknownVersion(
+                f"this release knows no version {version} of {kind.__name__}, only {known}: it waits for one that does"
+            )
         return kind
 
     def knows(self, record: Record) -> bool:
@@ -101,7 +114,9 @@ class Decoder:
         except ValidationError as error:
             raise InvalidMessage(f"not a {kind.__name__}: {_complaints(error)}") from None
         if record.key != message.key():
-            raise InvalidMessage(f"the record's key is not that of its {kind.__name__}: its order would not be kept")
+            raise InvalidMessage(
+                f"the record's key is not that of its {kind.__name__}: its order would not be kept"
+            )
         return message
 
 
@@ -122,7 +137,10 @@ def _complaints(error: ValidationError) -> str:
     def told(complaint: Any) -> str:
         return f"{'.'.join(map(str, complaint['loc'])) or 'value'}: {complaint['type']}"
 
-    return "; ".join(told(each) for each in error.errors(include_url=False, include_context=False, include_input=False)[:5])
+    return "; ".join(
+        told(each)
+        for each in error.errors(include_url=False, include_context=False, include_input=False)[:5]
+    )
 
 
 def _printable(name: bytes) -> str:

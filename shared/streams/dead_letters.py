@@ -1,6 +1,7 @@
 """What becomes of a message that can never be handled?
 
-It is parked on the topic ``dead-letters`` with the reason, and passed. Within a limit: a bad release must stop, not drain a topic.
+It is parked on the topic ``dead-letters`` with the reason, and passed. Within a limit: a bad
+release must stop, not drain a topic.
 """
 
 import base64
@@ -17,7 +18,9 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetter(Message):
-    """A record that a service could not handle, whole, and why. It occurred when the record was written."""
+    """A record that a service could not handle, whole, and why. It occurred when the record was
+    written.
+    """
 
     topic: ClassVar[str] = "dead-letters"
     service: str
@@ -37,10 +40,12 @@ class DeadLetter(Message):
 
 
 class TooManyDeadLetters(Exception):
-    """More messages cannot be handled than can be an accident: it is us. The process stops before it passes this one."""
+    """More messages cannot be handled than can be an accident: it is us. The process stops before
+    it passes this one.
+    """
 
 
-class Allowance:
+class DeadLetterLimit:
     """At most ``limit`` in any ``window_s`` seconds."""
 
     def __init__(self, *, limit: int, window_s: float) -> None:
@@ -52,7 +57,9 @@ class Allowance:
         while self._taken and self._taken[0] <= now - self._window_s:
             self._taken.popleft()
         if len(self._taken) >= self._limit:
-            raise TooManyDeadLetters(f"{self._limit} messages in {self._window_s:.0f} s could not be handled: is this release broken?")
+            raise TooManyDeadLetters(
+                f"{self._limit} messages in {self._window_s:.0f} s could not be handled: is this release broken?"
+            )
         self._taken.append(now)
 
 

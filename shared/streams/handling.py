@@ -19,9 +19,9 @@ from shared.messages.base import Message
 from shared.observe import metrics, tracing
 from shared.streams.backoff import Backoff
 from shared.streams.codec import Decoder, Record, with_values
-from shared.streams.dead_letters import Allowance, dead_letter
-from shared.streams.lanes import Work
-from shared.streams.parking import Letter, ParkedKeys, Parking
+from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore, StoredDeadLetter
+from shared.streams.dead_letters import DeadLetterLimit, dead_letter
+from shared.streams.key_queues import Delivery
 from shared.streams.routes import Routes, ignored
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,10 @@ class PublishesAll(Protocol):
         ...
 
 
-class Handling:
-    """The fate of each message of one service. ``finished`` is told when a message needs no redelivery any more."""
+class MessageProcessor:
+    """The fate of each message of one service. ``finished`` is told when a message needs no
+    redelivery any more.
+    """
 
     def __init__(
         self,
@@ -44,10 +46,10 @@ class Handling:
         routes: Routes,
         *,
         producer: PublishesAll,
-        parking: Parking,
-        parked_keys: ParkedKeys,
-        finished: Callable[[Work], None],
-        allowance: Allowance,
+        parking: DeadLetterStore,
+        parked_keys: BlockedKeys,
+        finished: Callable[[Delivery], None],
+        allowance: DeadLetterLimit,
         backoff: Backoff,
         clock: Callable[[], float],
     ) -> None:
@@ -58,9 +60,9 @@ class Handling:
         self._decoder = Decoder(routes)
         self.knows = self._decoder.knows
 
-    async def carry_out(self, work: Work) -> None:
+    async def carry_out(self, work: Delivery) -> None:
         """Raises: whatever must stop the process."""
-        record, tenure = work.record, work.tenure
+        record, tenure = work.record, work.assignment
         headers = dict(with_values(record.headers))
         started = self._clock()
         tenure.enter(record.offset)
@@ -79,20 +81,22 @@ class Handling:
                 tenure.leave(record.offset)
         metrics.message_handled(record.topic, self._clock() - started, outcome)
 
-    async def _outcome(self, work: Work, headers: Mapping[str, bytes]) -> str:
+    async def _outcome(self, work: Delivery, headers: Mapping[str, bytes]) -> str:
         attempt = 1
         while True:
             try:
                 return await self._attempt(work, headers)
             except Transient as error:
                 delay = self._backoff.delay(attempt)
-                log.warning("%s, attempt %d, next in %.2f s: %s", place(work.record), attempt, delay, error)
+                log.warning(
+                    "%s, attempt %d, next in %.2f s: %s", place(work.record), attempt, delay, error
+                )
                 metrics.retrying(work.record.topic)
-                if await work.tenure.rest(work.record.offset, delay):
+                if await work.assignment.rest(work.record.offset, delay):
                     return HANDED_OVER
                 attempt += 1
 
-    async def _attempt(self, work: Work, headers: Mapping[str, bytes]) -> str:
+    async def _attempt(self, work: Delivery, headers: Mapping[str, bytes]) -> str:
         try:
             kind = self._decoder.recognise(headers)
             handle = self._routes[kind]
@@ -105,45 +109,54 @@ class Handling:
         except (InvalidMessage, UnknownVersion) as error:
             return await self._parked(work, error)
 
-    async def _must_wait(self, work: Work) -> bool:
-        if work.letter is not None:
-            return not await self._parking.has_its_turn(work.letter, service=self._service)
+    async def _must_wait(self, work: Delivery) -> bool:
+        if work.dead_letter is not None:
+            return not await self._parking.has_its_turn(work.dead_letter, service=self._service)
         return self._parked_keys.hold_up(work.record)
 
-    async def _held_up(self, work: Work) -> str:
-        """A letter stays where it is kept, also one that was discarded on its way here; a record goes behind what its key waits for."""
-        if work.letter is None:
+    async def _held_up(self, work: Delivery) -> str:
+        """A letter stays where it is kept, also one that was discarded on its way here; a record
+        goes behind what its key waits for.
+        """
+        if work.dead_letter is None:
             log.warning("%s waits behind a parked message of its key", place(work.record))
-            await self._parked_keys.park(work.record, reason="a message before it with the same key is parked", waits=True)
+            await self._parked_keys.park(
+                work.record, reason="a message before it with the same key is parked", waits=True
+            )
             self._finished(work)
         return "waits"
 
-    async def _parked(self, work: Work, error: InvalidMessage | UnknownVersion) -> str:
+    async def _parked(self, work: Delivery, error: InvalidMessage | UnknownVersion) -> str:
         record, of_a_newer_release = work.record, isinstance(error, UnknownVersion)
-        if work.letter is not None:
-            await self._parking.park_again(work.letter, reason=str(error))
+        if work.dead_letter is not None:
+            await self._parking.park_again(work.dead_letter, reason=str(error))
         else:
             await self._parked_keys.park(record, reason=str(error), waits=of_a_newer_release)
         log.error("%s is parked: %s", place(record), error)
         metrics.message_parked(record.topic, type(error).__name__)
-        if work.letter is not None:
+        if work.dead_letter is not None:
             return "parked"
-        if not of_a_newer_release:  # such are told by the release that wrote them, not by a defect of ours, and come back by themselves
+        # such are told by the release that wrote them, not by a defect of ours, and come back by
+        # themselves
+        if not of_a_newer_release:
             self._allowance.take(self._clock())
-        return await self._concluded(work, (dead_letter(record, service=self._service, reason=str(error)),), "parked")
+        return await self._concluded(
+            work, (dead_letter(record, service=self._service, reason=str(error)),), "parked"
+        )
 
-    async def _concluded(self, work: Work, outputs: Sequence[Message], outcome: str) -> str:
-        if work.tenure.ended:
-            # The partition may be another's by now, who gets this message again: producing here too would break the key's order.
+    async def _concluded(self, work: Delivery, outputs: Sequence[Message], outcome: str) -> str:
+        if work.assignment.ended:
+            # The partition may be another's by now, who gets this message again: producing here too
+            # would break the key's order.
             return HANDED_OVER
         await self._producer.publish_all(outputs)
-        if work.letter is None:
+        if work.dead_letter is None:
             self._finished(work)
         else:
-            await self._settled(work.letter)
+            await self._settled(work.dead_letter)
         return outcome
 
-    async def _settled(self, letter: Letter) -> None:
+    async def _settled(self, letter: StoredDeadLetter) -> None:
         """Raises: Transient; it is then handled once more, as any redelivery."""
         await self._parking.settle(letter)
         await self._parked_keys.look()
@@ -152,4 +165,8 @@ class Handling:
 
 def place(record: Record) -> str:
     """Where a message stands, a parked one by its number; never what it says."""
-    return f"{record.topic}/{record.partition}@{record.offset}" if record.offset >= 0 else f"{record.topic}, letter {-record.offset}"
+    return (
+        f"{record.topic}/{record.partition}@{record.offset}"
+        if record.offset >= 0
+        else f"{record.topic}, letter {-record.offset}"
+    )

@@ -1,7 +1,9 @@
-"""How does every message of a service get handled: in the order of its key, at least once, and without waiting for other keys?
+"""How does every message of a service get handled: in the order of its key, at least once, and
+without waiting for other keys?
 
-One consumer takes from all topics of the routes; a lane for each key carries out one message after another; a partition's offset is
-committed up to its oldest unfinished message. Whatever must not be passed over, which is a bug of ours, stops the process.
+One consumer takes from all topics of the routes; a lane for each key carries out one message after
+another; a partition's offset is committed up to its oldest unfinished message. Whatever must not be
+passed over, which is a bug of ours, stops the process.
 """
 
 import asyncio
@@ -18,28 +20,29 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from shared.domain.errors import MessageError
 from shared.observe import metrics
+from shared.streams.assignment import PartitionAssignment
 from shared.streams.backoff import Backoff
-from shared.streams.closing import closed_within_reason
-from shared.streams.dead_letters import Allowance, TooManyDeadLetters
-from shared.streams.handling import Handling, PublishesAll, place
-from shared.streams.lanes import Lanes, Work
-from shared.streams.parking import ParkedKeys, Parking
+from shared.streams.closing import close_with_timeout
+from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore
+from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters
+from shared.streams.handling import MessageProcessor, PublishesAll, place
+from shared.streams.key_queues import Delivery, KeyQueues
 from shared.streams.partitioning import Ownership
 from shared.streams.redriving import Redriver
 from shared.streams.routes import Routes
 from shared.streams.settings import KafkaSettings
-from shared.streams.tenure import Tenure
 
 log = logging.getLogger(__name__)
 
 TAKE_EVERY_S = 0.5
 COMMIT_EVERY_S = 0.05
 FETCH_WAIT_MS = 100
-"""How long the broker holds a fetch that has nothing. aiokafka has one fetch on its way per broker, without the partitions that are
-paused at that moment: a resumed partition waits for its end."""
+"""How long the broker holds a fetch that has nothing. aiokafka has one fetch on its way per broker,
+without the partitions that are paused at that moment: a resumed partition waits for its end."""
 METADATA_MAX_AGE_MS = 10_000
-"""aiokafka 0.14 that looks up where to begin asks a partition's old leader again and again, until it looks by itself who leads now. By
-default that is after five minutes, for which a partition without a committed offset would stand still."""
+"""aiokafka 0.14 that looks up where to begin asks a partition's old leader again and again, until
+it looks by itself who leads now. By default that is after five minutes, for which a partition
+without a committed offset would stand still."""
 SILENT_AFTER_S = 5.0
 LAST_COMMIT_WITHIN_S = 5.0
 
@@ -56,7 +59,8 @@ def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
         group_instance_id=settings.group_instance_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        # The same partition numbers of all topics to the same instance: one key has one lane, whatever topic it comes on.
+        # The same partition numbers of all topics to the same instance: one key has one lane,
+        # whatever topic it comes on.
         partition_assignment_strategy=(RangePartitionAssignor,),
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.session_timeout_ms // 4,
@@ -67,7 +71,7 @@ def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
+class Health:
     """What the loop says of itself: reasons against being live or ready, none if it is."""
 
     live: tuple[str, ...]
@@ -75,7 +79,9 @@ class Pulse:
 
 
 class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One service's loop. ``run`` returns after ``stop``, or raises what stopped it; everything finished is committed by then."""
+    """One service's loop. ``run`` returns after ``stop``, or raises what stopped it; everything
+    finished is committed by then.
+    """
 
     def __init__(
         self,
@@ -84,12 +90,13 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         *,
         settings: KafkaSettings,
         producer: PublishesAll,
-        parking: Parking,
+        parking: DeadLetterStore,
         ownership: Ownership | None = None,
         backoff: Backoff | None = None,
         build_consumer: Callable[[str, KafkaSettings], AIOKafkaConsumer] = build_consumer,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,  # noqa: TID251 - what aiokafka dates its polls with
+        # what aiokafka dates its polls with
+        wall_clock: Callable[[], float] = time.time,  # noqa: TID251
     ) -> None:
         self._service, self._settings = service, settings
         self._build_consumer = build_consumer
@@ -97,24 +104,29 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._topics = frozenset(kind.topic for kind in routes)
         self._ownership = ownership or Ownership()
         self._most_unfinished = settings.max_unfinished_per_partition
-        self._parked_keys = ParkedKeys(parking, service)
-        self._handling = Handling(
+        self._parked_keys = BlockedKeys(parking, service)
+        self._handling = MessageProcessor(
             service,
             routes,
             producer=producer,
             parking=parking,
             parked_keys=self._parked_keys,
             finished=self._finished,
-            allowance=Allowance(limit=settings.dead_letters_per_minute, window_s=60),
+            allowance=DeadLetterLimit(limit=settings.dead_letters_per_minute, window_s=60),
             backoff=backoff or Backoff(),
             clock=clock,
         )
-        self._lanes = Lanes(self._carry_out, self._failed)
-        self._tenures: dict[TopicPartition, Tenure] = {}
+        self._lanes = KeyQueues(self._carry_out, self._failed)
+        self._tenures: dict[TopicPartition, PartitionAssignment] = {}
         self._redriver = Redriver(
-            parking, self._parked_keys, service, tenures=self._tenures, knows=self._handling.knows, put=self._lanes.put
+            parking,
+            self._parked_keys,
+            service,
+            tenures=self._tenures,
+            knows=self._handling.knows,
+            put=self._lanes.put,
         )
-        self._late: list[Tenure] = []  # given back while a handler still ran
+        self._late: list[PartitionAssignment] = []  # given back while a handler still ran
         self._advanced = asyncio.Event()
         self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._committing: asyncio.Task[None] | None = None
@@ -129,19 +141,22 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self._consumer.start()
             await self._work()
         finally:
-            await closed_within_reason("consumer", self._consumer.stop())
+            await close_with_timeout("consumer", self._consumer.stop())
 
     def stop(self) -> None:
         """Take nothing more; let running handlers finish, within the drain time."""
         if not self._halt.done():
             self._halt.set_result(None)
 
-    def pulse(self) -> Pulse:
+    def health(self) -> Health:
         now = self._clock()
-        return Pulse(live=tuple(self._not_live(now)), ready=tuple(self._not_ready()))
+        return Health(live=tuple(self._not_live(now)), ready=tuple(self._not_ready()))
 
     async def _work(self) -> None:
-        tasks = [asyncio.create_task(part()) for part in (self._take, self._keep_committing, self._redriver.run)]
+        tasks = [
+            asyncio.create_task(part())
+            for part in (self._take, self._keep_committing, self._redriver.run)
+        ]
         try:
             await asyncio.wait((*tasks, self._halt), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -167,41 +182,49 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 tenure = self._tenure(partition)
                 for record in records:
                     tenure.take(record.offset)
-                    self._lanes.put(Work(tenure, record))
+                    self._lanes.put(Delivery(tenure, record))
                 if tenure.unfinished >= self._most_unfinished:
                     self._consumer.pause(partition)
                     tenure.paused = True
                 metrics.messages_unfinished(partition.topic, partition.partition, tenure.unfinished)
 
-    def _tenure(self, partition: TopicPartition) -> Tenure:
+    def _tenure(self, partition: TopicPartition) -> PartitionAssignment:
         if (tenure := self._tenures.get(partition)) is None:
-            tenure = self._tenures[partition] = Tenure(partition, self._clock)
+            tenure = self._tenures[partition] = PartitionAssignment(partition, self._clock)
         return tenure
 
-    async def _carry_out(self, work: Work) -> None:
+    async def _carry_out(self, work: Delivery) -> None:
         try:
             await self._handling.carry_out(work)
         finally:
-            if work.letter is not None:
-                self._redriver.left_its_lane(work.letter)
+            if work.dead_letter is not None:
+                self._redriver.left_its_lane(work.dead_letter)
 
-    def _finished(self, work: Work) -> None:
-        tenure = work.tenure
+    def _finished(self, work: Delivery) -> None:
+        tenure = work.assignment
         if tenure.finish(work.record.offset):
             self._advanced.set()
         if tenure.paused and tenure.unfinished * 2 <= self._most_unfinished and tenure.open:
             self._consumer.resume(tenure.partition)
             tenure.paused = False
 
-    def _failed(self, work: Work, error: BaseException) -> None:
+    def _failed(self, work: Delivery, error: BaseException) -> None:
         if self._halt.done() and isinstance(error, asyncio.CancelledError):
             return
         where, kind = place(work.record), type(error).__name__
         # Only our own errors promise that their text holds no secret and no payload.
         said = f": {error}" if isinstance(error, MessageError | TooManyDeadLetters) else ""
-        log.error("%s stopped the process with %s%s\n%s", where, kind, said, "".join(traceback.format_tb(error.__traceback__)))
+        log.error(
+            "%s stopped the process with %s%s\n%s",
+            where,
+            kind,
+            said,
+            "".join(traceback.format_tb(error.__traceback__)),
+        )
         if not self._halt.done():
-            self._halt.set_exception(MessageFailed(f"{where} stopped the process with {kind}{said}"))
+            self._halt.set_exception(
+                MessageFailed(f"{where} stopped the process with {kind}{said}")
+            )
 
     # What is committed
 
@@ -215,19 +238,24 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._committing.result()
             await asyncio.sleep(COMMIT_EVERY_S)
 
-    async def _commit(self, tenures: Iterable[Tenure]) -> None:
+    async def _commit(self, tenures: Iterable[PartitionAssignment]) -> None:
         moved = {tenure: offset for tenure in tenures if (offset := tenure.uncommitted) is not None}
         if not moved:
             return
         try:
-            await self._consumer.commit({tenure.partition: offset for tenure, offset in moved.items()})
+            await self._consumer.commit(
+                {tenure.partition: offset for tenure, offset in moved.items()}
+            )
         except (CommitFailedError, IllegalStateError) as error:
-            # The group has gone on without us. What is not committed is delivered again, to whoever holds the partition.
+            # The group has gone on without us. What is not committed is delivered again, to whoever
+            # holds the partition.
             log.warning("commit refused: %s", error)
             return
         for tenure, offset in moved.items():
             tenure.committed = offset
-            metrics.messages_unfinished(tenure.partition.topic, tenure.partition.partition, tenure.unfinished)
+            metrics.messages_unfinished(
+                tenure.partition.topic, tenure.partition.partition, tenure.unfinished
+            )
 
     # What is handed over
 
@@ -235,7 +263,9 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         for partition in assigned:
             self._tenure(partition)
         self._redriver.look_again()
-        counts = {topic: len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._topics}
+        counts = {
+            topic: len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._topics
+        }
         self._ownership.assign(self._tenures, count_by_topic=counts)
         self._turned_at = self._clock()
         self._assigned = True
@@ -245,7 +275,9 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         await self._release(within_s=self._settings.revocation_timeout_ms / 1000)
 
     async def _release(self, *, within_s: float) -> None:
-        """Give all partitions back: what runs may finish, what is finished is committed, and then nothing of them is touched any more."""
+        """Give all partitions back: what runs may finish, what is finished is committed, and then
+        nothing of them is touched any more.
+        """
         self._ownership.revoke()
         tenures = list(self._tenures.values())
         for tenure in tenures:
@@ -260,18 +292,30 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             for tenure in tenures:
                 tenure.end()
                 self._tenures.pop(tenure.partition, None)
-            self._late = [tenure for tenure in (*self._late, *tenures) if tenure.busy_since is not None]
+            self._late = [
+                tenure for tenure in (*self._late, *tenures) if tenure.busy_since is not None
+            ]
 
-    async def _come_to_rest(self, tenures: Sequence[Tenure], within_s: float) -> None:
-        """Not by ``asyncio.timeout``: where we end because we were cancelled, that of Python before 3.11.4 would end this too."""
+    async def _come_to_rest(self, tenures: Sequence[PartitionAssignment], within_s: float) -> None:
+        """Not by ``asyncio.timeout``: where we end because we were cancelled, that of Python before
+        3.11.4 would end this too.
+        """
         at_rest = asyncio.gather(*(tenure.quiet() for tenure in tenures))
         try:
             await asyncio.wait((at_rest,), timeout=within_s)
         finally:
             at_rest.cancel()
-        late = [f"{each.partition.topic}/{each.partition.partition}" for each in tenures if each.busy_since is not None]
+        late = [
+            f"{each.partition.topic}/{each.partition.partition}"
+            for each in tenures
+            if each.busy_since is not None
+        ]
         if late:
-            log.warning("handlers still run in %s after %.1f s: their messages will be delivered again", ", ".join(late), within_s)
+            log.warning(
+                "handlers still run in %s after %.1f s: their messages will be delivered again",
+                ", ".join(late),
+                within_s,
+            )
 
     # How it is
 
@@ -279,8 +323,12 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._assigned and now - self._turned_at > self._settings.stuck_after_s:
             yield f"nothing was taken from Kafka for {now - self._turned_at:.0f} s"
         for tenure in (*self._tenures.values(), *self._late):
-            # What is produced waits as long as Kafka is away. To restart for that would help nobody, and delay the return.
-            if tenure.busy_since is not None and now - max(tenure.busy_since, self._silent_until) > self._settings.stuck_after_s:
+            # What is produced waits as long as Kafka is away. To restart for that would help
+            # nobody, and delay the return.
+            if (
+                tenure.busy_since is not None
+                and now - max(tenure.busy_since, self._silent_until) > self._settings.stuck_after_s
+            ):
                 yield f"a handler of {tenure.partition.topic}/{tenure.partition.partition} runs for {now - tenure.busy_since:.0f} s"
 
     def _not_ready(self) -> Iterable[str]:
@@ -300,4 +348,8 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def _polled(self) -> list[int | None]:
         """When each partition that is read was answered for last, in milliseconds since 1970."""
-        return [self._consumer.last_poll_timestamp(each.partition) for each in self._tenures.values() if not each.paused]
+        return [
+            self._consumer.last_poll_timestamp(each.partition)
+            for each in self._tenures.values()
+            if not each.paused
+        ]

@@ -9,7 +9,9 @@ MOST_REMEMBERED = 100_000
 
 
 class Partitioner:
-    """Kafka's default partitioner (murmur2), which remembers: aiokafka computes it in Python, and few keys make most of the traffic."""
+    """Kafka's default partitioner (murmur2), which remembers: aiokafka computes it in Python, and
+    few keys make most of the traffic.
+    """
 
     def __init__(self) -> None:
         self._hash_by_key: dict[bytes, int] = {}
@@ -27,7 +29,9 @@ class Partitioner:
 
 
 class Ownership:
-    """The partitions that this instance holds at this moment. Feeds ask it which keys they are to look after."""
+    """The partitions that this instance holds at this moment. Feeds ask it which keys they are to
+    look after.
+    """
 
     def __init__(self) -> None:
         self._partitioner = Partitioner()
@@ -35,7 +39,9 @@ class Ownership:
         self.partitions: frozenset[TopicPartition] = frozenset()
 
     def owns(self, key: bytes, topic: str) -> bool:
-        """Whether a message with ``key`` on ``topic`` would come to this instance. False while partitions are being handed over."""
+        """Whether a message with ``key`` on ``topic`` would come to this instance. False while
+        partitions are being handed over.
+        """
         number = self.partition(key, topic)
         return number is not None and TopicPartition(topic, number) in self.partitions
 
@@ -48,7 +54,9 @@ class Ownership:
         """This instance's partitions of ``topic``."""
         return frozenset(each.partition for each in self.partitions if each.topic == topic)
 
-    def assign(self, partitions: Iterable[TopicPartition], *, count_by_topic: dict[str, int]) -> None:
+    def assign(
+        self, partitions: Iterable[TopicPartition], *, count_by_topic: dict[str, int]
+    ) -> None:
         self.partitions = frozenset(partitions)
         self._count_by_topic = count_by_topic
 

@@ -13,7 +13,7 @@ from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
 from shared.observe import tracing
 from shared.streams.backoff import Backoff
-from shared.streams.closing import closed_within_reason
+from shared.streams.closing import close_with_timeout
 from shared.streams.codec import Outgoing, encode
 from shared.streams.partitioning import Partitioner
 from shared.streams.settings import KafkaSettings
@@ -25,7 +25,9 @@ LARGEST_REQUEST = 4 * 1024 * 1024
 
 
 class Producer:
-    """The process's one producer: idempotent, acknowledged by all in-sync replicas. An async context manager."""
+    """The process's one producer: idempotent, acknowledged by all in-sync replicas. An async
+    context manager.
+    """
 
     def __init__(self, settings: KafkaSettings, *, backoff: Backoff | None = None) -> None:
         self._settings = settings
@@ -44,11 +46,18 @@ class Producer:
             await self._kafka.start()
         except KafkaConnectionError as error:
             await self._kafka.stop()
-            raise InvalidSettings(f"KAFKA_BOOTSTRAP_SERVERS is {self._settings.bootstrap_servers!r}: no broker answers there") from error
+            raise InvalidSettings(
+                f"KAFKA_BOOTSTRAP_SERVERS is {self._settings.bootstrap_servers!r}: no broker answers there"
+            ) from error
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await closed_within_reason("producer", self._kafka.stop())
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await close_with_timeout("producer", self._kafka.stop())
 
     async def topics(self) -> frozenset[str]:
         """The topics that exist."""
@@ -56,7 +65,9 @@ class Producer:
         return frozenset(metadata.topics())
 
     async def publish(self, message: Message) -> None:
-        """Returns when Kafka has acknowledged the message; waits as long as Kafka is away. Raises: KafkaError that waiting cannot cure."""
+        """Returns when Kafka has acknowledged the message; waits as long as Kafka is away. Raises:
+        KafkaError that waiting cannot cure.
+        """
         await self.publish_all((message,))
 
     async def publish_all(self, messages: Sequence[Message]) -> None:
@@ -64,7 +75,9 @@ class Producer:
         if not messages:
             return
         traceparent = tracing.inject()
-        await self._until_acknowledged([encode(message, traceparent=traceparent) for message in messages])
+        await self._until_acknowledged(
+            [encode(message, traceparent=traceparent) for message in messages]
+        )
 
     async def _until_acknowledged(self, outgoing: Sequence[Outgoing]) -> None:
         attempt = 0
@@ -73,7 +86,8 @@ class Producer:
             try:
                 return await self._send(outgoing)
             except KafkaError as error:
-                # A repetition doubles what was already written, as a redelivery would: every consumer of ours can take that.
+                # A repetition doubles what was already written, as a redelivery would: every
+                # consumer of ours can take that.
                 if not error.retriable:
                     raise
                 log.warning("produce failed with %s, attempt %d", type(error).__name__, attempt)
@@ -81,7 +95,10 @@ class Producer:
 
     async def _send(self, outgoing: Sequence[Outgoing]) -> None:
         send = self._kafka.send
-        acknowledgements = [await send(each.topic, each.value, key=each.key, headers=each.headers) for each in outgoing]
+        acknowledgements = [
+            await send(each.topic, each.value, key=each.key, headers=each.headers)
+            for each in outgoing
+        ]
         if len(acknowledgements) == 1:
             await acknowledgements[0]
         else:

@@ -3,8 +3,10 @@
 from collections import deque
 
 
-class Progress:
-    """Messages begin in the order of their offsets and finish in any; what is committable never passes an unfinished one."""
+class OffsetTracker:
+    """Messages begin in the order of their offsets and finish in any; what is committable never
+    passes an unfinished one.
+    """
 
     __slots__ = ("_begun", "_finished_early", "committable")
 
@@ -12,7 +14,8 @@ class Progress:
         self._begun: deque[int] = deque()
         self._finished_early: set[int] = set()
         self.committable: int | None = None
-        """The offset to read on from after a restart. None: nothing has been finished, leave what is committed."""
+        """The offset to read on from after a restart. None: nothing has been finished, leave what
+        is committed."""
 
     @property
     def unfinished(self) -> int:

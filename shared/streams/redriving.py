@@ -1,4 +1,6 @@
-"""How do parked messages come back: in the lane of their key, where the partition is ours, as soon as they may?"""
+"""How do parked messages come back: in the lane of their key, where the partition is ours, as soon
+as they may?
+"""
 
 import asyncio
 import logging
@@ -7,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from aiokafka import TopicPartition
 
 from shared.domain.errors import Transient
-from shared.streams.lanes import Work
-from shared.streams.parking import Letter, ParkedKeys, Parking
-from shared.streams.tenure import Tenure
+from shared.streams.assignment import PartitionAssignment
+from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore, StoredDeadLetter
+from shared.streams.key_queues import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -21,27 +23,28 @@ class Redriver:
 
     def __init__(
         self,
-        parking: Parking,
-        parked_keys: ParkedKeys,
+        parking: DeadLetterStore,
+        parked_keys: BlockedKeys,
         service: str,
         *,
-        tenures: Mapping[TopicPartition, Tenure],
-        knows: Callable[[Letter], bool],
-        put: Callable[[Work], None],
+        tenures: Mapping[TopicPartition, PartitionAssignment],
+        knows: Callable[[StoredDeadLetter], bool],
+        put: Callable[[Delivery], None],
     ) -> None:
         self._parking, self._parked_keys, self._service = parking, parked_keys, service
         self._tenures, self._knows, self._put = tenures, knows, put
         self._unknown: set[int] = set()
         """The letters that this release does not know: found to be so once, not once a second."""
-        self._under_way: dict[int, Tenure] = {}
-        """The letters that are in a lane, and under which tenure: one that ended takes them along."""
+        self._under_way: dict[int, PartitionAssignment] = {}
+        """The letters that are in a lane, and under which tenure: one that ended takes them along.
+        """
         self._wanted = asyncio.Event()
 
     def look_again(self) -> None:
         self._parked_keys.forget()
         self._wanted.set()
 
-    def left_its_lane(self, letter: Letter) -> None:
+    def left_its_lane(self, letter: StoredDeadLetter) -> None:
         self._under_way.pop(letter.number, None)
 
     async def run(self) -> None:
@@ -62,14 +65,16 @@ class Redriver:
     async def _put_what_is_due(self) -> None:
         ours = {partition: tenure for partition, tenure in self._tenures.items() if tenure.open}
         due = await self._due(ours) if ours else ()
-        self._under_way = {number: tenure for number, tenure in self._under_way.items() if tenure.open}
+        self._under_way = {
+            number: tenure for number, tenure in self._under_way.items() if tenure.open
+        }
         for letter in due:
             tenure = ours[TopicPartition(letter.topic, letter.partition)]
             if letter.number not in self._under_way and tenure.open:
                 self._under_way[letter.number] = tenure
-                self._put(Work(tenure, letter, letter))
+                self._put(Delivery(tenure, letter, letter))
 
-    async def _due(self, partitions: Iterable[TopicPartition]) -> Sequence[Letter]:
+    async def _due(self, partitions: Iterable[TopicPartition]) -> Sequence[StoredDeadLetter]:
         """Without what this release does not know, nor what waits behind that."""
         while True:
             due = await self._parking.due(self._service, partitions, unknown=self._unknown)

@@ -1,4 +1,6 @@
-"""What was on a topic? Reads it again, for debugging and tests, without a group: nothing moves and nobody is disturbed."""
+"""What was on a topic? Reads it again, for debugging and tests, without a group: nothing moves and
+nobody is disturbed.
+"""
 
 import heapq
 from collections import deque
@@ -17,23 +19,35 @@ AT_A_TIME = 500
 
 
 async def replay(
-    settings: KafkaSettings, topic: str, *, since: Edge = None, until: Edge = None, partitions: Collection[int] | None = None
+    settings: KafkaSettings,
+    topic: str,
+    *,
+    since: Edge = None,
+    until: Edge = None,
+    partitions: Collection[int] | None = None,
 ) -> AsyncIterator[ConsumerRecord]:
     """The records from ``since`` up to and without ``until``, by default all that there are now.
 
-    In the order of each partition; across partitions by the time of the records, as far as those orders allow.
+    In the order of each partition; across partitions by the time of the records, as far as those
+    orders allow.
     """
     consumer = AIOKafkaConsumer(**settings.client(), auto_offset_reset="earliest")
     await consumer.start()
     try:
-        numbers = range(await partition_count(settings, topic)) if partitions is None else partitions
+        numbers = (
+            range(await partition_count(settings, topic)) if partitions is None else partitions
+        )
         wanted = [TopicPartition(topic, number) for number in sorted(numbers)]
         consumer.assign(wanted)
-        first = await _offsets(consumer, wanted, since, otherwise=await consumer.beginning_offsets(wanted))
+        first = await _offsets(
+            consumer, wanted, since, otherwise=await consumer.beginning_offsets(wanted)
+        )
         last = await _offsets(consumer, wanted, until, otherwise=await consumer.end_offsets(wanted))
         for partition, offset in first.items():
             consumer.seek(partition, offset)
-        async for record in _merged([_Reading(consumer, partition, last[partition]) for partition in wanted]):
+        async for record in _merged(
+            [_Reading(consumer, partition, last[partition]) for partition in wanted]
+        ):
             yield record
     finally:
         await consumer.stop()
@@ -48,10 +62,13 @@ class _Reading:
 
     async def next(self) -> ConsumerRecord | None:
         while not self._records:
-            # The position, not the last record, tells the end: compaction may have taken the last record away.
+            # The position, not the last record, tells the end: compaction may have taken the last
+            # record away.
             if await self._consumer.position(self._partition) >= self._end:
                 return None
-            batches = await self._consumer.getmany(self._partition, timeout_ms=200, max_records=AT_A_TIME)
+            batches = await self._consumer.getmany(
+                self._partition, timeout_ms=200, max_records=AT_A_TIME
+            )
             self._records += batches.get(self._partition, ())
         record = self._records.popleft()
         return record if record.offset < self._end else None
@@ -73,7 +90,11 @@ async def _merged(readings: list[_Reading]) -> AsyncIterator[ConsumerRecord]:
 
 
 async def _offsets(
-    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], edge: Edge, *, otherwise: Mapping[TopicPartition, int]
+    consumer: AIOKafkaConsumer,
+    partitions: Collection[TopicPartition],
+    edge: Edge,
+    *,
+    otherwise: Mapping[TopicPartition, int],
 ) -> Mapping[TopicPartition, int]:
     if edge is None:
         return otherwise
@@ -82,4 +103,6 @@ async def _offsets(
     milliseconds = int(edge.timestamp() * 1000)
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
     ends = await consumer.end_offsets(partitions)
-    return {partition: ends[partition] if at is None else at.offset for partition, at in found.items()}
+    return {
+        partition: ends[partition] if at is None else at.offset for partition, at in found.items()
+    }

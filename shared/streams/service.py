@@ -7,9 +7,11 @@
     async def compose(process: Process) -> AsyncIterator[Service]:
         settings = read(Settings)
         async with Producer(process.kafka) as producer, ...:          # whatever the service owns, closed after the last message
-            yield Service(producer=producer, routes={CopyIntended: handler.on_copy_intended}, feeds={"books": feed})
+            yield Service(producer=producer, routes={CopyIntended: handler.on_copy_intended},
+            feeds={"books": feed})
 
-It starts or says why not; it ends with status 0 on SIGTERM, after what runs has finished, and with 1 whenever something failed.
+It starts or says why not; it ends with status 0 on SIGTERM, after what runs has finished, and with
+1 whenever something failed.
 """
 
 import asyncio
@@ -27,12 +29,12 @@ import uvloop
 from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
 from shared.observe import health, logs, metrics, tracing
-from shared.observe.health import Health, HealthServer
+from shared.observe.health import HealthServer, ProbeResult
 from shared.observe.settings import HealthSettings, LogSettings, TelemetrySettings
 from shared.settings import read
+from shared.streams.dead_letter_store import DeadLetterStore
 from shared.streams.dead_letters import DeadLetter
 from shared.streams.loop import MessageLoop
-from shared.streams.parking import Parking
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.routes import Feed, Routes
@@ -41,14 +43,14 @@ from shared.streams.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 
-class Recovery(Protocol):
+class ReadinessCheck(Protocol):
     """Something that must have caught up before the service is ready, such as a cache."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def recovered(self) -> bool: ...
+    def is_ready(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,12 @@ class Process:
     @classmethod
     def read(cls) -> Self:
         """Raises: InvalidSettings."""
-        return cls(kafka=read(KafkaSettings), health=read(HealthSettings), telemetry=read(TelemetrySettings), log=read(LogSettings))
+        return cls(
+            kafka=read(KafkaSettings),
+            health=read(HealthSettings),
+            telemetry=read(TelemetrySettings),
+            log=read(LogSettings),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +79,13 @@ class Service:
 
     producer: Producer
     routes: Routes
-    parking: Parking
+    dead_letters: DeadLetterStore
     """Where messages are kept that cannot be handled."""
-    emits: Sequence[type[Message]] = ()
+    produces: Sequence[type[Message]] = ()
     """What it produces: their topics are asked for at the start, not when money waits."""
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     """By name. A feed reconnects by itself; one that raises or returns stops the process."""
-    recoveries: Sequence[Recovery] = ()
+    readiness_checks: Sequence[ReadinessCheck] = ()
     ownership: Ownership = field(default_factory=Ownership)
     """Give the same one to the feeds that must know which keys are this instance's."""
 
@@ -116,19 +123,29 @@ def run(name: str, compose: Compose, process: Callable[[], Process] = Process.re
     sys.exit(0)
 
 
-async def serve(name: str, compose: Compose, process: Process, *, until: asyncio.Event | None = None) -> None:
-    """Run the service until SIGTERM, SIGINT or ``until``. Raises: whatever it failed with, after everything is closed."""
+async def serve(
+    name: str, compose: Compose, process: Process, *, until: asyncio.Event | None = None
+) -> None:
+    """Run the service until SIGTERM, SIGINT or ``until``. Raises: whatever it failed with, after
+    everything is closed.
+    """
     stop = until or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with compose(process) as service:
         await _check_topics(service)
-        # What was made so far, 200,000 objects of libraries, stays: left out, a full collection does not stop all messages for 0.1 s.
+        # What was made so far, 200,000 objects of libraries, stays: left out, a full collection
+        # does not stop all messages for 0.1 s.
         gc.freeze()
         loop = MessageLoop(
-            name, service.routes, settings=process.kafka, producer=service.producer, parking=service.parking, ownership=service.ownership
+            name,
+            service.routes,
+            settings=process.kafka,
+            producer=service.producer,
+            parking=service.dead_letters,
+            ownership=service.ownership,
         )
-        probes = await _probes(process.health, loop, service.recoveries)
+        probes = await _probes(process.health, loop, service.readiness_checks)
         log.info("%s started, health at %s", name, probes.url)
         try:
             await _supervise(loop, service, stop)
@@ -138,9 +155,14 @@ async def serve(name: str, compose: Compose, process: Process, *, until: asyncio
 
 
 async def _supervise(loop: MessageLoop, service: Service, stop: asyncio.Event) -> None:
-    """Until ``stop``, or until the loop or a feed ends: feeds first, so that nothing new comes in, then the loop with what runs."""
+    """Until ``stop``, or until the loop or a feed ends: feeds first, so that nothing new comes in,
+    then the loop with what runs.
+    """
     told, looping = asyncio.create_task(stop.wait()), asyncio.create_task(loop.run())
-    feeds = {asyncio.create_task(feed(service.producer.publish)): name for name, feed in service.feeds.items()}
+    feeds = {
+        asyncio.create_task(feed(service.producer.publish)): name
+        for name, feed in service.feeds.items()
+    }
     try:
         ended, _ = await asyncio.wait((told, looping, *feeds), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -157,21 +179,27 @@ async def _supervise(loop: MessageLoop, service: Service, stop: asyncio.Event) -
 
 async def _check_topics(service: Service) -> None:
     """Raises: InvalidSettings."""
-    types: list[type[Message]] = [*service.routes, *service.emits, DeadLetter]
+    types: list[type[Message]] = [*service.routes, *service.produces, DeadLetter]
     needed = {kind.topic for kind in types}
     if missing := sorted(needed - await service.producer.topics()):
-        raise InvalidSettings(f"these topics do not exist: {', '.join(missing)}. Create them with `slipstream topics apply`")
+        raise InvalidSettings(
+            f"these topics do not exist: {', '.join(missing)}. Create them with `slipstream topics apply`"
+        )
 
 
-async def _probes(settings: HealthSettings, loop: MessageLoop, recoveries: Iterable[Recovery]) -> HealthServer:
-    def live() -> Health:
-        reasons = loop.pulse().live
-        return Health(ok=not reasons, reasons=reasons)
+async def _probes(
+    settings: HealthSettings, loop: MessageLoop, recoveries: Iterable[ReadinessCheck]
+) -> HealthServer:
+    def live() -> ProbeResult:
+        reasons = loop.health().live
+        return ProbeResult(ok=not reasons, reasons=reasons)
 
-    def ready() -> Health:
-        recovering = tuple(f"{each.name} has not recovered yet" for each in recoveries if not each.recovered)
-        reasons = loop.pulse().ready + recovering
-        return Health(ok=not reasons, reasons=reasons)
+    def ready() -> ProbeResult:
+        recovering = tuple(
+            f"{each.name} is not ready yet" for each in recoveries if not each.is_ready
+        )
+        reasons = loop.health().ready + recovering
+        return ProbeResult(ok=not reasons, reasons=reasons)
 
     return await health.serve(settings, live=live, ready=ready)
 

@@ -25,34 +25,46 @@ class KafkaSettings(BaseSettings):
     ssl_keyfile: FilePath | None = None
 
     group_instance_id: str | None = None
-    """Static membership: this instance's name, unique in its service, the same after a restart, which then moves no partition."""
+    """Static membership: this instance's name, unique in its service, the same after a restart,
+    which then moves no partition."""
     session_timeout_ms: Annotated[int, Field(ge=6_000)] = 10_000
-    """After this long without a heartbeat an instance's partitions go to others. The broker's smallest is 6 s."""
+    """After this long without a heartbeat an instance's partitions go to others. The broker's
+    smallest is 6 s."""
     revocation_timeout_ms: PositiveInt = 5_000
     """How long running handlers may take to finish when their partition is to be handed over."""
     drain_timeout_ms: PositiveInt = 10_000
     """How long running handlers may take to finish after SIGTERM."""
 
     max_unfinished_per_partition: PositiveInt = 500
-    """With this many messages taken and not finished, a partition is read no further (what one fetch brought comes on top)."""
+    """With this many messages taken and not finished, a partition is read no further (what one
+    fetch brought comes on top)."""
     dead_letters_per_minute: PositiveInt = 20
-    """With more than this many messages parked within a minute the process stops: it is not the messages, it is us."""
+    """With more than this many messages parked within a minute the process stops: it is not the
+    messages, it is us."""
     stuck_after_s: PositiveInt = 120
     """A handler that runs longer is stuck, and the process says that it does not live."""
 
     partitions: PositiveInt = 64
-    """Of the topics that are created. Cannot be changed later without breaking the order of keys."""
+    """Of the topics that are created. Cannot be changed later without breaking the order of keys.
+    """
     replication_factor: PositiveInt = 1
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError("KAFKA_SECURITY_PROTOCOL asks for SASL: set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password
+        ):
+            raise ValueError(
+                "KAFKA_SECURITY_PROTOCOL asks for SASL: set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+            )
         return self
 
     def client(self) -> dict[str, Any]:
         """What every aiokafka client takes."""
-        connection: dict[str, Any] = {"bootstrap_servers": self.bootstrap_servers, "security_protocol": self.security_protocol}
+        connection: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol,
+        }
         if self.security_protocol.startswith("SASL") and self.sasl_password is not None:
             connection["sasl_mechanism"] = self.sasl_mechanism
             connection["sasl_plain_username"] = self.sasl_username
@@ -62,6 +74,12 @@ class KafkaSettings(BaseSettings):
         return connection
 
     def _ssl_context(self) -> ssl.SSLContext:
-        files = {"cafile": self.ssl_cafile, "certfile": self.ssl_certfile, "keyfile": self.ssl_keyfile}
-        context: ssl.SSLContext = create_ssl_context(**{name: str(path) for name, path in files.items() if path is not None})
+        files = {
+            "cafile": self.ssl_cafile,
+            "certfile": self.ssl_certfile,
+            "keyfile": self.ssl_keyfile,
+        }
+        context: ssl.SSLContext = create_ssl_context(
+            **{name: str(path) for name, path in files.items() if path is not None}
+        )
         return context

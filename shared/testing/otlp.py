@@ -1,4 +1,6 @@
-"""Which spans did the services export? A collector for tests that receives OTLP over HTTP and draws the tree of a trace."""
+"""Which spans did the services export? A collector for tests that receives OTLP over HTTP and draws
+the tree of a trace.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -15,7 +20,9 @@ Value = str | int | bool | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanSeen:
-    """One exported span. Ids are hex; ``parent_id`` is empty for the root; times are nanoseconds since the epoch."""
+    """One exported span. Ids are hex; ``parent_id`` is empty for the root; times are nanoseconds
+    since the epoch.
+    """
 
     trace_id: str
     span_id: str
@@ -45,7 +52,9 @@ class Branch:
 
 
 class OtlpReceiver:
-    """``async with OtlpReceiver() as collector``: give ``collector.endpoint`` to processes as OTEL_EXPORTER_OTLP_ENDPOINT."""
+    """``async with OtlpReceiver() as collector``: give ``collector.endpoint`` to processes as
+    OTEL_EXPORTER_OTLP_ENDPOINT.
+    """
 
     def __init__(self) -> None:
         self.spans: list[SpanSeen] = []
@@ -62,7 +71,12 @@ class OtlpReceiver:
         self.endpoint = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -74,7 +88,10 @@ class OtlpReceiver:
 
     def trees(self, trace_id: str) -> tuple[Branch, ...]:
         """The trees of a trace: one if it is whole, more if a span's parent was never exported."""
-        spans = sorted((span for span in self.spans if span.trace_id == trace_id), key=lambda span: span.started_ns)
+        spans = sorted(
+            (span for span in self.spans if span.trace_id == trace_id),
+            key=lambda span: span.started_ns,
+        )
         known = {span.span_id for span in spans}
         return tuple(_branch(span, spans) for span in spans if span.parent_id not in known)
 
@@ -83,12 +100,20 @@ class OtlpReceiver:
         self.headers.append(dict(request.headers))
         for source in export.resource_spans:
             resource = _values(source.resource.attributes)
-            self.spans += [_seen(span, resource) for scope in source.scope_spans for span in scope.spans]
-        return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type="application/x-protobuf")
+            self.spans += [
+                _seen(span, resource) for scope in source.scope_spans for span in scope.spans
+            ]
+        return web.Response(
+            body=ExportTraceServiceResponse().SerializeToString(),
+            content_type="application/x-protobuf",
+        )
 
 
 def _branch(span: SpanSeen, spans: list[SpanSeen]) -> Branch:
-    return Branch(span=span, children=tuple(_branch(below, spans) for below in spans if below.parent_id == span.span_id))
+    return Branch(
+        span=span,
+        children=tuple(_branch(below, spans) for below in spans if below.parent_id == span.span_id),
+    )
 
 
 def _seen(span: Span, resource: dict[str, Value]) -> SpanSeen:
@@ -109,4 +134,7 @@ def _seen(span: Span, resource: dict[str, Value]) -> SpanSeen:
 
 
 def _values(pairs: Iterable[KeyValue]) -> dict[str, Value]:
-    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value") for pair in pairs}
+    return {
+        pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value")
+        for pair in pairs
+    }

@@ -1,4 +1,6 @@
-"""The house rules that no linter knows: each takes what it judges and returns what is wrong with it, in words."""
+"""The house rules that no linter knows: each takes what it judges and returns what is wrong with
+it, in words.
+"""
 
 import ast
 import re
@@ -8,12 +10,24 @@ from pathlib import Path
 MOST_FILE_LINES = 400
 MOST_FUNCTION_LINES = 50
 
-SERVICE_FILES = {"__init__.py", "decisions.py", "handler.py", "adapters.py", "settings.py", "app.py", "__main__.py"}
+SERVICE_FILES = {
+    "__init__.py",
+    "decisions.py",
+    "handler.py",
+    "adapters.py",
+    "settings.py",
+    "app.py",
+    "__main__.py",
+}
 CARD = ("consumes", "produces", "owns", "guarantees", "fails")
 
-_INDEX_OPTION = re.compile(r"--(?:index-url|extra-index-url|find-links|trusted-host)\b|^(?!\s*\"url\":).*\bhttps?://|\bfile:")
+_INDEX_OPTION = re.compile(
+    r"--(?:index-url|extra-index-url|find-links|trusted-host)\b|^(?!\s*\"url\":).*\bhttps?://|\bfile:"
+)
 _REGISTRY_WORD = "pypi|pythonhosted|npmjs|npm|maven|nexus|artifactory|jfrog|devpi|verdaccio"
-_REGISTRY = re.compile(rf"(?i)https?://[\w.:@-]*(?:{_REGISTRY_WORD})|\b(?:pypi|npmjs|pythonhosted|maven)\.(?:org|com|apache)\b")
+_REGISTRY = re.compile(
+    rf"(?i)https?://[\w.:@-]*(?:{_REGISTRY_WORD})|\b(?:pypi|npmjs|pythonhosted|maven)\.(?:org|com|apache)\b"
+)
 _MACHINE_PATH = re.compile(r"(?<![\w.$}~*-])/(?:work|root|home/\w+|Users/\w+|tmp/[\w.]+)(?:/|\b)")
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -30,12 +44,18 @@ def service_card(source: str) -> list[str]:
     """The docstring of a service begins a line with each word of the card."""
     lines = (ast.get_docstring(ast.parse(source)) or "").splitlines()
     first_words = {line.split()[0] for line in lines if line.split()}
-    return [f"the card does not say what the service {word}" for word in CARD if word not in first_words]
+    return [
+        f"the card does not say what the service {word}" for word in CARD if word not in first_words
+    ]
 
 
 def floats(source: str) -> list[str]:
     """The name ``float`` and numbers with a binary fraction."""
-    return [f"line {node.lineno}: float" for node in ast.walk(ast.parse(source)) if _is_float(node) and isinstance(node, ast.expr)]
+    return [
+        f"line {node.lineno}: float"
+        for node in ast.walk(ast.parse(source))
+        if _is_float(node) and isinstance(node, ast.expr)
+    ]
 
 
 def _is_float(node: ast.AST) -> bool:
@@ -60,10 +80,20 @@ def _length(function: _Function) -> int:
 
 
 def sleeps(source: str) -> list[str]:
-    """Waiting for time to pass, instead of for what is waited for. ``sleep(0)`` only lets others run."""
+    """Waiting for time to pass, instead of for what is waited for. ``sleep(0)`` only lets others
+    run.
+    """
     tree = ast.parse(source)
-    yields = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and [ast.unparse(given) for given in node.args] == ["0"]}
-    return [f"line {node.lineno}: sleep" for node in _uses(tree, {"time", "asyncio", "anyio"}, {"sleep"}) if node not in yields]
+    yields = {
+        node.func
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and [ast.unparse(given) for given in node.args] == ["0"]
+    }
+    return [
+        f"line {node.lineno}: sleep"
+        for node in _uses(tree, {"time", "asyncio", "anyio"}, {"sleep"})
+        if node not in yields
+    ]
 
 
 def environment_reads(source: str) -> list[str]:
@@ -72,14 +102,29 @@ def environment_reads(source: str) -> list[str]:
     return [f"line {node.lineno}: the environment is read" for node in reads]
 
 
-def _uses(tree: ast.Module, modules: set[str], names: set[str]) -> Iterator[ast.Attribute | ast.ImportFrom]:
+def _uses(
+    tree: ast.Module, modules: set[str], names: set[str]
+) -> Iterator[ast.Attribute | ast.ImportFrom]:
     """Where a name of a module is used or imported, also under another name of the module."""
-    imported = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    known_as = modules | {alias.asname for alias in imported if alias.asname and alias.name in modules}
+    imported = [
+        alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    ]
+    known_as = modules | {
+        alias.asname for alias in imported if alias.asname and alias.name in modules
+    }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in names and isinstance(node.value, ast.Name) and node.value.id in known_as:
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in names
+            and isinstance(node.value, ast.Name)
+            and node.value.id in known_as
+        ):
             yield node
-        if isinstance(node, ast.ImportFrom) and node.module in modules and names & {alias.name for alias in node.names}:
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module in modules
+            and names & {alias.name for alias in node.names}
+        ):
             yield node
 
 
@@ -93,13 +138,23 @@ def machine_traces(text: str) -> list[str]:
 
 
 def lock_addresses(text: str) -> list[str]:
-    """A lock file names versions and hashes, never where to fetch them (who wants to be funded it may name)."""
-    return [f"line {number}: {line.strip()[:80]}" for number, line in enumerate(text.splitlines(), 1) if _INDEX_OPTION.search(line)]
+    """A lock file names versions and hashes, never where to fetch them (who wants to be funded it
+    may name).
+    """
+    return [
+        f"line {number}: {line.strip()[:80]}"
+        for number, line in enumerate(text.splitlines(), 1)
+        if _INDEX_OPTION.search(line)
+    ]
 
 
 def unnamed(paths: Iterable[Path]) -> list[str]:
     """Files named after nothing that they do."""
-    return [str(path) for path in paths if path.stem in {"utils", "util", "helpers", "helper", "common", "misc"}]
+    return [
+        str(path)
+        for path in paths
+        if path.stem in {"utils", "util", "helpers", "helper", "common", "misc"}
+    ]
 
 
 def undescribed(source: str) -> list[str]:

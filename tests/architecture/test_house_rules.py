@@ -8,7 +8,11 @@ import pytest
 from tests.architecture import project, rules
 
 SERVICES = project.pipeline_services()
-LOCKS = [path for path in project.files() if path.suffix == ".lock" or path.name in {"package-lock.json", "npm-shrinkwrap.json"}]
+LOCKS = [
+    path
+    for path in project.files()
+    if path.suffix == ".lock" or path.name in {"package-lock.json", "npm-shrinkwrap.json"}
+]
 
 
 def broken(paths: Iterable[Path], rule: Callable[[str], list[str]]) -> list[str]:
@@ -33,15 +37,25 @@ def test_money_code_knows_no_float() -> None:
 
 
 def test_files_and_functions_stay_short() -> None:
-    written = [path for path in project.python("services", "shared", "tools") if "versions" not in path.parts]
+    written = [
+        path
+        for path in project.python("services", "shared", "cli", "tools")
+        if "versions" not in path.parts
+    ]
 
     assert broken(written, rules.sizes) == []
 
 
 def test_no_test_sleeps() -> None:
-    paths = [*project.python("tests"), *(path for path in project.python("shared") if path.parts[1] == "testing")]
+    paths = [
+        *project.python("tests"),
+        *(path for path in project.python("shared") if path.parts[1] == "testing"),
+    ]
 
-    assert broken([path for path in paths if path != Path("shared/testing/waiting.py")], rules.sleeps) == []
+    assert (
+        broken([path for path in paths if path != Path("shared/testing/waiting.py")], rules.sleeps)
+        == []
+    )
 
 
 def test_nothing_names_a_machine_or_a_registry() -> None:
@@ -55,14 +69,18 @@ def test_lock_files_name_no_address() -> None:
 
 def test_the_environment_is_read_in_settings_and_app_only() -> None:
     readers = {"settings", "app"}
-    others = [path for path in project.python("services", "shared", "tools") if not readers & {path.stem, path.parent.name}]
+    others = [
+        path
+        for path in project.python("services", "shared", "cli", "tools")
+        if not readers & {path.stem, path.parent.name}
+    ]
 
     assert broken(others, rules.environment_reads) == []
 
 
 def test_every_file_is_named_after_what_it_does() -> None:
-    assert rules.unnamed(project.python("services", "shared", "tools", "tests")) == []
+    assert rules.unnamed(project.python("services", "shared", "cli", "tools", "tests")) == []
 
 
 def test_every_module_says_which_question_it_answers() -> None:
-    assert broken(project.python("services", "shared", "tools"), rules.undescribed) == []
+    assert broken(project.python("services", "shared", "cli", "tools"), rules.undescribed) == []

@@ -14,7 +14,11 @@ REGISTRY = "https://py" + "pi.org/simple"
 
 
 def test_a_whole_service_is_accepted_and_a_file_may_be_a_package() -> None:
-    packaged = [*(path for path in WHOLE if path.name != "decisions.py"), Path("decisions/__init__.py"), Path("decisions/sizing.py")]
+    packaged = [
+        *(path for path in WHOLE if path.name != "decisions.py"),
+        Path("decisions/__init__.py"),
+        Path("decisions/sizing.py"),
+    ]
 
     assert rules.service_shape(WHOLE) == []
     assert rules.service_shape(packaged) == []
@@ -22,7 +26,9 @@ def test_a_whole_service_is_accepted_and_a_file_may_be_a_package() -> None:
 
 @pytest.mark.parametrize("name", sorted(rules.SERVICE_FILES))
 def test_a_service_without_one_of_its_files_is_seen(name: str) -> None:
-    assert rules.service_shape([path for path in WHOLE if path.name != name]) == [f"{name} is missing"]
+    assert rules.service_shape([path for path in WHOLE if path.name != name]) == [
+        f"{name} is missing"
+    ]
 
 
 def test_a_file_with_no_place_in_a_service_is_seen() -> None:
@@ -35,7 +41,9 @@ def test_a_file_with_no_place_in_a_service_is_seen() -> None:
 @pytest.mark.parametrize("word", rules.CARD)
 def test_a_card_without_one_of_its_words_is_seen(word: str) -> None:
     assert rules.service_card(CARD) == []
-    assert rules.service_card(CARD.replace(f"\n{word}", "\nalso")) == [f"the card does not say what the service {word}"]
+    assert rules.service_card(CARD.replace(f"\n{word}", "\nalso")) == [
+        f"the card does not say what the service {word}"
+    ]
 
 
 BAD: list[tuple[Callable[[str], list[str]], str]] = [
@@ -44,7 +52,10 @@ BAD: list[tuple[Callable[[str], list[str]], str]] = [
     (rules.floats, "price = amount * 0.5"),
     (rules.sizes, "x = 1\n" * (rules.MOST_FILE_LINES + 1)),
     (rules.sizes, "def f():\n" + "    x = 1\n" * rules.MOST_FUNCTION_LINES),
-    (rules.sizes, "class A:\n    async def f(self):\n" + "        x = 1\n" * rules.MOST_FUNCTION_LINES),
+    (
+        rules.sizes,
+        "class A:\n    async def f(self):\n" + "        x = 1\n" * rules.MOST_FUNCTION_LINES,
+    ),
     (rules.sleeps, "import time\ntime.sleep(1)"),
     (rules.sleeps, "import asyncio as aio\nasync def f(): await aio.sleep(0.1)"),
     (rules.sleeps, "from asyncio import sleep as rest"),
@@ -64,13 +75,19 @@ BAD: list[tuple[Callable[[str], list[str]], str]] = [
 ]
 
 GOOD: list[tuple[Callable[[str], list[str]], str]] = [
-    (rules.floats, '"""Never a float, not 0.5."""\nfrom decimal import Decimal\nprice = Decimal("0.5")'),
+    (
+        rules.floats,
+        '"""Never a float, not 0.5."""\nfrom decimal import Decimal\nprice = Decimal("0.5")',
+    ),
     (rules.sizes, "def f():\n" + "    x = 1\n" * (rules.MOST_FUNCTION_LINES - 1)),
     (rules.sizes, "x = 1\n" * rules.MOST_FILE_LINES),
     (rules.sleeps, "async def f(clock): await clock.sleep(1)"),
     (rules.sleeps, "import asyncio\nasync def f(): await asyncio.sleep(0)"),
     (rules.environment_reads, "import os\nos.getpid()"),
-    (rules.machine_traces, "GET /data/order, https://example.com/work/1, mountPath: /tmp, npm install, pip install"),
+    (
+        rules.machine_traces,
+        "GET /data/order, https://example.com/work/1, mountPath: /tmp, npm install, pip install",
+    ),
     (rules.lock_addresses, '    "url": "https://example.com/sponsors"'),
     (rules.lock_addresses, "aiohttp==3.14.5 --hash=sha256:00  # via -c requirements-dev.lock"),
     (rules.undescribed, ""),
@@ -89,4 +106,6 @@ def test_what_keeps_a_rule_is_left_alone(rule: Callable[[str], list[str]], good:
 
 
 def test_a_file_named_after_nothing_is_seen() -> None:
-    assert rules.unnamed([Path("shared/db/utils.py"), Path("shared/db/engine.py")]) == ["shared/db/utils.py"]
+    assert rules.unnamed([Path("shared/db/utils.py"), Path("shared/db/engine.py")]) == [
+        "shared/db/utils.py"
+    ]

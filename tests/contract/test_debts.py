@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.debt_recovery.adapters import PostgresDebts
-from services.debt_recovery.decisions import debt_of
+from services.debt_recovery.decisions import build_debt
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.messages.debts import Creditor
@@ -20,23 +20,26 @@ async def debts(request: pytest.FixtureRequest) -> AsyncIterator[Debts]:
     if request.param == "fake":
         yield FakeDebts()
         return
-    engine = open_engine(DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")}))
+    engine = open_engine(
+        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
+    )
     yield PostgresDebts(engine)
     await engine.dispose()
 
 
 async def test_a_debt_is_kept_once_as_it_was_first_told(debts: Debts) -> None:
     for amount in (5, 7):
-        await debts.record(debt_of(a_debt(usdc=usdc(amount))))
+        await debts.record(build_debt(a_debt(usdc=usdc(amount))))
 
-    assert await debts.outstanding() == [debt_of(a_debt())]
+    assert await debts.outstanding() == [build_debt(a_debt())]
 
 
 async def test_debts_come_oldest_first(debts: Debts) -> None:
     raised = [
-        a_debt(debt_id=name, occurred_at=NOON + seconds(late), creditor=Creditor.FOLLOWER) for name, late in (("c", 1), ("b", 0), ("a", 1))
+        a_debt(debt_id=name, occurred_at=NOON + seconds(late), creditor=Creditor.FOLLOWER)
+        for name, late in (("c", 1), ("b", 0), ("a", 1))
     ]
     for each in raised:
-        await debts.record(debt_of(each))
+        await debts.record(build_debt(each))
 
     assert [debt.debt_id for debt in await debts.outstanding()] == ["b", "a", "c"]

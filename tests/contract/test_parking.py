@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pytest
 from aiokafka import TopicPartition
 
-from shared.db.dead_letters import PostgresParking, case, cases, decide
+from shared.db.dead_letters import PostgresDeadLetters, decide, load_dead_letter, load_dead_letters
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
-from shared.streams.parking import LetterState, Parking
-from shared.testing.parking import MemoryParking
+from shared.streams.dead_letter_store import DeadLetterState, DeadLetterStore
+from shared.testing.dead_letters import MemoryDeadLetters
 
 pytestmark = pytest.mark.integration
 
@@ -31,8 +31,8 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    parking: Parking
-    decide: Callable[[int, LetterState], Awaitable[None]]
+    parking: DeadLetterStore
+    decide: Callable[[int, DeadLetterState], Awaitable[None]]
 
     async def due(self, *unknown: int) -> list[int]:
         return [letter.number for letter in await self.parking.due("service", ALL, unknown=unknown)]
@@ -41,25 +41,29 @@ class Kept:
 @pytest.fixture(params=["memory", "postgres"])
 async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Kept]:
     if request.param == "memory":
-        memory = MemoryParking(frozenset({ORDERED}))
+        memory = MemoryDeadLetters(frozenset({ORDERED}))
 
-        async def in_memory(number: int, state: LetterState) -> None:
-            (memory.redrive if state is LetterState.REDRIVING else memory.discard)(number)
+        async def in_memory(number: int, state: DeadLetterState) -> None:
+            (memory.redrive if state is DeadLetterState.REDRIVING else memory.discard)(number)
 
         yield Kept(memory, in_memory)
         return
     url = request.getfixturevalue("migrated_database_url")
     engine = open_engine(DatabaseSettings.model_validate({"url": url}))
 
-    async def in_postgres(number: int, state: LetterState) -> None:
+    async def in_postgres(number: int, state: DeadLetterState) -> None:
         await decide(engine, number, state, by="test", why="")
 
-    yield Kept(PostgresParking(engine, ordered_topics=frozenset({ORDERED})), in_postgres)
+    yield Kept(PostgresDeadLetters(engine, ordered_topics=frozenset({ORDERED})), in_postgres)
     await engine.dispose()
 
 
-async def park(kept: Kept, offset: int, *, topic: str = ORDERED, waits: bool = False, key: bytes = b"anna") -> None:
-    await kept.parking.park(Parked(topic=topic, offset=offset, key=key), service="service", reason="why", waits=waits)
+async def park(
+    kept: Kept, offset: int, *, topic: str = ORDERED, waits: bool = False, key: bytes = b"anna"
+) -> None:
+    await kept.parking.park(
+        Parked(topic=topic, offset=offset, key=key), service="service", reason="why", waits=waits
+    )
 
 
 async def test_a_message_is_kept_byte_for_byte_and_once(kept: Kept) -> None:
@@ -67,11 +71,20 @@ async def test_a_message_is_kept_byte_for_byte_and_once(kept: Kept) -> None:
     await park(kept, 7)
     assert await kept.due() == []
 
-    await kept.decide(1, LetterState.REDRIVING)
+    await kept.decide(1, DeadLetterState.REDRIVING)
 
     (letter,) = await kept.parking.due("service", ALL)
-    assert (letter.key, letter.value, letter.headers) == (b"anna", b"\x00{", (("type", b"Said"), ("blob", b"\xff\x00")))
-    assert (letter.topic, letter.partition, letter.offset, letter.timestamp) == (ORDERED, 0, -1, 1_700_000_000_000)
+    assert (letter.key, letter.value, letter.headers) == (
+        b"anna",
+        b"\x00{",
+        (("type", b"Said"), ("blob", b"\xff\x00")),
+    )
+    assert (letter.topic, letter.partition, letter.offset, letter.timestamp) == (
+        ORDERED,
+        0,
+        -1,
+        1_700_000_000_000,
+    )
 
 
 async def test_keys_are_those_of_open_messages_of_the_service(kept: Kept) -> None:
@@ -80,7 +93,7 @@ async def test_keys_are_those_of_open_messages_of_the_service(kept: Kept) -> Non
     assert await kept.parking.keys("service") == {(ORDERED, b"anna"), (LOOSE, b"bob")}
     assert await kept.parking.keys("another") == set()
 
-    await kept.decide(1, LetterState.DISCARDED)
+    await kept.decide(1, DeadLetterState.DISCARDED)
 
     assert await kept.parking.keys("service") == {(LOOSE, b"bob")}
 
@@ -91,12 +104,14 @@ async def test_what_waits_is_due_once_nothing_ahead_of_it_is_parked(kept: Kept) 
     await park(kept, 3, waits=True)
     assert await kept.due() == []
 
-    await kept.decide(1, LetterState.DISCARDED)
+    await kept.decide(1, DeadLetterState.DISCARDED)
 
     assert await kept.due() == [2, 3]
 
 
-async def test_what_a_release_does_not_know_is_not_due_to_it_nor_what_waits_behind(kept: Kept) -> None:
+async def test_what_a_release_does_not_know_is_not_due_to_it_nor_what_waits_behind(
+    kept: Kept,
+) -> None:
     await park(kept, 1, waits=True)
     await park(kept, 2, waits=True)
     await park(kept, 3, waits=True, key=b"bob")
@@ -104,9 +119,9 @@ async def test_what_a_release_does_not_know_is_not_due_to_it_nor_what_waits_behi
     await park(kept, 5, waits=True, topic=LOOSE)
 
     assert await kept.due(1, 4) == [3, 5]
-    await kept.decide(1, LetterState.REDRIVING)
+    await kept.decide(1, DeadLetterState.REDRIVING)
     assert await kept.due(1, 4) == [3, 5]
-    await kept.decide(1, LetterState.DISCARDED)
+    await kept.decide(1, DeadLetterState.DISCARDED)
     assert await kept.due(1, 4) == [2, 3, 5]
     assert await kept.due() == [2, 3, 4, 5]
 
@@ -114,7 +129,7 @@ async def test_what_a_release_does_not_know_is_not_due_to_it_nor_what_waits_behi
 async def test_a_redriven_one_comes_before_those_that_wait_behind_it(kept: Kept) -> None:
     await park(kept, 1)
     await park(kept, 2, waits=True)
-    await kept.decide(1, LetterState.REDRIVING)
+    await kept.decide(1, DeadLetterState.REDRIVING)
     first, second = await kept.parking.due("service", ALL)
     assert (first.number, second.number) == (1, 2)
     assert await kept.parking.has_its_turn(first, service="service")
@@ -129,7 +144,7 @@ async def test_a_redriven_one_comes_before_those_that_wait_behind_it(kept: Kept)
 async def test_one_that_fails_again_is_parked_again_and_holds_up_the_others(kept: Kept) -> None:
     await park(kept, 1)
     await park(kept, 2, waits=True)
-    await kept.decide(1, LetterState.REDRIVING)
+    await kept.decide(1, DeadLetterState.REDRIVING)
     (letter, _) = await kept.parking.due("service", ALL)
 
     await kept.parking.park_again(letter, reason="still wrong")
@@ -141,7 +156,7 @@ async def test_where_order_does_not_matter_each_is_due_by_itself(kept: Kept) -> 
     await park(kept, 1, topic=LOOSE)
     await park(kept, 2, topic=LOOSE)
 
-    await kept.decide(2, LetterState.REDRIVING)
+    await kept.decide(2, DeadLetterState.REDRIVING)
 
     (letter,) = await kept.parking.due("service", ALL)
     assert letter.number == 2
@@ -149,20 +164,22 @@ async def test_where_order_does_not_matter_each_is_due_by_itself(kept: Kept) -> 
 
 
 @pytest.mark.parametrize("topic", [ORDERED, LOOSE])
-async def test_what_an_operator_has_given_up_meanwhile_has_no_turn_any_more(kept: Kept, topic: str) -> None:
+async def test_what_an_operator_has_given_up_meanwhile_has_no_turn_any_more(
+    kept: Kept, topic: str
+) -> None:
     await park(kept, 1, topic=topic)
-    await kept.decide(1, LetterState.REDRIVING)
+    await kept.decide(1, DeadLetterState.REDRIVING)
     (letter,) = await kept.parking.due("service", ALL)
     assert await kept.parking.has_its_turn(letter, service="service")
 
-    await kept.decide(1, LetterState.DISCARDED)
+    await kept.decide(1, DeadLetterState.DISCARDED)
 
     assert not await kept.parking.has_its_turn(letter, service="service")
 
 
 async def test_only_the_holder_of_the_partition_is_given_it(kept: Kept) -> None:
     await park(kept, 1)
-    await kept.decide(1, LetterState.REDRIVING)
+    await kept.decide(1, DeadLetterState.REDRIVING)
 
     assert list(await kept.parking.due("service", [TopicPartition(ORDERED, 1)])) == []
     assert list(await kept.parking.due("another", ALL)) == []
@@ -170,8 +187,8 @@ async def test_only_the_holder_of_the_partition_is_given_it(kept: Kept) -> None:
 
 async def test_what_is_settled_stays_settled(kept: Kept) -> None:
     await park(kept, 1)
-    await kept.decide(1, LetterState.DISCARDED)
-    await kept.decide(1, LetterState.REDRIVING)
+    await kept.decide(1, DeadLetterState.DISCARDED)
+    await kept.decide(1, DeadLetterState.REDRIVING)
     await park(kept, 1)
 
     assert await kept.due() == []
@@ -180,20 +197,29 @@ async def test_what_is_settled_stays_settled(kept: Kept) -> None:
 
 async def test_every_decision_is_kept_with_who_and_why(migrated_database_url: str) -> None:
     engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    parking = PostgresParking(engine)
-    await parking.park(Parked(topic="approved-intents", offset=5), service="executor", reason="not an IntentApproved", waits=False)
+    parking = PostgresDeadLetters(engine)
+    await parking.park(
+        Parked(topic="approved-intents", offset=5),
+        service="executor",
+        reason="not an IntentApproved",
+        waits=False,
+    )
 
-    assert await decide(engine, 1, LetterState.REDRIVING, by="anna", why="fixed in 0.2")
-    assert await decide(engine, 1, LetterState.DISCARDED, by="bob", why="too old")
-    assert not await decide(engine, 1, LetterState.REDRIVING, by="bob", why="too late")
+    assert await decide(engine, 1, DeadLetterState.REDRIVING, by="anna", why="fixed in 0.2")
+    assert await decide(engine, 1, DeadLetterState.DISCARDED, by="bob", why="too old")
+    assert not await decide(engine, 1, DeadLetterState.REDRIVING, by="bob", why="too late")
 
-    found = await case(engine, 1)
+    found = await load_dead_letter(engine, 1)
     assert found is not None
-    assert (found.state, found.source_offset, found.settled_at is not None) == (LetterState.DISCARDED, 5, True)
+    assert (found.state, found.source_offset, found.settled_at is not None) == (
+        DeadLetterState.DISCARDED,
+        5,
+        True,
+    )
     assert [(each.made_by, each.decision, each.why) for each in found.decisions] == [
         ("anna", "redrive", "fixed in 0.2"),
         ("bob", "discard", "too old"),
     ]
-    assert await cases(engine) == []
-    assert await case(engine, 99) is None
+    assert await load_dead_letters(engine) == []
+    assert await load_dead_letter(engine, 99) is None
     await engine.dispose()

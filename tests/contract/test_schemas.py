@@ -1,4 +1,6 @@
-"""The committed JSON Schemas say what the code says: a message that changes its form changes its file too."""
+"""The committed JSON Schemas say what the code says: a message that changes its form changes its
+file too.
+"""
 
 from tools.schemas import FOLDER, schemas
 

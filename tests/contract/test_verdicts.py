@@ -16,7 +16,19 @@ from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.messages.intents import IntentApproved, IntentRefused, OrderType
 from shared.messages.orders import OrderState
-from tests.builders import NOON, OTHER_PROXY, PROXY, an_intent, an_outcome, approved, judged, refused, seconds, shares, usdc
+from tests.builders import (
+    NOON,
+    OTHER_PROXY,
+    PROXY,
+    an_intent,
+    an_outcome,
+    approved,
+    facts,
+    refused,
+    seconds,
+    shares,
+    usdc,
+)
 from tests.fakes import FakeVerdicts
 
 EARLIER, LATER = NOON - seconds(1), NOON + seconds(1)
@@ -28,7 +40,9 @@ async def verdicts(request: pytest.FixtureRequest) -> AsyncIterator[Verdicts]:
     if request.param == "fake":
         yield FakeVerdicts()
         return
-    engine = open_engine(DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")}))
+    engine = open_engine(
+        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
+    )
     yield PostgresVerdicts(engine)
     await engine.dispose()
 
@@ -47,7 +61,9 @@ def refusal(name: str = "a") -> IntentRefused:
 
 
 async def held(verdicts: Verdicts, *, proxy: str = PROXY, **at: Any) -> Commitments:
-    return await verdicts.commitments(an_intent(intent_id="f" * 32, proxy=proxy), **{"since": LATER, "now": NOON} | at)
+    return await verdicts.commitments(
+        an_intent(intent_id="f" * 32, proxy=proxy), **{"since": LATER, "now": NOON} | at
+    )
 
 
 async def test_the_first_verdict_stands_word_for_word(verdicts: Verdicts) -> None:
@@ -64,7 +80,9 @@ async def test_a_refusal_stands_too_and_holds_nothing(verdicts: Verdicts) -> Non
     assert await held(verdicts, since=EARLIER) == Commitments(usdc=0, shares=0, spent_today=0)
 
 
-async def test_what_is_approved_is_held_with_its_fee_and_counts_in_the_cap_without(verdicts: Verdicts) -> None:
+async def test_what_is_approved_is_held_with_its_fee_and_counts_in_the_cap_without(
+    verdicts: Verdicts,
+) -> None:
     await verdicts.record(entry())
 
     assert await held(verdicts) == Commitments(usdc=HELD, shares=0, spent_today=usdc(5))
@@ -92,23 +110,27 @@ async def test_another_proxy_and_another_day_are_counted_apart(verdicts: Verdict
     assert (await held(verdicts, now=NOON + timedelta(days=1))).spent_today == 0
 
 
-async def test_the_cap_can_be_used_to_its_last_unit_and_then_nothing_is_kept(verdicts: Verdicts) -> None:
-    cap = judged(daily_cap_usdc=usdc(10))
-    await verdicts.record(entry("a", judged=cap))
-    await verdicts.record(entry("b", judged=cap))
+async def test_the_cap_can_be_used_to_its_last_unit_and_then_nothing_is_kept(
+    verdicts: Verdicts,
+) -> None:
+    cap = facts(daily_cap_usdc=usdc(10))
+    await verdicts.record(entry("a", facts=cap))
+    await verdicts.record(entry("b", facts=cap))
 
     with pytest.raises(Transient):
-        await verdicts.record(entry("c", judged=cap))
+        await verdicts.record(entry("c", facts=cap))
 
     assert await held(verdicts) == Commitments(usdc=2 * HELD, shares=0, spent_today=usdc(10))
     assert await verdicts.record(refusal("c")) == refusal("c")
 
 
 async def test_of_those_who_race_for_the_last_of_a_cap_one_wins(verdicts: Verdicts) -> None:
-    cap = judged(daily_cap_usdc=usdc(7))
-    await verdicts.record(entry("0", judged=judged(daily_cap_usdc=usdc(7)), usdc=usdc(2)))
+    cap = facts(daily_cap_usdc=usdc(7))
+    await verdicts.record(entry("0", facts=facts(daily_cap_usdc=usdc(7)), usdc=usdc(2)))
 
-    outcomes = await asyncio.gather(*(verdicts.record(entry(name, judged=cap)) for name in "abcdef"), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(verdicts.record(entry(name, facts=cap)) for name in "abcdef"), return_exceptions=True
+    )
 
     assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 5
@@ -117,36 +139,50 @@ async def test_of_those_who_race_for_the_last_of_a_cap_one_wins(verdicts: Verdic
 
 async def test_a_verdict_that_fails_takes_no_other_of_its_group_with_it(verdicts: Verdicts) -> None:
     fine = [entry(name, proxy=f"0x{number:040x}") for number, name in enumerate("abcdef", 1)]
-    spent_up = entry("9", proxy=OTHER_PROXY, judged=judged(daily_cap_usdc=0))
+    spent_up = entry("9", proxy=OTHER_PROXY, facts=facts(daily_cap_usdc=0))
 
-    outcomes = await asyncio.gather(*map(verdicts.record, [*fine[:3], spent_up, *fine[3:]]), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *map(verdicts.record, [*fine[:3], spent_up, *fine[3:]]), return_exceptions=True
+    )
 
     assert isinstance(outcomes.pop(3), Transient)
     assert outcomes == fine
 
 
-@pytest.mark.parametrize("state", [OrderState.KILLED, OrderState.REJECTED, OrderState.WITHDRAWN, OrderState.FAILED])
-async def test_an_order_that_came_to_nothing_gives_everything_back(verdicts: Verdicts, state: OrderState) -> None:
+@pytest.mark.parametrize(
+    "state", [OrderState.KILLED, OrderState.REJECTED, OrderState.WITHDRAWN, OrderState.FAILED]
+)
+async def test_an_order_that_came_to_nothing_gives_everything_back(
+    verdicts: Verdicts, state: OrderState
+) -> None:
     await verdicts.record(entry())
 
-    await verdicts.settle(an_outcome(intent_id="a" * 32, state=state, shares=0, usdc=0, fee_usdc=0), now=NOON)
+    await verdicts.settle(
+        an_outcome(intent_id="a" * 32, state=state, shares=0, usdc=0, fee_usdc=0), now=NOON
+    )
 
     assert await held(verdicts, since=EARLIER) == Commitments(usdc=0, shares=0, spent_today=0)
 
 
-async def test_a_filled_order_gives_back_exactly_what_it_did_not_use_and_once(verdicts: Verdicts) -> None:
+async def test_a_filled_order_gives_back_exactly_what_it_did_not_use_and_once(
+    verdicts: Verdicts,
+) -> None:
     await verdicts.record(entry())
     filled = an_outcome(intent_id="a" * 32, usdc=usdc(4), fee_usdc=usdc("0.05"))
 
     for _ in range(3):
         await verdicts.settle(filled, now=NOON)
 
-    assert await held(verdicts, since=EARLIER) == Commitments(usdc=usdc("4.05"), shares=0, spent_today=usdc(4))
+    assert await held(verdicts, since=EARLIER) == Commitments(
+        usdc=usdc("4.05"), shares=0, spent_today=usdc(4)
+    )
 
 
 async def test_what_is_settled_counts_until_a_balance_shows_it(verdicts: Verdicts) -> None:
     await verdicts.record(exit_())
-    await verdicts.settle(an_outcome(intent_id="e" * 32, side=Side.SELL, shares=shares(4), usdc=usdc(2)), now=NOON)
+    await verdicts.settle(
+        an_outcome(intent_id="e" * 32, side=Side.SELL, shares=shares(4), usdc=usdc(2)), now=NOON
+    )
 
     read_before, read_after = await held(verdicts, since=EARLIER), await held(verdicts, since=NOON)
 
@@ -154,11 +190,15 @@ async def test_what_is_settled_counts_until_a_balance_shows_it(verdicts: Verdict
     assert read_before.usdc == read_after.usdc == 0
 
 
-async def test_what_is_settled_later_gives_back_to_the_day_that_it_was_reserved_on(verdicts: Verdicts) -> None:
+async def test_what_is_settled_later_gives_back_to_the_day_that_it_was_reserved_on(
+    verdicts: Verdicts,
+) -> None:
     await verdicts.record(entry())
     tomorrow = NOON + timedelta(days=1)
 
-    await verdicts.settle(an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0), now=tomorrow)
+    await verdicts.settle(
+        an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0), now=tomorrow
+    )
 
     assert (await held(verdicts)).spent_today == 0
     assert (await held(verdicts, now=tomorrow)).spent_today == 0
@@ -174,7 +214,10 @@ async def test_settling_what_was_never_approved_changes_nothing(verdicts: Verdic
 
 
 async def test_each_caller_of_a_large_group_gets_its_own_answer(verdicts: Verdicts) -> None:
-    given = [approved(an_intent(intent_id=f"{number:032x}", proxy=f"0x{number:040x}")) for number in range(1, 501)]
+    given = [
+        approved(an_intent(intent_id=f"{number:032x}", proxy=f"0x{number:040x}"))
+        for number in range(1, 501)
+    ]
 
     assert await asyncio.gather(*map(verdicts.record, given)) == given
     found = await asyncio.gather(*(held(verdicts, proxy=verdict.intent.proxy) for verdict in given))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.tx_monitor.adapters import PostgresWatches
-from services.tx_monitor.decisions import Watch, after_looking, watch_of
+from services.tx_monitor.decisions import Watch, after_lookup, build_watch
 from services.tx_monitor.handler import Watches
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
@@ -22,25 +22,32 @@ async def watches(request: pytest.FixtureRequest) -> AsyncIterator[Watches]:
     if request.param == "fake":
         yield FakeWatches()
         return
-    engine = open_engine(DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")}))
+    engine = open_engine(
+        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
+    )
     yield PostgresWatches(engine)
     await engine.dispose()
 
 
 def a_watch(**overrides: Any) -> Watch:
-    return watch_of(requested(**overrides))
+    return build_watch(requested(**overrides))
 
 
 async def test_the_first_watch_of_a_request_stands(watches: Watches) -> None:
     first = await watches.open(a_watch(), now=NOON)
 
     assert first == a_watch()
-    assert await watches.open(a_watch(transaction_hash="0x" + "ee" * 32), now=NOON + seconds(1)) == first
+    assert (
+        await watches.open(a_watch(transaction_hash="0x" + "ee" * 32), now=NOON + seconds(1))
+        == first
+    )
 
 
 async def test_what_was_seen_is_kept_and_asking_again_tells_it(watches: Watches) -> None:
     await watches.open(a_watch(), now=NOON)
-    mined = after_looking(a_watch(), a_receipt(fills=(settled(), settled(order_hash="0x" + "ee" * 32))))
+    mined = after_lookup(
+        a_watch(), a_receipt(fills=(settled(), settled(order_hash="0x" + "ee" * 32)))
+    )
 
     await watches.save(mined, now=NOON)
 
@@ -50,7 +57,7 @@ async def test_what_was_seen_is_kept_and_asking_again_tells_it(watches: Watches)
 
 async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
     await watches.open(a_watch(), now=NOON)
-    await watches.save(after_looking(a_watch(), a_receipt()), now=NOON)
+    await watches.save(after_lookup(a_watch(), a_receipt()), now=NOON)
 
     await watches.save(a_watch(), now=NOON)
 
@@ -58,9 +65,11 @@ async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
 
 
 @pytest.mark.parametrize("final", [TransactionState.FINAL, TransactionState.FINAL_REVERTED])
-async def test_what_is_final_stands_against_an_older_look_of_one_that_stood_still(watches: Watches, final: TransactionState) -> None:
+async def test_what_is_final_stands_against_an_older_look_of_one_that_stood_still(
+    watches: Watches, final: TransactionState
+) -> None:
     opened = await watches.open(a_watch(), now=NOON)
-    mined = after_looking(opened, a_receipt())
+    mined = after_lookup(opened, a_receipt())
     ended = replace(mined, state=final, changed_at=NOON + seconds(1))
     await watches.save(ended, now=NOON + seconds(1))
 
@@ -78,7 +87,10 @@ async def test_what_nobody_asked_for_is_not_known(watches: Watches) -> None:
 
 async def test_each_caller_of_a_large_group_gets_its_own(watches: Watches) -> None:
     given = [a_watch(request_id=f"request-{number}") for number in range(500)]
-    final = [replace(watch, state=TransactionState.FINAL, block_number=number) for number, watch in enumerate(given)]
+    final = [
+        replace(watch, state=TransactionState.FINAL, block_number=number)
+        for number, watch in enumerate(given)
+    ]
 
     assert await asyncio.gather(*(watches.open(watch, now=NOON) for watch in given)) == given
     await asyncio.gather(*(watches.save(watch, now=NOON) for watch in final))
@@ -89,7 +101,7 @@ async def test_each_caller_of_a_large_group_gets_its_own(watches: Watches) -> No
 async def test_a_watch_tells_since_when_it_is_as_it_is(watches: Watches) -> None:
     opened = await watches.open(a_watch(), now=NOON)
     assert opened.changed_at == NOON
-    await watches.save(after_looking(opened, a_receipt()), now=NOON + seconds(5))
+    await watches.save(after_lookup(opened, a_receipt()), now=NOON + seconds(5))
 
     found = await watches.load("request-1")
 

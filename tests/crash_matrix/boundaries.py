@@ -1,8 +1,9 @@
 """At which places may a service die, and how is each of them found in its code?
 
-A *point* is a coroutine (or function) of the service; its *boundaries* are the moments at it. Two moments lie inside: ``uncommitted``
-(the statements of its transaction ran, COMMIT did not) and ``sent`` (the bytes of its request, or of a statement that is a transaction by
-itself, have left, and no answer came).
+A *point* is a coroutine (or function) of the service; its *boundaries* are the moments at it. Two
+moments lie inside: ``uncommitted`` (the statements of its transaction ran, COMMIT did not) and
+``sent`` (the bytes of its request, or of a statement that is a transaction by itself, have left,
+and no answer came).
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ POST = "shared.polymarket.clob:Clob._post"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """``about``: only calls that carry this message type or topic; empty: all. ``orders_by_then``: at the venue, of the armed follower."""
+    """``about``: only calls that carry this message type or topic; empty: all. ``orders_by_then``:
+    at the venue, of the armed follower.
+    """
 
     service: str
     name: str
@@ -41,7 +44,8 @@ class Point:
     needs_rest: bool = False
     """Passed only with what an exit has left over."""
     at_start: bool = False
-    """Passed by a service that starts, when an order of the follower is open: one that died before has left it."""
+    """Passed by a service that starts, when an order of the follower is open: one that died before
+    has left it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,32 +59,98 @@ class Boundary:
 
     @property
     def orders_at_the_venue(self) -> int | None:
-        """How many the armed follower has there when the service dies at this boundary; None: that is not fixed by it."""
-        return {Moment.BEFORE: 0, Moment.SENT: 1, Moment.AFTER: 1}.get(self.moment) if self.point.where == POST else None
+        """How many the armed follower has there when the service dies at this boundary; None: that
+        is not fixed by it.
+        """
+        return (
+            {Moment.BEFORE: 0, Moment.SENT: 1, Moment.AFTER: 1}.get(self.moment)
+            if self.point.where == POST
+            else None
+        )
 
 
-def _decodes(service: str, kind: str, *, by: Literal["leader", "follower"] = "follower", needs_chain: bool = False) -> Point:
-    return Point(service=service, name=f"decode {kind}", where=DECODE, about=kind, by=by, needs_chain=needs_chain)
+def _decodes(
+    service: str,
+    kind: str,
+    *,
+    by: Literal["leader", "follower"] = "follower",
+    needs_chain: bool = False,
+) -> Point:
+    return Point(
+        service=service,
+        name=f"decode {kind}",
+        where=DECODE,
+        about=kind,
+        by=by,
+        needs_chain=needs_chain,
+    )
 
 
-def _produces(service: str, kind: str, *, by: Literal["leader", "follower"] = "follower", needs_chain: bool = False) -> Point:
-    return Point(service=service, name=f"produce {kind}", where=PRODUCE, about=kind, by=by, needs_chain=needs_chain)
+def _produces(
+    service: str,
+    kind: str,
+    *,
+    by: Literal["leader", "follower"] = "follower",
+    needs_chain: bool = False,
+) -> Point:
+    return Point(
+        service=service,
+        name=f"produce {kind}",
+        where=PRODUCE,
+        about=kind,
+        by=by,
+        needs_chain=needs_chain,
+    )
 
 
-def _commits(service: str, topic: str, *, by: Literal["leader", "follower"] = "follower", needs_chain: bool = False) -> Point:
-    return Point(service=service, name=f"commit offset of {topic}", where=COMMIT, about=topic, by=by, needs_chain=needs_chain)
+def _commits(
+    service: str,
+    topic: str,
+    *,
+    by: Literal["leader", "follower"] = "follower",
+    needs_chain: bool = False,
+) -> Point:
+    return Point(
+        service=service,
+        name=f"commit offset of {topic}",
+        where=COMMIT,
+        about=topic,
+        by=by,
+        needs_chain=needs_chain,
+    )
 
 
 def _writes(
-    service: str, name: str, books: str, method: str, *, by: Literal["leader", "follower"] = "follower", needs_chain: bool = False
+    service: str,
+    name: str,
+    books: str,
+    method: str,
+    *,
+    by: Literal["leader", "follower"] = "follower",
+    needs_chain: bool = False,
 ) -> Point:
-    return Point(service=service, name=name, where=f"{books}.{method}", by=by, needs_chain=needs_chain)
+    return Point(
+        service=service, name=name, where=f"{books}.{method}", by=by, needs_chain=needs_chain
+    )
 
 
 def _transaction(
-    service: str, name: str, books: str, method: str, *, by: Literal["leader", "follower"] = "follower", needs_chain: bool = False
+    service: str,
+    name: str,
+    books: str,
+    method: str,
+    *,
+    by: Literal["leader", "follower"] = "follower",
+    needs_chain: bool = False,
 ) -> Point:
-    return Point(service=service, name=name, where=f"{books}.{method}", by=by, needs_chain=needs_chain, moments=(Moment.UNCOMMITTED,))
+    return Point(
+        service=service,
+        name=name,
+        where=f"{books}.{method}",
+        by=by,
+        needs_chain=needs_chain,
+        moments=(Moment.UNCOMMITTED,),
+    )
 
 
 def _statement(service: str, name: str, books: str, method: str) -> Point:
@@ -93,11 +163,16 @@ _ORDERS = "services.executor.adapters.orders:PostgresOrders"
 _WATCHES = "services.tx_monitor.adapters:PostgresWatches"
 _DEBTS = "services.debt_recovery.adapters:PostgresDebts"
 _LEASES = "shared.db.leases:Leases"
-_LOOK = "services.executor.adapters.reconciliation:Reconciliation._look_at_one"
+_LOOK = "services.executor.adapters.startup_check:StartupCheck._look_at_one"
 
 POINTS = (
     _produces("ingest", "LeaderFillSeen", by="leader"),
-    Point(service="ingest", name="move the chain cursor", where="services.ingest.adapters:Cursor.save", by="anybody"),
+    Point(
+        service="ingest",
+        name="move the chain cursor",
+        where="services.ingest.adapters:Cursor.save",
+        by="anybody",
+    ),
     _decodes("ingest", "LeaderFillSeen", by="leader"),
     _writes("ingest", "record the trade", _TRADES, "record", by="leader"),
     _transaction("ingest", "record the trade", _TRADES, "_record_all", by="leader"),
@@ -114,17 +189,24 @@ POINTS = (
     _writes("preflight", "settle the reservation", _VERDICTS, "settle"),
     _commits("preflight", "copy-outcomes"),
     _decodes("executor", "IntentApproved"),
-    Point(service="executor", name="sign", where="services.executor.adapters.signers:SdkSigners.sign"),
+    Point(
+        service="executor", name="sign", where="services.executor.adapters.signers:SdkSigners.sign"
+    ),
     _writes("executor", "record the order", _ORDERS, "record"),
     _statement("executor", "record the order", _ORDERS, "_record_all"),
-    Point(service="executor", name="post", where=POST, moments=(Moment.BEFORE, Moment.SENT, Moment.AFTER)),
+    Point(
+        service="executor",
+        name="post",
+        where=POST,
+        moments=(Moment.BEFORE, Moment.SENT, Moment.AFTER),
+    ),
     _writes("executor", "save the outcome", _ORDERS, "save"),
     _statement("executor", "save the outcome", _ORDERS, "_save_all"),
     _produces("executor", "OrderReported"),
     _commits("executor", "approved-intents"),
     _produces("executor", "TradeReported"),
     _decodes("executor", "TradeReported"),
-    _writes("executor", "book the trade", _ORDERS, "book"),
+    _writes("executor", "book the trade", _ORDERS, "record_trade"),
     _statement("executor", "book the trade", _ORDERS, "_book_all"),
     _produces("executor", "ConfirmationRequested", needs_chain=True),
     _commits("executor", "venue-reports"),
@@ -132,7 +214,13 @@ POINTS = (
     _writes("executor", "settle by the chain", _ORDERS, "resolve", needs_chain=True),
     _transaction("executor", "settle by the chain", _ORDERS, "_resolve_all", needs_chain=True),
     _commits("executor", "chain-results", needs_chain=True),
-    Point(service="executor", name="produce CopyIntended", where=PRODUCE, about="CopyIntended", needs_rest=True),
+    Point(
+        service="executor",
+        name="produce CopyIntended",
+        where=PRODUCE,
+        about="CopyIntended",
+        needs_rest=True,
+    ),
     Point(service="executor", name="take the lease", where=f"{_LEASES}._take", at_start=True),
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
     Point(service="executor", name="look at open orders", where=_LOOK, at_start=True),

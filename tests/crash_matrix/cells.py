@@ -1,11 +1,13 @@
-"""Which cells has the matrix: what dies where, how its work goes on, and what the venue does meanwhile."""
+"""Which cells has the matrix: what dies where, how its work goes on, and what the venue does
+meanwhile.
+"""
 
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.paper_venue.faults import Fault
+from services.paper_venue.faults.catalogue import Fault
 from shared.messages.orders import OrderState
 from tests.crash_matrix.boundaries import BOUNDARIES, LEAVES_AN_ORDER_OPEN, Boundary, Point
 
@@ -19,7 +21,7 @@ class Recovery(StrEnum):
     """It stands still, another instance takes over, and then it goes on."""
 
 
-class Weather(StrEnum):
+class VenueFault(StrEnum):
     """What the venue does to the copies of a cell."""
 
     PLAIN = "plain"
@@ -28,15 +30,16 @@ class Weather(StrEnum):
     KILLED_PARTIAL = "killed with partial fill"
     LATE_FAILED = "late FAILED"
     REST_OF_EXIT = "rest of an exit"
-    """An exit was killed with a partial fill, and is over: the copy is what it left over, which goes around again."""
+    """An exit was killed with a partial fill, and is over: the copy is what it left over, which
+    goes around again."""
 
 
-FAULT_BY_WEATHER = {
-    Weather.REPLY_LOST: Fault.DROP_REPLY,
-    Weather.REPLY_LATE: Fault.LATE_REPLY,
-    Weather.KILLED_PARTIAL: Fault.KILLED_PARTIAL,
-    Weather.LATE_FAILED: Fault.FAILED,
-    Weather.REST_OF_EXIT: Fault.KILLED_PARTIAL,
+FAULT_BY_VENUE_FAULT = {
+    VenueFault.REPLY_LOST: Fault.DROP_REPLY,
+    VenueFault.REPLY_LATE: Fault.LATE_REPLY,
+    VenueFault.KILLED_PARTIAL: Fault.KILLED_PARTIAL,
+    VenueFault.LATE_FAILED: Fault.FAILED,
+    VenueFault.REST_OF_EXIT: Fault.KILLED_PARTIAL,
 }
 
 
@@ -55,7 +58,7 @@ class Finding(StrEnum):
 class Cell:
     boundary: Boundary
     recovery: Recovery
-    weather: Weather = Weather.PLAIN
+    venue_fault: VenueFault = VenueFault.PLAIN
     ordering: str = ""
     """One of the wrong ones; empty: ours."""
     must_find: Finding | None = None
@@ -64,7 +67,7 @@ class Cell:
     @property
     def name(self) -> str:
         control = f" ({self.ordering})" if self.ordering else ""
-        return f"{self.boundary.name}, {self.recovery}, {self.weather}{control}"
+        return f"{self.boundary.name}, {self.recovery}, {self.venue_fault}{control}"
 
     @property
     def strikes_by(self) -> signal.Signals:
@@ -73,15 +76,25 @@ class Cell:
     @property
     def first(self) -> tuple[Boundary, signal.Signals]:
         """What is armed before there is a copy, and by which signal it strikes."""
-        return (LEAVES_AN_ORDER_OPEN, signal.SIGKILL) if self.boundary.point.at_start else (self.boundary, self.strikes_by)
+        return (
+            (LEAVES_AN_ORDER_OPEN, signal.SIGKILL)
+            if self.boundary.point.at_start
+            else (self.boundary, self.strikes_by)
+        )
 
     @property
     def outcome(self) -> OrderState:
-        return OrderState.FAILED if self.weather is Weather.LATE_FAILED else OrderState.CONFIRMED
+        return (
+            OrderState.FAILED
+            if self.venue_fault is VenueFault.LATE_FAILED
+            else OrderState.CONFIRMED
+        )
 
 
-def cell(boundary: str, recovery: Recovery = Recovery.RESTART, weather: Weather = Weather.PLAIN) -> Cell:
-    return Cell(boundary=BOUNDARIES[boundary], recovery=recovery, weather=weather)
+def cell(
+    boundary: str, recovery: Recovery = Recovery.RESTART, weather: VenueFault = VenueFault.PLAIN
+) -> Cell:
+    return Cell(boundary=BOUNDARIES[boundary], recovery=recovery, venue_fault=weather)
 
 
 CONTROLS = (
@@ -101,8 +114,8 @@ CONTROLS = (
 
 SHORT = (
     cell("executor: after record the order"),
-    cell("executor: sent post", weather=Weather.REPLY_LOST),
-    cell("executor: after post", weather=Weather.KILLED_PARTIAL),
+    cell("executor: sent post", weather=VenueFault.REPLY_LOST),
+    cell("executor: after post", weather=VenueFault.KILLED_PARTIAL),
     cell("executor: after produce OrderReported"),
     cell("executor: before post", Recovery.ZOMBIE),
     cell("executor: sent book the trade", Recovery.REBALANCE),
@@ -114,16 +127,20 @@ SHORT = (
 
 
 def full() -> Iterator[Cell]:
-    """Every boundary of every service under all recoveries, and those of the executor in all weathers; then the controls."""
-    for weather in Weather:
+    """Every boundary of every service under all recoveries, and those of the executor in all
+    weathers; then the controls.
+    """
+    for weather in VenueFault:
         for recovery in Recovery:
             for boundary in BOUNDARIES.values():
-                if (weather is Weather.PLAIN or boundary.point.service == "executor") and _is_passed(boundary.point, weather):
-                    yield Cell(boundary=boundary, recovery=recovery, weather=weather)
+                if (
+                    weather is VenueFault.PLAIN or boundary.point.service == "executor"
+                ) and _is_passed(boundary.point, weather):
+                    yield Cell(boundary=boundary, recovery=recovery, venue_fault=weather)
     yield from CONTROLS
 
 
-def _is_passed(point: Point, weather: Weather) -> bool:
-    if weather is Weather.LATE_FAILED and point.needs_chain:
+def _is_passed(point: Point, weather: VenueFault) -> bool:
+    if weather is VenueFault.LATE_FAILED and point.needs_chain:
         return False
-    return weather is Weather.REST_OF_EXIT or not point.needs_rest
+    return weather is VenueFault.REST_OF_EXIT or not point.needs_rest

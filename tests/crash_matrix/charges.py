@@ -1,4 +1,6 @@
-"""Which crash is armed, for whom, and who has died of it? Told between the matrix and the services by files of one folder."""
+"""Which crash is armed, for whom, and who has died of it? Told between the matrix and the services
+by files of one folder.
+"""
 
 import json
 import os
@@ -13,7 +15,9 @@ VARIABLE = "CRASH_MATRIX_FOLDER"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """``keys``: leader, proxy or partition whose message it must be, lower case; none: whosever. ``signal``: SIGKILL, or SIGSTOP."""
+    """``keys``: leader, proxy or partition whose message it must be, lower case; none: whosever.
+    ``signal``: SIGKILL, or SIGSTOP.
+    """
 
     boundary: str
     keys: frozenset[str]
@@ -30,7 +34,15 @@ class Charges:
     def arm(self, charge: Charge) -> None:
         self.disarm()
         written = self._folder / "arming.json"
-        written.write_text(json.dumps({"boundary": charge.boundary, "keys": sorted(charge.keys), "signal": charge.signal.value}))
+        written.write_text(
+            json.dumps(
+                {
+                    "boundary": charge.boundary,
+                    "keys": sorted(charge.keys),
+                    "signal": charge.signal.value,
+                }
+            )
+        )
         written.rename(self._armed)
 
     def disarm(self) -> None:
@@ -42,10 +54,16 @@ class Charges:
             told = json.loads(self._armed.read_text())
         except FileNotFoundError:
             return None
-        return Charge(boundary=told["boundary"], keys=frozenset(told["keys"]), signal=signal.Signals(told["signal"]))
+        return Charge(
+            boundary=told["boundary"],
+            keys=frozenset(told["keys"]),
+            signal=signal.Signals(told["signal"]),
+        )
 
     def strike(self, charge: Charge) -> None:
-        """End this process here, or stop it; of several that get here at once, one. Returns in all others, and in one that was resumed."""
+        """End this process here, or stop it; of several that get here at once, one. Returns in all
+        others, and in one that was resumed.
+        """
         with suppress(FileNotFoundError):
             self._armed.rename(self._folder / f"struck-{os.getpid()}")
             os.kill(os.getpid(), charge.signal)

@@ -1,4 +1,6 @@
-"""How can a service die at a named place? Its own code runs, wrapped: ``python -m tests.crash_matrix.launch services.executor``."""
+"""How can a service die at a named place? Its own code runs, wrapped: ``python -m
+tests.crash_matrix.launch services.executor``.
+"""
 
 import asyncio
 import functools
@@ -22,7 +24,8 @@ from tests.crash_matrix.charges import VARIABLE, Charges
 
 OPEN_SESSION = "shared.polymarket.clob:Clob._open"
 WRONG_ORDERINGS = "tests.crash_matrix.wrong_orderings"
-"""Imported where they are needed: the venue's client takes a second to import, and every cell starts a process."""
+"""Imported where they are needed: the venue's client takes a second to import, and every cell
+starts a process."""
 
 Call = tuple[Point, Sequence[Any]]
 _INSIDE: ContextVar[Call | None] = ContextVar("inside", default=None)
@@ -40,7 +43,9 @@ class Crossing:
         charge = self._charges.armed()
         if charge is None or charge.boundary != f"{point.service}: {moment} {point.name}":
             return
-        if point.by == "anybody" or any(key in charge.keys for kind, key in told(arguments) if point.about in ("", kind)):
+        if point.by == "anybody" or any(
+            key in charge.keys for kind, key in told(arguments) if point.about in ("", kind)
+        ):
             self._charges.strike(charge)
 
     def wrap(self, point: Point) -> None:
@@ -59,7 +64,11 @@ class Crossing:
         async def crossing_async(*arguments: Any, **named: Any) -> Any:
             call = (point, arguments[1:])
             self.passes(Moment.BEFORE, call)
-            around = _INSIDE.set(call) if set(point.moments) & {Moment.UNCOMMITTED, Moment.SENT} else None
+            around = (
+                _INSIDE.set(call)
+                if set(point.moments) & {Moment.UNCOMMITTED, Moment.SENT}
+                else None
+            )
             try:
                 result = await original(*arguments, **named)
             finally:
@@ -71,7 +80,9 @@ class Crossing:
         return crossing_async if inspect.iscoroutinefunction(original) else crossing
 
     def watch_transactions(self) -> None:
-        """What leaves a transaction of a wrapped call has run its statements, and has not committed them."""
+        """What leaves a transaction of a wrapped call has run its statements, and has not committed
+        them.
+        """
         leave = AsyncTransaction.__aexit__
 
         async def leaving(transaction: AsyncTransaction, *error: Any) -> None:
@@ -82,12 +93,18 @@ class Crossing:
         AsyncTransaction.__aexit__ = leaving  # type: ignore[assignment, method-assign]
 
     def watch_statements(self) -> None:
-        """What writes, within a wrapped call. asyncpg gives a statement's bytes to the connection before it waits for the first time."""
+        """What writes, within a wrapped call. asyncpg gives a statement's bytes to the connection
+        before it waits for the first time.
+        """
         fetch = PreparedStatement.fetch
 
         async def fetching(statement: PreparedStatement, *arguments: Any, **named: Any) -> Any:
             call = _INSIDE.get()
-            if call is not None and call[0].where != POST and not statement.get_query().lstrip().startswith("select"):
+            if (
+                call is not None
+                and call[0].where != POST
+                and not statement.get_query().lstrip().startswith("select")
+            ):
                 self._passes_when_sent(call)
             return await fetch(statement, *arguments, **named)
 
@@ -113,13 +130,17 @@ class Crossing:
             self._passes_when_sent(call)
 
     def _passes_when_sent(self, call: Call) -> None:
-        """Bytes are handed to the kernel within two turns of the loop after they were given to the connection."""
+        """Bytes are handed to the kernel within two turns of the loop after they were given to the
+        connection.
+        """
         loop = asyncio.get_running_loop()
         loop.call_soon(loop.call_soon, loop.call_soon, self.passes, Moment.SENT, call)
 
 
 def told(arguments: Any) -> Iterator[tuple[str, str]]:
-    """What a call is about: type and key of its messages and records, its objects' proxy, topics and partitions."""
+    """What a call is about: type and key of its messages and records, its objects' proxy, topics
+    and partitions.
+    """
     if isinstance(arguments, Message):
         yield type(arguments).__name__, arguments.key().decode().lower()
     elif isinstance(arguments, str | int):
@@ -136,7 +157,9 @@ def told(arguments: Any) -> Iterator[tuple[str, str]]:
 
 
 def find(where: str) -> tuple[Any, str]:
-    """The class and the name of what ``module:Class.name`` says. Raises: AttributeError, ImportError."""
+    """The class and the name of what ``module:Class.name`` says. Raises: AttributeError,
+    ImportError.
+    """
     module, _, path = where.partition(":")
     owner, _, name = path.rpartition(".")
     found = getattr(importlib.import_module(module), owner)

@@ -1,4 +1,6 @@
-"""How is one cell played? Arm, let the leader trade, see the service die, let its work go on, and judge."""
+"""How is one cell played? Arm, let the leader trade, see the service die, let its work go on, and
+judge.
+"""
 
 import asyncio
 import signal
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from services.paper_venue.faults import Fault
+from services.paper_venue.faults.catalogue import Fault
 from shared.clock import utc_now
 from shared.domain.ids import remainder_id
 from shared.domain.money import Side
@@ -18,11 +20,11 @@ from shared.streams.partitioning import Partitioner
 from shared.streams.producer import Producer
 from shared.testing.waiting import eventually
 from tests.crash_matrix.boundaries import Boundary
-from tests.crash_matrix.cells import FAULT_BY_WEATHER, Cell, Finding, Recovery, Weather
+from tests.crash_matrix.cells import FAULT_BY_VENUE_FAULT, Cell, Finding, Recovery, VenueFault
 from tests.crash_matrix.charges import VARIABLE, Charge, Charges
 from tests.crash_matrix.judging import Found, Intents, is_final, judge, trades_at_the_venue
-from tests.e2e.deployment import Circle, Deployment, deployed
-from tests.e2e.story import Story, story_in
+from tests.system.deployment import Deployment, FollowGroup, deployed
+from tests.system.story import Story, story_in
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 from tools.stack.errors import PartDied
@@ -39,12 +41,13 @@ ENVIRONMENT = {
     "EXECUTOR_VERIFY_FOR": "PT2S",
     "EXECUTOR_CONTINUE_AFTER": "PT15S",
 }
-"""Partitions move as soon as the broker allows; a copy that waited for that is to be made here, not to be refused for its age.
-What an exit leaves over waits until the exit is over, and the boundary armed."""
+"""Partitions move as soon as the broker allows; a copy that waited for that is to be made here, not
+to be refused for its age. What an exit leaves over waits until the exit is over, and the boundary
+armed."""
 REACHED_WITHIN = 90
 """Seconds, on a machine that has much else to do: a service may have to start first."""
 FINAL_WITHIN = 150
-ONCE_EACH = (Weather.REPLY_LOST, Weather.REPLY_LATE, Weather.REST_OF_EXIT)
+ONCE_EACH = (VenueFault.REPLY_LOST, VenueFault.REPLY_LATE, VenueFault.REST_OF_EXIT)
 LATE_BY_S = "2"
 DEBT_USDC = 1_000_000
 
@@ -64,7 +67,9 @@ class Result:
 
 
 class Matrix:
-    """Cells on one deployment, one after another. A circle serves until a cell has found something in it."""
+    """Cells on one deployment, one after another. A circle serves until a cell has found something
+    in it.
+    """
 
     def __init__(self, deployment: Deployment, charges: Charges) -> None:
         self._deployment, self._charges = deployment, charges
@@ -81,19 +86,23 @@ class Matrix:
 
     async def play(self, cell: Cell) -> Result:
         """Raises: IndexError when all circles are spoilt."""
-        circle, began = self._deployment.circles[0], asyncio.get_running_loop().time()
+        circle, began = self._deployment.follow_groups[0], asyncio.get_running_loop().time()
         try:
             async with story_in(self._deployment, circle) as story:
                 found = await self._played(cell, story)
         except Exception as error:  # noqa: BLE001 - the other cells are to be played all the same; this one has failed
-            found = [Found(finding=Finding.BROKEN, text=f"{type(error).__name__}: {str(error)[:600]}")]
+            found = [
+                Found(finding=Finding.BROKEN, text=f"{type(error).__name__}: {str(error)[:600]}")
+            ]
         finally:
             self._charges.disarm()
         if found:
-            self._deployment.circles.popleft()
+            self._deployment.follow_groups.popleft()
             await self._begin_anew()
-        self._deployment.circles.rotate(-1)
-        return Result(cell=cell, found=tuple(found), seconds=round(asyncio.get_running_loop().time() - began))
+        self._deployment.follow_groups.rotate(-1)
+        return Result(
+            cell=cell, found=tuple(found), seconds=round(asyncio.get_running_loop().time() - began)
+        )
 
     async def _played(self, cell: Cell, story: Story) -> list[Found]:
         if cell.ordering != self._ordering:
@@ -105,21 +114,27 @@ class Matrix:
         try:
             return await self._with_a_copy(cell, story)
         finally:
-            if fault := FAULT_BY_WEATHER.get(cell.weather):
+            if fault := FAULT_BY_VENUE_FAULT.get(cell.venue_fault):
                 await story.venue.change_faults({fault: None})
 
     async def _weather(self, cell: Cell, story: Story) -> None:
-        """Of an exit, and where an answer is lost or late, it comes once for each follower: what is sent then is dealt with as usual."""
-        if fault := FAULT_BY_WEATHER.get(cell.weather):
-            once = {"times": len(story.circle.followers)} if cell.weather in ONCE_EACH else {}
+        """Of an exit, and where an answer is lost or late, it comes once for each follower: what is
+        sent then is dealt with as usual.
+        """
+        if fault := FAULT_BY_VENUE_FAULT.get(cell.venue_fault):
+            once = {"times": len(story.group.followers)} if cell.venue_fault in ONCE_EACH else {}
             seconds = LATE_BY_S if fault in (Fault.LATE_REPLY, Fault.FAILED) else "0"
             await story.venue.change_faults({fault: {"seconds": seconds, **once}})
 
     async def _with_a_copy(self, cell: Cell, story: Story) -> list[Found]:
-        intended = self._intended[story.circle.leader]
-        intents = await self._rest_of_an_exit(cell, story) if cell.weather is Weather.REST_OF_EXIT else None
-        before = len(await trades_at_the_venue(story, story.circle.followers[0]))
-        self._arm(cell.first, story.circle)
+        intended = self._intended[story.group.leader]
+        intents = (
+            await self._rest_of_an_exit(cell, story)
+            if cell.venue_fault is VenueFault.REST_OF_EXIT
+            else None
+        )
+        before = len(await trades_at_the_venue(story, story.group.followers[0]))
+        self._arm(cell.first, story.group)
         if intents is None:
             await self._weather(cell, story)
             intents = story.intents(await story.trades(Side.BUY, "20"))
@@ -143,7 +158,9 @@ class Matrix:
         return found + await judge(story, intended, outcome=cell.outcome)
 
     async def _rest_of_an_exit(self, cell: Cell, story: Story) -> Intents:
-        """Bought, and sold in part: the intents of what is left, of which the executor has not told yet."""
+        """Bought, and sold in part: the intents of what is left, of which the executor has not told
+        yet.
+        """
         await self._copied(Side.BUY, "100", story)
         await self._weather(cell, story)
         exits = await self._copied(Side.SELL, "60", story)
@@ -152,13 +169,18 @@ class Matrix:
     async def _copied(self, side: Side, usdc: str, story: Story) -> Intents:
         """To the end, while nothing dies."""
         intents = story.intents(await story.trades(side, usdc))
-        self._intended[story.circle.leader].append(intents)
-        await eventually(lambda: is_final(story, intents), within=FINAL_WITHIN, what=f"the {side} copied")
+        self._intended[story.group.leader].append(intents)
+        await eventually(
+            lambda: is_final(story, intents), within=FINAL_WITHIN, what=f"the {side} copied"
+        )
         return intents
 
     async def _with_a_debt(self, cell: Cell, story: Story) -> list[Found]:
         debt = f"debt:{cell.name}"
-        settings, proxy = self._deployment.pipeline.kafka_settings(), story.circle.followers[0].proxy
+        settings, proxy = (
+            self._deployment.pipeline.kafka_settings(),
+            story.group.followers[0].proxy,
+        )
         raised = DebtRaised(
             message_id=debt,
             occurred_at=utc_now(),
@@ -169,12 +191,14 @@ class Matrix:
             usdc=DEBT_USDC,
             reason="the matrix says so",
         )
-        self._arm((cell.boundary, cell.strikes_by), story.circle)
+        self._arm((cell.boundary, cell.strikes_by), story.group)
         async with Producer(settings) as producer:
             await producer.publish(raised)
 
         async def recorded() -> bool:
-            return bool(await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt))
+            return bool(
+                await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt)
+            )
 
         if (victim := await self._victim()) is None:
             return [Found(finding=Finding.NOT_REACHED, text=f"within {REACHED_WITHIN} s")]
@@ -182,18 +206,30 @@ class Matrix:
             return [Found(finding=Finding.LOST, text="the debt is not in the books")]
         debts = await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt)
         kept = [(row.usdc, row.proxy) for row in debts]
-        return [] if kept == [(DEBT_USDC, proxy)] else [Found(finding=Finding.BOOKS, text=f"the debt stands as {kept}")]
+        return (
+            []
+            if kept == [(DEBT_USDC, proxy)]
+            else [Found(finding=Finding.BOOKS, text=f"the debt stands as {kept}")]
+        )
 
-    def _arm(self, charge: tuple[Boundary, signal.Signals], circle: Circle) -> None:
+    def _arm(self, charge: tuple[Boundary, signal.Signals], circle: FollowGroup) -> None:
         boundary, number = charge
         key = circle.leader if boundary.point.by == "leader" else circle.followers[0].proxy
-        partition = Partitioner().partition(key.encode(), self._deployment.pipeline.kafka_settings().partitions)
-        self._charges.arm(Charge(boundary=boundary.name, keys=frozenset({key.lower(), str(partition)}), signal=number))
+        partition = Partitioner().partition(
+            key.encode(), self._deployment.pipeline.kafka_settings().partitions
+        )
+        self._charges.arm(
+            Charge(
+                boundary=boundary.name, keys=frozenset({key.lower(), str(partition)}), signal=number
+            )
+        )
 
     async def _victim(self) -> Running | None:
         """The process that died, or stands still, at the boundary."""
         try:
-            pid = await eventually(self._charges.victim, within=REACHED_WITHIN, what="the boundary reached")
+            pid = await eventually(
+                self._charges.victim, within=REACHED_WITHIN, what="the boundary reached"
+            )
         except AssertionError:
             return None
         return next(part for part in self._supervisor.running if part.pid == pid)
@@ -202,7 +238,7 @@ class Matrix:
         """What was started in the dead one's place, and came to the boundary before it was ready."""
         service = cell.boundary.point.service
         await self._kill(dead)
-        self._arm((cell.boundary, cell.strikes_by), story.circle)
+        self._arm((cell.boundary, cell.strikes_by), story.group)
         self._doomed = asyncio.create_task(self._start_doomed(service))
         return await self._victim()
 
@@ -218,7 +254,7 @@ class Matrix:
 
         async def as_expected() -> bool:
             nonlocal there
-            there = len(await trades_at_the_venue(story, story.circle.followers[0]))
+            there = len(await trades_at_the_venue(story, story.group.followers[0]))
             return there == before + expected
 
         with suppress(AssertionError):
@@ -227,20 +263,27 @@ class Matrix:
         text = f"the venue has {there - before} orders of the armed follower when the service is dead, not {expected}"
         return [Found(finding=Finding.NOT_REACHED, text=text)]
 
-    async def _recovered(self, cell: Cell, victim: Running, finished: Callable[[], Awaitable[bool]]) -> bool:
+    async def _recovered(
+        self, cell: Cell, victim: Running, finished: Callable[[], Awaitable[bool]]
+    ) -> bool:
         """Whether the work was finished in time."""
         service = cell.boundary.point.service
         if cell.recovery is not Recovery.ZOMBIE:
             await self._kill(victim)
         same = self._running[service]
-        await self._start(service, instance=same if cell.recovery is Recovery.RESTART else self._started[service] + 1)
+        await self._start(
+            service,
+            instance=same if cell.recovery is Recovery.RESTART else self._started[service] + 1,
+        )
         done = await self._final(finished)
         if cell.recovery is Recovery.ZOMBIE:
             await self._resume(victim)
         return done and await finished()
 
     async def _resume(self, zombie: Running) -> None:
-        """What it was about to do, it does; it is asked to stop once it is back in its group, and finishes what it runs before it ends."""
+        """What it was about to do, it does; it is asked to stop once it is back in its group, and
+        finishes what it runs before it ends.
+        """
         zombie.signal(signal.SIGCONT)
         assert zombie.part.ready is not None
         ready = zombie.part.ready
@@ -248,7 +291,9 @@ class Matrix:
         async def is_back() -> bool:
             return not zombie.is_alive or await ready()
 
-        await eventually(is_back, within=REACHED_WITHIN, what=f"{zombie.name} back in its group, or ended")
+        await eventually(
+            is_back, within=REACHED_WITHIN, what=f"{zombie.name} back in its group, or ended"
+        )
         await self._deployment.background.await_(self._supervisor.stop(zombie))
 
     async def _final(self, finished: Callable[[], Awaitable[bool]]) -> bool:
@@ -274,7 +319,9 @@ class Matrix:
         """After a cell that found something: what runs may be anything, or stand still."""
         for part in [part for part in self._supervisor.running if part.name.startswith(SERVICES)]:
             await self._kill(part)
-        await asyncio.gather(*(self._start(service, instance=self._running[service]) for service in SERVICES))
+        await asyncio.gather(
+            *(self._start(service, instance=self._running[service]) for service in SERVICES)
+        )
 
 
 def _full_name(service: str, instance: int) -> str:
@@ -282,8 +329,12 @@ def _full_name(service: str, instance: int) -> str:
 
 
 @asynccontextmanager
-async def matrix_on(folder: Path, background: BackgroundLoop, *, circles: int) -> AsyncIterator[Matrix]:
-    """A deployment whose services can die at every boundary. Blocks come fast, and a copy is made at any price that a delay may lead to."""
+async def matrix_on(
+    folder: Path, background: BackgroundLoop, *, circles: int
+) -> AsyncIterator[Matrix]:
+    """A deployment whose services can die at every boundary. Blocks come fast, and a copy is made
+    at any price that a delay may lead to.
+    """
     charges = folder / "charges"
     charges.mkdir(parents=True)
     async with deployed(

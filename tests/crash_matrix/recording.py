@@ -1,4 +1,6 @@
-"""Which cells were played before, on which commit, and what became of them? A file with a line of JSON for each."""
+"""Which cells were played before, on which commit, and what became of them? A file with a line of
+JSON for each.
+"""
 
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -29,7 +31,13 @@ class Record:
 
     def add(self, result: Result) -> None:
         found = tuple((each.finding, each.text) for each in result.found)
-        line = Line(cell=result.cell.name, found=found, seconds=result.seconds, commit=self._commit, ended_at=utc_now())
+        line = Line(
+            cell=result.cell.name,
+            found=found,
+            seconds=result.seconds,
+            commit=self._commit,
+            ended_at=utc_now(),
+        )
         with self._path.open("a") as file:
             file.write(line.model_dump_json() + "\n")
 
@@ -37,7 +45,10 @@ class Record:
         """By the cell's name. Raises: pydantic's ValidationError for a line that is none."""
         if not self._path.exists():
             return {}
-        return {line.cell: line for line in map(Line.model_validate_json, self._path.read_text().splitlines())}
+        return {
+            line.cell: line
+            for line in map(Line.model_validate_json, self._path.read_text().splitlines())
+        }
 
     def passed(self, cells: Iterable[Cell]) -> list[Result]:
         """Those of the cells that passed."""
@@ -47,10 +58,18 @@ class Record:
 
 
 def _result(cell: Cell, line: Line) -> Result:
-    return Result(cell=cell, found=tuple(Found(finding=finding, text=text) for finding, text in line.found), seconds=line.seconds)
+    return Result(
+        cell=cell,
+        found=tuple(Found(finding=finding, text=text) for finding, text in line.found),
+        seconds=line.seconds,
+    )
 
 
 def this_commit() -> str:
-    """Of the working tree; ``-dirty`` when it has been changed since. Raises: CalledProcessError outside of a checkout."""
+    """Of the working tree; ``-dirty`` when it has been changed since. Raises: CalledProcessError
+    outside of a checkout.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, check=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+    return subprocess.run(
+        command, capture_output=True, check=True, text=True, cwd=Path(__file__).parent
+    ).stdout.strip()

@@ -5,19 +5,25 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from tests.crash_matrix.cells import Weather
+from tests.crash_matrix.cells import VenueFault
 from tests.crash_matrix.playing import Result
 
 
 def table_of_boundaries(results: Sequence[Result]) -> Table:
     """Boundaries by recovery and weather."""
-    columns = list(dict.fromkeys((result.cell.recovery, result.cell.weather) for result in results if not result.cell.ordering))
+    columns = list(
+        dict.fromkeys(
+            (result.cell.recovery, result.cell.venue_fault)
+            for result in results
+            if not result.cell.ordering
+        )
+    )
     table = Table("boundary", *(f"{recovery}\n{weather}" for recovery, weather in columns))
     rows: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     for result in results:
         if not result.cell.ordering:
             mark = "ok" if result.passed else "[red]FAIL[/]"
-            rows[result.cell.boundary.name][result.cell.recovery, result.cell.weather] = mark
+            rows[result.cell.boundary.name][result.cell.recovery, result.cell.venue_fault] = mark
     for name, marks in rows.items():
         table.add_row(name, *(marks.get(column, "") for column in columns))
     return table
@@ -25,13 +31,15 @@ def table_of_boundaries(results: Sequence[Result]) -> Table:
 
 def table_of_counts(results: Sequence[Result]) -> Table:
     """Services and recoveries by weather: passed of played."""
-    table = Table("service", "recovery", *Weather)
+    table = Table("service", "recovery", *VenueFault)
     rows: dict[tuple[str, str], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         if not result.cell.ordering:
-            rows[result.cell.boundary.point.service, result.cell.recovery][result.cell.weather].append(result)
+            rows[result.cell.boundary.point.service, result.cell.recovery][
+                result.cell.venue_fault
+            ].append(result)
     for (service, recovery), by_weather in rows.items():
-        table.add_row(service, recovery, *(_of(by_weather[weather]) for weather in Weather))
+        table.add_row(service, recovery, *(_of(by_weather[weather]) for weather in VenueFault))
     return table
 
 

@@ -14,7 +14,8 @@ class Settings(BaseSettings):
     side_by_side: int = Field(default=1, gt=0)
     """So many deployments, each of which plays cells of its own: while one waits, another works."""
     results: Path | None = None
-    """Each cell's result is appended to this file as a line of JSON, and what passed by it is left out: so a matrix is played on."""
+    """Each cell's result is appended to this file as a line of JSON, and what passed by it is left
+    out: so a matrix is played on."""
 
     def asks_for(self, name: str) -> bool:
         return all(word in name for word in self.cells.split())

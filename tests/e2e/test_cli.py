@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from shared.db.controls import load_controls
-from shared.db.engine import open_engine, rows, transaction
+from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.follows import GLOBAL, Controls, Mode, leader_scope
 from shared.domain.money import MICROS
@@ -27,7 +27,7 @@ from tools.stack.state import read_state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-SLIPSTREAM = [sys.executable, "-c", "from tools.cli.main import main; main()"]
+SLIPSTREAM = [sys.executable, "-c", "from cli.main import main; main()"]
 PATIENCE = 600
 
 
@@ -63,12 +63,30 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
     where = {"DATABASE_URL": database_url}
 
     assert (await slipstream("db", "migrate", **where))[0] == 0
-    code, told = await slipstream("follow", LEADER, "--into", PROXY, "--fixed", "25", "--max", "40", "--slippage", "1.5", **where)
+    code, told = await slipstream(
+        "follow",
+        LEADER,
+        "--into",
+        PROXY,
+        "--fixed",
+        "25",
+        "--max",
+        "40",
+        "--slippage",
+        "1.5",
+        **where,
+    )
     assert code == 0, told
 
     standing = await controls(database_url)
-    (follow,) = (follow for leader in standing.follows_by_leader for follow in standing.follows_of(leader))
-    assert (follow.fixed_usdc, follow.max_usdc, follow.max_slippage_bps) == (25 * MICROS, 40 * MICROS, Decimal(150))
+    (follow,) = (
+        follow for leader in standing.follows_by_leader for follow in standing.follows_of(leader)
+    )
+    assert (follow.fixed_usdc, follow.max_usdc, follow.max_slippage_bps) == (
+        25 * MICROS,
+        40 * MICROS,
+        Decimal(150),
+    )
     listed = (await slipstream("follows", **where))[1]
     assert follow.leader in listed
     assert "25 USDC" in listed
@@ -107,7 +125,14 @@ async def confirmed_copies(database_url: str) -> int:
     engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
     try:
         async with transaction(engine) as connection:
-            return int((await rows(connection, "select count(*) as n from executor.orders where state = 'confirmed'"))[0].n)
+            return int(
+                (
+                    await fetch_rows(
+                        connection,
+                        "select count(*) as n from executor.orders where state = 'confirmed'",
+                    )
+                )[0].n
+            )
     finally:
         await engine.dispose()
 
@@ -126,7 +151,15 @@ class RunningDemo:
 @asynccontextmanager
 async def demo(folder: Path, *words: str) -> AsyncIterator[RunningDemo]:
     """A small demo in a folder of its own; killed at the end if it still runs."""
-    process = await start("demo", "--followers", "4", "--folder", str(folder / "demo"), *words, STACK_FOLDER=str(folder / "stack"))
+    process = await start(
+        "demo",
+        "--followers",
+        "4",
+        "--folder",
+        str(folder / "demo"),
+        *words,
+        STACK_FOLDER=str(folder / "stack"),
+    )
     try:
         yield RunningDemo(process=process, folder=folder)
     finally:
@@ -150,8 +183,14 @@ async def test_a_demo_copies_everything_and_every_check_holds(tmp_path: Path) ->
 async def test_a_demo_without_end_answers_status_and_ends_with_its_summary(tmp_path: Path) -> None:
     stack = tmp_path / "stack"
     async with demo(tmp_path, "--until", "forever") as running:
-        state = await eventually(lambda: read_state(stack), within=PATIENCE, what="the demo's services ready")
-        await eventually(lambda: confirmed_copies(state.environment["DATABASE_URL"]), within=PATIENCE, what="a confirmed copy")
+        state = await eventually(
+            lambda: read_state(stack), within=PATIENCE, what="the demo's services ready"
+        )
+        await eventually(
+            lambda: confirmed_copies(state.environment["DATABASE_URL"]),
+            within=PATIENCE,
+            what="a confirmed copy",
+        )
         family = with_descendants([running.process.pid])
         code, told = await slipstream("status", STACK_FOLDER=str(stack))
         running.process.send_signal(signal.SIGINT)
@@ -167,7 +206,9 @@ async def test_a_demo_without_end_answers_status_and_ends_with_its_summary(tmp_p
 async def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
     async with demo(tmp_path, "--trades", "5") as running:
         logs = tmp_path / "stack" / "logs"
-        await eventually((logs / "paper-venue.log").exists, within=PATIENCE, what="the venue starting")
+        await eventually(
+            (logs / "paper-venue.log").exists, within=PATIENCE, what="the venue starting"
+        )
         family = with_descendants([running.process.pid])
         running.process.send_signal(signal.SIGINT)
         code, told = await running.ended()
@@ -180,7 +221,9 @@ async def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> No
 async def test_a_service_that_dies_ends_the_demo_with_its_log(tmp_path: Path) -> None:
     stack = tmp_path / "stack"
     async with demo(tmp_path, "--until", "forever") as running:
-        state = await eventually(lambda: read_state(stack), within=PATIENCE, what="the demo's services ready")
+        state = await eventually(
+            lambda: read_state(stack), within=PATIENCE, what="the demo's services ready"
+        )
         (pricer,) = [part for part in state.parts if part.name == "pricer"]
         os.kill(pricer.pid, signal.SIGKILL)
         code, told = await running.ended()
@@ -201,7 +244,9 @@ async def test_on_a_terminal_the_demo_shows_a_table_of_copies(tmp_path: Path) ->
     shown = await asyncio.to_thread(_all_of, ours)
 
     assert await process.wait() == 0, shown
-    assert all(word in shown for word in ("leader", "market", "follower", "confirmed", "Every check held."))
+    assert all(
+        word in shown for word in ("leader", "market", "follower", "confirmed", "Every check held.")
+    )
 
 
 def _all_of(terminal: int) -> str:

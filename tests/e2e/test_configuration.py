@@ -1,4 +1,6 @@
-"""A service with a bad setting does not start: it says which variable, what it got and what it wants, and shows no secret."""
+"""A service with a bad setting does not start: it says which variable, what it got and what it
+wants, and shows no secret.
+"""
 
 import asyncio
 import json
@@ -43,20 +45,28 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_variable_that_is_not_set_is_named(environment: dict[str, str], service: str) -> None:
+async def test_a_variable_that_is_not_set_is_named(
+    environment: dict[str, str], service: str
+) -> None:
     del environment["KAFKA_BOOTSTRAP_SERVERS"]
 
-    assert "KAFKA_BOOTSTRAP_SERVERS is not set: field required" in await refusal_of(service, environment)
+    assert "KAFKA_BOOTSTRAP_SERVERS is not set: field required" in await refusal_of(
+        service, environment
+    )
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_broker_that_does_not_answer_is_named(environment: dict[str, str], service: str) -> None:
+async def test_a_broker_that_does_not_answer_is_named(
+    environment: dict[str, str], service: str
+) -> None:
     said = await refusal_of(service, environment)
 
     assert f"KAFKA_BOOTSTRAP_SERVERS is '{NOWHERE}': no broker answers there" in said
 
 
-@pytest.mark.parametrize(("service", "variable", "value", "wants"), OWN_SETTINGS, ids=[each[1] for each in OWN_SETTINGS])
+@pytest.mark.parametrize(
+    ("service", "variable", "value", "wants"), OWN_SETTINGS, ids=[each[1] for each in OWN_SETTINGS]
+)
 async def test_a_wrong_value_is_shown_with_what_is_wanted(
     environment: dict[str, str], service: str, variable: str, value: str, wants: str
 ) -> None:
@@ -74,16 +84,25 @@ async def test_a_node_must_have_an_address(environment: dict[str, str], service:
 
 
 @pytest.mark.parametrize("service", WITH_THE_VENUE)
-async def test_a_venue_must_have_an_address(environment: dict[str, str], kafka: str, service: str) -> None:
-    said = await refusal_of(service, environment | {"KAFKA_BOOTSTRAP_SERVERS": kafka, "CLOB_URL": "polymarket"})
+async def test_a_venue_must_have_an_address(
+    environment: dict[str, str], kafka: str, service: str
+) -> None:
+    said = await refusal_of(
+        service, environment | {"KAFKA_BOOTSTRAP_SERVERS": kafka, "CLOB_URL": "polymarket"}
+    )
 
     assert "CLOB_URL is 'polymarket': input should be a valid url" in said
 
 
 @pytest.mark.parametrize("service", WITH_A_DATABASE)
-async def test_a_wrong_database_address_is_told_without_its_password(environment: dict[str, str], kafka: str, service: str) -> None:
+async def test_a_wrong_database_address_is_told_without_its_password(
+    environment: dict[str, str], kafka: str, service: str
+) -> None:
     password = secrets.token_hex(16)
-    wrong = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "DATABASE_URL": f"mysql://slipstream:{password}@db/slipstream"}
+    wrong = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "DATABASE_URL": f"mysql://slipstream:{password}@db/slipstream",
+    }
 
     said = await refusal_of(service, environment | wrong)
 
@@ -96,7 +115,9 @@ async def test_a_node_address_is_told_without_its_key(environment: dict[str, str
     """Providers put the key into the path."""
     key = secrets.token_urlsafe(24)
 
-    said = await refusal_of("preflight", environment | {"POLYGON_RPC_URL": f"htps://polygon.example/v2/{key}"})
+    said = await refusal_of(
+        "preflight", environment | {"POLYGON_RPC_URL": f"htps://polygon.example/v2/{key}"}
+    )
 
     assert "POLYGON_RPC_URL is 'htps://polygon.example/" in said
     assert key not in said
@@ -116,7 +137,10 @@ async def test_a_missing_keys_file_is_named(environment: dict[str, str], tmp_pat
         (lambda key: [{"proxy": "0x" + "1" * 40, "private_key": key[:-2]}], "is no private key"),
         (lambda key: [{"private_key": key}], "entry 0 needs a proxy and a private_key"),
         (lambda key: {"private_key": key}, "must be a list"),
-        (lambda key: [{"proxy": "nobody", "private_key": key}], "the proxy of entry 0 is not an address"),
+        (
+            lambda key: [{"proxy": "nobody", "private_key": key}],
+            "the proxy of entry 0 is not an address",
+        ),
         (lambda key: [{"proxy": "0x" + "1" * 40, "private_key": key}], "does not own that wallet"),
     ],
     ids=["too short", "no proxy", "no list", "no address", "no wallet of his"],
@@ -125,7 +149,9 @@ async def test_a_keys_file_with_something_wrong_in_it_never_shows_the_key(
     environment: dict[str, str], damage: Callable[[str], object], complaint: str
 ) -> None:
     key = "0x" + secrets.token_hex(32)
-    await asyncio.to_thread(Path(environment["EXECUTOR_KEYS_FILE"]).write_text, json.dumps(damage(key)))
+    await asyncio.to_thread(
+        Path(environment["EXECUTOR_KEYS_FILE"]).write_text, json.dumps(damage(key))
+    )
 
     said = await refusal_of("executor", environment)
 

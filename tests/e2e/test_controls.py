@@ -7,20 +7,22 @@ from datetime import timedelta
 import pytest
 
 from shared.clock import utc_now
-from shared.db.controls import put_follows, put_mode
+from shared.db.controls import save_follows, save_mode
 from shared.domain.follows import GLOBAL, Mode, follower_scope, leader_scope
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
-from tests.e2e.deployment import Circle
-from tests.e2e.story import Story
+from tests.system.deployment import FollowGroup
+from tests.system.story import Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PROMISED = timedelta(seconds=1)
 
 
-async def test_a_halted_follower_copies_nothing_until_he_is_resumed_and_another_is_untouched(story: Story) -> None:
-    halted, *others = [account.proxy for account in story.circle.followers]
+async def test_a_halted_follower_copies_nothing_until_he_is_resumed_and_another_is_untouched(
+    story: Story,
+) -> None:
+    halted, *others = [account.proxy for account in story.group.followers]
 
     await set_mode(story, follower_scope(halted), Mode.HALTED)
     trade = await story.trades(Side.BUY, "20")
@@ -37,7 +39,7 @@ async def test_a_halted_follower_copies_nothing_until_he_is_resumed_and_another_
 
 
 async def test_a_reducing_follower_sells_and_does_not_buy(story: Story) -> None:
-    reducing, *others = [account.proxy for account in story.circle.followers]
+    reducing, *others = [account.proxy for account in story.group.followers]
     entries = await story.confirmed(await story.trades(Side.BUY, "100"))
 
     await set_mode(story, follower_scope(reducing), Mode.REDUCING)
@@ -49,37 +51,53 @@ async def test_a_reducing_follower_sells_and_does_not_buy(story: Story) -> None:
     assert 0 < exits[reducing].shares < entries[reducing].shares
 
 
-@pytest.mark.parametrize("scope", [lambda circle: leader_scope(circle.leader), lambda _: GLOBAL], ids=["leader", "global"])
-async def test_a_halt_of_the_leader_or_of_everything_stops_every_follower(story: Story, scope: Callable[[Circle], str]) -> None:
-    await set_mode(story, scope(story.circle), Mode.HALTED)
+@pytest.mark.parametrize(
+    "scope",
+    [lambda circle: leader_scope(circle.leader), lambda _: GLOBAL],
+    ids=["leader", "global"],
+)
+async def test_a_halt_of_the_leader_or_of_everything_stops_every_follower(
+    story: Story, scope: Callable[[FollowGroup], str]
+) -> None:
+    await set_mode(story, scope(story.group), Mode.HALTED)
     trade = await story.trades(Side.BUY, "20")
     verdicts = await story.judged(trade)
-    await set_mode(story, scope(story.circle), Mode.ACTIVE)
+    await set_mode(story, scope(story.group), Mode.ACTIVE)
 
-    assert {(verdict.state, verdict.reason) for verdict in verdicts.values()} == {("refused", "halted")}
+    assert {(verdict.state, verdict.reason) for verdict in verdicts.values()} == {
+        ("refused", "halted")
+    }
     assert await story.orders(trade) == {}
 
 
-async def test_after_an_unfollow_the_others_copy_and_he_does_not_even_get_an_intent(story: Story) -> None:
-    leaving, *staying = story.circle.follows
+async def test_after_an_unfollow_the_others_copy_and_he_does_not_even_get_an_intent(
+    story: Story,
+) -> None:
+    leaving, *staying = story.group.follows
 
-    await put_follows(story.engine, [replace(leaving, active=False)], by="test", change="unfollow")
+    await save_follows(story.engine, [replace(leaving, active=False)], by="test", change="unfollow")
     await a_second()
     trade = await story.trades(Side.BUY, "20")
     intents = story.intents(trade)
     for follow in staying:
         await story.order_of(intents[follow.proxy])
 
-    intended = [record.key.decode() for record in await story.records("copy-intents") if trade.transaction_hash.encode() in record.value]
+    intended = [
+        record.key.decode()
+        for record in await story.records("copy-intents")
+        if trade.transaction_hash.encode() in record.value
+    ]
     assert sorted(intended) == sorted(follow.proxy for follow in staying)
 
 
 async def set_mode(story: Story, scope: str, mode: Mode) -> None:
     """Returns when the time is over within which it must have taken effect."""
-    await put_mode(story.engine, scope, mode, by="test")
+    await save_mode(story.engine, scope, mode, by="test")
     await a_second()
 
 
 async def a_second() -> None:
     over = utc_now() + PROMISED
-    await eventually(lambda: utc_now() >= over, what="the time within which a change must have taken effect")
+    await eventually(
+        lambda: utc_now() >= over, what="the time within which a change must have taken effect"
+    )

@@ -2,23 +2,25 @@
 
 import pytest
 
-from shared.domain.money import CENT, Side, down_to
-from shared.messages.leader_fills import Witness
-from tests.e2e.story import Story
+from shared.domain.money import CENT, Side, round_down
+from shared.messages.leader_fills import FillSource
+from tests.system.story import Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-async def test_a_leaders_buy_and_his_partial_exit_become_every_followers_confirmed_fills(story: Story) -> None:
+async def test_a_leaders_buy_and_his_partial_exit_become_every_followers_confirmed_fills(
+    story: Story,
+) -> None:
     token = story.tokens[0]
 
     bought = await story.trades(Side.BUY, "200", token=token)
     entries = await story.confirmed(bought)
 
-    assert {account.kind for account in story.circle.followers} == {"eoa", "safe"}
+    assert {account.kind for account in story.group.followers} == {"eoa", "safe"}
     for entry in entries.values():
         assert (entry.side, entry.token_id) == ("BUY", token)
-        assert 0 < entry.usdc <= down_to(bought.usdc // 10, CENT)
+        assert 0 < entry.usdc <= round_down(bought.usdc // 10, CENT)
         assert entry.shares > 0
     await story.assert_books_equal_the_chain(token)
 
@@ -27,13 +29,15 @@ async def test_a_leaders_buy_and_his_partial_exit_become_every_followers_confirm
 
     for proxy, part in exits.items():
         assert part.side == "SELL"
-        assert 0 < part.shares <= down_to(sold.shares // 10, CENT)
+        assert 0 < part.shares <= round_down(sold.shares // 10, CENT)
         assert part.shares < entries[proxy].shares
     await story.assert_books_equal_the_chain(token)
 
 
 async def test_exits_that_come_at_once_sell_no_more_than_each_follower_holds(story: Story) -> None:
-    """The follows' minimum of 1 USDC makes small exits larger than the leader's: three of them are worth more than what is held."""
+    """The follows' minimum of 1 USDC makes small exits larger than the leader's: three of them are
+    worth more than what is held.
+    """
     token = story.tokens[2]
     entries = await story.confirmed(await story.trades(Side.BUY, "20", token=token))
 
@@ -42,27 +46,43 @@ async def test_exits_that_come_at_once_sell_no_more_than_each_follower_holds(sto
 
     for proxy, entry in entries.items():
         of_proxy = [each[proxy] for each in verdicts]
-        assert {(row.state, row.reason) for row in of_proxy} <= {("approved", ""), ("confirmed", ""), ("refused", "no_position")}
+        assert {(row.state, row.reason) for row in of_proxy} <= {
+            ("approved", ""),
+            ("confirmed", ""),
+            ("refused", "no_position"),
+        }
         sold = [await story.order_of(row.intent_id) for row in of_proxy if row.state != "refused"]
         assert len(sold) >= 2
-        assert sum(order.shares for order in sold) == down_to(entry.shares, CENT)
+        assert sum(order.shares for order in sold) == round_down(entry.shares, CENT)
     await story.assert_books_equal_the_chain(token)
 
 
 async def test_a_trade_that_every_feed_tells_is_copied_once(story: Story) -> None:
-    """The activity socket tells each row twice, as `trades` and as `orders_matched`; the chain's logs tell it again."""
+    """The activity socket tells each row twice, as `trades` and as `orders_matched`; the chain's
+    logs tell it again.
+    """
     trade = await story.trades(Side.BUY, "100", token=story.tokens[4])
     orders = await story.confirmed(trade)
 
-    witnesses = await story.both_witnesses(trade)
-    parts = await story.rows("select * from ingest.parts where trade_id = :trade", trade=trade.trade_id)
-    intended = [record for record in await story.records("copy-intents") if trade.transaction_hash.encode() in record.value]
+    sources = await story.both_sources(trade)
+    parts = await story.rows(
+        "select * from ingest.copy_slices where trade_id = :trade", trade=trade.trade_id
+    )
+    intended = [
+        record
+        for record in await story.records("copy-intents")
+        if trade.transaction_hash.encode() in record.value
+    ]
 
-    assert {row.witness for row in witnesses} == {Witness.RTDS.value, Witness.CHAIN.value}
+    assert {row.source for row in sources} == {FillSource.RTDS.value, FillSource.CHAIN.value}
     assert [(part.from_shares, part.to_shares) for part in parts] == [(0, trade.shares)]
     assert sorted(dict(record.headers)["message_id"].decode() for record in intended) == sorted(
         f"{intent}:intended" for intent in story.intents(trade).values()
     )
-    of_leader = await story.rows("select intent_id from executor.orders where leader = :leader", leader=story.circle.leader)
-    assert sorted(row.intent_id for row in of_leader) == sorted(order.intent_id for order in orders.values())
+    of_leader = await story.rows(
+        "select intent_id from executor.orders where leader = :leader", leader=story.group.leader
+    )
+    assert sorted(row.intent_id for row in of_leader) == sorted(
+        order.intent_id for order in orders.values()
+    )
     await story.assert_books_equal_the_chain(story.tokens[4])

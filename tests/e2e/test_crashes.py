@@ -1,12 +1,14 @@
-"""Any service may be killed at any moment: what was under way is finished after its restart, and nothing is done twice."""
+"""Any service may be killed at any moment: what was under way is finished after its restart, and
+nothing is done twice.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
 from shared.domain.money import Side
-from tests.e2e.deployment import Deployment, deployed
-from tests.e2e.story import Story
+from tests.system.deployment import Deployment, deployed
+from tests.system.story import Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 
@@ -14,21 +16,31 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def deployment(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with background.entered(deployed(tmp_path_factory.mktemp("crashes"), background, circles=len(SERVICES))) as deployment:
+def deployment(
+    background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    with background.entered(
+        deployed(tmp_path_factory.mktemp("crashes"), background, circles=len(SERVICES))
+    ) as deployment:
         yield deployment
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_killed_service_loses_nothing_and_doubles_nothing(story: Story, service: str) -> None:
+async def test_a_killed_service_loses_nothing_and_doubles_nothing(
+    story: Story, service: str
+) -> None:
     before = [await story.trades(Side.BUY, "20") for _ in range(3)]
     await story.deployment.kill(service)
     while_dead = await story.trades(Side.BUY, "20")
     await story.deployment.start(service)
     after = await story.trades(Side.BUY, "20")
 
-    orders = [order for trade in [*before, while_dead, after] for order in (await story.confirmed(trade)).values()]
+    orders = [
+        order
+        for trade in [*before, while_dead, after]
+        for order in (await story.confirmed(trade)).values()
+    ]
 
-    assert len(orders) == 5 * len(story.circle.followers)
+    assert len(orders) == 5 * len(story.group.followers)
     await story.assert_the_venue_has_one_order_for_each_confirmed_one()
     await story.assert_books_equal_the_chain(story.tokens[0])

@@ -7,24 +7,34 @@ import pytest
 
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
-from tests.e2e.deployment import Deployment, deployed
-from tests.e2e.story import PATIENCE, Story
+from tests.system.deployment import Deployment, deployed
+from tests.system.story import PATIENCE, Story
 from tools.stack.background import BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-DOUBLED = {"pricer": "process copy-intents", "preflight": "process quoted-intents", "executor": "process approved-intents"}
+DOUBLED = {
+    "pricer": "process copy-intents",
+    "preflight": "process quoted-intents",
+    "executor": "process approved-intents",
+}
 
 
 @pytest.fixture(scope="module")
-def deployment(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with background.entered(deployed(tmp_path_factory.mktemp("instances"), background, circles=4)) as deployment:
+def deployment(
+    background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    with background.entered(
+        deployed(tmp_path_factory.mktemp("instances"), background, circles=4)
+    ) as deployment:
         yield deployment
 
 
-async def test_two_instances_each_of_pricer_preflight_and_executor_share_the_work_and_every_copy_is_made_once(story: Story) -> None:
+async def test_two_instances_each_of_pricer_preflight_and_executor_share_the_work_and_every_copy_is_made_once(
+    story: Story,
+) -> None:
     await story.deployment.start(*DOUBLED, instance=1)
-    stories = [story, *(replace(story, circle=circle) for circle in story.deployment.circles)]
+    stories = [story, *(replace(story, group=circle) for circle in story.deployment.follow_groups)]
 
     trades = [await each.trades(Side.BUY, "50") for each in stories]
     for each, trade in zip(stories, trades, strict=True):
@@ -32,10 +42,19 @@ async def test_two_instances_each_of_pricer_preflight_and_executor_share_the_wor
 
     def instances_at_work() -> bool:
         spans = story.deployment.collector.spans
-        at_work = {(span.service, span.name, span.resource["service.instance.id"]) for span in spans}
-        return all(sum(seen[:2] == (service, name) for seen in at_work) == 2 for service, name in DOUBLED.items())
+        at_work = {
+            (span.service, span.name, span.resource["service.instance.id"]) for span in spans
+        }
+        return all(
+            sum(seen[:2] == (service, name) for seen in at_work) == 2
+            for service, name in DOUBLED.items()
+        )
 
-    await eventually(instances_at_work, within=PATIENCE, what="messages handled by both instances of each service")
+    await eventually(
+        instances_at_work,
+        within=PATIENCE,
+        what="messages handled by both instances of each service",
+    )
     for each in stories:
         await each.assert_the_venue_has_one_order_for_each_confirmed_one()
         await each.assert_books_equal_the_chain(story.tokens[0])

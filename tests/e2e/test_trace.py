@@ -1,4 +1,6 @@
-"""One trace tells the whole life of a leader's trade; no secret is in it, nor anywhere else that is kept."""
+"""One trace tells the whole life of a leader's trade; no secret is in it, nor anywhere else that is
+kept.
+"""
 
 import asyncio
 from collections import Counter
@@ -16,7 +18,7 @@ from shared.polymarket.signing import Wallet
 from shared.streams.topics import TOPICS
 from shared.testing.otlp import Branch, SpanSeen
 from shared.testing.waiting import eventually
-from tests.e2e.story import PATIENCE, LeaderTrade, Story
+from tests.system.story import PATIENCE, LeaderTrade, Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -46,10 +48,17 @@ REPETITIONS = {
 """Where the venue is looked at more often than the copy moves on."""
 ENDS = {path[-1] for path in PATHS_OF_A_COPY | REPETITIONS}
 """Another span without children is one whose children have not been exported yet."""
-ONCE_PER_COPY = ("process copy-intents", "process quoted-intents", "process approved-intents", "POST /order")
+ONCE_PER_COPY = (
+    "process copy-intents",
+    "process quoted-intents",
+    "process approved-intents",
+    "POST /order",
+)
 
 
-async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_copy(story: Story) -> None:
+async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_copy(
+    story: Story,
+) -> None:
     trade = await story.trades(Side.BUY, "100")
     await story.confirmed(trade)
 
@@ -59,7 +68,7 @@ async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_co
     assert line(root) == ROOT[0]
     assert [line(child) for child in root.children] == [ROOT[1]]
     copies = root.children[0].children
-    assert len(copies) == len(story.circle.followers)
+    assert len(copies) == len(story.group.followers)
     for copy in copies:
         assert PATHS_OF_A_COPY <= set(paths(copy)) <= PATHS_OF_A_COPY | REPETITIONS
         counted = Counter(span.name for span in spans_of(copy))
@@ -71,7 +80,15 @@ async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_co
 async def test_every_message_carries_one_traceparent(story: Story) -> None:
     await story.confirmed(await story.trades(Side.BUY, "50"))
 
-    topics = ("leader-fills", "copy-intents", "quoted-intents", "approved-intents", "copy-outcomes", "venue-reports", "chain-requests")
+    topics = (
+        "leader-fills",
+        "copy-intents",
+        "quoted-intents",
+        "approved-intents",
+        "copy-outcomes",
+        "venue-reports",
+        "chain-requests",
+    )
     records = [record for topic in topics for record in await story.records(topic)]
 
     assert {record.topic for record in records} == set(topics)
@@ -83,7 +100,10 @@ async def test_no_secret_is_in_a_log_a_record_or_a_span(story: Story) -> None:
     secrets = await secrets_of(story, orders)
 
     kept = {
-        **{path.name: path.read_text() for path in await asyncio.to_thread(lambda: sorted(story.deployment.logs.iterdir()))},
+        **{
+            path.name: path.read_text()
+            for path in await asyncio.to_thread(lambda: sorted(story.deployment.logs.iterdir()))
+        },
         **{topic.name: text_of(await story.records(topic.name)) for topic in TOPICS},
         "spans": repr(story.deployment.collector.spans),
         "what the collector was told besides": repr(story.deployment.collector.headers),
@@ -92,20 +112,32 @@ async def test_no_secret_is_in_a_log_a_record_or_a_span(story: Story) -> None:
     assert kept["executor.log"]
     assert kept["approved-intents"]
     assert all(order.order_hash in kept["spans"] for order in orders.values())
-    found = [(name, place) for name, secret in secrets for place, text in kept.items() if secret in text.lower()]
+    found = [
+        (name, place)
+        for name, secret in secrets
+        for place, text in kept.items()
+        if secret in text.lower()
+    ]
     assert found == []
 
 
 async def secrets_of(story: Story, orders: dict[str, Any]) -> list[tuple[str, str]]:
-    """What nobody may ever see, in small letters, by a name that may be seen: the keys, and what the venue gave for them."""
+    """What nobody may ever see, in small letters, by a name that may be seen: the keys, and what
+    the venue gave for them.
+    """
     urls = story.deployment.pipeline.urls
     secrets = [
-        (f"private key of {account.proxy}", account.private_key.removeprefix("0x").lower()) for account in story.deployment.all_followers
+        (f"private key of {account.proxy}", account.private_key.removeprefix("0x").lower())
+        for account in story.deployment.all_followers
     ]
     async with Clob(VenueSettings.model_validate({"clob_url": urls["clob"]}), now=utc_now) as clob:
-        for account in story.circle.followers:
-            credentials = await clob.credentials(Wallet(proxy=account.proxy, private_key=account.private_key))
-            assert credentials.key in orders[account.proxy].body, "these are the credentials that the executor uses"
+        for account in story.group.followers:
+            credentials = await clob.fetch_credentials(
+                Wallet(proxy=account.proxy, private_key=account.private_key)
+            )
+            assert credentials.key in orders[account.proxy].body, (
+                "these are the credentials that the executor uses"
+            )
             secrets += [(f"API secret of {account.proxy}", credentials.secret.lower())]
             secrets += [(f"passphrase of {account.proxy}", credentials.passphrase.lower())]
     return secrets
@@ -122,10 +154,20 @@ async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
     def whole() -> tuple[Branch, ...]:
         trees = collector.trees(traced.trace_id)
         copies = [copy for root in trees for told in root.children for copy in told.children]
-        complete = [copy for copy in copies if set(paths(copy)) >= PATHS_OF_A_COPY and all(path[-1] in ENDS for path in paths(copy))]
-        return trees if len(trees) == 1 and len(complete) == len(copies) >= len(story.circle.followers) else ()
+        complete = [
+            copy
+            for copy in copies
+            if set(paths(copy)) >= PATHS_OF_A_COPY and all(path[-1] in ENDS for path in paths(copy))
+        ]
+        return (
+            trees
+            if len(trees) == 1 and len(complete) == len(copies) >= len(story.group.followers)
+            else ()
+        )
 
-    found: tuple[Branch, ...] = await eventually(whole, within=PATIENCE, what=f"the whole trace {traced.trace_id}")
+    found: tuple[Branch, ...] = await eventually(
+        whole, within=PATIENCE, what=f"the whole trace {traced.trace_id}"
+    )
     return found
 
 

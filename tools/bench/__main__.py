@@ -1,4 +1,6 @@
-"""`python -m tools.bench --only venue`: what can the paper venue do? (`python -m tools.bench.hops` measures the pipeline.)"""
+"""`python -m tools.bench --only venue`: what can the paper venue do? (`python -m tools.bench.hops`
+measures the pipeline.)
+"""
 
 import argparse
 import tempfile
@@ -15,7 +17,9 @@ PARTS = ("venue",)
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    arguments.add_argument("--quick", action="store_true", help="a few seconds, to see that it runs")
+    arguments.add_argument(
+        "--quick", action="store_true", help="a few seconds, to see that it runs"
+    )
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="slipstream-bench-") as folder:
         uvloop.run(bench_venue(Console(), Path(folder), QUICK if options.quick else FULL))

@@ -18,7 +18,12 @@ class Latency:
 
     def minus(self, other: "Latency") -> "Latency":
         """What a part adds to a way that takes ``other`` without it."""
-        return Latency(p50=self.p50 - other.p50, p95=self.p95 - other.p95, p99=self.p99 - other.p99, worst=self.worst - other.worst)
+        return Latency(
+            p50=self.p50 - other.p50,
+            p95=self.p95 - other.p95,
+            p99=self.p99 - other.p99,
+            worst=self.worst - other.worst,
+        )
 
 
 def latency(milliseconds: Sequence[float]) -> Latency:
@@ -50,7 +55,8 @@ class Arrivals:
 
 
 def arrivals(sent_at: Mapping[int, float], arrived_at: Sequence[tuple[int, float]]) -> Arrivals:
-    """``sent_at``: when the frame went out, by the number that its copy must carry. Seconds. Numbers that nobody sent do not count.
+    """``sent_at``: when the frame went out, by the number that its copy must carry. Seconds.
+    Numbers that nobody sent do not count.
 
     Raises: ValueError where nothing arrived.
     """
@@ -65,22 +71,38 @@ def arrivals(sent_at: Mapping[int, float], arrived_at: Sequence[tuple[int, float
     times = sorted(first.values())
     span = times[-1] - times[0] if times else 0.0
     rate = (len(times) - 1) / span if span > 0 else 0.0
-    return Arrivals(expected=len(sent_at), arrived=len(first), doubled=doubled, latency=latency(waits), per_second=rate)
+    return Arrivals(
+        expected=len(sent_at),
+        arrived=len(first),
+        doubled=doubled,
+        latency=latency(waits),
+        per_second=rate,
+    )
 
 
 def keeps_up(result: Arrivals, *, most_p99_ms: float) -> bool:
     """Whether everything came, once, and soon enough."""
-    return result.arrived == result.expected and result.doubled == 0 and result.latency.p99 <= most_p99_ms
+    return (
+        result.arrived == result.expected
+        and result.doubled == 0
+        and result.latency.p99 <= most_p99_ms
+    )
 
 
 def per_thousand(cpu_seconds: Mapping[str, float], copies: int) -> dict[str, float]:
     """CPU seconds of each process for 1000 copies."""
-    return {name: seconds * 1000 / copies for name, seconds in cpu_seconds.items()} if copies else {}
+    return (
+        {name: seconds * 1000 / copies for name, seconds in cpu_seconds.items()} if copies else {}
+    )
 
 
 def rate_between(progress: Sequence[tuple[float, int]]) -> float:
-    """Messages a second from the first sight of any to the first sight of all; ``progress``: (seconds, how many were there)."""
+    """Messages a second from the first sight of any to the first sight of all; ``progress``:
+    (seconds, how many were there).
+    """
     last = progress[-1][1]
-    after = [(at, done) for (_, before), (at, done) in pairwise([(0.0, 0), *progress]) if done > before]
+    after = [
+        (at, done) for (_, before), (at, done) in pairwise([(0.0, 0), *progress]) if done > before
+    ]
     (began, had), (ended, _) = after[0], next(point for point in after if point[1] == last)
     return (last - had) / (ended - began) if ended > began else 0.0

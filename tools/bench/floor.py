@@ -1,9 +1,11 @@
-"""What would a copy cost if nothing had to be decided? The pipeline's hops, commits and POST, with bytes in and bytes out.
+"""What would a copy cost if nothing had to be decided? The pipeline's hops, commits and POST, with
+bytes in and bytes out.
 
     python -m tools.bench.floor ingest|pricer|preflight|executor
 
-Each role is a process of its own, as each service is. What the pipeline does besides is missing here: reading JSON, models, books,
-balances, limits, signatures, metrics, what becomes of an order after its POST, and every kind of failure.
+Each role is a process of its own, as each service is. What the pipeline does besides is missing
+here: reading JSON, models, books, balances, limits, signatures, metrics, what becomes of an order
+after its POST, and every kind of failure.
 """
 
 import asyncio
@@ -22,7 +24,14 @@ from tools.bench.settings import FloorSettings
 
 ROLES = ("ingest", "pricer", "preflight", "executor")
 FILLS, INTENTS, QUOTED, APPROVED, OUTCOMES = TOPICS = tuple(
-    f"floor-{name}" for name in ("leader-fills", "copy-intents", "quoted-intents", "approved-intents", "copy-outcomes")
+    f"floor-{name}"
+    for name in (
+        "leader-fills",
+        "copy-intents",
+        "quoted-intents",
+        "approved-intents",
+        "copy-outcomes",
+    )
 )
 SCHEMA = """
 create schema floor;
@@ -31,7 +40,9 @@ create table floor.intents (id text primary key, body text);
 create table floor.spending (proxy text primary key, spent bigint);
 create table floor.orders (id text primary key, body text, reply text);
 """
-FILL_PAD, INTENT_PAD, QUOTED_PAD, APPROVED_PAD, ORDER_PAD = (b"." * size for size in (550, 1000, 1500, 2100, 750))
+FILL_PAD, INTENT_PAD, QUOTED_PAD, APPROVED_PAD, ORDER_PAD = (
+    b"." * size for size in (550, 1000, 1500, 2100, 750)
+)
 """What the pipeline's messages weigh."""
 
 MOST_FOLLOWERS = 10_000
@@ -52,9 +63,13 @@ def salts(number: int, followers: int) -> range:
 
 
 class KeyedLoop:
-    """Messages of one key one after another, keys beside one another; a partition's offset is that of its oldest unfinished message."""
+    """Messages of one key one after another, keys beside one another; a partition's offset is that
+    of its oldest unfinished message.
+    """
 
-    def __init__(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, handle: Handle) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, handle: Handle
+    ) -> None:
         self._consumer, self._producer, self._handle = consumer, producer, handle
         self._waiting: dict[bytes, deque[ConsumerRecord]] = {}
         self._begun: dict[TopicPartition, deque[int]] = {}
@@ -66,7 +81,9 @@ class KeyedLoop:
             group.create_task(self._commit())
             while True:
                 for partition, records in (await self._consumer.getmany(timeout_ms=500)).items():
-                    self._begun.setdefault(partition, deque()).extend(record.offset for record in records)
+                    self._begun.setdefault(partition, deque()).extend(
+                        record.offset for record in records
+                    )
                     for record in records:
                         self._put(record, group)
 
@@ -82,7 +99,9 @@ class KeyedLoop:
         while waiting:
             record = waiting[0]
             outputs = await self._handle(record.key, record.value)
-            for acknowledged in [await self._producer.send(topic, value, key=to) for topic, to, value in outputs]:
+            for acknowledged in [
+                await self._producer.send(topic, value, key=to) for topic, to, value in outputs
+            ]:
                 await acknowledged
             waiting.popleft()
             self._finish(TopicPartition(record.topic, record.partition), record.offset)
@@ -122,12 +141,17 @@ async def carry(role: str, topic: str, handle: Handle) -> None:
 
 async def ingest() -> None:
     async with _pool() as pool:
-        record = GroupCommit(_writing(pool, "insert into floor.fills select * from unnest($1::text[], $2::text[])"))
+        record = GroupCommit(
+            _writing(pool, "insert into floor.fills select * from unnest($1::text[], $2::text[])")
+        )
 
         async def handle(_: bytes, value: bytes) -> Sequence[Output]:
             number, followers = map(int, value[: -len(FILL_PAD)].split(b"|"))
             await record((str(number), value.decode()))
-            return [(INTENTS, b"0x%040x" % follower, b"%d|" % salt + INTENT_PAD) for follower, salt in enumerate(salts(number, followers))]
+            return [
+                (INTENTS, b"0x%040x" % follower, b"%d|" % salt + INTENT_PAD)
+                for follower, salt in enumerate(salts(number, followers))
+            ]
 
         await asyncio.gather(_listen(), carry("ingest", FILLS, handle))
 
@@ -140,7 +164,9 @@ async def _listen() -> None:
         _say_ready()
         async for said in socket:
             told = str(said).encode()
-            await producer.send_and_wait(FILLS, told + FILL_PAD, key=b"0x%040x" % (int(told.partition(b"|")[0]) % 5))
+            await producer.send_and_wait(
+                FILLS, told + FILL_PAD, key=b"0x%040x" % (int(told.partition(b"|")[0]) % 5)
+            )
 
 
 async def pricer() -> None:
@@ -156,7 +182,11 @@ async def preflight() -> None:
         async def write(rows: Sequence[tuple[str, str, str]]) -> list[None]:
             ids, proxies, bodies = map(list, zip(*rows, strict=True))
             async with pool.acquire() as connection, connection.transaction():
-                await connection.execute("insert into floor.intents select * from unnest($1::text[], $2::text[])", ids, bodies)
+                await connection.execute(
+                    "insert into floor.intents select * from unnest($1::text[], $2::text[])",
+                    ids,
+                    bodies,
+                )
                 await connection.execute(
                     "insert into floor.spending select proxy, 5 from unnest($1::text[]) proxy "
                     "on conflict (proxy) do update set spent = spending.spent + excluded.spent",
@@ -176,8 +206,15 @@ async def preflight() -> None:
 
 async def executor() -> None:
     url = f"{FloorSettings().venue}/order"
-    async with _pool() as pool, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as session:
-        keep = GroupCommit(_writing(pool, "insert into floor.orders select *, null from unnest($1::text[], $2::text[])"))
+    async with (
+        _pool() as pool,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as session,
+    ):
+        keep = GroupCommit(
+            _writing(
+                pool, "insert into floor.orders select *, null from unnest($1::text[], $2::text[])"
+            )
+        )
         update = "update floor.orders o set reply = g.reply from unnest($1::text[], $2::text[]) g(id, reply) where o.id = g.id"
         answered = GroupCommit(_writing(pool, update))
 
@@ -193,7 +230,9 @@ async def executor() -> None:
         await carry("executor", APPROVED, handle)
 
 
-def _writing(pool: asyncpg.Pool, statement: str) -> Callable[[Sequence[tuple[str, str]]], Awaitable[Sequence[None]]]:
+def _writing(
+    pool: asyncpg.Pool, statement: str
+) -> Callable[[Sequence[tuple[str, str]]], Awaitable[Sequence[None]]]:
     async def write(rows: Sequence[tuple[str, str]]) -> Sequence[None]:
         await pool.execute(statement, *map(list, zip(*rows, strict=True)))
         return [None] * len(rows)
@@ -202,7 +241,9 @@ def _writing(pool: asyncpg.Pool, statement: str) -> Callable[[Sequence[tuple[str
 
 
 def _producer() -> AIOKafkaProducer:
-    return AIOKafkaProducer(bootstrap_servers=FloorSettings().kafka, acks="all", enable_idempotence=True)
+    return AIOKafkaProducer(
+        bootstrap_servers=FloorSettings().kafka, acks="all", enable_idempotence=True
+    )
 
 
 def _pool() -> asyncpg.Pool:
@@ -214,7 +255,9 @@ def _say_ready() -> None:
 
 
 def main() -> None:
-    role = {"ingest": ingest, "pricer": pricer, "preflight": preflight, "executor": executor}[sys.argv[1]]
+    role = {"ingest": ingest, "pricer": pricer, "preflight": preflight, "executor": executor}[
+        sys.argv[1]
+    ]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(role())
 

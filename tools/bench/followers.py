@@ -1,4 +1,6 @@
-"""Who follows whom in a benchmark: wallets with real keys, leaders by the number of their followers, and the frames of their trades."""
+"""Who follows whom in a benchmark: wallets with real keys, leaders by the number of their
+followers, and the frames of their trades.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,16 +13,17 @@ import orjson
 from eth_account import Account
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.controls import put_follows
+from shared.db.controls import save_follows
 from shared.domain.follows import Follow
 from shared.domain.ids import follow_id, intent_id, trade_id
 from shared.domain.money import Side
-from shared.polymarket.signing import salt_of
+from shared.polymarket.signing import derive_salt
 
 COPY_USDC = 5_000_000
 WITHOUT_LIMIT = 10**15
 LEADERS_OF_A_SIZE = 5
-"""Leaders of each number of followers, who trade in turn, as one leader's trades are handled one after another."""
+"""Leaders of each number of followers, who trade in turn, as one leader's trades are handled one
+after another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +43,34 @@ class Trade:
 
 
 def wallets(count: int) -> list[tuple[str, str]]:
-    """Addresses and private keys of EOAs, the same each time. They own nothing anywhere: these keys are public."""
+    """Addresses and private keys of EOAs, the same each time. They own nothing anywhere: these keys
+    are public.
+    """
     keys = [f"0x{number:064x}" for number in range(1, count + 1)]
     return [(Account.from_key(key).address, key) for key in keys]
 
 
 def leaders(sizes: Sequence[int], proxies: Sequence[str]) -> dict[int, list[Leader]]:
     """For each number of followers some leaders, whom the first so many wallets follow."""
-    return {size: [_leader(size, number, proxies[:size]) for number in range(LEADERS_OF_A_SIZE)] for size in sizes}
+    return {
+        size: [_leader(size, number, proxies[:size]) for number in range(LEADERS_OF_A_SIZE)]
+        for size in sizes
+    }
 
 
 def _leader(size: int, number: int, proxies: Sequence[str]) -> Leader:
     address = Account.from_key(f"0x{10_000_000 + size * 100 + number:064x}").address
     token_id = str(10**76 + size * 100 + number)
-    return Leader(address=address, token_id=token_id, follows=tuple(follow_id(leader=address, proxy=proxy) for proxy in proxies))
+    return Leader(
+        address=address,
+        token_id=token_id,
+        follows=tuple(follow_id(leader=address, proxy=proxy) for proxy in proxies),
+    )
 
 
-async def set_up(engine: AsyncEngine, sizes: Sequence[int], keys_file: Path) -> dict[int, list[Leader]]:
+async def set_up(
+    engine: AsyncEngine, sizes: Sequence[int], keys_file: Path
+) -> dict[int, list[Leader]]:
     """Write the keys for the executor and the follows for everybody."""
     owned = wallets(max(sizes))
     _write_keys(keys_file, owned)
@@ -64,8 +78,11 @@ async def set_up(engine: AsyncEngine, sizes: Sequence[int], keys_file: Path) -> 
     chosen = leaders(sizes, proxies)
     for group in chosen.values():
         for leader in group:
-            follows = [_follow(leader, proxy, id_) for proxy, id_ in zip(proxies, leader.follows, strict=False)]
-            await put_follows(engine, follows, by="bench", change=f"{len(follows)} followers")
+            follows = [
+                _follow(leader, proxy, id_)
+                for proxy, id_ in zip(proxies, leader.follows, strict=False)
+            ]
+            await save_follows(engine, follows, by="bench", change=f"{len(follows)} followers")
     return chosen
 
 
@@ -115,7 +132,21 @@ def _trade(leader: Leader, number: int, seconds: int) -> Trade:
         "title": "Who wins?",
         "transactionHash": transaction_hash,
     }
-    envelope = {"connection_id": "bench", "payload": payload, "timestamp": seconds * 1000, "topic": "activity", "type": "trades"}
-    trade = trade_id(transaction_hash=transaction_hash, leader=leader.address, token_id=leader.token_id, side=Side.BUY)
-    salts = tuple(salt_of(intent_id(trade=trade, from_shares=0, follow_id=follow)) for follow in leader.follows)
+    envelope = {
+        "connection_id": "bench",
+        "payload": payload,
+        "timestamp": seconds * 1000,
+        "topic": "activity",
+        "type": "trades",
+    }
+    trade = trade_id(
+        transaction_hash=transaction_hash,
+        leader=leader.address,
+        token_id=leader.token_id,
+        side=Side.BUY,
+    )
+    salts = tuple(
+        derive_salt(intent_id(trade=trade, from_shares=0, follow_id=follow))
+        for follow in leader.follows
+    )
     return Trade(frame=orjson.dumps(envelope).decode(), salts=salts)

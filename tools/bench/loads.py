@@ -27,7 +27,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is measured of each system: some loads, then steps up to the first that it cannot keep up with."""
+    """What is measured of each system: some loads, then steps up to the first that it cannot keep
+    up with.
+    """
 
     fixed: Sequence[Load]
     steps: Sequence[Load]
@@ -39,7 +41,12 @@ class Plan:
 
 
 def step(copies_per_second: int, *, seconds: float = 15) -> Load:
-    return Load(name=f"{copies_per_second} copies/s", trades_per_second=copies_per_second / 100, followers=100, seconds=seconds)
+    return Load(
+        name=f"{copies_per_second} copies/s",
+        trades_per_second=copies_per_second / 100,
+        followers=100,
+        seconds=seconds,
+    )
 
 
 FULL = Plan(
@@ -48,9 +55,32 @@ FULL = Plan(
         Load(name=TARGET, trades_per_second=5.79, followers=100, seconds=20),
         Load(name=BURST, trades_per_second=1, followers=1000, seconds=1),
     ),
-    steps=tuple(step(rate) for rate in (200, 300, 400, 500, 600, 700, 800, 1000, 1200, 1400, 1600, 1800, 2000, 2500, 3000, 4000)),
+    steps=tuple(
+        step(rate)
+        for rate in (
+            200,
+            300,
+            400,
+            500,
+            600,
+            700,
+            800,
+            1000,
+            1200,
+            1400,
+            1600,
+            1800,
+            2000,
+            2500,
+            3000,
+            4000,
+        )
+    ),
 )
 TINY = Plan(
-    fixed=(replace(FULL.fixed[0], seconds=3), Load(name=TARGET, trades_per_second=2, followers=20, seconds=2)),
+    fixed=(
+        replace(FULL.fixed[0], seconds=3),
+        Load(name=TARGET, trades_per_second=2, followers=20, seconds=2),
+    ),
     steps=(replace(step(100), followers=20, trades_per_second=5, seconds=2),),
 )

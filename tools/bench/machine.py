@@ -8,7 +8,17 @@ from pathlib import Path
 
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
-PACKAGES = ("aiokafka", "faust-streaming", "pydantic", "uvloop", "sqlalchemy", "asyncpg", "polymarket-client", "aiohttp", "websockets")
+PACKAGES = (
+    "aiokafka",
+    "faust-streaming",
+    "pydantic",
+    "uvloop",
+    "sqlalchemy",
+    "asyncpg",
+    "polymarket-client",
+    "aiohttp",
+    "websockets",
+)
 
 
 def facts() -> dict[str, object]:
@@ -27,12 +37,17 @@ def load_average() -> tuple[float, float, float]:
 
 
 def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
-    """CPU that each process has used, with all that it started (a database serves each connection in a process of its own)."""
+    """CPU that each process has used, with all that it started (a database serves each connection
+    in a process of its own).
+    """
     stats = {int(entry.name): _stat(entry) for entry in PROC.iterdir() if entry.name.isdigit()}
     children: dict[int, list[int]] = {}
     for pid, (parent, _) in stats.items():
         children.setdefault(parent, []).append(pid)
-    return {name: sum(stats[pid][1] for pid in _tree(pid, children) if pid in stats) for name, pid in roots.items()}
+    return {
+        name: sum(stats[pid][1] for pid in _tree(pid, children) if pid in stats)
+        for name, pid in roots.items()
+    }
 
 
 def _tree(pid: int, children: Mapping[int, list[int]]) -> Iterable[int]:
@@ -52,4 +67,7 @@ def _stat(entry: Path) -> tuple[int, float]:
 
 def _cpu_model() -> str:
     lines = (PROC / "cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

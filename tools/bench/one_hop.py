@@ -64,8 +64,12 @@ class Hop:
     skipped: str = ""
 
 
-async def measure_hops(stack: LocalStack, effort: Effort, pythons: Mapping[str, Path], tell: Callable[[Hop], None]) -> list[Hop]:
-    """``pythons``: which interpreter has a needed package; a contestant whose package none has is skipped."""
+async def measure_hops(
+    stack: LocalStack, effort: Effort, pythons: Mapping[str, Path], tell: Callable[[Hop], None]
+) -> list[Hop]:
+    """``pythons``: which interpreter has a needed package; a contestant whose package none has is
+    skipped.
+    """
     bench = HopBench(stack, effort)
     direct = await bench.direct()
     hops = []
@@ -73,7 +77,11 @@ async def measure_hops(stack: LocalStack, effort: Effort, pythons: Mapping[str, 
         python = pythons.get(contestant.needs)
         if python is None:
             hops.append(
-                Hop(title=contestant.title, added=None, skipped=f"the package {contestant.needs} is missing: `make bench-hops` installs it")
+                Hop(
+                    title=contestant.title,
+                    added=None,
+                    skipped=f"the package {contestant.needs} is missing: `make bench-hops` installs it",
+                )
             )
         else:
             hops.append(await bench.hop_or_reason(contestant, python, direct))
@@ -88,22 +96,35 @@ class HopBench:
         self._stack, self._effort = stack, effort
 
     async def direct(self) -> Latency:
-        await create_topics(self._stack.kafka_bootstrap_servers, ("hop-direct",), partitions=PARTITIONS)
+        await create_topics(
+            self._stack.kafka_bootstrap_servers, ("hop-direct",), partitions=PARTITIONS
+        )
         async with self._source() as source, self._sink("hop-direct") as sink:
             return latency(await self._trickle(source, sink, "hop-direct"))
 
     async def hop_or_reason(self, contestant: Contestant, python: Path, direct: Latency) -> Hop:
-        """One contestant that fails does not keep the others from being measured; its reason is shown in its place."""
+        """One contestant that fails does not keep the others from being measured; its reason is
+        shown in its place.
+        """
         try:
             return await self.hop(contestant, python, direct)
         except (PartDied, TooSlow, TimeoutError) as error:
-            return Hop(title=contestant.title, added=None, skipped=str(error) or type(error).__name__)
+            return Hop(
+                title=contestant.title, added=None, skipped=str(error) or type(error).__name__
+            )
 
     async def hop(self, contestant: Contestant, python: Path, direct: Latency) -> Hop:
         source_topic, target_topic = f"hop-{contestant.module}-in", f"hop-{contestant.module}-out"
-        await create_topics(self._stack.kafka_bootstrap_servers, (source_topic, target_topic), partitions=PARTITIONS)
+        await create_topics(
+            self._stack.kafka_bootstrap_servers, (source_topic, target_topic), partitions=PARTITIONS
+        )
         arguments = [self._stack.kafka_bootstrap_servers, source_topic, target_topic]
-        command: list[str | Path] = [python, "-m", f"tools.bench.contestants.{contestant.module}", *arguments]
+        command: list[str | Path] = [
+            python,
+            "-m",
+            f"tools.bench.contestants.{contestant.module}",
+            *arguments,
+        ]
         part = Part(name=f"hop-{contestant.module}", command=command, cwd=REPOSITORY, stop_within=2)
         async with self._source() as source, self._sink(target_topic) as sink:
             await self._fill(source, source_topic)
@@ -113,16 +134,25 @@ class HopBench:
                 waits = await self._trickle(source, sink, source_topic, target_topic)
             finally:
                 await self._stack.supervisor.stop(running)
-        return Hop(title=contestant.title, added=latency(waits).minus(direct), per_second=per_second, cpu_us=cpu_us)
+        return Hop(
+            title=contestant.title,
+            added=latency(waits).minus(direct),
+            per_second=per_second,
+            cpu_us=cpu_us,
+        )
 
     async def _fill(self, source: AIOKafkaProducer, topic: str) -> None:
         sent = [await self._send(source, topic, number) for number in range(self._effort.backlog)]
         await asyncio.gather(*sent)
 
-    async def _backlog(self, sink: AIOKafkaConsumer, topic: str, hop: Running) -> tuple[float, float]:
-        """Messages a second, and the hop's CPU in microseconds for each; told by how far the target topic has grown.
+    async def _backlog(
+        self, sink: AIOKafkaConsumer, topic: str, hop: Running
+    ) -> tuple[float, float]:
+        """Messages a second, and the hop's CPU in microseconds for each; told by how far the target
+        topic has grown.
 
-        Raises: PartDied where the hop ended; TooSlow where it is still not through after a minute and a half.
+        Raises: PartDied where the hop ended; TooSlow where it is still not through after a minute
+        and a half.
         """
         partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
         progress: list[tuple[float, int]] = [(time.perf_counter(), 0)]
@@ -131,7 +161,9 @@ class HopBench:
             if hop.ended.done():
                 raise hop.death()
             if time.perf_counter() - progress[0][0] > LONGEST_BACKLOG_S:
-                raise TooSlow(f"{hop.name}: {progress[-1][1]} of {self._effort.backlog} messages after {LONGEST_BACKLOG_S} s")
+                raise TooSlow(
+                    f"{hop.name}: {progress[-1][1]} of {self._effort.backlog} messages after {LONGEST_BACKLOG_S} s"
+                )
             await asyncio.sleep(0.02)
             done = sum((await sink.end_offsets(partitions)).values())
             if done and not first:
@@ -140,7 +172,9 @@ class HopBench:
         used = cpu_seconds({"hop": hop.pid})["hop"] - at_start
         return rate_between(progress), used * 1e6 / max(1, progress[-1][1] - first)
 
-    async def _trickle(self, source: AIOKafkaProducer, sink: AIOKafkaConsumer, topic: str, target: str = "") -> list[float]:
+    async def _trickle(
+        self, source: AIOKafkaProducer, sink: AIOKafkaConsumer, topic: str, target: str = ""
+    ) -> list[float]:
         """Send at a light rate and return how many milliseconds each message took to the sink."""
         sink.assign([TopicPartition(target or topic, number) for number in range(PARTITIONS)])
         await sink.seek_to_end()
@@ -152,30 +186,47 @@ class HopBench:
             while len(waits) < expected:
                 for records in (await sink.getmany(timeout_ms=200)).values():
                     now = time.perf_counter()
-                    waits += [(now - sent_at[json.loads(record.value)["message_id"]]) * 1000 for record in records]
+                    waits += [
+                        (now - sent_at[json.loads(record.value)["message_id"]]) * 1000
+                        for record in records
+                    ]
         await sending
         return waits[len(waits) // 10 :]  # the first tenth warms up
 
-    async def _send_evenly(self, source: AIOKafkaProducer, topic: str, count: int, sent_at: dict[str, float]) -> None:
+    async def _send_evenly(
+        self, source: AIOKafkaProducer, topic: str, count: int, sent_at: dict[str, float]
+    ) -> None:
         started = time.perf_counter()
         for number in range(count):
-            await asyncio.sleep(max(0.0, started + number / self._effort.per_second - time.perf_counter()))
+            await asyncio.sleep(
+                max(0.0, started + number / self._effort.per_second - time.perf_counter())
+            )
             sent_at[f"light-{number}"] = time.perf_counter()
             await self._send(source, topic, f"light-{number}")
 
-    async def _send(self, source: AIOKafkaProducer, topic: str, number: object) -> asyncio.Future[Any]:
+    async def _send(
+        self, source: AIOKafkaProducer, topic: str, number: object
+    ) -> asyncio.Future[Any]:
         said = encode(sample(on_topic(topic), number))
-        acknowledged: asyncio.Future[Any] = await source.send(topic, said.value, key=said.key, headers=said.headers)
+        acknowledged: asyncio.Future[Any] = await source.send(
+            topic, said.value, key=said.key, headers=said.headers
+        )
         return acknowledged
 
     @asynccontextmanager
     async def _source(self) -> AsyncIterator[AIOKafkaProducer]:
-        async with AIOKafkaProducer(bootstrap_servers=self._stack.kafka_bootstrap_servers, acks="all", enable_idempotence=True) as producer:
+        async with AIOKafkaProducer(
+            bootstrap_servers=self._stack.kafka_bootstrap_servers,
+            acks="all",
+            enable_idempotence=True,
+        ) as producer:
             yield producer
 
     @asynccontextmanager
     async def _sink(self, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._stack.kafka_bootstrap_servers, fetch_max_wait_ms=100)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._stack.kafka_bootstrap_servers, fetch_max_wait_ms=100
+        )
         consumer.assign([TopicPartition(topic, number) for number in range(PARTITIONS)])
         async with consumer:
             yield consumer
@@ -183,4 +234,9 @@ class HopBench:
 
 def sample(kind: type[Sample], number: object) -> Sample:
     who = f"0x{hash(str(number)) % KEYS:040x}"
-    return kind(message_id=str(number), occurred_at=datetime(2026, 1, 1, tzinfo=UTC), who=who, padding=PADDING)
+    return kind(
+        message_id=str(number),
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        who=who,
+        padding=PADDING,
+    )

@@ -1,4 +1,5 @@
-"""How many orders a second does the paper venue take, how many rows a second does it tell, and how soon does it answer?
+"""How many orders a second does the paper venue take, how many rows a second does it tell, and how
+soon does it answer?
 
 Measures only, on this machine, with whatever else runs on it: nothing here passes or fails.
 """
@@ -54,7 +55,9 @@ QUICK = Effort(orders=80, leader_trades=80, starts=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Seconds. ``venue`` from the spawn until it answers, on a chain that runs already; ``with_chain`` the chain's start added."""
+    """Seconds. ``venue`` from the spawn until it answers, on a chain that runs already;
+    ``with_chain`` the chain's start added.
+    """
 
     venue: float
     with_chain: float
@@ -75,11 +78,19 @@ class Flow:
 
 
 async def bench_venue(console: Console, folder: Path, effort: Effort) -> None:
-    machine = {"at": utc_now().isoformat(timespec="seconds"), "load_average_before": load_average(), **facts()}
-    console.print(f"{machine['cpu']}, {machine['cores']} cores, load average before {load_average()}")
+    machine = {
+        "at": utc_now().isoformat(timespec="seconds"),
+        "load_average_before": load_average(),
+        **facts(),
+    }
+    console.print(
+        f"{machine['cpu']}, {machine['cores']} cores, load average before {load_average()}"
+    )
     starts = [await _start_and_stop(folder / f"start-{number}") for number in range(effort.starts)]
     for start in starts:
-        console.print(f"start: {start.venue:.2f} s with a chain that runs, {start.with_chain:.2f} s with the chain's own start")
+        console.print(
+            f"start: {start.venue:.2f} s with a chain that runs, {start.with_chain:.2f} s with the chain's own start"
+        )
     async with AsyncExitStack() as closing:
         running, urls, _ = await _open(folder / "measured", closing)
         control = await closing.enter_async_context(VenueControl(urls["control"]))
@@ -87,7 +98,12 @@ async def bench_venue(console: Console, folder: Path, effort: Effort) -> None:
         console.print(_told("orders through REST", orders))
         rows = await _rows(running, urls, control, effort)
         console.print(_told("rows on RTDS", rows))
-    result = {"machine": machine, "starts": [asdict(start) for start in starts], "orders": asdict(orders), "rtds": asdict(rows)}
+    result = {
+        "machine": machine,
+        "starts": [asdict(start) for start in starts],
+        "orders": asdict(orders),
+        "rtds": asdict(rows),
+    }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
     console.print(f"written to {RESULT.relative_to(REPOSITORY)}")
@@ -107,13 +123,17 @@ async def _open(folder: Path, closing: AsyncExitStack) -> tuple[Running, Mapping
     chain_runs = time.perf_counter()
     ready_file = folder / "venue.json"
     npm_folder = package_folder("@gnosis.pm/conditional-tokens-contracts").parents[1]
-    running = await stack.supervisor.start(venue_part(ready_file, rpc_url=stack.rpc_url, npm_folder=npm_folder, environment={}))
+    running = await stack.supervisor.start(
+        venue_part(ready_file, rpc_url=stack.rpc_url, npm_folder=npm_folder, environment={})
+    )
     answers = time.perf_counter()
     urls: Mapping[str, str] = orjson.loads(ready_file.read_bytes())["urls"]
     return running, urls, Start(venue=answers - chain_runs, with_chain=answers - began)
 
 
-async def _orders(running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort) -> Flow:
+async def _orders(
+    running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort
+) -> Flow:
     """Market orders of $1, signed before the clock starts, each connection's one after the other."""
     each = effort.orders // CONNECTIONS
     accounts = await control.accounts("eoa", CONNECTIONS, usdc=str(10 * each))
@@ -124,15 +144,26 @@ async def _orders(running: Running, urls: Mapping[str, str], control: VenueContr
         batches = []
         for number, account in enumerate(accounts):
             wallet = Wallet(proxy=account.proxy, private_key=account.private_key)
-            credentials = await clob.credentials(wallet)
-            batches.append((credentials, _signed(wallet, credentials, markets[number % len(markets)], each)))
+            credentials = await clob.fetch_credentials(wallet)
+            batches.append(
+                (credentials, _signed(wallet, credentials, markets[number % len(markets)], each))
+            )
         used, began = _cpu(running), time.perf_counter()
-        await asyncio.gather(*(_send(clob, credentials, bodies, took) for credentials, bodies in batches))
+        await asyncio.gather(
+            *(_send(clob, credentials, bodies, took) for credentials, bodies in batches)
+        )
         seconds = time.perf_counter() - began
-    return Flow(count=len(took), seconds=seconds, cores=(_cpu(running) - used) / seconds, latency=latency(took))
+    return Flow(
+        count=len(took),
+        seconds=seconds,
+        cores=(_cpu(running) - used) / seconds,
+        latency=latency(took),
+    )
 
 
-def _signed(wallet: Wallet, credentials: Credentials, market: Mapping[str, Any], count: int) -> list[str]:
+def _signed(
+    wallet: Wallet, credentials: Credentials, market: Mapping[str, Any], count: int
+) -> list[str]:
     now_ms = time.time_ns() // 1_000_000
     terms = [
         OrderTerms(
@@ -152,10 +183,12 @@ def _signed(wallet: Wallet, credentials: Credentials, market: Mapping[str, Any],
     return [wallet.sign(each, owner=credentials.key).body for each in terms]
 
 
-async def _send(clob: Clob, credentials: Credentials, bodies: Sequence[str], took: list[float]) -> None:
+async def _send(
+    clob: Clob, credentials: Credentials, bodies: Sequence[str], took: list[float]
+) -> None:
     for body in bodies:
         began = time.perf_counter()
-        reply = await clob.send(body, credentials)
+        reply = await clob.post_order(body, credentials)
         took.append((time.perf_counter() - began) * 1_000)
         _require_taken(reply)
 
@@ -165,14 +198,20 @@ def _require_taken(reply: Reply) -> None:
         raise RuntimeError(f"an order of the benchmark was not taken: {reply}")
 
 
-async def _rows(running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort) -> Flow:
-    """Activity rows as one client hears them, from the first to the last, while the leaders trade as fast as they can."""
+async def _rows(
+    running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort
+) -> Flow:
+    """Activity rows as one client hears them, from the first to the last, while the leaders trade
+    as fast as they can.
+    """
     async with aiohttp.ClientSession() as http, http.ws_connect(urls["rtds"]) as socket:
         await socket.send_str(SUBSCRIPTION)
         await socket.send_str("PING")
         await socket.receive()
         used = _cpu(running)
-        await control.start_leaders(trades=effort.leader_trades, per_second=str(ASKED_TRADES_A_SECOND))
+        await control.start_leaders(
+            trades=effort.leader_trades, per_second=str(ASKED_TRADES_A_SECOND)
+        )
         heard: list[float] = []
         async with asyncio.timeout(HEARD_WITHIN_S):
             while not (await _hear(socket, heard)) or (await control.stats())["trading"]:

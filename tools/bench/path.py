@@ -1,4 +1,6 @@
-"""How long does a copy take from the leader's frame to its order at the venue, and how many a second? The same for floor and pipeline."""
+"""How long does a copy take from the leader's frame to its order at the venue, and how many a
+second? The same for floor and pipeline.
+"""
 
 import asyncio
 import itertools
@@ -48,7 +50,9 @@ class TooSlow(Exception):
     """Not even the warm-up came through, or nothing of a load."""
 
 
-async def measure(system: System, venue: BenchVenue, plan: Plan, tell: Callable[[Measured], None]) -> list[Measured]:
+async def measure(
+    system: System, venue: BenchVenue, plan: Plan, tell: Callable[[Measured], None]
+) -> list[Measured]:
     """All of the plan, after a warm-up by one trade for each number of followers. Raises: TooSlow."""
     await warm_up(system, venue, plan.sizes)
     measured = []
@@ -64,13 +68,17 @@ async def measure(system: System, venue: BenchVenue, plan: Plan, tell: Callable[
 
 
 async def warm_up(system: System, venue: BenchVenue, sizes: Sequence[int]) -> None:
-    """Connections, API keys, code that has never run. Some copies may be refused meanwhile, as too old. Raises: TooSlow if none comes."""
+    """Connections, API keys, code that has never run. Some copies may be refused meanwhile, as too
+    old. Raises: TooSlow if none comes.
+    """
     for followers in sizes:
         load = Load(name="warm-up", trades_per_second=2, followers=followers, seconds=2.5)
         await under(load, system, venue, drain_s=20)
 
 
-async def under(load: Load, system: System, venue: BenchVenue, *, drain_s: float = DRAIN_S) -> Measured:
+async def under(
+    load: Load, system: System, venue: BenchVenue, *, drain_s: float = DRAIN_S
+) -> Measured:
     trades = list(itertools.islice(system.trades(load.followers), load.trades))
     venue.arrived.clear()
     before = cpu_seconds(system.processes)
@@ -89,7 +97,9 @@ async def _send(load: Load, trades: Sequence[Trade], venue: BenchVenue) -> dict[
     """Send each trade at its time, whether or not the copies of the one before have come."""
     started, sent_at = time.perf_counter(), {}
     for number, trade in enumerate(trades):
-        await asyncio.sleep(max(0.0, started + number / load.trades_per_second - time.perf_counter()))
+        await asyncio.sleep(
+            max(0.0, started + number / load.trades_per_second - time.perf_counter())
+        )
         at = await venue.say(trade.frame)
         sent_at.update(dict.fromkeys(trade.salts, at))
     return sent_at
@@ -97,7 +107,8 @@ async def _send(load: Load, trades: Sequence[Trade], venue: BenchVenue) -> dict[
 
 async def _within(seconds: float, is_done: Callable[[], bool]) -> None:
     deadline = time.perf_counter() + seconds
-    while not is_done() and time.perf_counter() < deadline:  # noqa: ASYNC110 - what is waited for is counted in other tasks
+    # what is waited for is counted in other tasks
+    while not is_done() and time.perf_counter() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 

@@ -18,33 +18,70 @@ GOALS = "goals: at light load p50 <= 1.3 and p99 <= 1.5 times the floor; at leas
 
 
 def hops_table(hops: Sequence[Hop]) -> Table:
-    table = Table("one hop", title="Added by one hop, at 100 messages/s; then on a backlog", title_justify="left")
+    table = Table(
+        "one hop",
+        title="Added by one hop, at 100 messages/s; then on a backlog",
+        title_justify="left",
+    )
     for column in ("p50 ms", "p95 ms", "p99 ms", "messages/s", "CPU µs/message"):
         table.add_column(column, justify="right")
     for hop in hops:
         if hop.added is None:
             table.add_row(hop.title, hop.skipped)
         else:
-            table.add_row(hop.title, *_milliseconds(hop.added), f"{hop.per_second:.0f}", f"{hop.cpu_us:.0f}")
+            table.add_row(
+                hop.title, *_milliseconds(hop.added), f"{hop.per_second:.0f}", f"{hop.cpu_us:.0f}"
+            )
     return table
 
 
 def path_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
-    table = Table("system", "load", title="From the leader's frame to the order at the venue", title_justify="left")
-    for column in ("p50 ms", "p95 ms", "p99 ms", "arrived", "copies/s", "CPU s per 1000", "p50 / floor", "p99 / floor"):
+    table = Table(
+        "system",
+        "load",
+        title="From the leader's frame to the order at the venue",
+        title_justify="left",
+    )
+    for column in (
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "arrived",
+        "copies/s",
+        "CPU s per 1000",
+        "p50 / floor",
+        "p99 / floor",
+    ):
         table.add_column(column, justify="right")
     for name, rows in measured.items():
         for row in rows:
             ratios = _ratios(row, measured.get("floor", ())) if name != "floor" else ("", "")
             result = row.result
-            arrived = f"{result.arrived} of {result.expected}" + ("" if row.sustained else ", not sustained")
+            arrived = f"{result.arrived} of {result.expected}" + (
+                "" if row.sustained else ", not sustained"
+            )
             cpu = f"{sum(row.cpu_per_1000.values()):.2f}"
-            table.add_row(name, row.load.name, *_milliseconds(result.latency), arrived, f"{result.per_second:.0f}", cpu, *ratios)
+            table.add_row(
+                name,
+                row.load.name,
+                *_milliseconds(result.latency),
+                arrived,
+                f"{result.per_second:.0f}",
+                cpu,
+                *ratios,
+            )
     return table
 
 
 def cpu_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
-    table = Table("system", "load", "process", "CPU s per 1000 copies", title="Who uses the processors", title_justify="left")
+    table = Table(
+        "system",
+        "load",
+        "process",
+        "CPU s per 1000 copies",
+        title="Who uses the processors",
+        title_justify="left",
+    )
     for name, rows in measured.items():
         for row in rows:
             for process, seconds in sorted(row.cpu_per_1000.items(), key=lambda item: -item[1]):
@@ -55,20 +92,36 @@ def cpu_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
 
 def highest_sustained(rows: Sequence[Measured]) -> float:
     """Copies a second of the last step that was kept up with; 0 where none was."""
-    return max((row.load.copies_per_second for row in rows if row.sustained and row.load.seconds >= 2), default=0.0)
+    return max(
+        (row.load.copies_per_second for row in rows if row.sustained and row.load.seconds >= 2),
+        default=0.0,
+    )
 
 
 def summary(measured: Mapping[str, Sequence[Measured]]) -> list[str]:
-    lines = [f"{name}: highest sustained rate {highest_sustained(rows):.0f} copies/s" for name, rows in measured.items()]
+    lines = [
+        f"{name}: highest sustained rate {highest_sustained(rows):.0f} copies/s"
+        for name, rows in measured.items()
+    ]
     return [*lines, GOALS]
 
 
-def write(file: Path, machine: Mapping[str, object], hops: Sequence[Hop], measured: Mapping[str, Sequence[Measured]]) -> None:
+def write(
+    file: Path,
+    machine: Mapping[str, object],
+    hops: Sequence[Hop],
+    measured: Mapping[str, Sequence[Measured]],
+) -> None:
     kept: dict[str, Any] = {
         "machine": machine,
         "hops": [asdict(hop) for hop in hops],
-        "path": {name: [asdict(row) | {"sustained": row.sustained} for row in rows] for name, rows in measured.items()},
-        "highest_sustained_copies_per_second": {name: highest_sustained(rows) for name, rows in measured.items()},
+        "path": {
+            name: [asdict(row) | {"sustained": row.sustained} for row in rows]
+            for name, rows in measured.items()
+        },
+        "highest_sustained_copies_per_second": {
+            name: highest_sustained(rows) for name, rows in measured.items()
+        },
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(kept, indent=1) + "\n")
@@ -79,7 +132,14 @@ def show(console: Console, hops: Sequence[Hop], measured: Mapping[str, Sequence[
         console.print(hops_table(hops))
     if measured:
         console.print(path_table(measured))
-        console.print(cpu_table({name: [row for row in rows if row.load.name != LIGHT] for name, rows in measured.items()}))
+        console.print(
+            cpu_table(
+                {
+                    name: [row for row in rows if row.load.name != LIGHT]
+                    for name, rows in measured.items()
+                }
+            )
+        )
         for line in summary(measured):
             console.print(line)
 

@@ -1,8 +1,10 @@
-"""Where does a service spend its processor time? Runs it, and writes down each two milliseconds of CPU what it was doing.
+"""Where does a service spend its processor time? Runs it, and writes down each two milliseconds of
+CPU what it was doing.
 
     python -m tools.bench.sampled services.executor FILE
 
-A signal per CPU time, not a thread per wall time: a thread would only run where the service lets go of the interpreter.
+A signal per CPU time, not a thread per wall time: a thread would only run where the service lets go
+of the interpreter.
 """
 
 import runpy
@@ -17,7 +19,9 @@ SHOWN = 100
 
 
 class Samples:
-    """How often each function was running (its own time), and how often it stood in the stack (with all that it calls)."""
+    """How often each function was running (its own time), and how often it stood in the stack (with
+    all that it calls).
+    """
 
     def __init__(self) -> None:
         self.total = 0
@@ -39,7 +43,10 @@ class Samples:
         lines = [f"{self.total} samples of {EVERY_S * 1000:.0f} ms"]
         for title, counted in (("own time", self.own), ("with all that it calls", self.whole)):
             lines.append(f"\n{title}")
-            lines += [f"{count * 100 / max(1, self.total):6.1f} %  {name}" for name, count in counted.most_common(SHOWN)]
+            lines += [
+                f"{count * 100 / max(1, self.total):6.1f} %  {name}"
+                for name, count in counted.most_common(SHOWN)
+            ]
         return "\n".join(lines) + "\n"
 
 

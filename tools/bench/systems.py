@@ -1,4 +1,6 @@
-"""The two systems that are measured beside one another: the floor, and the pipeline's real services."""
+"""The two systems that are measured beside one another: the floor, and the pipeline's real
+services.
+"""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +42,11 @@ class Processes:
 
     @property
     def processes(self) -> Mapping[str, int]:
-        shared = [running for running in self.stack.supervisor.running if running.name in ("kafka", "postgres")]
+        shared = [
+            running
+            for running in self.stack.supervisor.running
+            if running.name in ("kafka", "postgres")
+        ]
         return {running.name: running.pid for running in (*self.running, *shared)}
 
     async def start(self, part: Part) -> None:
@@ -49,7 +55,12 @@ class Processes:
     async def __aenter__(self) -> Self:
         raise NotImplementedError
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for running in self.running:
             await self.stack.supervisor.stop(running)
 
@@ -72,25 +83,46 @@ class Floor(Processes):
     def trades(self, followers: int) -> Iterator[Trade]:
         while True:
             self._number += 1
-            yield Trade(frame=floor.frame(self._number, followers), salts=tuple(floor.salts(self._number, followers)))
+            yield Trade(
+                frame=floor.frame(self._number, followers),
+                salts=tuple(floor.salts(self._number, followers)),
+            )
 
     def _part(self, role: str) -> Part:
         ready_file = self.folder / f"floor-{role}.ready"
         ready_file.unlink(missing_ok=True)
-        environment = {**self.stack.environment(), **self.venue.environment(), "FLOOR_READY_FILE": str(ready_file)}
+        environment = {
+            **self.stack.environment(),
+            **self.venue.environment(),
+            "FLOOR_READY_FILE": str(ready_file),
+        }
         command = [sys.executable, "-m", "tools.bench.floor", role]
         return Part(
-            name=f"floor-{role}", command=command, cwd=REPOSITORY, env=environment, ready=lambda: _exists(ready_file), stop_within=2
+            name=f"floor-{role}",
+            command=command,
+            cwd=REPOSITORY,
+            env=environment,
+            ready=lambda: _exists(ready_file),
+            stop_within=2,
         )
 
 
 class Pipeline(Processes):
-    """Ingest, pricer, preflight and executor as they are deployed. ``profiled``: the one that is sampled, if any."""
+    """Ingest, pricer, preflight and executor as they are deployed. ``profiled``: the one that is
+    sampled, if any.
+    """
 
     name = "pipeline"
 
     def __init__(
-        self, stack: LocalStack, venue: BenchVenue, folder: Path, *, sizes: tuple[int, ...], now: Callable[[], datetime], profiled: str = ""
+        self,
+        stack: LocalStack,
+        venue: BenchVenue,
+        folder: Path,
+        *,
+        sizes: tuple[int, ...],
+        now: Callable[[], datetime],
+        profiled: str = "",
     ) -> None:
         super().__init__(stack, venue, folder)
         self._sizes, self._now, self._profiled = sizes, now, profiled
@@ -101,7 +133,11 @@ class Pipeline(Processes):
         return self.folder / f"profile-{self._profiled}.txt"
 
     async def __aenter__(self) -> Self:
-        await topics.apply(KafkaSettings(bootstrap_servers=self.stack.kafka_bootstrap_servers, partitions=PARTITIONS))
+        await topics.apply(
+            KafkaSettings(
+                bootstrap_servers=self.stack.kafka_bootstrap_servers, partitions=PARTITIONS
+            )
+        )
         engine = open_engine(DatabaseSettings.model_validate({"url": self.stack.database_url}))
         await migrate(engine)
         self._leaders = await followers.set_up(engine, self._sizes, self.folder / "keys.json")
@@ -114,22 +150,36 @@ class Pipeline(Processes):
         return self
 
     def trades(self, followers_each: int) -> Iterator[Trade]:
-        for trade in followers.trades(self._leaders[followers_each], first_number=self._number, now=self._now()):
+        for trade in followers.trades(
+            self._leaders[followers_each], first_number=self._number, now=self._now()
+        ):
             self._number += 1
             yield trade
 
     def _environment(self) -> dict[str, str]:
-        return {**self.stack.environment(), **self.venue.environment(), "EXECUTOR_KEYS_FILE": str(self.folder / "keys.json")}
+        return {
+            **self.stack.environment(),
+            **self.venue.environment(),
+            "EXECUTOR_KEYS_FILE": str(self.folder / "keys.json"),
+        }
 
     def _sampled(self, part: Part) -> Part:
         module = str(part.command[-1])
         command = [sys.executable, "-m", "tools.bench.sampled", module, str(self.profile_file)]
         return Part(
-            name=part.name, command=command, cwd=part.cwd, env=part.env, ready=part.ready, ready_within=part.ready_within, stop_within=15
+            name=part.name,
+            command=command,
+            cwd=part.cwd,
+            env=part.env,
+            ready=part.ready,
+            ready_within=part.ready_within,
+            stop_within=15,
         )
 
 
-async def create_topics(bootstrap_servers: str, names: tuple[str, ...], *, partitions: int = PARTITIONS) -> None:
+async def create_topics(
+    bootstrap_servers: str, names: tuple[str, ...], *, partitions: int = PARTITIONS
+) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:

@@ -1,7 +1,9 @@
-"""What does the pipeline need around it to be measured? A load generator that is venue and chain at once, and notes when orders come.
+"""What does the pipeline need around it to be measured? A load generator that is venue and chain at
+once, and notes when orders come.
 
-It judges nothing: each order is matched whole, each wallet is rich, and a trade is final as soon as it is asked for. Whether the
-pipeline is right is shown on the paper venue; here every microsecond of the venue's own would blur what is measured.
+It judges nothing: each order is matched whole, each wallet is rich, and a trade is final as soon as
+it is asked for. Whether the pipeline is right is shown on the paper venue; here every microsecond
+of the venue's own would blur what is measured.
 """
 
 import asyncio
@@ -22,7 +24,8 @@ from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
 
 HOST = "127.0.0.1"
 TICK_S = 0.25
-"""How often each book says something: a token whose book is silent for two seconds would be asked for by REST."""
+"""How often each book says something: a token whose book is silent for two seconds would be asked
+for by REST."""
 LEVELS = 8
 RICH = 10**15
 WORD_DIGITS = 64
@@ -60,7 +63,12 @@ class BenchVenue:
         self._ticking = asyncio.create_task(self._tick())
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._ticking.cancel()
         await asyncio.wait((self._ticking,))
         await self._runner.cleanup()
@@ -118,7 +126,13 @@ class BenchVenue:
 
     async def _on_api_key(self, request: web.Request) -> web.Response:
         secret = base64.urlsafe_b64encode(request.headers["POLY_ADDRESS"].encode()).decode()
-        return _json({"apiKey": "00000000-0000-4000-8000-000000000000", "secret": secret, "passphrase": "bench"})
+        return _json(
+            {
+                "apiKey": "00000000-0000-4000-8000-000000000000",
+                "secret": secret,
+                "passphrase": "bench",
+            }
+        )
 
     # Markets
 
@@ -127,7 +141,15 @@ class BenchVenue:
 
     async def _on_market(self, request: web.Request) -> web.Response:
         token = str(int(request.match_info["condition"], 16))
-        return _json({"t": [{"t": token, "o": "Yes"}], "mts": 0.01, "mos": 5, "nr": False, "fd": {"r": 0.04, "e": 1, "to": True}})
+        return _json(
+            {
+                "t": [{"t": token, "o": "Yes"}],
+                "mts": 0.01,
+                "mos": 5,
+                "nr": False,
+                "fd": {"r": 0.04, "e": 1, "to": True},
+            }
+        )
 
     async def _on_book(self, request: web.Request) -> web.Response:
         return _json(_book(request.query["token_id"]))
@@ -160,7 +182,12 @@ class BenchVenue:
             for socket, tokens in list(self._books.items()):
                 if tokens and not socket.closed:
                     await socket.send_str(
-                        orjson.dumps({"event_type": "price_change", "price_changes": [_change(t) for t in tokens]}).decode()
+                        orjson.dumps(
+                            {
+                                "event_type": "price_change",
+                                "price_changes": [_change(t) for t in tokens],
+                            }
+                        ).decode()
                     )
 
     # Leaders and chain
@@ -179,7 +206,10 @@ class BenchVenue:
 
     async def _on_rpc(self, request: web.Request) -> web.Response:
         asked = orjson.loads(await request.read())
-        answers = [{"jsonrpc": "2.0", "id": each["id"], "result": ANSWERS[each["method"]](each["params"])} for each in asked]
+        answers = [
+            {"jsonrpc": "2.0", "id": each["id"], "result": ANSWERS[each["method"]](each["params"])}
+            for each in asked
+        ]
         return _json(answers)
 
 
@@ -197,7 +227,9 @@ def _header() -> dict[str, str]:
 
 
 def _snapshot(params: Sequence[Any]) -> str:
-    """Every balance and allowance is large, everything is approved. The call's argument is a list; its length stands after its place."""
+    """Every balance and allowance is large, everything is approved. The call's argument is a list;
+    its length stands after its place.
+    """
     argument = params[0]["data"].removeprefix(SNAPSHOT_CREATION_CODE)
     return _rich_wallets(int(argument[WORD_DIGITS : 2 * WORD_DIGITS], 16) // WALLET_CALLS)
 
@@ -240,7 +272,12 @@ def _book(token: str) -> dict[str, object]:
 
 
 def _change(token: str) -> dict[str, str]:
-    return {"asset_id": token, "side": "BUY", "price": "0.40", "size": str(100_000 + int(time.monotonic() * 4) % 7)}
+    return {
+        "asset_id": token,
+        "side": "BUY",
+        "price": "0.40",
+        "size": str(100_000 + int(time.monotonic() * 4) % 7),
+    }
 
 
 def _trade(order: Mapping[str, Any]) -> dict[str, object]:

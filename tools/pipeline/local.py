@@ -27,16 +27,26 @@ from tools.stack.ports import Ports
 from tools.stack.supervisor import Running
 
 PARTITIONS = 16
-"""Of each topic. Enough for any number of instances that fit on one machine; a fetch costs aiokafka ten times less than with 64."""
+"""Of each topic. Enough for any number of instances that fit on one machine; a fetch costs aiokafka
+ten times less than with 64."""
 
 
 class LocalPipeline:
-    """Starts the venue on entering; followers and services when they are asked for. Ends with the stack that it was given."""
+    """Starts the venue on entering; followers and services when they are asked for. Ends with the
+    stack that it was given.
+    """
 
     def __init__(
-        self, stack: LocalStack, folder: Path, *, environment: Mapping[str, str] | None = None, launcher: str | None = None
+        self,
+        stack: LocalStack,
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        launcher: str | None = None,
     ) -> None:
-        """``folder`` holds keys and addresses of this run; ``environment`` is added to every process's; ``launcher`` runs the services."""
+        """``folder`` holds keys and addresses of this run; ``environment`` is added to every
+        process's; ``launcher`` runs the services.
+        """
         self.stack, self.folder = stack, folder
         self._launcher = launcher
         self.running: dict[str, Running] = {}
@@ -50,7 +60,12 @@ class LocalPipeline:
         _, self.venue = await asyncio.gather(self._prepare(), self._start_venue())
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for running in reversed(list(self.running.values())):
             await self.stack.supervisor.stop(running)
         await self._exit.aclose()
@@ -79,7 +94,14 @@ class LocalPipeline:
         )
         accounts = [*eoas, *safes]
         self.keys_file.touch(mode=0o600)
-        self.keys_file.write_text(json.dumps([{"proxy": account.proxy, "private_key": account.private_key} for account in accounts]))
+        self.keys_file.write_text(
+            json.dumps(
+                [
+                    {"proxy": account.proxy, "private_key": account.private_key}
+                    for account in accounts
+                ]
+            )
+        )
         return accounts
 
     async def start_services(self, names: Sequence[str] = SERVICES) -> None:
@@ -87,7 +109,13 @@ class LocalPipeline:
         await asyncio.gather(*(self.start_service(name) for name in names))
 
     async def start_service(self, name: str, *, instance: int = 0) -> ServicePart:
-        service = service_part(name, self.environment(), port=self._ports.free(), instance=instance, launcher=self._launcher)
+        service = service_part(
+            name,
+            self.environment(),
+            port=self._ports.free(),
+            instance=instance,
+            launcher=self._launcher,
+        )
         self.running[service.part.name] = await self.stack.supervisor.start(service.part)
         self.health_urls[service.part.name] = service.health_url
         return service
@@ -98,21 +126,29 @@ class LocalPipeline:
     def kafka_settings(self) -> KafkaSettings:
         """The brokers, and how their topics are made: each has a copy of everything."""
         return KafkaSettings(
-            bootstrap_servers=self.stack.kafka_bootstrap_servers, partitions=PARTITIONS, replication_factor=self.stack.settings.brokers
+            bootstrap_servers=self.stack.kafka_bootstrap_servers,
+            partitions=PARTITIONS,
+            replication_factor=self.stack.settings.brokers,
         )
 
     async def _prepare(self) -> None:
         """Topics, tables, and the broker's own topic of offsets."""
         engine = self.engine()
         try:
-            await asyncio.gather(topics.apply(self.kafka_settings()), migrate(engine), groups_can_form(self.kafka_settings()))
+            await asyncio.gather(
+                topics.apply(self.kafka_settings()),
+                migrate(engine),
+                groups_can_form(self.kafka_settings()),
+            )
         finally:
             await engine.dispose()
 
     async def _start_venue(self) -> VenueControl:
         ready_file = self.folder / "venue.json"
         npm_folder = package_folder("@gnosis.pm/conditional-tokens-contracts").parents[1]
-        part = venue_part(ready_file, rpc_url=self.stack.rpc_url, npm_folder=npm_folder, environment=self._extra)
+        part = venue_part(
+            ready_file, rpc_url=self.stack.rpc_url, npm_folder=npm_folder, environment=self._extra
+        )
         self.running[part.name] = await self.stack.supervisor.start(part)
         self.urls: Mapping[str, str] = orjson.loads(ready_file.read_bytes())["urls"]
         return await self._exit.enter_async_context(VenueControl(self.urls["control"]))
@@ -123,7 +159,8 @@ async def _none() -> list[Account]:
 
 
 async def groups_can_form(settings: KafkaSettings) -> None:
-    """Return once the broker has made the topic in which it keeps groups: it does so when first asked, and refuses groups meanwhile.
+    """Return once the broker has made the topic in which it keeps groups: it does so when first
+    asked, and refuses groups meanwhile.
 
     Raises: StackError after a minute.
     """
@@ -131,10 +168,13 @@ async def groups_can_form(settings: KafkaSettings) -> None:
     await admin.start()
     try:
         async with asyncio.timeout(60):
-            while not await _finds_a_coordinator(admin):  # noqa: ASYNC110 - the broker tells nobody when it is done
+            # the broker tells nobody when it is done
+            while not await _finds_a_coordinator(admin):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise StackError("Kafka did not make its topic of consumer offsets within a minute: see kafka's log") from None
+        raise StackError(
+            "Kafka did not make its topic of consumer offsets within a minute: see kafka's log"
+        ) from None
     finally:
         await admin.close()
 

@@ -22,8 +22,16 @@ class ServicePart:
     health_url: str
 
 
-def service_part(name: str, environment: Mapping[str, str], *, port: int, instance: int = 0, launcher: str | None = None) -> ServicePart:
-    """``name`` as deployed (``tx-monitor``), its probes at ``port``; several instances of one service are told apart by their number.
+def service_part(
+    name: str,
+    environment: Mapping[str, str],
+    *,
+    port: int,
+    instance: int = 0,
+    launcher: str | None = None,
+) -> ServicePart:
+    """``name`` as deployed (``tx-monitor``), its probes at ``port``; several instances of one
+    service are told apart by their number.
 
     ``launcher``: a module that runs the service's own module, which it is given.
     """
@@ -31,9 +39,19 @@ def service_part(name: str, environment: Mapping[str, str], *, port: int, instan
     full_name = name if instance == 0 else f"{name}-{instance}"
     part = Part(
         name=full_name,
-        command=[sys.executable, "-m", *([launcher] if launcher else []), f"services.{name.replace('-', '_')}"],
+        command=[
+            sys.executable,
+            "-m",
+            *([launcher] if launcher else []),
+            f"services.{name.replace('-', '_')}",
+        ],
         cwd=REPOSITORY,
-        env={**environment, "HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(port), "KAFKA_GROUP_INSTANCE_ID": full_name},
+        env={
+            **environment,
+            "HEALTH_HOST": "127.0.0.1",
+            "HEALTH_PORT": str(port),
+            "KAFKA_GROUP_INSTANCE_ID": full_name,
+        },
         ready=lambda: _answers(f"{health_url}/ready"),
         ready_within=180,
         stop_within=15,
@@ -41,7 +59,9 @@ def service_part(name: str, environment: Mapping[str, str], *, port: int, instan
     return ServicePart(part=part, health_url=health_url)
 
 
-def venue_part(ready_file: Path, *, rpc_url: str, npm_folder: Path, environment: Mapping[str, str]) -> Part:
+def venue_part(
+    ready_file: Path, *, rpc_url: str, npm_folder: Path, environment: Mapping[str, str]
+) -> Part:
     """The paper venue; ``ready_file`` tells its addresses once everything answers."""
     ready_file.unlink(missing_ok=True)
     return Part(
@@ -70,7 +90,10 @@ async def _is_written(ready_file: Path) -> bool:
 
 async def _answers(url: str) -> bool:
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session, session.get(url) as response:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+            session.get(url) as response,
+        ):
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError, OSError):
         return False

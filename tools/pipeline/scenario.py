@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from services.paper_venue.faults import Fault
-from services.paper_venue.scenario import MarketRef, Scenario, ScenarioError, Step
+from services.paper_venue.control.scenario import MarketRef, Scenario, ScenarioError, Step
+from services.paper_venue.faults.catalogue import Fault
 from tools.pipeline.venue import VenueControl
 
 
 class Player:
     """Plays one scenario once; ``tell`` hears of each step."""
 
-    def __init__(self, control: VenueControl, scenario: Scenario, *, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, control: VenueControl, scenario: Scenario, *, tell: Callable[[str], None]
+    ) -> None:
         self._control = control
         self._scenario = scenario
         self._tell = tell
@@ -20,7 +22,8 @@ class Player:
         self._struck: dict[str, int] = {}
 
     async def play(self) -> Mapping[str, int]:
-        """Returns how often each fault struck; all that it turned on is off again, also when it is cancelled.
+        """Returns how often each fault struck; all that it turned on is off again, also when it is
+        cancelled.
 
         Raises: ScenarioError, where a step names what this world does not have; VenueRefused.
         """
@@ -41,29 +44,43 @@ class Player:
     def _check(self, world: Mapping[str, Any]) -> None:
         """Before anything happens."""
         for number, step in enumerate(self._scenario.step, start=1):
-            asked = [each for each in (step.tick, step.resolve, step.leader_trade) if each is not None]
+            asked = [
+                each for each in (step.tick, step.resolve, step.leader_trade) if each is not None
+            ]
             try:
                 for each in asked:
                     market_of(world, each.market)
             except ScenarioError as error:
                 raise ScenarioError(f"step {number}: {error}") from error
             if step.leader_trade is not None and step.leader_trade.leader >= len(world["leaders"]):
-                raise ScenarioError(f"step {number}: leader must be from 0 to {len(world['leaders']) - 1}")
+                raise ScenarioError(
+                    f"step {number}: leader must be from 0 to {len(world['leaders']) - 1}"
+                )
 
     async def _do(self, step: Step, world: Mapping[str, Any]) -> None:
         await self._turn_off(set(step.off))
         if step.on:
-            await self._control.change_faults({fault: strike.model_dump(mode="json") for fault, strike in step.on.items()})
+            await self._control.change_faults(
+                {fault: strike.model_dump(mode="json") for fault, strike in step.on.items()}
+            )
             self._on |= set(step.on)
         if step.tick is not None:
-            await self._control.change_tick(market_of(world, step.tick.market)["condition_id"], step.tick.tick)
+            await self._control.change_tick(
+                market_of(world, step.tick.market)["condition_id"], step.tick.tick
+            )
         if step.resolve is not None:
-            await self._control.resolve(market_of(world, step.resolve.market)["condition_id"], step.resolve.outcome)
+            await self._control.resolve(
+                market_of(world, step.resolve.market)["condition_id"], step.resolve.outcome
+            )
         if (trade := step.leader_trade) is not None:
             token = market_of(world, trade.market)["token_ids"][("yes", "no").index(trade.outcome)]
-            await self._control.leader_trade(leader=world["leaders"][trade.leader], token=token, side=trade.side, usdc=trade.usdc)
+            await self._control.leader_trade(
+                leader=world["leaders"][trade.leader], token=token, side=trade.side, usdc=trade.usdc
+            )
         if step.leaders is not None:
-            await self._control.start_leaders(trades=step.leaders.trades, per_second=step.leaders.per_second)
+            await self._control.start_leaders(
+                trades=step.leaders.trades, per_second=step.leaders.per_second
+            )
 
     async def _turn_off(self, faults: set[Fault]) -> None:
         if faults:
@@ -82,7 +99,9 @@ def market_of(world: Mapping[str, Any], asked: MarketRef) -> Mapping[str, Any]:
     found = [market for market in markets if asked in (market["slug"], market["condition_id"])]
     if not found:
         slugs = ", ".join(market["slug"] for market in markets)
-        raise ScenarioError(f"there is no market {asked}: there are 0 to {len(markets) - 1}, or {slugs}")
+        raise ScenarioError(
+            f"there is no market {asked}: there are 0 to {len(markets) - 1}, or {slugs}"
+        )
     return found[0]
 
 
@@ -90,10 +109,14 @@ def _told(step: Step) -> str:
     words = [f"on: {', '.join(step.on)}"] if step.on else []
     words += [f"off: {', '.join(step.off)}"] if step.off else []
     others = ("tick", "resolve", "leader_trade", "leaders")
-    return "; ".join([*words, *(name.replace("_", " ") for name in others if getattr(step, name) is not None)])
+    return "; ".join(
+        [*words, *(name.replace("_", " ") for name in others if getattr(step, name) is not None)]
+    )
 
 
-async def play_at(control_url: str, scenario: Scenario, *, tell: Callable[[str], None]) -> Mapping[str, int]:
+async def play_at(
+    control_url: str, scenario: Scenario, *, tell: Callable[[str], None]
+) -> Mapping[str, int]:
     """Raises: ScenarioError, VenueRefused."""
     async with VenueControl(control_url) as control:
         playing: Awaitable[Mapping[str, int]] = Player(control, scenario, tell=tell).play()

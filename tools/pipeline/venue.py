@@ -1,4 +1,6 @@
-"""How a running paper venue is asked for what no real one gives: funded accounts, leader trades on demand, counts."""
+"""How a running paper venue is asked for what no real one gives: funded accounts, leader trades on
+demand, counts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +32,12 @@ class VenueControl:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120))
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self._session.close()
 
     async def world(self) -> Mapping[str, Any]:
@@ -43,7 +50,9 @@ class VenueControl:
         made = await self._post("/accounts", kind=kind, count=count, usdc=usdc)
         return [Account(**account) for account in made]
 
-    async def accounts_with_keys(self, kind: str, count: int, *, usdc: str) -> list[Mapping[str, Any]]:
+    async def accounts_with_keys(
+        self, kind: str, count: int, *, usdc: str
+    ) -> list[Mapping[str, Any]]:
         """As the venue tells them, each with its API key."""
         return await self._post("/accounts", kind=kind, count=count, usdc=usdc, api_keys=True)  # type: ignore[no-any-return]
 
@@ -69,7 +78,9 @@ class VenueControl:
     async def stop_leaders(self) -> None:
         await self._post("/leaders/stop")
 
-    async def leader_trade(self, *, leader: str, token: str, side: str, usdc: str) -> Mapping[str, Any]:
+    async def leader_trade(
+        self, *, leader: str, token: str, side: str, usdc: str
+    ) -> Mapping[str, Any]:
         return await self._post("/leader-trade", leader=leader, token=token, side=side, usdc=usdc)  # type: ignore[no-any-return]
 
     async def _get(self, path: str) -> Mapping[str, Any]:
@@ -83,5 +94,7 @@ class VenueControl:
 
 async def _understood(response: aiohttp.ClientResponse) -> Any:
     if not response.ok:
-        raise VenueRefused(f"the venue refuses {response.method} {response.url.path}: {await response.text()}")
+        raise VenueRefused(
+            f"the venue refuses {response.method} {response.url.path}: {await response.text()}"
+        )
     return await response.json()

@@ -1,4 +1,6 @@
-"""Is the local chain up? anvil, from the npm package of this platform, as a stand-alone Polygon (chain id 137)."""
+"""Is the local chain up? anvil, from the npm package of this platform, as a stand-alone Polygon
+(chain id 137).
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,31 @@ from tools.stack.supervisor import Part, Supervisor
 
 CHAIN_ID = 137
 STATES_KEPT = "64"
-"""States of past blocks, far beyond the finalized one: with 2,048 of them anvil took 1.5 GB after 2,900 trades, and 22 GB in the end."""
-# The hash of the program in the package that package-lock.json pins; npm publishes others for other platforms, which are not pinned here.
+"""States of past blocks, far beyond the finalized one: with 2,048 of them anvil took 1.5 GB after
+2,900 trades, and 22 GB in the end."""
+# The hash of the program in the package that package-lock.json pins; npm publishes others for other
+# platforms, which are not pinned here.
 PROGRAMS: Mapping[tuple[str, str], tuple[str, str]] = {
-    ("Linux", "x86_64"): ("@foundry-rs/anvil-linux-amd64", "10c1c727d6c1de973aeb160e59875b9a9a23464d6e74149ee8abb30b3500311b"),
+    ("Linux", "x86_64"): (
+        "@foundry-rs/anvil-linux-amd64",
+        "10c1c727d6c1de973aeb160e59875b9a9a23464d6e74149ee8abb30b3500311b",
+    ),
 }
 
 
 class Anvil:
     """One local chain, empty but for anvil's funded accounts."""
 
-    def __init__(self, supervisor: Supervisor, cache: Cache, *, folder: Path, port: int, mining: Mining, block_seconds: float) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        cache: Cache,
+        *,
+        folder: Path,
+        port: int,
+        mining: Mining,
+        block_seconds: float,
+    ) -> None:
         self._supervisor = supervisor
         self._cache = cache
         self._folder = folder
@@ -46,14 +62,28 @@ class Anvil:
         await npm.install(self._cache, self._supervisor)
         program = npm.package_folder(package, self._cache.folder) / "bin" / "anvil"
         await asyncio.to_thread(_require_intact, program, sha256)
-        home = {"HOME": str(self._folder)}  # anvil keeps old states in its user's home, and leaves them there when it is killed
+        home = {
+            "HOME": str(self._folder)
+        }  # anvil keeps old states in its user's home, and leaves them there when it is killed
         command: list[str | Path] = [program, *self._options]
-        await self._supervisor.start(Part(name="anvil", command=command, env=home, ready=self._answers, ready_within=90, port=self._port))
+        await self._supervisor.start(
+            Part(
+                name="anvil",
+                command=command,
+                env=home,
+                ready=self._answers,
+                ready_within=90,
+                port=self._port,
+            )
+        )
 
     async def _answers(self) -> bool:
         question = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
         try:
-            async with aiohttp.ClientSession() as session, session.post(self.url, json=question) as response:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(self.url, json=question) as response,
+            ):
                 answer = await response.json()
         except aiohttp.ClientError:
             return False
@@ -61,14 +91,25 @@ class Anvil:
 
 
 def options(*, port: int, mining: Mining, block_seconds: float) -> list[str]:
-    """Return anvil's flags. With two slots in an epoch the finalized block is the head's fourth ancestor, so finality can be waited for."""
+    """Return anvil's flags. With two slots in an epoch the finalized block is the head's fourth
+    ancestor, so finality can be waited for.
+    """
     modes: dict[Mining, list[str]] = {
         "interval": ["--block-time", f"{block_seconds:g}"],
         "automine": [],
         "manual": ["--no-mining", "--order", "fifo"],
     }
     fixed = ["--silent", "--host", HOST, "--port", str(port), "--chain-id", str(CHAIN_ID)]
-    limits = ["--gas-limit", "60000000", "--code-size-limit", "32768", "--slots-in-an-epoch", "2", "--prune-history", STATES_KEPT]
+    limits = [
+        "--gas-limit",
+        "60000000",
+        "--code-size-limit",
+        "32768",
+        "--slots-in-an-epoch",
+        "2",
+        "--prune-history",
+        STATES_KEPT,
+    ]
     return [*fixed, *limits, *modes[mining]]
 
 
@@ -80,10 +121,14 @@ def package_for(system: str, machine: str) -> tuple[str, str]:
     """
     if (system, machine) not in PROGRAMS:
         known = ", ".join(" ".join(pair) for pair in PROGRAMS)
-        raise StackError(f"no pinned anvil for {system} {machine} (only for {known}): set POLYGON_RPC_URL to a chain of yours")
+        raise StackError(
+            f"no pinned anvil for {system} {machine} (only for {known}): set POLYGON_RPC_URL to a chain of yours"
+        )
     return PROGRAMS[system, machine]
 
 
 def _require_intact(program: Path, sha256: str) -> None:
     if not program.is_file() or sha256_of(program) != sha256:
-        raise StackError(f"{program} is missing or damaged: delete {program.parents[4]}, so that it is installed anew")
+        raise StackError(
+            f"{program} is missing or damaged: delete {program.parents[4]}, so that it is installed anew"
+        )

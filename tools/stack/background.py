@@ -1,4 +1,6 @@
-"""How do programs without an event loop of their own, such as a test session, keep a stack running beside them?"""
+"""How do programs without an event loop of their own, such as a test session, keep a stack running
+beside them?
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own; what is started there lives until the `with` block ends."""
+    """An event loop in a thread of its own; what is started there lives until the `with` block
+    ends.
+    """
 
     def __init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="background loop")
@@ -68,7 +72,9 @@ class BackgroundLoop:
 
 
 class BackgroundCluster:
-    """A Kafka cluster on a background loop, whose brokers a test can take away and give back while its own loop goes on."""
+    """A Kafka cluster on a background loop, whose brokers a test can take away and give back while
+    its own loop goes on.
+    """
 
     def __init__(self, loop: BackgroundLoop, cluster: KafkaCluster) -> None:
         self._loop = loop
@@ -93,7 +99,9 @@ class BackgroundCluster:
         await self._loop.await_(self._cluster.stop(broker))
 
     async def restart(self, broker: int) -> None:
-        """Start a broker on the data that it has, and return once it knows all the brokers that are meant to run."""
+        """Start a broker on the data that it has, and return once it knows all the brokers that are
+        meant to run.
+        """
         await self._loop.await_(self._cluster.restart(broker))
 
     async def stall(self, broker: int) -> None:

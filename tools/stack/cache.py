@@ -30,19 +30,26 @@ def require_space(folder: Path, *, megabytes: int, purpose: str) -> None:
     """Make the folder and check that its disk has room.
 
     Raises:
-        StackError: too little room, or the folder cannot be made; says how much is needed, what for and where.
+        StackError: too little room, or the folder cannot be made; says how much is needed, what for
+        and where.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StackError(f"cannot make the folder {folder} for {purpose}: {error.strerror}") from error
+        raise StackError(
+            f"cannot make the folder {folder} for {purpose}: {error.strerror}"
+        ) from error
     free = shutil.disk_usage(folder).free // MEGABYTE
     if free < megabytes:
-        raise StackError(f"{purpose} needs {megabytes} MB in {folder}, and its disk has {free} MB left: free some space")
+        raise StackError(
+            f"{purpose} needs {megabytes} MB in {folder}, and its disk has {free} MB left: free some space"
+        )
 
 
 class FolderLock:
-    """An exclusive hold on a file, which the kernel lets go when the holder dies; the file tells the holder's pid."""
+    """An exclusive hold on a file, which the kernel lets go when the holder dies; the file tells
+    the holder's pid.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,7 +75,8 @@ class FolderLock:
         """Wait for the lock, at most `within` seconds if given, and return whether we have it."""
         try:
             async with asyncio.timeout(within):
-                while not self.try_acquire():  # noqa: ASYNC110 - no event of ours tells when another process lets go
+                # no event of ours tells when another process lets go
+                while not self.try_acquire():  # noqa: ASYNC110
                     await asyncio.sleep(LOCK_POLL_SECONDS)
         except TimeoutError:
             return False
@@ -90,7 +98,9 @@ class FolderLock:
 
 
 class Cache:
-    """One folder of what was downloaded or computed once; safe for several processes at once, and across interruptions."""
+    """One folder of what was downloaded or computed once; safe for several processes at once, and
+    across interruptions.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -111,13 +121,20 @@ class Cache:
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Yield an empty folder on the cache's disk; move out of it what is complete, the rest is deleted.
+        """Yield an empty folder on the cache's disk; move out of it what is complete, the rest is
+        deleted.
 
-        The folder is locked while it is used, so that what a killed process left is known as such and deleted by the next.
+        The folder is locked while it is used, so that what a killed process left is known as such
+        and deleted by the next.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
-        with tempfile.TemporaryDirectory(prefix=STAGING, dir=self.folder, ignore_cleanup_errors=True) as folder, _held(Path(folder)):
+        with (
+            tempfile.TemporaryDirectory(
+                prefix=STAGING, dir=self.folder, ignore_cleanup_errors=True
+            ) as folder,
+            _held(Path(folder)),
+        ):
             yield Path(folder)
 
     def _remove_abandoned(self) -> None:

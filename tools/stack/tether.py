@@ -1,9 +1,11 @@
-"""How does a part die with its supervisor, also after kill -9? This file is run in the part's place and becomes the part.
+"""How does a part die with its supervisor, also after kill -9? This file is run in the part's place
+and becomes the part.
 
 usage: tether.py PARENT_PID DEATH_SIGNAL NICENESS USER COMMAND...   (USER "" keeps the user)
 
-The kernel is asked to send DEATH_SIGNAL when the parent's thread ends; a parent that ended before the asking is noticed by its pid.
-Doing this in a program of its own, not between fork and exec of the supervisor, keeps it safe beside threads.
+The kernel is asked to send DEATH_SIGNAL when the parent's thread ends; a parent that ended before
+the asking is noticed by its pid. Doing this in a program of its own, not between fork and exec of
+the supervisor, keeps it safe beside threads.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def become(user: str) -> None:
-    """Change to another user for good; the kernel forgets the death signal at this, so it comes first."""
+    """Change to another user for good; the kernel forgets the death signal at this, so it comes
+    first.
+    """
     account = pwd.getpwnam(user)
     os.setgroups([])
     os.setgid(account.pw_gid)

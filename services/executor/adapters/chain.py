@@ -17,9 +17,12 @@ class ExchangeLogs:
     def __init__(self, chain: ChainClient, *, now: Callable[[], datetime]) -> None:
         self._chain, self._now = chain, now
 
-    async def fill_of(self, order: Order) -> str:
-        head = (await self._chain.latest_block()).number
+    async def fetch_fill(self, order: Order) -> str:
+        head = (await self._chain.fetch_latest_block()).number
         age_s = int((self._now() - order.signed_at).total_seconds())
         start = max(0, head - age_s * MOST_BLOCKS_A_SECOND - MARGIN_BLOCKS)
         fills = await self._chain.fetch_order_fills(start, head, [order.proxy])
-        return next((fill.tx_hash for fill in fills if fill.order_hash.lower() == order.order_hash.lower()), "")
+        return next(
+            (fill.tx_hash for fill in fills if fill.order_hash.lower() == order.order_hash.lower()),
+            "",
+        )

@@ -1,7 +1,9 @@
-"""What exits have left over goes around again: through the pricer and preflight, as a copy of its own.
+"""What exits have left over goes around again: through the pricer and preflight, as a copy of its
+own.
 
-Nothing is kept here of what was told. After a restart it is told again, and the first telling stands: the remainder's name is derived
-from its intent's, so that the pricer, preflight and we ourselves know it again.
+Nothing is kept here of what was told. After a restart it is told again, and the first telling
+stands: the remainder's name is derived from its intent's, so that the pricer, preflight and we
+ourselves know it again.
 """
 
 import asyncio
@@ -11,10 +13,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.executor.adapters.orders import order_of
+from services.executor.adapters.orders import parse_order
 from services.executor.decisions import UnfinishedExit, is_remainder_due, remainder_of
 from services.executor.handler import ControlsBook
-from shared.db.engine import rows, single
+from shared.db.engine import autocommit, fetch_rows
 from shared.domain.errors import Transient
 from shared.domain.follows import may_trade
 from shared.messages.intents import CopyIntended, Intent
@@ -25,24 +27,32 @@ logger = logging.getLogger(__name__)
 
 UNFINISHED = """
 select * from executor.orders
-where intent <> '' and asked_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and told = 'killed'))
+where intent <> '' and requested_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))
   and expires_at > :now
 order by signed_at
 """
-"""Exits that are final and sold less than they were to, by a tenth of a share or more; none that ended by the venue's silence alone."""
+"""Exits that are final and sold less than they were to, by a tenth of a share or more; none that
+ended by the venue's silence alone."""
 
 
 async def unfinished_exits(engine: AsyncEngine, *, now: datetime) -> list[UnfinishedExit]:
     """Of all instances, as long as their time is not over. Raises: Transient."""
-    async with single(engine) as connection:
-        found = await rows(connection, UNFINISHED, now=now)
+    async with autocommit(engine) as connection:
+        found = await fetch_rows(connection, UNFINISHED, now=now)
     return [
-        UnfinishedExit(order=order_of(row), intent=Intent.model_validate_json(row.intent), asked_shares=row.asked_shares) for row in found
+        UnfinishedExit(
+            order=parse_order(row),
+            intent=Intent.model_validate_json(row.intent),
+            requested_shares=row.requested_shares,
+        )
+        for row in found
     ]
 
 
 class RemainderFeed:
-    """Tells of what is left, once it is due; what is halted then waits, instead of being refused for good."""
+    """Tells of what is left, once it is due; what is halted then waits, instead of being refused
+    for good.
+    """
 
     def __init__(
         self,
@@ -68,7 +78,11 @@ class RemainderFeed:
             await asyncio.sleep(self._look_every.total_seconds())
 
     async def _look(self, publish: Publish) -> None:
-        unfinished = [each for each in await unfinished_exits(self._engine, now=self._now()) if self._owns(each.order.proxy)]
+        unfinished = [
+            each
+            for each in await unfinished_exits(self._engine, now=self._now())
+            if self._owns(each.order.proxy)
+        ]
         self._told &= {each.intent.intent_id for each in unfinished}
         for each in self._due(unfinished):
             with tracing.resumed(each.order.traceparent):
@@ -85,9 +99,13 @@ class RemainderFeed:
         ]
 
     def _may_exit(self, intent: Intent) -> bool:
-        return may_trade(self._controls.current().mode(leader=intent.leader, proxy=intent.proxy), intent.side)
+        return may_trade(
+            self._controls.current().mode(leader=intent.leader, proxy=intent.proxy), intent.side
+        )
 
 
 def intended(unfinished: UnfinishedExit, *, now: datetime) -> CopyIntended:
     remainder = remainder_of(unfinished, now=now)
-    return CopyIntended(message_id=f"{remainder.intent_id}:intended", occurred_at=now, intent=remainder)
+    return CopyIntended(
+        message_id=f"{remainder.intent_id}:intended", occurred_at=now, intent=remainder
+    )

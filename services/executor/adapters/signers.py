@@ -14,7 +14,7 @@ from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState
 from shared.observe import logs
 from shared.polymarket.clob import Clob
-from shared.polymarket.signing import Credentials, OrderTerms, Wallet, salt_of
+from shared.polymarket.signing import Credentials, OrderTerms, Wallet, derive_salt
 
 
 class Keyring:
@@ -30,7 +30,9 @@ class Keyring:
         try:
             return self._wallets[proxy]
         except KeyError:
-            raise InvalidMessage(f"there is no key for {proxy}: add it to EXECUTOR_KEYS_FILE") from None
+            raise InvalidMessage(
+                f"there is no key for {proxy}: add it to EXECUTOR_KEYS_FILE"
+            ) from None
 
     async def credentials(self, proxy: str) -> Credentials:
         """Raises: InvalidMessage, Transient."""
@@ -38,7 +40,7 @@ class Keyring:
         return known if known is not None else await self._ask(proxy)
 
     async def _ask_venue(self, proxy: str) -> Credentials:
-        credentials = await self._clob.credentials(self.wallet(proxy))
+        credentials = await self._clob.fetch_credentials(self.wallet(proxy))
         logs.register_secret(credentials.secret)
         logs.register_secret(credentials.passphrase)
         self._credentials[proxy] = credentials
@@ -50,17 +52,25 @@ def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:
     try:
         entries = json.loads(keys_file.read_text())
     except (OSError, ValueError) as error:
-        raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file} cannot be read as JSON: {type(error).__name__}") from None
+        raise InvalidSettings(
+            f"EXECUTOR_KEYS_FILE {keys_file} cannot be read as JSON: {type(error).__name__}"
+        ) from None
     if not isinstance(entries, list):
-        raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file} must be a list of entries with a proxy and a private_key")
+        raise InvalidSettings(
+            f"EXECUTOR_KEYS_FILE {keys_file} must be a list of entries with a proxy and a private_key"
+        )
     wallets: dict[str, Wallet] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not {"proxy", "private_key"} <= entry.keys():
-            raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file}: entry {number} needs a proxy and a private_key")
+            raise InvalidSettings(
+                f"EXECUTOR_KEYS_FILE {keys_file}: entry {number} needs a proxy and a private_key"
+            )
         logs.register_secret(str(entry["private_key"]))
         proxy = str(entry["proxy"])
         if not is_address(proxy.lower()):
-            raise InvalidSettings(f"EXECUTOR_KEYS_FILE {keys_file}: the proxy of entry {number} is not an address")
+            raise InvalidSettings(
+                f"EXECUTOR_KEYS_FILE {keys_file}: the proxy of entry {number} is not an address"
+            )
         wallet = Wallet(proxy=to_checksum_address(proxy), private_key=str(entry["private_key"]))
         wallets[wallet.proxy] = wallet
     return wallets
@@ -103,6 +113,6 @@ def terms_of(approved: IntentApproved) -> OrderTerms:
         limit_price=approved.limit_price,
         tick_size=quote.tick_size,
         neg_risk=quote.neg_risk,
-        salt=salt_of(intent.intent_id),
+        salt=derive_salt(intent.intent_id),
         timestamp_ms=int(approved.occurred_at.timestamp() * 1000),
     )

@@ -5,14 +5,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from services.executor.adapters.orders import Holding, PostgresOrders
+from services.executor.adapters.orders import LeaseHolder, PostgresOrders
 from services.executor.adapters.signers import Keyring
-from services.executor.decisions import FEWEST_LOOKS, Look, Order, is_unsettled
+from services.executor.decisions import MIN_EMPTY_LOOKUPS, Order, OrderLookup, is_unsettled
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported, TradeStatus
 from shared.observe import metrics, tracing
 from shared.polymarket.clob import Clob
-from shared.polymarket.replies import NotNow, Reply
+from shared.polymarket.replies import Reply, RetryLater
 from shared.polymarket.trades import VenueTrade, parse_trade
 from shared.streams.routes import Publish
 
@@ -28,42 +28,54 @@ LONGEST_WAIT_S = 60
 class ClobVenue:
     """The venue, for one order at a time."""
 
-    def __init__(self, clob: Clob, keyring: Keyring, leases: Holding, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, clob: Clob, keyring: Keyring, leases: LeaseHolder, *, now: Callable[[], datetime]
+    ) -> None:
         self._clob, self._keyring, self._leases, self._now = clob, keyring, leases, now
         self._waits: dict[str, tuple[datetime, str]] = {}
-        """Until when a proxy sends nothing, because the venue asked its signer to wait; and in which words."""
+        """Until when a proxy sends nothing, because the venue asked its signer to wait; and in
+        which words."""
 
-    async def send(self, order: Order) -> Reply:
-        """Raises: NotTheHolder, looked at right before the first byte leaves: what the venue has taken, no database can refuse."""
+    async def post_order(self, order: Order) -> Reply:
+        """Raises: NotTheHolder, looked at right before the first byte leaves: what the venue has
+        taken, no database can refuse.
+        """
         if (wait := self._waits.get(order.proxy)) is not None:
             until, text = wait
             if self._now() < until:
-                return NotNow(text)
+                return RetryLater(text)
             del self._waits[order.proxy]
         credentials = await self._keyring.credentials(order.proxy)
-        self._leases.of(order.proxy)
+        self._leases.lease_for(order.proxy)
         with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
-            reply = await self._clob.send(order.body, credentials)
+            reply = await self._clob.post_order(order.body, credentials)
         metrics.order_posted(type(reply).__name__.lower())
-        if isinstance(reply, NotNow) and reply.retry_after_s:
-            self._waits[order.proxy] = (self._now() + timedelta(seconds=min(reply.retry_after_s, LONGEST_WAIT_S)), reply.text)
+        if isinstance(reply, RetryLater) and reply.retry_after_s:
+            self._waits[order.proxy] = (
+                self._now() + timedelta(seconds=min(reply.retry_after_s, LONGEST_WAIT_S)),
+                reply.text,
+            )
         return reply
 
-    async def look(self, order: Order) -> Look:
-        trades = tuple(await self.trades_of_all(order.proxy, [order]))
-        is_open = not trades and await self._clob.is_open(await self._keyring.credentials(order.proxy), order.order_hash)
-        return Look(trades=trades, is_open=is_open)
+    async def look_up(self, order: Order) -> OrderLookup:
+        trades = tuple(await self.fetch_trades(order.proxy, [order]))
+        is_open = not trades and await self._clob.is_order_open(
+            await self._keyring.credentials(order.proxy), order.order_hash
+        )
+        return OrderLookup(trades=trades, is_open=is_open)
 
-    async def trades_of_all(self, proxy: str, orders: Sequence[Order]) -> list[TradeReported]:
+    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> list[TradeReported]:
         """What the venue has of these orders of one proxy. Raises: Transient, InvalidMessage."""
         credentials = await self._keyring.credentials(proxy)
         since = min(order.signed_at for order in orders) - LOOK_BACK
         by_hash = {order.order_hash.lower(): order for order in orders}
         found = []
-        for row in await self._clob.trades(credentials, maker_address=proxy, since=since):
+        for row in await self._clob.fetch_trades(credentials, maker_address=proxy, since=since):
             order = by_hash.get(str(row.get("taker_order_id", "")).lower())
             if order is not None:
-                found.append(_reported(order, parse_trade(row, fee_rate=order.fee_rate), now=self._now()))
+                found.append(
+                    _reported(order, parse_trade(row, fee_rate=order.fee_rate), now=self._now())
+                )
         return found
 
 
@@ -112,10 +124,16 @@ class VenueFeed:
         verify_for: timedelta,
         at_a_time: int,
     ) -> None:
-        """``at_a_time``: wallets whose trades are asked for in one look; half of them may be of orders without an outcome."""
+        """``at_a_time``: wallets whose trades are asked for in one look; half of them may be of
+        orders without an outcome.
+        """
         self._orders, self._venue, self._owns, self._now = orders, venue, owns, now
-        self._look_every, self._overdue_after, self._at_a_time = look_every, overdue_after, at_a_time
-        self._doubted_after = verify_for / FEWEST_LOOKS
+        self._look_every, self._overdue_after, self._at_a_time = (
+            look_every,
+            overdue_after,
+            at_a_time,
+        )
+        self._doubted_after = verify_for / MIN_EMPTY_LOOKUPS
         self._turn_number = 0
         self._turns: dict[str, int] = {}
         """The number of the look in which a wallet was last asked for."""
@@ -138,7 +156,9 @@ class VenueFeed:
         metrics.orders_unknown(sum(order.state is OrderState.UNKNOWN for order in ours))
         metrics.orders_alerted(sum(order.alerted_at is not None for order in ours))
         self._forget_all_but(ours)
-        overdue = sorted((order for order in ours if self._is_overdue(order)), key=self._last_looked_after)
+        overdue = sorted(
+            (order for order in ours if self._is_overdue(order)), key=self._last_looked_after
+        )
         for order in overdue[: max(1, self._at_a_time // 2)]:
             await self._tell_overdue(order, publish)
         matched: dict[str, list[Order]] = {}
@@ -146,23 +166,33 @@ class VenueFeed:
             if order.state is OrderState.MATCHED:
                 matched.setdefault(order.proxy, []).append(order)
         turn = self._turn(matched)
-        # Spread over the time until the next look: all at once, their reports would hold up every copy that comes at that moment.
+        # Spread over the time until the next look: all at once, their reports would hold up every
+        # copy that comes at that moment.
         pause_s = self._look_every.total_seconds() / max(1, len(turn))
-        asking = (self._tell_trades(proxy, matched[proxy], publish, after_s=number * pause_s) for number, proxy in enumerate(turn))
+        asking = (
+            self._tell_trades(proxy, matched[proxy], publish, after_s=number * pause_s)
+            for number, proxy in enumerate(turn)
+        )
         await asyncio.gather(*asking)
 
     def _turn(self, proxies: Iterable[str]) -> list[str]:
-        """Whose trades are asked for this time: within the venue's rate limit, those first that were asked for longest ago."""
+        """Whose trades are asked for this time: within the venue's rate limit, those first that
+        were asked for longest ago.
+        """
         waiting = sorted(proxies, key=lambda proxy: self._turns.get(proxy, 0))
         turn = waiting[: self._at_a_time]
         self._turn_number += 1
-        self._turns = {proxy: self._turns.get(proxy, 0) for proxy in waiting} | dict.fromkeys(turn, self._turn_number)
+        self._turns = {proxy: self._turns.get(proxy, 0) for proxy in waiting} | dict.fromkeys(
+            turn, self._turn_number
+        )
         return turn
 
-    async def _tell_trades(self, proxy: str, orders: list[Order], publish: Publish, *, after_s: float) -> None:
+    async def _tell_trades(
+        self, proxy: str, orders: list[Order], publish: Publish, *, after_s: float
+    ) -> None:
         await asyncio.sleep(after_s)
         try:
-            trades = await self._venue.trades_of_all(proxy, orders)
+            trades = await self._venue.fetch_trades(proxy, orders)
         except (Transient, InvalidMessage) as error:
             logger.warning("the trades of a proxy could not be asked for: %s", error)
             return
@@ -175,14 +205,19 @@ class VenueFeed:
                 self._told[trade.order_hash, trade.trade_id] = told
 
     def _is_overdue(self, order: Order) -> bool:
-        """An order that waits for nothing but its proof is looked at sooner: its reservation waits for it."""
-        if order.state is OrderState.MATCHED and order.doubted_since is None:
+        """An order that waits for nothing but its proof is looked at sooner: its reservation waits
+        for it.
+        """
+        if order.state is OrderState.MATCHED and order.unverified_since is None:
             return order.alerted_at is None and is_unsettled(order, now=self._now())
-        after = self._overdue_after if order.doubted_since is None else self._doubted_after
+        after = self._overdue_after if order.unverified_since is None else self._doubted_after
         return self._now() - self._last_looked_after(order) >= after
 
     def _last_looked_after(self, order: Order) -> datetime:
-        return max(self._looked_after.get(order.intent_id, order.signed_at), order.doubted_since or order.signed_at)
+        return max(
+            self._looked_after.get(order.intent_id, order.signed_at),
+            order.unverified_since or order.signed_at,
+        )
 
     async def _tell_overdue(self, order: Order, publish: Publish) -> None:
         now = self._now()
@@ -191,6 +226,11 @@ class VenueFeed:
         self._looked_after[order.intent_id] = now
 
     def _forget_all_but(self, orders: Sequence[Order]) -> None:
-        hashes, intents = {order.order_hash for order in orders}, {order.intent_id for order in orders}
+        hashes, intents = (
+            {order.order_hash for order in orders},
+            {order.intent_id for order in orders},
+        )
         self._told = {key: status for key, status in self._told.items() if key[0] in hashes}
-        self._looked_after = {intent: at for intent, at in self._looked_after.items() if intent in intents}
+        self._looked_after = {
+            intent: at for intent, at in self._looked_after.items() if intent in intents
+        }

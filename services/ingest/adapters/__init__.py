@@ -1,7 +1,15 @@
 """Ingest's ports against PostgreSQL, the activity socket, the chain's logs and the Data API."""
 
-from services.ingest.adapters.feeds import ActivityFeed, ChainFeed, Cursor, DataFeed, fills_of
+from services.ingest.adapters.feeds import ActivityFeed, ChainFeed, Cursor, DataFeed, parse_fills
 from services.ingest.adapters.trades import PostgresTrades
 from services.ingest.adapters.unsettled import UnsettledTrades
 
-__all__ = ["ActivityFeed", "ChainFeed", "Cursor", "DataFeed", "PostgresTrades", "UnsettledTrades", "fills_of"]
+__all__ = [
+    "ActivityFeed",
+    "ChainFeed",
+    "Cursor",
+    "DataFeed",
+    "PostgresTrades",
+    "UnsettledTrades",
+    "parse_fills",
+]

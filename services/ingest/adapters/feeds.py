@@ -12,16 +12,16 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.caching.recent import Recent
+from shared.caching.recent import LruCache
 from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog
-from shared.db.engine import rows, transaction
+from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT
 from shared.messages.base import MOST_MICROS
-from shared.messages.leader_fills import LeaderFillSeen, Witness
-from shared.messages.parked import LONGEST_FRAME, FrameParked
+from shared.messages.dead_letters import LONGEST_FRAME, FrameParked
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.observe import metrics, tracing
 from shared.polymarket import data_api, rtds
 from shared.polymarket.sockets import Channel
@@ -35,15 +35,24 @@ on conflict (feed) do update set block_number = greatest(cursors.block_number, e
 """)
 
 ROWS_REMEMBERED = 10_000
-"""Both subscriptions tell every row: told on twice, each trade would go through the whole pipeline twice, to the same end."""
+"""Both subscriptions tell every row: told on twice, each trade would go through the whole pipeline
+twice, to the same end."""
 
 
 class ActivityFeed:
-    """The activity socket: every fill of every wallet, of which the leaders' are taken. Never the truth, always the first."""
+    """The activity socket: every fill of every wallet, of which the leaders' are taken. Never the
+    truth, always the first.
+    """
 
-    def __init__(self, channel: Channel, *, leaders: Callable[[], AbstractSet[str]], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        leaders: Callable[[], AbstractSet[str]],
+        now: Callable[[], datetime],
+    ) -> None:
         self._channel, self._leaders, self._now = channel, leaders, now
-        self._told: Recent[str, bool] = Recent(ROWS_REMEMBERED)
+        self._told: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         async for frame in self._channel.frames():
@@ -52,7 +61,7 @@ class ActivityFeed:
 
     async def _take(self, frame: str, publish: Publish) -> None:
         try:
-            envelopes = rtds.envelopes_of(frame)
+            envelopes = rtds.parse_envelopes(frame)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
             return
@@ -62,7 +71,7 @@ class ActivityFeed:
     async def _take_envelope(self, envelope: Any, frame: str, publish: Publish) -> None:
         """One that cannot be read does not hide the others of its frame."""
         try:
-            rows = tuple(rtds.rows_of(envelope))
+            rows = tuple(rtds.parse_rows(envelope))
             if not rows:
                 metrics.feed_frame("rtds", "ignored")
             for row in rows:
@@ -74,26 +83,38 @@ class ActivityFeed:
             logger.error("rtds: the subscription was refused: %s", error)
 
     async def _take_row(self, row: rtds.Row, publish: Publish) -> None:
-        if rtds.wallet_of(row) not in self._leaders():
+        if rtds.parse_wallet(row) not in self._leaders():
             metrics.feed_frame("rtds", "other")
             return
-        fill = rtds.fill_of(row, seen_at=self._now())
+        fill = rtds.parse_fill(row, seen_at=self._now())
         if self._told.get(fill.message_id):
             metrics.feed_frame("rtds", "repeated")
             return
         metrics.feed_frame("rtds", "leader")
-        with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.RTDS.value}):
+        with tracing.observing(
+            "observe leader fill", **{"slipstream.source": FillSource.RTDS.value}
+        ):
             await publish(fill)
         self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
         metrics.feed_frame("rtds", "malformed")
         kept = frame[:LONGEST_FRAME]
-        await publish(FrameParked(message_id=derived_id("frame", kept), occurred_at=self._now(), feed="rtds", reason=reason, frame=kept))
+        await publish(
+            FrameParked(
+                message_id=derived_id("frame", kept),
+                occurred_at=self._now(),
+                feed="rtds",
+                reason=reason,
+                frame=kept,
+            )
+        )
 
 
 class DataFeed:
-    """The Data API's trades of each leader, asked for in turn: slow, but it tells what both other feeds have missed."""
+    """The Data API's trades of each leader, asked for in turn: slow, but it tells what both other
+    feeds have missed.
+    """
 
     def __init__(
         self,
@@ -106,7 +127,7 @@ class DataFeed:
     ) -> None:
         self._trades, self._leaders, self._now = trades, leaders, now
         self._poll_every, self._look_back = poll_every, look_back
-        self._told: Recent[str, bool] = Recent(ROWS_REMEMBERED)
+        self._told: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -127,7 +148,7 @@ class DataFeed:
 
     async def _take(self, row: data_api.Row, publish: Publish) -> None:
         try:
-            fill = data_api.fill_of(row, seen_at=self._now())
+            fill = data_api.parse_fill(row, seen_at=self._now())
         except InvalidMessage as error:
             await self._park(row, str(error), publish)
             return
@@ -138,7 +159,9 @@ class DataFeed:
             metrics.feed_frame("data", "repeated")
             return
         metrics.feed_frame("data", "leader")
-        with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.DATA.value}):
+        with tracing.observing(
+            "observe leader fill", **{"slipstream.source": FillSource.DATA.value}
+        ):
             await publish(fill)
         self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
 
@@ -149,7 +172,15 @@ class DataFeed:
         message_id = derived_id("frame", kept)
         if self._told.get(message_id):
             return
-        await publish(FrameParked(message_id=message_id, occurred_at=self._now(), feed="data", reason=reason, frame=kept))
+        await publish(
+            FrameParked(
+                message_id=message_id,
+                occurred_at=self._now(),
+                feed="data",
+                reason=reason,
+                frame=kept,
+            )
+        )
         self._told.put(message_id, True)  # noqa: FBT003 - a set that forgets
 
 
@@ -162,7 +193,11 @@ class Cursor:
     async def load(self) -> int | None:
         """The last block that was read; None at the very first start. Raises: Transient."""
         async with transaction(self._engine) as connection:
-            found = await rows(connection, "select block_number from ingest.cursors where feed = :feed", feed=self._feed)
+            found = await fetch_rows(
+                connection,
+                "select block_number from ingest.cursors where feed = :feed",
+                feed=self._feed,
+            )
         return int(found[0].block_number) if found else None
 
     async def save(self, block: int) -> None:
@@ -172,7 +207,9 @@ class Cursor:
 
 
 class ChainFeed:
-    """The exchanges' logs of the leaders' orders: exact, a block late, and complete: what was missed is read again."""
+    """The exchanges' logs of the leaders' orders: exact, a block late, and complete: what was
+    missed is read again.
+    """
 
     def __init__(
         self,
@@ -186,9 +223,14 @@ class ChainFeed:
         first_look_back: int,
     ) -> None:
         self._chain, self._cursor, self._leaders, self._now = chain, cursor, leaders, now
-        self._poll_every, self._look_back, self._first_look_back = poll_every, look_back, first_look_back
+        self._poll_every, self._look_back, self._first_look_back = (
+            poll_every,
+            look_back,
+            first_look_back,
+        )
         self._published: dict[str, int] = {}
-        """Message id to block of what this instance has told already, so that looking back does not tell it every second."""
+        """Message id to block of what this instance has told already, so that looking back does not
+        tell it every second."""
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -200,20 +242,24 @@ class ChainFeed:
             await asyncio.sleep(self._poll_every.total_seconds())
 
     async def _read_on(self, publish: Publish) -> None:
-        head = await self._chain.latest_block()
+        head = await self._chain.fetch_latest_block()
         read = await self._cursor.load()
-        start = max(0, head.number - self._first_look_back if read is None else read + 1 - self._look_back)
+        start = max(
+            0, head.number - self._first_look_back if read is None else read + 1 - self._look_back
+        )
         if start > head.number:
             return
         logs = await self._chain.fetch_order_fills(start, head.number, sorted(self._leaders()))
-        blocks = await self._chain.blocks(sorted({log.block_number for log in logs}))
+        blocks = await self._chain.fetch_blocks(sorted({log.block_number for log in logs}))
         mined_at = {block.number: datetime.fromtimestamp(block.timestamp, UTC) for block in blocks}
-        fills = fills_of(logs, mined_at=mined_at, seen_at=self._now())
+        fills = parse_fills(logs, mined_at=mined_at, seen_at=self._now())
         self._count_what_is_no_trade(len(logs) - len(fills))
         for fill in fills:
             if fill.message_id not in self._published:
                 metrics.feed_frame("chain", "leader")
-                with tracing.observing("observe leader fill", **{"slipstream.witness": Witness.CHAIN.value}):
+                with tracing.observing(
+                    "observe leader fill", **{"slipstream.source": FillSource.CHAIN.value}
+                ):
                     await publish(fill)
                 self._published[fill.message_id] = head.number
         await self._cursor.save(head.number)
@@ -222,16 +268,24 @@ class ChainFeed:
     def _count_what_is_no_trade(self, count: int) -> None:
         if count:
             metrics.feed_frame("chain", "no trade")
-            logger.warning("chain: %d logs of leaders' orders give nothing or more than there can be, and are not copied", count)
+            logger.warning(
+                "chain: %d logs of leaders' orders give nothing or more than there can be, and are not copied",
+                count,
+            )
 
     def _forget(self, *, before: int) -> None:
-        self._published = {message: block for message, block in self._published.items() if block >= before}
+        self._published = {
+            message: block for message, block in self._published.items() if block >= before
+        }
 
 
-def fills_of(logs: Sequence[OrderFilledLog], *, mined_at: Mapping[int, datetime], seen_at: datetime) -> list[LeaderFillSeen]:
+def parse_fills(
+    logs: Sequence[OrderFilledLog], *, mined_at: Mapping[int, datetime], seen_at: datetime
+) -> list[LeaderFillSeen]:
     """Each log as a fill of its maker.
 
-    The log index is no identity, a reorg moves it: a row is the n-th fill of its order within its transaction.
+    The log index is no identity, a reorg moves it: a row is the n-th fill of its order within its
+    transaction.
     """
     seen: dict[tuple[str, str], int] = {}
     fills = []
@@ -239,7 +293,14 @@ def fills_of(logs: Sequence[OrderFilledLog], *, mined_at: Mapping[int, datetime]
         order = (log.tx_hash, log.order_hash)
         seen[order] = seen.get(order, 0) + 1
         if is_a_trade(log):
-            fills.append(_fill(log, f"{log.order_hash}:{seen[order]}", filled_at=mined_at[log.block_number], seen_at=seen_at))
+            fills.append(
+                _fill(
+                    log,
+                    f"{log.order_hash}:{seen[order]}",
+                    filled_at=mined_at[log.block_number],
+                    seen_at=seen_at,
+                )
+            )
     return fills
 
 
@@ -248,7 +309,9 @@ def is_a_trade(log: OrderFilledLog) -> bool:
     return 0 < log.shares <= MOST_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
 
 
-def _fill(log: OrderFilledLog, row_id: str, *, filled_at: datetime, seen_at: datetime) -> LeaderFillSeen:
+def _fill(
+    log: OrderFilledLog, row_id: str, *, filled_at: datetime, seen_at: datetime
+) -> LeaderFillSeen:
     token_id = str(log.token_id)
     return LeaderFillSeen(
         message_id=derived_id("fill", log.tx_hash.lower(), log.maker, token_id, row_id),
@@ -259,7 +322,7 @@ def _fill(log: OrderFilledLog, row_id: str, *, filled_at: datetime, seen_at: dat
         side=log.side,
         shares=log.shares,
         price=Decimal(log.usdc) / log.shares,
-        witness=Witness.CHAIN,
+        source=FillSource.CHAIN,
         row_id=row_id,
         filled_at=filled_at,
     )

@@ -11,18 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.ingest.decisions import (
     CLOCKS_DIFFER,
     RESENT_WITHIN,
-    Finding,
-    Gathered,
-    Part,
+    CopySlice,
+    Reconciliation,
     Row,
     RowKey,
     Trade,
-    is_proven_and_not_copied,
+    TradeContext,
+    is_confirmed_and_not_copied,
 )
-from shared.db.engine import rows, single, transaction
+from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
-from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
 LOAD_FILLS = """
 with asked as (
@@ -34,53 +34,53 @@ with asked as (
 ), gathered as (
     select trade_id as asked, trade_id from asked
     union
-    select asked.trade_id, parts.resent_of from asked join ingest.parts using (trade_id) where parts.resent_of <> ''
+    select asked.trade_id, copy_slices.resent_of from asked join ingest.copy_slices using (trade_id) where copy_slices.resent_of <> ''
     union
     select asked.trade_id, near.trade_id from asked join ingest.fills as near using (leader, token_id, side)
-    where asked.reason = 'rtds' and near.witness <> 'rtds' and near.filled_at between not_before and latest
+    where asked.reason = 'rtds' and near.source <> 'rtds' and near.filled_at between not_before and latest
     union
     select asked.trade_id, near.trade_id from asked join ingest.fills as near using (leader, row_id, token_id, side)
-    where asked.reason = 'rtds' and near.witness = 'rtds' and near.filled_at between earliest and latest
-      and not exists (select from ingest.fills as proof where proof.trade_id = near.trade_id and proof.witness <> 'rtds')
+    where asked.reason = 'rtds' and near.source = 'rtds' and near.filled_at between earliest and latest
+      and not exists (select from ingest.fills as proof where proof.trade_id = near.trade_id and proof.source <> 'rtds')
     union
     select asked.trade_id, near.trade_id from asked join ingest.fills as near using (leader, token_id, side)
-    where asked.reason = 'credit' and near.witness = 'rtds' and near.filled_at between earliest and latest
-      and not exists (select from ingest.fills as proof where proof.trade_id = near.trade_id and proof.witness <> 'rtds')
+    where asked.reason = 'credit' and near.source = 'rtds' and near.filled_at between earliest and latest
+      and not exists (select from ingest.fills as proof where proof.trade_id = near.trade_id and proof.source <> 'rtds')
 )
-select gathered.asked, fills.trade_id, fills.witness, fills.row_id, fills.shares, fills.waits,
+select gathered.asked, fills.trade_id, fills.source, fills.row_id, fills.shares, fills.awaits_confirmation,
        coalesce(fills.filled_at, fills.seen_at) as filled_at
 from gathered join ingest.fills using (trade_id)
 """
-"""The rows of each trade and of those that it is taken for. For a row of the socket (``rtds``), also of the neighbours that may be the
-same: those that were in a block after its match, and those that told the same row and are in none. For ``credit``: of all neighbours
-that are in none."""
+"""The rows of each trade and of those that it is taken for. For a row of the socket (``rtds``),
+also of the neighbours that may be the same: those that were in a block after its match, and those
+that told the same row and are in none. For ``credit``: of all neighbours that are in none."""
 
-LOAD_PARTS = "select * from ingest.parts where trade_id = any(cast(:trades as text[])) order by trade_id, from_shares, resent_of"
+LOAD_PARTS = "select * from ingest.copy_slices where trade_id = any(cast(:trades as text[])) order by trade_id, from_shares, resent_of"
 LOAD_PARTS_AND_RESENT = """
-select * from ingest.parts where trade_id = any(cast(:trades as text[]))
+select * from ingest.copy_slices where trade_id = any(cast(:trades as text[]))
 union
-select * from ingest.parts where resent_of = any(cast(:trades as text[])) and resent_of <> ''
+select * from ingest.copy_slices where resent_of = any(cast(:trades as text[])) and resent_of <> ''
 order by trade_id, from_shares, resent_of
 """
 RECORD_FILLS = text("""
-insert into ingest.fills (trade_id, witness, row_id, shares, seen_at, leader, transaction_hash, token_id, side, filled_at, waits)
-select * from unnest(cast(:trades as text[]), cast(:witnesses as text[]), cast(:rows as text[]), cast(:shares as bigint[]),
+insert into ingest.fills (trade_id, source, row_id, shares, seen_at, leader, transaction_hash, token_id, side, filled_at, awaits_confirmation)
+select * from unnest(cast(:trades as text[]), cast(:sources as text[]), cast(:rows as text[]), cast(:shares as bigint[]),
                      cast(:seen as timestamptz[]), cast(:leaders as text[]), cast(:transactions as text[]), cast(:tokens as text[]),
                      cast(:sides as text[]), cast(:filled as timestamptz[]), cast(:waiting as boolean[]))
 on conflict do nothing
 """)
 RECORD_PARTS = text("""
-insert into ingest.parts (trade_id, from_shares, to_shares, witness, row_id, controls_version, intended_at, resent_of, fill)
-select * from unnest(cast(:trades as text[]), cast(:froms as bigint[]), cast(:tos as bigint[]), cast(:witnesses as text[]),
+insert into ingest.copy_slices (trade_id, from_shares, to_shares, source, row_id, controls_version, intended_at, resent_of, fill)
+select * from unnest(cast(:trades as text[]), cast(:froms as bigint[]), cast(:tos as bigint[]), cast(:sources as text[]),
                      cast(:rows as text[]), cast(:versions as bigint[]), cast(:at as timestamptz[]), cast(:resent_of as text[]),
                      cast(:fills as text[]))
 on conflict do nothing
 """)
 
-Recording = tuple[LeaderFillSeen, Finding]
+Recording = tuple[LeaderFillSeen, Reconciliation]
 
 
-class PartTaken(Exception):
+class SliceTaken(Exception):
     """Another process recorded a part of the same trade first."""
 
 
@@ -92,60 +92,92 @@ class PostgresTrades:
         self._load = GroupCommit(self._load_all)
         self._record = GroupCommit(self._record_all)
 
-    async def load(self, fill: LeaderFillSeen) -> Gathered:
+    async def load(self, fill: LeaderFillSeen) -> TradeContext:
         return await self._load(fill)
 
-    async def record(self, fill: LeaderFillSeen, finding: Finding) -> None:
+    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
         try:
             await self._record((fill, finding))
-        except PartTaken as error:
-            raise Transient("another process has recorded a part of this trade: look again") from error
+        except SliceTaken as error:
+            raise Transient(
+                "another process has recorded a part of this trade: look again"
+            ) from error
 
-    async def _load_all(self, asked: Sequence[LeaderFillSeen]) -> list[Gathered]:
-        """Credit is looked for only where there is something to pay: what the socket told first is copied by the time of its proof."""
-        found = await self._gathered(asked, reasons=[fill.witness.value for fill in asked])
-        in_need = [number for number, fill in enumerate(asked) if is_proven_and_not_copied(found[number], fill)]
+    async def _load_all(self, asked: Sequence[LeaderFillSeen]) -> list[TradeContext]:
+        """Credit is looked for only where there is something to pay: what the socket told first is
+        copied by the time of its proof.
+        """
+        found = await self._gathered(asked, reasons=[fill.source.value for fill in asked])
+        in_need = [
+            number
+            for number, fill in enumerate(asked)
+            if is_confirmed_and_not_copied(found[number], fill)
+        ]
         if in_need:
-            lenders = await self._gathered([asked[number] for number in in_need], reasons=["credit"] * len(in_need))
+            lenders = await self._gathered(
+                [asked[number] for number in in_need], reasons=["credit"] * len(in_need)
+            )
             for number, lender in zip(in_need, lenders, strict=True):
                 found[number] = _joined(found[number], lender)
         return found
 
-    async def _gathered(self, asked: Sequence[LeaderFillSeen], *, reasons: Sequence[str]) -> list[Gathered]:
+    async def _gathered(
+        self, asked: Sequence[LeaderFillSeen], *, reasons: Sequence[str]
+    ) -> list[TradeContext]:
         """Each fill's trade and the others that matter to it. ``reasons``: see LOAD_FILLS."""
         columns = _asked_columns(asked) | {"reasons": list(reasons)}
-        async with single(self._engine) as connection:
-            fills = await rows(connection, LOAD_FILLS, within=RESENT_WITHIN, clocks_differ=CLOCKS_DIFFER, **columns)
+        async with autocommit(self._engine) as connection:
+            fills = await fetch_rows(
+                connection, LOAD_FILLS, within=RESENT_WITHIN, clocks_differ=CLOCKS_DIFFER, **columns
+            )
             trades = list({row.trade_id for row in fills})
-            parts = await rows(connection, LOAD_PARTS_AND_RESENT, trades=trades) if trades else []
+            parts = (
+                await fetch_rows(connection, LOAD_PARTS_AND_RESENT, trades=trades) if trades else []
+            )
         found: dict[str, dict[str, dict[RowKey, Row]]] = defaultdict(lambda: defaultdict(dict))
         for row in fills:
-            found[row.asked][row.trade_id][_key(row)] = Row(shares=row.shares, filled_at=row.filled_at, waits=row.waits)
+            found[row.asked][row.trade_id][_key(row)] = Row(
+                shares=row.shares,
+                filled_at=row.filled_at,
+                awaits_confirmation=row.awaits_confirmation,
+            )
         parts_by_trade, resent_by_trade = _by_trade(parts)
-        return [_as_gathered(fill.trade_id, found.get(fill.trade_id, {}), parts_by_trade, resent_by_trade) for fill in asked]
+        return [
+            _as_gathered(
+                fill.trade_id, found.get(fill.trade_id, {}), parts_by_trade, resent_by_trade
+            )
+            for fill in asked
+        ]
 
     async def _record_all(self, recordings: Sequence[Recording]) -> list[None]:
         """Raises: PartTaken, and nothing of the group is kept."""
-        parts = [(fill.trade_id, part) for fill, finding in recordings for part in finding.parts]
+        parts = [(fill.trade_id, part) for fill, finding in recordings for part in finding.slices]
         async with transaction(self._engine) as connection:
             await connection.execute(RECORD_FILLS, _fill_columns(recordings))
             if parts:
                 await connection.execute(RECORD_PARTS, _part_columns(parts))
-                standing = await rows(connection, LOAD_PARTS, trades=[trade for trade, _ in parts])
-                known = {(row.trade_id, row.from_shares, row.resent_of): _key(row) for row in standing}
-                if any(known[trade, part.from_shares, part.resent_of] != part.made_known_by for trade, part in parts):
-                    raise PartTaken
+                standing = await fetch_rows(
+                    connection, LOAD_PARTS, trades=[trade for trade, _ in parts]
+                )
+                known = {
+                    (row.trade_id, row.from_shares, row.resent_of): _key(row) for row in standing
+                }
+                if any(
+                    known[trade, part.from_shares, part.resent_of] != part.caused_by
+                    for trade, part in parts
+                ):
+                    raise SliceTaken
         return [None] * len(recordings)
 
 
 RowsByTrade = Mapping[str, Mapping[RowKey, Row]]
-PartsByTrade = Mapping[str, Sequence[Part]]
+PartsByTrade = Mapping[str, Sequence[CopySlice]]
 
 
 def _by_trade(parts: Iterable[Found[Any]]) -> tuple[PartsByTrade, PartsByTrade]:
     """The parts of each trade, and those that are taken for each trade, sent again."""
-    own: dict[str, list[Part]] = defaultdict(list)
-    resent: dict[str, list[Part]] = defaultdict(list)
+    own: dict[str, list[CopySlice]] = defaultdict(list)
+    resent: dict[str, list[CopySlice]] = defaultdict(list)
     for row in parts:
         part = _part(row)
         own[row.trade_id].append(part)
@@ -154,21 +186,32 @@ def _by_trade(parts: Iterable[Found[Any]]) -> tuple[PartsByTrade, PartsByTrade]:
     return own, resent
 
 
-def _as_gathered(trade_id: str, rows_by_trade: RowsByTrade, parts: PartsByTrade, resent: PartsByTrade) -> Gathered:
+def _as_gathered(
+    trade_id: str, rows_by_trade: RowsByTrade, parts: PartsByTrade, resent: PartsByTrade
+) -> TradeContext:
     ids = dict.fromkeys((trade_id, *rows_by_trade))
-    trades = {each: Trade(trade_id=each, rows=rows_by_trade.get(each, {}), parts=tuple(parts.get(each, ()))) for each in ids}
-    return Gathered(
-        trade=trades.pop(trade_id), others=tuple(trades.values()), resent=tuple(part for each in ids for part in resent.get(each, ()))
+    trades = {
+        each: Trade(
+            trade_id=each, rows=rows_by_trade.get(each, {}), slices=tuple(parts.get(each, ()))
+        )
+        for each in ids
+    }
+    return TradeContext(
+        trade=trades.pop(trade_id),
+        others=tuple(trades.values()),
+        resent=tuple(part for each in ids for part in resent.get(each, ())),
     )
 
 
-def _joined(gathered: Gathered, lenders: Gathered) -> Gathered:
+def _joined(gathered: TradeContext, lenders: TradeContext) -> TradeContext:
     """The trade as it was gathered, with the lenders among its neighbours."""
     known = {other.trade_id for other in gathered.others}
     new = tuple(other for other in lenders.others if other.trade_id not in known)
     resent_of_new = {other.trade_id for other in new}
     resent = tuple(part for part in lenders.resent if part.resent_of in resent_of_new)
-    return Gathered(trade=gathered.trade, others=(*gathered.others, *new), resent=(*gathered.resent, *resent))
+    return TradeContext(
+        trade=gathered.trade, others=(*gathered.others, *new), resent=(*gathered.resent, *resent)
+    )
 
 
 def _asked_columns(asked: Sequence[LeaderFillSeen]) -> dict[str, list[Any]]:
@@ -186,7 +229,7 @@ def _fill_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:
     fills = [fill for fill, _ in recordings]
     return {
         "trades": [fill.trade_id for fill in fills],
-        "witnesses": [fill.witness.value for fill in fills],
+        "sources": [fill.source.value for fill in fills],
         "rows": [fill.row_id for fill in fills],
         "shares": [fill.shares for fill in fills],
         "seen": [fill.occurred_at for fill in fills],
@@ -195,17 +238,17 @@ def _fill_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:
         "tokens": [fill.token_id for fill in fills],
         "sides": [fill.side.value for fill in fills],
         "filled": [fill.filled_at for fill in fills],
-        "waiting": [finding.row.waits for _, finding in recordings],
+        "waiting": [finding.row.awaits_confirmation for _, finding in recordings],
     }
 
 
-def _part_columns(parts: Sequence[tuple[str, Part]]) -> dict[str, list[Any]]:
+def _part_columns(parts: Sequence[tuple[str, CopySlice]]) -> dict[str, list[Any]]:
     return {
         "trades": [trade for trade, _ in parts],
         "froms": [part.from_shares for _, part in parts],
         "tos": [part.to_shares for _, part in parts],
-        "witnesses": [part.made_known_by[0].value for _, part in parts],
-        "rows": [part.made_known_by[1] for _, part in parts],
+        "sources": [part.caused_by[0].value for _, part in parts],
+        "rows": [part.caused_by[1] for _, part in parts],
         "versions": [part.controls_version for _, part in parts],
         "at": [part.intended_at for _, part in parts],
         "resent_of": [part.resent_of for _, part in parts],
@@ -214,14 +257,14 @@ def _part_columns(parts: Sequence[tuple[str, Part]]) -> dict[str, list[Any]]:
 
 
 def _key(row: Found[Any]) -> RowKey:
-    return (Witness(row.witness), row.row_id)
+    return (FillSource(row.source), row.row_id)
 
 
-def _part(row: Found[Any]) -> Part:
-    return Part(
+def _part(row: Found[Any]) -> CopySlice:
+    return CopySlice(
         from_shares=row.from_shares,
         to_shares=row.to_shares,
-        made_known_by=_key(row),
+        caused_by=_key(row),
         controls_version=row.controls_version,
         intended_at=row.intended_at,
         resent_of=row.resent_of,

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.decisions import DUST
-from shared.caching.recent import Recent
-from shared.db.engine import rows, transaction
+from shared.caching.recent import LruCache
+from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import Transient
 from shared.observe import metrics
 from shared.streams.routes import Publish
@@ -23,10 +23,10 @@ from ingest.fills
 join lateral (
     select sum(to_shares - from_shares) filter (where trade_id = fills.trade_id and resent_of = '') as shares,
            coalesce(sum(to_shares - from_shares) filter (where resent_of = fills.trade_id), 0) as resent
-    from ingest.parts where trade_id = fills.trade_id or (resent_of = fills.trade_id and resent_of <> '')
+    from ingest.copy_slices where trade_id = fills.trade_id or (resent_of = fills.trade_id and resent_of <> '')
 ) as copied on copied.shares > copied.resent + :dust
-where fills.leader = any(cast(:leaders as text[])) and fills.filled_at between :since and :until and fills.witness = 'rtds'
-  and not exists (select from ingest.fills as proof where proof.trade_id = fills.trade_id and proof.witness <> 'rtds')
+where fills.leader = any(cast(:leaders as text[])) and fills.filled_at between :since and :until and fills.source = 'rtds'
+  and not exists (select from ingest.fills as proof where proof.trade_id = fills.trade_id and proof.source <> 'rtds')
 order by fills.trade_id
 """
 """A trade whose copies stand for one that was settled under another transaction is settled."""
@@ -36,7 +36,9 @@ REMEMBERED = 10_000
 
 
 class UnsettledTrades:
-    """Looks for them and says so, once each: their copies exist, and whether they should is for a human to say."""
+    """Looks for them and says so, once each: their copies exist, and whether they should is for a
+    human to say.
+    """
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class UnsettledTrades:
         """``after``: how long after the match a trade must be in a block."""
         self._engine, self._leaders, self._now = engine, leaders, now
         self._after, self._look_every = after, look_every
-        self._told: Recent[str, bool] = Recent(REMEMBERED)
+        self._told: LruCache[str, bool] = LruCache(REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -64,7 +66,14 @@ class UnsettledTrades:
         """Raises: Transient."""
         until = self._now() - self._after
         async with transaction(self._engine) as connection:
-            found = await rows(connection, UNSETTLED, leaders=sorted(self._leaders()), since=until - LOOK_BACK, until=until, dust=DUST)
+            found = await fetch_rows(
+                connection,
+                UNSETTLED,
+                leaders=sorted(self._leaders()),
+                since=until - LOOK_BACK,
+                until=until,
+                dust=DUST,
+            )
         metrics.trades_unsettled(len(found))
         for trade in found:
             if not self._told.get(trade.transaction_hash):

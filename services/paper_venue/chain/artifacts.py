@@ -1,6 +1,7 @@
 """Which programs stand on the local chain, and where does their bytecode come from?
 
-Ours is compiled and committed under contracts/. ConditionalTokens and Safe are LGPL: read from the npm packages, never committed.
+Ours is written in contracts/, and its compiled form is committed beside this module.
+ConditionalTokens and Safe are LGPL: read from the npm packages, never committed.
 """
 
 import json
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OUR_COMPILED_FOLDER = Path(__file__).parents[3] / "contracts" / "compiled"
-_CONDITIONAL_TOKENS = "@gnosis.pm/conditional-tokens-contracts/build/contracts/ConditionalTokens.json"
+OUR_COMPILED_FOLDER = Path(__file__).with_name("compiled")
+_CONDITIONAL_TOKENS = (
+    "@gnosis.pm/conditional-tokens-contracts/build/contracts/ConditionalTokens.json"
+)
 _SAFE = "@gnosis.pm/safe-contracts/build/artifacts/contracts/"
 
 
@@ -35,7 +38,9 @@ class Artifacts:
 
 
 def load_artifacts(npm_folder: Path, compiled_folder: Path = OUR_COMPILED_FOLDER) -> Artifacts:
-    """Read the bytecode. ``npm_folder`` holds the packages (a node_modules folder, or its parent). Raises: MissingArtifact."""
+    """Read the bytecode. ``npm_folder`` holds the packages (a node_modules folder, or its parent).
+    Raises: MissingArtifact.
+    """
     modules = npm_folder / "node_modules" if (npm_folder / "node_modules").is_dir() else npm_folder
     return Artifacts(
         exchange=_ours(compiled_folder, "Exchange"),
@@ -46,7 +51,11 @@ def load_artifacts(npm_folder: Path, compiled_folder: Path = OUR_COMPILED_FOLDER
         conditional_tokens=_theirs(modules / _CONDITIONAL_TOKENS),
         safe_singleton=_theirs(modules / _SAFE / "GnosisSafe.sol/GnosisSafe.json"),
         safe_proxy=_theirs(modules / _SAFE / "proxies/GnosisSafeProxy.sol/GnosisSafeProxy.json"),
-        safe_fallback_handler=_theirs(modules / _SAFE / "handler/CompatibilityFallbackHandler.sol/CompatibilityFallbackHandler.json"),
+        safe_fallback_handler=_theirs(
+            modules
+            / _SAFE
+            / "handler/CompatibilityFallbackHandler.sol/CompatibilityFallbackHandler.json"
+        ),
         safe_multisend=_theirs(modules / _SAFE / "libraries/MultiSend.sol/MultiSend.json"),
     )
 
@@ -57,11 +66,19 @@ def load_code(name: str, compiled_folder: Path = OUR_COMPILED_FOLDER) -> str:
 
 
 def _ours(folder: Path, name: str) -> str:
-    return str(_read(folder / f"{name}.json", "run `npm ci && npm run compile` in contracts/")["runtime_bytecode"])
+    return str(
+        _read(folder / f"{name}.json", "run `npm ci && npm run compile` in contracts/")[
+            "runtime_bytecode"
+        ]
+    )
 
 
 def _theirs(path: Path) -> str:
-    return str(_read(path, "install the stack's npm packages (tools/stack/npm) and name their folder")["deployedBytecode"])
+    return str(
+        _read(path, "install the stack's npm packages (tools/stack/npm) and name their folder")[
+            "deployedBytecode"
+        ]
+    )
 
 
 def _read(path: Path, remedy: str) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Which bytes does a contract call take?
 
-`encode_call` is general. `encode_match_orders` is written out because it runs once per match: eth-abi takes a millisecond for it.
+`encode_call` is general. `encode_match_orders` is written out because it runs once per match:
+eth-abi takes a millisecond for it.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from services.paper_venue.settlement import Settlement
+from services.paper_venue.lifecycle.settlement import Settlement
 from shared.chain.orders import SignedOrder
 
 MATCH_ORDERS_SELECTOR = bytes.fromhex("3c2b4399")
@@ -18,13 +19,17 @@ _ORDER_HEAD_WORDS = 12
 
 
 def encode_call(signature: str, *arguments: Any) -> bytes:
-    """Encode a call such as ``encode_call("mint(address,uint256)", wallet, 1)``; tuples nest in the signature as types."""
+    """Encode a call such as ``encode_call("mint(address,uint256)", wallet, 1)``; tuples nest in the
+    signature as types.
+    """
     name, _, types = signature.partition("(")
     return _selector(f"{name}({types}") + encode(_split_types(types[:-1]), arguments)
 
 
 def encode_match_orders(settlement: Settlement) -> bytes:
-    """Encode the exchange's matchOrders: seven head words, then the taker, the makers, their fills and their fees."""
+    """Encode the exchange's matchOrders: seven head words, then the taker, the makers, their fills
+    and their fees.
+    """
     taker = _order(settlement.taker)
     makers = _order_array(settlement.makers)
     fills = _word_array(settlement.maker_fills)

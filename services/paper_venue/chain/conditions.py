@@ -20,7 +20,9 @@ _REDEEM = "redeemPositions(address,bytes32,bytes32,uint256[])"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A binary market's on-chain side. ``exchange`` is the one that settles it, ``positions`` the ERC-1155 that holds its shares."""
+    """A binary market's on-chain side. ``exchange`` is the one that settles it, ``positions`` the
+    ERC-1155 that holds its shares.
+    """
 
     question_id: str
     condition_id: str
@@ -30,25 +32,37 @@ class Condition:
     positions: str
 
 
-async def prepare_condition(deployment: Deployment, question_id: str, *, exchange: str = EXCHANGE_V2) -> Condition:
-    """Prepare a condition that the admin resolves and ``exchange`` settles; one that exists is returned.
+async def prepare_condition(
+    deployment: Deployment, question_id: str, *, exchange: str = EXCHANGE_V2
+) -> Condition:
+    """Prepare a condition that the admin resolves and ``exchange`` settles; one that exists is
+    returned.
 
     ``question_id`` is 32 bytes, 0x hex. Raises: TransactionReverted, Transient.
     """
     return (await prepare_conditions(deployment, {question_id: exchange}))[0]
 
 
-async def prepare_conditions(deployment: Deployment, exchange_by_question: Mapping[str, str]) -> list[Condition]:
+async def prepare_conditions(
+    deployment: Deployment, exchange_by_question: Mapping[str, str]
+) -> list[Condition]:
     """Prepare many at once."""
     found = await _describe(deployment, exchange_by_question)
     questions = [(condition.positions, _is_prepared_call(condition)) for condition in found]
-    prepared = [int.from_bytes(answer[:32], "big") != 0 for answer in await _views(deployment, questions)]
+    prepared = [
+        int.from_bytes(answer[:32], "big") != 0 for answer in await _views(deployment, questions)
+    ]
     admin = deployment.admin
     await admin.send(
         *(
             Call(
                 to=condition.positions,
-                data=encode_call("prepareCondition(address,bytes32,uint256)", admin.address, _bytes32(condition.question_id), 2),
+                data=encode_call(
+                    "prepareCondition(address,bytes32,uint256)",
+                    admin.address,
+                    _bytes32(condition.question_id),
+                    2,
+                ),
             )
             for condition, is_prepared in zip(found, prepared, strict=True)
             if not is_prepared
@@ -57,25 +71,49 @@ async def prepare_conditions(deployment: Deployment, exchange_by_question: Mappi
     return found
 
 
-async def deal_shares(deployment: Deployment, conditions: Sequence[Condition], wallets: Sequence[str], amount: int) -> None:
-    """Give each wallet ``amount`` micro-shares of YES and of NO of each condition, backed by newly minted pUSD."""
+async def deal_shares(
+    deployment: Deployment, conditions: Sequence[Condition], wallets: Sequence[str], amount: int
+) -> None:
+    """Give each wallet ``amount`` micro-shares of YES and of NO of each condition, backed by newly
+    minted pUSD.
+    """
     if not wallets:
         return
     admin, total = deployment.admin, amount * len(wallets)
-    calls = [Call(to=PUSD, data=encode_call("mint(address,uint256)", admin.address, total * len(conditions)))]
+    calls = [
+        Call(
+            to=PUSD,
+            data=encode_call("mint(address,uint256)", admin.address, total * len(conditions)),
+        )
+    ]
     for condition in conditions:
-        split = encode_call(_SPLIT, PUSD, _NO_PARENT, _bytes32(condition.condition_id), _YES_AND_NO, total)
+        split = encode_call(
+            _SPLIT, PUSD, _NO_PARENT, _bytes32(condition.condition_id), _YES_AND_NO, total
+        )
         calls.append(Call(to=condition.positions, data=split, gas=600_000))
         for wallet in wallets:
             for token in (condition.yes_token, condition.no_token):
-                transfer = encode_call("safeTransferFrom(address,address,uint256,uint256,bytes)", admin.address, wallet, token, amount, b"")
+                transfer = encode_call(
+                    "safeTransferFrom(address,address,uint256,uint256,bytes)",
+                    admin.address,
+                    wallet,
+                    token,
+                    amount,
+                    b"",
+                )
                 calls.append(Call(to=condition.positions, data=transfer, gas=150_000))
     await admin.send(*calls)
 
 
-async def report_payouts(deployment: Deployment, condition: Condition, *, yes: int, no: int) -> None:
-    """Resolve the condition: YES gets yes/(yes+no) of a pUSD per share, NO the rest. Raises: TransactionReverted when resolved before."""
-    data = encode_call("reportPayouts(bytes32,uint256[])", _bytes32(condition.question_id), [yes, no])
+async def report_payouts(
+    deployment: Deployment, condition: Condition, *, yes: int, no: int
+) -> None:
+    """Resolve the condition: YES gets yes/(yes+no) of a pUSD per share, NO the rest. Raises:
+    TransactionReverted when resolved before.
+    """
+    data = encode_call(
+        "reportPayouts(bytes32,uint256[])", _bytes32(condition.question_id), [yes, no]
+    )
     await deployment.admin.send(Call(to=condition.positions, data=data))
 
 
@@ -85,8 +123,12 @@ def redeem_call(condition: Condition) -> Call:
     return Call(to=condition.positions, data=data)
 
 
-async def _describe(deployment: Deployment, exchange_by_question: Mapping[str, str]) -> list[Condition]:
-    """In one round trip: PositionManager is asked for the condition's id, ConditionalTokens for its two collections."""
+async def _describe(
+    deployment: Deployment, exchange_by_question: Mapping[str, str]
+) -> list[Condition]:
+    """In one round trip: PositionManager is asked for the condition's id, ConditionalTokens for its
+    two collections.
+    """
     questions = [
         (positions, data)
         for question, exchange in exchange_by_question.items()
@@ -117,13 +159,27 @@ async def _describe(deployment: Deployment, exchange_by_question: Mapping[str, s
 
 def _describing_calls(deployment: Deployment, question_id: str, positions: str) -> list[bytes]:
     if positions == POSITION_MANAGER:
-        return [encode_call("getConditionId(address,bytes32,uint256)", deployment.admin.address, _bytes32(question_id), 2)]
+        return [
+            encode_call(
+                "getConditionId(address,bytes32,uint256)",
+                deployment.admin.address,
+                _bytes32(question_id),
+                2,
+            )
+        ]
     condition_id = _conditional_tokens_id(deployment, question_id)
-    return [encode_call("getCollectionId(bytes32,bytes32,uint256)", _NO_PARENT, condition_id, index_set) for index_set in _YES_AND_NO]
+    return [
+        encode_call("getCollectionId(bytes32,bytes32,uint256)", _NO_PARENT, condition_id, index_set)
+        for index_set in _YES_AND_NO
+    ]
 
 
 def _conditional_tokens_id(deployment: Deployment, question_id: str) -> bytes:
-    return keccak(bytes.fromhex(deployment.admin.address[2:]) + _bytes32(question_id) + (2).to_bytes(32, "big"))
+    return keccak(
+        bytes.fromhex(deployment.admin.address[2:])
+        + _bytes32(question_id)
+        + (2).to_bytes(32, "big")
+    )
 
 
 def _conditional_token(collection: bytes) -> int:
@@ -136,7 +192,10 @@ def _is_prepared_call(condition: Condition) -> bytes:
 
 
 async def _views(deployment: Deployment, questions: Sequence[tuple[str, bytes]]) -> list[bytes]:
-    requests = [("eth_call", [{"to": contract, "data": "0x" + data.hex()}, "latest"]) for contract, data in questions]
+    requests = [
+        ("eth_call", [{"to": contract, "data": "0x" + data.hex()}, "latest"])
+        for contract, data in questions
+    ]
     answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_all(requests)]
     for (contract, _), answer in zip(questions, answers, strict=True):
         if not answer:

@@ -1,11 +1,20 @@
-"""Which contracts turn pUSD into shares and back, and let signed calls reach proxy wallets? Placed where clients call them."""
+"""Which contracts turn pUSD into shares and back, and let signed calls reach proxy wallets? Placed
+where clients call them.
+"""
 
 from pathlib import Path
 from typing import Final
 
 from services.paper_venue.chain.artifacts import OUR_COMPILED_FOLDER, load_code
 from services.paper_venue.chain.deployment import Deployment
-from shared.chain.addresses import COLLATERAL_ADAPTER, NEG_RISK_ADAPTER, NEG_RISK_COLLATERAL_ADAPTER, PROXY_FACTORY, RELAY_HUB, ROUTER
+from shared.chain.addresses import (
+    COLLATERAL_ADAPTER,
+    NEG_RISK_ADAPTER,
+    NEG_RISK_COLLATERAL_ADAPTER,
+    PROXY_FACTORY,
+    RELAY_HUB,
+    ROUTER,
+)
 
 CONTRACT_BY_ADDRESS: Final = {
     COLLATERAL_ADAPTER: "CollateralAdapter",
@@ -17,7 +26,16 @@ CONTRACT_BY_ADDRESS: Final = {
 }
 
 
-async def place_converters(deployment: Deployment, compiled_folder: Path = OUR_COMPILED_FOLDER) -> None:
-    """Put them there; none has a state that this would lose but the hub's nonces, which stay. Raises: MissingArtifact, Transient."""
+async def place_converters(
+    deployment: Deployment, compiled_folder: Path = OUR_COMPILED_FOLDER
+) -> None:
+    """Put them there; none has a state that this would lose but the hub's nonces, which stay.
+    Raises: MissingArtifact, Transient.
+    """
     codes = [load_code(name, compiled_folder) for name in CONTRACT_BY_ADDRESS.values()]
-    await deployment.rpc.call_all([("anvil_setCode", [address, code]) for address, code in zip(CONTRACT_BY_ADDRESS, codes, strict=True)])
+    await deployment.rpc.call_all(
+        [
+            ("anvil_setCode", [address, code])
+            for address, code in zip(CONTRACT_BY_ADDRESS, codes, strict=True)
+        ]
+    )

@@ -27,7 +27,11 @@ from shared.chain.addresses import (
 from shared.chain.orders import DOMAIN_VERSION_BY_EXCHANGE
 from shared.chain.rpc import Request, Rpc
 
-POSITIONS_BY_EXCHANGE = {EXCHANGE_V2: CONDITIONAL_TOKENS, NEG_RISK_EXCHANGE_V2: CONDITIONAL_TOKENS, EXCHANGE_V3: POSITION_MANAGER}
+POSITIONS_BY_EXCHANGE = {
+    EXCHANGE_V2: CONDITIONAL_TOKENS,
+    NEG_RISK_EXCHANGE_V2: CONDITIONAL_TOKENS,
+    EXCHANGE_V3: POSITION_MANAGER,
+}
 FEE_RECEIVER = to_checksum_address(keccak(text="slipstream paper venue: fees")[-20:])
 
 # Local paper money only: these keys are public on purpose.
@@ -58,7 +62,9 @@ class Deployment:
 
 
 async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
-    """Make the chain ready; one that already is stays as it is. Raises: ForeignChain, TransactionReverted, Transient."""
+    """Make the chain ready; one that already is stays as it is. Raises: ForeignChain,
+    TransactionReverted, Transient.
+    """
     async with AsyncExitStack() as closed_if_failed:
         rpc = Rpc(rpc_url, timeout_s=60)
         closed_if_failed.push_async_callback(rpc.close)
@@ -84,43 +90,81 @@ class Node(Protocol):
 
 
 async def require_local(rpc: Node) -> None:
-    """Refuse any chain but an anvil that clients sign for: real ones, and forks under another id. Raises: ForeignChain."""
+    """Refuse any chain but an anvil that clients sign for: real ones, and forks under another id.
+    Raises: ForeignChain.
+    """
     client, chain_id = await rpc.call_all([("web3_clientVersion", []), ("eth_chainId", [])])
     if not client.lower().startswith("anvil"):
-        raise ForeignChain(f"the paper venue only writes to an anvil of its own; this node is {client!r}")
+        raise ForeignChain(
+            f"the paper venue only writes to an anvil of its own; this node is {client!r}"
+        )
     if int(chain_id, 16) != POLYGON_CHAIN_ID:
-        raise ForeignChain(f"start anvil with --chain-id {POLYGON_CHAIN_ID}: clients sign for it; this chain is {int(chain_id, 16)}")
+        raise ForeignChain(
+            f"start anvil with --chain-id {POLYGON_CHAIN_ID}: clients sign for it; this chain is {int(chain_id, 16)}"
+        )
 
 
 async def _place_code(rpc: Rpc, code_by_address: Mapping[str, str]) -> None:
-    present = await rpc.call_all([("eth_getCode", [address, "latest"]) for address in code_by_address])
+    present = await rpc.call_all(
+        [("eth_getCode", [address, "latest"]) for address in code_by_address]
+    )
     if present != list(code_by_address.values()):
-        await rpc.call_all([("anvil_setCode", [address, code]) for address, code in code_by_address.items()])
+        await rpc.call_all(
+            [("anvil_setCode", [address, code]) for address, code in code_by_address.items()]
+        )
 
 
 async def _initialize(deployment: Deployment) -> None:
     """Do what of the initialization has not been done yet, as the contracts themselves tell."""
     operator, admin = deployment.operator.address, deployment.admin.address
     steps = _initialization(operator, admin)
-    answers = await deployment.rpc.call_all([("eth_call", [{"to": to, "data": "0x" + data.hex()}, "latest"]) for to, data, _ in steps])
-    missing = [call for answer, (_, _, call) in zip(answers, steps, strict=True) if int(answer, 16) == 0]
+    answers = await deployment.rpc.call_all(
+        [("eth_call", [{"to": to, "data": "0x" + data.hex()}, "latest"]) for to, data, _ in steps]
+    )
+    missing = [
+        call for answer, (_, _, call) in zip(answers, steps, strict=True) if int(answer, 16) == 0
+    ]
     if missing:
-        await deployment.rpc.call_all([("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in (operator, admin)])
+        await deployment.rpc.call_all(
+            [("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in (operator, admin)]
+        )
         await deployment.admin.send(*missing)
 
 
 def _initialization(operator: str, admin: str) -> list[tuple[str, bytes, Call]]:
-    """Per step: the contract and the question that it answers with zero until the step is done; and the call that does it."""
+    """Per step: the contract and the question that it answers with zero until the step is done; and
+    the call that does it.
+    """
     steps = [
-        (PUSD, encode_call("operator()"), Call(to=PUSD, data=encode_call("initialize(address)", admin))),
-        (POSITION_MANAGER, encode_call("collateral()"), Call(to=POSITION_MANAGER, data=encode_call("initialize(address)", PUSD))),
+        (
+            PUSD,
+            encode_call("operator()"),
+            Call(to=PUSD, data=encode_call("initialize(address)", admin)),
+        ),
+        (
+            POSITION_MANAGER,
+            encode_call("collateral()"),
+            Call(to=POSITION_MANAGER, data=encode_call("initialize(address)", PUSD)),
+        ),
     ]
     for exchange, version in DOMAIN_VERSION_BY_EXCHANGE.items():
         arguments = (version, PUSD, POSITIONS_BY_EXCHANGE[exchange], operator, FEE_RECEIVER)
-        steps.append((exchange, encode_call("domainSeparator()"), Call(to=exchange, data=encode_call(_INITIALIZE_EXCHANGE, *arguments))))
+        steps.append(
+            (
+                exchange,
+                encode_call("domainSeparator()"),
+                Call(to=exchange, data=encode_call(_INITIALIZE_EXCHANGE, *arguments)),
+            )
+        )
     for positions in (CONDITIONAL_TOKENS, POSITION_MANAGER):
         asked = encode_call("allowance(address,address)", admin, positions)
-        steps.append((PUSD, asked, Call(to=PUSD, data=encode_call("approve(address,uint256)", positions, 2**256 - 1))))
+        steps.append(
+            (
+                PUSD,
+                asked,
+                Call(to=PUSD, data=encode_call("approve(address,uint256)", positions, 2**256 - 1)),
+            )
+        )
     return steps
 
 

@@ -59,10 +59,16 @@ def local_account(key: str) -> LocalAccount:
     return account
 
 
-async def send_and_mine(rpc: Rpc, calls: Sequence[tuple[LocalAccount, Call]]) -> list[dict[str, Any]]:
-    """Send every call from its account, in order, and return the receipts. Raises: TransactionReverted, Transient."""
+async def send_and_mine(
+    rpc: Rpc, calls: Sequence[tuple[LocalAccount, Call]]
+) -> list[dict[str, Any]]:
+    """Send every call from its account, in order, and return the receipts. Raises:
+    TransactionReverted, Transient.
+    """
     accounts = {account.address: account for account, _ in calls}
-    counts = await rpc.call_all([("eth_getTransactionCount", [address, "pending"]) for address in accounts])
+    counts = await rpc.call_all(
+        [("eth_getTransactionCount", [address, "pending"]) for address in accounts]
+    )
     nonces = {address: int(count, 16) for address, count in zip(accounts, counts, strict=True)}
     signed = []
     for account, call in calls:
@@ -73,23 +79,34 @@ async def send_and_mine(rpc: Rpc, calls: Sequence[tuple[LocalAccount, Call]]) ->
 
 
 async def mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the receipts once all are there, mining them if need be. Raises: TransactionReverted, Transient."""
+    """Return the receipts once all are there, mining them if need be. Raises: TransactionReverted,
+    Transient.
+    """
     if not tx_hashes:
         return []
     mines_at_once = await rpc.call("anvil_getAutomine")
-    # One block for many is faster than a block each; asked for too often, a node that mines at once owes empty blocks and mines them
-    # later. Asked never again, it has been seen to leave some of many waiting for good.
+    # One block for many is faster than a block each; asked for too often, a node that mines at once
+    # owes empty blocks and mines them later. Asked never again, it has been seen to leave some of
+    # many waiting for good.
     polls = count() if len(tx_hashes) > _A_FEW else count(1)
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            while not all(receipts := await rpc.call_all([("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes])):
+            while not all(
+                receipts := await rpc.call_all(
+                    [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes]
+                )
+            ):
                 mine_now = not mines_at_once or next(polls) % _POLLS_BEFORE_MINING_AGAIN == 0
                 await (rpc.call("evm_mine") if mine_now else asyncio.sleep(_POLL_S))
     except TimeoutError:
-        raise TransactionReverted(f"not all of {len(tx_hashes)} transactions were mined within {_PATIENCE_S} s") from None
+        raise TransactionReverted(
+            f"not all of {len(tx_hashes)} transactions were mined within {_PATIENCE_S} s"
+        ) from None
     failed = [receipt["transactionHash"] for receipt in receipts if int(receipt["status"], 16) != 1]
     if failed:
-        raise TransactionReverted(f"{len(failed)} of {len(tx_hashes)} transactions failed, the first is {failed[0]}")
+        raise TransactionReverted(
+            f"{len(failed)} of {len(tx_hashes)} transactions failed, the first is {failed[0]}"
+        )
     return receipts
 
 
@@ -106,6 +123,8 @@ class Sender:
         return self._account.address
 
     async def send(self, *calls: Call) -> list[dict[str, Any]]:
-        """Send the calls in order and return their receipts. Raises: TransactionReverted, Transient."""
+        """Send the calls in order and return their receipts. Raises: TransactionReverted,
+        Transient.
+        """
         async with self._turn:
             return await send_and_mine(self._rpc, [(self._account, call) for call in calls])

@@ -12,7 +12,12 @@ from eth_utils.crypto import keccak
 from services.paper_venue.chain.approvals import approve_everything
 from services.paper_venue.chain.calldata import encode_call
 from services.paper_venue.chain.deployment import Deployment
-from services.paper_venue.chain.sender import PLENTY_OF_GAS_MONEY, Call, local_account, send_and_mine
+from services.paper_venue.chain.sender import (
+    PLENTY_OF_GAS_MONEY,
+    Call,
+    local_account,
+    send_and_mine,
+)
 from shared.chain.addresses import PUSD, SAFE_FALLBACK_HANDLER, SAFE_SINGLETON
 from shared.chain.deposit_wallets import deposit_wallet_address
 from shared.chain.orders import DEPOSIT_WALLET, EOA, POLY_PROXY, SAFE
@@ -45,7 +50,9 @@ _DERIVATION: Final[Mapping[WalletKind, tuple[int, Callable[[str], str]]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperWallet:
-    """A wallet that trades: its own key's account (signature type 0), or a proxy wallet (1), Safe (2) or deposit wallet (3) of that key."""
+    """A wallet that trades: its own key's account (signature type 0), or a proxy wallet (1), Safe
+    (2) or deposit wallet (3) of that key.
+    """
 
     address: str
     owner: str
@@ -54,14 +61,20 @@ class PaperWallet:
 
 
 def paper_key(seed: str, index: int) -> str:
-    """Return the private key of a seeded paper account: always the same one, and public by construction."""
+    """Return the private key of a seeded paper account: always the same one, and public by
+    construction.
+    """
     return "0x" + keccak(text=f"slipstream paper account {seed} {index}").hex()
 
 
-async def create_wallets(deployment: Deployment, kind: WalletKind, keys: Sequence[str], *, collateral: int) -> list[PaperWallet]:
-    """Let each key's wallet stand where clients derive it, with ``collateral`` micro-pUSD and every approval that clients ask for.
+async def create_wallets(
+    deployment: Deployment, kind: WalletKind, keys: Sequence[str], *, collateral: int
+) -> list[PaperWallet]:
+    """Let each key's wallet stand where clients derive it, with ``collateral`` micro-pUSD and every
+    approval that clients ask for.
 
-    The keys get gas money. A wallet that stands already is funded again. Raises: TransactionReverted, Transient.
+    The keys get gas money. A wallet that stands already is funded again. Raises:
+    TransactionReverted, Transient.
     """
     signature_type, derive = _DERIVATION[kind]
     owners = [local_account(key).address for key in keys]
@@ -73,21 +86,42 @@ async def create_wallets(deployment: Deployment, kind: WalletKind, keys: Sequenc
     if kind is WalletKind.SAFE:
         await _place_safes(deployment, wallets)
     elif kind is not WalletKind.EOA:
-        await _place_owned(deployment, wallets, deployment.proxy_wallet if kind is WalletKind.PROXY else deployment.deposit_wallet)
+        await _place_owned(
+            deployment,
+            wallets,
+            deployment.proxy_wallet if kind is WalletKind.PROXY else deployment.deposit_wallet,
+        )
     await approve_everything(deployment, [wallet.address for wallet in wallets])
     await mint(deployment, [wallet.address for wallet in wallets], collateral)
     return wallets
 
 
-async def execute_from_safes(deployment: Deployment, wallets: Sequence[PaperWallet], transaction: SafeTransaction) -> None:
-    """Let every Safe execute the transaction, signed and sent by its owner. Raises: TransactionReverted, Transient."""
+async def execute_from_safes(
+    deployment: Deployment, wallets: Sequence[PaperWallet], transaction: SafeTransaction
+) -> None:
+    """Let every Safe execute the transaction, signed and sent by its owner. Raises:
+    TransactionReverted, Transient.
+    """
     asked = "0x" + encode_call("nonce()").hex()
-    nonces = await deployment.rpc.call_all([("eth_call", [{"to": wallet.address, "data": asked}, "latest"]) for wallet in wallets])
+    nonces = await deployment.rpc.call_all(
+        [("eth_call", [{"to": wallet.address, "data": asked}, "latest"]) for wallet in wallets]
+    )
     calls = []
     for wallet, nonce in zip(wallets, nonces, strict=True):
         owner = local_account(wallet.key)
-        signature = owner.unsafe_sign_hash(Hash32(safe_hash(wallet.address, transaction, nonce=int(nonce, 16)))).signature
-        calls.append((owner, Call(to=wallet.address, data=encode_exec(transaction, bytes(signature)), gas=_EXEC_GAS)))
+        signature = owner.unsafe_sign_hash(
+            Hash32(safe_hash(wallet.address, transaction, nonce=int(nonce, 16)))
+        ).signature
+        calls.append(
+            (
+                owner,
+                Call(
+                    to=wallet.address,
+                    data=encode_exec(transaction, bytes(signature)),
+                    gas=_EXEC_GAS,
+                ),
+            )
+        )
     await send_and_mine(deployment.rpc, calls)
 
 
@@ -96,7 +130,11 @@ async def mint(deployment: Deployment, wallets: Sequence[str], amount: int) -> N
     groups = [wallets[start : start + 200] for start in range(0, len(wallets), 200)]
     await deployment.admin.send(
         *(
-            Call(to=PUSD, data=encode_call("mintEach(address[],uint256)", list(group), amount), gas=200_000 + 60_000 * len(group))
+            Call(
+                to=PUSD,
+                data=encode_call("mintEach(address[],uint256)", list(group), amount),
+                gas=200_000 + 60_000 * len(group),
+            )
             for group in groups
         )
     )
@@ -113,13 +151,21 @@ async def fail_transfers(deployment: Deployment, *, blocks: int) -> None:
 
 
 async def owner_of(deployment: Deployment, wallet: str) -> str | None:
-    """Return the key that may sign for a contract wallet with one owner; ``None`` for any other address. Raises: Transient."""
+    """Return the key that may sign for a contract wallet with one owner; ``None`` for any other
+    address. Raises: Transient.
+    """
     owned = "owner()"
-    question = {deployment.safe_proxy: "getOwners()", deployment.deposit_wallet: owned, deployment.proxy_wallet: owned}
+    question = {
+        deployment.safe_proxy: "getOwners()",
+        deployment.deposit_wallet: owned,
+        deployment.proxy_wallet: owned,
+    }
     code = await deployment.rpc.call("eth_getCode", wallet, "latest")
     if code not in question:
         return None
-    answer = await deployment.rpc.call("eth_call", {"to": wallet, "data": "0x" + encode_call(question[code]).hex()}, "latest")
+    answer = await deployment.rpc.call(
+        "eth_call", {"to": wallet, "data": "0x" + encode_call(question[code]).hex()}, "latest"
+    )
     words = bytes.fromhex(answer.removeprefix("0x"))
     is_one_owner = len(words) == (32 if question[code] == owned else 3 * 32)
     return to_checksum_address(words[-20:]) if is_one_owner else None
@@ -127,7 +173,9 @@ async def owner_of(deployment: Deployment, wallet: str) -> str | None:
 
 async def give_gas(deployment: Deployment, addresses: Sequence[str]) -> None:
     """Give each address more gas money than it can spend."""
-    await deployment.rpc.call_all([("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in addresses])
+    await deployment.rpc.call_all(
+        [("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in addresses]
+    )
 
 
 async def _place_safes(deployment: Deployment, wallets: Sequence[PaperWallet]) -> None:
@@ -135,9 +183,16 @@ async def _place_safes(deployment: Deployment, wallets: Sequence[PaperWallet]) -
     writes: list[Request] = []
     for wallet in new:
         writes.append(("anvil_setCode", [wallet.address, deployment.safe_proxy]))
-        writes.append(("anvil_setStorageAt", [wallet.address, "0x0", "0x" + SAFE_SINGLETON[2:].lower().rjust(64, "0")]))
+        writes.append(
+            (
+                "anvil_setStorageAt",
+                [wallet.address, "0x0", "0x" + SAFE_SINGLETON[2:].lower().rjust(64, "0")],
+            )
+        )
     await deployment.rpc.call_all(writes)
-    await send_and_mine(deployment.rpc, [(local_account(wallet.key), _setup(wallet)) for wallet in new])
+    await send_and_mine(
+        deployment.rpc, [(local_account(wallet.key), _setup(wallet)) for wallet in new]
+    )
 
 
 async def _place_owned(deployment: Deployment, wallets: Sequence[PaperWallet], code: str) -> None:
@@ -145,12 +200,21 @@ async def _place_owned(deployment: Deployment, wallets: Sequence[PaperWallet], c
     writes: list[Request] = []
     for wallet in await _without_code(deployment, wallets, code):
         writes.append(("anvil_setCode", [wallet.address, code]))
-        writes.append(("anvil_setStorageAt", [wallet.address, "0x0", "0x" + wallet.owner[2:].lower().rjust(64, "0")]))
+        writes.append(
+            (
+                "anvil_setStorageAt",
+                [wallet.address, "0x0", "0x" + wallet.owner[2:].lower().rjust(64, "0")],
+            )
+        )
     await deployment.rpc.call_all(writes)
 
 
-async def _without_code(deployment: Deployment, wallets: Sequence[PaperWallet], code: str) -> list[PaperWallet]:
-    present = await deployment.rpc.call_all([("eth_getCode", [wallet.address, "latest"]) for wallet in wallets])
+async def _without_code(
+    deployment: Deployment, wallets: Sequence[PaperWallet], code: str
+) -> list[PaperWallet]:
+    present = await deployment.rpc.call_all(
+        [("eth_getCode", [wallet.address, "latest"]) for wallet in wallets]
+    )
     return [wallet for wallet, found in zip(wallets, present, strict=True) if found != code]
 
 

@@ -15,7 +15,9 @@ from tools.stack.settings import StackSettings
 
 @pytest.fixture(scope="session")
 def rpc_url(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = StackSettings(folder=tmp_path_factory.mktemp("chain"), mining="automine", durable=False)
+    settings = StackSettings(
+        folder=tmp_path_factory.mktemp("chain"), mining="automine", durable=False
+    )
     with background.entered(LocalStack(settings, parts=["chain"])) as stack:
         yield stack.rpc_url
 

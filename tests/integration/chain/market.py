@@ -11,8 +11,8 @@ from services.paper_venue.chain.conditions import Condition, deal_shares, prepar
 from services.paper_venue.chain.deployment import FEE_RECEIVER, Deployment
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_wallets, paper_key
-from services.paper_venue.settlement import Receipt as SettlementReceipt
-from services.paper_venue.settlement import Settlement, SignedTransaction
+from services.paper_venue.lifecycle.settlement import Receipt as SettlementReceipt
+from services.paper_venue.lifecycle.settlement import Settlement, SignedTransaction
 from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POSITION_MANAGER
 from shared.chain.client import ChainClient, Receipt
 from shared.chain.logs import OrderFilledLog, decode_order_fills
@@ -46,11 +46,23 @@ class PaperMarket:
 
     @classmethod
     async def open(
-        cls, deployment: Deployment, *, traders: int = 2, exchange: str = EXCHANGE_V2, kind: WalletKind = WalletKind.EOA
+        cls,
+        deployment: Deployment,
+        *,
+        traders: int = 2,
+        exchange: str = EXCHANGE_V2,
+        kind: WalletKind = WalletKind.EOA,
     ) -> "PaperMarket":
         name = f"market {next(_names)}"
-        condition = await prepare_condition(deployment, "0x" + keccak(text=name).hex(), exchange=exchange)
-        wallets = await create_wallets(deployment, kind, [paper_key(name, index) for index in range(traders)], collateral=DOLLARS)
+        condition = await prepare_condition(
+            deployment, "0x" + keccak(text=name).hex(), exchange=exchange
+        )
+        wallets = await create_wallets(
+            deployment,
+            kind,
+            [paper_key(name, index) for index in range(traders)],
+            collateral=DOLLARS,
+        )
         await deal_shares(deployment, [condition], [wallet.address for wallet in wallets], SHARES)
         return cls(
             deployment=deployment,
@@ -60,7 +72,17 @@ class PaperMarket:
             settler=await Settler.start(deployment),
         )
 
-    def order(self, trader: int, side: int, *, gives: int, wants: int, token: str = "yes", salt: int = 1, sign: Any = None) -> SignedOrder:
+    def order(
+        self,
+        trader: int,
+        side: int,
+        *,
+        gives: int,
+        wants: int,
+        token: str = "yes",
+        salt: int = 1,
+        sign: Any = None,
+    ) -> SignedOrder:
         wallet = self.traders[trader]
         chosen = sign or signed_by_polymarket_client
         salted: dict[str, Any] = {"salt": salt} if chosen is signed_by_polymarket_client else {}
@@ -93,7 +115,9 @@ class PaperMarket:
             taker=taker,
             makers=makers,
             taker_fill=taker.maker_amount if taker_fill is None else taker_fill,
-            maker_fills=tuple(maker.maker_amount for maker in makers) if maker_fills is None else tuple(maker_fills),
+            maker_fills=tuple(maker.maker_amount for maker in makers)
+            if maker_fills is None
+            else tuple(maker_fills),
             taker_fee=taker_fee,
             maker_fees=(0,) * len(makers) if maker_fees is None else tuple(maker_fees),
         )
@@ -103,7 +127,7 @@ class PaperMarket:
         signed = self.settler.sign(settlement)
         await self.settler.send(signed)
         told = await settled(self.settler, signed)
-        receipt = await self.chain.receipt(signed.hash)
+        receipt = await self.chain.fetch_receipt(signed.hash)
         assert receipt is not None
         assert (told.block_number, told.status == 1) == (receipt.block_number, receipt.succeeded)
         return receipt
@@ -114,10 +138,24 @@ class PaperMarket:
         return list(found.values())
 
     async def everything(self) -> Held:
-        """The sums over everybody who can hold any of it: money backs shares one to one, so pUSD counts with the contracts'."""
-        others = [self.condition.exchange, FEE_RECEIVER, CONDITIONAL_TOKENS, POSITION_MANAGER, self.deployment.admin.address]
-        found = (await self._balances([*(wallet.address for wallet in self.traders), *others])).values()
-        return Held(usd=sum(each.usd for each in found), yes=sum(each.yes for each in found), no=sum(each.no for each in found))
+        """The sums over everybody who can hold any of it: money backs shares one to one, so pUSD
+        counts with the contracts'.
+        """
+        others = [
+            self.condition.exchange,
+            FEE_RECEIVER,
+            CONDITIONAL_TOKENS,
+            POSITION_MANAGER,
+            self.deployment.admin.address,
+        ]
+        found = (
+            await self._balances([*(wallet.address for wallet in self.traders), *others])
+        ).values()
+        return Held(
+            usd=sum(each.usd for each in found),
+            yes=sum(each.yes for each in found),
+            no=sum(each.no for each in found),
+        )
 
     async def exchange_holds(self) -> Held:
         return (await self._balances([self.condition.exchange]))[self.condition.exchange]
@@ -127,9 +165,12 @@ class PaperMarket:
 
     async def _balances(self, wallets: Sequence[str]) -> Mapping[str, Held]:
         yes, no = self.condition.yes_token, self.condition.no_token
-        found = await self.chain.balances(wallets, [yes, no])
+        found = await self.chain.fetch_balances_of_all(wallets, [yes, no])
         return {
-            wallet: Held(usd=each.collateral, yes=each.shares_by_token[yes], no=each.shares_by_token[no]) for wallet, each in found.items()
+            wallet: Held(
+                usd=each.collateral, yes=each.shares_by_token[yes], no=each.shares_by_token[no]
+            )
+            for wallet, each in found.items()
         }
 
 

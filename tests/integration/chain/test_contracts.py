@@ -33,7 +33,9 @@ def _node(npm: list[str]) -> str:
 
 
 def _run(command: list[str], *, cwd: Path) -> None:
-    ended = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    ended = subprocess.run(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stdout
 
 
@@ -42,7 +44,9 @@ def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path
     shutil.copytree(SOURCES, project, ignore=shutil.ignore_patterns("node_modules", "compiled"))
     compiled = tmp_path / "compiled"
 
-    _run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=project)
+    _run(
+        [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=project
+    )
     _run([_node(npm), "compile.mjs", str(compiled)], cwd=project)
 
     committed = {path.name: path.read_text() for path in OUR_COMPILED_FOLDER.iterdir()}

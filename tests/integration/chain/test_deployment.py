@@ -6,13 +6,22 @@ from pathlib import Path
 import pytest
 from eth_utils.crypto import keccak
 from polymarket._internal.environment import PRODUCTION_CONFIG
-from polymarket._internal.wallet import derive_proxy_wallet_address, derive_safe_wallet_address, derive_uups_deposit_wallet_address
+from polymarket._internal.wallet import (
+    derive_proxy_wallet_address,
+    derive_safe_wallet_address,
+    derive_uups_deposit_wallet_address,
+)
 
 from services.paper_venue.chain.artifacts import Artifacts, MissingArtifact, load_artifacts
 from services.paper_venue.chain.calldata import encode_call
 from services.paper_venue.chain.conditions import deal_shares, prepare_condition
 from services.paper_venue.chain.deployment import Deployment, deploy
-from services.paper_venue.chain.sender import Call, TransactionReverted, local_account, send_and_mine
+from services.paper_venue.chain.sender import (
+    Call,
+    TransactionReverted,
+    local_account,
+    send_and_mine,
+)
 from services.paper_venue.chain.wallets import (
     WalletKind,
     create_wallets,
@@ -43,11 +52,15 @@ all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
 
 async def _sent_by_the_venue(deployment: Deployment) -> list[int]:
     senders = (deployment.admin.address, deployment.operator.address)
-    counts = await deployment.rpc.call_all([("eth_getTransactionCount", [sender, "pending"]) for sender in senders])
+    counts = await deployment.rpc.call_all(
+        [("eth_getTransactionCount", [sender, "pending"]) for sender in senders]
+    )
     return [int(each, 16) for each in counts]
 
 
-async def test_a_chain_that_is_ready_stays_as_it_is(deployment: Deployment, rpc_url: str, artifacts: Artifacts) -> None:
+async def test_a_chain_that_is_ready_stays_as_it_is(
+    deployment: Deployment, rpc_url: str, artifacts: Artifacts
+) -> None:
     market = await PaperMarket.open(deployment)
     sent, held = await _sent_by_the_venue(deployment), await market.held()
 
@@ -62,8 +75,12 @@ async def test_a_chain_that_does_not_mine_by_itself_is_mined(deployment: Deploym
     await deployment.rpc.call("evm_setAutomine", False)
     try:
         for kind in WalletKind:
-            (wallet,) = await create_wallets(deployment, kind, [paper_key(f"by hand {kind}", 0)], collateral=DOLLARS)
-            assert (await ChainClient(deployment.rpc).balances_of(wallet.address)).conditional_tokens_approved >= {EXCHANGE_V2}
+            (wallet,) = await create_wallets(
+                deployment, kind, [paper_key(f"by hand {kind}", 0)], collateral=DOLLARS
+            )
+            assert (
+                await ChainClient(deployment.rpc).fetch_balances(wallet.address)
+            ).conditional_tokens_approved >= {EXCHANGE_V2}
     finally:
         await deployment.rpc.call("evm_setAutomine", True)
 
@@ -74,79 +91,125 @@ def test_missing_packages_are_named_with_their_remedy(tmp_path: Path) -> None:
 
 
 @all_exchanges
-async def test_a_condition_has_the_token_ids_that_its_contract_gives(deployment: Deployment, exchange: str) -> None:
-    condition = await prepare_condition(deployment, "0x" + keccak(text=f"ids {exchange}").hex(), exchange=exchange)
+async def test_a_condition_has_the_token_ids_that_its_contract_gives(
+    deployment: Deployment, exchange: str
+) -> None:
+    condition = await prepare_condition(
+        deployment, "0x" + keccak(text=f"ids {exchange}").hex(), exchange=exchange
+    )
 
     await deal_shares(deployment, [condition], [A_STRANGER], SHARES)
 
-    read = await ChainClient(deployment.rpc).balances_of(A_STRANGER, [condition.yes_token, condition.no_token])
+    read = await ChainClient(deployment.rpc).fetch_balances(
+        A_STRANGER, [condition.yes_token, condition.no_token]
+    )
     assert read.shares_by_token == {condition.yes_token: SHARES, condition.no_token: SHARES}
-    assert (is_v3_position(condition.yes_token), is_v3_position(condition.no_token)) == (exchange == EXCHANGE_V3,) * 2
-    assert await prepare_condition(deployment, condition.question_id, exchange=exchange) == condition
+    assert (is_v3_position(condition.yes_token), is_v3_position(condition.no_token)) == (
+        exchange == EXCHANGE_V3,
+    ) * 2
+    assert (
+        await prepare_condition(deployment, condition.question_id, exchange=exchange) == condition
+    )
 
 
 @pytest.mark.parametrize("kind", list(WalletKind))
-async def test_a_new_wallet_has_money_and_every_approval_that_clients_ask_for(deployment: Deployment, kind: WalletKind) -> None:
+async def test_a_new_wallet_has_money_and_every_approval_that_clients_ask_for(
+    deployment: Deployment, kind: WalletKind
+) -> None:
     (wallet,) = await create_wallets(deployment, kind, [paper_key("new", 0)], collateral=DOLLARS)
     operators = {operator for each in SHARE_OPERATORS.values() for operator in each}
     everybody = sorted({*COLLATERAL_SPENDERS, *operators, A_STRANGER})
 
-    read = await ChainClient(deployment.rpc, spenders=everybody).balances_of(wallet.address)
+    read = await ChainClient(deployment.rpc, spenders=everybody).fetch_balances(wallet.address)
 
     assert read.collateral == DOLLARS
-    assert {spender for spender, amount in read.allowance_by_spender.items() if amount == 2**256 - 1} == set(COLLATERAL_SPENDERS)
+    assert {
+        spender for spender, amount in read.allowance_by_spender.items() if amount == 2**256 - 1
+    } == set(COLLATERAL_SPENDERS)
     assert read.allowance_by_spender[A_STRANGER] == 0
     assert read.conditional_tokens_approved == set(SHARE_OPERATORS[CONDITIONAL_TOKENS])
     assert read.position_manager_approved == set(SHARE_OPERATORS[POSITION_MANAGER])
 
 
-async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_only(deployment: Deployment) -> None:
-    mine, other = await create_wallets(deployment, WalletKind.SAFE, [paper_key("obeys", 0), paper_key("obeys", 1)], collateral=DOLLARS)
-    payment = SafeTransaction(to=PUSD, data=encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000))
+async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_only(
+    deployment: Deployment,
+) -> None:
+    mine, other = await create_wallets(
+        deployment,
+        WalletKind.SAFE,
+        [paper_key("obeys", 0), paper_key("obeys", 1)],
+        collateral=DOLLARS,
+    )
+    payment = SafeTransaction(
+        to=PUSD, data=encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000)
+    )
     thief = replace(mine, key=other.key)
     chain = ChainClient(deployment.rpc)
-    before = (await chain.balances_of(A_STRANGER)).collateral
+    before = (await chain.fetch_balances(A_STRANGER)).collateral
 
-    assert mine.address == derive_safe_wallet_address(mine.owner, PRODUCTION_CONFIG.wallet_derivation)
+    assert mine.address == derive_safe_wallet_address(
+        mine.owner, PRODUCTION_CONFIG.wallet_derivation
+    )
     assert await owner_of(deployment, mine.address) == mine.owner
     assert await owner_of(deployment, mine.owner) is None
     assert await owner_of(deployment, CONDITIONAL_TOKENS) is None
     await execute_from_safes(deployment, [mine], payment)
     with pytest.raises(TransactionReverted):
         await execute_from_safes(deployment, [thief], payment)
-    assert (await chain.balances_of(A_STRANGER)).collateral - before == 1_000_000
-    assert (await chain.balances_of(mine.address)).collateral == DOLLARS - 1_000_000
+    assert (await chain.fetch_balances(A_STRANGER)).collateral - before == 1_000_000
+    assert (await chain.fetch_balances(mine.address)).collateral == DOLLARS - 1_000_000
 
 
 async def test_a_proxy_wallet_obeys_its_owner_only(deployment: Deployment) -> None:
-    mine, other = await create_wallets(deployment, WalletKind.PROXY, [paper_key("proxies", 0), paper_key("proxies", 1)], collateral=DOLLARS)
+    mine, other = await create_wallets(
+        deployment,
+        WalletKind.PROXY,
+        [paper_key("proxies", 0), paper_key("proxies", 1)],
+        collateral=DOLLARS,
+    )
     payment = encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000)
-    acting = Call(to=mine.address, data=encode_call("proxy((uint8,address,uint256,bytes)[])", [(1, PUSD, 0, payment)]))
+    acting = Call(
+        to=mine.address,
+        data=encode_call("proxy((uint8,address,uint256,bytes)[])", [(1, PUSD, 0, payment)]),
+    )
     chain = ChainClient(deployment.rpc)
-    before = (await chain.balances_of(A_STRANGER)).collateral
+    before = (await chain.fetch_balances(A_STRANGER)).collateral
 
-    assert mine.address == derive_proxy_wallet_address(mine.owner, PRODUCTION_CONFIG.wallet_derivation)
+    assert mine.address == derive_proxy_wallet_address(
+        mine.owner, PRODUCTION_CONFIG.wallet_derivation
+    )
     assert await owner_of(deployment, mine.address) == mine.owner
     await send_and_mine(deployment.rpc, [(local_account(mine.key), acting)])
     with pytest.raises(TransactionReverted):
         await send_and_mine(deployment.rpc, [(local_account(other.key), acting)])
-    assert (await chain.balances_of(A_STRANGER)).collateral - before == 1_000_000
+    assert (await chain.fetch_balances(A_STRANGER)).collateral - before == 1_000_000
 
 
 async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> None:
     mine, other = await create_wallets(
-        deployment, WalletKind.DEPOSIT, [paper_key("deposits", 0), paper_key("deposits", 1)], collateral=DOLLARS
+        deployment,
+        WalletKind.DEPOSIT,
+        [paper_key("deposits", 0), paper_key("deposits", 1)],
+        collateral=DOLLARS,
     )
     payment = encode_call("transfer(address,uint256)", A_STRANGER, 1)
     theft = Call(to=mine.address, data=encode_call("execute((address,bytes)[])", [(PUSD, payment)]))
 
-    assert mine.address == derive_uups_deposit_wallet_address(mine.owner, PRODUCTION_CONFIG.wallet_derivation)
+    assert mine.address == derive_uups_deposit_wallet_address(
+        mine.owner, PRODUCTION_CONFIG.wallet_derivation
+    )
     assert await owner_of(deployment, mine.address) == mine.owner
     with pytest.raises(TransactionReverted):
         await send_and_mine(deployment.rpc, [(local_account(other.key), theft)])
     with pytest.raises(TransactionReverted):
         await send_and_mine(
-            deployment.rpc, [(local_account(other.key), Call(to=mine.address, data=encode_call("initialize(address)", other.owner)))]
+            deployment.rpc,
+            [
+                (
+                    local_account(other.key),
+                    Call(to=mine.address, data=encode_call("initialize(address)", other.owner)),
+                )
+            ],
         )
 
 
@@ -155,26 +218,48 @@ async def test_many_wallets_are_made_at_once(deployment: Deployment) -> None:
 
     wallets = await create_wallets(deployment, WalletKind.SAFE, keys, collateral=DOLLARS)
 
-    read = await ChainClient(deployment.rpc).balances([wallet.address for wallet in wallets])
+    read = await ChainClient(deployment.rpc).fetch_balances_of_all(
+        [wallet.address for wallet in wallets]
+    )
     assert [each.collateral for each in read.values()] == [DOLLARS] * 60
     assert all(each.conditional_tokens_approved >= {EXCHANGE_V2} for each in read.values())
 
 
-async def test_only_the_admin_mints_and_only_once_is_anything_initialized(deployment: Deployment) -> None:
-    (wallet,) = await create_wallets(deployment, WalletKind.EOA, [paper_key("mallory", 0)], collateral=DOLLARS)
+async def test_only_the_admin_mints_and_only_once_is_anything_initialized(
+    deployment: Deployment,
+) -> None:
+    (wallet,) = await create_wallets(
+        deployment, WalletKind.EOA, [paper_key("mallory", 0)], collateral=DOLLARS
+    )
     attempts = [
         (PUSD, encode_call("mint(address,uint256)", wallet.address, 1)),
         (PUSD, encode_call("mintEach(address[],uint256)", [wallet.address], 1)),
         (PUSD, encode_call("setPaused(bool)", True)),
         (PUSD, encode_call("setFailNext(uint256)", 1)),
         (PUSD, encode_call("initialize(address)", wallet.address)),
-        (EXCHANGE_V2, encode_call("initialize(string,address,address,address,address)", "2", PUSD, PUSD, wallet.address, wallet.address)),
+        (
+            EXCHANGE_V2,
+            encode_call(
+                "initialize(string,address,address,address,address)",
+                "2",
+                PUSD,
+                PUSD,
+                wallet.address,
+                wallet.address,
+            ),
+        ),
     ]
 
     refused = [
         answer.get("error", {}).get("code")
         for answer in await deployment.rpc.batch(
-            [("eth_call", [{"from": wallet.address, "to": to, "data": "0x" + data.hex()}, "latest"]) for to, data in attempts]
+            [
+                (
+                    "eth_call",
+                    [{"from": wallet.address, "to": to, "data": "0x" + data.hex()}, "latest"],
+                )
+                for to, data in attempts
+            ]
         )
     ]
 

@@ -1,6 +1,7 @@
 """Reads of the chain tell the truth at one block, or fail.
 
-A node that was asked to mine while it mines by itself owes an empty block and adds it later: the head may rise between two looks.
+A node that was asked to mine while it mines by itself owes an empty block and adds it later: the
+head may rise between two looks.
 """
 
 import pytest
@@ -26,53 +27,80 @@ async def _trade(market: PaperMarket, salt: int) -> list[OrderFilledLog]:
     return fills_of(await market.settle(market.match(taker, maker)))
 
 
-async def test_a_wallet_without_anything_reads_as_zeros_at_the_head(deployment: Deployment, chain: ChainClient) -> None:
+async def test_a_wallet_without_anything_reads_as_zeros_at_the_head(
+    deployment: Deployment, chain: ChainClient
+) -> None:
     market = await PaperMarket.open(deployment)
 
-    before = (await chain.latest_block()).number
-    read = await chain.balances_of(NOBODY, [market.condition.yes_token])
+    before = (await chain.fetch_latest_block()).number
+    read = await chain.fetch_balances(NOBODY, [market.condition.yes_token])
 
     assert (read.collateral, read.shares_by_token) == (0, {market.condition.yes_token: 0})
     assert read.allowance_by_spender == {EXCHANGE_V2: 0, EXCHANGE_V3: 0}
     assert read.conditional_tokens_approved == read.position_manager_approved == frozenset()
-    assert before <= read.block_number <= (await chain.latest_block()).number
+    assert before <= read.block_number <= (await chain.fetch_latest_block()).number
 
 
-async def test_tokens_of_both_market_versions_are_read_together(deployment: Deployment, chain: ChainClient) -> None:
-    old, new = await PaperMarket.open(deployment), await PaperMarket.open(deployment, exchange=EXCHANGE_V3)
-    tokens = [new.condition.no_token, old.condition.yes_token, new.condition.yes_token, old.condition.no_token]
+async def test_tokens_of_both_market_versions_are_read_together(
+    deployment: Deployment, chain: ChainClient
+) -> None:
+    old, new = (
+        await PaperMarket.open(deployment),
+        await PaperMarket.open(deployment, exchange=EXCHANGE_V3),
+    )
+    tokens = [
+        new.condition.no_token,
+        old.condition.yes_token,
+        new.condition.yes_token,
+        old.condition.no_token,
+    ]
 
-    read = await chain.balances_of(old.traders[0].address, tokens)
+    read = await chain.fetch_balances(old.traders[0].address, tokens)
 
     assert [read.shares_by_token[token] for token in tokens] == [0, 500_000_000, 0, 500_000_000]
 
 
-async def test_many_wallets_and_tokens_are_read_in_one_go(deployment: Deployment, chain: ChainClient) -> None:
+async def test_many_wallets_and_tokens_are_read_in_one_go(
+    deployment: Deployment, chain: ChainClient
+) -> None:
     market = await PaperMarket.open(deployment, traders=30)
     yes = market.condition.yes_token
     tokens = [yes, *(yes ^ bit for bit in range(1, 40))]
 
-    read = await chain.balances([wallet.address for wallet in market.traders], tokens)
+    read = await chain.fetch_balances_of_all([wallet.address for wallet in market.traders], tokens)
 
     assert [each.wallet for each in read.values()] == [wallet.address for wallet in market.traders]
-    assert all(each.shares_by_token == {token: 500_000_000 * (token == yes) for token in tokens} for each in read.values())
+    assert all(
+        each.shares_by_token == {token: 500_000_000 * (token == yes) for token in tokens}
+        for each in read.values()
+    )
 
 
-async def test_a_call_that_meets_no_contract_answers_nothing_instead_of_zero(chain: ChainClient) -> None:
-    before = (await chain.latest_block()).number
-    number, answers = await chain.snapshot([(PUSD, bytes.fromhex("313ce567")), (NOBODY, bytes.fromhex("313ce567")), (PUSD, b"\x00" * 4)])
+async def test_a_call_that_meets_no_contract_answers_nothing_instead_of_zero(
+    chain: ChainClient,
+) -> None:
+    before = (await chain.fetch_latest_block()).number
+    number, answers = await chain.fetch_snapshot(
+        [
+            (PUSD, bytes.fromhex("313ce567")),
+            (NOBODY, bytes.fromhex("313ce567")),
+            (PUSD, b"\x00" * 4),
+        ]
+    )
 
     assert int.from_bytes(answers[0], "big") == 6
     assert answers[1:] == [b"", b""]
-    assert before <= number <= (await chain.latest_block()).number
+    assert before <= number <= (await chain.fetch_latest_block()).number
 
 
-async def test_a_missing_contract_is_an_error_and_not_a_zero_balance(deployment: Deployment, chain: ChainClient) -> None:
+async def test_a_missing_contract_is_an_error_and_not_a_zero_balance(
+    deployment: Deployment, chain: ChainClient
+) -> None:
     code = await deployment.rpc.call("eth_getCode", CONDITIONAL_TOKENS, "latest")
     await deployment.rpc.call("anvil_setCode", CONDITIONAL_TOKENS, "0x")
     try:
         with pytest.raises(Transient):
-            await chain.balances_of(NOBODY, [1 << 255 | 1 << 60])
+            await chain.fetch_balances(NOBODY, [1 << 255 | 1 << 60])
     finally:
         await deployment.rpc.call("anvil_setCode", CONDITIONAL_TOKENS, code)
 
@@ -80,7 +108,12 @@ async def test_a_missing_contract_is_an_error_and_not_a_zero_balance(deployment:
 async def test_a_node_that_is_not_there_is_transient_and_its_address_is_not_told() -> None:
     chain = ChainClient(Rpc("http://127.0.0.1:1/v2/a-secret-key"))
 
-    for ask in (chain.latest_block(), chain.balances_of(NOBODY), chain.receipt("0x" + "11" * 32), chain.fetch_order_fills(0, 1, [NOBODY])):
+    for ask in (
+        chain.fetch_latest_block(),
+        chain.fetch_balances(NOBODY),
+        chain.fetch_receipt("0x" + "11" * 32),
+        chain.fetch_order_fills(0, 1, [NOBODY]),
+    ):
         with pytest.raises(Transient) as refused:
             await ask
         assert "secret" not in f"{refused.value!r} {refused.value.__cause__!r}"
@@ -96,55 +129,69 @@ async def test_an_error_answer_keeps_its_code_and_text(deployment: Deployment) -
     assert refused.value.text
 
 
-async def test_a_wallets_fills_are_found_once_each_whatever_the_span(deployment: Deployment, chain: ChainClient) -> None:
+async def test_a_wallets_fills_are_found_once_each_whatever_the_span(
+    deployment: Deployment, chain: ChainClient
+) -> None:
     market = await PaperMarket.open(deployment)
-    first = (await chain.latest_block()).number + 1
+    first = (await chain.fetch_latest_block()).number + 1
     told = [fill for salt in range(5) for fill in await _trade(market, salt)]
-    last = (await chain.latest_block()).number
+    last = (await chain.fetch_latest_block()).number
     buyer, seller = (wallet.address for wallet in market.traders)
 
     for span in (1, 2, 1000):
         narrow = ChainClient(deployment.rpc, block_span=span)
         assert await narrow.fetch_order_fills(first, last, [buyer, seller]) == told
-        assert await narrow.fetch_order_fills(first, last, [buyer.lower()]) == [fill for fill in told if fill.maker == buyer]
+        assert await narrow.fetch_order_fills(first, last, [buyer.lower()]) == [
+            fill for fill in told if fill.maker == buyer
+        ]
     assert await chain.fetch_order_fills(first, last, [NOBODY]) == []
     assert await chain.fetch_order_fills(first, last, []) == []
     assert await chain.fetch_order_fills(first, last, [buyer], exchanges=[EXCHANGE_V3]) == []
 
 
 async def test_a_block_that_the_node_has_not_seen_is_not_an_empty_block(chain: ChainClient) -> None:
-    head = (await chain.latest_block()).number
+    head = (await chain.fetch_latest_block()).number
     not_seen = head + 100
 
     with pytest.raises(Transient):
         await chain.fetch_order_fills(head, not_seen, [NOBODY])
-    assert await chain.block_hash(not_seen) is None
+    assert await chain.fetch_block_hash(not_seen) is None
 
 
-async def test_the_finalized_block_trails_the_head(deployment: Deployment, chain: ChainClient) -> None:
+async def test_the_finalized_block_trails_the_head(
+    deployment: Deployment, chain: ChainClient
+) -> None:
     await deployment.rpc.call_all([("evm_mine", [])] * 6)
 
-    before, finalized, after = await chain.latest_block(), await chain.finalized_block(), await chain.latest_block()
+    before, finalized, after = (
+        await chain.fetch_latest_block(),
+        await chain.fetch_finalized_block(),
+        await chain.fetch_latest_block(),
+    )
 
     assert before.number <= finalized.number + 4 <= after.number
-    assert await chain.block_hash(finalized.number) == finalized.hash
-    assert await chain.receipt("0x" + "11" * 32) is None
+    assert await chain.fetch_block_hash(finalized.number) == finalized.hash
+    assert await chain.fetch_receipt("0x" + "11" * 32) is None
 
 
-async def test_a_reorganization_shows_in_the_block_hash_and_takes_the_receipt_back(deployment: Deployment, chain: ChainClient) -> None:
+async def test_a_reorganization_shows_in_the_block_hash_and_takes_the_receipt_back(
+    deployment: Deployment, chain: ChainClient
+) -> None:
     market = await PaperMarket.open(deployment)
     before = await market.held()
     (fill, _) = await _trade(market, salt=1)
-    assert await chain.block_hash(fill.block_number) == fill.block_hash
+    assert await chain.fetch_block_hash(fill.block_number) == fill.block_hash
 
     async def reorganized() -> bool:
-        depth = (await chain.latest_block()).number - fill.block_number + 1
+        depth = (await chain.fetch_latest_block()).number - fill.block_number + 1
         await deployment.rpc.call("anvil_reorg", depth, [])
-        return await chain.block_hash(fill.block_number) != fill.block_hash
+        return await chain.fetch_block_hash(fill.block_number) != fill.block_hash
 
-    await eventually(reorganized, what="a block that the node still owed did not keep the fill's block alive")
+    await eventually(
+        reorganized, what="a block that the node still owed did not keep the fill's block alive"
+    )
 
-    assert await chain.block_hash(fill.block_number) not in (fill.block_hash, None)
-    assert await chain.receipt(fill.tx_hash) is None
+    assert await chain.fetch_block_hash(fill.block_number) not in (fill.block_hash, None)
+    assert await chain.fetch_receipt(fill.tx_hash) is None
     assert await market.held() == before
     assert await chain.fetch_order_fills(fill.block_number, fill.block_number, [fill.maker]) == []

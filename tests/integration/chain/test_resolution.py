@@ -1,9 +1,16 @@
-"""Shares of a resolved condition turn into the pUSD that backs them, on every exchange's kind of market, and nothing is created."""
+"""Shares of a resolved condition turn into the pUSD that backs them, on every exchange's kind of
+market, and nothing is created.
+"""
 
 import pytest
 from eth_utils.crypto import keccak
 
-from services.paper_venue.chain.conditions import deal_shares, prepare_conditions, redeem_call, report_payouts
+from services.paper_venue.chain.conditions import (
+    deal_shares,
+    prepare_conditions,
+    redeem_call,
+    report_payouts,
+)
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.sender import TransactionReverted, local_account, send_and_mine
 from services.paper_venue.chain.wallets import WalletKind, create_wallets, paper_key
@@ -19,13 +26,21 @@ MOVED = 10_000_000
 
 
 async def redeem_all(market: PaperMarket) -> None:
-    calls = [(local_account(trader.key), redeem_call(market.condition)) for trader in market.traders]
+    calls = [
+        (local_account(trader.key), redeem_call(market.condition)) for trader in market.traders
+    ]
     await send_and_mine(market.deployment.rpc, calls)
 
 
 @all_exchanges
-@pytest.mark.parametrize(("yes", "no"), [(1, 0), (0, 1), (1, 1), (1, 3)], ids=["yes wins", "no wins", "split", "a quarter"])
-async def test_bought_and_sold_shares_pay_what_the_resolution_says(deployment: Deployment, exchange: str, yes: int, no: int) -> None:
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [(1, 0), (0, 1), (1, 1), (1, 3)],
+    ids=["yes wins", "no wins", "split", "a quarter"],
+)
+async def test_bought_and_sold_shares_pay_what_the_resolution_says(
+    deployment: Deployment, exchange: str, yes: int, no: int
+) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange)
     buy = market.order(0, BUY, gives=MOVED // 2, wants=MOVED)
     sell = market.order(1, SELL, gives=MOVED, wants=MOVED // 2)
@@ -61,18 +76,25 @@ async def test_nothing_is_redeemed_before_the_resolution_or_twice_and_nothing_is
         await report_payouts(deployment, market.condition, yes=0, no=1)
 
 
-async def test_one_outcome_of_a_neg_risk_event_wins_and_all_others_lose(deployment: Deployment) -> None:
+async def test_one_outcome_of_a_neg_risk_event_wins_and_all_others_lose(
+    deployment: Deployment,
+) -> None:
     questions = ["0x" + keccak(text=f"event outcome {index}").hex() for index in range(3)]
     event = await prepare_conditions(deployment, dict.fromkeys(questions, NEG_RISK_EXCHANGE_V2))
-    (holder,) = await create_wallets(deployment, WalletKind.EOA, [paper_key("event holder", 0)], collateral=DOLLARS)
+    (holder,) = await create_wallets(
+        deployment, WalletKind.EOA, [paper_key("event holder", 0)], collateral=DOLLARS
+    )
     await deal_shares(deployment, event, [holder.address], SHARES)
     no_tokens = [condition.no_token for condition in event]
 
     for condition in event:
         wins = condition == event[1]
         await report_payouts(deployment, condition, yes=int(wins), no=int(not wins))
-    await send_and_mine(deployment.rpc, [(local_account(holder.key), redeem_call(condition)) for condition in event[:2]])
+    await send_and_mine(
+        deployment.rpc,
+        [(local_account(holder.key), redeem_call(condition)) for condition in event[:2]],
+    )
 
-    read = await ChainClient(deployment.rpc).balances_of(holder.address, no_tokens)
+    read = await ChainClient(deployment.rpc).fetch_balances(holder.address, no_tokens)
     assert read.collateral == DOLLARS + 2 * SHARES  # the first one's NO and the second one's YES
     assert list(read.shares_by_token.values()) == [0, 0, SHARES]

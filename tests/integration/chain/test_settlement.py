@@ -17,10 +17,17 @@ from services.paper_venue.chain.wallets import (
     fail_transfers,
     set_transfers_paused,
 )
-from services.paper_venue.settlement import Settlement
+from services.paper_venue.lifecycle.settlement import Settlement
 from shared.chain.addresses import LIVE_EXCHANGES, PUSD
 from shared.chain.logs import FEE_CHARGED, ORDERS_MATCHED
-from shared.chain.orders import BUY, DOMAIN_VERSION_BY_EXCHANGE, SELL, SignedOrder, counter_amount, order_hash
+from shared.chain.orders import (
+    BUY,
+    DOMAIN_VERSION_BY_EXCHANGE,
+    SELL,
+    SignedOrder,
+    counter_amount,
+    order_hash,
+)
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
 from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket, fills_of, settled
@@ -38,7 +45,9 @@ all_wallets = pytest.mark.parametrize("kind", list(WalletKind))
 @both_clients
 @all_exchanges
 @all_wallets
-async def test_a_buy_meets_a_sell(deployment: Deployment, sign: Callable[..., SignedOrder], exchange: str, kind: WalletKind) -> None:
+async def test_a_buy_meets_a_sell(
+    deployment: Deployment, sign: Callable[..., SignedOrder], exchange: str, kind: WalletKind
+) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000, sign=sign)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000, sign=sign)
@@ -54,7 +63,9 @@ async def test_a_buy_meets_a_sell(deployment: Deployment, sign: Callable[..., Si
 
 @all_exchanges
 @all_wallets
-async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(deployment: Deployment, exchange: str, kind: WalletKind) -> None:
+async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(
+    deployment: Deployment, exchange: str, kind: WalletKind
+) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
     taker = market.order(0, BUY, gives=7_000_000, wants=10_000_000)
     maker = market.order(1, BUY, gives=4_000_000, wants=10_000_000, token="no")
@@ -63,19 +74,25 @@ async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(deployment: Deployme
 
     assert receipt.succeeded
     assert await market.held() == [
-        Held(usd=DOLLARS - 6_000_000, yes=SHARES + 10_000_000, no=SHARES),  # at the maker's price, not at his own limit
+        Held(
+            usd=DOLLARS - 6_000_000, yes=SHARES + 10_000_000, no=SHARES
+        ),  # at the maker's price, not at his own limit
         Held(usd=DOLLARS - 4_000_000, yes=SHARES, no=SHARES + 10_000_000),
     ]
 
 
 @all_exchanges
 @all_wallets
-async def test_a_sell_of_yes_and_a_sell_of_no_become_money(deployment: Deployment, exchange: str, kind: WalletKind) -> None:
+async def test_a_sell_of_yes_and_a_sell_of_no_become_money(
+    deployment: Deployment, exchange: str, kind: WalletKind
+) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
     taker = market.order(0, SELL, gives=10_000_000, wants=6_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=3_000_000, token="no")
 
-    receipt = await market.settle(market.match(taker, maker, taker_fee=100_000, maker_fees=[50_000]))
+    receipt = await market.settle(
+        market.match(taker, maker, taker_fee=100_000, maker_fees=[50_000])
+    )
 
     assert receipt.succeeded
     assert await market.held() == [
@@ -94,8 +111,12 @@ async def test_one_taker_meets_makers_of_every_kind(deployment: Deployment) -> N
     receipt = await market.settle(market.match(taker, cheap, dear, other_side))
 
     assert receipt.succeeded
-    assert (await market.held())[0] == Held(usd=DOLLARS - 5_000_000 - 6_000_000 - 7_000_000, yes=SHARES + 30_000_000, no=SHARES)
-    assert (await market.held())[3] == Held(usd=DOLLARS - 3_000_000, yes=SHARES, no=SHARES + 10_000_000)
+    assert (await market.held())[0] == Held(
+        usd=DOLLARS - 5_000_000 - 6_000_000 - 7_000_000, yes=SHARES + 30_000_000, no=SHARES
+    )
+    assert (await market.held())[3] == Held(
+        usd=DOLLARS - 3_000_000, yes=SHARES, no=SHARES + 10_000_000
+    )
 
 
 async def test_a_match_is_told_as_the_venue_tells_it(deployment: Deployment) -> None:
@@ -108,8 +129,19 @@ async def test_a_match_is_told_as_the_venue_tells_it(deployment: Deployment) -> 
     made, took = fills_of(receipt)
     version = DOMAIN_VERSION_BY_EXCHANGE[market.condition.exchange]
     seller, buyer = market.traders[1].address, market.traders[0].address
-    assert (made.maker, made.taker, made.side, made.maker_amount, made.taker_amount) == (seller, buyer, Side.SELL, 10_000_000, 5_000_000)
-    assert (took.maker, took.side, took.maker_amount, took.taker_amount) == (buyer, Side.BUY, 5_000_000, 10_000_000)
+    assert (made.maker, made.taker, made.side, made.maker_amount, made.taker_amount) == (
+        seller,
+        buyer,
+        Side.SELL,
+        10_000_000,
+        5_000_000,
+    )
+    assert (took.maker, took.side, took.maker_amount, took.taker_amount) == (
+        buyer,
+        Side.BUY,
+        5_000_000,
+        10_000_000,
+    )
     assert took.is_taker_order
     assert not made.is_taker_order
     assert (made.fee, took.fee) == (0, 12_345)
@@ -121,7 +153,9 @@ async def test_a_match_is_told_as_the_venue_tells_it(deployment: Deployment) -> 
 
 
 @pytest.mark.parametrize("side", [BUY, SELL])
-async def test_a_fee_comes_on_top_of_a_buy_and_out_of_a_sells_proceeds(deployment: Deployment, side: int) -> None:
+async def test_a_fee_comes_on_top_of_a_buy_and_out_of_a_sells_proceeds(
+    deployment: Deployment, side: int
+) -> None:
     market = await PaperMarket.open(deployment)
     collected = await market.fees()
     buy = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
@@ -132,7 +166,10 @@ async def test_a_fee_comes_on_top_of_a_buy_and_out_of_a_sells_proceeds(deploymen
 
     assert receipt.succeeded
     bought, sold = (70_000, 20_000) if side == BUY else (20_000, 70_000)
-    assert [held.usd for held in await market.held()] == [DOLLARS - 5_000_000 - bought, DOLLARS + 5_000_000 - sold]
+    assert [held.usd for held in await market.held()] == [
+        DOLLARS - 5_000_000 - bought,
+        DOLLARS + 5_000_000 - sold,
+    ]
     assert await market.fees() - collected == 90_000
 
 
@@ -173,7 +210,9 @@ def _taker(**changes: Any) -> Callable[[Settlement], Settlement]:
 
 
 def _maker(**changes: Any) -> Callable[[Settlement], Settlement]:
-    return lambda settlement: replace(settlement, makers=(replace(settlement.makers[0], **changes),))
+    return lambda settlement: replace(
+        settlement, makers=(replace(settlement.makers[0], **changes),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +240,9 @@ def _maker(**changes: Any) -> Callable[[Settlement], Settlement]:
         _changed(taker_fee=2 * DOLLARS),
     ],
 )
-async def test_nothing_moves_when_anything_is_wrong(deployment: Deployment, spoil: Callable[[Settlement], Settlement]) -> None:
+async def test_nothing_moves_when_anything_is_wrong(
+    deployment: Deployment, spoil: Callable[[Settlement], Settlement]
+) -> None:
     market = await PaperMarket.open(deployment)
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
@@ -224,14 +265,22 @@ async def test_nothing_moves_when_anything_is_wrong(deployment: Deployment, spoi
         ((BUY, 5_000_000, 10_000_000, "yes"), (SELL, 10_000_000, 5_000_000, "no")),
         ((BUY, 5_000_000, 10_000_000, "yes"), (BUY, 5_000_000, 10_000_000, "yes")),
     ],
-    ids=["buy below sell", "sell above buy", "mint below one", "merge above one", "two tokens", "twice the same"],
+    ids=[
+        "buy below sell",
+        "sell above buy",
+        "mint below one",
+        "merge above one",
+        "two tokens",
+        "twice the same",
+    ],
 )
 async def test_prices_that_do_not_cross_are_refused(
     deployment: Deployment, taker: tuple[int, int, int, str], maker: tuple[int, int, int, str]
 ) -> None:
     market = await PaperMarket.open(deployment)
     orders = [
-        market.order(who, side, gives=gives, wants=wants, token=token) for who, (side, gives, wants, token) in enumerate([taker, maker])
+        market.order(who, side, gives=gives, wants=wants, token=token)
+        for who, (side, gives, wants, token) in enumerate([taker, maker])
     ]
     before = await market.held()
 
@@ -240,7 +289,9 @@ async def test_prices_that_do_not_cross_are_refused(
 
 
 @pytest.mark.parametrize("kind", [WalletKind.PROXY, WalletKind.SAFE, WalletKind.DEPOSIT])
-async def test_a_strangers_key_cannot_trade_for_a_wallet(deployment: Deployment, kind: WalletKind) -> None:
+async def test_a_strangers_key_cannot_trade_for_a_wallet(
+    deployment: Deployment, kind: WalletKind
+) -> None:
     market = await PaperMarket.open(deployment, traders=3, kind=kind)
     victim, _, thief = market.traders
     stolen = replace(market, traders=(replace(victim, key=thief.key), *market.traders[1:]))
@@ -256,7 +307,9 @@ async def test_only_the_operator_settles(deployment: Deployment) -> None:
     market = await PaperMarket.open(deployment)
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
-    stranger = await Settler.start(replace(deployment, operator=local_account(market.traders[0].key)))
+    stranger = await Settler.start(
+        replace(deployment, operator=local_account(market.traders[0].key))
+    )
 
     signed = stranger.sign(market.match(taker, maker))
     await stranger.send(signed)
@@ -294,25 +347,35 @@ async def test_settlements_sent_out_of_order_are_mined_in_order(deployment: Depl
         await market.settler.send(transaction)
 
     await settled(market.settler, signed[-1])
-    receipts = await market.chain.receipts([transaction.hash for transaction in signed])
+    receipts = await market.chain.fetch_receipts([transaction.hash for transaction in signed])
     assert [receipt is not None and receipt.succeeded for receipt in receipts] == [True] * 5
-    assert [transaction.nonce for transaction in signed] == list(range(signed[0].nonce, signed[0].nonce + 5))
+    assert [transaction.nonce for transaction in signed] == list(
+        range(signed[0].nonce, signed[0].nonce + 5)
+    )
     assert (await market.held())[0].yes == SHARES + 5_000_000
 
 
 async def mined_beyond(market: PaperMarket, number: int) -> bool:
     await market.deployment.rpc.call("evm_mine")
-    return (await market.chain.latest_block()).number > number
+    return (await market.chain.fetch_latest_block()).number > number
 
 
-async def test_refused_transfers_fail_the_settlement_and_it_can_be_made_again(deployment: Deployment) -> None:
+async def test_refused_transfers_fail_the_settlement_and_it_can_be_made_again(
+    deployment: Deployment,
+) -> None:
     market = await PaperMarket.open(deployment)
-    match = market.match(market.order(0, BUY, gives=5_000_000, wants=10_000_000), market.order(1, SELL, gives=10_000_000, wants=5_000_000))
+    match = market.match(
+        market.order(0, BUY, gives=5_000_000, wants=10_000_000),
+        market.order(1, SELL, gives=10_000_000, wants=5_000_000),
+    )
     before = await market.held()
 
     await fail_transfers(deployment, blocks=BLOCKS)
     failing = await market.settle(match)
-    await eventually(lambda: mined_beyond(market, failing.block_number + BLOCKS), what="the blocks in which transfers fail are over")
+    await eventually(
+        lambda: mined_beyond(market, failing.block_number + BLOCKS),
+        what="the blocks in which transfers fail are over",
+    )
     await set_transfers_paused(deployment, paused=True)
     paused = await market.settle(match)
     between = await market.held()
@@ -325,7 +388,9 @@ async def test_refused_transfers_fail_the_settlement_and_it_can_be_made_again(de
 
 async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: Deployment) -> None:
     market = await PaperMarket.open(deployment)
-    withdrawal = Call(to=PUSD, data=encode_call("approve(address,uint256)", market.condition.exchange, 4_999_999))
+    withdrawal = Call(
+        to=PUSD, data=encode_call("approve(address,uint256)", market.condition.exchange, 4_999_999)
+    )
     await send_and_mine(deployment.rpc, [(local_account(market.traders[0].key), withdrawal)])
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
@@ -335,7 +400,10 @@ async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: D
     assert await market.held() == before
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     shares=st.integers(1_000, 90_000_000),
     price=st.integers(1, 999),
@@ -347,7 +415,9 @@ async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: D
 async def test_every_fill_moves_exactly_what_was_matched(
     deployment: Deployment, shares: int, price: int, part: int, slack: int, fee: int, kind: str
 ) -> None:
-    """Whatever part of whatever order: nobody gets a unit more or less, nothing appears, vanishes or stays in the exchange."""
+    """Whatever part of whatever order: nobody gets a unit more or less, nothing appears, vanishes
+    or stays in the exchange.
+    """
     market = await PaperMarket.open(deployment)
     money = max(shares * price // 1000, 1)
     maker = {
@@ -387,4 +457,6 @@ async def test_every_fill_moves_exactly_what_was_matched(
     )
     assert await market.exchange_holds() == Held(usd=0, yes=0, no=0)
     pairs = {"swap": 0, "mint": taking, "merge": -making}[kind]
-    assert await market.everything() == Held(usd=total.usd, yes=total.yes + pairs, no=total.no + pairs)
+    assert await market.everything() == Held(
+        usd=total.usd, yes=total.yes + pairs, no=total.no + pairs
+    )

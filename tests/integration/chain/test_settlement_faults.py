@@ -1,4 +1,6 @@
-"""A settlement that a fault strikes fails on the real chain too, moves nothing, and settles when it goes out again."""
+"""A settlement that a fault strikes fails on the real chain too, moves nothing, and settles when it
+goes out again.
+"""
 
 import asyncio
 import time
@@ -7,11 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from services.paper_venue.chain.deployment import Deployment
-from services.paper_venue.faults import Fault, Faults, Strike
-from services.paper_venue.matching import match
-from services.paper_venue.orders import Side
-from services.paper_venue.settlement import Settlement, SettlementDelays, SettlementLine
-from services.paper_venue.trades import Trade
+from services.paper_venue.exchange.matching import match
+from services.paper_venue.exchange.orders import Side
+from services.paper_venue.exchange.trades import Trade
+from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.lifecycle.settlement import Settlement, SettlementDelays, SettlementLine
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import BUY, SELL
 from shared.testing.waiting import eventually
@@ -48,7 +50,14 @@ def a_trade(transaction_hash: str) -> Trade:
     """The line only reads when it matched."""
     engine = an_engine(an_order(Side.SELL, maker="0xB"))
     matched = match(a_spend(10 * USDC), engine.books[MARKET.condition_id])
-    return Trade(id="a trade", match=matched, fee=0, transaction_hash=transaction_hash, matched_at_ms=now_ms(), updated_at_ms=now_ms())
+    return Trade(
+        id="a trade",
+        match=matched,
+        fee=0,
+        transaction_hash=transaction_hash,
+        matched_at_ms=now_ms(),
+        updated_at_ms=now_ms(),
+    )
 
 
 def a_swap(market: PaperMarket) -> Settlement:
@@ -57,7 +66,9 @@ def a_swap(market: PaperMarket) -> Settlement:
 
 
 async def settle_with(market: PaperMarket, fault: Fault, last: str) -> tuple[Told, str]:
-    """Run the line over one swap until it has told ``last``; returns what it told, and the first transaction's hash."""
+    """Run the line over one swap until it has told ``last``; returns what it told, and the first
+    transaction's hash.
+    """
     faults, told = Faults(), Told()
     faults.set({fault: Strike(times=1, seconds=0)})
     delays = SettlementDelays(before_broadcast=0, before_confirmed=0)
@@ -71,17 +82,21 @@ async def settle_with(market: PaperMarket, fault: Fault, last: str) -> tuple[Tol
     return told, first.hash
 
 
-async def test_a_struck_settlement_reverts_and_is_settled_by_another_transaction(deployment: Deployment) -> None:
+async def test_a_struck_settlement_reverts_and_is_settled_by_another_transaction(
+    deployment: Deployment,
+) -> None:
     market = await PaperMarket.open(deployment)
 
     told, first = await settle_with(market, Fault.RETRYING, "confirmed")
 
     assert told.events == ["retrying", "mined", "confirmed"]
-    reverted, done = await market.chain.receipts([first, told.hashes[0]])
+    reverted, done = await market.chain.fetch_receipts([first, told.hashes[0]])
     assert reverted is not None
     assert done is not None
     assert (reverted.succeeded, done.succeeded) == (False, True)
-    assert (await market.held())[0] == Held(usd=DOLLARS - 5_000_000, yes=SHARES + 10_000_000, no=SHARES)
+    assert (await market.held())[0] == Held(
+        usd=DOLLARS - 5_000_000, yes=SHARES + 10_000_000, no=SHARES
+    )
 
 
 async def test_a_failed_settlement_moves_nothing(deployment: Deployment) -> None:
@@ -94,10 +109,14 @@ async def test_a_failed_settlement_moves_nothing(deployment: Deployment) -> None
 
 
 @pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
-async def test_a_transaction_signed_to_fail_is_taken_by_the_node_and_fails(deployment: Deployment, exchange: str) -> None:
+async def test_a_transaction_signed_to_fail_is_taken_by_the_node_and_fails(
+    deployment: Deployment, exchange: str
+) -> None:
     market = await PaperMarket.open(deployment, traders=6, exchange=exchange)
     taker = market.order(0, BUY, gives=25_000_000, wants=50_000_000)
-    makers = [market.order(trader, SELL, gives=10_000_000, wants=5_000_000) for trader in range(1, 6)]
+    makers = [
+        market.order(trader, SELL, gives=10_000_000, wants=5_000_000) for trader in range(1, 6)
+    ]
     settlement = market.match(taker, *makers)
     failing = market.settler.sign(settlement, fails=True)
 

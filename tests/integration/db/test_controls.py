@@ -1,4 +1,6 @@
-"""Follows and modes: appended for ever, known within a second, and nothing new begun where they are not confirmed."""
+"""Follows and modes: appended for ever, known within a second, and nothing new begun where they are
+not confirmed.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,8 +9,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.controls import ControlsWatch, load_controls, put_follows, put_mode
-from shared.db.engine import open_engine, rows, transaction
+from shared.db.controls import ControlsWatch, load_controls, save_follows, save_mode
+from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Mode, follower_scope
@@ -40,15 +42,19 @@ async def watch(engine: AsyncEngine) -> AsyncIterator[ControlsWatch]:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_an_empty_database_follows_nobody_and_lets_everything_run(engine: AsyncEngine) -> None:
+async def test_an_empty_database_follows_nobody_and_lets_everything_run(
+    engine: AsyncEngine,
+) -> None:
     found = await load_controls(engine)
 
     assert (found.version, found.follows_of(LEADER)) == (0, ())
     assert found.mode(leader=LEADER, proxy=PROXY) is Mode.ACTIVE
 
 
-async def test_a_follow_comes_back_as_it_was_put_with_the_version_that_it_got(engine: AsyncEngine) -> None:
-    version = await put_follows(engine, [a_follow()], by="me", change="follow")
+async def test_a_follow_comes_back_as_it_was_put_with_the_version_that_it_got(
+    engine: AsyncEngine,
+) -> None:
+    version = await save_follows(engine, [a_follow()], by="me", change="follow")
 
     (found,) = (await load_controls(engine)).follows_of(LEADER)
 
@@ -56,65 +62,107 @@ async def test_a_follow_comes_back_as_it_was_put_with_the_version_that_it_got(en
 
 
 async def test_every_version_can_be_asked_for_again_as_it_was(engine: AsyncEngine) -> None:
-    first = await put_follows(engine, [a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY)], by="me", change="follow")
-    second = await put_mode(engine, GLOBAL, Mode.HALTED, by="me")
-    third = await put_follows(engine, [a_follow(max_usdc=usdc(9)), a_follow(follow_id="follow-2", active=False)], by="me", change="less")
-    fourth = await put_mode(engine, GLOBAL, Mode.ACTIVE, by="me")
+    first = await save_follows(
+        engine,
+        [a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY)],
+        by="me",
+        change="follow",
+    )
+    second = await save_mode(engine, GLOBAL, Mode.HALTED, by="me")
+    third = await save_follows(
+        engine,
+        [a_follow(max_usdc=usdc(9)), a_follow(follow_id="follow-2", active=False)],
+        by="me",
+        change="less",
+    )
+    fourth = await save_mode(engine, GLOBAL, Mode.ACTIVE, by="me")
 
-    as_of = {version: await load_controls(engine, version) for version in (0, first, second, third, fourth)}
+    as_of = {
+        version: await load_controls(engine, version)
+        for version in (0, first, second, third, fourth)
+    }
 
-    assert [len(as_of[version].follows_of(LEADER)) for version in (0, first, second, third, fourth)] == [0, 2, 2, 1, 1]
+    assert [
+        len(as_of[version].follows_of(LEADER)) for version in (0, first, second, third, fourth)
+    ] == [0, 2, 2, 1, 1]
     assert [as_of[version].mode(leader=LEADER, proxy=PROXY) for version in (first, second, third, fourth)] == [
         Mode.ACTIVE, Mode.HALTED, Mode.HALTED, Mode.ACTIVE,
     ]  # fmt: skip
-    assert [as_of[version].follows_of(LEADER)[0].max_usdc for version in (first, third)] == [usdc(100), usdc(9)]
+    assert [as_of[version].follows_of(LEADER)[0].max_usdc for version in (first, third)] == [
+        usdc(100),
+        usdc(9),
+    ]
 
 
-async def test_changes_at_the_same_time_get_versions_of_their_own_and_all_are_on_record(engine: AsyncEngine) -> None:
-    versions = await asyncio.gather(*(put_mode(engine, f"follower:{number}", Mode.HALTED, by="me") for number in range(20)))
+async def test_changes_at_the_same_time_get_versions_of_their_own_and_all_are_on_record(
+    engine: AsyncEngine,
+) -> None:
+    versions = await asyncio.gather(
+        *(save_mode(engine, f"follower:{number}", Mode.HALTED, by="me") for number in range(20))
+    )
 
     async with transaction(engine) as connection:
-        recorded = await rows(connection, "select version, made_by, change from control.versions order by version")
+        recorded = await fetch_rows(
+            connection, "select version, made_by, change from control.versions order by version"
+        )
     assert sorted(versions) == list(range(1, 21)) == [row.version for row in recorded]
     assert {row.made_by for row in recorded} == {"me"}
 
 
-async def test_a_pause_is_known_by_its_notification_without_a_restart(engine: AsyncEngine, watch: ControlsWatch) -> None:
-    await put_mode(engine, follower_scope(PROXY), Mode.HALTED, by="me")
+async def test_a_pause_is_known_by_its_notification_without_a_restart(
+    engine: AsyncEngine, watch: ControlsWatch
+) -> None:
+    await save_mode(engine, follower_scope(PROXY), Mode.HALTED, by="me")
 
-    await eventually(lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5)
+    await eventually(
+        lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5
+    )
 
 
-async def test_a_new_leader_is_watched_for_without_a_restart(engine: AsyncEngine, watch: ControlsWatch) -> None:
+async def test_a_new_leader_is_watched_for_without_a_restart(
+    engine: AsyncEngine, watch: ControlsWatch
+) -> None:
     assert LEADER not in watch.leaders()
 
-    await put_follows(engine, [a_follow()], by="me", change="follow")
+    await save_follows(engine, [a_follow()], by="me", change="follow")
 
     await eventually(lambda: LEADER in watch.leaders(), within=5)
 
 
 async def test_a_change_whose_notification_was_lost_is_known_by_asking(engine: AsyncEngine) -> None:
-    watch = ControlsWatch(engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON))
+    watch = ControlsWatch(
+        engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON)
+    )
     running = asyncio.create_task(watch(None))
     await eventually(lambda: watch.is_confirmed)
 
     async with transaction(engine) as connection:
-        await rows(connection, "insert into control.modes (scope, version, mode) values ('global', 1, 'halted') returning 1")
-        await rows(connection, "insert into control.versions (version, made_by, change) values (1, 'me', 'by hand') returning 1")
+        await fetch_rows(
+            connection,
+            "insert into control.modes (scope, version, mode) values ('global', 1, 'halted') returning 1",
+        )
+        await fetch_rows(
+            connection,
+            "insert into control.versions (version, made_by, change) values (1, 'me', 'by hand') returning 1",
+        )
 
-    await eventually(lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5)
+    await eventually(
+        lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5
+    )
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_listener_that_is_cut_off_listens_again(engine: AsyncEngine) -> None:
-    watch = ControlsWatch(engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON))
+    watch = ControlsWatch(
+        engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON)
+    )
     running = asyncio.create_task(watch(None))
     cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query ilike 'listen%'"
 
     async def is_cut() -> bool:
         async with transaction(engine) as connection:
-            return bool(await rows(connection, cut))
+            return bool(await fetch_rows(connection, cut))
 
     await eventually(is_cut)
     await eventually(is_cut, what="a new listener")
@@ -132,11 +180,11 @@ async def test_controls_that_were_not_confirmed_in_time_begin_nothing(engine: As
     await watch.refresh()
 
     clock.now = NOON + seconds(5)
-    assert watch.recovered
+    assert watch.is_ready
     assert watch.current().version == 0
     clock.now += timedelta(microseconds=1)
 
-    assert not watch.recovered
+    assert not watch.is_ready
     with pytest.raises(Transient, match="not confirmed"):
         watch.current()
     assert watch.known().version == 0
@@ -145,7 +193,9 @@ async def test_controls_that_were_not_confirmed_in_time_begin_nothing(engine: As
 
 
 async def test_a_database_that_is_away_confirms_nothing(engine: AsyncEngine) -> None:
-    away = open_engine(DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:1/none"}))
+    away = open_engine(
+        DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:1/none"})
+    )
     watch = ControlsWatch(away, NEVER, now=Clock(NOON))
 
     with pytest.raises(Transient):
@@ -156,8 +206,8 @@ async def test_a_database_that_is_away_confirms_nothing(engine: AsyncEngine) -> 
 
 
 async def test_a_redelivery_is_judged_by_the_controls_of_its_time(engine: AsyncEngine) -> None:
-    first = await put_follows(engine, [a_follow()], by="me", change="follow")
-    await put_follows(engine, [a_follow(active=False)], by="me", change="unfollow")
+    first = await save_follows(engine, [a_follow()], by="me", change="follow")
+    await save_follows(engine, [a_follow(active=False)], by="me", change="unfollow")
     watch = ControlsWatch(engine, NEVER, now=Clock(NOON))
     await watch.refresh()
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.engine import open_engine, rows, single, transaction
+from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 
 pytestmark = pytest.mark.integration
@@ -26,17 +26,24 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 async def kept(engine: AsyncEngine) -> list[int]:
-    async with single(engine) as connection:
-        return [row.number for row in await rows(connection, "select number from kept order by number")]
+    async with autocommit(engine) as connection:
+        return [
+            row.number
+            for row in await fetch_rows(connection, "select number from kept order by number")
+        ]
 
 
 async def keep_and_fail(engine: AsyncEngine, number: int, *, alone: bool) -> None:
-    async with (single if alone else transaction)(engine) as connection:
-        await rows(connection, "insert into kept values (:number) returning number", number=number)
+    async with (autocommit if alone else transaction)(engine) as connection:
+        await fetch_rows(
+            connection, "insert into kept values (:number) returning number", number=number
+        )
         raise Broken
 
 
-async def test_what_fails_after_a_single_statement_takes_nothing_back_and_in_a_transaction_everything(engine: AsyncEngine) -> None:
+async def test_what_fails_after_a_single_statement_takes_nothing_back_and_in_a_transaction_everything(
+    engine: AsyncEngine,
+) -> None:
     for number, alone in enumerate((True, False, True, False)):
         with pytest.raises(Broken):
             await keep_and_fail(engine, number, alone=alone)

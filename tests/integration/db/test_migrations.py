@@ -1,4 +1,6 @@
-"""The migrations make the tables that the code has, once, however often and by how many they are run."""
+"""The migrations make the tables that the code has, once, however often and by how many they are
+run.
+"""
 
 import asyncio
 import threading
@@ -10,7 +12,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.engine import open_engine, rows, transaction
+from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import differences, migrate, require_migrated
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import InvalidSettings, Transient
@@ -46,9 +48,13 @@ async def test_two_that_migrate_at_once_wait_for_one_another(engine: AsyncEngine
     assert await differences(engine) == ""
 
 
-async def test_a_machine_that_is_slow_between_two_statements_migrates_all_the_same(database_url: str) -> None:
+async def test_a_machine_that_is_slow_between_two_statements_migrates_all_the_same(
+    database_url: str,
+) -> None:
     longest_pause = timedelta(milliseconds=200)
-    impatient = open_engine(DatabaseSettings.model_validate({"url": database_url, "longest_pause": longest_pause}))
+    impatient = open_engine(
+        DatabaseSettings.model_validate({"url": database_url, "longest_pause": longest_pause})
+    )
     stood_still: list[bool] = []
 
     @event.listens_for(impatient.sync_engine, "before_cursor_execute")
@@ -76,7 +82,9 @@ async def test_a_service_does_not_start_on_a_database_of_another_shape(engine: A
 
 
 async def test_a_database_that_cannot_be_reached_is_named_by_its_variable() -> None:
-    away = open_engine(DatabaseSettings.model_validate({"url": "postgresql://nobody:hunter2@127.0.0.1:1/none"}))
+    away = open_engine(
+        DatabaseSettings.model_validate({"url": "postgresql://nobody:hunter2@127.0.0.1:1/none"})
+    )
 
     with pytest.raises(InvalidSettings, match="DATABASE_URL") as refused:
         await require_migrated(away)
@@ -85,8 +93,12 @@ async def test_a_database_that_cannot_be_reached_is_named_by_its_variable() -> N
     await away.dispose()
 
 
-async def test_a_database_that_is_away_may_work_later_and_a_row_that_cannot_be_never_will(engine: AsyncEngine) -> None:
-    away = open_engine(DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:1/none"}))
+async def test_a_database_that_is_away_may_work_later_and_a_row_that_cannot_be_never_will(
+    engine: AsyncEngine,
+) -> None:
+    away = open_engine(
+        DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:1/none"})
+    )
     with pytest.raises(Transient):
         async with transaction(away):
             pass
@@ -96,16 +108,16 @@ async def test_a_database_that_is_away_may_work_later_and_a_row_that_cannot_be_n
     twice = "insert into ingest.cursors (feed, block_number) values ('chain', 1), ('chain', 2) returning 1"
     with pytest.raises(IntegrityError):
         async with transaction(engine) as connection:
-            await rows(connection, twice)
+            await fetch_rows(connection, twice)
 
 
 async def test_a_connection_that_was_cut_off_is_tried_again_later(engine: AsyncEngine) -> None:
     async def cut_off() -> None:
         async with transaction(engine) as connection:
-            await rows(connection, "select pg_terminate_backend(pg_backend_pid())")
+            await fetch_rows(connection, "select pg_terminate_backend(pg_backend_pid())")
 
     with pytest.raises(Transient):
         await cut_off()
 
     async with transaction(engine) as connection:
-        assert (await rows(connection, "select 1 as one"))[0].one == 1
+        assert (await fetch_rows(connection, "select 1 as one"))[0].one == 1

@@ -1,4 +1,6 @@
-"""Whatever the venue does to an order, there is one copy, and the books end as the venue and the chain have it."""
+"""Whatever the venue does to an order, there is one copy, and the books end as the venue and the
+chain have it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +14,11 @@ from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
-from tests.integration.executor.desk import ANSWERS_WITHIN_S, Desk, a_desk
+from tests.integration.executor.executor_at_venue import (
+    ANSWERS_WITHIN_S,
+    ExecutorAtVenue,
+    executor_at_venue,
+)
 from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -33,14 +39,16 @@ MADE_ALL_THE_SAME: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @pytest.fixture
-async def desk(venue: PaperVenue, rpc_url: str, migrated_database_url: str) -> AsyncIterator[Desk]:
+async def desk(
+    venue: PaperVenue, rpc_url: str, migrated_database_url: str
+) -> AsyncIterator[ExecutorAtVenue]:
     engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    async with a_desk(venue, rpc_url, engine) as desk:
+    async with executor_at_venue(venue, rpc_url, engine) as desk:
         yield desk
     await engine.dispose()
 
 
-async def assert_books_are_the_venues(desk: Desk, shares: int) -> None:
+async def assert_books_are_the_venues(desk: ExecutorAtVenue, shares: int) -> None:
     """And that everything struck that was to; a clock is simply wrong."""
     assert all(times for fault, times in (await desk.struck()).items() if fault != "clock-skew")
     await desk.faults({})
@@ -48,13 +56,13 @@ async def assert_books_are_the_venues(desk: Desk, shares: int) -> None:
     assert await eventually(lambda: held(desk, shares), what="the chain has what the books have")
 
 
-async def held(desk: Desk, shares: int) -> bool:
+async def held(desk: ExecutorAtVenue, shares: int) -> bool:
     """What a trade's row rounds, the chain does not."""
     return abs(await desk.held_on_chain() - shares) < 10_000
 
 
 @pytest.mark.parametrize("fault", MADE_ALL_THE_SAME)
-async def test_a_copy_is_made_once(desk: Desk, fault: str) -> None:
+async def test_a_copy_is_made_once(desk: ExecutorAtVenue, fault: str) -> None:
     await desk.faults(MADE_ALL_THE_SAME[fault])
 
     order = await desk.ended(await desk.copies())
@@ -64,15 +72,15 @@ async def test_a_copy_is_made_once(desk: Desk, fault: str) -> None:
     await assert_books_are_the_venues(desk, order.shares)
 
 
-async def test_the_chain_knows_a_filled_order_by_its_hash(desk: Desk) -> None:
+async def test_the_chain_knows_a_filled_order_by_its_hash(desk: ExecutorAtVenue) -> None:
     order = await desk.ended(await desk.copies())
-    (trade,) = await desk.orders.booked(order.order_hash)
+    (trade,) = await desk.orders.load_trades(order.order_hash)
 
-    assert await desk.handler.chain.fill_of(order) == trade.transaction_hash
-    assert await desk.handler.chain.fill_of(replace(order, order_hash="0x" + "00" * 32)) == ""
+    assert await desk.handler.chain.fetch_fill(order) == trade.transaction_hash
+    assert await desk.handler.chain.fetch_fill(replace(order, order_hash="0x" + "00" * 32)) == ""
 
 
-async def test_a_partial_fill_behind_a_kill_is_what_was_copied(desk: Desk) -> None:
+async def test_a_partial_fill_behind_a_kill_is_what_was_copied(desk: ExecutorAtVenue) -> None:
     whole = (await desk.ended(await desk.copies(1))).shares
     await desk.faults({"killed-partial": {}})
 
@@ -83,18 +91,24 @@ async def test_a_partial_fill_behind_a_kill_is_what_was_copied(desk: Desk) -> No
     await assert_books_are_the_venues(desk, whole + order.shares)
 
 
-async def test_a_settlement_that_fails_for_good_is_reversed(desk: Desk) -> None:
+async def test_a_settlement_that_fails_for_good_is_reversed(desk: ExecutorAtVenue) -> None:
     await desk.faults({"failed": {"seconds": "1"}})
 
     order = await desk.ended(await desk.copies())
 
     assert (order.state, order.shares, order.usdc, order.fee_usdc) == (OrderState.FAILED, 0, 0, 0)
-    assert [report.state for report in desk.said if report.state is OrderState.MATCHED] == [OrderState.MATCHED]
+    assert [report.state for report in desk.said if report.state is OrderState.MATCHED] == [
+        OrderState.MATCHED
+    ]
     await assert_books_are_the_venues(desk, 0)
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("geoblock", "region"), ("closed-only", "closed_only")])
-async def test_what_is_refused_for_who_asks_is_refused_at_once(desk: Desk, fault: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("geoblock", "region"), ("closed-only", "closed_only")]
+)
+async def test_what_is_refused_for_who_asks_is_refused_at_once(
+    desk: ExecutorAtVenue, fault: str, reason: str
+) -> None:
     await desk.faults({fault: {}})
 
     order = await desk.ended(await desk.copies(), within=0)
@@ -105,7 +119,9 @@ async def test_what_is_refused_for_who_asks_is_refused_at_once(desk: Desk, fault
 
 
 @pytest.mark.parametrize("fault", ["disabled", "cancel-only", "post-only"])
-async def test_what_the_venue_takes_at_no_time_is_refused_in_its_words(desk: Desk, fault: str) -> None:
+async def test_what_the_venue_takes_at_no_time_is_refused_in_its_words(
+    desk: ExecutorAtVenue, fault: str
+) -> None:
     await desk.faults({fault: {"seconds": "1"}})
 
     order = await desk.ended(await desk.copies(lasts=timedelta(seconds=8)))
@@ -115,7 +131,7 @@ async def test_what_the_venue_takes_at_no_time_is_refused_in_its_words(desk: Des
     await assert_books_are_the_venues(desk, 0)
 
 
-async def test_a_signer_who_is_too_fast_waits_as_told(desk: Desk) -> None:
+async def test_a_signer_who_is_too_fast_waits_as_told(desk: ExecutorAtVenue) -> None:
     await desk.faults({"rate-limit-signer": {"seconds": "5"}})
 
     intents = await asyncio.gather(*(desk.copies(number) for number in range(1, 5)))

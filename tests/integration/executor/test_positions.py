@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.decisions import Order
-from shared.db.engine import rows, transaction
+from shared.db.engine import fetch_rows, transaction
 from shared.domain.money import Side
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from tests.builders import (
@@ -33,18 +33,22 @@ BOUGHT = (shares(10), -usdc("5.1"), 1)
 
 async def booked(orders: PostgresOrders, *trades: TradeReported) -> None:
     for trade in trades:
-        await orders.book(trade, now=NOON)
+        await orders.record_trade(trade, now=NOON)
 
 
-async def position(engine: AsyncEngine, *, proxy: str = PROXY, token_id: str = TOKEN) -> tuple[int, int, int] | None:
+async def position(
+    engine: AsyncEngine, *, proxy: str = PROXY, token_id: str = TOKEN
+) -> tuple[int, int, int] | None:
     """Shares, cash and trades."""
     asked = "select shares, cash_usdc, trades from executor.positions where proxy = :proxy and token_id = :token_id"
     async with transaction(engine) as connection:
-        found = await rows(connection, asked, proxy=proxy, token_id=token_id)
+        found = await fetch_rows(connection, asked, proxy=proxy, token_id=token_id)
     return (found[0].shares, found[0].cash_usdc, found[0].trades) if found else None
 
 
-async def test_a_bought_share_is_held_and_its_price_and_fee_are_paid(engine: AsyncEngine, orders: PostgresOrders) -> None:
+async def test_a_bought_share_is_held_and_its_price_and_fee_are_paid(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
     await booked(orders, a_trade())
 
     assert await position(engine) == BOUGHT
@@ -52,30 +56,56 @@ async def test_a_bought_share_is_held_and_its_price_and_fee_are_paid(engine: Asy
     assert await position(engine, token_id="12") is None
 
 
-async def test_a_sold_share_is_gone_and_its_proceeds_are_less_the_fee(engine: AsyncEngine, orders: PostgresOrders) -> None:
-    await booked(orders, a_trade(), a_trade(trade_id="venue-2", side=Side.SELL, shares=shares(4), usdc=usdc(3), fee_usdc=usdc("0.2")))
+async def test_a_sold_share_is_gone_and_its_proceeds_are_less_the_fee(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
+    await booked(
+        orders,
+        a_trade(),
+        a_trade(
+            trade_id="venue-2", side=Side.SELL, shares=shares(4), usdc=usdc(3), fee_usdc=usdc("0.2")
+        ),
+    )
 
     assert await position(engine) == (shares(6), -usdc("5.1") + usdc("2.8"), 2)
 
 
 async def test_a_repeated_report_moves_nothing(engine: AsyncEngine, orders: PostgresOrders) -> None:
-    await booked(orders, *(a_trade(status=status) for status in (TradeStatus.MATCHED, TradeStatus.MINED, TradeStatus.MINED)), a_trade())
+    await booked(
+        orders,
+        *(
+            a_trade(status=status)
+            for status in (TradeStatus.MATCHED, TradeStatus.MINED, TradeStatus.MINED)
+        ),
+        a_trade(),
+    )
 
     assert await position(engine) == BOUGHT
 
 
-async def test_a_trade_that_fails_drops_out_by_itself(engine: AsyncEngine, orders: PostgresOrders) -> None:
-    await booked(orders, a_trade(), a_trade(trade_id="venue-2"), a_trade(trade_id="venue-2", status=TradeStatus.FAILED))
+async def test_a_trade_that_fails_drops_out_by_itself(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
+    await booked(
+        orders,
+        a_trade(),
+        a_trade(trade_id="venue-2"),
+        a_trade(trade_id="venue-2", status=TradeStatus.FAILED),
+    )
     assert await position(engine) == BOUGHT
 
     await booked(orders, a_trade(status=TradeStatus.FAILED), a_trade(status=TradeStatus.CONFIRMED))
     assert await position(engine) is None
 
 
-async def test_what_the_chain_settled_is_the_position(engine: AsyncEngine, orders: PostgresOrders) -> None:
+async def test_what_the_chain_settled_is_the_position(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
     await booked(orders, a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION))
 
-    await orders.resolve(resolved(fills=(settled(shares=shares(10) - 3, usdc=usdc(5) - 2, fee_usdc=1),)), now=NOON)
+    await orders.resolve(
+        resolved(fills=(settled(shares=shares(10) - 3, usdc=usdc(5) - 2, fee_usdc=1),)), now=NOON
+    )
 
     assert await position(engine) == (shares(10) - 3, -usdc(5) + 1, 1)
 

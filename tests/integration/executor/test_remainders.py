@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.remainders import RemainderFeed, unfinished_exits
-from services.executor.decisions import Order, Told
+from services.executor.decisions import Order, VenueReply
 from shared.domain.follows import GLOBAL, Mode
 from shared.domain.ids import remainder_id
 from shared.domain.money import Side
@@ -20,7 +20,18 @@ from shared.messages.base import Message
 from shared.messages.intents import CopyIntended, OrderType
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
-from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, TOKEN, an_intent, approved, controls, seconds, shares
+from tests.builders import (
+    LEADER,
+    NOON,
+    OTHER_PROXY,
+    PROXY,
+    TOKEN,
+    an_intent,
+    approved,
+    controls,
+    seconds,
+    shares,
+)
 from tests.fakes import FixedControls
 
 pytestmark = pytest.mark.integration
@@ -30,7 +41,14 @@ AFTER = seconds(5)
 LOOKS = 20
 
 
-async def exited(orders: PostgresOrders, number: int, *, side: Side = Side.SELL, proxy: str = PROXY, **became: Any) -> Order:
+async def exited(
+    orders: PostgresOrders,
+    number: int,
+    *,
+    side: Side = Side.SELL,
+    proxy: str = PROXY,
+    **became: Any,
+) -> Order:
     """Record the order of an exit, and what became of it."""
     intent = an_intent(intent_id=f"{number:032x}", side=side, proxy=proxy)
     sells = side is Side.SELL
@@ -51,20 +69,26 @@ async def exited(orders: PostgresOrders, number: int, *, side: Side = Side.SELL,
     return ended
 
 
-async def test_only_final_exits_that_sold_less_than_they_were_to_have_something_left(engine: AsyncEngine, orders: PostgresOrders) -> None:
+async def test_only_final_exits_that_sold_less_than_they_were_to_have_something_left(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
     confirmed: dict[str, Any] = {"state": OrderState.CONFIRMED}
     await exited(orders, 1, **confirmed, shares=shares(4))
-    await exited(orders, 2, state=OrderState.KILLED, told=Told.KILLED)
+    await exited(orders, 2, state=OrderState.KILLED, last_reply=VenueReply.KILLED)
     await exited(orders, 3, **confirmed, shares=ASKED)
     await exited(orders, 4, **confirmed, shares=ASKED - shares("0.09"))
     await exited(orders, 5, side=Side.BUY, **confirmed, shares=shares(4))
-    await exited(orders, 6, state=OrderState.KILLED, told=Told.NOTHING)
-    for number, state in enumerate(set(OrderState) - {OrderState.CONFIRMED, OrderState.KILLED}, start=7):
+    await exited(orders, 6, state=OrderState.KILLED, last_reply=VenueReply.NOTHING)
+    for number, state in enumerate(
+        set(OrderState) - {OrderState.CONFIRMED, OrderState.KILLED}, start=7
+    ):
         await exited(orders, number, state=state, shares=shares(4))
 
     found = await unfinished_exits(engine, now=NOON)
 
-    assert [(int(each.order.intent_id, 16), each.asked_shares - each.order.shares) for each in found] == [(1, shares(6)), (2, ASKED)]
+    assert [
+        (int(each.order.intent_id, 16), each.requested_shares - each.order.shares) for each in found
+    ] == [(1, shares(6)), (2, ASKED)]
     assert await unfinished_exits(engine, now=NOON + seconds(60)) == []
 
 
@@ -85,9 +109,18 @@ class Listener:
         return NOON + AFTER
 
 
-async def listened(engine: AsyncEngine, *, owns: Callable[[str], bool] = lambda _: True, mode: Mode = Mode.ACTIVE) -> list[CopyIntended]:
+async def listened(
+    engine: AsyncEngine, *, owns: Callable[[str], bool] = lambda _: True, mode: Mode = Mode.ACTIVE
+) -> list[CopyIntended]:
     listener, controls_book = Listener(), FixedControls(controls(modes={GLOBAL: mode}))
-    feed = RemainderFeed(engine, controls_book, owns=owns, now=listener.clock, look_every=seconds(0), continue_after=AFTER)
+    feed = RemainderFeed(
+        engine,
+        controls_book,
+        owns=owns,
+        now=listener.clock,
+        look_every=seconds(0),
+        continue_after=AFTER,
+    )
     running = asyncio.create_task(feed(listener.publish))
     await eventually(lambda: listener.looks >= LOOKS, what="looks of the feed")
     running.cancel()
@@ -96,7 +129,9 @@ async def listened(engine: AsyncEngine, *, owns: Callable[[str], bool] = lambda 
     return listener.heard
 
 
-async def test_what_is_left_is_told_once_and_after_a_restart_by_the_same_name(engine: AsyncEngine, orders: PostgresOrders) -> None:
+async def test_what_is_left_is_told_once_and_after_a_restart_by_the_same_name(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
     order = await exited(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
 
     first, again = await listened(engine), await listened(engine)
@@ -116,9 +151,13 @@ async def test_while_halted_it_waits_and_an_exit_it_is_while_reducing(
     assert len(await listened(engine, mode=mode)) == told
 
 
-async def test_the_exits_of_other_instances_are_left_to_them(engine: AsyncEngine, orders: PostgresOrders) -> None:
+async def test_the_exits_of_other_instances_are_left_to_them(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
     await exited(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
-    theirs = await exited(orders, 2, proxy=OTHER_PROXY, state=OrderState.CONFIRMED, shares=shares(4))
+    theirs = await exited(
+        orders, 2, proxy=OTHER_PROXY, state=OrderState.CONFIRMED, shares=shares(4)
+    )
 
     told = await listened(engine, owns=lambda proxy: proxy == OTHER_PROXY)
 

@@ -1,4 +1,6 @@
-"""What only shows between processes: one trace through several, a collector that is down, and lines on standard error."""
+"""What only shows between processes: one trace through several, a collector that is down, and lines
+on standard error.
+"""
 
 import asyncio
 import json
@@ -11,7 +13,7 @@ import pytest
 
 from shared.testing.otlp import OtlpReceiver
 
-SPEAKER = "tests.integration.observe.speaker"
+SPEAKER = "tests.integration.observe.traced_process"
 
 
 @pytest.fixture
@@ -22,9 +24,13 @@ async def collector() -> AsyncIterator[OtlpReceiver]:
 
 async def run(*arguments: str, **variables: str) -> tuple[str, str]:
     """Standard output and standard error of a Python process with only these OTEL variables."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")} | variables
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("OTEL_")
+    } | variables
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env=environment, stdout=pipe, stderr=pipe
+    )
     out, errors = await process.communicate()
     return out.decode(), errors.decode()
 
@@ -38,7 +44,9 @@ async def speak(collector: OtlpReceiver | None, *arguments: str, **variables: st
     return handed_on
 
 
-async def test_the_spans_of_several_processes_form_one_tree_through_headers_and_a_row(collector: OtlpReceiver) -> None:
+async def test_the_spans_of_several_processes_form_one_tree_through_headers_and_a_row(
+    collector: OtlpReceiver,
+) -> None:
     seen = await speak(collector, "ingest", "see")
     priced = await speak(collector, "pricer", "pricer", seen)
     await speak(collector, "executor", "executor", priced)
@@ -59,19 +67,33 @@ async def test_the_spans_of_several_processes_form_one_tree_through_headers_and_
     ]
 
 
-async def test_a_service_without_a_collector_does_not_break_the_trace(collector: OtlpReceiver) -> None:
+async def test_a_service_without_a_collector_does_not_break_the_trace(
+    collector: OtlpReceiver,
+) -> None:
     seen = await speak(collector, "ingest", "see")
     passed = await speak(None, "pricer", "pricer", seen)
     await speak(collector, "executor", "executor", passed)
 
     [trace_id] = collector.trace_ids()
     [tree] = collector.trees(trace_id)
-    assert tree.drawn() == ["ingest: see fill", "  executor: process leader-fills", "    executor: POST order"]
+    assert tree.drawn() == [
+        "ingest: see fill",
+        "  executor: process leader-fills",
+        "    executor: POST order",
+    ]
 
 
-async def test_the_resource_says_which_process_it_was_and_the_standard_variables_win(collector: OtlpReceiver) -> None:
+async def test_the_resource_says_which_process_it_was_and_the_standard_variables_win(
+    collector: OtlpReceiver,
+) -> None:
     await speak(collector, "ingest", "see")
-    await speak(collector, "ingest", "see", OTEL_SERVICE_NAME="other", OTEL_RESOURCE_ATTRIBUTES="service.instance.id=pod-1")
+    await speak(
+        collector,
+        "ingest",
+        "see",
+        OTEL_SERVICE_NAME="other",
+        OTEL_RESOURCE_ATTRIBUTES="service.instance.id=pod-1",
+    )
 
     first, second = (span.resource for span in collector.named("see fill"))
     assert first["service.name"] == "ingest"
@@ -83,7 +105,9 @@ async def test_the_resource_says_which_process_it_was_and_the_standard_variables
 async def test_the_standard_headers_go_with_each_export(collector: OtlpReceiver) -> None:
     await speak(collector, "ingest", "see", OTEL_EXPORTER_OTLP_HEADERS="x-team=slipstream")
 
-    assert {name.lower(): value for name, value in collector.headers[0].items()}["x-team"] == "slipstream"
+    assert {name.lower(): value for name, value in collector.headers[0].items()}[
+        "x-team"
+    ] == "slipstream"
 
 
 async def test_a_compressed_export_is_read(collector: OtlpReceiver) -> None:
@@ -102,7 +126,14 @@ async def test_the_standard_sampler_decides(sampler: str, collector: OtlpReceive
 
 async def test_a_collector_that_never_answers_delays_the_end_by_the_deadline_only() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        out, _ = await run("-m", SPEAKER, "1", "ingest", "see", OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        out, _ = await run(
+            "-m",
+            SPEAKER,
+            "1",
+            "ingest",
+            "see",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}",
+        )
 
     assert out.splitlines()[1] == "spans lost"
 

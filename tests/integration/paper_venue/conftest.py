@@ -13,13 +13,17 @@ from tools.stack.settings import StackSettings
 @pytest.fixture(scope="session")
 def rpc_url(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A chain that this venue alone writes to."""
-    settings = StackSettings(folder=tmp_path_factory.mktemp("venue-chain"), mining="automine", durable=False)
+    settings = StackSettings(
+        folder=tmp_path_factory.mktemp("venue-chain"), mining="automine", durable=False
+    )
     with background.entered(LocalStack(settings, parts=["chain"])) as stack:
         yield stack.rpc_url
 
 
 @pytest.fixture(scope="session")
 def venue(rpc_url: str) -> Iterator[PaperVenue]:
-    """Its prices stand still between two looks: only trades move them. The first edition of its markets is never resolved."""
+    """Its prices stand still between two looks: only trades move them. The first edition of its
+    markets is never resolved.
+    """
     with a_venue(rpc_url, DATA_LAG="0.5", MARKETS=str(3 * EDITION), DRIFT_PER_SECOND="0") as venue:
         yield venue

@@ -1,4 +1,6 @@
-"""What wallets' owners hand in at the relayer, signed as their clients sign it, and what becomes of it."""
+"""What wallets' owners hand in at the relayer, signed as their clients sign it, and what becomes of
+it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from polymarket._internal.actions.relayer.gasless import build_proxy_payload
-from polymarket._internal.actions.relayer.signing.proxy import build_proxy_transaction_hash, sign_proxy_message
+from polymarket._internal.actions.relayer.signing.proxy import (
+    build_proxy_transaction_hash,
+    sign_proxy_message,
+)
 from polymarket.auth import RelayerApiKey
 from polymarket.calls import (
     encode_proxy_call,
@@ -52,7 +57,10 @@ async def relayer_key(venue: PaperVenue, address: str) -> RelayerApiKey:
 async def submit(venue: PaperVenue, owner: str, body: dict[str, Any]) -> tuple[int, Any]:
     key = await relayer_key(venue, owner)
     headers = {"RELAYER_API_KEY": key.key, "RELAYER_API_KEY_ADDRESS": key.address}
-    async with aiohttp.ClientSession() as http, http.post(f"{venue.urls['relayer']}/submit", json=body, headers=headers) as answer:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{venue.urls['relayer']}/submit", json=body, headers=headers) as answer,
+    ):
         return answer.status, await answer.json()
 
 
@@ -62,7 +70,11 @@ def safe_creation(owner: LocalAccount) -> dict[str, Any]:
     fields = [("paymentToken", "address"), ("payment", "uint256"), ("paymentReceiver", "address")]
     signed = owner.sign_message(
         encode_typed_data(
-            domain_data={"name": "Polymarket Contract Proxy Factory", "chainId": 137, "verifyingContract": SAFE_FACTORY},
+            domain_data={
+                "name": "Polymarket Contract Proxy Factory",
+                "chainId": 137,
+                "verifyingContract": SAFE_FACTORY,
+            },
             message_types={"CreateProxy": [{"name": name, "type": of} for name, of in fields]},
             message_data=terms,
         )
@@ -79,8 +91,16 @@ def safe_creation(owner: LocalAccount) -> dict[str, Any]:
 
 
 async def first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, Any]:
-    """What a client signs for a proxy wallet, by the client's own functions; the first such call makes the wallet."""
-    data = encode_proxy_call([erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(owner.address), amount=0)])
+    """What a client signs for a proxy wallet, by the client's own functions; the first such call
+    makes the wallet.
+    """
+    data = encode_proxy_call(
+        [
+            erc20_transfer_call(
+                token_address=EvmAddress(PUSD), recipient=EvmAddress(owner.address), amount=0
+            )
+        ]
+    )
     async with aiohttp.ClientSession() as http:
         url = f"{venue.urls['relayer']}/relay-payload?address={owner.address}&type=PROXY"
         async with http.get(url) as answer:
@@ -120,18 +140,31 @@ async def end_of(venue: PaperVenue, submitted: dict[str, Any]) -> dict[str, Any]
     async def ended() -> dict[str, Any] | None:
         async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(url) as answer:
             told: dict[str, Any] = await answer.json()
-            return told if told["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID") else None
+            return (
+                told
+                if told["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID")
+                else None
+            )
 
     told: dict[str, Any] = await eventually(ended)
     return told
 
 
 async def wallet_of(venue: PaperVenue, kind: str, owner: LocalAccount) -> str | None:
-    """The wallet that a client is told of; Safes and proxy wallets have to stand. None: the client makes its own."""
+    """The wallet that a client is told of; Safes and proxy wallets have to stand. None: the client
+    makes its own.
+    """
     if kind in ("safe", "proxy"):
         status, answer = await submit(
-            venue, owner.address, safe_creation(owner) if kind == "safe" else await first_proxy_call(venue, owner)
+            venue,
+            owner.address,
+            safe_creation(owner) if kind == "safe" else await first_proxy_call(venue, owner),
         )
         assert (status, answer["state"]) == (200, "STATE_NEW")
         assert (await end_of(venue, answer))["state"] == "STATE_CONFIRMED"
-    return {"eoa": owner.address, "safe": safe_address(owner.address), "proxy": proxy_wallet_address(owner.address), "deposit": None}[kind]
+    return {
+        "eoa": owner.address,
+        "safe": safe_address(owner.address),
+        "proxy": proxy_wallet_address(owner.address),
+        "deposit": None,
+    }[kind]

@@ -1,4 +1,6 @@
-"""A client that says exactly what a test wants it to say: raw requests, and orders that are signed but otherwise anything."""
+"""A client that says exactly what a test wants it to say: raw requests, and orders that are signed
+but otherwise anything.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,21 @@ class RestClient:
     private_key: str
     credentials: Mapping[str, str]
 
-    async def send(self, method: str, path: str, body: Any = None, *, sign: bool = True, **headers: str) -> Answer:
+    async def send(
+        self, method: str, path: str, body: Any = None, *, sign: bool = True, **headers: str
+    ) -> Answer:
         """``body`` is sent as JSON; bytes as they are. ``headers`` replace what was signed."""
-        content = body.decode() if isinstance(body, bytes) else "" if body is None else json.dumps(body, separators=(",", ":"))
+        content = (
+            body.decode()
+            if isinstance(body, bytes)
+            else ""
+            if body is None
+            else json.dumps(body, separators=(",", ":"))
+        )
         signed = self._l2_headers(method, path.partition("?")[0], content) if sign else {}
-        async with self.http.request(method, self.venue.urls["clob"] + path, data=content or None, headers=signed | headers) as response:
+        async with self.http.request(
+            method, self.venue.urls["clob"] + path, data=content or None, headers=signed | headers
+        ) as response:
             return Answer(response.status, await response.json(), dict(response.headers))
 
     def _l2_headers(self, method: str, path: str, content: str) -> dict[str, str]:
@@ -58,7 +70,9 @@ class RestClient:
             "POLY_API_KEY": self.credentials["apiKey"],
             "POLY_PASSPHRASE": self.credentials["passphrase"],
             "POLY_TIMESTAMP": str(now),
-            "POLY_SIGNATURE": build_hmac_signature(secret=secret, timestamp=now, method=method, path=path, body=content or None),
+            "POLY_SIGNATURE": build_hmac_signature(
+                secret=secret, timestamp=now, method=method, path=path, body=content or None
+            ),
         }
 
     def order(
@@ -89,7 +103,12 @@ class RestClient:
             builder="0x" + "00" * 32,
             signature="",
         )
-        return self._body(self._signed(replace(unsigned, **changes), exchange), kind=kind, expiration=expiration, post_only=post_only)
+        return self._body(
+            self._signed(replace(unsigned, **changes), exchange),
+            kind=kind,
+            expiration=expiration,
+            post_only=post_only,
+        )
 
     def _signed(self, order: SignedOrder, exchange: tuple[str, str]) -> SignedOrder:
         raw = PrivateKey.from_hex(self.private_key.removeprefix("0x")).sign_recoverable(
@@ -97,7 +116,9 @@ class RestClient:
         )
         return replace(order, signature="0x" + raw[:64].hex() + f"{raw[64] + 27:02x}")
 
-    def _body(self, order: SignedOrder, *, kind: str, expiration: int, post_only: bool) -> dict[str, Any]:
+    def _body(
+        self, order: SignedOrder, *, kind: str, expiration: int, post_only: bool
+    ) -> dict[str, Any]:
         return {
             "deferExec": False,
             "order": {
@@ -132,7 +153,12 @@ class RestClient:
 
 
 def l1_headers(private_key: str, nonce: int = 0) -> dict[str, str]:
-    signature = sign_api_key_auth(Account.from_key(private_key), chain_id=137, timestamp=time.time_ns() // 1_000_000_000, nonce=nonce)
+    signature = sign_api_key_auth(
+        Account.from_key(private_key),
+        chain_id=137,
+        timestamp=time.time_ns() // 1_000_000_000,
+        nonce=nonce,
+    )
     return {
         "POLY_ADDRESS": signature.address,
         "POLY_SIGNATURE": signature.signature,
@@ -146,6 +172,8 @@ async def rest_client(venue: PaperVenue, *, usdc: str = "1000") -> AsyncIterator
     """A client of a new, funded EOA."""
     (account,) = await venue.control("accounts", {"kind": "eoa", "count": 1, "usdc": usdc})
     async with aiohttp.ClientSession() as http:
-        async with http.post(venue.urls["clob"] + "/auth/api-key", headers=l1_headers(account["private_key"])) as response:
+        async with http.post(
+            venue.urls["clob"] + "/auth/api-key", headers=l1_headers(account["private_key"])
+        ) as response:
             credentials = await response.json()
         yield RestClient(venue, http, account["proxy"], account["private_key"], credentials)

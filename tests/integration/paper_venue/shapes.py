@@ -1,6 +1,7 @@
 """What is the shape of a payload, and where do two shapes differ?
 
-A shape is the payload with every value replaced by the name of its format: which market, price or time it is does not matter.
+A shape is the payload with every value replaced by the name of its format: which market, price or
+time it is does not matter.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def shape_of(value: Any) -> Any:
     if isinstance(value, list):
         return [shape_of(inner) for inner in value]
     if isinstance(value, str):
-        return next((name for name, pattern in _FORMATS.items() if re.fullmatch(pattern, value, re.DOTALL)), "text")
+        return next(
+            (name for name, pattern in _FORMATS.items() if re.fullmatch(pattern, value, re.DOTALL)),
+            "text",
+        )
     return {bool: "boolean", int: "number", float: "number", type(None): "null"}[type(value)]
 
 
@@ -58,7 +62,11 @@ def _differences(real: Any, ours: Any, path: str) -> Iterator[str]:
 
 def _is_same(real: Any, ours: Any) -> bool:
     """A text may be empty anywhere."""
-    return bool(real == ours or {real, ours} == {"", "text"}) if isinstance(real, str) and isinstance(ours, str) else False
+    return (
+        bool(real == ours or {real, ours} == {"", "text"})
+        if isinstance(real, str) and isinstance(ours, str)
+        else False
+    )
 
 
 def _name(shape: Any) -> str:

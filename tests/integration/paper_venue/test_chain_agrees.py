@@ -1,4 +1,6 @@
-"""Whatever is traded, by whichever wallets, in whichever market: the chain ends with what the venue says."""
+"""Whatever is traded, by whichever wallets, in whichever market: the chain ends with what the venue
+says.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ EXAMPLES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """One order: who, in which market, on which outcome. ``cents``: its price from the one side; ``shares``: its size."""
+    """One order: who, in which market, on which outcome. ``cents``: its price from the one side;
+    ``shares``: its size.
+    """
 
     trader: int
     market: str
@@ -72,13 +76,20 @@ async def traders(venue: PaperVenue) -> AsyncIterator[list[Trader]]:
             client, account = await closing.enter_async_context(venue.client(kind, usdc="5000"))
             found.append(Trader(client, account["proxy"]))
             for market in MARKETS:
-                await client.place_market_order(asset_id=token_of(venue, market), side="BUY", amount="15", max_price="0.99")
+                await client.place_market_order(
+                    asset_id=token_of(venue, market), side="BUY", amount="15", max_price="0.99"
+                )
         yield found
 
 
-@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(wishes=WISHES)
-async def test_the_chain_ends_with_what_the_venue_says(venue: PaperVenue, rpc_url: str, traders: list[Trader], wishes: list[Wish]) -> None:
+async def test_the_chain_ends_with_what_the_venue_says(
+    venue: PaperVenue, rpc_url: str, traders: list[Trader], wishes: list[Wish]
+) -> None:
     taken = [await place(venue, traders[wish.trader].client, wish) for wish in (SURE, *wishes)]
 
     assert taken[0], "whatever the others ask for, something was traded"
@@ -94,14 +105,24 @@ async def place(venue: PaperVenue, client: AsyncSecureClient, wish: Wish) -> boo
     price = f"0.{wish.cents:02d}"
     try:
         if wish.kind == "GTC":
-            answer: Any = await client.place_limit_order(asset_id=token, price=price, size=str(wish.shares), side=wish.side)
+            answer: Any = await client.place_limit_order(
+                asset_id=token, price=price, size=str(wish.shares), side=wish.side
+            )
         elif wish.side == "BUY":
             answer = await client.place_market_order(
-                asset_id=token, side="BUY", amount=str(wish.shares), max_price=price, order_type=wish.kind
+                asset_id=token,
+                side="BUY",
+                amount=str(wish.shares),
+                max_price=price,
+                order_type=wish.kind,
             )
         else:
             answer = await client.place_market_order(
-                asset_id=token, side="SELL", shares=str(wish.shares), min_price=price, order_type=wish.kind
+                asset_id=token,
+                side="SELL",
+                shares=str(wish.shares),
+                min_price=price,
+                order_type=wish.kind,
             )
     except PolymarketError:
         return False
@@ -110,7 +131,11 @@ async def place(venue: PaperVenue, client: AsyncSecureClient, wish: Wish) -> boo
 
 def tokens(venue: PaperVenue, market: str) -> list[str]:
     first = token_of(venue, market)
-    return next([str(token) for token in each["token_ids"]] for each in venue.world["markets"] if first in map(str, each["token_ids"]))
+    return next(
+        [str(token) for token in each["token_ids"]]
+        for each in venue.world["markets"]
+        if first in map(str, each["token_ids"])
+    )
 
 
 async def everything_is_settled(venue: PaperVenue) -> bool:
@@ -118,13 +143,17 @@ async def everything_is_settled(venue: PaperVenue) -> bool:
     return bool(stats["matched"] == stats["settled"] + stats["failed"])
 
 
-async def assert_the_venue_says_what_the_chain_has(venue: PaperVenue, chain: ChainClient, trader: Trader) -> None:
+async def assert_the_venue_says_what_the_chain_has(
+    venue: PaperVenue, chain: ChainClient, trader: Trader
+) -> None:
     asked = [int(token) for market in MARKETS for token in tokens(venue, market)]
-    on_chain = await chain.balances_of(trader.proxy, asked)
+    on_chain = await chain.fetch_balances(trader.proxy, asked)
     money = await trader.client.get_balance_allowance(asset_type="COLLATERAL")
     assert money.balance == on_chain.collateral
     for market in MARKETS:
-        kind: Literal["CONDITIONAL", "CONDITIONAL-V2"] = "CONDITIONAL-V2" if market == "v2" else "CONDITIONAL"
+        kind: Literal["CONDITIONAL", "CONDITIONAL-V2"] = (
+            "CONDITIONAL-V2" if market == "v2" else "CONDITIONAL"
+        )
         for token in tokens(venue, market):
             held = await trader.client.get_balance_allowance(asset_type=kind, asset_id=token)
             assert held.balance == on_chain.shares_by_token[int(token)], (market, token)

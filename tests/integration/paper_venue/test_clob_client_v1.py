@@ -1,4 +1,6 @@
-"""py-clob-client 0.34.6 is archived: unmodified, it still reads, has keys and cancels, and its orders are refused as at the venue."""
+"""py-clob-client 0.34.6 is archived: unmodified, it still reads, has keys and cancels, and its
+orders are refused as at the venue.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ SIGNATURE_TYPES = {"eoa": 0, "proxy": 1, "safe": 2}
 
 @pytest.fixture(params=list(SIGNATURE_TYPES))
 async def client(venue: PaperVenue, request: pytest.FixtureRequest) -> Any:
-    (account,) = await venue.control("accounts", {"kind": request.param, "count": 1, "usdc": "1000"})
+    (account,) = await venue.control(
+        "accounts", {"kind": request.param, "count": 1, "usdc": "1000"}
+    )
 
     def connect() -> Any:
         found = ClobClient(
@@ -45,13 +49,18 @@ async def client(venue: PaperVenue, request: pytest.FixtureRequest) -> Any:
 
 async def test_its_orders_are_refused_in_the_venues_words(venue: PaperVenue, client: Any) -> None:
     def place() -> Any:
-        return client.post_order(client.create_order(OrderArgs(token_id=venue.token(), price=0.03, size=10, side="BUY")), OrderType.GTC)
+        return client.post_order(
+            client.create_order(OrderArgs(token_id=venue.token(), price=0.03, size=10, side="BUY")),
+            OrderType.GTC,
+        )
 
     with pytest.raises(PolyApiException) as refused:
         await asyncio.to_thread(place)
 
     assert refused.value.status_code == 400
-    assert refused.value.error_msg == {"error": "invalid order version, please use the latest clob-client"}
+    assert refused.value.error_msg == {
+        "error": "invalid order version, please use the latest clob-client"
+    }
 
 
 async def test_it_reads_the_markets(venue: PaperVenue, client: Any) -> None:
@@ -95,11 +104,20 @@ async def test_it_reads_the_markets(venue: PaperVenue, client: Any) -> None:
     assert told["spreads"][token] == told["spread"]["spread"]
     assert (told["tick"], told["neg_risk"], told["fee"]) == (book.tick_size, book.neg_risk, 0)
     known = {market["condition_id"] for market in venue.world["markets"]}
-    standing = {market["condition_id"] for market in told["markets"]["data"] if not market["closed"]}
-    for name, expected in {"markets": known, "simplified": known, "sampling": standing, "simplified_sampling": standing}.items():
+    standing = {
+        market["condition_id"] for market in told["markets"]["data"] if not market["closed"]
+    }
+    for name, expected in {
+        "markets": known,
+        "simplified": known,
+        "sampling": standing,
+        "simplified_sampling": standing,
+    }.items():
         assert {market["condition_id"] for market in told[name]["data"]} == expected, name
         assert told[name]["next_cursor"] == "LTE="
-    assert [found["token_id"] for found in told["market"]["tokens"]] == venue.world["markets"][0]["token_ids"]
+    assert [found["token_id"] for found in told["market"]["tokens"]] == venue.world["markets"][0][
+        "token_ids"
+    ]
 
 
 async def test_its_keys_and_cancels_work(venue: PaperVenue, client: Any) -> None:
@@ -111,11 +129,15 @@ async def test_its_keys_and_cancels_work(venue: PaperVenue, client: Any) -> None
             "readonly_keys": client.get_readonly_api_keys(),
             "orders": client.get_orders(OpenOrderParams()),
             "trades": client.get_trades(TradeParams()),
-            "balance": client.get_balance_allowance(BalanceAllowanceParams(asset_type=AssetType.COLLATERAL)),
+            "balance": client.get_balance_allowance(
+                BalanceAllowanceParams(asset_type=AssetType.COLLATERAL)
+            ),
             "cancel": client.cancel("0x" + "12" * 32),
             "cancel_orders": client.cancel_orders(["0x" + "12" * 32]),
             "cancel_all": client.cancel_all(),
-            "cancel_market_orders": client.cancel_market_orders(market=venue.world["markets"][0]["condition_id"]),
+            "cancel_market_orders": client.cancel_market_orders(
+                market=venue.world["markets"][0]["condition_id"]
+            ),
             "derived": client.derive_api_key(),
         }
 
@@ -128,9 +150,14 @@ async def test_its_keys_and_cancels_work(venue: PaperVenue, client: Any) -> None
     assert (told["orders"], told["trades"]) == ([], [])
     assert told["balance"]["balance"] == "1000000000"
     assert int(told["balance"]["allowance"]) > 0
-    missing = {"canceled": [], "not_canceled": {"0x" + "12" * 32: "the order is already canceled or matched"}}
+    missing = {
+        "canceled": [],
+        "not_canceled": {"0x" + "12" * 32: "the order is already canceled or matched"},
+    }
     assert (told["cancel"], told["cancel_orders"]) == (missing, missing)
-    assert told["cancel_all"] == told["cancel_market_orders"] == {"canceled": [], "not_canceled": {}}
+    assert (
+        told["cancel_all"] == told["cancel_market_orders"] == {"canceled": [], "not_canceled": {}}
+    )
 
 
 async def test_a_deleted_key_is_heard_no_longer(client: Any) -> None:
@@ -139,4 +166,7 @@ async def test_a_deleted_key_is_heard_no_longer(client: Any) -> None:
     with pytest.raises(PolyApiException) as denied:
         await asyncio.to_thread(client.get_api_keys)
 
-    assert (denied.value.status_code, denied.value.error_msg) == (401, {"error": "Unauthorized/Invalid api key"})
+    assert (denied.value.status_code, denied.value.error_msg) == (
+        401,
+        {"error": "Unauthorized/Invalid api key"},
+    )

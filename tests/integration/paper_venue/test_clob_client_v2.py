@@ -1,4 +1,6 @@
-"""The independent judge: py-clob-client-v2, unmodified, trades on the venue and finds its hashes and replies right."""
+"""The independent judge: py-clob-client-v2, unmodified, trades on the venue and finds its hashes
+and replies right.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,19 @@ MARKETS = {"v1": ("v1", False), "neg-risk": ("v1", True), "v2": ("v2", False)}
 
 @pytest.fixture(params=list(SIGNATURE_TYPES))
 async def client(venue: PaperVenue, request: pytest.FixtureRequest) -> Any:
-    (account,) = await venue.control("accounts", {"kind": request.param, "count": 1, "usdc": "1000"})
+    (account,) = await venue.control(
+        "accounts", {"kind": request.param, "count": 1, "usdc": "1000"}
+    )
     signature_type = SIGNATURE_TYPES[request.param]
 
     def connect() -> Any:
-        found = ClobClient(venue.urls["clob"], 137, key=account["private_key"], signature_type=signature_type, funder=account["proxy"])
+        found = ClobClient(
+            venue.urls["clob"],
+            137,
+            key=account["private_key"],
+            signature_type=signature_type,
+            funder=account["proxy"],
+        )
         found.set_api_creds(found.create_or_derive_api_key())
         return found
 
@@ -47,9 +57,15 @@ async def client(venue: PaperVenue, request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(params=list(MARKETS))
 def asset(venue: PaperVenue, request: pytest.FixtureRequest) -> dict[str, str]:
-    """How this client names a token: by ``token_id``, or by ``position_id`` in markets of version v2."""
+    """How this client names a token: by ``token_id``, or by ``position_id`` in markets of version
+    v2.
+    """
     version, neg_risk = MARKETS[request.param]
-    market = next(each for each in venue.world["markets"] if (each["version"], each["neg_risk"]) == (version, neg_risk))
+    market = next(
+        each
+        for each in venue.world["markets"]
+        if (each["version"], each["neg_risk"]) == (version, neg_risk)
+    )
     return {"position_id" if version == "v2" else "token_id": market["token_ids"][0]}
 
 
@@ -60,7 +76,9 @@ def id_of(asset: dict[str, str]) -> str:
 
 async def test_a_market_order_fills(client: Any, asset: dict[str, str]) -> None:
     def trade() -> Any:
-        order = client.create_market_order(MarketOrderArgsV2(**asset, amount=25, side="BUY", price=0.99, order_type=OrderType.FOK))
+        order = client.create_market_order(
+            MarketOrderArgsV2(**asset, amount=25, side="BUY", price=0.99, order_type=OrderType.FOK)
+        )
         return client.post_order(order, OrderType.FOK)
 
     posted = await asyncio.to_thread(trade)
@@ -79,27 +97,44 @@ async def test_a_tampered_order_is_refused(client: Any, asset: dict[str, str]) -
     with pytest.raises(PolyApiException) as refused:
         await asyncio.to_thread(tamper)
 
-    assert (refused.value.status_code, refused.value.error_msg) == (400, {"error": "invalid signature"})
+    assert (refused.value.status_code, refused.value.error_msg) == (
+        400,
+        {"error": "invalid signature"},
+    )
 
 
-async def test_limit_orders_rest_and_are_cancelled_in_every_way(client: Any, asset: dict[str, str]) -> None:
+async def test_limit_orders_rest_and_are_cancelled_in_every_way(
+    client: Any, asset: dict[str, str]
+) -> None:
     token = id_of(asset)
 
     def live() -> dict[str, Any]:
         def limit(price: float) -> Any:
             return client.create_order(OrderArgsV2(**asset, price=price, size=10, side="BUY"))
 
-        placed = [client.post_order(limit(0.02), OrderType.GTC), client.post_order(limit(0.02), OrderType.GTC, post_only=True)]
-        placed += client.post_orders([PostOrdersV2Args(order=limit(price), orderType=OrderType.GTC) for price in (0.03, 0.04, 0.05)])
+        placed = [
+            client.post_order(limit(0.02), OrderType.GTC),
+            client.post_order(limit(0.02), OrderType.GTC, post_only=True),
+        ]
+        placed += client.post_orders(
+            [
+                PostOrdersV2Args(order=limit(price), orderType=OrderType.GTC)
+                for price in (0.03, 0.04, 0.05)
+            ]
+        )
         ids = [row["orderID"] for row in placed]
         return {
             "ids": ids,
             "statuses": {row["status"] for row in placed},
             "found": client.get_order(ids[0])["id"],
-            "listed": {row["id"] for row in client.get_open_orders(OpenOrderParams(asset_id=token))},
+            "listed": {
+                row["id"] for row in client.get_open_orders(OpenOrderParams(asset_id=token))
+            },
             "one": client.cancel_order(OrderPayload(orderID=ids[0]))["canceled"],
             "two": client.cancel_orders(ids[1:3])["canceled"],
-            "market": client.cancel_market_orders(OrderMarketCancelParams(asset_id=token))["canceled"],
+            "market": client.cancel_market_orders(OrderMarketCancelParams(asset_id=token))[
+                "canceled"
+            ],
             "all": client.cancel_all()["canceled"],
         }
 
@@ -109,10 +144,17 @@ async def test_limit_orders_rest_and_are_cancelled_in_every_way(client: Any, ass
     assert told["statuses"] == {"live"}
     assert told["found"] == ids[0]
     assert told["listed"] == set(ids)
-    assert (told["one"], told["two"], set(told["market"]), told["all"]) == (ids[:1], ids[1:3], set(ids[3:]), [])
+    assert (told["one"], told["two"], set(told["market"]), told["all"]) == (
+        ids[:1],
+        ids[1:3],
+        set(ids[3:]),
+        [],
+    )
 
 
-async def test_the_books_hash_is_the_one_that_the_client_computes(client: Any, asset: dict[str, str]) -> None:
+async def test_the_books_hash_is_the_one_that_the_client_computes(
+    client: Any, asset: dict[str, str]
+) -> None:
     book = await asyncio.to_thread(client.get_order_book, id_of(asset))
     told = book["hash"]
 

@@ -13,7 +13,10 @@ pytestmark = pytest.mark.integration
 
 
 async def ask(venue: PaperVenue, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    async with aiohttp.ClientSession() as http, http.request(method, f"{venue.urls['control']}/{path}", json=body) as answer:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.request(method, f"{venue.urls['control']}/{path}", json=body) as answer,
+    ):
         return answer.status, await answer.json()
 
 
@@ -30,18 +33,35 @@ async def test_faults_are_off_until_put_and_off_again_when_deleted(venue: PaperV
 @pytest.mark.parametrize(
     ("method", "path", "body", "said"),
     [
-        ("PUT", "faults", {"drop-replies": {}}, "there is no fault 'drop-replies'; there are reset-before, drop-reply"),
-        ("PUT", "faults", {"drop-reply": {"share": "2"}}, "drop-reply: share: Input should be less than or equal to 1"),
+        (
+            "PUT",
+            "faults",
+            {"drop-replies": {}},
+            "there is no fault 'drop-replies'; there are reset-before, drop-reply",
+        ),
+        (
+            "PUT",
+            "faults",
+            {"drop-reply": {"share": "2"}},
+            "drop-reply: share: Input should be less than or equal to 1",
+        ),
         ("PUT", "faults", {"drop-reply": {"often": 1}}, "a strike may have share, seconds, times"),
         ("PUT", "faults", ["drop-reply"], "a JSON object of faults by name"),
         ("POST", "tick", {"tick": "0.02"}, "tick must be one of 0.1, 0.01"),
-        ("POST", "tick", {"tick": "0.01", "condition_id": "0x1"}, "condition_id must be that of an open market"),
+        (
+            "POST",
+            "tick",
+            {"tick": "0.01", "condition_id": "0x1"},
+            "condition_id must be that of an open market",
+        ),
         ("POST", "resolve", {"outcome": "maybe"}, "outcome must be one of yes, no, split"),
         ("POST", "accounts", {"kind": "bank"}, "kind must be one of eoa, proxy, safe, deposit"),
         ("POST", "accounts", {"kind": "eoa", "api_keys": 1}, "api_keys must be true or false"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_with_what_is_allowed(venue: PaperVenue, method: str, path: str, body: Any, said: str) -> None:
+async def test_what_makes_no_sense_is_refused_with_what_is_allowed(
+    venue: PaperVenue, method: str, path: str, body: Any, said: str
+) -> None:
     status, answer = await ask(venue, method, path, body)
 
     assert status == 400
@@ -50,7 +70,9 @@ async def test_what_makes_no_sense_is_refused_with_what_is_allowed(venue: PaperV
 
 
 @pytest.mark.parametrize("kind", ["eoa", "proxy", "safe", "deposit"])
-async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(venue: PaperVenue, kind: str) -> None:
+async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(
+    venue: PaperVenue, kind: str
+) -> None:
     (account,) = await venue.control("accounts", {"kind": kind, "usdc": "12.5", "api_keys": True})
 
     assert account["kind"] == kind
@@ -60,16 +82,26 @@ async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(venue: 
 
 async def test_a_market_gets_another_tick_and_then_ends(venue: PaperVenue) -> None:
     market = await venue.market_to_end(neg_risk=True)
-    subscription = {"type": "market", "assets_ids": market["token_ids"], "custom_feature_enabled": True}
+    subscription = {
+        "type": "market",
+        "assets_ids": market["token_ids"],
+        "custom_feature_enabled": True,
+    }
     async with (
         listening(venue.urls["market_ws"], subscription) as feed,
-        listening(venue.urls["market_ws"], {"type": "market", "assets_ids": market["token_ids"]}) as plain,
+        listening(
+            venue.urls["market_ws"], {"type": "market", "assets_ids": market["token_ids"]}
+        ) as plain,
     ):
         await eventually(lambda: feed.of("book") and plain.of("book"))
         await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.0001"})
         await eventually(lambda: feed.of("tick_size_change"))
-        coarser = await ask(venue, "POST", "tick", {"condition_id": market["condition_id"], "tick": "0.1"})
-        resolved = await venue.control("resolve", {"condition_id": market["condition_id"], "outcome": "no"})
+        coarser = await ask(
+            venue, "POST", "tick", {"condition_id": market["condition_id"], "tick": "0.1"}
+        )
+        resolved = await venue.control(
+            "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
+        )
         (told,) = await eventually(lambda: feed.of("market_resolved"))
         await eventually(lambda: plain.of("tick_size_change"))
         await plain.socket.send_str("PING")
@@ -79,5 +111,7 @@ async def test_a_market_gets_another_tick_and_then_ends(venue: PaperVenue) -> No
     assert resolved["resolved"] == {market["condition_id"]: {"yes": 0, "no": 1}}
     assert told["winning_asset_id"] == market["token_ids"][1]
     assert plain.of("market_resolved") == []
-    status, answer = await ask(venue, "POST", "resolve", {"condition_id": market["condition_id"], "outcome": "no"})
+    status, answer = await ask(
+        venue, "POST", "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
+    )
     assert (status, "open market" in answer["error"]) == (400, True)

@@ -1,4 +1,6 @@
-"""The unmodified polymarket-client reads what wallets did and hold, and all of it happened on the chain."""
+"""The unmodified polymarket-client reads what wallets did and hold, and all of it happened on the
+chain.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from polymarket import AsyncSecureClient
 
 from shared.clock import utc_now
 from shared.domain.money import as_decimal
-from shared.polymarket.data_api import DataApi, fill_of
+from shared.polymarket.data_api import DataApi, parse_fill
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.venue import PaperVenue
 
@@ -23,7 +25,9 @@ INDEXED_WITHIN = 60
 
 
 async def buy(client: AsyncSecureClient, token: str, usdc: str = "25") -> None:
-    order = await client.place_market_order(asset_id=token, side="BUY", amount=usdc, max_price="0.99", order_type="FAK")
+    order = await client.place_market_order(
+        asset_id=token, side="BUY", amount=usdc, max_price="0.99", order_type="FAK"
+    )
     assert order.ok, order
 
 
@@ -31,7 +35,9 @@ async def everything(paginator: Any) -> list[Any]:
     return [row async for page in paginator for row in page.items]
 
 
-async def test_a_trade_a_position_and_its_value_appear_once_the_chain_has_them(venue: PaperVenue) -> None:
+async def test_a_trade_a_position_and_its_value_appear_once_the_chain_has_them(
+    venue: PaperVenue,
+) -> None:
     token = venue.token()
     async with venue.client("eoa") as (client, account):
         assert await everything(client.list_trades(user=account["proxy"])) == []
@@ -42,11 +48,21 @@ async def test_a_trade_a_position_and_its_value_appear_once_the_chain_has_them(v
 
         (trade,) = await eventually(traded, within=INDEXED_WITHIN)
         (position,) = await everything(client.list_positions(user=account["proxy"]))
-        (row,) = await everything(client.list_activity(user=account["proxy"], activity_types=["TRADE"]))
+        (row,) = await everything(
+            client.list_activity(user=account["proxy"], activity_types=["TRADE"])
+        )
         value = await client.get_portfolio_value(user=account["proxy"])
 
-    assert (trade.asset_id, trade.side, trade.wallet.lower()) == (token, "BUY", account["proxy"].lower())
-    assert (position.current_size, position.asset_id, position.status) == (trade.size, token, "OPEN")
+    assert (trade.asset_id, trade.side, trade.wallet.lower()) == (
+        token,
+        "BUY",
+        account["proxy"].lower(),
+    )
+    assert (position.current_size, position.asset_id, position.status) == (
+        trade.size,
+        token,
+        "OPEN",
+    )
     assert abs(position.avg_price - trade.price) <= Decimal("0.00005")
     assert row.transaction_hash == trade.transaction_hash
     assert row.shares == trade.size
@@ -55,17 +71,24 @@ async def test_a_trade_a_position_and_its_value_appear_once_the_chain_has_them(v
 
 
 @pytest.mark.parametrize("kind", ["eoa", "safe"])
-async def test_a_funded_account_has_every_approval_that_the_client_asks_for(venue: PaperVenue, kind: str) -> None:
+async def test_a_funded_account_has_every_approval_that_the_client_asks_for(
+    venue: PaperVenue, kind: str
+) -> None:
     async with venue.client(kind) as (client, account):
         state = await client.get_trading_approvals_state()
-        async with aiohttp.ClientSession() as http, http.get(f"{venue.urls['data']}/v2/approvals?user={account['proxy']}") as reply:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{venue.urls['data']}/v2/approvals?user={account['proxy']}") as reply,
+        ):
             contracts = (await reply.json())["data"]["contracts"]
 
     assert state.is_fully_approved, state.missing
     assert len(contracts) == 17
 
 
-async def test_a_walk_to_the_end_has_no_gap_and_no_double_while_trades_go_on(venue: PaperVenue) -> None:
+async def test_a_walk_to_the_end_has_no_gap_and_no_double_while_trades_go_on(
+    venue: PaperVenue,
+) -> None:
     async with venue.client("eoa", usdc="5000") as (client, account):
         for _ in range(6):
             await buy(client, venue.token(), "10")
@@ -78,7 +101,9 @@ async def test_a_walk_to_the_end_has_no_gap_and_no_double_while_trades_go_on(ven
         walked: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
-            page = await page_of(venue, "trades", user=account["proxy"], taker_only="false", limit="2", **cursor)
+            page = await page_of(
+                venue, "trades", user=account["proxy"], taker_only="false", limit="2", **cursor
+            )
             walked += page["data"]
             assert page["pagination"]["has_more"] == (page["pagination"]["next_cursor"] is not None)
             if not page["pagination"]["has_more"]:
@@ -105,7 +130,11 @@ async def test_taker_only_is_the_default_and_leaves_the_makers_rows_out(venue: P
 
         (own,) = await eventually(traded, within=INDEXED_WITHIN)
 
-    by_default = [row for row in await rows(venue, "trades", condition=condition) if row["transaction_hash"] == own["transaction_hash"]]
+    by_default = [
+        row
+        for row in await rows(venue, "trades", condition=condition)
+        if row["transaction_hash"] == own["transaction_hash"]
+    ]
     every = [
         row
         for row in await rows(venue, "trades", condition=condition, taker_only="false")
@@ -118,7 +147,14 @@ async def test_taker_only_is_the_default_and_leaves_the_makers_rows_out(venue: P
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=1001", "limit=-1", "offset=5", "cursor=abc", "condition=nonsense", "condition=" + ",".join(f"0x{n:064x}" for n in range(21))],
+    [
+        "limit=1001",
+        "limit=-1",
+        "offset=5",
+        "cursor=abc",
+        "condition=nonsense",
+        "condition=" + ",".join(f"0x{n:064x}" for n in range(21)),
+    ],
 )
 async def test_what_the_data_api_does_not_take_is_400(venue: PaperVenue, query: str) -> None:
     url = f"{venue.urls['data']}/v2/activity?user=0x{1:040x}&{query}"
@@ -128,15 +164,23 @@ async def test_what_the_data_api_does_not_take_is_400(venue: PaperVenue, query: 
 
 
 @pytest.mark.parametrize(("version", "neg_risk"), [("v1", False), ("v1", True), ("v2", False)])
-async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contract(venue: PaperVenue, version: str, neg_risk: bool) -> None:
-    market = next(each for each in venue.world["markets"] if (each["version"], each["neg_risk"]) == (version, neg_risk))
+async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contract(
+    venue: PaperVenue, version: str, neg_risk: bool
+) -> None:
+    market = next(
+        each
+        for each in venue.world["markets"]
+        if (each["version"], each["neg_risk"]) == (version, neg_risk)
+    )
     async with venue.client("eoa") as (client, account):
         for convert in (client.split_position, client.merge_positions):
             handle = await convert(condition_id=market["condition_id"], amount=5_000_000)
             await handle.wait()
 
         async def both() -> list[Any]:
-            found = await everything(client.list_activity(user=account["proxy"], activity_types=["SPLIT", "MERGE"]))
+            found = await everything(
+                client.list_activity(user=account["proxy"], activity_types=["SPLIT", "MERGE"])
+            )
             return found if len(found) == 2 else []
 
         merge, split = await eventually(both, within=INDEXED_WITHIN)
@@ -150,7 +194,9 @@ async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contrac
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(venue: PaperVenue, version: str) -> None:
+async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(
+    venue: PaperVenue, version: str
+) -> None:
     async with venue.client("eoa") as (client, account):
         market = await venue.market_to_end(version)
         split = await client.split_position(condition_id=market["condition_id"], amount=5_000_000)
@@ -160,10 +206,14 @@ async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(v
         await redemption.wait()
 
         async def redeemed() -> list[Any]:
-            found = await everything(client.list_activity(user=account["proxy"], activity_types=["REDEEM"]))
+            found = await everything(
+                client.list_activity(user=account["proxy"], activity_types=["REDEEM"])
+            )
             return found if len(found) == 2 else []
 
-        paid = {row.outcome: row.amount for row in await eventually(redeemed, within=INDEXED_WITHIN)}
+        paid = {
+            row.outcome: row.amount for row in await eventually(redeemed, within=INDEXED_WITHIN)
+        }
         closed = await everything(client.list_positions(user=account["proxy"], status="CLOSED"))
         listed = await client.get_market(id=market["id"])
 
@@ -172,7 +222,11 @@ async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(v
         market["outcomes"][0]: Decimal("2.5"),
         market["outcomes"][1]: Decimal("-2.5"),
     }
-    assert (listed.state.closed, listed.outcomes.yes.price, listed.outcomes.no.price) == (True, Decimal(1), Decimal(0))
+    assert (listed.state.closed, listed.outcomes.yes.price, listed.outcomes.no.price) == (
+        True,
+        Decimal(1),
+        Decimal(0),
+    )
 
 
 async def test_our_own_reading_of_the_feed_agrees_with_the_chain(venue: PaperVenue) -> None:
@@ -185,7 +239,12 @@ async def test_our_own_reading_of_the_feed_agrees_with_the_chain(venue: PaperVen
 
         await eventually(three, within=INDEXED_WITHIN)
         async with DataApi(venue.urls["data"], timeout_s=10) as api:
-            told = [fill_of(row, seen_at=utc_now()) for row in await api.trades(account["proxy"], utc_now() - timedelta(minutes=5))]
+            told = [
+                parse_fill(row, seen_at=utc_now())
+                for row in await api.fetch_trades(
+                    account["proxy"], utc_now() - timedelta(minutes=5)
+                )
+            ]
         (position,) = await everything(client.list_positions(user=account["proxy"]))
 
     assert {fill.leader for fill in told} == {account["proxy"]}
@@ -210,7 +269,10 @@ async def test_the_fault_doubles_rows(venue: PaperVenue) -> None:
 
 
 async def page_of(venue: PaperVenue, name: str, **query: str) -> dict[str, Any]:
-    async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(f"{venue.urls['data']}/v2/{name}", params=query) as reply:
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as http,
+        http.get(f"{venue.urls['data']}/v2/{name}", params=query) as reply,
+    ):
         found: dict[str, Any] = await reply.json()
         return found
 
@@ -221,5 +283,8 @@ async def rows(venue: PaperVenue, name: str, **query: str) -> list[dict[str, Any
 
 
 async def faults(venue: PaperVenue, chosen: dict[str, Any]) -> None:
-    async with aiohttp.ClientSession(raise_for_status=True) as http, http.put(f"{venue.urls['control']}/faults", json=chosen) as reply:
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as http,
+        http.put(f"{venue.urls['control']}/faults", json=chosen) as reply,
+    ):
         await reply.read()

@@ -1,4 +1,6 @@
-"""Every refusal that the venue's documentation and its clients' issues name, provoked over HTTP and compared word by word."""
+"""Every refusal that the venue's documentation and its clients' issues name, provoked over HTTP and
+compared word by word.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from eth_account import Account
 
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3
 from shared.chain.orders import SignedOrder, order_hash
-from tests.integration.paper_venue.rest import SHARE, USDC, Answer, RestClient, l1_headers, rest_client
+from tests.integration.paper_venue.rest import (
+    SHARE,
+    USDC,
+    Answer,
+    RestClient,
+    l1_headers,
+    rest_client,
+)
 from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
@@ -38,7 +47,12 @@ async def with_another_key(client: RestClient) -> Answer:
 
 
 async def with_a_foreign_wallet_signature(client: RestClient) -> Answer:
-    return await client.send("POST", "/auth/api-key", sign=False, **(l1_headers(client.private_key) | {"POLY_ADDRESS": STRANGER}))
+    return await client.send(
+        "POST",
+        "/auth/api-key",
+        sign=False,
+        **(l1_headers(client.private_key) | {"POLY_ADDRESS": STRANGER}),
+    )
 
 
 async def signed_long_ago(client: RestClient) -> Answer:
@@ -70,7 +84,13 @@ async def post_only_through_the_best_price(client: RestClient) -> Answer:
 
 
 async def good_for_ten_seconds(client: RestClient) -> Answer:
-    return await post(client, kind="GTD", gives=2 * USDC, gets=100 * SHARE, expiration=time.time_ns() // 1_000_000_000 + 10)
+    return await post(
+        client,
+        kind="GTD",
+        gives=2 * USDC,
+        gets=100 * SHARE,
+        expiration=time.time_ns() // 1_000_000_000 + 10,
+    )
 
 
 async def for_an_unknown_token(client: RestClient) -> Answer:
@@ -149,7 +169,11 @@ REFUSALS: list[tuple[Provoke, int, str]] = [
     (a_second_key, 400, "Could not create api key"),
     (more_than_it_has, 400, "not enough balance / allowance"),
     (less_than_a_dollar, 400, "invalid amount for a marketable BUY order ($0.5), min size: $1"),
-    (fill_or_kill_far_from_the_market, 400, "order couldn't be fully filled. FOK orders are fully filled or killed."),
+    (
+        fill_or_kill_far_from_the_market,
+        400,
+        "order couldn't be fully filled. FOK orders are fully filled or killed.",
+    ),
     (
         fill_and_kill_far_from_the_market,
         400,
@@ -162,7 +186,11 @@ REFUSALS: list[tuple[Provoke, int, str]] = [
     (not_json, 400, "Invalid order payload"),
     (by_somebody_elses_key, 400, "the order owner has to be the owner of the API KEY"),
     (signed_by_somebody_else, 400, "the order signer address has to be the address of the API KEY"),
-    (for_a_safe_that_does_not_exist, 400, "maker address not allowed, please use the deposit wallet flow"),
+    (
+        for_a_safe_that_does_not_exist,
+        400,
+        "maker address not allowed, please use the deposit wallet flow",
+    ),
     (for_a_strangers_money, 400, "maker address not allowed, please use the deposit wallet flow"),
     (of_the_first_generation, 400, "invalid order version, please use the latest clob-client"),
     (signed_for_another_exchange, 400, "order_version_mismatch"),
@@ -180,19 +208,31 @@ REFUSALS: list[tuple[Provoke, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("provoke", "status", "text"), REFUSALS, ids=[provoke.__name__ for provoke, _, _ in REFUSALS])
-async def test_what_a_client_does_wrong_is_refused_in_these_words(client: RestClient, provoke: Provoke, status: int, text: str) -> None:
+@pytest.mark.parametrize(
+    ("provoke", "status", "text"), REFUSALS, ids=[provoke.__name__ for provoke, _, _ in REFUSALS]
+)
+async def test_what_a_client_does_wrong_is_refused_in_these_words(
+    client: RestClient, provoke: Provoke, status: int, text: str
+) -> None:
     assert (await provoke(client)).refusal == (status, text)
 
 
 @pytest.mark.parametrize(
     ("order", "text"),
     [
-        ({"gives": 400_000, "gets": 4 * SHARE}, "order {id} is invalid. Size (4) lower than the minimum: 5"),
-        ({"gives": 3_300_000, "gets": 100 * SHARE}, "order {id} is invalid. Price (0.033) breaks minimum tick size rule: 0.01"),
+        (
+            {"gives": 400_000, "gets": 4 * SHARE},
+            "order {id} is invalid. Size (4) lower than the minimum: 5",
+        ),
+        (
+            {"gives": 3_300_000, "gets": 100 * SHARE},
+            "order {id} is invalid. Price (0.033) breaks minimum tick size rule: 0.01",
+        ),
     ],
 )
-async def test_an_order_against_the_markets_rules_is_named(client: RestClient, order: dict[str, Any], text: str) -> None:
+async def test_an_order_against_the_markets_rules_is_named(
+    client: RestClient, order: dict[str, Any], text: str
+) -> None:
     body = client.order(**order)
 
     answer = await client.send("POST", "/order", body)
@@ -218,12 +258,17 @@ OPERATORS_TEXTS = [
     (500, "order timed out"),
     (500, "there are no matching orders"),
     (500, "the trade contains rounding issues"),
-    (500, "the price of the taker's order has a discrepancy greater than allowed with the worst maker order"),
+    (
+        500,
+        "the price of the taker's order has a discrepancy greater than allowed with the worst maker order",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("status", "text"), OPERATORS_TEXTS)
-async def test_what_only_the_operator_or_a_bad_moment_says_is_said_on_demand(client: RestClient, status: int, text: str) -> None:
+async def test_what_only_the_operator_or_a_bad_moment_says_is_said_on_demand(
+    client: RestClient, status: int, text: str
+) -> None:
     await client.faults({"order-refused": {"text": text}})
     try:
         refused = await post(client)
@@ -238,11 +283,21 @@ async def test_what_only_the_operator_or_a_bad_moment_says_is_said_on_demand(cli
 STATES = [
     ("order-timed-out", 500, {"error": "order timed out"}),
     ("disabled", 503, {"error": "Trading is currently disabled. Check polymarket.com for updates"}),
-    ("cancel-only", 503, {"error": "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."}),
+    (
+        "cancel-only",
+        503,
+        {
+            "error": "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."
+        },
+    ),
     (
         "post-only",
         503,
-        {"error": "post-only mode: only post-only orders and cancels are allowed", "code": "post_only_mode", "retry_after_seconds": 2},
+        {
+            "error": "post-only mode: only post-only orders and cancels are allowed",
+            "code": "post_only_mode",
+            "retry_after_seconds": 2,
+        },
     ),
     ("restart", 425, None),
     ("closed-only", 400, {"error": "address in closed only mode"}),
@@ -250,7 +305,9 @@ STATES = [
 
 
 @pytest.mark.parametrize(("fault", "status", "body"), STATES, ids=[fault for fault, _, _ in STATES])
-async def test_the_venues_own_states_refuse_orders(client: RestClient, fault: str, status: int, body: Any) -> None:
+async def test_the_venues_own_states_refuse_orders(
+    client: RestClient, fault: str, status: int, body: Any
+) -> None:
     await client.faults({fault: {}})
     try:
         refused = await post(client)
@@ -261,7 +318,9 @@ async def test_the_venues_own_states_refuse_orders(client: RestClient, fault: st
     assert body is None or refused.payload == body, "what the restart says is not known"
 
 
-async def test_too_many_orders_of_one_signer_are_told_when_to_come_again(client: RestClient) -> None:
+async def test_too_many_orders_of_one_signer_are_told_when_to_come_again(
+    client: RestClient,
+) -> None:
     await client.faults({"rate-limit-signer": {"seconds": "60"}})
     try:
         answers = [await post(client, gives=2 * USDC, gets=100 * SHARE) for _ in range(3)]
@@ -274,7 +333,10 @@ async def test_too_many_orders_of_one_signer_are_told_when_to_come_again(client:
 
 
 async def test_a_refused_leg_of_a_batch_is_told_in_its_row(client: RestClient) -> None:
-    good, bad = client.order(gives=2 * USDC, gets=100 * SHARE), client.order(gives=2_000 * USDC, gets=20_000 * SHARE)
+    good, bad = (
+        client.order(gives=2 * USDC, gets=100 * SHARE),
+        client.order(gives=2_000 * USDC, gets=20_000 * SHARE),
+    )
 
     answer = await client.send("POST", "/orders", [good, bad])
 

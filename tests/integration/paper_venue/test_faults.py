@@ -10,8 +10,8 @@ import pytest
 from polymarket import AsyncSecureClient
 from polymarket.errors import RateLimitError, RequestRejectedError, TransportError
 
-from services.paper_venue.faults import Fault
-from services.paper_venue.scenario import read_scenario
+from services.paper_venue.control.scenario import read_scenario
+from services.paper_venue.faults.catalogue import Fault
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.test_sockets import activity, listening, pong
 from tests.integration.paper_venue.venue import PaperVenue
@@ -37,7 +37,9 @@ async def fault(venue: PaperVenue, name: Fault, **strike: Any) -> AsyncIterator[
 
 
 async def rest(client: AsyncSecureClient, venue: PaperVenue) -> Any:
-    return await client.place_limit_order(asset_id=venue.token(), price="0.02", size="10", side="BUY")
+    return await client.place_limit_order(
+        asset_id=venue.token(), price="0.02", size="10", side="BUY"
+    )
 
 
 async def resting(client: AsyncSecureClient) -> int:
@@ -45,7 +47,9 @@ async def resting(client: AsyncSecureClient) -> int:
 
 
 @pytest.mark.parametrize(("name", "arrived"), [(Fault.RESET_BEFORE, 0), (Fault.DROP_REPLY, 1)])
-async def test_a_broken_connection_says_nothing_of_the_order(venue: PaperVenue, name: Fault, arrived: int) -> None:
+async def test_a_broken_connection_says_nothing_of_the_order(
+    venue: PaperVenue, name: Fault, arrived: int
+) -> None:
     async with venue.client("eoa") as (client, _):
         async with fault(venue, name, times=1):
             with pytest.raises(TransportError):
@@ -54,7 +58,9 @@ async def test_a_broken_connection_says_nothing_of_the_order(venue: PaperVenue, 
         assert await resting(client) == arrived
 
 
-async def test_an_order_sent_twice_by_a_gateway_is_answered_as_a_duplicate_and_stands_once(venue: PaperVenue) -> None:
+async def test_an_order_sent_twice_by_a_gateway_is_answered_as_a_duplicate_and_stands_once(
+    venue: PaperVenue,
+) -> None:
     async with venue.client("eoa") as (client, _):
         async with fault(venue, Fault.REPEATED_REQUEST):
             with pytest.raises(RequestRejectedError, match="Duplicated"):
@@ -83,7 +89,9 @@ async def test_a_late_answer_is_the_true_one(venue: PaperVenue) -> None:
         (Fault.CLOSED_ONLY, 400, "closed only mode"),
     ],
 )
-async def test_a_refused_order_is_not_in_and_says_why(venue: PaperVenue, name: Fault, status: int, said: str) -> None:
+async def test_a_refused_order_is_not_in_and_says_why(
+    venue: PaperVenue, name: Fault, status: int, said: str
+) -> None:
     async with venue.client("eoa") as (client, account):
         async with fault(venue, name, only=account["proxy"], seconds="30"):
             with pytest.raises(RequestRejectedError, match=said) as refused:
@@ -94,7 +102,10 @@ async def test_a_refused_order_is_not_in_and_says_why(venue: PaperVenue, name: F
 
 
 async def test_a_signer_over_his_limit_is_told_when_to_come_back(venue: PaperVenue) -> None:
-    async with venue.client("eoa") as (client, account), fault(venue, Fault.RATE_LIMIT_SIGNER, only=account["signer"], seconds="30"):
+    async with (
+        venue.client("eoa") as (client, account),
+        fault(venue, Fault.RATE_LIMIT_SIGNER, only=account["signer"], seconds="30"),
+    ):
         for _ in range(2):
             assert (await rest(client, venue)).ok
         with pytest.raises(RateLimitError) as refused:
@@ -106,7 +117,10 @@ async def test_a_signer_over_his_limit_is_told_when_to_come_back(venue: PaperVen
 
 async def test_a_skewed_clock_is_told_by_time(venue: PaperVenue) -> None:
     async def time() -> int:
-        async with aiohttp.ClientSession() as http, http.get(f"{venue.urls['clob']}/time") as answer:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{venue.urls['clob']}/time") as answer,
+        ):
             return int(await answer.text())
 
     before = await time()
@@ -131,7 +145,9 @@ async def test_a_silent_socket_answers_pings_and_nothing_else(venue: PaperVenue)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-async def test_each_example_scenario_plays_to_its_end_and_leaves_no_fault_on(venue: PaperVenue, path: Path) -> None:
+async def test_each_example_scenario_plays_to_its_end_and_leaves_no_fault_on(
+    venue: PaperVenue, path: Path
+) -> None:
     told: list[str] = []
     scenario = read_scenario(path)
 

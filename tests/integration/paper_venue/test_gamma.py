@@ -16,24 +16,40 @@ async def walked(paginator: Any) -> list[Any]:
     return [row async for page in paginator for row in page.items]
 
 
-async def test_markets_are_listed_page_by_page_and_each_is_found_by_slug_and_id(venue: PaperVenue) -> None:
+async def test_markets_are_listed_page_by_page_and_each_is_found_by_slug_and_id(
+    venue: PaperVenue,
+) -> None:
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        markets = await walked(client.list_markets(page_size=2)) + await walked(client.list_markets(page_size=2, closed=True))
+        markets = await walked(client.list_markets(page_size=2)) + await walked(
+            client.list_markets(page_size=2, closed=True)
+        )
         by_slug = [await client.get_market(slug=market.slug) for market in markets]
         by_id = [await client.get_market(id=market.id) for market in markets]
 
-    assert {market.condition_id for market in markets} >= {listed_condition(market) for market in venue.world["markets"]}
+    assert {market.condition_id for market in markets} >= {
+        listed_condition(market) for market in venue.world["markets"]
+    }
     assert len({market.id for market in markets}) == len(markets)
-    assert [market.id for market in markets] == [market.id for market in by_slug] == [market.id for market in by_id]
+    assert (
+        [market.id for market in markets]
+        == [market.id for market in by_slug]
+        == [market.id for market in by_id]
+    )
 
 
 async def test_events_are_listed_page_by_page_with_all_their_markets(venue: PaperVenue) -> None:
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        markets = await walked(client.list_markets()) + await walked(client.list_markets(closed=True))
-        events = await walked(client.list_events(page_size=1)) + await walked(client.list_events(page_size=1, closed=True))
+        markets = await walked(client.list_markets()) + await walked(
+            client.list_markets(closed=True)
+        )
+        events = await walked(client.list_events(page_size=1)) + await walked(
+            client.list_events(page_size=1, closed=True)
+        )
         by_slug = [await client.get_event(slug=event.slug) for event in events]
 
-    assert {market.id for event in events for market in event.markets} == {market.id for market in markets}
+    assert {market.id for event in events for market in event.markets} == {
+        market.id for market in markets
+    }
     assert [event.id for event in by_slug] == [event.id for event in events]
     assert {market.events[0].id for market in markets} == {event.id for event in events}
 

@@ -1,4 +1,6 @@
-"""The unmodified official client trades from every kind of account in every kind of market, and the venue checks each signature."""
+"""The unmodified official client trades from every kind of account in every kind of market, and the
+venue checks each signature.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ EVERYWHERE = [(kind, market) for kind in KINDS for market in MARKETS]
 
 def token_of(venue: PaperVenue, market: str) -> str:
     """A token of the first market of this sort."""
-    found = next(each for each in venue.world["markets"] if (each["version"], each["neg_risk"]) == MARKETS[market])
+    found = next(
+        each
+        for each in venue.world["markets"]
+        if (each["version"], each["neg_risk"]) == MARKETS[market]
+    )
     return str(found["token_ids"][0])
 
 
@@ -44,18 +50,26 @@ async def eoa(venue: PaperVenue) -> AsyncIterator[AsyncSecureClient]:
 
 
 @pytest.mark.parametrize(("kind", "market"), EVERYWHERE)
-async def test_a_position_is_bought_and_sold_until_the_chain_has_both(venue: PaperVenue, kind: str, market: str) -> None:
+async def test_a_position_is_bought_and_sold_until_the_chain_has_both(
+    venue: PaperVenue, kind: str, market: str
+) -> None:
     token = token_of(venue, market)
     async with venue.client(kind) as (client, _):
-        bought = await client.place_market_order(asset_id=token, side="BUY", amount="20", max_price="0.99", order_type="FOK")
+        bought = await client.place_market_order(
+            asset_id=token, side="BUY", amount="20", max_price="0.99", order_type="FOK"
+        )
         assert bought.ok, bought.message
         await client.wait_for_order_fill_settlement(bought)
         shares = bought.taking_amount.quantize(Decimal("0.01"), rounding="ROUND_DOWN")
-        sold = await client.place_market_order(asset_id=token, side="SELL", shares=shares, min_price="0.01", order_type="FOK")
+        sold = await client.place_market_order(
+            asset_id=token, side="SELL", shares=shares, min_price="0.01", order_type="FOK"
+        )
         assert sold.ok, sold.message
         await client.wait_for_order_fill_settlement(sold)
         trades = (await client.list_account_trades(asset_id=token).first_page()).items
-        left = await client.get_balance_allowance(asset_type="CONDITIONAL-V2" if market == "v2" else "CONDITIONAL", asset_id=token)
+        left = await client.get_balance_allowance(
+            asset_type="CONDITIONAL-V2" if market == "v2" else "CONDITIONAL", asset_id=token
+        )
 
     assert [(trade.side, trade.status, trade.trader_side) for trade in trades] == [
         ("SELL", "CONFIRMED", "TAKER"),
@@ -67,7 +81,9 @@ async def test_a_position_is_bought_and_sold_until_the_chain_has_both(venue: Pap
 @pytest.mark.parametrize(("kind", "market"), EVERYWHERE)
 async def test_a_tampered_order_is_refused(venue: PaperVenue, kind: str, market: str) -> None:
     async with venue.client(kind) as (client, _):
-        signed = await client.create_market_order(asset_id=token_of(venue, market), side="BUY", amount="10", max_price="0.9")
+        signed = await client.create_market_order(
+            asset_id=token_of(venue, market), side="BUY", amount="10", max_price="0.9"
+        )
         with pytest.raises(RequestRejectedError, match="invalid signature") as refused:
             await client.post_order(dataclasses.replace(signed, maker_amount=11_000_000))
         untouched = await client.post_order(signed)
@@ -77,18 +93,36 @@ async def test_a_tampered_order_is_refused(venue: PaperVenue, kind: str, market:
 
 
 @pytest.mark.parametrize(("kind", "market"), EVERYWHERE)
-async def test_limit_orders_of_every_sort_rest_and_are_cancelled_in_every_way(venue: PaperVenue, kind: str, market: str) -> None:
+async def test_limit_orders_of_every_sort_rest_and_are_cancelled_in_every_way(
+    venue: PaperVenue, kind: str, market: str
+) -> None:
     token = token_of(venue, market)
     expiration = time.time_ns() // 1_000_000_000 + 600
     async with venue.client(kind) as (client, _):
         standing, expiring, passive = [
-            id_of(await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")),
-            id_of(await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", expiration=expiration)),
-            id_of(await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY", post_only=True)),
+            id_of(
+                await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
+            ),
+            id_of(
+                await client.place_limit_order(
+                    asset_id=token, price="0.02", size="10", side="BUY", expiration=expiration
+                )
+            ),
+            id_of(
+                await client.place_limit_order(
+                    asset_id=token, price="0.02", size="10", side="BUY", post_only=True
+                )
+            ),
         ]
-        signed = [await client.create_limit_order(asset_id=token, price=price, size="10", side="BUY") for price in ("0.03", "0.04", "0.05")]
+        signed = [
+            await client.create_limit_order(asset_id=token, price=price, size="10", side="BUY")
+            for price in ("0.03", "0.04", "0.05")
+        ]
         batch = {id_of(answer) for answer in await client.post_orders(signed)}
-        listed = {order.id: order for order in (await client.list_open_orders(asset_id=token).first_page()).items}
+        listed = {
+            order.id: order
+            for order in (await client.list_open_orders(asset_id=token).first_page()).items
+        }
         one = await client.cancel_order(order_id=standing)
         two = await client.cancel_orders(order_ids=[expiring, passive])
         market_orders = await client.cancel_market_orders(asset_id=token)
@@ -113,14 +147,17 @@ async def test_balances_are_those_of_the_wallet(venue: PaperVenue, kind: str) ->
     assert all(allowance > 0 for allowance in cash.allowances.values())
 
 
-async def test_prices_in_bulk_agree_with_the_single_ones(venue: PaperVenue, eoa: AsyncSecureClient) -> None:
+async def test_prices_in_bulk_agree_with_the_single_ones(
+    venue: PaperVenue, eoa: AsyncSecureClient
+) -> None:
     tokens = [token_of(venue, market) for market in MARKETS]
 
     books = await eoa.get_order_books(asset_ids=tokens)
     mids = await eoa.get_midpoints(asset_ids=tokens)
     spreads = await eoa.get_spreads(asset_ids=tokens)
     prices = await eoa.get_prices(
-        requests=[PriceRequest(token, "BUY") for token in tokens] + [PriceRequest(token, "SELL") for token in tokens]
+        requests=[PriceRequest(token, "BUY") for token in tokens]
+        + [PriceRequest(token, "SELL") for token in tokens]
     )
     lasts = await eoa.get_last_trade_prices(asset_ids=tokens)
 
@@ -139,8 +176,12 @@ async def test_prices_in_bulk_agree_with_the_single_ones(venue: PaperVenue, eoa:
         assert single.price == last.price
 
 
-async def test_silence_after_a_heartbeat_cancels_everything(venue: PaperVenue, eoa: AsyncSecureClient) -> None:
-    order = await eoa.place_limit_order(asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY")
+async def test_silence_after_a_heartbeat_cancels_everything(
+    venue: PaperVenue, eoa: AsyncSecureClient
+) -> None:
+    order = await eoa.place_limit_order(
+        asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY"
+    )
     first = await eoa.send_order_heartbeat()
     with pytest.raises(OrderHeartbeatMismatchError) as wrong:
         await eoa.send_order_heartbeat(heartbeat_id="another")
@@ -159,19 +200,29 @@ async def test_the_rate_limit_callback_is_told_what_is_left(venue: PaperVenue) -
     (account,) = await venue.control("accounts", {"kind": "eoa", "count": 1, "usdc": "1000"})
     updates: list[RateLimitUpdate] = []
     client = await AsyncSecureClient.create(
-        private_key=account["private_key"], wallet=account["proxy"], environment=venue.environment(), on_rate_limit_update=updates.append
+        private_key=account["private_key"],
+        wallet=account["proxy"],
+        environment=venue.environment(),
+        on_rate_limit_update=updates.append,
     )
-    await client.place_limit_order(asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY")
+    await client.place_limit_order(
+        asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY"
+    )
     await client.cancel_all()
     await client.close()
 
     placed, cancelled = updates
     assert placed.remaining == 59
-    assert cancelled.remaining in (118, 119)  # it asked, and an order went; meanwhile the bucket fills up again
+    assert cancelled.remaining in (
+        118,
+        119,
+    )  # it asked, and an order went; meanwhile the bucket fills up again
     assert {(update.tier, update.warning) for update in updates} == {("standard", False)}
 
 
-async def test_the_clients_own_streams_tell_an_orders_life(venue: PaperVenue, eoa: AsyncSecureClient) -> None:
+async def test_the_clients_own_streams_tell_an_orders_life(
+    venue: PaperVenue, eoa: AsyncSecureClient
+) -> None:
     token = token_of(venue, "neg-risk")
     async with await eoa.subscribe([MarketSpec(asset_ids=[token]), UserSpec()]) as events:
         heard: list[str] = []
@@ -182,13 +233,20 @@ async def test_the_clients_own_streams_tell_an_orders_life(venue: PaperVenue, eo
 
         listening = asyncio.create_task(listen())
         await eventually(lambda: "MarketBookEvent" in heard)
-        order = await eoa.place_market_order(asset_id=token, side="BUY", amount="10", max_price="0.95", order_type="FOK")
+        order = await eoa.place_market_order(
+            asset_id=token, side="BUY", amount="10", max_price="0.95", order_type="FOK"
+        )
         await eventually(lambda: heard.count("UserTradeEvent") >= 3)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 
     assert order.ok
-    assert {"MarketBookEvent", "MarketLastTradePriceEvent", "UserOrderEvent", "UserTradeEvent"} <= set(heard)
+    assert {
+        "MarketBookEvent",
+        "MarketLastTradePriceEvent",
+        "UserOrderEvent",
+        "UserTradeEvent",
+    } <= set(heard)
 
 
 async def test_keys_are_listed_and_deleted(eoa: AsyncSecureClient) -> None:
@@ -203,7 +261,9 @@ async def test_keys_are_listed_and_deleted(eoa: AsyncSecureClient) -> None:
     assert denied.value.status == 401
 
 
-async def test_programmes_that_pay_nothing_here_answer_so_that_the_client_can_read_it(eoa: AsyncSecureClient) -> None:
+async def test_programmes_that_pay_nothing_here_answer_so_that_the_client_can_read_it(
+    eoa: AsyncSecureClient,
+) -> None:
     order_id = "0x" + "12" * 32
 
     assert await eoa.get_notifications() == ()

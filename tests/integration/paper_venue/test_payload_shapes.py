@@ -1,6 +1,8 @@
-"""Every recorded payload of the real venue has the same keys, types and formats as what the paper venue sends for the same thing.
+"""Every recorded payload of the real venue has the same keys, types and formats as what the paper
+venue sends for the same thing.
 
-``ON_PURPOSE`` lists what differs, each with its reason. A difference that is not listed fails, and so does one that is listed and gone.
+``ON_PURPOSE`` lists what differs, each with its reason. A difference that is not listed fails, and
+so does one that is listed and gone.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ pytestmark = pytest.mark.integration
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 EDITED = "the adapter's authors edited this value, so it is not in the venue's format"
-SHORTENED = "the adapter's authors left out what they do not read; the official client insists on it"
+SHORTENED = (
+    "the adapter's authors left out what they do not read; the official client insists on it"
+)
 LATER = "the field is younger than this payload: the recordings of 2026-09, the documentation or the official client have it"
 NULLS = "younger payloads of the same kind carry this instead of null"
 SECONDS = "the channel's documentation says epoch seconds, and the official client drops events that say otherwise"
@@ -159,7 +163,9 @@ ON_PURPOSE: dict[str, dict[str, str]] = {
         "transaction_hash: added": LATER,
     },
 }
-NEVER_SENT = {"ws_market_new_market_msg": "every market is listed before the venue answers for the first time"}
+NEVER_SENT = {
+    "ws_market_new_market_msg": "every market is listed before the venue answers for the first time"
+}
 
 
 def recorded(name: str) -> Any:
@@ -167,11 +173,19 @@ def recorded(name: str) -> Any:
 
 
 def recorded_cases() -> dict[str, Any]:
-    """Each recorded payload by its file's name, frames of a recording by the file and what they tell."""
-    single = (path.stem for path in sorted(PAYLOADS.glob("*.json")) if path.stem not in ("rtds_activity_trades", "clob_market_channel"))
+    """Each recorded payload by its file's name, frames of a recording by the file and what they
+    tell.
+    """
+    single = (
+        path.stem
+        for path in sorted(PAYLOADS.glob("*.json"))
+        if path.stem not in ("rtds_activity_trades", "clob_market_channel")
+    )
     cases = {name: recorded(name) for name in single}
     for index, frame in enumerate(recorded("rtds_activity_trades")):
-        cases[f"rtds_activity_trades {'taker' if 'fee' in frame['payload'] else 'maker'} {index}"] = frame
+        cases[
+            f"rtds_activity_trades {'taker' if 'fee' in frame['payload'] else 'maker'} {index}"
+        ] = frame
     for index, frame in enumerate(recorded("clob_market_channel")):
         cases[f"clob_market_channel {frame['event_type']} {index}"] = frame
     return cases
@@ -188,9 +202,16 @@ async def provoke(venue: PaperVenue) -> dict[str, Any]:
     """Live through everything that a recording tells of, in a market that is resolved in the end."""
     market = await venue.market_to_end(takes_fee=False)
     token = market["token_ids"][0]
-    subscription = {"type": "market", "assets_ids": market["token_ids"], "custom_feature_enabled": True}
+    subscription = {
+        "type": "market",
+        "assets_ids": market["token_ids"],
+        "custom_feature_enabled": True,
+    }
     async with rest_client(venue) as client:
-        auth = {"apiKey": client.credentials["apiKey"], **{name: client.credentials[name] for name in ("secret", "passphrase")}}
+        auth = {
+            "apiKey": client.credentials["apiKey"],
+            **{name: client.credentials[name] for name in ("secret", "passphrase")},
+        }
         async with (
             listening(venue.urls["market_ws"], subscription) as public,
             listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as own,
@@ -200,29 +221,51 @@ async def provoke(venue: PaperVenue) -> dict[str, Any]:
             await own.socket.send_str("PING")
             await eventually(lambda: own.texts)
             replies = await trade_and_cancel(client, token)
-            await eventually(lambda: [event for event in own.of("trade") if event["status"] == "CONFIRMED"])
+            await eventually(
+                lambda: [event for event in own.of("trade") if event["status"] == "CONFIRMED"]
+            )
             replies |= await read(client, market, token)
             await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.001"})
             await eventually(lambda: public.of("tick_size_change"))
-            await venue.control("resolve", {"condition_id": market["condition_id"], "outcome": "yes"})
+            await venue.control(
+                "resolve", {"condition_id": market["condition_id"], "outcome": "yes"}
+            )
             await eventually(lambda: public.of("market_resolved"))
-            closed = await get(client, venue.urls["gamma"] + f"/markets?closed=true&condition_ids={market['condition_id']}")
-            return replies | {"gamma_market_closed_binary_accepting_false": closed[0]} | heard(public, own, rtds)
+            closed = await get(
+                client,
+                venue.urls["gamma"]
+                + f"/markets?closed=true&condition_ids={market['condition_id']}",
+            )
+            return (
+                replies
+                | {"gamma_market_closed_binary_accepting_false": closed[0]}
+                | heard(public, own, rtds)
+            )
 
 
 async def trade_and_cancel(client: RestClient, token: str) -> dict[str, Any]:
-    resting = await client.send("POST", "/order", client.order(token=token, gives=2 * USDC, gets=100 * SHARE))
+    resting = await client.send(
+        "POST", "/order", client.order(token=token, gives=2 * USDC, gets=100 * SHARE)
+    )
     await client.send("POST", "/order", client.order(token=token, gives=3 * USDC, gets=100 * SHARE))
     listed = await client.send("GET", "/data/orders")
     await client.send("DELETE", "/order", {"orderID": resting.payload["orderID"]})
-    await client.send("POST", "/order", client.order(token=token, kind="FOK", gives=2 * USDC, gets=100 * SHARE))
-    filled = await client.send("POST", "/order", client.order(token=token, gives=49 * USDC, gets=50 * SHARE))
-    batch = await client.send("POST", "/orders", [client.order(token=token, gives=4_900 * USDC, gets=5_000 * SHARE)])
+    await client.send(
+        "POST", "/order", client.order(token=token, kind="FOK", gives=2 * USDC, gets=100 * SHARE)
+    )
+    filled = await client.send(
+        "POST", "/order", client.order(token=token, gives=49 * USDC, gets=50 * SHARE)
+    )
+    batch = await client.send(
+        "POST", "/orders", [client.order(token=token, gives=4_900 * USDC, gets=5_000 * SHARE)]
+    )
     await client.faults({"order-timed-out": {}})
     failed = await client.send("POST", "/order", client.order(token=token))
     await client.no_faults()
     return {
-        "http_open_order": next(row for row in listed.payload["data"] if row["id"] == resting.payload["orderID"]),
+        "http_open_order": next(
+            row for row in listed.payload["data"] if row["id"] == resting.payload["orderID"]
+        ),
         "http_order_response_ok": filled.payload,
         "http_order_response_failed": batch.payload[0],
         "http_order_response_error_500": failed.payload,
@@ -234,9 +277,15 @@ async def read(client: RestClient, market: dict[str, Any], token: str) -> dict[s
     return {
         "http_trades_page": trades.payload,
         "http_trade_report": trades.payload["data"][0],
-        "http_balance_allowance_collateral": (await client.send("GET", "/balance-allowance?asset_type=COLLATERAL")).payload,
-        "clob_book_response": (await client.send("GET", f"/book?token_id={token}", sign=False)).payload,
-        "gamma_market": await get(client, client.venue.urls["gamma"] + f"/markets/slug/{market['slug']}"),
+        "http_balance_allowance_collateral": (
+            await client.send("GET", "/balance-allowance?asset_type=COLLATERAL")
+        ).payload,
+        "clob_book_response": (
+            await client.send("GET", f"/book?token_id={token}", sign=False)
+        ).payload,
+        "gamma_market": await get(
+            client, client.venue.urls["gamma"] + f"/markets/slug/{market['slug']}"
+        ),
     }
 
 
@@ -247,7 +296,10 @@ async def get(client: RestClient, url: str) -> Any:
 
 def heard(public: Heard, own: Heard, rtds: Heard) -> dict[str, Any]:
     orders, rows = own.of("order"), rtds.of("trades")
-    channel = {f"clob_market_channel {kind}": public.of(kind)[-1] for kind in ("book", "price_change", "last_trade_price")}
+    channel = {
+        f"clob_market_channel {kind}": public.of(kind)[-1]
+        for kind in ("book", "price_change", "last_trade_price")
+    }
     return channel | {
         "rtds_activity_trades taker": next(row for row in rows if "fee" in row["payload"]),
         "rtds_activity_trades maker": next(row for row in rows if "fee" not in row["payload"]),
@@ -258,10 +310,14 @@ def heard(public: Heard, own: Heard, rtds: Heard) -> dict[str, Any]:
         "ws_market_tick_size_msg": public.of("tick_size_change")[-1],
         "ws_market_resolved_msg": public.of("market_resolved")[-1],
         "ws_user_order_placement": next(order for order in orders if order["type"] == "PLACEMENT"),
-        "ws_user_order_cancellation": next(order for order in orders if order["status"] == "CANCELED"),
+        "ws_user_order_cancellation": next(
+            order for order in orders if order["status"] == "CANCELED"
+        ),
         "ws_user_order_fok_killed": next(order for order in orders if order["order_type"] == "FOK"),
         "ws_user_order_matched": next(order for order in orders if order["status"] == "MATCHED"),
-        "ws_user_order_venue_cancel": next(order for order in orders if order["status"].startswith("CANCELED_MARKET")),
+        "ws_user_order_venue_cancel": next(
+            order for order in orders if order["status"].startswith("CANCELED_MARKET")
+        ),
         "ws_user_trade": own.of("trade")[-1],
     }
 
@@ -273,9 +329,14 @@ def kind_of(name: str) -> str:
 
 @pytest.mark.parametrize("name", [name for name in recorded_cases() if name not in NEVER_SENT])
 def test_a_recorded_payload_has_the_shape_of_ours(sent: dict[str, Any], name: str) -> None:
-    assert differences(recorded_cases()[name], sent[kind_of(name)]) == ON_PURPOSE.get(kind_of(name), {}).keys()
+    assert (
+        differences(recorded_cases()[name], sent[kind_of(name)])
+        == ON_PURPOSE.get(kind_of(name), {}).keys()
+    )
 
 
-def test_what_is_never_sent_is_not_sent_and_what_differs_has_been_recorded(sent: dict[str, Any]) -> None:
+def test_what_is_never_sent_is_not_sent_and_what_differs_has_been_recorded(
+    sent: dict[str, Any],
+) -> None:
     assert sent.keys() == {kind_of(name) for name in recorded_cases()} - NEVER_SENT.keys()
     assert sent.keys() >= ON_PURPOSE.keys()

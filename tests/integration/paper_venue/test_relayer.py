@@ -1,4 +1,6 @@
-"""The unmodified official client lets wallets of every kind act: approve, split, merge and redeem, through the relayer or directly."""
+"""The unmodified official client lets wallets of every kind act: approve, split, merge and redeem,
+through the relayer or directly.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,16 @@ from shared.chain.addresses import (
 from shared.chain.client import ChainClient
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.safes import safe_address
-from tests.integration.paper_venue.relays import NOBODY, end_of, key_of, key_text, keys_of, relayer_key, submit, wallet_of
+from tests.integration.paper_venue.relays import (
+    NOBODY,
+    end_of,
+    key_of,
+    key_text,
+    keys_of,
+    relayer_key,
+    submit,
+    wallet_of,
+)
 from tests.integration.paper_venue.venue import PaperVenue, npm_folder
 
 pytestmark = pytest.mark.integration
@@ -68,12 +79,18 @@ async def deployment(venue: PaperVenue, rpc_url: str) -> AsyncIterator[Deploymen
 
 def quick(venue: PaperVenue) -> Environment:
     """Production's, at this venue's addresses, asking more often than every two seconds."""
-    config = dataclasses.replace(get_environment_config(venue.environment()), relayer_poll_frequency_ms=20, relayer_max_polls=10_000)
+    config = dataclasses.replace(
+        get_environment_config(venue.environment()),
+        relayer_poll_frequency_ms=20,
+        relayer_max_polls=10_000,
+    )
     return create_environment(name="paper", config=config)
 
 
 @asynccontextmanager
-async def fresh(venue: PaperVenue, deployment: Deployment, kind: str, test: str) -> AsyncIterator[AsyncSecureClient]:
+async def fresh(
+    venue: PaperVenue, deployment: Deployment, kind: str, test: str
+) -> AsyncIterator[AsyncSecureClient]:
     """An official client of a wallet that is new to the chain, with money and without any approval."""
     owner = key_of(f"{kind} {test}")
     if kind == "eoa":
@@ -91,10 +108,18 @@ async def fresh(venue: PaperVenue, deployment: Deployment, kind: str, test: str)
         await client.close()
 
 
-async def held(deployment: Deployment, client: AsyncSecureClient, condition: Condition) -> tuple[int, int, int]:
+async def held(
+    deployment: Deployment, client: AsyncSecureClient, condition: Condition
+) -> tuple[int, int, int]:
     """The wallet's micro-pUSD and its shares of YES and of NO."""
-    read = await ChainClient(deployment.rpc).balances_of(client.wallet, [condition.yes_token, condition.no_token])
-    return read.collateral, read.shares_by_token[condition.yes_token], read.shares_by_token[condition.no_token]
+    read = await ChainClient(deployment.rpc).fetch_balances(
+        client.wallet, [condition.yes_token, condition.no_token]
+    )
+    return (
+        read.collateral,
+        read.shares_by_token[condition.yes_token],
+        read.shares_by_token[condition.no_token],
+    )
 
 
 async def act(client: AsyncSecureClient, *calls: TransactionCall) -> None:
@@ -121,7 +146,9 @@ def through_adapter(adapter: str, exchange: str) -> Conversions:
         merge=lambda condition, amount: ctf_merge_positions_call(
             target=target, collateral=collateral, condition_id=condition, amount=amount
         ),
-        redeem=lambda condition, _: [ctf_redeem_positions_call(ctf=target, collateral=collateral, condition_id=condition)],
+        redeem=lambda condition, _: [
+            ctf_redeem_positions_call(ctf=target, collateral=collateral, condition_id=condition)
+        ],
     )
 
 
@@ -129,10 +156,17 @@ def through_router() -> Conversions:
     router = EvmAddress(ROUTER)
     return Conversions(
         exchange=EXCHANGE_V3,
-        split=lambda condition, amount: router_split_call(router=router, condition_id=condition, amount=amount),
-        merge=lambda condition, amount: router_merge_call(router=router, condition_id=condition, amount=amount),
+        split=lambda condition, amount: router_split_call(
+            router=router, condition_id=condition, amount=amount
+        ),
+        merge=lambda condition, amount: router_merge_call(
+            router=router, condition_id=condition, amount=amount
+        ),
         redeem=lambda condition, amount: [
-            router_redeem_call(router=router, condition_id=condition, outcome_index=outcome, amount=amount) for outcome in (0, 1)
+            router_redeem_call(
+                router=router, condition_id=condition, outcome_index=outcome, amount=amount
+            )
+            for outcome in (0, 1)
         ],
     )
 
@@ -145,7 +179,9 @@ CONVERSIONS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_fresh_wallet_approves_splits_merges_and_redeems(venue: PaperVenue, deployment: Deployment, kind: str) -> None:
+async def test_a_fresh_wallet_approves_splits_merges_and_redeems(
+    venue: PaperVenue, deployment: Deployment, kind: str
+) -> None:
     async with fresh(venue, deployment, kind, "positions") as client:
         await client.setup_trading_approvals()
         for name, conversions in CONVERSIONS.items():
@@ -154,16 +190,26 @@ async def test_a_fresh_wallet_approves_splits_merges_and_redeems(venue: PaperVen
             start, _, _ = await held(deployment, client, condition)
 
             await act(client, conversions.split(condition.condition_id, 10_000_000))
-            assert await held(deployment, client, condition) == (start - 10_000_000, 10_000_000, 10_000_000)
+            assert await held(deployment, client, condition) == (
+                start - 10_000_000,
+                10_000_000,
+                10_000_000,
+            )
             await act(client, conversions.merge(condition.condition_id, 4_000_000))
-            assert await held(deployment, client, condition) == (start - 6_000_000, 6_000_000, 6_000_000)
+            assert await held(deployment, client, condition) == (
+                start - 6_000_000,
+                6_000_000,
+                6_000_000,
+            )
             await report_payouts(deployment, condition, yes=3, no=1)
             await act(client, *conversions.redeem(condition.condition_id, 6_000_000))
             assert await held(deployment, client, condition) == (start, 0, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_all_17_approvals_are_missing_before_and_none_after(venue: PaperVenue, deployment: Deployment, kind: str) -> None:
+async def test_all_17_approvals_are_missing_before_and_none_after(
+    venue: PaperVenue, deployment: Deployment, kind: str
+) -> None:
     async with fresh(venue, deployment, kind, "approvals") as client:
         config, rpc = get_environment_config(client.environment), client._ctx.rpc
         before = await get_trading_approvals_state(rpc, wallet=client.wallet, config=config)
@@ -174,22 +220,33 @@ async def test_all_17_approvals_are_missing_before_and_none_after(venue: PaperVe
     assert after.is_fully_approved
 
 
-async def test_a_new_deposit_wallet_is_made_where_the_client_derives_it_and_trades(venue: PaperVenue, deployment: Deployment) -> None:
+async def test_a_new_deposit_wallet_is_made_where_the_client_derives_it_and_trades(
+    venue: PaperVenue, deployment: Deployment
+) -> None:
     async with fresh(venue, deployment, "deposit", "trade") as client:
         await client.setup_trading_approvals()
         cash = await client.get_balance_allowance(asset_type="COLLATERAL")
-        order = await client.place_limit_order(asset_id=venue.token(), price="0.02", size="10", side="BUY")
+        order = await client.place_limit_order(
+            asset_id=venue.token(), price="0.02", size="10", side="BUY"
+        )
 
     assert client.wallet == beacon_deposit_wallet_address(client.signer)
     assert cash.balance == START
     assert order.ok, order.message
 
 
-async def test_two_at_once_from_one_wallet_both_go_through(venue: PaperVenue, deployment: Deployment) -> None:
+async def test_two_at_once_from_one_wallet_both_go_through(
+    venue: PaperVenue, deployment: Deployment
+) -> None:
     async with fresh(venue, deployment, "deposit", "two at once") as client:
-        pay = [erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=amount) for amount in (1, 2)]
+        pay = [
+            erc20_transfer_call(
+                token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=amount
+            )
+            for amount in (1, 2)
+        ]
         await asyncio.gather(*(act(client, call) for call in pay))
-        left = (await ChainClient(deployment.rpc).balances_of(client.wallet)).collateral
+        left = (await ChainClient(deployment.rpc).fetch_balances(client.wallet)).collateral
 
     assert left == START - 3
 
@@ -199,16 +256,21 @@ async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_u
     venue: PaperVenue, deployment: Deployment, kind: str
 ) -> None:
     async with fresh(venue, deployment, kind, "reverts") as client:
-        too_much = erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START + 1)
+        too_much = erc20_transfer_call(
+            token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START + 1
+        )
         with pytest.raises(TransactionFailedError, match="revert"):
             await act(client, too_much)
         await act(
             client,
             dataclasses.replace(
-                too_much, data=erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START).data
+                too_much,
+                data=erc20_transfer_call(
+                    token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START
+                ).data,
             ),
         )
-        left = (await ChainClient(deployment.rpc).balances_of(client.wallet)).collateral
+        left = (await ChainClient(deployment.rpc).fetch_balances(client.wallet)).collateral
 
     assert left == 0
 
@@ -216,13 +278,21 @@ async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_u
 async def test_a_client_is_told_that_its_safe_does_not_stand(venue: PaperVenue) -> None:
     owner = key_of("no safe")
     with pytest.raises(UserInputError, match="does not exist"):
-        await AsyncSecureClient.create(private_key=key_text(owner), wallet=safe_address(owner.address), environment=quick(venue))
+        await AsyncSecureClient.create(
+            private_key=key_text(owner),
+            wallet=safe_address(owner.address),
+            environment=quick(venue),
+        )
 
 
-async def test_builder_keys_work_and_invented_keys_do_not(venue: PaperVenue, deployment: Deployment) -> None:
+async def test_builder_keys_work_and_invented_keys_do_not(
+    venue: PaperVenue, deployment: Deployment
+) -> None:
     owner = key_of("keys")
     wrong = RelayerApiKey(key="11111111-1111-4111-8111-111111111111", address=owner.address)
-    create = partial(AsyncSecureClient.create, private_key=key_text(owner), environment=quick(venue))
+    create = partial(
+        AsyncSecureClient.create, private_key=key_text(owner), environment=quick(venue)
+    )
     with pytest.raises(RequestRejectedError, match="invalid authorization") as denied:
         await create(api_key=wrong)
     client = await create(api_key=BuilderApiKey(**(await keys_of(venue, owner.address))["builder"]))
@@ -234,22 +304,39 @@ async def test_builder_keys_work_and_invented_keys_do_not(venue: PaperVenue, dep
 
 async def batch(client: AsyncSecureClient, *, nonce: str | None = None) -> dict[str, Any]:
     """A deposit wallet's signed batch, as the client would submit it."""
-    pay = erc20_transfer_call(token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=1)
-    return dict(await build_signed_deposit_wallet_payload(client._ctx, calls=[pay], metadata="", nonce=nonce))
+    pay = erc20_transfer_call(
+        token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=1
+    )
+    return dict(
+        await build_signed_deposit_wallet_payload(
+            client._ctx, calls=[pay], metadata="", nonce=nonce
+        )
+    )
 
 
-async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(venue: PaperVenue, deployment: Deployment) -> None:
+async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(
+    venue: PaperVenue, deployment: Deployment
+) -> None:
     async with fresh(venue, deployment, "deposit", "wrong") as client:
         owner, stranger = client.signer, key_of("deposit stranger").address
         first = await batch(client)
         dearer = first | {"depositWalletParams": first["depositWalletParams"] | {"deadline": "1"}}
         assert await submit(venue, owner, dearer) == (400, {"error": "invalid signature"})
-        assert await submit(venue, owner, first | {"from": stranger}) == (400, {"error": "wallet registry validation failed"})
-        assert await submit(venue, owner, {"type": "WALLET"}) == (400, {"error": "invalid request payload"})
+        assert await submit(venue, owner, first | {"from": stranger}) == (
+            400,
+            {"error": "wallet registry validation failed"},
+        )
+        assert await submit(venue, owner, {"type": "WALLET"}) == (
+            400,
+            {"error": "invalid request payload"},
+        )
         status, sent = await submit(venue, owner, first)
         assert (status, (await end_of(venue, sent))["state"]) == (200, "STATE_CONFIRMED")
-        stale, early = await submit(venue, owner, first), await submit(venue, owner, await batch(client, nonce="7"))
-        left = (await ChainClient(deployment.rpc).balances_of(client.wallet)).collateral
+        stale, early = (
+            await submit(venue, owner, first),
+            await submit(venue, owner, await batch(client, nonce="7")),
+        )
+        left = (await ChainClient(deployment.rpc).fetch_balances(client.wallet)).collateral
 
     assert stale == (400, {"error": "batch nonce 0 does not match on-chain nonce 1"})
     assert early == (400, {"error": "batch nonce 7 does not match on-chain nonce 1"})
@@ -266,22 +353,33 @@ async def test_by_a_markets_condition_the_client_splits_merges_and_after_its_end
         condition, tokens = market["condition_id"], [int(token) for token in market["token_ids"]]
         await client.setup_trading_approvals()
         await (await client.split_position(condition_id=condition, amount=5_000_000)).wait()
-        split = await chain.balances_of(client.wallet, tokens)
+        split = await chain.fetch_balances(client.wallet, tokens)
         await (await client.merge_positions(condition_id=condition, amount=2_000_000)).wait()
         await venue.control("resolve", {"condition_id": condition, "outcome": "yes"})
         await (await client.redeem_positions(condition_id=condition)).wait()
-        redeemed = await chain.balances_of(client.wallet, tokens)
+        redeemed = await chain.fetch_balances(client.wallet, tokens)
 
-    assert (split.collateral, set(split.shares_by_token.values())) == (START - 5_000_000, {5_000_000})
+    assert (split.collateral, set(split.shares_by_token.values())) == (
+        START - 5_000_000,
+        {5_000_000},
+    )
     assert (redeemed.collateral, set(redeemed.shares_by_token.values())) == (START, {0})
 
 
-async def test_an_eoa_splits_and_merges_by_a_markets_condition_in_plain_transactions(venue: PaperVenue, deployment: Deployment) -> None:
+async def test_an_eoa_splits_and_merges_by_a_markets_condition_in_plain_transactions(
+    venue: PaperVenue, deployment: Deployment
+) -> None:
     market = venue.world["markets"][0]
     async with fresh(venue, deployment, "eoa", "by condition") as client:
         await client.setup_trading_approvals()
-        await (await client.split_position(condition_id=market["condition_id"], amount=5_000_000)).wait()
-        await (await client.merge_positions(condition_id=market["condition_id"], amount="max")).wait()
-        left = await ChainClient(deployment.rpc).balances_of(client.wallet, [int(market["token_ids"][0])])
+        await (
+            await client.split_position(condition_id=market["condition_id"], amount=5_000_000)
+        ).wait()
+        await (
+            await client.merge_positions(condition_id=market["condition_id"], amount="max")
+        ).wait()
+        left = await ChainClient(deployment.rpc).fetch_balances(
+            client.wallet, [int(market["token_ids"][0])]
+        )
 
     assert (left.collateral, set(left.shares_by_token.values())) == (START, {0})

@@ -1,4 +1,6 @@
-"""A leader's trade is told at every socket, with one transaction hash, and then stands on the chain."""
+"""A leader's trade is told at every socket, with one transaction hash, and then stands on the
+chain.
+"""
 
 import asyncio
 import json
@@ -36,7 +38,9 @@ class Heard:
                 self.frames.extend(frame if isinstance(frame, list) else [frame])
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        return [frame for frame in self.frames if frame.get("event_type", frame.get("type")) == kind]
+        return [
+            frame for frame in self.frames if frame.get("event_type", frame.get("type")) == kind
+        ]
 
 
 @asynccontextmanager
@@ -54,18 +58,25 @@ async def listening(url: str, *first: dict[str, Any]) -> AsyncIterator[Heard]:
 
 
 def activity(*kinds: str) -> dict[str, Any]:
-    return {"action": "subscribe", "subscriptions": [{"topic": "activity", "type": kind} for kind in kinds]}
+    return {
+        "action": "subscribe",
+        "subscriptions": [{"topic": "activity", "type": kind} for kind in kinds],
+    }
 
 
 async def a_leader_trade(venue: PaperVenue, **wish: Any) -> dict[str, Any]:
-    trade: dict[str, Any] = await venue.control("leader-trade", {"leader": venue.world["leaders"][0], "side": "BUY", "usdc": "100"} | wish)
+    trade: dict[str, Any] = await venue.control(
+        "leader-trade", {"leader": venue.world["leaders"][0], "side": "BUY", "usdc": "100"} | wish
+    )
     return trade
 
 
 def told(rtds: Heard, trade: dict[str, Any]) -> list[dict[str, Any]]:
     """The activity rows of one trade, in the order heard."""
     payloads: list[dict[str, Any]] = [frame["payload"] for frame in rtds.frames]
-    return [payload for payload in payloads if payload["transactionHash"] == trade["transaction_hash"]]
+    return [
+        payload for payload in payloads if payload["transactionHash"] == trade["transaction_hash"]
+    ]
 
 
 async def pong(heard: Heard) -> None:
@@ -74,7 +85,9 @@ async def pong(heard: Heard) -> None:
     await eventually(lambda: heard.texts, what="an answer")
 
 
-async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(venue: PaperVenue, rpc_url: str) -> None:
+async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(
+    venue: PaperVenue, rpc_url: str
+) -> None:
     token = venue.token(market=0)
     async with (
         listening(venue.urls["rtds"], activity("trades")) as rtds,
@@ -88,15 +101,23 @@ async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(venu
         await eventually(lambda: len(market.of("book")) == 2)
 
     taker, *makers = told(rtds, trade)
-    assert (taker["proxyWallet"], taker["asset"], taker["side"]) == (venue.world["leaders"][0], token, "BUY")
+    assert (taker["proxyWallet"], taker["asset"], taker["side"]) == (
+        venue.world["leaders"][0],
+        token,
+        "BUY",
+    )
     assert taker["fee"] > 0
     assert all("fee" not in maker for maker in makers)
     assert (printed["transaction_hash"], printed["side"]) == (trade["transaction_hash"], "BUY")
     chain = ChainClient(Rpc(rpc_url))
-    mined: Callable[[], Awaitable[Receipt | None]] = partial(chain.receipt, trade["transaction_hash"])
+    mined: Callable[[], Awaitable[Receipt | None]] = partial(
+        chain.fetch_receipt, trade["transaction_hash"]
+    )
     receipt: Receipt | None = await eventually(mined)
     assert receipt is not None
-    fills = await chain.fetch_order_fills(receipt.block_number, receipt.block_number, [venue.world["leaders"][0]])
+    fills = await chain.fetch_order_fills(
+        receipt.block_number, receipt.block_number, [venue.world["leaders"][0]]
+    )
     await chain.close()
     assert receipt.succeeded
     (fill,) = fills
@@ -110,7 +131,9 @@ async def test_both_types_subscribed_tell_every_fill_twice(venue: PaperVenue) ->
         expected = 2 * (1 + len(trade["fills"]))
         await eventually(lambda: len(told(rtds, trade)) == expected)
 
-    assert [frame["type"] for frame in rtds.frames].count("trades") == [frame["type"] for frame in rtds.frames].count("orders_matched")
+    assert [frame["type"] for frame in rtds.frames].count("trades") == [
+        frame["type"] for frame in rtds.frames
+    ].count("orders_matched")
 
 
 async def test_one_unknown_topic_refuses_the_whole_subscription(venue: PaperVenue) -> None:
@@ -132,7 +155,9 @@ async def test_ping_is_answered_and_nonsense_hung_up_on(venue: PaperVenue) -> No
 
 async def test_an_unsubscribed_token_is_heard_no_more(venue: PaperVenue) -> None:
     token, other = venue.token(market=1), venue.token(market=2)
-    async with listening(venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}) as market:
+    async with listening(
+        venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}
+    ) as market:
         await eventually(lambda: market.of("book"))
         await market.socket.send_json({"operation": "subscribe", "assets_ids": [other]})
         await eventually(lambda: len(market.of("book")) == 2)
@@ -150,15 +175,28 @@ async def test_the_user_channel_tells_an_orders_life(venue: PaperVenue) -> None:
     token = venue.token(market=0)
     async with venue.client("eoa") as (client, _):
         credentials = client.credentials
-        auth = {"apiKey": credentials.key, "secret": credentials.secret, "passphrase": credentials.passphrase}
+        auth = {
+            "apiKey": credentials.key,
+            "secret": credentials.secret,
+            "passphrase": credentials.passphrase,
+        }
         async with listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
             await user.socket.send_str("PING")
             await eventually(lambda: "PONG" in user.texts)
-            resting = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
+            resting = await client.place_limit_order(
+                asset_id=token, price="0.02", size="10", side="BUY"
+            )
             assert resting.ok, resting.message
             await client.cancel_order(order_id=resting.order_id)
-            filled = await client.place_market_order(asset_id=token, side="BUY", amount="20", max_price="0.95", order_type="FOK")
-            await eventually(lambda: [event["status"] for event in user.of("trade")] == ["MATCHED", "MINED", "CONFIRMED"])
+            filled = await client.place_market_order(
+                asset_id=token, side="BUY", amount="20", max_price="0.95", order_type="FOK"
+            )
+            await eventually(
+                lambda: (
+                    [event["status"] for event in user.of("trade")]
+                    == ["MATCHED", "MINED", "CONFIRMED"]
+                )
+            )
 
     assert filled.ok, filled.message
     lives = [(event["id"], event["type"], event["status"]) for event in user.of("order")]
@@ -170,7 +208,11 @@ async def test_the_user_channel_tells_an_orders_life(venue: PaperVenue) -> None:
 
 
 async def test_a_stranger_hears_nothing_at_the_user_channel(venue: PaperVenue) -> None:
-    auth = {"apiKey": "00000000-0000-0000-0000-000000000000", "secret": "c2VjcmV0", "passphrase": "p"}
+    auth = {
+        "apiKey": "00000000-0000-0000-0000-000000000000",
+        "secret": "c2VjcmV0",
+        "passphrase": "p",
+    }
     async with listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
         await eventually(lambda: user.socket.closed)
 
@@ -180,7 +222,11 @@ async def test_a_leader_sells_what_he_holds(venue: PaperVenue) -> None:
     bought = await a_leader_trade(venue, token=token, usdc="60")
     sold = await a_leader_trade(venue, token=token, side="SELL", usdc="20")
 
-    assert {fill["match"] for fill in bought["fills"] + sold["fills"]} <= {"complementary", "mint", "merge"}
+    assert {fill["match"] for fill in bought["fills"] + sold["fills"]} <= {
+        "complementary",
+        "mint",
+        "merge",
+    }
     assert Decimal(sold["shares"]) < Decimal(bought["shares"])
 
 

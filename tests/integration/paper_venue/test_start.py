@@ -12,9 +12,15 @@ pytestmark = pytest.mark.integration
 
 
 def start(**variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAPER_VENUE_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PAPER_VENUE_")
+    }
     return subprocess.run(
-        [sys.executable, "-m", "services.paper_venue"], env=environment | variables, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "services.paper_venue"],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -30,7 +36,9 @@ def test_a_missing_and_a_wrong_variable_are_named() -> None:
 def test_a_port_in_use_is_named(venue: PaperVenue, rpc_url: str) -> None:
     port = venue.urls["clob"].rsplit(":", 1)[1]
 
-    ended = start(PAPER_VENUE_RPC_URL=rpc_url, PAPER_VENUE_NPM_FOLDER=npm_folder(), PAPER_VENUE_PORT=port)
+    ended = start(
+        PAPER_VENUE_RPC_URL=rpc_url, PAPER_VENUE_NPM_FOLDER=npm_folder(), PAPER_VENUE_PORT=port
+    )
 
     assert ended.returncode == 1
     assert "choose another by PAPER_VENUE_PORT" in ended.stderr

@@ -17,8 +17,22 @@ pytestmark = pytest.mark.integration
 
 def test_a_venue_comes_up_with_funded_accounts_of_every_kind_and_goes_without_a_trace() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "POLYGON_RPC_URL"}
-    command = [sys.executable, "-c", "from tools.cli.main import main; main()", "venue", "up", "--json", "--port", "0", "--accounts", "1"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process, ended(process):
+    command = [
+        sys.executable,
+        "-c",
+        "from cli.main import main; main()",
+        "venue",
+        "up",
+        "--json",
+        "--port",
+        "0",
+        "--accounts",
+        "1",
+    ]
+    with (
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process,
+        ended(process),
+    ):
         assert process.stdout is not None
         facts = json.loads(process.stdout.readline())
         with urllib.request.urlopen(f"{facts['urls']['clob']}/time") as answer:
@@ -27,7 +41,10 @@ def test_a_venue_comes_up_with_funded_accounts_of_every_kind_and_goes_without_a_
         assert process.wait() == 0
 
     assert [account["kind"] for account in facts["accounts"]] == ["eoa", "proxy", "safe", "deposit"]
-    assert all(set(account["api_key"]) == {"apiKey", "secret", "passphrase"} for account in facts["accounts"])
+    assert all(
+        set(account["api_key"]) == {"apiKey", "secret", "passphrase"}
+        for account in facts["accounts"]
+    )
     assert facts["chain_id"] == 137
     for url in (facts["urls"]["clob"], facts["urls"]["rpc"]):
         with pytest.raises(urllib.error.URLError):

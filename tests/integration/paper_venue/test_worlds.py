@@ -1,4 +1,6 @@
-"""A rough world on the chain, recorded; and the recording played on another chain with the same trades at the same prices."""
+"""A rough world on the chain, recorded; and the recording played on another chain with the same
+trades at the same prices.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from services.paper_venue.playback import play_of
-from services.paper_venue.recording import read_recording
+from services.paper_venue.recordings.playback import play_of
+from services.paper_venue.recordings.recording import read_recording
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.venue import PaperVenue, a_venue, ended
 from tools.stack.background import BackgroundLoop
@@ -31,9 +33,14 @@ PATIENCE = 200
 @contextmanager
 def recording_of(venue: PaperVenue, path: Path) -> Iterator[subprocess.Popen[str]]:
     """Recorded by the command, until the block ends."""
-    command = [sys.executable, "-c", "from tools.cli.main import main; main()"]
+    command = [sys.executable, "-c", "from cli.main import main; main()"]
     arguments = ["venue", "record", str(path), "--venue", venue.urls["clob"]]
-    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process, ended(process):
+    with (
+        subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+        ended(process),
+    ):
         yield process
         process.send_signal(signal.SIGINT)
         told, _ = process.communicate()
@@ -41,14 +48,21 @@ def recording_of(venue: PaperVenue, path: Path) -> Iterator[subprocess.Popen[str
 
 
 @pytest.fixture(scope="module")
-def rpc_urls(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def rpc_urls(
+    background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
     """Two chains, each for one venue alone."""
 
     def chain(name: str) -> LocalStack:
-        settings = StackSettings(folder=tmp_path_factory.mktemp(name), mining="automine", durable=False)
+        settings = StackSettings(
+            folder=tmp_path_factory.mktemp(name), mining="automine", durable=False
+        )
         return LocalStack(settings, parts=["chain"])
 
-    with background.entered(chain("rough-chain")) as first, background.entered(chain("played-chain")) as second:
+    with (
+        background.entered(chain("rough-chain")) as first,
+        background.entered(chain("played-chain")) as second,
+    ):
         yield first.rpc_url, second.rpc_url
 
 
@@ -71,14 +85,24 @@ async def at_rest(venue: PaperVenue) -> Any:
     return await venue.control("stats")
 
 
-async def test_a_rough_world_settles_is_recorded_and_played_again(rpc_urls: tuple[str, str], tmp_path: Path) -> None:
+async def test_a_rough_world_settles_is_recorded_and_played_again(
+    rpc_urls: tuple[str, str], tmp_path: Path
+) -> None:
     path = tmp_path / "rough.jsonl"
-    with a_venue(rpc_urls[0], MOOD="rough", CROWD_PER_SECOND="5") as venue, recording_of(venue, path):
+    with (
+        a_venue(rpc_urls[0], MOOD="rough", CROWD_PER_SECOND="5") as venue,
+        recording_of(venue, path),
+    ):
         tokens = sum(len(market["token_ids"]) for market in venue.world["markets"])
-        await eventually(lambda: path.exists() and path.read_bytes().count(b'"source":"book"') >= tokens, within=PATIENCE)
+        await eventually(
+            lambda: path.exists() and path.read_bytes().count(b'"source":"book"') >= tokens,
+            within=PATIENCE,
+        )
         await venue.control("leaders/start", {"trades": TRADES, "per_second": "20"})
         stats = await at_rest(venue)
-        await eventually(lambda: path.read_bytes().count(b'"source":"rtds"') >= 2 * TRADES, within=PATIENCE)
+        await eventually(
+            lambda: path.read_bytes().count(b'"source":"rtds"') >= 2 * TRADES, within=PATIENCE
+        )
 
     assert stats["leader_trades"] >= TRADES
     assert stats["failed"] == 0
@@ -97,12 +121,18 @@ async def test_a_rough_world_settles_is_recorded_and_played_again(rpc_urls: tupl
         stats = await at_rest(played)
 
     trades = report["trades"]
-    assert trades["recorded"] == len(play.trades) == trades["exact"] + trades["approximate"] + trades["not_reenacted"]
+    assert (
+        trades["recorded"]
+        == len(play.trades)
+        == trades["exact"] + trades["approximate"] + trades["not_reenacted"]
+    )
     assert trades["exact"] * 10 >= trades["recorded"] * 9, report["why_not"]
     assert stats["failed"] == 0
     assert stats["matched"] == trades["exact"] + trades["approximate"]
     assert Counter(len(market.tokens) for market in play.markets) == {2: len(play.markets)}
-    assert set(report["tokens"]) == {token for market in play.markets for token in market.tokens.values()}
+    assert set(report["tokens"]) == {
+        token for market in play.markets for token in market.tokens.values()
+    }
 
 
 async def test_a_leader_merges_out_on_the_chain(rpc_urls: tuple[str, str]) -> None:

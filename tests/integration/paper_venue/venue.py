@@ -54,23 +54,37 @@ class PaperVenue:
     def token(self, market: int = 0, outcome: int = 0) -> str:
         return str(self.world["markets"][market]["token_ids"][outcome])
 
-    async def market_to_end(self, version: str = "v1", *, neg_risk: bool = False, takes_fee: bool = True) -> dict[str, Any]:
-        """One of this kind that still stands, for a test that ends it. Those of the first edition stay: all other tests trade in them."""
-        async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(self.urls["clob"] + "/sampling-markets") as answer:
+    async def market_to_end(
+        self, version: str = "v1", *, neg_risk: bool = False, takes_fee: bool = True
+    ) -> dict[str, Any]:
+        """One of this kind that still stands, for a test that ends it. Those of the first edition
+        stay: all other tests trade in them.
+        """
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as http,
+            http.get(self.urls["clob"] + "/sampling-markets") as answer,
+        ):
             standing = {row["condition_id"] for row in (await answer.json())["data"]}
         found: dict[str, Any] = next(
             market
             for market in self.world["markets"][EDITION:]
-            if (market["version"], market["neg_risk"], market["fee_rate"] != "0") == (version, neg_risk, takes_fee)
+            if (market["version"], market["neg_risk"], market["fee_rate"] != "0")
+            == (version, neg_risk, takes_fee)
             and market["condition_id"] in standing
         )
         return found
 
     @asynccontextmanager
-    async def client(self, kind: str, *, usdc: str = "1000") -> AsyncIterator[tuple[AsyncSecureClient, dict[str, str]]]:
+    async def client(
+        self, kind: str, *, usdc: str = "1000"
+    ) -> AsyncIterator[tuple[AsyncSecureClient, dict[str, str]]]:
         """An official client of a new, funded account; and the account."""
         (account,) = await self.control("accounts", {"kind": kind, "count": 1, "usdc": usdc})
-        client = await AsyncSecureClient.create(private_key=account["private_key"], wallet=account["proxy"], environment=self.environment())
+        client = await AsyncSecureClient.create(
+            private_key=account["private_key"],
+            wallet=account["proxy"],
+            environment=self.environment(),
+        )
         try:
             yield client, account
         finally:
@@ -86,12 +100,24 @@ class PaperVenue:
 
 @contextmanager
 def a_venue(rpc_url: str, **variables: str) -> Iterator[PaperVenue]:
-    """On a chain that it alone writes to, and quick to settle, until the block ends. ``variables`` of its own: see its settings."""
-    settings = {"RPC_URL": rpc_url, "NPM_FOLDER": npm_folder(), "BROADCAST_DELAY": "0.05", "CONFIRM_DELAY": "0.1"} | variables
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAPER_VENUE_")}
+    """On a chain that it alone writes to, and quick to settle, until the block ends. ``variables``
+    of its own: see its settings.
+    """
+    settings = {
+        "RPC_URL": rpc_url,
+        "NPM_FOLDER": npm_folder(),
+        "BROADCAST_DELAY": "0.05",
+        "CONFIRM_DELAY": "0.1",
+    } | variables
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("PAPER_VENUE_")
+    }
     environment = inherited | {f"PAPER_VENUE_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "services.paper_venue", "--json"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process, ended(process):
+    with (
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process,
+        ended(process),
+    ):
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"the venue ended with status {process.wait()}"

@@ -1,4 +1,6 @@
-"""A channel survives its sockets, and believes their data more than their pongs. Against a real websocket server of the test."""
+"""A channel survives its sockets, and believes their data more than their pongs. Against a real
+websocket server of the test.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +10,7 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
 
 
@@ -54,13 +56,22 @@ async def listening(channel: Channel) -> AsyncIterator[list[str | None]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def terms(url: str, *, silent_after_s: float = 30, pongs_count: bool = False) -> ChannelTerms:
-    return ChannelTerms(name="test", url=url, ping_every_s=0.05, silent_after_s=silent_after_s, pongs_count=pongs_count)
+def terms(url: str, *, silent_after_s: float = 30, pongs_count: bool = False) -> ChannelSettings:
+    return ChannelSettings(
+        name="test",
+        url=url,
+        ping_every_s=0.05,
+        silent_after_s=silent_after_s,
+        pongs_count=pongs_count,
+    )
 
 
 async def test_a_new_socket_is_greeted_and_told_apart_from_its_frames() -> None:
     feed = Feed()
-    async with running(feed) as url, listening(Channel(terms(url), lambda: ["subscribe"])) as frames:
+    async with (
+        running(feed) as url,
+        listening(Channel(terms(url), lambda: ["subscribe"])) as frames,
+    ):
         await eventually(lambda: feed.heard == ["subscribe"])
         await feed.sockets[0].send("one")
         await eventually(lambda: frames == [None, "one"])
@@ -68,7 +79,10 @@ async def test_a_new_socket_is_greeted_and_told_apart_from_its_frames() -> None:
 
 async def test_a_lost_socket_is_replaced_and_subscribed_anew() -> None:
     feed = Feed()
-    async with running(feed) as url, listening(Channel(terms(url), lambda: ["subscribe"])) as frames:
+    async with (
+        running(feed) as url,
+        listening(Channel(terms(url), lambda: ["subscribe"])) as frames,
+    ):
         await eventually(lambda: len(feed.heard) == 1)
         await feed.sockets[0].close()
         await eventually(lambda: len(feed.heard) == 2)
@@ -78,17 +92,25 @@ async def test_a_lost_socket_is_replaced_and_subscribed_anew() -> None:
 
 async def test_a_socket_that_answers_pings_but_brings_no_data_is_opened_anew() -> None:
     feed = Feed()
-    async with running(feed) as url, listening(Channel(terms(url, silent_after_s=0.3), lambda: ["subscribe"])):
+    async with (
+        running(feed) as url,
+        listening(Channel(terms(url, silent_after_s=0.3), lambda: ["subscribe"])),
+    ):
         await eventually(lambda: len(feed.heard) >= 3)
         assert feed.heard[:3] == ["subscribe"] * 3
 
 
 async def test_where_silence_is_legal_pongs_keep_the_socket() -> None:
     feed = Feed()
-    async with running(feed) as url, listening(Channel(terms(url, silent_after_s=2, pongs_count=True), lambda: [])) as frames:
+    async with (
+        running(feed) as url,
+        listening(Channel(terms(url, silent_after_s=2, pongs_count=True), lambda: [])) as frames,
+    ):
         await eventually(lambda: frames == [None])
         opened_at = asyncio.get_running_loop().time()
-        await eventually(lambda: asyncio.get_running_loop().time() - opened_at > 3)  # longer than the silence that it would not survive
+        await eventually(
+            lambda: asyncio.get_running_loop().time() - opened_at > 3
+        )  # longer than the silence that it would not survive
         assert len(feed.sockets) == 1
 
 

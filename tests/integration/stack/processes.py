@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def with_descendants(pids: Collection[int]) -> set[int]:
-    """Return these processes and all that descend from them, whatever session or group those chose for themselves."""
+    """Return these processes and all that descend from them, whatever session or group those chose
+    for themselves.
+    """
     found = set(pids)
     parents = dict(_living())
     while more := {pid for pid, parent in parents.items() if parent in found} - found:

@@ -1,4 +1,6 @@
-"""Does `slipstream stack` keep its word: one stack in the background, told plainly, and nothing left when it ends, however it ends?"""
+"""Does `slipstream stack` keep its word: one stack in the background, told plainly, and nothing
+left when it ends, however it ends?
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ from tools.stack.state import StackState, read_state
 
 pytestmark = pytest.mark.integration
 
-NOT_STARTED = {"KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092", "DATABASE_URL": "postgresql://user@db.example/slipstream"}
+NOT_STARTED = {
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092",
+    "DATABASE_URL": "postgresql://user@db.example/slipstream",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,9 @@ async def stack(tmp_path: Path) -> AsyncIterator[Commands]:
 
 
 def others_can_reach(program: str) -> bool:
-    return all(is_reachable_by_all(path.parent) for path in (Path(program), Path(program).resolve()))
+    return all(
+        is_reachable_by_all(path.parent) for path in (Path(program), Path(program).resolve())
+    )
 
 
 def give_to_nobody(folder: Path) -> None:
@@ -107,7 +114,9 @@ async def test_a_stack_is_started_once_shown_and_stopped_without_a_trace(stack: 
 
 async def test_nothing_survives_the_supervisor_when_it_is_killed(stack: Commands) -> None:
     state = await stack.up()
-    connection = await asyncpg.connect(state.environment["DATABASE_URL"])  # so that a backend of it runs too
+    connection = await asyncpg.connect(
+        state.environment["DATABASE_URL"]
+    )  # so that a backend of it runs too
     processes = with_descendants({state.pid})
 
     os.kill(state.pid, signal.SIGKILL)
@@ -145,7 +154,9 @@ async def test_what_is_provided_is_not_started(stack: Commands) -> None:
     assert state.environment.items() >= NOT_STARTED.items()
 
 
-async def test_a_start_that_fails_says_why_and_leaves_nothing(stack: Commands, rpc_url: str) -> None:
+async def test_a_start_that_fails_says_why_and_leaves_nothing(
+    stack: Commands, rpc_url: str
+) -> None:
     taken = rpc_url.rpartition(":")[2]
 
     code, told = await stack.run("up", STACK_RPC_PORT=taken)
@@ -157,14 +168,27 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing(stack: Commands, r
     assert (await stack.run("status"))[0] == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; the other tests ran as an ordinary one")
-@pytest.mark.skipif(not others_can_reach(sys.executable), reason="no other user can reach this Python")
+@pytest.mark.skipif(
+    os.geteuid() != 0,
+    reason="only root can become another user; the other tests ran as an ordinary one",
+)
+@pytest.mark.skipif(
+    not others_can_reach(sys.executable), reason="no other user can reach this Python"
+)
 async def test_an_ordinary_user_can_run_it_too() -> None:
     home = Path(tempfile.mkdtemp(prefix="slipstream-user-", dir="/var/tmp"))
     try:
-        shutil.copytree(StackSettings.from_environment().cache_folder, home / "cache", ignore=shutil.ignore_patterns("staging-*"))
+        shutil.copytree(
+            StackSettings.from_environment().cache_folder,
+            home / "cache",
+            ignore=shutil.ignore_patterns("staging-*"),
+        )
         give_to_nobody(home)
-        user = Commands(folder=home / "stack", variables={"HOME": str(home), "SLIPSTREAM_CACHE": str(home / "cache")}, user="nobody")
+        user = Commands(
+            folder=home / "stack",
+            variables={"HOME": str(home), "SLIPSTREAM_CACHE": str(home / "cache")},
+            user="nobody",
+        )
 
         state = await user.up()
         processes = with_descendants({state.pid})

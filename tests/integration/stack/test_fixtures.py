@@ -42,13 +42,17 @@ async def leader_of(bootstrap_servers: str, topic: str) -> int | None:
 
 
 async def produce(bootstrap_servers: str, topic: str, *values: bytes) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True) as producer:
+    async with AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True
+    ) as producer:
         for value in values:
             await producer.send_and_wait(topic, value)
 
 
 async def consume(bootstrap_servers: str, topic: str, count: int) -> list[bytes]:
-    async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest") as consumer:
+    async with AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
+    ) as consumer:
         return [(await consumer.getone()).value for _ in range(count)]
 
 
@@ -64,7 +68,9 @@ async def test_the_chain_is_polygon_by_its_id_and_mines_at_once(rpc_url: str) ->
     accounts = await rpc(rpc_url, "eth_accounts")
     before = await rpc(rpc_url, "eth_blockNumber")
 
-    sent = await rpc(rpc_url, "eth_sendTransaction", {"from": accounts[0], "to": accounts[1], "value": "0x1"})
+    sent = await rpc(
+        rpc_url, "eth_sendTransaction", {"from": accounts[0], "to": accounts[1], "value": "0x1"}
+    )
 
     assert await rpc(rpc_url, "eth_chainId") == "0x89"
 
@@ -79,7 +85,9 @@ async def test_the_chain_is_polygon_by_its_id_and_mines_at_once(rpc_url: str) ->
 async def test_a_test_has_an_empty_database_of_its_own(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
 
-    tables = await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+    tables = await connection.fetchval(
+        "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    )
     await connection.execute("CREATE TABLE mine (id int)")
     await connection.close()
 
@@ -89,20 +97,28 @@ async def test_a_test_has_an_empty_database_of_its_own(database_url: str) -> Non
 async def test_a_migrated_database_has_tables_without_rows(migrated_database_url: str) -> None:
     connection = await asyncpg.connect(migrated_database_url)
 
-    tables = await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+    tables = await connection.fetchval(
+        "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    )
     await connection.close()
 
     assert tables > 0
 
 
-async def test_three_brokers_go_on_without_the_leader_and_take_it_back(three_brokers: BackgroundCluster) -> None:
+async def test_three_brokers_go_on_without_the_leader_and_take_it_back(
+    three_brokers: BackgroundCluster,
+) -> None:
     servers = three_brokers.bootstrap_servers
     await create_topic(servers, "survives", 3)
     await produce(servers, "survives", b"before")
     lost: int = await eventually(lambda: leader_of(servers, "survives"), what="a leader is known")
 
     await three_brokers.kill(lost)
-    survivors = ",".join(address for number, address in zip(three_brokers.brokers, servers.split(","), strict=True) if number != lost)
+    survivors = ",".join(
+        address
+        for number, address in zip(three_brokers.brokers, servers.split(","), strict=True)
+        if number != lost
+    )
 
     async def another_leads() -> bool:
         try:

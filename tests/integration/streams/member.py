@@ -1,4 +1,5 @@
-"""An instance of a service as a process of its own, for tests that kill it: answers every message with its own name.
+"""An instance of a service as a process of its own, for tests that kill it: answers every message
+with its own name.
 
 python -m tests.integration.streams.member NAME GROUP HEARD_TOPIC ANSWERED_TOPIC
 """
@@ -14,8 +15,8 @@ from shared.settings import read
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
 from shared.streams.settings import KafkaSettings
-from shared.testing.parking import MemoryParking
-from tests.integration.streams.bench import Said, on_topic, said
+from shared.testing.dead_letters import MemoryDeadLetters
+from tests.integration.streams.loop_harness import Said, on_topic, said
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,12 @@ def main() -> None:
     @asynccontextmanager
     async def compose(process: Process) -> AsyncIterator[Service]:
         async with Producer(process.kafka) as producer:
-            yield Service(producer=producer, parking=MemoryParking(), routes={heard: on_heard}, emits=(answered,))
+            yield Service(
+                producer=producer,
+                dead_letters=MemoryDeadLetters(),
+                routes={heard: on_heard},
+                produces=(answered,),
+            )
 
     run(group, compose)
 

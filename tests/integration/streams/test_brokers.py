@@ -1,4 +1,6 @@
-"""Brokers that go and come back: nothing is lost, nothing is passed, and no process has to be restarted."""
+"""Brokers that go and come back: nothing is lost, nothing is passed, and no process has to be
+restarted.
+"""
 
 import asyncio
 import signal
@@ -9,8 +11,8 @@ import pytest
 
 from shared.messages.base import Message
 from shared.testing.waiting import eventually
-from tests.integration.streams.bench import Bench, Running, Said, admin, said
 from tests.integration.streams.conftest import a_bench, quick_settings
+from tests.integration.streams.loop_harness import LoopHarness, Running, Said, admin, said
 from tests.integration.streams.test_groups import member
 from tools.stack.background import BackgroundCluster
 
@@ -23,7 +25,7 @@ KEYS = [f"key-{number}" for number in range(20)]
 class Echo:
     """Answers everything; remembers in which order each key was first heard."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: LoopHarness) -> None:
         self.bench = bench
         self.heard: dict[str, list[int]] = defaultdict(list)
 
@@ -36,7 +38,7 @@ class Echo:
         return self.bench.start({self.bench.heard: self.on_heard})
 
 
-async def speak(bench: Bench, numbers: range) -> None:
+async def speak(bench: LoopHarness, numbers: range) -> None:
     for number in numbers:
         await bench.producer.publish_all([said(bench.heard, key, number) for key in KEYS])
 
@@ -51,8 +53,8 @@ async def test_a_broker_restarted_under_load_loses_nothing(one_broker: Backgroun
         await eventually(lambda: len(echo.heard[KEYS[-1]]) > 20)
 
         await one_broker.kill(broker)
-        await eventually(lambda: "Kafka does not answer" in running.loop.pulse().ready)
-        assert not running.loop.pulse().live, "it lives: a restart would not help"
+        await eventually(lambda: "Kafka does not answer" in running.loop.health().ready)
+        assert not running.loop.health().live, "it lives: a restart would not help"
         await one_broker.restart(broker)
 
         await speaking
@@ -61,7 +63,9 @@ async def test_a_broker_restarted_under_load_loses_nothing(one_broker: Backgroun
         bench.check()
 
 
-async def test_a_service_that_is_stopped_while_kafka_is_away_ends_all_the_same_and_passes_nothing(one_broker: BackgroundCluster) -> None:
+async def test_a_service_that_is_stopped_while_kafka_is_away_ends_all_the_same_and_passes_nothing(
+    one_broker: BackgroundCluster,
+) -> None:
     (broker,) = one_broker.brokers
     settings = quick_settings(one_broker.bootstrap_servers)
     async with asyncio.timeout(90):
@@ -82,7 +86,9 @@ async def test_a_service_that_is_stopped_while_kafka_is_away_ends_all_the_same_a
     assert await bench.committed() == {}
 
 
-async def test_a_partition_whose_leader_is_lost_goes_on_with_another(three_brokers: BackgroundCluster) -> None:
+async def test_a_partition_whose_leader_is_lost_goes_on_with_another(
+    three_brokers: BackgroundCluster,
+) -> None:
     async with a_bench(quick_settings(three_brokers.bootstrap_servers), replicas=3) as bench:
         echo = Echo(bench)
         running = echo.start()
@@ -98,7 +104,7 @@ async def test_a_partition_whose_leader_is_lost_goes_on_with_another(three_broke
         assert set(map(int, await bench.answers(ROUNDS * len(KEYS)))) == set(range(ROUNDS))
 
 
-async def leader_of_first_partition(bench: Bench) -> int:
+async def leader_of_first_partition(bench: LoopHarness) -> int:
     async with admin(bench.settings) as client:
         (topic,) = await client.describe_topics([bench.heard.topic])
     leader: int = next(each["leader"] for each in topic["partitions"] if each["partition"] == 0)

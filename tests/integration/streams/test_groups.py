@@ -1,4 +1,6 @@
-"""Several instances of a service: who has what, how it is handed over, and what a lost instance leaves behind."""
+"""Several instances of a service: who has what, how it is handed over, and what a lost instance
+leaves behind.
+"""
 
 import asyncio
 import signal
@@ -17,7 +19,7 @@ from shared.messages.base import Message
 from shared.streams.backoff import Backoff
 from shared.streams.routes import Handle, Routes
 from shared.testing.waiting import eventually
-from tests.integration.streams.bench import PARTITIONS, Bench, Running, Said, said
+from tests.integration.streams.loop_harness import PARTITIONS, LoopHarness, Running, Said, said
 
 pytestmark = pytest.mark.integration
 
@@ -29,12 +31,17 @@ async def shared_by(*instances: Running) -> None:
 
     def shared() -> bool:
         held = [instance.ownership.partitions for instance in instances]
-        return all(held) and len(frozenset[TopicPartition]().union(*held)) == sum(map(len, held)) == PARTITIONS
+        return (
+            all(held)
+            and len(frozenset[TopicPartition]().union(*held)) == sum(map(len, held)) == PARTITIONS
+        )
 
     await eventually(shared)
 
 
-async def test_each_key_belongs_to_exactly_one_instance_and_its_messages_go_there(bench: Bench) -> None:
+async def test_each_key_belongs_to_exactly_one_instance_and_its_messages_go_there(
+    bench: LoopHarness,
+) -> None:
     heard_by: dict[str, set[str]] = defaultdict(set)
 
     def instance(name: str) -> Running:
@@ -46,8 +53,14 @@ async def test_each_key_belongs_to_exactly_one_instance_and_its_messages_go_ther
 
     first, second = instance("first"), instance("second")
     await shared_by(first, second)
-    owner = {key: "first" if first.ownership.owns(key.encode(), bench.heard.topic) else "second" for key in KEYS}
-    assert all((owner[key] == "second") == second.ownership.owns(key.encode(), bench.heard.topic) for key in KEYS)
+    owner = {
+        key: "first" if first.ownership.owns(key.encode(), bench.heard.topic) else "second"
+        for key in KEYS
+    }
+    assert all(
+        (owner[key] == "second") == second.ownership.owns(key.encode(), bench.heard.topic)
+        for key in KEYS
+    )
 
     for key in KEYS:
         await bench.say(key, "hello")
@@ -57,24 +70,31 @@ async def test_each_key_belongs_to_exactly_one_instance_and_its_messages_go_ther
     assert heard_by == {key: {name} for key, name in owner.items()}
 
 
-async def test_nobody_owns_anything_of_a_topic_that_is_not_consumed(bench: Bench) -> None:
+async def test_nobody_owns_anything_of_a_topic_that_is_not_consumed(bench: LoopHarness) -> None:
     running = bench.start({bench.heard: _answer(bench)})
     await running.ready()
 
     assert not any(running.ownership.owns(key.encode(), bench.answered.topic) for key in KEYS)
 
 
-async def test_equal_partitions_of_all_topics_go_to_one_instance(bench: Bench) -> None:
+async def test_equal_partitions_of_all_topics_go_to_one_instance(bench: LoopHarness) -> None:
     routes: Routes = {bench.heard: _answer(bench), bench.answered: _nothing}
     first, second = bench.start(routes), bench.start(routes)
-    await eventually(lambda: len(first.ownership.partitions) == len(second.ownership.partitions) == PARTITIONS)
+    await eventually(
+        lambda: len(first.ownership.partitions) == len(second.ownership.partitions) == PARTITIONS
+    )
 
     for running in (first, second):
-        numbers = {topic: {each.partition for each in running.ownership.partitions if each.topic == topic} for topic in _topics(bench)}
+        numbers = {
+            topic: {each.partition for each in running.ownership.partitions if each.topic == topic}
+            for topic in _topics(bench)
+        }
         assert numbers[bench.heard.topic] == numbers[bench.answered.topic]
 
 
-async def test_instances_that_come_and_go_under_load_lose_nothing_and_keep_every_keys_order(bench: Bench) -> None:
+async def test_instances_that_come_and_go_under_load_lose_nothing_and_keep_every_keys_order(
+    bench: LoopHarness,
+) -> None:
     first_heard: dict[str, list[int]] = defaultdict(list)
 
     async def on_heard(message: Said) -> Sequence[Message]:
@@ -102,7 +122,9 @@ async def test_instances_that_come_and_go_under_load_lose_nothing_and_keep_every
     assert all(first_heard[key] == list(range(100)) for key in KEYS)
 
 
-async def test_what_a_handler_returns_after_its_partition_was_given_back_is_dropped_and_handled_again(bench: Bench) -> None:
+async def test_what_a_handler_returns_after_its_partition_was_given_back_is_dropped_and_handled_again(
+    bench: LoopHarness,
+) -> None:
     gate = asyncio.Event()
     calls = 0
 
@@ -128,7 +150,7 @@ async def test_what_a_handler_returns_after_its_partition_was_given_back_is_drop
     assert len(await bench.answers(len(KEYS))) == len(KEYS), "and answered once"
 
 
-async def test_a_key_that_backs_off_does_not_hold_up_the_hand_over(bench: Bench) -> None:
+async def test_a_key_that_backs_off_does_not_hold_up_the_hand_over(bench: LoopHarness) -> None:
     well = asyncio.Event()
 
     async def on_heard(_: Said) -> Sequence[Message]:
@@ -152,7 +174,9 @@ async def test_a_key_that_backs_off_does_not_hold_up_the_hand_over(bench: Bench)
     await bench.passed(len(KEYS))
 
 
-async def test_a_killed_instance_is_evicted_and_its_messages_are_handled_by_another(bench: Bench) -> None:
+async def test_a_killed_instance_is_evicted_and_its_messages_are_handled_by_another(
+    bench: LoopHarness,
+) -> None:
     async with member(bench, "killed") as killed:
         for key in KEYS:
             await bench.say(key, "hello")
@@ -168,7 +192,9 @@ async def test_a_killed_instance_is_evicted_and_its_messages_are_handled_by_anot
         await bench.passed(len(KEYS) + 1)
 
 
-async def test_a_static_member_that_comes_back_in_time_moves_no_partition(bench: Bench) -> None:
+async def test_a_static_member_that_comes_back_in_time_moves_no_partition(
+    bench: LoopHarness,
+) -> None:
     stays = bench.start({bench.heard: _answer(bench)}, group_instance_id="stays")
     await stays.ready()
     leaves = bench.start({bench.heard: _answer(bench)}, group_instance_id="comes-back")
@@ -183,10 +209,14 @@ async def test_a_static_member_that_comes_back_in_time_moves_no_partition(bench:
     await bench.passed(len(KEYS))
 
     assert stays.ownership.partitions == held
-    assert stays.ownership.revocations == revocations, "the one that stayed never gave anything back"
+    assert stays.ownership.revocations == revocations, (
+        "the one that stayed never gave anything back"
+    )
 
 
-async def test_sigterm_ends_a_service_with_status_0_and_a_bug_with_status_1(bench: Bench) -> None:
+async def test_sigterm_ends_a_service_with_status_0_and_a_bug_with_status_1(
+    bench: LoopHarness,
+) -> None:
     async with member(bench, "one") as one, asyncio.timeout(20):
         await bench.say("anna", "hello")
         assert await bench.answers(1) == ["one heard hello"]
@@ -198,19 +228,22 @@ async def test_sigterm_ends_a_service_with_status_0_and_a_bug_with_status_1(benc
     await bench.passed(1)
 
 
-async def test_a_service_says_which_topics_are_missing(bench: Bench) -> None:
+async def test_a_service_says_which_topics_are_missing(bench: LoopHarness) -> None:
     bench.answered.topic = "never-created"
     async with member(bench, "one") as one, asyncio.timeout(20):
         assert one.stderr is not None
         said_why = (await one.stderr.read()).decode()
 
         assert await one.wait() == 1
-    assert "these topics do not exist: never-created. Create them with `slipstream topics apply`" in said_why
+    assert (
+        "these topics do not exist: never-created. Create them with `slipstream topics apply`"
+        in said_why
+    )
     assert "Traceback" not in said_why
 
 
 @asynccontextmanager
-async def member(bench: Bench, name: str) -> AsyncIterator[Process]:
+async def member(bench: LoopHarness, name: str) -> AsyncIterator[Process]:
     """An instance in a process of its own."""
     environment = {
         "PATH": "",
@@ -219,7 +252,15 @@ async def member(bench: Bench, name: str) -> AsyncIterator[Process]:
         "KAFKA_DRAIN_TIMEOUT_MS": "1000",
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.streams.member", name, bench.group, bench.heard.topic, bench.answered.topic),
+        *(
+            sys.executable,
+            "-m",
+            "tests.integration.streams.member",
+            name,
+            bench.group,
+            bench.heard.topic,
+            bench.answered.topic,
+        ),
         cwd=Path(__file__).parents[3],
         env=environment,
         stderr=asyncio.subprocess.PIPE,
@@ -232,7 +273,7 @@ async def member(bench: Bench, name: str) -> AsyncIterator[Process]:
         await process.communicate()
 
 
-def _answer(bench: Bench) -> Handle:
+def _answer(bench: LoopHarness) -> Handle:
     async def on_heard(message: Said) -> Sequence[Message]:
         return [said(bench.answered, message.who, f"survivor heard {message.what}")]
 
@@ -243,5 +284,5 @@ async def _nothing(_: Said) -> Sequence[Message]:
     return []
 
 
-def _topics(bench: Bench) -> tuple[str, str]:
+def _topics(bench: LoopHarness) -> tuple[str, str]:
     return bench.heard.topic, bench.answered.topic

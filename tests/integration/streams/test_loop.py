@@ -13,14 +13,16 @@ from shared.observe import metrics
 from shared.streams.codec import encode
 from shared.streams.routes import ignored
 from shared.testing.waiting import eventually
-from tests.integration.streams.bench import Bench, Said, records, said
+from tests.integration.streams.loop_harness import LoopHarness, Said, records, said
 
 pytestmark = pytest.mark.integration
 
 TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def test_what_a_handler_returns_is_produced_and_then_the_offset_moves(bench: Bench) -> None:
+async def test_what_a_handler_returns_is_produced_and_then_the_offset_moves(
+    bench: LoopHarness,
+) -> None:
     async def on_heard(message: Said) -> Sequence[Message]:
         return [said(bench.answered, message.who, f"{message.what}!")]
 
@@ -32,7 +34,9 @@ async def test_what_a_handler_returns_is_produced_and_then_the_offset_moves(benc
     await bench.passed(20)
 
 
-async def test_messages_of_a_key_never_overlap_and_keep_their_order_under_load(bench: Bench) -> None:
+async def test_messages_of_a_key_never_overlap_and_keep_their_order_under_load(
+    bench: LoopHarness,
+) -> None:
     seen: dict[str, list[int]] = defaultdict(list)
     running: set[str] = set()
 
@@ -44,7 +48,9 @@ async def test_messages_of_a_key_never_overlap_and_keep_their_order_under_load(b
         seen[message.who].append(int(message.what))
         return []
 
-    await bench.producer.publish_all([said(bench.heard, f"key-{number % 50}", number) for number in range(5_000)])
+    await bench.producer.publish_all(
+        [said(bench.heard, f"key-{number % 50}", number) for number in range(5_000)]
+    )
     bench.start({bench.heard: on_heard})
 
     await bench.passed(5_000)
@@ -52,7 +58,7 @@ async def test_messages_of_a_key_never_overlap_and_keep_their_order_under_load(b
     assert all(numbers == sorted(numbers) for numbers in seen.values())
 
 
-async def test_messages_of_a_key_never_overlap_across_topics(bench: Bench) -> None:
+async def test_messages_of_a_key_never_overlap_across_topics(bench: LoopHarness) -> None:
     running: set[str] = set()
     most = 0
 
@@ -66,14 +72,16 @@ async def test_messages_of_a_key_never_overlap_across_topics(bench: Bench) -> No
         return []
 
     kinds = (bench.heard, bench.answered)
-    await bench.producer.publish_all([said(kinds[number % 2], f"key-{number % 7}", number) for number in range(700)])
+    await bench.producer.publish_all(
+        [said(kinds[number % 2], f"key-{number % 7}", number) for number in range(700)]
+    )
     bench.start({bench.heard: on_either, bench.answered: on_either})
 
     await bench.passed(700)
     assert most > 1, "different keys do overlap"
 
 
-async def test_a_slow_key_delays_nobody_else_in_its_partition(bench: Bench) -> None:
+async def test_a_slow_key_delays_nobody_else_in_its_partition(bench: LoopHarness) -> None:
     gate = asyncio.Event()
     done: list[str] = []
 
@@ -95,7 +103,9 @@ async def test_a_slow_key_delays_nobody_else_in_its_partition(bench: Bench) -> N
     await bench.passed(41)
 
 
-async def test_a_partition_with_too_much_unfinished_is_read_no_further_while_others_go_on(bench: Bench) -> None:
+async def test_a_partition_with_too_much_unfinished_is_read_no_further_while_others_go_on(
+    bench: LoopHarness,
+) -> None:
     gate = asyncio.Event()
     done: set[str] = set()
 
@@ -109,7 +119,9 @@ async def test_a_partition_with_too_much_unfinished_is_read_no_further_while_oth
     await bench.producer.publish_all([said(bench.heard, "slow", "x" * 20_000) for _ in range(400)])
     bench.start({bench.heard: on_heard}, max_unfinished_per_partition=10)
     await eventually(lambda: _unfinished(bench) >= 10)
-    await bench.producer.publish_all([said(bench.heard, f"key-{number}", number) for number in range(40)])
+    await bench.producer.publish_all(
+        [said(bench.heard, f"key-{number}", number) for number in range(40)]
+    )
 
     # Every partition has some of the forty; those of the three that go on arrive.
     await eventually(lambda: len(done) >= 20)
@@ -118,12 +130,17 @@ async def test_a_partition_with_too_much_unfinished_is_read_no_further_while_oth
     await bench.passed(440)
 
 
-def _unfinished(bench: Bench) -> float:
+def _unfinished(bench: LoopHarness) -> float:
     labels = [{"topic": bench.heard.topic, "partition": str(partition)} for partition in range(4)]
-    return max(metrics.REGISTRY.get_sample_value("slipstream_messages_unfinished", each) or 0 for each in labels)
+    return max(
+        metrics.REGISTRY.get_sample_value("slipstream_messages_unfinished", each) or 0
+        for each in labels
+    )
 
 
-async def test_a_message_says_what_it_is_and_which_trace_it_belongs_to_exactly_once(bench: Bench) -> None:
+async def test_a_message_says_what_it_is_and_which_trace_it_belongs_to_exactly_once(
+    bench: LoopHarness,
+) -> None:
     async def on_heard(message: Said) -> Sequence[Message]:
         return [said(bench.answered, message.who, "fine")]
 
@@ -140,7 +157,7 @@ async def test_a_message_says_what_it_is_and_which_trace_it_belongs_to_exactly_o
     ]
 
 
-async def test_a_field_that_a_newer_release_added_is_no_reason_to_stop(bench: Bench) -> None:
+async def test_a_field_that_a_newer_release_added_is_no_reason_to_stop(bench: LoopHarness) -> None:
     heard: list[str] = []
 
     async def on_heard(message: Said) -> Sequence[Message]:
@@ -149,13 +166,17 @@ async def test_a_field_that_a_newer_release_added_is_no_reason_to_stop(bench: Be
 
     bench.start({bench.heard: on_heard})
     newer = encode(said(bench.heard, "anna", "hello"))
-    await bench.send_raw(newer.key, newer.value.replace(b"{", b'{"mood":"good",', 1), **dict(newer.headers))
+    await bench.send_raw(
+        newer.key, newer.value.replace(b"{", b'{"mood":"good",', 1), **dict(newer.headers)
+    )
 
     await bench.passed(1)
     assert heard == ["hello"]
 
 
-async def test_what_can_never_be_handled_is_parked_with_the_reason_and_passed(bench: Bench) -> None:
+async def test_what_can_never_be_handled_is_parked_with_the_reason_and_passed(
+    bench: LoopHarness,
+) -> None:
     async def on_heard(message: Said) -> Sequence[Message]:
         if message.what == "nonsense":
             raise InvalidMessage("that is nonsense")
@@ -179,13 +200,19 @@ async def test_what_can_never_be_handled_is_parked_with_the_reason_and_passed(be
         "that is nonsense",
     }
     broken = letters["not a Heard: value: json_invalid"]
-    assert (broken.record_key, broken.record_value, broken.record_type) == (b"anna", b"\xff not json", "Heard")
+    assert (broken.record_key, broken.record_value, broken.record_type) == (
+        b"anna",
+        b"\xff not json",
+        "Heard",
+    )
     assert broken.source_topic == bench.heard.topic
     assert await bench.answers(1) == ["fine"]
     await bench.passed(7)
 
 
-async def test_more_dead_letters_than_can_be_an_accident_stop_the_process(bench: Bench) -> None:
+async def test_more_dead_letters_than_can_be_an_accident_stop_the_process(
+    bench: LoopHarness,
+) -> None:
     async def on_heard(_: Said) -> Sequence[Message]:
         raise InvalidMessage("a release that understands nothing")
 
@@ -197,7 +224,9 @@ async def test_more_dead_letters_than_can_be_an_accident_stop_the_process(bench:
     assert len(await bench.dead_letters(3)) == 3
 
 
-async def test_a_bug_stops_the_process_unpassed_and_tells_no_payload(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bug_stops_the_process_unpassed_and_tells_no_payload(
+    bench: LoopHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     async def on_heard(message: Said) -> Sequence[Message]:
         raise KeyError(message.what)
 
@@ -213,7 +242,9 @@ async def test_a_bug_stops_the_process_unpassed_and_tells_no_payload(bench: Benc
     assert await bench.committed() == {}
 
 
-async def test_a_stray_cancellation_stops_the_process_instead_of_blocking_the_key_for_ever(bench: Bench) -> None:
+async def test_a_stray_cancellation_stops_the_process_instead_of_blocking_the_key_for_ever(
+    bench: LoopHarness,
+) -> None:
     async def on_heard(_: Said) -> Sequence[Message]:
         raise asyncio.CancelledError
 
@@ -224,7 +255,9 @@ async def test_a_stray_cancellation_stops_the_process_instead_of_blocking_the_ke
     assert await bench.committed() == {}
 
 
-async def test_a_transient_failure_is_tried_again_while_its_key_alone_waits(bench: Bench) -> None:
+async def test_a_transient_failure_is_tried_again_while_its_key_alone_waits(
+    bench: LoopHarness,
+) -> None:
     attempts = 0
     order: list[str] = []
 
@@ -247,7 +280,7 @@ async def test_a_transient_failure_is_tried_again_while_its_key_alone_waits(benc
     assert order[-2:] == ["ill:1", "ill:2"], "everybody else was first, and the key kept its order"
 
 
-async def test_an_ignored_type_is_passed_without_being_decoded(bench: Bench) -> None:
+async def test_an_ignored_type_is_passed_without_being_decoded(bench: LoopHarness) -> None:
     bench.start({bench.heard: ignored})
     await bench.send_raw(b"anna", b"\xff not json", type=b"Heard", version=b"1")
 
@@ -265,18 +298,22 @@ class BrokenProducer:
             raise self.error
 
 
-async def test_a_message_whose_outputs_were_not_acknowledged_is_not_passed(bench: Bench) -> None:
+async def test_a_message_whose_outputs_were_not_acknowledged_is_not_passed(
+    bench: LoopHarness,
+) -> None:
     async def on_heard(message: Said) -> Sequence[Message]:
         return [said(bench.answered, message.who, "fine")] if message.what == "2" else []
 
     await bench.say("anna", 1, 2, 3)
-    running = bench.start({bench.heard: on_heard}, producer=BrokenProducer(MessageSizeTooLargeError()))
+    running = bench.start(
+        {bench.heard: on_heard}, producer=BrokenProducer(MessageSizeTooLargeError())
+    )
 
     assert "MessageSizeTooLargeError" in await running.failure()
     await bench.passed(1)
 
 
-async def test_a_stop_lets_what_runs_finish_and_starts_nothing_new(bench: Bench) -> None:
+async def test_a_stop_lets_what_runs_finish_and_starts_nothing_new(bench: LoopHarness) -> None:
     entered, gate = asyncio.Event(), asyncio.Event()
 
     async def on_heard(message: Said) -> Sequence[Message]:
@@ -295,7 +332,9 @@ async def test_a_stop_lets_what_runs_finish_and_starts_nothing_new(bench: Bench)
     await bench.passed(1)
 
 
-async def test_a_stop_does_not_wait_for_ever_and_passes_nothing_that_did_not_finish(bench: Bench) -> None:
+async def test_a_stop_does_not_wait_for_ever_and_passes_nothing_that_did_not_finish(
+    bench: LoopHarness,
+) -> None:
     entered = asyncio.Event()
 
     async def on_heard(message: Said) -> Sequence[Message]:

@@ -17,9 +17,9 @@ from shared.streams.producer import Producer
 from shared.streams.routes import Feed, Publish
 from shared.streams.service import FeedEnded, Process, Service, serve
 from shared.streams.settings import KafkaSettings
-from shared.testing.parking import MemoryParking
+from shared.testing.dead_letters import MemoryDeadLetters
 from shared.testing.waiting import eventually
-from tests.integration.streams.bench import Bench, Said, said
+from tests.integration.streams.loop_harness import LoopHarness, Said, said
 
 pytestmark = pytest.mark.integration
 
@@ -29,16 +29,16 @@ class Recovering:
     """A cache that recovers when the test says so."""
 
     name: str = "the cache of prices"
-    recovered: bool = False
+    is_ready: bool = False
 
 
 @dataclass
 class Deployed:
     """A service, and what its process has been through."""
 
-    bench: Bench
+    bench: LoopHarness
     feeds: dict[str, Feed] = field(default_factory=dict)
-    recovering: Recovering = field(default_factory=lambda: Recovering(recovered=True))
+    recovering: Recovering = field(default_factory=lambda: Recovering(is_ready=True))
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     events: list[str] = field(default_factory=list)
 
@@ -47,11 +47,11 @@ class Deployed:
         async with Producer(process.kafka) as producer:
             yield Service(
                 producer=producer,
-                parking=MemoryParking(),
+                dead_letters=MemoryDeadLetters(),
                 routes={self.bench.heard: self.on_heard},
                 feeds=self.feeds,
-                recoveries=[self.recovering],
-                emits=[self.bench.answered],
+                readiness_checks=[self.recovering],
+                produces=[self.bench.answered],
             )
             self.events.append("resources closed")
 
@@ -64,10 +64,14 @@ class Deployed:
 
 
 def a_process(kafka: KafkaSettings) -> Process:
-    return Process(kafka=kafka, health=HealthSettings(), telemetry=TelemetrySettings(), log=LogSettings())
+    return Process(
+        kafka=kafka, health=HealthSettings(), telemetry=TelemetrySettings(), log=LogSettings()
+    )
 
 
-async def test_what_a_feed_publishes_is_handled_and_resources_outlive_the_last_message(bench: Bench) -> None:
+async def test_what_a_feed_publishes_is_handled_and_resources_outlive_the_last_message(
+    bench: LoopHarness,
+) -> None:
     async def feed(publish: Publish) -> None:
         await publish(said(bench.heard, "anna", "hello"))
         await asyncio.Event().wait()
@@ -82,7 +86,7 @@ async def test_what_a_feed_publishes_is_handled_and_resources_outlive_the_last_m
     await bench.passed(1)
 
 
-async def test_a_feed_that_raises_stops_the_service_with_its_error(bench: Bench) -> None:
+async def test_a_feed_that_raises_stops_the_service_with_its_error(bench: LoopHarness) -> None:
     async def feed(_: Publish) -> None:
         raise ZeroDivisionError
 
@@ -90,7 +94,7 @@ async def test_a_feed_that_raises_stops_the_service_with_its_error(bench: Bench)
         await Deployed(bench, feeds={"visitors": feed}).run()
 
 
-async def test_a_feed_that_returns_stops_the_service_too(bench: Bench) -> None:
+async def test_a_feed_that_returns_stops_the_service_too(bench: LoopHarness) -> None:
     async def feed(_: Publish) -> None:
         return
 
@@ -98,7 +102,9 @@ async def test_a_feed_that_returns_stops_the_service_too(bench: Bench) -> None:
         await Deployed(bench, feeds={"visitors": feed}).run()
 
 
-async def test_a_service_is_ready_when_it_has_its_partitions_and_its_caches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_is_ready_when_it_has_its_partitions_and_its_caches(
+    bench: LoopHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     servers: list[health.HealthServer] = []
     serve_probes = health.serve
 
@@ -120,18 +126,23 @@ async def test_a_service_is_ready_when_it_has_its_partitions_and_its_caches(benc
                 return list(found["reasons"])
 
         async def only_the_cache_is_missing() -> bool:
-            return await reasons("/ready") == ["the cache of prices has not recovered yet"]
+            return await reasons("/ready") == ["the cache of prices is not ready yet"]
 
         await eventually(only_the_cache_is_missing)
-        deployed.recovering.recovered = True
+        deployed.recovering.is_ready = True
         assert await reasons("/ready") == []
         assert await reasons("/live") == []
         deployed.stop.set()
         await running
 
 
-async def test_a_service_without_a_broker_says_which_variable_to_look_at(bench: Bench) -> None:
+async def test_a_service_without_a_broker_says_which_variable_to_look_at(
+    bench: LoopHarness,
+) -> None:
     process = a_process(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
 
-    with pytest.raises(InvalidSettings, match=r"KAFKA_BOOTSTRAP_SERVERS is '127\.0\.0\.1:1': no broker answers there"):
+    with pytest.raises(
+        InvalidSettings,
+        match=r"KAFKA_BOOTSTRAP_SERVERS is '127\.0\.0\.1:1': no broker answers there",
+    ):
         await serve("nobody", Deployed(bench).compose, process)

@@ -7,7 +7,7 @@ import pytest
 
 from shared.streams.settings import KafkaSettings
 from shared.streams.topics import Topic, apply, inspect
-from tests.integration.streams.bench import PARTITIONS
+from tests.integration.streams.loop_harness import PARTITIONS
 
 pytestmark = pytest.mark.integration
 
@@ -25,16 +25,31 @@ async def test_topics_are_created_altered_and_then_left_alone(settings: KafkaSet
     assert await apply(settings, declared) == planned
     assert (await inspect(settings, declared)).empty
 
-    longer = [Topic(name=name, key="proxy", retention=timedelta(hours=2), compacted=True, largest_message=2_000_000), declared[1]]
+    longer = [
+        Topic(
+            name=name,
+            key="proxy",
+            retention=timedelta(hours=2),
+            compacted=True,
+            largest_message=2_000_000,
+        ),
+        declared[1],
+    ]
     altered = await apply(settings, longer)
     assert [alteration.changed for alteration in altered.alterations] == [
-        {"cleanup.policy": "compact,delete", "retention.ms": "7200000", "max.message.bytes": "2000000"}
+        {
+            "cleanup.policy": "compact,delete",
+            "retention.ms": "7200000",
+            "max.message.bytes": "2000000",
+        }
     ]
     assert (await inspect(settings, longer)).empty
 
 
 async def test_partitions_of_an_existing_topic_are_never_changed(settings: KafkaSettings) -> None:
-    declared = [Topic(name=f"orders-{uuid.uuid4().hex[:8]}", key="proxy", retention=timedelta(hours=1))]
+    declared = [
+        Topic(name=f"orders-{uuid.uuid4().hex[:8]}", key="proxy", retention=timedelta(hours=1))
+    ]
     await apply(settings, declared)
     more = settings.model_copy(update={"partitions": 2 * PARTITIONS})
 

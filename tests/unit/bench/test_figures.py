@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import Gathered, Trade, intents_of, weigh
-from shared.domain.follows import Follow, by_leader
-from shared.polymarket.rtds import envelopes_of, fill_of, rows_of
-from shared.polymarket.signing import salt_of
+from services.ingest.decisions import Trade, TradeContext, build_intents, reconcile
+from shared.domain.follows import Follow, group_by_leader
+from shared.polymarket.rtds import parse_envelopes, parse_fill, parse_rows
+from shared.polymarket.signing import derive_salt
 from tools.bench.figures import Latency, arrivals, keeps_up, latency, per_thousand, rate_between
 from tools.bench.followers import leaders, trades
 
@@ -19,7 +19,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_a_quantile_is_a_measured_value_that_so_many_do_not_exceed() -> None:
-    assert latency([float(value) for value in range(1, 101)]) == Latency(p50=50, p95=95, p99=99, worst=100)
+    assert latency([float(value) for value in range(1, 101)]) == Latency(
+        p50=50, p95=95, p99=99, worst=100
+    )
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1))
@@ -45,10 +47,17 @@ def test_each_copy_counts_once_from_its_own_frame_and_strangers_do_not() -> None
 
 @pytest.mark.parametrize(
     ("arrived", "expected"),
-    [([(1, 0.1), (2, 0.2)], True), ([(1, 0.1)], False), ([(1, 0.1), (2, 0.2), (2, 0.3)], False), ([(1, 0.1), (2, 3.0)], False)],
+    [
+        ([(1, 0.1), (2, 0.2)], True),
+        ([(1, 0.1)], False),
+        ([(1, 0.1), (2, 0.2), (2, 0.3)], False),
+        ([(1, 0.1), (2, 3.0)], False),
+    ],
     ids=["all in time", "one missing", "one doubled", "one late"],
 )
-def test_a_rate_is_sustained_where_everything_comes_once_and_in_time(arrived: list[tuple[int, float]], expected: bool) -> None:
+def test_a_rate_is_sustained_where_everything_comes_once_and_in_time(
+    arrived: list[tuple[int, float]], expected: bool
+) -> None:
     assert keeps_up(arrivals({1: 0.0, 2: 0.0}, arrived), most_p99_ms=2000) is expected
 
 
@@ -58,22 +67,29 @@ def test_cpu_is_told_for_a_thousand_copies() -> None:
 
 
 def test_a_rate_counts_from_the_first_sight_to_the_last() -> None:
-    assert rate_between([(0.0, 0), (1.0, 100), (2.0, 300), (3.0, 500), (4.0, 500)]) == pytest.approx(200)
+    assert rate_between(
+        [(0.0, 0), (1.0, 100), (2.0, 300), (3.0, 500), (4.0, 500)]
+    ) == pytest.approx(200)
 
 
 def test_the_orders_of_a_trade_are_known_before_it_is_sent() -> None:
     proxies = [f"0x{number:040x}" for number in range(1, 4)]
     group = leaders([3], proxies)[3]
 
-    for leader, trade in zip(group, itertools.islice(trades(group, first_number=0, now=NOW), len(group)), strict=True):
-        (envelope,) = envelopes_of(trade.frame)
-        (row,) = rows_of(envelope)
-        fill = fill_of(row, seen_at=NOW)
-        nothing = Gathered(trade=Trade(trade_id=fill.trade_id, rows={}))
-        (part,) = weigh(nothing, fill, controls_version=1, now=NOW).to_copy
-        follows = by_leader(follow(leader.address, proxy, id_) for proxy, id_ in zip(proxies, leader.follows, strict=True))
-        intents = intents_of(part, fill, follows[leader.address].values())
-        assert tuple(salt_of(intent.intent_id) for intent in intents) == trade.salts
+    for leader, trade in zip(
+        group, itertools.islice(trades(group, first_number=0, now=NOW), len(group)), strict=True
+    ):
+        (envelope,) = parse_envelopes(trade.frame)
+        (row,) = parse_rows(envelope)
+        fill = parse_fill(row, seen_at=NOW)
+        nothing = TradeContext(trade=Trade(trade_id=fill.trade_id, rows={}))
+        (part,) = reconcile(nothing, fill, controls_version=1, now=NOW).to_copy
+        follows = group_by_leader(
+            follow(leader.address, proxy, id_)
+            for proxy, id_ in zip(proxies, leader.follows, strict=True)
+        )
+        intents = build_intents(part, fill, follows[leader.address].values())
+        assert tuple(derive_salt(intent.intent_id) for intent in intents) == trade.salts
 
 
 def follow(leader: str, proxy: str, id_: str) -> Follow:

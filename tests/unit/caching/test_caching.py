@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.caching.recent import Recent
+from shared.caching.recent import LruCache
 from shared.caching.single_flight import SingleFlight
 
 
@@ -61,7 +61,9 @@ async def test_a_failure_is_everybodys_and_is_not_kept() -> None:
     tasks = await together(flight, "a", "a")
     source.open.set()
 
-    assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)] == [ConnectionError] * 2
+    assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)] == [
+        ConnectionError
+    ] * 2
     source.fails = False
     assert await flight("a") == "a 2"
 
@@ -76,10 +78,16 @@ async def test_who_gives_up_does_not_take_the_others_answer_away() -> None:
     assert await second == "a 1"
 
 
-@given(bound=st.integers(1, 5), used=st.lists(st.tuples(st.booleans(), st.integers(0, 8)), max_size=40))
-def test_what_was_used_longest_ago_goes_first_and_is_told(bound: int, used: list[tuple[bool, int]]) -> None:
+@given(
+    bound=st.integers(1, 5), used=st.lists(st.tuples(st.booleans(), st.integers(0, 8)), max_size=40)
+)
+def test_what_was_used_longest_ago_goes_first_and_is_told(
+    bound: int, used: list[tuple[bool, int]]
+) -> None:
     evicted: list[tuple[int, int]] = []
-    recent: Recent[int, int] = Recent(bound, evicted=lambda key, value: evicted.append((key, value)))
+    recent: LruCache[int, int] = LruCache(
+        bound, evicted=lambda key, value: evicted.append((key, value))
+    )
     model: OrderedDict[int, int] = OrderedDict()
     gone = 0
 
@@ -102,7 +110,7 @@ def test_what_was_used_longest_ago_goes_first_and_is_told(bound: int, used: list
 
 
 def test_looking_without_using_saves_nothing_from_going() -> None:
-    recent: Recent[str, int] = Recent(2)
+    recent: LruCache[str, int] = LruCache(2)
     recent.put("a", 1)
     recent.put("b", 2)
 
@@ -113,7 +121,7 @@ def test_looking_without_using_saves_nothing_from_going() -> None:
 
 
 def test_what_is_dropped_is_gone_and_dropping_it_again_is_no_error() -> None:
-    recent: Recent[str, int] = Recent(2)
+    recent: LruCache[str, int] = LruCache(2)
     recent.put("a", 1)
 
     recent.drop("a")
@@ -125,4 +133,4 @@ def test_what_is_dropped_is_gone_and_dropping_it_again_is_no_error() -> None:
 @pytest.mark.parametrize("bound", [0, -1])
 def test_a_memory_of_nothing_is_refused(bound: int) -> None:
     with pytest.raises(ValueError, match="at least one"):
-        Recent(bound)
+        LruCache(bound)

@@ -13,7 +13,11 @@ def abi_of(compiled: Path) -> list[dict[str, Any]]:
 
 def signatures(abi: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return ``name(types)`` of every function, event and error."""
-    return {f"{entry['name']}({','.join(map(_type, entry['inputs']))})" for entry in abi if entry["type"] in ("function", "event", "error")}
+    return {
+        f"{entry['name']}({','.join(map(_type, entry['inputs']))})"
+        for entry in abi
+        if entry["type"] in ("function", "event", "error")
+    }
 
 
 def _type(argument: Mapping[str, Any]) -> str:

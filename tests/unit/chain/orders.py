@@ -2,7 +2,10 @@
 
 from eth_account import Account
 from eth_account.messages import encode_typed_data
-from polymarket._internal.actions.orders.typed_data import build_order_signature, build_order_typed_data
+from polymarket._internal.actions.orders.typed_data import (
+    build_order_signature,
+    build_order_typed_data,
+)
 from polymarket._internal.actions.orders.types import BYTES32_ZERO, UnsignedOrder
 from polymarket.types import EvmAddress, HexString
 from py_clob_client_v2.order_utils.exchange_order_builder_v2 import ExchangeOrderBuilderV2
@@ -72,7 +75,10 @@ def signed_by_polymarket_client(
 
 def clob_builder(key: str, exchange: str = EXCHANGE_V2) -> ExchangeOrderBuilderV2:
     return ExchangeOrderBuilderV2(
-        exchange, POLYGON_CHAIN_ID, Signer(key, POLYGON_CHAIN_ID), domain_version=DOMAIN_VERSION_BY_EXCHANGE[exchange]
+        exchange,
+        POLYGON_CHAIN_ID,
+        Signer(key, POLYGON_CHAIN_ID),
+        domain_version=DOMAIN_VERSION_BY_EXCHANGE[exchange],
     )
 
 

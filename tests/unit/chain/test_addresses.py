@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from polymarket._internal.actions.relayer.approvals import _required_trading_approvals
 from polymarket._internal.environment import PRODUCTION_CONFIG
 from polymarket._internal.protocol import is_v2_position_id
-from polymarket._internal.wallet import derive_proxy_wallet_address, derive_safe_wallet_address, derive_uups_deposit_wallet_address
+from polymarket._internal.wallet import (
+    derive_proxy_wallet_address,
+    derive_safe_wallet_address,
+    derive_uups_deposit_wallet_address,
+)
 from py_clob_client_v2.config import get_contract_config
 
 from shared.chain import addresses
@@ -30,9 +34,13 @@ def test_polymarket_client_uses_the_same_addresses() -> None:
 def test_polymarket_client_wants_the_same_approvals() -> None:
     erc20, erc1155 = _required_trading_approvals(PRODUCTION_CONFIG)
 
-    assert [(each.token_address, each.spender) for each in erc20] == [(addresses.PUSD, each) for each in addresses.COLLATERAL_SPENDERS]
+    assert [(each.token_address, each.spender) for each in erc20] == [
+        (addresses.PUSD, each) for each in addresses.COLLATERAL_SPENDERS
+    ]
     assert [(each.token_address, each.operator) for each in erc1155] == [
-        (token, operator) for token, operators in addresses.SHARE_OPERATORS.items() for operator in operators
+        (token, operator)
+        for token, operators in addresses.SHARE_OPERATORS.items()
+        for operator in operators
     ]
     assert len(erc20) + len(erc1155) == 17
 
@@ -43,19 +51,35 @@ def test_py_clob_client_v2_uses_the_same_addresses() -> None:
     assert config.collateral == addresses.PUSD
     assert config.conditional_tokens == addresses.CONDITIONAL_TOKENS
     assert (config.exchange, config.neg_risk_exchange) == addresses.V1_EXCHANGES
-    assert (config.exchange_v2, config.neg_risk_exchange_v2, config.exchange_v3) == addresses.LIVE_EXCHANGES
+    assert (
+        config.exchange_v2,
+        config.neg_risk_exchange_v2,
+        config.exchange_v3,
+    ) == addresses.LIVE_EXCHANGES
 
 
 @given(st.integers(1, 2**250))
 def test_a_keys_wallets_are_where_polymarket_client_looks_for_them(secret: int) -> None:
     owner = Account.from_key(secret.to_bytes(32, "big")).address
 
-    assert proxy_wallet_address(owner) == derive_proxy_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
-    assert safe_address(owner) == derive_safe_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
-    assert deposit_wallet_address(owner) == derive_uups_deposit_wallet_address(owner, PRODUCTION_CONFIG.wallet_derivation)
+    assert proxy_wallet_address(owner) == derive_proxy_wallet_address(
+        owner, PRODUCTION_CONFIG.wallet_derivation
+    )
+    assert safe_address(owner) == derive_safe_wallet_address(
+        owner, PRODUCTION_CONFIG.wallet_derivation
+    )
+    assert deposit_wallet_address(owner) == derive_uups_deposit_wallet_address(
+        owner, PRODUCTION_CONFIG.wallet_derivation
+    )
 
 
-@given(st.one_of(st.integers(0, 2**256 - 1), st.integers(0, 2**39), st.integers(1, 3).map(lambda module: module << 248 | 1 << 130)))
+@given(
+    st.one_of(
+        st.integers(0, 2**256 - 1),
+        st.integers(0, 2**39),
+        st.integers(1, 3).map(lambda module: module << 248 | 1 << 130),
+    )
+)
 def test_a_token_belongs_to_the_exchange_that_polymarket_client_chooses(token_id: int) -> None:
     assert addresses.is_v3_position(token_id) == is_v2_position_id(str(token_id))
 
@@ -63,8 +87,14 @@ def test_a_token_belongs_to_the_exchange_that_polymarket_client_chooses(token_id
 @pytest.mark.parametrize(
     ("token_id", "contract"),
     [
-        (651150819117105875331414918119047680898421632356043490229292782433651916801, addresses.POSITION_MANAGER),
-        (86164255047666698431561998962082153188795095073745805924860421733996839904761, addresses.CONDITIONAL_TOKENS),
+        (
+            651150819117105875331414918119047680898421632356043490229292782433651916801,
+            addresses.POSITION_MANAGER,
+        ),
+        (
+            86164255047666698431561998962082153188795095073745805924860421733996839904761,
+            addresses.CONDITIONAL_TOKENS,
+        ),
     ],
 )
 def test_a_tokens_balance_is_read_where_it_is_held(token_id: int, contract: str) -> None:

@@ -1,4 +1,6 @@
-"""Many wallets are read in one request, by the same bytes as eth_abi would make, and each wallet fails alone."""
+"""Many wallets are read in one request, by the same bytes as eth_abi would make, and each wallet
+fails alone.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +23,9 @@ TOKEN, V3_TOKEN = 10**70, 5 << 104 | 7
 
 
 class Node(Rpc):
-    """Answers snapshots: what a wallet has is its own address as a number; it is mute about ``mute``."""
+    """Answers snapshots: what a wallet has is its own address as a number; it is mute about
+    ``mute``.
+    """
 
     def __init__(self, mute: str = "") -> None:
         super().__init__("http://127.0.0.1:1")
@@ -32,13 +36,22 @@ class Node(Rpc):
         snapshots: list[list[tuple[str, bytes]]] = []
         for method, (call, block) in requests:
             assert (method, block) == ("eth_call", "latest")
-            code, argument = call["data"][: len(SNAPSHOT_CREATION_CODE)], call["data"][len(SNAPSHOT_CREATION_CODE) :]
+            code, argument = (
+                call["data"][: len(SNAPSHOT_CREATION_CODE)],
+                call["data"][len(SNAPSHOT_CREATION_CODE) :],
+            )
             (calls,) = decode(["(address,bytes)[]"], bytes.fromhex(argument))
             assert code == SNAPSHOT_CREATION_CODE
             assert bytes.fromhex(argument) == encode(["(address,bytes)[]"], [calls])
-            snapshots.append([(to_checksum_address(contract), bytes(asked)) for contract, asked in calls])
+            snapshots.append(
+                [(to_checksum_address(contract), bytes(asked)) for contract, asked in calls]
+            )
         self.requests.append(snapshots)
-        return ["0x" + encode(["uint256", "bytes[]"], [BLOCK, [self.answer(*call) for call in calls]]).hex() for calls in snapshots]
+        return [
+            "0x"
+            + encode(["uint256", "bytes[]"], [BLOCK, [self.answer(*call) for call in calls]]).hex()
+            for calls in snapshots
+        ]
 
     def answer(self, contract: str, asked: bytes) -> bytes:
         if asked[:4].hex() == "4e1273f4":  # balanceOfBatch
@@ -64,11 +77,18 @@ def client(node: Node) -> ChainClient:
     return ChainClient(node, spenders=LIVE_EXCHANGES)
 
 
-@given(asked=st.lists(st.tuples(st.sampled_from(WALLETS), st.sampled_from([(), (TOKEN,), (TOKEN, V3_TOKEN)])), max_size=60))
-async def test_wallets_with_tokens_of_their_own_are_read_in_one_request(asked: list[tuple[str, tuple[int, ...]]]) -> None:
+@given(
+    asked=st.lists(
+        st.tuples(st.sampled_from(WALLETS), st.sampled_from([(), (TOKEN,), (TOKEN, V3_TOKEN)])),
+        max_size=60,
+    )
+)
+async def test_wallets_with_tokens_of_their_own_are_read_in_one_request(
+    asked: list[tuple[str, tuple[int, ...]]],
+) -> None:
     node = Node()
 
-    found = await client(node).balances_of_each(asked)
+    found = await client(node).fetch_balances_each(asked)
 
     assert found == [has(wallet, *tokens) for wallet, tokens in asked]
     assert len(node.requests) == 1
@@ -78,7 +98,9 @@ async def test_wallets_with_tokens_of_their_own_are_read_in_one_request(asked: l
 async def test_a_wallet_that_cannot_be_read_fails_alone() -> None:
     mute, *others = WALLETS[:4]
 
-    found = await client(Node(mute)).balances_of_each([(wallet, ()) for wallet in (mute, *others)])
+    found = await client(Node(mute)).fetch_balances_each(
+        [(wallet, ()) for wallet in (mute, *others)]
+    )
 
     assert isinstance(found[0], Transient)
     assert found[1:] == [has(wallet) for wallet in others]
@@ -86,4 +108,4 @@ async def test_a_wallet_that_cannot_be_read_fails_alone() -> None:
 
 async def test_who_asks_for_all_is_told_that_one_of_them_could_not_be_read() -> None:
     with pytest.raises(Transient, match="did not tell"):
-        await client(Node(WALLETS[2])).balances(WALLETS[:4])
+        await client(Node(WALLETS[2])).fetch_balances_of_all(WALLETS[:4])

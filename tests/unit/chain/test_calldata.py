@@ -1,4 +1,6 @@
-"""The hand-written encoding of matchOrders, judged by eth-abi and by the ABI that py-clob-client-v2 ships."""
+"""The hand-written encoding of matchOrders, judged by eth-abi and by the ABI that py-clob-client-v2
+ships.
+"""
 
 from typing import Any
 
@@ -9,12 +11,18 @@ from hypothesis import strategies as st
 from py_clob_client_v2.order_utils.abi.abis import exchange_v2_abi
 
 from services.paper_venue.chain.artifacts import OUR_COMPILED_FOLDER
-from services.paper_venue.chain.calldata import MATCH_ORDERS_SELECTOR, encode_call, encode_match_orders
-from services.paper_venue.settlement import Settlement
+from services.paper_venue.chain.calldata import (
+    MATCH_ORDERS_SELECTOR,
+    encode_call,
+    encode_match_orders,
+)
+from services.paper_venue.lifecycle.settlement import Settlement
 from shared.chain.orders import SignedOrder
 from tests.unit.chain.abis import abi_of, signatures
 
-_ORDER = "(uint256,address,address,uint256,uint256,uint256,uint8,uint8,uint256,bytes32,bytes32,bytes)"
+_ORDER = (
+    "(uint256,address,address,uint256,uint256,uint256,uint8,uint8,uint256,bytes32,bytes32,bytes)"
+)
 _TYPES = ["bytes32", _ORDER, f"{_ORDER}[]", "uint256", "uint256[]", "uint256", "uint256[]"]
 
 uint256 = st.integers(0, 2**256 - 1)
@@ -101,10 +109,15 @@ def test_our_exchange_has_the_calls_events_and_errors_that_clients_know() -> Non
 
     assert ours - theirs == own_additions
     assert "matchOrders" in {signature.partition("(")[0] for signature in ours & theirs}
-    assert keccak(text=next(each for each in ours if each.startswith("matchOrders(")))[:4] == MATCH_ORDERS_SELECTOR
+    assert (
+        keccak(text=next(each for each in ours if each.startswith("matchOrders(")))[:4]
+        == MATCH_ORDERS_SELECTOR
+    )
 
 
 def test_a_call_with_a_tuple_is_split_at_its_outer_commas() -> None:
     call = encode_call("f((uint256,address)[],bool)", [(1, "0x" + "aa" * 20)], True)
 
-    assert call == keccak(text="f((uint256,address)[],bool)")[:4] + encode(["(uint256,address)[]", "bool"], [[(1, "0x" + "aa" * 20)], True])
+    assert call == keccak(text="f((uint256,address)[],bool)")[:4] + encode(
+        ["(uint256,address)[]", "bool"], [[(1, "0x" + "aa" * 20)], True]
+    )

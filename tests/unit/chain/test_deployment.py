@@ -26,7 +26,9 @@ class Node:
         ("anvil/v1.7.1", 31337, "--chain-id 137"),
     ],
 )
-async def test_a_chain_that_is_not_our_own_is_refused(client: str, chain_id: int, says: str) -> None:
+async def test_a_chain_that_is_not_our_own_is_refused(
+    client: str, chain_id: int, says: str
+) -> None:
     with pytest.raises(ForeignChain, match=says):
         await require_local(Node(client, chain_id))
 

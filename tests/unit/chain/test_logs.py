@@ -36,7 +36,12 @@ def a_topic(address: str) -> str:
 
 
 def a_log(
-    topic0: str = ORDER_FILLED, *, maker: str = LEADER, taker: str = OTHER, data: bytes, address: str = EXCHANGE_V2
+    topic0: str = ORDER_FILLED,
+    *,
+    maker: str = LEADER,
+    taker: str = OTHER,
+    data: bytes,
+    address: str = EXCHANGE_V2,
 ) -> dict[str, Any]:
     return {
         "address": address.lower(),
@@ -51,9 +56,16 @@ def a_log(
     }
 
 
-def v2_data(side: int = 0, token_id: int = TOKEN, making: int = 5_100_000, taking: int = 10_000_000, fee: int = 99) -> bytes:
+def v2_data(
+    side: int = 0,
+    token_id: int = TOKEN,
+    making: int = 5_100_000,
+    taking: int = 10_000_000,
+    fee: int = 99,
+) -> bytes:
     return encode(
-        ["uint8", "uint256", "uint256", "uint256", "uint256", "bytes32", "bytes32"], [side, token_id, making, taking, fee, b"", b""]
+        ["uint8", "uint256", "uint256", "uint256", "uint256", "bytes32", "bytes32"],
+        [side, token_id, making, taking, fee, b"", b""],
     )
 
 
@@ -64,8 +76,14 @@ def v1_data(maker_asset: int, taker_asset: int) -> bytes:
 @pytest.mark.parametrize(
     ("topic", "event"),
     [
-        (ORDER_FILLED_V1, "OrderFilled(bytes32,address,address,uint256,uint256,uint256,uint256,uint256)"),
-        (ORDER_FILLED, "OrderFilled(bytes32,address,address,uint8,uint256,uint256,uint256,uint256,bytes32,bytes32)"),
+        (
+            ORDER_FILLED_V1,
+            "OrderFilled(bytes32,address,address,uint256,uint256,uint256,uint256,uint256)",
+        ),
+        (
+            ORDER_FILLED,
+            "OrderFilled(bytes32,address,address,uint8,uint256,uint256,uint256,uint256,bytes32,bytes32)",
+        ),
         (ORDERS_MATCHED, "OrdersMatched(bytes32,address,uint8,uint256,uint256,uint256)"),
         (FEE_CHARGED, "FeeCharged(address,uint256)"),
     ],
@@ -92,7 +110,9 @@ def test_a_fill_of_exchange_v2_or_v3_is_read_whole() -> None:
     )
 
 
-@pytest.mark.parametrize(("side", "shares", "usdc"), [(0, 10_000_000, 5_100_000), (1, 5_100_000, 10_000_000)])
+@pytest.mark.parametrize(
+    ("side", "shares", "usdc"), [(0, 10_000_000, 5_100_000), (1, 5_100_000, 10_000_000)]
+)
 def test_shares_and_money_change_places_with_the_side(side: int, shares: int, usdc: int) -> None:
     fill = decode_order_filled(a_log(data=v2_data(side)))
 
@@ -105,7 +125,9 @@ def test_the_counterparty_tells_who_took() -> None:
 
 
 @pytest.mark.parametrize(("assets", "side"), [((0, TOKEN), Side.BUY), ((TOKEN, 0), Side.SELL)])
-def test_the_side_of_a_v1_fill_is_where_its_collateral_is(assets: tuple[int, int], side: Side) -> None:
+def test_the_side_of_a_v1_fill_is_where_its_collateral_is(
+    assets: tuple[int, int], side: Side
+) -> None:
     fill = decode_order_filled(a_log(ORDER_FILLED_V1, address=EXCHANGE_V1, data=v1_data(*assets)))
 
     assert (fill.side, fill.token_id, fill.exchange, fill.fee) == (side, TOKEN, EXCHANGE_V1, 99)
@@ -130,7 +152,9 @@ def test_a_log_that_is_no_fill_is_an_error_and_never_a_zero(log: dict[str, Any])
         decode_order_filled(log)
 
 
-@pytest.mark.parametrize("field", ["data", "transactionHash", "blockNumber", "blockHash", "logIndex", "address"])
+@pytest.mark.parametrize(
+    "field", ["data", "transactionHash", "blockNumber", "blockHash", "logIndex", "address"]
+)
 @pytest.mark.parametrize("wrong", [None, 7, "NaN", [], {}])
 def test_what_is_no_log_at_all_is_an_error_to_come_back_to(field: str, wrong: Any) -> None:
     with pytest.raises(Transient):
@@ -139,7 +163,12 @@ def test_what_is_no_log_at_all_is_an_error_to_come_back_to(field: str, wrong: An
 
 def test_other_events_and_withdrawn_logs_are_left_out() -> None:
     fill = a_log(data=v2_data())
-    logs = [a_log(ORDERS_MATCHED, data=v2_data()), {**fill, "removed": True}, {**fill, "topics": []}, fill]
+    logs = [
+        a_log(ORDERS_MATCHED, data=v2_data()),
+        {**fill, "removed": True},
+        {**fill, "topics": []},
+        fill,
+    ]
 
     assert decode_order_fills(logs) == [decode_order_filled(fill)]
 
@@ -149,13 +178,19 @@ def test_other_events_and_withdrawn_logs_are_left_out() -> None:
     amounts=st.tuples(*[st.integers(0, 2**256 - 1)] * 4),
     wallets=st.tuples(*[st.binary(min_size=20, max_size=20)] * 2),
 )
-def test_every_fill_that_the_exchange_can_emit_is_read_back(side: int, amounts: tuple[int, ...], wallets: tuple[bytes, bytes]) -> None:
+def test_every_fill_that_the_exchange_can_emit_is_read_back(
+    side: int, amounts: tuple[int, ...], wallets: tuple[bytes, bytes]
+) -> None:
     maker, taker = ("0x" + wallet.hex() for wallet in wallets)
 
     fill = decode_order_filled(a_log(maker=maker, taker=taker, data=v2_data(side, *amounts)))
 
     assert (fill.token_id, fill.maker_amount, fill.taker_amount, fill.fee) == amounts
-    assert (fill.maker.lower(), fill.taker.lower(), fill.side) == (maker, taker, Side.SELL if side else Side.BUY)
+    assert (fill.maker.lower(), fill.taker.lower(), fill.side) == (
+        maker,
+        taker,
+        Side.SELL if side else Side.BUY,
+    )
 
 
 def test_the_filter_asks_for_the_wallets_own_orders_only() -> None:

@@ -32,10 +32,17 @@ KEY = "0x" + "11" * 32
 OWNER = Account.from_key(KEY).address
 STRANGER = "0x" + "22" * 32
 WALLET = "0x6e0c80c90ea6c15917308F820Eac91Ce2724B5b5"
-WALLET_BY_TYPE = {EOA: OWNER, POLY_PROXY: proxy_wallet_address(OWNER), SAFE: WALLET, DEPOSIT_WALLET: WALLET}
+WALLET_BY_TYPE = {
+    EOA: OWNER,
+    POLY_PROXY: proxy_wallet_address(OWNER),
+    SAFE: WALLET,
+    DEPOSIT_WALLET: WALLET,
+}
 Signing = Callable[..., SignedOrder]
 both_clients = pytest.mark.parametrize("sign", [signed_by_polymarket_client, signed_by_clob_client])
-both_exchanges = pytest.mark.parametrize("exchange", [EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3])
+both_exchanges = pytest.mark.parametrize(
+    "exchange", [EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3]
+)
 
 addresses = st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex())
 words = st.binary(min_size=32, max_size=32).map(lambda raw: "0x" + raw.hex())
@@ -45,8 +52,12 @@ uint256 = st.integers(0, 2**256 - 1)
 @both_clients
 @both_exchanges
 @pytest.mark.parametrize("signature_type", [EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET])
-def test_an_order_of_either_client_is_verified_for_its_wallet(sign: Signing, exchange: str, signature_type: int) -> None:
-    order = sign(KEY, maker=WALLET_BY_TYPE[signature_type], signature_type=signature_type, exchange=exchange)
+def test_an_order_of_either_client_is_verified_for_its_wallet(
+    sign: Signing, exchange: str, signature_type: int
+) -> None:
+    order = sign(
+        KEY, maker=WALLET_BY_TYPE[signature_type], signature_type=signature_type, exchange=exchange
+    )
 
     verified = verify_order(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange], owner=OWNER)
 
@@ -67,7 +78,9 @@ def test_an_order_of_either_client_is_verified_for_its_wallet(sign: Signing, exc
     builder=words,
     exchange=st.sampled_from(list(DOMAIN_VERSION_BY_EXCHANGE)),
 )
-def test_the_hash_is_the_digest_of_polymarket_clients_typed_data(exchange: str, **fields: object) -> None:
+def test_the_hash_is_the_digest_of_polymarket_clients_typed_data(
+    exchange: str, **fields: object
+) -> None:
     order = SignedOrder(signature="0x", **fields)  # type: ignore[arg-type]
     unsigned = UnsignedOrder(
         chain_id=POLYGON_CHAIN_ID,
@@ -81,7 +94,9 @@ def test_the_hash_is_the_digest_of_polymarket_clients_typed_data(exchange: str, 
     signable = encode_typed_data(full_message=build_order_typed_data(unsigned))
     expected = keccak(b"\x19" + signable.version + signable.header + signable.body)
 
-    assert order_hash(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange]) == "0x" + expected.hex()
+    assert (
+        order_hash(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange]) == "0x" + expected.hex()
+    )
 
 
 @both_clients
@@ -99,7 +114,9 @@ def test_the_hash_is_the_digest_of_polymarket_clients_typed_data(exchange: str, 
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_changed_order_is_refused(sign: Signing, signature_type: int, change: dict[str, int]) -> None:
+def test_a_changed_order_is_refused(
+    sign: Signing, signature_type: int, change: dict[str, int]
+) -> None:
     order = sign(KEY, maker=WALLET_BY_TYPE[signature_type], signature_type=signature_type)
 
     with pytest.raises(InvalidSignature):
@@ -110,7 +127,12 @@ def test_a_changed_order_is_refused(sign: Signing, signature_type: int, change: 
 @pytest.mark.parametrize("signature_type", [EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET])
 @pytest.mark.parametrize(
     ("exchange", "version", "chain_id"),
-    [(EXCHANGE_V3, "2", 137), (NEG_RISK_EXCHANGE_V2, "2", 137), (EXCHANGE_V2, "3", 137), (EXCHANGE_V2, "2", 80002)],
+    [
+        (EXCHANGE_V3, "2", 137),
+        (NEG_RISK_EXCHANGE_V2, "2", 137),
+        (EXCHANGE_V2, "3", 137),
+        (EXCHANGE_V2, "2", 80002),
+    ],
 )
 def test_an_order_for_another_exchange_version_or_chain_is_refused(
     sign: Signing, signature_type: int, exchange: str, version: str, chain_id: int
@@ -124,7 +146,9 @@ def test_an_order_for_another_exchange_version_or_chain_is_refused(
 @both_clients
 @pytest.mark.parametrize("signature_type", [SAFE, DEPOSIT_WALLET])
 @pytest.mark.parametrize("owner", [None, Account.from_key(STRANGER).address])
-def test_a_wallets_order_needs_its_known_owner(sign: Signing, signature_type: int, owner: str | None) -> None:
+def test_a_wallets_order_needs_its_known_owner(
+    sign: Signing, signature_type: int, owner: str | None
+) -> None:
     order = sign(KEY, maker=WALLET, signature_type=signature_type)
 
     with pytest.raises(InvalidSignature):
@@ -159,18 +183,26 @@ def test_the_other_half_of_the_curve_is_refused() -> None:
     order = signed_by_polymarket_client(KEY)
     raw = bytes.fromhex(order.signature[2:])
     curve_order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-    mirrored = raw[:32] + (curve_order - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big") + bytes([55 - raw[64]])
+    mirrored = (
+        raw[:32]
+        + (curve_order - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big")
+        + bytes([55 - raw[64]])
+    )
 
     with pytest.raises(InvalidSignature, match="malleable"):
         verify_order(replace(order, signature="0x" + mirrored.hex()), EXCHANGE_V2, "2")
 
 
 @given(
-    signature=st.one_of(st.binary(max_size=400).map(lambda raw: "0x" + raw.hex()), st.text(max_size=140)),
+    signature=st.one_of(
+        st.binary(max_size=400).map(lambda raw: "0x" + raw.hex()), st.text(max_size=140)
+    ),
     kind=st.sampled_from([0, 1, 2, 3]),
 )
 def test_any_other_bytes_are_refused_and_nothing_else_is_raised(signature: str, kind: int) -> None:
-    order = replace(signed_by_polymarket_client(KEY, maker=OWNER), signature_type=kind, signature=signature)
+    order = replace(
+        signed_by_polymarket_client(KEY, maker=OWNER), signature_type=kind, signature=signature
+    )
 
     with pytest.raises(InvalidSignature):
         verify_order(order, EXCHANGE_V2, "2", owner=OWNER)
@@ -186,8 +218,12 @@ def test_any_other_65_bytes_are_refused(r: int, s: int, v: int) -> None:
 
 
 @given(maker_amount=st.integers(1, 10**15), taker_amount=st.integers(1, 10**15), data=st.data())
-def test_fills_never_bring_more_than_the_orders_own_price(maker_amount: int, taker_amount: int, data: st.DataObject) -> None:
-    order = replace(signed_by_polymarket_client(KEY), maker_amount=maker_amount, taker_amount=taker_amount)
+def test_fills_never_bring_more_than_the_orders_own_price(
+    maker_amount: int, taker_amount: int, data: st.DataObject
+) -> None:
+    order = replace(
+        signed_by_polymarket_client(KEY), maker_amount=maker_amount, taker_amount=taker_amount
+    )
     fill = data.draw(st.integers(0, maker_amount))
     rest = maker_amount - fill
 

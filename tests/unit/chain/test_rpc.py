@@ -55,11 +55,15 @@ async def _no_json(_: list[dict[str, Any]]) -> web.StreamResponse:
 
 
 async def _one_error_for_all(_: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}})
+    return web.json_response(
+        {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}}
+    )
 
 
 async def _fewer_answers(asked: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response([{"jsonrpc": "2.0", "id": each["id"], "result": "0x1"} for each in asked[1:]])
+    return web.json_response(
+        [{"jsonrpc": "2.0", "id": each["id"], "result": "0x1"} for each in asked[1:]]
+    )
 
 
 async def _neither_nor(asked: list[dict[str, Any]]) -> web.StreamResponse:
@@ -76,14 +80,27 @@ async def _never(_: list[dict[str, Any]]) -> web.StreamResponse:
 
 
 async def _empty_results(asked: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response([{"jsonrpc": "2.0", "id": each["id"], "result": "0x"} for each in asked])
+    return web.json_response(
+        [{"jsonrpc": "2.0", "id": each["id"], "result": "0x"} for each in asked]
+    )
 
 
-FAILURES = [_server_error, _too_many, _no_json, _one_error_for_all, _fewer_answers, _neither_nor, _hangs_up, _never]
+FAILURES = [
+    _server_error,
+    _too_many,
+    _no_json,
+    _one_error_for_all,
+    _fewer_answers,
+    _neither_nor,
+    _hangs_up,
+    _never,
+]
 
 
 @pytest.mark.parametrize("answer", FAILURES, ids=lambda answer: answer.__name__)
-async def test_a_failing_node_is_transient_and_its_key_is_not_told(serve: Serve, answer: Answer) -> None:
+async def test_a_failing_node_is_transient_and_its_key_is_not_told(
+    serve: Serve, answer: Answer
+) -> None:
     rpc = await serve(answer)
 
     with pytest.raises(Transient) as failed:
@@ -98,16 +115,25 @@ async def test_no_balance_is_read_from_a_failing_node(serve: Serve, answer: Answ
     chain = ChainClient(await serve(answer))
 
     with pytest.raises(Transient):
-        await chain.balances_of(WALLET, [1 << 200])
+        await chain.fetch_balances(WALLET, [1 << 200])
 
 
 async def test_answers_are_matched_by_id_whatever_their_order(serve: Serve) -> None:
     async def reversed_order(asked: list[dict[str, Any]]) -> web.StreamResponse:
-        return web.json_response([{"jsonrpc": "2.0", "id": each["id"], "result": each["method"]} for each in reversed(asked)])
+        return web.json_response(
+            [
+                {"jsonrpc": "2.0", "id": each["id"], "result": each["method"]}
+                for each in reversed(asked)
+            ]
+        )
 
     rpc = await serve(reversed_order)
 
-    assert await rpc.call_all([("first", []), ("second", []), ("third", [])]) == ["first", "second", "third"]
+    assert await rpc.call_all([("first", []), ("second", []), ("third", [])]) == [
+        "first",
+        "second",
+        "third",
+    ]
     assert await rpc.call_all([]) == []
 
 
@@ -126,7 +152,10 @@ class LimitedNode(Rpc):
         start, end = int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16)
         if end - start + 1 > self._most_blocks:
             self.refusals += 1
-            return [{"result": hex(self._head)}, {"error": {"code": -32005, "message": "query returned more than 10000 results"}}]
+            return [
+                {"result": hex(self._head)},
+                {"error": {"code": -32005, "message": "query returned more than 10000 results"}},
+            ]
         self.answered.append((start, end))
         return [{"result": hex(self._head)}, {"result": []}]
 

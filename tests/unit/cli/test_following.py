@@ -6,25 +6,40 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cli.errors import WrongInput
+from cli.following import follow_of, follows_table, plain, scope_of
 from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
 from shared.domain.ids import follow_id
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
-from tools.cli.following import follow_of, follows_table, plain, scope_of
-from tools.cli.plainly import WrongInput
 
 
-def typed_follow(leader: str = LEADER.lower(), proxy: str = PROXY.lower(), **changed: Any) -> Follow:
-    given = {"percent": "10", "fixed": None, "minimum": "1", "maximum": "100", "slippage": "3", "daily_cap": "500"} | changed
+def typed_follow(
+    leader: str = LEADER.lower(), proxy: str = PROXY.lower(), **changed: Any
+) -> Follow:
+    given = {
+        "percent": "10",
+        "fixed": None,
+        "minimum": "1",
+        "maximum": "100",
+        "slippage": "3",
+        "daily_cap": "500",
+    } | changed
     return follow_of(leader, proxy, **given)
 
 
 def test_a_follow_is_what_was_typed() -> None:
-    follow = typed_follow(percent="12.5", minimum="0.5", maximum="99.99", slippage="1.5", daily_cap="250")
+    follow = typed_follow(
+        percent="12.5", minimum="0.5", maximum="99.99", slippage="1.5", daily_cap="250"
+    )
 
     assert (follow.leader.lower(), follow.proxy.lower()) == (LEADER.lower(), PROXY.lower())
     assert follow.follow_id == follow_id(leader=LEADER, proxy=PROXY)
     assert (follow.percent, follow.fixed_usdc) == (Decimal("12.5"), None)
-    assert (follow.min_usdc, follow.max_usdc, follow.daily_cap_usdc) == (usdc("0.5"), usdc("99.99"), usdc(250))
+    assert (follow.min_usdc, follow.max_usdc, follow.daily_cap_usdc) == (
+        usdc("0.5"),
+        usdc("99.99"),
+        usdc(250),
+    )
     assert follow.max_slippage_bps == Decimal(150)
     assert follow.active
 
@@ -65,11 +80,20 @@ def test_the_list_shows_terms_and_the_strictest_mode() -> None:
     console = Console(width=200, record=True, quiet=False)
 
     with console.capture() as shown:
-        console.print(follows_table(controls(a_follow(), modes={GLOBAL: Mode.REDUCING, follower_scope(PROXY): Mode.HALTED})))
+        console.print(
+            follows_table(
+                controls(
+                    a_follow(), modes={GLOBAL: Mode.REDUCING, follower_scope(PROXY): Mode.HALTED}
+                )
+            )
+        )
 
     assert all(word in shown.get() for word in (LEADER, PROXY, "10 %", "500", "halted"))
 
 
-@pytest.mark.parametrize(("number", "text"), [("10.000000", "10"), ("100", "100"), ("0.05", "0.05"), ("1E+2", "100"), ("0", "0")])
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [("10.000000", "10"), ("100", "100"), ("0.05", "0.05"), ("1E+2", "100"), ("0", "0")],
+)
 def test_numbers_are_shown_without_needless_zeros(number: str, text: str) -> None:
     assert plain(Decimal(number)) == text

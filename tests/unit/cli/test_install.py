@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.project import ROOT
-from tools.cli import install
+from tools import install
 
 
 def test_an_old_python_is_refused_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,9 @@ def test_an_old_python_is_refused_with_what_to_type(monkeypatch: pytest.MonkeyPa
         install.require_python()
 
 
-def test_a_full_disk_is_seen_before_anything_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_seen_before_anything_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(install, "MEGABYTES", 10**9)
 
@@ -29,15 +31,19 @@ def test_what_pip_says_last_is_shown_when_it_fails(monkeypatch: pytest.MonkeyPat
     says = "print('Collecting one'); print('ERROR: No matching distribution found for one==1'); raise SystemExit(1)"
     monkeypatch.setattr(install, "PIP", [sys.executable, "-c", says])
 
-    with pytest.raises(SystemExit, match=r"No matching distribution found for one==1[\s\S]*lacks this package"):
+    with pytest.raises(
+        SystemExit, match=r"No matching distribution found for one==1[\s\S]*lacks this package"
+    ):
         install.install("packages", [], 1)
 
 
 def test_it_needs_the_standard_library_alone() -> None:
-    script = ROOT / "tools" / "cli" / "install.py"
+    script = ROOT / "tools" / "install.py"
 
     ran = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import runpy; runpy.run_path({str(script)!r})"], capture_output=True, check=False
+        [sys.executable, "-I", "-S", "-c", f"import runpy; runpy.run_path({str(script)!r})"],
+        capture_output=True,
+        check=False,
     )
 
     assert ran.returncode == 0, ran.stderr
@@ -45,8 +51,16 @@ def test_it_needs_the_standard_library_alone() -> None:
 
 def test_every_make_target_says_what_it_does() -> None:
     makefile = (ROOT / "Makefile").read_text().splitlines()
-    declared = next(line for line in makefile if line.startswith(".PHONY:")).removeprefix(".PHONY:").split()
+    declared = (
+        next(line for line in makefile if line.startswith(".PHONY:"))
+        .removeprefix(".PHONY:")
+        .split()
+    )
 
-    described = [line.partition(":")[0] for line in makefile if "## " in line and not line.startswith(("#", "\t"))]
+    described = [
+        line.partition(":")[0]
+        for line in makefile
+        if "## " in line and not line.startswith(("#", "\t"))
+    ]
 
     assert sorted(described) == sorted(declared)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cli.main import app
 from tests.builders import LEADER, PROXY
-from tools.cli.main import app
 
 HEAVY = ("aiokafka", "sqlalchemy", "web3", "faust", "aiohttp", "pydantic", "eth_utils", "rich")
 
@@ -21,7 +21,7 @@ def no_stack_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    ask = f"import sys; import tools.cli.main; print([name for name in {HEAVY!r} if name in sys.modules])"
+    ask = f"import sys; import cli.main; print([name for name in {HEAVY!r} if name in sys.modules])"
 
     ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
 
@@ -29,7 +29,20 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_command_has_help() -> None:
-    for command in ("follow", "unfollow", "follows", "status", "pause", "resume", "debts", "demo", "topics", "db", "venue", "stack"):
+    for command in (
+        "follow",
+        "unfollow",
+        "follows",
+        "status",
+        "pause",
+        "resume",
+        "debts",
+        "demo",
+        "topics",
+        "db",
+        "venue",
+        "stack",
+    ):
         result = CliRunner().invoke(app, [command, "--help"])
 
         assert result.exit_code == 0, (command, result.output)

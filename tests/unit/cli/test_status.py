@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from rich.console import Console
 
+from cli.status import Status, milliseconds, tables
+from cli.topics import differences_of
 from shared.domain.follows import GLOBAL, Mode
 from shared.streams.topics import Alter, Create, Plan, Refuse
 from tests.builders import NOON, ORDER_HASH, PROXY, controls, usdc
-from tools.cli.status import Status, milliseconds, tables
-from tools.cli.topics import differences_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +68,39 @@ def test_everything_is_shown() -> None:
         )
     )
 
-    assert all(word in text for word in ("1 follows of 1 leaders", "halted", "unknown", "no answer", "-5.25", "seen to posted", "1.3"))
+    assert all(
+        word in text
+        for word in (
+            "1 follows of 1 leaders",
+            "halted",
+            "unknown",
+            "no answer",
+            "-5.25",
+            "seen to posted",
+            "1.3",
+        )
+    )
     assert "Debts: none" in text
 
 
 def test_an_order_that_was_not_resolved_in_time_calls_for_a_human() -> None:
-    nothing = Status(controls=controls(), copies=[], open_orders=[Open(alerted_at=NOON)], positions=[], debts=[], latencies=[])
+    nothing = Status(
+        controls=controls(),
+        copies=[],
+        open_orders=[Open(alerted_at=NOON)],
+        positions=[],
+        debts=[],
+        latencies=[],
+    )
 
     assert "unknown: NEEDS YOU since 12:00:00" in shown(nothing)
     assert "NEEDS YOU" not in shown(replace(nothing, open_orders=[Open()]))
 
 
 def test_a_new_system_shows_that_there_is_nothing() -> None:
-    text = shown(Status(controls=controls(), copies=[], open_orders=[], positions=[], debts=[], latencies=[]))
+    text = shown(
+        Status(controls=controls(), copies=[], open_orders=[], positions=[], debts=[], latencies=[])
+    )
 
     assert text.count(": none") == 6
 
@@ -97,4 +117,7 @@ def test_what_differs_of_a_topic_is_told_whole() -> None:
         refusals=(Refuse(name="quotes", why="has 3 partitions"),),
     )
 
-    assert differences_of(plan) == {"debts": "missing", "quotes": "to be set: retention.ms=1; has 3 partitions"}
+    assert differences_of(plan) == {
+        "debts": "missing",
+        "quotes": "to be set: retention.ms=1; has 3 partitions",
+    }

@@ -10,7 +10,9 @@ from tests.crash_matrix.launch import find
 from tools.pipeline.parts import SERVICES
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda point: f"{point.service}: {point.name}, {point.where}")
+@pytest.mark.parametrize(
+    "point", POINTS, ids=lambda point: f"{point.service}: {point.name}, {point.where}"
+)
 def test_what_the_matrix_wraps_exists(point: Point) -> None:
     owner, name = find(point.where)
 

@@ -50,8 +50,13 @@ def test_a_charge_that_another_process_has_taken_lets_this_one_live(tmp_path: Pa
     assert charges.armed() is None
 
 
-@pytest.mark.parametrize(("moment", "key", "struck"), [(Moment.BEFORE, "own", 1), (Moment.AFTER, "own", 0), (Moment.BEFORE, "0xother", 0)])
-def test_only_the_armed_moment_of_the_armed_follower_is_struck(tmp_path: Path, moment: Moment, key: str, struck: int) -> None:
+@pytest.mark.parametrize(
+    ("moment", "key", "struck"),
+    [(Moment.BEFORE, "own", 1), (Moment.AFTER, "own", 0), (Moment.BEFORE, "0xother", 0)],
+)
+def test_only_the_armed_moment_of_the_armed_follower_is_struck(
+    tmp_path: Path, moment: Moment, key: str, struck: int
+) -> None:
     message = builders.intended()
     charges = armed(tmp_path, message.key().decode().lower() if key == "own" else key)
 

@@ -31,7 +31,9 @@ def test_of_a_cell_the_last_result_counts(tmp_path: Path) -> None:
 
 
 def test_a_control_that_found_what_it_must_find_has_passed(tmp_path: Path) -> None:
-    control = Result(cell=CONTROLS[0], found=(Found(finding=Finding.DOUBLED, text="two orders"),), seconds=20)
+    control = Result(
+        cell=CONTROLS[0], found=(Found(finding=Finding.DOUBLED, text="two orders"),), seconds=20
+    )
 
     assert record(tmp_path, control).passed(CONTROLS) == [control]
 

@@ -16,7 +16,9 @@ class Unwritable(Exception):
 
 @dataclass
 class Table:
-    """Writes of a database that can be held up; negative numbers it cannot store, and it can be away."""
+    """Writes of a database that can be held up; negative numbers it cannot store, and it can be
+    away.
+    """
 
     groups: list[list[int]] = field(default_factory=list)
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -33,7 +35,9 @@ class Table:
         return [f"kept {row}" for row in rows][: -1 if self.too_few else None]
 
 
-async def behind_one(table: Table, commit: GroupCommit[int, str], rows: Sequence[int]) -> list[str | BaseException]:
+async def behind_one(
+    table: Table, commit: GroupCommit[int, str], rows: Sequence[int]
+) -> list[str | BaseException]:
     """What becomes of ``rows`` that are asked for while another row's write is under way."""
     first = asyncio.create_task(commit(0))
     await asyncio.sleep(0)
@@ -53,7 +57,9 @@ async def test_what_waits_while_a_write_is_under_way_is_written_together_and_in_
     assert kept == ["kept 3", "kept 1", "kept 2"]
 
 
-async def test_as_many_groups_as_are_allowed_are_under_way_and_what_comes_then_waits_together() -> None:
+async def test_as_many_groups_as_are_allowed_are_under_way_and_what_comes_then_waits_together() -> (
+    None
+):
     table = Table()
     commit = GroupCommit(table.write, at_once=2)
     asking = []

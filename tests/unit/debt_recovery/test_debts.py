@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.debt_recovery.decisions import debt_of, owed_to
+from services.debt_recovery.decisions import build_debt, owed_to
 from services.debt_recovery.handler import Handler
 from shared.messages.debts import Creditor
 from tests.builders import NOON, a_debt, usdc
@@ -26,8 +26,17 @@ async def test_a_debt_is_recorded_once_however_often_it_is_told() -> None:
 
 
 @given(AMOUNTS)
-def test_what_is_owed_is_the_sum_of_the_debts_to_each_creditor(amounts: list[tuple[Creditor, int]]) -> None:
-    debts = [debt_of(a_debt(debt_id=str(number), creditor=creditor, usdc=amount)) for number, (creditor, amount) in enumerate(amounts)]
+def test_what_is_owed_is_the_sum_of_the_debts_to_each_creditor(
+    amounts: list[tuple[Creditor, int]],
+) -> None:
+    debts = [
+        build_debt(a_debt(debt_id=str(number), creditor=creditor, usdc=amount))
+        for number, (creditor, amount) in enumerate(amounts)
+    ]
 
-    assert sum(owed_to(creditor, debts) for creditor in Creditor) == sum(amount for _, amount in amounts)
-    assert owed_to(Creditor.FOLLOWER, debts) == sum(amount for creditor, amount in amounts if creditor is Creditor.FOLLOWER)
+    assert sum(owed_to(creditor, debts) for creditor in Creditor) == sum(
+        amount for _, amount in amounts
+    )
+    assert owed_to(Creditor.FOLLOWER, debts) == sum(
+        amount for creditor, amount in amounts if creditor is Creditor.FOLLOWER
+    )

@@ -1,9 +1,11 @@
-"""Every fault of the venue can be chosen for the demo, and none strikes so that the demo could not end."""
+"""Every fault of the venue can be chosen for the demo, and none strikes so that the demo could not
+end.
+"""
 
 import pytest
 
-from services.paper_venue.faults import Fault
-from tools.demo.faults import settle_within_s, strike_of
+from cli.demo.faults import settle_within_s, strike_of
+from services.paper_venue.faults.catalogue import Fault
 
 
 @pytest.mark.parametrize("fault", Fault)

@@ -6,12 +6,18 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.demo.figures import END_TO_END, MOMENTS, STAGES, OrderRecord, latency, percentile, slippage
 from shared.domain.money import Side
 from tests.builders import NOON, ORDER_HASH, PROXY, seconds, shares, usdc
-from tools.demo.figures import END_TO_END, MOMENTS, STAGES, OrderRecord, latency, percentile, slippage
 
 
-def an_order(*, at: dict[str, datetime] | None = None, side: Side = Side.BUY, paid: str = "5", got: str = "10") -> OrderRecord:
+def an_order(
+    *,
+    at: dict[str, datetime] | None = None,
+    side: Side = Side.BUY,
+    paid: str = "5",
+    got: str = "10",
+) -> OrderRecord:
     return OrderRecord(
         intent_id="i",
         order_hash=ORDER_HASH,
@@ -29,7 +35,12 @@ def an_order(*, at: dict[str, datetime] | None = None, side: Side = Side.BUY, pa
 def test_percentiles_are_values_that_occurred() -> None:
     ordered = list(range(1, 101))
 
-    assert [percentile(ordered, hundredths) for hundredths in (50, 95, 99, 100)] == [50, 95, 99, 100]
+    assert [percentile(ordered, hundredths) for hundredths in (50, 95, 99, 100)] == [
+        50,
+        95,
+        99,
+        100,
+    ]
     assert percentile([7], 50) == percentile([7], 99) == 7
     assert percentile([1, 9], 50) == 1
     assert percentile([1, 9], 95) == 9
@@ -44,7 +55,10 @@ def test_at_least_so_many_values_are_no_greater(ordered: list[int], hundredths: 
 
 
 def test_a_stage_is_measured_on_the_orders_that_passed_it() -> None:
-    passed = [an_order(at={"seen": NOON, "posted": NOON + timedelta(milliseconds=number)}) for number in (30, 10, 20)]
+    passed = [
+        an_order(at={"seen": NOON, "posted": NOON + timedelta(milliseconds=number)})
+        for number in (30, 10, 20)
+    ]
     stopped = an_order(at={"seen": NOON})
 
     found = latency([*passed, stopped], "seen", "posted")
@@ -80,7 +94,11 @@ def test_a_worse_fill_is_positive_on_both_sides() -> None:
     assert bought_dearer is not None
     assert sold_cheaper is not None
     assert bought_cheaper is not None
-    assert (bought_dearer.p50, sold_cheaper.p50, bought_cheaper.p50) == (Decimal("100.00"), Decimal("100.00"), Decimal("-100.00"))
+    assert (bought_dearer.p50, sold_cheaper.p50, bought_cheaper.p50) == (
+        Decimal("100.00"),
+        Decimal("100.00"),
+        Decimal("-100.00"),
+    )
 
 
 def test_only_fills_have_a_price() -> None:

@@ -1,7 +1,7 @@
 """The demo's follows are mixed, and everybody follows somebody."""
 
+from cli.demo.follows import LEADERS_PER_FOLLOWER, TERMS, planned_follows
 from tests.builders import LEADER
-from tools.demo.follows import LEADERS_PER_FOLLOWER, TERMS, planned_follows
 
 LEADERS = [f"{LEADER[:-1]}{number}" for number in range(5)]
 PROXIES = [f"0x{number:040x}" for number in range(20)]
@@ -10,7 +10,11 @@ PROXIES = [f"0x{number:040x}" for number in range(20)]
 def test_every_follower_copies_as_many_leaders_and_none_twice() -> None:
     follows = planned_follows(LEADERS, PROXIES)
 
-    assert len({follow.follow_id for follow in follows}) == len(follows) == len(PROXIES) * LEADERS_PER_FOLLOWER
+    assert (
+        len({follow.follow_id for follow in follows})
+        == len(follows)
+        == len(PROXIES) * LEADERS_PER_FOLLOWER
+    )
     assert {follow.proxy for follow in follows} == set(PROXIES)
     assert {follow.leader for follow in follows} == set(LEADERS)
 

@@ -8,10 +8,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from cli.demo.copies import Row
+from cli.demo.screen import PlainScreen, Progress, cells, copies_table, headline, step
 from shared.domain.money import Side
 from tests.builders import LEADER, PROXY, usdc
-from tools.demo.copies import Row
-from tools.demo.screen import PlainScreen, Progress, cells, copies_table, headline, step
 
 ROW = Row(
     leader=LEADER,
@@ -45,7 +45,10 @@ def test_a_row_is_short_and_rounds_only_what_is_shown() -> None:
 
 
 def test_the_headline_tells_how_far_it_is() -> None:
-    assert headline(progress()) == "trading: 7 of 200 leader trades, 4 copies: 3 confirmed, 1 refused (halted 1)"
+    assert (
+        headline(progress())
+        == "trading: 7 of 200 leader trades, 4 copies: 3 confirmed, 1 refused (halted 1)"
+    )
     assert headline(progress(asked=None)).startswith("trading: 7 leader trades")
 
 

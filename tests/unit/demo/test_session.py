@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.demo.session import Pause, unless_a_part_dies
+from cli.demo.summary import Summary
 from shared.domain.follows import Mode
-from tools.demo.session import Pause, unless_a_part_dies
-from tools.demo.summary import Summary
 from tools.stack.errors import PartDied
 from tools.stack.supervisor import Part, Supervisor
 
@@ -16,7 +16,19 @@ from tools.stack.supervisor import Part, Supervisor
 def test_a_follower_is_halted_in_the_middle_and_active_again() -> None:
     pause = Pause("follower:x", trades=10)
 
-    assert [pause.change(made) for made in range(11)] == [None, None, None, Mode.HALTED, None, None, Mode.ACTIVE, None, None, None, None]
+    assert [pause.change(made) for made in range(11)] == [
+        None,
+        None,
+        None,
+        Mode.HALTED,
+        None,
+        None,
+        Mode.ACTIVE,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_a_pause_that_was_missed_is_not_made_up_for() -> None:
@@ -32,7 +44,9 @@ async def never() -> Summary:
 
 async def test_a_part_that_dies_ends_the_work_with_its_log(tmp_path: Path) -> None:
     async with Supervisor(tmp_path) as supervisor:
-        dies = Part(name="dies", command=[sys.executable, "-c", "print('the reason'); raise SystemExit(3)"])
+        dies = Part(
+            name="dies", command=[sys.executable, "-c", "print('the reason'); raise SystemExit(3)"]
+        )
         await supervisor.start(dies)
 
         with pytest.raises(PartDied, match=r"exit status 3[\s\S]*the reason"):
@@ -45,7 +59,9 @@ async def test_work_that_fails_of_a_dead_part_tells_of_the_part(tmp_path: Path) 
         raise ConnectionError("somebody has gone")
 
     async with Supervisor(tmp_path) as supervisor:
-        running = await supervisor.start(Part(name="dies", command=[sys.executable, "-c", "raise SystemExit(3)"]))
+        running = await supervisor.start(
+            Part(name="dies", command=[sys.executable, "-c", "raise SystemExit(3)"])
+        )
 
         with pytest.raises(PartDied):
             await unless_a_part_dies(supervisor, notices)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from cli.demo.checks import Evidence, checked
+from cli.demo.summary import Struck, Summary, as_json, lines, summarised
 from tests.builders import ORDER_HASH, PROXY
 from tests.unit.demo.test_checks import GOOD, UNRESOLVED, order
-from tools.demo.checks import Evidence, checked
-from tools.demo.summary import Struck, Summary, as_json, lines, summarised
 
 DROPPED = Struck(fault="drop-reply", share=Decimal("0.2"), seconds=Decimal(2), times=3)
 
@@ -69,26 +69,43 @@ def test_with_a_fault_a_copy_may_stay_unresolved_if_it_is_named() -> None:
     text = "\n".join(lines(summary))
 
     assert (summary.held, summary.is_accounted_for) == (False, True)
-    assert f"follower {PROXY}, order {ORDER_HASH}: unknown\n    no answer came (intent bought)" in text
+    assert (
+        f"follower {PROXY}, order {ORDER_HASH}: unknown\n    no answer came (intent bought)" in text
+    )
     assert as_json(summary)["unresolved"][0]["order_hash"] == ORDER_HASH
     assert not a_summary(unresolved).is_accounted_for
 
 
 def test_a_fault_excuses_no_other_check() -> None:
     assert a_summary(fault=DROPPED).is_accounted_for
-    assert not a_summary(replace(GOOD, unfinished=("a trade was not seen",)), fault=DROPPED).is_accounted_for
+    assert not a_summary(
+        replace(GOOD, unfinished=("a trade was not seen",)), fault=DROPPED
+    ).is_accounted_for
     assert not a_summary(replace(GOOD, dead_letters=("x",)), fault=DROPPED).is_accounted_for
 
 
 def test_the_fault_is_told_with_how_often_it_struck() -> None:
     summary = a_summary(fault=DROPPED)
 
-    assert next(lines(summary)) == "Fault: drop-reply, which struck 3 times while the leaders traded (share 0.2, 2 s)"
-    assert as_json(summary)["fault"] == {"name": "drop-reply", "share": "0.2", "seconds": "2", "struck": 3}
+    assert (
+        next(lines(summary))
+        == "Fault: drop-reply, which struck 3 times while the leaders traded (share 0.2, 2 s)"
+    )
+    assert as_json(summary)["fault"] == {
+        "name": "drop-reply",
+        "share": "0.2",
+        "seconds": "2",
+        "struck": 3,
+    }
 
 
 def test_orders_that_ended_alike_are_told_as_one() -> None:
-    killed = [replace(order(f"{n}", state="killed", order_hash=f"{n}"), reason=f"order 0x{n:064x} is gone") for n in range(2)]
+    killed = [
+        replace(
+            order(f"{n}", state="killed", order_hash=f"{n}"), reason=f"order 0x{n:064x} is gone"
+        )
+        for n in range(2)
+    ]
     summary = a_summary(replace(GOOD, orders=(order(), *killed)))
 
     assert as_json(summary)["ended_without_fill"] == {"killed: order 0x… is gone": 2}

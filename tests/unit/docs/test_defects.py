@@ -16,7 +16,9 @@ def functions_of(path: str) -> frozenset[str]:
     """The names of a file's test functions; none where there is no such file."""
     file = ROOT / path
     tree = ast.parse(file.read_text()) if file.is_file() else ast.Module(body=[], type_ignores=[])
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    functions = (
+        node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
     return frozenset(node.name for node in functions if node.name.startswith("test_"))
 
 
@@ -33,7 +35,9 @@ def test_every_row_says_what_happened_there_why_not_here_and_where_we_stand() ->
 def test_what_is_prevented_is_shown_by_tests_and_what_is_not_says_what_is_missing() -> None:
     for number, _, _, state, shown in ROWS:
         words = _TEST.sub("", shown).strip()
-        assert (_TEST.search(shown) is not None and not words) if state == "prevented" else words, number
+        assert (_TEST.search(shown) is not None and not words) if state == "prevented" else words, (
+            number
+        )
 
 
 def test_every_test_that_is_named_exists() -> None:
@@ -41,4 +45,6 @@ def test_every_test_that_is_named_exists() -> None:
 
     assert named
     assert [f"{path}::{name}" for path, name in named if name not in functions_of(path)] == []
-    assert all(row[4].count("`tests/") == len(_TEST.findall(row[4])) for row in ROWS), "a test is named in another way"
+    assert all(row[4].count("`tests/") == len(_TEST.findall(row[4])) for row in ROWS), (
+        "a test is named in another way"
+    )

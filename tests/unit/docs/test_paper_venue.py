@@ -1,4 +1,6 @@
-"""docs/paper-venue.md leaves out no setting, no fault and no control endpoint, and names no test that is not there."""
+"""docs/paper-venue.md leaves out no setting, no fault and no control endpoint, and names no test
+that is not there.
+"""
 
 import re
 from decimal import Decimal
@@ -8,7 +10,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from services.paper_venue.faults import Fault
+from services.paper_venue.faults.catalogue import Fault
 from services.paper_venue.settings import Settings
 from tests.unit.docs.tables import DOCS, table_after
 
@@ -22,14 +24,21 @@ def in_words(default: Any) -> str:
     if default is None:
         return "none"
     value = default.value if isinstance(default, Enum) else default
-    text = format(Decimal(str(value)).normalize(), "f") if isinstance(value, int | float | Decimal) else str(value)
+    text = (
+        format(Decimal(str(value)).normalize(), "f")
+        if isinstance(value, int | float | Decimal)
+        else str(value)
+    )
     return f"`{text}`"
 
 
 def test_every_setting_is_told_with_its_default() -> None:
     told = {name: default for name, default, _ in table_after(PAGE, "## Settings")}
 
-    assert told == {f"`PAPER_VENUE_{name.upper()}`": in_words(field.default) for name, field in Settings.model_fields.items()}
+    assert told == {
+        f"`PAPER_VENUE_{name.upper()}`": in_words(field.default)
+        for name, field in Settings.model_fields.items()
+    }
 
 
 def test_every_fault_is_told_once() -> None:
@@ -39,10 +48,14 @@ def test_every_fault_is_told_once() -> None:
 
 
 def test_every_control_endpoint_is_told() -> None:
-    told = {path for cell, _ in table_after(PAGE, "## Control") for path in re.findall(r"/control/[a-z-]+(?:/[a-z-]+)*", cell)}
+    told = {
+        path
+        for cell, _ in table_after(PAGE, "## Control")
+        for path in re.findall(r"/control/[a-z-]+(?:/[a-z-]+)*", cell)
+    }
     served = {
         path
-        for module in (ROOT / "services" / "paper_venue").glob("*.py")
+        for module in (ROOT / "services" / "paper_venue").rglob("*.py")
         for path in re.findall(r'web\.\w+\("(/control/[a-z/-]+)"', module.read_text())
     }
 
@@ -50,7 +63,11 @@ def test_every_control_endpoint_is_told() -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    named = [name for _, _, cell in table_after(PAGE, "## What it holds equal") for name in re.findall(r"`([^`]+)`", cell)]
+    named = [
+        name
+        for _, _, cell in table_after(PAGE, "## What it holds equal")
+        for name in re.findall(r"`([^`]+)`", cell)
+    ]
     files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
     everything = "\n".join(path.read_text() for path in files.values())
 

@@ -13,24 +13,32 @@ from shared.domain.money import Side
 from tests.builders import level, shares, usdc
 
 PRICES = st.integers(1, 999).map(lambda tick: Decimal(tick).scaleb(-3))
-LEVELS = st.lists(st.builds(Level, PRICES, st.integers(0, 10**10)), max_size=12, unique_by=lambda each: each.price)
+LEVELS = st.lists(
+    st.builds(Level, PRICES, st.integers(0, 10**10)), max_size=12, unique_by=lambda each: each.price
+)
 AMOUNTS = st.integers(0, 10**10)
 
 Take = Callable[[tuple[Level, ...], int], Walk | None]
 
 
 @given(side=st.sampled_from(Side), levels=LEVELS, shuffle=st.randoms(use_true_random=False))
-def test_levels_are_ordered_by_value_whatever_order_the_venue_lists_them_in(side: Side, levels: list[Level], shuffle: Random) -> None:
+def test_levels_are_ordered_by_value_whatever_order_the_venue_lists_them_in(
+    side: Side, levels: list[Level], shuffle: Random
+) -> None:
     shuffled = list(levels)
     shuffle.shuffle(shuffled)
 
     prices = [each.price for each in best_first(side, shuffled)]
 
-    assert prices == sorted((each.price for each in levels if each.shares), reverse=side is Side.SELL)
+    assert prices == sorted(
+        (each.price for each in levels if each.shares), reverse=side is Side.SELL
+    )
 
 
 @given(levels=LEVELS, amount=AMOUNTS)
-def test_a_buyer_never_spends_more_than_given_nor_leaves_what_the_last_level_would_still_sell(levels: list[Level], amount: int) -> None:
+def test_a_buyer_never_spends_more_than_given_nor_leaves_what_the_last_level_would_still_sell(
+    levels: list[Level], amount: int
+) -> None:
     asks = best_first(Side.BUY, levels)
 
     walk = spend(asks, amount)
@@ -89,7 +97,10 @@ def test_a_buy_walks_from_the_cheapest_ask() -> None:
     walk = spend(asks, usdc("10.5"))
 
     assert walk is not None
-    assert [(taken.price, taken.shares) for taken in walk.levels] == [(Decimal("0.50"), shares(10)), (Decimal("0.55"), shares(10))]
+    assert [(taken.price, taken.shares) for taken in walk.levels] == [
+        (Decimal("0.50"), shares(10)),
+        (Decimal("0.55"), shares(10)),
+    ]
     assert (walk.usdc, walk.shares, walk.complete, walk.best, walk.worst) == (
         usdc("10.5"), shares(20), True, Decimal("0.50"), Decimal("0.55"),
     )  # fmt: skip

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.follows import GLOBAL, STRICTNESS, Mode, by_leader, follower_scope, leader_scope, may_trade
+from shared.domain.follows import (
+    GLOBAL,
+    STRICTNESS,
+    Mode,
+    follower_scope,
+    group_by_leader,
+    leader_scope,
+    may_trade,
+)
 from shared.domain.money import Side
 from tests.builders import LEADER, OTHER_PROXY, PROXY, a_follow, controls, usdc
 
@@ -16,14 +24,18 @@ AMOUNTS = st.integers(0, 10**13)
 
 
 @given(percent=PERCENTS, bounds=st.tuples(AMOUNTS, AMOUNTS).map(sorted), leader_usdc=AMOUNTS)
-def test_a_copy_lies_between_its_minimum_and_its_maximum(percent: Decimal, bounds: list[int], leader_usdc: int) -> None:
+def test_a_copy_lies_between_its_minimum_and_its_maximum(
+    percent: Decimal, bounds: list[int], leader_usdc: int
+) -> None:
     follow = a_follow(percent=percent, min_usdc=bounds[0], max_usdc=bounds[1])
 
     assert bounds[0] <= follow.sized(leader_usdc) <= bounds[1]
 
 
 @given(percent=PERCENTS, leader_usdc=AMOUNTS)
-def test_between_the_bounds_a_copy_is_the_percentage_rounded_down(percent: Decimal, leader_usdc: int) -> None:
+def test_between_the_bounds_a_copy_is_the_percentage_rounded_down(
+    percent: Decimal, leader_usdc: int
+) -> None:
     follow = a_follow(percent=percent, min_usdc=0, max_usdc=10**20)
 
     assert follow.sized(leader_usdc) == int(percent * 100) * leader_usdc // 10_000
@@ -70,8 +82,13 @@ def test_a_mode_of_somebody_else_changes_nothing() -> None:
     assert controls(modes=others).mode(leader=LEADER, proxy=PROXY) is Mode.ACTIVE
 
 
-@pytest.mark.parametrize(("mode", "sides"), [(Mode.ACTIVE, set(Side)), (Mode.REDUCING, {Side.SELL}), (Mode.HALTED, set())])
-def test_while_reducing_only_exits_run_and_while_halted_nothing(mode: Mode, sides: set[Side]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "sides"),
+    [(Mode.ACTIVE, set(Side)), (Mode.REDUCING, {Side.SELL}), (Mode.HALTED, set())],
+)
+def test_while_reducing_only_exits_run_and_while_halted_nothing(
+    mode: Mode, sides: set[Side]
+) -> None:
     assert {side for side in Side if may_trade(mode, side)} == sides
 
 
@@ -83,4 +100,4 @@ def test_only_active_follows_are_copied() -> None:
     assert book.follows_of(LEADER) == (running,)
     assert book.follow(leader=LEADER, proxy=PROXY) is None
     assert book.follow(leader=LEADER, proxy=OTHER_PROXY) == running
-    assert by_leader([ended]) == {}
+    assert group_by_leader([ended]) == {}

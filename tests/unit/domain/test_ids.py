@@ -10,7 +10,9 @@ PARTS = st.lists(st.text(alphabet="0123456789abcdef:x", max_size=6), max_size=4)
 
 
 @given(PARTS, PARTS)
-def test_two_lists_of_parts_have_the_same_id_only_if_they_are_the_same(one: list[str], other: list[str]) -> None:
+def test_two_lists_of_parts_have_the_same_id_only_if_they_are_the_same(
+    one: list[str], other: list[str]
+) -> None:
     assert (derived_id("kind", *one) == derived_id("kind", *other)) == (one == other)
 
 
@@ -20,19 +22,30 @@ def test_two_kinds_of_thing_never_share_an_id() -> None:
 
 def test_a_trade_is_the_same_in_every_spelling_of_its_addresses() -> None:
     def named(transaction_hash: str, leader: str) -> str:
-        return trade_id(transaction_hash=transaction_hash, leader=leader, token_id=TOKEN, side="BUY")
+        return trade_id(
+            transaction_hash=transaction_hash, leader=leader, token_id=TOKEN, side="BUY"
+        )
 
-    assert named(TRANSACTION, LEADER) == named(TRANSACTION.upper().replace("0X", "0x"), LEADER.lower())
+    assert named(TRANSACTION, LEADER) == named(
+        TRANSACTION.upper().replace("0X", "0x"), LEADER.lower()
+    )
     assert named(TRANSACTION, LEADER) != named(TRANSACTION, PROXY)
 
 
 def test_each_part_of_a_trade_has_an_intent_of_its_own_for_each_follow() -> None:
-    ids = {intent_id(trade=trade, from_shares=start, follow_id=follow) for trade in "ab" for start in (0, 5) for follow in "xy"}
+    ids = {
+        intent_id(trade=trade, from_shares=start, follow_id=follow)
+        for trade in "ab"
+        for start in (0, 5)
+        for follow in "xy"
+    }
 
     assert len(ids) == 8
     assert all(len(each) == 32 and int(each, 16) >= 0 for each in ids)
 
 
 def test_a_follow_is_who_copies_whom_and_not_the_other_way_round() -> None:
-    assert follow_id(leader=LEADER, proxy=PROXY) == follow_id(leader=LEADER.lower(), proxy=PROXY.lower())
+    assert follow_id(leader=LEADER, proxy=PROXY) == follow_id(
+        leader=LEADER.lower(), proxy=PROXY.lower()
+    )
     assert follow_id(leader=LEADER, proxy=PROXY) != follow_id(leader=PROXY, proxy=LEADER)

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.domain.money import CENT, as_decimal, cost_ceiling, cost_floor, down_to, floor_micros, micros, shares_for
+from shared.domain.money import (
+    CENT,
+    as_decimal,
+    cost_ceiling,
+    cost_floor,
+    floor_micros,
+    micros,
+    round_down,
+    shares_for,
+)
 
 AMOUNTS = st.integers(0, 10**16)
 PRICES = st.integers(1, 9999).map(lambda tenth_of_a_tick: Decimal(tenth_of_a_tick).scaleb(-4))
@@ -19,22 +28,34 @@ def test_base_units_survive_the_way_through_decimals(amount: int) -> None:
     assert floor_micros(as_decimal(amount)) == amount
 
 
-@pytest.mark.parametrize("text", ["0.0000001", "1.0000005", "-0.0000001", "1.00000000000000000000000000000000001"])
+@pytest.mark.parametrize(
+    "text", ["0.0000001", "1.0000005", "-0.0000001", "1.00000000000000000000000000000000001"]
+)
 def test_a_fraction_of_a_base_unit_is_refused_and_never_rounded(text: str) -> None:
     with pytest.raises(ValueError, match="more than six decimals"):
         micros(Decimal(text))
 
 
-@pytest.mark.parametrize(("text", "units"), [("1.9999999", 1_999_999), ("0.0000009", 0), ("2", 2_000_000), ("1e3", 10**9)])
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [("1.9999999", 1_999_999), ("0.0000009", 0), ("2", 2_000_000), ("1e3", 10**9)],
+)
 def test_a_fraction_of_a_base_unit_can_be_cut_off(text: str, units: int) -> None:
     assert floor_micros(Decimal(text)) == units
 
 
 @given(shares=AMOUNTS, price=PRICES)
-def test_a_buyer_must_have_what_a_seller_counts_on_and_at_most_one_unit_more(shares: int, price: Decimal) -> None:
+def test_a_buyer_must_have_what_a_seller_counts_on_and_at_most_one_unit_more(
+    shares: int, price: Decimal
+) -> None:
     exact = Fraction(price) * shares
 
-    assert cost_floor(shares, price) <= exact <= cost_ceiling(shares, price) <= cost_floor(shares, price) + 1
+    assert (
+        cost_floor(shares, price)
+        <= exact
+        <= cost_ceiling(shares, price)
+        <= cost_floor(shares, price) + 1
+    )
 
 
 @given(usdc=AMOUNTS, price=PRICES)
@@ -48,7 +69,9 @@ def test_what_an_amount_buys_is_the_most_that_it_can_pay(usdc: int, price: Decim
 @given(usdc=st.integers(1, 10**15), shares=st.integers(1, 10**15))
 @example(usdc=1_000_000, shares=3_000_000)
 @example(usdc=2_000_000, shares=3_000_000)
-def test_a_price_that_was_divided_out_costs_what_was_paid_but_for_a_unit(usdc: int, shares: int) -> None:
+def test_a_price_that_was_divided_out_costs_what_was_paid_but_for_a_unit(
+    usdc: int, shares: int
+) -> None:
     price = Decimal(usdc) / shares
 
     assert usdc - 1 <= cost_floor(shares, price) <= usdc <= cost_ceiling(shares, price) <= usdc + 1
@@ -56,7 +79,7 @@ def test_a_price_that_was_divided_out_costs_what_was_paid_but_for_a_unit(usdc: i
 
 @given(AMOUNTS)
 def test_whole_cents_are_no_more_and_less_than_a_cent_less(amount: int) -> None:
-    cut = down_to(amount, CENT)
+    cut = round_down(amount, CENT)
 
     assert cut % CENT == 0
     assert 0 <= amount - cut < CENT

@@ -28,7 +28,9 @@ def test_a_limit_price_is_on_the_grid_inside_it_and_never_worse_than_allowed(
 
 
 @given(side=SIDES, reference=REFERENCES, slippage=SLIPPAGES, tick=TICKS)
-def test_the_next_price_on_the_grid_would_be_too_much(side: Side, reference: Decimal, slippage: Decimal, tick: Decimal) -> None:
+def test_the_next_price_on_the_grid_would_be_too_much(
+    side: Side, reference: Decimal, slippage: Decimal, tick: Decimal
+) -> None:
     limit = limit_price(side, reference=reference, slippage_bps=slippage, tick=tick)
 
     first = tick if side is Side.BUY else 1 - tick
@@ -38,12 +40,21 @@ def test_the_next_price_on_the_grid_would_be_too_much(side: Side, reference: Dec
 
 
 @pytest.mark.parametrize(("side", "reference"), [(Side.BUY, "0.004"), (Side.SELL, "0.996")])
-def test_where_the_grid_has_no_price_that_is_allowed_there_is_no_limit_price(side: Side, reference: str) -> None:
-    assert limit_price(side, reference=Decimal(reference), slippage_bps=Decimal(0), tick=Decimal("0.01")) is None
+def test_where_the_grid_has_no_price_that_is_allowed_there_is_no_limit_price(
+    side: Side, reference: str
+) -> None:
+    assert (
+        limit_price(
+            side, reference=Decimal(reference), slippage_bps=Decimal(0), tick=Decimal("0.01")
+        )
+        is None
+    )
 
 
 @given(reference=REFERENCES, offered=REFERENCES)
-def test_what_is_worse_for_a_buyer_is_better_for_a_seller(reference: Decimal, offered: Decimal) -> None:
+def test_what_is_worse_for_a_buyer_is_better_for_a_seller(
+    reference: Decimal, offered: Decimal
+) -> None:
     bought = adverse_bps(Side.BUY, reference=reference, offered=offered)
 
     assert bought == -adverse_bps(Side.SELL, reference=reference, offered=offered)

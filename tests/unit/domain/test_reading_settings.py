@@ -18,7 +18,9 @@ class Probe(BaseSettings):
     limit: int = Field(default=5, gt=0)
     every: timedelta = timedelta(seconds=1)
     token: SecretStr = Field(default=SecretStr("long enough"), min_length=8)
-    key: SecretStr = Field(default=SecretStr("long enough"), min_length=8, validation_alias="PROBE_KEY_ALIAS")
+    key: SecretStr = Field(
+        default=SecretStr("long enough"), min_length=8, validation_alias="PROBE_KEY_ALIAS"
+    )
     names: tuple[str, ...] = ()
 
 
@@ -47,9 +49,15 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert complaint(monkeypatch, PROBE_URL=None).startswith("PROBE_URL is not set")
 
 
-def test_a_variable_is_named_as_it_is_read_and_not_with_a_prefix_that_it_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert complaint(monkeypatch, PROBE_NODE_URL_ALIAS=None).startswith("PROBE_NODE_URL_ALIAS is not set")
-    assert complaint(monkeypatch, PROBE_NODE_URL_ALIAS="nowhere").startswith("PROBE_NODE_URL_ALIAS is 'nowhere'")
+def test_a_variable_is_named_as_it_is_read_and_not_with_a_prefix_that_it_does_not_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert complaint(monkeypatch, PROBE_NODE_URL_ALIAS=None).startswith(
+        "PROBE_NODE_URL_ALIAS is not set"
+    )
+    assert complaint(monkeypatch, PROBE_NODE_URL_ALIAS="nowhere").startswith(
+        "PROBE_NODE_URL_ALIAS is 'nowhere'"
+    )
 
 
 def test_a_wrong_value_is_shown_with_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +70,11 @@ def test_a_wrong_value_is_shown_with_what_is_wanted(monkeypatch: pytest.MonkeyPa
 def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     text = complaint(monkeypatch, PROBE_LIMIT="many", PROBE_URL=None, PROBE_EVERY="soon")
 
-    assert [line.split()[0] for line in text.splitlines()] == ["PROBE_URL", "PROBE_LIMIT", "PROBE_EVERY"]
+    assert [line.split()[0] for line in text.splitlines()] == [
+        "PROBE_URL",
+        "PROBE_LIMIT",
+        "PROBE_EVERY",
+    ]
 
 
 @pytest.mark.parametrize("name", ["PROBE_TOKEN", "PROBE_KEY_ALIAS"])
@@ -74,7 +86,12 @@ def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://user:hunter2@host/db", "postgresql://user:hunter2@/db?port=x", "postgresql://u:@/hunter2@host:nine/db"]
+    "url",
+    [
+        "mysql://user:hunter2@host/db",
+        "postgresql://user:hunter2@/db?port=x",
+        "postgresql://u:@/hunter2@host:nine/db",
+    ],
 )
 def test_a_login_in_an_address_is_never_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     text = complaint(monkeypatch, PROBE_URL=url)

@@ -1,4 +1,6 @@
-"""The executor dies wherever it can and the venue answers whatever it may, and there is still one order, told as it is."""
+"""The executor dies wherever it can and the venue answers whatever it may, and there is still one
+order, told as it is.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,16 +9,36 @@ from typing import Any, TypeVar
 
 import pytest
 
-from services.executor.decisions import NEVER_ARRIVED_AFTER, SETTLED_WITHIN, Look, Order, Told
+from services.executor.decisions import (
+    NEVER_ARRIVED_AFTER,
+    SETTLED_WITHIN,
+    Order,
+    OrderLookup,
+    VenueReply,
+)
 from services.executor.handler import Handler
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import GLOBAL, Mode
 from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved, OrderType
-from shared.messages.orders import FINAL_STATES, OrderReported, OrderState, TradeReported, TradeStatus
+from shared.messages.orders import (
+    FINAL_STATES,
+    OrderReported,
+    OrderState,
+    TradeReported,
+    TradeStatus,
+)
 from shared.messages.transactions import ConfirmationRequested
-from shared.polymarket.replies import Accepted, Duplicated, Lost, NotNow, Reason, Rejected, Reply
+from shared.polymarket.replies import (
+    Accepted,
+    Duplicated,
+    Reason,
+    Rejected,
+    Reply,
+    ReplyLost,
+    RetryLater,
+)
 from shared.polymarket.replies import Killed as KilledByVenue
 from tests.builders import (
     LEADER,
@@ -45,13 +67,15 @@ REPLIES: dict[str, Reply] = {
     "delayed": Accepted(status="delayed", making=0, taking=0, trade_ids=()),
     "killed": KilledByVenue("FOK orders are fully filled or killed."),
     "killed with a partial fill": KilledByVenue("FOK orders are fully filled or killed."),
-    "matched with trade ids only": Accepted(status="matched", making=0, taking=0, trade_ids=("venue-1",)),
+    "matched with trade ids only": Accepted(
+        status="matched", making=0, taking=0, trade_ids=("venue-1",)
+    ),
     "rejected": Rejected(Reason.BALANCE_TOO_LOW, "not enough balance / allowance"),
     "refused whatever happens": Rejected(Reason.OFF_TICK, "breaks minimum tick size rule: 0.01"),
     "repeated by a gateway": Duplicated("order is invalid. Duplicated."),
-    "lost on the way back": Lost("ServerDisconnectedError"),
-    "lost on the way there": Lost("ServerDisconnectedError"),
-    "not now": NotNow("restart", 1),
+    "lost on the way back": ReplyLost("ServerDisconnectedError"),
+    "lost on the way there": ReplyLost("ServerDisconnectedError"),
+    "not now": RetryLater("restart", 1),
 }
 TRADED = {
     "accepted", "delayed", "lost on the way back", "killed with a partial fill", "matched with trade ids only", "repeated by a gateway",
@@ -108,13 +132,13 @@ class World:
         await self.books.save(order, **at)
         self._then("save", None)
 
-    async def book(self, trade: TradeReported, **at: Any) -> tuple[TradeReported, ...]:
-        return self._then("book", await self.books.book(trade, **at))
+    async def record_trade(self, trade: TradeReported, **at: Any) -> tuple[TradeReported, ...]:
+        return self._then("book", await self.books.record_trade(trade, **at))
 
     async def resolve(self, result: Any, **at: Any) -> None:
         await self.books.resolve(result, **at)
 
-    async def send(self, order: Order) -> Reply:
+    async def post_order(self, order: Order) -> Reply:
         assert self.books.orders[order.intent_id].body == order.body, "sent before it was kept"
         self.posted.append(order.body)
         return self._then("send", self._answer(order))
@@ -127,15 +151,18 @@ class World:
             self.fills = (a_trade(),)
         return REPLIES[self.reply]
 
-    async def booked(self, order_hash: str) -> tuple[TradeReported, ...]:
-        return await self.books.booked(order_hash)
+    async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
+        return await self.books.load_trades(order_hash)
 
-    async def look(self, order: Order) -> Look:
+    async def look_up(self, order: Order) -> OrderLookup:
         if not self.answers:
             raise Transient("the venue is away")
-        return self._then("ask", Look(trades=self.fills if self.lists_trades else (), is_open=self.holds_it))
+        return self._then(
+            "ask",
+            OrderLookup(trades=self.fills if self.lists_trades else (), is_open=self.holds_it),
+        )
 
-    async def fill_of(self, order: Order) -> str:
+    async def fetch_fill(self, order: Order) -> str:
         if self.chain_says == "nothing can be asked":
             raise Transient("no node")
         return self.chain_says
@@ -151,7 +178,9 @@ class World:
         return self.books.orders[approved().intent_id]
 
     async def told(self, *messages: Message) -> list[Message]:
-        """What a process says of them that is started again whenever it dies, and tries again what may work later."""
+        """What a process says of them that is started again whenever it dies, and tries again what
+        may work later.
+        """
         said: list[Message] = []
         for message in messages:
             said += await self._until_done(message)
@@ -160,7 +189,14 @@ class World:
     async def looked_after(self) -> list[Message]:
         """What it says while its feed comes back to the order, until after its deadline."""
         said = []
-        for moment in (self.clock.now, NOON + seconds(3), NOON + seconds(6), LATE, LATE + seconds(5), LATE + seconds(10)):
+        for moment in (
+            self.clock.now,
+            NOON + seconds(3),
+            NOON + seconds(6),
+            LATE,
+            LATE + seconds(5),
+            LATE + seconds(10),
+        ):
             self.clock.now = max(moment, self.clock.now)
             said += await self.told(overdue())
         return said
@@ -190,12 +226,16 @@ def states(messages: Sequence[Message]) -> list[OrderState]:
 
 @pytest.mark.parametrize("reply", REPLIES)
 @pytest.mark.parametrize("dies_after", ["", "record", "send", "save", "ask", "book"])
-async def test_wherever_it_dies_one_order_reaches_the_venue_and_the_books_end_as_the_venue_has_it(reply: str, dies_after: str) -> None:
+async def test_wherever_it_dies_one_order_reaches_the_venue_and_the_books_end_as_the_venue_has_it(
+    reply: str, dies_after: str
+) -> None:
     world = World(reply=reply, dies_after=dies_after)
 
     said = await world.told(approved())
     said += await world.looked_after()
-    confirmed = [trade.model_copy(update={"status": TradeStatus.CONFIRMED}) for trade in world.fills]
+    confirmed = [
+        trade.model_copy(update={"status": TradeStatus.CONFIRMED}) for trade in world.fills
+    ]
     world.fills = tuple(confirmed)
     said += await world.told(*confirmed)
     said += await world.looked_after()
@@ -209,8 +249,12 @@ async def test_wherever_it_dies_one_order_reaches_the_venue_and_the_books_end_as
 
 
 @pytest.mark.parametrize("dies_after", ["record", "send"])
-async def test_an_answer_to_bytes_that_may_have_been_sent_before_proves_nothing_of_the_first_sending(dies_after: str) -> None:
-    """The first sending has spent the money, and the venue looks at the balance before it looks at the hash."""
+async def test_an_answer_to_bytes_that_may_have_been_sent_before_proves_nothing_of_the_first_sending(
+    dies_after: str,
+) -> None:
+    """The first sending has spent the money, and the venue looks at the balance before it looks at
+    the hash.
+    """
     world = World(dies_after=dies_after)
     with pytest.raises(Killed):
         await world.handler().on_intent_approved(approved())
@@ -224,7 +268,9 @@ async def test_an_answer_to_bytes_that_may_have_been_sent_before_proves_nothing_
     assert world.order.state is OrderState.MATCHED
 
 
-@pytest.mark.parametrize("reply", ["lost on the way back", "lost on the way there", "delayed", "repeated by a gateway"])
+@pytest.mark.parametrize(
+    "reply", ["lost on the way back", "lost on the way there", "delayed", "repeated by a gateway"]
+)
 async def test_unknown_is_never_final_before_its_deadline(reply: str) -> None:
     world = World(reply=reply, lists_trades=False)
 
@@ -255,7 +301,7 @@ async def test_an_order_that_was_lost_on_its_way_is_made_by_sending_the_same_byt
 async def test_what_was_taken_and_not_shown_yet_is_found_after_it_is_sent_again() -> None:
     world = World(reply="lost on the way back", lists_trades=False)
     await world.told(approved(), overdue(), overdue())
-    assert (world.posted, world.order.told) == ([BODY, BODY], Told.ARRIVED)
+    assert (world.posted, world.order.last_reply) == ([BODY, BODY], VenueReply.ARRIVED)
 
     world.lists_trades = True
     await world.told(overdue())
@@ -291,8 +337,14 @@ async def test_a_partial_fill_behind_a_kill_is_booked() -> None:
     said = await world.looked_after()
     assert (world.order.state, world.order.shares) == (OrderState.MATCHED, shares(3))
 
-    said += await world.told(a_trade(shares=shares(3), usdc=usdc("1.5"), fee_usdc=0, status=TradeStatus.CONFIRMED))
-    assert (world.order.state, world.order.shares, world.order.usdc) == (OrderState.CONFIRMED, shares(3), usdc("1.5"))
+    said += await world.told(
+        a_trade(shares=shares(3), usdc=usdc("1.5"), fee_usdc=0, status=TradeStatus.CONFIRMED)
+    )
+    assert (world.order.state, world.order.shares, world.order.usdc) == (
+        OrderState.CONFIRMED,
+        shares(3),
+        usdc("1.5"),
+    )
     assert world.posted == [BODY]
     assert OrderState.KILLED not in states(said)
 
@@ -309,7 +361,9 @@ async def test_a_kill_is_told_once_the_venue_has_shown_no_trade_for_long_enough(
     assert states(await world.told(overdue())) == [OrderState.KILLED]
 
 
-async def test_a_venue_that_cannot_be_asked_holds_up_nobody_and_a_human_is_called_at_the_deadline(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_venue_that_cannot_be_asked_holds_up_nobody_and_a_human_is_called_at_the_deadline(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     world = World(reply="lost on the way there", answers=False)
     await world.told(approved())
 
@@ -323,11 +377,22 @@ async def test_a_venue_that_cannot_be_asked_holds_up_nobody_and_a_human_is_calle
     assert world.order.state is OrderState.UNKNOWN
     alerts = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(alerts) == 1
-    assert all(known in alerts[0] for known in (ORDER_HASH, approved().intent_id, PROXY, "does not answer", "ServerDisconnectedError"))
+    assert all(
+        known in alerts[0]
+        for known in (
+            ORDER_HASH,
+            approved().intent_id,
+            PROXY,
+            "does not answer",
+            "ServerDisconnectedError",
+        )
+    )
 
 
 @pytest.mark.parametrize("chain_says", [TRANSACTION, "nothing can be asked"])
-async def test_what_nobody_said_no_to_does_not_end_against_the_chains_word(chain_says: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_nobody_said_no_to_does_not_end_against_the_chains_word(
+    chain_says: str, caplog: pytest.LogCaptureFixture
+) -> None:
     world = World(reply="lost on the way there", chain_says=chain_says)
 
     await world.told(approved())
@@ -354,7 +419,9 @@ async def test_a_delayed_order_is_followed_for_as_long_as_the_venue_holds_it() -
     assert world.order.state is OrderState.MATCHED
 
 
-async def test_a_match_that_never_settles_is_told_to_a_human_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_match_that_never_settles_is_told_to_a_human_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     world = World()
     await world.told(approved(), overdue())
     assert world.order.alerted_at is None
@@ -392,17 +459,25 @@ async def test_a_trade_that_goes_out_again_is_confirmed_by_its_new_transaction()
         (TradeStatus.CONFIRMED, again),
     ]
 
-    said = await world.told(approved(), *(a_trade(status=status, transaction_hash=named) for status, named in reports))
+    said = await world.told(
+        approved(), *(a_trade(status=status, transaction_hash=named) for status, named in reports)
+    )
 
     (trade,) = world.books.trades.values()
-    asked = [message.transaction_hash for message in said if isinstance(message, ConfirmationRequested)]
+    asked = [
+        message.transaction_hash for message in said if isinstance(message, ConfirmationRequested)
+    ]
     assert (world.order.state, trade.transaction_hash) == (OrderState.CONFIRMED, again)
     assert asked == [TRANSACTION, again, again]
-    assert [message.shares for message in said if isinstance(message, OrderReported)] == [shares(10)] * 2
+    assert [message.shares for message in said if isinstance(message, OrderReported)] == [
+        shares(10)
+    ] * 2
 
 
 @pytest.mark.parametrize("mode", [Mode.HALTED, Mode.REDUCING])
-async def test_an_entry_that_is_paused_between_approval_and_signing_is_withdrawn_unsigned(mode: Mode) -> None:
+async def test_an_entry_that_is_paused_between_approval_and_signing_is_withdrawn_unsigned(
+    mode: Mode,
+) -> None:
     world = World(mode=mode, unsignable=True)
 
     said = await world.told(approved())
@@ -439,7 +514,9 @@ async def test_an_intent_whose_time_is_over_is_withdrawn() -> None:
     assert world.posted == []
 
 
-async def test_what_cannot_be_signed_is_withdrawn_with_the_reason_so_that_its_reservation_ends() -> None:
+async def test_what_cannot_be_signed_is_withdrawn_with_the_reason_so_that_its_reservation_ends() -> (
+    None
+):
     world = World(unsignable=True)
 
     assert states(await world.told(approved())) == [OrderState.WITHDRAWN]
@@ -481,7 +558,11 @@ async def test_trades_out_of_order_and_repeated_end_confirmed_once() -> None:
 
     assert states(said)[:2] == [OrderState.MATCHED, OrderState.CONFIRMED]
     assert set(states(said)[1:]) == {OrderState.CONFIRMED}
-    assert (world.order.shares, world.order.usdc, world.order.fee_usdc) == (shares(10), usdc(5), usdc("0.1"))
+    assert (world.order.shares, world.order.usdc, world.order.fee_usdc) == (
+        shares(10),
+        usdc(5),
+        usdc("0.1"),
+    )
 
 
 async def test_an_order_of_two_trades_is_confirmed_by_the_second() -> None:
@@ -498,7 +579,9 @@ async def test_an_order_of_two_trades_is_confirmed_by_the_second() -> None:
 async def test_a_failed_settlement_is_reversed() -> None:
     world = World()
 
-    said = await world.told(approved(), a_trade(status=TradeStatus.MINED), a_trade(status=TradeStatus.FAILED))
+    said = await world.told(
+        approved(), a_trade(status=TradeStatus.MINED), a_trade(status=TradeStatus.FAILED)
+    )
 
     assert states(said)[-1] is OrderState.FAILED
     assert (world.order.shares, world.order.usdc, world.order.fee_usdc) == (0, 0, 0)
@@ -515,7 +598,11 @@ async def test_the_failed_half_of_an_order_does_not_count() -> None:
         a_trade(trade_id="venue-2", status=TradeStatus.CONFIRMED, **half),
     )
 
-    assert (world.order.state, world.order.shares, world.order.usdc) == (OrderState.CONFIRMED, shares(5), usdc("2.5"))
+    assert (world.order.state, world.order.shares, world.order.usdc) == (
+        OrderState.CONFIRMED,
+        shares(5),
+        usdc("2.5"),
+    )
 
 
 async def test_the_chain_is_asked_only_of_a_trade_that_is_on_it() -> None:

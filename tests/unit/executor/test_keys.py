@@ -21,7 +21,9 @@ def loaded(folder: Path, content: Any) -> Any:
 
 
 @pytest.mark.parametrize("spelled", [OWNER, OWNER.lower(), OWNER.upper().replace("0X", "0x")])
-def test_a_wallet_is_found_by_its_checksummed_address_however_the_file_spells_it(tmp_path: Path, spelled: str) -> None:
+def test_a_wallet_is_found_by_its_checksummed_address_however_the_file_spells_it(
+    tmp_path: Path, spelled: str
+) -> None:
     wallets = loaded(tmp_path, [{"proxy": spelled, "private_key": KEY}])
 
     assert list(wallets) == [OWNER]

@@ -1,4 +1,6 @@
-"""What an exit did not sell goes around again: once for each order, never more than was left, and less and less often."""
+"""What an exit did not sell goes around again: once for each order, never more than was left, and
+less and less often.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +18,13 @@ from tests.unit.executor.test_decisions import an_order
 AFTER = seconds(5)
 
 
-def unfinished(*, asked: int = shares(10), sold: int = shares(4), intent: Intent | None = None, signed_after: int = 1) -> UnfinishedExit:
+def unfinished(
+    *,
+    asked: int = shares(10),
+    sold: int = shares(4),
+    intent: Intent | None = None,
+    signed_after: int = 1,
+) -> UnfinishedExit:
     intent = intent or an_intent(side=Side.SELL)
     order = an_order(
         intent_id=intent.intent_id,
@@ -25,7 +33,7 @@ def unfinished(*, asked: int = shares(10), sold: int = shares(4), intent: Intent
         shares=sold,
         signed_at=intent.filled_at + seconds(signed_after),
     )
-    return UnfinishedExit(order=order, intent=intent, asked_shares=asked)
+    return UnfinishedExit(order=order, intent=intent, requested_shares=asked)
 
 
 def test_the_rest_is_an_intent_of_its_own_that_names_the_one_it_continues() -> None:
@@ -57,13 +65,18 @@ def test_it_waits_for_the_book_and_each_time_as_long_again_as_the_copy_was_old()
         assert not is_remainder_due(exit_, now=due - timedelta(microseconds=1), after=AFTER)
 
 
-@given(st.integers(min_value=shares(1), max_value=shares(100)), st.lists(st.integers(min_value=0, max_value=100), max_size=12))
-def test_however_often_it_goes_around_no_more_is_sold_than_was_asked_and_no_name_comes_twice(asked: int, percents: list[int]) -> None:
+@given(
+    st.integers(min_value=shares(1), max_value=shares(100)),
+    st.lists(st.integers(min_value=0, max_value=100), max_size=12),
+)
+def test_however_often_it_goes_around_no_more_is_sold_than_was_asked_and_no_name_comes_twice(
+    asked: int, percents: list[int]
+) -> None:
     exit_, sold, names = unfinished(asked=asked, sold=0), 0, set()
     for percent in percents:
-        part = exit_.asked_shares * percent // 100
+        part = exit_.requested_shares * percent // 100
         sold += part
-        if part == exit_.asked_shares:
+        if part == exit_.requested_shares:
             break
         names.add(exit_.intent.intent_id)
         exit_ = replace(exit_, order=replace(exit_.order, shares=part))

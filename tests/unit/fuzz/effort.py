@@ -1,4 +1,6 @@
-"""How many inputs each target is tried with, and how many it was: FUZZ_INPUTS of each, drawn anew; without it a few, always the same."""
+"""How many inputs each target is tried with, and how many it was: FUZZ_INPUTS of each, drawn anew;
+without it a few, always the same.
+"""
 
 import os
 from collections import Counter
@@ -21,7 +23,9 @@ Test = Callable[..., Any]
 
 
 def fuzzed(test: Test) -> Test:
-    """The test with ``rng``, as often as asked. A failure is made small, and shown with what it was found by."""
+    """The test with ``rng``, as often as asked. A failure is made small, and shown with what it was
+    found by.
+    """
     effort = settings(
         max_examples=INPUTS,
         derandomize=ASKED_FOR is None,

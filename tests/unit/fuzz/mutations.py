@@ -1,4 +1,6 @@
-"""Recorded payloads, torn and twisted: near enough to real ones to get past the first check, and wrong where nobody looked."""
+"""Recorded payloads, torn and twisted: near enough to real ones to get past the first check, and
+wrong where nobody looked.
+"""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +33,9 @@ def recorded(name: str) -> Any:
 
 
 def mutated(rng: Random, payloads: Sequence[Any]) -> str:
-    """One of the payloads as JSON text, with up to three values changed; one of six is torn as a text too."""
+    """One of the payloads as JSON text, with up to three values changed; one of six is torn as a
+    text too.
+    """
     value = {"": deepcopy(rng.choice(payloads))}
     raw: list[str] = []
     for _ in range(rng.randint(0, 3)):

@@ -24,7 +24,11 @@ CLOCK = Clock(NOON)
 
 
 def ingest() -> Routes:
-    return {LeaderFillSeen: Ingest(trades=FakeTrades(), controls=FixedControls(controls()), now=CLOCK).on_leader_fill_seen}
+    return {
+        LeaderFillSeen: Ingest(
+            trades=FakeTrades(), controls=FixedControls(controls()), now=CLOCK
+        ).on_leader_fill_seen
+    }
 
 
 def pricer() -> Routes:
@@ -54,7 +58,10 @@ def executor() -> Routes:
 
 def tx_monitor() -> Routes:
     handler = TxMonitor(watches=FakeWatches(), now=CLOCK, give_up_after=seconds(60))
-    return {ConfirmationRequested: handler.on_confirmation_requested, ReceiptSeen: handler.on_receipt_seen}
+    return {
+        ConfirmationRequested: handler.on_confirmation_requested,
+        ReceiptSeen: handler.on_receipt_seen,
+    }
 
 
 def debt_recovery() -> Routes:

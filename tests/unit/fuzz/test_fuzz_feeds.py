@@ -1,4 +1,6 @@
-"""Whatever a feed brings, the service goes on, what came behind it is heard, and nothing disappears without a trace."""
+"""Whatever a feed brings, the service goes on, what came behind it is heard, and nothing disappears
+without a trace.
+"""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -10,18 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import note
 
-from services.ingest.adapters import ActivityFeed, DataFeed, fills_of
+from services.ingest.adapters import ActivityFeed, DataFeed, parse_fills
 from services.pricer.adapters import MarketChannelFeed
 from shared.chain.logs import decode_order_fills
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
+from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.messages.parked import FrameParked
 from shared.observe.metrics import REGISTRY
 from shared.polymarket import rtds
-from shared.polymarket.data_api import page_of
+from shared.polymarket.data_api import parse_page
 from shared.polymarket.market_data import KEEP_ALIVE
-from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.streams.codec import encode
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN
 from tests.unit.fuzz.effort import TRIED, fuzzed
@@ -44,7 +46,12 @@ class TheEnd(Exception):
 
 class Frames(Channel):
     def __init__(self, *frames: str) -> None:
-        super().__init__(ChannelTerms(name="market", url="", ping_every_s=1, silent_after_s=1, pongs_count=True), list)
+        super().__init__(
+            ChannelSettings(
+                name="market", url="", ping_every_s=1, silent_after_s=1, pongs_count=True
+            ),
+            list,
+        )
         self._frames = frames
 
     async def frames(self) -> AsyncIterator[str | None]:
@@ -74,25 +81,45 @@ class Told:
 
 def counted(feed: str) -> Decimal:
     """Frames that the feed has counted, of whatever kind."""
-    samples = (sample for metric in REGISTRY.collect() if metric.name == "slipstream_feed_frames" for sample in metric.samples)
-    return sum((Decimal(each.value) for each in samples if each.name.endswith("_total") and each.labels["feed"] == feed), Decimal(0))
+    samples = (
+        sample
+        for metric in REGISTRY.collect()
+        if metric.name == "slipstream_feed_frames"
+        for sample in metric.samples
+    )
+    return sum(
+        (
+            Decimal(each.value)
+            for each in samples
+            if each.name.endswith("_total") and each.labels["feed"] == feed
+        ),
+        Decimal(0),
+    )
 
 
 def assert_can_be_kept(fill: LeaderFillSeen) -> None:
     assert 0 < fill.shares <= MOST
     assert 0 < fill.price < 1
-    assert all("\x00" not in text for text in (fill.title, fill.outcome, fill.token_id, fill.row_id))
+    assert all(
+        "\x00" not in text for text in (fill.title, fill.outcome, fill.token_id, fill.row_id)
+    )
 
 
 @fuzzed
 async def test_frames_of_the_activity_socket(rng: Random) -> None:
-    payloads = [*recorded("rtds_activity_trades.json"), recorded("rtds_activity_trades.json"), json.loads(A_FRAME)]
+    payloads = [
+        *recorded("rtds_activity_trades.json"),
+        recorded("rtds_activity_trades.json"),
+        json.loads(A_FRAME),
+    ]
     frame, told, before = mutated(rng, payloads), Told(), counted("rtds")
     note(frame)
     leaders = {LEADER, *wallets(frame)}
 
     with pytest.raises(TheEnd):
-        await ActivityFeed(Frames(frame, A_FRAME), leaders=lambda: leaders, now=lambda: NOON)(told.publish)
+        await ActivityFeed(Frames(frame, A_FRAME), leaders=lambda: leaders, now=lambda: NOON)(
+            told.publish
+        )
 
     TRIED["activity frames"] += 1
     for fill in told.fills:
@@ -104,7 +131,7 @@ async def test_frames_of_the_activity_socket(rng: Random) -> None:
 def envelopes(frame: str) -> int:
     """How many things the frame says; one where it cannot be read."""
     try:
-        return len(rtds.envelopes_of(frame))
+        return len(rtds.parse_envelopes(frame))
     except InvalidMessage:
         return 1
 
@@ -113,9 +140,9 @@ def wallets(frame: str) -> list[str]:
     """Everybody whom the frame names as he would be followed."""
     found = []
     try:
-        for envelope in rtds.envelopes_of(frame):
+        for envelope in rtds.parse_envelopes(frame):
             try:
-                found += [rtds.wallet_of(row) for row in rtds.rows_of(envelope)]
+                found += [rtds.parse_wallet(row) for row in rtds.parse_rows(envelope)]
             except (InvalidMessage, rtds.SubscriptionRefused):
                 continue
     except InvalidMessage:
@@ -126,7 +153,10 @@ def wallets(frame: str) -> list[str]:
 @fuzzed
 async def test_pages_of_the_data_api(rng: Random) -> None:
     row = json.loads(by_the_data_api([A_FILL]).raw)["data"][0]
-    page = {"data": [row, row | {"size": 5, "proxy_wallet": OTHER_PROXY}], "pagination": {"next_cursor": None}}
+    page = {
+        "data": [row, row | {"size": 5, "proxy_wallet": OTHER_PROXY}],
+        "pagination": {"next_cursor": None},
+    }
     text, told, before = mutated(rng, [page]), Told(), counted("data")
     note(text)
     rows: Sequence[Any] | None = None
@@ -137,11 +167,13 @@ async def test_pages_of_the_data_api(rng: Random) -> None:
             payload = json.loads(text, parse_float=Decimal)
         except (ValueError, ArithmeticError, RecursionError):
             raise InvalidMessage("not JSON") from None
-        rows = page_of(payload)[0]
+        rows = parse_page(payload)[0]
         return rows
 
     minute = timedelta(minutes=1)
-    await DataFeed(trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute).ask_all(told.publish)
+    await DataFeed(
+        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute
+    ).ask_all(told.publish)
 
     TRIED["data api pages"] += 1
     for fill in told.fills:
@@ -151,7 +183,10 @@ async def test_pages_of_the_data_api(rng: Random) -> None:
 
 @fuzzed
 async def test_logs_of_the_chain(rng: Random) -> None:
-    logs = [json.loads(on_the_chain([A_FILL, a_whole_fill(2)], block=100, v1=v1).raw) for v1 in (False, True)]
+    logs = [
+        json.loads(on_the_chain([A_FILL, a_whole_fill(2)], block=100, v1=v1).raw)
+        for v1 in (False, True)
+    ]
     text = mutated(rng, logs)
     note(text)
     TRIED["chain logs"] += 1
@@ -164,7 +199,7 @@ async def test_logs_of_the_chain(rng: Random) -> None:
     except Transient:
         return
 
-    fills = fills_of(decoded, mined_at={log.block_number: NOON for log in decoded}, seen_at=NOON)
+    fills = parse_fills(decoded, mined_at={log.block_number: NOON for log in decoded}, seen_at=NOON)
 
     for fill in fills:
         assert_can_be_kept(fill)
@@ -177,9 +212,14 @@ async def test_frames_of_the_market_channel(rng: Random) -> None:
     frames = [mutated(rng, payloads) for _ in range(rng.randint(1, 4))]
     note(repr(frames))
     pricer, told, before = Pricer(), Told(), counted("market")
-    await pricer.quotes.of(TOKEN)
+    await pricer.quotes.fetch_book(TOKEN)
     feed = MarketChannelFeed(
-        Frames(*frames), pricer.quotes, pricer.markets, pricer.shared, now=pricer.clock, share_every=timedelta(milliseconds=500)
+        Frames(*frames),
+        pricer.quotes,
+        pricer.markets,
+        pricer.shared,
+        now=pricer.clock,
+        share_every=timedelta(milliseconds=500),
     )
 
     with pytest.raises(ExceptionGroup) as ended:
@@ -200,9 +240,20 @@ async def test_frames_of_the_market_channel(rng: Random) -> None:
 
 
 def market_frames() -> list[Any]:
-    names = ("book_msg", "price_change_msg", "tick_size_msg", "last_trade_msg", "best_bid_ask_msg", "market_resolved_msg", "new_market_msg")
+    names = (
+        "book_msg",
+        "price_change_msg",
+        "tick_size_msg",
+        "last_trade_msg",
+        "best_bid_ask_msg",
+        "market_resolved_msg",
+        "new_market_msg",
+    )
     channel = recorded("clob_market_channel.json")
-    named = [recorded(f"ws_{name}.json" if name.startswith("market") else f"ws_market_{name}.json") for name in names]
+    named = [
+        recorded(f"ws_{name}.json" if name.startswith("market") else f"ws_market_{name}.json")
+        for name in names
+    ]
     return [*named, *channel]
 
 

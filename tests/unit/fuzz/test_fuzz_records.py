@@ -1,4 +1,6 @@
-"""Whatever stands on a topic is handled, or parked with a reason that holds none of it; no record stops a service."""
+"""Whatever stands on a topic is handled, or parked with a reason that holds none of it; no record
+stops a service.
+"""
 
 import json
 from collections.abc import Sequence
@@ -11,11 +13,11 @@ from hypothesis import note
 from shared.messages.base import Message
 from shared.streams.backoff import Backoff
 from shared.streams.codec import encode
-from shared.streams.dead_letters import Allowance, DeadLetter
-from shared.streams.handling import Handling
-from shared.streams.lanes import Work
-from shared.streams.parking import ParkedKeys
-from shared.testing.parking import MemoryParking
+from shared.streams.dead_letter_store import BlockedKeys
+from shared.streams.dead_letters import DeadLetter, DeadLetterLimit
+from shared.streams.handling import MessageProcessor
+from shared.streams.key_queues import Delivery
+from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.fuzz.effort import TRIED, fuzzed
 from tests.unit.fuzz.mutations import SECRET, mutated
 from tests.unit.fuzz.services import ROUTES
@@ -25,7 +27,19 @@ from tests.unit.streams.fake_kafka import FakeRecord
 pytestmark = pytest.mark.timeout(3600)
 
 KEYS = (None, b"", b"\xff\xfe", b"somebody else")
-HEADER_VALUES: tuple[Any, ...] = (None, b"", b"\xff", b"-1", b"0", b"2", b"1e3", b"9" * 5000, b"NaN", b"DeadLetter", b"\x00")
+HEADER_VALUES: tuple[Any, ...] = (
+    None,
+    b"",
+    b"\xff",
+    b"-1",
+    b"0",
+    b"2",
+    b"1e3",
+    b"9" * 5000,
+    b"NaN",
+    b"DeadLetter",
+    b"\x00",
+)
 TIMESTAMPS = (0, -1, -(2**63), 2**63 - 1, 253402300800000)
 """Of a broker that keeps what the producer says."""
 
@@ -34,16 +48,20 @@ class Desk:
     """One service's handling of one record after another."""
 
     def __init__(self, service: str) -> None:
-        self.parking, self.produced, self.finished = MemoryParking(), list[Message](), list[Work]()
+        self.parking, self.produced, self.finished = (
+            MemoryDeadLetters(),
+            list[Message](),
+            list[Delivery](),
+        )
         self.routes = ROUTES[service]()
-        self.handling = Handling(
+        self.handling = MessageProcessor(
             service,
             self.routes,
             producer=self,
             parking=self.parking,
-            parked_keys=ParkedKeys(self.parking, service),
+            parked_keys=BlockedKeys(self.parking, service),
             finished=self.finished.append,
-            allowance=Allowance(limit=10**9, window_s=60),
+            allowance=DeadLetterLimit(limit=10**9, window_s=60),
             backoff=Backoff(),
             clock=lambda: 0,
         )
@@ -74,16 +92,25 @@ class Held:
 async def test_records(service: str, rng: Random) -> None:
     desk, tenure = Desk(service), Held()
     for offset in range(rng.randint(1, 3)):
-        record = a_record(rng, [message for message, _ in SAMPLES if type(message) in desk.routes], offset)
+        record = a_record(
+            rng, [message for message, _ in SAMPLES if type(message) in desk.routes], offset
+        )
         note(str(record))
         TRIED[f"records of {service}"] += 1
         finished_before, parked_before = len(desk.finished), len(desk.parking.kept)
-        await desk.handling.carry_out(Work(tenure, record))  # type: ignore[arg-type]
+        await desk.handling.carry_out(Delivery(tenure, record))  # type: ignore[arg-type]
 
         parked = desk.parking.kept[parked_before:]
-        letters = [message for message in desk.produced if isinstance(message, DeadLetter) and message.source_offset == offset]
+        letters = [
+            message
+            for message in desk.produced
+            if isinstance(message, DeadLetter) and message.source_offset == offset
+        ]
         assert len(parked) == len(letters)
-        assert all(each.reason and SECRET not in each.reason and "\x00" not in each.reason for each in parked)
+        assert all(
+            each.reason and SECRET not in each.reason and "\x00" not in each.reason
+            for each in parked
+        )
         assert len(desk.finished) == finished_before + 1 or not parked
 
 
@@ -93,7 +120,8 @@ def a_record(rng: Random, samples: Sequence[Message], offset: int) -> FakeRecord
     value = mutated(rng, [json.loads(plain.value)]).encode("utf-8", "surrogatepass")
     key = rng.choice(KEYS) if rng.randint(0, 7) == 0 else plain.key
     headers: list[tuple[str, Any]] = [
-        (name, rng.choice(HEADER_VALUES) if rng.randint(0, 9) == 0 else given) for name, given in plain.headers
+        (name, rng.choice(HEADER_VALUES) if rng.randint(0, 9) == 0 else given)
+        for name, given in plain.headers
     ]
     headers += [("traceparent", rng.choice(HEADER_VALUES))] if rng.randint(0, 3) == 0 else []
     return FakeRecord(

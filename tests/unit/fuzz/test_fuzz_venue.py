@@ -1,4 +1,6 @@
-"""Whatever the venue answers is understood, or refused in our own words; a yes is never read into a no, and no secret is told."""
+"""Whatever the venue answers is understood, or refused in our own words; a yes is never read into a
+no, and no secret is told.
+"""
 
 import json
 from collections.abc import Callable
@@ -12,7 +14,15 @@ from hypothesis import note
 
 from shared.domain.errors import InvalidMessage
 from shared.polymarket.market_data import TICKS, parse_book, parse_market
-from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow, Rejected, parse_reply
+from shared.polymarket.replies import (
+    Accepted,
+    Duplicated,
+    Killed,
+    Rejected,
+    ReplyLost,
+    RetryLater,
+    parse_reply,
+)
 from shared.polymarket.trades import parse_trade
 from tests.builders import TOKEN
 from tests.unit.fuzz.effort import TRIED, fuzzed
@@ -23,9 +33,19 @@ pytestmark = pytest.mark.timeout(3600)
 MOST = 2**63 - 1
 STATUSES = (200, 200, 200, 201, 400, 401, 403, 404, 425, 429, 500, 502, 503, 0, 999)
 WAITS = (None, None, "1", "-1", "1.5", "soon", "9" * 30, "\u0663", "")
-ANSWERS = ("http_order_response_ok.json", "http_order_response_failed.json", "http_order_response_error_500.json")
+ANSWERS = (
+    "http_order_response_ok.json",
+    "http_order_response_failed.json",
+    "http_order_response_error_500.json",
+)
 TRADES = ("http_trade_report.json", "ws_user_trade.json")
-MARKET = {"t": [{"t": TOKEN}, {"t": "7"}], "mts": "0.01", "mos": 5, "nr": False, "fd": {"r": "0.04", "e": 1}}
+MARKET = {
+    "t": [{"t": TOKEN}, {"t": "7"}],
+    "mts": "0.01",
+    "mos": 5,
+    "nr": False,
+    "fd": {"r": "0.04", "e": 1},
+}
 
 
 def read(text: str) -> Any:
@@ -38,21 +58,29 @@ def read(text: str) -> Any:
 
 @fuzzed
 async def test_answers_to_an_order(rng: Random) -> None:
-    text, status, wait = mutated(rng, [*map(recorded, ANSWERS), {"error": "not enough balance / allowance"}]), *choices(rng)
+    text, status, wait = (
+        mutated(rng, [*map(recorded, ANSWERS), {"error": "not enough balance / allowance"}]),
+        *choices(rng),
+    )
     note(f"{status} {wait!r} {text}")
     body = read(text)
 
     reply = parse_reply(status, body, retry_after=wait)
 
     TRIED["order answers"] += 1
-    if isinstance(body, dict) and body.get("success") is True and body.get("orderID") and not isinstance(reply, Accepted):
-        assert isinstance(reply, Lost | NotNow | Killed | Duplicated)
+    if (
+        isinstance(body, dict)
+        and body.get("success") is True
+        and body.get("orderID")
+        and not isinstance(reply, Accepted)
+    ):
+        assert isinstance(reply, ReplyLost | RetryLater | Killed | Duplicated)
     match reply:
         case Accepted():
             assert status == 200
             assert 0 <= reply.making <= MOST
             assert 0 <= reply.taking <= MOST
-        case NotNow():
+        case RetryLater():
             assert reply.retry_after_s is None or 0 <= reply.retry_after_s < 10**10
         case Rejected():
             assert reply.text
@@ -86,8 +114,12 @@ async def test_books_and_markets(rng: Random) -> None:
     market = understood(lambda: parse_market(TOKEN, read_object(rng, [MARKET]), condition_id="0x1"))
 
     if book is not None:
-        assert all(0 < level.price < 1 and 0 <= level.shares <= MOST for level in (*book.bids, *book.asks))
-        assert [level.price for level in book.bids] == sorted((level.price for level in book.bids), reverse=True)
+        assert all(
+            0 < level.price < 1 and 0 <= level.shares <= MOST for level in (*book.bids, *book.asks)
+        )
+        assert [level.price for level in book.bids] == sorted(
+            (level.price for level in book.bids), reverse=True
+        )
     if market is not None:
         assert market.tick_size in TICKS
         assert 0 <= market.fee_rate < 1
@@ -99,7 +131,13 @@ def read_object(rng: Random, payloads: list[Any]) -> Any:
     text = mutated(rng, payloads)
     note(text)
     value = read(text)
-    return value if isinstance(value, dict) else payloads[0] if isinstance(payloads[0], dict) else json.loads("{}")
+    return (
+        value
+        if isinstance(value, dict)
+        else payloads[0]
+        if isinstance(payloads[0], dict)
+        else json.loads("{}")
+    )
 
 
 def understood(parse: Callable[[], Any]) -> Any:

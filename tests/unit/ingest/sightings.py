@@ -9,14 +9,14 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from services.ingest.adapters import ActivityFeed, DataFeed, fills_of
+from services.ingest.adapters import ActivityFeed, DataFeed, parse_fills
 from shared.chain.addresses import EXCHANGE_V1, EXCHANGE_V2
 from shared.chain.logs import ORDER_FILLED, ORDER_FILLED_V1, decode_order_fills
 from shared.domain.ids import trade_id
 from shared.domain.money import Side, as_decimal
 from shared.messages.base import Message
-from shared.messages.leader_fills import LeaderFillSeen, Witness
-from shared.polymarket.data_api import page_of
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
+from shared.polymarket.data_api import parse_page
 from tests.builders import LEADER, NOON, OTHER_PROXY, TRANSACTION
 from tests.unit.ingest.test_activity_feed import Script
 
@@ -42,7 +42,9 @@ class Fill:
 
     @property
     def trade_id(self) -> str:
-        return trade_id(transaction_hash=self.transaction, leader=LEADER, token_id=self.token_id, side=self.side)
+        return trade_id(
+            transaction_hash=self.transaction, leader=LEADER, token_id=self.token_id, side=self.side
+        )
 
     @property
     def size(self) -> str:
@@ -58,7 +60,7 @@ class Fill:
 class Sighting:
     """What one source brings at one time: raw, as it comes in."""
 
-    witness: Witness
+    source: FillSource
     raw: str
     mined_at: datetime = NOON
 
@@ -69,14 +71,18 @@ class Sighting:
         async def publish(message: Message) -> None:
             told.append(message)
 
-        match self.witness:
-            case Witness.RTDS:
-                await ActivityFeed(Script(self.raw), leaders=lambda: {LEADER}, now=lambda: NOON)(publish)
-            case Witness.DATA:
+        match self.source:
+            case FillSource.RTDS:
+                await ActivityFeed(Script(self.raw), leaders=lambda: {LEADER}, now=lambda: NOON)(
+                    publish
+                )
+            case FillSource.DATA:
                 await _data_feed(self.raw).ask_all(publish)
-            case Witness.CHAIN:
+            case FillSource.CHAIN:
                 logs = decode_order_fills(json.loads(self.raw))
-                told += fills_of(logs, mined_at={log.block_number: self.mined_at for log in logs}, seen_at=NOON)
+                told += parse_fills(
+                    logs, mined_at={log.block_number: self.mined_at for log in logs}, seen_at=NOON
+                )
         fills = [message for message in told if isinstance(message, LeaderFillSeen)]
         assert len(fills) == len(told), told
         return fills
@@ -84,24 +90,37 @@ class Sighting:
 
 def _data_feed(raw: str) -> DataFeed:
     async def trades(*_: object) -> Sequence[dict[str, Any]]:
-        return page_of(json.loads(raw, parse_float=Decimal))[0]
+        return parse_page(json.loads(raw, parse_float=Decimal))[0]
 
     minute = timedelta(minutes=1)
-    return DataFeed(trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute)
+    return DataFeed(
+        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute
+    )
 
 
 def on_the_socket(fill: Fill, kind: str, *, as_text: bool) -> Sighting:
     """A frame of the activity socket: the row among others, numbers as numbers or as text."""
-    envelopes = [_envelope(kind, _row(fill, as_text=as_text)), _envelope(kind, _row(fill, as_text=as_text) | {"proxyWallet": OTHER_PROXY})]
-    return Sighting(witness=Witness.RTDS, raw=json.dumps(envelopes))
+    envelopes = [
+        _envelope(kind, _row(fill, as_text=as_text)),
+        _envelope(kind, _row(fill, as_text=as_text) | {"proxyWallet": OTHER_PROXY}),
+    ]
+    return Sighting(source=FillSource.RTDS, raw=json.dumps(envelopes))
 
 
 def _envelope(kind: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {"topic": "activity", "type": kind, "timestamp": 1790272257115, "connection_id": "g", "payload": row}
+    return {
+        "topic": "activity",
+        "type": kind,
+        "timestamp": 1790272257115,
+        "connection_id": "g",
+        "payload": row,
+    }
 
 
 def _row(fill: Fill, *, as_text: bool) -> dict[str, Any]:
-    size, price = (fill.size, fill.price) if as_text else (json.loads(fill.size), json.loads(fill.price))
+    size, price = (
+        (fill.size, fill.price) if as_text else (json.loads(fill.size), json.loads(fill.price))
+    )
     return {
         "proxyWallet": LEADER.lower(),
         "transactionHash": fill.transaction,
@@ -116,16 +135,36 @@ def _row(fill: Fill, *, as_text: bool) -> dict[str, Any]:
 
 
 def by_the_data_api(fills: Sequence[Fill], *, mined: int = 0) -> Sighting:
-    """A page of ``/v2/trades``: twins are two equal rows, dated by their block, so many seconds after NOON."""
-    names = {"proxyWallet": "proxy_wallet", "transactionHash": "transaction_hash", "asset": "token_id"}
-    rows = [{names.get(name, name): value for name, value in _row(replace(fill, matched=mined), as_text=False).items()} for fill in fills]
-    return Sighting(witness=Witness.DATA, raw=json.dumps({"data": rows, "pagination": {"next_cursor": None}}))
+    """A page of ``/v2/trades``: twins are two equal rows, dated by their block, so many seconds
+    after NOON.
+    """
+    names = {
+        "proxyWallet": "proxy_wallet",
+        "transactionHash": "transaction_hash",
+        "asset": "token_id",
+    }
+    rows = [
+        {
+            names.get(name, name): value
+            for name, value in _row(replace(fill, matched=mined), as_text=False).items()
+        }
+        for fill in fills
+    ]
+    return Sighting(
+        source=FillSource.DATA, raw=json.dumps({"data": rows, "pagination": {"next_cursor": None}})
+    )
 
 
-def on_the_chain(fills: Sequence[Fill], *, block: int, mined: int = 0, v1: bool = False) -> Sighting:
-    """The logs of the settlement: a block's logs come whole. A reorg puts them into another block under other indices."""
+def on_the_chain(
+    fills: Sequence[Fill], *, block: int, mined: int = 0, v1: bool = False
+) -> Sighting:
+    """The logs of the settlement: a block's logs come whole. A reorg puts them into another block
+    under other indices.
+    """
     logs = [_log(fill, index=block + index, block=block, v1=v1) for index, fill in enumerate(fills)]
-    return Sighting(witness=Witness.CHAIN, raw=json.dumps(logs), mined_at=NOON + timedelta(seconds=mined))
+    return Sighting(
+        source=FillSource.CHAIN, raw=json.dumps(logs), mined_at=NOON + timedelta(seconds=mined)
+    )
 
 
 def _log(fill: Fill, *, index: int, block: int, v1: bool) -> dict[str, Any]:
@@ -136,11 +175,18 @@ def _log(fill: Fill, *, index: int, block: int, v1: bool) -> dict[str, Any]:
         assets = (0, token) if fill.side is Side.BUY else (token, 0)
         data = encode(["uint256"] * 5, [*assets, making, taking, 0])
     else:
-        data = encode(["uint256"] * 7, [0 if fill.side is Side.BUY else 1, token, making, taking, 0, 0, 0])
+        data = encode(
+            ["uint256"] * 7, [0 if fill.side is Side.BUY else 1, token, making, taking, 0, 0, 0]
+        )
     taker = exchange if fill.took else OTHER_PROXY
     return {
         "address": exchange.lower(),
-        "topics": [ORDER_FILLED_V1 if v1 else ORDER_FILLED, f"0x{fill.order:064x}", _topic(LEADER), _topic(taker)],
+        "topics": [
+            ORDER_FILLED_V1 if v1 else ORDER_FILLED,
+            f"0x{fill.order:064x}",
+            _topic(LEADER),
+            _topic(taker),
+        ],
         "data": "0x" + data.hex(),
         "blockNumber": hex(block),
         "blockHash": f"0x{block:064x}",

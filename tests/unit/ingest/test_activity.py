@@ -1,4 +1,6 @@
-"""Of the activity socket the leaders' fills are taken; what cannot be read is parked, and hides nothing beside it."""
+"""Of the activity socket the leaders' fills are taken; what cannot be read is parked, and hides
+nothing beside it.
+"""
 
 import json
 from collections.abc import AsyncIterator
@@ -6,9 +8,9 @@ from typing import Any
 
 from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
+from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.messages.parked import FrameParked
-from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION
 from tests.fakes import Clock
 
@@ -17,7 +19,12 @@ class FakeChannel(Channel):
     """Brings these frames and ends."""
 
     def __init__(self, frames: tuple[str | None, ...]) -> None:
-        super().__init__(ChannelTerms(name="rtds", url="", ping_every_s=1, silent_after_s=1, pongs_count=False), list)
+        super().__init__(
+            ChannelSettings(
+                name="rtds", url="", ping_every_s=1, silent_after_s=1, pongs_count=False
+            ),
+            list,
+        )
         self._frames = frames
 
     async def frames(self) -> AsyncIterator[str | None]:
@@ -39,7 +46,12 @@ async def told(*frames: Any) -> list[Message]:
     async def publish(message: Message) -> None:
         said.append(message)
 
-    channel = FakeChannel(tuple(frame if frame is None or isinstance(frame, str) else json.dumps(frame) for frame in frames))
+    channel = FakeChannel(
+        tuple(
+            frame if frame is None or isinstance(frame, str) else json.dumps(frame)
+            for frame in frames
+        )
+    )
     await ActivityFeed(channel, leaders=lambda: {LEADER}, now=Clock(NOON))(publish)
     return said
 
@@ -54,7 +66,12 @@ async def test_only_leaders_fills_are_taken() -> None:
 async def test_a_row_that_cannot_be_read_hides_no_other_of_its_frame() -> None:
     said = await told([an_envelope(price="cheap"), 7, an_envelope(size=2), an_envelope(size=3)])
 
-    assert [type(message) for message in said] == [FrameParked, FrameParked, LeaderFillSeen, LeaderFillSeen]
+    assert [type(message) for message in said] == [
+        FrameParked,
+        FrameParked,
+        LeaderFillSeen,
+        LeaderFillSeen,
+    ]
 
 
 async def test_a_frame_that_cannot_be_read_is_parked_whole_with_the_reason() -> None:

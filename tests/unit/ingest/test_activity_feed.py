@@ -9,10 +9,12 @@ import pytest
 from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.polymarket.sockets import Channel, ChannelTerms
+from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION
 
-TERMS = ChannelTerms(name="rtds", url="ws://nowhere", ping_every_s=5, silent_after_s=30, pongs_count=False)
+TERMS = ChannelSettings(
+    name="rtds", url="ws://nowhere", ping_every_s=5, silent_after_s=30, pongs_count=False
+)
 
 
 class Script(Channel):
@@ -59,7 +61,10 @@ async def test_a_row_that_both_subscriptions_tell_is_told_on_once() -> None:
 async def test_two_different_fills_of_one_transaction_are_both_told_on() -> None:
     told = await heard(Script(frame("trades"), frame("trades", size=20)))
 
-    assert [message.shares for message in told if isinstance(message, LeaderFillSeen)] == [10_000_000, 20_000_000]
+    assert [message.shares for message in told if isinstance(message, LeaderFillSeen)] == [
+        10_000_000,
+        20_000_000,
+    ]
 
 
 async def test_a_row_whose_telling_failed_is_told_on_when_it_comes_again() -> None:

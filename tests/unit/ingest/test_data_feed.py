@@ -1,4 +1,6 @@
-"""The Data API tells what the other feeds have missed, once, and a leader that cannot be asked hides no other."""
+"""The Data API tells what the other feeds have missed, once, and a leader that cannot be asked
+hides no other.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -12,8 +14,8 @@ from hypothesis import strategies as st
 from services.ingest.adapters import DataFeed
 from shared.domain.errors import Transient
 from shared.messages.base import Message
-from shared.messages.leader_fills import LeaderFillSeen, Witness
-from shared.messages.parked import FrameParked
+from shared.messages.dead_letters import FrameParked
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket.data_api import Row
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION, a_fill, shares
 from tests.unit.ingest.test_decisions import NOTHING, covered, seen
@@ -49,7 +51,13 @@ async def told(books: Books, *, rounds: int = 1) -> list[Message]:
         said.append(message)
 
     minute = timedelta(minutes=1)
-    feed = DataFeed(books.trades, leaders=lambda: set(books.by_wallet), now=lambda: NOON, poll_every=minute, look_back=minute)
+    feed = DataFeed(
+        books.trades,
+        leaders=lambda: set(books.by_wallet),
+        now=lambda: NOON,
+        poll_every=minute,
+        look_back=minute,
+    )
     for _ in range(rounds):
         await feed.ask_all(publish)
     return said
@@ -60,7 +68,10 @@ async def test_the_oldest_is_told_first_and_each_once() -> None:
 
     said = await told(books, rounds=3)
 
-    assert [message.shares for message in said if isinstance(message, LeaderFillSeen)] == [1_000_000, 2_000_000]
+    assert [message.shares for message in said if isinstance(message, LeaderFillSeen)] == [
+        1_000_000,
+        2_000_000,
+    ]
     assert books.asked == [(LEADER, NOON - timedelta(minutes=1))] * 3
 
 
@@ -84,9 +95,15 @@ def test_three_witnesses_in_any_order_and_repetition_cover_what_the_chain_saw_on
     fills: list[int], repeated: st.DataObject, shuffle: Random
 ) -> None:
     """The chain tells each of the fills; the others take equal ones for one."""
-    rows = [a_fill(witness=Witness.CHAIN, row_id=f"order-{n}", shares=shares(size)) for n, size in enumerate(fills)]
-    for witness in (Witness.RTDS, Witness.DATA):
-        rows += [a_fill(witness=witness, row_id=str(size), shares=shares(size)) for size, _ in groupby(sorted(fills))]
+    rows = [
+        a_fill(source=FillSource.CHAIN, row_id=f"order-{n}", shares=shares(size))
+        for n, size in enumerate(fills)
+    ]
+    for source in (FillSource.RTDS, FillSource.DATA):
+        rows += [
+            a_fill(source=source, row_id=str(size), shares=shares(size))
+            for size, _ in groupby(sorted(fills))
+        ]
     heard = [*rows, *repeated.draw(st.lists(st.sampled_from(rows), max_size=10))]
     shuffle.shuffle(heard)
 
@@ -94,4 +111,4 @@ def test_three_witnesses_in_any_order_and_repetition_cover_what_the_chain_saw_on
     for fill in heard:
         trade, _ = seen(trade, fill)
 
-    assert covered(trade) == sum(part.shares for part in trade.parts) == shares(sum(fills))
+    assert covered(trade) == sum(part.shares for part in trade.slices) == shares(sum(fills))

@@ -1,4 +1,4 @@
-"""A leader's trade is copied once, however many witnesses tell it, in whatever order and how often."""
+"""A leader's trade is copied once, however many sources tell it, in whatever order and how often."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -10,36 +10,63 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import DUST, Gathered, Part, Row, RowKey, Trade, intents_of, row_of, total_shares, weigh
+from services.ingest.decisions import (
+    DUST,
+    CopySlice,
+    Row,
+    RowKey,
+    Trade,
+    TradeContext,
+    build_intents,
+    reconcile,
+    row_key,
+    total_shares,
+)
 from shared.domain.money import Side
-from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, shares, usdc
 
 NOTHING = Trade(trade_id=a_fill().trade_id, rows={})
 ROWS = st.dictionaries(
-    st.tuples(st.sampled_from(Witness), st.sampled_from("abcd")), st.integers(1, shares(50)) | st.integers(1, 2 * DUST), min_size=1
+    st.tuples(st.sampled_from(FillSource), st.sampled_from("abcd")),
+    st.integers(1, shares(50)) | st.integers(1, 2 * DUST),
+    min_size=1,
 )
 
 
 def a_row(row: RowKey, amount: int) -> LeaderFillSeen:
-    return a_fill(witness=row[0], row_id=row[1], shares=amount)
+    return a_fill(source=row[0], row_id=row[1], shares=amount)
 
 
-def a_part(**overrides: Any) -> Part:
-    base = Part(from_shares=0, to_shares=shares(100), made_known_by=(Witness.RTDS, "row-1"), controls_version=7, intended_at=NOON)
+def a_part(**overrides: Any) -> CopySlice:
+    base = CopySlice(
+        from_shares=0,
+        to_shares=shares(100),
+        caused_by=(FillSource.RTDS, "row-1"),
+        controls_version=7,
+        intended_at=NOON,
+    )
     return replace(base, **overrides)
 
 
-def seen(trade: Trade, fill: LeaderFillSeen, **circumstances: Any) -> tuple[Trade, Part | None]:
+def seen(
+    trade: Trade, fill: LeaderFillSeen, **circumstances: Any
+) -> tuple[Trade, CopySlice | None]:
     """What the books say after the fill, and what it made known."""
-    finding = weigh(Gathered(trade=trade), fill, **{"controls_version": 7, "now": NOON, **circumstances})
-    parts = dict.fromkeys([*trade.parts, *finding.to_copy])
+    finding = reconcile(
+        TradeContext(trade=trade), fill, **{"controls_version": 7, "now": NOON, **circumstances}
+    )
+    parts = dict.fromkeys([*trade.slices, *finding.to_copy])
     part = finding.to_copy[0] if finding.to_copy else None
-    return Trade(trade_id=trade.trade_id, rows={**trade.rows, row_of(fill): finding.row}, parts=tuple(parts)), part
+    return Trade(
+        trade_id=trade.trade_id,
+        rows={**trade.rows, row_key(fill): finding.row},
+        slices=tuple(parts),
+    ), part
 
 
 def covered(trade: Trade) -> int:
-    return max((part.to_shares for part in trade.parts), default=0)
+    return max((part.to_shares for part in trade.slices), default=0)
 
 
 def as_rows(rows: dict[RowKey, int]) -> dict[RowKey, Row]:
@@ -52,17 +79,19 @@ def test_the_same_rows_in_every_order_and_repetition_cover_the_same_shares_once(
 ) -> None:
     told = [*rows.items(), *repeated.draw(st.lists(st.sampled_from(sorted(rows.items()))))]
     shuffle.shuffle(told)
-    trade, made_known = NOTHING, dict[RowKey, Part]()
+    trade, made_known = NOTHING, dict[RowKey, CopySlice]()
 
     for row, amount in told:
         trade, part = seen(trade, a_row(row, amount))
         if part is not None:
             assert made_known.setdefault(row, part) == part
 
-    assert [earlier.to_shares for earlier in trade.parts[:-1]] == [later.from_shares for later in trade.parts[1:]]
-    assert trade.parts[0].from_shares == 0
-    assert all(part.shares > 0 for part in trade.parts)
-    assert all(later.shares > DUST for _, later in pairwise(trade.parts))
+    assert [earlier.to_shares for earlier in trade.slices[:-1]] == [
+        later.from_shares for later in trade.slices[1:]
+    ]
+    assert trade.slices[0].from_shares == 0
+    assert all(part.shares > 0 for part in trade.slices)
+    assert all(later.shares > DUST for _, later in pairwise(trade.slices))
     assert 0 <= total_shares(as_rows(rows)) - covered(trade) <= DUST
 
 
@@ -77,18 +106,18 @@ def test_a_subset_of_the_rows_never_covers_more_than_all_of_them(rows: dict[RowK
 
 
 def test_two_witnesses_of_the_same_fill_are_one_trade() -> None:
-    trade, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
+    trade, _ = seen(NOTHING, a_fill(source=FillSource.RTDS))
 
-    _, again = seen(trade, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
+    _, again = seen(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:1"))
 
     assert again is None
 
 
 def test_two_equal_fills_are_two_if_the_chain_says_so() -> None:
-    trade, _ = seen(NOTHING, a_fill(witness=Witness.RTDS))
-    trade, first = seen(trade, a_fill(witness=Witness.CHAIN, row_id="0xabc:1"))
+    trade, _ = seen(NOTHING, a_fill(source=FillSource.RTDS))
+    trade, first = seen(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:1"))
 
-    _, second = seen(trade, a_fill(witness=Witness.CHAIN, row_id="0xabc:2"))
+    _, second = seen(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:2"))
 
     assert first is None
     assert second is not None
@@ -115,8 +144,8 @@ def test_a_redelivered_row_gives_the_same_part_though_time_and_controls_have_mov
 def test_what_two_witnesses_differ_by_in_rounding_is_no_trade_of_its_own() -> None:
     trade, _ = seen(NOTHING, a_fill(shares=shares(100)))
 
-    _, within = seen(trade, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST))
-    _, beyond = seen(trade, a_fill(witness=Witness.CHAIN, shares=shares(100) + DUST + 1))
+    _, within = seen(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST))
+    _, beyond = seen(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST + 1))
 
     assert within is None
     assert beyond is not None
@@ -130,9 +159,12 @@ def test_a_trade_of_dust_is_a_trade() -> None:
 
 
 def test_each_follower_gets_an_intent_of_the_size_that_his_terms_say() -> None:
-    tenth, fixed = a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY, percent=None, fixed_usdc=usdc(20))
+    tenth, fixed = (
+        a_follow(),
+        a_follow(follow_id="follow-2", proxy=OTHER_PROXY, percent=None, fixed_usdc=usdc(20)),
+    )
 
-    first, second = intents_of(a_part(), a_fill(), [tenth, fixed])
+    first, second = build_intents(a_part(), a_fill(), [tenth, fixed])
 
     assert (first.usdc, first.shares, first.proxy) == (usdc(5), shares(10), tenth.proxy)
     assert (second.usdc, second.shares, second.proxy) == (usdc(20), shares(40), OTHER_PROXY)
@@ -142,20 +174,31 @@ def test_each_follower_gets_an_intent_of_the_size_that_his_terms_say() -> None:
 def test_an_intent_carries_what_it_copies_and_by_which_terms() -> None:
     part = a_part(controls_version=3, to_shares=shares(40))
 
-    (intent,) = intents_of(part, a_fill(side=Side.SELL, price=Decimal("0.25")), [a_follow()])
+    (intent,) = build_intents(part, a_fill(side=Side.SELL, price=Decimal("0.25")), [a_follow()])
 
-    assert (intent.controls_version, intent.leader_shares, intent.leader_price, intent.side) == (3, shares(40), Decimal("0.25"), Side.SELL)
-    assert (intent.seen_at, intent.filled_at, intent.intended_at) == (a_fill().occurred_at, a_fill().filled_at, NOON)
+    assert (intent.controls_version, intent.leader_shares, intent.leader_price, intent.side) == (
+        3,
+        shares(40),
+        Decimal("0.25"),
+        Side.SELL,
+    )
+    assert (intent.seen_at, intent.filled_at, intent.intended_at) == (
+        a_fill().occurred_at,
+        a_fill().filled_at,
+        NOON,
+    )
     assert (intent.usdc, intent.shares) == (usdc(1), shares(4))
 
 
 def test_each_part_of_a_trade_has_intents_of_its_own() -> None:
     parts = [a_part(), a_part(from_shares=shares(100), to_shares=shares(200))]
 
-    ids = {intent.intent_id for part in parts for intent in intents_of(part, a_fill(), [a_follow()])}
+    ids = {
+        intent.intent_id for part in parts for intent in build_intents(part, a_fill(), [a_follow()])
+    }
 
     assert len(ids) == 2
 
 
 def test_where_nobody_follows_there_are_no_intents() -> None:
-    assert intents_of(a_part(), a_fill(), []) == ()
+    assert build_intents(a_part(), a_fill(), []) == ()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.ingest.handler import Handler
 from shared.domain.errors import Transient
 from shared.messages.intents import CopyIntended
-from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
 from tests.fakes import Clock, FakeTrades, FixedControls, wire
 
@@ -33,8 +33,12 @@ async def test_a_fill_becomes_an_intent_per_follower() -> None:
 
     said = await intended(handler, a_fill())
 
-    assert [message.intent.proxy for message in said] == [follow.proxy for follow in BOTH.follows_of(a_fill().leader)]
-    assert [message.key() for message in said] == [message.intent.proxy.encode() for message in said]
+    assert [message.intent.proxy for message in said] == [
+        follow.proxy for follow in BOTH.follows_of(a_fill().leader)
+    ]
+    assert [message.key() for message in said] == [
+        message.intent.proxy.encode() for message in said
+    ]
     assert len({message.message_id for message in said}) == 2
 
 
@@ -54,7 +58,7 @@ async def test_the_other_witness_of_the_same_fill_says_nothing() -> None:
     handler, _, _ = ingest()
     await intended(handler, a_fill())
 
-    assert await intended(handler, a_fill(witness=Witness.CHAIN, row_id="0xabc:1")) == []
+    assert await intended(handler, a_fill(source=FillSource.CHAIN, row_id="0xabc:1")) == []
 
 
 async def test_a_top_up_is_sized_by_the_difference() -> None:
@@ -77,16 +81,28 @@ async def test_without_known_controls_nothing_is_recorded() -> None:
     assert trades.rows == {}
 
 
-@given(told=st.lists(st.tuples(st.sampled_from(Witness), st.sampled_from("abc"), st.integers(1, 30)), min_size=1, max_size=12))
-async def test_whatever_is_told_again_says_what_it_said_before(told: list[tuple[Witness, str, int]]) -> None:
+@given(
+    told=st.lists(
+        st.tuples(st.sampled_from(FillSource), st.sampled_from("abc"), st.integers(1, 30)),
+        min_size=1,
+        max_size=12,
+    )
+)
+async def test_whatever_is_told_again_says_what_it_said_before(
+    told: list[tuple[FillSource, str, int]],
+) -> None:
     handler, _, _ = ingest()
-    amounts: dict[tuple[Witness, str], int] = {}
-    said: dict[tuple[Witness, str], list[CopyIntended]] = {}
+    amounts: dict[tuple[FillSource, str], int] = {}
+    said: dict[tuple[FillSource, str], list[CopyIntended]] = {}
 
-    for witness, row_id, amount in told:
-        fill = a_fill(witness=witness, row_id=row_id, shares=shares(amounts.setdefault((witness, row_id), amount)))
+    for source, row_id, amount in told:
+        fill = a_fill(
+            source=source,
+            row_id=row_id,
+            shares=shares(amounts.setdefault((source, row_id), amount)),
+        )
         messages = await intended(handler, fill)
-        assert said.setdefault((witness, row_id), messages) == messages
+        assert said.setdefault((source, row_id), messages) == messages
 
     ids = [message.intent.intent_id for messages in said.values() for message in messages]
     assert len(ids) == len(set(ids))

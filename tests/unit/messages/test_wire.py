@@ -1,4 +1,6 @@
-"""Every message survives its wire form, is decoded tolerantly and built strictly, and lies where its topic says."""
+"""Every message survives its wire form, is decoded tolerantly and built strictly, and lies where
+its topic says.
+"""
 
 import json
 from datetime import datetime
@@ -19,7 +21,9 @@ from tests.unit.messages.samples import SAMPLES
 from tools.schemas import message_classes
 
 TOPIC_BY_NAME = {topic.name: topic for topic in TOPICS}
-OF_EVERY_SAMPLE = pytest.mark.parametrize(("message", "key"), SAMPLES, ids=lambda value: type(value).__name__)
+OF_EVERY_SAMPLE = pytest.mark.parametrize(
+    ("message", "key"), SAMPLES, ids=lambda value: type(value).__name__
+)
 OF_EVERY_CLASS = pytest.mark.parametrize("kind", message_classes(), ids=lambda kind: kind.__name__)
 
 
@@ -37,12 +41,22 @@ def test_a_message_survives_its_wire_form(message: Message, key: str) -> None:
 
 
 @OF_EVERY_SAMPLE
-def test_a_field_of_a_newer_release_is_tolerated_when_reading_and_refused_when_building(message: Message, key: str) -> None:
+def test_a_field_of_a_newer_release_is_tolerated_when_reading_and_refused_when_building(
+    message: Message, key: str
+) -> None:
     def with_more(value: Any) -> Any:
         """The same with a field that nobody knows, at every depth that has names of its own."""
-        if isinstance(value, dict) and not any(name.startswith("0x") or name.isdigit() for name in value):
-            return {name: with_more(inner) for name, inner in value.items()} | {"of_a_newer_release": 1}
-        return [with_more(each) for each in value] if isinstance(value, list) and value and isinstance(value[0], dict) else value
+        if isinstance(value, dict) and not any(
+            name.startswith("0x") or name.isdigit() for name in value
+        ):
+            return {name: with_more(inner) for name, inner in value.items()} | {
+                "of_a_newer_release": 1
+            }
+        return (
+            [with_more(each) for each in value]
+            if isinstance(value, list) and value and isinstance(value[0], dict)
+            else value
+        )
 
     newer = with_more(json.loads(message.model_dump_json()))
 
@@ -98,7 +112,10 @@ def test_a_decimal_survives_the_wire_to_its_last_digit(number: Decimal) -> None:
     assert adapter.dump_json(number)[:1] == b'"'
 
 
-@pytest.mark.parametrize("wire", [b"0.1", b"1", b"1e-3", b"true", b"null", b'"NaN"', b'"Infinity"', b'"cheap"', b'""', b"[]"])
+@pytest.mark.parametrize(
+    "wire",
+    [b"0.1", b"1", b"1e-3", b"true", b"null", b'"NaN"', b'"Infinity"', b'"cheap"', b'""', b"[]"],
+)
 def test_a_decimal_is_read_from_text_alone(wire: bytes) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(ExactDecimal).validate_json(wire)
@@ -112,7 +129,9 @@ def test_a_decimal_is_built_from_text_or_decimals_alone(given_: object) -> None:
 
 @pytest.mark.parametrize("amount", [1.0, 0.5, True, False, "1", None, Decimal(1)])
 @pytest.mark.parametrize("kind", [Micros, PositiveMicros])
-def test_an_amount_is_a_whole_number_of_units_and_nothing_that_looks_like_one(kind: Any, amount: object) -> None:
+def test_an_amount_is_a_whole_number_of_units_and_nothing_that_looks_like_one(
+    kind: Any, amount: object
+) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(kind).validate_python(amount)
 
@@ -129,7 +148,9 @@ def test_where_there_must_be_something_nothing_is_refused(amount: int) -> None:
         TypeAdapter(PositiveMicros).validate_python(amount)
 
 
-@pytest.mark.parametrize("address", ["", "0x12", PROXY[2:], PROXY + "0", PROXY[:-1] + "g", PROXY + "\n"])
+@pytest.mark.parametrize(
+    "address", ["", "0x12", PROXY[2:], PROXY + "0", PROXY[:-1] + "g", PROXY + "\n"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Address).validate_python(address)
@@ -141,11 +162,16 @@ def test_a_time_without_its_zone_is_refused() -> None:
 
 
 def test_a_trade_is_named_by_what_it_is_and_not_by_who_told_it() -> None:
-    assert a_fill().trade_id == a_fill(row_id="other", witness="chain", shares=1, price="0.1", occurred_at=NOON).trade_id
+    assert (
+        a_fill().trade_id
+        == a_fill(row_id="other", source="chain", shares=1, price="0.1", occurred_at=NOON).trade_id
+    )
     assert a_fill().trade_id != a_fill(side="SELL").trade_id
 
 
-@pytest.mark.parametrize("verdict", [approved(), refused()], ids=lambda verdict: type(verdict).__name__)
+@pytest.mark.parametrize(
+    "verdict", [approved(), refused()], ids=lambda verdict: type(verdict).__name__
+)
 def test_a_verdict_of_either_kind_is_read_from_its_json(verdict: Verdict) -> None:
     either: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 

@@ -9,15 +9,15 @@ from aiohttp import ClientSession
 
 from shared.domain.errors import InvalidSettings
 from shared.observe import health, metrics
-from shared.observe.health import Health, HealthServer
+from shared.observe.health import HealthServer, ProbeResult
 from shared.observe.settings import HealthSettings
 
 
 class State:
     """What the service would say of itself."""
 
-    live = Health(ok=True)
-    ready = Health(ok=False, reasons=("no partitions assigned",))
+    live = ProbeResult(ok=True)
+    ready = ProbeResult(ok=False, reasons=("no partitions assigned",))
 
 
 @pytest.fixture
@@ -27,31 +27,38 @@ def state() -> State:
 
 @pytest.fixture
 async def server(state: State) -> AsyncIterator[HealthServer]:
-    server = await health.serve(HealthSettings(), live=lambda: state.live, ready=lambda: state.ready)
+    server = await health.serve(
+        HealthSettings(), live=lambda: state.live, ready=lambda: state.ready
+    )
     yield server
     await server.close()
 
 
 async def get(server: HealthServer, path: str) -> tuple[int, Any]:
     async with ClientSession() as session, session.get(server.url + path) as response:
-        return response.status, await (response.json() if response.content_type == "application/json" else response.text())
+        return response.status, await (
+            response.json() if response.content_type == "application/json" else response.text()
+        )
 
 
 async def test_a_service_that_is_not_ready_says_why(server: HealthServer) -> None:
-    assert await get(server, "/ready") == (503, {"ok": False, "reasons": ["no partitions assigned"]})
+    assert await get(server, "/ready") == (
+        503,
+        {"ok": False, "reasons": ["no partitions assigned"]},
+    )
     assert await get(server, "/live") == (200, {"ok": True, "reasons": []})
 
 
 async def test_the_answer_is_that_of_the_moment(server: HealthServer, state: State) -> None:
-    state.ready = Health(ok=True)
-    state.live = Health(ok=False, reasons=("no progress for 40 s",))
+    state.ready = ProbeResult(ok=True)
+    state.live = ProbeResult(ok=False, reasons=("no progress for 40 s",))
 
     assert await get(server, "/ready") == (200, {"ok": True, "reasons": []})
     assert await get(server, "/live") == (503, {"ok": False, "reasons": ["no progress for 40 s"]})
 
 
 async def test_a_check_that_fails_is_not_taken_for_health(state: State) -> None:
-    def broken() -> Health:
+    def broken() -> ProbeResult:
         raise RuntimeError("no state yet")
 
     server = await health.serve(HealthSettings(), live=broken, ready=lambda: state.ready)
@@ -78,19 +85,27 @@ async def test_a_port_in_use_is_named_with_its_variable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        with pytest.raises(InvalidSettings, match=f"HEALTH_PORT={port}: another process listens there"):
-            await health.serve(HealthSettings(port=port), live=lambda: State.live, ready=lambda: State.ready)
+        with pytest.raises(
+            InvalidSettings, match=f"HEALTH_PORT={port}: another process listens there"
+        ):
+            await health.serve(
+                HealthSettings(port=port), live=lambda: State.live, ready=lambda: State.ready
+            )
 
 
 async def test_a_host_that_is_not_ours_is_named_with_its_variable() -> None:
     with pytest.raises(InvalidSettings, match=r"HEALTH_HOST=192\.0\.2\.1: cannot listen there"):
-        await health.serve(HealthSettings(host="192.0.2.1"), live=lambda: State.live, ready=lambda: State.ready)
+        await health.serve(
+            HealthSettings(host="192.0.2.1"), live=lambda: State.live, ready=lambda: State.ready
+        )
 
 
 async def test_the_port_is_free_again_after_closing(state: State) -> None:
     first = await health.serve(HealthSettings(), live=lambda: state.live, ready=lambda: state.ready)
     await first.close()
-    second = await health.serve(HealthSettings(port=first.port), live=lambda: state.live, ready=lambda: state.ready)
+    second = await health.serve(
+        HealthSettings(port=first.port), live=lambda: state.live, ready=lambda: state.ready
+    )
     await second.close()
 
     assert second.port == first.port

@@ -25,7 +25,9 @@ def redaction() -> Redaction:
 
 
 def record(message: str, *args: object, **more: Any) -> logging.LogRecord:
-    made = logging.LogRecord("slipstream.pricer", logging.INFO, "pricer.py", 7, message, args, more.pop("exc_info", None))
+    made = logging.LogRecord(
+        "slipstream.pricer", logging.INFO, "pricer.py", 7, message, args, more.pop("exc_info", None)
+    )
     vars(made).update(more)
     return made
 
@@ -41,7 +43,9 @@ def raised() -> Any:
 
 
 def test_a_line_is_json_with_service_logger_and_fields(redaction: Redaction) -> None:
-    line = LineFormatter("pricer", redaction).format(record("quoted %s in %d ms", "token", 3, topic="quotes"))
+    line = LineFormatter("pricer", redaction).format(
+        record("quoted %s in %d ms", "token", 3, topic="quotes")
+    )
 
     fields = json.loads(line)
     assert fields.pop("time").endswith("+00:00")
@@ -54,7 +58,9 @@ def test_a_line_is_json_with_service_logger_and_fields(redaction: Redaction) -> 
     }
 
 
-def test_a_line_written_inside_a_trace_carries_its_id(redaction: Redaction, exported: InMemorySpanExporter) -> None:
+def test_a_line_written_inside_a_trace_carries_its_id(
+    redaction: Redaction, exported: InMemorySpanExporter
+) -> None:
     with tracing.observing("see fill"):
         line = LineFormatter("ingest", redaction).format(record("seen"))
 
@@ -79,7 +85,9 @@ def test_a_line_written_inside_a_trace_carries_its_id(redaction: Redaction, expo
     ],
     ids=lambda leak: leak.msg.split()[0],
 )
-def test_no_part_of_a_line_shows_a_registered_secret(leak: logging.LogRecord, form: type[LineFormatter], redaction: Redaction) -> None:
+def test_no_part_of_a_line_shows_a_registered_secret(
+    leak: logging.LogRecord, form: type[LineFormatter], redaction: Redaction
+) -> None:
     line = form("pricer", redaction).format(leak)
 
     assert HIDDEN in line
@@ -97,4 +105,6 @@ def test_a_json_line_is_one_line_even_with_a_traceback(redaction: Redaction) -> 
 def test_a_text_line_is_for_people(redaction: Redaction) -> None:
     line = TextFormatter("pricer", redaction).format(record("quoted", topic="quotes"))
 
-    assert line.split(maxsplit=1)[1] == "INFO    pricer quoted logger=slipstream.pricer topic=quotes"
+    assert (
+        line.split(maxsplit=1)[1] == "INFO    pricer quoted logger=slipstream.pricer topic=quotes"
+    )

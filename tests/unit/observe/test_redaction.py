@@ -13,13 +13,17 @@ TRANSACTION = "0x" + "c4" * 32
 
 
 @given(secret=st.text(min_size=4), before=st.text(), after=st.text())
-def test_a_registered_secret_is_gone_from_any_text_in_any_quotation(secret: str, before: str, after: str) -> None:
+def test_a_registered_secret_is_gone_from_any_text_in_any_quotation(
+    secret: str, before: str, after: str
+) -> None:
     assume(secret not in HIDDEN)
     redaction = Redaction()
     redaction.register(secret)
 
     for quoted in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
-        assert not any(quoted in part for part in redaction.cleaned(f"{before}{quoted}{after}").split(HIDDEN))
+        assert not any(
+            quoted in part for part in redaction.cleaned(f"{before}{quoted}{after}").split(HIDDEN)
+        )
 
 
 def test_a_secret_that_begins_like_another_is_hidden_to_its_end() -> None:
@@ -30,8 +34,12 @@ def test_a_secret_that_begins_like_another_is_hidden_to_its_end() -> None:
     assert redaction.cleaned("hunter22-and-more, hunter22") == f"{HIDDEN}, {HIDDEN}"
 
 
-@pytest.mark.parametrize("spelling", [KEY, KEY[2:], KEY[2:].lower(), KEY[2:].upper(), f"bytes {KEY[2:]}!"])
-def test_a_registered_key_is_hidden_with_or_without_its_prefix_in_either_case(spelling: str) -> None:
+@pytest.mark.parametrize(
+    "spelling", [KEY, KEY[2:], KEY[2:].lower(), KEY[2:].upper(), f"bytes {KEY[2:]}!"]
+)
+def test_a_registered_key_is_hidden_with_or_without_its_prefix_in_either_case(
+    spelling: str,
+) -> None:
     redaction = Redaction()
     redaction.register(KEY)
 

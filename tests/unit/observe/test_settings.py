@@ -11,18 +11,41 @@ from shared.observe.settings import TelemetrySettings
     [
         ({}, None),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, "http://collector:4318/v1/traces"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector/otlp/"}, "https://collector/otlp/v1/traces"),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/mine"}, "http://collector:4318/mine"),
         (
-            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base:4318", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:4318/v1/traces"},
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
+            "http://collector:4318/v1/traces",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector/otlp/"},
+            "https://collector/otlp/v1/traces",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/mine"},
+            "http://collector:4318/mine",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://base:4318",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:4318/v1/traces",
+            },
             "http://traces:4318/v1/traces",
         ),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "true"}, None),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"}, None),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "true"},
+            None,
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+                "OTEL_TRACES_EXPORTER": "none",
+            },
+            None,
+        ),
     ],
 )
-def test_where_traces_go(variables: dict[str, str], endpoint: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_traces_go(
+    variables: dict[str, str], endpoint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -38,7 +61,9 @@ def test_where_traces_go(variables: dict[str, str], endpoint: str | None, monkey
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
     ],
 )
-def test_what_we_cannot_do_stops_the_start_and_names_the_setting(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_we_cannot_do_stops_the_start_and_names_the_setting(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ValidationError, match=name.removeprefix("OTEL_").lower()):

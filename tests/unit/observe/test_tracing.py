@@ -16,8 +16,18 @@ SENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def work_on(traceparent: str | None, *, key: bytes | None = b"0xproxy") -> tracing.Scope:
-    headers = {"type": b"CopyIntended"} | ({"traceparent": traceparent.encode()} if traceparent is not None else {})
-    return tracing.processing(headers, topic="copy-intents", partition=3, offset=41, key=key, group="pricer", message_type="CopyIntended")
+    headers = {"type": b"CopyIntended"} | (
+        {"traceparent": traceparent.encode()} if traceparent is not None else {}
+    )
+    return tracing.processing(
+        headers,
+        topic="copy-intents",
+        partition=3,
+        offset=41,
+        key=key,
+        group="pricer",
+        message_type="CopyIntended",
+    )
 
 
 def only(exported: InMemorySpanExporter) -> ReadableSpan:
@@ -25,7 +35,9 @@ def only(exported: InMemorySpanExporter) -> ReadableSpan:
     return span
 
 
-def test_work_on_a_message_is_a_consumer_span_below_the_one_that_sent_it(exported: InMemorySpanExporter) -> None:
+def test_work_on_a_message_is_a_consumer_span_below_the_one_that_sent_it(
+    exported: InMemorySpanExporter,
+) -> None:
     with work_on(SENT):
         pass
 
@@ -59,7 +71,9 @@ def test_what_a_message_leads_to_is_below_the_work_on_it(exported: InMemorySpanE
     assert second.context.trace_id == first.context.trace_id
 
 
-def test_the_work_on_a_message_is_never_part_of_the_trace_around_the_loop(exported: InMemorySpanExporter) -> None:
+def test_the_work_on_a_message_is_never_part_of_the_trace_around_the_loop(
+    exported: InMemorySpanExporter,
+) -> None:
     with tracing.observing("around"), work_on(None):
         pass
 
@@ -81,18 +95,26 @@ def test_an_exception_leaves_its_type_and_never_its_text(exported: InMemorySpanE
 
     span = only(exported)
     assert span.status.status_code is StatusCode.ERROR
-    assert [dict(event.attributes or {}) for event in span.events] == [{"exception.type": "ValueError"}]
+    assert [dict(event.attributes or {}) for event in span.events] == [
+        {"exception.type": "ValueError"}
+    ]
     assert "0xsecret" not in span.to_json()
 
 
-def test_a_feed_that_saw_a_fill_is_the_root_and_a_call_below_it_is_a_client(exported: InMemorySpanExporter) -> None:
+def test_a_feed_that_saw_a_fill_is_the_root_and_a_call_below_it_is_a_client(
+    exported: InMemorySpanExporter,
+) -> None:
     with tracing.observing("see fill", feed="rtds"):
         tracing.describe(fills=2)
         with tracing.calling("POST order"):
             pass
 
     call, seen = exported.get_finished_spans()
-    assert (seen.parent, seen.kind, seen.attributes) == (None, SpanKind.INTERNAL, {"feed": "rtds", "fills": 2})
+    assert (seen.parent, seen.kind, seen.attributes) == (
+        None,
+        SpanKind.INTERNAL,
+        {"feed": "rtds", "fills": 2},
+    )
     assert call.kind is SpanKind.CLIENT
     assert call.parent == seen.context
 
@@ -108,7 +130,9 @@ def test_a_row_continues_the_trace_it_was_written_in(exported: InMemorySpanExpor
     assert settled.parent.span_id == wrote.context.span_id
 
 
-def test_a_row_without_a_trace_starts_a_new_one_even_inside_another(exported: InMemorySpanExporter) -> None:
+def test_a_row_without_a_trace_starts_a_new_one_even_inside_another(
+    exported: InMemorySpanExporter,
+) -> None:
     with tracing.observing("sweep"), tracing.resumed(None), tracing.observing("settle"):
         pass
 
@@ -116,7 +140,9 @@ def test_a_row_without_a_trace_starts_a_new_one_even_inside_another(exported: In
     assert settled.parent is None
 
 
-async def test_two_messages_at_once_do_not_see_each_others_span(exported: InMemorySpanExporter) -> None:
+async def test_two_messages_at_once_do_not_see_each_others_span(
+    exported: InMemorySpanExporter,
+) -> None:
     both_inside = asyncio.Barrier(2)
 
     async def work(sent: str) -> str | None:
@@ -167,7 +193,9 @@ def test_the_sender_that_did_not_sample_is_respected(exported: InMemorySpanExpor
         SENT.replace(SENT[36:52], "0" * 16),
     ],
 )
-def test_a_malformed_traceparent_starts_a_new_trace(malformed: str, exported: InMemorySpanExporter) -> None:
+def test_a_malformed_traceparent_starts_a_new_trace(
+    malformed: str, exported: InMemorySpanExporter
+) -> None:
     with work_on(malformed):
         pass
 
@@ -177,12 +205,20 @@ def test_a_malformed_traceparent_starts_a_new_trace(malformed: str, exported: In
 @given(st.text())
 def test_no_header_can_make_the_work_fail(header: str) -> None:
     with tracing.processing(
-        {"traceparent": header.encode()}, topic="t", partition=0, offset=0, key=header.encode(), group="g", message_type="M"
+        {"traceparent": header.encode()},
+        topic="t",
+        partition=0,
+        offset=0,
+        key=header.encode(),
+        group="g",
+        message_type="M",
     ):
         assert tracing.inject() is None
 
 
-def test_a_later_version_of_the_header_is_read_as_far_as_we_know_it(exported: InMemorySpanExporter) -> None:
+def test_a_later_version_of_the_header_is_read_as_far_as_we_know_it(
+    exported: InMemorySpanExporter,
+) -> None:
     with work_on("01" + SENT[2:] + "-more"):
         pass
 

@@ -2,9 +2,9 @@
 
 from itertools import count
 
-from services.paper_venue.accounts import UNLIMITED, Holdings
-from services.paper_venue.engine import Accepted, Engine, Refused
-from services.paper_venue.orders import PRICE_ONE, Market, Order, OrderKind, Side
+from services.paper_venue.exchange.accounts import UNLIMITED, Holdings
+from services.paper_venue.exchange.engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.orders import PRICE_ONE, Market, Order, OrderKind, Side
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import SignedOrder
 
@@ -40,7 +40,9 @@ def an_order(
 ) -> Order:
     """An order at a price in 1/10,000 USDC; ``amounts`` (maker, taker) instead of price and shares."""
     collateral = shares * price // PRICE_ONE
-    maker_amount, taker_amount = amounts or ((collateral, shares) if side is Side.BUY else (shares, collateral))
+    maker_amount, taker_amount = amounts or (
+        (collateral, shares) if side is Side.BUY else (shares, collateral)
+    )
     number = next(_numbers)
     return Order(
         id=id or f"0x{number:064x}",
@@ -71,9 +73,22 @@ def an_order(
     )
 
 
-def a_spend(usdc: int, *, price: int = 5_000, token: str = YES, kind: OrderKind = OrderKind.FAK, maker: str = "0xA") -> Order:
+def a_spend(
+    usdc: int,
+    *,
+    price: int = 5_000,
+    token: str = YES,
+    kind: OrderKind = OrderKind.FAK,
+    maker: str = "0xA",
+) -> Order:
     """A market BUY: spend so much, at most at this price."""
-    return an_order(Side.BUY, token=token, kind=kind, maker=maker, amounts=(usdc, usdc * PRICE_ONE // price // 100 * 100))
+    return an_order(
+        Side.BUY,
+        token=token,
+        kind=kind,
+        maker=maker,
+        amounts=(usdc, usdc * PRICE_ONE // price // 100 * 100),
+    )
 
 
 def rich(collateral: int = 10**12, shares: int = 10**12, *, allowance: int = UNLIMITED) -> Holdings:

@@ -4,7 +4,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from services.paper_venue.chain_events import (
+from services.paper_venue.data_api.chain_events import (
     CONDITION_RESOLUTION,
     NOBODY,
     PAYOUT_REDEMPTION,
@@ -25,34 +25,62 @@ Log = dict[str, Any]
 
 
 def filled(
-    maker: str, *, shares: int, usdc: int, side: str = "BUY", token: str = YES, taker: str = EXCHANGE_V2, fee: int = 0, order: int = 1
+    maker: str,
+    *,
+    shares: int,
+    usdc: int,
+    side: str = "BUY",
+    token: str = YES,
+    taker: str = EXCHANGE_V2,
+    fee: int = 0,
+    order: int = 1,
 ) -> Log:
     """An order's fill; of the taker's own order unless another ``taker`` is named."""
     making, taking = (usdc, shares) if side == "BUY" else (shares, usdc)
     words = (int(side == "SELL"), int(token), making, taking, fee, 0, 0)
     topics = [ORDER_FILLED, f"0x{order:064x}", _topic(maker), _topic(taker)]
-    return {"address": EXCHANGE_V2, "topics": topics, "data": "0x" + encode(["uint256"] * 7, words).hex()}
+    return {
+        "address": EXCHANGE_V2,
+        "topics": topics,
+        "data": "0x" + encode(["uint256"] * 7, words).hex(),
+    }
 
 
 def moved(sender: str, receiver: str, shares: int, *, token: str = YES) -> Log:
     topics = [TRANSFER_SINGLE, _topic(ADAPTER), _topic(sender), _topic(receiver)]
-    return {"address": CONDITIONAL_TOKENS, "topics": topics, "data": "0x" + encode(["uint256"] * 2, (int(token), shares)).hex()}
+    return {
+        "address": CONDITIONAL_TOKENS,
+        "topics": topics,
+        "data": "0x" + encode(["uint256"] * 2, (int(token), shares)).hex(),
+    }
 
 
 def paid(sender: str, receiver: str, usdc: int) -> Log:
-    return {"address": PUSD, "topics": [TRANSFER, _topic(sender), _topic(receiver)], "data": f"0x{usdc:064x}"}
+    return {
+        "address": PUSD,
+        "topics": [TRANSFER, _topic(sender), _topic(receiver)],
+        "data": f"0x{usdc:064x}",
+    }
 
 
 def split(wallet: str, shares: int) -> list[Log]:
-    return [paid(wallet, CONDITIONAL_TOKENS, shares), *(moved(NOBODY, wallet, shares, token=token) for token in (YES, NO))]
+    return [
+        paid(wallet, CONDITIONAL_TOKENS, shares),
+        *(moved(NOBODY, wallet, shares, token=token) for token in (YES, NO)),
+    ]
 
 
 def merged(wallet: str, shares: int) -> list[Log]:
-    return [*(moved(wallet, NOBODY, shares, token=token) for token in (YES, NO)), paid(CONDITIONAL_TOKENS, wallet, shares)]
+    return [
+        *(moved(wallet, NOBODY, shares, token=token) for token in (YES, NO)),
+        paid(CONDITIONAL_TOKENS, wallet, shares),
+    ]
 
 
 def bought(wallet: str, *, shares: int, usdc: int, fee: int = 0, seller: str = MAKER) -> list[Log]:
-    """A match of two orders: shares change hands, and the exchange tells of the maker's order, then of the taker's."""
+    """A match of two orders: shares change hands, and the exchange tells of the maker's order, then
+    of the taker's.
+    """
     return [
         moved(seller, wallet, shares),
         filled(seller, shares=shares, usdc=usdc, side="SELL", taker=wallet, order=2),
@@ -70,13 +98,31 @@ def sold(wallet: str, *, shares: int, usdc: int, fee: int = 0, buyer: str = MAKE
 
 def resolved(yes: int, no: int) -> Log:
     data = encode(["uint256", "uint256[]"], (2, (yes, no)))
-    return {"address": CONDITIONAL_TOKENS, "topics": [CONDITION_RESOLUTION, MARKET.condition_id], "data": "0x" + data.hex()}
+    return {
+        "address": CONDITIONAL_TOKENS,
+        "topics": [CONDITION_RESOLUTION, MARKET.condition_id],
+        "data": "0x" + data.hex(),
+    }
 
 
 def redeemed(wallet: str, *, yes: int, no: int, payout: int) -> list[Log]:
-    event = encode(["bytes32", "uint256[]", "uint256"], (bytes.fromhex(MARKET.condition_id[2:]), (1, 2), payout))
-    burnt = [moved(wallet, NOBODY, shares, token=token) for token, shares in ((YES, yes), (NO, no)) if shares]
-    return [*burnt, {"address": CONDITIONAL_TOKENS, "topics": [PAYOUT_REDEMPTION, _topic(wallet)], "data": "0x" + event.hex()}]
+    event = encode(
+        ["bytes32", "uint256[]", "uint256"],
+        (bytes.fromhex(MARKET.condition_id[2:]), (1, 2), payout),
+    )
+    burnt = [
+        moved(wallet, NOBODY, shares, token=token)
+        for token, shares in ((YES, yes), (NO, no))
+        if shares
+    ]
+    return [
+        *burnt,
+        {
+            "address": CONDITIONAL_TOKENS,
+            "topics": [PAYOUT_REDEMPTION, _topic(wallet)],
+            "data": "0x" + event.hex(),
+        },
+    ]
 
 
 def mined(*transactions: list[Log], first_block: int = 1) -> list[Log]:

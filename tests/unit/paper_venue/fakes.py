@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.paper_venue.accounts import Holdings
-from services.paper_venue.orders import Market
-from services.paper_venue.settlement import Receipt, Settlement, SignedTransaction
-from services.paper_venue.trades import Trade
+from services.paper_venue.exchange.accounts import Holdings
+from services.paper_venue.exchange.orders import Market
+from services.paper_venue.exchange.trades import Trade
+from services.paper_venue.lifecycle.settlement import Receipt, Settlement, SignedTransaction
 from shared.domain.errors import Transient
 from tests.unit.paper_venue.builders import rich
 
@@ -30,7 +30,9 @@ class FakeChain:
 
 @dataclass
 class FakeSettler:
-    """Signs at once; mines what was sent, in order. ``statuses`` by nonce; ``failures``: calls that do not get through first."""
+    """Signs at once; mines what was sent, in order. ``statuses`` by nonce; ``failures``: calls that
+    do not get through first.
+    """
 
     statuses: Mapping[int, int] = field(default_factory=dict)
     failures: int = 0
@@ -41,7 +43,9 @@ class FakeSettler:
         self.signed.append(settlement)
         if fails:
             self.statuses = {**self.statuses, len(self.signed): 0}
-        return SignedTransaction(hash=f"0x{len(self.signed):064x}", raw="0x", nonce=len(self.signed))
+        return SignedTransaction(
+            hash=f"0x{len(self.signed):064x}", raw="0x", nonce=len(self.signed)
+        )
 
     async def send(self, transaction: SignedTransaction) -> None:
         self._may_fail()
@@ -50,7 +54,11 @@ class FakeSettler:
     async def receipt(self, transaction_hash: str) -> Receipt | None:
         self._may_fail()
         nonce = int(transaction_hash, 16)
-        return Receipt(block_number=100 + nonce, status=self.statuses.get(nonce, 1)) if nonce in self.sent else None
+        return (
+            Receipt(block_number=100 + nonce, status=self.statuses.get(nonce, 1))
+            if nonce in self.sent
+            else None
+        )
 
     def _may_fail(self) -> None:
         if self.failures:

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from services.paper_venue.engine import Accepted, Engine, Refused
-from services.paper_venue.faults import Faults
-from services.paper_venue.handler import Ticket, Venue
-from services.paper_venue.orders import Order
-from services.paper_venue.trades import Trade
+from services.paper_venue.exchange.engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.orders import Order
+from services.paper_venue.exchange.trades import Trade
+from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.lifecycle.venue import Ticket, Venue
 from shared.chain.orders import InvalidSignature, SignedOrder
 from tests.unit.paper_venue.builders import MARKET, rich
 from tests.unit.paper_venue.fakes import FakeChain, FakeSettlements, Listeners
@@ -24,7 +24,12 @@ class Scene:
         self.engine = Engine([MARKET])
         self.faults = Faults()
         self.venue = Venue(
-            engine=self.engine, verify=self.verify, settlements=self.settlements, feeds=self.heard, chain=self.chain, faults=self.faults
+            engine=self.engine,
+            verify=self.verify,
+            settlements=self.settlements,
+            feeds=self.heard,
+            chain=self.chain,
+            faults=self.faults,
         )
         for wallet in ("0xA", "0xB", "0xC"):
             self.engine.accounts.refresh(wallet, rich())
@@ -40,16 +45,28 @@ class Scene:
         self, order: Order, *, signature: str = "0x", post_only: bool = False, now_ms: int = NOW
     ) -> tuple[Accepted, Trade | None] | Refused | str:
         signed = replace(order.signed, signature=signature)
-        ticket = Ticket(signed=signed, kind=order.kind, owner=order.owner, post_only=post_only, expiration=order.expiration)
+        ticket = Ticket(
+            signed=signed,
+            kind=order.kind,
+            owner=order.owner,
+            post_only=post_only,
+            expiration=order.expiration,
+        )
         return self.venue.on_order(ticket, now_ms=now_ms)
 
     def told(self, owner: str) -> list[tuple[str, str]]:
         """(event type, status) of what the user channel told this key."""
-        return [(event["event_type"], event["status"]) for whom, event in self.heard.user if whom == owner]
+        return [
+            (event["event_type"], event["status"])
+            for whom, event in self.heard.user
+            if whom == owner
+        ]
 
     def steps(self, owner: str) -> list[tuple[str, str]]:
         """(type, status) of what the user channel told this key."""
-        return [(event["type"], event["status"]) for whom, event in self.heard.user if whom == owner]
+        return [
+            (event["type"], event["status"]) for whom, event in self.heard.user if whom == owner
+        ]
 
     def last_level(self) -> tuple[str, str]:
         """(price, size) that the market channel told last of YES."""

@@ -1,10 +1,12 @@
-"""The matching rules once more, written for the eye: a list of orders, exact fractions, no index. The engine is judged by it."""
+"""The matching rules once more, written for the eye: a list of orders, exact fractions, no index.
+The engine is judged by it.
+"""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
 
-from services.paper_venue.orders import Order, OrderKind, Side
+from services.paper_venue.exchange.orders import Order, OrderKind, Side
 
 NOTHING = 1_000
 """Base units that count as nothing left."""
@@ -19,7 +21,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Expected:
-    """What should happen to an order: (maker's id, micro-shares, the maker's micro-USDC) in turn, and what is left of it."""
+    """What should happen to an order: (maker's id, micro-shares, the maker's micro-USDC) in turn,
+    and what is left of it.
+    """
 
     fills: tuple[tuple[str, int, int], ...]
     passed: tuple[str, ...]
@@ -46,21 +50,35 @@ class SlowBook:
                 passed.append(standing.order.id)
                 continue
             price = price_for(order, standing.order)
-            shares, maker_money = _traded(standing.order, min(standing.left, floor(left / price) if spends(order) else left))
-            taker_money = maker_money if standing.order.token_id == order.token_id else shares - maker_money
+            shares, maker_money = _traded(
+                standing.order, min(standing.left, floor(left / price) if spends(order) else left)
+            )
+            taker_money = (
+                maker_money if standing.order.token_id == order.token_id else shares - maker_money
+            )
             if min(shares, maker_money, taker_money) <= 0:
                 break
             fills.append((standing.order.id, shares, maker_money))
             left -= taker_money if spends(order) else shares
         is_short = left > NOTHING if order.kind is OrderKind.FOK else not fills
-        rests = left if order.kind.may_rest and len(fills) < MOST_FILLS and not is_nothing(order, left) else 0
-        return Expected(tuple(fills), tuple(passed), is_killed=not order.kind.may_rest and is_short, rests=rests)
+        rests = (
+            left
+            if order.kind.may_rest and len(fills) < MOST_FILLS and not is_nothing(order, left)
+            else 0
+        )
+        return Expected(
+            tuple(fills), tuple(passed), is_killed=not order.kind.may_rest and is_short, rests=rests
+        )
 
     def carry_out(self, order: Order, expected: Expected) -> None:
         for maker_id, shares, _ in expected.fills:
             maker = next(standing for standing in self.orders if standing.order.id == maker_id)
             maker.left -= shares
-        gone = {standing.order.id for standing in self.orders if is_nothing(standing.order, standing.left)} | set(expected.passed)
+        gone = {
+            standing.order.id
+            for standing in self.orders
+            if is_nothing(standing.order, standing.left)
+        } | set(expected.passed)
         self.remove(gone)
         if expected.rests:
             self.orders.append(Standing(order, expected.rests))
@@ -70,12 +88,26 @@ class SlowBook:
 
     def _reached_by(self, order: Order) -> list[Standing]:
         """Whom its limit lets it trade with: best price first, and of one price the oldest."""
-        same_market = [standing for standing in self.orders if standing.order.market.condition_id == order.market.condition_id]
-        willing = [standing for standing in same_market if wants_yes(standing.order) != wants_yes(order)]
+        same_market = [
+            standing
+            for standing in self.orders
+            if standing.order.market.condition_id == order.market.condition_id
+        ]
+        willing = [
+            standing for standing in same_market if wants_yes(standing.order) != wants_yes(order)
+        ]
         if order.side is Side.BUY:
-            reached = [s for s in willing if price_for(order, s.order) <= Fraction(order.maker_amount, order.taker_amount)]
+            reached = [
+                s
+                for s in willing
+                if price_for(order, s.order) <= Fraction(order.maker_amount, order.taker_amount)
+            ]
             return sorted(reached, key=lambda s: price_for(order, s.order))
-        reached = [s for s in willing if price_for(order, s.order) >= Fraction(order.taker_amount, order.maker_amount)]
+        reached = [
+            s
+            for s in willing
+            if price_for(order, s.order) >= Fraction(order.taker_amount, order.maker_amount)
+        ]
         return sorted(reached, key=lambda s: -price_for(order, s.order))
 
 
@@ -101,7 +133,9 @@ def is_nothing(order: Order, left: int) -> bool:
 
 
 def _traded(maker: Order, wanted: int) -> tuple[int, int]:
-    """(micro-shares, micro-USDC) of a resting order: it gives what is wanted, and gets its limit for it, rounded down."""
+    """(micro-shares, micro-USDC) of a resting order: it gives what is wanted, and gets its limit
+    for it, rounded down.
+    """
     price = Fraction(maker.collateral, maker.shares)
     if maker.side is Side.SELL:
         return wanted, floor(wanted * price)

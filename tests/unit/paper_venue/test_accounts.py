@@ -1,12 +1,21 @@
-"""The venue's view of a wallet is the last read of the chain plus what matched since, each movement counted once."""
+"""The venue's view of a wallet is the last read of the chain plus what matched since, each movement
+counted once.
+"""
 
-from services.paper_venue.accounts import Account, Accounts, Movement
+from services.paper_venue.exchange.accounts import Account, Accounts, Movement
 from shared.chain.addresses import EXCHANGE_V2
 from tests.unit.paper_venue.builders import USDC, YES, rich
 
 
 def a_purchase(settlement: str = "s1", wallet: str = "0xA") -> Movement:
-    return Movement(settlement=settlement, wallet=wallet, exchange=EXCHANGE_V2, collateral=-40 * USDC, token_id=YES, shares=100 * USDC)
+    return Movement(
+        settlement=settlement,
+        wallet=wallet,
+        exchange=EXCHANGE_V2,
+        collateral=-40 * USDC,
+        token_id=YES,
+        shares=100 * USDC,
+    )
 
 
 def an_account() -> tuple[Accounts, Account]:

@@ -8,7 +8,14 @@ from eth_account import Account
 from polymarket._internal.hmac import build_hmac_signature
 from polymarket._internal.l1_auth import sign_api_key_auth
 
-from services.paper_venue.auth import CLOCK_TOLERANCE_S, L1_INVALID, L2_INVALID, Credentials, Denied, Keys
+from services.paper_venue.http.auth import (
+    CLOCK_TOLERANCE_S,
+    L1_INVALID,
+    L2_INVALID,
+    Credentials,
+    Denied,
+    Keys,
+)
 
 BODY = b'{"orderType":"FOK"}'
 NOW_S = 1_790_000_000
@@ -29,7 +36,9 @@ def l1_headers(**changed: str) -> dict[str, str]:
 
 
 def l2_headers(credentials: Credentials, **changed: str) -> dict[str, str]:
-    signature = build_hmac_signature(secret=credentials.secret, timestamp=NOW_S, method="POST", path="/order", body=BODY.decode())
+    signature = build_hmac_signature(
+        secret=credentials.secret, timestamp=NOW_S, method="POST", path="/order", body=BODY.decode()
+    )
     return {
         "POLY_ADDRESS": credentials.address,
         "POLY_API_KEY": credentials.key,
@@ -40,7 +49,10 @@ def l2_headers(credentials: Credentials, **changed: str) -> dict[str, str]:
 
 
 def test_the_official_clients_signature_proves_its_address() -> None:
-    assert some_keys().check_l1(l1_headers(), now_s=NOW_S) == (Account.from_key("0x" + "11" * 32).address, 0)
+    assert some_keys().check_l1(l1_headers(), now_s=NOW_S) == (
+        Account.from_key("0x" + "11" * 32).address,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +88,10 @@ def test_the_exact_bytes_are_proved() -> None:
     keys = some_keys()
     credentials = keys.derive("0xA", 0)
 
-    assert keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S) == credentials
+    assert (
+        keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S)
+        == credentials
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,14 +108,26 @@ def test_a_request_that_proves_nothing_is_denied(changed: dict[str, str]) -> Non
     keys = some_keys()
 
     with pytest.raises(Denied, match="Unauthorized/Invalid api key"):
-        keys.check_l2(l2_headers(keys.derive("0xA", 0), **changed), method="POST", path="/order", body=BODY, now_s=NOW_S)
+        keys.check_l2(
+            l2_headers(keys.derive("0xA", 0), **changed),
+            method="POST",
+            path="/order",
+            body=BODY,
+            now_s=NOW_S,
+        )
 
 
 def test_another_body_is_denied() -> None:
     keys = some_keys()
 
     with pytest.raises(Denied):
-        keys.check_l2(l2_headers(keys.derive("0xA", 0)), method="POST", path="/order", body=BODY + b" ", now_s=NOW_S)
+        keys.check_l2(
+            l2_headers(keys.derive("0xA", 0)),
+            method="POST",
+            path="/order",
+            body=BODY + b" ",
+            now_s=NOW_S,
+        )
 
 
 def test_a_revoked_key_is_denied() -> None:
@@ -124,7 +151,12 @@ def test_a_clock_that_is_a_little_off_is_tolerated(off: int) -> None:
     keys = some_keys()
     credentials = keys.derive("0xA", 0)
 
-    assert keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S + off) == credentials
+    assert (
+        keys.check_l2(
+            l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S + off
+        )
+        == credentials
+    )
     assert keys.check_l1(l1_headers(), now_s=NOW_S + off)
 
 
@@ -133,7 +165,13 @@ def test_a_request_from_another_time_is_denied_however_well_signed(off: int) -> 
     keys = some_keys()
 
     with pytest.raises(Denied, match=L2_INVALID):
-        keys.check_l2(l2_headers(keys.derive("0xA", 0)), method="POST", path="/order", body=BODY, now_s=NOW_S + off)
+        keys.check_l2(
+            l2_headers(keys.derive("0xA", 0)),
+            method="POST",
+            path="/order",
+            body=BODY,
+            now_s=NOW_S + off,
+        )
     with pytest.raises(Denied, match=L1_INVALID):
         keys.check_l1(l1_headers(), now_s=NOW_S + off)
 

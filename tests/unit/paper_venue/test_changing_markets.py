@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.paper_venue.engine import Refused
-from services.paper_venue.orders import Side
+from services.paper_venue.exchange.engine import Refused
+from services.paper_venue.exchange.orders import Side
 from tests.unit.paper_venue.builders import MARKET, NO, USDC, YES, a_spend, an_order
 from tests.unit.paper_venue.scene import NOW, DelayedScene, Scene
 
@@ -22,7 +22,10 @@ def test_a_new_tick_binds_new_orders_and_is_told_before_the_books() -> None:
         ("book", YES),
         ("book", NO),
     ]
-    assert (scene.heard.market[0]["old_tick_size"], scene.heard.market[0]["new_tick_size"]) == ("0.01", "0.001")
+    assert (scene.heard.market[0]["old_tick_size"], scene.heard.market[0]["new_tick_size"]) == (
+        "0.01",
+        "0.001",
+    )
     assert scene.heard.market[2]["tick_size"] == "0.001"
     assert isinstance(scene.post(an_order(Side.BUY, price=4_010)), tuple)
 
@@ -48,7 +51,11 @@ def test_a_resolved_market_cancels_everything_and_takes_nothing() -> None:
 
     scene.venue.on_resolved(CONDITION, 1, 0, NOW)
 
-    assert scene.steps("key-of-0xA")[-1] == scene.steps("key-of-0xB")[-1] == ("CANCELLATION", "CANCELED_MARKET_RESOLVED")
+    assert (
+        scene.steps("key-of-0xA")[-1]
+        == scene.steps("key-of-0xB")[-1]
+        == ("CANCELLATION", "CANCELED_MARKET_RESOLVED")
+    )
     assert (scene.engine.resting, scene.engine.held) == ({}, {})
     assert scene.engine.resolution(CONDITION) == (1, 0)
     refused = scene.post(an_order(Side.BUY, price=4_000))
@@ -62,21 +69,30 @@ def test_a_resolved_market_cancels_everything_and_takes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("yes", "no", "winner"), [(1, 0, (YES, "Yes")), (0, 1, (NO, "No")), (1, 1, ("", ""))], ids=["win", "loss", "split"]
+    ("yes", "no", "winner"),
+    [(1, 0, (YES, "Yes")), (0, 1, (NO, "No")), (1, 1, ("", ""))],
+    ids=["win", "loss", "split"],
 )
-def test_a_resolution_names_the_winner_if_there_is_one(yes: int, no: int, winner: tuple[str, str]) -> None:
+def test_a_resolution_names_the_winner_if_there_is_one(
+    yes: int, no: int, winner: tuple[str, str]
+) -> None:
     scene = Scene()
 
     scene.venue.on_resolved(CONDITION, yes, no, NOW)
 
     (event,) = scene.heard.market
-    assert (event["event_type"], event["winning_asset_id"], event["winning_outcome"]) == ("market_resolved", *winner)
+    assert (event["event_type"], event["winning_asset_id"], event["winning_outcome"]) == (
+        "market_resolved",
+        *winner,
+    )
 
 
 def test_best_prices_are_told_when_they_change_and_only_then() -> None:
     scene = Scene(an_order(Side.BUY, price=4_000))
     best = [event for event in scene.heard.market if event["event_type"] == "best_bid_ask"]
-    assert [(event["asset_id"], event["best_bid"], event["best_ask"], event["spread"]) for event in best] == [
+    assert [
+        (event["asset_id"], event["best_bid"], event["best_ask"], event["spread"]) for event in best
+    ] == [
         (YES, "0.4", "1", "0.6"),
         (NO, "0", "0.6", "0.6"),
     ]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.paper_venue import rules
-from services.paper_venue.book import Resting
-from services.paper_venue.engine import Accepted, Refused
-from services.paper_venue.orders import OrderKind, Side
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.book import Resting
+from services.paper_venue.exchange.engine import Accepted, Refused
+from services.paper_venue.exchange.orders import OrderKind, Side
 from tests.unit.paper_venue.builders import NO, SHARE, USDC, YES, a_spend, an_order, rich
 from tests.unit.paper_venue.scene import NOW, Scene
 
@@ -20,7 +20,11 @@ async def test_the_newest_orders_go_when_the_money_is_gone() -> None:
     await scene.venue.refresh("0xA")
     scene.venue.on_time(NOW + 1)
 
-    assert [resting.order.price for resting in scene.engine.resting.values()] == [4_000, 4_100, 6_000]
+    assert [resting.order.price for resting in scene.engine.resting.values()] == [
+        4_000,
+        4_100,
+        6_000,
+    ]
     assert scene.steps("key-of-0xA")[-1] == ("CANCELLATION", "CANCELED_NOT_ENOUGH_BALANCE")
 
 
@@ -53,7 +57,10 @@ async def test_what_a_fresh_wallet_gets_later_counts_from_the_update_on() -> Non
 
 
 def test_nobody_trades_with_himself_the_older_order_gives_way() -> None:
-    own, other = an_order(Side.SELL, price=5_000), an_order(Side.BUY, token=NO, price=4_900, maker="0xB")
+    own, other = (
+        an_order(Side.SELL, price=5_000),
+        an_order(Side.BUY, token=NO, price=4_900, maker="0xB"),
+    )
     scene = Scene(own, other)
 
     result = scene.post(an_order(Side.BUY, price=5_200, shares=120 * SHARE))
@@ -97,7 +104,14 @@ def test_a_post_only_order_may_rest_or_is_none(kind: OrderKind) -> None:
 
 @pytest.mark.parametrize(
     ("shares", "price", "spent"),
-    [(1_000, 5_000, True), (1_001, 5_000, False), (9_999, 1, True), (10_000, 1, False), (9_999, 9_999, True), (10_000, 9_999, False)],
+    [
+        (1_000, 5_000, True),
+        (1_001, 5_000, False),
+        (9_999, 1, True),
+        (10_000, 1, False),
+        (9_999, 9_999, True),
+        (10_000, 9_999, False),
+    ],
 )
 def test_what_is_worth_less_than_a_base_unit_is_spent(shares: int, price: int, spent: bool) -> None:
     """Else it would stay the best price, buy nothing, and block all behind it."""

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from polymarket.models.data.activity import Trade, parse_activities
 from polymarket.models.data.portfolio import Position
 
-from services.paper_venue.activity_index import ActivityIndex
-from services.paper_venue.chain_events import decode_transactions
-from services.paper_venue.data_api import DataApi
-from services.paper_venue.data_cursors import Page, cut
-from services.paper_venue.engine import Engine
-from services.paper_venue.faults import Fault, Faults, Strike
-from services.paper_venue.frames import Json
-from services.paper_venue.orders import Side
-from services.paper_venue.responses import refusals
+from services.paper_venue.data_api.activity_index import ActivityIndex
+from services.paper_venue.data_api.api import DataApi
+from services.paper_venue.data_api.chain_events import decode_transactions
+from services.paper_venue.data_api.cursors import Page, cut
+from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.orders import Side
+from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.responses import refusals
 from tests.unit.paper_venue import chain_logs as chain
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, an_engine, an_order
 
@@ -43,15 +43,26 @@ class NoApprovals:
 class World:
     """A chain's past, an index of it, and a clock."""
 
-    def __init__(self, *transactions: list[chain.Log], engine: Engine | None = None, cache_s: float = 0) -> None:
-        self.engine = engine or an_engine(an_order(Side.BUY, price=4_900, maker="0xB"), an_order(Side.SELL, price=5_100, maker="0xC"))
-        self.index, self.faults, self.now_ms = ActivityIndex(self.engine.market_by_token), Faults(), 0
+    def __init__(
+        self, *transactions: list[chain.Log], engine: Engine | None = None, cache_s: float = 0
+    ) -> None:
+        self.engine = engine or an_engine(
+            an_order(Side.BUY, price=4_900, maker="0xB"),
+            an_order(Side.SELL, price=5_100, maker="0xC"),
+        )
+        self.index, self.faults, self.now_ms = (
+            ActivityIndex(self.engine.market_by_token),
+            Faults(),
+            0,
+        )
         self.cache_s = cache_s
         self._mined = 0
         self.mine(*transactions)
 
     def mine(self, *transactions: list[chain.Log]) -> None:
-        for transaction in decode_transactions(chain.mined(*transactions, first_block=self._mined + 1)):
+        for transaction in decode_transactions(
+            chain.mined(*transactions, first_block=self._mined + 1)
+        ):
             transaction.indexed_at_ms = self.now_ms
             self.index.fold(transaction)
         self._mined += len(transactions)
@@ -87,7 +98,12 @@ async def test_a_trade_is_the_ratio_of_what_moved_and_its_activity_has_the_fee()
         (trade,) = (await get("trades"))["data"]
         (row,) = (await get("activity"))["data"]
 
-    assert (trade["price"], trade["size"], trade["side"], trade["timestamp"]) == (0.3333333333, 30, "BUY", chain.BLOCK_TIME + 1)
+    assert (trade["price"], trade["size"], trade["side"], trade["timestamp"]) == (
+        0.3333333333,
+        30,
+        "BUY",
+        chain.BLOCK_TIME + 1,
+    )
     assert (row["type"], row["usdc_size"], row["outcome_index"]) == ("TRADE", 10.12345, 0)
     Trade.parse_response(trade)
     assert len(parse_activities([row])) == 1
@@ -101,16 +117,28 @@ async def test_makers_rows_come_when_they_are_asked_for() -> None:
 
 
 async def test_activity_is_filtered_by_type_time_side_and_market() -> None:
-    world = World(A_TRADE, chain.split(LEADER, SHARE), chain.merged(LEADER, SHARE), [chain.paid(MAKER, LEADER, USDC)])
+    world = World(
+        A_TRADE,
+        chain.split(LEADER, SHARE),
+        chain.merged(LEADER, SHARE),
+        [chain.paid(MAKER, LEADER, USDC)],
+    )
     async with world.served() as get:
 
         async def types(**query: str) -> list[str]:
             return [row["type"] for row in (await get("activity", **query))["data"]]
 
         assert await types() == ["MERGE", "SPLIT", "TRADE"]
-        assert await types(exclude_deposits_withdrawals="false", sort_direction="ASC") == ["TRADE", "SPLIT", "MERGE", "DEPOSIT"]
+        assert await types(exclude_deposits_withdrawals="false", sort_direction="ASC") == [
+            "TRADE",
+            "SPLIT",
+            "MERGE",
+            "DEPOSIT",
+        ]
         assert await types(type="SPLIT,MERGE") == ["MERGE", "SPLIT"]
-        assert await types(start=str(chain.BLOCK_TIME + 2), end=str(chain.BLOCK_TIME + 2)) == ["SPLIT"]
+        assert await types(start=str(chain.BLOCK_TIME + 2), end=str(chain.BLOCK_TIME + 2)) == [
+            "SPLIT"
+        ]
         assert await types(side="BUY") == ["TRADE"]
         assert await types(condition="0x" + "77" * 32) == []
         assert await types(condition_id=MARKET.condition_id, type="TRADE") == ["TRADE"]
@@ -122,9 +150,23 @@ async def test_a_position_is_valued_at_the_middle_of_the_book() -> None:
         value = (await get("value"))["data"]
 
     Position.parse_response(row)
-    assert (row["current_size"], row["total_size"], row["current_price"], row["current_value"]) == (20, 30, 0.5, 10)
-    assert (row["avg_price"], row["entry_cost_usdc"], row["entry_fees_usdc"], row["total_cost_usdc"]) == (0.3333, 6.6667, 0.0823, 6.749)
-    assert (row["realized_pnl"], row["unrealized_pnl"], row["total_pnl"]) == (0.5432, 3.3333, 3.8766)
+    assert (row["current_size"], row["total_size"], row["current_price"], row["current_value"]) == (
+        20,
+        30,
+        0.5,
+        10,
+    )
+    assert (
+        row["avg_price"],
+        row["entry_cost_usdc"],
+        row["entry_fees_usdc"],
+        row["total_cost_usdc"],
+    ) == (0.3333, 6.6667, 0.0823, 6.749)
+    assert (row["realized_pnl"], row["unrealized_pnl"], row["total_pnl"]) == (
+        0.5432,
+        3.3333,
+        3.8766,
+    )
     assert value == {"proxy_wallet": LEADER, "value": 10}
 
 
@@ -133,7 +175,10 @@ async def test_positions_are_found_by_status() -> None:
     async with world.served() as get:
 
         async def sizes(status: str) -> list[tuple[str, float]]:
-            return [(row["status"], row["current_size"]) for row in (await get("positions", status=status))["data"]]
+            return [
+                (row["status"], row["current_size"])
+                for row in (await get("positions", status=status))["data"]
+            ]
 
         assert await sizes("OPEN") == await sizes("MERGEABLE") == [("OPEN", 5), ("OPEN", 5)]
         assert await sizes("REDEEMABLE") == await sizes("CLOSED") == []
@@ -218,7 +263,9 @@ async def test_what_cannot_be_read_is_refused(query: dict[str, str]) -> None:
 
 
 @given(st.integers(0, 9), st.integers(1, 4), st.lists(st.integers(0, 3), min_size=10, max_size=10))
-def test_a_walk_meets_what_was_there_at_its_start_once_and_nothing_else(before: int, limit: int, arrivals: list[int]) -> None:
+def test_a_walk_meets_what_was_there_at_its_start_once_and_nothing_else(
+    before: int, limit: int, arrivals: list[int]
+) -> None:
     """Newest first: rows that come in while somebody pages are neither met nor in the way."""
     rows = list(range(before))
     walked: list[int] = []

@@ -1,17 +1,31 @@
-"""Orders meet by price, then time; amounts are the venue's to the base unit; refusals are its own words."""
+"""Orders meet by price, then time; amounts are the venue's to the base unit; refusals are its own
+words.
+"""
 
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from services.paper_venue import rules
-from services.paper_venue.accounts import UNLIMITED, Holdings
-from services.paper_venue.book import Level
-from services.paper_venue.matching import MatchKind, match
-from services.paper_venue.orders import OrderKind, Side
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.accounts import UNLIMITED, Holdings
+from services.paper_venue.exchange.book import Level
+from services.paper_venue.exchange.matching import MatchKind, match
+from services.paper_venue.exchange.orders import OrderKind, Side
 from shared.chain.addresses import EXCHANGE_V3
-from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, accepted, an_engine, an_order, refused, rich
+from tests.unit.paper_venue.builders import (
+    MARKET,
+    NO,
+    SHARE,
+    USDC,
+    YES,
+    a_spend,
+    accepted,
+    an_engine,
+    an_order,
+    refused,
+    rich,
+)
 
 
 def test_an_order_that_meets_nobody_rests() -> None:
@@ -33,7 +47,9 @@ def test_a_bid_for_yes_is_an_offer_of_no_at_the_complement() -> None:
 
 
 def test_bids_are_listed_ascending_and_asks_descending() -> None:
-    orders = [an_order(Side.BUY, price=p) for p in (4_000, 4_200, 4_100)] + [an_order(Side.SELL, price=p) for p in (5_000, 5_200, 5_100)]
+    orders = [an_order(Side.BUY, price=p) for p in (4_000, 4_200, 4_100)] + [
+        an_order(Side.SELL, price=p) for p in (5_000, 5_200, 5_100)
+    ]
 
     book = an_engine(*orders).books[MARKET.condition_id]
 
@@ -52,7 +68,9 @@ def test_bids_are_listed_ascending_and_asks_descending() -> None:
         ((Side.SELL, NO, 5_000), (Side.SELL, YES, 5_000), MatchKind.MERGE),
     ],
 )
-def test_the_four_ways_to_meet(resting: tuple[Side, str, int], incoming: tuple[Side, str, int], kind: MatchKind) -> None:
+def test_the_four_ways_to_meet(
+    resting: tuple[Side, str, int], incoming: tuple[Side, str, int], kind: MatchKind
+) -> None:
     side, token, price = resting
     engine = an_engine(an_order(side, token=token, price=price, maker="0xB"))
     side, token, price = incoming
@@ -88,14 +106,22 @@ def test_the_best_price_goes_first_and_then_the_oldest() -> None:
 
     result = accepted(engine.place(an_order(Side.BUY, price=5_000, shares=25 * SHARE)))
 
-    assert [fill.maker.id for fill in result.match.fills] == [cheap_early.id, cheap_late.id, dear.id]
+    assert [fill.maker.id for fill in result.match.fills] == [
+        cheap_early.id,
+        cheap_late.id,
+        dear.id,
+    ]
     assert [fill.shares for fill in result.match.fills] == [10 * SHARE, 10 * SHARE, 5 * SHARE]
 
 
 def test_what_a_resting_order_gets_is_rounded_down() -> None:
     engine = an_engine(an_order(Side.SELL, price=3_300, maker="0xB"))
 
-    result = accepted(engine.place(an_order(Side.BUY, price=3_300, kind=OrderKind.FAK, amounts=(10 * USDC, 30_303_000))))
+    result = accepted(
+        engine.place(
+            an_order(Side.BUY, price=3_300, kind=OrderKind.FAK, amounts=(10 * USDC, 30_303_000))
+        )
+    )
 
     assert result.match.fills[0].shares == 10 * USDC * 10_000 // 3_300
     assert result.match.fills[0].maker_collateral == 30_303_030 * 3_300 // 10_000
@@ -123,7 +149,9 @@ def test_a_fak_takes_what_is_there_and_drops_the_rest() -> None:
 
 
 def test_what_one_transaction_cannot_settle_is_dropped_and_never_crosses_the_book() -> None:
-    engine = an_engine(*(an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB") for _ in range(60)))
+    engine = an_engine(
+        *(an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB") for _ in range(60))
+    )
 
     result = accepted(engine.place(an_order(Side.BUY, price=5_000, shares=600 * SHARE)))
 
@@ -150,7 +178,10 @@ def test_the_recorded_fee_of_a_live_trade_is_ours() -> None:
     market = replace(MARKET, fee_rate=Decimal("0.05"))
     engine = an_engine(an_order(Side.SELL, price=5_200, shares=16_260_000, maker="0xB"))
 
-    planned = match(an_order(Side.BUY, price=5_200, shares=16_260_000, market=market), engine.books[MARKET.condition_id])
+    planned = match(
+        an_order(Side.BUY, price=5_200, shares=16_260_000, market=market),
+        engine.books[MARKET.condition_id],
+    )
 
     assert planned.fee == 202_920
 
@@ -174,9 +205,18 @@ def test_a_killed_order_may_come_again() -> None:
 @pytest.mark.parametrize(
     ("order", "text"),
     [
-        (an_order(price=5_050, id="0x1"), "order 0x1 is invalid. Price (0.505) breaks minimum tick size rule: 0.01"),
-        (an_order(price=10_000, id="0x1"), "order 0x1 is invalid. Price (1) breaks minimum tick size rule: 0.01"),
-        (an_order(shares=4_990_000, id="0x1"), "order 0x1 is invalid. Size (4.99) lower than the minimum: 5"),
+        (
+            an_order(price=5_050, id="0x1"),
+            "order 0x1 is invalid. Price (0.505) breaks minimum tick size rule: 0.01",
+        ),
+        (
+            an_order(price=10_000, id="0x1"),
+            "order 0x1 is invalid. Price (1) breaks minimum tick size rule: 0.01",
+        ),
+        (
+            an_order(shares=4_990_000, id="0x1"),
+            "order 0x1 is invalid. Size (4.99) lower than the minimum: 5",
+        ),
         (a_spend(990_000), "invalid amount for a marketable BUY order ($0.99), min size: $1"),
         (
             an_order(kind=OrderKind.FOK, amounts=(1_234_500, 2_469_000)),
@@ -204,7 +244,10 @@ def test_a_limit_order_that_trades_at_once_needs_a_dollar() -> None:
 def test_post_only_does_not_cross() -> None:
     engine = an_engine(an_order(Side.SELL, price=5_000, maker="0xB"))
 
-    assert refused(engine.place(an_order(Side.BUY, price=5_000), post_only=True)).text == rules.POST_ONLY_CROSSES
+    assert (
+        refused(engine.place(an_order(Side.BUY, price=5_000), post_only=True)).text
+        == rules.POST_ONLY_CROSSES
+    )
     assert accepted(engine.place(an_order(Side.BUY, price=4_900), post_only=True)).rests
 
 
@@ -219,7 +262,9 @@ def test_post_only_does_not_cross() -> None:
         (Holdings(block=1), an_order(Side.BUY, maker="0xD")),
     ],
 )
-def test_who_has_too_little_or_has_not_allowed_it_is_refused(holdings: Holdings, order: object) -> None:
+def test_who_has_too_little_or_has_not_allowed_it_is_refused(
+    holdings: Holdings, order: object
+) -> None:
     engine = an_engine()
     engine.accounts.refresh("0xD", holdings)
 
@@ -241,9 +286,15 @@ def test_a_buyer_needs_headroom_for_the_fee() -> None:
     engine = an_engine(an_order(Side.SELL, price=5_000, maker="0xB"))
     engine.accounts.refresh("0xD", rich(collateral=50 * USDC))
 
-    assert refused(engine.place(a_spend(50 * USDC, maker="0xD", kind=OrderKind.FOK))).text == rules.NOT_ENOUGH
+    assert (
+        refused(engine.place(a_spend(50 * USDC, maker="0xD", kind=OrderKind.FOK))).text
+        == rules.NOT_ENOUGH
+    )
     engine.accounts.refresh("0xD", rich(collateral=51 * USDC))
-    assert accepted(engine.place(a_spend(50 * USDC, maker="0xD", kind=OrderKind.FOK))).match.fee == USDC
+    assert (
+        accepted(engine.place(a_spend(50 * USDC, maker="0xD", kind=OrderKind.FOK))).match.fee
+        == USDC
+    )
 
 
 def test_a_cancelled_order_is_gone_from_the_book() -> None:

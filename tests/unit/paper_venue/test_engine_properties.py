@@ -1,4 +1,6 @@
-"""Whatever is traded: no money or share appears or vanishes, the books stay sorted and uncrossed, and nobody jumps the queue."""
+"""Whatever is traded: no money or share appears or vanishes, the books stay sorted and uncrossed,
+and nobody jumps the queue.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,20 +9,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from services.paper_venue import rules
-from services.paper_venue.accounts import UNLIMITED, Holdings, collateral_for
-from services.paper_venue.engine import Accepted, Engine, Refused
-from services.paper_venue.matching import MatchKind
-from services.paper_venue.orders import DUST, PRICE_ONE, Market, MarketVersion, Order, OrderKind, Side
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collateral_for
+from services.paper_venue.exchange.engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.matching import MatchKind
+from services.paper_venue.exchange.orders import (
+    DUST,
+    PRICE_ONE,
+    Market,
+    MarketVersion,
+    Order,
+    OrderKind,
+    Side,
+)
 from shared.chain.addresses import LIVE_EXCHANGES
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order
 from tests.unit.paper_venue.slow_book import Expected, SlowBook
 
-MARKET_V2 = replace(MARKET, id="2", condition_id="0x" + "01" * 31 + "00", token_ids=("800", "801"), version=MarketVersion.V2, neg_risk=True)
+MARKET_V2 = replace(
+    MARKET,
+    id="2",
+    condition_id="0x" + "01" * 31 + "00",
+    token_ids=("800", "801"),
+    version=MarketVersion.V2,
+    neg_risk=True,
+)
 TOKENS = (*MARKET.token_ids, *MARKET_V2.token_ids)
 WALLETS = ("0xA", "0xB", "0xC")
 TICKS = st.integers(1, 99).map(lambda tick: tick * 100)
-PRICES = st.one_of(st.sampled_from((4_900, 5_000, 5_100)), st.integers(4_500, 5_500), st.sampled_from((1, 100, 9_900, 9_999)))
+PRICES = st.one_of(
+    st.sampled_from((4_900, 5_000, 5_100)),
+    st.integers(4_500, 5_500),
+    st.sampled_from((1, 100, 9_900, 9_999)),
+)
 """Mostly about the middle, where they meet."""
 SIZES = st.integers(500, 50_000).map(lambda cents: cents * 10_000)
 PURSE = 2_000 * USDC
@@ -37,7 +58,9 @@ def funds(collateral: int, block: int) -> Holdings:
 
 
 class AnyMarket(RuleBasedStateMachine):
-    """Anybody posts, waits and cancels, in two markets of both versions whose tick changes, and may lose money elsewhere."""
+    """Anybody posts, waits and cancels, in two markets of both versions whose tick changes, and may
+    lose money elsewhere.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,8 +80,21 @@ class AnyMarket(RuleBasedStateMachine):
     def makers_have_quoted(self, sizes: list[int]) -> None:
         for number, shares in enumerate(sizes):
             market = (MARKET, MARKET_V2)[number % 2]
-            side, outcome, price = ((Side.BUY, 0, 4_800), (Side.SELL, 0, 5_200), (Side.BUY, 1, 4_700), (Side.SELL, 1, 5_300))[number // 3]
-            self.somebody_posts(WALLETS[number % 3], side, market.token_ids[outcome], price, shares, OrderKind.GTC, 0)
+            side, outcome, price = (
+                (Side.BUY, 0, 4_800),
+                (Side.SELL, 0, 5_200),
+                (Side.BUY, 1, 4_700),
+                (Side.SELL, 1, 5_300),
+            )[number // 3]
+            self.somebody_posts(
+                WALLETS[number % 3],
+                side,
+                market.token_ids[outcome],
+                price,
+                shares,
+                OrderKind.GTC,
+                0,
+            )
 
     @rule(
         wallet=st.sampled_from(WALLETS),
@@ -66,14 +102,41 @@ class AnyMarket(RuleBasedStateMachine):
         token=st.sampled_from(TOKENS),
         price=PRICES,
         shares=SIZES,
-        kind=st.sampled_from((OrderKind.GTC, OrderKind.GTC, OrderKind.GTC, OrderKind.GTD, OrderKind.FAK, OrderKind.FOK)),
+        kind=st.sampled_from(
+            (
+                OrderKind.GTC,
+                OrderKind.GTC,
+                OrderKind.GTC,
+                OrderKind.GTD,
+                OrderKind.FAK,
+                OrderKind.FOK,
+            )
+        ),
         delay_ms=st.sampled_from((0, 0, 150, 3_000)),
     )
-    def somebody_posts(self, wallet: str, side: Side, token: str, price: int, shares: int, kind: OrderKind, delay_ms: int) -> None:
+    def somebody_posts(
+        self,
+        wallet: str,
+        side: Side,
+        token: str,
+        price: int,
+        shares: int,
+        kind: OrderKind,
+        delay_ms: int,
+    ) -> None:
         market = self.engine.market_by_token[token]
         on_grid = min(max(price // market.tick, 1), PRICE_ONE // market.tick - 1) * market.tick
         expiration = self.now_ms // 1000 + 61 if kind is OrderKind.GTD else 0
-        order = an_order(side, token=token, price=on_grid, shares=shares, maker=wallet, kind=kind, market=market, expiration=expiration)
+        order = an_order(
+            side,
+            token=token,
+            price=on_grid,
+            shares=shares,
+            maker=wallet,
+            kind=kind,
+            market=market,
+            expiration=expiration,
+        )
         self.post(replace(order, placed_at_ms=self.now_ms), delay_ms)
 
     @rule(
@@ -84,9 +147,14 @@ class AnyMarket(RuleBasedStateMachine):
         kind=st.sampled_from((OrderKind.FOK, OrderKind.FAK)),
         delay_ms=st.sampled_from((0, 150)),
     )
-    def somebody_spends(self, wallet: str, token: str, price: int, cents: int, kind: OrderKind, delay_ms: int) -> None:
+    def somebody_spends(
+        self, wallet: str, token: str, price: int, cents: int, kind: OrderKind, delay_ms: int
+    ) -> None:
         order = a_spend(cents * 10_000, price=price, token=token, kind=kind, maker=wallet)
-        self.post(replace(order, market=self.engine.market_by_token[token], placed_at_ms=self.now_ms), delay_ms)
+        self.post(
+            replace(order, market=self.engine.market_by_token[token], placed_at_ms=self.now_ms),
+            delay_ms,
+        )
 
     @rule(number=st.integers(0, 1_000))
     def somebody_cancels(self, number: int) -> None:
@@ -105,19 +173,29 @@ class AnyMarket(RuleBasedStateMachine):
         self.now_ms += ms
         for order in self.engine.due(self.now_ms):
             self.judge(order, self.engine.release(order), self.slow.expect(order))
-        over = {s.order.id for s in self.slow.orders if s.order.expiration and s.order.expiration * 1000 <= self.now_ms}
+        over = {
+            s.order.id
+            for s in self.slow.orders
+            if s.order.expiration and s.order.expiration * 1000 <= self.now_ms
+        }
         assert {resting.order.id for resting, _ in self.engine.expired(self.now_ms)} == over
         self.slow.remove(over)
 
     @rule(wallet=st.sampled_from(WALLETS), part=st.sampled_from((10, 80, 95, 100)))
     def somebody_spends_elsewhere(self, wallet: str, part: int) -> None:
-        """On the chain, past the venue: it learns at the next read, and drops the newest orders that are not covered."""
+        """On the chain, past the venue: it learns at the next read, and drops the newest orders
+        that are not covered.
+        """
         account = self.engine.accounts.of(wallet)
         spent = min(account.collateral, account.base.collateral) * part // 100
         self.block += 1
         self.engine.accounts.refresh(wallet, funds(account.base.collateral - spent, self.block))
         self.expected["USDC"] -= spent
-        bids = [s.order.id for s in self.slow.orders if s.order.maker == wallet and s.order.side is Side.BUY]
+        bids = [
+            s.order.id
+            for s in self.slow.orders
+            if s.order.maker == wallet and s.order.side is Side.BUY
+        ]
         dropped = [resting.order.id for resting, _ in self.engine.uncovered(wallet)]
         assert dropped == bids[::-1][: len(dropped)]
         self.slow.remove(set(dropped))
@@ -143,7 +221,10 @@ class AnyMarket(RuleBasedStateMachine):
             assert expected.is_killed or not result.is_killed
             return
         assert not expected.is_killed
-        assert tuple((f.maker.id, f.shares, f.maker_collateral) for f in result.match.fills) == expected.fills
+        assert (
+            tuple((f.maker.id, f.shares, f.maker_collateral) for f in result.match.fills)
+            == expected.fills
+        )
         assert tuple(resting.order.id for resting in result.match.own) == expected.passed
         assert result.rests is (expected.rests > 0)
         self.slow.carry_out(order, expected)
@@ -170,7 +251,11 @@ class AnyMarket(RuleBasedStateMachine):
             self.given[maker.id] += fill.given
 
     def state(self) -> object:
-        return self.present(), {id: r.remaining for id, r in self.engine.resting.items()}, set(self.engine.held)
+        return (
+            self.present(),
+            {id: r.remaining for id, r in self.engine.resting.items()},
+            set(self.engine.held),
+        )
 
     def present(self) -> dict[str, int]:
         accounts = [self.engine.accounts.of(wallet) for wallet in WALLETS]
@@ -185,7 +270,9 @@ class AnyMarket(RuleBasedStateMachine):
 
     @invariant()
     def the_slow_book_has_the_same_orders(self) -> None:
-        assert {s.order.id: s.left for s in self.slow.orders} == {id: r.remaining for id, r in self.engine.resting.items()}
+        assert {s.order.id: s.left for s in self.slow.orders} == {
+            id: r.remaining for id, r in self.engine.resting.items()
+        }
 
     @invariant()
     def nobody_gives_more_than_he_signed(self) -> None:
@@ -199,7 +286,10 @@ class AnyMarket(RuleBasedStateMachine):
             account = self.engine.accounts.of(wallet)
             for market in (MARKET, MARKET_V2):
                 assert account.spendable(token_id=None, exchange=market.exchange) >= 0
-                assert all(account.spendable(token_id=token, exchange=market.exchange) >= 0 for token in market.token_ids)
+                assert all(
+                    account.spendable(token_id=token, exchange=market.exchange) >= 0
+                    for token in market.token_ids
+                )
 
     @invariant()
     def what_is_reserved_is_what_stands_or_waits(self) -> None:
@@ -208,10 +298,14 @@ class AnyMarket(RuleBasedStateMachine):
         for wallet in WALLETS:
             account = self.engine.accounts.of(wallet)
             own = [(order, shares) for order, shares in promised if order.maker == wallet]
-            assert account.reserved_collateral == sum(collateral_for(o, shares) for o, shares in own if o.side is Side.BUY)
+            assert account.reserved_collateral == sum(
+                collateral_for(o, shares) for o, shares in own if o.side is Side.BUY
+            )
             assert account.reserved_collateral == sum(account.reserved_by_exchange.values())
             for token in TOKENS:
-                offered = sum(shares for o, shares in own if o.side is Side.SELL and o.token_id == token)
+                offered = sum(
+                    shares for o, shares in own if o.side is Side.SELL and o.token_id == token
+                )
                 assert account.reserved_shares.get(token, 0) == offered
 
     @invariant()
@@ -219,16 +313,24 @@ class AnyMarket(RuleBasedStateMachine):
         for book in self.engine.books.values():
             bids, asks = book.bids(0), book.asks(0)
             assert [level.price for level in bids] == sorted({level.price for level in bids})
-            assert [level.price for level in asks] == sorted({level.price for level in asks}, reverse=True)
+            assert [level.price for level in asks] == sorted(
+                {level.price for level in asks}, reverse=True
+            )
             assert all(level.shares > 0 for level in bids + asks)
             assert not bids or not asks or bids[-1].price < asks[-1].price
 
     @invariant()
     def a_level_is_as_deep_as_its_orders(self) -> None:
         for condition_id, book in self.engine.books.items():
-            standing = [r for r in self.engine.resting.values() if r.order.market.condition_id == condition_id]
+            standing = [
+                r
+                for r in self.engine.resting.values()
+                if r.order.market.condition_id == condition_id
+            ]
             for level in book.bids(0) + book.asks(0):
-                assert level.shares == sum(r.remaining for r in standing if r.order.yes_price() == level.price)
+                assert level.shares == sum(
+                    r.remaining for r in standing if r.order.yes_price() == level.price
+                )
 
 
 TestAnyMarket = AnyMarket.TestCase
@@ -236,8 +338,12 @@ TestAnyMarket.settings = settings(max_examples=120, stateful_step_count=40)
 
 
 @given(price=TICKS, shares=SIZES, token=st.sampled_from((YES, NO)), side=st.sampled_from(Side))
-def test_an_order_and_its_mirror_stand_at_one_price(price: int, shares: int, token: str, side: Side) -> None:
+def test_an_order_and_its_mirror_stand_at_one_price(
+    price: int, shares: int, token: str, side: Side
+) -> None:
     order = an_order(side, token=token, price=price, shares=shares)
-    mirror = an_order(Side(1 - side), token=NO if token == YES else YES, price=PRICE_ONE - price, shares=shares)
+    mirror = an_order(
+        Side(1 - side), token=NO if token == YES else YES, price=PRICE_ONE - price, shares=shares
+    )
 
     assert (order.yes_price(), order.is_bid) == (mirror.yes_price(), mirror.is_bid)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
-from services.paper_venue.faults import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, Faults, Strike
 
 
 def test_no_fault_strikes_until_it_is_turned_on() -> None:
@@ -16,7 +16,12 @@ def test_no_fault_strikes_until_it_is_turned_on() -> None:
 def test_a_fault_strikes_as_often_as_it_is_told_and_then_no_more() -> None:
     faults = Faults()
     faults.set({Fault.DROP_REPLY: Strike(times=2)})
-    assert [faults.strike(Fault.DROP_REPLY) is not None for _ in range(4)] == [True, True, False, False]
+    assert [faults.strike(Fault.DROP_REPLY) is not None for _ in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert faults.strike(Fault.FAILED) is None
 
 

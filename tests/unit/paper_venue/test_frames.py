@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.paper_venue.book import Book
-from services.paper_venue.frames import Json, book_event, book_summary
-from services.paper_venue.orders import Market, MarketVersion
+from services.paper_venue.exchange.book import Book
+from services.paper_venue.exchange.orders import Market, MarketVersion
+from services.paper_venue.http.payloads import Json, book_event, book_summary
 from tests.unit.paper_venue.builders import MARKET
 
 V2 = replace(MARKET, version=MarketVersion.V2, neg_risk=True)
@@ -21,7 +21,11 @@ def test_only_books_of_version_2_name_their_version(market: Market) -> None:
     summary = summary_of(market)
 
     expected = "v2" if market.version is MarketVersion.V2 else None
-    assert (summary["neg_risk"], summary.get("version"), book_event(summary).get("version")) == (market.neg_risk, expected, expected)
+    assert (summary["neg_risk"], summary.get("version"), book_event(summary).get("version")) == (
+        market.neg_risk,
+        expected,
+        expected,
+    )
 
 
 def test_the_hash_does_not_cover_the_version() -> None:

@@ -1,4 +1,6 @@
-"""The catalogue groups markets into events, hides what is resolved, and writes each version as Gamma does."""
+"""The catalogue groups markets into events, hides what is resolved, and writes each version as
+Gamma does.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,12 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from polymarket.models.gamma.event import Event
 from polymarket.models.gamma.market import Market as SdkMarket
 
-from services.paper_venue.engine import Engine
-from services.paper_venue.faults import Faults
-from services.paper_venue.gamma import Gamma
-from services.paper_venue.handler import Venue
-from services.paper_venue.orders import Market, MarketVersion, Side
-from services.paper_venue.responses import refusals
+from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.orders import Market, MarketVersion, Side
+from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.gamma.api import Gamma
+from services.paper_venue.http.responses import refusals
+from services.paper_venue.lifecycle.venue import Venue
 from tests.unit.paper_venue.builders import MARKET, NO, YES, accepted, an_order, rich
 from tests.unit.paper_venue.fakes import FakeChain, FakeSettlements, Listeners
 
@@ -83,10 +85,16 @@ async def test_a_v1_market_names_its_tokens_in_a_string() -> None:
 async def test_a_v2_market_names_positions_and_a_condition_of_31_bytes() -> None:
     async with served(V2_MARKET) as (get, _):
         row = await get("/markets/slug/a-new-market")
-        (by_long_id,) = (await get("/markets/keyset", condition_ids=V2_MARKET.condition_id))["markets"]
+        (by_long_id,) = (await get("/markets/keyset", condition_ids=V2_MARKET.condition_id))[
+            "markets"
+        ]
         (by_short_id,) = (await get("/markets/keyset", condition_ids=row["conditionId"]))["markets"]
 
-    assert (row["version"], row["clobTokenIds"], row["positionIds"]) == ("v2", None, list(V2_MARKET.token_ids))
+    assert (row["version"], row["clobTokenIds"], row["positionIds"]) == (
+        "v2",
+        None,
+        list(V2_MARKET.token_ids),
+    )
     assert len(row["conditionId"]) == 64
     assert row == by_long_id == by_short_id
     assert row["resolutionStatus"] == "active"
@@ -104,8 +112,12 @@ async def test_the_outcomes_of_a_neg_risk_event_are_one_event() -> None:
     assert [each["id"] for each in by_slug["markets"]] == ["3", "4", "5"]
 
 
-@pytest.mark.parametrize(("payouts", "prices"), [((1, 0), ["1", "0"]), ((0, 1), ["0", "1"]), ((1, 1), ["0.5", "0.5"])])
-async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pays(payouts: tuple[int, int], prices: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("payouts", "prices"), [((1, 0), ["1", "0"]), ((0, 1), ["0", "1"]), ((1, 1), ["0.5", "0.5"])]
+)
+async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pays(
+    payouts: tuple[int, int], prices: list[str]
+) -> None:
     async with served(MARKET, V2_MARKET) as (get, engine):
         engine.resolve(MARKET.condition_id, payouts)
         engine.resolve(V2_MARKET.condition_id, payouts)
@@ -126,13 +138,20 @@ async def test_pages_go_on_after_the_last_id_also_when_markets_close_meanwhile()
         second = await get("/markets/keyset", limit="2", after_cursor=first["next_cursor"])
         third = await get("/markets/keyset", limit="2", after_cursor=second["next_cursor"])
 
-    assert [[row["id"] for row in page["markets"]] for page in (first, second, third)] == [["1", "2"], ["3", "4"], ["5"]]
+    assert [[row["id"] for row in page["markets"]] for page in (first, second, third)] == [
+        ["1", "2"],
+        ["3", "4"],
+        ["5"],
+    ]
     assert third["next_cursor"] is None
 
 
 async def test_what_it_cannot_filter_by_is_refused_and_not_ignored() -> None:
     async with served(MARKET) as (get, _):
-        assert "liquidity_num_min" in (await get("/markets/keyset", liquidity_num_min="5", status=422))["error"]
+        assert (
+            "liquidity_num_min"
+            in (await get("/markets/keyset", liquidity_num_min="5", status=422))["error"]
+        )
         await get("/markets/keyset", order="volume", status=422)
         await get("/markets/keyset", after_cursor="%%", status=422)
         await get("/markets/77", status=404)
@@ -143,7 +162,9 @@ async def test_what_it_cannot_filter_by_is_refused_and_not_ignored() -> None:
 async def test_the_official_models_read_every_row_open_and_resolved(market: Market) -> None:
     async with served(market) as (get, engine):
         engine.accounts.refresh("0xA", rich())
-        accepted(engine.place(an_order(Side.BUY, token=market.token_ids[0], price=4_000, market=market)))
+        accepted(
+            engine.place(an_order(Side.BUY, token=market.token_ids[0], price=4_000, market=market))
+        )
         is_open = SdkMarket.parse_response(await get(f"/markets/{market.id}"))
         engine.resolve(market.condition_id, (1, 0))
         closed = SdkMarket.parse_response(await get(f"/markets/{market.id}"))

@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue import rules
-from services.paper_venue.faults import Fault, Faults, Strike
-from services.paper_venue.gate import ADDRESS_LIMIT, GEOBLOCKED, SIGNER_LIMIT, Call, Gate, Refusal, Wanted, Window, wanted_orders
+from services.paper_venue.exchange import rules
+from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.gate import (
+    ADDRESS_LIMIT,
+    GEOBLOCKED,
+    SIGNER_LIMIT,
+    Call,
+    Gate,
+    Refusal,
+    Wanted,
+    Window,
+    wanted_orders,
+)
 
 NOW_MS = 1_790_000_000_000
 BUY = Wanted(maker="0xSafe", buys=True, post_only=False)
@@ -18,7 +28,9 @@ SELL = Wanted(maker="0xSafe", buys=False, post_only=False)
 RESTING = Wanted(maker="0xSafe", buys=True, post_only=True)
 
 
-def a_call(method: str = "POST", path: str = "/order", *orders: Wanted, address: str = "0xSigner") -> Call:
+def a_call(
+    method: str = "POST", path: str = "/order", *orders: Wanted, address: str = "0xSigner"
+) -> Call:
     return Call(method=method, path=path, remote="127.0.0.1", address=address, orders=orders)
 
 
@@ -50,10 +62,20 @@ def status(refusal: Refusal | None) -> int | None:
     ],
 )
 def test_each_state_refuses_what_it_does_not_take(
-    fault: Fault, placing: int | None, resting: int | None, selling: int | None, cancelling: int | None
+    fault: Fault,
+    placing: int | None,
+    resting: int | None,
+    selling: int | None,
+    cancelling: int | None,
 ) -> None:
     calls = (PLACE, a_call("POST", "/order", RESTING), a_call("POST", "/order", SELL), CANCEL, READ)
-    assert [status(asked(fault, call)) for call in calls] == [placing, resting, selling, cancelling, None]
+    assert [status(asked(fault, call)) for call in calls] == [
+        placing,
+        resting,
+        selling,
+        cancelling,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +95,19 @@ def test_each_state_says_the_venues_own_text(fault: Fault, text: str) -> None:
 
 
 def test_a_restart_is_closed_then_post_only_and_then_over() -> None:
-    phases = [asked(Fault.RESTART, PLACE, after_s=after, seconds="3") for after in ("0", "2.9", "3", "5.5", "6")]
+    phases = [
+        asked(Fault.RESTART, PLACE, after_s=after, seconds="3")
+        for after in ("0", "2.9", "3", "5.5", "6")
+    ]
 
     assert [status(phase) for phase in phases] == [425, 425, 503, 503, None]
     post_only = phases[3]
     assert post_only is not None
-    assert post_only.body == {"error": rules.POST_ONLY_MODE, "code": "post_only_mode", "retry_after_seconds": 1}
+    assert post_only.body == {
+        "error": rules.POST_ONLY_MODE,
+        "code": "post_only_mode",
+        "retry_after_seconds": 1,
+    }
     assert post_only.headers == {"Retry-After": "1"}
     assert asked(Fault.RESTART, a_call("POST", "/order", RESTING), after_s="4", seconds="3") is None
 
@@ -92,7 +121,10 @@ def test_the_addresss_limit_slides() -> None:
     faults = Faults()
     faults.set({Fault.RATE_LIMIT_ADDRESS: Strike(seconds=Decimal(2))})
     gate = Gate(faults)
-    answers = [gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 10 * number) for number in range(ADDRESS_LIMIT + 1)]
+    answers = [
+        gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 10 * number)
+        for number in range(ADDRESS_LIMIT + 1)
+    ]
 
     assert [status(answer) for answer in answers] == [None] * ADDRESS_LIMIT + [429]
     refused = answers[-1]
@@ -118,12 +150,20 @@ def test_a_signers_limit_counts_his_orders_and_tells_when_there_is_room() -> Non
         "Poly-RateLimit-Reset": "1790000002",
         "Poly-RateLimit-Tier": "standard",
     }
-    assert gate.refusal(a_call("POST", "/order", BUY, address="0xOther"), now_ms=NOW_MS, machine_ms=NOW_MS) is None
+    assert (
+        gate.refusal(
+            a_call("POST", "/order", BUY, address="0xOther"), now_ms=NOW_MS, machine_ms=NOW_MS
+        )
+        is None
+    )
     assert gate.refusal(CANCEL, now_ms=NOW_MS, machine_ms=NOW_MS) is None
 
 
 def test_a_fault_for_one_wallet_means_the_maker_or_who_signs_for_it() -> None:
-    assert [status(asked(Fault.DISABLED, PLACE, only=only)) for only in ("0xsafe", "0xSIGNER", "0xother")] == [503, 503, None]
+    assert [
+        status(asked(Fault.DISABLED, PLACE, only=only))
+        for only in ("0xsafe", "0xSIGNER", "0xother")
+    ] == [503, 503, None]
 
 
 def test_what_is_refused_is_no_chance_for_the_next_fault() -> None:
@@ -159,7 +199,10 @@ def test_after_the_time_told_it_fits(steps: list[int]) -> None:
 def test_the_orders_of_a_body_are_known_by_maker_side_and_kind() -> None:
     leg = {"order": {"maker": "0xSafe", "side": "BUY"}, "postOnly": True}
     assert wanted_orders(orjson.dumps(leg)) == (RESTING,)
-    assert wanted_orders(orjson.dumps([leg, {"order": {"maker": "0xSafe", "side": "SELL"}}])) == (RESTING, SELL)
+    assert wanted_orders(orjson.dumps([leg, {"order": {"maker": "0xSafe", "side": "SELL"}}])) == (
+        RESTING,
+        SELL,
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"3", b"[1]"])

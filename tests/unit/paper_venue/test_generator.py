@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.generator import Mood, plan_markets
+from services.paper_venue.world.generator import Mood, plan_markets
 
 SEEDS = st.integers(0, 10_000)
 MOODS = st.sampled_from(Mood)
@@ -15,7 +15,9 @@ def test_the_same_seed_makes_the_same_markets(seed: int, mood: Mood) -> None:
 
 
 def test_another_seed_makes_another_world() -> None:
-    assert {plan.question_id for plan in plan_markets(1, 6)}.isdisjoint({plan.question_id for plan in plan_markets(2, 6)})
+    assert {plan.question_id for plan in plan_markets(1, 6)}.isdisjoint(
+        {plan.question_id for plan in plan_markets(2, 6)}
+    )
 
 
 @given(seed=SEEDS, mood=MOODS)

@@ -1,12 +1,14 @@
-"""An order is matched, its settlement signed, and everybody told: once, in the venue's order, with one hash."""
+"""An order is matched, its settlement signed, and everybody told: once, in the venue's order, with
+one hash.
+"""
 
 import orjson
 
-from services.paper_venue import rules
-from services.paper_venue.engine import Refused
-from services.paper_venue.matching import MatchKind
-from services.paper_venue.orders import Side
-from services.paper_venue.trades import TradeFilter, TradeStatus
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.engine import Refused
+from services.paper_venue.exchange.matching import MatchKind
+from services.paper_venue.exchange.orders import Side
+from services.paper_venue.exchange.trades import TradeFilter, TradeStatus
 from tests.unit.paper_venue.builders import NO, SHARE, USDC, YES, a_spend, an_order
 from tests.unit.paper_venue.scene import NOW, Scene
 
@@ -32,7 +34,11 @@ def test_everybody_in_a_match_is_told_with_one_hash() -> None:
     trade_hash = scene.settlements.followed[0].transaction_hash
     assert [row["proxyWallet"] for row in scene.heard.activity] == ["0xA", "0xB"]
     assert {row["transactionHash"] for row in scene.heard.activity} == {trade_hash}
-    assert [event["event_type"] for event in scene.heard.market[-3:]] == ["last_trade_price", "book", "book"]
+    assert [event["event_type"] for event in scene.heard.market[-3:]] == [
+        "last_trade_price",
+        "book",
+        "book",
+    ]
     assert scene.heard.market[-3]["transaction_hash"] == trade_hash
     assert scene.told("key-of-0xA") == [("order", "MATCHED"), ("trade", "MATCHED")]
     assert scene.told("key-of-0xB") == [("order", "LIVE"), ("order", "LIVE"), ("trade", "MATCHED")]
@@ -52,7 +58,11 @@ def test_a_maker_of_the_other_outcome_is_told_from_his_own_side() -> None:
 def test_a_resting_order_changes_a_level_and_settles_nothing() -> None:
     scene = Scene(an_order(Side.BUY, price=4_000))
 
-    assert [event["event_type"] for event in scene.heard.market] == ["price_change", "best_bid_ask", "best_bid_ask"]
+    assert [event["event_type"] for event in scene.heard.market] == [
+        "price_change",
+        "best_bid_ask",
+        "best_bid_ask",
+    ]
     assert scene.settlements.followed == []
 
 
@@ -69,7 +79,11 @@ def test_a_killed_order_is_told_its_owner() -> None:
 
     assert isinstance(scene.post(a_spend(10 * USDC)), Refused)
     ((owner, event),) = scene.heard.user
-    assert (owner, event["size_matched"], event["status"]) == ("key-of-0xA", "", f"CANCELED_{rules.FAK_KILLED}")
+    assert (owner, event["size_matched"], event["status"]) == (
+        "key-of-0xA",
+        "",
+        f"CANCELED_{rules.FAK_KILLED}",
+    )
 
 
 def test_a_trade_ends_confirmed() -> None:
@@ -80,8 +94,15 @@ def test_a_trade_ends_confirmed() -> None:
     scene.venue.on_mined(trade, block=5, now_ms=NOW + 1)
     scene.venue.on_confirmed(trade, now_ms=NOW + 2)
 
-    assert [status for kind, status in scene.told("key-of-0xA") if kind == "trade"] == ["MATCHED", "MINED", "CONFIRMED"]
-    assert next(scene.venue.announcer.trades.of("key-of-0xB", TradeFilter())).status is TradeStatus.CONFIRMED
+    assert [status for kind, status in scene.told("key-of-0xA") if kind == "trade"] == [
+        "MATCHED",
+        "MINED",
+        "CONFIRMED",
+    ]
+    assert (
+        next(scene.venue.announcer.trades.of("key-of-0xB", TradeFilter())).status
+        is TradeStatus.CONFIRMED
+    )
 
 
 def test_a_settlement_that_the_chain_refuses_is_taken_back() -> None:
@@ -92,7 +113,9 @@ def test_a_settlement_that_the_chain_refuses_is_taken_back() -> None:
 
     scene.venue.on_failed(trade, now_ms=NOW + 1)
 
-    assert {wallet: scene.engine.accounts.of(wallet).collateral for wallet in ("0xA", "0xB")} == before
+    assert {
+        wallet: scene.engine.accounts.of(wallet).collateral for wallet in ("0xA", "0xB")
+    } == before
     assert scene.told("key-of-0xA")[-1] == ("trade", "FAILED")
 
 

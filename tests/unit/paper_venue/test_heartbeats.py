@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.paper_venue.heartbeats import SILENCE_MS, Heartbeats, WrongHeartbeat
+from services.paper_venue.clob.heartbeats import SILENCE_MS, Heartbeats, WrongHeartbeat
 
 NOW_MS = 1_790_000_000_000
 

@@ -1,4 +1,6 @@
-"""Two worlds of one seed do the same; quotes follow the price, give way, come back and cross nobody; leaders count as leaders."""
+"""Two worlds of one seed do the same; quotes follow the price, give way, come back and cross
+nobody; leaders count as leaders.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,20 +11,27 @@ import orjson
 import pytest
 from eth_account import Account
 
-from services.paper_venue.accounts import Holdings
-from services.paper_venue.adapters import verify
-from services.paper_venue.auth import Keys
-from services.paper_venue.engine import Engine
-from services.paper_venue.faults import Faults
-from services.paper_venue.generator import MarketPlan, Mood, market_of, plan_markets
-from services.paper_venue.handler import Venue
-from services.paper_venue.house import CrowdTrading, Leaders, NoTrade
-from services.paper_venue.makers import MarketMakers
-from services.paper_venue.orders import Market, Side
-from services.paper_venue.quoting import Drift
-from services.paper_venue.styles import Crowd, LeaderTape, Rhythm, Style, Wish, styles_of
-from services.paper_venue.tally import Tally
-from services.paper_venue.traders import HouseTrader, new_trader
+from services.paper_venue.chain.view import verify
+from services.paper_venue.exchange.accounts import Holdings
+from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.orders import Market, Side
+from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.http.auth import Keys
+from services.paper_venue.lifecycle.venue import Venue
+from services.paper_venue.world.generator import MarketPlan, Mood, market_of, plan_markets
+from services.paper_venue.world.leader_strategies import (
+    Crowd,
+    LeaderTape,
+    Rhythm,
+    Style,
+    Wish,
+    styles_of,
+)
+from services.paper_venue.world.market_makers import MarketMakers
+from services.paper_venue.world.quoting import Drift
+from services.paper_venue.world.simulated_traders import CrowdTrading, Leaders, NoTrade
+from services.paper_venue.world.tally import Tally
+from services.paper_venue.world.trader_wallets import HouseTrader, new_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
 from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, Listeners
@@ -52,19 +61,42 @@ class FakeMerging:
 class SmallWorld:
     """A world without a chain: everything that its house does, by a clock that the test moves."""
 
-    def __init__(self, seed: int, *, mood: Mood = Mood.CALM, drift: str = "2", styles: Sequence[Style] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        mood: Mood = Mood.CALM,
+        drift: str = "2",
+        styles: Sequence[Style] | None = None,
+    ) -> None:
         self.clock, self.heard = Clock(), Listeners()
         self.plans: list[MarketPlan] = plan_markets(seed, 6, mood=mood)
         self.markets = [
-            market_of(plan, condition_id=f"0x{number:064x}", token_ids=(f"{2 * number}", f"{2 * number + 1}"))
+            market_of(
+                plan,
+                condition_id=f"0x{number:064x}",
+                token_ids=(f"{2 * number}", f"{2 * number + 1}"),
+            )
             for number, plan in enumerate(self.plans, 1)
         ]
         styles = styles_of(mood, 5) if styles is None else styles
         keys = Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
-        makers, leaders, crowd = (self._traders(name, count, keys) for name, count in (("m", 2), ("l", len(styles)), ("c", 2)))
-        tally = Tally(self.heard, leaders=[each.address for each in leaders], crowd=[each.address for each in crowd])
+        makers, leaders, crowd = (
+            self._traders(name, count, keys)
+            for name, count in (("m", 2), ("l", len(styles)), ("c", 2))
+        )
+        tally = Tally(
+            self.heard,
+            leaders=[each.address for each in leaders],
+            crowd=[each.address for each in crowd],
+        )
         self.venue = Venue(
-            engine=Engine(self.markets), verify=verify, settlements=FakeSettlements(), feeds=tally, chain=FakeChain(), faults=Faults()
+            engine=Engine(self.markets),
+            verify=verify,
+            settlements=FakeSettlements(),
+            feeds=tally,
+            chain=FakeChain(),
+            faults=Faults(),
         )
         tally.count_into(self.venue.stats)
         for trader in makers:
@@ -83,12 +115,17 @@ class SmallWorld:
             merging=self.merging,
             now_ms=self.clock.now_ms,
         )
-        self.crowd = CrowdTrading(self.venue, crowd, Crowd(seed, traders=2, markets=self.markets), self.clock.now_ms)
+        self.crowd = CrowdTrading(
+            self.venue, crowd, Crowd(seed, traders=2, markets=self.markets), self.clock.now_ms
+        )
         self.makers.open(now_ms=self.clock.ms)
 
     def _traders(self, name: str, count: int, keys: Keys) -> list[HouseTrader]:
         private = [f"0x{ord(name):062x}{number:02x}" for number in range(1, count + 1)]
-        return [new_trader(Account.from_key(key).address, key, keys, now_ms=self.clock.ms) for key in private]
+        return [
+            new_trader(Account.from_key(key).address, key, keys, now_ms=self.clock.ms)
+            for key in private
+        ]
 
     def _rich(self, shares: int) -> Holdings:
         tokens = {token: shares for market in self.markets for token in market.token_ids}
@@ -116,7 +153,15 @@ def rich_in(shares: dict[str, int]) -> Holdings:
 
 def told(world: SmallWorld) -> list[bytes]:
     """Everything that anybody was told, and what was merged."""
-    return [orjson.dumps(each) for each in (*world.heard.user, *world.heard.market, *world.heard.activity, *world.merging.merges)]
+    return [
+        orjson.dumps(each)
+        for each in (
+            *world.heard.user,
+            *world.heard.market,
+            *world.heard.activity,
+            *world.merging.merges,
+        )
+    ]
 
 
 @pytest.mark.parametrize("mood", list(Mood))
@@ -140,7 +185,9 @@ async def test_another_seed_places_other_orders() -> None:
 
 
 @pytest.mark.parametrize("mood", list(Mood))
-async def test_books_stay_uncrossed_and_every_market_stays_quoted_while_prices_walk(mood: Mood) -> None:
+async def test_books_stay_uncrossed_and_every_market_stays_quoted_while_prices_walk(
+    mood: Mood,
+) -> None:
     world = SmallWorld(3, mood=mood, drift="20")
     before = [world.best(number) for number in range(6)]
 
@@ -171,15 +218,30 @@ async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_
     bid, ask = world.best()
     assert bid is not None
     assert ask is not None
-    depth = sum(level.shares for level in world.venue.engine.books[world.markets[0].condition_id].asks(0))
+    depth = sum(
+        level.shares for level in world.venue.engine.books[world.markets[0].condition_id].asks(0)
+    )
 
-    world.leaders.trade(Wish(leader=0, token_id=world.markets[0].token_ids[0], side=Side.BUY, amount=QUOTED * ask // 10_000 * 3 // 4))
+    world.leaders.trade(
+        Wish(
+            leader=0,
+            token_id=world.markets[0].token_ids[0],
+            side=Side.BUY,
+            amount=QUOTED * ask // 10_000 * 3 // 4,
+        )
+    )
     world.makers.act(now_ms=world.clock.ms)
 
     assert world.best() == (bid + 100, ask + 100)
     for _ in range(20):
         world.makers.act(now_ms=world.clock.ms)
-    assert sum(level.shares for level in world.venue.engine.books[world.markets[0].condition_id].asks(0)) >= depth
+    assert (
+        sum(
+            level.shares
+            for level in world.venue.engine.books[world.markets[0].condition_id].asks(0)
+        )
+        >= depth
+    )
 
 
 async def test_a_resolved_market_is_quoted_no_longer_and_leaders_go_on_elsewhere() -> None:
@@ -198,9 +260,19 @@ async def test_a_market_making_leader_is_filled_by_the_crowd_and_counted_once() 
 
     await world.live(120)
 
-    rows = {(row["transactionHash"], row["asset"], row["side"]) for row in world.heard.activity if row["proxyWallet"] == address}
-    takers = [event for owner, event in world.heard.user if event["event_type"] == "trade" and event["trader_side"] == "MAKER"]
-    assert any(event["owner"] == world.leaders.traders[0].api_key for event in takers), "nobody took his quotes"
+    rows = {
+        (row["transactionHash"], row["asset"], row["side"])
+        for row in world.heard.activity
+        if row["proxyWallet"] == address
+    }
+    takers = [
+        event
+        for owner, event in world.heard.user
+        if event["event_type"] == "trade" and event["trader_side"] == "MAKER"
+    ]
+    assert any(event["owner"] == world.leaders.traders[0].api_key for event in takers), (
+        "nobody took his quotes"
+    )
     assert world.venue.stats["leader_trades"] == len(rows)
     assert world.venue.stats["house_matched"] == world.venue.stats["matched"]
 
@@ -212,7 +284,9 @@ async def test_leaders_stop_at_the_number_asked_and_leave_no_quote_behind() -> N
 
     houses = {trader.address for trader in world.leaders.traders}
     assert world.venue.stats["leader_trades"] >= 30
-    assert not [resting for resting in world.venue.engine.resting.values() if resting.order.maker in houses]
+    assert not [
+        resting for resting in world.venue.engine.resting.values() if resting.order.maker in houses
+    ]
 
 
 async def test_what_ends_a_merge_ends_the_leaders_trading() -> None:

@@ -1,4 +1,6 @@
-"""The index tells what the chain did: rows, holdings and what they cost, and nothing that did not happen."""
+"""The index tells what the chain did: rows, holdings and what they cost, and nothing that did not
+happen.
+"""
 
 import asyncio
 from decimal import Decimal
@@ -8,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.activity_index import Activity, ActivityIndex, ActivityType
-from services.paper_venue.chain_events import NOBODY, decode_transactions
-from services.paper_venue.faults import Fault, Faults, Strike
-from services.paper_venue.holdings_ledger import Holding
-from services.paper_venue.indexer import Indexer
+from services.paper_venue.data_api.activity_index import Activity, ActivityIndex, ActivityType
+from services.paper_venue.data_api.chain_events import NOBODY, decode_transactions
+from services.paper_venue.data_api.holdings_ledger import Holding
+from services.paper_venue.data_api.indexer import Indexer
+from services.paper_venue.faults.catalogue import Fault, Faults, Strike
 from shared.chain.addresses import EXCHANGE_V2
 from shared.domain.errors import Transient
 from shared.domain.money import Side
@@ -42,18 +44,30 @@ def holding(index: ActivityIndex, token: str = YES, wallet: str = LEADER) -> Hol
 def test_a_match_is_a_row_for_each_order_and_only_one_is_the_takers() -> None:
     index = indexed(chain.bought(LEADER, shares=100 * SHARE, usdc=50 * USDC, fee=1))
 
-    assert [(row.wallet, row.side, row.is_taker) for row in index.rows()] == [(MAKER, Side.SELL, False), (LEADER, Side.BUY, True)]
+    assert [(row.wallet, row.side, row.is_taker) for row in index.rows()] == [
+        (MAKER, Side.SELL, False),
+        (LEADER, Side.BUY, True),
+    ]
     assert told(index) == [(ActivityType.TRADE, 100 * SHARE, 50 * USDC)]
 
 
 def test_two_equal_orders_of_one_wallet_in_one_match_are_two_rows() -> None:
-    twins = [chain.filled(MAKER, shares=10 * SHARE, usdc=5 * USDC, side="SELL", taker=LEADER, order=order) for order in (2, 3)]
+    twins = [
+        chain.filled(
+            MAKER, shares=10 * SHARE, usdc=5 * USDC, side="SELL", taker=LEADER, order=order
+        )
+        for order in (2, 3)
+    ]
     match = [chain.moved(MAKER, LEADER, 20 * SHARE), *twins]
 
     index = indexed([*match, chain.filled(LEADER, shares=20 * SHARE, usdc=10 * USDC)])
 
     first, second = index.rows(MAKER)
-    assert (first.shares, first.usdc, first.transaction_hash) == (second.shares, second.usdc, second.transaction_hash)
+    assert (first.shares, first.usdc, first.transaction_hash) == (
+        second.shares,
+        second.usdc,
+        second.transaction_hash,
+    )
     assert first.key < second.key
 
 
@@ -61,7 +75,10 @@ def test_a_match_that_mints_is_no_split() -> None:
     """The exchange splits for both buyers: each has bought, and nobody has split."""
     exchange = EXCHANGE_V2
     made = [chain.moved(NOBODY, exchange, 10 * SHARE, token=token) for token in (YES, NO)]
-    handed = [chain.moved(exchange, MAKER, 10 * SHARE, token=NO), chain.moved(exchange, LEADER, 10 * SHARE)]
+    handed = [
+        chain.moved(exchange, MAKER, 10 * SHARE, token=NO),
+        chain.moved(exchange, LEADER, 10 * SHARE),
+    ]
     fills = [
         chain.filled(MAKER, shares=10 * SHARE, usdc=4 * USDC, token=NO, taker=LEADER),
         chain.filled(LEADER, shares=10 * SHARE, usdc=6 * USDC),
@@ -86,20 +103,36 @@ def test_pairs_that_an_adapter_makes_are_the_split_of_who_gets_them() -> None:
 def test_a_merge_gives_back_what_the_split_cost() -> None:
     index = indexed(chain.split(LEADER, 7 * SHARE), chain.merged(LEADER, 7 * SHARE))
 
-    assert told(index) == [(ActivityType.SPLIT, 7 * SHARE, 7 * USDC), (ActivityType.MERGE, 7 * SHARE, 7 * USDC)]
-    assert [(each.held, each.cost, each.realized) for each in index.holdings(LEADER)] == [(0, 0, 0), (0, 0, 0)]
+    assert told(index) == [
+        (ActivityType.SPLIT, 7 * SHARE, 7 * USDC),
+        (ActivityType.MERGE, 7 * SHARE, 7 * USDC),
+    ]
+    assert [(each.held, each.cost, each.realized) for each in index.holdings(LEADER)] == [
+        (0, 0, 0),
+        (0, 0, 0),
+    ]
 
 
-@pytest.mark.parametrize(("payouts", "yes", "no"), [((1, 0), 9_000_000, 0), ((0, 1), 0, 9_000_000), ((1, 1), 4_500_000, 4_500_000)])
-def test_a_redemption_is_one_row_for_each_outcome_the_losing_one_with_nothing(payouts: tuple[int, int], yes: int, no: int) -> None:
+@pytest.mark.parametrize(
+    ("payouts", "yes", "no"),
+    [((1, 0), 9_000_000, 0), ((0, 1), 0, 9_000_000), ((1, 1), 4_500_000, 4_500_000)],
+)
+def test_a_redemption_is_one_row_for_each_outcome_the_losing_one_with_nothing(
+    payouts: tuple[int, int], yes: int, no: int
+) -> None:
     redemption = chain.redeemed(LEADER, yes=9 * SHARE, no=9 * SHARE, payout=9 * USDC)
     index = indexed(chain.split(LEADER, 9 * SHARE), [chain.resolved(*payouts)], redemption)
 
-    assert told(index)[1:] == [(ActivityType.REDEEM, 9 * SHARE, yes), (ActivityType.REDEEM, 9 * SHARE, no)]
+    assert told(index)[1:] == [
+        (ActivityType.REDEEM, 9 * SHARE, yes),
+        (ActivityType.REDEEM, 9 * SHARE, no),
+    ]
 
 
 def test_shares_that_are_sent_are_held_but_neither_cost_nor_earn() -> None:
-    index = indexed([chain.moved(MAKER, LEADER, 5 * SHARE)], [chain.moved(LEADER, MAKER, 2 * SHARE)])
+    index = indexed(
+        [chain.moved(MAKER, LEADER, 5 * SHARE)], [chain.moved(LEADER, MAKER, 2 * SHARE)]
+    )
 
     assert not index.rows(LEADER)
     assert (holding(index).held, holding(index).cost, holding(index).realized) == (3 * SHARE, 0, 0)
@@ -108,7 +141,10 @@ def test_shares_that_are_sent_are_held_but_neither_cost_nor_earn() -> None:
 def test_money_that_moves_by_itself_is_a_deposit_and_a_withdrawal() -> None:
     index = indexed([chain.paid(NOBODY, LEADER, 5 * USDC)], [chain.paid(LEADER, MAKER, 2 * USDC)])
 
-    assert told(index) == [(ActivityType.DEPOSIT, 0, 5 * USDC), (ActivityType.WITHDRAWAL, 0, 2 * USDC)]
+    assert told(index) == [
+        (ActivityType.DEPOSIT, 0, 5 * USDC),
+        (ActivityType.WITHDRAWAL, 0, 2 * USDC),
+    ]
 
 
 def test_a_sale_realizes_against_the_average_cost() -> None:
@@ -119,18 +155,33 @@ def test_a_sale_realizes_against_the_average_cost() -> None:
     )
 
     position = holding(index)
-    assert (position.held, position.cost, position.bought, position.spent) == (150 * SHARE, 75 * USDC, 200 * SHARE, 100 * USDC)
+    assert (position.held, position.cost, position.bought, position.spent) == (
+        150 * SHARE,
+        75 * USDC,
+        200 * SHARE,
+        100 * USDC,
+    )
     assert position.realized == 30 * USDC - 25 * USDC - USDC
 
 
 TRADES = st.lists(
-    st.tuples(st.sampled_from(["bought", "sold"]), st.integers(1, 10**9), st.integers(1, 10**9), st.integers(0, 10**6)), max_size=15
+    st.tuples(
+        st.sampled_from(["bought", "sold"]),
+        st.integers(1, 10**9),
+        st.integers(1, 10**9),
+        st.integers(0, 10**6),
+    ),
+    max_size=15,
 )
 
 
 @given(TRADES)
-def test_no_money_is_lost_in_the_books_of_a_holding(trades: list[tuple[str, int, int, int]]) -> None:
-    """What came in less what went out is what was realized less what still stands at cost, to the last unit."""
+def test_no_money_is_lost_in_the_books_of_a_holding(
+    trades: list[tuple[str, int, int, int]],
+) -> None:
+    """What came in less what went out is what was realized less what still stands at cost, to the
+    last unit.
+    """
     position = Holding(wallet=LEADER, token_id=YES, number=1, first_at=0, last_at=0)
     received = spent = 0
     for way, shares, usdc, fee in trades:
@@ -175,7 +226,13 @@ class Following:
     def __init__(self, *, lag_s: float = 0, faults: Faults | None = None) -> None:
         self.node, self.index = Node(), ActivityIndex(MARKETS)
         self.now_ms = chain.BLOCK_TIME * 1000
-        self.indexer = Indexer(self.node, self.index, faults=faults or Faults(), lag_s=lag_s, now_ms=lambda: self.now_ms)
+        self.indexer = Indexer(
+            self.node,
+            self.index,
+            faults=faults or Faults(),
+            lag_s=lag_s,
+            now_ms=lambda: self.now_ms,
+        )
 
     async def rows(self, *, after_s: float = 0) -> list[Activity]:
         self.now_ms += int(after_s * 1000)
@@ -219,7 +276,9 @@ async def test_what_the_venues_own_leaders_do_is_late_too() -> None:
     following = Following(faults=faults)
     faults.set({Fault.ROWS_LATE: Strike(seconds=Decimal(10))})
     following.node.mine(A_TRADE)
-    faults.spare(wallet for each in decode_transactions(chain.mined(A_TRADE)) for wallet in each.wallets)
+    faults.spare(
+        wallet for each in decode_transactions(chain.mined(A_TRADE)) for wallet in each.wallets
+    )
 
     assert not await following.rows(after_s=9)
     assert len(await following.rows(after_s=2)) == 1

@@ -6,21 +6,28 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.faults import Fault, Faults, Strike
-from services.paper_venue.rows import RowFaults
+from services.paper_venue.faults.activity_rows import RowFaults
+from services.paper_venue.faults.catalogue import Fault, Faults, Strike
 
 SHARES = st.decimals("0.1", "1", places=1)
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    return [{"proxyWallet": "0xA" if number % 2 else "0xB", "number": number} for number in range(count)]
+    return [
+        {"proxyWallet": "0xA" if number % 2 else "0xB", "number": number} for number in range(count)
+    ]
 
 
 def passed(faults: Faults, count: int) -> list[tuple[int, Decimal]]:
-    """(number, seconds late) of what is told of so many rows, what was held back at the end included."""
+    """(number, seconds late) of what is told of so many rows, what was held back at the end
+    included.
+    """
     through = RowFaults(faults)
     told = list(through.pass_on(rows(count)))
-    return [(int(row["number"]), late) for row, late in [*told, *((held, Decimal(0)) for held in through.release())]]
+    return [
+        (int(row["number"]), late)
+        for row, late in [*told, *((held, Decimal(0)) for held in through.release())]
+    ]
 
 
 def with_fault(fault: Fault, **strike: Any) -> Faults:
@@ -34,7 +41,13 @@ def test_without_a_fault_rows_pass_as_they_come() -> None:
 
 
 def test_rows_out_of_order_change_places_with_the_next() -> None:
-    assert [number for number, _ in passed(with_fault(Fault.ROWS_OUT_OF_ORDER), 5)] == [1, 0, 3, 2, 4]
+    assert [number for number, _ in passed(with_fault(Fault.ROWS_OUT_OF_ORDER), 5)] == [
+        1,
+        0,
+        3,
+        2,
+        4,
+    ]
 
 
 def test_rows_doubled_come_twice() -> None:
@@ -42,15 +55,23 @@ def test_rows_doubled_come_twice() -> None:
 
 
 def test_rows_missing_never_come() -> None:
-    assert passed(with_fault(Fault.ROWS_MISSING, only="0xa"), 4) == [(0, Decimal(0)), (2, Decimal(0))]
+    assert passed(with_fault(Fault.ROWS_MISSING, only="0xa"), 4) == [
+        (0, Decimal(0)),
+        (2, Decimal(0)),
+    ]
 
 
 def test_rows_late_come_so_many_seconds_later() -> None:
-    assert passed(with_fault(Fault.ROWS_LATE, seconds="1.5", times=1), 2) == [(0, Decimal("1.5")), (1, Decimal(0))]
+    assert passed(with_fault(Fault.ROWS_LATE, seconds="1.5", times=1), 2) == [
+        (0, Decimal("1.5")),
+        (1, Decimal(0)),
+    ]
 
 
 @given(st.integers(0, 50), SHARES, SHARES, SHARES)
-def test_late_doubled_and_swapped_rows_all_arrive(count: int, late: Decimal, doubled: Decimal, swapped: Decimal) -> None:
+def test_late_doubled_and_swapped_rows_all_arrive(
+    count: int, late: Decimal, doubled: Decimal, swapped: Decimal
+) -> None:
     faults = Faults()
     faults.set(
         {

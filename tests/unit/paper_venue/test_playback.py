@@ -1,4 +1,6 @@
-"""Recorded frames of the live venue become a recording, and playing it makes the same trades at the same prices by other wallets."""
+"""Recorded frames of the live venue become a recording, and playing it makes the same trades at the
+same prices by other wallets.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,18 +13,31 @@ import orjson
 import pytest
 from eth_account import Account
 
-from services.paper_venue.adapters import verify
-from services.paper_venue.auth import Keys
-from services.paper_venue.engine import Engine
-from services.paper_venue.faults import Faults
-from services.paper_venue.handler import Venue
-from services.paper_venue.orders import Side
-from services.paper_venue.playback import BookSet, LevelsSet, Play, RecordedTrade, play_of
+from services.paper_venue.chain.view import verify
+from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.orders import Side
+from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.http.auth import Keys
+from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.population import local_market, shares_sold
-from services.paper_venue.quoting import Place
-from services.paper_venue.recording import Entry, RecordingError, Source, entry_line, header_line, parse_recording
-from services.paper_venue.reenactment import BookKeeper, Reenactment
-from services.paper_venue.traders import HouseTrader, new_trader
+from services.paper_venue.recordings.playback import (
+    BookSet,
+    LevelsSet,
+    Play,
+    RecordedTrade,
+    play_of,
+)
+from services.paper_venue.recordings.recording import (
+    Entry,
+    RecordingError,
+    Source,
+    entry_line,
+    header_line,
+    parse_recording,
+)
+from services.paper_venue.recordings.reenactment import BookKeeper, Reenactment
+from services.paper_venue.world.quoting import Place
+from services.paper_venue.world.trader_wallets import HouseTrader, new_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
 from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, Listeners
@@ -36,21 +51,47 @@ SHARE = 1_000_000
 
 def live_recording() -> list[Entry]:
     """The recorded live frames, written as a recording and read back."""
-    activity, market = (json.loads((PAYLOADS / name).read_bytes()) for name in ("rtds_activity_trades.json", "clob_market_channel.json"))
+    activity, market = (
+        json.loads((PAYLOADS / name).read_bytes())
+        for name in ("rtds_activity_trades.json", "clob_market_channel.json")
+    )
     entries = [
-        *(Entry(at=int(frame.get("timestamp", 0)), source=Source.MARKET, payload=frame) for frame in market),
-        *(Entry(at=int(frame["timestamp"]), source=Source.RTDS, payload=frame) for frame in activity),
+        *(
+            Entry(at=int(frame.get("timestamp", 0)), source=Source.MARKET, payload=frame)
+            for frame in market
+        ),
+        *(
+            Entry(at=int(frame["timestamp"]), source=Source.RTDS, payload=frame)
+            for frame in activity
+        ),
     ]
     return list(parse_recording([header_line(0), *map(entry_line, entries)]))
 
 
 def a_book(*, bids: dict[str, str], asks: dict[str, str], token: str = YES, at: int = 0) -> Entry:
     sides = {"bids": bids, "asks": asks}
-    levels = {side: [{"price": price, "size": size} for price, size in listed.items()] for side, listed in sides.items()}
-    return Entry(at=at, source=Source.BOOK, payload={"market": WRITTEN_LONGER, "asset_id": token, "tick_size": "0.01", **levels})
+    levels = {
+        side: [{"price": price, "size": size} for price, size in listed.items()]
+        for side, listed in sides.items()
+    }
+    return Entry(
+        at=at,
+        source=Source.BOOK,
+        payload={"market": WRITTEN_LONGER, "asset_id": token, "tick_size": "0.01", **levels},
+    )
 
 
-def a_row(wallet: str, side: str, price: str, size: str, *, token: str = YES, at: int = 1_000, tx: str = "0x1", **more: Any) -> Entry:
+def a_row(
+    wallet: str,
+    side: str,
+    price: str,
+    size: str,
+    *,
+    token: str = YES,
+    at: int = 1_000,
+    tx: str = "0x1",
+    **more: Any,
+) -> Entry:
     payload = {
         "asset": token,
         "conditionId": CONDITION,
@@ -63,7 +104,11 @@ def a_row(wallet: str, side: str, price: str, size: str, *, token: str = YES, at
         "transactionHash": tx,
         **more,
     }
-    return Entry(at=at, source=Source.RTDS, payload={"topic": "activity", "type": "trades", "payload": payload})
+    return Entry(
+        at=at,
+        source=Source.RTDS,
+        payload={"topic": "activity", "type": "trades", "payload": payload},
+    )
 
 
 class Stage:
@@ -74,22 +119,46 @@ class Stage:
         self.clock, self.heard = Clock(), Listeners()
         self.waited: list[float] = []
         markets = [
-            local_market(number, recorded, condition_id=f"0x{number:064x}", token_ids=(f"{2 * number}", f"{2 * number + 1}"))
+            local_market(
+                number,
+                recorded,
+                condition_id=f"0x{number:064x}",
+                token_ids=(f"{2 * number}", f"{2 * number + 1}"),
+            )
             for number, recorded in enumerate(self.play.markets, 1)
         ]
-        self.markets = {recorded.condition_id: market for recorded, market in zip(self.play.markets, markets, strict=True)}
+        self.markets = {
+            recorded.condition_id: market
+            for recorded, market in zip(self.play.markets, markets, strict=True)
+        }
         self.venue = Venue(
-            engine=Engine(markets), verify=verify, settlements=FakeSettlements(), feeds=self.heard, chain=FakeChain(), faults=Faults()
+            engine=Engine(markets),
+            verify=verify,
+            settlements=FakeSettlements(),
+            feeds=self.heard,
+            chain=FakeChain(),
+            faults=Faults(),
         )
-        self._shares = dict.fromkeys([token for market in markets for token in market.token_ids], shares)
+        self._shares = dict.fromkeys(
+            [token for market in markets for token in market.token_ids], shares
+        )
         makers = [self._trader(1), self._trader(2)]
-        self.stand_ins = {wallet: self._trader(10 + number) for number, wallet in enumerate(self.play.wallets)}
+        self.stand_ins = {
+            wallet: self._trader(10 + number) for number, wallet in enumerate(self.play.wallets)
+        }
         self.keeper = BookKeeper(self.venue, makers, self.markets)
 
     def _trader(self, number: int) -> HouseTrader:
         key = f"0x{number:064x}"
-        trader = new_trader(Account.from_key(key).address, key, Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID), now_ms=self.clock.ms)
-        self.venue.engine.accounts.refresh(trader.address, replace(rich(collateral=10**18), shares=self._shares))
+        trader = new_trader(
+            Account.from_key(key).address,
+            key,
+            Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID),
+            now_ms=self.clock.ms,
+        )
+        self.venue.engine.accounts.refresh(
+            trader.address, replace(rich(collateral=10**18), shares=self._shares)
+        )
         return trader
 
     async def run(self, *, speed: str = "0") -> dict[str, Any]:
@@ -97,7 +166,13 @@ class Stage:
             self.waited.append(seconds)
 
         reenactment = Reenactment(
-            self.venue, self.keeper, self.play, self.stand_ins, speed=Decimal(speed), now_ms=self.clock.now_ms, sleep=sleep
+            self.venue,
+            self.keeper,
+            self.play,
+            self.stand_ins,
+            speed=Decimal(speed),
+            now_ms=self.clock.now_ms,
+            sleep=sleep,
         )
         await reenactment.run()
         assert reenactment.done
@@ -107,13 +182,24 @@ class Stage:
         """(recorded wallet, side, outcome, size, price) of every activity row that was told."""
         recorded = {trader.address: wallet for wallet, trader in self.stand_ins.items()}
         told = [orjson.loads(orjson.dumps(row)) for row in self.heard.activity]
-        return [(recorded.get(row["proxyWallet"], "house"), row["side"], row["outcomeIndex"], row["size"], row["price"]) for row in told]
+        return [
+            (
+                recorded.get(row["proxyWallet"], "house"),
+                row["side"],
+                row["outcomeIndex"],
+                row["size"],
+                row["price"],
+            )
+            for row in told
+        ]
 
     def levels(self) -> tuple[dict[int, int], dict[int, int]]:
         """YES bids and asks: micro-shares by price."""
         (market,) = self.markets.values()
         book = self.venue.engine.books[market.condition_id]
-        return {level.price: level.shares for level in book.bids(0)}, {level.price: level.shares for level in book.asks(0)}
+        return {level.price: level.shares for level in book.bids(0)}, {
+            level.price: level.shares for level in book.asks(0)
+        }
 
 
 async def test_live_frames_are_played_with_the_recorded_prices_and_sizes() -> None:
@@ -121,7 +207,11 @@ async def test_live_frames_are_played_with_the_recorded_prices_and_sizes() -> No
 
     report = await stage.run()
 
-    recorded = [(part.wallet, part.side.name, part.outcome) for trade in stage.play.trades for part in trade.parts]
+    recorded = [
+        (part.wallet, part.side.name, part.outcome)
+        for trade in stage.play.trades
+        for part in trade.parts
+    ]
     assert len(recorded) == 5
     assert report["trades"] == {"recorded": 3, "exact": 3, "approximate": 0, "not_reenacted": 0}
     assert [row[:3] for row in stage.rows() if row[0] != "house"] == recorded
@@ -142,11 +232,22 @@ async def test_books_are_set_to_the_recorded_ones_from_either_token() -> None:
     row = a_row("0xA", "BUY", "0.5", "10", at=9_000)
     stage = Stage([row, a_book(bids={"0.48": "100", "0.47": "3"}, asks={"0.52": "50.5"})])
     stage.keeper.set_all(CONDITION, stage.play.steps[0].levels, now_ms=stage.clock.ms)  # type: ignore[union-attr]
-    assert stage.levels() == ({4_800: 100 * SHARE}, {5_200: 50_500_000}), "what is smaller than the smallest order cannot stand"
+    assert stage.levels() == ({4_800: 100 * SHARE}, {5_200: 50_500_000}), (
+        "what is smaller than the smallest order cannot stand"
+    )
 
-    mirrored = play_of([row, a_row("0xB", "BUY", "0.5", "10", token=NO), a_book(bids={"0.48": "100"}, asks={"0.52": "50"}, token=NO)])
+    mirrored = play_of(
+        [
+            row,
+            a_row("0xB", "BUY", "0.5", "10", token=NO),
+            a_book(bids={"0.48": "100"}, asks={"0.52": "50"}, token=NO),
+        ]
+    )
     (book,) = [step for step in mirrored.steps if isinstance(step, BookSet)]
-    assert book.levels == {Place(is_bid=False, yes_price=5_200): 100 * SHARE, Place(is_bid=True, yes_price=4_800): 50 * SHARE}
+    assert book.levels == {
+        Place(is_bid=False, yes_price=5_200): 100 * SHARE,
+        Place(is_bid=True, yes_price=4_800): 50 * SHARE,
+    }
 
 
 def test_changes_of_levels_are_read_for_both_tokens() -> None:
@@ -163,17 +264,25 @@ def test_changes_of_levels_are_read_for_both_tokens() -> None:
     ]
 
     (step,) = [step for step in play_of(entries).steps if isinstance(step, LevelsSet)]
-    assert step.levels == {Place(is_bid=True, yes_price=4_000): 7 * SHARE, Place(is_bid=False, yes_price=7_000): 0}
+    assert step.levels == {
+        Place(is_bid=True, yes_price=4_000): 7 * SHARE,
+        Place(is_bid=False, yes_price=7_000): 0,
+    }
 
 
 async def test_the_recorded_makers_are_met_before_the_house_and_the_book_is_set_again() -> None:
     book = a_book(bids={"0.48": "100"}, asks={"0.49": "100", "0.52": "100"})
-    taker, maker = a_row("0xTaker", "BUY", "0.52", "20", fee=0.1), a_row("0xMaker", "SELL", "0.52", "20")
+    taker, maker = (
+        a_row("0xTaker", "BUY", "0.52", "20", fee=0.1),
+        a_row("0xMaker", "SELL", "0.52", "20"),
+    )
     stage = Stage([book, maker, taker])
 
     report = await stage.run()
 
-    assert stage.play.trades[0].taker.wallet == "0xTaker", "the taker is who paid the fee, whatever came first"
+    assert stage.play.trades[0].taker.wallet == "0xTaker", (
+        "the taker is who paid the fee, whatever came first"
+    )
     assert report["trades"]["exact"] == 1
     assert stage.rows() == [("0xTaker", "BUY", 0, 20, 0.52), ("0xMaker", "SELL", 0, 20, 0.52)]
     assert stage.levels() == ({4_800: 100 * SHARE}, {4_900: 100 * SHARE, 5_200: 100 * SHARE})
@@ -191,7 +300,12 @@ async def test_a_sale_into_an_empty_book_meets_the_house_at_the_recorded_price()
 async def test_a_price_between_two_ticks_is_approximated_and_counted() -> None:
     stage = Stage([a_row("0xA", "SELL", "0.3149", "12.5")])
 
-    assert (await stage.run())["trades"] == {"recorded": 1, "exact": 0, "approximate": 1, "not_reenacted": 0}
+    assert (await stage.run())["trades"] == {
+        "recorded": 1,
+        "exact": 0,
+        "approximate": 1,
+        "not_reenacted": 0,
+    }
 
 
 async def test_what_the_venue_refuses_is_counted_with_its_reason() -> None:
@@ -200,13 +314,20 @@ async def test_what_the_venue_refuses_is_counted_with_its_reason() -> None:
     report = await stage.run()
 
     assert report["trades"] == {"recorded": 2, "exact": 1, "approximate": 0, "not_reenacted": 1}
-    assert list(report["why_not"]) == ["invalid amount for a marketable BUY order ($0.5), min size: $1"]
+    assert list(report["why_not"]) == [
+        "invalid amount for a marketable BUY order ($0.5), min size: $1"
+    ]
     assert not stage.venue.engine.resting, "nothing that was placed for a trade outlives it"
 
 
 @pytest.mark.parametrize(("speed", "waited"), [("1", [0, 1.5]), ("2", [0, 0.75]), ("0", [0, 0])])
 async def test_steps_come_at_the_chosen_speed(speed: str, waited: list[float]) -> None:
-    stage = Stage([a_row("0xA", "BUY", "0.5", "10", at=1_000), a_row("0xA", "BUY", "0.5", "10", at=2_500, tx="0x2")])
+    stage = Stage(
+        [
+            a_row("0xA", "BUY", "0.5", "10", at=1_000),
+            a_row("0xA", "BUY", "0.5", "10", at=2_500, tx="0x2"),
+        ]
+    )
 
     await stage.run(speed=speed)
 
@@ -223,7 +344,9 @@ def test_two_equal_rows_of_one_transaction_are_two_fills() -> None:
 
 def test_orders_matched_counts_only_where_no_trades_were_recorded() -> None:
     def matched(entry: Entry) -> Entry:
-        return Entry(at=entry.at, source=entry.source, payload=entry.payload | {"type": "orders_matched"})
+        return Entry(
+            at=entry.at, source=entry.source, payload=entry.payload | {"type": "orders_matched"}
+        )
 
     row = a_row("0xA", "BUY", "0.5", "10")
 
@@ -232,7 +355,13 @@ def test_orders_matched_counts_only_where_no_trades_were_recorded() -> None:
 
 
 def test_who_sells_in_the_recording_needs_shares_for_it() -> None:
-    play = play_of([a_row("0xA", "BUY", "0.5", "10"), a_row("0xB", "SELL", "0.5", "40"), a_row("0xB", "SELL", "0.5", "2", tx="0x2")])
+    play = play_of(
+        [
+            a_row("0xA", "BUY", "0.5", "10"),
+            a_row("0xB", "SELL", "0.5", "40"),
+            a_row("0xB", "SELL", "0.5", "2", tx="0x2"),
+        ]
+    )
 
     needed = shares_sold(play, CONDITION)
 
@@ -257,7 +386,9 @@ def test_a_payload_of_another_shape_is_refused(spoil: Callable[[dict[str, Any]],
 
 
 def test_the_same_trade_is_at_the_time_of_its_first_row() -> None:
-    (trade,) = play_of([a_row("0xA", "BUY", "0.5", "10", at=7), a_row("0xB", "SELL", "0.5", "10", at=9)]).trades
+    (trade,) = play_of(
+        [a_row("0xA", "BUY", "0.5", "10", at=7), a_row("0xB", "SELL", "0.5", "10", at=9)]
+    ).trades
 
     assert isinstance(trade, RecordedTrade)
     assert (trade.at, trade.taker.side) == (7, Side.BUY)

@@ -1,4 +1,6 @@
-"""Quotes stand on the grid and never cross, wherever the price has walked; it walks as fast as asked and by the seed alone."""
+"""Quotes stand on the grid and never cross, wherever the price has walked; it walks as fast as
+asked and by the seed alone.
+"""
 
 from decimal import Decimal
 from itertools import accumulate
@@ -7,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.generator import Mood, plan_markets
-from services.paper_venue.orders import PRICE_ONE, Side
-from services.paper_venue.quoting import Drift, Place, ladder, nudged, pressure
+from services.paper_venue.exchange.orders import PRICE_ONE, Side
+from services.paper_venue.world.generator import Mood, plan_markets
+from services.paper_venue.world.quoting import Drift, Place, ladder, nudged, pressure
 
 SEEDS = st.integers(0, 10_000)
 MOODS = st.sampled_from(Mood)
@@ -17,7 +19,9 @@ SHARES = 20_000_000_000
 
 
 @given(seed=SEEDS, mood=MOODS, steps=st.lists(st.sampled_from([-1, 1]), max_size=60))
-def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked(seed: int, mood: Mood, steps: list[int]) -> None:
+def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked(
+    seed: int, mood: Mood, steps: list[int]
+) -> None:
     for plan in plan_markets(seed, 6, mood=mood):
         mid = plan.mid
         for step in steps:
@@ -25,9 +29,14 @@ def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked
         quotes = ladder(plan, mid, shares=SHARES)
 
         assert plan.lowest <= mid <= plan.highest
-        assert all(q.price % plan.tick == 0 and plan.tick <= q.price <= PRICE_ONE - plan.tick for q in quotes.values())
+        assert all(
+            q.price % plan.tick == 0 and plan.tick <= q.price <= PRICE_ONE - plan.tick
+            for q in quotes.values()
+        )
         assert all(q.shares * q.price % PRICE_ONE == 0 for q in quotes.values())
-        assert max(place.yes_price for place in quotes if place.is_bid) < min(place.yes_price for place in quotes if not place.is_bid)
+        assert max(place.yes_price for place in quotes if place.is_bid) < min(
+            place.yes_price for place in quotes if not place.is_bid
+        )
 
 
 @given(seed=SEEDS)
@@ -35,28 +44,44 @@ def test_a_quote_tells_its_place_in_the_unified_book(seed: int) -> None:
     for plan in plan_markets(seed, 6):
         for place, quote in ladder(plan, plan.mid, shares=SHARES).items():
             yes_price = quote.price if quote.outcome == 0 else PRICE_ONE - quote.price
-            assert place == Place(is_bid=(quote.side is Side.BUY) == (quote.outcome == 0), yes_price=yes_price)
+            assert place == Place(
+                is_bid=(quote.side is Side.BUY) == (quote.outcome == 0), yes_price=yes_price
+            )
 
 
 @given(seed=SEEDS)
 def test_a_price_that_both_mids_quote_keeps_its_maker_and_outcome(seed: int) -> None:
     plan = plan_markets(seed, 1)[0]
-    before, after = ladder(plan, plan.mid, shares=SHARES), ladder(plan, nudged(plan, plan.mid, 1), shares=SHARES)
+    before, after = (
+        ladder(plan, plan.mid, shares=SHARES),
+        ladder(plan, nudged(plan, plan.mid, 1), shares=SHARES),
+    )
 
     kept = before.keys() & after.keys()
     assert kept
-    assert all((before[place].maker, before[place].outcome) == (after[place].maker, after[place].outcome) for place in kept)
+    assert all(
+        (before[place].maker, before[place].outcome) == (after[place].maker, after[place].outcome)
+        for place in kept
+    )
 
 
-@given(seed=SEEDS, per_second=st.integers(0, 20), steps=st.lists(st.integers(0, 1_000), min_size=1, max_size=60))
-def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(seed: int, per_second: int, steps: list[int]) -> None:
+@given(
+    seed=SEEDS,
+    per_second=st.integers(0, 20),
+    steps=st.lists(st.integers(0, 1_000), min_size=1, max_size=60),
+)
+def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(
+    seed: int, per_second: int, steps: list[int]
+) -> None:
     times = list(accumulate(steps))
     irregular = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
     steady = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
 
     moves = [move for now_ms in times for move in irregular.moves(now_ms)]
 
-    assert moves == [move for now_ms in [*range(0, times[-1], 100), times[-1]] for move in steady.moves(now_ms)]
+    assert moves == [
+        move for now_ms in [*range(0, times[-1], 100), times[-1]] for move in steady.moves(now_ms)
+    ]
     assert len(moves) == times[-1] * per_second // 1000
     assert all(0 <= index < 6 and ticks in (-1, 1) for index, ticks in moves)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.rate_limits import STANDARD, Bucket, RateLimits
+from services.paper_venue.clob.rate_limits import STANDARD, Bucket, RateLimits
 
 NOW_MS = 1_790_000_000_000
 
@@ -50,10 +50,16 @@ def test_a_cancel_all_of_many_orders_leaves_a_debt() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 70)), max_size=40))
-def test_no_more_is_admitted_than_the_burst_and_what_has_come_since(requests: list[tuple[int, int]]) -> None:
+def test_no_more_is_admitted_than_the_burst_and_what_has_come_since(
+    requests: list[tuple[int, int]],
+) -> None:
     limits, now_ms, admitted = RateLimits(), NOW_MS, 0
     for passed, cost in requests:
         now_ms += passed
-        admitted += 0 if limits.charge("0xA", Bucket.ORDER, cost, now_ms=now_ms).is_too_much else cost
+        admitted += (
+            0 if limits.charge("0xA", Bucket.ORDER, cost, now_ms=now_ms).is_too_much else cost
+        )
 
-    assert admitted * 1_000 <= STANDARD.burst[Bucket.ORDER] * 1_000 + STANDARD.per_second[Bucket.ORDER] * (now_ms - NOW_MS)
+    assert admitted * 1_000 <= STANDARD.burst[Bucket.ORDER] * 1_000 + STANDARD.per_second[
+        Bucket.ORDER
+    ] * (now_ms - NOW_MS)

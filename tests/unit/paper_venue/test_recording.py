@@ -1,4 +1,6 @@
-"""A recording is read as it was written; a torn last line is left out, and any other damage is named with its line."""
+"""A recording is read as it was written; a torn last line is left out, and any other damage is
+named with its line.
+"""
 
 from pathlib import Path
 
@@ -7,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.recorder import tokens_of
-from services.paper_venue.recording import (
+from services.paper_venue.recordings.recorder import tokens_of
+from services.paper_venue.recordings.recording import (
     Entry,
     RecordingError,
     Source,
@@ -23,7 +25,9 @@ PAYLOADS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
-ENTRIES = st.lists(st.builds(Entry, at=st.integers(0, 2**53), source=st.sampled_from(Source), payload=PAYLOADS))
+ENTRIES = st.lists(
+    st.builds(Entry, at=st.integers(0, 2**53), source=st.sampled_from(Source), payload=PAYLOADS)
+)
 ENTRY = Entry(at=2, source=Source.RTDS, payload={"topic": "activity"})
 
 
@@ -45,7 +49,10 @@ def test_a_torn_last_line_is_left_out(entries: list[Entry], cut: int) -> None:
         (b"", "no recording"),
         (b"[1, 2]\n", "no recording"),
         (b'{"format": "other"}\n', "no recording"),
-        (header_line(1).replace(b'"version":1', b'"version":2'), "version 2, this release reads version 1"),
+        (
+            header_line(1).replace(b'"version":1', b'"version":2'),
+            "version 2, this release reads version 1",
+        ),
     ],
 )
 def test_what_is_no_recording_of_this_version_is_refused(first: bytes, complaint: str) -> None:
@@ -54,7 +61,13 @@ def test_what_is_no_recording_of_this_version_is_refused(first: bytes, complaint
 
 
 @pytest.mark.parametrize(
-    "damaged", [b"{\n", b'{"at": 1, "source": "nobody", "payload": 1}\n', b'{"source": "rtds", "payload": 1}\n', b"7\n"]
+    "damaged",
+    [
+        b"{\n",
+        b'{"at": 1, "source": "nobody", "payload": 1}\n',
+        b'{"source": "rtds", "payload": 1}\n',
+        b"7\n",
+    ],
 )
 def test_a_damaged_line_is_named(damaged: bytes) -> None:
     with pytest.raises(RecordingError, match="line 3"):

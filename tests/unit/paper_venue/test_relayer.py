@@ -14,25 +14,35 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from polymarket._internal.actions.relayer.auth import build_builder_key_headers
 from polymarket._internal.actions.relayer.calls import TransactionCall, encode_proxy_call
-from polymarket._internal.actions.relayer.gasless import build_deposit_wallet_payload, build_proxy_payload, build_safe_payload
+from polymarket._internal.actions.relayer.gasless import (
+    build_deposit_wallet_payload,
+    build_proxy_payload,
+    build_safe_payload,
+)
 from polymarket._internal.actions.relayer.signing.deposit_wallet import sign_deposit_wallet_batch
-from polymarket._internal.actions.relayer.signing.proxy import build_proxy_transaction_hash, sign_proxy_message
+from polymarket._internal.actions.relayer.signing.proxy import (
+    build_proxy_transaction_hash,
+    sign_proxy_message,
+)
 from polymarket._internal.actions.relayer.signing.safe import sign_safe_transaction
-from polymarket._internal.actions.relayer.submit import is_retryable_submit_error, onchain_nonce_from_submit_error
+from polymarket._internal.actions.relayer.submit import (
+    is_retryable_submit_error,
+    onchain_nonce_from_submit_error,
+)
 from polymarket._internal.environment import PRODUCTION_CONFIG
 from polymarket._internal.wallet import derive_beacon_deposit_wallet_address
 from polymarket.auth import BuilderApiKey
 from polymarket.errors import RequestRejectedError
 from polymarket.types import EvmAddress, HexString
 
-from services.paper_venue.auth import Denied
-from services.paper_venue.chain.relays import CallFails
-from services.paper_venue.relay_requests import INVALID_SIGNATURE, Relay, RelayType, parse_relay
-from services.paper_venue.relayer import Relayer
-from services.paper_venue.relayer_keys import INVALID_AUTHORIZATION, RelayerKeys
-from services.paper_venue.requests import BadRequest
-from services.paper_venue.responses import refusals
-from services.paper_venue.settlement import Receipt
+from services.paper_venue.http.auth import Denied
+from services.paper_venue.http.requests import BadRequest
+from services.paper_venue.http.responses import refusals
+from services.paper_venue.lifecycle.settlement import Receipt
+from services.paper_venue.relayer.api import Relayer
+from services.paper_venue.relayer.keys import INVALID_AUTHORIZATION, RelayerKeys
+from services.paper_venue.relayer.relays import CallFails
+from services.paper_venue.relayer.requests import INVALID_SIGNATURE, Relay, RelayType, parse_relay
 from shared.chain.addresses import NEG_RISK_ADAPTER, PROXY_FACTORY, PUSD, RELAY_HUB, SAFE_FACTORY
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.proxy_wallets import proxy_wallet_address
@@ -116,8 +126,17 @@ def test_what_the_client_signs_is_accepted_for_its_own_wallet(name: str) -> None
 
     relay = parse_relay(payload, relay_address=RELAY)
 
-    wallet = {"SAFE": safe_address(OWNER.address), "WALLET": WALLET, "PROXY": proxy_wallet_address(OWNER.address)}[name]
-    assert (relay.type, relay.owner, relay.wallet, relay.nonce) == (RelayType(name), OWNER.address, wallet, 7)
+    wallet = {
+        "SAFE": safe_address(OWNER.address),
+        "WALLET": WALLET,
+        "PROXY": proxy_wallet_address(OWNER.address),
+    }[name]
+    assert (relay.type, relay.owner, relay.wallet, relay.nonce) == (
+        RelayType(name),
+        OWNER.address,
+        wallet,
+        7,
+    )
     assert relay.to == (RELAY_HUB if name == "PROXY" else wallet)
 
 
@@ -159,7 +178,14 @@ def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], chan
 
 
 @pytest.mark.parametrize(
-    "payload", [None, {}, {"type": "SAFE"}, {"type": "OTHER", "from": OWNER.address}, {"type": "WALLET-CREATE", "from": 5}]
+    "payload",
+    [
+        None,
+        {},
+        {"type": "SAFE"},
+        {"type": "OTHER", "from": OWNER.address},
+        {"type": "WALLET-CREATE", "from": 5},
+    ],
 )
 def test_what_cannot_be_read_is_refused(payload: Any) -> None:
     with pytest.raises(BadRequest, match="invalid request payload"):
@@ -168,10 +194,17 @@ def test_what_cannot_be_read_is_refused(payload: Any) -> None:
 
 def test_only_the_address_that_owns_a_relayer_key_may_name_it() -> None:
     keys = RelayerKeys(secret=b"of this test")
-    named = {"RELAYER_API_KEY": keys.key_of(OWNER.address), "RELAYER_API_KEY_ADDRESS": OWNER.address}
+    named = {
+        "RELAYER_API_KEY": keys.key_of(OWNER.address),
+        "RELAYER_API_KEY_ADDRESS": OWNER.address,
+    }
 
     keys.check(named, method="POST", path="/submit", body=b"")
-    for wrong in ({}, named | {"RELAYER_API_KEY_ADDRESS": STRANGER.address}, named | {"RELAYER_API_KEY": ""}):
+    for wrong in (
+        {},
+        named | {"RELAYER_API_KEY_ADDRESS": STRANGER.address},
+        named | {"RELAYER_API_KEY": ""},
+    ):
         with pytest.raises(Denied, match=INVALID_AUTHORIZATION):
             keys.check(wrong, method="POST", path="/submit", body=b"")
 
@@ -179,18 +212,27 @@ def test_only_the_address_that_owns_a_relayer_key_may_name_it() -> None:
 def test_a_builder_signs_the_exact_bytes() -> None:
     keys = RelayerKeys(secret=b"of this test")
     builder = keys.builder_of(OWNER.address)
-    credentials = BuilderApiKey(key=builder.key, secret=builder.secret, passphrase=builder.passphrase)
-    headers = build_builder_key_headers(creds=credentials, method="POST", path="/submit", body='{"a":1}')
+    credentials = BuilderApiKey(
+        key=builder.key, secret=builder.secret, passphrase=builder.passphrase
+    )
+    headers = build_builder_key_headers(
+        creds=credentials, method="POST", path="/submit", body='{"a":1}'
+    )
 
     keys.check(headers, method="POST", path="/submit", body=b'{"a":1}')
-    for wrong, body in ((headers, b'{"a":2}'), (headers | {"POLY_BUILDER_PASSPHRASE": "x"}, b'{"a":1}')):
+    for wrong, body in (
+        (headers, b'{"a":2}'),
+        (headers | {"POLY_BUILDER_PASSPHRASE": "x"}, b'{"a":1}'),
+    ):
         with pytest.raises(Denied, match=INVALID_AUTHORIZATION):
             keys.check(wrong, method="POST", path="/submit", body=body)
 
 
 @dataclass
 class FakeChain:
-    """A chain on which the test says what stands, and when blocks come. ``away``: questions that get no answer first."""
+    """A chain on which the test says what stands, and when blocks come. ``away``: questions that
+    get no answer first.
+    """
 
     standing: dict[str, str] = field(default_factory=lambda: {str(WALLET): OWNER.address})
     nonce: int = 7
@@ -234,7 +276,10 @@ class RunningRelayer:
     keys: RelayerKeys
 
     async def submit(self, payload: dict[str, Any]) -> tuple[int, Any]:
-        headers = {"RELAYER_API_KEY": self.keys.key_of(OWNER.address), "RELAYER_API_KEY_ADDRESS": OWNER.address}
+        headers = {
+            "RELAYER_API_KEY": self.keys.key_of(OWNER.address),
+            "RELAYER_API_KEY_ADDRESS": OWNER.address,
+        }
         answer = await self.client.post("/submit", json=payload, headers=headers)
         return answer.status, await answer.json()
 
@@ -308,12 +353,18 @@ async def test_a_wrong_nonce_is_answered_with_the_right_one() -> None:
 @pytest.mark.parametrize(
     ("chain", "state", "error"),
     [
-        (FakeChain(reason="execution reverted: GS013"), "STATE_FAILED", "execution reverted: GS013"),
+        (
+            FakeChain(reason="execution reverted: GS013"),
+            "STATE_FAILED",
+            "execution reverted: GS013",
+        ),
         (FakeChain(status=0), "STATE_FAILED", "transaction reverted"),
         (FakeChain(now=DEADLINE + 1), "STATE_INVALID", "deadline has passed"),
     ],
 )
-async def test_an_end_without_success_says_why_and_frees_the_wallet(chain: FakeChain, state: str, error: str) -> None:
+async def test_an_end_without_success_says_why_and_frees_the_wallet(
+    chain: FakeChain, state: str, error: str
+) -> None:
     async with running(chain) as relayer:
         _, submitted = await relayer.submit(batch_payload())
         ended = await relayer.reaches(submitted, state)
@@ -333,7 +384,9 @@ async def test_wallets_are_made_once_and_only_those_that_stand_act() -> None:
         twice = await relayer.submit(CREATION)
 
     assert unknown == (400, {"error": "wallet registry validation failed"})
-    assert [(relay.type, relay.wallet) for relay in chain.sent] == [(RelayType.WALLET_CREATE, WALLET)]
+    assert [(relay.type, relay.wallet) for relay in chain.sent] == [
+        (RelayType.WALLET_CREATE, WALLET)
+    ]
     assert twice == (400, {"error": "wallet already deployed"})
 
 

@@ -1,11 +1,13 @@
-"""A replica that lags shows orders, trades and balances as they were, and only while the fault is on."""
+"""A replica that lags shows orders, trades and balances as they were, and only while the fault is
+on.
+"""
 
 from decimal import Decimal
 
-from services.paper_venue.faults import Fault, Strike
-from services.paper_venue.orders import OrderKind, Side
-from services.paper_venue.replicas import Past, Replicas
-from services.paper_venue.trades import Trade, TradeFilter, TradeStatus
+from services.paper_venue.clob.replicas import Past, Replicas
+from services.paper_venue.exchange.orders import OrderKind, Side
+from services.paper_venue.exchange.trades import Trade, TradeFilter, TradeStatus
+from services.paper_venue.faults.catalogue import Fault, Strike
 from tests.unit.paper_venue.builders import USDC, YES, a_spend, an_order
 from tests.unit.paper_venue.scene import NOW, Scene
 
@@ -30,10 +32,14 @@ class LaggingScene(Scene):
     def shown(self, key: str = KEY) -> list[tuple[int, str]]:
         """(micro-shares that are matched, status) of the key's open orders, as a request is told."""
         moment_ms = self.replicas.moment(wallet=None, signer="0xA")
-        return [(each.resting.matched, each.status) for each in self.replicas.orders(key, moment_ms)]
+        return [
+            (each.resting.matched, each.status) for each in self.replicas.orders(key, moment_ms)
+        ]
 
     def collateral(self) -> int:
-        return self.replicas.account("0xA", self.replicas.moment(wallet="0xA", signer="0xA")).collateral
+        return self.replicas.account(
+            "0xA", self.replicas.moment(wallet="0xA", signer="0xA")
+        ).collateral
 
     def bought(self) -> Trade:
         answer = self.post(a_spend(10 * USDC), now_ms=NOW)
@@ -126,7 +132,10 @@ def test_a_balance_is_as_it_was() -> None:
     assert scene.collateral() == before
     scene.at("3")
     assert scene.collateral() < before
-    assert scene.engine.accounts.of("0xA").shares[YES] == scene.replicas.account("0xA", scene.now_ms).shares[YES]
+    assert (
+        scene.engine.accounts.of("0xA").shares[YES]
+        == scene.replicas.account("0xA", scene.now_ms).shares[YES]
+    )
 
 
 def test_what_was_kept_is_forgotten_with_the_fault() -> None:

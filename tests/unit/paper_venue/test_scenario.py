@@ -6,8 +6,13 @@ from typing import Any
 
 import pytest
 
-from services.paper_venue.faults import Fault, Strike
-from services.paper_venue.scenario import Scenario, ScenarioError, parse_scenario, read_scenario
+from services.paper_venue.control.scenario import (
+    Scenario,
+    ScenarioError,
+    parse_scenario,
+    read_scenario,
+)
+from services.paper_venue.faults.catalogue import Fault, Strike
 
 TOML = """
 title = "lost answers"
@@ -30,14 +35,20 @@ JSON = """
 
 
 @pytest.mark.parametrize(("name", "text"), [("lost.toml", TOML), ("lost.json", JSON)])
-def test_both_formats_say_the_same_and_no_fraction_is_rounded(tmp_path: Path, name: str, text: str) -> None:
+def test_both_formats_say_the_same_and_no_fraction_is_rounded(
+    tmp_path: Path, name: str, text: str
+) -> None:
     (tmp_path / name).write_text(text)
 
     scenario = read_scenario(tmp_path / name)
 
     first, second = scenario.step
     assert first.on == {Fault.DROP_REPLY: Strike(share=Decimal("0.1"), times=3)}
-    assert (second.at, second.off, scenario.length_s) == (Decimal("1.5"), (Fault.DROP_REPLY,), Decimal("1.5"))
+    assert (second.at, second.off, scenario.length_s) == (
+        Decimal("1.5"),
+        (Fault.DROP_REPLY,),
+        Decimal("1.5"),
+    )
     assert second.tick is not None
     assert (second.tick.market, second.tick.tick) == (2, "0.001")
 
@@ -45,22 +56,39 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(tmp_path: Path, na
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({"step": [{"at": 0, "on": {"drop-replies": {}}}]}, "step 1: on: drop-replies is no fault: there are reset-before, drop-reply"),
-        ({"step": [{"at": 0, "on": {"drop-reply": {"often": 1}}}]}, "often is no word that is known here: there are share, seconds, times"),
+        (
+            {"step": [{"at": 0, "on": {"drop-replies": {}}}]},
+            "step 1: on: drop-replies is no fault: there are reset-before, drop-reply",
+        ),
+        (
+            {"step": [{"at": 0, "on": {"drop-reply": {"often": 1}}}]},
+            "often is no word that is known here: there are share, seconds, times",
+        ),
         (
             {"step": [{"at": 0, "on": {"drop-reply": {"share": 2}}}]},
             "step 1: on: drop-reply: share: Input should be less than or equal to 1",
         ),
-        ({"step": [{"at": 0, "of": []}]}, "step 1: of is no word that is known here: there are at, on, off, tick"),
+        (
+            {"step": [{"at": 0, "of": []}]},
+            "step 1: of is no word that is known here: there are at, on, off, tick",
+        ),
         ({"step": [{"at": 0}]}, "step 1: nothing happens: name one of on, off, tick"),
-        ({"step": [{"at": 0, "tick": {"market": 0, "tick": "0.02"}}]}, "step 1: tick: tick: Input should be '0.1', '0.01'"),
-        ({"step": [{"at": 2, "off": ["failed"]}, {"at": 1, "off": ["failed"]}]}, "step 2: at 1 comes before step 1 (at 2)"),
+        (
+            {"step": [{"at": 0, "tick": {"market": 0, "tick": "0.02"}}]},
+            "step 1: tick: tick: Input should be '0.1', '0.01'",
+        ),
+        (
+            {"step": [{"at": 2, "off": ["failed"]}, {"at": 1, "off": ["failed"]}]},
+            "step 2: at 1 comes before step 1 (at 2)",
+        ),
         ({"step": []}, "at least one step"),
         ({"steps": []}, "steps is no word that is known here: there are title, seconds, step"),
         (3, "valid dictionary"),
     ],
 )
-def test_what_is_wrong_is_said_by_its_step_with_the_words_that_are_allowed(told: Any, said: str) -> None:
+def test_what_is_wrong_is_said_by_its_step_with_the_words_that_are_allowed(
+    told: Any, said: str
+) -> None:
     with pytest.raises(ScenarioError) as error:
         parse_scenario(told)
     assert said in str(error.value)
@@ -75,9 +103,15 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
-    [("s.toml", "step = = 1\n", "line 1"), ("s.json", "{", "line 1"), ("s.yaml", "", "a scenario is a .toml or .json file")],
+    [
+        ("s.toml", "step = = 1\n", "line 1"),
+        ("s.json", "{", "line 1"),
+        ("s.yaml", "", "a scenario is a .toml or .json file"),
+    ],
 )
-def test_a_file_that_cannot_be_parsed_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_file_that_cannot_be_parsed_is_named(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ScenarioError) as error:
         read_scenario(tmp_path / name)
@@ -91,6 +125,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_examples_can_be_read_and_together_turn_on_every_fault() -> None:
-    examples: list[Scenario] = [read_scenario(path) for path in sorted(Path("docs/scenarios").glob("*.toml"))]
+    examples: list[Scenario] = [
+        read_scenario(path) for path in sorted(Path("docs/scenarios").glob("*.toml"))
+    ]
 
-    assert {fault for example in examples for step in example.step for fault in step.on} == set(Fault)
+    assert {fault for example in examples for step in example.step for fault in step.on} == set(
+        Fault
+    )

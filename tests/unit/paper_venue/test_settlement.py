@@ -1,14 +1,16 @@
-"""A settlement is sent in its turn, not before its delay, as often as the node needs, and its end is told."""
+"""A settlement is sent in its turn, not before its delay, as often as the node needs, and its end
+is told.
+"""
 
 import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from services.paper_venue.faults import Fault, Faults, Strike
-from services.paper_venue.matching import match
-from services.paper_venue.orders import Side
-from services.paper_venue.settlement import Settlement, SettlementDelays, SettlementLine
-from services.paper_venue.trades import Trade
+from services.paper_venue.exchange.matching import match
+from services.paper_venue.exchange.orders import Side
+from services.paper_venue.exchange.trades import Trade
+from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.lifecycle.settlement import Settlement, SettlementDelays, SettlementLine
 from shared.testing.waiting import eventually
 from tests.unit.paper_venue.builders import MARKET, USDC, a_spend, an_engine, an_order
 from tests.unit.paper_venue.fakes import Clock, FakeSettler
@@ -43,14 +45,25 @@ def follow_one(line: SettlementLine, clock: Clock, name: str) -> None:
     transaction = line.sign(Settlement.of(matched))
     line.follow(
         transaction,
-        Trade(id=name, match=matched, fee=0, transaction_hash=transaction.hash, matched_at_ms=clock.ms, updated_at_ms=clock.ms),
+        Trade(
+            id=name,
+            match=matched,
+            fee=0,
+            transaction_hash=transaction.hash,
+            matched_at_ms=clock.ms,
+            updated_at_ms=clock.ms,
+        ),
     )
 
 
-async def told_of(settler: FakeSettler, *names: str, ends: int, faults: Faults | None = None) -> Told:
+async def told_of(
+    settler: FakeSettler, *names: str, ends: int, faults: Faults | None = None
+) -> Told:
     clock = Clock()
     delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
-    line = SettlementLine(settler, delays=delays, faults=faults or Faults(), now_ms=clock.now_ms, sleep=clock.sleep)
+    line = SettlementLine(
+        settler, delays=delays, faults=faults or Faults(), now_ms=clock.now_ms, sleep=clock.sleep
+    )
     for name in names:
         follow_one(line, clock, name)
     told = Told(clock)
@@ -73,7 +86,9 @@ async def test_a_trade_is_mined_and_then_confirmed_each_after_its_delay() -> Non
 async def test_a_clock_that_is_set_back_holds_up_no_settlement() -> None:
     clock, settler = Clock(), FakeSettler()
     delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
-    line = SettlementLine(settler, delays=delays, faults=Faults(), now_ms=clock.now_ms, sleep=clock.sleep)
+    line = SettlementLine(
+        settler, delays=delays, faults=Faults(), now_ms=clock.now_ms, sleep=clock.sleep
+    )
     follow_one(line, clock, "one")
     clock.ms -= 90_000
     start_ms, told = clock.ms, Told(clock)
@@ -131,8 +146,15 @@ async def test_a_retry_takes_its_turn_behind_what_was_signed_before_and_holds_up
     told = await told_of(settler, "one", "two", "three", ends=7, faults=struck_once(Fault.RETRYING))
 
     assert settler.sent == [1, 2, 3, 4]
-    assert [what for what, name in told.events if name == "one"] == ["retrying as 4", "mined", "confirmed"]
-    assert all([what for what, who in told.events if who == name] == ["mined", "confirmed"] for name in ("two", "three"))
+    assert [what for what, name in told.events if name == "one"] == [
+        "retrying as 4",
+        "mined",
+        "confirmed",
+    ]
+    assert all(
+        [what for what, who in told.events if who == name] == ["mined", "confirmed"]
+        for name in ("two", "three")
+    )
 
 
 async def test_a_failed_settlement_ends_so_long_after_its_match_and_holds_up_nothing() -> None:

@@ -16,7 +16,11 @@ from tests.integration.paper_venue.shapes import differences
         ({"a": 1}, {}, {"a: missing"}),
         ({}, {"a": 1}, {"a: added"}),
         ({"a": "1"}, {"a": 1}, {"a: decimal, ours number"}),
-        ({"a": "1790272257"}, {"a": "1790272257115"}, {"a: epoch seconds, ours epoch milliseconds"}),
+        (
+            {"a": "1790272257"},
+            {"a": "1790272257115"},
+            {"a: epoch seconds, ours epoch milliseconds"},
+        ),
         ({"a": {"b": ""}}, {"a": {"b": "0.5"}}, {"a.b: empty, ours decimal"}),
         ({"a": [{"b": None}]}, {"a": [{"b": True}]}, {"a[].b: null, ours boolean"}),
         ({"a": {}}, {"a": []}, {"a: object, ours list"}),

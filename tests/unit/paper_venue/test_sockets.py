@@ -11,10 +11,10 @@ import orjson
 import pytest
 from aiohttp import WSMsgType, web
 
-from services.paper_venue.feeds import DelayLine
-from services.paper_venue.frames import Json
-from services.paper_venue.hub import Hub, Protocol
-from services.paper_venue.sockets import ActivitySocket, MarketSocket
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.sockets.feeds import DelayLine
+from services.paper_venue.sockets.hub import Hub, Protocol
+from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket
 
 SUMMARY: Json = {
     "market": "0x01", "asset_id": "1", "timestamp": "1", "hash": "", "bids": [], "asks": [], "tick_size": "0.01", "last_trade_price": "0.5",
@@ -30,7 +30,10 @@ async def connected(hub: Hub, protocol: Protocol) -> AsyncIterator[aiohttp.Clien
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{runner.addresses[0][1]}/ws") as socket:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"http://127.0.0.1:{runner.addresses[0][1]}/ws") as socket,
+        ):
             yield socket
     finally:
         await runner.cleanup()
@@ -64,10 +67,14 @@ async def test_who_pings_is_answered_and_kept() -> None:
 
 
 @pytest.mark.parametrize(("tokens", "books"), [(500, 500), (501, None)])
-async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(tokens: int, books: int | None) -> None:
+async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(
+    tokens: int, books: int | None
+) -> None:
     hub = Hub()
     async with connected(hub, market_socket(hub)) as socket:
-        await socket.send_json({"type": "market", "assets_ids": [str(number) for number in range(tokens)]})
+        await socket.send_json(
+            {"type": "market", "assets_ids": [str(number) for number in range(tokens)]}
+        )
         await socket.send_str("PING")
         first = (await asyncio.wait_for(socket.receive(), 10)).data
 
@@ -75,14 +82,19 @@ async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(tokens: 
 
 
 @pytest.mark.parametrize("topic", ["clob_market", "clob_user"])
-async def test_a_retired_topic_is_answered_as_the_venue_does_and_nothing_is_subscribed(topic: str) -> None:
+async def test_a_retired_topic_is_answered_as_the_venue_does_and_nothing_is_subscribed(
+    topic: str,
+) -> None:
     hub = Hub()
     async with connected(hub, ActivitySocket(hub)) as socket:
         subscriptions = [{"topic": "activity", "type": "trades"}, {"topic": topic, "type": "*"}]
         await socket.send_json({"action": "subscribe", "subscriptions": subscriptions})
         answer = await heard(socket)
 
-        assert (answer["statusCode"], answer["body"]["message"].startswith("CLOB messages are not supported anymore")) == (400, True)
+        assert (
+            answer["statusCode"],
+            answer["body"]["message"].startswith("CLOB messages are not supported anymore"),
+        ) == (400, True)
         assert hub.listeners(ActivitySocket.types) == set()
 
 
@@ -92,7 +104,11 @@ async def test_a_first_frame_that_is_not_understood_ends_the_connection(frame: s
     async with connected(hub, market_socket(hub)) as socket:
         await socket.send_str(frame)
 
-        assert (await asyncio.wait_for(socket.receive(), 10)).type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
+        assert (await asyncio.wait_for(socket.receive(), 10)).type in (
+            WSMsgType.CLOSE,
+            WSMsgType.CLOSING,
+            WSMsgType.CLOSED,
+        )
 
 
 async def test_each_feed_is_as_late_as_it_is_told_and_keeps_its_order() -> None:

@@ -2,16 +2,18 @@
 
 import pytest
 
-from services.paper_venue import rules
-from services.paper_venue.engine import Refused
-from services.paper_venue.faults import Fault, Strike
-from services.paper_venue.orders import OrderKind, Side
-from services.paper_venue.trades import TradeStatus
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.engine import Refused
+from services.paper_venue.exchange.orders import OrderKind, Side
+from services.paper_venue.exchange.trades import TradeStatus
+from services.paper_venue.faults.catalogue import Fault, Strike
 from tests.unit.paper_venue.builders import USDC, a_spend, an_order
 from tests.unit.paper_venue.scene import NOW, Scene
 
 
-@pytest.mark.parametrize(("kind", "text"), [(OrderKind.FOK, rules.FOK_KILLED), (OrderKind.FAK, rules.FAK_KILLED)])
+@pytest.mark.parametrize(
+    ("kind", "text"), [(OrderKind.FOK, rules.FOK_KILLED), (OrderKind.FAK, rules.FAK_KILLED)]
+)
 def test_a_third_of_a_killed_order_may_have_traded(kind: OrderKind, text: str) -> None:
     scene = Scene(an_order(Side.SELL, price=5_000, maker="0xB"))
     scene.faults.set({Fault.KILLED_PARTIAL: Strike()})

@@ -1,4 +1,6 @@
-"""Each leader keeps to his style, sells only what he holds, and does the same again for the same seed."""
+"""Each leader keeps to his style, sells only what he holds, and does the same again for the same
+seed.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.generator import Mood
-from services.paper_venue.orders import PRICE_ONE, Market, Side
-from services.paper_venue.styles import CALM_STYLES, Crowd, Deed, LeaderTape, Merge, Requote, Rhythm, Style, Wish, styles_of
+from services.paper_venue.exchange.orders import PRICE_ONE, Market, Side
+from services.paper_venue.world.generator import Mood
+from services.paper_venue.world.leader_strategies import (
+    CALM_STYLES,
+    Crowd,
+    Deed,
+    LeaderTape,
+    Merge,
+    Requote,
+    Rhythm,
+    Style,
+    Wish,
+    styles_of,
+)
 
 SEEDS = st.integers(0, 10_000)
 PRICE = 5_000
@@ -54,7 +67,9 @@ class Shop:
         assert all(shares >= 0 for shares in held.values()), "sold what is not there"
 
 
-def deeds_of(*styles: Style, seed: int = 1, count: int = 60, markets: list[Market] = MARKETS) -> list[Deed]:
+def deeds_of(
+    *styles: Style, seed: int = 1, count: int = 60, markets: list[Market] = MARKETS
+) -> list[Deed]:
     tape, shop = LeaderTape(seed, styles=styles, markets=markets), Shop()
     deeds = []
     for _ in range(count):
@@ -75,7 +90,9 @@ def test_the_same_seed_gives_the_same_deeds(seed: int) -> None:
 
 
 @given(seed=SEEDS, style=st.sampled_from(Style))
-def test_amounts_are_whole_cents_and_a_purchase_is_worth_20_to_500_dollars(seed: int, style: Style) -> None:
+def test_amounts_are_whole_cents_and_a_purchase_is_worth_20_to_500_dollars(
+    seed: int, style: Style
+) -> None:
     for wish in wishes_of(style, seed=seed):
         assert wish.amount % CENT == 0
         assert wish.amount > 0
@@ -98,15 +115,26 @@ def test_who_exits_in_parts_sells_one_purchase_in_several_sales(seed: int) -> No
     rounds = [wishes[begin + 1 : end] for begin, end in pairwise(purchases)]
     assert rounds
     assert all(2 <= len(sales) <= 4 for sales in rounds)
-    assert all(sale.token_id == wishes[begin].token_id for begin, sales in zip(purchases, rounds, strict=False) for sale in sales)
+    assert all(
+        sale.token_id == wishes[begin].token_id
+        for begin, sales in zip(purchases, rounds, strict=False)
+        for sale in sales
+    )
 
 
 @given(seed=SEEDS)
 def test_a_flipper_sells_all_and_mostly_buys_the_other_outcome(seed: int) -> None:
     wishes = wishes_of(Style.FLIP, seed=seed)
-    opposite = {market.token_ids[outcome]: market.token_ids[1 - outcome] for market in MARKETS for outcome in (0, 1)}
+    opposite = {
+        market.token_ids[outcome]: market.token_ids[1 - outcome]
+        for market in MARKETS
+        for outcome in (0, 1)
+    }
 
-    flips = [after.token_id == opposite[sale.token_id] for sale, after in zip(wishes[1::2], wishes[2::2], strict=False)]
+    flips = [
+        after.token_id == opposite[sale.token_id]
+        for sale, after in zip(wishes[1::2], wishes[2::2], strict=False)
+    ]
     assert [wish.side for wish in wishes[:6]] == [Side.BUY, Side.SELL] * 3
     assert sum(flips) * 2 > len(flips)
 
@@ -131,8 +159,13 @@ def test_a_market_maker_improves_one_side_without_crossing_and_offers_only_what_
     deeds = deeds_of(Style.MARKET_MAKE, count=100)
     quotes = [deed for deed in deeds if isinstance(deed, Requote)]
 
-    assert {(quote.bid, quote.ask) for quote in quotes if quote.ask is not None} == {(PRICE, PRICE + 100), (PRICE - 100, PRICE)}
-    assert quotes[0].ask is None or any(isinstance(deed, Wish) for deed in deeds[: deeds.index(quotes[0])])
+    assert {(quote.bid, quote.ask) for quote in quotes if quote.ask is not None} == {
+        (PRICE, PRICE + 100),
+        (PRICE - 100, PRICE),
+    }
+    assert quotes[0].ask is None or any(
+        isinstance(deed, Wish) for deed in deeds[: deeds.index(quotes[0])]
+    )
 
 
 def test_a_calm_world_has_every_style_but_market_making() -> None:
@@ -143,7 +176,9 @@ def test_a_calm_world_has_every_style_but_market_making() -> None:
 def test_a_leader_who_is_busy_does_nothing_else() -> None:
     tape = LeaderTape(1, styles=list(CALM_STYLES), markets=MARKETS)
 
-    leaders = {deed.leader for _ in range(50) if (deed := tape.next(Shop(), busy={0, 2})) is not None}
+    leaders = {
+        deed.leader for _ in range(50) if (deed := tape.next(Shop(), busy={0, 2})) is not None
+    }
 
     assert leaders == {1, 3}
     assert tape.next(Shop(), busy={0, 1, 2, 3}) is None

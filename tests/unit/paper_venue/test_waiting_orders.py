@@ -1,13 +1,15 @@
-"""Orders that wait for their time, and orders whose time is over: each is told as the venue tells it."""
+"""Orders that wait for their time, and orders whose time is over: each is told as the venue tells
+it.
+"""
 
 from decimal import Decimal
 
 import pytest
 
-from services.paper_venue import rules
-from services.paper_venue.engine import Refused
-from services.paper_venue.faults import Fault, Strike
-from services.paper_venue.orders import OrderKind, Side
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.engine import Refused
+from services.paper_venue.exchange.orders import OrderKind, Side
+from services.paper_venue.faults.catalogue import Fault, Strike
 from tests.unit.paper_venue.builders import SHARE, USDC, a_spend, an_order, rich
 from tests.unit.paper_venue.scene import NOW, DelayedScene, Scene
 
@@ -23,7 +25,9 @@ from tests.unit.paper_venue.scene import NOW, DelayedScene, Scene
         (OrderKind.FAK, NOW // 1000 + 100, False),
     ],
 )
-def test_only_gtd_orders_expire_and_not_within_a_minute(kind: OrderKind, expiration: int, accepted: bool) -> None:
+def test_only_gtd_orders_expire_and_not_within_a_minute(
+    kind: OrderKind, expiration: int, accepted: bool
+) -> None:
     result = Scene().post(an_order(Side.BUY, price=4_000, kind=kind, expiration=expiration))
 
     if accepted:
@@ -72,7 +76,11 @@ def test_a_delayed_order_matches_when_its_time_has_come() -> None:
 
     (trade,) = scene.settlements.followed
     assert trade.matched_at_ms == NOW + 150
-    assert scene.steps("key-of-0xA") == [("PLACEMENT", "DELAYED"), ("UPDATE", "MATCHED"), ("TRADE", "MATCHED")]
+    assert scene.steps("key-of-0xA") == [
+        ("PLACEMENT", "DELAYED"),
+        ("UPDATE", "MATCHED"),
+        ("TRADE", "MATCHED"),
+    ]
     assert scene.engine.held == {}
 
 
@@ -92,9 +100,15 @@ def test_a_delayed_order_reserves_and_cannot_be_cancelled_nor_posted_again() -> 
 
 @pytest.mark.parametrize(
     ("kind", "ending"),
-    [(OrderKind.FOK, f"CANCELED_{rules.FOK_KILLED}"), (OrderKind.FAK, f"CANCELED_{rules.FAK_KILLED}"), (OrderKind.GTC, "UNMATCHED")],
+    [
+        (OrderKind.FOK, f"CANCELED_{rules.FOK_KILLED}"),
+        (OrderKind.FAK, f"CANCELED_{rules.FAK_KILLED}"),
+        (OrderKind.GTC, "UNMATCHED"),
+    ],
 )
-def test_a_delayed_order_whose_counterparty_left_is_killed_or_rests(kind: OrderKind, ending: str) -> None:
+def test_a_delayed_order_whose_counterparty_left_is_killed_or_rests(
+    kind: OrderKind, ending: str
+) -> None:
     selling = an_order(Side.SELL, price=5_000, maker="0xB")
     scene = DelayedScene(selling)
     scene.post(an_order(Side.BUY, price=5_000, kind=kind))
@@ -104,14 +118,19 @@ def test_a_delayed_order_whose_counterparty_left_is_killed_or_rests(kind: OrderK
 
     assert scene.steps("key-of-0xA")[-1][1] == ending
     assert len(scene.engine.resting) == (1 if kind.may_rest else 0)
-    assert scene.engine.accounts.of("0xA").reserved_collateral == (50 * USDC if kind.may_rest else 0)
+    assert scene.engine.accounts.of("0xA").reserved_collateral == (
+        50 * USDC if kind.may_rest else 0
+    )
     assert scene.settlements.followed == []
 
 
 def test_delayed_orders_match_in_the_order_in_which_they_came() -> None:
     scene = DelayedScene(an_order(Side.SELL, price=5_000, shares=20 * SHARE, maker="0xB"))
     scene.post(an_order(Side.BUY, price=5_000, shares=20 * SHARE, kind=OrderKind.FOK), now_ms=NOW)
-    scene.post(an_order(Side.BUY, price=5_000, shares=20 * SHARE, kind=OrderKind.FOK, maker="0xC"), now_ms=NOW + 1)
+    scene.post(
+        an_order(Side.BUY, price=5_000, shares=20 * SHARE, kind=OrderKind.FOK, maker="0xC"),
+        now_ms=NOW + 1,
+    )
 
     scene.venue.on_time(NOW + 500)
 

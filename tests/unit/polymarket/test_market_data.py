@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessage
-from shared.polymarket.market_data import BookEvent, BookSnapshot, LevelChanged, LiveBook, TickChanged, events_of, parse_book, parse_market
+from shared.polymarket.market_data import (
+    BookEvent,
+    BookSnapshot,
+    LevelChanged,
+    LiveBook,
+    TickChanged,
+    parse_book,
+    parse_events,
+    parse_market,
+)
 from tests.builders import TOKEN, shares
 from tests.unit.polymarket.recorded import recorded
 
@@ -17,19 +26,39 @@ BOOK = {
     "event_type": "book", "asset_id": TOKEN, "bids": [{"price": "0.48", "size": "30"}, {"price": "0.49", "size": "20"}],
     "asks": [{"price": "0.52", "size": "25"}, {"price": "0.51", "size": "60.5"}],
 }  # fmt: skip
-MARKET = {"t": [{"t": TOKEN, "o": "Yes"}, {"t": "2", "o": "No"}], "mts": 0.01, "mos": 5, "nr": True, "fd": {"r": 0.04, "e": 1}}
+MARKET = {
+    "t": [{"t": TOKEN, "o": "Yes"}, {"t": "2", "o": "No"}],
+    "mts": 0.01,
+    "mos": 5,
+    "nr": True,
+    "fd": {"r": 0.04, "e": 1},
+}
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["1e999999999", "0.5", "book", "price_change"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["1e999999999", "0.5", "book", "price_change"]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["event_type", "asset_id", "bids", "asks", "price_changes", "price", "size", "side"]), inner)
+        | st.dictionaries(
+            st.sampled_from(
+                ["event_type", "asset_id", "bids", "asks", "price_changes", "price", "size", "side"]
+            ),
+            inner,
+        )
     ),
     max_leaves=8,
 )
 
 
 def events(*frames: Any) -> list[BookEvent]:
-    return [event for frame in frames for event in events_of(frame if isinstance(frame, str) else json.dumps(frame))]
+    return [
+        event
+        for frame in frames
+        for event in parse_events(frame if isinstance(frame, str) else json.dumps(frame))
+    ]
 
 
 def a_change(**overrides: Any) -> dict[str, Any]:
@@ -87,9 +116,17 @@ def test_a_recorded_book_reads_the_same_in_either_order(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("price_change", LevelChanged), ("tick_size", TickChanged), ("best_bid_ask", None), ("last_trade", None), ("new_market", None)],
+    [
+        ("price_change", LevelChanged),
+        ("tick_size", TickChanged),
+        ("best_bid_ask", None),
+        ("last_trade", None),
+        ("new_market", None),
+    ],
 )
-def test_recorded_events_are_what_they_do_to_a_book(name: str, kind: type[BookEvent] | None) -> None:
+def test_recorded_events_are_what_they_do_to_a_book(
+    name: str, kind: type[BookEvent] | None
+) -> None:
     found = events(recorded(f"venue/ws_market_{name}_msg.json"))
 
     assert [type(event) for event in found] == ([kind] if kind else [])
@@ -97,11 +134,22 @@ def test_recorded_events_are_what_they_do_to_a_book(name: str, kind: type[BookEv
 
 def test_a_change_sets_a_level_and_zero_takes_it_away() -> None:
     book = a_book(
-        BOOK, changes(a_change(price="0.50", size="9"), a_change(price="0.49", size="0"), a_change(side="SELL", price="0.51", size="1"))
+        BOOK,
+        changes(
+            a_change(price="0.50", size="9"),
+            a_change(price="0.49", size="0"),
+            a_change(side="SELL", price="0.51", size="1"),
+        ),
     )
 
-    assert [(str(level.price), level.shares) for level in book.bids()] == [("0.5", shares(9)), ("0.48", shares(30))]
-    assert [(str(level.price), level.shares) for level in book.asks()] == [("0.51", shares(1)), ("0.52", shares(25))]
+    assert [(str(level.price), level.shares) for level in book.bids()] == [
+        ("0.5", shares(9)),
+        ("0.48", shares(30)),
+    ]
+    assert [(str(level.price), level.shares) for level in book.asks()] == [
+        ("0.51", shares(1)),
+        ("0.52", shares(25)),
+    ]
 
 
 def test_the_same_price_written_otherwise_is_the_same_level() -> None:
@@ -111,7 +159,9 @@ def test_the_same_price_written_otherwise_is_the_same_level() -> None:
 
 
 def test_a_level_that_is_taken_away_twice_is_gone_once() -> None:
-    assert prices(a_book(BOOK, changes(a_change(size="0")), changes(a_change(size="0"))).bids()) == ["0.48"]
+    assert prices(
+        a_book(BOOK, changes(a_change(size="0")), changes(a_change(size="0"))).bids()
+    ) == ["0.48"]
 
 
 def test_changes_before_a_snapshot_make_no_book() -> None:
@@ -160,7 +210,9 @@ def test_a_market_without_fee_terms_takes_no_fee() -> None:
         ({"fd": {"r": -1}}, "fd.r: "),
     ],
 )
-def test_a_market_that_cannot_be_is_refused_by_the_name_of_its_field(wrong: dict[str, Any], complaint: str) -> None:
+def test_a_market_that_cannot_be_is_refused_by_the_name_of_its_field(
+    wrong: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(InvalidMessage, match=complaint):
         parse_market(TOKEN, MARKET | wrong, condition_id="0xc0")
 

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.polymarket.replies import Accepted, Duplicated, Killed, Lost, NotNow, Reason, Rejected, Reply, parse_reply
+from shared.polymarket.replies import (
+    Accepted,
+    Duplicated,
+    Killed,
+    Reason,
+    Rejected,
+    Reply,
+    ReplyLost,
+    RetryLater,
+    parse_reply,
+)
 from tests.builders import shares, usdc
 from tests.unit.polymarket.recorded import recorded
 
@@ -19,22 +29,42 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (401, "Unauthorized/Invalid api key", Reason.UNAUTHORIZED),
     (401, "Invalid L1 Request headers", Reason.UNAUTHORIZED),
     (400, "not enough balance / allowance", Reason.BALANCE_TOO_LOW),
-    (400, "invalid amount for a marketable BUY order ($0.9), min size: $1", Reason.AMOUNT_TOO_SMALL),
+    (
+        400,
+        "invalid amount for a marketable BUY order ($0.9), min size: $1",
+        Reason.AMOUNT_TOO_SMALL,
+    ),
     (400, "order 0xab is invalid. Size (1) lower than the minimum: 5", Reason.SIZE_TOO_SMALL),
-    (400, "order 0xab is invalid. Price (0.001) breaks minimum tick size rule: 0.01", Reason.OFF_TICK),
+    (
+        400,
+        "order 0xab is invalid. Price (0.001) breaks minimum tick size rule: 0.01",
+        Reason.OFF_TICK,
+    ),
     (400, "order 0xab is invalid. Duplicated.", Duplicated),
     (400, "order couldn't be fully filled. FOK orders are fully filled or killed.", Killed),
-    (400, "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.", Killed),
+    (
+        400,
+        "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.",
+        Killed,
+    ),
     (400, "invalid post-only order: order crosses book", Reason.WOULD_CROSS),
     (400, "invalid expiration", Reason.BAD_EXPIRATION),
-    (400, "the market is not yet ready to process new orders", NotNow),
+    (400, "the market is not yet ready to process new orders", RetryLater),
     (400, "Invalid token id", Reason.UNKNOWN_TOKEN),
     (400, "Invalid order payload", Reason.MALFORMED),
     (400, "the order owner has to be the owner of the API KEY", Reason.NOT_THE_KEYS_WALLET),
-    (400, "the order signer address has to be the address of the API KEY", Reason.NOT_THE_KEYS_WALLET),
-    (400, "maker address not allowed, please use the deposit wallet flow", Reason.WALLET_NOT_ALLOWED),
+    (
+        400,
+        "the order signer address has to be the address of the API KEY",
+        Reason.NOT_THE_KEYS_WALLET,
+    ),
+    (
+        400,
+        "maker address not allowed, please use the deposit wallet flow",
+        Reason.WALLET_NOT_ALLOWED,
+    ),
     (400, "invalid order version, please use the latest clob-client", Reason.OLD_VERSION),
-    (400, "order match delayed due to market conditions", Lost),
+    (400, "order match delayed due to market conditions", ReplyLost),
     (400, "Too many orders in payload: 16, max allowed: 15", Reason.TOO_MANY),
     (400, "'0xab' address banned", Reason.BANNED),
     (400, "address in closed only mode", Reason.CLOSED_ONLY),
@@ -44,10 +74,10 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (403, "Forbidden", Reason.REGION),
     (404, "No orderbook exists for the requested token id", Reason.NO_MARKET),
     (404, "market not found", Reason.NO_MARKET),
-    (408, "request timeout", Lost),
-    (425, "the engine restarts", NotNow),
-    (429, "Too Many Requests", NotNow),
-    (500, "order timed out", Lost),
+    (408, "request timeout", ReplyLost),
+    (425, "the engine restarts", RetryLater),
+    (429, "Too Many Requests", RetryLater),
+    (500, "order timed out", ReplyLost),
     (500, "there are no matching orders", Killed),
     (500, "the trade contains rounding issues", Reason.UNFILLABLE),
     (
@@ -55,19 +85,30 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
         "the price of the taker's order has a discrepancy greater than allowed with the worst maker order",
         Reason.UNFILLABLE,
     ),
-    (500, "Internal server error", Lost),
-    (502, "bad gateway", Lost),
-    (503, "Trading is currently disabled. Check polymarket.com for updates", NotNow),
-    (503, "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed.", NotNow),
-    (503, "post-only mode: only post-only orders and cancels are allowed", NotNow),
+    (500, "Internal server error", ReplyLost),
+    (502, "bad gateway", ReplyLost),
+    (503, "Trading is currently disabled. Check polymarket.com for updates", RetryLater),
+    (
+        503,
+        "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed.",
+        RetryLater,
+    ),
+    (503, "post-only mode: only post-only orders and cancels are allowed", RetryLater),
     (200, "not enough balance / allowance", Reason.BALANCE_TOO_LOW),
     (200, "order couldn't be fully filled. FOK orders are fully filled or killed.", Killed),
     (200, "order 0xab is invalid. Duplicated.", Duplicated),
 ]
 UNKNOWN_TEXTS = ("something new", "order is invalid", "delayed", "the order was refused")
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["NaN", "Infinity", "1e999999999", "-1"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*ACCEPTED, "error"]), inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["NaN", "Infinity", "1e999999999", "-1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*ACCEPTED, "error"]), inner)
+    ),
     max_leaves=6,
 )
 
@@ -76,8 +117,12 @@ def meaning(reply: Reply) -> type[Reply] | Reason:
     return reply.reason if isinstance(reply, Rejected) else type(reply)
 
 
-@pytest.mark.parametrize(("status", "text", "kind"), TEXTS, ids=lambda value: value if isinstance(value, str) else None)
-def test_every_text_of_the_venue_has_one_meaning(status: int, text: str, kind: type[Reply] | Reason) -> None:
+@pytest.mark.parametrize(
+    ("status", "text", "kind"), TEXTS, ids=lambda value: value if isinstance(value, str) else None
+)
+def test_every_text_of_the_venue_has_one_meaning(
+    status: int, text: str, kind: type[Reply] | Reason
+) -> None:
     assert meaning(parse_reply(status, {"error": text})) is kind
     assert meaning(parse_reply(status, {"error": text.upper()})) is kind
     assert meaning(parse_reply(status, {"success": True, "orderID": "", "errorMsg": text})) is kind
@@ -90,28 +135,49 @@ def test_every_reason_is_given_by_some_text() -> None:
 @pytest.mark.parametrize("text", UNKNOWN_TEXTS)
 @pytest.mark.parametrize("status", [200, 400, 404, 409, 422, 500, 502])
 def test_a_text_that_nobody_knows_is_lost_and_not_refused(status: int, text: str) -> None:
-    assert parse_reply(status, {"error": text}) == Lost(f"status {status} {text}")
+    assert parse_reply(status, {"error": text}) == ReplyLost(f"status {status} {text}")
 
 
 def test_what_the_first_sending_can_cause_is_no_proof_against_it() -> None:
-    assert not any(reason.hides_nothing for reason in (Reason.BALANCE_TOO_LOW, Reason.CANCELED_ON_CHAIN, Reason.NO_MARKET))
-    assert all(reason.hides_nothing for reason in (Reason.OFF_TICK, Reason.OLD_VERSION, Reason.CLOSED_ONLY, Reason.REGION))
+    assert not any(
+        reason.hides_nothing
+        for reason in (Reason.BALANCE_TOO_LOW, Reason.CANCELED_ON_CHAIN, Reason.NO_MARKET)
+    )
+    assert all(
+        reason.hides_nothing
+        for reason in (Reason.OFF_TICK, Reason.OLD_VERSION, Reason.CLOSED_ONLY, Reason.REGION)
+    )
 
 
 def test_an_accepted_order_says_what_it_gave_and_got_in_base_units() -> None:
-    assert parse_reply(200, ACCEPTED) == Accepted(status="matched", making=usdc("5.1"), taking=shares(10), trade_ids=("trade-1", "trade-2"))
+    assert parse_reply(200, ACCEPTED) == Accepted(
+        status="matched", making=usdc("5.1"), taking=shares(10), trade_ids=("trade-1", "trade-2")
+    )
 
 
 @pytest.mark.parametrize("missing", ["", None])
 def test_an_accepted_order_that_matched_nothing_yet_has_no_amounts(missing: str | None) -> None:
-    reply = parse_reply(200, ACCEPTED | {"status": "delayed", "makingAmount": missing, "takingAmount": missing, "tradeIDs": missing})
+    reply = parse_reply(
+        200,
+        ACCEPTED
+        | {
+            "status": "delayed",
+            "makingAmount": missing,
+            "takingAmount": missing,
+            "tradeIDs": missing,
+        },
+    )
 
     assert reply == Accepted(status="delayed", making=0, taking=0, trade_ids=())
 
 
 @pytest.mark.parametrize(
     ("name", "status", "kind"),
-    [("order_response_ok", 200, Accepted), ("order_response_failed", 200, Rejected), ("order_response_error_500", 500, Lost)],
+    [
+        ("order_response_ok", 200, Accepted),
+        ("order_response_failed", 200, Rejected),
+        ("order_response_error_500", 500, ReplyLost),
+    ],
 )
 def test_recorded_answers_are_read(name: str, status: int, kind: type[Reply]) -> None:
     assert type(parse_reply(status, recorded(f"venue/http_{name}.json"))) is kind
@@ -120,12 +186,12 @@ def test_recorded_answers_are_read(name: str, status: int, kind: type[Reply]) ->
 @pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 408, 500, 502, 504])
 @pytest.mark.parametrize("body", [None, "<html>", [], {}, {"error": ""}], ids=repr)
 def test_an_answer_that_tells_nothing_is_lost_and_not_refused(status: int, body: Any) -> None:
-    assert isinstance(parse_reply(status, body), Lost)
+    assert isinstance(parse_reply(status, body), ReplyLost)
 
 
 @pytest.mark.parametrize("status", [425, 429, 503])
 def test_a_venue_that_takes_no_orders_says_so_without_words(status: int) -> None:
-    assert parse_reply(status, None, retry_after="7") == NotNow(f"status {status}", 7)
+    assert parse_reply(status, None, retry_after="7") == RetryLater(f"status {status}", 7)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -134,15 +200,26 @@ def test_what_is_refused_in_front_of_the_engine_needs_no_words(status: int) -> N
 
 
 def test_how_long_a_post_only_venue_asks_to_wait_is_read_from_its_body_too() -> None:
-    body = {"error": "post-only mode: only post-only orders and cancels are allowed", "code": "post_only_mode", "retry_after_seconds": 30}
+    body = {
+        "error": "post-only mode: only post-only orders and cancels are allowed",
+        "code": "post_only_mode",
+        "retry_after_seconds": 30,
+    }
 
-    assert parse_reply(503, body) == NotNow(str(body["error"]), 30)
-    assert parse_reply(503, body, retry_after="7") == NotNow(str(body["error"]), 7)
+    assert parse_reply(503, body) == RetryLater(str(body["error"]), 30)
+    assert parse_reply(503, body, retry_after="7") == RetryLater(str(body["error"]), 7)
 
 
-@pytest.mark.parametrize(("header", "waits"), [("7", 7), (None, None), ("", None), ("soon", None), ("²", None), ("-1", None)])
-def test_a_wait_is_taken_only_if_it_is_a_number_of_seconds(header: str | None, waits: int | None) -> None:
-    assert parse_reply(429, {"error": "Too Many Requests"}, retry_after=header) == NotNow("Too Many Requests", waits)
+@pytest.mark.parametrize(
+    ("header", "waits"),
+    [("7", 7), (None, None), ("", None), ("soon", None), ("²", None), ("-1", None)],
+)
+def test_a_wait_is_taken_only_if_it_is_a_number_of_seconds(
+    header: str | None, waits: int | None
+) -> None:
+    assert parse_reply(429, {"error": "Too Many Requests"}, retry_after=header) == RetryLater(
+        "Too Many Requests", waits
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +239,7 @@ def test_a_wait_is_taken_only_if_it_is_a_number_of_seconds(header: str | None, w
     ids=str,
 )
 def test_a_yes_that_cannot_be_read_whole_is_lost(body: dict[str, Any]) -> None:
-    assert isinstance(parse_reply(200, body), Lost)
+    assert isinstance(parse_reply(200, body), ReplyLost)
 
 
 @given(status=st.integers(200, 599), body=JSON_VALUES)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessage
 from shared.domain.money import Side
-from shared.messages.leader_fills import LeaderFillSeen, Witness
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION, shares
 from tests.unit.polymarket.recorded import recorded
@@ -21,8 +21,15 @@ ROW = {
     "side": "BUY", "size": 16.26, "timestamp": 1790272257, "title": "Will it rain?", "transactionHash": TRANSACTION,
 }  # fmt: skip
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["1e999999999", "-1e30", "\ud800", "\x00"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["1e999999999", "-1e30", "\ud800", "\x00"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -32,11 +39,21 @@ def a_row(**overrides: Any) -> dict[str, Any]:
 
 
 def an_envelope(row: Any, *, kind: str = "trades") -> dict[str, Any]:
-    return {"connection_id": "c", "payload": row, "timestamp": 1790272257115, "topic": "activity", "type": kind}
+    return {
+        "connection_id": "c",
+        "payload": row,
+        "timestamp": 1790272257115,
+        "topic": "activity",
+        "type": kind,
+    }
 
 
 def fills_of(frame: str) -> list[LeaderFillSeen]:
-    return [rtds.fill_of(row, seen_at=NOON) for envelope in rtds.envelopes_of(frame) for row in rtds.rows_of(envelope)]
+    return [
+        rtds.parse_fill(row, seen_at=NOON)
+        for envelope in rtds.parse_envelopes(frame)
+        for row in rtds.parse_rows(envelope)
+    ]
 
 
 def fill_of(**overrides: Any) -> LeaderFillSeen:
@@ -56,7 +73,7 @@ def test_every_recorded_frame_is_a_fill_of_its_wallet() -> None:
         assert fill.price == Decimal(str(row["price"]))
         assert fill.shares == shares(str(row["size"]))
         assert fill.filled_at == datetime.fromtimestamp(row["timestamp"], UTC)
-        assert (fill.witness, fill.occurred_at) == (Witness.RTDS, NOON)
+        assert (fill.source, fill.occurred_at) == (FillSource.RTDS, NOON)
 
 
 def test_a_taker_and_his_maker_are_two_trades_of_two_wallets() -> None:
@@ -101,7 +118,9 @@ def test_a_frame_may_be_an_array_of_envelopes() -> None:
 
 
 def test_both_types_tell_the_same_fill_under_the_same_name() -> None:
-    told = [fills_of(json.dumps(an_envelope(ROW, kind=kind))) for kind in ("trades", "orders_matched")]
+    told = [
+        fills_of(json.dumps(an_envelope(ROW, kind=kind))) for kind in ("trades", "orders_matched")
+    ]
 
     assert told[0] == told[1]
 
@@ -127,7 +146,9 @@ def test_noise_beyond_the_sixth_decimal_is_cut_off() -> None:
 
 
 def test_a_title_keeps_what_can_be_printed_and_stored() -> None:
-    assert fill_of(title="Will\x00 it\ud800 rain in Zürich? ☔" + "x" * 500).title.startswith("Will it rain in Zürich? ☔xx")
+    assert fill_of(title="Will\x00 it\ud800 rain in Zürich? ☔" + "x" * 500).title.startswith(
+        "Will it rain in Zürich? ☔xx"
+    )
     assert len(fill_of(title="x" * 500).title) == 200
     assert fill_of(title=None).title == ""
 

@@ -1,4 +1,6 @@
-"""Orders that the venue accepts, judged by our own hash, by both client libraries, and by what they must never show."""
+"""Orders that the venue accepts, judged by our own hash, by both client libraries, and by what they
+must never show.
+"""
 
 import json
 from dataclasses import replace
@@ -23,7 +25,14 @@ from shared.chain.safes import safe_address
 from shared.domain.errors import InvalidMessage, InvalidSettings
 from shared.domain.money import Side
 from shared.messages.intents import OrderType
-from shared.polymarket.signing import Credentials, OrderTerms, Signed, Wallet, assert_fast_signing, salt_of
+from shared.polymarket.signing import (
+    Credentials,
+    OrderTerms,
+    SignedBody,
+    Wallet,
+    assert_fast_signing,
+    derive_salt,
+)
 from tests.builders import TOKEN, shares, usdc
 
 KEY = "0x" + "17" * 32
@@ -40,14 +49,18 @@ OF_EVERY_KIND = pytest.mark.parametrize(
         (TERMS, EXCHANGE_V2, "2"),
         (replace(TERMS, neg_risk=True), NEG_RISK_EXCHANGE_V2, "2"),
         (replace(TERMS, token_id=V3_TOKEN), EXCHANGE_V3, "3"),
-        (replace(TERMS, side=Side.SELL, order_type=OrderType.FAK, usdc=0, shares=shares(10)), EXCHANGE_V2, "2"),
+        (
+            replace(TERMS, side=Side.SELL, order_type=OrderType.FAK, usdc=0, shares=shares(10)),
+            EXCHANGE_V2,
+            "2",
+        ),
     ],
     ids=["V2", "negative risk", "V3", "exit"],
 )
 OF_EVERY_WALLET = pytest.mark.parametrize("proxy", [OWNER, SAFE], ids=["EOA", "Safe"])
 
 
-def signed(terms: OrderTerms = TERMS, *, proxy: str = OWNER) -> Signed:
+def signed(terms: OrderTerms = TERMS, *, proxy: str = OWNER) -> SignedBody:
     return Wallet(proxy=proxy, private_key=KEY).sign(terms, owner="api-key")
 
 
@@ -107,20 +120,31 @@ def test_an_order_is_named_as_the_exchange_will_name_it_and_its_signature_holds(
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
-def test_py_clob_client_v2_gives_the_same_order_the_same_name(terms: OrderTerms, exchange: str, version: str, proxy: str) -> None:
+def test_py_clob_client_v2_gives_the_same_order_the_same_name(
+    terms: OrderTerms, exchange: str, version: str, proxy: str
+) -> None:
     result = signed(terms, proxy=proxy)
     order = as_the_exchange_reads_it(result.body)
-    builder = ExchangeOrderBuilderV2(exchange, POLYGON_CHAIN_ID, Signer(KEY, POLYGON_CHAIN_ID), domain_version=version)
+    builder = ExchangeOrderBuilderV2(
+        exchange, POLYGON_CHAIN_ID, Signer(KEY, POLYGON_CHAIN_ID), domain_version=version
+    )
 
-    assert builder.build_order_hash(builder.build_order_typed_data(as_py_clob_client_has_it(order))) == result.order_hash
+    assert (
+        builder.build_order_hash(builder.build_order_typed_data(as_py_clob_client_has_it(order)))
+        == result.order_hash
+    )
 
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
-def test_name_and_signature_are_byte_for_byte_those_of_the_official_sdk(terms: OrderTerms, exchange: str, version: str, proxy: str) -> None:
+def test_name_and_signature_are_byte_for_byte_those_of_the_official_sdk(
+    terms: OrderTerms, exchange: str, version: str, proxy: str
+) -> None:
     wallet = Wallet(proxy=proxy, private_key=KEY)
     result = wallet.sign(terms, owner="api-key")
-    by_sdk = Account.sign_message(encode_typed_data(full_message=build_order_typed_data(wallet._unsigned(terms))), KEY)
+    by_sdk = Account.sign_message(
+        encode_typed_data(full_message=build_order_typed_data(wallet._unsigned(terms))), KEY
+    )
 
     assert order_in(result.body)["signature"] == "0x" + by_sdk.signature.hex()
     assert result.order_hash == "0x" + by_sdk.message_hash.hex()
@@ -128,13 +152,22 @@ def test_name_and_signature_are_byte_for_byte_those_of_the_official_sdk(terms: O
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
-def test_the_same_terms_give_the_same_bytes(terms: OrderTerms, exchange: str, version: str, proxy: str) -> None:
+def test_the_same_terms_give_the_same_bytes(
+    terms: OrderTerms, exchange: str, version: str, proxy: str
+) -> None:
     assert signed(terms, proxy=proxy) == signed(replace(terms), proxy=proxy)
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"salt": 1}, {"timestamp_ms": 1}, {"usdc": usdc(6)}, {"limit_price": Decimal("0.52")}, {"token_id": "12"}, {"neg_risk": True}],
+    [
+        {"salt": 1},
+        {"timestamp_ms": 1},
+        {"usdc": usdc(6)},
+        {"limit_price": Decimal("0.52")},
+        {"token_id": "12"},
+        {"neg_risk": True},
+    ],
     ids=str,
 )
 def test_other_terms_are_another_order(other: dict[str, Any]) -> None:
@@ -143,7 +176,9 @@ def test_other_terms_are_another_order(other: dict[str, Any]) -> None:
 
 @settings(max_examples=30)
 @given(cents=st.integers(100, 10**8), price=st.integers(1, 99))
-def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(cents: int, price: int) -> None:
+def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(
+    cents: int, price: int
+) -> None:
     limit = Decimal(price).scaleb(-2)
 
     order = order_in(signed(replace(TERMS, usdc=cents * 10_000, limit_price=limit)).body)
@@ -155,9 +190,18 @@ def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(c
 
 @settings(max_examples=30)
 @given(hundredths=st.integers(100, 10**8), price=st.integers(1, 99))
-def test_an_exit_gives_exactly_its_shares_and_never_gets_less_than_its_limit(hundredths: int, price: int) -> None:
+def test_an_exit_gives_exactly_its_shares_and_never_gets_less_than_its_limit(
+    hundredths: int, price: int
+) -> None:
     limit = Decimal(price).scaleb(-2)
-    terms = replace(TERMS, side=Side.SELL, order_type=OrderType.FAK, usdc=0, shares=hundredths * 10_000, limit_price=limit)
+    terms = replace(
+        TERMS,
+        side=Side.SELL,
+        order_type=OrderType.FAK,
+        usdc=0,
+        shares=hundredths * 10_000,
+        limit_price=limit,
+    )
 
     order = order_in(signed(terms).body)
 
@@ -180,10 +224,10 @@ def test_an_order_of_nothing_is_refused(nothing: dict[str, Any]) -> None:
 
 @given(st.integers(0, (1 << 128) - 1))
 def test_a_salt_survives_the_way_through_a_json_number(intent: int) -> None:
-    salt = salt_of(f"{intent:032x}")
+    salt = derive_salt(f"{intent:032x}")
 
     assert 0 <= salt < 1 << 53
-    assert salt == salt_of(f"{intent:032x}")
+    assert salt == derive_salt(f"{intent:032x}")
 
 
 @pytest.mark.parametrize("proxy", ["nonsense", "", "0x12"])
@@ -205,7 +249,9 @@ def test_what_is_no_key_is_refused_and_never_shown(key: str) -> None:
 
 
 def test_secrets_show_in_no_text_of_their_owner() -> None:
-    credentials = Credentials(address=OWNER, key="the-key", secret="dGhlLXNlY3JldA==", passphrase="the-passphrase")
+    credentials = Credentials(
+        address=OWNER, key="the-key", secret="dGhlLXNlY3JldA==", passphrase="the-passphrase"
+    )
     wallet = Wallet(proxy=OWNER, private_key=KEY)
 
     for text in (repr(credentials), str(credentials), repr(wallet), str(wallet), f"{wallet!r}"):
@@ -216,10 +262,22 @@ def test_headers_are_signed_for_exactly_these_bytes() -> None:
     credentials = Credentials(address=OWNER, key="k", secret="dGhlLXNlY3JldA==", passphrase="p")
 
     def signature(body: str, path: str = "/order", timestamp: int = 1) -> str:
-        return credentials.headers(method="POST", path=path, body=body, timestamp=timestamp)["POLY_SIGNATURE"]
+        return credentials.headers(method="POST", path=path, body=body, timestamp=timestamp)[
+            "POLY_SIGNATURE"
+        ]
 
     assert signature("{}") == signature("{}")
-    assert len({signature("{}"), signature("{ }"), signature("{}", path="/orders"), signature("{}", timestamp=2)}) == 4
+    assert (
+        len(
+            {
+                signature("{}"),
+                signature("{ }"),
+                signature("{}", path="/orders"),
+                signature("{}", timestamp=2),
+            }
+        )
+        == 4
+    )
 
 
 def test_signing_is_fast_here() -> None:

@@ -22,13 +22,22 @@ JSON_VALUES = st.recursive(
     | st.floats()
     | st.text()
     | st.sampled_from(["NaN", "Infinity", "1e999999999", "-1", "9" * 40]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["price", "matched_amount", "asset_id"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["price", "matched_amount", "asset_id"]), inner)
+    ),
     max_leaves=6,
 )
 
 
 def a_maker(amount: str, price: str, *, asset_id: str = TOKEN) -> dict[str, Any]:
-    return {"asset_id": asset_id, "matched_amount": amount, "price": price, "order_id": "0xmaker", "side": "SELL"}
+    return {
+        "asset_id": asset_id,
+        "matched_amount": amount,
+        "price": price,
+        "order_id": "0xmaker",
+        "side": "SELL",
+    }
 
 
 def a_row(*makers: dict[str, Any], **overrides: Any) -> dict[str, Any]:
@@ -82,7 +91,10 @@ def test_rest_and_socket_name_the_same_states(told: str, status: TradeStatus) ->
     assert parsed(status=told).status is status
 
 
-@pytest.mark.parametrize("told", ["1790272257", "2026-09-24T17:50:57Z", "2026-09-24T17:50:57+00:00", "2026-09-24T17:50:57"])
+@pytest.mark.parametrize(
+    "told",
+    ["1790272257", "2026-09-24T17:50:57Z", "2026-09-24T17:50:57+00:00", "2026-09-24T17:50:57"],
+)
 def test_every_spelling_of_its_time_is_a_time_with_its_zone(told: str) -> None:
     assert parsed(match_time=told).matched_at == datetime(2026, 9, 24, 17, 50, 57, tzinfo=UTC)
 
@@ -94,10 +106,16 @@ def test_hashes_are_compared_in_lower_case() -> None:
 
 
 def test_recorded_trades_are_read() -> None:
-    one, (other,) = recorded("venue/http_trade_report.json"), recorded("venue/http_trades_page.json")["data"]
+    one, (other,) = (
+        recorded("venue/http_trade_report.json"),
+        recorded("venue/http_trades_page.json")["data"],
+    )
 
     assert parse_trade(one, fee_rate=RATE).status is TradeStatus.CONFIRMED
-    assert (parse_trade(other, fee_rate=RATE).shares, parse_trade(other, fee_rate=RATE).usdc) == (shares(10), usdc(5))
+    assert (parse_trade(other, fee_rate=RATE).shares, parse_trade(other, fee_rate=RATE).usdc) == (
+        shares(10),
+        usdc(5),
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,17 @@ from shared.chain.rpc import Rpc
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
-from tests.builders import NOON, OTHER_PROXY, PROXY, TOKEN, an_intent, balances, seconds, shares, usdc
+from tests.builders import (
+    NOON,
+    OTHER_PROXY,
+    PROXY,
+    TOKEN,
+    an_intent,
+    balances,
+    seconds,
+    shares,
+    usdc,
+)
 from tests.fakes import Clock, SharedTable
 
 MAX_AGE = seconds(15)
@@ -23,7 +33,9 @@ V3_TOKEN = str(5 << 104 | 7)
 
 
 class FakeChain(ChainClient):
-    """Answers when it is let, and counts how often it was asked; without an answer the node is away."""
+    """Answers when it is let, and counts how often it was asked; without an answer the node is
+    away.
+    """
 
     def __init__(self) -> None:
         super().__init__(Rpc("http://127.0.0.1:1"))
@@ -34,12 +46,17 @@ class FakeChain(ChainClient):
         self.open = asyncio.Event()
         self.open.set()
 
-    async def balances_of_each(self, asked: Sequence[tuple[str, tuple[int, ...]]]) -> list[WalletBalances | Transient]:
+    async def fetch_balances_each(
+        self, asked: Sequence[tuple[str, tuple[int, ...]]]
+    ) -> list[WalletBalances | Transient]:
         self.requests.append(list(asked))
         await self.open.wait()
         if self.collateral is None:
             raise Transient("the node is away")
-        return [Transient("mute") if wallet in self.mute else self.wallet(wallet, tokens) for wallet, tokens in asked]
+        return [
+            Transient("mute") if wallet in self.mute else self.wallet(wallet, tokens)
+            for wallet, tokens in asked
+        ]
 
     def wallet(self, wallet: str, token_ids: Sequence[int]) -> WalletBalances:
         return WalletBalances(
@@ -57,10 +74,14 @@ class FakeChain(ChainClient):
 class Preflight:
     def __init__(self) -> None:
         self.chain, self.table, self.clock = FakeChain(), SharedTable(), Clock(NOON)
-        self.balances = ChainBalances(self.chain, self.table, now=self.clock, max_age=MAX_AGE, max_accounts=10)
+        self.balances = ChainBalances(
+            self.chain, self.table, now=self.clock, max_age=MAX_AGE, max_accounts=10
+        )
 
     async def of(self, *, fresh: bool = False, neg_risk: bool = False, **intent: Any) -> Balance:
-        return await self.balances.of(an_intent(**intent), neg_risk=neg_risk, fresh=fresh)
+        return await self.balances.fetch_balance(
+            an_intent(**intent), neg_risk=neg_risk, fresh=fresh
+        )
 
 
 async def test_what_was_read_is_used_again_while_it_is_young() -> None:
@@ -73,7 +94,11 @@ async def test_what_was_read_is_used_again_while_it_is_young() -> None:
     later = await preflight.of()
 
     assert [balance.cached for balance in (first, again, later)] == [False, True, False]
-    assert [balance.fetched_at for balance in (first, again, later)] == [NOON, NOON, preflight.clock.now]
+    assert [balance.fetched_at for balance in (first, again, later)] == [
+        NOON,
+        NOON,
+        preflight.clock.now,
+    ]
     assert len(preflight.chain.asked) == 2
 
 
@@ -87,15 +112,25 @@ async def test_what_grows_old_is_used_at_once_and_asked_for_anew_beside() -> Non
     await preflight.of()
     await eventually(lambda: len(preflight.chain.requests) == 2)
     preflight.chain.open.set()
-    await eventually(lambda: preflight.clock.now.isoformat().replace("+00:00", "Z") in preflight.table.entries[PROXY].decode())
+    await eventually(
+        lambda: (
+            preflight.clock.now.isoformat().replace("+00:00", "Z")
+            in preflight.table.entries[PROXY].decode()
+        )
+    )
     preflight.clock.now += timedelta(seconds=1)
     young = await preflight.of()
 
-    assert [(balance.cached, balance.fetched_at) for balance in (old, young)] == [(True, NOON), (True, NOON + MAX_AGE)]
+    assert [(balance.cached, balance.fetched_at) for balance in (old, young)] == [
+        (True, NOON),
+        (True, NOON + MAX_AGE),
+    ]
     assert len(preflight.chain.requests) == 2, "once for all who use it meanwhile"
 
 
-async def test_a_node_that_is_away_when_asked_ahead_of_time_is_asked_again_when_it_matters() -> None:
+async def test_a_node_that_is_away_when_asked_ahead_of_time_is_asked_again_when_it_matters() -> (
+    None
+):
     preflight = Preflight()
     await preflight.of()
     preflight.clock.now = NOON + MAX_AGE
@@ -112,7 +147,9 @@ async def test_a_node_that_is_away_when_asked_ahead_of_time_is_asked_again_when_
 async def test_all_proxies_that_are_asked_for_at_once_go_out_in_one_request() -> None:
     preflight = Preflight()
 
-    await asyncio.gather(preflight.of(), preflight.of(proxy=OTHER_PROXY), preflight.of(side=Side.SELL))
+    await asyncio.gather(
+        preflight.of(), preflight.of(proxy=OTHER_PROXY), preflight.of(side=Side.SELL)
+    )
 
     assert preflight.chain.requests == [[(PROXY, ()), (OTHER_PROXY, ()), (PROXY, (int(TOKEN),))]]
 
@@ -121,7 +158,9 @@ async def test_a_proxy_that_cannot_be_read_fails_alone() -> None:
     preflight = Preflight()
     preflight.chain.mute = {OTHER_PROXY}
 
-    mine, others = await asyncio.gather(preflight.of(), preflight.of(proxy=OTHER_PROXY), return_exceptions=True)
+    mine, others = await asyncio.gather(
+        preflight.of(), preflight.of(proxy=OTHER_PROXY), return_exceptions=True
+    )
 
     assert isinstance(mine, Balance)
     assert isinstance(others, Transient)
@@ -180,7 +219,9 @@ async def test_what_another_instance_has_read_is_used_while_it_is_young(age: tim
 
 
 @pytest.mark.parametrize("age", [MAX_AGE + timedelta(microseconds=1), -timedelta(hours=1)], ids=str)
-async def test_what_was_read_long_ago_or_by_a_clock_that_runs_ahead_is_not_used(age: timedelta) -> None:
+async def test_what_was_read_long_ago_or_by_a_clock_that_runs_ahead_is_not_used(
+    age: timedelta,
+) -> None:
     preflight = Preflight()
     await preflight.table.put(balances(usdc=usdc(4), fetched_at=NOON - age))
 
@@ -206,7 +247,11 @@ async def test_what_was_read_is_told_to_the_others_and_belongs_to_one_proxy() ->
 
 @pytest.mark.parametrize(
     ("token_id", "neg_risk", "allowance", "approved"),
-    [(TOKEN, False, usdc(7), True), (TOKEN, True, WITHOUT_LIMIT, False), (V3_TOKEN, False, 0, False)],
+    [
+        (TOKEN, False, usdc(7), True),
+        (TOKEN, True, WITHOUT_LIMIT, False),
+        (V3_TOKEN, False, 0, False),
+    ],
 )
 async def test_the_allowance_is_that_of_the_exchange_that_settles_the_token(
     token_id: str, neg_risk: bool, allowance: int, approved: bool

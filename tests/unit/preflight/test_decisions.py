@@ -1,4 +1,6 @@
-"""Each rule at its edge: what is exactly at a threshold passes, one unit beyond is refused with the value and the threshold."""
+"""Each rule at its edge: what is exactly at a threshold passes, one unit beyond is refused with the
+value and the threshold.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,58 +11,106 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from services.preflight.decisions import MIN_BUY_USDC, Case, Limits, Means, judge, max_fee, refuse_early, reserved_usdc
+from services.preflight.decisions import (
+    MIN_BUY_USDC,
+    Funds,
+    Limits,
+    PreflightFacts,
+    judge,
+    max_fee,
+    refuse_early,
+    reserved_usdc,
+)
 from shared.domain.follows import Mode
 from shared.domain.money import CENT, Side, as_decimal, cost_floor, shares_for
 from shared.domain.prices import adverse_bps
-from shared.messages.intents import IntentApproved, IntentRefused, Missing, NoQuote, OrderType, Refusal
+from shared.messages.intents import (
+    IntentApproved,
+    IntentRefused,
+    Missing,
+    NoQuote,
+    OrderType,
+    Refusal,
+)
 from tests.builders import NOON, a_follow, a_quote, levels, quoted, seconds, shares, usdc
 
 INSTANT = timedelta(microseconds=1)
-LIMITS = Limits(max_quote_age=seconds(5), max_entry_age=seconds(60), max_exit_age=seconds(600), max_trade_usdc=usdc(1000))
-RICH = Means(
+LIMITS = Limits(
+    max_quote_age=seconds(5),
+    max_entry_age=seconds(60),
+    max_exit_age=seconds(600),
+    max_trade_usdc=usdc(1000),
+)
+RICH = Funds(
     usdc=usdc(1000), allowance=usdc(1000), shares=shares(1000), shares_approved=True, fetched_at=NOON, reserved_usdc=0, reserved_shares=0,
     spent_today=0,
 )  # fmt: skip
 PRICES = st.integers(1, 99).map(lambda cent: Decimal(cent).scaleb(-2))
 
 
-def a_case(**overrides: Any) -> Case:
-    base = Case(quoted=quoted(), follow=a_follow(), mode=Mode.ACTIVE, controls_version=7, limits=LIMITS, now=NOON, means=RICH)
+def a_case(**overrides: Any) -> PreflightFacts:
+    base = PreflightFacts(
+        quoted=quoted(),
+        follow=a_follow(),
+        mode=Mode.ACTIVE,
+        controls_version=7,
+        limits=LIMITS,
+        now=NOON,
+        funds=RICH,
+    )
     return replace(base, **overrides)
 
 
-def buy(amount: int, *, price: str = "0.50", **overrides: Any) -> Case:
-    """A copy that spends ``amount`` at ``price`` in a market without fees, so that thresholds are round."""
+def buy(amount: int, *, price: str = "0.50", **overrides: Any) -> PreflightFacts:
+    """A copy that spends ``amount`` at ``price`` in a market without fees, so that thresholds are
+    round.
+    """
     bought = shares_for(amount, Decimal(price))
-    quote = a_quote(levels=levels((price, 10_000)), shares=max(bought, 1), usdc=amount, fee_rate=Decimal(0))
+    quote = a_quote(
+        levels=levels((price, 10_000)), shares=max(bought, 1), usdc=amount, fee_rate=Decimal(0)
+    )
     return a_case(quoted=quoted(quote, usdc=amount, shares=bought), **overrides)
 
 
-def sale(amount: int, **overrides: Any) -> Case:
+def sale(amount: int, **overrides: Any) -> PreflightFacts:
     quote = a_quote(levels=levels(("0.50", 10_000)), shares=max(amount, 1), usdc=amount // 2)
-    return a_case(quoted=quoted(quote, side=Side.SELL, shares=amount, usdc=amount // 2), **overrides)
+    return a_case(
+        quoted=quoted(quote, side=Side.SELL, shares=amount, usdc=amount // 2), **overrides
+    )
 
 
-def with_quote(**overrides: Any) -> Case:
+def with_quote(**overrides: Any) -> PreflightFacts:
     return a_case(quoted=quoted(a_quote(**overrides)))
 
 
-def with_means(case: Case, **overrides: Any) -> Case:
-    return replace(case, means=replace(RICH, **overrides))
+def with_means(case: PreflightFacts, **overrides: Any) -> PreflightFacts:
+    return replace(case, funds=replace(RICH, **overrides))
 
 
-def refusal(case: Case) -> tuple[Refusal, Decimal | int, Decimal | int] | None:
+def refusal(case: PreflightFacts) -> tuple[Refusal, Decimal | int, Decimal | int] | None:
     verdict = judge(case)
-    return (verdict.reason, verdict.value, verdict.threshold) if isinstance(verdict, IntentRefused) else None
+    return (
+        (verdict.reason, verdict.value, verdict.threshold)
+        if isinstance(verdict, IntentRefused)
+        else None
+    )
 
 
 def test_a_copy_that_breaks_no_rule_is_approved_with_the_facts_that_it_was_judged_on() -> None:
     verdict = judge(a_case())
 
     assert isinstance(verdict, IntentApproved)
-    assert (verdict.usdc, verdict.shares, verdict.order_type, verdict.limit_price) == (usdc(5), 0, OrderType.FOK, Decimal("0.51"))
-    assert (verdict.judged.balance_usdc, verdict.judged.controls_version, verdict.judged.mode) == (RICH.usdc, 7, "active")
+    assert (verdict.usdc, verdict.shares, verdict.order_type, verdict.limit_price) == (
+        usdc(5),
+        0,
+        OrderType.FOK,
+        Decimal("0.51"),
+    )
+    assert (verdict.facts.balance_usdc, verdict.facts.controls_version, verdict.facts.mode) == (
+        RICH.usdc,
+        7,
+        "active",
+    )
     assert verdict.expires_at == verdict.intent.filled_at + LIMITS.max_entry_age
 
 
@@ -74,10 +124,12 @@ def test_a_copy_that_breaks_no_rule_is_approved_with_the_facts_that_it_was_judge
         (Mode.ACTIVE, Side.SELL, None),
     ],
 )
-def test_the_mode_decides_before_everything_else(mode: Mode, side: Side, reason: Refusal | None) -> None:
+def test_the_mode_decides_before_everything_else(
+    mode: Mode, side: Side, reason: Refusal | None
+) -> None:
     case = buy(usdc(5), mode=mode) if side is Side.BUY else sale(shares(10), mode=mode)
 
-    early = refuse_early(replace(case, means=None))
+    early = refuse_early(replace(case, funds=None))
 
     assert (early.reason if early else None) is reason
 
@@ -87,10 +139,15 @@ def test_who_does_not_follow_any_more_gets_no_copy() -> None:
 
 
 @pytest.mark.parametrize("case", [buy(usdc(5)), sale(shares(10))], ids=["entry", "exit"])
-def test_a_copy_may_be_exactly_as_old_as_its_limit(case: Case) -> None:
+def test_a_copy_may_be_exactly_as_old_as_its_limit(case: PreflightFacts) -> None:
     limit = LIMITS.max_entry_age if case.side is Side.BUY else LIMITS.max_exit_age
     latest = case.quoted.intent.filled_at + limit
-    fresh = replace(case, quoted=case.quoted.model_copy(update={"quote": case.quote.model_copy(update={"fetched_at": latest})}))
+    fresh = replace(
+        case,
+        quoted=case.quoted.model_copy(
+            update={"quote": case.quote.model_copy(update={"fetched_at": latest})}
+        ),
+    )
 
     assert refusal(replace(fresh, now=latest)) is None
     assert refusal(replace(fresh, now=latest + INSTANT)) == (
@@ -102,7 +159,11 @@ def test_a_quote_may_be_exactly_as_old_as_its_limit() -> None:
     oldest = NOON - LIMITS.max_quote_age
 
     assert refusal(with_quote(fetched_at=oldest)) is None
-    assert refusal(with_quote(fetched_at=oldest - INSTANT)) == (Refusal.QUOTE_TOO_OLD, Decimal("5.000001"), 5)
+    assert refusal(with_quote(fetched_at=oldest - INSTANT)) == (
+        Refusal.QUOTE_TOO_OLD,
+        Decimal("5.000001"),
+        5,
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +174,9 @@ def test_a_quote_may_be_exactly_as_old_as_its_limit() -> None:
         (Missing.UNAVAILABLE, Refusal.QUOTE_UNAVAILABLE),
     ],
 )
-def test_without_a_quote_the_refusal_says_why_there_is_none(missing: Missing, reason: Refusal) -> None:
+def test_without_a_quote_the_refusal_says_why_there_is_none(
+    missing: Missing, reason: Refusal
+) -> None:
     assert refusal(a_case(quoted=quoted(NoQuote(missing=missing)))) == (reason, 0, 1)
 
 
@@ -128,7 +191,14 @@ def test_an_entry_is_all_or_nothing_and_an_exit_takes_what_it_can_get() -> None:
     exit_ = sale(shares(10))
 
     assert refusal(thin) == (Refusal.BOOK_TOO_THIN, 4, 5)
-    assert refusal(replace(exit_, quoted=exit_.quoted.model_copy(update={"quote": a_quote(complete=False)}))) is None
+    assert (
+        refusal(
+            replace(
+                exit_, quoted=exit_.quoted.model_copy(update={"quote": a_quote(complete=False)})
+            )
+        )
+        is None
+    )
 
 
 def test_the_worst_level_of_an_entry_may_be_exactly_as_bad_as_the_follow_allows() -> None:
@@ -143,7 +213,9 @@ def test_the_worst_level_of_an_entry_may_be_exactly_as_bad_as_the_follow_allows(
 
 def test_an_exit_is_judged_by_its_best_level_and_the_limit_price_cuts_off_the_rest() -> None:
     exit_ = sale(shares(10))
-    falling = exit_.quoted.model_copy(update={"quote": a_quote(levels=levels(("0.49", 1), ("0.01", 9)))})
+    falling = exit_.quoted.model_copy(
+        update={"quote": a_quote(levels=levels(("0.49", 1), ("0.01", 9)))}
+    )
 
     verdict = judge(replace(exit_, quoted=falling))
 
@@ -151,13 +223,19 @@ def test_an_exit_is_judged_by_its_best_level_and_the_limit_price_cuts_off_the_re
     assert (verdict.limit_price, verdict.order_type) == (Decimal("0.49"), OrderType.FAK)
 
 
-@pytest.mark.parametrize(("side", "leader_price", "offered"), [(Side.BUY, "0.004", "0.003"), (Side.SELL, "0.996", "0.997")])
+@pytest.mark.parametrize(
+    ("side", "leader_price", "offered"),
+    [(Side.BUY, "0.004", "0.003"), (Side.SELL, "0.996", "0.997")],
+)
 def test_where_the_grid_has_no_allowed_price_the_copy_is_refused_and_not_sent_without_one(
     side: Side, leader_price: str, offered: str
 ) -> None:
     """The market's tick grew from 0.001 to 0.01, and the book at hand is of before."""
     quote = a_quote(levels=levels((offered, 10_000)), tick_size=Decimal("0.01"))
-    case = a_case(quoted=quoted(quote, side=side, leader_price=Decimal(leader_price)), follow=a_follow(max_slippage_bps=Decimal(10)))
+    case = a_case(
+        quoted=quoted(quote, side=side, leader_price=Decimal(leader_price)),
+        follow=a_follow(max_slippage_bps=Decimal(10)),
+    )
 
     reason, value, threshold = refusal(case) or pytest.fail("approved")
 
@@ -180,7 +258,11 @@ def test_an_entry_may_be_as_large_as_the_operator_allows_and_an_exit_larger() ->
     whole_cap = a_follow(daily_cap_usdc=usdc(10_000))
 
     assert refusal(buy(LIMITS.max_trade_usdc, follow=whole_cap)) is None
-    assert refusal(buy(LIMITS.max_trade_usdc + CENT, follow=whole_cap)) == (Refusal.ABOVE_TRADE_MAXIMUM, Decimal("1000.01"), 1000)
+    assert refusal(buy(LIMITS.max_trade_usdc + CENT, follow=whole_cap)) == (
+        Refusal.ABOVE_TRADE_MAXIMUM,
+        Decimal("1000.01"),
+        1000,
+    )
     assert refusal(with_means(sale(shares(5000)), shares=shares(5000))) is None
 
 
@@ -188,7 +270,11 @@ def test_the_daily_cap_may_be_used_to_its_last_cent_and_exits_do_not_count() -> 
     spent = usdc(495)
 
     assert refusal(with_means(buy(usdc(5)), spent_today=spent)) is None
-    assert refusal(with_means(buy(usdc(5)), spent_today=spent + 1)) == (Refusal.DAILY_CAP_REACHED, Decimal("500.000001"), 500)
+    assert refusal(with_means(buy(usdc(5)), spent_today=spent + 1)) == (
+        Refusal.DAILY_CAP_REACHED,
+        Decimal("500.000001"),
+        500,
+    )
     assert refusal(with_means(sale(shares(10)), spent_today=usdc(5000))) is None
 
 
@@ -203,29 +289,52 @@ def test_the_fee_comes_on_top_of_what_an_entry_spends() -> None:
     with_fee = usdc(5) + max_fee(usdc(5), Decimal("0.04"))
 
     assert refusal(with_means(a_case(), usdc=with_fee)) is None
-    assert refusal(with_means(a_case(), usdc=with_fee - 1)) == (Refusal.BALANCE_TOO_LOW, as_decimal(with_fee - 1), as_decimal(with_fee))
+    assert refusal(with_means(a_case(), usdc=with_fee - 1)) == (
+        Refusal.BALANCE_TOO_LOW,
+        as_decimal(with_fee - 1),
+        as_decimal(with_fee),
+    )
 
 
 def test_the_exchange_may_be_allowed_exactly_what_the_copy_takes() -> None:
     assert refusal(with_means(buy(usdc(5)), allowance=usdc(5))) is None
-    assert refusal(with_means(buy(usdc(5)), allowance=usdc(5) - 1)) == (Refusal.ALLOWANCE_TOO_LOW, Decimal("4.999999"), 5)
-    assert refusal(with_means(sale(shares(10)), shares_approved=False)) == (Refusal.ALLOWANCE_TOO_LOW, 0, 1)
+    assert refusal(with_means(buy(usdc(5)), allowance=usdc(5) - 1)) == (
+        Refusal.ALLOWANCE_TOO_LOW,
+        Decimal("4.999999"),
+        5,
+    )
+    assert refusal(with_means(sale(shares(10)), shares_approved=False)) == (
+        Refusal.ALLOWANCE_TOO_LOW,
+        0,
+        1,
+    )
 
 
 @pytest.mark.parametrize(
     ("held", "reserved", "given"),
-    [(shares(4), 0, shares(4)), (shares(40), 0, shares(10)), (shares(10), shares(7), shares(3)), (CENT + 5, 0, CENT)],
+    [
+        (shares(4), 0, shares(4)),
+        (shares(40), 0, shares(10)),
+        (shares(10), shares(7), shares(3)),
+        (CENT + 5, 0, CENT),
+    ],
 )
-def test_an_exit_gives_what_is_held_and_not_promised_in_whole_hundredths(held: int, reserved: int, given: int) -> None:
+def test_an_exit_gives_what_is_held_and_not_promised_in_whole_hundredths(
+    held: int, reserved: int, given: int
+) -> None:
     verdict = judge(with_means(sale(shares(10)), shares=held, reserved_shares=reserved))
 
     assert isinstance(verdict, IntentApproved)
     assert (verdict.shares, verdict.usdc) == (given, 0)
 
 
-@pytest.mark.parametrize(("held", "reserved"), [(0, 0), (CENT - 1, 0), (shares(5), shares(5)), (shares(5), shares(9))])
+@pytest.mark.parametrize(
+    ("held", "reserved"), [(0, 0), (CENT - 1, 0), (shares(5), shares(5)), (shares(5), shares(9))]
+)
 def test_who_holds_nothing_has_nothing_to_sell(held: int, reserved: int) -> None:
-    reason, value, threshold = refusal(with_means(sale(shares(10)), shares=held, reserved_shares=reserved)) or pytest.fail("approved")
+    reason, value, threshold = refusal(
+        with_means(sale(shares(10)), shares=held, reserved_shares=reserved)
+    ) or pytest.fail("approved")
 
     assert (reason, value, threshold) == (Refusal.NO_POSITION, 0, Decimal("0.01"))
 
@@ -247,30 +356,56 @@ def test_a_refusal_tells_by_how_much_the_threshold_was_missed() -> None:
     fee_rate=st.sampled_from(["0", "0.04", "0.07"]).map(Decimal),
 )
 def test_an_approved_entry_never_exceeds_slippage_purse_allowance_cap_or_maximum(
-    leader: Decimal, dearer_by: list[int], amount: int, bounds: list[int], promised: tuple[int, int], slippage: Decimal, fee_rate: Decimal
+    leader: Decimal,
+    dearer_by: list[int],
+    amount: int,
+    bounds: list[int],
+    promised: tuple[int, int],
+    slippage: Decimal,
+    fee_rate: Decimal,
 ) -> None:
     (purse, allowance, cap), (reserved, spent) = bounds, promised
     dearest = Decimal("0.99")  # no offer is as dear as what it can ever be worth
-    offers = levels(*((str(min(leader + Decimal(cents).scaleb(-2), dearest)), 10_000) for cents in sorted(dearer_by)))
+    offers = levels(
+        *(
+            (str(min(leader + Decimal(cents).scaleb(-2), dearest)), 10_000)
+            for cents in sorted(dearer_by)
+        )
+    )
     quote = a_quote(levels=offers, shares=shares(10_000), usdc=amount, fee_rate=fee_rate)
-    means = replace(RICH, usdc=purse, reserved_usdc=reserved, allowance=allowance, spent_today=spent)
+    means = replace(
+        RICH, usdc=purse, reserved_usdc=reserved, allowance=allowance, spent_today=spent
+    )
     follow = a_follow(max_slippage_bps=slippage, daily_cap_usdc=cap)
 
-    verdict = judge(a_case(quoted=quoted(quote, leader_price=leader, usdc=amount), follow=follow, means=means))
+    verdict = judge(
+        a_case(quoted=quoted(quote, leader_price=leader, usdc=amount), follow=follow, funds=means)
+    )
 
     event(type(verdict).__name__)
     if isinstance(verdict, IntentApproved):
         largest_fee = fee_rate * verdict.usdc * (1 - offers[0].price)
         assert MIN_BUY_USDC <= verdict.usdc <= min(amount, LIMITS.max_trade_usdc)
-        assert verdict.usdc + largest_fee <= reserved_usdc(verdict) <= min(purse - reserved, allowance)
+        assert (
+            verdict.usdc + largest_fee <= reserved_usdc(verdict) <= min(purse - reserved, allowance)
+        )
         assert spent + verdict.usdc <= cap
         assert offers[-1].price <= verdict.limit_price
         assert adverse_bps(Side.BUY, reference=leader, offered=verdict.limit_price) <= slippage
 
 
-@given(wanted=st.integers(1, 10**9), held=st.integers(0, 10**9), reserved=st.integers(0, 10**9), leader=PRICES)
-def test_an_approved_exit_never_gives_more_than_wanted_nor_than_is_free(wanted: int, held: int, reserved: int, leader: Decimal) -> None:
-    quote = a_quote(levels=levels((str(leader), 10_000)), shares=wanted, usdc=cost_floor(wanted, leader))
+@given(
+    wanted=st.integers(1, 10**9),
+    held=st.integers(0, 10**9),
+    reserved=st.integers(0, 10**9),
+    leader=PRICES,
+)
+def test_an_approved_exit_never_gives_more_than_wanted_nor_than_is_free(
+    wanted: int, held: int, reserved: int, leader: Decimal
+) -> None:
+    quote = a_quote(
+        levels=levels((str(leader), 10_000)), shares=wanted, usdc=cost_floor(wanted, leader)
+    )
     case = a_case(quoted=quoted(quote, side=Side.SELL, leader_price=leader, shares=wanted))
 
     verdict = judge(with_means(case, shares=held, reserved_shares=reserved))

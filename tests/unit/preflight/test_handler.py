@@ -14,20 +14,38 @@ from shared.domain.follows import GLOBAL, Controls, Mode, follower_scope, leader
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved, IntentRefused, Refusal
 from shared.messages.orders import OrderState
-from tests.builders import LEADER, NOON, PROXY, a_follow, an_outcome, controls, quoted, refused, seconds, usdc
+from tests.builders import (
+    LEADER,
+    NOON,
+    PROXY,
+    a_follow,
+    an_outcome,
+    controls,
+    quoted,
+    refused,
+    seconds,
+    usdc,
+)
 from tests.fakes import Clock, FakeVerdicts, FixedControls
 
-LIMITS = Limits(max_quote_age=seconds(5), max_entry_age=seconds(60), max_exit_age=seconds(600), max_trade_usdc=usdc(1000))
+LIMITS = Limits(
+    max_quote_age=seconds(5),
+    max_entry_age=seconds(60),
+    max_exit_age=seconds(600),
+    max_trade_usdc=usdc(1000),
+)
 
 
 @dataclass
 class FakeBalances:
-    """Answers in turn, the last one for ever: what is cached first, then what the chain says. Without any it must not be asked."""
+    """Answers in turn, the last one for ever: what is cached first, then what the chain says.
+    Without any it must not be asked.
+    """
 
     answers: list[Balance | Transient] = field(default_factory=list)
     asked_fresh: list[bool] = field(default_factory=list)
 
-    async def of(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
+    async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         assert self.answers, f"the balance of {intent.proxy} was asked for"
         self.asked_fresh.append(fresh)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -37,7 +55,14 @@ class FakeBalances:
 
 
 def balance(amount: int, *, cached: bool = False) -> Balance:
-    return Balance(usdc=amount, allowance=amount, shares=0, shares_approved=False, fetched_at=NOON, cached=cached)
+    return Balance(
+        usdc=amount,
+        allowance=amount,
+        shares=0,
+        shares_approved=False,
+        fetched_at=NOON,
+        cached=cached,
+    )
 
 
 @dataclass
@@ -49,7 +74,13 @@ class Preflight:
 
     @property
     def handler(self) -> Handler:
-        return Handler(controls=self.controls, balances=self.balances, verdicts=self.verdicts, limits=LIMITS, now=self.clock)
+        return Handler(
+            controls=self.controls,
+            balances=self.balances,
+            verdicts=self.verdicts,
+            limits=LIMITS,
+            now=self.clock,
+        )
 
     async def verdict(self, **intent: Any) -> Message:
         (verdict,) = await self.handler.on_intent_quoted(quoted(**intent))
@@ -66,7 +97,7 @@ async def test_a_pause_is_judged_before_any_balance_is_asked_for(scope: str) -> 
 
     assert isinstance(verdict, IntentRefused)
     assert verdict.reason is Refusal.HALTED
-    assert (verdict.judged.mode, verdict.judged.balance_usdc) == ("halted", None)
+    assert (verdict.facts.mode, verdict.facts.balance_usdc) == ("halted", None)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +108,9 @@ async def test_a_pause_is_judged_before_any_balance_is_asked_for(scope: str) -> 
         (seconds(0), controls(a_follow(active=False)), Refusal.NOT_FOLLOWED),
     ],
 )
-async def test_what_can_be_refused_without_asking_is(late: timedelta, book: Controls, reason: Refusal) -> None:
+async def test_what_can_be_refused_without_asking_is(
+    late: timedelta, book: Controls, reason: Refusal
+) -> None:
     service = preflight(book=book)
     service.clock.now = NOON + late
 
@@ -107,7 +140,7 @@ async def test_a_refusal_on_a_balance_that_was_just_read_stands() -> None:
     verdict = await service.verdict()
 
     assert isinstance(verdict, IntentRefused)
-    assert (verdict.reason, verdict.judged.balance_usdc) == (Refusal.BALANCE_TOO_LOW, usdc(1))
+    assert (verdict.reason, verdict.facts.balance_usdc) == (Refusal.BALANCE_TOO_LOW, usdc(1))
     assert service.balances.asked_fresh == [False]
 
 
@@ -145,7 +178,9 @@ def _unfollowed(service: Preflight) -> None:
 
 
 @pytest.mark.parametrize("changed", [_poor, _later, _paused, _unfollowed])
-async def test_a_redelivery_repeats_the_first_verdict_though_the_world_has_changed(changed: Callable[[Preflight], None]) -> None:
+async def test_a_redelivery_repeats_the_first_verdict_though_the_world_has_changed(
+    changed: Callable[[Preflight], None],
+) -> None:
     service = preflight(balance(usdc(100)))
     first = await service.verdict()
     changed(service)
@@ -161,7 +196,7 @@ async def test_a_copy_counts_what_others_of_its_proxy_have_reserved() -> None:
 
     assert isinstance(second, IntentRefused)
     assert second.reason is Refusal.BALANCE_TOO_LOW
-    assert second.judged.reserved_usdc > usdc(5)
+    assert second.facts.reserved_usdc > usdc(5)
 
 
 @pytest.mark.parametrize("state", OrderState)

@@ -20,19 +20,25 @@ class Known:
     def __init__(self, answer: Book | Market | Missing | None) -> None:
         self.answer = answer
 
-    async def of(self, token_id: str) -> "Book | Market | Missing":
+    async def fetch_book(self, token_id: str) -> "Book | Market | Missing":
         assert self.answer is not None, f"{token_id} was asked for"
         return self.answer
+
+    fetch_market = fetch_book
 
 
 def a_book(*, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = ()) -> Book:
     return Book(bids=bids, asks=asks, fetched_at=NOON, source=QuoteSource.SOCKET)
 
 
-FULL = a_book(bids=(level("0.49", 100), level("0.48", 100)), asks=(level("0.51", 5), level("0.52", 100)))
+FULL = a_book(
+    bids=(level("0.49", 100), level("0.48", 100)), asks=(level("0.51", 5), level("0.52", 100))
+)
 
 
-async def quote_of(book: Book | Missing | None, market: Market | Missing, side: Side = Side.BUY) -> Quote | NoQuote:
+async def quote_of(
+    book: Book | Missing | None, market: Market | Missing, side: Side = Side.BUY
+) -> Quote | NoQuote:
     handler = Handler(books=Known(book), markets=Known(market), now=Clock(NOON + seconds(1)))  # type: ignore[arg-type]
     (quoted,) = await handler.on_copy_intended(intended(side=side))
     assert (quoted.occurred_at, quoted.intent) == (NOON + seconds(1), intended(side=side).intent)
@@ -64,7 +70,9 @@ async def test_a_book_that_is_too_thin_says_so() -> None:
 
 @pytest.mark.parametrize("side", Side)
 async def test_an_empty_side_is_not_a_price(side: Side) -> None:
-    other_side = a_book(asks=FULL.asks if side is Side.SELL else (), bids=FULL.bids if side is Side.BUY else ())
+    other_side = a_book(
+        asks=FULL.asks if side is Side.SELL else (), bids=FULL.bids if side is Side.BUY else ()
+    )
 
     assert await quote_of(other_side, a_market(), side) == NoQuote(missing=Missing.EMPTY_BOOK)
 
@@ -76,7 +84,15 @@ async def test_what_cannot_be_had_is_not_an_empty_book(missing: Missing) -> None
 
 
 def test_a_quote_says_what_its_market_asks_of_orders() -> None:
-    quote = price(an_intent(), book=FULL, market=a_market(neg_risk=True, fee_rate=Decimal("0.07"), min_order_shares=shares(15)))
+    quote = price(
+        an_intent(),
+        book=FULL,
+        market=a_market(neg_risk=True, fee_rate=Decimal("0.07"), min_order_shares=shares(15)),
+    )
 
     assert isinstance(quote, Quote)
-    assert (quote.neg_risk, quote.fee_rate, quote.min_order_shares) == (True, Decimal("0.07"), shares(15))
+    assert (quote.neg_risk, quote.fee_rate, quote.min_order_shares) == (
+        True,
+        Decimal("0.07"),
+        shares(15),
+    )

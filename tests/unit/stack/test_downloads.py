@@ -17,7 +17,12 @@ from tools.stack.kafka.jars import Jar, missing_from, read_lock
 
 
 def a_jar(content: bytes) -> Jar:
-    return Jar(group="org.example", artifact="thing", version="1.0", sha256=hashlib.sha256(content).hexdigest())
+    return Jar(
+        group="org.example",
+        artifact="thing",
+        version="1.0",
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
 
 
 def test_every_jar_of_the_lock_is_pinned_by_a_hash() -> None:
@@ -70,11 +75,15 @@ def test_a_platform_without_a_pinned_chain_is_told_what_to_do() -> None:
 def test_the_chain_mines_as_chosen() -> None:
     assert options(port=1, mining="interval", block_seconds=0.5)[-2:] == ["--block-time", "0.5"]
     assert "--no-mining" in options(port=1, mining="manual", block_seconds=1)
-    assert {"--no-mining", "--block-time"}.isdisjoint(options(port=1, mining="automine", block_seconds=1))
+    assert {"--no-mining", "--block-time"}.isdisjoint(
+        options(port=1, mining="automine", block_seconds=1)
+    )
 
 
 def test_a_full_disk_is_told_with_what_is_needed_and_where(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match=r"the moon needs 1000000000000 MB in .* has \d+ MB left: free some space"):
+    with pytest.raises(
+        StackError, match=r"the moon needs 1000000000000 MB in .* has \d+ MB left: free some space"
+    ):
         require_space(tmp_path, megabytes=10**12, purpose="the moon")
 
 
@@ -122,7 +131,9 @@ def test_what_is_not_moved_out_of_a_staging_folder_is_deleted(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
-def test_what_a_killed_process_left_in_staging_is_deleted_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_in_staging_is_deleted_and_what_a_living_one_has_is_not(
+    tmp_path: Path,
+) -> None:
     abandoned = tmp_path / "staging-abandoned"
     abandoned.mkdir()
 

@@ -11,7 +11,12 @@ from tools.stack.kafka.config import CLUSTER_ID, Node, render_meta_properties, r
 
 def a_cluster(brokers: int) -> tuple[Node, ...]:
     return tuple(
-        Node(id=number, client_port=20_000 + number, controller_port=21_000 + number, data=Path(f"data-{number}"))
+        Node(
+            id=number,
+            client_port=20_000 + number,
+            controller_port=21_000 + number,
+            data=Path(f"data-{number}"),
+        )
         for number in range(1, brokers + 1)
     )
 
@@ -45,7 +50,11 @@ def test_three_brokers_keep_what_one_may_lose(brokers: int, replicas: str, in_sy
     properties = parsed(render_properties(nodes[0], nodes))
 
     factors = {value for key, value in properties.items() if key.endswith("replication.factor")}
-    least = {value for key, value in properties.items() if key.endswith(("min.isr", "min.insync.replicas"))}
+    least = {
+        value
+        for key, value in properties.items()
+        if key.endswith(("min.isr", "min.insync.replicas"))
+    }
     assert factors == {replicas}
     assert least == {in_sync}
 
@@ -60,4 +69,9 @@ def test_topics_are_never_created_by_accident_and_groups_start_at_once() -> None
 def test_a_folder_of_data_belongs_to_one_node_of_one_cluster() -> None:
     properties = parsed(render_meta_properties(a_cluster(3)[1], "AAAAAAAAAAAAAAAAAAAAAA"))
 
-    assert properties == {"version": "1", "cluster.id": CLUSTER_ID, "node.id": "2", "directory.id": "AAAAAAAAAAAAAAAAAAAAAA"}
+    assert properties == {
+        "version": "1",
+        "cluster.id": CLUSTER_ID,
+        "node.id": "2",
+        "directory.id": "AAAAAAAAAAAAAAAAAAAAAA",
+    }

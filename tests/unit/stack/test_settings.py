@@ -12,12 +12,20 @@ from tools.stack.commands import running_state
 from tools.stack.errors import PartDied, StackError, describe_exit, tail_of
 from tools.stack.local import folder_lock
 from tools.stack.ports import CANDIDATES, HOST, Ports, is_free
-from tools.stack.postgres import database_url, is_reachable_by_all, leftovers, place_elsewhere, server_settings
+from tools.stack.postgres import (
+    database_url,
+    is_reachable_by_all,
+    leftovers,
+    place_elsewhere,
+    server_settings,
+)
 from tools.stack.settings import StackSettings
 from tools.stack.state import PartState, StackState, read_state, remove_state, write_state
 
 
-def test_a_bad_variable_is_named_with_its_value_and_what_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_variable_is_named_with_its_value_and_what_it_wants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("STACK_KAFKA_PORT", "ninety")
     monkeypatch.setenv("STACK_BROKERS", "2")
 
@@ -34,7 +42,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert StackSettings.from_environment().database_url is None
 
 
-def test_the_cache_is_where_it_is_asked_to_be_else_in_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_where_it_is_asked_to_be_else_in_the_users_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("SLIPSTREAM_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
@@ -105,7 +115,11 @@ def test_data_that_a_killed_stack_left_elsewhere_are_known_for_its_own(tmp_path:
 
 
 def a_state(pid: int) -> StackState:
-    return StackState(pid=pid, environment={"DATABASE_URL": "d"}, parts=(PartState(name="kafka", pid=7, port=8, log="l"),))
+    return StackState(
+        pid=pid,
+        environment={"DATABASE_URL": "d"},
+        parts=(PartState(name="kafka", pid=7, port=8, log="l"),),
+    )
 
 
 def test_a_state_is_read_as_it_was_told(tmp_path: Path) -> None:

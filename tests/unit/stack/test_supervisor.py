@@ -1,4 +1,6 @@
-"""Do parts start, stop and die as the supervisor says? With small real processes; no Kafka, no database."""
+"""Do parts start, stop and die as the supervisor says? With small real processes; no Kafka, no
+database.
+"""
 
 from __future__ import annotations
 
@@ -58,26 +60,34 @@ async def test_parts_stop_in_the_reverse_order_of_their_start(tmp_path: Path) ->
 
     async with Supervisor(tmp_path) as supervisor:
         for name in ("a", "b", "c"):
-            part = Part(name=name, command=[sys.executable, "-c", program, name], ready=wrote(tmp_path / "logs" / f"{name}.log", "ready"))
+            part = Part(
+                name=name,
+                command=[sys.executable, "-c", program, name],
+                ready=wrote(tmp_path / "logs" / f"{name}.log", "ready"),
+            )
             await supervisor.start(part)
 
     assert witness.read_text() == "cba"
 
 
-async def test_a_part_that_ignores_its_stop_signal_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+async def test_a_part_that_ignores_its_stop_signal_is_killed(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
     log = tmp_path / "logs" / "stubborn.log"
-    running = await supervisor.start(python("stubborn", IGNORES_SIGTERM, ready=wrote(log, "ready"), stop_within=0.05))
+    running = await supervisor.start(
+        python("stubborn", IGNORES_SIGTERM, ready=wrote(log, "ready"), stop_within=0.05)
+    )
 
     await supervisor.stop(running)
 
     assert running.ended.result() == -signal.SIGKILL
 
 
-async def test_a_killed_part_takes_along_what_it_started(supervisor: Supervisor, tmp_path: Path) -> None:
+async def test_a_killed_part_takes_along_what_it_started(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
     log = tmp_path / "logs" / "parent.log"
-    program = (
-        f"import subprocess, sys, signal\nprint(subprocess.Popen([sys.executable, '-c', {FOREVER!r}]).pid, flush=True)\nsignal.pause()"
-    )
+    program = f"import subprocess, sys, signal\nprint(subprocess.Popen([sys.executable, '-c', {FOREVER!r}]).pid, flush=True)\nsignal.pause()"
     running = await supervisor.start(python("parent", program, ready=wrote(log, "\n")))
     child = int(log.read_text())
 
@@ -97,7 +107,9 @@ async def test_a_death_is_told_with_the_end_of_the_log(supervisor: Supervisor) -
     assert "fragile.log" in str(death)
 
 
-async def test_a_kill_from_outside_is_told_by_the_name_of_its_signal(supervisor: Supervisor) -> None:
+async def test_a_kill_from_outside_is_told_by_the_name_of_its_signal(
+    supervisor: Supervisor,
+) -> None:
     running = await supervisor.start(python("victim", FOREVER))
 
     os.kill(running.pid, signal.SIGKILL)
@@ -119,7 +131,9 @@ async def test_a_part_that_ends_before_it_is_ready_fails_its_start(supervisor: S
         return False
 
     with pytest.raises(PartDied, match="while starting") as failed:
-        await supervisor.start(python("hasty", "print('bad setting'); raise SystemExit(2)", ready=never))
+        await supervisor.start(
+            python("hasty", "print('bad setting'); raise SystemExit(2)", ready=never)
+        )
 
     assert "bad setting" in str(failed.value)
 
@@ -135,7 +149,9 @@ async def test_a_failed_start_is_not_told_again_as_a_death(supervisor: Superviso
     assert (await supervisor.first_death()).name == "later"
 
 
-async def test_a_part_that_does_not_become_ready_in_time_fails_its_start(supervisor: Supervisor) -> None:
+async def test_a_part_that_does_not_become_ready_in_time_fails_its_start(
+    supervisor: Supervisor,
+) -> None:
     async def never() -> bool:
         return False
 
@@ -157,8 +173,12 @@ async def test_a_command_run_to_its_end_tells_its_failure(supervisor: Supervisor
     assert supervisor.running == ()
 
 
-async def test_a_command_whose_caller_gives_up_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
-    waiting = asyncio.create_task(supervisor.run(python("long", f"print('begun', flush=True); {FOREVER}")))
+async def test_a_command_whose_caller_gives_up_is_killed(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    waiting = asyncio.create_task(
+        supervisor.run(python("long", f"print('begun', flush=True); {FOREVER}"))
+    )
     await eventually(lambda: has_written(tmp_path / "logs" / "long.log", "begun"))
     [running] = supervisor.running
 
@@ -176,8 +196,16 @@ async def test_a_restarted_part_continues_its_log(supervisor: Supervisor, tmp_pa
     assert (tmp_path / "logs" / "twice.log").read_text() == "one\ntwo\n"
 
 
-async def test_a_part_gets_the_variables_added_for_it(supervisor: Supervisor, tmp_path: Path) -> None:
-    await supervisor.run(python("tells", "import os; print(os.environ['ADDED'], 'PATH' in os.environ)", env={"ADDED": "yes"}))
+async def test_a_part_gets_the_variables_added_for_it(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    await supervisor.run(
+        python(
+            "tells",
+            "import os; print(os.environ['ADDED'], 'PATH' in os.environ)",
+            env={"ADDED": "yes"},
+        )
+    )
 
     assert (tmp_path / "logs" / "tells.log").read_text() == "yes True\n"
 
@@ -205,10 +233,14 @@ async def test_no_part_survives_its_supervisor(tmp_path: Path, end: signal.Signa
         "async def main():\n  async with Supervisor(Path(sys.argv[1])) as s:\n"
         "    print((await s.start(part)).pid, flush=True)\n    await asyncio.Event().wait()\nasyncio.run(main())"
     )
-    outer = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE)
+    outer = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
     assert outer.stdout is not None
     part = int(await outer.stdout.readline())
-    await eventually(lambda: has_written(tmp_path / "logs" / "part.log", "ready"), what="the part runs")
+    await eventually(
+        lambda: has_written(tmp_path / "logs" / "part.log", "ready"), what="the part runs"
+    )
 
     outer.send_signal(end)
     await outer.wait()
@@ -218,8 +250,20 @@ async def test_no_part_survives_its_supervisor(tmp_path: Path, end: signal.Signa
 
 async def test_a_part_whose_supervisor_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
     gone = "999999999"
-    command = [sys.executable, tether.__file__, gone, str(int(signal.SIGKILL)), "0", "", sys.executable, "-c", "print('ran')"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    command = [
+        sys.executable,
+        tether.__file__,
+        gone,
+        str(int(signal.SIGKILL)),
+        "0",
+        "",
+        sys.executable,
+        "-c",
+        "print('ran')",
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
 
     output, errors = await process.communicate()
 

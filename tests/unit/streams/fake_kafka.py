@@ -1,4 +1,6 @@
-"""A consumer and a producer on records in memory, for what real Kafka cannot be made to do a thousand times a minute."""
+"""A consumer and a producer on records in memory, for what real Kafka cannot be made to do a
+thousand times a minute.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +37,15 @@ class FakeKafka:
 
     def append(self, partition: int, message: Message) -> FakeRecord:
         outgoing = encode(message)
-        record = FakeRecord(self.topic, partition, len(self.log[partition]), 0, outgoing.key, outgoing.value, outgoing.headers)
+        record = FakeRecord(
+            self.topic,
+            partition,
+            len(self.log[partition]),
+            0,
+            outgoing.key,
+            outgoing.value,
+            outgoing.headers,
+        )
         self.log[partition].append(record)
         return record
 
@@ -66,15 +76,21 @@ class FakeConsumer:
         pass
 
     async def rebalance(self, partitions: Iterable[int]) -> None:
-        """As aiokafka does it: everything is given back, nothing is read meanwhile, then the new share is read from what is committed."""
+        """As aiokafka does it: everything is given back, nothing is read meanwhile, then the new
+        share is read from what is committed.
+        """
         assert self._listener is not None
         held = {TopicPartition(self._kafka.topic, partition) for partition in self._position}
         self._paused = set(self._position)
         await self._listener.on_partitions_revoked(held)
         self.rebalances += 1
-        self._position = {partition: self._kafka.committed.get(partition, 0) for partition in partitions}
+        self._position = {
+            partition: self._kafka.committed.get(partition, 0) for partition in partitions
+        }
         self._paused = set()
-        await self._listener.on_partitions_assigned({TopicPartition(self._kafka.topic, partition) for partition in self._position})
+        await self._listener.on_partitions_assigned(
+            {TopicPartition(self._kafka.topic, partition) for partition in self._position}
+        )
         self._news.set()
 
     async def getmany(self, *, timeout_ms: int) -> Mapping[TopicPartition, Sequence[FakeRecord]]:
@@ -101,7 +117,9 @@ class FakeConsumer:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         await asyncio.sleep(0)
-        assert {each.partition for each in offsets} <= set(self._position), "a partition that is another's was committed"
+        assert {each.partition for each in offsets} <= set(self._position), (
+            "a partition that is another's was committed"
+        )
         self._kafka.committed.update({each.partition: offset for each, offset in offsets.items()})
 
     def partitions_for_topic(self, _: str) -> set[int]:

@@ -27,12 +27,22 @@ class Refunded(Paid):
 
 
 def paid(*, who: str = "anna", micros: int = 5) -> Paid:
-    return Paid(message_id="payment-1", occurred_at=datetime(2026, 1, 1, tzinfo=UTC), who=who, micros=micros)
+    return Paid(
+        message_id="payment-1", occurred_at=datetime(2026, 1, 1, tzinfo=UTC), who=who, micros=micros
+    )
 
 
 def record(message: Message, *, key: bytes | None = None, value: bytes | None = None) -> FakeRecord:
     outgoing = encode(message)
-    return FakeRecord(outgoing.topic, 0, 0, 0, key or outgoing.key, outgoing.value if value is None else value, outgoing.headers)
+    return FakeRecord(
+        outgoing.topic,
+        0,
+        0,
+        0,
+        key or outgoing.key,
+        outgoing.value if value is None else value,
+        outgoing.headers,
+    )
 
 
 DECODER = Decoder([Paid, Refunded])
@@ -65,13 +75,18 @@ def test_the_type_is_taken_from_the_header() -> None:
     assert DECODER.recognise({"type": b"Refunded", "version": b"2"}) is Refunded
 
 
-@pytest.mark.parametrize("headers", [{}, {"type": b"", "version": b"1"}, {"type": b"Paid"}, {"type": b"Paid", "version": b"new"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"type": b"", "version": b"1"}, {"type": b"Paid"}, {"type": b"Paid", "version": b"new"}],
+)
 def test_a_record_that_does_not_say_what_it_is_is_invalid(headers: dict[str, bytes]) -> None:
     with pytest.raises(InvalidMessage):
         DECODER.recognise(headers)
 
 
-@pytest.mark.parametrize("headers", [{"type": b"Stolen", "version": b"1"}, {"type": b"Paid", "version": b"2"}])
+@pytest.mark.parametrize(
+    "headers", [{"type": b"Stolen", "version": b"1"}, {"type": b"Paid", "version": b"2"}]
+)
 def test_a_record_of_a_newer_release_is_not_invalid_but_unknown(headers: dict[str, bytes]) -> None:
     with pytest.raises(UnknownVersion):
         DECODER.recognise(headers)

@@ -1,4 +1,6 @@
-"""Messages of one key are handled one after another, each topic's in order, and no topic waits for another's backlog."""
+"""Messages of one key are handled one after another, each topic's in order, and no topic waits for
+another's backlog.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,8 +9,8 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.streams.lanes import Lanes, Work
-from shared.streams.tenure import Tenure
+from shared.streams.assignment import PartitionAssignment
+from shared.streams.key_queues import Delivery, KeyQueues
 from shared.testing.waiting import eventually
 from tests.unit.streams.fake_kafka import FakeRecord
 
@@ -25,10 +27,10 @@ class Desk:
         self.door = asyncio.Event()
         if open_:
             self.door.set()
-        self.lanes = Lanes(self.carry_out, lambda _, error: self.failures.append(error))
+        self.lanes = KeyQueues(self.carry_out, lambda _, error: self.failures.append(error))
         self.failures: list[BaseException] = []
 
-    async def carry_out(self, work: Work) -> None:
+    async def carry_out(self, work: Delivery) -> None:
         key = work.record.key or b""
         assert key not in self.busy, "two messages of one key at the same time"
         self.busy.add(key)
@@ -38,12 +40,17 @@ class Desk:
 
     def put(self, places: Sequence[Place]) -> None:
         for key, topic, offset in places:
-            tenure = Tenure(TopicPartition(topic, 0))
-            self.lanes.put(Work(tenure, FakeRecord(topic, 0, offset, 0, key, b"", [])))
+            tenure = PartitionAssignment(TopicPartition(topic, 0))
+            self.lanes.put(Delivery(tenure, FakeRecord(topic, 0, offset, 0, key, b"", [])))
 
 
-@given(given_=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(TOPICS)), max_size=30), split=st.integers(0, 30))
-def test_each_topic_of_a_key_stays_in_order_whatever_comes_between(given_: list[tuple[bytes, str]], split: int) -> None:
+@given(
+    given_=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(TOPICS)), max_size=30),
+    split=st.integers(0, 30),
+)
+def test_each_topic_of_a_key_stays_in_order_whatever_comes_between(
+    given_: list[tuple[bytes, str]], split: int
+) -> None:
     places = [(key, topic, number) for number, (key, topic) in enumerate(given_)]
 
     async def live_through() -> list[Place]:
@@ -59,7 +66,9 @@ def test_each_topic_of_a_key_stays_in_order_whatever_comes_between(given_: list[
 
     for key in KEYS:
         for topic in TOPICS:
-            assert [each for each in begun if each[:2] == (key, topic)] == [each for each in places if each[:2] == (key, topic)]
+            assert [each for each in begun if each[:2] == (key, topic)] == [
+                each for each in places if each[:2] == (key, topic)
+            ]
 
 
 async def test_an_intent_waits_for_one_report_and_not_for_all_that_came_before_it() -> None:

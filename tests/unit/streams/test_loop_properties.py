@@ -1,4 +1,6 @@
-"""Whatever finishes in whatever order, however often partitions move or the process dies: nothing is passed that is not done."""
+"""Whatever finishes in whatever order, however often partitions move or the process dies: nothing
+is passed that is not done.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -12,11 +14,16 @@ from hypothesis import strategies as st
 from shared.messages.base import Message
 from shared.streams.loop import MessageLoop
 from shared.streams.settings import KafkaSettings
-from shared.testing.parking import MemoryParking
+from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.streams.fake_kafka import FakeConsumer, FakeKafka, FakeProducer
 
 PARTITIONS = 3
-KAFKA = KafkaSettings(bootstrap_servers="none", revocation_timeout_ms=1, drain_timeout_ms=1, max_unfinished_per_partition=4)
+KAFKA = KafkaSettings(
+    bootstrap_servers="none",
+    revocation_timeout_ms=1,
+    drain_timeout_ms=1,
+    max_unfinished_per_partition=4,
+)
 
 
 class Task(Message):
@@ -35,7 +42,9 @@ class Done(Task):
 
 
 class World:
-    """A service whose handlers finish when the test says so, and whose processes die when the test says so."""
+    """A service whose handlers finish when the test says so, and whose processes die when the test
+    says so.
+    """
 
     def __init__(self, *, prompt: bool) -> None:
         self.kafka = FakeKafka("tasks", PARTITIONS)
@@ -62,7 +71,7 @@ class World:
             {Task: self.on_task},
             settings=KAFKA,
             producer=self.producer,
-            parking=MemoryParking(),
+            parking=MemoryDeadLetters(),
             build_consumer=build,
         )
         self._running = asyncio.create_task(self._loop.run())
@@ -88,7 +97,9 @@ class World:
         await self._running
 
     def check_published(self, messages: Sequence[Done]) -> None:
-        assert all(message.rebalances == self.consumer.rebalances for message in messages), "produced for a partition that was given back"
+        assert all(message.rebalances == self.consumer.rebalances for message in messages), (
+            "produced for a partition that was given back"
+        )
 
     def check(self) -> None:
         """Every message below a committed offset has been handled, and its output acknowledged."""
@@ -118,7 +129,9 @@ STEPS = st.one_of(
 
 @given(steps=st.lists(STEPS, max_size=40), prompt=st.booleans())
 @settings(max_examples=100)
-def test_nothing_is_passed_that_is_not_done_and_nothing_is_left(steps: list[tuple[str, Any]], *, prompt: bool) -> None:
+def test_nothing_is_passed_that_is_not_done_and_nothing_is_left(
+    steps: list[tuple[str, Any]], *, prompt: bool
+) -> None:
     asyncio.run(live_through(steps, prompt=prompt))
 
 
@@ -169,4 +182,9 @@ def first_done(world: World) -> dict[str, list[int]]:
 
 
 def a_task(who: str, number: int) -> Task:
-    return Task(message_id=f"task-{number}", occurred_at=datetime(2026, 1, 1, tzinfo=UTC), who=who, number=number)
+    return Task(
+        message_id=f"task-{number}",
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        who=who,
+        number=number,
+    )

@@ -1,4 +1,6 @@
-"""What is known of parked messages is never older than the last assignment, nor than the moment before one is handled."""
+"""What is known of parked messages is never older than the last assignment, nor than the moment
+before one is handled.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,15 +13,15 @@ from aiokafka import TopicPartition
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
 from shared.observe.metrics import REGISTRY
+from shared.streams.assignment import PartitionAssignment
 from shared.streams.backoff import Backoff
 from shared.streams.codec import Record
-from shared.streams.dead_letters import Allowance
-from shared.streams.handling import Handling
-from shared.streams.lanes import Work
-from shared.streams.parking import LetterState, ParkedKeys
+from shared.streams.dead_letter_store import BlockedKeys, DeadLetterState
+from shared.streams.dead_letters import DeadLetterLimit
+from shared.streams.handling import MessageProcessor
+from shared.streams.key_queues import Delivery
 from shared.streams.routes import Handle
-from shared.streams.tenure import Tenure
-from shared.testing.parking import MemoryParking
+from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.streams.fake_kafka import FakeKafka, FakeProducer
 from tests.unit.streams.test_loop_properties import Task, a_task
 
@@ -35,7 +37,7 @@ class Said:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class SlowParking(MemoryParking):
+class SlowParking(MemoryDeadLetters):
     """Answers with what it had when it was asked, once the test lets it."""
 
     def __init__(self) -> None:
@@ -51,11 +53,16 @@ class SlowParking(MemoryParking):
 
 async def test_a_look_from_before_an_assignment_tells_nothing_of_what_came_with_it() -> None:
     parking = SlowParking()
-    known = ParkedKeys(parking, "service")
+    known = BlockedKeys(parking, "service")
     looking = asyncio.create_task(known.look())
     await parking.asked.wait()
 
-    await parking.park(Said(), service="service", reason="by the instance that had the partition until now", waits=False)
+    await parking.park(
+        Said(),
+        service="service",
+        reason="by the instance that had the partition until now",
+        waits=False,
+    )
     known.forget()
     parking.may_answer.set()
     await looking
@@ -73,20 +80,25 @@ async def test_a_message_that_is_discarded_on_its_way_to_its_handler_does_not_ge
         handled.append(task)
         return []
 
-    parking, record = MemoryParking(frozenset({Task.topic})), FakeKafka(Task.topic, 1).append(0, a_task("anna", 1))
+    parking, record = (
+        MemoryDeadLetters(frozenset({Task.topic})),
+        FakeKafka(Task.topic, 1).append(0, a_task("anna", 1)),
+    )
     await parking.park(record, service="service", reason="it came too early", waits=False)
     parking.redrive(1)
     (letter,) = await parking.due("service", [TopicPartition(Task.topic, 0)])
 
     parking.discard(1)
-    await handling(on_task, parking).carry_out(Work(Tenure(TopicPartition(Task.topic, 0)), letter, letter))
+    await handling(on_task, parking).carry_out(
+        Delivery(PartitionAssignment(TopicPartition(Task.topic, 0)), letter, letter)
+    )
 
     assert handled == []
-    assert parking.kept[0].state is LetterState.DISCARDED
+    assert parking.kept[0].state is DeadLetterState.DISCARDED
 
 
 async def test_a_message_is_counted_as_parked_once_however_often_its_keeping_is_tried() -> None:
-    class Away(MemoryParking):
+    class Away(MemoryDeadLetters):
         attempts = 0
 
         async def park(self, record: Record, *, service: str, reason: str, waits: bool) -> None:
@@ -103,21 +115,24 @@ async def test_a_message_is_counted_as_parked_once_however_often_its_keeping_is_
         return REGISTRY.get_sample_value("slipstream_messages_parked_total", labels) or 0
 
     parking, before = Away(), counted()
-    work = Work(Tenure(TopicPartition(Task.topic, 0)), FakeKafka(Task.topic, 1).append(0, a_task("anna", 1)))
+    work = Delivery(
+        PartitionAssignment(TopicPartition(Task.topic, 0)),
+        FakeKafka(Task.topic, 1).append(0, a_task("anna", 1)),
+    )
     await handling(on_task, parking).carry_out(work)
 
     assert (parking.attempts, len(parking.kept), counted() - before) == (3, 1, 1)
 
 
-def handling(on_task: Handle, parking: MemoryParking) -> Handling:
-    return Handling(
+def handling(on_task: Handle, parking: MemoryDeadLetters) -> MessageProcessor:
+    return MessageProcessor(
         "service",
         {Task: on_task},
         producer=FakeProducer(prompt=True, on_publish=lambda _: None),
         parking=parking,
-        parked_keys=ParkedKeys(parking, "service"),
+        parked_keys=BlockedKeys(parking, "service"),
         finished=lambda _: None,
-        allowance=Allowance(limit=1, window_s=60),
+        allowance=DeadLetterLimit(limit=1, window_s=60),
         backoff=Backoff(first_s=0.001),
         clock=lambda: 0,
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.domain.errors import InvalidSettings
 from shared.settings import read
 from shared.streams.backoff import Backoff
-from shared.streams.dead_letters import Allowance, DeadLetter, TooManyDeadLetters, dead_letter
+from shared.streams.dead_letters import DeadLetter, DeadLetterLimit, TooManyDeadLetters, dead_letter
 from shared.streams.partitioning import Ownership, Partitioner
 from shared.streams.settings import KafkaSettings
 from tests.unit.streams.fake_kafka import FakeRecord
@@ -20,16 +20,29 @@ BACKOFF = Backoff(first_s=0.05, longest_s=10, jitter=0.5)
 
 
 def test_the_delay_doubles_up_to_the_longest() -> None:
-    assert [BACKOFF.delay(attempt, chance=0) for attempt in (1, 2, 3, 8, 9, 10_000)] == [0.05, 0.1, 0.2, 6.4, 10, 10]
+    assert [BACKOFF.delay(attempt, chance=0) for attempt in (1, 2, 3, 8, 9, 10_000)] == [
+        0.05,
+        0.1,
+        0.2,
+        6.4,
+        10,
+        10,
+    ]
 
 
 @pytest.mark.parametrize("timestamp", [-(2**63), 2**63 - 1])
-def test_a_record_without_values_and_dated_beyond_all_calendars_can_be_parked_too(timestamp: int) -> None:
+def test_a_record_without_values_and_dated_beyond_all_calendars_can_be_parked_too(
+    timestamp: int,
+) -> None:
     record = FakeRecord("fills", 3, 7, timestamp, None, None, [("type", None)])  # type: ignore[list-item]
 
     letter = dead_letter(record, service="pricer", reason="not a Fill")
 
-    assert (letter.occurred_at.year, letter.record_type, letter.record_headers) == (1970, "", (("type", b""),))
+    assert (letter.occurred_at.year, letter.record_type, letter.record_headers) == (
+        1970,
+        "",
+        (("type", b""),),
+    )
 
 
 @given(attempt=st.integers(1, 10_000))
@@ -40,7 +53,7 @@ def test_a_drawn_delay_is_at_least_half_the_whole(attempt: int) -> None:
 
 
 def test_an_allowance_is_used_up_and_comes_back_with_time() -> None:
-    allowance = Allowance(limit=2, window_s=60)
+    allowance = DeadLetterLimit(limit=2, window_s=60)
     allowance.take(0)
     allowance.take(30)
 
@@ -54,11 +67,21 @@ def test_an_allowance_is_used_up_and_comes_back_with_time() -> None:
 
 
 def test_a_dead_letter_keeps_the_record_byte_for_byte_and_survives_the_wire() -> None:
-    record = FakeRecord("fills", 3, 17, 1_700_000_000_123, b"\xffkey", b"\x00value", [("type", b"Fill"), ("odd", b"\xfe")])
+    record = FakeRecord(
+        "fills",
+        3,
+        17,
+        1_700_000_000_123,
+        b"\xffkey",
+        b"\x00value",
+        [("type", b"Fill"), ("odd", b"\xfe")],
+    )
 
     letter = dead_letter(record, service="pricer", reason="not a Fill")
 
-    assert letter == dead_letter(record, service="pricer", reason="not a Fill"), "the same however often it is parked"
+    assert letter == dead_letter(record, service="pricer", reason="not a Fill"), (
+        "the same however often it is parked"
+    )
     received = DeadLetter.model_validate_json(letter.model_dump_json())
     assert received == letter
     assert (received.record_key, received.record_value) == (b"\xffkey", b"\x00value")
@@ -78,8 +101,12 @@ def test_our_partitioner_is_kafkas(key: bytes, partitions: int) -> None:
 
 def test_every_key_is_owned_by_exactly_one_of_all_instances() -> None:
     first, second = Ownership(), Ownership()
-    first.assign([TopicPartition("fills", number) for number in range(5)], count_by_topic={"fills": 8})
-    second.assign([TopicPartition("fills", number) for number in range(5, 8)], count_by_topic={"fills": 8})
+    first.assign(
+        [TopicPartition("fills", number) for number in range(5)], count_by_topic={"fills": 8}
+    )
+    second.assign(
+        [TopicPartition("fills", number) for number in range(5, 8)], count_by_topic={"fills": 8}
+    )
     keys = [b"key-%d" % number for number in range(100)]
 
     owners = Counter((first.owns(key, "fills"), second.owns(key, "fills")) for key in keys)
@@ -96,18 +123,24 @@ def test_settings_without_servers_name_the_variable(monkeypatch: pytest.MonkeyPa
         read(KafkaSettings)
 
 
-def test_sasl_without_credentials_is_refused_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sasl_without_credentials_is_refused_and_no_secret_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
     monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("KAFKA_SASL_PASSWORD", "swordfish")
 
-    with pytest.raises(InvalidSettings, match="set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD") as raised:
+    with pytest.raises(
+        InvalidSettings, match="set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+    ) as raised:
         read(KafkaSettings)
 
     assert "swordfish" not in str(raised.value)
 
 
-def test_clients_get_what_the_security_protocol_needs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_get_what_the_security_protocol_needs_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("KAFKA_SASL_USERNAME", "slipstream")
     monkeypatch.setenv("KAFKA_SASL_PASSWORD", "swordfish")
 
@@ -115,5 +148,10 @@ def test_clients_get_what_the_security_protocol_needs_and_no_more(monkeypatch: p
     sasl = KafkaSettings(bootstrap_servers="kafka:9092", security_protocol="SASL_SSL")
 
     assert plain.client() == {"bootstrap_servers": "kafka:9092", "security_protocol": "PLAINTEXT"}
-    assert sasl.client().keys() - plain.client().keys() == {"sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "ssl_context"}
+    assert sasl.client().keys() - plain.client().keys() == {
+        "sasl_mechanism",
+        "sasl_plain_username",
+        "sasl_plain_password",
+        "ssl_context",
+    }
     assert "swordfish" not in repr(sasl)

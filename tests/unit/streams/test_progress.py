@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.streams.progress import Progress
+from shared.streams.progress import OffsetTracker
 
 
 def test_nothing_is_committable_before_anything_is_finished() -> None:
-    progress = Progress()
+    progress = OffsetTracker()
     progress.begin(7)
 
     assert progress.committable is None
@@ -15,7 +15,7 @@ def test_nothing_is_committable_before_anything_is_finished() -> None:
 
 
 def test_the_oldest_unfinished_message_holds_the_offset_back() -> None:
-    progress = Progress()
+    progress = OffsetTracker()
     for offset in (7, 8, 9):
         progress.begin(offset)
 
@@ -27,7 +27,7 @@ def test_the_oldest_unfinished_message_holds_the_offset_back() -> None:
 
 
 def test_one_finish_can_free_all_that_waited_behind_it() -> None:
-    progress = Progress()
+    progress = OffsetTracker()
     for offset in (7, 8, 9):
         progress.begin(offset)
     progress.finish(8)
@@ -39,7 +39,7 @@ def test_one_finish_can_free_all_that_waited_behind_it() -> None:
 
 
 def test_offsets_that_compaction_left_out_are_passed() -> None:
-    progress = Progress()
+    progress = OffsetTracker()
     for offset in (3, 10, 500):
         progress.begin(offset)
 
@@ -54,7 +54,7 @@ def test_offsets_that_compaction_left_out_are_passed() -> None:
 @given(st.data())
 def test_no_order_of_finishing_passes_an_unfinished_message(data: st.DataObject) -> None:
     offsets = sorted(data.draw(st.sets(st.integers(0, 10_000), min_size=1, max_size=40)))
-    progress, begun, unfinished = Progress(), iter(offsets), list[int]()
+    progress, begun, unfinished = OffsetTracker(), iter(offsets), list[int]()
     left, last = len(offsets), -1
 
     while left or unfinished:
@@ -68,7 +68,9 @@ def test_no_order_of_finishing_passes_an_unfinished_message(data: st.DataObject)
             assert moved == (progress.committable is not None and progress.committable > last)
         committable = -1 if progress.committable is None else progress.committable
         assert committable >= last, "what is committable never goes back"
-        assert all(offset >= committable for offset in unfinished), "and never passes an unfinished message"
+        assert all(offset >= committable for offset in unfinished), (
+            "and never passes an unfinished message"
+        )
         assert progress.unfinished == len(unfinished)
         last = committable
 

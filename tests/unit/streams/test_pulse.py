@@ -11,11 +11,13 @@ from shared.messages.base import Message
 from shared.streams.backoff import Backoff
 from shared.streams.loop import MessageLoop
 from shared.streams.settings import KafkaSettings
-from shared.testing.parking import MemoryParking
+from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.streams.fake_kafka import FakeConsumer, FakeKafka, FakeProducer
 from tests.unit.streams.test_loop_properties import Task, a_task, settle
 
-SETTINGS = KafkaSettings(bootstrap_servers="none", revocation_timeout_ms=1, drain_timeout_ms=1, stuck_after_s=120)
+SETTINGS = KafkaSettings(
+    bootstrap_servers="none", revocation_timeout_ms=1, drain_timeout_ms=1, stuck_after_s=120
+)
 
 
 @dataclass
@@ -35,10 +37,10 @@ class Beating:
     clock: Clock
 
     def live(self) -> tuple[str, ...]:
-        return self.loop.pulse().live
+        return self.loop.health().live
 
     def ready(self) -> tuple[str, ...]:
-        return self.loop.pulse().ready
+        return self.loop.health().ready
 
 
 @asynccontextmanager
@@ -51,7 +53,7 @@ async def beating(handle: Any) -> AsyncIterator[Beating]:
         {Task: handle},
         settings=SETTINGS,
         producer=FakeProducer(prompt=True, on_publish=lambda _: None),
-        parking=MemoryParking(),
+        parking=MemoryDeadLetters(),
         backoff=Backoff(first_s=3_600, longest_s=3_600),
         build_consumer=lambda *_: consumer,
         clock=clock,
@@ -107,7 +109,9 @@ async def test_a_stuck_handler_is_no_life_also_after_its_partition_was_given_bac
         assert it.live() == ("a handler of tasks/0 runs for 121 s",)
 
 
-async def test_a_handler_that_waits_for_kafka_is_not_stuck_before_kafka_has_answered_again_for_so_long() -> None:
+async def test_a_handler_that_waits_for_kafka_is_not_stuck_before_kafka_has_answered_again_for_so_long() -> (
+    None
+):
     async with beating(hang) as it:
         await it.consumer.rebalance([0])
         it.consumer.polled_at_ms = int(it.clock.now * 1000)
@@ -150,7 +154,9 @@ async def test_a_loop_that_takes_nothing_any_more_is_no_life() -> None:
         assert it.live() == ("nothing was taken from Kafka for 121 s",)
 
 
-async def test_it_is_ready_when_every_partition_has_been_read_and_not_when_kafka_falls_silent() -> None:
+async def test_it_is_ready_when_every_partition_has_been_read_and_not_when_kafka_falls_silent() -> (
+    None
+):
     async with beating(fail) as it:
         await it.consumer.rebalance([0])
         assert it.ready() == ("1 partitions have not been read yet",)

@@ -1,4 +1,6 @@
-"""A type without a route would wait for a release that knows it: within one release there is no such type."""
+"""A type without a route would wait for a release that knows it: within one release there is no
+such type.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -9,14 +11,23 @@ import pytest
 import services
 from tests.unit.messages.samples import SAMPLES
 
-APPS = sorted(path for folder in services.__path__ for path in Path(folder).glob("*/app.py") if "routes=" in path.read_text())
+APPS = sorted(
+    path
+    for folder in services.__path__
+    for path in Path(folder).glob("*/app.py")
+    if "routes=" in path.read_text()
+)
 MESSAGES = {type(message).__name__: type(message) for message, _ in SAMPLES}
 
 
 def routed(app: Path) -> Iterator[str]:
     """The types of the routes as they stand in the service's composition."""
     for node in ast.walk(ast.parse(app.read_text())):
-        if isinstance(node, ast.keyword) and node.arg == "routes" and isinstance(node.value, ast.Dict):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "routes"
+            and isinstance(node.value, ast.Dict)
+        ):
             yield from (key.id for key in node.value.keys if isinstance(key, ast.Name))
 
 

@@ -12,7 +12,9 @@ from shared.streams.dead_letters import DeadLetter
 from shared.streams.topics import TOPICS, Existing, Topic, plan
 
 ORDERS = Topic(name="orders", key="proxy", retention=timedelta(hours=1))
-AS_DECLARED = Existing(partitions=8, replication_factor=3, configs=ORDERS.configs(replication_factor=3))
+AS_DECLARED = Existing(
+    partitions=8, replication_factor=3, configs=ORDERS.configs(replication_factor=3)
+)
 
 
 def test_every_message_travels_on_a_declared_topic() -> None:
@@ -46,7 +48,11 @@ def test_a_missing_topic_is_created_as_declared() -> None:
 
     (creation,) = planned.creations
     assert (creation.name, creation.partitions, creation.replication_factor) == ("orders", 8, 3)
-    assert creation.configs == {"cleanup.policy": "delete", "retention.ms": "3600000", "min.insync.replicas": "2"}
+    assert creation.configs == {
+        "cleanup.policy": "delete",
+        "retention.ms": "3600000",
+        "min.insync.replicas": "2",
+    }
 
 
 def test_a_lone_broker_is_enough_in_sync() -> None:
@@ -56,7 +62,12 @@ def test_a_lone_broker_is_enough_in_sync() -> None:
 def test_a_changed_retention_is_altered_and_what_somebody_else_set_is_kept() -> None:
     configs = {**AS_DECLARED.configs, "retention.ms": "1", "segment.ms": "5"}
 
-    planned = plan([ORDERS], {"orders": replace(AS_DECLARED, configs=configs)}, partitions=8, replication_factor=3)
+    planned = plan(
+        [ORDERS],
+        {"orders": replace(AS_DECLARED, configs=configs)},
+        partitions=8,
+        replication_factor=3,
+    )
 
     (alteration,) = planned.alterations
     assert alteration.changed == {"retention.ms": "3600000"}
@@ -76,7 +87,12 @@ def test_another_number_of_partitions_is_refused_with_the_way_out() -> None:
 
 
 def test_another_number_of_replicas_is_refused_with_the_way_out() -> None:
-    planned = plan([ORDERS], {"orders": replace(AS_DECLARED, replication_factor=1)}, partitions=8, replication_factor=3)
+    planned = plan(
+        [ORDERS],
+        {"orders": replace(AS_DECLARED, replication_factor=1)},
+        partitions=8,
+        replication_factor=3,
+    )
 
     (refusal,) = planned.refusals
     assert "KAFKA_REPLICATION_FACTOR=1" in refusal.why

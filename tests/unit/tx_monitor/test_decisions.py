@@ -8,18 +8,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tx_monitor.adapters import is_news, seen
-from services.tx_monitor.decisions import FINAL, Watch, after_looking, watch_of
+from services.tx_monitor.decisions import FINAL, Watch, after_lookup, build_watch
 from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.client import Receipt
 from shared.chain.logs import ORDER_FILLED
 from shared.messages.transactions import ReceiptSeen, SettledFill, TransactionState
-from tests.builders import BLOCK, NOON, ORDER_HASH, OTHER_PROXY, PROXY, TOKEN, TRANSACTION, a_receipt, requested, shares, usdc
+from tests.builders import (
+    BLOCK,
+    NOON,
+    ORDER_HASH,
+    OTHER_PROXY,
+    PROXY,
+    TOKEN,
+    TRANSACTION,
+    a_receipt,
+    requested,
+    shares,
+    usdc,
+)
 
 OTHER_BLOCK = "0x" + "b2" * 32
 GONE = {"block_number": None, "block_hash": "", "succeeded": False, "fills": ()}
 LOOKS = st.builds(
     lambda number, succeeded, finalized: a_receipt(
-        **(GONE if number is None else {"block_number": number, "succeeded": succeeded}), finalized_block=finalized
+        **(GONE if number is None else {"block_number": number, "succeeded": succeeded}),
+        finalized_block=finalized,
     ),
     st.none() | st.integers(90, 110),
     st.booleans(),
@@ -28,9 +41,9 @@ LOOKS = st.builds(
 
 
 def after(*looks: ReceiptSeen) -> Watch:
-    watch = watch_of(requested())
+    watch = build_watch(requested())
     for look in looks:
-        watch = after_looking(watch, look)
+        watch = after_lookup(watch, look)
     return watch
 
 
@@ -43,34 +56,58 @@ def after(*looks: ReceiptSeen) -> Watch:
         (False, 100, TransactionState.FINAL_REVERTED),
     ],
 )
-def test_a_receipt_is_final_from_the_finalized_block_on(succeeded: bool, finalized: int, state: TransactionState) -> None:
+def test_a_receipt_is_final_from_the_finalized_block_on(
+    succeeded: bool, finalized: int, state: TransactionState
+) -> None:
     assert after(a_receipt(succeeded=succeeded, finalized_block=finalized)).state is state
 
 
 def test_a_reorg_un_mines() -> None:
     watch = after(a_receipt(), a_receipt(**GONE))
 
-    assert watch == watch_of(requested())
+    assert watch == build_watch(requested())
 
 
 def test_what_was_undone_can_be_mined_again_elsewhere_and_otherwise() -> None:
-    watch = after(a_receipt(), a_receipt(**GONE), a_receipt(block_number=103, block_hash=OTHER_BLOCK, succeeded=False, fills=()))
+    watch = after(
+        a_receipt(),
+        a_receipt(**GONE),
+        a_receipt(block_number=103, block_hash=OTHER_BLOCK, succeeded=False, fills=()),
+    )
 
-    assert (watch.state, watch.block_number, watch.block_hash, watch.fills) == (TransactionState.REVERTED, 103, OTHER_BLOCK, ())
+    assert (watch.state, watch.block_number, watch.block_hash, watch.fills) == (
+        TransactionState.REVERTED,
+        103,
+        OTHER_BLOCK,
+        (),
+    )
 
 
-@pytest.mark.parametrize("later", [a_receipt(**GONE), a_receipt(succeeded=False), a_receipt(block_hash=OTHER_BLOCK, finalized_block=200)])
+@pytest.mark.parametrize(
+    "later",
+    [
+        a_receipt(**GONE),
+        a_receipt(succeeded=False),
+        a_receipt(block_hash=OTHER_BLOCK, finalized_block=200),
+    ],
+)
 def test_final_stands_whatever_a_node_shows_later(later: ReceiptSeen) -> None:
     final = after(a_receipt(finalized_block=100))
 
-    assert after_looking(final, later) == final
+    assert after_lookup(final, later) == final
 
 
 @given(st.lists(LOOKS, min_size=1, max_size=6))
-def test_a_watch_ends_at_the_first_final_look_and_else_is_what_the_last_one_showed(looks: list[ReceiptSeen]) -> None:
+def test_a_watch_ends_at_the_first_final_look_and_else_is_what_the_last_one_showed(
+    looks: list[ReceiptSeen],
+) -> None:
     watch = after(*looks)
 
-    finals = [look for look in looks if look.block_number is not None and look.block_number <= look.finalized_block]
+    finals = [
+        look
+        for look in looks
+        if look.block_number is not None and look.block_number <= look.finalized_block
+    ]
     decisive = finals[0] if finals else looks[-1]
     assert (watch.state in FINAL) == bool(finals)
     assert (watch.block_number, watch.fills) == (decisive.block_number, decisive.fills)
@@ -79,7 +116,11 @@ def test_a_watch_ends_at_the_first_final_look_and_else_is_what_the_last_one_show
 def a_log(*, address: str = EXCHANGE_V2, maker: str = PROXY) -> dict[str, Any]:
     words = ["uint256"] * 7
     data = encode(words, [0, int(TOKEN), usdc(5), shares(10), usdc("0.1"), 0, 0])
-    topics = [ORDER_FILLED, ORDER_HASH, *("0x" + wallet[2:].lower().rjust(64, "0") for wallet in (maker, EXCHANGE_V2))]
+    topics = [
+        ORDER_FILLED,
+        ORDER_HASH,
+        *("0x" + wallet[2:].lower().rjust(64, "0") for wallet in (maker, EXCHANGE_V2)),
+    ]
     return {
         "address": address.lower(), "topics": topics, "data": "0x" + data.hex(), "transactionHash": TRANSACTION, "blockNumber": "0x64",
         "blockHash": BLOCK, "logIndex": "0x0",
@@ -87,11 +128,18 @@ def a_log(*, address: str = EXCHANGE_V2, maker: str = PROXY) -> dict[str, Any]:
 
 
 def shown(*logs: dict[str, Any]) -> Receipt:
-    return Receipt(tx_hash=TRANSACTION, block_number=100, block_hash=BLOCK, succeeded=True, gas_used=1, logs=logs)
+    return Receipt(
+        tx_hash=TRANSACTION,
+        block_number=100,
+        block_hash=BLOCK,
+        succeeded=True,
+        gas_used=1,
+        logs=logs,
+    )
 
 
 def fills_in(*logs: dict[str, Any]) -> tuple[SettledFill, ...]:
-    return seen(watch_of(requested()), shown(*logs), finalized_block=90, now=NOON).fills
+    return seen(build_watch(requested()), shown(*logs), finalized_block=90, now=NOON).fills
 
 
 def test_a_receipt_tells_what_the_followers_order_gave_and_got() -> None:
@@ -119,13 +167,15 @@ def test_an_event_that_only_looks_like_a_fill_is_nobodys_fill() -> None:
         (a_receipt(block_hash=OTHER_BLOCK), shown(), 90, True),
     ],
 )
-def test_only_what_has_changed_is_told(known: ReceiptSeen | None, receipt: Receipt | None, finalized: int, news: bool) -> None:
-    watch = after(known) if known else watch_of(requested())
+def test_only_what_has_changed_is_told(
+    known: ReceiptSeen | None, receipt: Receipt | None, finalized: int, news: bool
+) -> None:
+    watch = after(known) if known else build_watch(requested())
 
     assert is_news(watch, receipt, finalized_block=finalized) is news
 
 
 def test_a_look_at_nothing_is_no_receipt() -> None:
-    look = seen(watch_of(requested()), None, finalized_block=90, now=NOON)
+    look = seen(build_watch(requested()), None, finalized_block=90, now=NOON)
 
     assert (look.block_number, look.block_hash, look.succeeded, look.fills) == (None, "", False, ())

@@ -33,25 +33,37 @@ class Watches:
 
 
 class Chain:
-    """Block 100 is called 0xblock, unless a reorg renamed it; every transaction that it ``knows`` is in it."""
+    """Block 100 is called 0xblock, unless a reorg renamed it; every transaction that it ``knows``
+    is in it.
+    """
 
     def __init__(self, *, finalized: int, canonical: str = "0xblock", knows: bool = True) -> None:
         self._finalized, self._canonical, self._knows = finalized, canonical, knows
         self.asked: list[str] = []
         self.looks = 0
 
-    async def finalized_block(self) -> Block:
+    async def fetch_finalized_block(self) -> Block:
         self.looks += 1
         return Block(number=self._finalized, hash="0xfinal", parent_hash="0xparent", timestamp=0)
 
-    async def block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
+    async def fetch_block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
         return {number: self._canonical for number in numbers}
 
-    async def receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
+    async def fetch_receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
         self.asked += hashes
         if not self._knows:
             return [None for _ in hashes]
-        return [Receipt(tx_hash=each, block_number=100, block_hash=self._canonical, succeeded=True, gas_used=1, logs=()) for each in hashes]
+        return [
+            Receipt(
+                tx_hash=each,
+                block_number=100,
+                block_hash=self._canonical,
+                succeeded=True,
+                gas_used=1,
+                logs=(),
+            )
+            for each in hashes
+        ]
 
 
 async def told(watch: Watch, chain: Chain) -> list[Message]:
@@ -98,5 +110,8 @@ async def test_what_the_finalized_block_has_passed_is_told() -> None:
 
 
 async def test_what_is_in_no_block_is_told_only_once_it_has_been_so_for_long() -> None:
-    assert await told(replace(WATCHED, changed_at=NOON - LONG / 2), Chain(finalized=90, knows=False)) == []
+    assert (
+        await told(replace(WATCHED, changed_at=NOON - LONG / 2), Chain(finalized=90, knows=False))
+        == []
+    )
     assert await told(replace(WATCHED, changed_at=NOON - LONG), Chain(finalized=90, knows=False))

@@ -35,7 +35,11 @@ async def test_a_new_request_is_watched_and_answered_later() -> None:
     assert await handler.on_confirmation_requested(requested()) == []
     result = the(await handler.on_receipt_seen(a_receipt()))
 
-    assert (result.state, result.block_number, result.fills) == (TransactionState.MINED, 100, (settled(),))
+    assert (result.state, result.block_number, result.fills) == (
+        TransactionState.MINED,
+        100,
+        (settled(),),
+    )
     assert (result.intent_id, result.proxy) == (requested().intent_id, requested().proxy)
 
 
@@ -61,21 +65,31 @@ async def test_a_redelivered_look_says_the_same_again() -> None:
     handler = monitor()
     await handler.on_confirmation_requested(requested())
 
-    assert wire(await handler.on_receipt_seen(a_receipt())) == wire(await handler.on_receipt_seen(a_receipt()))
+    assert wire(await handler.on_receipt_seen(a_receipt())) == wire(
+        await handler.on_receipt_seen(a_receipt())
+    )
 
 
 async def test_what_nobody_waits_for_is_nobodys_news() -> None:
     assert await monitor().on_receipt_seen(a_receipt()) == []
 
 
-async def test_what_is_in_no_block_for_too_long_is_told_as_dropped_and_to_whoever_asks_again() -> None:
+async def test_what_is_in_no_block_for_too_long_is_told_as_dropped_and_to_whoever_asks_again() -> (
+    None
+):
     handler = monitor()
     await handler.on_confirmation_requested(requested())
 
-    states = await told(handler, a_receipt(**GONE, occurred_at=NOON + LONG / 2), a_receipt(**GONE, occurred_at=NOON + LONG))
+    states = await told(
+        handler,
+        a_receipt(**GONE, occurred_at=NOON + LONG / 2),
+        a_receipt(**GONE, occurred_at=NOON + LONG),
+    )
 
     assert states == [TransactionState.WATCHED, TransactionState.DROPPED]
-    assert the(await handler.on_confirmation_requested(requested())).state is TransactionState.DROPPED
+    assert (
+        the(await handler.on_confirmation_requested(requested())).state is TransactionState.DROPPED
+    )
 
 
 async def test_what_a_reorg_has_undone_has_its_time_anew() -> None:
@@ -92,7 +106,10 @@ async def test_dropped_is_no_proof_a_receipt_is() -> None:
     await handler.on_confirmation_requested(requested())
 
     states = await told(
-        handler, a_receipt(**GONE, occurred_at=NOON + LONG), a_receipt(**GONE, occurred_at=NOON + LONG), a_receipt(finalized_block=100)
+        handler,
+        a_receipt(**GONE, occurred_at=NOON + LONG),
+        a_receipt(**GONE, occurred_at=NOON + LONG),
+        a_receipt(finalized_block=100),
     )
 
     assert states == [TransactionState.DROPPED, TransactionState.DROPPED, TransactionState.FINAL]

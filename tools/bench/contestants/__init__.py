@@ -1,4 +1,5 @@
-"""One hop each, by one library each: take a record, read its JSON, write it again under the same key, acknowledged by all replicas.
+"""One hop each, by one library each: take a record, read its JSON, write it again under the same
+key, acknowledged by all replicas.
 
     python -m tools.bench.contestants.<name> BOOTSTRAP SOURCE TARGET
 

@@ -16,7 +16,14 @@ consumer = Consumer(
         "fetch.wait.max.ms": 100,
     }
 )
-producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0, "partitioner": "murmur2_random"})
+producer = Producer(
+    {
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "linger.ms": 0,
+        "partitioner": "murmur2_random",
+    }
+)
 consumer.subscribe([source])
 while True:
     record = consumer.poll(0.5)

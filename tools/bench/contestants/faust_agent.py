@@ -20,8 +20,12 @@ app = faust.App(
     consumer_auto_offset_reset="earliest",
     autodiscover=False,
 )
-taken = app.topic(source, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-given = app.topic(target, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+taken = app.topic(
+    source, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+)
+given = app.topic(
+    target, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+)
 
 
 async def carry(stream: Any) -> None:

@@ -1,4 +1,6 @@
-"""A hop by our own loop, as every service runs it: decoded and encoded by pydantic, in the order of each key, traced and counted."""
+"""A hop by our own loop, as every service runs it: decoded and encoded by pydantic, in the order of
+each key, traced and counted.
+"""
 
 import asyncio
 import sys
@@ -11,7 +13,7 @@ from shared.messages.base import Message
 from shared.streams.loop import MessageLoop
 from shared.streams.producer import Producer
 from shared.streams.settings import KafkaSettings
-from shared.testing.parking import MemoryParking
+from shared.testing.dead_letters import MemoryDeadLetters
 
 
 class Sample(Message):
@@ -33,11 +35,24 @@ async def hop(bootstrap: str, source: str, target: str) -> None:
     taken, given = on_topic(source), on_topic(target)
 
     async def on_sample(sample: Sample) -> Sequence[Message]:
-        return [given(message_id=sample.message_id, occurred_at=sample.occurred_at, who=sample.who, padding=sample.padding)]
+        return [
+            given(
+                message_id=sample.message_id,
+                occurred_at=sample.occurred_at,
+                who=sample.who,
+                padding=sample.padding,
+            )
+        ]
 
     settings = KafkaSettings(bootstrap_servers=bootstrap)
     async with Producer(settings) as producer:
-        await MessageLoop("our-message-loop", {taken: on_sample}, settings=settings, producer=producer, parking=MemoryParking()).run()
+        await MessageLoop(
+            "our-message-loop",
+            {taken: on_sample},
+            settings=settings,
+            producer=producer,
+            parking=MemoryDeadLetters(),
+        ).run()
 
 
 if __name__ == "__main__":

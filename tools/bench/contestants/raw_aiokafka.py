@@ -21,7 +21,12 @@ async def hop(bootstrap: str, source: str, target: str) -> None:
     await asyncio.gather(producer.start(), consumer.start())
     while True:
         for records in (await consumer.getmany(timeout_ms=500)).values():
-            sent = [await producer.send(target, orjson.dumps(orjson.loads(record.value)), key=record.key) for record in records]
+            sent = [
+                await producer.send(
+                    target, orjson.dumps(orjson.loads(record.value)), key=record.key
+                )
+                for record in records
+            ]
             await asyncio.gather(*sent)
         await consumer.commit()
 

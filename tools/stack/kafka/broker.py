@@ -25,7 +25,9 @@ def properties_file(node: Node) -> Path:
 
 
 def format_folder(node: Node, cluster: tuple[Node, ...], checkpoint: Path) -> None:
-    """Make a broker's empty folder of data, as `kafka-storage format` would: that takes a Java start for each broker."""
+    """Make a broker's empty folder of data, as `kafka-storage format` would: that takes a Java
+    start for each broker.
+    """
     node.data.mkdir(parents=True)
     shutil.copy(checkpoint, node.data)
     directory_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
@@ -33,8 +35,12 @@ def format_folder(node: Node, cluster: tuple[Node, ...], checkpoint: Path) -> No
     properties_file(node).write_text(render_properties(node, cluster))
 
 
-def broker_part(name: str, node: Node, java: Java, *, flags: Sequence[str] = (), expected: Collection[Node]) -> Part:
-    """Return the part that runs one broker on its formatted folder; it is ready when it knows all the expected brokers."""
+def broker_part(
+    name: str, node: Node, java: Java, *, flags: Sequence[str] = (), expected: Collection[Node]
+) -> Part:
+    """Return the part that runs one broker on its formatted folder; it is ready when it knows all
+    the expected brokers.
+    """
 
     async def ready() -> bool:
         if not all(accepts_connections(peer.client_port) for peer in expected):
@@ -42,7 +48,15 @@ def broker_part(name: str, node: Node, java: Java, *, flags: Sequence[str] = (),
         return {peer.id for peer in expected} <= await _known_brokers(node.address)
 
     command = java.command("kafka.Kafka", properties_file(node), flags=flags)
-    return Part(name=name, command=command, cwd=node.data.parent, ready=ready, ready_within=180, stop_within=15, port=node.client_port)
+    return Part(
+        name=name,
+        command=command,
+        cwd=node.data.parent,
+        ready=ready,
+        ready_within=180,
+        stop_within=15,
+        port=node.client_port,
+    )
 
 
 async def _known_brokers(address: str) -> set[int]:

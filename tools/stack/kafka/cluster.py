@@ -41,10 +41,18 @@ class KafkaCluster:
         await asyncio.gather(*(self.restart(node.id) for node in nodes))
 
     async def restart(self, broker: int) -> None:
-        """Start a broker on the data that it has, and return once it knows all the brokers that are meant to run."""
+        """Start a broker on the data that it has, and return once it knows all the brokers that are
+        meant to run.
+        """
         node = self._nodes[broker]
         self._expected.add(node)
-        part = broker_part(self._name(broker), node, self._warmth.java, flags=self._warmth.flags(), expected=self._expected)
+        part = broker_part(
+            self._name(broker),
+            node,
+            self._warmth.java,
+            flags=self._warmth.flags(),
+            expected=self._expected,
+        )
         self._running[broker] = await self._supervisor.start(part)
 
     async def stop(self, broker: int) -> None:
@@ -58,7 +66,9 @@ class KafkaCluster:
         await self._supervisor.kill(self._running.pop(broker))
 
     async def stall(self, broker: int) -> None:
-        """Let a broker stand still, as one whose disk does not answer: its connections stay open and nobody answers on them."""
+        """Let a broker stand still, as one whose disk does not answer: its connections stay open
+        and nobody answers on them.
+        """
         self._running[broker].signal(signal.SIGSTOP)
 
     async def go_on(self, broker: int) -> None:
@@ -67,10 +77,14 @@ class KafkaCluster:
 
     async def restore(self) -> None:
         """Start all brokers that do not run."""
-        await asyncio.gather(*(self.restart(broker) for broker in self._nodes if broker not in self._running))
+        await asyncio.gather(
+            *(self.restart(broker) for broker in self._nodes if broker not in self._running)
+        )
 
     async def discard(self) -> None:
-        """End a cluster of several at once: its data go with it, and without a majority a broker takes long to stop."""
+        """End a cluster of several at once: its data go with it, and without a majority a broker
+        takes long to stop.
+        """
         if len(self._nodes) > 1:
             await asyncio.gather(*(self.kill(broker) for broker in tuple(self._running)))
 

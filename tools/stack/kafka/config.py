@@ -25,13 +25,17 @@ class Node:
 
 
 def render_properties(node: Node, cluster: tuple[Node, ...]) -> str:
-    """Return the server.properties of one node: internal topics small, nothing created by accident, loss of a leader noticed soon."""
+    """Return the server.properties of one node: internal topics small, nothing created by accident,
+    loss of a leader noticed soon.
+    """
     replicas = len(cluster)
     in_sync = max(1, replicas - 1)
     properties = {
         "process.roles": "broker,controller",
         "node.id": node.id,
-        "controller.quorum.voters": ",".join(f"{peer.id}@{HOST}:{peer.controller_port}" for peer in cluster),
+        "controller.quorum.voters": ",".join(
+            f"{peer.id}@{HOST}:{peer.controller_port}" for peer in cluster
+        ),
         "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{HOST}:{node.controller_port}",
         "advertised.listeners": f"PLAINTEXT://{node.address}",
         "controller.listener.names": "CONTROLLER",
@@ -51,7 +55,8 @@ def render_properties(node: Node, cluster: tuple[Node, ...]) -> str:
         # A killed broker is fenced after 3 s instead of 9.
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3000,
-        # The defaults reserve 128 MB of heap for compaction and 20 MB of (sparse) index files for each partition.
+        # The defaults reserve 128 MB of heap for compaction and 20 MB of (sparse) index files for
+        # each partition.
         "log.cleaner.dedupe.buffer.size": 16_777_216,
         "log.index.size.max.bytes": 1_048_576,
     }
@@ -59,5 +64,7 @@ def render_properties(node: Node, cluster: tuple[Node, ...]) -> str:
 
 
 def render_meta_properties(node: Node, directory_id: str) -> str:
-    """Return the meta.properties by which a broker knows a folder for its own; `directory_id` is 22 characters of base64url."""
+    """Return the meta.properties by which a broker knows a folder for its own; `directory_id` is 22
+    characters of base64url.
+    """
     return f"version=1\ncluster.id={CLUSTER_ID}\nnode.id={node.id}\ndirectory.id={directory_id}\n"

@@ -41,7 +41,12 @@ def read_lock(lock_file: Path = LOCK_FILE) -> tuple[Jar, ...]:
     """Return the jars of the lock file, in its order, which is the class path's."""
     dependencies = tomllib.loads(lock_file.read_text())["dependencies"]
     return tuple(
-        Jar(group=entry["groupId"], artifact=entry["artifactId"], version=entry["version"], sha256=entry["sha256"])
+        Jar(
+            group=entry["groupId"],
+            artifact=entry["artifactId"],
+            version=entry["version"],
+            sha256=entry["sha256"],
+        )
         for entry in dependencies
     )
 
@@ -57,7 +62,8 @@ def missing_from(folder: Path, jars: tuple[Jar, ...]) -> tuple[Jar, ...]:
 
 
 async def install(cache: Cache) -> tuple[Path, ...]:
-    """Return the paths of Kafka's jars, each checked by its hash, after downloading those that are missing.
+    """Return the paths of Kafka's jars, each checked by its hash, after downloading those that are
+    missing.
 
     Raises:
         StackError: no room, no network, or a download whose hash is wrong.
@@ -67,7 +73,11 @@ async def install(cache: Cache) -> tuple[Path, ...]:
     async with cache.locked("kafka-jars"):
         missing = await asyncio.to_thread(missing_from, folder, jars)
         if missing:
-            require_space(folder, megabytes=DOWNLOAD_MEGABYTES, purpose=f"downloading {len(missing)} jars of Apache Kafka")
+            require_space(
+                folder,
+                megabytes=DOWNLOAD_MEGABYTES,
+                purpose=f"downloading {len(missing)} jars of Apache Kafka",
+            )
             given_up = threading.Event()
             try:
                 await asyncio.to_thread(_download_all, cache, missing, folder, given_up)
@@ -80,7 +90,9 @@ def _is_intact(path: Path, jar: Jar) -> bool:
     return path.is_file() and sha256_of(path) == jar.sha256
 
 
-def _download_all(cache: Cache, jars: tuple[Jar, ...], folder: Path, given_up: threading.Event) -> None:
+def _download_all(
+    cache: Cache, jars: tuple[Jar, ...], folder: Path, given_up: threading.Event
+) -> None:
     for ahead_of_time in folder.parent.glob("*.aot"):
         ahead_of_time.unlink()  # it knows the jars by their times, and would never be used again
     with cache.staging() as staging, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as threads:
@@ -94,19 +106,29 @@ def _download(jar: Jar, staging: Path, folder: Path, given_up: threading.Event) 
             break
         try:
             downloaded = _fetch(jar, staging / f"{jar.artifact}-{attempt}")
-        except (OSError, RuntimeError) as error:  # requests' errors are OSErrors; RuntimeError is jgo's "not found"
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # requests' errors are OSErrors; RuntimeError is jgo's "not found"
             reason = str(error)
             continue
         if _is_intact(downloaded, jar):
             downloaded.rename(folder / jar.file_name)
             return
         reason = f"its SHA-256 is {sha256_of(downloaded)}, the lock wants {jar.sha256}"
-    raise StackError(f"cannot download {jar.group}:{jar.artifact}:{jar.version} (the first start needs the network): {reason}")
+    raise StackError(
+        f"cannot download {jar.group}:{jar.artifact}:{jar.version} (the first start needs the network): {reason}"
+    )
 
 
 def _fetch(jar: Jar, repository: Path) -> Path:
-    # A repository of its own for each attempt: jgo would take what an interrupted download left for the whole file.
+    # A repository of its own for each attempt: jgo would take what an interrupted download left for
+    # the whole file.
     remotes = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
-    context = MavenContext(repo_cache=repository, local_repos=[], remote_repos=remotes, timeout=TIMEOUT_SECONDS)
-    path: Path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+    context = MavenContext(
+        repo_cache=repository, local_repos=[], remote_repos=remotes, timeout=TIMEOUT_SECONDS
+    )
+    path: Path = (
+        context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+    )
     return path

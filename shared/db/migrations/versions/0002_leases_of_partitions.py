@@ -15,7 +15,10 @@ def upgrade() -> None:
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("partition", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column(
-            "token", sa.BigInteger(), nullable=False, comment="Grows with every new holder: what is written with an old one is refused"
+            "token",
+            sa.BigInteger(),
+            nullable=False,
+            comment="Grows with every new holder: what is written with an old one is refused",
         ),
         sa.Column("holder", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),

@@ -17,16 +17,25 @@ def upgrade() -> None:
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("partition", sa.Integer(), nullable=False),
         sa.Column("record_offset", sa.BigInteger(), nullable=False),
-        sa.Column("record_at", sa.BigInteger(), nullable=False, comment="When the record was written: milliseconds since 1970"),
+        sa.Column(
+            "record_at",
+            sa.BigInteger(),
+            nullable=False,
+            comment="When the record was written: milliseconds since 1970",
+        ),
         sa.Column("record_key", sa.LargeBinary(), nullable=False),
         sa.Column("record_value", sa.LargeBinary(), nullable=False),
-        sa.Column("record_headers", sa.Text(), nullable=False, comment="JSON: pairs of name and base64"),
+        sa.Column(
+            "record_headers", sa.Text(), nullable=False, comment="JSON: pairs of name and base64"
+        ),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("parked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("number"),
-        sa.UniqueConstraint("service", "topic", "partition", "record_offset", name="dead_letters_record"),
+        sa.UniqueConstraint(
+            "service", "topic", "partition", "record_offset", name="dead_letters_record"
+        ),
         schema="control",
         comment="Messages that could not be handled, and those that wait behind them.",
     )
@@ -47,7 +56,9 @@ def upgrade() -> None:
         schema="control",
         comment="Who redrove or discarded which parked message, and why. Appended only.",
     )
-    op.create_index("dead_letter_decisions_by_number", "dead_letter_decisions", ["number"], schema="control")
+    op.create_index(
+        "dead_letter_decisions_by_number", "dead_letter_decisions", ["number"], schema="control"
+    )
 
 
 def downgrade() -> None:

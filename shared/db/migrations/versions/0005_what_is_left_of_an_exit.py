@@ -10,9 +10,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    asked, intent = "Micro-shares that an exit was to sell; 0 on an entry", "JSON, of an exit: what is left of it may go around again"
+    asked, intent = (
+        "Micro-shares that an exit was to sell; 0 on an entry",
+        "JSON, of an exit: what is left of it may go around again",
+    )
     for column in (
-        sa.Column("asked_shares", sa.BigInteger(), server_default="0", nullable=False, comment=asked),
+        sa.Column(
+            "asked_shares", sa.BigInteger(), server_default="0", nullable=False, comment=asked
+        ),
         sa.Column("intent", sa.Text(), server_default="", nullable=False, comment=intent),
     ):
         op.add_column("orders", column, schema="executor")

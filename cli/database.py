@@ -1,0 +1,27 @@
+"""`slipstream db migrate`."""
+
+import asyncio
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from cli.errors import WrongInput
+from shared.db import migrate as migrations
+from shared.db.engine import engine_scope
+from shared.db.settings import DatabaseSettings
+
+
+def migrate(settings: DatabaseSettings) -> None:
+    """Raises: WrongInput where the database cannot be reached."""
+    try:
+        asyncio.run(_migrate(settings))
+    except (OSError, DBAPIError) as error:
+        raise WrongInput(
+            f"DATABASE_URL: the database cannot be used: {type(error).__name__}"
+        ) from None
+    typer.echo("The database has this release's shape.")
+
+
+async def _migrate(settings: DatabaseSettings) -> None:
+    async with engine_scope(settings) as engine:
+        await migrations.migrate(engine)

@@ -1,0 +1,291 @@
+"""Is what we recorded what really happened? Each check compares two independent tellings, and says
+what both were. Pure.
+
+Where a copy is unresolved, nobody knows yet what it did: it is named, and what it touches is left
+out of the comparison.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cli.demo.copies import APPROVED, Verdict
+from cli.demo.figures import OpenCopy, OrderRecord
+from shared.domain.money import as_decimal
+
+MOST_NAMED = 3
+"""Of what differs, so many are named."""
+
+FILLED = ("matched", "confirmed")
+
+K = TypeVar("K")
+
+Position = tuple[str, str]
+"""A proxy and a token id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Who says what. Amounts in micro-USDC and micro-shares."""
+
+    leader_trades_made: int
+    """By the venue's own count."""
+    leader_trades_on_chain: frozenset[str]
+    """Trade ids by the exchange's logs of the leaders."""
+    leader_trades_seen: frozenset[str]
+    """Trade ids in ingest's books."""
+    intents: frozenset[str]
+    """Told on copy-intents."""
+    verdicts: Mapping[str, Verdict]
+    """Told on approved-intents and copy-outcomes, by intent."""
+    verdicts_kept: frozenset[str]
+    """Intents in preflight's books."""
+    orders: tuple[OrderRecord, ...]
+    """Executor's books."""
+    venue_matches: int
+    """Of followers' orders, by the venue's own count."""
+    fills_on_chain: frozenset[str]
+    """Order hashes by the exchange's logs of the followers."""
+    positions: Mapping[Position, int]
+    """Shares by our books."""
+    positions_on_chain: Mapping[Position, int]
+    cash: Mapping[str, int]
+    """By our books, what each proxy has received minus paid since the start."""
+    cash_on_chain: Mapping[str, int]
+    """How each proxy's pUSD has changed since the start."""
+    dead_letters: tuple[str, ...]
+    open_copies: tuple[OpenCopy, ...]
+    """Not final by the services' books."""
+    unfinished: tuple[str, ...]
+    """What else is not done, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    name: str
+    left: str
+    """One telling: who, and the figure."""
+    right: str
+    wrong: tuple[str, ...]
+    """What differs, some of it named. Empty: the check held."""
+    asks_for_open_copies: bool = False
+    """Whether it fails for unresolved copies alone."""
+
+    @property
+    def held(self) -> bool:
+        return not self.wrong
+
+
+def every_leader_trade_was_seen(evidence: Evidence) -> Check:
+    made, on_chain, seen = (
+        evidence.leader_trades_made,
+        evidence.leader_trades_on_chain,
+        evidence.leader_trades_seen,
+    )
+    wrong = _set_differences(
+        on_chain, seen, only_left="on the chain, never seen", only_right="seen, not on the chain"
+    )
+    if made != len(on_chain):
+        wrong = (f"the venue counts {made}, the chain has {len(on_chain)}", *wrong)
+    if made == 0:
+        wrong = ("the leaders made no trade: nothing was tried", *wrong)
+    return Check(
+        name="every leader trade was seen",
+        left=f"venue {made}, chain {len(on_chain)}",
+        right=f"ingest {len(seen)}",
+        wrong=wrong,
+    )
+
+
+def every_intent_has_one_verdict(evidence: Evidence) -> Check:
+    told, intents = frozenset(evidence.verdicts), evidence.intents
+    both = [
+        f"{intent_id}: approved and refused"
+        for intent_id, verdict in evidence.verdicts.items()
+        if verdict.contradicted
+    ]
+    wrong = (
+        *_set_differences(
+            intents, told, only_left="intended, never judged", only_right="judged, never intended"
+        ),
+        *_set_differences(
+            told, evidence.verdicts_kept, only_left="told, not kept", only_right="kept, not told"
+        ),
+        *both[:MOST_NAMED],
+    )
+    return Check(
+        name="every intent has exactly one verdict",
+        left=f"intents {len(intents)}",
+        right=f"verdicts told {len(told)}, kept {len(evidence.verdicts_kept)}",
+        wrong=wrong,
+    )
+
+
+def every_approval_has_one_order(evidence: Evidence) -> Check:
+    approved = frozenset(
+        intent_id for intent_id, verdict in evidence.verdicts.items() if verdict.kind == APPROVED
+    )
+    ordered = [order.intent_id for order in evidence.orders]
+    wrong = _set_differences(
+        approved,
+        frozenset(ordered),
+        only_left="approved, no order",
+        only_right="ordered, not approved",
+    )
+    if len(ordered) != len(set(ordered)):
+        wrong = (f"{len(ordered) - len(set(ordered))} intents have more than one order", *wrong)
+    return Check(
+        name="one order per approved intent",
+        left=f"approved {len(approved)}",
+        right=f"orders {len(ordered)}",
+        wrong=wrong,
+    )
+
+
+def the_venue_knows_exactly_our_fills(evidence: Evidence) -> Check:
+    undecided = frozenset(copy.order_hash for copy in evidence.open_copies)
+    ours = (
+        frozenset(order.order_hash for order in evidence.orders if order.state in FILLED)
+        - undecided
+    )
+    on_chain = evidence.fills_on_chain - undecided
+    wrong = _set_differences(
+        ours, on_chain, only_left="ours, not on the chain", only_right="on the chain, not ours"
+    )
+    failed = sum(order.state == "failed" for order in evidence.orders)
+    decided = len(ours) + failed
+    if not decided <= evidence.venue_matches <= decided + len(undecided):
+        wrong = (
+            f"the venue counts {evidence.venue_matches} matches, we {len(ours)} filled and {failed} failed orders",
+            *wrong,
+        )
+    return Check(
+        name="the venue and the chain know exactly our filled orders",
+        left=f"ours {len(ours)}",
+        right=f"venue {evidence.venue_matches - failed}, chain {len(on_chain)}{_left_out(len(undecided), 'unresolved')}",
+        wrong=wrong,
+    )
+
+
+def positions_agree(evidence: Evidence) -> Check:
+    undecided = frozenset((copy.proxy, copy.token_id) for copy in evidence.open_copies)
+    ours, on_chain = (
+        _without(evidence.positions, undecided),
+        _without(evidence.positions_on_chain, undecided),
+    )
+    left_out = _left_out(len(undecided), "with an unresolved copy")
+    return Check(
+        name="positions equal the chain's balances",
+        left=f"ours {_held(ours)} positions, {as_decimal(sum(ours.values()))} shares",
+        right=f"chain {_held(on_chain)} positions, {as_decimal(sum(on_chain.values()))} shares{left_out}",
+        wrong=_amount_differences(
+            ours, on_chain, name=lambda key: f"{_short(key[0])} of token {_short(key[1])}"
+        ),
+    )
+
+
+def cash_agrees(evidence: Evidence) -> Check:
+    undecided = frozenset(copy.proxy for copy in evidence.open_copies)
+    ours, on_chain = _without(evidence.cash, undecided), _without(evidence.cash_on_chain, undecided)
+    return Check(
+        name="pUSD changed by exactly what our trades paid and received",
+        left=f"ours {as_decimal(sum(ours.values()))} USDC of {len(on_chain)} followers",
+        right=f"chain {as_decimal(sum(on_chain.values()))} USDC{_left_out(len(undecided), 'with an unresolved copy')}",
+        wrong=_amount_differences(ours, on_chain, name=_short),
+    )
+
+
+def nothing_was_parked(evidence: Evidence) -> Check:
+    letters = evidence.dead_letters
+    return Check(
+        name="no dead letters",
+        left="expected 0",
+        right=f"found {len(letters)}",
+        wrong=_some(letters),
+    )
+
+
+def no_copy_is_unresolved(evidence: Evidence) -> Check:
+    told = [
+        f"{copy.intent_id} of {_short(copy.proxy)} is {copy.state}" for copy in evidence.open_copies
+    ]
+    return Check(
+        name="no copy is unresolved",
+        left="expected 0",
+        right=f"found {len(told)}",
+        wrong=_some(told),
+        asks_for_open_copies=True,
+    )
+
+
+def nothing_else_is_unfinished(evidence: Evidence) -> Check:
+    unfinished = evidence.unfinished
+    return Check(
+        name="nothing else is unfinished",
+        left="expected 0",
+        right=f"found {len(unfinished)}",
+        wrong=_some(unfinished),
+    )
+
+
+CHECKS: tuple[Callable[[Evidence], Check], ...] = (
+    every_leader_trade_was_seen,
+    every_intent_has_one_verdict,
+    every_approval_has_one_order,
+    the_venue_knows_exactly_our_fills,
+    positions_agree,
+    cash_agrees,
+    nothing_was_parked,
+    no_copy_is_unresolved,
+    nothing_else_is_unfinished,
+)
+
+
+def checked(evidence: Evidence) -> tuple[Check, ...]:
+    return tuple(check(evidence) for check in CHECKS)
+
+
+def _set_differences(
+    left: Collection[str], right: Collection[str], *, only_left: str, only_right: str
+) -> tuple[str, ...]:
+    groups = (
+        (only_left, sorted(set(left) - set(right))),
+        (only_right, sorted(set(right) - set(left))),
+    )
+    return tuple(
+        f"{len(ids)} {what}: {', '.join(map(_short, ids[:MOST_NAMED]))}"
+        for what, ids in groups
+        if ids
+    )
+
+
+def _amount_differences(
+    left: Mapping[K, int], right: Mapping[K, int], *, name: Callable[[K], str]
+) -> tuple[str, ...]:
+    differing = [key for key in {**left, **right} if left.get(key, 0) != right.get(key, 0)]
+    told = [
+        f"{name(key)}: ours {as_decimal(left.get(key, 0))}, chain {as_decimal(right.get(key, 0))}"
+        for key in differing
+    ]
+    return _some(told)
+
+
+def _some(told: Sequence[str]) -> tuple[str, ...]:
+    more = len(told) - MOST_NAMED
+    return (*told[:MOST_NAMED], *([f"and {more} more"] if more > 0 else []))
+
+
+def _without(amounts: Mapping[K, int], undecided: Collection[K]) -> dict[K, int]:
+    return {key: amount for key, amount in amounts.items() if key not in undecided}
+
+
+def _left_out(count: int, what: str) -> str:
+    return f" ({count} {what} left out)" if count else ""
+
+
+def _held(positions: Mapping[Position, int]) -> int:
+    return sum(shares != 0 for shares in positions.values())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 12 else f"{text[:6]}…{text[-4:]}"

@@ -1,0 +1,40 @@
+"""How hard does a fault strike in the demo, so that copies meet it and the demo still ends?"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from services.paper_venue.faults.catalogue import Fault, Strike
+
+_SOMETIMES = Decimal("0.2")
+_STRIKES: Mapping[Fault, Strike] = {
+    Fault.LATE_REPLY: Strike(share=_SOMETIMES, seconds=Decimal(3)),
+    Fault.RESTART: Strike(seconds=Decimal(5)),
+    Fault.POST_ONLY: Strike(share=_SOMETIMES, seconds=Decimal(1)),
+    Fault.CANCEL_ONLY: Strike(share=_SOMETIMES),
+    Fault.DISABLED: Strike(share=_SOMETIMES),
+    Fault.RATE_LIMIT_ADDRESS: Strike(seconds=Decimal(1)),
+    Fault.RATE_LIMIT_SIGNER: Strike(seconds=Decimal(1)),
+    Fault.CLOCK_SKEW: Strike(seconds=Decimal(5)),
+    Fault.SILENT_SOCKET: Strike(),
+    Fault.ROWS_LATE: Strike(share=_SOMETIMES, seconds=Decimal(3)),
+    Fault.EMPTY_SIZE_MATCHED: Strike(),
+    Fault.STALE_READS: Strike(share=Decimal("0.5"), seconds=Decimal(2)),
+}
+"""All others strike a fifth of what they could."""
+
+SETTLE_WITHIN_S = 60
+SETTLE_STRUCK_WITHIN_S = 180
+"""An entry that is found nowhere is given up about two minutes after the leader's trade: its time
+to live, and what the venue may lag."""
+
+
+def settle_within_s(fault: Fault | None) -> int:
+    """How long after the last leader trade a copy may need to be final; what takes longer is told
+    as unresolved.
+    """
+    return SETTLE_WITHIN_S if fault is None else SETTLE_STRUCK_WITHIN_S
+
+
+def strike_of(fault: Fault) -> Strike:
+    """While the leaders trade; afterwards the fault is off, so that what is open can be resolved."""
+    return _STRIKES.get(fault, Strike(share=_SOMETIMES))

@@ -1,0 +1,217 @@
+"""How did it go? Everything that the demo reports, as values, as JSON and as lines."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+from cli.demo.checks import Check
+from cli.demo.figures import (
+    END_TO_END,
+    STAGES,
+    Latency,
+    OpenCopy,
+    OrderRecord,
+    Slippage,
+    latency,
+    slippage,
+)
+
+MS_PLACES = Decimal("0.1")
+ENDED_UNFILLED = ("killed", "rejected", "failed", "withdrawn")
+LONG_HEX = re.compile(r"0x[0-9a-fA-F]{8,}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Struck:
+    """The fault of this run, and how often it struck; a skewed clock strikes nothing that could be
+    counted.
+    """
+
+    fault: str
+    share: Decimal
+    seconds: Decimal
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """All of one run. Times in seconds, as Decimal."""
+
+    leader_trades: int
+    followers: int
+    copies: Mapping[str, int]
+    """By state."""
+    refusals: Mapping[str, int]
+    """By reason."""
+    endings: Mapping[str, int]
+    """Orders that ended without a fill, by state and reason."""
+    slippage: Slippage | None
+    latencies: Mapping[tuple[str, str], Latency | None]
+    checks: tuple[Check, ...]
+    seconds: Mapping[str, Decimal]
+    open_copies: tuple[OpenCopy, ...] = ()
+    """Named one by one: unresolved."""
+    fault: Struck | None = None
+
+    @property
+    def held(self) -> bool:
+        return bool(self.checks) and all(check.held for check in self.checks)
+
+    @property
+    def is_accounted_for(self) -> bool:
+        """With a fault on, a copy may stay unresolved as long as it is named; all that is resolved
+        must agree.
+        """
+        checks = (
+            self.checks
+            if self.fault is None
+            else [check for check in self.checks if not check.asks_for_open_copies]
+        )
+        return bool(checks) and all(check.held for check in checks)
+
+
+def summarised(
+    orders: tuple[OrderRecord, ...],
+    checks: tuple[Check, ...],
+    *,
+    leader_trades: int,
+    followers: int,
+    copies: Counter[str],
+    refusals: Counter[str],
+    seconds: Mapping[str, Decimal],
+    open_copies: tuple[OpenCopy, ...] = (),
+    fault: Struck | None = None,
+) -> Summary:
+    return Summary(
+        leader_trades=leader_trades,
+        followers=followers,
+        copies=dict(copies.most_common()),
+        refusals=dict(refusals.most_common()),
+        endings=dict(
+            Counter(
+                _ending(order) for order in orders if order.state in ENDED_UNFILLED
+            ).most_common()
+        ),
+        slippage=slippage(orders),
+        latencies={stage: latency(orders, *stage) for stage in (*STAGES, *END_TO_END)},
+        checks=checks,
+        seconds=seconds,
+        open_copies=open_copies,
+        fault=fault,
+    )
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Decimals as text, counts as whole numbers; milliseconds."""
+    return {
+        "held": summary.held,
+        "fault": None if summary.fault is None else _fault_json(summary.fault),
+        "leader_trades_seen": summary.leader_trades,
+        "followers": summary.followers,
+        "copies": dict(summary.copies),
+        "refusals": dict(summary.refusals),
+        "ended_without_fill": dict(summary.endings),
+        "unresolved": [asdict(copy) for copy in summary.open_copies],
+        "fill_against_leader_price_bps": None
+        if summary.slippage is None
+        else {
+            "count": summary.slippage.count,
+            "p50": str(summary.slippage.p50),
+            "p95": str(summary.slippage.p95),
+        },
+        "latency_ms": {
+            f"{start}_to_{end}": _latency_json(found)
+            for (start, end), found in summary.latencies.items()
+        },
+        "checks": [
+            {
+                "name": check.name,
+                "held": check.held,
+                "left": check.left,
+                "right": check.right,
+                "wrong": list(check.wrong),
+            }
+            for check in summary.checks
+        ],
+        "seconds": {name: str(value) for name, value in summary.seconds.items()},
+    }
+
+
+def lines(summary: Summary) -> Iterator[str]:
+    """For a reader."""
+    if summary.fault is not None:
+        fault = summary.fault
+        yield f"Fault: {fault.fault}, which struck {fault.times} times while the leaders traded (share {fault.share}, {fault.seconds} s)"
+    yield f"Leader trades seen: {summary.leader_trades}, by {summary.followers} followers copied {sum(summary.copies.values())} times"
+    yield from _counts("  ", summary.copies)
+    if summary.refusals:
+        yield "Refused, by reason"
+        yield from _counts("  ", summary.refusals)
+    if summary.endings:
+        yield "Ended without a fill, by reason"
+        yield from (f"  {count:>5}  {ending}" for ending, count in summary.endings.items())
+    yield from _unresolved(summary.open_copies)
+    if summary.slippage is not None:
+        found = summary.slippage
+        yield f"Fill price against the leader's, bps (positive is worse): p50 {found.p50}, p95 {found.p95} of {found.count} fills"
+    yield f"Latency, ms             {'p50':>10}{'p95':>10}{'p99':>10}{'copies':>10}"
+    for (start, end), found_latency in summary.latencies.items():
+        if (start, end) == END_TO_END[0]:
+            yield "End to end, ms"
+        yield f"  {start + ' → ' + end:22}{_latency_line(found_latency)}"
+    yield "Checks"
+    for check in summary.checks:
+        yield f"  {'ok    ' if check.held else 'FAILED'} {check.name}: {check.left}; {check.right}"
+        yield from (f"           {wrong}" for wrong in check.wrong)
+    yield "Took, s: " + ", ".join(f"{name} {value}" for name, value in summary.seconds.items())
+
+
+def milliseconds(microseconds: int) -> Decimal:
+    return Decimal(microseconds).scaleb(-3).quantize(MS_PLACES)
+
+
+def _counts(indent: str, counts: Mapping[str, int]) -> Iterator[str]:
+    return (f"{indent}{name:22}{count:>10}" for name, count in counts.items())
+
+
+def _unresolved(copies: tuple[OpenCopy, ...]) -> Iterator[str]:
+    if copies:
+        yield f"Unresolved: {len(copies)} copies"
+    for copy in copies:
+        yield f"  follower {copy.proxy}, order {copy.order_hash or 'none'}: {copy.state}"
+        yield f"    {copy.why} (intent {copy.intent_id})"
+
+
+def _ending(order: OrderRecord) -> str:
+    """Orders that ended alike are told as one: without the ids in their reasons."""
+    reason = LONG_HEX.sub("0x…", order.reason)
+    return f"{order.state}: {reason}" if reason else order.state
+
+
+def _fault_json(fault: Struck) -> dict[str, Any]:
+    return {
+        "name": fault.fault,
+        "share": str(fault.share),
+        "seconds": str(fault.seconds),
+        "struck": fault.times,
+    }
+
+
+def _latency_json(found: Latency | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"count": found.count} | {
+        name: str(milliseconds(getattr(found, name))) for name in ("p50", "p95", "p99")
+    }
+
+
+def _latency_line(found: Latency | None) -> str:
+    if found is None:
+        return f"{'none':>10}"
+    return (
+        "".join(f"{milliseconds(value):>10}" for value in (found.p50, found.p95, found.p99))
+        + f"{found.count:>10}"
+    )

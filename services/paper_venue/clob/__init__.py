@@ -1,0 +1,1 @@
+"""The CLOB's REST API: public market data, API keys, trading, and what a key sees of its own orders."""

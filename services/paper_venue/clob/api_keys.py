@@ -1,0 +1,89 @@
+"""``/auth/*``: how does a wallet get an API key, and what may the key do?"""
+
+from aiohttp import web
+
+from services.paper_venue.faults.catalogue import Fault, Faults
+from services.paper_venue.http.auth import Credentials, Keys
+from services.paper_venue.http.identity import Identity
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.requests import BadRequest, parse_json
+from services.paper_venue.http.responses import reply
+
+
+class ApiKeys:
+    """Keys by wallet signature; what concerns a key, by the key itself."""
+
+    def __init__(self, keys: Keys, identity: Identity, faults: Faults) -> None:
+        self._keys = keys
+        self._identity = identity
+        self._faults = faults
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/auth/api-key", self.create),
+            web.get("/auth/derive-api-key", self.derive),
+            web.get("/auth/api-keys", self.listed),
+            web.delete("/auth/api-key", self.delete),
+            web.get("/auth/ban-status/closed-only", self.closed_only),
+            web.post("/auth/readonly-api-key", self.create_readonly),
+            web.get("/auth/readonly-api-keys", self.list_readonly),
+            web.delete("/auth/readonly-api-key", self.delete_readonly),
+            web.get("/auth/validate-readonly-api-key", self.validate_readonly),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Once for each address and nonce: clients derive it ever after."""
+        credentials = self._keys.create(*self._identity.by_wallet(request))
+        if credentials is None:
+            raise BadRequest("Could not create api key")
+        return reply(_secrets(credentials))
+
+    async def derive(self, request: web.Request) -> web.Response:
+        return reply(_secrets(self._keys.derive(*self._identity.by_wallet(request))))
+
+    async def listed(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        return reply({"apiKeys": self._keys.of(credentials.address)})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        self._keys.revoke(await self._identity.by_key(request))
+        return reply("OK")
+
+    async def closed_only(self, request: web.Request) -> web.Response:
+        """Whether the fault closed-only is on for this address."""
+        credentials = await self._identity.by_key(request)
+        strike = self._faults.active.get(Fault.CLOSED_ONLY)
+        is_closed = strike is not None and (
+            strike.only is None or strike.only.lower() == credentials.address.lower()
+        )
+        return reply({"closed_only": is_closed})
+
+    async def create_readonly(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        return reply({"apiKey": self._keys.create_readonly(credentials.address)})
+
+    async def list_readonly(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        return reply(self._keys.readonly_of(credentials.address))
+
+    async def delete_readonly(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        asked = parse_json(await request.read())
+        if not isinstance(asked, dict) or not self._keys.revoke_readonly(
+            credentials.address, str(asked.get("key"))
+        ):
+            raise BadRequest("Invalid api key", 404)
+        return reply("OK")
+
+    async def validate_readonly(self, request: web.Request) -> web.Response:
+        if request.query.get("key") not in self._keys.readonly_of(request.query.get("address", "")):
+            raise BadRequest("Invalid api key", 404)
+        return reply("OK")
+
+
+def _secrets(credentials: Credentials) -> Json:
+    return {
+        "apiKey": credentials.key,
+        "secret": credentials.secret,
+        "passphrase": credentials.passphrase,
+    }

@@ -1,0 +1,181 @@
+"""The public half of the CLOB: books and prices."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from aiohttp import web
+
+from services.paper_venue.clob.requests import parse_token_ids
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.formatting import price_text
+from services.paper_venue.exchange.orders import PRICE_ONE, Market
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.requests import BadRequest, parse_json
+from services.paper_venue.http.responses import reply
+from services.paper_venue.lifecycle.venue import Venue
+
+_SIDES = ("BUY", "SELL")
+
+
+class MarketData:
+    """HttpApi without authentication. Lists leave out tokens that have no book, as the venue does."""
+
+    def __init__(self, venue: Venue, now_ms: Callable[[], int]) -> None:
+        self._venue = venue
+        self._engine = venue.engine
+        self._now_ms = now_ms
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self.ok),
+            web.get("/ok", self.ok),
+            web.get("/time", self.time),
+            web.get("/version", self.version),
+            web.get("/book", self.book),
+            web.post("/books", self.books),
+            web.get("/price", self.price),
+            web.get("/prices", self.prices),
+            web.post("/prices", self.prices),
+            web.get("/midpoint", self.midpoint),
+            web.get("/midpoints", self.midpoints),
+            web.post("/midpoints", self.midpoints),
+            web.get("/spread", self.spread),
+            web.post("/spreads", self.spreads),
+            web.get("/last-trade-price", self.last_trade_price),
+            web.get("/last-trades-prices", self.last_trades_prices),
+            web.post("/last-trades-prices", self.last_trades_prices),
+        ]
+
+    async def ok(self, _: web.Request) -> web.Response:
+        return reply("OK")
+
+    async def time(self, _: web.Request) -> web.Response:
+        return reply(self._now_ms() // 1000)
+
+    async def version(self, _: web.Request) -> web.Response:
+        return reply({"version": 2})
+
+    async def book(self, request: web.Request) -> web.Response:
+        return reply(
+            self._venue.announcer.book_summary(self._token(request), now_ms=self._now_ms())
+        )
+
+    async def books(self, request: web.Request) -> web.Response:
+        now_ms = self._now_ms()
+        return reply(
+            [
+                self._venue.announcer.book_summary(token, now_ms=now_ms)
+                for token in await self._tokens(request)
+            ]
+        )
+
+    async def price(self, request: web.Request) -> web.Response:
+        """BUY asks for the best bid, SELL for the best ask."""
+        return reply(
+            {"price": self._price(self._token(request), _side(request.query.get("side", "")))}
+        )
+
+    async def prices(self, request: web.Request) -> web.Response:
+        """For each token, the sides that were asked for it; without a side, both."""
+        found: dict[str, Json] = {}
+        for token, side in await _asked_prices(request):
+            if self._has_book(token):
+                sides = (_side(side),) if side else _SIDES
+                found.setdefault(token, {}).update(
+                    {name: self._price(token, name) for name in sides}
+                )
+        return reply(found)
+
+    async def midpoint(self, request: web.Request) -> web.Response:
+        return reply({"mid": self._midpoint(self._token(request))})
+
+    async def midpoints(self, request: web.Request) -> web.Response:
+        return reply({token: self._midpoint(token) for token in await self._tokens(request)})
+
+    async def spread(self, request: web.Request) -> web.Response:
+        return reply({"spread": self._spread(self._token(request))})
+
+    async def spreads(self, request: web.Request) -> web.Response:
+        return reply({token: self._spread(token) for token in await self._tokens(request)})
+
+    async def last_trade_price(self, request: web.Request) -> web.Response:
+        price, side = self._venue.announcer.last_trade(self._token(request))
+        return reply({"price": price, "side": side})
+
+    async def last_trades_prices(self, request: web.Request) -> web.Response:
+        """Tokens that have not traded are left out: no side could be told for them."""
+        lasts = (
+            (token, *self._venue.announcer.last_trade(token))
+            for token in await self._tokens(request)
+        )
+        return reply(
+            [
+                {"token_id": token, "price": price, "side": side}
+                for token, price, side in lasts
+                if side
+            ]
+        )
+
+    def _token(self, request: web.Request) -> str:
+        token = request.query.get("token_id", "")
+        if not self._has_book(token):
+            raise BadRequest(rules.NO_BOOK, 404)
+        return token
+
+    async def _tokens(self, request: web.Request) -> Iterable[str]:
+        return [token for token in await _asked_tokens(request) if self._has_book(token)]
+
+    def _has_book(self, token: str) -> bool:
+        """A resolved market's book is gone."""
+        market = self._engine.market_by_token.get(token)
+        return market is not None and self._engine.resolution(market.condition_id) is None
+
+    def _price(self, token: str, side: str) -> str:
+        best_bid, best_ask = self._best(token)
+        return price_text((best_bid if side == "BUY" else best_ask) or 0)
+
+    def _midpoint(self, token: str) -> str:
+        best_bid, best_ask = self._both(token)
+        return price_text((best_bid + best_ask) // 2)
+
+    def _spread(self, token: str) -> str:
+        best_bid, best_ask = self._both(token)
+        return price_text(best_ask - best_bid)
+
+    def _both(self, token: str) -> tuple[int, int]:
+        best_bid, best_ask = self._best(token)
+        return best_bid or 0, best_ask or PRICE_ONE
+
+    def _best(self, token: str) -> tuple[int | None, int | None]:
+        market: Market = self._engine.market_by_token[token]
+        book, outcome = self._engine.books[market.condition_id], market.outcome_index(token)
+        return book.best_bid(outcome), book.best_ask(outcome)
+
+
+def _side(text: str) -> str:
+    if text.upper() not in _SIDES:
+        raise BadRequest("Invalid side")
+    return text.upper()
+
+
+async def _asked_tokens(request: web.Request) -> list[str]:
+    """A POST names them in its body, a GET in ``token_ids``, separated by commas."""
+    if request.method == "POST":
+        return parse_token_ids(parse_json(await request.read()))
+    return [token for token in request.query.get("token_ids", "").split(",") if token]
+
+
+async def _asked_prices(request: web.Request) -> list[tuple[str, str]]:
+    """(token, side) pairs; an empty side asks for both. Raises: BadRequest."""
+    if request.method == "POST":
+        payload = parse_json(await request.read())
+        return list(zip(parse_token_ids(payload), map(_side_of, payload), strict=True))
+    tokens = await _asked_tokens(request)
+    sides = [side for side in request.query.get("sides", "").split(",") if side]
+    if sides and len(sides) != len(tokens):
+        raise BadRequest("sides must be as many as token_ids")
+    return list(zip(tokens, sides or [""] * len(tokens), strict=True))
+
+
+def _side_of(asked: Any) -> str:
+    return str(asked.get("side") or "") if isinstance(asked, dict) else ""

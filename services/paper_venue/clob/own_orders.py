@@ -1,0 +1,185 @@
+"""What does an API key see of its own orders, trades and balances?"""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import web
+
+from services.paper_venue.clob.pages import page
+from services.paper_venue.clob.rate_limits import RateLimits
+from services.paper_venue.clob.replicas import OpenOrder, Replicas
+from services.paper_venue.exchange.book import Resting
+from services.paper_venue.exchange.trades import TradeFilter
+from services.paper_venue.http import payloads
+from services.paper_venue.http.auth import Credentials
+from services.paper_venue.http.identity import Identity
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.requests import BadRequest
+from services.paper_venue.http.responses import reply
+from services.paper_venue.lifecycle.venue import Venue
+from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
+
+_PAGE = 500
+_SPENDERS = {
+    "COLLATERAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3),
+    "CONDITIONAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2),
+    "CONDITIONAL-V2": (EXCHANGE_V3,),
+}
+"""The exchanges that may have to take an asset of each type; the first one's allowance is told
+apart, for older clients."""
+
+
+class OwnOrders:
+    """Reads that need an API key, of what belongs to it."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        identity: Identity,
+        replicas: Replicas,
+        wallet_of: Callable[[str, int], Awaitable[str]],
+        limits: RateLimits,
+    ) -> None:
+        self._venue = venue
+        self._identity = identity
+        self._replicas = replicas
+        self._wallet_of = wallet_of
+        self._limits = limits
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/data/order/{order_id}", self.open_order),
+            web.get("/data/orders", self.open_orders),
+            web.get("/data/pre-migration-orders", self.pre_migration_orders),
+            web.get("/data/trades", self.trades),
+            web.get("/balance-allowance", self.balance_allowance),
+            web.get("/balance-allowance/update", self.update_balance_allowance),
+            web.get("/v1/user/rate-limit-tier", self.rate_limit_tier),
+        ]
+
+    async def open_order(self, request: web.Request) -> web.Response:
+        """null for an order that stands in no book: filled, killed, cancelled, unknown, or somebody
+        else's.
+        """
+        credentials = await self._identity.by_key(request)
+        rows = self._rows(credentials, order_id=request.match_info["order_id"])
+        return reply(rows[0] if rows else None)
+
+    async def open_orders(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        query = request.query
+        rows = self._rows(
+            credentials,
+            market=query.get("market"),
+            asset_id=query.get("asset_id"),
+            order_id=query.get("id"),
+        )
+        return reply(page(rows, query.get("next_cursor"), limit=_PAGE))
+
+    async def pre_migration_orders(self, request: web.Request) -> web.Response:
+        """Orders from before 2026-04-28: this venue has none that old."""
+        await self._identity.by_key(request)
+        return reply(page([], request.query.get("next_cursor"), limit=_PAGE))
+
+    async def trades(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        asked = _filter(request)
+        moment_ms = self._replicas.moment(wallet=asked.maker_address, signer=credentials.address)
+        found = self._venue.announcer.trades.of(credentials.key, asked, moment_ms=moment_ms)
+        rows = (payloads.trade_row(trade, owner=credentials.key) for trade in found)
+        return reply(page(rows, request.query.get("next_cursor"), limit=_PAGE))
+
+    async def balance_allowance(self, request: web.Request) -> web.Response:
+        credentials = await self._identity.by_key(request)
+        asset_type = request.query.get("asset_type", "")
+        if asset_type not in _SPENDERS:
+            raise BadRequest("Invalid asset type")
+        token_id = None if asset_type == "COLLATERAL" else request.query.get("token_id", "")
+        wallet = await self._wallet(request, credentials)
+        await self._venue.know(wallet)
+        account = self._replicas.account(
+            wallet, self._replicas.moment(wallet=wallet, signer=credentials.address)
+        )
+        told = payloads.balance_allowance(account, token_id=token_id)
+        allowances = {
+            spender: told["allowances"].get(spender, "0") for spender in _SPENDERS[asset_type]
+        }
+        return reply(
+            {
+                "balance": told["balance"],
+                "allowances": allowances,
+                "allowance": next(iter(allowances.values())),
+            }
+        )
+
+    async def update_balance_allowance(self, request: web.Request) -> web.Response:
+        """Read the chain again for the wallet that this key trades for with the signature type it
+        names.
+        """
+        credentials = await self._identity.by_key(request)
+        await self._venue.refresh(await self._wallet(request, credentials))
+        return reply("")
+
+    async def rate_limit_tier(self, request: web.Request) -> web.Response:
+        await self._identity.by_key(request)
+        return reply({"tier": self._limits.tier.name})
+
+    def _rows(self, credentials: Credentials, **filters: str | None) -> list[Json]:
+        """What stands in a book, and what is held before it may match."""
+        moment_ms = self._replicas.moment(wallet=None, signer=credentials.address)
+        shown = {
+            each.resting.order.id: each
+            for each in self._replicas.orders(credentials.key, moment_ms)
+        }
+        found = matching((each.resting for each in shown.values()), **filters)
+        return [_row(shown[resting.order.id]) for resting in found]
+
+    async def _wallet(self, request: web.Request, credentials: Credentials) -> str:
+        try:
+            signature_type = int(request.query.get("signature_type", "0"))
+        except ValueError as error:
+            raise BadRequest("Invalid signature type") from error
+        return await self._wallet_of(credentials.address, signature_type)
+
+
+def _row(shown: OpenOrder) -> Json:
+    return payloads.open_order(shown.resting, trade_ids=shown.trade_ids, status=shown.status)
+
+
+def standing(venue: Venue, key: str) -> list[Resting]:
+    """The orders of an API key that stand in a book, oldest first."""
+    return [resting for resting in venue.engine.resting.values() if resting.order.owner == key]
+
+
+def matching(
+    orders: Iterable[Resting],
+    *,
+    market: str | None = None,
+    asset_id: str | None = None,
+    order_id: str | None = None,
+) -> list[Resting]:
+    """Those that every filter names; an empty filter names all."""
+    return [
+        resting
+        for resting in orders
+        if (not market or resting.order.market.condition_id == market)
+        and (not asset_id or resting.order.token_id == asset_id)
+        and (not order_id or resting.order.id == order_id)
+    ]
+
+
+def _filter(request: web.Request) -> TradeFilter:
+    query = request.query
+    try:
+        after, before = (
+            int(query[name]) if query.get(name) else None for name in ("after", "before")
+        )
+    except ValueError as error:
+        raise BadRequest("Invalid filter") from error
+    return TradeFilter(
+        id=query.get("id") or None,
+        market=query.get("market") or None,
+        asset_id=query.get("asset_id") or None,
+        maker_address=query.get("maker_address") or None,
+        after=after,
+        before=before,
+    )

@@ -1,0 +1,69 @@
+"""Parses what a request to the CLOB asks for; anything malformed is refused with the venue's text."""
+
+from typing import Any
+
+from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.orders import OrderKind, Side
+from services.paper_venue.http.requests import BadRequest, checksummed
+from services.paper_venue.lifecycle.venue import Ticket
+from shared.chain.orders import SignedOrder
+
+
+def parse_ticket(payload: Any, *, owner: str, address: str) -> Ticket:
+    """The body of ``POST /order`` from the API key ``owner`` of ``address``. Raises: BadRequest.
+
+    Orders of the first exchange generation (they have a nonce and no timestamp) are refused, as at the venue since 2026-04-28.
+    """
+    try:
+        order = dict(payload["order"])
+        if "timestamp" not in order:
+            raise BadRequest(rules.INVALID_VERSION)
+        ticket = Ticket(
+            signed=_signed(order),
+            kind=OrderKind(payload["orderType"]),
+            owner=payload["owner"],
+            post_only=payload.get("postOnly") is True,
+            expiration=int(order.get("expiration") or 0),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BadRequest(rules.INVALID_PAYLOAD) from error
+    if ticket.owner != owner:
+        raise BadRequest(rules.WRONG_OWNER)
+    if (
+        ticket.signed.signature_type in (0, 1, 2)
+        and ticket.signed.signer.lower() != address.lower()
+    ):
+        raise BadRequest(rules.WRONG_SIGNER)
+    return ticket
+
+
+def _signed(order: Any) -> SignedOrder:
+    return SignedOrder(
+        salt=int(order["salt"]),
+        maker=checksummed(order["maker"]),
+        signer=checksummed(order["signer"]),
+        token_id=int(order["tokenId"]),
+        maker_amount=int(order["makerAmount"]),
+        taker_amount=int(order["takerAmount"]),
+        side=Side[order["side"]],
+        signature_type=int(order["signatureType"]),
+        timestamp=int(order["timestamp"]),
+        metadata=str(order["metadata"]),
+        builder=str(order["builder"]),
+        signature=str(order["signature"]),
+    )
+
+
+def parse_order_ids(payload: Any) -> list[str]:
+    """The body of ``DELETE /orders``, each id once. Raises: BadRequest."""
+    if not isinstance(payload, list) or not all(isinstance(order_id, str) for order_id in payload):
+        raise BadRequest(rules.INVALID_PAYLOAD)
+    return list(dict.fromkeys(payload))
+
+
+def parse_token_ids(payload: Any) -> list[str]:
+    """The body of ``POST /books`` and its like. Raises: BadRequest."""
+    try:
+        return [str(asked["token_id"]) for asked in payload]
+    except (KeyError, TypeError) as error:
+        raise BadRequest(rules.INVALID_PAYLOAD) from error

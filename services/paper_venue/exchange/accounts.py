@@ -1,0 +1,190 @@
+"""What can each wallet still spend, by the venue's own view of the chain?
+
+The view is the last read of the chain plus what matched since and is not in that read. Resting
+orders reserve.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from services.paper_venue.exchange.matching import Match
+from services.paper_venue.exchange.orders import Order, Side
+
+UNLIMITED = 1 << 255
+"""Allowances from here on are never used up, as ERC-20 tokens treat the maximum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What the chain says of a wallet at the end of a block. Base units."""
+
+    block: int
+    collateral: int = 0
+    allowances: Mapping[str, int] = field(default_factory=dict)
+    """Micro-USDC that each exchange may take, by its address."""
+    shares: Mapping[str, int] = field(default_factory=dict)
+    """By token id."""
+    approvals: frozenset[str] = frozenset()
+    """The exchanges that may take shares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """What one settlement does to one wallet. Base units, signed."""
+
+    settlement: str
+    wallet: str
+    exchange: str
+    collateral: int
+    token_id: str
+    shares: int
+
+
+@dataclass(slots=True)
+class Account:
+    """One wallet. ``pending`` are movements that matched and that no read of the chain is known to
+    contain.
+    """
+
+    base: Holdings
+    pending: dict[str, list[Movement]] = field(default_factory=dict)
+    collateral: int = 0
+    allowances: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, int] = field(default_factory=dict)
+    reserved_collateral: int = 0
+    reserved_by_exchange: dict[str, int] = field(default_factory=dict)
+    """Micro-USDC that each exchange may come to take for what is reserved; ``reserved_collateral``
+    is the sum."""
+    reserved_shares: dict[str, int] = field(default_factory=dict)
+
+    def refresh(self, base: Holdings) -> None:
+        self.base = base
+        self.collateral, self.allowances, self.shares = (
+            base.collateral,
+            dict(base.allowances),
+            dict(base.shares),
+        )
+        for movements in self.pending.values():
+            for movement in movements:
+                self.apply(movement)
+
+    def apply(self, movement: Movement, sign: int = 1) -> None:
+        self.collateral += sign * movement.collateral
+        allowance = self.allowances.get(movement.exchange, 0)
+        if allowance < UNLIMITED and movement.collateral < 0:
+            self.allowances[movement.exchange] = allowance + sign * movement.collateral
+        self.shares[movement.token_id] = (
+            self.shares.get(movement.token_id, 0) + sign * movement.shares
+        )
+
+    def spendable(self, *, token_id: str | None, exchange: str) -> int:
+        """Micro-USDC, or micro-shares of a token, that no order has reserved and the exchange may
+        take. Below 0: over-committed.
+        """
+        if token_id is None:
+            allowed = self.allowances.get(exchange, 0) - self.reserved_by_exchange.get(exchange, 0)
+            return min(self.collateral - self.reserved_collateral, allowed)
+        held = self.shares.get(token_id, 0) if exchange in self.base.approvals else 0
+        return held - self.reserved_shares.get(token_id, 0)
+
+    def covers(self, order: Order) -> bool:
+        """Whether what all orders have reserved of what this one gives is still there."""
+        return (
+            self.spendable(
+                token_id=order.token_id if order.side is Side.SELL else None,
+                exchange=order.market.exchange,
+            )
+            >= 0
+        )
+
+    def reserve(self, order: Order, shares: int, sign: int = 1) -> None:
+        """Set aside what ``shares`` of an order may cost; ``sign=-1`` gives it back."""
+        if order.side is Side.BUY:
+            collateral, exchange = sign * collateral_for(order, shares), order.market.exchange
+            self.reserved_collateral += collateral
+            self.reserved_by_exchange[exchange] = (
+                self.reserved_by_exchange.get(exchange, 0) + collateral
+            )
+        else:
+            self.reserved_shares[order.token_id] = (
+                self.reserved_shares.get(order.token_id, 0) + sign * shares
+            )
+
+
+class Accounts:
+    """Every wallet that the venue has heard of."""
+
+    def __init__(self) -> None:
+        self._by_wallet: dict[str, Account] = {}
+
+    def of(self, wallet: str) -> Account:
+        """The wallet's account; an unknown wallet has nothing."""
+        key = wallet.lower()
+        if key not in self._by_wallet:
+            self._by_wallet[key] = Account(base=Holdings(block=-1))
+        return self._by_wallet[key]
+
+    def by_wallet(self) -> Iterable[tuple[str, Account]]:
+        """All of them, by the wallet in lower case."""
+        return self._by_wallet.items()
+
+    def refresh(self, wallet: str, holdings: Holdings) -> None:
+        """Take over a read of the chain; what is still pending stays on top. An older read than the
+        last is ignored.
+        """
+        account = self.of(wallet)
+        if holdings.block >= account.base.block:
+            account.refresh(holdings)
+
+    def move(self, movement: Movement) -> None:
+        account = self.of(movement.wallet)
+        account.pending.setdefault(movement.settlement, []).append(movement)
+        account.apply(movement)
+
+    def settled(self, wallet: str, settlement: str, *, block: int) -> None:
+        """The chain has it: from here on it is no longer on top, but in the chain's own numbers."""
+        account = self.of(wallet)
+        for movement in account.pending.pop(settlement, ()):
+            if block <= account.base.block:
+                account.apply(movement, sign=-1)
+
+    def failed(self, wallet: str, settlement: str) -> None:
+        account = self.of(wallet)
+        for movement in account.pending.pop(settlement, ()):
+            account.apply(movement, sign=-1)
+
+
+def collateral_for(order: Order, shares: int) -> int:
+    """Micro-USDC that ``shares`` of a buying order cost at most."""
+    return -(-shares * order.maker_amount // order.taker_amount)
+
+
+def movements_of(match: Match) -> list[Movement]:
+    """What a match does to each wallet, under the taker's order id; nothing when nothing matched."""
+    if not match.fills:
+        return []
+    settlement = match.taker.id
+    taker = _movement(
+        settlement, match.taker, shares=match.shares, collateral=match.collateral, fee=match.fee
+    )
+    return [
+        taker,
+        *(
+            _movement(
+                settlement, fill.maker, shares=fill.shares, collateral=fill.maker_collateral, fee=0
+            )
+            for fill in match.fills
+        ),
+    ]
+
+
+def _movement(settlement: str, order: Order, *, shares: int, collateral: int, fee: int) -> Movement:
+    buys = order.side is Side.BUY
+    return Movement(
+        settlement=settlement,
+        wallet=order.maker,
+        exchange=order.market.exchange,
+        collateral=(-collateral if buys else collateral) - fee,
+        token_id=order.token_id,
+        shares=shares if buys else -shares,
+    )

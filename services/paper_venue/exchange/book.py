@@ -1,0 +1,147 @@
+"""Which resting orders stand in a market, in which order are they reached, and how deep is each
+price?
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from services.paper_venue.exchange.orders import PRICE_ONE, Order, is_dust
+
+
+@dataclass(slots=True, kw_only=True)
+class Resting:
+    """An order in the book. It keeps its place in the queue until nothing of it is left."""
+
+    order: Order
+    remaining: int
+    """Micro-shares still wanted or offered."""
+    yes_price: int = field(init=False)
+    """Where it stands in the unified book."""
+
+    def __post_init__(self) -> None:
+        self.yes_price = self.order.yes_price()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether what is left counts as nothing, and cannot fill another order."""
+        return is_dust(self.remaining, self.yes_price)
+
+    @property
+    def matched(self) -> int:
+        return self.order.shares - self.remaining
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One price of one token's book, with the micro-shares of all orders there."""
+
+    price: int
+    shares: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelChange:
+    """The new depth of one price of the unified book, told in YES coordinates; 0 shares: the level
+    is gone.
+    """
+
+    is_bid: bool
+    yes_price: int
+    shares: int
+
+
+class _Ladder:
+    """One side of the book: prices ascending, first come first served within a price."""
+
+    def __init__(self) -> None:
+        self.prices: list[int] = []
+        self.queues: dict[int, dict[str, Resting]] = {}
+        self.depths: dict[int, int] = {}
+
+    def add(self, resting: Resting) -> None:
+        price = resting.yes_price
+        if price not in self.queues:
+            insort(self.prices, price)
+            self.queues[price] = {}
+            self.depths[price] = 0
+        self.queues[price][resting.order.id] = resting
+        self.depths[price] += resting.remaining
+
+    def take(self, resting: Resting, shares: int) -> None:
+        resting.remaining -= shares
+        self.depths[resting.yes_price] -= shares
+
+    def remove(self, resting: Resting) -> None:
+        price = resting.yes_price
+        queue = self.queues[price]
+        del queue[resting.order.id]
+        self.depths[price] -= resting.remaining
+        if not queue:
+            del self.queues[price], self.depths[price]
+            del self.prices[bisect_left(self.prices, price)]
+
+
+class Book:
+    """The unified book of a condition. A NO order stands in it as its mirror at 1 - price."""
+
+    def __init__(self) -> None:
+        self._bids = _Ladder()
+        self._asks = _Ladder()
+
+    def _side(self, *, is_bid: bool) -> _Ladder:
+        return self._bids if is_bid else self._asks
+
+    def add(self, resting: Resting) -> LevelChange:
+        is_bid = resting.order.is_bid
+        self._side(is_bid=is_bid).add(resting)
+        return self._change(resting, is_bid=is_bid)
+
+    def take(self, resting: Resting, shares: int) -> LevelChange:
+        is_bid = resting.order.is_bid
+        self._side(is_bid=is_bid).take(resting, shares)
+        return self._change(resting, is_bid=is_bid)
+
+    def remove(self, resting: Resting) -> LevelChange:
+        is_bid = resting.order.is_bid
+        self._side(is_bid=is_bid).remove(resting)
+        return self._change(resting, is_bid=is_bid)
+
+    def opposite(self, order: Order) -> Iterator[Resting]:
+        """The orders that could fill this one: best price first, then the oldest."""
+        ladder = self._side(is_bid=not order.is_bid)
+        for price in ladder.prices if order.is_bid else reversed(ladder.prices):
+            yield from ladder.queues[price].values()
+
+    def bids(self, outcome_index: int) -> list[Level]:
+        """A token's bids, lowest first, as the venue lists them: the best is the last."""
+        if outcome_index == 0:
+            return [Level(price=p, shares=self._bids.depths[p]) for p in self._bids.prices]
+        return [
+            Level(price=PRICE_ONE - p, shares=self._asks.depths[p])
+            for p in reversed(self._asks.prices)
+        ]
+
+    def asks(self, outcome_index: int) -> list[Level]:
+        """A token's asks, highest first, as the venue lists them: the best is the last."""
+        if outcome_index == 0:
+            return [
+                Level(price=p, shares=self._asks.depths[p]) for p in reversed(self._asks.prices)
+            ]
+        return [Level(price=PRICE_ONE - p, shares=self._bids.depths[p]) for p in self._bids.prices]
+
+    def best_bid(self, outcome_index: int) -> int | None:
+        """The highest price that somebody pays for a share of this outcome; None: nobody does."""
+        prices = self._bids.prices if outcome_index == 0 else self._asks.prices
+        if not prices:
+            return None
+        return prices[-1] if outcome_index == 0 else PRICE_ONE - prices[0]
+
+    def best_ask(self, outcome_index: int) -> int | None:
+        """The lowest price at which somebody sells a share of this outcome; None: nobody does."""
+        mirrored = self.best_bid(1 - outcome_index)
+        return None if mirrored is None else PRICE_ONE - mirrored
+
+    def _change(self, resting: Resting, *, is_bid: bool) -> LevelChange:
+        depth = self._side(is_bid=is_bid).depths.get(resting.yes_price, 0)
+        return LevelChange(is_bid=is_bid, yes_price=resting.yes_price, shares=depth)

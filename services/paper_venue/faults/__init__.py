@@ -1,0 +1,1 @@
+"""The faults that can be switched on, and where each of them acts."""

@@ -1,0 +1,1 @@
+"""Gamma, the catalogue of markets and events."""

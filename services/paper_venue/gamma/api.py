@@ -1,0 +1,173 @@
+"""What does the catalogue say about a market, and about an event?"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from aiohttp import web
+
+from services.paper_venue.exchange.book import Book
+from services.paper_venue.exchange.events import event_key, markets_by_event
+from services.paper_venue.exchange.orders import PRICE_ONE, Market
+from services.paper_venue.gamma.requests import (
+    EVENT_FILTERS,
+    MARKET_FILTERS,
+    Selection,
+    cursor_after,
+)
+from services.paper_venue.gamma.rows import MarketState, event_row, market_row
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.requests import BadRequest
+from services.paper_venue.http.responses import reply
+from services.paper_venue.lifecycle.venue import Venue
+
+Event = Sequence[MarketState]
+Events = Mapping[str, Event]
+"""By the event's number, in the order of the markets."""
+
+
+class Gamma:
+    """Look-ups of the Gamma API: markets of both versions, and the events that group them."""
+
+    def __init__(self, venue: Venue) -> None:
+        self._venue = venue
+        self._engine = venue.engine
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/markets", self.markets),
+            web.get("/markets/keyset", self.markets_keyset),
+            web.get("/markets/slug/{slug}", self.market_by_slug),
+            web.get("/markets/{id:[0-9]+}", self.market_by_id),
+            web.get("/events", self.events),
+            web.get("/events/keyset", self.events_keyset),
+            web.get("/events/slug/{slug}", self.event_by_slug),
+            web.get("/events/{id:[0-9]+}", self.event_by_id),
+        ]
+
+    async def markets(self, request: web.Request) -> web.Response:
+        selection, events = Selection.of(request, MARKET_FILTERS), self._events()
+        found = _selected_markets(events, selection)[selection.offset :][: selection.limit]
+        return reply([_market(state, events) for state in found])
+
+    async def markets_keyset(self, request: web.Request) -> web.Response:
+        selection, events = Selection.of(request, MARKET_FILTERS), self._events()
+        found = [
+            state
+            for state in _selected_markets(events, selection)
+            if selection.follows(int(state.market.id))
+        ]
+        page = found[: selection.limit]
+        following = (
+            cursor_after(int(page[-1].market.id)) if page and len(found) > len(page) else None
+        )
+        return reply(
+            {"markets": [_market(state, events) for state in page], "next_cursor": following}
+        )
+
+    async def market_by_slug(self, request: web.Request) -> web.Response:
+        return self._one_market(lambda market: market.slug == request.match_info["slug"])
+
+    async def market_by_id(self, request: web.Request) -> web.Response:
+        return self._one_market(lambda market: market.id == request.match_info["id"])
+
+    async def events(self, request: web.Request) -> web.Response:
+        selection = Selection.of(request, EVENT_FILTERS)
+        return reply(
+            [
+                _event(event)
+                for event in _selected_events(self._events(), selection)[selection.offset :][
+                    : selection.limit
+                ]
+            ]
+        )
+
+    async def events_keyset(self, request: web.Request) -> web.Response:
+        selection = Selection.of(request, EVENT_FILTERS)
+        found = [
+            event
+            for event in _selected_events(self._events(), selection)
+            if selection.follows(int(event[0].event_id))
+        ]
+        page = found[: selection.limit]
+        following = (
+            cursor_after(int(page[-1][0].event_id)) if page and len(found) > len(page) else None
+        )
+        return reply({"events": [_event(event) for event in page], "next_cursor": following})
+
+    async def event_by_slug(self, request: web.Request) -> web.Response:
+        return self._one_event(
+            lambda event: event_key(event[0].market) == request.match_info["slug"]
+        )
+
+    async def event_by_id(self, request: web.Request) -> web.Response:
+        return self._one_event(lambda event: event[0].event_id == request.match_info["id"])
+
+    def _one_market(self, is_it: Callable[[Market], bool]) -> web.Response:
+        events = self._events()
+        for state in _all_markets(events):
+            if is_it(state.market):
+                return reply(_market(state, events))
+        raise BadRequest("id not found", 404)
+
+    def _one_event(self, is_it: Callable[[Event], bool]) -> web.Response:
+        for event in self._events().values():
+            if is_it(event):
+                return reply(_event(event))
+        raise BadRequest("id not found", 404)
+
+    def _events(self) -> Events:
+        by_event = markets_by_event(self._engine.markets)
+        return {
+            number: [self._state(market, number) for market in markets]
+            for number, markets in by_event.items()
+        }
+
+    def _state(self, market: Market, event: str) -> MarketState:
+        book = self._engine.books[market.condition_id]
+        price, _ = self._venue.announcer.last_trade(market.token_ids[0])
+        return MarketState(
+            market=market,
+            event_id=event,
+            best_bid=book.best_bid(0),
+            best_ask=book.best_ask(0),
+            last_price=price,
+            liquidity=_liquidity(book),
+            payouts=self._engine.resolution(market.condition_id),
+        )
+
+
+def _liquidity(book: Book) -> int:
+    """Micro-USDC that the resting orders stand for, each at its own price."""
+    return sum(level.price * level.shares for level in (*book.bids(0), *book.asks(0))) // PRICE_ONE
+
+
+def _all_markets(events: Events) -> list[MarketState]:
+    return [state for event in events.values() for state in event]
+
+
+def _selected_markets(events: Events, selection: Selection) -> list[MarketState]:
+    """Resolved markets are hidden unless they are asked for."""
+    found = [
+        state
+        for state in _all_markets(events)
+        if state.is_closed == selection.closed and selection.admits(state)
+    ]
+    return sorted(found, key=lambda state: int(state.market.id), reverse=not selection.ascending)
+
+
+def _selected_events(events: Events, selection: Selection) -> list[Event]:
+    """An event is closed when all its markets are."""
+    found = [
+        event
+        for event in events.values()
+        if all(state.is_closed for state in event) == selection.closed
+        and any(selection.admits(state) for state in event)
+    ]
+    return sorted(found, key=lambda event: int(event[0].event_id), reverse=not selection.ascending)
+
+
+def _market(state: MarketState, events: Events) -> Json:
+    return market_row(state) | {"events": [event_row(events[state.event_id])]}
+
+
+def _event(event: Event) -> Json:
+    return event_row(event) | {"markets": [market_row(state) for state in event]}

@@ -1,0 +1,145 @@
+"""What does a request to Gamma ask for? Query strings to filters; what this catalogue cannot filter
+by is refused, not ignored.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from aiohttp import web
+
+from services.paper_venue.exchange.orders import condition_key
+from services.paper_venue.gamma.rows import MarketState
+from services.paper_venue.http.requests import BadRequest
+
+_DEFAULT_LIMIT: Final = 20
+_MAX_LIMIT: Final = 500
+_PAGING: Final = frozenset({"limit", "offset", "after_cursor", "ascending", "order", "closed"})
+_CHANGE_NOTHING: Final = frozenset(
+    {
+        "archived",
+        "active",
+        "locale",
+        "decimalized",
+        "include_tag",
+        "include_chat",
+        "include_template",
+        "include_children",
+    }
+    | {"include_best_lines", "related_tags", "tag_match"}
+)
+"""Of these every market here has the same, or they add what no market here has."""
+
+
+def _same(value: str) -> str:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What of a market a parameter is compared with, and how the parameter itself is read."""
+
+    of: Callable[[MarketState], Sequence[str]]
+    reads: Callable[[str], str] = _same
+
+
+MARKET_FILTERS: Final = {
+    "id": Filter(lambda state: [state.market.id]),
+    "slug": Filter(lambda state: [state.market.slug]),
+    "condition_ids": Filter(
+        lambda state: [condition_key(state.market.condition_id)], condition_key
+    ),
+    "clob_token_ids": Filter(lambda state: state.market.token_ids),
+    "position_ids": Filter(lambda state: state.market.token_ids),
+    "question_ids": Filter(lambda state: [state.market.question_id]),
+    "request_ids": Filter(lambda state: [condition_key(state.market.condition_id)], condition_key),
+    "version": Filter(lambda state: [state.market.version]),
+    "uma_resolution_status": Filter(lambda state: ["resolved"] if state.is_closed else []),
+    "resolution_status": Filter(lambda state: ["resolved" if state.is_closed else "active"]),
+    "tag_id": Filter(lambda _: []),
+}
+EVENT_FILTERS: Final = {
+    "id": Filter(lambda state: [state.event_id]),
+    "slug": Filter(lambda state: [state.market.event_slug or state.market.slug]),
+    "version": Filter(lambda state: [state.market.version]),
+    "tag_id": Filter(lambda _: []),
+    "tag_slug": Filter(lambda _: []),
+    "series_id": Filter(lambda _: []),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which rows, in which order, from where. ``closed``: only resolved ones, or only open ones."""
+
+    wanted: dict[str, frozenset[str]]
+    filters: dict[str, Filter]
+    closed: bool
+    ascending: bool
+    limit: int
+    offset: int
+    after: int | None
+
+    @classmethod
+    def of(cls, request: web.Request, filters: dict[str, Filter]) -> Self:
+        """Raises: BadRequest."""
+        strange = set(request.query) - set(filters) - _PAGING - _CHANGE_NOTHING
+        if strange:
+            raise BadRequest(f"the paper venue cannot filter by {', '.join(sorted(strange))}", 422)
+        if request.query.get("order", "id") != "id":
+            raise BadRequest("the paper venue can only order by id", 422)
+        return cls(
+            wanted={
+                name: _wanted(request, name, each)
+                for name, each in filters.items()
+                if name in request.query
+            },
+            filters=filters,
+            closed=request.query.get("closed", "false").lower() == "true",
+            ascending=request.query.get("ascending", "true").lower() != "false",
+            limit=_whole(request, "limit", _DEFAULT_LIMIT, at_most=_MAX_LIMIT),
+            offset=_whole(request, "offset", 0, at_most=10**9),
+            after=_after(request),
+        )
+
+    def admits(self, state: MarketState) -> bool:
+        return all(
+            wanted & set(self.filters[name].of(state)) for name, wanted in self.wanted.items()
+        )
+
+    def follows(self, number: int) -> bool:
+        """Whether a row with this id stands behind the cursor."""
+        return self.after is None or (
+            number > self.after if self.ascending else number < self.after
+        )
+
+
+def cursor_after(number: int) -> str:
+    return base64.urlsafe_b64encode(f"id:{number}".encode()).decode()
+
+
+def _after(request: web.Request) -> int | None:
+    text = request.query.get("after_cursor")
+    if text is None:
+        return None
+    try:
+        return int(base64.urlsafe_b64decode(text).decode().removeprefix("id:"))
+    except ValueError as error:
+        raise BadRequest("invalid after_cursor", 422) from error
+
+
+def _wanted(request: web.Request, name: str, chosen: Filter) -> frozenset[str]:
+    """A filter is repeated for several values, or names them with commas."""
+    return frozenset(
+        chosen.reads(part.strip())
+        for text in request.query.getall(name)
+        for part in text.split(",")
+    )
+
+
+def _whole(request: web.Request, name: str, default: int, *, at_most: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isascii() or not text.isdecimal():
+        raise BadRequest(f"{name} must be a number", 422)
+    return min(int(text), at_most)

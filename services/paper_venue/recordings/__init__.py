@@ -1,0 +1,1 @@
+"""Recordings of what a venue served: how they are made, read and played again."""

@@ -1,0 +1,1 @@
+"""The relayer: it sends calls that wallets' owners have signed, at its own cost."""

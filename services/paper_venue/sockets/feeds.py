@@ -1,0 +1,148 @@
+"""How does what happens reach the connected clients, each kind of feed after a latency of its own?"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+
+from services.paper_venue.exchange.orders import Market
+from services.paper_venue.faults.activity_rows import Row, RowFaults
+from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.sockets.hub import Connection, Hub
+from services.paper_venue.sockets.protocols import ActivitySocket
+
+_CUSTOM = frozenset(("best_bid_ask", "new_market", "market_resolved"))
+_TO_EVERYBODY = "new_market"
+_NO_PARTNER_AFTER_S = 1.0
+"""A row that was to change places with a later one is told alone after so long: swapped is not
+lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedDelays:
+    """Seconds from what happens until a feed tells it."""
+
+    market: float = 0
+    user: float = 0
+    activity: float = 0
+
+
+class DelayLine:
+    """Does everything so many seconds later, in the order given."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+
+    def later(self, act: Callable[[], None]) -> None:
+        if not self._seconds:
+            act()
+            return
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time() + self._seconds, act))
+        if len(self._waiting) == 1:
+            loop.call_later(self._seconds, self._act)
+
+    def _act(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._waiting[0][0] <= loop.time():
+            _, act = self._waiting.popleft()
+            act()
+        if self._waiting:
+            loop.call_at(self._waiting[0][0], self._act)
+
+
+class SocketFeeds:
+    """Tells the connected clients of all three sockets."""
+
+    def __init__(
+        self,
+        *,
+        market: Hub,
+        user: Hub,
+        activity: Hub,
+        now_ms: Callable[[], int],
+        delays: FeedDelays,
+        faults: Faults,
+    ) -> None:
+        self._market, self._user, self._activity = market, user, activity
+        self._now_ms = now_ms
+        self._rows = RowFaults(faults)
+        self._market_line, self._user_line = DelayLine(delays.market), DelayLine(delays.user)
+        self._activity_line = DelayLine(delays.activity)
+
+    def watches(self, token_ids: Iterable[str]) -> bool:
+        return bool(self._market.listeners(token_ids))
+
+    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+        """Prints and changes go singly, books as an array, to whom one of their tokens interests."""
+        frames = [
+            (event, orjson.dumps([event] if event["event_type"] == "book" else event).decode())
+            for event in events
+        ]
+        self._market_line.later(partial(self._send_market, market, frames))
+
+    def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+        topics = (f"{owner}:{condition_id}", f"{owner}:*")
+        if self._user.listeners(topics):
+            self._user_line.later(partial(_send, self._user, topics, orjson.dumps(event).decode()))
+
+    def tell_activity(self, rows: Sequence[Row]) -> None:
+        self._activity_line.later(partial(self._pass_on, rows))
+
+    def keep_alive(self) -> None:
+        """The empty frame that RTDS sends while nothing happens."""
+        _send(self._activity, ActivitySocket.types, "")
+
+    def _send_market(self, market: Market, frames: Sequence[tuple[Mapping[str, Any], str]]) -> None:
+        for event, frame in frames:
+            for connection in self._interested(market, event):
+                connection.tell(frame)
+
+    def _interested(self, market: Market, event: Mapping[str, Any]) -> Iterable[Connection]:
+        kind = event["event_type"]
+        tokens = [event["asset_id"]] if "asset_id" in event else list(market.token_ids)
+        listeners = (
+            self._market.everybody if kind == _TO_EVERYBODY else self._market.listeners(tokens)
+        )
+        return [
+            connection
+            for connection in listeners
+            if kind not in _CUSTOM or connection.wants_custom_features
+        ]
+
+    def _pass_on(self, rows: Sequence[Row]) -> None:
+        loop = asyncio.get_running_loop()
+        for row, late_s in self._rows.pass_on(rows):
+            if late_s:
+                loop.call_later(float(late_s), self._send_row, row)
+            else:
+                self._send_row(row)
+        if self._rows.is_holding:
+            loop.call_later(_NO_PARTNER_AFTER_S, self._send_held)
+
+    def _send_held(self) -> None:
+        for row in self._rows.release():
+            self._send_row(row)
+
+    def _send_row(self, row: Row) -> None:
+        for kind in ActivitySocket.types:
+            for connection in self._activity.listeners((kind,)):
+                frame: Json = {
+                    "connection_id": connection.id,
+                    "payload": row,
+                    "timestamp": self._now_ms(),
+                    "topic": "activity",
+                    "type": kind,
+                }
+                connection.tell(orjson.dumps(frame).decode())
+
+
+def _send(hub: Hub, topics: Iterable[str], frame: str) -> None:
+    for connection in hub.listeners(topics):
+        connection.tell(frame)

@@ -1,0 +1,157 @@
+"""Who is connected to one kind of socket, what have they subscribed to, and when are they hung up
+on?
+"""
+
+import asyncio
+import base64
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from services.paper_venue.http.payloads import Json
+
+_BACKLOG = 10_000
+"""Frames that a connection may be behind; a client that reads slower than that is disconnected, as
+a lost frame is worse."""
+
+
+def never() -> bool:
+    return False
+
+
+class Connection:
+    """One client at one socket. Frames leave in order, and a slow client holds up nobody else."""
+
+    def __init__(
+        self, socket: web.WebSocketResponse, number: int, is_silent: Callable[[], bool]
+    ) -> None:
+        self.id = base64.b64encode(number.to_bytes(12, "big")).decode()
+        self.topics: set[str] = set()
+        self.is_understood = False
+        """One of its frames was."""
+        self.wants_custom_features = False
+        self.owner: str | None = None
+        """The API key that it has proven."""
+        self._socket = socket
+        self._is_silent = is_silent
+        self._frames: asyncio.Queue[str] = asyncio.Queue(_BACKLOG)
+        self._lagging = False
+
+    def tell(self, frame: str) -> None:
+        """What a silent socket keeps to itself."""
+        if not self._is_silent():
+            self.send(frame)
+
+    def send(self, frame: str) -> None:
+        try:
+            self._frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self._lagging = True
+
+    async def write(self) -> None:
+        while not self._lagging:
+            await self._socket.send_str(await self._frames.get())
+        await self._socket.close(message=b"reads too slowly")
+
+
+class Protocol(ABC):
+    """What one kind of socket understands."""
+
+    pong = "PONG"
+
+    @abstractmethod
+    def hear(self, connection: Connection, frame: Json) -> bool:
+        """Act on a client's frame. False: it is none of this socket's."""
+
+
+class Hub:
+    """The connections of one kind of socket, by what they have subscribed to."""
+
+    def __init__(
+        self, *, is_silent: Callable[[], bool] = never, ping_within_s: float | None = None
+    ) -> None:
+        """``ping_within_s``: who sends no ``PING`` for so long is hung up on, whatever else he
+        sends; None: nobody is.
+        """
+        self.everybody: set[Connection] = set()
+        self._is_silent = is_silent
+        self._ping_within_s = ping_within_s
+        self._by_topic: defaultdict[str, set[Connection]] = defaultdict(set)
+        self._count = 0
+
+    def listeners(self, topics: Iterable[str]) -> set[Connection]:
+        return {connection for topic in topics for connection in self._by_topic.get(topic, ())}
+
+    def subscribe(self, connection: Connection, topics: Iterable[str]) -> None:
+        for topic in topics:
+            connection.topics.add(topic)
+            self._by_topic[topic].add(connection)
+
+    def unsubscribe(self, connection: Connection, topics: Iterable[str]) -> None:
+        for topic in list(topics):
+            connection.topics.discard(topic)
+            self._by_topic[topic].discard(connection)
+            if not self._by_topic[topic]:
+                del self._by_topic[topic]
+
+    async def serve(self, request: web.Request, protocol: Protocol) -> web.WebSocketResponse:
+        """Speak with one client until it leaves, falls silent, or begins with something that this
+        socket does not know.
+        """
+        socket = web.WebSocketResponse(autoping=True, max_msg_size=1 << 22)
+        await socket.prepare(request)
+        self._count += 1
+        connection = Connection(socket, self._count, self._is_silent)
+        self.everybody.add(connection)
+        writer = asyncio.create_task(connection.write())
+        try:
+            await self._listen(socket, connection, protocol)
+        finally:
+            self.everybody.discard(connection)
+            self.unsubscribe(connection, connection.topics)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+            await socket.close()
+        return socket
+
+    async def _listen(
+        self, socket: web.WebSocketResponse, connection: Connection, protocol: Protocol
+    ) -> None:
+        deadline = self._next_deadline()
+        while (text := await _next_text(socket, deadline)) is not None:
+            if text == "PING":
+                deadline = self._next_deadline()
+                connection.send(protocol.pong)
+            elif not _is_understood(connection, text, protocol):
+                return
+
+    def _next_deadline(self) -> float | None:
+        return (
+            None
+            if self._ping_within_s is None
+            else asyncio.get_running_loop().time() + self._ping_within_s
+        )
+
+
+async def _next_text(socket: web.WebSocketResponse, deadline: float | None) -> str | None:
+    """None: it has left, speaks in bytes, or the deadline (by the loop's clock) is over."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            message = await socket.receive()
+    except TimeoutError:
+        return None
+    return str(message.data) if message.type is WSMsgType.TEXT else None
+
+
+def _is_understood(connection: Connection, text: str, protocol: Protocol) -> bool:
+    """The first frame has to be understood; what is not among later ones is passed over."""
+    try:
+        frame = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        frame = None
+    if isinstance(frame, dict) and protocol.hear(connection, frame):
+        connection.is_understood = True
+    return connection.is_understood

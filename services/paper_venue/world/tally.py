@@ -1,0 +1,47 @@
+"""In how many trades was a leader, whichever side he was on, and how many did the venue's own
+wallets begin?
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from services.paper_venue.exchange.orders import Market
+from services.paper_venue.lifecycle.announcer import Feeds
+
+
+class Tally:
+    """Listens to what the feeds are told, and passes it on.
+
+    A leader's trade is what followers copy: all that one wallet traded of one token, in one
+    direction, in one transaction.
+    """
+
+    def __init__(self, feeds: Feeds, *, leaders: Collection[str], crowd: Collection[str]) -> None:
+        self._feeds = feeds
+        self._leaders = frozenset(leaders)
+        self._house = self._leaders | frozenset(crowd)
+        self._counter: Counter[str] = Counter()
+
+    def count_into(self, counter: Counter[str]) -> None:
+        self._counter = counter
+
+    def watches(self, token_ids: Iterable[str]) -> bool:
+        return self._feeds.watches(token_ids)
+
+    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+        self._feeds.tell_market(market, events)
+
+    def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+        self._feeds.tell_user(owner, condition_id, event)
+
+    def tell_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """``rows``: of one trade, the taker's first."""
+        trades = {
+            (row["proxyWallet"], row["asset"], row["side"])
+            for row in rows
+            if row["proxyWallet"] in self._leaders
+        }
+        self._counter["leader_trades"] += len(trades)
+        self._counter["house_matched"] += rows[0]["proxyWallet"] in self._house
+        self._feeds.tell_activity(rows)

@@ -1,0 +1,43 @@
+"""A process that traces as a service does: ``speaker.py WITHIN NAME STEP [TRACEPARENT]``; prints
+the traceparent that it hands on.
+
+WITHIN: seconds that its end may wait for the collector.
+"""
+
+import sys
+
+from shared.observe import tracing
+from shared.observe.settings import TelemetrySettings
+
+
+def main(within: str, name: str, step: str, traceparent: str | None = None) -> None:
+    telemetry = tracing.setup(name, TelemetrySettings())
+    sys.stdout.write(f"{_speak(step, traceparent)}\n")
+    sys.stdout.write("flushed\n" if telemetry.shutdown(within=float(within)) else "spans lost\n")
+
+
+def _speak(step: str, traceparent: str | None) -> str | None:
+    if step == "see":
+        with tracing.observing("see fill", feed="rtds"):
+            return tracing.inject()
+    if step == "settle":
+        with tracing.resumed(traceparent), tracing.observing("settle"):
+            return tracing.inject()
+    headers = {"traceparent": traceparent.encode()} if traceparent else {}
+    with (
+        tracing.processing(
+            headers,
+            topic="leader-fills",
+            partition=0,
+            offset=7,
+            key=b"0xleader",
+            group=step,
+            message_type="FillSeen",
+        ),
+        tracing.calling("POST order"),
+    ):
+        return tracing.inject()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,214 @@
+"""The whole system as a module of stories shares it: its own stack, venue and services, and leaders
+with followers of their own.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+
+from shared.db.controls import save_follows
+from shared.domain.follows import Follow
+from shared.domain.ids import follow_id
+from shared.domain.money import MICROS
+from shared.testing.otlp import OtlpReceiver
+from tools.pipeline.local import LocalPipeline
+from tools.pipeline.parts import SERVICES
+from tools.pipeline.venue import Account
+from tools.stack.background import BackgroundCluster, BackgroundLoop
+from tools.stack.local import LocalStack
+from tools.stack.settings import StackSettings
+
+FUNDS = 1000 * MICROS
+"""What every follower begins with, in micro-USDC."""
+FOLLOWERS_EACH = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowGroup:
+    """A leader whom nobody else's test trades with, and who follows him: EOAs and Safes."""
+
+    leader: str
+    followers: tuple[Account, ...]
+    follows: tuple[Follow, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Deployment:
+    """What runs, on a loop of its own: a story reaches it through its addresses, and its parts
+    through ``background``.
+    """
+
+    pipeline: LocalPipeline
+    background: BackgroundLoop
+    collector: OtlpReceiver
+    follow_groups: deque[FollowGroup]
+    logs: Path
+    all_followers: tuple[Account, ...] = field(repr=False)
+
+    @property
+    def kafka(self) -> BackgroundCluster:
+        """The brokers, to take away and give back."""
+        cluster = self.pipeline.stack.kafka
+        assert cluster is not None
+        return BackgroundCluster(self.background, cluster)
+
+    async def start(self, *names: str, instance: int = 0) -> None:
+        for name in names:
+            await self.background.await_(self.pipeline.start_service(name, instance=instance))
+
+    async def start_together(self, *names: str, instance: int) -> None:
+        """Side by side: their groups see them come while the others come too."""
+        await asyncio.gather(*(self.start(name, instance=instance) for name in names))
+
+    async def stop(self, name: str) -> None:
+        await self.background.await_(
+            self.pipeline.stack.supervisor.stop(self.pipeline.running[name])
+        )
+
+    async def stop_postgres(self) -> None:
+        server = self.pipeline.stack.postgres
+        assert server is not None
+        await self.background.await_(server.stop())
+
+    async def restore_postgres(self) -> None:
+        """On the same data, unless it runs."""
+        server = self.pipeline.stack.postgres
+        assert server is not None
+        await self.background.await_(server.restore())
+
+    async def reasons_against(self, probe: Literal["live", "ready"], name: str) -> list[str]:
+        """What a service answers to a probe now; none: it is."""
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            session.get(f"{self.pipeline.health_urls[name]}/{probe}") as response,
+        ):
+            reasons: list[str] = (await response.json())["reasons"]
+            assert (response.status == 200) == (not reasons)
+            return reasons
+
+    async def kill(self, name: str) -> None:
+        """As a power cut would."""
+        await self.background.await_(
+            self.pipeline.stack.supervisor.kill(self.pipeline.running[name])
+        )
+
+
+@asynccontextmanager
+async def deployed(
+    folder: Path,
+    background: BackgroundLoop,
+    *,
+    circles: int,
+    services: Sequence[str] = SERVICES,
+    environment: Mapping[str, str] | None = None,
+    further_leaders: Sequence[str] = (),
+    launcher: str | None = None,
+    block_seconds: float = 1,
+    brokers: Literal[1, 3] = 1,
+    max_slippage_bps: Decimal = Decimal(500),
+    durable: bool = False,
+) -> AsyncIterator[Deployment]:
+    """All of it, ready: who follows whom is known before the services start. ``further_leaders``
+    are followed by the first circle.
+
+    ``launcher``: a module that runs each service's own module. ``durable``: the database waits for
+    its disk.
+    """
+    settings = StackSettings(
+        folder=folder / "stack",
+        kafka_heap_mb=256,
+        durable=durable,
+        block_seconds=block_seconds,
+        brokers=brokers,
+    )
+    async with OtlpReceiver() as collector, LocalStack(settings) as stack:
+        given = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "PAPER_VENUE_LEADERS": str(circles),
+            "PAPER_VENUE_DRIFT_PER_SECOND": "0",  # or a copy could rightly be refused for its price
+            "PREFLIGHT_MAX_QUOTE_AGE": "PT60S",  # or for its age, where the machine is busy
+            "PREFLIGHT_MAX_ENTRY_AGE": "PT180S",
+            **(environment or {}),
+        }
+        async with LocalPipeline(
+            stack, folder / "run", environment=given, launcher=launcher
+        ) as pipeline:
+            accounts = await pipeline.create_followers(
+                circles * FOLLOWERS_EACH, usdc=str(FUNDS // MICROS)
+            )
+            made = _circles((await pipeline.venue.world())["leaders"], accounts, max_slippage_bps)
+            await _put_follows(pipeline, made, further_leaders)
+            await pipeline.start_services(services)
+            yield Deployment(
+                pipeline=pipeline,
+                background=background,
+                collector=collector,
+                follow_groups=deque(made),
+                logs=folder / "stack" / "logs",
+                all_followers=tuple(accounts),
+            )
+
+
+def _circles(
+    leaders: Sequence[str], accounts: Sequence[Account], max_slippage_bps: Decimal
+) -> list[FollowGroup]:
+    """Every circle gets wallets of both kinds: the accounts are the EOAs, then as many Safes."""
+    half = len(accounts) - len(accounts) // 2
+    mixed = [
+        account
+        for pair in zip(accounts[:half], [*accounts[half:], None], strict=False)
+        for account in pair
+        if account is not None
+    ]
+    circles = []
+    for number, leader in enumerate(leaders):
+        followers = tuple(mixed[number * FOLLOWERS_EACH : (number + 1) * FOLLOWERS_EACH])
+        follows = tuple(
+            replace(a_follow(leader, each.proxy), max_slippage_bps=max_slippage_bps)
+            for each in followers
+        )
+        circles.append(FollowGroup(leader=leader, followers=followers, follows=follows))
+    return circles
+
+
+async def _put_follows(
+    pipeline: LocalPipeline, circles: Sequence[FollowGroup], further_leaders: Sequence[str]
+) -> None:
+    further = [
+        a_follow(leader, account.proxy)
+        for leader in further_leaders
+        for account in circles[0].followers
+    ]
+    engine = pipeline.engine()
+    try:
+        await save_follows(
+            engine,
+            [*(each for circle in circles for each in circle.follows), *further],
+            by="test",
+            change="the stories begin",
+        )
+    finally:
+        await engine.dispose()
+
+
+def a_follow(leader: str, proxy: str) -> Follow:
+    return Follow(
+        follow_id=follow_id(leader=leader, proxy=proxy),
+        version=0,
+        leader=leader,
+        proxy=proxy,
+        percent=Decimal(10),
+        fixed_usdc=None,
+        min_usdc=1 * MICROS,
+        max_usdc=100 * MICROS,
+        max_slippage_bps=Decimal(500),
+        daily_cap_usdc=500 * MICROS,
+    )
