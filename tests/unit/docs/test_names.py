@@ -1,4 +1,4 @@
-"""Every metric and every environment variable that a document names is in the generated tables."""
+"""Every metric, environment variable, file and folder that a document names exists."""
 
 import re
 from pathlib import Path
@@ -15,6 +15,9 @@ METRIC = re.compile(r"\bslipstream_[a-z_]+[a-z]\b(?!\()")
 VARIABLE = re.compile(
     r"\b(?:KAFKA|DATABASE|CONTROLS|INGEST|PRICER|PREFLIGHT|EXECUTOR|TX_MONITOR|DEBT_RECOVERY|HEALTH)"
     r"_[A-Z_]*[A-Z]\b(?![_*])"
+)
+PATH = re.compile(
+    r"`((?:services|shared|cli|tools|tests|contracts|docs|examples)/[\w./-]+)(?:::\w+)?`"
 )
 
 
@@ -36,3 +39,16 @@ def unknown_names(name: re.Pattern[str], table: Path) -> list[str]:
 )
 def test_what_a_document_names_exists(name: re.Pattern[str], table: str) -> None:
     assert unknown_names(name, DOCS / table) == []
+
+
+def test_every_file_and_folder_that_a_document_names_exists() -> None:
+    missing = sorted(
+        {
+            f"{page.name}: {path}"
+            for page in PAGES
+            for path in PATH.findall(page.read_text())
+            if not (ROOT / path).exists()
+        }
+    )
+
+    assert missing == []
