@@ -7,7 +7,7 @@ from functools import cache
 from tests.unit.docs.tables import DOCS, table_after
 
 ROOT = DOCS.parent
-ROWS = table_after("defects-of-the-origin.md", "# Defects of the origin")
+ROWS = table_after("defects-of-the-origin.md", "## The list")
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
