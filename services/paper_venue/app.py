@@ -27,10 +27,10 @@ from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.approvals import ApprovalReader
 from services.paper_venue.data_api.indexer import Indexer
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import Engine
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.faults.clock import VenueClock, machine_ms
-from services.paper_venue.faults.interference import Interference
+from services.paper_venue.faults.middleware import Interference
 from services.paper_venue.gamma.api import Gamma
 from services.paper_venue.http.auth import Keys
 from services.paper_venue.http.payloads import Json
@@ -51,7 +51,7 @@ from services.paper_venue.serving import (
     socket_routes,
 )
 from services.paper_venue.settings import Settings
-from services.paper_venue.sockets.feeds import SocketFeeds
+from services.paper_venue.sockets.channels import SocketFeeds
 from services.paper_venue.world.opening import Followers, World
 from services.paper_venue.world.tally import Tally
 from shared.chain.addresses import POLYGON_CHAIN_ID

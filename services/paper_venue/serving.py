@@ -8,14 +8,14 @@ from functools import partial
 from aiohttp import web
 
 from services.paper_venue.faults.catalogue import Fault, Faults
-from services.paper_venue.faults.interference import Interference
+from services.paper_venue.faults.middleware import Interference
 from services.paper_venue.http.auth import Keys
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.responses import refusals
 from services.paper_venue.http.routing import HttpApi
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.settings import Settings
-from services.paper_venue.sockets.feeds import FeedDelays, SocketFeeds
+from services.paper_venue.sockets.channels import FeedDelays, SocketFeeds
 from services.paper_venue.sockets.hub import Hub
 from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket, UserSocket
 from shared.chain.addresses import (

@@ -4,16 +4,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.paper_venue.clob.api_keys import ApiKeys
+from services.paper_venue.clob.authenticator import Identity
 from services.paper_venue.clob.catalogue import Catalogue
 from services.paper_venue.clob.market_data import MarketData
 from services.paper_venue.clob.own_orders import OwnOrders
-from services.paper_venue.clob.programmes import Programmes
 from services.paper_venue.clob.rate_limits import RateLimits
 from services.paper_venue.clob.replicas import Replicas
+from services.paper_venue.clob.rewards import Programmes
 from services.paper_venue.clob.trading import Trading
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.http.auth import Keys
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.routing import HttpApi
 from services.paper_venue.lifecycle.venue import Venue
 

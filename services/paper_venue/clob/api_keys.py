@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
+from services.paper_venue.clob.authenticator import Identity
 from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.http.auth import Credentials, Keys
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply

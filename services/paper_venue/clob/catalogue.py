@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from services.paper_venue.clob.pages import page
+from services.paper_venue.clob.pagination import page
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.formatting import number, price_text
 from services.paper_venue.exchange.orders import Market, MarketVersion

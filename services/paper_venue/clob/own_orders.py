@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from services.paper_venue.clob.pages import page
+from services.paper_venue.clob.authenticator import Identity
+from services.paper_venue.clob.pagination import page
 from services.paper_venue.clob.rate_limits import RateLimits
 from services.paper_venue.clob.replicas import OpenOrder, Replicas
 from services.paper_venue.exchange.book import Resting
 from services.paper_venue.exchange.trades import TradeFilter
 from services.paper_venue.http import payloads
 from services.paper_venue.http.auth import Credentials
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest
 from services.paper_venue.http.responses import reply

@@ -5,16 +5,16 @@ from typing import Any
 
 from aiohttp import web
 
+from services.paper_venue.clob.authenticator import Identity
 from services.paper_venue.clob.heartbeats import Heartbeats, WrongHeartbeat
 from services.paper_venue.clob.own_orders import matching, standing
 from services.paper_venue.clob.rate_limits import Bucket, Charge, RateLimits
 from services.paper_venue.clob.requests import parse_order_ids, parse_ticket
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.engine import Accepted, Refused
 from services.paper_venue.exchange.formatting import amount_text
+from services.paper_venue.exchange.matching_engine import Accepted, Refused
 from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.http.auth import Credentials
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply, tell_headers

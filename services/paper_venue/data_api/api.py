@@ -30,8 +30,8 @@ from services.paper_venue.data_api.rows import (
     trade_row,
     value_row,
 )
-from services.paper_venue.exchange.engine import Engine
-from services.paper_venue.exchange.events import markets_by_event
+from services.paper_venue.exchange.market_groups import markets_by_event
+from services.paper_venue.exchange.matching_engine import Engine
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, condition_key
 from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.http.payloads import Json

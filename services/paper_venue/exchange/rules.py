@@ -29,10 +29,7 @@ VERSION_MISMATCH = "order_version_mismatch"
 meets it."""
 
 # What only the venue's operator, or a bad moment, can answer: the faults say these on demand.
-NOT_READY = "the market is not yet ready to process new orders"
-MATCH_DELAYED = "order match delayed due to market conditions"
 CLOSED_ONLY = "address in closed only mode"
-CANCELED_ON_CHAIN = "order canceled in the CTF exchange contract"
 TIMED_OUT = "order timed out"
 NO_MATCHING_ORDERS = "there are no matching orders"
 ROUNDING = "the trade contains rounding issues"
@@ -50,10 +47,6 @@ _SERVER_ERRORS = (TIMED_OUT, NO_MATCHING_ORDERS, ROUNDING, DISCREPANCY)
 def status_of(text: str) -> int:
     """The HTTP status that a refused order's text comes with."""
     return 500 if text in _SERVER_ERRORS else 400
-
-
-def banned(address: str) -> str:
-    return f"'{address}' address banned"
 
 
 def too_many_orders(count: int, most: int) -> str:

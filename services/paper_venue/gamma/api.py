@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aiohttp import web
 
 from services.paper_venue.exchange.book import Book
-from services.paper_venue.exchange.events import event_key, markets_by_event
+from services.paper_venue.exchange.market_groups import event_key, markets_by_event
 from services.paper_venue.exchange.orders import PRICE_ONE, Market
 from services.paper_venue.gamma.requests import (
     EVENT_FILTERS,

@@ -13,12 +13,12 @@ from typing import Protocol
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.accounts import Holdings
 from services.paper_venue.exchange.book import Resting
-from services.paper_venue.exchange.engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.matching import Match
+from services.paper_venue.exchange.matching_engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.orders import Market, Order, OrderKind, Side
 from services.paper_venue.exchange.trades import Trade, TradeStatus, trade_id
 from services.paper_venue.faults.catalogue import Fault, Faults
-from services.paper_venue.lifecycle.announcer import (
+from services.paper_venue.lifecycle.publisher import (
     CANCELED_MARKET_RESOLVED,
     CANCELED_NOT_ENOUGH_BALANCE,
     Announcer,
@@ -162,11 +162,6 @@ class Venue:
                 self.announcer.tell_cancelled(
                     resting, change, status=CANCELED_NOT_ENOUGH_BALANCE, now_ms=now_ms
                 )
-
-    def on_listed(self, market: Market, now_ms: int) -> None:
-        """Open a market, and tell that it is new."""
-        self.engine.list_market(market)
-        self.announcer.tell_listed(market, now_ms=now_ms)
 
     def on_tick(self, condition_id: str, tick: int, now_ms: int) -> None:
         """New orders keep to another tick (in 1/10,000 USDC); those that stand keep their price."""

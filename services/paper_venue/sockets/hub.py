@@ -76,7 +76,6 @@ class Hub:
         """``ping_within_s``: who sends no ``PING`` for so long is hung up on, whatever else he
         sends; None: nobody is.
         """
-        self.everybody: set[Connection] = set()
         self._is_silent = is_silent
         self._ping_within_s = ping_within_s
         self._by_topic: defaultdict[str, set[Connection]] = defaultdict(set)
@@ -105,12 +104,10 @@ class Hub:
         await socket.prepare(request)
         self._count += 1
         connection = Connection(socket, self._count, self._is_silent)
-        self.everybody.add(connection)
         writer = asyncio.create_task(connection.write())
         try:
             await self._listen(socket, connection, protocol)
         finally:
-            self.everybody.discard(connection)
             self.unsubscribe(connection, connection.topics)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)

@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 
 from services.paper_venue.http.auth import Keys
-from services.paper_venue.http.payloads import Json, book_event
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.socket_events import book_event
 from services.paper_venue.sockets.hub import Connection, Hub, Protocol
 
 _MOST_WITH_BOOKS = 500

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from services.paper_venue.exchange.engine import Accepted
+from services.paper_venue.exchange.matching_engine import Accepted
 from services.paper_venue.exchange.orders import Market, Side
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.lifecycle.venue import Venue

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.paper_venue.exchange.orders import Market
-from services.paper_venue.lifecycle.announcer import Feeds
+from services.paper_venue.lifecycle.publisher import Feeds
 
 
 class Tally:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from coincurve import PrivateKey
 
-from services.paper_venue.exchange.engine import Accepted
+from services.paper_venue.exchange.matching_engine import Accepted
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, MarketVersion, OrderKind, Side
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.http.auth import Keys

@@ -3,7 +3,7 @@
 from itertools import count
 
 from services.paper_venue.exchange.accounts import UNLIMITED, Holdings
-from services.paper_venue.exchange.engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.matching_engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, Order, OrderKind, Side
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import SignedOrder

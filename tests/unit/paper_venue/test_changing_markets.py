@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.paper_venue.exchange.engine import Refused
+from services.paper_venue.exchange.matching_engine import Refused
 from services.paper_venue.exchange.orders import Side
 from tests.unit.paper_venue.builders import MARKET, NO, USDC, YES, a_spend, an_order
-from tests.unit.paper_venue.scene import NOW, DelayedScene, Scene
+from tests.unit.paper_venue.venue_harness import NOW, DelayedScene, Scene
 
 CONDITION = MARKET.condition_id
 

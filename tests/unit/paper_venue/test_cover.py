@@ -4,10 +4,10 @@ import pytest
 
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.book import Resting
-from services.paper_venue.exchange.engine import Accepted, Refused
+from services.paper_venue.exchange.matching_engine import Accepted, Refused
 from services.paper_venue.exchange.orders import OrderKind, Side
 from tests.unit.paper_venue.builders import NO, SHARE, USDC, YES, a_spend, an_order, rich
-from tests.unit.paper_venue.scene import NOW, Scene
+from tests.unit.paper_venue.venue_harness import NOW, Scene
 
 
 async def test_the_newest_orders_go_when_the_money_is_gone() -> None:

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collateral_for
-from services.paper_venue.exchange.engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.matching import MatchKind
+from services.paper_venue.exchange.matching_engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.orders import (
     DUST,
     PRICE_ONE,
@@ -24,7 +24,7 @@ from services.paper_venue.exchange.orders import (
 )
 from shared.chain.addresses import LIVE_EXCHANGES
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order
-from tests.unit.paper_venue.slow_book import Expected, SlowBook
+from tests.unit.paper_venue.reference_book import Expected, SlowBook
 
 MARKET_V2 = replace(
     MARKET,

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from polymarket.models.gamma.event import Event
 from polymarket.models.gamma.market import Market as SdkMarket
 
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import Engine
 from services.paper_venue.exchange.orders import Market, MarketVersion, Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.gamma.api import Gamma

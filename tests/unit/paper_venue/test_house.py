@@ -13,7 +13,7 @@ from eth_account import Account
 
 from services.paper_venue.chain.view import verify
 from services.paper_venue.exchange.accounts import Holdings
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import Engine
 from services.paper_venue.exchange.orders import Market, Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.http.auth import Keys

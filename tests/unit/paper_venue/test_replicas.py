@@ -9,7 +9,7 @@ from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.exchange.trades import Trade, TradeFilter, TradeStatus
 from services.paper_venue.faults.catalogue import Fault, Strike
 from tests.unit.paper_venue.builders import USDC, YES, a_spend, an_order
-from tests.unit.paper_venue.scene import NOW, Scene
+from tests.unit.paper_venue.venue_harness import NOW, Scene
 
 KEY = "key-of-0xA"
 LAGS = {Fault.STALE_READS: Strike(seconds=Decimal(2))}

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from services.paper_venue.http.payloads import Json
-from services.paper_venue.sockets.feeds import DelayLine
+from services.paper_venue.sockets.channels import DelayLine
 from services.paper_venue.sockets.hub import Hub, Protocol
 from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket
 

@@ -7,11 +7,11 @@ from decimal import Decimal
 import pytest
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.engine import Refused
+from services.paper_venue.exchange.matching_engine import Refused
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.faults.catalogue import Fault, Strike
 from tests.unit.paper_venue.builders import SHARE, USDC, a_spend, an_order, rich
-from tests.unit.paper_venue.scene import NOW, DelayedScene, Scene
+from tests.unit.paper_venue.venue_harness import NOW, DelayedScene, Scene
 
 
 @pytest.mark.parametrize(

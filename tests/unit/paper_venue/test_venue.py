@@ -5,12 +5,12 @@ one hash.
 import orjson
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.engine import Refused
 from services.paper_venue.exchange.matching import MatchKind
+from services.paper_venue.exchange.matching_engine import Refused
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.exchange.trades import TradeFilter, TradeStatus
 from tests.unit.paper_venue.builders import NO, SHARE, USDC, YES, a_spend, an_order
-from tests.unit.paper_venue.scene import NOW, Scene
+from tests.unit.paper_venue.venue_harness import NOW, Scene
 
 
 def test_a_match_is_settled_with_the_contracts_arguments() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from services.paper_venue.exchange.book import Book
 from services.paper_venue.exchange.orders import Market, MarketVersion
-from services.paper_venue.http.payloads import Json, book_event, book_summary
+from services.paper_venue.http.payloads import Json, book_summary
+from services.paper_venue.http.socket_events import book_event
 from tests.unit.paper_venue.builders import MARKET
 
 V2 = replace(MARKET, version=MarketVersion.V2, neg_risk=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from services.paper_venue.exchange.engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.matching_engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.orders import Order
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.faults.catalogue import Faults

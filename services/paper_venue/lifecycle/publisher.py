@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from services.paper_venue.exchange.book import LevelChange, Resting
-from services.paper_venue.exchange.engine import Accepted, Engine
 from services.paper_venue.exchange.formatting import price_text
+from services.paper_venue.exchange.matching_engine import Accepted, Engine
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, Order, Side
 from services.paper_venue.exchange.trades import Trade, TradeLog, TradeStatus
 from services.paper_venue.faults.catalogue import Fault, Faults
-from services.paper_venue.http import payloads
+from services.paper_venue.http import payloads, socket_events
 
 CANCELED_NOT_ENOUGH_BALANCE = "CANCELED_NOT_ENOUGH_BALANCE"
 CANCELED_MARKET_RESOLVED = "CANCELED_MARKET_RESOLVED"
@@ -23,8 +23,8 @@ class Feeds(Protocol):
         ...
 
     def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
-        """Events by their ``event_type``; ``best_bid_ask``, ``new_market`` and ``market_resolved``
-        are for those who asked for them.
+        """Events by their ``event_type``; ``best_bid_ask`` and ``market_resolved`` are for those
+        who asked for them.
         """
         ...
 
@@ -63,7 +63,7 @@ class Announcer:
         self._tell_levels(resting.order.market, [change], now_ms=now_ms)
 
     def tell_killed(self, order: Order, reason: str, *, now_ms: int) -> None:
-        event = payloads.killed_event(order, reason=reason, now_ms=now_ms)
+        event = socket_events.killed_event(order, reason=reason, now_ms=now_ms)
         self._feeds.tell_user(order.owner, order.market.condition_id, event)
 
     def tell_accepted(
@@ -113,28 +113,25 @@ class Announcer:
             )
         self.tell_trade(trade, TradeStatus.MATCHED, now_ms=now_ms)
 
-    def tell_listed(self, market: Market, *, now_ms: int) -> None:
-        self._feeds.tell_market(market, [payloads.new_market_event(market, now_ms=now_ms)])
-
     def tell_tick(self, condition_id: str, *, old_tick: int, now_ms: int) -> None:
         """The new tick of both tokens, and then their books, as clients drop theirs."""
         market = self._engine.market_by_condition[condition_id]
         changes = [
-            payloads.tick_size_event(market, token, old_tick=old_tick, now_ms=now_ms)
+            socket_events.tick_size_event(market, token, old_tick=old_tick, now_ms=now_ms)
             for token in market.token_ids
         ]
         self._feeds.tell_market(market, [*changes, *self._books(market, now_ms=now_ms)])
 
     def tell_resolved(self, market: Market, payouts: tuple[int, int], *, now_ms: int) -> None:
         self._feeds.tell_market(
-            market, [payloads.market_resolved_event(market, payouts, now_ms=now_ms)]
+            market, [socket_events.market_resolved_event(market, payouts, now_ms=now_ms)]
         )
 
     def _tell_print(self, trade: Trade, *, now_ms: int) -> None:
         """What the public hears of a match: the activity rows, the prints, and then both books
         anew.
         """
-        self._feeds.tell_activity(payloads.activity_rows(trade))
+        self._feeds.tell_activity(socket_events.activity_rows(trade))
         taker, last = trade.match.taker, trade.match.fills[-1]
         mirrored = taker.market.token_ids[1 - taker.outcome_index]
         opposite = Side(1 - taker.side)
@@ -145,7 +142,7 @@ class Announcer:
             self._feeds.tell_market(
                 taker.market,
                 [
-                    *payloads.last_trade_events(trade),
+                    *socket_events.last_trade_events(trade),
                     *books,
                     *self._best(taker.market, now_ms=now_ms),
                 ],
@@ -154,12 +151,12 @@ class Announcer:
     def _tell_levels(self, market: Market, changes: Sequence[LevelChange], *, now_ms: int) -> None:
         if changes and self._feeds.watches(market.token_ids):
             book = self._engine.books[market.condition_id]
-            levels = payloads.price_change_event(market, changes, book, now_ms=now_ms)
+            levels = socket_events.price_change_event(market, changes, book, now_ms=now_ms)
             self._feeds.tell_market(market, [levels, *self._best(market, now_ms=now_ms)])
 
     def _books(self, market: Market, *, now_ms: int) -> list[payloads.Json]:
         return [
-            payloads.book_event(self.book_summary(token, now_ms=now_ms))
+            socket_events.book_event(self.book_summary(token, now_ms=now_ms))
             for token in market.token_ids
         ]
 
@@ -171,13 +168,14 @@ class Announcer:
             return []
         self._tops[market.condition_id] = top
         return [
-            payloads.best_bid_ask_event(market, outcome, book, now_ms=now_ms) for outcome in (0, 1)
+            socket_events.best_bid_ask_event(market, outcome, book, now_ms=now_ms)
+            for outcome in (0, 1)
         ]
 
     def tell_order(self, resting: Resting, *, kind: str, status: str, now_ms: int) -> None:
         order = resting.order
         trades = self.trades.ids_of(order.id) if kind != "PLACEMENT" else ()
-        event = payloads.order_event(
+        event = socket_events.order_event(
             order,
             kind=kind,
             status=status,
@@ -195,5 +193,5 @@ class Announcer:
             self._feeds.tell_user(
                 owner,
                 trade.match.taker.market.condition_id,
-                payloads.trade_event(trade, owner=owner, now_ms=now_ms),
+                socket_events.trade_event(trade, owner=owner, now_ms=now_ms),
             )

@@ -3,12 +3,12 @@
 import pytest
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.engine import Refused
+from services.paper_venue.exchange.matching_engine import Refused
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.exchange.trades import TradeStatus
 from services.paper_venue.faults.catalogue import Fault, Strike
 from tests.unit.paper_venue.builders import USDC, a_spend, an_order
-from tests.unit.paper_venue.scene import NOW, Scene
+from tests.unit.paper_venue.venue_harness import NOW, Scene
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ This venue pays and announces nothing, so every answer is the empty one that the
 
 from aiohttp import web
 
-from services.paper_venue.clob.pages import page
+from services.paper_venue.clob.authenticator import Identity
+from services.paper_venue.clob.pagination import page
 from services.paper_venue.clob.requests import parse_order_ids
 from services.paper_venue.exchange import rules
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply
 

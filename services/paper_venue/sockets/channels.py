@@ -16,8 +16,7 @@ from services.paper_venue.http.payloads import Json
 from services.paper_venue.sockets.hub import Connection, Hub
 from services.paper_venue.sockets.protocols import ActivitySocket
 
-_CUSTOM = frozenset(("best_bid_ask", "new_market", "market_resolved"))
-_TO_EVERYBODY = "new_market"
+_CUSTOM = frozenset(("best_bid_ask", "market_resolved"))
 _NO_PARTNER_AFTER_S = 1.0
 """A row that was to change places with a later one is told alone after so long: swapped is not
 lost."""
@@ -107,12 +106,9 @@ class SocketFeeds:
     def _interested(self, market: Market, event: Mapping[str, Any]) -> Iterable[Connection]:
         kind = event["event_type"]
         tokens = [event["asset_id"]] if "asset_id" in event else list(market.token_ids)
-        listeners = (
-            self._market.everybody if kind == _TO_EVERYBODY else self._market.listeners(tokens)
-        )
         return [
             connection
-            for connection in listeners
+            for connection in self._market.listeners(tokens)
             if kind not in _CUSTOM or connection.wants_custom_features
         ]
 
