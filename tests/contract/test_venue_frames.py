@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.paper_venue.exchange.book import LevelChange, Resting
+from services.paper_venue.exchange.book import LevelChange, RestingOrder
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.exchange.rules import FOK_KILLED
@@ -240,7 +240,9 @@ def test_a_trade_row_has_the_recorded_keys() -> None:
 def test_an_open_order_has_the_recorded_keys() -> None:
     order = replace(an_order(Side.BUY), owner=OWNER, maker=WALLET_A)
     ours = sent(
-        payloads.open_order(Resting(order=order, remaining=order.shares), trade_ids=("0xabc001",))
+        payloads.open_order(
+            RestingOrder(order=order, remaining=order.shares), trade_ids=("0xabc001",)
+        )
     )
     real = recorded("venue/http_open_order.json")
 

@@ -4,16 +4,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.paper_venue.clob.api_keys import ApiKeys
-from services.paper_venue.clob.authenticator import Identity
+from services.paper_venue.clob.authenticator import Authenticator
 from services.paper_venue.clob.catalogue import Catalogue
 from services.paper_venue.clob.market_data import MarketData
 from services.paper_venue.clob.own_orders import OwnOrders
 from services.paper_venue.clob.rate_limits import RateLimits
 from services.paper_venue.clob.replicas import Replicas
-from services.paper_venue.clob.rewards import Programmes
+from services.paper_venue.clob.rewards import Rewards
 from services.paper_venue.clob.trading import Trading
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.routing import HttpApi
 from services.paper_venue.lifecycle.venue import Venue
 
@@ -25,19 +25,19 @@ class Clob:
     """
 
     parts: tuple[HttpApi, ...]
-    on_time: Callable[[], None]
+    on_timer: Callable[[], None]
 
 
-def clob_of(
+def build_clob(
     venue: Venue,
-    keys: Keys,
-    wallet_of: Callable[[str, int], Awaitable[str]],
+    keys: ApiKeyStore,
+    wallet_for: Callable[[str, int], Awaitable[str]],
     *,
     faults: Faults,
     now_ms: Callable[[], int],
 ) -> Clob:
     identity, limits, replicas = (
-        Identity(keys, now_ms),
+        Authenticator(keys, now_ms),
         RateLimits(),
         Replicas(venue, faults, now_ms),
     )
@@ -46,13 +46,13 @@ def clob_of(
         MarketData(venue, now_ms),
         Catalogue(venue),
         ApiKeys(keys, identity, faults),
-        OwnOrders(venue, identity, replicas, wallet_of, limits),
+        OwnOrders(venue, identity, replicas, wallet_for, limits),
         trading,
-        Programmes(identity),
+        Rewards(identity),
     )
 
     def on_time() -> None:
-        trading.on_time()
-        replicas.on_time()
+        trading.on_timer()
+        replicas.on_timer()
 
-    return Clob(parts=parts, on_time=on_time)
+    return Clob(parts=parts, on_timer=on_time)

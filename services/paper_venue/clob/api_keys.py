@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from services.paper_venue.clob.authenticator import Identity
+from services.paper_venue.clob.authenticator import Authenticator
 from services.paper_venue.faults.catalogue import Fault, Faults
-from services.paper_venue.http.auth import Credentials, Keys
+from services.paper_venue.http.auth import ApiKeyStore, Credentials
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply
@@ -13,9 +13,9 @@ from services.paper_venue.http.responses import reply
 class ApiKeys:
     """Keys by wallet signature; what concerns a key, by the key itself."""
 
-    def __init__(self, keys: Keys, identity: Identity, faults: Faults) -> None:
+    def __init__(self, keys: ApiKeyStore, authenticator: Authenticator, faults: Faults) -> None:
         self._keys = keys
-        self._identity = identity
+        self._authenticator = authenticator
         self._faults = faults
 
     def routes(self) -> list[web.RouteDef]:
@@ -33,25 +33,25 @@ class ApiKeys:
 
     async def create(self, request: web.Request) -> web.Response:
         """Once for each address and nonce: clients derive it ever after."""
-        credentials = self._keys.create(*self._identity.by_wallet(request))
+        credentials = self._keys.create(*self._authenticator.authenticate_wallet(request))
         if credentials is None:
             raise BadRequest("Could not create api key")
         return reply(_secrets(credentials))
 
     async def derive(self, request: web.Request) -> web.Response:
-        return reply(_secrets(self._keys.derive(*self._identity.by_wallet(request))))
+        return reply(_secrets(self._keys.derive(*self._authenticator.authenticate_wallet(request))))
 
     async def listed(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
-        return reply({"apiKeys": self._keys.of(credentials.address)})
+        credentials = await self._authenticator.authenticate_key(request)
+        return reply({"apiKeys": self._keys.list_keys(credentials.address)})
 
     async def delete(self, request: web.Request) -> web.Response:
-        self._keys.revoke(await self._identity.by_key(request))
+        self._keys.revoke(await self._authenticator.authenticate_key(request))
         return reply("OK")
 
     async def closed_only(self, request: web.Request) -> web.Response:
         """Whether the fault closed-only is on for this address."""
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         strike = self._faults.active.get(Fault.CLOSED_ONLY)
         is_closed = strike is not None and (
             strike.only is None or strike.only.lower() == credentials.address.lower()
@@ -59,15 +59,15 @@ class ApiKeys:
         return reply({"closed_only": is_closed})
 
     async def create_readonly(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         return reply({"apiKey": self._keys.create_readonly(credentials.address)})
 
     async def list_readonly(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
-        return reply(self._keys.readonly_of(credentials.address))
+        credentials = await self._authenticator.authenticate_key(request)
+        return reply(self._keys.list_readonly(credentials.address))
 
     async def delete_readonly(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         asked = parse_json(await request.read())
         if not isinstance(asked, dict) or not self._keys.revoke_readonly(
             credentials.address, str(asked.get("key"))
@@ -76,7 +76,9 @@ class ApiKeys:
         return reply("OK")
 
     async def validate_readonly(self, request: web.Request) -> web.Response:
-        if request.query.get("key") not in self._keys.readonly_of(request.query.get("address", "")):
+        if request.query.get("key") not in self._keys.list_readonly(
+            request.query.get("address", "")
+        ):
             raise BadRequest("Invalid api key", 404)
         return reply("OK")
 

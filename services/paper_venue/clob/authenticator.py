@@ -4,24 +4,24 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from services.paper_venue.http.auth import Credentials, Keys
+from services.paper_venue.http.auth import ApiKeyStore, Credentials
 
 
-class Identity:
+class Authenticator:
     """The two ways in which the CLOB knows its clients."""
 
-    def __init__(self, keys: Keys, now_ms: Callable[[], int]) -> None:
+    def __init__(self, keys: ApiKeyStore, now_ms: Callable[[], int]) -> None:
         self._keys = keys
         self._now_ms = now_ms
 
-    def by_wallet(self, request: web.Request) -> tuple[str, int]:
+    def authenticate_wallet(self, request: web.Request) -> tuple[str, int]:
         """L1: the address that signed, and its nonce. Raises: Denied."""
-        return self._keys.check_l1(request.headers, now_s=self._now_ms() // 1000)
+        return self._keys.verify_l1(request.headers, now_s=self._now_ms() // 1000)
 
-    async def by_key(self, request: web.Request) -> Credentials:
+    async def authenticate_key(self, request: web.Request) -> Credentials:
         """L2: the API key whose secret signed the request's exact bytes. Raises: Denied."""
         body = await request.read()
-        return self._keys.check_l2(
+        return self._keys.verify_l2(
             request.headers,
             method=request.method,
             path=request.path,

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from services.paper_venue.clob.pagination import page
+from services.paper_venue.clob.pagination import build_page
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.formatting import number, price_text
+from services.paper_venue.exchange.formatting import json_number, price_text
 from services.paper_venue.exchange.orders import Market, MarketVersion
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest
 from services.paper_venue.http.responses import Handler, reply
 from services.paper_venue.lifecycle.venue import Venue
 
-_PAGE = 1_000
+_PAGE_SIZE = 1_000
 
 
 class Catalogue:
@@ -66,10 +66,10 @@ class Catalogue:
                     {"t": token, "o": outcome}
                     for token, outcome in zip(market.token_ids, market.outcomes, strict=True)
                 ],
-                "mts": number(price_text(market.tick)),
+                "mts": json_number(price_text(market.tick)),
                 "mos": market.min_shares // 1_000_000,
                 "nr": market.neg_risk,
-                "fd": {"r": number(str(market.fee_rate)), "e": 1, "to": True},
+                "fd": {"r": json_number(str(market.fee_rate)), "e": 1, "to": True},
                 "mbf": 0,
                 "tbf": 0,
                 "itode": market.taker_delay_ms > 0,
@@ -81,7 +81,7 @@ class Catalogue:
         return reply(self._market(self._by_condition(request)))
 
     async def tick_size(self, request: web.Request) -> web.Response:
-        return reply({"minimum_tick_size": number(price_text(self._by_token(request).tick))})
+        return reply({"minimum_tick_size": json_number(price_text(self._by_token(request).tick))})
 
     async def neg_risk(self, request: web.Request) -> web.Response:
         return reply({"neg_risk": self._by_token(request).neg_risk})
@@ -102,7 +102,9 @@ class Catalogue:
             markets = (
                 market for market in self._engine.markets if not only_open or self._is_open(market)
             )
-            return reply(page(map(row, markets), request.query.get("next_cursor"), limit=_PAGE))
+            return reply(
+                build_page(map(row, markets), request.query.get("next_cursor"), limit=_PAGE_SIZE)
+            )
 
         return listed
 
@@ -112,7 +114,7 @@ class Catalogue:
             "question": market.question,
             "market_slug": market.slug,
             "enable_order_book": self._is_open(market),
-            "minimum_tick_size": number(price_text(market.tick)),
+            "minimum_tick_size": json_number(price_text(market.tick)),
             "minimum_order_size": market.min_shares // 1_000_000,
             "maker_base_fee": 0,
             "taker_base_fee": 0,
@@ -135,13 +137,13 @@ class Catalogue:
 
     def _token(self, market: Market, outcome: int) -> Json:
         token = market.token_ids[outcome]
-        price, _ = self._venue.announcer.last_trade(token)
+        price, _ = self._venue.publisher.last_trade(token)
         payouts = self._engine.resolution(market.condition_id)
         won = payouts is not None and payouts[outcome] > 0 and payouts[1 - outcome] == 0
         return {
             "token_id": token,
             "outcome": market.outcomes[outcome],
-            "price": number(price),
+            "price": json_number(price),
             "winner": won,
         }
 

@@ -7,7 +7,7 @@ cancel all its orders.
 import uuid
 from dataclasses import dataclass
 
-SILENCE_MS = 10_000
+SILENCE_TIMEOUT_MS = 10_000
 
 
 class WrongHeartbeat(Exception):
@@ -19,7 +19,7 @@ class WrongHeartbeat(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Beat:
+class _Heartbeat:
     id: str
     at_ms: int
     count: int
@@ -29,9 +29,9 @@ class Heartbeats:
     """The last heartbeat of every watched key."""
 
     def __init__(self) -> None:
-        self._last: dict[str, _Beat] = {}
+        self._last: dict[str, _Heartbeat] = {}
 
-    def beat(self, key: str, heartbeat_id: str, *, now_ms: int) -> str:
+    def record(self, key: str, heartbeat_id: str, *, now_ms: int) -> str:
         """Take a heartbeat, and return the id of the next. The first has the empty id. Raises:
         WrongHeartbeat.
         """
@@ -41,12 +41,14 @@ class Heartbeats:
             raise WrongHeartbeat(expected)
         count = last.count + 1 if last else 1
         following = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}:{now_ms}:{count}"))
-        self._last[key] = _Beat(id=following, at_ms=now_ms, count=count)
+        self._last[key] = _Heartbeat(id=following, at_ms=now_ms, count=count)
         return following
 
-    def take_silent(self, *, now_ms: int) -> list[str]:
+    def remove_silent(self, *, now_ms: int) -> list[str]:
         """The keys that have been silent for too long; they are watched no longer."""
-        silent = [key for key, beat in self._last.items() if now_ms - beat.at_ms >= SILENCE_MS]
+        silent = [
+            key for key, beat in self._last.items() if now_ms - beat.at_ms >= SILENCE_TIMEOUT_MS
+        ]
         for key in silent:
             del self._last[key]
         return silent

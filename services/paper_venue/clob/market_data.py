@@ -57,14 +57,14 @@ class MarketData:
 
     async def book(self, request: web.Request) -> web.Response:
         return reply(
-            self._venue.announcer.book_summary(self._token(request), now_ms=self._now_ms())
+            self._venue.publisher.book_summary(self._token(request), now_ms=self._now_ms())
         )
 
     async def books(self, request: web.Request) -> web.Response:
         now_ms = self._now_ms()
         return reply(
             [
-                self._venue.announcer.book_summary(token, now_ms=now_ms)
+                self._venue.publisher.book_summary(token, now_ms=now_ms)
                 for token in await self._tokens(request)
             ]
         )
@@ -99,13 +99,13 @@ class MarketData:
         return reply({token: self._spread(token) for token in await self._tokens(request)})
 
     async def last_trade_price(self, request: web.Request) -> web.Response:
-        price, side = self._venue.announcer.last_trade(self._token(request))
+        price, side = self._venue.publisher.last_trade(self._token(request))
         return reply({"price": price, "side": side})
 
     async def last_trades_prices(self, request: web.Request) -> web.Response:
         """Tokens that have not traded are left out: no side could be told for them."""
         lasts = (
-            (token, *self._venue.announcer.last_trade(token))
+            (token, *self._venue.publisher.last_trade(token))
             for token in await self._tokens(request)
         )
         return reply(

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from services.paper_venue.clob.authenticator import Identity
-from services.paper_venue.clob.pagination import page
+from services.paper_venue.clob.authenticator import Authenticator
+from services.paper_venue.clob.pagination import build_page
 from services.paper_venue.clob.rate_limits import RateLimits
 from services.paper_venue.clob.replicas import OpenOrder, Replicas
-from services.paper_venue.exchange.book import Resting
+from services.paper_venue.exchange.book import RestingOrder
 from services.paper_venue.exchange.trades import TradeFilter
 from services.paper_venue.http import payloads
 from services.paper_venue.http.auth import Credentials
@@ -18,7 +18,7 @@ from services.paper_venue.http.responses import reply
 from services.paper_venue.lifecycle.venue import Venue
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
 
-_PAGE = 500
+_PAGE_SIZE = 500
 _SPENDERS = {
     "COLLATERAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3),
     "CONDITIONAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2),
@@ -34,15 +34,15 @@ class OwnOrders:
     def __init__(
         self,
         venue: Venue,
-        identity: Identity,
+        authenticator: Authenticator,
         replicas: Replicas,
-        wallet_of: Callable[[str, int], Awaitable[str]],
+        wallet_for: Callable[[str, int], Awaitable[str]],
         limits: RateLimits,
     ) -> None:
         self._venue = venue
-        self._identity = identity
+        self._authenticator = authenticator
         self._replicas = replicas
-        self._wallet_of = wallet_of
+        self._wallet_for = wallet_for
         self._limits = limits
 
     def routes(self) -> list[web.RouteDef]:
@@ -60,12 +60,12 @@ class OwnOrders:
         """null for an order that stands in no book: filled, killed, cancelled, unknown, or somebody
         else's.
         """
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         rows = self._rows(credentials, order_id=request.match_info["order_id"])
         return reply(rows[0] if rows else None)
 
     async def open_orders(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         query = request.query
         rows = self._rows(
             credentials,
@@ -73,31 +73,31 @@ class OwnOrders:
             asset_id=query.get("asset_id"),
             order_id=query.get("id"),
         )
-        return reply(page(rows, query.get("next_cursor"), limit=_PAGE))
+        return reply(build_page(rows, query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def pre_migration_orders(self, request: web.Request) -> web.Response:
         """Orders from before 2026-04-28: this venue has none that old."""
-        await self._identity.by_key(request)
-        return reply(page([], request.query.get("next_cursor"), limit=_PAGE))
+        await self._authenticator.authenticate_key(request)
+        return reply(build_page([], request.query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def trades(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         asked = _filter(request)
-        moment_ms = self._replicas.moment(wallet=asked.maker_address, signer=credentials.address)
-        found = self._venue.announcer.trades.of(credentials.key, asked, moment_ms=moment_ms)
+        moment_ms = self._replicas.as_of_ms(wallet=asked.maker_address, signer=credentials.address)
+        found = self._venue.publisher.trades.find(credentials.key, asked, moment_ms=moment_ms)
         rows = (payloads.trade_row(trade, owner=credentials.key) for trade in found)
-        return reply(page(rows, request.query.get("next_cursor"), limit=_PAGE))
+        return reply(build_page(rows, request.query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def balance_allowance(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         asset_type = request.query.get("asset_type", "")
         if asset_type not in _SPENDERS:
             raise BadRequest("Invalid asset type")
         token_id = None if asset_type == "COLLATERAL" else request.query.get("token_id", "")
         wallet = await self._wallet(request, credentials)
-        await self._venue.know(wallet)
+        await self._venue.ensure_wallet_loaded(wallet)
         account = self._replicas.account(
-            wallet, self._replicas.moment(wallet=wallet, signer=credentials.address)
+            wallet, self._replicas.as_of_ms(wallet=wallet, signer=credentials.address)
         )
         told = payloads.balance_allowance(account, token_id=token_id)
         allowances = {
@@ -115,22 +115,22 @@ class OwnOrders:
         """Read the chain again for the wallet that this key trades for with the signature type it
         names.
         """
-        credentials = await self._identity.by_key(request)
-        await self._venue.refresh(await self._wallet(request, credentials))
+        credentials = await self._authenticator.authenticate_key(request)
+        await self._venue.refresh_wallet(await self._wallet(request, credentials))
         return reply("")
 
     async def rate_limit_tier(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         return reply({"tier": self._limits.tier.name})
 
     def _rows(self, credentials: Credentials, **filters: str | None) -> list[Json]:
         """What stands in a book, and what is held before it may match."""
-        moment_ms = self._replicas.moment(wallet=None, signer=credentials.address)
+        moment_ms = self._replicas.as_of_ms(wallet=None, signer=credentials.address)
         shown = {
             each.resting.order.id: each
             for each in self._replicas.orders(credentials.key, moment_ms)
         }
-        found = matching((each.resting for each in shown.values()), **filters)
+        found = filter_orders((each.resting for each in shown.values()), **filters)
         return [_row(shown[resting.order.id]) for resting in found]
 
     async def _wallet(self, request: web.Request, credentials: Credentials) -> str:
@@ -138,25 +138,25 @@ class OwnOrders:
             signature_type = int(request.query.get("signature_type", "0"))
         except ValueError as error:
             raise BadRequest("Invalid signature type") from error
-        return await self._wallet_of(credentials.address, signature_type)
+        return await self._wallet_for(credentials.address, signature_type)
 
 
 def _row(shown: OpenOrder) -> Json:
     return payloads.open_order(shown.resting, trade_ids=shown.trade_ids, status=shown.status)
 
 
-def standing(venue: Venue, key: str) -> list[Resting]:
+def find_resting_orders(venue: Venue, key: str) -> list[RestingOrder]:
     """The orders of an API key that stand in a book, oldest first."""
     return [resting for resting in venue.engine.resting.values() if resting.order.owner == key]
 
 
-def matching(
-    orders: Iterable[Resting],
+def filter_orders(
+    orders: Iterable[RestingOrder],
     *,
     market: str | None = None,
     asset_id: str | None = None,
     order_id: str | None = None,
-) -> list[Resting]:
+) -> list[RestingOrder]:
     """Those that every filter names; an empty filter names all."""
     return [
         resting

@@ -12,7 +12,7 @@ from services.paper_venue.http.requests import BadRequest
 _END = "LTE="
 
 
-def page(rows: Iterable[Json], cursor: str | None, *, limit: int) -> Json:
+def build_page(rows: Iterable[Json], cursor: str | None, *, limit: int) -> Json:
     """One page in the venue's envelope. Raises: BadRequest when it is no cursor."""
     offset = _offset(cursor)
     found = list(islice(rows, offset, offset + limit + 1)) if offset >= 0 else []

@@ -45,7 +45,7 @@ class Charge:
     """When there will be enough tokens for the request; None: there were."""
 
     @property
-    def is_too_much(self) -> bool:
+    def is_over_limit(self) -> bool:
         return self.reset_at_s is not None
 
     def headers(self) -> dict[str, str]:
@@ -80,9 +80,9 @@ class RateLimits:
         missing = cost * _MILLI - level.milli
         if missing <= 0:
             level.milli -= cost * _MILLI
-            return self._told(level, None)
+            return self._build_charge(level, None)
         wait_ms = -(-missing // self.tier.per_second[bucket])
-        return self._told(level, -(-(now_ms + wait_ms) // _MILLI))
+        return self._build_charge(level, -(-(now_ms + wait_ms) // _MILLI))
 
     def charge_afterwards(self, signer: str, bucket: Bucket, cost: int, *, now_ms: int) -> Charge:
         """Take tokens for what a request turned out to do (orders that a cancel-all cancelled): the
@@ -90,7 +90,7 @@ class RateLimits:
         """
         level = self._refilled(signer, bucket, now_ms)
         level.milli -= cost * _MILLI
-        return self._told(level, None)
+        return self._build_charge(level, None)
 
     def _refilled(self, signer: str, bucket: Bucket, now_ms: int) -> _Level:
         most = self.tier.burst[bucket] * _MILLI
@@ -101,5 +101,5 @@ class RateLimits:
         level.at_ms = max(level.at_ms, now_ms)
         return level
 
-    def _told(self, level: _Level, reset_at_s: int | None) -> Charge:
+    def _build_charge(self, level: _Level, reset_at_s: int | None) -> Charge:
         return Charge(tier=self.tier.name, remaining=level.milli // _MILLI, reset_at_s=reset_at_s)

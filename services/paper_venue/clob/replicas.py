@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from services.paper_venue.exchange.accounts import Account
-from services.paper_venue.exchange.book import Resting
+from services.paper_venue.exchange.book import RestingOrder
 from services.paper_venue.exchange.orders import Order
 from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.lifecycle.venue import Venue
@@ -22,18 +22,18 @@ T = TypeVar("T")
 class OpenOrder:
     """An order as its owner is shown it: it stands in a book, or is held before it may match."""
 
-    resting: Resting
+    resting: RestingOrder
     status: str
     trade_ids: tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Past(Generic[T]):
+class History(Generic[T]):
     """The versions of something, oldest first, each with when it was first seen."""
 
     versions: deque[tuple[int, T]] = field(default_factory=deque)
 
-    def note(self, value: T, *, now_ms: int, keep_ms: int) -> None:
+    def record(self, value: T, *, now_ms: int, keep_ms: int) -> None:
         if not self.versions or self.versions[-1][1] != value:
             self.versions.append((now_ms, value))
         while len(self.versions) > 1 and self.versions[1][0] <= now_ms - keep_ms:
@@ -52,29 +52,29 @@ class Replicas:
         self._venue = venue
         self._faults = faults
         self._now_ms = now_ms
-        self._orders: Past[tuple[OpenOrder, ...]] = Past()
-        self._accounts: dict[str, Past[Account]] = {}
+        self._orders: History[tuple[OpenOrder, ...]] = History()
+        self._accounts: dict[str, History[Account]] = {}
 
-    def on_time(self) -> None:
+    def on_timer(self) -> None:
         """Keep what may be asked for later; to be called every few milliseconds."""
         strike = self._faults.active.get(Fault.STALE_READS)
         if strike is None:
-            self._orders, self._accounts = Past(), {}
+            self._orders, self._accounts = History(), {}
             return
         now_ms, keep_ms = self._now_ms(), int(strike.seconds * 1000)
-        clients = self._open_orders(lambda order: not self._faults.spares(order.maker))
-        self._orders.note(tuple(clients), now_ms=now_ms, keep_ms=keep_ms)
+        clients = self._open_orders(lambda order: not self._faults.is_exempt(order.maker))
+        self._orders.record(tuple(clients), now_ms=now_ms, keep_ms=keep_ms)
         for wallet, account in self._venue.engine.accounts.by_wallet():
-            if not self._faults.spares(wallet):
-                self._accounts.setdefault(wallet, Past()).note(
-                    _copied(account), now_ms=now_ms, keep_ms=keep_ms
+            if not self._faults.is_exempt(wallet):
+                self._accounts.setdefault(wallet, History()).record(
+                    _copy_account(account), now_ms=now_ms, keep_ms=keep_ms
                 )
 
-    def moment(self, *, wallet: str | None, signer: str) -> int | None:
+    def as_of_ms(self, *, wallet: str | None, signer: str) -> int | None:
         """By when this request is answered, in ms; None: it is answered by how things are. Every
         call is one request.
         """
-        strike = self._faults.strike(Fault.STALE_READS, wallet=wallet, signer=signer)
+        strike = self._faults.trigger(Fault.STALE_READS, wallet=wallet, signer=signer)
         return None if strike is None else self._now_ms() - int(strike.seconds * 1000)
 
     def orders(self, key: str, moment_ms: int | None) -> list[OpenOrder]:
@@ -87,9 +87,11 @@ class Replicas:
 
     def account(self, wallet: str, moment_ms: int | None) -> Account:
         past = (
-            None if moment_ms is None else self._accounts.get(wallet.lower(), Past()).at(moment_ms)
+            None
+            if moment_ms is None
+            else self._accounts.get(wallet.lower(), History()).at(moment_ms)
         )
-        return past or self._venue.engine.accounts.of(wallet)
+        return past or self._venue.engine.accounts.get(wallet)
 
     def _open_orders(self, concerns: Callable[[Order], bool]) -> list[OpenOrder]:
         engine = self._venue.engine
@@ -97,7 +99,7 @@ class Replicas:
             replace(resting) for resting in engine.resting.values() if concerns(resting.order)
         )
         held = (
-            Resting(order=held.order, remaining=held.order.shares)
+            RestingOrder(order=held.order, remaining=held.order.shares)
             for held in engine.held.values()
             if concerns(held.order)
         )
@@ -106,15 +108,15 @@ class Replicas:
             *(self._open(resting, "DELAYED") for resting in held),
         ]
 
-    def _open(self, resting: Resting, status: str) -> OpenOrder:
-        trade_ids = self._venue.announcer.trades.ids_of(resting.order.id)
+    def _open(self, resting: RestingOrder, status: str) -> OpenOrder:
+        trade_ids = self._venue.publisher.trades.ids_for_order(resting.order.id)
         return OpenOrder(resting=resting, status=status, trade_ids=tuple(trade_ids))
 
 
-def _copied(account: Account) -> Account:
+def _copy_account(account: Account) -> Account:
     """What its owner is told of; the account itself goes on changing."""
     return Account(
-        base=account.base,
+        on_chain=account.on_chain,
         collateral=account.collateral,
         allowances=dict(account.allowances),
         shares=dict(account.shares),

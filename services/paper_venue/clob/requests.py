@@ -5,11 +5,11 @@ from typing import Any
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.http.requests import BadRequest, checksummed
-from services.paper_venue.lifecycle.venue import Ticket
+from services.paper_venue.lifecycle.venue import PostedOrder
 from shared.chain.orders import SignedOrder
 
 
-def parse_ticket(payload: Any, *, owner: str, address: str) -> Ticket:
+def parse_posted_order(payload: Any, *, owner: str, address: str) -> PostedOrder:
     """The body of ``POST /order`` from the API key ``owner`` of ``address``. Raises: BadRequest.
 
     Orders of the first exchange generation (they have a nonce and no timestamp) are refused, as at the venue since 2026-04-28.
@@ -18,7 +18,7 @@ def parse_ticket(payload: Any, *, owner: str, address: str) -> Ticket:
         order = dict(payload["order"])
         if "timestamp" not in order:
             raise BadRequest(rules.INVALID_VERSION)
-        ticket = Ticket(
+        ticket = PostedOrder(
             signed=_signed(order),
             kind=OrderKind(payload["orderType"]),
             owner=payload["owner"],

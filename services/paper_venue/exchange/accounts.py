@@ -46,7 +46,7 @@ class Account:
     contain.
     """
 
-    base: Holdings
+    on_chain: Holdings
     pending: dict[str, list[Movement]] = field(default_factory=dict)
     collateral: int = 0
     allowances: dict[str, int] = field(default_factory=dict)
@@ -57,12 +57,12 @@ class Account:
     is the sum."""
     reserved_shares: dict[str, int] = field(default_factory=dict)
 
-    def refresh(self, base: Holdings) -> None:
-        self.base = base
+    def refresh(self, holdings: Holdings) -> None:
+        self.on_chain = holdings
         self.collateral, self.allowances, self.shares = (
-            base.collateral,
-            dict(base.allowances),
-            dict(base.shares),
+            holdings.collateral,
+            dict(holdings.allowances),
+            dict(holdings.shares),
         )
         for movements in self.pending.values():
             for movement in movements:
@@ -84,10 +84,10 @@ class Account:
         if token_id is None:
             allowed = self.allowances.get(exchange, 0) - self.reserved_by_exchange.get(exchange, 0)
             return min(self.collateral - self.reserved_collateral, allowed)
-        held = self.shares.get(token_id, 0) if exchange in self.base.approvals else 0
+        held = self.shares.get(token_id, 0) if exchange in self.on_chain.approvals else 0
         return held - self.reserved_shares.get(token_id, 0)
 
-    def covers(self, order: Order) -> bool:
+    def has_funds_for(self, order: Order) -> bool:
         """Whether what all orders have reserved of what this one gives is still there."""
         return (
             self.spendable(
@@ -117,11 +117,11 @@ class Accounts:
     def __init__(self) -> None:
         self._by_wallet: dict[str, Account] = {}
 
-    def of(self, wallet: str) -> Account:
+    def get(self, wallet: str) -> Account:
         """The wallet's account; an unknown wallet has nothing."""
         key = wallet.lower()
         if key not in self._by_wallet:
-            self._by_wallet[key] = Account(base=Holdings(block=-1))
+            self._by_wallet[key] = Account(on_chain=Holdings(block=-1))
         return self._by_wallet[key]
 
     def by_wallet(self) -> Iterable[tuple[str, Account]]:
@@ -132,24 +132,24 @@ class Accounts:
         """Take over a read of the chain; what is still pending stays on top. An older read than the
         last is ignored.
         """
-        account = self.of(wallet)
-        if holdings.block >= account.base.block:
+        account = self.get(wallet)
+        if holdings.block >= account.on_chain.block:
             account.refresh(holdings)
 
-    def move(self, movement: Movement) -> None:
-        account = self.of(movement.wallet)
+    def add_pending(self, movement: Movement) -> None:
+        account = self.get(movement.wallet)
         account.pending.setdefault(movement.settlement, []).append(movement)
         account.apply(movement)
 
-    def settled(self, wallet: str, settlement: str, *, block: int) -> None:
+    def settle(self, wallet: str, settlement: str, *, block: int) -> None:
         """The chain has it: from here on it is no longer on top, but in the chain's own numbers."""
-        account = self.of(wallet)
+        account = self.get(wallet)
         for movement in account.pending.pop(settlement, ()):
-            if block <= account.base.block:
+            if block <= account.on_chain.block:
                 account.apply(movement, sign=-1)
 
-    def failed(self, wallet: str, settlement: str) -> None:
-        account = self.of(wallet)
+    def revert(self, wallet: str, settlement: str) -> None:
+        account = self.get(wallet)
         for movement in account.pending.pop(settlement, ()):
             account.apply(movement, sign=-1)
 
@@ -159,7 +159,7 @@ def collateral_for(order: Order, shares: int) -> int:
     return -(-shares * order.maker_amount // order.taker_amount)
 
 
-def movements_of(match: Match) -> list[Movement]:
+def build_movements(match: Match) -> list[Movement]:
     """What a match does to each wallet, under the taker's order id; nothing when nothing matched."""
     if not match.fills:
         return []

@@ -10,7 +10,7 @@ from services.paper_venue.exchange.orders import PRICE_ONE, Order, is_dust
 
 
 @dataclass(slots=True, kw_only=True)
-class Resting:
+class RestingOrder:
     """An order in the book. It keeps its place in the queue until nothing of it is left."""
 
     order: Order
@@ -23,7 +23,7 @@ class Resting:
         self.yes_price = self.order.yes_price()
 
     @property
-    def is_spent(self) -> bool:
+    def is_filled(self) -> bool:
         """Whether what is left counts as nothing, and cannot fill another order."""
         return is_dust(self.remaining, self.yes_price)
 
@@ -51,15 +51,15 @@ class LevelChange:
     shares: int
 
 
-class _Ladder:
+class _BookSide:
     """One side of the book: prices ascending, first come first served within a price."""
 
     def __init__(self) -> None:
         self.prices: list[int] = []
-        self.queues: dict[int, dict[str, Resting]] = {}
+        self.queues: dict[int, dict[str, RestingOrder]] = {}
         self.depths: dict[int, int] = {}
 
-    def add(self, resting: Resting) -> None:
+    def add(self, resting: RestingOrder) -> None:
         price = resting.yes_price
         if price not in self.queues:
             insort(self.prices, price)
@@ -68,11 +68,11 @@ class _Ladder:
         self.queues[price][resting.order.id] = resting
         self.depths[price] += resting.remaining
 
-    def take(self, resting: Resting, shares: int) -> None:
+    def reduce(self, resting: RestingOrder, shares: int) -> None:
         resting.remaining -= shares
         self.depths[resting.yes_price] -= shares
 
-    def remove(self, resting: Resting) -> None:
+    def remove(self, resting: RestingOrder) -> None:
         price = resting.yes_price
         queue = self.queues[price]
         del queue[resting.order.id]
@@ -86,28 +86,28 @@ class Book:
     """The unified book of a condition. A NO order stands in it as its mirror at 1 - price."""
 
     def __init__(self) -> None:
-        self._bids = _Ladder()
-        self._asks = _Ladder()
+        self._bids = _BookSide()
+        self._asks = _BookSide()
 
-    def _side(self, *, is_bid: bool) -> _Ladder:
+    def _side(self, *, is_bid: bool) -> _BookSide:
         return self._bids if is_bid else self._asks
 
-    def add(self, resting: Resting) -> LevelChange:
+    def add(self, resting: RestingOrder) -> LevelChange:
         is_bid = resting.order.is_bid
         self._side(is_bid=is_bid).add(resting)
-        return self._change(resting, is_bid=is_bid)
+        return self._level_change(resting, is_bid=is_bid)
 
-    def take(self, resting: Resting, shares: int) -> LevelChange:
+    def reduce(self, resting: RestingOrder, shares: int) -> LevelChange:
         is_bid = resting.order.is_bid
-        self._side(is_bid=is_bid).take(resting, shares)
-        return self._change(resting, is_bid=is_bid)
+        self._side(is_bid=is_bid).reduce(resting, shares)
+        return self._level_change(resting, is_bid=is_bid)
 
-    def remove(self, resting: Resting) -> LevelChange:
+    def remove(self, resting: RestingOrder) -> LevelChange:
         is_bid = resting.order.is_bid
         self._side(is_bid=is_bid).remove(resting)
-        return self._change(resting, is_bid=is_bid)
+        return self._level_change(resting, is_bid=is_bid)
 
-    def opposite(self, order: Order) -> Iterator[Resting]:
+    def opposite_orders(self, order: Order) -> Iterator[RestingOrder]:
         """The orders that could fill this one: best price first, then the oldest."""
         ladder = self._side(is_bid=not order.is_bid)
         for price in ladder.prices if order.is_bid else reversed(ladder.prices):
@@ -142,6 +142,6 @@ class Book:
         mirrored = self.best_bid(1 - outcome_index)
         return None if mirrored is None else PRICE_ONE - mirrored
 
-    def _change(self, resting: Resting, *, is_bid: bool) -> LevelChange:
+    def _level_change(self, resting: RestingOrder, *, is_bid: bool) -> LevelChange:
         depth = self._side(is_bid=is_bid).depths.get(resting.yes_price, 0)
         return LevelChange(is_bid=is_bid, yes_price=resting.yes_price, shares=depth)

@@ -25,7 +25,7 @@ def price_text(price: int) -> str:
     return _trimmed(*divmod(price, PRICE_ONE), places=4)
 
 
-def ratio_text(collateral: int, shares: int) -> str:
+def average_price_text(collateral: int, shares: int) -> str:
     """The price that was paid over several fills, to 1/1,000,000 USDC."""
     exact = (Decimal(collateral) / Decimal(shares)).quantize(
         Decimal("0.000001"), rounding=ROUND_HALF_EVEN
@@ -33,6 +33,6 @@ def ratio_text(collateral: int, shares: int) -> str:
     return amount_text(int(exact * _MICRO))
 
 
-def number(text: str) -> orjson.Fragment:
+def json_number(text: str) -> orjson.Fragment:
     """A decimal text as a JSON number, digit by digit, without a binary fraction in between."""
     return orjson.Fragment(text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
-from services.paper_venue.exchange.book import Book, Resting
+from services.paper_venue.exchange.book import Book, RestingOrder
 from services.paper_venue.exchange.orders import DUST, PRICE_ONE, Market, Order, Side
 
 _FEE_STEP = Decimal(10)
@@ -34,7 +34,7 @@ class MatchKind(StrEnum):
 class Fill:
     """One resting order's part in a match."""
 
-    resting: Resting
+    resting: RestingOrder
     maker: Order
     kind: MatchKind
     price: int
@@ -45,7 +45,7 @@ class Fill:
     """Micro-USDC that the resting order pays or gets."""
 
     @property
-    def given(self) -> int:
+    def fill_amount(self) -> int:
         """What the resting order gives, in its own unit: the exchange contract's fill amount."""
         return self.maker_collateral if self.maker.side is Side.BUY else self.shares
 
@@ -67,7 +67,7 @@ class Match:
 
     taker: Order
     fills: tuple[Fill, ...] = ()
-    own: tuple[Resting, ...] = ()
+    own_orders: tuple[RestingOrder, ...] = ()
     """Orders of the taker's own wallet that it reached: they give way, as nobody trades with
     himself."""
 
@@ -81,11 +81,11 @@ class Match:
         return sum(fill.taker_collateral for fill in self.fills)
 
     @property
-    def given(self) -> int:
+    def making_amount(self) -> int:
         return self.collateral if self.taker.side is Side.BUY else self.shares
 
     @property
-    def gotten(self) -> int:
+    def taking_amount(self) -> int:
         return self.shares if self.taker.side is Side.BUY else self.collateral
 
     @property
@@ -102,7 +102,7 @@ class Match:
         """Whether an order that may not rest got all it asked for: a buyer spends his amount, a
         seller sells his shares.
         """
-        return self.taker.maker_amount - self.given <= DUST
+        return self.taker.maker_amount - self.making_amount <= DUST
 
 
 def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
@@ -122,24 +122,24 @@ def match(order: Order, book: Book, *, divisor: int = 1) -> Match:
     prediction markets do is documented nowhere.
     """
     fills: list[Fill] = []
-    own: list[Resting] = []
-    wanted = _Wanted(order, divisor)
-    for resting in book.opposite(order):
-        price = wanted.price_of(resting)
+    own: list[RestingOrder] = []
+    wanted = _OpenQuantity(order, divisor)
+    for resting in book.opposite_orders(order):
+        price = wanted.acceptable_price(resting)
         if price is None or len(fills) == MAX_FILLS:
             break
         if resting.order.maker == order.maker:
             own.append(resting)
             continue
-        fill = wanted.fill_from(resting, price)
+        fill = wanted.build_fill(resting, price)
         if fill is None:
             break
         fills.append(fill)
         wanted.subtract(fill)
-    return Match(taker=order, fills=tuple(fills), own=tuple(own))
+    return Match(taker=order, fills=tuple(fills), own_orders=tuple(own))
 
 
-class _Wanted:
+class _OpenQuantity:
     """What an incoming order still wants: USDC to spend for a buyer that may not rest, else shares."""
 
     def __init__(self, order: Order, divisor: int) -> None:
@@ -151,14 +151,14 @@ class _Wanted:
     def subtract(self, fill: Fill) -> None:
         self._left -= fill.taker_collateral if self._by_collateral else fill.shares
 
-    def price_of(self, resting: Resting) -> int | None:
+    def acceptable_price(self, resting: RestingOrder) -> int | None:
         """What a share would cost, or bring, here. None when that is not acceptable, or nothing
         more is wanted.
         """
         price = PRICE_ONE - resting.yes_price if self._is_no else resting.yes_price
         return price if self._left > DUST and self._order.accepts(price) else None
 
-    def fill_from(self, resting: Resting, price: int) -> Fill | None:
+    def build_fill(self, resting: RestingOrder, price: int) -> Fill | None:
         """None when what is left is worth less than a base unit."""
         maker = resting.order
         affordable = self._left * PRICE_ONE // price if self._by_collateral else self._left

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.accounts import Account, Accounts, collateral_for, movements_of
-from services.paper_venue.exchange.book import Book, LevelChange, Resting
+from services.paper_venue.exchange.accounts import (
+    Account,
+    Accounts,
+    build_movements,
+    collateral_for,
+)
+from services.paper_venue.exchange.book import Book, LevelChange, RestingOrder
 from services.paper_venue.exchange.matching import Match, match
 from services.paper_venue.exchange.orders import Market, Order, OrderKind, Side, is_dust
 
@@ -25,7 +30,7 @@ class Accepted:
     order: Order
     match: Match
     rests: bool = False
-    changes: tuple[LevelChange, ...] = ()
+    level_changes: tuple[LevelChange, ...] = ()
     is_held: bool = False
     """It would match, and is kept back before it may."""
 
@@ -59,18 +64,18 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class HeldOrder:
     """An order that waits to be matched. It reserves, and cannot be cancelled."""
 
     order: Order
     until_ms: int
 
 
-Cancelled = tuple[Resting, LevelChange]
+CancelledOrder = tuple[RestingOrder, LevelChange]
 """An order that stood in the book as it was when it left it, and what its price has left."""
 
 
-class Engine:
+class MatchingEngine:
     """The markets, books and accounts of one venue."""
 
     def __init__(self, markets: Iterable[Market]) -> None:
@@ -78,9 +83,9 @@ class Engine:
         self.market_by_condition: dict[str, Market] = {}
         self.market_by_token: dict[str, Market] = {}
         self.books: dict[str, Book] = {}
-        self.resting: dict[str, Resting] = {}
-        self.held: dict[str, Held] = {}
-        self._seen: set[str] = set()
+        self.resting: dict[str, RestingOrder] = {}
+        self.held: dict[str, HeldOrder] = {}
+        self._accepted_ids: set[str] = set()
         self._expiring: list[tuple[int, str]] = []
         self._resolutions: dict[str, tuple[int, int]] = {}
         for market in markets:
@@ -102,7 +107,7 @@ class Engine:
         """The payout numerators of YES and NO; None: the market is open."""
         return self._resolutions.get(condition_id)
 
-    def resolve(self, condition_id: str, payouts: tuple[int, int]) -> list[Resting]:
+    def resolve(self, condition_id: str, payouts: tuple[int, int]) -> list[RestingOrder]:
         """Close a market for good. Returns the orders that stood or were held, all cancelled,
         oldest first.
         """
@@ -119,47 +124,47 @@ class Engine:
         ]
         cancelled = [found[0] for id in standing if (found := self.cancel(id)) is not None]
         cancelled += [
-            Resting(order=self._let_go(order), remaining=order.shares) for order in waiting
+            RestingOrder(order=self._end_hold(order), remaining=order.shares) for order in waiting
         ]
         return sorted(cancelled, key=lambda resting: resting.order.placed_at_ms)
 
     def place(self, order: Order, *, post_only: bool = False) -> Accepted | Refused:
         """Match the order now, and let the rest of it stand or fall as its kind says."""
         planned = self.plan(order, post_only=post_only)
-        return planned if isinstance(planned, Refused) else self.enter(planned)
+        return planned if isinstance(planned, Refused) else self.execute(planned)
 
     def plan(self, order: Order, *, post_only: bool = False) -> Match | Refused:
         """What the order would meet now, or why it is not taken. Changes nothing."""
         planned = self._match(order)
         text = self._refusal(order, planned, post_only=post_only)
-        return Refused(order=order, text=text) if text else self._killed(planned) or planned
+        return Refused(order=order, text=text) if text else self._kill_refusal(planned) or planned
 
     def plan_part(self, order: Order, divisor: int) -> Match:
         """What a part of the order would meet now. Changes nothing."""
         return self._match(order, divisor)
 
-    def enter(self, planned: Match) -> Accepted:
+    def execute(self, planned: Match) -> Accepted:
         """Carry out what was planned on the books as they are."""
         order, book = planned.taker, self.books[planned.taker.market.condition_id]
-        self._seen.add(order.id)
-        changes = [self._remove(resting) for resting in planned.own]
+        self._accepted_ids.add(order.id)
+        changes = [self._remove(resting) for resting in planned.own_orders]
         changes += [self._fill(fill.resting, fill.shares, book) for fill in planned.fills]
-        for movement in movements_of(planned):
-            self.accounts.move(movement)
+        for movement in build_movements(planned):
+            self.accounts.add_pending(movement)
         left = order.shares - planned.shares
         rests = order.kind.may_rest and not planned.is_capped and not is_dust(left, order.price)
         if rests:
-            changes.append(self._rest(Resting(order=order, remaining=left), book))
-        return Accepted(order=order, match=planned, rests=rests, changes=tuple(changes))
+            changes.append(self._rest(RestingOrder(order=order, remaining=left), book))
+        return Accepted(order=order, match=planned, rests=rests, level_changes=tuple(changes))
 
     def hold(self, order: Order, *, until_ms: int) -> Accepted:
         """Keep an order that was planned back; ``release`` matches it."""
-        self._seen.add(order.id)
-        self.held[order.id] = Held(order=order, until_ms=until_ms)
+        self._accepted_ids.add(order.id)
+        self.held[order.id] = HeldOrder(order=order, until_ms=until_ms)
         self._account(order).reserve(order, order.shares)
         return Accepted(order=order, match=Match(taker=order), is_held=True)
 
-    def due(self, now_ms: int) -> list[Order]:
+    def due_orders(self, now_ms: int) -> list[Order]:
         """The held orders whose time has come, first come first served."""
         return [
             held.order
@@ -169,20 +174,20 @@ class Engine:
 
     def release(self, order: Order) -> Accepted | Refused:
         """Match a held order with the book of now."""
-        planned = self._match(self._let_go(order))
+        planned = self._match(self._end_hold(order))
         text = self._balance_refusal(order, planned)
-        refused = Refused(order=order, text=text) if text else self._killed(planned)
-        return refused or self.enter(planned)
+        refused = Refused(order=order, text=text) if text else self._kill_refusal(planned)
+        return refused or self.execute(planned)
 
-    def expired(self, now_ms: int) -> list[Cancelled]:
+    def cancel_expired(self, now_ms: int) -> list[CancelledOrder]:
         """Cancel the GTD orders whose time is over."""
-        cancelled: list[Cancelled] = []
+        cancelled: list[CancelledOrder] = []
         while self._expiring and self._expiring[0][0] * 1000 <= now_ms:
             found = self.cancel(heappop(self._expiring)[1])
             cancelled += [found] if found is not None else []
         return cancelled
 
-    def uncovered(self, wallet: str) -> list[Cancelled]:
+    def cancel_unfunded(self, wallet: str) -> list[CancelledOrder]:
         """Cancel the newest orders of a wallet that can no longer pay for all of them, until it
         can.
         """
@@ -191,13 +196,15 @@ class Engine:
             for resting in self.resting.values()
             if resting.order.maker.lower() == wallet.lower()
         ]
-        account = self.accounts.of(wallet)
+        account = self.accounts.get(wallet)
         cancelled = (
-            self.cancel(order.id) for order in reversed(standing) if not account.covers(order)
+            self.cancel(order.id)
+            for order in reversed(standing)
+            if not account.has_funds_for(order)
         )
         return [found for found in cancelled if found is not None]
 
-    def cancel(self, order_id: str) -> Cancelled | None:
+    def cancel(self, order_id: str) -> CancelledOrder | None:
         """Take an order out of the book. None: it does not stand there."""
         resting = self.resting.get(order_id)
         return None if resting is None else (resting, self._remove(resting))
@@ -210,15 +217,15 @@ class Engine:
     def _refusal(self, order: Order, planned: Match, *, post_only: bool) -> str | None:
         if order.market.condition_id in self._resolutions:
             return rules.closed(order.token_id)
-        if order.id in self._seen:
+        if order.id in self._accepted_ids:
             return rules.duplicated(order.id)
         return (
-            rules.refusal(order, post_only=post_only)
+            rules.order_refusal(order, post_only=post_only)
             or _crossing_refusal(order, planned, post_only=post_only)
             or self._balance_refusal(order, planned)
         )
 
-    def _killed(self, planned: Match) -> Refused | None:
+    def _kill_refusal(self, planned: Match) -> Refused | None:
         order = planned.taker
         if order.kind is OrderKind.FOK and not planned.is_complete:
             return Refused(order=order, text=rules.FOK_KILLED, is_killed=True)
@@ -245,17 +252,17 @@ class Engine:
             else rules.NOT_ENOUGH
         )
 
-    def _fill(self, resting: Resting, shares: int, book: Book) -> LevelChange:
+    def _fill(self, resting: RestingOrder, shares: int, book: Book) -> LevelChange:
         account = self._account(resting.order)
         account.reserve(resting.order, resting.remaining, -1)
-        change = book.take(resting, shares)
-        if resting.is_spent:
+        change = book.reduce(resting, shares)
+        if resting.is_filled:
             del self.resting[resting.order.id]
             return book.remove(resting)
         account.reserve(resting.order, resting.remaining)
         return change
 
-    def _rest(self, resting: Resting, book: Book) -> LevelChange:
+    def _rest(self, resting: RestingOrder, book: Book) -> LevelChange:
         order = resting.order
         self.resting[order.id] = resting
         self._account(order).reserve(order, resting.remaining)
@@ -263,22 +270,22 @@ class Engine:
             heappush(self._expiring, (order.expiration, order.id))
         return book.add(resting)
 
-    def _remove(self, resting: Resting) -> LevelChange:
+    def _remove(self, resting: RestingOrder) -> LevelChange:
         del self.resting[resting.order.id]
         self._account(resting.order).reserve(resting.order, resting.remaining, -1)
         return self.books[resting.order.market.condition_id].remove(resting)
 
-    def _let_go(self, order: Order) -> Order:
+    def _end_hold(self, order: Order) -> Order:
         del self.held[order.id]
         self._account(order).reserve(order, order.shares, -1)
         return order
 
     def _account(self, order: Order) -> Account:
-        return self.accounts.of(order.maker)
+        return self.accounts.get(order.maker)
 
 
 def _crossing_refusal(order: Order, planned: Match, *, post_only: bool) -> str | None:
-    crosses = bool(planned.fills or planned.own)
+    crosses = bool(planned.fills or planned.own_orders)
     if crosses and post_only:
         return rules.POST_ONLY_CROSSES
     if planned.fills or not order.kind.may_rest:

@@ -29,7 +29,7 @@ class MarketVersion(StrEnum):
     V2 = "v2"
 
 
-def exchange_of(version: MarketVersion, *, neg_risk: bool) -> str:
+def exchange_for(version: MarketVersion, *, neg_risk: bool) -> str:
     """The contract that settles such markets; v1 has one of its own for neg-risk, v2 has one for
     all.
     """
@@ -77,7 +77,7 @@ class Market:
     @property
     def exchange(self) -> str:
         """The contract that settles it, and under whose domain its orders are signed."""
-        return exchange_of(self.version, neg_risk=self.neg_risk)
+        return exchange_for(self.version, neg_risk=self.neg_risk)
 
     def outcome_index(self, token_id: str) -> int:
         return self.token_ids.index(token_id)

@@ -44,13 +44,13 @@ POST_ONLY_MODE = "post-only mode: only post-only orders and cancels are allowed"
 _SERVER_ERRORS = (TIMED_OUT, NO_MATCHING_ORDERS, ROUNDING, DISCREPANCY)
 
 
-def status_of(text: str) -> int:
+def http_status_for(text: str) -> int:
     """The HTTP status that a refused order's text comes with."""
     return 500 if text in _SERVER_ERRORS else 400
 
 
-def too_many_orders(count: int, most: int) -> str:
-    return f"Too many orders in payload: {count}, max allowed: {most}"
+def too_many_orders(count: int, maximum: int) -> str:
+    return f"Too many orders in payload: {count}, max allowed: {maximum}"
 
 
 MIN_LIFETIME_MS = 60_000
@@ -66,7 +66,7 @@ def closed(token_id: str) -> str:
     return f"the orderbook {token_id} does not exist"
 
 
-def refusal(order: Order, *, post_only: bool = False) -> str | None:
+def order_refusal(order: Order, *, post_only: bool = False) -> str | None:
     """Why the order cannot be taken, whatever the book and the balances say; None: it can."""
     if order.maker_amount <= 0 or order.taker_amount <= 0:
         return INVALID_PAYLOAD

@@ -30,16 +30,16 @@ class Trade:
     matched_at_ms: int
     updated_at_ms: int
     status: TradeStatus = TradeStatus.MATCHED
-    told: list[tuple[int, TradeStatus, str]] = field(default_factory=list)
+    status_history: list[tuple[int, TradeStatus, str]] = field(default_factory=list)
     """When it was told as what, and under which transaction's hash."""
 
-    def reach(self, status: TradeStatus, *, now_ms: int) -> None:
+    def set_status(self, status: TradeStatus, *, now_ms: int) -> None:
         self.status, self.updated_at_ms = status, now_ms
-        self.told.append((now_ms, status, self.transaction_hash))
+        self.status_history.append((now_ms, status, self.transaction_hash))
 
     def as_of(self, moment_ms: int) -> Self | None:
         """As it had been told by then. None: it had not."""
-        told = [each for each in self.told if each[0] <= moment_ms]
+        told = [each for each in self.status_history if each[0] <= moment_ms]
         if not told:
             return None
         updated_at_ms, status, transaction_hash = told[-1]
@@ -73,7 +73,7 @@ class TradeFilter:
     after: int | None = None
     before: int | None = None
 
-    def admits(self, trade: Trade) -> bool:
+    def matches(self, trade: Trade) -> bool:
         taker = trade.match.taker
         matched_at = trade.matched_at_ms // 1000
         return (
@@ -108,22 +108,22 @@ class TradeLog:
         for order_id in (trade.match.taker.id, *(fill.maker.id for fill in trade.match.fills)):
             self._ids_by_order[order_id].append(trade.id)
 
-    def ids_of(self, order_id: str) -> Sequence[str]:
+    def ids_for_order(self, order_id: str) -> Sequence[str]:
         """The trades that an order was in, oldest first."""
         return self._ids_by_order.get(order_id, ())
 
-    def of(
-        self, owner: str, asked: TradeFilter, *, moment_ms: int | None = None
+    def find(
+        self, owner: str, trade_filter: TradeFilter, *, moment_ms: int | None = None
     ) -> Iterator[Trade]:
         """The owner's trades that the filter admits, newest first; as they were at that moment, if
         one is given.
         """
-        if asked.id is not None:
-            trade = self._by_id.get(asked.id)
+        if trade_filter.id is not None:
+            trade = self._by_id.get(trade_filter.id)
             candidates = [trade] if trade is not None and owner in trade.owners else []
         else:
             candidates = self._by_owner.get(owner, [])
-        found = (trade for trade in reversed(candidates) if asked.admits(trade))
+        found = (trade for trade in reversed(candidates) if trade_filter.matches(trade))
         return (
             found
             if moment_ms is None

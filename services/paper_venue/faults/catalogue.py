@@ -75,7 +75,7 @@ class Fault(StrEnum):
     began."""
 
 
-class Strike(BaseModel):
+class FaultOptions(BaseModel):
     """How often and how hard a fault strikes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,66 +96,68 @@ class Faults:
     """The faults that are on now, and how often each has struck."""
 
     def __init__(self, *, seed: int = 1) -> None:
-        self.struck: Counter[Fault] = Counter()
-        self.began_ms: dict[Fault, int] = {}
-        self._strikes: dict[Fault, Strike] = {}
-        self._spared: set[str] = set()
-        self._chances = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
+        self.strike_counts: Counter[Fault] = Counter()
+        self.started_at_ms: dict[Fault, int] = {}
+        self._options: dict[Fault, FaultOptions] = {}
+        self._exempt_wallets: set[str] = set()
+        self._random_by_fault = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
 
     @property
-    def active(self) -> Mapping[Fault, Strike]:
-        return self._strikes
+    def active(self) -> Mapping[Fault, FaultOptions]:
+        return self._options
 
-    def set(self, strikes: Mapping[Fault, Strike], *, now_ms: int = 0) -> None:
+    def set(self, options: Mapping[Fault, FaultOptions], *, now_ms: int = 0) -> None:
         """These are on from ``now_ms`` by the machine's clock, and no others."""
-        self.change({**dict.fromkeys(self._strikes), **strikes}, now_ms=now_ms)
+        self.change({**dict.fromkeys(self._options), **options}, now_ms=now_ms)
 
-    def change(self, strikes: Mapping[Fault, Strike | None], *, now_ms: int = 0) -> None:
+    def change(self, options: Mapping[Fault, FaultOptions | None], *, now_ms: int = 0) -> None:
         """These begin anew, or are off (None), from ``now_ms`` by the machine's clock; all others
         stay as they are.
         """
-        for fault, strike in strikes.items():
-            self.struck.pop(fault, None)
-            self._strikes.pop(fault, None)
+        for fault, strike in options.items():
+            self.strike_counts.pop(fault, None)
+            self._options.pop(fault, None)
             if strike is not None:
-                self._strikes[fault], self.began_ms[fault] = strike, now_ms
+                self._options[fault], self.started_at_ms[fault] = strike, now_ms
 
-    def spare(self, wallets: Iterable[str]) -> None:
+    def exempt(self, wallets: Iterable[str]) -> None:
         """These belong to the venue's own traders: only a fault that names one of them strikes it."""
-        self._spared.update(wallet.lower() for wallet in wallets)
+        self._exempt_wallets.update(wallet.lower() for wallet in wallets)
 
-    def spares(self, wallet: str) -> bool:
-        return wallet.lower() in self._spared
+    def is_exempt(self, wallet: str) -> bool:
+        return wallet.lower() in self._exempt_wallets
 
-    def strike(
+    def trigger(
         self, fault: Fault, *, wallet: str | None = None, signer: str | None = None
-    ) -> Strike | None:
+    ) -> FaultOptions | None:
         """Whether and how the fault strikes what is happening now; every call is one chance for it.
 
         ``signer`` asks on behalf of ``wallet``: a fault for only one of the two strikes both.
         """
-        strike = self._strikes.get(fault)
-        if strike is None or not self._concerns(strike, wallet, signer):
+        strike = self._options.get(fault)
+        if strike is None or not self._applies_to(strike, wallet, signer):
             return None
-        if strike.times is not None and self.struck[fault] >= strike.times:
+        if strike.times is not None and self.strike_counts[fault] >= strike.times:
             return None
-        if strike.share < 1 and Decimal(self._chances[fault].random()) >= strike.share:
+        if strike.share < 1 and Decimal(self._random_by_fault[fault].random()) >= strike.share:
             return None
-        self.struck[fault] += 1
+        self.strike_counts[fault] += 1
         return strike
 
-    def strike_row(self, fault: Fault, wallets: Iterable[str]) -> Strike | None:
+    def trigger_for_row(self, fault: Fault, wallets: Iterable[str]) -> FaultOptions | None:
         """Likewise for what a feed tells of these wallets. The venue's own traders are struck like
         all others: it is them one follows.
         """
-        strike = self._strikes.get(fault)
+        strike = self._options.get(fault)
         only = strike.only.lower() if strike is not None and strike.only is not None else None
         if only is not None and only not in {wallet.lower() for wallet in wallets}:
             return None
-        return self.strike(fault, wallet=only)
+        return self.trigger(fault, wallet=only)
 
-    def _concerns(self, strike: Strike, *wallets: str | None) -> bool:
+    def _applies_to(self, strike: FaultOptions, *wallets: str | None) -> bool:
         named = {wallet.lower() for wallet in wallets if wallet is not None}
         return (
-            named.isdisjoint(self._spared) if strike.only is None else strike.only.lower() in named
+            named.isdisjoint(self._exempt_wallets)
+            if strike.only is None
+            else strike.only.lower() in named
         )

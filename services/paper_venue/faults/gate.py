@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.http.payloads import Json
 
 RESTARTING = "the matching engine is restarting"
@@ -30,7 +30,7 @@ _CANCELLING = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class OrderSummary:
     """One order of a request, as far as the gate looks."""
 
     maker: str
@@ -39,21 +39,21 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class ClobRequest:
     """A request to the CLOB. ``address`` is what its headers claim; None: nothing."""
 
     method: str
     path: str
     remote: str
     address: str | None = None
-    orders: tuple[Wanted, ...] = ()
+    orders: tuple[OrderSummary, ...] = ()
 
     @property
-    def places(self) -> bool:
+    def places_orders(self) -> bool:
         return (self.method, self.path) in _PLACING
 
     @property
-    def cancels(self) -> bool:
+    def cancels_orders(self) -> bool:
         return (self.method, self.path) in _CANCELLING
 
     @property
@@ -74,10 +74,10 @@ class Gate:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._by_address: defaultdict[str, Window] = defaultdict(Window)
-        self._by_signer: defaultdict[str, Window] = defaultdict(Window)
+        self._by_address: defaultdict[str, SlidingWindow] = defaultdict(SlidingWindow)
+        self._by_signer: defaultdict[str, SlidingWindow] = defaultdict(SlidingWindow)
 
-    def refusal(self, call: Call, *, now_ms: int, machine_ms: int) -> Refusal | None:
+    def refusal(self, call: ClobRequest, *, now_ms: int, machine_ms: int) -> Refusal | None:
         """``now_ms`` by the venue's clock, ``machine_ms`` by the machine's. None: it may pass."""
         refusals = (
             found
@@ -87,28 +87,28 @@ class Gate:
         return next(refusals, None)
 
     def _checks(
-        self, call: Call, now_ms: int, machine_ms: int
+        self, call: ClobRequest, now_ms: int, machine_ms: int
     ) -> Iterator[Callable[[], Refusal | None]]:
         """One after another, as what is refused already is no chance for the next fault."""
-        yield partial(self._address_limit, call, machine_ms)
-        if call.places or call.cancels:
-            yield partial(self._restart, call, machine_ms)
-            yield partial(self._states, call)
-        if call.places:
-            yield partial(self._person, call)
-            yield partial(self._signer_limit, call, now_ms, machine_ms)
+        yield partial(self._address_limit_refusal, call, machine_ms)
+        if call.places_orders or call.cancels_orders:
+            yield partial(self._restart_refusal, call, machine_ms)
+            yield partial(self._state_refusal, call)
+        if call.places_orders:
+            yield partial(self._account_refusal, call)
+            yield partial(self._signer_limit_refusal, call, now_ms, machine_ms)
 
-    def _strike(self, fault: Fault, call: Call) -> Strike | None:
-        return self._faults.strike(fault, wallet=call.maker, signer=call.address)
+    def _trigger(self, fault: Fault, call: ClobRequest) -> FaultOptions | None:
+        return self._faults.trigger(fault, wallet=call.maker, signer=call.address)
 
-    def _address_limit(self, call: Call, machine_ms: int) -> Refusal | None:
+    def _address_limit_refusal(self, call: ClobRequest, machine_ms: int) -> Refusal | None:
         limit = self._faults.active.get(Fault.RATE_LIMIT_ADDRESS)
         if limit is None:
             return None
-        wait_ms = self._by_address[call.remote].take(
+        wait_ms = self._by_address[call.remote].acquire(
             1, limit=ADDRESS_LIMIT, within_ms=_ms(limit.seconds), now_ms=machine_ms
         )
-        if not wait_ms or self._strike(Fault.RATE_LIMIT_ADDRESS, call) is None:
+        if not wait_ms or self._trigger(Fault.RATE_LIMIT_ADDRESS, call) is None:
             return None
         return Refusal(
             status=429,
@@ -116,19 +116,21 @@ class Gate:
             headers={"Retry-After": _seconds(wait_ms)},
         )
 
-    def _signer_limit(self, call: Call, now_ms: int, machine_ms: int) -> Refusal | None:
+    def _signer_limit_refusal(
+        self, call: ClobRequest, now_ms: int, machine_ms: int
+    ) -> Refusal | None:
         """A batch costs its length, all of it or nothing."""
         limit = self._faults.active.get(Fault.RATE_LIMIT_SIGNER)
         if limit is None:
             return None
         window = self._by_signer[(call.address or "").lower()]
-        wait_ms = window.take(
+        wait_ms = window.acquire(
             max(1, len(call.orders)),
             limit=SIGNER_LIMIT,
             within_ms=_ms(limit.seconds),
             now_ms=machine_ms,
         )
-        if not wait_ms or self._strike(Fault.RATE_LIMIT_SIGNER, call) is None:
+        if not wait_ms or self._trigger(Fault.RATE_LIMIT_SIGNER, call) is None:
             return None
         told = {
             "Retry-After": _seconds(wait_ms),
@@ -138,63 +140,63 @@ class Gate:
         }
         return Refusal(status=429, body={"error": rules.TOO_MANY_REQUESTS}, headers=told)
 
-    def _restart(self, call: Call, machine_ms: int) -> Refusal | None:
+    def _restart_refusal(self, call: ClobRequest, machine_ms: int) -> Refusal | None:
         """Closed for the strike's seconds, then post-only for as long again, then as always."""
         restart = self._faults.active.get(Fault.RESTART)
         if restart is None:
             return None
         phase_ms = _ms(restart.seconds)
-        passed_ms = machine_ms - self._faults.began_ms[Fault.RESTART]
-        if passed_ms < phase_ms and self._strike(Fault.RESTART, call):
+        passed_ms = machine_ms - self._faults.started_at_ms[Fault.RESTART]
+        if passed_ms < phase_ms and self._trigger(Fault.RESTART, call):
             return Refusal(status=425, body={"error": RESTARTING})
         if (
             phase_ms <= passed_ms < 2 * phase_ms
-            and _takes(call)
-            and self._strike(Fault.RESTART, call)
+            and _may_take_liquidity(call)
+            and self._trigger(Fault.RESTART, call)
         ):
-            return _post_only(2 * phase_ms - passed_ms)
+            return _post_only_refusal(2 * phase_ms - passed_ms)
         return None
 
-    def _states(self, call: Call) -> Refusal | None:
-        if self._strike(Fault.DISABLED, call):
+    def _state_refusal(self, call: ClobRequest) -> Refusal | None:
+        if self._trigger(Fault.DISABLED, call):
             return Refusal(status=503, body={"error": rules.TRADING_DISABLED})
-        if call.places and self._strike(Fault.CANCEL_ONLY, call):
+        if call.places_orders and self._trigger(Fault.CANCEL_ONLY, call):
             return Refusal(status=503, body={"error": rules.CANCEL_ONLY})
-        if _takes(call) and (strike := self._strike(Fault.POST_ONLY, call)):
-            return _post_only(_ms(strike.seconds))
+        if _may_take_liquidity(call) and (strike := self._trigger(Fault.POST_ONLY, call)):
+            return _post_only_refusal(_ms(strike.seconds))
         return None
 
-    def _person(self, call: Call) -> Refusal | None:
+    def _account_refusal(self, call: ClobRequest) -> Refusal | None:
         """What is refused because of who asks, and from where."""
-        if self._strike(Fault.GEOBLOCK, call):
+        if self._trigger(Fault.GEOBLOCK, call):
             return Refusal(status=403, body={"error": GEOBLOCKED})
-        if any(order.buys for order in call.orders) and self._strike(Fault.CLOSED_ONLY, call):
+        if any(order.buys for order in call.orders) and self._trigger(Fault.CLOSED_ONLY, call):
             return Refusal(status=400, body={"error": rules.CLOSED_ONLY})
         return None
 
 
 @dataclass(slots=True)
-class Window:
+class SlidingWindow:
     """How much was taken in the time just past."""
 
-    taken: deque[tuple[int, int]] = field(default_factory=deque)
+    acquired: deque[tuple[int, int]] = field(default_factory=deque)
     """(when, how much), oldest first."""
 
     @property
     def used(self) -> int:
-        return sum(cost for _, cost in self.taken)
+        return sum(cost for _, cost in self.acquired)
 
-    def take(self, cost: int, *, limit: int, within_ms: int, now_ms: int) -> int:
+    def acquire(self, cost: int, *, limit: int, within_ms: int, now_ms: int) -> int:
         """Take it, if it fits. Returns the milliseconds until it could; 0: taken."""
-        while self.taken and self.taken[0][0] <= now_ms - within_ms:
-            self.taken.popleft()
+        while self.acquired and self.acquired[0][0] <= now_ms - within_ms:
+            self.acquired.popleft()
         if self.used + cost <= limit:
-            self.taken.append((now_ms, cost))
+            self.acquired.append((now_ms, cost))
             return 0
-        return self.taken[0][0] + within_ms - now_ms if self.taken else max(1, within_ms)
+        return self.acquired[0][0] + within_ms - now_ms if self.acquired else max(1, within_ms)
 
 
-def wanted_orders(body: bytes) -> tuple[Wanted, ...]:
+def parse_order_summaries(body: bytes) -> tuple[OrderSummary, ...]:
     """The orders of a body of ``POST /order`` or ``/orders``; what is none is left to the handler
     to refuse.
     """
@@ -203,27 +205,27 @@ def wanted_orders(body: bytes) -> tuple[Wanted, ...]:
     except orjson.JSONDecodeError:
         return ()
     return tuple(
-        _wanted(order)
+        _parse_order_summary(order)
         for order in (asked if isinstance(asked, list) else [asked])
         if isinstance(order, dict)
     )
 
 
-def _wanted(asked: dict[str, Any]) -> Wanted:
+def _parse_order_summary(asked: dict[str, Any]) -> OrderSummary:
     order = asked.get("order")
     signed = order if isinstance(order, dict) else {}
-    return Wanted(
+    return OrderSummary(
         maker=str(signed.get("maker", "")),
         buys=signed.get("side") == "BUY",
         post_only=asked.get("postOnly") is True,
     )
 
 
-def _takes(call: Call) -> bool:
-    return call.places and not all(order.post_only for order in call.orders)
+def _may_take_liquidity(call: ClobRequest) -> bool:
+    return call.places_orders and not all(order.post_only for order in call.orders)
 
 
-def _post_only(left_ms: int) -> Refusal:
+def _post_only_refusal(left_ms: int) -> Refusal:
     seconds = _seconds(left_ms)
     body = {
         "error": rules.POST_ONLY_MODE,

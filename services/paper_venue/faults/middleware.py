@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
-from services.paper_venue.faults.gate import Call, Gate, Refusal, wanted_orders
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
+from services.paper_venue.faults.gate import ClobRequest, Gate, Refusal, parse_order_summaries
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.responses import Handler, refuse, reply
 
 _NO_LINGERING = struct.pack("ii", 1, 0)
-_APART = ("/control/", "/ws/", "/rtds", "/api/")
+_EXCLUDED_PATHS = ("/control/", "/ws/", "/rtds", "/api/")
 """Not the CLOB's."""
 
 
-class Interference:
+class FaultMiddleware:
     """A middleware outside of all others: it sees requests as they come and answers as they would
     go.
     """
@@ -52,54 +52,60 @@ class Interference:
         return reply(answer)
 
     @web.middleware
-    async def meddle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not self._faults.active or request.path.startswith(_APART):
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not self._faults.active or request.path.startswith(_EXCLUDED_PATHS):
             return await handler(request)
-        call = await _call(request)
+        call = await _summarize(request)
         refusal = self._gate.refusal(call, now_ms=self._now_ms(), machine_ms=self._machine_ms())
         if refusal is not None:
-            return _answer(refusal)
-        return await (self._place(call, request, handler) if call.places else handler(request))
+            return _refusal_reply(refusal)
+        return await (
+            self._handle_order(call, request, handler) if call.places_orders else handler(request)
+        )
 
-    async def _place(
-        self, call: Call, request: web.Request, handler: Handler
+    async def _handle_order(
+        self, call: ClobRequest, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        if self._strikes(Fault.RESET_BEFORE, call):
-            return _hang_up(request, reset=True)
-        if self._strikes(Fault.ORDER_TIMED_OUT, call):
+        if self._trigger(Fault.RESET_BEFORE, call):
+            return _close_connection(request, reset=True)
+        if self._trigger(Fault.ORDER_TIMED_OUT, call):
             return refuse(rules.TIMED_OUT, 500)
-        if (refused := self._strikes(Fault.ORDER_REFUSED, call)) is not None:
-            return refuse(refused.text, rules.status_of(refused.text))
+        if (refused := self._trigger(Fault.ORDER_REFUSED, call)) is not None:
+            return refuse(refused.text, rules.http_status_for(refused.text))
         answer = await handler(request)
         if answer.status != 200:
             return answer
-        if self._strikes(Fault.REPEATED_REQUEST, call):
+        if self._trigger(Fault.REPEATED_REQUEST, call):
             answer = await handler(request)
-        if (late := self._strikes(Fault.LATE_REPLY, call)) is not None:
+        if (late := self._trigger(Fault.LATE_REPLY, call)) is not None:
             await self._sleep(float(late.seconds))
-        return _hang_up(request, reset=False) if self._strikes(Fault.DROP_REPLY, call) else answer
+        return (
+            _close_connection(request, reset=False)
+            if self._trigger(Fault.DROP_REPLY, call)
+            else answer
+        )
 
-    def _strikes(self, fault: Fault, call: Call) -> Strike | None:
-        return self._faults.strike(fault, wallet=call.maker, signer=call.address)
+    def _trigger(self, fault: Fault, call: ClobRequest) -> FaultOptions | None:
+        return self._faults.trigger(fault, wallet=call.maker, signer=call.address)
 
 
-async def _call(request: web.Request) -> Call:
-    return Call(
+async def _summarize(request: web.Request) -> ClobRequest:
+    return ClobRequest(
         method=request.method,
         path=request.path,
         remote=request.remote or "",
         address=request.headers.get("POLY_ADDRESS"),
-        orders=wanted_orders(await request.read()) if request.method == "POST" else (),
+        orders=parse_order_summaries(await request.read()) if request.method == "POST" else (),
     )
 
 
-def _answer(refusal: Refusal) -> web.Response:
+def _refusal_reply(refusal: Refusal) -> web.Response:
     answer = reply(refusal.body, refusal.status)
     answer.headers.update(refusal.headers)
     return answer
 
 
-def _hang_up(request: web.Request, *, reset: bool) -> web.Response:
+def _close_connection(request: web.Request, *, reset: bool) -> web.Response:
     """End the connection without an answer; what is returned goes nowhere. A reset is seen as such:
     nothing is left to linger.
     """

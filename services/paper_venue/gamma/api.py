@@ -123,7 +123,7 @@ class Gamma:
 
     def _state(self, market: Market, event: str) -> MarketState:
         book = self._engine.books[market.condition_id]
-        price, _ = self._venue.announcer.last_trade(market.token_ids[0])
+        price, _ = self._venue.publisher.last_trade(market.token_ids[0])
         return MarketState(
             market=market,
             event_id=event,

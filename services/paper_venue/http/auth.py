@@ -39,7 +39,7 @@ class Denied(Exception):
     """The request does not prove who sends it. The text is the venue's."""
 
 
-class Keys:
+class ApiKeyStore:
     """The API keys of this venue, derived from its own secret: the same address and nonce always
     have the same key.
     """
@@ -55,7 +55,7 @@ class Keys:
         self._by_key: dict[str, Credentials] = {}
         self._created: set[tuple[str, int]] = set()
         self._readonly: dict[str, list[str]] = {}
-        self._readonly_made = 0
+        self._readonly_count = 0
 
     def create(self, address: str, nonce: int) -> Credentials | None:
         """None: this address has a key for this nonce already."""
@@ -75,7 +75,7 @@ class Keys:
         self._by_key[credentials.key] = credentials
         return credentials
 
-    def of(self, address: str) -> list[str]:
+    def list_keys(self, address: str) -> list[str]:
         return [key for key, credentials in self._by_key.items() if credentials.address == address]
 
     def find(self, key: str) -> Credentials | None:
@@ -87,15 +87,15 @@ class Keys:
 
     def create_readonly(self, address: str) -> str:
         """A key that names an address and signs nothing."""
-        self._readonly_made += 1
+        self._readonly_count += 1
         seed = hmac.digest(
-            self._secret, f"readonly:{address.lower()}:{self._readonly_made}".encode(), "sha256"
+            self._secret, f"readonly:{address.lower()}:{self._readonly_count}".encode(), "sha256"
         )
         key = str(uuid.UUID(bytes=seed[:16], version=4))
         self._readonly.setdefault(address.lower(), []).append(key)
         return key
 
-    def readonly_of(self, address: str) -> list[str]:
+    def list_readonly(self, address: str) -> list[str]:
         return list(self._readonly.get(address.lower(), ()))
 
     def revoke_readonly(self, address: str, key: str) -> bool:
@@ -106,7 +106,7 @@ class Keys:
         known.remove(key)
         return True
 
-    def check_l1(self, headers: Mapping[str, str], *, now_s: int) -> tuple[str, int]:
+    def verify_l1(self, headers: Mapping[str, str], *, now_s: int) -> tuple[str, int]:
         """The address and nonce that the signature proves. Raises: Denied."""
         try:
             address = to_checksum_address(headers["POLY_ADDRESS"])
@@ -124,11 +124,11 @@ class Keys:
             )
         except (KeyError, ValueError, OverflowError) as error:
             raise Denied(L1_INVALID) from error
-        if signer != address or not _is_timely(timestamp, now_s):
+        if signer != address or not _is_recent(timestamp, now_s):
             raise Denied(L1_INVALID)
         return address, nonce
 
-    def check_l2(
+    def verify_l2(
         self, headers: Mapping[str, str], *, method: str, path: str, body: bytes, now_s: int
     ) -> Credentials:
         """The key that the HMAC proves. The path comes without its query, the body as it was sent.
@@ -140,7 +140,7 @@ class Keys:
             or headers.get("POLY_ADDRESS", "").lower() != credentials.address.lower()
         ):
             raise Denied(L2_INVALID)
-        if not _is_proved(
+        if not _is_authentic(
             credentials,
             headers,
             "POLY_",
@@ -151,7 +151,7 @@ class Keys:
         return credentials
 
 
-def _is_proved(
+def _is_authentic(
     credentials: Credentials, headers: Mapping[str, str], prefix: str, *, message: bytes, now_s: int
 ) -> bool:
     """Whether the headers carry the key's passphrase, and its HMAC over their time and the message."""
@@ -163,10 +163,10 @@ def _is_proved(
     is_signed = hmac.compare_digest(given, expected) and hmac.compare_digest(
         passphrase, credentials.passphrase.encode()
     )
-    return is_signed and _is_timely(timestamp, now_s)
+    return is_signed and _is_recent(timestamp, now_s)
 
 
-def _is_timely(timestamp: str, now_s: int) -> bool:
+def _is_recent(timestamp: str, now_s: int) -> bool:
     return (
         timestamp.isascii()
         and timestamp.isdecimal()

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from services.paper_venue.exchange.accounts import UNLIMITED, Account
-from services.paper_venue.exchange.book import Book, Level, Resting
-from services.paper_venue.exchange.formatting import amount_text, price_text, ratio_text
+from services.paper_venue.exchange.book import Book, Level, RestingOrder
+from services.paper_venue.exchange.formatting import amount_text, average_price_text, price_text
 from services.paper_venue.exchange.matching import Fill
 from services.paper_venue.exchange.orders import Market, MarketVersion
 from services.paper_venue.exchange.trades import Trade
@@ -61,7 +61,7 @@ def trade_row(trade: Trade, *, owner: str) -> Json:
         "side": taker.side.name,
         "size": amount_text(match.shares),
         "fee_rate_bps": "0",
-        "price": ratio_text(match.collateral, match.shares),
+        "price": average_price_text(match.collateral, match.shares),
         "status": f"TRADE_STATUS_{trade.status.value}",
         "match_time": str(trade.matched_at_ms // 1000),
         "last_update": str(trade.updated_at_ms // 1000),
@@ -90,7 +90,7 @@ def _maker_order(fill: Fill) -> Json:
     }
 
 
-def open_order(resting: Resting, *, trade_ids: Sequence[str], status: str = "LIVE") -> Json:
+def open_order(resting: RestingOrder, *, trade_ids: Sequence[str], status: str = "LIVE") -> Json:
     """An order that stands in the book, or is held (``DELAYED``), as ``GET /data/orders`` lists it."""
     order = resting.order
     return {
@@ -122,8 +122,8 @@ def balance_allowance(account: Account, *, token_id: str | None) -> Json:
         }
         return {"balance": str(account.collateral), "allowances": allowances}
     allowances = {
-        exchange: str(UNLIMITED * 2 - 1 if exchange in account.base.approvals else 0)
-        for exchange in account.base.allowances
+        exchange: str(UNLIMITED * 2 - 1 if exchange in account.on_chain.approvals else 0)
+        for exchange in account.on_chain.allowances
     }
     return {"balance": str(account.shares.get(token_id, 0)), "allowances": allowances}
 

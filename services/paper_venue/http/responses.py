@@ -22,7 +22,7 @@ def refuse(text: str, status: int = 400) -> web.Response:
     return reply({"error": text}, status)
 
 
-def tell_headers(request: web.Request, headers: dict[str, str]) -> None:
+def set_reply_headers(request: web.Request, headers: dict[str, str]) -> None:
     """Whatever becomes of the request, its answer carries these headers; what was told before is
     replaced.
     """
@@ -30,7 +30,7 @@ def tell_headers(request: web.Request, headers: dict[str, str]) -> None:
 
 
 @web.middleware
-async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def refusal_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every refusal has the venue's shape, whichever way it was raised."""
     answer = await _answer(request, handler)
     answer.headers.update(request.get(_HEADERS, {}))

@@ -13,14 +13,14 @@ class HttpApi(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Prefixed:
+class PrefixedApi:
     """A part of the HTTP API whose paths begin with a prefix: Gamma and the CLOB both have a ``/markets``."""
 
     prefix: str
-    part: HttpApi
+    api: HttpApi
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.route(route.method, self.prefix + route.path, route.handler)
-            for route in self.part.routes()
+            for route in self.api.routes()
         ]

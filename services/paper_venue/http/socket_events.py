@@ -8,7 +8,12 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from services.paper_venue.exchange.book import Book, LevelChange
-from services.paper_venue.exchange.formatting import amount_text, number, price_text, ratio_text
+from services.paper_venue.exchange.formatting import (
+    amount_text,
+    average_price_text,
+    json_number,
+    price_text,
+)
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, Order, Side
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.http.payloads import Json, sha1_hex, trade_row
@@ -180,9 +185,12 @@ def activity_rows(trade: Trade) -> list[Json]:
     """
     match = trade.match
     taker = _activity(
-        trade, match.taker, shares=match.shares, price=ratio_text(match.collateral, match.shares)
+        trade,
+        match.taker,
+        shares=match.shares,
+        price=average_price_text(match.collateral, match.shares),
     )
-    taker["fee"] = number(amount_text(trade.fee))
+    taker["fee"] = json_number(amount_text(trade.fee))
     makers = [
         _activity(trade, fill.maker, shares=fill.shares, price=price_text(fill.maker.price))
         for fill in match.fills
@@ -201,12 +209,12 @@ def _activity(trade: Trade, order: Order, *, shares: int, price: str) -> Json:
         "name": "",
         "outcome": order.outcome,
         "outcomeIndex": order.outcome_index,
-        "price": number(price),
+        "price": json_number(price),
         "profileImage": "",
         "proxyWallet": order.maker,
         "pseudonym": "",
         "side": order.side.name,
-        "size": number(amount_text(shares)),
+        "size": json_number(amount_text(shares)),
         "slug": market.slug,
         "timestamp": trade.matched_at_ms // 1000,
         "title": market.question,

@@ -8,7 +8,7 @@ from typing import Protocol, Self, TypeVar
 
 from services.paper_venue.exchange.matching import Match
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from shared.chain.orders import SignedOrder
 from shared.domain.errors import Transient
 
@@ -29,14 +29,14 @@ class Settlement:
     maker_fees: tuple[int, ...]
 
     @classmethod
-    def of(cls, match: Match) -> Self:
+    def from_match(cls, match: Match) -> Self:
         return cls(
             condition_id=match.taker.market.condition_id,
             exchange=match.taker.market.exchange,
             taker=match.taker.signed,
             makers=tuple(fill.maker.signed for fill in match.fills),
-            taker_fill=match.given,
-            maker_fills=tuple(fill.given for fill in match.fills),
+            taker_fill=match.making_amount,
+            maker_fills=tuple(fill.fill_amount for fill in match.fills),
             taker_fee=match.fee,
             maker_fees=tuple(0 for _ in match.fills),
         )
@@ -56,7 +56,7 @@ class Receipt:
     """1: done; 0: the chain refused, nothing moved."""
 
 
-_GROUP = 16
+_MAX_RECEIPTS_PER_POLL = 16
 
 
 class Settler(Protocol):
@@ -72,12 +72,12 @@ class Settler(Protocol):
         """Hand it to the node. Doing so twice changes nothing. Raises: Transient."""
         ...
 
-    async def receipt(self, transaction_hash: str) -> Receipt | None:
+    async def fetch_receipt(self, transaction_hash: str) -> Receipt | None:
         """None: not mined yet. Raises: Transient."""
         ...
 
 
-class Reports(Protocol):
+class SettlementListener(Protocol):
     """Who is told what became of a trade."""
 
     def on_mined(self, trade: Trade, *, block: int, now_ms: int) -> None: ...
@@ -90,11 +90,11 @@ class Reports(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Doom:
+class _InjectedFailure:
     """A settlement that a fault has struck: its transaction was signed so that it fails."""
 
     fault: Fault
-    strike: Strike
+    options: FaultOptions
     settlement: Settlement
 
 
@@ -107,7 +107,7 @@ class SettlementDelays:
     between_polls: float = 0.05
 
 
-class SettlementLine:
+class SettlementPipeline:
     """Transactions on their way, in the order of their nonces: none can be mined before the one
     ahead of it.
     """
@@ -124,7 +124,7 @@ class SettlementLine:
         self._settler = settler
         self._delays = delays
         self._faults = faults
-        self._doomed: dict[str, _Doom] = {}
+        self._injected_failures: dict[str, _InjectedFailure] = {}
         self._now_ms = now_ms
         self._sleep = sleep
         self._signed: asyncio.Queue[tuple[SignedTransaction, Trade]] = asyncio.Queue()
@@ -136,24 +136,24 @@ class SettlementLine:
         any other's, and nobody can know.
         """
         for fault in (Fault.FAILED, Fault.RETRYING):
-            strike = self._faults.strike(fault, wallet=settlement.taker.maker)
+            strike = self._faults.trigger(fault, wallet=settlement.taker.maker)
             if strike is not None:
                 transaction = self._settler.sign(settlement, fails=True)
-                self._doomed[transaction.hash] = _Doom(
-                    fault=fault, strike=strike, settlement=settlement
+                self._injected_failures[transaction.hash] = _InjectedFailure(
+                    fault=fault, options=strike, settlement=settlement
                 )
                 return transaction
         return self._settler.sign(settlement)
 
-    def follow(self, transaction: SignedTransaction, trade: Trade) -> None:
+    def submit(self, transaction: SignedTransaction, trade: Trade) -> None:
         self._signed.put_nowait((transaction, trade))
 
-    async def run(self, reports: Reports) -> None:
+    async def run(self, listener: SettlementListener) -> None:
         """Bring every followed transaction to its end; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._broadcast())
-            tasks.create_task(self._watch(reports, tasks))
-            tasks.create_task(self._confirm(reports))
+            tasks.create_task(self._poll_receipts(listener, tasks))
+            tasks.create_task(self._confirm(listener))
 
     async def _broadcast(self) -> None:
         """Send one after another, so that the node never has to hold one back for the nonce before
@@ -162,22 +162,28 @@ class SettlementLine:
         while True:
             transaction, trade = await self._signed.get()
             await self._until_after(trade.matched_at_ms, self._delays.before_broadcast)
-            await self._persist(partial(self._settler.send, transaction))
+            await self._retry_until_answered(partial(self._settler.send, transaction))
             self._sent.put_nowait((transaction, trade))
 
-    async def _watch(self, reports: Reports, tasks: asyncio.TaskGroup) -> None:
+    async def _poll_receipts(self, reports: SettlementListener, tasks: asyncio.TaskGroup) -> None:
         while True:
             group = await _next_group(self._sent)
             while group:
                 receipts = await asyncio.gather(
-                    *(self._persist(partial(self._settler.receipt, tx.hash)) for tx, _ in group)
+                    *(
+                        self._retry_until_answered(partial(self._settler.fetch_receipt, tx.hash))
+                        for tx, _ in group
+                    )
                 )
                 for (transaction, trade), receipt in zip(group, receipts, strict=True):
                     if receipt is not None and receipt.status == 1:
                         self._on_settled(reports, trade, receipt)
                     elif receipt is not None:
                         self._on_reverted(
-                            reports, trade, self._doomed.pop(transaction.hash, None), tasks
+                            reports,
+                            trade,
+                            self._injected_failures.pop(transaction.hash, None),
+                            tasks,
                         )
                 group = [
                     waiting
@@ -187,13 +193,17 @@ class SettlementLine:
                 if group:
                     await self._sleep(self._delays.between_polls)
 
-    def _on_settled(self, reports: Reports, trade: Trade, receipt: Receipt) -> None:
+    def _on_settled(self, reports: SettlementListener, trade: Trade, receipt: Receipt) -> None:
         now_ms = self._now_ms()
         reports.on_mined(trade, block=receipt.block_number, now_ms=now_ms)
         self._mined.put_nowait((now_ms, trade))
 
     def _on_reverted(
-        self, reports: Reports, trade: Trade, doom: _Doom | None, tasks: asyncio.TaskGroup
+        self,
+        reports: SettlementListener,
+        trade: Trade,
+        doom: _InjectedFailure | None,
+        tasks: asyncio.TaskGroup,
     ) -> None:
         if doom is None:
             reports.on_failed(trade, now_ms=self._now_ms())
@@ -201,16 +211,16 @@ class SettlementLine:
             # Signed and queued at once: no other signature can come between, so the queue stays in
             # the order of nonces.
             again = self._settler.sign(doom.settlement)
-            self.follow(again, trade)
+            self.submit(again, trade)
             reports.on_retrying(trade, again.hash, now_ms=self._now_ms())
         else:
-            tasks.create_task(self._fail(reports, trade, after_s=float(doom.strike.seconds)))
+            tasks.create_task(self._fail(reports, trade, after_s=float(doom.options.seconds)))
 
-    async def _fail(self, reports: Reports, trade: Trade, *, after_s: float) -> None:
+    async def _fail(self, reports: SettlementListener, trade: Trade, *, after_s: float) -> None:
         await self._until_after(trade.matched_at_ms, after_s)
         reports.on_failed(trade, now_ms=self._now_ms())
 
-    async def _confirm(self, reports: Reports) -> None:
+    async def _confirm(self, reports: SettlementListener) -> None:
         while True:
             mined_at_ms, trade = await self._mined.get()
             await self._until_after(mined_at_ms, self._delays.before_confirmed)
@@ -224,7 +234,7 @@ class SettlementLine:
         if left_s > 0:
             await self._sleep(left_s)
 
-    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the node until it answers: a settlement is never given up, as its nonce holds up all
         behind it.
         """
@@ -240,6 +250,6 @@ async def _next_group(
 ) -> list[tuple[SignedTransaction, Trade]]:
     """The next transaction as soon as there is one, and those that wait behind it already."""
     group = [await queue.get()]
-    while len(group) < _GROUP and not queue.empty():
+    while len(group) < _MAX_RECEIPTS_PER_POLL and not queue.empty():
         group.append(queue.get_nowait())
     return group

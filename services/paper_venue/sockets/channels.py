@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from services.paper_venue.exchange.orders import Market
-from services.paper_venue.faults.activity_rows import Row, RowFaults
+from services.paper_venue.faults.activity_rows import ActivityRowFaults, Row
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.sockets.hub import Connection, Hub
@@ -23,7 +23,7 @@ lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeedDelays:
+class ChannelDelays:
     """Seconds from what happens until a feed tells it."""
 
     market: float = 0
@@ -31,32 +31,32 @@ class FeedDelays:
     activity: float = 0
 
 
-class DelayLine:
+class DelayQueue:
     """Does everything so many seconds later, in the order given."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
 
-    def later(self, act: Callable[[], None]) -> None:
+    def run_later(self, act: Callable[[], None]) -> None:
         if not self._seconds:
             act()
             return
         loop = asyncio.get_running_loop()
         self._waiting.append((loop.time() + self._seconds, act))
         if len(self._waiting) == 1:
-            loop.call_later(self._seconds, self._act)
+            loop.call_later(self._seconds, self._run_due)
 
-    def _act(self) -> None:
+    def _run_due(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting and self._waiting[0][0] <= loop.time():
             _, act = self._waiting.popleft()
             act()
         if self._waiting:
-            loop.call_at(self._waiting[0][0], self._act)
+            loop.call_at(self._waiting[0][0], self._run_due)
 
 
-class SocketFeeds:
+class SocketChannels:
     """Tells the connected clients of all three sockets."""
 
     def __init__(
@@ -66,69 +66,71 @@ class SocketFeeds:
         user: Hub,
         activity: Hub,
         now_ms: Callable[[], int],
-        delays: FeedDelays,
+        delays: ChannelDelays,
         faults: Faults,
     ) -> None:
         self._market, self._user, self._activity = market, user, activity
         self._now_ms = now_ms
-        self._rows = RowFaults(faults)
-        self._market_line, self._user_line = DelayLine(delays.market), DelayLine(delays.user)
-        self._activity_line = DelayLine(delays.activity)
+        self._rows = ActivityRowFaults(faults)
+        self._market_line, self._user_line = DelayQueue(delays.market), DelayQueue(delays.user)
+        self._activity_line = DelayQueue(delays.activity)
 
-    def watches(self, token_ids: Iterable[str]) -> bool:
-        return bool(self._market.listeners(token_ids))
+    def has_subscribers(self, token_ids: Iterable[str]) -> bool:
+        return bool(self._market.subscribers(token_ids))
 
-    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+    def publish_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
         """Prints and changes go singly, books as an array, to whom one of their tokens interests."""
         frames = [
             (event, orjson.dumps([event] if event["event_type"] == "book" else event).decode())
             for event in events
         ]
-        self._market_line.later(partial(self._send_market, market, frames))
+        self._market_line.run_later(partial(self._send_market, market, frames))
 
-    def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+    def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
         topics = (f"{owner}:{condition_id}", f"{owner}:*")
-        if self._user.listeners(topics):
-            self._user_line.later(partial(_send, self._user, topics, orjson.dumps(event).decode()))
+        if self._user.subscribers(topics):
+            self._user_line.run_later(
+                partial(_send, self._user, topics, orjson.dumps(event).decode())
+            )
 
-    def tell_activity(self, rows: Sequence[Row]) -> None:
-        self._activity_line.later(partial(self._pass_on, rows))
+    def publish_activity(self, rows: Sequence[Row]) -> None:
+        self._activity_line.run_later(partial(self._send_rows, rows))
 
-    def keep_alive(self) -> None:
+    def send_keep_alive(self) -> None:
         """The empty frame that RTDS sends while nothing happens."""
         _send(self._activity, ActivitySocket.types, "")
 
     def _send_market(self, market: Market, frames: Sequence[tuple[Mapping[str, Any], str]]) -> None:
         for event, frame in frames:
             for connection in self._interested(market, event):
-                connection.tell(frame)
+                connection.send_event(frame)
 
     def _interested(self, market: Market, event: Mapping[str, Any]) -> Iterable[Connection]:
         kind = event["event_type"]
         tokens = [event["asset_id"]] if "asset_id" in event else list(market.token_ids)
         return [
             connection
-            for connection in self._market.listeners(tokens)
+            for connection in self._market.subscribers(tokens)
             if kind not in _CUSTOM or connection.wants_custom_features
         ]
 
-    def _pass_on(self, rows: Sequence[Row]) -> None:
+    def _send_rows(self, rows: Sequence[Row]) -> None:
         loop = asyncio.get_running_loop()
-        for row, late_s in self._rows.pass_on(rows):
+        for row, late_s in self._rows.apply(rows):
             if late_s:
                 loop.call_later(float(late_s), self._send_row, row)
             else:
                 self._send_row(row)
-        if self._rows.is_holding:
+        if self._rows.has_held_row:
             loop.call_later(_NO_PARTNER_AFTER_S, self._send_held)
 
     def _send_held(self) -> None:
-        for row in self._rows.release():
+        for row in self._rows.release_held():
             self._send_row(row)
 
     def _send_row(self, row: Row) -> None:
         for kind in ActivitySocket.types:
-            for connection in self._activity.listeners((kind,)):
+            for connection in self._activity.subscribers((kind,)):
                 frame: Json = {
                     "connection_id": connection.id,
                     "payload": row,
@@ -136,9 +138,9 @@ class SocketFeeds:
                     "topic": "activity",
                     "type": kind,
                 }
-                connection.tell(orjson.dumps(frame).decode())
+                connection.send_event(orjson.dumps(frame).decode())
 
 
 def _send(hub: Hub, topics: Iterable[str], frame: str) -> None:
-    for connection in hub.listeners(topics):
-        connection.tell(frame)
+    for connection in hub.subscribers(topics):
+        connection.send_event(frame)

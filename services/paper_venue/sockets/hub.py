@@ -18,7 +18,7 @@ _BACKLOG = 10_000
 a lost frame is worse."""
 
 
-def never() -> bool:
+def never_silent() -> bool:
     return False
 
 
@@ -30,7 +30,7 @@ class Connection:
     ) -> None:
         self.id = base64.b64encode(number.to_bytes(12, "big")).decode()
         self.topics: set[str] = set()
-        self.is_understood = False
+        self.has_valid_frame = False
         """One of its frames was."""
         self.wants_custom_features = False
         self.owner: str | None = None
@@ -38,32 +38,32 @@ class Connection:
         self._socket = socket
         self._is_silent = is_silent
         self._frames: asyncio.Queue[str] = asyncio.Queue(_BACKLOG)
-        self._lagging = False
+        self._is_lagging = False
 
-    def tell(self, frame: str) -> None:
+    def send_event(self, frame: str) -> None:
         """What a silent socket keeps to itself."""
         if not self._is_silent():
-            self.send(frame)
+            self.send_frame(frame)
 
-    def send(self, frame: str) -> None:
+    def send_frame(self, frame: str) -> None:
         try:
             self._frames.put_nowait(frame)
         except asyncio.QueueFull:
-            self._lagging = True
+            self._is_lagging = True
 
     async def write(self) -> None:
-        while not self._lagging:
+        while not self._is_lagging:
             await self._socket.send_str(await self._frames.get())
         await self._socket.close(message=b"reads too slowly")
 
 
-class Protocol(ABC):
+class SocketProtocol(ABC):
     """What one kind of socket understands."""
 
     pong = "PONG"
 
     @abstractmethod
-    def hear(self, connection: Connection, frame: Json) -> bool:
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
         """Act on a client's frame. False: it is none of this socket's."""
 
 
@@ -71,7 +71,7 @@ class Hub:
     """The connections of one kind of socket, by what they have subscribed to."""
 
     def __init__(
-        self, *, is_silent: Callable[[], bool] = never, ping_within_s: float | None = None
+        self, *, is_silent: Callable[[], bool] = never_silent, ping_within_s: float | None = None
     ) -> None:
         """``ping_within_s``: who sends no ``PING`` for so long is hung up on, whatever else he
         sends; None: nobody is.
@@ -81,7 +81,7 @@ class Hub:
         self._by_topic: defaultdict[str, set[Connection]] = defaultdict(set)
         self._count = 0
 
-    def listeners(self, topics: Iterable[str]) -> set[Connection]:
+    def subscribers(self, topics: Iterable[str]) -> set[Connection]:
         return {connection for topic in topics for connection in self._by_topic.get(topic, ())}
 
     def subscribe(self, connection: Connection, topics: Iterable[str]) -> None:
@@ -96,7 +96,7 @@ class Hub:
             if not self._by_topic[topic]:
                 del self._by_topic[topic]
 
-    async def serve(self, request: web.Request, protocol: Protocol) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request, protocol: SocketProtocol) -> web.WebSocketResponse:
         """Speak with one client until it leaves, falls silent, or begins with something that this
         socket does not know.
         """
@@ -115,14 +115,14 @@ class Hub:
         return socket
 
     async def _listen(
-        self, socket: web.WebSocketResponse, connection: Connection, protocol: Protocol
+        self, socket: web.WebSocketResponse, connection: Connection, protocol: SocketProtocol
     ) -> None:
         deadline = self._next_deadline()
         while (text := await _next_text(socket, deadline)) is not None:
             if text == "PING":
                 deadline = self._next_deadline()
-                connection.send(protocol.pong)
-            elif not _is_understood(connection, text, protocol):
+                connection.send_frame(protocol.pong)
+            elif not _handle_frame(connection, text, protocol):
                 return
 
     def _next_deadline(self) -> float | None:
@@ -143,12 +143,12 @@ async def _next_text(socket: web.WebSocketResponse, deadline: float | None) -> s
     return str(message.data) if message.type is WSMsgType.TEXT else None
 
 
-def _is_understood(connection: Connection, text: str, protocol: Protocol) -> bool:
+def _handle_frame(connection: Connection, text: str, protocol: SocketProtocol) -> bool:
     """The first frame has to be understood; what is not among later ones is passed over."""
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError:
         frame = None
-    if isinstance(frame, dict) and protocol.hear(connection, frame):
-        connection.is_understood = True
-    return connection.is_understood
+    if isinstance(frame, dict) and protocol.on_frame(connection, frame):
+        connection.has_valid_frame = True
+    return connection.has_valid_frame

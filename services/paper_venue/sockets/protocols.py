@@ -4,19 +4,19 @@ from typing import Any
 
 import orjson
 
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.socket_events import book_event
-from services.paper_venue.sockets.hub import Connection, Hub, Protocol
+from services.paper_venue.sockets.hub import Connection, Hub, SocketProtocol
 
-_MOST_WITH_BOOKS = 500
+_MAX_TOKENS_WITH_BOOKS = 500
 """Tokens of one connection; with more, it gets no books at first."""
 _RETIRED = ("clob_market", "clob_user")
 _RETIRED_TEXT = "CLOB messages are not supported anymore, please visit https://discord.com/"
 """As recorded, but for the end of the address."""
 
 
-class MarketSocket(Protocol):
+class MarketSocket(SocketProtocol):
     """``/ws/market``: books of the tokens asked for, then what changes. ``book_of`` gives a token's
     present summary, None: unknown.
     """
@@ -25,7 +25,7 @@ class MarketSocket(Protocol):
         self._hub = hub
         self._book_of = book_of
 
-    def hear(self, connection: Connection, frame: Json) -> bool:
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
         tokens = frame.get("assets_ids")
         # The first frame names the type of the socket, later ones what to do.
         operation = frame.get(
@@ -42,19 +42,19 @@ class MarketSocket(Protocol):
     def _subscribe(self, connection: Connection, tokens: list[str], frame: Json) -> None:
         self._hub.subscribe(connection, tokens)
         connection.wants_custom_features |= frame.get("custom_feature_enabled") is True
-        if frame.get("initial_dump", True) and len(connection.topics) <= _MOST_WITH_BOOKS:
+        if frame.get("initial_dump", True) and len(connection.topics) <= _MAX_TOKENS_WITH_BOOKS:
             books = [summary for token in tokens if (summary := self._book_of(token)) is not None]
-            connection.tell(orjson.dumps([book_event(summary) for summary in books]).decode())
+            connection.send_event(orjson.dumps([book_event(summary) for summary in books]).decode())
 
 
-class UserSocket(Protocol):
+class UserSocket(SocketProtocol):
     """``/ws/user``: the orders and trades of one API key, of some markets or of all."""
 
-    def __init__(self, hub: Hub, keys: Keys) -> None:
+    def __init__(self, hub: Hub, keys: ApiKeyStore) -> None:
         self._hub = hub
         self._keys = keys
 
-    def hear(self, connection: Connection, frame: Json) -> bool:
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
         owner = self._authenticated(connection, frame)
         if owner is None:
             return False
@@ -81,7 +81,7 @@ class UserSocket(Protocol):
         return credentials.key
 
 
-class ActivitySocket(Protocol):
+class ActivitySocket(SocketProtocol):
     """RTDS: every fill of every wallet. One unknown topic refuses the whole subscription; an empty
     frame answers a ``PING``.
     """
@@ -92,7 +92,7 @@ class ActivitySocket(Protocol):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def hear(self, connection: Connection, frame: Json) -> bool:
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
         subscriptions = frame.get("subscriptions")
         if frame.get("action") not in ("subscribe", "unsubscribe") or not isinstance(
             subscriptions, list
@@ -100,7 +100,7 @@ class ActivitySocket(Protocol):
             return False
         asked = [self._types(each) for each in subscriptions]
         if not all(asked):
-            connection.send(orjson.dumps(_refusal(subscriptions)).decode())
+            connection.send_frame(orjson.dumps(_refusal(subscriptions)).decode())
             return True
         topics = {kind for kinds in asked for kind in kinds}
         if frame["action"] == "unsubscribe":

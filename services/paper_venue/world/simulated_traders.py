@@ -42,7 +42,7 @@ class _Eyes:
         self._traders = traders
 
     def shares_of(self, leader: int) -> Mapping[str, int]:
-        account = self._engine.accounts.of(self._traders[leader].address)
+        account = self._engine.accounts.get(self._traders[leader].address)
         return {
             token: shares - account.reserved_shares.get(token, 0)
             for token, shares in account.shares.items()

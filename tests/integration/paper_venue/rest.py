@@ -25,7 +25,7 @@ USDC = SHARE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     status: int
     payload: Any
     headers: Mapping[str, str]
@@ -47,7 +47,7 @@ class RestClient:
 
     async def send(
         self, method: str, path: str, body: Any = None, *, sign: bool = True, **headers: str
-    ) -> Answer:
+    ) -> Reply:
         """``body`` is sent as JSON; bytes as they are. ``headers`` replace what was signed."""
         content = (
             body.decode()
@@ -60,7 +60,7 @@ class RestClient:
         async with self.http.request(
             method, self.venue.urls["clob"] + path, data=content or None, headers=signed | headers
         ) as response:
-            return Answer(response.status, await response.json(), dict(response.headers))
+            return Reply(response.status, await response.json(), dict(response.headers))
 
     def _l2_headers(self, method: str, path: str, content: str) -> dict[str, str]:
         now = int(time.time_ns() // 1_000_000_000)
@@ -141,13 +141,13 @@ class RestClient:
             "postOnly": post_only,
         }
 
-    async def faults(self, faults: Mapping[str, Mapping[str, Any]]) -> None:
+    async def set_faults(self, faults: Mapping[str, Mapping[str, Any]]) -> None:
         """These faults are on from now, for this client alone."""
         asked = {name: {"only": self.address} | dict(strike) for name, strike in faults.items()}
         async with self.http.put(f"{self.venue.urls['control']}/faults", json=asked) as response:
             assert response.status == 200, await response.text()
 
-    async def no_faults(self) -> None:
+    async def clear_faults(self) -> None:
         async with self.http.delete(f"{self.venue.urls['control']}/faults") as response:
             assert response.status == 200, await response.text()
 

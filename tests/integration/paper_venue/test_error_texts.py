@@ -17,7 +17,7 @@ from shared.chain.orders import SignedOrder, order_hash
 from tests.integration.paper_venue.rest import (
     SHARE,
     USDC,
-    Answer,
+    Reply,
     RestClient,
     l1_headers,
     rest_client,
@@ -26,7 +26,7 @@ from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
 
-Provoke = Callable[[RestClient], Awaitable[Answer]]
+Provoke = Callable[[RestClient], Awaitable[Reply]]
 
 STRANGER = Account.from_key("0x" + "77" * 32).address
 UNKNOWN_TOKEN = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
@@ -38,15 +38,15 @@ async def client(venue: PaperVenue) -> AsyncIterator[RestClient]:
         yield found
 
 
-async def post(client: RestClient, **order: Any) -> Answer:
+async def post(client: RestClient, **order: Any) -> Reply:
     return await client.send("POST", "/order", client.order(**order))
 
 
-async def with_another_key(client: RestClient) -> Answer:
+async def with_another_key(client: RestClient) -> Reply:
     return await client.send("GET", "/data/orders", POLY_API_KEY=str(uuid.UUID(int=0)))
 
 
-async def with_a_foreign_wallet_signature(client: RestClient) -> Answer:
+async def with_a_foreign_wallet_signature(client: RestClient) -> Reply:
     return await client.send(
         "POST",
         "/auth/api-key",
@@ -55,35 +55,35 @@ async def with_a_foreign_wallet_signature(client: RestClient) -> Answer:
     )
 
 
-async def signed_long_ago(client: RestClient) -> Answer:
+async def signed_long_ago(client: RestClient) -> Reply:
     return await client.send("GET", "/data/orders", POLY_TIMESTAMP="1700000000")
 
 
-async def more_than_it_has(client: RestClient) -> Answer:
+async def more_than_it_has(client: RestClient) -> Reply:
     return await post(client, gives=2_000 * USDC, gets=20_000 * SHARE)
 
 
-async def less_than_a_dollar(client: RestClient) -> Answer:
+async def less_than_a_dollar(client: RestClient) -> Reply:
     return await post(client, kind="FOK", gives=500_000, gets=1 * SHARE)
 
 
-async def more_decimals_than_are_kept(client: RestClient) -> Answer:
+async def more_decimals_than_are_kept(client: RestClient) -> Reply:
     return await post(client, kind="FOK", gives=5_123_456, gets=10 * SHARE)
 
 
-async def fill_or_kill_far_from_the_market(client: RestClient) -> Answer:
+async def fill_or_kill_far_from_the_market(client: RestClient) -> Reply:
     return await post(client, kind="FOK", gives=2 * USDC, gets=100 * SHARE)
 
 
-async def fill_and_kill_far_from_the_market(client: RestClient) -> Answer:
+async def fill_and_kill_far_from_the_market(client: RestClient) -> Reply:
     return await post(client, kind="FAK", gives=2 * USDC, gets=100 * SHARE)
 
 
-async def post_only_through_the_best_price(client: RestClient) -> Answer:
+async def post_only_through_the_best_price(client: RestClient) -> Reply:
     return await post(client, gives=98 * USDC, gets=100 * SHARE, post_only=True)
 
 
-async def good_for_ten_seconds(client: RestClient) -> Answer:
+async def good_for_ten_seconds(client: RestClient) -> Reply:
     return await post(
         client,
         kind="GTD",
@@ -93,72 +93,72 @@ async def good_for_ten_seconds(client: RestClient) -> Answer:
     )
 
 
-async def for_an_unknown_token(client: RestClient) -> Answer:
+async def for_an_unknown_token(client: RestClient) -> Reply:
     return await post(client, token=UNKNOWN_TOKEN)
 
 
-async def not_an_order(client: RestClient) -> Answer:
+async def not_an_order(client: RestClient) -> Reply:
     return await client.send("POST", "/order", {"order": "please"})
 
 
-async def not_json(client: RestClient) -> Answer:
+async def not_json(client: RestClient) -> Reply:
     return await client.send("POST", "/order", b"{")
 
 
-async def by_somebody_elses_key(client: RestClient) -> Answer:
+async def by_somebody_elses_key(client: RestClient) -> Reply:
     return await client.send("POST", "/order", client.order() | {"owner": str(uuid.UUID(int=0))})
 
 
-async def signed_by_somebody_else(client: RestClient) -> Answer:
+async def signed_by_somebody_else(client: RestClient) -> Reply:
     return await post(client, maker=STRANGER, signer=STRANGER)
 
 
-async def with_a_tampered_amount(client: RestClient) -> Answer:
+async def with_a_tampered_amount(client: RestClient) -> Reply:
     body = client.order()
     body["order"]["makerAmount"] = "6000000"
     return await client.send("POST", "/order", body)
 
 
-async def signed_for_another_exchange(client: RestClient) -> Answer:
+async def signed_for_another_exchange(client: RestClient) -> Reply:
     return await post(client, exchange=(EXCHANGE_V3, "3"))
 
 
-async def for_a_safe_that_does_not_exist(client: RestClient) -> Answer:
+async def for_a_safe_that_does_not_exist(client: RestClient) -> Reply:
     return await post(client, maker=STRANGER, signature_type=2)
 
 
-async def for_a_strangers_money(client: RestClient) -> Answer:
+async def for_a_strangers_money(client: RestClient) -> Reply:
     return await post(client, maker=STRANGER)
 
 
-async def of_the_first_generation(client: RestClient) -> Answer:
+async def of_the_first_generation(client: RestClient) -> Reply:
     body = client.order()
     del body["order"]["timestamp"]
     body["order"] |= {"taker": "0x" + "00" * 20, "nonce": "0", "feeRateBps": "0", "expiration": "0"}
     return await client.send("POST", "/order", body)
 
 
-async def sixteen_at_once(client: RestClient) -> Answer:
+async def sixteen_at_once(client: RestClient) -> Reply:
     return await client.send("POST", "/orders", [client.order()] * 16)
 
 
-async def a_thousand_and_one_cancels(client: RestClient) -> Answer:
+async def a_thousand_and_one_cancels(client: RestClient) -> Reply:
     return await client.send("DELETE", "/orders", [f"0x{number:064x}" for number in range(1_001)])
 
 
-async def the_book_of_nothing(client: RestClient) -> Answer:
+async def the_book_of_nothing(client: RestClient) -> Reply:
     return await client.send("GET", "/book?token_id=1", sign=False)
 
 
-async def the_market_of_nothing(client: RestClient) -> Answer:
+async def the_market_of_nothing(client: RestClient) -> Reply:
     return await client.send("GET", "/markets-by-token/1", sign=False)
 
 
-async def a_condition_of_31_bytes(client: RestClient) -> Answer:
+async def a_condition_of_31_bytes(client: RestClient) -> Reply:
     return await client.send("GET", "/clob-markets/0x" + "01" * 31, sign=False)
 
 
-async def a_second_key(client: RestClient) -> Answer:
+async def a_second_key(client: RestClient) -> Reply:
     return await client.send("POST", "/auth/api-key", sign=False, **l1_headers(client.private_key))
 
 
@@ -269,11 +269,11 @@ OPERATORS_TEXTS = [
 async def test_what_only_the_operator_or_a_bad_moment_says_is_said_on_demand(
     client: RestClient, status: int, text: str
 ) -> None:
-    await client.faults({"order-refused": {"text": text}})
+    await client.set_faults({"order-refused": {"text": text}})
     try:
         refused = await post(client)
     finally:
-        await client.no_faults()
+        await client.clear_faults()
     taken = await post(client, gives=2 * USDC, gets=100 * SHARE)
 
     assert refused.refusal == (status, text)
@@ -308,11 +308,11 @@ STATES = [
 async def test_the_venues_own_states_refuse_orders(
     client: RestClient, fault: str, status: int, body: Any
 ) -> None:
-    await client.faults({fault: {}})
+    await client.set_faults({fault: {}})
     try:
         refused = await post(client)
     finally:
-        await client.no_faults()
+        await client.clear_faults()
 
     assert refused.status == status
     assert body is None or refused.payload == body, "what the restart says is not known"
@@ -321,11 +321,11 @@ async def test_the_venues_own_states_refuse_orders(
 async def test_too_many_orders_of_one_signer_are_told_when_to_come_again(
     client: RestClient,
 ) -> None:
-    await client.faults({"rate-limit-signer": {"seconds": "60"}})
+    await client.set_faults({"rate-limit-signer": {"seconds": "60"}})
     try:
         answers = [await post(client, gives=2 * USDC, gets=100 * SHARE) for _ in range(3)]
     finally:
-        await client.no_faults()
+        await client.clear_faults()
 
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert answers[-1].payload == {"error": "Too Many Requests"}

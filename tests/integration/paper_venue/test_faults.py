@@ -13,7 +13,7 @@ from polymarket.errors import RateLimitError, RequestRejectedError, TransportErr
 from services.paper_venue.control.scenario import read_scenario
 from services.paper_venue.faults.catalogue import Fault
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.test_sockets import activity, listening, pong
+from tests.integration.paper_venue.test_sockets import activity, listening, wait_for_pong
 from tests.integration.paper_venue.venue import PaperVenue
 from tools.pipeline.scenario import play_at
 
@@ -134,7 +134,7 @@ async def test_a_skewed_clock_is_told_by_time(venue: PaperVenue) -> None:
 
 async def test_a_silent_socket_answers_pings_and_nothing_else(venue: PaperVenue) -> None:
     async with listening(venue.urls["rtds"], activity("trades")) as rtds:
-        await pong(rtds)
+        await wait_for_pong(rtds)
         async with fault(venue, Fault.SILENT_SOCKET):
             await venue.control("leader-trade", {"token": venue.token(), "usdc": "20"})
             heard = len(rtds.texts)

@@ -16,7 +16,7 @@ import pytest
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.rest import SHARE, USDC, RestClient, rest_client
 from tests.integration.paper_venue.shapes import differences
-from tests.integration.paper_venue.test_sockets import Heard, activity, listening
+from tests.integration.paper_venue.test_sockets import SocketListener, activity, listening
 from tests.integration.paper_venue.venue import PaperVenue
 from tools.stack.background import BackgroundLoop
 
@@ -259,9 +259,9 @@ async def trade_and_cancel(client: RestClient, token: str) -> dict[str, Any]:
     batch = await client.send(
         "POST", "/orders", [client.order(token=token, gives=4_900 * USDC, gets=5_000 * SHARE)]
     )
-    await client.faults({"order-timed-out": {}})
+    await client.set_faults({"order-timed-out": {}})
     failed = await client.send("POST", "/order", client.order(token=token))
-    await client.no_faults()
+    await client.clear_faults()
     return {
         "http_open_order": next(
             row for row in listed.payload["data"] if row["id"] == resting.payload["orderID"]
@@ -294,7 +294,7 @@ async def get(client: RestClient, url: str) -> Any:
         return await response.json()
 
 
-def heard(public: Heard, own: Heard, rtds: Heard) -> dict[str, Any]:
+def heard(public: SocketListener, own: SocketListener, rtds: SocketListener) -> dict[str, Any]:
     orders, rows = own.of("order"), rtds.of("trades")
     channel = {
         f"clob_market_channel {kind}": public.of(kind)[-1]

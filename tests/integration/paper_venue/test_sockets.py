@@ -22,7 +22,7 @@ from tests.integration.paper_venue.venue import PaperVenue
 pytestmark = pytest.mark.integration
 
 
-class Heard:
+class SocketListener:
     """A client that keeps every frame, arrays opened."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -44,9 +44,9 @@ class Heard:
 
 
 @asynccontextmanager
-async def listening(url: str, *first: dict[str, Any]) -> AsyncIterator[Heard]:
+async def listening(url: str, *first: dict[str, Any]) -> AsyncIterator[SocketListener]:
     async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
-        heard = Heard(socket)
+        heard = SocketListener(socket)
         task = asyncio.create_task(heard.listen())
         for frame in first:
             await socket.send_json(frame)
@@ -64,14 +64,14 @@ def activity(*kinds: str) -> dict[str, Any]:
     }
 
 
-async def a_leader_trade(venue: PaperVenue, **wish: Any) -> dict[str, Any]:
+async def make_leader_trade(venue: PaperVenue, **wish: Any) -> dict[str, Any]:
     trade: dict[str, Any] = await venue.control(
         "leader-trade", {"leader": venue.world["leaders"][0], "side": "BUY", "usdc": "100"} | wish
     )
     return trade
 
 
-def told(rtds: Heard, trade: dict[str, Any]) -> list[dict[str, Any]]:
+def activity_rows(rtds: SocketListener, trade: dict[str, Any]) -> list[dict[str, Any]]:
     """The activity rows of one trade, in the order heard."""
     payloads: list[dict[str, Any]] = [frame["payload"] for frame in rtds.frames]
     return [
@@ -79,7 +79,7 @@ def told(rtds: Heard, trade: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-async def pong(heard: Heard) -> None:
+async def wait_for_pong(heard: SocketListener) -> None:
     """Everything sent before has been heard: frames are answered in order."""
     await heard.socket.send_str("PING")
     await eventually(lambda: heard.texts, what="an answer")
@@ -94,13 +94,13 @@ async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(
         listening(venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}) as market,
     ):
         await eventually(lambda: market.of("book"))
-        await pong(rtds)
-        trade = await a_leader_trade(venue, token=token)
-        await eventually(lambda: len(told(rtds, trade)) == 1 + len(trade["fills"]))
+        await wait_for_pong(rtds)
+        trade = await make_leader_trade(venue, token=token)
+        await eventually(lambda: len(activity_rows(rtds, trade)) == 1 + len(trade["fills"]))
         (printed,) = await eventually(lambda: market.of("last_trade_price"))
         await eventually(lambda: len(market.of("book")) == 2)
 
-    taker, *makers = told(rtds, trade)
+    taker, *makers = activity_rows(rtds, trade)
     assert (taker["proxyWallet"], taker["asset"], taker["side"]) == (
         venue.world["leaders"][0],
         token,
@@ -126,10 +126,10 @@ async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(
 
 async def test_both_types_subscribed_tell_every_fill_twice(venue: PaperVenue) -> None:
     async with listening(venue.urls["rtds"], activity("trades", "orders_matched")) as rtds:
-        await pong(rtds)
-        trade = await a_leader_trade(venue, token=venue.token(market=0))
+        await wait_for_pong(rtds)
+        trade = await make_leader_trade(venue, token=venue.token(market=0))
         expected = 2 * (1 + len(trade["fills"]))
-        await eventually(lambda: len(told(rtds, trade)) == expected)
+        await eventually(lambda: len(activity_rows(rtds, trade)) == expected)
 
     assert [frame["type"] for frame in rtds.frames].count("trades") == [
         frame["type"] for frame in rtds.frames
@@ -164,8 +164,8 @@ async def test_an_unsubscribed_token_is_heard_no_more(venue: PaperVenue) -> None
         await market.socket.send_json({"operation": "unsubscribe", "assets_ids": [token]})
         await market.socket.send_str("PING")
         await eventually(lambda: "PONG" in market.texts)
-        await a_leader_trade(venue, token=token)
-        await a_leader_trade(venue, token=other)
+        await make_leader_trade(venue, token=token)
+        await make_leader_trade(venue, token=other)
         (printed,) = await eventually(lambda: market.of("last_trade_price"))
 
     assert printed["asset_id"] == other
@@ -219,8 +219,8 @@ async def test_a_stranger_hears_nothing_at_the_user_channel(venue: PaperVenue) -
 
 async def test_a_leader_sells_what_he_holds(venue: PaperVenue) -> None:
     token = venue.token(market=2, outcome=1)
-    bought = await a_leader_trade(venue, token=token, usdc="60")
-    sold = await a_leader_trade(venue, token=token, side="SELL", usdc="20")
+    bought = await make_leader_trade(venue, token=token, usdc="60")
+    sold = await make_leader_trade(venue, token=token, side="SELL", usdc="20")
 
     assert {fill["match"] for fill in bought["fills"] + sold["fills"]} <= {
         "complementary",

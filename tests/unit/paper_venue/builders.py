@@ -3,7 +3,7 @@
 from itertools import count
 
 from services.paper_venue.exchange.accounts import UNLIMITED, Holdings
-from services.paper_venue.exchange.matching_engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, Order, OrderKind, Side
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import SignedOrder
@@ -101,9 +101,9 @@ def rich(collateral: int = 10**12, shares: int = 10**12, *, allowance: int = UNL
     )
 
 
-def an_engine(*orders: Order) -> Engine:
+def an_engine(*orders: Order) -> MatchingEngine:
     """Wallets 0xA, 0xB and 0xC are rich; the orders stand in the book."""
-    engine = Engine([MARKET])
+    engine = MatchingEngine([MARKET])
     for wallet in ("0xA", "0xB", "0xC"):
         engine.accounts.refresh(wallet, rich())
     for order in orders:

@@ -20,11 +20,11 @@ class FakeChain:
     reads: list[str] = field(default_factory=list)
     collateral: int = 10**12
 
-    async def holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
+    async def fetch_holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
         self.reads.append(wallet)
         return rich(collateral=self.collateral)
 
-    async def owner_of(self, wallet: str) -> str | None:
+    async def fetch_owner(self, wallet: str) -> str | None:
         return None
 
 
@@ -51,7 +51,7 @@ class FakeSettler:
         self._may_fail()
         self.sent.append(transaction.nonce)
 
-    async def receipt(self, transaction_hash: str) -> Receipt | None:
+    async def fetch_receipt(self, transaction_hash: str) -> Receipt | None:
         self._may_fail()
         nonce = int(transaction_hash, 16)
         return (
@@ -71,33 +71,33 @@ class FakeSettlements:
     """The way to the chain, without a chain."""
 
     settler: FakeSettler = field(default_factory=FakeSettler)
-    followed: list[Trade] = field(default_factory=list)
+    submitted: list[Trade] = field(default_factory=list)
 
     def sign(self, settlement: Settlement) -> SignedTransaction:
         return self.settler.sign(settlement)
 
-    def follow(self, transaction: SignedTransaction, trade: Trade) -> None:
-        self.followed.append(trade)
+    def submit(self, transaction: SignedTransaction, trade: Trade) -> None:
+        self.submitted.append(trade)
 
 
 @dataclass
-class Listeners:
+class FakeChannels:
     """Hears everything."""
 
     market: list[Mapping[str, Any]] = field(default_factory=list)
     user: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     activity: list[Mapping[str, Any]] = field(default_factory=list)
 
-    def watches(self, token_ids: Iterable[str]) -> bool:
+    def has_subscribers(self, token_ids: Iterable[str]) -> bool:
         return True
 
-    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+    def publish_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
         self.market.extend(events)
 
-    def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+    def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
         self.user.append((owner, event))
 
-    def tell_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def publish_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.activity.extend(rows)
 
 

@@ -8,15 +8,15 @@ from math import floor
 
 from services.paper_venue.exchange.orders import Order, OrderKind, Side
 
-NOTHING = 1_000
+DUST = 1_000
 """Base units that count as nothing left."""
-MOST_FILLS = 50
+MAX_FILLS = 50
 
 
 @dataclass
-class Standing:
+class OpenOrder:
     order: Order
-    left: int
+    remaining: int
 
 
 @dataclass(frozen=True)
@@ -26,32 +26,33 @@ class Expected:
     """
 
     fills: tuple[tuple[str, int, int], ...]
-    passed: tuple[str, ...]
+    own_orders: tuple[str, ...]
     """Its wallet's own orders, which give way."""
     is_killed: bool
-    rests: int
+    resting_shares: int
 
 
 @dataclass
-class SlowBook:
+class ReferenceBook:
     """All orders of all markets, oldest first."""
 
-    orders: list[Standing] = field(default_factory=list)
+    orders: list[OpenOrder] = field(default_factory=list)
 
     def expect(self, order: Order) -> Expected:
         """What should happen to it now; changes nothing."""
         left = order.maker_amount if spends(order) else order.shares
         fills: list[tuple[str, int, int]] = []
         passed: list[str] = []
-        for standing in self._reached_by(order):
-            if left <= NOTHING or len(fills) == MOST_FILLS:
+        for standing in self._matchable_orders(order):
+            if left <= DUST or len(fills) == MAX_FILLS:
                 break
             if standing.order.maker == order.maker:
                 passed.append(standing.order.id)
                 continue
             price = price_for(order, standing.order)
             shares, maker_money = _traded(
-                standing.order, min(standing.left, floor(left / price) if spends(order) else left)
+                standing.order,
+                min(standing.remaining, floor(left / price) if spends(order) else left),
             )
             taker_money = (
                 maker_money if standing.order.token_id == order.token_id else shares - maker_money
@@ -60,33 +61,36 @@ class SlowBook:
                 break
             fills.append((standing.order.id, shares, maker_money))
             left -= taker_money if spends(order) else shares
-        is_short = left > NOTHING if order.kind is OrderKind.FOK else not fills
+        is_short = left > DUST if order.kind is OrderKind.FOK else not fills
         rests = (
             left
-            if order.kind.may_rest and len(fills) < MOST_FILLS and not is_nothing(order, left)
+            if order.kind.may_rest and len(fills) < MAX_FILLS and not is_dust(order, left)
             else 0
         )
         return Expected(
-            tuple(fills), tuple(passed), is_killed=not order.kind.may_rest and is_short, rests=rests
+            tuple(fills),
+            tuple(passed),
+            is_killed=not order.kind.may_rest and is_short,
+            resting_shares=rests,
         )
 
     def carry_out(self, order: Order, expected: Expected) -> None:
         for maker_id, shares, _ in expected.fills:
             maker = next(standing for standing in self.orders if standing.order.id == maker_id)
-            maker.left -= shares
+            maker.remaining -= shares
         gone = {
             standing.order.id
             for standing in self.orders
-            if is_nothing(standing.order, standing.left)
-        } | set(expected.passed)
+            if is_dust(standing.order, standing.remaining)
+        } | set(expected.own_orders)
         self.remove(gone)
-        if expected.rests:
-            self.orders.append(Standing(order, expected.rests))
+        if expected.resting_shares:
+            self.orders.append(OpenOrder(order, expected.resting_shares))
 
     def remove(self, ids: set[str]) -> None:
         self.orders = [standing for standing in self.orders if standing.order.id not in ids]
 
-    def _reached_by(self, order: Order) -> list[Standing]:
+    def _matchable_orders(self, order: Order) -> list[OpenOrder]:
         """Whom its limit lets it trade with: best price first, and of one price the oldest."""
         same_market = [
             standing
@@ -127,9 +131,9 @@ def price_for(taker: Order, maker: Order) -> Fraction:
     return limit if maker.token_id == taker.token_id else 1 - limit
 
 
-def is_nothing(order: Order, left: int) -> bool:
+def is_dust(order: Order, left: int) -> bool:
     price = Fraction(order.collateral, order.shares)
-    return left <= NOTHING or left * min(price, 1 - price) < 1
+    return left <= DUST or left * min(price, 1 - price) < 1
 
 
 def _traded(maker: Order, wanted: int) -> tuple[int, int]:

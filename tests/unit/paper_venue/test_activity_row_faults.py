@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.faults.activity_rows import RowFaults
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.activity_rows import ActivityRowFaults
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 
 SHARES = st.decimals("0.1", "1", places=1)
 
@@ -22,17 +22,17 @@ def passed(faults: Faults, count: int) -> list[tuple[int, Decimal]]:
     """(number, seconds late) of what is told of so many rows, what was held back at the end
     included.
     """
-    through = RowFaults(faults)
-    told = list(through.pass_on(rows(count)))
+    through = ActivityRowFaults(faults)
+    told = list(through.apply(rows(count)))
     return [
         (int(row["number"]), late)
-        for row, late in [*told, *((held, Decimal(0)) for held in through.release())]
+        for row, late in [*told, *((held, Decimal(0)) for held in through.release_held())]
     ]
 
 
 def with_fault(fault: Fault, **strike: Any) -> Faults:
     faults = Faults()
-    faults.set({fault: Strike(**strike)})
+    faults.set({fault: FaultOptions(**strike)})
     return faults
 
 
@@ -75,9 +75,9 @@ def test_late_doubled_and_swapped_rows_all_arrive(
     faults = Faults()
     faults.set(
         {
-            Fault.ROWS_LATE: Strike(share=late),
-            Fault.ROWS_DOUBLED: Strike(share=doubled),
-            Fault.ROWS_OUT_OF_ORDER: Strike(share=swapped),
+            Fault.ROWS_LATE: FaultOptions(share=late),
+            Fault.ROWS_DOUBLED: FaultOptions(share=doubled),
+            Fault.ROWS_OUT_OF_ORDER: FaultOptions(share=swapped),
         }
     )
     assert {number for number, _ in passed(faults, count)} == set(range(count))

@@ -95,7 +95,7 @@ def test_a_market_buy_spends_its_amount_and_gets_more_shares_at_a_better_price()
 
     result = accepted(engine.place(a_spend(50 * USDC, price=5_000)))
 
-    assert (result.match.given, result.match.gotten) == (50 * USDC, 125 * SHARE)
+    assert (result.match.making_amount, result.match.taking_amount) == (50 * USDC, 125 * SHARE)
 
 
 def test_the_best_price_goes_first_and_then_the_oldest() -> None:
@@ -136,7 +136,7 @@ def test_a_fok_that_cannot_be_filled_whole_is_killed_and_changes_nothing() -> No
     assert result.text == rules.FOK_KILLED
     assert result.is_killed
     assert engine.resting[standing.id].remaining == 10 * SHARE
-    assert engine.accounts.of("0xA").collateral == 10**12
+    assert engine.accounts.get("0xA").collateral == 10**12
 
 
 def test_a_fak_takes_what_is_there_and_drops_the_rest() -> None:
@@ -144,7 +144,11 @@ def test_a_fak_takes_what_is_there_and_drops_the_rest() -> None:
 
     result = accepted(engine.place(a_spend(50 * USDC)))
 
-    assert (result.match.given, result.rests, result.drops_remainder) == (5 * USDC, False, True)
+    assert (result.match.making_amount, result.rests, result.drops_remainder) == (
+        5 * USDC,
+        False,
+        True,
+    )
     assert engine.resting == {}
 
 
@@ -169,8 +173,8 @@ def test_the_fee_is_the_takers_rounded_to_five_decimals() -> None:
     result = accepted(engine.place(an_order(Side.BUY, price=5_200, shares=1_626 * SHARE // 100)))
 
     assert result.match.fee == 162_340  # 16.26 shares * 0.04 * 0.52 * 0.48 = 0.16234 USDC
-    assert engine.accounts.of("0xA").collateral == 10**12 - 8_455_200 - 162_340
-    assert engine.accounts.of("0xB").collateral == 10**12 + 8_455_200
+    assert engine.accounts.get("0xA").collateral == 10**12 - 8_455_200 - 162_340
+    assert engine.accounts.get("0xB").collateral == 10**12 + 8_455_200
 
 
 def test_the_recorded_fee_of_a_live_trade_is_ours() -> None:
@@ -199,7 +203,7 @@ def test_a_killed_order_may_come_again() -> None:
     refused(engine.place(order))
     accepted(engine.place(an_order(Side.SELL, price=5_000, shares=1_000 * SHARE, maker="0xB")))
 
-    assert accepted(engine.place(order)).match.given == 50 * USDC
+    assert accepted(engine.place(order)).match.making_amount == 50 * USDC
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collateral_for
 from services.paper_venue.exchange.matching import MatchKind
-from services.paper_venue.exchange.matching_engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import (
     DUST,
     PRICE_ONE,
@@ -24,7 +24,7 @@ from services.paper_venue.exchange.orders import (
 )
 from shared.chain.addresses import LIVE_EXCHANGES
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order
-from tests.unit.paper_venue.reference_book import Expected, SlowBook
+from tests.unit.paper_venue.reference_book import Expected, ReferenceBook
 
 MARKET_V2 = replace(
     MARKET,
@@ -64,8 +64,8 @@ class AnyMarket(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = Engine([MARKET, MARKET_V2])
-        self.slow = SlowBook()
+        self.engine = MatchingEngine([MARKET, MARKET_V2])
+        self.slow = ReferenceBook()
         self.now_ms = 1_790_000_000_000
         self.block = 1
         for wallet in WALLETS:
@@ -171,14 +171,14 @@ class AnyMarket(RuleBasedStateMachine):
     @rule(ms=st.sampled_from((1, 150, 3_000, 61_000)))
     def time_passes(self, ms: int) -> None:
         self.now_ms += ms
-        for order in self.engine.due(self.now_ms):
+        for order in self.engine.due_orders(self.now_ms):
             self.judge(order, self.engine.release(order), self.slow.expect(order))
         over = {
             s.order.id
             for s in self.slow.orders
             if s.order.expiration and s.order.expiration * 1000 <= self.now_ms
         }
-        assert {resting.order.id for resting, _ in self.engine.expired(self.now_ms)} == over
+        assert {resting.order.id for resting, _ in self.engine.cancel_expired(self.now_ms)} == over
         self.slow.remove(over)
 
     @rule(wallet=st.sampled_from(WALLETS), part=st.sampled_from((10, 80, 95, 100)))
@@ -186,17 +186,17 @@ class AnyMarket(RuleBasedStateMachine):
         """On the chain, past the venue: it learns at the next read, and drops the newest orders
         that are not covered.
         """
-        account = self.engine.accounts.of(wallet)
-        spent = min(account.collateral, account.base.collateral) * part // 100
+        account = self.engine.accounts.get(wallet)
+        spent = min(account.collateral, account.on_chain.collateral) * part // 100
         self.block += 1
-        self.engine.accounts.refresh(wallet, funds(account.base.collateral - spent, self.block))
+        self.engine.accounts.refresh(wallet, funds(account.on_chain.collateral - spent, self.block))
         self.expected["USDC"] -= spent
         bids = [
             s.order.id
             for s in self.slow.orders
             if s.order.maker == wallet and s.order.side is Side.BUY
         ]
-        dropped = [resting.order.id for resting, _ in self.engine.uncovered(wallet)]
+        dropped = [resting.order.id for resting, _ in self.engine.cancel_unfunded(wallet)]
         assert dropped == bids[::-1][: len(dropped)]
         self.slow.remove(set(dropped))
 
@@ -213,7 +213,7 @@ class AnyMarket(RuleBasedStateMachine):
         elif delay_ms and planned.fills:
             assert self.engine.hold(order, until_ms=self.now_ms + delay_ms).status == "delayed"
         else:
-            self.judge(order, self.engine.enter(planned), expected)
+            self.judge(order, self.engine.execute(planned), expected)
 
     def judge(self, order: Order, result: Accepted | Refused, expected: Expected) -> None:
         if isinstance(result, Refused):
@@ -225,8 +225,8 @@ class AnyMarket(RuleBasedStateMachine):
             tuple((f.maker.id, f.shares, f.maker_collateral) for f in result.match.fills)
             == expected.fills
         )
-        assert tuple(resting.order.id for resting in result.match.own) == expected.passed
-        assert result.rests is (expected.rests > 0)
+        assert tuple(resting.order.id for resting in result.match.own_orders) == expected.own_orders
+        assert result.rests is (expected.resting_shares > 0)
         self.slow.carry_out(order, expected)
         self.account_for(result)
         self.everybody_got_his_price(result)
@@ -241,14 +241,14 @@ class AnyMarket(RuleBasedStateMachine):
 
     def everybody_got_his_price(self, result: Accepted) -> None:
         taker, match = result.order, result.match
-        assert match.gotten >= match.given * taker.taker_amount // taker.maker_amount
-        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.given <= DUST
-        self.given[taker.id] += match.given
+        assert match.taking_amount >= match.making_amount * taker.taker_amount // taker.maker_amount
+        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.making_amount <= DUST
+        self.given[taker.id] += match.making_amount
         for fill in match.fills:
             maker = fill.maker
             gotten = fill.shares if maker.side is Side.BUY else fill.maker_collateral
-            assert gotten == fill.given * maker.taker_amount // maker.maker_amount
-            self.given[maker.id] += fill.given
+            assert gotten == fill.fill_amount * maker.taker_amount // maker.maker_amount
+            self.given[maker.id] += fill.fill_amount
 
     def state(self) -> object:
         return (
@@ -258,7 +258,7 @@ class AnyMarket(RuleBasedStateMachine):
         )
 
     def present(self) -> dict[str, int]:
-        accounts = [self.engine.accounts.of(wallet) for wallet in WALLETS]
+        accounts = [self.engine.accounts.get(wallet) for wallet in WALLETS]
         shares = {token: sum(account.shares[token] for account in accounts) for token in TOKENS}
         return {"USDC": sum(account.collateral for account in accounts)} | shares
 
@@ -270,7 +270,7 @@ class AnyMarket(RuleBasedStateMachine):
 
     @invariant()
     def the_slow_book_has_the_same_orders(self) -> None:
-        assert {s.order.id: s.left for s in self.slow.orders} == {
+        assert {s.order.id: s.remaining for s in self.slow.orders} == {
             id: r.remaining for id, r in self.engine.resting.items()
         }
 
@@ -283,7 +283,7 @@ class AnyMarket(RuleBasedStateMachine):
         """But for what is held: that is judged when it is released."""
         waiting = {held.order.maker for held in self.engine.held.values()}
         for wallet in set(WALLETS) - waiting:
-            account = self.engine.accounts.of(wallet)
+            account = self.engine.accounts.get(wallet)
             for market in (MARKET, MARKET_V2):
                 assert account.spendable(token_id=None, exchange=market.exchange) >= 0
                 assert all(
@@ -296,7 +296,7 @@ class AnyMarket(RuleBasedStateMachine):
         promised = [(r.order, r.remaining) for r in self.engine.resting.values()]
         promised += [(held.order, held.order.shares) for held in self.engine.held.values()]
         for wallet in WALLETS:
-            account = self.engine.accounts.of(wallet)
+            account = self.engine.accounts.get(wallet)
             own = [(order, shares) for order, shares in promised if order.maker == wallet]
             assert account.reserved_collateral == sum(
                 collateral_for(o, shares) for o, shares in own if o.side is Side.BUY

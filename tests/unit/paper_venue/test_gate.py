@@ -9,29 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.faults.gate import (
     ADDRESS_LIMIT,
     GEOBLOCKED,
     SIGNER_LIMIT,
-    Call,
+    ClobRequest,
     Gate,
+    OrderSummary,
     Refusal,
-    Wanted,
-    Window,
-    wanted_orders,
+    SlidingWindow,
+    parse_order_summaries,
 )
 
 NOW_MS = 1_790_000_000_000
-BUY = Wanted(maker="0xSafe", buys=True, post_only=False)
-SELL = Wanted(maker="0xSafe", buys=False, post_only=False)
-RESTING = Wanted(maker="0xSafe", buys=True, post_only=True)
+BUY = OrderSummary(maker="0xSafe", buys=True, post_only=False)
+SELL = OrderSummary(maker="0xSafe", buys=False, post_only=False)
+RESTING = OrderSummary(maker="0xSafe", buys=True, post_only=True)
 
 
 def a_call(
-    method: str = "POST", path: str = "/order", *orders: Wanted, address: str = "0xSigner"
-) -> Call:
-    return Call(method=method, path=path, remote="127.0.0.1", address=address, orders=orders)
+    method: str = "POST", path: str = "/order", *orders: OrderSummary, address: str = "0xSigner"
+) -> ClobRequest:
+    return ClobRequest(method=method, path=path, remote="127.0.0.1", address=address, orders=orders)
 
 
 PLACE = a_call("POST", "/order", BUY)
@@ -39,9 +39,9 @@ CANCEL = a_call("DELETE", "/cancel-all")
 READ = a_call("GET", "/data/trades")
 
 
-def asked(fault: Fault, call: Call, *, after_s: str = "0", **strike: Any) -> Refusal | None:
+def asked(fault: Fault, call: ClobRequest, *, after_s: str = "0", **strike: Any) -> Refusal | None:
     faults = Faults()
-    faults.set({fault: Strike(**strike)}, now_ms=NOW_MS)
+    faults.set({fault: FaultOptions(**strike)}, now_ms=NOW_MS)
     later_ms = NOW_MS + int(Decimal(after_s) * 1000)
     return Gate(faults).refusal(call, now_ms=later_ms, machine_ms=later_ms)
 
@@ -119,7 +119,7 @@ def test_a_batch_is_post_only_when_all_of_it_is() -> None:
 
 def test_the_addresss_limit_slides() -> None:
     faults = Faults()
-    faults.set({Fault.RATE_LIMIT_ADDRESS: Strike(seconds=Decimal(2))})
+    faults.set({Fault.RATE_LIMIT_ADDRESS: FaultOptions(seconds=Decimal(2))})
     gate = Gate(faults)
     answers = [
         gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 10 * number)
@@ -136,7 +136,7 @@ def test_the_addresss_limit_slides() -> None:
 
 def test_a_signers_limit_counts_his_orders_and_tells_when_there_is_room() -> None:
     faults = Faults()
-    faults.set({Fault.RATE_LIMIT_SIGNER: Strike(seconds=Decimal(2))})
+    faults.set({Fault.RATE_LIMIT_SIGNER: FaultOptions(seconds=Decimal(2))})
     gate = Gate(faults)
     batch = a_call("POST", "/orders", *[BUY] * SIGNER_LIMIT)
 
@@ -168,38 +168,40 @@ def test_a_fault_for_one_wallet_means_the_maker_or_who_signs_for_it() -> None:
 
 def test_what_is_refused_is_no_chance_for_the_next_fault() -> None:
     faults = Faults()
-    faults.set({Fault.DISABLED: Strike(), Fault.CLOSED_ONLY: Strike()})
+    faults.set({Fault.DISABLED: FaultOptions(), Fault.CLOSED_ONLY: FaultOptions()})
 
     Gate(faults).refusal(PLACE, now_ms=NOW_MS, machine_ms=NOW_MS)
 
-    assert faults.struck == {Fault.DISABLED: 1}
+    assert faults.strike_counts == {Fault.DISABLED: 1}
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 5)), max_size=60))
 def test_no_window_ever_holds_more_than_its_limit(steps: list[tuple[int, int]]) -> None:
-    window, now_ms, taken = Window(), 0, list[tuple[int, int]]()
+    window, now_ms, taken = SlidingWindow(), 0, list[tuple[int, int]]()
     for step_ms, cost in steps:
         now_ms += step_ms
-        if window.take(cost, limit=6, within_ms=1_000, now_ms=now_ms) == 0:
+        if window.acquire(cost, limit=6, within_ms=1_000, now_ms=now_ms) == 0:
             taken.append((now_ms, cost))
         assert sum(cost for at, cost in taken if at > now_ms - 1_000) <= 6
 
 
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=20))
 def test_after_the_time_told_it_fits(steps: list[int]) -> None:
-    window, now_ms = Window(), 0
+    window, now_ms = SlidingWindow(), 0
     for step_ms in steps:
         now_ms += step_ms
-        wait_ms = window.take(1, limit=2, within_ms=1_000, now_ms=now_ms)
+        wait_ms = window.acquire(1, limit=2, within_ms=1_000, now_ms=now_ms)
         if wait_ms:
             now_ms += wait_ms
-            assert window.take(1, limit=2, within_ms=1_000, now_ms=now_ms) == 0
+            assert window.acquire(1, limit=2, within_ms=1_000, now_ms=now_ms) == 0
 
 
 def test_the_orders_of_a_body_are_known_by_maker_side_and_kind() -> None:
     leg = {"order": {"maker": "0xSafe", "side": "BUY"}, "postOnly": True}
-    assert wanted_orders(orjson.dumps(leg)) == (RESTING,)
-    assert wanted_orders(orjson.dumps([leg, {"order": {"maker": "0xSafe", "side": "SELL"}}])) == (
+    assert parse_order_summaries(orjson.dumps(leg)) == (RESTING,)
+    assert parse_order_summaries(
+        orjson.dumps([leg, {"order": {"maker": "0xSafe", "side": "SELL"}}])
+    ) == (
         RESTING,
         SELL,
     )
@@ -207,4 +209,4 @@ def test_the_orders_of_a_body_are_known_by_maker_side_and_kind() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"3", b"[1]"])
 def test_a_body_that_holds_no_order_is_left_to_the_handler(body: bytes) -> None:
-    assert wanted_orders(body) == ()
+    assert parse_order_summaries(body) == ()

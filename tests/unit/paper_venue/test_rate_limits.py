@@ -24,7 +24,7 @@ def test_a_batch_that_does_not_fit_takes_nothing_and_is_warned_of() -> None:
 
     refused = limits.charge("0xA", Bucket.ORDER, 15, now_ms=NOW_MS)
 
-    assert refused.is_too_much
+    assert refused.is_over_limit
     assert refused.headers() == {
         "Poly-RateLimit-Remaining": "10",
         "Poly-RateLimit-Tier": "standard",
@@ -46,7 +46,7 @@ def test_a_cancel_all_of_many_orders_leaves_a_debt() -> None:
     limits = RateLimits()
 
     assert limits.charge_afterwards("0xA", Bucket.CANCEL, 200, now_ms=NOW_MS).remaining == -80
-    assert limits.charge("0xA", Bucket.CANCEL, 1, now_ms=NOW_MS).is_too_much
+    assert limits.charge("0xA", Bucket.CANCEL, 1, now_ms=NOW_MS).is_over_limit
 
 
 @given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 70)), max_size=40))
@@ -57,7 +57,7 @@ def test_no_more_is_admitted_than_the_burst_and_what_has_come_since(
     for passed, cost in requests:
         now_ms += passed
         admitted += (
-            0 if limits.charge("0xA", Bucket.ORDER, cost, now_ms=now_ms).is_too_much else cost
+            0 if limits.charge("0xA", Bucket.ORDER, cost, now_ms=now_ms).is_over_limit else cost
         )
 
     assert admitted * 1_000 <= STANDARD.burst[Bucket.ORDER] * 1_000 + STANDARD.per_second[

@@ -4,41 +4,41 @@ on.
 
 from decimal import Decimal
 
-from services.paper_venue.clob.replicas import Past, Replicas
+from services.paper_venue.clob.replicas import History, Replicas
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.exchange.trades import Trade, TradeFilter, TradeStatus
-from services.paper_venue.faults.catalogue import Fault, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions
 from tests.unit.paper_venue.builders import USDC, YES, a_spend, an_order
-from tests.unit.paper_venue.venue_harness import NOW, Scene
+from tests.unit.paper_venue.venue_harness import NOW, VenueHarness
 
 KEY = "key-of-0xA"
-LAGS = {Fault.STALE_READS: Strike(seconds=Decimal(2))}
+LAGS = {Fault.STALE_READS: FaultOptions(seconds=Decimal(2))}
 
 
-class LaggingScene(Scene):
+class LaggingVenue(VenueHarness):
     """A venue with a replica that the fault makes two seconds older; 0xB belongs to the venue."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now_ms = NOW
         self.replicas = Replicas(self.venue, self.faults, lambda: self.now_ms)
-        self.faults.spare(["0xB"])
+        self.faults.exempt(["0xB"])
 
     def at(self, seconds: str) -> None:
         """So long after the start; the replica is told of the time."""
         self.now_ms = NOW + int(Decimal(seconds) * 1000)
-        self.replicas.on_time()
+        self.replicas.on_timer()
 
     def shown(self, key: str = KEY) -> list[tuple[int, str]]:
         """(micro-shares that are matched, status) of the key's open orders, as a request is told."""
-        moment_ms = self.replicas.moment(wallet=None, signer="0xA")
+        moment_ms = self.replicas.as_of_ms(wallet=None, signer="0xA")
         return [
             (each.resting.matched, each.status) for each in self.replicas.orders(key, moment_ms)
         ]
 
     def collateral(self) -> int:
         return self.replicas.account(
-            "0xA", self.replicas.moment(wallet="0xA", signer="0xA")
+            "0xA", self.replicas.as_of_ms(wallet="0xA", signer="0xA")
         ).collateral
 
     def bought(self) -> Trade:
@@ -48,12 +48,12 @@ class LaggingScene(Scene):
         return answer[1]
 
     def trade(self) -> Trade | None:
-        moment_ms = self.replicas.moment(wallet="0xA", signer="0xA")
-        return next(self.venue.announcer.trades.of(KEY, TradeFilter(), moment_ms=moment_ms), None)
+        moment_ms = self.replicas.as_of_ms(wallet="0xA", signer="0xA")
+        return next(self.venue.publisher.trades.find(KEY, TradeFilter(), moment_ms=moment_ms), None)
 
 
 def test_without_the_fault_everything_is_shown_as_it_is() -> None:
-    scene = LaggingScene()
+    scene = LaggingVenue()
     scene.at("0")
     scene.post(an_order(Side.BUY, price=4_000))
 
@@ -61,7 +61,7 @@ def test_without_the_fault_everything_is_shown_as_it_is() -> None:
 
 
 def test_an_order_is_shown_when_its_replica_has_it_and_gone_when_that_knows() -> None:
-    scene = LaggingScene()
+    scene = LaggingVenue()
     scene.faults.set(LAGS)
     scene.at("0")
     order = an_order(Side.BUY, price=4_000)
@@ -82,8 +82,8 @@ def test_an_order_is_shown_when_its_replica_has_it_and_gone_when_that_knows() ->
 
 
 def test_a_held_order_is_shown_as_delayed() -> None:
-    scene = LaggingScene()
-    scene.faults.set({Fault.DELAYED: Strike()})
+    scene = LaggingVenue()
+    scene.faults.set({Fault.DELAYED: FaultOptions()})
     scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
     scene.post(a_spend(10 * USDC, kind=OrderKind.FOK))
 
@@ -91,7 +91,7 @@ def test_a_held_order_is_shown_as_delayed() -> None:
 
 
 def test_a_trade_is_shown_with_the_status_that_it_had() -> None:
-    scene = LaggingScene()
+    scene = LaggingVenue()
     scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
     trade = scene.bought()
     scene.venue.on_mined(trade, block=1, now_ms=NOW + 1_000)
@@ -108,7 +108,7 @@ def test_a_trade_is_shown_with_the_status_that_it_had() -> None:
 
 
 def test_a_trade_that_was_sent_again_had_another_transaction_before() -> None:
-    scene = LaggingScene()
+    scene = LaggingVenue()
     scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
     trade = scene.bought()
     first = trade.transaction_hash
@@ -121,7 +121,7 @@ def test_a_trade_that_was_sent_again_had_another_transaction_before() -> None:
 
 
 def test_a_balance_is_as_it_was() -> None:
-    scene = LaggingScene()
+    scene = LaggingVenue()
     scene.faults.set(LAGS)
     scene.at("0")
     before = scene.collateral()
@@ -133,13 +133,13 @@ def test_a_balance_is_as_it_was() -> None:
     scene.at("3")
     assert scene.collateral() < before
     assert (
-        scene.engine.accounts.of("0xA").shares[YES]
+        scene.engine.accounts.get("0xA").shares[YES]
         == scene.replicas.account("0xA", scene.now_ms).shares[YES]
     )
 
 
 def test_what_was_kept_is_forgotten_with_the_fault() -> None:
-    scene = LaggingScene()
+    scene = LaggingVenue()
     scene.faults.set(LAGS)
     scene.at("0")
     scene.faults.set({})
@@ -152,9 +152,9 @@ def test_what_was_kept_is_forgotten_with_the_fault() -> None:
 
 
 def test_of_the_past_no_more_is_kept_than_can_be_asked_for() -> None:
-    past: Past[int] = Past()
+    past: History[int] = History()
     for second in range(100):
-        past.note(second, now_ms=second * 1_000, keep_ms=3_000)
+        past.record(second, now_ms=second * 1_000, keep_ms=3_000)
 
     assert len(past.versions) == 4
     assert past.at(96_500) == 96

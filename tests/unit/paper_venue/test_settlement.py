@@ -9,8 +9,12 @@ from decimal import Decimal
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
-from services.paper_venue.lifecycle.settlement import Settlement, SettlementDelays, SettlementLine
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
+from services.paper_venue.lifecycle.settlement import (
+    Settlement,
+    SettlementDelays,
+    SettlementPipeline,
+)
 from shared.testing.waiting import eventually
 from tests.unit.paper_venue.builders import MARKET, USDC, a_spend, an_engine, an_order
 from tests.unit.paper_venue.fakes import Clock, FakeSettler
@@ -39,11 +43,11 @@ class Told:
         self.times_ms.append(self.clock.ms)
 
 
-def follow_one(line: SettlementLine, clock: Clock, name: str) -> None:
+def follow_one(line: SettlementPipeline, clock: Clock, name: str) -> None:
     engine = an_engine(an_order(Side.SELL, price=5_000, maker="0xB"))
     matched = match(a_spend(10 * USDC), engine.books[MARKET.condition_id])
-    transaction = line.sign(Settlement.of(matched))
-    line.follow(
+    transaction = line.sign(Settlement.from_match(matched))
+    line.submit(
         transaction,
         Trade(
             id=name,
@@ -61,7 +65,7 @@ async def told_of(
 ) -> Told:
     clock = Clock()
     delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
-    line = SettlementLine(
+    line = SettlementPipeline(
         settler, delays=delays, faults=faults or Faults(), now_ms=clock.now_ms, sleep=clock.sleep
     )
     for name in names:
@@ -86,7 +90,7 @@ async def test_a_trade_is_mined_and_then_confirmed_each_after_its_delay() -> Non
 async def test_a_clock_that_is_set_back_holds_up_no_settlement() -> None:
     clock, settler = Clock(), FakeSettler()
     delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
-    line = SettlementLine(
+    line = SettlementPipeline(
         settler, delays=delays, faults=Faults(), now_ms=clock.now_ms, sleep=clock.sleep
     )
     follow_one(line, clock, "one")
@@ -126,7 +130,7 @@ async def test_what_the_chain_refuses_is_told_failed_and_holds_up_nothing() -> N
 
 def struck_once(fault: Fault, *, seconds: int = 30) -> Faults:
     faults = Faults()
-    faults.set({fault: Strike(times=1, seconds=Decimal(seconds))})
+    faults.set({fault: FaultOptions(times=1, seconds=Decimal(seconds))})
     return faults
 
 
@@ -166,8 +170,8 @@ async def test_a_failed_settlement_ends_so_long_after_its_match_and_holds_up_not
 
 async def test_the_venues_own_traders_are_spared() -> None:
     faults = Faults()
-    faults.spare(["0xA"])
-    faults.set({Fault.RETRYING: Strike(), Fault.FAILED: Strike()})
+    faults.exempt(["0xA"])
+    faults.set({Fault.RETRYING: FaultOptions(), Fault.FAILED: FaultOptions()})
 
     told = await told_of(FakeSettler(), "one", ends=2, faults=faults)
 

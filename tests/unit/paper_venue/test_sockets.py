@@ -12,8 +12,8 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from services.paper_venue.http.payloads import Json
-from services.paper_venue.sockets.channels import DelayLine
-from services.paper_venue.sockets.hub import Hub, Protocol
+from services.paper_venue.sockets.channels import DelayQueue
+from services.paper_venue.sockets.hub import Hub, SocketProtocol
 from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket
 
 SUMMARY: Json = {
@@ -22,7 +22,9 @@ SUMMARY: Json = {
 
 
 @asynccontextmanager
-async def connected(hub: Hub, protocol: Protocol) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+async def connected(
+    hub: Hub, protocol: SocketProtocol
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """A client at a socket of this kind."""
     http = web.Application()
     http.add_routes([web.get("/ws", partial(hub.serve, protocol=protocol))])
@@ -95,7 +97,7 @@ async def test_a_retired_topic_is_answered_as_the_venue_does_and_nothing_is_subs
             answer["statusCode"],
             answer["body"]["message"].startswith("CLOB messages are not supported anymore"),
         ) == (400, True)
-        assert hub.listeners(ActivitySocket.types) == set()
+        assert hub.subscribers(ActivitySocket.types) == set()
 
 
 @pytest.mark.parametrize("frame", ["nonsense", '{"type":"user"}', "[]"])
@@ -125,9 +127,9 @@ async def test_each_feed_is_as_late_as_it_is_told_and_keeps_its_order() -> None:
         return act
 
     began = loop.time()
-    line = DelayLine(0.1)
+    line = DelayQueue(0.1)
     for number in range(3):
-        line.later(tell(number))
+        line.run_later(tell(number))
     assert told == []
     async with asyncio.timeout(10):
         await done.wait()
@@ -138,5 +140,5 @@ async def test_each_feed_is_as_late_as_it_is_told_and_keeps_its_order() -> None:
 
 async def test_a_feed_without_a_delay_tells_at_once() -> None:
     told: list[str] = []
-    DelayLine(0).later(lambda: told.append("now"))
+    DelayQueue(0).run_later(lambda: told.append("now"))
     assert told == ["now"]

@@ -9,9 +9,9 @@ import pytest
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.matching_engine import Refused
 from services.paper_venue.exchange.orders import OrderKind, Side
-from services.paper_venue.faults.catalogue import Fault, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions
 from tests.unit.paper_venue.builders import SHARE, USDC, a_spend, an_order, rich
-from tests.unit.paper_venue.venue_harness import NOW, DelayedScene, Scene
+from tests.unit.paper_venue.venue_harness import NOW, DelayingVenue, VenueHarness
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from tests.unit.paper_venue.venue_harness import NOW, DelayedScene, Scene
 def test_only_gtd_orders_expire_and_not_within_a_minute(
     kind: OrderKind, expiration: int, accepted: bool
 ) -> None:
-    result = Scene().post(an_order(Side.BUY, price=4_000, kind=kind, expiration=expiration))
+    result = VenueHarness().post(an_order(Side.BUY, price=4_000, kind=kind, expiration=expiration))
 
     if accepted:
         assert isinstance(result, tuple)
@@ -38,45 +38,45 @@ def test_only_gtd_orders_expire_and_not_within_a_minute(
 
 
 def test_a_gtd_order_leaves_the_book_when_its_time_is_over() -> None:
-    scene = Scene()
+    scene = VenueHarness()
     scene.post(an_order(Side.BUY, price=4_000, kind=OrderKind.GTD, expiration=NOW // 1000 + 60))
 
-    scene.venue.on_time(NOW + 59_999)
+    scene.venue.on_timer(NOW + 59_999)
     assert len(scene.engine.resting) == 1
-    scene.venue.on_time(NOW + 60_000)
+    scene.venue.on_timer(NOW + 60_000)
 
     assert scene.engine.resting == {}
-    assert scene.steps("key-of-0xA") == [("PLACEMENT", "LIVE"), ("CANCELLATION", "CANCELED")]
-    assert scene.engine.accounts.of("0xA").reserved_collateral == 0
-    assert scene.heard.user[-1][1]["expiration"] == str(NOW // 1000 + 60)
+    assert scene.order_events("key-of-0xA") == [("PLACEMENT", "LIVE"), ("CANCELLATION", "CANCELED")]
+    assert scene.engine.accounts.get("0xA").reserved_collateral == 0
+    assert scene.channels.user[-1][1]["expiration"] == str(NOW // 1000 + 60)
     assert scene.last_level() == ("0.4", "0")
 
 
 def test_a_gtd_order_that_was_cancelled_does_not_expire_again() -> None:
-    scene = Scene()
+    scene = VenueHarness()
     scene.post(an_order(Side.BUY, price=4_000, kind=OrderKind.GTD, expiration=NOW // 1000 + 60))
     (order_id,) = scene.engine.resting
     scene.venue.on_cancel(order_id, owner="key-of-0xA", now_ms=NOW)
-    told = len(scene.heard.user)
+    told = len(scene.channels.user)
 
-    scene.venue.on_time(NOW + 60_000)
+    scene.venue.on_timer(NOW + 60_000)
 
-    assert len(scene.heard.user) == told
+    assert len(scene.channels.user) == told
 
 
 def test_a_delayed_order_matches_when_its_time_has_come() -> None:
-    scene = DelayedScene(an_order(Side.SELL, price=5_000, maker="0xB"))
+    scene = DelayingVenue(an_order(Side.SELL, price=5_000, maker="0xB"))
 
     result = scene.post(a_spend(10 * USDC))
     assert isinstance(result, tuple)
     assert (result[0].status, result[1]) == ("delayed", None)
-    scene.venue.on_time(NOW + 149)
-    assert scene.settlements.followed == []
-    scene.venue.on_time(NOW + 150)
+    scene.venue.on_timer(NOW + 149)
+    assert scene.settlements.submitted == []
+    scene.venue.on_timer(NOW + 150)
 
-    (trade,) = scene.settlements.followed
+    (trade,) = scene.settlements.submitted
     assert trade.matched_at_ms == NOW + 150
-    assert scene.steps("key-of-0xA") == [
+    assert scene.order_events("key-of-0xA") == [
         ("PLACEMENT", "DELAYED"),
         ("UPDATE", "MATCHED"),
         ("TRADE", "MATCHED"),
@@ -85,12 +85,12 @@ def test_a_delayed_order_matches_when_its_time_has_come() -> None:
 
 
 def test_a_delayed_order_reserves_and_cannot_be_cancelled_nor_posted_again() -> None:
-    scene = DelayedScene(an_order(Side.SELL, price=5_000, maker="0xB"))
+    scene = DelayingVenue(an_order(Side.SELL, price=5_000, maker="0xB"))
     order = a_spend(10 * USDC)
     scene.post(order)
     (order_id,) = scene.engine.held
 
-    assert scene.engine.accounts.of("0xA").reserved_collateral == 10 * USDC
+    assert scene.engine.accounts.get("0xA").reserved_collateral == 10 * USDC
     assert scene.venue.on_cancel(order_id, owner="key-of-0xA", now_ms=NOW) == rules.DELAYED_STAYS
     assert scene.venue.on_cancel(order_id, owner="key-of-0xB", now_ms=NOW) != rules.DELAYED_STAYS
     again = scene.post(order)
@@ -110,60 +110,60 @@ def test_a_delayed_order_whose_counterparty_left_is_killed_or_rests(
     kind: OrderKind, ending: str
 ) -> None:
     selling = an_order(Side.SELL, price=5_000, maker="0xB")
-    scene = DelayedScene(selling)
+    scene = DelayingVenue(selling)
     scene.post(an_order(Side.BUY, price=5_000, kind=kind))
     scene.venue.on_cancel(next(iter(scene.engine.resting)), owner="key-of-0xB", now_ms=NOW)
 
-    scene.venue.on_time(NOW + 150)
+    scene.venue.on_timer(NOW + 150)
 
-    assert scene.steps("key-of-0xA")[-1][1] == ending
+    assert scene.order_events("key-of-0xA")[-1][1] == ending
     assert len(scene.engine.resting) == (1 if kind.may_rest else 0)
-    assert scene.engine.accounts.of("0xA").reserved_collateral == (
+    assert scene.engine.accounts.get("0xA").reserved_collateral == (
         50 * USDC if kind.may_rest else 0
     )
-    assert scene.settlements.followed == []
+    assert scene.settlements.submitted == []
 
 
 def test_delayed_orders_match_in_the_order_in_which_they_came() -> None:
-    scene = DelayedScene(an_order(Side.SELL, price=5_000, shares=20 * SHARE, maker="0xB"))
+    scene = DelayingVenue(an_order(Side.SELL, price=5_000, shares=20 * SHARE, maker="0xB"))
     scene.post(an_order(Side.BUY, price=5_000, shares=20 * SHARE, kind=OrderKind.FOK), now_ms=NOW)
     scene.post(
         an_order(Side.BUY, price=5_000, shares=20 * SHARE, kind=OrderKind.FOK, maker="0xC"),
         now_ms=NOW + 1,
     )
 
-    scene.venue.on_time(NOW + 500)
+    scene.venue.on_timer(NOW + 500)
 
-    (trade,) = scene.settlements.followed
+    (trade,) = scene.settlements.submitted
     assert trade.match.taker.maker == "0xA"
-    assert scene.steps("key-of-0xC")[-1] == ("CANCELLATION", f"CANCELED_{rules.FOK_KILLED}")
+    assert scene.order_events("key-of-0xC")[-1] == ("CANCELLATION", f"CANCELED_{rules.FOK_KILLED}")
 
 
 def test_what_rests_without_meeting_anybody_is_not_delayed() -> None:
-    result = DelayedScene().post(an_order(Side.BUY, price=4_000))
+    result = DelayingVenue().post(an_order(Side.BUY, price=4_000))
 
     assert isinstance(result, tuple)
     assert result[0].status == "live"
 
 
 def test_the_delay_fault_holds_for_its_seconds() -> None:
-    scene = Scene(an_order(Side.SELL, price=5_000, maker="0xB"))
-    scene.faults.set({Fault.DELAYED: Strike(seconds=Decimal("1.5"))})
+    scene = VenueHarness(an_order(Side.SELL, price=5_000, maker="0xB"))
+    scene.faults.set({Fault.DELAYED: FaultOptions(seconds=Decimal("1.5"))})
 
     scene.post(a_spend(10 * USDC))
-    scene.venue.on_time(NOW + 1_499)
-    assert scene.settlements.followed == []
-    scene.venue.on_time(NOW + 1_500)
+    scene.venue.on_timer(NOW + 1_499)
+    assert scene.settlements.submitted == []
+    scene.venue.on_timer(NOW + 1_500)
 
-    assert len(scene.settlements.followed) == 1
+    assert len(scene.settlements.submitted) == 1
 
 
 def test_a_delayed_order_that_is_no_longer_covered_is_cancelled() -> None:
-    scene = DelayedScene(an_order(Side.SELL, price=5_000, maker="0xB"))
+    scene = DelayingVenue(an_order(Side.SELL, price=5_000, maker="0xB"))
     scene.post(a_spend(10 * USDC))
     scene.engine.accounts.refresh("0xA", rich(collateral=5 * USDC))
 
-    scene.venue.on_time(NOW + 150)
+    scene.venue.on_timer(NOW + 150)
 
-    assert scene.steps("key-of-0xA")[-1] == ("CANCELLATION", "CANCELED_NOT_ENOUGH_BALANCE")
-    assert scene.settlements.followed == []
+    assert scene.order_events("key-of-0xA")[-1] == ("CANCELLATION", "CANCELED_NOT_ENOUGH_BALANCE")
+    assert scene.settlements.submitted == []
