@@ -1,4 +1,4 @@
-"""How does the venue write prices, amounts and times?"""
+"""Formats prices and amounts as the venue writes them."""
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -26,7 +26,7 @@ def price_text(price: int) -> str:
 
 
 def average_price_text(collateral: int, shares: int) -> str:
-    """The price that was paid over several fills, to 1/1,000,000 USDC."""
+    """The average price of several fills (USDC per share), to 1/1,000,000 USDC."""
     exact = (Decimal(collateral) / Decimal(shares)).quantize(
         Decimal("0.000001"), rounding=ROUND_HALF_EVEN
     )
@@ -34,5 +34,5 @@ def average_price_text(collateral: int, shares: int) -> str:
 
 
 def json_number(text: str) -> orjson.Fragment:
-    """A decimal text as a JSON number, digit by digit, without a binary fraction in between."""
+    """A decimal text as a JSON number with exactly these digits: no float is involved."""
     return orjson.Fragment(text)
