@@ -1,4 +1,4 @@
-"""Of which parts does the CLOB's REST API consist?"""
+"""Puts the parts of the CLOB's REST API together."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,8 +20,10 @@ from services.paper_venue.lifecycle.venue import Venue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clob:
-    """``on_time`` is to be called every few milliseconds: heartbeats that stay away have
-    consequences, replicas lag.
+    """The CLOB's REST API.
+
+    ``on_timer`` is to be called every few milliseconds: it cancels the orders of keys whose
+    heartbeats stopped, and records what the lagging replica serves.
     """
 
     parts: tuple[HttpApi, ...]
@@ -36,23 +38,23 @@ def build_clob(
     faults: Faults,
     now_ms: Callable[[], int],
 ) -> Clob:
-    identity, limits, replicas = (
+    authenticator, limits, replicas = (
         Authenticator(keys, now_ms),
         RateLimits(),
         Replicas(venue, faults, now_ms),
     )
-    trading = Trading(venue, identity, limits, faults, now_ms)
+    trading = Trading(venue, authenticator, limits, faults, now_ms)
     parts = (
         MarketData(venue, now_ms),
         Catalogue(venue),
-        ApiKeys(keys, identity, faults),
-        OwnOrders(venue, identity, replicas, wallet_for, limits),
+        ApiKeys(keys, authenticator, faults),
+        OwnOrders(venue, authenticator, replicas, wallet_for, limits),
         trading,
-        Rewards(identity),
+        Rewards(authenticator),
     )
 
-    def on_time() -> None:
+    def on_timer() -> None:
         trading.on_timer()
         replicas.on_timer()
 
-    return Clob(parts=parts, on_timer=on_time)
+    return Clob(parts=parts, on_timer=on_timer)

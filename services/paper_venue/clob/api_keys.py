@@ -1,4 +1,4 @@
-"""``/auth/*``: how does a wallet get an API key, and what may the key do?"""
+"""``/auth/*``: creates, derives, lists and revokes API keys."""
 
 from aiohttp import web
 
@@ -11,7 +11,7 @@ from services.paper_venue.http.responses import reply
 
 
 class ApiKeys:
-    """Keys by wallet signature; what concerns a key, by the key itself."""
+    """Creating a key needs the wallet's signature; everything else is authenticated by the key."""
 
     def __init__(self, keys: ApiKeyStore, authenticator: Authenticator, faults: Faults) -> None:
         self._keys = keys
@@ -22,7 +22,7 @@ class ApiKeys:
         return [
             web.post("/auth/api-key", self.create),
             web.get("/auth/derive-api-key", self.derive),
-            web.get("/auth/api-keys", self.listed),
+            web.get("/auth/api-keys", self.list_keys),
             web.delete("/auth/api-key", self.delete),
             web.get("/auth/ban-status/closed-only", self.closed_only),
             web.post("/auth/readonly-api-key", self.create_readonly),
@@ -32,7 +32,7 @@ class ApiKeys:
         ]
 
     async def create(self, request: web.Request) -> web.Response:
-        """Once for each address and nonce: clients derive it ever after."""
+        """Once for each address and nonce; later, clients derive the key."""
         credentials = self._keys.create(*self._authenticator.authenticate_wallet(request))
         if credentials is None:
             raise BadRequest("Could not create api key")
@@ -41,7 +41,7 @@ class ApiKeys:
     async def derive(self, request: web.Request) -> web.Response:
         return reply(_secrets(self._keys.derive(*self._authenticator.authenticate_wallet(request))))
 
-    async def listed(self, request: web.Request) -> web.Response:
+    async def list_keys(self, request: web.Request) -> web.Response:
         credentials = await self._authenticator.authenticate_key(request)
         return reply({"apiKeys": self._keys.list_keys(credentials.address)})
 
@@ -52,9 +52,9 @@ class ApiKeys:
     async def closed_only(self, request: web.Request) -> web.Response:
         """Whether the fault closed-only is on for this address."""
         credentials = await self._authenticator.authenticate_key(request)
-        strike = self._faults.active.get(Fault.CLOSED_ONLY)
-        is_closed = strike is not None and (
-            strike.only is None or strike.only.lower() == credentials.address.lower()
+        options = self._faults.active.get(Fault.CLOSED_ONLY)
+        is_closed = options is not None and (
+            options.only is None or options.only.lower() == credentials.address.lower()
         )
         return reply({"closed_only": is_closed})
 
@@ -68,9 +68,9 @@ class ApiKeys:
 
     async def delete_readonly(self, request: web.Request) -> web.Response:
         credentials = await self._authenticator.authenticate_key(request)
-        asked = parse_json(await request.read())
-        if not isinstance(asked, dict) or not self._keys.revoke_readonly(
-            credentials.address, str(asked.get("key"))
+        payload = parse_json(await request.read())
+        if not isinstance(payload, dict) or not self._keys.revoke_readonly(
+            credentials.address, str(payload.get("key"))
         ):
             raise BadRequest("Invalid api key", 404)
         return reply("OK")

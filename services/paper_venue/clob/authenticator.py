@@ -1,4 +1,4 @@
-"""Who sends this request? What its headers prove, by the venue's clock."""
+"""Authenticates a request to the CLOB by its headers and the venue's clock."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from services.paper_venue.http.auth import ApiKeyStore, Credentials
 
 
 class Authenticator:
-    """The two ways in which the CLOB knows its clients."""
+    """The CLOB's two ways of authentication: wallet signature (L1) and API key (L2)."""
 
     def __init__(self, keys: ApiKeyStore, now_ms: Callable[[], int]) -> None:
         self._keys = keys

@@ -1,4 +1,4 @@
-"""Which markets does the CLOB have, and by which parameters are they traded?"""
+"""The CLOB's market lists and trading parameters."""
 
 from collections.abc import Callable
 
@@ -17,9 +17,9 @@ _PAGE_SIZE = 1_000
 
 
 class Catalogue:
-    """The CLOB's own market list and parameters, without authentication.
+    """The CLOB's market lists and parameters, without authentication.
 
-    A condition is asked for by its 32 bytes (64 hex digits). Those of a v2 market have 31; the form
+    A condition is looked up by its 32 bytes (64 hex digits). A v2 market's id has 31; the form
     without the padding is not found.
     """
 
@@ -31,10 +31,12 @@ class Catalogue:
         return [
             web.get("/markets-by-token/{token_id}", self.market_by_token),
             web.get("/clob-markets/{condition_id}", self.clob_market),
-            web.get("/markets", self._listed(self._market)),
-            web.get("/sampling-markets", self._listed(self._market, only_open=True)),
-            web.get("/simplified-markets", self._listed(self._simplified)),
-            web.get("/sampling-simplified-markets", self._listed(self._simplified, only_open=True)),
+            web.get("/markets", self._list_handler(self._market)),
+            web.get("/sampling-markets", self._list_handler(self._market, only_open=True)),
+            web.get("/simplified-markets", self._list_handler(self._simplified)),
+            web.get(
+                "/sampling-simplified-markets", self._list_handler(self._simplified, only_open=True)
+            ),
             web.get("/markets/{condition_id}", self.market),
             web.get("/tick-size", self.tick_size),
             web.get("/tick-size/{token_id}", self.tick_size),
@@ -87,18 +89,18 @@ class Catalogue:
         return reply({"neg_risk": self._by_token(request).neg_risk})
 
     async def fee_rate(self, request: web.Request) -> web.Response:
-        """The fee that a V1 order would have to name: none. What a taker pays today is in
+        """The fee that a V1 order would have to name: 0. The present taker fee is in
         ``/clob-markets``.
         """
         self._by_token(request)
         return reply({"base_fee": 0})
 
     async def builder_fees(self, _: web.Request) -> web.Response:
-        """No builder has registered a fee here."""
+        """Always 0: no builder has registered a fee here."""
         return reply({"builder_maker_fee_rate_bps": 0, "builder_taker_fee_rate_bps": 0})
 
-    def _listed(self, row: Callable[[Market], Json], *, only_open: bool = False) -> Handler:
-        async def listed(request: web.Request) -> web.Response:
+    def _list_handler(self, row: Callable[[Market], Json], *, only_open: bool = False) -> Handler:
+        async def list_markets(request: web.Request) -> web.Response:
             markets = (
                 market for market in self._engine.markets if not only_open or self._is_open(market)
             )
@@ -106,7 +108,7 @@ class Catalogue:
                 build_page(map(row, markets), request.query.get("next_cursor"), limit=_PAGE_SIZE)
             )
 
-        return listed
+        return list_markets
 
     def _market(self, market: Market) -> Json:
         return self._simplified(market) | {
@@ -154,8 +156,8 @@ class Catalogue:
         return market
 
     def _by_token(self, request: web.Request) -> Market:
-        asked = request.match_info.get("token_id") or request.query.get("token_id", "")
-        market = self._engine.market_by_token.get(asked)
+        token_id = request.match_info.get("token_id") or request.query.get("token_id", "")
+        market = self._engine.market_by_token.get(token_id)
         if market is None:
             raise BadRequest(rules.NO_MARKET, 404)
         return market

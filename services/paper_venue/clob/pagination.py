@@ -1,5 +1,5 @@
-"""Which part of a list is asked for? A cursor is the base64 of an offset: ``MA==`` is the start,
-``LTE=`` (-1) the end.
+"""Builds pages of a list. A cursor is the base64 of an offset: ``MA==`` is the start, ``LTE=``
+(-1) the end.
 """
 
 import base64
@@ -13,21 +13,23 @@ _END = "LTE="
 
 
 def build_page(rows: Iterable[Json], cursor: str | None, *, limit: int) -> Json:
-    """One page in the venue's envelope. Raises: BadRequest when it is no cursor."""
-    offset = _offset(cursor)
-    found = list(islice(rows, offset, offset + limit + 1)) if offset >= 0 else []
-    following = (
-        base64.b64encode(str(offset + limit).encode()).decode() if len(found) > limit else _END
+    """One page in the venue's envelope; ``cursor`` None or empty: the first. Raises: BadRequest if
+    the cursor is invalid.
+    """
+    offset = _parse_cursor(cursor)
+    taken = list(islice(rows, offset, offset + limit + 1)) if offset >= 0 else []
+    next_cursor = (
+        base64.b64encode(str(offset + limit).encode()).decode() if len(taken) > limit else _END
     )
     return {
-        "data": found[:limit],
-        "next_cursor": following,
+        "data": taken[:limit],
+        "next_cursor": next_cursor,
         "limit": limit,
-        "count": len(found[:limit]),
+        "count": len(taken[:limit]),
     }
 
 
-def _offset(cursor: str | None) -> int:
+def _parse_cursor(cursor: str | None) -> int:
     try:
         return int(base64.b64decode(cursor or "MA==", validate=True))
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""What does an account get from the venue's programmes: rewards, rebates, notifications?
+"""Rewards, rebates, order scoring and notifications.
 
-This venue pays and announces nothing, so every answer is the empty one that the clients can read.
+This venue pays none and sends none: every reply is the empty one that the clients can parse.
 """
 
 from aiohttp import web
@@ -16,7 +16,7 @@ _PAGE_SIZE = 100
 
 
 class Rewards:
-    """Public lists of what is paid for, and private ones of what was paid."""
+    """Public lists of what is rewarded, and an API key's lists of what was paid."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator

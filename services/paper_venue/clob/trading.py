@@ -1,4 +1,4 @@
-"""How does an API key place and cancel orders?"""
+"""Places and cancels orders of an API key, and handles its heartbeats."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ _MAX_CANCELS = 1_000
 
 
 class Trading:
-    """Orders, cancels, and the heartbeats that keep orders standing."""
+    """Orders, cancels, and the heartbeats that keep orders from being cancelled."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Trading:
         ]
 
     def on_timer(self) -> None:
-        """Cancel the orders of keys that promised heartbeats and have fallen silent."""
+        """Cancel the orders of keys whose heartbeats have stopped."""
         now_ms = self._now_ms()
         for key in self._heartbeats.remove_silent(now_ms=now_ms):
             self._cancel(
@@ -69,39 +69,41 @@ class Trading:
         return reply(await self._place(parse_json(await request.read()), credentials))
 
     async def post_orders(self, request: web.Request) -> web.Response:
-        """A refused leg is told in its own row; the others stand."""
+        """A refused order has its error in its own row; the others are placed."""
         credentials = await self._authenticator.authenticate_key(request)
-        legs = parse_json(await request.read())
-        if not isinstance(legs, list):
+        orders = parse_json(await request.read())
+        if not isinstance(orders, list):
             raise BadRequest(rules.INVALID_PAYLOAD)
-        self._charge(request, credentials, Bucket.ORDER, len(legs))
-        if len(legs) > _MAX_BATCH:
-            raise BadRequest(rules.too_many_orders(len(legs), _MAX_BATCH))
+        self._charge(request, credentials, Bucket.ORDER, len(orders))
+        if len(orders) > _MAX_BATCH:
+            raise BadRequest(rules.too_many_orders(len(orders), _MAX_BATCH))
         rows: list[Json] = []
-        for leg in legs:
+        for order in orders:
             try:
-                rows.append(await self._place(leg, credentials))
+                rows.append(await self._place(order, credentials))
             except BadRequest as error:
                 rows.append(_order_reply("", status="", error=error.text))
         return reply(rows)
 
     async def _place(self, payload: Any, credentials: Credentials) -> Json:
         """Raises: BadRequest, Transient."""
-        ticket = parse_posted_order(payload, owner=credentials.key, address=credentials.address)
-        maker = ticket.signed.maker
-        strike = self._faults.trigger(Fault.ORDER_REFUSED, wallet=maker, signer=credentials.address)
-        if strike is not None:
-            raise BadRequest(strike.text, rules.http_status_for(strike.text))
+        posted = parse_posted_order(payload, owner=credentials.key, address=credentials.address)
+        maker = posted.signed.maker
+        options = self._faults.trigger(
+            Fault.ORDER_REFUSED, wallet=maker, signer=credentials.address
+        )
+        if options is not None:
+            raise BadRequest(options.text, rules.http_status_for(options.text))
         await self._venue.ensure_wallet_loaded(maker)
         refusal = rules.maker_refusal(
-            ticket.signed, owner=self._venue.wallet_owner(maker), address=credentials.address
+            posted.signed, owner=self._venue.wallet_owner(maker), address=credentials.address
         )
         if refusal is not None:
             raise BadRequest(refusal)
-        return self._submit(ticket)
+        return self._submit(posted)
 
-    def _submit(self, ticket: PostedOrder) -> Json:
-        result = self._venue.on_order(ticket, now_ms=self._now_ms())
+    def _submit(self, posted: PostedOrder) -> Json:
+        result = self._venue.on_order(posted, now_ms=self._now_ms())
         if isinstance(result, str):
             raise BadRequest(result)
         if isinstance(result, Refused):
@@ -149,14 +151,14 @@ class Trading:
         market: str | None = None,
         asset_id: str | None = None,
     ) -> web.Response:
-        """One token for the request, and one for each order that it turns out to cancel."""
+        """Costs one token for the request, and one for each order that it cancels."""
         self._charge(request, credentials, Bucket.CANCEL, 1)
         now_ms = self._now_ms()
-        asked = filter_orders(
+        matching = filter_orders(
             find_resting_orders(self._venue, credentials.key), market=market, asset_id=asset_id
         )
         cancelled = self._cancel(
-            [resting.order.id for resting in asked], credentials.key, now_ms=now_ms
+            [resting.order.id for resting in matching], credentials.key, now_ms=now_ms
         )
         count = len(cancelled["canceled"])
         _set_rate_limit_headers(
@@ -180,7 +182,7 @@ class Trading:
         }
 
     async def heartbeat(self, request: web.Request) -> web.Response:
-        """The first one arms it: from then on silence cancels every order of the key."""
+        """From the first one on, the key's orders are cancelled when its heartbeats stop."""
         credentials = await self._authenticator.authenticate_key(request)
         heartbeat_id = _object(parse_json(await request.read())).get("heartbeat_id") or ""
         try:

@@ -1,4 +1,4 @@
-"""Which rows of the activity feed are told, in which order and how late, while a fault is on?"""
+"""Loses, doubles, delays and reorders activity rows while a fault is on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -10,14 +10,14 @@ Row = Mapping[str, Any]
 
 
 class ActivityRowFaults:
-    """Loses, doubles, holds back and swaps rows; without a fault each passes as it comes."""
+    """Decides which rows are sent, in which order and how late; without a fault, all unchanged."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
         self._held_row: Row | None = None
 
     def apply(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Decimal]]:
-        """What to tell, each with the seconds by which it is late."""
+        """The rows to send, each with its delay in seconds."""
         for row in rows:
             if self._trigger(Fault.ROWS_MISSING, row):
                 continue
@@ -31,11 +31,11 @@ class ActivityRowFaults:
 
     @property
     def has_held_row(self) -> bool:
-        """A row waits for one to change places with."""
+        """Whether a row is held until the next one, with which it will be swapped."""
         return self._held_row is not None
 
     def release_held(self) -> list[Row]:
-        """The row that was held back, also where none came to change places with it."""
+        """The held row, if any; it is held no longer."""
         held, self._held_row = self._held_row, None
         return [] if held is None else [held]
 

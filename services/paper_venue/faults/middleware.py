@@ -1,4 +1,4 @@
-"""What becomes of a request on its way in, and of its answer on the way out, while a fault is on?"""
+"""The HTTP middleware that injects faults into requests to the CLOB and their replies."""
 
 import asyncio
 import socket
@@ -14,14 +14,13 @@ from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.responses import Handler, refuse, reply
 
 _NO_LINGERING = struct.pack("ii", 1, 0)
+"""``SO_LINGER`` on, for 0 seconds: closing sends a reset."""
 _EXCLUDED_PATHS = ("/control/", "/ws/", "/rtds", "/api/")
-"""Not the CLOB's."""
+"""Paths that are not the CLOB's."""
 
 
 class FaultMiddleware:
-    """A middleware outside of all others: it sees requests as they come and answers as they would
-    go.
-    """
+    """The outermost middleware: it sees requests as received and replies as they would be sent."""
 
     def __init__(
         self,
@@ -43,50 +42,54 @@ class FaultMiddleware:
     async def geoblock(self, request: web.Request) -> web.Response:
         blocked = Fault.GEOBLOCK in self._faults.active
         country, region = ("US", "NY") if blocked else ("IE", "L")
-        answer: Json = {
+        body: Json = {
             "blocked": blocked,
             "country": country,
             "region": region,
             "ip": request.remote,
         }
-        return reply(answer)
+        return reply(body)
 
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not self._faults.active or request.path.startswith(_EXCLUDED_PATHS):
             return await handler(request)
-        call = await _summarize(request)
-        refusal = self._gate.refusal(call, now_ms=self._now_ms(), machine_ms=self._machine_ms())
+        clob_request = await _summarize(request)
+        refusal = self._gate.refusal(
+            clob_request, now_ms=self._now_ms(), machine_ms=self._machine_ms()
+        )
         if refusal is not None:
             return _refusal_reply(refusal)
         return await (
-            self._handle_order(call, request, handler) if call.places_orders else handler(request)
+            self._handle_order(clob_request, request, handler)
+            if clob_request.places_orders
+            else handler(request)
         )
 
     async def _handle_order(
-        self, call: ClobRequest, request: web.Request, handler: Handler
+        self, clob_request: ClobRequest, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        if self._trigger(Fault.RESET_BEFORE, call):
+        if self._trigger(Fault.RESET_BEFORE, clob_request):
             return _close_connection(request, reset=True)
-        if self._trigger(Fault.ORDER_TIMED_OUT, call):
+        if self._trigger(Fault.ORDER_TIMED_OUT, clob_request):
             return refuse(rules.TIMED_OUT, 500)
-        if (refused := self._trigger(Fault.ORDER_REFUSED, call)) is not None:
+        if (refused := self._trigger(Fault.ORDER_REFUSED, clob_request)) is not None:
             return refuse(refused.text, rules.http_status_for(refused.text))
-        answer = await handler(request)
-        if answer.status != 200:
-            return answer
-        if self._trigger(Fault.REPEATED_REQUEST, call):
-            answer = await handler(request)
-        if (late := self._trigger(Fault.LATE_REPLY, call)) is not None:
+        response = await handler(request)
+        if response.status != 200:
+            return response
+        if self._trigger(Fault.REPEATED_REQUEST, clob_request):
+            response = await handler(request)
+        if (late := self._trigger(Fault.LATE_REPLY, clob_request)) is not None:
             await self._sleep(float(late.seconds))
         return (
             _close_connection(request, reset=False)
-            if self._trigger(Fault.DROP_REPLY, call)
-            else answer
+            if self._trigger(Fault.DROP_REPLY, clob_request)
+            else response
         )
 
-    def _trigger(self, fault: Fault, call: ClobRequest) -> FaultOptions | None:
-        return self._faults.trigger(fault, wallet=call.maker, signer=call.address)
+    def _trigger(self, fault: Fault, clob_request: ClobRequest) -> FaultOptions | None:
+        return self._faults.trigger(fault, wallet=clob_request.maker, signer=clob_request.address)
 
 
 async def _summarize(request: web.Request) -> ClobRequest:
@@ -100,19 +103,19 @@ async def _summarize(request: web.Request) -> ClobRequest:
 
 
 def _refusal_reply(refusal: Refusal) -> web.Response:
-    answer = reply(refusal.body, refusal.status)
-    answer.headers.update(refusal.headers)
-    return answer
+    response = reply(refusal.body, refusal.status)
+    response.headers.update(refusal.headers)
+    return response
 
 
 def _close_connection(request: web.Request, *, reset: bool) -> web.Response:
-    """End the connection without an answer; what is returned goes nowhere. A reset is seen as such:
-    nothing is left to linger.
+    """Close the connection without a reply (the returned one is never sent); ``reset``: by a TCP
+    reset.
     """
     transport = request.transport
     if transport is not None and reset:
-        line: socket.socket = transport.get_extra_info("socket")
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
         transport.abort()
     elif transport is not None:
         transport.close()

@@ -27,10 +27,10 @@ def _levels(levels: Iterable[Level]) -> list[Json]:
 
 
 def book_summary(market: Market, outcome: int, book: Book, *, last_price: str, now_ms: int) -> Json:
-    """``GET /book``: bids ascending, asks descending.
+    """The body of ``GET /book``: bids ascending, asks descending.
 
     The hash is the SHA-1 that py-clob-client-v2 recomputes, over the fields that it knows:
-    ``version`` is none of them.
+    ``version`` is not among them.
     """
     summary: Json = {
         "market": market.condition_id,
@@ -49,8 +49,8 @@ def book_summary(market: Market, outcome: int, book: Book, *, last_price: str, n
 
 
 def trade_row(trade: Trade, *, owner: str) -> Json:
-    """A row of ``GET /data/trades``: told from the taker's side; ``trader_side`` says which part
-    the asker had.
+    """A row of ``GET /data/trades``, from the taker's side; ``trader_side`` is the role of
+    ``owner``.
     """
     match, taker = trade.match, trade.match.taker
     return {
@@ -91,7 +91,7 @@ def _maker_order(fill: Fill) -> Json:
 
 
 def open_order(resting: RestingOrder, *, trade_ids: Sequence[str], status: str = "LIVE") -> Json:
-    """An order that stands in the book, or is held (``DELAYED``), as ``GET /data/orders`` lists it."""
+    """A row of ``GET /data/orders``: a resting order, or a held one (``DELAYED``)."""
     order = resting.order
     return {
         "id": order.id,
@@ -113,8 +113,9 @@ def open_order(resting: RestingOrder, *, trade_ids: Sequence[str], status: str =
 
 
 def balance_allowance(account: Account, *, token_id: str | None) -> Json:
-    """``GET /balance-allowance``, base units as text. None asks for USDC; shares are allowed whole
-    or not at all.
+    """The body of ``GET /balance-allowance``, base units as text; ``token_id`` None: USDC.
+
+    An exchange may transfer either all shares (the maximum of uint256) or none (0).
     """
     if token_id is None:
         allowances = {

@@ -1,4 +1,4 @@
-"""A part of the venue's HTTP API, and how it is mounted under a prefix."""
+"""The interface of a part of the HTTP API, and how one is mounted under a path prefix."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,14 +7,14 @@ from aiohttp import web
 
 
 class HttpApi(Protocol):
-    """A part of the HTTP API."""
+    """A part of the venue's HTTP API."""
 
     def routes(self) -> list[web.RouteDef]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixedApi:
-    """A part of the HTTP API whose paths begin with a prefix: Gamma and the CLOB both have a ``/markets``."""
+    """Mounts an API under a path prefix: Gamma and the CLOB both have a ``/markets``."""
 
     prefix: str
     api: HttpApi

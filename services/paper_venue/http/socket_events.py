@@ -20,7 +20,7 @@ from services.paper_venue.http.payloads import Json, sha1_hex, trade_row
 
 
 def book_event(summary: Json) -> Json:
-    """The market channel's ``book``: the summary without what only REST tells."""
+    """The market channel's ``book``: the summary without the fields that only REST has."""
     only_rest = ("min_order_size", "neg_risk")
     return {key: value for key, value in summary.items() if key not in only_rest} | {
         "event_type": "book"
@@ -30,7 +30,7 @@ def book_event(summary: Json) -> Json:
 def price_change_event(
     market: Market, changes: Iterable[LevelChange], book: Book, *, now_ms: int
 ) -> Json:
-    """New depths of the levels that changed, told for both outcomes."""
+    """The new depth of each changed level, for both outcomes."""
     latest = {(change.is_bid, change.yes_price): change for change in changes}
     entries = [
         _price_change(market, outcome, change, book, now_ms)
@@ -64,7 +64,7 @@ def _price_change(
 
 
 def last_trade_events(trade: Trade) -> list[Json]:
-    """One print per price that the taker's order reached."""
+    """One ``last_trade_price`` event per price at which the taker's order traded."""
     taker = trade.match.taker
     return [
         {
@@ -107,9 +107,7 @@ def tick_size_event(market: Market, token_id: str, *, old_tick: int, now_ms: int
 
 
 def market_resolved_event(market: Market, payouts: tuple[int, int], *, now_ms: int) -> Json:
-    """An outcome that is worth more than the other has won; where both are worth the same, none
-    has.
-    """
+    """The winner is the outcome that pays more; if both pay the same, there is none."""
     winner = None if payouts[0] == payouts[1] else int(payouts[1] > payouts[0])
     return {
         "event_type": "market_resolved",
@@ -151,8 +149,8 @@ def order_event(
 
 
 def killed_event(order: Order, *, reason: str, now_ms: int) -> Json:
-    """How the user channel reports an order that could not be filled: with empty fields that typed
-    clients stumble over.
+    """The user channel's ``order`` for a killed order: with empty fields that typed clients often
+    cannot parse.
     """
     event = order_event(
         order,
@@ -166,7 +164,7 @@ def killed_event(order: Order, *, reason: str, now_ms: int) -> Json:
 
 
 def trade_event(trade: Trade, *, owner: str, now_ms: int) -> Json:
-    """The user channel's ``trade``, as one of its owners gets it."""
+    """The user channel's ``trade`` for one of the trade's API keys."""
     row = trade_row(trade, owner=owner)
     del row["transaction_hash"]
     return row | {
@@ -180,8 +178,8 @@ def trade_event(trade: Trade, *, owner: str, now_ms: int) -> Json:
 
 
 def activity_rows(trade: Trade) -> list[Json]:
-    """RTDS payloads: the taker's row with its fee, then each resting order's, each from its owner's
-    point of view.
+    """RTDS payloads: the taker's row with its fee, then each maker's, each from its own wallet's
+    side.
     """
     match = trade.match
     taker = _activity(

@@ -1,4 +1,4 @@
-"""What is told of an order's and a trade's life, to whom, and in which order?"""
+"""Publishes the events of orders, trades and markets to the channels, in the venue's order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -16,25 +16,29 @@ CANCELED_MARKET_RESOLVED = "CANCELED_MARKET_RESOLVED"
 
 
 class Channels(Protocol):
-    """Who listens at the sockets."""
+    """Where events are published: the market, user and activity sockets."""
 
     def has_subscribers(self, token_ids: Iterable[str]) -> bool:
-        """Whether anybody is subscribed to one of these tokens: books are not written for nobody."""
+        """Whether a client is subscribed to one of these tokens; else no book need be built."""
         ...
 
     def publish_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
-        """Events by their ``event_type``; ``best_bid_ask`` and ``market_resolved`` are for those
-        who asked for them.
+        """Publish events of the market channel. ``best_bid_ask`` and ``market_resolved`` go only to
+        clients that enabled custom features.
         """
         ...
 
-    def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None: ...
+    def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+        """Publish an event of the user channel to one API key."""
+        ...
 
-    def publish_activity(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def publish_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Publish the RTDS rows of one trade, the taker's first."""
+        ...
 
 
 class EventPublisher:
-    """Tells everybody, and keeps what the public was told last."""
+    """Publishes events, and keeps the trade log and what was published last of each market."""
 
     def __init__(self, engine: MatchingEngine, channels: Channels, faults: Faults) -> None:
         self.trades = TradeLog()
@@ -45,7 +49,7 @@ class EventPublisher:
         self._last_price: dict[str, tuple[str, str]] = {}
 
     def last_trade(self, token_id: str) -> tuple[str, str]:
-        """(price, side) of the token's last print; empty side: it has not traded."""
+        """(price, side) of the token's last trade; an empty side: it has not traded."""
         return self._last_price.get(token_id, ("0.5", ""))
 
     def book_summary(self, token_id: str, *, now_ms: int) -> payloads.Json:
@@ -75,15 +79,15 @@ class EventPublisher:
         killed_by: str | None = None,
         now_ms: int,
     ) -> None:
-        """``was_held``: its placement has been told. ``killed_by``: its owner is told this instead
-        of what it matched.
+        """``was_held``: its placement is published already. ``killed_by``: published to its owner
+        instead of what it matched.
         """
         order = accepted.order
         if order.kind.may_rest and not was_held:
             placed = RestingOrder(order=order, remaining=order.shares)
             self.publish_order(placed, kind="PLACEMENT", status="LIVE", now_ms=now_ms)
-        for own in accepted.match.own_orders:
-            self.publish_order(own, kind="CANCELLATION", status="CANCELED", now_ms=now_ms)
+        for own_order in accepted.match.own_orders:
+            self.publish_order(own_order, kind="CANCELLATION", status="CANCELED", now_ms=now_ms)
         if trade is None:
             self._publish_levels(order.market, accepted.level_changes, now_ms=now_ms)
         else:
@@ -114,7 +118,7 @@ class EventPublisher:
         self.publish_trade(trade, TradeStatus.MATCHED, now_ms=now_ms)
 
     def publish_tick_size(self, condition_id: str, *, old_tick: int, now_ms: int) -> None:
-        """The new tick of both tokens, and then their books, as clients drop theirs."""
+        """The new tick of both tokens, then their books, as clients discard theirs."""
         market = self._engine.market_by_condition[condition_id]
         changes = [
             socket_events.tick_size_event(market, token, old_tick=old_tick, now_ms=now_ms)
@@ -128,9 +132,7 @@ class EventPublisher:
         )
 
     def _publish_print(self, trade: Trade, *, now_ms: int) -> None:
-        """What the public hears of a match: the activity rows, the prints, and then both books
-        anew.
-        """
+        """The public events of a match: activity rows, last trade prices, then both books."""
         self._channels.publish_activity(socket_events.activity_rows(trade))
         taker, last = trade.match.taker, trade.match.fills[-1]
         mirrored = taker.market.token_ids[1 - taker.outcome_index]
@@ -165,7 +167,7 @@ class EventPublisher:
         ]
 
     def _best_price_events(self, market: Market, *, now_ms: int) -> list[payloads.Json]:
-        """The best prices, when they are others than those told last."""
+        """The best prices, if they differ from those published last."""
         book = self._engine.books[market.condition_id]
         top = book.best_bid(0), book.best_ask(0)
         if self._published_best.get(market.condition_id) == top:

@@ -1,8 +1,8 @@
-"""What happens, in which order, when an order comes in, is due or is cancelled, or its settlement
-is done?
+"""The venue's entry point: handles orders, cancels, timers, market changes and settlement reports.
 
-Match, sign the settlement, tell everybody, and only then let it travel to the chain: as at the
-venue, a match is told at once with its transaction's hash, and the chain follows.
+A match is carried out, its settlement signed, all events published, and only then is the
+transaction broadcast: as at the real venue, a match is published immediately with its transaction's
+hash, before the chain has it.
 """
 
 from collections import Counter
@@ -37,19 +37,21 @@ class ChainView(Protocol):
         ...
 
     async def fetch_owner(self, wallet: str) -> str | None:
-        """The key that may sign for a contract wallet; None: no such wallet. Raises: Transient."""
+        """The address that may sign for a contract wallet; None: no such wallet. Raises:
+        Transient.
+        """
         ...
 
 
 class Settlements(Protocol):
-    """The way of matches to the chain."""
+    """Signs settlements and brings them to the chain."""
 
     def sign(self, settlement: Settlement) -> SignedTransaction:
-        """Sign with the next nonce, without asking anybody: the hash is told at match time."""
+        """Sign with the next nonce, without I/O: the hash is published with the match."""
         ...
 
     def submit(self, transaction: SignedTransaction, trade: Trade) -> None:
-        """Broadcast it after the venue's delay, and report its end to the venue."""
+        """Broadcast it after the venue's delay, and report the outcome to the venue."""
         ...
 
 
@@ -66,7 +68,7 @@ class PostedOrder:
 
 
 class Venue:
-    """One exchange: its books, its trades, and what it tells about them."""
+    """One exchange: its matching engine, its trades, and the events that it publishes."""
 
     def __init__(
         self,
@@ -78,8 +80,8 @@ class Venue:
         chain: ChainView,
         faults: Faults,
     ) -> None:
-        """``verify`` gives the order id of an order, its wallet's owner and its exchange. Raises:
-        InvalidSignature.
+        """``verify`` takes an order, its wallet's owner and an exchange, and returns the order id;
+        it raises InvalidSignature.
         """
         self.engine = engine
         self.stats: Counter[str] = Counter()
@@ -93,13 +95,13 @@ class Venue:
         self._wallets_to_recheck: set[str] = set()
 
     async def ensure_wallet_loaded(self, wallet: str) -> None:
-        """Read a wallet that the venue has not met: its balances, and who may sign for it."""
+        """Read a wallet from the chain if the venue has not done so yet. Raises: Transient."""
         if self.engine.accounts.get(wallet).on_chain.block < 0:
             await self.refresh_wallet(wallet)
 
     async def refresh_wallet(self, wallet: str) -> None:
-        """Read a wallet from the chain again, as ``/balance-allowance/update`` asks. Raises:
-        Transient.
+        """Read a wallet's balances and owner from the chain, as ``/balance-allowance/update``
+        requests. Raises: Transient.
         """
         if wallet.lower() not in self._owners:
             owner = await self._chain.fetch_owner(wallet)
@@ -111,32 +113,36 @@ class Venue:
         self._wallets_to_recheck.add(wallet)
 
     def wallet_owner(self, wallet: str) -> str | None:
-        """The key that may sign for a contract wallet; None: the venue knows no such wallet."""
+        """The address that may sign for a contract wallet; None: no such wallet was read."""
         return self._owners.get(wallet.lower())
 
     def on_order(
         self, posted: PostedOrder, *, now_ms: int
     ) -> tuple[Accepted, Trade | None] | Refused | str:
-        """Take an order in. A text: it is no order of this venue at all."""
+        """Handle a posted order. A text is the refusal of an order that fits no market here or is
+        not validly signed.
+        """
         market = self.engine.market_by_token.get(str(posted.signed.token_id))
         if market is None:
             return self._reject(rules.INVALID_TOKEN)
         order_id = self._verified_order_id(posted.signed, market.exchange)
         if order_id is None:
             others = (exchange for exchange in LIVE_EXCHANGES if exchange != market.exchange)
-            is_misplaced = any(
+            is_for_another = any(
                 self._verified_order_id(posted.signed, exchange) for exchange in others
             )
-            return self._reject(rules.VERSION_MISMATCH if is_misplaced else rules.INVALID_SIGNATURE)
+            return self._reject(
+                rules.VERSION_MISMATCH if is_for_another else rules.INVALID_SIGNATURE
+            )
         planned = self.engine.plan(
-            build_order(order_id, posted, market, now_ms=now_ms), post_only=posted.post_only
+            _build_order(order_id, posted, market, now_ms=now_ms), post_only=posted.post_only
         )
         if isinstance(planned, Refused):
             return self._on_refused(planned, now_ms=now_ms)
         return self._on_planned(planned, now_ms=now_ms)
 
     def on_cancel(self, order_id: str, *, owner: str, now_ms: int) -> str | None:
-        """Take an order out of the book. Returns why not, or None."""
+        """Cancel a resting order. Returns why it cannot be cancelled; None: it was."""
         held = self.engine.held.get(order_id)
         if held is not None and held.order.owner == owner:
             return rules.DELAYED_STAYS
@@ -145,13 +151,13 @@ class Venue:
             return "the order is already canceled or matched"
         cancelled = self.engine.cancel(order_id)
         if cancelled is None:
-            raise RuntimeError(f"order {order_id} stood in no book")
+            raise RuntimeError(f"resting order {order_id} is in no book")
         self.publisher.publish_cancelled(*cancelled, now_ms=now_ms)
         return None
 
     def on_timer(self, now_ms: int) -> None:
-        """Match what was held, and drop what is expired or no longer covered; to be called every
-        few milliseconds.
+        """Match held orders that are due, and cancel orders that expired or lost their funds; to be
+        called every few milliseconds.
         """
         for order in self.engine.due_orders(now_ms):
             self._on_released(self.engine.release(order), now_ms=now_ms)
@@ -164,13 +170,13 @@ class Venue:
                 )
 
     def on_tick_size_changed(self, condition_id: str, tick: int, now_ms: int) -> None:
-        """New orders keep to another tick (in 1/10,000 USDC); those that stand keep their price."""
+        """Change the tick (1/10,000 USDC) for new orders; resting orders keep their price."""
         market = self.engine.market_by_condition[condition_id]
         self.engine.list_market(replace(market, tick=tick))
         self.publisher.publish_tick_size(condition_id, old_tick=market.tick, now_ms=now_ms)
 
     def on_market_resolved(self, condition_id: str, yes: int, no: int, now_ms: int) -> None:
-        """Close a market for good: YES and NO are worth ``yes`` and ``no`` parts of ``yes + no``."""
+        """Close a market for good: YES and NO pay ``yes`` and ``no`` parts of ``yes + no``."""
         for resting in self.engine.resolve(condition_id, (yes, no)):
             self.publisher.publish_order(
                 resting, kind="CANCELLATION", status=CANCELED_MARKET_RESOLVED, now_ms=now_ms
@@ -185,7 +191,7 @@ class Venue:
         self.publisher.publish_trade(trade, TradeStatus.MINED, now_ms=now_ms)
 
     def on_retrying(self, trade: Trade, transaction_hash: str, *, now_ms: int) -> None:
-        """The chain refused its transaction; from now on the trade goes by another one's hash."""
+        """Its transaction reverted; the trade is settled by another one, with this hash."""
         trade.transaction_hash = transaction_hash
         self.publisher.publish_trade(trade, TradeStatus.RETRYING, now_ms=now_ms)
 
@@ -194,7 +200,7 @@ class Venue:
         self.publisher.publish_trade(trade, TradeStatus.CONFIRMED, now_ms=now_ms)
 
     def on_failed(self, trade: Trade, *, now_ms: int) -> None:
-        """The chain refused: what the match did to the balances is taken back."""
+        """The settlement failed: the match's changes of balances are undone."""
         self.stats["failed"] += 1
         for wallet in trade.wallets:
             self.engine.accounts.revert(wallet, trade.match.taker.id)
@@ -202,7 +208,7 @@ class Venue:
         self.publisher.publish_trade(trade, TradeStatus.FAILED, now_ms=now_ms)
 
     def _verified_order_id(self, signed: SignedOrder, exchange: str) -> str | None:
-        """The order's hash under the exchange's domain; None: it is not signed so."""
+        """The order's hash under the exchange's domain; None: not validly signed for it."""
         try:
             return self._verify(signed, self.wallet_owner(signed.maker), exchange)
         except (InvalidSignature, OverflowError):
@@ -222,7 +228,7 @@ class Venue:
     def _on_planned(
         self, planned: Match, *, now_ms: int
     ) -> tuple[Accepted, Trade | None] | Refused:
-        """What would match now is held, cut short or matched; what would not, rests."""
+        """Hold, match or rest a planned order, or kill it after a partial fill (a fault)."""
         order = planned.taker
         if planned.fills:
             delay_ms = self._delay_ms(order)
@@ -235,8 +241,8 @@ class Venue:
         return self._on_accepted(self.engine.execute(planned), now_ms=now_ms)
 
     def _delay_ms(self, order: Order) -> int:
-        strike = self._faults.trigger(Fault.DELAYED, wallet=order.maker)
-        return order.market.taker_delay_ms if strike is None else int(strike.seconds * 1000)
+        options = self._faults.trigger(Fault.DELAYED, wallet=order.maker)
+        return order.market.taker_delay_ms if options is None else int(options.seconds * 1000)
 
     def _on_held(self, order: Order, *, until_ms: int, now_ms: int) -> tuple[Accepted, None]:
         self.stats["accepted"] += 1
@@ -253,14 +259,14 @@ class Venue:
             self._on_refused(result, now_ms=now_ms)
         else:
             self._count_refused(result)
-            gone = RestingOrder(order=result.order, remaining=result.order.shares)
+            cancelled = RestingOrder(order=result.order, remaining=result.order.shares)
             self.publisher.publish_order(
-                gone, kind="CANCELLATION", status=CANCELED_NOT_ENOUGH_BALANCE, now_ms=now_ms
+                cancelled, kind="CANCELLATION", status=CANCELED_NOT_ENOUGH_BALANCE, now_ms=now_ms
             )
 
     def _kill_after_partial_fill(self, order: Order, *, now_ms: int) -> Refused:
-        """The fault: a third of the order trades and settles, and its owner is told that it was
-        killed.
+        """The fault ``killed-partial``: a third of the order trades and settles, and its owner is
+        sent a kill.
         """
         killed = Refused(
             order=order,
@@ -300,19 +306,19 @@ class Venue:
         return trade
 
 
-def build_order(order_id: str, ticket: PostedOrder, market: Market, *, now_ms: int) -> Order:
-    signed = ticket.signed
+def _build_order(order_id: str, posted: PostedOrder, market: Market, *, now_ms: int) -> Order:
+    signed = posted.signed
     return Order(
         id=order_id,
-        owner=ticket.owner,
+        owner=posted.owner,
         maker=signed.maker,
         market=market,
         token_id=str(signed.token_id),
         side=Side(signed.side),
-        kind=ticket.kind,
+        kind=posted.kind,
         maker_amount=signed.maker_amount,
         taker_amount=signed.taker_amount,
         placed_at_ms=now_ms,
         signed=signed,
-        expiration=ticket.expiration,
+        expiration=posted.expiration,
     )

@@ -1,4 +1,4 @@
-"""How does what happens reach the connected clients, each kind of feed after a latency of its own?"""
+"""Sends published events to the connected clients, each channel after a delay of its own."""
 
 import asyncio
 from collections import deque
@@ -16,15 +16,16 @@ from services.paper_venue.http.payloads import Json
 from services.paper_venue.sockets.hub import Connection, Hub
 from services.paper_venue.sockets.protocols import ActivitySocket
 
-_CUSTOM = frozenset(("best_bid_ask", "market_resolved"))
-_NO_PARTNER_AFTER_S = 1.0
-"""A row that was to change places with a later one is told alone after so long: swapped is not
+_CUSTOM_FEATURES = frozenset(("best_bid_ask", "market_resolved"))
+"""Events for clients that enabled custom features."""
+_MAX_HOLD_S = 1.0
+"""A row that is held to be swapped with the next one is sent alone after so long, so that it is not
 lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelDelays:
-    """Seconds from what happens until a feed tells it."""
+    """Seconds from publication until a channel sends."""
 
     market: float = 0
     user: float = 0
@@ -32,7 +33,7 @@ class ChannelDelays:
 
 
 class DelayQueue:
-    """Does everything so many seconds later, in the order given."""
+    """Runs actions a fixed number of seconds later, in the order in which they were added."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -57,7 +58,7 @@ class DelayQueue:
 
 
 class SocketChannels:
-    """Tells the connected clients of all three sockets."""
+    """Publishes to the connected clients of all three sockets."""
 
     def __init__(
         self,
@@ -72,46 +73,46 @@ class SocketChannels:
         self._market, self._user, self._activity = market, user, activity
         self._now_ms = now_ms
         self._rows = ActivityRowFaults(faults)
-        self._market_line, self._user_line = DelayQueue(delays.market), DelayQueue(delays.user)
-        self._activity_line = DelayQueue(delays.activity)
+        self._market_queue, self._user_queue = DelayQueue(delays.market), DelayQueue(delays.user)
+        self._activity_queue = DelayQueue(delays.activity)
 
     def has_subscribers(self, token_ids: Iterable[str]) -> bool:
         return bool(self._market.subscribers(token_ids))
 
     def publish_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
-        """Prints and changes go singly, books as an array, to whom one of their tokens interests."""
+        """Send each event to the clients subscribed to one of its tokens; books as an array."""
         frames = [
             (event, orjson.dumps([event] if event["event_type"] == "book" else event).decode())
             for event in events
         ]
-        self._market_line.run_later(partial(self._send_market, market, frames))
+        self._market_queue.run_later(partial(self._send_market, market, frames))
 
     def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
         topics = (f"{owner}:{condition_id}", f"{owner}:*")
         if self._user.subscribers(topics):
-            self._user_line.run_later(
+            self._user_queue.run_later(
                 partial(_send, self._user, topics, orjson.dumps(event).decode())
             )
 
     def publish_activity(self, rows: Sequence[Row]) -> None:
-        self._activity_line.run_later(partial(self._send_rows, rows))
+        self._activity_queue.run_later(partial(self._send_rows, rows))
 
     def send_keep_alive(self) -> None:
-        """The empty frame that RTDS sends while nothing happens."""
+        """Send the empty frame that RTDS sends at intervals."""
         _send(self._activity, ActivitySocket.types, "")
 
     def _send_market(self, market: Market, frames: Sequence[tuple[Mapping[str, Any], str]]) -> None:
         for event, frame in frames:
-            for connection in self._interested(market, event):
+            for connection in self._recipients(market, event):
                 connection.send_event(frame)
 
-    def _interested(self, market: Market, event: Mapping[str, Any]) -> Iterable[Connection]:
+    def _recipients(self, market: Market, event: Mapping[str, Any]) -> Iterable[Connection]:
         kind = event["event_type"]
         tokens = [event["asset_id"]] if "asset_id" in event else list(market.token_ids)
         return [
             connection
             for connection in self._market.subscribers(tokens)
-            if kind not in _CUSTOM or connection.wants_custom_features
+            if kind not in _CUSTOM_FEATURES or connection.wants_custom_features
         ]
 
     def _send_rows(self, rows: Sequence[Row]) -> None:
@@ -122,7 +123,7 @@ class SocketChannels:
             else:
                 self._send_row(row)
         if self._rows.has_held_row:
-            loop.call_later(_NO_PARTNER_AFTER_S, self._send_held)
+            loop.call_later(_MAX_HOLD_S, self._send_held)
 
     def _send_held(self) -> None:
         for row in self._rows.release_held():

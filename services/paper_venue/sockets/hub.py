@@ -1,6 +1,4 @@
-"""Who is connected to one kind of socket, what have they subscribed to, and when are they hung up
-on?
-"""
+"""The connections to one kind of socket: subscriptions, frames in and out, and disconnection."""
 
 import asyncio
 import base64
@@ -14,8 +12,8 @@ from aiohttp import WSMsgType, web
 from services.paper_venue.http.payloads import Json
 
 _BACKLOG = 10_000
-"""Frames that a connection may be behind; a client that reads slower than that is disconnected, as
-a lost frame is worse."""
+"""Frames that may be queued for a connection; a client that reads too slowly is disconnected, as a
+lost frame would be worse."""
 
 
 def never_silent() -> bool:
@@ -23,7 +21,7 @@ def never_silent() -> bool:
 
 
 class Connection:
-    """One client at one socket. Frames leave in order, and a slow client holds up nobody else."""
+    """One client at one socket. Frames are sent in order, and a slow client delays no other."""
 
     def __init__(
         self, socket: web.WebSocketResponse, number: int, is_silent: Callable[[], bool]
@@ -31,17 +29,17 @@ class Connection:
         self.id = base64.b64encode(number.to_bytes(12, "big")).decode()
         self.topics: set[str] = set()
         self.has_valid_frame = False
-        """One of its frames was."""
+        """Whether it has sent a frame that the socket understands."""
         self.wants_custom_features = False
         self.owner: str | None = None
-        """The API key that it has proven."""
+        """The API key with which it has authenticated."""
         self._socket = socket
         self._is_silent = is_silent
         self._frames: asyncio.Queue[str] = asyncio.Queue(_BACKLOG)
         self._is_lagging = False
 
     def send_event(self, frame: str) -> None:
-        """What a silent socket keeps to itself."""
+        """Queue a frame, unless the socket is silent (a fault)."""
         if not self._is_silent():
             self.send_frame(frame)
 
@@ -52,29 +50,30 @@ class Connection:
             self._is_lagging = True
 
     async def write(self) -> None:
+        """Send queued frames until the client is disconnected for reading too slowly."""
         while not self._is_lagging:
             await self._socket.send_str(await self._frames.get())
         await self._socket.close(message=b"reads too slowly")
 
 
 class SocketProtocol(ABC):
-    """What one kind of socket understands."""
+    """The protocol of one kind of socket."""
 
     pong = "PONG"
 
     @abstractmethod
     def on_frame(self, connection: Connection, frame: Json) -> bool:
-        """Act on a client's frame. False: it is none of this socket's."""
+        """Handle a client's frame. False: this socket does not understand it."""
 
 
 class Hub:
-    """The connections of one kind of socket, by what they have subscribed to."""
+    """The connections to one kind of socket, by the topics that they have subscribed to."""
 
     def __init__(
         self, *, is_silent: Callable[[], bool] = never_silent, ping_within_s: float | None = None
     ) -> None:
-        """``ping_within_s``: who sends no ``PING`` for so long is hung up on, whatever else he
-        sends; None: nobody is.
+        """``ping_within_s``: a client that sends no ``PING`` for so long is disconnected, whatever
+        else it sends; None: never.
         """
         self._is_silent = is_silent
         self._ping_within_s = ping_within_s
@@ -97,8 +96,8 @@ class Hub:
                 del self._by_topic[topic]
 
     async def serve(self, request: web.Request, protocol: SocketProtocol) -> web.WebSocketResponse:
-        """Speak with one client until it leaves, falls silent, or begins with something that this
-        socket does not know.
+        """Serve one client until it disconnects, sends no ``PING`` in time, or begins with a frame
+        that this socket does not understand.
         """
         socket = web.WebSocketResponse(autoping=True, max_msg_size=1 << 22)
         await socket.prepare(request)
@@ -134,7 +133,9 @@ class Hub:
 
 
 async def _next_text(socket: web.WebSocketResponse, deadline: float | None) -> str | None:
-    """None: it has left, speaks in bytes, or the deadline (by the loop's clock) is over."""
+    """The next text frame. None: the client disconnected, sent bytes, or the deadline (by the
+    loop's clock) has passed.
+    """
     try:
         async with asyncio.timeout_at(deadline):
             message = await socket.receive()
@@ -144,7 +145,9 @@ async def _next_text(socket: web.WebSocketResponse, deadline: float | None) -> s
 
 
 def _handle_frame(connection: Connection, text: str, protocol: SocketProtocol) -> bool:
-    """The first frame has to be understood; what is not among later ones is passed over."""
+    """Handle a frame. False: neither it nor any frame before it was understood; later frames that
+    are not understood are ignored.
+    """
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError:
