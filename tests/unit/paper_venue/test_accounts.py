@@ -24,7 +24,7 @@ def an_account() -> tuple[Accounts, Account]:
     return accounts, accounts.get("0xA")
 
 
-def test_a_match_moves_the_view_at_once() -> None:
+def test_a_match_changes_the_account_immediately() -> None:
     accounts, account = an_account()
 
     accounts.add_pending(a_purchase())
@@ -32,7 +32,7 @@ def test_a_match_moves_the_view_at_once() -> None:
     assert (account.collateral, account.shares[YES]) == (60 * USDC, 100 * USDC)
 
 
-def test_what_is_pending_stays_on_top_of_a_read_that_does_not_have_it() -> None:
+def test_a_pending_movement_stays_applied_to_a_read_that_does_not_contain_it() -> None:
     accounts, account = an_account()
     accounts.add_pending(a_purchase())
 
@@ -62,7 +62,7 @@ def test_a_settlement_after_the_last_read_counts_once() -> None:
     assert (account.collateral, account.shares[YES]) == (60 * USDC, 100 * USDC)
 
 
-def test_a_failed_settlement_is_taken_back() -> None:
+def test_a_failed_settlement_is_undone() -> None:
     accounts, account = an_account()
     accounts.add_pending(a_purchase())
 

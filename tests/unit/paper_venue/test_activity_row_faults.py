@@ -36,11 +36,11 @@ def with_fault(fault: Fault, **strike: Any) -> Faults:
     return faults
 
 
-def test_without_a_fault_rows_pass_as_they_come() -> None:
+def test_without_a_fault_rows_are_unchanged() -> None:
     assert passed(Faults(), 3) == [(0, Decimal(0)), (1, Decimal(0)), (2, Decimal(0))]
 
 
-def test_rows_out_of_order_change_places_with_the_next() -> None:
+def test_rows_out_of_order_are_swapped_with_the_next_row() -> None:
     assert [number for number, _ in passed(with_fault(Fault.ROWS_OUT_OF_ORDER), 5)] == [
         1,
         0,
@@ -50,18 +50,18 @@ def test_rows_out_of_order_change_places_with_the_next() -> None:
     ]
 
 
-def test_rows_doubled_come_twice() -> None:
+def test_doubled_rows_are_sent_twice() -> None:
     assert [number for number, _ in passed(with_fault(Fault.ROWS_DOUBLED), 2)] == [0, 0, 1, 1]
 
 
-def test_rows_missing_never_come() -> None:
+def test_missing_rows_are_never_sent() -> None:
     assert passed(with_fault(Fault.ROWS_MISSING, only="0xa"), 4) == [
         (0, Decimal(0)),
         (2, Decimal(0)),
     ]
 
 
-def test_rows_late_come_so_many_seconds_later() -> None:
+def test_late_rows_are_sent_after_the_configured_seconds() -> None:
     assert passed(with_fault(Fault.ROWS_LATE, seconds="1.5", times=1), 2) == [
         (0, Decimal("1.5")),
         (1, Decimal(0)),

@@ -48,7 +48,7 @@ def l2_headers(credentials: Credentials, **changed: str) -> dict[str, str]:
     } | changed
 
 
-def test_the_official_clients_signature_proves_its_address() -> None:
+def test_the_official_clients_signature_authenticates_its_address() -> None:
     assert some_keys().verify_l1(l1_headers(), now_s=NOW_S) == (
         Account.from_key("0x" + "11" * 32).address,
         0,
@@ -68,12 +68,12 @@ def test_the_official_clients_signature_proves_its_address() -> None:
         {"POLY_ADDRESS": "nobody"},
     ],
 )
-def test_anything_else_does_not(changed: dict[str, str]) -> None:
+def test_a_changed_l1_header_is_denied(changed: dict[str, str]) -> None:
     with pytest.raises(Denied, match="Invalid L1 Request headers"):
         some_keys().verify_l1(l1_headers(**changed), now_s=NOW_S)
 
 
-def test_a_key_is_created_once_and_derived_ever_after() -> None:
+def test_a_key_is_created_once_and_then_derived() -> None:
     keys = some_keys()
 
     created = keys.create("0xA", 0)
@@ -84,7 +84,7 @@ def test_a_key_is_created_once_and_derived_ever_after() -> None:
     assert keys.list_keys("0xA") == [keys.derive("0xA", 0).key, keys.derive("0xA", 1).key]
 
 
-def test_the_exact_bytes_are_proved() -> None:
+def test_a_signed_request_is_authenticated() -> None:
     keys = some_keys()
     credentials = keys.derive("0xA", 0)
 
@@ -106,7 +106,7 @@ def test_the_exact_bytes_are_proved() -> None:
         {"POLY_SIGNATURE": base64.urlsafe_b64encode(hmac.digest(b"guess", b"", "sha256")).decode()},
     ],
 )
-def test_a_request_that_proves_nothing_is_denied(changed: dict[str, str]) -> None:
+def test_a_changed_l2_header_is_denied(changed: dict[str, str]) -> None:
     keys = some_keys()
 
     with pytest.raises(Denied, match="Unauthorized/Invalid api key"):
@@ -119,7 +119,7 @@ def test_a_request_that_proves_nothing_is_denied(changed: dict[str, str]) -> Non
         )
 
 
-def test_another_body_is_denied() -> None:
+def test_a_changed_body_is_denied() -> None:
     keys = some_keys()
 
     with pytest.raises(Denied):
@@ -151,7 +151,7 @@ def test_secrets_are_not_printed() -> None:
 
 
 @pytest.mark.parametrize("off", [-CLOCK_TOLERANCE_S, 0, CLOCK_TOLERANCE_S])
-def test_a_clock_that_is_a_little_off_is_tolerated(off: int) -> None:
+def test_a_clock_within_the_tolerance_is_accepted(off: int) -> None:
     keys = some_keys()
     credentials = keys.derive("0xA", 0)
 
@@ -165,7 +165,7 @@ def test_a_clock_that_is_a_little_off_is_tolerated(off: int) -> None:
 
 
 @pytest.mark.parametrize("off", [-CLOCK_TOLERANCE_S - 1, CLOCK_TOLERANCE_S + 1])
-def test_a_request_from_another_time_is_denied_however_well_signed(off: int) -> None:
+def test_a_correctly_signed_request_outside_the_clock_tolerance_is_denied(off: int) -> None:
     keys = some_keys()
 
     with pytest.raises(Denied, match=L2_INVALID):
@@ -180,7 +180,7 @@ def test_a_request_from_another_time_is_denied_however_well_signed(off: int) -> 
         keys.verify_l1(l1_headers(), now_s=NOW_S + off)
 
 
-def test_readonly_keys_are_each_others_strangers_and_end_when_revoked() -> None:
+def test_readonly_keys_are_independent_and_end_when_revoked() -> None:
     keys = some_keys()
 
     first, second = keys.create_readonly("0xA"), keys.create_readonly("0xA")

@@ -18,7 +18,7 @@ def summary_of(market: Market) -> Json:
 
 
 @pytest.mark.parametrize("market", [MARKET, replace(MARKET, neg_risk=True), V2])
-def test_only_books_of_version_2_name_their_version(market: Market) -> None:
+def test_only_books_of_version_2_have_a_version_field(market: Market) -> None:
     summary = summary_of(market)
 
     expected = "v2" if market.version is MarketVersion.V2 else None
@@ -33,5 +33,5 @@ def test_the_hash_does_not_cover_the_version() -> None:
     assert summary_of(V2)["hash"] == summary_of(replace(MARKET, neg_risk=True))["hash"]
 
 
-def test_a_book_on_the_socket_leaves_out_what_only_rest_tells() -> None:
+def test_a_book_on_the_socket_omits_the_fields_that_only_rest_has() -> None:
     assert set(summary_of(V2)) - set(book_event(summary_of(V2))) == {"min_order_size", "neg_risk"}

@@ -77,7 +77,7 @@ class AnyMarket(RuleBasedStateMachine):
     # --- what anybody may do
 
     @initialize(sizes=st.lists(SIZES, min_size=12, max_size=12))
-    def makers_have_quoted(self, sizes: list[int]) -> None:
+    def initial_quotes(self, sizes: list[int]) -> None:
         for number, shares in enumerate(sizes):
             market = (MARKET, MARKET_V2)[number % 2]
             side, outcome, price = (
@@ -86,7 +86,7 @@ class AnyMarket(RuleBasedStateMachine):
                 (Side.BUY, 1, 4_700),
                 (Side.SELL, 1, 5_300),
             )[number // 3]
-            self.somebody_posts(
+            self.an_order_is_posted(
                 WALLETS[number % 3],
                 side,
                 market.token_ids[outcome],
@@ -114,7 +114,7 @@ class AnyMarket(RuleBasedStateMachine):
         ),
         delay_ms=st.sampled_from((0, 0, 150, 3_000)),
     )
-    def somebody_posts(
+    def an_order_is_posted(
         self,
         wallet: str,
         side: Side,
@@ -147,7 +147,7 @@ class AnyMarket(RuleBasedStateMachine):
         kind=st.sampled_from((OrderKind.FOK, OrderKind.FAK)),
         delay_ms=st.sampled_from((0, 150)),
     )
-    def somebody_spends(
+    def a_market_buy_is_posted(
         self, wallet: str, token: str, price: int, cents: int, kind: OrderKind, delay_ms: int
     ) -> None:
         order = a_spend(cents * 10_000, price=price, token=token, kind=kind, maker=wallet)
@@ -157,7 +157,7 @@ class AnyMarket(RuleBasedStateMachine):
         )
 
     @rule(number=st.integers(0, 1_000))
-    def somebody_cancels(self, number: int) -> None:
+    def an_order_is_cancelled(self, number: int) -> None:
         standing = sorted(self.engine.resting)
         if standing:
             order_id = standing[number % len(standing)]
@@ -182,7 +182,7 @@ class AnyMarket(RuleBasedStateMachine):
         self.slow.remove(over)
 
     @rule(wallet=st.sampled_from(WALLETS), part=st.sampled_from((10, 80, 95, 100)))
-    def somebody_spends_elsewhere(self, wallet: str, part: int) -> None:
+    def a_wallet_spends_on_the_chain(self, wallet: str, part: int) -> None:
         """On the chain, past the venue: it learns at the next read, and drops the newest orders
         that are not covered.
         """
@@ -228,10 +228,10 @@ class AnyMarket(RuleBasedStateMachine):
         assert tuple(resting.order.id for resting in result.match.own_orders) == expected.own_orders
         assert result.rests is (expected.resting_shares > 0)
         self.slow.carry_out(order, expected)
-        self.account_for(result)
-        self.everybody_got_his_price(result)
+        self.expect_movements_of(result)
+        self.check_limits_are_respected(result)
 
-    def account_for(self, result: Accepted) -> None:
+    def expect_movements_of(self, result: Accepted) -> None:
         self.expected["USDC"] -= result.match.fee
         for fill in result.match.fills:
             sign = {MatchKind.COMPLEMENTARY: 0, MatchKind.MINT: 1, MatchKind.MERGE: -1}[fill.kind]
@@ -239,7 +239,7 @@ class AnyMarket(RuleBasedStateMachine):
             for token in result.order.market.token_ids:
                 self.expected[token] += sign * fill.shares
 
-    def everybody_got_his_price(self, result: Accepted) -> None:
+    def check_limits_are_respected(self, result: Accepted) -> None:
         taker, match = result.order, result.match
         assert match.taking_amount >= match.making_amount * taker.taker_amount // taker.maker_amount
         assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.making_amount <= DUST
@@ -265,21 +265,21 @@ class AnyMarket(RuleBasedStateMachine):
     # --- what always holds
 
     @invariant()
-    def nothing_appears_or_vanishes(self) -> None:
+    def money_and_shares_are_conserved(self) -> None:
         assert self.present() == self.expected
 
     @invariant()
-    def the_slow_book_has_the_same_orders(self) -> None:
+    def the_reference_book_has_the_same_orders(self) -> None:
         assert {s.order.id: s.remaining for s in self.slow.orders} == {
             id: r.remaining for id, r in self.engine.resting.items()
         }
 
     @invariant()
-    def nobody_gives_more_than_he_signed(self) -> None:
+    def no_order_gives_more_than_it_signed(self) -> None:
         assert all(given <= self.orders[id].maker_amount for id, given in self.given.items())
 
     @invariant()
-    def nobody_has_promised_more_than_he_has(self) -> None:
+    def no_wallet_reserves_more_than_it_has(self) -> None:
         """But for what is held: that is judged when it is released."""
         waiting = {held.order.maker for held in self.engine.held.values()}
         for wallet in set(WALLETS) - waiting:
@@ -292,7 +292,7 @@ class AnyMarket(RuleBasedStateMachine):
                 )
 
     @invariant()
-    def what_is_reserved_is_what_stands_or_waits(self) -> None:
+    def reservations_equal_resting_and_held_orders(self) -> None:
         promised = [(r.order, r.remaining) for r in self.engine.resting.values()]
         promised += [(held.order, held.order.shares) for held in self.engine.held.values()]
         for wallet in WALLETS:
@@ -320,7 +320,7 @@ class AnyMarket(RuleBasedStateMachine):
             assert not bids or not asks or bids[-1].price < asks[-1].price
 
     @invariant()
-    def a_level_is_as_deep_as_its_orders(self) -> None:
+    def the_depth_of_a_level_is_the_sum_of_its_orders(self) -> None:
         for condition_id, book in self.engine.books.items():
             standing = [
                 r
@@ -338,7 +338,7 @@ TestAnyMarket.settings = settings(max_examples=120, stateful_step_count=40)
 
 
 @given(price=TICKS, shares=SIZES, token=st.sampled_from((YES, NO)), side=st.sampled_from(Side))
-def test_an_order_and_its_mirror_stand_at_one_price(
+def test_an_order_and_its_mirror_rest_at_the_same_price(
     price: int, shares: int, token: str, side: Side
 ) -> None:
     order = an_order(side, token=token, price=price, shares=shares)

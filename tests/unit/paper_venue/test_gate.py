@@ -61,7 +61,7 @@ def status(refusal: Refusal | None) -> int | None:
         (Fault.CLOSED_ONLY, 400, 400, None, None),
     ],
 )
-def test_each_state_refuses_what_it_does_not_take(
+def test_each_state_refuses_the_requests_that_it_does_not_accept(
     fault: Fault,
     placing: int | None,
     resting: int | None,
@@ -88,7 +88,7 @@ def test_each_state_refuses_what_it_does_not_take(
         (Fault.CLOSED_ONLY, rules.CLOSED_ONLY),
     ],
 )
-def test_each_state_says_the_venues_own_text(fault: Fault, text: str) -> None:
+def test_each_state_refuses_with_the_venues_text(fault: Fault, text: str) -> None:
     refusal = asked(fault, PLACE)
     assert refusal is not None
     assert refusal.body["error"] == text
@@ -117,7 +117,7 @@ def test_a_batch_is_post_only_when_all_of_it_is() -> None:
     assert asked(Fault.POST_ONLY, a_call("POST", "/orders", RESTING, RESTING)) is None
 
 
-def test_the_addresss_limit_slides() -> None:
+def test_the_limit_per_address_is_a_sliding_window() -> None:
     faults = Faults()
     faults.set({Fault.RATE_LIMIT_ADDRESS: FaultOptions(seconds=Decimal(2))})
     gate = Gate(faults)
@@ -134,7 +134,7 @@ def test_the_addresss_limit_slides() -> None:
     assert gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 2_000) is None
 
 
-def test_a_signers_limit_counts_his_orders_and_tells_when_there_is_room() -> None:
+def test_the_limit_per_signer_counts_orders_and_says_when_to_retry() -> None:
     faults = Faults()
     faults.set({Fault.RATE_LIMIT_SIGNER: FaultOptions(seconds=Decimal(2))})
     gate = Gate(faults)
@@ -159,14 +159,14 @@ def test_a_signers_limit_counts_his_orders_and_tells_when_there_is_room() -> Non
     assert gate.refusal(CANCEL, now_ms=NOW_MS, machine_ms=NOW_MS) is None
 
 
-def test_a_fault_for_one_wallet_means_the_maker_or_who_signs_for_it() -> None:
+def test_a_fault_for_one_wallet_affects_it_as_maker_or_as_signer() -> None:
     assert [
         status(asked(Fault.DISABLED, PLACE, only=only))
         for only in ("0xsafe", "0xSIGNER", "0xother")
     ] == [503, 503, None]
 
 
-def test_what_is_refused_is_no_chance_for_the_next_fault() -> None:
+def test_a_refused_request_is_no_chance_for_the_next_fault() -> None:
     faults = Faults()
     faults.set({Fault.DISABLED: FaultOptions(), Fault.CLOSED_ONLY: FaultOptions()})
 
@@ -186,7 +186,7 @@ def test_no_window_ever_holds_more_than_its_limit(steps: list[tuple[int, int]]) 
 
 
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=20))
-def test_after_the_time_told_it_fits(steps: list[int]) -> None:
+def test_a_request_fits_after_the_returned_wait(steps: list[int]) -> None:
     window, now_ms = SlidingWindow(), 0
     for step_ms in steps:
         now_ms += step_ms
@@ -196,7 +196,7 @@ def test_after_the_time_told_it_fits(steps: list[int]) -> None:
             assert window.acquire(1, limit=2, within_ms=1_000, now_ms=now_ms) == 0
 
 
-def test_the_orders_of_a_body_are_known_by_maker_side_and_kind() -> None:
+def test_the_orders_of_a_body_are_parsed_by_maker_side_and_post_only() -> None:
     leg = {"order": {"maker": "0xSafe", "side": "BUY"}, "postOnly": True}
     assert parse_order_summaries(orjson.dumps(leg)) == (RESTING,)
     assert parse_order_summaries(
@@ -208,5 +208,5 @@ def test_the_orders_of_a_body_are_known_by_maker_side_and_kind() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"3", b"[1]"])
-def test_a_body_that_holds_no_order_is_left_to_the_handler(body: bytes) -> None:
+def test_a_body_without_orders_is_left_to_the_handler(body: bytes) -> None:
     assert parse_order_summaries(body) == ()

@@ -7,7 +7,7 @@ from services.paper_venue.clob.heartbeats import SILENCE_TIMEOUT_MS, Heartbeats,
 NOW_MS = 1_790_000_000_000
 
 
-def test_each_heartbeat_carries_the_id_of_the_last_answer() -> None:
+def test_each_heartbeat_carries_the_id_of_the_last_reply() -> None:
     heartbeats = Heartbeats()
 
     first = heartbeats.record("key", "", now_ms=NOW_MS)
@@ -28,7 +28,7 @@ def test_a_wrong_id_is_answered_with_the_right_one() -> None:
     assert heartbeats.record("key", expected, now_ms=NOW_MS)
 
 
-def test_silence_ends_the_watch_once() -> None:
+def test_a_silent_key_is_returned_once_and_then_tracked_no_longer() -> None:
     heartbeats = Heartbeats()
     heartbeats.record("silent", "", now_ms=NOW_MS)
     heartbeats.record("alive", heartbeats.record("alive", "", now_ms=NOW_MS), now_ms=NOW_MS + 5_000)
@@ -39,7 +39,7 @@ def test_silence_ends_the_watch_once() -> None:
     assert heartbeats.record("silent", "", now_ms=NOW_MS + SILENCE_TIMEOUT_MS)
 
 
-def test_a_wrong_heartbeat_is_no_sign_of_life() -> None:
+def test_a_wrong_heartbeat_does_not_extend_the_timeout() -> None:
     heartbeats = Heartbeats()
     heartbeats.record("key", "", now_ms=NOW_MS)
 
@@ -49,5 +49,5 @@ def test_a_wrong_heartbeat_is_no_sign_of_life() -> None:
     assert heartbeats.remove_silent(now_ms=NOW_MS + SILENCE_TIMEOUT_MS) == ["key"]
 
 
-def test_who_never_sent_one_is_not_watched() -> None:
+def test_a_key_without_heartbeats_is_not_tracked() -> None:
     assert Heartbeats().remove_silent(now_ms=NOW_MS) == []

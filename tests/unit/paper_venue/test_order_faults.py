@@ -14,66 +14,66 @@ from tests.unit.paper_venue.venue_harness import NOW, VenueHarness
 @pytest.mark.parametrize(
     ("kind", "text"), [(OrderKind.FOK, rules.FOK_KILLED), (OrderKind.FAK, rules.FAK_KILLED)]
 )
-def test_a_third_of_a_killed_order_may_have_traded(kind: OrderKind, text: str) -> None:
-    scene = VenueHarness(an_order(Side.SELL, price=5_000, maker="0xB"))
-    scene.faults.set({Fault.KILLED_PARTIAL: FaultOptions()})
+def test_an_order_killed_by_the_fault_has_traded_a_third(kind: OrderKind, text: str) -> None:
+    harness = VenueHarness(an_order(Side.SELL, price=5_000, maker="0xB"))
+    harness.faults.set({Fault.KILLED_PARTIAL: FaultOptions()})
 
-    result = scene.post(a_spend(30 * USDC, kind=kind))
+    result = harness.post(a_spend(30 * USDC, kind=kind))
 
     assert isinstance(result, Refused)
     assert (result.text, result.is_killed) == (text, True)
-    (trade,) = scene.settlements.submitted
+    (trade,) = harness.settlements.submitted
     assert trade.match.making_amount == 10 * USDC
-    assert scene.order_events("key-of-0xA") == [
+    assert harness.user_events("key-of-0xA") == [
         ("CANCELLATION", f"CANCELED_{text}"),
         ("TRADE", "MATCHED"),
     ]
-    assert scene.order_events("key-of-0xB")[-2:] == [("UPDATE", "LIVE"), ("TRADE", "MATCHED")]
+    assert harness.user_events("key-of-0xB")[-2:] == [("UPDATE", "LIVE"), ("TRADE", "MATCHED")]
 
 
 def test_an_order_that_would_be_killed_anyway_is_no_chance_for_the_fault() -> None:
-    scene = VenueHarness()
-    scene.faults.set({Fault.KILLED_PARTIAL: FaultOptions(times=1)})
+    harness = VenueHarness()
+    harness.faults.set({Fault.KILLED_PARTIAL: FaultOptions(times=1)})
 
-    scene.post(a_spend(30 * USDC))
+    harness.post(a_spend(30 * USDC))
 
-    assert scene.faults.strike_counts[Fault.KILLED_PARTIAL] == 0
+    assert harness.faults.strike_counts[Fault.KILLED_PARTIAL] == 0
 
 
 def test_order_events_may_have_empty_sizes() -> None:
-    scene = VenueHarness()
-    scene.faults.set({Fault.EMPTY_SIZE_MATCHED: FaultOptions()})
+    harness = VenueHarness()
+    harness.faults.set({Fault.EMPTY_SIZE_MATCHED: FaultOptions()})
 
-    scene.post(an_order(Side.BUY, price=4_000))
+    harness.post(an_order(Side.BUY, price=4_000))
 
-    ((_, event),) = scene.channels.user
+    ((_, event),) = harness.channels.user
     assert (event["size_matched"], event["created_at"]) == ("", "")
 
 
-def test_the_venues_own_traders_are_not_struck_unless_they_are_named() -> None:
-    scene = VenueHarness(an_order(Side.SELL, price=5_000, maker="0xB"))
-    scene.faults.exempt(["0xa"])
-    scene.faults.set({Fault.DELAYED: FaultOptions()})
-    assert isinstance(scene.post(a_spend(10 * USDC)), tuple)
-    assert len(scene.settlements.submitted) == 1
+def test_the_venues_own_traders_are_affected_only_when_named() -> None:
+    harness = VenueHarness(an_order(Side.SELL, price=5_000, maker="0xB"))
+    harness.faults.exempt(["0xa"])
+    harness.faults.set({Fault.DELAYED: FaultOptions()})
+    assert isinstance(harness.post(a_spend(10 * USDC)), tuple)
+    assert len(harness.settlements.submitted) == 1
 
-    scene.faults.set({Fault.DELAYED: FaultOptions(only="0xA")})
-    scene.post(a_spend(10 * USDC))
+    harness.faults.set({Fault.DELAYED: FaultOptions(only="0xA")})
+    harness.post(a_spend(10 * USDC))
 
-    assert len(scene.engine.held) == 1
+    assert len(harness.engine.held) == 1
 
 
-def test_a_retried_settlement_goes_by_its_new_hash() -> None:
-    scene = VenueHarness(an_order(Side.SELL, price=5_000, maker="0xB"))
-    scene.post(a_spend(10 * USDC))
-    (trade,) = scene.settlements.submitted
-    before = scene.engine.accounts.get("0xA").collateral
+def test_a_retried_settlement_is_published_under_its_new_hash() -> None:
+    harness = VenueHarness(an_order(Side.SELL, price=5_000, maker="0xB"))
+    harness.post(a_spend(10 * USDC))
+    (trade,) = harness.settlements.submitted
+    before = harness.engine.accounts.get("0xA").collateral
 
-    scene.venue.on_retrying(trade, "0xnew", now_ms=NOW + 1)
+    harness.venue.on_retrying(trade, "0xnew", now_ms=NOW + 1)
 
-    assert (trade.status, scene.channels.user[-1][1]["status"]) == (
+    assert (trade.status, harness.channels.user[-1][1]["status"]) == (
         TradeStatus.RETRYING,
         "RETRYING",
     )
-    assert scene.channels.user[-1][1]["transaction_hash"] == "0xnew"
-    assert scene.engine.accounts.get("0xA").collateral == before
+    assert harness.channels.user[-1][1]["transaction_hash"] == "0xnew"
+    assert harness.engine.accounts.get("0xA").collateral == before

@@ -27,5 +27,5 @@ from tests.integration.paper_venue.shapes import differences
         ({"a": "0x" + "ab" * 32}, {"a": "0x" + "ab" * 20}, {"a: 32 bytes, ours address"}),
     ],
 )
-def test_a_difference_of_shape_is_named(real: object, ours: object, found: set[str]) -> None:
+def test_a_difference_of_shape_is_found(real: object, ours: object, found: set[str]) -> None:
     assert differences(real, ours) == found

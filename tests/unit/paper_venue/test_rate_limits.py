@@ -18,7 +18,7 @@ def test_a_full_bucket_holds_its_burst() -> None:
     assert limits.charge("0xA", Bucket.CANCEL, 1, now_ms=NOW_MS).remaining == 119
 
 
-def test_a_batch_that_does_not_fit_takes_nothing_and_is_warned_of() -> None:
+def test_a_batch_over_the_limit_takes_no_tokens_and_gets_a_warning() -> None:
     limits = RateLimits()
     limits.charge("0xA", Bucket.ORDER, 50, now_ms=NOW_MS)
 
@@ -34,7 +34,7 @@ def test_a_batch_that_does_not_fit_takes_nothing_and_is_warned_of() -> None:
     assert limits.charge("0xA", Bucket.ORDER, 10, now_ms=NOW_MS).remaining == 0
 
 
-def test_a_bucket_fills_again_by_its_rate() -> None:
+def test_a_bucket_refills_at_its_rate() -> None:
     limits = RateLimits()
     limits.charge("0xA", Bucket.ORDER, 60, now_ms=NOW_MS)
 
@@ -42,7 +42,7 @@ def test_a_bucket_fills_again_by_its_rate() -> None:
     assert limits.charge("0xA", Bucket.ORDER, 1, now_ms=NOW_MS + 60_000).remaining == 59
 
 
-def test_a_cancel_all_of_many_orders_leaves_a_debt() -> None:
+def test_a_cancel_all_of_many_orders_overdraws_the_bucket() -> None:
     limits = RateLimits()
 
     assert limits.charge_afterwards("0xA", Bucket.CANCEL, 200, now_ms=NOW_MS).remaining == -80
@@ -50,7 +50,7 @@ def test_a_cancel_all_of_many_orders_leaves_a_debt() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 70)), max_size=40))
-def test_no_more_is_admitted_than_the_burst_and_what_has_come_since(
+def test_no_more_is_admitted_than_the_burst_and_the_refill(
     requests: list[tuple[int, int]],
 ) -> None:
     limits, now_ms, admitted = RateLimits(), NOW_MS, 0

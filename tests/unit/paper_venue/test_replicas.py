@@ -52,106 +52,106 @@ class LaggingVenue(VenueHarness):
         return next(self.venue.publisher.trades.find(KEY, TradeFilter(), moment_ms=moment_ms), None)
 
 
-def test_without_the_fault_everything_is_shown_as_it_is() -> None:
-    scene = LaggingVenue()
-    scene.at("0")
-    scene.post(an_order(Side.BUY, price=4_000))
+def test_without_the_fault_reads_are_up_to_date() -> None:
+    harness = LaggingVenue()
+    harness.at("0")
+    harness.post(an_order(Side.BUY, price=4_000))
 
-    assert scene.shown() == [(0, "LIVE")]
+    assert harness.shown() == [(0, "LIVE")]
 
 
-def test_an_order_is_shown_when_its_replica_has_it_and_gone_when_that_knows() -> None:
-    scene = LaggingVenue()
-    scene.faults.set(LAGS)
-    scene.at("0")
+def test_an_order_appears_and_disappears_with_the_replicas_lag() -> None:
+    harness = LaggingVenue()
+    harness.faults.set(LAGS)
+    harness.at("0")
     order = an_order(Side.BUY, price=4_000)
-    scene.at("1")
-    scene.post(order)
-    scene.at("1.05")
+    harness.at("1")
+    harness.post(order)
+    harness.at("1.05")
 
-    assert scene.shown() == []
-    scene.at("3.05")
-    assert scene.shown() == [(0, "LIVE")]
+    assert harness.shown() == []
+    harness.at("3.05")
+    assert harness.shown() == [(0, "LIVE")]
 
-    (order_id,) = scene.engine.resting
-    scene.venue.on_cancel(order_id, owner=KEY, now_ms=scene.now_ms)
-    scene.at("4")
-    assert scene.shown() == [(0, "LIVE")]
-    scene.at("6")
-    assert scene.shown() == []
+    (order_id,) = harness.engine.resting
+    harness.venue.on_cancel(order_id, owner=KEY, now_ms=harness.now_ms)
+    harness.at("4")
+    assert harness.shown() == [(0, "LIVE")]
+    harness.at("6")
+    assert harness.shown() == []
 
 
 def test_a_held_order_is_shown_as_delayed() -> None:
-    scene = LaggingVenue()
-    scene.faults.set({Fault.DELAYED: FaultOptions()})
-    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
-    scene.post(a_spend(10 * USDC, kind=OrderKind.FOK))
+    harness = LaggingVenue()
+    harness.faults.set({Fault.DELAYED: FaultOptions()})
+    harness.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    harness.post(a_spend(10 * USDC, kind=OrderKind.FOK))
 
-    assert scene.shown() == [(0, "DELAYED")]
+    assert harness.shown() == [(0, "DELAYED")]
 
 
-def test_a_trade_is_shown_with_the_status_that_it_had() -> None:
-    scene = LaggingVenue()
-    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
-    trade = scene.bought()
-    scene.venue.on_mined(trade, block=1, now_ms=NOW + 1_000)
-    scene.faults.set(LAGS)
+def test_a_trade_is_shown_with_its_earlier_status() -> None:
+    harness = LaggingVenue()
+    harness.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    trade = harness.bought()
+    harness.venue.on_mined(trade, block=1, now_ms=NOW + 1_000)
+    harness.faults.set(LAGS)
 
-    scene.at("1.9")
-    assert scene.trade() is None
-    scene.at("2")
-    assert (found := scene.trade()) is not None
+    harness.at("1.9")
+    assert harness.trade() is None
+    harness.at("2")
+    assert (found := harness.trade()) is not None
     assert found.status is TradeStatus.MATCHED
-    scene.at("3")
-    assert (found := scene.trade()) is not None
+    harness.at("3")
+    assert (found := harness.trade()) is not None
     assert found.status is TradeStatus.MINED
 
 
-def test_a_trade_that_was_sent_again_had_another_transaction_before() -> None:
-    scene = LaggingVenue()
-    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
-    trade = scene.bought()
+def test_a_retried_trade_is_shown_with_its_earlier_transaction_hash() -> None:
+    harness = LaggingVenue()
+    harness.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    trade = harness.bought()
     first = trade.transaction_hash
-    scene.venue.on_retrying(trade, "0xsecond", now_ms=NOW + 1_000)
-    scene.faults.set(LAGS)
+    harness.venue.on_retrying(trade, "0xsecond", now_ms=NOW + 1_000)
+    harness.faults.set(LAGS)
 
-    scene.at("2.5")
-    assert (found := scene.trade()) is not None
+    harness.at("2.5")
+    assert (found := harness.trade()) is not None
     assert (found.status, found.transaction_hash) == (TradeStatus.MATCHED, first)
 
 
-def test_a_balance_is_as_it_was() -> None:
-    scene = LaggingVenue()
-    scene.faults.set(LAGS)
-    scene.at("0")
-    before = scene.collateral()
-    scene.post(an_order(Side.SELL, maker="0xB", price=5_000))
-    scene.post(a_spend(10 * USDC), now_ms=NOW)
-    scene.at("1")
+def test_a_balance_is_shown_as_it_was() -> None:
+    harness = LaggingVenue()
+    harness.faults.set(LAGS)
+    harness.at("0")
+    before = harness.collateral()
+    harness.post(an_order(Side.SELL, maker="0xB", price=5_000))
+    harness.post(a_spend(10 * USDC), now_ms=NOW)
+    harness.at("1")
 
-    assert scene.collateral() == before
-    scene.at("3")
-    assert scene.collateral() < before
+    assert harness.collateral() == before
+    harness.at("3")
+    assert harness.collateral() < before
     assert (
-        scene.engine.accounts.get("0xA").shares[YES]
-        == scene.replicas.account("0xA", scene.now_ms).shares[YES]
+        harness.engine.accounts.get("0xA").shares[YES]
+        == harness.replicas.account("0xA", harness.now_ms).shares[YES]
     )
 
 
-def test_what_was_kept_is_forgotten_with_the_fault() -> None:
-    scene = LaggingVenue()
-    scene.faults.set(LAGS)
-    scene.at("0")
-    scene.faults.set({})
-    scene.at("1")
-    scene.post(an_order(Side.BUY, price=4_000))
-    scene.faults.set(LAGS)
-    scene.at("2")
+def test_the_history_is_discarded_when_the_fault_ends() -> None:
+    harness = LaggingVenue()
+    harness.faults.set(LAGS)
+    harness.at("0")
+    harness.faults.set({})
+    harness.at("1")
+    harness.post(an_order(Side.BUY, price=4_000))
+    harness.faults.set(LAGS)
+    harness.at("2")
 
-    assert scene.shown() == [(0, "LIVE")]
+    assert harness.shown() == [(0, "LIVE")]
 
 
-def test_of_the_past_no_more_is_kept_than_can_be_asked_for() -> None:
+def test_no_more_history_is_kept_than_can_be_read() -> None:
     past: History[int] = History()
     for second in range(100):
         past.record(second, now_ms=second * 1_000, keep_ms=3_000)

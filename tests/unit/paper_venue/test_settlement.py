@@ -87,7 +87,7 @@ async def test_a_trade_is_mined_and_then_confirmed_each_after_its_delay() -> Non
     assert told.times_ms[1] >= told.times_ms[0] + 3_000
 
 
-async def test_a_clock_that_is_set_back_holds_up_no_settlement() -> None:
+async def test_setting_the_clock_back_does_not_delay_a_settlement() -> None:
     clock, settler = Clock(), FakeSettler()
     delays = SettlementDelays(before_broadcast=2, before_confirmed=3)
     line = SettlementPipeline(
@@ -113,7 +113,7 @@ async def test_settlements_are_sent_in_the_order_of_their_nonces() -> None:
     assert settler.sent == [1, 2, 3]
 
 
-async def test_a_node_that_is_away_is_asked_again() -> None:
+async def test_a_request_is_repeated_while_the_node_is_unreachable() -> None:
     settler = FakeSettler(failures=5)
 
     told = await told_of(settler, "one", ends=2)
@@ -122,7 +122,7 @@ async def test_a_node_that_is_away_is_asked_again() -> None:
     assert settler.sent == [1]
 
 
-async def test_what_the_chain_refuses_is_told_failed_and_holds_up_nothing() -> None:
+async def test_a_reverted_settlement_is_reported_as_failed_and_blocks_no_other() -> None:
     told = await told_of(FakeSettler(statuses={1: 0}), "one", "two", ends=3)
 
     assert told.events == [("failed", "one"), ("mined", "two"), ("confirmed", "two")]
@@ -134,7 +134,7 @@ def struck_once(fault: Fault, *, seconds: int = 30) -> Faults:
     return faults
 
 
-async def test_a_retried_settlement_goes_out_again_under_a_new_hash_and_is_settled() -> None:
+async def test_a_retried_settlement_is_sent_under_a_new_hash_and_settled() -> None:
     settler = FakeSettler()
 
     told = await told_of(settler, "one", ends=3, faults=struck_once(Fault.RETRYING))
@@ -144,7 +144,7 @@ async def test_a_retried_settlement_goes_out_again_under_a_new_hash_and_is_settl
     assert settler.signed[0] == settler.signed[1]
 
 
-async def test_a_retry_takes_its_turn_behind_what_was_signed_before_and_holds_up_nothing() -> None:
+async def test_a_retry_is_sent_after_earlier_transactions_and_blocks_none() -> None:
     settler = FakeSettler()
 
     told = await told_of(settler, "one", "two", "three", ends=7, faults=struck_once(Fault.RETRYING))
@@ -161,14 +161,14 @@ async def test_a_retry_takes_its_turn_behind_what_was_signed_before_and_holds_up
     )
 
 
-async def test_a_failed_settlement_ends_so_long_after_its_match_and_holds_up_nothing() -> None:
+async def test_a_failed_settlement_is_reported_after_its_delay_and_blocks_no_other() -> None:
     told = await told_of(FakeSettler(), "one", "two", ends=3, faults=struck_once(Fault.FAILED))
 
     assert [what for what, name in told.events if name == "two"] == ["mined", "confirmed"]
     assert told.times_ms[told.events.index(("failed", "one"))] >= Clock().ms + 30_000
 
 
-async def test_the_venues_own_traders_are_spared() -> None:
+async def test_the_venues_own_traders_are_exempt() -> None:
     faults = Faults()
     faults.exempt(["0xA"])
     faults.set({Fault.RETRYING: FaultOptions(), Fault.FAILED: FaultOptions()})

@@ -49,7 +49,7 @@ async def heard(socket: aiohttp.ClientWebSocketResponse) -> Any:
     return orjson.loads((await asyncio.wait_for(socket.receive(), 10)).data)
 
 
-async def test_who_sends_no_ping_is_hung_up_on_whatever_else_he_sends() -> None:
+async def test_a_client_that_sends_no_ping_is_disconnected_whatever_else_it_sends() -> None:
     hub = Hub(ping_within_s=0.3)
     async with connected(hub, market_socket(hub)) as socket:
         await socket.send_json({"type": "market", "assets_ids": ["1"]})
@@ -60,7 +60,7 @@ async def test_who_sends_no_ping_is_hung_up_on_whatever_else_he_sends() -> None:
     assert ended.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 
-async def test_who_pings_is_answered_and_kept() -> None:
+async def test_a_ping_is_answered_and_keeps_the_connection() -> None:
     hub = Hub(ping_within_s=60)
     async with connected(hub, market_socket(hub)) as socket:
         for _ in range(3):
@@ -69,7 +69,7 @@ async def test_who_pings_is_answered_and_kept() -> None:
 
 
 @pytest.mark.parametrize(("tokens", "books"), [(500, 500), (501, None)])
-async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(
+async def test_a_connection_with_too_many_tokens_gets_no_initial_books(
     tokens: int, books: int | None
 ) -> None:
     hub = Hub()
@@ -84,7 +84,7 @@ async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(
 
 
 @pytest.mark.parametrize("topic", ["clob_market", "clob_user"])
-async def test_a_retired_topic_is_answered_as_the_venue_does_and_nothing_is_subscribed(
+async def test_a_retired_topic_is_refused_with_the_venues_text_and_nothing_is_subscribed(
     topic: str,
 ) -> None:
     hub = Hub()
@@ -113,7 +113,7 @@ async def test_a_first_frame_that_is_not_understood_ends_the_connection(frame: s
         )
 
 
-async def test_each_feed_is_as_late_as_it_is_told_and_keeps_its_order() -> None:
+async def test_a_delay_queue_delays_actions_and_keeps_their_order() -> None:
     loop = asyncio.get_running_loop()
     told: list[tuple[int, float]] = []
     done = asyncio.Event()
@@ -138,7 +138,7 @@ async def test_each_feed_is_as_late_as_it_is_told_and_keeps_its_order() -> None:
     assert all(at - began >= 0.1 for _, at in told)
 
 
-async def test_a_feed_without_a_delay_tells_at_once() -> None:
+async def test_a_delay_queue_without_a_delay_runs_an_action_immediately() -> None:
     told: list[str] = []
     DelayQueue(0).run_later(lambda: told.append("now"))
     assert told == ["now"]

@@ -54,7 +54,7 @@ class VenueHarness:
         )
         return self.venue.on_order(ticket, now_ms=now_ms)
 
-    def user_events(self, owner: str) -> list[tuple[str, str]]:
+    def user_event_types(self, owner: str) -> list[tuple[str, str]]:
         """(event type, status) of what the user channel told this key."""
         return [
             (event["event_type"], event["status"])
@@ -62,7 +62,7 @@ class VenueHarness:
             if whom == owner
         ]
 
-    def order_events(self, owner: str) -> list[tuple[str, str]]:
+    def user_events(self, owner: str) -> list[tuple[str, str]]:
         """(type, status) of what the user channel told this key."""
         return [
             (event["type"], event["status"]) for whom, event in self.channels.user if whom == owner
