@@ -1,4 +1,4 @@
-"""A chain, a settler and listeners that a test can look into."""
+"""A fake chain, settler, channels and clock that a test can inspect."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from tests.unit.paper_venue.builders import rich
 
 @dataclass
 class FakeChain:
-    """Everybody is rich, unless ``collateral`` says how rich; nobody has a Safe."""
+    """Every wallet has ``collateral`` and plenty of shares; none is a contract wallet."""
 
     reads: list[str] = field(default_factory=list)
     collateral: int = 10**12
@@ -30,8 +30,8 @@ class FakeChain:
 
 @dataclass
 class FakeSettler:
-    """Signs at once; mines what was sent, in order. ``statuses`` by nonce; ``failures``: calls that
-    do not get through first.
+    """Signs; mines what was sent, in order. ``statuses``: receipts' by nonce (default 1);
+    ``failures``: the number of first calls that fail.
     """
 
     statuses: Mapping[int, int] = field(default_factory=dict)
@@ -63,12 +63,12 @@ class FakeSettler:
     def _may_fail(self) -> None:
         if self.failures:
             self.failures -= 1
-            raise Transient("the node is away")
+            raise Transient("the node is unreachable")
 
 
 @dataclass
 class FakeSettlements:
-    """The way to the chain, without a chain."""
+    """Signs and records settlements without a chain."""
 
     settler: FakeSettler = field(default_factory=FakeSettler)
     submitted: list[Trade] = field(default_factory=list)
@@ -82,7 +82,7 @@ class FakeSettlements:
 
 @dataclass
 class FakeChannels:
-    """Hears everything."""
+    """Records everything that is published."""
 
     market: list[Mapping[str, Any]] = field(default_factory=list)
     user: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
@@ -103,7 +103,7 @@ class FakeChannels:
 
 @dataclass
 class Clock:
-    """Time that passes when somebody sleeps."""
+    """A clock that advances when a coroutine sleeps."""
 
     ms: int = 1_790_000_000_000
 

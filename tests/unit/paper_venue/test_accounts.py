@@ -1,6 +1,4 @@
-"""The venue's view of a wallet is the last read of the chain plus what matched since, each movement
-counted once.
-"""
+"""An account is the last read of the chain plus the matches since, each movement counted once."""
 
 from services.paper_venue.exchange.accounts import Account, Accounts, Movement
 from shared.chain.addresses import EXCHANGE_V2

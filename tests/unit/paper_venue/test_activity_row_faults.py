@@ -1,4 +1,4 @@
-"""What becomes of activity rows while a fault is on."""
+"""Activity rows are lost, doubled, delayed or swapped while a fault is on."""
 
 from decimal import Decimal
 from typing import Any
@@ -18,30 +18,28 @@ def rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def passed(faults: Faults, count: int) -> list[tuple[int, Decimal]]:
-    """(number, seconds late) of what is told of so many rows, what was held back at the end
-    included.
-    """
-    through = ActivityRowFaults(faults)
-    told = list(through.apply(rows(count)))
+def sent_rows(faults: Faults, count: int) -> list[tuple[int, Decimal]]:
+    """(number, delay in seconds) of the rows sent of ``count`` rows, including one held last."""
+    row_faults = ActivityRowFaults(faults)
+    sent = list(row_faults.apply(rows(count)))
     return [
         (int(row["number"]), late)
-        for row, late in [*told, *((held, Decimal(0)) for held in through.release_held())]
+        for row, late in [*sent, *((held, Decimal(0)) for held in row_faults.release_held())]
     ]
 
 
-def with_fault(fault: Fault, **strike: Any) -> Faults:
+def with_fault(fault: Fault, **options: Any) -> Faults:
     faults = Faults()
-    faults.set({fault: FaultOptions(**strike)})
+    faults.set({fault: FaultOptions(**options)})
     return faults
 
 
 def test_without_a_fault_rows_are_unchanged() -> None:
-    assert passed(Faults(), 3) == [(0, Decimal(0)), (1, Decimal(0)), (2, Decimal(0))]
+    assert sent_rows(Faults(), 3) == [(0, Decimal(0)), (1, Decimal(0)), (2, Decimal(0))]
 
 
 def test_rows_out_of_order_are_swapped_with_the_next_row() -> None:
-    assert [number for number, _ in passed(with_fault(Fault.ROWS_OUT_OF_ORDER), 5)] == [
+    assert [number for number, _ in sent_rows(with_fault(Fault.ROWS_OUT_OF_ORDER), 5)] == [
         1,
         0,
         3,
@@ -51,18 +49,18 @@ def test_rows_out_of_order_are_swapped_with_the_next_row() -> None:
 
 
 def test_doubled_rows_are_sent_twice() -> None:
-    assert [number for number, _ in passed(with_fault(Fault.ROWS_DOUBLED), 2)] == [0, 0, 1, 1]
+    assert [number for number, _ in sent_rows(with_fault(Fault.ROWS_DOUBLED), 2)] == [0, 0, 1, 1]
 
 
 def test_missing_rows_are_never_sent() -> None:
-    assert passed(with_fault(Fault.ROWS_MISSING, only="0xa"), 4) == [
+    assert sent_rows(with_fault(Fault.ROWS_MISSING, only="0xa"), 4) == [
         (0, Decimal(0)),
         (2, Decimal(0)),
     ]
 
 
 def test_late_rows_are_sent_after_the_configured_seconds() -> None:
-    assert passed(with_fault(Fault.ROWS_LATE, seconds="1.5", times=1), 2) == [
+    assert sent_rows(with_fault(Fault.ROWS_LATE, seconds="1.5", times=1), 2) == [
         (0, Decimal("1.5")),
         (1, Decimal(0)),
     ]
@@ -80,4 +78,4 @@ def test_late_doubled_and_swapped_rows_all_arrive(
             Fault.ROWS_OUT_OF_ORDER: FaultOptions(share=swapped),
         }
     )
-    assert {number for number, _ in passed(faults, count)} == set(range(count))
+    assert {number for number, _ in sent_rows(faults, count)} == set(range(count))

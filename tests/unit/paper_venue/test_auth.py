@@ -1,4 +1,4 @@
-"""Only who signed gets a key, and only who has the key's secret is heard."""
+"""Only a wallet's signature gets a key, and only a key's secret authenticates a request."""
 
 import base64
 import hmac

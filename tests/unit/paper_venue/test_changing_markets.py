@@ -1,4 +1,4 @@
-"""Markets that change: a new tick, an end, other best prices."""
+"""Markets that change: a new tick, a resolution, new best prices."""
 
 import pytest
 

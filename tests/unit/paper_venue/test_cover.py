@@ -1,4 +1,4 @@
-"""Orders that lose their cover, or meet their own wallet: which of them goes, and which may stay."""
+"""Orders whose wallet lacks funds, or that meet their own wallet: which are cancelled."""
 
 import pytest
 

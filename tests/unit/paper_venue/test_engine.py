@@ -1,6 +1,4 @@
-"""Orders meet by price, then time; amounts are the venue's to the base unit; refusals are its own
-words.
-"""
+"""Orders match by price, then time; amounts and refusal texts are exactly the venue's."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -128,14 +126,14 @@ def test_the_amount_that_a_resting_order_gets_is_rounded_down() -> None:
 
 
 def test_a_fok_that_cannot_be_filled_completely_is_killed_and_changes_nothing() -> None:
-    standing = an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB")
-    engine = an_engine(standing)
+    resting = an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB")
+    engine = an_engine(resting)
 
     result = refused(engine.place(a_spend(50 * USDC, kind=OrderKind.FOK)))
 
     assert result.text == rules.FOK_KILLED
     assert result.is_killed
-    assert engine.resting[standing.id].remaining == 10 * SHARE
+    assert engine.resting[resting.id].remaining == 10 * SHARE
     assert engine.accounts.get("0xA").collateral == 10**12
 
 
@@ -224,11 +222,13 @@ def test_a_killed_order_may_be_posted_again() -> None:
         (a_spend(990_000), "invalid amount for a marketable BUY order ($0.99), min size: $1"),
         (
             an_order(kind=OrderKind.FOK, amounts=(1_234_500, 2_469_000)),
-            "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals, taker amount a max of 4 decimals",
+            "invalid amounts, the market buy orders maker amount supports a max accuracy of "
+            "2 decimals, taker amount a max of 4 decimals",
         ),
         (
             an_order(amounts=(5_000_005, 10_000_010)),
-            "invalid amounts, the buy orders maker amount supports a max accuracy of 4 decimals, taker amount a max of 2 decimals",
+            "invalid amounts, the buy orders maker amount supports a max accuracy of 4 decimals, "
+            "taker amount a max of 2 decimals",
         ),
         (an_order(amounts=(0, 10)), "Invalid order payload"),
     ],

@@ -1,5 +1,5 @@
-"""Whatever is traded: no money or share appears or vanishes, the books stay sorted and uncrossed,
-and nobody jumps the queue.
+"""In any sequence of orders, money and shares are conserved, books stay sorted and uncrossed, and
+orders match by price, then time.
 """
 
 from collections import Counter
@@ -42,9 +42,9 @@ PRICES = st.one_of(
     st.integers(4_500, 5_500),
     st.sampled_from((1, 100, 9_900, 9_999)),
 )
-"""Mostly about the middle, where they meet."""
+"""Mostly around the middle, where orders match."""
 SIZES = st.integers(500, 50_000).map(lambda cents: cents * 10_000)
-PURSE = 2_000 * USDC
+INITIAL_USDC = 2_000 * USDC
 
 
 def funds(collateral: int, block: int) -> Holdings:
@@ -58,23 +58,23 @@ def funds(collateral: int, block: int) -> Holdings:
 
 
 class AnyMarket(RuleBasedStateMachine):
-    """Anybody posts, waits and cancels, in two markets of both versions whose tick changes, and may
-    lose money elsewhere.
+    """Wallets post and cancel orders and spend funds on the chain, in one market of each version;
+    ticks change and time passes.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.engine = MatchingEngine([MARKET, MARKET_V2])
-        self.slow = ReferenceBook()
+        self.reference = ReferenceBook()
         self.now_ms = 1_790_000_000_000
         self.block = 1
         for wallet in WALLETS:
-            self.engine.accounts.refresh(wallet, funds(PURSE, self.block))
+            self.engine.accounts.refresh(wallet, funds(INITIAL_USDC, self.block))
         self.expected = self.present()
         self.given: Counter[str] = Counter()
         self.orders: dict[str, Order] = {}
 
-    # --- what anybody may do
+    # --- rules: what wallets may do
 
     @initialize(sizes=st.lists(SIZES, min_size=12, max_size=12))
     def initial_quotes(self, sizes: list[int]) -> None:
@@ -158,11 +158,11 @@ class AnyMarket(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1_000))
     def an_order_is_cancelled(self, number: int) -> None:
-        standing = sorted(self.engine.resting)
-        if standing:
-            order_id = standing[number % len(standing)]
+        resting = sorted(self.engine.resting)
+        if resting:
+            order_id = resting[number % len(resting)]
             assert self.engine.cancel(order_id) is not None
-            self.slow.remove({order_id})
+            self.reference.remove({order_id})
 
     @rule(market=st.sampled_from((MARKET, MARKET_V2)), tick=st.sampled_from((1, 10, 100)))
     def the_tick_changes(self, market: Market, tick: int) -> None:
@@ -172,19 +172,21 @@ class AnyMarket(RuleBasedStateMachine):
     def time_passes(self, ms: int) -> None:
         self.now_ms += ms
         for order in self.engine.due_orders(self.now_ms):
-            self.judge(order, self.engine.release(order), self.slow.expect(order))
-        over = {
+            self.judge(order, self.engine.release(order), self.reference.expect(order))
+        expired = {
             s.order.id
-            for s in self.slow.orders
+            for s in self.reference.orders
             if s.order.expiration and s.order.expiration * 1000 <= self.now_ms
         }
-        assert {resting.order.id for resting, _ in self.engine.cancel_expired(self.now_ms)} == over
-        self.slow.remove(over)
+        assert {
+            resting.order.id for resting, _ in self.engine.cancel_expired(self.now_ms)
+        } == expired
+        self.reference.remove(expired)
 
     @rule(wallet=st.sampled_from(WALLETS), part=st.sampled_from((10, 80, 95, 100)))
     def a_wallet_spends_on_the_chain(self, wallet: str, part: int) -> None:
-        """On the chain, past the venue: it learns at the next read, and drops the newest orders
-        that are not covered.
+        """Without the venue: its next read shows it, and the newest orders without funds are
+        cancelled.
         """
         account = self.engine.accounts.get(wallet)
         spent = min(account.collateral, account.on_chain.collateral) * part // 100
@@ -193,18 +195,18 @@ class AnyMarket(RuleBasedStateMachine):
         self.expected["USDC"] -= spent
         bids = [
             s.order.id
-            for s in self.slow.orders
+            for s in self.reference.orders
             if s.order.maker == wallet and s.order.side is Side.BUY
         ]
         dropped = [resting.order.id for resting, _ in self.engine.cancel_unfunded(wallet)]
         assert dropped == bids[::-1][: len(dropped)]
-        self.slow.remove(set(dropped))
+        self.reference.remove(set(dropped))
 
-    # --- who judges it
+    # --- comparison with the reference
 
     def post(self, order: Order, delay_ms: int) -> None:
         self.orders[order.id] = order
-        expected = self.slow.expect(order)
+        expected = self.reference.expect(order)
         before = self.state()
         planned = self.engine.plan(order)
         if isinstance(planned, Refused):
@@ -227,7 +229,7 @@ class AnyMarket(RuleBasedStateMachine):
         )
         assert tuple(resting.order.id for resting in result.match.own_orders) == expected.own_orders
         assert result.rests is (expected.resting_shares > 0)
-        self.slow.carry_out(order, expected)
+        self.reference.carry_out(order, expected)
         self.expect_movements_of(result)
         self.check_limits_are_respected(result)
 
@@ -262,7 +264,7 @@ class AnyMarket(RuleBasedStateMachine):
         shares = {token: sum(account.shares[token] for account in accounts) for token in TOKENS}
         return {"USDC": sum(account.collateral for account in accounts)} | shares
 
-    # --- what always holds
+    # --- invariants
 
     @invariant()
     def money_and_shares_are_conserved(self) -> None:
@@ -270,7 +272,7 @@ class AnyMarket(RuleBasedStateMachine):
 
     @invariant()
     def the_reference_book_has_the_same_orders(self) -> None:
-        assert {s.order.id: s.remaining for s in self.slow.orders} == {
+        assert {s.order.id: s.remaining for s in self.reference.orders} == {
             id: r.remaining for id, r in self.engine.resting.items()
         }
 
@@ -280,9 +282,9 @@ class AnyMarket(RuleBasedStateMachine):
 
     @invariant()
     def no_wallet_reserves_more_than_it_has(self) -> None:
-        """But for what is held: that is judged when it is released."""
-        waiting = {held.order.maker for held in self.engine.held.values()}
-        for wallet in set(WALLETS) - waiting:
+        """Except makers of held orders: these are checked again when they are released."""
+        makers_of_held_orders = {held.order.maker for held in self.engine.held.values()}
+        for wallet in set(WALLETS) - makers_of_held_orders:
             account = self.engine.accounts.get(wallet)
             for market in (MARKET, MARKET_V2):
                 assert account.spendable(token_id=None, exchange=market.exchange) >= 0
@@ -293,11 +295,11 @@ class AnyMarket(RuleBasedStateMachine):
 
     @invariant()
     def reservations_equal_resting_and_held_orders(self) -> None:
-        promised = [(r.order, r.remaining) for r in self.engine.resting.values()]
-        promised += [(held.order, held.order.shares) for held in self.engine.held.values()]
+        reserving = [(r.order, r.remaining) for r in self.engine.resting.values()]
+        reserving += [(held.order, held.order.shares) for held in self.engine.held.values()]
         for wallet in WALLETS:
             account = self.engine.accounts.get(wallet)
-            own = [(order, shares) for order, shares in promised if order.maker == wallet]
+            own = [(order, shares) for order, shares in reserving if order.maker == wallet]
             assert account.reserved_collateral == sum(
                 collateral_for(o, shares) for o, shares in own if o.side is Side.BUY
             )
@@ -322,14 +324,14 @@ class AnyMarket(RuleBasedStateMachine):
     @invariant()
     def the_depth_of_a_level_is_the_sum_of_its_orders(self) -> None:
         for condition_id, book in self.engine.books.items():
-            standing = [
+            resting = [
                 r
                 for r in self.engine.resting.values()
                 if r.order.market.condition_id == condition_id
             ]
             for level in book.bids(0) + book.asks(0):
                 assert level.shares == sum(
-                    r.remaining for r in standing if r.order.yes_price() == level.price
+                    r.remaining for r in resting if r.order.yes_price() == level.price
                 )
 
 

@@ -1,4 +1,4 @@
-"""Which faults strike, and how often."""
+"""Faults are triggered by their options."""
 
 from decimal import Decimal
 
@@ -42,7 +42,7 @@ def test_a_fault_for_one_wallet_does_not_affect_others() -> None:
     assert faults.trigger(Fault.CLOSED_ONLY, wallet="0xcd") is None
 
 
-@pytest.mark.parametrize("wrong", [{"share": 0}, {"share": 2}, {"times": 0}, {"unknown": 1}])
-def test_invalid_options_are_rejected(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize("invalid", [{"share": 0}, {"share": 2}, {"times": 0}, {"unknown": 1}])
+def test_invalid_options_are_rejected(invalid: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
-        FaultOptions.model_validate(wrong)
+        FaultOptions.model_validate(invalid)

@@ -1,4 +1,4 @@
-"""Which requests the venue's states and limits let pass."""
+"""The gate refuses requests by the venue's state and limits."""
 
 from decimal import Decimal
 from typing import Any
@@ -28,22 +28,24 @@ SELL = OrderSummary(maker="0xSafe", buys=False, post_only=False)
 RESTING = OrderSummary(maker="0xSafe", buys=True, post_only=True)
 
 
-def a_call(
+def a_request(
     method: str = "POST", path: str = "/order", *orders: OrderSummary, address: str = "0xSigner"
 ) -> ClobRequest:
     return ClobRequest(method=method, path=path, remote="127.0.0.1", address=address, orders=orders)
 
 
-PLACE = a_call("POST", "/order", BUY)
-CANCEL = a_call("DELETE", "/cancel-all")
-READ = a_call("GET", "/data/trades")
+PLACE = a_request("POST", "/order", BUY)
+CANCEL = a_request("DELETE", "/cancel-all")
+READ = a_request("GET", "/data/trades")
 
 
-def asked(fault: Fault, call: ClobRequest, *, after_s: str = "0", **strike: Any) -> Refusal | None:
+def gate_refusal(
+    fault: Fault, request: ClobRequest, *, after_s: str = "0", **options: Any
+) -> Refusal | None:
     faults = Faults()
-    faults.set({fault: FaultOptions(**strike)}, now_ms=NOW_MS)
+    faults.set({fault: FaultOptions(**options)}, now_ms=NOW_MS)
     later_ms = NOW_MS + int(Decimal(after_s) * 1000)
-    return Gate(faults).refusal(call, now_ms=later_ms, machine_ms=later_ms)
+    return Gate(faults).refusal(request, now_ms=later_ms, machine_ms=later_ms)
 
 
 def status(refusal: Refusal | None) -> int | None:
@@ -68,8 +70,14 @@ def test_each_state_refuses_the_requests_that_it_does_not_accept(
     selling: int | None,
     cancelling: int | None,
 ) -> None:
-    calls = (PLACE, a_call("POST", "/order", RESTING), a_call("POST", "/order", SELL), CANCEL, READ)
-    assert [status(asked(fault, call)) for call in calls] == [
+    requests = (
+        PLACE,
+        a_request("POST", "/order", RESTING),
+        a_request("POST", "/order", SELL),
+        CANCEL,
+        READ,
+    )
+    assert [status(gate_refusal(fault, request)) for request in requests] == [
         placing,
         resting,
         selling,
@@ -89,14 +97,14 @@ def test_each_state_refuses_the_requests_that_it_does_not_accept(
     ],
 )
 def test_each_state_refuses_with_the_venues_text(fault: Fault, text: str) -> None:
-    refusal = asked(fault, PLACE)
+    refusal = gate_refusal(fault, PLACE)
     assert refusal is not None
     assert refusal.body["error"] == text
 
 
 def test_a_restart_is_closed_then_post_only_and_then_over() -> None:
     phases = [
-        asked(Fault.RESTART, PLACE, after_s=after, seconds="3")
+        gate_refusal(Fault.RESTART, PLACE, after_s=after, seconds="3")
         for after in ("0", "2.9", "3", "5.5", "6")
     ]
 
@@ -109,25 +117,28 @@ def test_a_restart_is_closed_then_post_only_and_then_over() -> None:
         "retry_after_seconds": 1,
     }
     assert post_only.headers == {"Retry-After": "1"}
-    assert asked(Fault.RESTART, a_call("POST", "/order", RESTING), after_s="4", seconds="3") is None
+    assert (
+        gate_refusal(Fault.RESTART, a_request("POST", "/order", RESTING), after_s="4", seconds="3")
+        is None
+    )
 
 
 def test_a_batch_is_post_only_when_all_of_it_is() -> None:
-    assert status(asked(Fault.POST_ONLY, a_call("POST", "/orders", RESTING, BUY))) == 503
-    assert asked(Fault.POST_ONLY, a_call("POST", "/orders", RESTING, RESTING)) is None
+    assert status(gate_refusal(Fault.POST_ONLY, a_request("POST", "/orders", RESTING, BUY))) == 503
+    assert gate_refusal(Fault.POST_ONLY, a_request("POST", "/orders", RESTING, RESTING)) is None
 
 
 def test_the_limit_per_address_is_a_sliding_window() -> None:
     faults = Faults()
     faults.set({Fault.RATE_LIMIT_ADDRESS: FaultOptions(seconds=Decimal(2))})
     gate = Gate(faults)
-    answers = [
+    refusals = [
         gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 10 * number)
         for number in range(ADDRESS_LIMIT + 1)
     ]
 
-    assert [status(answer) for answer in answers] == [None] * ADDRESS_LIMIT + [429]
-    refused = answers[-1]
+    assert [status(refusal) for refusal in refusals] == [None] * ADDRESS_LIMIT + [429]
+    refused = refusals[-1]
     assert refused is not None
     assert (refused.body, refused.headers) == ({"error": "Too Many Requests"}, {"Retry-After": "2"})
     assert status(gate.refusal(READ, now_ms=NOW_MS, machine_ms=NOW_MS + 1_999)) == 429
@@ -138,7 +149,7 @@ def test_the_limit_per_signer_counts_orders_and_says_when_to_retry() -> None:
     faults = Faults()
     faults.set({Fault.RATE_LIMIT_SIGNER: FaultOptions(seconds=Decimal(2))})
     gate = Gate(faults)
-    batch = a_call("POST", "/orders", *[BUY] * SIGNER_LIMIT)
+    batch = a_request("POST", "/orders", *[BUY] * SIGNER_LIMIT)
 
     assert gate.refusal(batch, now_ms=NOW_MS, machine_ms=NOW_MS) is None
     refused = gate.refusal(PLACE, now_ms=NOW_MS + 500, machine_ms=NOW_MS + 500)
@@ -152,7 +163,7 @@ def test_the_limit_per_signer_counts_orders_and_says_when_to_retry() -> None:
     }
     assert (
         gate.refusal(
-            a_call("POST", "/order", BUY, address="0xOther"), now_ms=NOW_MS, machine_ms=NOW_MS
+            a_request("POST", "/order", BUY, address="0xOther"), now_ms=NOW_MS, machine_ms=NOW_MS
         )
         is None
     )
@@ -161,7 +172,7 @@ def test_the_limit_per_signer_counts_orders_and_says_when_to_retry() -> None:
 
 def test_a_fault_for_one_wallet_affects_it_as_maker_or_as_signer() -> None:
     assert [
-        status(asked(Fault.DISABLED, PLACE, only=only))
+        status(gate_refusal(Fault.DISABLED, PLACE, only=only))
         for only in ("0xsafe", "0xSIGNER", "0xother")
     ] == [503, 503, None]
 

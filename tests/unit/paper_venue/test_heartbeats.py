@@ -1,4 +1,4 @@
-"""A key that promised heartbeats is watched until it falls silent."""
+"""A key is tracked from its first heartbeat until its heartbeats stop."""
 
 import pytest
 
@@ -21,10 +21,10 @@ def test_a_wrong_id_is_answered_with_the_right_one() -> None:
     heartbeats = Heartbeats()
     expected = heartbeats.record("key", "", now_ms=NOW_MS)
 
-    with pytest.raises(WrongHeartbeat, match="Invalid Heartbeat ID") as wrong:
+    with pytest.raises(WrongHeartbeat, match="Invalid Heartbeat ID") as mismatch:
         heartbeats.record("key", "another", now_ms=NOW_MS)
 
-    assert wrong.value.expected == expected
+    assert mismatch.value.expected == expected
     assert heartbeats.record("key", expected, now_ms=NOW_MS)
 
 

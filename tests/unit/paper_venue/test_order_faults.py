@@ -1,4 +1,4 @@
-"""What a fault does to an order and to its settlement is told as the venue tells it."""
+"""The events of an order and of its settlement under faults are the venue's."""
 
 import pytest
 

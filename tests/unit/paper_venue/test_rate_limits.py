@@ -1,4 +1,4 @@
-"""Every signer has two buckets that fill again, and is told in headers what is left."""
+"""Every signer has two buckets that refill; headers report what remains."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,8 +54,8 @@ def test_no_more_is_admitted_than_the_burst_and_the_refill(
     requests: list[tuple[int, int]],
 ) -> None:
     limits, now_ms, admitted = RateLimits(), NOW_MS, 0
-    for passed, cost in requests:
-        now_ms += passed
+    for elapsed_ms, cost in requests:
+        now_ms += elapsed_ms
         admitted += (
             0 if limits.charge("0xA", Bucket.ORDER, cost, now_ms=now_ms).is_over_limit else cost
         )

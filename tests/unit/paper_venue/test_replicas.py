@@ -12,11 +12,11 @@ from tests.unit.paper_venue.builders import USDC, YES, a_spend, an_order
 from tests.unit.paper_venue.venue_harness import NOW, VenueHarness
 
 KEY = "key-of-0xA"
-LAGS = {Fault.STALE_READS: FaultOptions(seconds=Decimal(2))}
+STALE_READS = {Fault.STALE_READS: FaultOptions(seconds=Decimal(2))}
 
 
 class LaggingVenue(VenueHarness):
-    """A venue with a replica that the fault makes two seconds older; 0xB belongs to the venue."""
+    """A venue with a replica that lags two seconds under the fault; 0xB is the venue's own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class LaggingVenue(VenueHarness):
         self.faults.exempt(["0xB"])
 
     def at(self, seconds: str) -> None:
-        """So long after the start; the replica is told of the time."""
+        """Advance to so many seconds after the start, and run the replica's timer."""
         self.now_ms = NOW + int(Decimal(seconds) * 1000)
         self.replicas.on_timer()
 
     def shown(self, key: str = KEY) -> list[tuple[int, str]]:
-        """(micro-shares that are matched, status) of the key's open orders, as a request is told."""
+        """(matched micro-shares, status) of the key's open orders, as a request reads them."""
         moment_ms = self.replicas.as_of_ms(wallet=None, signer="0xA")
         return [
             (each.resting.matched, each.status) for each in self.replicas.orders(key, moment_ms)
@@ -62,7 +62,7 @@ def test_without_the_fault_reads_are_up_to_date() -> None:
 
 def test_an_order_appears_and_disappears_with_the_replicas_lag() -> None:
     harness = LaggingVenue()
-    harness.faults.set(LAGS)
+    harness.faults.set(STALE_READS)
     harness.at("0")
     order = an_order(Side.BUY, price=4_000)
     harness.at("1")
@@ -95,16 +95,16 @@ def test_a_trade_is_shown_with_its_earlier_status() -> None:
     harness.post(an_order(Side.SELL, maker="0xB", price=5_000))
     trade = harness.bought()
     harness.venue.on_mined(trade, block=1, now_ms=NOW + 1_000)
-    harness.faults.set(LAGS)
+    harness.faults.set(STALE_READS)
 
     harness.at("1.9")
     assert harness.trade() is None
     harness.at("2")
-    assert (found := harness.trade()) is not None
-    assert found.status is TradeStatus.MATCHED
+    assert (stale := harness.trade()) is not None
+    assert stale.status is TradeStatus.MATCHED
     harness.at("3")
-    assert (found := harness.trade()) is not None
-    assert found.status is TradeStatus.MINED
+    assert (stale := harness.trade()) is not None
+    assert stale.status is TradeStatus.MINED
 
 
 def test_a_retried_trade_is_shown_with_its_earlier_transaction_hash() -> None:
@@ -113,16 +113,16 @@ def test_a_retried_trade_is_shown_with_its_earlier_transaction_hash() -> None:
     trade = harness.bought()
     first = trade.transaction_hash
     harness.venue.on_retrying(trade, "0xsecond", now_ms=NOW + 1_000)
-    harness.faults.set(LAGS)
+    harness.faults.set(STALE_READS)
 
     harness.at("2.5")
-    assert (found := harness.trade()) is not None
-    assert (found.status, found.transaction_hash) == (TradeStatus.MATCHED, first)
+    assert (stale := harness.trade()) is not None
+    assert (stale.status, stale.transaction_hash) == (TradeStatus.MATCHED, first)
 
 
 def test_a_balance_is_shown_as_it_was() -> None:
     harness = LaggingVenue()
-    harness.faults.set(LAGS)
+    harness.faults.set(STALE_READS)
     harness.at("0")
     before = harness.collateral()
     harness.post(an_order(Side.SELL, maker="0xB", price=5_000))
@@ -140,22 +140,22 @@ def test_a_balance_is_shown_as_it_was() -> None:
 
 def test_the_history_is_discarded_when_the_fault_ends() -> None:
     harness = LaggingVenue()
-    harness.faults.set(LAGS)
+    harness.faults.set(STALE_READS)
     harness.at("0")
     harness.faults.set({})
     harness.at("1")
     harness.post(an_order(Side.BUY, price=4_000))
-    harness.faults.set(LAGS)
+    harness.faults.set(STALE_READS)
     harness.at("2")
 
     assert harness.shown() == [(0, "LIVE")]
 
 
 def test_no_more_history_is_kept_than_can_be_read() -> None:
-    past: History[int] = History()
+    history: History[int] = History()
     for second in range(100):
-        past.record(second, now_ms=second * 1_000, keep_ms=3_000)
+        history.record(second, now_ms=second * 1_000, keep_ms=3_000)
 
-    assert len(past.versions) == 4
-    assert past.at(96_500) == 96
-    assert past.at(0) == 96
+    assert len(history.versions) == 4
+    assert history.at(96_500) == 96
+    assert history.at(0) == 96

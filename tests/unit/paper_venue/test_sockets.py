@@ -1,4 +1,4 @@
-"""What the venue's sockets answer, when they hang up, and how late each feed is."""
+"""The venue's sockets: replies, disconnections and delays."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,8 +17,15 @@ from services.paper_venue.sockets.hub import Hub, SocketProtocol
 from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket
 
 SUMMARY: Json = {
-    "market": "0x01", "asset_id": "1", "timestamp": "1", "hash": "", "bids": [], "asks": [], "tick_size": "0.01", "last_trade_price": "0.5",
-}  # fmt: skip
+    "market": "0x01",
+    "asset_id": "1",
+    "timestamp": "1",
+    "hash": "",
+    "bids": [],
+    "asks": [],
+    "tick_size": "0.01",
+    "last_trade_price": "0.5",
+}
 
 
 @asynccontextmanager
@@ -45,7 +52,7 @@ def market_socket(hub: Hub) -> MarketSocket:
     return MarketSocket(hub, lambda token: SUMMARY | {"asset_id": token})
 
 
-async def heard(socket: aiohttp.ClientWebSocketResponse) -> Any:
+async def receive_json(socket: aiohttp.ClientWebSocketResponse) -> Any:
     return orjson.loads((await asyncio.wait_for(socket.receive(), 10)).data)
 
 
@@ -53,7 +60,7 @@ async def test_a_client_that_sends_no_ping_is_disconnected_whatever_else_it_send
     hub = Hub(ping_within_s=0.3)
     async with connected(hub, market_socket(hub)) as socket:
         await socket.send_json({"type": "market", "assets_ids": ["1"]})
-        assert [book["asset_id"] for book in await heard(socket)] == ["1"]
+        assert [book["asset_id"] for book in await receive_json(socket)] == ["1"]
 
         ended = await asyncio.wait_for(socket.receive(), 10)
 
@@ -91,7 +98,7 @@ async def test_a_retired_topic_is_refused_with_the_venues_text_and_nothing_is_su
     async with connected(hub, ActivitySocket(hub)) as socket:
         subscriptions = [{"topic": "activity", "type": "trades"}, {"topic": topic, "type": "*"}]
         await socket.send_json({"action": "subscribe", "subscriptions": subscriptions})
-        answer = await heard(socket)
+        answer = await receive_json(socket)
 
         assert (
             answer["statusCode"],
@@ -115,30 +122,30 @@ async def test_a_first_frame_that_is_not_understood_ends_the_connection(frame: s
 
 async def test_a_delay_queue_delays_actions_and_keeps_their_order() -> None:
     loop = asyncio.get_running_loop()
-    told: list[tuple[int, float]] = []
+    ran: list[tuple[int, float]] = []
     done = asyncio.Event()
 
-    def tell(number: int) -> Callable[[], None]:
+    def record(number: int) -> Callable[[], None]:
         def act() -> None:
-            told.append((number, loop.time()))
-            if len(told) == 3:
+            ran.append((number, loop.time()))
+            if len(ran) == 3:
                 done.set()
 
         return act
 
-    began = loop.time()
-    line = DelayQueue(0.1)
+    started_at = loop.time()
+    queue = DelayQueue(0.1)
     for number in range(3):
-        line.run_later(tell(number))
-    assert told == []
+        queue.run_later(record(number))
+    assert ran == []
     async with asyncio.timeout(10):
         await done.wait()
 
-    assert [number for number, _ in told] == [0, 1, 2]
-    assert all(at - began >= 0.1 for _, at in told)
+    assert [number for number, _ in ran] == [0, 1, 2]
+    assert all(at - started_at >= 0.1 for _, at in ran)
 
 
 async def test_a_delay_queue_without_a_delay_runs_an_action_immediately() -> None:
-    told: list[str] = []
-    DelayQueue(0).run_later(lambda: told.append("now"))
-    assert told == ["now"]
+    ran: list[str] = []
+    DelayQueue(0).run_later(lambda: ran.append("now"))
+    assert ran == ["now"]

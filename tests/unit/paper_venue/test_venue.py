@@ -1,5 +1,5 @@
-"""An order is matched, its settlement signed, and everybody told: once, in the venue's order, with
-one hash.
+"""An order is matched, its settlement signed, and its events published in the venue's order, with
+one transaction hash.
 """
 
 import orjson

@@ -1,6 +1,4 @@
-"""Orders that wait for their time, and orders whose time is over: each is told as the venue tells
-it.
-"""
+"""Orders that are delayed, and orders that expire: their events are the venue's."""
 
 from decimal import Decimal
 
@@ -60,11 +58,11 @@ def test_a_cancelled_gtd_order_does_not_expire() -> None:
     harness.post(an_order(Side.BUY, price=4_000, kind=OrderKind.GTD, expiration=NOW // 1000 + 60))
     (order_id,) = harness.engine.resting
     harness.venue.on_cancel(order_id, owner="key-of-0xA", now_ms=NOW)
-    told = len(harness.channels.user)
+    published = len(harness.channels.user)
 
     harness.venue.on_timer(NOW + 60_000)
 
-    assert len(harness.channels.user) == told
+    assert len(harness.channels.user) == published
 
 
 def test_a_delayed_order_matches_when_its_delay_is_over() -> None:

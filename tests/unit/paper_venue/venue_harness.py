@@ -1,4 +1,4 @@
-"""A venue without sockets and chain, and all that it said."""
+"""A venue without sockets and chain, and everything that it published."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ NOW = 1_790_000_000_000
 
 
 class VenueHarness:
-    """A venue whose wallets 0xA, 0xB and 0xC are rich."""
+    """A venue with funded wallets 0xA, 0xB and 0xC."""
 
     def __init__(self, *orders: Order) -> None:
         self.channels = FakeChannels()
@@ -45,37 +45,39 @@ class VenueHarness:
         self, order: Order, *, signature: str = "0x", post_only: bool = False, now_ms: int = NOW
     ) -> tuple[Accepted, Trade | None] | Refused | str:
         signed = replace(order.signed, signature=signature)
-        ticket = PostedOrder(
+        posted = PostedOrder(
             signed=signed,
             kind=order.kind,
             owner=order.owner,
             post_only=post_only,
             expiration=order.expiration,
         )
-        return self.venue.on_order(ticket, now_ms=now_ms)
+        return self.venue.on_order(posted, now_ms=now_ms)
 
     def user_event_types(self, owner: str) -> list[tuple[str, str]]:
-        """(event type, status) of what the user channel told this key."""
+        """(event_type, status) of the user channel's events for this key."""
         return [
             (event["event_type"], event["status"])
-            for whom, event in self.channels.user
-            if whom == owner
+            for event_owner, event in self.channels.user
+            if event_owner == owner
         ]
 
     def user_events(self, owner: str) -> list[tuple[str, str]]:
-        """(type, status) of what the user channel told this key."""
+        """(type, status) of the user channel's events for this key."""
         return [
-            (event["type"], event["status"]) for whom, event in self.channels.user if whom == owner
+            (event["type"], event["status"])
+            for event_owner, event in self.channels.user
+            if event_owner == owner
         ]
 
     def last_level(self) -> tuple[str, str]:
-        """(price, size) that the market channel told last of YES."""
+        """(price, size) of the market channel's last change of a YES level."""
         changes = [event for event in self.channels.market if event["event_type"] == "price_change"]
         return changes[-1]["price_changes"][0]["price"], changes[-1]["price_changes"][0]["size"]
 
 
 class DelayingVenue(VenueHarness):
-    """A venue whose market holds takers for 150 ms."""
+    """A venue whose market delays takers by 150 ms."""
 
     def __init__(self, *orders: Order) -> None:
         super().__init__(*orders)
