@@ -1,6 +1,4 @@
-"""A client that says exactly what a test wants it to say: raw requests, and orders that are signed
-but otherwise anything.
-"""
+"""A raw REST client: it sends any request, and signed orders with any content."""
 
 from __future__ import annotations
 
@@ -48,7 +46,7 @@ class RestClient:
     async def send(
         self, method: str, path: str, body: Any = None, *, sign: bool = True, **headers: str
     ) -> Reply:
-        """``body`` is sent as JSON; bytes as they are. ``headers`` replace what was signed."""
+        """``body`` is sent as JSON, bytes unchanged. ``headers`` replace those of the signature."""
         content = (
             body.decode()
             if isinstance(body, bytes)
@@ -142,12 +140,13 @@ class RestClient:
         }
 
     async def set_faults(self, faults: Mapping[str, Mapping[str, Any]]) -> None:
-        """These faults are on from now, for this client alone."""
-        asked = {name: {"only": self.address} | dict(strike) for name, strike in faults.items()}
-        async with self.http.put(f"{self.venue.urls['control']}/faults", json=asked) as response:
+        """Turn these faults on, for this client only, and all others off."""
+        body = {name: {"only": self.address} | dict(options) for name, options in faults.items()}
+        async with self.http.put(f"{self.venue.urls['control']}/faults", json=body) as response:
             assert response.status == 200, await response.text()
 
     async def clear_faults(self) -> None:
+        """Turn all faults off."""
         async with self.http.delete(f"{self.venue.urls['control']}/faults") as response:
             assert response.status == 200, await response.text()
 
