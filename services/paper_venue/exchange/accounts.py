@@ -140,7 +140,7 @@ class Accounts:
             account.refresh(holdings)
 
     def add_pending(self, movement: Movement) -> None:
-        """Apply a match's movement at once, before the chain has settled it."""
+        """Apply a match's movement immediately, before the chain has settled it."""
         account = self.get(movement.wallet)
         account.pending.setdefault(movement.settlement, []).append(movement)
         account.apply(movement)

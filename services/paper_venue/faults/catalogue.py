@@ -110,7 +110,7 @@ class Faults:
         self.change({**dict.fromkeys(self._options), **options}, now_ms=now_ms)
 
     def change(self, options: Mapping[Fault, FaultOptions | None], *, now_ms: int = 0) -> None:
-        """Start these anew, or turn them off (None), from ``now_ms`` by the machine's clock; all
+        """Restart these, or turn them off (None), from ``now_ms`` by the machine's clock; all
         others stay as they are.
         """
         for fault, fault_options in options.items():

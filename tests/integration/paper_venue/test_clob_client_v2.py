@@ -122,7 +122,7 @@ async def test_limit_orders_rest_and_are_cancelled_in_every_way(
         return {
             "ids": ids,
             "statuses": {row["status"] for row in placed},
-            "found": client.get_order(ids[0])["id"],
+            "single": client.get_order(ids[0])["id"],
             "listed": {
                 row["id"] for row in client.get_open_orders(OpenOrderParams(asset_id=token))
             },
@@ -138,7 +138,7 @@ async def test_limit_orders_rest_and_are_cancelled_in_every_way(
 
     ids = replies["ids"]
     assert replies["statuses"] == {"live"}
-    assert replies["found"] == ids[0]
+    assert replies["single"] == ids[0]
     assert replies["listed"] == set(ids)
     assert (replies["one"], replies["two"], set(replies["market"]), replies["all"]) == (
         ids[:1],
@@ -158,10 +158,10 @@ async def test_the_books_hash_is_the_one_that_the_client_computes(
 
 
 async def test_balances_are_read_after_an_update(client: Any) -> None:
-    asked = BalanceAllowanceParams(asset_type=AssetType.COLLATERAL)
+    params = BalanceAllowanceParams(asset_type=AssetType.COLLATERAL)
 
-    await asyncio.to_thread(client.update_balance_allowance, asked)
-    replies = await asyncio.to_thread(client.get_balance_allowance, asked)
+    await asyncio.to_thread(client.update_balance_allowance, params)
+    replies = await asyncio.to_thread(client.get_balance_allowance, params)
 
     assert replies["balance"] == "1000000000"
     assert replies["allowances"] == {exchange: str(2**256 - 1) for exchange in LIVE_EXCHANGES}
@@ -169,16 +169,16 @@ async def test_balances_are_read_after_an_update(client: Any) -> None:
 
 async def test_prices_agree_with_the_book(client: Any, asset: dict[str, str]) -> None:
     token = token_id(asset)
-    asked = [BookParams(token_id=token, side="BUY")]
+    params = [BookParams(token_id=token, side="BUY")]
 
     def read() -> dict[str, Any]:
         return {
             "book": client.get_order_book(token),
             "bid": client.get_price(token, "BUY"),
             "ask": client.get_price(token, "SELL"),
-            "prices": client.get_prices(asked),
-            "mids": client.get_midpoints(asked),
-            "spreads": client.get_spreads(asked),
+            "prices": client.get_prices(params),
+            "mids": client.get_midpoints(params),
+            "spreads": client.get_spreads(params),
             "tick": client.get_tick_size(token),
             "neg_risk": client.get_neg_risk(token),
             "time": client.get_server_time(),

@@ -155,9 +155,9 @@ async def test_each_example_scenario_plays_to_its_end_and_leaves_no_fault_on(
     messages: list[str] = []
     scenario = read_scenario(path)
 
-    struck = await play_at(venue.urls["control"], scenario, tell=messages.append)
+    strike_counts = await play_at(venue.urls["control"], scenario, tell=messages.append)
 
     assert len(messages) == len(scenario.step)
-    assert set(struck) == {fault.value for step in scenario.step for fault in step.on}
+    assert set(strike_counts) == {fault.value for step in scenario.step for fault in step.on}
     assert (await venue.control("faults"))["faults"] == {}
     await venue.control("leaders/stop", {})

@@ -98,14 +98,14 @@ async def test_a_limit_order_rests_is_listed_and_is_cancelled(venue: PaperVenue,
     async with venue.client(kind) as (client, _):
         order = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
         assert order.ok, order.message
-        found = await client.get_order(order_id=order.order_id)
+        fetched = await client.get_order(order_id=order.order_id)
         (listed,) = (await client.list_open_orders().first_page()).items
         cancelled = await client.cancel_order(order_id=order.order_id)
         again = await client.cancel_order(order_id=order.order_id)
         after = (await client.list_open_orders().first_page()).items
 
     assert order.status == "live"
-    assert (found.price, found.original_size, found.size_matched) == (
+    assert (fetched.price, fetched.original_size, fetched.size_matched) == (
         Decimal("0.02"),
         Decimal(10),
         Decimal(0),
