@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from services.paper_venue.faults.catalogue import Fault, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions
 
 _SOMETIMES = Decimal("0.2")
-_STRIKES: Mapping[Fault, Strike] = {
-    Fault.LATE_REPLY: Strike(share=_SOMETIMES, seconds=Decimal(3)),
-    Fault.RESTART: Strike(seconds=Decimal(5)),
-    Fault.POST_ONLY: Strike(share=_SOMETIMES, seconds=Decimal(1)),
-    Fault.CANCEL_ONLY: Strike(share=_SOMETIMES),
-    Fault.DISABLED: Strike(share=_SOMETIMES),
-    Fault.RATE_LIMIT_ADDRESS: Strike(seconds=Decimal(1)),
-    Fault.RATE_LIMIT_SIGNER: Strike(seconds=Decimal(1)),
-    Fault.CLOCK_SKEW: Strike(seconds=Decimal(5)),
-    Fault.SILENT_SOCKET: Strike(),
-    Fault.ROWS_LATE: Strike(share=_SOMETIMES, seconds=Decimal(3)),
-    Fault.EMPTY_SIZE_MATCHED: Strike(),
-    Fault.STALE_READS: Strike(share=Decimal("0.5"), seconds=Decimal(2)),
+_STRIKES: Mapping[Fault, FaultOptions] = {
+    Fault.LATE_REPLY: FaultOptions(share=_SOMETIMES, seconds=Decimal(3)),
+    Fault.RESTART: FaultOptions(seconds=Decimal(5)),
+    Fault.POST_ONLY: FaultOptions(share=_SOMETIMES, seconds=Decimal(1)),
+    Fault.CANCEL_ONLY: FaultOptions(share=_SOMETIMES),
+    Fault.DISABLED: FaultOptions(share=_SOMETIMES),
+    Fault.RATE_LIMIT_ADDRESS: FaultOptions(seconds=Decimal(1)),
+    Fault.RATE_LIMIT_SIGNER: FaultOptions(seconds=Decimal(1)),
+    Fault.CLOCK_SKEW: FaultOptions(seconds=Decimal(5)),
+    Fault.SILENT_SOCKET: FaultOptions(),
+    Fault.ROWS_LATE: FaultOptions(share=_SOMETIMES, seconds=Decimal(3)),
+    Fault.EMPTY_SIZE_MATCHED: FaultOptions(),
+    Fault.STALE_READS: FaultOptions(share=Decimal("0.5"), seconds=Decimal(2)),
 }
 """All others strike a fifth of what they could."""
 
@@ -35,6 +35,6 @@ def settle_within_s(fault: Fault | None) -> int:
     return SETTLE_WITHIN_S if fault is None else SETTLE_STRUCK_WITHIN_S
 
 
-def strike_of(fault: Fault) -> Strike:
+def strike_of(fault: Fault) -> FaultOptions:
     """While the leaders trade; afterwards the fault is off, so that what is open can be resolved."""
-    return _STRIKES.get(fault, Strike(share=_SOMETIMES))
+    return _STRIKES.get(fault, FaultOptions(share=_SOMETIMES))

@@ -19,7 +19,7 @@ from services.paper_venue.chain.deployment import Deployment, ForeignChain, depl
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.chain.view import LocalChainView, verify
-from services.paper_venue.clob.api import Clob, clob_of
+from services.paper_venue.clob.api import Clob, build_clob
 from services.paper_venue.control.api import Control
 from services.paper_venue.control.operations import Operation
 from services.paper_venue.control.resolving import ChainResolving
@@ -27,15 +27,15 @@ from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.approvals import ApprovalReader
 from services.paper_venue.data_api.indexer import Indexer
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.faults.clock import VenueClock, machine_ms
-from services.paper_venue.faults.interference import Interference
+from services.paper_venue.faults.middleware import FaultMiddleware
 from services.paper_venue.gamma.api import Gamma
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
-from services.paper_venue.http.routing import Prefixed
-from services.paper_venue.lifecycle.settlement import SettlementDelays, SettlementLine
+from services.paper_venue.http.routing import PrefixedApi
+from services.paper_venue.lifecycle.settlement import SettlementDelays, SettlementPipeline
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.periodic import repeated
 from services.paper_venue.population import Work, populate, set_up
@@ -51,7 +51,7 @@ from services.paper_venue.serving import (
     socket_routes,
 )
 from services.paper_venue.settings import Settings
-from services.paper_venue.sockets.feeds import SocketFeeds
+from services.paper_venue.sockets.channels import SocketChannels
 from services.paper_venue.world.opening import Followers, World
 from services.paper_venue.world.tally import Tally
 from shared.chain.addresses import POLYGON_CHAIN_ID
@@ -88,9 +88,9 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     closing.push_async_callback(deployment.rpc.close)
     setting = await set_up(settings, deployment)
     house, world = setting.house, setting.world
-    faults.spare(wallet.address for wallet in (*house.makers, *house.leaders, *house.crowd))
+    faults.exempt(wallet.address for wallet in (*house.makers, *house.leaders, *house.crowd))
     secret = hashlib.sha256(f"paper venue {settings.seed}".encode()).digest()
-    keys = Keys(secret=secret, chain_id=POLYGON_CHAIN_ID)
+    keys = ApiKeyStore(secret=secret, chain_id=POLYGON_CHAIN_ID)
     hubs = open_hubs(faults, ping_within_s=settings.ping_within)
     feeds = feeds_of(hubs, settings, now_ms=now_ms, faults=faults)
     line = await _settlement_line(deployment, settings, faults=faults, now_ms=now_ms)
@@ -106,10 +106,10 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         crowd=[each.address for each in house.crowd],
     )
     venue = Venue(
-        engine=Engine(world.markets),
+        engine=MatchingEngine(world.markets),
         verify=verify,
         settlements=line,
-        feeds=tally,
+        channels=tally,
         chain=chain,
         faults=faults,
     )
@@ -125,10 +125,10 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     )
     closing.push_async_callback(control.stop)
     indexer, data = _data_api(deployment, venue.engine, settings, faults=faults, now_ms=now_ms)
-    clob = clob_of(venue, keys, chain.wallet_of, faults=faults, now_ms=now_ms)
+    clob = build_clob(venue, keys, chain.wallet_of, faults=faults, now_ms=now_ms)
     parts = (
         *clob.parts,
-        Prefixed("/gamma", Gamma(venue)),
+        PrefixedApi("/gamma", Gamma(venue)),
         data,
         relayer,
         control,
@@ -136,7 +136,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     )
     http = application(
         parts,
-        Interference(faults, now_ms=now_ms, machine_ms=machine_ms),
+        FaultMiddleware(faults, now_ms=now_ms, machine_ms=machine_ms),
         socket_routes(hubs, venue, keys, now_ms=now_ms),
     )
     facts |= facts_of(settings, await listen(http, settings, closing))
@@ -156,23 +156,23 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
 
 async def _settlement_line(
     deployment: Deployment, settings: Settings, *, faults: Faults, now_ms: Callable[[], int]
-) -> SettlementLine:
+) -> SettlementPipeline:
     delays = SettlementDelays(
         before_broadcast=settings.broadcast_delay, before_confirmed=settings.confirm_delay
     )
-    return SettlementLine(
+    return SettlementPipeline(
         await Settler.start(deployment), delays=delays, faults=faults, now_ms=now_ms
     )
 
 
 def _by_the_clock(
-    venue: Venue, clob: Clob, feeds: SocketFeeds, now_ms: Callable[[], int]
+    venue: Venue, clob: Clob, feeds: SocketChannels, now_ms: Callable[[], int]
 ) -> tuple[Work, ...]:
     """What is due because time has passed."""
     return (
-        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, clob.on_time),
-        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_time(now_ms())),
-        partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.keep_alive),
+        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, clob.on_timer),
+        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_timer(now_ms())),
+        partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.send_keep_alive),
     )
 
 
@@ -187,7 +187,7 @@ def _operation(
 
 def _data_api(
     deployment: Deployment,
-    engine: Engine,
+    engine: MatchingEngine,
     settings: Settings,
     *,
     faults: Faults,

@@ -7,7 +7,7 @@ from functools import partial
 from services.paper_venue.chain.conditions import deal_shares, prepare_conditions
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.exchange.orders import Market, Side
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.periodic import repeated
@@ -80,7 +80,7 @@ async def populate(
     setting: Setting,
     venue: Venue,
     deployment: Deployment,
-    keys: Keys,
+    keys: ApiKeyStore,
     now_ms: Callable[[], int],
 ) -> Population:
     """Open the books and bring everybody in."""
@@ -155,7 +155,7 @@ async def _recorded(
     play: Play,
     venue: Venue,
     setting: Setting,
-    keys: Keys,
+    keys: ApiKeyStore,
     leaders: Leaders,
     now_ms: Callable[[], int],
 ) -> Population:

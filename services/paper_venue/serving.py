@@ -8,14 +8,14 @@ from functools import partial
 from aiohttp import web
 
 from services.paper_venue.faults.catalogue import Fault, Faults
-from services.paper_venue.faults.interference import Interference
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.faults.middleware import FaultMiddleware
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
-from services.paper_venue.http.responses import refusals
+from services.paper_venue.http.responses import refusal_middleware
 from services.paper_venue.http.routing import HttpApi
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.settings import Settings
-from services.paper_venue.sockets.feeds import FeedDelays, SocketFeeds
+from services.paper_venue.sockets.channels import ChannelDelays, SocketChannels
 from services.paper_venue.sockets.hub import Hub
 from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket, UserSocket
 from shared.chain.addresses import (
@@ -46,7 +46,7 @@ def open_hubs(faults: Faults, *, ping_within_s: float) -> Hubs:
     """The CLOB's two sockets hang up on who sends no ``PING``; RTDS does not."""
 
     def is_silent() -> bool:
-        return faults.strike(Fault.SILENT_SOCKET) is not None
+        return faults.trigger(Fault.SILENT_SOCKET) is not None
 
     return Hubs(
         market=Hub(is_silent=is_silent, ping_within_s=ping_within_s),
@@ -57,11 +57,11 @@ def open_hubs(faults: Faults, *, ping_within_s: float) -> Hubs:
 
 def feeds_of(
     hubs: Hubs, settings: Settings, *, now_ms: Callable[[], int], faults: Faults
-) -> SocketFeeds:
-    delays = FeedDelays(
+) -> SocketChannels:
+    delays = ChannelDelays(
         market=settings.market_delay, user=settings.user_delay, activity=settings.activity_delay
     )
-    return SocketFeeds(
+    return SocketChannels(
         market=hubs.market,
         user=hubs.user,
         activity=hubs.activity,
@@ -72,9 +72,11 @@ def feeds_of(
 
 
 def application(
-    parts: Iterable[HttpApi], interference: Interference, sockets: Iterable[web.RouteDef]
+    parts: Iterable[HttpApi], interference: FaultMiddleware, sockets: Iterable[web.RouteDef]
 ) -> web.Application:
-    http = web.Application(middlewares=[interference.meddle, refusals], client_max_size=1 << 22)
+    http = web.Application(
+        middlewares=[interference.handle, refusal_middleware], client_max_size=1 << 22
+    )
     for part in (*parts, interference):
         http.add_routes(part.routes())
     http.add_routes(sockets)
@@ -82,11 +84,11 @@ def application(
 
 
 def socket_routes(
-    hubs: Hubs, venue: Venue, keys: Keys, *, now_ms: Callable[[], int]
+    hubs: Hubs, venue: Venue, keys: ApiKeyStore, *, now_ms: Callable[[], int]
 ) -> list[web.RouteDef]:
     def book_of(token_id: str) -> Json | None:
         return (
-            venue.announcer.book_summary(token_id, now_ms=now_ms())
+            venue.publisher.book_summary(token_id, now_ms=now_ms())
             if token_id in venue.engine.market_by_token
             else None
         )

@@ -69,7 +69,7 @@ COMPOSED = "only app.py composes"
 PURE = "decisions and the shared core are pure"
 LOWEST = "shared never imports services, the command line or tools"
 PRODUCT = "services never import the command line, tools or what tests use"
-VENUE_LAYERS = "the paper venue's exchange knows nobody, and its protocols do not know one another"
+VENUE_LAYERS = "the paper venue's parts import only parts below them, and no protocol another"
 
 
 @pytest.mark.parametrize(

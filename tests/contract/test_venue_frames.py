@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
-from services.paper_venue.exchange.book import LevelChange, Resting
+from services.paper_venue.exchange.book import LevelChange, RestingOrder
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.exchange.rules import FOK_KILLED
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.http import payloads
+from services.paper_venue.http import payloads, socket_events
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, an_engine, an_order
 
 RECORDED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -124,7 +124,7 @@ def test_activity_rows_are_the_recorded_ones() -> None:
         "profileImage": "empty text",
     }
     for real in recorded("rtds_activity_trades.json"):
-        taker, maker, *_ = payloads.activity_rows(a_trade())
+        taker, maker, *_ = socket_events.activity_rows(a_trade())
         ours = sent(an_envelope(taker if "fee" in real["payload"] else maker))
 
         assert shape(ours) | {"payload": shape(ours["payload"]) | nameless} == shape(real) | {
@@ -136,7 +136,7 @@ def test_a_book_is_the_recorded_one() -> None:
     engine = an_engine(an_order(Side.BUY, price=4_000), an_order(Side.SELL, price=5_000))
     book = engine.books[MARKET.condition_id]
     ours = sent(
-        payloads.book_event(
+        socket_events.book_event(
             payloads.book_summary(MARKET, 0, book, last_price="0.39", now_ms=NOW_MS)
         )
     )
@@ -149,7 +149,7 @@ def test_a_price_change_is_the_recorded_one() -> None:
     engine = an_engine(an_order(Side.BUY, price=4_000), an_order(Side.SELL, price=5_000))
     change = LevelChange(is_bid=True, yes_price=4_000, shares=90 * SHARE)
     ours = sent(
-        payloads.price_change_event(
+        socket_events.price_change_event(
             MARKET, [change], engine.books[MARKET.condition_id], now_ms=NOW_MS
         )
     )
@@ -162,7 +162,7 @@ def test_a_price_change_is_the_recorded_one() -> None:
 
 
 def test_a_print_is_the_recorded_one() -> None:
-    ours = sent(payloads.last_trade_events(a_trade())[0])
+    ours = sent(socket_events.last_trade_events(a_trade())[0])
 
     for real in of_type("last_trade_price"):
         assert shape(ours) == shape(real)
@@ -170,7 +170,7 @@ def test_a_print_is_the_recorded_one() -> None:
 
 def test_a_killed_order_is_told_as_recorded() -> None:
     order = replace(an_order(Side.BUY, kind=OrderKind.FOK), owner=OWNER, maker=WALLET_A)
-    ours = sent(payloads.killed_event(order, reason=FOK_KILLED, now_ms=NOW_MS))
+    ours = sent(socket_events.killed_event(order, reason=FOK_KILLED, now_ms=NOW_MS))
     real = recorded("venue/ws_user_order_fok_killed.json")
 
     assert shape(ours | {"id": HASH}) == shape(real | {"id": HASH})
@@ -192,7 +192,7 @@ def test_an_order_event_has_the_recorded_keys(name: str, kind: str, status: str)
     """
     order = replace(an_order(Side.BUY), owner=OWNER, maker=WALLET_A)
     ours = sent(
-        payloads.order_event(
+        socket_events.order_event(
             order, kind=kind, status=status, matched=0, trade_ids=(), now_ms=NOW_MS
         )
     )
@@ -209,7 +209,7 @@ def test_a_trade_event_has_the_recorded_keys() -> None:
     """Except: times are seconds, as the official client needs; the hash, `event_type` and a maker's
     `side` are live, not recorded.
     """
-    ours = sent(payloads.trade_event(a_trade(), owner=OWNER, now_ms=NOW_MS))
+    ours = sent(socket_events.trade_event(a_trade(), owner=OWNER, now_ms=NOW_MS))
     real = recorded("venue/ws_user_trade.json")
 
     assert set(ours) - set(real) == {"event_type", "transaction_hash"}
@@ -240,7 +240,9 @@ def test_a_trade_row_has_the_recorded_keys() -> None:
 def test_an_open_order_has_the_recorded_keys() -> None:
     order = replace(an_order(Side.BUY), owner=OWNER, maker=WALLET_A)
     ours = sent(
-        payloads.open_order(Resting(order=order, remaining=order.shares), trade_ids=("0xabc001",))
+        payloads.open_order(
+            RestingOrder(order=order, remaining=order.shares), trade_ids=("0xabc001",)
+        )
     )
     real = recorded("venue/http_open_order.json")
 

@@ -67,7 +67,7 @@ class Settler:
             if not any(words in refused.text.lower() for words in _ARRIVED):
                 raise
 
-    async def receipt(self, tx_hash: str) -> Receipt | None:
+    async def fetch_receipt(self, tx_hash: str) -> Receipt | None:
         """Return what became of it; ``None`` while it is not in a block. Raises: Transient."""
         answer = await self._rpc.call("eth_getTransactionReceipt", tx_hash)
         return (

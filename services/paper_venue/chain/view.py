@@ -37,7 +37,7 @@ class LocalChainView:
         self._deployment = deployment
         self._client = ChainClient(deployment.rpc, spenders=LIVE_EXCHANGES)
 
-    async def holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
+    async def fetch_holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
         read = await self._client.fetch_balances(wallet, [int(token) for token in token_ids])
         return Holdings(
             block=read.block_number,
@@ -47,7 +47,7 @@ class LocalChainView:
             approvals=_approvals(read),
         )
 
-    async def owner_of(self, wallet: str) -> str | None:
+    async def fetch_owner(self, wallet: str) -> str | None:
         return await owner_of(self._deployment, wallet)
 
     async def wallet_of(self, address: str, signature_type: int) -> str:
@@ -60,7 +60,7 @@ class LocalChainView:
                 "maker address not allowed: there are signature types 0 (EOA), 1 (proxy), 2 (Safe) and 3 (deposit wallet)"
             )
         made_by_relayer = beacon_deposit_wallet_address(address)
-        if signature_type == DEPOSIT_WALLET and await self.owner_of(made_by_relayer) is not None:
+        if signature_type == DEPOSIT_WALLET and await self.fetch_owner(made_by_relayer) is not None:
             return made_by_relayer
         return derive(address)
 

@@ -1,58 +1,60 @@
-"""Of which parts does the CLOB's REST API consist?"""
+"""Puts the parts of the CLOB's REST API together."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.paper_venue.clob.api_keys import ApiKeys
+from services.paper_venue.clob.authenticator import Authenticator
 from services.paper_venue.clob.catalogue import Catalogue
 from services.paper_venue.clob.market_data import MarketData
 from services.paper_venue.clob.own_orders import OwnOrders
-from services.paper_venue.clob.programmes import Programmes
 from services.paper_venue.clob.rate_limits import RateLimits
 from services.paper_venue.clob.replicas import Replicas
+from services.paper_venue.clob.rewards import Rewards
 from services.paper_venue.clob.trading import Trading
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.http.auth import Keys
-from services.paper_venue.http.identity import Identity
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.routing import HttpApi
 from services.paper_venue.lifecycle.venue import Venue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clob:
-    """``on_time`` is to be called every few milliseconds: heartbeats that stay away have
-    consequences, replicas lag.
+    """The CLOB's REST API.
+
+    ``on_timer`` is to be called every few milliseconds: it cancels the orders of keys whose
+    heartbeats stopped, and records what the lagging replica serves.
     """
 
     parts: tuple[HttpApi, ...]
-    on_time: Callable[[], None]
+    on_timer: Callable[[], None]
 
 
-def clob_of(
+def build_clob(
     venue: Venue,
-    keys: Keys,
-    wallet_of: Callable[[str, int], Awaitable[str]],
+    keys: ApiKeyStore,
+    wallet_for: Callable[[str, int], Awaitable[str]],
     *,
     faults: Faults,
     now_ms: Callable[[], int],
 ) -> Clob:
-    identity, limits, replicas = (
-        Identity(keys, now_ms),
+    authenticator, limits, replicas = (
+        Authenticator(keys, now_ms),
         RateLimits(),
         Replicas(venue, faults, now_ms),
     )
-    trading = Trading(venue, identity, limits, faults, now_ms)
+    trading = Trading(venue, authenticator, limits, faults, now_ms)
     parts = (
         MarketData(venue, now_ms),
         Catalogue(venue),
-        ApiKeys(keys, identity, faults),
-        OwnOrders(venue, identity, replicas, wallet_of, limits),
+        ApiKeys(keys, authenticator, faults),
+        OwnOrders(venue, authenticator, replicas, wallet_for, limits),
         trading,
-        Programmes(identity),
+        Rewards(authenticator),
     )
 
-    def on_time() -> None:
-        trading.on_time()
-        replicas.on_time()
+    def on_timer() -> None:
+        trading.on_timer()
+        replicas.on_timer()
 
-    return Clob(parts=parts, on_time=on_time)
+    return Clob(parts=parts, on_timer=on_timer)

@@ -1,28 +1,28 @@
-"""``/auth/*``: how does a wallet get an API key, and what may the key do?"""
+"""``/auth/*``: creates, derives, lists and revokes API keys."""
 
 from aiohttp import web
 
+from services.paper_venue.clob.authenticator import Authenticator
 from services.paper_venue.faults.catalogue import Fault, Faults
-from services.paper_venue.http.auth import Credentials, Keys
-from services.paper_venue.http.identity import Identity
+from services.paper_venue.http.auth import ApiKeyStore, Credentials
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply
 
 
 class ApiKeys:
-    """Keys by wallet signature; what concerns a key, by the key itself."""
+    """Creating a key needs the wallet's signature; everything else is authenticated by the key."""
 
-    def __init__(self, keys: Keys, identity: Identity, faults: Faults) -> None:
+    def __init__(self, keys: ApiKeyStore, authenticator: Authenticator, faults: Faults) -> None:
         self._keys = keys
-        self._identity = identity
+        self._authenticator = authenticator
         self._faults = faults
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/auth/api-key", self.create),
             web.get("/auth/derive-api-key", self.derive),
-            web.get("/auth/api-keys", self.listed),
+            web.get("/auth/api-keys", self.list_keys),
             web.delete("/auth/api-key", self.delete),
             web.get("/auth/ban-status/closed-only", self.closed_only),
             web.post("/auth/readonly-api-key", self.create_readonly),
@@ -32,51 +32,53 @@ class ApiKeys:
         ]
 
     async def create(self, request: web.Request) -> web.Response:
-        """Once for each address and nonce: clients derive it ever after."""
-        credentials = self._keys.create(*self._identity.by_wallet(request))
+        """Once for each address and nonce; later, clients derive the key."""
+        credentials = self._keys.create(*self._authenticator.authenticate_wallet(request))
         if credentials is None:
             raise BadRequest("Could not create api key")
         return reply(_secrets(credentials))
 
     async def derive(self, request: web.Request) -> web.Response:
-        return reply(_secrets(self._keys.derive(*self._identity.by_wallet(request))))
+        return reply(_secrets(self._keys.derive(*self._authenticator.authenticate_wallet(request))))
 
-    async def listed(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
-        return reply({"apiKeys": self._keys.of(credentials.address)})
+    async def list_keys(self, request: web.Request) -> web.Response:
+        credentials = await self._authenticator.authenticate_key(request)
+        return reply({"apiKeys": self._keys.list_keys(credentials.address)})
 
     async def delete(self, request: web.Request) -> web.Response:
-        self._keys.revoke(await self._identity.by_key(request))
+        self._keys.revoke(await self._authenticator.authenticate_key(request))
         return reply("OK")
 
     async def closed_only(self, request: web.Request) -> web.Response:
         """Whether the fault closed-only is on for this address."""
-        credentials = await self._identity.by_key(request)
-        strike = self._faults.active.get(Fault.CLOSED_ONLY)
-        is_closed = strike is not None and (
-            strike.only is None or strike.only.lower() == credentials.address.lower()
+        credentials = await self._authenticator.authenticate_key(request)
+        options = self._faults.active.get(Fault.CLOSED_ONLY)
+        is_closed = options is not None and (
+            options.only is None or options.only.lower() == credentials.address.lower()
         )
         return reply({"closed_only": is_closed})
 
     async def create_readonly(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         return reply({"apiKey": self._keys.create_readonly(credentials.address)})
 
     async def list_readonly(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
-        return reply(self._keys.readonly_of(credentials.address))
+        credentials = await self._authenticator.authenticate_key(request)
+        return reply(self._keys.list_readonly(credentials.address))
 
     async def delete_readonly(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
-        asked = parse_json(await request.read())
-        if not isinstance(asked, dict) or not self._keys.revoke_readonly(
-            credentials.address, str(asked.get("key"))
+        credentials = await self._authenticator.authenticate_key(request)
+        payload = parse_json(await request.read())
+        if not isinstance(payload, dict) or not self._keys.revoke_readonly(
+            credentials.address, str(payload.get("key"))
         ):
             raise BadRequest("Invalid api key", 404)
         return reply("OK")
 
     async def validate_readonly(self, request: web.Request) -> web.Response:
-        if request.query.get("key") not in self._keys.readonly_of(request.query.get("address", "")):
+        if request.query.get("key") not in self._keys.list_readonly(
+            request.query.get("address", "")
+        ):
             raise BadRequest("Invalid api key", 404)
         return reply("OK")
 

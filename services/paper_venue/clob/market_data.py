@@ -1,4 +1,4 @@
-"""The public half of the CLOB: books and prices."""
+"""The CLOB's public market data: books and prices."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,7 +18,10 @@ _SIDES = ("BUY", "SELL")
 
 
 class MarketData:
-    """HttpApi without authentication. Lists leave out tokens that have no book, as the venue does."""
+    """Books and prices, without authentication.
+
+    Lists omit tokens without a book, as the venue's do.
+    """
 
     def __init__(self, venue: Venue, now_ms: Callable[[], int]) -> None:
         self._venue = venue
@@ -57,34 +60,34 @@ class MarketData:
 
     async def book(self, request: web.Request) -> web.Response:
         return reply(
-            self._venue.announcer.book_summary(self._token(request), now_ms=self._now_ms())
+            self._venue.publisher.book_summary(self._token(request), now_ms=self._now_ms())
         )
 
     async def books(self, request: web.Request) -> web.Response:
         now_ms = self._now_ms()
         return reply(
             [
-                self._venue.announcer.book_summary(token, now_ms=now_ms)
+                self._venue.publisher.book_summary(token, now_ms=now_ms)
                 for token in await self._tokens(request)
             ]
         )
 
     async def price(self, request: web.Request) -> web.Response:
-        """BUY asks for the best bid, SELL for the best ask."""
+        """``side`` BUY returns the best bid, SELL the best ask."""
         return reply(
-            {"price": self._price(self._token(request), _side(request.query.get("side", "")))}
+            {"price": self._price(self._token(request), _parse_side(request.query.get("side", "")))}
         )
 
     async def prices(self, request: web.Request) -> web.Response:
-        """For each token, the sides that were asked for it; without a side, both."""
-        found: dict[str, Json] = {}
-        for token, side in await _asked_prices(request):
+        """For each token, the requested sides; without a side, both."""
+        prices: dict[str, Json] = {}
+        for token, side in await _requested_prices(request):
             if self._has_book(token):
-                sides = (_side(side),) if side else _SIDES
-                found.setdefault(token, {}).update(
+                sides = (_parse_side(side),) if side else _SIDES
+                prices.setdefault(token, {}).update(
                     {name: self._price(token, name) for name in sides}
                 )
-        return reply(found)
+        return reply(prices)
 
     async def midpoint(self, request: web.Request) -> web.Response:
         return reply({"mid": self._midpoint(self._token(request))})
@@ -99,19 +102,19 @@ class MarketData:
         return reply({token: self._spread(token) for token in await self._tokens(request)})
 
     async def last_trade_price(self, request: web.Request) -> web.Response:
-        price, side = self._venue.announcer.last_trade(self._token(request))
+        price, side = self._venue.publisher.last_trade(self._token(request))
         return reply({"price": price, "side": side})
 
     async def last_trades_prices(self, request: web.Request) -> web.Response:
-        """Tokens that have not traded are left out: no side could be told for them."""
-        lasts = (
-            (token, *self._venue.announcer.last_trade(token))
+        """Tokens that have not traded are omitted, as they have no side."""
+        last_trades = (
+            (token, *self._venue.publisher.last_trade(token))
             for token in await self._tokens(request)
         )
         return reply(
             [
                 {"token_id": token, "price": price, "side": side}
-                for token, price, side in lasts
+                for token, price, side in last_trades
                 if side
             ]
         )
@@ -123,10 +126,10 @@ class MarketData:
         return token
 
     async def _tokens(self, request: web.Request) -> Iterable[str]:
-        return [token for token in await _asked_tokens(request) if self._has_book(token)]
+        return [token for token in await _requested_tokens(request) if self._has_book(token)]
 
     def _has_book(self, token: str) -> bool:
-        """A resolved market's book is gone."""
+        """Whether the token exists and its market is not resolved."""
         market = self._engine.market_by_token.get(token)
         return market is not None and self._engine.resolution(market.condition_id) is None
 
@@ -135,14 +138,15 @@ class MarketData:
         return price_text((best_bid if side == "BUY" else best_ask) or 0)
 
     def _midpoint(self, token: str) -> str:
-        best_bid, best_ask = self._both(token)
+        best_bid, best_ask = self._best_or_bounds(token)
         return price_text((best_bid + best_ask) // 2)
 
     def _spread(self, token: str) -> str:
-        best_bid, best_ask = self._both(token)
+        best_bid, best_ask = self._best_or_bounds(token)
         return price_text(best_ask - best_bid)
 
-    def _both(self, token: str) -> tuple[int, int]:
+    def _best_or_bounds(self, token: str) -> tuple[int, int]:
+        """Best bid and ask; 0 and 1 USDC where there is none."""
         best_bid, best_ask = self._best(token)
         return best_bid or 0, best_ask or PRICE_ONE
 
@@ -152,30 +156,30 @@ class MarketData:
         return book.best_bid(outcome), book.best_ask(outcome)
 
 
-def _side(text: str) -> str:
+def _parse_side(text: str) -> str:
     if text.upper() not in _SIDES:
         raise BadRequest("Invalid side")
     return text.upper()
 
 
-async def _asked_tokens(request: web.Request) -> list[str]:
-    """A POST names them in its body, a GET in ``token_ids``, separated by commas."""
+async def _requested_tokens(request: web.Request) -> list[str]:
+    """The token ids in the body of a POST, or in a GET's comma-separated ``token_ids``."""
     if request.method == "POST":
         return parse_token_ids(parse_json(await request.read()))
     return [token for token in request.query.get("token_ids", "").split(",") if token]
 
 
-async def _asked_prices(request: web.Request) -> list[tuple[str, str]]:
-    """(token, side) pairs; an empty side asks for both. Raises: BadRequest."""
+async def _requested_prices(request: web.Request) -> list[tuple[str, str]]:
+    """(token, side) pairs; an empty side means both. Raises: BadRequest."""
     if request.method == "POST":
         payload = parse_json(await request.read())
-        return list(zip(parse_token_ids(payload), map(_side_of, payload), strict=True))
-    tokens = await _asked_tokens(request)
+        return list(zip(parse_token_ids(payload), map(_requested_side, payload), strict=True))
+    tokens = await _requested_tokens(request)
     sides = [side for side in request.query.get("sides", "").split(",") if side]
     if sides and len(sides) != len(tokens):
         raise BadRequest("sides must be as many as token_ids")
     return list(zip(tokens, sides or [""] * len(tokens), strict=True))
 
 
-def _side_of(asked: Any) -> str:
-    return str(asked.get("side") or "") if isinstance(asked, dict) else ""
+def _requested_side(row: Any) -> str:
+    return str(row.get("side") or "") if isinstance(row, dict) else ""

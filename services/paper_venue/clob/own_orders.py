@@ -1,48 +1,48 @@
-"""What does an API key see of its own orders, trades and balances?"""
+"""What an API key reads of its own: open orders, trades and balances."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from services.paper_venue.clob.pages import page
+from services.paper_venue.clob.authenticator import Authenticator
+from services.paper_venue.clob.pagination import build_page
 from services.paper_venue.clob.rate_limits import RateLimits
 from services.paper_venue.clob.replicas import OpenOrder, Replicas
-from services.paper_venue.exchange.book import Resting
+from services.paper_venue.exchange.book import RestingOrder
 from services.paper_venue.exchange.trades import TradeFilter
 from services.paper_venue.http import payloads
 from services.paper_venue.http.auth import Credentials
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest
 from services.paper_venue.http.responses import reply
 from services.paper_venue.lifecycle.venue import Venue
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
 
-_PAGE = 500
+_PAGE_SIZE = 500
 _SPENDERS = {
     "COLLATERAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3),
     "CONDITIONAL": (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2),
     "CONDITIONAL-V2": (EXCHANGE_V3,),
 }
-"""The exchanges that may have to take an asset of each type; the first one's allowance is told
-apart, for older clients."""
+"""The exchanges that may have to take an asset of each type; the first one's allowance is also a
+field of its own, for older clients."""
 
 
 class OwnOrders:
-    """Reads that need an API key, of what belongs to it."""
+    """The reads that need an API key and return what belongs to it."""
 
     def __init__(
         self,
         venue: Venue,
-        identity: Identity,
+        authenticator: Authenticator,
         replicas: Replicas,
-        wallet_of: Callable[[str, int], Awaitable[str]],
+        wallet_for: Callable[[str, int], Awaitable[str]],
         limits: RateLimits,
     ) -> None:
         self._venue = venue
-        self._identity = identity
+        self._authenticator = authenticator
         self._replicas = replicas
-        self._wallet_of = wallet_of
+        self._wallet_for = wallet_for
         self._limits = limits
 
     def routes(self) -> list[web.RouteDef]:
@@ -57,15 +57,15 @@ class OwnOrders:
         ]
 
     async def open_order(self, request: web.Request) -> web.Response:
-        """null for an order that stands in no book: filled, killed, cancelled, unknown, or somebody
-        else's.
+        """null for an order that is not open: filled, killed, cancelled, unknown, or of another
+        key.
         """
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         rows = self._rows(credentials, order_id=request.match_info["order_id"])
         return reply(rows[0] if rows else None)
 
     async def open_orders(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         query = request.query
         rows = self._rows(
             credentials,
@@ -73,91 +73,95 @@ class OwnOrders:
             asset_id=query.get("asset_id"),
             order_id=query.get("id"),
         )
-        return reply(page(rows, query.get("next_cursor"), limit=_PAGE))
+        return reply(build_page(rows, query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def pre_migration_orders(self, request: web.Request) -> web.Response:
-        """Orders from before 2026-04-28: this venue has none that old."""
-        await self._identity.by_key(request)
-        return reply(page([], request.query.get("next_cursor"), limit=_PAGE))
+        """Orders from before 2026-04-28: always empty here."""
+        await self._authenticator.authenticate_key(request)
+        return reply(build_page([], request.query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def trades(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
-        asked = _filter(request)
-        moment_ms = self._replicas.moment(wallet=asked.maker_address, signer=credentials.address)
-        found = self._venue.announcer.trades.of(credentials.key, asked, moment_ms=moment_ms)
-        rows = (payloads.trade_row(trade, owner=credentials.key) for trade in found)
-        return reply(page(rows, request.query.get("next_cursor"), limit=_PAGE))
+        credentials = await self._authenticator.authenticate_key(request)
+        trade_filter = _parse_trade_filter(request)
+        moment_ms = self._replicas.as_of_ms(
+            wallet=trade_filter.maker_address, signer=credentials.address
+        )
+        trades = self._venue.publisher.trades.find(
+            credentials.key, trade_filter, moment_ms=moment_ms
+        )
+        rows = (payloads.trade_row(trade, owner=credentials.key) for trade in trades)
+        return reply(build_page(rows, request.query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def balance_allowance(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         asset_type = request.query.get("asset_type", "")
         if asset_type not in _SPENDERS:
             raise BadRequest("Invalid asset type")
         token_id = None if asset_type == "COLLATERAL" else request.query.get("token_id", "")
         wallet = await self._wallet(request, credentials)
-        await self._venue.know(wallet)
+        await self._venue.ensure_wallet_loaded(wallet)
         account = self._replicas.account(
-            wallet, self._replicas.moment(wallet=wallet, signer=credentials.address)
+            wallet, self._replicas.as_of_ms(wallet=wallet, signer=credentials.address)
         )
-        told = payloads.balance_allowance(account, token_id=token_id)
+        balance = payloads.balance_allowance(account, token_id=token_id)
         allowances = {
-            spender: told["allowances"].get(spender, "0") for spender in _SPENDERS[asset_type]
+            spender: balance["allowances"].get(spender, "0") for spender in _SPENDERS[asset_type]
         }
         return reply(
             {
-                "balance": told["balance"],
+                "balance": balance["balance"],
                 "allowances": allowances,
                 "allowance": next(iter(allowances.values())),
             }
         )
 
     async def update_balance_allowance(self, request: web.Request) -> web.Response:
-        """Read the chain again for the wallet that this key trades for with the signature type it
-        names.
-        """
-        credentials = await self._identity.by_key(request)
-        await self._venue.refresh(await self._wallet(request, credentials))
+        """Read the chain again for the wallet of this key and the requested signature type."""
+        credentials = await self._authenticator.authenticate_key(request)
+        await self._venue.refresh_wallet(await self._wallet(request, credentials))
         return reply("")
 
     async def rate_limit_tier(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         return reply({"tier": self._limits.tier.name})
 
     def _rows(self, credentials: Credentials, **filters: str | None) -> list[Json]:
-        """What stands in a book, and what is held before it may match."""
-        moment_ms = self._replicas.moment(wallet=None, signer=credentials.address)
-        shown = {
-            each.resting.order.id: each
-            for each in self._replicas.orders(credentials.key, moment_ms)
+        """The key's resting and held orders that match the filters."""
+        moment_ms = self._replicas.as_of_ms(wallet=None, signer=credentials.address)
+        open_orders = {
+            open_order.resting.order.id: open_order
+            for open_order in self._replicas.orders(credentials.key, moment_ms)
         }
-        found = matching((each.resting for each in shown.values()), **filters)
-        return [_row(shown[resting.order.id]) for resting in found]
+        matching = filter_orders((each.resting for each in open_orders.values()), **filters)
+        return [_row(open_orders[resting.order.id]) for resting in matching]
 
     async def _wallet(self, request: web.Request, credentials: Credentials) -> str:
         try:
             signature_type = int(request.query.get("signature_type", "0"))
         except ValueError as error:
             raise BadRequest("Invalid signature type") from error
-        return await self._wallet_of(credentials.address, signature_type)
+        return await self._wallet_for(credentials.address, signature_type)
 
 
-def _row(shown: OpenOrder) -> Json:
-    return payloads.open_order(shown.resting, trade_ids=shown.trade_ids, status=shown.status)
+def _row(open_order: OpenOrder) -> Json:
+    return payloads.open_order(
+        open_order.resting, trade_ids=open_order.trade_ids, status=open_order.status
+    )
 
 
-def standing(venue: Venue, key: str) -> list[Resting]:
-    """The orders of an API key that stand in a book, oldest first."""
+def find_resting_orders(venue: Venue, key: str) -> list[RestingOrder]:
+    """An API key's resting orders, oldest first."""
     return [resting for resting in venue.engine.resting.values() if resting.order.owner == key]
 
 
-def matching(
-    orders: Iterable[Resting],
+def filter_orders(
+    orders: Iterable[RestingOrder],
     *,
     market: str | None = None,
     asset_id: str | None = None,
     order_id: str | None = None,
-) -> list[Resting]:
-    """Those that every filter names; an empty filter names all."""
+) -> list[RestingOrder]:
+    """The orders that match every filter; an empty filter matches all."""
     return [
         resting
         for resting in orders
@@ -167,7 +171,8 @@ def matching(
     ]
 
 
-def _filter(request: web.Request) -> TradeFilter:
+def _parse_trade_filter(request: web.Request) -> TradeFilter:
+    """Raises: BadRequest."""
     query = request.query
     try:
         after, before = (

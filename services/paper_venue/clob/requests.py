@@ -1,24 +1,25 @@
-"""Parses what a request to the CLOB asks for; anything malformed is refused with the venue's text."""
+"""Parses requests to the CLOB; refuses malformed ones with the venue's text."""
 
 from typing import Any
 
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.http.requests import BadRequest, checksummed
-from services.paper_venue.lifecycle.venue import Ticket
+from services.paper_venue.lifecycle.venue import PostedOrder
 from shared.chain.orders import SignedOrder
 
 
-def parse_ticket(payload: Any, *, owner: str, address: str) -> Ticket:
-    """The body of ``POST /order`` from the API key ``owner`` of ``address``. Raises: BadRequest.
+def parse_posted_order(payload: Any, *, owner: str, address: str) -> PostedOrder:
+    """Parse the body of ``POST /order`` from the API key ``owner`` of ``address``.
 
-    Orders of the first exchange generation (they have a nonce and no timestamp) are refused, as at the venue since 2026-04-28.
+    Orders of the first exchange generation (they have a nonce and no timestamp) are refused, as at
+    the venue since 2026-04-28. Raises: BadRequest.
     """
     try:
         order = dict(payload["order"])
         if "timestamp" not in order:
             raise BadRequest(rules.INVALID_VERSION)
-        ticket = Ticket(
+        posted = PostedOrder(
             signed=_signed(order),
             kind=OrderKind(payload["orderType"]),
             owner=payload["owner"],
@@ -27,14 +28,14 @@ def parse_ticket(payload: Any, *, owner: str, address: str) -> Ticket:
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadRequest(rules.INVALID_PAYLOAD) from error
-    if ticket.owner != owner:
+    if posted.owner != owner:
         raise BadRequest(rules.WRONG_OWNER)
     if (
-        ticket.signed.signature_type in (0, 1, 2)
-        and ticket.signed.signer.lower() != address.lower()
+        posted.signed.signature_type in (0, 1, 2)
+        and posted.signed.signer.lower() != address.lower()
     ):
         raise BadRequest(rules.WRONG_SIGNER)
-    return ticket
+    return posted
 
 
 def _signed(order: Any) -> SignedOrder:
@@ -55,15 +56,15 @@ def _signed(order: Any) -> SignedOrder:
 
 
 def parse_order_ids(payload: Any) -> list[str]:
-    """The body of ``DELETE /orders``, each id once. Raises: BadRequest."""
+    """The order ids in the body of ``DELETE /orders``, without duplicates. Raises: BadRequest."""
     if not isinstance(payload, list) or not all(isinstance(order_id, str) for order_id in payload):
         raise BadRequest(rules.INVALID_PAYLOAD)
     return list(dict.fromkeys(payload))
 
 
 def parse_token_ids(payload: Any) -> list[str]:
-    """The body of ``POST /books`` and its like. Raises: BadRequest."""
+    """The token ids in the body of ``POST /books`` and similar endpoints. Raises: BadRequest."""
     try:
-        return [str(asked["token_id"]) for asked in payload]
+        return [str(row["token_id"]) for row in payload]
     except (KeyError, TypeError) as error:
         raise BadRequest(rules.INVALID_PAYLOAD) from error

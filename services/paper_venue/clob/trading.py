@@ -1,42 +1,42 @@
-"""How does an API key place and cancel orders?"""
+"""Places and cancels orders of an API key, and handles its heartbeats."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from services.paper_venue.clob.authenticator import Authenticator
 from services.paper_venue.clob.heartbeats import Heartbeats, WrongHeartbeat
-from services.paper_venue.clob.own_orders import matching, standing
+from services.paper_venue.clob.own_orders import filter_orders, find_resting_orders
 from services.paper_venue.clob.rate_limits import Bucket, Charge, RateLimits
-from services.paper_venue.clob.requests import parse_order_ids, parse_ticket
+from services.paper_venue.clob.requests import parse_order_ids, parse_posted_order
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.engine import Accepted, Refused
 from services.paper_venue.exchange.formatting import amount_text
+from services.paper_venue.exchange.matching_engine import Accepted, Refused
 from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.http.auth import Credentials
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
-from services.paper_venue.http.responses import reply, tell_headers
-from services.paper_venue.lifecycle.venue import Ticket, Venue
+from services.paper_venue.http.responses import reply, set_reply_headers
+from services.paper_venue.lifecycle.venue import PostedOrder, Venue
 
 _MAX_BATCH = 15
 _MAX_CANCELS = 1_000
 
 
 class Trading:
-    """Orders, cancels, and the heartbeats that keep orders standing."""
+    """Orders, cancels, and the heartbeats that keep orders from being cancelled."""
 
     def __init__(
         self,
         venue: Venue,
-        identity: Identity,
+        authenticator: Authenticator,
         limits: RateLimits,
         faults: Faults,
         now_ms: Callable[[], int],
     ) -> None:
         self._venue = venue
-        self._identity = identity
+        self._authenticator = authenticator
         self._limits = limits
         self._faults = faults
         self._now_ms = now_ms
@@ -53,59 +53,63 @@ class Trading:
             web.post("/v1/heartbeats", self.heartbeat),
         ]
 
-    def on_time(self) -> None:
-        """Cancel the orders of keys that promised heartbeats and have fallen silent."""
+    def on_timer(self) -> None:
+        """Cancel the orders of keys whose heartbeats have stopped."""
         now_ms = self._now_ms()
-        for key in self._heartbeats.take_silent(now_ms=now_ms):
+        for key in self._heartbeats.remove_silent(now_ms=now_ms):
             self._cancel(
-                [resting.order.id for resting in standing(self._venue, key)], key, now_ms=now_ms
+                [resting.order.id for resting in find_resting_orders(self._venue, key)],
+                key,
+                now_ms=now_ms,
             )
 
     async def post_order(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         self._charge(request, credentials, Bucket.ORDER, 1)
         return reply(await self._place(parse_json(await request.read()), credentials))
 
     async def post_orders(self, request: web.Request) -> web.Response:
-        """A refused leg is told in its own row; the others stand."""
-        credentials = await self._identity.by_key(request)
-        legs = parse_json(await request.read())
-        if not isinstance(legs, list):
+        """A refused order has its error in its own row; the others are placed."""
+        credentials = await self._authenticator.authenticate_key(request)
+        orders = parse_json(await request.read())
+        if not isinstance(orders, list):
             raise BadRequest(rules.INVALID_PAYLOAD)
-        self._charge(request, credentials, Bucket.ORDER, len(legs))
-        if len(legs) > _MAX_BATCH:
-            raise BadRequest(rules.too_many_orders(len(legs), _MAX_BATCH))
+        self._charge(request, credentials, Bucket.ORDER, len(orders))
+        if len(orders) > _MAX_BATCH:
+            raise BadRequest(rules.too_many_orders(len(orders), _MAX_BATCH))
         rows: list[Json] = []
-        for leg in legs:
+        for order in orders:
             try:
-                rows.append(await self._place(leg, credentials))
+                rows.append(await self._place(order, credentials))
             except BadRequest as error:
-                rows.append(_placed("", status="", error=error.text))
+                rows.append(_order_reply("", status="", error=error.text))
         return reply(rows)
 
     async def _place(self, payload: Any, credentials: Credentials) -> Json:
         """Raises: BadRequest, Transient."""
-        ticket = parse_ticket(payload, owner=credentials.key, address=credentials.address)
-        maker = ticket.signed.maker
-        strike = self._faults.strike(Fault.ORDER_REFUSED, wallet=maker, signer=credentials.address)
-        if strike is not None:
-            raise BadRequest(strike.text, rules.status_of(strike.text))
-        await self._venue.know(maker)
+        posted = parse_posted_order(payload, owner=credentials.key, address=credentials.address)
+        maker = posted.signed.maker
+        options = self._faults.trigger(
+            Fault.ORDER_REFUSED, wallet=maker, signer=credentials.address
+        )
+        if options is not None:
+            raise BadRequest(options.text, rules.http_status_for(options.text))
+        await self._venue.ensure_wallet_loaded(maker)
         refusal = rules.maker_refusal(
-            ticket.signed, owner=self._venue.owner_of(maker), address=credentials.address
+            posted.signed, owner=self._venue.wallet_owner(maker), address=credentials.address
         )
         if refusal is not None:
             raise BadRequest(refusal)
-        return self._answer(ticket)
+        return self._submit(posted)
 
-    def _answer(self, ticket: Ticket) -> Json:
-        result = self._venue.on_order(ticket, now_ms=self._now_ms())
+    def _submit(self, posted: PostedOrder) -> Json:
+        result = self._venue.on_order(posted, now_ms=self._now_ms())
         if isinstance(result, str):
             raise BadRequest(result)
         if isinstance(result, Refused):
             raise BadRequest(result.text)
         accepted, trade = result
-        return _placed(
+        return _order_reply(
             accepted.order.id,
             status=accepted.status,
             accepted=accepted,
@@ -113,7 +117,7 @@ class Trading:
         )
 
     async def cancel_order(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         self._charge(request, credentials, Bucket.CANCEL, 1)
         payload = _object(parse_json(await request.read()))
         if not isinstance(payload.get("orderID"), str):
@@ -121,7 +125,7 @@ class Trading:
         return reply(self._cancel([payload["orderID"]], credentials.key, now_ms=self._now_ms()))
 
     async def cancel_orders(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         order_ids = parse_order_ids(parse_json(await request.read()))
         self._charge(request, credentials, Bucket.CANCEL, len(order_ids))
         if len(order_ids) > _MAX_CANCELS:
@@ -129,17 +133,17 @@ class Trading:
         return reply(self._cancel(order_ids, credentials.key, now_ms=self._now_ms()))
 
     async def cancel_all(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
-        return self._cancel_found(request, credentials)
+        credentials = await self._authenticator.authenticate_key(request)
+        return self._cancel_matching(request, credentials)
 
     async def cancel_market_orders(self, request: web.Request) -> web.Response:
-        credentials = await self._identity.by_key(request)
+        credentials = await self._authenticator.authenticate_key(request)
         payload = _object(parse_json(await request.read()))
-        return self._cancel_found(
+        return self._cancel_matching(
             request, credentials, market=payload.get("market"), asset_id=payload.get("asset_id")
         )
 
-    def _cancel_found(
+    def _cancel_matching(
         self,
         request: web.Request,
         credentials: Credentials,
@@ -147,15 +151,17 @@ class Trading:
         market: str | None = None,
         asset_id: str | None = None,
     ) -> web.Response:
-        """One token for the request, and one for each order that it turns out to cancel."""
+        """Costs one token for the request, and one for each order that it cancels."""
         self._charge(request, credentials, Bucket.CANCEL, 1)
         now_ms = self._now_ms()
-        asked = matching(standing(self._venue, credentials.key), market=market, asset_id=asset_id)
+        matching = filter_orders(
+            find_resting_orders(self._venue, credentials.key), market=market, asset_id=asset_id
+        )
         cancelled = self._cancel(
-            [resting.order.id for resting in asked], credentials.key, now_ms=now_ms
+            [resting.order.id for resting in matching], credentials.key, now_ms=now_ms
         )
         count = len(cancelled["canceled"])
-        _tell(
+        _set_rate_limit_headers(
             request,
             self._limits.charge_afterwards(
                 credentials.address, Bucket.CANCEL, count, now_ms=now_ms
@@ -176,13 +182,13 @@ class Trading:
         }
 
     async def heartbeat(self, request: web.Request) -> web.Response:
-        """The first one arms it: from then on silence cancels every order of the key."""
-        credentials = await self._identity.by_key(request)
+        """From the first one on, the key's orders are cancelled when its heartbeats stop."""
+        credentials = await self._authenticator.authenticate_key(request)
         heartbeat_id = _object(parse_json(await request.read())).get("heartbeat_id") or ""
         try:
             return reply(
                 {
-                    "heartbeat_id": self._heartbeats.beat(
+                    "heartbeat_id": self._heartbeats.record(
                         credentials.key, str(heartbeat_id), now_ms=self._now_ms()
                     )
                 }
@@ -193,13 +199,13 @@ class Trading:
     def _charge(
         self, request: web.Request, credentials: Credentials, bucket: Bucket, cost: int
     ) -> None:
-        _tell(
+        _set_rate_limit_headers(
             request, self._limits.charge(credentials.address, bucket, cost, now_ms=self._now_ms())
         )
 
 
-def _tell(request: web.Request, charge: Charge) -> None:
-    tell_headers(request, charge.headers())
+def _set_rate_limit_headers(request: web.Request, charge: Charge) -> None:
+    set_reply_headers(request, charge.headers())
 
 
 def _object(payload: Any) -> dict[str, Any]:
@@ -209,7 +215,7 @@ def _object(payload: Any) -> dict[str, Any]:
     return payload
 
 
-def _placed(
+def _order_reply(
     order_id: str,
     *,
     status: str,
@@ -223,7 +229,7 @@ def _placed(
         "errorMsg": error,
         "orderID": order_id,
         "status": status,
-        "makingAmount": amount_text(accepted.match.given) if accepted and matched else "",
-        "takingAmount": amount_text(accepted.match.gotten) if accepted and matched else "",
+        "makingAmount": amount_text(accepted.match.making_amount) if accepted and matched else "",
+        "takingAmount": amount_text(accepted.match.taking_amount) if accepted and matched else "",
         "tradeIDs": list(trade_ids),
     }

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from services.paper_venue.exchange.orders import PRICE_ONE
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply
@@ -89,7 +89,7 @@ class Operation:
             raise BadRequest(
                 "a tick only becomes finer: orders that stand would lie off the grid", 409
             )
-        self._venue.on_tick(condition_id, tick, now_ms=self._now_ms())
+        self._venue.on_tick_size_changed(condition_id, tick, now_ms=self._now_ms())
         return reply({"condition_id": condition_id, "tick": asked["tick"]})
 
     async def resolve(self, request: web.Request) -> web.Response:
@@ -105,7 +105,7 @@ class Operation:
             raise BadRequest("a market of a neg-risk event ends as yes or no")
         payouts = await self._resolving.resolve(condition_id, yes, no)
         for resolved, (of_yes, of_no) in payouts.items():
-            self._venue.on_resolved(resolved, of_yes, of_no, now_ms=self._now_ms())
+            self._venue.on_market_resolved(resolved, of_yes, of_no, now_ms=self._now_ms())
         return reply(
             {
                 "resolved": {
@@ -140,11 +140,13 @@ class Operation:
         }
         return {
             "faults": active,
-            "struck": {fault.value: self._faults.struck[fault] for fault in self._faults.active},
+            "struck": {
+                fault.value: self._faults.strike_counts[fault] for fault in self._faults.active
+            },
         }
 
 
-def read_faults(asked: Any) -> dict[Fault, Strike | None]:
+def read_faults(asked: Any) -> dict[Fault, FaultOptions | None]:
     """Faults by name, each with its strike; None: off. Raises: BadRequest, saying what is allowed."""
     if not isinstance(asked, dict):
         raise BadRequest(
@@ -163,13 +165,13 @@ def _fault(name: Any) -> Fault:
         raise BadRequest(f"there is no fault {name!r}; there are {', '.join(Fault)}") from error
 
 
-def _strike(name: str, asked: Any) -> Strike:
+def _strike(name: str, asked: Any) -> FaultOptions:
     try:
-        return Strike.model_validate(asked)
+        return FaultOptions.model_validate(asked)
     except ValidationError as error:
         wrong = "; ".join(
             ": ".join((*map(str, each["loc"]), each["msg"])) for each in error.errors()
         )
         raise BadRequest(
-            f"{name}: {wrong} (a strike may have {', '.join(Strike.model_fields)})"
+            f"{name}: {wrong} (a strike may have {', '.join(FaultOptions.model_fields)})"
         ) from error

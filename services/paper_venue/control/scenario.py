@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from services.paper_venue.faults.catalogue import Fault, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions
 
 MarketRef = int | str
 """The number of a market in the order of ``/control/world``, from 0; or its slug or condition id.
@@ -55,7 +55,7 @@ class Step(_Words):
     """One moment, in seconds from the start, and what happens then, in the order of these words."""
 
     at: Decimal = Field(ge=0, le=86_400)
-    on: Mapping[Fault, Strike] = Field(default_factory=dict)
+    on: Mapping[Fault, FaultOptions] = Field(default_factory=dict)
     off: tuple[Fault, ...] = ()
     tick: TickChange | None = None
     resolve: Resolution | None = None
@@ -148,7 +148,7 @@ def _from_toml(text: str) -> Any:
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {".toml": _from_toml, ".json": _from_json}
 _INNER = {
-    "on": _words(Strike),
+    "on": _words(FaultOptions),
     "tick": _words(TickChange),
     "resolve": _words(Resolution),
     "leader_trade": _words(LeaderTrade),

@@ -30,8 +30,8 @@ from services.paper_venue.data_api.rows import (
     trade_row,
     value_row,
 )
-from services.paper_venue.exchange.engine import Engine
-from services.paper_venue.exchange.events import markets_by_event
+from services.paper_venue.exchange.market_groups import markets_by_event
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, condition_key
 from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.http.payloads import Json
@@ -65,7 +65,7 @@ class DataApi:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: MatchingEngine,
         index: ActivityIndex,
         *,
         indexer: Index,
@@ -213,7 +213,7 @@ class DataApi:
 
     def _fresh(self, rows: Iterable[Activity]) -> Iterable[Activity]:
         """A replica that lags behind does not know the newest rows."""
-        strike = self._faults.strike(Fault.STALE_READS)
+        strike = self._faults.trigger(Fault.STALE_READS)
         if strike is None:
             return rows
         horizon = self._now_ms() - int(strike.seconds * 1000)
@@ -223,7 +223,7 @@ class DataApi:
         """One row each; the fault tells some of them twice."""
         told: list[Json] = []
         for row in rows:
-            times = 2 if self._faults.strike_row(Fault.ROWS_DOUBLED, [row.wallet]) else 1
+            times = 2 if self._faults.trigger_for_row(Fault.ROWS_DOUBLED, [row.wallet]) else 1
             told += [write(row)] * times
         return told
 

@@ -103,7 +103,7 @@ class Indexer:
         now: old blocks are known at once.
         """
         seen_at = min(self._now_ms(), transaction.timestamp * 1000)
-        strike = self._faults.strike_row(Fault.ROWS_LATE, transaction.wallets)
+        strike = self._faults.trigger_for_row(Fault.ROWS_LATE, transaction.wallets)
         return seen_at + self._lag_ms + (int(strike.seconds * 1000) if strike else 0)
 
     def _take_over(self) -> None:

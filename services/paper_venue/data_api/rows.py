@@ -12,7 +12,7 @@ import orjson
 
 from services.paper_venue.data_api.activity_index import Activity, ActivityType
 from services.paper_venue.data_api.holdings_ledger import Holding
-from services.paper_venue.exchange.formatting import amount_text, number
+from services.paper_venue.exchange.formatting import amount_text, json_number
 from services.paper_venue.exchange.orders import Market
 from services.paper_venue.http.payloads import Json
 from shared.domain.money import Side
@@ -181,7 +181,9 @@ def _profile() -> Json:
 
 
 def _shares(micros: int) -> orjson.Fragment:
-    return number(amount_text(micros)) if micros >= 0 else number("-" + amount_text(-micros))
+    return (
+        json_number(amount_text(micros)) if micros >= 0 else json_number("-" + amount_text(-micros))
+    )
 
 
 def _ratio(usdc: int, shares: int) -> orjson.Fragment:
@@ -198,4 +200,4 @@ def _percent(part: Decimal, whole: Decimal) -> orjson.Fragment:
 
 def _number(value: Decimal) -> orjson.Fragment:
     text = f"{value:f}"
-    return number(text.rstrip("0").rstrip(".") if "." in text else text)
+    return json_number(text.rstrip("0").rstrip(".") if "." in text else text)

@@ -1,7 +1,7 @@
-"""What can each wallet still spend, by the venue's own view of the chain?
+"""Tracks what each wallet can still spend, by the venue's own view of the chain.
 
-The view is the last read of the chain plus what matched since and is not in that read. Resting
-orders reserve.
+The view is the last read of the chain plus the matches since then that the read does not contain.
+Resting and held orders reserve what they may cost.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,23 +16,24 @@ UNLIMITED = 1 << 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What the chain says of a wallet at the end of a block. Base units."""
+    """A wallet's balances and approvals on the chain at the end of a block. Base units."""
 
     block: int
     collateral: int = 0
     allowances: Mapping[str, int] = field(default_factory=dict)
-    """Micro-USDC that each exchange may take, by its address."""
+    """Micro-USDC that each exchange may spend, by its address."""
     shares: Mapping[str, int] = field(default_factory=dict)
-    """By token id."""
+    """Micro-shares by token id."""
     approvals: frozenset[str] = frozenset()
-    """The exchanges that may take shares."""
+    """The exchanges that may transfer shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
-    """What one settlement does to one wallet. Base units, signed."""
+    """How one settlement changes one wallet. Base units, signed."""
 
     settlement: str
+    """The taker's order id, which names the settlement."""
     wallet: str
     exchange: str
     collateral: int
@@ -42,27 +43,28 @@ class Movement:
 
 @dataclass(slots=True)
 class Account:
-    """One wallet. ``pending`` are movements that matched and that no read of the chain is known to
+    """One wallet's balances with its pending movements applied, and what its orders reserve.
+
+    ``pending`` holds, by settlement, the movements of matches that no read of the chain is known to
     contain.
     """
 
-    base: Holdings
+    on_chain: Holdings
     pending: dict[str, list[Movement]] = field(default_factory=dict)
     collateral: int = 0
     allowances: dict[str, int] = field(default_factory=dict)
     shares: dict[str, int] = field(default_factory=dict)
     reserved_collateral: int = 0
     reserved_by_exchange: dict[str, int] = field(default_factory=dict)
-    """Micro-USDC that each exchange may come to take for what is reserved; ``reserved_collateral``
-    is the sum."""
+    """Micro-USDC reserved for orders on each exchange; ``reserved_collateral`` is the sum."""
     reserved_shares: dict[str, int] = field(default_factory=dict)
 
-    def refresh(self, base: Holdings) -> None:
-        self.base = base
+    def refresh(self, holdings: Holdings) -> None:
+        self.on_chain = holdings
         self.collateral, self.allowances, self.shares = (
-            base.collateral,
-            dict(base.allowances),
-            dict(base.shares),
+            holdings.collateral,
+            dict(holdings.allowances),
+            dict(holdings.shares),
         )
         for movements in self.pending.values():
             for movement in movements:
@@ -78,17 +80,17 @@ class Account:
         )
 
     def spendable(self, *, token_id: str | None, exchange: str) -> int:
-        """Micro-USDC, or micro-shares of a token, that no order has reserved and the exchange may
-        take. Below 0: over-committed.
+        """Micro-USDC (``token_id`` None), or micro-shares of a token, that are not reserved and
+        that the exchange may take. Negative: more is reserved than the wallet has.
         """
         if token_id is None:
             allowed = self.allowances.get(exchange, 0) - self.reserved_by_exchange.get(exchange, 0)
             return min(self.collateral - self.reserved_collateral, allowed)
-        held = self.shares.get(token_id, 0) if exchange in self.base.approvals else 0
-        return held - self.reserved_shares.get(token_id, 0)
+        shares = self.shares.get(token_id, 0) if exchange in self.on_chain.approvals else 0
+        return shares - self.reserved_shares.get(token_id, 0)
 
-    def covers(self, order: Order) -> bool:
-        """Whether what all orders have reserved of what this one gives is still there."""
+    def has_funds_for(self, order: Order) -> bool:
+        """Whether the wallet still has all that its orders reserve of the asset this one gives."""
         return (
             self.spendable(
                 token_id=order.token_id if order.side is Side.SELL else None,
@@ -98,7 +100,7 @@ class Account:
         )
 
     def reserve(self, order: Order, shares: int, sign: int = 1) -> None:
-        """Set aside what ``shares`` of an order may cost; ``sign=-1`` gives it back."""
+        """Reserve what ``shares`` of an order may cost; ``sign=-1`` releases it again."""
         if order.side is Side.BUY:
             collateral, exchange = sign * collateral_for(order, shares), order.market.exchange
             self.reserved_collateral += collateral
@@ -112,44 +114,49 @@ class Account:
 
 
 class Accounts:
-    """Every wallet that the venue has heard of."""
+    """The accounts of all wallets that the venue has met, by wallet in lower case."""
 
     def __init__(self) -> None:
         self._by_wallet: dict[str, Account] = {}
 
-    def of(self, wallet: str) -> Account:
-        """The wallet's account; an unknown wallet has nothing."""
+    def get(self, wallet: str) -> Account:
+        """The wallet's account; created empty (``on_chain.block`` -1) for an unknown wallet."""
         key = wallet.lower()
         if key not in self._by_wallet:
-            self._by_wallet[key] = Account(base=Holdings(block=-1))
+            self._by_wallet[key] = Account(on_chain=Holdings(block=-1))
         return self._by_wallet[key]
 
     def by_wallet(self) -> Iterable[tuple[str, Account]]:
-        """All of them, by the wallet in lower case."""
+        """(wallet in lower case, account) of every wallet."""
         return self._by_wallet.items()
 
     def refresh(self, wallet: str, holdings: Holdings) -> None:
-        """Take over a read of the chain; what is still pending stays on top. An older read than the
-        last is ignored.
+        """Replace the last read of the chain; pending movements stay applied on top of it.
+
+        A read of an earlier block than the last one is ignored.
         """
-        account = self.of(wallet)
-        if holdings.block >= account.base.block:
+        account = self.get(wallet)
+        if holdings.block >= account.on_chain.block:
             account.refresh(holdings)
 
-    def move(self, movement: Movement) -> None:
-        account = self.of(movement.wallet)
+    def add_pending(self, movement: Movement) -> None:
+        """Apply a match's movement immediately, before the chain has settled it."""
+        account = self.get(movement.wallet)
         account.pending.setdefault(movement.settlement, []).append(movement)
         account.apply(movement)
 
-    def settled(self, wallet: str, settlement: str, *, block: int) -> None:
-        """The chain has it: from here on it is no longer on top, but in the chain's own numbers."""
-        account = self.of(wallet)
+    def settle(self, wallet: str, settlement: str, *, block: int) -> None:
+        """The settlement is mined in ``block``: a read of that block or a later one contains it, so
+        its movements are pending no longer.
+        """
+        account = self.get(wallet)
         for movement in account.pending.pop(settlement, ()):
-            if block <= account.base.block:
+            if block <= account.on_chain.block:
                 account.apply(movement, sign=-1)
 
-    def failed(self, wallet: str, settlement: str) -> None:
-        account = self.of(wallet)
+    def revert(self, wallet: str, settlement: str) -> None:
+        """The settlement failed on the chain: undo its movements."""
+        account = self.get(wallet)
         for movement in account.pending.pop(settlement, ()):
             account.apply(movement, sign=-1)
 
@@ -159,8 +166,10 @@ def collateral_for(order: Order, shares: int) -> int:
     return -(-shares * order.maker_amount // order.taker_amount)
 
 
-def movements_of(match: Match) -> list[Movement]:
-    """What a match does to each wallet, under the taker's order id; nothing when nothing matched."""
+def build_movements(match: Match) -> list[Movement]:
+    """The movements of a match, the taker's first, under the taker's order id; empty without
+    fills.
+    """
     if not match.fills:
         return []
     settlement = match.taker.id

@@ -1,6 +1,4 @@
-"""Which resting orders stand in a market, in which order are they reached, and how deep is each
-price?
-"""
+"""The order book of one market: its resting orders by price, then time, and the depth per price."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -10,25 +8,26 @@ from services.paper_venue.exchange.orders import PRICE_ONE, Order, is_dust
 
 
 @dataclass(slots=True, kw_only=True)
-class Resting:
-    """An order in the book. It keeps its place in the queue until nothing of it is left."""
+class RestingOrder:
+    """An order in the book. It keeps its place in the queue until it is filled."""
 
     order: Order
     remaining: int
-    """Micro-shares still wanted or offered."""
+    """Micro-shares that are still to be bought or sold."""
     yes_price: int = field(init=False)
-    """Where it stands in the unified book."""
+    """Its price in the unified book, in 1/10,000 USDC per YES share."""
 
     def __post_init__(self) -> None:
         self.yes_price = self.order.yes_price()
 
     @property
-    def is_spent(self) -> bool:
-        """Whether what is left counts as nothing, and cannot fill another order."""
+    def is_filled(self) -> bool:
+        """Whether what remains is dust, which cannot fill another order."""
         return is_dust(self.remaining, self.yes_price)
 
     @property
     def matched(self) -> int:
+        """Micro-shares that have traded."""
         return self.order.shares - self.remaining
 
 
@@ -42,24 +41,22 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelChange:
-    """The new depth of one price of the unified book, told in YES coordinates; 0 shares: the level
-    is gone.
-    """
+    """The new depth of one price of the unified book; 0 shares: the level no longer exists."""
 
     is_bid: bool
     yes_price: int
     shares: int
 
 
-class _Ladder:
-    """One side of the book: prices ascending, first come first served within a price."""
+class _BookSide:
+    """The bids or the asks: prices ascending; orders of one price in order of arrival."""
 
     def __init__(self) -> None:
         self.prices: list[int] = []
-        self.queues: dict[int, dict[str, Resting]] = {}
+        self.queues: dict[int, dict[str, RestingOrder]] = {}
         self.depths: dict[int, int] = {}
 
-    def add(self, resting: Resting) -> None:
+    def add(self, resting: RestingOrder) -> None:
         price = resting.yes_price
         if price not in self.queues:
             insort(self.prices, price)
@@ -68,11 +65,11 @@ class _Ladder:
         self.queues[price][resting.order.id] = resting
         self.depths[price] += resting.remaining
 
-    def take(self, resting: Resting, shares: int) -> None:
+    def reduce(self, resting: RestingOrder, shares: int) -> None:
         resting.remaining -= shares
         self.depths[resting.yes_price] -= shares
 
-    def remove(self, resting: Resting) -> None:
+    def remove(self, resting: RestingOrder) -> None:
         price = resting.yes_price
         queue = self.queues[price]
         del queue[resting.order.id]
@@ -83,38 +80,39 @@ class _Ladder:
 
 
 class Book:
-    """The unified book of a condition. A NO order stands in it as its mirror at 1 - price."""
+    """The unified book of a condition. A NO order is kept as a YES order at 1 - price."""
 
     def __init__(self) -> None:
-        self._bids = _Ladder()
-        self._asks = _Ladder()
+        self._bids = _BookSide()
+        self._asks = _BookSide()
 
-    def _side(self, *, is_bid: bool) -> _Ladder:
+    def _side(self, *, is_bid: bool) -> _BookSide:
         return self._bids if is_bid else self._asks
 
-    def add(self, resting: Resting) -> LevelChange:
+    def add(self, resting: RestingOrder) -> LevelChange:
         is_bid = resting.order.is_bid
         self._side(is_bid=is_bid).add(resting)
-        return self._change(resting, is_bid=is_bid)
+        return self._level_change(resting, is_bid=is_bid)
 
-    def take(self, resting: Resting, shares: int) -> LevelChange:
+    def reduce(self, resting: RestingOrder, shares: int) -> LevelChange:
+        """Take filled micro-shares off a resting order."""
         is_bid = resting.order.is_bid
-        self._side(is_bid=is_bid).take(resting, shares)
-        return self._change(resting, is_bid=is_bid)
+        self._side(is_bid=is_bid).reduce(resting, shares)
+        return self._level_change(resting, is_bid=is_bid)
 
-    def remove(self, resting: Resting) -> LevelChange:
+    def remove(self, resting: RestingOrder) -> LevelChange:
         is_bid = resting.order.is_bid
         self._side(is_bid=is_bid).remove(resting)
-        return self._change(resting, is_bid=is_bid)
+        return self._level_change(resting, is_bid=is_bid)
 
-    def opposite(self, order: Order) -> Iterator[Resting]:
-        """The orders that could fill this one: best price first, then the oldest."""
+    def opposite_orders(self, order: Order) -> Iterator[RestingOrder]:
+        """The resting orders of the other side: best price first, then the oldest."""
         ladder = self._side(is_bid=not order.is_bid)
         for price in ladder.prices if order.is_bid else reversed(ladder.prices):
             yield from ladder.queues[price].values()
 
     def bids(self, outcome_index: int) -> list[Level]:
-        """A token's bids, lowest first, as the venue lists them: the best is the last."""
+        """A token's bids, lowest price first, as the venue lists them: the best is the last."""
         if outcome_index == 0:
             return [Level(price=p, shares=self._bids.depths[p]) for p in self._bids.prices]
         return [
@@ -123,7 +121,7 @@ class Book:
         ]
 
     def asks(self, outcome_index: int) -> list[Level]:
-        """A token's asks, highest first, as the venue lists them: the best is the last."""
+        """A token's asks, highest price first, as the venue lists them: the best is the last."""
         if outcome_index == 0:
             return [
                 Level(price=p, shares=self._asks.depths[p]) for p in reversed(self._asks.prices)
@@ -131,17 +129,17 @@ class Book:
         return [Level(price=PRICE_ONE - p, shares=self._bids.depths[p]) for p in self._bids.prices]
 
     def best_bid(self, outcome_index: int) -> int | None:
-        """The highest price that somebody pays for a share of this outcome; None: nobody does."""
+        """The outcome's highest bid, in 1/10,000 USDC per share; None: there are no bids."""
         prices = self._bids.prices if outcome_index == 0 else self._asks.prices
         if not prices:
             return None
         return prices[-1] if outcome_index == 0 else PRICE_ONE - prices[0]
 
     def best_ask(self, outcome_index: int) -> int | None:
-        """The lowest price at which somebody sells a share of this outcome; None: nobody does."""
+        """The outcome's lowest ask, in 1/10,000 USDC per share; None: there are no asks."""
         mirrored = self.best_bid(1 - outcome_index)
         return None if mirrored is None else PRICE_ONE - mirrored
 
-    def _change(self, resting: Resting, *, is_bid: bool) -> LevelChange:
+    def _level_change(self, resting: RestingOrder, *, is_bid: bool) -> LevelChange:
         depth = self._side(is_bid=is_bid).depths.get(resting.yes_price, 0)
         return LevelChange(is_bid=is_bid, yes_price=resting.yes_price, shares=depth)

@@ -1,4 +1,4 @@
-"""How does the venue write prices, amounts and times?"""
+"""Formats prices and amounts as the venue writes them."""
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -25,14 +25,14 @@ def price_text(price: int) -> str:
     return _trimmed(*divmod(price, PRICE_ONE), places=4)
 
 
-def ratio_text(collateral: int, shares: int) -> str:
-    """The price that was paid over several fills, to 1/1,000,000 USDC."""
+def average_price_text(collateral: int, shares: int) -> str:
+    """The average price of several fills (USDC per share), to 1/1,000,000 USDC."""
     exact = (Decimal(collateral) / Decimal(shares)).quantize(
         Decimal("0.000001"), rounding=ROUND_HALF_EVEN
     )
     return amount_text(int(exact * _MICRO))
 
 
-def number(text: str) -> orjson.Fragment:
-    """A decimal text as a JSON number, digit by digit, without a binary fraction in between."""
+def json_number(text: str) -> orjson.Fragment:
+    """A decimal text as a JSON number with exactly these digits: no float is involved."""
     return orjson.Fragment(text)

@@ -1,4 +1,4 @@
-"""Which resting orders fill an incoming one, for how much each, and what is the fee?
+"""Matches one incoming order against the book: which resting orders fill it, how far, and the fee.
 
 Amounts are integers of base units. A resting order's own ratio sets the price: what it gets is
 ``floor(what it gives * its taker amount / its maker amount)``, as the exchange contract computes
@@ -10,43 +10,44 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
-from services.paper_venue.exchange.book import Book, Resting
+from services.paper_venue.exchange.book import Book, RestingOrder
 from services.paper_venue.exchange.orders import DUST, PRICE_ONE, Market, Order, Side
 
 _FEE_STEP = Decimal(10)
 """Micro-USDC: the venue rounds a fee to five decimals of a USDC."""
 
-
 MAX_FILLS = 50
-"""Resting orders that one settlement transaction carries at most (seen live, 2026-09)."""
+"""The most resting orders in one settlement transaction (seen live, 2026-09)."""
 
 
 class MatchKind(StrEnum):
     COMPLEMENTARY = "complementary"
-    """A buyer and a seller of one token."""
+    """A buyer and a seller of the same token."""
     MINT = "mint"
-    """Two buyers of the two outcomes: their USDC is split into a pair."""
+    """Buyers of the two outcomes: their USDC is split into a YES and a NO share each."""
     MERGE = "merge"
-    """Two sellers of the two outcomes: their pair is merged into USDC."""
+    """Sellers of the two outcomes: their YES and NO shares are merged into USDC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
     """One resting order's part in a match."""
 
-    resting: Resting
+    resting: RestingOrder
     maker: Order
     kind: MatchKind
     price: int
     """Per share of the incoming order's token, in 1/10,000 USDC."""
     shares: int
-    """Micro-shares of each of the two orders."""
+    """Micro-shares that each of the two orders trades."""
     maker_collateral: int
     """Micro-USDC that the resting order pays or gets."""
 
     @property
-    def given(self) -> int:
-        """What the resting order gives, in its own unit: the exchange contract's fill amount."""
+    def fill_amount(self) -> int:
+        """What the resting order gives, in its own maker unit: the exchange contract's fill
+        amount.
+        """
         return self.maker_collateral if self.maker.side is Side.BUY else self.shares
 
     @property
@@ -61,15 +62,13 @@ class Fill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """An incoming order and all that fill it, in the order in which they were reached. May be
-    empty.
-    """
+    """An incoming order and its fills in matching order; ``fills`` may be empty."""
 
     taker: Order
     fills: tuple[Fill, ...] = ()
-    own: tuple[Resting, ...] = ()
-    """Orders of the taker's own wallet that it reached: they give way, as nobody trades with
-    himself."""
+    own_orders: tuple[RestingOrder, ...] = ()
+    """Resting orders of the taker's own wallet that it met: they are cancelled, as no wallet trades
+    with itself."""
 
     @property
     def shares(self) -> int:
@@ -81,16 +80,18 @@ class Match:
         return sum(fill.taker_collateral for fill in self.fills)
 
     @property
-    def given(self) -> int:
+    def making_amount(self) -> int:
+        """What the incoming order gives: micro-USDC for a BUY, micro-shares for a SELL."""
         return self.collateral if self.taker.side is Side.BUY else self.shares
 
     @property
-    def gotten(self) -> int:
+    def taking_amount(self) -> int:
+        """What the incoming order gets: micro-shares for a BUY, micro-USDC for a SELL."""
         return self.shares if self.taker.side is Side.BUY else self.collateral
 
     @property
     def is_capped(self) -> bool:
-        """Whether it may have met more, had one transaction room for them."""
+        """Whether it has as many fills as one transaction can settle, and might have met more."""
         return len(self.fills) == MAX_FILLS
 
     @property
@@ -99,15 +100,15 @@ class Match:
 
     @property
     def is_complete(self) -> bool:
-        """Whether an order that may not rest got all it asked for: a buyer spends his amount, a
-        seller sells his shares.
+        """Whether an order that may not rest is completely filled: a buyer has spent his amount, a
+        seller has sold his shares.
         """
-        return self.taker.maker_amount - self.given <= DUST
+        return self.taker.maker_amount - self.making_amount <= DUST
 
 
 def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
-    """Micro-USDC: ``shares * rate * p * (1 - p)`` over the fills, rounded to five decimals of a
-    USDC.
+    """Micro-USDC: the sum of ``shares * rate * p * (1 - p)`` over the fills, rounded to five
+    decimals of a USDC.
     """
     weighted = sum(fill.shares * fill.price * (PRICE_ONE - fill.price) for fill in fills)
     exact = market.fee_rate * weighted / (PRICE_ONE * PRICE_ONE)
@@ -115,53 +116,58 @@ def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
 
 
 def match(order: Order, book: Book, *, divisor: int = 1) -> Match:
-    """What would happen to this order now, or to its ``divisor``-th part. Changes nothing.
+    """The match that this order, or its ``divisor``-th part, would make now. Changes nothing.
 
-    An order does not meet those of its own wallet: it passes them, and they are to be cancelled. So
-    the venue's perpetuals do ("CancelMaker", docs.polymarket.com, self-trade prevention); what its
-    prediction markets do is documented nowhere.
+    Resting orders of the order's own wallet are skipped and returned in ``own_orders``, to be
+    cancelled. The venue's perpetuals do so ("CancelMaker", docs.polymarket.com, self-trade
+    prevention); what its prediction markets do is not documented.
     """
     fills: list[Fill] = []
-    own: list[Resting] = []
-    wanted = _Wanted(order, divisor)
-    for resting in book.opposite(order):
-        price = wanted.price_of(resting)
+    own: list[RestingOrder] = []
+    open_quantity = _OpenQuantity(order, divisor)
+    for resting in book.opposite_orders(order):
+        price = open_quantity.acceptable_price(resting)
         if price is None or len(fills) == MAX_FILLS:
             break
         if resting.order.maker == order.maker:
             own.append(resting)
             continue
-        fill = wanted.fill_from(resting, price)
+        fill = open_quantity.build_fill(resting, price)
         if fill is None:
             break
         fills.append(fill)
-        wanted.subtract(fill)
-    return Match(taker=order, fills=tuple(fills), own=tuple(own))
+        open_quantity.subtract(fill)
+    return Match(taker=order, fills=tuple(fills), own_orders=tuple(own))
 
 
-class _Wanted:
-    """What an incoming order still wants: USDC to spend for a buyer that may not rest, else shares."""
+class _OpenQuantity:
+    """What remains to be filled of an incoming order.
+
+    In micro-USDC for a BUY that may not rest (it spends an amount), in micro-shares otherwise.
+    """
 
     def __init__(self, order: Order, divisor: int) -> None:
         self._order = order
         self._is_no = order.outcome_index == 1
         self._by_collateral = order.side is Side.BUY and not order.kind.may_rest
-        self._left = (order.maker_amount if self._by_collateral else order.shares) // divisor
+        self._remaining = (order.maker_amount if self._by_collateral else order.shares) // divisor
 
     def subtract(self, fill: Fill) -> None:
-        self._left -= fill.taker_collateral if self._by_collateral else fill.shares
+        self._remaining -= fill.taker_collateral if self._by_collateral else fill.shares
 
-    def price_of(self, resting: Resting) -> int | None:
-        """What a share would cost, or bring, here. None when that is not acceptable, or nothing
-        more is wanted.
+    def acceptable_price(self, resting: RestingOrder) -> int | None:
+        """The price per share at this resting order. None: worse than the limit, or nothing remains
+        to be filled.
         """
         price = PRICE_ONE - resting.yes_price if self._is_no else resting.yes_price
-        return price if self._left > DUST and self._order.accepts(price) else None
+        return price if self._remaining > DUST and self._order.accepts(price) else None
 
-    def fill_from(self, resting: Resting, price: int) -> Fill | None:
-        """None when what is left is worth less than a base unit."""
+    def build_fill(self, resting: RestingOrder, price: int) -> Fill | None:
+        """The fill by this resting order. None: what remains is worth less than a base unit."""
         maker = resting.order
-        affordable = self._left * PRICE_ONE // price if self._by_collateral else self._left
+        affordable = (
+            self._remaining * PRICE_ONE // price if self._by_collateral else self._remaining
+        )
         shares, collateral = _amounts(maker, min(affordable, resting.remaining))
         fill = Fill(
             resting=resting,
@@ -179,8 +185,8 @@ class _Wanted:
 
 
 def _amounts(maker: Order, shares: int) -> tuple[int, int]:
-    """(micro-shares, micro-USDC) that a resting order trades when at most ``shares`` are wanted of
-    it.
+    """(micro-shares, micro-USDC) that a resting order trades when the taker takes at most
+    ``shares``.
     """
     if maker.side is Side.SELL:
         return shares, shares * maker.taker_amount // maker.maker_amount

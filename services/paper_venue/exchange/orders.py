@@ -1,4 +1,4 @@
-"""What is traded, and what does an order ask for?"""
+"""Markets, and the orders that are placed in them."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,11 +8,11 @@ from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V
 from shared.chain.orders import SignedOrder
 
 PRICE_ONE = 10_000
-"""Prices are integers of 1/10,000 USDC per share: the finest tick that the venue knows."""
+"""Prices are integers of 1/10,000 USDC per share: the venue's finest tick."""
 
 DUST = 1_000
-"""Base units (a thousandth of a share or USDC) that count as nothing left: floor arithmetic cannot
-always fill to the last unit."""
+"""Base units (a thousandth of a share or USDC) up to which a remainder counts as filled: floor
+arithmetic cannot always fill to the last unit."""
 
 
 class Side(IntEnum):
@@ -21,17 +21,17 @@ class Side(IntEnum):
 
 
 class MarketVersion(StrEnum):
-    """Which protocol a market lives by: v1 is ConditionalTokens and Exchange V2, v2 is
-    PositionManager and Exchange V3.
+    """A market's protocol: v1 is ConditionalTokens and Exchange V2, v2 is PositionManager and
+    Exchange V3.
     """
 
     V1 = "v1"
     V2 = "v2"
 
 
-def exchange_of(version: MarketVersion, *, neg_risk: bool) -> str:
-    """The contract that settles such markets; v1 has one of its own for neg-risk, v2 has one for
-    all.
+def exchange_for(version: MarketVersion, *, neg_risk: bool) -> str:
+    """The address of the exchange contract for such markets; in v1, neg-risk markets have their
+    own.
     """
     if version is MarketVersion.V2:
         return EXCHANGE_V3
@@ -51,8 +51,9 @@ class OrderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """A binary market: outcome 0 is YES, outcome 1 is NO. Amounts in base units, the tick in
-    1/10,000 USDC.
+    """A binary market: outcome 0 is YES, outcome 1 is NO.
+
+    Amounts in base units, the tick in 1/10,000 USDC.
     """
 
     id: str
@@ -69,15 +70,15 @@ class Market:
     fee_rate: Decimal = Decimal("0.04")
     version: MarketVersion = MarketVersion.V1
     neg_risk: bool = False
-    """One of an event's outcomes of which exactly one comes true; v1 has an exchange of its own for
-    them."""
+    """Whether exactly one of the event's markets resolves to YES; v1 has its own exchange for
+    these."""
     taker_delay_ms: int = 0
-    """How long a marketable order is held, and answered ``delayed``, before it matches."""
+    """How long a marketable order is held before it matches; its reply says ``delayed``."""
 
     @property
     def exchange(self) -> str:
-        """The contract that settles it, and under whose domain its orders are signed."""
-        return exchange_of(self.version, neg_risk=self.neg_risk)
+        """The contract that settles its matches; orders are signed under its EIP-712 domain."""
+        return exchange_for(self.version, neg_risk=self.neg_risk)
 
     def outcome_index(self, token_id: str) -> int:
         return self.token_ids.index(token_id)
@@ -85,16 +86,16 @@ class Market:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a signed order asks for: give ``maker_amount``, get ``taker_amount`` (base units; a
-    buyer gives USDC, a seller shares).
+    """A signed order: it gives ``maker_amount`` and gets ``taker_amount`` (base units; a buyer
+    gives USDC, a seller shares).
     """
 
     id: str
     """The order's hash under the exchange's EIP-712 domain."""
     owner: str
-    """The API key it came by."""
+    """The API key that posted it."""
     maker: str
-    """The wallet whose money and shares move."""
+    """The wallet whose USDC and shares move."""
     market: Market
     token_id: str
     side: Side
@@ -103,10 +104,9 @@ class Order:
     taker_amount: int
     placed_at_ms: int
     signed: SignedOrder
-    """As it came: what the exchange contract is given."""
+    """As it was posted; passed to the exchange contract."""
     expiration: int = 0
-    """Epoch seconds at which a GTD order leaves the book; 0: never. It travels beside the
-    signature, not under it."""
+    """Epoch seconds at which a GTD order expires; 0: never. It is not part of the signed data."""
 
     @property
     def shares(self) -> int:
@@ -118,7 +118,7 @@ class Order:
 
     @property
     def price(self) -> int:
-        """Per share, to the nearest 1/10,000 USDC."""
+        """USDC per share, rounded to the nearest 1/10,000."""
         return (2 * self.collateral * PRICE_ONE + self.shares) // (2 * self.shares)
 
     @property
@@ -131,17 +131,15 @@ class Order:
 
     @property
     def is_bid(self) -> bool:
-        """Whether it stands on the buying side of the unified book: buying YES and selling NO are
-        the same wish.
-        """
+        """Whether it is a bid in the unified book: buying YES is the same as selling NO."""
         return (self.side is Side.BUY) == (self.outcome_index == 0)
 
     def yes_price(self) -> int:
         return self.price if self.outcome_index == 0 else PRICE_ONE - self.price
 
     def accepts(self, price: int) -> bool:
-        """Whether ``price`` (per share of its own token) is at least as good as its limit; compared
-        exactly, without rounding.
+        """Whether ``price`` (per share of its own token) is within its limit; compared exactly,
+        without rounding.
         """
         if self.side is Side.BUY:
             return self.maker_amount * PRICE_ONE >= price * self.taker_amount
@@ -149,12 +147,12 @@ class Order:
 
 
 def is_dust(shares: int, price: int) -> bool:
-    """Whether so little counts as nothing left: a few base units, or worth less than one on either
-    side of a match.
+    """Whether a remainder counts as nothing: at most ``DUST`` base units, or worth less than one
+    base unit on either side of a match.
     """
     return shares <= DUST or shares * min(price, PRICE_ONE - price) < PRICE_ONE
 
 
 def condition_key(condition_id: str) -> str:
-    """One spelling for a condition id: 32 bytes; the 31 that a v2 market also goes by are padded."""
+    """A condition id in lower case with 32 bytes; the 31-byte form of a v2 market is padded."""
     return condition_id.lower().ljust(66, "0")

@@ -1,5 +1,6 @@
-"""May this order enter the market? The answers are the venue's own texts (CLOB documentation and
-client issues, 2026).
+"""The rules that an order must meet, and the venue's own texts when it does not.
+
+Texts are those of the CLOB documentation and of client issues, 2026.
 """
 
 from services.paper_venue.exchange.formatting import amount_text, price_text
@@ -7,13 +8,16 @@ from services.paper_venue.exchange.orders import PRICE_ONE, Order, OrderKind, Si
 from shared.chain.orders import DEPOSIT_WALLET, EOA, SignedOrder
 
 FOK_KILLED = "order couldn't be fully filled. FOK orders are fully filled or killed."
-FAK_KILLED = "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
+FAK_KILLED = (
+    "no orders found to match with FAK order. "
+    "FAK orders are partially filled or killed if no match is found."
+)
 NOT_ENOUGH = "not enough balance / allowance"
 POST_ONLY_CROSSES = "invalid post-only order: order crosses book"
 POST_ONLY_KIND = "invalid post-only order: only GTC and GTD orders can be post-only"
-"""That it is refused is documented (docs.polymarket.com, 2026), the words are ours."""
+"""The refusal is documented (docs.polymarket.com, 2026); the text is ours."""
 DELAYED_STAYS = "the order is delayed and cannot be canceled"
-"""That it cannot be cancelled is documented, the words are ours."""
+"""The refusal is documented; the text is ours."""
 INVALID_EXPIRATION = "invalid expiration"
 NO_BOOK = "No orderbook exists for the requested token id"
 INVALID_PAYLOAD = "Invalid order payload"
@@ -25,18 +29,18 @@ INVALID_SIGNATURE = "invalid signature"
 NO_MARKET = "market not found"
 MAKER_NOT_ALLOWED = "maker address not allowed, please use the deposit wallet flow"
 VERSION_MISMATCH = "order_version_mismatch"
-"""Signed for another exchange than the market's; py-clob-client-v2 asks ``/version`` again when it
-meets it."""
+"""Signed for another exchange than the market's; py-clob-client-v2 reads ``/version`` again when it
+gets this text."""
 
-# What only the venue's operator, or a bad moment, can answer: the faults say these on demand.
-NOT_READY = "the market is not yet ready to process new orders"
-MATCH_DELAYED = "order match delayed due to market conditions"
+# Texts that depend on the venue's operator or state: only faults cause them.
 CLOSED_ONLY = "address in closed only mode"
-CANCELED_ON_CHAIN = "order canceled in the CTF exchange contract"
 TIMED_OUT = "order timed out"
 NO_MATCHING_ORDERS = "there are no matching orders"
 ROUNDING = "the trade contains rounding issues"
-DISCREPANCY = "the price of the taker's order has a discrepancy greater than allowed with the worst maker order"
+DISCREPANCY = (
+    "the price of the taker's order has a discrepancy greater than allowed "
+    "with the worst maker order"
+)
 TOO_MANY_REQUESTS = "Too Many Requests"
 TRADING_DISABLED = "Trading is currently disabled. Check polymarket.com for updates"
 CANCEL_ONLY = (
@@ -47,21 +51,17 @@ POST_ONLY_MODE = "post-only mode: only post-only orders and cancels are allowed"
 _SERVER_ERRORS = (TIMED_OUT, NO_MATCHING_ORDERS, ROUNDING, DISCREPANCY)
 
 
-def status_of(text: str) -> int:
-    """The HTTP status that a refused order's text comes with."""
+def http_status_for(text: str) -> int:
+    """The HTTP status of the reply that carries this refusal text."""
     return 500 if text in _SERVER_ERRORS else 400
 
 
-def banned(address: str) -> str:
-    return f"'{address}' address banned"
-
-
-def too_many_orders(count: int, most: int) -> str:
-    return f"Too many orders in payload: {count}, max allowed: {most}"
+def too_many_orders(count: int, maximum: int) -> str:
+    return f"Too many orders in payload: {count}, max allowed: {maximum}"
 
 
 MIN_LIFETIME_MS = 60_000
-"""A GTD order must ask for at least this long."""
+"""The shortest time from placement to expiration of a GTD order."""
 
 
 def duplicated(order_id: str) -> str:
@@ -69,12 +69,12 @@ def duplicated(order_id: str) -> str:
 
 
 def closed(token_id: str) -> str:
-    """What an order for a resolved market meets (bots' logs, 2026-02)."""
+    """The refusal of an order for a resolved market (bots' logs, 2026-02)."""
     return f"the orderbook {token_id} does not exist"
 
 
-def refusal(order: Order, *, post_only: bool = False) -> str | None:
-    """Why the order cannot be taken, whatever the book and the balances say; None: it can."""
+def order_refusal(order: Order, *, post_only: bool = False) -> str | None:
+    """Why the order is invalid, regardless of book and balances; None: it is valid."""
     if order.maker_amount <= 0 or order.taker_amount <= 0:
         return INVALID_PAYLOAD
     if post_only and not order.kind.may_rest:
@@ -88,10 +88,10 @@ def refusal(order: Order, *, post_only: bool = False) -> str | None:
 
 
 def maker_refusal(signed: SignedOrder, *, owner: str | None, address: str) -> str | None:
-    """Why the API key of ``address`` cannot trade for the order's maker by this signature type;
+    """Why the API key of ``address`` cannot trade for the order's maker with this signature type;
     None: it can.
 
-    ``owner`` is the key that may sign for the maker, when that is a contract wallet.
+    ``owner`` is the address that may sign for the maker if that is a contract wallet.
     """
     if signed.signature_type == EOA:
         return None if signed.maker == signed.signer else MAKER_NOT_ALLOWED
@@ -105,9 +105,10 @@ def maker_refusal(signed: SignedOrder, *, owner: str | None, address: str) -> st
 
 
 def marketable_refusal(order: Order) -> str | None:
-    """Why an order that trades at once is too small; None: it is not."""
+    """Why an order that trades immediately is too small; None: it is not."""
     if order.side is Side.BUY and order.maker_amount < order.market.min_marketable:
-        return f"invalid amount for a marketable BUY order (${amount_text(order.maker_amount)}), min size: $1"
+        amount = amount_text(order.maker_amount)
+        return f"invalid amount for a marketable BUY order (${amount}), min size: $1"
     return None
 
 
@@ -122,15 +123,18 @@ def _expiration_refusal(order: Order) -> str | None:
 
 
 def _size_refusal(order: Order) -> str | None:
-    smallest = order.market.min_shares
-    if order.kind.may_rest and order.shares < smallest:
-        return f"order {order.id} is invalid. Size ({amount_text(order.shares)}) lower than the minimum: {amount_text(smallest)}"
+    minimum = order.market.min_shares
+    if order.kind.may_rest and order.shares < minimum:
+        return (
+            f"order {order.id} is invalid. Size ({amount_text(order.shares)}) "
+            f"lower than the minimum: {amount_text(minimum)}"
+        )
     return None
 
 
 def _price_refusal(order: Order) -> str | None:
-    """A resting price must lie on the grid exactly. A market order's is a ratio of rounded amounts:
-    it must lie on it to 1/10,000.
+    """A limit price must be a multiple of the tick exactly; a market order's price, a ratio of
+    rounded amounts, to the nearest 1/10,000.
     """
     tick = order.market.tick
     on_grid = order.price % tick == 0 and tick <= order.price <= PRICE_ONE - tick
@@ -138,15 +142,18 @@ def _price_refusal(order: Order) -> str | None:
         on_grid = on_grid and order.collateral * PRICE_ONE == order.price * order.shares
     if on_grid:
         return None
-    return f"order {order.id} is invalid. Price ({price_text(order.price)}) breaks minimum tick size rule: {price_text(tick)}"
+    return (
+        f"order {order.id} is invalid. Price ({price_text(order.price)}) "
+        f"breaks minimum tick size rule: {price_text(tick)}"
+    )
 
 
 def _amounts_refusal(order: Order) -> str | None:
-    """The decimals that the venue keeps: limit sizes 2, their USDC 2 more than the tick; market
-    orders the other way round.
+    """The venue keeps 2 decimals of a limit order's shares, and of its USDC 2 more than the tick
+    has; of market orders 2 of the maker amount and the finer ones of the taker amount.
     """
     side = "buy" if order.side is Side.BUY else "sell"
-    fine = _decimals_of_tick(order.market.tick) + 2
+    fine = _tick_decimals(order.market.tick) + 2
     if order.kind.may_rest:
         maker, taker, name = (fine, 2, side) if order.side is Side.BUY else (2, fine, side)
     else:
@@ -154,10 +161,10 @@ def _amounts_refusal(order: Order) -> str | None:
     if order.maker_amount % 10 ** (6 - maker) == 0 and order.taker_amount % 10 ** (6 - taker) == 0:
         return None
     return (
-        f"invalid amounts, the {name} orders maker amount supports a max accuracy of {maker} decimals, "
-        f"taker amount a max of {taker} decimals"
+        f"invalid amounts, the {name} orders maker amount supports a max accuracy of "
+        f"{maker} decimals, taker amount a max of {taker} decimals"
     )
 
 
-def _decimals_of_tick(tick: int) -> int:
+def _tick_decimals(tick: int) -> int:
     return next(places for places in range(1, 5) if tick % 10 ** (4 - places) == 0)

@@ -1,4 +1,4 @@
-"""Which matches became trades, how far is each on its way to the chain, and who may see it?"""
+"""The venue's trades: their status on the way to the chain, and the queries that owners make."""
 
 import uuid
 from collections import defaultdict
@@ -15,13 +15,13 @@ class TradeStatus(StrEnum):
     MINED = "MINED"
     CONFIRMED = "CONFIRMED"
     RETRYING = "RETRYING"
-    """The chain refused a transaction; the settlement goes out again under another hash."""
+    """A transaction reverted; the settlement is sent again under another hash."""
     FAILED = "FAILED"
 
 
 @dataclass(slots=True, kw_only=True)
 class Trade:
-    """One match and the transaction that settles it. Amounts in base units, times in ms since 1970."""
+    """One match and the transaction that settles it. Amounts in base units, times in epoch ms."""
 
     id: str
     match: Match
@@ -30,19 +30,19 @@ class Trade:
     matched_at_ms: int
     updated_at_ms: int
     status: TradeStatus = TradeStatus.MATCHED
-    told: list[tuple[int, TradeStatus, str]] = field(default_factory=list)
-    """When it was told as what, and under which transaction's hash."""
+    status_history: list[tuple[int, TradeStatus, str]] = field(default_factory=list)
+    """(epoch ms, status, transaction hash) of every publication, oldest first."""
 
-    def reach(self, status: TradeStatus, *, now_ms: int) -> None:
+    def set_status(self, status: TradeStatus, *, now_ms: int) -> None:
         self.status, self.updated_at_ms = status, now_ms
-        self.told.append((now_ms, status, self.transaction_hash))
+        self.status_history.append((now_ms, status, self.transaction_hash))
 
     def as_of(self, moment_ms: int) -> Self | None:
-        """As it had been told by then. None: it had not."""
-        told = [each for each in self.told if each[0] <= moment_ms]
-        if not told:
+        """A copy with the status published last at that moment. None: not published by then."""
+        published = [entry for entry in self.status_history if entry[0] <= moment_ms]
+        if not published:
             return None
-        updated_at_ms, status, transaction_hash = told[-1]
+        updated_at_ms, status, transaction_hash = published[-1]
         return replace(
             self, status=status, updated_at_ms=updated_at_ms, transaction_hash=transaction_hash
         )
@@ -53,18 +53,20 @@ class Trade:
 
     @property
     def owners(self) -> set[str]:
-        """The API keys of everybody in it."""
+        """The API keys of the taker and all makers."""
         return {self.match.taker.owner, *(fill.maker.owner for fill in self.match.fills)}
 
 
 def trade_id(order_id: str) -> str:
-    """An order matches on arrival at most once, so its hash names the trade."""
+    """The id of the trade that an incoming order makes: derived from the order's id, as an order is
+    the taker of at most one match.
+    """
     return str(uuid.uuid5(uuid.NAMESPACE_OID, order_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeFilter:
-    """What ``GET /data/trades`` can ask for; None: anything. Times in seconds, both ends exclusive."""
+    """The filters of ``GET /data/trades``; None: any. Times in epoch seconds, both exclusive."""
 
     id: str | None = None
     market: str | None = None
@@ -73,7 +75,7 @@ class TradeFilter:
     after: int | None = None
     before: int | None = None
 
-    def admits(self, trade: Trade) -> bool:
+    def matches(self, trade: Trade) -> bool:
         taker = trade.match.taker
         matched_at = trade.matched_at_ms // 1000
         return (
@@ -95,7 +97,7 @@ def _tokens(trade: Trade) -> set[str]:
 
 @dataclass(slots=True)
 class TradeLog:
-    """Every trade since the start, newest last."""
+    """Every trade since the venue started, oldest first."""
 
     _by_id: dict[str, Trade] = field(default_factory=dict)
     _ids_by_order: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -108,24 +110,22 @@ class TradeLog:
         for order_id in (trade.match.taker.id, *(fill.maker.id for fill in trade.match.fills)):
             self._ids_by_order[order_id].append(trade.id)
 
-    def ids_of(self, order_id: str) -> Sequence[str]:
-        """The trades that an order was in, oldest first."""
+    def ids_for_order(self, order_id: str) -> Sequence[str]:
+        """The ids of the trades that an order took part in, oldest first."""
         return self._ids_by_order.get(order_id, ())
 
-    def of(
-        self, owner: str, asked: TradeFilter, *, moment_ms: int | None = None
+    def find(
+        self, owner: str, trade_filter: TradeFilter, *, moment_ms: int | None = None
     ) -> Iterator[Trade]:
-        """The owner's trades that the filter admits, newest first; as they were at that moment, if
-        one is given.
-        """
-        if asked.id is not None:
-            trade = self._by_id.get(asked.id)
+        """The owner's trades that match the filter, newest first; as of ``moment_ms`` if given."""
+        if trade_filter.id is not None:
+            trade = self._by_id.get(trade_filter.id)
             candidates = [trade] if trade is not None and owner in trade.owners else []
         else:
             candidates = self._by_owner.get(owner, [])
-        found = (trade for trade in reversed(candidates) if asked.admits(trade))
+        trades = (trade for trade in reversed(candidates) if trade_filter.matches(trade))
         return (
-            found
+            trades
             if moment_ms is None
-            else (past for trade in found if (past := trade.as_of(moment_ms)) is not None)
+            else (past for trade in trades if (past := trade.as_of(moment_ms)) is not None)
         )

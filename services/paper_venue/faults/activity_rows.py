@@ -1,43 +1,43 @@
-"""Which rows of the activity feed are told, in which order and how late, while a fault is on?"""
+"""Loses, doubles, delays and reorders activity rows while a fault is on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 
 Row = Mapping[str, Any]
 
 
-class RowFaults:
-    """Loses, doubles, holds back and swaps rows; without a fault each passes as it comes."""
+class ActivityRowFaults:
+    """Decides which rows are sent, in which order and how late; without a fault, all unchanged."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._held: Row | None = None
+        self._held_row: Row | None = None
 
-    def pass_on(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Decimal]]:
-        """What to tell, each with the seconds by which it is late."""
+    def apply(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Decimal]]:
+        """The rows to send, each with its delay in seconds."""
         for row in rows:
-            if self._strike(Fault.ROWS_MISSING, row):
+            if self._trigger(Fault.ROWS_MISSING, row):
                 continue
-            if self._held is None and self._strike(Fault.ROWS_OUT_OF_ORDER, row):
-                self._held = row
+            if self._held_row is None and self._trigger(Fault.ROWS_OUT_OF_ORDER, row):
+                self._held_row = row
                 continue
-            late = self._strike(Fault.ROWS_LATE, row)
-            copies = 2 if self._strike(Fault.ROWS_DOUBLED, row) else 1
+            late = self._trigger(Fault.ROWS_LATE, row)
+            copies = 2 if self._trigger(Fault.ROWS_DOUBLED, row) else 1
             yield from [(row, late.seconds if late else Decimal(0))] * copies
-            yield from ((held, Decimal(0)) for held in self.release())
+            yield from ((held, Decimal(0)) for held in self.release_held())
 
     @property
-    def is_holding(self) -> bool:
-        """A row waits for one to change places with."""
-        return self._held is not None
+    def has_held_row(self) -> bool:
+        """Whether a row is held until the next one, with which it will be swapped."""
+        return self._held_row is not None
 
-    def release(self) -> list[Row]:
-        """The row that was held back, also where none came to change places with it."""
-        held, self._held = self._held, None
+    def release_held(self) -> list[Row]:
+        """The held row, if any; it is held no longer."""
+        held, self._held_row = self._held_row, None
         return [] if held is None else [held]
 
-    def _strike(self, fault: Fault, row: Row) -> Strike | None:
-        return self._faults.strike_row(fault, [row["proxyWallet"]])
+    def _trigger(self, fault: Fault, row: Row) -> FaultOptions | None:
+        return self._faults.trigger_for_row(fault, [row["proxyWallet"]])

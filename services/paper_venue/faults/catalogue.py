@@ -1,5 +1,6 @@
-"""Which faults are on, and does one strike now? All are off until somebody asks; the same seed and
-requests give the same strikes.
+"""The faults, their options, and the decision whether one is triggered now.
+
+All are off at first; the same seed and the same requests trigger the same faults.
 """
 
 import random
@@ -17,41 +18,40 @@ class Fault(StrEnum):
     """
 
     RESET_BEFORE = "reset-before"
-    """The connection of an order's POST is reset; the order never arrived."""
+    """The connection of an order's POST is reset; the order did not arrive."""
     DROP_REPLY = "drop-reply"
-    """The order is in; the connection is closed instead of an answer."""
+    """The order is accepted; the connection is closed without a reply."""
     LATE_REPLY = "late-reply"
-    """The order is in; the answer comes ``seconds`` later."""
+    """The order is accepted; the reply comes ``seconds`` later."""
     REPEATED_REQUEST = "repeated-request"
-    """A gateway sends the order twice; the client gets the answer to the second: Duplicated."""
+    """A gateway sends the order twice; the client gets the reply to the second: Duplicated."""
     ORDER_TIMED_OUT = "order-timed-out"
-    """500 ``order timed out``; the order is not in."""
+    """500 ``order timed out``; the order is not accepted."""
     ORDER_REFUSED = "order-refused"
-    """An order is refused with ``text``, and with the HTTP status that the venue gives this text;
-    the order is not in."""
+    """The order is refused with ``text``, and with the HTTP status that the venue gives this text;
+    it is not accepted."""
     DELAYED = "delayed"
-    """The order is held ``seconds`` before it matches, and answered ``delayed``."""
+    """The order is held ``seconds`` before it matches; its reply says ``delayed``."""
     KILLED_PARTIAL = "killed-partial"
-    """An order that may not rest fills in part, and is answered as killed."""
+    """An order that may not rest fills in part; its reply says that it was killed."""
     EMPTY_SIZE_MATCHED = "empty-size-matched"
     """The user channel's order events carry an empty ``size_matched`` and ``created_at``."""
     RETRYING = "retrying"
-    """The settlement fails on the chain once, is told as RETRYING, and goes out again under a new
-    hash."""
+    """The settlement reverts once, is published as RETRYING, and is sent again under a new hash."""
     FAILED = "failed"
-    """The settlement fails on the chain; the trade ends as FAILED, ``seconds`` after it matched."""
+    """The settlement reverts; the trade becomes FAILED ``seconds`` after its match."""
     ROWS_OUT_OF_ORDER = "rows-out-of-order"
-    """RTDS: rows change places with later ones."""
+    """RTDS: a row is sent after the one that follows it."""
     ROWS_DOUBLED = "rows-doubled"
-    """RTDS and Data API: rows come twice."""
+    """RTDS and Data API: rows are sent twice."""
     ROWS_MISSING = "rows-missing"
-    """RTDS: rows never come."""
+    """RTDS: rows are never sent."""
     ROWS_LATE = "rows-late"
-    """RTDS: rows come ``seconds`` later."""
+    """RTDS: rows are sent ``seconds`` later."""
     SILENT_SOCKET = "silent-socket"
     """Every socket answers pings and sends nothing else."""
     RESTART = "restart"
-    """425 for ``seconds``, then post-only 503 as long again, then normal."""
+    """425 for ``seconds``, then 503 post-only for as long again, then normal."""
     POST_ONLY = "post-only"
     """503: only post-only orders and cancels."""
     CANCEL_ONLY = "cancel-only"
@@ -63,99 +63,101 @@ class Fault(StrEnum):
     RATE_LIMIT_SIGNER = "rate-limit-signer"
     """429 by signer, with Retry-After and the venue's Poly-RateLimit headers."""
     CLOCK_SKEW = "clock-skew"
-    """The venue's clock is ``seconds`` ahead of the machine's: its times are, and it refuses
-    requests signed by the machine's."""
+    """The venue's clock is ``seconds`` ahead of the machine's: so are its timestamps, and it
+    refuses requests that are signed with the machine's time."""
     GEOBLOCK = "geoblock"
-    """Orders are refused because of where they come from."""
+    """Orders are refused because of the country that they come from."""
     CLOSED_ONLY = "closed-only"
     """400: this address may only close positions."""
     STALE_READS = "stale-reads"
-    """Own orders, trades and balances, and the Data API's rows, are answered as they were
-    ``seconds`` ago, in each request that the share hits; by the CLOB never as before the fault
-    began."""
+    """A ``share`` of the requests for own orders, trades and balances, and for the Data API's rows,
+    is served as of ``seconds`` ago; by the CLOB never as of a time before the fault began."""
 
 
-class Strike(BaseModel):
-    """How often and how hard a fault strikes."""
+class FaultOptions(BaseModel):
+    """How often a fault is triggered, for whom, and its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: Decimal = Field(default=Decimal(1), gt=0, le=1)
-    """Of what it could strike; decimal text."""
+    """The share of chances that trigger it; decimal text."""
     seconds: Decimal = Field(default=Decimal(2), ge=0, le=600)
     times: int | None = Field(default=None, ge=1)
-    """It ends after so many strikes; None: never by itself."""
+    """It is triggered at most so often; None: without limit."""
     text: str = "there are no matching orders"
-    """What ``order-refused`` says."""
+    """The refusal text of ``order-refused``."""
     only: str | None = None
-    """Strikes only this wallet (the maker, or the address that asks); None: everybody but the
-    venue's own traders."""
+    """Only this wallet (the maker, or the address that asks) is affected; None: every wallet except
+    the venue's own traders."""
 
 
 class Faults:
-    """The faults that are on now, and how often each has struck."""
+    """The faults that are on, and how often each was triggered."""
 
     def __init__(self, *, seed: int = 1) -> None:
-        self.struck: Counter[Fault] = Counter()
-        self.began_ms: dict[Fault, int] = {}
-        self._strikes: dict[Fault, Strike] = {}
-        self._spared: set[str] = set()
-        self._chances = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
+        self.strike_counts: Counter[Fault] = Counter()
+        self.started_at_ms: dict[Fault, int] = {}
+        self._options: dict[Fault, FaultOptions] = {}
+        self._exempt_wallets: set[str] = set()
+        self._random_by_fault = {fault: random.Random(f"{seed}:{fault}") for fault in Fault}  # noqa: S311
 
     @property
-    def active(self) -> Mapping[Fault, Strike]:
-        return self._strikes
+    def active(self) -> Mapping[Fault, FaultOptions]:
+        return self._options
 
-    def set(self, strikes: Mapping[Fault, Strike], *, now_ms: int = 0) -> None:
-        """These are on from ``now_ms`` by the machine's clock, and no others."""
-        self.change({**dict.fromkeys(self._strikes), **strikes}, now_ms=now_ms)
+    def set(self, options: Mapping[Fault, FaultOptions], *, now_ms: int = 0) -> None:
+        """Turn these on and all others off, from ``now_ms`` by the machine's clock."""
+        self.change({**dict.fromkeys(self._options), **options}, now_ms=now_ms)
 
-    def change(self, strikes: Mapping[Fault, Strike | None], *, now_ms: int = 0) -> None:
-        """These begin anew, or are off (None), from ``now_ms`` by the machine's clock; all others
-        stay as they are.
+    def change(self, options: Mapping[Fault, FaultOptions | None], *, now_ms: int = 0) -> None:
+        """Restart these, or turn them off (None), from ``now_ms`` by the machine's clock; all
+        others stay as they are.
         """
-        for fault, strike in strikes.items():
-            self.struck.pop(fault, None)
-            self._strikes.pop(fault, None)
-            if strike is not None:
-                self._strikes[fault], self.began_ms[fault] = strike, now_ms
+        for fault, fault_options in options.items():
+            self.strike_counts.pop(fault, None)
+            self._options.pop(fault, None)
+            if fault_options is not None:
+                self._options[fault], self.started_at_ms[fault] = fault_options, now_ms
 
-    def spare(self, wallets: Iterable[str]) -> None:
-        """These belong to the venue's own traders: only a fault that names one of them strikes it."""
-        self._spared.update(wallet.lower() for wallet in wallets)
+    def exempt(self, wallets: Iterable[str]) -> None:
+        """Exempt the venue's own traders: only a fault with ``only`` set to one affects it."""
+        self._exempt_wallets.update(wallet.lower() for wallet in wallets)
 
-    def spares(self, wallet: str) -> bool:
-        return wallet.lower() in self._spared
+    def is_exempt(self, wallet: str) -> bool:
+        return wallet.lower() in self._exempt_wallets
 
-    def strike(
+    def trigger(
         self, fault: Fault, *, wallet: str | None = None, signer: str | None = None
-    ) -> Strike | None:
-        """Whether and how the fault strikes what is happening now; every call is one chance for it.
+    ) -> FaultOptions | None:
+        """Decide whether the fault occurs now, and count it. Every call is one chance.
 
-        ``signer`` asks on behalf of ``wallet``: a fault for only one of the two strikes both.
+        Returns the fault's options; None: it does not occur. ``signer`` acts for ``wallet``: a
+        fault whose ``only`` is one of the two affects both.
         """
-        strike = self._strikes.get(fault)
-        if strike is None or not self._concerns(strike, wallet, signer):
+        options = self._options.get(fault)
+        if options is None or not self._applies_to(options, wallet, signer):
             return None
-        if strike.times is not None and self.struck[fault] >= strike.times:
+        if options.times is not None and self.strike_counts[fault] >= options.times:
             return None
-        if strike.share < 1 and Decimal(self._chances[fault].random()) >= strike.share:
+        if options.share < 1 and Decimal(self._random_by_fault[fault].random()) >= options.share:
             return None
-        self.struck[fault] += 1
-        return strike
+        self.strike_counts[fault] += 1
+        return options
 
-    def strike_row(self, fault: Fault, wallets: Iterable[str]) -> Strike | None:
-        """Likewise for what a feed tells of these wallets. The venue's own traders are struck like
-        all others: it is them one follows.
+    def trigger_for_row(self, fault: Fault, wallets: Iterable[str]) -> FaultOptions | None:
+        """Like ``trigger``, for a row about these wallets. The venue's own traders are affected
+        like all others, as they are the leaders.
         """
-        strike = self._strikes.get(fault)
-        only = strike.only.lower() if strike is not None and strike.only is not None else None
+        options = self._options.get(fault)
+        only = options.only.lower() if options is not None and options.only is not None else None
         if only is not None and only not in {wallet.lower() for wallet in wallets}:
             return None
-        return self.strike(fault, wallet=only)
+        return self.trigger(fault, wallet=only)
 
-    def _concerns(self, strike: Strike, *wallets: str | None) -> bool:
+    def _applies_to(self, options: FaultOptions, *wallets: str | None) -> bool:
         named = {wallet.lower() for wallet in wallets if wallet is not None}
         return (
-            named.isdisjoint(self._spared) if strike.only is None else strike.only.lower() in named
+            named.isdisjoint(self._exempt_wallets)
+            if options.only is None
+            else options.only.lower() in named
         )

@@ -1,4 +1,4 @@
-"""What time is it, by the machine and by the venue?"""
+"""The machine's clock, and the venue's, which a fault can skew."""
 
 import time
 
@@ -6,11 +6,12 @@ from services.paper_venue.faults.catalogue import Fault, Faults
 
 
 def machine_ms() -> int:
+    """Epoch milliseconds by the machine's clock."""
     return time.time_ns() // 1_000_000
 
 
 class VenueClock:
-    """The venue's time: the machine's, unless its clock is skewed."""
+    """The machine's clock plus the skew of the fault ``clock-skew``."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults

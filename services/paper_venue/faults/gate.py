@@ -1,6 +1,4 @@
-"""Does the venue take this request now? Its own states and limits decide, before anybody looks at
-what is asked.
-"""
+"""Refuses requests to the CLOB by the venue's state and limits, before they are handled."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -12,16 +10,16 @@ from typing import Any
 import orjson
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.http.payloads import Json
 
 RESTARTING = "the matching engine is restarting"
 GEOBLOCKED = "Trading restricted in your region, please refer to available regions - https://docs.polymarket.com/developers/CLOB/geoblock"
 ADDRESS_LIMIT = 20
-"""Requests of one address in the strike's seconds. The real limit, 9,000 in ten seconds, would
-strike nobody on one machine."""
+"""Requests of one address in the fault's ``seconds``. The real limit, 9,000 in ten seconds, is
+never reached on one machine."""
 SIGNER_LIMIT = 2
-"""Orders of one signer in the strike's seconds. The real one starts at 40 a second."""
+"""Orders of one signer in the fault's ``seconds``. The real limit starts at 40 a second."""
 
 _PLACING = frozenset((("POST", "/order"), ("POST", "/orders")))
 _CANCELLING = frozenset(
@@ -30,8 +28,8 @@ _CANCELLING = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """One order of a request, as far as the gate looks."""
+class OrderSummary:
+    """What the gate needs to know of one order in a request."""
 
     maker: str
     buys: bool
@@ -39,26 +37,28 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A request to the CLOB. ``address`` is what its headers claim; None: nothing."""
+class ClobRequest:
+    """What the gate needs to know of a request; ``address`` is the one in its headers, unverified;
+    None: none.
+    """
 
     method: str
     path: str
     remote: str
     address: str | None = None
-    orders: tuple[Wanted, ...] = ()
+    orders: tuple[OrderSummary, ...] = ()
 
     @property
-    def places(self) -> bool:
+    def places_orders(self) -> bool:
         return (self.method, self.path) in _PLACING
 
     @property
-    def cancels(self) -> bool:
+    def cancels_orders(self) -> bool:
         return (self.method, self.path) in _CANCELLING
 
     @property
     def maker(self) -> str | None:
-        """All orders of a request are one wallet's."""
+        """The wallet of the orders (all of a request are from one), else the address."""
         return self.orders[0].maker if self.orders else self.address
 
 
@@ -70,45 +70,47 @@ class Refusal:
 
 
 class Gate:
-    """Says no for as long as a fault of the venue's state or limits is on."""
+    """Refuses requests while a fault of the venue's state or limits is on."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._by_address: defaultdict[str, Window] = defaultdict(Window)
-        self._by_signer: defaultdict[str, Window] = defaultdict(Window)
+        self._by_address: defaultdict[str, SlidingWindow] = defaultdict(SlidingWindow)
+        self._by_signer: defaultdict[str, SlidingWindow] = defaultdict(SlidingWindow)
 
-    def refusal(self, call: Call, *, now_ms: int, machine_ms: int) -> Refusal | None:
-        """``now_ms`` by the venue's clock, ``machine_ms`` by the machine's. None: it may pass."""
+    def refusal(self, clob_request: ClobRequest, *, now_ms: int, machine_ms: int) -> Refusal | None:
+        """Why the request is refused; None: it is not. ``now_ms`` is the venue's clock,
+        ``machine_ms`` the machine's.
+        """
         refusals = (
-            found
-            for check in self._checks(call, now_ms, machine_ms)
-            if (found := check()) is not None
+            refusal
+            for check in self._checks(clob_request, now_ms, machine_ms)
+            if (refusal := check()) is not None
         )
         return next(refusals, None)
 
     def _checks(
-        self, call: Call, now_ms: int, machine_ms: int
+        self, clob_request: ClobRequest, now_ms: int, machine_ms: int
     ) -> Iterator[Callable[[], Refusal | None]]:
-        """One after another, as what is refused already is no chance for the next fault."""
-        yield partial(self._address_limit, call, machine_ms)
-        if call.places or call.cancels:
-            yield partial(self._restart, call, machine_ms)
-            yield partial(self._states, call)
-        if call.places:
-            yield partial(self._person, call)
-            yield partial(self._signer_limit, call, now_ms, machine_ms)
+        """Evaluated one after another: a refused request is no chance for the faults after it."""
+        yield partial(self._address_limit_refusal, clob_request, machine_ms)
+        if clob_request.places_orders or clob_request.cancels_orders:
+            yield partial(self._restart_refusal, clob_request, machine_ms)
+            yield partial(self._state_refusal, clob_request)
+        if clob_request.places_orders:
+            yield partial(self._account_refusal, clob_request)
+            yield partial(self._signer_limit_refusal, clob_request, now_ms, machine_ms)
 
-    def _strike(self, fault: Fault, call: Call) -> Strike | None:
-        return self._faults.strike(fault, wallet=call.maker, signer=call.address)
+    def _trigger(self, fault: Fault, clob_request: ClobRequest) -> FaultOptions | None:
+        return self._faults.trigger(fault, wallet=clob_request.maker, signer=clob_request.address)
 
-    def _address_limit(self, call: Call, machine_ms: int) -> Refusal | None:
+    def _address_limit_refusal(self, clob_request: ClobRequest, machine_ms: int) -> Refusal | None:
         limit = self._faults.active.get(Fault.RATE_LIMIT_ADDRESS)
         if limit is None:
             return None
-        wait_ms = self._by_address[call.remote].take(
+        wait_ms = self._by_address[clob_request.remote].acquire(
             1, limit=ADDRESS_LIMIT, within_ms=_ms(limit.seconds), now_ms=machine_ms
         )
-        if not wait_ms or self._strike(Fault.RATE_LIMIT_ADDRESS, call) is None:
+        if not wait_ms or self._trigger(Fault.RATE_LIMIT_ADDRESS, clob_request) is None:
             return None
         return Refusal(
             status=429,
@@ -116,115 +118,123 @@ class Gate:
             headers={"Retry-After": _seconds(wait_ms)},
         )
 
-    def _signer_limit(self, call: Call, now_ms: int, machine_ms: int) -> Refusal | None:
-        """A batch costs its length, all of it or nothing."""
+    def _signer_limit_refusal(
+        self, clob_request: ClobRequest, now_ms: int, machine_ms: int
+    ) -> Refusal | None:
+        """A batch counts as many orders as it has; it is accepted or refused as a whole."""
         limit = self._faults.active.get(Fault.RATE_LIMIT_SIGNER)
         if limit is None:
             return None
-        window = self._by_signer[(call.address or "").lower()]
-        wait_ms = window.take(
-            max(1, len(call.orders)),
+        window = self._by_signer[(clob_request.address or "").lower()]
+        wait_ms = window.acquire(
+            max(1, len(clob_request.orders)),
             limit=SIGNER_LIMIT,
             within_ms=_ms(limit.seconds),
             now_ms=machine_ms,
         )
-        if not wait_ms or self._strike(Fault.RATE_LIMIT_SIGNER, call) is None:
+        if not wait_ms or self._trigger(Fault.RATE_LIMIT_SIGNER, clob_request) is None:
             return None
-        told = {
+        headers = {
             "Retry-After": _seconds(wait_ms),
             "Poly-RateLimit-Remaining": str(SIGNER_LIMIT - window.used),
             "Poly-RateLimit-Reset": _seconds(now_ms + wait_ms),
             "Poly-RateLimit-Tier": "standard",
         }
-        return Refusal(status=429, body={"error": rules.TOO_MANY_REQUESTS}, headers=told)
+        return Refusal(status=429, body={"error": rules.TOO_MANY_REQUESTS}, headers=headers)
 
-    def _restart(self, call: Call, machine_ms: int) -> Refusal | None:
-        """Closed for the strike's seconds, then post-only for as long again, then as always."""
+    def _restart_refusal(self, clob_request: ClobRequest, machine_ms: int) -> Refusal | None:
+        """Closed for the fault's ``seconds``, then post-only for as long again, then open."""
         restart = self._faults.active.get(Fault.RESTART)
         if restart is None:
             return None
         phase_ms = _ms(restart.seconds)
-        passed_ms = machine_ms - self._faults.began_ms[Fault.RESTART]
-        if passed_ms < phase_ms and self._strike(Fault.RESTART, call):
+        elapsed_ms = machine_ms - self._faults.started_at_ms[Fault.RESTART]
+        if elapsed_ms < phase_ms and self._trigger(Fault.RESTART, clob_request):
             return Refusal(status=425, body={"error": RESTARTING})
         if (
-            phase_ms <= passed_ms < 2 * phase_ms
-            and _takes(call)
-            and self._strike(Fault.RESTART, call)
+            phase_ms <= elapsed_ms < 2 * phase_ms
+            and _may_take_liquidity(clob_request)
+            and self._trigger(Fault.RESTART, clob_request)
         ):
-            return _post_only(2 * phase_ms - passed_ms)
+            return _post_only_refusal(2 * phase_ms - elapsed_ms)
         return None
 
-    def _states(self, call: Call) -> Refusal | None:
-        if self._strike(Fault.DISABLED, call):
+    def _state_refusal(self, clob_request: ClobRequest) -> Refusal | None:
+        if self._trigger(Fault.DISABLED, clob_request):
             return Refusal(status=503, body={"error": rules.TRADING_DISABLED})
-        if call.places and self._strike(Fault.CANCEL_ONLY, call):
+        if clob_request.places_orders and self._trigger(Fault.CANCEL_ONLY, clob_request):
             return Refusal(status=503, body={"error": rules.CANCEL_ONLY})
-        if _takes(call) and (strike := self._strike(Fault.POST_ONLY, call)):
-            return _post_only(_ms(strike.seconds))
+        if _may_take_liquidity(clob_request) and (
+            options := self._trigger(Fault.POST_ONLY, clob_request)
+        ):
+            return _post_only_refusal(_ms(options.seconds))
         return None
 
-    def _person(self, call: Call) -> Refusal | None:
-        """What is refused because of who asks, and from where."""
-        if self._strike(Fault.GEOBLOCK, call):
+    def _account_refusal(self, clob_request: ClobRequest) -> Refusal | None:
+        """Refusals because of the account or its country."""
+        if self._trigger(Fault.GEOBLOCK, clob_request):
             return Refusal(status=403, body={"error": GEOBLOCKED})
-        if any(order.buys for order in call.orders) and self._strike(Fault.CLOSED_ONLY, call):
+        if any(order.buys for order in clob_request.orders) and self._trigger(
+            Fault.CLOSED_ONLY, clob_request
+        ):
             return Refusal(status=400, body={"error": rules.CLOSED_ONLY})
         return None
 
 
 @dataclass(slots=True)
-class Window:
-    """How much was taken in the time just past."""
+class SlidingWindow:
+    """The costs of the requests in the last ``within_ms``."""
 
-    taken: deque[tuple[int, int]] = field(default_factory=deque)
-    """(when, how much), oldest first."""
+    acquired: deque[tuple[int, int]] = field(default_factory=deque)
+    """(ms, cost) of each accepted request, oldest first."""
 
     @property
     def used(self) -> int:
-        return sum(cost for _, cost in self.taken)
+        return sum(cost for _, cost in self.acquired)
 
-    def take(self, cost: int, *, limit: int, within_ms: int, now_ms: int) -> int:
-        """Take it, if it fits. Returns the milliseconds until it could; 0: taken."""
-        while self.taken and self.taken[0][0] <= now_ms - within_ms:
-            self.taken.popleft()
+    def acquire(self, cost: int, *, limit: int, within_ms: int, now_ms: int) -> int:
+        """Count ``cost`` if it fits. Returns 0 if it was counted, else the milliseconds until it
+        would fit.
+        """
+        while self.acquired and self.acquired[0][0] <= now_ms - within_ms:
+            self.acquired.popleft()
         if self.used + cost <= limit:
-            self.taken.append((now_ms, cost))
+            self.acquired.append((now_ms, cost))
             return 0
-        return self.taken[0][0] + within_ms - now_ms if self.taken else max(1, within_ms)
+        return self.acquired[0][0] + within_ms - now_ms if self.acquired else max(1, within_ms)
 
 
-def wanted_orders(body: bytes) -> tuple[Wanted, ...]:
-    """The orders of a body of ``POST /order`` or ``/orders``; what is none is left to the handler
-    to refuse.
+def parse_order_summaries(body: bytes) -> tuple[OrderSummary, ...]:
+    """The orders in a body of ``POST /order`` or ``/orders``; a malformed one is skipped, as the
+    handler refuses it.
     """
     try:
-        asked = orjson.loads(body)
+        payload = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ()
     return tuple(
-        _wanted(order)
-        for order in (asked if isinstance(asked, list) else [asked])
+        _parse_order_summary(order)
+        for order in (payload if isinstance(payload, list) else [payload])
         if isinstance(order, dict)
     )
 
 
-def _wanted(asked: dict[str, Any]) -> Wanted:
-    order = asked.get("order")
+def _parse_order_summary(payload: dict[str, Any]) -> OrderSummary:
+    order = payload.get("order")
     signed = order if isinstance(order, dict) else {}
-    return Wanted(
+    return OrderSummary(
         maker=str(signed.get("maker", "")),
         buys=signed.get("side") == "BUY",
-        post_only=asked.get("postOnly") is True,
+        post_only=payload.get("postOnly") is True,
     )
 
 
-def _takes(call: Call) -> bool:
-    return call.places and not all(order.post_only for order in call.orders)
+def _may_take_liquidity(clob_request: ClobRequest) -> bool:
+    return clob_request.places_orders and not all(order.post_only for order in clob_request.orders)
 
 
-def _post_only(left_ms: int) -> Refusal:
-    seconds = _seconds(left_ms)
+def _post_only_refusal(remaining_ms: int) -> Refusal:
+    seconds = _seconds(remaining_ms)
     body = {
         "error": rules.POST_ONLY_MODE,
         "code": "post_only_mode",
@@ -238,5 +248,5 @@ def _ms(seconds: Decimal) -> int:
 
 
 def _seconds(ms: int) -> str:
-    """Whole seconds, rounded up: who waits so long is not refused again."""
+    """Whole seconds, rounded up: a client that waits so long is not refused again."""
     return str((Decimal(ms) / 1000).to_integral_value(ROUND_CEILING))

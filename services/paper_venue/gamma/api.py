@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aiohttp import web
 
 from services.paper_venue.exchange.book import Book
-from services.paper_venue.exchange.events import event_key, markets_by_event
+from services.paper_venue.exchange.market_groups import event_key, markets_by_event
 from services.paper_venue.exchange.orders import PRICE_ONE, Market
 from services.paper_venue.gamma.requests import (
     EVENT_FILTERS,
@@ -123,7 +123,7 @@ class Gamma:
 
     def _state(self, market: Market, event: str) -> MarketState:
         book = self._engine.books[market.condition_id]
-        price, _ = self._venue.announcer.last_trade(market.token_ids[0])
+        price, _ = self._venue.publisher.last_trade(market.token_ids[0])
         return MarketState(
             market=market,
             event_id=event,

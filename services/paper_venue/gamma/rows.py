@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import orjson
 
-from services.paper_venue.exchange.formatting import amount_text, number, price_text
+from services.paper_venue.exchange.formatting import amount_text, json_number, price_text
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, MarketVersion
 from services.paper_venue.http.payloads import Json
 
@@ -78,7 +78,7 @@ def market_row(state: MarketState) -> Json:
         "groupItemThreshold": "0",
         "questionID": market.question_id,
         "enableOrderBook": True,
-        "orderPriceMinTickSize": number(price_text(market.tick)),
+        "orderPriceMinTickSize": json_number(price_text(market.tick)),
         "orderMinSize": market.min_shares // 1_000_000,
         "endDateIso": _ENDS[:10],
         "startDateIso": _OPENED[:10],
@@ -87,7 +87,7 @@ def market_row(state: MarketState) -> Json:
         "takerBaseFee": _BASE_FEE,
         "acceptingOrders": not state.is_closed,
         "negRisk": market.neg_risk,
-        "lastTradePrice": number(state.last_price),
+        "lastTradePrice": json_number(state.last_price),
         "feesEnabled": market.fee_rate > 0,
         "feeType": "paper_fees" if market.fee_rate > 0 else None,
         **_same_everywhere(),
@@ -101,7 +101,7 @@ def market_row(state: MarketState) -> Json:
 def event_row(states: Sequence[MarketState]) -> Json:
     """The event of these markets, without them. It is closed when all of them are."""
     market, is_closed = states[0].market, all(state.is_closed for state in states)
-    liquidity = number(amount_text(sum(state.liquidity for state in states)))
+    liquidity = json_number(amount_text(sum(state.liquidity for state in states)))
     slug = market.event_slug or market.slug
     return {
         "id": states[0].event_id,
@@ -161,7 +161,7 @@ def _same_everywhere() -> Json:
         "pagerDutyNotificationEnabled": False,
         "approved": True,
         "rewardsMinSize": 50,
-        "rewardsMaxSpread": number("4.5"),
+        "rewardsMaxSpread": json_number("4.5"),
         "automaticallyActive": True,
         "clearBookOnStart": False,
         "showGmpSeries": False,
@@ -222,8 +222,8 @@ def _amounts(state: MarketState) -> Json:
         0,
     )
     amounts = {
-        "liquidityNum": number(liquidity),
-        "liquidityClob": number(liquidity),
+        "liquidityNum": json_number(liquidity),
+        "liquidityClob": json_number(liquidity),
         "volumeNum": 0,
         "volumeClob": 0,
     }
@@ -239,9 +239,9 @@ def _book(state: MarketState) -> Json:
         PRICE_ONE if state.best_ask is None else state.best_ask,
     )
     return {
-        "spread": number(price_text(best_ask - best_bid)),
-        "bestBid": number(price_text(best_bid)),
-        "bestAsk": number(price_text(best_ask)),
+        "spread": json_number(price_text(best_ask - best_bid)),
+        "bestBid": json_number(price_text(best_bid)),
+        "bestAsk": json_number(price_text(best_ask)),
     }
 
 

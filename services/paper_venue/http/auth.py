@@ -1,4 +1,4 @@
-"""Who is asking? Keys by wallet signature (L1), requests by HMAC over the exact bytes (L2)."""
+"""API keys, and the checks of a request: wallet signature (L1), HMAC over the exact bytes (L2)."""
 
 import base64
 import hashlib
@@ -14,8 +14,8 @@ from eth_utils.crypto import keccak
 L1_INVALID = "Invalid L1 Request headers"
 L2_INVALID = "Unauthorized/Invalid api key"
 CLOCK_TOLERANCE_S = 60
-"""How far a request's time may be from the venue's. The real tolerance is not known; this one is
-chosen generously."""
+"""How far a request's time may differ from the venue's. The real tolerance is not known; this one
+is generous."""
 
 _CLOB_AUTH = keccak(text="ClobAuth(address address,string timestamp,uint256 nonce,string message)")
 _DOMAIN = keccak(text="EIP712Domain(string name,string version,uint256 chainId)")
@@ -24,7 +24,7 @@ _STATEMENT = keccak(text="This message attests that I control the given wallet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """An API key with its secrets. Never printed: the representation names the key alone."""
+    """An API key with its secrets, which its ``repr`` leaves out."""
 
     address: str
     key: str
@@ -36,12 +36,12 @@ class Credentials:
 
 
 class Denied(Exception):
-    """The request does not prove who sends it. The text is the venue's."""
+    """The request is not authenticated. The text is the venue's."""
 
 
-class Keys:
-    """The API keys of this venue, derived from its own secret: the same address and nonce always
-    have the same key.
+class ApiKeyStore:
+    """The venue's API keys, derived from its secret: the same address and nonce always have the
+    same key.
     """
 
     def __init__(self, *, secret: bytes, chain_id: int) -> None:
@@ -55,10 +55,10 @@ class Keys:
         self._by_key: dict[str, Credentials] = {}
         self._created: set[tuple[str, int]] = set()
         self._readonly: dict[str, list[str]] = {}
-        self._readonly_made = 0
+        self._readonly_count = 0
 
     def create(self, address: str, nonce: int) -> Credentials | None:
-        """None: this address has a key for this nonce already."""
+        """A new key. None: this address already has one for this nonce."""
         if (address, nonce) in self._created:
             return None
         return self.derive(address, nonce)
@@ -75,7 +75,7 @@ class Keys:
         self._by_key[credentials.key] = credentials
         return credentials
 
-    def of(self, address: str) -> list[str]:
+    def list_keys(self, address: str) -> list[str]:
         return [key for key, credentials in self._by_key.items() if credentials.address == address]
 
     def find(self, key: str) -> Credentials | None:
@@ -83,31 +83,33 @@ class Keys:
 
     def revoke(self, credentials: Credentials) -> None:
         del self._by_key[credentials.key]
-        self._created = {known for known in self._created if known[0] != credentials.address}
+        self._created = {
+            (address, nonce) for address, nonce in self._created if address != credentials.address
+        }
 
     def create_readonly(self, address: str) -> str:
-        """A key that names an address and signs nothing."""
-        self._readonly_made += 1
+        """A new read-only key: it names its address and signs nothing."""
+        self._readonly_count += 1
         seed = hmac.digest(
-            self._secret, f"readonly:{address.lower()}:{self._readonly_made}".encode(), "sha256"
+            self._secret, f"readonly:{address.lower()}:{self._readonly_count}".encode(), "sha256"
         )
         key = str(uuid.UUID(bytes=seed[:16], version=4))
         self._readonly.setdefault(address.lower(), []).append(key)
         return key
 
-    def readonly_of(self, address: str) -> list[str]:
+    def list_readonly(self, address: str) -> list[str]:
         return list(self._readonly.get(address.lower(), ()))
 
     def revoke_readonly(self, address: str, key: str) -> bool:
         """False: the address has no such key."""
-        known = self._readonly.get(address.lower(), [])
-        if key not in known:
+        keys = self._readonly.get(address.lower(), [])
+        if key not in keys:
             return False
-        known.remove(key)
+        keys.remove(key)
         return True
 
-    def check_l1(self, headers: Mapping[str, str], *, now_s: int) -> tuple[str, int]:
-        """The address and nonce that the signature proves. Raises: Denied."""
+    def verify_l1(self, headers: Mapping[str, str], *, now_s: int) -> tuple[str, int]:
+        """The address and nonce that the wallet's signature proves. Raises: Denied."""
         try:
             address = to_checksum_address(headers["POLY_ADDRESS"])
             timestamp, nonce = headers["POLY_TIMESTAMP"], int(headers["POLY_NONCE"])
@@ -124,14 +126,14 @@ class Keys:
             )
         except (KeyError, ValueError, OverflowError) as error:
             raise Denied(L1_INVALID) from error
-        if signer != address or not _is_timely(timestamp, now_s):
+        if signer != address or not _is_recent(timestamp, now_s):
             raise Denied(L1_INVALID)
         return address, nonce
 
-    def check_l2(
+    def verify_l2(
         self, headers: Mapping[str, str], *, method: str, path: str, body: bytes, now_s: int
     ) -> Credentials:
-        """The key that the HMAC proves. The path comes without its query, the body as it was sent.
+        """The API key that the HMAC proves, over the path without its query and the body as sent.
         Raises: Denied.
         """
         credentials = self._by_key.get(headers.get("POLY_API_KEY", ""))
@@ -140,7 +142,7 @@ class Keys:
             or headers.get("POLY_ADDRESS", "").lower() != credentials.address.lower()
         ):
             raise Denied(L2_INVALID)
-        if not _is_proved(
+        if not _is_authentic(
             credentials,
             headers,
             "POLY_",
@@ -151,10 +153,12 @@ class Keys:
         return credentials
 
 
-def _is_proved(
+def _is_authentic(
     credentials: Credentials, headers: Mapping[str, str], prefix: str, *, message: bytes, now_s: int
 ) -> bool:
-    """Whether the headers carry the key's passphrase, and its HMAC over their time and the message."""
+    """Whether the headers have the key's passphrase, its HMAC over their timestamp and the message,
+    and a timestamp within the tolerance.
+    """
     timestamp = headers.get(f"{prefix}TIMESTAMP", "")
     secret = base64.urlsafe_b64decode(credentials.secret)
     expected = base64.urlsafe_b64encode(hmac.digest(secret, timestamp.encode() + message, "sha256"))
@@ -163,10 +167,10 @@ def _is_proved(
     is_signed = hmac.compare_digest(given, expected) and hmac.compare_digest(
         passphrase, credentials.passphrase.encode()
     )
-    return is_signed and _is_timely(timestamp, now_s)
+    return is_signed and _is_recent(timestamp, now_s)
 
 
-def _is_timely(timestamp: str, now_s: int) -> bool:
+def _is_recent(timestamp: str, now_s: int) -> bool:
     return (
         timestamp.isascii()
         and timestamp.isdecimal()
@@ -175,7 +179,7 @@ def _is_timely(timestamp: str, now_s: int) -> bool:
 
 
 def recover(digest: bytes, signature: str) -> str:
-    """The address that signed. Raises: ValueError when it is no signature."""
+    """The address that signed the digest. Raises: ValueError if it is not a signature."""
     raw = bytes.fromhex(signature.removeprefix("0x"))
     if len(raw) != 65 or raw[64] not in (0, 1, 27, 28):
         raise ValueError("not a 65-byte signature")
@@ -184,5 +188,5 @@ def recover(digest: bytes, signature: str) -> str:
             raw[:64] + bytes([raw[64] % 27]), digest, hasher=None
         )
     except Exception as error:
-        raise ValueError("no key signs this way") from error
+        raise ValueError("no public key matches the signature") from error
     return to_checksum_address(keccak(public.format(compressed=False)[1:])[12:])

@@ -1,5 +1,4 @@
-"""How does the venue tell it: order books, market and user channel events, RTDS activity rows,
-trades and orders in JSON?
+"""JSON bodies of the CLOB's REST replies: order books, trades, orders and balances.
 
 Shapes as recorded in 2026-09 (`data/README.md` of the reference) and as the official clients parse
 them.
@@ -7,16 +6,15 @@ them.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Any
 
 import orjson
 
 from services.paper_venue.exchange.accounts import UNLIMITED, Account
-from services.paper_venue.exchange.book import Book, Level, LevelChange, Resting
-from services.paper_venue.exchange.formatting import amount_text, number, price_text, ratio_text
+from services.paper_venue.exchange.book import Book, Level, RestingOrder
+from services.paper_venue.exchange.formatting import amount_text, average_price_text, price_text
 from services.paper_venue.exchange.matching import Fill
-from services.paper_venue.exchange.orders import PRICE_ONE, Market, MarketVersion, Order, Side
+from services.paper_venue.exchange.orders import Market, MarketVersion
 from services.paper_venue.exchange.trades import Trade
 
 Json = dict[str, Any]
@@ -29,10 +27,10 @@ def _levels(levels: Iterable[Level]) -> list[Json]:
 
 
 def book_summary(market: Market, outcome: int, book: Book, *, last_price: str, now_ms: int) -> Json:
-    """``GET /book``: bids ascending, asks descending.
+    """The body of ``GET /book``: bids ascending, asks descending.
 
     The hash is the SHA-1 that py-clob-client-v2 recomputes, over the fields that it knows:
-    ``version`` is none of them.
+    ``version`` is not among them.
     """
     summary: Json = {
         "market": market.condition_id,
@@ -47,202 +45,12 @@ def book_summary(market: Market, outcome: int, book: Book, *, last_price: str, n
         "last_trade_price": last_price,
     }
     version = {"version": market.version.value} if market.version is MarketVersion.V2 else {}
-    return summary | {"hash": _sha1(orjson.dumps(summary))} | version
-
-
-def book_event(summary: Json) -> Json:
-    """The market channel's ``book``: the summary without what only REST tells."""
-    only_rest = ("min_order_size", "neg_risk")
-    return {key: value for key, value in summary.items() if key not in only_rest} | {
-        "event_type": "book"
-    }
-
-
-def price_change_event(
-    market: Market, changes: Iterable[LevelChange], book: Book, *, now_ms: int
-) -> Json:
-    """New depths of the levels that changed, told for both outcomes."""
-    latest = {(change.is_bid, change.yes_price): change for change in changes}
-    entries = [
-        _price_change(market, outcome, change, book, now_ms)
-        for change in latest.values()
-        for outcome in (0, 1)
-    ]
-    return {
-        "market": market.condition_id,
-        "price_changes": entries,
-        "timestamp": str(now_ms),
-        "event_type": "price_change",
-    }
-
-
-def _price_change(
-    market: Market, outcome: int, change: LevelChange, book: Book, now_ms: int
-) -> Json:
-    price = price_text(change.yes_price if outcome == 0 else PRICE_ONE - change.yes_price)
-    size = amount_text(change.shares)
-    token = market.token_ids[outcome]
-    side = Side.BUY if change.is_bid == (outcome == 0) else Side.SELL
-    return {
-        "asset_id": token,
-        "price": price,
-        "size": size,
-        "side": side.name,
-        "hash": _sha1(f"{token}:{now_ms}:{side.name}:{price}:{size}".encode()),
-        "best_bid": price_text(book.best_bid(outcome) or 0),
-        "best_ask": price_text(book.best_ask(outcome) or PRICE_ONE),
-    }
-
-
-def last_trade_events(trade: Trade) -> list[Json]:
-    """One print per price that the taker's order reached."""
-    taker = trade.match.taker
-    return [
-        {
-            "market": taker.market.condition_id,
-            "asset_id": taker.token_id,
-            "price": price_text(price),
-            "size": amount_text(sum(fill.shares for fill in fills)),
-            "fee_rate_bps": "0",
-            "side": taker.side.name,
-            "timestamp": str(trade.matched_at_ms),
-            "event_type": "last_trade_price",
-            "transaction_hash": trade.transaction_hash,
-        }
-        for price, fills in groupby(trade.match.fills, key=lambda fill: fill.price)
-    ]
-
-
-def best_bid_ask_event(market: Market, outcome: int, book: Book, *, now_ms: int) -> Json:
-    best_bid, best_ask = book.best_bid(outcome) or 0, book.best_ask(outcome) or PRICE_ONE
-    return {
-        "event_type": "best_bid_ask",
-        "market": market.condition_id,
-        "asset_id": market.token_ids[outcome],
-        "best_bid": price_text(best_bid),
-        "best_ask": price_text(best_ask),
-        "spread": price_text(best_ask - best_bid),
-        "timestamp": str(now_ms),
-    }
-
-
-def tick_size_event(market: Market, token_id: str, *, old_tick: int, now_ms: int) -> Json:
-    return {
-        "event_type": "tick_size_change",
-        "market": market.condition_id,
-        "asset_id": token_id,
-        "old_tick_size": price_text(old_tick),
-        "new_tick_size": price_text(market.tick),
-        "timestamp": str(now_ms),
-    }
-
-
-def market_resolved_event(market: Market, payouts: tuple[int, int], *, now_ms: int) -> Json:
-    """An outcome that is worth more than the other has won; where both are worth the same, none
-    has.
-    """
-    winner = None if payouts[0] == payouts[1] else int(payouts[1] > payouts[0])
-    return {
-        "event_type": "market_resolved",
-        "id": market.id,
-        "market": market.condition_id,
-        "assets_ids": list(market.token_ids),
-        "winning_asset_id": "" if winner is None else market.token_ids[winner],
-        "winning_outcome": "" if winner is None else market.outcomes[winner],
-        "timestamp": str(now_ms),
-        "tags": [],
-    }
-
-
-def new_market_event(market: Market, *, now_ms: int) -> Json:
-    return {
-        "event_type": "new_market",
-        "id": market.id,
-        "question": market.question,
-        "market": market.condition_id,
-        "slug": market.slug,
-        "description": "",
-        "assets_ids": list(market.token_ids),
-        "outcomes": list(market.outcomes),
-        "event_message": {
-            "id": market.id,
-            "ticker": market.event_slug,
-            "slug": market.event_slug,
-            "title": market.question,
-            "description": "",
-        },
-        "timestamp": str(now_ms),
-        "tags": [],
-        "condition_id": market.condition_id,
-        "active": True,
-        "clob_token_ids": list(market.token_ids),
-        "sports_market_type": "",
-        "line": "",
-        "game_start_time": "",
-        "order_price_min_tick_size": price_text(market.tick),
-        "group_item_title": "",
-    }
-
-
-def order_event(
-    order: Order, *, kind: str, status: str, matched: int, trade_ids: Sequence[str], now_ms: int
-) -> Json:
-    """The user channel's ``order``: kind PLACEMENT, UPDATE or CANCELLATION."""
-    return {
-        "id": order.id,
-        "owner": order.owner,
-        "market": order.market.condition_id,
-        "asset_id": order.token_id,
-        "side": order.side.name,
-        "order_owner": order.owner,
-        "original_size": amount_text(order.shares),
-        "size_matched": amount_text(matched),
-        "price": price_text(order.price),
-        "associate_trades": list(trade_ids),
-        "outcome": order.outcome,
-        "type": kind,
-        "created_at": str(order.placed_at_ms // 1000),
-        "expiration": str(order.expiration),
-        "order_type": order.kind.value,
-        "status": status,
-        "maker_address": order.maker,
-        "timestamp": str(now_ms),
-        "event_type": "order",
-    }
-
-
-def killed_event(order: Order, *, reason: str, now_ms: int) -> Json:
-    """How the user channel reports an order that could not be filled: with empty fields that typed
-    clients stumble over.
-    """
-    event = order_event(
-        order,
-        kind="CANCELLATION",
-        status=f"CANCELED_{reason}",
-        matched=0,
-        trade_ids=(),
-        now_ms=now_ms,
-    )
-    return event | {"size_matched": "", "created_at": "", "outcome": ""}
-
-
-def trade_event(trade: Trade, *, owner: str, now_ms: int) -> Json:
-    """The user channel's ``trade``, as one of its owners gets it."""
-    row = trade_row(trade, owner=owner)
-    del row["transaction_hash"]
-    return row | {
-        "status": trade.status.value,
-        "timestamp": str(now_ms),
-        "trade_owner": trade.match.taker.owner,
-        "transaction_hash": trade.transaction_hash,
-        "type": "TRADE",
-        "event_type": "trade",
-    }
+    return summary | {"hash": sha1_hex(orjson.dumps(summary))} | version
 
 
 def trade_row(trade: Trade, *, owner: str) -> Json:
-    """A row of ``GET /data/trades``: told from the taker's side; ``trader_side`` says which part
-    the asker had.
+    """A row of ``GET /data/trades``, from the taker's side; ``trader_side`` is the role of
+    ``owner``.
     """
     match, taker = trade.match, trade.match.taker
     return {
@@ -253,7 +61,7 @@ def trade_row(trade: Trade, *, owner: str) -> Json:
         "side": taker.side.name,
         "size": amount_text(match.shares),
         "fee_rate_bps": "0",
-        "price": ratio_text(match.collateral, match.shares),
+        "price": average_price_text(match.collateral, match.shares),
         "status": f"TRADE_STATUS_{trade.status.value}",
         "match_time": str(trade.matched_at_ms // 1000),
         "last_update": str(trade.updated_at_ms // 1000),
@@ -282,8 +90,8 @@ def _maker_order(fill: Fill) -> Json:
     }
 
 
-def open_order(resting: Resting, *, trade_ids: Sequence[str], status: str = "LIVE") -> Json:
-    """An order that stands in the book, or is held (``DELAYED``), as ``GET /data/orders`` lists it."""
+def open_order(resting: RestingOrder, *, trade_ids: Sequence[str], status: str = "LIVE") -> Json:
+    """A row of ``GET /data/orders``: a resting order, or a held one (``DELAYED``)."""
     order = resting.order
     return {
         "id": order.id,
@@ -305,8 +113,9 @@ def open_order(resting: Resting, *, trade_ids: Sequence[str], status: str = "LIV
 
 
 def balance_allowance(account: Account, *, token_id: str | None) -> Json:
-    """``GET /balance-allowance``, base units as text. None asks for USDC; shares are allowed whole
-    or not at all.
+    """The body of ``GET /balance-allowance``, base units as text; ``token_id`` None: USDC.
+
+    An exchange may transfer either all shares (the maximum of uint256) or none (0).
     """
     if token_id is None:
         allowances = {
@@ -314,51 +123,11 @@ def balance_allowance(account: Account, *, token_id: str | None) -> Json:
         }
         return {"balance": str(account.collateral), "allowances": allowances}
     allowances = {
-        exchange: str(UNLIMITED * 2 - 1 if exchange in account.base.approvals else 0)
-        for exchange in account.base.allowances
+        exchange: str(UNLIMITED * 2 - 1 if exchange in account.on_chain.approvals else 0)
+        for exchange in account.on_chain.allowances
     }
     return {"balance": str(account.shares.get(token_id, 0)), "allowances": allowances}
 
 
-def activity_rows(trade: Trade) -> list[Json]:
-    """RTDS payloads: the taker's row with its fee, then each resting order's, each from its owner's
-    point of view.
-    """
-    match = trade.match
-    taker = _activity(
-        trade, match.taker, shares=match.shares, price=ratio_text(match.collateral, match.shares)
-    )
-    taker["fee"] = number(amount_text(trade.fee))
-    makers = [
-        _activity(trade, fill.maker, shares=fill.shares, price=price_text(fill.maker.price))
-        for fill in match.fills
-    ]
-    return [taker, *makers]
-
-
-def _activity(trade: Trade, order: Order, *, shares: int, price: str) -> Json:
-    market = order.market
-    return {
-        "asset": order.token_id,
-        "bio": "",
-        "conditionId": market.condition_id,
-        "eventSlug": market.event_slug,
-        "icon": "",
-        "name": "",
-        "outcome": order.outcome,
-        "outcomeIndex": order.outcome_index,
-        "price": number(price),
-        "profileImage": "",
-        "proxyWallet": order.maker,
-        "pseudonym": "",
-        "side": order.side.name,
-        "size": number(amount_text(shares)),
-        "slug": market.slug,
-        "timestamp": trade.matched_at_ms // 1000,
-        "title": market.question,
-        "transactionHash": trade.transaction_hash,
-    }
-
-
-def _sha1(payload: bytes) -> str:
+def sha1_hex(payload: bytes) -> str:
     return hashlib.sha1(payload, usedforsecurity=False).hexdigest()

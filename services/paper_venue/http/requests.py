@@ -1,6 +1,4 @@
-"""What every part of the HTTP API reads from a request; anything malformed is refused with the
-venue's text.
-"""
+"""Parses what all HTTP APIs read from requests; refuses malformed input with the venue's text."""
 
 from functools import lru_cache
 from typing import Any
@@ -12,7 +10,7 @@ from services.paper_venue.exchange import rules
 
 
 class BadRequest(Exception):
-    """The venue's answer to something that it cannot read: the text, and the HTTP status."""
+    """A request that is refused: the text and the HTTP status of the reply."""
 
     def __init__(self, text: str, status: int = 400) -> None:
         super().__init__(text)
@@ -21,7 +19,7 @@ class BadRequest(Exception):
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises: BadRequest."""
+    """The JSON value of a body. Raises: BadRequest."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -30,5 +28,5 @@ def parse_json(body: bytes) -> Any:
 
 @lru_cache(maxsize=10_000)
 def checksummed(address: str) -> str:
-    """An address in its checksummed spelling. Raises: ValueError when it is none."""
+    """An address in its checksummed spelling. Raises: ValueError if it is not an address."""
     return to_checksum_address(address)

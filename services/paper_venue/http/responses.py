@@ -1,4 +1,4 @@
-"""How does the venue answer over HTTP, and how do its refusals look?"""
+"""JSON replies over HTTP, and the middleware that turns exceptions into refusals."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +11,7 @@ from services.paper_venue.http.requests import BadRequest
 from shared.domain.errors import Transient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_HEADERS = web.RequestKey("told", dict[str, str])
+_HEADERS = web.RequestKey("reply_headers", dict[str, str])
 
 
 def reply(payload: Any, status: int = 200) -> web.Response:
@@ -22,22 +22,20 @@ def refuse(text: str, status: int = 400) -> web.Response:
     return reply({"error": text}, status)
 
 
-def tell_headers(request: web.Request, headers: dict[str, str]) -> None:
-    """Whatever becomes of the request, its answer carries these headers; what was told before is
-    replaced.
-    """
+def set_reply_headers(request: web.Request, headers: dict[str, str]) -> None:
+    """Add headers to the request's reply, also if it is refused; replaces those set before."""
     request[_HEADERS] = headers
 
 
 @web.middleware
-async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal has the venue's shape, whichever way it was raised."""
-    answer = await _answer(request, handler)
-    answer.headers.update(request.get(_HEADERS, {}))
-    return answer
+async def refusal_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every refusal the venue's shape, whichever exception raised it."""
+    response = await _respond(request, handler)
+    response.headers.update(request.get(_HEADERS, {}))
+    return response
 
 
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _respond(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except BadRequest as error:
@@ -45,4 +43,4 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Denied as error:
         return refuse(str(error), 401)
     except Transient as error:
-        return refuse(f"the chain cannot be asked now: {error}", 503)
+        return refuse(f"the chain node is not available: {error}", 503)

@@ -1,4 +1,4 @@
-"""A part of the venue's HTTP API, and how it is mounted under a prefix."""
+"""The interface of a part of the HTTP API, and how one is mounted under a path prefix."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,20 +7,20 @@ from aiohttp import web
 
 
 class HttpApi(Protocol):
-    """A part of the HTTP API."""
+    """A part of the venue's HTTP API."""
 
     def routes(self) -> list[web.RouteDef]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Prefixed:
-    """A part of the HTTP API whose paths begin with a prefix: Gamma and the CLOB both have a ``/markets``."""
+class PrefixedApi:
+    """Mounts an API under a path prefix: Gamma and the CLOB both have a ``/markets``."""
 
     prefix: str
-    part: HttpApi
+    api: HttpApi
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.route(route.method, self.prefix + route.path, route.handler)
-            for route in self.part.routes()
+            for route in self.api.routes()
         ]

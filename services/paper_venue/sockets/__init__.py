@@ -1,1 +1,7 @@
-"""The market, user and activity sockets: who is connected, what they subscribed to, and what they are sent."""
+"""The market, user and activity (RTDS) sockets.
+
+Serves            socket clients; what is sent to them comes from ``lifecycle`` by ``channels.py``.
+Owns              the connections, their subscriptions, and the delay of each channel.
+Must not import   another protocol (``clob``, ``data_api``, ``gamma``, ``relayer``), the world or
+                  the control API.
+"""

@@ -1,6 +1,4 @@
-"""Who is connected to one kind of socket, what have they subscribed to, and when are they hung up
-on?
-"""
+"""The connections to one kind of socket: subscriptions, frames in and out, and disconnection."""
 
 import asyncio
 import base64
@@ -14,75 +12,75 @@ from aiohttp import WSMsgType, web
 from services.paper_venue.http.payloads import Json
 
 _BACKLOG = 10_000
-"""Frames that a connection may be behind; a client that reads slower than that is disconnected, as
-a lost frame is worse."""
+"""Frames that may be queued for a connection; a client that reads too slowly is disconnected, as a
+lost frame would be worse."""
 
 
-def never() -> bool:
+def never_silent() -> bool:
     return False
 
 
 class Connection:
-    """One client at one socket. Frames leave in order, and a slow client holds up nobody else."""
+    """One client at one socket. Frames are sent in order, and a slow client delays no other."""
 
     def __init__(
         self, socket: web.WebSocketResponse, number: int, is_silent: Callable[[], bool]
     ) -> None:
         self.id = base64.b64encode(number.to_bytes(12, "big")).decode()
         self.topics: set[str] = set()
-        self.is_understood = False
-        """One of its frames was."""
+        self.has_valid_frame = False
+        """Whether it has sent a frame that the socket understands."""
         self.wants_custom_features = False
         self.owner: str | None = None
-        """The API key that it has proven."""
+        """The API key with which it has authenticated."""
         self._socket = socket
         self._is_silent = is_silent
         self._frames: asyncio.Queue[str] = asyncio.Queue(_BACKLOG)
-        self._lagging = False
+        self._is_lagging = False
 
-    def tell(self, frame: str) -> None:
-        """What a silent socket keeps to itself."""
+    def send_event(self, frame: str) -> None:
+        """Queue a frame, unless the socket is silent (a fault)."""
         if not self._is_silent():
-            self.send(frame)
+            self.send_frame(frame)
 
-    def send(self, frame: str) -> None:
+    def send_frame(self, frame: str) -> None:
         try:
             self._frames.put_nowait(frame)
         except asyncio.QueueFull:
-            self._lagging = True
+            self._is_lagging = True
 
     async def write(self) -> None:
-        while not self._lagging:
+        """Send queued frames until the client is disconnected for reading too slowly."""
+        while not self._is_lagging:
             await self._socket.send_str(await self._frames.get())
         await self._socket.close(message=b"reads too slowly")
 
 
-class Protocol(ABC):
-    """What one kind of socket understands."""
+class SocketProtocol(ABC):
+    """The protocol of one kind of socket."""
 
     pong = "PONG"
 
     @abstractmethod
-    def hear(self, connection: Connection, frame: Json) -> bool:
-        """Act on a client's frame. False: it is none of this socket's."""
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
+        """Handle a client's frame. False: this socket does not understand it."""
 
 
 class Hub:
-    """The connections of one kind of socket, by what they have subscribed to."""
+    """The connections to one kind of socket, by the topics that they have subscribed to."""
 
     def __init__(
-        self, *, is_silent: Callable[[], bool] = never, ping_within_s: float | None = None
+        self, *, is_silent: Callable[[], bool] = never_silent, ping_within_s: float | None = None
     ) -> None:
-        """``ping_within_s``: who sends no ``PING`` for so long is hung up on, whatever else he
-        sends; None: nobody is.
+        """``ping_within_s``: a client that sends no ``PING`` for so long is disconnected, whatever
+        else it sends; None: never.
         """
-        self.everybody: set[Connection] = set()
         self._is_silent = is_silent
         self._ping_within_s = ping_within_s
         self._by_topic: defaultdict[str, set[Connection]] = defaultdict(set)
         self._count = 0
 
-    def listeners(self, topics: Iterable[str]) -> set[Connection]:
+    def subscribers(self, topics: Iterable[str]) -> set[Connection]:
         return {connection for topic in topics for connection in self._by_topic.get(topic, ())}
 
     def subscribe(self, connection: Connection, topics: Iterable[str]) -> None:
@@ -97,20 +95,18 @@ class Hub:
             if not self._by_topic[topic]:
                 del self._by_topic[topic]
 
-    async def serve(self, request: web.Request, protocol: Protocol) -> web.WebSocketResponse:
-        """Speak with one client until it leaves, falls silent, or begins with something that this
-        socket does not know.
+    async def serve(self, request: web.Request, protocol: SocketProtocol) -> web.WebSocketResponse:
+        """Serve one client until it disconnects, sends no ``PING`` in time, or begins with a frame
+        that this socket does not understand.
         """
         socket = web.WebSocketResponse(autoping=True, max_msg_size=1 << 22)
         await socket.prepare(request)
         self._count += 1
         connection = Connection(socket, self._count, self._is_silent)
-        self.everybody.add(connection)
         writer = asyncio.create_task(connection.write())
         try:
             await self._listen(socket, connection, protocol)
         finally:
-            self.everybody.discard(connection)
             self.unsubscribe(connection, connection.topics)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
@@ -118,14 +114,14 @@ class Hub:
         return socket
 
     async def _listen(
-        self, socket: web.WebSocketResponse, connection: Connection, protocol: Protocol
+        self, socket: web.WebSocketResponse, connection: Connection, protocol: SocketProtocol
     ) -> None:
         deadline = self._next_deadline()
         while (text := await _next_text(socket, deadline)) is not None:
             if text == "PING":
                 deadline = self._next_deadline()
-                connection.send(protocol.pong)
-            elif not _is_understood(connection, text, protocol):
+                connection.send_frame(protocol.pong)
+            elif not _handle_frame(connection, text, protocol):
                 return
 
     def _next_deadline(self) -> float | None:
@@ -137,7 +133,9 @@ class Hub:
 
 
 async def _next_text(socket: web.WebSocketResponse, deadline: float | None) -> str | None:
-    """None: it has left, speaks in bytes, or the deadline (by the loop's clock) is over."""
+    """The next text frame. None: the client disconnected, sent bytes, or the deadline (by the
+    loop's clock) has passed.
+    """
     try:
         async with asyncio.timeout_at(deadline):
             message = await socket.receive()
@@ -146,12 +144,14 @@ async def _next_text(socket: web.WebSocketResponse, deadline: float | None) -> s
     return str(message.data) if message.type is WSMsgType.TEXT else None
 
 
-def _is_understood(connection: Connection, text: str, protocol: Protocol) -> bool:
-    """The first frame has to be understood; what is not among later ones is passed over."""
+def _handle_frame(connection: Connection, text: str, protocol: SocketProtocol) -> bool:
+    """Handle a frame. False: neither it nor any frame before it was understood; later frames that
+    are not understood are ignored.
+    """
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError:
         frame = None
-    if isinstance(frame, dict) and protocol.hear(connection, frame):
-        connection.is_understood = True
-    return connection.is_understood
+    if isinstance(frame, dict) and protocol.on_frame(connection, frame):
+        connection.has_valid_frame = True
+    return connection.has_valid_frame

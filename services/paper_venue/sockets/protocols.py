@@ -1,32 +1,33 @@
-"""What can be said to the market, user and activity sockets, and what do they answer?"""
+"""The protocols of the market, user and activity sockets: subscriptions and replies to them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
-from services.paper_venue.http.auth import Keys
-from services.paper_venue.http.payloads import Json, book_event
-from services.paper_venue.sockets.hub import Connection, Hub, Protocol
+from services.paper_venue.http.auth import ApiKeyStore
+from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.socket_events import book_event
+from services.paper_venue.sockets.hub import Connection, Hub, SocketProtocol
 
-_MOST_WITH_BOOKS = 500
-"""Tokens of one connection; with more, it gets no books at first."""
+_MAX_TOKENS_WITH_BOOKS = 500
+"""A connection with more tokens gets no books when it subscribes."""
 _RETIRED = ("clob_market", "clob_user")
 _RETIRED_TEXT = "CLOB messages are not supported anymore, please visit https://discord.com/"
-"""As recorded, but for the end of the address."""
+"""As recorded, except for the end of the URL."""
 
 
-class MarketSocket(Protocol):
-    """``/ws/market``: books of the tokens asked for, then what changes. ``book_of`` gives a token's
-    present summary, None: unknown.
-    """
+class MarketSocket(SocketProtocol):
+    """``/ws/market``: the books of the subscribed tokens, then their changes."""
 
-    def __init__(self, hub: Hub, book_of: Any) -> None:
+    def __init__(self, hub: Hub, book_summary: Callable[[str], Json | None]) -> None:
+        """``book_summary`` returns a token's present book; None: unknown token."""
         self._hub = hub
-        self._book_of = book_of
+        self._book_summary = book_summary
 
-    def hear(self, connection: Connection, frame: Json) -> bool:
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
         tokens = frame.get("assets_ids")
-        # The first frame names the type of the socket, later ones what to do.
+        # The first frame names the type of the socket, later ones the operation.
         operation = frame.get(
             "operation", "subscribe" if str(frame.get("type", "")).lower() == "market" else None
         )
@@ -41,20 +42,22 @@ class MarketSocket(Protocol):
     def _subscribe(self, connection: Connection, tokens: list[str], frame: Json) -> None:
         self._hub.subscribe(connection, tokens)
         connection.wants_custom_features |= frame.get("custom_feature_enabled") is True
-        if frame.get("initial_dump", True) and len(connection.topics) <= _MOST_WITH_BOOKS:
-            books = [summary for token in tokens if (summary := self._book_of(token)) is not None]
-            connection.tell(orjson.dumps([book_event(summary) for summary in books]).decode())
+        if frame.get("initial_dump", True) and len(connection.topics) <= _MAX_TOKENS_WITH_BOOKS:
+            books = [
+                summary for token in tokens if (summary := self._book_summary(token)) is not None
+            ]
+            connection.send_event(orjson.dumps([book_event(summary) for summary in books]).decode())
 
 
-class UserSocket(Protocol):
-    """``/ws/user``: the orders and trades of one API key, of some markets or of all."""
+class UserSocket(SocketProtocol):
+    """``/ws/user``: the orders and trades of one API key, in the named markets or in all."""
 
-    def __init__(self, hub: Hub, keys: Keys) -> None:
+    def __init__(self, hub: Hub, keys: ApiKeyStore) -> None:
         self._hub = hub
         self._keys = keys
 
-    def hear(self, connection: Connection, frame: Json) -> bool:
-        owner = self._authenticated(connection, frame)
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
+        owner = self._authenticate(connection, frame)
         if owner is None:
             return False
         markets = [str(market) for market in frame.get("markets") or ()]
@@ -65,8 +68,10 @@ class UserSocket(Protocol):
             self._hub.subscribe(connection, topics)
         return True
 
-    def _authenticated(self, connection: Connection, frame: Json) -> str | None:
-        """The key of this frame's credentials, or of the frame before it."""
+    def _authenticate(self, connection: Connection, frame: Json) -> str | None:
+        """The API key of this frame's credentials, else of an earlier frame's. None: the
+        credentials are wrong, or there were none.
+        """
         auth = frame.get("auth")
         if not isinstance(auth, dict):
             return connection.owner
@@ -80,9 +85,9 @@ class UserSocket(Protocol):
         return credentials.key
 
 
-class ActivitySocket(Protocol):
-    """RTDS: every fill of every wallet. One unknown topic refuses the whole subscription; an empty
-    frame answers a ``PING``.
+class ActivitySocket(SocketProtocol):
+    """RTDS: every fill of every wallet. One unknown topic refuses the whole subscription; the reply
+    to a ``PING`` is an empty frame.
     """
 
     pong = ""
@@ -91,32 +96,33 @@ class ActivitySocket(Protocol):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def hear(self, connection: Connection, frame: Json) -> bool:
+    def on_frame(self, connection: Connection, frame: Json) -> bool:
         subscriptions = frame.get("subscriptions")
         if frame.get("action") not in ("subscribe", "unsubscribe") or not isinstance(
             subscriptions, list
         ):
             return False
-        asked = [self._types(each) for each in subscriptions]
-        if not all(asked):
-            connection.send(orjson.dumps(_refusal(subscriptions)).decode())
+        requested = [self._types(subscription) for subscription in subscriptions]
+        if not all(requested):
+            connection.send_frame(orjson.dumps(_refusal(subscriptions)).decode())
             return True
-        topics = {kind for kinds in asked for kind in kinds}
+        topics = {kind for kinds in requested for kind in kinds}
         if frame["action"] == "unsubscribe":
             self._hub.unsubscribe(connection, topics)
         else:
             self._hub.subscribe(connection, topics)
         return True
 
-    def _types(self, asked: Any) -> tuple[str, ...]:
-        if not isinstance(asked, dict) or asked.get("topic") != "activity":
+    def _types(self, subscription: Any) -> tuple[str, ...]:
+        """The activity types of one subscription; empty: unknown."""
+        if not isinstance(subscription, dict) or subscription.get("topic") != "activity":
             return ()
-        kind = asked.get("type", "*")
+        kind = subscription.get("type", "*")
         return self.types if kind == "*" else (kind,) if kind in self.types else ()
 
 
 def _refusal(subscriptions: list[Any]) -> Json:
-    topics = [asked.get("topic") for asked in subscriptions if isinstance(asked, dict)]
+    topics = [each.get("topic") for each in subscriptions if isinstance(each, dict)]
     if any(topic in _RETIRED for topic in topics):
         return {"body": {"message": _RETIRED_TEXT}, "statusCode": 400}
     return {"body": {"message": "Invalid request body"}, "statusCode": 401}

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from eth_utils.crypto import keccak
 
-from services.paper_venue.exchange.orders import Market, MarketVersion, exchange_of
+from services.paper_venue.exchange.orders import Market, MarketVersion, exchange_for
 
 _SUBJECTS = (
     ("Will Northport win the cup final?", "northport-cup-final", Decimal("0.05")),
@@ -64,7 +64,7 @@ class MarketPlan:
     @property
     def exchange(self) -> str:
         """The contract that will settle it."""
-        return exchange_of(self.version, neg_risk=self.neg_risk)
+        return exchange_for(self.version, neg_risk=self.neg_risk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

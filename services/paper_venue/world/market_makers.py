@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.book import Resting
+from services.paper_venue.exchange.book import RestingOrder
 from services.paper_venue.exchange.orders import Market
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.generator import MarketPlan
@@ -97,7 +97,7 @@ class MarketMakers:
         resting = self._resting(stall, place)
         return 0 if resting is None else resting.remaining
 
-    def _resting(self, stall: _Stall, place: Place) -> Resting | None:
+    def _resting(self, stall: _Stall, place: Place) -> RestingOrder | None:
         return self._venue.engine.resting.get(stall.standing.get(place, ""))
 
     def _quote(self, stall: _Stall, *, now_ms: int, most: int) -> None:

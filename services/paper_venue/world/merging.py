@@ -40,13 +40,13 @@ class ChainMerging:
 
         Raises: TransactionReverted, Transient.
         """
-        account = self._venue.engine.accounts.of(trader.address)
+        account = self._venue.engine.accounts.get(trader.address)
         while account.pending:
             await self._sleep(_LOOK_EVERY_S)
         await send_and_mine(
             self._deployment.rpc, [(local_account(trader.key), merge_call(market, shares))]
         )
-        await self._venue.refresh(trader.address)
+        await self._venue.refresh_wallet(trader.address)
         self._venue.stats["leader_merges"] += 1
 
 

@@ -10,7 +10,7 @@ from services.paper_venue.chain.conditions import Condition, deal_shares, prepar
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_wallets, paper_key
 from services.paper_venue.exchange.orders import Market
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.generator import MarketPlan, Mood, market_of, plan_markets
 from services.paper_venue.world.leader_strategies import Crowd, LeaderTape, Rhythm, styles_of
@@ -120,7 +120,7 @@ async def open_books(
     venue: Venue,
     world: World,
     house: House,
-    keys: Keys,
+    keys: ApiKeyStore,
     *,
     seed: int,
     quote_shares: int,
@@ -143,7 +143,7 @@ async def leaders_of(
     venue: Venue,
     world: World,
     house: House,
-    keys: Keys,
+    keys: ApiKeyStore,
     *,
     seed: int,
     mood: Mood,
@@ -156,7 +156,13 @@ async def leaders_of(
 
 
 async def crowd_of(
-    venue: Venue, world: World, house: House, keys: Keys, *, seed: int, now_ms: Callable[[], int]
+    venue: Venue,
+    world: World,
+    house: House,
+    keys: ApiKeyStore,
+    *,
+    seed: int,
+    now_ms: Callable[[], int],
 ) -> CrowdTrading:
     traders = await traders_of(venue, keys, house.crowd, now_ms=now_ms())
     return CrowdTrading(
@@ -165,10 +171,10 @@ async def crowd_of(
 
 
 async def traders_of(
-    venue: Venue, keys: Keys, wallets: Sequence[PaperWallet], *, now_ms: int
+    venue: Venue, keys: ApiKeyStore, wallets: Sequence[PaperWallet], *, now_ms: int
 ) -> list[HouseTrader]:
     for wallet in wallets:
-        await venue.refresh(wallet.address)
+        await venue.refresh_wallet(wallet.address)
     return [new_trader(wallet.address, wallet.key, keys, now_ms=now_ms) for wallet in wallets]
 
 
@@ -194,5 +200,5 @@ class Followers:
             self._deployment, WalletKind(kind), keys, collateral=collateral
         )
         for wallet in wallets:
-            await self._venue.refresh(wallet.address)
+            await self._venue.refresh_wallet(wallet.address)
         return wallets

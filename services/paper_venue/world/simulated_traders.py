@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from services.paper_venue.exchange.engine import Accepted
+from services.paper_venue.exchange.matching_engine import Accepted
 from services.paper_venue.exchange.orders import Market, Side
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.lifecycle.venue import Venue
@@ -42,7 +42,7 @@ class _Eyes:
         self._traders = traders
 
     def shares_of(self, leader: int) -> Mapping[str, int]:
-        account = self._engine.accounts.of(self._traders[leader].address)
+        account = self._engine.accounts.get(self._traders[leader].address)
         return {
             token: shares - account.reserved_shares.get(token, 0)
             for token, shares in account.shares.items()

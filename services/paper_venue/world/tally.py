@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.paper_venue.exchange.orders import Market
-from services.paper_venue.lifecycle.announcer import Feeds
+from services.paper_venue.lifecycle.publisher import Channels
 
 
 class Tally:
@@ -17,7 +17,9 @@ class Tally:
     direction, in one transaction.
     """
 
-    def __init__(self, feeds: Feeds, *, leaders: Collection[str], crowd: Collection[str]) -> None:
+    def __init__(
+        self, feeds: Channels, *, leaders: Collection[str], crowd: Collection[str]
+    ) -> None:
         self._feeds = feeds
         self._leaders = frozenset(leaders)
         self._house = self._leaders | frozenset(crowd)
@@ -26,16 +28,16 @@ class Tally:
     def count_into(self, counter: Counter[str]) -> None:
         self._counter = counter
 
-    def watches(self, token_ids: Iterable[str]) -> bool:
-        return self._feeds.watches(token_ids)
+    def has_subscribers(self, token_ids: Iterable[str]) -> bool:
+        return self._feeds.has_subscribers(token_ids)
 
-    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
-        self._feeds.tell_market(market, events)
+    def publish_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+        self._feeds.publish_market(market, events)
 
-    def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
-        self._feeds.tell_user(owner, condition_id, event)
+    def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+        self._feeds.publish_user(owner, condition_id, event)
 
-    def tell_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def publish_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """``rows``: of one trade, the taker's first."""
         trades = {
             (row["proxyWallet"], row["asset"], row["side"])
@@ -44,4 +46,4 @@ class Tally:
         }
         self._counter["leader_trades"] += len(trades)
         self._counter["house_matched"] += rows[0]["proxyWallet"] in self._house
-        self._feeds.tell_activity(rows)
+        self._feeds.publish_activity(rows)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field, replace
 
 from coincurve import PrivateKey
 
-from services.paper_venue.exchange.engine import Accepted
+from services.paper_venue.exchange.matching_engine import Accepted
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, MarketVersion, OrderKind, Side
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.http.auth import Keys
-from services.paper_venue.lifecycle.venue import Ticket, Venue
+from services.paper_venue.http.auth import ApiKeyStore
+from services.paper_venue.lifecycle.venue import PostedOrder, Venue
 from shared.chain.orders import EOA, SignedOrder, order_hash
 
 _ZERO = "0x" + "00" * 32
@@ -43,7 +43,7 @@ class HouseTrader:
         taker_amount: int,
         now_ms: int,
         post_only: bool = False,
-    ) -> Ticket:
+    ) -> PostedOrder:
         self.next_salt += 1
         unsigned = SignedOrder(
             salt=self.next_salt,
@@ -59,7 +59,7 @@ class HouseTrader:
             builder=_ZERO,
             signature="",
         )
-        return Ticket(
+        return PostedOrder(
             signed=_signed(unsigned, market, self.key),
             kind=kind,
             owner=self.api_key,
@@ -74,7 +74,7 @@ def _signed(order: SignedOrder, market: Market, key: str) -> SignedOrder:
     return replace(order, signature="0x" + raw[:64].hex() + f"{raw[64] + 27:02x}")
 
 
-def new_trader(address: str, key: str, keys: Keys, *, now_ms: int) -> HouseTrader:
+def new_trader(address: str, key: str, keys: ApiKeyStore, *, now_ms: int) -> HouseTrader:
     return HouseTrader(address, key, keys.derive(address, 0).key, now_ms * 1_000)
 
 
@@ -131,7 +131,7 @@ def rest(
     return accepted(venue, ticket, now_ms=now_ms)[0].order.id
 
 
-def accepted(venue: Venue, ticket: Ticket, *, now_ms: int) -> tuple[Accepted, Trade | None]:
+def accepted(venue: Venue, ticket: PostedOrder, *, now_ms: int) -> tuple[Accepted, Trade | None]:
     """Place it. Raises: NoTrade, with the venue's text, where it is refused."""
     result = venue.on_order(ticket, now_ms=now_ms)
     if isinstance(result, tuple):

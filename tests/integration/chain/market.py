@@ -178,7 +178,7 @@ async def settled(settler: Settler, transaction: SignedTransaction) -> Settlemen
     """Wait until the transaction is in a block."""
 
     async def ask() -> SettlementReceipt | None:
-        return await settler.receipt(transaction.hash)
+        return await settler.fetch_receipt(transaction.hash)
 
     receipt: SettlementReceipt | None = await eventually(ask)
     assert receipt is not None

@@ -323,7 +323,7 @@ async def test_sending_a_settlement_twice_settles_it_once(deployment: Deployment
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
     signed = market.settler.sign(market.match(taker, maker))
 
-    assert await market.settler.receipt(signed.hash) is None
+    assert await market.settler.fetch_receipt(signed.hash) is None
     await market.settler.send(signed)
     await market.settler.send(signed)
 

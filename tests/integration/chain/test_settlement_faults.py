@@ -12,8 +12,12 @@ from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
-from services.paper_venue.lifecycle.settlement import Settlement, SettlementDelays, SettlementLine
+from services.paper_venue.faults.catalogue import Fault, Faults, FaultOptions
+from services.paper_venue.lifecycle.settlement import (
+    Settlement,
+    SettlementDelays,
+    SettlementPipeline,
+)
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import BUY, SELL
 from shared.testing.waiting import eventually
@@ -70,11 +74,11 @@ async def settle_with(market: PaperMarket, fault: Fault, last: str) -> tuple[Tol
     transaction's hash.
     """
     faults, told = Faults(), Told()
-    faults.set({fault: Strike(times=1, seconds=0)})
+    faults.set({fault: FaultOptions(times=1, seconds=0)})
     delays = SettlementDelays(before_broadcast=0, before_confirmed=0)
-    line = SettlementLine(market.settler, delays=delays, faults=faults, now_ms=now_ms)
+    line = SettlementPipeline(market.settler, delays=delays, faults=faults, now_ms=now_ms)
     first = line.sign(a_swap(market))
-    line.follow(first, a_trade(first.hash))
+    line.submit(first, a_trade(first.hash))
     running = asyncio.create_task(line.run(told))
     await eventually(lambda: last in told.events)
     running.cancel()

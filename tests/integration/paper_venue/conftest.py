@@ -1,10 +1,10 @@
-"""A paper venue on a chain of its own, shared by the tests of a session."""
+"""A paper venue on its own chain, shared by all tests of a session."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.paper_venue.venue import EDITION, PaperVenue, a_venue
+from tests.integration.paper_venue.venue import MARKETS_PER_EDITION, PaperVenue, start_venue
 from tools.stack.background import BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
@@ -22,8 +22,8 @@ def rpc_url(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def venue(rpc_url: str) -> Iterator[PaperVenue]:
-    """Its prices stand still between two looks: only trades move them. The first edition of its
-    markets is never resolved.
-    """
-    with a_venue(rpc_url, DATA_LAG="0.5", MARKETS=str(3 * EDITION), DRIFT_PER_SECOND="0") as venue:
+    """A venue whose prices only trades move. Its first edition of markets is never resolved."""
+    with start_venue(
+        rpc_url, DATA_LAG="0.5", MARKETS=str(3 * MARKETS_PER_EDITION), DRIFT_PER_SECOND="0"
+    ) as venue:
         yield venue

@@ -1,6 +1,4 @@
-"""A client that says exactly what a test wants it to say: raw requests, and orders that are signed
-but otherwise anything.
-"""
+"""A raw REST client: it sends any request, and signed orders with any content."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ USDC = SHARE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     status: int
     payload: Any
     headers: Mapping[str, str]
@@ -47,8 +45,8 @@ class RestClient:
 
     async def send(
         self, method: str, path: str, body: Any = None, *, sign: bool = True, **headers: str
-    ) -> Answer:
-        """``body`` is sent as JSON; bytes as they are. ``headers`` replace what was signed."""
+    ) -> Reply:
+        """``body`` is sent as JSON, bytes unchanged. ``headers`` replace those of the signature."""
         content = (
             body.decode()
             if isinstance(body, bytes)
@@ -60,7 +58,7 @@ class RestClient:
         async with self.http.request(
             method, self.venue.urls["clob"] + path, data=content or None, headers=signed | headers
         ) as response:
-            return Answer(response.status, await response.json(), dict(response.headers))
+            return Reply(response.status, await response.json(), dict(response.headers))
 
     def _l2_headers(self, method: str, path: str, content: str) -> dict[str, str]:
         now = int(time.time_ns() // 1_000_000_000)
@@ -141,13 +139,14 @@ class RestClient:
             "postOnly": post_only,
         }
 
-    async def faults(self, faults: Mapping[str, Mapping[str, Any]]) -> None:
-        """These faults are on from now, for this client alone."""
-        asked = {name: {"only": self.address} | dict(strike) for name, strike in faults.items()}
-        async with self.http.put(f"{self.venue.urls['control']}/faults", json=asked) as response:
+    async def set_faults(self, faults: Mapping[str, Mapping[str, Any]]) -> None:
+        """Turn these faults on, for this client only, and all others off."""
+        body = {name: {"only": self.address} | dict(options) for name, options in faults.items()}
+        async with self.http.put(f"{self.venue.urls['control']}/faults", json=body) as response:
             assert response.status == 200, await response.text()
 
-    async def no_faults(self) -> None:
+    async def clear_faults(self) -> None:
+        """Turn all faults off."""
         async with self.http.delete(f"{self.venue.urls['control']}/faults") as response:
             assert response.status == 200, await response.text()
 

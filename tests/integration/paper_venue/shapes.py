@@ -1,7 +1,7 @@
-"""What is the shape of a payload, and where do two shapes differ?
+"""Compares the shapes of payloads.
 
-A shape is the payload with every value replaced by the name of its format: which market, price or
-time it is does not matter.
+A shape is the payload with every value replaced by the name of its format, so that the actual
+market, price or time does not matter.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _FORMATS = {
 }
 
 
-def shape_of(value: Any) -> Any:
+def describe_shape(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: shape_of(inner) for key, inner in value.items()}
+        return {key: describe_shape(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [shape_of(inner) for inner in value]
+        return [describe_shape(inner) for inner in value]
     if isinstance(value, str):
         return next(
             (name for name, pattern in _FORMATS.items() if re.fullmatch(pattern, value, re.DOTALL)),
@@ -40,7 +40,7 @@ def shape_of(value: Any) -> Any:
 
 def differences(real: Any, ours: Any, path: str = "") -> set[str]:
     """One line for each place where the payloads' shapes differ."""
-    return set(_differences(shape_of(real), shape_of(ours), path))
+    return set(_differences(describe_shape(real), describe_shape(ours), path))
 
 
 def _differences(real: Any, ours: Any, path: str) -> Iterator[str]:
@@ -61,7 +61,7 @@ def _differences(real: Any, ours: Any, path: str) -> Iterator[str]:
 
 
 def _is_same(real: Any, ours: Any) -> bool:
-    """A text may be empty anywhere."""
+    """Whether two formats are equal; an empty text equals any text."""
     return (
         bool(real == ours or {real, ours} == {"", "text"})
         if isinstance(real, str) and isinstance(ours, str)

@@ -18,7 +18,7 @@ from polymarket.errors import PolymarketError
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.test_official_client_everywhere import KINDS, MARKETS, token_of
+from tests.integration.paper_venue.test_official_client_everywhere import KINDS, MARKETS, find_token
 from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
@@ -77,7 +77,7 @@ async def traders(venue: PaperVenue) -> AsyncIterator[list[Trader]]:
             found.append(Trader(client, account["proxy"]))
             for market in MARKETS:
                 await client.place_market_order(
-                    asset_id=token_of(venue, market), side="BUY", amount="15", max_price="0.99"
+                    asset_id=find_token(venue, market), side="BUY", amount="15", max_price="0.99"
                 )
         yield found
 
@@ -130,7 +130,7 @@ async def place(venue: PaperVenue, client: AsyncSecureClient, wish: Wish) -> boo
 
 
 def tokens(venue: PaperVenue, market: str) -> list[str]:
-    first = token_of(venue, market)
+    first = find_token(venue, market)
     return next(
         [str(token) for token in each["token_ids"]]
         for each in venue.world["markets"]

@@ -1,5 +1,5 @@
-"""py-clob-client 0.34.6 is archived: unmodified, it still reads, has keys and cancels, and its
-orders are refused as at the venue.
+"""The unmodified, archived py-clob-client 0.34.6 still reads, manages keys and cancels; its orders
+are refused as at the venue.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ async def client(venue: PaperVenue, request: pytest.FixtureRequest) -> Any:
     )
 
     def connect() -> Any:
-        found = ClobClient(
+        client = ClobClient(
             venue.urls["clob"],
             key=account["private_key"],
             chain_id=137,
             signature_type=SIGNATURE_TYPES[request.param],
             funder=account["proxy"],
         )
-        found.set_api_creds(found.create_or_derive_api_creds())
-        return found
+        client.set_api_creds(client.create_or_derive_api_creds())
+        return client
 
     return await asyncio.to_thread(connect)
 
 
-async def test_its_orders_are_refused_in_the_venues_words(venue: PaperVenue, client: Any) -> None:
+async def test_its_orders_are_refused_with_the_venues_text(venue: PaperVenue, client: Any) -> None:
     def place() -> Any:
         return client.post_order(
             client.create_order(OrderArgs(token_id=venue.token(), price=0.03, size=10, side="BUY")),
@@ -91,33 +91,42 @@ async def test_it_reads_the_markets(venue: PaperVenue, client: Any) -> None:
             "market": client.get_market(venue.world["markets"][0]["condition_id"]),
         }
 
-    told = await asyncio.to_thread(read)
+    replies = await asyncio.to_thread(read)
 
-    book = told["book"]
-    assert told["ok"] == "OK"
-    assert told["time"] > 1_700_000_000
-    assert [found.asset_id for found in told["books"]] == [token, other]
-    assert told["price"] == {"price": book.bids[-1].price}
-    assert told["prices"].keys() == told["mids"].keys() == told["spreads"].keys() == {token, other}
-    assert told["prices"][token] == {"BUY": book.bids[-1].price}
-    assert told["mids"][token] == told["mid"]["mid"]
-    assert told["spreads"][token] == told["spread"]["spread"]
-    assert (told["tick"], told["neg_risk"], told["fee"]) == (book.tick_size, book.neg_risk, 0)
-    known = {market["condition_id"] for market in venue.world["markets"]}
-    standing = {
-        market["condition_id"] for market in told["markets"]["data"] if not market["closed"]
+    book = replies["book"]
+    assert replies["ok"] == "OK"
+    assert replies["time"] > 1_700_000_000
+    assert [book.asset_id for book in replies["books"]] == [token, other]
+    assert replies["price"] == {"price": book.bids[-1].price}
+    assert (
+        replies["prices"].keys()
+        == replies["mids"].keys()
+        == replies["spreads"].keys()
+        == {token, other}
+    )
+    assert replies["prices"][token] == {"BUY": book.bids[-1].price}
+    assert replies["mids"][token] == replies["mid"]["mid"]
+    assert replies["spreads"][token] == replies["spread"]["spread"]
+    assert (replies["tick"], replies["neg_risk"], replies["fee"]) == (
+        book.tick_size,
+        book.neg_risk,
+        0,
+    )
+    all_markets = {market["condition_id"] for market in venue.world["markets"]}
+    open_markets = {
+        market["condition_id"] for market in replies["markets"]["data"] if not market["closed"]
     }
     for name, expected in {
-        "markets": known,
-        "simplified": known,
-        "sampling": standing,
-        "simplified_sampling": standing,
+        "markets": all_markets,
+        "simplified": all_markets,
+        "sampling": open_markets,
+        "simplified_sampling": open_markets,
     }.items():
-        assert {market["condition_id"] for market in told[name]["data"]} == expected, name
-        assert told[name]["next_cursor"] == "LTE="
-    assert [found["token_id"] for found in told["market"]["tokens"]] == venue.world["markets"][0][
-        "token_ids"
-    ]
+        assert {market["condition_id"] for market in replies[name]["data"]} == expected, name
+        assert replies[name]["next_cursor"] == "LTE="
+    assert [token["token_id"] for token in replies["market"]["tokens"]] == venue.world["markets"][
+        0
+    ]["token_ids"]
 
 
 async def test_its_keys_and_cancels_work(venue: PaperVenue, client: Any) -> None:
@@ -141,26 +150,28 @@ async def test_its_keys_and_cancels_work(venue: PaperVenue, client: Any) -> None
             "derived": client.derive_api_key(),
         }
 
-    told = await asyncio.to_thread(act)
+    replies = await asyncio.to_thread(act)
 
-    assert told["keys"] == {"apiKeys": [client.creds.api_key]}
-    assert told["derived"] == client.creds
-    assert told["closed_only"] == {"closed_only": False}
-    assert told["readonly_keys"] == [told["readonly"].api_key]
-    assert (told["orders"], told["trades"]) == ([], [])
-    assert told["balance"]["balance"] == "1000000000"
-    assert int(told["balance"]["allowance"]) > 0
+    assert replies["keys"] == {"apiKeys": [client.creds.api_key]}
+    assert replies["derived"] == client.creds
+    assert replies["closed_only"] == {"closed_only": False}
+    assert replies["readonly_keys"] == [replies["readonly"].api_key]
+    assert (replies["orders"], replies["trades"]) == ([], [])
+    assert replies["balance"]["balance"] == "1000000000"
+    assert int(replies["balance"]["allowance"]) > 0
     missing = {
         "canceled": [],
         "not_canceled": {"0x" + "12" * 32: "the order is already canceled or matched"},
     }
-    assert (told["cancel"], told["cancel_orders"]) == (missing, missing)
+    assert (replies["cancel"], replies["cancel_orders"]) == (missing, missing)
     assert (
-        told["cancel_all"] == told["cancel_market_orders"] == {"canceled": [], "not_canceled": {}}
+        replies["cancel_all"]
+        == replies["cancel_market_orders"]
+        == {"canceled": [], "not_canceled": {}}
     )
 
 
-async def test_a_deleted_key_is_heard_no_longer(client: Any) -> None:
+async def test_a_deleted_key_is_denied(client: Any) -> None:
     await asyncio.to_thread(client.delete_api_key)
 
     with pytest.raises(PolyApiException) as denied:

@@ -1,6 +1,4 @@
-"""The independent judge: py-clob-client-v2, unmodified, trades on the venue and finds its hashes
-and replies right.
-"""
+"""The unmodified py-clob-client-v2 trades on the venue, and accepts its hashes and replies."""
 
 from __future__ import annotations
 
@@ -42,24 +40,22 @@ async def client(venue: PaperVenue, request: pytest.FixtureRequest) -> Any:
     signature_type = SIGNATURE_TYPES[request.param]
 
     def connect() -> Any:
-        found = ClobClient(
+        client = ClobClient(
             venue.urls["clob"],
             137,
             key=account["private_key"],
             signature_type=signature_type,
             funder=account["proxy"],
         )
-        found.set_api_creds(found.create_or_derive_api_key())
-        return found
+        client.set_api_creds(client.create_or_derive_api_key())
+        return client
 
     return await asyncio.to_thread(connect)
 
 
 @pytest.fixture(params=list(MARKETS))
 def asset(venue: PaperVenue, request: pytest.FixtureRequest) -> dict[str, str]:
-    """How this client names a token: by ``token_id``, or by ``position_id`` in markets of version
-    v2.
-    """
+    """A token as this client names it: by ``token_id``, or ``position_id`` in v2 markets."""
     version, neg_risk = MARKETS[request.param]
     market = next(
         each
@@ -69,7 +65,7 @@ def asset(venue: PaperVenue, request: pytest.FixtureRequest) -> dict[str, str]:
     return {"position_id" if version == "v2" else "token_id": market["token_ids"][0]}
 
 
-def id_of(asset: dict[str, str]) -> str:
+def token_id(asset: dict[str, str]) -> str:
     (token,) = asset.values()
     return token
 
@@ -106,7 +102,7 @@ async def test_a_tampered_order_is_refused(client: Any, asset: dict[str, str]) -
 async def test_limit_orders_rest_and_are_cancelled_in_every_way(
     client: Any, asset: dict[str, str]
 ) -> None:
-    token = id_of(asset)
+    token = token_id(asset)
 
     def live() -> dict[str, Any]:
         def limit(price: float) -> Any:
@@ -126,7 +122,7 @@ async def test_limit_orders_rest_and_are_cancelled_in_every_way(
         return {
             "ids": ids,
             "statuses": {row["status"] for row in placed},
-            "found": client.get_order(ids[0])["id"],
+            "single": client.get_order(ids[0])["id"],
             "listed": {
                 row["id"] for row in client.get_open_orders(OpenOrderParams(asset_id=token))
             },
@@ -138,13 +134,13 @@ async def test_limit_orders_rest_and_are_cancelled_in_every_way(
             "all": client.cancel_all()["canceled"],
         }
 
-    told = await asyncio.to_thread(live)
+    replies = await asyncio.to_thread(live)
 
-    ids = told["ids"]
-    assert told["statuses"] == {"live"}
-    assert told["found"] == ids[0]
-    assert told["listed"] == set(ids)
-    assert (told["one"], told["two"], set(told["market"]), told["all"]) == (
+    ids = replies["ids"]
+    assert replies["statuses"] == {"live"}
+    assert replies["single"] == ids[0]
+    assert replies["listed"] == set(ids)
+    assert (replies["one"], replies["two"], set(replies["market"]), replies["all"]) == (
         ids[:1],
         ids[1:3],
         set(ids[3:]),
@@ -155,48 +151,48 @@ async def test_limit_orders_rest_and_are_cancelled_in_every_way(
 async def test_the_books_hash_is_the_one_that_the_client_computes(
     client: Any, asset: dict[str, str]
 ) -> None:
-    book = await asyncio.to_thread(client.get_order_book, id_of(asset))
-    told = book["hash"]
+    book = await asyncio.to_thread(client.get_order_book, token_id(asset))
+    replies = book["hash"]
 
-    assert await asyncio.to_thread(client.get_order_book_hash, book) == told
+    assert await asyncio.to_thread(client.get_order_book_hash, book) == replies
 
 
-async def test_balances_are_told_after_an_update(client: Any) -> None:
-    asked = BalanceAllowanceParams(asset_type=AssetType.COLLATERAL)
+async def test_balances_are_read_after_an_update(client: Any) -> None:
+    params = BalanceAllowanceParams(asset_type=AssetType.COLLATERAL)
 
-    await asyncio.to_thread(client.update_balance_allowance, asked)
-    told = await asyncio.to_thread(client.get_balance_allowance, asked)
+    await asyncio.to_thread(client.update_balance_allowance, params)
+    replies = await asyncio.to_thread(client.get_balance_allowance, params)
 
-    assert told["balance"] == "1000000000"
-    assert told["allowances"] == {exchange: str(2**256 - 1) for exchange in LIVE_EXCHANGES}
+    assert replies["balance"] == "1000000000"
+    assert replies["allowances"] == {exchange: str(2**256 - 1) for exchange in LIVE_EXCHANGES}
 
 
 async def test_prices_agree_with_the_book(client: Any, asset: dict[str, str]) -> None:
-    token = id_of(asset)
-    asked = [BookParams(token_id=token, side="BUY")]
+    token = token_id(asset)
+    params = [BookParams(token_id=token, side="BUY")]
 
     def read() -> dict[str, Any]:
         return {
             "book": client.get_order_book(token),
             "bid": client.get_price(token, "BUY"),
             "ask": client.get_price(token, "SELL"),
-            "prices": client.get_prices(asked),
-            "mids": client.get_midpoints(asked),
-            "spreads": client.get_spreads(asked),
+            "prices": client.get_prices(params),
+            "mids": client.get_midpoints(params),
+            "spreads": client.get_spreads(params),
             "tick": client.get_tick_size(token),
             "neg_risk": client.get_neg_risk(token),
             "time": client.get_server_time(),
         }
 
-    told = await asyncio.to_thread(read)
+    replies = await asyncio.to_thread(read)
 
-    book = told["book"]
-    assert told["bid"] == {"price": book["bids"][-1]["price"]}
-    assert told["ask"] == {"price": book["asks"][-1]["price"]}
-    assert told["prices"] == {token: {"BUY": book["bids"][-1]["price"]}}
-    assert told["mids"].keys() == told["spreads"].keys() == {token}
-    assert (told["tick"], told["neg_risk"]) == (book["tick_size"], book["neg_risk"])
-    assert told["time"] > 1_700_000_000
+    book = replies["book"]
+    assert replies["bid"] == {"price": book["bids"][-1]["price"]}
+    assert replies["ask"] == {"price": book["asks"][-1]["price"]}
+    assert replies["prices"] == {token: {"BUY": book["bids"][-1]["price"]}}
+    assert replies["mids"].keys() == replies["spreads"].keys() == {token}
+    assert (replies["tick"], replies["neg_risk"]) == (book["tick_size"], book["neg_risk"])
+    assert replies["time"] > 1_700_000_000
 
 
 async def test_keys_and_heartbeats(client: Any) -> None:
@@ -209,9 +205,9 @@ async def test_keys_and_heartbeats(client: Any) -> None:
             "old": client.get_pre_migration_orders(),
         }
 
-    told = await asyncio.to_thread(act)
+    replies = await asyncio.to_thread(act)
 
-    assert told["keys"] == {"apiKeys": [client.creds.api_key]}
-    assert told["closed_only"] == {"closed_only": False}
-    assert told["heartbeat"]["heartbeat_id"]
-    assert (told["version"], told["old"]) == (2, [])
+    assert replies["keys"] == {"apiKeys": [client.creds.api_key]}
+    assert replies["closed_only"] == {"closed_only": False}
+    assert replies["heartbeat"]["heartbeat_id"]
+    assert (replies["version"], replies["old"]) == (2, [])

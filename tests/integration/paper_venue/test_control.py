@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.test_sockets import listening
+from tests.integration.paper_venue.test_sockets import connect_listener
 from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
@@ -81,36 +81,36 @@ async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(
 
 
 async def test_a_market_gets_another_tick_and_then_ends(venue: PaperVenue) -> None:
-    market = await venue.market_to_end(neg_risk=True)
+    market = await venue.find_market_to_resolve(neg_risk=True)
     subscription = {
         "type": "market",
         "assets_ids": market["token_ids"],
         "custom_feature_enabled": True,
     }
     async with (
-        listening(venue.urls["market_ws"], subscription) as feed,
-        listening(
+        connect_listener(venue.urls["market_ws"], subscription) as feed,
+        connect_listener(
             venue.urls["market_ws"], {"type": "market", "assets_ids": market["token_ids"]}
         ) as plain,
     ):
-        await eventually(lambda: feed.of("book") and plain.of("book"))
+        await eventually(lambda: feed.of_type("book") and plain.of_type("book"))
         await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.0001"})
-        await eventually(lambda: feed.of("tick_size_change"))
+        await eventually(lambda: feed.of_type("tick_size_change"))
         coarser = await ask(
             venue, "POST", "tick", {"condition_id": market["condition_id"], "tick": "0.1"}
         )
         resolved = await venue.control(
             "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
         )
-        (told,) = await eventually(lambda: feed.of("market_resolved"))
-        await eventually(lambda: plain.of("tick_size_change"))
+        (told,) = await eventually(lambda: feed.of_type("market_resolved"))
+        await eventually(lambda: plain.of_type("tick_size_change"))
         await plain.socket.send_str("PING")
         await eventually(lambda: "PONG" in plain.texts)
 
     assert (coarser[0], "only becomes finer" in coarser[1]["error"]) == (409, True)
     assert resolved["resolved"] == {market["condition_id"]: {"yes": 0, "no": 1}}
     assert told["winning_asset_id"] == market["token_ids"][1]
-    assert plain.of("market_resolved") == []
+    assert plain.of_type("market_resolved") == []
     status, answer = await ask(
         venue, "POST", "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
     )

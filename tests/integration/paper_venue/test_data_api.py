@@ -198,7 +198,7 @@ async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(
     venue: PaperVenue, version: str
 ) -> None:
     async with venue.client("eoa") as (client, account):
-        market = await venue.market_to_end(version)
+        market = await venue.find_market_to_resolve(version)
         split = await client.split_position(condition_id=market["condition_id"], amount=5_000_000)
         await split.wait()
         await venue.control("resolve", {"condition_id": market["condition_id"], "outcome": "yes"})

@@ -1,5 +1,5 @@
-"""Every refusal that the venue's documentation and its clients' issues name, provoked over HTTP and
-compared word by word.
+"""Every refusal that the venue's documentation and its clients' issues name, caused over HTTP and
+compared verbatim.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.chain.orders import SignedOrder, order_hash
 from tests.integration.paper_venue.rest import (
     SHARE,
     USDC,
-    Answer,
+    Reply,
     RestClient,
     l1_headers,
     rest_client,
@@ -26,64 +26,64 @@ from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = pytest.mark.integration
 
-Provoke = Callable[[RestClient], Awaitable[Answer]]
+Provoke = Callable[[RestClient], Awaitable[Reply]]
 
-STRANGER = Account.from_key("0x" + "77" * 32).address
+UNKNOWN_ADDRESS = Account.from_key("0x" + "77" * 32).address
 UNKNOWN_TOKEN = "71321045679252212594626385532706912750332728571942532289631379312455583992563"
 
 
 @pytest.fixture
 async def client(venue: PaperVenue) -> AsyncIterator[RestClient]:
-    async with rest_client(venue) as found:
-        yield found
+    async with rest_client(venue) as client:
+        yield client
 
 
-async def post(client: RestClient, **order: Any) -> Answer:
+async def post(client: RestClient, **order: Any) -> Reply:
     return await client.send("POST", "/order", client.order(**order))
 
 
-async def with_another_key(client: RestClient) -> Answer:
+async def with_an_unknown_key(client: RestClient) -> Reply:
     return await client.send("GET", "/data/orders", POLY_API_KEY=str(uuid.UUID(int=0)))
 
 
-async def with_a_foreign_wallet_signature(client: RestClient) -> Answer:
+async def with_a_foreign_wallet_signature(client: RestClient) -> Reply:
     return await client.send(
         "POST",
         "/auth/api-key",
         sign=False,
-        **(l1_headers(client.private_key) | {"POLY_ADDRESS": STRANGER}),
+        **(l1_headers(client.private_key) | {"POLY_ADDRESS": UNKNOWN_ADDRESS}),
     )
 
 
-async def signed_long_ago(client: RestClient) -> Answer:
+async def signed_long_ago(client: RestClient) -> Reply:
     return await client.send("GET", "/data/orders", POLY_TIMESTAMP="1700000000")
 
 
-async def more_than_it_has(client: RestClient) -> Answer:
+async def more_than_the_balance(client: RestClient) -> Reply:
     return await post(client, gives=2_000 * USDC, gets=20_000 * SHARE)
 
 
-async def less_than_a_dollar(client: RestClient) -> Answer:
+async def less_than_a_dollar(client: RestClient) -> Reply:
     return await post(client, kind="FOK", gives=500_000, gets=1 * SHARE)
 
 
-async def more_decimals_than_are_kept(client: RestClient) -> Answer:
+async def too_many_decimals(client: RestClient) -> Reply:
     return await post(client, kind="FOK", gives=5_123_456, gets=10 * SHARE)
 
 
-async def fill_or_kill_far_from_the_market(client: RestClient) -> Answer:
+async def fill_or_kill_far_from_the_market(client: RestClient) -> Reply:
     return await post(client, kind="FOK", gives=2 * USDC, gets=100 * SHARE)
 
 
-async def fill_and_kill_far_from_the_market(client: RestClient) -> Answer:
+async def fill_and_kill_far_from_the_market(client: RestClient) -> Reply:
     return await post(client, kind="FAK", gives=2 * USDC, gets=100 * SHARE)
 
 
-async def post_only_through_the_best_price(client: RestClient) -> Answer:
+async def post_only_through_the_best_price(client: RestClient) -> Reply:
     return await post(client, gives=98 * USDC, gets=100 * SHARE, post_only=True)
 
 
-async def good_for_ten_seconds(client: RestClient) -> Answer:
+async def expiring_in_ten_seconds(client: RestClient) -> Reply:
     return await post(
         client,
         kind="GTD",
@@ -93,81 +93,81 @@ async def good_for_ten_seconds(client: RestClient) -> Answer:
     )
 
 
-async def for_an_unknown_token(client: RestClient) -> Answer:
+async def for_an_unknown_token(client: RestClient) -> Reply:
     return await post(client, token=UNKNOWN_TOKEN)
 
 
-async def not_an_order(client: RestClient) -> Answer:
+async def an_invalid_order(client: RestClient) -> Reply:
     return await client.send("POST", "/order", {"order": "please"})
 
 
-async def not_json(client: RestClient) -> Answer:
+async def invalid_json(client: RestClient) -> Reply:
     return await client.send("POST", "/order", b"{")
 
 
-async def by_somebody_elses_key(client: RestClient) -> Answer:
+async def with_another_owner(client: RestClient) -> Reply:
     return await client.send("POST", "/order", client.order() | {"owner": str(uuid.UUID(int=0))})
 
 
-async def signed_by_somebody_else(client: RestClient) -> Answer:
-    return await post(client, maker=STRANGER, signer=STRANGER)
+async def with_another_signer(client: RestClient) -> Reply:
+    return await post(client, maker=UNKNOWN_ADDRESS, signer=UNKNOWN_ADDRESS)
 
 
-async def with_a_tampered_amount(client: RestClient) -> Answer:
+async def with_a_tampered_amount(client: RestClient) -> Reply:
     body = client.order()
     body["order"]["makerAmount"] = "6000000"
     return await client.send("POST", "/order", body)
 
 
-async def signed_for_another_exchange(client: RestClient) -> Answer:
+async def signed_for_another_exchange(client: RestClient) -> Reply:
     return await post(client, exchange=(EXCHANGE_V3, "3"))
 
 
-async def for_a_safe_that_does_not_exist(client: RestClient) -> Answer:
-    return await post(client, maker=STRANGER, signature_type=2)
+async def for_a_safe_that_does_not_exist(client: RestClient) -> Reply:
+    return await post(client, maker=UNKNOWN_ADDRESS, signature_type=2)
 
 
-async def for_a_strangers_money(client: RestClient) -> Answer:
-    return await post(client, maker=STRANGER)
+async def for_another_wallet(client: RestClient) -> Reply:
+    return await post(client, maker=UNKNOWN_ADDRESS)
 
 
-async def of_the_first_generation(client: RestClient) -> Answer:
+async def of_the_first_exchange_generation(client: RestClient) -> Reply:
     body = client.order()
     del body["order"]["timestamp"]
     body["order"] |= {"taker": "0x" + "00" * 20, "nonce": "0", "feeRateBps": "0", "expiration": "0"}
     return await client.send("POST", "/order", body)
 
 
-async def sixteen_at_once(client: RestClient) -> Answer:
+async def sixteen_orders_in_a_batch(client: RestClient) -> Reply:
     return await client.send("POST", "/orders", [client.order()] * 16)
 
 
-async def a_thousand_and_one_cancels(client: RestClient) -> Answer:
+async def a_thousand_and_one_cancels(client: RestClient) -> Reply:
     return await client.send("DELETE", "/orders", [f"0x{number:064x}" for number in range(1_001)])
 
 
-async def the_book_of_nothing(client: RestClient) -> Answer:
+async def the_book_of_an_unknown_token(client: RestClient) -> Reply:
     return await client.send("GET", "/book?token_id=1", sign=False)
 
 
-async def the_market_of_nothing(client: RestClient) -> Answer:
+async def the_market_of_an_unknown_token(client: RestClient) -> Reply:
     return await client.send("GET", "/markets-by-token/1", sign=False)
 
 
-async def a_condition_of_31_bytes(client: RestClient) -> Answer:
+async def a_condition_of_31_bytes(client: RestClient) -> Reply:
     return await client.send("GET", "/clob-markets/0x" + "01" * 31, sign=False)
 
 
-async def a_second_key(client: RestClient) -> Answer:
+async def a_second_key(client: RestClient) -> Reply:
     return await client.send("POST", "/auth/api-key", sign=False, **l1_headers(client.private_key))
 
 
 REFUSALS: list[tuple[Provoke, int, str]] = [
-    (with_another_key, 401, "Unauthorized/Invalid api key"),
+    (with_an_unknown_key, 401, "Unauthorized/Invalid api key"),
     (signed_long_ago, 401, "Unauthorized/Invalid api key"),
     (with_a_foreign_wallet_signature, 401, "Invalid L1 Request headers"),
     (a_second_key, 400, "Could not create api key"),
-    (more_than_it_has, 400, "not enough balance / allowance"),
+    (more_than_the_balance, 400, "not enough balance / allowance"),
     (less_than_a_dollar, 400, "invalid amount for a marketable BUY order ($0.5), min size: $1"),
     (
         fill_or_kill_far_from_the_market,
@@ -177,33 +177,39 @@ REFUSALS: list[tuple[Provoke, int, str]] = [
     (
         fill_and_kill_far_from_the_market,
         400,
-        "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.",
+        "no orders found to match with FAK order. "
+        "FAK orders are partially filled or killed if no match is found.",
     ),
     (post_only_through_the_best_price, 400, "invalid post-only order: order crosses book"),
-    (good_for_ten_seconds, 400, "invalid expiration"),
+    (expiring_in_ten_seconds, 400, "invalid expiration"),
     (for_an_unknown_token, 400, "Invalid token id"),
-    (not_an_order, 400, "Invalid order payload"),
-    (not_json, 400, "Invalid order payload"),
-    (by_somebody_elses_key, 400, "the order owner has to be the owner of the API KEY"),
-    (signed_by_somebody_else, 400, "the order signer address has to be the address of the API KEY"),
+    (an_invalid_order, 400, "Invalid order payload"),
+    (invalid_json, 400, "Invalid order payload"),
+    (with_another_owner, 400, "the order owner has to be the owner of the API KEY"),
+    (with_another_signer, 400, "the order signer address has to be the address of the API KEY"),
     (
         for_a_safe_that_does_not_exist,
         400,
         "maker address not allowed, please use the deposit wallet flow",
     ),
-    (for_a_strangers_money, 400, "maker address not allowed, please use the deposit wallet flow"),
-    (of_the_first_generation, 400, "invalid order version, please use the latest clob-client"),
+    (for_another_wallet, 400, "maker address not allowed, please use the deposit wallet flow"),
+    (
+        of_the_first_exchange_generation,
+        400,
+        "invalid order version, please use the latest clob-client",
+    ),
     (signed_for_another_exchange, 400, "order_version_mismatch"),
     (with_a_tampered_amount, 400, "invalid signature"),
     (
-        more_decimals_than_are_kept,
+        too_many_decimals,
         400,
-        "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals, taker amount a max of 4 decimals",
+        "invalid amounts, the market buy orders maker amount supports a max accuracy of "
+        "2 decimals, taker amount a max of 4 decimals",
     ),
-    (sixteen_at_once, 400, "Too many orders in payload: 16, max allowed: 15"),
+    (sixteen_orders_in_a_batch, 400, "Too many orders in payload: 16, max allowed: 15"),
     (a_thousand_and_one_cancels, 400, "Too many orders in payload: 1001, max allowed: 1000"),
-    (the_book_of_nothing, 404, "No orderbook exists for the requested token id"),
-    (the_market_of_nothing, 404, "market not found"),
+    (the_book_of_an_unknown_token, 404, "No orderbook exists for the requested token id"),
+    (the_market_of_an_unknown_token, 404, "market not found"),
     (a_condition_of_31_bytes, 404, "market not found"),
 ]
 
@@ -211,7 +217,7 @@ REFUSALS: list[tuple[Provoke, int, str]] = [
 @pytest.mark.parametrize(
     ("provoke", "status", "text"), REFUSALS, ids=[provoke.__name__ for provoke, _, _ in REFUSALS]
 )
-async def test_what_a_client_does_wrong_is_refused_in_these_words(
+async def test_an_invalid_request_is_refused_with_the_venues_text(
     client: RestClient, provoke: Provoke, status: int, text: str
 ) -> None:
     assert (await provoke(client)).refusal == (status, text)
@@ -230,14 +236,14 @@ async def test_what_a_client_does_wrong_is_refused_in_these_words(
         ),
     ],
 )
-async def test_an_order_against_the_markets_rules_is_named(
+async def test_an_order_that_breaks_a_market_rule_is_refused_with_its_id(
     client: RestClient, order: dict[str, Any], text: str
 ) -> None:
     body = client.order(**order)
 
     answer = await client.send("POST", "/order", body)
 
-    assert answer.refusal == (400, text.replace("{id}", id_of(body)))
+    assert answer.refusal == (400, text.replace("{id}", compute_order_id(body)))
 
 
 async def test_the_same_order_again_is_duplicated(client: RestClient) -> None:
@@ -250,34 +256,35 @@ async def test_the_same_order_again_is_duplicated(client: RestClient) -> None:
     assert again.refusal == (400, f"order {first.payload['orderID']} is invalid. Duplicated.")
 
 
-OPERATORS_TEXTS = [
+OPERATOR_TEXTS = [
     (400, "the market is not yet ready to process new orders"),
     (400, "order match delayed due to market conditions"),
-    (400, f"'{STRANGER}' address banned"),
+    (400, f"'{UNKNOWN_ADDRESS}' address banned"),
     (400, "order canceled in the CTF exchange contract"),
     (500, "order timed out"),
     (500, "there are no matching orders"),
     (500, "the trade contains rounding issues"),
     (
         500,
-        "the price of the taker's order has a discrepancy greater than allowed with the worst maker order",
+        "the price of the taker's order has a discrepancy greater than allowed "
+        "with the worst maker order",
     ),
 ]
 
 
-@pytest.mark.parametrize(("status", "text"), OPERATORS_TEXTS)
-async def test_what_only_the_operator_or_a_bad_moment_says_is_said_on_demand(
+@pytest.mark.parametrize(("status", "text"), OPERATOR_TEXTS)
+async def test_texts_that_depend_on_the_operator_are_sent_on_demand(
     client: RestClient, status: int, text: str
 ) -> None:
-    await client.faults({"order-refused": {"text": text}})
+    await client.set_faults({"order-refused": {"text": text}})
     try:
         refused = await post(client)
     finally:
-        await client.no_faults()
-    taken = await post(client, gives=2 * USDC, gets=100 * SHARE)
+        await client.clear_faults()
+    accepted = await post(client, gives=2 * USDC, gets=100 * SHARE)
 
     assert refused.refusal == (status, text)
-    assert taken.payload["status"] == "live"
+    assert accepted.payload["status"] == "live"
 
 
 STATES = [
@@ -287,7 +294,8 @@ STATES = [
         "cancel-only",
         503,
         {
-            "error": "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed."
+            "error": "Trading is currently cancel-only. "
+            "New orders are not accepted, but cancels are allowed."
         },
     ),
     (
@@ -308,31 +316,31 @@ STATES = [
 async def test_the_venues_own_states_refuse_orders(
     client: RestClient, fault: str, status: int, body: Any
 ) -> None:
-    await client.faults({fault: {}})
+    await client.set_faults({fault: {}})
     try:
         refused = await post(client)
     finally:
-        await client.no_faults()
+        await client.clear_faults()
 
     assert refused.status == status
-    assert body is None or refused.payload == body, "what the restart says is not known"
+    assert body is None or refused.payload == body, "the restart's body is not known"
 
 
-async def test_too_many_orders_of_one_signer_are_told_when_to_come_again(
+async def test_too_many_orders_of_one_signer_are_refused_with_retry_after(
     client: RestClient,
 ) -> None:
-    await client.faults({"rate-limit-signer": {"seconds": "60"}})
+    await client.set_faults({"rate-limit-signer": {"seconds": "60"}})
     try:
         answers = [await post(client, gives=2 * USDC, gets=100 * SHARE) for _ in range(3)]
     finally:
-        await client.no_faults()
+        await client.clear_faults()
 
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert answers[-1].payload == {"error": "Too Many Requests"}
     assert int(answers[-1].headers["Retry-After"]) > 0
 
 
-async def test_a_refused_leg_of_a_batch_is_told_in_its_row(client: RestClient) -> None:
+async def test_a_refused_order_of_a_batch_has_its_error_in_its_row(client: RestClient) -> None:
     good, bad = (
         client.order(gives=2 * USDC, gets=100 * SHARE),
         client.order(gives=2_000 * USDC, gets=20_000 * SHARE),
@@ -342,13 +350,13 @@ async def test_a_refused_leg_of_a_batch_is_told_in_its_row(client: RestClient) -
 
     assert answer.status == 200
     assert [(row["success"], row["orderID"], row["errorMsg"]) for row in answer.payload] == [
-        (True, id_of(good), ""),
+        (True, compute_order_id(good), ""),
         (True, "", "not enough balance / allowance"),
     ]
 
 
-def id_of(body: dict[str, Any]) -> str:
-    """The order id of a body, computed apart from the venue's answer."""
+def compute_order_id(body: dict[str, Any]) -> str:
+    """The order id of a body, computed independently of the venue's reply."""
     order = body["order"]
     signed = SignedOrder(
         salt=order["salt"],

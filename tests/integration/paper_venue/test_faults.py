@@ -1,4 +1,4 @@
-"""What a client meets at a running venue while a fault is on, and what has become of its order."""
+"""What a client of a running venue gets while a fault is on, and what became of its order."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,11 @@ from polymarket.errors import RateLimitError, RequestRejectedError, TransportErr
 from services.paper_venue.control.scenario import read_scenario
 from services.paper_venue.faults.catalogue import Fault
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.test_sockets import activity, listening, pong
+from tests.integration.paper_venue.test_sockets import (
+    activity_subscription,
+    connect_listener,
+    wait_for_pong,
+)
 from tests.integration.paper_venue.venue import PaperVenue
 from tools.pipeline.scenario import play_at
 
@@ -23,11 +27,11 @@ EXAMPLES = sorted(Path("docs/scenarios").glob("*.toml"))
 
 
 @asynccontextmanager
-async def fault(venue: PaperVenue, name: Fault, **strike: Any) -> AsyncIterator[None]:
-    """On meanwhile; it must have struck."""
+async def fault_on(venue: PaperVenue, name: Fault, **options: Any) -> AsyncIterator[None]:
+    """Turn a fault on for the block; it must have been triggered."""
     url = f"{venue.urls['control']}/faults"
     async with aiohttp.ClientSession(raise_for_status=True) as http:
-        await http.put(url, json={name: strike})
+        await http.put(url, json={name: options})
         try:
             yield
             async with http.get(url) as answer:
@@ -36,49 +40,49 @@ async def fault(venue: PaperVenue, name: Fault, **strike: Any) -> AsyncIterator[
             await http.delete(url)
 
 
-async def rest(client: AsyncSecureClient, venue: PaperVenue) -> Any:
+async def place_resting_order(client: AsyncSecureClient, venue: PaperVenue) -> Any:
     return await client.place_limit_order(
         asset_id=venue.token(), price="0.02", size="10", side="BUY"
     )
 
 
-async def resting(client: AsyncSecureClient) -> int:
+async def count_open_orders(client: AsyncSecureClient) -> int:
     return len((await client.list_open_orders().first_page()).items)
 
 
 @pytest.mark.parametrize(("name", "arrived"), [(Fault.RESET_BEFORE, 0), (Fault.DROP_REPLY, 1)])
-async def test_a_broken_connection_says_nothing_of_the_order(
+async def test_a_broken_connection_does_not_tell_whether_the_order_arrived(
     venue: PaperVenue, name: Fault, arrived: int
 ) -> None:
     async with venue.client("eoa") as (client, _):
-        async with fault(venue, name, times=1):
+        async with fault_on(venue, name, times=1):
             with pytest.raises(TransportError):
-                await rest(client, venue)
+                await place_resting_order(client, venue)
 
-        assert await resting(client) == arrived
+        assert await count_open_orders(client) == arrived
 
 
-async def test_an_order_sent_twice_by_a_gateway_is_answered_as_a_duplicate_and_stands_once(
+async def test_an_order_sent_twice_by_a_gateway_gets_a_duplicate_reply_and_rests_once(
     venue: PaperVenue,
 ) -> None:
     async with venue.client("eoa") as (client, _):
-        async with fault(venue, Fault.REPEATED_REQUEST):
+        async with fault_on(venue, Fault.REPEATED_REQUEST):
             with pytest.raises(RequestRejectedError, match="Duplicated"):
-                await rest(client, venue)
+                await place_resting_order(client, venue)
 
-        assert await resting(client) == 1
+        assert await count_open_orders(client) == 1
 
 
-async def test_a_late_answer_is_the_true_one(venue: PaperVenue) -> None:
+async def test_a_late_reply_is_correct(venue: PaperVenue) -> None:
     async with venue.client("eoa") as (client, _):
-        async with fault(venue, Fault.LATE_REPLY, seconds="0.2"):
-            placed = await rest(client, venue)
+        async with fault_on(venue, Fault.LATE_REPLY, seconds="0.2"):
+            placed = await place_resting_order(client, venue)
 
         assert placed.ok
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "said"),
+    ("name", "status", "text"),
     [
         (Fault.ORDER_TIMED_OUT, 500, "order timed out"),
         (Fault.RESTART, 425, "restarting"),
@@ -89,33 +93,33 @@ async def test_a_late_answer_is_the_true_one(venue: PaperVenue) -> None:
         (Fault.CLOSED_ONLY, 400, "closed only mode"),
     ],
 )
-async def test_a_refused_order_is_not_in_and_says_why(
-    venue: PaperVenue, name: Fault, status: int, said: str
+async def test_a_refused_order_is_not_accepted_and_gets_the_reason(
+    venue: PaperVenue, name: Fault, status: int, text: str
 ) -> None:
     async with venue.client("eoa") as (client, account):
-        async with fault(venue, name, only=account["proxy"], seconds="30"):
-            with pytest.raises(RequestRejectedError, match=said) as refused:
-                await rest(client, venue)
+        async with fault_on(venue, name, only=account["proxy"], seconds="30"):
+            with pytest.raises(RequestRejectedError, match=text) as refused:
+                await place_resting_order(client, venue)
 
         assert refused.value.status == status
-        assert await resting(client) == 0
+        assert await count_open_orders(client) == 0
 
 
-async def test_a_signer_over_his_limit_is_told_when_to_come_back(venue: PaperVenue) -> None:
+async def test_a_signer_over_the_limit_gets_retry_after(venue: PaperVenue) -> None:
     async with (
         venue.client("eoa") as (client, account),
-        fault(venue, Fault.RATE_LIMIT_SIGNER, only=account["signer"], seconds="30"),
+        fault_on(venue, Fault.RATE_LIMIT_SIGNER, only=account["signer"], seconds="30"),
     ):
         for _ in range(2):
-            assert (await rest(client, venue)).ok
+            assert (await place_resting_order(client, venue)).ok
         with pytest.raises(RateLimitError) as refused:
-            await rest(client, venue)
+            await place_resting_order(client, venue)
 
     assert refused.value.retry_after is not None
     assert 0 < refused.value.retry_after <= 30
 
 
-async def test_a_skewed_clock_is_told_by_time(venue: PaperVenue) -> None:
+async def test_a_skewed_clock_shows_in_the_time_endpoint(venue: PaperVenue) -> None:
     async def time() -> int:
         async with (
             aiohttp.ClientSession() as http,
@@ -132,14 +136,14 @@ async def test_a_skewed_clock_is_told_by_time(venue: PaperVenue) -> None:
     assert 300 <= skewed - before < 360
 
 
-async def test_a_silent_socket_answers_pings_and_nothing_else(venue: PaperVenue) -> None:
-    async with listening(venue.urls["rtds"], activity("trades")) as rtds:
-        await pong(rtds)
-        async with fault(venue, Fault.SILENT_SOCKET):
+async def test_a_silent_socket_answers_pings_and_sends_nothing_else(venue: PaperVenue) -> None:
+    async with connect_listener(venue.urls["rtds"], activity_subscription("trades")) as rtds:
+        await wait_for_pong(rtds)
+        async with fault_on(venue, Fault.SILENT_SOCKET):
             await venue.control("leader-trade", {"token": venue.token(), "usdc": "20"})
-            heard = len(rtds.texts)
+            received = len(rtds.texts)
             await rtds.socket.send_str("PING")
-            await eventually(lambda: len(rtds.texts) > heard)
+            await eventually(lambda: len(rtds.texts) > received)
 
         assert rtds.frames == []
 
@@ -148,12 +152,12 @@ async def test_a_silent_socket_answers_pings_and_nothing_else(venue: PaperVenue)
 async def test_each_example_scenario_plays_to_its_end_and_leaves_no_fault_on(
     venue: PaperVenue, path: Path
 ) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     scenario = read_scenario(path)
 
-    struck = await play_at(venue.urls["control"], scenario, tell=told.append)
+    strike_counts = await play_at(venue.urls["control"], scenario, tell=messages.append)
 
-    assert len(told) == len(scenario.step)
-    assert set(struck) == {fault.value for step in scenario.step for fault in step.on}
+    assert len(messages) == len(scenario.step)
+    assert set(strike_counts) == {fault.value for step in scenario.step for fault in step.on}
     assert (await venue.control("faults"))["faults"] == {}
     await venue.control("leaders/stop", {})

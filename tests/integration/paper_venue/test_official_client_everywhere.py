@@ -1,5 +1,5 @@
-"""The unmodified official client trades from every kind of account in every kind of market, and the
-venue checks each signature.
+"""The unmodified official client trades from every kind of account in every kind of market; the
+venue verifies every signature.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ MARKETS = {"v1": ("v1", False), "neg-risk": ("v1", True), "v2": ("v2", False)}
 EVERYWHERE = [(kind, market) for kind in KINDS for market in MARKETS]
 
 
-def token_of(venue: PaperVenue, market: str) -> str:
-    """A token of the first market of this sort."""
-    found = next(
+def find_token(venue: PaperVenue, market: str) -> str:
+    """A token of the first market of this kind."""
+    row = next(
         each
         for each in venue.world["markets"]
         if (each["version"], each["neg_risk"]) == MARKETS[market]
     )
-    return str(found["token_ids"][0])
+    return str(row["token_ids"][0])
 
 
-def id_of(answer: AcceptedOrder | RejectedOrder) -> str:
+def accepted_order_id(answer: AcceptedOrder | RejectedOrder) -> str:
     assert answer.ok, answer.message
     return answer.order_id
 
@@ -53,7 +53,7 @@ async def eoa(venue: PaperVenue) -> AsyncIterator[AsyncSecureClient]:
 async def test_a_position_is_bought_and_sold_until_the_chain_has_both(
     venue: PaperVenue, kind: str, market: str
 ) -> None:
-    token = token_of(venue, market)
+    token = find_token(venue, market)
     async with venue.client(kind) as (client, _):
         bought = await client.place_market_order(
             asset_id=token, side="BUY", amount="20", max_price="0.99", order_type="FOK"
@@ -82,7 +82,7 @@ async def test_a_position_is_bought_and_sold_until_the_chain_has_both(
 async def test_a_tampered_order_is_refused(venue: PaperVenue, kind: str, market: str) -> None:
     async with venue.client(kind) as (client, _):
         signed = await client.create_market_order(
-            asset_id=token_of(venue, market), side="BUY", amount="10", max_price="0.9"
+            asset_id=find_token(venue, market), side="BUY", amount="10", max_price="0.9"
         )
         with pytest.raises(RequestRejectedError, match="invalid signature") as refused:
             await client.post_order(dataclasses.replace(signed, maker_amount=11_000_000))
@@ -93,22 +93,22 @@ async def test_a_tampered_order_is_refused(venue: PaperVenue, kind: str, market:
 
 
 @pytest.mark.parametrize(("kind", "market"), EVERYWHERE)
-async def test_limit_orders_of_every_sort_rest_and_are_cancelled_in_every_way(
+async def test_limit_orders_of_every_kind_rest_and_are_cancelled_in_every_way(
     venue: PaperVenue, kind: str, market: str
 ) -> None:
-    token = token_of(venue, market)
+    token = find_token(venue, market)
     expiration = time.time_ns() // 1_000_000_000 + 600
     async with venue.client(kind) as (client, _):
-        standing, expiring, passive = [
-            id_of(
+        resting, expiring, post_only = [
+            accepted_order_id(
                 await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
             ),
-            id_of(
+            accepted_order_id(
                 await client.place_limit_order(
                     asset_id=token, price="0.02", size="10", side="BUY", expiration=expiration
                 )
             ),
-            id_of(
+            accepted_order_id(
                 await client.place_limit_order(
                     asset_id=token, price="0.02", size="10", side="BUY", post_only=True
                 )
@@ -118,21 +118,21 @@ async def test_limit_orders_of_every_sort_rest_and_are_cancelled_in_every_way(
             await client.create_limit_order(asset_id=token, price=price, size="10", side="BUY")
             for price in ("0.03", "0.04", "0.05")
         ]
-        batch = {id_of(answer) for answer in await client.post_orders(signed)}
+        batch = {accepted_order_id(answer) for answer in await client.post_orders(signed)}
         listed = {
             order.id: order
             for order in (await client.list_open_orders(asset_id=token).first_page()).items
         }
-        one = await client.cancel_order(order_id=standing)
-        two = await client.cancel_orders(order_ids=[expiring, passive])
+        one = await client.cancel_order(order_id=resting)
+        two = await client.cancel_orders(order_ids=[expiring, post_only])
         market_orders = await client.cancel_market_orders(asset_id=token)
         rest = await client.cancel_all()
 
-    assert listed.keys() == {standing, expiring, passive} | batch
+    assert listed.keys() == {resting, expiring, post_only} | batch
     assert listed[expiring].order_type == "GTD"
     assert listed[expiring].expires_at is not None
-    assert one.canceled == (standing,)
-    assert set(two.canceled) == {expiring, passive}
+    assert one.canceled == (resting,)
+    assert set(two.canceled) == {expiring, post_only}
     assert set(market_orders.canceled) == batch
     assert rest.canceled == ()
 
@@ -150,7 +150,7 @@ async def test_balances_are_those_of_the_wallet(venue: PaperVenue, kind: str) ->
 async def test_prices_in_bulk_agree_with_the_single_ones(
     venue: PaperVenue, eoa: AsyncSecureClient
 ) -> None:
-    tokens = [token_of(venue, market) for market in MARKETS]
+    tokens = [find_token(venue, market) for market in MARKETS]
 
     books = await eoa.get_order_books(asset_ids=tokens)
     mids = await eoa.get_midpoints(asset_ids=tokens)
@@ -176,11 +176,11 @@ async def test_prices_in_bulk_agree_with_the_single_ones(
         assert single.price == last.price
 
 
-async def test_silence_after_a_heartbeat_cancels_everything(
+async def test_all_orders_are_cancelled_when_heartbeats_stop(
     venue: PaperVenue, eoa: AsyncSecureClient
 ) -> None:
     order = await eoa.place_limit_order(
-        asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY"
+        asset_id=find_token(venue, "v1"), price="0.02", size="10", side="BUY"
     )
     first = await eoa.send_order_heartbeat()
     with pytest.raises(OrderHeartbeatMismatchError) as wrong:
@@ -196,7 +196,7 @@ async def test_silence_after_a_heartbeat_cancels_everything(
     assert await eventually(is_cancelled, within=20)
 
 
-async def test_the_rate_limit_callback_is_told_what_is_left(venue: PaperVenue) -> None:
+async def test_the_rate_limit_callback_gets_the_remaining_tokens(venue: PaperVenue) -> None:
     (account,) = await venue.control("accounts", {"kind": "eoa", "count": 1, "usdc": "1000"})
     updates: list[RateLimitUpdate] = []
     client = await AsyncSecureClient.create(
@@ -206,37 +206,35 @@ async def test_the_rate_limit_callback_is_told_what_is_left(venue: PaperVenue) -
         on_rate_limit_update=updates.append,
     )
     await client.place_limit_order(
-        asset_id=token_of(venue, "v1"), price="0.02", size="10", side="BUY"
+        asset_id=find_token(venue, "v1"), price="0.02", size="10", side="BUY"
     )
     await client.cancel_all()
     await client.close()
 
     placed, cancelled = updates
     assert placed.remaining == 59
-    assert cancelled.remaining in (
-        118,
-        119,
-    )  # it asked, and an order went; meanwhile the bucket fills up again
+    # One token for the request and one for the order; meanwhile the bucket refills.
+    assert cancelled.remaining in (118, 119)
     assert {(update.tier, update.warning) for update in updates} == {("standard", False)}
 
 
-async def test_the_clients_own_streams_tell_an_orders_life(
+async def test_the_clients_own_streams_receive_an_orders_events(
     venue: PaperVenue, eoa: AsyncSecureClient
 ) -> None:
-    token = token_of(venue, "neg-risk")
+    token = find_token(venue, "neg-risk")
     async with await eoa.subscribe([MarketSpec(asset_ids=[token]), UserSpec()]) as events:
-        heard: list[str] = []
+        received: list[str] = []
 
         async def listen() -> None:
             async for event in events:
-                heard.append(type(event).__name__)
+                received.append(type(event).__name__)
 
         listening = asyncio.create_task(listen())
-        await eventually(lambda: "MarketBookEvent" in heard)
+        await eventually(lambda: "MarketBookEvent" in received)
         order = await eoa.place_market_order(
             asset_id=token, side="BUY", amount="10", max_price="0.95", order_type="FOK"
         )
-        await eventually(lambda: heard.count("UserTradeEvent") >= 3)
+        await eventually(lambda: received.count("UserTradeEvent") >= 3)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 
@@ -246,7 +244,7 @@ async def test_the_clients_own_streams_tell_an_orders_life(
         "MarketLastTradePriceEvent",
         "UserOrderEvent",
         "UserTradeEvent",
-    } <= set(heard)
+    } <= set(received)
 
 
 async def test_keys_are_listed_and_deleted(eoa: AsyncSecureClient) -> None:
@@ -261,7 +259,7 @@ async def test_keys_are_listed_and_deleted(eoa: AsyncSecureClient) -> None:
     assert denied.value.status == 401
 
 
-async def test_programmes_that_pay_nothing_here_answer_so_that_the_client_can_read_it(
+async def test_empty_rewards_and_notifications_can_be_parsed_by_the_client(
     eoa: AsyncSecureClient,
 ) -> None:
     order_id = "0x" + "12" * 32

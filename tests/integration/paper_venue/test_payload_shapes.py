@@ -1,8 +1,8 @@
-"""Every recorded payload of the real venue has the same keys, types and formats as what the paper
-venue sends for the same thing.
+"""Every recorded payload of the real venue has the same keys, types and formats as the paper
+venue's payload of the same kind.
 
-``ON_PURPOSE`` lists what differs, each with its reason. A difference that is not listed fails, and
-so does one that is listed and gone.
+``EXPECTED_DIFFERENCES`` lists what differs, each with its reason. A difference that is not listed
+fails, and so does a listed one that no longer exists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import pytest
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.rest import SHARE, USDC, RestClient, rest_client
 from tests.integration.paper_venue.shapes import differences
-from tests.integration.paper_venue.test_sockets import Heard, activity, listening
+from tests.integration.paper_venue.test_sockets import (
+    SocketListener,
+    activity_subscription,
+    connect_listener,
+)
 from tests.integration.paper_venue.venue import PaperVenue
 from tools.stack.background import BackgroundLoop
 
@@ -24,17 +28,20 @@ pytestmark = pytest.mark.integration
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 EDITED = "the adapter's authors edited this value, so it is not in the venue's format"
-SHORTENED = (
-    "the adapter's authors left out what they do not read; the official client insists on it"
+SHORTENED = "the adapter's authors omitted what they do not read; the official client requires it"
+LATER = (
+    "the field was added after this payload was recorded: the recordings of 2026-09, the "
+    "documentation or the official client have it"
 )
-LATER = "the field is younger than this payload: the recordings of 2026-09, the documentation or the official client have it"
-NULLS = "younger payloads of the same kind carry this instead of null"
-SECONDS = "the channel's documentation says epoch seconds, and the official client drops events that say otherwise"
-SAME = "the same format: a count of base units that reads like another kind of number"
-NO_ORACLE = "what UMA's oracle leaves behind; markets here are resolved by the control endpoint"
-OTHER_MARKET = "an optional field, which Gamma gives some markets and not others"
+NULLS = "later payloads of the same kind have this instead of null"
+SECONDS = (
+    "the channel's documentation says epoch seconds, and the official client drops other events"
+)
+SAME_FORMAT = "the same format: a number of base units that looks like another kind of number"
+NO_ORACLE = "set by UMA's oracle; markets here are resolved by the control endpoint"
+OTHER_MARKET = "an optional field, which Gamma has for some markets and not for others"
 
-ON_PURPOSE: dict[str, dict[str, str]] = {
+EXPECTED_DIFFERENCES: dict[str, dict[str, str]] = {
     "clob_book_response": {
         "asset_id: decimal, ours token id": EDITED,
         "hash: text, ours sha1": EDITED,
@@ -44,7 +51,7 @@ ON_PURPOSE: dict[str, dict[str, str]] = {
         "tick_size: added": LATER,
     },
     "gamma_market": {
-        "feeType: text, ours null": "only crypto markets have a fee type, and no market here is one",
+        "feeType: text, ours null": "only crypto markets have a fee type; none here is one",
         "version: added": LATER,
     },
     "gamma_market_closed_binary_accepting_false": {
@@ -69,9 +76,9 @@ ON_PURPOSE: dict[str, dict[str, str]] = {
         "version: added": LATER,
     },
     "http_balance_allowance_collateral": {
-        "allowance: decimal, ours token id": SAME,
+        "allowance: decimal, ours token id": SAME_FORMAT,
         "allowances: added": LATER,
-        "balance: epoch seconds, ours decimal": SAME,
+        "balance: epoch seconds, ours decimal": SAME_FORMAT,
     },
     "http_open_order": {
         "expiration: null, ours decimal": NULLS,
@@ -85,7 +92,9 @@ ON_PURPOSE: dict[str, dict[str, str]] = {
         "tradeIDs: added": SHORTENED,
     },
     "http_order_response_ok": {
-        "errorMsg: null, ours empty": "the official client refuses null here, so the venue cannot send it",
+        "errorMsg: null, ours empty": (
+            "the official client rejects null here, so the venue cannot send it"
+        ),
         "makingAmount: added": SHORTENED,
         "orderID: text, ours 32 bytes": EDITED,
         "status: added": SHORTENED,
@@ -163,7 +172,7 @@ ON_PURPOSE: dict[str, dict[str, str]] = {
         "transaction_hash: added": LATER,
     },
 }
-NEVER_SENT = {
+NOT_SENT = {
     "ws_market_new_market_msg": "every market is listed before the venue answers for the first time"
 }
 
@@ -173,9 +182,7 @@ def recorded(name: str) -> Any:
 
 
 def recorded_cases() -> dict[str, Any]:
-    """Each recorded payload by its file's name, frames of a recording by the file and what they
-    tell.
-    """
+    """Each recorded payload by its file's name; frames of a recording by file, kind and number."""
     single = (
         path.stem
         for path in sorted(PAYLOADS.glob("*.json"))
@@ -193,14 +200,14 @@ def recorded_cases() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def sent(venue: PaperVenue, background: BackgroundLoop) -> dict[str, Any]:
-    """What the venue sends, by the name of the recorded payload (without its number)."""
-    told: dict[str, Any] = background.call(provoke(venue))
-    return told
+    """The paper venue's payloads, by the name of the recorded one (without its number)."""
+    payloads: dict[str, Any] = background.call(collect_payloads(venue))
+    return payloads
 
 
-async def provoke(venue: PaperVenue) -> dict[str, Any]:
-    """Live through everything that a recording tells of, in a market that is resolved in the end."""
-    market = await venue.market_to_end(takes_fee=False)
+async def collect_payloads(venue: PaperVenue) -> dict[str, Any]:
+    """Cause every recorded kind of payload, in a market that is resolved at the end."""
+    market = await venue.find_market_to_resolve(takes_fee=False)
     token = market["token_ids"][0]
     subscription = {
         "type": "market",
@@ -213,25 +220,25 @@ async def provoke(venue: PaperVenue) -> dict[str, Any]:
             **{name: client.credentials[name] for name in ("secret", "passphrase")},
         }
         async with (
-            listening(venue.urls["market_ws"], subscription) as public,
-            listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as own,
-            listening(venue.urls["rtds"], activity("trades")) as rtds,
+            connect_listener(venue.urls["market_ws"], subscription) as public,
+            connect_listener(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as own,
+            connect_listener(venue.urls["rtds"], activity_subscription("trades")) as rtds,
         ):
-            await eventually(lambda: public.of("book"))
+            await eventually(lambda: public.of_type("book"))
             await own.socket.send_str("PING")
             await eventually(lambda: own.texts)
-            replies = await trade_and_cancel(client, token)
+            replies = await place_and_cancel(client, token)
             await eventually(
-                lambda: [event for event in own.of("trade") if event["status"] == "CONFIRMED"]
+                lambda: [event for event in own.of_type("trade") if event["status"] == "CONFIRMED"]
             )
-            replies |= await read(client, market, token)
+            replies |= await fetch_payloads(client, market, token)
             await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.001"})
-            await eventually(lambda: public.of("tick_size_change"))
+            await eventually(lambda: public.of_type("tick_size_change"))
             await venue.control(
                 "resolve", {"condition_id": market["condition_id"], "outcome": "yes"}
             )
-            await eventually(lambda: public.of("market_resolved"))
-            closed = await get(
+            await eventually(lambda: public.of_type("market_resolved"))
+            closed = await fetch_json(
                 client,
                 venue.urls["gamma"]
                 + f"/markets?closed=true&condition_ids={market['condition_id']}",
@@ -239,11 +246,11 @@ async def provoke(venue: PaperVenue) -> dict[str, Any]:
             return (
                 replies
                 | {"gamma_market_closed_binary_accepting_false": closed[0]}
-                | heard(public, own, rtds)
+                | received_events(public, own, rtds)
             )
 
 
-async def trade_and_cancel(client: RestClient, token: str) -> dict[str, Any]:
+async def place_and_cancel(client: RestClient, token: str) -> dict[str, Any]:
     resting = await client.send(
         "POST", "/order", client.order(token=token, gives=2 * USDC, gets=100 * SHARE)
     )
@@ -259,9 +266,9 @@ async def trade_and_cancel(client: RestClient, token: str) -> dict[str, Any]:
     batch = await client.send(
         "POST", "/orders", [client.order(token=token, gives=4_900 * USDC, gets=5_000 * SHARE)]
     )
-    await client.faults({"order-timed-out": {}})
+    await client.set_faults({"order-timed-out": {}})
     failed = await client.send("POST", "/order", client.order(token=token))
-    await client.no_faults()
+    await client.clear_faults()
     return {
         "http_open_order": next(
             row for row in listed.payload["data"] if row["id"] == resting.payload["orderID"]
@@ -272,7 +279,7 @@ async def trade_and_cancel(client: RestClient, token: str) -> dict[str, Any]:
     }
 
 
-async def read(client: RestClient, market: dict[str, Any], token: str) -> dict[str, Any]:
+async def fetch_payloads(client: RestClient, market: dict[str, Any], token: str) -> dict[str, Any]:
     trades = await client.send("GET", "/data/trades")
     return {
         "http_trades_page": trades.payload,
@@ -283,32 +290,34 @@ async def read(client: RestClient, market: dict[str, Any], token: str) -> dict[s
         "clob_book_response": (
             await client.send("GET", f"/book?token_id={token}", sign=False)
         ).payload,
-        "gamma_market": await get(
+        "gamma_market": await fetch_json(
             client, client.venue.urls["gamma"] + f"/markets/slug/{market['slug']}"
         ),
     }
 
 
-async def get(client: RestClient, url: str) -> Any:
+async def fetch_json(client: RestClient, url: str) -> Any:
     async with client.http.get(url) as response:
         return await response.json()
 
 
-def heard(public: Heard, own: Heard, rtds: Heard) -> dict[str, Any]:
-    orders, rows = own.of("order"), rtds.of("trades")
+def received_events(
+    public: SocketListener, own: SocketListener, rtds: SocketListener
+) -> dict[str, Any]:
+    orders, rows = own.of_type("order"), rtds.of_type("trades")
     channel = {
-        f"clob_market_channel {kind}": public.of(kind)[-1]
+        f"clob_market_channel {kind}": public.of_type(kind)[-1]
         for kind in ("book", "price_change", "last_trade_price")
     }
     return channel | {
         "rtds_activity_trades taker": next(row for row in rows if "fee" in row["payload"]),
         "rtds_activity_trades maker": next(row for row in rows if "fee" not in row["payload"]),
-        "ws_market_book_msg": public.of("book")[-1],
-        "ws_market_price_change_msg": public.of("price_change")[-1],
-        "ws_market_last_trade_msg": public.of("last_trade_price")[-1],
-        "ws_market_best_bid_ask_msg": public.of("best_bid_ask")[-1],
-        "ws_market_tick_size_msg": public.of("tick_size_change")[-1],
-        "ws_market_resolved_msg": public.of("market_resolved")[-1],
+        "ws_market_book_msg": public.of_type("book")[-1],
+        "ws_market_price_change_msg": public.of_type("price_change")[-1],
+        "ws_market_last_trade_msg": public.of_type("last_trade_price")[-1],
+        "ws_market_best_bid_ask_msg": public.of_type("best_bid_ask")[-1],
+        "ws_market_tick_size_msg": public.of_type("tick_size_change")[-1],
+        "ws_market_resolved_msg": public.of_type("market_resolved")[-1],
         "ws_user_order_placement": next(order for order in orders if order["type"] == "PLACEMENT"),
         "ws_user_order_cancellation": next(
             order for order in orders if order["status"] == "CANCELED"
@@ -318,25 +327,25 @@ def heard(public: Heard, own: Heard, rtds: Heard) -> dict[str, Any]:
         "ws_user_order_venue_cancel": next(
             order for order in orders if order["status"].startswith("CANCELED_MARKET")
         ),
-        "ws_user_trade": own.of("trade")[-1],
+        "ws_user_trade": own.of_type("trade")[-1],
     }
 
 
-def kind_of(name: str) -> str:
+def case_kind(name: str) -> str:
     """A case's name without the number of its frame."""
     return name.rstrip(" 0123456789") if " " in name else name
 
 
-@pytest.mark.parametrize("name", [name for name in recorded_cases() if name not in NEVER_SENT])
+@pytest.mark.parametrize("name", [name for name in recorded_cases() if name not in NOT_SENT])
 def test_a_recorded_payload_has_the_shape_of_ours(sent: dict[str, Any], name: str) -> None:
     assert (
-        differences(recorded_cases()[name], sent[kind_of(name)])
-        == ON_PURPOSE.get(kind_of(name), {}).keys()
+        differences(recorded_cases()[name], sent[case_kind(name)])
+        == EXPECTED_DIFFERENCES.get(case_kind(name), {}).keys()
     )
 
 
-def test_what_is_never_sent_is_not_sent_and_what_differs_has_been_recorded(
+def test_the_lists_of_unsent_and_differing_payloads_are_up_to_date(
     sent: dict[str, Any],
 ) -> None:
-    assert sent.keys() == {kind_of(name) for name in recorded_cases()} - NEVER_SENT.keys()
-    assert sent.keys() >= ON_PURPOSE.keys()
+    assert sent.keys() == {case_kind(name) for name in recorded_cases()} - NOT_SENT.keys()
+    assert sent.keys() >= EXPECTED_DIFFERENCES.keys()

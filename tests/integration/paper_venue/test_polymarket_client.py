@@ -1,5 +1,5 @@
-"""The unmodified official client trades on the venue: as an EOA and from a Safe, until the chain
-has it.
+"""The unmodified official client trades on the venue, as an EOA and from a Safe, until its trades
+are settled on the chain.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ async def best_bid(client: AsyncSecureClient, token: str) -> Decimal:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_fok_buy_is_filled_and_ends_on_the_chain(
+async def test_a_fok_buy_is_filled_and_settled_on_the_chain(
     venue: PaperVenue, rpc_url: str, kind: str
 ) -> None:
     token = venue.token(market=2)  # its markets take no fee
@@ -98,14 +98,14 @@ async def test_a_limit_order_rests_is_listed_and_is_cancelled(venue: PaperVenue,
     async with venue.client(kind) as (client, _):
         order = await client.place_limit_order(asset_id=token, price="0.02", size="10", side="BUY")
         assert order.ok, order.message
-        found = await client.get_order(order_id=order.order_id)
+        fetched = await client.get_order(order_id=order.order_id)
         (listed,) = (await client.list_open_orders().first_page()).items
         cancelled = await client.cancel_order(order_id=order.order_id)
         again = await client.cancel_order(order_id=order.order_id)
         after = (await client.list_open_orders().first_page()).items
 
     assert order.status == "live"
-    assert (found.price, found.original_size, found.size_matched) == (
+    assert (fetched.price, fetched.original_size, fetched.size_matched) == (
         Decimal("0.02"),
         Decimal(10),
         Decimal(0),
@@ -116,7 +116,7 @@ async def test_a_limit_order_rests_is_listed_and_is_cancelled(venue: PaperVenue,
     assert after == ()
 
 
-async def test_cancel_all_leaves_nothing(venue: PaperVenue) -> None:
+async def test_cancel_all_cancels_every_order(venue: PaperVenue) -> None:
     token = venue.token()
     async with venue.client("eoa") as (client, _):
         for price in ("0.02", "0.03"):
@@ -130,7 +130,7 @@ async def test_cancel_all_leaves_nothing(venue: PaperVenue) -> None:
     assert left == ()
 
 
-async def test_an_order_that_cannot_be_filled_is_killed_in_the_venues_words(
+async def test_an_order_that_cannot_be_filled_is_killed_with_the_venues_text(
     venue: PaperVenue,
 ) -> None:
     token = venue.token()
@@ -151,7 +151,7 @@ async def test_an_order_that_cannot_be_filled_is_killed_in_the_venues_words(
     assert "no orders found to match with FAK order" in str(unmet.value)
 
 
-async def test_who_has_too_little_is_refused(venue: PaperVenue) -> None:
+async def test_an_order_without_balance_is_refused(venue: PaperVenue) -> None:
     async with venue.client("eoa", usdc="10") as (client, _):
         with pytest.raises(RequestRejectedError, match="not enough balance / allowance"):
             await client.place_market_order(
@@ -213,7 +213,7 @@ async def test_keys_are_the_same_when_derived_again(venue: PaperVenue) -> None:
     assert first == second
 
 
-async def test_followers_trade_at_once_and_every_match_is_confirmed(venue: PaperVenue) -> None:
+async def test_followers_trade_concurrently_and_every_match_is_confirmed(venue: PaperVenue) -> None:
     token = venue.token(market=4)
     before = await venue.control("stats")
     accounts = await venue.control("accounts", {"kind": "safe", "count": 5, "usdc": "500"})

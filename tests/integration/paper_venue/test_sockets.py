@@ -1,6 +1,4 @@
-"""A leader's trade is told at every socket, with one transaction hash, and then stands on the
-chain.
-"""
+"""A leader's trade is published at every socket with one transaction hash, and settled under it."""
 
 import asyncio
 import json
@@ -22,8 +20,8 @@ from tests.integration.paper_venue.venue import PaperVenue
 pytestmark = pytest.mark.integration
 
 
-class Heard:
-    """A client that keeps every frame, arrays opened."""
+class SocketListener:
+    """A client that records every frame; arrays are flattened."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -37,70 +35,73 @@ class Heard:
                 frame = json.loads(message.data)
                 self.frames.extend(frame if isinstance(frame, list) else [frame])
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
+    def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [
             frame for frame in self.frames if frame.get("event_type", frame.get("type")) == kind
         ]
 
 
 @asynccontextmanager
-async def listening(url: str, *first: dict[str, Any]) -> AsyncIterator[Heard]:
+async def connect_listener(url: str, *first: dict[str, Any]) -> AsyncIterator[SocketListener]:
     async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
-        heard = Heard(socket)
-        task = asyncio.create_task(heard.listen())
+        listener = SocketListener(socket)
+        task = asyncio.create_task(listener.listen())
         for frame in first:
             await socket.send_json(frame)
         try:
-            yield heard
+            yield listener
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
-def activity(*kinds: str) -> dict[str, Any]:
+def activity_subscription(*kinds: str) -> dict[str, Any]:
     return {
         "action": "subscribe",
         "subscriptions": [{"topic": "activity", "type": kind} for kind in kinds],
     }
 
 
-async def a_leader_trade(venue: PaperVenue, **wish: Any) -> dict[str, Any]:
+async def make_leader_trade(venue: PaperVenue, **options: Any) -> dict[str, Any]:
     trade: dict[str, Any] = await venue.control(
-        "leader-trade", {"leader": venue.world["leaders"][0], "side": "BUY", "usdc": "100"} | wish
+        "leader-trade",
+        {"leader": venue.world["leaders"][0], "side": "BUY", "usdc": "100"} | options,
     )
     return trade
 
 
-def told(rtds: Heard, trade: dict[str, Any]) -> list[dict[str, Any]]:
-    """The activity rows of one trade, in the order heard."""
+def activity_rows(rtds: SocketListener, trade: dict[str, Any]) -> list[dict[str, Any]]:
+    """The activity rows of one trade, in the order received."""
     payloads: list[dict[str, Any]] = [frame["payload"] for frame in rtds.frames]
     return [
         payload for payload in payloads if payload["transactionHash"] == trade["transaction_hash"]
     ]
 
 
-async def pong(heard: Heard) -> None:
-    """Everything sent before has been heard: frames are answered in order."""
-    await heard.socket.send_str("PING")
-    await eventually(lambda: heard.texts, what="an answer")
+async def wait_for_pong(listener: SocketListener) -> None:
+    """Wait until everything sent before was handled: frames are answered in order."""
+    await listener.socket.send_str("PING")
+    await eventually(lambda: listener.texts, what="an answer")
 
 
-async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(
+async def test_a_leaders_fill_is_published_with_the_hash_under_which_it_is_mined(
     venue: PaperVenue, rpc_url: str
 ) -> None:
     token = venue.token(market=0)
     async with (
-        listening(venue.urls["rtds"], activity("trades")) as rtds,
-        listening(venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}) as market,
+        connect_listener(venue.urls["rtds"], activity_subscription("trades")) as rtds,
+        connect_listener(
+            venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}
+        ) as market,
     ):
-        await eventually(lambda: market.of("book"))
-        await pong(rtds)
-        trade = await a_leader_trade(venue, token=token)
-        await eventually(lambda: len(told(rtds, trade)) == 1 + len(trade["fills"]))
-        (printed,) = await eventually(lambda: market.of("last_trade_price"))
-        await eventually(lambda: len(market.of("book")) == 2)
+        await eventually(lambda: market.of_type("book"))
+        await wait_for_pong(rtds)
+        trade = await make_leader_trade(venue, token=token)
+        await eventually(lambda: len(activity_rows(rtds, trade)) == 1 + len(trade["fills"]))
+        (last_trade,) = await eventually(lambda: market.of_type("last_trade_price"))
+        await eventually(lambda: len(market.of_type("book")) == 2)
 
-    taker, *makers = told(rtds, trade)
+    taker, *makers = activity_rows(rtds, trade)
     assert (taker["proxyWallet"], taker["asset"], taker["side"]) == (
         venue.world["leaders"][0],
         token,
@@ -108,7 +109,10 @@ async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(
     )
     assert taker["fee"] > 0
     assert all("fee" not in maker for maker in makers)
-    assert (printed["transaction_hash"], printed["side"]) == (trade["transaction_hash"], "BUY")
+    assert (last_trade["transaction_hash"], last_trade["side"]) == (
+        trade["transaction_hash"],
+        "BUY",
+    )
     chain = ChainClient(Rpc(rpc_url))
     mined: Callable[[], Awaitable[Receipt | None]] = partial(
         chain.fetch_receipt, trade["transaction_hash"]
@@ -124,12 +128,14 @@ async def test_a_leaders_fill_is_told_with_the_hash_under_which_it_is_mined(
     assert (str(fill.token_id), fill.taker) == (token, EXCHANGE_V2)
 
 
-async def test_both_types_subscribed_tell_every_fill_twice(venue: PaperVenue) -> None:
-    async with listening(venue.urls["rtds"], activity("trades", "orders_matched")) as rtds:
-        await pong(rtds)
-        trade = await a_leader_trade(venue, token=venue.token(market=0))
+async def test_a_client_subscribed_to_both_types_gets_every_fill_twice(venue: PaperVenue) -> None:
+    async with connect_listener(
+        venue.urls["rtds"], activity_subscription("trades", "orders_matched")
+    ) as rtds:
+        await wait_for_pong(rtds)
+        trade = await make_leader_trade(venue, token=venue.token(market=0))
         expected = 2 * (1 + len(trade["fills"]))
-        await eventually(lambda: len(told(rtds, trade)) == expected)
+        await eventually(lambda: len(activity_rows(rtds, trade)) == expected)
 
     assert [frame["type"] for frame in rtds.frames].count("trades") == [
         frame["type"] for frame in rtds.frames
@@ -137,41 +143,41 @@ async def test_both_types_subscribed_tell_every_fill_twice(venue: PaperVenue) ->
 
 
 async def test_one_unknown_topic_refuses_the_whole_subscription(venue: PaperVenue) -> None:
-    asked = activity("trades")
-    asked["subscriptions"].append({"topic": "nonsense", "type": "*"})
-    async with listening(venue.urls["rtds"], asked) as rtds:
+    subscription = activity_subscription("trades")
+    subscription["subscriptions"].append({"topic": "nonsense", "type": "*"})
+    async with connect_listener(venue.urls["rtds"], subscription) as rtds:
         (refused,) = await eventually(lambda: rtds.frames)
 
     assert refused["statusCode"] == 401
 
 
-async def test_ping_is_answered_and_nonsense_hung_up_on(venue: PaperVenue) -> None:
-    async with listening(venue.urls["market_ws"]) as market:
+async def test_ping_is_answered_and_an_unknown_frame_ends_the_connection(venue: PaperVenue) -> None:
+    async with connect_listener(venue.urls["market_ws"]) as market:
         await market.socket.send_str("PING")
         await eventually(lambda: market.texts == ["PONG"])
         await market.socket.send_json({"type": "nonsense"})
         await eventually(lambda: market.socket.closed)
 
 
-async def test_an_unsubscribed_token_is_heard_no_more(venue: PaperVenue) -> None:
+async def test_an_unsubscribed_token_sends_no_more_events(venue: PaperVenue) -> None:
     token, other = venue.token(market=1), venue.token(market=2)
-    async with listening(
+    async with connect_listener(
         venue.urls["market_ws"], {"type": "market", "assets_ids": [token]}
     ) as market:
-        await eventually(lambda: market.of("book"))
+        await eventually(lambda: market.of_type("book"))
         await market.socket.send_json({"operation": "subscribe", "assets_ids": [other]})
-        await eventually(lambda: len(market.of("book")) == 2)
+        await eventually(lambda: len(market.of_type("book")) == 2)
         await market.socket.send_json({"operation": "unsubscribe", "assets_ids": [token]})
         await market.socket.send_str("PING")
         await eventually(lambda: "PONG" in market.texts)
-        await a_leader_trade(venue, token=token)
-        await a_leader_trade(venue, token=other)
-        (printed,) = await eventually(lambda: market.of("last_trade_price"))
+        await make_leader_trade(venue, token=token)
+        await make_leader_trade(venue, token=other)
+        (last_trade,) = await eventually(lambda: market.of_type("last_trade_price"))
 
-    assert printed["asset_id"] == other
+    assert last_trade["asset_id"] == other
 
 
-async def test_the_user_channel_tells_an_orders_life(venue: PaperVenue) -> None:
+async def test_the_user_channel_publishes_an_orders_events(venue: PaperVenue) -> None:
     token = venue.token(market=0)
     async with venue.client("eoa") as (client, _):
         credentials = client.credentials
@@ -180,7 +186,7 @@ async def test_the_user_channel_tells_an_orders_life(venue: PaperVenue) -> None:
             "secret": credentials.secret,
             "passphrase": credentials.passphrase,
         }
-        async with listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
+        async with connect_listener(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
             await user.socket.send_str("PING")
             await eventually(lambda: "PONG" in user.texts)
             resting = await client.place_limit_order(
@@ -193,34 +199,34 @@ async def test_the_user_channel_tells_an_orders_life(venue: PaperVenue) -> None:
             )
             await eventually(
                 lambda: (
-                    [event["status"] for event in user.of("trade")]
+                    [event["status"] for event in user.of_type("trade")]
                     == ["MATCHED", "MINED", "CONFIRMED"]
                 )
             )
 
     assert filled.ok, filled.message
-    lives = [(event["id"], event["type"], event["status"]) for event in user.of("order")]
-    assert lives == [
+    events = [(event["id"], event["type"], event["status"]) for event in user.of_type("order")]
+    assert events == [
         (resting.order_id, "PLACEMENT", "LIVE"),
         (resting.order_id, "CANCELLATION", "CANCELED"),
         (filled.order_id, "UPDATE", "MATCHED"),
     ]
 
 
-async def test_a_stranger_hears_nothing_at_the_user_channel(venue: PaperVenue) -> None:
+async def test_an_unknown_key_is_disconnected_from_the_user_channel(venue: PaperVenue) -> None:
     auth = {
         "apiKey": "00000000-0000-0000-0000-000000000000",
         "secret": "c2VjcmV0",
         "passphrase": "p",
     }
-    async with listening(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
+    async with connect_listener(venue.urls["user_ws"], {"auth": auth, "type": "user"}) as user:
         await eventually(lambda: user.socket.closed)
 
 
-async def test_a_leader_sells_what_he_holds(venue: PaperVenue) -> None:
+async def test_a_leader_sells_a_part_of_his_position(venue: PaperVenue) -> None:
     token = venue.token(market=2, outcome=1)
-    bought = await a_leader_trade(venue, token=token, usdc="60")
-    sold = await a_leader_trade(venue, token=token, side="SELL", usdc="20")
+    bought = await make_leader_trade(venue, token=token, usdc="60")
+    sold = await make_leader_trade(venue, token=token, side="SELL", usdc="20")
 
     assert {fill["match"] for fill in bought["fills"] + sold["fills"]} <= {
         "complementary",
@@ -230,7 +236,7 @@ async def test_a_leader_sells_what_he_holds(venue: PaperVenue) -> None:
     assert Decimal(sold["shares"]) < Decimal(bought["shares"])
 
 
-async def test_the_leaders_make_as_many_trades_as_asked(venue: PaperVenue) -> None:
+async def test_the_leaders_make_the_requested_number_of_trades(venue: PaperVenue) -> None:
     before = await venue.control("stats")
 
     await venue.control("leaders/start", {"trades": 20, "per_second": "100"})

@@ -1,4 +1,4 @@
-"""What stops the venue from starting is said in one line that names the remedy."""
+"""An error that stops the venue from starting is reported in one line that names the remedy."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_missing_and_a_wrong_variable_are_named() -> None:
+def test_a_missing_and_an_invalid_variable_are_named() -> None:
     ended = start(PAPER_VENUE_MARKETS="0", PAPER_VENUE_NPM_FOLDER="x")
 
     assert ended.returncode == 1
@@ -45,7 +45,7 @@ def test_a_port_in_use_is_named(venue: PaperVenue, rpc_url: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_chain_that_is_not_there_is_said(rpc_url: str) -> None:
+def test_an_unreachable_chain_is_named(rpc_url: str) -> None:
     ended = start(PAPER_VENUE_RPC_URL="http://127.0.0.1:9", PAPER_VENUE_NPM_FOLDER=npm_folder())
 
     assert ended.returncode == 1

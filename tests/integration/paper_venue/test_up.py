@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from tests.integration.paper_venue.venue import ended
+from tests.integration.paper_venue.venue import terminate_at_end
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def test_a_venue_comes_up_with_funded_accounts_of_every_kind_and_goes_without_a_
     ]
     with (
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process,
-        ended(process),
+        terminate_at_end(process),
     ):
         assert process.stdout is not None
         facts = json.loads(process.stdout.readline())

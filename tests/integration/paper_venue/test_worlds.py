@@ -18,7 +18,7 @@ import pytest
 from services.paper_venue.recordings.playback import play_of
 from services.paper_venue.recordings.recording import read_recording
 from shared.testing.waiting import eventually
-from tests.integration.paper_venue.venue import PaperVenue, a_venue, ended
+from tests.integration.paper_venue.venue import PaperVenue, start_venue, terminate_at_end
 from tools.stack.background import BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
@@ -39,7 +39,7 @@ def recording_of(venue: PaperVenue, path: Path) -> Iterator[subprocess.Popen[str
         subprocess.Popen(
             [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process,
-        ended(process),
+        terminate_at_end(process),
     ):
         yield process
         process.send_signal(signal.SIGINT)
@@ -90,7 +90,7 @@ async def test_a_rough_world_settles_is_recorded_and_played_again(
 ) -> None:
     path = tmp_path / "rough.jsonl"
     with (
-        a_venue(rpc_urls[0], MOOD="rough", CROWD_PER_SECOND="5") as venue,
+        start_venue(rpc_urls[0], MOOD="rough", CROWD_PER_SECOND="5") as venue,
         recording_of(venue, path),
     ):
         tokens = sum(len(market["token_ids"]) for market in venue.world["markets"])
@@ -111,7 +111,7 @@ async def test_a_rough_world_settles_is_recorded_and_played_again(
     assert b"secret" not in path.read_bytes()
     assert b"0x" + b"00" * 20 not in path.read_bytes()
 
-    with a_venue(rpc_urls[1], RECORDING=str(path), SPEED="0") as played:
+    with start_venue(rpc_urls[1], RECORDING=str(path), SPEED="0") as played:
 
         async def is_done() -> Any:
             report = (await played.control("world"))["recording"]
@@ -136,7 +136,7 @@ async def test_a_rough_world_settles_is_recorded_and_played_again(
 
 
 async def test_a_leader_merges_out_on_the_chain(rpc_urls: tuple[str, str]) -> None:
-    with a_venue(rpc_urls[0], SEED="3", LEADERS="4") as venue:
+    with start_venue(rpc_urls[0], SEED="3", LEADERS="4") as venue:
         await venue.control("leaders/start", {"trades": 60, "per_second": "15"})
         stats = await at_rest(venue)
 

@@ -1,4 +1,4 @@
-"""A paper venue as a process of its own, and how a client is pointed at it."""
+"""Starts a paper venue as a process, and connects clients to it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from polymarket.environments import Environment
 
 from tools.stack.npm import package_folder
 
-EDITION = 6
-"""Markets of which the generator makes one edition after another."""
-ENDS_WITHIN_S = 60
+MARKETS_PER_EDITION = 6
+"""The generator makes markets in editions of so many."""
+TERMINATION_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,31 @@ class PaperVenue:
     def token(self, market: int = 0, outcome: int = 0) -> str:
         return str(self.world["markets"][market]["token_ids"][outcome])
 
-    async def market_to_end(
+    async def find_market_to_resolve(
         self, version: str = "v1", *, neg_risk: bool = False, takes_fee: bool = True
     ) -> dict[str, Any]:
-        """One of this kind that still stands, for a test that ends it. Those of the first edition
-        stay: all other tests trade in them.
+        """An open market of this kind, for a test that resolves it; never one of the first edition,
+        in which all other tests trade.
         """
         async with (
             aiohttp.ClientSession(raise_for_status=True) as http,
-            http.get(self.urls["clob"] + "/sampling-markets") as answer,
+            http.get(self.urls["clob"] + "/sampling-markets") as response,
         ):
-            standing = {row["condition_id"] for row in (await answer.json())["data"]}
-        found: dict[str, Any] = next(
+            open_markets = {row["condition_id"] for row in (await response.json())["data"]}
+        market: dict[str, Any] = next(
             market
-            for market in self.world["markets"][EDITION:]
+            for market in self.world["markets"][MARKETS_PER_EDITION:]
             if (market["version"], market["neg_risk"], market["fee_rate"] != "0")
             == (version, neg_risk, takes_fee)
-            and market["condition_id"] in standing
+            and market["condition_id"] in open_markets
         )
-        return found
+        return market
 
     @asynccontextmanager
     async def client(
         self, kind: str, *, usdc: str = "1000"
     ) -> AsyncIterator[tuple[AsyncSecureClient, dict[str, str]]]:
-        """An official client of a new, funded account; and the account."""
+        """An official client of a new, funded account, and the account."""
         (account,) = await self.control("accounts", {"kind": kind, "count": 1, "usdc": usdc})
         client = await AsyncSecureClient.create(
             private_key=account["private_key"],
@@ -99,9 +99,9 @@ class PaperVenue:
 
 
 @contextmanager
-def a_venue(rpc_url: str, **variables: str) -> Iterator[PaperVenue]:
-    """On a chain that it alone writes to, and quick to settle, until the block ends. ``variables``
-    of its own: see its settings.
+def start_venue(rpc_url: str, **variables: str) -> Iterator[PaperVenue]:
+    """Run a venue that settles quickly until the block ends; no other process may write to its
+    chain. ``variables`` are its settings without the prefix ``PAPER_VENUE_``.
     """
     settings = {
         "RPC_URL": rpc_url,
@@ -116,7 +116,7 @@ def a_venue(rpc_url: str, **variables: str) -> Iterator[PaperVenue]:
     command = [sys.executable, "-m", "services.paper_venue", "--json"]
     with (
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process,
-        ended(process),
+        terminate_at_end(process),
     ):
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -126,19 +126,19 @@ def a_venue(rpc_url: str, **variables: str) -> Iterator[PaperVenue]:
 
 
 @contextmanager
-def ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """When the block ends, so does the process: killed where it does not by itself."""
+def terminate_at_end(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Terminate the process when the block ends; kill it, and raise, if it does not exit."""
     try:
         yield
     finally:
         process.terminate()
         try:
-            process.wait(timeout=ENDS_WITHIN_S)
+            process.wait(timeout=TERMINATION_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
 
 
 def npm_folder() -> str:
-    """Where the started chain has installed the contracts' packages."""
+    """The folder in which the started chain has installed the contracts' packages."""
     return str(package_folder("@gnosis.pm/safe-contracts").parents[1])

@@ -1,9 +1,9 @@
-"""A market, orders and an engine with nothing in them but what a test names."""
+"""Builders of a market, orders, holdings and a matching engine; a test names only what matters."""
 
 from itertools import count
 
 from services.paper_venue.exchange.accounts import UNLIMITED, Holdings
-from services.paper_venue.exchange.engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, Order, OrderKind, Side
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import SignedOrder
@@ -38,7 +38,7 @@ def an_order(
     owner: str = "",
     expiration: int = 0,
 ) -> Order:
-    """An order at a price in 1/10,000 USDC; ``amounts`` (maker, taker) instead of price and shares."""
+    """An order at a price in 1/10,000 USDC; ``amounts`` (maker, taker) replace price and shares."""
     collateral = shares * price // PRICE_ONE
     maker_amount, taker_amount = amounts or (
         (collateral, shares) if side is Side.BUY else (shares, collateral)
@@ -81,7 +81,7 @@ def a_spend(
     kind: OrderKind = OrderKind.FAK,
     maker: str = "0xA",
 ) -> Order:
-    """A market BUY: spend so much, at most at this price."""
+    """A market BUY that spends ``usdc`` (micro-USDC) at most at this price."""
     return an_order(
         Side.BUY,
         token=token,
@@ -101,9 +101,9 @@ def rich(collateral: int = 10**12, shares: int = 10**12, *, allowance: int = UNL
     )
 
 
-def an_engine(*orders: Order) -> Engine:
-    """Wallets 0xA, 0xB and 0xC are rich; the orders stand in the book."""
-    engine = Engine([MARKET])
+def an_engine(*orders: Order) -> MatchingEngine:
+    """An engine with funded wallets 0xA, 0xB and 0xC, and these orders in the book."""
+    engine = MatchingEngine([MARKET])
     for wallet in ("0xA", "0xB", "0xC"):
         engine.accounts.refresh(wallet, rich())
     for order in orders:

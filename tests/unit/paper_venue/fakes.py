@@ -1,4 +1,4 @@
-"""A chain, a settler and listeners that a test can look into."""
+"""A fake chain, settler, channels and clock that a test can inspect."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,23 +15,23 @@ from tests.unit.paper_venue.builders import rich
 
 @dataclass
 class FakeChain:
-    """Everybody is rich, unless ``collateral`` says how rich; nobody has a Safe."""
+    """Every wallet has ``collateral`` and plenty of shares; none is a contract wallet."""
 
     reads: list[str] = field(default_factory=list)
     collateral: int = 10**12
 
-    async def holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
+    async def fetch_holdings(self, wallet: str, token_ids: Sequence[str]) -> Holdings:
         self.reads.append(wallet)
         return rich(collateral=self.collateral)
 
-    async def owner_of(self, wallet: str) -> str | None:
+    async def fetch_owner(self, wallet: str) -> str | None:
         return None
 
 
 @dataclass
 class FakeSettler:
-    """Signs at once; mines what was sent, in order. ``statuses`` by nonce; ``failures``: calls that
-    do not get through first.
+    """Signs; mines what was sent, in order. ``statuses``: receipts' by nonce (default 1);
+    ``failures``: the number of first calls that fail.
     """
 
     statuses: Mapping[int, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class FakeSettler:
         self._may_fail()
         self.sent.append(transaction.nonce)
 
-    async def receipt(self, transaction_hash: str) -> Receipt | None:
+    async def fetch_receipt(self, transaction_hash: str) -> Receipt | None:
         self._may_fail()
         nonce = int(transaction_hash, 16)
         return (
@@ -63,47 +63,47 @@ class FakeSettler:
     def _may_fail(self) -> None:
         if self.failures:
             self.failures -= 1
-            raise Transient("the node is away")
+            raise Transient("the node is unreachable")
 
 
 @dataclass
 class FakeSettlements:
-    """The way to the chain, without a chain."""
+    """Signs and records settlements without a chain."""
 
     settler: FakeSettler = field(default_factory=FakeSettler)
-    followed: list[Trade] = field(default_factory=list)
+    submitted: list[Trade] = field(default_factory=list)
 
     def sign(self, settlement: Settlement) -> SignedTransaction:
         return self.settler.sign(settlement)
 
-    def follow(self, transaction: SignedTransaction, trade: Trade) -> None:
-        self.followed.append(trade)
+    def submit(self, transaction: SignedTransaction, trade: Trade) -> None:
+        self.submitted.append(trade)
 
 
 @dataclass
-class Listeners:
-    """Hears everything."""
+class FakeChannels:
+    """Records everything that is published."""
 
     market: list[Mapping[str, Any]] = field(default_factory=list)
     user: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     activity: list[Mapping[str, Any]] = field(default_factory=list)
 
-    def watches(self, token_ids: Iterable[str]) -> bool:
+    def has_subscribers(self, token_ids: Iterable[str]) -> bool:
         return True
 
-    def tell_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
+    def publish_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
         self.market.extend(events)
 
-    def tell_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
+    def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
         self.user.append((owner, event))
 
-    def tell_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def publish_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.activity.extend(rows)
 
 
 @dataclass
 class Clock:
-    """Time that passes when somebody sleeps."""
+    """A clock that advances when a coroutine sleeps."""
 
     ms: int = 1_790_000_000_000
 

@@ -1,4 +1,4 @@
-"""Only who signed gets a key, and only who has the key's secret is heard."""
+"""Only a wallet's signature gets a key, and only a key's secret authenticates a request."""
 
 import base64
 import hmac
@@ -12,17 +12,17 @@ from services.paper_venue.http.auth import (
     CLOCK_TOLERANCE_S,
     L1_INVALID,
     L2_INVALID,
+    ApiKeyStore,
     Credentials,
     Denied,
-    Keys,
 )
 
 BODY = b'{"orderType":"FOK"}'
 NOW_S = 1_790_000_000
 
 
-def some_keys() -> Keys:
-    return Keys(secret=b"of this test", chain_id=137)
+def some_keys() -> ApiKeyStore:
+    return ApiKeyStore(secret=b"of this test", chain_id=137)
 
 
 def l1_headers(**changed: str) -> dict[str, str]:
@@ -48,8 +48,8 @@ def l2_headers(credentials: Credentials, **changed: str) -> dict[str, str]:
     } | changed
 
 
-def test_the_official_clients_signature_proves_its_address() -> None:
-    assert some_keys().check_l1(l1_headers(), now_s=NOW_S) == (
+def test_the_official_clients_signature_authenticates_its_address() -> None:
+    assert some_keys().verify_l1(l1_headers(), now_s=NOW_S) == (
         Account.from_key("0x" + "11" * 32).address,
         0,
     )
@@ -68,12 +68,12 @@ def test_the_official_clients_signature_proves_its_address() -> None:
         {"POLY_ADDRESS": "nobody"},
     ],
 )
-def test_anything_else_does_not(changed: dict[str, str]) -> None:
+def test_a_changed_l1_header_is_denied(changed: dict[str, str]) -> None:
     with pytest.raises(Denied, match="Invalid L1 Request headers"):
-        some_keys().check_l1(l1_headers(**changed), now_s=NOW_S)
+        some_keys().verify_l1(l1_headers(**changed), now_s=NOW_S)
 
 
-def test_a_key_is_created_once_and_derived_ever_after() -> None:
+def test_a_key_is_created_once_and_then_derived() -> None:
     keys = some_keys()
 
     created = keys.create("0xA", 0)
@@ -81,15 +81,17 @@ def test_a_key_is_created_once_and_derived_ever_after() -> None:
     assert keys.create("0xA", 0) is None
     assert keys.derive("0xA", 0) == created
     assert keys.derive("0xA", 1) != created
-    assert keys.of("0xA") == [keys.derive("0xA", 0).key, keys.derive("0xA", 1).key]
+    assert keys.list_keys("0xA") == [keys.derive("0xA", 0).key, keys.derive("0xA", 1).key]
 
 
-def test_the_exact_bytes_are_proved() -> None:
+def test_a_signed_request_is_authenticated() -> None:
     keys = some_keys()
     credentials = keys.derive("0xA", 0)
 
     assert (
-        keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S)
+        keys.verify_l2(
+            l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S
+        )
         == credentials
     )
 
@@ -104,11 +106,11 @@ def test_the_exact_bytes_are_proved() -> None:
         {"POLY_SIGNATURE": base64.urlsafe_b64encode(hmac.digest(b"guess", b"", "sha256")).decode()},
     ],
 )
-def test_a_request_that_proves_nothing_is_denied(changed: dict[str, str]) -> None:
+def test_a_changed_l2_header_is_denied(changed: dict[str, str]) -> None:
     keys = some_keys()
 
     with pytest.raises(Denied, match="Unauthorized/Invalid api key"):
-        keys.check_l2(
+        keys.verify_l2(
             l2_headers(keys.derive("0xA", 0), **changed),
             method="POST",
             path="/order",
@@ -117,11 +119,11 @@ def test_a_request_that_proves_nothing_is_denied(changed: dict[str, str]) -> Non
         )
 
 
-def test_another_body_is_denied() -> None:
+def test_a_changed_body_is_denied() -> None:
     keys = some_keys()
 
     with pytest.raises(Denied):
-        keys.check_l2(
+        keys.verify_l2(
             l2_headers(keys.derive("0xA", 0)),
             method="POST",
             path="/order",
@@ -136,7 +138,9 @@ def test_a_revoked_key_is_denied() -> None:
     keys.revoke(credentials)
 
     with pytest.raises(Denied):
-        keys.check_l2(l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S)
+        keys.verify_l2(
+            l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S
+        )
 
 
 def test_secrets_are_not_printed() -> None:
@@ -147,25 +151,25 @@ def test_secrets_are_not_printed() -> None:
 
 
 @pytest.mark.parametrize("off", [-CLOCK_TOLERANCE_S, 0, CLOCK_TOLERANCE_S])
-def test_a_clock_that_is_a_little_off_is_tolerated(off: int) -> None:
+def test_a_clock_within_the_tolerance_is_accepted(off: int) -> None:
     keys = some_keys()
     credentials = keys.derive("0xA", 0)
 
     assert (
-        keys.check_l2(
+        keys.verify_l2(
             l2_headers(credentials), method="POST", path="/order", body=BODY, now_s=NOW_S + off
         )
         == credentials
     )
-    assert keys.check_l1(l1_headers(), now_s=NOW_S + off)
+    assert keys.verify_l1(l1_headers(), now_s=NOW_S + off)
 
 
 @pytest.mark.parametrize("off", [-CLOCK_TOLERANCE_S - 1, CLOCK_TOLERANCE_S + 1])
-def test_a_request_from_another_time_is_denied_however_well_signed(off: int) -> None:
+def test_a_correctly_signed_request_outside_the_clock_tolerance_is_denied(off: int) -> None:
     keys = some_keys()
 
     with pytest.raises(Denied, match=L2_INVALID):
-        keys.check_l2(
+        keys.verify_l2(
             l2_headers(keys.derive("0xA", 0)),
             method="POST",
             path="/order",
@@ -173,16 +177,16 @@ def test_a_request_from_another_time_is_denied_however_well_signed(off: int) -> 
             now_s=NOW_S + off,
         )
     with pytest.raises(Denied, match=L1_INVALID):
-        keys.check_l1(l1_headers(), now_s=NOW_S + off)
+        keys.verify_l1(l1_headers(), now_s=NOW_S + off)
 
 
-def test_readonly_keys_are_each_others_strangers_and_end_when_revoked() -> None:
+def test_readonly_keys_are_independent_and_end_when_revoked() -> None:
     keys = some_keys()
 
     first, second = keys.create_readonly("0xA"), keys.create_readonly("0xA")
 
-    assert keys.readonly_of("0xa") == [first, second]
+    assert keys.list_readonly("0xa") == [first, second]
     assert keys.revoke_readonly("0xA", first)
     assert not keys.revoke_readonly("0xA", first)
     assert not keys.revoke_readonly("0xB", second)
-    assert keys.readonly_of("0xA") == [second]
+    assert keys.list_readonly("0xA") == [second]

@@ -1,102 +1,102 @@
-"""Orders that lose their cover, or meet their own wallet: which of them goes, and which may stay."""
+"""Orders whose wallet lacks funds, or that meet their own wallet: which are cancelled."""
 
 import pytest
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.book import Resting
-from services.paper_venue.exchange.engine import Accepted, Refused
+from services.paper_venue.exchange.book import RestingOrder
+from services.paper_venue.exchange.matching_engine import Accepted, Refused
 from services.paper_venue.exchange.orders import OrderKind, Side
 from tests.unit.paper_venue.builders import NO, SHARE, USDC, YES, a_spend, an_order, rich
-from tests.unit.paper_venue.scene import NOW, Scene
+from tests.unit.paper_venue.venue_harness import NOW, VenueHarness
 
 
-async def test_the_newest_orders_go_when_the_money_is_gone() -> None:
-    scene = Scene()
+async def test_the_newest_orders_are_cancelled_when_funds_are_missing() -> None:
+    harness = VenueHarness()
     for price in (4_000, 4_100, 4_200):
-        scene.post(an_order(Side.BUY, price=price))
-    scene.post(an_order(Side.SELL, price=6_000))
-    scene.chain.collateral = 85 * USDC
+        harness.post(an_order(Side.BUY, price=price))
+    harness.post(an_order(Side.SELL, price=6_000))
+    harness.chain.collateral = 85 * USDC
 
-    await scene.venue.refresh("0xA")
-    scene.venue.on_time(NOW + 1)
+    await harness.venue.refresh_wallet("0xA")
+    harness.venue.on_timer(NOW + 1)
 
-    assert [resting.order.price for resting in scene.engine.resting.values()] == [
+    assert [resting.order.price for resting in harness.engine.resting.values()] == [
         4_000,
         4_100,
         6_000,
     ]
-    assert scene.steps("key-of-0xA")[-1] == ("CANCELLATION", "CANCELED_NOT_ENOUGH_BALANCE")
+    assert harness.user_events("key-of-0xA")[-1] == ("CANCELLATION", "CANCELED_NOT_ENOUGH_BALANCE")
 
 
-def test_money_that_a_failed_settlement_takes_back_may_be_missing() -> None:
-    scene = Scene(an_order(Side.BUY, price=5_000, maker="0xB"))
-    scene.engine.accounts.refresh("0xA", rich(collateral=0))
-    scene.post(an_order(Side.SELL, price=5_000))
-    scene.post(an_order(Side.BUY, price=4_000))
-    (trade,) = scene.settlements.followed
+def test_an_order_is_cancelled_when_a_failed_settlement_removes_its_funds() -> None:
+    harness = VenueHarness(an_order(Side.BUY, price=5_000, maker="0xB"))
+    harness.engine.accounts.refresh("0xA", rich(collateral=0))
+    harness.post(an_order(Side.SELL, price=5_000))
+    harness.post(an_order(Side.BUY, price=4_000))
+    (trade,) = harness.settlements.submitted
 
-    scene.venue.on_failed(trade, now_ms=NOW + 1)
-    scene.venue.on_time(NOW + 2)
+    harness.venue.on_failed(trade, now_ms=NOW + 1)
+    harness.venue.on_timer(NOW + 2)
 
-    assert scene.steps("key-of-0xA")[-1] == ("CANCELLATION", "CANCELED_NOT_ENOUGH_BALANCE")
+    assert harness.user_events("key-of-0xA")[-1] == ("CANCELLATION", "CANCELED_NOT_ENOUGH_BALANCE")
 
 
-async def test_what_a_fresh_wallet_gets_later_counts_from_the_update_on() -> None:
-    scene = Scene()
-    scene.chain.collateral = 0
-    await scene.venue.know("0xNew")
-    scene.chain.collateral = 100 * USDC
-    await scene.venue.know("0xNew")
+async def test_a_deposit_after_the_first_read_counts_from_the_balance_update_on() -> None:
+    harness = VenueHarness()
+    harness.chain.collateral = 0
+    await harness.venue.ensure_wallet_loaded("0xNew")
+    harness.chain.collateral = 100 * USDC
+    await harness.venue.ensure_wallet_loaded("0xNew")
 
-    refused = scene.post(an_order(Side.BUY, maker="0xNew"))
+    refused = harness.post(an_order(Side.BUY, maker="0xNew"))
     assert isinstance(refused, Refused)
     assert refused.text == rules.NOT_ENOUGH
-    await scene.venue.refresh("0xNew")
+    await harness.venue.refresh_wallet("0xNew")
 
-    assert isinstance(scene.post(an_order(Side.BUY, maker="0xNew")), tuple)
+    assert isinstance(harness.post(an_order(Side.BUY, maker="0xNew")), tuple)
 
 
-def test_nobody_trades_with_himself_the_older_order_gives_way() -> None:
+def test_no_wallet_trades_with_itself_and_the_older_order_is_cancelled() -> None:
     own, other = (
         an_order(Side.SELL, price=5_000),
         an_order(Side.BUY, token=NO, price=4_900, maker="0xB"),
     )
-    scene = Scene(own, other)
+    harness = VenueHarness(own, other)
 
-    result = scene.post(an_order(Side.BUY, price=5_200, shares=120 * SHARE))
+    result = harness.post(an_order(Side.BUY, price=5_200, shares=120 * SHARE))
 
     assert isinstance(result, tuple)
     accepted = result[0]
     assert isinstance(accepted, Accepted)
     assert [fill.maker.maker for fill in accepted.match.fills] == ["0xB"]
     assert accepted.rests
-    assert [resting.order.price for resting in scene.engine.resting.values()] == [5_200]
-    assert ("CANCELLATION", "CANCELED") in scene.steps("key-of-0xA")
-    assert scene.engine.accounts.of("0xA").reserved_shares[YES] == 0
+    assert [resting.order.price for resting in harness.engine.resting.values()] == [5_200]
+    assert ("CANCELLATION", "CANCELED") in harness.user_events("key-of-0xA")
+    assert harness.engine.accounts.get("0xA").reserved_shares[YES] == 0
 
 
-def test_a_killed_order_leaves_its_wallets_others_alone() -> None:
-    scene = Scene(an_order(Side.SELL, price=5_000))
+def test_a_killed_order_does_not_cancel_its_wallets_other_orders() -> None:
+    harness = VenueHarness(an_order(Side.SELL, price=5_000))
 
-    result = scene.post(a_spend(10 * USDC, kind=OrderKind.FOK))
+    result = harness.post(a_spend(10 * USDC, kind=OrderKind.FOK))
 
     assert isinstance(result, Refused)
     assert result.is_killed
-    assert len(scene.engine.resting) == 1
+    assert len(harness.engine.resting) == 1
 
 
-def test_a_post_only_order_does_not_cross_its_own_wallet_either() -> None:
-    scene = Scene(an_order(Side.SELL, price=5_000))
+def test_a_post_only_order_that_crosses_its_own_wallets_order_is_refused() -> None:
+    harness = VenueHarness(an_order(Side.SELL, price=5_000))
 
-    result = scene.post(an_order(Side.BUY, price=5_000), post_only=True)
+    result = harness.post(an_order(Side.BUY, price=5_000), post_only=True)
 
     assert isinstance(result, Refused)
     assert result.text == rules.POST_ONLY_CROSSES
 
 
 @pytest.mark.parametrize("kind", [OrderKind.FOK, OrderKind.FAK])
-def test_a_post_only_order_may_rest_or_is_none(kind: OrderKind) -> None:
-    result = Scene().post(a_spend(10 * USDC, kind=kind), post_only=True)
+def test_a_post_only_order_of_a_kind_that_may_not_rest_is_refused(kind: OrderKind) -> None:
+    result = VenueHarness().post(a_spend(10 * USDC, kind=kind), post_only=True)
 
     assert isinstance(result, Refused)
     assert result.text == rules.POST_ONLY_KIND
@@ -113,6 +113,8 @@ def test_a_post_only_order_may_rest_or_is_none(kind: OrderKind) -> None:
         (10_000, 9_999, False),
     ],
 )
-def test_what_is_worth_less_than_a_base_unit_is_spent(shares: int, price: int, spent: bool) -> None:
+def test_a_remainder_worth_less_than_a_base_unit_counts_as_filled(
+    shares: int, price: int, spent: bool
+) -> None:
     """Else it would stay the best price, buy nothing, and block all behind it."""
-    assert Resting(order=an_order(Side.BUY, price=price), remaining=shares).is_spent is spent
+    assert RestingOrder(order=an_order(Side.BUY, price=price), remaining=shares).is_filled is spent

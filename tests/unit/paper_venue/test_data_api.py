@@ -18,11 +18,11 @@ from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.chain_events import decode_transactions
 from services.paper_venue.data_api.cursors import Page, cut
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Side
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.http.payloads import Json
-from services.paper_venue.http.responses import refusals
+from services.paper_venue.http.responses import refusal_middleware
 from tests.unit.paper_venue import chain_logs as chain
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, an_engine, an_order
 
@@ -44,7 +44,10 @@ class World:
     """A chain's past, an index of it, and a clock."""
 
     def __init__(
-        self, *transactions: list[chain.Log], engine: Engine | None = None, cache_s: float = 0
+        self,
+        *transactions: list[chain.Log],
+        engine: MatchingEngine | None = None,
+        cache_s: float = 0,
     ) -> None:
         self.engine = engine or an_engine(
             an_order(Side.BUY, price=4_900, maker="0xB"),
@@ -78,7 +81,7 @@ class World:
             now_ms=lambda: self.now_ms,
             cache_s=self.cache_s,
         )
-        http = web.Application(middlewares=[refusals])
+        http = web.Application(middlewares=[refusal_middleware])
         http.add_routes(api.routes())
         async with TestClient(TestServer(http)) as client:
 
@@ -215,9 +218,9 @@ async def test_a_walk_over_positions_keeps_the_order_of_its_first_page() -> None
 async def test_rows_are_doubled_and_hidden_by_the_faults() -> None:
     world = World(A_TRADE)
     async with world.served() as get:
-        world.faults.set({Fault.ROWS_DOUBLED: Strike(only=LEADER)})
+        world.faults.set({Fault.ROWS_DOUBLED: FaultOptions(only=LEADER)})
         assert len((await get("trades"))["data"]) == 2
-        world.faults.set({Fault.STALE_READS: Strike(seconds=Decimal(3))})
+        world.faults.set({Fault.STALE_READS: FaultOptions(seconds=Decimal(3))})
         world.now_ms = 2_999
         assert (await get("trades"))["data"] == []
         world.now_ms = 3_000
@@ -226,9 +229,9 @@ async def test_rows_are_doubled_and_hidden_by_the_faults() -> None:
 
 async def test_rows_of_the_venues_own_leaders_are_doubled_too() -> None:
     world = World(A_TRADE)
-    world.faults.spare([LEADER])
+    world.faults.exempt([LEADER])
     async with world.served() as get:
-        world.faults.set({Fault.ROWS_DOUBLED: Strike()})
+        world.faults.set({Fault.ROWS_DOUBLED: FaultOptions()})
         assert len((await get("trades"))["data"]) == 2
 
 

@@ -1,6 +1,4 @@
-"""Orders meet by price, then time; amounts are the venue's to the base unit; refusals are its own
-words.
-"""
+"""Orders match by price, then time; amounts and refusal texts are exactly the venue's."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -28,7 +26,7 @@ from tests.unit.paper_venue.builders import (
 )
 
 
-def test_an_order_that_meets_nobody_rests() -> None:
+def test_an_order_without_a_counterparty_rests() -> None:
     engine = an_engine()
 
     result = accepted(engine.place(an_order(Side.BUY, price=4_000)))
@@ -38,7 +36,7 @@ def test_an_order_that_meets_nobody_rests() -> None:
     assert engine.books[MARKET.condition_id].bids(0) == [Level(price=4_000, shares=100 * SHARE)]
 
 
-def test_a_bid_for_yes_is_an_offer_of_no_at_the_complement() -> None:
+def test_a_bid_for_yes_is_an_ask_for_no_at_one_minus_the_price() -> None:
     book = an_engine(an_order(Side.BUY, price=4_000)).books[MARKET.condition_id]
 
     assert book.asks(1) == [Level(price=6_000, shares=100 * SHARE)]
@@ -68,7 +66,7 @@ def test_bids_are_listed_ascending_and_asks_descending() -> None:
         ((Side.SELL, NO, 5_000), (Side.SELL, YES, 5_000), MatchKind.MERGE),
     ],
 )
-def test_the_four_ways_to_meet(
+def test_the_four_ways_to_match(
     resting: tuple[Side, str, int], incoming: tuple[Side, str, int], kind: MatchKind
 ) -> None:
     side, token, price = resting
@@ -95,10 +93,10 @@ def test_a_market_buy_spends_its_amount_and_gets_more_shares_at_a_better_price()
 
     result = accepted(engine.place(a_spend(50 * USDC, price=5_000)))
 
-    assert (result.match.given, result.match.gotten) == (50 * USDC, 125 * SHARE)
+    assert (result.match.making_amount, result.match.taking_amount) == (50 * USDC, 125 * SHARE)
 
 
-def test_the_best_price_goes_first_and_then_the_oldest() -> None:
+def test_the_best_price_matches_first_and_then_the_oldest_order() -> None:
     cheap_late = an_order(Side.SELL, price=4_000, shares=10 * SHARE, maker="0xC")
     dear = an_order(Side.SELL, price=4_100, shares=10 * SHARE, maker="0xB")
     cheap_early = an_order(Side.BUY, token=NO, price=6_000, shares=10 * SHARE, maker="0xB")
@@ -114,7 +112,7 @@ def test_the_best_price_goes_first_and_then_the_oldest() -> None:
     assert [fill.shares for fill in result.match.fills] == [10 * SHARE, 10 * SHARE, 5 * SHARE]
 
 
-def test_what_a_resting_order_gets_is_rounded_down() -> None:
+def test_the_amount_that_a_resting_order_gets_is_rounded_down() -> None:
     engine = an_engine(an_order(Side.SELL, price=3_300, maker="0xB"))
 
     result = accepted(
@@ -127,28 +125,32 @@ def test_what_a_resting_order_gets_is_rounded_down() -> None:
     assert result.match.fills[0].maker_collateral == 30_303_030 * 3_300 // 10_000
 
 
-def test_a_fok_that_cannot_be_filled_whole_is_killed_and_changes_nothing() -> None:
-    standing = an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB")
-    engine = an_engine(standing)
+def test_a_fok_that_cannot_be_filled_completely_is_killed_and_changes_nothing() -> None:
+    resting = an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB")
+    engine = an_engine(resting)
 
     result = refused(engine.place(a_spend(50 * USDC, kind=OrderKind.FOK)))
 
     assert result.text == rules.FOK_KILLED
     assert result.is_killed
-    assert engine.resting[standing.id].remaining == 10 * SHARE
-    assert engine.accounts.of("0xA").collateral == 10**12
+    assert engine.resting[resting.id].remaining == 10 * SHARE
+    assert engine.accounts.get("0xA").collateral == 10**12
 
 
-def test_a_fak_takes_what_is_there_and_drops_the_rest() -> None:
+def test_a_fak_takes_what_is_there_and_drops_the_remainder() -> None:
     engine = an_engine(an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB"))
 
     result = accepted(engine.place(a_spend(50 * USDC)))
 
-    assert (result.match.given, result.rests, result.drops_remainder) == (5 * USDC, False, True)
+    assert (result.match.making_amount, result.rests, result.drops_remainder) == (
+        5 * USDC,
+        False,
+        True,
+    )
     assert engine.resting == {}
 
 
-def test_what_one_transaction_cannot_settle_is_dropped_and_never_crosses_the_book() -> None:
+def test_fills_beyond_one_transaction_are_dropped_and_do_not_leave_a_crossed_book() -> None:
     engine = an_engine(
         *(an_order(Side.SELL, price=5_000, shares=10 * SHARE, maker="0xB") for _ in range(60))
     )
@@ -159,18 +161,18 @@ def test_what_one_transaction_cannot_settle_is_dropped_and_never_crosses_the_boo
     assert engine.books[MARKET.condition_id].bids(0) == []
 
 
-def test_a_fak_that_meets_nobody_is_killed() -> None:
+def test_a_fak_without_a_counterparty_is_killed() -> None:
     assert refused(an_engine().place(a_spend(50 * USDC))).text == rules.FAK_KILLED
 
 
-def test_the_fee_is_the_takers_rounded_to_five_decimals() -> None:
+def test_the_taker_pays_the_fee_rounded_to_five_decimals() -> None:
     engine = an_engine(an_order(Side.SELL, price=5_200, shares=1_626 * SHARE // 100, maker="0xB"))
 
     result = accepted(engine.place(an_order(Side.BUY, price=5_200, shares=1_626 * SHARE // 100)))
 
     assert result.match.fee == 162_340  # 16.26 shares * 0.04 * 0.52 * 0.48 = 0.16234 USDC
-    assert engine.accounts.of("0xA").collateral == 10**12 - 8_455_200 - 162_340
-    assert engine.accounts.of("0xB").collateral == 10**12 + 8_455_200
+    assert engine.accounts.get("0xA").collateral == 10**12 - 8_455_200 - 162_340
+    assert engine.accounts.get("0xB").collateral == 10**12 + 8_455_200
 
 
 def test_the_recorded_fee_of_a_live_trade_is_ours() -> None:
@@ -193,13 +195,13 @@ def test_the_same_order_again_is_duplicated() -> None:
     assert refused(engine.place(order)).text == f"order {order.id} is invalid. Duplicated."
 
 
-def test_a_killed_order_may_come_again() -> None:
+def test_a_killed_order_may_be_posted_again() -> None:
     engine = an_engine()
     order = a_spend(50 * USDC)
     refused(engine.place(order))
     accepted(engine.place(an_order(Side.SELL, price=5_000, shares=1_000 * SHARE, maker="0xB")))
 
-    assert accepted(engine.place(order)).match.given == 50 * USDC
+    assert accepted(engine.place(order)).match.making_amount == 50 * USDC
 
 
 @pytest.mark.parametrize(
@@ -220,20 +222,24 @@ def test_a_killed_order_may_come_again() -> None:
         (a_spend(990_000), "invalid amount for a marketable BUY order ($0.99), min size: $1"),
         (
             an_order(kind=OrderKind.FOK, amounts=(1_234_500, 2_469_000)),
-            "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 decimals, taker amount a max of 4 decimals",
+            "invalid amounts, the market buy orders maker amount supports a max accuracy of "
+            "2 decimals, taker amount a max of 4 decimals",
         ),
         (
             an_order(amounts=(5_000_005, 10_000_010)),
-            "invalid amounts, the buy orders maker amount supports a max accuracy of 4 decimals, taker amount a max of 2 decimals",
+            "invalid amounts, the buy orders maker amount supports a max accuracy of 4 decimals, "
+            "taker amount a max of 2 decimals",
         ),
         (an_order(amounts=(0, 10)), "Invalid order payload"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_in_the_venues_words(order: object, text: str) -> None:
+def test_an_order_that_breaks_a_rule_is_refused_with_the_venues_text(
+    order: object, text: str
+) -> None:
     assert refused(an_engine().place(order)).text == text  # type: ignore[arg-type]
 
 
-def test_a_limit_order_that_trades_at_once_needs_a_dollar() -> None:
+def test_a_marketable_limit_order_must_be_worth_a_dollar() -> None:
     engine = an_engine(an_order(Side.SELL, price=1_000, maker="0xB"))
 
     result = refused(engine.place(an_order(Side.BUY, price=1_000, shares=9 * SHARE)))
@@ -241,7 +247,7 @@ def test_a_limit_order_that_trades_at_once_needs_a_dollar() -> None:
     assert result.text == "invalid amount for a marketable BUY order ($0.9), min size: $1"
 
 
-def test_post_only_does_not_cross() -> None:
+def test_a_post_only_order_that_crosses_is_refused() -> None:
     engine = an_engine(an_order(Side.SELL, price=5_000, maker="0xB"))
 
     assert (
@@ -262,7 +268,7 @@ def test_post_only_does_not_cross() -> None:
         (Holdings(block=1), an_order(Side.BUY, maker="0xD")),
     ],
 )
-def test_who_has_too_little_or_has_not_allowed_it_is_refused(
+def test_an_order_without_balance_or_allowance_is_refused(
     holdings: Holdings, order: object
 ) -> None:
     engine = an_engine()
@@ -282,7 +288,7 @@ def test_a_resting_order_reserves_until_it_is_cancelled() -> None:
     assert accepted(engine.place(an_order(Side.BUY, maker="0xD"))).rests
 
 
-def test_a_buyer_needs_headroom_for_the_fee() -> None:
+def test_a_buyer_needs_the_fee_on_top_of_his_amount() -> None:
     engine = an_engine(an_order(Side.SELL, price=5_000, maker="0xB"))
     engine.accounts.refresh("0xD", rich(collateral=50 * USDC))
 
@@ -297,7 +303,7 @@ def test_a_buyer_needs_headroom_for_the_fee() -> None:
     )
 
 
-def test_a_cancelled_order_is_gone_from_the_book() -> None:
+def test_a_cancelled_order_is_removed_from_the_book() -> None:
     order = an_order(Side.BUY, price=4_000)
     engine = an_engine(order)
 

@@ -1,5 +1,5 @@
-"""Whatever is traded: no money or share appears or vanishes, the books stay sorted and uncrossed,
-and nobody jumps the queue.
+"""In any sequence of orders, money and shares are conserved, books stay sorted and uncrossed, and
+orders match by price, then time.
 """
 
 from collections import Counter
@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collateral_for
-from services.paper_venue.exchange.engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.matching import MatchKind
+from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import (
     DUST,
     PRICE_ONE,
@@ -24,7 +24,7 @@ from services.paper_venue.exchange.orders import (
 )
 from shared.chain.addresses import LIVE_EXCHANGES
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, USDC, YES, a_spend, an_order
-from tests.unit.paper_venue.slow_book import Expected, SlowBook
+from tests.unit.paper_venue.reference_book import Expected, ReferenceBook
 
 MARKET_V2 = replace(
     MARKET,
@@ -42,9 +42,9 @@ PRICES = st.one_of(
     st.integers(4_500, 5_500),
     st.sampled_from((1, 100, 9_900, 9_999)),
 )
-"""Mostly about the middle, where they meet."""
+"""Mostly around the middle, where orders match."""
 SIZES = st.integers(500, 50_000).map(lambda cents: cents * 10_000)
-PURSE = 2_000 * USDC
+INITIAL_USDC = 2_000 * USDC
 
 
 def funds(collateral: int, block: int) -> Holdings:
@@ -58,26 +58,26 @@ def funds(collateral: int, block: int) -> Holdings:
 
 
 class AnyMarket(RuleBasedStateMachine):
-    """Anybody posts, waits and cancels, in two markets of both versions whose tick changes, and may
-    lose money elsewhere.
+    """Wallets post and cancel orders and spend funds on the chain, in one market of each version;
+    ticks change and time passes.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = Engine([MARKET, MARKET_V2])
-        self.slow = SlowBook()
+        self.engine = MatchingEngine([MARKET, MARKET_V2])
+        self.reference = ReferenceBook()
         self.now_ms = 1_790_000_000_000
         self.block = 1
         for wallet in WALLETS:
-            self.engine.accounts.refresh(wallet, funds(PURSE, self.block))
+            self.engine.accounts.refresh(wallet, funds(INITIAL_USDC, self.block))
         self.expected = self.present()
         self.given: Counter[str] = Counter()
         self.orders: dict[str, Order] = {}
 
-    # --- what anybody may do
+    # --- rules: what wallets may do
 
     @initialize(sizes=st.lists(SIZES, min_size=12, max_size=12))
-    def makers_have_quoted(self, sizes: list[int]) -> None:
+    def initial_quotes(self, sizes: list[int]) -> None:
         for number, shares in enumerate(sizes):
             market = (MARKET, MARKET_V2)[number % 2]
             side, outcome, price = (
@@ -86,7 +86,7 @@ class AnyMarket(RuleBasedStateMachine):
                 (Side.BUY, 1, 4_700),
                 (Side.SELL, 1, 5_300),
             )[number // 3]
-            self.somebody_posts(
+            self.an_order_is_posted(
                 WALLETS[number % 3],
                 side,
                 market.token_ids[outcome],
@@ -114,7 +114,7 @@ class AnyMarket(RuleBasedStateMachine):
         ),
         delay_ms=st.sampled_from((0, 0, 150, 3_000)),
     )
-    def somebody_posts(
+    def an_order_is_posted(
         self,
         wallet: str,
         side: Side,
@@ -147,7 +147,7 @@ class AnyMarket(RuleBasedStateMachine):
         kind=st.sampled_from((OrderKind.FOK, OrderKind.FAK)),
         delay_ms=st.sampled_from((0, 150)),
     )
-    def somebody_spends(
+    def a_market_buy_is_posted(
         self, wallet: str, token: str, price: int, cents: int, kind: OrderKind, delay_ms: int
     ) -> None:
         order = a_spend(cents * 10_000, price=price, token=token, kind=kind, maker=wallet)
@@ -157,12 +157,12 @@ class AnyMarket(RuleBasedStateMachine):
         )
 
     @rule(number=st.integers(0, 1_000))
-    def somebody_cancels(self, number: int) -> None:
-        standing = sorted(self.engine.resting)
-        if standing:
-            order_id = standing[number % len(standing)]
+    def an_order_is_cancelled(self, number: int) -> None:
+        resting = sorted(self.engine.resting)
+        if resting:
+            order_id = resting[number % len(resting)]
             assert self.engine.cancel(order_id) is not None
-            self.slow.remove({order_id})
+            self.reference.remove({order_id})
 
     @rule(market=st.sampled_from((MARKET, MARKET_V2)), tick=st.sampled_from((1, 10, 100)))
     def the_tick_changes(self, market: Market, tick: int) -> None:
@@ -171,40 +171,42 @@ class AnyMarket(RuleBasedStateMachine):
     @rule(ms=st.sampled_from((1, 150, 3_000, 61_000)))
     def time_passes(self, ms: int) -> None:
         self.now_ms += ms
-        for order in self.engine.due(self.now_ms):
-            self.judge(order, self.engine.release(order), self.slow.expect(order))
-        over = {
+        for order in self.engine.due_orders(self.now_ms):
+            self.judge(order, self.engine.release(order), self.reference.expect(order))
+        expired = {
             s.order.id
-            for s in self.slow.orders
+            for s in self.reference.orders
             if s.order.expiration and s.order.expiration * 1000 <= self.now_ms
         }
-        assert {resting.order.id for resting, _ in self.engine.expired(self.now_ms)} == over
-        self.slow.remove(over)
+        assert {
+            resting.order.id for resting, _ in self.engine.cancel_expired(self.now_ms)
+        } == expired
+        self.reference.remove(expired)
 
     @rule(wallet=st.sampled_from(WALLETS), part=st.sampled_from((10, 80, 95, 100)))
-    def somebody_spends_elsewhere(self, wallet: str, part: int) -> None:
-        """On the chain, past the venue: it learns at the next read, and drops the newest orders
-        that are not covered.
+    def a_wallet_spends_on_the_chain(self, wallet: str, part: int) -> None:
+        """Without the venue: its next read shows it, and the newest orders without funds are
+        cancelled.
         """
-        account = self.engine.accounts.of(wallet)
-        spent = min(account.collateral, account.base.collateral) * part // 100
+        account = self.engine.accounts.get(wallet)
+        spent = min(account.collateral, account.on_chain.collateral) * part // 100
         self.block += 1
-        self.engine.accounts.refresh(wallet, funds(account.base.collateral - spent, self.block))
+        self.engine.accounts.refresh(wallet, funds(account.on_chain.collateral - spent, self.block))
         self.expected["USDC"] -= spent
         bids = [
             s.order.id
-            for s in self.slow.orders
+            for s in self.reference.orders
             if s.order.maker == wallet and s.order.side is Side.BUY
         ]
-        dropped = [resting.order.id for resting, _ in self.engine.uncovered(wallet)]
+        dropped = [resting.order.id for resting, _ in self.engine.cancel_unfunded(wallet)]
         assert dropped == bids[::-1][: len(dropped)]
-        self.slow.remove(set(dropped))
+        self.reference.remove(set(dropped))
 
-    # --- who judges it
+    # --- comparison with the reference
 
     def post(self, order: Order, delay_ms: int) -> None:
         self.orders[order.id] = order
-        expected = self.slow.expect(order)
+        expected = self.reference.expect(order)
         before = self.state()
         planned = self.engine.plan(order)
         if isinstance(planned, Refused):
@@ -213,7 +215,7 @@ class AnyMarket(RuleBasedStateMachine):
         elif delay_ms and planned.fills:
             assert self.engine.hold(order, until_ms=self.now_ms + delay_ms).status == "delayed"
         else:
-            self.judge(order, self.engine.enter(planned), expected)
+            self.judge(order, self.engine.execute(planned), expected)
 
     def judge(self, order: Order, result: Accepted | Refused, expected: Expected) -> None:
         if isinstance(result, Refused):
@@ -225,13 +227,13 @@ class AnyMarket(RuleBasedStateMachine):
             tuple((f.maker.id, f.shares, f.maker_collateral) for f in result.match.fills)
             == expected.fills
         )
-        assert tuple(resting.order.id for resting in result.match.own) == expected.passed
-        assert result.rests is (expected.rests > 0)
-        self.slow.carry_out(order, expected)
-        self.account_for(result)
-        self.everybody_got_his_price(result)
+        assert tuple(resting.order.id for resting in result.match.own_orders) == expected.own_orders
+        assert result.rests is (expected.resting_shares > 0)
+        self.reference.carry_out(order, expected)
+        self.expect_movements_of(result)
+        self.check_limits_are_respected(result)
 
-    def account_for(self, result: Accepted) -> None:
+    def expect_movements_of(self, result: Accepted) -> None:
         self.expected["USDC"] -= result.match.fee
         for fill in result.match.fills:
             sign = {MatchKind.COMPLEMENTARY: 0, MatchKind.MINT: 1, MatchKind.MERGE: -1}[fill.kind]
@@ -239,16 +241,16 @@ class AnyMarket(RuleBasedStateMachine):
             for token in result.order.market.token_ids:
                 self.expected[token] += sign * fill.shares
 
-    def everybody_got_his_price(self, result: Accepted) -> None:
+    def check_limits_are_respected(self, result: Accepted) -> None:
         taker, match = result.order, result.match
-        assert match.gotten >= match.given * taker.taker_amount // taker.maker_amount
-        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.given <= DUST
-        self.given[taker.id] += match.given
+        assert match.taking_amount >= match.making_amount * taker.taker_amount // taker.maker_amount
+        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.making_amount <= DUST
+        self.given[taker.id] += match.making_amount
         for fill in match.fills:
             maker = fill.maker
             gotten = fill.shares if maker.side is Side.BUY else fill.maker_collateral
-            assert gotten == fill.given * maker.taker_amount // maker.maker_amount
-            self.given[maker.id] += fill.given
+            assert gotten == fill.fill_amount * maker.taker_amount // maker.maker_amount
+            self.given[maker.id] += fill.fill_amount
 
     def state(self) -> object:
         return (
@@ -258,32 +260,32 @@ class AnyMarket(RuleBasedStateMachine):
         )
 
     def present(self) -> dict[str, int]:
-        accounts = [self.engine.accounts.of(wallet) for wallet in WALLETS]
+        accounts = [self.engine.accounts.get(wallet) for wallet in WALLETS]
         shares = {token: sum(account.shares[token] for account in accounts) for token in TOKENS}
         return {"USDC": sum(account.collateral for account in accounts)} | shares
 
-    # --- what always holds
+    # --- invariants
 
     @invariant()
-    def nothing_appears_or_vanishes(self) -> None:
+    def money_and_shares_are_conserved(self) -> None:
         assert self.present() == self.expected
 
     @invariant()
-    def the_slow_book_has_the_same_orders(self) -> None:
-        assert {s.order.id: s.left for s in self.slow.orders} == {
+    def the_reference_book_has_the_same_orders(self) -> None:
+        assert {s.order.id: s.remaining for s in self.reference.orders} == {
             id: r.remaining for id, r in self.engine.resting.items()
         }
 
     @invariant()
-    def nobody_gives_more_than_he_signed(self) -> None:
+    def no_order_gives_more_than_it_signed(self) -> None:
         assert all(given <= self.orders[id].maker_amount for id, given in self.given.items())
 
     @invariant()
-    def nobody_has_promised_more_than_he_has(self) -> None:
-        """But for what is held: that is judged when it is released."""
-        waiting = {held.order.maker for held in self.engine.held.values()}
-        for wallet in set(WALLETS) - waiting:
-            account = self.engine.accounts.of(wallet)
+    def no_wallet_reserves_more_than_it_has(self) -> None:
+        """Except makers of held orders: these are checked again when they are released."""
+        makers_of_held_orders = {held.order.maker for held in self.engine.held.values()}
+        for wallet in set(WALLETS) - makers_of_held_orders:
+            account = self.engine.accounts.get(wallet)
             for market in (MARKET, MARKET_V2):
                 assert account.spendable(token_id=None, exchange=market.exchange) >= 0
                 assert all(
@@ -292,12 +294,12 @@ class AnyMarket(RuleBasedStateMachine):
                 )
 
     @invariant()
-    def what_is_reserved_is_what_stands_or_waits(self) -> None:
-        promised = [(r.order, r.remaining) for r in self.engine.resting.values()]
-        promised += [(held.order, held.order.shares) for held in self.engine.held.values()]
+    def reservations_equal_resting_and_held_orders(self) -> None:
+        reserving = [(r.order, r.remaining) for r in self.engine.resting.values()]
+        reserving += [(held.order, held.order.shares) for held in self.engine.held.values()]
         for wallet in WALLETS:
-            account = self.engine.accounts.of(wallet)
-            own = [(order, shares) for order, shares in promised if order.maker == wallet]
+            account = self.engine.accounts.get(wallet)
+            own = [(order, shares) for order, shares in reserving if order.maker == wallet]
             assert account.reserved_collateral == sum(
                 collateral_for(o, shares) for o, shares in own if o.side is Side.BUY
             )
@@ -320,16 +322,16 @@ class AnyMarket(RuleBasedStateMachine):
             assert not bids or not asks or bids[-1].price < asks[-1].price
 
     @invariant()
-    def a_level_is_as_deep_as_its_orders(self) -> None:
+    def the_depth_of_a_level_is_the_sum_of_its_orders(self) -> None:
         for condition_id, book in self.engine.books.items():
-            standing = [
+            resting = [
                 r
                 for r in self.engine.resting.values()
                 if r.order.market.condition_id == condition_id
             ]
             for level in book.bids(0) + book.asks(0):
                 assert level.shares == sum(
-                    r.remaining for r in standing if r.order.yes_price() == level.price
+                    r.remaining for r in resting if r.order.yes_price() == level.price
                 )
 
 
@@ -338,7 +340,7 @@ TestAnyMarket.settings = settings(max_examples=120, stateful_step_count=40)
 
 
 @given(price=TICKS, shares=SIZES, token=st.sampled_from((YES, NO)), side=st.sampled_from(Side))
-def test_an_order_and_its_mirror_stand_at_one_price(
+def test_an_order_and_its_mirror_rest_at_the_same_price(
     price: int, shares: int, token: str, side: Side
 ) -> None:
     order = an_order(side, token=token, price=price, shares=shares)

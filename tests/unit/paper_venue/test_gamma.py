@@ -14,14 +14,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from polymarket.models.gamma.event import Event
 from polymarket.models.gamma.market import Market as SdkMarket
 
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Market, MarketVersion, Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.gamma.api import Gamma
-from services.paper_venue.http.responses import refusals
+from services.paper_venue.http.responses import refusal_middleware
 from services.paper_venue.lifecycle.venue import Venue
 from tests.unit.paper_venue.builders import MARKET, NO, YES, accepted, an_order, rich
-from tests.unit.paper_venue.fakes import FakeChain, FakeSettlements, Listeners
+from tests.unit.paper_venue.fakes import FakeChain, FakeChannels, FakeSettlements
 
 POSITION = 0x01 << 248 | 0xABCDEF << 120 | 2 << 104
 V2_MARKET = Market(
@@ -51,17 +51,17 @@ Get = Callable[..., Awaitable[Any]]
 
 
 @asynccontextmanager
-async def served(*markets: Market) -> AsyncIterator[tuple[Get, Engine]]:
-    engine = Engine(markets)
+async def served(*markets: Market) -> AsyncIterator[tuple[Get, MatchingEngine]]:
+    engine = MatchingEngine(markets)
     venue = Venue(
         engine=engine,
         verify=lambda *_: "",
         settlements=FakeSettlements(),
-        feeds=Listeners(),
+        channels=FakeChannels(),
         chain=FakeChain(),
         faults=Faults(),
     )
-    http = web.Application(middlewares=[refusals])
+    http = web.Application(middlewares=[refusal_middleware])
     http.add_routes(Gamma(venue).routes())
     async with TestClient(TestServer(http)) as client:
 

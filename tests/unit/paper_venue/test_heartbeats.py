@@ -1,17 +1,17 @@
-"""A key that promised heartbeats is watched until it falls silent."""
+"""A key is tracked from its first heartbeat until its heartbeats stop."""
 
 import pytest
 
-from services.paper_venue.clob.heartbeats import SILENCE_MS, Heartbeats, WrongHeartbeat
+from services.paper_venue.clob.heartbeats import SILENCE_TIMEOUT_MS, Heartbeats, WrongHeartbeat
 
 NOW_MS = 1_790_000_000_000
 
 
-def test_each_heartbeat_carries_the_id_of_the_last_answer() -> None:
+def test_each_heartbeat_carries_the_id_of_the_last_reply() -> None:
     heartbeats = Heartbeats()
 
-    first = heartbeats.beat("key", "", now_ms=NOW_MS)
-    second = heartbeats.beat("key", first, now_ms=NOW_MS + 5_000)
+    first = heartbeats.record("key", "", now_ms=NOW_MS)
+    second = heartbeats.record("key", first, now_ms=NOW_MS + 5_000)
 
     assert first
     assert second not in ("", first)
@@ -19,35 +19,35 @@ def test_each_heartbeat_carries_the_id_of_the_last_answer() -> None:
 
 def test_a_wrong_id_is_answered_with_the_right_one() -> None:
     heartbeats = Heartbeats()
-    expected = heartbeats.beat("key", "", now_ms=NOW_MS)
+    expected = heartbeats.record("key", "", now_ms=NOW_MS)
 
-    with pytest.raises(WrongHeartbeat, match="Invalid Heartbeat ID") as wrong:
-        heartbeats.beat("key", "another", now_ms=NOW_MS)
+    with pytest.raises(WrongHeartbeat, match="Invalid Heartbeat ID") as mismatch:
+        heartbeats.record("key", "another", now_ms=NOW_MS)
 
-    assert wrong.value.expected == expected
-    assert heartbeats.beat("key", expected, now_ms=NOW_MS)
+    assert mismatch.value.expected == expected
+    assert heartbeats.record("key", expected, now_ms=NOW_MS)
 
 
-def test_silence_ends_the_watch_once() -> None:
+def test_a_silent_key_is_returned_once_and_then_tracked_no_longer() -> None:
     heartbeats = Heartbeats()
-    heartbeats.beat("silent", "", now_ms=NOW_MS)
-    heartbeats.beat("alive", heartbeats.beat("alive", "", now_ms=NOW_MS), now_ms=NOW_MS + 5_000)
+    heartbeats.record("silent", "", now_ms=NOW_MS)
+    heartbeats.record("alive", heartbeats.record("alive", "", now_ms=NOW_MS), now_ms=NOW_MS + 5_000)
 
-    assert heartbeats.take_silent(now_ms=NOW_MS + SILENCE_MS - 1) == []
-    assert heartbeats.take_silent(now_ms=NOW_MS + SILENCE_MS) == ["silent"]
-    assert heartbeats.take_silent(now_ms=NOW_MS + SILENCE_MS) == []
-    assert heartbeats.beat("silent", "", now_ms=NOW_MS + SILENCE_MS)
+    assert heartbeats.remove_silent(now_ms=NOW_MS + SILENCE_TIMEOUT_MS - 1) == []
+    assert heartbeats.remove_silent(now_ms=NOW_MS + SILENCE_TIMEOUT_MS) == ["silent"]
+    assert heartbeats.remove_silent(now_ms=NOW_MS + SILENCE_TIMEOUT_MS) == []
+    assert heartbeats.record("silent", "", now_ms=NOW_MS + SILENCE_TIMEOUT_MS)
 
 
-def test_a_wrong_heartbeat_is_no_sign_of_life() -> None:
+def test_a_wrong_heartbeat_does_not_extend_the_timeout() -> None:
     heartbeats = Heartbeats()
-    heartbeats.beat("key", "", now_ms=NOW_MS)
+    heartbeats.record("key", "", now_ms=NOW_MS)
 
     with pytest.raises(WrongHeartbeat):
-        heartbeats.beat("key", "stale", now_ms=NOW_MS + 9_000)
+        heartbeats.record("key", "stale", now_ms=NOW_MS + 9_000)
 
-    assert heartbeats.take_silent(now_ms=NOW_MS + SILENCE_MS) == ["key"]
+    assert heartbeats.remove_silent(now_ms=NOW_MS + SILENCE_TIMEOUT_MS) == ["key"]
 
 
-def test_who_never_sent_one_is_not_watched() -> None:
-    assert Heartbeats().take_silent(now_ms=NOW_MS) == []
+def test_a_key_without_heartbeats_is_not_tracked() -> None:
+    assert Heartbeats().remove_silent(now_ms=NOW_MS) == []

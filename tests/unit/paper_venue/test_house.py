@@ -13,10 +13,10 @@ from eth_account import Account
 
 from services.paper_venue.chain.view import verify
 from services.paper_venue.exchange.accounts import Holdings
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Market, Side
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.generator import MarketPlan, Mood, market_of, plan_markets
 from services.paper_venue.world.leader_strategies import (
@@ -34,7 +34,7 @@ from services.paper_venue.world.tally import Tally
 from services.paper_venue.world.trader_wallets import HouseTrader, new_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
-from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, Listeners
+from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSettlements
 
 SHARE = 1_000_000
 QUOTED = 20_000 * SHARE
@@ -52,7 +52,7 @@ class FakeMerging:
         if self.refusal:
             raise RuntimeError(self.refusal)
         self.merges.append((trader.address, market.id, shares))
-        account = self.venue.engine.accounts.of(trader.address)
+        account = self.venue.engine.accounts.get(trader.address)
         for token in market.token_ids:
             account.shares[token] -= shares
         account.collateral += shares
@@ -69,7 +69,7 @@ class SmallWorld:
         drift: str = "2",
         styles: Sequence[Style] | None = None,
     ) -> None:
-        self.clock, self.heard = Clock(), Listeners()
+        self.clock, self.heard = Clock(), FakeChannels()
         self.plans: list[MarketPlan] = plan_markets(seed, 6, mood=mood)
         self.markets = [
             market_of(
@@ -80,7 +80,7 @@ class SmallWorld:
             for number, plan in enumerate(self.plans, 1)
         ]
         styles = styles_of(mood, 5) if styles is None else styles
-        keys = Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
+        keys = ApiKeyStore(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
         makers, leaders, crowd = (
             self._traders(name, count, keys)
             for name, count in (("m", 2), ("l", len(styles)), ("c", 2))
@@ -91,10 +91,10 @@ class SmallWorld:
             crowd=[each.address for each in crowd],
         )
         self.venue = Venue(
-            engine=Engine(self.markets),
+            engine=MatchingEngine(self.markets),
             verify=verify,
             settlements=FakeSettlements(),
-            feeds=tally,
+            channels=tally,
             chain=FakeChain(),
             faults=Faults(),
         )
@@ -120,7 +120,7 @@ class SmallWorld:
         )
         self.makers.open(now_ms=self.clock.ms)
 
-    def _traders(self, name: str, count: int, keys: Keys) -> list[HouseTrader]:
+    def _traders(self, name: str, count: int, keys: ApiKeyStore) -> list[HouseTrader]:
         private = [f"0x{ord(name):062x}{number:02x}" for number in range(1, count + 1)]
         return [
             new_trader(Account.from_key(key).address, key, keys, now_ms=self.clock.ms)
@@ -247,7 +247,9 @@ async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_
 async def test_a_resolved_market_is_quoted_no_longer_and_leaders_go_on_elsewhere() -> None:
     world = SmallWorld(5)
 
-    world.venue.on_resolved(world.markets[0].condition_id, yes=1, no=0, now_ms=world.clock.ms)
+    world.venue.on_market_resolved(
+        world.markets[0].condition_id, yes=1, no=0, now_ms=world.clock.ms
+    )
     await world.live(20)
 
     assert world.best() == (None, None)

@@ -14,7 +14,7 @@ from services.paper_venue.data_api.activity_index import Activity, ActivityIndex
 from services.paper_venue.data_api.chain_events import NOBODY, decode_transactions
 from services.paper_venue.data_api.holdings_ledger import Holding
 from services.paper_venue.data_api.indexer import Indexer
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from shared.chain.addresses import EXCHANGE_V2
 from shared.domain.errors import Transient
 from shared.domain.money import Side
@@ -264,7 +264,7 @@ async def test_rows_come_after_the_lag_and_not_before() -> None:
 async def test_a_late_row_holds_up_those_behind_it_and_none_is_missing() -> None:
     faults = Faults()
     following = Following(faults=faults)
-    faults.set({Fault.ROWS_LATE: Strike(times=1, seconds=Decimal(10))})
+    faults.set({Fault.ROWS_LATE: FaultOptions(times=1, seconds=Decimal(10))})
     following.node.mine(A_TRADE, A_TRADE)
 
     assert not await following.rows(after_s=9)
@@ -274,9 +274,9 @@ async def test_a_late_row_holds_up_those_behind_it_and_none_is_missing() -> None
 async def test_what_the_venues_own_leaders_do_is_late_too() -> None:
     faults = Faults()
     following = Following(faults=faults)
-    faults.set({Fault.ROWS_LATE: Strike(seconds=Decimal(10))})
+    faults.set({Fault.ROWS_LATE: FaultOptions(seconds=Decimal(10))})
     following.node.mine(A_TRADE)
-    faults.spare(
+    faults.exempt(
         wallet for each in decode_transactions(chain.mined(A_TRADE)) for wallet in each.wallets
     )
 

@@ -14,10 +14,10 @@ import pytest
 from eth_account import Account
 
 from services.paper_venue.chain.view import verify
-from services.paper_venue.exchange.engine import Engine
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.population import local_market, shares_sold
 from services.paper_venue.recordings.playback import (
@@ -40,7 +40,7 @@ from services.paper_venue.world.quoting import Place
 from services.paper_venue.world.trader_wallets import HouseTrader, new_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
-from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, Listeners
+from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSettlements
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 YES, NO = "71", "72"
@@ -116,7 +116,7 @@ class Stage:
 
     def __init__(self, entries: Sequence[Entry], *, shares: int = 10**15) -> None:
         self.play: Play = play_of(entries)
-        self.clock, self.heard = Clock(), Listeners()
+        self.clock, self.heard = Clock(), FakeChannels()
         self.waited: list[float] = []
         markets = [
             local_market(
@@ -132,10 +132,10 @@ class Stage:
             for recorded, market in zip(self.play.markets, markets, strict=True)
         }
         self.venue = Venue(
-            engine=Engine(markets),
+            engine=MatchingEngine(markets),
             verify=verify,
             settlements=FakeSettlements(),
-            feeds=self.heard,
+            channels=self.heard,
             chain=FakeChain(),
             faults=Faults(),
         )
@@ -153,7 +153,7 @@ class Stage:
         trader = new_trader(
             Account.from_key(key).address,
             key,
-            Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID),
+            ApiKeyStore(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID),
             now_ms=self.clock.ms,
         )
         self.venue.engine.accounts.refresh(

@@ -1,4 +1,4 @@
-"""What the venue's sockets answer, when they hang up, and how late each feed is."""
+"""The venue's sockets: replies, disconnections and delays."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,17 +12,26 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from services.paper_venue.http.payloads import Json
-from services.paper_venue.sockets.feeds import DelayLine
-from services.paper_venue.sockets.hub import Hub, Protocol
+from services.paper_venue.sockets.channels import DelayQueue
+from services.paper_venue.sockets.hub import Hub, SocketProtocol
 from services.paper_venue.sockets.protocols import ActivitySocket, MarketSocket
 
 SUMMARY: Json = {
-    "market": "0x01", "asset_id": "1", "timestamp": "1", "hash": "", "bids": [], "asks": [], "tick_size": "0.01", "last_trade_price": "0.5",
-}  # fmt: skip
+    "market": "0x01",
+    "asset_id": "1",
+    "timestamp": "1",
+    "hash": "",
+    "bids": [],
+    "asks": [],
+    "tick_size": "0.01",
+    "last_trade_price": "0.5",
+}
 
 
 @asynccontextmanager
-async def connected(hub: Hub, protocol: Protocol) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+async def connected(
+    hub: Hub, protocol: SocketProtocol
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """A client at a socket of this kind."""
     http = web.Application()
     http.add_routes([web.get("/ws", partial(hub.serve, protocol=protocol))])
@@ -43,22 +52,22 @@ def market_socket(hub: Hub) -> MarketSocket:
     return MarketSocket(hub, lambda token: SUMMARY | {"asset_id": token})
 
 
-async def heard(socket: aiohttp.ClientWebSocketResponse) -> Any:
+async def receive_json(socket: aiohttp.ClientWebSocketResponse) -> Any:
     return orjson.loads((await asyncio.wait_for(socket.receive(), 10)).data)
 
 
-async def test_who_sends_no_ping_is_hung_up_on_whatever_else_he_sends() -> None:
+async def test_a_client_that_sends_no_ping_is_disconnected_whatever_else_it_sends() -> None:
     hub = Hub(ping_within_s=0.3)
     async with connected(hub, market_socket(hub)) as socket:
         await socket.send_json({"type": "market", "assets_ids": ["1"]})
-        assert [book["asset_id"] for book in await heard(socket)] == ["1"]
+        assert [book["asset_id"] for book in await receive_json(socket)] == ["1"]
 
         ended = await asyncio.wait_for(socket.receive(), 10)
 
     assert ended.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 
-async def test_who_pings_is_answered_and_kept() -> None:
+async def test_a_ping_is_answered_and_keeps_the_connection() -> None:
     hub = Hub(ping_within_s=60)
     async with connected(hub, market_socket(hub)) as socket:
         for _ in range(3):
@@ -67,7 +76,7 @@ async def test_who_pings_is_answered_and_kept() -> None:
 
 
 @pytest.mark.parametrize(("tokens", "books"), [(500, 500), (501, None)])
-async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(
+async def test_a_connection_with_too_many_tokens_gets_no_initial_books(
     tokens: int, books: int | None
 ) -> None:
     hub = Hub()
@@ -82,20 +91,20 @@ async def test_a_connection_with_too_many_tokens_gets_no_books_at_first(
 
 
 @pytest.mark.parametrize("topic", ["clob_market", "clob_user"])
-async def test_a_retired_topic_is_answered_as_the_venue_does_and_nothing_is_subscribed(
+async def test_a_retired_topic_is_refused_with_the_venues_text_and_nothing_is_subscribed(
     topic: str,
 ) -> None:
     hub = Hub()
     async with connected(hub, ActivitySocket(hub)) as socket:
         subscriptions = [{"topic": "activity", "type": "trades"}, {"topic": topic, "type": "*"}]
         await socket.send_json({"action": "subscribe", "subscriptions": subscriptions})
-        answer = await heard(socket)
+        answer = await receive_json(socket)
 
         assert (
             answer["statusCode"],
             answer["body"]["message"].startswith("CLOB messages are not supported anymore"),
         ) == (400, True)
-        assert hub.listeners(ActivitySocket.types) == set()
+        assert hub.subscribers(ActivitySocket.types) == set()
 
 
 @pytest.mark.parametrize("frame", ["nonsense", '{"type":"user"}', "[]"])
@@ -111,32 +120,32 @@ async def test_a_first_frame_that_is_not_understood_ends_the_connection(frame: s
         )
 
 
-async def test_each_feed_is_as_late_as_it_is_told_and_keeps_its_order() -> None:
+async def test_a_delay_queue_delays_actions_and_keeps_their_order() -> None:
     loop = asyncio.get_running_loop()
-    told: list[tuple[int, float]] = []
+    ran: list[tuple[int, float]] = []
     done = asyncio.Event()
 
-    def tell(number: int) -> Callable[[], None]:
+    def record(number: int) -> Callable[[], None]:
         def act() -> None:
-            told.append((number, loop.time()))
-            if len(told) == 3:
+            ran.append((number, loop.time()))
+            if len(ran) == 3:
                 done.set()
 
         return act
 
-    began = loop.time()
-    line = DelayLine(0.1)
+    started_at = loop.time()
+    queue = DelayQueue(0.1)
     for number in range(3):
-        line.later(tell(number))
-    assert told == []
+        queue.run_later(record(number))
+    assert ran == []
     async with asyncio.timeout(10):
         await done.wait()
 
-    assert [number for number, _ in told] == [0, 1, 2]
-    assert all(at - began >= 0.1 for _, at in told)
+    assert [number for number, _ in ran] == [0, 1, 2]
+    assert all(at - started_at >= 0.1 for _, at in ran)
 
 
-async def test_a_feed_without_a_delay_tells_at_once() -> None:
-    told: list[str] = []
-    DelayLine(0).later(lambda: told.append("now"))
-    assert told == ["now"]
+async def test_a_delay_queue_without_a_delay_runs_an_action_immediately() -> None:
+    ran: list[str] = []
+    DelayQueue(0).run_later(lambda: ran.append("now"))
+    assert ran == ["now"]

@@ -1,25 +1,25 @@
-"""What does an account get from the venue's programmes: rewards, rebates, notifications?
+"""Rewards, rebates, order scoring and notifications.
 
-This venue pays and announces nothing, so every answer is the empty one that the clients can read.
+This venue pays none and sends none: every reply is the empty one that the clients can parse.
 """
 
 from aiohttp import web
 
-from services.paper_venue.clob.pages import page
+from services.paper_venue.clob.authenticator import Authenticator
+from services.paper_venue.clob.pagination import build_page
 from services.paper_venue.clob.requests import parse_order_ids
 from services.paper_venue.exchange import rules
-from services.paper_venue.http.identity import Identity
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply
 
-_PAGE = 100
+_PAGE_SIZE = 100
 
 
-class Programmes:
-    """Public lists of what is paid for, and private ones of what was paid."""
+class Rewards:
+    """Public lists of what is rewarded, and an API key's lists of what was paid."""
 
-    def __init__(self, identity: Identity) -> None:
-        self._identity = identity
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -38,33 +38,33 @@ class Programmes:
         ]
 
     async def public_page(self, request: web.Request) -> web.Response:
-        return reply(page([], request.query.get("next_cursor"), limit=_PAGE))
+        return reply(build_page([], request.query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def public_list(self, _: web.Request) -> web.Response:
         return reply([])
 
     async def private_page(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         return await self.public_page(request)
 
     async def private_list(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         return reply([])
 
     async def percentages(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         return reply({})
 
     async def drop_notifications(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         return reply("OK")
 
     async def is_scoring(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         if not request.query.get("order_id"):
             raise BadRequest(rules.INVALID_PAYLOAD)
         return reply({"scoring": False})
 
     async def are_scoring(self, request: web.Request) -> web.Response:
-        await self._identity.by_key(request)
+        await self._authenticator.authenticate_key(request)
         return reply(dict.fromkeys(parse_order_ids(parse_json(await request.read())), False))

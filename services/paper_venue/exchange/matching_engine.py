@@ -1,8 +1,7 @@
-"""What happens when an order arrives, is due or is cancelled: matched, held, resting, or refused
-with the venue's text?
+"""The matching engine: decides what becomes of an order that arrives, is due or is cancelled.
 
-Pure state in memory: no I/O and no clock. It keeps the markets and their books, and what every
-wallet has and has reserved.
+An order is matched, held, rests in the book, or is refused with the venue's text. The engine is
+state in memory without I/O or a clock: the markets, their books, and the accounts of all wallets.
 """
 
 from collections.abc import Iterable
@@ -10,36 +9,41 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.accounts import Account, Accounts, collateral_for, movements_of
-from services.paper_venue.exchange.book import Book, LevelChange, Resting
+from services.paper_venue.exchange.accounts import (
+    Account,
+    Accounts,
+    build_movements,
+    collateral_for,
+)
+from services.paper_venue.exchange.book import Book, LevelChange, RestingOrder
 from services.paper_venue.exchange.matching import Match, match
 from services.paper_venue.exchange.orders import Market, Order, OrderKind, Side, is_dust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The order is in: what it matched (maybe nothing), and whether the rest of it stands in the
-    book, or all of it is held.
+    """An accepted order: what it matched (maybe nothing), and whether its remainder rests in the
+    book or all of it is held.
     """
 
     order: Order
     match: Match
     rests: bool = False
-    changes: tuple[LevelChange, ...] = ()
+    level_changes: tuple[LevelChange, ...] = ()
     is_held: bool = False
-    """It would match, and is kept back before it may."""
+    """It would match, but is delayed before it may."""
 
     @property
     def status(self) -> str:
-        """As the reply to its POST says it."""
+        """The ``status`` field of the reply to its POST."""
         if self.is_held:
             return "delayed"
         return "matched" if self.match.fills else "live"
 
     @property
     def drops_remainder(self) -> bool:
-        """Whether a part of the order was dropped: it may not rest, or reached more resting orders
-        than one transaction settles.
+        """Whether a part of the order was dropped: because its kind may not rest, or because it met
+        more resting orders than one transaction can settle.
         """
         if self.rests or self.is_held:
             return False
@@ -50,27 +54,27 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The order is not in, and nothing has changed."""
+    """A refused order; nothing has changed."""
 
     order: Order
     text: str
     is_killed: bool = False
-    """Whether it was a valid FOK or FAK order that the book could not fill."""
+    """Whether it is a valid FOK or FAK order that the book could not fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """An order that waits to be matched. It reserves, and cannot be cancelled."""
+class HeldOrder:
+    """An order that is delayed before it is matched. It reserves funds and cannot be cancelled."""
 
     order: Order
     until_ms: int
 
 
-Cancelled = tuple[Resting, LevelChange]
-"""An order that stood in the book as it was when it left it, and what its price has left."""
+CancelledOrder = tuple[RestingOrder, LevelChange]
+"""A resting order as it was when it left the book, and the new depth of its price."""
 
 
-class Engine:
+class MatchingEngine:
     """The markets, books and accounts of one venue."""
 
     def __init__(self, markets: Iterable[Market]) -> None:
@@ -78,9 +82,9 @@ class Engine:
         self.market_by_condition: dict[str, Market] = {}
         self.market_by_token: dict[str, Market] = {}
         self.books: dict[str, Book] = {}
-        self.resting: dict[str, Resting] = {}
-        self.held: dict[str, Held] = {}
-        self._seen: set[str] = set()
+        self.resting: dict[str, RestingOrder] = {}
+        self.held: dict[str, HeldOrder] = {}
+        self._accepted_ids: set[str] = set()
         self._expiring: list[tuple[int, str]] = []
         self._resolutions: dict[str, tuple[int, int]] = {}
         for market in markets:
@@ -91,9 +95,7 @@ class Engine:
         return tuple(self.market_by_condition.values())
 
     def list_market(self, market: Market) -> None:
-        """Open a market, or let it go on by other rules: orders in its book keep the price that
-        they have.
-        """
+        """Open a market, or change the parameters of one: resting orders keep their price."""
         self.market_by_condition[market.condition_id] = market
         self.market_by_token.update(dict.fromkeys(market.token_ids, market))
         self.books.setdefault(market.condition_id, Book())
@@ -102,65 +104,68 @@ class Engine:
         """The payout numerators of YES and NO; None: the market is open."""
         return self._resolutions.get(condition_id)
 
-    def resolve(self, condition_id: str, payouts: tuple[int, int]) -> list[Resting]:
-        """Close a market for good. Returns the orders that stood or were held, all cancelled,
-        oldest first.
+    def resolve(self, condition_id: str, payouts: tuple[int, int]) -> list[RestingOrder]:
+        """Close a market for good. Returns its resting and held orders, all cancelled, oldest
+        first.
         """
         self._resolutions[condition_id] = payouts
-        standing = [
+        resting_ids = [
             id
             for id, resting in self.resting.items()
             if resting.order.market.condition_id == condition_id
         ]
-        waiting = [
+        held_orders = [
             held.order
             for held in self.held.values()
             if held.order.market.condition_id == condition_id
         ]
-        cancelled = [found[0] for id in standing if (found := self.cancel(id)) is not None]
+        cancelled = [result[0] for id in resting_ids if (result := self.cancel(id)) is not None]
         cancelled += [
-            Resting(order=self._let_go(order), remaining=order.shares) for order in waiting
+            RestingOrder(order=self._end_hold(order), remaining=order.shares)
+            for order in held_orders
         ]
         return sorted(cancelled, key=lambda resting: resting.order.placed_at_ms)
 
     def place(self, order: Order, *, post_only: bool = False) -> Accepted | Refused:
-        """Match the order now, and let the rest of it stand or fall as its kind says."""
+        """Match the order now; its remainder rests or is dropped, by its kind."""
         planned = self.plan(order, post_only=post_only)
-        return planned if isinstance(planned, Refused) else self.enter(planned)
+        return planned if isinstance(planned, Refused) else self.execute(planned)
 
     def plan(self, order: Order, *, post_only: bool = False) -> Match | Refused:
-        """What the order would meet now, or why it is not taken. Changes nothing."""
+        """The match that the order would make now, or why it is refused. Changes nothing."""
         planned = self._match(order)
         text = self._refusal(order, planned, post_only=post_only)
-        return Refused(order=order, text=text) if text else self._killed(planned) or planned
+        return Refused(order=order, text=text) if text else self._kill_refusal(planned) or planned
 
     def plan_part(self, order: Order, divisor: int) -> Match:
-        """What a part of the order would meet now. Changes nothing."""
+        """The match that the ``divisor``-th part of the order would make now. Changes nothing."""
         return self._match(order, divisor)
 
-    def enter(self, planned: Match) -> Accepted:
-        """Carry out what was planned on the books as they are."""
+    def execute(self, planned: Match) -> Accepted:
+        """Carry out a planned match; the books must not have changed since it was planned."""
         order, book = planned.taker, self.books[planned.taker.market.condition_id]
-        self._seen.add(order.id)
-        changes = [self._remove(resting) for resting in planned.own]
+        self._accepted_ids.add(order.id)
+        changes = [self._remove(resting) for resting in planned.own_orders]
         changes += [self._fill(fill.resting, fill.shares, book) for fill in planned.fills]
-        for movement in movements_of(planned):
-            self.accounts.move(movement)
-        left = order.shares - planned.shares
-        rests = order.kind.may_rest and not planned.is_capped and not is_dust(left, order.price)
+        for movement in build_movements(planned):
+            self.accounts.add_pending(movement)
+        remaining = order.shares - planned.shares
+        rests = (
+            order.kind.may_rest and not planned.is_capped and not is_dust(remaining, order.price)
+        )
         if rests:
-            changes.append(self._rest(Resting(order=order, remaining=left), book))
-        return Accepted(order=order, match=planned, rests=rests, changes=tuple(changes))
+            changes.append(self._rest(RestingOrder(order=order, remaining=remaining), book))
+        return Accepted(order=order, match=planned, rests=rests, level_changes=tuple(changes))
 
     def hold(self, order: Order, *, until_ms: int) -> Accepted:
-        """Keep an order that was planned back; ``release`` matches it."""
-        self._seen.add(order.id)
-        self.held[order.id] = Held(order=order, until_ms=until_ms)
+        """Delay a planned order until ``release`` matches it."""
+        self._accepted_ids.add(order.id)
+        self.held[order.id] = HeldOrder(order=order, until_ms=until_ms)
         self._account(order).reserve(order, order.shares)
         return Accepted(order=order, match=Match(taker=order), is_held=True)
 
-    def due(self, now_ms: int) -> list[Order]:
-        """The held orders whose time has come, first come first served."""
+    def due_orders(self, now_ms: int) -> list[Order]:
+        """The held orders whose delay is over, the earliest first."""
         return [
             held.order
             for held in sorted(self.held.values(), key=lambda held: held.until_ms)
@@ -168,37 +173,35 @@ class Engine:
         ]
 
     def release(self, order: Order) -> Accepted | Refused:
-        """Match a held order with the book of now."""
-        planned = self._match(self._let_go(order))
+        """Match a held order against the present book."""
+        planned = self._match(self._end_hold(order))
         text = self._balance_refusal(order, planned)
-        refused = Refused(order=order, text=text) if text else self._killed(planned)
-        return refused or self.enter(planned)
+        refused = Refused(order=order, text=text) if text else self._kill_refusal(planned)
+        return refused or self.execute(planned)
 
-    def expired(self, now_ms: int) -> list[Cancelled]:
-        """Cancel the GTD orders whose time is over."""
-        cancelled: list[Cancelled] = []
+    def cancel_expired(self, now_ms: int) -> list[CancelledOrder]:
+        """Cancel the GTD orders that have expired."""
+        cancelled: list[CancelledOrder] = []
         while self._expiring and self._expiring[0][0] * 1000 <= now_ms:
-            found = self.cancel(heappop(self._expiring)[1])
-            cancelled += [found] if found is not None else []
+            result = self.cancel(heappop(self._expiring)[1])
+            cancelled += [result] if result is not None else []
         return cancelled
 
-    def uncovered(self, wallet: str) -> list[Cancelled]:
-        """Cancel the newest orders of a wallet that can no longer pay for all of them, until it
-        can.
-        """
-        standing = [
+    def cancel_unfunded(self, wallet: str) -> list[CancelledOrder]:
+        """Cancel a wallet's newest orders until it has funds for those that are left."""
+        orders = [
             resting.order
             for resting in self.resting.values()
             if resting.order.maker.lower() == wallet.lower()
         ]
-        account = self.accounts.of(wallet)
+        account = self.accounts.get(wallet)
         cancelled = (
-            self.cancel(order.id) for order in reversed(standing) if not account.covers(order)
+            self.cancel(order.id) for order in reversed(orders) if not account.has_funds_for(order)
         )
-        return [found for found in cancelled if found is not None]
+        return [result for result in cancelled if result is not None]
 
-    def cancel(self, order_id: str) -> Cancelled | None:
-        """Take an order out of the book. None: it does not stand there."""
+    def cancel(self, order_id: str) -> CancelledOrder | None:
+        """Take an order out of the book. None: no resting order has this id."""
         resting = self.resting.get(order_id)
         return None if resting is None else (resting, self._remove(resting))
 
@@ -210,15 +213,15 @@ class Engine:
     def _refusal(self, order: Order, planned: Match, *, post_only: bool) -> str | None:
         if order.market.condition_id in self._resolutions:
             return rules.closed(order.token_id)
-        if order.id in self._seen:
+        if order.id in self._accepted_ids:
             return rules.duplicated(order.id)
         return (
-            rules.refusal(order, post_only=post_only)
+            rules.order_refusal(order, post_only=post_only)
             or _crossing_refusal(order, planned, post_only=post_only)
             or self._balance_refusal(order, planned)
         )
 
-    def _killed(self, planned: Match) -> Refused | None:
+    def _kill_refusal(self, planned: Match) -> Refused | None:
         order = planned.taker
         if order.kind is OrderKind.FOK and not planned.is_complete:
             return Refused(order=order, text=rules.FOK_KILLED, is_killed=True)
@@ -227,17 +230,17 @@ class Engine:
         return None
 
     def _balance_refusal(self, order: Order, planned: Match) -> str | None:
-        """A buyer needs his whole amount, and the fee on top of what trades now; a seller needs his
+        """A buyer needs his whole amount, plus the fee for what trades now; a seller needs his
         shares.
         """
         account = self._account(order)
         if order.side is Side.SELL:
-            held = account.spendable(token_id=order.token_id, exchange=order.market.exchange)
-            return None if held >= order.maker_amount else rules.NOT_ENOUGH
-        left = order.shares - planned.shares if order.kind.may_rest else 0
+            shares = account.spendable(token_id=order.token_id, exchange=order.market.exchange)
+            return None if shares >= order.maker_amount else rules.NOT_ENOUGH
+        remaining = order.shares - planned.shares if order.kind.may_rest else 0
         needed = max(
             order.maker_amount,
-            planned.collateral + planned.fee + collateral_for(order, max(left, 0)),
+            planned.collateral + planned.fee + collateral_for(order, max(remaining, 0)),
         )
         return (
             None
@@ -245,17 +248,17 @@ class Engine:
             else rules.NOT_ENOUGH
         )
 
-    def _fill(self, resting: Resting, shares: int, book: Book) -> LevelChange:
+    def _fill(self, resting: RestingOrder, shares: int, book: Book) -> LevelChange:
         account = self._account(resting.order)
         account.reserve(resting.order, resting.remaining, -1)
-        change = book.take(resting, shares)
-        if resting.is_spent:
+        change = book.reduce(resting, shares)
+        if resting.is_filled:
             del self.resting[resting.order.id]
             return book.remove(resting)
         account.reserve(resting.order, resting.remaining)
         return change
 
-    def _rest(self, resting: Resting, book: Book) -> LevelChange:
+    def _rest(self, resting: RestingOrder, book: Book) -> LevelChange:
         order = resting.order
         self.resting[order.id] = resting
         self._account(order).reserve(order, resting.remaining)
@@ -263,22 +266,22 @@ class Engine:
             heappush(self._expiring, (order.expiration, order.id))
         return book.add(resting)
 
-    def _remove(self, resting: Resting) -> LevelChange:
+    def _remove(self, resting: RestingOrder) -> LevelChange:
         del self.resting[resting.order.id]
         self._account(resting.order).reserve(resting.order, resting.remaining, -1)
         return self.books[resting.order.market.condition_id].remove(resting)
 
-    def _let_go(self, order: Order) -> Order:
+    def _end_hold(self, order: Order) -> Order:
         del self.held[order.id]
         self._account(order).reserve(order, order.shares, -1)
         return order
 
     def _account(self, order: Order) -> Account:
-        return self.accounts.of(order.maker)
+        return self.accounts.get(order.maker)
 
 
 def _crossing_refusal(order: Order, planned: Match, *, post_only: bool) -> str | None:
-    crosses = bool(planned.fills or planned.own)
+    crosses = bool(planned.fills or planned.own_orders)
     if crosses and post_only:
         return rules.POST_ONLY_CROSSES
     if planned.fills or not order.kind.may_rest:

@@ -1,20 +1,20 @@
-"""Which markets are about one event, and what is the event's number?"""
+"""Groups markets by the event that they belong to, and numbers the events."""
 
 from collections.abc import Iterable
 
 from services.paper_venue.exchange.orders import Market
 
 _FIRST_NUMBER = 400_000
-"""Events are numbered apart from markets, as at the venue."""
+"""Event numbers are not market numbers, as at the real venue."""
 
 
 def event_key(market: Market) -> str:
-    """Markets with one event slug are one event; without one, each is its own."""
+    """The event's slug; a market without an event slug is an event of its own, by its own slug."""
     return market.event_slug or market.slug
 
 
 def markets_by_event(markets: Iterable[Market]) -> dict[str, list[Market]]:
-    """Each event's markets by the event's number, both in the order of the markets."""
+    """Markets by their event's number; events and markets keep the order of ``markets``."""
     by_key: dict[str, list[Market]] = {}
     for market in markets:
         by_key.setdefault(event_key(market), []).append(market)
@@ -22,5 +22,5 @@ def markets_by_event(markets: Iterable[Market]) -> dict[str, list[Market]]:
 
 
 def _number(first: Market) -> str:
-    """By the event's first market, which stays what it is when others are listed."""
+    """Derived from the event's first market, so it is stable when markets are added."""
     return str(_FIRST_NUMBER + int(first.id) % _FIRST_NUMBER)

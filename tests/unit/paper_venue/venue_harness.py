@@ -1,33 +1,33 @@
-"""A venue without sockets and chain, and all that it said."""
+"""A venue without sockets and chain, and everything that it published."""
 
 from dataclasses import replace
 
-from services.paper_venue.exchange.engine import Accepted, Engine, Refused
+from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import Order
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.lifecycle.venue import Ticket, Venue
+from services.paper_venue.lifecycle.venue import PostedOrder, Venue
 from shared.chain.orders import InvalidSignature, SignedOrder
 from tests.unit.paper_venue.builders import MARKET, rich
-from tests.unit.paper_venue.fakes import FakeChain, FakeSettlements, Listeners
+from tests.unit.paper_venue.fakes import FakeChain, FakeChannels, FakeSettlements
 
 NOW = 1_790_000_000_000
 
 
-class Scene:
-    """A venue whose wallets 0xA, 0xB and 0xC are rich."""
+class VenueHarness:
+    """A venue with funded wallets 0xA, 0xB and 0xC."""
 
     def __init__(self, *orders: Order) -> None:
-        self.heard = Listeners()
+        self.channels = FakeChannels()
         self.settlements = FakeSettlements()
         self.chain = FakeChain()
-        self.engine = Engine([MARKET])
+        self.engine = MatchingEngine([MARKET])
         self.faults = Faults()
         self.venue = Venue(
             engine=self.engine,
             verify=self.verify,
             settlements=self.settlements,
-            feeds=self.heard,
+            channels=self.channels,
             chain=self.chain,
             faults=self.faults,
         )
@@ -45,37 +45,39 @@ class Scene:
         self, order: Order, *, signature: str = "0x", post_only: bool = False, now_ms: int = NOW
     ) -> tuple[Accepted, Trade | None] | Refused | str:
         signed = replace(order.signed, signature=signature)
-        ticket = Ticket(
+        posted = PostedOrder(
             signed=signed,
             kind=order.kind,
             owner=order.owner,
             post_only=post_only,
             expiration=order.expiration,
         )
-        return self.venue.on_order(ticket, now_ms=now_ms)
+        return self.venue.on_order(posted, now_ms=now_ms)
 
-    def told(self, owner: str) -> list[tuple[str, str]]:
-        """(event type, status) of what the user channel told this key."""
+    def user_event_types(self, owner: str) -> list[tuple[str, str]]:
+        """(event_type, status) of the user channel's events for this key."""
         return [
             (event["event_type"], event["status"])
-            for whom, event in self.heard.user
-            if whom == owner
+            for event_owner, event in self.channels.user
+            if event_owner == owner
         ]
 
-    def steps(self, owner: str) -> list[tuple[str, str]]:
-        """(type, status) of what the user channel told this key."""
+    def user_events(self, owner: str) -> list[tuple[str, str]]:
+        """(type, status) of the user channel's events for this key."""
         return [
-            (event["type"], event["status"]) for whom, event in self.heard.user if whom == owner
+            (event["type"], event["status"])
+            for event_owner, event in self.channels.user
+            if event_owner == owner
         ]
 
     def last_level(self) -> tuple[str, str]:
-        """(price, size) that the market channel told last of YES."""
-        changes = [event for event in self.heard.market if event["event_type"] == "price_change"]
+        """(price, size) of the market channel's last change of a YES level."""
+        changes = [event for event in self.channels.market if event["event_type"] == "price_change"]
         return changes[-1]["price_changes"][0]["price"], changes[-1]["price_changes"][0]["size"]
 
 
-class DelayedScene(Scene):
-    """A venue whose market holds takers for 150 ms."""
+class DelayingVenue(VenueHarness):
+    """A venue whose market delays takers by 150 ms."""
 
     def __init__(self, *orders: Order) -> None:
         super().__init__(*orders)

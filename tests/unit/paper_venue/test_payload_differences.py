@@ -1,4 +1,4 @@
-"""The comparison of payload shapes can fail: every kind of difference is found."""
+"""The comparison of payload shapes finds every kind of difference."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.integration.paper_venue.shapes import differences
 
 
 @pytest.mark.parametrize(
-    ("real", "ours", "found"),
+    ("real", "ours", "expected"),
     [
         ({"a": "0.5"}, {"a": "12"}, set()),
         ({"a": 1}, {"a": 0.5}, set()),
@@ -27,5 +27,5 @@ from tests.integration.paper_venue.shapes import differences
         ({"a": "0x" + "ab" * 32}, {"a": "0x" + "ab" * 20}, {"a: 32 bytes, ours address"}),
     ],
 )
-def test_a_difference_of_shape_is_named(real: object, ours: object, found: set[str]) -> None:
-    assert differences(real, ours) == found
+def test_a_difference_of_shape_is_found(real: object, ours: object, expected: set[str]) -> None:
+    assert differences(real, ours) == expected
