@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiokafka import TopicPartition
 
-from shared.streams.progress import OffsetTracker
+from shared.streams.offset_tracker import OffsetTracker
 
 
 class PartitionAssignment:

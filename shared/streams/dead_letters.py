@@ -7,36 +7,11 @@ release must stop, not drain a topic.
 import base64
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
 
-from pydantic import Base64Bytes
-
-from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.streams.codec import Record, with_values
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class DeadLetter(Message):
-    """A record that a service could not handle, whole, and why. It occurred when the record was
-    written.
-    """
-
-    topic: ClassVar[str] = "dead-letters"
-    service: str
-    reason: str
-    source_topic: str
-    source_partition: int
-    source_offset: int
-    record_type: str
-    record_key: Base64Bytes
-    record_value: Base64Bytes
-    """Byte for byte, in base64, so that it can be put back where it came from."""
-    record_headers: tuple[tuple[str, Base64Bytes], ...]
-
-    def key(self) -> bytes:
-        """With the letters of the same key: its own order is kept here too."""
-        return self.record_key
 
 
 class TooManyDeadLetters(Exception):

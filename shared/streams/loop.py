@@ -25,10 +25,10 @@ from shared.streams.backoff import Backoff
 from shared.streams.closing import close_with_timeout
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore
 from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters
-from shared.streams.handling import MessageProcessor, PublishesAll, place
 from shared.streams.key_queues import Delivery, KeyQueues
+from shared.streams.message_processor import MessageProcessor, PublishesAll, place
 from shared.streams.partitioning import Ownership
-from shared.streams.redriving import Redriver
+from shared.streams.redriver import Redriver
 from shared.streams.routes import Routes
 from shared.streams.settings import KafkaSettings
 

@@ -28,12 +28,12 @@ import uvloop
 
 from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.observe import health, logs, metrics, tracing
 from shared.observe.health import HealthServer, ProbeResult
 from shared.observe.settings import HealthSettings, LogSettings, TelemetrySettings
 from shared.settings import read
 from shared.streams.dead_letter_store import DeadLetterStore
-from shared.streams.dead_letters import DeadLetter
 from shared.streams.loop import MessageLoop
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.streams.backoff import Backoff
-from shared.streams.dead_letters import DeadLetter
 from shared.streams.loop import MessageLoop
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import note
 
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.streams.backoff import Backoff
 from shared.streams.codec import encode
 from shared.streams.dead_letter_store import BlockedKeys
-from shared.streams.dead_letters import DeadLetter, DeadLetterLimit
-from shared.streams.handling import MessageProcessor
+from shared.streams.dead_letters import DeadLetterLimit
 from shared.streams.key_queues import Delivery
+from shared.streams.message_processor import MessageProcessor
 from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.fuzz.effort import TRIED, fuzzed
 from tests.unit.fuzz.mutations import SECRET, mutated

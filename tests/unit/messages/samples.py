@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.messages.intents import Missing, NoQuote
-from shared.streams.dead_letters import DeadLetter
 from tests import builders
 from tests.builders import LEADER, PROXY, TOKEN
 

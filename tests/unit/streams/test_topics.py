@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import shared.messages
 from shared.messages.base import Message
-from shared.streams.dead_letters import DeadLetter
+from shared.messages.dead_letters import DeadLetter
 from shared.streams.topics import TOPICS, Existing, Topic, plan
 
 ORDERS = Topic(name="orders", key="proxy", retention=timedelta(hours=1))

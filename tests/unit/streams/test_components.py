@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidSettings
+from shared.messages.dead_letters import DeadLetter
 from shared.settings import read
 from shared.streams.backoff import Backoff
-from shared.streams.dead_letters import DeadLetter, DeadLetterLimit, TooManyDeadLetters, dead_letter
+from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters, dead_letter
 from shared.streams.partitioning import Ownership, Partitioner
 from shared.streams.settings import KafkaSettings
 from tests.unit.streams.fake_kafka import FakeRecord

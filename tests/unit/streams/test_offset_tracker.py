@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.streams.progress import OffsetTracker
+from shared.streams.offset_tracker import OffsetTracker
 
 
 def test_nothing_is_committable_before_anything_is_finished() -> None:

@@ -18,8 +18,8 @@ from shared.streams.backoff import Backoff
 from shared.streams.codec import Record
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterState
 from shared.streams.dead_letters import DeadLetterLimit
-from shared.streams.handling import MessageProcessor
 from shared.streams.key_queues import Delivery
+from shared.streams.message_processor import MessageProcessor
 from shared.streams.routes import Handle
 from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.streams.fake_kafka import FakeKafka, FakeProducer
