@@ -28,7 +28,7 @@ def read(kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         complaints = [
-            _complaint(kind, each["loc"], each["msg"], each.get("input"))
+            _describe_error(kind, each["loc"], each["msg"], each.get("input"))
             for each in error.errors(include_url=False)
         ]
         raise InvalidSettings("\n".join(complaints)) from None
@@ -36,7 +36,7 @@ def read(kind: type[S]) -> S:
         raise InvalidSettings(f"{kind.model_config.get('env_prefix', '')}*: {error}") from None
 
 
-def _complaint(
+def _describe_error(
     kind: type[BaseSettings], location: tuple[int | str, ...], wants: str, got: object
 ) -> str:
     if not location:
@@ -50,10 +50,10 @@ def _complaint(
         return f"{variable} is not set: {wants.lower()}"
     if _is_secret(kind, name):
         return f"{variable} has a wrong value (not shown, it is a secret): {wants.lower()}"
-    return f"{variable} is {_shown(got)}: {wants.lower()}"
+    return f"{variable} is {_redact(got)}: {wants.lower()}"
 
 
-def _shown(got: object) -> str:
+def _redact(got: object) -> str:
     """What was got, without the secrets that an address may carry."""
     without_login = LOGIN.sub("://[redacted]@", repr(got))
     return ADDRESS.sub(lambda address: KEY.sub("[redacted]", address[0]), without_login)

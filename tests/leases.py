@@ -32,7 +32,7 @@ async def executor_leases(
         service="executor",
         topic=IntentApproved.topic,
         holder=holder,
-        lasts=lasts,
+        duration=lasts,
     )
     await leases.refresh()
     return leases

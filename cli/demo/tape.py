@@ -81,7 +81,7 @@ class Tape:
                     self._on(record)
 
     def _on(self, record: ConsumerRecord) -> None:
-        kind = self._decoder.recognise(dict(record.headers))
+        kind = self._decoder.resolve_type(dict(record.headers))
         message = self._decoder.decode(kind, record)
         if message.occurred_at < self._since:
             return

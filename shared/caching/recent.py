@@ -14,11 +14,11 @@ class LruCache(Generic[Key, Value]):
     """
 
     def __init__(
-        self, bound: int, *, evicted: Callable[[Key, Value], None] = lambda *_: None
+        self, max_entries: int, *, on_evicted: Callable[[Key, Value], None] = lambda *_: None
     ) -> None:
-        if bound < 1:
-            raise ValueError(f"a cache must hold at least one entry, not {bound}")
-        self._bound, self._evicted = bound, evicted
+        if max_entries < 1:
+            raise ValueError(f"a cache must hold at least one entry, not {max_entries}")
+        self._max_entries, self._on_evicted = max_entries, on_evicted
         self._entries: OrderedDict[Key, Value] = OrderedDict()
 
     def get(self, key: Key) -> Value | None:
@@ -33,8 +33,8 @@ class LruCache(Generic[Key, Value]):
     def put(self, key: Key, value: Value) -> None:
         self._entries[key] = value
         self._entries.move_to_end(key)
-        while len(self._entries) > self._bound:
-            self._evicted(*self._entries.popitem(last=False))
+        while len(self._entries) > self._max_entries:
+            self._on_evicted(*self._entries.popitem(last=False))
 
     def drop(self, key: Key) -> None:
         self._entries.pop(key, None)

@@ -15,19 +15,19 @@ class SingleFlight(Generic[Key, Answer]):
     A caller that gives up does not take the others' answer away.
     """
 
-    def __init__(self, ask: Callable[[Key], Awaitable[Answer]]) -> None:
-        self._ask = ask
-        self._under_way: dict[Key, asyncio.Task[Answer]] = {}
+    def __init__(self, fetch: Callable[[Key], Awaitable[Answer]]) -> None:
+        self._fetch = fetch
+        self._running: dict[Key, asyncio.Task[Answer]] = {}
 
-    def is_under_way(self, key: Key) -> bool:
-        return key in self._under_way
+    def is_running(self, key: Key) -> bool:
+        return key in self._running
 
     async def __call__(self, key: Key) -> Answer:
-        task = self._under_way.get(key)
+        task = self._running.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._answer(key))
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+            task = self._running[key] = asyncio.create_task(self._run(key))
+            task.add_done_callback(lambda _: self._running.pop(key, None))
         return await asyncio.shield(task)
 
-    async def _answer(self, key: Key) -> Answer:
-        return await self._ask(key)
+    async def _run(self, key: Key) -> Answer:
+        return await self._fetch(key)

@@ -60,7 +60,7 @@ def spend(asks: tuple[Level, ...], usdc: int) -> Walk | None:
         left -= cost_ceiling(affordable, ask.price)
         if affordable < ask.shares:
             return Walk(tuple(taken), shares, usdc - left, complete=True)
-    return _walked(
+    return _walk_or_none(
         taken, shares, usdc - left, complete=bool(taken) and shares_for(left, taken[-1].price) == 0
     )
 
@@ -76,8 +76,8 @@ def sell(bids: tuple[Level, ...], shares: int) -> Walk | None:
         taken.append(Level(bid.price, given))
         usdc += cost_floor(given, bid.price)
         left -= given
-    return _walked(taken, shares - left, usdc, complete=left == 0)
+    return _walk_or_none(taken, shares - left, usdc, complete=left == 0)
 
 
-def _walked(taken: list[Level], shares: int, usdc: int, *, complete: bool) -> Walk | None:
+def _walk_or_none(taken: list[Level], shares: int, usdc: int, *, complete: bool) -> Walk | None:
     return Walk(tuple(taken), shares, usdc, complete) if taken else None

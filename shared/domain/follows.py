@@ -22,7 +22,7 @@ class Mode(StrEnum):
     HALTED = "halted"
 
 
-STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
+MODES_BY_STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Follow:
                 f"the fixed amount must be above 0, not {self.fixed_usdc}, in micro-USDC"
             )
 
-    def sized(self, leader_usdc: int) -> int:
+    def copy_usdc(self, leader_usdc: int) -> int:
         """Micro-USDC to copy of a leader's trade worth ``leader_usdc``: raised to the minimum, cut
         to the maximum.
         """
@@ -91,7 +91,7 @@ class Controls:
     """Of each leader, by the proxy that copies."""
     mode_by_scope: Mapping[str, Mode]
 
-    def follows_of(self, leader: str) -> tuple[Follow, ...]:
+    def follows_for(self, leader: str) -> tuple[Follow, ...]:
         return tuple(self.follows_by_leader.get(leader, {}).values())
 
     def follow(self, *, leader: str, proxy: str) -> Follow | None:
@@ -100,7 +100,8 @@ class Controls:
     def mode(self, *, leader: str, proxy: str) -> Mode:
         scopes = (GLOBAL, leader_scope(leader), follower_scope(proxy))
         return max(
-            (self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes), key=STRICTNESS.index
+            (self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes),
+            key=MODES_BY_STRICTNESS.index,
         )
 
 

@@ -11,19 +11,19 @@ from shared.domain.money import BASE_UNIT
 
 
 @dataclass(frozen=True, slots=True)
-class _TravelsAsText:
+class _DecimalAsText:
     """The rule as a schema: as a function of ours it would cost more than the rest of a message's
     decoding.
     """
 
-    least: Decimal | None = None
-    below: Decimal | None = None
+    minimum: Decimal | None = None
+    less_than: Decimal | None = None
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        number = core_schema.decimal_schema(strict=True, ge=self.least, lt=self.below)
-        parsed = core_schema.decimal_schema(ge=self.least, lt=self.below)
+        number = core_schema.decimal_schema(strict=True, ge=self.minimum, lt=self.less_than)
+        parsed = core_schema.decimal_schema(ge=self.minimum, lt=self.less_than)
         text = core_schema.chain_schema([core_schema.str_schema(strict=True), parsed])
         return core_schema.json_or_python_schema(
             json_schema=text,
@@ -32,10 +32,10 @@ class _TravelsAsText:
         )
 
 
-ExactDecimal = Annotated[Decimal, _TravelsAsText()]
+ExactDecimal = Annotated[Decimal, _DecimalAsText()]
 """A price or ratio. JSON numbers are refused: a parser may have rounded them."""
 
-Price = Annotated[Decimal, _TravelsAsText(least=BASE_UNIT, below=Decimal(1))]
+Price = Annotated[Decimal, _DecimalAsText(minimum=BASE_UNIT, less_than=Decimal(1))]
 """USDC per share, as money is divided by it: never so near to nothing that the result is no amount.
 """
 
@@ -43,13 +43,13 @@ Micros = Annotated[int, Field(strict=True)]
 """Base units: micro-USDC or micro-shares, a millionth each. Strict: neither text nor a fraction nor
 a bool is an amount."""
 
-MOST_MICROS = 10**18
+MAX_MICROS = 10**18
 """Nobody has as much, and every sum of such amounts fits into a column."""
 
-Amount = Annotated[int, Field(strict=True, ge=0, le=10**6 * MOST_MICROS)]
+Amount = Annotated[int, Field(strict=True, ge=0, le=10**6 * MAX_MICROS)]
 """Micros that were sized by a price: the largest amount at the lowest price."""
 
-TradedMicros = Annotated[int, Field(strict=True, gt=0, le=MOST_MICROS)]
+TradedMicros = Annotated[int, Field(strict=True, gt=0, le=MAX_MICROS)]
 
 PositiveMicros = Annotated[int, Field(strict=True, gt=0)]
 

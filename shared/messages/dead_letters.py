@@ -1,4 +1,4 @@
-"""What came from outside and cannot be understood."""
+"""Frames of a feed and records of a topic that could not be handled."""
 
 from typing import ClassVar
 
@@ -6,14 +6,12 @@ from pydantic import Base64Bytes
 
 from shared.messages.base import Message
 
-LONGEST_FRAME = 20_000
-"""Characters kept of a frame: enough of any real one."""
+MAX_FRAME_LENGTH = 20_000
+"""Characters that are kept of a frame: more than any real frame has."""
 
 
 class FrameParked(Message):
-    """A frame of a feed that could not be parsed, kept with the reason. Nothing is dropped in
-    silence.
-    """
+    """A frame of a feed could not be parsed; it is kept with the reason."""
 
     topic: ClassVar[str] = "dead-letters"
     feed: str
@@ -25,8 +23,9 @@ class FrameParked(Message):
 
 
 class DeadLetter(Message):
-    """A record that a service could not handle, whole, and why. It occurred when the record was
-    written.
+    """A service could not handle a record; it is kept whole, with the reason.
+
+    ``occurred_at`` is when the record was written.
     """
 
     topic: ClassVar[str] = "dead-letters"
@@ -38,9 +37,9 @@ class DeadLetter(Message):
     record_type: str
     record_key: Base64Bytes
     record_value: Base64Bytes
-    """Byte for byte, in base64, so that it can be put back where it came from."""
+    """Byte for byte, in base64, so that it can be written to its topic again."""
     record_headers: tuple[tuple[str, Base64Bytes], ...]
 
     def key(self) -> bytes:
-        """With the letters of the same key: its own order is kept here too."""
+        """The record's own key, so that its dead letters stay in the order of their records."""
         return self.record_key

@@ -1,13 +1,13 @@
-"""What becomes of one message, from its bytes to its acknowledged outputs?
+"""Processes one message, from its bytes to its acknowledged outputs.
 
-the handler returns           its outputs are produced and acknowledged       finished
-routed to ``ignored``         nothing                                         finished
-InvalidMessage, undecodable   parked, and told on ``dead-letters``            finished
-of a newer release            put aside for it, and told on ``dead-letters``  finished
-its key waits (parking.py)    parked behind what it waits for                 finished
-Transient                     tried again while its key alone waits           finished once it works
-its partition is given back   nothing more is produced                        unfinished: it will be delivered again
-anything else is raised       the process stops                               unfinished: it will be delivered again
+the handler returns             its outputs are published and acknowledged      finished
+its type is routed to `ignored` nothing                                         finished
+InvalidMessage, undecodable     parked, and published on `dead-letters`         finished
+of a newer release              stored for it, and published on `dead-letters`  finished
+its key is blocked              stored behind the dead letters of its key       finished
+Transient                       retried, while only its key waits               finished on success
+its partition is given back     nothing more is published                       redelivered
+anything else is raised         the process stops                               redelivered
 """
 
 import logging
@@ -19,14 +19,20 @@ from shared.messages.base import Message
 from shared.observe import metrics, tracing
 from shared.streams.backoff import Backoff
 from shared.streams.codec import Decoder, Record, with_values
-from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore, StoredDeadLetter
-from shared.streams.dead_letters import DeadLetterLimit, dead_letter
+from shared.streams.dead_letter_store import (
+    BlockedKeys,
+    DeadLetterState,
+    DeadLetterStore,
+    StoredDeadLetter,
+)
+from shared.streams.dead_letters import DeadLetterLimit, build_dead_letter
 from shared.streams.key_queues import Delivery
 from shared.streams.routes import Routes, ignored
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-HANDED_OVER = "handed_over"
+PARTITION_REVOKED = "partition_revoked"
+"""The outcome of a message whose partition is given back before it is finished."""
 
 
 class PublishesAll(Protocol):
@@ -36,8 +42,9 @@ class PublishesAll(Protocol):
 
 
 class MessageProcessor:
-    """The fate of each message of one service. ``finished`` is told when a message needs no
-    redelivery any more.
+    """Processes the messages of one service.
+
+    ``on_finished`` is called when a message needs no redelivery any more.
     """
 
     def __init__(
@@ -46,26 +53,26 @@ class MessageProcessor:
         routes: Routes,
         *,
         producer: PublishesAll,
-        parking: DeadLetterStore,
-        parked_keys: BlockedKeys,
-        finished: Callable[[Delivery], None],
-        allowance: DeadLetterLimit,
+        dead_letters: DeadLetterStore,
+        blocked_keys: BlockedKeys,
+        on_finished: Callable[[Delivery], None],
+        dead_letter_limit: DeadLetterLimit,
         backoff: Backoff,
         clock: Callable[[], float],
     ) -> None:
         self._service, self._routes = service, routes
-        self._producer, self._finished = producer, finished
-        self._parking, self._parked_keys = parking, parked_keys
-        self._allowance, self._backoff, self._clock = allowance, backoff, clock
+        self._producer, self._on_finished = producer, on_finished
+        self._dead_letters, self._blocked_keys = dead_letters, blocked_keys
+        self._dead_letter_limit, self._backoff, self._clock = dead_letter_limit, backoff, clock
         self._decoder = Decoder(routes)
-        self.knows = self._decoder.knows
+        self.is_known = self._decoder.is_known
 
-    async def carry_out(self, work: Delivery) -> None:
-        """Raises: whatever must stop the process."""
-        record, tenure = work.record, work.assignment
+    async def process(self, delivery: Delivery) -> None:
+        """Process one delivery. Raises: whatever must stop the process."""
+        record, assignment = delivery.record, delivery.assignment
         headers = dict(with_values(record.headers))
         started = self._clock()
-        tenure.enter(record.offset)
+        assignment.start_handling(record.offset)
         with tracing.processing(
             headers,
             topic=record.topic,
@@ -76,97 +83,106 @@ class MessageProcessor:
             message_type=headers.get("type", b"").decode("utf-8", "backslashreplace"),
         ):
             try:
-                outcome = await self._outcome(work, headers)
+                outcome = await self._process_with_retries(delivery, headers)
             finally:
-                tenure.leave(record.offset)
+                assignment.stop_handling(record.offset)
         metrics.message_handled(record.topic, self._clock() - started, outcome)
 
-    async def _outcome(self, work: Delivery, headers: Mapping[str, bytes]) -> str:
+    async def _process_with_retries(self, delivery: Delivery, headers: Mapping[str, bytes]) -> str:
         attempt = 1
         while True:
             try:
-                return await self._attempt(work, headers)
+                return await self._process_once(delivery, headers)
             except Transient as error:
                 delay = self._backoff.delay(attempt)
-                log.warning(
-                    "%s, attempt %d, next in %.2f s: %s", place(work.record), attempt, delay, error
+                logger.warning(
+                    "%s failed at attempt %d and is retried in %.2f s: %s",
+                    describe_position(delivery.record),
+                    attempt,
+                    delay,
+                    error,
                 )
-                metrics.retrying(work.record.topic)
-                if await work.assignment.rest(work.record.offset, delay):
-                    return HANDED_OVER
+                metrics.retrying(delivery.record.topic)
+                if await delivery.assignment.wait_before_retry(delivery.record.offset, delay):
+                    return PARTITION_REVOKED
                 attempt += 1
 
-    async def _attempt(self, work: Delivery, headers: Mapping[str, bytes]) -> str:
+    async def _process_once(self, delivery: Delivery, headers: Mapping[str, bytes]) -> str:
         try:
-            kind = self._decoder.recognise(headers)
+            kind = self._decoder.resolve_type(headers)
             handle = self._routes[kind]
             if handle is ignored:
-                return await self._concluded(work, (), "ignored")
-            if await self._must_wait(work):
-                return await self._held_up(work)
-            message = self._decoder.decode(kind, work.record)
-            return await self._concluded(work, await handle(message), "handled")
+                return await self._conclude(delivery, (), "ignored")
+            if await self._is_blocked(delivery):
+                return await self._put_behind_blocked_key(delivery)
+            message = self._decoder.decode(kind, delivery.record)
+            return await self._conclude(delivery, await handle(message), "handled")
         except (InvalidMessage, UnknownVersion) as error:
-            return await self._parked(work, error)
+            return await self._park(delivery, error)
 
-    async def _must_wait(self, work: Delivery) -> bool:
-        if work.dead_letter is not None:
-            return not await self._parking.has_its_turn(work.dead_letter, service=self._service)
-        return self._parked_keys.hold_up(work.record)
+    async def _is_blocked(self, delivery: Delivery) -> bool:
+        if delivery.dead_letter is not None:
+            return not await self._dead_letters.is_due(delivery.dead_letter, service=self._service)
+        return self._blocked_keys.is_blocked(delivery.record)
 
-    async def _held_up(self, work: Delivery) -> str:
-        """A letter stays where it is kept, also one that was discarded on its way here; a record
-        goes behind what its key waits for.
+    async def _put_behind_blocked_key(self, delivery: Delivery) -> str:
+        """Store a record behind the dead letters of its key.
+
+        A dead letter stays stored as it is, also one that was discarded while it was queued.
         """
-        if work.dead_letter is None:
-            log.warning("%s waits behind a parked message of its key", place(work.record))
-            await self._parked_keys.park(
-                work.record, reason="a message before it with the same key is parked", waits=True
+        if delivery.dead_letter is None:
+            logger.warning(
+                "%s waits behind a dead letter of its key", describe_position(delivery.record)
             )
-            self._finished(work)
-        return "waits"
+            await self._blocked_keys.park(
+                delivery.record,
+                reason="a message before it with the same key is parked",
+                waiting=True,
+            )
+            self._on_finished(delivery)
+        return "waiting"
 
-    async def _parked(self, work: Delivery, error: InvalidMessage | UnknownVersion) -> str:
-        record, of_a_newer_release = work.record, isinstance(error, UnknownVersion)
-        if work.dead_letter is not None:
-            await self._parking.park_again(work.dead_letter, reason=str(error))
+    async def _park(self, delivery: Delivery, error: InvalidMessage | UnknownVersion) -> str:
+        record, reason = delivery.record, str(error)
+        is_of_newer_release = isinstance(error, UnknownVersion)
+        if delivery.dead_letter is not None:
+            await self._dead_letters.park_again(delivery.dead_letter, reason=reason)
         else:
-            await self._parked_keys.park(record, reason=str(error), waits=of_a_newer_release)
-        log.error("%s is parked: %s", place(record), error)
+            await self._blocked_keys.park(record, reason=reason, waiting=is_of_newer_release)
+        logger.error("%s is parked: %s", describe_position(record), error)
         metrics.message_parked(record.topic, type(error).__name__)
-        if work.dead_letter is not None:
+        if delivery.dead_letter is not None:
             return "parked"
-        # such are told by the release that wrote them, not by a defect of ours, and come back by
-        # themselves
-        if not of_a_newer_release:
-            self._allowance.take(self._clock())
-        return await self._concluded(
-            work, (dead_letter(record, service=self._service, reason=str(error)),), "parked"
-        )
+        # A message of a newer release is no defect of this one, and is handled without an operator.
+        if not is_of_newer_release:
+            self._dead_letter_limit.count(self._clock())
+        dead_letter = build_dead_letter(record, service=self._service, reason=reason)
+        return await self._conclude(delivery, (dead_letter,), "parked")
 
-    async def _concluded(self, work: Delivery, outputs: Sequence[Message], outcome: str) -> str:
-        if work.assignment.ended:
-            # The partition may be another's by now, who gets this message again: producing here too
-            # would break the key's order.
-            return HANDED_OVER
+    async def _conclude(self, delivery: Delivery, outputs: Sequence[Message], outcome: str) -> str:
+        if delivery.assignment.ended:
+            # Another instance may have the partition by now and gets this message again: publishing
+            # here too would break the order of the key.
+            return PARTITION_REVOKED
         await self._producer.publish_all(outputs)
-        if work.dead_letter is None:
-            self._finished(work)
+        if delivery.dead_letter is None:
+            self._on_finished(delivery)
         else:
-            await self._settled(work.dead_letter)
+            await self._resolve(delivery.dead_letter)
         return outcome
 
-    async def _settled(self, letter: StoredDeadLetter) -> None:
-        """Raises: Transient; it is then handled once more, as any redelivery."""
-        await self._parking.settle(letter)
-        await self._parked_keys.look()
-        metrics.message_redriven(letter.topic)
+    async def _resolve(self, dead_letter: StoredDeadLetter) -> None:
+        """Record that a dead letter was handled.
+
+        Raises: Transient; it is then handled once more, as any redelivery.
+        """
+        if await self._dead_letters.resolve(dead_letter) is DeadLetterState.REDRIVING:
+            metrics.message_redriven(dead_letter.topic)
+        await self._blocked_keys.refresh()
 
 
-def place(record: Record) -> str:
-    """Where a message stands, a parked one by its number; never what it says."""
-    return (
-        f"{record.topic}/{record.partition}@{record.offset}"
-        if record.offset >= 0
-        else f"{record.topic}, letter {-record.offset}"
-    )
+def describe_position(record: Record) -> str:
+    """Return where a record is: topic, partition and offset, or the number of a dead letter."""
+    if record.offset < 0:
+        return f"{record.topic}, dead letter {-record.offset}"
+    return f"{record.topic}/{record.partition}@{record.offset}"

@@ -1,6 +1,4 @@
-"""How do parked messages come back: in the lane of their key, where the partition is ours, as soon
-as they may?
-"""
+"""Puts dead letters that are due into the queues of their keys, for the assigned partitions."""
 
 import asyncio
 import logging
@@ -13,72 +11,73 @@ from shared.streams.assignment import PartitionAssignment
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore, StoredDeadLetter
 from shared.streams.key_queues import Delivery
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
+CHECK_INTERVAL_S = 1.0
 
 
 class Redriver:
-    """Looks for parked messages whose time has come, once a second and after every assignment."""
+    """Checks for dead letters that are due, every second and after every assignment."""
 
     def __init__(
         self,
-        parking: DeadLetterStore,
-        parked_keys: BlockedKeys,
+        dead_letters: DeadLetterStore,
+        blocked_keys: BlockedKeys,
         service: str,
         *,
-        tenures: Mapping[TopicPartition, PartitionAssignment],
-        knows: Callable[[StoredDeadLetter], bool],
+        assignments: Mapping[TopicPartition, PartitionAssignment],
+        is_known: Callable[[StoredDeadLetter], bool],
         put: Callable[[Delivery], None],
     ) -> None:
-        self._parking, self._parked_keys, self._service = parking, parked_keys, service
-        self._tenures, self._knows, self._put = tenures, knows, put
+        self._dead_letters, self._blocked_keys, self._service = dead_letters, blocked_keys, service
+        self._assignments, self._is_known, self._put = assignments, is_known, put
         self._unknown: set[int] = set()
-        """The letters that this release does not know: found to be so once, not once a second."""
-        self._under_way: dict[int, PartitionAssignment] = {}
-        """The letters that are in a lane, and under which tenure: one that ended takes them along.
-        """
-        self._wanted = asyncio.Event()
+        """Numbers of dead letters that this release does not know, so that each is checked once."""
+        self._queued: dict[int, PartitionAssignment] = {}
+        """The dead letters in a key queue, by number, with the assignment they were queued under;
+        they are dropped with it."""
+        self._check_requested = asyncio.Event()
 
-    def look_again(self) -> None:
-        self._parked_keys.forget()
-        self._wanted.set()
+    def on_assigned(self) -> None:
+        """Check at once, with nothing kept from before the assignment."""
+        self._blocked_keys.invalidate()
+        self._check_requested.set()
 
-    def left_its_lane(self, letter: StoredDeadLetter) -> None:
-        self._under_way.pop(letter.number, None)
+    def on_processed(self, dead_letter: StoredDeadLetter) -> None:
+        self._queued.pop(dead_letter.number, None)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
-            self._wanted.clear()
+            self._check_requested.clear()
             try:
-                await self._parked_keys.look()
-                await self._put_what_is_due()
+                await self._blocked_keys.refresh()
+                await self._enqueue_due()
             except Transient as error:
-                log.warning("parked messages cannot be looked at: %s", error)
+                logger.warning("dead letters could not be checked: %s", error)
             try:
-                async with asyncio.timeout(LOOK_EVERY_S):
-                    await self._wanted.wait()
+                async with asyncio.timeout(CHECK_INTERVAL_S):
+                    await self._check_requested.wait()
             except TimeoutError:
                 continue
 
-    async def _put_what_is_due(self) -> None:
-        ours = {partition: tenure for partition, tenure in self._tenures.items() if tenure.open}
-        due = await self._due(ours) if ours else ()
-        self._under_way = {
-            number: tenure for number, tenure in self._under_way.items() if tenure.open
-        }
-        for letter in due:
-            tenure = ours[TopicPartition(letter.topic, letter.partition)]
-            if letter.number not in self._under_way and tenure.open:
-                self._under_way[letter.number] = tenure
-                self._put(Delivery(tenure, letter, letter))
+    async def _enqueue_due(self) -> None:
+        open_ = {at: each for at, each in self._assignments.items() if each.is_open}
+        due = await self._load_due(open_) if open_ else ()
+        self._queued = {number: each for number, each in self._queued.items() if each.is_open}
+        for dead_letter in due:
+            assignment = open_[TopicPartition(dead_letter.topic, dead_letter.partition)]
+            if dead_letter.number not in self._queued and assignment.is_open:
+                self._queued[dead_letter.number] = assignment
+                self._put(Delivery(assignment, dead_letter, dead_letter))
 
-    async def _due(self, partitions: Iterable[TopicPartition]) -> Sequence[StoredDeadLetter]:
-        """Without what this release does not know, nor what waits behind that."""
+    async def _load_due(self, partitions: Iterable[TopicPartition]) -> Sequence[StoredDeadLetter]:
+        """Load what is due, without unknown ones and those that wait behind an unknown one."""
         while True:
-            due = await self._parking.due(self._service, partitions, unknown=self._unknown)
-            unknown = {letter.number for letter in due if not self._knows(letter)}
+            due = await self._dead_letters.load_due(
+                self._service, partitions, unknown=self._unknown
+            )
+            unknown = {dead_letter.number for dead_letter in due if not self._is_known(dead_letter)}
             if not unknown:
                 return due
             self._unknown |= unknown

@@ -35,7 +35,9 @@ class Kept:
     decide: Callable[[int, DeadLetterState], Awaitable[None]]
 
     async def due(self, *unknown: int) -> list[int]:
-        return [letter.number for letter in await self.parking.due("service", ALL, unknown=unknown)]
+        return [
+            letter.number for letter in await self.parking.load_due("service", ALL, unknown=unknown)
+        ]
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -62,7 +64,7 @@ async def park(
     kept: Kept, offset: int, *, topic: str = ORDERED, waits: bool = False, key: bytes = b"anna"
 ) -> None:
     await kept.parking.park(
-        Parked(topic=topic, offset=offset, key=key), service="service", reason="why", waits=waits
+        Parked(topic=topic, offset=offset, key=key), service="service", reason="why", waiting=waits
     )
 
 
@@ -73,7 +75,7 @@ async def test_a_message_is_kept_byte_for_byte_and_once(kept: Kept) -> None:
 
     await kept.decide(1, DeadLetterState.REDRIVING)
 
-    (letter,) = await kept.parking.due("service", ALL)
+    (letter,) = await kept.parking.load_due("service", ALL)
     assert (letter.key, letter.value, letter.headers) == (
         b"anna",
         b"\x00{",
@@ -90,12 +92,12 @@ async def test_a_message_is_kept_byte_for_byte_and_once(kept: Kept) -> None:
 async def test_keys_are_those_of_open_messages_of_the_service(kept: Kept) -> None:
     await park(kept, 1)
     await park(kept, 2, topic=LOOSE, key=b"bob")
-    assert await kept.parking.keys("service") == {(ORDERED, b"anna"), (LOOSE, b"bob")}
-    assert await kept.parking.keys("another") == set()
+    assert await kept.parking.load_open_keys("service") == {(ORDERED, b"anna"), (LOOSE, b"bob")}
+    assert await kept.parking.load_open_keys("another") == set()
 
     await kept.decide(1, DeadLetterState.DISCARDED)
 
-    assert await kept.parking.keys("service") == {(LOOSE, b"bob")}
+    assert await kept.parking.load_open_keys("service") == {(LOOSE, b"bob")}
 
 
 async def test_what_waits_is_due_once_nothing_ahead_of_it_is_parked(kept: Kept) -> None:
@@ -130,22 +132,22 @@ async def test_a_redriven_one_comes_before_those_that_wait_behind_it(kept: Kept)
     await park(kept, 1)
     await park(kept, 2, waits=True)
     await kept.decide(1, DeadLetterState.REDRIVING)
-    first, second = await kept.parking.due("service", ALL)
+    first, second = await kept.parking.load_due("service", ALL)
     assert (first.number, second.number) == (1, 2)
-    assert await kept.parking.has_its_turn(first, service="service")
-    assert not await kept.parking.has_its_turn(second, service="service")
+    assert await kept.parking.is_due(first, service="service")
+    assert not await kept.parking.is_due(second, service="service")
 
-    await kept.parking.settle(first)
+    await kept.parking.resolve(first)
 
     assert await kept.due() == [2]
-    assert await kept.parking.has_its_turn(second, service="service")
+    assert await kept.parking.is_due(second, service="service")
 
 
 async def test_one_that_fails_again_is_parked_again_and_holds_up_the_others(kept: Kept) -> None:
     await park(kept, 1)
     await park(kept, 2, waits=True)
     await kept.decide(1, DeadLetterState.REDRIVING)
-    (letter, _) = await kept.parking.due("service", ALL)
+    (letter, _) = await kept.parking.load_due("service", ALL)
 
     await kept.parking.park_again(letter, reason="still wrong")
 
@@ -158,9 +160,9 @@ async def test_where_order_does_not_matter_each_is_due_by_itself(kept: Kept) -> 
 
     await kept.decide(2, DeadLetterState.REDRIVING)
 
-    (letter,) = await kept.parking.due("service", ALL)
+    (letter,) = await kept.parking.load_due("service", ALL)
     assert letter.number == 2
-    assert await kept.parking.has_its_turn(letter, service="service")
+    assert await kept.parking.is_due(letter, service="service")
 
 
 @pytest.mark.parametrize("topic", [ORDERED, LOOSE])
@@ -169,20 +171,20 @@ async def test_what_an_operator_has_given_up_meanwhile_has_no_turn_any_more(
 ) -> None:
     await park(kept, 1, topic=topic)
     await kept.decide(1, DeadLetterState.REDRIVING)
-    (letter,) = await kept.parking.due("service", ALL)
-    assert await kept.parking.has_its_turn(letter, service="service")
+    (letter,) = await kept.parking.load_due("service", ALL)
+    assert await kept.parking.is_due(letter, service="service")
 
     await kept.decide(1, DeadLetterState.DISCARDED)
 
-    assert not await kept.parking.has_its_turn(letter, service="service")
+    assert not await kept.parking.is_due(letter, service="service")
 
 
 async def test_only_the_holder_of_the_partition_is_given_it(kept: Kept) -> None:
     await park(kept, 1)
     await kept.decide(1, DeadLetterState.REDRIVING)
 
-    assert list(await kept.parking.due("service", [TopicPartition(ORDERED, 1)])) == []
-    assert list(await kept.parking.due("another", ALL)) == []
+    assert list(await kept.parking.load_due("service", [TopicPartition(ORDERED, 1)])) == []
+    assert list(await kept.parking.load_due("another", ALL)) == []
 
 
 async def test_what_is_settled_stays_settled(kept: Kept) -> None:
@@ -192,7 +194,7 @@ async def test_what_is_settled_stays_settled(kept: Kept) -> None:
     await park(kept, 1)
 
     assert await kept.due() == []
-    assert await kept.parking.keys("service") == set()
+    assert await kept.parking.load_open_keys("service") == set()
 
 
 async def test_every_decision_is_kept_with_who_and_why(migrated_database_url: str) -> None:
@@ -202,7 +204,7 @@ async def test_every_decision_is_kept_with_who_and_why(migrated_database_url: st
         Parked(topic="approved-intents", offset=5),
         service="executor",
         reason="not an IntentApproved",
-        waits=False,
+        waiting=False,
     )
 
     assert await decide(engine, 1, DeadLetterState.REDRIVING, by="anna", why="fixed in 0.2")
@@ -211,7 +213,7 @@ async def test_every_decision_is_kept_with_who_and_why(migrated_database_url: st
 
     found = await load_dead_letter(engine, 1)
     assert found is not None
-    assert (found.state, found.source_offset, found.settled_at is not None) == (
+    assert (found.state, found.source_offset, found.resolved_at is not None) == (
         DeadLetterState.DISCARDED,
         5,
         True,

@@ -18,7 +18,7 @@ LOCKED = "select * from control.leases for update"
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
     settings = DatabaseSettings.model_validate(
-        {"url": migrated_database_url, "longest_pause": timedelta(milliseconds=300)}
+        {"url": migrated_database_url, "idle_in_transaction_timeout": timedelta(milliseconds=300)}
     )
     engine = open_engine(settings)
     yield engine

@@ -20,7 +20,7 @@ from tests.fakes import Clock
 
 pytestmark = pytest.mark.integration
 
-NEVER = ControlsSettings(refresh_every=timedelta(hours=1), limit=timedelta(seconds=5))
+NEVER = ControlsSettings(refresh_interval=timedelta(hours=1), max_age=timedelta(seconds=5))
 """Only a notification can tell of a change."""
 
 
@@ -47,7 +47,7 @@ async def test_an_empty_database_follows_nobody_and_lets_everything_run(
 ) -> None:
     found = await load_controls(engine)
 
-    assert (found.version, found.follows_of(LEADER)) == (0, ())
+    assert (found.version, found.follows_for(LEADER)) == (0, ())
     assert found.mode(leader=LEADER, proxy=PROXY) is Mode.ACTIVE
 
 
@@ -56,7 +56,7 @@ async def test_a_follow_comes_back_as_it_was_put_with_the_version_that_it_got(
 ) -> None:
     version = await save_follows(engine, [a_follow()], by="me", change="follow")
 
-    (found,) = (await load_controls(engine)).follows_of(LEADER)
+    (found,) = (await load_controls(engine)).follows_for(LEADER)
 
     assert found == a_follow(version=version)
 
@@ -83,12 +83,12 @@ async def test_every_version_can_be_asked_for_again_as_it_was(engine: AsyncEngin
     }
 
     assert [
-        len(as_of[version].follows_of(LEADER)) for version in (0, first, second, third, fourth)
+        len(as_of[version].follows_for(LEADER)) for version in (0, first, second, third, fourth)
     ] == [0, 2, 2, 1, 1]
     assert [as_of[version].mode(leader=LEADER, proxy=PROXY) for version in (first, second, third, fourth)] == [
         Mode.ACTIVE, Mode.HALTED, Mode.HALTED, Mode.ACTIVE,
     ]  # fmt: skip
-    assert [as_of[version].follows_of(LEADER)[0].max_usdc for version in (first, third)] == [
+    assert [as_of[version].follows_for(LEADER)[0].max_usdc for version in (first, third)] == [
         usdc(100),
         usdc(9),
     ]
@@ -131,7 +131,7 @@ async def test_a_new_leader_is_watched_for_without_a_restart(
 
 async def test_a_change_whose_notification_was_lost_is_known_by_asking(engine: AsyncEngine) -> None:
     watch = ControlsWatch(
-        engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON)
+        engine, ControlsSettings(refresh_interval=timedelta(milliseconds=50)), now=Clock(NOON)
     )
     running = asyncio.create_task(watch(None))
     await eventually(lambda: watch.is_confirmed)
@@ -155,7 +155,7 @@ async def test_a_change_whose_notification_was_lost_is_known_by_asking(engine: A
 
 async def test_a_listener_that_is_cut_off_listens_again(engine: AsyncEngine) -> None:
     watch = ControlsWatch(
-        engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON)
+        engine, ControlsSettings(refresh_interval=timedelta(milliseconds=50)), now=Clock(NOON)
     )
     running = asyncio.create_task(watch(None))
     cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query ilike 'listen%'"
@@ -211,5 +211,5 @@ async def test_a_redelivery_is_judged_by_the_controls_of_its_time(engine: AsyncE
     watch = ControlsWatch(engine, NEVER, now=Clock(NOON))
     await watch.refresh()
 
-    assert watch.current().follows_of(LEADER) == ()
-    assert len((await watch.as_of(first)).follows_of(LEADER)) == 1
+    assert watch.current().follows_for(LEADER) == ()
+    assert len((await watch.as_of(first)).follows_for(LEADER)) == 1

@@ -65,7 +65,7 @@ def leases(
         service="executor",
         topic=TOPIC,
         holder=holder,
-        lasts=timedelta(seconds=lasts),
+        duration=timedelta(seconds=lasts),
         clock=clock or Monotonic(),
     )
 
@@ -170,7 +170,12 @@ async def test_a_partition_that_is_being_handed_over_stays_leased_until_what_run
 async def test_leases_are_kept_by_themselves_and_given_back_at_the_end(engine: AsyncEngine) -> None:
     ownership = Ownership()
     async with Leases(
-        engine, ownership, service="executor", topic=TOPIC, holder="a", lasts=timedelta(seconds=60)
+        engine,
+        ownership,
+        service="executor",
+        topic=TOPIC,
+        holder="a",
+        duration=timedelta(seconds=60),
     ) as mine:
         keeping = asyncio.create_task(mine(None))
         assign(ownership, *range(PARTITIONS))

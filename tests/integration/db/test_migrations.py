@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.migrate import differences, migrate, require_migrated
+from shared.db.migrate import find_differences, migrate, require_migrated
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import InvalidSettings, Transient
 
@@ -31,7 +31,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 async def test_the_migrations_make_the_tables_that_the_code_has(engine: AsyncEngine) -> None:
     await migrate(engine)
 
-    assert await differences(engine) == ""
+    assert await find_differences(engine) == ""
     await require_migrated(engine)
 
 
@@ -39,33 +39,37 @@ async def test_migrating_again_changes_nothing(engine: AsyncEngine) -> None:
     await migrate(engine)
     await migrate(engine)
 
-    assert await differences(engine) == ""
+    assert await find_differences(engine) == ""
 
 
 async def test_two_that_migrate_at_once_wait_for_one_another(engine: AsyncEngine) -> None:
     await asyncio.gather(*(migrate(engine) for _ in range(3)))
 
-    assert await differences(engine) == ""
+    assert await find_differences(engine) == ""
 
 
 async def test_a_machine_that_is_slow_between_two_statements_migrates_all_the_same(
     database_url: str,
 ) -> None:
-    longest_pause = timedelta(milliseconds=200)
+    idle_in_transaction_timeout = timedelta(milliseconds=200)
     impatient = open_engine(
-        DatabaseSettings.model_validate({"url": database_url, "longest_pause": longest_pause})
+        DatabaseSettings.model_validate(
+            {"url": database_url, "idle_in_transaction_timeout": idle_in_transaction_timeout}
+        )
     )
     stood_still: list[bool] = []
 
     @event.listens_for(impatient.sync_engine, "before_cursor_execute")
     def stand_still(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("CREATE INDEX") and not stood_still:
-            stood_still.append(threading.Event().wait(2 * longest_pause.total_seconds()))
+            stood_still.append(
+                threading.Event().wait(2 * idle_in_transaction_timeout.total_seconds())
+            )
 
     await migrate(impatient)
 
     assert stood_still
-    assert await differences(impatient) == ""
+    assert await find_differences(impatient) == ""
     await impatient.dispose()
 
 

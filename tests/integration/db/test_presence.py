@@ -34,7 +34,7 @@ async def test_it_is_there_from_its_first_answer_until_the_last_one_is_too_old(
     engine: AsyncEngine,
 ) -> None:
     clock = Ticks()
-    watch = DatabaseWatch(engine, limit=timedelta(seconds=5), clock=clock)
+    watch = DatabaseWatch(engine, max_silence=timedelta(seconds=5), clock=clock)
     assert not watch.is_ready
 
     await watch.refresh()

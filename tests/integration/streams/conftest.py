@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shared.streams.producer import LARGEST_REQUEST, Producer
+from shared.streams.producer import MAX_REQUEST_BYTES, Producer
 from shared.streams.settings import KafkaSettings
 from tests.integration.streams.loop_harness import PARTITIONS, LoopHarness, create_topics, on_topic
 
@@ -43,7 +43,7 @@ async def a_bench(settings: KafkaSettings, *, replicas: int = 1) -> AsyncIterato
         settings,
         "dead-letters",
         replicas=replicas,
-        configs={"max.message.bytes": str(LARGEST_REQUEST)},
+        configs={"max.message.bytes": str(MAX_REQUEST_BYTES)},
     )
     async with Producer(settings) as producer:
         bench = LoopHarness(

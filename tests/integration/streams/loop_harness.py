@@ -117,9 +117,9 @@ class LoopHarness:
             routes,
             settings=self.settings.model_copy(update=changed),
             producer=producer or self.producer,
-            parking=self.parking,
+            dead_letters=self.parking,
             ownership=ownership,
-            backoff=backoff or Backoff(first_s=0.02, longest_s=0.1),
+            backoff=backoff or Backoff(first_s=0.02, max_s=0.1),
         )
         running = Running(loop=loop, ownership=ownership, task=asyncio.create_task(loop.run()))
         self.running.append(running)

@@ -61,7 +61,7 @@ class Caches:
             self.kind,
             self.bench.settings,
             self.bench.producer,
-            backoff=Backoff(first_s=0.1, longest_s=0.5),
+            backoff=Backoff(first_s=0.1, max_s=0.5),
         )
         await self.stack.enter_async_context(table)
         self.tables.append(table)
@@ -262,7 +262,7 @@ async def test_a_cache_that_cannot_start_harms_nobody(bench: LoopHarness) -> Non
     kind = type("Fetched", (Fetched,), {"topic": bench.heard.topic, "__module__": __name__})
     nobody = KafkaSettings(bootstrap_servers="127.0.0.1:1")
     async with CacheTable(
-        kind, nobody, bench.producer, backoff=Backoff(first_s=0.01, longest_s=0.01)
+        kind, nobody, bench.producer, backoff=Backoff(first_s=0.01, max_s=0.01)
     ) as table:
         await eventually(lambda: table.failures > 1)
 

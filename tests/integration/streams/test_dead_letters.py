@@ -30,7 +30,7 @@ class Picky:
         return [said(self.bench.answered, heard.who, heard.what)]
 
     def states(self) -> list[DeadLetterState]:
-        return [each.state for each in self.bench.parking.kept]
+        return [each.state for each in self.bench.parking.entries]
 
 
 @pytest.fixture
@@ -78,10 +78,10 @@ async def test_a_redrive_that_fails_parks_it_again_and_the_others_keep_waiting(
     await bench.say("anna", "bad", "two")
     bench.start({bench.heard: picky.on_heard})
     await bench.passed(2)
-    bench.parking.kept[0].reason = "seen before"
+    bench.parking.entries[0].reason = "seen before"
 
     bench.parking.redrive(1)
-    await eventually(lambda: bench.parking.kept[0].reason == "nobody understands bad")
+    await eventually(lambda: bench.parking.entries[0].reason == "nobody understands bad")
 
     assert picky.states() == [DeadLetterState.PARKED, DeadLetterState.WAITING]
     bench.parking.discard(1)
@@ -143,7 +143,7 @@ async def test_a_message_of_a_newer_release_waits_with_what_follows_and_stops_no
     assert (
         [letter.reason for letter in await bench.dead_letters(1)]
         == [why]
-        == [bench.parking.kept[0].reason]
+        == [bench.parking.entries[0].reason]
     )
     await eventually(lambda: REGISTRY.get_sample_value("slipstream_keys_parked") == 1)
 
@@ -220,5 +220,5 @@ async def test_a_message_without_a_readable_key_is_parked_and_holds_up_nobody_el
     await bench.passed(3)
 
     assert await bench.answers(1) == ["hello"]
-    assert {each.letter.key for each in bench.parking.kept} == {key or b""}
+    assert {each.dead_letter.key for each in bench.parking.entries} == {key or b""}
     assert sorted(picky.states()) == [DeadLetterState.PARKED, DeadLetterState.WAITING]

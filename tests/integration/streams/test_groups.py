@@ -160,7 +160,7 @@ async def test_a_key_that_backs_off_does_not_hold_up_the_hand_over(bench: LoopHa
 
     for key in KEYS:
         await bench.say(key, "hello")
-    long_backoff = Backoff(first_s=600, longest_s=600)
+    long_backoff = Backoff(first_s=600, max_s=600)
     first = bench.start({bench.heard: on_heard}, backoff=long_backoff, revocation_timeout_ms=60_000)
     await first.ready()
     second = bench.start({bench.heard: on_heard}, backoff=long_backoff)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from shared.streams.replay import Edge, replay
+from shared.streams.replay import Bound, replay
 from tests.integration.streams.loop_harness import LoopHarness
 
 pytestmark = pytest.mark.integration
@@ -26,8 +26,8 @@ async def written(bench: LoopHarness) -> None:
 async def minutes(
     bench: LoopHarness,
     *,
-    since: Edge = None,
-    until: Edge = None,
+    since: Bound = None,
+    until: Bound = None,
     partitions: tuple[int, ...] | None = None,
 ) -> list[int]:
     replayed = replay(

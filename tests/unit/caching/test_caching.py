@@ -51,7 +51,7 @@ async def test_an_answer_is_not_kept_for_later() -> None:
     flight = SingleFlight(source.ask)
 
     assert [await flight("a"), await flight("a")] == ["a 1", "a 2"]
-    assert not flight.is_under_way("a")
+    assert not flight.is_running("a")
 
 
 async def test_a_failure_is_everybodys_and_is_not_kept() -> None:
@@ -86,7 +86,7 @@ def test_what_was_used_longest_ago_goes_first_and_is_told(
 ) -> None:
     evicted: list[tuple[int, int]] = []
     recent: LruCache[int, int] = LruCache(
-        bound, evicted=lambda key, value: evicted.append((key, value))
+        bound, on_evicted=lambda key, value: evicted.append((key, value))
     )
     model: OrderedDict[int, int] = OrderedDict()
     gone = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from shared.db.group_commit import LARGEST_GROUP, GroupCommit
+from shared.db.group_commit import MAX_GROUP_SIZE, GroupCommit
 from shared.domain.errors import Transient
 
 
@@ -61,7 +61,7 @@ async def test_as_many_groups_as_are_allowed_are_under_way_and_what_comes_then_w
     None
 ):
     table = Table()
-    commit = GroupCommit(table.write, at_once=2)
+    commit = GroupCommit(table.write, max_concurrent=2)
     asking = []
     for row in range(5):
         asking.append(asyncio.create_task(commit(row)))
@@ -78,7 +78,7 @@ async def test_as_many_groups_as_are_allowed_are_under_way_and_what_comes_then_w
 async def test_a_group_holds_as_many_rows_as_it_may() -> None:
     table = Table()
 
-    await behind_one(table, GroupCommit(table.write, largest=2), [1, 2, 3])
+    await behind_one(table, GroupCommit(table.write, max_group_size=2), [1, 2, 3])
 
     assert table.groups == [[0], [1, 2], [3]]
 
@@ -102,10 +102,10 @@ async def test_a_lone_row_waits_for_nobody() -> None:
 async def test_a_group_has_a_largest_size() -> None:
     table = Table()
 
-    kept = await behind_one(table, GroupCommit(table.write), range(1, LARGEST_GROUP + 3))
+    kept = await behind_one(table, GroupCommit(table.write), range(1, MAX_GROUP_SIZE + 3))
 
-    assert [len(group) for group in table.groups] == [1, LARGEST_GROUP, 2]
-    assert kept == [f"kept {row}" for row in range(1, LARGEST_GROUP + 3)]
+    assert [len(group) for group in table.groups] == [1, MAX_GROUP_SIZE, 2]
+    assert kept == [f"kept {row}" for row in range(1, MAX_GROUP_SIZE + 3)]
 
 
 async def test_a_row_that_cannot_be_written_fails_its_own_caller_only() -> None:

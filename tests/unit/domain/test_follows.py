@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.domain.follows import (
     GLOBAL,
-    STRICTNESS,
+    MODES_BY_STRICTNESS,
     Mode,
     follower_scope,
     group_by_leader,
@@ -29,7 +29,7 @@ def test_a_copy_lies_between_its_minimum_and_its_maximum(
 ) -> None:
     follow = a_follow(percent=percent, min_usdc=bounds[0], max_usdc=bounds[1])
 
-    assert bounds[0] <= follow.sized(leader_usdc) <= bounds[1]
+    assert bounds[0] <= follow.copy_usdc(leader_usdc) <= bounds[1]
 
 
 @given(percent=PERCENTS, leader_usdc=AMOUNTS)
@@ -38,13 +38,15 @@ def test_between_the_bounds_a_copy_is_the_percentage_rounded_down(
 ) -> None:
     follow = a_follow(percent=percent, min_usdc=0, max_usdc=10**20)
 
-    assert follow.sized(leader_usdc) == int(percent * 100) * leader_usdc // 10_000
+    assert follow.copy_usdc(leader_usdc) == int(percent * 100) * leader_usdc // 10_000
 
 
 def test_a_fixed_amount_does_not_depend_on_the_leaders_trade() -> None:
     follow = a_follow(percent=None, fixed_usdc=usdc(7))
 
-    assert {follow.sized(leader_usdc) for leader_usdc in (0, usdc(1), usdc(10_000))} == {usdc(7)}
+    assert {follow.copy_usdc(leader_usdc) for leader_usdc in (0, usdc(1), usdc(10_000))} == {
+        usdc(7)
+    }
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,9 @@ def test_the_strictest_mode_wins(modes: tuple[Mode, Mode, Mode]) -> None:
 
     found = controls(modes=dict(zip(scopes, modes, strict=True))).mode(leader=LEADER, proxy=PROXY)
 
-    assert STRICTNESS.index(found) == max(STRICTNESS.index(mode) for mode in modes)
+    assert MODES_BY_STRICTNESS.index(found) == max(
+        MODES_BY_STRICTNESS.index(mode) for mode in modes
+    )
 
 
 def test_a_mode_of_somebody_else_changes_nothing() -> None:
@@ -97,7 +101,7 @@ def test_only_active_follows_are_copied() -> None:
 
     book = controls(ended, running)
 
-    assert book.follows_of(LEADER) == (running,)
+    assert book.follows_for(LEADER) == (running,)
     assert book.follow(leader=LEADER, proxy=PROXY) is None
     assert book.follow(leader=LEADER, proxy=OTHER_PROXY) == running
     assert group_by_leader([ended]) == {}

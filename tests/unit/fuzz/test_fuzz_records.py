@@ -59,10 +59,10 @@ class Desk:
             service,
             self.routes,
             producer=self,
-            parking=self.parking,
-            parked_keys=BlockedKeys(self.parking, service),
-            finished=self.finished.append,
-            allowance=DeadLetterLimit(limit=10**9, window_s=60),
+            dead_letters=self.parking,
+            blocked_keys=BlockedKeys(self.parking, service),
+            on_finished=self.finished.append,
+            dead_letter_limit=DeadLetterLimit(limit=10**9, window_s=60),
             backoff=Backoff(),
             clock=lambda: 0,
         )
@@ -78,13 +78,13 @@ class Held:
 
     ended = False
 
-    def enter(self, offset: int) -> None:
+    def start_handling(self, offset: int) -> None:
         """Nothing to note."""
 
-    def leave(self, offset: int) -> None:
+    def stop_handling(self, offset: int) -> None:
         """Nothing to note."""
 
-    async def rest(self, offset: int, delay: object) -> bool:
+    async def wait_before_retry(self, offset: int, delay: object) -> bool:
         return True
 
 
@@ -98,10 +98,10 @@ async def test_records(service: str, rng: Random) -> None:
         )
         note(str(record))
         TRIED[f"records of {service}"] += 1
-        finished_before, parked_before = len(desk.finished), len(desk.parking.kept)
-        await desk.handling.carry_out(Delivery(tenure, record))  # type: ignore[arg-type]
+        finished_before, parked_before = len(desk.finished), len(desk.parking.entries)
+        await desk.handling.process(Delivery(tenure, record))  # type: ignore[arg-type]
 
-        parked = desk.parking.kept[parked_before:]
+        parked = desk.parking.entries[parked_before:]
         letters = [
             message
             for message in desk.produced

@@ -72,7 +72,7 @@ def test_without_a_trace_there_is_no_header_for_one() -> None:
 
 
 def test_the_type_is_taken_from_the_header() -> None:
-    assert DECODER.recognise({"type": b"Refunded", "version": b"2"}) is Refunded
+    assert DECODER.resolve_type({"type": b"Refunded", "version": b"2"}) is Refunded
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_type_is_taken_from_the_header() -> None:
 )
 def test_a_record_that_does_not_say_what_it_is_is_invalid(headers: dict[str, bytes]) -> None:
     with pytest.raises(InvalidMessage):
-        DECODER.recognise(headers)
+        DECODER.resolve_type(headers)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,15 @@ def test_a_record_that_does_not_say_what_it_is_is_invalid(headers: dict[str, byt
 )
 def test_a_record_of_a_newer_release_is_not_invalid_but_unknown(headers: dict[str, bytes]) -> None:
     with pytest.raises(UnknownVersion):
-        DECODER.recognise(headers)
-    assert not DECODER.knows(FakeRecord("payments", 0, 0, 0, b"anna", b"", list(headers.items())))
+        DECODER.resolve_type(headers)
+    assert not DECODER.is_known(
+        FakeRecord("payments", 0, 0, 0, b"anna", b"", list(headers.items()))
+    )
 
 
 @pytest.mark.parametrize("headers", [[], [("type", None)], [("type", b"Paid"), ("version", b"1")]])
 def test_what_is_invalid_is_known_to_be_so(headers: list[tuple[str, bytes]]) -> None:
-    assert DECODER.knows(FakeRecord("payments", 0, 0, 0, b"anna", b"", headers))
+    assert DECODER.is_known(FakeRecord("payments", 0, 0, 0, b"anna", b"", headers))
 
 
 def test_a_new_field_is_tolerated() -> None:

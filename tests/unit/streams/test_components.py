@@ -12,12 +12,12 @@ from shared.domain.errors import InvalidSettings
 from shared.messages.dead_letters import DeadLetter
 from shared.settings import read
 from shared.streams.backoff import Backoff
-from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters, dead_letter
+from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters, build_dead_letter
 from shared.streams.partitioning import Ownership, Partitioner
 from shared.streams.settings import KafkaSettings
 from tests.unit.streams.fake_kafka import FakeRecord
 
-BACKOFF = Backoff(first_s=0.05, longest_s=10, jitter=0.5)
+BACKOFF = Backoff(first_s=0.05, max_s=10, jitter=0.5)
 
 
 def test_the_delay_doubles_up_to_the_longest() -> None:
@@ -37,7 +37,7 @@ def test_a_record_without_values_and_dated_beyond_all_calendars_can_be_parked_to
 ) -> None:
     record = FakeRecord("fills", 3, 7, timestamp, None, None, [("type", None)])  # type: ignore[list-item]
 
-    letter = dead_letter(record, service="pricer", reason="not a Fill")
+    letter = build_dead_letter(record, service="pricer", reason="not a Fill")
 
     assert (letter.occurred_at.year, letter.record_type, letter.record_headers) == (
         1970,
@@ -55,16 +55,16 @@ def test_a_drawn_delay_is_at_least_half_the_whole(attempt: int) -> None:
 
 def test_an_allowance_is_used_up_and_comes_back_with_time() -> None:
     allowance = DeadLetterLimit(limit=2, window_s=60)
-    allowance.take(0)
-    allowance.take(30)
+    allowance.count(0)
+    allowance.count(30)
 
     with pytest.raises(TooManyDeadLetters, match="2 messages in 60 s"):
-        allowance.take(59)
+        allowance.count(59)
 
-    allowance.take(60)
+    allowance.count(60)
     with pytest.raises(TooManyDeadLetters):
-        allowance.take(89)
-    allowance.take(90)
+        allowance.count(89)
+    allowance.count(90)
 
 
 def test_a_dead_letter_keeps_the_record_byte_for_byte_and_survives_the_wire() -> None:
@@ -78,9 +78,9 @@ def test_a_dead_letter_keeps_the_record_byte_for_byte_and_survives_the_wire() ->
         [("type", b"Fill"), ("odd", b"\xfe")],
     )
 
-    letter = dead_letter(record, service="pricer", reason="not a Fill")
+    letter = build_dead_letter(record, service="pricer", reason="not a Fill")
 
-    assert letter == dead_letter(record, service="pricer", reason="not a Fill"), (
+    assert letter == build_dead_letter(record, service="pricer", reason="not a Fill"), (
         "the same however often it is parked"
     )
     received = DeadLetter.model_validate_json(letter.model_dump_json())

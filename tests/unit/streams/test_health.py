@@ -29,7 +29,7 @@ class Clock:
 
 
 @dataclass
-class Beating:
+class LoopUnderTest:
     """A loop on a fake Kafka with one message, at a time that the test sets."""
 
     loop: MessageLoop
@@ -44,7 +44,7 @@ class Beating:
 
 
 @asynccontextmanager
-async def beating(handle: Any) -> AsyncIterator[Beating]:
+async def running_loop(handle: Any) -> AsyncIterator[LoopUnderTest]:
     kafka, clock = FakeKafka("tasks", 1), Clock()
     kafka.append(0, a_task("anna", 1))
     consumer = FakeConsumer(kafka)
@@ -52,16 +52,16 @@ async def beating(handle: Any) -> AsyncIterator[Beating]:
         "service",
         {Task: handle},
         settings=SETTINGS,
-        producer=FakeProducer(prompt=True, on_publish=lambda _: None),
-        parking=MemoryDeadLetters(),
-        backoff=Backoff(first_s=3_600, longest_s=3_600),
+        producer=FakeProducer(acknowledges=True, on_publish=lambda _: None),
+        dead_letters=MemoryDeadLetters(),
+        backoff=Backoff(first_s=3_600, max_s=3_600),
         build_consumer=lambda *_: consumer,
         clock=clock,
         wall_clock=clock,
     )
     running = asyncio.create_task(loop.run())
     await settle()
-    yield Beating(loop, consumer, clock)
+    yield LoopUnderTest(loop, consumer, clock)
     loop.stop()
     await running
 
@@ -76,7 +76,7 @@ async def fail(_: Task) -> Sequence[Message]:
 
 
 async def test_before_partitions_are_assigned_it_lives_but_is_not_ready() -> None:
-    async with beating(hang) as it:
+    async with running_loop(hang) as it:
         it.clock.now += 1_000
 
         assert it.live() == ()
@@ -84,26 +84,26 @@ async def test_before_partitions_are_assigned_it_lives_but_is_not_ready() -> Non
 
 
 async def test_a_stuck_handler_is_no_life() -> None:
-    async with beating(hang) as it:
+    async with running_loop(hang) as it:
         await it.consumer.rebalance([0])
         await settle()
         assert it.live() == ()
 
         it.clock.now += 121
-        it.consumer.turn()
+        it.consumer.return_empty()
         await settle()
 
         assert it.live() == ("a handler of tasks/0 runs for 121 s",)
 
 
 async def test_a_stuck_handler_is_no_life_also_after_its_partition_was_given_back() -> None:
-    async with beating(hang) as it:
+    async with running_loop(hang) as it:
         await it.consumer.rebalance([0])
         await settle()
         await it.consumer.rebalance([0])
 
         it.clock.now += 121
-        it.consumer.turn()
+        it.consumer.return_empty()
         await settle()
 
         assert it.live() == ("a handler of tasks/0 runs for 121 s",)
@@ -112,19 +112,19 @@ async def test_a_stuck_handler_is_no_life_also_after_its_partition_was_given_bac
 async def test_a_handler_that_waits_for_kafka_is_not_stuck_before_kafka_has_answered_again_for_so_long() -> (
     None
 ):
-    async with beating(hang) as it:
+    async with running_loop(hang) as it:
         await it.consumer.rebalance([0])
         it.consumer.polled_at_ms = int(it.clock.now * 1000)
         await settle()
 
         it.clock.now += 1_000
-        it.consumer.turn()
+        it.consumer.return_empty()
         await settle()
         assert (it.live(), it.ready()) == ((), ("Kafka does not answer",))
 
         it.clock.now += 120
         it.consumer.polled_at_ms = int(it.clock.now * 1000)
-        it.consumer.turn()
+        it.consumer.return_empty()
         await settle()
         assert (it.live(), it.ready()) == ((), ())
 
@@ -133,19 +133,19 @@ async def test_a_handler_that_waits_for_kafka_is_not_stuck_before_kafka_has_answ
 
 
 async def test_a_handler_that_backs_off_is_not_stuck() -> None:
-    async with beating(fail) as it:
+    async with running_loop(fail) as it:
         await it.consumer.rebalance([0])
         await settle()
 
         it.clock.now += 1_000
-        it.consumer.turn()
+        it.consumer.return_empty()
         await settle()
 
         assert it.live() == ()
 
 
 async def test_a_loop_that_takes_nothing_any_more_is_no_life() -> None:
-    async with beating(fail) as it:
+    async with running_loop(fail) as it:
         await it.consumer.rebalance([0])
         await settle()
 
@@ -157,7 +157,7 @@ async def test_a_loop_that_takes_nothing_any_more_is_no_life() -> None:
 async def test_it_is_ready_when_every_partition_has_been_read_and_not_when_kafka_falls_silent() -> (
     None
 ):
-    async with beating(fail) as it:
+    async with running_loop(fail) as it:
         await it.consumer.rebalance([0])
         assert it.ready() == ("1 partitions have not been read yet",)
 
@@ -169,7 +169,7 @@ async def test_it_is_ready_when_every_partition_has_been_read_and_not_when_kafka
 
 
 async def test_a_loop_that_stops_is_not_ready() -> None:
-    async with beating(fail) as it:
+    async with running_loop(fail) as it:
         await it.consumer.rebalance([0])
         it.consumer.polled_at_ms = int(it.clock.now * 1000)
 

@@ -14,34 +14,34 @@ from shared.streams.key_queues import Delivery, KeyQueues
 from shared.testing.waiting import eventually
 from tests.unit.streams.fake_kafka import FakeRecord
 
-Place = tuple[bytes, str, int]
+Position = tuple[bytes, str, int]
 KEYS, TOPICS = (b"a", b"b"), ("intents", "reports", "results")
 
 
-class Desk:
+class GatedProcessor:
     """Carries out one piece of work each time that it is let."""
 
     def __init__(self, *, open_: bool) -> None:
-        self.begun: list[Place] = []
+        self.started: list[Position] = []
         self.busy: set[bytes] = set()
-        self.door = asyncio.Event()
+        self.gate = asyncio.Event()
         if open_:
-            self.door.set()
-        self.lanes = KeyQueues(self.carry_out, lambda _, error: self.failures.append(error))
+            self.gate.set()
+        self.key_queues = KeyQueues(self.process, lambda _, error: self.failures.append(error))
         self.failures: list[BaseException] = []
 
-    async def carry_out(self, work: Delivery) -> None:
+    async def process(self, work: Delivery) -> None:
         key = work.record.key or b""
         assert key not in self.busy, "two messages of one key at the same time"
         self.busy.add(key)
-        self.begun.append((key, work.record.topic, work.record.offset))
-        await self.door.wait()
+        self.started.append((key, work.record.topic, work.record.offset))
+        await self.gate.wait()
         self.busy.discard(key)
 
-    def put(self, places: Sequence[Place]) -> None:
+    def put(self, places: Sequence[Position]) -> None:
         for key, topic, offset in places:
             tenure = PartitionAssignment(TopicPartition(topic, 0))
-            self.lanes.put(Delivery(tenure, FakeRecord(topic, 0, offset, 0, key, b"", [])))
+            self.key_queues.put(Delivery(tenure, FakeRecord(topic, 0, offset, 0, key, b"", [])))
 
 
 @given(
@@ -53,14 +53,14 @@ def test_each_topic_of_a_key_stays_in_order_whatever_comes_between(
 ) -> None:
     places = [(key, topic, number) for number, (key, topic) in enumerate(given_)]
 
-    async def live_through() -> list[Place]:
-        desk = Desk(open_=True)
+    async def live_through() -> list[Position]:
+        desk = GatedProcessor(open_=True)
         desk.put(places[:split])
         await asyncio.sleep(0)
         desk.put(places[split:])
-        await eventually(lambda: len(desk.begun) == len(places))
+        await eventually(lambda: len(desk.started) == len(places))
         assert desk.failures == []
-        return desk.begun
+        return desk.started
 
     begun = asyncio.run(live_through())
 
@@ -72,14 +72,14 @@ def test_each_topic_of_a_key_stays_in_order_whatever_comes_between(
 
 
 async def test_an_intent_waits_for_one_report_and_not_for_all_that_came_before_it() -> None:
-    desk = Desk(open_=False)
+    desk = GatedProcessor(open_=False)
     desk.put([(b"a", "reports", number) for number in range(4)])
-    await eventually(lambda: desk.begun)
+    await eventually(lambda: desk.started)
 
     desk.put([(b"a", "intents", 0), (b"a", "intents", 1)])
-    desk.door.set()
-    await eventually(lambda: len(desk.begun) == 6)
+    desk.gate.set()
+    await eventually(lambda: len(desk.started) == 6)
 
-    assert [(topic, number) for _, topic, number in desk.begun] == [
+    assert [(topic, number) for _, topic, number in desk.started] == [
         ("reports", 0), ("intents", 0), ("reports", 1), ("intents", 1), ("reports", 2), ("reports", 3),
     ]  # fmt: skip

@@ -41,26 +41,26 @@ class Done(Task):
     """How many there had been when the handler began."""
 
 
-class World:
+class ServiceUnderTest:
     """A service whose handlers finish when the test says so, and whose processes die when the test
     says so.
     """
 
     def __init__(self, *, prompt: bool) -> None:
         self.kafka = FakeKafka("tasks", PARTITIONS)
-        self.producer = FakeProducer(prompt=prompt, on_publish=self.check_published)
-        self.waiting: dict[str, asyncio.Future[None]] = {}
+        self.producer = FakeProducer(acknowledges=prompt, on_publish=self.check_published)
+        self.running: dict[str, asyncio.Future[None]] = {}
         self.told: dict[str, list[int]] = defaultdict(list)
         self._loop: MessageLoop | None = None
 
     async def on_task(self, task: Task) -> Sequence[Message]:
-        assert task.who not in self.waiting, "two messages of one key at once"
-        self.waiting[task.who] = asyncio.get_running_loop().create_future()
+        assert task.who not in self.running, "two messages of one key at once"
+        self.running[task.who] = asyncio.get_running_loop().create_future()
         rebalances = self.consumer.rebalances
         try:
-            await self.waiting[task.who]
+            await self.running[task.who]
         finally:
-            del self.waiting[task.who]
+            del self.running[task.who]
         return [Done(**task.model_dump(), rebalances=rebalances)]
 
     async def start(self) -> None:
@@ -71,7 +71,7 @@ class World:
             {Task: self.on_task},
             settings=KAFKA,
             producer=self.producer,
-            parking=MemoryDeadLetters(),
+            dead_letters=MemoryDeadLetters(),
             build_consumer=build,
         )
         self._running = asyncio.create_task(self._loop.run())
@@ -87,7 +87,7 @@ class World:
         await self.start()
 
     async def finish(self, who: str) -> None:
-        if (future := self.waiting.get(who)) is not None and not future.done():
+        if (future := self.running.get(who)) is not None and not future.done():
             future.set_result(None)
         await settle()
 
@@ -104,9 +104,9 @@ class World:
     def check(self) -> None:
         """Every message below a committed offset has been handled, and its output acknowledged."""
         done = {(message.who, message.number) for message in self.producer.published}
-        for records in self.kafka.log:
+        for records in self.kafka.records_by_partition:
             for record in records:
-                if self.kafka.has(record):
+                if self.kafka.is_committed(record):
                     task = Task.model_validate_json(record.value or b"")
                     assert (task.who, task.number) in done, f"{task} was passed, but is not done"
 
@@ -132,16 +132,16 @@ STEPS = st.one_of(
 def test_nothing_is_passed_that_is_not_done_and_nothing_is_left(
     steps: list[tuple[str, Any]], *, prompt: bool
 ) -> None:
-    asyncio.run(live_through(steps, prompt=prompt))
+    asyncio.run(run_steps(steps, prompt=prompt))
 
 
-async def live_through(steps: list[tuple[str, Any]], *, prompt: bool) -> None:
-    world, total = World(prompt=prompt), 0
+async def run_steps(steps: list[tuple[str, Any]], *, prompt: bool) -> None:
+    world, total = ServiceUnderTest(prompt=prompt), 0
     await world.start()
     for verb, what in steps:
         if verb == "arrive":
             world.kafka.append(what % PARTITIONS, a_task(f"key-{what}", total))
-            world.consumer.arrived()
+            world.consumer.on_append()
             total += 1
             await settle()
         elif verb == "finish":
@@ -161,19 +161,19 @@ async def live_through(steps: list[tuple[str, Any]], *, prompt: bool) -> None:
     assert sum(world.kafka.committed.values()) == total, "all that is done is passed in the end"
 
 
-async def finish_everything(world: World, total: int) -> None:
+async def finish_everything(world: ServiceUnderTest, total: int) -> None:
     for _ in range(10 * total + 10):
         await settle()
-        for who in list(world.waiting):
+        for who in list(world.running):
             await world.finish(who)
         world.producer.acknowledge()
     await settle()
     assert len({(done.who, done.number) for done in world.producer.published}) == total
-    for key, numbers in first_done(world).items():
+    for key, numbers in first_numbers_by_key(world).items():
         assert numbers == sorted(numbers), f"{key} was handled out of order"
 
 
-def first_done(world: World) -> dict[str, list[int]]:
+def first_numbers_by_key(world: ServiceUnderTest) -> dict[str, list[int]]:
     order: dict[str, list[int]] = defaultdict(list)
     for done in world.producer.published:
         if done.number not in order[done.who]:

@@ -8,7 +8,7 @@ from shared.streams.offset_tracker import OffsetTracker
 
 def test_nothing_is_committable_before_anything_is_finished() -> None:
     progress = OffsetTracker()
-    progress.begin(7)
+    progress.add(7)
 
     assert progress.committable is None
     assert progress.unfinished == 1
@@ -17,7 +17,7 @@ def test_nothing_is_committable_before_anything_is_finished() -> None:
 def test_the_oldest_unfinished_message_holds_the_offset_back() -> None:
     progress = OffsetTracker()
     for offset in (7, 8, 9):
-        progress.begin(offset)
+        progress.add(offset)
 
     moved = [progress.finish(8), progress.finish(9)]
 
@@ -29,7 +29,7 @@ def test_the_oldest_unfinished_message_holds_the_offset_back() -> None:
 def test_one_finish_can_free_all_that_waited_behind_it() -> None:
     progress = OffsetTracker()
     for offset in (7, 8, 9):
-        progress.begin(offset)
+        progress.add(offset)
     progress.finish(8)
     progress.finish(9)
 
@@ -41,7 +41,7 @@ def test_one_finish_can_free_all_that_waited_behind_it() -> None:
 def test_offsets_that_compaction_left_out_are_passed() -> None:
     progress = OffsetTracker()
     for offset in (3, 10, 500):
-        progress.begin(offset)
+        progress.add(offset)
 
     progress.finish(3)
     assert progress.committable == 4
@@ -60,7 +60,7 @@ def test_no_order_of_finishing_passes_an_unfinished_message(data: st.DataObject)
     while left or unfinished:
         if left and (not unfinished or data.draw(st.booleans())):
             unfinished.append(offset := next(begun))
-            progress.begin(offset)
+            progress.add(offset)
             left -= 1
         else:
             unfinished.remove(offset := data.draw(st.sampled_from(unfinished)))

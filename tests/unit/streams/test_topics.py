@@ -9,10 +9,10 @@ from datetime import timedelta
 import shared.messages
 from shared.messages.base import Message
 from shared.messages.dead_letters import DeadLetter
-from shared.streams.topics import TOPICS, Existing, Topic, plan
+from shared.streams.topics import TOPICS, ExistingTopic, Topic, plan
 
 ORDERS = Topic(name="orders", key="proxy", retention=timedelta(hours=1))
-AS_DECLARED = Existing(
+AS_DECLARED = ExistingTopic(
     partitions=8, replication_factor=3, configs=ORDERS.configs(replication_factor=3)
 )
 
@@ -40,7 +40,7 @@ def test_no_topic_is_declared_twice() -> None:
 
 
 def test_a_cluster_that_agrees_is_left_alone() -> None:
-    assert plan([ORDERS], {"orders": AS_DECLARED}, partitions=8, replication_factor=3).empty
+    assert plan([ORDERS], {"orders": AS_DECLARED}, partitions=8, replication_factor=3).is_empty
 
 
 def test_a_missing_topic_is_created_as_declared() -> None:
@@ -99,4 +99,4 @@ def test_another_number_of_replicas_is_refused_with_the_way_out() -> None:
 
 
 def test_topics_of_others_are_no_business_of_ours() -> None:
-    assert plan([], {"theirs": AS_DECLARED}, partitions=8, replication_factor=3).empty
+    assert plan([], {"theirs": AS_DECLARED}, partitions=8, replication_factor=3).is_empty
