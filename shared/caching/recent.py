@@ -1,4 +1,4 @@
-"""A bounded memory of what was used last."""
+"""A bounded cache that evicts the least recently used entry."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -9,8 +9,9 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """At most ``bound`` entries; the one that was used longest ago goes first, and ``evicted`` is
-    told (B-37: the eviction is counted).
+    """Holds at most ``max_entries`` entries and evicts the least recently used one first.
+
+    ``on_evicted`` is called with each evicted entry (B-37: evictions are counted).
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class LruCache(Generic[Key, Value]):
         return self._entries.get(key)
 
     def peek(self, key: Key) -> Value | None:
-        """The entry, without its counting as used."""
+        """Return the entry without marking it as used."""
         return self._entries.get(key)
 
     def put(self, key: Key, value: Value) -> None:
