@@ -1,4 +1,4 @@
-"""Parked messages: in memory as in PostgreSQL."""
+"""Both stores of dead letters, in memory and in PostgreSQL, behave in the same way."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -14,74 +14,90 @@ from shared.testing.dead_letters import MemoryDeadLetters
 
 pytestmark = pytest.mark.integration
 
-ORDERED, LOOSE = "money", "facts"
-ALL = [TopicPartition(ORDERED, 0), TopicPartition(LOOSE, 0)]
+ORDERED, UNORDERED = "money", "facts"
+ALL = [TopicPartition(ORDERED, 0), TopicPartition(UNORDERED, 0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parked:
+class ExampleRecord:
     topic: str
     offset: int
     key: bytes | None = b"anna"
     value: bytes | None = b"\x00{"
     partition: int = 0
     timestamp: int = 1_700_000_000_000
-    headers: tuple[tuple[str, bytes], ...] = (("type", b"Said"), ("blob", b"\xff\x00"))
+    headers: tuple[tuple[str, bytes], ...] = (("type", b"Example"), ("blob", b"\xff\x00"))
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    parking: DeadLetterStore
+class StoreUnderTest:
+    dead_letters: DeadLetterStore
     decide: Callable[[int, DeadLetterState], Awaitable[None]]
 
-    async def due(self, *unknown: int) -> list[int]:
+    async def due_numbers(self, *unknown: int) -> list[int]:
         return [
-            letter.number for letter in await self.parking.load_due("service", ALL, unknown=unknown)
+            dead_letter.number
+            for dead_letter in await self.dead_letters.load_due("service", ALL, unknown=unknown)
         ]
 
 
 @pytest.fixture(params=["memory", "postgres"])
-async def kept(request: pytest.FixtureRequest) -> AsyncIterator[Kept]:
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnderTest]:
     if request.param == "memory":
         memory = MemoryDeadLetters(frozenset({ORDERED}))
 
-        async def in_memory(number: int, state: DeadLetterState) -> None:
+        async def decide_in_memory(number: int, state: DeadLetterState) -> None:
             (memory.redrive if state is DeadLetterState.REDRIVING else memory.discard)(number)
 
-        yield Kept(memory, in_memory)
+        yield StoreUnderTest(memory, decide_in_memory)
         return
     url = request.getfixturevalue("migrated_database_url")
     engine = open_engine(DatabaseSettings.model_validate({"url": url}))
 
-    async def in_postgres(number: int, state: DeadLetterState) -> None:
+    async def decide_in_postgres(number: int, state: DeadLetterState) -> None:
         await decide(engine, number, state, by="test", why="")
 
-    yield Kept(PostgresDeadLetters(engine, ordered_topics=frozenset({ORDERED})), in_postgres)
+    yield StoreUnderTest(
+        PostgresDeadLetters(engine, ordered_topics=frozenset({ORDERED})), decide_in_postgres
+    )
     await engine.dispose()
 
 
 async def park(
-    kept: Kept, offset: int, *, topic: str = ORDERED, waits: bool = False, key: bytes = b"anna"
+    store: StoreUnderTest,
+    offset: int,
+    *,
+    topic: str = ORDERED,
+    waiting: bool = False,
+    key: bytes = b"anna",
 ) -> None:
-    await kept.parking.park(
-        Parked(topic=topic, offset=offset, key=key), service="service", reason="why", waiting=waits
+    await store.dead_letters.park(
+        ExampleRecord(topic=topic, offset=offset, key=key),
+        service="service",
+        reason="why",
+        waiting=waiting,
     )
 
 
-async def test_a_message_is_kept_byte_for_byte_and_once(kept: Kept) -> None:
-    await park(kept, 7)
-    await park(kept, 7)
-    assert await kept.due() == []
+async def test_a_record_is_stored_byte_for_byte_and_once(store: StoreUnderTest) -> None:
+    await park(store, 7)
+    await park(store, 7)
+    assert await store.due_numbers() == []
 
-    await kept.decide(1, DeadLetterState.REDRIVING)
+    await store.decide(1, DeadLetterState.REDRIVING)
 
-    (letter,) = await kept.parking.load_due("service", ALL)
-    assert (letter.key, letter.value, letter.headers) == (
+    (dead_letter,) = await store.dead_letters.load_due("service", ALL)
+    assert (dead_letter.key, dead_letter.value, dead_letter.headers) == (
         b"anna",
         b"\x00{",
-        (("type", b"Said"), ("blob", b"\xff\x00")),
+        (("type", b"Example"), ("blob", b"\xff\x00")),
     )
-    assert (letter.topic, letter.partition, letter.offset, letter.timestamp) == (
+    assert (
+        dead_letter.topic,
+        dead_letter.partition,
+        dead_letter.offset,
+        dead_letter.timestamp,
+    ) == (
         ORDERED,
         0,
         -1,
@@ -89,119 +105,140 @@ async def test_a_message_is_kept_byte_for_byte_and_once(kept: Kept) -> None:
     )
 
 
-async def test_keys_are_those_of_open_messages_of_the_service(kept: Kept) -> None:
-    await park(kept, 1)
-    await park(kept, 2, topic=LOOSE, key=b"bob")
-    assert await kept.parking.load_open_keys("service") == {(ORDERED, b"anna"), (LOOSE, b"bob")}
-    assert await kept.parking.load_open_keys("another") == set()
+async def test_open_keys_are_those_of_the_services_open_dead_letters(store: StoreUnderTest) -> None:
+    await park(store, 1)
+    await park(store, 2, topic=UNORDERED, key=b"bob")
+    assert await store.dead_letters.load_open_keys("service") == {
+        (ORDERED, b"anna"),
+        (UNORDERED, b"bob"),
+    }
+    assert await store.dead_letters.load_open_keys("another") == set()
 
-    await kept.decide(1, DeadLetterState.DISCARDED)
+    await store.decide(1, DeadLetterState.DISCARDED)
 
-    assert await kept.parking.load_open_keys("service") == {(LOOSE, b"bob")}
-
-
-async def test_what_waits_is_due_once_nothing_ahead_of_it_is_parked(kept: Kept) -> None:
-    await park(kept, 1)
-    await park(kept, 2, waits=True)
-    await park(kept, 3, waits=True)
-    assert await kept.due() == []
-
-    await kept.decide(1, DeadLetterState.DISCARDED)
-
-    assert await kept.due() == [2, 3]
+    assert await store.dead_letters.load_open_keys("service") == {(UNORDERED, b"bob")}
 
 
-async def test_what_a_release_does_not_know_is_not_due_to_it_nor_what_waits_behind(
-    kept: Kept,
+async def test_a_waiting_one_is_due_once_none_ahead_of_it_is_parked(store: StoreUnderTest) -> None:
+    await park(store, 1)
+    await park(store, 2, waiting=True)
+    await park(store, 3, waiting=True)
+    assert await store.due_numbers() == []
+
+    await store.decide(1, DeadLetterState.DISCARDED)
+
+    assert await store.due_numbers() == [2, 3]
+
+
+async def test_unknown_ones_are_not_due_nor_those_that_wait_behind_them(
+    store: StoreUnderTest,
 ) -> None:
-    await park(kept, 1, waits=True)
-    await park(kept, 2, waits=True)
-    await park(kept, 3, waits=True, key=b"bob")
-    await park(kept, 4, waits=True, topic=LOOSE)
-    await park(kept, 5, waits=True, topic=LOOSE)
+    await park(store, 1, waiting=True)
+    await park(store, 2, waiting=True)
+    await park(store, 3, waiting=True, key=b"bob")
+    await park(store, 4, waiting=True, topic=UNORDERED)
+    await park(store, 5, waiting=True, topic=UNORDERED)
 
-    assert await kept.due(1, 4) == [3, 5]
-    await kept.decide(1, DeadLetterState.REDRIVING)
-    assert await kept.due(1, 4) == [3, 5]
-    await kept.decide(1, DeadLetterState.DISCARDED)
-    assert await kept.due(1, 4) == [2, 3, 5]
-    assert await kept.due() == [2, 3, 4, 5]
+    assert await store.due_numbers(1, 4) == [3, 5]
+    await store.decide(1, DeadLetterState.REDRIVING)
+    assert await store.due_numbers(1, 4) == [3, 5]
+    await store.decide(1, DeadLetterState.DISCARDED)
+    assert await store.due_numbers(1, 4) == [2, 3, 5]
+    assert await store.due_numbers() == [2, 3, 4, 5]
 
 
-async def test_a_redriven_one_comes_before_those_that_wait_behind_it(kept: Kept) -> None:
-    await park(kept, 1)
-    await park(kept, 2, waits=True)
-    await kept.decide(1, DeadLetterState.REDRIVING)
-    first, second = await kept.parking.load_due("service", ALL)
+async def test_a_redriven_one_is_due_before_those_that_wait_behind_it(
+    store: StoreUnderTest,
+) -> None:
+    await park(store, 1)
+    await park(store, 2, waiting=True)
+    await store.decide(1, DeadLetterState.REDRIVING)
+    first, second = await store.dead_letters.load_due("service", ALL)
     assert (first.number, second.number) == (1, 2)
-    assert await kept.parking.is_due(first, service="service")
-    assert not await kept.parking.is_due(second, service="service")
+    assert await store.dead_letters.is_due(first, service="service")
+    assert not await store.dead_letters.is_due(second, service="service")
 
-    await kept.parking.resolve(first)
+    await store.dead_letters.resolve(first)
 
-    assert await kept.due() == [2]
-    assert await kept.parking.is_due(second, service="service")
-
-
-async def test_one_that_fails_again_is_parked_again_and_holds_up_the_others(kept: Kept) -> None:
-    await park(kept, 1)
-    await park(kept, 2, waits=True)
-    await kept.decide(1, DeadLetterState.REDRIVING)
-    (letter, _) = await kept.parking.load_due("service", ALL)
-
-    await kept.parking.park_again(letter, reason="still wrong")
-
-    assert await kept.due() == []
+    assert await store.due_numbers() == [2]
+    assert await store.dead_letters.is_due(second, service="service")
 
 
-async def test_where_order_does_not_matter_each_is_due_by_itself(kept: Kept) -> None:
-    await park(kept, 1, topic=LOOSE)
-    await park(kept, 2, topic=LOOSE)
+async def test_resolving_returns_the_state_that_it_was_in(store: StoreUnderTest) -> None:
+    await park(store, 1)
+    await park(store, 2, topic=UNORDERED, waiting=True)
+    await store.decide(1, DeadLetterState.REDRIVING)
+    redriving, waiting = await store.dead_letters.load_due("service", ALL)
 
-    await kept.decide(2, DeadLetterState.REDRIVING)
+    assert await store.dead_letters.resolve(redriving) is DeadLetterState.REDRIVING
+    assert await store.dead_letters.resolve(waiting) is DeadLetterState.WAITING
+    assert await store.dead_letters.resolve(waiting) is None
+    assert await store.due_numbers() == []
 
-    (letter,) = await kept.parking.load_due("service", ALL)
-    assert letter.number == 2
-    assert await kept.parking.is_due(letter, service="service")
 
-
-@pytest.mark.parametrize("topic", [ORDERED, LOOSE])
-async def test_what_an_operator_has_given_up_meanwhile_has_no_turn_any_more(
-    kept: Kept, topic: str
+async def test_one_that_fails_again_is_parked_again_and_blocks_the_others(
+    store: StoreUnderTest,
 ) -> None:
-    await park(kept, 1, topic=topic)
-    await kept.decide(1, DeadLetterState.REDRIVING)
-    (letter,) = await kept.parking.load_due("service", ALL)
-    assert await kept.parking.is_due(letter, service="service")
+    await park(store, 1)
+    await park(store, 2, waiting=True)
+    await store.decide(1, DeadLetterState.REDRIVING)
+    (dead_letter, _) = await store.dead_letters.load_due("service", ALL)
 
-    await kept.decide(1, DeadLetterState.DISCARDED)
+    await store.dead_letters.park_again(dead_letter, reason="still wrong")
 
-    assert not await kept.parking.is_due(letter, service="service")
-
-
-async def test_only_the_holder_of_the_partition_is_given_it(kept: Kept) -> None:
-    await park(kept, 1)
-    await kept.decide(1, DeadLetterState.REDRIVING)
-
-    assert list(await kept.parking.load_due("service", [TopicPartition(ORDERED, 1)])) == []
-    assert list(await kept.parking.load_due("another", ALL)) == []
+    assert await store.due_numbers() == []
 
 
-async def test_what_is_settled_stays_settled(kept: Kept) -> None:
-    await park(kept, 1)
-    await kept.decide(1, DeadLetterState.DISCARDED)
-    await kept.decide(1, DeadLetterState.REDRIVING)
-    await park(kept, 1)
+async def test_on_an_unordered_topic_each_is_due_independently(store: StoreUnderTest) -> None:
+    await park(store, 1, topic=UNORDERED)
+    await park(store, 2, topic=UNORDERED)
 
-    assert await kept.due() == []
-    assert await kept.parking.load_open_keys("service") == set()
+    await store.decide(2, DeadLetterState.REDRIVING)
+
+    (dead_letter,) = await store.dead_letters.load_due("service", ALL)
+    assert dead_letter.number == 2
+    assert await store.dead_letters.is_due(dead_letter, service="service")
 
 
-async def test_every_decision_is_kept_with_who_and_why(migrated_database_url: str) -> None:
+@pytest.mark.parametrize("topic", [ORDERED, UNORDERED])
+async def test_a_discarded_one_is_not_due_any_more(store: StoreUnderTest, topic: str) -> None:
+    await park(store, 1, topic=topic)
+    await store.decide(1, DeadLetterState.REDRIVING)
+    (dead_letter,) = await store.dead_letters.load_due("service", ALL)
+    assert await store.dead_letters.is_due(dead_letter, service="service")
+
+    await store.decide(1, DeadLetterState.DISCARDED)
+
+    assert not await store.dead_letters.is_due(dead_letter, service="service")
+
+
+async def test_only_those_of_the_given_service_and_partitions_are_due(
+    store: StoreUnderTest,
+) -> None:
+    await park(store, 1)
+    await store.decide(1, DeadLetterState.REDRIVING)
+
+    assert list(await store.dead_letters.load_due("service", [TopicPartition(ORDERED, 1)])) == []
+    assert list(await store.dead_letters.load_due("another", ALL)) == []
+
+
+async def test_a_discarded_one_stays_discarded(store: StoreUnderTest) -> None:
+    await park(store, 1)
+    await store.decide(1, DeadLetterState.DISCARDED)
+    await store.decide(1, DeadLetterState.REDRIVING)
+    await park(store, 1)
+
+    assert await store.due_numbers() == []
+    assert await store.dead_letters.load_open_keys("service") == set()
+
+
+async def test_every_decision_is_recorded_with_its_author_and_reason(
+    migrated_database_url: str,
+) -> None:
     engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    parking = PostgresDeadLetters(engine)
-    await parking.park(
-        Parked(topic="approved-intents", offset=5),
+    dead_letters = PostgresDeadLetters(engine)
+    await dead_letters.park(
+        ExampleRecord(topic="approved-intents", offset=5),
         service="executor",
         reason="not an IntentApproved",
         waiting=False,
@@ -211,14 +248,14 @@ async def test_every_decision_is_kept_with_who_and_why(migrated_database_url: st
     assert await decide(engine, 1, DeadLetterState.DISCARDED, by="bob", why="too old")
     assert not await decide(engine, 1, DeadLetterState.REDRIVING, by="bob", why="too late")
 
-    found = await load_dead_letter(engine, 1)
-    assert found is not None
-    assert (found.state, found.source_offset, found.resolved_at is not None) == (
+    history = await load_dead_letter(engine, 1)
+    assert history is not None
+    assert (history.state, history.source_offset, history.resolved_at is not None) == (
         DeadLetterState.DISCARDED,
         5,
         True,
     )
-    assert [(each.made_by, each.decision, each.why) for each in found.decisions] == [
+    assert [(each.made_by, each.decision, each.why) for each in history.decisions] == [
         ("anna", "redrive", "fixed in 0.2"),
         ("bob", "discard", "too old"),
     ]

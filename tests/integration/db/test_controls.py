@@ -85,9 +85,15 @@ async def test_every_version_can_be_asked_for_again_as_it_was(engine: AsyncEngin
     assert [
         len(as_of[version].follows_for(LEADER)) for version in (0, first, second, third, fourth)
     ] == [0, 2, 2, 1, 1]
-    assert [as_of[version].mode(leader=LEADER, proxy=PROXY) for version in (first, second, third, fourth)] == [
-        Mode.ACTIVE, Mode.HALTED, Mode.HALTED, Mode.ACTIVE,
-    ]  # fmt: skip
+    assert [
+        as_of[version].mode(leader=LEADER, proxy=PROXY)
+        for version in (first, second, third, fourth)
+    ] == [
+        Mode.ACTIVE,
+        Mode.HALTED,
+        Mode.HALTED,
+        Mode.ACTIVE,
+    ]
     assert [as_of[version].follows_for(LEADER)[0].max_usdc for version in (first, third)] == [
         usdc(100),
         usdc(9),

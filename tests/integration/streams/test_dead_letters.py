@@ -1,6 +1,4 @@
-"""A message that cannot be handled: what follows it waits or passes, and it can be handled after
-all.
-"""
+"""Dead letters in a running loop: what waits behind them, and how they are handled again."""
 
 from collections.abc import Sequence
 
@@ -12,105 +10,112 @@ from shared.observe.metrics import REGISTRY
 from shared.streams.codec import encode
 from shared.streams.dead_letter_store import DeadLetterState
 from shared.testing.waiting import eventually
-from tests.integration.streams.loop_harness import LoopHarness, Said, on_topic, said
+from tests.integration.streams.loop_harness import (
+    ExampleMessage,
+    LoopHarness,
+    build_message,
+    build_message_type,
+)
 
 pytestmark = pytest.mark.integration
 
 
-class Picky:
-    """Cannot handle what it does not understand yet."""
+class PickyService:
+    """A service that cannot handle the texts in ``bad``."""
 
-    def __init__(self, bench: LoopHarness) -> None:
-        self.bench = bench
+    def __init__(self, harness: LoopHarness) -> None:
+        self.harness = harness
         self.bad = {"bad"}
 
-    async def on_heard(self, heard: Said) -> Sequence[Message]:
-        if heard.what in self.bad:
-            raise InvalidMessage(f"nobody understands {heard.what}")
-        return [said(self.bench.answered, heard.who, heard.what)]
+    async def on_request(self, message: ExampleMessage) -> Sequence[Message]:
+        if message.text in self.bad:
+            raise InvalidMessage(f"cannot handle {message.text}")
+        return [build_message(self.harness.reply, message.sender, message.text)]
 
     def states(self) -> list[DeadLetterState]:
-        return [each.state for each in self.bench.parking.entries]
+        return [each.state for each in self.harness.dead_letters.entries]
 
 
 @pytest.fixture
-def picky(bench: LoopHarness) -> Picky:
-    bench.parking.ordered_topics = frozenset({bench.heard.topic})
-    return Picky(bench)
+def picky(harness: LoopHarness) -> PickyService:
+    harness.dead_letters.ordered_topics = frozenset({harness.request.topic})
+    return PickyService(harness)
 
 
-async def test_what_follows_a_parked_message_waits_and_other_keys_do_not(
-    bench: LoopHarness, picky: Picky
+async def test_later_messages_of_a_parked_ones_key_wait_and_other_keys_do_not(
+    harness: LoopHarness, picky: PickyService
 ) -> None:
-    await bench.say("anna", "one", "bad", "two", "three")
-    await bench.say("bob", "hello")
-    bench.start({bench.heard: picky.on_heard})
+    await harness.send("anna", "one", "bad", "two", "three")
+    await harness.send("bob", "hello")
+    harness.start({harness.request: picky.on_request})
 
-    await bench.passed(5)
+    await harness.wait_for_commits(5)
 
-    assert sorted(await bench.answers(2)) == ["hello", "one"]
+    assert sorted(await harness.fetch_replies(2)) == ["hello", "one"]
     assert picky.states() == [
         DeadLetterState.PARKED,
         DeadLetterState.WAITING,
         DeadLetterState.WAITING,
     ]
-    assert [letter.reason for letter in await bench.dead_letters(1)] == ["nobody understands bad"]
+    assert [each.reason for each in await harness.fetch_dead_letters(1)] == ["cannot handle bad"]
 
 
-async def test_a_redrive_that_succeeds_lets_what_waited_follow_in_order(
-    bench: LoopHarness, picky: Picky
+async def test_after_a_successful_redrive_the_waiting_messages_follow_in_order(
+    harness: LoopHarness, picky: PickyService
 ) -> None:
-    await bench.say("anna", "bad", "two", "three")
-    bench.start({bench.heard: picky.on_heard})
-    await bench.passed(3)
+    await harness.send("anna", "bad", "two", "three")
+    harness.start({harness.request: picky.on_request})
+    await harness.wait_for_commits(3)
 
     picky.bad.clear()
-    bench.parking.redrive(1)
+    harness.dead_letters.redrive(1)
     await eventually(lambda: picky.states() == [DeadLetterState.REDRIVEN] * 3)
-    await bench.say("anna", "four")
+    await harness.send("anna", "four")
 
-    assert await bench.answers(4) == ["bad", "two", "three", "four"]
+    assert await harness.fetch_replies(4) == ["bad", "two", "three", "four"]
 
 
-async def test_a_redrive_that_fails_parks_it_again_and_the_others_keep_waiting(
-    bench: LoopHarness, picky: Picky
+async def test_a_redrive_that_fails_parks_the_message_again_and_the_others_keep_waiting(
+    harness: LoopHarness, picky: PickyService
 ) -> None:
-    await bench.say("anna", "bad", "two")
-    bench.start({bench.heard: picky.on_heard})
-    await bench.passed(2)
-    bench.parking.entries[0].reason = "seen before"
+    await harness.send("anna", "bad", "two")
+    harness.start({harness.request: picky.on_request})
+    await harness.wait_for_commits(2)
+    harness.dead_letters.entries[0].reason = "seen before"
 
-    bench.parking.redrive(1)
-    await eventually(lambda: bench.parking.entries[0].reason == "nobody understands bad")
+    harness.dead_letters.redrive(1)
+    await eventually(lambda: harness.dead_letters.entries[0].reason == "cannot handle bad")
 
     assert picky.states() == [DeadLetterState.PARKED, DeadLetterState.WAITING]
-    bench.parking.discard(1)
-    assert await bench.answers(1) == ["two"]
+    harness.dead_letters.discard(1)
+    assert await harness.fetch_replies(1) == ["two"]
 
 
-async def test_another_instance_knows_what_waits_and_takes_over_the_redrive(
-    bench: LoopHarness, picky: Picky
+async def test_another_instance_knows_the_blocked_keys_and_redrives(
+    harness: LoopHarness, picky: PickyService
 ) -> None:
-    await bench.say("anna", "bad")
-    first = bench.start({bench.heard: picky.on_heard})
-    await bench.passed(1)
+    await harness.send("anna", "bad")
+    first = harness.start({harness.request: picky.on_request})
+    await harness.wait_for_commits(1)
     await first.stop()
-    await bench.say("anna", "two")
+    await harness.send("anna", "two")
     picky.bad.clear()
 
-    bench.start({bench.heard: picky.on_heard})
+    harness.start({harness.request: picky.on_request})
     await eventually(lambda: picky.states() == [DeadLetterState.PARKED, DeadLetterState.WAITING])
-    bench.parking.redrive(1)
+    harness.dead_letters.redrive(1)
 
-    assert await bench.answers(2) == ["bad", "two"]
+    assert await harness.fetch_replies(2) == ["bad", "two"]
 
 
-async def test_on_a_topic_of_facts_what_follows_passes(bench: LoopHarness) -> None:
-    picky = Picky(bench)
-    await bench.say("anna", "bad", "two")
-    bench.start({bench.heard: picky.on_heard})
+async def test_on_a_topic_that_does_not_block_keys_later_messages_are_handled(
+    harness: LoopHarness,
+) -> None:
+    picky = PickyService(harness)
+    await harness.send("anna", "bad", "two")
+    harness.start({harness.request: picky.on_request})
 
-    assert await bench.answers(1) == ["two"]
+    assert await harness.fetch_replies(1) == ["two"]
     assert picky.states() == [DeadLetterState.PARKED]
 
 
@@ -118,107 +123,111 @@ async def test_on_a_topic_of_facts_what_follows_passes(bench: LoopHarness) -> No
     ("headers", "why"),
     [
         (
-            {"type": b"Heard", "version": b"2"},
-            "this release knows no version 2 of Heard, only 1: it waits for one that does",
+            {"type": b"Request", "version": b"2"},
+            "this release knows no version 2 of Request, only 1: the record waits for a release that does",
         ),
         (
-            {"type": b"Whispered", "version": b"1"},
-            "this release knows no messages of type 'Whispered': it waits for one that does",
+            {"type": b"NewRequest", "version": b"1"},
+            "this release knows no messages of type 'NewRequest': the record waits for a release that does",
         ),
     ],
 )
-async def test_a_message_of_a_newer_release_waits_with_what_follows_and_stops_nobody(
-    bench: LoopHarness, picky: Picky, headers: dict[str, bytes], why: str
+async def test_a_message_of_a_newer_release_waits_with_those_of_its_key_and_blocks_no_other_key(
+    harness: LoopHarness, picky: PickyService, headers: dict[str, bytes], why: str
 ) -> None:
-    await bench.say("anna", "one")
-    await bench.send_raw(b"anna", encode(said(bench.heard, "anna", "two")).value, **headers)
-    await bench.say("anna", "three")
-    await bench.say("bob", "hello")
-    bench.start({bench.heard: picky.on_heard})
+    await harness.send("anna", "one")
+    await harness.send_raw(
+        b"anna", encode(build_message(harness.request, "anna", "two")).value, **headers
+    )
+    await harness.send("anna", "three")
+    await harness.send("bob", "hello")
+    harness.start({harness.request: picky.on_request})
 
-    await bench.passed(4)
+    await harness.wait_for_commits(4)
 
-    assert sorted(await bench.answers(2)) == ["hello", "one"]
+    assert sorted(await harness.fetch_replies(2)) == ["hello", "one"]
     assert picky.states() == [DeadLetterState.WAITING] * 2
     assert (
-        [letter.reason for letter in await bench.dead_letters(1)]
+        [each.reason for each in await harness.fetch_dead_letters(1)]
         == [why]
-        == [bench.parking.entries[0].reason]
+        == [harness.dead_letters.entries[0].reason]
     )
     await eventually(lambda: REGISTRY.get_sample_value("slipstream_keys_parked") == 1)
 
 
-async def test_more_messages_of_a_newer_release_than_may_be_parked_in_a_minute_stop_nobody(
-    bench: LoopHarness, picky: Picky
+async def test_messages_of_a_newer_release_do_not_count_against_the_limit_of_dead_letters(
+    harness: LoopHarness, picky: PickyService
 ) -> None:
-    bench.parking.ordered_topics = frozenset()
+    harness.dead_letters.ordered_topics = frozenset()
     for number in range(5):
-        await bench.send_raw(
+        await harness.send_raw(
             b"anna",
-            encode(said(bench.heard, "anna", number)).value,
-            type=b"Whispered",
+            encode(build_message(harness.request, "anna", number)).value,
+            type=b"NewRequest",
             version=b"1",
         )
-    await bench.say("anna", "hello")
-    bench.start({bench.heard: picky.on_heard}, dead_letters_per_minute=3)
+    await harness.send("anna", "hello")
+    harness.start({harness.request: picky.on_request}, dead_letters_per_minute=3)
 
-    assert await bench.answers(1) == ["hello"]
+    assert await harness.fetch_replies(1) == ["hello"]
     assert picky.states() == [DeadLetterState.WAITING] * 5
 
 
-async def test_a_release_that_knows_it_takes_it_up_by_itself_and_in_order(
-    bench: LoopHarness, picky: Picky
+async def test_a_release_that_knows_the_message_handles_it_in_order_without_an_operator(
+    harness: LoopHarness, picky: PickyService
 ) -> None:
-    whispered = on_topic("Whispered", bench.heard.topic)
-    await bench.say("anna", "one")
-    await bench.producer.publish(said(whispered, "anna", "two"))
-    await bench.say("anna", "three")
-    old = bench.start({bench.heard: picky.on_heard})
-    await bench.passed(3)
-    assert await bench.answers(1) == ["one"]
+    new_request = build_message_type("NewRequest", harness.request.topic)
+    await harness.send("anna", "one")
+    await harness.producer.publish(build_message(new_request, "anna", "two"))
+    await harness.send("anna", "three")
+    old = harness.start({harness.request: picky.on_request})
+    await harness.wait_for_commits(3)
+    assert await harness.fetch_replies(1) == ["one"]
 
-    bench.start(
-        {bench.heard: picky.on_heard, whispered: picky.on_heard}
-    )  # as in a rolling upgrade: the new one comes, the old one goes
+    # as in a rolling upgrade: the new instance starts, then the old one stops
+    harness.start({harness.request: picky.on_request, new_request: picky.on_request})
     await old.stop()
-    await bench.say("anna", "four")
+    await harness.send("anna", "four")
 
-    assert await bench.answers(4) == ["one", "two", "three", "four"]
+    assert await harness.fetch_replies(4) == ["one", "two", "three", "four"]
     await eventually(lambda: picky.states()[:2] == [DeadLetterState.REDRIVEN] * 2)
 
 
-async def test_what_a_release_does_not_know_stays_where_it_is_when_an_operator_wants_it_redriven_until_it_is_discarded(
-    bench: LoopHarness, picky: Picky
+async def test_a_redriven_message_that_the_release_does_not_know_waits_until_it_is_discarded(
+    harness: LoopHarness, picky: PickyService
 ) -> None:
-    await bench.send_raw(b"anna", b"junk", type=b"Whispered", version=b"1")
-    await bench.say("anna", "two")
-    running = bench.start({bench.heard: picky.on_heard})
-    await bench.passed(2)
+    await harness.send_raw(b"anna", b"junk", type=b"NewRequest", version=b"1")
+    await harness.send("anna", "two")
+    running = harness.start({harness.request: picky.on_request})
+    await harness.wait_for_commits(2)
 
-    bench.parking.redrive(1)
+    harness.dead_letters.redrive(1)
     await running.stop()
-    bench.start({bench.heard: picky.on_heard})
-    await bench.say("bob", "hello")
-    assert await bench.answers(1) == ["hello"]
+    harness.start({harness.request: picky.on_request})
+    await harness.send("bob", "hello")
+    assert await harness.fetch_replies(1) == ["hello"]
     assert picky.states() == [DeadLetterState.REDRIVING, DeadLetterState.WAITING]
 
-    bench.parking.discard(1)
-    assert sorted(await bench.answers(2)) == ["hello", "two"]
+    harness.dead_letters.discard(1)
+    assert sorted(await harness.fetch_replies(2)) == ["hello", "two"]
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff\xfe"])
-async def test_a_message_without_a_readable_key_is_parked_and_holds_up_nobody_else(
-    bench: LoopHarness, picky: Picky, key: bytes | None
+async def test_a_message_without_a_readable_key_is_parked_and_blocks_no_other_key(
+    harness: LoopHarness, picky: PickyService, key: bytes | None
 ) -> None:
-    for kind in (b"Heard", b"Whispered"):
-        await bench.send_raw(
-            key, encode(said(bench.heard, "anna", "secretly")).value, type=kind, version=b"1"
+    for kind in (b"Request", b"NewRequest"):
+        await harness.send_raw(
+            key,
+            encode(build_message(harness.request, "anna", "hello")).value,
+            type=kind,
+            version=b"1",
         )
-    await bench.say("anna", "hello")
-    bench.start({bench.heard: picky.on_heard})
+    await harness.send("anna", "hello")
+    harness.start({harness.request: picky.on_request})
 
-    await bench.passed(3)
+    await harness.wait_for_commits(3)
 
-    assert await bench.answers(1) == ["hello"]
-    assert {each.dead_letter.key for each in bench.parking.entries} == {key or b""}
+    assert await harness.fetch_replies(1) == ["hello"]
+    assert {each.dead_letter.key for each in harness.dead_letters.entries} == {key or b""}
     assert sorted(picky.states()) == [DeadLetterState.PARKED, DeadLetterState.WAITING]

@@ -1,4 +1,4 @@
-"""The declaration applied to real Kafka."""
+"""The declared topics are applied to real Kafka."""
 
 import uuid
 from datetime import timedelta
@@ -21,7 +21,7 @@ async def test_topics_are_created_altered_and_then_left_alone(settings: KafkaSet
 
     planned = await inspect(settings, declared)
     assert [creation.name for creation in planned.creations] == [name, f"{name}-2"]
-    assert await inspect(settings, declared) == planned, "looking changes nothing"
+    assert await inspect(settings, declared) == planned, "an inspection changes nothing"
     assert await apply(settings, declared) == planned
     assert (await inspect(settings, declared)).is_empty
 

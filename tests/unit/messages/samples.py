@@ -1,4 +1,4 @@
-"""A valid message of every class, and the key that its topic says."""
+"""A valid message of every class, each with the key that its topic declares."""
 
 from datetime import UTC, datetime
 

@@ -1,6 +1,4 @@
-"""A consumer and a producer on records in memory, for what real Kafka cannot be made to do a
-thousand times a minute.
-"""
+"""A fake consumer and producer in memory, for scenarios that real Kafka is too slow for."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,7 +52,7 @@ class FakeKafka:
 
 
 class FakeConsumer:
-    """As much of AIOKafkaConsumer as the loop uses. A test assigns and revokes by hand."""
+    """The part of AIOKafkaConsumer that the loop uses; the test assigns and revokes partitions."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
@@ -76,8 +74,10 @@ class FakeConsumer:
         pass
 
     async def rebalance(self, partitions: Iterable[int]) -> None:
-        """As aiokafka does it: everything is given back, nothing is read meanwhile, then the new
-        share is read from what is committed.
+        """Rebalance as aiokafka does.
+
+        All partitions are revoked, nothing is read meanwhile, and then the new ones are read from
+        their committed offsets.
         """
         assert self._listener is not None
         held = {TopicPartition(self._kafka.topic, partition) for partition in self._position}
@@ -101,7 +101,7 @@ class FakeConsumer:
         return batches
 
     def return_empty(self) -> None:
-        """Let ``getmany`` return although there is nothing, as it does twice a second."""
+        """Make ``getmany`` return nothing, as the real one does at its timeout."""
         self._returns_empty = True
         self._wake_up.set()
 
@@ -118,7 +118,7 @@ class FakeConsumer:
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         await asyncio.sleep(0)
         assert {each.partition for each in offsets} <= set(self._position), (
-            "a partition that is another's was committed"
+            "an offset of a partition that is not assigned was committed"
         )
         self._kafka.committed.update({each.partition: offset for each, offset in offsets.items()})
 
@@ -138,7 +138,7 @@ class FakeConsumer:
 
 
 class FakeProducer:
-    """Keeps what was published and acknowledged: at once, or when the test says so."""
+    """Records published messages, which it acknowledges at once or when the test says so."""
 
     def __init__(self, *, acknowledges: bool, on_publish: Callable[[Sequence[Any]], None]) -> None:
         self.on_publish = on_publish
@@ -153,6 +153,6 @@ class FakeProducer:
         self.published += messages
 
     def acknowledge(self) -> None:
-        """Everything that is on its way."""
+        """Acknowledge every message that waits for it."""
         self._acknowledged.set()
         self._acknowledged = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Blocked keys are as new as the last assignment, and dead letters are handled as their state says."""
+"""Blocked keys are never older than the last assignment; dead letters follow their state."""
 
 import asyncio
 from collections.abc import Sequence

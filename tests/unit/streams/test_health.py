@@ -1,4 +1,4 @@
-"""When does a loop say that it does not live, or is not ready?"""
+"""The reasons for which a loop is not live or not ready."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -30,7 +30,7 @@ class Clock:
 
 @dataclass
 class LoopUnderTest:
-    """A loop on a fake Kafka with one message, at a time that the test sets."""
+    """A loop on a fake Kafka with one message, and a clock that the test sets."""
 
     loop: MessageLoop
     consumer: FakeConsumer
@@ -75,104 +75,102 @@ async def fail(_: Task) -> Sequence[Message]:
     raise Transient("not now")
 
 
-async def test_before_partitions_are_assigned_it_lives_but_is_not_ready() -> None:
-    async with running_loop(hang) as it:
-        it.clock.now += 1_000
+async def test_before_partitions_are_assigned_the_loop_is_live_but_not_ready() -> None:
+    async with running_loop(hang) as subject:
+        subject.clock.now += 1_000
 
-        assert it.live() == ()
-        assert it.ready() == ("no partitions assigned",)
+        assert subject.live() == ()
+        assert subject.ready() == ("no partitions assigned",)
 
 
-async def test_a_stuck_handler_is_no_life() -> None:
-    async with running_loop(hang) as it:
-        await it.consumer.rebalance([0])
+async def test_a_stuck_handler_makes_the_loop_not_live() -> None:
+    async with running_loop(hang) as subject:
+        await subject.consumer.rebalance([0])
         await settle()
-        assert it.live() == ()
+        assert subject.live() == ()
 
-        it.clock.now += 121
-        it.consumer.return_empty()
-        await settle()
-
-        assert it.live() == ("a handler of tasks/0 runs for 121 s",)
-
-
-async def test_a_stuck_handler_is_no_life_also_after_its_partition_was_given_back() -> None:
-    async with running_loop(hang) as it:
-        await it.consumer.rebalance([0])
-        await settle()
-        await it.consumer.rebalance([0])
-
-        it.clock.now += 121
-        it.consumer.return_empty()
+        subject.clock.now += 121
+        subject.consumer.return_empty()
         await settle()
 
-        assert it.live() == ("a handler of tasks/0 runs for 121 s",)
+        assert subject.live() == ("a handler of tasks/0 runs for 121 s",)
 
 
-async def test_a_handler_that_waits_for_kafka_is_not_stuck_before_kafka_has_answered_again_for_so_long() -> (
+async def test_a_stuck_handler_makes_the_loop_not_live_even_after_its_partition_was_revoked() -> (
     None
 ):
-    async with running_loop(hang) as it:
-        await it.consumer.rebalance([0])
-        it.consumer.polled_at_ms = int(it.clock.now * 1000)
+    async with running_loop(hang) as subject:
+        await subject.consumer.rebalance([0])
+        await settle()
+        await subject.consumer.rebalance([0])
+
+        subject.clock.now += 121
+        subject.consumer.return_empty()
         await settle()
 
-        it.clock.now += 1_000
-        it.consumer.return_empty()
-        await settle()
-        assert (it.live(), it.ready()) == ((), ("Kafka does not answer",))
-
-        it.clock.now += 120
-        it.consumer.polled_at_ms = int(it.clock.now * 1000)
-        it.consumer.return_empty()
-        await settle()
-        assert (it.live(), it.ready()) == ((), ())
-
-        it.clock.now += 1
-        assert it.live() == ("a handler of tasks/0 runs for 1121 s",)
+        assert subject.live() == ("a handler of tasks/0 runs for 121 s",)
 
 
-async def test_a_handler_that_backs_off_is_not_stuck() -> None:
-    async with running_loop(fail) as it:
-        await it.consumer.rebalance([0])
+async def test_the_time_without_kafka_does_not_count_for_a_stuck_handler() -> None:
+    async with running_loop(hang) as subject:
+        await subject.consumer.rebalance([0])
+        subject.consumer.polled_at_ms = int(subject.clock.now * 1000)
         await settle()
 
-        it.clock.now += 1_000
-        it.consumer.return_empty()
+        subject.clock.now += 1_000
+        subject.consumer.return_empty()
+        await settle()
+        assert (subject.live(), subject.ready()) == ((), ("Kafka does not answer",))
+
+        subject.clock.now += 120
+        subject.consumer.polled_at_ms = int(subject.clock.now * 1000)
+        subject.consumer.return_empty()
+        await settle()
+        assert (subject.live(), subject.ready()) == ((), ())
+
+        subject.clock.now += 1
+        assert subject.live() == ("a handler of tasks/0 runs for 1121 s",)
+
+
+async def test_a_handler_that_waits_for_a_retry_is_not_stuck() -> None:
+    async with running_loop(fail) as subject:
+        await subject.consumer.rebalance([0])
         await settle()
 
-        assert it.live() == ()
-
-
-async def test_a_loop_that_takes_nothing_any_more_is_no_life() -> None:
-    async with running_loop(fail) as it:
-        await it.consumer.rebalance([0])
+        subject.clock.now += 1_000
+        subject.consumer.return_empty()
         await settle()
 
-        it.clock.now += 121
-
-        assert it.live() == ("nothing was taken from Kafka for 121 s",)
+        assert subject.live() == ()
 
 
-async def test_it_is_ready_when_every_partition_has_been_read_and_not_when_kafka_falls_silent() -> (
-    None
-):
-    async with running_loop(fail) as it:
-        await it.consumer.rebalance([0])
-        assert it.ready() == ("1 partitions have not been read yet",)
+async def test_a_loop_that_does_not_poll_is_not_live() -> None:
+    async with running_loop(fail) as subject:
+        await subject.consumer.rebalance([0])
+        await settle()
 
-        it.consumer.polled_at_ms = int(it.clock.now * 1000)
-        assert it.ready() == ()
+        subject.clock.now += 121
 
-        it.clock.now += 6
-        assert it.ready() == ("Kafka does not answer",)
+        assert subject.live() == ("nothing was read from Kafka for 121 s",)
 
 
-async def test_a_loop_that_stops_is_not_ready() -> None:
-    async with running_loop(fail) as it:
-        await it.consumer.rebalance([0])
-        it.consumer.polled_at_ms = int(it.clock.now * 1000)
+async def test_a_loop_is_ready_once_every_partition_was_read_while_kafka_answers() -> None:
+    async with running_loop(fail) as subject:
+        await subject.consumer.rebalance([0])
+        assert subject.ready() == ("1 partitions have not been read yet",)
 
-        it.loop.stop()
+        subject.consumer.polled_at_ms = int(subject.clock.now * 1000)
+        assert subject.ready() == ()
 
-        assert it.ready() == ("stopping",)
+        subject.clock.now += 6
+        assert subject.ready() == ("Kafka does not answer",)
+
+
+async def test_a_stopping_loop_is_not_ready() -> None:
+    async with running_loop(fail) as subject:
+        await subject.consumer.rebalance([0])
+        subject.consumer.polled_at_ms = int(subject.clock.now * 1000)
+
+        subject.loop.stop()
+
+        assert subject.ready() == ("stopping",)

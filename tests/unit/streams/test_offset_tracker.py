@@ -1,4 +1,4 @@
-"""Which offset may be committed."""
+"""The committable offset never passes an unfinished message."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,72 +6,72 @@ from hypothesis import strategies as st
 from shared.streams.offset_tracker import OffsetTracker
 
 
-def test_nothing_is_committable_before_anything_is_finished() -> None:
-    progress = OffsetTracker()
-    progress.add(7)
+def test_nothing_is_committable_before_a_message_is_finished() -> None:
+    tracker = OffsetTracker()
+    tracker.add(7)
 
-    assert progress.committable is None
-    assert progress.unfinished == 1
+    assert tracker.committable is None
+    assert tracker.unfinished == 1
 
 
 def test_the_oldest_unfinished_message_holds_the_offset_back() -> None:
-    progress = OffsetTracker()
+    tracker = OffsetTracker()
     for offset in (7, 8, 9):
-        progress.add(offset)
+        tracker.add(offset)
 
-    moved = [progress.finish(8), progress.finish(9)]
+    moved = [tracker.finish(8), tracker.finish(9)]
 
     assert moved == [False, False]
-    assert progress.committable is None
-    assert progress.unfinished == 1
+    assert tracker.committable is None
+    assert tracker.unfinished == 1
 
 
-def test_one_finish_can_free_all_that_waited_behind_it() -> None:
-    progress = OffsetTracker()
+def test_one_finish_can_make_all_later_messages_committable() -> None:
+    tracker = OffsetTracker()
     for offset in (7, 8, 9):
-        progress.add(offset)
-    progress.finish(8)
-    progress.finish(9)
+        tracker.add(offset)
+    tracker.finish(8)
+    tracker.finish(9)
 
-    assert progress.finish(7)
-    assert progress.committable == 10
-    assert progress.unfinished == 0
+    assert tracker.finish(7)
+    assert tracker.committable == 10
+    assert tracker.unfinished == 0
 
 
-def test_offsets_that_compaction_left_out_are_passed() -> None:
-    progress = OffsetTracker()
+def test_offsets_that_compaction_removed_are_skipped() -> None:
+    tracker = OffsetTracker()
     for offset in (3, 10, 500):
-        progress.add(offset)
+        tracker.add(offset)
 
-    progress.finish(3)
-    assert progress.committable == 4
-    progress.finish(10)
-    progress.finish(500)
+    tracker.finish(3)
+    assert tracker.committable == 4
+    tracker.finish(10)
+    tracker.finish(500)
 
-    assert progress.committable == 501
+    assert tracker.committable == 501
 
 
 @given(st.data())
-def test_no_order_of_finishing_passes_an_unfinished_message(data: st.DataObject) -> None:
+def test_no_order_of_finishing_makes_an_unfinished_message_committable(data: st.DataObject) -> None:
     offsets = sorted(data.draw(st.sets(st.integers(0, 10_000), min_size=1, max_size=40)))
-    progress, begun, unfinished = OffsetTracker(), iter(offsets), list[int]()
+    tracker, offsets_to_add, unfinished = OffsetTracker(), iter(offsets), list[int]()
     left, last = len(offsets), -1
 
     while left or unfinished:
         if left and (not unfinished or data.draw(st.booleans())):
-            unfinished.append(offset := next(begun))
-            progress.add(offset)
+            unfinished.append(offset := next(offsets_to_add))
+            tracker.add(offset)
             left -= 1
         else:
             unfinished.remove(offset := data.draw(st.sampled_from(unfinished)))
-            moved = progress.finish(offset)
-            assert moved == (progress.committable is not None and progress.committable > last)
-        committable = -1 if progress.committable is None else progress.committable
-        assert committable >= last, "what is committable never goes back"
+            moved = tracker.finish(offset)
+            assert moved == (tracker.committable is not None and tracker.committable > last)
+        committable = -1 if tracker.committable is None else tracker.committable
+        assert committable >= last, "the committable offset never decreases"
         assert all(offset >= committable for offset in unfinished), (
             "and never passes an unfinished message"
         )
-        assert progress.unfinished == len(unfinished)
+        assert tracker.unfinished == len(unfinished)
         last = committable
 
-    assert progress.committable == offsets[-1] + 1, "when all is finished, all is committable"
+    assert tracker.committable == offsets[-1] + 1, "when all are finished, all are committable"
