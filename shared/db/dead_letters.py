@@ -202,7 +202,7 @@ async def load_dead_letters(
     async with autocommit(engine) as connection:
         return [
             _parse_history(row)
-            for row in await fetch_rows(connection, LOAD_ALL, states=list(states), most=limit)
+            for row in await fetch_rows(connection, LOAD_ALL, states=list(states), limit=limit)
         ]
 
 

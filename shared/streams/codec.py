@@ -93,12 +93,12 @@ class Decoder:
         if kind is None:
             raise UnknownVersion(
                 f"this release knows no messages of type {_printable(name)}: "
-                "the record waits for a release that does"
+                "it waits for a release that does"
             )
         if (version := _version(headers)) > (known := self._version_by_type[kind]):
             raise UnknownVersion(
                 f"this release knows no version {version} of {kind.__name__}, only {known}: "
-                "the record waits for a release that does"
+                "it waits for a release that does"
             )
         return kind
 

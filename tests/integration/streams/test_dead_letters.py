@@ -124,11 +124,11 @@ async def test_on_a_topic_that_does_not_block_keys_later_messages_are_handled(
     [
         (
             {"type": b"Request", "version": b"2"},
-            "this release knows no version 2 of Request, only 1: the record waits for a release that does",
+            "this release knows no version 2 of Request, only 1: it waits for a release that does",
         ),
         (
             {"type": b"NewRequest", "version": b"1"},
-            "this release knows no messages of type 'NewRequest': the record waits for a release that does",
+            "this release knows no messages of type 'NewRequest': it waits for a release that does",
         ),
     ],
 )

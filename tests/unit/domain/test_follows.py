@@ -75,7 +75,7 @@ def test_the_strictest_mode_applies(modes: tuple[Mode, Mode, Mode]) -> None:
 
     mode = controls(modes=dict(zip(scopes, modes, strict=True))).mode(leader=LEADER, proxy=PROXY)
 
-    assert MODES_BY_STRICTNESS.index(mode) == max(MODES_BY_STRICTNESS.index(mode) for mode in modes)
+    assert MODES_BY_STRICTNESS.index(mode) == max(MODES_BY_STRICTNESS.index(each) for each in modes)
 
 
 def test_the_mode_of_another_scope_does_not_apply() -> None:
