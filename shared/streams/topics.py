@@ -260,12 +260,12 @@ async def _fetch_existing(
 async def _fetch_configs(
     admin: AIOKafkaAdminClient, names: Sequence[str]
 ) -> dict[str, dict[str, str]]:
-    answers = await admin.describe_configs(
+    responses = await admin.describe_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     )
     configs = {}
     for code, text, _, name, entries in (
-        resource for answer in answers for resource in answer.resources
+        resource for response in responses for resource in response.resources
     ):
         _raise_for(code, name, text)
         configs[name] = {
@@ -283,8 +283,8 @@ async def _create(admin: AIOKafkaAdminClient, creations: Sequence[Create]) -> No
         )
         for each in creations
     ]
-    answer = await admin.create_topics(new_topics)
-    for name, code, *text in answer.topic_errors:
+    response = await admin.create_topics(new_topics)
+    for name, code, *text in response.topic_errors:
         # It exists where somebody applied the same declaration at the same time.
         if for_code(code) is not TopicAlreadyExistsError:
             _raise_for(code, name, *text)
@@ -293,13 +293,15 @@ async def _create(admin: AIOKafkaAdminClient, creations: Sequence[Create]) -> No
 async def _alter(admin: AIOKafkaAdminClient, alterations: Sequence[Alter]) -> None:
     if not alterations:
         return
-    answers = await admin.alter_configs(
+    responses = await admin.alter_configs(
         [
             ConfigResource(ConfigResourceType.TOPIC, each.name, dict(each.configs))
             for each in alterations
         ]
     )
-    for code, text, _, name in (resource for answer in answers for resource in answer.resources):
+    for code, text, _, name in (
+        resource for response in responses for resource in response.resources
+    ):
         _raise_for(code, name, text)
 
 

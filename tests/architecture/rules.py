@@ -135,7 +135,7 @@ def machine_traces(text: str) -> list[str]:
 
 
 def lock_addresses(text: str) -> list[str]:
-    """A lock file has versions and hashes, and no address to fetch from; a funding URL is allowed."""
+    """A lock file has versions and hashes, and no addresses to fetch from, except for funding."""
     return [
         f"line {number}: {line.strip()[:80]}"
         for number, line in enumerate(text.splitlines(), 1)

@@ -49,7 +49,7 @@ class Desk:
     """One service's handling of one record after another."""
 
     def __init__(self, service: str) -> None:
-        self.parking, self.produced, self.finished = (
+        self.dead_letters, self.produced, self.finished = (
             MemoryDeadLetters(),
             list[Message](),
             list[Delivery](),
@@ -59,8 +59,8 @@ class Desk:
             service,
             self.routes,
             producer=self,
-            dead_letters=self.parking,
-            blocked_keys=BlockedKeys(self.parking, service),
+            dead_letters=self.dead_letters,
+            blocked_keys=BlockedKeys(self.dead_letters, service),
             on_finished=self.finished.append,
             dead_letter_limit=DeadLetterLimit(limit=10**9, window_s=60),
             backoff=Backoff(),
@@ -74,7 +74,7 @@ class Desk:
 
 
 class Held:
-    """A tenure that is handed over as soon as something must wait."""
+    """A partition assignment that is revoked as soon as a message must wait."""
 
     ended = False
 
@@ -91,23 +91,23 @@ class Held:
 @pytest.mark.parametrize("service", ROUTES)
 @fuzzed
 async def test_records(service: str, rng: Random) -> None:
-    desk, tenure = Desk(service), Held()
+    desk, assignment = Desk(service), Held()
     for offset in range(rng.randint(1, 3)):
         record = a_record(
             rng, [message for message, _ in SAMPLES if type(message) in desk.routes], offset
         )
         note(str(record))
         TRIED[f"records of {service}"] += 1
-        finished_before, parked_before = len(desk.finished), len(desk.parking.entries)
-        await desk.handling.process(Delivery(tenure, record))  # type: ignore[arg-type]
+        finished_before, parked_before = len(desk.finished), len(desk.dead_letters.entries)
+        await desk.handling.process(Delivery(assignment, record))  # type: ignore[arg-type]
 
-        parked = desk.parking.entries[parked_before:]
-        letters = [
+        parked = desk.dead_letters.entries[parked_before:]
+        published = [
             message
             for message in desk.produced
             if isinstance(message, DeadLetter) and message.source_offset == offset
         ]
-        assert len(parked) == len(letters)
+        assert len(parked) == len(published)
         assert all(
             each.reason and SECRET not in each.reason and "\x00" not in each.reason
             for each in parked
