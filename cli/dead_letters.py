@@ -17,7 +17,7 @@ MOST_LISTED = 200
 
 async def listed(engine: AsyncEngine, *, settled: bool) -> list[DeadLetterHistory]:
     return await load_dead_letters(
-        engine, states=list(DeadLetterState) if settled else OPEN_STATES, most=MOST_LISTED
+        engine, states=list(DeadLetterState) if settled else OPEN_STATES, limit=MOST_LISTED
     )
 
 

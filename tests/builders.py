@@ -1,4 +1,4 @@
-"""Messages and values for tests: valid, and different only in what a test names."""
+"""Builds valid messages and values for tests; a test passes only the fields that matter to it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,7 @@ def seconds(number: int) -> timedelta:
 
 
 def usdc(amount: str | int) -> int:
-    """Whole USDC, or whole shares, as base units."""
+    """Return whole USDC, or whole shares, as base units."""
     return int(Decimal(amount) * MICROS)
 
 
@@ -70,19 +70,37 @@ def level(price: str, amount: str | int) -> Level:
 
 
 def a_fill(**overrides: Any) -> LeaderFillSeen:
-    given = {
-        "message_id": "fill-1", "occurred_at": NOON, "leader": LEADER, "transaction_hash": TRANSACTION, "token_id": TOKEN, "side": Side.BUY,
-        "shares": shares(100), "price": Decimal("0.50"), "source": FillSource.RTDS, "row_id": "row-1", "filled_at": NOON - seconds(1),
-        "title": "Will it rain?", "outcome": "Yes",
-    }  # fmt: skip
-    return LeaderFillSeen.model_validate(given | overrides)
+    fields = {
+        "message_id": "fill-1",
+        "occurred_at": NOON,
+        "leader": LEADER,
+        "transaction_hash": TRANSACTION,
+        "token_id": TOKEN,
+        "side": Side.BUY,
+        "shares": shares(100),
+        "price": Decimal("0.50"),
+        "source": FillSource.RTDS,
+        "row_id": "row-1",
+        "filled_at": NOON - seconds(1),
+        "title": "Will it rain?",
+        "outcome": "Yes",
+    }
+    return LeaderFillSeen.model_validate(fields | overrides)
 
 
 def a_follow(**overrides: Any) -> Follow:
     base = Follow(
-        follow_id="follow-1", version=1, leader=LEADER, proxy=PROXY, percent=Decimal(10), fixed_usdc=None, min_usdc=usdc(1),
-        max_usdc=usdc(100), max_slippage_bps=Decimal(200), daily_cap_usdc=usdc(500),
-    )  # fmt: skip
+        follow_id="follow-1",
+        version=1,
+        leader=LEADER,
+        proxy=PROXY,
+        percent=Decimal(10),
+        fixed_usdc=None,
+        min_usdc=usdc(1),
+        max_usdc=usdc(100),
+        max_slippage_bps=Decimal(200),
+        daily_cap_usdc=usdc(500),
+    )
     return replace(base, **overrides)
 
 
@@ -95,22 +113,42 @@ def controls(*follows: Follow, version: int = 7, modes: dict[str, Mode] | None =
 
 
 def an_intent(**overrides: Any) -> Intent:
-    given = {
-        "intent_id": "1a" * 16, "proxy": PROXY, "leader": LEADER, "follow_id": "follow-1", "controls_version": 7,
-        "transaction_hash": TRANSACTION, "token_id": TOKEN, "side": Side.BUY, "leader_price": Decimal("0.50"), "leader_shares": shares(100),
-        "usdc": usdc(5), "shares": shares(10), "filled_at": NOON - seconds(1), "seen_at": NOON, "intended_at": NOON,
-        "title": "Will it rain?", "outcome": "Yes",
-    }  # fmt: skip
-    return Intent.model_validate(given | overrides)
+    fields = {
+        "intent_id": "1a" * 16,
+        "proxy": PROXY,
+        "leader": LEADER,
+        "follow_id": "follow-1",
+        "controls_version": 7,
+        "transaction_hash": TRANSACTION,
+        "token_id": TOKEN,
+        "side": Side.BUY,
+        "leader_price": Decimal("0.50"),
+        "leader_shares": shares(100),
+        "usdc": usdc(5),
+        "shares": shares(10),
+        "filled_at": NOON - seconds(1),
+        "seen_at": NOON,
+        "intended_at": NOON,
+        "title": "Will it rain?",
+        "outcome": "Yes",
+    }
+    return Intent.model_validate(fields | overrides)
 
 
 def a_quote(**overrides: Any) -> Quote:
-    given = {
-        "source": QuoteSource.SOCKET, "levels": (PriceLevel(price=Decimal("0.50"), shares=shares(10)),), "shares": shares(10),
-        "usdc": usdc(5), "complete": True, "fetched_at": NOON, "tick_size": Decimal("0.01"), "min_order_shares": shares(5),
-        "neg_risk": False, "fee_rate": Decimal("0.04"),
-    }  # fmt: skip
-    return Quote.model_validate(given | overrides)
+    fields = {
+        "source": QuoteSource.SOCKET,
+        "levels": (PriceLevel(price=Decimal("0.50"), shares=shares(10)),),
+        "shares": shares(10),
+        "usdc": usdc(5),
+        "complete": True,
+        "fetched_at": NOON,
+        "tick_size": Decimal("0.01"),
+        "min_order_shares": shares(5),
+        "neg_risk": False,
+        "fee_rate": Decimal("0.04"),
+    }
+    return Quote.model_validate(fields | overrides)
 
 
 def levels(*offers: tuple[str, str | int]) -> tuple[PriceLevel, ...]:
@@ -133,126 +171,208 @@ def quoted(quote: Quote | NoQuote | None = None, **overrides: Any) -> IntentQuot
 
 
 def facts(**overrides: Any) -> VerdictFacts:
-    given = {
-        "judged_at": NOON, "controls_version": 7, "mode": "active", "max_slippage_bps": Decimal(200), "max_trade_usdc": usdc(1000),
-        "daily_cap_usdc": usdc(500), "spent_today_usdc": 0, "balance_usdc": usdc(1000), "allowance_usdc": usdc(1000), "balance_shares": 0,
-        "reserved_usdc": 0, "reserved_shares": 0, "balance_at": NOON,
-    }  # fmt: skip
-    return VerdictFacts.model_validate(given | overrides)
+    fields = {
+        "judged_at": NOON,
+        "controls_version": 7,
+        "mode": "active",
+        "max_slippage_bps": Decimal(200),
+        "max_trade_usdc": usdc(1000),
+        "daily_cap_usdc": usdc(500),
+        "spent_today_usdc": 0,
+        "balance_usdc": usdc(1000),
+        "allowance_usdc": usdc(1000),
+        "balance_shares": 0,
+        "reserved_usdc": 0,
+        "reserved_shares": 0,
+        "balance_at": NOON,
+    }
+    return VerdictFacts.model_validate(fields | overrides)
 
 
 def approved(intent: Intent | None = None, **overrides: Any) -> IntentApproved:
-    given = {
-        "message_id": "judged-1", "occurred_at": NOON, "intent": intent or an_intent(), "order_type": OrderType.FOK, "usdc": usdc(5),
-        "shares": 0, "limit_price": Decimal("0.51"), "expires_at": NOON + seconds(60), "quote": a_quote(), "facts": facts(),
-    }  # fmt: skip
-    return IntentApproved.model_validate(given | overrides)
+    fields = {
+        "message_id": "judged-1",
+        "occurred_at": NOON,
+        "intent": intent or an_intent(),
+        "order_type": OrderType.FOK,
+        "usdc": usdc(5),
+        "shares": 0,
+        "limit_price": Decimal("0.51"),
+        "expires_at": NOON + seconds(60),
+        "quote": a_quote(),
+        "facts": facts(),
+    }
+    return IntentApproved.model_validate(fields | overrides)
 
 
 def refused(intent: Intent | None = None, **overrides: Any) -> IntentRefused:
-    given = {
-        "message_id": "judged-1", "occurred_at": NOON, "intent": intent or an_intent(), "reason": Refusal.SLIPPAGE_TOO_HIGH,
-        "value": Decimal(300), "threshold": Decimal(200), "facts": facts(balance_usdc=None, allowance_usdc=None, balance_at=None),
-    }  # fmt: skip
-    return IntentRefused.model_validate(given | overrides)
+    fields = {
+        "message_id": "judged-1",
+        "occurred_at": NOON,
+        "intent": intent or an_intent(),
+        "reason": Refusal.SLIPPAGE_TOO_HIGH,
+        "value": Decimal(300),
+        "threshold": Decimal(200),
+        "facts": facts(balance_usdc=None, allowance_usdc=None, balance_at=None),
+    }
+    return IntentRefused.model_validate(fields | overrides)
 
 
 def an_outcome(**overrides: Any) -> OrderReported:
-    given = {
-        "message_id": "outcome-1", "occurred_at": NOON, "proxy": PROXY, "intent_id": "1a" * 16, "order_hash": ORDER_HASH,
-        "state": OrderState.CONFIRMED, "side": Side.BUY, "token_id": TOKEN, "shares": shares(10), "usdc": usdc(5), "fee_usdc": usdc("0.1"),
-    }  # fmt: skip
-    return OrderReported.model_validate(given | overrides)
+    fields = {
+        "message_id": "outcome-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "intent_id": "1a" * 16,
+        "order_hash": ORDER_HASH,
+        "state": OrderState.CONFIRMED,
+        "side": Side.BUY,
+        "token_id": TOKEN,
+        "shares": shares(10),
+        "usdc": usdc(5),
+        "fee_usdc": usdc("0.1"),
+    }
+    return OrderReported.model_validate(fields | overrides)
 
 
 def a_trade(**overrides: Any) -> TradeReported:
-    given = {
-        "message_id": "trade-1", "occurred_at": NOON, "proxy": PROXY, "intent_id": "1a" * 16, "order_hash": ORDER_HASH,
-        "trade_id": "venue-1", "status": TradeStatus.MATCHED, "side": Side.BUY, "token_id": TOKEN, "shares": shares(10),
-        "price": Decimal("0.50"), "usdc": usdc(5), "fee_usdc": usdc("0.1"), "transaction_hash": "", "matched_at": NOON,
-    }  # fmt: skip
-    return TradeReported.model_validate(given | overrides)
+    fields = {
+        "message_id": "trade-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "intent_id": "1a" * 16,
+        "order_hash": ORDER_HASH,
+        "trade_id": "venue-1",
+        "status": TradeStatus.MATCHED,
+        "side": Side.BUY,
+        "token_id": TOKEN,
+        "shares": shares(10),
+        "price": Decimal("0.50"),
+        "usdc": usdc(5),
+        "fee_usdc": usdc("0.1"),
+        "transaction_hash": "",
+        "matched_at": NOON,
+    }
+    return TradeReported.model_validate(fields | overrides)
 
 
 def overdue(**overrides: Any) -> OrderOverdue:
-    given = {
+    fields = {
         "message_id": "overdue-1",
         "occurred_at": NOON,
         "proxy": PROXY,
         "intent_id": "1a" * 16,
         "order_hash": ORDER_HASH,
     }
-    return OrderOverdue.model_validate(given | overrides)
+    return OrderOverdue.model_validate(fields | overrides)
 
 
 def settled(**overrides: Any) -> SettledFill:
-    given = {
+    fields = {
         "order_hash": ORDER_HASH,
         "shares": shares(10),
         "usdc": usdc(5),
         "fee_usdc": usdc("0.1"),
     }
-    return SettledFill.model_validate(given | overrides)
+    return SettledFill.model_validate(fields | overrides)
 
 
 def requested(**overrides: Any) -> ConfirmationRequested:
-    given = {
-        "message_id": "request-1", "occurred_at": NOON, "proxy": PROXY, "request_id": "request-1", "transaction_hash": TRANSACTION,
-        "purpose": Purpose.SETTLEMENT, "intent_id": "1a" * 16,
-    }  # fmt: skip
-    return ConfirmationRequested.model_validate(given | overrides)
+    fields = {
+        "message_id": "request-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "request_id": "request-1",
+        "transaction_hash": TRANSACTION,
+        "purpose": Purpose.SETTLEMENT,
+        "intent_id": "1a" * 16,
+    }
+    return ConfirmationRequested.model_validate(fields | overrides)
 
 
 def a_receipt(**overrides: Any) -> ReceiptSeen:
-    """In block 100, not final yet."""
-    given = {
-        "message_id": "receipt-1", "occurred_at": NOON, "proxy": PROXY, "request_id": "request-1", "transaction_hash": TRANSACTION,
-        "block_number": 100, "block_hash": BLOCK, "succeeded": True, "fills": (settled(),), "finalized_block": 90,
-    }  # fmt: skip
-    return ReceiptSeen.model_validate(given | overrides)
+    """A receipt in block 100, which is not final yet."""
+    fields = {
+        "message_id": "receipt-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "request_id": "request-1",
+        "transaction_hash": TRANSACTION,
+        "block_number": 100,
+        "block_hash": BLOCK,
+        "succeeded": True,
+        "fills": (settled(),),
+        "finalized_block": 90,
+    }
+    return ReceiptSeen.model_validate(fields | overrides)
 
 
 def resolved(**overrides: Any) -> TransactionResolved:
-    given = {
-        "message_id": "resolved-1", "occurred_at": NOON, "proxy": PROXY, "request_id": "request-1", "transaction_hash": TRANSACTION,
-        "purpose": Purpose.SETTLEMENT, "intent_id": "1a" * 16, "state": TransactionState.FINAL, "block_number": 100, "fills": (settled(),),
-    }  # fmt: skip
-    return TransactionResolved.model_validate(given | overrides)
+    fields = {
+        "message_id": "resolved-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "request_id": "request-1",
+        "transaction_hash": TRANSACTION,
+        "purpose": Purpose.SETTLEMENT,
+        "intent_id": "1a" * 16,
+        "state": TransactionState.FINAL,
+        "block_number": 100,
+        "fills": (settled(),),
+    }
+    return TransactionResolved.model_validate(fields | overrides)
 
 
 def a_debt(**overrides: Any) -> DebtRaised:
-    given = {
-        "message_id": "debt-1", "occurred_at": NOON, "proxy": PROXY, "debt_id": "debt-1", "intent_id": "1a" * 16,
-        "creditor": Creditor.OPERATOR, "usdc": usdc(5), "reason": "the proxy had nothing left",
-    }  # fmt: skip
-    return DebtRaised.model_validate(given | overrides)
+    fields = {
+        "message_id": "debt-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "debt_id": "debt-1",
+        "intent_id": "1a" * 16,
+        "creditor": Creditor.OPERATOR,
+        "usdc": usdc(5),
+        "reason": "the proxy had nothing left",
+    }
+    return DebtRaised.model_validate(fields | overrides)
 
 
 def a_book_seen(**overrides: Any) -> BookSeen:
-    given = {
-        "message_id": "book-1", "occurred_at": NOON, "token_id": TOKEN, "bids": levels(("0.49", 100)), "asks": levels(("0.51", 100)),
+    fields = {
+        "message_id": "book-1",
+        "occurred_at": NOON,
+        "token_id": TOKEN,
+        "bids": levels(("0.49", 100)),
+        "asks": levels(("0.51", 100)),
         "fetched_at": NOON,
-    }  # fmt: skip
-    return BookSeen.model_validate(given | overrides)
+    }
+    return BookSeen.model_validate(fields | overrides)
 
 
 def balances(**overrides: Any) -> BalancesFetched:
-    given = {
-        "message_id": "balances-1", "occurred_at": NOON, "proxy": PROXY, "usdc": usdc(1000), "allowance_by_spender": {OTHER_PROXY: usdc(1)},
-        "shares_by_token": {TOKEN: shares(10)}, "shares_approved_by_spender": {OTHER_PROXY: True}, "block_number": 100, "fetched_at": NOON,
-    }  # fmt: skip
-    return BalancesFetched.model_validate(given | overrides)
+    fields = {
+        "message_id": "balances-1",
+        "occurred_at": NOON,
+        "proxy": PROXY,
+        "usdc": usdc(1000),
+        "allowance_by_spender": {OTHER_PROXY: usdc(1)},
+        "shares_by_token": {TOKEN: shares(10)},
+        "shares_approved_by_spender": {OTHER_PROXY: True},
+        "block_number": 100,
+        "fetched_at": NOON,
+    }
+    return BalancesFetched.model_validate(fields | overrides)
 
 
 def a_parked_frame(**overrides: Any) -> FrameParked:
-    given = {
+    fields = {
         "message_id": "frame-1",
         "occurred_at": NOON,
         "feed": "rtds",
         "reason": "not JSON",
         "frame": "{",
     }
-    return FrameParked.model_validate(given | overrides)
+    return FrameParked.model_validate(fields | overrides)
 
 
 def a_market(**overrides: Any) -> Market:

@@ -1,6 +1,4 @@
-"""The real Kafka, PostgreSQL and chain of a test session, each started when the first test asks for
-it.
-"""
+"""The real Kafka, PostgreSQL and chain of a test session, each started when first needed."""
 
 from __future__ import annotations
 
@@ -21,15 +19,16 @@ from tools.stack.settings import StackSettings
 
 
 def pytest_configure() -> None:
-    """Properties are tried with the same inputs in every run and however slow the machine is;
-    --hypothesis-profile=default draws others.
+    """Use the same inputs for properties in every run, without a deadline.
+
+    --hypothesis-profile=default draws other inputs.
     """
     settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _this_machine_is_asked_directly() -> Iterator[None]:
-    """A proxy that the user's environment names is for the world outside."""
+def _no_proxy_for_this_machine() -> Iterator[None]:
+    """Connect to this machine directly: an HTTP proxy of the environment is for other hosts."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("NO_PROXY", "no_proxy"):
             patch.setenv(variable, "127.0.0.1,localhost")
@@ -38,7 +37,7 @@ def _this_machine_is_asked_directly() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def background() -> Iterator[BackgroundLoop]:
-    """A loop that outlives the tests' own."""
+    """An event loop that runs for the whole session; each test has its own."""
     with BackgroundLoop() as loop:
         yield loop
 
@@ -47,8 +46,9 @@ def background() -> Iterator[BackgroundLoop]:
 def local_stack(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalStack]:
-    """Kafka with one broker, PostgreSQL, and a chain that mines a block for each transaction;
-    shared by the whole session.
+    """Kafka with one broker, PostgreSQL, and a chain that mines a block for each transaction.
+
+    They are shared by the whole session.
     """
     settings = StackSettings(
         folder=tmp_path_factory.mktemp("stack"), mining="automine", durable=False
@@ -59,8 +59,9 @@ def local_stack(
 
 @pytest.fixture(scope="session")
 def kafka(local_stack: LocalStack, background: BackgroundLoop) -> str:
-    """Bootstrap servers of the session's broker. Name topics and groups so that tests do not meet
-    in them.
+    """The bootstrap servers of the session's broker.
+
+    A test uses its own names of topics and groups, since other tests use the same broker.
     """
     _wait_for_groups(local_stack, background)
     return local_stack.kafka_bootstrap_servers
@@ -68,31 +69,31 @@ def kafka(local_stack: LocalStack, background: BackgroundLoop) -> str:
 
 @pytest.fixture(scope="session")
 def rpc_url(local_stack: LocalStack) -> str:
-    """The session's chain; other tests deploy and mine on it too."""
+    """The URL of the session's chain; other tests deploy and mine on it too."""
     return local_stack.rpc_url
 
 
 @pytest.fixture
 def database_url(local_stack: LocalStack, background: BackgroundLoop) -> Iterator[str]:
-    """An empty database of the test's own."""
+    """The URL of an empty database of the test's own."""
     with _own_database(local_stack.database_url, "template0", background) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def migrated_template(local_stack: LocalStack, background: BackgroundLoop) -> Iterator[str]:
-    """The name of a database in this release's shape, to make others from."""
+    """The name of a database with this release's schema, used as a template for others."""
     from shared.db.engine import open_engine
     from shared.db.migrate import migrate
     from shared.db.settings import DatabaseSettings
 
-    async def bring_up_to_date(url: str) -> None:
+    async def migrate_database(url: str) -> None:
         engine = open_engine(DatabaseSettings.model_validate({"url": url}))
         await migrate(engine)
         await engine.dispose()
 
     with _own_database(local_stack.database_url, "template0", background) as url:
-        background.call(bring_up_to_date(url))
+        background.call(migrate_database(url))
         yield urlsplit(url).path.removeprefix("/")
 
 
@@ -100,13 +101,13 @@ def migrated_template(local_stack: LocalStack, background: BackgroundLoop) -> It
 def migrated_database_url(
     local_stack: LocalStack, migrated_template: str, background: BackgroundLoop
 ) -> Iterator[str]:
-    """A database of the test's own with all tables, empty."""
+    """The URL of a database of the test's own, with all tables, empty."""
     with _own_database(local_stack.database_url, migrated_template, background) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def _cluster_of_three(
+def _three_broker_cluster(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BackgroundCluster]:
     with _own_cluster(3, tmp_path_factory.mktemp("three-brokers"), background) as cluster:
@@ -114,16 +115,17 @@ def _cluster_of_three(
 
 
 @pytest.fixture
-def three_brokers(_cluster_of_three: BackgroundCluster) -> Iterator[BackgroundCluster]:
-    """Three brokers, replication factor 3, 2 in sync at least; whole again after each test. Shared
-    by a module's tests.
+def three_brokers(_three_broker_cluster: BackgroundCluster) -> Iterator[BackgroundCluster]:
+    """Three brokers, with replication factor 3 and at least 2 in-sync replicas.
+
+    They are shared by the tests of a module and restored after each test.
     """
-    yield _cluster_of_three
-    _cluster_of_three.restore()
+    yield _three_broker_cluster
+    _three_broker_cluster.restore()
 
 
 @pytest.fixture(scope="module")
-def _cluster_of_one(
+def _one_broker_cluster(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BackgroundCluster]:
     with _own_cluster(1, tmp_path_factory.mktemp("one-broker"), background) as cluster:
@@ -131,12 +133,13 @@ def _cluster_of_one(
 
 
 @pytest.fixture
-def one_broker(_cluster_of_one: BackgroundCluster) -> Iterator[BackgroundCluster]:
-    """One broker that the test may kill, stop and restart; the session's own is left alone. Shared
-    by a module's tests.
+def one_broker(_one_broker_cluster: BackgroundCluster) -> Iterator[BackgroundCluster]:
+    """One broker that the test may kill, stop and restart; it is not the session's broker.
+
+    It is shared by the tests of a module and restored after each test.
     """
-    yield _cluster_of_one
-    _cluster_of_one.restore()
+    yield _one_broker_cluster
+    _one_broker_cluster.restore()
 
 
 @contextmanager
@@ -153,7 +156,7 @@ def _own_cluster(
 
 
 def _wait_for_groups(stack: LocalStack, background: BackgroundLoop) -> None:
-    """A broker that has just started refuses groups for a while."""
+    """Wait for consumer groups: a broker that has just started refuses them for a while."""
     from shared.streams.settings import KafkaSettings
     from tools.pipeline.local import groups_can_form
 

@@ -1,4 +1,4 @@
-"""Leases of every partition, for tests of what may only be written under one."""
+"""Leases of all partitions, for tests of writes that need one."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from shared.streams.partitioning import Ownership
 PARTITIONS = 4
 
 
-def owning_all() -> Ownership:
+def owning_all_partitions() -> Ownership:
     ownership = Ownership()
     topic = IntentApproved.topic
     ownership.assign(
@@ -23,16 +23,16 @@ def owning_all() -> Ownership:
 
 
 async def executor_leases(
-    engine: AsyncEngine, holder: str = "test", *, lasts: timedelta = timedelta(hours=1)
+    engine: AsyncEngine, holder: str = "test", *, duration: timedelta = timedelta(hours=1)
 ) -> Leases:
-    """Held from now on, without being renewed."""
+    """Acquire the leases of all partitions; they are not renewed."""
     leases = Leases(
         engine,
-        owning_all(),
+        owning_all_partitions(),
         service="executor",
         topic=IntentApproved.topic,
         holder=holder,
-        lasts=lasts,
+        duration=duration,
     )
     await leases.refresh()
     return leases

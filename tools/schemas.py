@@ -8,15 +8,10 @@ from pathlib import Path
 
 import shared.messages
 from shared.messages.base import Message
-from shared.streams import dead_letters
 
 FOLDER = Path(__file__).resolve().parents[1] / "shared" / "schemas"
-FAMILIES = (
-    *(
-        f"shared.messages.{module.name}"
-        for module in pkgutil.iter_modules(shared.messages.__path__)
-    ),
-    dead_letters.__name__,
+FAMILIES = tuple(
+    f"shared.messages.{module.name}" for module in pkgutil.iter_modules(shared.messages.__path__)
 )
 
 

@@ -11,9 +11,8 @@ from aiokafka.errors import KafkaError
 
 from cli.demo.copies import TOLD, Copies
 from shared.clock import utc_now
-from shared.messages.dead_letters import FrameParked
+from shared.messages.dead_letters import DeadLetter, FrameParked
 from shared.streams.codec import Decoder
-from shared.streams.dead_letters import DeadLetter
 from shared.streams.settings import KafkaSettings
 from tools.stack.errors import StackError
 
@@ -82,7 +81,7 @@ class Tape:
                     self._on(record)
 
     def _on(self, record: ConsumerRecord) -> None:
-        kind = self._decoder.recognise(dict(record.headers))
+        kind = self._decoder.resolve_type(dict(record.headers))
         message = self._decoder.decode(kind, record)
         if message.occurred_at < self._since:
             return

@@ -103,7 +103,7 @@ def leases_of(
         service="executor",
         topic=IntentApproved.topic,
         holder=holder,
-        lasts=settings.lease_lasts,
+        duration=settings.lease_lasts,
     )
 
 

@@ -319,7 +319,9 @@ def build_intents(
 ) -> tuple[Intent, ...]:
     """One intent per follow, sized by its terms at the leader's price."""
     leader_usdc = cost_floor(part.shares, fill.price)
-    return tuple(_intent(part, fill, follow, usdc=follow.sized(leader_usdc)) for follow in follows)
+    return tuple(
+        _intent(part, fill, follow, usdc=follow.copy_usdc(leader_usdc)) for follow in follows
+    )
 
 
 def _intent(part: CopySlice, fill: LeaderFillSeen, follow: Follow, *, usdc: int) -> Intent:

@@ -80,7 +80,7 @@ class Handler:
                 occurred_at=part.intended_at,
                 intent=intent,
             )
-            for intent in build_intents(part, fill, controls.follows_of(fill.leader))
+            for intent in build_intents(part, fill, controls.follows_for(fill.leader))
         ]
 
 

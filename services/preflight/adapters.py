@@ -252,7 +252,7 @@ class ChainBalances:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
         self._known: LruCache[str, BalancesFetched] = LruCache(max_accounts)
         self._ask: GroupCommit[Asked, BalancesFetched | Transient] = GroupCommit(
-            self._ask_chain, at_once=REQUESTS_AT_ONCE, largest=PROXIES_AT_ONCE
+            self._ask_chain, max_concurrent=REQUESTS_AT_ONCE, max_group_size=PROXIES_AT_ONCE
         )
         self._fetch = SingleFlight(self._ask_together)
         self._beside: set[asyncio.Task[object]] = set()
@@ -265,7 +265,7 @@ class ChainBalances:
         if (
             known is not None
             and self._is_growing_old(known)
-            and not self._fetch.is_under_way((intent.proxy, token_id))
+            and not self._fetch.is_running((intent.proxy, token_id))
         ):
             self._run_beside(self._fetch((intent.proxy, token_id)))
         fetched = known or await self._fetch((intent.proxy, token_id))

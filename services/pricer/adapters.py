@@ -20,7 +20,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.messages.base import Message
 from shared.messages.caches import BookSeen
-from shared.messages.dead_letters import LONGEST_FRAME, FrameParked
+from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
 from shared.messages.intents import Missing, PriceLevel, QuoteSource
 from shared.observe import metrics
 from shared.polymarket.clob import Clob, NoMarket
@@ -73,7 +73,7 @@ class QuoteCache:
         """Tokens that were asked for the first time, and those that fell out of the cache: what the
         subscription must follow."""
         self._kept: LruCache[str, Kept] = LruCache(
-            max_tokens, evicted=lambda token, _: self.changes.put_nowait(("unsubscribe", token))
+            max_tokens, on_evicted=lambda token, _: self.changes.put_nowait(("unsubscribe", token))
         )
         self._fetched: LruCache[str, Book] = LruCache(max_tokens)
         self._fetch = SingleFlight(self._ask_venue)
@@ -87,7 +87,7 @@ class QuoteCache:
             ):  # a clock that runs ahead makes no book young
                 metrics.cache_asked("quotes", "hit")
                 return book
-        metrics.cache_asked("quotes", "shared" if self._fetch.is_under_way(token_id) else "miss")
+        metrics.cache_asked("quotes", "shared" if self._fetch.is_running(token_id) else "miss")
         return await self._fetch(token_id)
 
     def _remember(self, token_id: str) -> None:
@@ -234,7 +234,7 @@ class MarketChannelFeed:
         except InvalidMessage as error:
             self._quotes.forget_books()  # what could not be read may have changed any of them
             metrics.feed_frame("market", "malformed")
-            kept = frame[:LONGEST_FRAME]
+            kept = frame[:MAX_FRAME_LENGTH]
             await publish(
                 FrameParked(
                     message_id=derived_id("frame", kept),

@@ -1,1 +1,1 @@
-"""What every cache of ours is made of: one request for many askers, and a bound."""
+"""Parts of a cache: a bounded LRU cache, and one request for concurrent callers."""

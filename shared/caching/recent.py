@@ -1,4 +1,4 @@
-"""A bounded memory of what was used last."""
+"""A bounded cache that evicts the least recently used entry."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -9,16 +9,17 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """At most ``bound`` entries; the one that was used longest ago goes first, and ``evicted`` is
-    told (B-37: the eviction is counted).
+    """Holds at most ``max_entries`` entries and evicts the least recently used one first.
+
+    ``on_evicted`` is called with each evicted entry (B-37: evictions are counted).
     """
 
     def __init__(
-        self, bound: int, *, evicted: Callable[[Key, Value], None] = lambda *_: None
+        self, max_entries: int, *, on_evicted: Callable[[Key, Value], None] = lambda *_: None
     ) -> None:
-        if bound < 1:
-            raise ValueError(f"a cache must hold at least one entry, not {bound}")
-        self._bound, self._evicted = bound, evicted
+        if max_entries < 1:
+            raise ValueError(f"a cache must hold at least one entry, not {max_entries}")
+        self._max_entries, self._on_evicted = max_entries, on_evicted
         self._entries: OrderedDict[Key, Value] = OrderedDict()
 
     def get(self, key: Key) -> Value | None:
@@ -27,14 +28,14 @@ class LruCache(Generic[Key, Value]):
         return self._entries.get(key)
 
     def peek(self, key: Key) -> Value | None:
-        """The entry, without its counting as used."""
+        """Return the entry without marking it as used."""
         return self._entries.get(key)
 
     def put(self, key: Key, value: Value) -> None:
         self._entries[key] = value
         self._entries.move_to_end(key)
-        while len(self._entries) > self._bound:
-            self._evicted(*self._entries.popitem(last=False))
+        while len(self._entries) > self._max_entries:
+            self._on_evicted(*self._entries.popitem(last=False))
 
     def drop(self, key: Key) -> None:
         self._entries.pop(key, None)

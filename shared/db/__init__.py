@@ -1,3 +1,1 @@
-"""What must survive: PostgreSQL by SQLAlchemy 2 and asyncpg. Each service owns the tables of the
-schema that bears its name.
-"""
+"""PostgreSQL through SQLAlchemy 2 and asyncpg. Each service owns the schema that has its name."""

@@ -1,4 +1,4 @@
-"""Follows and modes: how they are changed, and how a service knows them within a second."""
+"""Loads and saves follows and modes, and keeps a service up to date with them within a second."""
 
 import asyncio
 import logging
@@ -23,60 +23,63 @@ logger = logging.getLogger(__name__)
 
 CHANNEL = "slipstream_controls"
 LOCK = 7_261_043_119
-"""Changes queue here, so that versions grow in the order of the commits."""
+"""An advisory lock: changes wait for one another, so that versions grow in the order of commits."""
 
 FOLLOW_FIELDS = tuple(field.name for field in fields(Follow))
 NEWEST_FOLLOWS = """
-select distinct on (follow_id) * from control.follows where version <= :version order by follow_id, version desc
+select distinct on (follow_id) * from control.follows
+where version <= :version order by follow_id, version desc
 """
-NEWEST_MODES = "select distinct on (scope) scope, mode from control.modes where version <= :version order by scope, version desc"
+NEWEST_MODES = """
+select distinct on (scope) scope, mode from control.modes
+where version <= :version order by scope, version desc
+"""
+NEWEST_VERSION = "select coalesce(max(version), 0) as version from control.versions"
 
 
 async def load_controls(engine: AsyncEngine, version: int | None = None) -> Controls:
-    """The controls as of ``version``, or the newest. Raises: Transient where the database cannot be
-    asked.
+    """Load the controls as of ``version``, or the newest.
+
+    Raises: Transient where the database cannot be reached.
     """
     async with transaction(engine) as connection:
         if version is None:
-            version = await newest_version(connection)
+            version = await load_newest_version(connection)
         follows = await fetch_rows(connection, NEWEST_FOLLOWS, version=version)
         modes = await fetch_rows(connection, NEWEST_MODES, version=version)
     return Controls(
         version=version,
-        follows_by_leader=group_by_leader(_follow(row) for row in follows),
+        follows_by_leader=group_by_leader(_parse_follow(row) for row in follows),
         mode_by_scope={row.scope: Mode(row.mode) for row in modes},
     )
 
 
-async def newest_version(connection: AsyncConnection) -> int:
-    return int(
-        (
-            await fetch_rows(
-                connection, "select coalesce(max(version), 0) as version from control.versions"
-            )
-        )[0].version
-    )
+async def load_newest_version(connection: AsyncConnection) -> int:
+    """Return the newest version of the controls; 0 where nothing was ever changed."""
+    (row,) = await fetch_rows(connection, NEWEST_VERSION)
+    return int(row.version)
 
 
 async def save_follows(
     engine: AsyncEngine, follows: Sequence[Follow], *, by: str, change: str
 ) -> int:
-    """Append new versions of ``follows`` (their own ``version`` is ignored), all as one change.
-    Returns the version that they got.
+    """Append new versions of ``follows``, all as one change; their own ``version`` is ignored.
+
+    Return the version that they got.
     """
 
     async def append(connection: AsyncConnection, version: int) -> None:
-        given = [
+        rows = [
             {name: getattr(follow, name) for name in FOLLOW_FIELDS} | {"version": version}
             for follow in follows
         ]
-        await connection.execute(insert(tables.follows), given)
+        await connection.execute(insert(tables.follows), rows)
 
     return await _change(engine, append, by=by, change=change)
 
 
 async def save_mode(engine: AsyncEngine, scope: str, mode: Mode, *, by: str) -> int:
-    """Set what may run in ``scope``. Returns the version that the change got."""
+    """Set the mode of ``scope``, and return the version of the change."""
 
     async def append(connection: AsyncConnection, version: int) -> None:
         await connection.execute(
@@ -91,7 +94,7 @@ async def _change(
 ) -> int:
     async with transaction(engine) as connection:
         await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        version = await newest_version(connection) + 1
+        version = await load_newest_version(connection) + 1
         await connection.execute(
             insert(tables.versions), {"version": version, "made_by": by, "change": change}
         )
@@ -103,13 +106,15 @@ async def _change(
     return version
 
 
-def _follow(row: Any) -> Follow:
+def _parse_follow(row: Any) -> Follow:
     return Follow(**{name: getattr(row, name) for name in FOLLOW_FIELDS})
 
 
 class ControlsWatch:
-    """The newest controls, kept up to date by NOTIFY and, should one be lost, by asking every
-    ``period``.
+    """Keeps the newest controls in memory.
+
+    It is updated by NOTIFY and, in case a notification is lost, by a query every
+    ``ControlsSettings.refresh_interval``.
     """
 
     name = "controls"
@@ -117,72 +122,73 @@ class ControlsWatch:
     def __init__(
         self, engine: AsyncEngine, settings: ControlsSettings, *, now: Callable[[], datetime]
     ) -> None:
-        self._engine, self._now, self._period, self._limit = (
-            engine,
-            now,
-            settings.refresh_every,
-            settings.limit,
-        )
+        self._engine, self._now = engine, now
+        self._refresh_interval, self._max_age = settings.refresh_interval, settings.max_age
         self._controls: Controls | None = None
         self._confirmed_at: datetime | None = None
         self._notified = asyncio.Event()
         self._listener: asyncpg.Connection | None = None
 
     def current(self) -> Controls:
-        """Raises: Transient where the controls were not confirmed within the limit: nothing new may
-        be begun on old ones.
+        """Return the newest controls.
+
+        Raises: Transient where they were not confirmed recently: nothing new may be started with
+        old ones.
         """
         controls = self.known()
         if not self.is_confirmed:
             raise Transient(
-                f"the controls were not confirmed within {self._limit.total_seconds():.1f} s"
+                f"the controls were not confirmed within {self._max_age.total_seconds():.1f} s"
             )
         return controls
 
     def known(self) -> Controls:
-        """The newest controls that were read, however long ago. Raises: Transient where none were."""
+        """Return the newest controls that were read, however old.
+
+        Raises: Transient where none have been read.
+        """
         if self._controls is None:
             raise Transient("the controls have not been read yet")
         return self._controls
 
     async def as_of(self, version: int) -> Controls:
-        """The controls as they were at ``version``: what a redelivery is judged by again."""
+        """Return the controls as of ``version``; a redelivery is judged by the same ones again."""
         if self._controls is not None and self._controls.version == version:
             return self._controls
         return await load_controls(self._engine, version)
 
     def leaders(self) -> AbstractSet[str]:
-        """Who is followed, as far as is known."""
+        """Return the leaders that are followed, by the newest controls that were read."""
         return (
             self._controls.follows_by_leader.keys() if self._controls is not None else frozenset()
         )
 
     @property
     def is_ready(self) -> bool:
-        """Whether a service may begin anything new."""
+        """Whether a service may start anything new."""
         return self.is_confirmed
 
     @property
     def is_confirmed(self) -> bool:
-        return self._confirmed_at is not None and self._now() - self._confirmed_at <= self._limit
+        return self._confirmed_at is not None and self._now() - self._confirmed_at <= self._max_age
 
     async def refresh(self) -> None:
-        """Raises: Transient."""
-        asked_at = self._now()
+        """Load the controls where there is a newer version. Raises: Transient."""
+        requested_at = self._now()
         async with autocommit(self._engine) as connection:
-            version = await newest_version(connection)
+            version = await load_newest_version(connection)
         if self._controls is None or self._controls.version != version:
             self._controls = await load_controls(self._engine, version)
-        self._confirmed_at = asked_at
+        self._confirmed_at = requested_at
 
     async def __call__(self, _: object) -> None:
-        """A feed that feeds nobody but us: keep the controls fresh for the life of the process."""
+        """Keep the controls up to date until cancelled; a feed that publishes nothing."""
         try:
             while True:
                 self._notified.clear()
                 await self._confirm()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._period.total_seconds()):
+                    async with asyncio.timeout(self._refresh_interval.total_seconds()):
                         await self._notified.wait()
         finally:
             if self._listener is not None:
@@ -207,6 +213,6 @@ class ControlsWatch:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             listener.terminate()
             raise Transient(
-                f"the database cannot be listened to: {type(error).__name__}"
+                f"notifications cannot be received from the database: {type(error).__name__}"
             ) from error
         return listener

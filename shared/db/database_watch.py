@@ -1,5 +1,6 @@
-"""Does the database answer? For the readiness of a service that asks it of nothing else regularly
-(those with controls ask it for them).
+"""Checks regularly whether the database answers, for the readiness of a service.
+
+It is for services without controls: the others query the database for them regularly.
 """
 
 import asyncio
@@ -15,14 +16,12 @@ from shared.domain.errors import Transient
 
 logger = logging.getLogger(__name__)
 
-ASK_EVERY = timedelta(seconds=1)
-LIMIT = timedelta(seconds=5)
+CHECK_INTERVAL = timedelta(seconds=1)
+MAX_SILENCE = timedelta(seconds=5)
 
 
 class DatabaseWatch:
-    """A feed of its service that feeds nobody, and a part of its readiness: it has "recovered"
-    while the database answers.
-    """
+    """A readiness check of its service, and a feed that publishes nothing."""
 
     name = "the database"
 
@@ -30,33 +29,34 @@ class DatabaseWatch:
         self,
         engine: AsyncEngine,
         *,
-        limit: timedelta = LIMIT,
-        every: timedelta = ASK_EVERY,
+        max_silence: timedelta = MAX_SILENCE,
+        interval: timedelta = CHECK_INTERVAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``limit``: after this long without an answer it counts as away."""
-        self._engine, self._limit, self._every, self._clock = engine, limit, every, clock
+        """``max_silence``: after this long without an answer the database counts as unreachable."""
+        self._engine, self._clock = engine, clock
+        self._max_silence, self._interval = max_silence, interval
         self._answered_at: float | None = None
 
     @property
     def is_ready(self) -> bool:
         return (
             self._answered_at is not None
-            and self._clock() - self._answered_at <= self._limit.total_seconds()
+            and self._clock() - self._answered_at <= self._max_silence.total_seconds()
         )
 
     async def refresh(self) -> None:
-        """Raises: Transient where it does not answer."""
-        asked_at = self._clock()
+        """Query the database. Raises: Transient where it does not answer."""
+        requested_at = self._clock()
         async with autocommit(self._engine) as connection:
             await fetch_rows(connection, "select 1")
-        self._answered_at = asked_at
+        self._answered_at = requested_at
 
     async def __call__(self, _: object) -> None:
-        """Ask for the life of the process."""
+        """Query the database regularly until cancelled."""
         while True:
             try:
                 await self.refresh()
             except Transient as error:
                 logger.warning("the database does not answer: %s", error)
-            await asyncio.sleep(self._every.total_seconds())
+            await asyncio.sleep(self._interval.total_seconds())

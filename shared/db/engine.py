@@ -1,4 +1,4 @@
-"""How a process reaches the database, and what its failures mean to a message."""
+"""Connections to the database, and the translation of its errors."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -16,17 +16,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 
-RETRYABLE_STATES = ("08", "25P03", "40", "53", "57")
-"""SQLSTATE classes that say "not now": connection, serialization and deadlock, resources, operator
-intervention (shutdown, restart). And 25P03: we stood still in a transaction for so long that it was
-ended."""
+RETRYABLE_SQLSTATES = ("08", "25P03", "40", "53", "57")
+"""SQLSTATE classes of errors that are worth a retry: connection, serialization and deadlock,
+resources, operator intervention (shutdown, restart). And 25P03: the transaction was idle for so
+long that the database ended it."""
 
 
 def open_engine(settings: DatabaseSettings) -> AsyncEngine:
     url = make_url(str(settings.url)).set(drivername="postgresql+asyncpg")
     limits = {
         "idle_in_transaction_session_timeout": str(
-            settings.longest_pause // timedelta(milliseconds=1)
+            settings.idle_in_transaction_timeout // timedelta(milliseconds=1)
         )
     }
     return create_async_engine(
@@ -40,7 +40,7 @@ def open_engine(settings: DatabaseSettings) -> AsyncEngine:
 
 @asynccontextmanager
 async def engine_scope(settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]:
-    """An engine for the life of a process."""
+    """Open an engine, and dispose of it at the end."""
     engine = open_engine(settings)
     try:
         yield engine
@@ -50,54 +50,56 @@ async def engine_scope(settings: DatabaseSettings) -> AsyncIterator[AsyncEngine]
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One transaction. Raises: Transient where the database could not be reached or asked to come
-    back later.
+    """Run one transaction.
+
+    Raises: Transient where the database cannot be reached or reports a retryable error.
     """
-    with _failures():
+    with _translate_errors():
         async with engine.begin() as connection:
             yield connection
 
 
 @asynccontextmanager
 async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """For one statement, which is a transaction by itself: without the round trips that begin and
-    commit one. Raises: Transient.
+    """Run one statement as its own transaction, without the round trips of BEGIN and COMMIT.
+
+    Raises: Transient.
     """
-    with _failures():
-        async with (
-            engine.connect() as connection
-        ):  # options of the engine would make a new one each time, for a quarter of the CPU
+    with _translate_errors():
+        async with engine.connect() as connection:
+            # Engine.execution_options would create an engine each time, at a quarter of the CPU.
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, TimeoutError, PoolTimeout) as error:
         raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
     except DBAPIError as error:
-        if not _retryable(error):
+        if not _is_retryable(error):
             raise
         raise Transient(
-            f"the database asks to come back later: {type(error.orig).__name__}"
+            f"the database reports a temporary error: {type(error.orig).__name__}"
         ) from error
 
 
 async def fetch_rows(
-    connection: AsyncConnection, statement: str, **given: Any
+    connection: AsyncConnection, statement: str, **parameters: Any
 ) -> Sequence[Row[Any]]:
-    return (await connection.execute(_parsed(statement), given)).fetchall()
+    """Execute a statement that returns rows, and return all of them."""
+    return (await connection.execute(_parse_statement(statement), parameters)).fetchall()
 
 
 @lru_cache(maxsize=256)
-def _parsed(statement: str) -> TextClause:
-    """Finding the parameters of a long statement takes a tenth of a millisecond, each time."""
+def _parse_statement(statement: str) -> TextClause:
+    """Parse a statement once: finding its parameters takes 0.1 ms for a long one."""
     return text(statement)
 
 
-def _retryable(error: DBAPIError) -> bool:
+def _is_retryable(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     if state is None:
         return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
-    return str(state).startswith(RETRYABLE_STATES)
+    return str(state).startswith(RETRYABLE_SQLSTATES)

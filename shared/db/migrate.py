@@ -1,4 +1,4 @@
-"""Bring the database to this release's shape."""
+"""Migrates the database to this release's schema, and checks that it matches."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.domain.errors import InvalidSettings
 
 LOCK = 7_261_043_118
-"""Any constant: two that migrate at once wait for one another."""
+"""Any constant, for an advisory lock: concurrent migrations wait for one another."""
 
-MAY_TAKE_ITS_TIME = text("set local idle_in_transaction_session_timeout = 0")
-"""Between two statements Alembic compares and plans in Python: on a busy machine that takes longer
-than a service may stand still."""
+NO_IDLE_TIMEOUT = text("set local idle_in_transaction_session_timeout = 0")
+"""Between two statements Alembic compares and plans in Python. On a busy machine that takes longer
+than a service's transaction may be idle."""
 
 NOT_MIGRATED = (
-    "DATABASE_URL: the database has not this release's tables: run `slipstream db migrate`"
+    "DATABASE_URL: the database does not have this release's tables: run `slipstream db migrate`"
 )
-NOTHING_THERE = ("3F000", "42P01")
-"""SQLSTATEs of a schema and a table that are not there: the database was never migrated."""
+NEVER_MIGRATED_SQLSTATES = ("3F000", "42P01")
+"""SQLSTATEs of a missing schema and a missing table: the database was never migrated."""
 
 
 def config(connection: Connection) -> Config:
@@ -33,12 +33,10 @@ def config(connection: Connection) -> Config:
 
 
 async def migrate(engine: AsyncEngine) -> None:
-    """Run what is missing; does nothing on a database that is up to date. Safe to call from several
-    processes at once.
-    """
+    """Run the missing migrations; safe to call from several processes at the same time."""
 
     def upgrade(connection: Connection) -> None:
-        connection.execute(MAY_TAKE_ITS_TIME)
+        connection.execute(NO_IDLE_TIMEOUT)
         connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(text("create schema if not exists control"))
         command.upgrade(config(connection), "head")
@@ -48,24 +46,27 @@ async def migrate(engine: AsyncEngine) -> None:
 
 
 async def require_migrated(engine: AsyncEngine) -> None:
-    """Raises: InvalidSettings where the database cannot be reached or has not this release's shape."""
+    """Check that the database has this release's schema.
+
+    Raises: InvalidSettings where it does not, or where the database cannot be reached.
+    """
     try:
-        missing = await differences(engine)
+        differences = await find_differences(engine)
     except (OSError, DBAPIError) as error:
-        if getattr(getattr(error, "orig", None), "sqlstate", None) in NOTHING_THERE:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) in NEVER_MIGRATED_SQLSTATES:
             raise InvalidSettings(NOT_MIGRATED) from error
         raise InvalidSettings(
             f"DATABASE_URL: the database cannot be used: {type(error).__name__}"
         ) from error
-    if missing:
+    if differences:
         raise InvalidSettings(NOT_MIGRATED)
 
 
-async def differences(engine: AsyncEngine) -> str:
-    """What the tables in code have that the migrations do not make; empty where they agree."""
+async def find_differences(engine: AsyncEngine) -> str:
+    """Return how the database differs from the tables in code; empty where they match."""
 
     def check(connection: Connection) -> str:
-        connection.execute(MAY_TAKE_ITS_TIME)
+        connection.execute(NO_IDLE_TIMEOUT)
         try:
             command.check(config(connection))
         except CommandError as error:

@@ -1,4 +1,4 @@
-"""Where the database is, and how closely the controls in it are followed."""
+"""Settings of the database connection, and of how controls are kept up to date."""
 
 from datetime import timedelta
 
@@ -12,16 +12,17 @@ class DatabaseSettings(BaseSettings):
     url: PostgresDsn
     """postgresql://user:password@host:port/name"""
     connections: int = 6
-    """Open at most at a time, per process."""
-    longest_pause: timedelta = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=1))
-    """Between two statements of a transaction: then the database ends it, and what a process that
-    stands still had locked is free."""
+    """The maximum of open connections per process."""
+    idle_in_transaction_timeout: timedelta = Field(
+        default=timedelta(seconds=5), ge=timedelta(milliseconds=1)
+    )
+    """The database ends a transaction that is idle for longer: a paused process holds no locks."""
 
 
 class ControlsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CONTROLS_", frozen=True)
 
-    refresh_every: timedelta = timedelta(seconds=1)
-    """A change is told at once; this is how soon one is seen whose telling was lost."""
-    limit: timedelta = timedelta(seconds=5)
-    """Without a confirmation for this long, nothing new is begun: fail closed."""
+    refresh_interval: timedelta = timedelta(seconds=1)
+    """How soon a change is seen whose notification was lost; others are seen at once."""
+    max_age: timedelta = timedelta(seconds=5)
+    """With controls that were confirmed longer ago nothing new is started: fail closed."""

@@ -1,4 +1,4 @@
-"""SQL text that is derived from the declared tables and types, so that each fact stands once."""
+"""Derives SQL text from the declared tables and enums, so that each fact is written once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ def literals(values: Iterable[StrEnum]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The columns of rows that one statement takes as arrays: one array for each column.
+    """The columns of rows that one statement takes as arrays, one array for each column.
 
     PostgreSQL plans and executes such a statement once, however many rows it takes.
     """

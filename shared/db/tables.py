@@ -1,5 +1,6 @@
-"""Every table, by the service that owns it. Amounts are base units; addresses are checksummed text;
-times are with time zone.
+"""Declares every table, by the service that owns it.
+
+Amounts are base units; addresses are checksummed text; times are with time zone.
 """
 
 from sqlalchemy import (
@@ -20,26 +21,29 @@ from sqlalchemy import (
     text,
 )
 
+from shared.db.sql import literals
+from shared.streams.dead_letter_store import OPEN_STATES
+
 metadata = MetaData()
 
 SCHEMAS = ("control", "ingest", "preflight", "executor", "tx_monitor", "debt_recovery")
-MOMENT = DateTime(timezone=True)
+TIMESTAMP = DateTime(timezone=True)
 NOW = text("clock_timestamp()")
 
 
-def _moment(name: str, *, nullable: bool = True) -> Column[object]:
-    return Column(name, MOMENT, nullable=nullable)
+def _timestamp(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, TIMESTAMP, nullable=nullable)
 
 
 versions = Table(
     "versions",
     metadata,
     Column("version", BigInteger, primary_key=True, autoincrement=False),
-    Column("made_at", MOMENT, nullable=False, server_default=NOW),
+    Column("made_at", TIMESTAMP, nullable=False, server_default=NOW),
     Column("made_by", Text, nullable=False),
     Column("change", Text, nullable=False),
     schema="control",
-    comment="One row per change of a follow or a mode: the audit log, and the version that a snapshot is asked for by.",
+    comment="One row per change of a follow or a mode: the audit log, and all versions.",
 )
 
 follows = Table(
@@ -57,7 +61,7 @@ follows = Table(
     Column("daily_cap_usdc", BigInteger, nullable=False),
     Column("active", Boolean, nullable=False),
     schema="control",
-    comment="Appended only: the newest version of a follow counts.",
+    comment="Append-only: the newest version of a follow applies.",
 )
 
 modes = Table(
@@ -67,7 +71,7 @@ modes = Table(
     Column("version", BigInteger, primary_key=True),
     Column("mode", Text, nullable=False),
     schema="control",
-    comment="Appended only: the newest version of a scope counts.",
+    comment="Append-only: the newest version of a scope applies.",
 )
 
 leases = Table(
@@ -75,14 +79,9 @@ leases = Table(
     metadata,
     Column("service", Text, primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column(
-        "token",
-        BigInteger,
-        nullable=False,
-        comment="Grows with every new holder: what is written with an old one is refused",
-    ),
+    Column("token", BigInteger, nullable=False, comment="Fencing token: grows with every holder"),
     Column("holder", Text, nullable=False),
-    Column("expires_at", MOMENT, nullable=False),
+    Column("expires_at", TIMESTAMP, nullable=False),
     schema="control",
     comment="Which instance of a service may write for a partition.",
 )
@@ -95,26 +94,21 @@ dead_letters = Table(
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("record_offset", BigInteger, nullable=False),
-    Column(
-        "record_at",
-        BigInteger,
-        nullable=False,
-        comment="When the record was written: milliseconds since 1970",
-    ),
+    Column("record_at", BigInteger, nullable=False, comment="Milliseconds since 1970"),
     Column("record_key", LargeBinary, nullable=False),
     Column("record_value", LargeBinary, nullable=False),
     Column("record_headers", Text, nullable=False, comment="JSON: pairs of name and base64"),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    _moment("parked_at", nullable=False),
-    _moment("settled_at"),
+    _timestamp("parked_at", nullable=False),
+    _timestamp("resolved_at"),
     UniqueConstraint("service", "topic", "partition", "record_offset", name="dead_letters_record"),
     Index(
         "dead_letters_open",
         "service",
         "topic",
         "record_key",
-        postgresql_where=text("state in ('parked', 'waiting', 'redriving')"),
+        postgresql_where=text(f"state in {literals(OPEN_STATES)}"),
     ),
     schema="control",
     comment="Messages that could not be handled, and those that wait behind them.",
@@ -124,13 +118,13 @@ dead_letter_decisions = Table(
     "dead_letter_decisions",
     metadata,
     Column("number", BigInteger, nullable=False),
-    _moment("made_at", nullable=False),
+    _timestamp("made_at", nullable=False),
     Column("made_by", Text, nullable=False),
     Column("decision", Text, nullable=False),
     Column("why", Text, nullable=False),
     Index("dead_letter_decisions_by_number", "number"),
     schema="control",
-    comment="Who redrove or discarded which parked message, and why. Appended only.",
+    comment="Who redrove or discarded which dead letter, and why. Append-only.",
 )
 
 cursors = Table(
@@ -139,7 +133,7 @@ cursors = Table(
     Column("feed", Text, primary_key=True),
     Column("block_number", BigInteger, nullable=False),
     schema="ingest",
-    comment="How far the chain-log feed has read: where it goes on after a gap.",
+    comment="How far the chain feed has read; it continues there after a gap.",
 )
 
 fills = Table(
@@ -149,22 +143,22 @@ fills = Table(
     Column("source", Text, primary_key=True),
     Column("row_id", Text, primary_key=True),
     Column("shares", BigInteger, nullable=False),
-    Column("seen_at", MOMENT, nullable=False),
+    Column("seen_at", TIMESTAMP, nullable=False),
     Column(
         "leader",
         Text,
-        comment="Null, as the next four: from before they were kept; such a row is nobody's neighbour",
+        comment="Null in old rows, like the next four: such a row is compared with no other",
     ),
     Column("transaction_hash", Text),
     Column("token_id", Text),
     Column("side", Text),
-    Column("filled_at", MOMENT, comment="When the venue or the block says that it happened"),
+    Column("filled_at", TIMESTAMP, comment="Time of the fill by the venue or the block"),
     Column(
         "awaits_confirmation",
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="It counts once its own transaction is in a block",
+        comment="It counts only once its own transaction is in a block",
     ),
     Index("fills_by_leader", "leader", "filled_at"),
     Index(
@@ -175,7 +169,7 @@ fills = Table(
         postgresql_where=text("source = 'rtds'"),
     ),
     schema="ingest",
-    comment="Every row of every feed, once: what a leader's trade is gathered from.",
+    comment="Every row of every feed, once: a leader's trade is assembled from them.",
 )
 
 copy_slices = Table(
@@ -185,24 +179,24 @@ copy_slices = Table(
     Column("from_shares", BigInteger, primary_key=True),
     Column("to_shares", BigInteger, nullable=False),
     Column("source", Text, nullable=False),
-    Column("row_id", Text, nullable=False, comment="The row that made this part known"),
+    Column("row_id", Text, nullable=False, comment="The row that this slice was first seen in"),
     Column("controls_version", BigInteger, nullable=False),
-    Column("intended_at", MOMENT, nullable=False),
+    Column("intended_at", TIMESTAMP, nullable=False),
     Column(
         "resent_of",
         Text,
         primary_key=True,
         server_default="",
-        comment="The trade as which it was copied already; empty: copied as this one",
+        comment="The trade that it was already copied as; empty: copied as this one",
     ),
     Column(
         "fill",
         Text,
-        comment="JSON, of a part that was copied as another trade: the row to tell again if the two are two",
+        comment="JSON, of a slice copied as another trade: the fill to publish if they are two",
     ),
     Index("copy_slices_resent", "resent_of", postgresql_where=text("resent_of <> ''")),
     schema="ingest",
-    comment="What of a trade has been copied: the first sight, and each later top-up by its difference.",
+    comment="The copied slices of a trade: the first one, and one for each later increase.",
 )
 
 intents = Table(
@@ -217,23 +211,23 @@ intents = Table(
         "reserved_usdc",
         BigInteger,
         nullable=False,
-        comment="Promised while open; what was really spent once settled",
+        comment="Reserved while open; the amount that was spent once settled",
     ),
     Column("reserved_shares", BigInteger, nullable=False),
-    Column("cap_usdc", BigInteger, nullable=False, comment="What it counts for in the daily cap"),
-    Column("day", Date, nullable=False, comment="UTC day that the cap was reserved on"),
     Column(
-        "verdict",
-        Text,
+        "cap_usdc",
+        BigInteger,
         nullable=False,
-        comment="The verdict's message, as first told: a redelivery repeats it",
+        comment="The amount that counts against the daily cap",
     ),
+    Column("day", Date, nullable=False, comment="UTC day that the cap was reserved on"),
+    Column("verdict", Text, nullable=False, comment="JSON, as published: redeliveries repeat it"),
     Column("traceparent", Text),
-    _moment("judged_at", nullable=False),
-    _moment("settled_at"),
+    _timestamp("judged_at", nullable=False),
+    _timestamp("settled_at"),
     Index("intents_by_proxy", "proxy", "settled_at"),
     schema="preflight",
-    comment="One row per intent, written before anything happens.",
+    comment="One row per intent, written before its verdict is published.",
 )
 
 spending = Table(
@@ -243,7 +237,7 @@ spending = Table(
     Column("day", Date, primary_key=True),
     Column("spent_usdc", BigInteger, nullable=False),
     schema="preflight",
-    comment="What each follower's approved copies of a UTC day count for in his cap.",
+    comment="What each follower's approved copies of a UTC day count against his cap.",
 )
 
 orders = Table(
@@ -256,7 +250,7 @@ orders = Table(
         "body",
         Text,
         nullable=False,
-        comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned",
+        comment="The exact bytes to send at every attempt; empty where it was withdrawn unsigned",
     ),
     Column("side", Text, nullable=False),
     Column("token_id", Text, nullable=False),
@@ -270,33 +264,35 @@ orders = Table(
     Column("usdc", BigInteger, nullable=False, server_default="0"),
     Column("fee_usdc", BigInteger, nullable=False, server_default="0"),
     Column("traceparent", Text),
-    Column("expires_at", MOMENT, nullable=False),
+    Column("expires_at", TIMESTAMP, nullable=False),
     Column("title", Text, nullable=False, server_default=""),
     Column("outcome", Text, nullable=False, server_default=""),
-    _moment("seen_at", nullable=False),
-    _moment("intended_at", nullable=False),
-    _moment("quoted_at", nullable=False),
-    _moment("approved_at", nullable=False),
-    _moment("signed_at", nullable=False),
-    _moment("posted_at"),
-    _moment("answered_at"),
-    _moment("confirmed_at"),
+    _timestamp("seen_at", nullable=False),
+    _timestamp("intended_at", nullable=False),
+    _timestamp("quoted_at", nullable=False),
+    _timestamp("approved_at", nullable=False),
+    _timestamp("signed_at", nullable=False),
+    _timestamp("posted_at"),
+    _timestamp("answered_at"),
+    _timestamp("confirmed_at"),
     Column(
         "last_reply",
         Text,
         nullable=False,
         server_default="",
-        comment="What the venue has said of an order that has no outcome yet",
+        comment="The venue's last reply about an order that has no outcome yet",
     ),
-    _moment("unverified_since"),
+    _timestamp("unverified_since"),
     Column(
         "empty_lookups",
         BigInteger,
         nullable=False,
         server_default="0",
-        comment="At the venue, since then, that found no trade of it",
+        comment="Lookups at the venue since unverified_since that found no trade of it",
     ),
-    Column("alerted_at", MOMENT, comment="When a human was called: not resolved in time"),
+    Column(
+        "alerted_at", TIMESTAMP, comment="When an operator was alerted: it was not resolved in time"
+    ),
     Column(
         "requested_shares",
         BigInteger,
@@ -309,7 +305,7 @@ orders = Table(
         Text,
         nullable=False,
         server_default="",
-        comment="JSON, of an exit: what is left of it may go around again",
+        comment="JSON, of an exit: its remainder may be intended again as a new intent",
     ),
     Index(
         "orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")
@@ -318,11 +314,12 @@ orders = Table(
         "orders_with_remainder",
         "expires_at",
         postgresql_where=text(
-            "intent <> '' and requested_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))"
+            "intent <> '' and requested_shares - shares >= 100000 "
+            "and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))"
         ),
     ),
     schema="executor",
-    comment="One order per intent, kept before it is sent.",
+    comment="One order per intent, recorded before it is sent.",
 )
 
 trades = Table(
@@ -340,12 +337,12 @@ trades = Table(
     Column("fee_usdc", BigInteger, nullable=False),
     Column("transaction_hash", Text, nullable=False, server_default=""),
     Column("chain_state", Text, nullable=False, server_default=""),
-    _moment("matched_at", nullable=False),
-    _moment("updated_at", nullable=False),
+    _timestamp("matched_at", nullable=False),
+    _timestamp("updated_at", nullable=False),
     Index("trades_by_proxy", "proxy", "token_id"),
     Index("trades_by_transaction", "transaction_hash"),
     schema="executor",
-    comment="The venue's trades of our orders. Positions are a view of them, so that the two cannot drift apart.",
+    comment="The venue's trades of our orders. Positions are a view of them.",
 )
 
 watches = Table(
@@ -363,16 +360,16 @@ watches = Table(
         "fills",
         Text,
         nullable=False,
-        comment="JSON: what the chain says that its orders gave and got",
+        comment="JSON: what its orders gave and received, by the chain's logs",
     ),
     Column("traceparent", Text),
-    _moment("requested_at", nullable=False),
-    _moment("updated_at", nullable=False),
+    _timestamp("requested_at", nullable=False),
+    _timestamp("updated_at", nullable=False),
     Index(
         "watches_open", "state", postgresql_where=text("state not in ('final', 'final_reverted')")
     ),
     schema="tx_monitor",
-    comment="Transactions that somebody waits for.",
+    comment="Transactions that a service waits for.",
 )
 
 debts = Table(
@@ -384,21 +381,8 @@ debts = Table(
     Column("creditor", Text, nullable=False),
     Column("usdc", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
-    _moment("raised_at", nullable=False),
+    _timestamp("raised_at", nullable=False),
     Index("debts_by_proxy", "proxy"),
     schema="debt_recovery",
-    comment="What is owed, and by which intent.",
+    comment="What is owed, and the intent that it is owed for.",
 )
-
-POSITIONS = """
-create view executor.positions as
-select proxy, token_id,
-       sum(case side when 'BUY' then shares else -shares end)::bigint as shares,
-       sum(case side when 'BUY' then -usdc else usdc end - fee_usdc)::bigint as cash_usdc,
-       count(*) as trades
-from executor.trades
-where status <> 'FAILED'
-group by proxy, token_id
-"""
-"""What our fills make of each proxy: shares held, and USDC received minus paid, fees counted. A
-failed trade drops out by itself."""

@@ -1,3 +1,1 @@
-"""Money, prices, books, identities and rules that more than one service needs. Pure: no clock, no
-I/O, no randomness.
-"""
+"""Money, prices, books, ids and rules of several services, without clock, I/O or randomness."""

@@ -1,4 +1,4 @@
-"""An order book, and what it would cost to take from it now."""
+"""An order book, and what buying from it or selling into it would cost now."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What taking from the book would give: ``levels`` are those it needs, best first."""
+    """What taking from the book would give; ``levels`` are those that it takes, best first."""
 
     levels: tuple[Level, ...]
     shares: int
     usdc: int
-    """Micro-USDC paid (rounded up) or received (rounded down), fees not counted."""
+    """Micro-USDC paid (rounded up) or received (rounded down), without fees."""
     complete: bool
-    """Whether the book could give all that was asked."""
+    """Whether the book has enough for the whole amount."""
 
     @property
     def best(self) -> Decimal:
@@ -35,8 +35,9 @@ class Walk:
 
 
 def best_first(side: Side, levels: Iterable[Level]) -> tuple[Level, ...]:
-    """The levels that an order of ``side`` takes from, best first **by value**: the venue lists
-    them worst first (B-09).
+    """Return the levels that an order of ``side`` takes from, best price first.
+
+    They are sorted by value: the venue lists them worst first (B-09).
     """
     return tuple(
         sorted(
@@ -48,7 +49,7 @@ def best_first(side: Side, levels: Iterable[Level]) -> tuple[Level, ...]:
 
 
 def spend(asks: tuple[Level, ...], usdc: int) -> Walk | None:
-    """Buy with ``usdc`` micro-USDC from ``asks`` (best first); None where nothing is offered."""
+    """Buy with ``usdc`` micro-USDC from ``asks`` (best first). None: nothing can be bought."""
     taken: list[Level] = []
     left, shares = usdc, 0
     for ask in asks:
@@ -60,13 +61,13 @@ def spend(asks: tuple[Level, ...], usdc: int) -> Walk | None:
         left -= cost_ceiling(affordable, ask.price)
         if affordable < ask.shares:
             return Walk(tuple(taken), shares, usdc - left, complete=True)
-    return _walked(
+    return _walk_or_none(
         taken, shares, usdc - left, complete=bool(taken) and shares_for(left, taken[-1].price) == 0
     )
 
 
 def sell(bids: tuple[Level, ...], shares: int) -> Walk | None:
-    """Sell ``shares`` micro-shares into ``bids`` (best first); None where nobody bids."""
+    """Sell ``shares`` micro-shares into ``bids`` (best first). None: nothing can be sold."""
     taken: list[Level] = []
     left, usdc = shares, 0
     for bid in bids:
@@ -76,8 +77,8 @@ def sell(bids: tuple[Level, ...], shares: int) -> Walk | None:
         taken.append(Level(bid.price, given))
         usdc += cost_floor(given, bid.price)
         left -= given
-    return _walked(taken, shares - left, usdc, complete=left == 0)
+    return _walk_or_none(taken, shares - left, usdc, complete=left == 0)
 
 
-def _walked(taken: list[Level], shares: int, usdc: int, *, complete: bool) -> Walk | None:
+def _walk_or_none(taken: list[Level], shares: int, usdc: int, *, complete: bool) -> Walk | None:
     return Walk(tuple(taken), shares, usdc, complete) if taken else None

@@ -1,31 +1,31 @@
-"""What can go wrong with a message, and who acts on it.
-
-You are here to look up what to raise:
+"""The errors that a handler may raise about a message, and what the message loop does with each.
 
     MessageError
-    ├── InvalidMessage    will never succeed                  the loop parks it as a dead letter, with the reason
-    ├── Transient         may succeed later                   the loop tries again while that key alone waits
-    └── UnknownVersion    written by a newer release than us  the loop puts it aside for a release that knows it
+    ├── InvalidMessage    will never succeed           parked as a dead letter, with the reason
+    ├── Transient         may succeed later            retried, while only its key waits
+    └── UnknownVersion    written by a newer release   stored for a release that knows it
 
-A lost answer from the venue is not an error: it is the state ``UNKNOWN`` of an order, and the
-handler's business. Anything else that is raised is a bug of ours: the loop stops the process with
-the offset unmoved.
+A lost reply of the venue is not an error: it is the state ``UNKNOWN`` of an order, and the handler
+deals with it. Any other exception is a bug of ours: the loop stops the process, and the offset does
+not move.
 """
 
 
 class MessageError(Exception):
-    """A message could not be handled, and we know what that means. The text must carry no secret:
-    it is logged and parked.
+    """A message could not be handled, for a known reason.
+
+    The text must not contain a secret: it is logged and stored with the dead letter.
     """
 
 
 class InvalidMessage(MessageError):
-    """The message can never be handled: malformed, or of an impossible content."""
+    """The message can never be handled: it is malformed, or its contents are impossible."""
 
 
 class Transient(MessageError):
-    """A dependency did not answer, or answered that it cannot now. Nothing is known to have
-    happened.
+    """A dependency did not answer, or reported a temporary failure.
+
+    Nothing is known to have happened.
     """
 
 
@@ -34,6 +34,7 @@ class UnknownVersion(MessageError):
 
 
 class InvalidSettings(Exception):
-    """The process cannot start: names the variable, what it got and what it wants. Never carries a
-    secret's value.
+    """The process cannot start with its settings.
+
+    The text has the variable, its value and what is required, but never the value of a secret.
     """

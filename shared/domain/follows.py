@@ -1,6 +1,4 @@
-"""Who copies whom, by which terms, and what may run now: the controls that operators and followers
-set.
-"""
+"""Follows and modes: who copies whom, by which terms, and what may run now."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ GLOBAL = "global"
 
 
 class Mode(StrEnum):
-    """What may run. The strictest of the global, the leader's and the follower's mode counts."""
+    """What may run. The strictest of the global, the leader's and the follower's mode applies."""
 
     ACTIVE = "active"
     REDUCING = "reducing"
@@ -22,7 +20,7 @@ class Mode(StrEnum):
     HALTED = "halted"
 
 
-STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
+MODES_BY_STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +29,11 @@ class Follow:
 
     follow_id: str
     version: int
-    """Of all controls, ever growing: a snapshot of the controls as they were is asked for by it."""
+    """The version of the controls that made it; versions only grow."""
     leader: str
     proxy: str
     percent: Decimal | None
-    """Of the leader's trade; None where ``fixed_usdc`` is copied instead."""
+    """Percentage of the leader's trade. None: ``fixed_usdc`` is copied instead."""
     fixed_usdc: int | None
     min_usdc: int
     max_usdc: int
@@ -47,21 +45,24 @@ class Follow:
         self._check_size()
         if not 0 <= self.min_usdc <= self.max_usdc:
             raise ValueError(
-                f"the minimum ({self.min_usdc}) must lie between 0 and the maximum ({self.max_usdc}), in micro-USDC"
+                f"the minimum ({self.min_usdc}) must be between 0 "
+                f"and the maximum ({self.max_usdc}), in micro-USDC"
             )
         if not 0 <= self.max_slippage_bps < BPS:
             raise ValueError(
-                f"the slippage must lie between 0 and {BPS} basis points, not {self.max_slippage_bps}"
+                f"the slippage must be at least 0 and below {BPS} basis points, "
+                f"not {self.max_slippage_bps}"
             )
         if self.daily_cap_usdc < 0:
             raise ValueError(
-                f"the daily cap must not be below 0, as {self.daily_cap_usdc} micro-USDC is"
+                f"the daily cap must not be below 0, but is {self.daily_cap_usdc} micro-USDC"
             )
 
     def _check_size(self) -> None:
         if (self.percent is None) == (self.fixed_usdc is None):
             raise ValueError(
-                "a follow copies either a percentage of the leader's trade or a fixed amount: give exactly one"
+                "a follow copies either a percentage of the leader's trade or a fixed amount: "
+                "give exactly one"
             )
         if self.percent is not None and self.percent <= 0:
             raise ValueError(f"the percentage must be above 0, not {self.percent}")
@@ -70,16 +71,17 @@ class Follow:
                 f"the fixed amount must be above 0, not {self.fixed_usdc}, in micro-USDC"
             )
 
-    def sized(self, leader_usdc: int) -> int:
-        """Micro-USDC to copy of a leader's trade worth ``leader_usdc``: raised to the minimum, cut
-        to the maximum.
+    def copy_usdc(self, leader_usdc: int) -> int:
+        """Return the micro-USDC to copy of a leader's trade of ``leader_usdc`` micro-USDC.
+
+        It is raised to the minimum and limited to the maximum.
         """
-        wanted = (
+        amount = (
             self.fixed_usdc
             if self.fixed_usdc is not None
             else int(leader_usdc * (self.percent or 0) / 100)
         )
-        return min(max(wanted, self.min_usdc), self.max_usdc)
+        return min(max(amount, self.min_usdc), self.max_usdc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +90,10 @@ class Controls:
 
     version: int
     follows_by_leader: Mapping[str, Mapping[str, Follow]]
-    """Of each leader, by the proxy that copies."""
+    """The active follows of each leader, by the proxy that copies."""
     mode_by_scope: Mapping[str, Mode]
 
-    def follows_of(self, leader: str) -> tuple[Follow, ...]:
+    def follows_for(self, leader: str) -> tuple[Follow, ...]:
         return tuple(self.follows_by_leader.get(leader, {}).values())
 
     def follow(self, *, leader: str, proxy: str) -> Follow | None:
@@ -100,7 +102,8 @@ class Controls:
     def mode(self, *, leader: str, proxy: str) -> Mode:
         scopes = (GLOBAL, leader_scope(leader), follower_scope(proxy))
         return max(
-            (self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes), key=STRICTNESS.index
+            (self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes),
+            key=MODES_BY_STRICTNESS.index,
         )
 
 
@@ -113,12 +116,12 @@ def follower_scope(proxy: str) -> str:
 
 
 def may_trade(mode: Mode, side: Side) -> bool:
-    """Whether an order of this side may be made: an exit also while reducing."""
+    """Whether an order of this side may be made; while reducing, only an exit may."""
     return mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
 
 
 def group_by_leader(follows: Iterable[Follow]) -> Mapping[str, Mapping[str, Follow]]:
-    """The active follows of each leader, in the order given, by proxy."""
+    """Group the active follows by leader and then by proxy, in the given order."""
     grouped: dict[str, dict[str, Follow]] = {}
     for follow in follows:
         if follow.active:

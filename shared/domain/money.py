@@ -1,4 +1,4 @@
-"""Amounts in base units, and how they become one another without losing a unit."""
+"""Amounts in base units, and exact conversions between them."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
@@ -9,8 +9,8 @@ MICROS = 1_000_000
 BASE_UNIT = Decimal("0.000001")
 
 CENT = 10_000
-"""Micro-USDC of a cent; also a hundredth of a share: the finest size that the venue takes (protocol
-notes, 4.8)."""
+"""Micro-USDC of a cent, and micro-shares of a hundredth of a share: the finest size that the venue
+accepts (protocol notes, 4.8)."""
 
 
 class Side(StrEnum):
@@ -19,8 +19,9 @@ class Side(StrEnum):
 
 
 def micros(amount: Decimal) -> int:
-    """The base units of ``amount``. Raises: ValueError where it has a fraction of a base unit;
-    nothing is rounded in silence.
+    """Return the base units of ``amount``, without rounding.
+
+    Raises: ValueError where it has a fraction of a base unit.
     """
     units = floor_micros(amount)
     if as_decimal(units) != amount:
@@ -29,34 +30,33 @@ def micros(amount: Decimal) -> int:
 
 
 def floor_micros(amount: Decimal) -> int:
-    """The base units of ``amount``, a fraction of a unit cut off. Raises: decimal.InvalidOperation
-    from 10^22 on, which no amount is.
+    """Return the base units of ``amount``, rounded down.
+
+    Raises: decimal.InvalidOperation from 10^22 on, which is more than any real amount.
     """
     return int(amount.quantize(BASE_UNIT, rounding=ROUND_FLOOR).scaleb(6))
 
 
 def as_decimal(amount: int) -> Decimal:
-    """Base units as whole USDC or shares."""
+    """Return base units as whole USDC or shares."""
     return Decimal(amount).scaleb(-6)
 
 
 def cost_floor(shares: int, price: Decimal) -> int:
-    """Micro-USDC of ``shares`` micro-shares at ``price``, rounded down: what a seller can count on."""
+    """Return what a seller of ``shares`` micro-shares gets at least: micro-USDC, rounded down."""
     return int((shares * price).to_integral_value(ROUND_FLOOR))
 
 
 def cost_ceiling(shares: int, price: Decimal) -> int:
-    """Micro-USDC of ``shares`` micro-shares at ``price``, rounded up: what a buyer must be able to
-    pay.
-    """
+    """Return what a buyer of ``shares`` micro-shares pays at most: micro-USDC, rounded up."""
     return int((shares * price).to_integral_value(ROUND_CEILING))
 
 
 def shares_for(usdc: int, price: Decimal) -> int:
-    """Micro-shares that ``usdc`` micro-USDC buy at ``price``, rounded down."""
+    """Return the micro-shares that ``usdc`` micro-USDC buy at ``price``, rounded down."""
     return int((usdc / price).to_integral_value(ROUND_FLOOR))
 
 
 def round_down(amount: int, step: int) -> int:
-    """``amount`` without what goes over a multiple of ``step``."""
+    """Return the largest multiple of ``step`` that is not above ``amount``."""
     return amount - amount % step

@@ -1,4 +1,4 @@
-"""How much worse one price is than another, and which prices the venue's grid allows."""
+"""Compares prices in basis points, and computes limit prices on a market's tick grid."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
@@ -8,8 +8,9 @@ BPS = Decimal(10_000)
 
 
 def adverse_bps(side: Side, *, reference: Decimal, offered: Decimal) -> Decimal:
-    """How much worse ``offered`` is than ``reference`` for this side, in basis points of
-    ``reference``; negative when it is better.
+    """Return how much worse ``offered`` is than ``reference`` for this side.
+
+    In basis points of ``reference``; negative where it is better.
     """
     worse_by = offered - reference if side is Side.BUY else reference - offered
     return worse_by / reference * BPS
@@ -18,11 +19,10 @@ def adverse_bps(side: Side, *, reference: Decimal, offered: Decimal) -> Decimal:
 def limit_price(
     side: Side, *, reference: Decimal, slippage_bps: Decimal, tick: Decimal
 ) -> Decimal | None:
-    """The worst price on the grid that is no more than ``slippage_bps`` worse than ``reference``,
-    inside [tick, 1 - tick].
+    """Return the worst price that is at most ``slippage_bps`` worse than ``reference``.
 
-    None where the grid has no such price: the reference lies beyond its end, as of a market whose
-    tick has grown.
+    It is a multiple of ``tick`` within [tick, 1 - tick]. None: there is no such price, because the
+    reference is outside of the grid, as in a market whose tick has grown.
     """
     allowed = slippage_bps / BPS
     if side is Side.BUY:

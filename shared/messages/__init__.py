@@ -1,3 +1,4 @@
-"""The messages between the services: one module per family. JSON Schemas are generated from them
-into shared/schemas.
+"""The messages between the services, one module per family.
+
+Their JSON Schemas are generated into shared/schemas.
 """

@@ -1,4 +1,4 @@
-"""What every message has, and how it travels."""
+"""The base classes of messages, and the types of their fields."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,19 +11,20 @@ from shared.domain.money import BASE_UNIT
 
 
 @dataclass(frozen=True, slots=True)
-class _TravelsAsText:
-    """The rule as a schema: as a function of ours it would cost more than the rest of a message's
-    decoding.
+class _DecimalAsText:
+    """A decimal that is text in JSON, between the given bounds.
+
+    The rule is a schema: as a Python function it would cost more than the rest of the decoding.
     """
 
-    least: Decimal | None = None
-    below: Decimal | None = None
+    minimum: Decimal | None = None
+    less_than: Decimal | None = None
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        number = core_schema.decimal_schema(strict=True, ge=self.least, lt=self.below)
-        parsed = core_schema.decimal_schema(ge=self.least, lt=self.below)
+        number = core_schema.decimal_schema(strict=True, ge=self.minimum, lt=self.less_than)
+        parsed = core_schema.decimal_schema(ge=self.minimum, lt=self.less_than)
         text = core_schema.chain_schema([core_schema.str_schema(strict=True), parsed])
         return core_schema.json_or_python_schema(
             json_schema=text,
@@ -32,30 +33,29 @@ class _TravelsAsText:
         )
 
 
-ExactDecimal = Annotated[Decimal, _TravelsAsText()]
-"""A price or ratio. JSON numbers are refused: a parser may have rounded them."""
+ExactDecimal = Annotated[Decimal, _DecimalAsText()]
+"""A price or ratio. A JSON number is refused, because a parser may have rounded it."""
 
-Price = Annotated[Decimal, _TravelsAsText(least=BASE_UNIT, below=Decimal(1))]
-"""USDC per share, as money is divided by it: never so near to nothing that the result is no amount.
-"""
+Price = Annotated[Decimal, _DecimalAsText(minimum=BASE_UNIT, less_than=Decimal(1))]
+"""USDC per share. It is at least 0.000001, so that an amount divided by it stays an amount."""
 
 Micros = Annotated[int, Field(strict=True)]
-"""Base units: micro-USDC or micro-shares, a millionth each. Strict: neither text nor a fraction nor
-a bool is an amount."""
+"""Base units: micro-USDC or micro-shares, a millionth each. Strict: text, fractions and bools are
+refused."""
 
-MOST_MICROS = 10**18
-"""Nobody has as much, and every sum of such amounts fits into a column."""
+MAX_MICROS = 10**18
+"""More than anybody has; a sum of a few such amounts still fits into a BIGINT column."""
 
-Amount = Annotated[int, Field(strict=True, ge=0, le=10**6 * MOST_MICROS)]
-"""Micros that were sized by a price: the largest amount at the lowest price."""
+Amount = Annotated[int, Field(strict=True, ge=0, le=10**6 * MAX_MICROS)]
+"""Micros that were computed with a price: at most the maximum amount at the minimum price."""
 
-TradedMicros = Annotated[int, Field(strict=True, gt=0, le=MOST_MICROS)]
+TradedMicros = Annotated[int, Field(strict=True, gt=0, le=MAX_MICROS)]
 
 PositiveMicros = Annotated[int, Field(strict=True, gt=0)]
 
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
-"""An EVM address in its checksummed spelling; parsers at the edge checksum, inside it is compared
-as text."""
+"""An EVM address in its checksummed spelling. Parsers at the edge checksum it; all other code
+compares it as text."""
 
 
 class Fact(BaseModel):
@@ -65,25 +65,26 @@ class Fact(BaseModel):
 
 
 class Message(BaseModel):
-    """A fact on a topic. Its class name travels in the header ``type``, so that one topic can carry
-    a family.
+    """A fact on a topic.
+
+    Its class name is in the header ``type``, so that one topic can carry several classes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     topic: ClassVar[str]
 
     message_id: str
-    """Derived from what the message says, so that a repetition has the same id."""
+    """Derived from the contents, so that a repetition of the message has the same id."""
     occurred_at: AwareDatetime
     version: int = 1
 
     def key(self) -> bytes:
-        """What the message stays in order with, and what the loop works one at a time for."""
+        """Return the Kafka key; messages of one key stay in order and are handled one at a time."""
         raise NotImplementedError
 
 
 class ProxyMessage(Message):
-    """A message on the path of a follower's money: kept in order per proxy."""
+    """A message about a follower's money, in the order of its proxy."""
 
     proxy: Address
     """The follower's wallet that holds the position."""

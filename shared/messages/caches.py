@@ -1,5 +1,6 @@
-"""What instances tell one another of what they fetched. Freshness, never truth: each entry carries
-its own time.
+"""What an instance fetched and shares with the other instances.
+
+Each entry contains the time at which it was fetched; its reader decides whether it is new enough.
 """
 
 from typing import ClassVar
@@ -11,7 +12,7 @@ from shared.messages.intents import PriceLevel
 
 
 class BookSeen(Message):
-    """A token's order book as an instance had it."""
+    """A token's order book, as one instance has it."""
 
     topic: ClassVar[str] = "quotes"
     token_id: str
@@ -24,14 +25,14 @@ class BookSeen(Message):
 
 
 class BalancesFetched(ProxyMessage):
-    """A proxy's means as the chain had them at one block. Micro-USDC and micro-shares."""
+    """A proxy's funds on the chain at one block, in micro-USDC and micro-shares."""
 
     topic: ClassVar[str] = "balances"
     usdc: Micros
     allowance_by_spender: dict[Address, Micros]
-    """pUSD that each exchange may take."""
+    """The pUSD that each exchange may transfer."""
     shares_by_token: dict[str, Micros]
-    """Only the tokens that were asked for; a token that is missing is unknown, not zero."""
+    """Only the requested tokens; a token that is missing is unknown, not zero."""
     shares_approved_by_spender: dict[Address, bool]
     block_number: int
     fetched_at: AwareDatetime

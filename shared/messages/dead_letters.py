@@ -1,17 +1,17 @@
-"""What came from outside and cannot be understood."""
+"""Frames of a feed and records of a topic that could not be handled."""
 
 from typing import ClassVar
 
+from pydantic import Base64Bytes
+
 from shared.messages.base import Message
 
-LONGEST_FRAME = 20_000
-"""Characters kept of a frame: enough of any real one."""
+MAX_FRAME_LENGTH = 20_000
+"""Characters that are kept of a frame: more than any real frame has."""
 
 
 class FrameParked(Message):
-    """A frame of a feed that could not be parsed, kept with the reason. Nothing is dropped in
-    silence.
-    """
+    """A frame of a feed could not be parsed; it is kept with the reason."""
 
     topic: ClassVar[str] = "dead-letters"
     feed: str
@@ -20,3 +20,26 @@ class FrameParked(Message):
 
     def key(self) -> bytes:
         return self.feed.encode()
+
+
+class DeadLetter(Message):
+    """A service could not handle a record; it is kept whole, with the reason.
+
+    ``occurred_at`` is when the record was written.
+    """
+
+    topic: ClassVar[str] = "dead-letters"
+    service: str
+    reason: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    record_type: str
+    record_key: Base64Bytes
+    record_value: Base64Bytes
+    """Byte for byte, in base64, so that it can be written to its topic again."""
+    record_headers: tuple[tuple[str, Base64Bytes], ...]
+
+    def key(self) -> bytes:
+        """The record's own key, so that its dead letters stay in the order of their records."""
+        return self.record_key

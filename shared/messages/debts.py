@@ -1,4 +1,4 @@
-"""What somebody owes after a settlement that could not be completed."""
+"""Debts after a settlement that could not be completed."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -8,13 +8,13 @@ from shared.messages.base import PositiveMicros, ProxyMessage
 
 class Creditor(StrEnum):
     OPERATOR = "operator"
-    """An advance that the proxy did not pay back."""
+    """The proxy did not reimburse an advance."""
     FOLLOWER = "follower"
-    """A refund that did not reach the proxy."""
+    """A refund did not reach the proxy."""
 
 
 class DebtRaised(ProxyMessage):
-    """An amount is owed; recorded once, however often it is told."""
+    """An amount is owed; it is recorded once, however often it is reported."""
 
     topic: ClassVar[str] = "debts"
     debt_id: str

@@ -1,4 +1,4 @@
-"""The life of a copy before it becomes an order."""
+"""An intent, from its creation to its verdict."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
@@ -19,8 +19,9 @@ from shared.messages.base import (
 
 
 class Intent(Fact):
-    """Copy this part of a leader's trade for this follower. It travels whole with every message
-    about it.
+    """Copy this slice of a leader's trade for this follower.
+
+    Every message about an intent contains all of it.
     """
 
     intent_id: str
@@ -28,30 +29,30 @@ class Intent(Fact):
     leader: Address
     follow_id: str
     controls_version: int
-    """Of the controls that it was sized by."""
+    """The version of the controls that it was sized by."""
     transaction_hash: str
     token_id: str
     side: Side
     leader_price: Price
     leader_shares: PositiveMicros
-    """Of the part that is copied."""
+    """Of the slice that is copied, in micro-shares."""
     usdc: Amount
-    """To spend on a BUY, or the worth of a SELL at the leader's price, in micro-USDC."""
+    """To spend on a BUY, or the value of a SELL at the leader's price, in micro-USDC."""
     shares: Amount
-    """To sell on a SELL, or what a BUY would give at the leader's price, in micro-shares."""
+    """To sell on a SELL, or what a BUY would yield at the leader's price, in micro-shares."""
     filled_at: AwareDatetime
     seen_at: AwareDatetime
-    """When we first saw the fill: latency is counted from here."""
+    """When a feed first delivered the fill: latency is measured from here."""
     intended_at: AwareDatetime
     title: str = ""
     outcome: str = ""
     continues: str = ""
-    """The intent whose exit was filled in part: this is the rest of it. Empty: the part of a trade
-    as the leader made it."""
+    """The intent of an exit that was filled in part, where this one is its remainder. Empty: this
+    one copies a slice of the leader's trade."""
 
 
 class IntentMessage(Message):
-    """A message on the path of a follower's money, about one intent."""
+    """A message about one intent, in the order of the follower's proxy."""
 
     intent: Intent
 
@@ -64,9 +65,7 @@ class IntentMessage(Message):
 
 
 class CopyIntended(IntentMessage):
-    """A leader's trade matched a follow and was sized by its terms; or what such an exit left over
-    goes around again.
-    """
+    """A leader's trade matched a follow and was sized by its terms, or an exit left a remainder."""
 
     topic: ClassVar[str] = "copy-intents"
 
@@ -78,29 +77,29 @@ class PriceLevel(Fact):
 
 class QuoteSource(StrEnum):
     SOCKET = "socket"
-    """A book kept by this instance from the market channel."""
+    """A book that this instance keeps from the market channel."""
     SHARED = "shared"
     """A book that another instance keeps."""
     REST = "rest"
 
 
 class Quote(Fact):
-    """What the book would give for the intent."""
+    """What the order book would give for the intent."""
 
     kind: Literal["quote"] = "quote"
     source: QuoteSource
     levels: Annotated[tuple[PriceLevel, ...], Field(min_length=1)]
-    """The levels that the walk needed, best first: what the decision was priced on."""
+    """The levels that the intent would take, best first; the price is computed from them."""
     shares: PositiveMicros
     usdc: Micros
-    """Micro-USDC for ``shares``, fees not counted."""
+    """Micro-USDC for ``shares``, without fees."""
     complete: bool
     """False where the book is too thin for all of the intent."""
     fetched_at: AwareDatetime
-    """When we had the book; a quote's age is counted from here."""
+    """When the book was fetched; a quote's age is measured from here."""
     tick_size: Price
     min_order_shares: Micros
-    """The venue's smallest resting size."""
+    """The venue's minimum size of a resting order."""
     neg_risk: bool
     fee_rate: ExactDecimal
     """Taker fee = shares x rate x price x (1 - price), in USDC."""
@@ -119,7 +118,7 @@ class Missing(StrEnum):
 
     EMPTY_BOOK = "empty_book"
     NO_MARKET = "no_market"
-    """The venue knows no order book for the token: closed, resolved or not yet open."""
+    """The venue has no order book for the token: it is closed, resolved or not yet open."""
     UNAVAILABLE = "unavailable"
     """The venue did not answer in time."""
 
@@ -130,19 +129,19 @@ class NoQuote(Fact):
 
 
 class IntentQuoted(IntentMessage):
-    """The book was walked for an intent, or could not be: preflight judges either way."""
+    """An intent got a quote, or the reason why there is none; preflight judges both."""
 
     topic: ClassVar[str] = "quoted-intents"
     quote: Annotated[Quote | NoQuote, Field(discriminator="kind")]
 
 
 class Refusal(StrEnum):
-    """Why a copy was not made: the closed list. Also the label of the metric."""
+    """The closed list of reasons why a copy was refused. Also the label of the metric."""
 
     HALTED = "halted"
     REDUCING = "reducing"
     NOT_FOLLOWED = "not_followed"
-    """The follow ended between the trade and its judgement."""
+    """The follow ended between the trade and the verdict."""
     TRADE_TOO_OLD = "trade_too_old"
     EMPTY_BOOK = "empty_book"
     NO_MARKET = "no_market"
@@ -160,7 +159,7 @@ class Refusal(StrEnum):
 
 
 class VerdictFacts(Fact):
-    """What a verdict was reached on. Amounts in micro-USDC and micro-shares."""
+    """The facts that a verdict rests on. Amounts in micro-USDC and micro-shares."""
 
     judged_at: AwareDatetime
     controls_version: int
@@ -169,43 +168,43 @@ class VerdictFacts(Fact):
     max_trade_usdc: Micros
     daily_cap_usdc: Micros
     spent_today_usdc: Micros
-    """Reserved or spent of the cap before this intent."""
+    """Reserved or spent of the daily cap before this intent."""
     balance_usdc: Micros | None
-    """On the chain; None where it was refused before the balance was asked for."""
+    """On the chain. None: it was refused before the balance was fetched."""
     allowance_usdc: Micros | None
     balance_shares: Micros | None
     reserved_usdc: Micros
-    """Promised to copies that the balance does not show yet."""
+    """Reserved for copies that the balance does not show yet."""
     reserved_shares: Micros
     balance_at: AwareDatetime | None
 
 
 class OrderType(StrEnum):
     FOK = "FOK"
-    """All at once or nothing: entries."""
+    """Fill or kill: all immediately or nothing; for entries."""
     FAK = "FAK"
-    """What can be had at once: exits."""
+    """Fill and kill: what can be matched immediately; for exits."""
 
 
 class IntentApproved(IntentMessage):
-    """May be executed, and by which terms. The only thing that the executor accepts."""
+    """An intent may be executed by these terms; the executor accepts nothing else."""
 
     topic: ClassVar[str] = "approved-intents"
     order_type: OrderType
     usdc: Micros
-    """A BUY spends this much, fee not counted, in whole cents of micro-USDC; 0 on a SELL."""
+    """What a BUY spends, without the fee: micro-USDC, a multiple of a cent; 0 on a SELL."""
     shares: Micros
-    """A SELL gives this much, in hundredths of a share; 0 on a BUY."""
+    """What a SELL sells: micro-shares, a multiple of a hundredth of a share; 0 on a BUY."""
     limit_price: ExactDecimal
-    """The worst price that the order accepts, on the market's grid."""
+    """The worst price that the order accepts, a multiple of the market's tick."""
     expires_at: AwareDatetime
-    """Nothing is sent for it after this moment."""
+    """The order is not sent after this time."""
     quote: Quote
     facts: VerdictFacts
 
 
 class IntentRefused(IntentMessage):
-    """Will not be executed, and why: ``value`` broke ``threshold`` by ``margin``."""
+    """An intent will not be executed: ``value`` violates ``threshold`` by ``margin``."""
 
     topic: ClassVar[str] = "copy-outcomes"
     reason: Refusal

@@ -1,4 +1,4 @@
-"""What a feed saw of a leader's trading."""
+"""Fills of leaders, as the feeds report them."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -11,8 +11,10 @@ from shared.messages.base import Address, Message, Price, TradedMicros
 
 
 class FillSource(StrEnum):
-    """Who told of a fill. Two feeds of one source tell the same rows; two sources tell the same
-    fills in rows of their own.
+    """Which kind of feed a fill came from.
+
+    Two feeds of one source report the same rows; two sources report the same fills in different
+    rows.
     """
 
     RTDS = "rtds"
@@ -21,7 +23,7 @@ class FillSource(StrEnum):
 
 
 class LeaderFillSeen(Message):
-    """One row of a feed: a fill of a followed leader, from the leader's own point of view."""
+    """One row of a feed: a fill of a followed leader, from the leader's point of view."""
 
     topic: ClassVar[str] = "leader-fills"
 
@@ -31,13 +33,13 @@ class LeaderFillSeen(Message):
     side: Side
     shares: TradedMicros
     price: Price
-    """USDC per share, fees not counted."""
+    """USDC per share, without fees."""
     source: FillSource
     row_id: str
-    """What the row is within its source and transaction: the log index, or a digest of the row
-    where it has no number."""
+    """Identifies the row within its source and transaction: the log index, or a digest of the row
+    where it has none."""
     filled_at: AwareDatetime
-    """When the venue or the block says that it happened (whole seconds)."""
+    """The time of the fill by the venue or the block, in whole seconds."""
     title: str = ""
     outcome: str = ""
 

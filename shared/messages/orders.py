@@ -1,4 +1,4 @@
-"""What became of an order."""
+"""The states of our orders and of the venue's trades of them."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -11,21 +11,21 @@ from shared.messages.base import ExactDecimal, Micros, PositiveMicros, ProxyMess
 
 class OrderState(StrEnum):
     SIGNED = "signed"
-    """Kept, about to be sent; perhaps sent."""
+    """Recorded and about to be sent; it may have been sent."""
     UNKNOWN = "unknown"
-    """Sent, and the answer was lost: it may have happened. Resolved by asking and by sending the
-    same bytes again."""
+    """Sent, and the reply was lost or cannot be relied on: it may have been matched. Resolved by
+    lookups and by sending the same bytes again."""
     MATCHED = "matched"
     """Provisional: the settlement can still fail on the chain."""
     CONFIRMED = "confirmed"
     KILLED = "killed"
-    """The venue found nothing that fits the limits: nothing was bought or sold."""
+    """The venue ended it because nothing matched its limits: nothing was bought or sold."""
     REJECTED = "rejected"
     """The venue refused the order."""
     FAILED = "failed"
-    """Matched, and the settlement failed for good: reversed."""
+    """Matched, and the settlement failed finally: the match is reversed."""
     WITHDRAWN = "withdrawn"
-    """Never sent: halted, or too late, between approval and signing."""
+    """Not signed: between approval and signing it expired, or its mode forbade it."""
 
 
 FINAL_STATES = frozenset(
@@ -40,23 +40,23 @@ FINAL_STATES = frozenset(
 
 
 class OrderReported(ProxyMessage):
-    """Where an intent's order stands now."""
+    """The state of an intent's order has changed."""
 
     topic: ClassVar[str] = "copy-outcomes"
     intent_id: str
     order_hash: str
-    """EIP-712 hash: the order's name at the venue, known before it is sent. Empty where none was
+    """EIP-712 hash: the order's id at the venue, known before it is sent. Empty where none was
     signed."""
     state: OrderState
     side: Side
     token_id: str
     shares: Micros
-    """Filled."""
+    """Matched so far."""
     usdc: Micros
-    """Paid or received for ``shares``, fees not counted."""
+    """Paid or received for ``shares``, without fees."""
     fee_usdc: Micros
     reason: str = ""
-    """The venue's own words where it refused or killed."""
+    """The venue's text where it rejected or killed the order."""
 
 
 class TradeStatus(StrEnum):
@@ -68,7 +68,7 @@ class TradeStatus(StrEnum):
 
 
 class TradeReported(ProxyMessage):
-    """The venue's word on one trade of a follower's order."""
+    """The venue reported a trade of a follower's order."""
 
     topic: ClassVar[str] = "venue-reports"
     intent_id: str
@@ -79,16 +79,16 @@ class TradeReported(ProxyMessage):
     token_id: str
     shares: PositiveMicros
     price: ExactDecimal
-    """USDC per share, averaged over the trade's makers."""
+    """USDC per share, the average over the trade's makers."""
     usdc: Micros
     fee_usdc: Micros
     transaction_hash: str
-    """Empty until the venue names it."""
+    """Empty until the venue reports it."""
     matched_at: AwareDatetime
 
 
 class OrderOverdue(ProxyMessage):
-    """An order of ours has no final answer yet and it is time to look after it."""
+    """An order of ours has had no final state for so long that it must be checked."""
 
     topic: ClassVar[str] = "venue-reports"
     intent_id: str

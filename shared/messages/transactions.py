@@ -1,4 +1,4 @@
-"""What is asked of the chain, what is seen there, and what is certain."""
+"""Transactions that a service waits for: the request, the observed receipts and the result."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -8,12 +8,13 @@ from shared.messages.base import Fact, Micros, ProxyMessage
 
 class Purpose(StrEnum):
     SETTLEMENT = "settlement"
-    """The exchange's transaction that moves a follower's fill."""
+    """The exchange's transaction that settles a match of a follower's order."""
 
 
 class SettledFill(Fact):
-    """What the chain says that an order gave and got in a transaction. Exact: the venue's own
-    figures are rounded.
+    """What an order gave and received in a transaction, by the chain's logs.
+
+    These amounts are exact; the venue's are rounded.
     """
 
     order_hash: str
@@ -23,7 +24,7 @@ class SettledFill(Fact):
 
 
 class ConfirmationRequested(ProxyMessage):
-    """Somebody wants to know whether this transaction becomes final."""
+    """A service waits for this transaction to become final."""
 
     topic: ClassVar[str] = "chain-requests"
     request_id: str
@@ -33,19 +34,19 @@ class ConfirmationRequested(ProxyMessage):
 
 
 class ReceiptSeen(ProxyMessage):
-    """A watched transaction's receipt as a node gave it: an observation, not yet a result."""
+    """A node returned the receipt of a watched transaction; a reorg can still change it."""
 
     topic: ClassVar[str] = "chain-reports"
     request_id: str
     transaction_hash: str
     block_number: int | None
-    """None where the node knows no receipt."""
+    """None: the node has no receipt."""
     block_hash: str
     succeeded: bool
     fills: tuple[SettledFill, ...]
     """Of all orders that the transaction settles."""
     finalized_block: int
-    """The chain's finalized block when it was looked at."""
+    """The chain's finalized block at that time."""
 
 
 class TransactionState(StrEnum):
@@ -53,16 +54,16 @@ class TransactionState(StrEnum):
     MINED = "mined"
     """In a block; a reorg can still undo it."""
     REVERTED = "reverted"
-    """In a block, and nothing moved; a reorg can still undo that."""
+    """In a block, and failed there; a reorg can still undo that."""
     FINAL = "final"
     FINAL_REVERTED = "final_reverted"
     DROPPED = "dropped"
-    """In no block for so long that nobody looks any more: replaced by another transaction, most
-    likely, or lost."""
+    """In no block for so long that it is not checked any more: probably replaced by another
+    transaction, or lost."""
 
 
 class TransactionResolved(ProxyMessage):
-    """Where a transaction stands now."""
+    """The state of a watched transaction has changed."""
 
     topic: ClassVar[str] = "chain-results"
     request_id: str

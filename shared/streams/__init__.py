@@ -1,3 +1,1 @@
-"""How do messages get from one service to the next, in order and without loss? The one loop of
-every service, on Kafka.
-"""
+"""Messages between the services on Kafka, in the order of their keys and without loss."""

@@ -1,6 +1,4 @@
-"""What do we know of one partition, from the moment it is assigned to us until we have given it
-back?
-"""
+"""The state of one partition while it is assigned to this instance."""
 
 import asyncio
 import time
@@ -8,23 +6,23 @@ from collections.abc import Callable
 
 from aiokafka import TopicPartition
 
-from shared.streams.progress import OffsetTracker
+from shared.streams.offset_tracker import OffsetTracker
 
 
 class PartitionAssignment:
-    """Open, then closing (what runs may finish, nothing starts), then ended (nothing is produced,
-    finished or committed any more).
+    """One partition, from its assignment until it has been given back.
 
-    A message that is unfinished at the end is not lost: its offset is not committed, so that
-    whoever holds the partition next gets it.
+    It is open at first. Once closed, running handlers may finish and no other starts. Once ended,
+    nothing of it is produced, finished or committed. A message that is unfinished at the end is
+    not lost: its offset is not committed, so that it is delivered to the partition's next owner.
     """
 
     __slots__ = (
         "_busy_since",
         "_clock",
         "_closing",
-        "_progress",
-        "_quiet",
+        "_idle",
+        "_offsets",
         "committed",
         "ended",
         "partition",
@@ -39,46 +37,47 @@ class PartitionAssignment:
         self.committed: int | None = None
         self.paused = False
         self.ended = False
-        self._progress = OffsetTracker()
+        self._offsets = OffsetTracker()
         self._busy_since: dict[int, float] = {}
         self._closing = asyncio.Event()
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         return not self._closing.is_set()
 
     @property
     def unfinished(self) -> int:
-        return self._progress.unfinished
+        return self._offsets.unfinished
 
     @property
     def uncommitted(self) -> int | None:
-        """The offset that is to be committed next; None: there is nothing new."""
-        committable = self._progress.committable
+        """The offset to commit next. None: nothing has finished since the last commit."""
+        committable = self._offsets.committable
         return None if committable == self.committed else committable
 
     @property
     def busy_since(self) -> float | None:
-        """When the handler that has been running longest began; dicts keep their order."""
+        """When the longest-running handler started; None: no handler runs."""
+        # dicts keep their order
         return next(iter(self._busy_since.values()), None)
 
-    def take(self, offset: int) -> None:
-        self._progress.begin(offset)
+    def add(self, offset: int) -> None:
+        self._offsets.add(offset)
 
-    def enter(self, offset: int) -> None:
+    def start_handling(self, offset: int) -> None:
         self._busy_since[offset] = self._clock()
-        self._quiet.clear()
+        self._idle.clear()
 
-    def leave(self, offset: int) -> None:
+    def stop_handling(self, offset: int) -> None:
         del self._busy_since[offset]
         if not self._busy_since:
-            self._quiet.set()
+            self._idle.set()
 
     def finish(self, offset: int) -> bool:
-        """Whether there is something new to commit."""
-        return self._progress.finish(offset)
+        """Return whether there is something new to commit."""
+        return self._offsets.finish(offset)
 
     def close(self) -> None:
         self._closing.set()
@@ -87,19 +86,20 @@ class PartitionAssignment:
         self.close()
         self.ended = True
 
-    async def quiet(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until no handler of this partition runs."""
-        await self._quiet.wait()
+        await self._idle.wait()
 
-    async def rest(self, offset: int, seconds: float) -> bool:
-        """Wait between two attempts at a message, which is then neither busy nor stuck. Whether the
-        partition is to be given back.
+    async def wait_before_retry(self, offset: int, seconds: float) -> bool:
+        """Wait before the next attempt at a message, which does not count as being handled then.
+
+        Return whether the partition is to be given back.
         """
-        self.leave(offset)
+        self.stop_handling(offset)
         try:
             async with asyncio.timeout(seconds):
                 return await self._closing.wait()
         except TimeoutError:
             return False
         finally:
-            self.enter(offset)
+            self.start_handling(offset)

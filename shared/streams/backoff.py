@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt?"""
+"""Delays between the attempts at something that failed."""
 
 import random
 from dataclasses import dataclass
@@ -6,20 +6,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Doubles from ``first_s`` to at most ``longest_s`` seconds, of which a random part is left
-    off, so that many waiters spread.
+    """The delay doubles from ``first_s`` up to ``max_s`` seconds.
+
+    A random part of it, at most the fraction ``jitter``, is left off, so that many waiters spread.
     """
 
     first_s: float = 0.05
-    longest_s: float = 10.0
+    max_s: float = 10.0
     jitter: float = 0.5
 
     def delay(self, attempt: int, *, chance: float | None = None) -> float:
-        """Seconds to wait after the failure of ``attempt`` (1, 2, …). ``chance``: 0 to 1, drawn if
-        not given.
+        """Return the seconds to wait after ``attempt`` (1, 2, …) has failed.
+
+        ``chance``: from 0 to 1, drawn at random where it is not given.
         """
         doublings = min(attempt - 1, 30)
-        whole = min(self.longest_s, self.first_s * 2.0**doublings)
-        # it spreads load, it protects nothing
+        whole = min(self.max_s, self.first_s * 2.0**doublings)
+        # not for security: it only spreads the load
         drawn = random.random() if chance is None else chance  # noqa: S311
         return whole * (1 - self.jitter * drawn)

@@ -1,11 +1,10 @@
-"""What have the other instances of this service fetched already? A Faust global table over a
-compacted topic.
+"""Shares what one instance fetched with all instances: a Faust global table over a compacted topic.
 
-Every entry carries inside the time at which it was fetched, and readers judge it by that: an update
-that is lost, late or repeated costs freshness, never truth. That is all that is asked of Faust,
-whose own failures end here: the table is then empty or old, it is started again beside the service,
-and nobody else notices. It runs in a thread with an event loop of its own: after a crash Faust
-leaves tasks that refuse to be cancelled, and would keep the service's own loop from ever ending.
+Every entry contains the time at which it was fetched, and readers check that time: an update that
+is lost, late or repeated makes an entry old, never wrong. A failure of Faust stays in this module:
+the table is then empty or old, and Faust is restarted while the service continues. Faust runs in a
+thread with an event loop of its own: after a crash it leaves tasks that cannot be cancelled and
+that would keep the service's own loop from ending.
 """
 
 import asyncio
@@ -24,23 +23,25 @@ from shared.messages.base import Message
 from shared.streams.backoff import Backoff
 from shared.streams.producer import Producer
 from shared.streams.settings import KafkaSettings
-from shared.streams.topics import partition_count
+from shared.streams.topics import fetch_partition_count
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-START_WITHIN_S = 60.0
-STOP_WITHIN_S = 5.0
-"""Faust can hang in both (docs/adr: how Faust is tamed)."""
-LOOK_EVERY_S = 0.1
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 5.0
+"""Faust can hang while it starts and while it stops (ADR 4: Faust holds caches, and nothing
+that money rests on)."""
+CHECK_INTERVAL_S = 0.1
 
 
 class FaustStopped(Exception):
-    """Faust ended by itself; it says why."""
+    """Faust ended without being told to; the text says why."""
 
 
 class CacheTable:
-    """The entries of one topic, by key, in every instance. An async context manager that waits for
-    nothing to start.
+    """The entries of one topic by key, the same in every instance.
+
+    An async context manager; entering it does not wait until Faust has started.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class CacheTable:
     ) -> None:
         self.name = f"{kind.topic}-cache"
         self.failures = 0
-        """How often Faust, or an update in it, has failed."""
+        """How often Faust or an update of the table has failed."""
         self._topic, self._settings, self._producer = kind.topic, settings, producer
-        self._backoff = backoff or Backoff(first_s=1, longest_s=60)
+        self._backoff = backoff or Backoff(first_s=1, max_s=60)
         self._app: Any = None
         self._table: Any = None
         self._closing = threading.Event()
@@ -63,9 +64,7 @@ class CacheTable:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the table has caught up with what was kept of it. It can be used before; it is
-        emptier then.
-        """
+        """Whether the table is restored from its changelog; before, entries may be missing."""
         return (
             self._app is not None
             and not self._app.rebalancing
@@ -73,15 +72,18 @@ class CacheTable:
         )
 
     def get(self, key: str) -> bytes | None:
-        """The newest entry that has come here, in the message's wire form. None: none has; ask the
-        source.
+        """Return the newest entry that reached this instance, in the message's wire form.
+
+        None: there is none, and the caller fetches from the source.
         """
         entry: bytes | None = None if self._table is None else self._table.get(key.encode())
         return entry
 
     async def put(self, message: Message) -> None:
-        """Let all instances know. Returns when Kafka has it; here too it appears only when it comes
-        back.
+        """Publish an entry to all instances.
+
+        Returns when Kafka has acknowledged it. This instance sees it, as the others do, once Faust
+        has read it from the topic.
         """
         await self._producer.publish(message)
 
@@ -98,7 +100,7 @@ class CacheTable:
         trace: TracebackType | None,
     ) -> None:
         self._closing.set()
-        await asyncio.to_thread(self._thread.join, 2 * STOP_WITHIN_S)
+        await asyncio.to_thread(self._thread.join, 2 * STOP_TIMEOUT_S)
 
     def _keep_running(self) -> None:
         attempt = 0
@@ -106,47 +108,46 @@ class CacheTable:
             attempt += 1
             started = time.monotonic()
             try:
-                self._in_a_loop_of_its_own(self._run_once())
-            except Exception as error:  # noqa: BLE001 - whatever Faust fails with, a cache is not worth a service
-                self._failed("the cache", error)
-            if time.monotonic() - started > self._backoff.longest_s:
+                self._run_in_own_loop(self._run_once())
+            except Exception as error:  # noqa: BLE001 - no failure of a cache may stop the service
+                self._record_failure("Faust", error)
+            if time.monotonic() - started > self._backoff.max_s:
                 attempt = 1
             self._closing.wait(self._backoff.delay(attempt))
 
-    def _in_a_loop_of_its_own(self, life: Coroutine[Any, Any, None]) -> None:
-        """Not ``asyncio.run``, which waits until all tasks are cancelled: some of Faust's never
-        are.
-        """
+    def _run_in_own_loop(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run without ``asyncio.run``, which waits for cancelled tasks: some of Faust never end."""
         loop = asyncio.new_event_loop()
         try:
-            loop.run_until_complete(life)
+            loop.run_until_complete(main)
         finally:
-            loop.run_until_complete(_cancel_all(within_s=1))
+            loop.run_until_complete(_cancel_all(timeout_s=1))
             loop.close()
 
     async def _run_once(self) -> None:
-        """Until the cache is closed. Raises: what Faust failed with."""
-        with tempfile.TemporaryDirectory(
-            prefix="slipstream-cache-"
-        ) as folder:  # Faust wants one, also to keep nothing in it
-            app, table = self._build(await partition_count(self._settings, self._topic), folder)
+        """Run Faust until the cache is closed. Raises: whatever Faust failed with."""
+        # Faust needs a folder although it stores nothing there.
+        with tempfile.TemporaryDirectory(prefix="slipstream-cache-") as folder:
+            app, table = self._build(
+                await fetch_partition_count(self._settings, self._topic), folder
+            )
             await self._run_app(app, table)
 
     async def _run_app(self, app: Any, table: Any) -> None:
         try:
-            await _within(START_WITHIN_S, app.start())
+            await _with_timeout(START_TIMEOUT_S, app.start())
             self._app, self._table = app, table
             while not self._closing.is_set():
                 if app.should_stop:
                     raise FaustStopped(f"crashed with {type(app.crash_reason).__name__}")
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(CHECK_INTERVAL_S)
         finally:
             self._app = None
-            # After a crash the app fails to stop, and leaves a thread, connections, and agents that
-            # start again when they are cancelled.
+            # After a crash app.stop() fails and leaves a thread, connections, and agents that
+            # restart when they are cancelled.
             for part in (app, app.agents, app.tables, app.consumer, app.producer):
                 with contextlib.suppress(Exception):
-                    await _within(STOP_WITHIN_S, part.stop())
+                    await _with_timeout(STOP_TIMEOUT_S, part.stop())
 
     def _build(self, partitions: int, folder: str) -> tuple[Any, Any]:
         app = faust.App(
@@ -170,8 +171,8 @@ class CacheTable:
             broker_commit_interval=1.0,
         )
         app.loop = asyncio.get_running_loop()
-        # Other instances' updates are seen live only with a buffer of one, and written at all only
-        # with the partitions of the source.
+        # Updates of other instances are applied at once only with a recovery buffer of one, and are
+        # written only where the table has as many partitions as the source topic.
         table = app.GlobalTable(
             "entries",
             key_type=bytes,
@@ -186,23 +187,23 @@ class CacheTable:
             key_serializer="raw",
             value_serializer="raw",
         )
-        app.agent(source, name="keep")(lambda stream: self._keep(stream, table))
+        app.agent(source, name="keep")(lambda stream: self._store_updates(stream, table))
         app.finalize()
         return app, table
 
-    async def _keep(self, stream: Any, table: Any) -> None:
+    async def _store_updates(self, stream: Any, table: Any) -> None:
         updates: AsyncIterable[tuple[bytes, bytes | None]] = stream.items()
         async for key, value in updates:
             try:
                 if value is not None:
                     table[key] = value
-            except Exception as error:  # noqa: BLE001 - raised into Faust it would end the agent, or worse
-                self._failed("an update", error)
+            except Exception as error:  # noqa: BLE001 - an error that reaches Faust ends the agent
+                self._record_failure("an update of the table", error)
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def _record_failure(self, what: str, error: Exception) -> None:
         self.failures += 1
         why = str(error) if isinstance(error, FaustStopped) else type(error).__name__
-        log.warning("%s (%s) failed: %s", what, self.name, why)
+        logger.warning("%s failed (table %s): %s", what, self.name, why)
 
     def _credentials(self) -> Any:
         settings, client = self._settings, self._settings.client()
@@ -217,9 +218,10 @@ class CacheTable:
         return faust.SSLCredentials(context) if context is not None else None
 
 
-async def _within(seconds: float, step: Coroutine[Any, Any, Any]) -> None:
-    """Wait for a step of Faust, but not for its cancellation as ``wait_for`` does. Raises:
-    FaustStopped; what the step raised.
+async def _with_timeout(seconds: float, step: Coroutine[Any, Any, Any]) -> None:
+    """Wait for a step of Faust, but not for its cancellation, as ``asyncio.wait_for`` would.
+
+    Raises: FaustStopped; whatever the step raised.
     """
     task = asyncio.create_task(step)
     await asyncio.wait((task,), timeout=seconds)
@@ -227,13 +229,13 @@ async def _within(seconds: float, step: Coroutine[Any, Any, Any]) -> None:
         task.cancel()
         raise FaustStopped(f"stuck for {seconds:.0f} s")
     if task.cancelled():
-        raise FaustStopped("cancelled by itself")
+        raise FaustStopped("it cancelled itself")
     task.result()
 
 
-async def _cancel_all(*, within_s: float) -> None:
+async def _cancel_all(*, timeout_s: float) -> None:
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=within_s)
+        await asyncio.wait(tasks, timeout=timeout_s)

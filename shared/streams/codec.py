@@ -1,8 +1,8 @@
-"""How does a message become a Kafka record, and a record a message again?
+"""Encodes messages as Kafka records and decodes records to messages.
 
-The value is the message as JSON; the headers say what it is (``type``, ``version``, ``message_id``)
-and which trace it belongs to (``traceparent``, at most one). Built strictly, decoded tolerantly: a
-field that a newer release added is no reason to stop.
+The value is the message as JSON. The headers contain its ``type``, ``version`` and ``message_id``,
+and at most one ``traceparent``: the trace that it belongs to. Messages are built strictly and
+decoded tolerantly: a field that a newer release added is ignored.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Record(Protocol):
-    """What we use of ``aiokafka.ConsumerRecord``."""
+    """The part of ``aiokafka.ConsumerRecord`` that is used here."""
 
     @property
     def topic(self) -> str: ...
@@ -52,8 +52,9 @@ class Outgoing:
 
 
 def with_values(headers: Headers) -> list[tuple[str, bytes]]:
-    """A header without a value says as little as an empty one: neither is a type, a version or a
-    trace.
+    """Return the headers with an empty value where there is none.
+
+    Neither is a type, a version or a trace.
     """
     return [(name, value or b"") for name, value in headers]
 
@@ -80,27 +81,31 @@ class Decoder:
             kind: kind.model_fields["version"].default for kind in self._type_by_name.values()
         }
 
-    def recognise(self, headers: Mapping[str, bytes]) -> type[Message]:
-        """The record's type. Raises: InvalidMessage without a type; UnknownVersion for a type or
-        version that we don't know.
+    def resolve_type(self, headers: Mapping[str, bytes]) -> type[Message]:
+        """Return the class of the record's message.
+
+        Raises: InvalidMessage where the headers lack the type or the version; UnknownVersion where
+        this release does not know it.
         """
         if not (name := headers.get("type")):
             raise InvalidMessage("the record has no header 'type'")
         kind = self._type_by_name.get(name)
         if kind is None:
             raise UnknownVersion(
-                f"this release knows no messages of type {_printable(name)}: it waits for one that does"
+                f"this release knows no messages of type {_printable(name)}: "
+                "it waits for a release that does"
             )
         if (version := _version(headers)) > (known := self._version_by_type[kind]):
             raise UnknownVersion(
-                f"this release knows no version {version} of {kind.__name__}, only {known}: it waits for one that does"
+                f"this release knows no version {version} of {kind.__name__}, only {known}: "
+                "it waits for a release that does"
             )
         return kind
 
-    def knows(self, record: Record) -> bool:
-        """Whether this release can tell what the record is, or at least that it is none."""
+    def is_known(self, record: Record) -> bool:
+        """Whether this release knows the record's type and version, or that they are invalid."""
         try:
-            self.recognise(dict(with_values(record.headers)))
+            self.resolve_type(dict(with_values(record.headers)))
         except UnknownVersion:
             return False
         except InvalidMessage:
@@ -108,14 +113,15 @@ class Decoder:
         return True
 
     def decode(self, kind: type[Message], record: Record) -> Message:
-        """Raises: InvalidMessage, naming the fields that are wrong but none of their contents."""
+        """Raises: InvalidMessage, with the names of the wrong fields and none of their contents."""
         try:
             message = kind.model_validate_json(record.value or b"", extra="ignore")
         except ValidationError as error:
-            raise InvalidMessage(f"not a {kind.__name__}: {_complaints(error)}") from None
+            raise InvalidMessage(f"not a {kind.__name__}: {_describe_errors(error)}") from None
         if record.key != message.key():
             raise InvalidMessage(
-                f"the record's key is not that of its {kind.__name__}: its order would not be kept"
+                f"the record's key is not that of its {kind.__name__}: "
+                "the order of the key would not be kept"
             )
         return message
 
@@ -133,14 +139,14 @@ def _version(headers: Mapping[str, bytes]) -> int:
         raise InvalidMessage("the record has no readable header 'version'") from None
 
 
-def _complaints(error: ValidationError) -> str:
-    def told(complaint: Any) -> str:
-        return f"{'.'.join(map(str, complaint['loc'])) or 'value'}: {complaint['type']}"
+def _describe_errors(error: ValidationError) -> str:
+    """The first five wrong fields, each with the kind of its error."""
 
-    return "; ".join(
-        told(each)
-        for each in error.errors(include_url=False, include_context=False, include_input=False)[:5]
-    )
+    def describe(detail: Any) -> str:
+        return f"{'.'.join(map(str, detail['loc'])) or 'value'}: {detail['type']}"
+
+    details = error.errors(include_url=False, include_context=False, include_input=False)[:5]
+    return "; ".join(describe(detail) for detail in details)
 
 
 def _printable(name: bytes) -> str:

@@ -1,70 +1,47 @@
-"""What becomes of a message that can never be handled?
+"""Builds the dead letter of a record that can never be handled, and limits how many there may be.
 
-It is parked on the topic ``dead-letters`` with the reason, and passed. Within a limit: a bad
-release must stop, not drain a topic.
+A dead letter is published on the topic ``dead-letters`` with its reason, and the offset moves on.
+The limit stops a bad release, which would otherwise park a whole topic.
 """
 
 import base64
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
 
-from pydantic import Base64Bytes
-
-from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.streams.codec import Record, with_values
 
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class DeadLetter(Message):
-    """A record that a service could not handle, whole, and why. It occurred when the record was
-    written.
-    """
-
-    topic: ClassVar[str] = "dead-letters"
-    service: str
-    reason: str
-    source_topic: str
-    source_partition: int
-    source_offset: int
-    record_type: str
-    record_key: Base64Bytes
-    record_value: Base64Bytes
-    """Byte for byte, in base64, so that it can be put back where it came from."""
-    record_headers: tuple[tuple[str, Base64Bytes], ...]
-
-    def key(self) -> bytes:
-        """With the letters of the same key: its own order is kept here too."""
-        return self.record_key
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TooManyDeadLetters(Exception):
-    """More messages cannot be handled than can be an accident: it is us. The process stops before
-    it passes this one.
+    """So many messages could not be handled that this release must be at fault.
+
+    The process stops, and the offset of the message that exceeded the limit does not move.
     """
 
 
 class DeadLetterLimit:
-    """At most ``limit`` in any ``window_s`` seconds."""
+    """Allows at most ``limit`` dead letters in any ``window_s`` seconds."""
 
     def __init__(self, *, limit: int, window_s: float) -> None:
         self._limit, self._window_s = limit, window_s
-        self._taken: deque[float] = deque()
+        self._times: deque[float] = deque()
 
-    def take(self, now: float) -> None:
-        """Raises: TooManyDeadLetters."""
-        while self._taken and self._taken[0] <= now - self._window_s:
-            self._taken.popleft()
-        if len(self._taken) >= self._limit:
+    def count(self, now: float) -> None:
+        """Count one more dead letter at ``now``, in seconds. Raises: TooManyDeadLetters."""
+        while self._times and self._times[0] <= now - self._window_s:
+            self._times.popleft()
+        if len(self._times) >= self._limit:
             raise TooManyDeadLetters(
-                f"{self._limit} messages in {self._window_s:.0f} s could not be handled: is this release broken?"
+                f"{self._limit} messages in {self._window_s:.0f} s could not be handled: "
+                "is this release broken?"
             )
-        self._taken.append(now)
+        self._times.append(now)
 
 
-def dead_letter(record: Record, *, service: str, reason: str) -> DeadLetter:
-    """The same for the same record, however often it is parked."""
+def build_dead_letter(record: Record, *, service: str, reason: str) -> DeadLetter:
+    """Return the same message for the same record, however often the record is parked."""
     headers = with_values(record.headers)
     return DeadLetter(
         message_id=f"{service}:{record.topic}:{record.partition}:{record.offset}",
@@ -82,8 +59,8 @@ def dead_letter(record: Record, *, service: str, reason: str) -> DeadLetter:
 
 
 def _written_at(record: Record) -> datetime:
-    """1970 where the producer dated it beyond all calendars: a broker may keep what it is told."""
+    """Return the record's time, or 1970 where it is out of range: brokers accept any timestamp."""
     try:
-        return BEGINNING + timedelta(milliseconds=record.timestamp)
+        return EPOCH + timedelta(milliseconds=record.timestamp)
     except OverflowError:
-        return BEGINNING
+        return EPOCH

@@ -1,4 +1,4 @@
-"""How do the messages of one key stay in order while no key waits for another?"""
+"""Processes the messages of each key one at a time, and those of different keys concurrently."""
 
 import asyncio
 from collections import deque
@@ -11,70 +11,70 @@ from shared.streams.dead_letter_store import StoredDeadLetter
 
 
 class Delivery(NamedTuple):
-    """A record, and the tenure of its partition under which it was taken."""
+    """A record, and the assignment of its partition under which it was received."""
 
     assignment: PartitionAssignment
     record: Record
     dead_letter: StoredDeadLetter | None = None
-    """The record itself, where it is a parked one that is handled again."""
+    """The record itself, where it is a stored dead letter that is handled again."""
 
 
 class KeyQueues:
-    """A task for each key that has work, whatever topics it came from; it ends with the key's last
-    message.
+    """One task for each key that has deliveries, from all topics; it ends with the key's last one.
 
-    Its topics take turns: Kafka keeps no order between them, and an intent must not wait behind a
-    dozen reports of older orders. ``carry_out`` does one piece of work; what it raises goes to
-    ``failed``, and the key's later messages stay where they are.
+    The topics of a key take turns: Kafka keeps no order between topics, and an intent must not wait
+    behind a dozen reports of older orders. ``process`` processes one delivery. What it raises is
+    passed to ``on_failed``, and the key's later deliveries are not processed.
     """
 
     def __init__(
         self,
-        carry_out: Callable[[Delivery], Awaitable[None]],
-        failed: Callable[[Delivery, BaseException], None],
+        process: Callable[[Delivery], Awaitable[None]],
+        on_failed: Callable[[Delivery, BaseException], None],
     ) -> None:
-        self._carry_out, self._failed = carry_out, failed
-        self._lanes: dict[bytes | None, dict[str, deque[Delivery]]] = {}
-        """By key and topic; a lane's first topic is the one whose turn it is."""
+        self._process, self._on_failed = process, on_failed
+        self._queues: dict[bytes | None, dict[str, deque[Delivery]]] = {}
+        """By key and topic; the first topic of a key is the next one that is processed."""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def put(self, work: Delivery) -> None:
-        key, topic = work.record.key, work.record.topic
-        if (lane := self._lanes.get(key)) is not None:
-            lane.setdefault(topic, deque()).append(work)
+    def put(self, delivery: Delivery) -> None:
+        key, topic = delivery.record.key, delivery.record.topic
+        if (queue := self._queues.get(key)) is not None:
+            queue.setdefault(topic, deque()).append(delivery)
             return
-        self._lanes[key] = lane = {topic: deque((work,))}
-        task = asyncio.create_task(self._run(key, lane))
+        self._queues[key] = queue = {topic: deque((delivery,))}
+        task = asyncio.create_task(self._run(key, queue))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_done)
 
-    async def _run(self, key: bytes | None, lane: dict[str, deque[Delivery]]) -> None:
-        while lane:
-            topic, waiting = next(iter(lane.items()))
-            await self._carry_out_one(waiting[0])
+    async def _run(self, key: bytes | None, queue: dict[str, deque[Delivery]]) -> None:
+        while queue:
+            topic, waiting = next(iter(queue.items()))
+            await self._process_one(waiting[0])
             waiting.popleft()
-            del lane[topic]
+            del queue[topic]
             if waiting:
-                lane[topic] = waiting
-        del self._lanes[key]
+                queue[topic] = waiting
+        del self._queues[key]
 
-    async def _carry_out_one(self, work: Delivery) -> None:
-        if not work.assignment.open:
+    async def _process_one(self, delivery: Delivery) -> None:
+        if not delivery.assignment.is_open:
             return
         try:
-            await self._carry_out(work)
-        except BaseException as error:  # also a stray CancelledError: what ends a lane stops the process, or the key would wait for ever
-            self._failed(work, error)
+            await self._process(delivery)
+        except BaseException as error:
+            # Also a stray CancelledError: without a stop of the process the key would wait forever.
+            self._on_failed(delivery, error)
             raise
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            # `failed` has it; asyncio would print it, with whatever its text holds
+            # Retrieved, or asyncio would log the error with its text; `on_failed` has got it.
             task.exception()
 
     async def cancel(self) -> None:
-        """End what still runs, as a crash would: nothing of it is finished."""
+        """Cancel the running tasks; like after a crash, none of their messages is finished."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

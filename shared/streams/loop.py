@@ -1,9 +1,8 @@
-"""How does every message of a service get handled: in the order of its key, at least once, and
-without waiting for other keys?
+"""The message loop of a service: every message at least once, in the order of its key.
 
-One consumer takes from all topics of the routes; a lane for each key carries out one message after
-another; a partition's offset is committed up to its oldest unfinished message. Whatever must not be
-passed over, which is a bug of ours, stops the process.
+One consumer reads all topics of the routes; a queue for each key has its messages handled one at a
+time, without waiting for other keys; a partition's offset is committed up to its oldest unfinished
+message. An unexpected error, which is a bug of ours, stops the process.
 """
 
 import asyncio
@@ -25,42 +24,43 @@ from shared.streams.backoff import Backoff
 from shared.streams.closing import close_with_timeout
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore
 from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters
-from shared.streams.handling import MessageProcessor, PublishesAll, place
 from shared.streams.key_queues import Delivery, KeyQueues
+from shared.streams.message_processor import MessageProcessor, PublishesAll, describe_position
 from shared.streams.partitioning import Ownership
-from shared.streams.redriving import Redriver
+from shared.streams.redriver import Redriver
 from shared.streams.routes import Routes
 from shared.streams.settings import KafkaSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-TAKE_EVERY_S = 0.5
-COMMIT_EVERY_S = 0.05
+POLL_TIMEOUT_S = 0.5
+COMMIT_INTERVAL_S = 0.05
 FETCH_WAIT_MS = 100
-"""How long the broker holds a fetch that has nothing. aiokafka has one fetch on its way per broker,
-without the partitions that are paused at that moment: a resumed partition waits for its end."""
+"""How long the broker holds back an empty fetch response. aiokafka has one running fetch per
+broker, without the partitions that were paused when it was sent: a resumed partition waits for its
+end."""
 METADATA_MAX_AGE_MS = 10_000
-"""aiokafka 0.14 that looks up where to begin asks a partition's old leader again and again, until
-it looks by itself who leads now. By default that is after five minutes, for which a partition
-without a committed offset would stand still."""
+"""aiokafka 0.14 asks a partition's old leader for the start offset until it refreshes its metadata.
+By default that takes five minutes, during which a partition without a committed offset would not be
+read."""
 SILENT_AFTER_S = 5.0
-LAST_COMMIT_WITHIN_S = 5.0
+LAST_COMMIT_TIMEOUT_S = 5.0
 
 
 class MessageFailed(Exception):
-    """A message stopped the process. Says where and what kind, not what was in it."""
+    """A message stopped the process. The text has its position and the error, not its contents."""
 
 
 def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
-    """The consumer of one instance of a service; the group is the service."""
+    """Build the consumer of one instance of a service; the consumer group is the service."""
     return AIOKafkaConsumer(
         **settings.client(),
         group_id=service,
         group_instance_id=settings.group_instance_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        # The same partition numbers of all topics to the same instance: one key has one lane,
-        # whatever topic it comes on.
+        # It assigns the same partition numbers of all topics to one instance, so that a key has one
+        # queue for all topics.
         partition_assignment_strategy=(RangePartitionAssignor,),
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.session_timeout_ms // 4,
@@ -72,15 +72,17 @@ def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What the loop says of itself: reasons against being live or ready, none if it is."""
+    """The reasons why the loop is not live or not ready; empty where it is."""
 
     live: tuple[str, ...]
     ready: tuple[str, ...]
 
 
 class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One service's loop. ``run`` returns after ``stop``, or raises what stopped it; everything
-    finished is committed by then.
+    """The message loop of one service.
+
+    ``run`` returns after ``stop``, or raises what stopped it; every finished message is committed
+    by then.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         *,
         settings: KafkaSettings,
         producer: PublishesAll,
-        parking: DeadLetterStore,
+        dead_letters: DeadLetterStore,
         ownership: Ownership | None = None,
         backoff: Backoff | None = None,
         build_consumer: Callable[[str, KafkaSettings], AIOKafkaConsumer] = build_consumer,
@@ -103,253 +105,278 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._clock, self._wall_clock = clock, wall_clock
         self._topics = frozenset(kind.topic for kind in routes)
         self._ownership = ownership or Ownership()
-        self._most_unfinished = settings.max_unfinished_per_partition
-        self._parked_keys = BlockedKeys(parking, service)
-        self._handling = MessageProcessor(
+        self._max_unfinished = settings.max_unfinished_per_partition
+        self._blocked_keys = BlockedKeys(dead_letters, service)
+        self._processor = MessageProcessor(
             service,
             routes,
             producer=producer,
-            parking=parking,
-            parked_keys=self._parked_keys,
-            finished=self._finished,
-            allowance=DeadLetterLimit(limit=settings.dead_letters_per_minute, window_s=60),
+            dead_letters=dead_letters,
+            blocked_keys=self._blocked_keys,
+            on_finished=self._on_finished,
+            dead_letter_limit=DeadLetterLimit(limit=settings.dead_letters_per_minute, window_s=60),
             backoff=backoff or Backoff(),
             clock=clock,
         )
-        self._lanes = KeyQueues(self._carry_out, self._failed)
-        self._tenures: dict[TopicPartition, PartitionAssignment] = {}
+        self._key_queues = KeyQueues(self._process, self._on_failed)
+        self._assignments: dict[TopicPartition, PartitionAssignment] = {}
         self._redriver = Redriver(
-            parking,
-            self._parked_keys,
+            dead_letters,
+            self._blocked_keys,
             service,
-            tenures=self._tenures,
-            knows=self._handling.knows,
-            put=self._lanes.put,
+            assignments=self._assignments,
+            is_known=self._processor.is_known,
+            put=self._key_queues.put,
         )
-        self._late: list[PartitionAssignment] = []  # given back while a handler still ran
-        self._advanced = asyncio.Event()
-        self._halt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._committing: asyncio.Task[None] | None = None
-        self._assigned = False
-        self._turned_at = self._silent_until = clock()
+        self._still_handling: list[PartitionAssignment] = []
+        """Assignments that were given back while a handler was still running."""
+        self._offsets_advanced = asyncio.Event()
+        self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._commit_task: asyncio.Task[None] | None = None
+        self._is_assigned = False
+        self._polled_at = self._silent_until = clock()
 
     async def run(self) -> None:
-        """Raises: MessageFailed; KafkaError that waiting cannot cure."""
+        """Raises: MessageFailed; KafkaError that is not retriable."""
         self._consumer = self._build_consumer(self._service, self._settings)
         self._consumer.subscribe(topics=set(self._topics), listener=self)
         try:
             await self._consumer.start()
-            await self._work()
+            await self._run_tasks()
         finally:
             await close_with_timeout("consumer", self._consumer.stop())
 
     def stop(self) -> None:
-        """Take nothing more; let running handlers finish, within the drain time."""
-        if not self._halt.done():
-            self._halt.set_result(None)
+        """Read nothing more, and let running handlers finish within the drain timeout."""
+        if not self._stopped.done():
+            self._stopped.set_result(None)
 
     def health(self) -> Health:
         now = self._clock()
-        return Health(live=tuple(self._not_live(now)), ready=tuple(self._not_ready()))
+        return Health(
+            live=tuple(self._reasons_not_live(now)), ready=tuple(self._reasons_not_ready())
+        )
 
-    async def _work(self) -> None:
+    async def _run_tasks(self) -> None:
         tasks = [
             asyncio.create_task(part())
-            for part in (self._take, self._keep_committing, self._redriver.run)
+            for part in (self._keep_polling, self._keep_committing, self._redriver.run)
         ]
         try:
-            await asyncio.wait((*tasks, self._halt), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*tasks, self._stopped), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._release(within_s=self._settings.drain_timeout_ms / 1000)
-            await self._lanes.cancel()
-        for ended in (self._halt, *tasks):
+            await self._release_all(timeout_s=self._settings.drain_timeout_ms / 1000)
+            await self._key_queues.cancel()
+        for ended in (self._stopped, *tasks):
             if ended.done() and not ended.cancelled():
                 ended.result()
 
-    # What comes in
+    # Receiving
 
-    async def _take(self) -> None:
+    async def _keep_polling(self) -> None:
         while True:
-            batches = await self._consumer.getmany(timeout_ms=int(TAKE_EVERY_S * 1000))
-            self._turned_at = self._clock()
-            if not batches and self._assigned and self._kafka_is_silent():
-                self._silent_until = self._turned_at
+            batches = await self._consumer.getmany(timeout_ms=int(POLL_TIMEOUT_S * 1000))
+            self._polled_at = self._clock()
+            if not batches and self._is_assigned and self._kafka_is_silent():
+                self._silent_until = self._polled_at
             for partition, records in batches.items():
-                tenure = self._tenure(partition)
+                assignment = self._get_or_add_assignment(partition)
                 for record in records:
-                    tenure.take(record.offset)
-                    self._lanes.put(Delivery(tenure, record))
-                if tenure.unfinished >= self._most_unfinished:
+                    assignment.add(record.offset)
+                    self._key_queues.put(Delivery(assignment, record))
+                if assignment.unfinished >= self._max_unfinished:
                     self._consumer.pause(partition)
-                    tenure.paused = True
-                metrics.messages_unfinished(partition.topic, partition.partition, tenure.unfinished)
+                    assignment.paused = True
+                _report_unfinished(assignment)
 
-    def _tenure(self, partition: TopicPartition) -> PartitionAssignment:
-        if (tenure := self._tenures.get(partition)) is None:
-            tenure = self._tenures[partition] = PartitionAssignment(partition, self._clock)
-        return tenure
+    def _get_or_add_assignment(self, partition: TopicPartition) -> PartitionAssignment:
+        if (assignment := self._assignments.get(partition)) is None:
+            assignment = self._assignments[partition] = PartitionAssignment(partition, self._clock)
+        return assignment
 
-    async def _carry_out(self, work: Delivery) -> None:
+    async def _process(self, delivery: Delivery) -> None:
         try:
-            await self._handling.carry_out(work)
+            await self._processor.process(delivery)
         finally:
-            if work.dead_letter is not None:
-                self._redriver.left_its_lane(work.dead_letter)
+            if delivery.dead_letter is not None:
+                self._redriver.on_processed(delivery.dead_letter)
 
-    def _finished(self, work: Delivery) -> None:
-        tenure = work.assignment
-        if tenure.finish(work.record.offset):
-            self._advanced.set()
-        if tenure.paused and tenure.unfinished * 2 <= self._most_unfinished and tenure.open:
-            self._consumer.resume(tenure.partition)
-            tenure.paused = False
+    def _on_finished(self, delivery: Delivery) -> None:
+        assignment = delivery.assignment
+        if assignment.finish(delivery.record.offset):
+            self._offsets_advanced.set()
+        is_low = assignment.unfinished * 2 <= self._max_unfinished
+        if assignment.paused and is_low and assignment.is_open:
+            self._consumer.resume(assignment.partition)
+            assignment.paused = False
 
-    def _failed(self, work: Delivery, error: BaseException) -> None:
-        if self._halt.done() and isinstance(error, asyncio.CancelledError):
+    def _on_failed(self, delivery: Delivery, error: BaseException) -> None:
+        if self._stopped.done() and isinstance(error, asyncio.CancelledError):
             return
-        where, kind = place(work.record), type(error).__name__
-        # Only our own errors promise that their text holds no secret and no payload.
-        said = f": {error}" if isinstance(error, MessageError | TooManyDeadLetters) else ""
-        log.error(
+        position, kind = describe_position(delivery.record), type(error).__name__
+        # Only the texts of our own errors are known to contain no secret and no payload.
+        reason = f": {error}" if isinstance(error, MessageError | TooManyDeadLetters) else ""
+        logger.error(
             "%s stopped the process with %s%s\n%s",
-            where,
+            position,
             kind,
-            said,
+            reason,
             "".join(traceback.format_tb(error.__traceback__)),
         )
-        if not self._halt.done():
-            self._halt.set_exception(
-                MessageFailed(f"{where} stopped the process with {kind}{said}")
+        if not self._stopped.done():
+            self._stopped.set_exception(
+                MessageFailed(f"{position} stopped the process with {kind}{reason}")
             )
 
-    # What is committed
+    # Committing
 
     async def _keep_committing(self) -> None:
         while True:
-            await self._advanced.wait()
-            self._advanced.clear()
-            self._committing = asyncio.create_task(self._commit(self._tenures.values()))
-            await asyncio.wait((self._committing,))
-            if not self._committing.cancelled():
-                self._committing.result()
-            await asyncio.sleep(COMMIT_EVERY_S)
+            await self._offsets_advanced.wait()
+            self._offsets_advanced.clear()
+            self._commit_task = asyncio.create_task(self._commit(self._assignments.values()))
+            await asyncio.wait((self._commit_task,))
+            if not self._commit_task.cancelled():
+                self._commit_task.result()
+            await asyncio.sleep(COMMIT_INTERVAL_S)
 
-    async def _commit(self, tenures: Iterable[PartitionAssignment]) -> None:
-        moved = {tenure: offset for tenure in tenures if (offset := tenure.uncommitted) is not None}
+    async def _commit(self, assignments: Iterable[PartitionAssignment]) -> None:
+        moved = {
+            assignment: offset
+            for assignment in assignments
+            if (offset := assignment.uncommitted) is not None
+        }
         if not moved:
             return
         try:
             await self._consumer.commit(
-                {tenure.partition: offset for tenure, offset in moved.items()}
+                {assignment.partition: offset for assignment, offset in moved.items()}
             )
         except (CommitFailedError, IllegalStateError) as error:
-            # The group has gone on without us. What is not committed is delivered again, to whoever
-            # holds the partition.
-            log.warning("commit refused: %s", error)
+            # This instance was removed from the group. What is not committed is delivered again, to
+            # the partition's new owner.
+            logger.warning("the commit of offsets was refused: %s", error)
             return
-        for tenure, offset in moved.items():
-            tenure.committed = offset
-            metrics.messages_unfinished(
-                tenure.partition.topic, tenure.partition.partition, tenure.unfinished
-            )
+        for assignment, offset in moved.items():
+            assignment.committed = offset
+            _report_unfinished(assignment)
 
-    # What is handed over
+    # Rebalancing
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for partition in assigned:
-            self._tenure(partition)
-        self._redriver.look_again()
+            self._get_or_add_assignment(partition)
+        self._redriver.on_assigned()
         counts = {
             topic: len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._topics
         }
-        self._ownership.assign(self._tenures, count_by_topic=counts)
-        self._turned_at = self._clock()
-        self._assigned = True
+        self._ownership.assign(self._assignments, count_by_topic=counts)
+        self._polled_at = self._clock()
+        self._is_assigned = True
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._assigned = False
-        await self._release(within_s=self._settings.revocation_timeout_ms / 1000)
+        self._is_assigned = False
+        await self._release_all(timeout_s=self._settings.revocation_timeout_ms / 1000)
 
-    async def _release(self, *, within_s: float) -> None:
-        """Give all partitions back: what runs may finish, what is finished is committed, and then
-        nothing of them is touched any more.
+    async def _release_all(self, *, timeout_s: float) -> None:
+        """Give all partitions back.
+
+        Running handlers may finish within ``timeout_s``, finished messages are committed, and
+        after that nothing of these assignments is published or committed.
         """
         self._ownership.revoke()
-        tenures = list(self._tenures.values())
-        for tenure in tenures:
-            tenure.close()
-        if self._committing is not None:
-            self._committing.cancel()
+        assignments = list(self._assignments.values())
+        for assignment in assignments:
+            assignment.close()
+        if self._commit_task is not None:
+            self._commit_task.cancel()
         try:
-            await self._come_to_rest(tenures, within_s)
+            await self._wait_until_idle(assignments, timeout_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._commit(tenures), LAST_COMMIT_WITHIN_S)
+                await asyncio.wait_for(self._commit(assignments), LAST_COMMIT_TIMEOUT_S)
         finally:
-            for tenure in tenures:
-                tenure.end()
-                self._tenures.pop(tenure.partition, None)
-            self._late = [
-                tenure for tenure in (*self._late, *tenures) if tenure.busy_since is not None
+            for assignment in assignments:
+                assignment.end()
+                self._assignments.pop(assignment.partition, None)
+            self._still_handling = [
+                assignment
+                for assignment in (*self._still_handling, *assignments)
+                if assignment.busy_since is not None
             ]
 
-    async def _come_to_rest(self, tenures: Sequence[PartitionAssignment], within_s: float) -> None:
-        """Not by ``asyncio.timeout``: where we end because we were cancelled, that of Python before
-        3.11.4 would end this too.
+    async def _wait_until_idle(
+        self, assignments: Sequence[PartitionAssignment], timeout_s: float
+    ) -> None:
+        """Wait until no handler of the assignments runs, and log those that still do.
+
+        Without ``asyncio.timeout``: where the caller was cancelled, that of Python before 3.11.4
+        would end this wait too.
         """
-        at_rest = asyncio.gather(*(tenure.quiet() for tenure in tenures))
+        all_idle = asyncio.gather(*(assignment.wait_until_idle() for assignment in assignments))
         try:
-            await asyncio.wait((at_rest,), timeout=within_s)
+            await asyncio.wait((all_idle,), timeout=timeout_s)
         finally:
-            at_rest.cancel()
-        late = [
+            all_idle.cancel()
+        still_running = [
             f"{each.partition.topic}/{each.partition.partition}"
-            for each in tenures
+            for each in assignments
             if each.busy_since is not None
         ]
-        if late:
-            log.warning(
+        if still_running:
+            logger.warning(
                 "handlers still run in %s after %.1f s: their messages will be delivered again",
-                ", ".join(late),
-                within_s,
+                ", ".join(still_running),
+                timeout_s,
             )
 
-    # How it is
+    # Health
 
-    def _not_live(self, now: float) -> Iterable[str]:
-        if self._assigned and now - self._turned_at > self._settings.stuck_after_s:
-            yield f"nothing was taken from Kafka for {now - self._turned_at:.0f} s"
-        for tenure in (*self._tenures.values(), *self._late):
-            # What is produced waits as long as Kafka is away. To restart for that would help
-            # nobody, and delay the return.
-            if (
-                tenure.busy_since is not None
-                and now - max(tenure.busy_since, self._silent_until) > self._settings.stuck_after_s
-            ):
-                yield f"a handler of {tenure.partition.topic}/{tenure.partition.partition} runs for {now - tenure.busy_since:.0f} s"
+    def _reasons_not_live(self, now: float) -> Iterable[str]:
+        if self._is_assigned and now - self._polled_at > self._settings.stuck_after_s:
+            yield f"nothing was read from Kafka for {now - self._polled_at:.0f} s"
+        for assignment in (*self._assignments.values(), *self._still_handling):
+            # A handler waits for its outputs as long as Kafka does not answer. A restart would not
+            # help and would delay the recovery.
+            if (since := assignment.busy_since) is None:
+                continue
+            if now - max(since, self._silent_until) > self._settings.stuck_after_s:
+                partition = assignment.partition
+                yield (
+                    f"a handler of {partition.topic}/{partition.partition} "
+                    f"runs for {now - since:.0f} s"
+                )
 
-    def _not_ready(self) -> Iterable[str]:
-        if self._halt.done():
+    def _reasons_not_ready(self) -> Iterable[str]:
+        if self._stopped.done():
             yield "stopping"
-        if not self._assigned:
+        if not self._is_assigned:
             yield "no partitions assigned"
             return
-        if unread := self._polled().count(None):
+        if unread := self._poll_timestamps().count(None):
             yield f"{unread} partitions have not been read yet"
         elif self._kafka_is_silent():
             yield "Kafka does not answer"
 
     def _kafka_is_silent(self) -> bool:
-        answered = [at for at in self._polled() if at is not None]
+        answered = [at for at in self._poll_timestamps() if at is not None]
         return bool(answered) and self._wall_clock() - max(answered) / 1000 > SILENT_AFTER_S
 
-    def _polled(self) -> list[int | None]:
-        """When each partition that is read was answered for last, in milliseconds since 1970."""
+    def _poll_timestamps(self) -> list[int | None]:
+        """The last poll of each partition that is not paused, in milliseconds since 1970.
+
+        None: it has not been polled yet.
+        """
         return [
             self._consumer.last_poll_timestamp(each.partition)
-            for each in self._tenures.values()
+            for each in self._assignments.values()
             if not each.paused
         ]
+
+
+def _report_unfinished(assignment: PartitionAssignment) -> None:
+    partition = assignment.partition
+    metrics.messages_unfinished(partition.topic, partition.partition, assignment.unfinished)

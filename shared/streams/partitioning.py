@@ -1,16 +1,17 @@
-"""Which partition is a key's, and which keys are this instance's?"""
+"""Maps keys to partitions, and tells which keys belong to this instance."""
 
 from collections.abc import Iterable, Sequence
 
 from aiokafka import TopicPartition
 from aiokafka.partitioner import murmur2
 
-MOST_REMEMBERED = 100_000
+MAX_CACHED_HASHES = 100_000
 
 
 class Partitioner:
-    """Kafka's default partitioner (murmur2), which remembers: aiokafka computes it in Python, and
-    few keys make most of the traffic.
+    """Kafka's default partitioner (murmur2) with a cache of the hashes.
+
+    aiokafka computes the hash in Python, and few keys make most of the traffic.
     """
 
     def __init__(self) -> None:
@@ -22,15 +23,16 @@ class Partitioner:
     def partition(self, key: bytes, partitions: int) -> int:
         hashed = self._hash_by_key.get(key)
         if hashed is None:
-            if len(self._hash_by_key) >= MOST_REMEMBERED:
+            if len(self._hash_by_key) >= MAX_CACHED_HASHES:
                 self._hash_by_key.clear()
             hashed = self._hash_by_key[key] = murmur2(key) & 0x7FFFFFFF
         return hashed % partitions
 
 
 class Ownership:
-    """The partitions that this instance holds at this moment. Feeds ask it which keys they are to
-    look after.
+    """The partitions that are assigned to this instance now.
+
+    Feeds use it to handle only the keys of this instance.
     """
 
     def __init__(self) -> None:
@@ -39,19 +41,20 @@ class Ownership:
         self.partitions: frozenset[TopicPartition] = frozenset()
 
     def owns(self, key: bytes, topic: str) -> bool:
-        """Whether a message with ``key`` on ``topic`` would come to this instance. False while
-        partitions are being handed over.
+        """Whether a message with ``key`` on ``topic`` would be delivered to this instance.
+
+        False during a rebalance.
         """
         number = self.partition(key, topic)
         return number is not None and TopicPartition(topic, number) in self.partitions
 
     def partition(self, key: bytes, topic: str) -> int | None:
-        """Which partition a message with ``key`` goes to. None: nothing has been assigned yet."""
+        """Return the partition of ``key``. None: nothing has been assigned yet."""
         count = self._count_by_topic.get(topic)
         return None if count is None else self._partitioner.partition(key, count)
 
-    def held(self, topic: str) -> frozenset[int]:
-        """This instance's partitions of ``topic``."""
+    def partitions_of_topic(self, topic: str) -> frozenset[int]:
+        """Return this instance's partitions of ``topic``."""
         return frozenset(each.partition for each in self.partitions if each.topic == topic)
 
     def assign(

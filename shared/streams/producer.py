@@ -1,4 +1,4 @@
-"""How does a message get onto its topic for certain?"""
+"""Publishes messages and waits until Kafka has acknowledged them."""
 
 import asyncio
 import logging
@@ -18,15 +18,16 @@ from shared.streams.codec import Outgoing, encode
 from shared.streams.partitioning import Partitioner
 from shared.streams.settings import KafkaSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-LARGEST_REQUEST = 4 * 1024 * 1024
-"""A dead letter holds a whole message of Kafka's largest size (1 MiB) in base64."""
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+"""A dead letter contains a whole record of Kafka's maximum size (1 MiB) in base64."""
 
 
 class Producer:
-    """The process's one producer: idempotent, acknowledged by all in-sync replicas. An async
-    context manager.
+    """The one producer of a process: idempotent, acknowledged by all in-sync replicas.
+
+    An async context manager.
     """
 
     def __init__(self, settings: KafkaSettings, *, backoff: Backoff | None = None) -> None:
@@ -40,14 +41,15 @@ class Producer:
             enable_idempotence=True,
             linger_ms=0,
             partitioner=Partitioner(),
-            max_request_size=LARGEST_REQUEST,
+            max_request_size=MAX_REQUEST_BYTES,
         )
         try:
             await self._kafka.start()
         except KafkaConnectionError as error:
             await self._kafka.stop()
             raise InvalidSettings(
-                f"KAFKA_BOOTSTRAP_SERVERS is {self._settings.bootstrap_servers!r}: no broker answers there"
+                f"KAFKA_BOOTSTRAP_SERVERS is {self._settings.bootstrap_servers!r}: "
+                "no broker answers there"
             ) from error
         return self
 
@@ -59,19 +61,20 @@ class Producer:
     ) -> None:
         await close_with_timeout("producer", self._kafka.stop())
 
-    async def topics(self) -> frozenset[str]:
-        """The topics that exist."""
+    async def fetch_topics(self) -> frozenset[str]:
+        """Return the names of the topics that exist."""
         metadata = await self._kafka.client.fetch_all_metadata()
         return frozenset(metadata.topics())
 
     async def publish(self, message: Message) -> None:
-        """Returns when Kafka has acknowledged the message; waits as long as Kafka is away. Raises:
-        KafkaError that waiting cannot cure.
+        """Publish a message and return when Kafka has acknowledged it.
+
+        Waits as long as Kafka does not answer. Raises: KafkaError that is not retriable.
         """
         await self.publish_all((message,))
 
     async def publish_all(self, messages: Sequence[Message]) -> None:
-        """The same for several, which go out together; messages of one key stay in order."""
+        """Publish several messages together; those of one key stay in order."""
         if not messages:
             return
         traceparent = tracing.inject()
@@ -86,11 +89,13 @@ class Producer:
             try:
                 return await self._send(outgoing)
             except KafkaError as error:
-                # A repetition doubles what was already written, as a redelivery would: every
-                # consumer of ours can take that.
+                # A repetition may write a message twice, like a redelivery: every consumer of ours
+                # is idempotent.
                 if not error.retriable:
                     raise
-                log.warning("produce failed with %s, attempt %d", type(error).__name__, attempt)
+                logger.warning(
+                    "publishing failed at attempt %d with %s", attempt, type(error).__name__
+                )
                 await asyncio.sleep(self._backoff.delay(attempt))
 
     async def _send(self, outgoing: Sequence[Outgoing]) -> None:

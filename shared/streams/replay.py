@@ -1,5 +1,6 @@
-"""What was on a topic? Reads it again, for debugging and tests, without a group: nothing moves and
-nobody is disturbed.
+"""Reads a topic again, for debugging and tests.
+
+It uses no consumer group: no offset is committed, and no service is affected.
 """
 
 import heapq
@@ -10,51 +11,55 @@ from datetime import datetime
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from shared.streams.settings import KafkaSettings
-from shared.streams.topics import partition_count
+from shared.streams.topics import fetch_partition_count
 
-Edge = datetime | int | None
-"""A moment (the record's own time), an offset, or the end of what there is."""
+Bound = datetime | int | None
+"""A time (of the record itself), an offset, or None: the beginning or the end of the topic."""
 
-AT_A_TIME = 500
+MAX_POLL_RECORDS = 500
 
 
 async def replay(
     settings: KafkaSettings,
     topic: str,
     *,
-    since: Edge = None,
-    until: Edge = None,
+    since: Bound = None,
+    until: Bound = None,
     partitions: Collection[int] | None = None,
 ) -> AsyncIterator[ConsumerRecord]:
-    """The records from ``since`` up to and without ``until``, by default all that there are now.
+    """Yield the records from ``since`` to before ``until``, by default all that exist now.
 
-    In the order of each partition; across partitions by the time of the records, as far as those
-    orders allow.
+    Each partition is in its own order; across partitions the records are ordered by their time as
+    far as that allows.
     """
     consumer = AIOKafkaConsumer(**settings.client(), auto_offset_reset="earliest")
     await consumer.start()
     try:
         numbers = (
-            range(await partition_count(settings, topic)) if partitions is None else partitions
+            range(await fetch_partition_count(settings, topic))
+            if partitions is None
+            else partitions
         )
-        wanted = [TopicPartition(topic, number) for number in sorted(numbers)]
-        consumer.assign(wanted)
+        selected = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(selected)
         first = await _offsets(
-            consumer, wanted, since, otherwise=await consumer.beginning_offsets(wanted)
+            consumer, selected, since, default=await consumer.beginning_offsets(selected)
         )
-        last = await _offsets(consumer, wanted, until, otherwise=await consumer.end_offsets(wanted))
+        last = await _offsets(
+            consumer, selected, until, default=await consumer.end_offsets(selected)
+        )
         for partition, offset in first.items():
             consumer.seek(partition, offset)
         async for record in _merged(
-            [_Reading(consumer, partition, last[partition]) for partition in wanted]
+            [_PartitionReader(consumer, partition, last[partition]) for partition in selected]
         ):
             yield record
     finally:
         await consumer.stop()
 
 
-class _Reading:
-    """One partition up to an offset."""
+class _PartitionReader:
+    """Reads one partition up to an offset."""
 
     def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int) -> None:
         self._consumer, self._partition, self._end = consumer, partition, end
@@ -62,28 +67,28 @@ class _Reading:
 
     async def next(self) -> ConsumerRecord | None:
         while not self._records:
-            # The position, not the last record, tells the end: compaction may have taken the last
-            # record away.
+            # The position and not the last record shows the end: compaction may have removed the
+            # last record.
             if await self._consumer.position(self._partition) >= self._end:
                 return None
             batches = await self._consumer.getmany(
-                self._partition, timeout_ms=200, max_records=AT_A_TIME
+                self._partition, timeout_ms=200, max_records=MAX_POLL_RECORDS
             )
             self._records += batches.get(self._partition, ())
         record = self._records.popleft()
         return record if record.offset < self._end else None
 
 
-async def _merged(readings: list[_Reading]) -> AsyncIterator[ConsumerRecord]:
+async def _merged(readers: list[_PartitionReader]) -> AsyncIterator[ConsumerRecord]:
     heads: list[tuple[int, int, ConsumerRecord]] = []
-    for number, reading in enumerate(readings):
-        if (record := await reading.next()) is not None:
+    for number, reader in enumerate(readers):
+        if (record := await reader.next()) is not None:
             heads.append((record.timestamp, number, record))
     heapq.heapify(heads)
     while heads:
         _, number, record = heads[0]
         yield record
-        if (following := await readings[number].next()) is not None:
+        if (following := await readers[number].next()) is not None:
             heapq.heapreplace(heads, (following.timestamp, number, following))
         else:
             heapq.heappop(heads)
@@ -92,17 +97,17 @@ async def _merged(readings: list[_Reading]) -> AsyncIterator[ConsumerRecord]:
 async def _offsets(
     consumer: AIOKafkaConsumer,
     partitions: Collection[TopicPartition],
-    edge: Edge,
+    bound: Bound,
     *,
-    otherwise: Mapping[TopicPartition, int],
+    default: Mapping[TopicPartition, int],
 ) -> Mapping[TopicPartition, int]:
-    if edge is None:
-        return otherwise
-    if isinstance(edge, int):
-        return dict.fromkeys(partitions, edge)
-    milliseconds = int(edge.timestamp() * 1000)
-    found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+    if bound is None:
+        return default
+    if isinstance(bound, int):
+        return dict.fromkeys(partitions, bound)
+    milliseconds = int(bound.timestamp() * 1000)
+    offsets = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
     ends = await consumer.end_offsets(partitions)
     return {
-        partition: ends[partition] if at is None else at.offset for partition, at in found.items()
+        partition: ends[partition] if at is None else at.offset for partition, at in offsets.items()
     }

@@ -1,6 +1,4 @@
-"""What the loop asks of a service: for each message it consumes, a handler that returns the
-messages that follow from it.
-"""
+"""The routes of a service: a handler for each message type that it consumes."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -8,23 +6,23 @@ from typing import Any
 from shared.messages.base import Message
 
 Handle = Callable[[Any], Awaitable[Sequence[Message]]]
-"""``async def on_x(message: X) -> Sequence[Message]``. Called again for a redelivery: it must
-return what it returned before."""
+"""``async def on_x(message: X) -> Sequence[Message]``. It is called again for a redelivery and must
+return the same messages then."""
 
 Routes = Mapping[type[Message], Handle]
-"""Every type that travels on a subscribed topic has a route; one that is of no interest is routed
-to ``ignored``, never left out."""
+"""Every message type of a subscribed topic has a route. One that the service does not need is
+routed to ``ignored`` and never left out."""
 
 Publish = Callable[[Message], Awaitable[None]]
 """Returns when Kafka has acknowledged the message."""
 
 Feed = Callable[[Publish], Coroutine[Any, Any, None]]
-"""Runs beside the loop for the life of the process and turns what it observes outside into
-messages."""
+"""Runs beside the loop until the process ends and turns what it reads outside into messages."""
 
 
 async def ignored(_: Message) -> Sequence[Message]:
-    """The route of a type that others on the same topic are interested in. Such a message is
-    finished without being decoded.
+    """Handle a type that only other consumers of the topic need.
+
+    Such a message is finished without being decoded.
     """
     return ()

@@ -1,4 +1,4 @@
-"""What is every service's process made of, how does it start, and how does it end?
+"""Runs the process of a service: start, message loop, feeds, health probes and end.
 
     def main() -> None:
         run("pricer", compose)
@@ -6,12 +6,16 @@
     @asynccontextmanager
     async def compose(process: Process) -> AsyncIterator[Service]:
         settings = read(Settings)
-        async with Producer(process.kafka) as producer, ...:          # whatever the service owns, closed after the last message
-            yield Service(producer=producer, routes={CopyIntended: handler.on_copy_intended},
-            feeds={"books": feed})
+        # what the service owns is closed after the last message
+        async with Producer(process.kafka) as producer, ...:
+            yield Service(
+                producer=producer,
+                routes={CopyIntended: handler.on_copy_intended},
+                feeds={"books": feed},
+            )
 
-It starts or says why not; it ends with status 0 on SIGTERM, after what runs has finished, and with
-1 whenever something failed.
+A process that cannot start says why. It ends with status 0 on SIGTERM, after running handlers have
+finished, and with status 1 whenever something failed.
 """
 
 import asyncio
@@ -28,19 +32,19 @@ import uvloop
 
 from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.observe import health, logs, metrics, tracing
 from shared.observe.health import HealthServer, ProbeResult
 from shared.observe.settings import HealthSettings, LogSettings, TelemetrySettings
 from shared.settings import read
 from shared.streams.dead_letter_store import DeadLetterStore
-from shared.streams.dead_letters import DeadLetter
 from shared.streams.loop import MessageLoop
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.routes import Feed, Routes
 from shared.streams.settings import KafkaSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class ReadinessCheck(Protocol):
@@ -75,26 +79,26 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The parts of a service, on open resources."""
+    """The parts of a service, with its resources open."""
 
     producer: Producer
     routes: Routes
     dead_letters: DeadLetterStore
-    """Where messages are kept that cannot be handled."""
+    """The store of messages that cannot be handled."""
     produces: Sequence[type[Message]] = ()
-    """What it produces: their topics are asked for at the start, not when money waits."""
+    """The types that it publishes: their topics are checked at the start."""
     feeds: Mapping[str, Feed] = field(default_factory=dict)
-    """By name. A feed reconnects by itself; one that raises or returns stops the process."""
+    """By name. A feed reconnects on its own; one that raises or returns stops the process."""
     readiness_checks: Sequence[ReadinessCheck] = ()
     ownership: Ownership = field(default_factory=Ownership)
-    """Give the same one to the feeds that must know which keys are this instance's."""
+    """Shared with the feeds that handle only the keys of this instance."""
 
 
 Compose = Callable[[Process], AbstractAsyncContextManager[Service]]
 
 
 class FeedEnded(Exception):
-    """A feed returned, which it never should."""
+    """A feed returned, although a feed runs until the process ends."""
 
 
 def run(name: str, compose: Compose, process: Callable[[], Process] = Process.read) -> NoReturn:
@@ -113,10 +117,10 @@ def run(name: str, compose: Compose, process: Callable[[], Process] = Process.re
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(serve(name, compose, settings))
     except InvalidSettings as error:
-        log.critical("cannot start: %s", error)
+        logger.critical("cannot start: %s", error)
         sys.exit(1)
     except Exception:
-        log.exception("%s failed", name)
+        logger.exception("%s failed", name)
         sys.exit(1)
     finally:
         telemetry.shutdown()
@@ -126,51 +130,55 @@ def run(name: str, compose: Compose, process: Callable[[], Process] = Process.re
 async def serve(
     name: str, compose: Compose, process: Process, *, until: asyncio.Event | None = None
 ) -> None:
-    """Run the service until SIGTERM, SIGINT or ``until``. Raises: whatever it failed with, after
-    everything is closed.
+    """Run the service until SIGTERM, SIGINT or ``until``.
+
+    Raises: whatever it failed with, after everything is closed.
     """
     stop = until or asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with compose(process) as service:
         await _check_topics(service)
-        # What was made so far, 200,000 objects of libraries, stays: left out, a full collection
-        # does not stop all messages for 0.1 s.
+        # The 200,000 objects of libraries that exist now stay. Excluded from the collector, they
+        # do not make a full collection stop all messages for 0.1 s.
         gc.freeze()
         loop = MessageLoop(
             name,
             service.routes,
             settings=process.kafka,
             producer=service.producer,
-            parking=service.dead_letters,
+            dead_letters=service.dead_letters,
             ownership=service.ownership,
         )
         probes = await _probes(process.health, loop, service.readiness_checks)
-        log.info("%s started, health at %s", name, probes.url)
+        logger.info("%s started, health at %s", name, probes.url)
         try:
             await _supervise(loop, service, stop)
         finally:
             await probes.close()
-    log.info("%s stopped", name)
+    logger.info("%s stopped", name)
 
 
 async def _supervise(loop: MessageLoop, service: Service, stop: asyncio.Event) -> None:
-    """Until ``stop``, or until the loop or a feed ends: feeds first, so that nothing new comes in,
-    then the loop with what runs.
+    """Run the loop and the feeds until ``stop``, or until one of them ends.
+
+    The feeds are ended first, so that nothing new arrives, then the loop with its running handlers.
     """
-    told, looping = asyncio.create_task(stop.wait()), asyncio.create_task(loop.run())
+    stop_task, loop_task = asyncio.create_task(stop.wait()), asyncio.create_task(loop.run())
     feeds = {
         asyncio.create_task(feed(service.producer.publish)): name
         for name, feed in service.feeds.items()
     }
     try:
-        ended, _ = await asyncio.wait((told, looping, *feeds), return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait(
+            (stop_task, loop_task, *feeds), return_when=asyncio.FIRST_COMPLETED
+        )
     finally:
-        for task in (told, *feeds):
+        for task in (stop_task, *feeds):
             task.cancel()
-        await asyncio.gather(told, *feeds, return_exceptions=True)
+        await asyncio.gather(stop_task, *feeds, return_exceptions=True)
         loop.stop()
-        await looping
+        await loop_task
     for feed, name in feeds.items():
         if feed in ended:
             feed.result()
@@ -178,27 +186,26 @@ async def _supervise(loop: MessageLoop, service: Service, stop: asyncio.Event) -
 
 
 async def _check_topics(service: Service) -> None:
-    """Raises: InvalidSettings."""
+    """Raises: InvalidSettings where a topic of the service does not exist."""
     types: list[type[Message]] = [*service.routes, *service.produces, DeadLetter]
     needed = {kind.topic for kind in types}
-    if missing := sorted(needed - await service.producer.topics()):
+    if missing := sorted(needed - await service.producer.fetch_topics()):
         raise InvalidSettings(
-            f"these topics do not exist: {', '.join(missing)}. Create them with `slipstream topics apply`"
+            f"these topics do not exist: {', '.join(missing)}. "
+            "Create them with `slipstream topics apply`"
         )
 
 
 async def _probes(
-    settings: HealthSettings, loop: MessageLoop, recoveries: Iterable[ReadinessCheck]
+    settings: HealthSettings, loop: MessageLoop, checks: Iterable[ReadinessCheck]
 ) -> HealthServer:
     def live() -> ProbeResult:
         reasons = loop.health().live
         return ProbeResult(ok=not reasons, reasons=reasons)
 
     def ready() -> ProbeResult:
-        recovering = tuple(
-            f"{each.name} is not ready yet" for each in recoveries if not each.is_ready
-        )
-        reasons = loop.health().ready + recovering
+        not_ready = tuple(f"{each.name} is not ready yet" for each in checks if not each.is_ready)
+        reasons = loop.health().ready + not_ready
         return ProbeResult(ok=not reasons, reasons=reasons)
 
     return await health.serve(settings, live=live, ready=ready)

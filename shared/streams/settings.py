@@ -1,4 +1,4 @@
-"""Everything that a process reads from its environment about Kafka."""
+"""The Kafka settings of a process, read from its environment."""
 
 import ssl
 from typing import Annotated, Any, Literal, Self
@@ -11,7 +11,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class KafkaSettings(BaseSettings):
-    """Names and units as in Kafka's own documentation, with ``KAFKA_`` before them."""
+    """Names and units as in Kafka's documentation, with the prefix ``KAFKA_``."""
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_", env_ignore_empty=True, frozen=True)
 
@@ -25,28 +25,26 @@ class KafkaSettings(BaseSettings):
     ssl_keyfile: FilePath | None = None
 
     group_instance_id: str | None = None
-    """Static membership: this instance's name, unique in its service, the same after a restart,
-    which then moves no partition."""
+    """Static membership: this instance's name, unique in its service and the same after a restart,
+    so that a restart moves no partition."""
     session_timeout_ms: Annotated[int, Field(ge=6_000)] = 10_000
     """After this long without a heartbeat an instance's partitions go to others. The broker's
-    smallest is 6 s."""
+    minimum is 6 s."""
     revocation_timeout_ms: PositiveInt = 5_000
-    """How long running handlers may take to finish when their partition is to be handed over."""
+    """How long running handlers may take to finish when their partition is revoked."""
     drain_timeout_ms: PositiveInt = 10_000
     """How long running handlers may take to finish after SIGTERM."""
 
     max_unfinished_per_partition: PositiveInt = 500
-    """With this many messages taken and not finished, a partition is read no further (what one
-    fetch brought comes on top)."""
+    """With this many unfinished messages a partition is paused. One fetch may exceed the limit."""
     dead_letters_per_minute: PositiveInt = 20
-    """With more than this many messages parked within a minute the process stops: it is not the
-    messages, it is us."""
+    """With more than this many parked messages within a minute the process stops: then the release
+    is at fault and not the messages."""
     stuck_after_s: PositiveInt = 120
-    """A handler that runs longer is stuck, and the process says that it does not live."""
+    """A handler that runs longer is stuck, and the process is not live."""
 
     partitions: PositiveInt = 64
-    """Of the topics that are created. Cannot be changed later without breaking the order of keys.
-    """
+    """Of each topic that is created. Changing it later would break the order of keys."""
     replication_factor: PositiveInt = 1
 
     @model_validator(mode="after")
@@ -55,12 +53,13 @@ class KafkaSettings(BaseSettings):
             self.sasl_username and self.sasl_password
         ):
             raise ValueError(
-                "KAFKA_SECURITY_PROTOCOL asks for SASL: set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+                "KAFKA_SECURITY_PROTOCOL requires SASL: "
+                "set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
             )
         return self
 
     def client(self) -> dict[str, Any]:
-        """What every aiokafka client takes."""
+        """Return the keyword arguments of every aiokafka client."""
         connection: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap_servers,
             "security_protocol": self.security_protocol,

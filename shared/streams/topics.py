@@ -1,7 +1,7 @@
-"""Which topics are there, how are they kept, and what must change so that the cluster agrees?
+"""Declares the topics, and plans and applies the changes that make the cluster match.
 
-This is the one declaration. Nothing creates a topic on its own: ``slipstream topics`` shows what
-differs, and applies it.
+This is the only declaration. No service creates a topic: ``slipstream topics`` shows the
+differences and applies them.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -14,37 +14,39 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from shared.streams.producer import LARGEST_REQUEST
+from shared.streams.producer import MAX_REQUEST_BYTES
 from shared.streams.settings import KafkaSettings
 
 DYNAMIC_TOPIC_CONFIG = 1
-"""The source of a value that somebody set on the topic itself (DescribeConfigs, config_source)."""
+"""config_source in DescribeConfigs: the value was set on the topic itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A topic, what its messages are kept in order by, and for how long they are kept."""
+    """A topic: the meaning of its key, and for how long its records are kept."""
 
     name: str
     key: str
     retention: timedelta
     compacted: bool = False
-    largest_message: int | None = None
+    max_message_bytes: int | None = None
     blocks_key: bool = False
-    """Whether what follows a parked message with its key waits behind it (parking.py). So it is
-    where a message lets money move, which must not happen past one that nobody has understood. What
-    only reports a fact passes: to hold it up would help nobody."""
+    """Whether later messages with a dead letter's key wait behind it (dead_letter_store.py).
+
+    True where a message lets money move: that must not happen past a message that could not be
+    handled. Messages that only report a fact are handled at once: delaying them would help nobody.
+    """
 
     def configs(self, *, replication_factor: int) -> dict[str, str]:
         configs = {
             "cleanup.policy": "compact,delete" if self.compacted else "delete",
             "retention.ms": str(int(self.retention.total_seconds() * 1000)),
-            # With acks=all this many copies exist before a message counts as written. One less than
-            # all, so that one broker may be away.
+            # With acks=all this many copies exist before a record is acknowledged. One less than
+            # all, so that one broker may be down.
             "min.insync.replicas": str(max(1, replication_factor - 1)),
         }
-        if self.largest_message is not None:
-            configs["max.message.bytes"] = str(self.largest_message)
+        if self.max_message_bytes is not None:
+            configs["max.message.bytes"] = str(self.max_message_bytes)
         return configs
 
 
@@ -65,12 +67,12 @@ TOPICS = (
     Topic(name="balances", key="follower's proxy", retention=DAY, compacted=True),
     Topic(
         name="dead-letters",
-        key="that of the message or feed",
+        key="key of the message, or name of the feed",
         retention=4 * WEEK,
-        largest_message=LARGEST_REQUEST,
+        max_message_bytes=MAX_REQUEST_BYTES,
     ),
-    # What Faust keeps a cache's table in (shared/streams/cache.py); their entries reveal their age,
-    # an old one is of no use.
+    # The changelogs of the cache tables (shared/streams/cache.py). Each entry contains its time,
+    # and an old one is of no use.
     Topic(name="quotes-cache-entries-changelog", key="token id", retention=DAY, compacted=True),
     Topic(
         name="balances-cache-entries-changelog",
@@ -84,8 +86,8 @@ ORDERED_TOPICS = frozenset(topic.name for topic in TOPICS if topic.blocks_key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Existing:
-    """A topic as the cluster has it; ``configs`` are the values that were set on it."""
+class ExistingTopic:
+    """A topic as it is in the cluster; ``configs`` are the values that were set on it."""
 
     partitions: int
     replication_factor: int
@@ -102,8 +104,9 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alter:
-    """``configs``: all that the topic is to have, since Kafka drops what is not named. ``changed``:
-    what of it is new.
+    """``configs``: all values of the topic, since Kafka drops those that are not named.
+
+    ``changed``: those of them that differ now.
     """
 
     name: str
@@ -113,7 +116,7 @@ class Alter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """A difference that nothing here will ever even out on its own."""
+    """A difference that is never applied, and ``why``: an operator decides."""
 
     name: str
     why: str
@@ -126,26 +129,27 @@ class Plan:
     refusals: tuple[Refuse, ...] = ()
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         return not (self.creations or self.alterations or self.refusals)
 
 
 def plan(
     declared: Sequence[Topic],
-    existing: Mapping[str, Existing],
+    existing: Mapping[str, ExistingTopic],
     *,
     partitions: int,
     replication_factor: int,
 ) -> Plan:
-    """What makes the cluster agree with the declaration. Topics that are not declared are nobody's
-    business here.
+    """Plan the changes that make the cluster match the declaration.
+
+    Topics that are not declared are left alone.
     """
     creations: list[Create] = []
     alterations: list[Alter] = []
     refusals: list[Refuse] = []
     for topic in declared:
         configs = topic.configs(replication_factor=replication_factor)
-        if (found := existing.get(topic.name)) is None:
+        if (current := existing.get(topic.name)) is None:
             creations.append(
                 Create(
                     name=topic.name,
@@ -156,13 +160,13 @@ def plan(
             )
             continue
         refusals += _refusals(
-            topic, found, partitions=partitions, replication_factor=replication_factor
+            topic, current, partitions=partitions, replication_factor=replication_factor
         )
         if changed := {
-            name: value for name, value in configs.items() if found.configs.get(name) != value
+            name: value for name, value in configs.items() if current.configs.get(name) != value
         }:
             alterations.append(
-                Alter(name=topic.name, configs={**found.configs, **configs}, changed=changed)
+                Alter(name=topic.name, configs={**current.configs, **configs}, changed=changed)
             )
     return Plan(
         creations=tuple(creations), alterations=tuple(alterations), refusals=tuple(refusals)
@@ -170,44 +174,47 @@ def plan(
 
 
 def _refusals(
-    topic: Topic, found: Existing, *, partitions: int, replication_factor: int
+    topic: Topic, existing: ExistingTopic, *, partitions: int, replication_factor: int
 ) -> Iterator[Refuse]:
-    if found.partitions != partitions:
+    if existing.partitions != partitions:
         why = (
-            f"has {found.partitions} partitions, {partitions} are declared. Changing that would send a key's next messages past those that "
-            f"still wait elsewhere: set KAFKA_PARTITIONS={found.partitions}, or drain and delete all topics first"
+            f"has {existing.partitions} partitions, {partitions} are declared. A change would send "
+            "the next messages of a key to another partition, past those that still wait: "
+            f"set KAFKA_PARTITIONS={existing.partitions}, or drain and delete all topics first"
         )
         yield Refuse(name=topic.name, why=why)
-    if found.replication_factor != replication_factor:
+    if existing.replication_factor != replication_factor:
         why = (
-            f"has {found.replication_factor} replicas, {replication_factor} are declared: move them with kafka-reassign-partitions, "
-            f"or set KAFKA_REPLICATION_FACTOR={found.replication_factor}"
+            f"has {existing.replication_factor} replicas, {replication_factor} are declared: "
+            "move them with kafka-reassign-partitions, "
+            f"or set KAFKA_REPLICATION_FACTOR={existing.replication_factor}"
         )
         yield Refuse(name=topic.name, why=why)
 
 
 async def inspect(settings: KafkaSettings, declared: Sequence[Topic] = TOPICS) -> Plan:
-    """What ``apply`` would do. Changes nothing."""
+    """Return what ``apply`` would do, and change nothing."""
     async with _admin(settings) as admin:
-        return await _planned(admin, settings, declared)
+        return await _fetch_plan(admin, settings, declared)
 
 
 async def apply(settings: KafkaSettings, declared: Sequence[Topic] = TOPICS) -> Plan:
-    """Create and alter what is missing or differs, and return what was planned; refusals are left
-    as they are. Safe to repeat.
+    """Create missing topics and alter different ones, and return the plan.
+
+    Refused differences stay as they are. Safe to repeat.
     """
     async with _admin(settings) as admin:
-        planned = await _planned(admin, settings, declared)
+        planned = await _fetch_plan(admin, settings, declared)
         await _create(admin, planned.creations)
         await _alter(admin, planned.alterations)
         return planned
 
 
-async def partition_count(settings: KafkaSettings, topic: str) -> int:
-    """Raises: LookupError where there is no such topic."""
+async def fetch_partition_count(settings: KafkaSettings, topic: str) -> int:
+    """Return the number of partitions of a topic. Raises: LookupError where it does not exist."""
     async with _admin(settings) as admin:
-        if found := await _existing(admin, [topic]):
-            return found[topic].partitions
+        if existing := await _fetch_existing(admin, [topic]):
+            return existing[topic].partitions
     raise LookupError(f"there is no topic {topic}")
 
 
@@ -221,10 +228,10 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _planned(
+async def _fetch_plan(
     admin: AIOKafkaAdminClient, settings: KafkaSettings, declared: Sequence[Topic]
 ) -> Plan:
-    existing = await _existing(admin, [topic.name for topic in declared])
+    existing = await _fetch_existing(admin, [topic.name for topic in declared])
     return plan(
         declared,
         existing,
@@ -233,13 +240,15 @@ async def _planned(
     )
 
 
-async def _existing(admin: AIOKafkaAdminClient, declared: Sequence[str]) -> dict[str, Existing]:
+async def _fetch_existing(
+    admin: AIOKafkaAdminClient, declared: Sequence[str]
+) -> dict[str, ExistingTopic]:
     names = sorted(set(declared) & set(await admin.list_topics()))
     if not names:
         return {}
-    configs = await _configs(admin, names)
+    configs = await _fetch_configs(admin, names)
     return {
-        topic["topic"]: Existing(
+        topic["topic"]: ExistingTopic(
             partitions=len(topic["partitions"]),
             replication_factor=len(topic["partitions"][0]["replicas"]),
             configs=configs[topic["topic"]],
@@ -248,13 +257,15 @@ async def _existing(admin: AIOKafkaAdminClient, declared: Sequence[str]) -> dict
     }
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    answers = await admin.describe_configs(
+async def _fetch_configs(
+    admin: AIOKafkaAdminClient, names: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    responses = await admin.describe_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     )
     configs = {}
     for code, text, _, name, entries in (
-        resource for answer in answers for resource in answer.resources
+        resource for response in responses for resource in response.resources
     ):
         _raise_for(code, name, text)
         configs[name] = {
@@ -266,30 +277,31 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
 async def _create(admin: AIOKafkaAdminClient, creations: Sequence[Create]) -> None:
     if not creations:
         return
-    wanted = [
+    new_topics = [
         NewTopic(
             each.name, each.partitions, each.replication_factor, topic_configs=dict(each.configs)
         )
         for each in creations
     ]
-    answer = await admin.create_topics(wanted)
-    for name, code, *text in answer.topic_errors:
-        if (
-            for_code(code) is not TopicAlreadyExistsError
-        ):  # somebody applied the same declaration at the same time
+    response = await admin.create_topics(new_topics)
+    for name, code, *text in response.topic_errors:
+        # It exists where somebody applied the same declaration at the same time.
+        if for_code(code) is not TopicAlreadyExistsError:
             _raise_for(code, name, *text)
 
 
 async def _alter(admin: AIOKafkaAdminClient, alterations: Sequence[Alter]) -> None:
     if not alterations:
         return
-    answers = await admin.alter_configs(
+    responses = await admin.alter_configs(
         [
             ConfigResource(ConfigResourceType.TOPIC, each.name, dict(each.configs))
             for each in alterations
         ]
     )
-    for code, text, _, name in (resource for answer in answers for resource in answer.resources):
+    for code, text, _, name in (
+        resource for response in responses for resource in response.resources
+    ):
         _raise_for(code, name, text)
 
 

@@ -1,4 +1,4 @@
-"""Parked messages in memory, for loops in tests; tests/contract holds it equal to PostgreSQL."""
+"""A store of dead letters in memory, for tests; tests/contract checks it against PostgreSQL's."""
 
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 from aiokafka import TopicPartition
 
 from shared.streams.codec import Record, with_values
-from shared.streams.dead_letter_store import OPEN_STATES, DeadLetterState, StoredDeadLetter
+from shared.streams.dead_letter_store import (
+    OPEN_STATES,
+    TO_HANDLE_STATES,
+    DeadLetterState,
+    StoredDeadLetter,
+)
 
 
 @dataclass(slots=True, kw_only=True)
-class Kept:
-    letter: StoredDeadLetter
+class MemoryDeadLetter:
+    dead_letter: StoredDeadLetter
     service: str
     source_offset: int
     state: DeadLetterState
@@ -21,16 +26,16 @@ class Kept:
 
 @dataclass(slots=True)
 class MemoryDeadLetters:
-    """``shared.streams.dead_letter_store.Parking``, with what an operator would do as methods."""
+    """A ``DeadLetterStore`` in memory, with the decisions of an operator as methods."""
 
     ordered_topics: AbstractSet[str] = frozenset()
-    kept: list[Kept] = field(default_factory=list)
+    entries: list[MemoryDeadLetter] = field(default_factory=list)
 
-    async def park(self, record: Record, *, service: str, reason: str, waits: bool) -> None:
-        if any(self._is_of(each, record, service) for each in self.kept):
+    async def park(self, record: Record, *, service: str, reason: str, waiting: bool) -> None:
+        if any(self._is_of(each, record, service) for each in self.entries):
             return
-        letter = StoredDeadLetter(
-            number=len(self.kept) + 1,
+        dead_letter = StoredDeadLetter(
+            number=len(self.entries) + 1,
             topic=record.topic,
             partition=record.partition,
             timestamp=record.timestamp,
@@ -38,71 +43,78 @@ class MemoryDeadLetters:
             value=record.value or b"",
             headers=tuple(with_values(record.headers)),
         )
-        state = DeadLetterState.WAITING if waits else DeadLetterState.PARKED
-        self.kept.append(
-            Kept(
-                letter=letter,
+        self.entries.append(
+            MemoryDeadLetter(
+                dead_letter=dead_letter,
                 service=service,
                 source_offset=record.offset,
-                state=state,
+                state=DeadLetterState.WAITING if waiting else DeadLetterState.PARKED,
                 reason=reason,
             )
         )
 
-    async def keys(self, service: str) -> AbstractSet[tuple[str, bytes]]:
-        return {(each.letter.topic, each.letter.key) for each in self._open(service)}
+    async def load_open_keys(self, service: str) -> AbstractSet[tuple[str, bytes]]:
+        return {(each.dead_letter.topic, each.dead_letter.key) for each in self._open(service)}
 
-    async def due(
+    async def load_due(
         self, service: str, partitions: Iterable[TopicPartition], *, unknown: Collection[int] = ()
     ) -> Sequence[StoredDeadLetter]:
         ours = set(partitions)
 
-        def stands(kept: Kept) -> bool:
-            return kept.state is DeadLetterState.PARKED or kept.letter.number in unknown
+        def blocks(entry: MemoryDeadLetter) -> bool:
+            return entry.state is DeadLetterState.PARKED or entry.dead_letter.number in unknown
 
         return [
-            each.letter
+            each.dead_letter
             for each in self._open(service)
-            if TopicPartition(each.letter.topic, each.letter.partition) in ours
-            and not stands(each)
-            and not any(stands(ahead) for ahead in self._ahead_of(each.letter, service))
+            if TopicPartition(each.dead_letter.topic, each.dead_letter.partition) in ours
+            and not blocks(each)
+            and not any(blocks(ahead) for ahead in self._ahead_of(each.dead_letter, service))
         ]
 
-    async def has_its_turn(self, letter: StoredDeadLetter, *, service: str) -> bool:
-        is_to_be_handled = self.kept[letter.number - 1].state in (
-            DeadLetterState.WAITING,
-            DeadLetterState.REDRIVING,
-        )
-        return is_to_be_handled and not self._ahead_of(letter, service)
+    async def is_due(self, dead_letter: StoredDeadLetter, *, service: str) -> bool:
+        state = self.entries[dead_letter.number - 1].state
+        return state in TO_HANDLE_STATES and not self._ahead_of(dead_letter, service)
 
-    async def settle(self, letter: StoredDeadLetter) -> None:
-        self._set(letter.number, DeadLetterState.REDRIVEN)
+    async def resolve(self, dead_letter: StoredDeadLetter) -> DeadLetterState | None:
+        return self._set_state(dead_letter.number, DeadLetterState.REDRIVEN)
 
-    async def park_again(self, letter: StoredDeadLetter, *, reason: str) -> None:
-        self._set(letter.number, DeadLetterState.PARKED)
-        self.kept[letter.number - 1].reason = reason
+    async def park_again(self, dead_letter: StoredDeadLetter, *, reason: str) -> None:
+        self._set_state(dead_letter.number, DeadLetterState.PARKED)
+        self.entries[dead_letter.number - 1].reason = reason
 
     def redrive(self, number: int) -> None:
-        self._set(number, DeadLetterState.REDRIVING)
+        self._set_state(number, DeadLetterState.REDRIVING)
 
     def discard(self, number: int) -> None:
-        self._set(number, DeadLetterState.DISCARDED)
+        self._set_state(number, DeadLetterState.DISCARDED)
 
-    def _open(self, service: str) -> list[Kept]:
-        return [each for each in self.kept if each.service == service and each.state in OPEN_STATES]
+    def _open(self, service: str) -> list[MemoryDeadLetter]:
+        return [
+            each for each in self.entries if each.service == service and each.state in OPEN_STATES
+        ]
 
-    def _ahead_of(self, letter: StoredDeadLetter, service: str) -> list[Kept]:
-        if letter.topic not in self.ordered_topics:
+    def _ahead_of(self, dead_letter: StoredDeadLetter, service: str) -> list[MemoryDeadLetter]:
+        if dead_letter.topic not in self.ordered_topics:
             return []
-        place = letter.topic, letter.key
-        older = [each for each in self._open(service) if each.letter.number < letter.number]
-        return [each for each in older if (each.letter.topic, each.letter.key) == place]
+        position = dead_letter.topic, dead_letter.key
+        older = [
+            each for each in self._open(service) if each.dead_letter.number < dead_letter.number
+        ]
+        return [
+            each for each in older if (each.dead_letter.topic, each.dead_letter.key) == position
+        ]
 
-    def _set(self, number: int, state: DeadLetterState) -> None:
-        if self.kept[number - 1].state in OPEN_STATES:
-            self.kept[number - 1].state = state
+    def _set_state(self, number: int, state: DeadLetterState) -> DeadLetterState | None:
+        """Return the state before. None: it was not open, and stays as it is."""
+        before = self.entries[number - 1].state
+        if before not in OPEN_STATES:
+            return None
+        self.entries[number - 1].state = state
+        return before
 
     @staticmethod
-    def _is_of(kept: Kept, record: Record, service: str) -> bool:
-        source = kept.service, kept.letter.topic, kept.letter.partition, kept.source_offset
+    def _is_of(entry: MemoryDeadLetter, record: Record, service: str) -> bool:
+        stored = entry.dead_letter
+        source = entry.service, stored.topic, stored.partition, entry.source_offset
         return source == (service, record.topic, record.partition, record.offset)

@@ -1,4 +1,4 @@
-"""Wait for something real to happen, instead of sleeping and hoping."""
+"""Waits for a condition in a test, instead of sleeping for a fixed time."""
 
 import asyncio
 import inspect
@@ -7,17 +7,20 @@ from typing import Any
 
 
 async def eventually(condition: Callable[[], Any], *, within: float = 60, what: str = "") -> Any:
-    """Ask until ``condition`` answers something true; return that. Raises: AssertionError at the
-    deadline with the last answer.
+    """Call ``condition`` until it returns something true, and return that.
+
+    Raises: AssertionError after ``within`` seconds, with the last result.
     """
     deadline = asyncio.get_running_loop().time() + within
     while True:
-        asked = condition()
-        answer = await asked if inspect.isawaitable(asked) else asked
-        if answer:
-            return answer
+        result = condition()
+        if inspect.isawaitable(result):
+            result = await result
+        if result:
+            return result
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(
-                f"not within {within} s: {what or inspect.getsource(condition).strip()} (last answer: {answer!r})"
+                f"not within {within} s: {what or inspect.getsource(condition).strip()} "
+                f"(last result: {result!r})"
             )
         await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Which files does this project consist of?"""
+"""The files of this project, and those that particular rules apply to."""
 
 import subprocess
 from functools import cache
@@ -11,10 +11,8 @@ BESIDE_THE_PIPELINE = {"paper_venue", "console"}
 
 @cache
 def files() -> tuple[Path, ...]:
-    """Tracked files and new ones that are not ignored, relative to the root: what the next commit
-    can hold.
-    """
-    ask = [
+    """Return tracked files and new ones that are not ignored, relative to the root."""
+    command = [
         "git",
         "-c",
         "safe.directory=*",
@@ -24,25 +22,25 @@ def files() -> tuple[Path, ...]:
         "--others",
         "--exclude-standard",
     ]
-    answer = subprocess.run(ask, cwd=ROOT, check=True, capture_output=True, text=True)
-    named = (Path(name) for name in answer.stdout.split("\0") if name)
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    named = (Path(name) for name in result.stdout.split("\0") if name)
     return tuple(sorted(path for path in named if (ROOT / path).is_file()))
 
 
 def python(*folders: str) -> list[Path]:
-    """The Python files below these folders."""
+    """Return the Python files below these folders."""
     return [path for path in files() if path.suffix == ".py" and path.parts[0] in folders]
 
 
 def read(path: Path) -> str:
-    """Its text; what is not text is read as far as it is."""
+    """Return a file's text, without the bytes that are not text."""
     return (ROOT / path).read_bytes().decode(errors="ignore")
 
 
 def pipeline_services() -> dict[str, tuple[Path, ...]]:
-    """The files of each service of the pipeline, relative to the service's folder.
+    """Return the files of each pipeline service, relative to the service's folder.
 
-    A folder is a service from the moment that its composition root is there.
+    A folder is a service where it has a composition root.
     """
     inside = [path for path in files() if path.parts[0] == "services" and len(path.parts) > 2]
     names = {
@@ -55,7 +53,7 @@ def pipeline_services() -> dict[str, tuple[Path, ...]]:
 
 
 def money_code() -> list[Path]:
-    """Where amounts and prices are decided on: no binary fraction may come near."""
+    """Return the files that decide about amounts and prices: they may not use binary fractions."""
     core = [path for path in python("shared") if path.parts[1] in ("domain", "messages")]
     decisions = [
         path for path in python("services") if "decisions" in (path.stem, path.parent.name)

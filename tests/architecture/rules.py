@@ -1,14 +1,12 @@
-"""The house rules that no linter knows: each takes what it judges and returns what is wrong with
-it, in words.
-"""
+"""The house rules that no linter has: each takes a source text and returns the violations."""
 
 import ast
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-MOST_FILE_LINES = 400
-MOST_FUNCTION_LINES = 50
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 50
 
 SERVICE_FILES = {
     "__init__.py",
@@ -34,10 +32,10 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def service_shape(paths: Iterable[Path]) -> list[str]:
-    """A service has exactly these files; one may have become a package of the same name."""
-    found = {path.parts[0] if len(path.parts) == 1 else f"{path.parts[0]}.py" for path in paths}
-    missing = [f"{name} is missing" for name in sorted(SERVICE_FILES - found)]
-    return missing + [f"{name} has no place in a service" for name in sorted(found - SERVICE_FILES)]
+    """A service has exactly these files; a package of the same name may replace one."""
+    files = {path.parts[0] if len(path.parts) == 1 else f"{path.parts[0]}.py" for path in paths}
+    missing = [f"{name} is missing" for name in sorted(SERVICE_FILES - files)]
+    return missing + [f"{name} has no place in a service" for name in sorted(files - SERVICE_FILES)]
 
 
 def service_card(source: str) -> list[str]:
@@ -65,13 +63,14 @@ def _is_float(node: ast.AST) -> bool:
 
 
 def sizes(source: str) -> list[str]:
-    """Files and functions longer than a reader can hold."""
+    """Files and functions that are too long."""
     lines = len(source.splitlines())
-    too_long = [f"{lines} lines, at most {MOST_FILE_LINES}"] if lines > MOST_FILE_LINES else []
+    too_long = [f"{lines} lines, at most {MAX_FILE_LINES}"] if lines > MAX_FILE_LINES else []
     return too_long + [
-        f"line {function.lineno}: {function.name} has {_length(function)} lines, at most {MOST_FUNCTION_LINES}"
+        f"line {function.lineno}: {function.name} has {_length(function)} lines, "
+        f"at most {MAX_FUNCTION_LINES}"
         for function in ast.walk(ast.parse(source))
-        if isinstance(function, _Function) and _length(function) > MOST_FUNCTION_LINES
+        if isinstance(function, _Function) and _length(function) > MAX_FUNCTION_LINES
     ]
 
 
@@ -80,9 +79,7 @@ def _length(function: _Function) -> int:
 
 
 def sleeps(source: str) -> list[str]:
-    """Waiting for time to pass, instead of for what is waited for. ``sleep(0)`` only lets others
-    run.
-    """
+    """Sleeping for a fixed time instead of waiting for a condition. ``sleep(0)`` only yields."""
     tree = ast.parse(source)
     yields = {
         node.func
@@ -105,7 +102,7 @@ def environment_reads(source: str) -> list[str]:
 def _uses(
     tree: ast.Module, modules: set[str], names: set[str]
 ) -> Iterator[ast.Attribute | ast.ImportFrom]:
-    """Where a name of a module is used or imported, also under another name of the module."""
+    """Yield where a name of a module is used or imported, also under an alias of the module."""
     imported = [
         alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     ]
@@ -129,18 +126,16 @@ def _uses(
 
 
 def machine_traces(text: str) -> list[str]:
-    """Paths of one machine and hosts of package registries: another machine has others."""
+    """Paths of one machine and hosts of package registries, which differ on other machines."""
     return [
-        f"line {number}: {found.group()}"
+        f"line {number}: {match.group()}"
         for number, line in enumerate(text.splitlines(), 1)
-        for found in [*_MACHINE_PATH.finditer(line), *_REGISTRY.finditer(line)]
+        for match in [*_MACHINE_PATH.finditer(line), *_REGISTRY.finditer(line)]
     ]
 
 
 def lock_addresses(text: str) -> list[str]:
-    """A lock file names versions and hashes, never where to fetch them (who wants to be funded it
-    may name).
-    """
+    """A lock file has versions and hashes, and no addresses to fetch from, except for funding."""
     return [
         f"line {number}: {line.strip()[:80]}"
         for number, line in enumerate(text.splitlines(), 1)
@@ -149,7 +144,7 @@ def lock_addresses(text: str) -> list[str]:
 
 
 def unnamed(paths: Iterable[Path]) -> list[str]:
-    """Files named after nothing that they do."""
+    """Files whose name does not describe their contents."""
     return [
         str(path)
         for path in paths
@@ -158,6 +153,6 @@ def unnamed(paths: Iterable[Path]) -> list[str]:
 
 
 def undescribed(source: str) -> list[str]:
-    """A module says first which question it answers."""
+    """Modules without a docstring."""
     tree = ast.parse(source)
     return [] if not tree.body or ast.get_docstring(tree) else ["no docstring"]

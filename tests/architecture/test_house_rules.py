@@ -1,4 +1,4 @@
-"""The project keeps its house rules."""
+"""The project follows its house rules."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,8 +15,8 @@ LOCKS = [
 ]
 
 
-def broken(paths: Iterable[Path], rule: Callable[[str], list[str]]) -> list[str]:
-    return [f"{path}: {wrong}" for path in paths for wrong in rule(project.read(path))]
+def violations(paths: Iterable[Path], rule: Callable[[str], list[str]]) -> list[str]:
+    return [f"{path}: {violation}" for path in paths for violation in rule(project.read(path))]
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -25,25 +25,25 @@ def test_every_service_of_the_pipeline_has_the_same_files(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_shows_its_card(service: str) -> None:
-    assert broken([Path("services") / service / "__init__.py"], rules.service_card) == []
+def test_every_service_has_its_card(service: str) -> None:
+    assert violations([Path("services") / service / "__init__.py"], rules.service_card) == []
 
 
-def test_money_code_knows_no_float() -> None:
+def test_money_code_uses_no_float() -> None:
     paths = project.money_code()
 
     assert paths
-    assert broken(paths, rules.floats) == []
+    assert violations(paths, rules.floats) == []
 
 
-def test_files_and_functions_stay_short() -> None:
+def test_files_and_functions_are_short() -> None:
     written = [
         path
         for path in project.python("services", "shared", "cli", "tools")
         if "versions" not in path.parts
     ]
 
-    assert broken(written, rules.sizes) == []
+    assert violations(written, rules.sizes) == []
 
 
 def test_no_test_sleeps() -> None:
@@ -53,18 +53,20 @@ def test_no_test_sleeps() -> None:
     ]
 
     assert (
-        broken([path for path in paths if path != Path("shared/testing/waiting.py")], rules.sleeps)
+        violations(
+            [path for path in paths if path != Path("shared/testing/waiting.py")], rules.sleeps
+        )
         == []
     )
 
 
-def test_nothing_names_a_machine_or_a_registry() -> None:
-    assert broken(project.files(), rules.machine_traces) == []
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    assert violations(project.files(), rules.machine_traces) == []
 
 
-def test_lock_files_name_no_address() -> None:
+def test_lock_files_contain_no_address() -> None:
     assert LOCKS
-    assert broken(LOCKS, rules.lock_addresses) == []
+    assert violations(LOCKS, rules.lock_addresses) == []
 
 
 def test_the_environment_is_read_in_settings_and_app_only() -> None:
@@ -75,12 +77,12 @@ def test_the_environment_is_read_in_settings_and_app_only() -> None:
         if not readers & {path.stem, path.parent.name}
     ]
 
-    assert broken(others, rules.environment_reads) == []
+    assert violations(others, rules.environment_reads) == []
 
 
 def test_every_file_is_named_after_what_it_does() -> None:
     assert rules.unnamed(project.python("services", "shared", "cli", "tools", "tests")) == []
 
 
-def test_every_module_says_which_question_it_answers() -> None:
-    assert broken(project.python("services", "shared", "cli", "tools"), rules.undescribed) == []
+def test_every_module_has_a_docstring() -> None:
+    assert violations(project.python("services", "shared", "cli", "tools"), rules.undescribed) == []

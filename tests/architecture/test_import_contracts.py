@@ -1,6 +1,4 @@
-"""The import contracts of pyproject.toml, tried on a small project: each sees what it is there to
-see.
-"""
+"""The import contracts of pyproject.toml detect violations in a small project."""
 
 import subprocess
 import sys
@@ -20,7 +18,7 @@ SHARED = ("domain", "messages", "chain", "db", "observe", "polymarket", "streams
 
 @pytest.fixture
 def small_project(tmp_path: Path) -> Path:
-    """Packages of the same names, all empty, under our contracts."""
+    """A project with the same packages, all empty, and our contracts."""
     modules = [
         f"services/{service}/{layer}" for service in PIPELINE for layer in ("__init__", *LAYERS)
     ]
@@ -40,7 +38,7 @@ def small_project(tmp_path: Path) -> Path:
 
 def check(folder: Path) -> tuple[int, str]:
     lint = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
-    ran = subprocess.run(
+    result = subprocess.run(
         lint,
         cwd=folder,
         env={"PYTHONPATH": str(folder)},
@@ -48,10 +46,10 @@ def check(folder: Path) -> tuple[int, str]:
         text=True,
         check=False,
     )
-    return ran.returncode, ran.stdout + ran.stderr
+    return result.returncode, result.stdout + result.stderr
 
 
-def test_a_project_that_keeps_the_contracts_passes(small_project: Path) -> None:
+def test_a_project_without_violations_passes(small_project: Path) -> None:
     (small_project / "services/pricer/app.py").write_text(
         "from services.pricer import adapters, handler, settings\nimport shared.streams"
     )
@@ -59,9 +57,9 @@ def test_a_project_that_keeps_the_contracts_passes(small_project: Path) -> None:
         "import shared.domain, shared.polymarket.replies, decimal"
     )
 
-    code, said = check(small_project)
+    code, output = check(small_project)
 
-    assert code == 0, said
+    assert code == 0, output
 
 
 APART = "services do not import each other"
@@ -100,30 +98,30 @@ VENUE_LAYERS = "the paper venue's parts import only parts below them, and no pro
         ("services/paper_venue/control.py", "services.paper_venue.app", VENUE_LAYERS),
     ],
 )
-def test_an_import_that_breaks_a_contract_is_seen(
+def test_an_import_that_violates_a_contract_is_reported(
     module: str, imported: str, contract: str, small_project: Path
 ) -> None:
     (small_project / module).write_text(f"import {imported}\n")
 
-    code, said = check(small_project)
+    code, output = check(small_project)
 
     assert code == 1
-    assert f"{contract} BROKEN" in " ".join(said.split())
+    assert f"{contract} BROKEN" in " ".join(output.split())
 
 
-def test_a_service_without_one_of_its_layers_is_seen(small_project: Path) -> None:
+def test_a_service_without_one_of_its_layers_is_reported(small_project: Path) -> None:
     (small_project / "services/pricer/decisions.py").unlink()
 
-    code, said = check(small_project)
+    code, output = check(small_project)
 
     assert code == 1
-    assert "Missing layer" in said
+    assert "Missing layer" in output
 
 
-def test_a_module_with_no_place_in_the_layers_is_seen(small_project: Path) -> None:
+def test_a_module_outside_of_the_layers_is_reported(small_project: Path) -> None:
     (small_project / "services/pricer/models.py").touch()
 
-    code, said = check(small_project)
+    code, output = check(small_project)
 
     assert code == 1
-    assert "services.pricer.models" in said
+    assert "services.pricer.models" in output

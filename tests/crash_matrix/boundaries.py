@@ -221,7 +221,7 @@ POINTS = (
         about="CopyIntended",
         needs_rest=True,
     ),
-    Point(service="executor", name="take the lease", where=f"{_LEASES}._take", at_start=True),
+    Point(service="executor", name="take the lease", where=f"{_LEASES}._acquire", at_start=True),
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
     Point(service="executor", name="look at open orders", where=_LOOK, at_start=True),
     _decodes("tx-monitor", "ConfirmationRequested"),

@@ -80,7 +80,7 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
 
     standing = await controls(database_url)
     (follow,) = (
-        follow for leader in standing.follows_by_leader for follow in standing.follows_of(leader)
+        follow for leader in standing.follows_by_leader for follow in standing.follows_for(leader)
     )
     assert (follow.fixed_usdc, follow.max_usdc, follow.max_slippage_bps) == (
         25 * MICROS,

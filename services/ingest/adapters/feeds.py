@@ -19,8 +19,8 @@ from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT
-from shared.messages.base import MOST_MICROS
-from shared.messages.dead_letters import LONGEST_FRAME, FrameParked
+from shared.messages.base import MAX_MICROS
+from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.observe import metrics, tracing
 from shared.polymarket import data_api, rtds
@@ -99,7 +99,7 @@ class ActivityFeed:
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
         metrics.feed_frame("rtds", "malformed")
-        kept = frame[:LONGEST_FRAME]
+        kept = frame[:MAX_FRAME_LENGTH]
         await publish(
             FrameParked(
                 message_id=derived_id("frame", kept),
@@ -168,7 +168,7 @@ class DataFeed:
     async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
         """Once: the row comes again with every round."""
         metrics.feed_frame("data", "malformed")
-        kept = json.dumps(row, default=str)[:LONGEST_FRAME]
+        kept = json.dumps(row, default=str)[:MAX_FRAME_LENGTH]
         message_id = derived_id("frame", kept)
         if self._told.get(message_id):
             return
@@ -306,7 +306,7 @@ def parse_fills(
 
 def is_a_trade(log: OrderFilledLog) -> bool:
     """Whatever a log says: for more than nothing, at a price that a market has."""
-    return 0 < log.shares <= MOST_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
+    return 0 < log.shares <= MAX_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
 
 
 def _fill(

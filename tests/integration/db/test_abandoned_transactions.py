@@ -1,4 +1,4 @@
-"""Whoever stands still in a transaction holds nobody up for longer than the database allows."""
+"""A process that is paused within a transaction blocks others no longer than the timeout."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -18,29 +18,32 @@ LOCKED = "select * from control.leases for update"
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
     settings = DatabaseSettings.model_validate(
-        {"url": migrated_database_url, "longest_pause": timedelta(milliseconds=300)}
+        {"url": migrated_database_url, "idle_in_transaction_timeout": timedelta(milliseconds=300)}
     )
     engine = open_engine(settings)
     yield engine
     await engine.dispose()
 
 
-async def test_what_a_process_that_stands_still_has_locked_is_free_again_and_its_transaction_must_be_repeated(
+async def test_locks_of_an_idle_transaction_are_released_and_the_transaction_must_be_retried(
     engine: AsyncEngine,
 ) -> None:
-    taken = "insert into control.leases values ('executor', 3, 1, 'a', clock_timestamp()) returning partition"
+    insert = (
+        "insert into control.leases values ('executor', 3, 1, 'a', clock_timestamp()) "
+        "returning partition"
+    )
     async with autocommit(engine) as connection:
-        await fetch_rows(connection, taken)
+        await fetch_rows(connection, insert)
 
-    async def stand_still() -> None:
-        async with transaction(engine) as standing_still:
-            await fetch_rows(standing_still, LOCKED)
-            async with autocommit(engine) as another:  # waits until the lock is given up
+    async def stay_idle() -> None:
+        async with transaction(engine) as idle:
+            await fetch_rows(idle, LOCKED)
+            async with autocommit(engine) as another:  # waits until the lock is released
                 assert [row.partition for row in await fetch_rows(another, LOCKED)] == [3]
-            await fetch_rows(standing_still, LOCKED)
+            await fetch_rows(idle, LOCKED)
 
     with pytest.raises(Transient):
-        await stand_still()
+        await stay_idle()
 
     async with autocommit(engine) as connection:
         assert len(await fetch_rows(connection, LOCKED)) == 1

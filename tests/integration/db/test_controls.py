@@ -1,6 +1,4 @@
-"""Follows and modes: appended for ever, known within a second, and nothing new begun where they are
-not confirmed.
-"""
+"""Follows and modes: append-only, known within a second, and unusable without a confirmation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,8 +18,10 @@ from tests.fakes import Clock
 
 pytestmark = pytest.mark.integration
 
-NEVER = ControlsSettings(refresh_every=timedelta(hours=1), limit=timedelta(seconds=5))
-"""Only a notification can tell of a change."""
+WITHOUT_POLLING = ControlsSettings(
+    refresh_interval=timedelta(hours=1), max_age=timedelta(seconds=5)
+)
+"""Only a notification shows a change."""
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def watch(engine: AsyncEngine) -> AsyncIterator[ControlsWatch]:
-    """Follows the controls by notifications alone; its listener is closed with its connection."""
-    watch = ControlsWatch(engine, NEVER, now=Clock(NOON))
+    """A watch that is updated by notifications only."""
+    watch = ControlsWatch(engine, WITHOUT_POLLING, now=Clock(NOON))
     running = asyncio.create_task(watch(None))
     await eventually(lambda: watch.is_confirmed)
     yield watch
@@ -42,26 +42,26 @@ async def watch(engine: AsyncEngine) -> AsyncIterator[ControlsWatch]:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_an_empty_database_follows_nobody_and_lets_everything_run(
+async def test_an_empty_database_has_no_follows_and_every_mode_is_active(
     engine: AsyncEngine,
 ) -> None:
-    found = await load_controls(engine)
+    controls = await load_controls(engine)
 
-    assert (found.version, found.follows_of(LEADER)) == (0, ())
-    assert found.mode(leader=LEADER, proxy=PROXY) is Mode.ACTIVE
+    assert (controls.version, controls.follows_for(LEADER)) == (0, ())
+    assert controls.mode(leader=LEADER, proxy=PROXY) is Mode.ACTIVE
 
 
-async def test_a_follow_comes_back_as_it_was_put_with_the_version_that_it_got(
+async def test_a_follow_is_loaded_as_it_was_saved_with_its_new_version(
     engine: AsyncEngine,
 ) -> None:
     version = await save_follows(engine, [a_follow()], by="me", change="follow")
 
-    (found,) = (await load_controls(engine)).follows_of(LEADER)
+    (follow,) = (await load_controls(engine)).follows_for(LEADER)
 
-    assert found == a_follow(version=version)
+    assert follow == a_follow(version=version)
 
 
-async def test_every_version_can_be_asked_for_again_as_it_was(engine: AsyncEngine) -> None:
+async def test_every_version_can_be_loaded_again(engine: AsyncEngine) -> None:
     first = await save_follows(
         engine,
         [a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY)],
@@ -83,18 +83,24 @@ async def test_every_version_can_be_asked_for_again_as_it_was(engine: AsyncEngin
     }
 
     assert [
-        len(as_of[version].follows_of(LEADER)) for version in (0, first, second, third, fourth)
+        len(as_of[version].follows_for(LEADER)) for version in (0, first, second, third, fourth)
     ] == [0, 2, 2, 1, 1]
-    assert [as_of[version].mode(leader=LEADER, proxy=PROXY) for version in (first, second, third, fourth)] == [
-        Mode.ACTIVE, Mode.HALTED, Mode.HALTED, Mode.ACTIVE,
-    ]  # fmt: skip
-    assert [as_of[version].follows_of(LEADER)[0].max_usdc for version in (first, third)] == [
+    assert [
+        as_of[version].mode(leader=LEADER, proxy=PROXY)
+        for version in (first, second, third, fourth)
+    ] == [
+        Mode.ACTIVE,
+        Mode.HALTED,
+        Mode.HALTED,
+        Mode.ACTIVE,
+    ]
+    assert [as_of[version].follows_for(LEADER)[0].max_usdc for version in (first, third)] == [
         usdc(100),
         usdc(9),
     ]
 
 
-async def test_changes_at_the_same_time_get_versions_of_their_own_and_all_are_on_record(
+async def test_concurrent_changes_get_versions_of_their_own_and_are_all_recorded(
     engine: AsyncEngine,
 ) -> None:
     versions = await asyncio.gather(
@@ -109,7 +115,7 @@ async def test_changes_at_the_same_time_get_versions_of_their_own_and_all_are_on
     assert {row.made_by for row in recorded} == {"me"}
 
 
-async def test_a_pause_is_known_by_its_notification_without_a_restart(
+async def test_a_changed_mode_is_known_by_its_notification_without_a_restart(
     engine: AsyncEngine, watch: ControlsWatch
 ) -> None:
     await save_mode(engine, follower_scope(PROXY), Mode.HALTED, by="me")
@@ -119,7 +125,7 @@ async def test_a_pause_is_known_by_its_notification_without_a_restart(
     )
 
 
-async def test_a_new_leader_is_watched_for_without_a_restart(
+async def test_a_new_leader_is_known_without_a_restart(
     engine: AsyncEngine, watch: ControlsWatch
 ) -> None:
     assert LEADER not in watch.leaders()
@@ -129,9 +135,11 @@ async def test_a_new_leader_is_watched_for_without_a_restart(
     await eventually(lambda: LEADER in watch.leaders(), within=5)
 
 
-async def test_a_change_whose_notification_was_lost_is_known_by_asking(engine: AsyncEngine) -> None:
+async def test_a_change_whose_notification_was_lost_is_known_by_polling(
+    engine: AsyncEngine,
+) -> None:
     watch = ControlsWatch(
-        engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON)
+        engine, ControlsSettings(refresh_interval=timedelta(milliseconds=50)), now=Clock(NOON)
     )
     running = asyncio.create_task(watch(None))
     await eventually(lambda: watch.is_confirmed)
@@ -139,11 +147,13 @@ async def test_a_change_whose_notification_was_lost_is_known_by_asking(engine: A
     async with transaction(engine) as connection:
         await fetch_rows(
             connection,
-            "insert into control.modes (scope, version, mode) values ('global', 1, 'halted') returning 1",
+            "insert into control.modes (scope, version, mode) "
+            "values ('global', 1, 'halted') returning 1",
         )
         await fetch_rows(
             connection,
-            "insert into control.versions (version, made_by, change) values (1, 'me', 'by hand') returning 1",
+            "insert into control.versions (version, made_by, change) "
+            "values (1, 'me', 'by hand') returning 1",
         )
 
     await eventually(
@@ -153,12 +163,15 @@ async def test_a_change_whose_notification_was_lost_is_known_by_asking(engine: A
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_listener_that_is_cut_off_listens_again(engine: AsyncEngine) -> None:
+async def test_a_listener_whose_connection_is_cut_listens_again(engine: AsyncEngine) -> None:
     watch = ControlsWatch(
-        engine, ControlsSettings(refresh_every=timedelta(milliseconds=50)), now=Clock(NOON)
+        engine, ControlsSettings(refresh_interval=timedelta(milliseconds=50)), now=Clock(NOON)
     )
     running = asyncio.create_task(watch(None))
-    cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query ilike 'listen%'"
+    cut = (
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and query ilike 'listen%'"
+    )
 
     async def is_cut() -> bool:
         async with transaction(engine) as connection:
@@ -172,9 +185,11 @@ async def test_a_listener_that_is_cut_off_listens_again(engine: AsyncEngine) -> 
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_controls_that_were_not_confirmed_in_time_begin_nothing(engine: AsyncEngine) -> None:
+async def test_controls_that_were_not_confirmed_in_time_are_not_returned(
+    engine: AsyncEngine,
+) -> None:
     clock = Clock(NOON)
-    watch = ControlsWatch(engine, NEVER, now=clock)
+    watch = ControlsWatch(engine, WITHOUT_POLLING, now=clock)
     with pytest.raises(Transient, match="not been read"):
         watch.current()
     await watch.refresh()
@@ -192,24 +207,24 @@ async def test_controls_that_were_not_confirmed_in_time_begin_nothing(engine: As
     assert watch.current().version == 0
 
 
-async def test_a_database_that_is_away_confirms_nothing(engine: AsyncEngine) -> None:
-    away = open_engine(
+async def test_an_unreachable_database_confirms_nothing(engine: AsyncEngine) -> None:
+    unreachable = open_engine(
         DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:1/none"})
     )
-    watch = ControlsWatch(away, NEVER, now=Clock(NOON))
+    watch = ControlsWatch(unreachable, WITHOUT_POLLING, now=Clock(NOON))
 
     with pytest.raises(Transient):
         await watch.refresh()
 
     assert not watch.is_confirmed
-    await away.dispose()
+    await unreachable.dispose()
 
 
 async def test_a_redelivery_is_judged_by_the_controls_of_its_time(engine: AsyncEngine) -> None:
     first = await save_follows(engine, [a_follow()], by="me", change="follow")
     await save_follows(engine, [a_follow(active=False)], by="me", change="unfollow")
-    watch = ControlsWatch(engine, NEVER, now=Clock(NOON))
+    watch = ControlsWatch(engine, WITHOUT_POLLING, now=Clock(NOON))
     await watch.refresh()
 
-    assert watch.current().follows_of(LEADER) == ()
-    assert len((await watch.as_of(first)).follows_of(LEADER)) == 1
+    assert watch.current().follows_for(LEADER) == ()
+    assert len((await watch.as_of(first)).follows_for(LEADER)) == 1

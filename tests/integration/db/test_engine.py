@@ -1,4 +1,4 @@
-"""A single statement is kept at once, and a connection that served one serves transactions again."""
+"""A single statement is committed at once, and its connection can run transactions afterwards."""
 
 from collections.abc import AsyncIterator
 
@@ -12,40 +12,40 @@ pytestmark = pytest.mark.integration
 
 
 class Broken(Exception):
-    """Something of the caller's own."""
+    """An error of the caller."""
 
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """With one connection, so that all use the same."""
+    """An engine with one connection, so that all statements use the same."""
     engine = open_engine(DatabaseSettings.model_validate({"url": database_url, "connections": 1}))
     async with transaction(engine) as connection:
-        await connection.exec_driver_sql("create table kept (number integer)")
+        await connection.exec_driver_sql("create table numbers (number integer)")
     yield engine
     await engine.dispose()
 
 
-async def kept(engine: AsyncEngine) -> list[int]:
+async def load_numbers(engine: AsyncEngine) -> list[int]:
     async with autocommit(engine) as connection:
         return [
             row.number
-            for row in await fetch_rows(connection, "select number from kept order by number")
+            for row in await fetch_rows(connection, "select number from numbers order by number")
         ]
 
 
-async def keep_and_fail(engine: AsyncEngine, number: int, *, alone: bool) -> None:
-    async with (autocommit if alone else transaction)(engine) as connection:
+async def insert_and_fail(engine: AsyncEngine, number: int, *, single: bool) -> None:
+    async with (autocommit if single else transaction)(engine) as connection:
         await fetch_rows(
-            connection, "insert into kept values (:number) returning number", number=number
+            connection, "insert into numbers values (:number) returning number", number=number
         )
         raise Broken
 
 
-async def test_what_fails_after_a_single_statement_takes_nothing_back_and_in_a_transaction_everything(
+async def test_an_error_rolls_back_a_transaction_and_not_a_single_statement(
     engine: AsyncEngine,
 ) -> None:
-    for number, alone in enumerate((True, False, True, False)):
+    for number, single in enumerate((True, False, True, False)):
         with pytest.raises(Broken):
-            await keep_and_fail(engine, number, alone=alone)
+            await insert_and_fail(engine, number, single=single)
 
-    assert await kept(engine) == [0, 2]
+    assert await load_numbers(engine) == [0, 2]

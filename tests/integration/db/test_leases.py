@@ -1,4 +1,4 @@
-"""One holder per partition, and an old token that can do nothing."""
+"""A partition has one lease holder, and a lease that was lost is not valid any more."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,14 +21,14 @@ KEY = "0xProxy"
 
 
 class Monotonic:
-    """Seconds that a test moves."""
+    """A clock in seconds that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.asked = 0
+        self.reads = 0
 
     def __call__(self) -> float:
-        self.asked += 1
+        self.reads += 1
         return self.now
 
 
@@ -39,7 +39,7 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-def owning(*partitions: int) -> Ownership:
+def build_ownership(*partitions: int) -> Ownership:
     ownership = Ownership()
     assign(ownership, *partitions)
     return ownership
@@ -51,12 +51,12 @@ def assign(ownership: Ownership, *partitions: int) -> None:
     )
 
 
-def leases(
+def build_leases(
     engine: AsyncEngine,
     ownership: Ownership,
     holder: str,
     *,
-    lasts: float = 60,
+    duration: float = 60,
     clock: Monotonic | None = None,
 ) -> Leases:
     return Leases(
@@ -65,28 +65,31 @@ def leases(
         service="executor",
         topic=TOPIC,
         holder=holder,
-        lasts=timedelta(seconds=lasts),
+        duration=timedelta(seconds=duration),
         clock=clock or Monotonic(),
     )
 
 
-async def test_the_instance_that_has_a_partition_gets_its_lease(engine: AsyncEngine) -> None:
-    mine = leases(engine, owning(*range(PARTITIONS)), "a")
-    assert not mine.is_ready
+async def test_the_instance_that_owns_a_partition_gets_its_lease(engine: AsyncEngine) -> None:
+    held = build_leases(engine, build_ownership(*range(PARTITIONS)), "a")
+    assert not held.is_ready
     with pytest.raises(NotLeaseHolder):
-        mine.lease_for(KEY)
+        held.lease_for(KEY)
 
-    await mine.refresh()
+    await held.refresh()
 
-    assert mine.is_ready
-    assert mine.lease_for(KEY).token == 1
+    assert held.is_ready
+    assert held.lease_for(KEY).token == 1
 
 
-async def test_another_gets_it_only_when_it_has_run_out_or_was_given_back(
+async def test_another_instance_gets_a_lease_only_after_it_expired_or_was_released(
     engine: AsyncEngine,
 ) -> None:
-    ownership = owning(*range(PARTITIONS))
-    first, second = leases(engine, ownership, "a"), leases(engine, owning(*range(PARTITIONS)), "b")
+    ownership = build_ownership(*range(PARTITIONS))
+    first, second = (
+        build_leases(engine, ownership, "a"),
+        build_leases(engine, build_ownership(*range(PARTITIONS)), "b"),
+    )
     await first.refresh()
 
     await second.refresh()
@@ -103,14 +106,16 @@ async def test_another_gets_it_only_when_it_has_run_out_or_was_given_back(
         first.lease_for(KEY)
 
 
-async def test_a_lease_that_ran_out_goes_to_another_and_the_zombie_loses_it(
+async def test_an_expired_lease_goes_to_another_instance_and_the_zombie_loses_it(
     engine: AsyncEngine,
 ) -> None:
     clock = Monotonic()
-    zombie = leases(engine, owning(*range(PARTITIONS)), "a", lasts=0.2, clock=clock)
+    zombie = build_leases(
+        engine, build_ownership(*range(PARTITIONS)), "a", duration=0.2, clock=clock
+    )
     await zombie.refresh()
     token = zombie.lease_for(KEY).token
-    successor = leases(engine, owning(*range(PARTITIONS)), "b")
+    successor = build_leases(engine, build_ownership(*range(PARTITIONS)), "b")
 
     async def taken() -> bool:
         await successor.refresh()
@@ -127,85 +132,93 @@ async def test_a_lease_that_ran_out_goes_to_another_and_the_zombie_loses_it(
     assert successor.lease_for(KEY).token == token + 1
 
 
-async def test_while_the_clock_has_not_passed_its_end_a_lease_is_renewed(
+async def test_a_lease_is_renewed_before_it_expires(
     engine: AsyncEngine,
 ) -> None:
     clock = Monotonic()
-    mine = leases(engine, owning(*range(PARTITIONS)), "a", clock=clock)
-    await mine.refresh()
+    held = build_leases(engine, build_ownership(*range(PARTITIONS)), "a", clock=clock)
+    await held.refresh()
     clock.now += 59
-    await mine.refresh()
+    await held.refresh()
     clock.now += 59
 
-    assert mine.lease_for(KEY).token == 1
+    assert held.lease_for(KEY).token == 1
     clock.now += 1
     with pytest.raises(NotLeaseHolder):
-        mine.lease_for(KEY)
+        held.lease_for(KEY)
 
 
-async def test_the_same_instance_after_a_restart_takes_its_leases_at_once_with_new_tokens(
+async def test_a_restarted_instance_acquires_its_leases_at_once_with_new_tokens(
     engine: AsyncEngine,
 ) -> None:
-    await leases(engine, owning(*range(PARTITIONS)), "executor-0").refresh()
-    restarted = leases(engine, owning(*range(PARTITIONS)), "executor-0")
+    await build_leases(engine, build_ownership(*range(PARTITIONS)), "executor-0").refresh()
+    restarted = build_leases(engine, build_ownership(*range(PARTITIONS)), "executor-0")
 
     await restarted.refresh()
 
     assert restarted.lease_for(KEY).token == 2
 
 
-async def test_a_partition_that_is_being_handed_over_stays_leased_until_what_runs_has_written(
+async def test_during_a_rebalance_leases_are_kept_for_running_handlers(
     engine: AsyncEngine,
 ) -> None:
-    ownership = owning(*range(PARTITIONS))
-    mine = leases(engine, ownership, "a")
-    await mine.refresh()
+    ownership = build_ownership(*range(PARTITIONS))
+    held = build_leases(engine, ownership, "a")
+    await held.refresh()
 
     ownership.revoke()
-    await mine.refresh()
+    await held.refresh()
 
-    assert mine.lease_for(KEY).token == 1
+    assert held.lease_for(KEY).token == 1
 
 
-async def test_leases_are_kept_by_themselves_and_given_back_at_the_end(engine: AsyncEngine) -> None:
+async def test_leases_are_renewed_by_the_feed_and_released_at_the_end(engine: AsyncEngine) -> None:
     ownership = Ownership()
     async with Leases(
-        engine, ownership, service="executor", topic=TOPIC, holder="a", lasts=timedelta(seconds=60)
-    ) as mine:
-        keeping = asyncio.create_task(mine(None))
+        engine,
+        ownership,
+        service="executor",
+        topic=TOPIC,
+        holder="a",
+        duration=timedelta(seconds=60),
+    ) as held:
+        keeping = asyncio.create_task(held(None))
         assign(ownership, *range(PARTITIONS))
-        await eventually(lambda: mine.is_ready)
+        await eventually(lambda: held.is_ready)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
 
     async with autocommit(engine) as connection:
-        (open_ones,) = await fetch_rows(
+        (unexpired,) = await fetch_rows(
             connection,
             "select count(*) as n from control.leases where expires_at > clock_timestamp()",
         )
-    assert open_ones.n == 0
+    assert unexpired.n == 0
 
 
-async def test_many_who_want_the_same_partitions_at_once_leave_one_holder_each(
+async def test_concurrent_requests_for_the_same_partitions_leave_one_holder_each(
     engine: AsyncEngine,
 ) -> None:
-    rivals = [leases(engine, owning(*range(PARTITIONS)), f"rival-{number}") for number in range(5)]
+    rivals = [
+        build_leases(engine, build_ownership(*range(PARTITIONS)), f"rival-{number}")
+        for number in range(5)
+    ]
 
     await asyncio.gather(*(rival.refresh() for rival in rivals))
 
     async with autocommit(engine) as connection:
-        held = await fetch_rows(connection, "select partition, holder from control.leases")
-    assert len(held) == PARTITIONS
-    for row in held:
+        rows = await fetch_rows(connection, "select partition, holder from control.leases")
+    assert len(rows) == PARTITIONS
+    for row in rows:
         assert [row.partition in rival._held for rival in rivals].count(True) == 1
 
 
-async def test_a_zombie_whose_namesake_took_over_ends_instead_of_taking_its_leases_back(
+async def test_a_zombie_whose_successor_has_the_same_name_ends_instead_of_acquiring_again(
     engine: AsyncEngine,
 ) -> None:
-    zombie = leases(engine, owning(*range(PARTITIONS)), "executor-0")
+    zombie = build_leases(engine, build_ownership(*range(PARTITIONS)), "executor-0")
     await zombie.refresh()
-    restarted = leases(engine, owning(*range(PARTITIONS)), "executor-0")
+    restarted = build_leases(engine, build_ownership(*range(PARTITIONS)), "executor-0")
     await restarted.refresh()
 
     with pytest.raises(Superseded):
@@ -215,16 +228,16 @@ async def test_a_zombie_whose_namesake_took_over_ends_instead_of_taking_its_leas
     assert restarted.lease_for(KEY).token == 2
 
 
-async def test_a_partition_is_leased_as_soon_as_it_is_assigned_however_long_leases_last(
+async def test_a_partition_is_leased_as_soon_as_it_is_assigned_whatever_the_duration(
     engine: AsyncEngine,
 ) -> None:
     ownership, clock = Ownership(), Monotonic()
-    async with leases(engine, ownership, "a", lasts=36_000, clock=clock) as mine:
-        keeping = asyncio.create_task(mine(None))
-        await eventually(lambda: clock.asked > 2, what="it has looked, and found nothing to lease")
+    async with build_leases(engine, ownership, "a", duration=36_000, clock=clock) as held:
+        keeping = asyncio.create_task(held(None))
+        await eventually(lambda: clock.reads > 2, what="a check that found nothing to lease")
 
         assign(ownership, *range(PARTITIONS))
 
-        await eventually(lambda: len(mine.held) == PARTITIONS)
+        await eventually(lambda: len(held.held) == PARTITIONS)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

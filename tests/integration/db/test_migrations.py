@@ -1,6 +1,4 @@
-"""The migrations make the tables that the code has, once, however often and by how many they are
-run.
-"""
+"""The migrations create the tables that the code declares, also when run twice or concurrently."""
 
 import asyncio
 import threading
@@ -13,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.migrate import differences, migrate, require_migrated
+from shared.db.migrate import find_differences, migrate, require_migrated
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import InvalidSettings, Transient
 
@@ -22,16 +20,16 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Of an empty database."""
+    """The engine of an empty database."""
     engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
     yield engine
     await engine.dispose()
 
 
-async def test_the_migrations_make_the_tables_that_the_code_has(engine: AsyncEngine) -> None:
+async def test_the_migrations_create_the_tables_that_the_code_declares(engine: AsyncEngine) -> None:
     await migrate(engine)
 
-    assert await differences(engine) == ""
+    assert await find_differences(engine) == ""
     await require_migrated(engine)
 
 
@@ -39,37 +37,41 @@ async def test_migrating_again_changes_nothing(engine: AsyncEngine) -> None:
     await migrate(engine)
     await migrate(engine)
 
-    assert await differences(engine) == ""
+    assert await find_differences(engine) == ""
 
 
-async def test_two_that_migrate_at_once_wait_for_one_another(engine: AsyncEngine) -> None:
+async def test_concurrent_migrations_wait_for_one_another(engine: AsyncEngine) -> None:
     await asyncio.gather(*(migrate(engine) for _ in range(3)))
 
-    assert await differences(engine) == ""
+    assert await find_differences(engine) == ""
 
 
-async def test_a_machine_that_is_slow_between_two_statements_migrates_all_the_same(
+async def test_a_machine_that_is_slow_between_two_statements_can_migrate(
     database_url: str,
 ) -> None:
-    longest_pause = timedelta(milliseconds=200)
-    impatient = open_engine(
-        DatabaseSettings.model_validate({"url": database_url, "longest_pause": longest_pause})
+    idle_in_transaction_timeout = timedelta(milliseconds=200)
+    engine = open_engine(
+        DatabaseSettings.model_validate(
+            {"url": database_url, "idle_in_transaction_timeout": idle_in_transaction_timeout}
+        )
     )
-    stood_still: list[bool] = []
+    was_idle: list[bool] = []
 
-    @event.listens_for(impatient.sync_engine, "before_cursor_execute")
-    def stand_still(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("CREATE INDEX") and not stood_still:
-            stood_still.append(threading.Event().wait(2 * longest_pause.total_seconds()))
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def stay_idle(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("CREATE INDEX") and not was_idle:
+            was_idle.append(threading.Event().wait(2 * idle_in_transaction_timeout.total_seconds()))
 
-    await migrate(impatient)
+    await migrate(engine)
 
-    assert stood_still
-    assert await differences(impatient) == ""
-    await impatient.dispose()
+    assert was_idle
+    assert await find_differences(engine) == ""
+    await engine.dispose()
 
 
-async def test_a_service_does_not_start_on_a_database_of_another_shape(engine: AsyncEngine) -> None:
+async def test_a_service_does_not_start_on_a_database_with_another_schema(
+    engine: AsyncEngine,
+) -> None:
     with pytest.raises(InvalidSettings, match="slipstream db migrate"):
         await require_migrated(engine)
 
@@ -81,43 +83,46 @@ async def test_a_service_does_not_start_on_a_database_of_another_shape(engine: A
         await require_migrated(engine)
 
 
-async def test_a_database_that_cannot_be_reached_is_named_by_its_variable() -> None:
-    away = open_engine(
+async def test_an_unreachable_database_is_reported_with_its_variable() -> None:
+    unreachable = open_engine(
         DatabaseSettings.model_validate({"url": "postgresql://nobody:hunter2@127.0.0.1:1/none"})
     )
 
     with pytest.raises(InvalidSettings, match="DATABASE_URL") as refused:
-        await require_migrated(away)
+        await require_migrated(unreachable)
 
     assert "hunter2" not in str(refused.value)
-    await away.dispose()
+    await unreachable.dispose()
 
 
-async def test_a_database_that_is_away_may_work_later_and_a_row_that_cannot_be_never_will(
+async def test_an_unreachable_database_is_a_transient_error_and_a_duplicate_row_is_not(
     engine: AsyncEngine,
 ) -> None:
-    away = open_engine(
+    unreachable = open_engine(
         DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:1/none"})
     )
     with pytest.raises(Transient):
-        async with transaction(away):
+        async with transaction(unreachable):
             pass
-    await away.dispose()
+    await unreachable.dispose()
 
     await migrate(engine)
-    twice = "insert into ingest.cursors (feed, block_number) values ('chain', 1), ('chain', 2) returning 1"
+    twice = (
+        "insert into ingest.cursors (feed, block_number) "
+        "values ('chain', 1), ('chain', 2) returning 1"
+    )
     with pytest.raises(IntegrityError):
         async with transaction(engine) as connection:
             await fetch_rows(connection, twice)
 
 
-async def test_a_connection_that_was_cut_off_is_tried_again_later(engine: AsyncEngine) -> None:
-    async def cut_off() -> None:
+async def test_a_connection_that_was_cut_is_a_transient_error(engine: AsyncEngine) -> None:
+    async def cut_connection() -> None:
         async with transaction(engine) as connection:
             await fetch_rows(connection, "select pg_terminate_backend(pg_backend_pid())")
 
     with pytest.raises(Transient):
-        await cut_off()
+        await cut_connection()
 
     async with transaction(engine) as connection:
         assert (await fetch_rows(connection, "select 1 as one"))[0].one == 1

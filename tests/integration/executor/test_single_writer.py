@@ -32,7 +32,7 @@ async def zombie_and_heir(engine: AsyncEngine) -> tuple[Leases, Leases]:
     """Two that think they hold everything: the first by a clock that stood still, the second by
     right.
     """
-    zombie = await executor_leases(engine, "zombie", lasts=timedelta(milliseconds=10))
+    zombie = await executor_leases(engine, "zombie", duration=timedelta(milliseconds=10))
     zombie._clock = lambda: 0.0
     heir = await executor_leases(engine, "heir")
 
@@ -92,7 +92,7 @@ async def test_in_one_group_the_rows_of_a_lost_partition_fail_alone(engine: Asyn
 
 
 async def test_a_zombie_whose_clock_went_on_sends_nothing(engine: AsyncEngine) -> None:
-    leases = await executor_leases(engine, lasts=timedelta(seconds=8))
+    leases = await executor_leases(engine, duration=timedelta(seconds=8))
     leases._clock = lambda: float("inf")
     sent: list[Order] = []
 

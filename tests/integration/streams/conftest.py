@@ -1,4 +1,4 @@
-"""Topics and a group of its own for each test."""
+"""A harness for each test, with topics and a consumer group of its own."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -6,18 +6,23 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shared.streams.producer import LARGEST_REQUEST, Producer
+from shared.streams.producer import MAX_REQUEST_BYTES, Producer
 from shared.streams.settings import KafkaSettings
-from tests.integration.streams.loop_harness import PARTITIONS, LoopHarness, create_topics, on_topic
+from tests.integration.streams.loop_harness import (
+    PARTITIONS,
+    LoopHarness,
+    build_message_type,
+    create_topics,
+)
 
 
 @pytest.fixture
 def settings(kafka: str) -> KafkaSettings:
-    return quick_settings(kafka)
+    return fast_settings(kafka)
 
 
-def quick_settings(bootstrap_servers: str) -> KafkaSettings:
-    """Everything as in production, but no test waits longer than it must."""
+def fast_settings(bootstrap_servers: str) -> KafkaSettings:
+    """Production settings with the shortest timeouts that Kafka allows."""
     return KafkaSettings(
         bootstrap_servers=bootstrap_servers,
         session_timeout_ms=6_000,
@@ -28,32 +33,35 @@ def quick_settings(bootstrap_servers: str) -> KafkaSettings:
 
 
 @pytest.fixture
-async def bench(settings: KafkaSettings) -> AsyncIterator[LoopHarness]:
-    async with a_bench(settings) as bench:
-        yield bench
+async def harness(settings: KafkaSettings) -> AsyncIterator[LoopHarness]:
+    async with running_harness(settings) as harness:
+        yield harness
 
 
 @asynccontextmanager
-async def a_bench(settings: KafkaSettings, *, replicas: int = 1) -> AsyncIterator[LoopHarness]:
-    # Letters only: many digits in a row would be no label for a metric.
+async def running_harness(
+    settings: KafkaSettings, *, replicas: int = 1
+) -> AsyncIterator[LoopHarness]:
+    # Only a-z: a name with many digits in a row is not accepted as a metric label.
     name = "".join(chr(ord("a") + byte % 26) for byte in uuid.uuid4().bytes)
-    heard, answered = on_topic("Heard", f"heard-{name}"), on_topic("Answered", f"answered-{name}")
-    await create_topics(settings, heard.topic, answered.topic, replicas=replicas)
+    request = build_message_type("Request", f"request-{name}")
+    reply = build_message_type("Reply", f"reply-{name}")
+    await create_topics(settings, request.topic, reply.topic, replicas=replicas)
     await create_topics(
         settings,
         "dead-letters",
         replicas=replicas,
-        configs={"max.message.bytes": str(LARGEST_REQUEST)},
+        configs={"max.message.bytes": str(MAX_REQUEST_BYTES)},
     )
     async with Producer(settings) as producer:
-        bench = LoopHarness(
+        harness = LoopHarness(
             settings=settings,
             producer=producer,
-            heard=heard,
-            answered=answered,
+            request=request,
+            reply=reply,
             group=f"group-{name}",
         )
         try:
-            yield bench
+            yield harness
         finally:
-            await bench.close()
+            await harness.close()

@@ -1,6 +1,4 @@
-"""What the tests of the stream engine are made of: a message, a loop beside the test, and a look at
-what Kafka has.
-"""
+"""The harness of the message loop's tests: example messages, a running loop, Kafka's state."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.streams.backoff import Backoff
-from shared.streams.dead_letters import DeadLetter
 from shared.streams.loop import MessageLoop
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
@@ -26,33 +24,33 @@ from shared.testing.waiting import eventually
 PARTITIONS = 4
 
 
-class Said(Message):
-    """Somebody said something."""
+class ExampleMessage(Message):
+    """A message with a sender, which is its key, and a text."""
 
     topic: ClassVar[str] = ""
-    who: str
-    what: str
+    sender: str
+    text: str
 
     def key(self) -> bytes:
-        return self.who.encode()
+        return self.sender.encode()
 
 
-def on_topic(name: str, topic: str) -> type[Said]:
-    """A message type of its own for one test's topic."""
-    return type(name, (Said,), {"topic": topic, "__module__": __name__})
+def build_message_type(name: str, topic: str) -> type[ExampleMessage]:
+    """Return a message type for one test's topic."""
+    return type(name, (ExampleMessage,), {"topic": topic, "__module__": __name__})
 
 
-def said(kind: type[Said], who: str, what: object) -> Said:
+def build_message(kind: type[ExampleMessage], sender: str, text: object) -> ExampleMessage:
     return kind(
-        message_id=f"{who}:{what}",
+        message_id=f"{sender}:{text}",
         occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
-        who=who,
-        what=str(what),
+        sender=sender,
+        text=str(text),
     )
 
 
-class WatchedOwnership(Ownership):
-    """Counts how often everything was given back."""
+class CountingOwnership(Ownership):
+    """Counts how often the partitions were revoked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,15 +62,15 @@ class WatchedOwnership(Ownership):
 
 
 @dataclass(kw_only=True)
-class Running:
-    """A loop that runs beside the test."""
+class RunningLoop:
+    """A message loop that runs beside the test."""
 
     loop: MessageLoop
-    ownership: WatchedOwnership
+    ownership: CountingOwnership
     task: asyncio.Task[None]
     failure_expected: bool = False
 
-    async def ready(self) -> None:
+    async def wait_until_ready(self) -> None:
         await eventually(
             lambda: self.task.done() or not self.loop.health().ready, what="the loop is ready"
         )
@@ -83,8 +81,8 @@ class Running:
         self.loop.stop()
         await self.task
 
-    async def failure(self) -> str:
-        """What stopped the loop."""
+    async def wait_for_failure(self) -> str:
+        """Wait until the loop fails, and return its error."""
         self.failure_expected = True
         await asyncio.wait((self.task,), timeout=20)
         return repr(self.task.exception())
@@ -92,15 +90,15 @@ class Running:
 
 @dataclass(kw_only=True)
 class LoopHarness:
-    """One test's topics and group on a cluster."""
+    """One test's topics, consumer group and loops on a cluster."""
 
     settings: KafkaSettings
     producer: Producer
-    heard: type[Said]
-    answered: type[Said]
+    request: type[ExampleMessage]
+    reply: type[ExampleMessage]
     group: str
-    parking: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
-    running: list[Running] = field(default_factory=list)
+    dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
+    running: list[RunningLoop] = field(default_factory=list)
 
     def start(
         self,
@@ -109,65 +107,67 @@ class LoopHarness:
         backoff: Backoff | None = None,
         producer: Any = None,
         **changed: Any,
-    ) -> Running:
-        """Start an instance of the service. ``changed``: settings of its own."""
-        ownership = WatchedOwnership()
+    ) -> RunningLoop:
+        """Start an instance of the service; ``changed`` are settings of its own."""
+        ownership = CountingOwnership()
         loop = MessageLoop(
             self.group,
             routes,
             settings=self.settings.model_copy(update=changed),
             producer=producer or self.producer,
-            parking=self.parking,
+            dead_letters=self.dead_letters,
             ownership=ownership,
-            backoff=backoff or Backoff(first_s=0.02, longest_s=0.1),
+            backoff=backoff or Backoff(first_s=0.02, max_s=0.1),
         )
-        running = Running(loop=loop, ownership=ownership, task=asyncio.create_task(loop.run()))
+        running = RunningLoop(loop=loop, ownership=ownership, task=asyncio.create_task(loop.run()))
         self.running.append(running)
         return running
 
-    async def say(self, who: str, *whats: object) -> None:
-        await self.producer.publish_all([said(self.heard, who, what) for what in whats])
+    async def send(self, sender: str, *texts: object) -> None:
+        await self.producer.publish_all(
+            [build_message(self.request, sender, text) for text in texts]
+        )
 
     async def send_raw(self, key: bytes | None, value: bytes, **headers: bytes) -> None:
         async with AIOKafkaProducer(**self.settings.client()) as producer:
             await producer.send_and_wait(
-                self.heard.topic, value, key=key, headers=list(headers.items())
+                self.request.topic, value, key=key, headers=list(headers.items())
             )
 
-    async def committed(self) -> Mapping[TopicPartition, int]:
+    async def fetch_committed(self) -> Mapping[TopicPartition, int]:
         async with admin(self.settings) as client:
             offsets = await client.list_consumer_group_offsets(self.group)
         return {partition: at.offset for partition, at in offsets.items() if at.offset > 0}
 
-    async def passed(self, count: int) -> None:
-        """Wait until the group's committed offsets have passed exactly ``count`` messages."""
+    async def wait_for_commits(self, count: int) -> None:
+        """Wait until exactly ``count`` messages are committed."""
 
-        async def passed() -> bool:
+        async def committed() -> bool:
             self.check()
-            return sum((await self.committed()).values()) == count
+            return sum((await self.fetch_committed()).values()) == count
 
-        await eventually(passed)
+        await eventually(committed)
 
-    async def answers(self, count: int) -> Sequence[str]:
-        """What was answered, once there are ``count`` answers, in the order of each key."""
+    async def fetch_replies(self, count: int) -> Sequence[str]:
+        """Return the texts of the replies once there are ``count``, each key's in order."""
         return [
-            self.answered.model_validate_json(record.value).what
-            for record in await records(self.settings, self.answered.topic, count)
+            self.reply.model_validate_json(record.value).text
+            for record in await fetch_records(self.settings, self.reply.topic, count)
         ]
 
-    async def dead_letters(self, count: int) -> Sequence[DeadLetter]:
-        """This test's dead letters, once there are ``count``."""
-        found: list[DeadLetter] = []
-        async with reading(self.settings, DeadLetter.topic) as batches:
+    async def fetch_dead_letters(self, count: int) -> Sequence[DeadLetter]:
+        """Return this test's dead letters once there are ``count``."""
+        dead_letters: list[DeadLetter] = []
+        async with read_batches(self.settings, DeadLetter.topic) as batches:
             async for batch in batches:
-                letters = [DeadLetter.model_validate_json(record.value) for record in batch]
-                found += [letter for letter in letters if letter.service == self.group]
-                if len(found) >= count:
-                    return found
-        raise AssertionError("reading never ends by itself")
+                read = [DeadLetter.model_validate_json(record.value) for record in batch]
+                dead_letters += [each for each in read if each.service == self.group]
+                if len(dead_letters) >= count:
+                    return dead_letters
+        raise AssertionError("the batches ended")
 
     def check(self) -> None:
-        """Raises what stopped a loop that was to go on."""
+        """Raise the error of a loop that stopped unexpectedly."""
         for running in self.running:
             if running.task.done() and not running.failure_expected:
                 running.task.result()
@@ -190,10 +190,10 @@ async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 @asynccontextmanager
-async def reading(
+async def read_batches(
     settings: KafkaSettings, topic: str
 ) -> AsyncIterator[AsyncIterator[Sequence[ConsumerRecord]]]:
-    """All records of a topic from its beginning, batch by batch, for at most 20 seconds."""
+    """Read a topic from its beginning, batch by batch, for at most 20 seconds."""
     consumer = AIOKafkaConsumer(topic, **settings.client(), auto_offset_reset="earliest")
 
     async def batches() -> AsyncIterator[Sequence[ConsumerRecord]]:
@@ -209,18 +209,20 @@ async def reading(
             await consumer.stop()
 
 
-async def records(settings: KafkaSettings, topic: str, count: int) -> Sequence[ConsumerRecord]:
-    """The records of a topic, once there are ``count``, in the order of each partition."""
-    found: list[ConsumerRecord] = []
-    async with reading(settings, topic) as batches:
+async def fetch_records(
+    settings: KafkaSettings, topic: str, count: int
+) -> Sequence[ConsumerRecord]:
+    """Return a topic's records once there are ``count``, each partition's in order."""
+    records: list[ConsumerRecord] = []
+    async with read_batches(settings, topic) as batches:
         async for batch in batches:
-            found += batch
-            if len(found) >= count:
+            records += batch
+            if len(records) >= count:
                 break
-    return found
+    return records
 
 
-async def _known(client: AIOKafkaAdminClient, names: Sequence[str]) -> bool:
+async def _are_known(client: AIOKafkaAdminClient, names: Sequence[str]) -> bool:
     return set(names) <= set(await client.list_topics())
 
 
@@ -232,14 +234,14 @@ async def create_topics(
 ) -> None:
     async with admin(settings) as client:
         existing = await client.list_topics()
-        fresh = [
+        missing = [
             NewTopic(name, PARTITIONS, replicas, topic_configs=dict(configs or {}))
             for name in names
             if name not in existing
         ]
-        if fresh:
-            await client.create_topics(fresh)
+        if missing:
+            await client.create_topics(missing)
             await eventually(
-                lambda: _known(client, names),
-                what="the new topics are known to the broker that is asked",
+                lambda: _are_known(client, names),
+                what="the broker knows the new topics",
             )

@@ -1,7 +1,8 @@
-"""An instance of a service as a process of its own, for tests that kill it: answers every message
-with its own name.
+"""An instance of a service in its own process, for tests that kill it.
 
-python -m tests.integration.streams.member NAME GROUP HEARD_TOPIC ANSWERED_TOPIC
+It replies to every message with its own name.
+
+python -m tests.integration.streams.member NAME GROUP REQUEST_TOPIC REPLY_TOPIC
 """
 
 import asyncio
@@ -16,24 +17,25 @@ from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
 from shared.streams.settings import KafkaSettings
 from shared.testing.dead_letters import MemoryDeadLetters
-from tests.integration.streams.loop_harness import Said, on_topic, said
+from tests.integration.streams.loop_harness import ExampleMessage, build_message, build_message_type
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    name, group, heard_topic, answered_topic = sys.argv[1:]
-    heard, answered = on_topic("Heard", heard_topic), on_topic("Answered", answered_topic)
+    name, group, request_topic, reply_topic = sys.argv[1:]
+    request = build_message_type("Request", request_topic)
+    reply = build_message_type("Reply", reply_topic)
 
-    async def on_heard(message: Said) -> Sequence[Message]:
-        if message.what == "a bug":
+    async def on_request(message: ExampleMessage) -> Sequence[Message]:
+        if message.text == "a bug":
             raise RuntimeError
-        if message.what == "hang":
+        if message.text == "hang":
             await asyncio.Event().wait()
-        if message.what == "answer when Kafka is away":
-            log.warning("waits until Kafka is away")
-            await until_refused(read(KafkaSettings).bootstrap_servers)
-        return [said(answered, message.who, f"{name} heard {message.what}")]
+        if message.text == "reply when Kafka is down":
+            logger.warning("waiting until Kafka is down")
+            await wait_until_refused(read(KafkaSettings).bootstrap_servers)
+        return [build_message(reply, message.sender, f"{name} received {message.text}")]
 
     @asynccontextmanager
     async def compose(process: Process) -> AsyncIterator[Service]:
@@ -41,14 +43,14 @@ def main() -> None:
             yield Service(
                 producer=producer,
                 dead_letters=MemoryDeadLetters(),
-                routes={heard: on_heard},
-                produces=(answered,),
+                routes={request: on_request},
+                produces=(reply,),
             )
 
     run(group, compose)
 
 
-async def until_refused(address: str) -> None:
+async def wait_until_refused(address: str) -> None:
     host, _, port = address.rpartition(":")
     while True:
         try:

@@ -1,6 +1,4 @@
-"""Brokers that go and come back: nothing is lost, nothing is passed, and no process has to be
-restarted.
-"""
+"""Brokers that stop and return: no message is lost, and no process has to be restarted."""
 
 import asyncio
 import signal
@@ -11,8 +9,14 @@ import pytest
 
 from shared.messages.base import Message
 from shared.testing.waiting import eventually
-from tests.integration.streams.conftest import a_bench, quick_settings
-from tests.integration.streams.loop_harness import LoopHarness, Running, Said, admin, said
+from tests.integration.streams.conftest import fast_settings, running_harness
+from tests.integration.streams.loop_harness import (
+    ExampleMessage,
+    LoopHarness,
+    RunningLoop,
+    admin,
+    build_message,
+)
 from tests.integration.streams.test_groups import member
 from tools.stack.background import BackgroundCluster
 
@@ -23,57 +27,61 @@ KEYS = [f"key-{number}" for number in range(20)]
 
 
 class Echo:
-    """Answers everything; remembers in which order each key was first heard."""
+    """Replies to everything, and records the order in which each key's messages first arrived."""
 
-    def __init__(self, bench: LoopHarness) -> None:
-        self.bench = bench
-        self.heard: dict[str, list[int]] = defaultdict(list)
+    def __init__(self, harness: LoopHarness) -> None:
+        self.harness = harness
+        self.received: dict[str, list[int]] = defaultdict(list)
 
-    async def on_heard(self, message: Said) -> Sequence[Message]:
-        if (number := int(message.what)) not in self.heard[message.who]:
-            self.heard[message.who].append(number)
-        return [said(self.bench.answered, message.who, number)]
+    async def on_request(self, message: ExampleMessage) -> Sequence[Message]:
+        if (number := int(message.text)) not in self.received[message.sender]:
+            self.received[message.sender].append(number)
+        return [build_message(self.harness.reply, message.sender, number)]
 
-    def start(self) -> Running:
-        return self.bench.start({self.bench.heard: self.on_heard})
+    def start(self) -> RunningLoop:
+        return self.harness.start({self.harness.request: self.on_request})
 
 
-async def speak(bench: LoopHarness, numbers: range) -> None:
+async def send_rounds(harness: LoopHarness, numbers: range) -> None:
     for number in numbers:
-        await bench.producer.publish_all([said(bench.heard, key, number) for key in KEYS])
+        await harness.producer.publish_all(
+            [build_message(harness.request, key, number) for key in KEYS]
+        )
 
 
-async def test_a_broker_restarted_under_load_loses_nothing(one_broker: BackgroundCluster) -> None:
-    (broker,) = one_broker.brokers
-    async with a_bench(quick_settings(one_broker.bootstrap_servers)) as bench:
-        echo = Echo(bench)
-        running = echo.start()
-        await running.ready()
-        speaking = asyncio.create_task(speak(bench, range(ROUNDS)))
-        await eventually(lambda: len(echo.heard[KEYS[-1]]) > 20)
-
-        await one_broker.kill(broker)
-        await eventually(lambda: "Kafka does not answer" in running.loop.health().ready)
-        assert not running.loop.health().live, "it lives: a restart would not help"
-        await one_broker.restart(broker)
-
-        await speaking
-        await running.ready()
-        await eventually(lambda: all(echo.heard[key] == list(range(ROUNDS)) for key in KEYS))
-        bench.check()
-
-
-async def test_a_service_that_is_stopped_while_kafka_is_away_ends_all_the_same_and_passes_nothing(
+async def test_no_message_is_lost_when_a_broker_is_restarted_under_load(
     one_broker: BackgroundCluster,
 ) -> None:
     (broker,) = one_broker.brokers
-    settings = quick_settings(one_broker.bootstrap_servers)
+    async with running_harness(fast_settings(one_broker.bootstrap_servers)) as harness:
+        echo = Echo(harness)
+        running = echo.start()
+        await running.wait_until_ready()
+        sending = asyncio.create_task(send_rounds(harness, range(ROUNDS)))
+        await eventually(lambda: len(echo.received[KEYS[-1]]) > 20)
+
+        await one_broker.kill(broker)
+        await eventually(lambda: "Kafka does not answer" in running.loop.health().ready)
+        assert not running.loop.health().live, "it stays live: a restart would not help"
+        await one_broker.restart(broker)
+
+        await sending
+        await running.wait_until_ready()
+        await eventually(lambda: all(echo.received[key] == list(range(ROUNDS)) for key in KEYS))
+        harness.check()
+
+
+async def test_a_service_that_is_stopped_while_kafka_is_down_ends_and_commits_nothing(
+    one_broker: BackgroundCluster,
+) -> None:
+    (broker,) = one_broker.brokers
+    settings = fast_settings(one_broker.bootstrap_servers)
     async with asyncio.timeout(90):
-        async with a_bench(settings) as bench:
-            await bench.say("anna", "answer when Kafka is away")
-        async with member(bench, "one") as one:
+        async with running_harness(settings) as harness:
+            await harness.send("anna", "reply when Kafka is down")
+        async with member(harness, "one") as one:
             assert one.stderr is not None
-            while b"waits until Kafka is away" not in await one.stderr.readline():
+            while b"waiting until Kafka is down" not in await one.stderr.readline():
                 pass
             await one_broker.kill(broker)
             while b"NodeNotReadyError" not in await one.stderr.readline():
@@ -83,29 +91,31 @@ async def test_a_service_that_is_stopped_while_kafka_is_away_ends_all_the_same_a
 
             assert await one.wait() == 0
     await one_broker.restart(broker)
-    assert await bench.committed() == {}
+    assert await harness.fetch_committed() == {}
 
 
-async def test_a_partition_whose_leader_is_lost_goes_on_with_another(
+async def test_a_partition_whose_leader_is_lost_continues_with_another_leader(
     three_brokers: BackgroundCluster,
 ) -> None:
-    async with a_bench(quick_settings(three_brokers.bootstrap_servers), replicas=3) as bench:
-        echo = Echo(bench)
+    async with running_harness(
+        fast_settings(three_brokers.bootstrap_servers), replicas=3
+    ) as harness:
+        echo = Echo(harness)
         running = echo.start()
-        await running.ready()
-        speaking = asyncio.create_task(speak(bench, range(ROUNDS)))
-        await eventually(lambda: len(echo.heard[KEYS[-1]]) > 20)
+        await running.wait_until_ready()
+        sending = asyncio.create_task(send_rounds(harness, range(ROUNDS)))
+        await eventually(lambda: len(echo.received[KEYS[-1]]) > 20)
 
-        await three_brokers.kill(await leader_of_first_partition(bench))
+        await three_brokers.kill(await fetch_leader_of_first_partition(harness))
 
-        await speaking
-        await bench.passed(ROUNDS * len(KEYS))
-        assert all(echo.heard[key] == list(range(ROUNDS)) for key in KEYS)
-        assert set(map(int, await bench.answers(ROUNDS * len(KEYS)))) == set(range(ROUNDS))
+        await sending
+        await harness.wait_for_commits(ROUNDS * len(KEYS))
+        assert all(echo.received[key] == list(range(ROUNDS)) for key in KEYS)
+        assert set(map(int, await harness.fetch_replies(ROUNDS * len(KEYS)))) == set(range(ROUNDS))
 
 
-async def leader_of_first_partition(bench: LoopHarness) -> int:
-    async with admin(bench.settings) as client:
-        (topic,) = await client.describe_topics([bench.heard.topic])
+async def fetch_leader_of_first_partition(harness: LoopHarness) -> int:
+    async with admin(harness.settings) as client:
+        (topic,) = await client.describe_topics([harness.request.topic])
     leader: int = next(each["leader"] for each in topic["partitions"] if each["partition"] == 0)
     return leader

@@ -1,6 +1,4 @@
-"""Several instances of a service: who has what, how it is handed over, and what a lost instance
-leaves behind.
-"""
+"""Several instances of a service: the assignment of partitions, rebalances, and lost instances."""
 
 import asyncio
 import signal
@@ -19,67 +17,75 @@ from shared.messages.base import Message
 from shared.streams.backoff import Backoff
 from shared.streams.routes import Handle, Routes
 from shared.testing.waiting import eventually
-from tests.integration.streams.loop_harness import PARTITIONS, LoopHarness, Running, Said, said
+from tests.integration.streams.loop_harness import (
+    PARTITIONS,
+    ExampleMessage,
+    LoopHarness,
+    RunningLoop,
+    build_message,
+)
 
 pytestmark = pytest.mark.integration
 
 KEYS = [f"key-{number}" for number in range(40)]
 
 
-async def shared_by(*instances: Running) -> None:
-    """Wait until every partition is with one of the instances, and each has some."""
+async def wait_until_shared_by(*instances: RunningLoop) -> None:
+    """Wait until every partition is assigned to one of the instances, and each has some."""
 
-    def shared() -> bool:
+    def is_shared() -> bool:
         held = [instance.ownership.partitions for instance in instances]
         return (
             all(held)
             and len(frozenset[TopicPartition]().union(*held)) == sum(map(len, held)) == PARTITIONS
         )
 
-    await eventually(shared)
+    await eventually(is_shared)
 
 
-async def test_each_key_belongs_to_exactly_one_instance_and_its_messages_go_there(
-    bench: LoopHarness,
+async def test_each_key_belongs_to_exactly_one_instance_which_gets_its_messages(
+    harness: LoopHarness,
 ) -> None:
-    heard_by: dict[str, set[str]] = defaultdict(set)
+    received_by: dict[str, set[str]] = defaultdict(set)
 
-    def instance(name: str) -> Running:
-        async def on_heard(message: Said) -> Sequence[Message]:
-            heard_by[message.who].add(name)
+    def instance(name: str) -> RunningLoop:
+        async def on_request(message: ExampleMessage) -> Sequence[Message]:
+            received_by[message.sender].add(name)
             return []
 
-        return bench.start({bench.heard: on_heard})
+        return harness.start({harness.request: on_request})
 
     first, second = instance("first"), instance("second")
-    await shared_by(first, second)
+    await wait_until_shared_by(first, second)
     owner = {
-        key: "first" if first.ownership.owns(key.encode(), bench.heard.topic) else "second"
+        key: "first" if first.ownership.owns(key.encode(), harness.request.topic) else "second"
         for key in KEYS
     }
     assert all(
-        (owner[key] == "second") == second.ownership.owns(key.encode(), bench.heard.topic)
+        (owner[key] == "second") == second.ownership.owns(key.encode(), harness.request.topic)
         for key in KEYS
     )
 
     for key in KEYS:
-        await bench.say(key, "hello")
+        await harness.send(key, "hello")
 
-    await bench.passed(len(KEYS))
+    await harness.wait_for_commits(len(KEYS))
     assert set(owner.values()) == {"first", "second"}
-    assert heard_by == {key: {name} for key, name in owner.items()}
+    assert received_by == {key: {name} for key, name in owner.items()}
 
 
-async def test_nobody_owns_anything_of_a_topic_that_is_not_consumed(bench: LoopHarness) -> None:
-    running = bench.start({bench.heard: _answer(bench)})
-    await running.ready()
+async def test_no_instance_owns_keys_of_a_topic_that_is_not_consumed(harness: LoopHarness) -> None:
+    running = harness.start({harness.request: _reply_handler(harness)})
+    await running.wait_until_ready()
 
-    assert not any(running.ownership.owns(key.encode(), bench.answered.topic) for key in KEYS)
+    assert not any(running.ownership.owns(key.encode(), harness.reply.topic) for key in KEYS)
 
 
-async def test_equal_partitions_of_all_topics_go_to_one_instance(bench: LoopHarness) -> None:
-    routes: Routes = {bench.heard: _answer(bench), bench.answered: _nothing}
-    first, second = bench.start(routes), bench.start(routes)
+async def test_the_same_partition_number_of_all_topics_is_assigned_to_one_instance(
+    harness: LoopHarness,
+) -> None:
+    routes: Routes = {harness.request: _reply_handler(harness), harness.reply: _no_output}
+    first, second = harness.start(routes), harness.start(routes)
     await eventually(
         lambda: len(first.ownership.partitions) == len(second.ownership.partitions) == PARTITIONS
     )
@@ -87,167 +93,179 @@ async def test_equal_partitions_of_all_topics_go_to_one_instance(bench: LoopHarn
     for running in (first, second):
         numbers = {
             topic: {each.partition for each in running.ownership.partitions if each.topic == topic}
-            for topic in _topics(bench)
+            for topic in _topics(harness)
         }
-        assert numbers[bench.heard.topic] == numbers[bench.answered.topic]
+        assert numbers[harness.request.topic] == numbers[harness.reply.topic]
 
 
-async def test_instances_that_come_and_go_under_load_lose_nothing_and_keep_every_keys_order(
-    bench: LoopHarness,
+async def test_instances_that_start_and_stop_under_load_lose_nothing_and_keep_the_order_of_keys(
+    harness: LoopHarness,
 ) -> None:
-    first_heard: dict[str, list[int]] = defaultdict(list)
+    first_received: dict[str, list[int]] = defaultdict(list)
 
-    async def on_heard(message: Said) -> Sequence[Message]:
+    async def on_request(message: ExampleMessage) -> Sequence[Message]:
         await asyncio.sleep(0)
-        number = int(message.what)
-        if number not in first_heard[message.who]:
-            first_heard[message.who].append(number)
+        number = int(message.text)
+        if number not in first_received[message.sender]:
+            first_received[message.sender].append(number)
         return []
 
-    async def speak() -> None:
+    async def send_all() -> None:
         for number in range(100):
-            await bench.producer.publish_all([said(bench.heard, key, number) for key in KEYS])
+            await harness.producer.publish_all(
+                [build_message(harness.request, key, number) for key in KEYS]
+            )
 
-    first = bench.start({bench.heard: on_heard})
-    speaking = asyncio.create_task(speak())
-    await first.ready()
-    second = bench.start({bench.heard: on_heard})
-    await shared_by(first, second)
+    first = harness.start({harness.request: on_request})
+    sending = asyncio.create_task(send_all())
+    await first.wait_until_ready()
+    second = harness.start({harness.request: on_request})
+    await wait_until_shared_by(first, second)
     await first.stop()
-    third = bench.start({bench.heard: on_heard})
-    await shared_by(second, third)
-    await speaking
+    third = harness.start({harness.request: on_request})
+    await wait_until_shared_by(second, third)
+    await sending
 
-    await bench.passed(100 * len(KEYS))
-    assert all(first_heard[key] == list(range(100)) for key in KEYS)
+    await harness.wait_for_commits(100 * len(KEYS))
+    assert all(first_received[key] == list(range(100)) for key in KEYS)
 
 
-async def test_what_a_handler_returns_after_its_partition_was_given_back_is_dropped_and_handled_again(
-    bench: LoopHarness,
+async def test_output_after_the_partition_was_revoked_is_dropped_and_the_message_redelivered(
+    harness: LoopHarness,
 ) -> None:
     gate = asyncio.Event()
     calls = 0
 
-    async def on_heard(message: Said) -> Sequence[Message]:
+    async def on_request(message: ExampleMessage) -> Sequence[Message]:
         nonlocal calls
         calls += 1
         if calls <= len(KEYS):
             await gate.wait()
-        return [said(bench.answered, message.who, f"call {calls}")]
+        return [build_message(harness.reply, message.sender, f"call {calls}")]
 
     for key in KEYS:
-        await bench.say(key, "hello")
-    first = bench.start({bench.heard: on_heard}, revocation_timeout_ms=100)
+        await harness.send(key, "hello")
+    first = harness.start({harness.request: on_request}, revocation_timeout_ms=100)
     await eventually(lambda: calls == len(KEYS))
-    second = bench.start({bench.heard: on_heard})
-    await shared_by(first, second)
+    second = harness.start({harness.request: on_request})
+    await wait_until_shared_by(first, second)
     gate.set()
 
-    await bench.passed(len(KEYS))
+    await harness.wait_for_commits(len(KEYS))
     await first.stop()
     await second.stop()
     assert calls == 2 * len(KEYS), "every message was handled twice"
-    assert len(await bench.answers(len(KEYS))) == len(KEYS), "and answered once"
+    assert len(await harness.fetch_replies(len(KEYS))) == len(KEYS), "and has one reply"
 
 
-async def test_a_key_that_backs_off_does_not_hold_up_the_hand_over(bench: LoopHarness) -> None:
-    well = asyncio.Event()
+async def test_a_key_that_waits_for_a_retry_does_not_delay_the_rebalance(
+    harness: LoopHarness,
+) -> None:
+    recovered = asyncio.Event()
 
-    async def on_heard(_: Said) -> Sequence[Message]:
-        if not well.is_set():
+    async def on_request(_: ExampleMessage) -> Sequence[Message]:
+        if not recovered.is_set():
             raise Transient("not now")
         return []
 
     for key in KEYS:
-        await bench.say(key, "hello")
-    long_backoff = Backoff(first_s=600, longest_s=600)
-    first = bench.start({bench.heard: on_heard}, backoff=long_backoff, revocation_timeout_ms=60_000)
-    await first.ready()
-    second = bench.start({bench.heard: on_heard}, backoff=long_backoff)
-    await shared_by(first, second)
-    well.set()
+        await harness.send(key, "hello")
+    long_backoff = Backoff(first_s=600, max_s=600)
+    first = harness.start(
+        {harness.request: on_request}, backoff=long_backoff, revocation_timeout_ms=60_000
+    )
+    await first.wait_until_ready()
+    second = harness.start({harness.request: on_request}, backoff=long_backoff)
+    await wait_until_shared_by(first, second)
+    recovered.set()
     await first.stop()
-    third = bench.start({bench.heard: on_heard})
+    third = harness.start({harness.request: on_request})
     await second.stop()
-    await third.ready()
+    await third.wait_until_ready()
 
-    await bench.passed(len(KEYS))
+    await harness.wait_for_commits(len(KEYS))
 
 
-async def test_a_killed_instance_is_evicted_and_its_messages_are_handled_by_another(
-    bench: LoopHarness,
+async def test_a_killed_instance_is_removed_and_another_handles_its_messages(
+    harness: LoopHarness,
 ) -> None:
-    async with member(bench, "killed") as killed:
+    async with member(harness, "killed") as killed:
         for key in KEYS:
-            await bench.say(key, "hello")
-        await bench.answers(len(KEYS))
-        await bench.say("anna", "hang")
-        await bench.passed(len(KEYS))
+            await harness.send(key, "hello")
+        await harness.fetch_replies(len(KEYS))
+        await harness.send("anna", "hang")
+        await harness.wait_for_commits(len(KEYS))
 
         killed.kill()
         await killed.wait()
-        bench.start({bench.heard: _answer(bench)})
+        harness.start({harness.request: _reply_handler(harness)})
 
-        assert "survivor heard hang" in await bench.answers(len(KEYS) + 1)
-        await bench.passed(len(KEYS) + 1)
+        assert "survivor received hang" in await harness.fetch_replies(len(KEYS) + 1)
+        await harness.wait_for_commits(len(KEYS) + 1)
 
 
-async def test_a_static_member_that_comes_back_in_time_moves_no_partition(
-    bench: LoopHarness,
+async def test_a_static_member_that_restarts_in_time_moves_no_partition(
+    harness: LoopHarness,
 ) -> None:
-    stays = bench.start({bench.heard: _answer(bench)}, group_instance_id="stays")
-    await stays.ready()
-    leaves = bench.start({bench.heard: _answer(bench)}, group_instance_id="comes-back")
-    await shared_by(stays, leaves)
-    held, revocations = stays.ownership.partitions, stays.ownership.revocations
+    remaining = harness.start(
+        {harness.request: _reply_handler(harness)}, group_instance_id="remaining"
+    )
+    await remaining.wait_until_ready()
+    restarting = harness.start(
+        {harness.request: _reply_handler(harness)}, group_instance_id="restarts"
+    )
+    await wait_until_shared_by(remaining, restarting)
+    held, revocations = remaining.ownership.partitions, remaining.ownership.revocations
 
-    await leaves.stop()
-    comes_back = bench.start({bench.heard: _answer(bench)}, group_instance_id="comes-back")
-    await shared_by(stays, comes_back)
+    await restarting.stop()
+    restarted = harness.start(
+        {harness.request: _reply_handler(harness)}, group_instance_id="restarts"
+    )
+    await wait_until_shared_by(remaining, restarted)
     for key in KEYS:
-        await bench.say(key, "hello")
-    await bench.passed(len(KEYS))
+        await harness.send(key, "hello")
+    await harness.wait_for_commits(len(KEYS))
 
-    assert stays.ownership.partitions == held
-    assert stays.ownership.revocations == revocations, (
-        "the one that stayed never gave anything back"
+    assert remaining.ownership.partitions == held
+    assert remaining.ownership.revocations == revocations, (
+        "no partition of the other instance was revoked"
     )
 
 
 async def test_sigterm_ends_a_service_with_status_0_and_a_bug_with_status_1(
-    bench: LoopHarness,
+    harness: LoopHarness,
 ) -> None:
-    async with member(bench, "one") as one, asyncio.timeout(20):
-        await bench.say("anna", "hello")
-        assert await bench.answers(1) == ["one heard hello"]
+    async with member(harness, "one") as one, asyncio.timeout(20):
+        await harness.send("anna", "hello")
+        assert await harness.fetch_replies(1) == ["one received hello"]
         one.send_signal(signal.SIGTERM)
         assert await one.wait() == 0
-    async with member(bench, "two") as two, asyncio.timeout(20):
-        await bench.say("anna", "a bug")
+    async with member(harness, "two") as two, asyncio.timeout(20):
+        await harness.send("anna", "a bug")
         assert await two.wait() == 1
-    await bench.passed(1)
+    await harness.wait_for_commits(1)
 
 
-async def test_a_service_says_which_topics_are_missing(bench: LoopHarness) -> None:
-    bench.answered.topic = "never-created"
-    async with member(bench, "one") as one, asyncio.timeout(20):
+async def test_a_service_that_cannot_start_names_the_missing_topics(harness: LoopHarness) -> None:
+    harness.reply.topic = "never-created"
+    async with member(harness, "one") as one, asyncio.timeout(20):
         assert one.stderr is not None
-        said_why = (await one.stderr.read()).decode()
+        stderr = (await one.stderr.read()).decode()
 
         assert await one.wait() == 1
     assert (
         "these topics do not exist: never-created. Create them with `slipstream topics apply`"
-        in said_why
+        in stderr
     )
-    assert "Traceback" not in said_why
+    assert "Traceback" not in stderr
 
 
 @asynccontextmanager
-async def member(bench: LoopHarness, name: str) -> AsyncIterator[Process]:
-    """An instance in a process of its own."""
+async def member(harness: LoopHarness, name: str) -> AsyncIterator[Process]:
+    """Run an instance in a process of its own."""
     environment = {
         "PATH": "",
-        "KAFKA_BOOTSTRAP_SERVERS": bench.settings.bootstrap_servers,
+        "KAFKA_BOOTSTRAP_SERVERS": harness.settings.bootstrap_servers,
         "KAFKA_SESSION_TIMEOUT_MS": "6000",
         "KAFKA_DRAIN_TIMEOUT_MS": "1000",
     }
@@ -257,9 +275,9 @@ async def member(bench: LoopHarness, name: str) -> AsyncIterator[Process]:
             "-m",
             "tests.integration.streams.member",
             name,
-            bench.group,
-            bench.heard.topic,
-            bench.answered.topic,
+            harness.group,
+            harness.request.topic,
+            harness.reply.topic,
         ),
         cwd=Path(__file__).parents[3],
         env=environment,
@@ -273,16 +291,16 @@ async def member(bench: LoopHarness, name: str) -> AsyncIterator[Process]:
         await process.communicate()
 
 
-def _answer(bench: LoopHarness) -> Handle:
-    async def on_heard(message: Said) -> Sequence[Message]:
-        return [said(bench.answered, message.who, f"survivor heard {message.what}")]
+def _reply_handler(harness: LoopHarness) -> Handle:
+    async def on_request(message: ExampleMessage) -> Sequence[Message]:
+        return [build_message(harness.reply, message.sender, f"survivor received {message.text}")]
 
-    return on_heard
+    return on_request
 
 
-async def _nothing(_: Said) -> Sequence[Message]:
+async def _no_output(_: ExampleMessage) -> Sequence[Message]:
     return []
 
 
-def _topics(bench: LoopHarness) -> tuple[str, str]:
-    return bench.heard.topic, bench.answered.topic
+def _topics(harness: LoopHarness) -> tuple[str, str]:
+    return harness.request.topic, harness.reply.topic

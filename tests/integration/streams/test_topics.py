@@ -1,4 +1,4 @@
-"""The declaration applied to real Kafka."""
+"""The declared topics are applied to real Kafka."""
 
 import uuid
 from datetime import timedelta
@@ -21,9 +21,9 @@ async def test_topics_are_created_altered_and_then_left_alone(settings: KafkaSet
 
     planned = await inspect(settings, declared)
     assert [creation.name for creation in planned.creations] == [name, f"{name}-2"]
-    assert await inspect(settings, declared) == planned, "looking changes nothing"
+    assert await inspect(settings, declared) == planned, "an inspection changes nothing"
     assert await apply(settings, declared) == planned
-    assert (await inspect(settings, declared)).empty
+    assert (await inspect(settings, declared)).is_empty
 
     longer = [
         Topic(
@@ -31,7 +31,7 @@ async def test_topics_are_created_altered_and_then_left_alone(settings: KafkaSet
             key="proxy",
             retention=timedelta(hours=2),
             compacted=True,
-            largest_message=2_000_000,
+            max_message_bytes=2_000_000,
         ),
         declared[1],
     ]
@@ -43,7 +43,7 @@ async def test_topics_are_created_altered_and_then_left_alone(settings: KafkaSet
             "max.message.bytes": "2000000",
         }
     ]
-    assert (await inspect(settings, longer)).empty
+    assert (await inspect(settings, longer)).is_empty
 
 
 async def test_partitions_of_an_existing_topic_are_never_changed(settings: KafkaSettings) -> None:
@@ -57,4 +57,4 @@ async def test_partitions_of_an_existing_topic_are_never_changed(settings: Kafka
 
     assert len(planned.refusals) == 1
     assert await inspect(more, declared) == planned, "still refused"
-    assert (await inspect(settings, declared)).empty, "still as it was"
+    assert (await inspect(settings, declared)).is_empty, "still as it was"

@@ -1,4 +1,4 @@
-"""SQL text that is derived from tables and types says what it is derived from."""
+"""SQL text that is derived from tables and enums has their columns, types and values."""
 
 import pytest
 

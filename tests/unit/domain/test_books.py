@@ -1,4 +1,4 @@
-"""A walk takes the best levels first, and never more than it was given."""
+"""A walk takes the best levels first, and never more than the given amount."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -36,7 +36,7 @@ def test_levels_are_ordered_by_value_whatever_order_the_venue_lists_them_in(
 
 
 @given(levels=LEVELS, amount=AMOUNTS)
-def test_a_buyer_never_spends_more_than_given_nor_leaves_what_the_last_level_would_still_sell(
+def test_a_buyer_spends_at_most_the_amount_and_takes_all_that_it_can_pay(
     levels: list[Level], amount: int
 ) -> None:
     asks = best_first(Side.BUY, levels)
@@ -53,7 +53,7 @@ def test_a_buyer_never_spends_more_than_given_nor_leaves_what_the_last_level_wou
 
 
 @given(levels=LEVELS, amount=AMOUNTS)
-def test_a_seller_never_gives_more_than_he_has(levels: list[Level], amount: int) -> None:
+def test_a_seller_never_sells_more_than_given(levels: list[Level], amount: int) -> None:
     bids = best_first(Side.SELL, levels)
 
     walk = sell(bids, amount)
@@ -68,7 +68,7 @@ def test_a_seller_never_gives_more_than_he_has(levels: list[Level], amount: int)
 
 @given(levels=LEVELS, amounts=st.tuples(AMOUNTS, AMOUNTS))
 @pytest.mark.parametrize(("side", "take"), [(Side.BUY, spend), (Side.SELL, sell)])
-def test_more_money_or_shares_never_get_a_better_worst_price_nor_less(
+def test_a_larger_amount_never_gets_a_better_worst_price_nor_less(
     side: Side, take: Take, levels: list[Level], amounts: tuple[int, int]
 ) -> None:
     offers, (less, more) = best_first(side, levels), sorted(amounts)
@@ -83,7 +83,7 @@ def test_more_money_or_shares_never_get_a_better_worst_price_nor_less(
 
 
 @given(levels=LEVELS, amount=AMOUNTS)
-def test_every_level_before_the_last_is_taken_whole(levels: list[Level], amount: int) -> None:
+def test_every_level_before_the_last_is_taken_completely(levels: list[Level], amount: int) -> None:
     asks, bids = best_first(Side.BUY, levels), best_first(Side.SELL, levels)
 
     for offers, walk in ((asks, spend(asks, amount)), (bids, sell(bids, amount))):
@@ -102,11 +102,15 @@ def test_a_buy_walks_from_the_cheapest_ask() -> None:
         (Decimal("0.55"), shares(10)),
     ]
     assert (walk.usdc, walk.shares, walk.complete, walk.best, walk.worst) == (
-        usdc("10.5"), shares(20), True, Decimal("0.50"), Decimal("0.55"),
-    )  # fmt: skip
+        usdc("10.5"),
+        shares(20),
+        True,
+        Decimal("0.50"),
+        Decimal("0.55"),
+    )
 
 
-def test_a_book_that_cannot_give_all_says_so() -> None:
+def test_a_walk_through_a_book_that_is_too_thin_is_incomplete() -> None:
     walk = spend((level("0.50", 10),), usdc(6))
 
     assert walk is not None
@@ -114,5 +118,5 @@ def test_a_book_that_cannot_give_all_says_so() -> None:
 
 
 @pytest.mark.parametrize("walk", [spend((), 1), sell((), 1)])
-def test_an_empty_book_is_no_price(walk: object) -> None:
+def test_an_empty_book_gives_no_walk(walk: object) -> None:
     assert walk is None

@@ -1,4 +1,4 @@
-"""A copy is sized by its follow's terms, and runs only if everybody lets it."""
+"""A copy is sized by its follow's terms, and the strictest mode applies."""
 
 from decimal import Decimal
 from itertools import product
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.domain.follows import (
     GLOBAL,
-    STRICTNESS,
+    MODES_BY_STRICTNESS,
     Mode,
     follower_scope,
     group_by_leader,
@@ -24,12 +24,12 @@ AMOUNTS = st.integers(0, 10**13)
 
 
 @given(percent=PERCENTS, bounds=st.tuples(AMOUNTS, AMOUNTS).map(sorted), leader_usdc=AMOUNTS)
-def test_a_copy_lies_between_its_minimum_and_its_maximum(
+def test_a_copy_is_between_its_minimum_and_its_maximum(
     percent: Decimal, bounds: list[int], leader_usdc: int
 ) -> None:
     follow = a_follow(percent=percent, min_usdc=bounds[0], max_usdc=bounds[1])
 
-    assert bounds[0] <= follow.sized(leader_usdc) <= bounds[1]
+    assert bounds[0] <= follow.copy_usdc(leader_usdc) <= bounds[1]
 
 
 @given(percent=PERCENTS, leader_usdc=AMOUNTS)
@@ -38,17 +38,19 @@ def test_between_the_bounds_a_copy_is_the_percentage_rounded_down(
 ) -> None:
     follow = a_follow(percent=percent, min_usdc=0, max_usdc=10**20)
 
-    assert follow.sized(leader_usdc) == int(percent * 100) * leader_usdc // 10_000
+    assert follow.copy_usdc(leader_usdc) == int(percent * 100) * leader_usdc // 10_000
 
 
 def test_a_fixed_amount_does_not_depend_on_the_leaders_trade() -> None:
     follow = a_follow(percent=None, fixed_usdc=usdc(7))
 
-    assert {follow.sized(leader_usdc) for leader_usdc in (0, usdc(1), usdc(10_000))} == {usdc(7)}
+    assert {follow.copy_usdc(leader_usdc) for leader_usdc in (0, usdc(1), usdc(10_000))} == {
+        usdc(7)
+    }
 
 
 @pytest.mark.parametrize(
-    ("terms", "complaint"),
+    ("terms", "message"),
     [
         ({"percent": Decimal(1), "fixed_usdc": 1}, "exactly one"),
         ({"percent": None, "fixed_usdc": None}, "exactly one"),
@@ -62,21 +64,21 @@ def test_a_fixed_amount_does_not_depend_on_the_leaders_trade() -> None:
         ({"daily_cap_usdc": -1}, "cap"),
     ],
 )
-def test_terms_that_cannot_be_meant_are_refused(terms: dict[str, object], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_impossible_terms_are_refused(terms: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         a_follow(**terms)
 
 
 @pytest.mark.parametrize("modes", list(product(Mode, repeat=3)), ids=str)
-def test_the_strictest_mode_wins(modes: tuple[Mode, Mode, Mode]) -> None:
+def test_the_strictest_mode_applies(modes: tuple[Mode, Mode, Mode]) -> None:
     scopes = (GLOBAL, leader_scope(LEADER), follower_scope(PROXY))
 
-    found = controls(modes=dict(zip(scopes, modes, strict=True))).mode(leader=LEADER, proxy=PROXY)
+    mode = controls(modes=dict(zip(scopes, modes, strict=True))).mode(leader=LEADER, proxy=PROXY)
 
-    assert STRICTNESS.index(found) == max(STRICTNESS.index(mode) for mode in modes)
+    assert MODES_BY_STRICTNESS.index(mode) == max(MODES_BY_STRICTNESS.index(each) for each in modes)
 
 
-def test_a_mode_of_somebody_else_changes_nothing() -> None:
+def test_the_mode_of_another_scope_does_not_apply() -> None:
     others = {follower_scope(OTHER_PROXY): Mode.HALTED, leader_scope(PROXY): Mode.HALTED}
 
     assert controls(modes=others).mode(leader=LEADER, proxy=PROXY) is Mode.ACTIVE
@@ -86,7 +88,7 @@ def test_a_mode_of_somebody_else_changes_nothing() -> None:
     ("mode", "sides"),
     [(Mode.ACTIVE, set(Side)), (Mode.REDUCING, {Side.SELL}), (Mode.HALTED, set())],
 )
-def test_while_reducing_only_exits_run_and_while_halted_nothing(
+def test_while_reducing_only_exits_may_trade_and_while_halted_nothing(
     mode: Mode, sides: set[Side]
 ) -> None:
     assert {side for side in Side if may_trade(mode, side)} == sides
@@ -95,9 +97,9 @@ def test_while_reducing_only_exits_run_and_while_halted_nothing(
 def test_only_active_follows_are_copied() -> None:
     ended, running = a_follow(active=False), a_follow(follow_id="follow-2", proxy=OTHER_PROXY)
 
-    book = controls(ended, running)
+    both = controls(ended, running)
 
-    assert book.follows_of(LEADER) == (running,)
-    assert book.follow(leader=LEADER, proxy=PROXY) is None
-    assert book.follow(leader=LEADER, proxy=OTHER_PROXY) == running
+    assert both.follows_for(LEADER) == (running,)
+    assert both.follow(leader=LEADER, proxy=PROXY) is None
+    assert both.follow(leader=LEADER, proxy=OTHER_PROXY) == running
     assert group_by_leader([ended]) == {}

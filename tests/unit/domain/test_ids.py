@@ -1,4 +1,4 @@
-"""The same thing has the same id whoever saw it, and two things never share one."""
+"""The same thing always has the same id, and two things never share one."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,19 +20,19 @@ def test_two_kinds_of_thing_never_share_an_id() -> None:
     assert derived_id("trade", 1) != derived_id("intent", 1)
 
 
-def test_a_trade_is_the_same_in_every_spelling_of_its_addresses() -> None:
-    def named(transaction_hash: str, leader: str) -> str:
+def test_a_trade_has_the_same_id_in_every_spelling_of_its_addresses() -> None:
+    def build_id(transaction_hash: str, leader: str) -> str:
         return trade_id(
             transaction_hash=transaction_hash, leader=leader, token_id=TOKEN, side="BUY"
         )
 
-    assert named(TRANSACTION, LEADER) == named(
+    assert build_id(TRANSACTION, LEADER) == build_id(
         TRANSACTION.upper().replace("0X", "0x"), LEADER.lower()
     )
-    assert named(TRANSACTION, LEADER) != named(TRANSACTION, PROXY)
+    assert build_id(TRANSACTION, LEADER) != build_id(TRANSACTION, PROXY)
 
 
-def test_each_part_of_a_trade_has_an_intent_of_its_own_for_each_follow() -> None:
+def test_each_slice_of_a_trade_has_an_intent_of_its_own_for_each_follow() -> None:
     ids = {
         intent_id(trade=trade, from_shares=start, follow_id=follow)
         for trade in "ab"
@@ -44,7 +44,7 @@ def test_each_part_of_a_trade_has_an_intent_of_its_own_for_each_follow() -> None
     assert all(len(each) == 32 and int(each, 16) >= 0 for each in ids)
 
 
-def test_a_follow_is_who_copies_whom_and_not_the_other_way_round() -> None:
+def test_a_follow_is_directed_from_leader_to_proxy() -> None:
     assert follow_id(leader=LEADER, proxy=PROXY) == follow_id(
         leader=LEADER.lower(), proxy=PROXY.lower()
     )

@@ -1,4 +1,4 @@
-"""No unit is made or lost on the way between decimals, shares and USDC."""
+"""No unit appears or is lost in conversions between decimals, shares and USDC."""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -23,7 +23,7 @@ PRICES = st.integers(1, 9999).map(lambda tenth_of_a_tick: Decimal(tenth_of_a_tic
 
 
 @given(AMOUNTS)
-def test_base_units_survive_the_way_through_decimals(amount: int) -> None:
+def test_base_units_survive_a_conversion_to_decimals_and_back(amount: int) -> None:
     assert micros(as_decimal(amount)) == amount
     assert floor_micros(as_decimal(amount)) == amount
 
@@ -40,12 +40,12 @@ def test_a_fraction_of_a_base_unit_is_refused_and_never_rounded(text: str) -> No
     ("text", "units"),
     [("1.9999999", 1_999_999), ("0.0000009", 0), ("2", 2_000_000), ("1e3", 10**9)],
 )
-def test_a_fraction_of_a_base_unit_can_be_cut_off(text: str, units: int) -> None:
+def test_a_fraction_of_a_base_unit_can_be_rounded_down(text: str, units: int) -> None:
     assert floor_micros(Decimal(text)) == units
 
 
 @given(shares=AMOUNTS, price=PRICES)
-def test_a_buyer_must_have_what_a_seller_counts_on_and_at_most_one_unit_more(
+def test_a_buyer_pays_what_a_seller_gets_and_at_most_one_unit_more(
     shares: int, price: Decimal
 ) -> None:
     exact = Fraction(price) * shares
@@ -59,7 +59,7 @@ def test_a_buyer_must_have_what_a_seller_counts_on_and_at_most_one_unit_more(
 
 
 @given(usdc=AMOUNTS, price=PRICES)
-def test_what_an_amount_buys_is_the_most_that_it_can_pay(usdc: int, price: Decimal) -> None:
+def test_an_amount_buys_as_many_shares_as_it_can_pay(usdc: int, price: Decimal) -> None:
     bought = shares_for(usdc, price)
 
     assert cost_ceiling(bought, price) <= usdc
@@ -69,7 +69,7 @@ def test_what_an_amount_buys_is_the_most_that_it_can_pay(usdc: int, price: Decim
 @given(usdc=st.integers(1, 10**15), shares=st.integers(1, 10**15))
 @example(usdc=1_000_000, shares=3_000_000)
 @example(usdc=2_000_000, shares=3_000_000)
-def test_a_price_that_was_divided_out_costs_what_was_paid_but_for_a_unit(
+def test_a_price_that_was_computed_by_division_gives_back_the_amount_within_one_unit(
     usdc: int, shares: int
 ) -> None:
     price = Decimal(usdc) / shares
@@ -78,7 +78,7 @@ def test_a_price_that_was_divided_out_costs_what_was_paid_but_for_a_unit(
 
 
 @given(AMOUNTS)
-def test_whole_cents_are_no_more_and_less_than_a_cent_less(amount: int) -> None:
+def test_an_amount_rounded_down_to_cents_is_less_than_a_cent_smaller(amount: int) -> None:
     cut = round_down(amount, CENT)
 
     assert cut % CENT == 0

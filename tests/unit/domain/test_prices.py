@@ -1,4 +1,4 @@
-"""A limit price is on the grid, inside it, and never worse than allowed."""
+"""A limit price is a multiple of the tick, within the grid, and never worse than allowed."""
 
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ REFERENCES = st.integers(1, 999_999).map(lambda millionths: Decimal(millionths).
 
 
 @given(side=SIDES, reference=REFERENCES, slippage=SLIPPAGES, tick=TICKS)
-def test_a_limit_price_is_on_the_grid_inside_it_and_never_worse_than_allowed(
+def test_a_limit_price_is_on_the_grid_and_never_worse_than_allowed(
     side: Side, reference: Decimal, slippage: Decimal, tick: Decimal
 ) -> None:
     limit = limit_price(side, reference=reference, slippage_bps=slippage, tick=tick)
@@ -28,19 +28,19 @@ def test_a_limit_price_is_on_the_grid_inside_it_and_never_worse_than_allowed(
 
 
 @given(side=SIDES, reference=REFERENCES, slippage=SLIPPAGES, tick=TICKS)
-def test_the_next_price_on_the_grid_would_be_too_much(
+def test_the_next_price_on_the_grid_would_be_worse_than_allowed(
     side: Side, reference: Decimal, slippage: Decimal, tick: Decimal
 ) -> None:
     limit = limit_price(side, reference=reference, slippage_bps=slippage, tick=tick)
 
     first = tick if side is Side.BUY else 1 - tick
     beyond = first if limit is None else limit + tick if side is Side.BUY else limit - tick
-    is_off_the_grid = not tick <= beyond <= 1 - tick
-    assert is_off_the_grid or adverse_bps(side, reference=reference, offered=beyond) > slippage
+    is_outside_the_grid = not tick <= beyond <= 1 - tick
+    assert is_outside_the_grid or adverse_bps(side, reference=reference, offered=beyond) > slippage
 
 
 @pytest.mark.parametrize(("side", "reference"), [(Side.BUY, "0.004"), (Side.SELL, "0.996")])
-def test_where_the_grid_has_no_price_that_is_allowed_there_is_no_limit_price(
+def test_without_an_allowed_price_on_the_grid_there_is_no_limit_price(
     side: Side, reference: str
 ) -> None:
     assert (
@@ -52,7 +52,7 @@ def test_where_the_grid_has_no_price_that_is_allowed_there_is_no_limit_price(
 
 
 @given(reference=REFERENCES, offered=REFERENCES)
-def test_what_is_worse_for_a_buyer_is_better_for_a_seller(
+def test_a_worse_price_for_a_buyer_is_better_for_a_seller(
     reference: Decimal, offered: Decimal
 ) -> None:
     bought = adverse_bps(Side.BUY, reference=reference, offered=offered)

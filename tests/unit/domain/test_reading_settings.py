@@ -1,4 +1,4 @@
-"""A bad variable is named, with what it got and what it wants; a secret never is."""
+"""A wrong variable is reported with its value and the requirement; a secret is not shown."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ class Probe(BaseSettings):
     node: HttpUrl = Field(validation_alias="PROBE_NODE_URL_ALIAS")
     url: PostgresDsn
     limit: int = Field(default=5, gt=0)
-    every: timedelta = timedelta(seconds=1)
+    interval: timedelta = timedelta(seconds=1)
     token: SecretStr = Field(default=SecretStr("long enough"), min_length=8)
     key: SecretStr = Field(
         default=SecretStr("long enough"), min_length=8, validation_alias="PROBE_KEY_ALIAS"
@@ -27,8 +27,8 @@ class Probe(BaseSettings):
 GOOD = {"PROBE_NODE_URL_ALIAS": "http://127.0.0.1:1", "PROBE_URL": "postgresql://user:pass@host/db"}
 
 
-def complaint(monkeypatch: pytest.MonkeyPatch, **given: str | None) -> str:
-    for name, value in (GOOD | given).items():
+def read_error(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> str:
+    for name, value in (GOOD | variables).items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
         else:
@@ -46,40 +46,40 @@ def test_good_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert complaint(monkeypatch, PROBE_URL=None).startswith("PROBE_URL is not set")
+    assert read_error(monkeypatch, PROBE_URL=None).startswith("PROBE_URL is not set")
 
 
-def test_a_variable_is_named_as_it_is_read_and_not_with_a_prefix_that_it_does_not_have(
+def test_a_variable_with_an_alias_is_named_without_the_prefix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert complaint(monkeypatch, PROBE_NODE_URL_ALIAS=None).startswith(
+    assert read_error(monkeypatch, PROBE_NODE_URL_ALIAS=None).startswith(
         "PROBE_NODE_URL_ALIAS is not set"
     )
-    assert complaint(monkeypatch, PROBE_NODE_URL_ALIAS="nowhere").startswith(
+    assert read_error(monkeypatch, PROBE_NODE_URL_ALIAS="nowhere").startswith(
         "PROBE_NODE_URL_ALIAS is 'nowhere'"
     )
 
 
-def test_a_wrong_value_is_shown_with_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = complaint(monkeypatch, PROBE_LIMIT="0")
+def test_a_wrong_value_is_shown_with_the_requirement(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = read_error(monkeypatch, PROBE_LIMIT="0")
 
     assert "PROBE_LIMIT is '0'" in text
     assert "greater than 0" in text
 
 
-def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = complaint(monkeypatch, PROBE_LIMIT="many", PROBE_URL=None, PROBE_EVERY="soon")
+def test_all_wrong_variables_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = read_error(monkeypatch, PROBE_LIMIT="many", PROBE_URL=None, PROBE_INTERVAL="soon")
 
     assert [line.split()[0] for line in text.splitlines()] == [
         "PROBE_URL",
         "PROBE_LIMIT",
-        "PROBE_EVERY",
+        "PROBE_INTERVAL",
     ]
 
 
 @pytest.mark.parametrize("name", ["PROBE_TOKEN", "PROBE_KEY_ALIAS"])
 def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    text = complaint(monkeypatch, **{name: "hunter2"})
+    text = read_error(monkeypatch, **{name: "hunter2"})
 
     assert name in text
     assert "hunter2" not in text
@@ -93,18 +93,18 @@ def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> 
         "postgresql://u:@/hunter2@host:nine/db",
     ],
 )
-def test_a_login_in_an_address_is_never_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    text = complaint(monkeypatch, PROBE_URL=url)
+def test_a_login_in_a_url_is_never_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    text = read_error(monkeypatch, PROBE_URL=url)
 
     assert "PROBE_URL" in text
     assert "hunter2" not in text
 
 
-def test_a_list_that_is_no_json_is_a_wrong_value_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "names" in complaint(monkeypatch, PROBE_NAMES="[").lower()
+def test_a_list_that_is_not_json_is_a_wrong_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "names" in read_error(monkeypatch, PROBE_NAMES="[").lower()
 
 
-def test_no_cause_carries_the_values_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_has_no_cause_that_contains_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (GOOD | {"PROBE_TOKEN": "hunter2"}).items():
         monkeypatch.setenv(name, value)
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import note
 
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.streams.backoff import Backoff
 from shared.streams.codec import encode
 from shared.streams.dead_letter_store import BlockedKeys
-from shared.streams.dead_letters import DeadLetter, DeadLetterLimit
-from shared.streams.handling import MessageProcessor
+from shared.streams.dead_letters import DeadLetterLimit
 from shared.streams.key_queues import Delivery
+from shared.streams.message_processor import MessageProcessor
 from shared.testing.dead_letters import MemoryDeadLetters
 from tests.unit.fuzz.effort import TRIED, fuzzed
 from tests.unit.fuzz.mutations import SECRET, mutated
@@ -48,7 +49,7 @@ class Desk:
     """One service's handling of one record after another."""
 
     def __init__(self, service: str) -> None:
-        self.parking, self.produced, self.finished = (
+        self.dead_letters, self.produced, self.finished = (
             MemoryDeadLetters(),
             list[Message](),
             list[Delivery](),
@@ -58,10 +59,10 @@ class Desk:
             service,
             self.routes,
             producer=self,
-            parking=self.parking,
-            parked_keys=BlockedKeys(self.parking, service),
-            finished=self.finished.append,
-            allowance=DeadLetterLimit(limit=10**9, window_s=60),
+            dead_letters=self.dead_letters,
+            blocked_keys=BlockedKeys(self.dead_letters, service),
+            on_finished=self.finished.append,
+            dead_letter_limit=DeadLetterLimit(limit=10**9, window_s=60),
             backoff=Backoff(),
             clock=lambda: 0,
         )
@@ -73,40 +74,40 @@ class Desk:
 
 
 class Held:
-    """A tenure that is handed over as soon as something must wait."""
+    """A partition assignment that is revoked as soon as a message must wait."""
 
     ended = False
 
-    def enter(self, offset: int) -> None:
+    def start_handling(self, offset: int) -> None:
         """Nothing to note."""
 
-    def leave(self, offset: int) -> None:
+    def stop_handling(self, offset: int) -> None:
         """Nothing to note."""
 
-    async def rest(self, offset: int, delay: object) -> bool:
+    async def wait_before_retry(self, offset: int, delay: object) -> bool:
         return True
 
 
 @pytest.mark.parametrize("service", ROUTES)
 @fuzzed
 async def test_records(service: str, rng: Random) -> None:
-    desk, tenure = Desk(service), Held()
+    desk, assignment = Desk(service), Held()
     for offset in range(rng.randint(1, 3)):
         record = a_record(
             rng, [message for message, _ in SAMPLES if type(message) in desk.routes], offset
         )
         note(str(record))
         TRIED[f"records of {service}"] += 1
-        finished_before, parked_before = len(desk.finished), len(desk.parking.kept)
-        await desk.handling.carry_out(Delivery(tenure, record))  # type: ignore[arg-type]
+        finished_before, parked_before = len(desk.finished), len(desk.dead_letters.entries)
+        await desk.handling.process(Delivery(assignment, record))  # type: ignore[arg-type]
 
-        parked = desk.parking.kept[parked_before:]
-        letters = [
+        parked = desk.dead_letters.entries[parked_before:]
+        published = [
             message
             for message in desk.produced
             if isinstance(message, DeadLetter) and message.source_offset == offset
         ]
-        assert len(parked) == len(letters)
+        assert len(parked) == len(published)
         assert all(
             each.reason and SECRET not in each.reason and "\x00" not in each.reason
             for each in parked

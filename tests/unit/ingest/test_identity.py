@@ -195,7 +195,7 @@ async def test_every_subset_of_the_sources_in_every_order_gives_the_very_same_in
     assert {
         (intent.leader_shares, intent.usdc, intent.leader_price)
         for intent in ingest.intents.values()
-    } == {(fill.shares, FOLLOWS[0].sized(fill.usdc), Decimal("0.5"))}
+    } == {(fill.shares, FOLLOWS[0].copy_usdc(fill.usdc), Decimal("0.5"))}
 
 
 @given(fills=FILLS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))

@@ -1,10 +1,10 @@
-"""A valid message of every class, and the key that its topic says."""
+"""A valid message of every class, each with the key that its topic declares."""
 
 from datetime import UTC, datetime
 
 from shared.messages.base import Message
+from shared.messages.dead_letters import DeadLetter
 from shared.messages.intents import Missing, NoQuote
-from shared.streams.dead_letters import DeadLetter
 from tests import builders
 from tests.builders import LEADER, PROXY, TOKEN
 

@@ -1,6 +1,4 @@
-"""A consumer and a producer on records in memory, for what real Kafka cannot be made to do a
-thousand times a minute.
-"""
+"""A fake consumer and producer in memory, for scenarios that real Kafka is too slow for."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,42 +27,42 @@ class FakeKafka:
 
     topic: str
     partitions: int
-    log: list[list[FakeRecord]] = field(default_factory=list)
+    records_by_partition: list[list[FakeRecord]] = field(default_factory=list)
     committed: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.log = [[] for _ in range(self.partitions)]
+        self.records_by_partition = [[] for _ in range(self.partitions)]
 
     def append(self, partition: int, message: Message) -> FakeRecord:
         outgoing = encode(message)
         record = FakeRecord(
             self.topic,
             partition,
-            len(self.log[partition]),
+            len(self.records_by_partition[partition]),
             0,
             outgoing.key,
             outgoing.value,
             outgoing.headers,
         )
-        self.log[partition].append(record)
+        self.records_by_partition[partition].append(record)
         return record
 
-    def has(self, record: FakeRecord) -> bool:
+    def is_committed(self, record: FakeRecord) -> bool:
         return record.offset < self.committed.get(record.partition, 0)
 
 
 class FakeConsumer:
-    """As much of AIOKafkaConsumer as the loop uses. A test assigns and revokes by hand."""
+    """The part of AIOKafkaConsumer that the loop uses; the test assigns and revokes partitions."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
         self._position: dict[int, int] = {}
         self._paused: set[int] = set()
-        self._news = asyncio.Event()
+        self._wake_up = asyncio.Event()
         self._listener: ConsumerRebalanceListener | None = None
         self.rebalances = 0
         self.polled_at_ms: int | None = None
-        self._turning = False
+        self._returns_empty = False
 
     def subscribe(self, *, topics: set[str], listener: ConsumerRebalanceListener) -> None:
         self._listener = listener
@@ -76,8 +74,10 @@ class FakeConsumer:
         pass
 
     async def rebalance(self, partitions: Iterable[int]) -> None:
-        """As aiokafka does it: everything is given back, nothing is read meanwhile, then the new
-        share is read from what is committed.
+        """Rebalance as aiokafka does.
+
+        All partitions are revoked, nothing is read meanwhile, and then the new ones are read from
+        their committed offsets.
         """
         assert self._listener is not None
         held = {TopicPartition(self._kafka.topic, partition) for partition in self._position}
@@ -91,34 +91,34 @@ class FakeConsumer:
         await self._listener.on_partitions_assigned(
             {TopicPartition(self._kafka.topic, partition) for partition in self._position}
         )
-        self._news.set()
+        self._wake_up.set()
 
     async def getmany(self, *, timeout_ms: int) -> Mapping[TopicPartition, Sequence[FakeRecord]]:
-        while not (batches := self._drained()) and not self._turning:
-            self._news.clear()
-            await self._news.wait()
-        self._turning = False
+        while not (batches := self._fetch()) and not self._returns_empty:
+            self._wake_up.clear()
+            await self._wake_up.wait()
+        self._returns_empty = False
         return batches
 
-    def turn(self) -> None:
-        """Let ``getmany`` return although there is nothing, as it does twice a second."""
-        self._turning = True
-        self._news.set()
+    def return_empty(self) -> None:
+        """Make ``getmany`` return nothing, as the real one does at its timeout."""
+        self._returns_empty = True
+        self._wake_up.set()
 
-    def arrived(self) -> None:
-        self._news.set()
+    def on_append(self) -> None:
+        self._wake_up.set()
 
     def pause(self, partition: TopicPartition) -> None:
         self._paused.add(partition.partition)
 
     def resume(self, partition: TopicPartition) -> None:
         self._paused.discard(partition.partition)
-        self._news.set()
+        self._wake_up.set()
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         await asyncio.sleep(0)
         assert {each.partition for each in offsets} <= set(self._position), (
-            "a partition that is another's was committed"
+            "an offset of a partition that is not assigned was committed"
         )
         self._kafka.committed.update({each.partition: offset for each, offset in offsets.items()})
 
@@ -128,31 +128,31 @@ class FakeConsumer:
     def last_poll_timestamp(self, _: TopicPartition) -> int | None:
         return self.polled_at_ms
 
-    def _drained(self) -> dict[TopicPartition, Sequence[FakeRecord]]:
+    def _fetch(self) -> dict[TopicPartition, Sequence[FakeRecord]]:
         batches: dict[TopicPartition, Sequence[FakeRecord]] = {}
         for partition in self._position.keys() - self._paused:
-            if records := self._kafka.log[partition][self._position[partition] :]:
+            if records := self._kafka.records_by_partition[partition][self._position[partition] :]:
                 self._position[partition] += len(records)
                 batches[TopicPartition(self._kafka.topic, partition)] = records
         return batches
 
 
 class FakeProducer:
-    """Keeps what was published and acknowledged: at once, or when the test says so."""
+    """Records published messages, which it acknowledges at once or when the test says so."""
 
-    def __init__(self, *, prompt: bool, on_publish: Callable[[Sequence[Any]], None]) -> None:
+    def __init__(self, *, acknowledges: bool, on_publish: Callable[[Sequence[Any]], None]) -> None:
         self.on_publish = on_publish
         self.published: list[Any] = []
-        self._prompt = prompt
+        self._acknowledges = acknowledges
         self._acknowledged = asyncio.Event()
 
     async def publish_all(self, messages: Sequence[Message]) -> None:
         self.on_publish(messages)
-        if not self._prompt:
+        if not self._acknowledges:
             await self._acknowledged.wait()
         self.published += messages
 
     def acknowledge(self) -> None:
-        """Everything that is on its way."""
+        """Acknowledge every message that waits for it."""
         self._acknowledged.set()
         self._acknowledged = asyncio.Event()

@@ -1,6 +1,4 @@
-"""Whatever finishes in whatever order, however often partitions move or the process dies: nothing
-is passed that is not done.
-"""
+"""No unfinished message is committed, in any order of handling, rebalances and crashes."""
 
 import asyncio
 from collections import defaultdict
@@ -28,39 +26,36 @@ KAFKA = KafkaSettings(
 
 class Task(Message):
     topic: ClassVar[str] = "tasks"
-    who: str
+    key_name: str
     number: int
 
     def key(self) -> bytes:
-        return self.who.encode()
+        return self.key_name.encode()
 
 
 class Done(Task):
     topic: ClassVar[str] = "done"
     rebalances: int
-    """How many there had been when the handler began."""
+    """The number of rebalances when the handler started."""
 
 
-class World:
-    """A service whose handlers finish when the test says so, and whose processes die when the test
-    says so.
-    """
+class ServiceUnderTest:
+    """A service whose handlers finish and whose process crashes when the test says so."""
 
-    def __init__(self, *, prompt: bool) -> None:
+    def __init__(self, *, acknowledges: bool) -> None:
         self.kafka = FakeKafka("tasks", PARTITIONS)
-        self.producer = FakeProducer(prompt=prompt, on_publish=self.check_published)
-        self.waiting: dict[str, asyncio.Future[None]] = {}
-        self.told: dict[str, list[int]] = defaultdict(list)
+        self.producer = FakeProducer(acknowledges=acknowledges, on_publish=self.check_published)
+        self.running: dict[str, asyncio.Future[None]] = {}
         self._loop: MessageLoop | None = None
 
     async def on_task(self, task: Task) -> Sequence[Message]:
-        assert task.who not in self.waiting, "two messages of one key at once"
-        self.waiting[task.who] = asyncio.get_running_loop().create_future()
+        assert task.key_name not in self.running, "two messages of one key at the same time"
+        self.running[task.key_name] = asyncio.get_running_loop().create_future()
         rebalances = self.consumer.rebalances
         try:
-            await self.waiting[task.who]
+            await self.running[task.key_name]
         finally:
-            del self.waiting[task.who]
+            del self.running[task.key_name]
         return [Done(**task.model_dump(), rebalances=rebalances)]
 
     async def start(self) -> None:
@@ -71,7 +66,7 @@ class World:
             {Task: self.on_task},
             settings=KAFKA,
             producer=self.producer,
-            parking=MemoryDeadLetters(),
+            dead_letters=MemoryDeadLetters(),
             build_consumer=build,
         )
         self._running = asyncio.create_task(self._loop.run())
@@ -79,15 +74,15 @@ class World:
         await self.consumer.rebalance(range(PARTITIONS))
 
     async def crash(self) -> None:
-        """As kill -9 does: no drain, no last commit."""
+        """Crash as with kill -9: no drain, no last commit."""
         committed = dict(self.kafka.committed)
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
         self.kafka.committed = committed
         await self.start()
 
-    async def finish(self, who: str) -> None:
-        if (future := self.waiting.get(who)) is not None and not future.done():
+    async def finish(self, key_name: str) -> None:
+        if (future := self.running.get(key_name)) is not None and not future.done():
             future.set_result(None)
         await settle()
 
@@ -98,21 +93,23 @@ class World:
 
     def check_published(self, messages: Sequence[Done]) -> None:
         assert all(message.rebalances == self.consumer.rebalances for message in messages), (
-            "produced for a partition that was given back"
+            "published for a partition that was revoked"
         )
 
     def check(self) -> None:
-        """Every message below a committed offset has been handled, and its output acknowledged."""
-        done = {(message.who, message.number) for message in self.producer.published}
-        for records in self.kafka.log:
+        """Check that every committed message is handled and its output acknowledged."""
+        done = {(message.key_name, message.number) for message in self.producer.published}
+        for records in self.kafka.records_by_partition:
             for record in records:
-                if self.kafka.has(record):
+                if self.kafka.is_committed(record):
                     task = Task.model_validate_json(record.value or b"")
-                    assert (task.who, task.number) in done, f"{task} was passed, but is not done"
+                    assert (task.key_name, task.number) in done, (
+                        f"{task} is committed, but not done"
+                    )
 
 
 async def settle() -> None:
-    """Let everything that can go on go on."""
+    """Let all tasks run until each waits for the test."""
     for _ in range(30):
         await asyncio.sleep(0)
 
@@ -127,64 +124,64 @@ STEPS = st.one_of(
 )
 
 
-@given(steps=st.lists(STEPS, max_size=40), prompt=st.booleans())
+@given(steps=st.lists(STEPS, max_size=40), acknowledges=st.booleans())
 @settings(max_examples=100)
-def test_nothing_is_passed_that_is_not_done_and_nothing_is_left(
-    steps: list[tuple[str, Any]], *, prompt: bool
+def test_no_unfinished_message_is_committed_and_none_is_left(
+    steps: list[tuple[str, Any]], *, acknowledges: bool
 ) -> None:
-    asyncio.run(live_through(steps, prompt=prompt))
+    asyncio.run(run_steps(steps, acknowledges=acknowledges))
 
 
-async def live_through(steps: list[tuple[str, Any]], *, prompt: bool) -> None:
-    world, total = World(prompt=prompt), 0
-    await world.start()
+async def run_steps(steps: list[tuple[str, Any]], *, acknowledges: bool) -> None:
+    service, total = ServiceUnderTest(acknowledges=acknowledges), 0
+    await service.start()
     for verb, what in steps:
         if verb == "arrive":
-            world.kafka.append(what % PARTITIONS, a_task(f"key-{what}", total))
-            world.consumer.arrived()
+            service.kafka.append(what % PARTITIONS, a_task(f"key-{what}", total))
+            service.consumer.on_append()
             total += 1
             await settle()
         elif verb == "finish":
-            await world.finish(f"key-{what}")
+            await service.finish(f"key-{what}")
         elif verb == "acknowledge":
-            world.producer.acknowledge()
+            service.producer.acknowledge()
             await settle()
         elif verb == "rebalance":
-            await world.consumer.rebalance(what)
+            await service.consumer.rebalance(what)
         else:
-            await world.crash()
-        world.check()
-    await world.consumer.rebalance(range(PARTITIONS))
-    await finish_everything(world, total)
-    await world.stop()
-    world.check()
-    assert sum(world.kafka.committed.values()) == total, "all that is done is passed in the end"
+            await service.crash()
+        service.check()
+    await service.consumer.rebalance(range(PARTITIONS))
+    await finish_everything(service, total)
+    await service.stop()
+    service.check()
+    assert sum(service.kafka.committed.values()) == total, "everything is committed in the end"
 
 
-async def finish_everything(world: World, total: int) -> None:
+async def finish_everything(service: ServiceUnderTest, total: int) -> None:
     for _ in range(10 * total + 10):
         await settle()
-        for who in list(world.waiting):
-            await world.finish(who)
-        world.producer.acknowledge()
+        for key_name in list(service.running):
+            await service.finish(key_name)
+        service.producer.acknowledge()
     await settle()
-    assert len({(done.who, done.number) for done in world.producer.published}) == total
-    for key, numbers in first_done(world).items():
+    assert len({(done.key_name, done.number) for done in service.producer.published}) == total
+    for key, numbers in first_numbers_by_key(service).items():
         assert numbers == sorted(numbers), f"{key} was handled out of order"
 
 
-def first_done(world: World) -> dict[str, list[int]]:
+def first_numbers_by_key(service: ServiceUnderTest) -> dict[str, list[int]]:
     order: dict[str, list[int]] = defaultdict(list)
-    for done in world.producer.published:
-        if done.number not in order[done.who]:
-            order[done.who].append(done.number)
+    for done in service.producer.published:
+        if done.number not in order[done.key_name]:
+            order[done.key_name].append(done.number)
     return order
 
 
-def a_task(who: str, number: int) -> Task:
+def a_task(key_name: str, number: int) -> Task:
     return Task(
         message_id=f"task-{number}",
         occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
-        who=who,
+        key_name=key_name,
         number=number,
     )

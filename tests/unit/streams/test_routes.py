@@ -1,5 +1,6 @@
-"""A type without a route would wait for a release that knows it: within one release there is no
-such type.
+"""Each service routes every message type of its topics.
+
+A type without a route would wait for a newer release.
 """
 
 import ast
@@ -20,8 +21,8 @@ APPS = sorted(
 MESSAGES = {type(message).__name__: type(message) for message, _ in SAMPLES}
 
 
-def routed(app: Path) -> Iterator[str]:
-    """The types of the routes as they stand in the service's composition."""
+def routed_types(app: Path) -> Iterator[str]:
+    """Yield the types of the routes in a service's app.py."""
     for node in ast.walk(ast.parse(app.read_text())):
         if (
             isinstance(node, ast.keyword)
@@ -32,12 +33,12 @@ def routed(app: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("app", APPS, ids=lambda app: app.parent.name)
-def test_every_type_that_travels_on_a_topic_of_a_service_has_a_route_there(app: Path) -> None:
-    names = set(routed(app))
+def test_a_service_has_a_route_for_every_type_on_its_topics(app: Path) -> None:
+    names = set(routed_types(app))
     topics = {MESSAGES[name].topic for name in names}
 
     assert names == {name for name, kind in MESSAGES.items() if kind.topic in topics} != set()
 
 
-def test_all_services_are_looked_at() -> None:
+def test_all_services_are_checked() -> None:
     assert len(APPS) == 6

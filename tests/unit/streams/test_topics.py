@@ -1,4 +1,4 @@
-"""The declaration of the topics, and the plan that makes a cluster agree with it."""
+"""The declared topics, and the plan of changes that makes a cluster match them."""
 
 import importlib
 import pkgutil
@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import shared.messages
 from shared.messages.base import Message
-from shared.streams.dead_letters import DeadLetter
-from shared.streams.topics import TOPICS, Existing, Topic, plan
+from shared.messages.dead_letters import DeadLetter
+from shared.streams.topics import TOPICS, ExistingTopic, Topic, plan
 
 ORDERS = Topic(name="orders", key="proxy", retention=timedelta(hours=1))
-AS_DECLARED = Existing(
+AS_DECLARED = ExistingTopic(
     partitions=8, replication_factor=3, configs=ORDERS.configs(replication_factor=3)
 )
 
@@ -21,26 +21,28 @@ def test_every_message_travels_on_a_declared_topic() -> None:
     for module in pkgutil.iter_modules(shared.messages.__path__, "shared.messages."):
         importlib.import_module(module.name)
 
-    topics = {kind.topic for kind in _concrete(Message) if kind.__module__.startswith("shared.")}
+    topics = {
+        kind.topic for kind in _concrete_types(Message) if kind.__module__.startswith("shared.")
+    }
 
     assert DeadLetter.topic in topics
     assert len(topics) > 8
     assert topics <= {topic.name for topic in TOPICS}
 
 
-def _concrete(kind: type[Message]) -> Iterator[type[Message]]:
+def _concrete_types(kind: type[Message]) -> Iterator[type[Message]]:
     for each in kind.__subclasses__():
         if hasattr(each, "topic"):
             yield each
-        yield from _concrete(each)
+        yield from _concrete_types(each)
 
 
 def test_no_topic_is_declared_twice() -> None:
     assert len({topic.name for topic in TOPICS}) == len(TOPICS)
 
 
-def test_a_cluster_that_agrees_is_left_alone() -> None:
-    assert plan([ORDERS], {"orders": AS_DECLARED}, partitions=8, replication_factor=3).empty
+def test_a_cluster_that_matches_is_not_changed() -> None:
+    assert plan([ORDERS], {"orders": AS_DECLARED}, partitions=8, replication_factor=3).is_empty
 
 
 def test_a_missing_topic_is_created_as_declared() -> None:
@@ -55,11 +57,11 @@ def test_a_missing_topic_is_created_as_declared() -> None:
     }
 
 
-def test_a_lone_broker_is_enough_in_sync() -> None:
+def test_with_one_replica_one_in_sync_replica_is_enough() -> None:
     assert ORDERS.configs(replication_factor=1)["min.insync.replicas"] == "1"
 
 
-def test_a_changed_retention_is_altered_and_what_somebody_else_set_is_kept() -> None:
+def test_a_changed_retention_is_altered_and_other_values_are_kept() -> None:
     configs = {**AS_DECLARED.configs, "retention.ms": "1", "segment.ms": "5"}
 
     planned = plan(
@@ -76,7 +78,7 @@ def test_a_changed_retention_is_altered_and_what_somebody_else_set_is_kept() -> 
     assert not planned.refusals
 
 
-def test_another_number_of_partitions_is_refused_with_the_way_out() -> None:
+def test_another_number_of_partitions_is_refused_with_a_remedy() -> None:
     planned = plan([ORDERS], {"orders": AS_DECLARED}, partitions=16, replication_factor=3)
 
     (refusal,) = planned.refusals
@@ -86,7 +88,7 @@ def test_another_number_of_partitions_is_refused_with_the_way_out() -> None:
     assert not planned.alterations
 
 
-def test_another_number_of_replicas_is_refused_with_the_way_out() -> None:
+def test_another_number_of_replicas_is_refused_with_a_remedy() -> None:
     planned = plan(
         [ORDERS],
         {"orders": replace(AS_DECLARED, replication_factor=1)},
@@ -98,5 +100,5 @@ def test_another_number_of_replicas_is_refused_with_the_way_out() -> None:
     assert "KAFKA_REPLICATION_FACTOR=1" in refusal.why
 
 
-def test_topics_of_others_are_no_business_of_ours() -> None:
-    assert plan([], {"theirs": AS_DECLARED}, partitions=8, replication_factor=3).empty
+def test_topics_that_are_not_declared_are_not_changed() -> None:
+    assert plan([], {"theirs": AS_DECLARED}, partitions=8, replication_factor=3).is_empty

@@ -51,7 +51,7 @@ async def hop(bootstrap: str, source: str, target: str) -> None:
             {taken: on_sample},
             settings=settings,
             producer=producer,
-            parking=MemoryDeadLetters(),
+            dead_letters=MemoryDeadLetters(),
         ).run()
 
 

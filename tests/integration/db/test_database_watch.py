@@ -1,4 +1,4 @@
-"""A service that needs the database says so when it does not answer."""
+"""A service that needs the database is not ready while it does not answer."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,8 +14,8 @@ from shared.domain.errors import Transient
 pytestmark = pytest.mark.integration
 
 
-class Ticks:
-    """A clock in seconds that goes on when told."""
+class FakeClock:
+    """A clock in seconds that the test sets."""
 
     now = 0.0
 
@@ -30,11 +30,11 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-async def test_it_is_there_from_its_first_answer_until_the_last_one_is_too_old(
+async def test_the_database_counts_as_reachable_until_its_last_answer_is_too_old(
     engine: AsyncEngine,
 ) -> None:
-    clock = Ticks()
-    watch = DatabaseWatch(engine, limit=timedelta(seconds=5), clock=clock)
+    clock = FakeClock()
+    watch = DatabaseWatch(engine, max_silence=timedelta(seconds=5), clock=clock)
     assert not watch.is_ready
 
     await watch.refresh()
@@ -45,14 +45,14 @@ async def test_it_is_there_from_its_first_answer_until_the_last_one_is_too_old(
     assert not watch.is_ready
 
 
-async def test_a_database_that_cannot_be_reached_is_not_there() -> None:
-    nowhere = open_engine(
+async def test_a_database_that_never_answered_does_not_count_as_reachable() -> None:
+    unreachable = open_engine(
         DatabaseSettings.model_validate({"url": "postgresql://nobody@127.0.0.1:9/none"})
     )
-    watch = DatabaseWatch(nowhere)
+    watch = DatabaseWatch(unreachable)
 
     with pytest.raises(Transient):
         await watch.refresh()
 
     assert not watch.is_ready
-    await nowhere.dispose()
+    await unreachable.dispose()

@@ -1,4 +1,4 @@
-"""The small parts of the stream engine: back-off, dead letters, partitions, settings."""
+"""The small parts of the message loop: back-off, dead letters, partitions, settings."""
 
 from collections import Counter
 
@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidSettings
+from shared.messages.dead_letters import DeadLetter
 from shared.settings import read
 from shared.streams.backoff import Backoff
-from shared.streams.dead_letters import DeadLetter, DeadLetterLimit, TooManyDeadLetters, dead_letter
+from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters, build_dead_letter
 from shared.streams.partitioning import Ownership, Partitioner
 from shared.streams.settings import KafkaSettings
 from tests.unit.streams.fake_kafka import FakeRecord
 
-BACKOFF = Backoff(first_s=0.05, longest_s=10, jitter=0.5)
+BACKOFF = Backoff(first_s=0.05, max_s=10, jitter=0.5)
 
 
-def test_the_delay_doubles_up_to_the_longest() -> None:
+def test_the_delay_doubles_up_to_the_maximum() -> None:
     assert [BACKOFF.delay(attempt, chance=0) for attempt in (1, 2, 3, 8, 9, 10_000)] == [
         0.05,
         0.1,
@@ -31,14 +32,14 @@ def test_the_delay_doubles_up_to_the_longest() -> None:
 
 
 @pytest.mark.parametrize("timestamp", [-(2**63), 2**63 - 1])
-def test_a_record_without_values_and_dated_beyond_all_calendars_can_be_parked_too(
+def test_a_record_without_values_and_with_an_impossible_date_can_be_parked(
     timestamp: int,
 ) -> None:
     record = FakeRecord("fills", 3, 7, timestamp, None, None, [("type", None)])  # type: ignore[list-item]
 
-    letter = dead_letter(record, service="pricer", reason="not a Fill")
+    dead_letter = build_dead_letter(record, service="pricer", reason="not a Fill")
 
-    assert (letter.occurred_at.year, letter.record_type, letter.record_headers) == (
+    assert (dead_letter.occurred_at.year, dead_letter.record_type, dead_letter.record_headers) == (
         1970,
         "",
         (("type", b""),),
@@ -46,27 +47,27 @@ def test_a_record_without_values_and_dated_beyond_all_calendars_can_be_parked_to
 
 
 @given(attempt=st.integers(1, 10_000))
-def test_a_drawn_delay_is_at_least_half_the_whole(attempt: int) -> None:
+def test_a_random_delay_is_at_least_half_of_the_full_one(attempt: int) -> None:
     whole = BACKOFF.delay(attempt, chance=0)
 
     assert whole / 2 <= BACKOFF.delay(attempt) <= whole
 
 
-def test_an_allowance_is_used_up_and_comes_back_with_time() -> None:
-    allowance = DeadLetterLimit(limit=2, window_s=60)
-    allowance.take(0)
-    allowance.take(30)
+def test_a_limit_is_reached_and_recovers_with_time() -> None:
+    limit = DeadLetterLimit(limit=2, window_s=60)
+    limit.count(0)
+    limit.count(30)
 
     with pytest.raises(TooManyDeadLetters, match="2 messages in 60 s"):
-        allowance.take(59)
+        limit.count(59)
 
-    allowance.take(60)
+    limit.count(60)
     with pytest.raises(TooManyDeadLetters):
-        allowance.take(89)
-    allowance.take(90)
+        limit.count(89)
+    limit.count(90)
 
 
-def test_a_dead_letter_keeps_the_record_byte_for_byte_and_survives_the_wire() -> None:
+def test_a_dead_letter_has_the_record_byte_for_byte_also_after_its_wire_form() -> None:
     record = FakeRecord(
         "fills",
         3,
@@ -77,13 +78,13 @@ def test_a_dead_letter_keeps_the_record_byte_for_byte_and_survives_the_wire() ->
         [("type", b"Fill"), ("odd", b"\xfe")],
     )
 
-    letter = dead_letter(record, service="pricer", reason="not a Fill")
+    dead_letter = build_dead_letter(record, service="pricer", reason="not a Fill")
 
-    assert letter == dead_letter(record, service="pricer", reason="not a Fill"), (
+    assert dead_letter == build_dead_letter(record, service="pricer", reason="not a Fill"), (
         "the same however often it is parked"
     )
-    received = DeadLetter.model_validate_json(letter.model_dump_json())
-    assert received == letter
+    received = DeadLetter.model_validate_json(dead_letter.model_dump_json())
+    assert received == dead_letter
     assert (received.record_key, received.record_value) == (b"\xffkey", b"\x00value")
     assert received.record_headers == (("type", b"Fill"), ("odd", b"\xfe"))
     assert (received.record_type, received.message_id) == ("Fill", "pricer:fills:3:17")
@@ -91,12 +92,14 @@ def test_a_dead_letter_keeps_the_record_byte_for_byte_and_survives_the_wire() ->
 
 
 @given(key=st.binary(min_size=1), partitions=st.integers(1, 200))
-def test_our_partitioner_is_kafkas(key: bytes, partitions: int) -> None:
+def test_our_partitioner_agrees_with_kafkas(key: bytes, partitions: int) -> None:
     everything = list(range(partitions))
     ours = Partitioner()
 
     assert ours(key, everything, everything) == DefaultPartitioner()(key, everything, everything)
-    assert ours(key, everything, everything) == ours.partition(key, partitions), "remembered"
+    assert ours(key, everything, everything) == ours.partition(key, partitions), (
+        "also from its cache"
+    )
 
 
 def test_every_key_is_owned_by_exactly_one_of_all_instances() -> None:
