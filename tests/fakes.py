@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from services.debt_recovery.decisions import Debt
-from services.executor.decisions import Order, is_news
+from services.executor.decisions import Order, is_update
 from services.ingest.decisions import (
     CopySlice,
     Reconciliation,
@@ -43,10 +43,10 @@ class Clock:
         return self.now
 
 
-class Free:
+class AlwaysReady:
     """Nothing stands in the way of anything new."""
 
-    def permit(self, proxy: str) -> None: ...
+    def require_ready(self, proxy: str) -> None: ...
 
 
 class FixedControls:
@@ -208,7 +208,7 @@ class FakeOrders:
         known = self.trades.get(key)
         if known is None:
             self.trades[key] = trade
-        elif is_news(known, trade):
+        elif is_update(known, trade):
             named = trade.transaction_hash or known.transaction_hash
             self.trades[key] = known.model_copy(
                 update={"status": trade.status, "transaction_hash": named}
@@ -218,7 +218,7 @@ class FakeOrders:
     async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
         return tuple(trade for (of, _), trade in sorted(self.trades.items()) if of == order_hash)
 
-    async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
+    async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
         for key, trade in self.trades.items():
             fills = [fill for fill in result.fills if fill.order_hash == trade.order_hash]
             in_it = [each for each in self.trades.values() if _same_settlement(each, trade)]

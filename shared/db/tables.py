@@ -20,6 +20,10 @@ from sqlalchemy import (
     text,
 )
 
+from shared.db.sql import literals
+from shared.domain.money import MIN_REMAINDER_SHARES
+from shared.messages.orders import OPEN_STATES
+
 metadata = MetaData()
 
 SCHEMAS = ("control", "ingest", "preflight", "executor", "tx_monitor", "debt_recovery")
@@ -246,6 +250,16 @@ spending = Table(
     comment="What each follower's approved copies of a UTC day count for in his cap.",
 )
 
+ORDER_IS_OPEN = f"state in {literals(OPEN_STATES)}"
+"""A row of executor.orders that is followed until it is final."""
+
+ORDER_HAS_REMAINDER = f"""
+intent <> '' and requested_shares - shares >= {MIN_REMAINDER_SHARES}
+and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))
+"""
+"""A row of executor.orders of an exit that is final and sold too little; none that was killed for
+empty lookups alone."""
+
 orders = Table(
     "orders",
     metadata,
@@ -256,7 +270,7 @@ orders = Table(
         "body",
         Text,
         nullable=False,
-        comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned",
+        comment="The exact bytes to send, never changed; empty where it was withdrawn unsigned",
     ),
     Column("side", Text, nullable=False),
     Column("token_id", Text, nullable=False),
@@ -286,7 +300,7 @@ orders = Table(
         Text,
         nullable=False,
         server_default="",
-        comment="What the venue has said of an order that has no outcome yet",
+        comment="The venue's last usable reply to an order that has no outcome yet",
     ),
     _moment("unverified_since"),
     Column(
@@ -294,35 +308,31 @@ orders = Table(
         BigInteger,
         nullable=False,
         server_default="0",
-        comment="At the venue, since then, that found no trade of it",
+        comment="Lookups without a result since it was last sent or became unverified",
     ),
-    Column("alerted_at", MOMENT, comment="When a human was called: not resolved in time"),
+    Column(
+        "alerted_at",
+        MOMENT,
+        comment="When the operator was alerted: not resolved in time",
+    ),
     Column(
         "requested_shares",
         BigInteger,
         nullable=False,
         server_default="0",
-        comment="Micro-shares that an exit was to sell; 0 on an entry",
+        comment="Micro-shares that an exit was to sell; 0 for an entry",
     ),
     Column(
         "intent",
         Text,
         nullable=False,
         server_default="",
-        comment="JSON, of an exit: what is left of it may go around again",
+        comment="JSON, of an exit: its remainder may be intended again; empty for an entry",
     ),
-    Index(
-        "orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")
-    ),
-    Index(
-        "orders_with_remainder",
-        "expires_at",
-        postgresql_where=text(
-            "intent <> '' and requested_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))"
-        ),
-    ),
+    Index("orders_open", "proxy", postgresql_where=text(ORDER_IS_OPEN)),
+    Index("orders_with_remainder", "expires_at", postgresql_where=text(ORDER_HAS_REMAINDER)),
     schema="executor",
-    comment="One order per intent, kept before it is sent.",
+    comment="One order per intent, recorded before it is sent.",
 )
 
 trades = Table(
@@ -345,7 +355,7 @@ trades = Table(
     Index("trades_by_proxy", "proxy", "token_id"),
     Index("trades_by_transaction", "transaction_hash"),
     schema="executor",
-    comment="The venue's trades of our orders. Positions are a view of them, so that the two cannot drift apart.",
+    comment="The venue's trades of our orders. Positions are a view of them, so the two agree.",
 )
 
 watches = Table(
@@ -400,5 +410,5 @@ from executor.trades
 where status <> 'FAILED'
 group by proxy, token_id
 """
-"""What our fills make of each proxy: shares held, and USDC received minus paid, fees counted. A
-failed trade drops out by itself."""
+"""Positions by our trades: shares held, and USDC received minus paid, fees counted. A trade that
+failed does not count."""

@@ -202,7 +202,7 @@ async def test_the_chains_word_on_a_transaction_that_was_replaced_changes_nothin
     newest = a_trade(status=TradeStatus.MINED, transaction_hash=again)
     await booked(orders, a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION), newest)
 
-    await orders.resolve(resolved(fills=(settled(shares=7, usdc=5, fee_usdc=1),)), now=NOON)
+    await orders.record_settlement(resolved(fills=(settled(shares=7, usdc=5, fee_usdc=1),)), now=NOON)
 
     assert told(*(await orders.load_trades(ORDER_HASH))) == told(newest)
 
@@ -239,7 +239,7 @@ async def test_what_the_chain_settled_replaces_what_the_venue_rounded(orders: Or
     mined = a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
     await booked(orders, mined, a_trade(order_hash="0x" + "ee" * 32, transaction_hash=TRANSACTION))
 
-    await orders.resolve(resolved(fills=(settled(shares=7, usdc=5, fee_usdc=1),)), now=NOON)
+    await orders.record_settlement(resolved(fills=(settled(shares=7, usdc=5, fee_usdc=1),)), now=NOON)
 
     (ours,) = await booked(orders, mined)
     (other,) = await booked(orders, a_trade(order_hash="0x" + "ee" * 32))
@@ -251,7 +251,7 @@ async def test_an_order_that_a_transaction_fills_twice_is_booked_by_the_sum(orde
     mined = a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
     await booked(orders, mined)
 
-    await orders.resolve(
+    await orders.record_settlement(
         resolved(
             fills=(settled(shares=7, usdc=5, fee_usdc=1), settled(shares=3, usdc=2, fee_usdc=1))
         ),
@@ -276,7 +276,7 @@ async def test_two_trades_of_an_order_in_one_transaction_are_not_each_given_the_
     ]
     await booked(orders, *halves)
 
-    await orders.resolve(resolved(fills=(settled(),)), now=NOON)
+    await orders.record_settlement(resolved(fills=(settled(),)), now=NOON)
 
     assert sum(trade.shares for trade in await booked(orders, halves[0])) == shares(10)
 
@@ -290,7 +290,7 @@ async def test_a_transaction_that_settled_nothing_leaves_the_figures(
     mined = a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
     await booked(orders, mined)
 
-    await orders.resolve(resolved(state=state, fills=()), now=NOON)
+    await orders.record_settlement(resolved(state=state, fills=()), now=NOON)
 
     (standing,) = await booked(orders, mined)
     assert told(standing) == told(mined)

@@ -163,7 +163,7 @@ _ORDERS = "services.executor.adapters.orders:PostgresOrders"
 _WATCHES = "services.tx_monitor.adapters:PostgresWatches"
 _DEBTS = "services.debt_recovery.adapters:PostgresDebts"
 _LEASES = "shared.db.leases:Leases"
-_LOOK = "services.executor.adapters.startup_check:StartupCheck._look_at_one"
+_LOOK = "services.executor.adapters.startup_check:StartupCheck._check_proxy"
 
 POINTS = (
     _produces("ingest", "LeaderFillSeen", by="leader"),
@@ -206,13 +206,13 @@ POINTS = (
     _commits("executor", "approved-intents"),
     _produces("executor", "TradeReported"),
     _decodes("executor", "TradeReported"),
-    _writes("executor", "book the trade", _ORDERS, "record_trade"),
-    _statement("executor", "book the trade", _ORDERS, "_book_all"),
+    _writes("executor", "record the trade", _ORDERS, "record_trade"),
+    _statement("executor", "record the trade", _ORDERS, "_record_all_trades"),
     _produces("executor", "ConfirmationRequested", needs_chain=True),
     _commits("executor", "venue-reports"),
     _decodes("executor", "TransactionResolved", needs_chain=True),
-    _writes("executor", "settle by the chain", _ORDERS, "resolve", needs_chain=True),
-    _transaction("executor", "settle by the chain", _ORDERS, "_resolve_all", needs_chain=True),
+    _writes("executor", "record the settlement", _ORDERS, "record_settlement", needs_chain=True),
+    _transaction("executor", "record the settlement", _ORDERS, "_record_all_settlements", needs_chain=True),
     _commits("executor", "chain-results", needs_chain=True),
     Point(
         service="executor",
@@ -223,7 +223,7 @@ POINTS = (
     ),
     Point(service="executor", name="take the lease", where=f"{_LEASES}._take", at_start=True),
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
-    Point(service="executor", name="look at open orders", where=_LOOK, at_start=True),
+    Point(service="executor", name="check open orders", where=_LOOK, at_start=True),
     _decodes("tx-monitor", "ConfirmationRequested"),
     _writes("tx-monitor", "open the watch", _WATCHES, "open"),
     _commits("tx-monitor", "chain-requests"),

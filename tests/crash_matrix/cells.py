@@ -118,7 +118,7 @@ SHORT = (
     cell("executor: after post", weather=VenueFault.KILLED_PARTIAL),
     cell("executor: after produce OrderReported"),
     cell("executor: before post", Recovery.ZOMBIE),
-    cell("executor: sent book the trade", Recovery.REBALANCE),
+    cell("executor: sent record the trade", Recovery.REBALANCE),
     cell("ingest: after record the trade"),
     cell("preflight: uncommitted record the verdict"),
     *CONTROLS,

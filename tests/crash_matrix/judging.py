@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from services.executor.decisions import DUST
+from services.executor.decisions import ROUNDING_TOLERANCE_SHARES
 from shared.clock import utc_now
 from shared.domain.money import micros
 from shared.messages.orders import FINAL_STATES, OrderState
@@ -113,7 +113,7 @@ def _intents(
         )
     for order_hash in filled.keys() & ours.keys():
         order, shares = ours[order_hash], filled[order_hash]
-        if abs(order.shares - shares) > DUST:
+        if abs(order.shares - shares) > ROUNDING_TOLERANCE_SHARES:
             text = f"order {order_hash} has {shares} micro-shares at the venue, {order.shares} in our books ({order.state})"
             yield Found(finding=Finding.LOST, text=text)
 

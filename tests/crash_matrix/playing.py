@@ -36,10 +36,10 @@ ENVIRONMENT = {
     "KAFKA_REVOCATION_TIMEOUT_MS": "2000",
     "PREFLIGHT_MAX_QUOTE_AGE": "PT300S",
     "PREFLIGHT_MAX_ENTRY_AGE": "PT300S",
-    "EXECUTOR_LEASE_LASTS": "PT5S",
+    "EXECUTOR_LEASE_DURATION": "PT5S",
     "EXECUTOR_OVERDUE_AFTER": "PT1S",
     "EXECUTOR_VERIFY_FOR": "PT2S",
-    "EXECUTOR_CONTINUE_AFTER": "PT15S",
+    "EXECUTOR_REMAINDER_DELAY": "PT15S",
 }
 """Partitions move as soon as the broker allows; a copy that waited for that is to be made here, not
 to be refused for its age. What an exit leaves over waits until the exit is over, and the boundary

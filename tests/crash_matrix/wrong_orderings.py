@@ -5,7 +5,7 @@ both.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from services.executor.decisions import Order, after_reply
+from services.executor.decisions import Order, apply_reply
 from services.executor.handler import Handler
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
@@ -21,15 +21,15 @@ class PlaceThenRecord(Handler):
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
         if (known := await self.orders.load(approved.intent_id)) is not None:
-            return await self._advance(known)
+            return await self._run_next_step(known)
         dated_now = approved.model_copy(
             update={"occurred_at": self.now()}
         )  # as SDKs do: each signing gives another order
-        order = await self._order_of(dated_now)
+        order = await self._sign_or_withdraw(dated_now)
         reply = await self.venue.post_order(order)
         await self.orders.record(order, approved)
-        return await self._settle(
-            order, after_reply(order, reply, is_first=True, now=self.now()), []
+        return await self._save_and_report(
+            order, apply_reply(order, reply, is_first_post=True, now=self.now()), []
         )
 
 
@@ -48,9 +48,9 @@ class UnknownIsFailed(Handler):
 
     async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
         if is_first or order.state not in UNANSWERED:
-            return await super()._advance(order, is_first=is_first)
+            return await super()._run_next_step(order, is_first_post=is_first)
         failed = replace(order, state=OrderState.KILLED, reason="no answer came: taken for failed")
-        return await self._settle(order, failed, [])
+        return await self._save_and_report(order, failed, [])
 
 
 ORDERINGS: Mapping[str, type[Handler]] = {

@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
 from services.paper_venue.exchange.book import Book, Resting
-from services.paper_venue.exchange.orders import DUST, PRICE_ONE, Market, Order, Side
+from services.paper_venue.exchange.orders import FILL_TOLERANCE, PRICE_ONE, Market, Order, Side
 
 _FEE_STEP = Decimal(10)
 """Micro-USDC: the venue rounds a fee to five decimals of a USDC."""
@@ -102,7 +102,7 @@ class Match:
         """Whether an order that may not rest got all it asked for: a buyer spends his amount, a
         seller sells his shares.
         """
-        return self.taker.maker_amount - self.given <= DUST
+        return self.taker.maker_amount - self.given <= FILL_TOLERANCE
 
 
 def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
@@ -156,7 +156,7 @@ class _Wanted:
         more is wanted.
         """
         price = PRICE_ONE - resting.yes_price if self._is_no else resting.yes_price
-        return price if self._left > DUST and self._order.accepts(price) else None
+        return price if self._left > FILL_TOLERANCE and self._order.accepts(price) else None
 
     def fill_from(self, resting: Resting, price: int) -> Fill | None:
         """None when what is left is worth less than a base unit."""

@@ -10,7 +10,7 @@ from shared.chain.orders import SignedOrder
 PRICE_ONE = 10_000
 """Prices are integers of 1/10,000 USDC per share: the finest tick that the venue knows."""
 
-DUST = 1_000
+FILL_TOLERANCE = 1_000
 """Base units (a thousandth of a share or USDC) that count as nothing left: floor arithmetic cannot
 always fill to the last unit."""
 
@@ -152,7 +152,7 @@ def is_dust(shares: int, price: int) -> bool:
     """Whether so little counts as nothing left: a few base units, or worth less than one on either
     side of a match.
     """
-    return shares <= DUST or shares * min(price, PRICE_ONE - price) < PRICE_ONE
+    return shares <= FILL_TOLERANCE or shares * min(price, PRICE_ONE - price) < PRICE_ONE
 
 
 def condition_key(condition_id: str) -> str:

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.signers import Keyring, SdkSigners
-from services.executor.adapters.venue import ClobVenue, VenueFeed
+from services.executor.adapters.venue import ClobVenue
+from services.executor.adapters.venue_feed import VenueFeed
 from services.executor.decisions import Order
 from services.executor.handler import Handler
 from shared.chain.client import ChainClient
@@ -32,7 +33,7 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.testing.waiting import eventually
 from tests.builders import a_quote, an_intent, approved, controls
-from tests.fakes import FixedControls, Free
+from tests.fakes import AlwaysReady, FixedControls
 from tests.integration.paper_venue.venue import PaperVenue
 from tests.leases import executor_leases
 
@@ -74,7 +75,7 @@ class ExecutorAtVenue:
     async def filled_at_the_venue(self) -> int:
         """Micro-shares that did not fail, by the venue's own list of all trades of this wallet."""
         rows = await self.clob.fetch_trades(
-            await self.keyring.credentials(self.wallet.proxy),
+            await self.keyring.fetch_credentials(self.wallet.proxy),
             maker_address=self.wallet.proxy,
             since=utc_now() - timedelta(hours=1),
         )
@@ -158,7 +159,7 @@ async def executor_at_venue(
         at_venue = ClobVenue(clob, keyring, leases, now=utc_now)
         handler = Handler(
             orders=orders, venue=at_venue, chain=ExchangeLogs(chain, now=utc_now), signers=SdkSigners(keyring, now=utc_now),
-            controls=FixedControls(controls()), permits=Free(), now=utc_now, verify_for=VERIFY_FOR,
+            controls=FixedControls(controls()), readiness=AlwaysReady(), now=utc_now, verify_for=VERIFY_FOR,
         )  # fmt: skip
         desk = ExecutorAtVenue(
             venue=venue,
@@ -170,8 +171,8 @@ async def executor_at_venue(
             wallet=wallet,
         )
         feed = VenueFeed(
-            orders, at_venue, owns=lambda _: True, now=utc_now, look_every=timedelta(milliseconds=100), overdue_after=SOON,
-            verify_for=VERIFY_FOR, at_a_time=40,
+            orders, at_venue, owns=lambda _: True, now=utc_now, poll_interval=timedelta(milliseconds=100), overdue_after=SOON,
+            verify_for=VERIFY_FOR, max_wallets_per_poll=40,
         )  # fmt: skip
         looking = asyncio.create_task(feed(desk.publish))
         try:

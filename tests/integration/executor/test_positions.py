@@ -103,7 +103,7 @@ async def test_what_the_chain_settled_is_the_position(
 ) -> None:
     await booked(orders, a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION))
 
-    await orders.resolve(
+    await orders.record_settlement(
         resolved(fills=(settled(shares=shares(10) - 3, usdc=usdc(5) - 2, fee_usdc=1),)), now=NOON
     )
 
@@ -122,4 +122,4 @@ async def test_the_open_orders_are_those_that_are_not_final(orders: PostgresOrde
         order = an_order(number, state=state)
         await orders.record(order, approved(an_intent(intent_id=order.intent_id)))
 
-    assert {order.state for order in await orders.open_orders()} == set(OrderState) - FINAL_STATES
+    assert {order.state for order in await orders.load_open_orders()} == set(OrderState) - FINAL_STATES

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.remainders import RemainderFeed, unfinished_exits
+from services.executor.adapters.remainders import RemainderFeed, load_unfinished_exits
 from services.executor.decisions import Order, VenueReply
 from shared.domain.follows import GLOBAL, Mode
 from shared.domain.ids import remainder_id
@@ -78,18 +78,18 @@ async def test_only_final_exits_that_sold_less_than_they_were_to_have_something_
     await exited(orders, 3, **confirmed, shares=ASKED)
     await exited(orders, 4, **confirmed, shares=ASKED - shares("0.09"))
     await exited(orders, 5, side=Side.BUY, **confirmed, shares=shares(4))
-    await exited(orders, 6, state=OrderState.KILLED, last_reply=VenueReply.NOTHING)
+    await exited(orders, 6, state=OrderState.KILLED, last_reply=VenueReply.NO_REPLY)
     for number, state in enumerate(
         set(OrderState) - {OrderState.CONFIRMED, OrderState.KILLED}, start=7
     ):
         await exited(orders, number, state=state, shares=shares(4))
 
-    found = await unfinished_exits(engine, now=NOON)
+    found = await load_unfinished_exits(engine, now=NOON)
 
     assert [
         (int(each.order.intent_id, 16), each.requested_shares - each.order.shares) for each in found
     ] == [(1, shares(6)), (2, ASKED)]
-    assert await unfinished_exits(engine, now=NOON + seconds(60)) == []
+    assert await load_unfinished_exits(engine, now=NOON + seconds(60)) == []
 
 
 class Listener:
@@ -118,8 +118,8 @@ async def listened(
         controls_book,
         owns=owns,
         now=listener.clock,
-        look_every=seconds(0),
-        continue_after=AFTER,
+        poll_interval=seconds(0),
+        delay=AFTER,
     )
     running = asyncio.create_task(feed(listener.publish))
     await eventually(lambda: listener.looks >= LOOKS, what="looks of the feed")

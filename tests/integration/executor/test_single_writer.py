@@ -58,7 +58,7 @@ async def test_whatever_a_zombie_writes_is_refused_and_its_heir_writes(engine: A
     with pytest.raises(NotLeaseHolder):
         await zombie.record_trade(a_trade(), now=NOON)
     with pytest.raises(NotLeaseHolder):
-        await zombie.resolve(resolved(), now=NOON)
+        await zombie.record_settlement(resolved(), now=NOON)
 
     assert await heir.load(order.intent_id) == order
     assert await heir.load(other.intent_id) is None
@@ -145,7 +145,7 @@ async def reconciling(engine: AsyncEngine, leases: Leases, venue: Any) -> Reconc
         published.append(message)
 
     reconciliation = StartupCheck(
-        PostgresOrders(engine, leases), venue, leases, now=lambda: NOON + seconds(9), at_a_time=40
+        PostgresOrders(engine, leases), venue, leases, now=lambda: NOON + seconds(9), batch_size=40
     )
     return Reconciling(reconciliation, published, asyncio.create_task(reconciliation(publish)))
 
@@ -164,7 +164,7 @@ async def test_every_open_order_is_looked_at_before_anything_new_is_begun(
 
     assert not under_way.reconciliation.is_ready
     with pytest.raises(StartupCheckPending):
-        under_way.reconciliation.permit(PROXY)
+        under_way.reconciliation.require_ready(PROXY)
 
     venue.is_away = False
     await eventually(lambda: under_way.reconciliation.is_ready)
@@ -179,7 +179,7 @@ async def test_every_open_order_is_looked_at_before_anything_new_is_begun(
         (TradeReported, matched.order_hash),
         (OrderOverdue, silent.order_hash),
     }
-    under_way.reconciliation.permit(PROXY)
+    under_way.reconciliation.require_ready(PROXY)
 
 
 async def test_a_partition_that_comes_back_under_a_new_lease_is_looked_at_again(
@@ -192,6 +192,6 @@ async def test_a_partition_that_comes_back_under_a_new_lease_is_looked_at_again(
     leases._held[lease.partition] = replace(lease, token=lease.token + 1)
 
     with pytest.raises(StartupCheckPending):
-        under_way.reconciliation.permit(PROXY)
+        under_way.reconciliation.require_ready(PROXY)
     await eventually(lambda: under_way.reconciliation.is_ready)
     under_way.running.cancel()

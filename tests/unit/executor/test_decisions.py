@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.decisions import (
-    NEVER_ARRIVED_AFTER,
-    Ask,
+    OUTCOME_DEADLINE,
     Done,
+    LookUp,
     Order,
     OrderLookup,
     Send,
     VenueReply,
-    after_lookup,
-    after_reply,
-    is_news,
+    apply_lookup,
+    apply_reply,
+    apply_trades,
+    is_update,
     is_worth_sending_again,
-    may_be_signed,
-    needs_a_human,
+    needs_alert,
+    needs_chain_check,
     next_step,
-    rests_on_empty_lookups,
-    with_trades,
+    withdrawal_reason,
 )
 from shared.domain.follows import Mode
 from shared.domain.money import Side
@@ -71,8 +71,8 @@ def an_order(**overrides: Any) -> Order:
 @pytest.mark.parametrize(
     ("state", "before_its_end", "after_its_end"),
     [
-        (OrderState.SIGNED, Send(), Ask()),
-        (OrderState.UNKNOWN, Ask(), Ask()),
+        (OrderState.SIGNED, Send(), LookUp()),
+        (OrderState.UNKNOWN, LookUp(), LookUp()),
         (OrderState.MATCHED, Done(), Done()),
         *((state, Done(), Done()) for state in sorted(FINAL_STATES)),
     ],
@@ -93,18 +93,18 @@ def test_what_may_not_run_or_is_over_is_not_signed(mode: Mode, side: Side) -> No
     runs = mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
 
     assert (
-        may_be_signed(approval, mode=mode, now=approval.expires_at - timedelta(microseconds=1))
+        withdrawal_reason(approval, mode=mode, now=approval.expires_at - timedelta(microseconds=1))
         == ""
     ) is runs
-    assert may_be_signed(approval, mode=mode, now=approval.expires_at)
+    assert withdrawal_reason(approval, mode=mode, now=approval.expires_at)
 
 
 def replied(order: Order, reply: Reply, *, is_first: bool = True) -> Order:
-    return after_reply(order, reply, is_first=is_first, now=NOON)
+    return apply_reply(order, reply, is_first_post=is_first, now=NOON)
 
 
 def looked(order: Order, look: OrderLookup, *, after: int = 0) -> Order:
-    return after_lookup(order, look, now=NOON + seconds(after), verify_for=VERIFY_FOR)
+    return apply_lookup(order, look, now=NOON + seconds(after), verify_for=VERIFY_FOR)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def looked(order: Order, look: OrderLookup, *, after: int = 0) -> Order:
             VenueReply.REJECTED,
         ),
         (Duplicated("again"), OrderState.UNKNOWN, OrderState.UNKNOWN, VenueReply.ARRIVED),
-        (ReplyLost("?"), OrderState.UNKNOWN, OrderState.UNKNOWN, VenueReply.NOTHING),
+        (ReplyLost("?"), OrderState.UNKNOWN, OrderState.UNKNOWN, VenueReply.NO_REPLY),
     ],
     ids=str,
 )
@@ -206,7 +206,7 @@ def test_a_no_is_final_after_two_looks_and_the_time_that_views_may_lag(
 
     assert {once.state, too_soon.state, late_but_once.state} == {OrderState.UNKNOWN}
     assert (believed.state, believed.reason) == (end, order.reason)
-    assert not rests_on_empty_lookups(believed)
+    assert not needs_chain_check(believed)
 
 
 def test_a_killed_order_that_was_filled_in_part_ends_with_what_was_filled() -> None:
@@ -234,7 +234,7 @@ def test_trades_that_are_found_may_not_be_all_until_no_view_can_lag() -> None:
     confirmed = OrderLookup(trades=(a_trade(status=TradeStatus.CONFIRMED),))
 
     found = looked(order, confirmed)
-    assert (found.state, next_step(found, now=NOON)) == (OrderState.MATCHED, Ask())
+    assert (found.state, next_step(found, now=NOON)) == (OrderState.MATCHED, LookUp())
     assert looked(found, confirmed, after=3).state is OrderState.MATCHED
     assert looked(found, confirmed, after=4).state is OrderState.CONFIRMED
 
@@ -256,7 +256,7 @@ def test_a_match_is_not_undone_by_a_view_that_does_not_show_it(order: Order) -> 
     ],
 )
 def test_what_nobody_said_no_to_is_unknown_until_its_deadline(reply: Reply) -> None:
-    deadline = int((an_order().expires_at - NOON + NEVER_ARRIVED_AFTER).total_seconds())
+    deadline = int((an_order().expires_at - NOON + OUTCOME_DEADLINE).total_seconds())
     order = looked(
         looked(replied(an_order(), reply), NOTHING, after=1), NOTHING, after=deadline - 1
     )
@@ -265,7 +265,7 @@ def test_what_nobody_said_no_to_is_unknown_until_its_deadline(reply: Reply) -> N
 
     assert (order.state, ended.state) == (OrderState.UNKNOWN, OrderState.KILLED)
     assert order.reason in ended.reason
-    assert rests_on_empty_lookups(ended)
+    assert needs_chain_check(ended)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_what_was_never_taken_in_its_time_is_refused_in_the_venues_words() -> No
         *(
             (an_order(state=OrderState.UNKNOWN, last_reply=told), False)
             for told in VenueReply
-            if told is not VenueReply.NOTHING
+            if told is not VenueReply.NO_REPLY
         ),
         (an_order(state=OrderState.KILLED), False),
     ],
@@ -322,16 +322,16 @@ def test_the_same_bytes_are_sent_again_only_in_their_time_and_where_nothing_was_
 
 
 def test_a_human_is_called_once_and_only_past_the_deadline_where_looking_did_not_help() -> None:
-    late = an_order().expires_at + NEVER_ARRIVED_AFTER
+    late = an_order().expires_at + OUTCOME_DEADLINE
     unknown = an_order(state=OrderState.UNKNOWN)
 
-    assert needs_a_human(unknown, None, now=late)
-    assert needs_a_human(unknown, HELD, now=late)
-    assert needs_a_human(replace(unknown, empty_lookups=2), NOTHING, now=late)
-    assert not needs_a_human(replace(unknown, empty_lookups=1), NOTHING, now=late)
-    assert not needs_a_human(unknown, None, now=late - timedelta(microseconds=1))
-    assert not needs_a_human(replace(unknown, alerted_at=NOON), None, now=late)
-    assert not needs_a_human(replace(unknown, state=OrderState.KILLED), None, now=late)
+    assert needs_alert(unknown, None, now=late)
+    assert needs_alert(unknown, HELD, now=late)
+    assert needs_alert(replace(unknown, empty_lookups=2), NOTHING, now=late)
+    assert not needs_alert(replace(unknown, empty_lookups=1), NOTHING, now=late)
+    assert not needs_alert(unknown, None, now=late - timedelta(microseconds=1))
+    assert not needs_alert(replace(unknown, alerted_at=NOON), None, now=late)
+    assert not needs_alert(replace(unknown, state=OrderState.KILLED), None, now=late)
 
 
 @pytest.mark.parametrize(("side", "filled", "money"), [(Side.BUY, 10, 5), (Side.SELL, 5, 10)])
@@ -352,7 +352,7 @@ def test_whatever_the_order_of_its_reports_a_trade_ends_at_the_first_final_one(
     known = None
     for status in told:
         report = a_trade(status=status)
-        known = report if is_news(known, report) else known
+        known = report if is_update(known, report) else known
 
     finals = [each for each in told if each in (TradeStatus.CONFIRMED, TradeStatus.FAILED)]
     assert known is not None
@@ -363,17 +363,17 @@ def test_whatever_the_order_of_its_reports_a_trade_ends_at_the_first_final_one(
 def test_a_trade_that_goes_out_again_is_news_by_its_new_transaction(status: TradeStatus) -> None:
     known = a_trade(status=status, transaction_hash="0xa")
 
-    assert is_news(known, a_trade(status=status, transaction_hash="0xb"))
-    assert not is_news(known, a_trade(status=status, transaction_hash=""))
-    assert not is_news(known, known)
+    assert is_update(known, a_trade(status=status, transaction_hash="0xb"))
+    assert not is_update(known, a_trade(status=status, transaction_hash=""))
+    assert not is_update(known, known)
 
 
 def test_a_mined_trade_may_be_tried_again() -> None:
     mined, retrying = a_trade(status=TradeStatus.MINED), a_trade(status=TradeStatus.RETRYING)
 
-    assert is_news(mined, retrying)
-    assert is_news(retrying, mined)
-    assert not is_news(retrying, a_trade(status=TradeStatus.MATCHED))
+    assert is_update(mined, retrying)
+    assert is_update(retrying, mined)
+    assert not is_update(retrying, a_trade(status=TradeStatus.MATCHED))
 
 
 @given(st.lists(STATUSES, min_size=1, max_size=4))
@@ -386,7 +386,7 @@ def test_an_order_is_final_exactly_when_all_its_trades_are_and_counts_those_that
     counted = [trade for trade in trades if trade.status is not TradeStatus.FAILED]
     order = an_order(state=OrderState.MATCHED, shares=sum(trade.shares for trade in trades))
 
-    found = {with_trades(order, some) for some in list(permutations(trades))[:6]}
+    found = {apply_trades(order, some) for some in list(permutations(trades))[:6]}
 
     assert len(found) == 1
     (after,) = found
@@ -400,4 +400,4 @@ def test_an_order_is_final_exactly_when_all_its_trades_are_and_counts_those_that
 def test_an_order_of_which_a_trade_is_missing_is_not_final() -> None:
     order = an_order(state=OrderState.MATCHED, shares=shares(20))
 
-    assert with_trades(order, [a_trade(status=TradeStatus.CONFIRMED)]).state is OrderState.MATCHED
+    assert apply_trades(order, [a_trade(status=TradeStatus.CONFIRMED)]).state is OrderState.MATCHED

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.decisions import UnfinishedExit, is_remainder_due, remainder_of
+from services.executor.decisions import UnfinishedExit, build_remainder, is_remainder_due
 from shared.domain.money import Side, cost_floor
 from shared.messages.intents import Intent
 from shared.messages.orders import OrderState
@@ -39,18 +39,18 @@ def unfinished(
 def test_the_rest_is_an_intent_of_its_own_that_names_the_one_it_continues() -> None:
     exit_ = unfinished()
 
-    rest = remainder_of(exit_, now=NOON)
+    rest = build_remainder(exit_, now=NOON)
 
     assert (rest.shares, rest.usdc) == (shares(6), cost_floor(shares(6), exit_.intent.leader_price))
     assert rest.continues == exit_.intent.intent_id != rest.intent_id
-    assert rest.intent_id == remainder_of(exit_, now=NOON + seconds(100)).intent_id
+    assert rest.intent_id == build_remainder(exit_, now=NOON + seconds(100)).intent_id
     assert (rest.seen_at, rest.intended_at) == (NOON, NOON)
 
 
 def test_its_age_is_still_that_of_the_leaders_trade() -> None:
     exit_ = unfinished()
 
-    rest = remainder_of(exit_, now=NOON + seconds(100))
+    rest = build_remainder(exit_, now=NOON + seconds(100))
 
     changed = {"intent_id", "continues", "usdc", "shares", "seen_at", "intended_at"}
     assert rest.model_dump(exclude=changed) == exit_.intent.model_dump(exclude=changed)
@@ -61,8 +61,8 @@ def test_it_waits_for_the_book_and_each_time_as_long_again_as_the_copy_was_old()
 
     for exit_, wait in ((young, AFTER), (old, seconds(40))):
         due = exit_.order.signed_at + wait
-        assert is_remainder_due(exit_, now=due, after=AFTER)
-        assert not is_remainder_due(exit_, now=due - timedelta(microseconds=1), after=AFTER)
+        assert is_remainder_due(exit_, now=due, delay=AFTER)
+        assert not is_remainder_due(exit_, now=due - timedelta(microseconds=1), delay=AFTER)
 
 
 @given(
@@ -80,7 +80,7 @@ def test_however_often_it_goes_around_no_more_is_sold_than_was_asked_and_no_name
             break
         names.add(exit_.intent.intent_id)
         exit_ = replace(exit_, order=replace(exit_.order, shares=part))
-        rest = remainder_of(exit_, now=NOON)
+        rest = build_remainder(exit_, now=NOON)
         assert rest.intent_id not in names
         exit_ = unfinished(asked=rest.shares, sold=0, intent=rest)
 

@@ -14,7 +14,7 @@ from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collater
 from services.paper_venue.exchange.engine import Accepted, Engine, Refused
 from services.paper_venue.exchange.matching import MatchKind
 from services.paper_venue.exchange.orders import (
-    DUST,
+    FILL_TOLERANCE,
     PRICE_ONE,
     Market,
     MarketVersion,
@@ -242,7 +242,7 @@ class AnyMarket(RuleBasedStateMachine):
     def everybody_got_his_price(self, result: Accepted) -> None:
         taker, match = result.order, result.match
         assert match.gotten >= match.given * taker.taker_amount // taker.maker_amount
-        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.given <= DUST
+        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.given <= FILL_TOLERANCE
         self.given[taker.id] += match.given
         for fill in match.fills:
             maker = fill.maker
