@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from services.executor.decisions import ROUNDING_TOLERANCE_SHARES
 from shared.clock import utc_now
-from shared.domain.money import micros
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, micros
 from shared.messages.orders import FINAL_STATES, OrderState
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings

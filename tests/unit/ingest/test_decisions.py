@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.decisions import (
-    ROUNDING_TOLERANCE_SHARES,
     CopySlice,
     Row,
     RowKey,
@@ -22,7 +21,7 @@ from services.ingest.decisions import (
     row_key,
     total_shares,
 )
-from shared.domain.money import Side
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, shares, usdc
 
