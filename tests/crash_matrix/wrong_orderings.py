@@ -1,6 +1,4 @@
-"""How would an executor be written that doubles or loses? Two that are common; the matrix must find
-both.
-"""
+"""Two common executors that double or lose copies; the matrix must find both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,16 +13,15 @@ UNANSWERED = (OrderState.SIGNED, OrderState.UNKNOWN, OrderState.KILLED)
 
 
 class PlaceThenRecord(Handler):
-    """Signs and sends, and writes it down when the answer is there: what dies in between is built
-    and sent anew.
+    """Signs, sends, and records once the reply is there: after a crash in between, the order is
+    built and sent anew.
     """
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
         if (known := await self.orders.load(approved.intent_id)) is not None:
             return await self._run_next_step(known)
-        dated_now = approved.model_copy(
-            update={"occurred_at": self.now()}
-        )  # as SDKs do: each signing gives another order
+        # As SDKs do: the current time is signed, so each signing gives another order.
+        dated_now = approved.model_copy(update={"occurred_at": self.now()})
         order = await self._sign_or_withdraw(dated_now)
         reply = await self.venue.post_order(order)
         await self.orders.record(order, approved)
@@ -34,9 +31,7 @@ class PlaceThenRecord(Handler):
 
 
 class UnknownIsFailed(Handler):
-    """Writes it down first, and takes an order without an answer for one that failed: who looks for
-    trades of what has failed?
-    """
+    """Records first, but takes an order without a reply as failed, and ignores its trades."""
 
     async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
         order = await self.orders.load(trade.intent_id)
@@ -49,7 +44,7 @@ class UnknownIsFailed(Handler):
     async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
         if is_first or order.state not in UNANSWERED:
             return await super()._run_next_step(order, is_first_post=is_first)
-        failed = replace(order, state=OrderState.KILLED, reason="no answer came: taken for failed")
+        failed = replace(order, state=OrderState.KILLED, reason="no reply came: taken for failed")
         return await self._save_and_report(order, failed, [])
 
 
