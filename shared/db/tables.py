@@ -310,11 +310,7 @@ orders = Table(
         server_default="0",
         comment="Lookups without a result since it was last sent or became unverified",
     ),
-    Column(
-        "alerted_at",
-        MOMENT,
-        comment="When the operator was alerted: not resolved in time",
-    ),
+    Column("alerted_at", MOMENT, comment="When the operator was alerted: not resolved in time"),
     Column(
         "requested_shares",
         BigInteger,

@@ -1,4 +1,4 @@
-"""How the matrix tells a service process where to crash: through files in one folder."""
+"""Arms a crash in a service process, through files in one folder."""
 
 import json
 import os

@@ -166,10 +166,10 @@ def resolve_target(target: str) -> tuple[Any, str]:
     Raises: AttributeError, ImportError.
     """
     module, _, path = target.partition(":")
-    owner, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), owner)
-    getattr(found, name)
-    return found, name
+    class_name, _, name = path.rpartition(".")
+    owner = getattr(importlib.import_module(module), class_name)
+    getattr(owner, name)
+    return owner, name
 
 
 def main(service_module: str, folder: Path) -> None:

@@ -68,7 +68,7 @@ class RemainderFeed:
             try:
                 await self._poll(publish)
             except Transient as error:
-                logger.warning("unfinished exits could not be loaded, retrying: %s", error)
+                logger.warning("remainders of exits could not be published, retrying: %s", error)
             await asyncio.sleep(self._poll_interval.total_seconds())
 
     async def _poll(self, publish: Publish) -> None:

@@ -105,9 +105,8 @@ class StartupCheck:
     async def _check_proxy(self, proxy: str, orders: Sequence[Order], publish: Publish) -> None:
         try:
             trades = await self._venue.fetch_trades(proxy, orders)
-        except (
-            InvalidMessage
-        ) as error:  # then each order is looked up alone, and the operator alerted
+        except InvalidMessage as error:
+            # Then every order is reported as overdue: the handler looks up each by itself.
             logger.error("the venue's trades of proxy %s cannot be read: %s", proxy, error)
             trades = []
         traces = {order.order_hash: order.traceparent for order in orders}

@@ -123,12 +123,12 @@ class Venue:
 
     trades: tuple[TradeReported, ...] = ()
     is_unreachable: bool = False
-    asked: list[str] = field(default_factory=list)
+    queried: list[str] = field(default_factory=list)
 
     async def fetch_trades(self, proxy: str, orders: list[Order]) -> list[TradeReported]:
         if self.is_unreachable:
             raise Transient("the venue cannot be reached")
-        self.asked.append(proxy)
+        self.queried.append(proxy)
         hashes = {order.order_hash for order in orders}
         return [trade for trade in self.trades if trade.order_hash in hashes]
 
@@ -177,7 +177,7 @@ async def test_every_open_order_is_checked_before_anything_new_is_begun(
     await eventually(lambda: running.check.is_ready)
     running.task.cancel()
 
-    assert sorted(venue.asked) == sorted([PROXY, OTHER_PROXY])
+    assert sorted(venue.queried) == sorted([PROXY, OTHER_PROXY])
     assert {
         (type(each), each.order_hash)
         for each in running.published
