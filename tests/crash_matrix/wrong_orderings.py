@@ -41,9 +41,11 @@ class UnknownIsFailed(Handler):
             else await super().on_trade_reported(trade)
         )
 
-    async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
-        if is_first or order.state not in UNANSWERED:
-            return await super()._run_next_step(order, is_first_post=is_first)
+    async def _run_next_step(
+        self, order: Order, *, is_first_post: bool = False
+    ) -> Sequence[Message]:
+        if is_first_post or order.state not in UNANSWERED:
+            return await super()._run_next_step(order, is_first_post=is_first_post)
         failed = replace(order, state=OrderState.KILLED, reason="no reply came: taken for failed")
         return await self._save_and_report(order, failed, [])
 
