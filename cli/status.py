@@ -21,6 +21,7 @@ from shared.clock import utc_now
 from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, transaction
 from shared.db.settings import DatabaseSettings
+from shared.db.tables import ORDER_IS_OPEN
 from shared.domain.follows import Controls
 from shared.domain.money import as_decimal
 from tools.stack.state import PartState
@@ -32,9 +33,9 @@ COPIES_TODAY = """
 select state, reason, count(*) as n from preflight.intents
 where judged_at >= date_trunc('day', cast(:now as timestamptz), 'UTC') group by state, reason order by n desc, state, reason
 """
-OPEN_ORDERS = """
+OPEN_ORDERS = f"""
 select intent_id, proxy, side, state, reason, signed_at, alerted_at from executor.orders
-where state in ('signed', 'unknown', 'matched') order by alerted_at, signed_at limit 20
+where {ORDER_IS_OPEN} order by alerted_at, signed_at limit 20
 """
 POSITIONS = """
 select proxy, count(*) filter (where shares <> 0) as tokens, sum(shares)::bigint as shares, sum(cash_usdc)::bigint as cash_usdc,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from services.debt_recovery.decisions import Debt
-from services.executor.decisions import Order, is_news
+from services.executor.decisions import Order, is_update
 from services.ingest.decisions import (
     CopySlice,
     Reconciliation,
@@ -43,10 +43,10 @@ class Clock:
         return self.now
 
 
-class Free:
-    """Nothing stands in the way of anything new."""
+class AlwaysReady:
+    """Anything new may be begun for every proxy."""
 
-    def permit(self, proxy: str) -> None: ...
+    def require_ready(self, proxy: str) -> None: ...
 
 
 class FixedControls:
@@ -173,7 +173,7 @@ class FakeVerdicts:
 
 @dataclass(slots=True)
 class FakeOrders:
-    """Executor's books."""
+    """The executor's records of orders and trades."""
 
     orders: dict[str, Order] = field(default_factory=dict)
     trades: dict[tuple[str, str], TradeReported] = field(default_factory=dict)
@@ -208,21 +208,23 @@ class FakeOrders:
         known = self.trades.get(key)
         if known is None:
             self.trades[key] = trade
-        elif is_news(known, trade):
-            named = trade.transaction_hash or known.transaction_hash
+        elif is_update(known, trade):
+            transaction_hash = trade.transaction_hash or known.transaction_hash
             self.trades[key] = known.model_copy(
-                update={"status": trade.status, "transaction_hash": named}
+                update={"status": trade.status, "transaction_hash": transaction_hash}
             )
         return await self.load_trades(trade.order_hash)
 
     async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
-        return tuple(trade for (of, _), trade in sorted(self.trades.items()) if of == order_hash)
+        return tuple(
+            trade for _, trade in sorted(self.trades.items()) if trade.order_hash == order_hash
+        )
 
-    async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
+    async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
         for key, trade in self.trades.items():
             fills = [fill for fill in result.fills if fill.order_hash == trade.order_hash]
-            in_it = [each for each in self.trades.values() if _same_settlement(each, trade)]
-            if trade.transaction_hash == result.transaction_hash and fills and len(in_it) == 1:
+            same = [other for other in self.trades.values() if _same_settlement(other, trade)]
+            if trade.transaction_hash == result.transaction_hash and fills and len(same) == 1:
                 exact = {
                     name: sum(getattr(fill, name) for fill in fills)
                     for name in ("shares", "usdc", "fee_usdc")

@@ -1,4 +1,4 @@
-"""Composition root: the only place where executor's parts meet."""
+"""Composes the executor from its parts."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +11,8 @@ from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.remainders import RemainderFeed
 from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
 from services.executor.adapters.startup_check import StartupCheck
-from services.executor.adapters.venue import ClobVenue, VenueFeed
+from services.executor.adapters.venue import ClobVenue
+from services.executor.adapters.venue_feed import VenueFeed
 from services.executor.handler import Handler
 from services.executor.settings import Settings
 from shared.chain.client import ChainClient
@@ -43,7 +44,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     async with (
         Producer(process.kafka) as producer,
         engine_scope(read(DatabaseSettings)) as engine,
-        leases_of(ownership, engine, process, settings) as leases,
+        build_leases(ownership, engine, process, settings) as leases,
         Clob(read(VenueSettings), now=utc_now) as clob,
         ChainClient(Rpc(str(settings.polygon_rpc_url))) as chain,
     ):
@@ -51,12 +52,10 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         keyring = Keyring(wallets, clob)
-        orders, venue = (
-            PostgresOrders(engine, leases),
-            ClobVenue(clob, keyring, leases, now=utc_now),
-        )
-        reconciliation = StartupCheck(
-            orders, venue, leases, now=utc_now, at_a_time=settings.wallets_at_a_time
+        orders = PostgresOrders(engine, leases)
+        venue = ClobVenue(clob, keyring, leases, now=utc_now)
+        startup_check = StartupCheck(
+            orders, venue, leases, now=utc_now, batch_size=settings.max_wallets_per_poll
         )
         handler = Handler(
             orders=orders,
@@ -64,7 +63,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             chain=ExchangeLogs(chain, now=utc_now),
             signers=SdkSigners(keyring, now=utc_now),
             controls=controls,
-            permits=reconciliation,
+            readiness=startup_check,
             now=utc_now,
             verify_for=settings.verify_for,
         )
@@ -81,20 +80,20 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             feeds={
                 "controls": controls,
                 "leases": leases,
-                "reconciliation": reconciliation,
-                "venue": venue_feed(orders, venue, ownership, settings),
-                "remainders": remainder_feed(engine, controls, ownership, settings),
+                "startup-check": startup_check,
+                "venue": build_venue_feed(orders, venue, ownership, settings),
+                "remainders": build_remainder_feed(engine, controls, ownership, settings),
             },
-            readiness_checks=[controls, leases, reconciliation],
+            readiness_checks=[controls, leases, startup_check],
             ownership=ownership,
         )
 
 
-def leases_of(
+def build_leases(
     ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings
 ) -> Leases:
-    """Held in the name of the static member, who is the same after a restart; else in one of this
-    process alone.
+    """Leases held under the name of the static group member, which a restart keeps; without static
+    membership, under a name of this process alone.
     """
     holder = process.kafka.group_instance_id or uuid.uuid4().hex
     return Leases(
@@ -103,40 +102,40 @@ def leases_of(
         service="executor",
         topic=IntentApproved.topic,
         holder=holder,
-        duration=settings.lease_lasts,
+        lasts=settings.lease_duration,
     )
 
 
-def venue_feed(
+def build_venue_feed(
     orders: PostgresOrders, venue: ClobVenue, ownership: Ownership, settings: Settings
 ) -> VenueFeed:
     return VenueFeed(
         orders,
         venue,
-        owns=owner_of(ownership),
+        owns=ownership_check(ownership),
         now=utc_now,
-        look_every=settings.look_every,
+        poll_interval=settings.poll_interval,
         overdue_after=settings.overdue_after,
         verify_for=settings.verify_for,
-        at_a_time=settings.wallets_at_a_time,
+        max_wallets_per_poll=settings.max_wallets_per_poll,
     )
 
 
-def remainder_feed(
+def build_remainder_feed(
     engine: AsyncEngine, controls: ControlsWatch, ownership: Ownership, settings: Settings
 ) -> RemainderFeed:
     return RemainderFeed(
         engine,
         controls,
-        owns=owner_of(ownership),
+        owns=ownership_check(ownership),
         now=utc_now,
-        look_every=settings.look_every,
-        continue_after=settings.continue_after,
+        poll_interval=settings.poll_interval,
+        delay=settings.remainder_delay,
     )
 
 
-def owner_of(ownership: Ownership) -> Callable[[str], bool]:
-    """Whose orders are looked after here: those of the proxies whose intents come here."""
+def ownership_check(ownership: Ownership) -> Callable[[str], bool]:
+    """Whether a proxy's orders are handled here: this instance is assigned its partition."""
     return lambda proxy: ownership.owns(proxy.encode(), IntentApproved.topic)
 
 

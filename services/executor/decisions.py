@@ -1,4 +1,4 @@
-"""Given what has happened to an order, what is the next step? Pure."""
+"""Decides the next step of an order from what is known of it. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from shared.domain.follows import Mode, may_trade
 from shared.domain.ids import remainder_id
-from shared.domain.money import Side, cost_floor
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side, cost_floor
 from shared.messages.intents import Intent, IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from shared.polymarket.replies import (
@@ -21,23 +21,19 @@ from shared.polymarket.replies import (
     RetryLater,
 )
 
-NEVER_ARRIVED_AFTER = timedelta(seconds=60)
-"""An order that the venue has no trade of, this long after its bytes could last have left: the
-venue's own views lag by seconds."""
+OUTCOME_DEADLINE = timedelta(seconds=60)
+"""Counted from when an order may last have been sent (``Order.expires_at``): by then its outcome is
+known. The venue's own views lag by seconds."""
 
-SETTLED_WITHIN = timedelta(minutes=30)
-"""From signing to the last word on the trades: the venue's settlements take seconds to minutes,
-also where they are tried again."""
+SETTLEMENT_DEADLINE = timedelta(minutes=30)
+"""From signing until every trade is final: the venue's settlements take seconds to minutes, also
+where they are retried."""
 
 MIN_EMPTY_LOOKUPS = 2
-"""That found nothing, before nothing is believed: one of them may have asked a replica that stands
-still."""
+"""So many lookups must find nothing before an order counts as not traded: a replica that lags may
+have answered one of them."""
 
 FINAL_STATUSES = frozenset({TradeStatus.CONFIRMED, TradeStatus.FAILED})
-
-DUST = 10_000
-"""A hundredth of a share: the venue's trades round their sizes, its answer to the order does not.
-"""
 
 RANK_BY_STATUS = {
     TradeStatus.MATCHED: 0,
@@ -46,109 +42,110 @@ RANK_BY_STATUS = {
     TradeStatus.CONFIRMED: 2,
     TradeStatus.FAILED: 2,
 }
-"""What tells of a trade is not in order, so that it never moves back. Mined can be undone and tried
-again, as often as it takes."""
+"""Reports of a trade arrive in any order: its status never moves to a lower rank. MINED and
+RETRYING may alternate, as often as the venue retries the settlement."""
 
 
 class VenueReply(StrEnum):
-    """What the venue has said of an order that has no outcome yet."""
+    """The venue's last usable reply to an order that has no outcome yet."""
 
-    NOTHING = ""
-    """No answer came, or none that tells: it may have arrived."""
+    NO_REPLY = ""
+    """No usable reply came: the order may have arrived."""
     RETRY_LATER = "retry_later"
-    """Each time that it was sent, it was not taken."""
+    """Each time that it was sent, the venue did not take it."""
     ARRIVED = "arrived"
-    """It is there; it may be held (``delayed``), and matched later."""
+    """The venue has it; it may be held (``delayed``) and matched later."""
     KILLED = "killed"
     REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order as it stands in our books. Amounts in micro-USDC and micro-shares."""
+    """An order as we have recorded it. Amounts in micro-USDC and micro-shares."""
 
     intent_id: str
     proxy: str
     leader: str
     order_hash: str
     body: str
-    """The exact bytes to send, now and ever after."""
+    """The exact bytes to send, never changed; empty where the intent was withdrawn."""
     side: Side
     token_id: str
     state: OrderState
     fee_rate: Decimal
-    """What the fee of a trade is estimated by, until the chain tells it."""
+    """The fee of a trade is estimated by this rate until the chain reports the exact fee."""
     expires_at: datetime
+    """From then on it is not sent any more."""
     signed_at: datetime
     posted_at: datetime | None = None
-    """When the bytes may first have left."""
+    """When the bytes may first have been sent; None: never."""
     shares: int = 0
     usdc: int = 0
     fee_usdc: int = 0
     reason: str = ""
     traceparent: str | None = None
-    last_reply: VenueReply = VenueReply.NOTHING
+    last_reply: VenueReply = VenueReply.NO_REPLY
     unverified_since: datetime | None = None
-    """Since when nothing but the lag of the venue's views can hide a trade of it; None: there is
-    another doubt, or none."""
+    """Since when only the lag of the venue's views can hide a trade of it. None: its outcome is
+    verified, or it may still be held or not have arrived."""
     empty_lookups: int = 0
-    """How often the venue was asked since it was sent last or the doubt began, and had no trade of
-    it."""
+    """Lookups without a result since it was last sent or became unverified."""
     alerted_at: datetime | None = None
-    """When a human was called."""
+    """When the operator was alerted that it was not resolved in time; None: he was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderLookup:
-    """What the venue shows of an order."""
+    """What the venue shows of an order; neither trades nor an open order: an empty lookup."""
 
     trades: tuple[TradeReported, ...]
-    """All that we know of, also from earlier looks."""
+    """All known trades of the order, also from earlier lookups."""
     is_open: bool = False
-    """The venue still holds the order: it can be matched yet."""
+    """The venue still holds the order: it can still be matched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the kept bytes: for the first time or, which is harmless, again. The venue knows the
-    same bytes by their hash.
+    """Send the recorded bytes, for the first time or again. Again is harmless: the venue recognises
+    the same bytes by their hash.
     """
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask the venue what it has of the order."""
+class LookUp:
+    """Ask the venue for the order's trades and state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing to do: it is final, or matched, and its trades will tell."""
+    """Nothing to do: the order is final, or it is matched and reports of its trades follow."""
 
 
-Step = Send | Ask | Done
+Step = Send | LookUp | Done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfinishedExit:
-    """An exit whose order is final and sold less than it was to."""
+    """An exit whose order is final and sold less than was requested."""
 
     order: Order
     intent: Intent
     requested_shares: int
+    """Micro-shares."""
 
 
-def may_be_signed(approved: IntentApproved, *, mode: Mode, now: datetime) -> str:
-    """Why the intent must not become an order now; empty where it may."""
+def withdrawal_reason(approved: IntentApproved, *, mode: Mode, now: datetime) -> str:
+    """Why the intent must be withdrawn instead of being signed now; empty: it may be signed."""
     if not may_trade(mode, approved.intent.side):
-        return f"{mode} when it was to be signed"
+        return f"the mode was {mode} before the order was signed"
     if now >= approved.expires_at:
-        return "its time was over when it was to be signed"
+        return "the intent expired before the order was signed"
     return ""
 
 
 def next_step(order: Order, *, now: datetime) -> Step:
-    """Send what has no answer while it is worth it; ask where an answer was lost or is not to be
-    believed, or where the time is over.
+    """Send an order that was not answered yet, until it expires. Look up one that has expired, or
+    whose reply was lost or cannot be relied on.
     """
     if order.state in FINAL_STATES or (
         order.state is OrderState.MATCHED and order.unverified_since is None
@@ -156,52 +153,50 @@ def next_step(order: Order, *, now: datetime) -> Step:
         return Done()
     if order.state is OrderState.SIGNED and now < order.expires_at:
         return Send()
-    return Ask()
+    return LookUp()
 
 
 def is_worth_sending_again(order: Order, *, now: datetime) -> bool:
-    """Of an order that the venue was just asked for and has nothing of: the same bytes cannot make
-    a second order.
+    """Whether an order that the venue has nothing of is sent again after the lookup. The same bytes
+    cannot make a second order.
     """
     return (
         order.state is OrderState.UNKNOWN
-        and order.last_reply is VenueReply.NOTHING
+        and order.last_reply is VenueReply.NO_REPLY
         and now < order.expires_at
     )
 
 
-def after_reply(order: Order, reply: Reply, *, is_first: bool, now: datetime) -> Order:
-    """The order as the venue's answer leaves it.
+def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetime) -> Order:
+    """The order after the venue's reply to it.
 
-    A no is believed at once only where no other sending of these bytes can have been taken. Else
-    the venue's trades decide: an earlier sending, or a copy that a gateway made, may have spent
-    what is missing now; and what was killed may have been filled in part.
+    A refusal is final at once only where no other request with these bytes can have been accepted.
+    Otherwise the venue's trades decide: an earlier request, or a copy that a gateway made of this
+    one, may have spent what is missing now; and a killed order may have been filled in part.
     """
     match reply:
         case Accepted():
-            return _accepted(order, reply, now=now)
-        case Rejected() if is_first and reply.reason.hides_nothing:
+            return _apply_acceptance(order, reply, now=now)
+        case Rejected() if is_first_post and reply.reason.hides_nothing:
             return replace(order, state=OrderState.REJECTED, reason=f"{reply.reason}: {reply.text}")
         case Rejected() | Killed():
-            return _unverified(order, reply, now=now)
+            return _apply_refusal(order, reply, now=now)
         case Duplicated() | ReplyLost():
             last = VenueReply.ARRIVED if isinstance(reply, Duplicated) else order.last_reply
             return replace(order, state=OrderState.UNKNOWN, last_reply=last, reason=reply.text)
         case RetryLater():
-            was_never_taken = order.state is OrderState.SIGNED and (
-                is_first or order.last_reply is VenueReply.RETRY_LATER
+            was_never_accepted = order.state is OrderState.SIGNED and (
+                is_first_post or order.last_reply is VenueReply.RETRY_LATER
             )
             return (
                 replace(order, last_reply=VenueReply.RETRY_LATER, reason=reply.text)
-                if was_never_taken
+                if was_never_accepted
                 else order
             )
 
 
-def _accepted(order: Order, reply: Accepted, *, now: datetime) -> Order:
-    """A FOK or FAK that is accepted without a match yet (``delayed``) is not known to be filled,
-    nor to be killed.
-    """
+def _apply_acceptance(order: Order, reply: Accepted, *, now: datetime) -> Order:
+    """An accepted FOK or FAK without a match (``delayed``) may still be filled or killed."""
     if not reply.trade_ids and reply.taking == 0:
         return replace(
             order,
@@ -221,7 +216,7 @@ def _accepted(order: Order, reply: Accepted, *, now: datetime) -> Order:
     )
 
 
-def _unverified(order: Order, reply: Rejected | Killed, *, now: datetime) -> Order:
+def _apply_refusal(order: Order, reply: Rejected | Killed, *, now: datetime) -> Order:
     last_reply, reason = (
         (VenueReply.KILLED, reply.text)
         if isinstance(reply, Killed)
@@ -237,34 +232,42 @@ def _unverified(order: Order, reply: Rejected | Killed, *, now: datetime) -> Ord
     )
 
 
-def after_lookup(order: Order, look: OrderLookup, *, now: datetime, verify_for: timedelta) -> Order:
-    """The order as the venue shows it. Where it shows nothing, nothing is final before nothing can
-    be hidden any more.
+def apply_lookup(
+    order: Order, lookup: OrderLookup, *, now: datetime, verify_for: timedelta
+) -> Order:
+    """The order after a lookup. After an empty one it is final only once no view of the venue's can
+    lag so far behind that it hides a trade.
     """
-    if look.trades:
-        found = replace(
+    if lookup.trades:
+        matched = replace(
             order,
             state=OrderState.MATCHED,
-            unverified_since=_still_unverified(order, now=now, verify_for=verify_for),
+            unverified_since=_next_unverified_since(order, now=now, verify_for=verify_for),
         )
-        return with_trades(found, look.trades)
-    if order.state is OrderState.MATCHED:  # by the venue's own word; the view that we got is older
+        return apply_trades(matched, lookup.trades)
+    if order.state is OrderState.MATCHED:  # the venue reported the match: this view is older
         return order
-    order = _time_is_over(order, now=now) if order.state is OrderState.SIGNED else order
-    if look.is_open:
+    order = _expire(order, now=now) if order.state is OrderState.SIGNED else order
+    if lookup.is_open:
         last = (
             VenueReply.ARRIVED
-            if order.last_reply in (VenueReply.NOTHING, VenueReply.RETRY_LATER)
+            if order.last_reply in (VenueReply.NO_REPLY, VenueReply.RETRY_LATER)
             else order.last_reply
         )
         return replace(order, last_reply=last, unverified_since=now, empty_lookups=0)
     order = replace(order, empty_lookups=order.empty_lookups + 1)
-    return _came_to_nothing(order) if _is_certain(order, now=now, verify_for=verify_for) else order
+    return (
+        _end_unfilled(order)
+        if _is_verified_unfilled(order, now=now, verify_for=verify_for)
+        else order
+    )
 
 
-def _still_unverified(order: Order, *, now: datetime, verify_for: timedelta) -> datetime | None:
-    """Trades that were found by looking may not be all, for as long as a view can lag; those that
-    an answer named are.
+def _next_unverified_since(
+    order: Order, *, now: datetime, verify_for: timedelta
+) -> datetime | None:
+    """``unverified_since`` of an order with trades. Trades from a lookup may be incomplete for as
+    long as a view can lag; those that the reply to the order named are complete.
     """
     if order.state is OrderState.MATCHED and order.unverified_since is None:
         return None
@@ -272,7 +275,7 @@ def _still_unverified(order: Order, *, now: datetime, verify_for: timedelta) -> 
     return since if now < since + verify_for else None
 
 
-def _time_is_over(order: Order, *, now: datetime) -> Order:
+def _expire(order: Order, *, now: datetime) -> Order:
     return replace(
         order,
         state=OrderState.UNKNOWN,
@@ -280,48 +283,52 @@ def _time_is_over(order: Order, *, now: datetime) -> Order:
     )
 
 
-def _is_certain(order: Order, *, now: datetime, verify_for: timedelta) -> bool:
-    """An order of ours never rests: what was neither traded nor is held will not be."""
+def _is_verified_unfilled(order: Order, *, now: datetime, verify_for: timedelta) -> bool:
+    """Whether the order can have no trade any more. Our orders never rest in the book: one that is
+    neither traded nor held is over.
+    """
     since = order.unverified_since
-    is_time = is_past_deadline(order, now=now) if since is None else now >= since + verify_for
-    return is_time and order.empty_lookups >= MIN_EMPTY_LOOKUPS
+    is_late = is_past_deadline(order, now=now) if since is None else now >= since + verify_for
+    return is_late and order.empty_lookups >= MIN_EMPTY_LOOKUPS
 
 
 def is_past_deadline(order: Order, *, now: datetime) -> bool:
-    """By now an order is known to be filled or not."""
-    return now >= order.expires_at + NEVER_ARRIVED_AFTER
+    """Whether the outcome of an order must be known by now."""
+    return now >= order.expires_at + OUTCOME_DEADLINE
 
 
-def needs_a_human(order: Order, look: OrderLookup | None, *, now: datetime) -> bool:
-    """Whether an order must be told of that looking (None: the venue did not answer) has not
-    resolved in time. Once is enough.
+def needs_alert(order: Order, lookup: OrderLookup | None, *, now: datetime) -> bool:
+    """Whether the operator must be alerted, once, that an order was not resolved in time.
+    ``lookup`` is None where the venue did not answer.
     """
     if order.alerted_at is not None or order.state in FINAL_STATES:
         return False
     if order.state is OrderState.MATCHED:
-        return is_unsettled(order, now=now)
+        return is_settlement_overdue(order, now=now)
     return is_past_deadline(order, now=now) and (
-        look is None or look.is_open or order.empty_lookups >= MIN_EMPTY_LOOKUPS
+        lookup is None or lookup.is_open or order.empty_lookups >= MIN_EMPTY_LOOKUPS
     )
 
 
-def is_unsettled(order: Order, *, now: datetime) -> bool:
-    """Matched, and for too long without the last word on its trades."""
-    return order.state is OrderState.MATCHED and now >= order.signed_at + SETTLED_WITHIN
+def is_settlement_overdue(order: Order, *, now: datetime) -> bool:
+    """Whether a matched order has trades that are not final after ``SETTLEMENT_DEADLINE``."""
+    return order.state is OrderState.MATCHED and now >= order.signed_at + SETTLEMENT_DEADLINE
 
 
-def rests_on_empty_lookups(order: Order) -> bool:
-    """Whether an order ended without the venue's own no: then the chain is asked too."""
+def needs_chain_check(order: Order) -> bool:
+    """Whether an order was ended by empty lookups, without a refusal or a kill by the venue: then
+    the chain must have no fill of it either.
+    """
     return order.state is OrderState.KILLED and order.last_reply in (
-        VenueReply.NOTHING,
+        VenueReply.NO_REPLY,
         VenueReply.ARRIVED,
     )
 
 
-def _came_to_nothing(order: Order) -> Order:
-    if order.last_reply in (VenueReply.NOTHING, VenueReply.ARRIVED):
+def _end_unfilled(order: Order) -> Order:
+    if order.last_reply in (VenueReply.NO_REPLY, VenueReply.ARRIVED):
         reason = "; ".join(
-            filter(None, (order.reason, "the venue has no trade of it, nor holds it"))
+            filter(None, (order.reason, "the venue has no trade of it and does not hold it"))
         )
         return replace(order, state=OrderState.KILLED, reason=reason)
     return replace(
@@ -330,12 +337,12 @@ def _came_to_nothing(order: Order) -> Order:
     )
 
 
-def with_trades(order: Order, trades: Iterable[TradeReported]) -> Order:
-    """The order by its trades: failed ones do not count; final once all of the match is known and
-    every trade of it is final.
+def apply_trades(order: Order, trades: Iterable[TradeReported]) -> Order:
+    """The order with the sums of its trades; failed ones do not count. It is final once its trades
+    add up to the match and each of them is final.
     """
     known = tuple(trades)
-    if sum(trade.shares for trade in known) + DUST < order.shares:
+    if sum(trade.shares for trade in known) + ROUNDING_TOLERANCE_SHARES < order.shares:
         return replace(order, state=OrderState.MATCHED)
     counted = [trade for trade in known if trade.status is not TradeStatus.FAILED]
     summed = replace(
@@ -351,31 +358,34 @@ def with_trades(order: Order, trades: Iterable[TradeReported]) -> Order:
     return replace(summed, state=OrderState.CONFIRMED if counted else OrderState.FAILED)
 
 
-def is_news(known: TradeReported | None, told: TradeReported) -> bool:
-    """Whether a report moves a trade on: by its status, or to another transaction. A final status
-    stands.
+def is_update(known: TradeReported | None, reported: TradeReported) -> bool:
+    """Whether a report changes what is known of a trade: its status, or the transaction that
+    settles it. A final status never changes.
     """
     if known is None:
         return True
-    if known.status in FINAL_STATUSES or RANK_BY_STATUS[told.status] < RANK_BY_STATUS[known.status]:
+    if (
+        known.status in FINAL_STATUSES
+        or RANK_BY_STATUS[reported.status] < RANK_BY_STATUS[known.status]
+    ):
         return False
-    return told.status is not known.status or told.transaction_hash not in (
+    return reported.status is not known.status or reported.transaction_hash not in (
         "",
         known.transaction_hash,
     )
 
 
-def is_remainder_due(unfinished: UnfinishedExit, *, now: datetime, after: timedelta) -> bool:
-    """The book needs time to fill up again: ``after``, or as long again as the copy was old when
-    its order was signed.
+def is_remainder_due(unfinished: UnfinishedExit, *, now: datetime, delay: timedelta) -> bool:
+    """Whether the remainder may be intended now. The order book needs time to fill up again:
+    ``delay``, or the age of the copy when its order was signed, whichever is longer.
     """
     age = unfinished.order.signed_at - unfinished.intent.filled_at
-    return now >= unfinished.order.signed_at + max(after, age)
+    return now >= unfinished.order.signed_at + max(delay, age)
 
 
-def remainder_of(unfinished: UnfinishedExit, *, now: datetime) -> Intent:
-    """What is left goes around again, to be quoted and judged as any copy is, and its age is still
-    counted from the leader's trade.
+def build_remainder(unfinished: UnfinishedExit, *, now: datetime) -> Intent:
+    """A new intent for what the exit did not sell, to be quoted and judged as any copy. Its age is
+    still counted from the leader's trade.
     """
     intent, shares = unfinished.intent, unfinished.requested_shares - unfinished.order.shares
     changes = {

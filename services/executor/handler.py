@@ -1,4 +1,7 @@
-"""Keep, send, keep: nothing is sent that is not in our books, and no answer is taken for granted."""
+"""Turns approved intents into orders and follows each until it is final.
+
+An order is recorded before it is sent, and the venue's reply is recorded before it is reported.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -7,19 +10,19 @@ from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
 from services.executor.decisions import (
-    Ask,
     Done,
+    LookUp,
     Order,
     OrderLookup,
     Send,
-    after_lookup,
-    after_reply,
+    apply_lookup,
+    apply_reply,
+    apply_trades,
     is_worth_sending_again,
-    may_be_signed,
-    needs_a_human,
+    needs_alert,
+    needs_chain_check,
     next_step,
-    rests_on_empty_lookups,
-    with_trades,
+    withdrawal_reason,
 )
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import Controls, Mode, may_trade
@@ -41,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 class Orders(Protocol):
     async def record(self, order: Order, approved: IntentApproved) -> Order:
-        """Keep the intent's first order, before anything is sent; return the one that stands:
+        """Record the intent's first order, before anything is sent. Return the recorded one:
         ``order`` itself only if it is the first.
 
         Raises: Transient.
@@ -49,67 +52,73 @@ class Orders(Protocol):
         ...
 
     async def load(self, intent_id: str) -> Order | None:
-        """Raises: Transient."""
+        """The intent's order; None: it has none. Raises: Transient."""
         ...
 
     async def save(self, order: Order, *, now: datetime) -> None:
-        """Keep what became of the order. Raises: Transient."""
+        """Update the recorded order. Raises: Transient."""
         ...
 
     async def record_trade(
         self, trade: TradeReported, *, now: datetime
     ) -> tuple[TradeReported, ...]:
-        """Keep the trade, if it is news, and return all trades of its order as they stand. Raises:
-        Transient.
+        """Record the trade if it is new or changed; return all recorded trades of its order.
+
+        Raises: Transient.
         """
         ...
 
     async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
-        """All trades of the order as they stand. Raises: Transient."""
+        """All recorded trades of the order. Raises: Transient."""
         ...
 
-    async def resolve(self, result: TransactionResolved, *, now: datetime) -> None:
-        """Keep how the chain settled the trades of a transaction. Raises: Transient."""
+    async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
+        """Record how the chain settled the trades of a transaction. Raises: Transient."""
         ...
 
 
 class Venue(Protocol):
     async def post_order(self, order: Order) -> Reply:
-        """Post the kept bytes. Never raises for the network: a lost answer is a ``Lost`` reply."""
+        """Post the recorded bytes. Network errors do not raise: they are a ``ReplyLost``."""
         ...
 
     async def look_up(self, order: Order) -> OrderLookup:
-        """What the venue has of the order, by its hash. Raises: Transient, InvalidMessage where its
-        answer cannot be read.
+        """The order's trades and state at the venue, by its hash.
+
+        Raises: Transient; InvalidMessage where the answer cannot be read.
         """
         ...
 
 
 class Chain(Protocol):
     async def fetch_fill(self, order: Order) -> str:
-        """The transaction that filled some of the order; empty: there is none. Raises: Transient."""
+        """Hash of a transaction that filled some of the order; empty: there is none.
+
+        Raises: Transient.
+        """
         ...
 
 
 class Signers(Protocol):
     async def sign(self, approved: IntentApproved) -> Order:
-        """The intent's order, the same for the same intent. Raises: InvalidMessage where no valid
-        order has its terms; Transient.
+        """The intent's order, the same for the same intent.
+
+        Raises: InvalidMessage where no valid order can be made of its terms; Transient.
         """
         ...
 
 
-class Permits(Protocol):
-    def permit(self, proxy: str) -> None:
-        """Raises: Transient where this instance may not begin anything new for the proxy: others
-        still may, or old orders come first.
+class Readiness(Protocol):
+    def require_ready(self, proxy: str) -> None:
+        """Raises: Transient where this instance may not begin anything new for the proxy: it does
+        not hold the lease, or its open orders were not all checked yet.
         """
         ...
 
 
-class ControlsBook(Protocol):
+class ControlsReader(Protocol):
     def current(self) -> Controls:
-        """Raises: Transient where the controls are not confirmed."""
+        """The controls in force. Raises: Transient where they are not confirmed."""
         ...
 
 
@@ -119,121 +128,133 @@ class Handler:
     venue: Venue
     chain: Chain
     signers: Signers
-    controls: ControlsBook
-    permits: Permits
+    controls: ControlsReader
+    readiness: Readiness
     now: Callable[[], datetime]
     verify_for: timedelta
-    """How far the venue's views may lag behind what it does."""
+    """How far the venue's views of trades and orders may lag."""
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
-        self.permits.permit(approved.intent.proxy)
-        order = await self._order_of(approved)
-        standing = await self.orders.record(order, approved)
-        return await self._advance(standing, is_first=standing is order)
+        self.readiness.require_ready(approved.intent.proxy)
+        order = await self._sign_or_withdraw(approved)
+        recorded = await self.orders.record(order, approved)
+        return await self._run_next_step(recorded, is_first_post=recorded is order)
 
     async def on_order_overdue(self, overdue: OrderOverdue) -> Sequence[Message]:
         order = await self.orders.load(overdue.intent_id)
-        return await self._advance(order) if order is not None else []
+        return await self._run_next_step(order) if order is not None else []
 
     async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
         order = await self.orders.load(trade.intent_id)
         if order is None:
             return []
-        standing = await self.orders.record_trade(trade, now=self.now())
-        return await self._settle(order, with_trades(order, standing), [trade])
+        trades = await self.orders.record_trade(trade, now=self.now())
+        return await self._save_and_report(order, apply_trades(order, trades), [trade])
 
     async def on_transaction_resolved(self, result: TransactionResolved) -> Sequence[Message]:
         if result.purpose is Purpose.SETTLEMENT:
-            await self.orders.resolve(result, now=self.now())
+            await self.orders.record_settlement(result, now=self.now())
         return []
 
-    async def _order_of(self, approved: IntentApproved) -> Order:
-        """The intent's order, or the same withdrawn. Asked again, right before signing: may it run
-        now?
+    async def _sign_or_withdraw(self, approved: IntentApproved) -> Order:
+        """The intent's signed order, or a withdrawn one where mode or time forbid it by now.
 
-        Signing an intent that has an order already is harmless: it gives the same bytes, and the
-        first record stands.
+        Signing an intent that has an order already is harmless: the bytes are the same, and the
+        first record is kept.
         """
         intent = approved.intent
         mode = self._mode(leader=intent.leader, proxy=intent.proxy)
-        if reason := may_be_signed(approved, mode=mode, now=self.now()):
-            return withdrawn(approved, reason, now=self.now())
+        if reason := withdrawal_reason(approved, mode=mode, now=self.now()):
+            return build_withdrawn_order(approved, reason, now=self.now())
         try:
             return await self.signers.sign(approved)
-        except InvalidMessage as error:  # told as an outcome, or what preflight has reserved for it would be held for ever
-            return withdrawn(approved, str(error), now=self.now())
+        except InvalidMessage as error:  # without an outcome, its reservation would never end
+            return build_withdrawn_order(approved, str(error), now=self.now())
 
     def _mode(self, *, leader: str, proxy: str) -> Mode:
         return self.controls.current().mode(leader=leader, proxy=proxy)
 
-    async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
+    async def _run_next_step(
+        self, order: Order, *, is_first_post: bool = False
+    ) -> Sequence[Message]:
         step = next_step(order, now=self.now())
         match step:
             case Send():
                 return await (
-                    self._send(order, is_first=is_first) if self._runs(order) else self._ask(order)
+                    self._send(order, is_first_post=is_first_post)
+                    if self._may_trade(order)
+                    else self._look_up(order)
                 )
-            case Ask():
-                return await self._ask(order)
+            case LookUp():
+                return await self._look_up(order)
             case Done():
-                await self._settle(order, self._alerted(order, OrderLookup(trades=())), [])
-                return [reported(order, now=self.now())]
+                await self._save_and_report(
+                    order, self._alert_if_needed(order, OrderLookup(trades=())), []
+                )
+                return [build_order_report(order, now=self.now())]
             case _:
                 assert_never(step)
 
-    def _runs(self, order: Order) -> bool:
+    def _may_trade(self, order: Order) -> bool:
         return may_trade(self._mode(leader=order.leader, proxy=order.proxy), order.side)
 
-    async def _send(self, order: Order, *, is_first: bool) -> Sequence[Message]:
-        """Raises: Transient where the venue takes no orders now: nothing happened, the same bytes
-        are sent again later.
+    async def _send(self, order: Order, *, is_first_post: bool) -> Sequence[Message]:
+        """Raises: Transient where the venue takes no orders now and has taken none of these bytes:
+        they are sent again later.
         """
         sent = replace(order, posted_at=order.posted_at or self.now())
         reply = await self.venue.post_order(sent)
-        after = after_reply(sent, reply, is_first=is_first, now=self.now())
-        told = await self._settle(order, after, [])
+        after = apply_reply(sent, reply, is_first_post=is_first_post, now=self.now())
+        reports = await self._save_and_report(order, after, [])
         if isinstance(reply, RetryLater) and after.state is OrderState.SIGNED:
             raise Transient(f"the venue takes no orders now: {reply.text}")
-        return told
+        return reports
 
-    async def _ask(self, order: Order) -> Sequence[Message]:
-        """A venue that cannot be asked holds up nobody: its feed comes back to the order."""
-        found = await self._found(order)
-        if found is None:
-            return await self._settle(order, self._alerted(order, None), [])
-        look = OrderLookup(trades=await self._standing(order, found.trades), is_open=found.is_open)
-        after = after_lookup(order, look, now=self.now(), verify_for=self.verify_for)
-        if rests_on_empty_lookups(after):
-            after = await self._with_the_chains_word(order, after)
+    async def _look_up(self, order: Order) -> Sequence[Message]:
+        """A venue that does not answer blocks no key: ``VenueFeed`` reports the order again."""
+        fetched = await self._fetch_lookup(order)
+        if fetched is None:
+            return await self._save_and_report(order, self._alert_if_needed(order, None), [])
+        trades = await self._record_trades(order, fetched.trades)
+        lookup = OrderLookup(trades=trades, is_open=fetched.is_open)
+        after = apply_lookup(order, lookup, now=self.now(), verify_for=self.verify_for)
+        if needs_chain_check(after):
+            after = await self._check_chain(order, after)
         elif (
-            not (look.trades or look.is_open)
+            not (lookup.trades or lookup.is_open)
             and is_worth_sending_again(after, now=self.now())
-            and self._runs(after)
+            and self._may_trade(after)
         ):
-            return await self._send(replace(after, empty_lookups=0), is_first=False)
-        return await self._settle(order, self._alerted(after, look), found.trades)
+            return await self._send(replace(after, empty_lookups=0), is_first_post=False)
+        return await self._save_and_report(
+            order, self._alert_if_needed(after, lookup), fetched.trades
+        )
 
-    async def _found(self, order: Order) -> OrderLookup | None:
+    async def _fetch_lookup(self, order: Order) -> OrderLookup | None:
         try:
             return await self.venue.look_up(order)
         except (Transient, InvalidMessage) as error:
             logger.warning(
-                "the venue could not be asked for the order of intent %s: %s",
+                "order %s of intent %s could not be looked up at the venue: %s",
+                order.order_hash,
                 order.intent_id,
                 error,
             )
             return None
 
-    async def _standing(
-        self, order: Order, news: Sequence[TradeReported]
+    async def _record_trades(
+        self, order: Order, updates: Sequence[TradeReported]
     ) -> tuple[TradeReported, ...]:
-        standing = await self.orders.load_trades(order.order_hash) if not news else ()
-        for trade in news:
-            standing = await self.orders.record_trade(trade, now=self.now())
-        return standing
+        """Record the updates; return all recorded trades of the order."""
+        trades = await self.orders.load_trades(order.order_hash) if not updates else ()
+        for trade in updates:
+            trades = await self.orders.record_trade(trade, now=self.now())
+        return trades
 
-    async def _with_the_chains_word(self, before: Order, ended: Order) -> Order:
-        """An order that nobody has said no to ends only where the chain has no fill of it either."""
+    async def _check_chain(self, before: Order, ended: Order) -> Order:
+        """``ended``, unless the chain has a fill of the order or cannot be asked: then it stays
+        unknown.
+        """
         try:
             filled_by = await self.chain.fetch_fill(before)
         except Transient as error:
@@ -241,7 +262,7 @@ class Handler:
                 before,
                 state=OrderState.UNKNOWN,
                 empty_lookups=ended.empty_lookups,
-                reason=f"the chain could not be asked: {error}",
+                reason=f"the chain could not be queried for a fill: {error}",
             )
         if not filled_by:
             return ended
@@ -250,43 +271,58 @@ class Handler:
             before, state=OrderState.UNKNOWN, empty_lookups=ended.empty_lookups, reason=reason
         )
 
-    def _alerted(self, order: Order, look: OrderLookup | None) -> Order:
-        """Call a human, once, with all that is known."""
-        if not needs_a_human(order, look, now=self.now()):
+    def _alert_if_needed(self, order: Order, lookup: OrderLookup | None) -> Order:
+        """Alert the operator, once, with all that is known of the order."""
+        if not needs_alert(order, lookup, now=self.now()):
             return order
-        why = _why_unresolved(order, look)
+        why = _unresolved_reason(order, lookup)
         logger.error(
-            "an order needs a human, %s: intent %s, follower %s, order %s, %s of token %s, %s, told %s %r, sent %s, over at %s, %d looks",
-            why, order.intent_id, order.proxy, order.order_hash, order.side, order.token_id, order.state, order.last_reply or "nothing",
-            order.reason, order.posted_at, order.expires_at, order.empty_lookups,
-        )  # fmt: skip
+            "an order was not resolved in time and needs an operator, %s: intent %s, follower %s, "
+            "order %s, %s of token %s, state %s, last reply %s %r, first posted at %s, "
+            "expires at %s, %d empty lookups",
+            why,
+            order.intent_id,
+            order.proxy,
+            order.order_hash,
+            order.side,
+            order.token_id,
+            order.state,
+            order.last_reply or "none",
+            order.reason,
+            order.posted_at,
+            order.expires_at,
+            order.empty_lookups,
+        )
         return replace(order, alerted_at=self.now(), reason=order.reason or why)
 
-    async def _settle(
-        self, before: Order, after: Order, news: Sequence[TradeReported]
+    async def _save_and_report(
+        self, before: Order, after: Order, updates: Sequence[TradeReported]
     ) -> Sequence[Message]:
-        """A final state is told each time that it is looked at: the first telling may have died
-        with us.
+        """Save the order if it changed. Report a new state, and a final state every time: the
+        process may have died before its first report was sent.
         """
         if after != before:
             await self.orders.save(after, now=self.now())
-        is_told = after.state is not before.state or after.state in FINAL_STATES
-        told: list[Message] = [reported(after, now=self.now())] if is_told else []
-        return told + [
-            confirmation_of(trade, now=self.now()) for trade in news if is_on_chain(trade)
+        reports: list[Message] = []
+        if after.state is not before.state or after.state in FINAL_STATES:
+            reports.append(build_order_report(after, now=self.now()))
+        return reports + [
+            build_confirmation_request(trade, now=self.now())
+            for trade in updates
+            if is_in_block(trade)
         ]
 
 
-def _why_unresolved(order: Order, look: OrderLookup | None) -> str:
-    if look is None:
+def _unresolved_reason(order: Order, lookup: OrderLookup | None) -> str:
+    if lookup is None:
         return "the venue does not answer"
     if order.state is OrderState.MATCHED:
         return "its trades are not settled"
-    return "the venue still holds it" if look.is_open else "no trade of it is found"
+    return "the venue still holds it" if lookup.is_open else "no trade of it is found"
 
 
-def withdrawn(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
-    """An order that is never signed nor sent: kept, so that the intent is not taken up again."""
+def build_withdrawn_order(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
+    """An order that is never signed or sent, recorded so that its intent is not signed later."""
     return Order(
         intent_id=approved.intent_id,
         proxy=approved.intent.proxy,
@@ -303,15 +339,15 @@ def withdrawn(approved: IntentApproved, reason: str, *, now: datetime) -> Order:
     )
 
 
-def is_on_chain(trade: TradeReported) -> bool:
-    """Before it is mined, a trade's transaction can still be replaced by another."""
+def is_in_block(trade: TradeReported) -> bool:
+    """Whether the trade's transaction is in a block: before that, another may replace it."""
     return bool(trade.transaction_hash) and trade.status in (
         TradeStatus.MINED,
         TradeStatus.CONFIRMED,
     )
 
 
-def reported(order: Order, *, now: datetime) -> OrderReported:
+def build_order_report(order: Order, *, now: datetime) -> OrderReported:
     return OrderReported(
         message_id=f"{order.intent_id}:{order.state}",
         occurred_at=now,
@@ -328,7 +364,7 @@ def reported(order: Order, *, now: datetime) -> OrderReported:
     )
 
 
-def confirmation_of(trade: TradeReported, *, now: datetime) -> ConfirmationRequested:
+def build_confirmation_request(trade: TradeReported, *, now: datetime) -> ConfirmationRequested:
     return ConfirmationRequested(
         message_id=f"{trade.intent_id}:{trade.transaction_hash}",
         occurred_at=now,

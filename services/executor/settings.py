@@ -1,5 +1,6 @@
-"""Everything that executor reads from its environment, besides the shared KAFKA_, DATABASE_, OTEL_
-and venue variables.
+"""The executor's settings from the environment.
+
+It also reads the shared KAFKA_, DATABASE_, OTEL_ and venue variables.
 """
 
 from datetime import timedelta
@@ -12,22 +13,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EXECUTOR_", frozen=True)
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
-    """Asked only of an order that the venue says nothing of."""
+    """Queried only for an order that the venue shows nothing of."""
     keys_file: FilePath
-    """JSON: a list of {"proxy": address, "private_key": key}. Readable by nobody else: a mounted
-    secret."""
-    lease_lasts: timedelta = Field(default=timedelta(seconds=8), ge=timedelta(seconds=1))
-    """How long this instance may act for its partitions without the database's word. Below
-    KAFKA_SESSION_TIMEOUT_MS nobody waits for it."""
-    look_every: timedelta = timedelta(seconds=1)
-    """How often the venue is asked for the trades of orders that are not final."""
-    wallets_at_a_time: int = Field(default=40, gt=0)
-    """In one look: the venue answers 50 such requests a second (protocol notes, 4.7)."""
+    """JSON: a list of {"proxy": address, "private_key": key}. A mounted secret that only the
+    executor can read."""
+    lease_duration: timedelta = Field(default=timedelta(seconds=8), ge=timedelta(seconds=1))
+    """How long this instance may act for its partitions without renewing its leases. Keep it below
+    KAFKA_SESSION_TIMEOUT_MS: then no partition waits for a lease after a failure."""
+    poll_interval: timedelta = timedelta(seconds=1)
+    """How often the venue is polled for the trades of open orders."""
+    max_wallets_per_poll: int = Field(default=40, gt=0)
+    """The venue answers 50 such requests a second (protocol notes, 4.7)."""
     overdue_after: timedelta = timedelta(seconds=5)
-    """An order without an answer for this long is looked after."""
-    continue_after: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
-    """An exit that sold less than it was to goes around again with the rest after so long; then
-    after as long again as it is old."""
+    """An order without an outcome for this long is looked up."""
+    remainder_delay: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    """How long after its order was signed an exit's remainder is intended again; a copy that was
+    older by then waits as long as its age."""
     verify_for: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
-    """The venue's no is believed once it has shown no trade of the order for this long: its
+    """How long the venue must show no trade of an order before a refusal or kill is final: its
     replicas lag by seconds."""

@@ -26,12 +26,9 @@ from datetime import datetime, timedelta
 
 from shared.domain.follows import Follow
 from shared.domain.ids import intent_id
-from shared.domain.money import cost_floor, shares_for
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor, shares_for
 from shared.messages.intents import Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
-
-DUST = 10_000
-"""A hundredth of a share: two sources round differently, and no order is as small."""
 
 RESENT_WITHIN = timedelta(minutes=10)
 """From a match to the block of its settlement, if that was sent again: for how long the venue goes
@@ -130,7 +127,7 @@ class Trade:
         return (
             total_shares(self.confirming_rows)
             - sum(row.shares for row in self.socket_rows.values())
-            > DUST
+            > ROUNDING_TOLERANCE_SHARES
         )
 
 
@@ -289,7 +286,7 @@ def _gaps(trade: Trade, gathered: TradeContext) -> list[ShareRange]:
     gaps, reached, total = [], 0, trade.total
     for start, end in [*standing, (total, total)]:
         gap = (reached, min(start, total))
-        if gap[1] - gap[0] > (DUST if standing else 0):
+        if gap[1] - gap[0] > (ROUNDING_TOLERANCE_SHARES if standing else 0):
             gaps.append(gap)
         reached = max(reached, end)
     return gaps
@@ -305,11 +302,11 @@ def _divided(
         reached = start
         for other in credit_of:
             upto = min(end, reached + left[other])
-            if upto - reached > DUST or reached < upto == end:
+            if upto - reached > ROUNDING_TOLERANCE_SHARES or reached < upto == end:
                 paid.append(((reached, upto), other))
                 left[other] -= upto - reached
                 reached = upto
-        if end - reached > (DUST if reached > start else 0):
+        if end - reached > (ROUNDING_TOLERANCE_SHARES if reached > start else 0):
             rest.append((reached, end))
     return paid, rest
 

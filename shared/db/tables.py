@@ -240,6 +240,16 @@ spending = Table(
     comment="What each follower's approved copies of a UTC day count against his cap.",
 )
 
+ORDER_IS_OPEN = f"state in {literals(OPEN_STATES)}"
+"""A row of executor.orders that is followed until it is final."""
+
+ORDER_HAS_REMAINDER = f"""
+intent <> '' and requested_shares - shares >= {MIN_REMAINDER_SHARES}
+and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))
+"""
+"""A row of executor.orders of an exit that is final and sold too little; none that was killed for
+empty lookups alone."""
+
 orders = Table(
     "orders",
     metadata,
@@ -298,7 +308,7 @@ orders = Table(
         BigInteger,
         nullable=False,
         server_default="0",
-        comment="Micro-shares that an exit was to sell; 0 on an entry",
+        comment="Micro-shares that an exit was to sell; 0 for an entry",
     ),
     Column(
         "intent",
@@ -318,6 +328,8 @@ orders = Table(
             "and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))"
         ),
     ),
+    Index("orders_open", "proxy", postgresql_where=text(ORDER_IS_OPEN)),
+    Index("orders_with_remainder", "expires_at", postgresql_where=text(ORDER_HAS_REMAINDER)),
     schema="executor",
     comment="One order per intent, recorded before it is sent.",
 )

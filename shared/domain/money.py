@@ -12,6 +12,14 @@ CENT = 10_000
 """Micro-USDC of a cent, and micro-shares of a hundredth of a share: the finest size that the venue
 accepts (protocol notes, 4.8)."""
 
+ROUNDING_TOLERANCE_SHARES = 10_000
+"""Micro-shares (a hundredth of a share): two reports of a fill that differ by no more agree.
+The sources of a fill round differently, and so do the venue's reply to an order and its trades. No
+order is as small."""
+
+MIN_REMAINDER_SHARES = 100_000
+"""Micro-shares (a tenth of a share): a smaller remainder of an exit is not intended again."""
+
 
 class Side(StrEnum):
     BUY = "BUY"

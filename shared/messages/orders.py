@@ -38,6 +38,9 @@ FINAL_STATES = frozenset(
     }
 )
 
+OPEN_STATES = tuple(state for state in OrderState if state not in FINAL_STATES)
+"""The states of an order that is followed until it is final."""
+
 
 class OrderReported(ProxyMessage):
     """The state of an intent's order has changed."""

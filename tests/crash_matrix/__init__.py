@@ -1,3 +1,1 @@
-"""What becomes of the money when a service dies at any named place? `make crash-matrix` kills each
-of them there and looks.
-"""
+"""Kills each service at each named boundary and checks that no copy is lost or doubled."""

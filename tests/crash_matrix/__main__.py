@@ -1,6 +1,4 @@
-"""``make crash-matrix``: plays all cells, prints what became of each, and ends with 1 where one
-failed (CELLS=executor: only those).
-"""
+"""``make crash-matrix``: runs the cells, prints each result, and exits with 1 if one failed."""
 
 import asyncio
 import sys
@@ -11,38 +9,41 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.crash_matrix.cells import SHORT, Cell, full
-from tests.crash_matrix.playing import Matrix, Result, matrix_on
-from tests.crash_matrix.recording import Record, this_commit
-from tests.crash_matrix.reporting import table_of_boundaries, table_of_counts, verdicts
+from tests.crash_matrix.cells import SHORT, Cell, all_cells
+from tests.crash_matrix.matrix import Matrix, Result, matrix_on
+from tests.crash_matrix.reporting import build_boundary_table, build_count_table, build_summary
+from tests.crash_matrix.results_file import ResultsFile, describe_commit
 from tests.crash_matrix.settings import Settings
 from tools.stack.background import BackgroundLoop
 
-CIRCLES = 16
+FOLLOW_GROUPS = 16
+"""Of each deployment: one is given up after each cell with problems."""
 
 
-async def play(
-    matrices: Sequence[Matrix], cells: Sequence[Cell], tell: Callable[[int, Result], None]
+async def run_cells(
+    matrices: Sequence[Matrix], cells: Sequence[Cell], on_result: Callable[[int, Result], None]
 ) -> list[Result]:
     """Each deployment takes the next cell when it is done with one."""
-    coming = iter(enumerate(cells, start=1))
-    shares = await asyncio.gather(*(_share(matrix, coming, tell) for matrix in matrices))
-    return [result for share in shares for result in share]
+    queue = iter(enumerate(cells, start=1))
+    results = await asyncio.gather(
+        *(_run_next_cells(matrix, queue, on_result) for matrix in matrices)
+    )
+    return [result for of_matrix in results for result in of_matrix]
 
 
-async def _share(
-    matrix: Matrix, coming: Iterator[tuple[int, Cell]], tell: Callable[[int, Result], None]
+async def _run_next_cells(
+    matrix: Matrix, queue: Iterator[tuple[int, Cell]], on_result: Callable[[int, Result], None]
 ) -> list[Result]:
     results = []
-    for number, cell in coming:
-        result = await matrix.play(cell)
+    for number, cell in queue:
+        result = await matrix.run(cell)
         results.append(result)
-        tell(number, result)
+        on_result(number, result)
     return results
 
 
-def played(
-    cells: Sequence[Cell], settings: Settings, tell: Callable[[int, Result], None]
+def run_on_deployments(
+    cells: Sequence[Cell], settings: Settings, on_result: Callable[[int, Result], None]
 ) -> list[Result]:
     if not cells:
         return []
@@ -54,43 +55,47 @@ def played(
         matrices = [
             deployments.enter_context(
                 background.entered(
-                    matrix_on(Path(folder) / str(number), background, circles=CIRCLES)
+                    matrix_on(Path(folder) / str(number), background, follow_groups=FOLLOW_GROUPS)
                 )
             )
             for number in range(min(settings.side_by_side, len(cells)))
         ]
-        return asyncio.run(play(matrices, cells, tell))
+        return asyncio.run(run_cells(matrices, cells, on_result))
 
 
 def main() -> int:
     settings, console = Settings(), Console(width=220, highlight=False, soft_wrap=True)
-    cells = [cell for cell in (SHORT if settings.short else full()) if settings.asks_for(cell.name)]
+    cells = [
+        cell for cell in (SHORT if settings.short else all_cells()) if settings.includes(cell.name)
+    ]
     if not cells:
         console.print(
-            f"CELLS is {settings.cells!r}: no cell has these words in its name, such as {next(full()).name!r}"
+            f"CELLS is {settings.cells!r}: no cell has all of these words in its name, "
+            f"such as {next(all_cells()).name!r}"
         )
         return 2
-    commit = this_commit()
-    record = Record(settings.results, commit=commit) if settings.results else None
-    before = record.passed(cells) if record else []
-    coming = [cell for cell in cells if cell not in {result.cell for result in before}]
+    commit = describe_commit()
+    file = ResultsFile(settings.results, commit=commit) if settings.results else None
+    earlier = file.load_passed(cells) if file else []
+    remaining = [cell for cell in cells if cell not in {result.cell for result in earlier}]
     console.print(
-        f"{len(coming)} cells on {commit}; {len(before)} are left out, which passed before"
+        f"running {len(remaining)} cells on {commit}; skipping {len(earlier)} that passed before"
     )
 
-    def tell(number: int, result: Result) -> None:
+    def print_result(number: int, result: Result) -> None:
         mark = "[green]passed[/]" if result.passed else "[red]FAILED[/]"
-        console.print(f"{number}/{len(coming)} {mark} {result.cell.name} ({result.seconds} s)")
-        for found in result.found:
-            console.print(f"    {found}", markup=False)
-        if record:
-            record.add(result)
+        console.print(f"{number}/{len(remaining)} {mark} {result.cell.name} ({result.seconds} s)")
+        for problem in result.problems:
+            console.print(f"    {problem}", markup=False)
+        if file:
+            file.add(result)
 
     results = sorted(
-        [*before, *played(coming, settings, tell)], key=lambda result: cells.index(result.cell)
+        [*earlier, *run_on_deployments(remaining, settings, print_result)],
+        key=lambda result: cells.index(result.cell),
     )
     console.print(
-        table_of_boundaries(results), table_of_counts(results), *verdicts(results), sep="\n"
+        build_boundary_table(results), build_count_table(results), *build_summary(results), sep="\n"
     )
     return 0 if all(result.passed for result in results) else 1
 

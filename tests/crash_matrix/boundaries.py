@@ -1,9 +1,6 @@
-"""At which places may a service die, and how is each of them found in its code?
+"""The places at which the matrix makes a service die, and where each is in the service's code.
 
-A *point* is a coroutine (or function) of the service; its *boundaries* are the moments at it. Two
-moments lie inside: ``uncommitted`` (the statements of its transaction ran, COMMIT did not) and
-``sent`` (the bytes of its request, or of a statement that is a transaction by itself, have left,
-and no answer came).
+A *point* is a coroutine or function of the service; its *boundaries* are the moments at it.
 """
 
 from collections.abc import Iterator
@@ -15,11 +12,14 @@ from typing import Literal
 class Moment(StrEnum):
     BEFORE = "before"
     UNCOMMITTED = "uncommitted"
+    """Within the call: the statements of its transaction ran, COMMIT did not."""
     SENT = "sent"
+    """Within the call: the bytes of its request, or of a statement that is a transaction by itself,
+    were sent, and no answer came."""
     AFTER = "after"
 
 
-BOTH = (Moment.BEFORE, Moment.AFTER)
+BEFORE_AND_AFTER = (Moment.BEFORE, Moment.AFTER)
 
 DECODE = "shared.streams.codec:Decoder.decode"
 PRODUCE = "shared.streams.producer:Producer.publish_all"
@@ -29,23 +29,23 @@ POST = "shared.polymarket.clob:Clob._post"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """``about``: only calls that carry this message type or topic; empty: all. ``orders_by_then``:
-    at the venue, of the armed follower.
-    """
+    """A function of a service, wrapped so that the process can die at it."""
 
     service: str
     name: str
     where: str
-    moments: tuple[Moment, ...] = BOTH
-    about: str = ""
+    """``module:Class.function``."""
+    moments: tuple[Moment, ...] = BEFORE_AND_AFTER
+    subject: str = ""
+    """Only calls with a message of this type or a record of this topic count; empty: all."""
     by: Literal["leader", "follower", "anybody"] = "follower"
-    needs_chain: bool = False
+    """Only calls with a message of the armed leader or follower count; anybody: all."""
+    needs_settlement: bool = False
     """Not reached by a copy whose settlement fails."""
-    needs_rest: bool = False
-    """Passed only with what an exit has left over."""
+    needs_remainder: bool = False
+    """Reached only with the remainder of an exit."""
     at_start: bool = False
-    """Passed by a service that starts, when an order of the follower is open: one that died before
-    has left it."""
+    """Reached by a starting service for an open order that an earlier process has left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,103 +58,105 @@ class Boundary:
         return f"{self.point.service}: {self.moment} {self.point.name}"
 
     @property
-    def orders_at_the_venue(self) -> int | None:
-        """How many the armed follower has there when the service dies at this boundary; None: that
-        is not fixed by it.
+    def orders_at_venue(self) -> int | None:
+        """How many more the armed follower has there once the service died at this boundary; None:
+        the boundary does not determine it.
         """
-        return (
-            {Moment.BEFORE: 0, Moment.SENT: 1, Moment.AFTER: 1}.get(self.moment)
-            if self.point.where == POST
-            else None
-        )
+        if self.point.where != POST:
+            return None
+        return {Moment.BEFORE: 0, Moment.SENT: 1, Moment.AFTER: 1}.get(self.moment)
+
+
+Key = Literal["leader", "follower"]
 
 
 def _decodes(
-    service: str,
-    kind: str,
-    *,
-    by: Literal["leader", "follower"] = "follower",
-    needs_chain: bool = False,
+    service: str, message_type: str, *, by: Key = "follower", needs_settlement: bool = False
 ) -> Point:
     return Point(
         service=service,
-        name=f"decode {kind}",
+        name=f"decode {message_type}",
         where=DECODE,
-        about=kind,
+        subject=message_type,
         by=by,
-        needs_chain=needs_chain,
+        needs_settlement=needs_settlement,
     )
 
 
 def _produces(
     service: str,
-    kind: str,
+    message_type: str,
     *,
-    by: Literal["leader", "follower"] = "follower",
-    needs_chain: bool = False,
+    by: Key = "follower",
+    needs_settlement: bool = False,
+    needs_remainder: bool = False,
 ) -> Point:
     return Point(
         service=service,
-        name=f"produce {kind}",
+        name=f"produce {message_type}",
         where=PRODUCE,
-        about=kind,
+        subject=message_type,
         by=by,
-        needs_chain=needs_chain,
+        needs_settlement=needs_settlement,
+        needs_remainder=needs_remainder,
     )
 
 
 def _commits(
-    service: str,
-    topic: str,
-    *,
-    by: Literal["leader", "follower"] = "follower",
-    needs_chain: bool = False,
+    service: str, topic: str, *, by: Key = "follower", needs_settlement: bool = False
 ) -> Point:
     return Point(
         service=service,
         name=f"commit offset of {topic}",
         where=COMMIT,
-        about=topic,
+        subject=topic,
         by=by,
-        needs_chain=needs_chain,
+        needs_settlement=needs_settlement,
     )
 
 
 def _writes(
     service: str,
     name: str,
-    books: str,
+    store: str,
     method: str,
     *,
-    by: Literal["leader", "follower"] = "follower",
-    needs_chain: bool = False,
+    moments: tuple[Moment, ...] = BEFORE_AND_AFTER,
+    by: Key = "follower",
+    needs_settlement: bool = False,
 ) -> Point:
     return Point(
-        service=service, name=name, where=f"{books}.{method}", by=by, needs_chain=needs_chain
+        service=service,
+        name=name,
+        where=f"{store}.{method}",
+        moments=moments,
+        by=by,
+        needs_settlement=needs_settlement,
     )
 
 
 def _transaction(
     service: str,
     name: str,
-    books: str,
+    store: str,
     method: str,
     *,
-    by: Literal["leader", "follower"] = "follower",
-    needs_chain: bool = False,
+    by: Key = "follower",
+    needs_settlement: bool = False,
 ) -> Point:
-    return Point(
-        service=service,
-        name=name,
-        where=f"{books}.{method}",
-        by=by,
-        needs_chain=needs_chain,
+    return _writes(
+        service,
+        name,
+        store,
+        method,
         moments=(Moment.UNCOMMITTED,),
+        by=by,
+        needs_settlement=needs_settlement,
     )
 
 
-def _statement(service: str, name: str, books: str, method: str) -> Point:
-    return Point(service=service, name=name, where=f"{books}.{method}", moments=(Moment.SENT,))
+def _statement(service: str, name: str, store: str, method: str) -> Point:
+    return _writes(service, name, store, method, moments=(Moment.SENT,))
 
 
 _TRADES = "services.ingest.adapters:PostgresTrades"
@@ -163,7 +165,7 @@ _ORDERS = "services.executor.adapters.orders:PostgresOrders"
 _WATCHES = "services.tx_monitor.adapters:PostgresWatches"
 _DEBTS = "services.debt_recovery.adapters:PostgresDebts"
 _LEASES = "shared.db.leases:Leases"
-_LOOK = "services.executor.adapters.startup_check:StartupCheck._look_at_one"
+_CHECK_PROXY = "services.executor.adapters.startup_check:StartupCheck._check_proxy"
 
 POINTS = (
     _produces("ingest", "LeaderFillSeen", by="leader"),
@@ -206,24 +208,26 @@ POINTS = (
     _commits("executor", "approved-intents"),
     _produces("executor", "TradeReported"),
     _decodes("executor", "TradeReported"),
-    _writes("executor", "book the trade", _ORDERS, "record_trade"),
-    _statement("executor", "book the trade", _ORDERS, "_book_all"),
-    _produces("executor", "ConfirmationRequested", needs_chain=True),
+    _writes("executor", "record the trade", _ORDERS, "record_trade"),
+    _statement("executor", "record the trade", _ORDERS, "_record_all_trades"),
+    _produces("executor", "ConfirmationRequested", needs_settlement=True),
     _commits("executor", "venue-reports"),
-    _decodes("executor", "TransactionResolved", needs_chain=True),
-    _writes("executor", "settle by the chain", _ORDERS, "resolve", needs_chain=True),
-    _transaction("executor", "settle by the chain", _ORDERS, "_resolve_all", needs_chain=True),
-    _commits("executor", "chain-results", needs_chain=True),
-    Point(
-        service="executor",
-        name="produce CopyIntended",
-        where=PRODUCE,
-        about="CopyIntended",
-        needs_rest=True,
+    _decodes("executor", "TransactionResolved", needs_settlement=True),
+    _writes(
+        "executor", "record the settlement", _ORDERS, "record_settlement", needs_settlement=True
     ),
-    Point(service="executor", name="take the lease", where=f"{_LEASES}._acquire", at_start=True),
+    _transaction(
+        "executor",
+        "record the settlement",
+        _ORDERS,
+        "_record_all_settlements",
+        needs_settlement=True,
+    ),
+    _commits("executor", "chain-results", needs_settlement=True),
+    _produces("executor", "CopyIntended", needs_remainder=True),
+    Point(service="executor", name="take the lease", where=f"{_LEASES}._take", at_start=True),
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
-    Point(service="executor", name="look at open orders", where=_LOOK, at_start=True),
+    Point(service="executor", name="check open orders", where=_CHECK_PROXY, at_start=True),
     _decodes("tx-monitor", "ConfirmationRequested"),
     _writes("tx-monitor", "open the watch", _WATCHES, "open"),
     _commits("tx-monitor", "chain-requests"),

@@ -1,6 +1,4 @@
-"""Which cells has the matrix: what dies where, how its work goes on, and what the venue does
-meanwhile.
-"""
+"""The cells of the matrix: where a service dies, how its work continues, and the venue's fault."""
 
 import signal
 from collections.abc import Iterator
@@ -18,40 +16,41 @@ class Recovery(StrEnum):
     REBALANCE = "rebalance"
     """Another instance takes over its partitions."""
     ZOMBIE = "zombie"
-    """It stands still, another instance takes over, and then it goes on."""
+    """It is stopped, another instance takes over, and then it is resumed."""
 
 
 class VenueFault(StrEnum):
     """What the venue does to the copies of a cell."""
 
     PLAIN = "plain"
+    """None."""
     REPLY_LOST = "reply lost"
     REPLY_LATE = "reply late"
     KILLED_PARTIAL = "killed with partial fill"
     LATE_FAILED = "late FAILED"
-    REST_OF_EXIT = "rest of an exit"
-    """An exit was killed with a partial fill, and is over: the copy is what it left over, which
-    goes around again."""
+    REMAINDER = "remainder of an exit"
+    """An exit was killed with a partial fill and is final: the copy is its remainder."""
 
 
-FAULT_BY_VENUE_FAULT = {
+PAPER_VENUE_FAULTS = {
     VenueFault.REPLY_LOST: Fault.DROP_REPLY,
     VenueFault.REPLY_LATE: Fault.LATE_REPLY,
     VenueFault.KILLED_PARTIAL: Fault.KILLED_PARTIAL,
     VenueFault.LATE_FAILED: Fault.FAILED,
-    VenueFault.REST_OF_EXIT: Fault.KILLED_PARTIAL,
+    VenueFault.REMAINDER: Fault.KILLED_PARTIAL,
 }
+"""The fault of the paper venue that is switched on for it."""
 
 
 class Finding(StrEnum):
-    """What can be wrong after a cell."""
+    """What can be wrong after a cell was run."""
 
     NOT_REACHED = "the boundary was not reached"
     UNRESOLVED = "not final"
     LOST = "lost"
     DOUBLED = "doubled"
-    BOOKS = "books differ"
-    BROKEN = "the run broke"
+    RECORDS = "records differ"
+    RUN_FAILED = "the run failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +59,9 @@ class Cell:
     recovery: Recovery
     venue_fault: VenueFault = VenueFault.PLAIN
     ordering: str = ""
-    """One of the wrong ones; empty: ours."""
-    must_find: Finding | None = None
-    """A control's: without it the matrix would not notice such a fault."""
+    """A wrong order of effects, which the executor runs instead of ours; empty: ours."""
+    expected_finding: Finding | None = None
+    """Of a control, which fails without it: the matrix would not notice such a defect."""
 
     @property
     def name(self) -> str:
@@ -70,20 +69,20 @@ class Cell:
         return f"{self.boundary.name}, {self.recovery}, {self.venue_fault}{control}"
 
     @property
-    def strikes_by(self) -> signal.Signals:
+    def crash_signal(self) -> signal.Signals:
         return signal.SIGSTOP if self.recovery is Recovery.ZOMBIE else signal.SIGKILL
 
     @property
-    def first(self) -> tuple[Boundary, signal.Signals]:
-        """What is armed before there is a copy, and by which signal it strikes."""
+    def first_crash(self) -> tuple[Boundary, signal.Signals]:
+        """The boundary that is armed before there is a copy, and the signal sent at it."""
         return (
             (LEAVES_AN_ORDER_OPEN, signal.SIGKILL)
             if self.boundary.point.at_start
-            else (self.boundary, self.strikes_by)
+            else (self.boundary, self.crash_signal)
         )
 
     @property
-    def outcome(self) -> OrderState:
+    def expected_outcome(self) -> OrderState:
         return (
             OrderState.FAILED
             if self.venue_fault is VenueFault.LATE_FAILED
@@ -92,9 +91,9 @@ class Cell:
 
 
 def cell(
-    boundary: str, recovery: Recovery = Recovery.RESTART, weather: VenueFault = VenueFault.PLAIN
+    boundary: str, recovery: Recovery = Recovery.RESTART, venue_fault: VenueFault = VenueFault.PLAIN
 ) -> Cell:
-    return Cell(boundary=BOUNDARIES[boundary], recovery=recovery, venue_fault=weather)
+    return Cell(boundary=BOUNDARIES[boundary], recovery=recovery, venue_fault=venue_fault)
 
 
 CONTROLS = (
@@ -102,45 +101,45 @@ CONTROLS = (
         boundary=BOUNDARIES["executor: after post"],
         recovery=Recovery.RESTART,
         ordering="place, then record",
-        must_find=Finding.DOUBLED,
+        expected_finding=Finding.DOUBLED,
     ),
     Cell(
         boundary=BOUNDARIES["executor: sent post"],
         recovery=Recovery.RESTART,
         ordering="record, then treat unknown as failed",
-        must_find=Finding.LOST,
+        expected_finding=Finding.LOST,
     ),
 )
 
 SHORT = (
     cell("executor: after record the order"),
-    cell("executor: sent post", weather=VenueFault.REPLY_LOST),
-    cell("executor: after post", weather=VenueFault.KILLED_PARTIAL),
+    cell("executor: sent post", venue_fault=VenueFault.REPLY_LOST),
+    cell("executor: after post", venue_fault=VenueFault.KILLED_PARTIAL),
     cell("executor: after produce OrderReported"),
     cell("executor: before post", Recovery.ZOMBIE),
-    cell("executor: sent book the trade", Recovery.REBALANCE),
+    cell("executor: sent record the trade", Recovery.REBALANCE),
     cell("ingest: after record the trade"),
     cell("preflight: uncommitted record the verdict"),
     *CONTROLS,
 )
-"""One of each kind, the controls among them: what fits into a test run."""
+"""One cell of each kind, and the controls: what fits into a test run."""
 
 
-def full() -> Iterator[Cell]:
-    """Every boundary of every service under all recoveries, and those of the executor in all
-    weathers; then the controls.
+def all_cells() -> Iterator[Cell]:
+    """Every boundary of every service under all recoveries, and those of the executor under all
+    faults of the venue; then the controls.
     """
-    for weather in VenueFault:
+    for venue_fault in VenueFault:
         for recovery in Recovery:
             for boundary in BOUNDARIES.values():
                 if (
-                    weather is VenueFault.PLAIN or boundary.point.service == "executor"
-                ) and _is_passed(boundary.point, weather):
-                    yield Cell(boundary=boundary, recovery=recovery, venue_fault=weather)
+                    venue_fault is VenueFault.PLAIN or boundary.point.service == "executor"
+                ) and _is_reached(boundary.point, venue_fault):
+                    yield Cell(boundary=boundary, recovery=recovery, venue_fault=venue_fault)
     yield from CONTROLS
 
 
-def _is_passed(point: Point, weather: VenueFault) -> bool:
-    if weather is VenueFault.LATE_FAILED and point.needs_chain:
+def _is_reached(point: Point, venue_fault: VenueFault) -> bool:
+    if venue_fault is VenueFault.LATE_FAILED and point.needs_settlement:
         return False
-    return weather is VenueFault.REST_OF_EXIT or not point.needs_rest
+    return venue_fault is VenueFault.REMAINDER or not point.needs_remainder

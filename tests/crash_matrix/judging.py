@@ -1,4 +1,4 @@
-"""Did a cell lose or double money? Our books, the venue's trades and the chain must tell the same."""
+"""Finds copies that a cell lost or doubled: our records, the venue and the chain must agree."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from services.executor.decisions import DUST
 from shared.clock import utc_now
-from shared.domain.money import micros
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, micros
 from shared.messages.orders import FINAL_STATES, OrderState
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
@@ -27,7 +26,7 @@ where s.proxy = :proxy group by s.day, s.spent_usdc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Problem:
     finding: Finding
     text: str
 
@@ -35,12 +34,12 @@ class Found:
         return f"{self.finding}: {self.text}"
 
 
-Intents = Mapping[str, str]
-"""What is to be copied for each follower: intent by proxy."""
+IntentByProxy = Mapping[str, str]
+"""The intent that is to be copied for each follower, by proxy."""
 
 
-async def is_final(story: Story, intents: Intents) -> bool:
-    """Every copy has its last word: order, settlement on the chain, reservation."""
+async def is_final(story: Story, intents: IntentByProxy) -> bool:
+    """Whether every copy is over: its order, its settlement on the chain, its reservation."""
     ids = list(intents.values())
     orders = await story.rows("select * from executor.orders where intent_id = any(:ids)", ids=ids)
     trades = await story.rows(
@@ -58,11 +57,13 @@ async def is_final(story: Story, intents: Intents) -> bool:
     )
 
 
-async def judge(story: Story, intended: Sequence[Intents], *, outcome: OrderState) -> list[Found]:
-    """Of all that the circle's leader ever traded; ``outcome`` is what the last copies must have
-    come to.
+async def judge(
+    story: Story, intended: Sequence[IntentByProxy], *, expected_outcome: OrderState
+) -> list[Problem]:
+    """The problems in all copies of the follow group so far. ``intended``: the intents of each of
+    the leader's trades; the copies of the last one must have ended with ``expected_outcome``.
     """
-    found: list[Found] = []
+    problems: list[Problem] = []
     venue = VenueSettings.model_validate({"clob_url": story.deployment.pipeline.urls["clob"]})
     async with Clob(venue, now=utc_now) as clob:
         for account in story.group.followers:
@@ -70,20 +71,20 @@ async def judge(story: Story, intended: Sequence[Intents], *, outcome: OrderStat
             orders = await story.rows(
                 "select * from executor.orders where proxy = :proxy", proxy=account.proxy
             )
-            told = await _told(clob, account)
-            found += _intents(intents, orders, told)
-            found += await _books(story, account)
-    found += await _outcomes(story, intended[-1], outcome)
-    return found
+            trades = await _fetch_trades(clob, account)
+            problems += _check_orders(intents, orders, trades)
+            problems += await _check_records(story, account)
+    problems += await _check_outcomes(story, intended[-1], expected_outcome)
+    return problems
 
 
-async def trades_at_the_venue(story: Story, account: Account) -> list[Mapping[str, Any]]:
+async def fetch_trades_at_venue(story: Story, account: Account) -> list[Mapping[str, Any]]:
     venue = VenueSettings.model_validate({"clob_url": story.deployment.pipeline.urls["clob"]})
     async with Clob(venue, now=utc_now) as clob:
-        return await _told(clob, account)
+        return await _fetch_trades(clob, account)
 
 
-async def _told(clob: Clob, account: Account) -> list[Mapping[str, Any]]:
+async def _fetch_trades(clob: Clob, account: Account) -> list[Mapping[str, Any]]:
     credentials = await clob.fetch_credentials(
         Wallet(proxy=account.proxy, private_key=account.private_key)
     )
@@ -92,71 +93,78 @@ async def _told(clob: Clob, account: Account) -> list[Mapping[str, Any]]:
     )
 
 
-def _intents(
-    intents: set[str], orders: Sequence[Any], told: Sequence[Mapping[str, Any]]
-) -> Iterator[Found]:
-    """One order per intent, in our books and at the venue."""
+def _check_orders(
+    intents: set[str], orders: Sequence[Any], trades: Sequence[Mapping[str, Any]]
+) -> Iterator[Problem]:
+    """There is one order per intent, in our records and at the venue, with the same shares."""
     if lost := intents - {order.intent_id for order in orders}:
-        yield Found(finding=Finding.LOST, text=f"intents without an order: {sorted(lost)}")
+        yield Problem(finding=Finding.LOST, text=f"intents without an order: {sorted(lost)}")
     ours = {order.order_hash.lower(): order for order in orders}
     filled = Counter[str]()
-    for row in told:
+    for row in trades:
         filled[row["taker_order_id"].lower()] += (
             micros(Decimal(row["size"]))
             if row["status"].removeprefix("TRADE_STATUS_") != "FAILED"
             else 0
         )
     if unknown := filled.keys() - ours.keys():
-        yield Found(
+        yield Problem(
             finding=Finding.DOUBLED,
-            text=f"{len(filled)} orders at the venue for {len(intents)} intents; not ours: {sorted(unknown)}",
+            text=f"{len(filled)} orders at the venue for {len(intents)} intents; "
+            f"not recorded: {sorted(unknown)}",
         )
     for order_hash in filled.keys() & ours.keys():
         order, shares = ours[order_hash], filled[order_hash]
-        if abs(order.shares - shares) > DUST:
-            text = f"order {order_hash} has {shares} micro-shares at the venue, {order.shares} in our books ({order.state})"
-            yield Found(finding=Finding.LOST, text=text)
+        if abs(order.shares - shares) > ROUNDING_TOLERANCE_SHARES:
+            yield Problem(
+                finding=Finding.LOST,
+                text=f"order {order_hash} has {shares} micro-shares at the venue, "
+                f"{order.shares} in our records ({order.state})",
+            )
 
 
-async def _books(story: Story, account: Account) -> list[Found]:
-    """Positions and cash, to the last base unit the chain's; and what the day's cap says, by the
-    intents that it was used for.
+async def _check_records(story: Story, account: Account) -> list[Problem]:
+    """Positions and cash equal the chain's, to the last base unit; the used part of the daily cap
+    equals the sum over the intents that used it.
     """
     wallet = await story.chain.fetch_balances(account.proxy, [int(token) for token in story.tokens])
-    held = await story.rows(
+    positions = await story.rows(
         "select * from executor.positions where proxy = :proxy", proxy=account.proxy
     )
     caps = await story.rows(CAPS, proxy=account.proxy)
     compared = {
         "shares": (
-            {row.token_id: row.shares for row in held if row.shares},
+            {row.token_id: row.shares for row in positions if row.shares},
             {str(token): shares for token, shares in wallet.shares_by_token.items() if shares},
         ),
-        "micro-USDC": (FUNDS + sum(row.cash_usdc for row in held), wallet.collateral),
+        "micro-USDC": (FUNDS + sum(row.cash_usdc for row in positions), wallet.collateral),
         "of its cap used": (
             {row.day: row.spent_usdc for row in caps},
             {row.day: row.of_intents for row in caps},
         ),
     }
     return [
-        Found(
-            finding=Finding.BOOKS,
-            text=f"{account.proxy}, {what}: {ours} in our books, really {really}",
+        Problem(
+            finding=Finding.RECORDS,
+            text=f"{account.proxy}, {what}: {recorded} in our records, really {actual}",
         )
-        for what, (ours, really) in compared.items()
-        if ours != really
+        for what, (recorded, actual) in compared.items()
+        if recorded != actual
     ]
 
 
-async def _outcomes(story: Story, intents: Intents, outcome: OrderState) -> list[Found]:
+async def _check_outcomes(
+    story: Story, intents: IntentByProxy, expected: OrderState
+) -> list[Problem]:
     orders = await story.rows(
         "select * from executor.orders where intent_id = any(:ids)", ids=list(intents.values())
     )
     return [
-        Found(
+        Problem(
             finding=Finding.LOST,
-            text=f"the copy of {order.intent_id} ended as {order.state} ({order.reason}), not as {outcome}",
+            text=f"the copy of {order.intent_id} ended as {order.state} ({order.reason}), "
+            f"not as {expected}",
         )
         for order in orders
-        if order.state != outcome
+        if order.state != expected
     ]

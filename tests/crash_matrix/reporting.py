@@ -1,4 +1,4 @@
-"""How many cells passed, and which did not? As tables for a terminal."""
+"""Builds tables of the results for a terminal."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 
 from tests.crash_matrix.cells import VenueFault
-from tests.crash_matrix.playing import Result
+from tests.crash_matrix.matrix import Result
 
 
-def table_of_boundaries(results: Sequence[Result]) -> Table:
-    """Boundaries by recovery and weather."""
+def build_boundary_table(results: Sequence[Result]) -> Table:
+    """Boundaries by recovery and fault of the venue."""
     columns = list(
         dict.fromkeys(
             (result.cell.recovery, result.cell.venue_fault)
@@ -18,7 +18,7 @@ def table_of_boundaries(results: Sequence[Result]) -> Table:
             if not result.cell.ordering
         )
     )
-    table = Table("boundary", *(f"{recovery}\n{weather}" for recovery, weather in columns))
+    table = Table("boundary", *(f"{recovery}\n{venue_fault}" for recovery, venue_fault in columns))
     rows: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     for result in results:
         if not result.cell.ordering:
@@ -29,8 +29,8 @@ def table_of_boundaries(results: Sequence[Result]) -> Table:
     return table
 
 
-def table_of_counts(results: Sequence[Result]) -> Table:
-    """Services and recoveries by weather: passed of played."""
+def build_count_table(results: Sequence[Result]) -> Table:
+    """Services and recoveries by fault of the venue: passed of run cells."""
     table = Table("service", "recovery", *VenueFault)
     rows: dict[tuple[str, str], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
@@ -38,19 +38,24 @@ def table_of_counts(results: Sequence[Result]) -> Table:
             rows[result.cell.boundary.point.service, result.cell.recovery][
                 result.cell.venue_fault
             ].append(result)
-    for (service, recovery), by_weather in rows.items():
-        table.add_row(service, recovery, *(_of(by_weather[weather]) for weather in VenueFault))
+    for (service, recovery), by_fault in rows.items():
+        table.add_row(service, recovery, *(_passed_of_run(by_fault[fault]) for fault in VenueFault))
     return table
 
 
-def _of(results: Sequence[Result]) -> str:
+def _passed_of_run(results: Sequence[Result]) -> str:
     return f"{sum(result.passed for result in results)} of {len(results)}" if results else ""
 
 
-def verdicts(results: Sequence[Result]) -> Iterable[str]:
-    """What the controls have shown, and how many cells passed."""
+def build_summary(results: Sequence[Result]) -> Iterable[str]:
+    """Whether the controls found what they must, and how many cells passed."""
     for result in results:
         if result.cell.ordering:
-            told = "found, as it must be" if result.passed else "NOT FOUND: the matrix is blind"
-            yield f"control '{result.cell.ordering}': {result.cell.must_find} {told}"
-    yield f"{_of(results)} cells passed in {sum(result.seconds for result in results)} s of play"
+            verdict = (
+                "found, as it must be"
+                if result.passed
+                else "NOT FOUND: the matrix does not notice it"
+            )
+            yield f"control '{result.cell.ordering}': {result.cell.expected_finding} {verdict}"
+    seconds = sum(result.seconds for result in results)
+    yield f"{_passed_of_run(results)} cells passed, run in {seconds} s"

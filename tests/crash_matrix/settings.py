@@ -1,4 +1,4 @@
-"""Which part of the matrix is played, on how much at once, and where is it written down?"""
+"""Which cells are run, on how many deployments, and where the results are written."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ class Settings(BaseSettings):
     cells: str = ""
     """Only cells with all of these words in their name, such as ``executor: zombie plain``."""
     short: bool = False
-    """Only the cells of the test suite."""
+    """Only the cells that the end-to-end tests run."""
     side_by_side: int = Field(default=1, gt=0)
-    """So many deployments, each of which plays cells of its own: while one waits, another works."""
+    """The number of deployments that share the cells: while one waits, another works."""
     results: Path | None = None
-    """Each cell's result is appended to this file as a line of JSON, and what passed by it is left
-    out: so a matrix is played on."""
+    """Each result is appended to this file as a line of JSON, and cells that passed by it are
+    skipped: so a matrix is continued."""
 
-    def asks_for(self, name: str) -> bool:
+    def includes(self, name: str) -> bool:
         return all(word in name for word in self.cells.split())

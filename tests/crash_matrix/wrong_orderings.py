@@ -1,11 +1,9 @@
-"""How would an executor be written that doubles or loses? Two that are common; the matrix must find
-both.
-"""
+"""Two common executors that double or lose copies; the matrix must find both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from services.executor.decisions import Order, after_reply
+from services.executor.decisions import Order, apply_reply
 from services.executor.handler import Handler
 from shared.messages.base import Message
 from shared.messages.intents import IntentApproved
@@ -15,28 +13,25 @@ UNANSWERED = (OrderState.SIGNED, OrderState.UNKNOWN, OrderState.KILLED)
 
 
 class PlaceThenRecord(Handler):
-    """Signs and sends, and writes it down when the answer is there: what dies in between is built
-    and sent anew.
+    """Signs, sends, and records once the reply is there: after a crash in between, the order is
+    built and sent anew.
     """
 
     async def on_intent_approved(self, approved: IntentApproved) -> Sequence[Message]:
         if (known := await self.orders.load(approved.intent_id)) is not None:
-            return await self._advance(known)
-        dated_now = approved.model_copy(
-            update={"occurred_at": self.now()}
-        )  # as SDKs do: each signing gives another order
-        order = await self._order_of(dated_now)
+            return await self._run_next_step(known)
+        # As SDKs do: the current time is signed, so each signing gives another order.
+        dated_now = approved.model_copy(update={"occurred_at": self.now()})
+        order = await self._sign_or_withdraw(dated_now)
         reply = await self.venue.post_order(order)
         await self.orders.record(order, approved)
-        return await self._settle(
-            order, after_reply(order, reply, is_first=True, now=self.now()), []
+        return await self._save_and_report(
+            order, apply_reply(order, reply, is_first_post=True, now=self.now()), []
         )
 
 
 class UnknownIsFailed(Handler):
-    """Writes it down first, and takes an order without an answer for one that failed: who looks for
-    trades of what has failed?
-    """
+    """Records first, but takes an order without a reply as failed, and ignores its trades."""
 
     async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
         order = await self.orders.load(trade.intent_id)
@@ -46,11 +41,13 @@ class UnknownIsFailed(Handler):
             else await super().on_trade_reported(trade)
         )
 
-    async def _advance(self, order: Order, *, is_first: bool = False) -> Sequence[Message]:
-        if is_first or order.state not in UNANSWERED:
-            return await super()._advance(order, is_first=is_first)
-        failed = replace(order, state=OrderState.KILLED, reason="no answer came: taken for failed")
-        return await self._settle(order, failed, [])
+    async def _run_next_step(
+        self, order: Order, *, is_first_post: bool = False
+    ) -> Sequence[Message]:
+        if is_first_post or order.state not in UNANSWERED:
+            return await super()._run_next_step(order, is_first_post=is_first_post)
+        failed = replace(order, state=OrderState.KILLED, reason="no reply came: taken for failed")
+        return await self._save_and_report(order, failed, [])
 
 
 ORDERINGS: Mapping[str, type[Handler]] = {

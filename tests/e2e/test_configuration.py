@@ -24,7 +24,7 @@ OWN_SETTINGS = [
     ("ingest", "INGEST_CHAIN_LOOK_BACK_BLOCKS", "-1", "greater than or equal to 0"),
     ("pricer", "PRICER_MAX_TOKENS", "900", "less than or equal to 500"),
     ("preflight", "PREFLIGHT_MAX_TRADE_USDC", "0", "greater than 0"),
-    ("executor", "EXECUTOR_LOOK_EVERY", "often", "valid timedelta"),
+    ("executor", "EXECUTOR_POLL_INTERVAL", "often", "valid timedelta"),
     ("tx-monitor", "TX_MONITOR_RECEIPTS_AT_A_TIME", "many", "valid integer"),
     ("debt-recovery", "DEBT_RECOVERY_SUM_EVERY", "seldom", "valid timedelta"),
 ]

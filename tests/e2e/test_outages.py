@@ -36,7 +36,7 @@ ENVIRONMENT = {
     "PREFLIGHT_MAX_ENTRY_AGE": "PT120S",  # on a busy machine too
     # the place of an instance that was stopped is given up soon,
     "KAFKA_SESSION_TIMEOUT_MS": "6000",
-    "EXECUTOR_LEASE_LASTS": "PT4S",  # and its leases before
+    "EXECUTOR_LEASE_DURATION": "PT4S",  # and its leases before
 }
 NEED_THE_DATABASE = [name for name in SERVICES if name != "pricer"]
 """To the pricer it is only a place for what cannot be read."""
@@ -44,7 +44,7 @@ KAFKA_IS_AWAY = ("Kafka does not answer", "no partitions assigned")
 DATABASE_IS_AWAY = ("controls has not recovered", "the database has not recovered")
 TRADE_EVERY_S = 0.7
 TOO_LATE = {Refusal.TRADE_TOO_OLD.value, Refusal.QUOTE_TOO_OLD.value}
-TOO_LATE_TO_SIGN = "its time was over when it was to be signed"
+TOO_LATE_TO_SIGN = "the intent expired before the order was signed"
 STALL, MOMENT = timedelta(seconds=2), timedelta(milliseconds=200)
 SLOW_COMMITS = {
     "fsync": "on",

@@ -9,7 +9,7 @@ import pytest
 
 from shared.clock import utc_now
 from shared.db.controls import save_mode
-from shared.db.tables import metadata
+from shared.db.tables import ORDER_IS_OPEN, metadata
 from shared.domain.follows import Mode, follower_scope
 from shared.domain.money import Side
 from shared.messages.debts import Creditor, DebtRaised
@@ -27,7 +27,7 @@ NOT_BY_MESSAGES = frozenset({"control.leases", "ingest.cursors"})
 """What moves without any message: who holds a partition since the restart, and how far the growing
 chain has been read."""
 
-OPEN = "select intent_id from executor.orders where state in ('signed', 'unknown', 'matched')"
+OPEN = f"select intent_id from executor.orders where {ORDER_IS_OPEN}"
 UNSETTLED = (
     "select trade_id from executor.trades where status <> 'FAILED' and chain_state <> 'final'"
 )

@@ -1,1 +1,1 @@
-"""Executor's ports against PostgreSQL and the venue."""
+"""Executor's ports to PostgreSQL, the venue and the chain."""

@@ -1,9 +1,7 @@
-"""What exits have left over goes around again: through the pricer and preflight, as a copy of its
-own.
+"""Publishes the remainders of exits as new intents, which go through the pricer and preflight.
 
-Nothing is kept here of what was told. After a restart it is told again, and the first telling
-stands: the remainder's name is derived from its intent's, so that the pricer, preflight and we
-ourselves know it again.
+What was published is not stored. After a restart it is published again, which changes nothing: the
+remainder's id is derived from its intent's, so the pricer, preflight and the executor recognise it.
 """
 
 import asyncio
@@ -13,10 +11,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.executor.adapters.orders import parse_order
-from services.executor.decisions import UnfinishedExit, is_remainder_due, remainder_of
-from services.executor.handler import ControlsBook
+from services.executor.adapters.rows import parse_order
+from services.executor.decisions import UnfinishedExit, build_remainder, is_remainder_due
+from services.executor.handler import ControlsReader
 from shared.db.engine import autocommit, fetch_rows
+from shared.db.tables import ORDER_HAS_REMAINDER
 from shared.domain.errors import Transient
 from shared.domain.follows import may_trade
 from shared.messages.intents import CopyIntended, Intent
@@ -25,76 +24,71 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED = """
-select * from executor.orders
-where intent <> '' and requested_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))
-  and expires_at > :now
-order by signed_at
+LOAD_UNFINISHED_EXITS = f"""
+select * from executor.orders where {ORDER_HAS_REMAINDER} and expires_at > :now order by signed_at
 """
-"""Exits that are final and sold less than they were to, by a tenth of a share or more; none that
-ended by the venue's silence alone."""
 
 
-async def unfinished_exits(engine: AsyncEngine, *, now: datetime) -> list[UnfinishedExit]:
-    """Of all instances, as long as their time is not over. Raises: Transient."""
+async def load_unfinished_exits(engine: AsyncEngine, *, now: datetime) -> list[UnfinishedExit]:
+    """Exits with a remainder that have not expired, of all instances. Raises: Transient."""
     async with autocommit(engine) as connection:
-        found = await fetch_rows(connection, UNFINISHED, now=now)
+        rows = await fetch_rows(connection, LOAD_UNFINISHED_EXITS, now=now)
     return [
         UnfinishedExit(
             order=parse_order(row),
             intent=Intent.model_validate_json(row.intent),
             requested_shares=row.requested_shares,
         )
-        for row in found
+        for row in rows
     ]
 
 
 class RemainderFeed:
-    """Tells of what is left, once it is due; what is halted then waits, instead of being refused
-    for good.
+    """Publishes each remainder once it is due. While its mode forbids the exit it waits, because
+    preflight would refuse it for good.
     """
 
     def __init__(
         self,
         engine: AsyncEngine,
-        controls: ControlsBook,
+        controls: ControlsReader,
         *,
         owns: Callable[[str], bool],
         now: Callable[[], datetime],
-        look_every: timedelta,
-        continue_after: timedelta,
+        poll_interval: timedelta,
+        delay: timedelta,
     ) -> None:
         self._engine, self._controls, self._owns, self._now = engine, controls, owns, now
-        self._look_every, self._continue_after = look_every, continue_after
-        self._told: set[str] = set()
-        """Intents whose remainders were told, as long as they can be found."""
+        self._poll_interval, self._delay = poll_interval, delay
+        self._published: set[str] = set()
+        """Intents whose remainders were published; forgotten once they are no longer loaded."""
 
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self._look(publish)
+                await self._poll(publish)
             except Transient as error:
-                logger.warning("what exits have left over could not be looked at: %s", error)
-            await asyncio.sleep(self._look_every.total_seconds())
+                logger.warning("remainders of exits could not be published, retrying: %s", error)
+            await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def _look(self, publish: Publish) -> None:
+    async def _poll(self, publish: Publish) -> None:
         unfinished = [
             each
-            for each in await unfinished_exits(self._engine, now=self._now())
+            for each in await load_unfinished_exits(self._engine, now=self._now())
             if self._owns(each.order.proxy)
         ]
-        self._told &= {each.intent.intent_id for each in unfinished}
+        self._published &= {each.intent.intent_id for each in unfinished}
         for each in self._due(unfinished):
             with tracing.resumed(each.order.traceparent):
-                await publish(intended(each, now=self._now()))
-            self._told.add(each.intent.intent_id)
+                await publish(build_copy_intended(each, now=self._now()))
+            self._published.add(each.intent.intent_id)
 
     def _due(self, unfinished: Sequence[UnfinishedExit]) -> list[UnfinishedExit]:
         return [
             each
             for each in unfinished
-            if each.intent.intent_id not in self._told
-            and is_remainder_due(each, now=self._now(), after=self._continue_after)
+            if each.intent.intent_id not in self._published
+            and is_remainder_due(each, now=self._now(), delay=self._delay)
             and self._may_exit(each.intent)
         ]
 
@@ -104,8 +98,8 @@ class RemainderFeed:
         )
 
 
-def intended(unfinished: UnfinishedExit, *, now: datetime) -> CopyIntended:
-    remainder = remainder_of(unfinished, now=now)
+def build_copy_intended(unfinished: UnfinishedExit, *, now: datetime) -> CopyIntended:
+    remainder = build_remainder(unfinished, now=now)
     return CopyIntended(
         message_id=f"{remainder.intent_id}:intended", occurred_at=now, intent=remainder
     )

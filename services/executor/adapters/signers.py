@@ -1,4 +1,4 @@
-"""The followers' keys, and the orders that they sign."""
+"""Holds the followers' keys and signs their orders."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from shared.polymarket.signing import Credentials, OrderTerms, Wallet, derive_sa
 
 
 class Keyring:
-    """The followers' wallets, and their API keys at the venue, made or derived once each."""
+    """The followers' wallets, and their API keys at the venue, created or derived once each."""
 
     def __init__(self, wallets: Mapping[str, Wallet], clob: Clob) -> None:
         self._wallets, self._clob = wallets, clob
         self._credentials: dict[str, Credentials] = {}
-        self._ask = SingleFlight(self._ask_venue)
+        self._fetch_once = SingleFlight(self._fetch_from_venue)
 
     def wallet(self, proxy: str) -> Wallet:
         """Raises: InvalidMessage where no key was given for the proxy."""
@@ -31,15 +31,15 @@ class Keyring:
             return self._wallets[proxy]
         except KeyError:
             raise InvalidMessage(
-                f"there is no key for {proxy}: add it to EXECUTOR_KEYS_FILE"
+                f"there is no key for proxy {proxy}: add it to EXECUTOR_KEYS_FILE"
             ) from None
 
-    async def credentials(self, proxy: str) -> Credentials:
+    async def fetch_credentials(self, proxy: str) -> Credentials:
         """Raises: InvalidMessage, Transient."""
         known = self._credentials.get(proxy)
-        return known if known is not None else await self._ask(proxy)
+        return known if known is not None else await self._fetch_once(proxy)
 
-    async def _ask_venue(self, proxy: str) -> Credentials:
+    async def _fetch_from_venue(self, proxy: str) -> Credentials:
         credentials = await self._clob.fetch_credentials(self.wallet(proxy))
         logs.register_secret(credentials.secret)
         logs.register_secret(credentials.passphrase)
@@ -48,7 +48,10 @@ class Keyring:
 
 
 def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:
-    """Raises: InvalidSettings, naming the entry that is wrong and never its key."""
+    """The wallets of the file, by proxy.
+
+    Raises: InvalidSettings, with the number of the entry that is wrong and never its key.
+    """
     try:
         entries = json.loads(keys_file.read_text())
     except (OSError, ValueError) as error:
@@ -57,13 +60,13 @@ def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:
         ) from None
     if not isinstance(entries, list):
         raise InvalidSettings(
-            f"EXECUTOR_KEYS_FILE {keys_file} must be a list of entries with a proxy and a private_key"
+            f"EXECUTOR_KEYS_FILE {keys_file} must be a list of entries with proxy and private_key"
         )
     wallets: dict[str, Wallet] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not {"proxy", "private_key"} <= entry.keys():
             raise InvalidSettings(
-                f"EXECUTOR_KEYS_FILE {keys_file}: entry {number} needs a proxy and a private_key"
+                f"EXECUTOR_KEYS_FILE {keys_file}: entry {number} needs proxy and private_key"
             )
         logs.register_secret(str(entry["private_key"]))
         proxy = str(entry["proxy"])
@@ -77,7 +80,9 @@ def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:
 
 
 class SdkSigners:
-    """Signs with the official SDK's encoding; salt and time come from the approval."""
+    """Signs with the official SDK's encoding. Salt and timestamp come from the approval, so that
+    the same intent always gives the same bytes.
+    """
 
     def __init__(self, keyring: Keyring, *, now: Callable[[], datetime]) -> None:
         self._keyring, self._now = keyring, now
@@ -85,8 +90,8 @@ class SdkSigners:
     async def sign(self, approved: IntentApproved) -> Order:
         intent = approved.intent
         wallet = self._keyring.wallet(intent.proxy)
-        credentials = await self._keyring.credentials(intent.proxy)
-        signed = wallet.sign(terms_of(approved), owner=credentials.key)
+        credentials = await self._keyring.fetch_credentials(intent.proxy)
+        signed = wallet.sign(build_terms(approved), owner=credentials.key)
         return Order(
             intent_id=intent.intent_id,
             proxy=intent.proxy,
@@ -102,7 +107,7 @@ class SdkSigners:
         )
 
 
-def terms_of(approved: IntentApproved) -> OrderTerms:
+def build_terms(approved: IntentApproved) -> OrderTerms:
     intent, quote = approved.intent, approved.quote
     return OrderTerms(
         token_id=intent.token_id,

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest.decisions import DUST
 from shared.caching.recent import LruCache
 from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import Transient
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES
 from shared.observe import metrics
 from shared.streams.routes import Publish
 
@@ -72,7 +72,7 @@ class UnsettledTrades:
                 leaders=sorted(self._leaders()),
                 since=until - LOOK_BACK,
                 until=until,
-                dust=DUST,
+                dust=ROUNDING_TOLERANCE_SHARES,
             )
         metrics.trades_unsettled(len(found))
         for trade in found:

@@ -150,7 +150,7 @@ def is_dust(shares: int, price: int) -> bool:
     """Whether a remainder counts as nothing: at most ``DUST`` base units, or worth less than one
     base unit on either side of a match.
     """
-    return shares <= DUST or shares * min(price, PRICE_ONE - price) < PRICE_ONE
+    return shares <= FILL_TOLERANCE or shares * min(price, PRICE_ONE - price) < PRICE_ONE
 
 
 def condition_key(condition_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The executor's records in a database of each test's own, and a paper venue on a chain of its own."""
+"""A database for each test with the executor's records, and a paper venue on a chain of its own."""
 
 from collections.abc import AsyncIterator
 

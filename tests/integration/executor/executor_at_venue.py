@@ -1,5 +1,5 @@
-"""The executor at a real venue with its own books, without Kafka between its parts: what its feed
-says is handled at once.
+"""The executor at a paper venue with its own records, without Kafka: what its feed publishes is
+handled at once.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.signers import Keyring, SdkSigners
-from services.executor.adapters.venue import ClobVenue, VenueFeed
+from services.executor.adapters.venue import ClobVenue
+from services.executor.adapters.venue_feed import VenueFeed
 from services.executor.decisions import Order
 from services.executor.handler import Handler
 from shared.chain.client import ChainClient
@@ -32,16 +33,16 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.testing.waiting import eventually
 from tests.builders import a_quote, an_intent, approved, controls
-from tests.fakes import FixedControls, Free
+from tests.fakes import AlwaysReady, FixedControls
 from tests.integration.paper_venue.venue import PaperVenue
 from tests.leases import executor_leases
 
-ANSWERS_WITHIN_S = 8
-"""What the executor waits for an answer: more than a busy machine needs for a true one."""
-SOON = timedelta(milliseconds=500)
+VENUE_TIMEOUT_S = 8
+"""How long the executor waits for a reply: longer than the venue takes on a busy machine."""
+OVERDUE_AFTER = timedelta(milliseconds=500)
 VERIFY_FOR = timedelta(seconds=4)
-"""Longer than the two seconds that a stale replica of the venue is behind."""
-USDC = 5 * MICROS
+"""Longer than the two seconds by which a stale replica of the venue lags."""
+COPY_USDC = 5 * MICROS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,72 +56,73 @@ class ExecutorAtVenue:
     keyring: Keyring
     chain: ChainClient
     wallet: Wallet
-    said: list[OrderReported] = field(default_factory=list)
+    reports: list[OrderReported] = field(default_factory=list)
 
-    async def copies(self, number: int = 1, *, lasts: timedelta = timedelta(seconds=30)) -> str:
-        """Hand in an approved intent, as the loop would: again for as long as it may work later."""
-        intent = await self._approved(number, lasts)
-        await eventually(lambda: self._handled(intent), within=60, what="the intent is handled")
+    async def copy(self, number: int = 1, *, valid_for: timedelta = timedelta(seconds=30)) -> str:
+        """Have an approved intent handled as by the message loop, and return the intent's id."""
+        intent = await self._build_approved_intent(number, valid_for)
+        await eventually(
+            lambda: self._try_to_handle(intent), within=60, what="the intent is handled"
+        )
         return intent.intent_id
 
-    async def ended(self, intent_id: str, *, within: float = 90) -> Order:
+    async def wait_until_final(self, intent_id: str, *, within: float = 90) -> Order:
         """The order once it is final."""
         order = await eventually(
-            lambda: self._final(intent_id), within=within, what="the order is final"
+            lambda: self._load_if_final(intent_id), within=within, what="the order is final"
         )
         assert isinstance(order, Order)
         return order
 
-    async def filled_at_the_venue(self) -> int:
-        """Micro-shares that did not fail, by the venue's own list of all trades of this wallet."""
+    async def fetch_shares_at_venue(self) -> int:
+        """Micro-shares of the wallet's trades at the venue that did not fail."""
         rows = await self.clob.fetch_trades(
-            await self.keyring.credentials(self.wallet.proxy),
+            await self.keyring.fetch_credentials(self.wallet.proxy),
             maker_address=self.wallet.proxy,
             since=utc_now() - timedelta(hours=1),
         )
         counted = [row for row in rows if not str(row["status"]).endswith("FAILED")]
         return sum(int(Decimal(str(row["size"])) * MICROS) for row in counted)
 
-    async def held_on_chain(self) -> int:
+    async def fetch_shares_on_chain(self) -> int:
         token = int(self.venue.token())
         return (await self.chain.fetch_balances(self.wallet.proxy, [token])).shares_by_token[token]
 
-    async def faults(self, strikes: Mapping[str, Mapping[str, Any]]) -> None:
+    async def set_faults(self, faults: Mapping[str, Mapping[str, Any]]) -> None:
+        """Switch on these faults, for this wallet alone, and all others off."""
         url = f"{self.venue.urls['control']}/faults"
-        mine = {name: {"only": self.wallet.proxy, **strike} for name, strike in strikes.items()}
-        async with aiohttp.ClientSession(raise_for_status=True) as http, http.put(url, json=mine):
+        ours = {name: {"only": self.wallet.proxy, **terms} for name, terms in faults.items()}
+        async with aiohttp.ClientSession(raise_for_status=True) as http, http.put(url, json=ours):
             pass
 
-    async def struck(self) -> Mapping[str, int]:
-        """How often each fault that is on has struck."""
-        struck: Mapping[str, int] = (await self.venue.control("faults"))["struck"]
-        return struck
+    async def fetch_strikes(self) -> Mapping[str, int]:
+        """The number of strikes of each fault that is switched on."""
+        strikes: Mapping[str, int] = (await self.venue.control("faults"))["struck"]
+        return strikes
 
-    async def publish(self, message: Message) -> None:
-        """The feed's own messages come straight back; what cannot be done now, it will ask for
-        again.
-        """
+    async def handle(self, message: Message) -> None:
+        """Handle a message of the feed; after a transient error the feed publishes another."""
         with suppress(Transient):
             if isinstance(message, TradeReported):
-                self._note(await self.handler.on_trade_reported(message))
+                self._collect_reports(await self.handler.on_trade_reported(message))
             if isinstance(message, OrderOverdue):
-                self._note(await self.handler.on_order_overdue(message))
+                self._collect_reports(await self.handler.on_order_overdue(message))
 
-    def _note(self, messages: Sequence[Message]) -> None:
-        self.said += [message for message in messages if isinstance(message, OrderReported)]
+    def _collect_reports(self, messages: Sequence[Message]) -> None:
+        self.reports += [message for message in messages if isinstance(message, OrderReported)]
 
-    async def _handled(self, intent: IntentApproved) -> bool:
+    async def _try_to_handle(self, intent: IntentApproved) -> bool:
         try:
-            self._note(await self.handler.on_intent_approved(intent))
+            self._collect_reports(await self.handler.on_intent_approved(intent))
         except Transient:
             return False
         return True
 
-    async def _final(self, intent_id: str) -> Order | None:
+    async def _load_if_final(self, intent_id: str) -> Order | None:
         order = await self.orders.load(intent_id)
         return order if order is not None and order.state in FINAL_STATES else None
 
-    async def _approved(self, number: int, lasts: timedelta) -> IntentApproved:
+    async def _build_approved_intent(self, number: int, valid_for: timedelta) -> IntentApproved:
         token = self.venue.token()
         market, book = await self.clob.fetch_market(token), await self.clob.fetch_book(token)
         now = utc_now()
@@ -128,12 +130,12 @@ class ExecutorAtVenue:
             an_intent(intent_id=f"{number:032x}", proxy=self.wallet.proxy, token_id=token),
             message_id=f"judged-{number}",
             occurred_at=now,
-            usdc=USDC,
+            usdc=COPY_USDC,
             limit_price=min(
                 min(level.price for level in book.asks) + 20 * market.tick_size,
                 1 - market.tick_size,
             ),
-            expires_at=now + lasts,
+            expires_at=now + valid_for,
             quote=a_quote(
                 tick_size=market.tick_size, neg_risk=market.neg_risk, fee_rate=market.fee_rate
             ),
@@ -144,23 +146,27 @@ class ExecutorAtVenue:
 async def executor_at_venue(
     venue: PaperVenue, rpc_url: str, engine: AsyncEngine
 ) -> AsyncIterator[ExecutorAtVenue]:
-    """A follower with money of his own, and an executor that looks after his orders until the end
-    of the test.
-    """
+    """A follower with money, and an executor that follows his orders until the end of the test."""
     (account,) = await venue.control("accounts", {"kind": "eoa", "count": 1, "usdc": "100"})
     wallet = Wallet(proxy=account["proxy"], private_key=account["private_key"])
     settings = VenueSettings.model_validate(
-        {"clob_url": venue.urls["clob"], "venue_timeout_s": ANSWERS_WITHIN_S}
+        {"clob_url": venue.urls["clob"], "venue_timeout_s": VENUE_TIMEOUT_S}
     )
     async with Clob(settings, now=utc_now) as clob, ChainClient(Rpc(rpc_url)) as chain:
         keyring, leases = Keyring({wallet.proxy: wallet}, clob), await executor_leases(engine)
         orders = PostgresOrders(engine, leases)
-        at_venue = ClobVenue(clob, keyring, leases, now=utc_now)
+        clob_venue = ClobVenue(clob, keyring, leases, now=utc_now)
         handler = Handler(
-            orders=orders, venue=at_venue, chain=ExchangeLogs(chain, now=utc_now), signers=SdkSigners(keyring, now=utc_now),
-            controls=FixedControls(controls()), permits=Free(), now=utc_now, verify_for=VERIFY_FOR,
-        )  # fmt: skip
-        desk = ExecutorAtVenue(
+            orders=orders,
+            venue=clob_venue,
+            chain=ExchangeLogs(chain, now=utc_now),
+            signers=SdkSigners(keyring, now=utc_now),
+            controls=FixedControls(controls()),
+            readiness=AlwaysReady(),
+            now=utc_now,
+            verify_for=VERIFY_FOR,
+        )
+        executor = ExecutorAtVenue(
             venue=venue,
             handler=handler,
             orders=orders,
@@ -170,13 +176,19 @@ async def executor_at_venue(
             wallet=wallet,
         )
         feed = VenueFeed(
-            orders, at_venue, owns=lambda _: True, now=utc_now, look_every=timedelta(milliseconds=100), overdue_after=SOON,
-            verify_for=VERIFY_FOR, at_a_time=40,
-        )  # fmt: skip
-        looking = asyncio.create_task(feed(desk.publish))
+            orders,
+            clob_venue,
+            owns=lambda _: True,
+            now=utc_now,
+            poll_interval=timedelta(milliseconds=100),
+            overdue_after=OVERDUE_AFTER,
+            verify_for=VERIFY_FOR,
+            max_wallets_per_poll=40,
+        )
+        polling = asyncio.create_task(feed(executor.handle))
         try:
-            yield desk
+            yield executor
         finally:
-            await desk.faults({})
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            await executor.set_faults({})
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Whatever the venue does to an order, there is one copy, and the books end as the venue and the
+"""Whatever the venue does to an order, there is one copy, and the records end as the venue and the
 chain have it.
 """
 
@@ -12,10 +12,11 @@ import pytest
 
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
 from tests.integration.executor.executor_at_venue import (
-    ANSWERS_WITHIN_S,
+    VENUE_TIMEOUT_S,
     ExecutorAtVenue,
     executor_at_venue,
 )
@@ -23,11 +24,11 @@ from tests.integration.paper_venue.venue import PaperVenue
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-MADE_ALL_THE_SAME: dict[str, dict[str, dict[str, Any]]] = {
+FAULTS_THAT_A_COPY_SURVIVES: dict[str, dict[str, dict[str, Any]]] = {
     "nothing": {},
     "reset before it arrives": {"reset-before": {"times": 1}},
     "answer dropped": {"drop-reply": {}},
-    "answer too late": {"late-reply": {"seconds": str(ANSWERS_WITHIN_S + 2)}},
+    "answer too late": {"late-reply": {"seconds": str(VENUE_TIMEOUT_S + 2)}},
     "sent twice by a gateway": {"repeated-request": {}},
     "timed out in the engine": {"order-timed-out": {"times": 1}},
     "held before it matches": {"delayed": {"seconds": "3"}},
@@ -39,103 +40,117 @@ MADE_ALL_THE_SAME: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @pytest.fixture
-async def desk(
+async def executor(
     venue: PaperVenue, rpc_url: str, migrated_database_url: str
 ) -> AsyncIterator[ExecutorAtVenue]:
     engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    async with executor_at_venue(venue, rpc_url, engine) as desk:
-        yield desk
+    async with executor_at_venue(venue, rpc_url, engine) as executor:
+        yield executor
     await engine.dispose()
 
 
-async def assert_books_are_the_venues(desk: ExecutorAtVenue, shares: int) -> None:
-    """And that everything struck that was to; a clock is simply wrong."""
-    assert all(times for fault, times in (await desk.struck()).items() if fault != "clock-skew")
-    await desk.faults({})
-    assert await desk.filled_at_the_venue() == shares
-    assert await eventually(lambda: held(desk, shares), what="the chain has what the books have")
+async def assert_venue_and_chain_have(executor: ExecutorAtVenue, shares: int) -> None:
+    """Assert that venue and chain have the shares, and that every fault has struck (a skewed clock
+    does not count its strikes).
+    """
+    assert all(
+        times for fault, times in (await executor.fetch_strikes()).items() if fault != "clock-skew"
+    )
+    await executor.set_faults({})
+    assert await executor.fetch_shares_at_venue() == shares
+    assert await eventually(
+        lambda: holds_on_chain(executor, shares), what="the chain has the recorded shares"
+    )
 
 
-async def held(desk: ExecutorAtVenue, shares: int) -> bool:
-    """What a trade's row rounds, the chain does not."""
-    return abs(await desk.held_on_chain() - shares) < 10_000
+async def holds_on_chain(executor: ExecutorAtVenue, shares: int) -> bool:
+    """The venue's trades are rounded, the chain's balances are not."""
+    return abs(await executor.fetch_shares_on_chain() - shares) < ROUNDING_TOLERANCE_SHARES
 
 
-@pytest.mark.parametrize("fault", MADE_ALL_THE_SAME)
-async def test_a_copy_is_made_once(desk: ExecutorAtVenue, fault: str) -> None:
-    await desk.faults(MADE_ALL_THE_SAME[fault])
+@pytest.mark.parametrize("fault", FAULTS_THAT_A_COPY_SURVIVES)
+async def test_a_copy_is_made_once(executor: ExecutorAtVenue, fault: str) -> None:
+    await executor.set_faults(FAULTS_THAT_A_COPY_SURVIVES[fault])
 
-    order = await desk.ended(await desk.copies())
+    order = await executor.wait_until_final(await executor.copy())
 
     assert order.state is OrderState.CONFIRMED, order.reason
     assert order.shares > 0
-    await assert_books_are_the_venues(desk, order.shares)
+    await assert_venue_and_chain_have(executor, order.shares)
 
 
-async def test_the_chain_knows_a_filled_order_by_its_hash(desk: ExecutorAtVenue) -> None:
-    order = await desk.ended(await desk.copies())
-    (trade,) = await desk.orders.load_trades(order.order_hash)
+async def test_the_chain_knows_a_filled_order_by_its_hash(executor: ExecutorAtVenue) -> None:
+    order = await executor.wait_until_final(await executor.copy())
+    (trade,) = await executor.orders.load_trades(order.order_hash)
 
-    assert await desk.handler.chain.fetch_fill(order) == trade.transaction_hash
-    assert await desk.handler.chain.fetch_fill(replace(order, order_hash="0x" + "00" * 32)) == ""
+    assert await executor.handler.chain.fetch_fill(order) == trade.transaction_hash
+    assert (
+        await executor.handler.chain.fetch_fill(replace(order, order_hash="0x" + "00" * 32)) == ""
+    )
 
 
-async def test_a_partial_fill_behind_a_kill_is_what_was_copied(desk: ExecutorAtVenue) -> None:
-    whole = (await desk.ended(await desk.copies(1))).shares
-    await desk.faults({"killed-partial": {}})
+async def test_a_partial_fill_of_a_killed_order_is_what_was_copied(
+    executor: ExecutorAtVenue,
+) -> None:
+    whole = (await executor.wait_until_final(await executor.copy(1))).shares
+    await executor.set_faults({"killed-partial": {}})
 
-    order = await desk.ended(await desk.copies(2))
+    order = await executor.wait_until_final(await executor.copy(2))
 
     assert order.state is OrderState.CONFIRMED, order.reason
     assert 0 < order.shares < whole
-    await assert_books_are_the_venues(desk, whole + order.shares)
+    await assert_venue_and_chain_have(executor, whole + order.shares)
 
 
-async def test_a_settlement_that_fails_for_good_is_reversed(desk: ExecutorAtVenue) -> None:
-    await desk.faults({"failed": {"seconds": "1"}})
+async def test_a_settlement_that_fails_for_good_leaves_nothing_copied(
+    executor: ExecutorAtVenue,
+) -> None:
+    await executor.set_faults({"failed": {"seconds": "1"}})
 
-    order = await desk.ended(await desk.copies())
+    order = await executor.wait_until_final(await executor.copy())
 
     assert (order.state, order.shares, order.usdc, order.fee_usdc) == (OrderState.FAILED, 0, 0, 0)
-    assert [report.state for report in desk.said if report.state is OrderState.MATCHED] == [
+    assert [report.state for report in executor.reports if report.state is OrderState.MATCHED] == [
         OrderState.MATCHED
     ]
-    await assert_books_are_the_venues(desk, 0)
+    await assert_venue_and_chain_have(executor, 0)
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"), [("geoblock", "region"), ("closed-only", "closed_only")]
 )
-async def test_what_is_refused_for_who_asks_is_refused_at_once(
-    desk: ExecutorAtVenue, fault: str, reason: str
+async def test_a_refusal_for_who_is_asking_is_final_at_once(
+    executor: ExecutorAtVenue, fault: str, reason: str
 ) -> None:
-    await desk.faults({fault: {}})
+    await executor.set_faults({fault: {}})
 
-    order = await desk.ended(await desk.copies(), within=0)
+    order = await executor.wait_until_final(await executor.copy(), within=0)
 
     assert order.state is OrderState.REJECTED
     assert order.reason.startswith(reason)
-    await assert_books_are_the_venues(desk, 0)
+    await assert_venue_and_chain_have(executor, 0)
 
 
 @pytest.mark.parametrize("fault", ["disabled", "cancel-only", "post-only"])
-async def test_what_the_venue_takes_at_no_time_is_refused_in_its_words(
-    desk: ExecutorAtVenue, fault: str
+async def test_an_order_that_the_venue_never_takes_is_rejected_with_its_text(
+    executor: ExecutorAtVenue, fault: str
 ) -> None:
-    await desk.faults({fault: {"seconds": "1"}})
+    await executor.set_faults({fault: {"seconds": "1"}})
 
-    order = await desk.ended(await desk.copies(lasts=timedelta(seconds=8)))
+    order = await executor.wait_until_final(await executor.copy(valid_for=timedelta(seconds=8)))
 
     assert order.state is OrderState.REJECTED
     assert fault in order.reason.lower()
-    await assert_books_are_the_venues(desk, 0)
+    await assert_venue_and_chain_have(executor, 0)
 
 
-async def test_a_signer_who_is_too_fast_waits_as_told(desk: ExecutorAtVenue) -> None:
-    await desk.faults({"rate-limit-signer": {"seconds": "5"}})
+async def test_a_signer_who_is_rate_limited_waits_as_long_as_the_venue_asks(
+    executor: ExecutorAtVenue,
+) -> None:
+    await executor.set_faults({"rate-limit-signer": {"seconds": "5"}})
 
-    intents = await asyncio.gather(*(desk.copies(number) for number in range(1, 5)))
-    orders = [await desk.ended(intent) for intent in intents]
+    intents = await asyncio.gather(*(executor.copy(number) for number in range(1, 5)))
+    orders = [await executor.wait_until_final(intent) for intent in intents]
 
     assert {order.state for order in orders} == {OrderState.CONFIRMED}
-    await assert_books_are_the_venues(desk, sum(order.shares for order in orders))
+    await assert_venue_and_chain_have(executor, sum(order.shares for order in orders))

@@ -1,4 +1,4 @@
-"""Which exits have something left, and is it told once?"""
+"""Which exits have a remainder, and that each remainder is published once."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.remainders import RemainderFeed, unfinished_exits
+from services.executor.adapters.remainders import RemainderFeed, load_unfinished_exits
 from services.executor.decisions import Order, VenueReply
 from shared.domain.follows import GLOBAL, Mode
 from shared.domain.ids import remainder_id
@@ -21,11 +21,9 @@ from shared.messages.intents import CopyIntended, OrderType
 from shared.messages.orders import OrderState
 from shared.testing.waiting import eventually
 from tests.builders import (
-    LEADER,
     NOON,
     OTHER_PROXY,
     PROXY,
-    TOKEN,
     an_intent,
     approved,
     controls,
@@ -33,132 +31,139 @@ from tests.builders import (
     shares,
 )
 from tests.fakes import FixedControls
+from tests.orders import numbered_order
 
 pytestmark = pytest.mark.integration
 
-ASKED = shares(10)
-AFTER = seconds(5)
-LOOKS = 20
+REQUESTED = shares(10)
+DELAY = seconds(5)
+MIN_CLOCK_READINGS = 20
 
 
-async def exited(
+async def record_exit(
     orders: PostgresOrders,
     number: int,
     *,
     side: Side = Side.SELL,
     proxy: str = PROXY,
-    **became: Any,
+    **outcome: Any,
 ) -> Order:
-    """Record the order of an exit, and what became of it."""
+    """Record an order and its outcome."""
     intent = an_intent(intent_id=f"{number:032x}", side=side, proxy=proxy)
     sells = side is Side.SELL
     verdict = approved(
         intent,
         order_type=OrderType.FAK if sells else OrderType.FOK,
         usdc=0 if sells else intent.usdc,
-        shares=ASKED if sells else 0,
+        shares=REQUESTED if sells else 0,
         expires_at=NOON + seconds(60),
     )
-    order = Order(
-        intent_id=intent.intent_id, proxy=proxy, leader=LEADER, order_hash=f"0x{number:064x}", body="bytes", side=side, token_id=TOKEN,
-        state=OrderState.SIGNED, fee_rate=verdict.quote.fee_rate, expires_at=verdict.expires_at, signed_at=NOON,
-    )  # fmt: skip
+    order = numbered_order(
+        number,
+        proxy=proxy,
+        side=side,
+        fee_rate=verdict.quote.fee_rate,
+        expires_at=verdict.expires_at,
+    )
     await orders.record(order, verdict)
-    ended = replace(order, **became)
+    ended = replace(order, **outcome)
     await orders.save(ended, now=NOON)
     return ended
 
 
-async def test_only_final_exits_that_sold_less_than_they_were_to_have_something_left(
+async def test_only_final_exits_that_sold_less_than_requested_have_a_remainder(
     engine: AsyncEngine, orders: PostgresOrders
 ) -> None:
     confirmed: dict[str, Any] = {"state": OrderState.CONFIRMED}
-    await exited(orders, 1, **confirmed, shares=shares(4))
-    await exited(orders, 2, state=OrderState.KILLED, last_reply=VenueReply.KILLED)
-    await exited(orders, 3, **confirmed, shares=ASKED)
-    await exited(orders, 4, **confirmed, shares=ASKED - shares("0.09"))
-    await exited(orders, 5, side=Side.BUY, **confirmed, shares=shares(4))
-    await exited(orders, 6, state=OrderState.KILLED, last_reply=VenueReply.NOTHING)
+    await record_exit(orders, 1, **confirmed, shares=shares(4))
+    await record_exit(orders, 2, state=OrderState.KILLED, last_reply=VenueReply.KILLED)
+    await record_exit(orders, 3, **confirmed, shares=REQUESTED)
+    await record_exit(orders, 4, **confirmed, shares=REQUESTED - shares("0.09"))
+    await record_exit(orders, 5, side=Side.BUY, **confirmed, shares=shares(4))
+    await record_exit(orders, 6, state=OrderState.KILLED, last_reply=VenueReply.NO_REPLY)
     for number, state in enumerate(
         set(OrderState) - {OrderState.CONFIRMED, OrderState.KILLED}, start=7
     ):
-        await exited(orders, number, state=state, shares=shares(4))
+        await record_exit(orders, number, state=state, shares=shares(4))
 
-    found = await unfinished_exits(engine, now=NOON)
+    unfinished = await load_unfinished_exits(engine, now=NOON)
 
     assert [
-        (int(each.order.intent_id, 16), each.requested_shares - each.order.shares) for each in found
-    ] == [(1, shares(6)), (2, ASKED)]
-    assert await unfinished_exits(engine, now=NOON + seconds(60)) == []
+        (int(each.order.intent_id, 16), each.requested_shares - each.order.shares)
+        for each in unfinished
+    ] == [(1, shares(6)), (2, REQUESTED)]
+    assert await load_unfinished_exits(engine, now=NOON + seconds(60)) == []
 
 
-class Listener:
-    """Hears what a feed publishes."""
+class Recorder:
+    """Keeps what a feed publishes, and counts how often it reads the clock."""
 
     def __init__(self) -> None:
-        self.heard: list[CopyIntended] = []
-        self.looks = 0
+        self.published: list[CopyIntended] = []
+        self.clock_readings = 0
 
     async def publish(self, message: Message) -> None:
         assert isinstance(message, CopyIntended)
-        self.heard.append(message)
+        self.published.append(message)
 
     def clock(self) -> datetime:
-        """Two readings for each look of the feed's, at least."""
-        self.looks += 1
-        return NOON + AFTER
+        """Read at least twice in each poll."""
+        self.clock_readings += 1
+        return NOON + DELAY
 
 
-async def listened(
+async def published_by_feed(
     engine: AsyncEngine, *, owns: Callable[[str], bool] = lambda _: True, mode: Mode = Mode.ACTIVE
 ) -> list[CopyIntended]:
-    listener, controls_book = Listener(), FixedControls(controls(modes={GLOBAL: mode}))
+    recorder = Recorder()
     feed = RemainderFeed(
         engine,
-        controls_book,
+        FixedControls(controls(modes={GLOBAL: mode})),
         owns=owns,
-        now=listener.clock,
-        look_every=seconds(0),
-        continue_after=AFTER,
+        now=recorder.clock,
+        poll_interval=seconds(0),
+        delay=DELAY,
     )
-    running = asyncio.create_task(feed(listener.publish))
-    await eventually(lambda: listener.looks >= LOOKS, what="looks of the feed")
+    running = asyncio.create_task(feed(recorder.publish))
+    await eventually(
+        lambda: recorder.clock_readings >= MIN_CLOCK_READINGS, what="polls of the feed"
+    )
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    return listener.heard
+    return recorder.published
 
 
-async def test_what_is_left_is_told_once_and_after_a_restart_by_the_same_name(
+async def test_a_remainder_is_published_once_and_after_a_restart_with_the_same_id(
     engine: AsyncEngine, orders: PostgresOrders
 ) -> None:
-    order = await exited(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
+    order = await record_exit(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
 
-    first, again = await listened(engine), await listened(engine)
+    first, again = await published_by_feed(engine), await published_by_feed(engine)
 
-    assert [(told.intent_id, told.intent.shares, told.intent.continues) for told in first] == [
+    assert [(each.intent_id, each.intent.shares, each.intent.continues) for each in first] == [
         (remainder_id(order.intent_id), shares(6), order.intent_id)
     ]
-    assert [told.message_id for told in again] == [told.message_id for told in first]
+    assert [each.message_id for each in again] == [each.message_id for each in first]
 
 
-@pytest.mark.parametrize(("mode", "told"), [(Mode.HALTED, 0), (Mode.REDUCING, 1)])
-async def test_while_halted_it_waits_and_an_exit_it_is_while_reducing(
-    engine: AsyncEngine, orders: PostgresOrders, mode: Mode, told: int
+@pytest.mark.parametrize(("mode", "published"), [(Mode.HALTED, 0), (Mode.REDUCING, 1)])
+async def test_a_remainder_waits_while_halted_and_is_published_while_reducing(
+    engine: AsyncEngine, orders: PostgresOrders, mode: Mode, published: int
 ) -> None:
-    await exited(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
+    await record_exit(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
 
-    assert len(await listened(engine, mode=mode)) == told
+    assert len(await published_by_feed(engine, mode=mode)) == published
 
 
-async def test_the_exits_of_other_instances_are_left_to_them(
+async def test_the_remainders_of_other_instances_are_not_published(
     engine: AsyncEngine, orders: PostgresOrders
 ) -> None:
-    await exited(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
-    theirs = await exited(
+    await record_exit(orders, 1, state=OrderState.CONFIRMED, shares=shares(4))
+    theirs = await record_exit(
         orders, 2, proxy=OTHER_PROXY, state=OrderState.CONFIRMED, shares=shares(4)
     )
 
-    told = await listened(engine, owns=lambda proxy: proxy == OTHER_PROXY)
+    published = await published_by_feed(engine, owns=lambda proxy: proxy == OTHER_PROXY)
 
-    assert [each.intent.continues for each in told] == [theirs.intent_id]
+    assert [each.intent.continues for each in published] == [theirs.intent_id]

@@ -1,5 +1,5 @@
-"""An executor that has lost its partition, and does not know it, can do nothing; one that has just
-got it looks first.
+"""An executor that lost its partition without noticing can write nothing; one that has just got it
+checks its open orders first.
 """
 
 import asyncio
@@ -20,35 +20,38 @@ from shared.messages.base import Message
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported
 from shared.testing.waiting import eventually
 from tests.builders import NOON, OTHER_PROXY, PROXY, a_trade, an_intent, approved, resolved, seconds
-from tests.contract.test_orders import an_order
 from tests.leases import executor_leases
+from tests.orders import an_order
 
 pytestmark = pytest.mark.integration
 
 OTHER = "0x" + "ee" * 32
 
 
-async def zombie_and_heir(engine: AsyncEngine) -> tuple[Leases, Leases]:
-    """Two that think they hold everything: the first by a clock that stood still, the second by
-    right.
+async def zombie_and_successor(engine: AsyncEngine) -> tuple[Leases, Leases]:
+    """Two instances that both count as lease holders: the first because its clock stands still, the
+    second by right.
     """
     zombie = await executor_leases(engine, "zombie", duration=timedelta(milliseconds=10))
     zombie._clock = lambda: 0.0
-    heir = await executor_leases(engine, "heir")
+    successor = await executor_leases(engine, "successor")
 
     async def has_all() -> bool:
-        await heir.refresh()
-        return heir.is_ready
+        await successor.refresh()
+        return successor.is_ready
 
     await eventually(has_all)
-    return zombie, heir
+    return zombie, successor
 
 
-async def test_whatever_a_zombie_writes_is_refused_and_its_heir_writes(engine: AsyncEngine) -> None:
-    held_by_zombie, held_by_heir = await zombie_and_heir(engine)
-    zombie, heir = PostgresOrders(engine, held_by_zombie), PostgresOrders(engine, held_by_heir)
+async def test_whatever_a_zombie_writes_is_refused_and_its_successor_can_write(
+    engine: AsyncEngine,
+) -> None:
+    zombie_leases, successor_leases = await zombie_and_successor(engine)
+    zombie = PostgresOrders(engine, zombie_leases)
+    successor = PostgresOrders(engine, successor_leases)
     order = an_order()
-    await heir.record(order, approved(an_intent(intent_id=order.intent_id)))
+    await successor.record(order, approved(an_intent(intent_id=order.intent_id)))
 
     other = an_order(intent_id="f" * 32, order_hash=OTHER)
     with pytest.raises(NotLeaseHolder):
@@ -58,15 +61,17 @@ async def test_whatever_a_zombie_writes_is_refused_and_its_heir_writes(engine: A
     with pytest.raises(NotLeaseHolder):
         await zombie.record_trade(a_trade(), now=NOON)
     with pytest.raises(NotLeaseHolder):
-        await zombie.resolve(resolved(), now=NOON)
+        await zombie.record_settlement(resolved(), now=NOON)
 
-    assert await heir.load(order.intent_id) == order
-    assert await heir.load(other.intent_id) is None
-    assert await heir.load_trades(order.order_hash) == ()
-    assert len(await heir.record_trade(a_trade(), now=NOON)) == 1
+    assert await successor.load(order.intent_id) == order
+    assert await successor.load(other.intent_id) is None
+    assert await successor.load_trades(order.order_hash) == ()
+    assert len(await successor.record_trade(a_trade(), now=NOON)) == 1
 
 
-async def test_in_one_group_the_rows_of_a_lost_partition_fail_alone(engine: AsyncEngine) -> None:
+async def test_in_a_group_commit_only_the_rows_of_a_lost_partition_fail(
+    engine: AsyncEngine,
+) -> None:
     leases = await executor_leases(engine)
     lost, partition = PROXY, leases.lease_for(PROXY).partition
     kept = next(
@@ -91,46 +96,48 @@ async def test_in_one_group_the_rows_of_a_lost_partition_fail_alone(engine: Asyn
     assert await orders.load(first.intent_id) is None
 
 
-async def test_a_zombie_whose_clock_went_on_sends_nothing(engine: AsyncEngine) -> None:
-    leases = await executor_leases(engine, duration=timedelta(seconds=8))
+async def test_a_zombie_whose_lease_has_expired_by_its_own_clock_posts_nothing(
+    engine: AsyncEngine,
+) -> None:
+    leases = await executor_leases(engine, lasts=timedelta(seconds=8))
     leases._clock = lambda: float("inf")
-    sent: list[Order] = []
+    posted: list[str] = []
 
-    class Wire:
+    class RecordingClob:
         async def post_order(self, body: str, credentials: object) -> None:
-            sent.append(an_order())
+            posted.append(body)
 
-    class Ring:
+    class NoCredentials:
         async def fetch_credentials(self, proxy: str) -> None: ...
 
-    venue = ClobVenue(Wire(), Ring(), leases, now=lambda: NOON)  # type: ignore[arg-type]
+    venue = ClobVenue(RecordingClob(), NoCredentials(), leases, now=lambda: NOON)  # type: ignore[arg-type]
 
     with pytest.raises(NotLeaseHolder):
         await venue.post_order(an_order())
-    assert sent == []
+    assert posted == []
 
 
 @dataclass
 class Venue:
-    """What it is asked for, and what it says."""
+    """Shows fixed trades, and remembers for which proxies it was asked."""
 
     trades: tuple[TradeReported, ...] = ()
-    is_away: bool = False
-    asked: list[str] = field(default_factory=list)
+    is_unreachable: bool = False
+    queried: list[str] = field(default_factory=list)
 
-    async def trades_of_all(self, proxy: str, orders: list[Order]) -> list[TradeReported]:
-        if self.is_away:
+    async def fetch_trades(self, proxy: str, orders: list[Order]) -> list[TradeReported]:
+        if self.is_unreachable:
             raise Transient("the venue cannot be reached")
-        self.asked.append(proxy)
+        self.queried.append(proxy)
         hashes = {order.order_hash for order in orders}
         return [trade for trade in self.trades if trade.order_hash in hashes]
 
 
 @dataclass
-class Reconciling:
-    reconciliation: StartupCheck
+class RunningCheck:
+    check: StartupCheck
     published: list[Message]
-    running: asyncio.Task[None]
+    task: asyncio.Task[None]
 
 
 @pytest.fixture
@@ -138,19 +145,19 @@ async def leases(engine: AsyncEngine) -> Leases:
     return await executor_leases(engine)
 
 
-async def reconciling(engine: AsyncEngine, leases: Leases, venue: Any) -> Reconciling:
+async def start_check(engine: AsyncEngine, leases: Leases, venue: Any) -> RunningCheck:
     published: list[Message] = []
 
     async def publish(message: Message) -> None:
         published.append(message)
 
-    reconciliation = StartupCheck(
-        PostgresOrders(engine, leases), venue, leases, now=lambda: NOON + seconds(9), at_a_time=40
+    check = StartupCheck(
+        PostgresOrders(engine, leases), venue, leases, now=lambda: NOON + seconds(9), batch_size=40
     )
-    return Reconciling(reconciliation, published, asyncio.create_task(reconciliation(publish)))
+    return RunningCheck(check, published, asyncio.create_task(check(publish)))
 
 
-async def test_every_open_order_is_looked_at_before_anything_new_is_begun(
+async def test_every_open_order_is_checked_before_anything_new_is_begun(
     engine: AsyncEngine, leases: Leases
 ) -> None:
     orders = PostgresOrders(engine, leases)
@@ -159,39 +166,39 @@ async def test_every_open_order_is_looked_at_before_anything_new_is_begun(
         await orders.record(
             order, approved(an_intent(intent_id=order.intent_id, proxy=order.proxy))
         )
-    venue = Venue(trades=(a_trade(),), is_away=True)
-    under_way = await reconciling(engine, leases, venue)
+    venue = Venue(trades=(a_trade(),), is_unreachable=True)
+    running = await start_check(engine, leases, venue)
 
-    assert not under_way.reconciliation.is_ready
+    assert not running.check.is_ready
     with pytest.raises(StartupCheckPending):
-        under_way.reconciliation.permit(PROXY)
+        running.check.require_ready(PROXY)
 
-    venue.is_away = False
-    await eventually(lambda: under_way.reconciliation.is_ready)
-    under_way.running.cancel()
+    venue.is_unreachable = False
+    await eventually(lambda: running.check.is_ready)
+    running.task.cancel()
 
-    assert sorted(venue.asked) == sorted([PROXY, OTHER_PROXY])
+    assert sorted(venue.queried) == sorted([PROXY, OTHER_PROXY])
     assert {
         (type(each), each.order_hash)
-        for each in under_way.published
+        for each in running.published
         if isinstance(each, TradeReported | OrderOverdue)
     } == {
         (TradeReported, matched.order_hash),
         (OrderOverdue, silent.order_hash),
     }
-    under_way.reconciliation.permit(PROXY)
+    running.check.require_ready(PROXY)
 
 
-async def test_a_partition_that_comes_back_under_a_new_lease_is_looked_at_again(
+async def test_a_partition_that_returns_under_a_new_lease_is_checked_again(
     engine: AsyncEngine, leases: Leases
 ) -> None:
-    under_way = await reconciling(engine, leases, Venue())
-    await eventually(lambda: under_way.reconciliation.is_ready)
+    running = await start_check(engine, leases, Venue())
+    await eventually(lambda: running.check.is_ready)
     lease = leases.lease_for(PROXY)
 
     leases._held[lease.partition] = replace(lease, token=lease.token + 1)
 
     with pytest.raises(StartupCheckPending):
-        under_way.reconciliation.permit(PROXY)
-    await eventually(lambda: under_way.reconciliation.is_ready)
-    under_way.running.cancel()
+        running.check.require_ready(PROXY)
+    await eventually(lambda: running.check.is_ready)
+    running.task.cancel()

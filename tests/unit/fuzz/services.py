@@ -16,7 +16,7 @@ from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, Tra
 from shared.streams.routes import Routes, ignored
 from tests.builders import NOON, a_market, controls, seconds, usdc
 from tests.fakes import Clock, FakeDebts, FakeTrades, FakeWatches, FixedControls
-from tests.unit.executor.test_handler import World
+from tests.unit.executor.harness import ExecutorHarness
 from tests.unit.preflight.test_handler import balance, preflight
 from tests.unit.pricer.test_handler import FULL, Known
 
@@ -47,7 +47,7 @@ def preflight_() -> Routes:
 
 
 def executor() -> Routes:
-    handler: Executor = World().handler()
+    handler: Executor = ExecutorHarness().handler
     return {
         IntentApproved: handler.on_intent_approved,
         TradeReported: handler.on_trade_reported,

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.decisions import (
-    DUST,
     CopySlice,
     Row,
     RowKey,
@@ -22,14 +21,14 @@ from services.ingest.decisions import (
     row_key,
     total_shares,
 )
-from shared.domain.money import Side
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, shares, usdc
 
 NOTHING = Trade(trade_id=a_fill().trade_id, rows={})
 ROWS = st.dictionaries(
     st.tuples(st.sampled_from(FillSource), st.sampled_from("abcd")),
-    st.integers(1, shares(50)) | st.integers(1, 2 * DUST),
+    st.integers(1, shares(50)) | st.integers(1, 2 * ROUNDING_TOLERANCE_SHARES),
     min_size=1,
 )
 
@@ -91,8 +90,8 @@ def test_the_same_rows_in_every_order_and_repetition_cover_the_same_shares_once(
     ]
     assert trade.slices[0].from_shares == 0
     assert all(part.shares > 0 for part in trade.slices)
-    assert all(later.shares > DUST for _, later in pairwise(trade.slices))
-    assert 0 <= total_shares(as_rows(rows)) - covered(trade) <= DUST
+    assert all(later.shares > ROUNDING_TOLERANCE_SHARES for _, later in pairwise(trade.slices))
+    assert 0 <= total_shares(as_rows(rows)) - covered(trade) <= ROUNDING_TOLERANCE_SHARES
 
 
 @given(rows=ROWS)
@@ -144,8 +143,12 @@ def test_a_redelivered_row_gives_the_same_part_though_time_and_controls_have_mov
 def test_what_two_witnesses_differ_by_in_rounding_is_no_trade_of_its_own() -> None:
     trade, _ = seen(NOTHING, a_fill(shares=shares(100)))
 
-    _, within = seen(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST))
-    _, beyond = seen(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST + 1))
+    _, within = seen(
+        trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + ROUNDING_TOLERANCE_SHARES)
+    )
+    _, beyond = seen(
+        trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + ROUNDING_TOLERANCE_SHARES + 1)
+    )
 
     assert within is None
     assert beyond is not None

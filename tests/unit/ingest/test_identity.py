@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import DUST, CopySlice
+from services.ingest.decisions import CopySlice
 from services.ingest.handler import Handler
 from shared.domain.ids import intent_id, trade_id
-from shared.domain.money import Side
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_follow, controls, shares
@@ -324,7 +324,7 @@ def assert_copied_once(ingest: Ingest, trade: str, *, of: int) -> None:
     assert [part.from_shares for part in parts] == [0, *(part.to_shares for part in parts)][
         : len(parts)
     ]
-    assert 0 <= of - sum(part.shares for part in parts) <= DUST
+    assert 0 <= of - sum(part.shares for part in parts) <= ROUNDING_TOLERANCE_SHARES
     expected = {
         intent_id(trade=trade, from_shares=part.from_shares, follow_id=follow.follow_id)
         for part in parts

@@ -14,7 +14,7 @@ from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collater
 from services.paper_venue.exchange.matching import MatchKind
 from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import (
-    DUST,
+    FILL_TOLERANCE,
     PRICE_ONE,
     Market,
     MarketVersion,

@@ -1,0 +1,135 @@
+"""Polls the venue for open orders and publishes their trades, and orders that are overdue."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from services.executor.adapters.orders import PostgresOrders
+from services.executor.adapters.venue import ClobVenue, build_overdue
+from services.executor.decisions import MIN_EMPTY_LOOKUPS, Order, is_settlement_overdue
+from shared.domain.errors import InvalidMessage, Transient
+from shared.messages.orders import OrderState, TradeStatus
+from shared.observe import metrics, tracing
+from shared.streams.routes import Publish
+
+logger = logging.getLogger(__name__)
+
+
+class VenueFeed:
+    """A feed of the service: the handler acts on the reports that it publishes."""
+
+    def __init__(
+        self,
+        orders: PostgresOrders,
+        venue: ClobVenue,
+        *,
+        owns: Callable[[str], bool],
+        now: Callable[[], datetime],
+        poll_interval: timedelta,
+        overdue_after: timedelta,
+        verify_for: timedelta,
+        max_wallets_per_poll: int,
+    ) -> None:
+        """``max_wallets_per_poll``: wallets whose trades are fetched in one poll; half as many
+        orders may be published as overdue in it.
+        """
+        self._orders, self._venue, self._owns, self._now = orders, venue, owns, now
+        self._poll_interval, self._overdue_after = poll_interval, overdue_after
+        self._max_wallets_per_poll = max_wallets_per_poll
+        self._recheck_after = verify_for / MIN_EMPTY_LOOKUPS
+        self._poll_number = 0
+        self._last_poll_by_proxy: dict[str, int] = {}
+        """The number of the poll that last fetched a proxy's trades."""
+        self._published: dict[tuple[str, str], tuple[TradeStatus, str]] = {}
+        """By order hash and trade id of open orders: the status and transaction last published."""
+        self._overdue_published_at: dict[str, datetime] = {}
+        """By intent id of open orders."""
+
+    async def __call__(self, publish: Publish) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + self._poll_interval.total_seconds()
+            try:
+                await self._poll(publish)
+            except Transient as error:
+                logger.warning("open orders could not be polled, retrying: %s", error)
+            await asyncio.sleep(max(0.0, due - clock()))
+
+    async def _poll(self, publish: Publish) -> None:
+        ours = [order for order in await self._orders.load_open_orders() if self._owns(order.proxy)]
+        metrics.orders_unknown(sum(order.state is OrderState.UNKNOWN for order in ours))
+        metrics.orders_alerted(sum(order.alerted_at is not None for order in ours))
+        self._keep_only(ours)
+        overdue = sorted(
+            (order for order in ours if self._is_overdue(order)), key=self._last_checked_at
+        )
+        for order in overdue[: max(1, self._max_wallets_per_poll // 2)]:
+            await self._publish_overdue(order, publish)
+        matched: dict[str, list[Order]] = {}
+        for order in ours:
+            if order.state is OrderState.MATCHED:
+                matched.setdefault(order.proxy, []).append(order)
+        proxies = self._next_wallets(matched)
+        # Spread over the time until the next poll: published all at once, the reports would delay
+        # every copy that arrives at that moment.
+        pause_s = self._poll_interval.total_seconds() / max(1, len(proxies))
+        polls = (
+            self._publish_trades(proxy, matched[proxy], publish, after_s=number * pause_s)
+            for number, proxy in enumerate(proxies)
+        )
+        await asyncio.gather(*polls)
+
+    def _next_wallets(self, proxies: Iterable[str]) -> list[str]:
+        """The wallets of this poll, within the venue's rate limit; longest ago polled first."""
+        last_poll = {proxy: self._last_poll_by_proxy.get(proxy, 0) for proxy in proxies}
+        polled = sorted(last_poll, key=last_poll.__getitem__)[: self._max_wallets_per_poll]
+        self._poll_number += 1
+        self._last_poll_by_proxy = last_poll | dict.fromkeys(polled, self._poll_number)
+        return polled
+
+    async def _publish_trades(
+        self, proxy: str, orders: list[Order], publish: Publish, *, after_s: float
+    ) -> None:
+        await asyncio.sleep(after_s)
+        try:
+            trades = await self._venue.fetch_trades(proxy, orders)
+        except (Transient, InvalidMessage) as error:
+            logger.warning("the trades of proxy %s could not be fetched: %s", proxy, error)
+            return
+        traces = {order.order_hash: order.traceparent for order in orders}
+        for trade in trades:
+            key = (trade.order_hash, trade.trade_id)
+            shown = (trade.status, trade.transaction_hash)
+            if self._published.get(key) != shown:
+                with tracing.resumed(traces[trade.order_hash]):
+                    await publish(trade)
+                self._published[key] = shown
+
+    def _is_overdue(self, order: Order) -> bool:
+        """An unverified order is looked up sooner, because its reservation is held until then."""
+        if order.state is OrderState.MATCHED and order.unverified_since is None:
+            return order.alerted_at is None and is_settlement_overdue(order, now=self._now())
+        after = self._overdue_after if order.unverified_since is None else self._recheck_after
+        return self._now() - self._last_checked_at(order) >= after
+
+    def _last_checked_at(self, order: Order) -> datetime:
+        return max(
+            self._overdue_published_at.get(order.intent_id, order.signed_at),
+            order.unverified_since or order.signed_at,
+        )
+
+    async def _publish_overdue(self, order: Order, publish: Publish) -> None:
+        now = self._now()
+        with tracing.resumed(order.traceparent):
+            await publish(build_overdue(order, now=now))
+        self._overdue_published_at[order.intent_id] = now
+
+    def _keep_only(self, orders: Sequence[Order]) -> None:
+        """Forget what was published of orders that are no longer open."""
+        hashes = {order.order_hash for order in orders}
+        intents = {order.intent_id for order in orders}
+        self._published = {key: shown for key, shown in self._published.items() if key[0] in hashes}
+        self._overdue_published_at = {
+            intent: at for intent, at in self._overdue_published_at.items() if intent in intents
+        }

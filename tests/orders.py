@@ -1,0 +1,32 @@
+"""Orders of the executor for tests: valid, and different only in what a test names."""
+
+from dataclasses import replace
+from typing import Any
+
+from services.executor.decisions import Order
+from shared.domain.money import Side
+from shared.messages.orders import OrderState
+from tests.builders import LEADER, NOON, ORDER_HASH, PROXY, TOKEN, approved
+
+
+def an_order(**overrides: Any) -> Order:
+    """Signed and not sent yet."""
+    base = Order(
+        intent_id=approved().intent_id,
+        proxy=PROXY,
+        leader=LEADER,
+        order_hash=ORDER_HASH,
+        body='{"signed":"bytes"}',
+        side=Side.BUY,
+        token_id=TOKEN,
+        state=OrderState.SIGNED,
+        fee_rate=approved().quote.fee_rate,
+        expires_at=approved().expires_at,
+        signed_at=NOON,
+    )
+    return replace(base, **overrides)
+
+
+def numbered_order(number: int, **overrides: Any) -> Order:
+    """One of many: intent id and order hash are derived from the number."""
+    return an_order(intent_id=f"{number:032x}", order_hash=f"0x{number:064x}", **overrides)
