@@ -10,7 +10,7 @@ from services.executor.decisions import Order, is_news
 from services.ingest.decisions import (
     CopySlice,
     Reconciliation,
-    Row,
+    FillRow,
     RowKey,
     Trade,
     TradeContext,
@@ -73,44 +73,54 @@ class FakeTrades:
     """What ingest has gathered."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, dict[RowKey, Row]] = {}
-        self.parts: dict[str, tuple[CopySlice, ...]] = {}
-        self._lines: dict[tuple[str, str, Side], set[str]] = {}
+        self.rows_by_trade: dict[str, dict[RowKey, FillRow]] = {}
+        self.slices_by_trade: dict[str, tuple[CopySlice, ...]] = {}
+        self._neighbour_ids_by_key: dict[tuple[str, str, Side], set[str]] = {}
 
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
-        trades = {trade: self._trade(trade) for trade in self._line(fill) | {fill.trade_id}}
+        trades = {
+            trade: self._trade(trade) for trade in self._neighbour_ids(fill) | {fill.trade_id}
+        }
         return TradeContext(
             trade=trades.pop(fill.trade_id),
-            others=tuple(trades.values()),
-            resent=tuple(
+            neighbours=tuple(trades.values()),
+            resent_slices=tuple(
                 part
-                for parts in self.parts.values()
+                for parts in self.slices_by_trade.values()
                 for part in parts
                 if part.resent_of in {fill.trade_id, *trades}
             ),
         )
 
-    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
-        standing = self.parts.get(fill.trade_id, ())
+    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+        standing = self.slices_by_trade.get(fill.trade_id, ())
         known = {(part.from_shares, part.resent_of): part for part in standing}
-        new = [part for part in finding.slices if (part.from_shares, part.resent_of) not in known]
+        new = [
+            part
+            for part in reconciliation.slices
+            if (part.from_shares, part.resent_of) not in known
+        ]
         if any(
             known.get((part.from_shares, part.resent_of), part).caused_by != part.caused_by
-            for part in finding.slices
+            for part in reconciliation.slices
         ):
             raise Transient("another part begins there")
-        self._line(fill).add(fill.trade_id)
-        self.rows.setdefault(fill.trade_id, {}).setdefault(row_key(fill), finding.row)
-        self.parts[fill.trade_id] = (*standing, *new)
+        self._neighbour_ids(fill).add(fill.trade_id)
+        self.rows_by_trade.setdefault(fill.trade_id, {}).setdefault(
+            row_key(fill), reconciliation.row
+        )
+        self.slices_by_trade[fill.trade_id] = (*standing, *new)
 
     def _trade(self, trade: str) -> Trade:
         return Trade(
-            trade_id=trade, rows=dict(self.rows.get(trade, {})), slices=self.parts.get(trade, ())
+            trade_id=trade,
+            rows=dict(self.rows_by_trade.get(trade, {})),
+            slices=self.slices_by_trade.get(trade, ()),
         )
 
-    def _line(self, fill: LeaderFillSeen) -> set[str]:
+    def _neighbour_ids(self, fill: LeaderFillSeen) -> set[str]:
         """Trades of the same leader, token and side."""
-        return self._lines.setdefault((fill.leader, fill.token_id, fill.side), set())
+        return self._neighbour_ids_by_key.setdefault((fill.leader, fill.token_id, fill.side), set())
 
 
 @dataclass(slots=True)

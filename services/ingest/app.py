@@ -10,7 +10,7 @@ from services.ingest.adapters import (
     Cursor,
     DataFeed,
     PostgresTrades,
-    UnsettledTrades,
+    UnsettledTradesCheck,
 )
 from services.ingest.handler import Handler
 from services.ingest.settings import Settings
@@ -67,16 +67,16 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     Cursor(engine, "chain"),
                     leaders=controls.leaders,
                     now=utc_now,
-                    poll_every=settings.chain_poll_every,
-                    look_back=settings.chain_look_back_blocks,
-                    first_look_back=settings.chain_first_look_back_blocks,
+                    poll_interval=settings.chain_poll_interval,
+                    lookback_blocks=settings.chain_lookback_blocks,
+                    first_lookback_blocks=settings.chain_first_lookback_blocks,
                 ),
-                "unsettled": UnsettledTrades(
+                "unsettled": UnsettledTradesCheck(
                     engine,
                     leaders=controls.leaders,
                     now=utc_now,
                     after=settings.unsettled_after,
-                    look_every=settings.unsettled_look_every,
+                    check_interval=settings.unsettled_check_interval,
                 ),
                 **({"data": data_feed(data, settings, leaders=controls.leaders)} if data else {}),
             },
@@ -91,8 +91,8 @@ def data_feed(
         data.fetch_trades,
         leaders=leaders,
         now=utc_now,
-        poll_every=settings.data_poll_every,
-        look_back=settings.data_look_back,
+        poll_interval=settings.data_poll_interval,
+        lookback=settings.data_lookback,
     )
 
 
@@ -100,7 +100,7 @@ def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelSetting
     return ChannelSettings(
         name="rtds",
         url=str(venue.rtds_ws_url),
-        ping_every_s=settings.rtds_ping_every.total_seconds(),
+        ping_every_s=settings.rtds_ping_interval.total_seconds(),
         silent_after_s=settings.rtds_silent_after.total_seconds(),
         pongs_count=False,
     )

@@ -37,7 +37,7 @@ RESENT_WITHIN = timedelta(minutes=10)
 """From a match to the block of its settlement, if that was sent again: for how long the venue goes
 on trying is not documented."""
 
-CLOCKS_DIFFER = timedelta(seconds=3)
+CLOCK_TOLERANCE = timedelta(seconds=3)
 """By so much a block may be dated earlier than the venue dates a match before it; both tell whole
 seconds."""
 
@@ -49,7 +49,7 @@ ShareRange = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class FillRow:
     """A row of a feed, as it is kept."""
 
     shares: int
@@ -86,11 +86,11 @@ class Trade:
     """What is kept of one trade: each source's rows, and its parts."""
 
     trade_id: str
-    rows: Mapping[RowKey, Row]
+    rows: Mapping[RowKey, FillRow]
     slices: tuple[CopySlice, ...] = ()
 
     @property
-    def socket_rows(self) -> Mapping[str, Row]:
+    def socket_rows(self) -> Mapping[str, FillRow]:
         """The socket's rows."""
         return {
             row_id: row for (source, row_id), row in self.rows.items() if source is FillSource.RTDS
@@ -101,7 +101,7 @@ class Trade:
         return min(row.filled_at for row in self.socket_rows.values())
 
     @property
-    def confirming_rows(self) -> Mapping[RowKey, Row]:
+    def confirming_rows(self) -> Mapping[RowKey, FillRow]:
         return {key: row for key, row in self.rows.items() if key[0] in CONFIRMING_SOURCES}
 
     @property
@@ -110,13 +110,13 @@ class Trade:
         return max((row.filled_at for row in self.confirming_rows.values()), default=None)
 
     @property
-    def copied(self) -> int:
+    def copied_shares(self) -> int:
         return sum(part.shares for part in self.slices if not part.resent_of)
 
     @property
-    def total(self) -> int:
+    def total_shares(self) -> int:
         """Micro-shares that count."""
-        return total_shares(
+        return best_source_total(
             {
                 key: row
                 for key, row in self.rows.items()
@@ -125,10 +125,10 @@ class Trade:
         )
 
     @property
-    def exceeds_socket(self) -> bool:
+    def is_confirmed_beyond_socket(self) -> bool:
         """Whether more of it is proven than the socket told."""
         return (
-            total_shares(self.confirming_rows)
+            best_source_total(self.confirming_rows)
             - sum(row.shares for row in self.socket_rows.values())
             > DUST
         )
@@ -141,23 +141,23 @@ class TradeContext:
     """
 
     trade: Trade
-    others: tuple[Trade, ...] = ()
-    resent: tuple[CopySlice, ...] = ()
+    neighbours: tuple[Trade, ...] = ()
+    resent_slices: tuple[CopySlice, ...] = ()
     """Of whichever trade, what is taken for the trade or for one of the others, sent again."""
 
     def provisional_shares(self, other: Trade) -> int:
         """Micro-shares that were copied of it on the socket's word, and that no proven trade is
         taken for yet.
         """
-        taken = sum(part.shares for part in self.resent if part.resent_of == other.trade_id)
-        return other.copied - taken if other.confirmed_at is None else 0
+        taken = sum(part.shares for part in self.resent_slices if part.resent_of == other.trade_id)
+        return other.copied_shares - taken if other.confirmed_at is None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
     """What a row says that was not known."""
 
-    row: Row
+    row: FillRow
     slices: tuple[CopySlice, ...]
     """All that the row makes known, now or when it came before: those to copy, and those that were
     copied under another transaction."""
@@ -173,7 +173,7 @@ class Reconciliation:
         return tuple(part for part in self.slices if part.resent_of)
 
 
-def total_shares(rows: Mapping[RowKey, Row]) -> int:
+def best_source_total(rows: Mapping[RowKey, FillRow]) -> int:
     """Micro-shares of the rows as far as they are known: what the source who saw most of them saw.
 
     Each source's sum is a lower bound of the truth (the activity feed cannot tell two equal fills
@@ -191,12 +191,12 @@ def row_key(fill: LeaderFillSeen) -> RowKey:
 
 
 def reconcile(
-    gathered: TradeContext, fill: LeaderFillSeen, *, controls_version: int, now: datetime
+    context: TradeContext, fill: LeaderFillSeen, *, controls_version: int, now: datetime
 ) -> Reconciliation:
     """What ``fill`` makes known: what it made known before, and what is new."""
-    key, trade = row_key(fill), _with_row(gathered, fill)
-    resent, new = _divided(
-        _gaps(trade, gathered), _provisional_by_trade(trade, gathered, at=fill.filled_at)
+    key, trade = row_key(fill), _with_row(context, fill)
+    resent, new = _split_resent(
+        _uncopied_ranges(trade, context), _provisional_by_trade(trade, context, at=fill.filled_at)
     )
 
     def part(stretch: ShareRange, resent_of: str = "") -> CopySlice:
@@ -221,51 +221,51 @@ def reconcile(
         ),
         reported_again=tuple(
             part.fill
-            for part in gathered.resent
+            for part in context.resent_slices
             if is_proof and part.resent_of == trade.trade_id and part.fill is not None
         ),
     )
 
 
-def is_confirmed_and_not_copied(gathered: TradeContext, fill: LeaderFillSeen) -> bool:
+def is_confirmed_and_not_copied(context: TradeContext, fill: LeaderFillSeen) -> bool:
     """Whether there is something to copy if no neighbour has given credit for it."""
-    trade = _with_row(gathered, fill)
-    return trade.confirmed_at is not None and bool(_gaps(trade, gathered))
+    trade = _with_row(context, fill)
+    return trade.confirmed_at is not None and bool(_uncopied_ranges(trade, context))
 
 
-def _with_row(gathered: TradeContext, fill: LeaderFillSeen) -> Trade:
+def _with_row(context: TradeContext, fill: LeaderFillSeen) -> Trade:
     """The trade with the row as it is kept, or is to be kept."""
-    trade, key = gathered.trade, row_key(fill)
+    trade, key = context.trade, row_key(fill)
     if key in trade.rows:
         return trade
-    row = Row(
+    row = FillRow(
         shares=fill.shares,
         filled_at=fill.filled_at,
-        awaits_confirmation=_may_be_another(gathered, fill),
+        awaits_confirmation=_may_be_resent(context, fill),
     )
     return replace(trade, rows={**trade.rows, key: row})
 
 
-def _may_be_another(gathered: TradeContext, fill: LeaderFillSeen) -> bool:
+def _may_be_resent(gathered: TradeContext, fill: LeaderFillSeen) -> bool:
     """Whether a row of the socket may be one that it told, or one that is proven, under another
     transaction.
     """
     if fill.source in CONFIRMING_SOURCES or gathered.trade.confirmed_at is not None:
         return False
-    return any(_may_be_the_same(other, fill) for other in gathered.others)
+    return any(_may_be_same_trade(other, fill) for other in gathered.neighbours)
 
 
-def _may_be_the_same(other: Trade, fill: LeaderFillSeen) -> bool:
+def _may_be_same_trade(other: Trade, fill: LeaderFillSeen) -> bool:
     """A match that the venue dates after the block of the other trade is another one."""
     is_repeated = fill.row_id in other.socket_rows
     if other.confirmed_at is None:
         return is_repeated and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
     return (
-        is_repeated or other.exceeds_socket
-    ) and -CLOCKS_DIFFER <= other.confirmed_at - fill.filled_at <= RESENT_WITHIN
+        is_repeated or other.is_confirmed_beyond_socket
+    ) and -CLOCK_TOLERANCE <= other.confirmed_at - fill.filled_at <= RESENT_WITHIN
 
 
-def _provisional_by_trade(trade: Trade, gathered: TradeContext, *, at: datetime) -> dict[str, int]:
+def _provisional_by_trade(trade: Trade, context: TradeContext, *, at: datetime) -> dict[str, int]:
     """Open credit by the trade that gave it, the oldest first; none for a trade that is not proven
     itself.
     """
@@ -273,20 +273,20 @@ def _provisional_by_trade(trade: Trade, gathered: TradeContext, *, at: datetime)
         return {}
     near = [
         other
-        for other in gathered.others
+        for other in context.neighbours
         if other.socket_rows and abs(other.first_seen_by_socket_at - at) <= RESENT_WITHIN
     ]
     oldest_first = sorted(near, key=lambda other: (other.first_seen_by_socket_at, other.trade_id))
-    return {other.trade_id: gathered.provisional_shares(other) for other in oldest_first}
+    return {other.trade_id: context.provisional_shares(other) for other in oldest_first}
 
 
-def _gaps(trade: Trade, gathered: TradeContext) -> list[ShareRange]:
+def _uncopied_ranges(trade: Trade, context: TradeContext) -> list[ShareRange]:
     """What of the trade is neither copied nor taken for another's; a rest that is dust is none."""
-    proven = {other.trade_id for other in gathered.others if other.confirmed_at is not None}
+    proven = {other.trade_id for other in context.neighbours if other.confirmed_at is not None}
     standing = sorted(
         (part.from_shares, part.to_shares) for part in trade.slices if part.resent_of not in proven
     )
-    gaps, reached, total = [], 0, trade.total
+    gaps, reached, total = [], 0, trade.total_shares
     for start, end in [*standing, (total, total)]:
         gap = (reached, min(start, total))
         if gap[1] - gap[0] > (DUST if standing else 0):
@@ -295,7 +295,7 @@ def _gaps(trade: Trade, gathered: TradeContext) -> list[ShareRange]:
     return gaps
 
 
-def _divided(
+def _split_resent(
     gaps: Iterable[ShareRange], credit_of: Mapping[str, int]
 ) -> tuple[list[tuple[ShareRange, str]], list[ShareRange]]:
     """The stretches that credit pays for, each with who gave it, and the rest."""
@@ -315,11 +315,13 @@ def _divided(
 
 
 def build_intents(
-    part: CopySlice, fill: LeaderFillSeen, follows: Iterable[Follow]
+    copy_slice: CopySlice, fill: LeaderFillSeen, follows: Iterable[Follow]
 ) -> tuple[Intent, ...]:
     """One intent per follow, sized by its terms at the leader's price."""
-    leader_usdc = cost_floor(part.shares, fill.price)
-    return tuple(_intent(part, fill, follow, usdc=follow.sized(leader_usdc)) for follow in follows)
+    leader_usdc = cost_floor(copy_slice.shares, fill.price)
+    return tuple(
+        _intent(copy_slice, fill, follow, usdc=follow.sized(leader_usdc)) for follow in follows
+    )
 
 
 def _intent(part: CopySlice, fill: LeaderFillSeen, follow: Follow, *, usdc: int) -> Intent:

@@ -29,7 +29,7 @@ class Trades(Protocol):
         """
         ...
 
-    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
+    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
         """Keep the row, and the parts that it makes known, in one commit; keeping them again
         changes nothing.
 
@@ -39,7 +39,7 @@ class Trades(Protocol):
         ...
 
 
-class ControlsBook(Protocol):
+class ControlsReader(Protocol):
     def known(self) -> Controls:
         """The newest controls that were read; whether they may be acted on is judged before money
         moves, not here.
@@ -54,7 +54,7 @@ class ControlsBook(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     trades: Trades
-    controls: ControlsBook
+    controls: ControlsReader
     now: Callable[[], datetime]
 
     async def on_leader_fill_seen(self, fill: LeaderFillSeen) -> Sequence[Message]:

@@ -12,26 +12,26 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True)
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
-    rtds_ping_every: timedelta = timedelta(seconds=5)
+    rtds_ping_interval: timedelta = timedelta(seconds=5)
     rtds_silent_after: timedelta = timedelta(seconds=30)
     """Without any trade on the whole platform for this long, the socket is opened anew (p99 of the
     pauses is far below)."""
-    chain_poll_every: timedelta = timedelta(seconds=1)
-    chain_look_back_blocks: int = Field(default=8, ge=0)
+    chain_poll_interval: timedelta = timedelta(seconds=1)
+    chain_lookback_blocks: int = Field(default=8, ge=0)
     """Blocks that are read again each time: a reorg may have changed them."""
-    chain_first_look_back_blocks: int = Field(default=40, ge=0)
+    chain_first_lookback_blocks: int = Field(default=40, ge=0)
     """Where there is no cursor yet: about a minute. Older trades would be refused as too old
     anyway."""
     data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
     """Where the Data API is, https://data-api.polymarket.com for the live one; not set: this feed
     is off."""
-    data_poll_every: timedelta = timedelta(seconds=5)
+    data_poll_interval: timedelta = timedelta(seconds=5)
     """Between two rounds over all leaders. A round of n leaders takes 60 ms for each: one address
     may ask 200 times in ten seconds."""
-    data_look_back: timedelta = timedelta(minutes=2)
+    data_lookback: timedelta = timedelta(minutes=2)
     """How old a trade may be to be told by this feed; it is some seconds behind the chain itself.
     """
     unsettled_after: timedelta = timedelta(minutes=10)
     """A trade that was copied on the socket's word must be in a block by then, or it is told as an
     error: its settlement has failed."""
-    unsettled_look_every: timedelta = timedelta(minutes=1)
+    unsettled_check_interval: timedelta = timedelta(minutes=1)

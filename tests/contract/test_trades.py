@@ -10,11 +10,11 @@ import pytest
 
 from services.ingest.adapters import PostgresTrades
 from services.ingest.decisions import (
-    CLOCKS_DIFFER,
+    CLOCK_TOLERANCE,
     RESENT_WITHIN,
     CopySlice,
     Reconciliation,
-    Row,
+    FillRow,
     Trade,
     TradeContext,
     row_key,
@@ -60,8 +60,8 @@ def found(fill: LeaderFillSeen, *parts: CopySlice, waits: bool = False) -> Recon
     return Reconciliation(row=a_row(fill, waits=waits), slices=parts)
 
 
-def a_row(fill: LeaderFillSeen, *, waits: bool = False) -> Row:
-    return Row(shares=fill.shares, filled_at=fill.filled_at, awaits_confirmation=waits)
+def a_row(fill: LeaderFillSeen, *, waits: bool = False) -> FillRow:
+    return FillRow(shares=fill.shares, filled_at=fill.filled_at, awaits_confirmation=waits)
 
 
 def gathered(*fills: LeaderFillSeen, parts: tuple[CopySlice, ...] = ()) -> TradeContext:
@@ -144,7 +144,7 @@ async def test_the_trades_of_a_large_group_are_kept_apart(trades: Trades) -> Non
     await asyncio.gather(*(trades.record(fill, found(fill, a_part(fill))) for fill in fills))
 
     loaded = await asyncio.gather(*map(trades.load, fills))
-    assert [each.trade.copied for each in loaded] == [fill.shares for fill in fills]
+    assert [each.trade.copied_shares for each in loaded] == [fill.shares for fill in fills]
 
 
 TOLD = a_fill(transaction_hash="0x" + "1" * 64)
@@ -165,9 +165,9 @@ async def test_what_is_taken_for_another_trade_sent_again_comes_back_with_either
 
     of_told, of_settled = await trades.load(TOLD), await trades.load(SETTLED)
 
-    assert (of_told.trade.slices, of_told.resent) == ((a_part(TOLD),), (TAKEN_FOR,))
-    assert (of_settled.trade.slices, of_settled.resent) == ((TAKEN_FOR,), (TAKEN_FOR,))
-    assert TOLD.trade_id in {other.trade_id for other in of_settled.others}
+    assert (of_told.trade.slices, of_told.resent_slices) == ((a_part(TOLD),), (TAKEN_FOR,))
+    assert (of_settled.trade.slices, of_settled.resent_slices) == ((TAKEN_FOR,), (TAKEN_FOR,))
+    assert TOLD.trade_id in {other.trade_id for other in of_settled.neighbours}
 
 
 async def test_the_same_stretch_can_be_copied_later_after_all(trades: Trades) -> None:
@@ -228,7 +228,7 @@ async def test_a_match_after_the_block_of_an_equal_one_is_copied_at_once(trades:
     later = RETOLD.model_copy(
         update={
             "transaction_hash": "0x" + "3" * 64,
-            "filled_at": SETTLED.filled_at + CLOCKS_DIFFER + seconds(1),
+            "filled_at": SETTLED.filled_at + CLOCK_TOLERANCE + seconds(1),
         }
     )
 
@@ -260,4 +260,4 @@ async def test_two_processes_that_handle_the_same_trade_copy_it_once(trades: Tra
 
     copied = {each for of_both in answers for messages in of_both for each in messages}
     assert len(copied) == 3
-    assert (await trades.load(rows[0])).trade.copied == shares(30)
+    assert (await trades.load(rows[0])).trade.copied_shares == shares(30)

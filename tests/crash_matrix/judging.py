@@ -15,7 +15,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from tests.crash_matrix.cells import Finding
-from tests.system.deployment import FUNDS
+from tests.system.deployment import INITIAL_USDC
 from tests.system.story import Story
 from tools.pipeline.venue import Account
 
@@ -42,11 +42,13 @@ Intents = Mapping[str, str]
 async def is_final(story: Story, intents: Intents) -> bool:
     """Every copy has its last word: order, settlement on the chain, reservation."""
     ids = list(intents.values())
-    orders = await story.rows("select * from executor.orders where intent_id = any(:ids)", ids=ids)
-    trades = await story.rows(
+    orders = await story.fetch_rows(
+        "select * from executor.orders where intent_id = any(:ids)", ids=ids
+    )
+    trades = await story.fetch_rows(
         "select * from executor.trades where intent_id = any(:ids) and status <> 'FAILED'", ids=ids
     )
-    reserved = await story.rows(
+    reserved = await story.fetch_rows(
         "select * from preflight.intents where intent_id = any(:ids) and settled_at is null",
         ids=ids,
     )
@@ -67,7 +69,7 @@ async def judge(story: Story, intended: Sequence[Intents], *, outcome: OrderStat
     async with Clob(venue, now=utc_now) as clob:
         for account in story.group.followers:
             intents = {each[account.proxy] for each in intended}
-            orders = await story.rows(
+            orders = await story.fetch_rows(
                 "select * from executor.orders where proxy = :proxy", proxy=account.proxy
             )
             told = await _told(clob, account)
@@ -123,16 +125,16 @@ async def _books(story: Story, account: Account) -> list[Found]:
     intents that it was used for.
     """
     wallet = await story.chain.fetch_balances(account.proxy, [int(token) for token in story.tokens])
-    held = await story.rows(
+    held = await story.fetch_rows(
         "select * from executor.positions where proxy = :proxy", proxy=account.proxy
     )
-    caps = await story.rows(CAPS, proxy=account.proxy)
+    caps = await story.fetch_rows(CAPS, proxy=account.proxy)
     compared = {
         "shares": (
             {row.token_id: row.shares for row in held if row.shares},
             {str(token): shares for token, shares in wallet.shares_by_token.items() if shares},
         ),
-        "micro-USDC": (FUNDS + sum(row.cash_usdc for row in held), wallet.collateral),
+        "micro-USDC": (INITIAL_USDC + sum(row.cash_usdc for row in held), wallet.collateral),
         "of its cap used": (
             {row.day: row.spent_usdc for row in caps},
             {row.day: row.of_intents for row in caps},
@@ -149,7 +151,7 @@ async def _books(story: Story, account: Account) -> list[Found]:
 
 
 async def _outcomes(story: Story, intents: Intents, outcome: OrderState) -> list[Found]:
-    orders = await story.rows(
+    orders = await story.fetch_rows(
         "select * from executor.orders where intent_id = any(:ids)", ids=list(intents.values())
     )
     return [

@@ -23,8 +23,8 @@ from tests.crash_matrix.boundaries import Boundary
 from tests.crash_matrix.cells import FAULT_BY_VENUE_FAULT, Cell, Finding, Recovery, VenueFault
 from tests.crash_matrix.charges import VARIABLE, Charge, Charges
 from tests.crash_matrix.judging import Found, Intents, is_final, judge, trades_at_the_venue
-from tests.system.deployment import Deployment, FollowGroup, deployed
-from tests.system.story import Story, story_in
+from tests.system.deployment import Deployment, FollowGroup, running_deployment
+from tests.system.story import Story, open_story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 from tools.stack.errors import PartDied
@@ -88,7 +88,7 @@ class Matrix:
         """Raises: IndexError when all circles are spoilt."""
         circle, began = self._deployment.follow_groups[0], asyncio.get_running_loop().time()
         try:
-            async with story_in(self._deployment, circle) as story:
+            async with open_story(self._deployment, circle) as story:
                 found = await self._played(cell, story)
         except Exception as error:  # noqa: BLE001 - the other cells are to be played all the same; this one has failed
             found = [
@@ -137,7 +137,7 @@ class Matrix:
         self._arm(cell.first, story.group)
         if intents is None:
             await self._weather(cell, story)
-            intents = story.intents(await story.trades(Side.BUY, "20"))
+            intents = story.intent_ids(await story.make_leader_trade(Side.BUY, "20"))
         intended.append(intents)
 
         async def all_final() -> bool:
@@ -168,7 +168,7 @@ class Matrix:
 
     async def _copied(self, side: Side, usdc: str, story: Story) -> Intents:
         """To the end, while nothing dies."""
-        intents = story.intents(await story.trades(side, usdc))
+        intents = story.intent_ids(await story.make_leader_trade(side, usdc))
         self._intended[story.group.leader].append(intents)
         await eventually(
             lambda: is_final(story, intents), within=FINAL_WITHIN, what=f"the {side} copied"
@@ -197,14 +197,18 @@ class Matrix:
 
         async def recorded() -> bool:
             return bool(
-                await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt)
+                await story.fetch_rows(
+                    "select * from debt_recovery.debts where debt_id = :id", id=debt
+                )
             )
 
         if (victim := await self._victim()) is None:
             return [Found(finding=Finding.NOT_REACHED, text=f"within {REACHED_WITHIN} s")]
         if not await self._recovered(cell, victim, recorded):
             return [Found(finding=Finding.LOST, text="the debt is not in the books")]
-        debts = await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt)
+        debts = await story.fetch_rows(
+            "select * from debt_recovery.debts where debt_id = :id", id=debt
+        )
         kept = [(row.usdc, row.proxy) for row in debts]
         return (
             []
@@ -337,10 +341,10 @@ async def matrix_on(
     """
     charges = folder / "charges"
     charges.mkdir(parents=True)
-    async with deployed(
+    async with running_deployment(
         folder,
         background,
-        circles=circles,
+        follow_groups=circles,
         environment={**ENVIRONMENT, VARIABLE: str(charges)},
         launcher=LAUNCHER,
         block_seconds=0.5,

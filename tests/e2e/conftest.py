@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import Story, story_in
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import Story, open_story
 from tools.stack.background import BackgroundLoop
 
 
@@ -19,12 +19,12 @@ def deployment(
     has a fixture of this name.
     """
     with background.entered(
-        deployed(tmp_path_factory.mktemp("deployment"), background, circles=6)
+        running_deployment(tmp_path_factory.mktemp("deployment"), background, follow_groups=6)
     ) as deployment:
         yield deployment
 
 
 @pytest.fixture
 async def story(deployment: Deployment) -> AsyncIterator[Story]:
-    async with story_in(deployment, deployment.follow_groups.popleft()) as story:
+    async with open_story(deployment, deployment.follow_groups.popleft()) as story:
         yield story

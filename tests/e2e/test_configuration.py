@@ -21,7 +21,7 @@ WITH_A_DATABASE = [name for name in SERVICES if name != "pricer"]
 WITH_THE_CHAIN = ["ingest", "preflight", "tx-monitor"]
 WITH_THE_VENUE = ["ingest", "pricer", "executor"]
 OWN_SETTINGS = [
-    ("ingest", "INGEST_CHAIN_LOOK_BACK_BLOCKS", "-1", "greater than or equal to 0"),
+    ("ingest", "INGEST_CHAIN_LOOKBACK_BLOCKS", "-1", "greater than or equal to 0"),
     ("pricer", "PRICER_MAX_TOKENS", "900", "less than or equal to 500"),
     ("preflight", "PREFLIGHT_MAX_TRADE_USDC", "0", "greater than 0"),
     ("executor", "EXECUTOR_LOOK_EVERY", "often", "valid timedelta"),

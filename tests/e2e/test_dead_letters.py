@@ -15,7 +15,7 @@ from shared.domain.money import Side
 from shared.messages.intents import IntentApproved
 from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.stack.settings import REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -28,7 +28,7 @@ async def test_copies_behind_a_poison_message_wait_until_it_is_discarded(story: 
 
     trade = await the_others_are_copied(story, others)
     assert await letters(story, poisoned, at_least=2) == ["parked", "waiting"]
-    assert poisoned not in await story.orders(trade)
+    assert poisoned not in await story.fetch_orders(trade)
 
     number = await first_letter(story, poisoned)
     assert "executor" in await slipstream(story, "dead-letters", "list")
@@ -46,8 +46,8 @@ async def test_copies_behind_a_message_of_a_newer_release_wait_for_it_and_its_se
 
     trade = await the_others_are_copied(story, others)
     assert await letters(story, early, at_least=2) == ["waiting", "waiting"]
-    assert early not in await story.orders(trade)
-    assert await story.deployment.reasons_against("ready", "executor") == []
+    assert early not in await story.fetch_orders(trade)
+    assert await story.deployment.fetch_probe_reasons("ready", "executor") == []
 
     number = await first_letter(story, early)
     assert "this release knows no version 2 of IntentApproved" in await slipstream(
@@ -66,7 +66,7 @@ async def test_a_poison_message_that_is_redriven_unmended_is_parked_again(story:
     await letters(story, poisoned)
     number = await first_letter(story, poisoned)
     before = (
-        await story.rows(
+        await story.fetch_rows(
             "select parked_at from control.dead_letters where number = :number", number=int(number)
         )
     )[0].parked_at
@@ -74,19 +74,19 @@ async def test_a_poison_message_that_is_redriven_unmended_is_parked_again(story:
     await slipstream(story, "dead-letters", "redrive", number)
 
     async def parked_again() -> bool:
-        (row,) = await story.rows(
+        (row,) = await story.fetch_rows(
             "select * from control.dead_letters where number = :number", number=int(number)
         )
         return bool(row.state == "parked" and row.parked_at > before)
 
-    await eventually(parked_again, within=PATIENCE)
+    await eventually(parked_again, within=TIMEOUT_S)
     await slipstream(story, "dead-letters", "discard", number, "--why", "a test ends")
 
 
 async def the_others_are_copied(story: Story, others: Sequence[str]) -> LeaderTrade:
-    trade = await story.trades(Side.BUY, "40")
+    trade = await story.make_leader_trade(Side.BUY, "40")
     for other in others:
-        await story.order_of(story.intents(trade)[other])
+        await story.wait_for_confirmed_order(story.intent_ids(trade)[other])
     return trade
 
 
@@ -94,7 +94,7 @@ async def discarded_it_lets_the_copy_go_on(
     story: Story, number: str, proxy: str, trade: LeaderTrade
 ) -> None:
     async def taken_up() -> bool:
-        return proxy in await story.orders(trade)
+        return proxy in await story.fetch_orders(trade)
 
     async def all_through() -> bool:
         first, *waited = await letters(story, proxy, at_least=2)
@@ -104,10 +104,10 @@ async def discarded_it_lets_the_copy_go_on(
         story, "dead-letters", "discard", number, "--why", "made by a test"
     )
     await eventually(
-        taken_up, within=PATIENCE, what="the copy that waited is sent, or withdrawn as too late"
+        taken_up, within=TIMEOUT_S, what="the copy that waited is sent, or withdrawn as too late"
     )
     assert "made by a test" in await slipstream(story, "dead-letters", "show", number)
-    await eventually(all_through, within=PATIENCE, what="nothing waits any more")
+    await eventually(all_through, within=TIMEOUT_S, what="nothing waits any more")
 
 
 async def send_poison(story: Story, proxy: str, *, version: int = 1) -> None:
@@ -129,18 +129,18 @@ async def letters(story: Story, proxy: str, *, at_least: int = 1) -> list[str]:
     """The states of the follower's dead letters, oldest first, once there are so many."""
 
     async def found() -> list[str]:
-        kept = await story.rows(
+        kept = await story.fetch_rows(
             "select state from control.dead_letters where record_key = :key order by number",
             key=proxy.encode(),
         )
         return [row.state for row in kept] if len(kept) >= at_least else []
 
-    states: list[str] = await eventually(found, within=PATIENCE)
+    states: list[str] = await eventually(found, within=TIMEOUT_S)
     return states
 
 
 async def first_letter(story: Story, proxy: str) -> str:
-    (row,) = await story.rows(
+    (row,) = await story.fetch_rows(
         "select min(number) as number from control.dead_letters where record_key = :key",
         key=proxy.encode(),
     )

@@ -15,8 +15,8 @@ from shared.domain.ids import remainder_id
 from shared.domain.money import CENT, Side, round_down
 from shared.testing.waiting import eventually
 from tests.e2e.test_cli import slipstream
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.stack.background import BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -27,7 +27,7 @@ def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with background.entered(
-        deployed(tmp_path_factory.mktemp("faults"), background, circles=4)
+        running_deployment(tmp_path_factory.mktemp("faults"), background, follow_groups=4)
     ) as deployment:
         yield deployment
 
@@ -48,7 +48,7 @@ async def failed(story: Story, trade: LeaderTrade) -> Mapping[str, Row[Any]]:
     """Waits until every follower's order has failed."""
 
     async def all_failed() -> Mapping[str, Row[Any]]:
-        orders = await story.orders(trade)
+        orders = await story.fetch_orders(trade)
         return (
             orders
             if [order.state for order in orders.values()] == ["failed"] * len(story.group.followers)
@@ -56,64 +56,72 @@ async def failed(story: Story, trade: LeaderTrade) -> Mapping[str, Row[Any]]:
         )
 
     found: Mapping[str, Row[Any]] = await eventually(
-        all_failed, within=PATIENCE, what="each follower's copy failed"
+        all_failed, within=TIMEOUT_S, what="each follower's copy failed"
     )
     return found
 
 
 async def test_a_lost_answer_makes_no_second_copy_and_loses_none(story: Story) -> None:
     async with struck_by(story, {"drop-reply": {}}):
-        await story.confirmed(await story.trades(Side.BUY, "100"))
+        await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "100"))
 
-    await story.assert_books_equal_the_chain(story.tokens[0])
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
+    await story.assert_records_equal_the_chain(story.tokens[0])
+    await story.assert_venue_has_one_order_per_confirmed_copy()
 
 
 async def test_a_settlement_that_fails_for_good_leaves_nothing_and_the_next_copy_is_made(
     story: Story,
 ) -> None:
     async with struck_by(story, {"failed": {"seconds": "1", "times": len(story.group.followers)}}):
-        orders = await failed(story, await story.trades(Side.BUY, "100", token=story.tokens[2]))
+        orders = await failed(
+            story, await story.make_leader_trade(Side.BUY, "100", token=story.tokens[2])
+        )
     assert {(order.shares, order.usdc, order.fee_usdc) for order in orders.values()} == {(0, 0, 0)}
-    await story.assert_books_equal_the_chain(story.tokens[2])
+    await story.assert_records_equal_the_chain(story.tokens[2])
 
-    await story.confirmed(await story.trades(Side.BUY, "100", token=story.tokens[2]))
+    await story.wait_for_confirmed_orders(
+        await story.make_leader_trade(Side.BUY, "100", token=story.tokens[2])
+    )
 
-    await story.assert_books_equal_the_chain(story.tokens[2])
+    await story.assert_records_equal_the_chain(story.tokens[2])
 
 
 async def test_what_an_exit_did_not_sell_goes_around_again_until_all_is_sold(story: Story) -> None:
     token = story.tokens[6]
-    await story.confirmed(await story.trades(Side.BUY, "100", token=token))
+    await story.wait_for_confirmed_orders(
+        await story.make_leader_trade(Side.BUY, "100", token=token)
+    )
     async with struck_by(story, {"killed-partial": {"times": len(story.group.followers)}}):
-        exits = await story.confirmed(await story.trades(Side.SELL, "60", token=token))
+        exits = await story.wait_for_confirmed_orders(
+            await story.make_leader_trade(Side.SELL, "60", token=token)
+        )
     assert all(0 < order.shares < order.requested_shares for order in exits.values())
 
     for order in exits.values():
-        rest = await story.order_of(remainder_id(order.intent_id))
+        rest = await story.wait_for_confirmed_order(remainder_id(order.intent_id))
         assert rest.shares == round_down(order.requested_shares - order.shares, CENT)
         assert rest.traceparent.split("-")[1] == order.traceparent.split("-")[1]
 
-    await story.assert_books_equal_the_chain(token)
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
+    await story.assert_records_equal_the_chain(token)
+    await story.assert_venue_has_one_order_per_confirmed_copy()
 
 
 async def test_rows_that_come_twice_or_never_are_one_copy_each(story: Story) -> None:
     token = story.tokens[4]
     async with struck_by(story, {"rows-doubled": {}, "rows-missing": {"share": "0.5"}}):
-        trades = [await story.trades(Side.BUY, "50", token=token) for _ in range(6)]
+        trades = [await story.make_leader_trade(Side.BUY, "50", token=token) for _ in range(6)]
         for trade in trades:
-            await story.confirmed(trade)
+            await story.wait_for_confirmed_orders(trade)
 
-    intended = await story.rows(
+    intended = await story.fetch_rows(
         "select intent_id from preflight.intents where proxy = any(:p)",
         p=[each.proxy for each in story.group.followers],
     )
     assert sorted(row.intent_id for row in intended) == sorted(
-        intent for trade in trades for intent in story.intents(trade).values()
+        intent for trade in trades for intent in story.intent_ids(trade).values()
     )
-    await story.assert_books_equal_the_chain(token)
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
+    await story.assert_records_equal_the_chain(token)
+    await story.assert_venue_has_one_order_per_confirmed_copy()
 
 
 async def test_the_demo_names_its_fault_and_ends_with_its_checks(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource
 from shared.testing.waiting import eventually
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.stack.background import BackgroundLoop
 from tools.stack.ports import Ports
 
@@ -29,47 +29,49 @@ def deployment(
         "PREFLIGHT_MAX_ENTRY_AGE": f"PT{OLD_AFTER_S}S",
     }
     with background.entered(
-        deployed(tmp_path_factory.mktemp("feeds"), background, circles=2, environment=environment)
+        running_deployment(
+            tmp_path_factory.mktemp("feeds"), background, follow_groups=2, environment=environment
+        )
     ) as deployment:
         yield deployment
 
 
 async def test_the_chain_alone_is_enough_to_copy_a_trade(story: Story) -> None:
-    trade = await story.trades(Side.BUY, "100")
+    trade = await story.make_leader_trade(Side.BUY, "100")
 
-    await story.confirmed(trade)
+    await story.wait_for_confirmed_orders(trade)
 
-    fills = await story.rows(
+    fills = await story.fetch_rows(
         "select * from ingest.fills where trade_id = :trade", trade=trade.trade_id
     )
     assert {fill.source for fill in fills} == {FillSource.CHAIN.value}
-    await story.assert_books_equal_the_chain(story.tokens[0])
+    await story.assert_records_equal_the_chain(story.tokens[0])
 
 
 async def test_after_a_gap_the_recent_trades_are_copied_and_the_old_ones_refused_by_their_age(
     story: Story,
 ) -> None:
     await story.deployment.stop("ingest")
-    old = await story.trades(Side.BUY, "100", token=story.tokens[2])
+    old = await story.make_leader_trade(Side.BUY, "100", token=story.tokens[2])
     mined_at = await mined(story, old)
 
     async def its_time_is_over() -> bool:
         return (await story.chain.fetch_latest_block()).timestamp > mined_at + OLD_AFTER_S
 
     await eventually(
-        its_time_is_over, within=PATIENCE, what=f"a block {OLD_AFTER_S} s after the trade's"
+        its_time_is_over, within=TIMEOUT_S, what=f"a block {OLD_AFTER_S} s after the trade's"
     )
-    recent = await story.trades(Side.BUY, "100", token=story.tokens[4])
+    recent = await story.make_leader_trade(Side.BUY, "100", token=story.tokens[4])
     await story.deployment.start("ingest")
 
-    verdicts = await story.judged(old)
-    await story.confirmed(recent)
+    verdicts = await story.wait_for_verdicts(old)
+    await story.wait_for_confirmed_orders(recent)
 
     assert {(verdict.state, verdict.reason) for verdict in verdicts.values()} == {
         ("refused", "trade_too_old")
     }
-    assert await story.orders(old) == {}
-    await story.assert_books_equal_the_chain(story.tokens[2], story.tokens[4])
+    assert await story.fetch_orders(old) == {}
+    await story.assert_records_equal_the_chain(story.tokens[2], story.tokens[4])
 
 
 async def mined(story: Story, trade: LeaderTrade) -> int:
@@ -83,5 +85,7 @@ async def mined(story: Story, trade: LeaderTrade) -> int:
             else None
         )
 
-    found: int = await eventually(block_time, within=PATIENCE, what="the leader's trade in a block")
+    found: int = await eventually(
+        block_time, within=TIMEOUT_S, what="the leader's trade in a block"
+    )
     return found

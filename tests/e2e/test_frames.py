@@ -18,9 +18,9 @@ from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.polymarket import rtds
 from shared.testing.waiting import eventually
-from tests.system.activity_socket import ActivitySocket
-from tests.system.deployment import FOLLOWERS_EACH, Deployment, deployed
-from tests.system.story import PATIENCE, Story, story_in
+from tests.system.activity_socket import FakeActivitySocket
+from tests.system.deployment import FOLLOWERS_PER_LEADER, Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, Story, open_story
 from tools.stack.background import BackgroundLoop
 
 RECORDED = (
@@ -42,7 +42,7 @@ Frame = Mapping[str, Any]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     deployment: Deployment
-    socket: ActivitySocket
+    socket: FakeActivitySocket
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def deployment(stage: Stage) -> Deployment:
 @pytest.fixture
 async def onlooker(deployment: Deployment) -> AsyncIterator[Story]:
     """A story in which nobody trades."""
-    async with story_in(deployment, deployment.follow_groups[-1]) as story:
+    async with open_story(deployment, deployment.follow_groups[-1]) as story:
         yield story
 
 
@@ -68,11 +68,11 @@ async def onlooker(deployment: Deployment) -> AsyncIterator[Story]:
 async def staged(folder: Path, background: BackgroundLoop) -> AsyncIterator[Stage]:
     leaders = [to_checksum_address(frame["payload"]["proxyWallet"]) for frame in recorded()]
     async with (
-        ActivitySocket() as socket,
-        deployed(
+        FakeActivitySocket() as socket,
+        running_deployment(
             folder,
             background,
-            circles=2,
+            follow_groups=2,
             environment={"RTDS_WS_URL": socket.url},
             further_leaders=leaders,
         ) as deployment,
@@ -97,7 +97,7 @@ async def test_recorded_frames_become_intents_and_unknown_tokens_are_refused(
     verdicts = await verdicts_on(onlooker, fills)
     told = {
         LeaderFillSeen.model_validate_json(record.value).message_id
-        for record in await onlooker.records("leader-fills")
+        for record in await onlooker.read_topic("leader-fills")
     }
     assert stage.socket.subscriptions == [rtds.SUBSCRIBE]
     assert {fill.message_id for fill in fills} <= told
@@ -105,7 +105,7 @@ async def test_recorded_frames_become_intents_and_unknown_tokens_are_refused(
     assert not {letter.frame for letter in await parked(onlooker)} & set(frames)
     refused = [row.intent_id for row in verdicts]
     assert (
-        await onlooker.rows(
+        await onlooker.fetch_rows(
             "select * from executor.orders where intent_id = any(:ids)", ids=refused
         )
         == []
@@ -151,7 +151,7 @@ async def test_a_torn_frame_is_parked_and_the_next_one_is_copied_from_the_same_s
     torn = json.dumps(as_of_now(recorded()[1]))[:-40]
     await assert_parked(stage, story, torn, because="not JSON")
 
-    trade = await story.trades(Side.BUY, "50")
+    trade = await story.make_leader_trade(Side.BUY, "50")
     as_text = {
         "size": str(trade.shares / 1_000_000),
         "price": str(trade.price),
@@ -165,37 +165,37 @@ async def test_a_torn_frame_is_parked_and_the_next_one_is_copied_from_the_same_s
         **as_text,
     }
     await say(stage, json.dumps([{"topic": "activity", "type": "orders_matched", "payload": row}]))
-    await story.confirmed(trade)
+    await story.wait_for_confirmed_orders(trade)
 
-    assert {fill.source for fill in await story.both_sources(trade)} == {"rtds", "chain"}
+    assert {fill.source for fill in await story.wait_for_both_sources(trade)} == {"rtds", "chain"}
     assert stage.socket.connections == 1
-    await story.assert_books_equal_the_chain(trade.token)
+    await story.assert_records_equal_the_chain(trade.token)
 
 
 async def assert_parked(stage: Stage, story: Story, frame: str, *, because: str) -> None:
     """The frame is on dead-letters as it came, with the reason, and was no leader's fill; the
     socket was not given up.
     """
-    fills_before = len(await story.records("leader-fills"))
+    fills_before = len(await story.read_topic("leader-fills"))
 
     await say(stage, frame)
 
     async def letters() -> Sequence[FrameParked]:
         return [letter for letter in await parked(story) if letter.frame == frame]
 
-    (letter,) = await eventually(letters, within=PATIENCE, what="the frame on dead-letters")
+    (letter,) = await eventually(letters, within=TIMEOUT_S, what="the frame on dead-letters")
     assert because in letter.reason
     assert letter.feed == "rtds"
-    assert len(await story.records("leader-fills")) == fills_before
+    assert len(await story.read_topic("leader-fills")) == fills_before
     assert stage.socket.connections == 1
 
 
 async def say(stage: Stage, *frames: str) -> None:
-    await stage.deployment.background.await_(stage.socket.say(*frames))
+    await stage.deployment.background.await_(stage.socket.send(*frames))
 
 
 async def parked(story: Story) -> list[FrameParked]:
-    records = await story.records("dead-letters")
+    records = await story.read_topic("dead-letters")
     return [
         FrameParked.model_validate_json(record.value)
         for record in records
@@ -207,14 +207,14 @@ async def verdicts_on(story: Story, fills: Sequence[LeaderFillSeen]) -> Sequence
     """Waits for a verdict on each fill for each follower."""
 
     async def all_of_them() -> Sequence[Any]:
-        found = await story.rows(
+        found = await story.fetch_rows(
             "select i.* from preflight.intents i where i.verdict::jsonb -> 'intent' ->> 'transaction_hash' = any(:hashes)",
             hashes=[fill.transaction_hash for fill in fills],
         )
-        return found if len(found) == len(fills) * FOLLOWERS_EACH else []
+        return found if len(found) == len(fills) * FOLLOWERS_PER_LEADER else []
 
     verdicts: Sequence[Any] = await eventually(
-        all_of_them, within=PATIENCE, what="a verdict on each row for each follower"
+        all_of_them, within=TIMEOUT_S, what="a verdict on each row for each follower"
     )
     return verdicts
 

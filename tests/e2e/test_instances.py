@@ -7,8 +7,8 @@ import pytest
 
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, Story
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, Story
 from tools.stack.background import BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -25,7 +25,7 @@ def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with background.entered(
-        deployed(tmp_path_factory.mktemp("instances"), background, circles=4)
+        running_deployment(tmp_path_factory.mktemp("instances"), background, follow_groups=4)
     ) as deployment:
         yield deployment
 
@@ -36,9 +36,9 @@ async def test_two_instances_each_of_pricer_preflight_and_executor_share_the_wor
     await story.deployment.start(*DOUBLED, instance=1)
     stories = [story, *(replace(story, group=circle) for circle in story.deployment.follow_groups)]
 
-    trades = [await each.trades(Side.BUY, "50") for each in stories]
+    trades = [await each.make_leader_trade(Side.BUY, "50") for each in stories]
     for each, trade in zip(stories, trades, strict=True):
-        await each.confirmed(trade)
+        await each.wait_for_confirmed_orders(trade)
 
     def instances_at_work() -> bool:
         spans = story.deployment.collector.spans
@@ -52,9 +52,9 @@ async def test_two_instances_each_of_pricer_preflight_and_executor_share_the_wor
 
     await eventually(
         instances_at_work,
-        within=PATIENCE,
+        within=TIMEOUT_S,
         what="messages handled by both instances of each service",
     )
     for each in stories:
-        await each.assert_the_venue_has_one_order_for_each_confirmed_one()
-        await each.assert_books_equal_the_chain(story.tokens[0])
+        await each.assert_venue_has_one_order_per_confirmed_copy()
+        await each.assert_records_equal_the_chain(story.tokens[0])

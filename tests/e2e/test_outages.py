@@ -23,8 +23,8 @@ from shared.messages.intents import IntentApproved, Refusal
 from shared.messages.orders import FINAL_STATES, OrderState
 from shared.streams.partitioning import Partitioner
 from shared.testing.waiting import eventually
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, SETTLED, LeaderTrade, Story
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, LOAD_TRADES, LeaderTrade, Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundCluster, BackgroundLoop
 
@@ -62,7 +62,9 @@ def deployment(
 ) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("outages")
     with background.entered(
-        deployed(folder, background, circles=7, brokers=3, environment=ENVIRONMENT, durable=True)
+        running_deployment(
+            folder, background, follow_groups=7, brokers=3, environment=ENVIRONMENT, durable=True
+        )
     ) as deployment:
         yield deployment
 
@@ -108,7 +110,7 @@ async def test_the_leader_of_a_partition_of_approved_intents_is_lost_and_the_cop
         await story.deployment.kafka.kill(lost)
         await one_more(trades)
         await eventually(
-            lambda: _is_led_by_another(story, lost), within=PATIENCE, what="another leader"
+            lambda: _is_led_by_another(story, lost), within=TIMEOUT_S, what="another leader"
         )
         await all_copied(story, [await one_more(trades)])
         await become_ready(story.deployment)
@@ -215,12 +217,12 @@ async def test_a_broker_that_stalls_again_and_again_holds_up_copies_and_loses_no
 @asynccontextmanager
 async def leaders_trade(story: Story, *, every_s: float = TRADE_EVERY_S) -> AsyncIterator[Trades]:
     """The circle's leader goes on buying; the list grows, and has its first trade at once."""
-    trades: Trades = [await story.trades(Side.BUY, "20")]
+    trades: Trades = [await story.make_leader_trade(Side.BUY, "20")]
     over = asyncio.Event()
 
     async def go_on() -> None:
         while not over.is_set():
-            trades.append(await story.trades(Side.BUY, "20"))
+            trades.append(await story.make_leader_trade(Side.BUY, "20"))
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), every_s)
 
@@ -235,7 +237,7 @@ async def leaders_trade(story: Story, *, every_s: float = TRADE_EVERY_S) -> Asyn
 async def one_more(trades: Trades) -> LeaderTrade:
     """Waits for a trade that begins after this."""
     seen = len(trades)
-    await eventually(lambda: len(trades) > seen + 1, within=PATIENCE, what="the leader trades")
+    await eventually(lambda: len(trades) > seen + 1, within=TIMEOUT_S, what="the leader trades")
     return trades[seen + 1]
 
 
@@ -252,8 +254,8 @@ async def nothing_is_lost_or_doubled(story: Story, trades: Sequence[LeaderTrade]
 
     assert len(outcomes) == len(trades) * len(story.group.followers)
     assert set(outcomes) <= {OrderState.CONFIRMED.value, TOO_LATE_TO_SIGN, *TOO_LATE}
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
-    await story.assert_books_equal_the_chain(story.tokens[0])
+    await story.assert_venue_has_one_order_per_confirmed_copy()
+    await story.assert_records_equal_the_chain(story.tokens[0])
 
 
 async def ends_of(story: Story, trade: LeaderTrade) -> list[str]:
@@ -262,8 +264,10 @@ async def ends_of(story: Story, trade: LeaderTrade) -> list[str]:
     """
 
     async def all_of_them() -> list[str]:
-        orders, verdicts = await story.orders(trade), await story.verdicts(trade)
-        settled = await story.rows(SETTLED, ids=[order.intent_id for order in orders.values()])
+        orders, verdicts = await story.fetch_orders(trade), await story.fetch_verdicts(trade)
+        settled = await story.fetch_rows(
+            LOAD_TRADES, ids=[order.intent_id for order in orders.values()]
+        )
         ends = [
             order.reason or order.state for order in orders.values() if order.state in FINAL_STATES
         ]
@@ -278,7 +282,7 @@ async def ends_of(story: Story, trade: LeaderTrade) -> list[str]:
         return ends if done else []
 
     found: list[str] = await eventually(
-        all_of_them, within=2 * PATIENCE, what=f"the end of each copy of {trade.transaction_hash}"
+        all_of_them, within=2 * TIMEOUT_S, what=f"the end of each copy of {trade.transaction_hash}"
     )
     return found
 
@@ -287,13 +291,13 @@ async def become_ready(deployment: Deployment, *names: str) -> None:
     """All services, or these instances."""
     for name in names or SERVICES:
         await eventually(
-            partial(_is_ready, deployment, name), within=PATIENCE, what=f"{name} ready"
+            partial(_is_ready, deployment, name), within=TIMEOUT_S, what=f"{name} ready"
         )
 
 
 async def _is_ready(deployment: Deployment, name: str) -> bool:
     try:
-        return not await deployment.reasons_against("ready", name)
+        return not await deployment.fetch_probe_reasons("ready", name)
     except TimeoutError:  # on a machine that has other things to do
         return False
 
@@ -305,10 +309,10 @@ async def say_that_they_are_not_ready(
     for name in names:
         await eventually(
             partial(_says, deployment, name, because),
-            within=PATIENCE,
+            within=TIMEOUT_S,
             what=f"{name} not ready: {because}",
         )
-    assert {name: await deployment.reasons_against("live", name) for name in SERVICES} == {
+    assert {name: await deployment.fetch_probe_reasons("live", name) for name in SERVICES} == {
         name: [] for name in SERVICES
     }
 
@@ -316,7 +320,7 @@ async def say_that_they_are_not_ready(
 async def _says(deployment: Deployment, name: str, because: Sequence[str]) -> bool:
     return any(
         words in reason
-        for reason in await deployment.reasons_against("ready", name)
+        for reason in await deployment.fetch_probe_reasons("ready", name)
         for words in because
     )
 
@@ -361,7 +365,7 @@ async def slow_commits(story: Story) -> AsyncIterator[None]:
     )
     try:
         await eventually(
-            partial(_commits_slowly, story), within=PATIENCE, what="the database flushes slowly"
+            partial(_commits_slowly, story), within=TIMEOUT_S, what="the database flushes slowly"
         )
         yield
     finally:
@@ -372,7 +376,7 @@ async def slow_commits(story: Story) -> AsyncIterator[None]:
 
 async def _commits_slowly(story: Story) -> bool:
     """Without a disk to wait for, nothing would sleep before it."""
-    settings = await story.rows(
+    settings = await story.fetch_rows(
         "select name, setting from pg_settings where name = any(:names)", names=list(SLOW_COMMITS)
     )
     return {each.name: each.setting for each in settings} == SLOW_COMMITS
@@ -402,4 +406,4 @@ async def stand_still_in_turn(kafka: BackgroundCluster, *, throughout: timedelta
 async def for_as_long_as(time: timedelta) -> None:
     """What is waited for is the stall itself."""
     over = utc_now() + time
-    await eventually(lambda: utc_now() >= over, within=PATIENCE, what="the end of the stall")
+    await eventually(lambda: utc_now() >= over, within=TIMEOUT_S, what="the end of the stall")

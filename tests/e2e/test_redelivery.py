@@ -15,9 +15,16 @@ from shared.domain.money import Side
 from shared.messages.debts import Creditor, DebtRaised
 from shared.streams.producer import Producer
 from shared.testing.waiting import eventually
-from tests.system.consumer_groups import Edge, earliest, ends, lag, middle, set_back
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.consumer_groups import (
+    ResetPosition,
+    earliest,
+    fetch_end_offsets,
+    fetch_lag,
+    middle,
+    reset_offsets,
+)
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 
@@ -45,7 +52,7 @@ def deployment(
         {"KAFKA_SESSION_TIMEOUT_MS": "6000"},
     )
     with background.entered(
-        deployed(folder, background, circles=1, environment=environment)
+        running_deployment(folder, background, follow_groups=1, environment=environment)
     ) as deployment:
         yield deployment
 
@@ -69,13 +76,13 @@ async def test_what_is_delivered_again_changes_nothing(story: Story) -> None:
 async def things_happen(story: Story) -> None:
     """Entries, a partial exit, refusals, a settlement that fails, and a debt."""
     first, second, _ = (account.proxy for account in story.group.followers)
-    entries = await story.confirmed(await story.trades(Side.BUY, "200"))
-    await story.confirmed(await story.trades(Side.SELL, "80"))
+    entries = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "200"))
+    await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.SELL, "80"))
 
     await save_mode(story.engine, follower_scope(first), Mode.HALTED, by="test")
     await story.venue.change_faults({"failed": {"only": second, "times": 1, "seconds": "1"}})
-    partly = await story.trades(Side.BUY, "60", token=story.tokens[2])
-    verdicts = await story.judged(partly)
+    partly = await story.make_leader_trade(Side.BUY, "60", token=story.tokens[2])
+    verdicts = await story.wait_for_verdicts(partly)
     async with Producer(story.deployment.pipeline.kafka_settings()) as producer:
         await producer.publish(a_debt(first, entries[first].intent_id))
     states = await ended(story, partly, copies=2)
@@ -102,7 +109,7 @@ async def ended(story: Story, trade: LeaderTrade, *, copies: int) -> dict[str, s
     """The states of the trade's copies by proxy, once all are final."""
 
     async def all_final() -> dict[str, str]:
-        states = {proxy: order.state for proxy, order in (await story.orders(trade)).items()}
+        states = {proxy: order.state for proxy, order in (await story.fetch_orders(trade)).items()}
         return (
             states
             if len(states) == copies and set(states.values()) <= {"confirmed", "failed"}
@@ -110,15 +117,15 @@ async def ended(story: Story, trade: LeaderTrade, *, copies: int) -> dict[str, s
         )
 
     found: dict[str, str] = await eventually(
-        all_final, within=PATIENCE, what="a final state of each copy"
+        all_final, within=TIMEOUT_S, what="a final state of each copy"
     )
     return found
 
 
-async def deliver_again(story: Story, edge: Edge) -> None:
+async def deliver_again(story: Story, edge: ResetPosition) -> None:
     for name in SERVICES:
         await story.deployment.stop(name)
-    again = await set_back(story.deployment.pipeline.kafka_settings(), edge)
+    again = await reset_offsets(story.deployment.pipeline.kafka_settings(), edge)
     assert again > 0
     await story.deployment.start(*SERVICES)
 
@@ -126,7 +133,7 @@ async def deliver_again(story: Story, edge: Edge) -> None:
 async def everything(story: Story) -> dict[str, Any]:
     """Every row, the venue's trades and the chain's balances, once nothing is under way any more."""
     await eventually(
-        lambda: is_at_rest(story), within=PATIENCE, what="nothing under way in any topic or book"
+        lambda: is_at_rest(story), within=TIMEOUT_S, what="nothing under way in any topic or book"
     )
     wallets = [
         await story.chain.fetch_balances(account.proxy, [int(token) for token in story.tokens])
@@ -134,7 +141,7 @@ async def everything(story: Story) -> dict[str, Any]:
     ]
     return {
         **await books(story),
-        "the venue's trades": await story.trades_at_the_venue(),
+        "the venue's trades": await story.fetch_venue_trades(),
         "the venue's refusals": (await story.venue.stats())["refusals"],
         "balances": [
             (wallet.wallet, wallet.collateral, wallet.shares_by_token) for wallet in wallets
@@ -147,7 +154,7 @@ async def books(story: Story) -> Books:
     found = {}
     for name in (*sorted(tables), "executor.positions"):
         found[name] = sorted(
-            (dict(row._mapping) for row in await story.rows(f"select * from {name}")), key=str
+            (dict(row._mapping) for row in await story.fetch_rows(f"select * from {name}")), key=str
         )
     return found
 
@@ -173,6 +180,10 @@ async def is_at_rest(story: Story) -> bool:
     open.
     """
     settings = story.deployment.pipeline.kafka_settings()
-    written = await ends(settings)
-    waits = await lag(settings) or await story.rows(OPEN) or await story.rows(UNSETTLED)
-    return not waits and written == await ends(settings)
+    written = await fetch_end_offsets(settings)
+    waits = (
+        await fetch_lag(settings)
+        or await story.fetch_rows(OPEN)
+        or await story.fetch_rows(UNSETTLED)
+    )
+    return not waits and written == await fetch_end_offsets(settings)

@@ -13,8 +13,8 @@ from sqlalchemy.engine import Row
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
 from tests.e2e.test_faults import struck_by
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.stack.background import BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -28,25 +28,27 @@ def deployment(
 ) -> Iterator[Deployment]:
     environment = {
         "INGEST_UNSETTLED_AFTER": f"PT{UNSETTLED_AFTER.seconds}S",
-        "INGEST_UNSETTLED_LOOK_EVERY": "PT1S",
+        "INGEST_UNSETTLED_CHECK_INTERVAL": "PT1S",
         # a busy machine is late with a block; what is shown here is that it is copied at all
         "PREFLIGHT_MAX_ENTRY_AGE": "PT120S",
     }
     with background.entered(
-        deployed(tmp_path_factory.mktemp("resent"), background, circles=3, environment=environment)
+        running_deployment(
+            tmp_path_factory.mktemp("resent"), background, follow_groups=3, environment=environment
+        )
     ) as deployment:
         yield deployment
 
 
 async def test_a_leaders_settlement_that_is_sent_again_is_copied_once(story: Story) -> None:
     async with struck_by(story, {"retrying": {"only": story.group.leader, "times": 1}}):
-        trade = await story.trades(Side.BUY, "100")
-        await story.confirmed(trade)
+        trade = await story.make_leader_trade(Side.BUY, "100")
+        await story.wait_for_confirmed_orders(trade)
         (settled,) = await proofs(story, count=1)
 
     assert settled.transaction_hash != trade.transaction_hash
     assert await copied(story) == {trade.transaction_hash: trade.shares}
-    resent = await story.rows(
+    resent = await story.fetch_rows(
         "select * from ingest.copy_slices where trade_id = :trade", trade=settled.trade_id
     )
     assert [(part.from_shares, part.to_shares, part.resent_of) for part in resent] == [
@@ -60,12 +62,12 @@ async def test_two_equal_trades_are_both_copied_though_the_socket_is_silent_abou
 ) -> None:
     """At the same moment, the same shares at the same price; of the second the chain alone tells."""
     token = story.tokens[2]
-    first = await story.trades(Side.BUY, "20", token=token)
+    first = await story.make_leader_trade(Side.BUY, "20", token=token)
     async with struck_by(story, {"rows-missing": {"only": story.group.leader, "times": 1}}):
-        second = await story.trades(Side.BUY, "20", token=token)
+        second = await story.make_leader_trade(Side.BUY, "20", token=token)
 
     for trade in (first, second):
-        await story.confirmed(trade)
+        await story.wait_for_confirmed_orders(trade)
 
     assert await copied(story) == {
         trade.transaction_hash: trade.shares for trade in (first, second)
@@ -81,17 +83,17 @@ async def test_a_trade_that_fails_for_good_is_told_and_its_copies_count_for_the_
     """
     token = story.tokens[4]
     async with struck_by(story, {"failed": {"only": story.group.leader, "times": 1}}):
-        ghost = await story.trades(Side.BUY, "50", token=token)
-        await story.confirmed(ghost)
+        ghost = await story.make_leader_trade(Side.BUY, "50", token=token)
+        await story.wait_for_confirmed_orders(ghost)
     await eventually(
         lambda: is_told_as_unsettled(story, ghost),
-        within=PATIENCE,
+        within=TIMEOUT_S,
         what="an error that names the trade",
     )
     assert await unsettled(story) == 1
 
     async with struck_by(story, {"rows-missing": {"only": story.group.leader, "times": 1}}):
-        again = await story.trades(Side.BUY, "50", token=token)
+        again = await story.make_leader_trade(Side.BUY, "50", token=token)
     await proofs(story, count=1)
 
     assert await copied(story) == {
@@ -115,11 +117,11 @@ async def proofs(story: Story, *, count: int) -> Sequence[Row[Any]]:
     query = "select distinct trade_id, transaction_hash from ingest.fills where leader = :leader and source = 'chain'"
 
     async def told() -> Sequence[Row[Any]]:
-        found = await story.rows(query, leader=story.group.leader)
+        found = await story.fetch_rows(query, leader=story.group.leader)
         return found if len(found) == count else []
 
     found: Sequence[Row[Any]] = await eventually(
-        told, within=PATIENCE, what=f"the chain's word on {count} of the leader's trades"
+        told, within=TIMEOUT_S, what=f"the chain's word on {count} of the leader's trades"
     )
     return found
 
@@ -133,20 +135,20 @@ async def copied(story: Story) -> dict[str, int]:
     """
     return {
         row.transaction_hash: row.shares
-        for row in await story.rows(query, leader=story.group.leader)
+        for row in await story.fetch_rows(query, leader=story.group.leader)
     }
 
 
 async def assert_one_copy_of_each(story: Story, *trades: LeaderTrade) -> None:
     """In the executor's books, at the venue and in the followers' wallets."""
-    orders = await story.rows(
+    orders = await story.fetch_rows(
         "select intent_id from executor.orders where leader = :leader", leader=story.group.leader
     )
     assert sorted(order.intent_id for order in orders) == sorted(
-        intent for trade in trades for intent in story.intents(trade).values()
+        intent for trade in trades for intent in story.intent_ids(trade).values()
     )
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
-    await story.assert_books_equal_the_chain(*{trade.token for trade in trades})
+    await story.assert_venue_has_one_order_per_confirmed_copy()
+    await story.assert_records_equal_the_chain(*{trade.token for trade in trades})
 
 
 def is_told_as_unsettled(story: Story, trade: LeaderTrade) -> bool:

@@ -18,7 +18,7 @@ from shared.polymarket.signing import Wallet
 from shared.streams.topics import TOPICS
 from shared.testing.otlp import Branch, SpanSeen
 from shared.testing.waiting import eventually
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -59,8 +59,8 @@ ONCE_PER_COPY = (
 async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_copy(
     story: Story,
 ) -> None:
-    trade = await story.trades(Side.BUY, "100")
-    await story.confirmed(trade)
+    trade = await story.make_leader_trade(Side.BUY, "100")
+    await story.wait_for_confirmed_orders(trade)
 
     (root,) = await whole_tree(story, trade)
 
@@ -78,7 +78,7 @@ async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_co
 
 
 async def test_every_message_carries_one_traceparent(story: Story) -> None:
-    await story.confirmed(await story.trades(Side.BUY, "50"))
+    await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "50"))
 
     topics = (
         "leader-fills",
@@ -89,14 +89,14 @@ async def test_every_message_carries_one_traceparent(story: Story) -> None:
         "venue-reports",
         "chain-requests",
     )
-    records = [record for topic in topics for record in await story.records(topic)]
+    records = [record for topic in topics for record in await story.read_topic(topic)]
 
     assert {record.topic for record in records} == set(topics)
     assert {sum(name == TRACEPARENT for name, _ in record.headers) for record in records} == {1}
 
 
 async def test_no_secret_is_in_a_log_a_record_or_a_span(story: Story) -> None:
-    orders = await story.confirmed(await story.trades(Side.BUY, "50"))
+    orders = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "50"))
     secrets = await secrets_of(story, orders)
 
     kept = {
@@ -104,7 +104,7 @@ async def test_no_secret_is_in_a_log_a_record_or_a_span(story: Story) -> None:
             path.name: path.read_text()
             for path in await asyncio.to_thread(lambda: sorted(story.deployment.logs.iterdir()))
         },
-        **{topic.name: text_of(await story.records(topic.name)) for topic in TOPICS},
+        **{topic.name: text_of(await story.read_topic(topic.name)) for topic in TOPICS},
         "spans": repr(story.deployment.collector.spans),
         "what the collector was told besides": repr(story.deployment.collector.headers),
     }
@@ -145,9 +145,9 @@ async def secrets_of(story: Story, orders: dict[str, Any]) -> list[tuple[str, st
 
 async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
     """Waits until every copy's last span has been exported, and none is without its parent."""
-    (traced,) = await story.rows(
+    (traced,) = await story.fetch_rows(
         "select distinct substr(traceparent, 4, 32) as trace_id from executor.orders where intent_id = any(:ids)",
-        ids=list(story.intents(trade).values()),
+        ids=list(story.intent_ids(trade).values()),
     )
     collector = story.deployment.collector
 
@@ -166,7 +166,7 @@ async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
         )
 
     found: tuple[Branch, ...] = await eventually(
-        whole, within=PATIENCE, what=f"the whole trace {traced.trace_id}"
+        whole, within=TIMEOUT_S, what=f"the whole trace {traced.trace_id}"
     )
     return found
 

@@ -7,7 +7,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 
-class ActivitySocket:
+class FakeActivitySocket:
     """Sends what it is told to every subscriber, and counts how often one had to connect."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class ActivitySocket:
         self._subscribers: set[ServerConnection] = set()
 
     async def __aenter__(self) -> Self:
-        self._server: Server = await serve(self._talk, "127.0.0.1", 0)
+        self._server: Server = await serve(self._serve_subscriber, "127.0.0.1", 0)
         return self
 
     async def __aexit__(
@@ -32,7 +32,7 @@ class ActivitySocket:
     def url(self) -> str:
         return f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
 
-    async def say(self, *frames: str) -> None:
+    async def send(self, *frames: str) -> None:
         """Raises: LookupError where nobody has subscribed."""
         if not self._subscribers:
             raise LookupError("nobody has subscribed")
@@ -40,7 +40,7 @@ class ActivitySocket:
             for frame in frames:
                 await subscriber.send(frame)
 
-    async def _talk(self, connection: ServerConnection) -> None:
+    async def _serve_subscriber(self, connection: ServerConnection) -> None:
         self.connections += 1
         try:
             async for frame in connection:

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
 
-INPUTS: Mapping[str, tuple[str, ...]] = {
+INPUT_TOPICS_BY_GROUP: Mapping[str, tuple[str, ...]] = {
     "ingest": ("leader-fills",),
     "pricer": ("copy-intents",),
     "preflight": ("quoted-intents", "copy-outcomes"),
@@ -24,7 +24,7 @@ GROUP_IS_EMPTY_WITHIN_S = 180
 """A static member's place is kept until its session times out."""
 
 Offsets = dict[TopicPartition, int]
-Edge = Callable[[int, int], int]
+ResetPosition = Callable[[int, int], int]
 """The offset to go back to, of a partition's first one and of its end."""
 
 
@@ -36,11 +36,11 @@ def middle(first: int, end: int) -> int:
     return (first + end) // 2
 
 
-async def lag(settings: KafkaSettings) -> int:
+async def fetch_lag(settings: KafkaSettings) -> int:
     """Messages that some service has not finished."""
     behind = 0
-    for group in INPUTS:
-        async with _member(settings, group) as consumer:
+    for group in INPUT_TOPICS_BY_GROUP:
+        async with _group_consumer(settings, group) as consumer:
             for partition, end in (
                 await consumer.end_offsets(_partitions(settings, group))
             ).items():
@@ -48,21 +48,25 @@ async def lag(settings: KafkaSettings) -> int:
     return behind
 
 
-async def ends(settings: KafkaSettings) -> Offsets:
+async def fetch_end_offsets(settings: KafkaSettings) -> Offsets:
     """How far every input topic has been written."""
-    async with _member(settings, "ingest") as consumer:
+    async with _group_consumer(settings, "ingest") as consumer:
         return dict(
             await consumer.end_offsets(
-                [partition for group in INPUTS for partition in _partitions(settings, group)]
+                [
+                    partition
+                    for group in INPUT_TOPICS_BY_GROUP
+                    for partition in _partitions(settings, group)
+                ]
             )
         )
 
 
-async def set_back(settings: KafkaSettings, edge: Edge) -> int:
+async def reset_offsets(settings: KafkaSettings, edge: ResetPosition) -> int:
     """Every group, on each of its input topics. Returns how many messages will be delivered again."""
     again = 0
-    for group in INPUTS:
-        async with _member(settings, group) as consumer:
+    for group in INPUT_TOPICS_BY_GROUP:
+        async with _group_consumer(settings, group) as consumer:
             partitions = _partitions(settings, group)
             first, end = (
                 await consumer.beginning_offsets(partitions),
@@ -70,7 +74,7 @@ async def set_back(settings: KafkaSettings, edge: Edge) -> int:
             )
             goals = {partition: edge(first[partition], end[partition]) for partition in partitions}
             await eventually(
-                partial(_commits, consumer, goals),
+                partial(_try_commit, consumer, goals),
                 within=GROUP_IS_EMPTY_WITHIN_S,
                 what=f"nobody left in the group {group}",
             )
@@ -78,7 +82,7 @@ async def set_back(settings: KafkaSettings, edge: Edge) -> int:
     return again
 
 
-async def _commits(consumer: AIOKafkaConsumer, goals: Offsets) -> bool:
+async def _try_commit(consumer: AIOKafkaConsumer, goals: Offsets) -> bool:
     """Refused as long as the group has members."""
     try:
         await consumer.commit(goals)
@@ -90,13 +94,13 @@ async def _commits(consumer: AIOKafkaConsumer, goals: Offsets) -> bool:
 def _partitions(settings: KafkaSettings, group: str) -> list[TopicPartition]:
     return [
         TopicPartition(topic, number)
-        for topic in INPUTS[group]
+        for topic in INPUT_TOPICS_BY_GROUP[group]
         for number in range(settings.partitions)
     ]
 
 
 @asynccontextmanager
-async def _member(settings: KafkaSettings, group: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def _group_consumer(settings: KafkaSettings, group: str) -> AsyncIterator[AIOKafkaConsumer]:
     """Speaks for the group without joining it."""
     consumer = AIOKafkaConsumer(**settings.client(), group_id=group, enable_auto_commit=False)
     await consumer.start()

@@ -25,9 +25,9 @@ from tools.stack.background import BackgroundCluster, BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
 
-FUNDS = 1000 * MICROS
+INITIAL_USDC = 1000 * MICROS
 """What every follower begins with, in micro-USDC."""
-FOLLOWERS_EACH = 3
+FOLLOWERS_PER_LEADER = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Deployment:
         assert server is not None
         await self.background.await_(server.restore())
 
-    async def reasons_against(self, probe: Literal["live", "ready"], name: str) -> list[str]:
+    async def fetch_probe_reasons(self, probe: Literal["live", "ready"], name: str) -> list[str]:
         """What a service answers to a probe now; none: it is."""
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
@@ -101,11 +101,11 @@ class Deployment:
 
 
 @asynccontextmanager
-async def deployed(
+async def running_deployment(
     folder: Path,
     background: BackgroundLoop,
     *,
-    circles: int,
+    follow_groups: int,
     services: Sequence[str] = SERVICES,
     environment: Mapping[str, str] | None = None,
     further_leaders: Sequence[str] = (),
@@ -132,7 +132,7 @@ async def deployed(
         given = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
-            "PAPER_VENUE_LEADERS": str(circles),
+            "PAPER_VENUE_LEADERS": str(follow_groups),
             "PAPER_VENUE_DRIFT_PER_SECOND": "0",  # or a copy could rightly be refused for its price
             "PREFLIGHT_MAX_QUOTE_AGE": "PT60S",  # or for its age, where the machine is busy
             "PREFLIGHT_MAX_ENTRY_AGE": "PT180S",
@@ -142,10 +142,12 @@ async def deployed(
             stack, folder / "run", environment=given, launcher=launcher
         ) as pipeline:
             accounts = await pipeline.create_followers(
-                circles * FOLLOWERS_EACH, usdc=str(FUNDS // MICROS)
+                follow_groups * FOLLOWERS_PER_LEADER, usdc=str(INITIAL_USDC // MICROS)
             )
-            made = _circles((await pipeline.venue.world())["leaders"], accounts, max_slippage_bps)
-            await _put_follows(pipeline, made, further_leaders)
+            made = _build_follow_groups(
+                (await pipeline.venue.world())["leaders"], accounts, max_slippage_bps
+            )
+            await _save_follows(pipeline, made, further_leaders)
             await pipeline.start_services(services)
             yield Deployment(
                 pipeline=pipeline,
@@ -157,7 +159,7 @@ async def deployed(
             )
 
 
-def _circles(
+def _build_follow_groups(
     leaders: Sequence[str], accounts: Sequence[Account], max_slippage_bps: Decimal
 ) -> list[FollowGroup]:
     """Every circle gets wallets of both kinds: the accounts are the EOAs, then as many Safes."""
@@ -170,7 +172,9 @@ def _circles(
     ]
     circles = []
     for number, leader in enumerate(leaders):
-        followers = tuple(mixed[number * FOLLOWERS_EACH : (number + 1) * FOLLOWERS_EACH])
+        followers = tuple(
+            mixed[number * FOLLOWERS_PER_LEADER : (number + 1) * FOLLOWERS_PER_LEADER]
+        )
         follows = tuple(
             replace(a_follow(leader, each.proxy), max_slippage_bps=max_slippage_bps)
             for each in followers
@@ -179,7 +183,7 @@ def _circles(
     return circles
 
 
-async def _put_follows(
+async def _save_follows(
     pipeline: LocalPipeline, circles: Sequence[FollowGroup], further_leaders: Sequence[str]
 ) -> None:
     further = [

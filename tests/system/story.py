@@ -23,13 +23,13 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.streams.replay import replay
 from shared.testing.waiting import eventually
-from tests.system.deployment import FUNDS, Deployment, FollowGroup
+from tests.system.deployment import INITIAL_USDC, Deployment, FollowGroup
 from tools.pipeline.venue import VenueControl
 
-PATIENCE = 180
+TIMEOUT_S = 180
 """Seconds that a busy machine may take for what an idle one does in two."""
 
-SETTLED = "select * from executor.trades where intent_id = any(cast(:ids as text[])) order by intent_id, trade_id"
+LOAD_TRADES = "select * from executor.trades where intent_id = any(cast(:ids as text[])) order by intent_id, trade_id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,9 @@ class Story:
     chain: ChainClient
     tokens: tuple[str, ...]
 
-    async def trades(self, side: Side, usdc: str, *, token: str | None = None) -> LeaderTrade:
+    async def make_leader_trade(
+        self, side: Side, usdc: str, *, token: str | None = None
+    ) -> LeaderTrade:
         """The circle's leader trades: so much to spend, or shares that are worth as much at the
         best bid.
         """
@@ -85,107 +87,109 @@ class Story:
             usdc=micros(Decimal(made["usdc"])),
         )
 
-    def intents(self, trade: LeaderTrade) -> dict[str, str]:
+    def intent_ids(self, trade: LeaderTrade) -> dict[str, str]:
         """The intent that the trade must become for each of the circle's followers, by proxy."""
         return {
             follow.proxy: intent_id(trade=trade.trade_id, from_shares=0, follow_id=follow.follow_id)
             for follow in self.group.follows
         }
 
-    async def rows(self, query: str, **given: Any) -> Sequence[Row[Any]]:
+    async def fetch_rows(self, query: str, **given: Any) -> Sequence[Row[Any]]:
         async with transaction(self.engine) as connection:
             return await fetch_rows(connection, query, **given)
 
-    async def orders(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+    async def fetch_orders(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
         """The copies' orders as they stand in the books, by proxy."""
-        ids = list(self.intents(trade).values())
+        ids = list(self.intent_ids(trade).values())
         return {
             row.proxy: row
-            for row in await self.rows(
+            for row in await self.fetch_rows(
                 "select * from executor.orders where intent_id = any(:ids)", ids=ids
             )
         }
 
-    async def verdicts(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
-        ids = list(self.intents(trade).values())
+    async def fetch_verdicts(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+        ids = list(self.intent_ids(trade).values())
         return {
             row.proxy: row
-            for row in await self.rows(
+            for row in await self.fetch_rows(
                 "select * from preflight.intents where intent_id = any(:ids)", ids=ids
             )
         }
 
-    async def judged(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+    async def wait_for_verdicts(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
         """Waits until every follower's intent has its verdict."""
 
         async def all_of_them() -> dict[str, Row[Any]]:
-            verdicts = await self.verdicts(trade)
+            verdicts = await self.fetch_verdicts(trade)
             return verdicts if len(verdicts) == len(self.group.followers) else {}
 
         found: dict[str, Row[Any]] = await eventually(
-            all_of_them, within=PATIENCE, what="a verdict on each follower's intent"
+            all_of_them, within=TIMEOUT_S, what="a verdict on each follower's intent"
         )
         return found
 
-    async def confirmed(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+    async def wait_for_confirmed_orders(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
         """Waits until every follower's order is confirmed and its settlement is final on the chain."""
 
         async def all_final() -> dict[str, Row[Any]]:
-            orders = await self.orders(trade)
-            settled = await self.rows(SETTLED, ids=[order.intent_id for order in orders.values()])
+            orders = await self.fetch_orders(trade)
+            settled = await self.fetch_rows(
+                LOAD_TRADES, ids=[order.intent_id for order in orders.values()]
+            )
             done = len(orders) == len(self.group.followers) and all(
                 order.state == "confirmed" for order in orders.values()
             )
             return orders if done and all(each.chain_state == "final" for each in settled) else {}
 
         what = f"each follower's copy of {trade.transaction_hash} confirmed and final"
-        found: dict[str, Row[Any]] = await eventually(all_final, within=PATIENCE, what=what)
+        found: dict[str, Row[Any]] = await eventually(all_final, within=TIMEOUT_S, what=what)
         return found
 
-    async def order_of(self, intent: str) -> Row[Any]:
+    async def wait_for_confirmed_order(self, intent: str) -> Row[Any]:
         """Waits until the intent's order is confirmed and final on the chain."""
 
         async def settled() -> Sequence[Row[Any]]:
-            found = await self.rows(
+            found = await self.fetch_rows(
                 "select * from executor.orders where intent_id = :id and state = 'confirmed'",
                 id=intent,
             )
-            trades = await self.rows(SETTLED, ids=[intent])
+            trades = await self.fetch_rows(LOAD_TRADES, ids=[intent])
             return found if all(each.chain_state == "final" for each in trades) else []
 
         orders: Sequence[Row[Any]] = await eventually(
-            settled, within=PATIENCE, what=f"the order of {intent} confirmed and final"
+            settled, within=TIMEOUT_S, what=f"the order of {intent} confirmed and final"
         )
         return orders[0]
 
-    async def both_sources(self, trade: LeaderTrade) -> Sequence[Row[Any]]:
+    async def wait_for_both_sources(self, trade: LeaderTrade) -> Sequence[Row[Any]]:
         """Waits until the activity socket and the chain have told of the trade."""
 
         async def told_twice() -> Sequence[Row[Any]]:
-            fills = await self.rows(
+            fills = await self.fetch_rows(
                 "select * from ingest.fills where trade_id = :trade", trade=trade.trade_id
             )
             return fills if len({fill.source for fill in fills}) == 2 else []
 
         found: Sequence[Row[Any]] = await eventually(
-            told_twice, within=PATIENCE, what="rows of both sources"
+            told_twice, within=TIMEOUT_S, what="rows of both sources"
         )
         return found
 
-    async def assert_books_equal_the_chain(self, *tokens: str) -> None:
+    async def assert_records_equal_the_chain(self, *tokens: str) -> None:
         """Every follower's shares and pUSD, to the last base unit."""
         for account in self.group.followers:
             wallet = await self.chain.fetch_balances(
                 account.proxy, [int(token) for token in tokens]
             )
-            held = await self.rows(
+            held = await self.fetch_rows(
                 "select * from executor.positions where proxy = :proxy", proxy=account.proxy
             )
             shares = {str(token): count for token, count in wallet.shares_by_token.items() if count}
             assert {row.token_id: row.shares for row in held if row.shares} == shares, account
-            assert FUNDS + sum(row.cash_usdc for row in held) == wallet.collateral, account
+            assert INITIAL_USDC + sum(row.cash_usdc for row in held) == wallet.collateral, account
 
-    async def trades_at_the_venue(self) -> dict[str, list[Mapping[str, Any]]]:
+    async def fetch_venue_trades(self) -> dict[str, list[Mapping[str, Any]]]:
         """What the venue itself tells every follower of his trades, by proxy."""
         venue = VenueSettings.model_validate({"clob_url": self.deployment.pipeline.urls["clob"]})
         told = {}
@@ -199,10 +203,10 @@ class Story:
                 )
         return told
 
-    async def assert_the_venue_has_one_order_for_each_confirmed_one(self) -> None:
+    async def assert_venue_has_one_order_per_confirmed_copy(self) -> None:
         """By what the venue tells of trades: none is doubled, none is unknown to our books."""
-        for proxy, told in (await self.trades_at_the_venue()).items():
-            ours = await self.rows(
+        for proxy, told in (await self.fetch_venue_trades()).items():
+            ours = await self.fetch_rows(
                 "select order_hash from executor.orders where proxy = :p and state = 'confirmed'",
                 p=proxy,
             )
@@ -210,7 +214,7 @@ class Story:
                 order.order_hash for order in ours
             )
 
-    async def records(self, topic: str) -> list[Any]:
+    async def read_topic(self, topic: str) -> list[Any]:
         """Everything on a topic."""
         settings = self.deployment.pipeline.kafka_settings()
         return [
@@ -220,7 +224,7 @@ class Story:
 
 
 @asynccontextmanager
-async def story_in(deployment: Deployment, circle: FollowGroup) -> AsyncIterator[Story]:
+async def open_story(deployment: Deployment, group: FollowGroup) -> AsyncIterator[Story]:
     engine = deployment.pipeline.engine()
     try:
         async with (
@@ -230,7 +234,7 @@ async def story_in(deployment: Deployment, circle: FollowGroup) -> AsyncIterator
             world: Mapping[str, Any] = await venue.world()
             yield Story(
                 deployment=deployment,
-                group=circle,
+                group=group,
                 venue=venue,
                 engine=engine,
                 chain=chain,

@@ -52,42 +52,42 @@ class ActivityFeed:
         now: Callable[[], datetime],
     ) -> None:
         self._channel, self._leaders, self._now = channel, leaders, now
-        self._told: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
+        self._published: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         async for frame in self._channel.frames():
             if frame is not None:
-                await self._take(frame, publish)
+                await self._on_frame(frame, publish)
 
-    async def _take(self, frame: str, publish: Publish) -> None:
+    async def _on_frame(self, frame: str, publish: Publish) -> None:
         try:
             envelopes = rtds.parse_envelopes(frame)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
             return
         for envelope in envelopes:
-            await self._take_envelope(envelope, frame, publish)
+            await self._on_envelope(envelope, frame, publish)
 
-    async def _take_envelope(self, envelope: Any, frame: str, publish: Publish) -> None:
+    async def _on_envelope(self, envelope: Any, frame: str, publish: Publish) -> None:
         """One that cannot be read does not hide the others of its frame."""
         try:
             rows = tuple(rtds.parse_rows(envelope))
             if not rows:
                 metrics.feed_frame("rtds", "ignored")
             for row in rows:
-                await self._take_row(row, publish)
+                await self._on_row(row, publish)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
         except rtds.SubscriptionRefused as error:
             metrics.feed_frame("rtds", "refused")
             logger.error("rtds: the subscription was refused: %s", error)
 
-    async def _take_row(self, row: rtds.Row, publish: Publish) -> None:
+    async def _on_row(self, row: rtds.Row, publish: Publish) -> None:
         if rtds.parse_wallet(row) not in self._leaders():
             metrics.feed_frame("rtds", "other")
             return
         fill = rtds.parse_fill(row, seen_at=self._now())
-        if self._told.get(fill.message_id):
+        if self._published.get(fill.message_id):
             metrics.feed_frame("rtds", "repeated")
             return
         metrics.feed_frame("rtds", "leader")
@@ -95,7 +95,7 @@ class ActivityFeed:
             "observe leader fill", **{"slipstream.source": FillSource.RTDS.value}
         ):
             await publish(fill)
-        self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
+        self._published.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
         metrics.feed_frame("rtds", "malformed")
@@ -118,35 +118,35 @@ class DataFeed:
 
     def __init__(
         self,
-        trades: Callable[[str, datetime], Awaitable[Sequence[data_api.Row]]],
+        fetch_trades: Callable[[str, datetime], Awaitable[Sequence[data_api.Row]]],
         *,
         leaders: Callable[[], AbstractSet[str]],
         now: Callable[[], datetime],
-        poll_every: timedelta,
-        look_back: timedelta,
+        poll_interval: timedelta,
+        lookback: timedelta,
     ) -> None:
-        self._trades, self._leaders, self._now = trades, leaders, now
-        self._poll_every, self._look_back = poll_every, look_back
-        self._told: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
+        self._fetch_trades, self._leaders, self._now = fetch_trades, leaders, now
+        self._poll_interval, self._lookback = poll_interval, lookback
+        self._published: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
-            await self.ask_all(publish)
-            await asyncio.sleep(self._poll_every.total_seconds())
+            await self.poll_leaders(publish)
+            await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def ask_all(self, publish: Publish) -> None:
+    async def poll_leaders(self, publish: Publish) -> None:
         """One round: a leader that cannot be asked now is asked again in the next."""
         for leader in sorted(self._leaders()):
             try:
-                rows = await self._trades(leader, self._now() - self._look_back)
+                rows = await self._fetch_trades(leader, self._now() - self._lookback)
             except (Transient, InvalidMessage) as error:
                 metrics.feed_frame("data", "failed")
                 logger.warning("data: the trades of %s could not be read: %s", leader, error)
                 continue
             for row in reversed(rows):
-                await self._take(row, publish)
+                await self._on_row(row, publish)
 
-    async def _take(self, row: data_api.Row, publish: Publish) -> None:
+    async def _on_row(self, row: data_api.Row, publish: Publish) -> None:
         try:
             fill = data_api.parse_fill(row, seen_at=self._now())
         except InvalidMessage as error:
@@ -155,7 +155,7 @@ class DataFeed:
         if fill.leader not in self._leaders():
             metrics.feed_frame("data", "other")
             return
-        if self._told.get(fill.message_id):
+        if self._published.get(fill.message_id):
             metrics.feed_frame("data", "repeated")
             return
         metrics.feed_frame("data", "leader")
@@ -163,14 +163,14 @@ class DataFeed:
             "observe leader fill", **{"slipstream.source": FillSource.DATA.value}
         ):
             await publish(fill)
-        self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
+        self._published.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
 
     async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
         """Once: the row comes again with every round."""
         metrics.feed_frame("data", "malformed")
         kept = json.dumps(row, default=str)[:LONGEST_FRAME]
         message_id = derived_id("frame", kept)
-        if self._told.get(message_id):
+        if self._published.get(message_id):
             return
         await publish(
             FrameParked(
@@ -181,7 +181,7 @@ class DataFeed:
                 frame=kept,
             )
         )
-        self._told.put(message_id, True)  # noqa: FBT003 - a set that forgets
+        self._published.put(message_id, True)  # noqa: FBT003 - a set that forgets
 
 
 class Cursor:
@@ -218,15 +218,15 @@ class ChainFeed:
         *,
         leaders: Callable[[], AbstractSet[str]],
         now: Callable[[], datetime],
-        poll_every: timedelta,
-        look_back: int,
-        first_look_back: int,
+        poll_interval: timedelta,
+        lookback_blocks: int,
+        first_lookback_blocks: int,
     ) -> None:
         self._chain, self._cursor, self._leaders, self._now = chain, cursor, leaders, now
-        self._poll_every, self._look_back, self._first_look_back = (
-            poll_every,
-            look_back,
-            first_look_back,
+        self._poll_interval, self._lookback_blocks, self._first_lookback_blocks = (
+            poll_interval,
+            lookback_blocks,
+            first_lookback_blocks,
         )
         self._published: dict[str, int] = {}
         """Message id to block of what this instance has told already, so that looking back does not
@@ -235,17 +235,20 @@ class ChainFeed:
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self._read_on(publish)
+                await self._read_new_blocks(publish)
             except Transient as error:
                 metrics.feed_frame("chain", "failed")
                 logger.warning("chain: the logs could not be read: %s", error)
-            await asyncio.sleep(self._poll_every.total_seconds())
+            await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def _read_on(self, publish: Publish) -> None:
+    async def _read_new_blocks(self, publish: Publish) -> None:
         head = await self._chain.fetch_latest_block()
         read = await self._cursor.load()
         start = max(
-            0, head.number - self._first_look_back if read is None else read + 1 - self._look_back
+            0,
+            head.number - self._first_lookback_blocks
+            if read is None
+            else read + 1 - self._lookback_blocks,
         )
         if start > head.number:
             return
@@ -253,7 +256,7 @@ class ChainFeed:
         blocks = await self._chain.fetch_blocks(sorted({log.block_number for log in logs}))
         mined_at = {block.number: datetime.fromtimestamp(block.timestamp, UTC) for block in blocks}
         fills = parse_fills(logs, mined_at=mined_at, seen_at=self._now())
-        self._count_what_is_no_trade(len(logs) - len(fills))
+        self._count_invalid_logs(len(logs) - len(fills))
         for fill in fills:
             if fill.message_id not in self._published:
                 metrics.feed_frame("chain", "leader")
@@ -265,7 +268,7 @@ class ChainFeed:
         await self._cursor.save(head.number)
         self._forget(before=start)
 
-    def _count_what_is_no_trade(self, count: int) -> None:
+    def _count_invalid_logs(self, count: int) -> None:
         if count:
             metrics.feed_frame("chain", "no trade")
             logger.warning(
@@ -292,9 +295,9 @@ def parse_fills(
     for log in logs:
         order = (log.tx_hash, log.order_hash)
         seen[order] = seen.get(order, 0) + 1
-        if is_a_trade(log):
+        if is_valid_trade(log):
             fills.append(
-                _fill(
+                _build_fill(
                     log,
                     f"{log.order_hash}:{seen[order]}",
                     filled_at=mined_at[log.block_number],
@@ -304,12 +307,12 @@ def parse_fills(
     return fills
 
 
-def is_a_trade(log: OrderFilledLog) -> bool:
+def is_valid_trade(log: OrderFilledLog) -> bool:
     """Whatever a log says: for more than nothing, at a price that a market has."""
     return 0 < log.shares <= MOST_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
 
 
-def _fill(
+def _build_fill(
     log: OrderFilledLog, row_id: str, *, filled_at: datetime, seen_at: datetime
 ) -> LeaderFillSeen:
     token_id = str(log.token_id)

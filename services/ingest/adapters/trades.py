@@ -9,11 +9,11 @@ from sqlalchemy.engine import Row as Found
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.decisions import (
-    CLOCKS_DIFFER,
+    CLOCK_TOLERANCE,
     RESENT_WITHIN,
     CopySlice,
     Reconciliation,
-    Row,
+    FillRow,
     RowKey,
     Trade,
     TradeContext,
@@ -55,8 +55,8 @@ from gathered join ingest.fills using (trade_id)
 also of the neighbours that may be the same: those that were in a block after its match, and those
 that told the same row and are in none. For ``credit``: of all neighbours that are in none."""
 
-LOAD_PARTS = "select * from ingest.copy_slices where trade_id = any(cast(:trades as text[])) order by trade_id, from_shares, resent_of"
-LOAD_PARTS_AND_RESENT = """
+LOAD_SLICES = "select * from ingest.copy_slices where trade_id = any(cast(:trades as text[])) order by trade_id, from_shares, resent_of"
+LOAD_SLICES_AND_RESENT = """
 select * from ingest.copy_slices where trade_id = any(cast(:trades as text[]))
 union
 select * from ingest.copy_slices where resent_of = any(cast(:trades as text[])) and resent_of <> ''
@@ -69,7 +69,7 @@ select * from unnest(cast(:trades as text[]), cast(:sources as text[]), cast(:ro
                      cast(:sides as text[]), cast(:filled as timestamptz[]), cast(:waiting as boolean[]))
 on conflict do nothing
 """)
-RECORD_PARTS = text("""
+RECORD_SLICES = text("""
 insert into ingest.copy_slices (trade_id, from_shares, to_shares, source, row_id, controls_version, intended_at, resent_of, fill)
 select * from unnest(cast(:trades as text[]), cast(:froms as bigint[]), cast(:tos as bigint[]), cast(:sources as text[]),
                      cast(:rows as text[]), cast(:versions as bigint[]), cast(:at as timestamptz[]), cast(:resent_of as text[]),
@@ -77,10 +77,10 @@ select * from unnest(cast(:trades as text[]), cast(:froms as bigint[]), cast(:to
 on conflict do nothing
 """)
 
-Recording = tuple[LeaderFillSeen, Reconciliation]
+RecordedFill = tuple[LeaderFillSeen, Reconciliation]
 
 
-class SliceTaken(Exception):
+class SliceConflict(Exception):
     """Another process recorded a part of the same trade first."""
 
 
@@ -95,10 +95,10 @@ class PostgresTrades:
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
         return await self._load(fill)
 
-    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
+    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
         try:
-            await self._record((fill, finding))
-        except SliceTaken as error:
+            await self._record((fill, reconciliation))
+        except SliceConflict as error:
             raise Transient(
                 "another process has recorded a part of this trade: look again"
             ) from error
@@ -107,70 +107,77 @@ class PostgresTrades:
         """Credit is looked for only where there is something to pay: what the socket told first is
         copied by the time of its proof.
         """
-        found = await self._gathered(asked, reasons=[fill.source.value for fill in asked])
+        found = await self._load_contexts(asked, reasons=[fill.source.value for fill in asked])
         in_need = [
             number
             for number, fill in enumerate(asked)
             if is_confirmed_and_not_copied(found[number], fill)
         ]
         if in_need:
-            lenders = await self._gathered(
+            lenders = await self._load_contexts(
                 [asked[number] for number in in_need], reasons=["credit"] * len(in_need)
             )
             for number, lender in zip(in_need, lenders, strict=True):
-                found[number] = _joined(found[number], lender)
+                found[number] = _with_provisional(found[number], lender)
         return found
 
-    async def _gathered(
+    async def _load_contexts(
         self, asked: Sequence[LeaderFillSeen], *, reasons: Sequence[str]
     ) -> list[TradeContext]:
         """Each fill's trade and the others that matter to it. ``reasons``: see LOAD_FILLS."""
         columns = _asked_columns(asked) | {"reasons": list(reasons)}
         async with autocommit(self._engine) as connection:
             fills = await fetch_rows(
-                connection, LOAD_FILLS, within=RESENT_WITHIN, clocks_differ=CLOCKS_DIFFER, **columns
+                connection,
+                LOAD_FILLS,
+                within=RESENT_WITHIN,
+                clocks_differ=CLOCK_TOLERANCE,
+                **columns,
             )
             trades = list({row.trade_id for row in fills})
             parts = (
-                await fetch_rows(connection, LOAD_PARTS_AND_RESENT, trades=trades) if trades else []
+                await fetch_rows(connection, LOAD_SLICES_AND_RESENT, trades=trades)
+                if trades
+                else []
             )
-        found: dict[str, dict[str, dict[RowKey, Row]]] = defaultdict(lambda: defaultdict(dict))
+        found: dict[str, dict[str, dict[RowKey, FillRow]]] = defaultdict(lambda: defaultdict(dict))
         for row in fills:
-            found[row.asked][row.trade_id][_key(row)] = Row(
+            found[row.asked][row.trade_id][_parse_row_key(row)] = FillRow(
                 shares=row.shares,
                 filled_at=row.filled_at,
                 awaits_confirmation=row.awaits_confirmation,
             )
         parts_by_trade, resent_by_trade = _by_trade(parts)
         return [
-            _as_gathered(
+            _build_context(
                 fill.trade_id, found.get(fill.trade_id, {}), parts_by_trade, resent_by_trade
             )
             for fill in asked
         ]
 
-    async def _record_all(self, recordings: Sequence[Recording]) -> list[None]:
+    async def _record_all(self, recordings: Sequence[RecordedFill]) -> list[None]:
         """Raises: PartTaken, and nothing of the group is kept."""
         parts = [(fill.trade_id, part) for fill, finding in recordings for part in finding.slices]
         async with transaction(self._engine) as connection:
             await connection.execute(RECORD_FILLS, _fill_columns(recordings))
             if parts:
-                await connection.execute(RECORD_PARTS, _part_columns(parts))
+                await connection.execute(RECORD_SLICES, _part_columns(parts))
                 standing = await fetch_rows(
-                    connection, LOAD_PARTS, trades=[trade for trade, _ in parts]
+                    connection, LOAD_SLICES, trades=[trade for trade, _ in parts]
                 )
                 known = {
-                    (row.trade_id, row.from_shares, row.resent_of): _key(row) for row in standing
+                    (row.trade_id, row.from_shares, row.resent_of): _parse_row_key(row)
+                    for row in standing
                 }
                 if any(
                     known[trade, part.from_shares, part.resent_of] != part.caused_by
                     for trade, part in parts
                 ):
-                    raise SliceTaken
+                    raise SliceConflict
         return [None] * len(recordings)
 
 
-RowsByTrade = Mapping[str, Mapping[RowKey, Row]]
+RowsByTrade = Mapping[str, Mapping[RowKey, FillRow]]
 PartsByTrade = Mapping[str, Sequence[CopySlice]]
 
 
@@ -179,14 +186,14 @@ def _by_trade(parts: Iterable[Found[Any]]) -> tuple[PartsByTrade, PartsByTrade]:
     own: dict[str, list[CopySlice]] = defaultdict(list)
     resent: dict[str, list[CopySlice]] = defaultdict(list)
     for row in parts:
-        part = _part(row)
+        part = _parse_slice(row)
         own[row.trade_id].append(part)
         if part.resent_of:
             resent[part.resent_of].append(part)
     return own, resent
 
 
-def _as_gathered(
+def _build_context(
     trade_id: str, rows_by_trade: RowsByTrade, parts: PartsByTrade, resent: PartsByTrade
 ) -> TradeContext:
     ids = dict.fromkeys((trade_id, *rows_by_trade))
@@ -198,19 +205,21 @@ def _as_gathered(
     }
     return TradeContext(
         trade=trades.pop(trade_id),
-        others=tuple(trades.values()),
-        resent=tuple(part for each in ids for part in resent.get(each, ())),
+        neighbours=tuple(trades.values()),
+        resent_slices=tuple(part for each in ids for part in resent.get(each, ())),
     )
 
 
-def _joined(gathered: TradeContext, lenders: TradeContext) -> TradeContext:
+def _with_provisional(gathered: TradeContext, lenders: TradeContext) -> TradeContext:
     """The trade as it was gathered, with the lenders among its neighbours."""
-    known = {other.trade_id for other in gathered.others}
-    new = tuple(other for other in lenders.others if other.trade_id not in known)
+    known = {other.trade_id for other in gathered.neighbours}
+    new = tuple(other for other in lenders.neighbours if other.trade_id not in known)
     resent_of_new = {other.trade_id for other in new}
-    resent = tuple(part for part in lenders.resent if part.resent_of in resent_of_new)
+    resent = tuple(part for part in lenders.resent_slices if part.resent_of in resent_of_new)
     return TradeContext(
-        trade=gathered.trade, others=(*gathered.others, *new), resent=(*gathered.resent, *resent)
+        trade=gathered.trade,
+        neighbours=(*gathered.neighbours, *new),
+        resent_slices=(*gathered.resent_slices, *resent),
     )
 
 
@@ -225,7 +234,7 @@ def _asked_columns(asked: Sequence[LeaderFillSeen]) -> dict[str, list[Any]]:
     }
 
 
-def _fill_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:
+def _fill_columns(recordings: Sequence[RecordedFill]) -> dict[str, list[Any]]:
     fills = [fill for fill, _ in recordings]
     return {
         "trades": [fill.trade_id for fill in fills],
@@ -256,15 +265,15 @@ def _part_columns(parts: Sequence[tuple[str, CopySlice]]) -> dict[str, list[Any]
     }
 
 
-def _key(row: Found[Any]) -> RowKey:
+def _parse_row_key(row: Found[Any]) -> RowKey:
     return (FillSource(row.source), row.row_id)
 
 
-def _part(row: Found[Any]) -> CopySlice:
+def _parse_slice(row: Found[Any]) -> CopySlice:
     return CopySlice(
         from_shares=row.from_shares,
         to_shares=row.to_shares,
-        caused_by=_key(row),
+        caused_by=_parse_row_key(row),
         controls_version=row.controls_version,
         intended_at=row.intended_at,
         resent_of=row.resent_of,

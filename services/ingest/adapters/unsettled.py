@@ -17,7 +17,7 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-UNSETTLED = """
+LOAD_UNSETTLED = """
 select distinct on (fills.trade_id) fills.transaction_hash, fills.leader, fills.side, fills.filled_at, copied.shares
 from ingest.fills
 join lateral (
@@ -31,11 +31,11 @@ order by fills.trade_id
 """
 """A trade whose copies stand for one that was settled under another transaction is settled."""
 
-LOOK_BACK = timedelta(hours=1)
+LOOKBACK = timedelta(hours=1)
 REMEMBERED = 10_000
 
 
-class UnsettledTrades:
+class UnsettledTradesCheck:
     """Looks for them and says so, once each: their copies exist, and whether they should is for a
     human to say.
     """
@@ -47,36 +47,36 @@ class UnsettledTrades:
         leaders: Callable[[], AbstractSet[str]],
         now: Callable[[], datetime],
         after: timedelta,
-        look_every: timedelta,
+        check_interval: timedelta,
     ) -> None:
         """``after``: how long after the match a trade must be in a block."""
         self._engine, self._leaders, self._now = engine, leaders, now
-        self._after, self._look_every = after, look_every
-        self._told: LruCache[str, bool] = LruCache(REMEMBERED)
+        self._after, self._check_interval = after, check_interval
+        self._reported: LruCache[str, bool] = LruCache(REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self.look()
+                await self.check()
             except Transient as error:
                 logger.warning("whether leaders' trades were settled could not be read: %s", error)
-            await asyncio.sleep(self._look_every.total_seconds())
+            await asyncio.sleep(self._check_interval.total_seconds())
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Raises: Transient."""
         until = self._now() - self._after
         async with transaction(self._engine) as connection:
             found = await fetch_rows(
                 connection,
-                UNSETTLED,
+                LOAD_UNSETTLED,
                 leaders=sorted(self._leaders()),
-                since=until - LOOK_BACK,
+                since=until - LOOKBACK,
                 until=until,
                 dust=DUST,
             )
         metrics.trades_unsettled(len(found))
         for trade in found:
-            if not self._told.get(trade.transaction_hash):
+            if not self._reported.get(trade.transaction_hash):
                 logger.error(
                     "%s of %s at %s was copied (%d micro-shares, %s) as the activity socket told it, and is in no block",
                     trade.transaction_hash,
@@ -85,4 +85,4 @@ class UnsettledTrades:
                     trade.shares,
                     trade.side,
                 )
-                self._told.put(trade.transaction_hash, True)  # noqa: FBT003 - a set that forgets
+                self._reported.put(trade.transaction_hash, True)  # noqa: FBT003 - a set that forgets

@@ -28,11 +28,11 @@ Place = tuple[Any, Any]
 """A list or an object, and an index or a name in it."""
 
 
-def recorded(name: str) -> Any:
+def load_recorded(name: str) -> Any:
     return json.loads((RECORDED / name).read_text())
 
 
-def mutated(rng: Random, payloads: Sequence[Any]) -> str:
+def mutate(rng: Random, payloads: Sequence[Any]) -> str:
     """One of the payloads as JSON text, with up to three values changed; one of six is torn as a
     text too.
     """
@@ -43,11 +43,11 @@ def mutated(rng: Random, payloads: Sequence[Any]) -> str:
     text = json.dumps(value.get(""))
     for number, given in enumerate(raw):
         text = text.replace(f'"@@{number}@@"', given)
-    return _torn(rng, text) if rng.randint(0, 5) == 0 else text
+    return _damage_text(rng, text) if rng.randint(0, 5) == 0 else text
 
 
 def _change(rng: Random, root: Any, raw: list[str]) -> None:
-    places = list(_places(root))
+    places = list(_list_places(root))
     if not places:
         return
     inside, at = rng.choice(places)
@@ -64,7 +64,7 @@ def _change(rng: Random, root: Any, raw: list[str]) -> None:
             inside[at] = [inside[at], inside[at]]
 
 
-def _places(value: Any) -> Sequence[Place]:
+def _list_places(value: Any) -> Sequence[Place]:
     found: list[Place] = []
     inner: list[Any] = [value]
     while inner:
@@ -76,7 +76,7 @@ def _places(value: Any) -> Sequence[Place]:
     return found
 
 
-def _torn(rng: Random, text: str) -> str:
+def _damage_text(rng: Random, text: str) -> str:
     at = rng.randint(0, len(text))
     match rng.randint(0, 3):
         case 0:

@@ -68,7 +68,7 @@ def debt_recovery() -> Routes:
     return {DebtRaised: DebtRecovery(debts=FakeDebts()).on_debt_raised, IntentRefused: ignored}
 
 
-ROUTES: dict[str, Callable[[], Routes]] = {
+ROUTES_BY_SERVICE: dict[str, Callable[[], Routes]] = {
     "ingest": ingest,
     "pricer": pricer,
     "preflight": preflight_,

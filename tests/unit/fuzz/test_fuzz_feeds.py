@@ -26,16 +26,16 @@ from shared.polymarket.market_data import KEEP_ALIVE
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.streams.codec import encode
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN
-from tests.unit.fuzz.effort import TRIED, fuzzed
-from tests.unit.fuzz.mutations import mutated, recorded
-from tests.unit.ingest.sightings import Fill, by_the_data_api, on_the_chain, on_the_socket
-from tests.unit.ingest.test_identity import a_whole_fill
+from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
+from tests.unit.fuzz.mutations import mutate, load_recorded
+from tests.unit.ingest.source_reports import Fill, data_api_report, chain_report, socket_report
+from tests.unit.ingest.test_identity import a_settled_fill
 from tests.unit.pricer.test_caches import Pricer
 
 pytestmark = pytest.mark.timeout(3600)
 
-A_FILL: Fill = a_whole_fill(size=77)
-A_FRAME = on_the_socket(A_FILL, "trades", as_text=False).raw
+A_FILL: Fill = a_settled_fill(size=77)
+A_FRAME = socket_report(A_FILL, "trades", as_text=False).raw
 MOST = 2**63 - 1
 """What a database's column holds."""
 
@@ -108,11 +108,11 @@ def assert_can_be_kept(fill: LeaderFillSeen) -> None:
 @fuzzed
 async def test_frames_of_the_activity_socket(rng: Random) -> None:
     payloads = [
-        *recorded("rtds_activity_trades.json"),
-        recorded("rtds_activity_trades.json"),
+        *load_recorded("rtds_activity_trades.json"),
+        load_recorded("rtds_activity_trades.json"),
         json.loads(A_FRAME),
     ]
-    frame, told, before = mutated(rng, payloads), Told(), counted("rtds")
+    frame, told, before = mutate(rng, payloads), Told(), counted("rtds")
     note(frame)
     leaders = {LEADER, *wallets(frame)}
 
@@ -121,7 +121,7 @@ async def test_frames_of_the_activity_socket(rng: Random) -> None:
             told.publish
         )
 
-    TRIED["activity frames"] += 1
+    TRIED_INPUTS["activity frames"] += 1
     for fill in told.fills:
         assert_can_be_kept(fill)
     assert any(fill.shares == A_FILL.shares for fill in told.fills)
@@ -152,12 +152,12 @@ def wallets(frame: str) -> list[str]:
 
 @fuzzed
 async def test_pages_of_the_data_api(rng: Random) -> None:
-    row = json.loads(by_the_data_api([A_FILL]).raw)["data"][0]
+    row = json.loads(data_api_report([A_FILL]).raw)["data"][0]
     page = {
         "data": [row, row | {"size": 5, "proxy_wallet": OTHER_PROXY}],
         "pagination": {"next_cursor": None},
     }
-    text, told, before = mutated(rng, [page]), Told(), counted("data")
+    text, told, before = mutate(rng, [page]), Told(), counted("data")
     note(text)
     rows: Sequence[Any] | None = None
 
@@ -172,10 +172,10 @@ async def test_pages_of_the_data_api(rng: Random) -> None:
 
     minute = timedelta(minutes=1)
     await DataFeed(
-        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute
-    ).ask_all(told.publish)
+        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_interval=minute, lookback=minute
+    ).poll_leaders(told.publish)
 
-    TRIED["data api pages"] += 1
+    TRIED_INPUTS["data api pages"] += 1
     for fill in told.fills:
         assert_can_be_kept(fill)
     assert counted("data") - before >= (1 if rows is None else len(rows))
@@ -184,12 +184,12 @@ async def test_pages_of_the_data_api(rng: Random) -> None:
 @fuzzed
 async def test_logs_of_the_chain(rng: Random) -> None:
     logs = [
-        json.loads(on_the_chain([A_FILL, a_whole_fill(2)], block=100, v1=v1).raw)
+        json.loads(chain_report([A_FILL, a_settled_fill(2)], block=100, v1=v1).raw)
         for v1 in (False, True)
     ]
-    text = mutated(rng, logs)
+    text = mutate(rng, logs)
     note(text)
-    TRIED["chain logs"] += 1
+    TRIED_INPUTS["chain logs"] += 1
     try:
         given = json.loads(text)
     except ValueError:
@@ -209,7 +209,7 @@ async def test_logs_of_the_chain(rng: Random) -> None:
 @fuzzed
 async def test_frames_of_the_market_channel(rng: Random) -> None:
     payloads = [*map(as_of_our_token, market_frames())]
-    frames = [mutated(rng, payloads) for _ in range(rng.randint(1, 4))]
+    frames = [mutate(rng, payloads) for _ in range(rng.randint(1, 4))]
     note(repr(frames))
     pricer, told, before = Pricer(), Told(), counted("market")
     await pricer.quotes.fetch_book(TOKEN)
@@ -225,7 +225,7 @@ async def test_frames_of_the_market_channel(rng: Random) -> None:
     with pytest.raises(ExceptionGroup) as ended:
         await feed(told.publish)
 
-    TRIED["market frames"] += len(frames)
+    TRIED_INPUTS["market frames"] += len(frames)
     assert ended.group_contains(TheEnd)
     assert len(ended.value.exceptions) == 1
     book = await pricer.book()
@@ -249,9 +249,9 @@ def market_frames() -> list[Any]:
         "market_resolved_msg",
         "new_market_msg",
     )
-    channel = recorded("clob_market_channel.json")
+    channel = load_recorded("clob_market_channel.json")
     named = [
-        recorded(f"ws_{name}.json" if name.startswith("market") else f"ws_market_{name}.json")
+        load_recorded(f"ws_{name}.json" if name.startswith("market") else f"ws_market_{name}.json")
         for name in names
     ]
     return [*named, *channel]

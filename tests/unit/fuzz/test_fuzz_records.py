@@ -18,9 +18,9 @@ from shared.streams.dead_letters import DeadLetter, DeadLetterLimit
 from shared.streams.handling import MessageProcessor
 from shared.streams.key_queues import Delivery
 from shared.testing.dead_letters import MemoryDeadLetters
-from tests.unit.fuzz.effort import TRIED, fuzzed
-from tests.unit.fuzz.mutations import SECRET, mutated
-from tests.unit.fuzz.services import ROUTES
+from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
+from tests.unit.fuzz.mutations import SECRET, mutate
+from tests.unit.fuzz.services import ROUTES_BY_SERVICE
 from tests.unit.messages.samples import SAMPLES
 from tests.unit.streams.fake_kafka import FakeRecord
 
@@ -53,7 +53,7 @@ class Desk:
             list[Message](),
             list[Delivery](),
         )
-        self.routes = ROUTES[service]()
+        self.routes = ROUTES_BY_SERVICE[service]()
         self.handling = MessageProcessor(
             service,
             self.routes,
@@ -87,7 +87,7 @@ class Held:
         return True
 
 
-@pytest.mark.parametrize("service", ROUTES)
+@pytest.mark.parametrize("service", ROUTES_BY_SERVICE)
 @fuzzed
 async def test_records(service: str, rng: Random) -> None:
     desk, tenure = Desk(service), Held()
@@ -96,7 +96,7 @@ async def test_records(service: str, rng: Random) -> None:
             rng, [message for message, _ in SAMPLES if type(message) in desk.routes], offset
         )
         note(str(record))
-        TRIED[f"records of {service}"] += 1
+        TRIED_INPUTS[f"records of {service}"] += 1
         finished_before, parked_before = len(desk.finished), len(desk.parking.kept)
         await desk.handling.carry_out(Delivery(tenure, record))  # type: ignore[arg-type]
 
@@ -117,7 +117,7 @@ async def test_records(service: str, rng: Random) -> None:
 def a_record(rng: Random, samples: Sequence[Message], offset: int) -> FakeRecord:
     message = rng.choice(samples)
     plain = encode(message)
-    value = mutated(rng, [json.loads(plain.value)]).encode("utf-8", "surrogatepass")
+    value = mutate(rng, [json.loads(plain.value)]).encode("utf-8", "surrogatepass")
     key = rng.choice(KEYS) if rng.randint(0, 7) == 0 else plain.key
     headers: list[tuple[str, Any]] = [
         (name, rng.choice(HEADER_VALUES) if rng.randint(0, 9) == 0 else given)

@@ -25,8 +25,8 @@ from shared.polymarket.replies import (
 )
 from shared.polymarket.trades import parse_trade
 from tests.builders import TOKEN
-from tests.unit.fuzz.effort import TRIED, fuzzed
-from tests.unit.fuzz.mutations import mutated, recorded
+from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
+from tests.unit.fuzz.mutations import mutate, load_recorded
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -59,7 +59,7 @@ def read(text: str) -> Any:
 @fuzzed
 async def test_answers_to_an_order(rng: Random) -> None:
     text, status, wait = (
-        mutated(rng, [*map(recorded, ANSWERS), {"error": "not enough balance / allowance"}]),
+        mutate(rng, [*map(load_recorded, ANSWERS), {"error": "not enough balance / allowance"}]),
         *choices(rng),
     )
     note(f"{status} {wait!r} {text}")
@@ -67,7 +67,7 @@ async def test_answers_to_an_order(rng: Random) -> None:
 
     reply = parse_reply(status, body, retry_after=wait)
 
-    TRIED["order answers"] += 1
+    TRIED_INPUTS["order answers"] += 1
     if (
         isinstance(body, dict)
         and body.get("success") is True
@@ -92,8 +92,10 @@ def choices(rng: Random) -> tuple[int, str | None]:
 
 @fuzzed
 async def test_rows_of_our_trades(rng: Random) -> None:
-    row = read_object(rng, [*map(recorded, TRADES), *recorded("http_trades_page.json")["data"]])
-    TRIED["trade rows"] += 1
+    row = read_object(
+        rng, [*map(load_recorded, TRADES), *load_recorded("http_trades_page.json")["data"]]
+    )
+    TRIED_INPUTS["trade rows"] += 1
 
     trade = understood(lambda: parse_trade(row, fee_rate=Decimal("0.04")))
 
@@ -108,9 +110,11 @@ async def test_rows_of_our_trades(rng: Random) -> None:
 
 @fuzzed
 async def test_books_and_markets(rng: Random) -> None:
-    TRIED["books and markets"] += 2
+    TRIED_INPUTS["books and markets"] += 2
 
-    book = understood(lambda: parse_book(read_object(rng, [recorded("clob_book_response.json")])))
+    book = understood(
+        lambda: parse_book(read_object(rng, [load_recorded("clob_book_response.json")]))
+    )
     market = understood(lambda: parse_market(TOKEN, read_object(rng, [MARKET]), condition_id="0x1"))
 
     if book is not None:
@@ -128,7 +132,7 @@ async def test_books_and_markets(rng: Random) -> None:
 
 def read_object(rng: Random, payloads: list[Any]) -> Any:
     """A mutated payload that is still an object; as it was where it is none."""
-    text = mutated(rng, payloads)
+    text = mutate(rng, payloads)
     note(text)
     value = read(text)
     return (

@@ -18,7 +18,7 @@ from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket.data_api import Row
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION, a_fill, shares
-from tests.unit.ingest.test_decisions import NOTHING, covered, seen
+from tests.unit.ingest.test_decisions import NEW_TRADE, covered_shares, after_fill
 
 
 def a_row(**overrides: Any) -> Row:
@@ -55,11 +55,11 @@ async def told(books: Books, *, rounds: int = 1) -> list[Message]:
         books.trades,
         leaders=lambda: set(books.by_wallet),
         now=lambda: NOON,
-        poll_every=minute,
-        look_back=minute,
+        poll_interval=minute,
+        lookback=minute,
     )
     for _ in range(rounds):
-        await feed.ask_all(publish)
+        await feed.poll_leaders(publish)
     return said
 
 
@@ -107,8 +107,8 @@ def test_three_witnesses_in_any_order_and_repetition_cover_what_the_chain_saw_on
     heard = [*rows, *repeated.draw(st.lists(st.sampled_from(rows), max_size=10))]
     shuffle.shuffle(heard)
 
-    trade = NOTHING
+    trade = NEW_TRADE
     for fill in heard:
-        trade, _ = seen(trade, fill)
+        trade, _ = after_fill(trade, fill)
 
-    assert covered(trade) == sum(part.shares for part in trade.slices) == shares(sum(fills))
+    assert covered_shares(trade) == sum(part.shares for part in trade.slices) == shares(sum(fills))

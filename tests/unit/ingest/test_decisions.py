@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from services.ingest.decisions import (
     DUST,
     CopySlice,
-    Row,
+    FillRow,
     RowKey,
     Trade,
     TradeContext,
     build_intents,
     reconcile,
     row_key,
-    total_shares,
+    best_source_total,
 )
 from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, shares, usdc
 
-NOTHING = Trade(trade_id=a_fill().trade_id, rows={})
+NEW_TRADE = Trade(trade_id=a_fill().trade_id, rows={})
 ROWS = st.dictionaries(
     st.tuples(st.sampled_from(FillSource), st.sampled_from("abcd")),
     st.integers(1, shares(50)) | st.integers(1, 2 * DUST),
@@ -38,7 +38,7 @@ def a_row(row: RowKey, amount: int) -> LeaderFillSeen:
     return a_fill(source=row[0], row_id=row[1], shares=amount)
 
 
-def a_part(**overrides: Any) -> CopySlice:
+def a_slice(**overrides: Any) -> CopySlice:
     base = CopySlice(
         from_shares=0,
         to_shares=shares(100),
@@ -49,7 +49,7 @@ def a_part(**overrides: Any) -> CopySlice:
     return replace(base, **overrides)
 
 
-def seen(
+def after_fill(
     trade: Trade, fill: LeaderFillSeen, **circumstances: Any
 ) -> tuple[Trade, CopySlice | None]:
     """What the books say after the fill, and what it made known."""
@@ -65,12 +65,12 @@ def seen(
     ), part
 
 
-def covered(trade: Trade) -> int:
+def covered_shares(trade: Trade) -> int:
     return max((part.to_shares for part in trade.slices), default=0)
 
 
-def as_rows(rows: dict[RowKey, int]) -> dict[RowKey, Row]:
-    return {key: Row(shares=amount, filled_at=NOON) for key, amount in rows.items()}
+def as_rows(rows: dict[RowKey, int]) -> dict[RowKey, FillRow]:
+    return {key: FillRow(shares=amount, filled_at=NOON) for key, amount in rows.items()}
 
 
 @given(rows=ROWS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))
@@ -79,10 +79,10 @@ def test_the_same_rows_in_every_order_and_repetition_cover_the_same_shares_once(
 ) -> None:
     told = [*rows.items(), *repeated.draw(st.lists(st.sampled_from(sorted(rows.items()))))]
     shuffle.shuffle(told)
-    trade, made_known = NOTHING, dict[RowKey, CopySlice]()
+    trade, made_known = NEW_TRADE, dict[RowKey, CopySlice]()
 
     for row, amount in told:
-        trade, part = seen(trade, a_row(row, amount))
+        trade, part = after_fill(trade, a_row(row, amount))
         if part is not None:
             assert made_known.setdefault(row, part) == part
 
@@ -92,32 +92,32 @@ def test_the_same_rows_in_every_order_and_repetition_cover_the_same_shares_once(
     assert trade.slices[0].from_shares == 0
     assert all(part.shares > 0 for part in trade.slices)
     assert all(later.shares > DUST for _, later in pairwise(trade.slices))
-    assert 0 <= total_shares(as_rows(rows)) - covered(trade) <= DUST
+    assert 0 <= best_source_total(as_rows(rows)) - covered_shares(trade) <= DUST
 
 
 @given(rows=ROWS)
 def test_a_subset_of_the_rows_never_covers_more_than_all_of_them(rows: dict[RowKey, int]) -> None:
-    trade, before = NOTHING, 0
+    trade, before = NEW_TRADE, 0
 
     for row, amount in rows.items():
-        trade, _ = seen(trade, a_row(row, amount))
-        assert before <= covered(trade) <= total_shares(as_rows(rows))
-        before = covered(trade)
+        trade, _ = after_fill(trade, a_row(row, amount))
+        assert before <= covered_shares(trade) <= best_source_total(as_rows(rows))
+        before = covered_shares(trade)
 
 
 def test_two_witnesses_of_the_same_fill_are_one_trade() -> None:
-    trade, _ = seen(NOTHING, a_fill(source=FillSource.RTDS))
+    trade, _ = after_fill(NEW_TRADE, a_fill(source=FillSource.RTDS))
 
-    _, again = seen(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:1"))
+    _, again = after_fill(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:1"))
 
     assert again is None
 
 
 def test_two_equal_fills_are_two_if_the_chain_says_so() -> None:
-    trade, _ = seen(NOTHING, a_fill(source=FillSource.RTDS))
-    trade, first = seen(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:1"))
+    trade, _ = after_fill(NEW_TRADE, a_fill(source=FillSource.RTDS))
+    trade, first = after_fill(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:1"))
 
-    _, second = seen(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:2"))
+    _, second = after_fill(trade, a_fill(source=FillSource.CHAIN, row_id="0xabc:2"))
 
     assert first is None
     assert second is not None
@@ -125,34 +125,34 @@ def test_two_equal_fills_are_two_if_the_chain_says_so() -> None:
 
 
 def test_a_later_row_copies_only_the_difference() -> None:
-    trade, _ = seen(NOTHING, a_fill(row_id="a", shares=shares(60)))
+    trade, _ = after_fill(NEW_TRADE, a_fill(row_id="a", shares=shares(60)))
 
-    _, part = seen(trade, a_fill(row_id="b", shares=shares(40)))
+    _, part = after_fill(trade, a_fill(row_id="b", shares=shares(40)))
 
     assert part is not None
     assert (part.from_shares, part.to_shares) == (shares(60), shares(100))
 
 
 def test_a_redelivered_row_gives_the_same_part_though_time_and_controls_have_moved_on() -> None:
-    trade, part = seen(NOTHING, a_fill())
+    trade, part = after_fill(NEW_TRADE, a_fill())
 
-    _, again = seen(trade, a_fill(), controls_version=99, now=NOON + timedelta(hours=1))
+    _, again = after_fill(trade, a_fill(), controls_version=99, now=NOON + timedelta(hours=1))
 
     assert again == part
 
 
 def test_what_two_witnesses_differ_by_in_rounding_is_no_trade_of_its_own() -> None:
-    trade, _ = seen(NOTHING, a_fill(shares=shares(100)))
+    trade, _ = after_fill(NEW_TRADE, a_fill(shares=shares(100)))
 
-    _, within = seen(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST))
-    _, beyond = seen(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST + 1))
+    _, within = after_fill(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST))
+    _, beyond = after_fill(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + DUST + 1))
 
     assert within is None
     assert beyond is not None
 
 
 def test_a_trade_of_dust_is_a_trade() -> None:
-    _, part = seen(NOTHING, a_fill(shares=1))
+    _, part = after_fill(NEW_TRADE, a_fill(shares=1))
 
     assert part is not None
     assert part.shares == 1
@@ -164,7 +164,7 @@ def test_each_follower_gets_an_intent_of_the_size_that_his_terms_say() -> None:
         a_follow(follow_id="follow-2", proxy=OTHER_PROXY, percent=None, fixed_usdc=usdc(20)),
     )
 
-    first, second = build_intents(a_part(), a_fill(), [tenth, fixed])
+    first, second = build_intents(a_slice(), a_fill(), [tenth, fixed])
 
     assert (first.usdc, first.shares, first.proxy) == (usdc(5), shares(10), tenth.proxy)
     assert (second.usdc, second.shares, second.proxy) == (usdc(20), shares(40), OTHER_PROXY)
@@ -172,7 +172,7 @@ def test_each_follower_gets_an_intent_of_the_size_that_his_terms_say() -> None:
 
 
 def test_an_intent_carries_what_it_copies_and_by_which_terms() -> None:
-    part = a_part(controls_version=3, to_shares=shares(40))
+    part = a_slice(controls_version=3, to_shares=shares(40))
 
     (intent,) = build_intents(part, a_fill(side=Side.SELL, price=Decimal("0.25")), [a_follow()])
 
@@ -191,7 +191,7 @@ def test_an_intent_carries_what_it_copies_and_by_which_terms() -> None:
 
 
 def test_each_part_of_a_trade_has_intents_of_its_own() -> None:
-    parts = [a_part(), a_part(from_shares=shares(100), to_shares=shares(200))]
+    parts = [a_slice(), a_slice(from_shares=shares(100), to_shares=shares(200))]
 
     ids = {
         intent.intent_id for part in parts for intent in build_intents(part, a_fill(), [a_follow()])
@@ -201,4 +201,4 @@ def test_each_part_of_a_trade_has_intents_of_its_own() -> None:
 
 
 def test_where_nobody_follows_there_are_no_intents() -> None:
-    assert build_intents(a_part(), a_fill(), []) == ()
+    assert build_intents(a_slice(), a_fill(), []) == ()

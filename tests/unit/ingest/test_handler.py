@@ -78,7 +78,7 @@ async def test_without_known_controls_nothing_is_recorded() -> None:
     with pytest.raises(Transient):
         await intended(handler, a_fill())
 
-    assert trades.rows == {}
+    assert trades.rows_by_trade == {}
 
 
 @given(

@@ -33,11 +33,11 @@ class Fill:
     side: Side
     shares: int
     usdc: int
-    took: bool
+    took_liquidity: bool
     """Whether the order took liquidity; else it rested."""
     transaction: str = TRANSACTION
     """Of its settlement."""
-    matched: int = 0
+    matched_after_s: int = 0
     """Seconds after NOON."""
 
     @property
@@ -57,14 +57,14 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class SourceReport:
     """What one source brings at one time: raw, as it comes in."""
 
     source: FillSource
     raw: str
     mined_at: datetime = NOON
 
-    async def heard(self) -> list[LeaderFillSeen]:
+    async def read_by_feed(self) -> list[LeaderFillSeen]:
         """What ingest's feed, started anew, makes of it."""
         told: list[Message] = []
 
@@ -77,7 +77,7 @@ class Sighting:
                     publish
                 )
             case FillSource.DATA:
-                await _data_feed(self.raw).ask_all(publish)
+                await _data_feed(self.raw).poll_leaders(publish)
             case FillSource.CHAIN:
                 logs = decode_order_fills(json.loads(self.raw))
                 told += parse_fills(
@@ -94,17 +94,17 @@ def _data_feed(raw: str) -> DataFeed:
 
     minute = timedelta(minutes=1)
     return DataFeed(
-        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute
+        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_interval=minute, lookback=minute
     )
 
 
-def on_the_socket(fill: Fill, kind: str, *, as_text: bool) -> Sighting:
+def socket_report(fill: Fill, kind: str, *, as_text: bool) -> SourceReport:
     """A frame of the activity socket: the row among others, numbers as numbers or as text."""
     envelopes = [
         _envelope(kind, _row(fill, as_text=as_text)),
         _envelope(kind, _row(fill, as_text=as_text) | {"proxyWallet": OTHER_PROXY}),
     ]
-    return Sighting(source=FillSource.RTDS, raw=json.dumps(envelopes))
+    return SourceReport(source=FillSource.RTDS, raw=json.dumps(envelopes))
 
 
 def _envelope(kind: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -128,13 +128,13 @@ def _row(fill: Fill, *, as_text: bool) -> dict[str, Any]:
         "side": fill.side.value,
         "size": size,
         "price": price,
-        "timestamp": int(NOON.timestamp()) + fill.matched,
+        "timestamp": int(NOON.timestamp()) + fill.matched_after_s,
         "title": "Will it rain?",
         "outcome": "Yes",
     }
 
 
-def by_the_data_api(fills: Sequence[Fill], *, mined: int = 0) -> Sighting:
+def data_api_report(fills: Sequence[Fill], *, mined_after_s: int = 0) -> SourceReport:
     """A page of ``/v2/trades``: twins are two equal rows, dated by their block, so many seconds
     after NOON.
     """
@@ -146,24 +146,26 @@ def by_the_data_api(fills: Sequence[Fill], *, mined: int = 0) -> Sighting:
     rows = [
         {
             names.get(name, name): value
-            for name, value in _row(replace(fill, matched=mined), as_text=False).items()
+            for name, value in _row(replace(fill, matched_after_s=mined_after_s), as_text=False).items()
         }
         for fill in fills
     ]
-    return Sighting(
+    return SourceReport(
         source=FillSource.DATA, raw=json.dumps({"data": rows, "pagination": {"next_cursor": None}})
     )
 
 
-def on_the_chain(
-    fills: Sequence[Fill], *, block: int, mined: int = 0, v1: bool = False
-) -> Sighting:
+def chain_report(
+    fills: Sequence[Fill], *, block: int, mined_after_s: int = 0, v1: bool = False
+) -> SourceReport:
     """The logs of the settlement: a block's logs come whole. A reorg puts them into another block
     under other indices.
     """
     logs = [_log(fill, index=block + index, block=block, v1=v1) for index, fill in enumerate(fills)]
-    return Sighting(
-        source=FillSource.CHAIN, raw=json.dumps(logs), mined_at=NOON + timedelta(seconds=mined)
+    return SourceReport(
+        source=FillSource.CHAIN,
+        raw=json.dumps(logs),
+        mined_at=NOON + timedelta(seconds=mined_after_s),
     )
 
 
@@ -178,7 +180,7 @@ def _log(fill: Fill, *, index: int, block: int, v1: bool) -> dict[str, Any]:
         data = encode(
             ["uint256"] * 7, [0 if fill.side is Side.BUY else 1, token, making, taking, 0, 0, 0]
         )
-    taker = exchange if fill.took else OTHER_PROXY
+    taker = exchange if fill.took_liquidity else OTHER_PROXY
     return {
         "address": exchange.lower(),
         "topics": [

@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-ASKED_FOR = os.environ.get("FUZZ_INPUTS")
-INPUTS = int(ASKED_FOR or "150")
+REQUESTED_INPUTS = os.environ.get("FUZZ_INPUTS")
+INPUTS_PER_TARGET = int(REQUESTED_INPUTS or "150")
 
-TRIED: Counter[str] = Counter()
+TRIED_INPUTS: Counter[str] = Counter()
 """By target, for the summary at the end."""
 
 RANDOMS: st.SearchStrategy[Random] = st.randoms(use_true_random=False)
@@ -27,8 +27,8 @@ def fuzzed(test: Test) -> Test:
     found by.
     """
     effort = settings(
-        max_examples=INPUTS,
-        derandomize=ASKED_FOR is None,
+        max_examples=INPUTS_PER_TARGET,
+        derandomize=REQUESTED_INPUTS is None,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
         database=None,
