@@ -1,4 +1,4 @@
-"""Composition root: the only place where ingest's parts meet."""
+"""Composition root: builds ingest's handler, feeds and adapters from the settings."""
 
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
@@ -52,7 +52,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
-        activity = Channel(activity_channel(settings, venue), lambda: [rtds.SUBSCRIBE])
+        activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
         handler = Handler(trades=PostgresTrades(engine), controls=controls, now=utc_now)
         yield Service(
             producer=producer,
@@ -78,13 +78,17 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     after=settings.unsettled_after,
                     check_interval=settings.unsettled_check_interval,
                 ),
-                **({"data": data_feed(data, settings, leaders=controls.leaders)} if data else {}),
+                **(
+                    {"data": build_data_feed(data, settings, leaders=controls.leaders)}
+                    if data
+                    else {}
+                ),
             },
             readiness_checks=[controls],
         )
 
 
-def data_feed(
+def build_data_feed(
     data: DataApi, settings: Settings, *, leaders: Callable[[], AbstractSet[str]]
 ) -> DataFeed:
     return DataFeed(
@@ -96,7 +100,7 @@ def data_feed(
     )
 
 
-def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelSettings:
+def build_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelSettings:
     return ChannelSettings(
         name="rtds",
         url=str(venue.rtds_ws_url),
