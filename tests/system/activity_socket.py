@@ -1,4 +1,4 @@
-"""An activity socket whose words are the test's."""
+"""A WebSocket server in place of the venue's activity socket: it sends the frames of a test."""
 
 from types import TracebackType
 from typing import Self
@@ -8,7 +8,7 @@ from websockets.exceptions import ConnectionClosed
 
 
 class FakeActivitySocket:
-    """Sends what it is told to every subscriber, and counts how often one had to connect."""
+    """Sends frames to every subscriber, and counts the connections that were opened."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -33,9 +33,9 @@ class FakeActivitySocket:
         return f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
 
     async def send(self, *frames: str) -> None:
-        """Raises: LookupError where nobody has subscribed."""
+        """Raises: LookupError where there is no subscriber."""
         if not self._subscribers:
-            raise LookupError("nobody has subscribed")
+            raise LookupError("the activity socket has no subscriber")
         for subscriber in self._subscribers:
             for frame in frames:
                 await subscriber.send(frame)
