@@ -1,10 +1,10 @@
-"""Every subset, order and repetition of what the sources tell, from their raw bytes on, gives the
-same intents.
+"""Every subset, order and repetition of the sources' reports, from their raw bytes on, leads to the
+same copies.
 
-What no rule can make equal is said here as it is: where a trade of several fills becomes known bit
-by bit, the bits are copied as they come. Then not the single intents are the same, but what they
-add up to: from the first share on, without a gap or an overlap, up to what the source that saw most
-has seen, and never beyond.
+A trade of several fills may become known fill by fill, and is then copied fill by fill. The single
+intents then depend on the order of the reports, but their sum does not: together they cover the
+trade from its first share on, without a gap or an overlap, up to the total of the source that saw
+most, and never beyond it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import DUST, CopySlice
+from services.ingest.decisions import DUST, CopySlice, ShareRange
 from services.ingest.handler import Handler
 from shared.domain.ids import intent_id, trade_id
 from shared.domain.money import Side
@@ -30,8 +30,8 @@ from tests.unit.ingest.source_reports import (
     YES,
     Fill,
     SourceReport,
-    data_api_report,
     chain_report,
+    data_api_report,
     socket_report,
 )
 
@@ -71,17 +71,17 @@ FILLS = st.lists(
     min_size=1,
     max_size=5,
 )
-"""Few different values: equal fills, of one order or of two, are the rule here."""
+"""Few different values, so that equal fills, of one order or of two, are frequent."""
 
 
 class Ingest:
-    """The service's own parsers and decisions, on books that a test can look into, and the topic
-    that its feeds write.
+    """Ingest's own parsers, decisions and handler, on a store in memory, with the topic that its
+    feeds write.
     """
 
     def __init__(self, *, crashes: Callable[[], bool] = lambda: False) -> None:
-        """``crashes`` is asked after each commit: what was said then is lost, and the message comes
-        again.
+        """``crashes``: whether the process dies after a commit. Its messages are lost then, and the
+        record is redelivered.
         """
         self._crashes = crashes
         self.trades = FakeTrades()
@@ -92,54 +92,55 @@ class Ingest:
         self.intents: dict[str, Intent] = {}
         self._handled = 0
 
-    async def receive(self, sightings: Iterable[SourceReport]) -> None:
-        for sighting in sightings:
-            self.topic += await sighting.read_by_feed()
+    async def receive(self, reports: Iterable[SourceReport]) -> None:
+        for report in reports:
+            self.topic += await report.read_by_feed()
         await self.handle_all()
 
     async def handle_all(self) -> None:
-        """What is told again goes to the end of the topic. An intent that is told again says what
-        it said before.
+        """Handle the rest of the topic, with the rows that are published again meanwhile. An intent
+        that is published again must be the same as before.
         """
         while self._handled < len(self.topic):
             fill = self.topic[self._handled]
-            said = await self.handler.on_leader_fill_seen(fill)
+            messages = await self.handler.on_leader_fill_seen(fill)
             if self._crashes():
                 continue
             self._handled += 1
-            for message in said:
+            for message in messages:
                 if isinstance(message, CopyIntended):
-                    assert (
-                        self.intents.setdefault(message.intent.intent_id, message.intent)
-                        == message.intent
-                    )
+                    intent = message.intent
+                    assert self.intents.setdefault(intent.intent_id, intent) == intent
                 else:
                     assert isinstance(message, LeaderFillSeen)
                     self.topic.append(message)
 
-    async def replay(self, prefix: int) -> None:
-        """The messages from the topic's beginning come once more."""
-        self.topic += self.topic[:prefix]
+    async def replay(self, count: int) -> None:
+        """Deliver the first messages of the topic once more."""
+        self.topic += self.topic[:count]
         await self.handle_all()
 
-    def copied_slices(self, trade: str) -> tuple[CopySlice, ...]:
-        """What is copied of the trade."""
+    def copied_slices(self, trade_id: str) -> tuple[CopySlice, ...]:
+        """The slices of the trade that made intents."""
         return tuple(
-            part for part in self.trades.slices_by_trade.get(trade, ()) if not part.resent_of
+            each for each in self.trades.slices_by_trade.get(trade_id, ()) if not each.resent_of
         )
+
+    def copied_ranges(self, trade_id: str) -> list[ShareRange]:
+        return [(each.from_shares, each.to_shares) for each in self.copied_slices(trade_id)]
 
 
 def all_reports(fills: Sequence[Fill]) -> list[SourceReport]:
-    """Each row of the socket by itself and as often as it comes, the Data API's page, the logs of
-    one block and after a reorg.
+    """Each row of the socket in every form that it comes in, the Data API's page, and the logs of
+    the settlement's block, before and after a reorg.
     """
-    socket = [
+    rows = [
         socket_report(fill, kind, as_text=as_text)
         for fill in fills
         for kind, as_text in product(KINDS, (False, True))
     ]
     return [
-        *socket,
+        *rows,
         data_api_report(fills),
         chain_report(fills, block=100),
         chain_report(fills, block=101),
@@ -147,7 +148,7 @@ def all_reports(fills: Sequence[Fill]) -> list[SourceReport]:
 
 
 def shares_seen_by(source: FillSource, fills: Sequence[Fill]) -> int:
-    """Micro-shares: the chain tells twins apart, the other two take them for one row."""
+    """Micro-shares. The chain has two logs for two equal fills, the other sources one row."""
     return (
         sum(fill.shares for fill in fills)
         if source is FillSource.CHAIN
@@ -175,7 +176,7 @@ REPORTS_OF_ONE_FILL = [
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reports",
     [
         order
         for n in range(1, 5)
@@ -183,12 +184,12 @@ REPORTS_OF_ONE_FILL = [
         for order in permutations(chosen)
     ],
 )
-async def test_every_subset_of_the_sources_in_every_order_gives_the_very_same_intents(
-    told: tuple[SourceReport, ...],
+async def test_every_subset_of_the_reports_in_every_order_leads_to_the_same_intents(
+    reports: tuple[SourceReport, ...],
 ) -> None:
     ingest, fill = Ingest(), a_settled_fill()
 
-    await ingest.receive([*told, *told])
+    await ingest.receive([*reports, *reports])
 
     assert set(ingest.intents) == {
         intent_id(trade=fill.trade_id, from_shares=0, follow_id=follow.follow_id)
@@ -201,100 +202,90 @@ async def test_every_subset_of_the_sources_in_every_order_gives_the_very_same_in
 
 
 @given(fills=FILLS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_trades_of_one_fill_give_the_very_same_intents_beside_whatever_else_is_in_the_settlement(
+async def test_a_trade_of_one_fill_is_copied_whole_whatever_else_is_in_its_settlement(
     fills: list[Fill], repeated: st.DataObject, shuffle: Random
 ) -> None:
     ingest = Ingest()
 
     await ingest.receive(shuffled_with_repeats(all_reports(fills), repeated, shuffle))
 
-    for trade, gathered in by_trade(fills).items():
-        if len(gathered) == 1:
-            assert [(part.from_shares, part.to_shares) for part in ingest.copied_slices(trade)] == [
-                (0, gathered[0].shares)
-            ]
+    for trade, fills_of_trade in by_trade(fills).items():
+        if len(fills_of_trade) == 1:
+            assert ingest.copied_ranges(trade) == [(0, fills_of_trade[0].shares)]
 
 
 @given(fills=FILLS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_all_sources_in_any_order_copy_each_trade_from_its_first_to_its_last_share_once(
+async def test_reports_of_all_sources_in_any_order_copy_each_share_of_a_trade_once(
     fills: list[Fill], repeated: st.DataObject, shuffle: Random
 ) -> None:
     ingest = Ingest()
 
     await ingest.receive(shuffled_with_repeats(all_reports(fills), repeated, shuffle))
 
-    for trade, gathered in by_trade(fills).items():
+    for trade, fills_of_trade in by_trade(fills).items():
         assert_copied_once(
-            ingest, trade, expected_shares=shares_seen_by(FillSource.CHAIN, gathered)
+            ingest, trade, expected_shares=shares_seen_by(FillSource.CHAIN, fills_of_trade)
         )
 
 
 @given(fills=FILLS, subset=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_any_subset_of_what_the_sources_tell_is_copied_as_far_as_the_best_of_them_has_seen(
+async def test_any_subset_of_the_reports_is_copied_up_to_the_largest_total_of_a_source(
     fills: list[Fill], subset: st.DataObject, shuffle: Random
 ) -> None:
-    """Rows of the socket may be missing one by one, the other two sources altogether."""
-    rows = [fill for fill in fills if subset.draw(st.booleans())]
-    told = [
-        socket_report(row, subset.draw(st.sampled_from(KINDS)), as_text=subset.draw(st.booleans()))
-        for row in rows
+    """Single rows of the socket may be missing, and each of the other two sources as a whole."""
+    socket_fills = [fill for fill in fills if subset.draw(st.booleans())]
+    reports = [
+        socket_report(fill, subset.draw(st.sampled_from(KINDS)), as_text=subset.draw(st.booleans()))
+        for fill in socket_fills
     ]
-    seen: dict[FillSource, list[Fill]] = {FillSource.RTDS: rows}
-    for source, sighting in (
+    fills_by_source: dict[FillSource, list[Fill]] = {FillSource.RTDS: socket_fills}
+    for source, report in (
         (FillSource.DATA, data_api_report(fills)),
         (FillSource.CHAIN, chain_report(fills, block=100)),
     ):
         if subset.draw(st.booleans()):
-            told.append(sighting)
-            seen[source] = fills
+            reports.append(report)
+            fills_by_source[source] = fills
     ingest = Ingest()
 
-    await ingest.receive(shuffled_with_repeats(told, subset, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, subset, shuffle))
 
     for trade in by_trade(fills):
-        known = [
-            shares_seen_by(source, [fill for fill in some if fill.trade_id == trade])
-            for source, some in seen.items()
+        totals = [
+            shares_seen_by(source, [fill for fill in seen if fill.trade_id == trade])
+            for source, seen in fills_by_source.items()
         ]
-        assert_copied_once(ingest, trade, expected_shares=max(known))
+        assert_copied_once(ingest, trade, expected_shares=max(totals))
 
 
-async def test_two_equal_fills_are_copied_as_one_until_the_chain_tells_them_apart() -> None:
-    ingest, twins = Ingest(), [a_settled_fill(1), a_settled_fill(1)]
+async def test_two_equal_fills_are_copied_as_one_until_the_chain_reports_both() -> None:
+    ingest, equal = Ingest(), [a_settled_fill(1), a_settled_fill(1)]
+    trade = equal[0].trade_id
 
-    await ingest.receive([socket_report(twins[0], "trades", as_text=False), data_api_report(twins)])
-    known_before = ingest.copied_slices(twins[0].trade_id)
-    await ingest.receive([chain_report(twins, block=100)])
+    await ingest.receive([socket_report(equal[0], "trades", as_text=False), data_api_report(equal)])
+    before = ingest.copied_ranges(trade)
+    await ingest.receive([chain_report(equal, block=100)])
 
-    assert [(part.from_shares, part.to_shares) for part in known_before] == [(0, shares(10))]
-    assert [
-        (part.from_shares, part.to_shares) for part in ingest.copied_slices(twins[0].trade_id)
-    ] == [
-        (0, shares(10)),
-        (shares(10), shares(20)),
-    ]
+    assert before == [(0, shares(10))]
+    assert ingest.copied_ranges(trade) == [(0, shares(10)), (shares(10), shares(20))]
 
 
 async def test_the_two_outcomes_of_a_market_are_two_trades_of_one_settlement() -> None:
-    """The leader takes YES from himself, or has a resting NO beside it: each token is copied by
-    itself.
+    """The leader takes YES from himself, or has a resting order for NO: each token is copied on its
+    own.
     """
-    ingest, both = (
-        Ingest(),
-        [
-            a_settled_fill(1, token=YES, cents=40),
-            a_settled_fill(2, token=NO, cents=60, took_liquidity=False),
-        ],
-    )
+    yes = a_settled_fill(1, token=YES, cents=40)
+    no = a_settled_fill(2, token=NO, cents=60, took_liquidity=False)
+    ingest = Ingest()
 
-    await ingest.receive([chain_report(both, block=100), data_api_report(both)])
+    await ingest.receive([chain_report([yes, no], block=100), data_api_report([yes, no])])
 
     assert sorted(
         (intent.token_id, intent.leader_shares) for intent in ingest.intents.values()
     ) == [(token, shares(10)) for token in (YES, NO) for _ in FOLLOWS]
 
 
-async def test_an_old_exchange_tells_the_same_trade_as_the_new_ones_do() -> None:
+async def test_a_log_of_the_first_exchange_version_and_a_socket_row_are_the_same_trade() -> None:
     for side in Side:
         ingest, fill = Ingest(), a_settled_fill(side=side)
 
@@ -302,47 +293,43 @@ async def test_an_old_exchange_tells_the_same_trade_as_the_new_ones_do() -> None
             [chain_report([fill], block=100, v1=True), socket_report(fill, "trades", as_text=False)]
         )
 
-        assert [
-            (part.from_shares, part.to_shares) for part in ingest.copied_slices(fill.trade_id)
-        ] == [(0, fill.shares)]
+        assert ingest.copied_ranges(fill.trade_id) == [(0, fill.shares)]
 
 
 @pytest.mark.parametrize(
-    ("shares_given", "usdc_given"), [(10**18 + 1, 5), (7, 0), (5, 5), (2**255, 2**254)]
+    ("log_shares", "log_usdc"), [(10**18 + 1, 5), (7, 0), (5, 5), (2**255, 2**254)]
 )
-async def test_a_log_that_gives_nothing_or_more_than_there_can_be_is_no_trade(
-    shares_given: int, usdc_given: int
+async def test_a_log_with_an_impossible_amount_or_price_is_no_trade(
+    log_shares: int, log_usdc: int
 ) -> None:
-    fill = replace(a_settled_fill(), shares=shares_given, usdc=usdc_given)
+    fill = replace(a_settled_fill(), shares=log_shares, usdc=log_usdc)
 
     assert await chain_report([fill], block=100).read_by_feed() == []
 
 
 def shuffled_with_repeats(
-    told: Sequence[SourceReport], draw: st.DataObject, shuffle: Random
+    reports: Sequence[SourceReport], draw: st.DataObject, shuffle: Random
 ) -> list[SourceReport]:
-    """All of them in some order, some of them again."""
-    heard = [*told, *(draw.draw(st.lists(st.sampled_from(told), max_size=5)) if told else [])]
-    shuffle.shuffle(heard)
-    return heard
+    """All reports in some order, some of them repeated."""
+    repeats = draw.draw(st.lists(st.sampled_from(reports), max_size=5)) if reports else []
+    delivered = [*reports, *repeats]
+    shuffle.shuffle(delivered)
+    return delivered
 
 
 def assert_copied_once(ingest: Ingest, trade: str, *, expected_shares: int) -> None:
-    """The parts follow one another from the first share on, and end where the best source's sight
-    ends; each has one intent per follow.
-    """
-    parts = ingest.copied_slices(trade)
-    assert [part.from_shares for part in parts] == [0, *(part.to_shares for part in parts)][
-        : len(parts)
-    ]
-    assert 0 <= expected_shares - sum(part.shares for part in parts) <= DUST
+    """The slices cover the expected shares without a gap, and each has one intent per follow."""
+    slices = ingest.copied_slices(trade)
+    ends = [each.to_shares for each in slices]
+    assert [each.from_shares for each in slices] == [0, *ends][: len(slices)]
+    assert 0 <= expected_shares - sum(each.shares for each in slices) <= DUST
     expected = {
-        intent_id(trade=trade, from_shares=part.from_shares, follow_id=follow.follow_id)
-        for part in parts
+        intent_id(trade=trade, from_shares=each.from_shares, follow_id=follow.follow_id)
+        for each in slices
         for follow in FOLLOWS
     }
     assert {
-        known for known, intent in ingest.intents.items() if trade_id_for(intent) == trade
+        each for each, intent in ingest.intents.items() if trade_id_for(intent) == trade
     } == expected
 
 

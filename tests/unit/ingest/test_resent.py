@@ -1,9 +1,8 @@
-"""A settlement that fails and is sent again under another transaction is one trade; two trades that
-look alike are two.
+"""A resent settlement is copied once, and two trades that look alike are both copied.
 
-What both have in common: the socket tells of a match before it is settled, so that its row may name
-a transaction that never gets into a block. Here every source tells in every order, as often as it
-likes, and from its raw bytes on.
+In both cases the activity socket reports a match before it is settled, so that its row may name a
+transaction that never gets into a block. In these tests every source reports in every order, as
+often as it likes, and from its raw bytes on.
 """
 
 from collections.abc import Sequence
@@ -25,8 +24,8 @@ from tests.unit.ingest.source_reports import (
     YES,
     Fill,
     SourceReport,
-    data_api_report,
     chain_report,
+    data_api_report,
     socket_report,
 )
 from tests.unit.ingest.test_identity import (
@@ -39,52 +38,51 @@ from tests.unit.ingest.test_identity import (
 )
 
 FIRST_HASH, SECOND_HASH, THIRD_HASH = (f"0x{digit * 64}" for digit in "123")
-"""Transactions."""
 SETTLED_AFTER_S = 8
-"""Seconds from a match to the block of its settlement, where that was sent again."""
+"""Seconds from a match to the block of its settlement, if that was resent."""
 
 
 def in_transaction(
     transaction: str, fills: Sequence[Fill], *, matched_after_s: int = 0
 ) -> list[Fill]:
-    return [replace(fill, transaction=transaction, matched_after_s=matched_after_s) for fill in fills]
+    return [
+        replace(fill, transaction=transaction, matched_after_s=matched_after_s) for fill in fills
+    ]
 
 
 def socket_reports(fills: Sequence[Fill], choose: st.DataObject) -> list[SourceReport]:
-    """Any of the rows, by either subscription."""
-    some = [fill for fill in fills if choose.draw(st.booleans())]
+    """A row of some of the fills, from either subscription."""
+    reported = [fill for fill in fills if choose.draw(st.booleans())]
     return [
         socket_report(fill, choose.draw(st.sampled_from(KINDS)), as_text=choose.draw(st.booleans()))
-        for fill in some
+        for fill in reported
     ]
 
 
 def block_reports(fills: Sequence[Fill], *, mined_after_s: int) -> list[SourceReport]:
-    """By the chain, also after a reorg, and by the Data API."""
+    """The chain's logs, also as they are after a reorg, and the Data API's page."""
     return [
         chain_report(fills, block=block, mined_after_s=mined_after_s) for block in (100, 101)
     ] + [data_api_report(fills, mined_after_s=mined_after_s)]
 
 
 def copied_shares(ingest: Ingest, *transactions: str) -> dict[tuple[str, Side], int]:
-    """Micro-shares of each token and side, of these trades together; each part has an intent for
-    each follower.
-    """
-    found = {}
+    """Micro-shares that were copied of these transactions together, by token and side."""
+    copied = {}
     for token in (YES, NO):
         for side in Side:
             trades = [
                 trade_id(transaction_hash=each, leader=LEADER, token_id=token, side=side)
                 for each in transactions
             ]
-            found[token, side] = sum(
-                part.shares for trade in trades for part in ingest.copied_slices(trade)
+            copied[token, side] = sum(
+                each.shares for trade in trades for each in ingest.copied_slices(trade)
             )
-    parts = [
-        part for trade in ingest.trades.slices_by_trade for part in ingest.copied_slices(trade)
+    slices = [
+        each for trade in ingest.trades.slices_by_trade for each in ingest.copied_slices(trade)
     ]
-    assert len(ingest.intents) == len(parts) * len(FOLLOWS)
-    return {line: amount for line, amount in found.items() if amount}
+    assert len(ingest.intents) == len(slices) * len(FOLLOWS)
+    return {line: amount for line, amount in copied.items() if amount}
 
 
 def traded_shares(fills: Sequence[Fill]) -> dict[tuple[str, Side], int]:
@@ -105,12 +103,12 @@ RESENT_REPORTS = [
     data_api_report(in_transaction(SECOND_HASH, ONE_FILL), mined_after_s=SETTLED_AFTER_S),
     chain_report(in_transaction(SECOND_HASH, ONE_FILL), block=100, mined_after_s=SETTLED_AFTER_S),
 ]
-"""The socket tells the match under the transaction that fails, and perhaps under the other one too.
-"""
+"""The socket reports the match under the transaction that fails, and perhaps under the other one
+too."""
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reports",
     [
         order
         for n in range(1, 5)
@@ -118,50 +116,50 @@ RESENT_REPORTS = [
         for order in permutations(chosen)
     ],
 )
-async def test_a_settlement_that_is_sent_again_is_copied_once_by_any_of_the_sources_in_every_order(
-    told: tuple[SourceReport, ...],
+async def test_a_resent_settlement_is_copied_once_for_every_subset_and_order_of_the_reports(
+    reports: tuple[SourceReport, ...],
 ) -> None:
     ingest = Ingest()
 
-    await ingest.receive([*told, *told])
+    await ingest.receive([*reports, *reports])
 
     assert copied_shares(ingest, FIRST_HASH, SECOND_HASH) == traded_shares(ONE_FILL)
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_whatever_is_in_a_settlement_that_is_sent_again_is_copied_once(
+async def test_all_fills_of_a_resent_settlement_are_copied_once(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    retold_at = choose.draw(st.integers(0, SETTLED_AFTER_S))
-    on_sockets = in_transaction(FIRST_HASH, fills) + in_transaction(
-        SECOND_HASH, fills, matched_after_s=retold_at
+    resent_at = choose.draw(st.integers(0, SETTLED_AFTER_S))
+    socket_fills = in_transaction(FIRST_HASH, fills) + in_transaction(
+        SECOND_HASH, fills, matched_after_s=resent_at
     )
-    told = socket_reports(on_sockets, choose) + block_reports(
+    reports = socket_reports(socket_fills, choose) + block_reports(
         in_transaction(SECOND_HASH, fills), mined_after_s=SETTLED_AFTER_S
     )
     ingest = Ingest()
 
-    await ingest.receive(shuffled_with_repeats(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
     assert copied_shares(ingest, FIRST_HASH, SECOND_HASH) == traded_shares(fills)
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_without_a_word_from_the_chain_it_is_never_copied_beyond_what_was_traded(
+async def test_without_the_chain_a_resent_settlement_is_never_copied_beyond_what_was_traded(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    told = socket_reports(
+    reports = socket_reports(
         in_transaction(FIRST_HASH, fills) + in_transaction(SECOND_HASH, fills), choose
     )
     if choose.draw(st.booleans()):
-        told.append(
+        reports.append(
             data_api_report(in_transaction(SECOND_HASH, fills), mined_after_s=SETTLED_AFTER_S)
         )
     ingest = Ingest()
 
-    await ingest.receive(shuffled_with_repeats(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
     assert all(
         amount <= traded_shares(fills)[line]
@@ -171,22 +169,21 @@ async def test_without_a_word_from_the_chain_it_is_never_copied_beyond_what_was_
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_two_equal_trades_within_seconds_are_both_copied_in_the_end_whichever_rows_of_the_socket_are_missing_or_late(
+async def test_two_equal_trades_are_both_copied_whichever_socket_rows_are_missing_or_late(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    apart, takes = choose.draw(st.integers(0, 6)), choose.draw(st.integers(1, SETTLED_AFTER_S))
-    one, other = (
-        in_transaction(FIRST_HASH, fills),
-        in_transaction(SECOND_HASH, fills, matched_after_s=apart),
-    )
-    told = (
+    apart_s = choose.draw(st.integers(0, 6))
+    settlement_s = choose.draw(st.integers(1, SETTLED_AFTER_S))
+    one = in_transaction(FIRST_HASH, fills)
+    other = in_transaction(SECOND_HASH, fills, matched_after_s=apart_s)
+    reports = (
         socket_reports(one + other, choose)
-        + block_reports(one, mined_after_s=takes)
-        + block_reports(other, mined_after_s=apart + takes)
+        + block_reports(one, mined_after_s=settlement_s)
+        + block_reports(other, mined_after_s=apart_s + settlement_s)
     )
     ingest = Ingest()
 
-    await ingest.receive(shuffled_with_repeats(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
     assert (
         copied_shares(ingest, FIRST_HASH)
@@ -197,19 +194,19 @@ async def test_two_equal_trades_within_seconds_are_both_copied_in_the_end_whiche
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_a_trade_beside_an_equal_one_that_is_sent_again_makes_two_copies_and_not_three(
+async def test_a_trade_beside_an_equal_resent_one_leads_to_two_copies_and_not_three(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    failed, again, real = (
+    failed, resent, separate = (
         in_transaction(transaction, fills) for transaction in (FIRST_HASH, SECOND_HASH, THIRD_HASH)
     )
-    told = socket_reports(failed + again + real, choose)
-    told += block_reports(again, mined_after_s=SETTLED_AFTER_S) + block_reports(
-        real, mined_after_s=choose.draw(st.integers(1, SETTLED_AFTER_S))
+    reports = socket_reports(failed + resent + separate, choose)
+    reports += block_reports(resent, mined_after_s=SETTLED_AFTER_S) + block_reports(
+        separate, mined_after_s=choose.draw(st.integers(1, SETTLED_AFTER_S))
     )
     ingest = Ingest()
 
-    await ingest.receive(shuffled_with_repeats(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
     assert copied_shares(ingest, FIRST_HASH, SECOND_HASH, THIRD_HASH) == doubled(
         traded_shares(fills)
@@ -218,19 +215,19 @@ async def test_a_trade_beside_an_equal_one_that_is_sent_again_makes_two_copies_a
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_replaying_any_prefix_changes_nothing(
+async def test_a_replay_of_any_prefix_changes_nothing(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    failed, again, real = (
+    failed, resent, separate = (
         in_transaction(transaction, fills) for transaction in (FIRST_HASH, SECOND_HASH, THIRD_HASH)
     )
-    told = (
-        socket_reports(failed + again + real, choose)
-        + block_reports(again, mined_after_s=SETTLED_AFTER_S)
-        + block_reports(real, mined_after_s=3)
+    reports = (
+        socket_reports(failed + resent + separate, choose)
+        + block_reports(resent, mined_after_s=SETTLED_AFTER_S)
+        + block_reports(separate, mined_after_s=3)
     )
     ingest = Ingest()
-    await ingest.receive(shuffled_with_repeats(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
     before = deepcopy((ingest.trades.rows_by_trade, ingest.trades.slices_by_trade, ingest.intents))
 
     await ingest.replay(choose.draw(st.integers(0, len(ingest.topic))))
@@ -240,19 +237,19 @@ async def test_replaying_any_prefix_changes_nothing(
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_a_crash_after_the_commit_of_any_message_loses_and_doubles_nothing(
+async def test_a_crash_after_the_commit_of_any_message_loses_and_repeats_nothing(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
     one, other = in_transaction(FIRST_HASH, fills), in_transaction(SECOND_HASH, fills)
-    told = (
+    reports = (
         socket_reports(one + other, choose)
         + block_reports(one, mined_after_s=4)
         + block_reports(other, mined_after_s=5)
     )
-    dice = Random(choose.draw(st.integers()))
-    ingest = Ingest(crashes=lambda: dice.random() < 0.5)
+    crashes = Random(choose.draw(st.integers()))
+    ingest = Ingest(crashes=lambda: crashes.random() < 0.5)
 
-    await ingest.receive(shuffled_with_repeats(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
     assert (
         copied_shares(ingest, FIRST_HASH)
@@ -261,15 +258,13 @@ async def test_a_crash_after_the_commit_of_any_message_loses_and_doubles_nothing
     )
 
 
-async def test_a_trade_of_other_shares_or_after_the_block_of_an_equal_one_is_copied_on_the_sockets_word_at_once() -> (
-    None
-):
-    """Who trades without doubt waits for nothing."""
-    ingest, apart = Ingest(), SETTLED_AFTER_S + CLOCK_TOLERANCE.seconds + 1
+async def test_a_socket_row_that_cannot_be_a_resent_settlement_is_copied_at_once() -> None:
+    """Its shares differ from those of the earlier trade, or its match is after that one's block."""
+    ingest, apart_s = Ingest(), SETTLED_AFTER_S + CLOCK_TOLERANCE.seconds + 1
     first, other, later = (
         a_settled_fill(),
         replace(a_settled_fill(size=11), transaction=SECOND_HASH),
-        replace(a_settled_fill(), transaction=THIRD_HASH, matched_after_s=apart),
+        replace(a_settled_fill(), transaction=THIRD_HASH, matched_after_s=apart_s),
     )
 
     await ingest.receive(
@@ -289,9 +284,7 @@ async def test_a_trade_of_other_shares_or_after_the_block_of_an_equal_one_is_cop
     assert copied_shares(ingest, THIRD_HASH) == traded_shares([later])
 
 
-async def test_an_equal_trade_that_comes_before_the_block_of_the_first_waits_for_its_own_and_not_for_the_other() -> (
-    None
-):
+async def test_an_equal_match_before_the_block_of_the_first_one_awaits_confirmation() -> None:
     ingest, one, other = (
         Ingest(),
         in_transaction(FIRST_HASH, ONE_FILL),
@@ -315,20 +308,18 @@ async def test_an_equal_trade_that_comes_before_the_block_of_the_first_waits_for
     assert copied_shares(ingest, SECOND_HASH) == traded_shares(ONE_FILL)
 
 
-@pytest.mark.parametrize(("late_by", "copies"), [(0, 1), (1, 2)])
-async def test_what_was_copied_of_a_trade_that_failed_counts_for_the_next_one_of_ten_minutes(
-    late_by: int, copies: int
+@pytest.mark.parametrize(("late_s", "copies"), [(0, 1), (1, 2)])
+async def test_copies_of_a_failed_trade_count_for_an_equal_one_within_ten_minutes(
+    late_s: int, copies: int
 ) -> None:
-    """A ghost: the socket told it, and its settlement failed for good. Its copies stand, and the
-    leader's next trade finds them.
-    """
-    ingest, soon = Ingest(), RESENT_WITHIN.seconds + late_by
-    ghost, real = in_transaction(FIRST_HASH, ONE_FILL), in_transaction(SECOND_HASH, ONE_FILL)
+    """The socket reported the trade, and its settlement failed for good: its copies remain."""
+    ingest, settled_s = Ingest(), RESENT_WITHIN.seconds + late_s
+    failed, settled = in_transaction(FIRST_HASH, ONE_FILL), in_transaction(SECOND_HASH, ONE_FILL)
 
     await ingest.receive(
         [
-            socket_report(ghost[0], "trades", as_text=False),
-            chain_report(real, block=100, mined_after_s=soon),
+            socket_report(failed[0], "trades", as_text=False),
+            chain_report(settled, block=100, mined_after_s=settled_s),
         ]
     )
 
@@ -337,34 +328,34 @@ async def test_what_was_copied_of_a_trade_that_failed_counts_for_the_next_one_of
     }
 
 
-async def test_of_a_larger_trade_the_difference_is_copied() -> None:
-    ingest, told, proven = (
+async def test_of_a_larger_confirmed_trade_the_difference_is_copied() -> None:
+    ingest, reported, confirmed = (
         Ingest(),
         a_settled_fill(size=10),
         replace(a_settled_fill(size=15), transaction=SECOND_HASH),
     )
 
     await ingest.receive(
-        [socket_report(told, "trades", as_text=False), chain_report([proven], block=100)]
+        [socket_report(reported, "trades", as_text=False), chain_report([confirmed], block=100)]
     )
 
-    assert copied_shares(ingest, told.transaction, SECOND_HASH) == traded_shares([proven])
+    assert copied_shares(ingest, reported.transaction, SECOND_HASH) == traded_shares([confirmed])
 
 
-async def test_trades_of_another_token_or_side_are_nobodys_continuation() -> None:
-    ingest, told = Ingest(), a_settled_fill()
+async def test_trades_of_another_token_or_side_are_no_resent_settlements() -> None:
+    ingest, reported = Ingest(), a_settled_fill()
     others = [
-        replace(told, transaction=SECOND_HASH, token_id=NO),
-        replace(told, transaction=THIRD_HASH, side=Side.SELL),
+        replace(reported, transaction=SECOND_HASH, token_id=NO),
+        replace(reported, transaction=THIRD_HASH, side=Side.SELL),
     ]
 
     await ingest.receive(
         [
-            socket_report(told, "trades", as_text=False),
+            socket_report(reported, "trades", as_text=False),
             *(chain_report([other], block=100) for other in others),
         ]
     )
 
-    assert copied_shares(ingest, told.transaction, SECOND_HASH, THIRD_HASH) == traded_shares(
-        [told, *others]
+    assert copied_shares(ingest, reported.transaction, SECOND_HASH, THIRD_HASH) == traded_shares(
+        [reported, *others]
     )
