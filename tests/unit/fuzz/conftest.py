@@ -1,4 +1,4 @@
-"""Says how many inputs each target was tried with."""
+"""Prints how many inputs each target was tried with, at the end of the test session."""
 
 import pytest
 

@@ -1,5 +1,6 @@
-"""How many inputs each target is tried with, and how many it was: FUZZ_INPUTS of each, drawn anew;
-without it a few, always the same.
+"""Runs a test with many random inputs: FUZZ_INPUTS for each target, different in each session.
+
+Without that variable it is a small number of inputs, the same ones in each session.
 """
 
 import os
@@ -15,7 +16,7 @@ REQUESTED_INPUTS = os.environ.get("FUZZ_INPUTS")
 INPUTS_PER_TARGET = int(REQUESTED_INPUTS or "150")
 
 TRIED_INPUTS: Counter[str] = Counter()
-"""By target, for the summary at the end."""
+"""How many inputs each target was tried with, for the summary at the end."""
 
 RANDOMS: st.SearchStrategy[Random] = st.randoms(use_true_random=False)
 
@@ -23,10 +24,10 @@ Test = Callable[..., Any]
 
 
 def fuzzed(test: Test) -> Test:
-    """The test with ``rng``, as often as asked. A failure is made small, and shown with what it was
-    found by.
+    """The test, called with one ``rng`` for each input. A failing input is shrunk, and printed with
+    what is needed to reproduce it.
     """
-    effort = settings(
+    fuzz_settings = settings(
         max_examples=INPUTS_PER_TARGET,
         derandomize=REQUESTED_INPUTS is None,
         deadline=None,
@@ -35,4 +36,4 @@ def fuzzed(test: Test) -> Test:
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
-    return effort(given(rng=RANDOMS)(test))
+    return fuzz_settings(given(rng=RANDOMS)(test))

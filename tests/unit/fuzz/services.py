@@ -1,4 +1,4 @@
-"""Every service's routes, on books and a world of its own in memory."""
+"""Every service's message handlers, each on new stores and fakes in memory."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,5 @@
-"""Whatever stands on a topic is handled, or parked with a reason that holds none of it; no record
-stops a service.
+"""Whatever record is on a topic, the service handles it, or parks it with a reason that contains
+none of its content. No record stops a service.
 """
 
 import json
@@ -26,7 +26,7 @@ from tests.unit.streams.fake_kafka import FakeRecord
 
 pytestmark = pytest.mark.timeout(3600)
 
-KEYS = (None, b"", b"\xff\xfe", b"somebody else")
+KEYS = (None, b"", b"\xff\xfe", b"another key")
 HEADER_VALUES: tuple[Any, ...] = (
     None,
     b"",
@@ -41,11 +41,11 @@ HEADER_VALUES: tuple[Any, ...] = (
     b"\x00",
 )
 TIMESTAMPS = (0, -1, -(2**63), 2**63 - 1, 253402300800000)
-"""Of a broker that keeps what the producer says."""
+"""A topic can be configured to keep the timestamp that the producer sent."""
 
 
-class Desk:
-    """One service's handling of one record after another."""
+class ServiceUnderTest:
+    """One service's message handling, with stores and producer in memory."""
 
     def __init__(self, service: str) -> None:
         self.parking, self.produced, self.finished = (
@@ -72,16 +72,16 @@ class Desk:
         self.produced += messages
 
 
-class Held:
-    """A tenure that is handed over as soon as something must wait."""
+class FakeAssignment:
+    """A partition assignment that ends as soon as something must wait."""
 
     ended = False
 
     def enter(self, offset: int) -> None:
-        """Nothing to note."""
+        """Nothing to record."""
 
     def leave(self, offset: int) -> None:
-        """Nothing to note."""
+        """Nothing to record."""
 
     async def rest(self, offset: int, delay: object) -> bool:
         return True
@@ -89,47 +89,47 @@ class Held:
 
 @pytest.mark.parametrize("service", ROUTES_BY_SERVICE)
 @fuzzed
-async def test_records(service: str, rng: Random) -> None:
-    desk, tenure = Desk(service), Held()
+async def test_every_mutated_record_is_handled_or_parked(service: str, rng: Random) -> None:
+    tested, assignment = ServiceUnderTest(service), FakeAssignment()
     for offset in range(rng.randint(1, 3)):
         record = a_record(
-            rng, [message for message, _ in SAMPLES if type(message) in desk.routes], offset
+            rng, [message for message, _ in SAMPLES if type(message) in tested.routes], offset
         )
         note(str(record))
         TRIED_INPUTS[f"records of {service}"] += 1
-        finished_before, parked_before = len(desk.finished), len(desk.parking.kept)
-        await desk.handling.carry_out(Delivery(tenure, record))  # type: ignore[arg-type]
+        finished_before, parked_before = len(tested.finished), len(tested.parking.kept)
+        await tested.handling.carry_out(Delivery(assignment, record))  # type: ignore[arg-type]
 
-        parked = desk.parking.kept[parked_before:]
-        letters = [
+        parked = tested.parking.kept[parked_before:]
+        dead_letters = [
             message
-            for message in desk.produced
+            for message in tested.produced
             if isinstance(message, DeadLetter) and message.source_offset == offset
         ]
-        assert len(parked) == len(letters)
+        assert len(parked) == len(dead_letters)
         assert all(
             each.reason and SECRET not in each.reason and "\x00" not in each.reason
             for each in parked
         )
-        assert len(desk.finished) == finished_before + 1 or not parked
+        assert len(tested.finished) == finished_before + 1 or not parked
 
 
 def a_record(rng: Random, samples: Sequence[Message], offset: int) -> FakeRecord:
     message = rng.choice(samples)
-    plain = encode(message)
-    value = mutate(rng, [json.loads(plain.value)]).encode("utf-8", "surrogatepass")
-    key = rng.choice(KEYS) if rng.randint(0, 7) == 0 else plain.key
+    sent = encode(message)
+    mutated = mutate(rng, [json.loads(sent.value)]).encode("utf-8", "surrogatepass")
+    key = rng.choice(KEYS) if rng.randint(0, 7) == 0 else sent.key
     headers: list[tuple[str, Any]] = [
-        (name, rng.choice(HEADER_VALUES) if rng.randint(0, 9) == 0 else given)
-        for name, given in plain.headers
+        (name, rng.choice(HEADER_VALUES) if rng.randint(0, 9) == 0 else value)
+        for name, value in sent.headers
     ]
     headers += [("traceparent", rng.choice(HEADER_VALUES))] if rng.randint(0, 3) == 0 else []
     return FakeRecord(
-        topic=plain.topic,
+        topic=sent.topic,
         partition=0,
         offset=offset,
         timestamp=rng.choice(TIMESTAMPS) if rng.randint(0, 9) == 0 else 1790272257115,
         key=key,
-        value=rng.choice((None, b"", b"\xff")) if rng.randint(0, 19) == 0 else value,
+        value=rng.choice((None, b"", b"\xff")) if rng.randint(0, 19) == 0 else mutated,
         headers=headers,
     )
