@@ -1,5 +1,5 @@
-"""One deployment for each module of stories; every story has a leader and followers of its own in
-it.
+"""Fixtures of the end-to-end tests: one running system for each module, and for each test a leader
+and followers of its own in it.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -15,8 +15,8 @@ from tools.stack.background import BackgroundLoop
 def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """Everything as `make demo` starts it, exporting its spans. A module that needs it otherwise
-    has a fixture of this name.
+    """The system as `make demo` starts it, exporting its spans. A module that needs another one has
+    a fixture of the same name.
     """
     with background.entered(
         running_deployment(tmp_path_factory.mktemp("deployment"), background, follow_groups=6)

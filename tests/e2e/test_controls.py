@@ -1,4 +1,4 @@
-"""Pause, resume and unfollow take effect within a second, while everything runs on."""
+"""Pause, resume and unfollow take effect within a second, without a restart."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,10 +16,10 @@ from tests.system.story import Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-PROMISED = timedelta(seconds=1)
+TAKES_EFFECT_WITHIN = timedelta(seconds=1)
 
 
-async def test_a_halted_follower_copies_nothing_until_he_is_resumed_and_another_is_untouched(
+async def test_a_halted_follower_copies_nothing_until_he_is_resumed_and_the_others_go_on(
     story: Story,
 ) -> None:
     halted, *others = [account.proxy for account in story.group.followers]
@@ -53,7 +53,7 @@ async def test_a_reducing_follower_sells_and_does_not_buy(story: Story) -> None:
 
 @pytest.mark.parametrize(
     "scope",
-    [lambda circle: leader_scope(circle.leader), lambda _: GLOBAL],
+    [lambda group: leader_scope(group.leader), lambda _: GLOBAL],
     ids=["leader", "global"],
 )
 async def test_a_halt_of_the_leader_or_of_everything_stops_every_follower(
@@ -70,13 +70,13 @@ async def test_a_halt_of_the_leader_or_of_everything_stops_every_follower(
     assert await story.fetch_orders(trade) == {}
 
 
-async def test_after_an_unfollow_the_others_copy_and_he_does_not_even_get_an_intent(
+async def test_after_an_unfollow_there_is_no_intent_for_him_and_the_others_go_on(
     story: Story,
 ) -> None:
     leaving, *staying = story.group.follows
 
     await save_follows(story.engine, [replace(leaving, active=False)], by="test", change="unfollow")
-    await a_second()
+    await wait_for_effect()
     trade = await story.make_leader_trade(Side.BUY, "20")
     intents = story.intent_ids(trade)
     for follow in staying:
@@ -91,13 +91,11 @@ async def test_after_an_unfollow_the_others_copy_and_he_does_not_even_get_an_int
 
 
 async def set_mode(story: Story, scope: str, mode: Mode) -> None:
-    """Returns when the time is over within which it must have taken effect."""
+    """Set the mode, and wait until it must have taken effect."""
     await save_mode(story.engine, scope, mode, by="test")
-    await a_second()
+    await wait_for_effect()
 
 
-async def a_second() -> None:
-    over = utc_now() + PROMISED
-    await eventually(
-        lambda: utc_now() >= over, what="the time within which a change must have taken effect"
-    )
+async def wait_for_effect() -> None:
+    end = utc_now() + TAKES_EFFECT_WITHIN
+    await eventually(lambda: utc_now() >= end, what="the change in effect")

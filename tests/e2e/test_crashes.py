@@ -1,6 +1,4 @@
-"""Any service may be killed at any moment: what was under way is finished after its restart, and
-nothing is done twice.
-"""
+"""After a service is killed and restarted, all copies are finished, and none is made twice."""
 
 from collections.abc import Iterator
 
@@ -20,24 +18,26 @@ def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with background.entered(
-        running_deployment(tmp_path_factory.mktemp("crashes"), background, follow_groups=len(SERVICES))
+        running_deployment(
+            tmp_path_factory.mktemp("crashes"), background, follow_groups=len(SERVICES)
+        )
     ) as deployment:
         yield deployment
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_killed_service_loses_nothing_and_doubles_nothing(
+async def test_a_killed_and_restarted_service_loses_and_repeats_no_copy(
     story: Story, service: str
 ) -> None:
     before = [await story.make_leader_trade(Side.BUY, "20") for _ in range(3)]
     await story.deployment.kill(service)
-    while_dead = await story.make_leader_trade(Side.BUY, "20")
+    while_down = await story.make_leader_trade(Side.BUY, "20")
     await story.deployment.start(service)
     after = await story.make_leader_trade(Side.BUY, "20")
 
     orders = [
         order
-        for trade in [*before, while_dead, after]
+        for trade in [*before, while_down, after]
         for order in (await story.wait_for_confirmed_orders(trade)).values()
     ]
 

@@ -48,18 +48,15 @@ class ServiceUnderTest:
     """One service's message handling, with stores and producer in memory."""
 
     def __init__(self, service: str) -> None:
-        self.parking, self.produced, self.finished = (
-            MemoryDeadLetters(),
-            list[Message](),
-            list[Delivery](),
-        )
+        self.dead_letter_store = MemoryDeadLetters()
+        self.produced, self.finished = list[Message](), list[Delivery]()
         self.routes = ROUTES_BY_SERVICE[service]()
-        self.handling = MessageProcessor(
+        self.processor = MessageProcessor(
             service,
             self.routes,
             producer=self,
-            parking=self.parking,
-            parked_keys=BlockedKeys(self.parking, service),
+            parking=self.dead_letter_store,
+            parked_keys=BlockedKeys(self.dead_letter_store, service),
             finished=self.finished.append,
             allowance=DeadLetterLimit(limit=10**9, window_s=60),
             backoff=Backoff(),
@@ -97,10 +94,10 @@ async def test_every_mutated_record_is_handled_or_parked(service: str, rng: Rand
         )
         note(str(record))
         TRIED_INPUTS[f"records of {service}"] += 1
-        finished_before, parked_before = len(tested.finished), len(tested.parking.kept)
-        await tested.handling.carry_out(Delivery(assignment, record))  # type: ignore[arg-type]
+        finished_before, parked_before = len(tested.finished), len(tested.dead_letter_store.kept)
+        await tested.processor.carry_out(Delivery(assignment, record))  # type: ignore[arg-type]
 
-        parked = tested.parking.kept[parked_before:]
+        parked = tested.dead_letter_store.kept[parked_before:]
         dead_letters = [
             message
             for message in tested.produced
