@@ -1,5 +1,5 @@
-"""A service with a wrong setting does not start: its error names the variable, its value and what is
-expected, and contains no secret.
+"""A service with a wrong setting does not start: its error names the variable, its value and what
+is expected, and contains no secret.
 """
 
 import asyncio

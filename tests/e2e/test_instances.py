@@ -1,4 +1,4 @@
-"""Two instances of a service share its work."""
+"""Two instances of a service share its messages, and each copy is made once."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tools.stack.background import BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-DOUBLED = {
+SPAN_BY_SERVICE = {
     "pricer": "process copy-intents",
     "preflight": "process quoted-intents",
     "executor": "process approved-intents",
@@ -30,28 +30,28 @@ def deployment(
         yield deployment
 
 
-async def test_two_instances_each_of_pricer_preflight_and_executor_share_the_work_and_every_copy_is_made_once(
+async def test_two_instances_of_pricer_preflight_and_executor_share_the_work(
     story: Story,
 ) -> None:
-    await story.deployment.start(*DOUBLED, instance=1)
-    stories = [story, *(replace(story, group=circle) for circle in story.deployment.follow_groups)]
+    await story.deployment.start(*SPAN_BY_SERVICE, instance=1)
+    stories = [story, *(replace(story, group=group) for group in story.deployment.follow_groups)]
 
     trades = [await each.make_leader_trade(Side.BUY, "50") for each in stories]
     for each, trade in zip(stories, trades, strict=True):
         await each.wait_for_confirmed_orders(trade)
 
-    def instances_at_work() -> bool:
+    def both_instances_work() -> bool:
         spans = story.deployment.collector.spans
-        at_work = {
+        instances = {
             (span.service, span.name, span.resource["service.instance.id"]) for span in spans
         }
         return all(
-            sum(seen[:2] == (service, name) for seen in at_work) == 2
-            for service, name in DOUBLED.items()
+            sum(seen[:2] == (service, name) for seen in instances) == 2
+            for service, name in SPAN_BY_SERVICE.items()
         )
 
     await eventually(
-        instances_at_work,
+        both_instances_work,
         within=TIMEOUT_S,
         what="messages handled by both instances of each service",
     )

@@ -24,7 +24,7 @@ from shared.messages.orders import FINAL_STATES, OrderState
 from shared.streams.partitioning import Partitioner
 from shared.testing.waiting import eventually
 from tests.system.deployment import Deployment, running_deployment
-from tests.system.story import TIMEOUT_S, LOAD_TRADES, LeaderTrade, Story
+from tests.system.story import LOAD_TRADES, TIMEOUT_S, LeaderTrade, Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundCluster, BackgroundLoop
 
