@@ -9,9 +9,7 @@ from tests.system.story import Story
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-async def test_a_leaders_buy_and_partial_exit_are_copied_by_every_follower(
-    story: Story,
-) -> None:
+async def test_a_leaders_buy_and_partial_exit_are_copied_by_every_follower(story: Story) -> None:
     token = story.tokens[0]
 
     bought = await story.make_leader_trade(Side.BUY, "200", token=token)

@@ -48,9 +48,7 @@ async def test_a_trade_is_copied_from_the_chains_logs_alone(story: Story) -> Non
     await story.assert_records_equal_the_chain(story.tokens[0])
 
 
-async def test_after_downtime_recent_trades_are_copied_and_old_ones_refused(
-    story: Story,
-) -> None:
+async def test_after_downtime_recent_trades_are_copied_and_old_ones_refused(story: Story) -> None:
     await story.deployment.stop("ingest")
     old = await story.make_leader_trade(Side.BUY, "100", token=story.tokens[2])
     mined_at = await wait_for_block_time(story, old)

@@ -30,9 +30,7 @@ def deployment(
         yield deployment
 
 
-async def test_two_instances_of_pricer_preflight_and_executor_share_the_work(
-    story: Story,
-) -> None:
+async def test_two_instances_of_pricer_preflight_and_executor_share_the_work(story: Story) -> None:
     await story.deployment.start(*SPAN_BY_SERVICE, instance=1)
     stories = [story, *(replace(story, group=group) for group in story.deployment.follow_groups)]
 
