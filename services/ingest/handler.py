@@ -57,8 +57,8 @@ class Handler:
     now: Callable[[], datetime]
 
     async def on_leader_fill_seen(self, fill: LeaderFillSeen) -> Sequence[Message]:
-        """The intents of what is new, and rows to publish again: these come back to this handler,
-        once the trade that they were taken for is known to be another.
+        """The intents of what is new; and rows of other trades that must be handled again, because
+        they were taken for resent settlements of this trade.
         """
         context = await self.trades.load(fill)
         reconciliation = reconcile(

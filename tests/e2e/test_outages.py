@@ -1,8 +1,7 @@
 """Outages of Kafka, with three brokers, and of PostgreSQL: no copy is lost or made twice, and the
 services' readiness is right meanwhile.
 
-Leaders trade before, during and after each outage. No service is restarted: each must recover
-without that.
+Leaders trade before, during and after each outage. No service is restarted.
 """
 
 import asyncio
@@ -31,8 +30,7 @@ from tools.stack.background import BackgroundCluster, BackgroundLoop
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ENVIRONMENT = {
-    # A copy that waited for the end of an outage is to be made, also on a busy machine, instead of
-    # being refused for its age.
+    # A copy that waited for the end of an outage must not be refused for its age.
     "PREFLIGHT_MAX_QUOTE_AGE": "PT120S",
     "PREFLIGHT_MAX_ENTRY_AGE": "PT120S",
     # A stopped instance soon loses its partitions, and its leases before that.
@@ -207,7 +205,7 @@ async def test_a_broker_that_stalls_repeatedly_delays_copies_and_loses_none(stor
 
 @asynccontextmanager
 async def trading(story: Story, *, interval_s: float = TRADE_INTERVAL_S) -> AsyncIterator[Trades]:
-    """The group's leader buys again and again. The list grows; it has its first trade at once."""
+    """The group's leader buys repeatedly. The list grows; it begins with one trade."""
     trades: Trades = [await story.make_leader_trade(Side.BUY, "20")]
     ended = asyncio.Event()
 
@@ -312,9 +310,9 @@ async def wait_until_not_ready(
 
 async def _gives_reason(deployment: Deployment, name: str, because: Sequence[str]) -> bool:
     return any(
-        words in reason
+        text in reason
         for reason in await deployment.fetch_probe_reasons("ready", name)
-        for words in because
+        for text in because
     )
 
 

@@ -128,7 +128,7 @@ class PostgresTrades:
             await self._record((fill, reconciliation))
         except SliceConflict as error:
             raise Transient(
-                "another process has recorded a slice of this trade: load it again and decide anew"
+                "another process has recorded a slice of this trade: load it and decide again"
             ) from error
 
     async def _load_all(self, fills: Sequence[LeaderFillSeen]) -> list[TradeContext]:

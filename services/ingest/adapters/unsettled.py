@@ -47,8 +47,8 @@ REMEMBERED = 10_000
 
 
 class UnsettledTradesCheck:
-    """Checks for such trades again and again, and logs an error once for each. Their copies exist,
-    and nothing undoes them: a human must decide.
+    """Checks for such trades at an interval, and logs an error once for each. Nothing undoes their
+    copies: an operator must decide what happens to them.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ def an_envelope(kind: str = "trades", **overrides: Any) -> dict[str, Any]:
 
 
 def a_feed(*frames: Any) -> ActivityFeed:
-    """``frames``: as text, None, or as what is to be made JSON."""
+    """``frames``: text, None, or a value that is sent as JSON."""
     channel = FakeChannel(
         *(
             frame if frame is None or isinstance(frame, str) else json.dumps(frame)

@@ -116,7 +116,7 @@ class Ingest:
                     self.topic.append(message)
 
     async def replay(self, count: int) -> None:
-        """Deliver the first messages of the topic once more."""
+        """Deliver the first messages of the topic again."""
         self.topic += self.topic[:count]
         await self.handle_all()
 
