@@ -1,4 +1,4 @@
-"""Small fakes of the services' ports; tests/contract holds those of the stores equal to PostgreSQL."""
+"""Fakes of the services' ports; tests/contract holds those of the stores equal to PostgreSQL."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from services.debt_recovery.decisions import Debt
 from services.executor.decisions import Order, is_update
 from services.ingest.decisions import (
     CopySlice,
+    FillRow,
     Reconciliation,
-    Row,
     RowKey,
     Trade,
     TradeContext,
@@ -70,47 +70,56 @@ class FixedControls:
 
 
 class FakeTrades:
-    """What ingest has gathered."""
+    """Ingest's store of leaders' trades, in memory."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, dict[RowKey, Row]] = {}
-        self.parts: dict[str, tuple[CopySlice, ...]] = {}
-        self._lines: dict[tuple[str, str, Side], set[str]] = {}
+        self.rows_by_trade: dict[str, dict[RowKey, FillRow]] = {}
+        self.slices_by_trade: dict[str, tuple[CopySlice, ...]] = {}
+        self._ids_by_line: dict[tuple[str, str, Side], set[str]] = {}
+        """The ids of the trades of each leader, token and side."""
 
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
-        trades = {trade: self._trade(trade) for trade in self._line(fill) | {fill.trade_id}}
+        trades = {each: self._load_trade(each) for each in self._ids_beside(fill) | {fill.trade_id}}
         return TradeContext(
             trade=trades.pop(fill.trade_id),
-            others=tuple(trades.values()),
-            resent=tuple(
-                part
-                for parts in self.parts.values()
-                for part in parts
-                if part.resent_of in {fill.trade_id, *trades}
+            neighbours=tuple(trades.values()),
+            resent_slices=tuple(
+                each
+                for slices in self.slices_by_trade.values()
+                for each in slices
+                if each.resent_of in {fill.trade_id, *trades}
             ),
         )
 
-    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
-        standing = self.parts.get(fill.trade_id, ())
-        known = {(part.from_shares, part.resent_of): part for part in standing}
-        new = [part for part in finding.slices if (part.from_shares, part.resent_of) not in known]
+    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+        stored = self.slices_by_trade.get(fill.trade_id, ())
+        known = {(each.from_shares, each.resent_of): each for each in stored}
+        new = [
+            each
+            for each in reconciliation.slices
+            if (each.from_shares, each.resent_of) not in known
+        ]
         if any(
-            known.get((part.from_shares, part.resent_of), part).caused_by != part.caused_by
-            for part in finding.slices
+            known.get((each.from_shares, each.resent_of), each).caused_by != each.caused_by
+            for each in reconciliation.slices
         ):
-            raise Transient("another part begins there")
-        self._line(fill).add(fill.trade_id)
-        self.rows.setdefault(fill.trade_id, {}).setdefault(row_key(fill), finding.row)
-        self.parts[fill.trade_id] = (*standing, *new)
+            raise Transient("another slice begins with the same share")
+        self._ids_beside(fill).add(fill.trade_id)
+        self.rows_by_trade.setdefault(fill.trade_id, {}).setdefault(
+            row_key(fill), reconciliation.row
+        )
+        self.slices_by_trade[fill.trade_id] = (*stored, *new)
 
-    def _trade(self, trade: str) -> Trade:
+    def _load_trade(self, trade_id: str) -> Trade:
         return Trade(
-            trade_id=trade, rows=dict(self.rows.get(trade, {})), slices=self.parts.get(trade, ())
+            trade_id=trade_id,
+            rows=dict(self.rows_by_trade.get(trade_id, {})),
+            slices=self.slices_by_trade.get(trade_id, ()),
         )
 
-    def _line(self, fill: LeaderFillSeen) -> set[str]:
-        """Trades of the same leader, token and side."""
-        return self._lines.setdefault((fill.leader, fill.token_id, fill.side), set())
+    def _ids_beside(self, fill: LeaderFillSeen) -> set[str]:
+        """The ids of the trades of the same leader, token and side."""
+        return self._ids_by_line.setdefault((fill.leader, fill.token_id, fill.side), set())
 
 
 @dataclass(slots=True)

@@ -1,15 +1,19 @@
-"""Ingest: a leader's trade is recognised once, from whichever feed, and becomes one intent per
-follower.
+"""Ingest recognises each leader trade once, whichever feeds report it, and makes one intent per
+follower of it.
 
-consumes    leader-fills (by leader), which its own feeds write: the activity socket, the chain's logs and,
-            where DATA_URL is set, the Data API
-produces    leader-fills (by leader), also once more a row that was wrongly taken for another trade's; copy-intents (by proxy);
-            dead-letters (frames that cannot be read)
+consumes    leader-fills (keyed by leader), which its own feeds write: the activity socket, the
+            chain's logs and, where DATA_URL is set, the Data API
+produces    leader-fills (keyed by leader): also a row that is published again after it was wrongly
+            taken for a resent settlement;
+            copy-intents (keyed by proxy);
+            dead-letters (frames that cannot be parsed)
 owns        ingest.fills, ingest.copy_slices, ingest.cursors
-guarantees  the same trade, seen by any subset, order or repetition of feeds, is copied once, also if its settlement fails and is sent
-            again under another transaction; a later row adds the difference; two trades that look
-            alike are both copied
-fails       open to the other feeds: one that is silent or gone is replaced by the others; a gap in the chain's logs is read again.
-            What may be a trade twice waits for the chain. Of a settlement that fails for good the
-            copies stand, and an error says so
+guarantees  A trade is copied once, whatever subset of the feeds reports it, in whatever order and
+            however often, also if its settlement fails and is sent again under another transaction.
+            A later row adds a copy of the difference.
+            Two trades that look alike are both copied.
+fails       A feed that is silent or down does not stop the others, which report the same trades;
+            a gap in the chain's logs is read again.
+            A row that may report an already copied trade waits until its transaction is in a block.
+            If a settlement fails for good, its copies remain, and an error is logged
 """

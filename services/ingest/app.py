@@ -1,4 +1,4 @@
-"""Composition root: the only place where ingest's parts meet."""
+"""Composition root: builds ingest's handler, feeds and adapters from the settings."""
 
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
@@ -10,7 +10,7 @@ from services.ingest.adapters import (
     Cursor,
     DataFeed,
     PostgresTrades,
-    UnsettledTrades,
+    UnsettledTradesCheck,
 )
 from services.ingest.handler import Handler
 from services.ingest.settings import Settings
@@ -52,7 +52,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
-        activity = Channel(activity_channel(settings, venue), lambda: [rtds.SUBSCRIBE])
+        activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
         handler = Handler(trades=PostgresTrades(engine), controls=controls, now=utc_now)
         yield Service(
             producer=producer,
@@ -67,40 +67,44 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     Cursor(engine, "chain"),
                     leaders=controls.leaders,
                     now=utc_now,
-                    poll_every=settings.chain_poll_every,
-                    look_back=settings.chain_look_back_blocks,
-                    first_look_back=settings.chain_first_look_back_blocks,
+                    poll_interval=settings.chain_poll_interval,
+                    lookback_blocks=settings.chain_lookback_blocks,
+                    first_lookback_blocks=settings.chain_first_lookback_blocks,
                 ),
-                "unsettled": UnsettledTrades(
+                "unsettled": UnsettledTradesCheck(
                     engine,
                     leaders=controls.leaders,
                     now=utc_now,
                     after=settings.unsettled_after,
-                    look_every=settings.unsettled_look_every,
+                    check_interval=settings.unsettled_check_interval,
                 ),
-                **({"data": data_feed(data, settings, leaders=controls.leaders)} if data else {}),
+                **(
+                    {"data": build_data_feed(data, settings, leaders=controls.leaders)}
+                    if data
+                    else {}
+                ),
             },
             readiness_checks=[controls],
         )
 
 
-def data_feed(
+def build_data_feed(
     data: DataApi, settings: Settings, *, leaders: Callable[[], AbstractSet[str]]
 ) -> DataFeed:
     return DataFeed(
         data.fetch_trades,
         leaders=leaders,
         now=utc_now,
-        poll_every=settings.data_poll_every,
-        look_back=settings.data_look_back,
+        poll_interval=settings.data_poll_interval,
+        lookback=settings.data_lookback,
     )
 
 
-def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelSettings:
+def build_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelSettings:
     return ChannelSettings(
         name="rtds",
         url=str(venue.rtds_ws_url),
-        ping_every_s=settings.rtds_ping_every.total_seconds(),
+        ping_every_s=settings.rtds_ping_interval.total_seconds(),
         silent_after_s=settings.rtds_silent_after.total_seconds(),
         pongs_count=False,
     )

@@ -1,23 +1,45 @@
-"""What of a leader's trade is new, and who copies it how? Pure.
+"""Pure decisions: which part of a leader's trade is new, and which intents copy it.
 
-A trade is known by its transaction. But the socket tells a fill before its settlement is in a
-block, and a settlement that fails is sent again under another transaction (the venue's RETRYING):
-then the socket's row names one, and the chain's log and the Data API's row, or the socket itself a
-second time, name another. To copy both would be to copy one trade twice; to merge trades that
-merely look alike would be to lose one. So the socket's word is taken as credit, and a row from the
-chain or the Data API as proof:
+A trade is identified by its transaction, but one trade can be reported under two. The activity
+socket reports a match before its settlement is in a block. If that settlement fails, the venue
+sends it again under another transaction (its state RETRYING). Then the socket's row names the first
+one, and the chain's logs, the Data API and sometimes the socket too name the second one. To copy
+both would copy one trade twice. To treat all trades that look alike as one would miss copies,
+because a leader can make two equal trades within seconds. Therefore a trade is either
 
-- A trade that is proven copies only what goes beyond the open credit of its neighbours: what was
-  copied, on the socket's word alone, of trades of the same leader, token and side within
-  ``RESENT_WITHIN``. What it does not copy is recorded as *resent*, with its row.
-- If the trade that gave the credit is proven itself, the two were two: the recorded row is told
-  again, and copied then.
-- A row of the socket that may tell again what another trade told, or what is proven without having
-  been told, *waits*: it counts once its own transaction is proven.
+- provisional: only the socket has reported it. It is copied at once, so that copies are fast. Or
+- confirmed: the chain's logs or the Data API have reported it, and they report only what is in a
+  block.
 
-So as much is copied as there must be: the larger of what was told and what is proven. Nobody asks
-the chain and nothing blocks: the proof that decides is the row that comes anyway. Only what is in
-doubt is late, by the time that its own row from the chain takes.
+Its neighbours are trades of the same leader, token and side, close in time. Three rules:
+
+1. When a trade is confirmed, provisional shares of neighbours within ``RESENT_WITHIN`` are counted
+   against it first: they are probably the same trade. What they cover is recorded as *resent* and
+   not copied again; only the rest is copied.
+2. When that neighbour is confirmed too, the two were different trades after all. The row that was
+   recorded with the resent slice is published again, and its shares are copied then.
+3. A socket row that may report a trade known under another transaction (an equal row was reported
+   before, or a neighbour has confirmed shares that the socket did not report) is stored and *awaits
+   confirmation*: it counts once its own transaction is confirmed.
+
+Example 1. A leader buys 100 shares; transaction A fails, and the settlement is resent as B.
+
+    row                         what happens                                     copied in all
+    socket: A, 100              A is provisional: 100 are copied                           100
+    socket: B, 100              equal to A's row: it awaits confirmation                   100
+    chain:  B, 100              A has 100 provisional shares: B's 100 are resent           100
+
+Example 2. The leader buys 100 shares twice; the socket misses the second trade.
+
+    row                         what happens                                     copied in all
+    socket: A, 100              A is provisional: 100 are copied                           100
+    chain:  B, 100              A has 100 provisional shares: B's 100 are resent           100
+    chain:  A, 100              A is confirmed too: B's row is published again             100
+    chain:  B, 100 (again)      no provisional shares are left: 100 are copied             200
+
+In the end the larger of what was reported provisionally and what is confirmed has been copied,
+whatever the order of the rows. Nothing waits for a question to the chain: the confirming row
+arrives anyway. Only an ambiguous row is copied late, when its own transaction is confirmed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,48 +52,55 @@ from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor, shares_fo
 from shared.messages.intents import Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
-RESENT_WITHIN = timedelta(minutes=10)
-"""From a match to the block of its settlement, if that was sent again: for how long the venue goes
-on trying is not documented."""
+DUST = 10_000
+"""Micro-shares: a hundredth of a share. Sources round differently by less, and every order is for
+more."""
 
-CLOCKS_DIFFER = timedelta(seconds=3)
-"""By so much a block may be dated earlier than the venue dates a match before it; both tell whole
-seconds."""
+RESENT_WITHIN = timedelta(minutes=10)
+"""The longest time assumed between a match and the block of its settlement, if that was resent. The
+venue does not document for how long it retries."""
+
+CLOCK_TOLERANCE = timedelta(seconds=3)
+"""How much earlier than a match the block of its settlement may be dated: the venue's clock and the
+chain's differ, and both report whole seconds."""
 
 CONFIRMING_SOURCES = frozenset({FillSource.CHAIN, FillSource.DATA})
-"""Who tells only of what is in a block."""
+"""The sources that report only what is in a block."""
 
 RowKey = tuple[FillSource, str]
+"""A row's source, and its id within that source."""
+
 ShareRange = tuple[int, int]
+"""Micro-shares of a trade: from the first, up to but not including the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A row of a feed, as it is kept."""
+class FillRow:
+    """One stored row of a feed. ``shares`` are micro-shares."""
 
     shares: int
     filled_at: datetime
     awaits_confirmation: bool = False
-    """It may tell what another trade told: it counts once its own transaction is proven."""
+    """It may report a trade that is known under another transaction: it counts once its own
+    transaction is confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopySlice:
-    """A stretch of a trade's shares that is copied at one time: from ``from_shares`` up to
-    ``to_shares``.
-    """
+    """A range of a trade's micro-shares that is copied at one time or is resent (``resent_of``)."""
 
     from_shares: int
     to_shares: int
     caused_by: RowKey
-    """The row that made it known: handed to us again, that row gives the same part again."""
+    """The row that led to this slice: if that row is delivered again, it yields the same slice."""
     controls_version: int
     intended_at: datetime
     resent_of: str = ""
-    """The trade under which it was copied already, as far as one knows: then this part makes no
-    copies. Empty: it makes them."""
+    """The id of the trade as which these shares were probably copied already: then this slice makes
+    no intents. Empty: it makes them."""
     fill: LeaderFillSeen | None = None
-    """Of a part that makes no copies: what is told again if that other trade is proven too."""
+    """The row of a resent slice: published again if that other trade is confirmed too. None on a
+    slice that makes intents."""
 
     @property
     def shares(self) -> int:
@@ -80,40 +109,44 @@ class CopySlice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
-    """What is kept of one trade: each source's rows, and its parts."""
+    """The stored rows and slices of one trade."""
 
     trade_id: str
-    rows: Mapping[RowKey, Row]
+    rows: Mapping[RowKey, FillRow]
     slices: tuple[CopySlice, ...] = ()
 
     @property
-    def socket_rows(self) -> Mapping[str, Row]:
-        """The socket's rows."""
+    def socket_rows(self) -> Mapping[str, FillRow]:
+        """The activity socket's rows, by row id."""
         return {
             row_id: row for (source, row_id), row in self.rows.items() if source is FillSource.RTDS
         }
 
     @property
     def first_seen_by_socket_at(self) -> datetime:
+        """Raises: ValueError where the socket has not reported the trade."""
         return min(row.filled_at for row in self.socket_rows.values())
 
     @property
-    def confirming_rows(self) -> Mapping[RowKey, Row]:
+    def confirming_rows(self) -> Mapping[RowKey, FillRow]:
         return {key: row for key, row in self.rows.items() if key[0] in CONFIRMING_SOURCES}
 
     @property
     def confirmed_at(self) -> datetime | None:
-        """When its transaction was in a block; None: nobody has said so."""
+        """The time of the block with its transaction; None while no source has confirmed it."""
         return max((row.filled_at for row in self.confirming_rows.values()), default=None)
 
     @property
-    def copied(self) -> int:
-        return sum(part.shares for part in self.slices if not part.resent_of)
+    def copied_shares(self) -> int:
+        """Micro-shares that were made intents as this trade."""
+        return sum(each.shares for each in self.slices if not each.resent_of)
 
     @property
-    def total(self) -> int:
-        """Micro-shares that count."""
-        return total_shares(
+    def total_shares(self) -> int:
+        """Micro-shares of all rows that count: those that await confirmation do not, until the
+        trade is confirmed.
+        """
+        return best_source_total(
             {
                 key: row
                 for key, row in self.rows.items()
@@ -122,60 +155,62 @@ class Trade:
         )
 
     @property
-    def exceeds_socket(self) -> bool:
-        """Whether more of it is proven than the socket told."""
-        return (
-            total_shares(self.confirming_rows)
-            - sum(row.shares for row in self.socket_rows.values())
-            > ROUNDING_TOLERANCE_SHARES
-        )
+    def is_confirmed_beyond_socket(self) -> bool:
+        """Whether more shares are confirmed than the socket reported."""
+        reported = sum(row.shares for row in self.socket_rows.values())
+        return best_source_total(self.confirming_rows) - reported > DUST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeContext:
-    """What is known of one trade and of its neighbours: trades of the same leader, token and side,
+    """What is stored about one trade and its neighbours: trades of the same leader, token and side,
     close in time.
     """
 
     trade: Trade
-    others: tuple[Trade, ...] = ()
-    resent: tuple[CopySlice, ...] = ()
-    """Of whichever trade, what is taken for the trade or for one of the others, sent again."""
+    neighbours: tuple[Trade, ...] = ()
+    resent_slices: tuple[CopySlice, ...] = ()
+    """All slices, of any trade, that count as resent shares of the trade or of a neighbour."""
 
     def provisional_shares(self, other: Trade) -> int:
-        """Micro-shares that were copied of it on the socket's word, and that no proven trade is
-        taken for yet.
+        """Micro-shares that were copied of an unconfirmed trade, less those that are counted
+        against a confirmed trade already; 0 once it is confirmed.
         """
-        taken = sum(part.shares for part in self.resent if part.resent_of == other.trade_id)
-        return other.copied - taken if other.confirmed_at is None else 0
+        if other.confirmed_at is not None:
+            return 0
+        counted = sum(
+            each.shares for each in self.resent_slices if each.resent_of == other.trade_id
+        )
+        return other.copied_shares - counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
-    """What a row says that was not known."""
+    """What is new because of one row."""
 
-    row: Row
+    row: FillRow
     slices: tuple[CopySlice, ...]
-    """All that the row makes known, now or when it came before: those to copy, and those that were
-    copied under another transaction."""
+    """All slices that the row led to, now or in an earlier delivery: those to copy, and the
+    resent ones."""
     reported_again: tuple[LeaderFillSeen, ...] = ()
-    """Rows whose trades were taken for this one, and are not."""
+    """Rows of other trades that were taken for this trade, resent, and turned out not to be: to be
+    published again."""
 
     @property
     def to_copy(self) -> tuple[CopySlice, ...]:
-        return tuple(part for part in self.slices if not part.resent_of)
+        return tuple(each for each in self.slices if not each.resent_of)
 
     @property
     def resent(self) -> tuple[CopySlice, ...]:
-        return tuple(part for part in self.slices if part.resent_of)
+        return tuple(each for each in self.slices if each.resent_of)
 
 
-def total_shares(rows: Mapping[RowKey, Row]) -> int:
-    """Micro-shares of the rows as far as they are known: what the source who saw most of them saw.
+def best_source_total(rows: Mapping[RowKey, FillRow]) -> int:
+    """Micro-shares of the rows: the sum of the source that saw most of them.
 
-    Each source's sum is a lower bound of the truth (the activity feed cannot tell two equal fills
-    apart, the chain can), so the largest is one too, and it can only grow: whatever the order of
-    the rows, the end is the same.
+    Each source's sum is a lower bound of the true amount (the activity socket cannot tell two equal
+    fills apart, the chain can). The largest sum is therefore the best lower bound; it can only
+    grow, and does not depend on the order of the rows.
     """
     sums: dict[FillSource, int] = {}
     for (source, _), row in rows.items():
@@ -188,18 +223,20 @@ def row_key(fill: LeaderFillSeen) -> RowKey:
 
 
 def reconcile(
-    gathered: TradeContext, fill: LeaderFillSeen, *, controls_version: int, now: datetime
+    context: TradeContext, fill: LeaderFillSeen, *, controls_version: int, now: datetime
 ) -> Reconciliation:
-    """What ``fill`` makes known: what it made known before, and what is new."""
-    key, trade = row_key(fill), _with_row(gathered, fill)
-    resent, new = _divided(
-        _gaps(trade, gathered), _provisional_by_trade(trade, gathered, at=fill.filled_at)
+    """The slices of ``fill``: those of an earlier delivery, and those that are new; and the rows
+    that must be published again because of it.
+    """
+    key, trade = row_key(fill), _with_row(context, fill)
+    resent, new = _split_resent(
+        _uncopied_ranges(trade, context), _provisional_by_trade(trade, context, at=fill.filled_at)
     )
 
-    def part(stretch: ShareRange, resent_of: str = "") -> CopySlice:
+    def new_slice(share_range: ShareRange, resent_of: str = "") -> CopySlice:
         return CopySlice(
-            from_shares=stretch[0],
-            to_shares=stretch[1],
+            from_shares=share_range[0],
+            to_shares=share_range[1],
             caused_by=key,
             controls_version=controls_version,
             intended_at=now,
@@ -207,139 +244,156 @@ def reconcile(
             fill=fill if resent_of else None,
         )
 
-    known = tuple(part for part in trade.slices if part.caused_by == key)
-    is_proof = fill.source in CONFIRMING_SOURCES
     return Reconciliation(
         row=trade.rows[key],
         slices=(
-            *known,
-            *(part(stretch, other) for stretch, other in resent),
-            *(part(stretch) for stretch in new),
+            *(each for each in trade.slices if each.caused_by == key),
+            *(new_slice(share_range, trade_id) for share_range, trade_id in resent),
+            *(new_slice(share_range) for share_range in new),
         ),
-        reported_again=tuple(
-            part.fill
-            for part in gathered.resent
-            if is_proof and part.resent_of == trade.trade_id and part.fill is not None
-        ),
+        reported_again=_wrongly_resent(trade, context) if _confirms(fill) else (),
     )
 
 
-def is_confirmed_and_not_copied(gathered: TradeContext, fill: LeaderFillSeen) -> bool:
-    """Whether there is something to copy if no neighbour has given credit for it."""
-    trade = _with_row(gathered, fill)
-    return trade.confirmed_at is not None and bool(_gaps(trade, gathered))
+def is_confirmed_and_not_copied(context: TradeContext, fill: LeaderFillSeen) -> bool:
+    """Whether the trade, with ``fill``, is confirmed and has shares to copy, unless they were
+    copied as a neighbour. Provisional shares of neighbours matter only then.
+    """
+    trade = _with_row(context, fill)
+    return trade.confirmed_at is not None and bool(_uncopied_ranges(trade, context))
 
 
-def _with_row(gathered: TradeContext, fill: LeaderFillSeen) -> Trade:
-    """The trade with the row as it is kept, or is to be kept."""
-    trade, key = gathered.trade, row_key(fill)
+def _confirms(fill: LeaderFillSeen) -> bool:
+    return fill.source in CONFIRMING_SOURCES
+
+
+def _with_row(context: TradeContext, fill: LeaderFillSeen) -> Trade:
+    """The trade with the row of ``fill``: the stored one, or the one that is to be stored."""
+    trade, key = context.trade, row_key(fill)
     if key in trade.rows:
         return trade
-    row = Row(
+    row = FillRow(
         shares=fill.shares,
         filled_at=fill.filled_at,
-        awaits_confirmation=_may_be_another(gathered, fill),
+        awaits_confirmation=_may_be_resent(context, fill),
     )
     return replace(trade, rows={**trade.rows, key: row})
 
 
-def _may_be_another(gathered: TradeContext, fill: LeaderFillSeen) -> bool:
-    """Whether a row of the socket may be one that it told, or one that is proven, under another
-    transaction.
-    """
-    if fill.source in CONFIRMING_SOURCES or gathered.trade.confirmed_at is not None:
+def _wrongly_resent(trade: Trade, context: TradeContext) -> tuple[LeaderFillSeen, ...]:
+    """The rows that were taken for this trade, resent, before it was confirmed."""
+    return tuple(
+        each.fill
+        for each in context.resent_slices
+        if each.resent_of == trade.trade_id and each.fill is not None
+    )
+
+
+def _may_be_resent(context: TradeContext, fill: LeaderFillSeen) -> bool:
+    """Whether a row of the socket may report a trade that is known under another transaction."""
+    if _confirms(fill) or context.trade.confirmed_at is not None:
         return False
-    return any(_may_be_the_same(other, fill) for other in gathered.others)
+    return any(_may_be_same_trade(other, fill) for other in context.neighbours)
 
 
-def _may_be_the_same(other: Trade, fill: LeaderFillSeen) -> bool:
-    """A match that the venue dates after the block of the other trade is another one."""
-    is_repeated = fill.row_id in other.socket_rows
+def _may_be_same_trade(other: Trade, fill: LeaderFillSeen) -> bool:
+    """Whether the socket's row may report the other trade. It cannot if the venue dates its match
+    after the block of the other trade.
+    """
+    is_equal_row = fill.row_id in other.socket_rows
     if other.confirmed_at is None:
-        return is_repeated and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
+        return is_equal_row and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
+    settled_after = other.confirmed_at - fill.filled_at
     return (
-        is_repeated or other.exceeds_socket
-    ) and -CLOCKS_DIFFER <= other.confirmed_at - fill.filled_at <= RESENT_WITHIN
+        is_equal_row or other.is_confirmed_beyond_socket
+    ) and -CLOCK_TOLERANCE <= settled_after <= RESENT_WITHIN
 
 
-def _provisional_by_trade(trade: Trade, gathered: TradeContext, *, at: datetime) -> dict[str, int]:
-    """Open credit by the trade that gave it, the oldest first; none for a trade that is not proven
-    itself.
+def _provisional_by_trade(trade: Trade, context: TradeContext, *, at: datetime) -> dict[str, int]:
+    """The provisional shares of each neighbour by its trade id, the oldest first; empty as long as
+    the trade itself is not confirmed.
     """
     if trade.confirmed_at is None:
         return {}
     near = [
         other
-        for other in gathered.others
+        for other in context.neighbours
         if other.socket_rows and abs(other.first_seen_by_socket_at - at) <= RESENT_WITHIN
     ]
     oldest_first = sorted(near, key=lambda other: (other.first_seen_by_socket_at, other.trade_id))
-    return {other.trade_id: gathered.provisional_shares(other) for other in oldest_first}
+    return {other.trade_id: context.provisional_shares(other) for other in oldest_first}
 
 
-def _gaps(trade: Trade, gathered: TradeContext) -> list[ShareRange]:
-    """What of the trade is neither copied nor taken for another's; a rest that is dust is none."""
-    proven = {other.trade_id for other in gathered.others if other.confirmed_at is not None}
-    standing = sorted(
-        (part.from_shares, part.to_shares) for part in trade.slices if part.resent_of not in proven
+def _uncopied_ranges(trade: Trade, context: TradeContext) -> list[ShareRange]:
+    """The share ranges of the trade that no slice covers. Beside a covered range, DUST is left out.
+
+    A slice that is resent of a neighbour covers nothing once that neighbour is confirmed.
+    """
+    confirmed = {other.trade_id for other in context.neighbours if other.confirmed_at is not None}
+    covered = sorted(
+        (each.from_shares, each.to_shares)
+        for each in trade.slices
+        if each.resent_of not in confirmed
     )
-    gaps, reached, total = [], 0, trade.total
-    for start, end in [*standing, (total, total)]:
+    ranges, reached, total = [], 0, trade.total_shares
+    for start, end in [*covered, (total, total)]:
         gap = (reached, min(start, total))
-        if gap[1] - gap[0] > (ROUNDING_TOLERANCE_SHARES if standing else 0):
-            gaps.append(gap)
+        if gap[1] - gap[0] > (DUST if covered else 0):
+            ranges.append(gap)
         reached = max(reached, end)
-    return gaps
+    return ranges
 
 
-def _divided(
-    gaps: Iterable[ShareRange], credit_of: Mapping[str, int]
+def _split_resent(
+    ranges: Iterable[ShareRange], provisional_by_trade: Mapping[str, int]
 ) -> tuple[list[tuple[ShareRange, str]], list[ShareRange]]:
-    """The stretches that credit pays for, each with who gave it, and the rest."""
-    paid, rest = [], []
-    left = dict(credit_of)
-    for start, end in gaps:
+    """The share ranges that provisional shares of other trades cover, each with that trade's id;
+    and the remaining ones, which are to be copied.
+    """
+    resent, new = [], []
+    left = dict(provisional_by_trade)
+    for start, end in ranges:
         reached = start
-        for other in credit_of:
-            upto = min(end, reached + left[other])
-            if upto - reached > ROUNDING_TOLERANCE_SHARES or reached < upto == end:
-                paid.append(((reached, upto), other))
-                left[other] -= upto - reached
-                reached = upto
-        if end - reached > (ROUNDING_TOLERANCE_SHARES if reached > start else 0):
-            rest.append((reached, end))
-    return paid, rest
+        for trade_id in provisional_by_trade:
+            up_to = min(end, reached + left[trade_id])
+            if up_to - reached > DUST or reached < up_to == end:
+                resent.append(((reached, up_to), trade_id))
+                left[trade_id] -= up_to - reached
+                reached = up_to
+        if end - reached > (DUST if reached > start else 0):
+            new.append((reached, end))
+    return resent, new
 
 
 def build_intents(
-    part: CopySlice, fill: LeaderFillSeen, follows: Iterable[Follow]
+    copied: CopySlice, fill: LeaderFillSeen, follows: Iterable[Follow]
 ) -> tuple[Intent, ...]:
-    """One intent per follow, sized by its terms at the leader's price."""
-    leader_usdc = cost_floor(part.shares, fill.price)
+    """One intent per follow, sized by the follow's terms at the leader's price."""
+    leader_usdc = cost_floor(copied.shares, fill.price)
     return tuple(
-        _intent(part, fill, follow, usdc=follow.copy_usdc(leader_usdc)) for follow in follows
+        _build_intent(copied, fill, follow, usdc=follow.sized(leader_usdc)) for follow in follows
     )
 
 
-def _intent(part: CopySlice, fill: LeaderFillSeen, follow: Follow, *, usdc: int) -> Intent:
+def _build_intent(copied: CopySlice, fill: LeaderFillSeen, follow: Follow, *, usdc: int) -> Intent:
     return Intent(
         intent_id=intent_id(
-            trade=fill.trade_id, from_shares=part.from_shares, follow_id=follow.follow_id
+            trade=fill.trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id
         ),
         proxy=follow.proxy,
         leader=fill.leader,
         follow_id=follow.follow_id,
-        controls_version=part.controls_version,
+        controls_version=copied.controls_version,
         transaction_hash=fill.transaction_hash,
         token_id=fill.token_id,
         side=fill.side,
         leader_price=fill.price,
-        leader_shares=part.shares,
+        leader_shares=copied.shares,
         usdc=usdc,
         shares=shares_for(usdc, fill.price),
         filled_at=fill.filled_at,
         seen_at=fill.occurred_at,
-        intended_at=part.intended_at,
+        intended_at=copied.intended_at,
         title=fill.title,
         outcome=fill.outcome,
     )

@@ -1,4 +1,4 @@
-"""Gather a leader's fills into trades, and intend a copy of what is new for everybody who follows."""
+"""Handles leaders' fills: stores each row, and makes an intent per follower of what is new."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,86 +24,93 @@ logger = logging.getLogger(__name__)
 
 class Trades(Protocol):
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
-        """What is known of the fill's trade, and of its neighbours as far as they can matter.
+        """The stored trade of the fill, and those of its neighbours that can matter to it.
         Raises: Transient.
         """
         ...
 
-    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
-        """Keep the row, and the parts that it makes known, in one commit; keeping them again
-        changes nothing.
+    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+        """Store the row and its slices in one commit. Storing them again changes nothing.
 
-        Raises: Transient where somebody else has recorded another part from the same share on: load
-        and decide again.
+        Raises: Transient where another process has stored another slice from the same share on:
+        load and decide again.
         """
         ...
 
 
-class ControlsBook(Protocol):
+class ControlsReader(Protocol):
     def known(self) -> Controls:
-        """The newest controls that were read; whether they may be acted on is judged before money
-        moves, not here.
+        """The newest controls that were read, confirmed or not: whether they may be acted on is
+        decided in preflight. Raises: Transient where none were read yet.
         """
         ...
 
     async def as_of(self, version: int) -> Controls:
-        """The controls as they were. Raises: Transient."""
+        """The controls at that version. Raises: Transient."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     trades: Trades
-    controls: ControlsBook
+    controls: ControlsReader
     now: Callable[[], datetime]
 
     async def on_leader_fill_seen(self, fill: LeaderFillSeen) -> Sequence[Message]:
-        """The intents that follow; and rows to be told again, which come back here once what they
-        were taken for is known to be another.
+        """The intents of what is new; and rows of other trades that must be handled again, because
+        they were taken for resent settlements of this trade.
         """
-        gathered = await self.trades.load(fill)
-        finding = reconcile(
-            gathered, fill, controls_version=self.controls.known().version, now=self.now()
+        context = await self.trades.load(fill)
+        reconciliation = reconcile(
+            context, fill, controls_version=self.controls.known().version, now=self.now()
         )
-        await self.trades.record(fill, finding)
-        _tell(fill, finding)
+        await self.trades.record(fill, reconciliation)
+        _report(fill, reconciliation)
         intended = [
-            message for part in finding.to_copy for message in await self._intended(part, fill)
+            message
+            for copy_slice in reconciliation.to_copy
+            for message in await self._build_messages(copy_slice, fill)
         ]
-        return [*intended, *finding.reported_again]
+        return [*intended, *reconciliation.reported_again]
 
-    async def _intended(self, part: CopySlice, fill: LeaderFillSeen) -> list[CopyIntended]:
-        controls = await self.controls.as_of(part.controls_version)
+    async def _build_messages(
+        self, copy_slice: CopySlice, fill: LeaderFillSeen
+    ) -> list[CopyIntended]:
+        controls = await self.controls.as_of(copy_slice.controls_version)
         return [
             CopyIntended(
                 message_id=f"{intent.intent_id}:intended",
-                occurred_at=part.intended_at,
+                occurred_at=copy_slice.intended_at,
                 intent=intent,
             )
-            for intent in build_intents(part, fill, controls.follows_for(fill.leader))
+            for intent in build_intents(copy_slice, fill, controls.follows_of(fill.leader))
         ]
 
 
-def _tell(fill: LeaderFillSeen, finding: Reconciliation) -> None:
-    """What is in doubt is rare, and somebody will ask why a copy was late or is none."""
-    if finding.row.awaits_confirmation:
-        metrics.trade_doubted("waits")
+def _report(fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+    """Count and log ambiguous trades: they are rare, and explain a late or missing copy."""
+    if reconciliation.row.awaits_confirmation:
+        metrics.trade_doubted("awaits_confirmation")
         logger.info(
-            "the row of %s may be another trade's: it waits until its transaction is in a block",
+            "transaction %s of leader %s may be a resent settlement of a known trade: "
+            "it is not copied until it is in a block",
             fill.transaction_hash,
+            fill.leader,
         )
-    for part in finding.resent:
+    for copy_slice in reconciliation.resent:
         metrics.trade_doubted("resent")
         logger.info(
-            "%d micro-shares of %s are taken for those copied as trade %s",
-            part.shares,
+            "%d micro-shares of transaction %s were copied already, as trade %s: "
+            "the settlement was resent, no new copies are made",
+            copy_slice.shares,
             fill.transaction_hash,
-            part.resent_of,
+            copy_slice.resent_of,
         )
-    for again in finding.reported_again:
-        metrics.trade_doubted("told again")
+    for row in reconciliation.reported_again:
+        metrics.trade_doubted("reported_again")
         logger.info(
-            "%s is in a block of its own: %s is another trade",
+            "transaction %s is in a block, so transaction %s is another trade and not a resent "
+            "settlement: its row is published again",
             fill.transaction_hash,
-            again.transaction_hash,
+            row.transaction_hash,
         )

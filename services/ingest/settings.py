@@ -1,5 +1,5 @@
-"""Everything that ingest reads from its environment, besides the shared KAFKA_, DATABASE_, OTEL_
-and venue variables.
+"""Ingest's settings from the environment, besides the shared KAFKA_, DATABASE_, OTEL_ and venue
+variables.
 """
 
 from datetime import timedelta
@@ -12,26 +12,25 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True)
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
-    rtds_ping_every: timedelta = timedelta(seconds=5)
+    rtds_ping_interval: timedelta = timedelta(seconds=5)
     rtds_silent_after: timedelta = timedelta(seconds=30)
-    """Without any trade on the whole platform for this long, the socket is opened anew (p99 of the
-    pauses is far below)."""
-    chain_poll_every: timedelta = timedelta(seconds=1)
-    chain_look_back_blocks: int = Field(default=8, ge=0)
-    """Blocks that are read again each time: a reorg may have changed them."""
-    chain_first_look_back_blocks: int = Field(default=40, ge=0)
-    """Where there is no cursor yet: about a minute. Older trades would be refused as too old
-    anyway."""
+    """After this long without any trade on the whole platform the socket is reconnected (the p99 of
+    such pauses is far below)."""
+    chain_poll_interval: timedelta = timedelta(seconds=1)
+    chain_lookback_blocks: int = Field(default=8, ge=0)
+    """How many blocks before the cursor are read again each time: a reorg may have changed them."""
+    chain_first_lookback_blocks: int = Field(default=40, ge=0)
+    """How many blocks before the head are read where there is no cursor yet: about a minute. Older
+    trades would be refused as too old anyway."""
     data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
-    """Where the Data API is, https://data-api.polymarket.com for the live one; not set: this feed
+    """The Data API's address, https://data-api.polymarket.com for the live one. Not set: this feed
     is off."""
-    data_poll_every: timedelta = timedelta(seconds=5)
-    """Between two rounds over all leaders. A round of n leaders takes 60 ms for each: one address
-    may ask 200 times in ten seconds."""
-    data_look_back: timedelta = timedelta(minutes=2)
-    """How old a trade may be to be told by this feed; it is some seconds behind the chain itself.
-    """
+    data_poll_interval: timedelta = timedelta(seconds=5)
+    """The pause between two rounds over all leaders. A round takes 60 ms for each leader: the limit
+    is 200 requests in ten seconds for one address."""
+    data_lookback: timedelta = timedelta(minutes=2)
+    """Trades older than this are not fetched. The Data API is some seconds behind the chain."""
     unsettled_after: timedelta = timedelta(minutes=10)
-    """A trade that was copied on the socket's word must be in a block by then, or it is told as an
-    error: its settlement has failed."""
-    unsettled_look_every: timedelta = timedelta(minutes=1)
+    """How long after its match a copied trade must be in a block. If it is not, its settlement has
+    failed, and an error is logged."""
+    unsettled_check_interval: timedelta = timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""What every store of leaders' trades does, the fake and PostgreSQL alike."""
+"""Every store of leaders' trades, the fake and PostgreSQL alike, behaves like this."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,11 +10,11 @@ import pytest
 
 from services.ingest.adapters import PostgresTrades
 from services.ingest.decisions import (
-    CLOCKS_DIFFER,
+    CLOCK_TOLERANCE,
     RESENT_WITHIN,
     CopySlice,
+    FillRow,
     Reconciliation,
-    Row,
     Trade,
     TradeContext,
     row_key,
@@ -29,10 +29,6 @@ from tests.builders import NOON, a_fill, a_follow, controls, seconds, shares
 from tests.fakes import Clock, FakeTrades, FixedControls
 
 
-def nothing(trade_id: str) -> TradeContext:
-    return TradeContext(trade=Trade(trade_id=trade_id, rows={}))
-
-
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
 async def trades(request: pytest.FixtureRequest) -> AsyncIterator[Trades]:
     if request.param == "fake":
@@ -45,7 +41,7 @@ async def trades(request: pytest.FixtureRequest) -> AsyncIterator[Trades]:
     await engine.dispose()
 
 
-def a_part(fill: LeaderFillSeen, **overrides: Any) -> CopySlice:
+def a_slice(fill: LeaderFillSeen, **overrides: Any) -> CopySlice:
     base = CopySlice(
         from_shares=0,
         to_shares=fill.shares,
@@ -56,77 +52,86 @@ def a_part(fill: LeaderFillSeen, **overrides: Any) -> CopySlice:
     return replace(base, **overrides)
 
 
-def found(fill: LeaderFillSeen, *parts: CopySlice, waits: bool = False) -> Reconciliation:
-    return Reconciliation(row=a_row(fill, waits=waits), slices=parts)
+def a_row(fill: LeaderFillSeen, *, awaits_confirmation: bool = False) -> FillRow:
+    return FillRow(
+        shares=fill.shares, filled_at=fill.filled_at, awaits_confirmation=awaits_confirmation
+    )
 
 
-def a_row(fill: LeaderFillSeen, *, waits: bool = False) -> Row:
-    return Row(shares=fill.shares, filled_at=fill.filled_at, awaits_confirmation=waits)
+def reconciled(
+    fill: LeaderFillSeen, *slices: CopySlice, awaits_confirmation: bool = False
+) -> Reconciliation:
+    return Reconciliation(row=a_row(fill, awaits_confirmation=awaits_confirmation), slices=slices)
 
 
-def gathered(*fills: LeaderFillSeen, parts: tuple[CopySlice, ...] = ()) -> TradeContext:
+def a_context(*fills: LeaderFillSeen, slices: tuple[CopySlice, ...] = ()) -> TradeContext:
     return TradeContext(
         trade=Trade(
             trade_id=fills[0].trade_id,
             rows={row_key(fill): a_row(fill) for fill in fills},
-            slices=parts,
+            slices=slices,
         )
     )
 
 
-async def test_a_trade_that_nobody_has_seen_has_nothing(trades: Trades) -> None:
-    assert await trades.load(a_fill()) == nothing(a_fill().trade_id)
+async def test_a_trade_without_rows_is_loaded_empty(trades: Trades) -> None:
+    assert await trades.load(a_fill()) == TradeContext(
+        trade=Trade(trade_id=a_fill().trade_id, rows={})
+    )
 
 
-async def test_rows_and_parts_come_back_as_they_were_kept(trades: Trades) -> None:
+async def test_rows_and_slices_are_loaded_as_they_were_recorded(trades: Trades) -> None:
     first, second = a_fill(), a_fill(source=FillSource.CHAIN, row_id="0xabc:1", shares=shares(120))
-    top_up = a_part(second, from_shares=shares(100), to_shares=shares(120))
+    top_up = a_slice(second, from_shares=shares(100), to_shares=shares(120))
 
-    await trades.record(first, found(first, a_part(first)))
-    await trades.record(second, found(second, top_up))
+    await trades.record(first, reconciled(first, a_slice(first)))
+    await trades.record(second, reconciled(second, top_up))
 
-    assert await trades.load(first) == gathered(first, second, parts=(a_part(first), top_up))
-
-
-async def test_a_row_that_makes_nothing_known_is_kept_too(trades: Trades) -> None:
-    await trades.record(a_fill(), found(a_fill()))
-
-    assert await trades.load(a_fill()) == gathered(a_fill())
+    assert await trades.load(first) == a_context(first, second, slices=(a_slice(first), top_up))
 
 
-async def test_that_a_row_waits_is_kept_as_it_was_said_first(trades: Trades) -> None:
-    for waits in (True, False):
-        await trades.record(a_fill(), found(a_fill(), waits=waits))
+async def test_a_row_without_slices_is_recorded_too(trades: Trades) -> None:
+    await trades.record(a_fill(), reconciled(a_fill()))
+
+    assert await trades.load(a_fill()) == a_context(a_fill())
+
+
+async def test_whether_a_row_awaits_confirmation_stays_as_first_recorded(trades: Trades) -> None:
+    for awaits_confirmation in (True, False):
+        await trades.record(a_fill(), reconciled(a_fill(), awaits_confirmation=awaits_confirmation))
 
     assert (await trades.load(a_fill())).trade.rows == {
-        row_key(a_fill()): a_row(a_fill(), waits=True)
+        row_key(a_fill()): a_row(a_fill(), awaits_confirmation=True)
     }
 
 
 async def test_recording_again_changes_nothing(trades: Trades) -> None:
     for _ in range(3):
-        await trades.record(a_fill(), found(a_fill(), a_part(a_fill())))
+        await trades.record(a_fill(), reconciled(a_fill(), a_slice(a_fill())))
 
-    assert (await trades.load(a_fill())).trade.slices == (a_part(a_fill()),)
+    assert (await trades.load(a_fill())).trade.slices == (a_slice(a_fill()),)
 
 
-async def test_a_part_that_somebody_else_has_begun_is_refused_and_its_row_is_not_kept(
+async def test_a_slice_that_another_row_has_recorded_is_refused_and_its_row_is_not_stored(
     trades: Trades,
 ) -> None:
     first, second = a_fill(), a_fill(row_id="other", shares=shares(50))
-    await trades.record(first, found(first, a_part(first)))
+    await trades.record(first, reconciled(first, a_slice(first)))
 
     with pytest.raises(Transient):
-        await trades.record(second, found(second, a_part(second)))
+        await trades.record(second, reconciled(second, a_slice(second)))
 
-    assert await trades.load(first) == gathered(first, parts=(a_part(first),))
+    assert await trades.load(first) == a_context(first, slices=(a_slice(first),))
 
 
-async def test_of_those_who_begin_the_same_part_at_once_one_wins(trades: Trades) -> None:
+async def test_of_several_rows_that_record_the_same_slice_concurrently_one_succeeds(
+    trades: Trades,
+) -> None:
     fills = [a_fill(row_id=name) for name in "abcdef"]
 
     outcomes = await asyncio.gather(
-        *(trades.record(fill, found(fill, a_part(fill))) for fill in fills), return_exceptions=True
+        *(trades.record(fill, reconciled(fill, a_slice(fill))) for fill in fills),
+        return_exceptions=True,
     )
 
     assert sum(outcome is None for outcome in outcomes) == 1
@@ -141,44 +146,49 @@ async def test_the_trades_of_a_large_group_are_kept_apart(trades: Trades) -> Non
         for number in range(1, 501)
     ]
 
-    await asyncio.gather(*(trades.record(fill, found(fill, a_part(fill))) for fill in fills))
+    await asyncio.gather(*(trades.record(fill, reconciled(fill, a_slice(fill))) for fill in fills))
 
     loaded = await asyncio.gather(*map(trades.load, fills))
-    assert [each.trade.copied for each in loaded] == [fill.shares for fill in fills]
+    assert [each.trade.copied_shares for each in loaded] == [fill.shares for fill in fills]
 
 
-TOLD = a_fill(transaction_hash="0x" + "1" * 64)
+PROVISIONAL = a_fill(transaction_hash="0x" + "1" * 64)
 SETTLED = a_fill(
     transaction_hash="0x" + "2" * 64,
     source=FillSource.CHAIN,
     row_id="0xabc:1",
     filled_at=NOON + seconds(8),
 )
-TAKEN_FOR = replace(a_part(SETTLED), resent_of=TOLD.trade_id, fill=SETTLED)
+RESENT = replace(a_slice(SETTLED), resent_of=PROVISIONAL.trade_id, fill=SETTLED)
 
 
-async def test_what_is_taken_for_another_trade_sent_again_comes_back_with_either_and_with_the_row_to_tell_again(
+async def test_a_resent_slice_is_loaded_with_both_trades_and_keeps_the_row_to_publish_again(
     trades: Trades,
 ) -> None:
-    await trades.record(TOLD, found(TOLD, a_part(TOLD)))
-    await trades.record(SETTLED, found(SETTLED, TAKEN_FOR))
+    await trades.record(PROVISIONAL, reconciled(PROVISIONAL, a_slice(PROVISIONAL)))
+    await trades.record(SETTLED, reconciled(SETTLED, RESENT))
 
-    of_told, of_settled = await trades.load(TOLD), await trades.load(SETTLED)
+    provisional, settled = await trades.load(PROVISIONAL), await trades.load(SETTLED)
 
-    assert (of_told.trade.slices, of_told.resent) == ((a_part(TOLD),), (TAKEN_FOR,))
-    assert (of_settled.trade.slices, of_settled.resent) == ((TAKEN_FOR,), (TAKEN_FOR,))
-    assert TOLD.trade_id in {other.trade_id for other in of_settled.others}
-
-
-async def test_the_same_stretch_can_be_copied_later_after_all(trades: Trades) -> None:
-    await trades.record(SETTLED, found(SETTLED, TAKEN_FOR))
-    await trades.record(SETTLED, found(SETTLED, TAKEN_FOR, a_part(SETTLED)))
-
-    assert set((await trades.load(SETTLED)).trade.slices) == {TAKEN_FOR, a_part(SETTLED)}
+    assert (provisional.trade.slices, provisional.resent_slices) == (
+        (a_slice(PROVISIONAL),),
+        (RESENT,),
+    )
+    assert (settled.trade.slices, settled.resent_slices) == ((RESENT,), (RESENT,))
+    assert PROVISIONAL.trade_id in {other.trade_id for other in settled.neighbours}
 
 
-async def told(trades: Trades, *fills: LeaderFillSeen) -> dict[str, int]:
-    """What is copied of each transaction in the end; what is to be told again comes last."""
+async def test_a_resent_share_range_can_be_copied_later(trades: Trades) -> None:
+    await trades.record(SETTLED, reconciled(SETTLED, RESENT))
+    await trades.record(SETTLED, reconciled(SETTLED, RESENT, a_slice(SETTLED)))
+
+    assert set((await trades.load(SETTLED)).trade.slices) == {RESENT, a_slice(SETTLED)}
+
+
+async def copy_all(trades: Trades, *fills: LeaderFillSeen) -> dict[str, int]:
+    """Handle the fills, then those that are published again. Returns the micro-shares that were
+    copied in all, by transaction.
+    """
     handler = Handler(trades=trades, controls=FixedControls(controls(a_follow())), now=Clock(NOON))
     topic, copied = list(fills), dict[str, int]()
     for fill in topic:
@@ -193,46 +203,50 @@ async def told(trades: Trades, *fills: LeaderFillSeen) -> dict[str, int]:
     return copied
 
 
-RETOLD = TOLD.model_copy(update={"transaction_hash": SETTLED.transaction_hash})
-FIRST_SETTLED = SETTLED.model_copy(update={"transaction_hash": TOLD.transaction_hash})
+SECOND_PROVISIONAL = PROVISIONAL.model_copy(update={"transaction_hash": SETTLED.transaction_hash})
+FIRST_SETTLED = SETTLED.model_copy(update={"transaction_hash": PROVISIONAL.transaction_hash})
 
 
-@pytest.mark.parametrize("fills", list(permutations([TOLD, RETOLD, SETTLED])))
-async def test_a_settlement_that_is_sent_again_is_copied_once(
+@pytest.mark.parametrize("fills", list(permutations([PROVISIONAL, SECOND_PROVISIONAL, SETTLED])))
+async def test_a_resent_settlement_is_copied_once(
     trades: Trades, fills: tuple[LeaderFillSeen, ...]
 ) -> None:
-    assert sum((await told(trades, *fills)).values()) == TOLD.shares
+    assert sum((await copy_all(trades, *fills)).values()) == PROVISIONAL.shares
 
 
-@pytest.mark.parametrize("fills", list(permutations([TOLD, SETTLED, FIRST_SETTLED])))
+@pytest.mark.parametrize("fills", list(permutations([PROVISIONAL, SETTLED, FIRST_SETTLED])))
 async def test_two_equal_trades_are_both_copied(
     trades: Trades, fills: tuple[LeaderFillSeen, ...]
 ) -> None:
-    assert await told(trades, *fills) == {
+    assert await copy_all(trades, *fills) == {
         fill.transaction_hash: fill.shares for fill in (SETTLED, FIRST_SETTLED)
     }
 
 
-async def test_a_settlement_that_nobody_told_within_ten_minutes_of_the_match_is_a_trade_of_its_own(
+async def test_a_settlement_more_than_ten_minutes_after_a_match_is_another_trade(
     trades: Trades,
 ) -> None:
-    late = SETTLED.model_copy(update={"filled_at": TOLD.filled_at + RESENT_WITHIN + seconds(1)})
+    late = SETTLED.model_copy(
+        update={"filled_at": PROVISIONAL.filled_at + RESENT_WITHIN + seconds(1)}
+    )
 
-    assert await told(trades, TOLD, late) == {
-        TOLD.transaction_hash: TOLD.shares,
+    assert await copy_all(trades, PROVISIONAL, late) == {
+        PROVISIONAL.transaction_hash: PROVISIONAL.shares,
         SETTLED.transaction_hash: SETTLED.shares,
     }
 
 
-async def test_a_match_after_the_block_of_an_equal_one_is_copied_at_once(trades: Trades) -> None:
-    later = RETOLD.model_copy(
+async def test_a_match_after_the_block_of_an_equal_trade_is_copied_at_once(trades: Trades) -> None:
+    later = SECOND_PROVISIONAL.model_copy(
         update={
             "transaction_hash": "0x" + "3" * 64,
-            "filled_at": SETTLED.filled_at + CLOCKS_DIFFER + seconds(1),
+            "filled_at": SETTLED.filled_at + CLOCK_TOLERANCE + seconds(1),
         }
     )
 
-    assert (await told(trades, RETOLD, SETTLED, later))[later.transaction_hash] == later.shares
+    copied = await copy_all(trades, SECOND_PROVISIONAL, SETTLED, later)
+
+    assert copied[later.transaction_hash] == later.shares
 
 
 async def test_two_processes_that_handle_the_same_trade_copy_it_once(trades: Trades) -> None:
@@ -242,22 +256,22 @@ async def test_two_processes_that_handle_the_same_trade_copy_it_once(trades: Tra
         for _ in range(2)
     ]
 
-    async def handled(handler: Handler, fill: LeaderFillSeen) -> list[str]:
+    async def handle(handler: Handler, fill: LeaderFillSeen) -> list[str]:
         while True:
             try:
-                said = await handler.on_leader_fill_seen(fill)
+                messages = await handler.on_leader_fill_seen(fill)
                 return [
                     f"{each.intent.intent_id} {each.intent.leader_shares}"
-                    for each in said
+                    for each in messages
                     if isinstance(each, CopyIntended)
                 ]
             except Transient:
                 continue
 
-    answers = [
-        await asyncio.gather(*(handled(handler, fill) for handler in handlers)) for fill in rows
+    results = [
+        await asyncio.gather(*(handle(handler, fill) for handler in handlers)) for fill in rows
     ]
 
-    copied = {each for of_both in answers for messages in of_both for each in messages}
+    copied = {each for of_both in results for messages in of_both for each in messages}
     assert len(copied) == 3
-    assert (await trades.load(rows[0])).trade.copied == shares(30)
+    assert (await trades.load(rows[0])).trade.copied_shares == shares(30)

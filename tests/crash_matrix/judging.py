@@ -14,7 +14,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from tests.crash_matrix.cells import Finding
-from tests.system.deployment import FUNDS
+from tests.system.deployment import INITIAL_USDC
 from tests.system.story import Story
 from tools.pipeline.venue import Account
 
@@ -41,11 +41,13 @@ IntentByProxy = Mapping[str, str]
 async def is_final(story: Story, intents: IntentByProxy) -> bool:
     """Whether every copy is over: its order, its settlement on the chain, its reservation."""
     ids = list(intents.values())
-    orders = await story.rows("select * from executor.orders where intent_id = any(:ids)", ids=ids)
-    trades = await story.rows(
+    orders = await story.fetch_rows(
+        "select * from executor.orders where intent_id = any(:ids)", ids=ids
+    )
+    trades = await story.fetch_rows(
         "select * from executor.trades where intent_id = any(:ids) and status <> 'FAILED'", ids=ids
     )
-    reserved = await story.rows(
+    reserved = await story.fetch_rows(
         "select * from preflight.intents where intent_id = any(:ids) and settled_at is null",
         ids=ids,
     )
@@ -68,7 +70,7 @@ async def judge(
     async with Clob(venue, now=utc_now) as clob:
         for account in story.group.followers:
             intents = {each[account.proxy] for each in intended}
-            orders = await story.rows(
+            orders = await story.fetch_rows(
                 "select * from executor.orders where proxy = :proxy", proxy=account.proxy
             )
             trades = await _fetch_trades(clob, account)
@@ -131,7 +133,7 @@ async def _check_records(story: Story, account: Account) -> list[Problem]:
     positions = await story.rows(
         "select * from executor.positions where proxy = :proxy", proxy=account.proxy
     )
-    caps = await story.rows(CAPS, proxy=account.proxy)
+    caps = await story.fetch_rows(CAPS, proxy=account.proxy)
     compared = {
         "shares": (
             {row.token_id: row.shares for row in positions if row.shares},

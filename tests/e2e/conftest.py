@@ -1,13 +1,13 @@
-"""One deployment for each module of stories; every story has a leader and followers of its own in
-it.
+"""Fixtures of the end-to-end tests: one running system for each module, and for each test a leader
+and followers of its own in it.
 """
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import Story, story_in
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import Story, open_story
 from tools.stack.background import BackgroundLoop
 
 
@@ -15,16 +15,16 @@ from tools.stack.background import BackgroundLoop
 def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """Everything as `make demo` starts it, exporting its spans. A module that needs it otherwise
-    has a fixture of this name.
+    """The system as `make demo` starts it, exporting its spans. A module that needs another one has
+    a fixture of the same name.
     """
     with background.entered(
-        deployed(tmp_path_factory.mktemp("deployment"), background, circles=6)
+        running_deployment(tmp_path_factory.mktemp("deployment"), background, follow_groups=6)
     ) as deployment:
         yield deployment
 
 
 @pytest.fixture
 async def story(deployment: Deployment) -> AsyncIterator[Story]:
-    async with story_in(deployment, deployment.follow_groups.popleft()) as story:
+    async with open_story(deployment, deployment.follow_groups.popleft()) as story:
         yield story

@@ -1,4 +1,4 @@
-"""An operator's and a newcomer's commands, typed as they type them, on real parts."""
+"""The commands of the README and the runbook, as they are typed, against real processes."""
 
 import asyncio
 import json
@@ -28,21 +28,21 @@ from tools.stack.state import read_state
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SLIPSTREAM = [sys.executable, "-c", "from cli.main import main; main()"]
-PATIENCE = 600
+TIMEOUT_S = 600
 
 
-async def slipstream(*words: str, **variables: str) -> tuple[int, str]:
-    """Exit status, and all that was printed."""
-    process = await start(*words, **variables)
-    printed, _ = await process.communicate()
+async def slipstream(*arguments: str, **variables: str) -> tuple[int, str]:
+    """Run the command; its exit status, and all that it printed."""
+    process = await start(*arguments, **variables)
+    output, _ = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, printed.decode()
+    return process.returncode, output.decode()
 
 
-async def start(*words: str, **variables: str) -> asyncio.subprocess.Process:
+async def start(*arguments: str, **variables: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *SLIPSTREAM,
-        *words,
+        *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -51,7 +51,7 @@ async def start(*words: str, **variables: str) -> asyncio.subprocess.Process:
     )
 
 
-async def controls(database_url: str) -> Controls:
+async def fetch_controls(database_url: str) -> Controls:
     engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
     try:
         return await load_controls(engine)
@@ -63,7 +63,7 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
     where = {"DATABASE_URL": database_url}
 
     assert (await slipstream("db", "migrate", **where))[0] == 0
-    code, told = await slipstream(
+    code, output = await slipstream(
         "follow",
         LEADER,
         "--into",
@@ -76,11 +76,11 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
         "1.5",
         **where,
     )
-    assert code == 0, told
+    assert code == 0, output
 
-    standing = await controls(database_url)
+    stored = await fetch_controls(database_url)
     (follow,) = (
-        follow for leader in standing.follows_by_leader for follow in standing.follows_for(leader)
+        follow for leader in stored.follows_by_leader for follow in stored.follows_of(leader)
     )
     assert (follow.fixed_usdc, follow.max_usdc, follow.max_slippage_bps) == (
         25 * MICROS,
@@ -94,34 +94,36 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
     await slipstream("pause", "--leader", LEADER, "--exits-only", **where)
     await slipstream("pause", **where)
     await slipstream("resume", **where)
-    modes = (await controls(database_url)).mode_by_scope
+    modes = (await fetch_controls(database_url)).mode_by_scope
     assert modes == {leader_scope(follow.leader): Mode.REDUCING, GLOBAL: Mode.ACTIVE}
     assert "reducing" in (await slipstream("status", **where))[1]
 
     assert (await slipstream("unfollow", LEADER, "--from", PROXY, **where))[0] == 0
-    assert (await controls(database_url)).follows_by_leader == {}
-    again, told = await slipstream("unfollow", LEADER, "--from", PROXY, **where)
-    assert (again, "does not follow" in told) == (1, True), told
+    assert (await fetch_controls(database_url)).follows_by_leader == {}
+    code, output = await slipstream("unfollow", LEADER, "--from", PROXY, **where)
+    assert (code, "does not follow" in output) == (1, True), output
 
 
-async def test_a_database_without_tables_is_told_with_what_to_do(database_url: str) -> None:
-    code, told = await slipstream("follows", DATABASE_URL=database_url)
+async def test_for_a_database_without_tables_the_error_names_the_command_to_run(
+    database_url: str,
+) -> None:
+    code, output = await slipstream("follows", DATABASE_URL=database_url)
 
-    assert (code, "slipstream db migrate" in told) == (1, True), told
+    assert (code, "slipstream db migrate" in output) == (1, True), output
 
 
-async def test_topics_are_shown_applied_and_then_as_declared(kafka: str) -> None:
+async def test_applied_topics_are_listed_without_a_difference(kafka: str) -> None:
     where = {"KAFKA_BOOTSTRAP_SERVERS": kafka}
 
     assert (await slipstream("topics", "apply", **where))[0] == 0
-    code, told = await slipstream("topics", **where)
+    code, output = await slipstream("topics", **where)
 
-    assert code == 0, told
-    assert "copy-intents" in told
-    assert "missing" not in told
+    assert code == 0, output
+    assert "copy-intents" in output
+    assert "missing" not in output
 
 
-async def confirmed_copies(database_url: str) -> int:
+async def count_confirmed_copies(database_url: str) -> int:
     engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
     try:
         async with transaction(engine) as connection:
@@ -142,22 +144,23 @@ class RunningDemo:
     process: asyncio.subprocess.Process
     folder: Path
 
-    async def ended(self) -> tuple[int, str]:
-        printed, _ = await asyncio.wait_for(self.process.communicate(), PATIENCE)
+    async def wait(self) -> tuple[int, str]:
+        """Wait for its end; its exit status, and all that it printed."""
+        output, _ = await asyncio.wait_for(self.process.communicate(), TIMEOUT_S)
         assert self.process.returncode is not None
-        return self.process.returncode, printed.decode()
+        return self.process.returncode, output.decode()
 
 
 @asynccontextmanager
-async def demo(folder: Path, *words: str) -> AsyncIterator[RunningDemo]:
-    """A small demo in a folder of its own; killed at the end if it still runs."""
+async def demo(folder: Path, *options: str) -> AsyncIterator[RunningDemo]:
+    """A small demo in a folder of its own. It is killed at the end if it still runs."""
     process = await start(
         "demo",
         "--followers",
         "4",
         "--folder",
         str(folder / "demo"),
-        *words,
+        *options,
         STACK_FOLDER=str(folder / "stack"),
     )
     try:
@@ -168,97 +171,118 @@ async def demo(folder: Path, *words: str) -> AsyncIterator[RunningDemo]:
         await process.wait()
 
 
-async def test_a_demo_copies_everything_and_every_check_holds(tmp_path: Path) -> None:
+async def test_a_demo_copies_all_trades_and_all_its_checks_hold(tmp_path: Path) -> None:
     async with demo(tmp_path, "--trades", "12") as running:
-        code, told = await running.ended()
+        code, output = await running.wait()
 
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    assert code == 0, told
+    assert code == 0, output
     assert (summary["held"], summary["leader_trades_seen"]) == (True, 12)
     assert summary["copies"]["confirmed"] > 0
     assert [check["name"] for check in summary["checks"] if not check["held"]] == []
-    assert "Every check held." in told
+    assert "Every check held." in output
 
 
-async def test_a_demo_without_end_answers_status_and_ends_with_its_summary(tmp_path: Path) -> None:
+async def test_a_demo_without_end_answers_status_and_prints_its_summary_when_interrupted(
+    tmp_path: Path,
+) -> None:
     stack = tmp_path / "stack"
     async with demo(tmp_path, "--until", "forever") as running:
         state = await eventually(
-            lambda: read_state(stack), within=PATIENCE, what="the demo's services ready"
+            lambda: read_state(stack), within=TIMEOUT_S, what="the demo's services ready"
         )
         await eventually(
-            lambda: confirmed_copies(state.environment["DATABASE_URL"]),
-            within=PATIENCE,
+            lambda: count_confirmed_copies(state.environment["DATABASE_URL"]),
+            within=TIMEOUT_S,
             what="a confirmed copy",
         )
-        family = with_descendants([running.process.pid])
-        code, told = await slipstream("status", STACK_FOLDER=str(stack))
+        processes = with_descendants([running.process.pid])
+        code, output = await slipstream("status", STACK_FOLDER=str(stack))
         running.process.send_signal(signal.SIGINT)
-        ended, printed = await running.ended()
+        demo_code, demo_output = await running.wait()
 
-    assert code == 0, told
-    assert sum(line.endswith(" ready") for line in told.splitlines()) == 6, told
-    assert ended == 0, printed
-    assert "Every check held." in printed
-    assert alive(family) == set()
+    assert code == 0, output
+    assert sum(line.endswith(" ready") for line in output.splitlines()) == 6, output
+    assert demo_code == 0, demo_output
+    assert "Every check held." in demo_output
+    assert alive(processes) == set()
 
 
 async def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
     async with demo(tmp_path, "--trades", "5") as running:
         logs = tmp_path / "stack" / "logs"
         await eventually(
-            (logs / "paper-venue.log").exists, within=PATIENCE, what="the venue starting"
+            (logs / "paper-venue.log").exists, within=TIMEOUT_S, what="the venue starting"
         )
-        family = with_descendants([running.process.pid])
+        processes = with_descendants([running.process.pid])
         running.process.send_signal(signal.SIGINT)
-        code, told = await running.ended()
+        code, output = await running.wait()
 
-    assert code == 130, told
-    assert "everything has been stopped" in told
-    assert alive(family) == set()
+    assert code == 130, output
+    assert "everything has been stopped" in output
+    assert alive(processes) == set()
 
 
-async def test_a_service_that_dies_ends_the_demo_with_its_log(tmp_path: Path) -> None:
+async def test_when_a_service_dies_the_demo_ends_and_prints_the_end_of_its_log(
+    tmp_path: Path,
+) -> None:
     stack = tmp_path / "stack"
     async with demo(tmp_path, "--until", "forever") as running:
         state = await eventually(
-            lambda: read_state(stack), within=PATIENCE, what="the demo's services ready"
+            lambda: read_state(stack), within=TIMEOUT_S, what="the demo's services ready"
         )
         (pricer,) = [part for part in state.parts if part.name == "pricer"]
         os.kill(pricer.pid, signal.SIGKILL)
-        code, told = await running.ended()
+        code, output = await running.wait()
 
-    assert code == 1, told
-    assert "pricer was killed by SIGKILL" in told
-    assert "The end of its log" in told
+    assert code == 1, output
+    assert "pricer was killed by SIGKILL" in output
+    assert "The end of its log" in output
 
 
 async def test_on_a_terminal_the_demo_shows_a_table_of_copies(tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *SLIPSTREAM, "demo", "--followers", "4", "--trades", "8", "--folder", str(tmp_path / "demo"),
-        stdin=asyncio.subprocess.DEVNULL, stdout=theirs, stderr=theirs, cwd=REPOSITORY,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "140", "LINES": "40", "STACK_FOLDER": str(tmp_path / "stack")},
-    )  # fmt: skip
-    os.close(theirs)
-    shown = await asyncio.to_thread(_all_of, ours)
+        *SLIPSTREAM,
+        "demo",
+        "--followers",
+        "4",
+        "--trades",
+        "8",
+        "--folder",
+        str(tmp_path / "demo"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=REPOSITORY,
+        env={
+            **os.environ,
+            "TERM": "xterm",
+            "COLUMNS": "140",
+            "LINES": "40",
+            "STACK_FOLDER": str(tmp_path / "stack"),
+        },
+    )
+    os.close(terminal)
+    output = await asyncio.to_thread(_read_all, controller)
 
-    assert await process.wait() == 0, shown
+    assert await process.wait() == 0, output
     assert all(
-        word in shown for word in ("leader", "market", "follower", "confirmed", "Every check held.")
+        word in output
+        for word in ("leader", "market", "follower", "confirmed", "Every check held.")
     )
 
 
-def _all_of(terminal: int) -> str:
-    """What is written to it until its last writer has gone."""
-    parts = []
+def _read_all(controller: int) -> str:
+    """All that is written to the terminal until its last writer closes it."""
+    chunks = []
     while True:
         try:
-            part = os.read(terminal, 65_536)
+            chunk = os.read(controller, 65_536)
         except OSError:
             break
-        if not part:
+        if not chunk:
             break
-        parts.append(part)
-    os.close(terminal)
-    return b"".join(parts).decode(errors="replace")
+        chunks.append(chunk)
+    os.close(controller)
+    return b"".join(chunks).decode(errors="replace")

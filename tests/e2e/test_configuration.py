@@ -1,5 +1,5 @@
-"""A service with a bad setting does not start: it says which variable, what it got and what it
-wants, and shows no secret.
+"""A service with a wrong setting does not start: its error names the variable, its value and what
+is expected, and contains no secret.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from tools.stack.settings import REPOSITORY
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NOWHERE = "127.0.0.1:9"
-WITH_A_DATABASE = [name for name in SERVICES if name != "pricer"]
-WITH_THE_CHAIN = ["ingest", "preflight", "tx-monitor"]
-WITH_THE_VENUE = ["ingest", "pricer", "executor"]
+DATABASE_SERVICES = [name for name in SERVICES if name != "pricer"]
+CHAIN_SERVICES = ["ingest", "preflight", "tx-monitor"]
+VENUE_SERVICES = ["ingest", "pricer", "executor"]
 OWN_SETTINGS = [
-    ("ingest", "INGEST_CHAIN_LOOK_BACK_BLOCKS", "-1", "greater than or equal to 0"),
+    ("ingest", "INGEST_CHAIN_LOOKBACK_BLOCKS", "-1", "greater than or equal to 0"),
     ("pricer", "PRICER_MAX_TOKENS", "900", "less than or equal to 500"),
     ("preflight", "PREFLIGHT_MAX_TRADE_USDC", "0", "greater than 0"),
     ("executor", "EXECUTOR_POLL_INTERVAL", "often", "valid timedelta"),
@@ -32,7 +32,7 @@ OWN_SETTINGS = [
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """In the right form; nothing listens at these addresses."""
+    """Well-formed variables; nothing listens at these addresses."""
     keys = tmp_path / "keys.json"
     keys.write_text("[]")
     return {
@@ -45,57 +45,61 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_variable_that_is_not_set_is_named(
+async def test_the_error_names_a_missing_variable(
     environment: dict[str, str], service: str
 ) -> None:
     del environment["KAFKA_BOOTSTRAP_SERVERS"]
 
-    assert "KAFKA_BOOTSTRAP_SERVERS is not set: field required" in await refusal_of(
+    assert "KAFKA_BOOTSTRAP_SERVERS is not set: field required" in await start_and_fail(
         service, environment
     )
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_broker_that_does_not_answer_is_named(
+async def test_the_error_names_a_broker_that_does_not_answer(
     environment: dict[str, str], service: str
 ) -> None:
-    said = await refusal_of(service, environment)
+    output = await start_and_fail(service, environment)
 
-    assert f"KAFKA_BOOTSTRAP_SERVERS is '{NOWHERE}': no broker answers there" in said
+    assert f"KAFKA_BOOTSTRAP_SERVERS is '{NOWHERE}': no broker answers there" in output
 
 
 @pytest.mark.parametrize(
-    ("service", "variable", "value", "wants"), OWN_SETTINGS, ids=[each[1] for each in OWN_SETTINGS]
+    ("service", "variable", "value", "expected"),
+    OWN_SETTINGS,
+    ids=[each[1] for each in OWN_SETTINGS],
 )
-async def test_a_wrong_value_is_shown_with_what_is_wanted(
-    environment: dict[str, str], service: str, variable: str, value: str, wants: str
+async def test_the_error_shows_a_wrong_value_and_what_is_expected(
+    environment: dict[str, str], service: str, variable: str, value: str, expected: str
 ) -> None:
-    said = await refusal_of(service, environment | {variable: value})
+    output = await start_and_fail(service, environment | {variable: value})
 
-    assert f"{variable} is '{value}': " in said
-    assert wants in said
-
-
-@pytest.mark.parametrize("service", WITH_THE_CHAIN)
-async def test_a_node_must_have_an_address(environment: dict[str, str], service: str) -> None:
-    said = await refusal_of(service, environment | {"POLYGON_RPC_URL": "polygon"})
-
-    assert "POLYGON_RPC_URL is 'polygon': input should be a valid url" in said
+    assert f"{variable} is '{value}': " in output
+    assert expected in output
 
 
-@pytest.mark.parametrize("service", WITH_THE_VENUE)
-async def test_a_venue_must_have_an_address(
+@pytest.mark.parametrize("service", CHAIN_SERVICES)
+async def test_the_address_of_the_node_must_be_a_url(
+    environment: dict[str, str], service: str
+) -> None:
+    output = await start_and_fail(service, environment | {"POLYGON_RPC_URL": "polygon"})
+
+    assert "POLYGON_RPC_URL is 'polygon': input should be a valid url" in output
+
+
+@pytest.mark.parametrize("service", VENUE_SERVICES)
+async def test_the_address_of_the_venue_must_be_a_url(
     environment: dict[str, str], kafka: str, service: str
 ) -> None:
-    said = await refusal_of(
+    output = await start_and_fail(
         service, environment | {"KAFKA_BOOTSTRAP_SERVERS": kafka, "CLOB_URL": "polymarket"}
     )
 
-    assert "CLOB_URL is 'polymarket': input should be a valid url" in said
+    assert "CLOB_URL is 'polymarket': input should be a valid url" in output
 
 
-@pytest.mark.parametrize("service", WITH_A_DATABASE)
-async def test_a_wrong_database_address_is_told_without_its_password(
+@pytest.mark.parametrize("service", DATABASE_SERVICES)
+async def test_a_wrong_database_address_is_shown_without_its_password(
     environment: dict[str, str], kafka: str, service: str
 ) -> None:
     password = secrets.token_hex(16)
@@ -104,31 +108,33 @@ async def test_a_wrong_database_address_is_told_without_its_password(
         "DATABASE_URL": f"mysql://slipstream:{password}@db/slipstream",
     }
 
-    said = await refusal_of(service, environment | wrong)
+    output = await start_and_fail(service, environment | wrong)
 
-    assert "DATABASE_URL is 'mysql://[redacted]@db/slipstream': url scheme should be" in said
-    assert "'postgresql'" in said
-    assert password not in said
+    assert "DATABASE_URL is 'mysql://[redacted]@db/slipstream': url scheme should be" in output
+    assert "'postgresql'" in output
+    assert password not in output
 
 
-async def test_a_node_address_is_told_without_its_key(environment: dict[str, str]) -> None:
-    """Providers put the key into the path."""
+async def test_a_wrong_node_address_is_shown_without_its_key(environment: dict[str, str]) -> None:
+    """Providers of nodes put the API key into the path."""
     key = secrets.token_urlsafe(24)
 
-    said = await refusal_of(
+    output = await start_and_fail(
         "preflight", environment | {"POLYGON_RPC_URL": f"htps://polygon.example/v2/{key}"}
     )
 
-    assert "POLYGON_RPC_URL is 'htps://polygon.example/" in said
-    assert key not in said
+    assert "POLYGON_RPC_URL is 'htps://polygon.example/" in output
+    assert key not in output
 
 
-async def test_a_missing_keys_file_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_the_error_names_a_missing_keys_file(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     missing = tmp_path / "none.json"
 
-    said = await refusal_of("executor", environment | {"EXECUTOR_KEYS_FILE": str(missing)})
+    output = await start_and_fail("executor", environment | {"EXECUTOR_KEYS_FILE": str(missing)})
 
-    assert f"EXECUTOR_KEYS_FILE is '{missing}': path does not point to a file" in said
+    assert f"EXECUTOR_KEYS_FILE is '{missing}': path does not point to a file" in output
 
 
 @pytest.mark.parametrize(
@@ -145,7 +151,7 @@ async def test_a_missing_keys_file_is_named(environment: dict[str, str], tmp_pat
     ],
     ids=["too short", "no proxy", "no list", "no address", "no wallet of his"],
 )
-async def test_a_keys_file_with_something_wrong_in_it_never_shows_the_key(
+async def test_the_error_about_a_wrong_keys_file_does_not_contain_the_key(
     environment: dict[str, str], damage: Callable[[str], object], complaint: str
 ) -> None:
     key = "0x" + secrets.token_hex(32)
@@ -153,14 +159,14 @@ async def test_a_keys_file_with_something_wrong_in_it_never_shows_the_key(
         Path(environment["EXECUTOR_KEYS_FILE"]).write_text, json.dumps(damage(key))
     )
 
-    said = await refusal_of("executor", environment)
+    output = await start_and_fail("executor", environment)
 
-    assert complaint in said
-    assert key[2:40] not in said.lower()
+    assert complaint in output
+    assert key[2:40] not in output.lower()
 
 
-async def refusal_of(service: str, environment: Mapping[str, str]) -> str:
-    """What the service said before it ended with a status that is not 0."""
+async def start_and_fail(service: str, environment: Mapping[str, str]) -> str:
+    """Start the service, which must end with an error; all that it printed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -171,11 +177,11 @@ async def refusal_of(service: str, environment: Mapping[str, str]) -> str:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        output, _ = await process.communicate()
+        stdout, _ = await process.communicate()
     except asyncio.CancelledError:
         process.kill()
         raise
-    said = output.decode()
-    assert process.returncode not in (0, None), said
-    assert "Traceback" not in said, said
-    return said
+    output = stdout.decode()
+    assert process.returncode not in (0, None), output
+    assert "Traceback" not in output, output
+    return output

@@ -1,4 +1,4 @@
-"""Pause, resume and unfollow take effect within a second, while everything runs on."""
+"""Pause, resume and unfollow take effect within a second, without a restart."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,35 +16,35 @@ from tests.system.story import Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-PROMISED = timedelta(seconds=1)
+TAKES_EFFECT_WITHIN = timedelta(seconds=1)
 
 
-async def test_a_halted_follower_copies_nothing_until_he_is_resumed_and_another_is_untouched(
+async def test_a_halted_follower_copies_nothing_until_he_is_resumed_and_the_others_go_on(
     story: Story,
 ) -> None:
     halted, *others = [account.proxy for account in story.group.followers]
 
     await set_mode(story, follower_scope(halted), Mode.HALTED)
-    trade = await story.trades(Side.BUY, "20")
-    verdicts = await story.judged(trade)
+    trade = await story.make_leader_trade(Side.BUY, "20")
+    verdicts = await story.wait_for_verdicts(trade)
 
     assert (verdicts[halted].state, verdicts[halted].reason) == ("refused", "halted")
     for other in others:
-        await story.order_of(verdicts[other].intent_id)
-    assert set(await story.orders(trade)) == set(others)
+        await story.wait_for_confirmed_order(verdicts[other].intent_id)
+    assert set(await story.fetch_orders(trade)) == set(others)
 
     await set_mode(story, follower_scope(halted), Mode.ACTIVE)
-    await story.confirmed(await story.trades(Side.BUY, "20"))
-    await story.assert_books_equal_the_chain(story.tokens[0])
+    await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "20"))
+    await story.assert_records_equal_the_chain(story.tokens[0])
 
 
 async def test_a_reducing_follower_sells_and_does_not_buy(story: Story) -> None:
     reducing, *others = [account.proxy for account in story.group.followers]
-    entries = await story.confirmed(await story.trades(Side.BUY, "100"))
+    entries = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "100"))
 
     await set_mode(story, follower_scope(reducing), Mode.REDUCING)
-    verdicts = await story.judged(await story.trades(Side.BUY, "50"))
-    exits = await story.confirmed(await story.trades(Side.SELL, "50"))
+    verdicts = await story.wait_for_verdicts(await story.make_leader_trade(Side.BUY, "50"))
+    exits = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.SELL, "50"))
 
     assert (verdicts[reducing].state, verdicts[reducing].reason) == ("refused", "reducing")
     assert all(verdicts[other].reason == "" for other in others)
@@ -53,51 +53,49 @@ async def test_a_reducing_follower_sells_and_does_not_buy(story: Story) -> None:
 
 @pytest.mark.parametrize(
     "scope",
-    [lambda circle: leader_scope(circle.leader), lambda _: GLOBAL],
+    [lambda group: leader_scope(group.leader), lambda _: GLOBAL],
     ids=["leader", "global"],
 )
 async def test_a_halt_of_the_leader_or_of_everything_stops_every_follower(
     story: Story, scope: Callable[[FollowGroup], str]
 ) -> None:
     await set_mode(story, scope(story.group), Mode.HALTED)
-    trade = await story.trades(Side.BUY, "20")
-    verdicts = await story.judged(trade)
+    trade = await story.make_leader_trade(Side.BUY, "20")
+    verdicts = await story.wait_for_verdicts(trade)
     await set_mode(story, scope(story.group), Mode.ACTIVE)
 
     assert {(verdict.state, verdict.reason) for verdict in verdicts.values()} == {
         ("refused", "halted")
     }
-    assert await story.orders(trade) == {}
+    assert await story.fetch_orders(trade) == {}
 
 
-async def test_after_an_unfollow_the_others_copy_and_he_does_not_even_get_an_intent(
+async def test_after_an_unfollow_there_is_no_intent_for_him_and_the_others_go_on(
     story: Story,
 ) -> None:
     leaving, *staying = story.group.follows
 
     await save_follows(story.engine, [replace(leaving, active=False)], by="test", change="unfollow")
-    await a_second()
-    trade = await story.trades(Side.BUY, "20")
-    intents = story.intents(trade)
+    await wait_for_effect()
+    trade = await story.make_leader_trade(Side.BUY, "20")
+    intents = story.intent_ids(trade)
     for follow in staying:
-        await story.order_of(intents[follow.proxy])
+        await story.wait_for_confirmed_order(intents[follow.proxy])
 
     intended = [
         record.key.decode()
-        for record in await story.records("copy-intents")
+        for record in await story.read_topic("copy-intents")
         if trade.transaction_hash.encode() in record.value
     ]
     assert sorted(intended) == sorted(follow.proxy for follow in staying)
 
 
 async def set_mode(story: Story, scope: str, mode: Mode) -> None:
-    """Returns when the time is over within which it must have taken effect."""
+    """Set the mode, and wait until it must have taken effect."""
     await save_mode(story.engine, scope, mode, by="test")
-    await a_second()
+    await wait_for_effect()
 
 
-async def a_second() -> None:
-    over = utc_now() + PROMISED
-    await eventually(
-        lambda: utc_now() >= over, what="the time within which a change must have taken effect"
-    )
+async def wait_for_effect() -> None:
+    end = utc_now() + TAKES_EFFECT_WITHIN
+    await eventually(lambda: utc_now() >= end, what="the change in effect")

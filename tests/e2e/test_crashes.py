@@ -1,13 +1,11 @@
-"""Any service may be killed at any moment: what was under way is finished after its restart, and
-nothing is done twice.
-"""
+"""After a service is killed and restarted, all copies are finished, and none is made twice."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from shared.domain.money import Side
-from tests.system.deployment import Deployment, deployed
+from tests.system.deployment import Deployment, running_deployment
 from tests.system.story import Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
@@ -20,27 +18,29 @@ def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with background.entered(
-        deployed(tmp_path_factory.mktemp("crashes"), background, circles=len(SERVICES))
+        running_deployment(
+            tmp_path_factory.mktemp("crashes"), background, follow_groups=len(SERVICES)
+        )
     ) as deployment:
         yield deployment
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_killed_service_loses_nothing_and_doubles_nothing(
+async def test_a_killed_and_restarted_service_loses_and_repeats_no_copy(
     story: Story, service: str
 ) -> None:
-    before = [await story.trades(Side.BUY, "20") for _ in range(3)]
+    before = [await story.make_leader_trade(Side.BUY, "20") for _ in range(3)]
     await story.deployment.kill(service)
-    while_dead = await story.trades(Side.BUY, "20")
+    while_down = await story.make_leader_trade(Side.BUY, "20")
     await story.deployment.start(service)
-    after = await story.trades(Side.BUY, "20")
+    after = await story.make_leader_trade(Side.BUY, "20")
 
     orders = [
         order
-        for trade in [*before, while_dead, after]
-        for order in (await story.confirmed(trade)).values()
+        for trade in [*before, while_down, after]
+        for order in (await story.wait_for_confirmed_orders(trade)).values()
     ]
 
     assert len(orders) == 5 * len(story.group.followers)
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
-    await story.assert_books_equal_the_chain(story.tokens[0])
+    await story.assert_venue_has_one_order_per_confirmed_copy()
+    await story.assert_records_equal_the_chain(story.tokens[0])

@@ -1,5 +1,5 @@
-"""Whatever the venue does wrong on the way, each follower has one copy of each trade, and the books
-end as the chain has it.
+"""Whatever the venue does wrong, each follower has one copy of each trade in the end, and our
+records equal the chain.
 """
 
 import json
@@ -15,8 +15,8 @@ from shared.domain.ids import remainder_id
 from shared.domain.money import CENT, Side, round_down
 from shared.testing.waiting import eventually
 from tests.e2e.test_cli import slipstream
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.stack.background import BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -27,14 +27,14 @@ def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with background.entered(
-        deployed(tmp_path_factory.mktemp("faults"), background, circles=4)
+        running_deployment(tmp_path_factory.mktemp("faults"), background, follow_groups=4)
     ) as deployment:
         yield deployment
 
 
 @asynccontextmanager
-async def struck_by(story: Story, faults: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[None]:
-    """While these faults are on; each has struck by the end."""
+async def faults_on(story: Story, faults: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[None]:
+    """While these faults are switched on. Each must have struck by the end."""
     await story.venue.change_faults(faults)
     try:
         yield
@@ -44,79 +44,87 @@ async def struck_by(story: Story, faults: Mapping[str, Mapping[str, Any]]) -> As
         await story.venue.change_faults(dict.fromkeys(faults))
 
 
-async def failed(story: Story, trade: LeaderTrade) -> Mapping[str, Row[Any]]:
-    """Waits until every follower's order has failed."""
+async def wait_for_failed_orders(story: Story, trade: LeaderTrade) -> Mapping[str, Row[Any]]:
+    """Wait until every follower's order has failed; the orders by proxy."""
 
     async def all_failed() -> Mapping[str, Row[Any]]:
-        orders = await story.orders(trade)
+        orders = await story.fetch_orders(trade)
         return (
             orders
             if [order.state for order in orders.values()] == ["failed"] * len(story.group.followers)
             else {}
         )
 
-    found: Mapping[str, Row[Any]] = await eventually(
-        all_failed, within=PATIENCE, what="each follower's copy failed"
+    failed: Mapping[str, Row[Any]] = await eventually(
+        all_failed, within=TIMEOUT_S, what="each follower's copy failed"
     )
-    return found
+    return failed
 
 
-async def test_a_lost_answer_makes_no_second_copy_and_loses_none(story: Story) -> None:
-    async with struck_by(story, {"drop-reply": {}}):
-        await story.confirmed(await story.trades(Side.BUY, "100"))
+async def test_after_a_lost_reply_each_copy_is_made_once(story: Story) -> None:
+    async with faults_on(story, {"drop-reply": {}}):
+        await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "100"))
 
-    await story.assert_books_equal_the_chain(story.tokens[0])
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
+    await story.assert_records_equal_the_chain(story.tokens[0])
+    await story.assert_venue_has_one_order_per_confirmed_copy()
 
 
-async def test_a_settlement_that_fails_for_good_leaves_nothing_and_the_next_copy_is_made(
+async def test_a_copy_whose_settlement_fails_counts_for_nothing_and_the_next_one_is_made(
     story: Story,
 ) -> None:
-    async with struck_by(story, {"failed": {"seconds": "1", "times": len(story.group.followers)}}):
-        orders = await failed(story, await story.trades(Side.BUY, "100", token=story.tokens[2]))
+    async with faults_on(story, {"failed": {"seconds": "1", "times": len(story.group.followers)}}):
+        orders = await wait_for_failed_orders(
+            story, await story.make_leader_trade(Side.BUY, "100", token=story.tokens[2])
+        )
     assert {(order.shares, order.usdc, order.fee_usdc) for order in orders.values()} == {(0, 0, 0)}
-    await story.assert_books_equal_the_chain(story.tokens[2])
+    await story.assert_records_equal_the_chain(story.tokens[2])
 
-    await story.confirmed(await story.trades(Side.BUY, "100", token=story.tokens[2]))
+    await story.wait_for_confirmed_orders(
+        await story.make_leader_trade(Side.BUY, "100", token=story.tokens[2])
+    )
 
-    await story.assert_books_equal_the_chain(story.tokens[2])
+    await story.assert_records_equal_the_chain(story.tokens[2])
 
 
-async def test_what_an_exit_did_not_sell_goes_around_again_until_all_is_sold(story: Story) -> None:
+async def test_the_remainder_of_an_exit_is_sold_by_a_new_intent(story: Story) -> None:
     token = story.tokens[6]
-    await story.confirmed(await story.trades(Side.BUY, "100", token=token))
-    async with struck_by(story, {"killed-partial": {"times": len(story.group.followers)}}):
-        exits = await story.confirmed(await story.trades(Side.SELL, "60", token=token))
+    await story.wait_for_confirmed_orders(
+        await story.make_leader_trade(Side.BUY, "100", token=token)
+    )
+    async with faults_on(story, {"killed-partial": {"times": len(story.group.followers)}}):
+        exits = await story.wait_for_confirmed_orders(
+            await story.make_leader_trade(Side.SELL, "60", token=token)
+        )
     assert all(0 < order.shares < order.requested_shares for order in exits.values())
 
     for order in exits.values():
-        rest = await story.order_of(remainder_id(order.intent_id))
-        assert rest.shares == round_down(order.requested_shares - order.shares, CENT)
-        assert rest.traceparent.split("-")[1] == order.traceparent.split("-")[1]
+        remainder = await story.wait_for_confirmed_order(remainder_id(order.intent_id))
+        assert remainder.shares == round_down(order.requested_shares - order.shares, CENT)
+        assert remainder.traceparent.split("-")[1] == order.traceparent.split("-")[1]
 
-    await story.assert_books_equal_the_chain(token)
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
+    await story.assert_records_equal_the_chain(token)
+    await story.assert_venue_has_one_order_per_confirmed_copy()
 
 
-async def test_rows_that_come_twice_or_never_are_one_copy_each(story: Story) -> None:
+async def test_trades_whose_rows_are_doubled_or_missing_are_copied_once_each(story: Story) -> None:
     token = story.tokens[4]
-    async with struck_by(story, {"rows-doubled": {}, "rows-missing": {"share": "0.5"}}):
-        trades = [await story.trades(Side.BUY, "50", token=token) for _ in range(6)]
+    async with faults_on(story, {"rows-doubled": {}, "rows-missing": {"share": "0.5"}}):
+        trades = [await story.make_leader_trade(Side.BUY, "50", token=token) for _ in range(6)]
         for trade in trades:
-            await story.confirmed(trade)
+            await story.wait_for_confirmed_orders(trade)
 
-    intended = await story.rows(
+    intended = await story.fetch_rows(
         "select intent_id from preflight.intents where proxy = any(:p)",
         p=[each.proxy for each in story.group.followers],
     )
     assert sorted(row.intent_id for row in intended) == sorted(
-        intent for trade in trades for intent in story.intents(trade).values()
+        intent for trade in trades for intent in story.intent_ids(trade).values()
     )
-    await story.assert_books_equal_the_chain(token)
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
+    await story.assert_records_equal_the_chain(token)
+    await story.assert_venue_has_one_order_per_confirmed_copy()
 
 
-async def test_the_demo_names_its_fault_and_ends_with_its_checks(tmp_path: Path) -> None:
+async def test_the_demo_names_its_fault_and_all_its_checks_hold(tmp_path: Path) -> None:
     small = {
         "DEMO_TRADES": "12",
         "DEMO_FOLLOWERS": "4",
@@ -124,21 +132,21 @@ async def test_the_demo_names_its_fault_and_ends_with_its_checks(tmp_path: Path)
         "STACK_FOLDER": str(tmp_path / "stack"),
     }
 
-    code, told = await slipstream("demo", "--folder", str(tmp_path / "demo"), **small)
+    code, output = await slipstream("demo", "--folder", str(tmp_path / "demo"), **small)
 
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    assert code == 0, told
+    assert code == 0, output
     assert (summary["fault"]["name"], summary["held"], summary["unresolved"]) == (
         "drop-reply",
         True,
         [],
     )
-    assert "Fault: drop-reply, which struck" in told
+    assert "Fault: drop-reply, which struck" in output
 
 
-async def test_a_fault_that_there_is_not_is_answered_with_all_that_there_are() -> None:
-    code, told = await slipstream("demo", "--fault", "dropreply")
+async def test_for_an_unknown_fault_the_error_lists_all_faults() -> None:
+    code, output = await slipstream("demo", "--fault", "dropreply")
 
     assert code != 0
-    assert "drop-reply" in told
-    assert "stale-reads" in told
+    assert "drop-reply" in output
+    assert "stale-reads" in output

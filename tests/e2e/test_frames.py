@@ -1,5 +1,5 @@
-"""Frames as the live feed sends them go through the whole pipeline; what cannot be read is kept
-with the reason.
+"""Frames as the live activity socket sends them go through the whole pipeline. Those that cannot be
+parsed are parked with the reason.
 """
 
 import json
@@ -18,9 +18,9 @@ from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.polymarket import rtds
 from shared.testing.waiting import eventually
-from tests.system.activity_socket import ActivitySocket
-from tests.system.deployment import FOLLOWERS_EACH, Deployment, deployed
-from tests.system.story import PATIENCE, Story, story_in
+from tests.system.activity_socket import FakeActivitySocket
+from tests.system.deployment import FOLLOWERS_PER_LEADER, Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, Story, open_story
 from tools.stack.background import BackgroundLoop
 
 RECORDED = (
@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         not RECORDED.is_file(),
-        reason="the recorded frames do not lie beside the project (../shared/data)",
+        reason="the recorded frames are not beside the repository (../shared/data)",
     ),
 ]
 
@@ -40,52 +40,56 @@ Frame = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class FrameTestSystem:
+    """A running system whose activity socket sends the frames of the test."""
+
     deployment: Deployment
-    socket: ActivitySocket
+    socket: FakeActivitySocket
 
 
 @pytest.fixture(scope="module")
-def stage(background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The activity socket is the test's; the wallets of the recorded frames are followed."""
-    with background.entered(staged(tmp_path_factory.mktemp("frames"), background)) as stage:
-        yield stage
+def system(
+    background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FrameTestSystem]:
+    """The wallets of the recorded frames are followed."""
+    with background.entered(run_system(tmp_path_factory.mktemp("frames"), background)) as system:
+        yield system
 
 
 @pytest.fixture(scope="module")
-def deployment(stage: Stage) -> Deployment:
-    return stage.deployment
+def deployment(system: FrameTestSystem) -> Deployment:
+    return system.deployment
 
 
 @pytest.fixture
-async def onlooker(deployment: Deployment) -> AsyncIterator[Story]:
-    """A story in which nobody trades."""
-    async with story_in(deployment, deployment.follow_groups[-1]) as story:
+async def observer(deployment: Deployment) -> AsyncIterator[Story]:
+    """A story in which no leader trades."""
+    async with open_story(deployment, deployment.follow_groups[-1]) as story:
         yield story
 
 
 @asynccontextmanager
-async def staged(folder: Path, background: BackgroundLoop) -> AsyncIterator[Stage]:
-    leaders = [to_checksum_address(frame["payload"]["proxyWallet"]) for frame in recorded()]
+async def run_system(folder: Path, background: BackgroundLoop) -> AsyncIterator[FrameTestSystem]:
+    leaders = [to_checksum_address(frame["payload"]["proxyWallet"]) for frame in load_recorded()]
     async with (
-        ActivitySocket() as socket,
-        deployed(
+        FakeActivitySocket() as socket,
+        running_deployment(
             folder,
             background,
-            circles=2,
+            follow_groups=2,
             environment={"RTDS_WS_URL": socket.url},
             further_leaders=leaders,
         ) as deployment,
     ):
-        yield Stage(deployment=deployment, socket=socket)
+        yield FrameTestSystem(deployment=deployment, socket=socket)
 
 
 async def test_recorded_frames_become_intents_and_unknown_tokens_are_refused(
-    stage: Stage, onlooker: Story
+    system: FrameTestSystem, observer: Story
 ) -> None:
-    frames = [json.dumps(as_of_now(frame)) for frame in recorded()]
+    frames = [json.dumps(with_time_now(frame)) for frame in load_recorded()]
 
-    await say(stage, *frames)
+    await send(system, *frames)
 
     rows = [
         row
@@ -94,18 +98,18 @@ async def test_recorded_frames_become_intents_and_unknown_tokens_are_refused(
         for row in rtds.parse_rows(envelope)
     ]
     fills = [rtds.parse_fill(row, seen_at=utc_now()) for row in rows]
-    verdicts = await verdicts_on(onlooker, fills)
-    told = {
+    verdicts = await wait_for_all_verdicts(observer, fills)
+    published = {
         LeaderFillSeen.model_validate_json(record.value).message_id
-        for record in await onlooker.records("leader-fills")
+        for record in await observer.read_topic("leader-fills")
     }
-    assert stage.socket.subscriptions == [rtds.SUBSCRIBE]
-    assert {fill.message_id for fill in fills} <= told
+    assert system.socket.subscriptions == [rtds.SUBSCRIBE]
+    assert {fill.message_id for fill in fills} <= published
     assert {(row.state, row.reason) for row in verdicts} == {("refused", "no_market")}
-    assert not {letter.frame for letter in await parked(onlooker)} & set(frames)
+    assert not {each.frame for each in await read_parked(observer)} & set(frames)
     refused = [row.intent_id for row in verdicts]
     assert (
-        await onlooker.rows(
+        await observer.fetch_rows(
             "select * from executor.orders where intent_id = any(:ids)", ids=refused
         )
         == []
@@ -116,12 +120,12 @@ async def test_recorded_frames_become_intents_and_unknown_tokens_are_refused(
     "field", ["proxyWallet", "transactionHash", "asset", "side", "size", "price", "timestamp"]
 )
 async def test_a_frame_without_a_field_is_parked_and_the_reason_names_the_field(
-    stage: Stage, onlooker: Story, field: str
+    system: FrameTestSystem, observer: Story, field: str
 ) -> None:
-    frame = as_of_now(recorded()[0])
+    frame = with_time_now(load_recorded()[0])
     frame["payload"].pop(field)
 
-    await assert_parked(stage, onlooker, json.dumps(frame), because=field)
+    await assert_parked(system, observer, json.dumps(frame), because=field)
 
 
 @pytest.mark.parametrize(
@@ -137,21 +141,21 @@ async def test_a_frame_without_a_field_is_parked_and_the_reason_names_the_field(
     ],
 )
 async def test_a_frame_with_a_wrong_value_is_parked_and_the_reason_names_the_field(
-    stage: Stage, onlooker: Story, field: str, wrong: str | int
+    system: FrameTestSystem, observer: Story, field: str, wrong: str | int
 ) -> None:
-    frame = as_of_now(recorded()[0])
+    frame = with_time_now(load_recorded()[0])
     frame["payload"][field] = wrong
 
-    await assert_parked(stage, onlooker, json.dumps(frame), because=field)
+    await assert_parked(system, observer, json.dumps(frame), because=field)
 
 
-async def test_a_torn_frame_is_parked_and_the_next_one_is_copied_from_the_same_socket(
-    stage: Stage, story: Story
+async def test_a_truncated_frame_is_parked_and_the_next_frame_of_the_same_socket_is_copied(
+    system: FrameTestSystem, story: Story
 ) -> None:
-    torn = json.dumps(as_of_now(recorded()[1]))[:-40]
-    await assert_parked(stage, story, torn, because="not JSON")
+    truncated = json.dumps(with_time_now(load_recorded()[1]))[:-40]
+    await assert_parked(system, story, truncated, because="not JSON")
 
-    trade = await story.trades(Side.BUY, "50")
+    trade = await story.make_leader_trade(Side.BUY, "50")
     as_text = {
         "size": str(trade.shares / 1_000_000),
         "price": str(trade.price),
@@ -164,38 +168,42 @@ async def test_a_torn_frame_is_parked_and_the_next_one_is_copied_from_the_same_s
         "side": "BUY",
         **as_text,
     }
-    await say(stage, json.dumps([{"topic": "activity", "type": "orders_matched", "payload": row}]))
-    await story.confirmed(trade)
+    await send(
+        system, json.dumps([{"topic": "activity", "type": "orders_matched", "payload": row}])
+    )
+    await story.wait_for_confirmed_orders(trade)
 
-    assert {fill.source for fill in await story.both_sources(trade)} == {"rtds", "chain"}
-    assert stage.socket.connections == 1
-    await story.assert_books_equal_the_chain(trade.token)
+    assert {fill.source for fill in await story.wait_for_both_sources(trade)} == {"rtds", "chain"}
+    assert system.socket.connections == 1
+    await story.assert_records_equal_the_chain(trade.token)
 
 
-async def assert_parked(stage: Stage, story: Story, frame: str, *, because: str) -> None:
-    """The frame is on dead-letters as it came, with the reason, and was no leader's fill; the
-    socket was not given up.
+async def assert_parked(system: FrameTestSystem, story: Story, frame: str, *, because: str) -> None:
+    """The frame is on dead-letters as it was sent, with the reason. It led to no leader fill, and
+    the socket was not reconnected.
     """
-    fills_before = len(await story.records("leader-fills"))
+    fills_before = len(await story.read_topic("leader-fills"))
 
-    await say(stage, frame)
+    await send(system, frame)
 
-    async def letters() -> Sequence[FrameParked]:
-        return [letter for letter in await parked(story) if letter.frame == frame]
+    async def parked_frames() -> Sequence[FrameParked]:
+        return [each for each in await read_parked(story) if each.frame == frame]
 
-    (letter,) = await eventually(letters, within=PATIENCE, what="the frame on dead-letters")
-    assert because in letter.reason
-    assert letter.feed == "rtds"
-    assert len(await story.records("leader-fills")) == fills_before
-    assert stage.socket.connections == 1
-
-
-async def say(stage: Stage, *frames: str) -> None:
-    await stage.deployment.background.await_(stage.socket.say(*frames))
+    (dead_letter,) = await eventually(
+        parked_frames, within=TIMEOUT_S, what="the frame on dead-letters"
+    )
+    assert because in dead_letter.reason
+    assert dead_letter.feed == "rtds"
+    assert len(await story.read_topic("leader-fills")) == fills_before
+    assert system.socket.connections == 1
 
 
-async def parked(story: Story) -> list[FrameParked]:
-    records = await story.records("dead-letters")
+async def send(system: FrameTestSystem, *frames: str) -> None:
+    await system.deployment.background.await_(system.socket.send(*frames))
+
+
+async def read_parked(story: Story) -> list[FrameParked]:
+    records = await story.read_topic("dead-letters")
     return [
         FrameParked.model_validate_json(record.value)
         for record in records
@@ -203,26 +211,29 @@ async def parked(story: Story) -> list[FrameParked]:
     ]
 
 
-async def verdicts_on(story: Story, fills: Sequence[LeaderFillSeen]) -> Sequence[Any]:
-    """Waits for a verdict on each fill for each follower."""
+async def wait_for_all_verdicts(story: Story, fills: Sequence[LeaderFillSeen]) -> Sequence[Any]:
+    """Wait for a verdict on each fill for each follower."""
 
-    async def all_of_them() -> Sequence[Any]:
-        found = await story.rows(
-            "select i.* from preflight.intents i where i.verdict::jsonb -> 'intent' ->> 'transaction_hash' = any(:hashes)",
+    async def all_verdicts() -> Sequence[Any]:
+        verdicts = await story.fetch_rows(
+            """
+            select intents.* from preflight.intents
+            where intents.verdict::jsonb -> 'intent' ->> 'transaction_hash' = any(:hashes)
+            """,
             hashes=[fill.transaction_hash for fill in fills],
         )
-        return found if len(found) == len(fills) * FOLLOWERS_EACH else []
+        return verdicts if len(verdicts) == len(fills) * FOLLOWERS_PER_LEADER else []
 
     verdicts: Sequence[Any] = await eventually(
-        all_of_them, within=PATIENCE, what="a verdict on each row for each follower"
+        all_verdicts, within=TIMEOUT_S, what="a verdict on each row for each follower"
     )
     return verdicts
 
 
-def recorded() -> list[dict[str, Any]]:
+def load_recorded() -> list[dict[str, Any]]:
     frames: list[dict[str, Any]] = json.loads(RECORDED.read_bytes())
     return frames
 
 
-def as_of_now(frame: Frame) -> dict[str, Any]:
+def with_time_now(frame: Frame) -> dict[str, Any]:
     return {**frame, "payload": {**frame["payload"], "timestamp": int(utc_now().timestamp())}}

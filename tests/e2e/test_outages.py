@@ -1,8 +1,7 @@
-"""Kafka's and the database's own failures, on three brokers: nothing is lost or doubled, and
-readiness tells the truth meanwhile.
+"""Outages of Kafka, with three brokers, and of PostgreSQL: no copy is lost or made twice, and the
+services' readiness is right meanwhile.
 
-Leaders trade before, during and after each outage. No service is restarted: each must get over it
-by itself.
+Leaders trade before, during and after each outage. No service is restarted.
 """
 
 import asyncio
@@ -23,29 +22,29 @@ from shared.messages.intents import IntentApproved, Refusal
 from shared.messages.orders import FINAL_STATES, OrderState
 from shared.streams.partitioning import Partitioner
 from shared.testing.waiting import eventually
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, SETTLED, LeaderTrade, Story
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import LOAD_TRADES, TIMEOUT_S, LeaderTrade, Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundCluster, BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ENVIRONMENT = {
-    # a copy that waited for an outage's end is to be made here, not to be refused for its age,
+    # A copy that waited for the end of an outage must not be refused for its age.
     "PREFLIGHT_MAX_QUOTE_AGE": "PT120S",
-    "PREFLIGHT_MAX_ENTRY_AGE": "PT120S",  # on a busy machine too
-    # the place of an instance that was stopped is given up soon,
+    "PREFLIGHT_MAX_ENTRY_AGE": "PT120S",
+    # A stopped instance soon loses its partitions, and its leases before that.
     "KAFKA_SESSION_TIMEOUT_MS": "6000",
-    "EXECUTOR_LEASE_DURATION": "PT4S",  # and its leases before
+    "EXECUTOR_LEASE_LASTS": "PT4S",
 }
-NEED_THE_DATABASE = [name for name in SERVICES if name != "pricer"]
-"""To the pricer it is only a place for what cannot be read."""
-KAFKA_IS_AWAY = ("Kafka does not answer", "no partitions assigned")
-DATABASE_IS_AWAY = ("controls has not recovered", "the database has not recovered")
-TRADE_EVERY_S = 0.7
-TOO_LATE = {Refusal.TRADE_TOO_OLD.value, Refusal.QUOTE_TOO_OLD.value}
-TOO_LATE_TO_SIGN = "the intent expired before the order was signed"
-STALL, MOMENT = timedelta(seconds=2), timedelta(milliseconds=200)
+DATABASE_SERVICES = [name for name in SERVICES if name != "pricer"]
+"""The pricer uses the database for dead letters alone."""
+KAFKA_REASONS = ("Kafka does not answer", "no partitions assigned")
+DATABASE_REASONS = ("controls has not recovered", "the database has not recovered")
+TRADE_INTERVAL_S = 0.7
+AGE_REFUSALS = {Refusal.TRADE_TOO_OLD.value, Refusal.QUOTE_TOO_OLD.value}
+EXPIRED_REASON = "its time was over when it was to be signed"
+LONG_STALL, SHORT_STALL = timedelta(seconds=2), timedelta(milliseconds=200)
 SLOW_COMMITS = {
     "fsync": "on",
     "synchronous_commit": "on",
@@ -62,21 +61,23 @@ def deployment(
 ) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("outages")
     with background.entered(
-        deployed(folder, background, circles=7, brokers=3, environment=ENVIRONMENT, durable=True)
+        running_deployment(
+            folder, background, follow_groups=7, brokers=3, environment=ENVIRONMENT, durable=True
+        )
     ) as deployment:
         yield deployment
 
 
 @pytest.fixture(autouse=True)
-async def all_is_well_again(deployment: Deployment) -> AsyncIterator[None]:
-    """Before and after each story: all brokers run, every service is the process that it was, and
-    is ready.
+async def everything_runs(deployment: Deployment) -> AsyncIterator[None]:
+    """Before and after each test all brokers run and every service is ready. Every service is still
+    the same process afterwards.
     """
-    await become_ready(deployment)
+    await wait_until_ready(deployment)
     pids = {name: deployment.pipeline.running[name].pid for name in SERVICES}
     yield
     await asyncio.gather(deployment.restore_postgres(), asyncio.to_thread(deployment.kafka.restore))
-    await become_ready(deployment)
+    await wait_until_ready(deployment)
     assert {
         name: running.pid
         for name, running in deployment.pipeline.running.items()
@@ -84,251 +85,245 @@ async def all_is_well_again(deployment: Deployment) -> AsyncIterator[None]:
     } == pids
 
 
-async def test_a_broker_that_is_killed_and_comes_back_under_load_costs_no_copy(
-    story: Story,
-) -> None:
+async def test_a_broker_that_is_killed_and_restarted_under_load_costs_no_copy(story: Story) -> None:
     kafka = story.deployment.kafka
-    async with leaders_trade(story) as trades:
-        await all_copied(story, trades[:])
+    async with trading(story) as trades:
+        await assert_all_copied(story, trades[:])
         await kafka.kill(kafka.brokers[0])
-        await all_copied(story, [await one_more(trades)])
-        await become_ready(story.deployment)
+        await assert_all_copied(story, [await next_trade(trades)])
+        await wait_until_ready(story.deployment)
         await kafka.restart(kafka.brokers[0])
-        await one_more(trades)
+        await next_trade(trades)
 
-    await nothing_is_lost_or_doubled(story, trades)
+    await assert_none_lost_or_repeated(story, trades)
 
 
-async def test_the_leader_of_a_partition_of_approved_intents_is_lost_and_the_copies_go_on_by_another(
-    story: Story,
-) -> None:
-    lost = await leader_of_approved_intents(story)
-    async with leaders_trade(story) as trades:
-        await all_copied(story, trades[:])
-        await story.deployment.kafka.kill(lost)
-        await one_more(trades)
+async def test_after_the_loss_of_a_partition_leader_the_copies_go_on(story: Story) -> None:
+    killed = await fetch_partition_leader(story)
+    async with trading(story) as trades:
+        await assert_all_copied(story, trades[:])
+        await story.deployment.kafka.kill(killed)
+        await next_trade(trades)
         await eventually(
-            lambda: _is_led_by_another(story, lost), within=PATIENCE, what="another leader"
+            lambda: _has_other_leader(story, killed),
+            within=TIMEOUT_S,
+            what="another partition leader",
         )
-        await all_copied(story, [await one_more(trades)])
-        await become_ready(story.deployment)
+        await assert_all_copied(story, [await next_trade(trades)])
+        await wait_until_ready(story.deployment)
 
-    await nothing_is_lost_or_doubled(story, trades)
+    await assert_none_lost_or_repeated(story, trades)
 
 
-async def test_second_instances_of_every_service_come_and_go_and_no_copy_is_lost_or_made_twice(
+async def test_second_instances_join_and_leave_and_no_copy_is_lost_or_made_twice(
     story: Story,
 ) -> None:
-    """Each is a new member, whose place is kept for the length of a session after it left; the
-    second time they leave as by a power cut.
+    """Each is a new member of its group, which Kafka keeps for a session timeout after it left. The
+    second time they are killed.
     """
     deployment = story.deployment
-    async with leaders_trade(story, every_s=2) as trades:
+    async with trading(story, interval_s=2) as trades:
         for instance, leave in ((1, deployment.stop), (2, deployment.kill)):
-            seconds = [f"{name}-{instance}" for name in SERVICES]
+            instances = [f"{name}-{instance}" for name in SERVICES]
             await deployment.start_together(*SERVICES, instance=instance)
-            await become_ready(
-                deployment, *SERVICES, *seconds
-            )  # all at once: each holds partitions, as the others do
-            await one_more(trades)
-            await asyncio.gather(*(leave(name) for name in seconds))
-        await become_ready(deployment)
-        await all_copied(story, [await one_more(trades)])
+            # All together: each instance has partitions, and so have the others.
+            await wait_until_ready(deployment, *SERVICES, *instances)
+            await next_trade(trades)
+            await asyncio.gather(*(leave(name) for name in instances))
+        await wait_until_ready(deployment)
+        await assert_all_copied(story, [await next_trade(trades)])
 
-    await nothing_is_lost_or_doubled(story, trades)
+    await assert_none_lost_or_repeated(story, trades)
 
 
-async def test_while_postgres_is_away_those_who_need_it_say_so_and_afterwards_all_copies_are_made(
+async def test_without_postgres_its_services_are_not_ready_and_afterwards_all_copies_are_made(
     story: Story,
 ) -> None:
-    async with leaders_trade(story) as trades:
-        await all_copied(story, trades[:])
+    async with trading(story) as trades:
+        await assert_all_copied(story, trades[:])
         await story.deployment.stop_postgres()
-        await say_that_they_are_not_ready(
-            story.deployment, NEED_THE_DATABASE, because=DATABASE_IS_AWAY
-        )
-        await one_more(trades)
-        await postgres_comes_back(story)
-        await all_copied(story, [await one_more(trades)])
+        await wait_until_not_ready(story.deployment, DATABASE_SERVICES, because=DATABASE_REASONS)
+        await next_trade(trades)
+        await restore_postgres(story)
+        await assert_all_copied(story, [await next_trade(trades)])
 
-    await nothing_is_lost_or_doubled(story, trades)
+    await assert_none_lost_or_repeated(story, trades)
 
 
-async def test_kafka_and_postgres_may_both_be_away_at_once(story: Story) -> None:
+async def test_after_an_outage_of_kafka_and_postgres_together_all_copies_are_made(
+    story: Story,
+) -> None:
     kafka = story.deployment.kafka
-    async with leaders_trade(story) as trades:
-        await all_copied(story, trades[:])
+    async with trading(story) as trades:
+        await assert_all_copied(story, trades[:])
         await asyncio.gather(
             story.deployment.stop_postgres(), *(kafka.kill(broker) for broker in kafka.brokers)
         )
-        await say_that_they_are_not_ready(story.deployment, SERVICES, because=KAFKA_IS_AWAY)
-        await say_that_they_are_not_ready(
-            story.deployment, NEED_THE_DATABASE, because=DATABASE_IS_AWAY
-        )
-        await one_more(trades)
-        await asyncio.gather(postgres_comes_back(story), asyncio.to_thread(kafka.restore))
-        await become_ready(story.deployment)
-        await all_copied(story, [await one_more(trades)])
+        await wait_until_not_ready(story.deployment, SERVICES, because=KAFKA_REASONS)
+        await wait_until_not_ready(story.deployment, DATABASE_SERVICES, because=DATABASE_REASONS)
+        await next_trade(trades)
+        await asyncio.gather(restore_postgres(story), asyncio.to_thread(kafka.restore))
+        await wait_until_ready(story.deployment)
+        await assert_all_copied(story, [await next_trade(trades)])
 
-    await nothing_is_lost_or_doubled(story, trades)
+    await assert_none_lost_or_repeated(story, trades)
 
 
-async def test_on_slow_disks_copies_take_longer_and_none_is_lost_or_made_twice(
-    story: Story,
-) -> None:
-    """PostgreSQL's own ``commit_delay`` sleeps where it is about to wait for its disk, and what
-    waits behind it waits too: each flush takes a tenth of a second longer. Kafka has no such
-    setting: each broker in turn stands still for a moment, again and again, as while its disk is
-    busy. So latency is played, not absence; no real disk is slowed down.
+async def test_on_slow_disks_no_copy_is_lost_or_made_twice(story: Story) -> None:
+    """No real disk is slowed down. PostgreSQL's ``commit_delay`` sleeps before each flush, which
+    thus takes a tenth of a second longer. Kafka has no such setting: the brokers are stalled for a
+    moment, one after another, as if their disks were busy.
     """
-    async with leaders_trade(story, every_s=2) as trades, slow_commits(story):
-        await stand_still_in_turn(story.deployment.kafka, throughout=timedelta(seconds=20))
-        await become_ready(story.deployment)
-        await all_copied(story, [await one_more(trades)])
+    async with trading(story, interval_s=2) as trades, slow_commits(story):
+        await stall_in_turn(story.deployment.kafka, duration=timedelta(seconds=20))
+        await wait_until_ready(story.deployment)
+        await assert_all_copied(story, [await next_trade(trades)])
 
-    await nothing_is_lost_or_doubled(story, trades)
+    await assert_none_lost_or_repeated(story, trades)
 
 
-async def test_a_broker_that_stalls_again_and_again_holds_up_copies_and_loses_none(
-    story: Story,
-) -> None:
-    """It stands still for seconds and its connections stay open, as with a disk that does not
-    answer; no real disk is slowed down.
+async def test_a_broker_that_stalls_repeatedly_delays_copies_and_loses_none(story: Story) -> None:
+    """The broker's process is stopped for seconds, and its connections stay open, as with a disk
+    that does not answer.
     """
-    kafka, stalled = story.deployment.kafka, await leader_of_approved_intents(story)
-    async with leaders_trade(story) as trades:
-        await all_copied(story, trades[:])
+    kafka, stalled = story.deployment.kafka, await fetch_partition_leader(story)
+    async with trading(story) as trades:
+        await assert_all_copied(story, trades[:])
         for _ in range(4):
             await kafka.stall(stalled)
             try:
-                await one_more(trades)
-                await for_as_long_as(STALL)
+                await next_trade(trades)
+                await wait_for(LONG_STALL)
             finally:
                 await kafka.go_on(stalled)
-            await one_more(trades)
-        await become_ready(story.deployment)
-        await all_copied(story, [await one_more(trades)])
+            await next_trade(trades)
+        await wait_until_ready(story.deployment)
+        await assert_all_copied(story, [await next_trade(trades)])
 
-    await nothing_is_lost_or_doubled(story, trades)
+    await assert_none_lost_or_repeated(story, trades)
 
 
 @asynccontextmanager
-async def leaders_trade(story: Story, *, every_s: float = TRADE_EVERY_S) -> AsyncIterator[Trades]:
-    """The circle's leader goes on buying; the list grows, and has its first trade at once."""
-    trades: Trades = [await story.trades(Side.BUY, "20")]
-    over = asyncio.Event()
+async def trading(story: Story, *, interval_s: float = TRADE_INTERVAL_S) -> AsyncIterator[Trades]:
+    """The group's leader buys repeatedly. The list grows; it begins with one trade."""
+    trades: Trades = [await story.make_leader_trade(Side.BUY, "20")]
+    ended = asyncio.Event()
 
-    async def go_on() -> None:
-        while not over.is_set():
-            trades.append(await story.trades(Side.BUY, "20"))
+    async def trade_repeatedly() -> None:
+        while not ended.is_set():
+            trades.append(await story.make_leader_trade(Side.BUY, "20"))
             with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), every_s)
+                await asyncio.wait_for(ended.wait(), interval_s)
 
-    trading = asyncio.create_task(go_on())
+    task = asyncio.create_task(trade_repeatedly())
     try:
         yield trades
     finally:
-        over.set()
-        await trading
+        ended.set()
+        await task
 
 
-async def one_more(trades: Trades) -> LeaderTrade:
-    """Waits for a trade that begins after this."""
+async def next_trade(trades: Trades) -> LeaderTrade:
+    """Wait for a trade that begins after this call."""
     seen = len(trades)
-    await eventually(lambda: len(trades) > seen + 1, within=PATIENCE, what="the leader trades")
+    await eventually(lambda: len(trades) > seen + 1, within=TIMEOUT_S, what="the leader trades")
     return trades[seen + 1]
 
 
-async def all_copied(story: Story, trades: Sequence[LeaderTrade]) -> None:
+async def assert_all_copied(story: Story, trades: Sequence[LeaderTrade]) -> None:
     for trade in trades:
-        assert set(await ends_of(story, trade)) == {OrderState.CONFIRMED.value}
+        assert set(await wait_for_outcomes(story, trade)) == {OrderState.CONFIRMED.value}
 
 
-async def nothing_is_lost_or_doubled(story: Story, trades: Sequence[LeaderTrade]) -> None:
-    """Every copy is confirmed, or was refused or withdrawn as too late; the venue and the chain
-    have the confirmed ones and no more.
+async def assert_none_lost_or_repeated(story: Story, trades: Sequence[LeaderTrade]) -> None:
+    """Every copy is confirmed, or was refused or withdrawn as too old. The venue and the chain have
+    the confirmed ones alone.
     """
-    outcomes = [outcome for trade in trades for outcome in await ends_of(story, trade)]
+    outcomes = [outcome for trade in trades for outcome in await wait_for_outcomes(story, trade)]
 
     assert len(outcomes) == len(trades) * len(story.group.followers)
-    assert set(outcomes) <= {OrderState.CONFIRMED.value, TOO_LATE_TO_SIGN, *TOO_LATE}
-    await story.assert_the_venue_has_one_order_for_each_confirmed_one()
-    await story.assert_books_equal_the_chain(story.tokens[0])
+    assert set(outcomes) <= {OrderState.CONFIRMED.value, EXPIRED_REASON, *AGE_REFUSALS}
+    await story.assert_venue_has_one_order_per_confirmed_copy()
+    await story.assert_records_equal_the_chain(story.tokens[0])
 
 
-async def ends_of(story: Story, trade: LeaderTrade) -> list[str]:
-    """Waits until every follower's copy has come to its end: its order's last state, or why there
-    is none.
+async def wait_for_outcomes(story: Story, trade: LeaderTrade) -> list[str]:
+    """Wait for the outcome of every follower's copy: the reason or the final state of its order, or
+    the reason of its refusal.
     """
 
-    async def all_of_them() -> list[str]:
-        orders, verdicts = await story.orders(trade), await story.verdicts(trade)
-        settled = await story.rows(SETTLED, ids=[order.intent_id for order in orders.values()])
-        ends = [
+    async def all_outcomes() -> list[str]:
+        orders, verdicts = await story.fetch_orders(trade), await story.fetch_verdicts(trade)
+        trades = await story.fetch_rows(
+            LOAD_TRADES, ids=[order.intent_id for order in orders.values()]
+        )
+        outcomes = [
             order.reason or order.state for order in orders.values() if order.state in FINAL_STATES
         ]
-        ends += [
+        outcomes += [
             verdict.reason
             for proxy, verdict in verdicts.items()
             if verdict.state == "refused" and proxy not in orders
         ]
-        done = len(ends) == len(story.group.followers) and all(
-            each.chain_state == "final" for each in settled
+        done = len(outcomes) == len(story.group.followers) and all(
+            each.chain_state == "final" for each in trades
         )
-        return ends if done else []
+        return outcomes if done else []
 
-    found: list[str] = await eventually(
-        all_of_them, within=2 * PATIENCE, what=f"the end of each copy of {trade.transaction_hash}"
+    outcomes: list[str] = await eventually(
+        all_outcomes,
+        within=2 * TIMEOUT_S,
+        what=f"the outcome of each copy of {trade.transaction_hash}",
     )
-    return found
+    return outcomes
 
 
-async def become_ready(deployment: Deployment, *names: str) -> None:
-    """All services, or these instances."""
+async def wait_until_ready(deployment: Deployment, *names: str) -> None:
+    """Wait for these instances; without names, for all services."""
     for name in names or SERVICES:
         await eventually(
-            partial(_is_ready, deployment, name), within=PATIENCE, what=f"{name} ready"
+            partial(_is_ready, deployment, name), within=TIMEOUT_S, what=f"{name} ready"
         )
 
 
 async def _is_ready(deployment: Deployment, name: str) -> bool:
     try:
-        return not await deployment.reasons_against("ready", name)
-    except TimeoutError:  # on a machine that has other things to do
+        return not await deployment.fetch_probe_reasons("ready", name)
+    except TimeoutError:  # a busy machine
         return False
 
 
-async def say_that_they_are_not_ready(
+async def wait_until_not_ready(
     deployment: Deployment, names: Collection[str], *, because: Sequence[str]
 ) -> None:
-    """And that they live: to restart them would not help."""
+    """All services stay live meanwhile: a restart would not help."""
     for name in names:
         await eventually(
-            partial(_says, deployment, name, because),
-            within=PATIENCE,
+            partial(_gives_reason, deployment, name, because),
+            within=TIMEOUT_S,
             what=f"{name} not ready: {because}",
         )
-    assert {name: await deployment.reasons_against("live", name) for name in SERVICES} == {
+    assert {name: await deployment.fetch_probe_reasons("live", name) for name in SERVICES} == {
         name: [] for name in SERVICES
     }
 
 
-async def _says(deployment: Deployment, name: str, because: Sequence[str]) -> bool:
+async def _gives_reason(deployment: Deployment, name: str, because: Sequence[str]) -> bool:
     return any(
-        words in reason
-        for reason in await deployment.reasons_against("ready", name)
-        for words in because
+        text in reason
+        for reason in await deployment.fetch_probe_reasons("ready", name)
+        for text in because
     )
 
 
-async def postgres_comes_back(story: Story) -> None:
-    """And the story's own sessions, which ended with it, are begun anew."""
+async def restore_postgres(story: Story) -> None:
+    """Start PostgreSQL again, and drop the story's connections, which ended with it."""
     await story.deployment.restore_postgres()
     await story.engine.dispose()
 
 
-async def leader_of_approved_intents(story: Story) -> int:
-    """Of the partition on which the first follower's approved intents are."""
+async def fetch_partition_leader(story: Story) -> int:
+    """The broker that leads the partition of the first follower's approved intents."""
     settings = story.deployment.pipeline.kafka_settings()
     number = Partitioner().partition(story.group.followers[0].proxy.encode(), settings.partitions)
     admin = AIOKafkaAdminClient(**settings.client())
@@ -346,22 +341,22 @@ async def leader_of_approved_intents(story: Story) -> int:
     return leader
 
 
-async def _is_led_by_another(story: Story, lost: int) -> bool:
+async def _has_other_leader(story: Story, killed: int) -> bool:
     try:
-        return await leader_of_approved_intents(story) not in (lost, -1)
-    except KafkaError:  # the broker that was asked may be the lost one
+        return await fetch_partition_leader(story) not in (killed, -1)
+    except KafkaError:  # the bootstrap broker may be the killed one
         return False
 
 
 @asynccontextmanager
 async def slow_commits(story: Story) -> AsyncIterator[None]:
-    """Every commit that waits for the disk waits longer, whoever makes it."""
+    """Every commit that waits for the disk waits longer."""
     await configure(
         story, "alter system set commit_delay = 100000", "alter system set commit_siblings = 0"
     )
     try:
         await eventually(
-            partial(_commits_slowly, story), within=PATIENCE, what="the database flushes slowly"
+            partial(_commits_slowly, story), within=TIMEOUT_S, what="slow flushes of the database"
         )
         yield
     finally:
@@ -371,35 +366,35 @@ async def slow_commits(story: Story) -> AsyncIterator[None]:
 
 
 async def _commits_slowly(story: Story) -> bool:
-    """Without a disk to wait for, nothing would sleep before it."""
-    settings = await story.rows(
+    """``commit_delay`` has no effect unless commits wait for the disk."""
+    settings = await story.fetch_rows(
         "select name, setting from pg_settings where name = any(:names)", names=list(SLOW_COMMITS)
     )
     return {each.name: each.setting for each in settings} == SLOW_COMMITS
 
 
 async def configure(story: Story, *changes: str) -> None:
-    """Of the server, while it runs."""
+    """Change settings of the running server."""
     async with story.engine.connect() as connection:
-        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
         for change in (*changes, "select pg_reload_conf()"):
-            await alone.execute(text(change))
+            await autocommit.execute(text(change))
 
 
-async def stand_still_in_turn(kafka: BackgroundCluster, *, throughout: timedelta) -> None:
-    over = utc_now() + throughout
+async def stall_in_turn(kafka: BackgroundCluster, *, duration: timedelta) -> None:
+    end = utc_now() + duration
     for broker in cycle(kafka.brokers):
-        if utc_now() >= over:
+        if utc_now() >= end:
             return
         await kafka.stall(broker)
         try:
-            await for_as_long_as(MOMENT)
+            await wait_for(SHORT_STALL)
         finally:
             await kafka.go_on(broker)
-        await for_as_long_as(MOMENT)
+        await wait_for(SHORT_STALL)
 
 
-async def for_as_long_as(time: timedelta) -> None:
-    """What is waited for is the stall itself."""
-    over = utc_now() + time
-    await eventually(lambda: utc_now() >= over, within=PATIENCE, what="the end of the stall")
+async def wait_for(duration: timedelta) -> None:
+    """Wait for the time itself: the stall must last that long."""
+    end = utc_now() + duration
+    await eventually(lambda: utc_now() >= end, within=TIMEOUT_S, what="the end of the stall")

@@ -1,5 +1,5 @@
-"""Whatever is delivered again, from the beginning or from the middle of every topic, changes no
-row, no order and no balance.
+"""A redelivery of every topic, from its beginning or its middle, changes no row, no order and no
+balance.
 """
 
 from collections.abc import Iterator
@@ -15,70 +15,79 @@ from shared.domain.money import Side
 from shared.messages.debts import Creditor, DebtRaised
 from shared.streams.producer import Producer
 from shared.testing.waiting import eventually
-from tests.system.consumer_groups import Edge, earliest, ends, lag, middle, set_back
-from tests.system.deployment import Deployment, deployed
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.consumer_groups import (
+    ResetPosition,
+    earliest,
+    fetch_end_offsets,
+    fetch_lag,
+    middle,
+    reset_offsets,
+)
+from tests.system.deployment import Deployment, running_deployment
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-NOT_BY_MESSAGES = frozenset({"control.leases", "ingest.cursors"})
-"""What moves without any message: who holds a partition since the restart, and how far the growing
-chain has been read."""
+CHANGED_WITHOUT_MESSAGES = frozenset({"control.leases", "ingest.cursors"})
+"""Tables that also change without a message: who holds a lease since the restart, and how far the
+growing chain has been read."""
 
-OPEN = f"select intent_id from executor.orders where {ORDER_IS_OPEN}"
-UNSETTLED = (
+LOAD_OPEN_ORDERS = (
+    "select intent_id from executor.orders where state in ('signed', 'unknown', 'matched')"
+)
+LOAD_UNSETTLED_TRADES = (
     "select trade_id from executor.trades where status <> 'FAILED' and chain_state <> 'final'"
 )
 
-Books = dict[str, list[dict[str, Any]]]
+Records = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
 def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """A stopped service's place in its group is given up soon."""
+    """With a short session timeout, so that a stopped service soon leaves its group."""
     folder, environment = (
         tmp_path_factory.mktemp("redelivery"),
         {"KAFKA_SESSION_TIMEOUT_MS": "6000"},
     )
     with background.entered(
-        deployed(folder, background, circles=1, environment=environment)
+        running_deployment(folder, background, follow_groups=1, environment=environment)
     ) as deployment:
         yield deployment
 
 
-async def test_what_is_delivered_again_changes_nothing(story: Story) -> None:
-    await things_happen(story)
-    before = await everything(story)
+async def test_a_redelivery_of_all_topics_changes_nothing(story: Story) -> None:
+    await make_all_kinds_of_copies(story)
+    before = await load_everything(story)
 
-    for edge in (earliest, middle):
-        await deliver_again(story, edge)
-        after = await everything(story)
+    for position in (earliest, middle):
+        await redeliver_from(story, position)
+        after = await load_everything(story)
 
-        moved = {
-            name: differences(standing, after[name])
-            for name, standing in before.items()
-            if after[name] != standing
+        changed = {
+            name: differences(value, after[name])
+            for name, value in before.items()
+            if after[name] != value
         }
-        assert moved == {}, f"delivered again from the {edge.__name__}"
+        assert changed == {}, f"after a redelivery from the {position.__name__} offsets"
 
 
-async def things_happen(story: Story) -> None:
-    """Entries, a partial exit, refusals, a settlement that fails, and a debt."""
+async def make_all_kinds_of_copies(story: Story) -> None:
+    """Make entries, a partial exit, a refusal, a failed settlement and a debt."""
     first, second, _ = (account.proxy for account in story.group.followers)
-    entries = await story.confirmed(await story.trades(Side.BUY, "200"))
-    await story.confirmed(await story.trades(Side.SELL, "80"))
+    entries = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "200"))
+    await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.SELL, "80"))
 
     await save_mode(story.engine, follower_scope(first), Mode.HALTED, by="test")
     await story.venue.change_faults({"failed": {"only": second, "times": 1, "seconds": "1"}})
-    partly = await story.trades(Side.BUY, "60", token=story.tokens[2])
-    verdicts = await story.judged(partly)
+    trade = await story.make_leader_trade(Side.BUY, "60", token=story.tokens[2])
+    verdicts = await story.wait_for_verdicts(trade)
     async with Producer(story.deployment.pipeline.kafka_settings()) as producer:
         await producer.publish(a_debt(first, entries[first].intent_id))
-    states = await ended(story, partly, copies=2)
+    states = await wait_for_final_states(story, trade, copies=2)
 
     assert verdicts[first].state == "refused"
     assert states[second] == "failed"
@@ -98,62 +107,62 @@ def a_debt(proxy: str, intent: str) -> DebtRaised:
     )
 
 
-async def ended(story: Story, trade: LeaderTrade, *, copies: int) -> dict[str, str]:
+async def wait_for_final_states(story: Story, trade: LeaderTrade, *, copies: int) -> dict[str, str]:
     """The states of the trade's copies by proxy, once all are final."""
 
     async def all_final() -> dict[str, str]:
-        states = {proxy: order.state for proxy, order in (await story.orders(trade)).items()}
+        states = {proxy: order.state for proxy, order in (await story.fetch_orders(trade)).items()}
         return (
             states
             if len(states) == copies and set(states.values()) <= {"confirmed", "failed"}
             else {}
         )
 
-    found: dict[str, str] = await eventually(
-        all_final, within=PATIENCE, what="a final state of each copy"
+    states: dict[str, str] = await eventually(
+        all_final, within=TIMEOUT_S, what="a final state of each copy"
     )
-    return found
+    return states
 
 
-async def deliver_again(story: Story, edge: Edge) -> None:
+async def redeliver_from(story: Story, position: ResetPosition) -> None:
     for name in SERVICES:
         await story.deployment.stop(name)
-    again = await set_back(story.deployment.pipeline.kafka_settings(), edge)
-    assert again > 0
+    redelivered = await reset_offsets(story.deployment.pipeline.kafka_settings(), position)
+    assert redelivered > 0
     await story.deployment.start(*SERVICES)
 
 
-async def everything(story: Story) -> dict[str, Any]:
-    """Every row, the venue's trades and the chain's balances, once nothing is under way any more."""
+async def load_everything(story: Story) -> dict[str, Any]:
+    """Wait until nothing is in progress; then all rows, the venue's trades and the balances."""
     await eventually(
-        lambda: is_at_rest(story), within=PATIENCE, what="nothing under way in any topic or book"
+        lambda: is_at_rest(story),
+        within=TIMEOUT_S,
+        what="no message, order or settlement in progress",
     )
-    wallets = [
+    balances = [
         await story.chain.fetch_balances(account.proxy, [int(token) for token in story.tokens])
         for account in story.group.followers
     ]
     return {
-        **await books(story),
-        "the venue's trades": await story.trades_at_the_venue(),
+        **await load_all_tables(story),
+        "the venue's trades": await story.fetch_venue_trades(),
         "the venue's refusals": (await story.venue.stats())["refusals"],
-        "balances": [
-            (wallet.wallet, wallet.collateral, wallet.shares_by_token) for wallet in wallets
-        ],
+        "balances": [(each.wallet, each.collateral, each.shares_by_token) for each in balances],
     }
 
 
-async def books(story: Story) -> Books:
-    tables = [name for name in metadata.tables if name not in NOT_BY_MESSAGES]
-    found = {}
+async def load_all_tables(story: Story) -> Records:
+    tables = [name for name in metadata.tables if name not in CHANGED_WITHOUT_MESSAGES]
+    rows_by_table = {}
     for name in (*sorted(tables), "executor.positions"):
-        found[name] = sorted(
-            (dict(row._mapping) for row in await story.rows(f"select * from {name}")), key=str
+        rows_by_table[name] = sorted(
+            (dict(row._mapping) for row in await story.fetch_rows(f"select * from {name}")), key=str
         )
-    return found
+    return rows_by_table
 
 
 def differences(before: Any, after: Any) -> Any:
-    """Of rows, only the columns that differ."""
+    """Both values; of rows, only the columns that differ."""
     if not isinstance(before, list) or len(before) != len(after):
         return before, after
     pairs = [(was, now) for was, now in zip(before, after, strict=True) if was != now]
@@ -169,10 +178,14 @@ def differences(before: Any, after: Any) -> Any:
 
 
 async def is_at_rest(story: Story) -> bool:
-    """No message waits, none was written while that was looked at, and no order or settlement is
+    """Whether no message waits, none was published during the check, and no order or settlement is
     open.
     """
     settings = story.deployment.pipeline.kafka_settings()
-    written = await ends(settings)
-    waits = await lag(settings) or await story.rows(OPEN) or await story.rows(UNSETTLED)
-    return not waits and written == await ends(settings)
+    ends = await fetch_end_offsets(settings)
+    in_progress = (
+        await fetch_lag(settings)
+        or await story.fetch_rows(LOAD_OPEN_ORDERS)
+        or await story.fetch_rows(LOAD_UNSETTLED_TRADES)
+    )
+    return not in_progress and ends == await fetch_end_offsets(settings)

@@ -1,5 +1,5 @@
-"""One trace tells the whole life of a leader's trade; no secret is in it, nor anywhere else that is
-kept.
+"""One trace covers a leader's trade from its first report to the settlement of each copy. No secret
+is in it, in a log or on a topic.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from shared.polymarket.signing import Wallet
 from shared.streams.topics import TOPICS
 from shared.testing.otlp import Branch, SpanSeen
 from shared.testing.waiting import eventually
-from tests.system.story import PATIENCE, LeaderTrade, Story
+from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -33,21 +33,21 @@ ORDER = TO_THE_VENUE[:3]
 SETTLEMENT = (*ORDER, "executor: process venue-reports", "tx-monitor: process chain-requests")
 PATHS_OF_A_COPY = {
     TO_THE_VENUE,
-    # The order's answer; then its end, when the venue has confirmed its trades.
+    # The reply to the order; then its final state, when the venue has confirmed its trades.
     (*ORDER, "preflight: process copy-outcomes"),
     (*ORDER, "executor: process venue-reports", "preflight: process copy-outcomes"),
-    # From the row on: the settlement is watched, seen mined, then final, and told each time.
+    # The settlement is watched from the trade's row on, and reported when mined and when final.
     (*SETTLEMENT, "tx-monitor: process chain-reports", "executor: process chain-results"),
 }
 REPETITIONS = {
-    # A word of the venue before the trade is mined moves nothing on.
+    # A report of the venue before the trade is mined changes nothing.
     (*ORDER, "executor: process venue-reports"),
-    # A later word on the same trade asks again, and is answered at once from the row.
+    # A later report of the same trade requests its confirmation again, and gets it from the row.
     (*SETTLEMENT, "executor: process chain-results"),
 }
-"""Where the venue is looked at more often than the copy moves on."""
-ENDS = {path[-1] for path in PATHS_OF_A_COPY | REPETITIONS}
-"""Another span without children is one whose children have not been exported yet."""
+"""Paths that occur when the venue reports more often than the copy changes."""
+LAST_SPANS = {path[-1] for path in PATHS_OF_A_COPY | REPETITIONS}
+"""Any other span without children is one whose children have not been exported yet."""
 ONCE_PER_COPY = (
     "process copy-intents",
     "process quoted-intents",
@@ -59,14 +59,14 @@ ONCE_PER_COPY = (
 async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_copy(
     story: Story,
 ) -> None:
-    trade = await story.trades(Side.BUY, "100")
-    await story.confirmed(trade)
+    trade = await story.make_leader_trade(Side.BUY, "100")
+    await story.wait_for_confirmed_orders(trade)
 
-    (root,) = await whole_tree(story, trade)
+    (root,) = await wait_for_trace(story, trade)
 
     assert root.span.parent_id == ""
-    assert line(root) == ROOT[0]
-    assert [line(child) for child in root.children] == [ROOT[1]]
+    assert describe(root) == ROOT[0]
+    assert [describe(child) for child in root.children] == [ROOT[1]]
     copies = root.children[0].children
     assert len(copies) == len(story.group.followers)
     for copy in copies:
@@ -78,7 +78,7 @@ async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_co
 
 
 async def test_every_message_carries_one_traceparent(story: Story) -> None:
-    await story.confirmed(await story.trades(Side.BUY, "50"))
+    await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "50"))
 
     topics = (
         "leader-fills",
@@ -89,41 +89,41 @@ async def test_every_message_carries_one_traceparent(story: Story) -> None:
         "venue-reports",
         "chain-requests",
     )
-    records = [record for topic in topics for record in await story.records(topic)]
+    records = [record for topic in topics for record in await story.read_topic(topic)]
 
     assert {record.topic for record in records} == set(topics)
     assert {sum(name == TRACEPARENT for name, _ in record.headers) for record in records} == {1}
 
 
 async def test_no_secret_is_in_a_log_a_record_or_a_span(story: Story) -> None:
-    orders = await story.confirmed(await story.trades(Side.BUY, "50"))
-    secrets = await secrets_of(story, orders)
+    orders = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "50"))
+    secrets = await collect_secrets(story, orders)
 
-    kept = {
+    outputs = {
         **{
             path.name: path.read_text()
             for path in await asyncio.to_thread(lambda: sorted(story.deployment.logs.iterdir()))
         },
-        **{topic.name: text_of(await story.records(topic.name)) for topic in TOPICS},
+        **{topic.name: as_text(await story.read_topic(topic.name)) for topic in TOPICS},
         "spans": repr(story.deployment.collector.spans),
-        "what the collector was told besides": repr(story.deployment.collector.headers),
+        "headers of the exported spans": repr(story.deployment.collector.headers),
     }
 
-    assert kept["executor.log"]
-    assert kept["approved-intents"]
-    assert all(order.order_hash in kept["spans"] for order in orders.values())
-    found = [
+    assert outputs["executor.log"]
+    assert outputs["approved-intents"]
+    assert all(order.order_hash in outputs["spans"] for order in orders.values())
+    leaked = [
         (name, place)
         for name, secret in secrets
-        for place, text in kept.items()
+        for place, text in outputs.items()
         if secret in text.lower()
     ]
-    assert found == []
+    assert leaked == []
 
 
-async def secrets_of(story: Story, orders: dict[str, Any]) -> list[tuple[str, str]]:
-    """What nobody may ever see, in small letters, by a name that may be seen: the keys, and what
-    the venue gave for them.
+async def collect_secrets(story: Story, orders: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pairs of a name and a secret in lower case: the private keys, and the credentials that the
+    venue issued for them.
     """
     urls = story.deployment.pipeline.urls
     secrets = [
@@ -136,28 +136,32 @@ async def secrets_of(story: Story, orders: dict[str, Any]) -> list[tuple[str, st
                 Wallet(proxy=account.proxy, private_key=account.private_key)
             )
             assert credentials.key in orders[account.proxy].body, (
-                "these are the credentials that the executor uses"
+                "the executor must use these credentials"
             )
             secrets += [(f"API secret of {account.proxy}", credentials.secret.lower())]
             secrets += [(f"passphrase of {account.proxy}", credentials.passphrase.lower())]
     return secrets
 
 
-async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
-    """Waits until every copy's last span has been exported, and none is without its parent."""
-    (traced,) = await story.rows(
-        "select distinct substr(traceparent, 4, 32) as trace_id from executor.orders where intent_id = any(:ids)",
-        ids=list(story.intents(trade).values()),
+async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
+    """Wait until every copy's last span is exported, and none is without its parent."""
+    (traced,) = await story.fetch_rows(
+        """
+        select distinct substr(traceparent, 4, 32) as trace_id from executor.orders
+        where intent_id = any(:ids)
+        """,
+        ids=list(story.intent_ids(trade).values()),
     )
     collector = story.deployment.collector
 
-    def whole() -> tuple[Branch, ...]:
+    def complete_trees() -> tuple[Branch, ...]:
         trees = collector.trees(traced.trace_id)
-        copies = [copy for root in trees for told in root.children for copy in told.children]
+        copies = [copy for root in trees for handled in root.children for copy in handled.children]
         complete = [
             copy
             for copy in copies
-            if set(paths(copy)) >= PATHS_OF_A_COPY and all(path[-1] in ENDS for path in paths(copy))
+            if set(paths(copy)) >= PATHS_OF_A_COPY
+            and all(path[-1] in LAST_SPANS for path in paths(copy))
         ]
         return (
             trees
@@ -165,22 +169,22 @@ async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
             else ()
         )
 
-    found: tuple[Branch, ...] = await eventually(
-        whole, within=PATIENCE, what=f"the whole trace {traced.trace_id}"
+    trees: tuple[Branch, ...] = await eventually(
+        complete_trees, within=TIMEOUT_S, what=f"the complete trace {traced.trace_id}"
     )
-    return found
+    return trees
 
 
-def line(branch: Branch) -> str:
+def describe(branch: Branch) -> str:
     return f"{branch.span.service}: {branch.span.name}"
 
 
 def paths(branch: Branch) -> Iterator[tuple[str, ...]]:
-    """From the branch to each of its leaves."""
+    """The spans from the branch to each of its leaves."""
     if not branch.children:
-        yield (line(branch),)
+        yield (describe(branch),)
     for child in branch.children:
-        yield from ((line(branch), *path) for path in paths(child))
+        yield from ((describe(branch), *path) for path in paths(child))
 
 
 def spans_of(branch: Branch) -> Iterator[SpanSeen]:
@@ -189,5 +193,5 @@ def spans_of(branch: Branch) -> Iterator[SpanSeen]:
         yield from spans_of(child)
 
 
-def text_of(records: Iterable[Any]) -> str:
+def as_text(records: Iterable[Any]) -> str:
     return "\n".join(repr((record.key, record.value, record.headers)) for record in records)

@@ -1,4 +1,4 @@
-"""An activity socket whose words are the test's."""
+"""A WebSocket server in place of the venue's activity socket: it sends the frames of a test."""
 
 from types import TracebackType
 from typing import Self
@@ -7,8 +7,8 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 
-class ActivitySocket:
-    """Sends what it is told to every subscriber, and counts how often one had to connect."""
+class FakeActivitySocket:
+    """Sends frames to every subscriber, and counts the connections that were opened."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -16,7 +16,7 @@ class ActivitySocket:
         self._subscribers: set[ServerConnection] = set()
 
     async def __aenter__(self) -> Self:
-        self._server: Server = await serve(self._talk, "127.0.0.1", 0)
+        self._server: Server = await serve(self._serve_subscriber, "127.0.0.1", 0)
         return self
 
     async def __aexit__(
@@ -32,15 +32,15 @@ class ActivitySocket:
     def url(self) -> str:
         return f"ws://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
 
-    async def say(self, *frames: str) -> None:
-        """Raises: LookupError where nobody has subscribed."""
+    async def send(self, *frames: str) -> None:
+        """Raises: LookupError where there is no subscriber."""
         if not self._subscribers:
-            raise LookupError("nobody has subscribed")
+            raise LookupError("the activity socket has no subscriber")
         for subscriber in self._subscribers:
             for frame in frames:
                 await subscriber.send(frame)
 
-    async def _talk(self, connection: ServerConnection) -> None:
+    async def _serve_subscriber(self, connection: ServerConnection) -> None:
         self.connections += 1
         try:
             async for frame in connection:

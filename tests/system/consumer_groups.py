@@ -1,4 +1,4 @@
-"""Where each service stands on each of its input topics, and how it is set back there."""
+"""Reads and resets the offsets of each service's consumer group on its input topics."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
 
-INPUTS: Mapping[str, tuple[str, ...]] = {
+INPUT_TOPICS_BY_GROUP: Mapping[str, tuple[str, ...]] = {
     "ingest": ("leader-fills",),
     "pricer": ("copy-intents",),
     "preflight": ("quoted-intents", "copy-outcomes"),
@@ -18,14 +18,14 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
     "tx-monitor": ("chain-requests", "chain-reports"),
     "debt-recovery": ("debts",),
 }
-"""Topics by consumer group: those of the messages that its routes name."""
+"""The topics of the messages that each service's routes name."""
 
-GROUP_IS_EMPTY_WITHIN_S = 180
-"""A static member's place is kept until its session times out."""
+EMPTY_GROUP_TIMEOUT_S = 180
+"""Kafka keeps a static member in its group until its session times out."""
 
 Offsets = dict[TopicPartition, int]
-Edge = Callable[[int, int], int]
-"""The offset to go back to, of a partition's first one and of its end."""
+ResetPosition = Callable[[int, int], int]
+"""The offset to reset to, given a partition's first offset and its end offset."""
 
 
 def earliest(first: int, _: int) -> int:
@@ -36,52 +36,58 @@ def middle(first: int, end: int) -> int:
     return (first + end) // 2
 
 
-async def lag(settings: KafkaSettings) -> int:
-    """Messages that some service has not finished."""
-    behind = 0
-    for group in INPUTS:
-        async with _member(settings, group) as consumer:
+async def fetch_lag(settings: KafkaSettings) -> int:
+    """How many messages the services have not finished, over all groups and topics."""
+    messages = 0
+    for group in INPUT_TOPICS_BY_GROUP:
+        async with _group_consumer(settings, group) as consumer:
             for partition, end in (
                 await consumer.end_offsets(_partitions(settings, group))
             ).items():
-                behind += end - (await consumer.committed(partition) or 0)
-    return behind
+                messages += end - (await consumer.committed(partition) or 0)
+    return messages
 
 
-async def ends(settings: KafkaSettings) -> Offsets:
-    """How far every input topic has been written."""
-    async with _member(settings, "ingest") as consumer:
+async def fetch_end_offsets(settings: KafkaSettings) -> Offsets:
+    """The end offset of every partition of every input topic."""
+    async with _group_consumer(settings, "ingest") as consumer:
         return dict(
             await consumer.end_offsets(
-                [partition for group in INPUTS for partition in _partitions(settings, group)]
+                [
+                    partition
+                    for group in INPUT_TOPICS_BY_GROUP
+                    for partition in _partitions(settings, group)
+                ]
             )
         )
 
 
-async def set_back(settings: KafkaSettings, edge: Edge) -> int:
-    """Every group, on each of its input topics. Returns how many messages will be delivered again."""
-    again = 0
-    for group in INPUTS:
-        async with _member(settings, group) as consumer:
+async def reset_offsets(settings: KafkaSettings, position: ResetPosition) -> int:
+    """Reset every group on each of its input topics. Returns how many messages are redelivered."""
+    redelivered = 0
+    for group in INPUT_TOPICS_BY_GROUP:
+        async with _group_consumer(settings, group) as consumer:
             partitions = _partitions(settings, group)
             first, end = (
                 await consumer.beginning_offsets(partitions),
                 await consumer.end_offsets(partitions),
             )
-            goals = {partition: edge(first[partition], end[partition]) for partition in partitions}
+            offsets = {
+                partition: position(first[partition], end[partition]) for partition in partitions
+            }
             await eventually(
-                partial(_commits, consumer, goals),
-                within=GROUP_IS_EMPTY_WITHIN_S,
-                what=f"nobody left in the group {group}",
+                partial(_try_commit, consumer, offsets),
+                within=EMPTY_GROUP_TIMEOUT_S,
+                what=f"the consumer group {group} without members",
             )
-            again += sum(end[partition] - goal for partition, goal in goals.items())
-    return again
+            redelivered += sum(end[partition] - offset for partition, offset in offsets.items())
+    return redelivered
 
 
-async def _commits(consumer: AIOKafkaConsumer, goals: Offsets) -> bool:
-    """Refused as long as the group has members."""
+async def _try_commit(consumer: AIOKafkaConsumer, offsets: Offsets) -> bool:
+    """False while the group has members: Kafka refuses the commit."""
     try:
-        await consumer.commit(goals)
+        await consumer.commit(offsets)
     except KafkaError:
         return False
     return True
@@ -90,14 +96,14 @@ async def _commits(consumer: AIOKafkaConsumer, goals: Offsets) -> bool:
 def _partitions(settings: KafkaSettings, group: str) -> list[TopicPartition]:
     return [
         TopicPartition(topic, number)
-        for topic in INPUTS[group]
+        for topic in INPUT_TOPICS_BY_GROUP[group]
         for number in range(settings.partitions)
     ]
 
 
 @asynccontextmanager
-async def _member(settings: KafkaSettings, group: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """Speaks for the group without joining it."""
+async def _group_consumer(settings: KafkaSettings, group: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer that reads and commits the group's offsets without joining the group."""
     consumer = AIOKafkaConsumer(**settings.client(), group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:

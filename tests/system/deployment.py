@@ -1,5 +1,5 @@
-"""The whole system as a module of stories shares it: its own stack, venue and services, and leaders
-with followers of their own.
+"""A complete system for a module of end-to-end tests: Kafka, PostgreSQL and chain of its own, the
+paper venue, all services, and leaders with followers.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from tools.stack.background import BackgroundCluster, BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
 
-FUNDS = 1000 * MICROS
-"""What every follower begins with, in micro-USDC."""
-FOLLOWERS_EACH = 3
+INITIAL_USDC = 1000 * MICROS
+"""What every follower starts with, in micro-USDC."""
+FOLLOWERS_PER_LEADER = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowGroup:
-    """A leader whom nobody else's test trades with, and who follows him: EOAs and Safes."""
+    """A leader and his followers, for one test alone. Their wallets are EOAs and Safes."""
 
     leader: str
     followers: tuple[Account, ...]
@@ -41,8 +41,8 @@ class FollowGroup:
 
 @dataclass(slots=True, kw_only=True)
 class Deployment:
-    """What runs, on a loop of its own: a story reaches it through its addresses, and its parts
-    through ``background``.
+    """The running system. It runs on an event loop of its own: a test reaches its services through
+    their addresses, and controls its processes through ``background``.
     """
 
     pipeline: LocalPipeline
@@ -54,7 +54,7 @@ class Deployment:
 
     @property
     def kafka(self) -> BackgroundCluster:
-        """The brokers, to take away and give back."""
+        """The brokers, to be stopped and started."""
         cluster = self.pipeline.stack.kafka
         assert cluster is not None
         return BackgroundCluster(self.background, cluster)
@@ -64,7 +64,7 @@ class Deployment:
             await self.background.await_(self.pipeline.start_service(name, instance=instance))
 
     async def start_together(self, *names: str, instance: int) -> None:
-        """Side by side: their groups see them come while the others come too."""
+        """Start them at once, so that they join their groups during one another's start."""
         await asyncio.gather(*(self.start(name, instance=instance) for name in names))
 
     async def stop(self, name: str) -> None:
@@ -78,13 +78,13 @@ class Deployment:
         await self.background.await_(server.stop())
 
     async def restore_postgres(self) -> None:
-        """On the same data, unless it runs."""
+        """Start it again on the same data, unless it runs."""
         server = self.pipeline.stack.postgres
         assert server is not None
         await self.background.await_(server.restore())
 
-    async def reasons_against(self, probe: Literal["live", "ready"], name: str) -> list[str]:
-        """What a service answers to a probe now; none: it is."""
+    async def fetch_probe_reasons(self, probe: Literal["live", "ready"], name: str) -> list[str]:
+        """The reasons why the service is not live or not ready now; empty: it is."""
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
             session.get(f"{self.pipeline.health_urls[name]}/{probe}") as response,
@@ -94,18 +94,18 @@ class Deployment:
             return reasons
 
     async def kill(self, name: str) -> None:
-        """As a power cut would."""
+        """Kill it with SIGKILL, as a power cut would."""
         await self.background.await_(
             self.pipeline.stack.supervisor.kill(self.pipeline.running[name])
         )
 
 
 @asynccontextmanager
-async def deployed(
+async def running_deployment(
     folder: Path,
     background: BackgroundLoop,
     *,
-    circles: int,
+    follow_groups: int,
     services: Sequence[str] = SERVICES,
     environment: Mapping[str, str] | None = None,
     further_leaders: Sequence[str] = (),
@@ -115,11 +115,11 @@ async def deployed(
     max_slippage_bps: Decimal = Decimal(500),
     durable: bool = False,
 ) -> AsyncIterator[Deployment]:
-    """All of it, ready: who follows whom is known before the services start. ``further_leaders``
-    are followed by the first circle.
+    """The complete system, ready, with ``follow_groups`` leaders and their followers. The follows
+    are stored before the services start.
 
-    ``launcher``: a module that runs each service's own module. ``durable``: the database waits for
-    its disk.
+    ``further_leaders``: also followed by the followers of the first group. ``launcher``: a module
+    that runs each service's own module. ``durable``: the database waits for its disk.
     """
     settings = StackSettings(
         folder=folder / "stack",
@@ -129,38 +129,41 @@ async def deployed(
         brokers=brokers,
     )
     async with OtlpReceiver() as collector, LocalStack(settings) as stack:
-        given = {
+        variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
-            "PAPER_VENUE_LEADERS": str(circles),
-            "PAPER_VENUE_DRIFT_PER_SECOND": "0",  # or a copy could rightly be refused for its price
-            "PREFLIGHT_MAX_QUOTE_AGE": "PT60S",  # or for its age, where the machine is busy
+            "PAPER_VENUE_LEADERS": str(follow_groups),
+            # A moving price or a busy machine could rightly cause a refusal.
+            "PAPER_VENUE_DRIFT_PER_SECOND": "0",
+            "PREFLIGHT_MAX_QUOTE_AGE": "PT60S",
             "PREFLIGHT_MAX_ENTRY_AGE": "PT180S",
             **(environment or {}),
         }
         async with LocalPipeline(
-            stack, folder / "run", environment=given, launcher=launcher
+            stack, folder / "run", environment=variables, launcher=launcher
         ) as pipeline:
             accounts = await pipeline.create_followers(
-                circles * FOLLOWERS_EACH, usdc=str(FUNDS // MICROS)
+                follow_groups * FOLLOWERS_PER_LEADER, usdc=str(INITIAL_USDC // MICROS)
             )
-            made = _circles((await pipeline.venue.world())["leaders"], accounts, max_slippage_bps)
-            await _put_follows(pipeline, made, further_leaders)
+            groups = _build_follow_groups(
+                (await pipeline.venue.world())["leaders"], accounts, max_slippage_bps
+            )
+            await _save_follows(pipeline, groups, further_leaders)
             await pipeline.start_services(services)
             yield Deployment(
                 pipeline=pipeline,
                 background=background,
                 collector=collector,
-                follow_groups=deque(made),
+                follow_groups=deque(groups),
                 logs=folder / "stack" / "logs",
                 all_followers=tuple(accounts),
             )
 
 
-def _circles(
+def _build_follow_groups(
     leaders: Sequence[str], accounts: Sequence[Account], max_slippage_bps: Decimal
 ) -> list[FollowGroup]:
-    """Every circle gets wallets of both kinds: the accounts are the EOAs, then as many Safes."""
+    """Each group gets wallets of both kinds. ``accounts``: first the EOAs, then as many Safes."""
     half = len(accounts) - len(accounts) // 2
     mixed = [
         account
@@ -168,32 +171,34 @@ def _circles(
         for account in pair
         if account is not None
     ]
-    circles = []
+    groups = []
     for number, leader in enumerate(leaders):
-        followers = tuple(mixed[number * FOLLOWERS_EACH : (number + 1) * FOLLOWERS_EACH])
+        followers = tuple(
+            mixed[number * FOLLOWERS_PER_LEADER : (number + 1) * FOLLOWERS_PER_LEADER]
+        )
         follows = tuple(
             replace(a_follow(leader, each.proxy), max_slippage_bps=max_slippage_bps)
             for each in followers
         )
-        circles.append(FollowGroup(leader=leader, followers=followers, follows=follows))
-    return circles
+        groups.append(FollowGroup(leader=leader, followers=followers, follows=follows))
+    return groups
 
 
-async def _put_follows(
-    pipeline: LocalPipeline, circles: Sequence[FollowGroup], further_leaders: Sequence[str]
+async def _save_follows(
+    pipeline: LocalPipeline, groups: Sequence[FollowGroup], further_leaders: Sequence[str]
 ) -> None:
     further = [
         a_follow(leader, account.proxy)
         for leader in further_leaders
-        for account in circles[0].followers
+        for account in groups[0].followers
     ]
     engine = pipeline.engine()
     try:
         await save_follows(
             engine,
-            [*(each for circle in circles for each in circle.follows), *further],
+            [*(each for group in groups for each in group.follows), *further],
             by="test",
-            change="the stories begin",
+            change="follows of the end-to-end tests",
         )
     finally:
         await engine.dispose()

@@ -1,5 +1,5 @@
-"""One story's hands and eyes: it lets leaders trade, and sees what became of it in the books, on
-the topics and on the chain.
+"""What an end-to-end test works with: it makes leaders trade, and reads the results from the
+database, the topics, the venue and the chain.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,18 +23,21 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.streams.replay import replay
 from shared.testing.waiting import eventually
-from tests.system.deployment import FUNDS, Deployment, FollowGroup
+from tests.system.deployment import INITIAL_USDC, Deployment, FollowGroup
 from tools.pipeline.venue import VenueControl
 
-PATIENCE = 180
-"""Seconds that a busy machine may take for what an idle one does in two."""
+TIMEOUT_S = 180
+"""A busy machine may take this long for what an idle one does in two seconds."""
 
-SETTLED = "select * from executor.trades where intent_id = any(cast(:ids as text[])) order by intent_id, trade_id"
+LOAD_TRADES = """
+select * from executor.trades where intent_id = any(cast(:ids as text[]))
+order by intent_id, trade_id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderTrade:
-    """A leader's trade as the venue answered it. Micro-shares and micro-USDC."""
+    """A leader's trade as the venue reported it. Micro-shares and micro-USDC."""
 
     leader: str
     token: str
@@ -59,7 +62,7 @@ class LeaderTrade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """Of one test. ``circle`` is a leader and followers that no other test has."""
+    """One test's view of a deployment. No other test uses the leader and followers of ``group``."""
 
     deployment: Deployment
     group: FollowGroup
@@ -68,150 +71,159 @@ class Story:
     chain: ChainClient
     tokens: tuple[str, ...]
 
-    async def trades(self, side: Side, usdc: str, *, token: str | None = None) -> LeaderTrade:
-        """The circle's leader trades: so much to spend, or shares that are worth as much at the
+    async def make_leader_trade(
+        self, side: Side, usdc: str, *, token: str | None = None
+    ) -> LeaderTrade:
+        """The group's leader buys for this much, or sells shares that are worth this much at the
         best bid.
         """
         token = token or self.tokens[0]
-        made = await self.venue.leader_trade(
+        reply = await self.venue.leader_trade(
             leader=self.group.leader, token=token, side=side.value, usdc=usdc
         )
         return LeaderTrade(
             leader=self.group.leader,
             token=token,
             side=side,
-            transaction_hash=made["transaction_hash"],
-            shares=micros(Decimal(made["shares"])),
-            usdc=micros(Decimal(made["usdc"])),
+            transaction_hash=reply["transaction_hash"],
+            shares=micros(Decimal(reply["shares"])),
+            usdc=micros(Decimal(reply["usdc"])),
         )
 
-    def intents(self, trade: LeaderTrade) -> dict[str, str]:
-        """The intent that the trade must become for each of the circle's followers, by proxy."""
+    def intent_ids(self, trade: LeaderTrade) -> dict[str, str]:
+        """The id of the intent that copies the trade for each follower of the group, by proxy."""
         return {
             follow.proxy: intent_id(trade=trade.trade_id, from_shares=0, follow_id=follow.follow_id)
             for follow in self.group.follows
         }
 
-    async def rows(self, query: str, **given: Any) -> Sequence[Row[Any]]:
+    async def fetch_rows(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         async with transaction(self.engine) as connection:
-            return await fetch_rows(connection, query, **given)
+            return await fetch_rows(connection, query, **parameters)
 
-    async def orders(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
-        """The copies' orders as they stand in the books, by proxy."""
-        ids = list(self.intents(trade).values())
+    async def fetch_orders(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+        """The stored orders of the trade's copies, by proxy."""
+        ids = list(self.intent_ids(trade).values())
         return {
             row.proxy: row
-            for row in await self.rows(
+            for row in await self.fetch_rows(
                 "select * from executor.orders where intent_id = any(:ids)", ids=ids
             )
         }
 
-    async def verdicts(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
-        ids = list(self.intents(trade).values())
+    async def fetch_verdicts(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+        """The stored verdicts on the trade's copies, by proxy."""
+        ids = list(self.intent_ids(trade).values())
         return {
             row.proxy: row
-            for row in await self.rows(
+            for row in await self.fetch_rows(
                 "select * from preflight.intents where intent_id = any(:ids)", ids=ids
             )
         }
 
-    async def judged(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
-        """Waits until every follower's intent has its verdict."""
+    async def wait_for_verdicts(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+        """Wait until every follower's intent has its verdict; the verdicts by proxy."""
 
-        async def all_of_them() -> dict[str, Row[Any]]:
-            verdicts = await self.verdicts(trade)
+        async def all_verdicts() -> dict[str, Row[Any]]:
+            verdicts = await self.fetch_verdicts(trade)
             return verdicts if len(verdicts) == len(self.group.followers) else {}
 
-        found: dict[str, Row[Any]] = await eventually(
-            all_of_them, within=PATIENCE, what="a verdict on each follower's intent"
+        verdicts: dict[str, Row[Any]] = await eventually(
+            all_verdicts, within=TIMEOUT_S, what="a verdict on each follower's intent"
         )
-        return found
+        return verdicts
 
-    async def confirmed(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
-        """Waits until every follower's order is confirmed and its settlement is final on the chain."""
+    async def wait_for_confirmed_orders(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+        """Wait until every follower's order is confirmed and final on the chain; by proxy."""
 
         async def all_final() -> dict[str, Row[Any]]:
-            orders = await self.orders(trade)
-            settled = await self.rows(SETTLED, ids=[order.intent_id for order in orders.values()])
+            orders = await self.fetch_orders(trade)
+            trades = await self.fetch_rows(
+                LOAD_TRADES, ids=[order.intent_id for order in orders.values()]
+            )
             done = len(orders) == len(self.group.followers) and all(
                 order.state == "confirmed" for order in orders.values()
             )
-            return orders if done and all(each.chain_state == "final" for each in settled) else {}
+            return orders if done and all(each.chain_state == "final" for each in trades) else {}
 
         what = f"each follower's copy of {trade.transaction_hash} confirmed and final"
-        found: dict[str, Row[Any]] = await eventually(all_final, within=PATIENCE, what=what)
-        return found
+        confirmed: dict[str, Row[Any]] = await eventually(all_final, within=TIMEOUT_S, what=what)
+        return confirmed
 
-    async def order_of(self, intent: str) -> Row[Any]:
-        """Waits until the intent's order is confirmed and final on the chain."""
+    async def wait_for_confirmed_order(self, intent_id: str) -> Row[Any]:
+        """Wait until the intent's order is confirmed, and final on the chain."""
 
-        async def settled() -> Sequence[Row[Any]]:
-            found = await self.rows(
+        async def confirmed() -> Sequence[Row[Any]]:
+            orders = await self.fetch_rows(
                 "select * from executor.orders where intent_id = :id and state = 'confirmed'",
-                id=intent,
+                id=intent_id,
             )
-            trades = await self.rows(SETTLED, ids=[intent])
-            return found if all(each.chain_state == "final" for each in trades) else []
+            trades = await self.fetch_rows(LOAD_TRADES, ids=[intent_id])
+            return orders if all(each.chain_state == "final" for each in trades) else []
 
         orders: Sequence[Row[Any]] = await eventually(
-            settled, within=PATIENCE, what=f"the order of {intent} confirmed and final"
+            confirmed, within=TIMEOUT_S, what=f"the order of {intent_id} confirmed and final"
         )
         return orders[0]
 
-    async def both_sources(self, trade: LeaderTrade) -> Sequence[Row[Any]]:
-        """Waits until the activity socket and the chain have told of the trade."""
+    async def wait_for_both_sources(self, trade: LeaderTrade) -> Sequence[Row[Any]]:
+        """Wait until the activity socket and the chain have reported the trade; all rows of it."""
 
-        async def told_twice() -> Sequence[Row[Any]]:
-            fills = await self.rows(
+        async def rows_of_both() -> Sequence[Row[Any]]:
+            fills = await self.fetch_rows(
                 "select * from ingest.fills where trade_id = :trade", trade=trade.trade_id
             )
             return fills if len({fill.source for fill in fills}) == 2 else []
 
-        found: Sequence[Row[Any]] = await eventually(
-            told_twice, within=PATIENCE, what="rows of both sources"
+        fills: Sequence[Row[Any]] = await eventually(
+            rows_of_both, within=TIMEOUT_S, what="rows of both sources"
         )
-        return found
+        return fills
 
-    async def assert_books_equal_the_chain(self, *tokens: str) -> None:
-        """Every follower's shares and pUSD, to the last base unit."""
+    async def assert_records_equal_the_chain(self, *tokens: str) -> None:
+        """Compare every follower's shares and pUSD exactly."""
         for account in self.group.followers:
-            wallet = await self.chain.fetch_balances(
+            balances = await self.chain.fetch_balances(
                 account.proxy, [int(token) for token in tokens]
             )
-            held = await self.rows(
+            positions = await self.fetch_rows(
                 "select * from executor.positions where proxy = :proxy", proxy=account.proxy
             )
-            shares = {str(token): count for token, count in wallet.shares_by_token.items() if count}
-            assert {row.token_id: row.shares for row in held if row.shares} == shares, account
-            assert FUNDS + sum(row.cash_usdc for row in held) == wallet.collateral, account
+            shares = {
+                str(token): count for token, count in balances.shares_by_token.items() if count
+            }
+            assert {row.token_id: row.shares for row in positions if row.shares} == shares, account
+            assert INITIAL_USDC + sum(row.cash_usdc for row in positions) == balances.collateral, (
+                account
+            )
 
-    async def trades_at_the_venue(self) -> dict[str, list[Mapping[str, Any]]]:
-        """What the venue itself tells every follower of his trades, by proxy."""
+    async def fetch_venue_trades(self) -> dict[str, list[Mapping[str, Any]]]:
+        """The venue's own list of every follower's trades, by proxy."""
         venue = VenueSettings.model_validate({"clob_url": self.deployment.pipeline.urls["clob"]})
-        told = {}
+        trades = {}
         async with Clob(venue, now=utc_now) as clob:
             for account in self.group.followers:
                 credentials = await clob.fetch_credentials(
                     Wallet(proxy=account.proxy, private_key=account.private_key)
                 )
-                told[account.proxy] = await clob.fetch_trades(
+                trades[account.proxy] = await clob.fetch_trades(
                     credentials, maker_address=account.proxy, since=datetime.fromtimestamp(0, UTC)
                 )
-        return told
+        return trades
 
-    async def assert_the_venue_has_one_order_for_each_confirmed_one(self) -> None:
-        """By what the venue tells of trades: none is doubled, none is unknown to our books."""
-        for proxy, told in (await self.trades_at_the_venue()).items():
-            ours = await self.rows(
+    async def assert_venue_has_one_order_per_confirmed_copy(self) -> None:
+        """No order was executed twice, and none is missing in our records."""
+        for proxy, trades in (await self.fetch_venue_trades()).items():
+            orders = await self.fetch_rows(
                 "select order_hash from executor.orders where proxy = :p and state = 'confirmed'",
                 p=proxy,
             )
-            assert sorted(row["taker_order_id"] for row in told) == sorted(
-                order.order_hash for order in ours
+            assert sorted(row["taker_order_id"] for row in trades) == sorted(
+                order.order_hash for order in orders
             )
 
-    async def records(self, topic: str) -> list[Any]:
-        """Everything on a topic."""
+    async def read_topic(self, topic: str) -> list[Any]:
+        """All records of the topic."""
         settings = self.deployment.pipeline.kafka_settings()
         return [
             record
@@ -220,7 +232,7 @@ class Story:
 
 
 @asynccontextmanager
-async def story_in(deployment: Deployment, circle: FollowGroup) -> AsyncIterator[Story]:
+async def open_story(deployment: Deployment, group: FollowGroup) -> AsyncIterator[Story]:
     engine = deployment.pipeline.engine()
     try:
         async with (
@@ -230,7 +242,7 @@ async def story_in(deployment: Deployment, circle: FollowGroup) -> AsyncIterator
             world: Mapping[str, Any] = await venue.world()
             yield Story(
                 deployment=deployment,
-                group=circle,
+                group=group,
                 venue=venue,
                 engine=engine,
                 chain=chain,

@@ -2,7 +2,7 @@
 
 from services.ingest.adapters.feeds import ActivityFeed, ChainFeed, Cursor, DataFeed, parse_fills
 from services.ingest.adapters.trades import PostgresTrades
-from services.ingest.adapters.unsettled import UnsettledTrades
+from services.ingest.adapters.unsettled import UnsettledTradesCheck
 
 __all__ = [
     "ActivityFeed",
@@ -10,6 +10,6 @@ __all__ = [
     "Cursor",
     "DataFeed",
     "PostgresTrades",
-    "UnsettledTrades",
+    "UnsettledTradesCheck",
     "parse_fills",
 ]

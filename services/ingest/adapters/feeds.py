@@ -1,4 +1,4 @@
-"""Who tells of leaders' fills: the activity socket, the chain's logs and the Data API."""
+"""The three feeds of leaders' fills: the activity socket, the chain's logs and the Data API."""
 
 import asyncio
 import json
@@ -31,17 +31,25 @@ logger = logging.getLogger(__name__)
 
 SAVE_CURSOR = text("""
 insert into ingest.cursors (feed, block_number) values (:feed, :block)
-on conflict (feed) do update set block_number = greatest(cursors.block_number, excluded.block_number)
+on conflict (feed) do update
+set block_number = greatest(cursors.block_number, excluded.block_number)
 """)
 
 ROWS_REMEMBERED = 10_000
-"""Both subscriptions tell every row: told on twice, each trade would go through the whole pipeline
-twice, to the same end."""
+"""Each of the socket's two subscriptions brings every row, and the Data API each row in every poll.
+A row that was published is not published again: the result would be the same, for twice the work.
+"""
+
+
+async def _publish_fill(fill: LeaderFillSeen, publish: Publish) -> None:
+    """Publish it in the span that its whole trace begins with."""
+    with tracing.observing("observe leader fill", **{"slipstream.source": fill.source.value}):
+        await publish(fill)
 
 
 class ActivityFeed:
-    """The activity socket: every fill of every wallet, of which the leaders' are taken. Never the
-    truth, always the first.
+    """Publishes the leaders' fills of the activity socket, which brings the fills of all wallets.
+    It is the fastest source, and a provisional one: it reports matches before they are settled.
     """
 
     def __init__(
@@ -52,125 +60,125 @@ class ActivityFeed:
         now: Callable[[], datetime],
     ) -> None:
         self._channel, self._leaders, self._now = channel, leaders, now
-        self._told: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
+        self._published: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         async for frame in self._channel.frames():
             if frame is not None:
-                await self._take(frame, publish)
+                await self._on_frame(frame, publish)
 
-    async def _take(self, frame: str, publish: Publish) -> None:
+    async def _on_frame(self, frame: str, publish: Publish) -> None:
         try:
             envelopes = rtds.parse_envelopes(frame)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
             return
         for envelope in envelopes:
-            await self._take_envelope(envelope, frame, publish)
+            await self._on_envelope(envelope, frame, publish)
 
-    async def _take_envelope(self, envelope: Any, frame: str, publish: Publish) -> None:
-        """One that cannot be read does not hide the others of its frame."""
+    async def _on_envelope(self, envelope: Any, frame: str, publish: Publish) -> None:
+        """An envelope that cannot be parsed does not stop the others of its frame."""
         try:
             rows = tuple(rtds.parse_rows(envelope))
             if not rows:
                 metrics.feed_frame("rtds", "ignored")
             for row in rows:
-                await self._take_row(row, publish)
+                await self._on_row(row, publish)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
         except rtds.SubscriptionRefused as error:
             metrics.feed_frame("rtds", "refused")
-            logger.error("rtds: the subscription was refused: %s", error)
+            logger.error("rtds: the activity socket refused the subscription: %s", error)
 
-    async def _take_row(self, row: rtds.Row, publish: Publish) -> None:
+    async def _on_row(self, row: rtds.Row, publish: Publish) -> None:
         if rtds.parse_wallet(row) not in self._leaders():
-            metrics.feed_frame("rtds", "other")
+            metrics.feed_frame("rtds", "not_followed")
             return
         fill = rtds.parse_fill(row, seen_at=self._now())
-        if self._told.get(fill.message_id):
+        if self._published.get(fill.message_id):
             metrics.feed_frame("rtds", "repeated")
             return
         metrics.feed_frame("rtds", "leader")
-        with tracing.observing(
-            "observe leader fill", **{"slipstream.source": FillSource.RTDS.value}
-        ):
-            await publish(fill)
-        self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
+        await _publish_fill(fill, publish)
+        self._published.put(fill.message_id, True)  # noqa: FBT003 - used as a set
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
         metrics.feed_frame("rtds", "malformed")
-        kept = frame[:MAX_FRAME_LENGTH]
+        stored = frame[:LONGEST_FRAME]
         await publish(
             FrameParked(
-                message_id=derived_id("frame", kept),
+                message_id=derived_id("frame", stored),
                 occurred_at=self._now(),
                 feed="rtds",
                 reason=reason,
-                frame=kept,
+                frame=stored,
             )
         )
 
 
 class DataFeed:
-    """The Data API's trades of each leader, asked for in turn: slow, but it tells what both other
-    feeds have missed.
+    """Publishes each leader's trades from the Data API, one leader after the other. It is slow, but
+    has what both other feeds have missed.
     """
 
     def __init__(
         self,
-        trades: Callable[[str, datetime], Awaitable[Sequence[data_api.Row]]],
+        fetch_trades: Callable[[str, datetime], Awaitable[Sequence[data_api.Row]]],
         *,
         leaders: Callable[[], AbstractSet[str]],
         now: Callable[[], datetime],
-        poll_every: timedelta,
-        look_back: timedelta,
+        poll_interval: timedelta,
+        lookback: timedelta,
     ) -> None:
-        self._trades, self._leaders, self._now = trades, leaders, now
-        self._poll_every, self._look_back = poll_every, look_back
-        self._told: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
+        self._fetch_trades, self._leaders, self._now = fetch_trades, leaders, now
+        self._poll_interval, self._lookback = poll_interval, lookback
+        self._published: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
-            await self.ask_all(publish)
-            await asyncio.sleep(self._poll_every.total_seconds())
+            await self.poll_leaders(publish)
+            await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def ask_all(self, publish: Publish) -> None:
-        """One round: a leader that cannot be asked now is asked again in the next."""
+    async def poll_leaders(self, publish: Publish) -> None:
+        """One round. A leader whose request fails is skipped until the next one."""
         for leader in sorted(self._leaders()):
             try:
-                rows = await self._trades(leader, self._now() - self._look_back)
+                rows = await self._fetch_trades(leader, self._now() - self._lookback)
             except (Transient, InvalidMessage) as error:
                 metrics.feed_frame("data", "failed")
-                logger.warning("data: the trades of %s could not be read: %s", leader, error)
+                logger.warning(
+                    "data: the trades of leader %s could not be fetched, "
+                    "and are fetched again in %s: %s",
+                    leader,
+                    self._poll_interval,
+                    error,
+                )
                 continue
             for row in reversed(rows):
-                await self._take(row, publish)
+                await self._on_row(row, publish)
 
-    async def _take(self, row: data_api.Row, publish: Publish) -> None:
+    async def _on_row(self, row: data_api.Row, publish: Publish) -> None:
         try:
             fill = data_api.parse_fill(row, seen_at=self._now())
         except InvalidMessage as error:
             await self._park(row, str(error), publish)
             return
         if fill.leader not in self._leaders():
-            metrics.feed_frame("data", "other")
+            metrics.feed_frame("data", "not_followed")
             return
-        if self._told.get(fill.message_id):
+        if self._published.get(fill.message_id):
             metrics.feed_frame("data", "repeated")
             return
         metrics.feed_frame("data", "leader")
-        with tracing.observing(
-            "observe leader fill", **{"slipstream.source": FillSource.DATA.value}
-        ):
-            await publish(fill)
-        self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
+        await _publish_fill(fill, publish)
+        self._published.put(fill.message_id, True)  # noqa: FBT003 - used as a set
 
     async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
-        """Once: the row comes again with every round."""
+        """Publish it once: the row comes again with every round."""
         metrics.feed_frame("data", "malformed")
-        kept = json.dumps(row, default=str)[:MAX_FRAME_LENGTH]
-        message_id = derived_id("frame", kept)
-        if self._told.get(message_id):
+        stored = json.dumps(row, default=str)[:LONGEST_FRAME]
+        message_id = derived_id("frame", stored)
+        if self._published.get(message_id):
             return
         await publish(
             FrameParked(
@@ -178,37 +186,37 @@ class DataFeed:
                 occurred_at=self._now(),
                 feed="data",
                 reason=reason,
-                frame=kept,
+                frame=stored,
             )
         )
-        self._told.put(message_id, True)  # noqa: FBT003 - a set that forgets
+        self._published.put(message_id, True)  # noqa: FBT003 - used as a set
 
 
 class Cursor:
-    """How far the chain's logs were read."""
+    """The stored position of a feed that reads the chain: the last block that it has read."""
 
     def __init__(self, engine: AsyncEngine, feed: str) -> None:
         self._engine, self._feed = engine, feed
 
     async def load(self) -> int | None:
-        """The last block that was read; None at the very first start. Raises: Transient."""
+        """The last block that was read; None before the first one. Raises: Transient."""
         async with transaction(self._engine) as connection:
-            found = await fetch_rows(
+            rows = await fetch_rows(
                 connection,
                 "select block_number from ingest.cursors where feed = :feed",
                 feed=self._feed,
             )
-        return int(found[0].block_number) if found else None
+        return int(rows[0].block_number) if rows else None
 
     async def save(self, block: int) -> None:
-        """Never backwards: another instance may be ahead. Raises: Transient."""
+        """Move the cursor forward, never back: another instance may be ahead. Raises: Transient."""
         async with transaction(self._engine) as connection:
             await connection.execute(SAVE_CURSOR, {"feed": self._feed, "block": block})
 
 
 class ChainFeed:
-    """The exchanges' logs of the leaders' orders: exact, a block late, and complete: what was
-    missed is read again.
+    """Publishes the leaders' fills from the exchanges' logs: exact, a block late, and complete,
+    because it reads on from its cursor.
     """
 
     def __init__(
@@ -218,34 +226,41 @@ class ChainFeed:
         *,
         leaders: Callable[[], AbstractSet[str]],
         now: Callable[[], datetime],
-        poll_every: timedelta,
-        look_back: int,
-        first_look_back: int,
+        poll_interval: timedelta,
+        lookback_blocks: int,
+        first_lookback_blocks: int,
     ) -> None:
         self._chain, self._cursor, self._leaders, self._now = chain, cursor, leaders, now
-        self._poll_every, self._look_back, self._first_look_back = (
-            poll_every,
-            look_back,
-            first_look_back,
+        self._poll_interval, self._lookback_blocks, self._first_lookback_blocks = (
+            poll_interval,
+            lookback_blocks,
+            first_lookback_blocks,
         )
         self._published: dict[str, int] = {}
-        """Message id to block of what this instance has told already, so that looking back does not
-        tell it every second."""
+        """The head at which each message id was published: blocks are read several times, and a
+        fill is published once."""
 
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self._read_on(publish)
+                await self._read_new_blocks(publish)
             except Transient as error:
                 metrics.feed_frame("chain", "failed")
-                logger.warning("chain: the logs could not be read: %s", error)
-            await asyncio.sleep(self._poll_every.total_seconds())
+                logger.warning(
+                    "chain: the exchanges' logs could not be read, and are read again in %s: %s",
+                    self._poll_interval,
+                    error,
+                )
+            await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def _read_on(self, publish: Publish) -> None:
+    async def _read_new_blocks(self, publish: Publish) -> None:
         head = await self._chain.fetch_latest_block()
-        read = await self._cursor.load()
+        last_read = await self._cursor.load()
         start = max(
-            0, head.number - self._first_look_back if read is None else read + 1 - self._look_back
+            0,
+            head.number - self._first_lookback_blocks
+            if last_read is None
+            else last_read + 1 - self._lookback_blocks,
         )
         if start > head.number:
             return
@@ -253,23 +268,21 @@ class ChainFeed:
         blocks = await self._chain.fetch_blocks(sorted({log.block_number for log in logs}))
         mined_at = {block.number: datetime.fromtimestamp(block.timestamp, UTC) for block in blocks}
         fills = parse_fills(logs, mined_at=mined_at, seen_at=self._now())
-        self._count_what_is_no_trade(len(logs) - len(fills))
+        self._count_invalid_logs(len(logs) - len(fills))
         for fill in fills:
             if fill.message_id not in self._published:
                 metrics.feed_frame("chain", "leader")
-                with tracing.observing(
-                    "observe leader fill", **{"slipstream.source": FillSource.CHAIN.value}
-                ):
-                    await publish(fill)
+                await _publish_fill(fill, publish)
                 self._published[fill.message_id] = head.number
         await self._cursor.save(head.number)
         self._forget(before=start)
 
-    def _count_what_is_no_trade(self, count: int) -> None:
+    def _count_invalid_logs(self, count: int) -> None:
         if count:
-            metrics.feed_frame("chain", "no trade")
+            metrics.feed_frame("chain", "not_a_trade")
             logger.warning(
-                "chain: %d logs of leaders' orders give nothing or more than there can be, and are not copied",
+                "chain: %d logs of leaders' orders have an impossible amount or price, "
+                "and are not copied",
                 count,
             )
 
@@ -282,21 +295,21 @@ class ChainFeed:
 def parse_fills(
     logs: Sequence[OrderFilledLog], *, mined_at: Mapping[int, datetime], seen_at: datetime
 ) -> list[LeaderFillSeen]:
-    """Each log as a fill of its maker.
+    """Each log as a fill of its maker. Logs with an impossible amount or price are left out.
 
-    The log index is no identity, a reorg moves it: a row is the n-th fill of its order within its
-    transaction.
+    The row id is the order's hash and a number: 1 for its first fill in the transaction, 2 for its
+    second. It is not the log's index, because a reorg changes that.
     """
-    seen: dict[tuple[str, str], int] = {}
+    fills_of_order: dict[tuple[str, str], int] = {}
     fills = []
     for log in logs:
         order = (log.tx_hash, log.order_hash)
-        seen[order] = seen.get(order, 0) + 1
-        if is_a_trade(log):
+        fills_of_order[order] = fills_of_order.get(order, 0) + 1
+        if is_valid_trade(log):
             fills.append(
-                _fill(
+                _build_fill(
                     log,
-                    f"{log.order_hash}:{seen[order]}",
+                    f"{log.order_hash}:{fills_of_order[order]}",
                     filled_at=mined_at[log.block_number],
                     seen_at=seen_at,
                 )
@@ -304,12 +317,12 @@ def parse_fills(
     return fills
 
 
-def is_a_trade(log: OrderFilledLog) -> bool:
-    """Whatever a log says: for more than nothing, at a price that a market has."""
-    return 0 < log.shares <= MAX_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
+def is_valid_trade(log: OrderFilledLog) -> bool:
+    """Whether the amounts can be those of a trade: more than nothing, at a price from 0 to 1."""
+    return 0 < log.shares <= MOST_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
 
 
-def _fill(
+def _build_fill(
     log: OrderFilledLog, row_id: str, *, filled_at: datetime, seen_at: datetime
 ) -> LeaderFillSeen:
     token_id = str(log.token_id)

@@ -1,91 +1,119 @@
-"""What is kept of leaders' trades, in PostgreSQL."""
+"""Stores leaders' trades, that is their rows and copied slices, in PostgreSQL."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import Row as Found
+from sqlalchemy.engine import Row as DatabaseRow
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.decisions import (
-    CLOCKS_DIFFER,
+    CLOCK_TOLERANCE,
     RESENT_WITHIN,
     CopySlice,
+    FillRow,
     Reconciliation,
-    Row,
     RowKey,
     Trade,
     TradeContext,
     is_confirmed_and_not_copied,
 )
+from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
+from shared.db.sql import Batch
 from shared.domain.errors import Transient
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
-LOAD_FILLS = """
-with asked as (
-    select *, moment - cast(:within as interval) as earliest, moment + cast(:within as interval) as latest,
-           moment - cast(:clocks_differ as interval) as not_before
-    from unnest(cast(:trades as text[]), cast(:reasons as text[]), cast(:rows as text[]), cast(:leaders as text[]),
-                cast(:tokens as text[]), cast(:sides as text[]), cast(:moments as timestamptz[]))
-         as asked(trade_id, reason, row_id, leader, token_id, side, moment)
-), gathered as (
-    select trade_id as asked, trade_id from asked
-    union
-    select asked.trade_id, copy_slices.resent_of from asked join ingest.copy_slices using (trade_id) where copy_slices.resent_of <> ''
-    union
-    select asked.trade_id, near.trade_id from asked join ingest.fills as near using (leader, token_id, side)
-    where asked.reason = 'rtds' and near.source <> 'rtds' and near.filled_at between not_before and latest
-    union
-    select asked.trade_id, near.trade_id from asked join ingest.fills as near using (leader, row_id, token_id, side)
-    where asked.reason = 'rtds' and near.source = 'rtds' and near.filled_at between earliest and latest
-      and not exists (select from ingest.fills as proof where proof.trade_id = near.trade_id and proof.source <> 'rtds')
-    union
-    select asked.trade_id, near.trade_id from asked join ingest.fills as near using (leader, token_id, side)
-    where asked.reason = 'credit' and near.source = 'rtds' and near.filled_at between earliest and latest
-      and not exists (select from ingest.fills as proof where proof.trade_id = near.trade_id and proof.source <> 'rtds')
+REQUESTS = Batch.of(
+    tables.fills, "trade_id", "row_id", "leader", "token_id", "side", "filled_at", lookup="text"
 )
-select gathered.asked, fills.trade_id, fills.source, fills.row_id, fills.shares, fills.awaits_confirmation,
-       coalesce(fills.filled_at, fills.seen_at) as filled_at
-from gathered join ingest.fills using (trade_id)
-"""
-"""The rows of each trade and of those that it is taken for. For a row of the socket (``rtds``),
-also of the neighbours that may be the same: those that were in a block after its match, and those
-that told the same row and are in none. For ``credit``: of all neighbours that are in none."""
+"""What is loaded: the trade of a fill, with those neighbours that ``lookup`` asks for."""
 
-LOAD_PARTS = "select * from ingest.copy_slices where trade_id = any(cast(:trades as text[])) order by trade_id, from_shares, resent_of"
-LOAD_PARTS_AND_RESENT = """
-select * from ingest.copy_slices where trade_id = any(cast(:trades as text[]))
-union
-select * from ingest.copy_slices where resent_of = any(cast(:trades as text[])) and resent_of <> ''
+PROVISIONAL = "provisional"
+"""The ``lookup`` for all unconfirmed neighbours. Else it is the fill's source."""
+
+NOT_CONFIRMED = """not exists (
+          select from ingest.fills as confirming
+          where confirming.trade_id = near.trade_id and confirming.source <> 'rtds'
+      )"""
+
+LOAD_FILLS = f"""
+with requests as (
+    select *,
+           filled_at - cast(:resent_within as interval) as earliest,
+           filled_at + cast(:resent_within as interval) as latest,
+           filled_at - cast(:clock_tolerance as interval) as not_before
+    from {REQUESTS.unnest("given")}
+), included as (
+    select trade_id as requested_id, trade_id from requests
+    union
+    select requests.trade_id, copy_slices.resent_of
+    from requests join ingest.copy_slices using (trade_id)
+    where copy_slices.resent_of <> ''
+    union
+    select requests.trade_id, near.trade_id
+    from requests join ingest.fills as near using (leader, token_id, side)
+    where requests.lookup = 'rtds' and near.source <> 'rtds'
+      and near.filled_at between not_before and latest
+    union
+    select requests.trade_id, near.trade_id
+    from requests join ingest.fills as near using (leader, row_id, token_id, side)
+    where requests.lookup = 'rtds' and near.source = 'rtds'
+      and near.filled_at between earliest and latest
+      and {NOT_CONFIRMED}
+    union
+    select requests.trade_id, near.trade_id
+    from requests join ingest.fills as near using (leader, token_id, side)
+    where requests.lookup = '{PROVISIONAL}' and near.source = 'rtds'
+      and near.filled_at between earliest and latest
+      and {NOT_CONFIRMED}
+)
+select included.requested_id, fills.trade_id, fills.source, fills.row_id, fills.shares,
+       fills.awaits_confirmation, coalesce(fills.filled_at, fills.seen_at) as filled_at
+from included join ingest.fills using (trade_id)
+"""
+"""The rows of each requested trade, and of the trades of which it has resent slices. For a row of
+the socket (``rtds``) also those of the neighbours that it may report: trades confirmed after its
+match, and unconfirmed trades with an equal row. For ``provisional`` those of all unconfirmed
+neighbours."""
+
+LOAD_SLICES = """
+select * from ingest.copy_slices where trade_id = any(cast(:trade_ids as text[]))
 order by trade_id, from_shares, resent_of
 """
-RECORD_FILLS = text("""
-insert into ingest.fills (trade_id, source, row_id, shares, seen_at, leader, transaction_hash, token_id, side, filled_at, awaits_confirmation)
-select * from unnest(cast(:trades as text[]), cast(:sources as text[]), cast(:rows as text[]), cast(:shares as bigint[]),
-                     cast(:seen as timestamptz[]), cast(:leaders as text[]), cast(:transactions as text[]), cast(:tokens as text[]),
-                     cast(:sides as text[]), cast(:filled as timestamptz[]), cast(:waiting as boolean[]))
+LOAD_SLICES_AND_RESENT = """
+select * from ingest.copy_slices where trade_id = any(cast(:trade_ids as text[]))
+union
+select * from ingest.copy_slices
+where resent_of = any(cast(:trade_ids as text[])) and resent_of <> ''
+order by trade_id, from_shares, resent_of
+"""
+
+FILLS = Batch.of(tables.fills, *tables.fills.columns.keys())
+SLICES = Batch.of(tables.copy_slices, *tables.copy_slices.columns.keys())
+
+RECORD_FILLS = text(f"""
+insert into ingest.fills ({FILLS.names})
+select * from {FILLS.unnest("given")}
 on conflict do nothing
 """)
-RECORD_PARTS = text("""
-insert into ingest.copy_slices (trade_id, from_shares, to_shares, source, row_id, controls_version, intended_at, resent_of, fill)
-select * from unnest(cast(:trades as text[]), cast(:froms as bigint[]), cast(:tos as bigint[]), cast(:sources as text[]),
-                     cast(:rows as text[]), cast(:versions as bigint[]), cast(:at as timestamptz[]), cast(:resent_of as text[]),
-                     cast(:fills as text[]))
+RECORD_SLICES = text(f"""
+insert into ingest.copy_slices ({SLICES.names})
+select * from {SLICES.unnest("given")}
 on conflict do nothing
 """)
 
-Recording = tuple[LeaderFillSeen, Reconciliation]
+RecordedFill = tuple[LeaderFillSeen, Reconciliation]
 
 
-class SliceTaken(Exception):
-    """Another process recorded a part of the same trade first."""
+class SliceConflict(Exception):
+    """Another process recorded a slice of the same trade first."""
 
 
 class PostgresTrades:
-    """Reads and writes go out in groups, one statement each for all leaders that trade at the time."""
+    """Loads and records in groups: one statement for all fills that arrive at the same time."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -95,176 +123,191 @@ class PostgresTrades:
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
         return await self._load(fill)
 
-    async def record(self, fill: LeaderFillSeen, finding: Reconciliation) -> None:
+    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
         try:
-            await self._record((fill, finding))
-        except SliceTaken as error:
+            await self._record((fill, reconciliation))
+        except SliceConflict as error:
             raise Transient(
-                "another process has recorded a part of this trade: look again"
+                "another process has recorded a slice of this trade: load it and decide again"
             ) from error
 
-    async def _load_all(self, asked: Sequence[LeaderFillSeen]) -> list[TradeContext]:
-        """Credit is looked for only where there is something to pay: what the socket told first is
-        copied by the time of its proof.
+    async def _load_all(self, fills: Sequence[LeaderFillSeen]) -> list[TradeContext]:
+        """Provisional neighbours are loaded only where they can matter: most confirmed trades were
+        reported by the socket first, and are copied by then.
         """
-        found = await self._gathered(asked, reasons=[fill.source.value for fill in asked])
-        in_need = [
-            number
-            for number, fill in enumerate(asked)
-            if is_confirmed_and_not_copied(found[number], fill)
+        contexts = await self._load_contexts(fills, lookups=[fill.source.value for fill in fills])
+        uncopied = [
+            index
+            for index, fill in enumerate(fills)
+            if is_confirmed_and_not_copied(contexts[index], fill)
         ]
-        if in_need:
-            lenders = await self._gathered(
-                [asked[number] for number in in_need], reasons=["credit"] * len(in_need)
+        if uncopied:
+            provisional = await self._load_contexts(
+                [fills[index] for index in uncopied], lookups=[PROVISIONAL] * len(uncopied)
             )
-            for number, lender in zip(in_need, lenders, strict=True):
-                found[number] = _joined(found[number], lender)
-        return found
+            for index, context in zip(uncopied, provisional, strict=True):
+                contexts[index] = _with_neighbours(contexts[index], context)
+        return contexts
 
-    async def _gathered(
-        self, asked: Sequence[LeaderFillSeen], *, reasons: Sequence[str]
+    async def _load_contexts(
+        self, fills: Sequence[LeaderFillSeen], *, lookups: Sequence[str]
     ) -> list[TradeContext]:
-        """Each fill's trade and the others that matter to it. ``reasons``: see LOAD_FILLS."""
-        columns = _asked_columns(asked) | {"reasons": list(reasons)}
+        """The context of each fill. ``lookups``: which neighbours, see LOAD_FILLS."""
+        requests = [
+            _fill_values(fill) | {"lookup": lookup}
+            for fill, lookup in zip(fills, lookups, strict=True)
+        ]
         async with autocommit(self._engine) as connection:
-            fills = await fetch_rows(
-                connection, LOAD_FILLS, within=RESENT_WITHIN, clocks_differ=CLOCKS_DIFFER, **columns
+            rows = await fetch_rows(
+                connection,
+                LOAD_FILLS,
+                resent_within=RESENT_WITHIN,
+                clock_tolerance=CLOCK_TOLERANCE,
+                **REQUESTS.parameters(requests),
             )
-            trades = list({row.trade_id for row in fills})
-            parts = (
-                await fetch_rows(connection, LOAD_PARTS_AND_RESENT, trades=trades) if trades else []
+            trade_ids = list({row.trade_id for row in rows})
+            slices = (
+                await fetch_rows(connection, LOAD_SLICES_AND_RESENT, trade_ids=trade_ids)
+                if trade_ids
+                else []
             )
-        found: dict[str, dict[str, dict[RowKey, Row]]] = defaultdict(lambda: defaultdict(dict))
-        for row in fills:
-            found[row.asked][row.trade_id][_key(row)] = Row(
+        rows_by_request: dict[str, dict[str, dict[RowKey, FillRow]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        for row in rows:
+            rows_by_request[row.requested_id][row.trade_id][_parse_row_key(row)] = FillRow(
                 shares=row.shares,
                 filled_at=row.filled_at,
                 awaits_confirmation=row.awaits_confirmation,
             )
-        parts_by_trade, resent_by_trade = _by_trade(parts)
+        slices_by_trade, resent_by_trade = _group_slices(slices)
         return [
-            _as_gathered(
-                fill.trade_id, found.get(fill.trade_id, {}), parts_by_trade, resent_by_trade
+            _build_context(
+                fill.trade_id,
+                rows_by_request.get(fill.trade_id, {}),
+                slices_by_trade,
+                resent_by_trade,
             )
-            for fill in asked
+            for fill in fills
         ]
 
-    async def _record_all(self, recordings: Sequence[Recording]) -> list[None]:
-        """Raises: PartTaken, and nothing of the group is kept."""
-        parts = [(fill.trade_id, part) for fill, finding in recordings for part in finding.slices]
+    async def _record_all(self, recorded: Sequence[RecordedFill]) -> list[None]:
+        """Raises: SliceConflict, and then nothing of the group is stored."""
+        slices = [
+            (fill.trade_id, each)
+            for fill, reconciliation in recorded
+            for each in reconciliation.slices
+        ]
         async with transaction(self._engine) as connection:
-            await connection.execute(RECORD_FILLS, _fill_columns(recordings))
-            if parts:
-                await connection.execute(RECORD_PARTS, _part_columns(parts))
-                standing = await fetch_rows(
-                    connection, LOAD_PARTS, trades=[trade for trade, _ in parts]
+            rows = [_recorded_values(*each) for each in recorded]
+            await connection.execute(RECORD_FILLS, FILLS.parameters(rows))
+            if slices:
+                values = [_slice_values(trade_id, each) for trade_id, each in slices]
+                await connection.execute(RECORD_SLICES, SLICES.parameters(values))
+                stored = await fetch_rows(
+                    connection, LOAD_SLICES, trade_ids=[trade_id for trade_id, _ in slices]
                 )
-                known = {
-                    (row.trade_id, row.from_shares, row.resent_of): _key(row) for row in standing
+                caused_by = {
+                    (row.trade_id, row.from_shares, row.resent_of): _parse_row_key(row)
+                    for row in stored
                 }
                 if any(
-                    known[trade, part.from_shares, part.resent_of] != part.caused_by
-                    for trade, part in parts
+                    caused_by[trade_id, each.from_shares, each.resent_of] != each.caused_by
+                    for trade_id, each in slices
                 ):
-                    raise SliceTaken
-        return [None] * len(recordings)
+                    raise SliceConflict
+        return [None] * len(recorded)
 
 
-RowsByTrade = Mapping[str, Mapping[RowKey, Row]]
-PartsByTrade = Mapping[str, Sequence[CopySlice]]
+RowsByTrade = Mapping[str, Mapping[RowKey, FillRow]]
+SlicesByTrade = Mapping[str, Sequence[CopySlice]]
 
 
-def _by_trade(parts: Iterable[Found[Any]]) -> tuple[PartsByTrade, PartsByTrade]:
-    """The parts of each trade, and those that are taken for each trade, sent again."""
+def _group_slices(rows: Iterable[DatabaseRow[Any]]) -> tuple[SlicesByTrade, SlicesByTrade]:
+    """The slices by their own trade, and the resent ones by the trade that they are resent of."""
     own: dict[str, list[CopySlice]] = defaultdict(list)
     resent: dict[str, list[CopySlice]] = defaultdict(list)
-    for row in parts:
-        part = _part(row)
-        own[row.trade_id].append(part)
-        if part.resent_of:
-            resent[part.resent_of].append(part)
+    for row in rows:
+        parsed = _parse_slice(row)
+        own[row.trade_id].append(parsed)
+        if parsed.resent_of:
+            resent[parsed.resent_of].append(parsed)
     return own, resent
 
 
-def _as_gathered(
-    trade_id: str, rows_by_trade: RowsByTrade, parts: PartsByTrade, resent: PartsByTrade
+def _build_context(
+    trade_id: str, rows_by_trade: RowsByTrade, slices: SlicesByTrade, resent: SlicesByTrade
 ) -> TradeContext:
     ids = dict.fromkeys((trade_id, *rows_by_trade))
     trades = {
         each: Trade(
-            trade_id=each, rows=rows_by_trade.get(each, {}), slices=tuple(parts.get(each, ()))
+            trade_id=each, rows=rows_by_trade.get(each, {}), slices=tuple(slices.get(each, ()))
         )
         for each in ids
     }
     return TradeContext(
         trade=trades.pop(trade_id),
-        others=tuple(trades.values()),
-        resent=tuple(part for each in ids for part in resent.get(each, ())),
+        neighbours=tuple(trades.values()),
+        resent_slices=tuple(each for trade in ids for each in resent.get(trade, ())),
     )
 
 
-def _joined(gathered: TradeContext, lenders: TradeContext) -> TradeContext:
-    """The trade as it was gathered, with the lenders among its neighbours."""
-    known = {other.trade_id for other in gathered.others}
-    new = tuple(other for other in lenders.others if other.trade_id not in known)
-    resent_of_new = {other.trade_id for other in new}
-    resent = tuple(part for part in lenders.resent if part.resent_of in resent_of_new)
+def _with_neighbours(context: TradeContext, provisional: TradeContext) -> TradeContext:
+    """The context, and those provisional neighbours that it does not have yet."""
+    known = {other.trade_id for other in context.neighbours}
+    new = tuple(other for other in provisional.neighbours if other.trade_id not in known)
+    new_ids = {other.trade_id for other in new}
+    resent = tuple(each for each in provisional.resent_slices if each.resent_of in new_ids)
     return TradeContext(
-        trade=gathered.trade, others=(*gathered.others, *new), resent=(*gathered.resent, *resent)
+        trade=context.trade,
+        neighbours=(*context.neighbours, *new),
+        resent_slices=(*context.resent_slices, *resent),
     )
 
 
-def _asked_columns(asked: Sequence[LeaderFillSeen]) -> dict[str, list[Any]]:
+def _fill_values(fill: LeaderFillSeen) -> dict[str, Any]:
     return {
-        "trades": [fill.trade_id for fill in asked],
-        "rows": [fill.row_id for fill in asked],
-        "leaders": [fill.leader for fill in asked],
-        "tokens": [fill.token_id for fill in asked],
-        "sides": [fill.side.value for fill in asked],
-        "moments": [fill.filled_at for fill in asked],
+        "trade_id": fill.trade_id,
+        "source": fill.source.value,
+        "row_id": fill.row_id,
+        "shares": fill.shares,
+        "seen_at": fill.occurred_at,
+        "leader": fill.leader,
+        "transaction_hash": fill.transaction_hash,
+        "token_id": fill.token_id,
+        "side": fill.side.value,
+        "filled_at": fill.filled_at,
     }
 
 
-def _fill_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:
-    fills = [fill for fill, _ in recordings]
+def _recorded_values(fill: LeaderFillSeen, reconciliation: Reconciliation) -> dict[str, Any]:
+    return _fill_values(fill) | {"awaits_confirmation": reconciliation.row.awaits_confirmation}
+
+
+def _slice_values(trade_id: str, copy_slice: CopySlice) -> dict[str, Any]:
+    source, row_id = copy_slice.caused_by
     return {
-        "trades": [fill.trade_id for fill in fills],
-        "sources": [fill.source.value for fill in fills],
-        "rows": [fill.row_id for fill in fills],
-        "shares": [fill.shares for fill in fills],
-        "seen": [fill.occurred_at for fill in fills],
-        "leaders": [fill.leader for fill in fills],
-        "transactions": [fill.transaction_hash for fill in fills],
-        "tokens": [fill.token_id for fill in fills],
-        "sides": [fill.side.value for fill in fills],
-        "filled": [fill.filled_at for fill in fills],
-        "waiting": [finding.row.awaits_confirmation for _, finding in recordings],
+        "trade_id": trade_id,
+        "from_shares": copy_slice.from_shares,
+        "to_shares": copy_slice.to_shares,
+        "source": source.value,
+        "row_id": row_id,
+        "controls_version": copy_slice.controls_version,
+        "intended_at": copy_slice.intended_at,
+        "resent_of": copy_slice.resent_of,
+        "fill": None if copy_slice.fill is None else copy_slice.fill.model_dump_json(),
     }
 
 
-def _part_columns(parts: Sequence[tuple[str, CopySlice]]) -> dict[str, list[Any]]:
-    return {
-        "trades": [trade for trade, _ in parts],
-        "froms": [part.from_shares for _, part in parts],
-        "tos": [part.to_shares for _, part in parts],
-        "sources": [part.caused_by[0].value for _, part in parts],
-        "rows": [part.caused_by[1] for _, part in parts],
-        "versions": [part.controls_version for _, part in parts],
-        "at": [part.intended_at for _, part in parts],
-        "resent_of": [part.resent_of for _, part in parts],
-        "fills": [None if part.fill is None else part.fill.model_dump_json() for _, part in parts],
-    }
-
-
-def _key(row: Found[Any]) -> RowKey:
+def _parse_row_key(row: DatabaseRow[Any]) -> RowKey:
     return (FillSource(row.source), row.row_id)
 
 
-def _part(row: Found[Any]) -> CopySlice:
+def _parse_slice(row: DatabaseRow[Any]) -> CopySlice:
     return CopySlice(
         from_shares=row.from_shares,
         to_shares=row.to_shares,
-        caused_by=_key(row),
+        caused_by=_parse_row_key(row),
         controls_version=row.controls_version,
         intended_at=row.intended_at,
         resent_of=row.resent_of,

@@ -1,4 +1,4 @@
-"""Which trades were copied on the activity socket's word, and never got into a block?"""
+"""Finds trades that were copied because the activity socket reported them, and are in no block."""
 
 import asyncio
 import logging
@@ -17,27 +17,38 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-UNSETTLED = """
-select distinct on (fills.trade_id) fills.transaction_hash, fills.leader, fills.side, fills.filled_at, copied.shares
+LOAD_UNSETTLED = """
+select distinct on (fills.trade_id)
+       fills.transaction_hash, fills.leader, fills.side, fills.filled_at, copied.shares
 from ingest.fills
 join lateral (
-    select sum(to_shares - from_shares) filter (where trade_id = fills.trade_id and resent_of = '') as shares,
-           coalesce(sum(to_shares - from_shares) filter (where resent_of = fills.trade_id), 0) as resent
-    from ingest.copy_slices where trade_id = fills.trade_id or (resent_of = fills.trade_id and resent_of <> '')
+    select sum(to_shares - from_shares)
+               filter (where trade_id = fills.trade_id and resent_of = '') as shares,
+           coalesce(sum(to_shares - from_shares)
+               filter (where resent_of = fills.trade_id), 0) as resent
+    from ingest.copy_slices
+    where trade_id = fills.trade_id or (resent_of = fills.trade_id and resent_of <> '')
 ) as copied on copied.shares > copied.resent + :dust
-where fills.leader = any(cast(:leaders as text[])) and fills.filled_at between :since and :until and fills.source = 'rtds'
-  and not exists (select from ingest.fills as proof where proof.trade_id = fills.trade_id and proof.source <> 'rtds')
+where fills.leader = any(cast(:leaders as text[]))
+  and fills.filled_at between :since and :until
+  and fills.source = 'rtds'
+  and not exists (
+      select from ingest.fills as confirming
+      where confirming.trade_id = fills.trade_id and confirming.source <> 'rtds'
+  )
 order by fills.trade_id
 """
-"""A trade whose copies stand for one that was settled under another transaction is settled."""
+"""A trade whose shares were settled under another transaction, as its resent slices say, is not
+unsettled."""
 
-LOOK_BACK = timedelta(hours=1)
+LOOKBACK = timedelta(hours=1)
 REMEMBERED = 10_000
+"""Transactions of which it is remembered that they were logged."""
 
 
-class UnsettledTrades:
-    """Looks for them and says so, once each: their copies exist, and whether they should is for a
-    human to say.
+class UnsettledTradesCheck:
+    """Checks for such trades at an interval, and logs an error once for each. Nothing undoes their
+    copies: an operator must decide what happens to them.
     """
 
     def __init__(
@@ -47,42 +58,50 @@ class UnsettledTrades:
         leaders: Callable[[], AbstractSet[str]],
         now: Callable[[], datetime],
         after: timedelta,
-        look_every: timedelta,
+        check_interval: timedelta,
     ) -> None:
-        """``after``: how long after the match a trade must be in a block."""
+        """``after``: how long after its match a trade must be in a block."""
         self._engine, self._leaders, self._now = engine, leaders, now
-        self._after, self._look_every = after, look_every
-        self._told: LruCache[str, bool] = LruCache(REMEMBERED)
+        self._after, self._check_interval = after, check_interval
+        self._reported: LruCache[str, bool] = LruCache(REMEMBERED)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self.look()
+                await self.check()
             except Transient as error:
-                logger.warning("whether leaders' trades were settled could not be read: %s", error)
-            await asyncio.sleep(self._look_every.total_seconds())
+                logger.warning(
+                    "leaders' trades could not be checked for failed settlements, "
+                    "and are checked again in %s: %s",
+                    self._check_interval,
+                    error,
+                )
+            await asyncio.sleep(self._check_interval.total_seconds())
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Raises: Transient."""
         until = self._now() - self._after
         async with transaction(self._engine) as connection:
-            found = await fetch_rows(
+            unsettled = await fetch_rows(
                 connection,
-                UNSETTLED,
+                LOAD_UNSETTLED,
                 leaders=sorted(self._leaders()),
-                since=until - LOOK_BACK,
+                since=until - LOOKBACK,
                 until=until,
                 dust=ROUNDING_TOLERANCE_SHARES,
             )
-        metrics.trades_unsettled(len(found))
-        for trade in found:
-            if not self._told.get(trade.transaction_hash):
+        metrics.trades_unsettled(len(unsettled))
+        for trade in unsettled:
+            if not self._reported.get(trade.transaction_hash):
                 logger.error(
-                    "%s of %s at %s was copied (%d micro-shares, %s) as the activity socket told it, and is in no block",
+                    "transaction %s of leader %s at %s was copied (%d micro-shares, %s) when the "
+                    "activity socket reported it, and is in no block after %s: its settlement has "
+                    "failed, its copies remain",
                     trade.transaction_hash,
                     trade.leader,
                     trade.filled_at,
                     trade.shares,
                     trade.side,
+                    self._after,
                 )
-                self._told.put(trade.transaction_hash, True)  # noqa: FBT003 - a set that forgets
+                self._reported.put(trade.transaction_hash, True)  # noqa: FBT003 - used as a set

@@ -1,5 +1,5 @@
-"""Recorded payloads, torn and twisted: near enough to real ones to get past the first check, and
-wrong where nobody looked.
+"""Mutates recorded payloads: they are similar enough to real ones to pass the first checks of a
+parser, and have wrong values inside or damaged text.
 """
 
 import json
@@ -11,72 +11,114 @@ from typing import Any
 
 RECORDED = Path(__file__).parents[2] / "payloads" / "venue"
 
-SECRET = "s3cr3t-that-nobody-may-read"
+SECRET = "s3cr3t-that-must-not-be-logged"
 RAW_VALUES = (
-    "null", "true", "false", "0", "-1", "1", "0.1", "-0.0", "1e999", "1E-999", "NaN", "Infinity", "-Infinity", str(2**63), str(-(2**63)),
-    str(2**256), "1" * 400, "[]", "{}", '""', '" "', '"0"', '"-1"', '"NaN"', '"sNaN"', '"Infinity"', '"1e999999"', '"1e-30"',
+    "null",
+    "true",
+    "false",
+    "0",
+    "-1",
+    "1",
+    "0.1",
+    "-0.0",
+    "1e999",
+    "1E-999",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    str(2**63),
+    str(-(2**63)),
+    str(2**256),
+    "1" * 400,
+    "[]",
+    "{}",
+    '""',
+    '" "',
+    '"0"',
+    '"-1"',
+    '"NaN"',
+    '"sNaN"',
+    '"Infinity"',
+    '"1e999999"',
+    '"1e-30"',
     '"0.999999999"',
-    '"1"', '"0x"', '"0x00"', '"\\u0000"', '"\\ud800"', '"\\u0663"', '"\\uff11"', '"\\u202e"', '"BUY"', '"SELL"', '"buy"',
-    '"2026-01-01T00:00:00Z"', '"9999-12-31T23:59:59Z"', '"' + "A" * 3000 + '"', '"' + "9" * 100 + '"', "[" * 40 + "]" * 40,
-    '{"a":[{"b":null}]}', f'"{SECRET}"',
-)  # fmt: skip
-"""JSON, so also numbers that no float and no database holds."""
+    '"1"',
+    '"0x"',
+    '"0x00"',
+    '"\\u0000"',
+    '"\\ud800"',
+    '"\\u0663"',
+    '"\\uff11"',
+    '"\\u202e"',
+    '"BUY"',
+    '"SELL"',
+    '"buy"',
+    '"2026-01-01T00:00:00Z"',
+    '"9999-12-31T23:59:59Z"',
+    '"' + "A" * 3000 + '"',
+    '"' + "9" * 100 + '"',
+    "[" * 40 + "]" * 40,
+    '{"a":[{"b":null}]}',
+    f'"{SECRET}"',
+)
+"""As JSON text, so that there are also numbers that no float and no database column can hold."""
 
 SNIPPETS = ("{", "}", "[", "]", '"', ",", ":", "\\", "\x00", "é", "-", "e", "PONG", "\n")
 
 Place = tuple[Any, Any]
-"""A list or an object, and an index or a name in it."""
+"""A list or an object, and an index or a key in it."""
 
 
-def recorded(name: str) -> Any:
+def load_recorded(name: str) -> Any:
     return json.loads((RECORDED / name).read_text())
 
 
-def mutated(rng: Random, payloads: Sequence[Any]) -> str:
-    """One of the payloads as JSON text, with up to three values changed; one of six is torn as a
-    text too.
+def mutate(rng: Random, payloads: Sequence[Any]) -> str:
+    """One of the payloads as JSON text, with up to three values changed. In one case of six the
+    text is damaged too.
     """
     value = {"": deepcopy(rng.choice(payloads))}
-    raw: list[str] = []
+    raw_values: list[str] = []
     for _ in range(rng.randint(0, 3)):
-        _change(rng, value, raw)
+        _change(rng, value, raw_values)
     text = json.dumps(value.get(""))
-    for number, given in enumerate(raw):
-        text = text.replace(f'"@@{number}@@"', given)
-    return _torn(rng, text) if rng.randint(0, 5) == 0 else text
+    for index, raw in enumerate(raw_values):
+        text = text.replace(f'"@@{index}@@"', raw)
+    return _damage_text(rng, text) if rng.randint(0, 5) == 0 else text
 
 
-def _change(rng: Random, root: Any, raw: list[str]) -> None:
-    places = list(_places(root))
+def _change(rng: Random, root: Any, raw_values: list[str]) -> None:
+    """Change one value. A raw value gets a placeholder, and is appended to ``raw_values``."""
+    places = list(_list_places(root))
     if not places:
         return
-    inside, at = rng.choice(places)
+    parent, key = rng.choice(places)
     match rng.randint(0, 5):
         case 0 | 1 | 2:
-            raw.append(rng.choice(RAW_VALUES))
-            inside[at] = f"@@{len(raw) - 1}@@"
+            parent[key] = f"@@{len(raw_values)}@@"
+            raw_values.append(rng.choice(RAW_VALUES))
         case 3:
-            del inside[at]
+            del parent[key]
         case 4:
-            other, there = rng.choice(places)
-            inside[at] = deepcopy(other[there]) if isinstance(other, list | dict) else None
+            other, other_key = rng.choice(places)
+            parent[key] = deepcopy(other[other_key]) if isinstance(other, list | dict) else None
         case _:
-            inside[at] = [inside[at], inside[at]]
+            parent[key] = [parent[key], parent[key]]
 
 
-def _places(value: Any) -> Sequence[Place]:
-    found: list[Place] = []
-    inner: list[Any] = [value]
-    while inner:
-        here = inner.pop()
-        for at in list(here) if isinstance(here, dict) else range(len(here)):
-            found.append((here, at))
-            if isinstance(here[at], list | dict):
-                inner.append(here[at])
-    return found
+def _list_places(value: Any) -> Sequence[Place]:
+    places: list[Place] = []
+    unvisited: list[Any] = [value]
+    while unvisited:
+        parent = unvisited.pop()
+        for key in list(parent) if isinstance(parent, dict) else range(len(parent)):
+            places.append((parent, key))
+            if isinstance(parent[key], list | dict):
+                unvisited.append(parent[key])
+    return places
 
 
-def _torn(rng: Random, text: str) -> str:
+def _damage_text(rng: Random, text: str) -> str:
     at = rng.randint(0, len(text))
     match rng.randint(0, 3):
         case 0:

@@ -1,4 +1,4 @@
-"""Every service's routes, on books and a world of its own in memory."""
+"""Every service's message handlers, each on new stores and fakes in memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +68,7 @@ def debt_recovery() -> Routes:
     return {DebtRaised: DebtRecovery(debts=FakeDebts()).on_debt_raised, IntentRefused: ignored}
 
 
-ROUTES: dict[str, Callable[[], Routes]] = {
+ROUTES_BY_SERVICE: dict[str, Callable[[], Routes]] = {
     "ingest": ingest,
     "pricer": pricer,
     "preflight": preflight_,

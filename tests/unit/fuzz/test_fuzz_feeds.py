@@ -1,5 +1,5 @@
-"""Whatever a feed brings, the service goes on, what came behind it is heard, and nothing disappears
-without a trace.
+"""Whatever a feed delivers, the service goes on: the next frame is handled, and every frame is
+counted or parked.
 """
 
 import json
@@ -26,25 +26,27 @@ from shared.polymarket.market_data import KEEP_ALIVE
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.streams.codec import encode
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN
-from tests.unit.fuzz.effort import TRIED, fuzzed
-from tests.unit.fuzz.mutations import mutated, recorded
-from tests.unit.ingest.sightings import Fill, by_the_data_api, on_the_chain, on_the_socket
-from tests.unit.ingest.test_identity import a_whole_fill
+from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
+from tests.unit.fuzz.mutations import load_recorded, mutate
+from tests.unit.ingest.source_reports import Fill, chain_report, data_api_report, socket_report
+from tests.unit.ingest.test_identity import a_settled_fill
 from tests.unit.pricer.test_caches import Pricer
 
 pytestmark = pytest.mark.timeout(3600)
 
-A_FILL: Fill = a_whole_fill(size=77)
-A_FRAME = on_the_socket(A_FILL, "trades", as_text=False).raw
-MOST = 2**63 - 1
-"""What a database's column holds."""
+A_FILL: Fill = a_settled_fill(size=77)
+A_FRAME = socket_report(A_FILL, "trades", as_text=False).raw
+MAX_BIGINT = 2**63 - 1
+"""The largest value of the database's columns."""
 
 
-class TheEnd(Exception):
-    """Of a socket that would go on for ever."""
+class SocketEnded(Exception):
+    """Ends a feed, which would otherwise run for ever."""
 
 
-class Frames(Channel):
+class FakeChannel(Channel):
+    """A socket that delivers these frames, and then raises SocketEnded."""
+
     def __init__(self, *frames: str) -> None:
         super().__init__(
             ChannelSettings(
@@ -57,11 +59,11 @@ class Frames(Channel):
     async def frames(self) -> AsyncIterator[str | None]:
         for frame in self._frames:
             yield frame
-        raise TheEnd
+        raise SocketEnded
 
 
-class Told:
-    """What was published, as it would go out."""
+class Published:
+    """Collects what a feed publishes, and encodes it as the producer would."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -79,8 +81,8 @@ class Told:
         return [message for message in self.messages if isinstance(message, FrameParked)]
 
 
-def counted(feed: str) -> Decimal:
-    """Frames that the feed has counted, of whatever kind."""
+def counted_frames(feed: str) -> Decimal:
+    """How many frames the feed has counted, of all kinds."""
     samples = (
         sample
         for metric in REGISTRY.collect()
@@ -97,8 +99,8 @@ def counted(feed: str) -> Decimal:
     )
 
 
-def assert_can_be_kept(fill: LeaderFillSeen) -> None:
-    assert 0 < fill.shares <= MOST
+def assert_can_be_stored(fill: LeaderFillSeen) -> None:
+    assert 0 < fill.shares <= MAX_BIGINT
     assert 0 < fill.price < 1
     assert all(
         "\x00" not in text for text in (fill.title, fill.outcome, fill.token_id, fill.row_id)
@@ -106,62 +108,68 @@ def assert_can_be_kept(fill: LeaderFillSeen) -> None:
 
 
 @fuzzed
-async def test_frames_of_the_activity_socket(rng: Random) -> None:
+async def test_mutated_frames_of_the_activity_socket_do_not_stop_the_next_frame(
+    rng: Random,
+) -> None:
     payloads = [
-        *recorded("rtds_activity_trades.json"),
-        recorded("rtds_activity_trades.json"),
+        *load_recorded("rtds_activity_trades.json"),
+        load_recorded("rtds_activity_trades.json"),
         json.loads(A_FRAME),
     ]
-    frame, told, before = mutated(rng, payloads), Told(), counted("rtds")
+    frame, published, before = mutate(rng, payloads), Published(), counted_frames("rtds")
     note(frame)
-    leaders = {LEADER, *wallets(frame)}
+    leaders = {LEADER, *parse_wallets(frame)}
 
-    with pytest.raises(TheEnd):
-        await ActivityFeed(Frames(frame, A_FRAME), leaders=lambda: leaders, now=lambda: NOON)(
-            told.publish
+    with pytest.raises(SocketEnded):
+        await ActivityFeed(FakeChannel(frame, A_FRAME), leaders=lambda: leaders, now=lambda: NOON)(
+            published.publish
         )
 
-    TRIED["activity frames"] += 1
-    for fill in told.fills:
-        assert_can_be_kept(fill)
-    assert any(fill.shares == A_FILL.shares for fill in told.fills)
-    assert counted("rtds") - before >= (2 if envelopes(frame) == 0 else 2 + envelopes(frame))
+    TRIED_INPUTS["activity frames"] += 1
+    for fill in published.fills:
+        assert_can_be_stored(fill)
+    assert any(fill.shares == A_FILL.shares for fill in published.fills)
+    assert counted_frames("rtds") - before >= (
+        2 if count_envelopes(frame) == 0 else 2 + count_envelopes(frame)
+    )
 
 
-def envelopes(frame: str) -> int:
-    """How many things the frame says; one where it cannot be read."""
+def count_envelopes(frame: str) -> int:
+    """How many envelopes the frame has; 1 where it cannot be parsed."""
     try:
         return len(rtds.parse_envelopes(frame))
     except InvalidMessage:
         return 1
 
 
-def wallets(frame: str) -> list[str]:
-    """Everybody whom the frame names as he would be followed."""
-    found = []
+def parse_wallets(frame: str) -> list[str]:
+    """All wallets of the frame, in the form in which they would be followed."""
+    wallets = []
     try:
         for envelope in rtds.parse_envelopes(frame):
             try:
-                found += [rtds.parse_wallet(row) for row in rtds.parse_rows(envelope)]
+                wallets += [rtds.parse_wallet(row) for row in rtds.parse_rows(envelope)]
             except (InvalidMessage, rtds.SubscriptionRefused):
                 continue
     except InvalidMessage:
         return []
-    return found
+    return wallets
 
 
 @fuzzed
-async def test_pages_of_the_data_api(rng: Random) -> None:
-    row = json.loads(by_the_data_api([A_FILL]).raw)["data"][0]
+async def test_mutated_pages_of_the_data_api_yield_only_fills_that_can_be_stored(
+    rng: Random,
+) -> None:
+    row = json.loads(data_api_report([A_FILL]).raw)["data"][0]
     page = {
         "data": [row, row | {"size": 5, "proxy_wallet": OTHER_PROXY}],
         "pagination": {"next_cursor": None},
     }
-    text, told, before = mutated(rng, [page]), Told(), counted("data")
+    text, published, before = mutate(rng, [page]), Published(), counted_frames("data")
     note(text)
     rows: Sequence[Any] | None = None
 
-    async def trades(*_: object) -> Sequence[dict[str, Any]]:
+    async def fetch_trades(*_: object) -> Sequence[dict[str, Any]]:
         nonlocal rows
         try:
             payload = json.loads(text, parse_float=Decimal)
@@ -172,49 +180,53 @@ async def test_pages_of_the_data_api(rng: Random) -> None:
 
     minute = timedelta(minutes=1)
     await DataFeed(
-        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute
-    ).ask_all(told.publish)
+        fetch_trades,
+        leaders=lambda: {LEADER},
+        now=lambda: NOON,
+        poll_interval=minute,
+        lookback=minute,
+    ).poll_leaders(published.publish)
 
-    TRIED["data api pages"] += 1
-    for fill in told.fills:
-        assert_can_be_kept(fill)
-    assert counted("data") - before >= (1 if rows is None else len(rows))
+    TRIED_INPUTS["data api pages"] += 1
+    for fill in published.fills:
+        assert_can_be_stored(fill)
+    assert counted_frames("data") - before >= (1 if rows is None else len(rows))
 
 
 @fuzzed
-async def test_logs_of_the_chain(rng: Random) -> None:
+async def test_mutated_logs_of_the_chain_yield_only_fills_that_can_be_stored(rng: Random) -> None:
     logs = [
-        json.loads(on_the_chain([A_FILL, a_whole_fill(2)], block=100, v1=v1).raw)
+        json.loads(chain_report([A_FILL, a_settled_fill(2)], block=100, v1=v1).raw)
         for v1 in (False, True)
     ]
-    text = mutated(rng, logs)
+    text = mutate(rng, logs)
     note(text)
-    TRIED["chain logs"] += 1
+    TRIED_INPUTS["chain logs"] += 1
     try:
-        given = json.loads(text)
+        payload = json.loads(text)
     except ValueError:
         return
     try:
-        decoded = decode_order_fills(given)
+        decoded = decode_order_fills(payload)
     except Transient:
         return
 
     fills = parse_fills(decoded, mined_at={log.block_number: NOON for log in decoded}, seen_at=NOON)
 
     for fill in fills:
-        assert_can_be_kept(fill)
+        assert_can_be_stored(fill)
         assert encode(fill).value
 
 
 @fuzzed
-async def test_frames_of_the_market_channel(rng: Random) -> None:
-    payloads = [*map(as_of_our_token, market_frames())]
-    frames = [mutated(rng, payloads) for _ in range(rng.randint(1, 4))]
+async def test_mutated_frames_of_the_market_channel_leave_a_sorted_book(rng: Random) -> None:
+    payloads = [*map(with_our_token, load_market_frames())]
+    frames = [mutate(rng, payloads) for _ in range(rng.randint(1, 4))]
     note(repr(frames))
-    pricer, told, before = Pricer(), Told(), counted("market")
+    pricer, published, before = Pricer(), Published(), counted_frames("market")
     await pricer.quotes.fetch_book(TOKEN)
     feed = MarketChannelFeed(
-        Frames(*frames),
+        FakeChannel(*frames),
         pricer.quotes,
         pricer.markets,
         pricer.shared,
@@ -223,23 +235,23 @@ async def test_frames_of_the_market_channel(rng: Random) -> None:
     )
 
     with pytest.raises(ExceptionGroup) as ended:
-        await feed(told.publish)
+        await feed(published.publish)
 
-    TRIED["market frames"] += len(frames)
-    assert ended.group_contains(TheEnd)
+    TRIED_INPUTS["market frames"] += len(frames)
+    assert ended.group_contains(SocketEnded)
     assert len(ended.value.exceptions) == 1
     book = await pricer.book()
     for levels, best in ((book.bids, max), (book.asks, min)):
         prices = [level.price for level in levels]
-        assert all(0 < level.price < 1 and 0 < level.shares <= MOST for level in levels)
+        assert all(0 < level.price < 1 and 0 < level.shares <= MAX_BIGINT for level in levels)
         assert len(set(prices)) == len(prices)
         assert not prices or prices[0] == best(prices)
-    spoken = [frame for frame in frames if frame not in KEEP_ALIVE]
-    assert len(told.parked) <= len(spoken)
-    assert counted("market") - before >= len(told.parked)
+    data_frames = [frame for frame in frames if frame not in KEEP_ALIVE]
+    assert len(published.parked) <= len(data_frames)
+    assert counted_frames("market") - before >= len(published.parked)
 
 
-def market_frames() -> list[Any]:
+def load_market_frames() -> list[Any]:
     names = (
         "book_msg",
         "price_change_msg",
@@ -249,25 +261,27 @@ def market_frames() -> list[Any]:
         "market_resolved_msg",
         "new_market_msg",
     )
-    channel = recorded("clob_market_channel.json")
+    channel = load_recorded("clob_market_channel.json")
     named = [
-        recorded(f"ws_{name}.json" if name.startswith("market") else f"ws_market_{name}.json")
+        load_recorded(f"ws_{name}.json" if name.startswith("market") else f"ws_market_{name}.json")
         for name in names
     ]
     return [*named, *channel]
 
 
-def as_of_our_token(frame: Any) -> Any:
-    """The recorded frames tell of other tokens, of which nobody would have asked."""
-    tokens = set(_tokens(frame))
+def with_our_token(frame: Any) -> Any:
+    """The frame with TOKEN instead of its tokens: the feed ignores tokens that nobody requested."""
+    tokens = set(_list_tokens(frame))
     text = json.dumps(frame)
     for token in tokens:
         text = text.replace(token, TOKEN)
     return json.loads(text)
 
 
-def _tokens(value: Any) -> list[str]:
+def _list_tokens(value: Any) -> list[str]:
     if isinstance(value, dict):
         own = [value["asset_id"]] if isinstance(value.get("asset_id"), str) else []
-        return own + [token for each in value.values() for token in _tokens(each)]
-    return [token for each in value for token in _tokens(each)] if isinstance(value, list) else []
+        return own + [token for each in value.values() for token in _list_tokens(each)]
+    return (
+        [token for each in value for token in _list_tokens(each)] if isinstance(value, list) else []
+    )

@@ -1,4 +1,4 @@
-"""What the activity socket says is told on once."""
+"""The activity feed publishes each fill of a leader once, and parks frames that it cannot parse."""
 
 import json
 from collections.abc import AsyncIterator
@@ -8,20 +8,21 @@ import pytest
 
 from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
+from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.polymarket.sockets import Channel, ChannelSettings
-from tests.builders import LEADER, NOON, TOKEN, TRANSACTION
+from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION, shares
 
-TERMS = ChannelSettings(
+SETTINGS = ChannelSettings(
     name="rtds", url="ws://nowhere", ping_every_s=5, silent_after_s=30, pongs_count=False
 )
 
 
-class Script(Channel):
-    """A socket that says these frames, and then is over."""
+class FakeChannel(Channel):
+    """A socket that delivers these frames and then ends. None is an open socket without a frame."""
 
-    def __init__(self, *frames: str) -> None:
-        super().__init__(TERMS, list)
+    def __init__(self, *frames: str | None) -> None:
+        super().__init__(SETTINGS, list)
         self._frames = frames
 
     async def frames(self) -> AsyncIterator[str | None]:
@@ -29,7 +30,7 @@ class Script(Channel):
             yield frame
 
 
-def frame(kind: str, **changes: Any) -> str:
+def an_envelope(kind: str = "trades", **overrides: Any) -> dict[str, Any]:
     row = {
         "proxyWallet": LEADER,
         "transactionHash": TRANSACTION,
@@ -39,45 +40,90 @@ def frame(kind: str, **changes: Any) -> str:
         "price": 0.5,
         "timestamp": int(NOON.timestamp()),
     }
-    return json.dumps({"topic": "activity", "type": kind, "payload": row | changes})
+    return {"topic": "activity", "type": kind, "payload": row | overrides}
 
 
-async def heard(script: Script) -> list[Message]:
-    told: list[Message] = []
+def a_feed(*frames: Any) -> ActivityFeed:
+    """``frames``: text, None, or a value that is sent as JSON."""
+    channel = FakeChannel(
+        *(
+            frame if frame is None or isinstance(frame, str) else json.dumps(frame)
+            for frame in frames
+        )
+    )
+    return ActivityFeed(channel, leaders=lambda: {LEADER}, now=lambda: NOON)
+
+
+async def published_from(*frames: Any) -> list[Message]:
+    published: list[Message] = []
 
     async def publish(message: Message) -> None:
-        told.append(message)
+        published.append(message)
 
-    await ActivityFeed(script, leaders=lambda: {LEADER}, now=lambda: NOON)(publish)
-    return told
-
-
-async def test_a_row_that_both_subscriptions_tell_is_told_on_once() -> None:
-    told = await heard(Script(frame("trades"), frame("orders_matched")))
-
-    assert [type(message) for message in told] == [LeaderFillSeen]
+    await a_feed(*frames)(publish)
+    return published
 
 
-async def test_two_different_fills_of_one_transaction_are_both_told_on() -> None:
-    told = await heard(Script(frame("trades"), frame("trades", size=20)))
+async def test_only_fills_of_leaders_are_published() -> None:
+    (fill,) = await published_from(None, "", an_envelope(proxyWallet=OTHER_PROXY), an_envelope())
 
-    assert [message.shares for message in told if isinstance(message, LeaderFillSeen)] == [
-        10_000_000,
-        20_000_000,
+    assert isinstance(fill, LeaderFillSeen)
+    assert fill.leader == LEADER
+
+
+async def test_a_row_that_both_subscriptions_deliver_is_published_once() -> None:
+    published = await published_from(an_envelope("trades"), an_envelope("orders_matched"))
+
+    assert [type(message) for message in published] == [LeaderFillSeen]
+
+
+async def test_two_different_fills_of_one_transaction_are_both_published() -> None:
+    published = await published_from(an_envelope(), an_envelope(size=20))
+
+    assert [message.shares for message in published if isinstance(message, LeaderFillSeen)] == [
+        shares(10),
+        shares(20),
     ]
 
 
-async def test_a_row_whose_telling_failed_is_told_on_when_it_comes_again() -> None:
-    told: list[Message] = []
+async def test_a_row_that_could_not_be_published_is_published_when_it_comes_again() -> None:
+    published: list[Message] = []
 
     async def fails_once(message: Message) -> None:
-        told.append(message)
-        if len(told) == 1:
+        published.append(message)
+        if len(published) == 1:
             raise ConnectionError
 
-    feed = ActivityFeed(Script(frame("trades")), leaders=lambda: {LEADER}, now=lambda: NOON)
+    feed = a_feed(an_envelope())
     with pytest.raises(ConnectionError):
         await feed(fails_once)
     await feed(fails_once)
 
-    assert len(told) == 2
+    assert len(published) == 2
+
+
+async def test_a_row_that_cannot_be_parsed_does_not_stop_the_others_of_its_frame() -> None:
+    published = await published_from(
+        [an_envelope(price="cheap"), 7, an_envelope(size=2), an_envelope(size=3)]
+    )
+
+    assert [type(message) for message in published] == [
+        FrameParked,
+        FrameParked,
+        LeaderFillSeen,
+        LeaderFillSeen,
+    ]
+
+
+async def test_a_frame_that_cannot_be_parsed_is_parked_whole_with_the_reason() -> None:
+    (parked,) = await published_from("{")
+
+    assert isinstance(parked, FrameParked)
+    assert (parked.feed, parked.frame) == ("rtds", "{")
+    assert "JSON" in parked.reason
+
+
+async def test_after_a_refused_subscription_the_feed_goes_on() -> None:
+    published = await published_from({"statusCode": 400, "body": "no"}, an_envelope())
+
+    assert [type(message) for message in published] == [LeaderFillSeen]

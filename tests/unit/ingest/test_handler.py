@@ -1,4 +1,4 @@
-"""What ingest says of a fill, once and again."""
+"""Ingest makes one intent per follower of a fill, and the same ones if the fill is redelivered."""
 
 from dataclasses import replace
 
@@ -16,37 +16,41 @@ from tests.fakes import Clock, FakeTrades, FixedControls, wire
 BOTH = controls(a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY))
 
 
-def ingest(trades: FakeTrades | None = None) -> tuple[Handler, FixedControls, Clock]:
-    book, clock = FixedControls(BOTH), Clock(NOON)
-    return Handler(trades=trades or FakeTrades(), controls=book, now=clock), book, clock
+def an_ingest(trades: FakeTrades | None = None) -> tuple[Handler, FixedControls, Clock]:
+    fixed_controls, clock = FixedControls(BOTH), Clock(NOON)
+    return (
+        Handler(trades=trades or FakeTrades(), controls=fixed_controls, now=clock),
+        fixed_controls,
+        clock,
+    )
 
 
 async def intended(handler: Handler, fill: LeaderFillSeen) -> list[CopyIntended]:
-    """What follows from the fill, where it follows at once."""
-    said = await handler.on_leader_fill_seen(fill)
-    assert all(isinstance(message, CopyIntended) for message in said)
-    return [message for message in said if isinstance(message, CopyIntended)]
+    """The intents of the fill; no row is to be published again."""
+    messages = await handler.on_leader_fill_seen(fill)
+    assert all(isinstance(message, CopyIntended) for message in messages)
+    return [message for message in messages if isinstance(message, CopyIntended)]
 
 
 async def test_a_fill_becomes_an_intent_per_follower() -> None:
-    handler, _, _ = ingest()
+    handler, _, _ = an_ingest()
 
-    said = await intended(handler, a_fill())
+    messages = await intended(handler, a_fill())
 
-    assert [message.intent.proxy for message in said] == [
-        follow.proxy for follow in BOTH.follows_for(a_fill().leader)
+    assert [message.intent.proxy for message in messages] == [
+        follow.proxy for follow in BOTH.follows_of(a_fill().leader)
     ]
-    assert [message.key() for message in said] == [
-        message.intent.proxy.encode() for message in said
+    assert [message.key() for message in messages] == [
+        message.intent.proxy.encode() for message in messages
     ]
-    assert len({message.message_id for message in said}) == 2
+    assert len({message.message_id for message in messages}) == 2
 
 
-async def test_a_redelivery_says_the_same_though_time_and_follows_have_changed() -> None:
-    handler, book, clock = ingest()
+async def test_a_redelivered_fill_yields_the_same_intents_after_time_and_follows_changed() -> None:
+    handler, fixed_controls, clock = an_ingest()
     first = await intended(handler, a_fill())
-    book.earlier[BOTH.version] = BOTH
-    book.controls = controls(a_follow(percent=None, fixed_usdc=usdc(50)), version=8)
+    fixed_controls.earlier[BOTH.version] = BOTH
+    fixed_controls.controls = controls(a_follow(percent=None, fixed_usdc=usdc(50)), version=8)
     clock.now += seconds(60)
 
     again = await intended(handler, a_fill())
@@ -54,64 +58,69 @@ async def test_a_redelivery_says_the_same_though_time_and_follows_have_changed()
     assert wire(again) == wire(first)
 
 
-async def test_the_other_witness_of_the_same_fill_says_nothing() -> None:
-    handler, _, _ = ingest()
+async def test_a_second_source_of_the_same_fill_yields_no_intent() -> None:
+    handler, _, _ = an_ingest()
     await intended(handler, a_fill())
 
     assert await intended(handler, a_fill(source=FillSource.CHAIN, row_id="0xabc:1")) == []
 
 
 async def test_a_top_up_is_sized_by_the_difference() -> None:
-    handler, _, _ = ingest()
+    handler, _, _ = an_ingest()
     await intended(handler, a_fill(row_id="a", shares=shares(60)))
 
-    said = await intended(handler, a_fill(row_id="b", shares=shares(40)))
+    messages = await intended(handler, a_fill(row_id="b", shares=shares(40)))
 
-    assert {message.intent.leader_shares for message in said} == {shares(40)}
+    assert {message.intent.leader_shares for message in messages} == {shares(40)}
 
 
-async def test_without_known_controls_nothing_is_recorded() -> None:
+async def test_a_fill_is_not_recorded_while_no_controls_are_known() -> None:
     trades = FakeTrades()
-    handler, book, _ = ingest(trades)
-    book.controls = None
+    handler, fixed_controls, _ = an_ingest(trades)
+    fixed_controls.controls = None
 
     with pytest.raises(Transient):
         await intended(handler, a_fill())
 
-    assert trades.rows == {}
+    assert trades.rows_by_trade == {}
 
 
 @given(
-    told=st.lists(
+    rows=st.lists(
         st.tuples(st.sampled_from(FillSource), st.sampled_from("abc"), st.integers(1, 30)),
         min_size=1,
         max_size=12,
     )
 )
-async def test_whatever_is_told_again_says_what_it_said_before(
-    told: list[tuple[FillSource, str, int]],
+async def test_every_redelivered_row_yields_the_intents_that_it_yielded_before(
+    rows: list[tuple[FillSource, str, int]],
 ) -> None:
-    handler, _, _ = ingest()
+    handler, _, _ = an_ingest()
     amounts: dict[tuple[FillSource, str], int] = {}
-    said: dict[tuple[FillSource, str], list[CopyIntended]] = {}
+    intended_by_row: dict[tuple[FillSource, str], list[CopyIntended]] = {}
 
-    for source, row_id, amount in told:
+    for source, row_id, amount in rows:
         fill = a_fill(
             source=source,
             row_id=row_id,
             shares=shares(amounts.setdefault((source, row_id), amount)),
         )
         messages = await intended(handler, fill)
-        assert said.setdefault((source, row_id), messages) == messages
+        assert intended_by_row.setdefault((source, row_id), messages) == messages
 
-    ids = [message.intent.intent_id for messages in said.values() for message in messages]
+    ids = [
+        message.intent.intent_id for messages in intended_by_row.values() for message in messages
+    ]
     assert len(ids) == len(set(ids))
 
 
-async def test_who_starts_to_follow_later_is_not_part_of_what_was_intended_before() -> None:
-    handler, book, _ = ingest()
-    book.controls = controls(a_follow())
+async def test_a_follower_who_starts_later_gets_no_intent_of_an_earlier_fill() -> None:
+    handler, fixed_controls, _ = an_ingest()
+    fixed_controls.controls = controls(a_follow())
     first = await intended(handler, a_fill())
-    book.earlier[7], book.controls = book.controls, replace(BOTH, version=8)
+    fixed_controls.earlier[7], fixed_controls.controls = (
+        fixed_controls.controls,
+        replace(BOTH, version=8),
+    )
 
     assert await intended(handler, a_fill()) == first

@@ -1,10 +1,10 @@
-"""Every subset, order and repetition of what the sources tell, from their raw bytes on, gives the
-same intents.
+"""Every subset, order and repetition of the sources' reports, from their raw bytes on, leads to the
+same copies.
 
-What no rule can make equal is said here as it is: where a trade of several fills becomes known bit
-by bit, the bits are copied as they come. Then not the single intents are the same, but what they
-add up to: from the first share on, without a gap or an overlap, up to what the source that saw most
-has seen, and never beyond.
+A trade of several fills may become known fill by fill, and is then copied fill by fill. The single
+intents then depend on the order of the reports, but their sum does not: together they cover the
+trade from its first share on, without a gap or an overlap, up to the total of the source that saw
+most, and never beyond it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import CopySlice
+from services.ingest.decisions import DUST, CopySlice, ShareRange
 from services.ingest.handler import Handler
 from shared.domain.ids import intent_id, trade_id
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
@@ -25,28 +25,28 @@ from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_follow, controls, shares
 from tests.fakes import Clock, FakeTrades, FixedControls
-from tests.unit.ingest.sightings import (
+from tests.unit.ingest.source_reports import (
     NO,
     YES,
     Fill,
-    Sighting,
-    by_the_data_api,
-    on_the_chain,
-    on_the_socket,
+    SourceReport,
+    chain_report,
+    data_api_report,
+    socket_report,
 )
 
 FOLLOWS = (a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY))
 KINDS = ("trades", "orders_matched")
 
 
-def a_whole_fill(
+def a_settled_fill(
     order: int = 1,
     *,
     token: str = YES,
     side: Side = Side.BUY,
     size: int = 10,
     cents: int = 50,
-    took: bool = True,
+    took_liquidity: bool = True,
 ) -> Fill:
     return Fill(
         order=order,
@@ -54,98 +54,101 @@ def a_whole_fill(
         side=side,
         shares=shares(size),
         usdc=shares(size) * cents // 100,
-        took=took,
+        took_liquidity=took_liquidity,
     )
 
 
 FILLS = st.lists(
     st.builds(
-        a_whole_fill,
+        a_settled_fill,
         st.integers(1, 3),
         token=st.sampled_from([YES, NO]),
         side=st.sampled_from(Side),
         size=st.integers(1, 4),
         cents=st.sampled_from([25, 50]),
-        took=st.booleans(),
+        took_liquidity=st.booleans(),
     ),
     min_size=1,
     max_size=5,
 )
-"""Few different values: equal fills, of one order or of two, are the rule here."""
+"""Few different values, so that equal fills, of one order or of two, are frequent."""
 
 
 class Ingest:
-    """The service's own parsers and decisions, on books that a test can look into, and the topic
-    that its feeds write.
+    """Ingest's own parsers, decisions and handler, on a store in memory, with the topic that its
+    feeds write.
     """
 
     def __init__(self, *, crashes: Callable[[], bool] = lambda: False) -> None:
-        """``crashes`` is asked after each commit: what was said then is lost, and the message comes
-        again.
+        """``crashes``: whether the process dies after a commit. Its messages are lost then, and the
+        record is redelivered.
         """
         self._crashes = crashes
-        self.books = FakeTrades()
+        self.trades = FakeTrades()
         self.handler = Handler(
-            trades=self.books, controls=FixedControls(controls(*FOLLOWS)), now=Clock(NOON)
+            trades=self.trades, controls=FixedControls(controls(*FOLLOWS)), now=Clock(NOON)
         )
         self.topic: list[LeaderFillSeen] = []
         self.intents: dict[str, Intent] = {}
         self._handled = 0
 
-    async def hears(self, sightings: Iterable[Sighting]) -> None:
-        for sighting in sightings:
-            self.topic += await sighting.heard()
-        await self.works_off()
+    async def receive(self, reports: Iterable[SourceReport]) -> None:
+        for report in reports:
+            self.topic += await report.read_by_feed()
+        await self.handle_all()
 
-    async def works_off(self) -> None:
-        """What is told again goes to the end of the topic. An intent that is told again says what
-        it said before.
+    async def handle_all(self) -> None:
+        """Handle the rest of the topic, with the rows that are published again meanwhile. An intent
+        that is published again must be the same as before.
         """
         while self._handled < len(self.topic):
             fill = self.topic[self._handled]
-            said = await self.handler.on_leader_fill_seen(fill)
+            messages = await self.handler.on_leader_fill_seen(fill)
             if self._crashes():
                 continue
             self._handled += 1
-            for message in said:
+            for message in messages:
                 if isinstance(message, CopyIntended):
-                    assert (
-                        self.intents.setdefault(message.intent.intent_id, message.intent)
-                        == message.intent
-                    )
+                    intent = message.intent
+                    assert self.intents.setdefault(intent.intent_id, intent) == intent
                 else:
                     assert isinstance(message, LeaderFillSeen)
                     self.topic.append(message)
 
-    async def replays(self, prefix: int) -> None:
-        """The messages from the topic's beginning come once more."""
-        self.topic += self.topic[:prefix]
-        await self.works_off()
+    async def replay(self, count: int) -> None:
+        """Deliver the first messages of the topic again."""
+        self.topic += self.topic[:count]
+        await self.handle_all()
 
-    def parts(self, trade: str) -> tuple[CopySlice, ...]:
-        """What is copied of the trade."""
-        return tuple(part for part in self.books.parts.get(trade, ()) if not part.resent_of)
+    def copied_slices(self, trade_id: str) -> tuple[CopySlice, ...]:
+        """The slices of the trade that made intents."""
+        return tuple(
+            each for each in self.trades.slices_by_trade.get(trade_id, ()) if not each.resent_of
+        )
+
+    def copied_ranges(self, trade_id: str) -> list[ShareRange]:
+        return [(each.from_shares, each.to_shares) for each in self.copied_slices(trade_id)]
 
 
-def every_sighting(fills: Sequence[Fill]) -> list[Sighting]:
-    """Each row of the socket by itself and as often as it comes, the Data API's page, the logs of
-    one block and after a reorg.
+def all_reports(fills: Sequence[Fill]) -> list[SourceReport]:
+    """Each row of the socket in every form that it comes in, the Data API's page, and the logs of
+    the settlement's block, before and after a reorg.
     """
-    socket = [
-        on_the_socket(fill, kind, as_text=as_text)
+    rows = [
+        socket_report(fill, kind, as_text=as_text)
         for fill in fills
         for kind, as_text in product(KINDS, (False, True))
     ]
     return [
-        *socket,
-        by_the_data_api(fills),
-        on_the_chain(fills, block=100),
-        on_the_chain(fills, block=101),
+        *rows,
+        data_api_report(fills),
+        chain_report(fills, block=100),
+        chain_report(fills, block=101),
     ]
 
 
-def seen_by(source: FillSource, fills: Sequence[Fill]) -> int:
-    """Micro-shares: the chain tells twins apart, the other two take them for one row."""
+def shares_seen_by(source: FillSource, fills: Sequence[Fill]) -> int:
+    """Micro-shares. The chain has two logs for two equal fills, the other sources one row."""
     return (
         sum(fill.shares for fill in fills)
         if source is FillSource.CHAIN
@@ -164,29 +167,29 @@ def by_trade(fills: Sequence[Fill]) -> dict[str, list[Fill]]:
     return trades
 
 
-ONE_OF_EACH = [
-    on_the_socket(a_whole_fill(), "trades", as_text=False),
-    on_the_socket(a_whole_fill(), "orders_matched", as_text=True),
-    by_the_data_api([a_whole_fill()]),
-    on_the_chain([a_whole_fill()], block=100),
+REPORTS_OF_ONE_FILL = [
+    socket_report(a_settled_fill(), "trades", as_text=False),
+    socket_report(a_settled_fill(), "orders_matched", as_text=True),
+    data_api_report([a_settled_fill()]),
+    chain_report([a_settled_fill()], block=100),
 ]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reports",
     [
         order
         for n in range(1, 5)
-        for chosen in combinations(ONE_OF_EACH, n)
+        for chosen in combinations(REPORTS_OF_ONE_FILL, n)
         for order in permutations(chosen)
     ],
 )
-async def test_every_subset_of_the_sources_in_every_order_gives_the_very_same_intents(
-    told: tuple[Sighting, ...],
+async def test_every_subset_of_the_reports_in_every_order_leads_to_the_same_intents(
+    reports: tuple[SourceReport, ...],
 ) -> None:
-    ingest, fill = Ingest(), a_whole_fill()
+    ingest, fill = Ingest(), a_settled_fill()
 
-    await ingest.hears([*told, *told])
+    await ingest.receive([*reports, *reports])
 
     assert set(ingest.intents) == {
         intent_id(trade=fill.trade_id, from_shares=0, follow_id=follow.follow_id)
@@ -199,143 +202,138 @@ async def test_every_subset_of_the_sources_in_every_order_gives_the_very_same_in
 
 
 @given(fills=FILLS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_trades_of_one_fill_give_the_very_same_intents_beside_whatever_else_is_in_the_settlement(
+async def test_a_trade_of_one_fill_is_copied_whole_whatever_else_is_in_its_settlement(
     fills: list[Fill], repeated: st.DataObject, shuffle: Random
 ) -> None:
     ingest = Ingest()
 
-    await ingest.hears(drawn(every_sighting(fills), repeated, shuffle))
+    await ingest.receive(shuffled_with_repeats(all_reports(fills), repeated, shuffle))
 
-    for trade, gathered in by_trade(fills).items():
-        if len(gathered) == 1:
-            assert [(part.from_shares, part.to_shares) for part in ingest.parts(trade)] == [
-                (0, gathered[0].shares)
-            ]
+    for trade, fills_of_trade in by_trade(fills).items():
+        if len(fills_of_trade) == 1:
+            assert ingest.copied_ranges(trade) == [(0, fills_of_trade[0].shares)]
 
 
 @given(fills=FILLS, repeated=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_all_sources_in_any_order_copy_each_trade_from_its_first_to_its_last_share_once(
+async def test_reports_of_all_sources_in_any_order_copy_each_share_of_a_trade_once(
     fills: list[Fill], repeated: st.DataObject, shuffle: Random
 ) -> None:
     ingest = Ingest()
 
-    await ingest.hears(drawn(every_sighting(fills), repeated, shuffle))
+    await ingest.receive(shuffled_with_repeats(all_reports(fills), repeated, shuffle))
 
-    for trade, gathered in by_trade(fills).items():
-        assert_copied_once(ingest, trade, of=seen_by(FillSource.CHAIN, gathered))
+    for trade, fills_of_trade in by_trade(fills).items():
+        assert_copied_once(
+            ingest, trade, expected_shares=shares_seen_by(FillSource.CHAIN, fills_of_trade)
+        )
 
 
 @given(fills=FILLS, subset=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_any_subset_of_what_the_sources_tell_is_copied_as_far_as_the_best_of_them_has_seen(
+async def test_any_subset_of_the_reports_is_copied_up_to_the_largest_total_of_a_source(
     fills: list[Fill], subset: st.DataObject, shuffle: Random
 ) -> None:
-    """Rows of the socket may be missing one by one, the other two sources altogether."""
-    rows = [fill for fill in fills if subset.draw(st.booleans())]
-    told = [
-        on_the_socket(row, subset.draw(st.sampled_from(KINDS)), as_text=subset.draw(st.booleans()))
-        for row in rows
+    """Single rows of the socket may be missing, and each of the other two sources as a whole."""
+    socket_fills = [fill for fill in fills if subset.draw(st.booleans())]
+    reports = [
+        socket_report(fill, subset.draw(st.sampled_from(KINDS)), as_text=subset.draw(st.booleans()))
+        for fill in socket_fills
     ]
-    seen: dict[FillSource, list[Fill]] = {FillSource.RTDS: rows}
-    for source, sighting in (
-        (FillSource.DATA, by_the_data_api(fills)),
-        (FillSource.CHAIN, on_the_chain(fills, block=100)),
+    fills_by_source: dict[FillSource, list[Fill]] = {FillSource.RTDS: socket_fills}
+    for source, report in (
+        (FillSource.DATA, data_api_report(fills)),
+        (FillSource.CHAIN, chain_report(fills, block=100)),
     ):
         if subset.draw(st.booleans()):
-            told.append(sighting)
-            seen[source] = fills
+            reports.append(report)
+            fills_by_source[source] = fills
     ingest = Ingest()
 
-    await ingest.hears(drawn(told, subset, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, subset, shuffle))
 
     for trade in by_trade(fills):
-        known = [
-            seen_by(source, [fill for fill in some if fill.trade_id == trade])
-            for source, some in seen.items()
+        totals = [
+            shares_seen_by(source, [fill for fill in seen if fill.trade_id == trade])
+            for source, seen in fills_by_source.items()
         ]
-        assert_copied_once(ingest, trade, of=max(known))
+        assert_copied_once(ingest, trade, expected_shares=max(totals))
 
 
-async def test_two_equal_fills_are_copied_as_one_until_the_chain_tells_them_apart() -> None:
-    ingest, twins = Ingest(), [a_whole_fill(1), a_whole_fill(1)]
+async def test_two_equal_fills_are_copied_as_one_until_the_chain_reports_both() -> None:
+    ingest, equal = Ingest(), [a_settled_fill(1), a_settled_fill(1)]
+    trade = equal[0].trade_id
 
-    await ingest.hears([on_the_socket(twins[0], "trades", as_text=False), by_the_data_api(twins)])
-    known_before = ingest.parts(twins[0].trade_id)
-    await ingest.hears([on_the_chain(twins, block=100)])
+    await ingest.receive([socket_report(equal[0], "trades", as_text=False), data_api_report(equal)])
+    before = ingest.copied_ranges(trade)
+    await ingest.receive([chain_report(equal, block=100)])
 
-    assert [(part.from_shares, part.to_shares) for part in known_before] == [(0, shares(10))]
-    assert [(part.from_shares, part.to_shares) for part in ingest.parts(twins[0].trade_id)] == [
-        (0, shares(10)),
-        (shares(10), shares(20)),
-    ]
+    assert before == [(0, shares(10))]
+    assert ingest.copied_ranges(trade) == [(0, shares(10)), (shares(10), shares(20))]
 
 
 async def test_the_two_outcomes_of_a_market_are_two_trades_of_one_settlement() -> None:
-    """The leader takes YES from himself, or has a resting NO beside it: each token is copied by
-    itself.
+    """The leader takes YES from himself, or has a resting order for NO: each token is copied on its
+    own.
     """
-    ingest, both = (
-        Ingest(),
-        [a_whole_fill(1, token=YES, cents=40), a_whole_fill(2, token=NO, cents=60, took=False)],
-    )
+    yes = a_settled_fill(1, token=YES, cents=40)
+    no = a_settled_fill(2, token=NO, cents=60, took_liquidity=False)
+    ingest = Ingest()
 
-    await ingest.hears([on_the_chain(both, block=100), by_the_data_api(both)])
+    await ingest.receive([chain_report([yes, no], block=100), data_api_report([yes, no])])
 
     assert sorted(
         (intent.token_id, intent.leader_shares) for intent in ingest.intents.values()
     ) == [(token, shares(10)) for token in (YES, NO) for _ in FOLLOWS]
 
 
-async def test_an_old_exchange_tells_the_same_trade_as_the_new_ones_do() -> None:
+async def test_a_log_of_the_first_exchange_version_and_a_socket_row_are_the_same_trade() -> None:
     for side in Side:
-        ingest, fill = Ingest(), a_whole_fill(side=side)
+        ingest, fill = Ingest(), a_settled_fill(side=side)
 
-        await ingest.hears(
-            [on_the_chain([fill], block=100, v1=True), on_the_socket(fill, "trades", as_text=False)]
+        await ingest.receive(
+            [chain_report([fill], block=100, v1=True), socket_report(fill, "trades", as_text=False)]
         )
 
-        assert [(part.from_shares, part.to_shares) for part in ingest.parts(fill.trade_id)] == [
-            (0, fill.shares)
-        ]
+        assert ingest.copied_ranges(fill.trade_id) == [(0, fill.shares)]
 
 
 @pytest.mark.parametrize(
-    ("shares_given", "usdc_given"), [(10**18 + 1, 5), (7, 0), (5, 5), (2**255, 2**254)]
+    ("log_shares", "log_usdc"), [(10**18 + 1, 5), (7, 0), (5, 5), (2**255, 2**254)]
 )
-async def test_a_log_that_gives_nothing_or_more_than_there_can_be_is_no_trade(
-    shares_given: int, usdc_given: int
+async def test_a_log_with_an_impossible_amount_or_price_is_no_trade(
+    log_shares: int, log_usdc: int
 ) -> None:
-    fill = replace(a_whole_fill(), shares=shares_given, usdc=usdc_given)
+    fill = replace(a_settled_fill(), shares=log_shares, usdc=log_usdc)
 
-    assert await on_the_chain([fill], block=100).heard() == []
-
-
-def drawn(told: Sequence[Sighting], draw: st.DataObject, shuffle: Random) -> list[Sighting]:
-    """All of them in some order, some of them again."""
-    heard = [*told, *(draw.draw(st.lists(st.sampled_from(told), max_size=5)) if told else [])]
-    shuffle.shuffle(heard)
-    return heard
+    assert await chain_report([fill], block=100).read_by_feed() == []
 
 
-def assert_copied_once(ingest: Ingest, trade: str, *, of: int) -> None:
-    """The parts follow one another from the first share on, and end where the best source's sight
-    ends; each has one intent per follow.
-    """
-    parts = ingest.parts(trade)
-    assert [part.from_shares for part in parts] == [0, *(part.to_shares for part in parts)][
-        : len(parts)
-    ]
-    assert 0 <= of - sum(part.shares for part in parts) <= ROUNDING_TOLERANCE_SHARES
+def shuffled_with_repeats(
+    reports: Sequence[SourceReport], draw: st.DataObject, shuffle: Random
+) -> list[SourceReport]:
+    """All reports in some order, some of them repeated."""
+    repeats = draw.draw(st.lists(st.sampled_from(reports), max_size=5)) if reports else []
+    delivered = [*reports, *repeats]
+    shuffle.shuffle(delivered)
+    return delivered
+
+
+def assert_copied_once(ingest: Ingest, trade: str, *, expected_shares: int) -> None:
+    """The slices cover the expected shares without a gap, and each has one intent per follow."""
+    slices = ingest.copied_slices(trade)
+    ends = [each.to_shares for each in slices]
+    assert [each.from_shares for each in slices] == [0, *ends][: len(slices)]
+    assert 0 <= expected_shares - sum(each.shares for each in slices) <= DUST
     expected = {
-        intent_id(trade=trade, from_shares=part.from_shares, follow_id=follow.follow_id)
-        for part in parts
+        intent_id(trade=trade, from_shares=each.from_shares, follow_id=follow.follow_id)
+        for each in slices
         for follow in FOLLOWS
     }
     assert {
-        known for known, intent in ingest.intents.items() if trade_of(intent) == trade
+        each for each, intent in ingest.intents.items() if trade_id_for(intent) == trade
     } == expected
 
 
-def trade_of(intent: Intent) -> str:
+def trade_id_for(intent: Intent) -> str:
     return trade_id(
         transaction_hash=intent.transaction_hash,
         leader=intent.leader,

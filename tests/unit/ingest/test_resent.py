@@ -1,9 +1,8 @@
-"""A settlement that fails and is sent again under another transaction is one trade; two trades that
-look alike are two.
+"""A resent settlement is copied once, and two trades that look alike are both copied.
 
-What both have in common: the socket tells of a match before it is settled, so that its row may name
-a transaction that never gets into a block. Here every source tells in every order, as often as it
-likes, and from its raw bytes on.
+In both cases the activity socket reports a match before it is settled, so that its row may name a
+transaction that never gets into a block. In these tests every source reports in every order, as
+often as it likes, and from its raw bytes on.
 """
 
 from collections.abc import Sequence
@@ -16,67 +15,77 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.decisions import CLOCKS_DIFFER, RESENT_WITHIN
+from services.ingest.decisions import CLOCK_TOLERANCE, RESENT_WITHIN
 from shared.domain.ids import trade_id
 from shared.domain.money import Side
 from tests.builders import LEADER
-from tests.unit.ingest.sightings import (
+from tests.unit.ingest.source_reports import (
     NO,
     YES,
     Fill,
-    Sighting,
-    by_the_data_api,
-    on_the_chain,
-    on_the_socket,
+    SourceReport,
+    chain_report,
+    data_api_report,
+    socket_report,
 )
-from tests.unit.ingest.test_identity import FILLS, FOLLOWS, KINDS, Ingest, a_whole_fill, drawn
+from tests.unit.ingest.test_identity import (
+    FILLS,
+    FOLLOWS,
+    KINDS,
+    Ingest,
+    a_settled_fill,
+    shuffled_with_repeats,
+)
 
-FIRST, SECOND, THIRD = (f"0x{digit * 64}" for digit in "123")
-"""Transactions."""
-SETTLED_AFTER = 8
-"""Seconds from a match to the block of its settlement, where that was sent again."""
+FIRST_HASH, SECOND_HASH, THIRD_HASH = (f"0x{digit * 64}" for digit in "123")
+SETTLED_AFTER_S = 8
+"""Seconds from a match to the block of its settlement, if that was resent."""
 
 
-def settled_by(transaction: str, fills: Sequence[Fill], *, matched: int = 0) -> list[Fill]:
-    return [replace(fill, transaction=transaction, matched=matched) for fill in fills]
-
-
-def told_by_the_socket(fills: Sequence[Fill], choose: st.DataObject) -> list[Sighting]:
-    """Any of the rows, by either subscription."""
-    some = [fill for fill in fills if choose.draw(st.booleans())]
+def in_transaction(
+    transaction: str, fills: Sequence[Fill], *, matched_after_s: int = 0
+) -> list[Fill]:
     return [
-        on_the_socket(fill, choose.draw(st.sampled_from(KINDS)), as_text=choose.draw(st.booleans()))
-        for fill in some
+        replace(fill, transaction=transaction, matched_after_s=matched_after_s) for fill in fills
     ]
 
 
-def told_by_a_block(fills: Sequence[Fill], *, mined: int) -> list[Sighting]:
-    """By the chain, also after a reorg, and by the Data API."""
-    return [on_the_chain(fills, block=block, mined=mined) for block in (100, 101)] + [
-        by_the_data_api(fills, mined=mined)
+def socket_reports(fills: Sequence[Fill], choose: st.DataObject) -> list[SourceReport]:
+    """A row of some of the fills, from either subscription."""
+    reported = [fill for fill in fills if choose.draw(st.booleans())]
+    return [
+        socket_report(fill, choose.draw(st.sampled_from(KINDS)), as_text=choose.draw(st.booleans()))
+        for fill in reported
     ]
 
 
-def copied(ingest: Ingest, *transactions: str) -> dict[tuple[str, Side], int]:
-    """Micro-shares of each token and side, of these trades together; each part has an intent for
-    each follower.
-    """
-    found = {}
+def block_reports(fills: Sequence[Fill], *, mined_after_s: int) -> list[SourceReport]:
+    """The chain's logs, also as they are after a reorg, and the Data API's page."""
+    return [
+        chain_report(fills, block=block, mined_after_s=mined_after_s) for block in (100, 101)
+    ] + [data_api_report(fills, mined_after_s=mined_after_s)]
+
+
+def copied_shares(ingest: Ingest, *transactions: str) -> dict[tuple[str, Side], int]:
+    """Micro-shares that were copied of these transactions together, by token and side."""
+    copied = {}
     for token in (YES, NO):
         for side in Side:
             trades = [
                 trade_id(transaction_hash=each, leader=LEADER, token_id=token, side=side)
                 for each in transactions
             ]
-            found[token, side] = sum(
-                part.shares for trade in trades for part in ingest.parts(trade)
+            copied[token, side] = sum(
+                each.shares for trade in trades for each in ingest.copied_slices(trade)
             )
-    parts = [part for trade in ingest.books.parts for part in ingest.parts(trade)]
-    assert len(ingest.intents) == len(parts) * len(FOLLOWS)
-    return {line: amount for line, amount in found.items() if amount}
+    slices = [
+        each for trade in ingest.trades.slices_by_trade for each in ingest.copied_slices(trade)
+    ]
+    assert len(ingest.intents) == len(slices) * len(FOLLOWS)
+    return {line: amount for line, amount in copied.items() if amount}
 
 
-def traded(fills: Sequence[Fill]) -> dict[tuple[str, Side], int]:
+def traded_shares(fills: Sequence[Fill]) -> dict[tuple[str, Side], int]:
     sums: dict[tuple[str, Side], int] = {}
     for fill in fills:
         sums[fill.token_id, fill.side] = sums.get((fill.token_id, fill.side), 0) + fill.shares
@@ -87,244 +96,266 @@ def doubled(amounts: dict[tuple[str, Side], int]) -> dict[tuple[str, Side], int]
     return {line: 2 * amount for line, amount in amounts.items()}
 
 
-ONE_FILL = [a_whole_fill()]
-SENT_AGAIN = [
-    on_the_socket(settled_by(FIRST, ONE_FILL)[0], "trades", as_text=False),
-    on_the_socket(settled_by(SECOND, ONE_FILL)[0], "trades", as_text=False),
-    by_the_data_api(settled_by(SECOND, ONE_FILL), mined=SETTLED_AFTER),
-    on_the_chain(settled_by(SECOND, ONE_FILL), block=100, mined=SETTLED_AFTER),
+ONE_FILL = [a_settled_fill()]
+RESENT_REPORTS = [
+    socket_report(in_transaction(FIRST_HASH, ONE_FILL)[0], "trades", as_text=False),
+    socket_report(in_transaction(SECOND_HASH, ONE_FILL)[0], "trades", as_text=False),
+    data_api_report(in_transaction(SECOND_HASH, ONE_FILL), mined_after_s=SETTLED_AFTER_S),
+    chain_report(in_transaction(SECOND_HASH, ONE_FILL), block=100, mined_after_s=SETTLED_AFTER_S),
 ]
-"""The socket tells the match under the transaction that fails, and perhaps under the other one too.
-"""
+"""The socket reports the match under the transaction that fails, and perhaps under the other one
+too."""
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reports",
     [
         order
         for n in range(1, 5)
-        for chosen in combinations(SENT_AGAIN, n)
+        for chosen in combinations(RESENT_REPORTS, n)
         for order in permutations(chosen)
     ],
 )
-async def test_a_settlement_that_is_sent_again_is_copied_once_by_any_of_the_sources_in_every_order(
-    told: tuple[Sighting, ...],
+async def test_a_resent_settlement_is_copied_once_for_every_subset_and_order_of_the_reports(
+    reports: tuple[SourceReport, ...],
 ) -> None:
     ingest = Ingest()
 
-    await ingest.hears([*told, *told])
+    await ingest.receive([*reports, *reports])
 
-    assert copied(ingest, FIRST, SECOND) == traded(ONE_FILL)
+    assert copied_shares(ingest, FIRST_HASH, SECOND_HASH) == traded_shares(ONE_FILL)
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_whatever_is_in_a_settlement_that_is_sent_again_is_copied_once(
+async def test_all_fills_of_a_resent_settlement_are_copied_once(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    retold_at = choose.draw(st.integers(0, SETTLED_AFTER))
-    on_sockets = settled_by(FIRST, fills) + settled_by(SECOND, fills, matched=retold_at)
-    told = told_by_the_socket(on_sockets, choose) + told_by_a_block(
-        settled_by(SECOND, fills), mined=SETTLED_AFTER
+    resent_at = choose.draw(st.integers(0, SETTLED_AFTER_S))
+    socket_fills = in_transaction(FIRST_HASH, fills) + in_transaction(
+        SECOND_HASH, fills, matched_after_s=resent_at
+    )
+    reports = socket_reports(socket_fills, choose) + block_reports(
+        in_transaction(SECOND_HASH, fills), mined_after_s=SETTLED_AFTER_S
     )
     ingest = Ingest()
 
-    await ingest.hears(drawn(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
-    assert copied(ingest, FIRST, SECOND) == traded(fills)
+    assert copied_shares(ingest, FIRST_HASH, SECOND_HASH) == traded_shares(fills)
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_without_a_word_from_the_chain_it_is_never_copied_beyond_what_was_traded(
+async def test_without_the_chain_a_resent_settlement_is_never_copied_beyond_what_was_traded(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    told = told_by_the_socket(settled_by(FIRST, fills) + settled_by(SECOND, fills), choose)
+    reports = socket_reports(
+        in_transaction(FIRST_HASH, fills) + in_transaction(SECOND_HASH, fills), choose
+    )
     if choose.draw(st.booleans()):
-        told.append(by_the_data_api(settled_by(SECOND, fills), mined=SETTLED_AFTER))
+        reports.append(
+            data_api_report(in_transaction(SECOND_HASH, fills), mined_after_s=SETTLED_AFTER_S)
+        )
     ingest = Ingest()
 
-    await ingest.hears(drawn(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
     assert all(
-        amount <= traded(fills)[line] for line, amount in copied(ingest, FIRST, SECOND).items()
+        amount <= traded_shares(fills)[line]
+        for line, amount in copied_shares(ingest, FIRST_HASH, SECOND_HASH).items()
     )
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_two_equal_trades_within_seconds_are_both_copied_in_the_end_whichever_rows_of_the_socket_are_missing_or_late(
+async def test_two_equal_trades_are_both_copied_whichever_socket_rows_are_missing_or_late(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    apart, takes = choose.draw(st.integers(0, 6)), choose.draw(st.integers(1, SETTLED_AFTER))
-    one, other = settled_by(FIRST, fills), settled_by(SECOND, fills, matched=apart)
-    told = (
-        told_by_the_socket(one + other, choose)
-        + told_by_a_block(one, mined=takes)
-        + told_by_a_block(other, mined=apart + takes)
+    apart_s = choose.draw(st.integers(0, 6))
+    settlement_s = choose.draw(st.integers(1, SETTLED_AFTER_S))
+    one = in_transaction(FIRST_HASH, fills)
+    other = in_transaction(SECOND_HASH, fills, matched_after_s=apart_s)
+    reports = (
+        socket_reports(one + other, choose)
+        + block_reports(one, mined_after_s=settlement_s)
+        + block_reports(other, mined_after_s=apart_s + settlement_s)
     )
     ingest = Ingest()
 
-    await ingest.hears(drawn(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
-    assert copied(ingest, FIRST) == copied(ingest, SECOND) == traded(fills)
+    assert (
+        copied_shares(ingest, FIRST_HASH)
+        == copied_shares(ingest, SECOND_HASH)
+        == traded_shares(fills)
+    )
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_a_trade_beside_an_equal_one_that_is_sent_again_makes_two_copies_and_not_three(
+async def test_a_trade_beside_an_equal_resent_one_leads_to_two_copies_and_not_three(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    failed, again, real = (settled_by(transaction, fills) for transaction in (FIRST, SECOND, THIRD))
-    told = told_by_the_socket(failed + again + real, choose)
-    told += told_by_a_block(again, mined=SETTLED_AFTER) + told_by_a_block(
-        real, mined=choose.draw(st.integers(1, SETTLED_AFTER))
+    failed, resent, separate = (
+        in_transaction(transaction, fills) for transaction in (FIRST_HASH, SECOND_HASH, THIRD_HASH)
+    )
+    reports = socket_reports(failed + resent + separate, choose)
+    reports += block_reports(resent, mined_after_s=SETTLED_AFTER_S) + block_reports(
+        separate, mined_after_s=choose.draw(st.integers(1, SETTLED_AFTER_S))
     )
     ingest = Ingest()
 
-    await ingest.hears(drawn(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
-    assert copied(ingest, FIRST, SECOND, THIRD) == doubled(traded(fills))
+    assert copied_shares(ingest, FIRST_HASH, SECOND_HASH, THIRD_HASH) == doubled(
+        traded_shares(fills)
+    )
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_replaying_any_prefix_changes_nothing(
+async def test_a_replay_of_any_prefix_changes_nothing(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    failed, again, real = (settled_by(transaction, fills) for transaction in (FIRST, SECOND, THIRD))
-    told = (
-        told_by_the_socket(failed + again + real, choose)
-        + told_by_a_block(again, mined=SETTLED_AFTER)
-        + told_by_a_block(real, mined=3)
+    failed, resent, separate = (
+        in_transaction(transaction, fills) for transaction in (FIRST_HASH, SECOND_HASH, THIRD_HASH)
+    )
+    reports = (
+        socket_reports(failed + resent + separate, choose)
+        + block_reports(resent, mined_after_s=SETTLED_AFTER_S)
+        + block_reports(separate, mined_after_s=3)
     )
     ingest = Ingest()
-    await ingest.hears(drawn(told, choose, shuffle))
-    before = deepcopy((ingest.books.rows, ingest.books.parts, ingest.intents))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
+    before = deepcopy((ingest.trades.rows_by_trade, ingest.trades.slices_by_trade, ingest.intents))
 
-    await ingest.replays(choose.draw(st.integers(0, len(ingest.topic))))
+    await ingest.replay(choose.draw(st.integers(0, len(ingest.topic))))
 
-    assert (ingest.books.rows, ingest.books.parts, ingest.intents) == before
+    assert (ingest.trades.rows_by_trade, ingest.trades.slices_by_trade, ingest.intents) == before
 
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
-async def test_a_crash_after_the_commit_of_any_message_loses_and_doubles_nothing(
+async def test_a_crash_after_the_commit_of_any_message_loses_and_repeats_nothing(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    one, other = settled_by(FIRST, fills), settled_by(SECOND, fills)
-    told = (
-        told_by_the_socket(one + other, choose)
-        + told_by_a_block(one, mined=4)
-        + told_by_a_block(other, mined=5)
+    one, other = in_transaction(FIRST_HASH, fills), in_transaction(SECOND_HASH, fills)
+    reports = (
+        socket_reports(one + other, choose)
+        + block_reports(one, mined_after_s=4)
+        + block_reports(other, mined_after_s=5)
     )
-    dice = Random(choose.draw(st.integers()))
-    ingest = Ingest(crashes=lambda: dice.random() < 0.5)
+    crashes = Random(choose.draw(st.integers()))
+    ingest = Ingest(crashes=lambda: crashes.random() < 0.5)
 
-    await ingest.hears(drawn(told, choose, shuffle))
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
-    assert copied(ingest, FIRST) == copied(ingest, SECOND) == traded(fills)
+    assert (
+        copied_shares(ingest, FIRST_HASH)
+        == copied_shares(ingest, SECOND_HASH)
+        == traded_shares(fills)
+    )
 
 
-async def test_a_trade_of_other_shares_or_after_the_block_of_an_equal_one_is_copied_on_the_sockets_word_at_once() -> (
-    None
-):
-    """Who trades without doubt waits for nothing."""
-    ingest, apart = Ingest(), SETTLED_AFTER + CLOCKS_DIFFER.seconds + 1
+async def test_a_socket_row_that_cannot_be_a_resent_settlement_is_copied_at_once() -> None:
+    """Its shares differ from those of the earlier trade, or its match is after that one's block."""
+    ingest, apart_s = Ingest(), SETTLED_AFTER_S + CLOCK_TOLERANCE.seconds + 1
     first, other, later = (
-        a_whole_fill(),
-        replace(a_whole_fill(size=11), transaction=SECOND),
-        replace(a_whole_fill(), transaction=THIRD, matched=apart),
+        a_settled_fill(),
+        replace(a_settled_fill(size=11), transaction=SECOND_HASH),
+        replace(a_settled_fill(), transaction=THIRD_HASH, matched_after_s=apart_s),
     )
 
-    await ingest.hears(
+    await ingest.receive(
         [
-            on_the_socket(first, "trades", as_text=False),
-            on_the_socket(other, "trades", as_text=False),
+            socket_report(first, "trades", as_text=False),
+            socket_report(other, "trades", as_text=False),
         ]
     )
-    assert copied(ingest, first.transaction, SECOND) == traded([first, other])
-    await ingest.hears(
+    assert copied_shares(ingest, first.transaction, SECOND_HASH) == traded_shares([first, other])
+    await ingest.receive(
         [
-            on_the_chain([first], block=100, mined=SETTLED_AFTER),
-            on_the_socket(later, "trades", as_text=False),
+            chain_report([first], block=100, mined_after_s=SETTLED_AFTER_S),
+            socket_report(later, "trades", as_text=False),
         ]
     )
 
-    assert copied(ingest, THIRD) == traded([later])
+    assert copied_shares(ingest, THIRD_HASH) == traded_shares([later])
 
 
-async def test_an_equal_trade_that_comes_before_the_block_of_the_first_waits_for_its_own_and_not_for_the_other() -> (
-    None
-):
+async def test_an_equal_match_before_the_block_of_the_first_one_awaits_confirmation() -> None:
     ingest, one, other = (
         Ingest(),
-        settled_by(FIRST, ONE_FILL),
-        settled_by(SECOND, ONE_FILL, matched=1),
+        in_transaction(FIRST_HASH, ONE_FILL),
+        in_transaction(SECOND_HASH, ONE_FILL, matched_after_s=1),
     )
 
-    await ingest.hears(
+    await ingest.receive(
         [
-            on_the_socket(one[0], "trades", as_text=False),
-            on_the_socket(other[0], "trades", as_text=False),
+            socket_report(one[0], "trades", as_text=False),
+            socket_report(other[0], "trades", as_text=False),
         ]
     )
-    assert (copied(ingest, FIRST), copied(ingest, SECOND)) == (traded(ONE_FILL), {})
-    await ingest.hears([by_the_data_api(one, mined=3)])
-    assert copied(ingest, SECOND) == {}
-    await ingest.hears([by_the_data_api(other, mined=3)])
+    assert (copied_shares(ingest, FIRST_HASH), copied_shares(ingest, SECOND_HASH)) == (
+        traded_shares(ONE_FILL),
+        {},
+    )
+    await ingest.receive([data_api_report(one, mined_after_s=3)])
+    assert copied_shares(ingest, SECOND_HASH) == {}
+    await ingest.receive([data_api_report(other, mined_after_s=3)])
 
-    assert copied(ingest, SECOND) == traded(ONE_FILL)
+    assert copied_shares(ingest, SECOND_HASH) == traded_shares(ONE_FILL)
 
 
-@pytest.mark.parametrize(("late_by", "copies"), [(0, 1), (1, 2)])
-async def test_what_was_copied_of_a_trade_that_failed_counts_for_the_next_one_of_ten_minutes(
-    late_by: int, copies: int
+@pytest.mark.parametrize(("late_s", "copies"), [(0, 1), (1, 2)])
+async def test_copies_of_a_failed_trade_count_for_an_equal_one_within_ten_minutes(
+    late_s: int, copies: int
 ) -> None:
-    """A ghost: the socket told it, and its settlement failed for good. Its copies stand, and the
-    leader's next trade finds them.
-    """
-    ingest, soon = Ingest(), RESENT_WITHIN.seconds + late_by
-    ghost, real = settled_by(FIRST, ONE_FILL), settled_by(SECOND, ONE_FILL)
+    """The socket reported the trade, and its settlement failed for good: its copies remain."""
+    ingest, settled_s = Ingest(), RESENT_WITHIN.seconds + late_s
+    failed, settled = in_transaction(FIRST_HASH, ONE_FILL), in_transaction(SECOND_HASH, ONE_FILL)
 
-    await ingest.hears(
+    await ingest.receive(
         [
-            on_the_socket(ghost[0], "trades", as_text=False),
-            on_the_chain(real, block=100, mined=soon),
+            socket_report(failed[0], "trades", as_text=False),
+            chain_report(settled, block=100, mined_after_s=settled_s),
         ]
     )
 
-    assert copied(ingest, FIRST, SECOND) == {
-        line: copies * amount for line, amount in traded(ONE_FILL).items()
+    assert copied_shares(ingest, FIRST_HASH, SECOND_HASH) == {
+        line: copies * amount for line, amount in traded_shares(ONE_FILL).items()
     }
 
 
-async def test_of_a_larger_trade_the_difference_is_copied() -> None:
-    ingest, told, proven = (
+async def test_of_a_larger_confirmed_trade_the_difference_is_copied() -> None:
+    ingest, reported, confirmed = (
         Ingest(),
-        a_whole_fill(size=10),
-        replace(a_whole_fill(size=15), transaction=SECOND),
+        a_settled_fill(size=10),
+        replace(a_settled_fill(size=15), transaction=SECOND_HASH),
     )
 
-    await ingest.hears(
-        [on_the_socket(told, "trades", as_text=False), on_the_chain([proven], block=100)]
+    await ingest.receive(
+        [socket_report(reported, "trades", as_text=False), chain_report([confirmed], block=100)]
     )
 
-    assert copied(ingest, told.transaction, SECOND) == traded([proven])
+    assert copied_shares(ingest, reported.transaction, SECOND_HASH) == traded_shares([confirmed])
 
 
-async def test_trades_of_another_token_or_side_are_nobodys_continuation() -> None:
-    ingest, told = Ingest(), a_whole_fill()
+async def test_trades_of_another_token_or_side_are_no_resent_settlements() -> None:
+    ingest, reported = Ingest(), a_settled_fill()
     others = [
-        replace(told, transaction=SECOND, token_id=NO),
-        replace(told, transaction=THIRD, side=Side.SELL),
+        replace(reported, transaction=SECOND_HASH, token_id=NO),
+        replace(reported, transaction=THIRD_HASH, side=Side.SELL),
     ]
 
-    await ingest.hears(
+    await ingest.receive(
         [
-            on_the_socket(told, "trades", as_text=False),
-            *(on_the_chain([other], block=100) for other in others),
+            socket_report(reported, "trades", as_text=False),
+            *(chain_report([other], block=100) for other in others),
         ]
     )
 
-    assert copied(ingest, told.transaction, SECOND, THIRD) == traded([told, *others])
+    assert copied_shares(ingest, reported.transaction, SECOND_HASH, THIRD_HASH) == traded_shares(
+        [reported, *others]
+    )

@@ -1,4 +1,4 @@
-"""One settlement as every source tells it: the raw frames, rows and logs that the feeds would get."""
+"""Builds what each source reports of a settlement: raw frames, pages and logs."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from shared.messages.base import Message
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket.data_api import parse_page
 from tests.builders import LEADER, NOON, OTHER_PROXY, TRANSACTION
-from tests.unit.ingest.test_activity_feed import Script
+from tests.unit.ingest.test_activity_feed import FakeChannel
 
 YES, NO = "11" * 20, "22" * 20
 """The two outcomes of a market."""
@@ -26,19 +26,19 @@ YES, NO = "11" * 20, "22" * 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
-    """What one order of the leader got in the settlement. Micro-shares and micro-USDC."""
+    """What one order of the leader traded in the settlement. Micro-shares and micro-USDC."""
 
     order: int
     token_id: str
     side: Side
     shares: int
     usdc: int
-    took: bool
-    """Whether the order took liquidity; else it rested."""
+    took_liquidity: bool
+    """Whether the order took liquidity; else it rested in the book."""
     transaction: str = TRANSACTION
-    """Of its settlement."""
-    matched: int = 0
-    """Seconds after NOON."""
+    """The hash of its settlement."""
+    matched_after_s: int = 0
+    """The match, in seconds after NOON."""
 
     @property
     def trade_id(self) -> str:
@@ -52,59 +52,66 @@ class Fill:
 
     @property
     def price(self) -> str:
-        """As both feeds tell it: the ratio, in a few digits."""
+        """The ratio in a few digits, as the socket and the Data API report it."""
         return str(round(Decimal(self.usdc) / self.shares, 10))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """What one source brings at one time: raw, as it comes in."""
+class SourceReport:
+    """What one source delivers at one time, as raw text."""
 
     source: FillSource
     raw: str
     mined_at: datetime = NOON
 
-    async def heard(self) -> list[LeaderFillSeen]:
-        """What ingest's feed, started anew, makes of it."""
-        told: list[Message] = []
+    async def read_by_feed(self) -> list[LeaderFillSeen]:
+        """The fills that ingest's feed, newly started, publishes of it."""
+        published: list[Message] = []
 
         async def publish(message: Message) -> None:
-            told.append(message)
+            published.append(message)
 
         match self.source:
             case FillSource.RTDS:
-                await ActivityFeed(Script(self.raw), leaders=lambda: {LEADER}, now=lambda: NOON)(
-                    publish
+                feed = ActivityFeed(
+                    FakeChannel(self.raw), leaders=lambda: {LEADER}, now=lambda: NOON
                 )
+                await feed(publish)
             case FillSource.DATA:
-                await _data_feed(self.raw).ask_all(publish)
+                await _build_data_feed(self.raw).poll_leaders(publish)
             case FillSource.CHAIN:
                 logs = decode_order_fills(json.loads(self.raw))
-                told += parse_fills(
+                published += parse_fills(
                     logs, mined_at={log.block_number: self.mined_at for log in logs}, seen_at=NOON
                 )
-        fills = [message for message in told if isinstance(message, LeaderFillSeen)]
-        assert len(fills) == len(told), told
+        fills = [message for message in published if isinstance(message, LeaderFillSeen)]
+        assert len(fills) == len(published), published
         return fills
 
 
-def _data_feed(raw: str) -> DataFeed:
-    async def trades(*_: object) -> Sequence[dict[str, Any]]:
+def _build_data_feed(raw: str) -> DataFeed:
+    async def fetch_trades(*_: object) -> Sequence[dict[str, Any]]:
         return parse_page(json.loads(raw, parse_float=Decimal))[0]
 
     minute = timedelta(minutes=1)
     return DataFeed(
-        trades, leaders=lambda: {LEADER}, now=lambda: NOON, poll_every=minute, look_back=minute
+        fetch_trades,
+        leaders=lambda: {LEADER},
+        now=lambda: NOON,
+        poll_interval=minute,
+        lookback=minute,
     )
 
 
-def on_the_socket(fill: Fill, kind: str, *, as_text: bool) -> Sighting:
-    """A frame of the activity socket: the row among others, numbers as numbers or as text."""
+def socket_report(fill: Fill, kind: str, *, as_text: bool) -> SourceReport:
+    """A frame of the activity socket with the row and one of another wallet. ``as_text``: its
+    numbers are texts.
+    """
     envelopes = [
         _envelope(kind, _row(fill, as_text=as_text)),
         _envelope(kind, _row(fill, as_text=as_text) | {"proxyWallet": OTHER_PROXY}),
     ]
-    return Sighting(source=FillSource.RTDS, raw=json.dumps(envelopes))
+    return SourceReport(source=FillSource.RTDS, raw=json.dumps(envelopes))
 
 
 def _envelope(kind: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -128,16 +135,14 @@ def _row(fill: Fill, *, as_text: bool) -> dict[str, Any]:
         "side": fill.side.value,
         "size": size,
         "price": price,
-        "timestamp": int(NOON.timestamp()) + fill.matched,
+        "timestamp": int(NOON.timestamp()) + fill.matched_after_s,
         "title": "Will it rain?",
         "outcome": "Yes",
     }
 
 
-def by_the_data_api(fills: Sequence[Fill], *, mined: int = 0) -> Sighting:
-    """A page of ``/v2/trades``: twins are two equal rows, dated by their block, so many seconds
-    after NOON.
-    """
+def data_api_report(fills: Sequence[Fill], *, mined_after_s: int = 0) -> SourceReport:
+    """A page of ``/v2/trades``. Its rows are dated by their block; equal fills are equal rows."""
     names = {
         "proxyWallet": "proxy_wallet",
         "transactionHash": "transaction_hash",
@@ -146,24 +151,28 @@ def by_the_data_api(fills: Sequence[Fill], *, mined: int = 0) -> Sighting:
     rows = [
         {
             names.get(name, name): value
-            for name, value in _row(replace(fill, matched=mined), as_text=False).items()
+            for name, value in _row(
+                replace(fill, matched_after_s=mined_after_s), as_text=False
+            ).items()
         }
         for fill in fills
     ]
-    return Sighting(
+    return SourceReport(
         source=FillSource.DATA, raw=json.dumps({"data": rows, "pagination": {"next_cursor": None}})
     )
 
 
-def on_the_chain(
-    fills: Sequence[Fill], *, block: int, mined: int = 0, v1: bool = False
-) -> Sighting:
-    """The logs of the settlement: a block's logs come whole. A reorg puts them into another block
-    under other indices.
+def chain_report(
+    fills: Sequence[Fill], *, block: int, mined_after_s: int = 0, v1: bool = False
+) -> SourceReport:
+    """All logs of the settlement. Another ``block`` is what a reorg makes of them: the same logs
+    under other indices. ``v1``: of the exchange's first version.
     """
     logs = [_log(fill, index=block + index, block=block, v1=v1) for index, fill in enumerate(fills)]
-    return Sighting(
-        source=FillSource.CHAIN, raw=json.dumps(logs), mined_at=NOON + timedelta(seconds=mined)
+    return SourceReport(
+        source=FillSource.CHAIN,
+        raw=json.dumps(logs),
+        mined_at=NOON + timedelta(seconds=mined_after_s),
     )
 
 
@@ -178,7 +187,7 @@ def _log(fill: Fill, *, index: int, block: int, v1: bool) -> dict[str, Any]:
         data = encode(
             ["uint256"] * 7, [0 if fill.side is Side.BUY else 1, token, making, taking, 0, 0, 0]
         )
-    taker = exchange if fill.took else OTHER_PROXY
+    taker = exchange if fill.took_liquidity else OTHER_PROXY
     return {
         "address": exchange.lower(),
         "topics": [
