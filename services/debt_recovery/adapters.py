@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.debt_recovery.decisions import Debt, owed_to
+from services.debt_recovery.decisions import Debt, sum_owed
 from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import Transient
@@ -37,7 +37,7 @@ class PostgresDebts:
         async with transaction(self._engine) as connection:
             await connection.execute(insert(tables.debts).values(row).on_conflict_do_nothing())
 
-    async def outstanding(self) -> list[Debt]:
+    async def load_outstanding(self) -> list[Debt]:
         """Raises: Transient."""
         async with transaction(self._engine) as connection:
             found = await fetch_rows(
@@ -57,18 +57,18 @@ class PostgresDebts:
         ]
 
 
-class DebtWatch:
+class DebtMetrics:
     """Shows what is owed to the operator, as a metric."""
 
-    def __init__(self, debts: PostgresDebts, *, sum_every: timedelta) -> None:
-        self._debts, self._sum_every = debts, sum_every
+    def __init__(self, debts: PostgresDebts, *, sum_interval: timedelta) -> None:
+        self._debts, self._sum_interval = debts, sum_interval
 
     async def __call__(self, _: Publish) -> None:
         while True:
             try:
                 metrics.debts_outstanding(
-                    owed_to(Creditor.OPERATOR, await self._debts.outstanding())
+                    sum_owed(Creditor.OPERATOR, await self._debts.load_outstanding())
                 )
             except Transient as error:
                 logger.warning("what is owed could not be summed up: %s", error)
-            await asyncio.sleep(self._sum_every.total_seconds())
+            await asyncio.sleep(self._sum_interval.total_seconds())

@@ -31,6 +31,6 @@ def build_debt(raised: DebtRaised) -> Debt:
     )
 
 
-def owed_to(creditor: Creditor, debts: Iterable[Debt]) -> int:
+def sum_owed(creditor: Creditor, debts: Iterable[Debt]) -> int:
     """Micro-USDC, all debts together."""
     return sum(debt.usdc for debt in debts if debt.creditor is creditor)

@@ -10,5 +10,5 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DEBT_RECOVERY_", frozen=True)
 
-    sum_every: timedelta = timedelta(seconds=10)
+    sum_interval: timedelta = timedelta(seconds=10)
     """How often what is owed is summed up for the metrics."""

@@ -180,7 +180,7 @@ def after_reply(order: Order, reply: Reply, *, is_first: bool, now: datetime) ->
     match reply:
         case Accepted():
             return _accepted(order, reply, now=now)
-        case Rejected() if is_first and reply.reason.hides_nothing:
+        case Rejected() if is_first and reply.reason.is_conclusive:
             return replace(order, state=OrderState.REJECTED, reason=f"{reply.reason}: {reply.text}")
         case Rejected() | Killed():
             return _unverified(order, reply, now=now)

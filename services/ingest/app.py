@@ -100,9 +100,9 @@ def activity_channel(settings: Settings, venue: VenueSettings) -> ChannelSetting
     return ChannelSettings(
         name="rtds",
         url=str(venue.rtds_ws_url),
-        ping_every_s=settings.rtds_ping_every.total_seconds(),
-        silent_after_s=settings.rtds_silent_after.total_seconds(),
-        pongs_count=False,
+        ping_interval_s=settings.rtds_ping_every.total_seconds(),
+        silence_timeout_s=settings.rtds_silent_after.total_seconds(),
+        pong_is_alive=False,
     )
 
 

@@ -15,7 +15,8 @@ from services.preflight.handler import Balance, Commitments
 from shared.caching.recent import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, is_v3_position
-from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.client import ChainClient
+from shared.chain.wallet_balances import WalletBalances
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
@@ -29,7 +30,7 @@ from shared.observe import metrics, tracing
 logger = logging.getLogger(__name__)
 
 VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
-WITHOUT_LIMIT = (1 << 63) - 1
+UNLIMITED = (1 << 63) - 1
 """Allowances are 256 bits wide; what goes over this counts as without limit, and fits the wire and
 the database."""
 
@@ -60,7 +61,7 @@ select * from unnest(cast(:proxies as text[]), cast(:days as date[]), cast(:caps
 on conflict (proxy, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
 returning proxy, day, spent_usdc
 """
-STANDING = (
+LOAD_VERDICTS = (
     "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
 )
 SETTLE = text("""
@@ -83,12 +84,12 @@ with given as (
 update preflight.spending s set spent_usdc = s.spent_usdc - b.unused from given_back b where s.proxy = b.proxy and s.day = b.day
 """)
 
-Ask = tuple[Intent, datetime, datetime]
-Told = tuple[Verdict, str | None]
+CommitmentsQuery = tuple[Intent, datetime, datetime]
+TracedVerdict = tuple[Verdict, str | None]
 """A verdict, and the trace that it was reached in."""
 
 
-class CapUsedUp(Exception):
+class DailyCapExceeded(Exception):
     """Somebody else reserved of the same cap since this verdict was reached."""
 
 
@@ -103,13 +104,15 @@ class PostgresVerdicts:
         self._record = GroupCommit(self._record_all)
         self._settle = GroupCommit(self._settle_all)
 
-    async def commitments(self, intent: Intent, *, since: datetime, now: datetime) -> Commitments:
+    async def load_commitments(
+        self, intent: Intent, *, since: datetime, now: datetime
+    ) -> Commitments:
         return await self._commitments((intent, since, now))
 
     async def record(self, verdict: Verdict) -> Verdict:
         try:
             standing = await self._record((verdict, tracing.inject()))
-        except CapUsedUp as error:
+        except DailyCapExceeded as error:
             raise Transient(
                 "the daily cap was used by another process meanwhile: judge again"
             ) from error
@@ -118,7 +121,7 @@ class PostgresVerdicts:
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
         await self._settle((report, now))
 
-    async def _commitments_of_all(self, asked: Sequence[Ask]) -> list[Commitments]:
+    async def _commitments_of_all(self, asked: Sequence[CommitmentsQuery]) -> list[Commitments]:
         async with autocommit(self._engine) as connection:
             found = await fetch_rows(
                 connection,
@@ -133,7 +136,7 @@ class PostgresVerdicts:
             for row in found
         ]
 
-    async def _record_all(self, told: Sequence[Told]) -> list[Verdict]:
+    async def _record_all(self, told: Sequence[TracedVerdict]) -> list[Verdict]:
         """Raises: CapUsedUp, and nothing of the group is kept."""
         verdicts = [verdict for verdict, _ in told]
         async with transaction(self._engine) as connection:
@@ -149,7 +152,7 @@ class PostgresVerdicts:
                 [v for v in verdicts if isinstance(v, IntentApproved) and v.intent_id in fresh],
             )
             known = [verdict.intent_id for verdict in verdicts if verdict.intent_id not in fresh]
-            told_before = await fetch_rows(connection, STANDING, ids=known) if known else ()
+            told_before = await fetch_rows(connection, LOAD_VERDICTS, ids=known) if known else ()
             standing = {row.intent_id: VERDICT.validate_json(row.verdict) for row in told_before}
         for verdict in verdicts:
             if verdict.intent_id in fresh and isinstance(verdict, IntentRefused):
@@ -171,7 +174,7 @@ class PostgresVerdicts:
         )
         spent = {(row.proxy, row.day): row.spent_usdc for row in reserved}
         if any(spent[v.intent.proxy, _day(v.occurred_at)] > v.facts.daily_cap_usdc for v in buys):
-            raise CapUsedUp
+            raise DailyCapExceeded
 
     async def _settle_all(self, reports: Sequence[tuple[OrderReported, datetime]]) -> list[None]:
         columns = {
@@ -216,15 +219,15 @@ def _day(moment: datetime) -> date:
     return moment.astimezone(UTC).date()
 
 
-Asked = tuple[str, str | None]
+BalanceQuery = tuple[str, str | None]
 """A proxy, and the token whose shares are asked for too."""
 
-REQUESTS_AT_ONCE, PROXIES_AT_ONCE = 4, 100
+MAX_CONCURRENT_REQUESTS, MAX_PROXIES_PER_REQUEST = 4, 100
 """To the node: a request that hangs holds up few others, and what is asked for meanwhile goes out
 together, in half a megabyte at most."""
 
 
-class SharedEntries(Protocol):
+class SharedCache(Protocol):
     """The table that all instances of preflight fill and read."""
 
     def get(self, key: str) -> bytes | None: ...
@@ -243,7 +246,7 @@ class ChainBalances:
     def __init__(
         self,
         chain: ChainClient,
-        shared: SharedEntries,
+        shared: SharedCache,
         *,
         now: Callable[[], datetime],
         max_age: timedelta,
@@ -251,8 +254,8 @@ class ChainBalances:
     ) -> None:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
         self._known: LruCache[str, BalancesFetched] = LruCache(max_accounts)
-        self._ask: GroupCommit[Asked, BalancesFetched | Transient] = GroupCommit(
-            self._ask_chain, at_once=REQUESTS_AT_ONCE, largest=PROXIES_AT_ONCE
+        self._ask: GroupCommit[BalanceQuery, BalancesFetched | Transient] = GroupCommit(
+            self._ask_chain, at_once=MAX_CONCURRENT_REQUESTS, largest=MAX_PROXIES_PER_REQUEST
         )
         self._fetch = SingleFlight(self._ask_together)
         self._beside: set[asyncio.Task[object]] = set()
@@ -303,19 +306,19 @@ class ChainBalances:
             metrics.cache_asked("balances", "stale")
             return None
 
-    async def _ask_together(self, asked: Asked) -> BalancesFetched:
+    async def _ask_together(self, asked: BalanceQuery) -> BalancesFetched:
         fetched = await self._ask(asked)
         if isinstance(fetched, Transient):
             raise fetched
         return fetched
 
-    async def _ask_chain(self, asked: Sequence[Asked]) -> list[BalancesFetched | Transient]:
+    async def _ask_chain(self, asked: Sequence[BalanceQuery]) -> list[BalancesFetched | Transient]:
         """Raises: Transient where the node could not be asked at all."""
         asked_at = self._now()
         wallets = [
             (proxy, (int(token_id),) if token_id is not None else ()) for proxy, token_id in asked
         ]
-        read = await self._chain.fetch_balances_each(wallets)
+        read = await self._chain.fetch_balances_or_failures(wallets)
         answers = [
             wallet if isinstance(wallet, Transient) else _fetched(wallet, asked_at)
             for wallet in read
@@ -348,7 +351,7 @@ def _fetched(wallet: WalletBalances, asked_at: datetime) -> BalancesFetched:
         proxy=wallet.wallet,
         usdc=wallet.collateral,
         allowance_by_spender={
-            spender: min(amount, WITHOUT_LIMIT)
+            spender: min(amount, UNLIMITED)
             for spender, amount in wallet.allowance_by_spender.items()
         },
         shares_by_token={str(token): shares for token, shares in wallet.shares_by_token.items()},

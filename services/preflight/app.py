@@ -49,7 +49,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 max_accounts=settings.max_accounts,
             ),
             verdicts=PostgresVerdicts(engine),
-            limits=limits(settings),
+            limits=build_limits(settings),
             now=utc_now,
         )
         yield Service(
@@ -66,7 +66,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         )
 
 
-def limits(settings: Settings) -> Limits:
+def build_limits(settings: Settings) -> Limits:
     return Limits(
         max_quote_age=settings.max_quote_age,
         max_entry_age=settings.max_entry_age,

@@ -114,7 +114,7 @@ class Violation:
     threshold: Decimal
 
 
-Rule = Callable[[PreflightFacts], Violation | None]
+Check = Callable[[PreflightFacts], Violation | None]
 
 
 def max_fee(usdc: int, rate: Decimal) -> int:
@@ -124,7 +124,7 @@ def max_fee(usdc: int, rate: Decimal) -> int:
     return cost_ceiling(usdc, rate)
 
 
-def _runs(case: PreflightFacts) -> Violation | None:
+def _check_mode(case: PreflightFacts) -> Violation | None:
     if case.mode is Mode.HALTED:
         return Violation(Refusal.HALTED, Decimal(1), Decimal(0))
     if case.mode is Mode.REDUCING and case.side is Side.BUY:
@@ -132,18 +132,18 @@ def _runs(case: PreflightFacts) -> Violation | None:
     return None
 
 
-def _is_followed(case: PreflightFacts) -> Violation | None:
+def _check_followed(case: PreflightFacts) -> Violation | None:
     return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if case.follow is None else None
 
 
-def _trade_is_recent(case: PreflightFacts) -> Violation | None:
+def _check_trade_age(case: PreflightFacts) -> Violation | None:
     limit = case.limits.max_entry_age if case.side is Side.BUY else case.limits.max_exit_age
     return _over(
         Refusal.TRADE_TOO_OLD, _seconds(case.now - case.quoted.intent.filled_at), _seconds(limit)
     )
 
 
-def _has_quote(case: PreflightFacts) -> Violation | None:
+def _check_quote_exists(case: PreflightFacts) -> Violation | None:
     quote = case.quoted.quote
     return (
         Violation(REFUSAL_BY_MISSING[quote.missing], Decimal(0), Decimal(1))
@@ -152,7 +152,7 @@ def _has_quote(case: PreflightFacts) -> Violation | None:
     )
 
 
-def _quote_is_fresh(case: PreflightFacts) -> Violation | None:
+def _check_quote_age(case: PreflightFacts) -> Violation | None:
     return _over(
         Refusal.QUOTE_TOO_OLD,
         _seconds(case.now - case.quote.fetched_at),
@@ -160,14 +160,14 @@ def _quote_is_fresh(case: PreflightFacts) -> Violation | None:
     )
 
 
-def _book_is_deep_enough(case: PreflightFacts) -> Violation | None:
+def _check_book_depth(case: PreflightFacts) -> Violation | None:
     """An entry is all or nothing; an exit takes what it can get."""
     if case.side is Side.SELL or case.quote.complete:
         return None
     return Violation(Refusal.BOOK_TOO_THIN, as_decimal(case.quote.usdc), as_decimal(case.usdc))
 
 
-def _slippage_is_allowed(case: PreflightFacts) -> Violation | None:
+def _check_slippage(case: PreflightFacts) -> Violation | None:
     """By the worst level that the whole order would reach; an exit by the best: the limit price
     cuts off the rest.
     """
@@ -176,7 +176,7 @@ def _slippage_is_allowed(case: PreflightFacts) -> Violation | None:
     return _over(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
 
 
-def _has_limit_price(case: PreflightFacts) -> Violation | None:
+def _check_limit_price(case: PreflightFacts) -> Violation | None:
     """Beyond its ends the market's grid has no price that the follow allows: the nearest one is too
     much.
     """
@@ -187,13 +187,13 @@ def _has_limit_price(case: PreflightFacts) -> Violation | None:
     return Violation(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
 
 
-def _is_large_enough(case: PreflightFacts) -> Violation | None:
+def _check_minimum_size(case: PreflightFacts) -> Violation | None:
     if case.side is Side.BUY:
         return _under(Refusal.BELOW_MINIMUM, case.usdc, MIN_BUY_USDC)
     return _under(Refusal.BELOW_MINIMUM, round_down(case.quoted.intent.shares, CENT), CENT)
 
 
-def _is_small_enough(case: PreflightFacts) -> Violation | None:
+def _check_maximum_size(case: PreflightFacts) -> Violation | None:
     """Exits are never too large: not to exit is a risk of its own."""
     if case.side is Side.SELL or case.usdc <= case.limits.max_trade_usdc:
         return None
@@ -202,7 +202,7 @@ def _is_small_enough(case: PreflightFacts) -> Violation | None:
     )
 
 
-def _cap_is_left(case: PreflightFacts) -> Violation | None:
+def _check_daily_cap(case: PreflightFacts) -> Violation | None:
     cap = _follow(case).daily_cap_usdc
     with_this = _means(case).spent_today + case.usdc
     return (
@@ -212,7 +212,7 @@ def _cap_is_left(case: PreflightFacts) -> Violation | None:
     )
 
 
-def _can_pay(case: PreflightFacts) -> Violation | None:
+def _check_balance(case: PreflightFacts) -> Violation | None:
     return (
         None
         if case.side is Side.SELL
@@ -220,7 +220,7 @@ def _can_pay(case: PreflightFacts) -> Violation | None:
     )
 
 
-def _may_pay(case: PreflightFacts) -> Violation | None:
+def _check_allowance(case: PreflightFacts) -> Violation | None:
     if case.side is Side.BUY:
         return _under(Refusal.ALLOWANCE_TOO_LOW, _means(case).allowance, case.cost)
     return (
@@ -230,7 +230,7 @@ def _may_pay(case: PreflightFacts) -> Violation | None:
     )
 
 
-def _has_shares(case: PreflightFacts) -> Violation | None:
+def _check_position(case: PreflightFacts) -> Violation | None:
     return (
         None
         if case.side is Side.BUY
@@ -238,17 +238,17 @@ def _has_shares(case: PreflightFacts) -> Violation | None:
     )
 
 
-RULES_BEFORE_FUNDS: tuple[Rule, ...] = (
-    _runs,
-    _is_followed,
-    _trade_is_recent,
-    _is_large_enough,
-    _is_small_enough,
-    _has_quote,
-    _quote_is_fresh,
-    _book_is_deep_enough,
-    _slippage_is_allowed,
-    _has_limit_price,
+CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
+    _check_mode,
+    _check_followed,
+    _check_trade_age,
+    _check_minimum_size,
+    _check_maximum_size,
+    _check_quote_exists,
+    _check_quote_age,
+    _check_book_depth,
+    _check_slippage,
+    _check_limit_price,
 )
 """What can be judged without asking anybody; the mode is looked at first of all.
 
@@ -256,22 +256,27 @@ The size comes before the quote: for an intent of nothing the pricer finds nothi
 nothing of the book.
 """
 
-RULES_OF_FUNDS: tuple[Rule, ...] = (_cap_is_left, _can_pay, _may_pay, _has_shares)
+CHECKS_OF_FUNDS: tuple[Check, ...] = (
+    _check_daily_cap,
+    _check_balance,
+    _check_allowance,
+    _check_position,
+)
 
 
-def refuse_early(case: PreflightFacts) -> IntentRefused | None:
+def refuse_early(facts: PreflightFacts) -> IntentRefused | None:
     """The refusal that needs no look at the proxy's means, if there is one."""
-    return _first_refusal(RULES_BEFORE_FUNDS, case)
+    return _first_refusal(CHECKS_BEFORE_FUNDS, facts)
 
 
-def judge(case: PreflightFacts) -> Verdict:
+def judge(facts: PreflightFacts) -> Verdict:
     """Approve, or refuse with the first limit that is broken. ``case.means`` must be known unless
     an earlier rule refuses.
     """
-    return refuse_early(case) or _first_refusal(RULES_OF_FUNDS, case) or _approve(case)
+    return refuse_early(facts) or _first_refusal(CHECKS_OF_FUNDS, facts) or _approve(facts)
 
 
-def _first_refusal(rules: tuple[Rule, ...], case: PreflightFacts) -> IntentRefused | None:
+def _first_refusal(rules: tuple[Check, ...], case: PreflightFacts) -> IntentRefused | None:
     for rule in rules:
         if (broken := rule(case)) is not None:
             return _refused(case, broken)

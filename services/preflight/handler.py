@@ -46,7 +46,9 @@ class Balances(Protocol):
 
 
 class Verdicts(Protocol):
-    async def commitments(self, intent: Intent, *, since: datetime, now: datetime) -> Commitments:
+    async def load_commitments(
+        self, intent: Intent, *, since: datetime, now: datetime
+    ) -> Commitments:
         """Of the intent's proxy; ``since`` is when its balance was read. Raises: Transient."""
         ...
 
@@ -65,7 +67,7 @@ class Verdicts(Protocol):
         ...
 
 
-class ControlsBook(Protocol):
+class ControlsReader(Protocol):
     def current(self) -> Controls:
         """Raises: Transient where the controls are not confirmed."""
         ...
@@ -73,7 +75,7 @@ class ControlsBook(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    controls: ControlsBook
+    controls: ControlsReader
     balances: Balances
     verdicts: Verdicts
     limits: Limits
@@ -106,7 +108,7 @@ class Handler:
         balance = await self.balances.fetch_balance(
             intent, neg_risk=case.quote.neg_risk, fresh=fresh
         )
-        commitments = await self.verdicts.commitments(
+        commitments = await self.verdicts.load_commitments(
             intent, since=balance.fetched_at, now=case.now
         )
         return judge(replace(case, funds=_means(balance, commitments))), balance.cached

@@ -30,14 +30,14 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-LEVELS_SHARED = 20
+MAX_SHARED_LEVELS = 20
 """Levels of each side that other instances are told: more than any copy walks."""
 
 
-Change = tuple[Literal["subscribe", "unsubscribe"], str]
+SubscriptionChange = tuple[Literal["subscribe", "unsubscribe"], str]
 
 
-class SharedEntries(Protocol):
+class SharedCache(Protocol):
     """The table that all instances of pricer fill and read."""
 
     def get(self, key: str) -> bytes | None: ...
@@ -46,7 +46,7 @@ class SharedEntries(Protocol):
 
 
 @dataclass(slots=True)
-class Kept:
+class TrackedBook:
     """A book that the market channel keeps, and when it last said something of it."""
 
     book: LiveBook = field(default_factory=LiveBook)
@@ -62,18 +62,19 @@ class QuoteCache:
     def __init__(
         self,
         clob: Clob,
-        shared: SharedEntries,
+        shared: SharedCache,
         *,
         now: Callable[[], datetime],
         max_age: timedelta,
         max_tokens: int,
     ) -> None:
         self._clob, self._shared, self._now, self._max_age = clob, shared, now, max_age
-        self.changes: asyncio.Queue[Change] = asyncio.Queue()
+        self.subscription_changes: asyncio.Queue[SubscriptionChange] = asyncio.Queue()
         """Tokens that were asked for the first time, and those that fell out of the cache: what the
         subscription must follow."""
-        self._kept: LruCache[str, Kept] = LruCache(
-            max_tokens, evicted=lambda token, _: self.changes.put_nowait(("unsubscribe", token))
+        self._kept: LruCache[str, TrackedBook] = LruCache(
+            max_tokens,
+            evicted=lambda token, _: self.subscription_changes.put_nowait(("unsubscribe", token)),
         )
         self._fetched: LruCache[str, Book] = LruCache(max_tokens)
         self._fetch = SingleFlight(self._ask_venue)
@@ -92,13 +93,13 @@ class QuoteCache:
 
     def _remember(self, token_id: str) -> None:
         if self._kept.get(token_id) is None:
-            self._kept.put(token_id, Kept())
-            self.changes.put_nowait(("subscribe", token_id))
+            self._kept.put(token_id, TrackedBook())
+            self.subscription_changes.put_nowait(("subscribe", token_id))
 
-    def tokens(self) -> list[str]:
+    def tracked_tokens(self) -> list[str]:
         return list(self._kept)
 
-    def apply(self, event: BookEvent) -> Kept | None:
+    def apply(self, event: BookEvent) -> TrackedBook | None:
         """What the channel says. Returns what is kept of the token, if it is one of ours."""
         kept = self._kept.peek(event.token_id)
         if kept is None:
@@ -107,7 +108,7 @@ class QuoteCache:
         kept.changed_at = self._now() if kept.book.is_known else None
         return kept
 
-    def forget_books(self) -> None:
+    def invalidate_books(self) -> None:
         """After a new socket: every book is void until its snapshot."""
         for kept in self._kept.values():
             kept.book, kept.changed_at = LiveBook(), None
@@ -175,7 +176,7 @@ class MarketCache:
             return known[0]
         return await self._fetch(token_id)
 
-    def forget(self, token_id: str) -> None:
+    def invalidate(self, token_id: str) -> None:
         """It has changed: also an answer that is under way may be of before."""
         self._forgotten += 1
         self._known.drop(token_id)
@@ -202,29 +203,29 @@ class MarketChannelFeed:
         channel: Channel,
         quotes: QuoteCache,
         markets: MarketCache,
-        shared: SharedEntries,
+        shared: SharedCache,
         *,
         now: Callable[[], datetime],
-        share_every: timedelta,
+        share_interval: timedelta,
     ) -> None:
         self._channel, self._quotes, self._markets, self._shared = channel, quotes, markets, shared
-        self._now, self._share_every = now, share_every
+        self._now, self._share_every = now, share_interval
 
     async def __call__(self, publish: Publish) -> None:
         await (
-            self._quotes.changes.get()
+            self._quotes.subscription_changes.get()
         )  # nothing is subscribed before a token is asked for; the greeting names it
         async with asyncio.TaskGroup() as together:
             together.create_task(self._follow_what_is_asked())
             async for frame in self._channel.frames():
                 if frame is None:
-                    self._quotes.forget_books()
+                    self._quotes.invalidate_books()
                 else:
                     await self._take(frame, publish)
 
     async def _follow_what_is_asked(self) -> None:
         while True:
-            operation, token_id = await self._quotes.changes.get()
+            operation, token_id = await self._quotes.subscription_changes.get()
             await self._channel.send(json.dumps({"operation": operation, "assets_ids": [token_id]}))
 
     async def _take(self, frame: str, publish: Publish) -> None:
@@ -232,7 +233,7 @@ class MarketChannelFeed:
             for event in parse_events(frame):
                 await self._apply(event)
         except InvalidMessage as error:
-            self._quotes.forget_books()  # what could not be read may have changed any of them
+            self._quotes.invalidate_books()  # what could not be read may have changed any of them
             metrics.feed_frame("market", "malformed")
             kept = frame[:LONGEST_FRAME]
             await publish(
@@ -248,17 +249,17 @@ class MarketChannelFeed:
     async def _apply(self, event: BookEvent) -> None:
         metrics.feed_frame("market", "book")
         if isinstance(event, TickChanged):
-            self._markets.forget(event.token_id)
+            self._markets.invalidate(event.token_id)
         kept = self._quotes.apply(event)
         if kept is not None and kept.changed_at is not None and self._is_due(kept):
             kept.shared_at = self._now()
             await self._shared.put(_seen(event.token_id, kept.book, kept.changed_at))
 
-    def _is_due(self, kept: Kept) -> bool:
+    def _is_due(self, kept: TrackedBook) -> bool:
         return kept.shared_at is None or self._now() - kept.shared_at >= self._share_every
 
 
-def greeting(tokens: list[str]) -> list[str]:
+def build_subscription(tokens: list[str]) -> list[str]:
     """The first frame of the market channel: all tokens that are kept."""
     return [json.dumps({"type": "market", "assets_ids": tokens, "custom_feature_enabled": False})]
 
@@ -276,7 +277,7 @@ def _seen(token_id: str, book: LiveBook, fetched_at: datetime) -> BookSeen:
 
 def _shared_levels(levels: tuple[Level, ...]) -> tuple[PriceLevel, ...]:
     return tuple(
-        PriceLevel(price=level.price, shares=level.shares) for level in levels[:LEVELS_SHARED]
+        PriceLevel(price=level.price, shares=level.shares) for level in levels[:MAX_SHARED_LEVELS]
     )
 
 

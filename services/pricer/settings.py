@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     max_tokens: int = Field(default=200, gt=0, le=500)
     """Books kept from the market channel; beyond, the one that was asked for longest ago goes. The
     venue sends no snapshots above 500."""
-    share_every: timedelta = timedelta(milliseconds=500)
+    share_interval: timedelta = timedelta(milliseconds=500)
     """A book that changes is told to the other instances at most this often."""
-    socket_ping_every: timedelta = timedelta(seconds=10)
-    socket_silent_after: timedelta = timedelta(seconds=30)
+    socket_ping_interval: timedelta = timedelta(seconds=10)
+    socket_silence_timeout: timedelta = timedelta(seconds=30)

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.decisions import Watch, is_overdue
 from shared.chain.addresses import LIVE_EXCHANGES
-from shared.chain.client import ChainClient, Receipt
+from shared.chain.blocks import Receipt
+from shared.chain.client import ChainClient
 from shared.chain.logs import decode_order_fills
 from shared.db.engine import fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
@@ -60,7 +61,7 @@ class PostgresWatches:
         self._load = GroupCommit(self._load_all)
         self._save = GroupCommit(self._save_all)
 
-    async def open(self, watch: Watch, *, now: datetime) -> Watch:
+    async def record(self, watch: Watch, *, now: datetime) -> Watch:
         return await self._open((watch, now, tracing.inject()))
 
     async def load(self, request_id: str) -> Watch | None:
@@ -69,7 +70,7 @@ class PostgresWatches:
     async def save(self, watch: Watch, *, now: datetime) -> None:
         await self._save((watch, now))
 
-    async def open_watches(self) -> list[Watch]:
+    async def load_open(self) -> list[Watch]:
         """All that are neither final nor given up, of all instances. Raises: Transient."""
         async with transaction(self._engine) as connection:
             return [_watch(row) for row in await fetch_rows(connection, OPEN_WATCHES)]
@@ -151,14 +152,14 @@ class ReceiptFeed:
         *,
         owns: Callable[[str], bool],
         now: Callable[[], datetime],
-        look_every: timedelta,
-        at_a_time: int,
+        poll_interval: timedelta,
+        batch_size: int,
         give_up_after: timedelta,
     ) -> None:
         self._watches, self._chain, self._owns, self._now = watches, chain, owns, now
         self._look_every, self._at_a_time, self._give_up_after = (
-            look_every,
-            at_a_time,
+            poll_interval,
+            batch_size,
             give_up_after,
         )
 
@@ -171,7 +172,7 @@ class ReceiptFeed:
             await asyncio.sleep(self._look_every.total_seconds())
 
     async def _look(self, publish: Publish) -> None:
-        ours = [watch for watch in await self._watches.open_watches() if self._owns(watch.proxy)]
+        ours = [watch for watch in await self._watches.load_open() if self._owns(watch.proxy)]
         if not ours:
             return
         # The finalized block is read first: what was final then is final in any later view.
@@ -181,12 +182,14 @@ class ReceiptFeed:
             some = asked[start : start + self._at_a_time]
             receipts = await self._chain.fetch_receipts([watch.transaction_hash for watch in some])
             for watch, receipt in zip(some, receipts, strict=True):
-                if is_news(watch, receipt, finalized_block=finalized.number) or self._is_given_up(
-                    watch, receipt
-                ):
+                if is_changed(
+                    watch, receipt, finalized_block=finalized.number
+                ) or self._is_given_up(watch, receipt):
                     with tracing.resumed(watch.traceparent):
                         await publish(
-                            seen(watch, receipt, finalized_block=finalized.number, now=self._now())
+                            build_receipt_seen(
+                                watch, receipt, finalized_block=finalized.number, now=self._now()
+                            )
                         )
 
     def _is_given_up(self, watch: Watch, receipt: Receipt | None) -> bool:
@@ -213,7 +216,7 @@ class ReceiptFeed:
         ]
 
 
-def is_news(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> bool:
+def is_changed(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> bool:
     """Another block than the one we know, none where there was one, or a known one that has become
     final.
     """
@@ -222,19 +225,17 @@ def is_news(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> b
     return receipt.block_hash != watch.block_hash or receipt.block_number <= finalized_block
 
 
-def is_of_an_exchange(log: Mapping[str, Any]) -> bool:
+def is_exchange_log(log: Mapping[str, Any]) -> bool:
     """Anybody's contract that is called in a settlement (a maker's wallet, say) can emit an event
     that looks like a fill.
     """
     return to_checksum_address(log["address"]) in LIVE_EXCHANGES
 
 
-def seen(
+def build_receipt_seen(
     watch: Watch, receipt: Receipt | None, *, finalized_block: int, now: datetime
 ) -> ReceiptSeen:
-    fills = (
-        decode_order_fills(filter(is_of_an_exchange, receipt.logs)) if receipt is not None else []
-    )
+    fills = decode_order_fills(filter(is_exchange_log, receipt.logs)) if receipt is not None else []
     return ReceiptSeen(
         message_id=f"{watch.request_id}:{receipt.block_hash if receipt else 'none'}:{finalized_block}",
         occurred_at=now,

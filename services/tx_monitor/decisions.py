@@ -11,7 +11,7 @@ from shared.messages.transactions import (
     TransactionState,
 )
 
-FINAL = frozenset({TransactionState.FINAL, TransactionState.FINAL_REVERTED})
+FINAL_STATES = frozenset({TransactionState.FINAL, TransactionState.FINAL_REVERTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,11 @@ def build_watch(requested: ConfirmationRequested) -> Watch:
     )
 
 
-def after_lookup(watch: Watch, seen: ReceiptSeen) -> Watch:
+def apply_receipt(watch: Watch, seen: ReceiptSeen) -> Watch:
     """Final stands for ever; anything else is as the chain shows it now: a receipt that is gone was
     undone by a reorg.
     """
-    if watch.state in FINAL or (
+    if watch.state in FINAL_STATES or (
         watch.state is TransactionState.DROPPED and seen.block_number is None
     ):
         return watch
@@ -73,7 +73,7 @@ def is_overdue(watch: Watch, *, now: datetime, give_up_after: timedelta) -> bool
     return now >= watch.changed_at + give_up_after
 
 
-def dropped(watch: Watch) -> Watch:
+def drop(watch: Watch) -> Watch:
     return replace(watch, state=TransactionState.DROPPED)
 
 

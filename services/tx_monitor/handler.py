@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.tx_monitor.decisions import Watch, after_lookup, build_watch, dropped, is_overdue
+from services.tx_monitor.decisions import Watch, apply_receipt, build_watch, drop, is_overdue
 from shared.messages.base import Message
 from shared.messages.transactions import (
     ConfirmationRequested,
@@ -16,7 +16,7 @@ from shared.messages.transactions import (
 
 
 class Watches(Protocol):
-    async def open(self, watch: Watch, *, now: datetime) -> Watch:
+    async def record(self, watch: Watch, *, now: datetime) -> Watch:
         """Keep the watch, unless it is known; return the one that stands. Raises: Transient."""
         ...
 
@@ -42,23 +42,27 @@ class Handler:
         """A request that is answered already is answered again: the first answer may have been lost
         with us.
         """
-        watch = await self.watches.open(build_watch(requested), now=self.now())
-        return [] if watch.state is TransactionState.WATCHED else [resolved(watch, now=self.now())]
+        watch = await self.watches.record(build_watch(requested), now=self.now())
+        return (
+            []
+            if watch.state is TransactionState.WATCHED
+            else [build_resolved(watch, now=self.now())]
+        )
 
     async def on_receipt_seen(self, seen: ReceiptSeen) -> Sequence[Message]:
         watch = await self.watches.load(seen.request_id)
         if watch is None:
             return []
-        after = after_lookup(watch, seen)
+        after = apply_receipt(watch, seen)
         if after == watch and is_overdue(
             watch, now=seen.occurred_at, give_up_after=self.give_up_after
         ):
-            after = dropped(watch)
+            after = drop(watch)
         await self.watches.save(after, now=self.now())
-        return [resolved(after, now=self.now())]
+        return [build_resolved(after, now=self.now())]
 
 
-def resolved(watch: Watch, *, now: datetime) -> TransactionResolved:
+def build_resolved(watch: Watch, *, now: datetime) -> TransactionResolved:
     return TransactionResolved(
         message_id=f"{watch.request_id}:{watch.state}:{watch.block_hash}",
         occurred_at=now,

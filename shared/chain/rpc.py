@@ -18,7 +18,7 @@ from shared.domain.errors import Transient
 
 Request = tuple[str, Sequence[Any]]
 
-CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 
 
 class NodeRefused(Transient):
@@ -49,7 +49,7 @@ class Rpc:
         (answer,) = await self.batch([(method, params)])
         return _result(method, answer)
 
-    async def call_all(self, requests: Sequence[Request]) -> list[Any]:
+    async def call_batch(self, requests: Sequence[Request]) -> list[Any]:
         """Ask everything in one round trip; the first error answer is raised. Raises: Transient,
         NodeRefused.
         """
@@ -85,7 +85,7 @@ class Rpc:
         """Keep connections open between calls: web3's own session closes each after one."""
         if not self._is_connected:
             self._is_connected = True
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
             await self._provider.cache_async_session(
                 aiohttp.ClientSession(raise_for_status=True, connector=connector)
             )

@@ -12,7 +12,7 @@ import orjson
 from shared.domain.errors import InvalidMessage, Transient
 from shared.polymarket.market_data import BookSnapshot, Market, parse_book, parse_market
 from shared.polymarket.replies import (
-    NOT_NOW_STATUSES,
+    RETRY_LATER_STATUSES,
     Reason,
     Rejected,
     Reply,
@@ -24,11 +24,11 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
 
 JSON = {"Content-Type": "application/json"}
-CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 """At a time, per process: the venue answers an order in some milliseconds, and takes no more than a
 few dozen a second per signer."""
-END_OF_PAGES = "LTE="
-SAME_CLOCK_S = 1
+LAST_CURSOR = "LTE="
+MAX_CLOCK_SKEW_S = 1
 """Two clocks that differ by no more are the same: the venue tells whole seconds, and the answer
 took its time."""
 
@@ -82,7 +82,7 @@ class Clob:
         status, body = await self._api_key(wallet)
         if status == HTTPStatus.UNAUTHORIZED and await self._learns_the_clock(used):
             status, body = await self._api_key(wallet)
-        if status in NOT_NOW_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status in RETRY_LATER_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Transient(f"the venue gives no API key now: status {status}")
         if (
             status != HTTPStatus.OK
@@ -98,7 +98,7 @@ class Clob:
         )
 
     async def _api_key(self, wallet: Wallet) -> tuple[int, Any]:
-        headers = wallet.l1_headers(timestamp=self._seconds())
+        headers = wallet.build_l1_headers(timestamp=self._seconds())
         status, body = await self._request("POST", "/auth/api-key", headers=headers)
         if status != HTTPStatus.OK:  # it exists already
             status, body = await self._request("GET", "/auth/derive-api-key", headers=headers)
@@ -122,7 +122,7 @@ class Clob:
         return reply
 
     async def _post(self, body: str, credentials: Credentials) -> Reply:
-        headers = JSON | credentials.headers(
+        headers = JSON | credentials.build_headers(
             method="POST", path="/order", body=body, timestamp=self._seconds()
         )
         try:
@@ -168,13 +168,13 @@ class Clob:
     ) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
         cursor = "MA=="
-        while cursor != END_OF_PAGES:
+        while cursor != LAST_CURSOR:
             status, body = await self._signed_read(path, credentials, next_cursor=cursor, **query)
             page = body.get("data") if status == HTTPStatus.OK and isinstance(body, dict) else None
             if not isinstance(page, list) or not all(isinstance(row, dict) for row in page):
                 raise Transient(f"GET {path}: status {status}, no readable page")
             found += page
-            cursor = str(body.get("next_cursor") or END_OF_PAGES)
+            cursor = str(body.get("next_cursor") or LAST_CURSOR)
         return found
 
     async def _signed_read(
@@ -191,7 +191,9 @@ class Clob:
         return status, body
 
     def _l2_headers(self, path: str, credentials: Credentials) -> dict[str, str]:
-        return credentials.headers(method="GET", path=path, body=None, timestamp=self._seconds())
+        return credentials.build_headers(
+            method="GET", path=path, body=None, timestamp=self._seconds()
+        )
 
     async def _learns_the_clock(self, used: int) -> bool:
         """Whether the venue's clock is another than what a refused request was signed by, ``used``
@@ -203,7 +205,7 @@ class Clob:
             except (Transient, NoMarket, TypeError, ValueError):
                 return False
             self._ahead_s = told - int(self._now().timestamp())
-        return abs(self._ahead_s - used) > SAME_CLOCK_S
+        return abs(self._ahead_s - used) > MAX_CLOCK_SKEW_S
 
     async def _read(self, path: str, **query: str) -> Any:
         status, body = await self._request("GET", path, query=query)
@@ -232,7 +234,7 @@ class Clob:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
                 timeout=aiohttp.ClientTimeout(total=self._settings.venue_timeout_s),
             )
         return self._session

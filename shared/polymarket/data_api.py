@@ -21,14 +21,14 @@ from shared.domain.ids import derived_id
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
 
-REQUEST_EVERY_S = 0.06
+REQUEST_INTERVAL_S = 0.06
 """Of the 200 requests in ten seconds that one address may make, this leaves a few to others."""
 ROWS_PER_PAGE = 500
-MOST_PAGES = 20
+MAX_PAGES = 20
 """Of one walk: whoever trades more within the time that is looked back over is told by the other
 feeds."""
 
-NAMES = {
+DATA_API_FIELD_BY_RTDS_FIELD = {
     "proxyWallet": "proxy_wallet",
     "transactionHash": "transaction_hash",
     "asset": "token_id",
@@ -53,13 +53,13 @@ class DataApi:
         *,
         timeout_s: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        every_s: float = REQUEST_EVERY_S,
+        interval_s: float = REQUEST_INTERVAL_S,
     ) -> None:
         self._url, self._timeout_s, self._sleep, self._every_s = (
             url.rstrip("/"),
             timeout_s,
             sleep,
-            every_s,
+            interval_s,
         )
         self._session: aiohttp.ClientSession | None = None
 
@@ -86,7 +86,7 @@ class DataApi:
             "limit": str(ROWS_PER_PAGE),
         }
         found: list[Row] = []
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             rows, cursor = parse_page(await self._read("/v2/trades", asked))
             found += rows
             if cursor is None:
@@ -133,7 +133,10 @@ def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
 
     Raises: InvalidMessage, naming the field that is wrong as the activity socket does.
     """
-    fill = rtds.parse_fill({theirs: row.get(own) for theirs, own in NAMES.items()}, seen_at=seen_at)
+    fill = rtds.parse_fill(
+        {theirs: row.get(own) for theirs, own in DATA_API_FIELD_BY_RTDS_FIELD.items()},
+        seen_at=seen_at,
+    )
     row_id = derived_id("data", fill.side, fill.shares, fill.price.normalize())
     message_id = derived_id("fill", fill.transaction_hash, fill.leader, fill.token_id, row_id)
     return fill.model_copy(

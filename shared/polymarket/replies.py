@@ -25,46 +25,46 @@ class Reason(StrEnum):
     AMOUNT_TOO_SMALL = "amount_too_small"
     SIZE_TOO_SMALL = "size_too_small"
     OFF_TICK = "off_tick"
-    BAD_EXPIRATION = "bad_expiration"
+    INVALID_EXPIRATION = "bad_expiration"
     UNKNOWN_TOKEN = "unknown_token"  # noqa: S105 - no secret
     MALFORMED = "malformed"
-    OLD_VERSION = "old_version"
-    TOO_MANY = "too_many"
-    NOT_THE_KEYS_WALLET = "not_the_keys_wallet"
+    INVALID_VERSION = "old_version"
+    TOO_MANY_ORDERS = "too_many"
+    WALLET_KEY_MISMATCH = "not_the_keys_wallet"
     """The API key, the signer and the maker do not belong together."""
     WALLET_NOT_ALLOWED = "wallet_not_allowed"
     UNAUTHORIZED = "unauthorized"
     BANNED = "banned"
     CLOSED_ONLY = "closed_only"
     """The address may only close its positions."""
-    REGION = "region"
+    REGION_BLOCKED = "region"
     """Orders are not taken from where we are."""
     WOULD_CROSS = "would_cross"
     BALANCE_TOO_LOW = "balance_too_low"
     CANCELED_ON_CHAIN = "canceled_on_chain"
     """Canceled in the exchange contract; said also of an order that is filled already."""
     NO_MARKET = "no_market"
-    UNFILLABLE = "unfillable"
+    INVALID_MATCH = "unfillable"
     """The engine found a match that its own arithmetic does not allow."""
 
     @property
-    def hides_nothing(self) -> bool:
+    def is_conclusive(self) -> bool:
         """Whether every sending of the same bytes is refused alike: then the no to one of them is a
         no to all.
 
         What depends on the book, on a balance or on the chain can be refused *because* the same
         bytes were taken a moment before.
         """
-        return self not in _DEPENDS_ON_THE_MOMENT
+        return self not in _INCONCLUSIVE
 
 
-_DEPENDS_ON_THE_MOMENT = frozenset(
+_INCONCLUSIVE = frozenset(
     {
         Reason.WOULD_CROSS,
         Reason.BALANCE_TOO_LOW,
         Reason.CANCELED_ON_CHAIN,
         Reason.NO_MARKET,
-        Reason.UNFILLABLE,
+        Reason.INVALID_MATCH,
         Reason.UNAUTHORIZED,
     }
 )
@@ -140,24 +140,24 @@ MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
     ("lower than the minimum", Reason.SIZE_TOO_SMALL),
     ("breaks minimum tick size rule", Reason.OFF_TICK),
     ("order crosses book", Reason.WOULD_CROSS),
-    ("invalid expiration", Reason.BAD_EXPIRATION),
+    ("invalid expiration", Reason.INVALID_EXPIRATION),
     ("invalid token id", Reason.UNKNOWN_TOKEN),
     ("invalid order payload", Reason.MALFORMED),
-    ("invalid order version", Reason.OLD_VERSION),
-    ("too many orders in payload", Reason.TOO_MANY),
-    ("has to be the owner of the api key", Reason.NOT_THE_KEYS_WALLET),
-    ("has to be the address of the api key", Reason.NOT_THE_KEYS_WALLET),
+    ("invalid order version", Reason.INVALID_VERSION),
+    ("too many orders in payload", Reason.TOO_MANY_ORDERS),
+    ("has to be the owner of the api key", Reason.WALLET_KEY_MISMATCH),
+    ("has to be the address of the api key", Reason.WALLET_KEY_MISMATCH),
     ("maker address not allowed", Reason.WALLET_NOT_ALLOWED),
     ("unauthorized/invalid api key", Reason.UNAUTHORIZED),
     ("invalid l1 request headers", Reason.UNAUTHORIZED),
     ("address banned", Reason.BANNED),
     ("closed only mode", Reason.CLOSED_ONLY),
-    ("trading restricted in your region", Reason.REGION),
+    ("trading restricted in your region", Reason.REGION_BLOCKED),
     ("order canceled in the ctf exchange contract", Reason.CANCELED_ON_CHAIN),
     ("no orderbook exists", Reason.NO_MARKET),
     ("market not found", Reason.NO_MARKET),
-    ("the trade contains rounding issues", Reason.UNFILLABLE),
-    ("discrepancy greater than allowed with the worst maker order", Reason.UNFILLABLE),
+    ("the trade contains rounding issues", Reason.INVALID_MATCH),
+    ("discrepancy greater than allowed with the worst maker order", Reason.INVALID_MATCH),
     ("not yet ready to process new orders", RetryLater),
     ("too many requests", RetryLater),
     ("trading is currently disabled", RetryLater),
@@ -171,11 +171,11 @@ and a delay it is not said whether the order is in: sending the same bytes again
 
 REASON_BY_STATUS = {
     HTTPStatus.UNAUTHORIZED: Reason.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN: Reason.REGION,
+    HTTPStatus.FORBIDDEN: Reason.REGION_BLOCKED,
 }
 """Said without words that we know, in front of the venue's engine: the order did not get that far.
 """
-NOT_NOW_STATUSES = (
+RETRY_LATER_STATUSES = (
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -188,7 +188,7 @@ def parse_reply(status: int, body: Any, *, retry_after: str | None = None) -> Re
     """
     answer = body if isinstance(body, Mapping) else {}
     text = str(answer.get("error") or answer.get("errorMsg") or "")
-    if status in NOT_NOW_STATUSES:
+    if status in RETRY_LATER_STATUSES:
         return RetryLater(
             text or f"status {status}", _seconds(retry_after or answer.get("retry_after_seconds"))
         )

@@ -57,7 +57,7 @@ class Credentials:
     secret: str = field(repr=False)
     passphrase: str = field(repr=False)
 
-    def headers(
+    def build_headers(
         self, *, method: str, path: str, body: str | None, timestamp: int
     ) -> dict[str, str]:
         """L2 headers for exactly these bytes; ``path`` without the query, ``timestamp`` in seconds."""
@@ -135,7 +135,7 @@ class Wallet:
         _, payload = build_post_order_request(_sdk_order(order, signature), owner_api_key=owner)
         return SignedBody(order_hash=name, body=json.dumps(payload, separators=(",", ":")))
 
-    def l1_headers(self, *, timestamp: int) -> dict[str, str]:
+    def build_l1_headers(self, *, timestamp: int) -> dict[str, str]:
         """Proof of the key's possession, for creating or deriving the API key; ``timestamp`` in
         seconds.
         """

@@ -18,7 +18,7 @@ from shared.observe import metrics
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.25, 30.0
 NOT_DATA = frozenset({"", "PONG", "pong"})
 
 
@@ -29,10 +29,10 @@ class ChannelSettings:
     name: str
     """Of the feed: label of its metrics."""
     url: str
-    ping_every_s: float
-    silent_after_s: float
+    ping_interval_s: float
+    silence_timeout_s: float
     """Without a frame that counts for this long, the socket is opened anew."""
-    pongs_count: bool
+    pong_is_alive: bool
     """Whether an answered ping is a sign of life."""
 
 
@@ -41,8 +41,8 @@ class Channel:
     there is no gap filling.
     """
 
-    def __init__(self, terms: ChannelSettings, greetings: Callable[[], list[str]]) -> None:
-        self._terms, self._greetings = terms, greetings
+    def __init__(self, settings: ChannelSettings, first_frames: Callable[[], list[str]]) -> None:
+        self._terms, self._greetings = settings, first_frames
         self._socket: ClientConnection | None = None
 
     @property
@@ -61,7 +61,7 @@ class Channel:
         """Every text frame; None each time that a new socket was opened: what was missed meanwhile
         stays missed.
         """
-        wait_s = FIRST_WAIT_S
+        wait_s = MIN_BACKOFF_S
         while True:
             try:
                 async with connect(
@@ -70,7 +70,7 @@ class Channel:
                     await self._greet(socket)
                     yield None
                     async for frame in self._listen(socket):
-                        wait_s = FIRST_WAIT_S
+                        wait_s = MIN_BACKOFF_S
                         yield frame
             except (OSError, TimeoutError, WebSocketException) as error:
                 logger.warning(
@@ -83,7 +83,7 @@ class Channel:
                 self._socket = None
             # jitter, not a secret
             await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311
-            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            wait_s = min(wait_s * 2, MAX_BACKOFF_S)
 
     async def _greet(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -96,7 +96,7 @@ class Channel:
         alive_at, pinger = loop.time(), asyncio.create_task(self._ping(socket))
         try:
             while True:
-                async with asyncio.timeout_at(alive_at + self._terms.silent_after_s):
+                async with asyncio.timeout_at(alive_at + self._terms.silence_timeout_s):
                     frame = await socket.recv(decode=True)
                 text = str(frame)
                 if text not in NOT_DATA:
@@ -104,7 +104,7 @@ class Channel:
                     alive_at = (
                         loop.time()
                     )  # after the yield: the time that our reader took is not the channel's silence
-                elif self._terms.pongs_count:
+                elif self._terms.pong_is_alive:
                     alive_at = loop.time()
         except TimeoutError:
             metrics.feed_silent(self._terms.name, loop.time() - alive_at)
@@ -114,7 +114,7 @@ class Channel:
 
     async def _ping(self, socket: ClientConnection) -> None:
         while True:
-            await asyncio.sleep(self._terms.ping_every_s)
+            await asyncio.sleep(self._terms.ping_interval_s)
             try:
                 await socket.send("PING")
             except WebSocketException:

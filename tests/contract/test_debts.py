@@ -31,7 +31,7 @@ async def test_a_debt_is_kept_once_as_it_was_first_told(debts: Debts) -> None:
     for amount in (5, 7):
         await debts.record(build_debt(a_debt(usdc=usdc(amount))))
 
-    assert await debts.outstanding() == [build_debt(a_debt())]
+    assert await debts.load_outstanding() == [build_debt(a_debt())]
 
 
 async def test_debts_come_oldest_first(debts: Debts) -> None:
@@ -42,4 +42,4 @@ async def test_debts_come_oldest_first(debts: Debts) -> None:
     for each in raised:
         await debts.record(build_debt(each))
 
-    assert [debt.debt_id for debt in await debts.outstanding()] == ["b", "a", "c"]
+    assert [debt.debt_id for debt in await debts.load_outstanding()] == ["b", "a", "c"]

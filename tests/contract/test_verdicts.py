@@ -61,7 +61,7 @@ def refusal(name: str = "a") -> IntentRefused:
 
 
 async def held(verdicts: Verdicts, *, proxy: str = PROXY, **at: Any) -> Commitments:
-    return await verdicts.commitments(
+    return await verdicts.load_commitments(
         an_intent(intent_id="f" * 32, proxy=proxy), **{"since": LATER, "now": NOON} | at
     )
 
@@ -93,7 +93,7 @@ async def test_an_exit_holds_shares_of_its_token_alone(verdicts: Verdicts) -> No
 
     other_token = an_intent(intent_id="f" * 32, token_id="12")
     assert await held(verdicts) == Commitments(usdc=0, shares=shares(10), spent_today=0)
-    assert (await verdicts.commitments(other_token, since=LATER, now=NOON)).shares == 0
+    assert (await verdicts.load_commitments(other_token, since=LATER, now=NOON)).shares == 0
 
 
 async def test_a_redelivery_holds_nothing_twice(verdicts: Verdicts) -> None:

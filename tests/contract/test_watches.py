@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.tx_monitor.adapters import PostgresWatches
-from services.tx_monitor.decisions import Watch, after_lookup, build_watch
+from services.tx_monitor.decisions import Watch, apply_receipt, build_watch
 from services.tx_monitor.handler import Watches
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
@@ -34,30 +34,30 @@ def a_watch(**overrides: Any) -> Watch:
 
 
 async def test_the_first_watch_of_a_request_stands(watches: Watches) -> None:
-    first = await watches.open(a_watch(), now=NOON)
+    first = await watches.record(a_watch(), now=NOON)
 
     assert first == a_watch()
     assert (
-        await watches.open(a_watch(transaction_hash="0x" + "ee" * 32), now=NOON + seconds(1))
+        await watches.record(a_watch(transaction_hash="0x" + "ee" * 32), now=NOON + seconds(1))
         == first
     )
 
 
 async def test_what_was_seen_is_kept_and_asking_again_tells_it(watches: Watches) -> None:
-    await watches.open(a_watch(), now=NOON)
-    mined = after_lookup(
+    await watches.record(a_watch(), now=NOON)
+    mined = apply_receipt(
         a_watch(), a_receipt(fills=(settled(), settled(order_hash="0x" + "ee" * 32)))
     )
 
     await watches.save(mined, now=NOON)
 
     assert await watches.load(mined.request_id) == mined
-    assert await watches.open(a_watch(), now=NOON) == mined
+    assert await watches.record(a_watch(), now=NOON) == mined
 
 
 async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
-    await watches.open(a_watch(), now=NOON)
-    await watches.save(after_lookup(a_watch(), a_receipt()), now=NOON)
+    await watches.record(a_watch(), now=NOON)
+    await watches.save(apply_receipt(a_watch(), a_receipt()), now=NOON)
 
     await watches.save(a_watch(), now=NOON)
 
@@ -68,8 +68,8 @@ async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
 async def test_what_is_final_stands_against_an_older_look_of_one_that_stood_still(
     watches: Watches, final: TransactionState
 ) -> None:
-    opened = await watches.open(a_watch(), now=NOON)
-    mined = after_lookup(opened, a_receipt())
+    opened = await watches.record(a_watch(), now=NOON)
+    mined = apply_receipt(opened, a_receipt())
     ended = replace(mined, state=final, changed_at=NOON + seconds(1))
     await watches.save(ended, now=NOON + seconds(1))
 
@@ -92,16 +92,16 @@ async def test_each_caller_of_a_large_group_gets_its_own(watches: Watches) -> No
         for number, watch in enumerate(given)
     ]
 
-    assert await asyncio.gather(*(watches.open(watch, now=NOON) for watch in given)) == given
+    assert await asyncio.gather(*(watches.record(watch, now=NOON) for watch in given)) == given
     await asyncio.gather(*(watches.save(watch, now=NOON) for watch in final))
 
     assert await asyncio.gather(*(watches.load(watch.request_id) for watch in given)) == final
 
 
 async def test_a_watch_tells_since_when_it_is_as_it_is(watches: Watches) -> None:
-    opened = await watches.open(a_watch(), now=NOON)
+    opened = await watches.record(a_watch(), now=NOON)
     assert opened.changed_at == NOON
-    await watches.save(after_lookup(opened, a_receipt()), now=NOON + seconds(5))
+    await watches.save(apply_receipt(opened, a_receipt()), now=NOON + seconds(5))
 
     found = await watches.load("request-1")
 
@@ -110,7 +110,7 @@ async def test_a_watch_tells_since_when_it_is_as_it_is(watches: Watches) -> None
 
 
 async def test_what_is_looked_at_and_unchanged_grows_older(watches: Watches) -> None:
-    opened = await watches.open(a_watch(), now=NOON)
+    opened = await watches.record(a_watch(), now=NOON)
 
     await watches.save(opened, now=NOON + seconds(5))
 

@@ -225,7 +225,7 @@ POINTS = (
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
     Point(service="executor", name="look at open orders", where=_LOOK, at_start=True),
     _decodes("tx-monitor", "ConfirmationRequested"),
-    _writes("tx-monitor", "open the watch", _WATCHES, "open"),
+    _writes("tx-monitor", "open the watch", _WATCHES, "record"),
     _commits("tx-monitor", "chain-requests"),
     _produces("tx-monitor", "ReceiptSeen"),
     _decodes("tx-monitor", "ReceiptSeen"),

@@ -105,11 +105,11 @@ async def require_local(rpc: Node) -> None:
 
 
 async def _place_code(rpc: Rpc, code_by_address: Mapping[str, str]) -> None:
-    present = await rpc.call_all(
+    present = await rpc.call_batch(
         [("eth_getCode", [address, "latest"]) for address in code_by_address]
     )
     if present != list(code_by_address.values()):
-        await rpc.call_all(
+        await rpc.call_batch(
             [("anvil_setCode", [address, code]) for address, code in code_by_address.items()]
         )
 
@@ -118,14 +118,14 @@ async def _initialize(deployment: Deployment) -> None:
     """Do what of the initialization has not been done yet, as the contracts themselves tell."""
     operator, admin = deployment.operator.address, deployment.admin.address
     steps = _initialization(operator, admin)
-    answers = await deployment.rpc.call_all(
+    answers = await deployment.rpc.call_batch(
         [("eth_call", [{"to": to, "data": "0x" + data.hex()}, "latest"]) for to, data, _ in steps]
     )
     missing = [
         call for answer, (_, _, call) in zip(answers, steps, strict=True) if int(answer, 16) == 0
     ]
     if missing:
-        await deployment.rpc.call_all(
+        await deployment.rpc.call_batch(
             [("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in (operator, admin)]
         )
         await deployment.admin.send(*missing)

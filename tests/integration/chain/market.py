@@ -14,7 +14,8 @@ from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_w
 from services.paper_venue.lifecycle.settlement import Receipt as SettlementReceipt
 from services.paper_venue.lifecycle.settlement import Settlement, SignedTransaction
 from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POSITION_MANAGER
-from shared.chain.client import ChainClient, Receipt
+from shared.chain.blocks import Receipt
+from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog, decode_order_fills
 from shared.chain.orders import SignedOrder
 from shared.testing.waiting import eventually
@@ -165,7 +166,7 @@ class PaperMarket:
 
     async def _balances(self, wallets: Sequence[str]) -> Mapping[str, Held]:
         yes, no = self.condition.yes_token, self.condition.no_token
-        found = await self.chain.fetch_balances_of_all(wallets, [yes, no])
+        found = await self.chain.fetch_balances_by_wallet(wallets, [yes, no])
         return {
             wallet: Held(
                 usd=each.collateral, yes=each.shares_by_token[yes], no=each.shares_by_token[no]

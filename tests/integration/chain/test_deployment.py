@@ -52,7 +52,7 @@ all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
 
 async def _sent_by_the_venue(deployment: Deployment) -> list[int]:
     senders = (deployment.admin.address, deployment.operator.address)
-    counts = await deployment.rpc.call_all(
+    counts = await deployment.rpc.call_batch(
         [("eth_getTransactionCount", [sender, "pending"]) for sender in senders]
     )
     return [int(each, 16) for each in counts]
@@ -218,7 +218,7 @@ async def test_many_wallets_are_made_at_once(deployment: Deployment) -> None:
 
     wallets = await create_wallets(deployment, WalletKind.SAFE, keys, collateral=DOLLARS)
 
-    read = await ChainClient(deployment.rpc).fetch_balances_of_all(
+    read = await ChainClient(deployment.rpc).fetch_balances_by_wallet(
         [wallet.address for wallet in wallets]
     )
     assert [each.collateral for each in read.values()] == [DOLLARS] * 60

@@ -67,7 +67,9 @@ async def test_many_wallets_and_tokens_are_read_in_one_go(
     yes = market.condition.yes_token
     tokens = [yes, *(yes ^ bit for bit in range(1, 40))]
 
-    read = await chain.fetch_balances_of_all([wallet.address for wallet in market.traders], tokens)
+    read = await chain.fetch_balances_by_wallet(
+        [wallet.address for wallet in market.traders], tokens
+    )
 
     assert [each.wallet for each in read.values()] == [wallet.address for wallet in market.traders]
     assert all(
@@ -161,7 +163,7 @@ async def test_a_block_that_the_node_has_not_seen_is_not_an_empty_block(chain: C
 async def test_the_finalized_block_trails_the_head(
     deployment: Deployment, chain: ChainClient
 ) -> None:
-    await deployment.rpc.call_all([("evm_mine", [])] * 6)
+    await deployment.rpc.call_batch([("evm_mine", [])] * 6)
 
     before, finalized, after = (
         await chain.fetch_latest_block(),

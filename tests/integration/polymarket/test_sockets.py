@@ -60,9 +60,9 @@ def terms(url: str, *, silent_after_s: float = 30, pongs_count: bool = False) ->
     return ChannelSettings(
         name="test",
         url=url,
-        ping_every_s=0.05,
-        silent_after_s=silent_after_s,
-        pongs_count=pongs_count,
+        ping_interval_s=0.05,
+        silence_timeout_s=silent_after_s,
+        pong_is_alive=pongs_count,
     )
 
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chain.addresses import CONDITIONAL_TOKENS, LIVE_EXCHANGES, POSITION_MANAGER, PUSD
-from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.client import ChainClient
 from shared.chain.rpc import Request, Rpc
 from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
+from shared.chain.wallet_balances import WalletBalances
 from shared.domain.errors import Transient
 
 BLOCK = 77
@@ -88,7 +89,7 @@ async def test_wallets_with_tokens_of_their_own_are_read_in_one_request(
 ) -> None:
     node = Node()
 
-    found = await client(node).fetch_balances_each(asked)
+    found = await client(node).fetch_balances_or_failures(asked)
 
     assert found == [has(wallet, *tokens) for wallet, tokens in asked]
     assert len(node.requests) == 1
@@ -98,7 +99,7 @@ async def test_wallets_with_tokens_of_their_own_are_read_in_one_request(
 async def test_a_wallet_that_cannot_be_read_fails_alone() -> None:
     mute, *others = WALLETS[:4]
 
-    found = await client(Node(mute)).fetch_balances_each(
+    found = await client(Node(mute)).fetch_balances_or_failures(
         [(wallet, ()) for wallet in (mute, *others)]
     )
 
@@ -107,5 +108,5 @@ async def test_a_wallet_that_cannot_be_read_fails_alone() -> None:
 
 
 async def test_who_asks_for_all_is_told_that_one_of_them_could_not_be_read() -> None:
-    with pytest.raises(Transient, match="did not tell"):
-        await client(Node(WALLETS[2])).fetch_balances_of_all(WALLETS[:4])
+    with pytest.raises(Transient, match="did not return"):
+        await client(Node(WALLETS[2])).fetch_balances_by_wallet(WALLETS[:4])

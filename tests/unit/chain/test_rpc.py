@@ -104,7 +104,7 @@ async def test_a_failing_node_is_transient_and_its_key_is_not_told(
     rpc = await serve(answer)
 
     with pytest.raises(Transient) as failed:
-        await rpc.call_all([("eth_blockNumber", []), ("eth_chainId", [])])
+        await rpc.call_batch([("eth_blockNumber", []), ("eth_chainId", [])])
 
     assert "secret" not in repr(failed.value)
     assert failed.value.__cause__ is None
@@ -129,12 +129,12 @@ async def test_answers_are_matched_by_id_whatever_their_order(serve: Serve) -> N
 
     rpc = await serve(reversed_order)
 
-    assert await rpc.call_all([("first", []), ("second", []), ("third", [])]) == [
+    assert await rpc.call_batch([("first", []), ("second", []), ("third", [])]) == [
         "first",
         "second",
         "third",
     ]
-    assert await rpc.call_all([]) == []
+    assert await rpc.call_batch([]) == []
 
 
 class LimitedNode(Rpc):

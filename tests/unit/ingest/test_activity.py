@@ -21,7 +21,7 @@ class FakeChannel(Channel):
     def __init__(self, frames: tuple[str | None, ...]) -> None:
         super().__init__(
             ChannelSettings(
-                name="rtds", url="", ping_every_s=1, silent_after_s=1, pongs_count=False
+                name="rtds", url="", ping_interval_s=1, silence_timeout_s=1, pong_is_alive=False
             ),
             list,
         )

@@ -13,7 +13,7 @@ from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION
 
 TERMS = ChannelSettings(
-    name="rtds", url="ws://nowhere", ping_every_s=5, silent_after_s=30, pongs_count=False
+    name="rtds", url="ws://nowhere", ping_interval_s=5, silence_timeout_s=30, pong_is_alive=False
 )
 
 

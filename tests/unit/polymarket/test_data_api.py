@@ -51,7 +51,7 @@ class Page:
         http.add_routes([web.get("/v2/trades", self.answer)])
         async with (
             TestServer(http) as server,
-            DataApi(str(server.make_url("/")), timeout_s=5, every_s=0) as api,
+            DataApi(str(server.make_url("/")), timeout_s=5, interval_s=0) as api,
         ):
             return await api.fetch_trades(LEADER, NOON)
 

@@ -48,30 +48,34 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
         Killed,
     ),
     (400, "invalid post-only order: order crosses book", Reason.WOULD_CROSS),
-    (400, "invalid expiration", Reason.BAD_EXPIRATION),
+    (400, "invalid expiration", Reason.INVALID_EXPIRATION),
     (400, "the market is not yet ready to process new orders", RetryLater),
     (400, "Invalid token id", Reason.UNKNOWN_TOKEN),
     (400, "Invalid order payload", Reason.MALFORMED),
-    (400, "the order owner has to be the owner of the API KEY", Reason.NOT_THE_KEYS_WALLET),
+    (400, "the order owner has to be the owner of the API KEY", Reason.WALLET_KEY_MISMATCH),
     (
         400,
         "the order signer address has to be the address of the API KEY",
-        Reason.NOT_THE_KEYS_WALLET,
+        Reason.WALLET_KEY_MISMATCH,
     ),
     (
         400,
         "maker address not allowed, please use the deposit wallet flow",
         Reason.WALLET_NOT_ALLOWED,
     ),
-    (400, "invalid order version, please use the latest clob-client", Reason.OLD_VERSION),
+    (400, "invalid order version, please use the latest clob-client", Reason.INVALID_VERSION),
     (400, "order match delayed due to market conditions", ReplyLost),
-    (400, "Too many orders in payload: 16, max allowed: 15", Reason.TOO_MANY),
+    (400, "Too many orders in payload: 16, max allowed: 15", Reason.TOO_MANY_ORDERS),
     (400, "'0xab' address banned", Reason.BANNED),
     (400, "address in closed only mode", Reason.CLOSED_ONLY),
     (400, "'0xab' address in closed only mode", Reason.CLOSED_ONLY),
     (400, "order canceled in the CTF exchange contract", Reason.CANCELED_ON_CHAIN),
-    (403, "Trading restricted in your region, please refer to available regions", Reason.REGION),
-    (403, "Forbidden", Reason.REGION),
+    (
+        403,
+        "Trading restricted in your region, please refer to available regions",
+        Reason.REGION_BLOCKED,
+    ),
+    (403, "Forbidden", Reason.REGION_BLOCKED),
     (404, "No orderbook exists for the requested token id", Reason.NO_MARKET),
     (404, "market not found", Reason.NO_MARKET),
     (408, "request timeout", ReplyLost),
@@ -79,11 +83,11 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (429, "Too Many Requests", RetryLater),
     (500, "order timed out", ReplyLost),
     (500, "there are no matching orders", Killed),
-    (500, "the trade contains rounding issues", Reason.UNFILLABLE),
+    (500, "the trade contains rounding issues", Reason.INVALID_MATCH),
     (
         500,
         "the price of the taker's order has a discrepancy greater than allowed with the worst maker order",
-        Reason.UNFILLABLE,
+        Reason.INVALID_MATCH,
     ),
     (500, "Internal server error", ReplyLost),
     (502, "bad gateway", ReplyLost),
@@ -140,12 +144,17 @@ def test_a_text_that_nobody_knows_is_lost_and_not_refused(status: int, text: str
 
 def test_what_the_first_sending_can_cause_is_no_proof_against_it() -> None:
     assert not any(
-        reason.hides_nothing
+        reason.is_conclusive
         for reason in (Reason.BALANCE_TOO_LOW, Reason.CANCELED_ON_CHAIN, Reason.NO_MARKET)
     )
     assert all(
-        reason.hides_nothing
-        for reason in (Reason.OFF_TICK, Reason.OLD_VERSION, Reason.CLOSED_ONLY, Reason.REGION)
+        reason.is_conclusive
+        for reason in (
+            Reason.OFF_TICK,
+            Reason.INVALID_VERSION,
+            Reason.CLOSED_ONLY,
+            Reason.REGION_BLOCKED,
+        )
     )
 
 

@@ -262,7 +262,7 @@ def test_headers_are_signed_for_exactly_these_bytes() -> None:
     credentials = Credentials(address=OWNER, key="k", secret="dGhlLXNlY3JldA==", passphrase="p")
 
     def signature(body: str, path: str = "/order", timestamp: int = 1) -> str:
-        return credentials.headers(method="POST", path=path, body=body, timestamp=timestamp)[
+        return credentials.build_headers(method="POST", path=path, body=body, timestamp=timestamp)[
             "POLY_SIGNATURE"
         ]
 

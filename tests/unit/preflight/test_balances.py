@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from services.preflight.adapters import WITHOUT_LIMIT, ChainBalances
+from services.preflight.adapters import UNLIMITED, ChainBalances
 from services.preflight.handler import Balance
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
-from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
+from shared.chain.wallet_balances import WalletBalances
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
@@ -26,7 +27,7 @@ from tests.builders import (
     shares,
     usdc,
 )
-from tests.fakes import Clock, SharedTable
+from tests.fakes import Clock, FakeSharedCache
 
 MAX_AGE = seconds(15)
 V3_TOKEN = str(5 << 104 | 7)
@@ -73,7 +74,7 @@ class FakeChain(ChainClient):
 
 class Preflight:
     def __init__(self) -> None:
-        self.chain, self.table, self.clock = FakeChain(), SharedTable(), Clock(NOON)
+        self.chain, self.table, self.clock = FakeChain(), FakeSharedCache(), Clock(NOON)
         self.balances = ChainBalances(
             self.chain, self.table, now=self.clock, max_age=MAX_AGE, max_accounts=10
         )
@@ -249,7 +250,7 @@ async def test_what_was_read_is_told_to_the_others_and_belongs_to_one_proxy() ->
     ("token_id", "neg_risk", "allowance", "approved"),
     [
         (TOKEN, False, usdc(7), True),
-        (TOKEN, True, WITHOUT_LIMIT, False),
+        (TOKEN, True, UNLIMITED, False),
         (V3_TOKEN, False, 0, False),
     ],
 )

@@ -22,7 +22,7 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
 from tests.builders import NOON, TOKEN, a_book_seen, a_market, level, levels, seconds, shares
-from tests.fakes import Clock, SharedTable
+from tests.fakes import Clock, FakeSharedCache
 
 MAX_AGE = seconds(2)
 INSTANT = timedelta(microseconds=1)
@@ -55,7 +55,7 @@ class FakeClob(Clob):
 
 class Pricer:
     def __init__(self, *, max_tokens: int = 3) -> None:
-        self.clock, self.shared = Clock(NOON), SharedTable()
+        self.clock, self.shared = Clock(NOON), FakeSharedCache()
         self.clob = FakeClob(self.clock)
         self.quotes = QuoteCache(
             self.clob, self.shared, now=self.clock, max_age=MAX_AGE, max_tokens=max_tokens
@@ -76,7 +76,10 @@ class Pricer:
         self.clob.asked.clear()
 
     def changes(self) -> list[tuple[str, str]]:
-        return [self.quotes.changes.get_nowait() for _ in range(self.quotes.changes.qsize())]
+        return [
+            self.quotes.subscription_changes.get_nowait()
+            for _ in range(self.quotes.subscription_changes.qsize())
+        ]
 
 
 def a_snapshot(bid: str, ask: str, *, token_id: str = TOKEN) -> BookSnapshot:
@@ -169,7 +172,7 @@ async def test_after_a_new_socket_every_book_is_void_until_its_snapshot() -> Non
     pricer.clock.now += MAX_AGE + INSTANT
     pricer.quotes.apply(a_snapshot("0.45", "0.55"))
 
-    pricer.quotes.forget_books()
+    pricer.quotes.invalidate_books()
     pricer.quotes.apply(
         LevelChanged(token_id=TOKEN, side=Side.BUY, price=Decimal("0.99"), shares=shares(1))
     )
@@ -242,7 +245,7 @@ async def test_a_token_is_subscribed_when_it_is_first_asked_for_and_dropped_when
         ("unsubscribe", "2"),
         ("subscribe", "3"),
     ]
-    assert pricer.quotes.tokens() == ["1", "3"]
+    assert pricer.quotes.tracked_tokens() == ["1", "3"]
     assert pricer.quotes.apply(a_snapshot("0.1", "0.2", token_id="2")) is None
 
 
@@ -255,7 +258,7 @@ async def test_a_market_is_asked_for_once_in_its_time_and_again_when_it_has_chan
 
     pricer.clock.now += INSTANT
     await pricer.markets.fetch_market(TOKEN)
-    pricer.markets.forget(TOKEN)
+    pricer.markets.invalidate(TOKEN)
     await pricer.markets.fetch_market(TOKEN)
 
     assert pricer.clob.asked == [TOKEN] * 3
@@ -267,7 +270,7 @@ async def test_a_market_that_changes_while_it_is_asked_for_is_not_kept_as_it_was
     asking = asyncio.create_task(pricer.markets.fetch_market(TOKEN))
     await eventually(lambda: pricer.clob.asked)
 
-    pricer.markets.forget(TOKEN)
+    pricer.markets.invalidate(TOKEN)
     pricer.clob.open.set()
     await asking
 
@@ -281,7 +284,7 @@ class FakeChannel(Channel):
     def __init__(self) -> None:
         super().__init__(
             ChannelSettings(
-                name="market", url="", ping_every_s=1, silent_after_s=1, pongs_count=True
+                name="market", url="", ping_interval_s=1, silence_timeout_s=1, pong_is_alive=True
             ),
             list,
         )
@@ -311,7 +314,7 @@ class Following:
             pricer.markets,
             pricer.shared,
             now=pricer.clock,
-            share_every=timedelta(milliseconds=500),
+            share_interval=timedelta(milliseconds=500),
         )
         self.task = asyncio.create_task(feed(self._publish))
         await pricer.quotes.fetch_book(TOKEN)

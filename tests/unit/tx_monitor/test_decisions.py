@@ -7,10 +7,10 @@ from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tx_monitor.adapters import is_news, seen
-from services.tx_monitor.decisions import FINAL, Watch, after_lookup, build_watch
+from services.tx_monitor.adapters import build_receipt_seen, is_changed
+from services.tx_monitor.decisions import FINAL_STATES, Watch, apply_receipt, build_watch
 from shared.chain.addresses import EXCHANGE_V2
-from shared.chain.client import Receipt
+from shared.chain.blocks import Receipt
 from shared.chain.logs import ORDER_FILLED
 from shared.messages.transactions import ReceiptSeen, SettledFill, TransactionState
 from tests.builders import (
@@ -43,7 +43,7 @@ LOOKS = st.builds(
 def after(*looks: ReceiptSeen) -> Watch:
     watch = build_watch(requested())
     for look in looks:
-        watch = after_lookup(watch, look)
+        watch = apply_receipt(watch, look)
     return watch
 
 
@@ -94,7 +94,7 @@ def test_what_was_undone_can_be_mined_again_elsewhere_and_otherwise() -> None:
 def test_final_stands_whatever_a_node_shows_later(later: ReceiptSeen) -> None:
     final = after(a_receipt(finalized_block=100))
 
-    assert after_lookup(final, later) == final
+    assert apply_receipt(final, later) == final
 
 
 @given(st.lists(LOOKS, min_size=1, max_size=6))
@@ -109,7 +109,7 @@ def test_a_watch_ends_at_the_first_final_look_and_else_is_what_the_last_one_show
         if look.block_number is not None and look.block_number <= look.finalized_block
     ]
     decisive = finals[0] if finals else looks[-1]
-    assert (watch.state in FINAL) == bool(finals)
+    assert (watch.state in FINAL_STATES) == bool(finals)
     assert (watch.block_number, watch.fills) == (decisive.block_number, decisive.fills)
 
 
@@ -139,7 +139,9 @@ def shown(*logs: dict[str, Any]) -> Receipt:
 
 
 def fills_in(*logs: dict[str, Any]) -> tuple[SettledFill, ...]:
-    return seen(build_watch(requested()), shown(*logs), finalized_block=90, now=NOON).fills
+    return build_receipt_seen(
+        build_watch(requested()), shown(*logs), finalized_block=90, now=NOON
+    ).fills
 
 
 def test_a_receipt_tells_what_the_followers_order_gave_and_got() -> None:
@@ -172,10 +174,10 @@ def test_only_what_has_changed_is_told(
 ) -> None:
     watch = after(known) if known else build_watch(requested())
 
-    assert is_news(watch, receipt, finalized_block=finalized) is news
+    assert is_changed(watch, receipt, finalized_block=finalized) is news
 
 
 def test_a_look_at_nothing_is_no_receipt() -> None:
-    look = seen(build_watch(requested()), None, finalized_block=90, now=NOON)
+    look = build_receipt_seen(build_watch(requested()), None, finalized_block=90, now=NOON)
 
     assert (look.block_number, look.block_hash, look.succeeded, look.fills) == (None, "", False, ())

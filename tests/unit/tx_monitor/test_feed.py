@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.tx_monitor.adapters import ReceiptFeed
 from services.tx_monitor.decisions import Watch
-from shared.chain.client import Block, Receipt
+from shared.chain.blocks import Block, Receipt
 from shared.messages.base import Message
 from shared.messages.transactions import Purpose, TransactionState
 from shared.testing.waiting import eventually
@@ -78,8 +78,8 @@ async def told(watch: Watch, chain: Chain) -> list[Message]:
         chain,  # type: ignore[arg-type]
         owns=lambda _: True,
         now=lambda: NOON,
-        look_every=timedelta(milliseconds=1),
-        at_a_time=10,
+        poll_interval=timedelta(milliseconds=1),
+        batch_size=10,
         give_up_after=LONG,
     )
     task = asyncio.create_task(feed(publish))
