@@ -86,14 +86,14 @@ async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
 class Node(Protocol):
     """Who can be asked who it is."""
 
-    async def call_all(self, requests: Sequence[Request]) -> list[Any]: ...
+    async def call_batch(self, requests: Sequence[Request]) -> list[Any]: ...
 
 
 async def require_local(rpc: Node) -> None:
     """Refuse any chain but an anvil that clients sign for: real ones, and forks under another id.
     Raises: ForeignChain.
     """
-    client, chain_id = await rpc.call_all([("web3_clientVersion", []), ("eth_chainId", [])])
+    client, chain_id = await rpc.call_batch([("web3_clientVersion", []), ("eth_chainId", [])])
     if not client.lower().startswith("anvil"):
         raise ForeignChain(
             f"the paper venue only writes to an anvil of its own; this node is {client!r}"

@@ -33,7 +33,7 @@ class Node(Rpc):
         self.mute = mute
         self.requests: list[list[list[tuple[str, bytes]]]] = []
 
-    async def call_all(self, requests: Sequence[Request]) -> list[Any]:
+    async def call_batch(self, requests: Sequence[Request]) -> list[Any]:
         snapshots: list[list[tuple[str, bytes]]] = []
         for method, (call, block) in requests:
             assert (method, block) == ("eth_call", "latest")

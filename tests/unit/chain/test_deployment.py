@@ -14,7 +14,7 @@ class Node:
     def __init__(self, client: str, chain_id: int) -> None:
         self._answers = {"web3_clientVersion": client, "eth_chainId": hex(chain_id)}
 
-    async def call_all(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+    async def call_batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         return [self._answers[method] for method, _ in requests]
 
 

@@ -47,7 +47,7 @@ class FakeChain(ChainClient):
         self.open = asyncio.Event()
         self.open.set()
 
-    async def fetch_balances_each(
+    async def fetch_balances_or_failures(
         self, asked: Sequence[tuple[str, tuple[int, ...]]]
     ) -> list[WalletBalances | Transient]:
         self.requests.append(list(asked))

@@ -28,7 +28,7 @@ class Watches:
     def __init__(self, *watches: Watch) -> None:
         self._watches = list(watches)
 
-    async def open_watches(self) -> list[Watch]:
+    async def load_open(self) -> list[Watch]:
         return self._watches
 
 
