@@ -1,4 +1,4 @@
-"""Composition root: the only place where debt-recovery's parts meet."""
+"""Composition root: builds debt-recovery from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

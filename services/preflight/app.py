@@ -1,4 +1,4 @@
-"""Composition root: the only place where preflight's parts meet."""
+"""Composition root: builds preflight from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Composition root: the only place where pricer's parts meet."""
+"""Composition root: builds pricer from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Composition root: the only place where tx-monitor's parts meet."""
+"""Composition root: builds tx-monitor from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
