@@ -1,4 +1,4 @@
-"""Debt-recovery's port against PostgreSQL."""
+"""Debt-recovery's debts in PostgreSQL, and the feed that reports their sum as a metric."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class PostgresDebts:
-    """Debts are rare: each is a commit of its own."""
+    """Debts in PostgreSQL. They are rare: each is a commit of its own."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -38,9 +38,9 @@ class PostgresDebts:
             await connection.execute(insert(tables.debts).values(row).on_conflict_do_nothing())
 
     async def load_outstanding(self) -> list[Debt]:
-        """Raises: Transient."""
+        """Load all debts that are not recovered, oldest first. Raises: Transient."""
         async with transaction(self._engine) as connection:
-            found = await fetch_rows(
+            rows = await fetch_rows(
                 connection, "select * from debt_recovery.debts order by raised_at, debt_id"
             )
         return [
@@ -53,12 +53,12 @@ class PostgresDebts:
                 reason=row.reason,
                 raised_at=row.raised_at,
             )
-            for row in found
+            for row in rows
         ]
 
 
 class DebtMetrics:
-    """Shows what is owed to the operator, as a metric."""
+    """Reports the sum of what is owed to the operator as a metric."""
 
     def __init__(self, debts: PostgresDebts, *, sum_interval: timedelta) -> None:
         self._debts, self._sum_interval = debts, sum_interval
@@ -70,5 +70,5 @@ class DebtMetrics:
                     sum_owed(Creditor.OPERATOR, await self._debts.load_outstanding())
                 )
             except Transient as error:
-                logger.warning("what is owed could not be summed up: %s", error)
+                logger.warning("could not sum up the outstanding debts, will retry: %s", error)
             await asyncio.sleep(self._sum_interval.total_seconds())

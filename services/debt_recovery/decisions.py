@@ -1,4 +1,4 @@
-"""What is owed? Pure."""
+"""Debts and their sum. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,5 +32,5 @@ def build_debt(raised: DebtRaised) -> Debt:
 
 
 def sum_owed(creditor: Creditor, debts: Iterable[Debt]) -> int:
-    """Micro-USDC, all debts together."""
+    """The sum of the creditor's debts, in micro-USDC."""
     return sum(debt.usdc for debt in debts if debt.creditor is creditor)

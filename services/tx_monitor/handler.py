@@ -1,4 +1,4 @@
-"""Keep who waits for what; when the chain shows something new, keep it and tell it."""
+"""Handler of tx-monitor: record watches, apply receipts to them, publish their state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,14 @@ from shared.messages.transactions import (
 
 class Watches(Protocol):
     async def record(self, watch: Watch, *, now: datetime) -> Watch:
-        """Keep the watch, unless it is known; return the one that stands. Raises: Transient."""
+        """Record the watch, unless its request is known; return the recorded one.
+
+        Raises: Transient.
+        """
         ...
 
     async def load(self, request_id: str) -> Watch | None:
-        """Raises: Transient."""
+        """None where no such request was recorded. Raises: Transient."""
         ...
 
     async def save(self, watch: Watch, *, now: datetime) -> None:
@@ -34,13 +37,13 @@ class Handler:
     watches: Watches
     now: Callable[[], datetime]
     give_up_after: timedelta
-    """A transaction that is in no block for so long is looked for no more."""
+    """A transaction that is in no block for this long is dropped: it is polled no longer."""
 
     async def on_confirmation_requested(
         self, requested: ConfirmationRequested
     ) -> Sequence[Message]:
-        """A request that is answered already is answered again: the first answer may have been lost
-        with us.
+        """Record a watch. A request with a known result is answered again: the first answer may
+        have been lost in a crash.
         """
         watch = await self.watches.record(build_watch(requested), now=self.now())
         return (

@@ -1,5 +1,6 @@
-"""Everything that tx-monitor reads from its environment, besides the shared KAFKA_, DATABASE_ and
-OTEL_ variables.
+"""Settings of tx-monitor, from environment variables TX_MONITOR_* and POLYGON_RPC_URL.
+
+The KAFKA_, DATABASE_ and OTEL_ variables are read by shared modules.
 """
 
 from datetime import timedelta
@@ -13,7 +14,9 @@ class Settings(BaseSettings):
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
     poll_interval: timedelta = timedelta(seconds=1)
-    """How often the receipts of open watches are asked for: about a block's time."""
+    """How often the receipts of open watches are polled: about a block's time."""
     give_up_after: timedelta = timedelta(hours=1)
-    """A transaction that is in no block for so long is told as dropped: replaced, or lost."""
+    """A transaction that is in no block for this long is published as dropped: replaced, or lost.
+    """
     receipts_batch_size: int = Field(default=200, gt=0)
+    """Receipts per request to the node."""
