@@ -143,7 +143,7 @@ def test_name_and_signature_are_byte_for_byte_those_of_the_official_sdk(
     wallet = Wallet(proxy=proxy, private_key=KEY)
     result = wallet.sign(terms, owner="api-key")
     by_sdk = Account.sign_message(
-        encode_typed_data(full_message=build_order_typed_data(wallet._unsigned(terms))), KEY
+        encode_typed_data(full_message=build_order_typed_data(wallet._build_unsigned(terms))), KEY
     )
 
     assert order_in(result.body)["signature"] == "0x" + by_sdk.signature.hex()
@@ -218,7 +218,7 @@ def test_the_body_says_what_kind_of_order_it_is_and_whose_key_sends_it() -> None
 
 @pytest.mark.parametrize("nothing", [{"usdc": 0}, {"usdc": 1}, {"side": Side.SELL, "shares": 0}])
 def test_an_order_of_nothing_is_refused(nothing: dict[str, Any]) -> None:
-    with pytest.raises(InvalidMessage, match="rounds to nothing"):
+    with pytest.raises(InvalidMessage, match="rounds to zero"):
         signed(replace(TERMS, **nothing))
 
 
