@@ -22,7 +22,8 @@ class Settings(BaseSettings):
     look_every: timedelta = timedelta(seconds=1)
     """How often the venue is asked for the trades of orders that are not final."""
     wallets_at_a_time: int = Field(default=40, gt=0)
-    """In one look: the venue answers 50 such requests a second (protocol notes, 4.7)."""
+    """In one look: the venue answers 50 such requests a second (docs/venue-protocol.md, Rate
+    limits)."""
     overdue_after: timedelta = timedelta(seconds=5)
     """An order without an answer for this long is looked after."""
     continue_after: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))

@@ -9,8 +9,8 @@ MICROS = 1_000_000
 BASE_UNIT = Decimal("0.000001")
 
 CENT = 10_000
-"""Micro-USDC of a cent; also a hundredth of a share: the finest size that the venue takes (protocol
-notes, 4.8)."""
+"""Micro-USDC of a cent; also a hundredth of a share: the finest size that the venue accepts
+(docs/venue-protocol.md, Orders)."""
 
 
 class Side(StrEnum):
