@@ -69,9 +69,14 @@ def has(wallet: str, *tokens: int) -> WalletBalances:
     number = int(wallet, 16)
     approved = frozenset(LIVE_EXCHANGES if number % 2 else ())
     return WalletBalances(
-        wallet=wallet, block_number=BLOCK, collateral=number, allowance_by_spender=dict.fromkeys(LIVE_EXCHANGES, number),
-        shares_by_token=dict.fromkeys(tokens, number * 2), conditional_tokens_approved=approved, position_manager_approved=approved,
-    )  # fmt: skip
+        wallet=wallet,
+        block_number=BLOCK,
+        collateral=number,
+        allowance_by_spender=dict.fromkeys(LIVE_EXCHANGES, number),
+        shares_by_token=dict.fromkeys(tokens, number * 2),
+        conditional_tokens_approved=approved,
+        position_manager_approved=approved,
+    )
 
 
 def client(node: Node) -> ChainClient:

@@ -1,4 +1,4 @@
-"""A debt is recorded once, however often it is told, and summed by who is owed."""
+"""A debt is recorded once, and summed by creditor."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from tests.fakes import FakeDebts
 AMOUNTS = st.lists(st.tuples(st.sampled_from(Creditor), st.integers(1, 10**15)))
 
 
-async def test_a_debt_is_recorded_once_however_often_it_is_told() -> None:
+async def test_a_debt_is_recorded_once_however_often_it_is_raised() -> None:
     debts = FakeDebts()
     handler = Handler(debts=debts)
 
@@ -28,7 +28,7 @@ async def test_a_debt_is_recorded_once_however_often_it_is_told() -> None:
 
 
 @given(AMOUNTS)
-def test_what_is_owed_is_the_sum_of_the_debts_to_each_creditor(
+def test_the_sum_owed_adds_up_the_debts_to_each_creditor(
     amounts: list[tuple[Creditor, int]],
 ) -> None:
     debts = [

@@ -23,9 +23,11 @@ from tests.builders import TOKEN, shares
 from tests.unit.polymarket.recorded import recorded
 
 BOOK = {
-    "event_type": "book", "asset_id": TOKEN, "bids": [{"price": "0.48", "size": "30"}, {"price": "0.49", "size": "20"}],
+    "event_type": "book",
+    "asset_id": TOKEN,
+    "bids": [{"price": "0.48", "size": "30"}, {"price": "0.49", "size": "20"}],
     "asks": [{"price": "0.52", "size": "25"}, {"price": "0.51", "size": "60.5"}],
-}  # fmt: skip
+}
 MARKET = {
     "t": [{"t": TOKEN, "o": "Yes"}, {"t": "2", "o": "No"}],
     "mts": 0.01,
@@ -186,8 +188,11 @@ def test_a_market_says_what_its_orders_must_obey() -> None:
     market = parse_market(TOKEN, MARKET, condition_id="0xc0")
 
     assert (market.tick_size, market.min_order_shares, market.neg_risk, market.fee_rate) == (
-        Decimal("0.01"), shares(5), True, Decimal("0.04"),
-    )  # fmt: skip
+        Decimal("0.01"),
+        shares(5),
+        True,
+        Decimal("0.04"),
+    )
 
 
 def test_a_market_without_fee_terms_takes_no_fee() -> None:

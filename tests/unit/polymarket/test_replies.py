@@ -21,9 +21,14 @@ from tests.builders import shares, usdc
 from tests.unit.polymarket.recorded import recorded
 
 ACCEPTED = {
-    "success": True, "errorMsg": "", "orderID": "0xabc", "status": "matched", "makingAmount": "5.1", "takingAmount": "10",
+    "success": True,
+    "errorMsg": "",
+    "orderID": "0xabc",
+    "status": "matched",
+    "makingAmount": "5.1",
+    "takingAmount": "10",
     "tradeIDs": ["trade-1", "trade-2"],
-}  # fmt: skip
+}
 
 TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (401, "Unauthorized/Invalid api key", Reason.UNAUTHORIZED),

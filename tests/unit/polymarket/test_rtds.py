@@ -17,9 +17,18 @@ from tests.builders import LEADER, NOON, TOKEN, TRANSACTION, shares
 from tests.unit.polymarket.recorded import recorded
 
 ROW = {
-    "asset": TOKEN, "conditionId": "0x" + "c0" * 32, "outcome": "Yes", "outcomeIndex": 0, "price": 0.52, "proxyWallet": LEADER,
-    "side": "BUY", "size": 16.26, "timestamp": 1790272257, "title": "Will it rain?", "transactionHash": TRANSACTION,
-}  # fmt: skip
+    "asset": TOKEN,
+    "conditionId": "0x" + "c0" * 32,
+    "outcome": "Yes",
+    "outcomeIndex": 0,
+    "price": 0.52,
+    "proxyWallet": LEADER,
+    "side": "BUY",
+    "size": 16.26,
+    "timestamp": 1790272257,
+    "title": "Will it rain?",
+    "transactionHash": TRANSACTION,
+}
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()

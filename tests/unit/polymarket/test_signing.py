@@ -40,9 +40,17 @@ OWNER = Account.from_key(KEY).address
 SAFE = safe_address(OWNER)
 V3_TOKEN = str(5 << 104 | 7)
 TERMS = OrderTerms(
-    token_id=TOKEN, side=Side.BUY, order_type=OrderType.FOK, usdc=usdc(5), shares=0, limit_price=Decimal("0.51"), tick_size=Decimal("0.01"),
-    neg_risk=False, salt=479249096354, timestamp_ms=1_790_000_000_000,
-)  # fmt: skip
+    token_id=TOKEN,
+    side=Side.BUY,
+    order_type=OrderType.FOK,
+    usdc=usdc(5),
+    shares=0,
+    limit_price=Decimal("0.51"),
+    tick_size=Decimal("0.01"),
+    neg_risk=False,
+    salt=479249096354,
+    timestamp_ms=1_790_000_000_000,
+)
 OF_EVERY_KIND = pytest.mark.parametrize(
     ("terms", "exchange", "version"),
     [

@@ -42,9 +42,17 @@ def a_maker(amount: str, price: str, *, asset_id: str = TOKEN) -> dict[str, Any]
 
 def a_row(*makers: dict[str, Any], **overrides: Any) -> dict[str, Any]:
     row = {
-        "id": "trade-1", "taker_order_id": ORDER_HASH, "asset_id": TOKEN, "side": "BUY", "size": "10", "price": "0.50",
-        "status": "TRADE_STATUS_MATCHED", "match_time": "1790272257", "transaction_hash": "", "maker_orders": list(makers),
-    }  # fmt: skip
+        "id": "trade-1",
+        "taker_order_id": ORDER_HASH,
+        "asset_id": TOKEN,
+        "side": "BUY",
+        "size": "10",
+        "price": "0.50",
+        "status": "TRADE_STATUS_MATCHED",
+        "match_time": "1790272257",
+        "transaction_hash": "",
+        "maker_orders": list(makers),
+    }
     return row | overrides
 
 
@@ -121,13 +129,29 @@ def test_recorded_trades_are_read() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"id": None}, {"taker_order_id": None}, {"status": "DONE"}, {"size": "0"}, {"size": "-1"}, {"size": "NaN"}, {"size": "Infinity"},
-        {"size": "1e999999999"}, {"size": None}, {"price": "1.5"}, {"price": "-0.5"}, {"price": "cheap"}, {"maker_orders": 7},
-        {"maker_orders": [7]}, {"maker_orders": [{}]}, {"maker_orders": [a_maker("NaN", "0.5")]}, {"match_time": "noon"},
-        {"match_time": "9" * 30}, {"match_time": "²"}, {"match_time": None},
+        {"id": None},
+        {"taker_order_id": None},
+        {"status": "DONE"},
+        {"size": "0"},
+        {"size": "-1"},
+        {"size": "NaN"},
+        {"size": "Infinity"},
+        {"size": "1e999999999"},
+        {"size": None},
+        {"price": "1.5"},
+        {"price": "-0.5"},
+        {"price": "cheap"},
+        {"maker_orders": 7},
+        {"maker_orders": [7]},
+        {"maker_orders": [{}]},
+        {"maker_orders": [a_maker("NaN", "0.5")]},
+        {"match_time": "noon"},
+        {"match_time": "9" * 30},
+        {"match_time": "²"},
+        {"match_time": None},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_row_that_is_no_trade_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidMessage):
         parsed(**wrong)
