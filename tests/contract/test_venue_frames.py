@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,8 +18,8 @@ from services.paper_venue.exchange.rules import FOK_KILLED
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.http import payloads
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, an_engine, an_order
+from tests.unit.polymarket.recorded import load_recorded
 
-RECORDED = Path(__file__).parents[2].parent / "shared" / "data"
 NOW_MS = 1_790_272_257_115
 OWNER = "00000000-0000-0000-0000-000000000001"
 HASH = "0x94cfdfa3bd63a11cf2fd697932ee615b6bcfb36f7ee65da9762012e88b6c5bca"
@@ -29,19 +28,12 @@ WALLET_A, WALLET_B = (
     "0x09beD1976600971Fd9f9Db454a9c302C7A559c32",
 )
 
-pytestmark = pytest.mark.skipif(
-    not RECORDED.is_dir(),
-    reason="the recorded frames do not lie beside the project (../shared/data)",
-)
-
-
-def recorded(name: str) -> Any:
-    return json.loads((RECORDED / name).read_text())
-
 
 def of_type(event_type: str) -> list[Any]:
     return [
-        frame for frame in recorded("clob_market_channel.json") if frame["event_type"] == event_type
+        frame
+        for frame in load_recorded("clob_market_channel.json")
+        if frame["event_type"] == event_type
     ]
 
 
@@ -123,7 +115,7 @@ def test_activity_rows_are_the_recorded_ones() -> None:
         "bio": "empty text",
         "profileImage": "empty text",
     }
-    for real in recorded("rtds_activity_trades.json"):
+    for real in load_recorded("rtds_activity_trades.json"):
         taker, maker, *_ = payloads.activity_rows(a_trade())
         ours = sent(an_envelope(taker if "fee" in real["payload"] else maker))
 
@@ -171,7 +163,7 @@ def test_a_print_is_the_recorded_one() -> None:
 def test_a_killed_order_is_told_as_recorded() -> None:
     order = replace(an_order(Side.BUY, kind=OrderKind.FOK), owner=OWNER, maker=WALLET_A)
     ours = sent(payloads.killed_event(order, reason=FOK_KILLED, now_ms=NOW_MS))
-    real = recorded("venue/ws_user_order_fok_killed.json")
+    real = load_recorded("ws_user_order_fok_killed.json")
 
     assert shape(ours | {"id": HASH}) == shape(real | {"id": HASH})
     assert ours["status"] == real["status"]
@@ -196,7 +188,7 @@ def test_an_order_event_has_the_recorded_keys(name: str, kind: str, status: str)
             order, kind=kind, status=status, matched=0, trade_ids=(), now_ms=NOW_MS
         )
     )
-    real = recorded(f"venue/{name}.json")
+    real = load_recorded(f"{name}.json")
     differing = {"associate_trades", "expiration", "event_type"}
 
     assert set(ours) - set(real) == {"event_type"}
@@ -210,7 +202,7 @@ def test_a_trade_event_has_the_recorded_keys() -> None:
     `side` are live, not recorded.
     """
     ours = sent(payloads.trade_event(a_trade(), owner=OWNER, now_ms=NOW_MS))
-    real = recorded("venue/ws_user_trade.json")
+    real = load_recorded("ws_user_trade.json")
 
     assert set(ours) - set(real) == {"event_type", "transaction_hash"}
     assert set(real) <= set(ours)
@@ -229,7 +221,7 @@ def test_a_trade_event_has_the_recorded_keys() -> None:
 def test_a_trade_row_has_the_recorded_keys() -> None:
     """Except: times are seconds, and the status carries the prefix that REST has had since."""
     ours = sent(payloads.trade_row(a_trade(), owner=OWNER))
-    real = recorded("venue/http_trade_report.json")
+    real = load_recorded("http_trade_report.json")
 
     assert set(ours) == set(real)
     assert set(ours["maker_orders"][0]) == set(real["maker_orders"][0])
@@ -242,7 +234,7 @@ def test_an_open_order_has_the_recorded_keys() -> None:
     ours = sent(
         payloads.open_order(Resting(order=order, remaining=order.shares), trade_ids=("0xabc001",))
     )
-    real = recorded("venue/http_open_order.json")
+    real = load_recorded("http_open_order.json")
 
     assert without(shape(ours), {"expiration"}) == without(shape(real), {"expiration"})
 
@@ -255,7 +247,7 @@ def test_a_book_over_http_has_all_that_was_recorded() -> None:
             MARKET, 0, engine.books[MARKET.condition_id], last_price="0.5", now_ms=NOW_MS
         )
     )
-    real = recorded("venue/clob_book_response.json")
+    real = load_recorded("clob_book_response.json")
 
     assert set(ours) - set(real) == {"min_order_size", "tick_size", "neg_risk", "last_trade_price"}
     assert {key: shape(ours)[key] for key in real if key != "hash"} == without(

@@ -20,7 +20,7 @@ from shared.polymarket.market_data import (
     parse_market,
 )
 from tests.builders import TOKEN, shares
-from tests.unit.polymarket.recorded import recorded
+from tests.unit.polymarket.recorded import load_recorded
 
 BOOK = {
     "event_type": "book",
@@ -83,7 +83,7 @@ def prices(levels: Any) -> list[str]:
 
 
 def test_recorded_books_are_best_first_though_the_venue_lists_them_worst_first() -> None:
-    for frame in recorded("clob_market_channel.json"):
+    for frame in load_recorded("clob_market_channel.json"):
         for event in events(frame):
             if isinstance(event, BookSnapshot):
                 assert event.bids[0].price == max(level.price for level in event.bids)
@@ -92,7 +92,7 @@ def test_recorded_books_are_best_first_though_the_venue_lists_them_worst_first()
 
 
 def test_the_recorded_frames_as_one_array_make_the_books_that_their_changes_say() -> None:
-    frames = recorded("clob_market_channel.json")
+    frames = load_recorded("clob_market_channel.json")
     changed = frames[1]["asset_id"]
     book = LiveBook()
 
@@ -107,9 +107,9 @@ def test_the_recorded_frames_as_one_array_make_the_books_that_their_changes_say(
     assert prices(book.asks())[0] == "0.62"
 
 
-@pytest.mark.parametrize("name", ["venue/clob_book_response.json", "venue/ws_market_book_msg.json"])
+@pytest.mark.parametrize("name", ["clob_book_response.json", "ws_market_book_msg.json"])
 def test_a_recorded_book_reads_the_same_in_either_order(name: str) -> None:
-    reply = recorded(name)
+    reply = load_recorded(name)
     turned = reply | {"bids": reply["bids"][::-1], "asks": reply["asks"][::-1]}
 
     assert parse_book(reply) == parse_book(turned)
@@ -129,7 +129,7 @@ def test_a_recorded_book_reads_the_same_in_either_order(name: str) -> None:
 def test_recorded_events_are_what_they_do_to_a_book(
     name: str, kind: type[BookEvent] | None
 ) -> None:
-    found = events(recorded(f"venue/ws_market_{name}_msg.json"))
+    found = events(load_recorded(f"ws_market_{name}_msg.json"))
 
     assert [type(event) for event in found] == ([kind] if kind else [])
 

@@ -18,7 +18,7 @@ from shared.polymarket.replies import (
     parse_reply,
 )
 from tests.builders import shares, usdc
-from tests.unit.polymarket.recorded import recorded
+from tests.unit.polymarket.recorded import load_recorded
 
 ACCEPTED = {
     "success": True,
@@ -194,7 +194,7 @@ def test_an_accepted_order_that_matched_nothing_yet_has_no_amounts(missing: str 
     ],
 )
 def test_recorded_answers_are_read(name: str, status: int, kind: type[Reply]) -> None:
-    assert type(parse_reply(status, recorded(f"venue/http_{name}.json"))) is kind
+    assert type(parse_reply(status, load_recorded(f"http_{name}.json"))) is kind
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 408, 500, 502, 504])

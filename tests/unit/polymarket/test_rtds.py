@@ -14,7 +14,7 @@ from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION, shares
-from tests.unit.polymarket.recorded import recorded
+from tests.unit.polymarket.recorded import load_recorded
 
 ROW = {
     "asset": TOKEN,
@@ -71,7 +71,7 @@ def fill_of(**overrides: Any) -> LeaderFillSeen:
 
 
 def test_every_recorded_frame_is_a_fill_of_its_wallet() -> None:
-    for envelope in recorded("rtds_activity_trades.json"):
+    for envelope in load_recorded("rtds_activity_trades.json"):
         (fill,) = fills_of(json.dumps(envelope))
         row = envelope["payload"]
 
@@ -86,7 +86,7 @@ def test_every_recorded_frame_is_a_fill_of_its_wallet() -> None:
 
 
 def test_a_taker_and_his_maker_are_two_trades_of_two_wallets() -> None:
-    frames = recorded("rtds_activity_trades.json")
+    frames = load_recorded("rtds_activity_trades.json")
 
     taker, maker = (fills_of(json.dumps(frame))[0] for frame in frames[:2])
 

@@ -12,7 +12,7 @@ from shared.domain.errors import InvalidMessage
 from shared.messages.orders import TradeStatus
 from shared.polymarket.trades import VenueTrade, parse_trade
 from tests.builders import ORDER_HASH, TOKEN, TRANSACTION, shares, usdc
-from tests.unit.polymarket.recorded import recorded
+from tests.unit.polymarket.recorded import load_recorded
 
 RATE = Decimal("0.04")
 JSON_VALUES = st.recursive(
@@ -115,8 +115,8 @@ def test_hashes_are_compared_in_lower_case() -> None:
 
 def test_recorded_trades_are_read() -> None:
     one, (other,) = (
-        recorded("venue/http_trade_report.json"),
-        recorded("venue/http_trades_page.json")["data"],
+        load_recorded("http_trade_report.json"),
+        load_recorded("http_trades_page.json")["data"],
     )
 
     assert parse_trade(one, fee_rate=RATE).status is TradeStatus.CONFIRMED
