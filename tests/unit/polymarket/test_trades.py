@@ -1,4 +1,4 @@
-"""What a trade gave and cost, from rows that round and from makers on the other outcome."""
+"""Rows of /data/trades as trades of our orders."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -56,34 +56,34 @@ def a_row(*makers: dict[str, Any], **overrides: Any) -> dict[str, Any]:
     return row | overrides
 
 
-def parsed(*makers: dict[str, Any], fee_rate: Decimal = Decimal(0), **overrides: Any) -> VenueTrade:
+def parse(*makers: dict[str, Any], fee_rate: Decimal = Decimal(0), **overrides: Any) -> VenueTrade:
     return parse_trade(a_row(*makers, **overrides), fee_rate=fee_rate)
 
 
-def test_a_trade_is_what_was_taken_from_each_of_its_makers() -> None:
-    trade = parsed(a_maker("4", "0.50"), a_maker("6", "0.55"))
+def test_a_trade_is_the_sum_of_what_was_taken_from_its_makers() -> None:
+    trade = parse(a_maker("4", "0.50"), a_maker("6", "0.55"))
 
     assert (trade.shares, trade.usdc, trade.price) == (shares(10), usdc("5.3"), Decimal("0.53"))
 
 
-def test_a_maker_on_the_other_outcome_was_met_at_one_minus_his_price() -> None:
-    trade = parsed(a_maker("10", "0.45", asset_id="2"))
+def test_a_maker_on_the_other_outcome_is_matched_at_one_minus_its_price() -> None:
+    trade = parse(a_maker("10", "0.45", asset_id="2"))
 
     assert (trade.shares, trade.usdc, trade.price) == (shares(10), usdc("5.5"), Decimal("0.55"))
 
 
-def test_a_row_without_makers_speaks_for_itself() -> None:
-    assert (parsed().shares, parsed().usdc) == (shares(10), usdc(5))
+def test_a_row_without_makers_uses_its_own_size_and_price() -> None:
+    assert (parse().shares, parse().usdc) == (shares(10), usdc(5))
 
 
-def test_the_fee_of_each_match_is_rounded_to_five_decimals_as_the_venue_does() -> None:
-    trade = parsed(a_maker("4", "0.50"), a_maker("0.333", "0.55"), fee_rate=RATE)
+def test_the_fee_of_each_match_is_rounded_to_five_decimals() -> None:
+    trade = parse(a_maker("4", "0.50"), a_maker("0.333", "0.55"), fee_rate=RATE)
 
     assert trade.fee_usdc == usdc("0.04") + usdc("0.00330")
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("text", "status"),
     [
         ("MATCHED", TradeStatus.MATCHED),
         ("TRADE_STATUS_MATCHED", TradeStatus.MATCHED),
@@ -95,25 +95,25 @@ def test_the_fee_of_each_match_is_rounded_to_five_decimals_as_the_venue_does() -
         ("FAILED", TradeStatus.FAILED),
     ],
 )
-def test_rest_and_socket_name_the_same_states(told: str, status: TradeStatus) -> None:
-    assert parsed(status=told).status is status
+def test_statuses_of_rest_and_socket_are_the_same(text: str, status: TradeStatus) -> None:
+    assert parse(status=text).status is status
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     ["1790272257", "2026-09-24T17:50:57Z", "2026-09-24T17:50:57+00:00", "2026-09-24T17:50:57"],
 )
-def test_every_spelling_of_its_time_is_a_time_with_its_zone(told: str) -> None:
-    assert parsed(match_time=told).matched_at == datetime(2026, 9, 24, 17, 50, 57, tzinfo=UTC)
+def test_a_match_time_is_parsed_from_every_notation_and_has_a_zone(text: str) -> None:
+    assert parse(match_time=text).matched_at == datetime(2026, 9, 24, 17, 50, 57, tzinfo=UTC)
 
 
-def test_hashes_are_compared_in_lower_case() -> None:
-    trade = parsed(taker_order_id=ORDER_HASH.upper(), transaction_hash=TRANSACTION.upper())
+def test_hashes_are_in_lower_case() -> None:
+    trade = parse(taker_order_id=ORDER_HASH.upper(), transaction_hash=TRANSACTION.upper())
 
     assert (trade.order_hash, trade.transaction_hash) == (ORDER_HASH, TRANSACTION)
 
 
-def test_recorded_trades_are_read() -> None:
+def test_recorded_trades_are_parsed() -> None:
     one, (other,) = (
         load_recorded("http_trade_report.json"),
         load_recorded("http_trades_page.json")["data"],
@@ -152,15 +152,15 @@ def test_recorded_trades_are_read() -> None:
     ],
     ids=str,
 )
-def test_a_row_that_is_no_trade_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_row_that_is_not_a_trade_is_an_invalid_message(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidMessage):
-        parsed(**wrong)
+        parse(**wrong)
 
 
 @given(overrides=st.dictionaries(st.sampled_from(sorted(a_row())), JSON_VALUES, max_size=3))
-def test_no_row_whatsoever_raises_anything_else(overrides: dict[str, Any]) -> None:
+def test_no_row_raises_anything_but_invalid_message(overrides: dict[str, Any]) -> None:
     try:
-        trade = parsed(**overrides)
+        trade = parse(**overrides)
     except InvalidMessage:
         return
     assert trade.shares > 0
