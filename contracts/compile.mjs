@@ -1,4 +1,5 @@
-// Compiles our contracts with npm's solc and writes services/paper_venue/chain/compiled/<name>.json and the reader's code for Python.
+// Compiles our contracts with npm's solc. Writes services/paper_venue/chain/compiled/<name>.json, and
+// the snapshot's creation code as a Python module: shared/chain/snapshot_code.py.
 // `npm ci --ignore-scripts && node compile.mjs [output folder]`
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -44,9 +45,9 @@ for (const name of contracts) {
 }
 
 const snapshot = result.contracts["Snapshot.sol"].Snapshot.evm.bytecode.object;
-const lines = `0x${snapshot}`.match(/.{1,120}/g).map((line) => `    "${line}"\n`);
+const lines = `0x${snapshot}`.match(/.{1,94}/g).map((line) => `    "${line}"\n`);
 writeFileSync(
   snapshotModule,
-  `"""Which program answers many view calls at one block? contracts/Snapshot.sol's creation code, written by contracts/compile.mjs."""\n\n` +
+  `"""Creation code of contracts/Snapshot.sol, which contracts/compile.mjs writes here."""\n\n` +
     `from typing import Final\n\nSNAPSHOT_CREATION_CODE: Final = (\n${lines.join("")})\n`,
 );

@@ -123,7 +123,7 @@ class FakeTrades:
 
 
 @dataclass(slots=True)
-class _Reserved:
+class _Reservation:
     verdict: Verdict
     usdc: int = 0
     shares: int = 0
@@ -139,10 +139,16 @@ class FakeVerdicts:
     """Verdicts, and what they have reserved."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, _Reserved] = {}
+        self._reservations: dict[str, _Reservation] = {}
 
-    async def commitments(self, intent: Intent, *, since: datetime, now: datetime) -> Commitments:
-        ours = [kept for kept in self._kept.values() if kept.verdict.intent.proxy == intent.proxy]
+    async def load_commitments(
+        self, intent: Intent, *, since: datetime, now: datetime
+    ) -> Commitments:
+        ours = [
+            kept
+            for kept in self._reservations.values()
+            if kept.verdict.intent.proxy == intent.proxy
+        ]
         pending = [kept for kept in ours if kept.settled_at is None or kept.settled_at > since]
         return Commitments(
             usdc=sum(kept.usdc for kept in pending),
@@ -153,25 +159,27 @@ class FakeVerdicts:
         )
 
     async def record(self, verdict: Verdict) -> Verdict:
-        if (known := self._kept.get(verdict.intent_id)) is not None:
+        if (known := self._reservations.get(verdict.intent_id)) is not None:
             return known.verdict
         if not isinstance(verdict, IntentApproved):
-            self._kept[verdict.intent_id] = _Reserved(verdict, settled_at=verdict.occurred_at)
+            self._reservations[verdict.intent_id] = _Reservation(
+                verdict, settled_at=verdict.occurred_at
+            )
             return verdict
         spent = (
-            await self.commitments(
+            await self.load_commitments(
                 verdict.intent, since=verdict.occurred_at, now=verdict.occurred_at
             )
         ).spent_today
         if verdict.usdc > 0 and spent + verdict.usdc > verdict.facts.daily_cap_usdc:
             raise Transient("the daily cap is used up")
-        self._kept[verdict.intent_id] = _Reserved(
+        self._reservations[verdict.intent_id] = _Reservation(
             verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap=verdict.usdc
         )
         return verdict
 
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
-        kept = self._kept.get(report.intent_id)
+        kept = self._reservations.get(report.intent_id)
         if kept is None or kept.settled_at is not None:
             return
         kept.usdc = report.usdc + report.fee_usdc if kept.usdc else 0
@@ -249,16 +257,16 @@ class FakeWatches:
     """Transactions that somebody waits for."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Watch] = {}
+        self._watches: dict[str, Watch] = {}
 
-    async def open(self, watch: Watch, *, now: datetime) -> Watch:
-        return self._kept.setdefault(watch.request_id, replace(watch, changed_at=now))
+    async def record(self, watch: Watch, *, now: datetime) -> Watch:
+        return self._watches.setdefault(watch.request_id, replace(watch, changed_at=now))
 
     async def load(self, request_id: str) -> Watch | None:
-        return self._kept.get(request_id)
+        return self._watches.get(request_id)
 
     async def save(self, watch: Watch, *, now: datetime) -> None:
-        known = self._kept[watch.request_id]
+        known = self._watches[watch.request_id]
         if known.state in (TransactionState.FINAL, TransactionState.FINAL_REVERTED):
             return
         changed = replace(
@@ -268,23 +276,23 @@ class FakeWatches:
             block_hash=watch.block_hash,
             fills=watch.fills,
         )
-        self._kept[watch.request_id] = (
+        self._watches[watch.request_id] = (
             known if changed == known else replace(changed, changed_at=now)
         )
 
 
 class FakeDebts:
     def __init__(self) -> None:
-        self._kept: dict[str, Debt] = {}
+        self._debts: dict[str, Debt] = {}
 
     async def record(self, debt: Debt) -> None:
-        self._kept.setdefault(debt.debt_id, debt)
+        self._debts.setdefault(debt.debt_id, debt)
 
-    async def outstanding(self) -> list[Debt]:
-        return sorted(self._kept.values(), key=lambda debt: (debt.raised_at, debt.debt_id))
+    async def load_outstanding(self) -> list[Debt]:
+        return sorted(self._debts.values(), key=lambda debt: (debt.raised_at, debt.debt_id))
 
 
-class SharedTable:
+class FakeSharedCache:
     """A cache table as one instance sees it."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ class ChainView:
         self._client, self._first_block = client, first_block
 
     async def wealth(self, proxies: Sequence[str], token_ids: Sequence[str]) -> Wealth:
-        found = await self._client.fetch_balances_of_all(
+        found = await self._client.fetch_balances_by_wallet(
             proxies, [int(token_id) for token_id in token_ids]
         )
         return Wealth(

@@ -1,4 +1,4 @@
-"""Debt-recovery's port against PostgreSQL."""
+"""Debt-recovery's debts in PostgreSQL, and the feed that reports their sum as a metric."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.debt_recovery.decisions import Debt, owed_to
+from services.debt_recovery.decisions import Debt, sum_owed
 from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import Transient
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class PostgresDebts:
-    """Debts are rare: each is a commit of its own."""
+    """Debts in PostgreSQL. They are rare: each is a commit of its own."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -37,10 +37,10 @@ class PostgresDebts:
         async with transaction(self._engine) as connection:
             await connection.execute(insert(tables.debts).values(row).on_conflict_do_nothing())
 
-    async def outstanding(self) -> list[Debt]:
-        """Raises: Transient."""
+    async def load_outstanding(self) -> list[Debt]:
+        """Load all debts that are not recovered, oldest first. Raises: Transient."""
         async with transaction(self._engine) as connection:
-            found = await fetch_rows(
+            rows = await fetch_rows(
                 connection, "select * from debt_recovery.debts order by raised_at, debt_id"
             )
         return [
@@ -53,22 +53,22 @@ class PostgresDebts:
                 reason=row.reason,
                 raised_at=row.raised_at,
             )
-            for row in found
+            for row in rows
         ]
 
 
-class DebtWatch:
-    """Shows what is owed to the operator, as a metric."""
+class DebtMetrics:
+    """Reports the sum of what is owed to the operator as a metric."""
 
-    def __init__(self, debts: PostgresDebts, *, sum_every: timedelta) -> None:
-        self._debts, self._sum_every = debts, sum_every
+    def __init__(self, debts: PostgresDebts, *, sum_interval: timedelta) -> None:
+        self._debts, self._sum_interval = debts, sum_interval
 
     async def __call__(self, _: Publish) -> None:
         while True:
             try:
                 metrics.debts_outstanding(
-                    owed_to(Creditor.OPERATOR, await self._debts.outstanding())
+                    sum_owed(Creditor.OPERATOR, await self._debts.load_outstanding())
                 )
             except Transient as error:
-                logger.warning("what is owed could not be summed up: %s", error)
-            await asyncio.sleep(self._sum_every.total_seconds())
+                logger.warning("could not sum up the outstanding debts, will retry: %s", error)
+            await asyncio.sleep(self._sum_interval.total_seconds())

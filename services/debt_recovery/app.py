@@ -1,9 +1,9 @@
-"""Composition root: the only place where debt-recovery's parts meet."""
+"""Composition root: builds debt-recovery from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.debt_recovery.adapters import DebtWatch, PostgresDebts
+from services.debt_recovery.adapters import DebtMetrics, PostgresDebts
 from services.debt_recovery.handler import Handler
 from services.debt_recovery.settings import Settings
 from shared.db.database_watch import DatabaseWatch
@@ -28,7 +28,10 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
             routes={DebtRaised: handler.on_debt_raised},
-            feeds={"debts": DebtWatch(debts, sum_every=settings.sum_every), "database": database},
+            feeds={
+                "debts": DebtMetrics(debts, sum_interval=settings.sum_interval),
+                "database": database,
+            },
             readiness_checks=[database],
         )
 

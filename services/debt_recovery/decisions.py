@@ -1,4 +1,4 @@
-"""What is owed? Pure."""
+"""Debts and their sum. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +31,6 @@ def build_debt(raised: DebtRaised) -> Debt:
     )
 
 
-def owed_to(creditor: Creditor, debts: Iterable[Debt]) -> int:
-    """Micro-USDC, all debts together."""
+def sum_owed(creditor: Creditor, debts: Iterable[Debt]) -> int:
+    """The sum of the creditor's debts, in micro-USDC."""
     return sum(debt.usdc for debt in debts if debt.creditor is creditor)

@@ -1,4 +1,4 @@
-"""Record what is owed."""
+"""Handler of debt-recovery: record each debt once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from shared.messages.debts import DebtRaised
 
 class Debts(Protocol):
     async def record(self, debt: Debt) -> None:
-        """Keep the debt; keeping it again changes nothing. Raises: Transient."""
+        """Record the debt. Idempotent. Raises: Transient."""
         ...
 
 

@@ -1,5 +1,6 @@
-"""Everything that debt-recovery reads from its environment, besides the shared KAFKA_, DATABASE_
-and OTEL_ variables.
+"""Settings of debt-recovery, from environment variables DEBT_RECOVERY_*.
+
+The KAFKA_, DATABASE_ and OTEL_ variables are read by shared modules.
 """
 
 from datetime import timedelta
@@ -10,5 +11,5 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DEBT_RECOVERY_", frozen=True)
 
-    sum_every: timedelta = timedelta(seconds=10)
-    """How often what is owed is summed up for the metrics."""
+    sum_interval: timedelta = timedelta(seconds=10)
+    """How often the outstanding debts are summed up for the metric."""

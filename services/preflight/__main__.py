@@ -1,4 +1,4 @@
-"""``python -m services.preflight`` runs the service until SIGTERM."""
+"""Entry point: ``python -m services.preflight`` runs the service until SIGTERM."""
 
 from services.preflight.app import main
 

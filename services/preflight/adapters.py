@@ -15,9 +15,12 @@ from services.preflight.handler import Balance, Commitments
 from shared.caching.recent import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, is_v3_position
-from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.client import ChainClient
+from shared.chain.wallet_balances import WalletBalances
+from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
+from shared.db.sql import Batch
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.messages.base import Message
@@ -29,132 +32,169 @@ from shared.observe import metrics, tracing
 logger = logging.getLogger(__name__)
 
 VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
-WITHOUT_LIMIT = (1 << 63) - 1
-"""Allowances are 256 bits wide; what goes over this counts as without limit, and fits the wire and
-the database."""
+UNLIMITED = (1 << 63) - 1
+"""Allowances are 256 bits wide; a larger one counts as unlimited, and is cut to this so that it
+fits messages and the database."""
 
-COMMITMENTS = """
-select a.n,
+COMMITMENT_QUERIES = Batch.of(
+    tables.intents, "proxy", "token_id", "day", since="timestamptz", n="bigint"
+)
+LOAD_COMMITMENTS = f"""
+select q.n,
        coalesce(sum(i.reserved_usdc), 0)::bigint as usdc,
-       coalesce(sum(i.reserved_shares) filter (where i.token_id = a.token_id), 0)::bigint as shares,
+       coalesce(sum(i.reserved_shares) filter (where i.token_id = q.token_id), 0)::bigint as shares,
        coalesce(max(s.spent_usdc), 0)::bigint as spent_today
-from unnest(cast(:proxies as text[]), cast(:tokens as text[]), cast(:since as timestamptz[]), cast(:days as date[]))
-     with ordinality as a(proxy, token_id, since, day, n)
-left join preflight.intents i on i.proxy = a.proxy and (i.settled_at is null or i.settled_at > a.since)
-left join preflight.spending s on s.proxy = a.proxy and s.day = a.day
-group by a.n order by a.n
+from {COMMITMENT_QUERIES.unnest("q")}
+left join preflight.intents i
+       on i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.since)
+left join preflight.spending s on s.proxy = q.proxy and s.day = q.day
+group by q.n order by q.n
 """
-RECORD_INTENTS = """
-insert into preflight.intents (intent_id, proxy, token_id, state, reason, reserved_usdc, reserved_shares, cap_usdc, day, verdict,
-                               traceparent, judged_at, settled_at)
-select * from unnest(cast(:ids as text[]), cast(:proxies as text[]), cast(:tokens as text[]), cast(:states as text[]),
-                     cast(:reasons as text[]), cast(:usdc as bigint[]), cast(:shares as bigint[]), cast(:caps as bigint[]),
-                     cast(:days as date[]), cast(:verdicts as text[]), cast(:traces as text[]), cast(:judged as timestamptz[]),
-                     cast(:settled as timestamptz[]))
+INTENTS = Batch.of(
+    tables.intents,
+    "intent_id",
+    "proxy",
+    "token_id",
+    "state",
+    "reason",
+    "reserved_usdc",
+    "reserved_shares",
+    "cap_usdc",
+    "day",
+    "verdict",
+    "traceparent",
+    "judged_at",
+    "settled_at",
+)
+RECORD_INTENTS = f"""
+insert into preflight.intents ({INTENTS.names})
+select {INTENTS.prefixed("g")} from {INTENTS.unnest("g")}
 on conflict do nothing
 returning intent_id
 """
-RESERVE_CAP = """
-insert into preflight.spending (proxy, day, spent_usdc)
-select * from unnest(cast(:proxies as text[]), cast(:days as date[]), cast(:caps as bigint[]))
+SPENDING = Batch.of(tables.spending, "proxy", "day", "spent_usdc")
+RESERVE_CAP = f"""
+insert into preflight.spending ({SPENDING.names})
+select {SPENDING.prefixed("g")} from {SPENDING.unnest("g")}
 on conflict (proxy, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
 returning proxy, day, spent_usdc
 """
-STANDING = (
+LOAD_VERDICTS = (
     "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
 )
-SETTLE = text("""
-with given as (
-    select * from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:reasons as text[]), cast(:usdc as bigint[]),
-                         cast(:fees as bigint[]), cast(:shares as bigint[]), cast(:at as timestamptz[]))
-                  as g(intent_id, state, reason, usdc, fee_usdc, shares, settled_at)
-), settled as (
+REPORTS = Batch.of(
+    tables.intents,
+    "intent_id",
+    "state",
+    "reason",
+    "settled_at",
+    usdc="bigint",
+    fee_usdc="bigint",
+    shares="bigint",
+)
+SETTLE = text(f"""
+with settled as (
     update preflight.intents i
     set state = g.state, reason = g.reason, settled_at = g.settled_at,
         reserved_usdc = case when i.reserved_usdc > 0 then g.usdc + g.fee_usdc else 0 end,
         reserved_shares = case when i.reserved_shares > 0 then g.shares else 0 end,
         cap_usdc = case when i.cap_usdc > 0 then g.usdc else 0 end
-    from given g, preflight.intents before
+    from {REPORTS.unnest("g")}, preflight.intents before
     where i.intent_id = g.intent_id and before.intent_id = i.intent_id and i.settled_at is null
     returning i.proxy, i.day, before.cap_usdc - i.cap_usdc as unused
-), given_back as (
+), released as (
     select proxy, day, sum(unused) as unused from settled group by proxy, day
 )
-update preflight.spending s set spent_usdc = s.spent_usdc - b.unused from given_back b where s.proxy = b.proxy and s.day = b.day
+update preflight.spending s
+set spent_usdc = s.spent_usdc - r.unused
+from released r
+where s.proxy = r.proxy and s.day = r.day
 """)
 
-Ask = tuple[Intent, datetime, datetime]
-Told = tuple[Verdict, str | None]
-"""A verdict, and the trace that it was reached in."""
+CommitmentsQuery = tuple[Intent, datetime, datetime]
+"""The intent, when its balance was read, and the current time."""
+TracedVerdict = tuple[Verdict, str | None]
+"""A verdict, and the traceparent that it was reached under."""
 
 
-class CapUsedUp(Exception):
-    """Somebody else reserved of the same cap since this verdict was reached."""
+class DailyCapExceeded(Exception):
+    """Another process reserved of the same cap after this verdict was reached."""
 
 
 class PostgresVerdicts:
-    """Everything goes in groups: one statement for all proxies that are judged at the time (one
-    intent per proxy, by the loop).
+    """Verdicts and reservations in PostgreSQL.
+
+    Calls are grouped: one statement serves all proxies that are judged at the same time (one intent
+    per proxy, as the message loop handles one record of a key at a time).
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._commitments = GroupCommit(self._commitments_of_all)
+        self._load_commitments = GroupCommit(self._load_all_commitments)
         self._record = GroupCommit(self._record_all)
         self._settle = GroupCommit(self._settle_all)
 
-    async def commitments(self, intent: Intent, *, since: datetime, now: datetime) -> Commitments:
-        return await self._commitments((intent, since, now))
+    async def load_commitments(
+        self, intent: Intent, *, since: datetime, now: datetime
+    ) -> Commitments:
+        return await self._load_commitments((intent, since, now))
 
     async def record(self, verdict: Verdict) -> Verdict:
         try:
-            standing = await self._record((verdict, tracing.inject()))
-        except CapUsedUp as error:
+            recorded = await self._record((verdict, tracing.inject()))
+        except DailyCapExceeded as error:
             raise Transient(
-                "the daily cap was used by another process meanwhile: judge again"
+                f"another process reserved of the daily cap of {verdict.intent.proxy} meanwhile: "
+                f"intent {verdict.intent_id} has to be judged again"
             ) from error
-        return standing
+        return recorded
 
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
         await self._settle((report, now))
 
-    async def _commitments_of_all(self, asked: Sequence[Ask]) -> list[Commitments]:
+    async def _load_all_commitments(self, queries: Sequence[CommitmentsQuery]) -> list[Commitments]:
+        rows = [
+            {
+                "proxy": intent.proxy,
+                "token_id": intent.token_id,
+                "day": _day(now),
+                "since": since,
+                "n": n,
+            }
+            for n, (intent, since, now) in enumerate(queries)
+        ]
         async with autocommit(self._engine) as connection:
             found = await fetch_rows(
-                connection,
-                COMMITMENTS,
-                proxies=[intent.proxy for intent, _, _ in asked],
-                tokens=[intent.token_id for intent, _, _ in asked],
-                since=[since for _, since, _ in asked],
-                days=[_day(now) for _, _, now in asked],
+                connection, LOAD_COMMITMENTS, **COMMITMENT_QUERIES.parameters(rows)
             )
         return [
             Commitments(usdc=row.usdc, shares=row.shares, spent_today=row.spent_today)
             for row in found
         ]
 
-    async def _record_all(self, told: Sequence[Told]) -> list[Verdict]:
-        """Raises: CapUsedUp, and nothing of the group is kept."""
-        verdicts = [verdict for verdict, _ in told]
+    async def _record_all(self, group: Sequence[TracedVerdict]) -> list[Verdict]:
+        """Record the verdicts that are new, and return the recorded one of each intent.
+
+        Raises: DailyCapExceeded, and nothing of the group is recorded.
+        """
+        verdicts = [verdict for verdict, _ in group]
+        rows = [_build_row(verdict, traceparent) for verdict, traceparent in group]
         async with transaction(self._engine) as connection:
-            inserted = await fetch_rows(
-                connection,
-                RECORD_INTENTS,
-                **_intent_columns(verdicts),
-                traces=[trace for _, trace in told],
-            )
-            fresh = {row.intent_id for row in inserted}
+            inserted = await fetch_rows(connection, RECORD_INTENTS, **INTENTS.parameters(rows))
+            new_ids = {row.intent_id for row in inserted}
             await self._reserve_caps(
                 connection,
-                [v for v in verdicts if isinstance(v, IntentApproved) and v.intent_id in fresh],
+                [v for v in verdicts if isinstance(v, IntentApproved) and v.intent_id in new_ids],
             )
-            known = [verdict.intent_id for verdict in verdicts if verdict.intent_id not in fresh]
-            told_before = await fetch_rows(connection, STANDING, ids=known) if known else ()
-            standing = {row.intent_id: VERDICT.validate_json(row.verdict) for row in told_before}
+            known_ids = [v.intent_id for v in verdicts if v.intent_id not in new_ids]
+            known_rows = (
+                await fetch_rows(connection, LOAD_VERDICTS, ids=known_ids) if known_ids else ()
+            )
+            known = {row.intent_id: VERDICT.validate_json(row.verdict) for row in known_rows}
         for verdict in verdicts:
-            if verdict.intent_id in fresh and isinstance(verdict, IntentRefused):
+            if verdict.intent_id in new_ids and isinstance(verdict, IntentRefused):
                 metrics.refusal(verdict.reason.value)
-        return [standing.get(verdict.intent_id, verdict) for verdict in verdicts]
+        return [known.get(verdict.intent_id, verdict) for verdict in verdicts]
 
     async def _reserve_caps(
         self, connection: AsyncConnection, approved: Sequence[IntentApproved]
@@ -162,53 +202,64 @@ class PostgresVerdicts:
         buys = [verdict for verdict in approved if verdict.usdc > 0]
         if not buys:
             return
-        reserved = await fetch_rows(
-            connection,
-            RESERVE_CAP,
-            proxies=[verdict.intent.proxy for verdict in buys],
-            days=[_day(verdict.occurred_at) for verdict in buys],
-            caps=[verdict.usdc for verdict in buys],
-        )
+        rows = [
+            {
+                "proxy": verdict.intent.proxy,
+                "day": _day(verdict.occurred_at),
+                "spent_usdc": verdict.usdc,
+            }
+            for verdict in buys
+        ]
+        reserved = await fetch_rows(connection, RESERVE_CAP, **SPENDING.parameters(rows))
         spent = {(row.proxy, row.day): row.spent_usdc for row in reserved}
         if any(spent[v.intent.proxy, _day(v.occurred_at)] > v.facts.daily_cap_usdc for v in buys):
-            raise CapUsedUp
+            raise DailyCapExceeded
 
     async def _settle_all(self, reports: Sequence[tuple[OrderReported, datetime]]) -> list[None]:
-        columns = {
-            "ids": [report.intent_id for report, _ in reports],
-            "states": [report.state.value for report, _ in reports],
-            "reasons": [report.reason for report, _ in reports],
-            "usdc": [report.usdc for report, _ in reports],
-            "fees": [report.fee_usdc for report, _ in reports],
-            "shares": [report.shares for report, _ in reports],
-            "at": [now for _, now in reports],
-        }
+        rows = [
+            {
+                "intent_id": report.intent_id,
+                "state": report.state.value,
+                "reason": report.reason,
+                "settled_at": now,
+                "usdc": report.usdc,
+                "fee_usdc": report.fee_usdc,
+                "shares": report.shares,
+            }
+            for report, now in reports
+        ]
         async with autocommit(self._engine) as connection:
-            await connection.execute(SETTLE, columns)
+            await connection.execute(SETTLE, REPORTS.parameters(rows))
         return [None] * len(reports)
 
 
-def _intent_columns(verdicts: Sequence[Verdict]) -> dict[str, list[Any]]:
-    approved = [verdict if isinstance(verdict, IntentApproved) else None for verdict in verdicts]
-    return {
-        "ids": [verdict.intent_id for verdict in verdicts],
-        "proxies": [verdict.intent.proxy for verdict in verdicts],
-        "tokens": [verdict.intent.token_id for verdict in verdicts],
-        "states": ["approved" if one else "refused" for one in approved],
-        "reasons": [
-            "" if isinstance(verdict, IntentApproved) else verdict.reason.value
-            for verdict in verdicts
-        ],
-        "usdc": [reserved_usdc(one) if one else 0 for one in approved],
-        "shares": [one.shares if one else 0 for one in approved],
-        "caps": [one.usdc if one else 0 for one in approved],
-        "days": [_day(verdict.occurred_at) for verdict in verdicts],
-        "verdicts": [verdict.model_dump_json() for verdict in verdicts],
-        "judged": [verdict.occurred_at for verdict in verdicts],
-        "settled": [
-            None if one else verdict.occurred_at
-            for one, verdict in zip(approved, verdicts, strict=True)
-        ],
+def _build_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any]:
+    """The row of ``preflight.intents``; a refusal reserves nothing and is settled at once."""
+    row = {
+        "intent_id": verdict.intent_id,
+        "proxy": verdict.intent.proxy,
+        "token_id": verdict.intent.token_id,
+        "day": _day(verdict.occurred_at),
+        "verdict": verdict.model_dump_json(),
+        "traceparent": traceparent,
+        "judged_at": verdict.occurred_at,
+    }
+    if isinstance(verdict, IntentApproved):
+        return row | {
+            "state": "approved",
+            "reason": "",
+            "reserved_usdc": reserved_usdc(verdict),
+            "reserved_shares": verdict.shares,
+            "cap_usdc": verdict.usdc,
+            "settled_at": None,
+        }
+    return row | {
+        "state": "refused",
+        "reason": verdict.reason.value,
+        "reserved_usdc": 0,
+        "reserved_shares": 0,
+        "cap_usdc": 0,
+        "settled_at": verdict.occurred_at,
     }
 
 
@@ -216,16 +267,16 @@ def _day(moment: datetime) -> date:
     return moment.astimezone(UTC).date()
 
 
-Asked = tuple[str, str | None]
-"""A proxy, and the token whose shares are asked for too."""
+BalanceQuery = tuple[str, str | None]
+"""A proxy, and the token whose shares are read too; None: the collateral alone."""
 
-REQUESTS_AT_ONCE, PROXIES_AT_ONCE = 4, 100
-"""To the node: a request that hangs holds up few others, and what is asked for meanwhile goes out
-together, in half a megabyte at most."""
+MAX_CONCURRENT_REQUESTS, MAX_PROXIES_PER_REQUEST = 4, 100
+"""Of requests to the node. A request that hangs blocks only a quarter of them, and what is
+requested meanwhile goes out together, in half a megabyte at most."""
 
 
-class SharedEntries(Protocol):
-    """The table that all instances of preflight fill and read."""
+class SharedCache(Protocol):
+    """The cache table that all instances of preflight write and read, by proxy."""
 
     def get(self, key: str) -> bytes | None: ...
 
@@ -233,67 +284,71 @@ class SharedEntries(Protocol):
 
 
 class ChainBalances:
-    """Balances from the chain, kept for a while. What was just fetched is used at once; others are
-    told of it.
+    """Balances from the chain, cached here and shared with the other instances.
 
-    All that is asked for at the time goes out together. A balance that grows old is asked for anew
-    while it still may be used, so that the copies of a busy proxy never wait for the chain.
+    Requests of the same moment go out as one. A balance is refreshed in the background once half of
+    its ``max_age`` has passed, so that the copies of a busy proxy do not wait for the chain.
     """
 
     def __init__(
         self,
         chain: ChainClient,
-        shared: SharedEntries,
+        shared: SharedCache,
         *,
         now: Callable[[], datetime],
         max_age: timedelta,
         max_accounts: int,
     ) -> None:
         self._chain, self._shared, self._now, self._max_age = chain, shared, now, max_age
-        self._known: LruCache[str, BalancesFetched] = LruCache(max_accounts)
-        self._ask: GroupCommit[Asked, BalancesFetched | Transient] = GroupCommit(
-            self._ask_chain, max_concurrent=REQUESTS_AT_ONCE, max_group_size=PROXIES_AT_ONCE
+        self._cached: LruCache[str, BalancesFetched] = LruCache(max_accounts)
+        self._fetch_group: GroupCommit[BalanceQuery, BalancesFetched | Transient] = GroupCommit(
+            self._fetch_from_chain,
+            at_once=MAX_CONCURRENT_REQUESTS,
+            largest=MAX_PROXIES_PER_REQUEST,
         )
-        self._fetch = SingleFlight(self._ask_together)
-        self._beside: set[asyncio.Task[object]] = set()
-        """What no copy waits for."""
+        self._fetch = SingleFlight(self._fetch_or_raise)
+        self._background_tasks: set[asyncio.Task[object]] = set()
+        """Refreshes and cache writes, which no copy waits for."""
 
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         token_id = intent.token_id if intent.side is Side.SELL else None
-        known = None if fresh else self._freshest(intent.proxy, token_id)
-        metrics.cache_asked("balances", "hit" if known is not None else "miss")
+        cached = None if fresh else self._newest_usable(intent.proxy, token_id)
+        metrics.cache_asked("balances", "hit" if cached is not None else "miss")
         if (
-            known is not None
-            and self._is_growing_old(known)
-            and not self._fetch.is_running((intent.proxy, token_id))
+            cached is not None
+            and self._is_refresh_due(cached)
+            and not self._fetch.is_under_way((intent.proxy, token_id))
         ):
-            self._run_beside(self._fetch((intent.proxy, token_id)))
-        fetched = known or await self._fetch((intent.proxy, token_id))
-        spender = _spender(intent.token_id, neg_risk=neg_risk)
+            self._run_in_background(self._fetch((intent.proxy, token_id)))
+        fetched = cached or await self._fetch((intent.proxy, token_id))
+        spender = _exchange_for(intent.token_id, neg_risk=neg_risk)
         return Balance(
             usdc=fetched.usdc,
             allowance=fetched.allowance_by_spender.get(spender, 0),
             shares=fetched.shares_by_token.get(token_id, 0) if token_id is not None else 0,
             shares_approved=fetched.shares_approved_by_spender.get(spender, False),
             fetched_at=fetched.fetched_at,
-            cached=known is not None,
+            cached=cached is not None,
         )
 
-    def _freshest(self, proxy: str, token_id: str | None) -> BalancesFetched | None:
+    def _newest_usable(self, proxy: str, token_id: str | None) -> BalancesFetched | None:
         usable = [
             entry
-            for entry in (self._known.get(proxy), self._from_shared(proxy))
+            for entry in (self._cached.get(proxy), self._load_shared(proxy))
             if entry is not None
-            and abs(self._now() - entry.fetched_at)
-            <= self._max_age  # a clock that runs ahead makes no entry young
+            and self._is_fresh(entry)
             and (token_id is None or token_id in entry.shares_by_token)
         ]
         return max(usable, key=lambda entry: entry.fetched_at, default=None)
 
-    def _is_growing_old(self, known: BalancesFetched) -> bool:
-        return self._now() - known.fetched_at > self._max_age / 2
+    def _is_fresh(self, entry: BalancesFetched) -> bool:
+        """A time in the future comes from a wrong clock and does not make an entry fresh."""
+        return abs(self._now() - entry.fetched_at) <= self._max_age
 
-    def _from_shared(self, proxy: str) -> BalancesFetched | None:
+    def _is_refresh_due(self, entry: BalancesFetched) -> bool:
+        return self._now() - entry.fetched_at > self._max_age / 2
+
+    def _load_shared(self, proxy: str) -> BalancesFetched | None:
         entry = self._shared.get(proxy)
         if entry is None:
             return None
@@ -303,52 +358,56 @@ class ChainBalances:
             metrics.cache_asked("balances", "stale")
             return None
 
-    async def _ask_together(self, asked: Asked) -> BalancesFetched:
-        fetched = await self._ask(asked)
+    async def _fetch_or_raise(self, query: BalanceQuery) -> BalancesFetched:
+        fetched = await self._fetch_group(query)
         if isinstance(fetched, Transient):
             raise fetched
         return fetched
 
-    async def _ask_chain(self, asked: Sequence[Asked]) -> list[BalancesFetched | Transient]:
-        """Raises: Transient where the node could not be asked at all."""
-        asked_at = self._now()
+    async def _fetch_from_chain(
+        self, queries: Sequence[BalanceQuery]
+    ) -> list[BalancesFetched | Transient]:
+        """Return the balances, or the failure, of each query. Raises: Transient where the node
+        answered none.
+        """
+        requested_at = self._now()
         wallets = [
-            (proxy, (int(token_id),) if token_id is not None else ()) for proxy, token_id in asked
+            (proxy, (int(token_id),) if token_id is not None else ()) for proxy, token_id in queries
         ]
-        read = await self._chain.fetch_balances_each(wallets)
-        answers = [
-            wallet if isinstance(wallet, Transient) else _fetched(wallet, asked_at)
-            for wallet in read
+        results = [
+            wallet if isinstance(wallet, Transient) else _build_fetched(wallet, requested_at)
+            for wallet in await self._chain.fetch_balances_or_failures(wallets)
         ]
-        for fetched in answers:
+        for fetched in results:
             if isinstance(fetched, BalancesFetched):
-                self._known.put(fetched.proxy, fetched)
-                self._run_beside(self._shared.put(fetched))
-        return answers
+                self._cached.put(fetched.proxy, fetched)
+                self._run_in_background(self._shared.put(fetched))
+        return results
 
-    def _run_beside(self, work: Coroutine[Any, Any, object]) -> None:
+    def _run_in_background(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
-        self._beside.add(task)
-        task.add_done_callback(self._ended_beside)
+        self._background_tasks.add(task)
+        task.add_done_callback(self._on_background_done)
 
-    def _ended_beside(self, task: asyncio.Task[object]) -> None:
-        """Whoever needs what failed here asks for it himself, and is told."""
-        self._beside.discard(task)
+    def _on_background_done(self, task: asyncio.Task[object]) -> None:
+        """Log a failure. A copy that needs the balance fetches it again and gets the error."""
+        self._background_tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning(
-                "a balance could not be asked for ahead of time, or not be told to others: %s",
+                "a balance could not be refreshed in the background or shared with the other "
+                "instances: %s",
                 type(error).__name__,
             )
 
 
-def _fetched(wallet: WalletBalances, asked_at: datetime) -> BalancesFetched:
+def _build_fetched(wallet: WalletBalances, requested_at: datetime) -> BalancesFetched:
     return BalancesFetched(
-        message_id=f"{wallet.wallet}:{wallet.block_number}:{asked_at.timestamp()}",
-        occurred_at=asked_at,
+        message_id=f"{wallet.wallet}:{wallet.block_number}:{requested_at.timestamp()}",
+        occurred_at=requested_at,
         proxy=wallet.wallet,
         usdc=wallet.collateral,
         allowance_by_spender={
-            spender: min(amount, WITHOUT_LIMIT)
+            spender: min(amount, UNLIMITED)
             for spender, amount in wallet.allowance_by_spender.items()
         },
         shares_by_token={str(token): shares for token, shares in wallet.shares_by_token.items()},
@@ -362,12 +421,12 @@ def _fetched(wallet: WalletBalances, asked_at: datetime) -> BalancesFetched:
             for spender in wallet.allowance_by_spender
         },
         block_number=wallet.block_number,
-        fetched_at=asked_at,
+        fetched_at=requested_at,
     )
 
 
-def _spender(token_id: str, *, neg_risk: bool) -> str:
-    """The exchange that settles the token, and must be allowed to move what it takes."""
+def _exchange_for(token_id: str, *, neg_risk: bool) -> str:
+    """The exchange that settles the token, which must be allowed to move what it takes."""
     if is_v3_position(int(token_id)):
         return EXCHANGE_V3
     return NEG_RISK_EXCHANGE_V2 if neg_risk else EXCHANGE_V2

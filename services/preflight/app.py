@@ -1,4 +1,4 @@
-"""Composition root: the only place where preflight's parts meet."""
+"""Composition root: builds preflight from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 max_accounts=settings.max_accounts,
             ),
             verdicts=PostgresVerdicts(engine),
-            limits=limits(settings),
+            limits=build_limits(settings),
             now=utc_now,
         )
         yield Service(
@@ -66,7 +66,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         )
 
 
-def limits(settings: Settings) -> Limits:
+def build_limits(settings: Settings) -> Limits:
     return Limits(
         max_quote_age=settings.max_quote_age,
         max_entry_age=settings.max_entry_age,

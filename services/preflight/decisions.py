@@ -1,5 +1,6 @@
-"""May this copy be made? Pure. Each rule is a small question; the first that is broken refuses,
-with the value and the threshold.
+"""The verdict about a copy: approved, or refused by the first check that fails. Pure.
+
+Each check returns None where the copy passes, and else the reason with the value and the threshold.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ T = TypeVar("T")
 Verdict = IntentApproved | IntentRefused
 
 MIN_BUY_USDC = MICROS
-"""The venue takes no marketable BUY below $1 (protocol notes, 4.5)."""
+"""The venue accepts no marketable BUY below $1 (docs/venue-protocol.md, Error texts)."""
 
 REFUSAL_BY_MISSING = {
     Missing.EMPTY_BOOK: Refusal.EMPTY_BOOK,
@@ -38,7 +39,7 @@ REFUSAL_BY_MISSING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The operator's guardrails. Amounts in micro-USDC."""
+    """The operator's limits for every copy. Amounts in micro-USDC."""
 
     max_quote_age: timedelta
     max_entry_age: timedelta
@@ -50,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Funds:
-    """What a proxy has on the chain, and what of it is promised. Micro-USDC and micro-shares."""
+    """What a proxy has on the chain, and what of it is reserved. Micro-USDC and micro-shares."""
 
     usdc: int
     allowance: int
@@ -58,10 +59,10 @@ class Funds:
     shares_approved: bool
     fetched_at: datetime
     reserved_usdc: int
-    """Of copies that the chain's balance does not show yet."""
+    """By copies that the balance on the chain may not show yet."""
     reserved_shares: int
     spent_today: int
-    """What the proxy's approved copies of this UTC day count for in its cap."""
+    """What the proxy's approved copies of this UTC day take of its daily cap."""
 
     @property
     def spendable(self) -> int:
@@ -74,7 +75,7 @@ class Funds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightFacts:
-    """Everything that a verdict is reached on."""
+    """Everything that a verdict is based on."""
 
     quoted: IntentQuoted
     follow: Follow | None
@@ -83,6 +84,7 @@ class PreflightFacts:
     limits: Limits
     now: datetime
     funds: Funds | None = None
+    """None until the checks that need no funds have passed."""
 
     @property
     def side(self) -> Side:
@@ -90,20 +92,18 @@ class PreflightFacts:
 
     @property
     def usdc(self) -> int:
-        """Of a BUY, in whole cents: finer amounts the venue does not take."""
+        """What a BUY spends, in whole cents: the venue accepts no finer amounts."""
         return round_down(self.quoted.intent.usdc, CENT)
 
     @property
     def quote(self) -> Quote:
         if isinstance(self.quoted.quote, NoQuote):
-            raise TypeError("there is no quote: the rule that asks for one comes first")
+            raise TypeError("there is no quote: _check_quote_exists has to come first")
         return self.quoted.quote
 
     @property
     def cost(self) -> int:
-        """Of a BUY: what it spends and the most that the fee can be. The fee is taken on top of
-        what is spent.
-        """
+        """What a BUY can cost at most: the venue takes its fee on top of what is spent."""
         return self.usdc + max_fee(self.usdc, self.quote.fee_rate)
 
 
@@ -114,37 +114,38 @@ class Violation:
     threshold: Decimal
 
 
-Rule = Callable[[PreflightFacts], Violation | None]
+Check = Callable[[PreflightFacts], Violation | None]
 
 
 def max_fee(usdc: int, rate: Decimal) -> int:
-    """Micro-USDC: fee = shares x rate x p x (1 - p) = usdc x rate x (1 - p), which is below usdc x
-    rate at any price.
+    """The highest fee that spending ``usdc`` can cause, in micro-USDC.
+
+    fee = shares x rate x p x (1 - p) = usdc x rate x (1 - p): below usdc x rate at any price.
     """
     return cost_ceiling(usdc, rate)
 
 
-def _runs(case: PreflightFacts) -> Violation | None:
-    if case.mode is Mode.HALTED:
+def _check_mode(facts: PreflightFacts) -> Violation | None:
+    if facts.mode is Mode.HALTED:
         return Violation(Refusal.HALTED, Decimal(1), Decimal(0))
-    if case.mode is Mode.REDUCING and case.side is Side.BUY:
+    if facts.mode is Mode.REDUCING and facts.side is Side.BUY:
         return Violation(Refusal.REDUCING, Decimal(1), Decimal(0))
     return None
 
 
-def _is_followed(case: PreflightFacts) -> Violation | None:
-    return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if case.follow is None else None
+def _check_followed(facts: PreflightFacts) -> Violation | None:
+    return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if facts.follow is None else None
 
 
-def _trade_is_recent(case: PreflightFacts) -> Violation | None:
-    limit = case.limits.max_entry_age if case.side is Side.BUY else case.limits.max_exit_age
-    return _over(
-        Refusal.TRADE_TOO_OLD, _seconds(case.now - case.quoted.intent.filled_at), _seconds(limit)
+def _check_trade_age(facts: PreflightFacts) -> Violation | None:
+    limit = facts.limits.max_entry_age if facts.side is Side.BUY else facts.limits.max_exit_age
+    return _check_at_most(
+        Refusal.TRADE_TOO_OLD, _seconds(facts.now - facts.quoted.intent.filled_at), _seconds(limit)
     )
 
 
-def _has_quote(case: PreflightFacts) -> Violation | None:
-    quote = case.quoted.quote
+def _check_quote_exists(facts: PreflightFacts) -> Violation | None:
+    quote = facts.quoted.quote
     return (
         Violation(REFUSAL_BY_MISSING[quote.missing], Decimal(0), Decimal(1))
         if isinstance(quote, NoQuote)
@@ -152,214 +153,220 @@ def _has_quote(case: PreflightFacts) -> Violation | None:
     )
 
 
-def _quote_is_fresh(case: PreflightFacts) -> Violation | None:
-    return _over(
+def _check_quote_age(facts: PreflightFacts) -> Violation | None:
+    return _check_at_most(
         Refusal.QUOTE_TOO_OLD,
-        _seconds(case.now - case.quote.fetched_at),
-        _seconds(case.limits.max_quote_age),
+        _seconds(facts.now - facts.quote.fetched_at),
+        _seconds(facts.limits.max_quote_age),
     )
 
 
-def _book_is_deep_enough(case: PreflightFacts) -> Violation | None:
-    """An entry is all or nothing; an exit takes what it can get."""
-    if case.side is Side.SELL or case.quote.complete:
+def _check_book_depth(facts: PreflightFacts) -> Violation | None:
+    """An entry is bought whole or not at all; an exit sells what the book can take."""
+    if facts.side is Side.SELL or facts.quote.complete:
         return None
-    return Violation(Refusal.BOOK_TOO_THIN, as_decimal(case.quote.usdc), as_decimal(case.usdc))
+    return Violation(Refusal.BOOK_TOO_THIN, as_decimal(facts.quote.usdc), as_decimal(facts.usdc))
 
 
-def _slippage_is_allowed(case: PreflightFacts) -> Violation | None:
-    """By the worst level that the whole order would reach; an exit by the best: the limit price
-    cuts off the rest.
+def _check_slippage(facts: PreflightFacts) -> Violation | None:
+    """An entry is judged by the worst level that it would reach, an exit by the best level: its
+    limit price excludes the levels beyond.
     """
-    reached = case.quote.worst if case.side is Side.BUY else case.quote.best
-    slippage = adverse_bps(case.side, reference=case.quoted.intent.leader_price, offered=reached)
-    return _over(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
+    reached = facts.quote.worst if facts.side is Side.BUY else facts.quote.best
+    slippage = adverse_bps(facts.side, reference=facts.quoted.intent.leader_price, offered=reached)
+    return _check_at_most(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(facts).max_slippage_bps)
 
 
-def _has_limit_price(case: PreflightFacts) -> Violation | None:
-    """Beyond its ends the market's grid has no price that the follow allows: the nearest one is too
-    much.
+def _check_limit_price(facts: PreflightFacts) -> Violation | None:
+    """Fail where no price on the market's grid is within the allowed slippage; the value is the
+    slippage of the grid's last price.
     """
-    if _limit_price(case) is not None:
+    if _limit_price(facts) is not None:
         return None
-    nearest = case.quote.tick_size if case.side is Side.BUY else 1 - case.quote.tick_size
-    slippage = adverse_bps(case.side, reference=case.quoted.intent.leader_price, offered=nearest)
-    return Violation(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(case).max_slippage_bps)
+    nearest = facts.quote.tick_size if facts.side is Side.BUY else 1 - facts.quote.tick_size
+    slippage = adverse_bps(facts.side, reference=facts.quoted.intent.leader_price, offered=nearest)
+    return Violation(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(facts).max_slippage_bps)
 
 
-def _is_large_enough(case: PreflightFacts) -> Violation | None:
-    if case.side is Side.BUY:
-        return _under(Refusal.BELOW_MINIMUM, case.usdc, MIN_BUY_USDC)
-    return _under(Refusal.BELOW_MINIMUM, round_down(case.quoted.intent.shares, CENT), CENT)
+def _check_minimum_size(facts: PreflightFacts) -> Violation | None:
+    if facts.side is Side.BUY:
+        return _check_at_least(Refusal.BELOW_MINIMUM, facts.usdc, MIN_BUY_USDC)
+    return _check_at_least(
+        Refusal.BELOW_MINIMUM, round_down(facts.quoted.intent.shares, CENT), CENT
+    )
 
 
-def _is_small_enough(case: PreflightFacts) -> Violation | None:
-    """Exits are never too large: not to exit is a risk of its own."""
-    if case.side is Side.SELL or case.usdc <= case.limits.max_trade_usdc:
+def _check_maximum_size(facts: PreflightFacts) -> Violation | None:
+    """Exits have no maximum: not exiting is a risk of its own."""
+    if facts.side is Side.SELL or facts.usdc <= facts.limits.max_trade_usdc:
         return None
     return Violation(
-        Refusal.ABOVE_TRADE_MAXIMUM, as_decimal(case.usdc), as_decimal(case.limits.max_trade_usdc)
+        Refusal.ABOVE_TRADE_MAXIMUM, as_decimal(facts.usdc), as_decimal(facts.limits.max_trade_usdc)
     )
 
 
-def _cap_is_left(case: PreflightFacts) -> Violation | None:
-    cap = _follow(case).daily_cap_usdc
-    with_this = _means(case).spent_today + case.usdc
+def _check_daily_cap(facts: PreflightFacts) -> Violation | None:
+    cap = _follow(facts).daily_cap_usdc
+    spent = _funds(facts).spent_today + facts.usdc
     return (
         None
-        if case.side is Side.SELL or with_this <= cap
-        else Violation(Refusal.DAILY_CAP_REACHED, as_decimal(with_this), as_decimal(cap))
+        if facts.side is Side.SELL or spent <= cap
+        else Violation(Refusal.DAILY_CAP_REACHED, as_decimal(spent), as_decimal(cap))
     )
 
 
-def _can_pay(case: PreflightFacts) -> Violation | None:
+def _check_balance(facts: PreflightFacts) -> Violation | None:
     return (
         None
-        if case.side is Side.SELL
-        else _under(Refusal.BALANCE_TOO_LOW, _means(case).spendable, case.cost)
+        if facts.side is Side.SELL
+        else _check_at_least(Refusal.BALANCE_TOO_LOW, _funds(facts).spendable, facts.cost)
     )
 
 
-def _may_pay(case: PreflightFacts) -> Violation | None:
-    if case.side is Side.BUY:
-        return _under(Refusal.ALLOWANCE_TOO_LOW, _means(case).allowance, case.cost)
+def _check_allowance(facts: PreflightFacts) -> Violation | None:
+    if facts.side is Side.BUY:
+        return _check_at_least(Refusal.ALLOWANCE_TOO_LOW, _funds(facts).allowance, facts.cost)
     return (
         None
-        if _means(case).shares_approved
+        if _funds(facts).shares_approved
         else Violation(Refusal.ALLOWANCE_TOO_LOW, Decimal(0), Decimal(1))
     )
 
 
-def _has_shares(case: PreflightFacts) -> Violation | None:
+def _check_position(facts: PreflightFacts) -> Violation | None:
     return (
         None
-        if case.side is Side.BUY
-        else _under(Refusal.NO_POSITION, round_down(_means(case).sellable, CENT), CENT)
+        if facts.side is Side.BUY
+        else _check_at_least(Refusal.NO_POSITION, round_down(_funds(facts).sellable, CENT), CENT)
     )
 
 
-RULES_BEFORE_FUNDS: tuple[Rule, ...] = (
-    _runs,
-    _is_followed,
-    _trade_is_recent,
-    _is_large_enough,
-    _is_small_enough,
-    _has_quote,
-    _quote_is_fresh,
-    _book_is_deep_enough,
-    _slippage_is_allowed,
-    _has_limit_price,
+CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
+    _check_mode,
+    _check_followed,
+    _check_trade_age,
+    _check_minimum_size,
+    _check_maximum_size,
+    _check_quote_exists,
+    _check_quote_age,
+    _check_book_depth,
+    _check_slippage,
+    _check_limit_price,
 )
-"""What can be judged without asking anybody; the mode is looked at first of all.
+"""Checks that need no request to the chain; the mode comes first.
 
-The size comes before the quote: for an intent of nothing the pricer finds nothing, which says
-nothing of the book.
+The size comes before the quote: pricer finds no quote for an intent of size zero, and that would be
+reported as an empty book.
 """
 
-RULES_OF_FUNDS: tuple[Rule, ...] = (_cap_is_left, _can_pay, _may_pay, _has_shares)
+CHECKS_OF_FUNDS: tuple[Check, ...] = (
+    _check_daily_cap,
+    _check_balance,
+    _check_allowance,
+    _check_position,
+)
 
 
-def refuse_early(case: PreflightFacts) -> IntentRefused | None:
-    """The refusal that needs no look at the proxy's means, if there is one."""
-    return _first_refusal(RULES_BEFORE_FUNDS, case)
+def refuse_early(facts: PreflightFacts) -> IntentRefused | None:
+    """Return the refusal by a check that does not need the proxy's funds; None where all pass."""
+    return _first_refusal(CHECKS_BEFORE_FUNDS, facts)
 
 
-def judge(case: PreflightFacts) -> Verdict:
-    """Approve, or refuse with the first limit that is broken. ``case.means`` must be known unless
-    an earlier rule refuses.
+def judge(facts: PreflightFacts) -> Verdict:
+    """Approve, or refuse by the first check that fails.
+
+    ``facts.funds`` is required, unless ``refuse_early`` refuses.
     """
-    return refuse_early(case) or _first_refusal(RULES_OF_FUNDS, case) or _approve(case)
+    return refuse_early(facts) or _first_refusal(CHECKS_OF_FUNDS, facts) or _approve(facts)
 
 
-def _first_refusal(rules: tuple[Rule, ...], case: PreflightFacts) -> IntentRefused | None:
-    for rule in rules:
-        if (broken := rule(case)) is not None:
-            return _refused(case, broken)
+def _first_refusal(checks: tuple[Check, ...], facts: PreflightFacts) -> IntentRefused | None:
+    for check in checks:
+        if (violation := check(facts)) is not None:
+            return _refuse(facts, violation)
     return None
 
 
-def _refused(case: PreflightFacts, broken: Violation) -> IntentRefused:
+def _refuse(facts: PreflightFacts, violation: Violation) -> IntentRefused:
     return IntentRefused(
-        message_id=f"{case.quoted.intent_id}:judged",
-        occurred_at=case.now,
-        intent=case.quoted.intent,
-        reason=broken.reason,
-        value=broken.value,
-        threshold=broken.threshold,
-        facts=_judged(case),
+        message_id=f"{facts.quoted.intent_id}:judged",
+        occurred_at=facts.now,
+        intent=facts.quoted.intent,
+        reason=violation.reason,
+        value=violation.value,
+        threshold=violation.threshold,
+        facts=_build_verdict_facts(facts),
     )
 
 
-def _approve(case: PreflightFacts) -> IntentApproved:
-    intent, buys = case.quoted.intent, case.side is Side.BUY
-    limit = case.limits.max_entry_age if buys else case.limits.max_exit_age
+def _approve(facts: PreflightFacts) -> IntentApproved:
+    intent, buys = facts.quoted.intent, facts.side is Side.BUY
+    limit = facts.limits.max_entry_age if buys else facts.limits.max_exit_age
     return IntentApproved(
         message_id=f"{intent.intent_id}:judged",
-        occurred_at=case.now,
+        occurred_at=facts.now,
         intent=intent,
         order_type=OrderType.FOK if buys else OrderType.FAK,
-        usdc=case.usdc if buys else 0,
-        shares=0 if buys else round_down(min(intent.shares, _means(case).sellable), CENT),
-        limit_price=_known(_limit_price(case), "limit price"),
+        usdc=facts.usdc if buys else 0,
+        shares=0 if buys else round_down(min(intent.shares, _funds(facts).sellable), CENT),
+        limit_price=_require(_limit_price(facts), "limit price"),
         expires_at=intent.filled_at + limit,
-        quote=case.quote,
-        facts=_judged(case),
+        quote=facts.quote,
+        facts=_build_verdict_facts(facts),
     )
 
 
 def reserved_usdc(verdict: IntentApproved) -> int:
-    """What an approved BUY may take out of the proxy, fee included; 0 on a SELL."""
+    """The most that an approved BUY may take out of the proxy, fee included; 0 on a SELL."""
     return verdict.usdc + max_fee(verdict.usdc, verdict.quote.fee_rate)
 
 
-def _judged(case: PreflightFacts) -> VerdictFacts:
-    means, follow = case.funds, case.follow
+def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
+    funds, follow = facts.funds, facts.follow
     return VerdictFacts(
-        judged_at=case.now,
-        controls_version=case.controls_version,
-        mode=case.mode.value,
+        judged_at=facts.now,
+        controls_version=facts.controls_version,
+        mode=facts.mode.value,
         max_slippage_bps=follow.max_slippage_bps if follow else Decimal(0),
-        max_trade_usdc=case.limits.max_trade_usdc,
+        max_trade_usdc=facts.limits.max_trade_usdc,
         daily_cap_usdc=follow.daily_cap_usdc if follow else 0,
-        spent_today_usdc=means.spent_today if means else 0,
-        balance_usdc=means.usdc if means else None,
-        allowance_usdc=means.allowance if means else None,
-        balance_shares=means.shares if means else None,
-        reserved_usdc=means.reserved_usdc if means else 0,
-        reserved_shares=means.reserved_shares if means else 0,
-        balance_at=means.fetched_at if means else None,
+        spent_today_usdc=funds.spent_today if funds else 0,
+        balance_usdc=funds.usdc if funds else None,
+        allowance_usdc=funds.allowance if funds else None,
+        balance_shares=funds.shares if funds else None,
+        reserved_usdc=funds.reserved_usdc if funds else 0,
+        reserved_shares=funds.reserved_shares if funds else 0,
+        balance_at=funds.fetched_at if funds else None,
     )
 
 
-def _limit_price(case: PreflightFacts) -> Decimal | None:
-    leader_price, slippage = case.quoted.intent.leader_price, _follow(case).max_slippage_bps
+def _limit_price(facts: PreflightFacts) -> Decimal | None:
+    leader_price, slippage = facts.quoted.intent.leader_price, _follow(facts).max_slippage_bps
     return limit_price(
-        case.side, reference=leader_price, slippage_bps=slippage, tick=case.quote.tick_size
+        facts.side, reference=leader_price, slippage_bps=slippage, tick=facts.quote.tick_size
     )
 
 
-def _follow(case: PreflightFacts) -> Follow:
-    return _known(case.follow, "follow")
+def _follow(facts: PreflightFacts) -> Follow:
+    return _require(facts.follow, "follow")
 
 
-def _means(case: PreflightFacts) -> Funds:
-    return _known(case.funds, "means")
+def _funds(facts: PreflightFacts) -> Funds:
+    return _require(facts.funds, "funds")
 
 
-def _known(fact: T | None, name: str) -> T:
-    """The rules are in order: what a later one rests on, an earlier one has asked for."""
+def _require(fact: T | None, name: str) -> T:
+    """The checks run in order: what a later one uses, an earlier one has found present."""
     if fact is None:
-        raise TypeError(
-            f"the case has no {name}: the rule or the look-up that comes first was left out"
-        )
+        raise TypeError(f"the facts have no {name}: the check or the fetch before was left out")
     return fact
 
 
-def _over(reason: Refusal, value: Decimal, threshold: Decimal) -> Violation | None:
+def _check_at_most(reason: Refusal, value: Decimal, threshold: Decimal) -> Violation | None:
     return Violation(reason, value, threshold) if value > threshold else None
 
 
-def _under(reason: Refusal, value: int, threshold: int) -> Violation | None:
+def _check_at_least(reason: Refusal, value: int, threshold: int) -> Violation | None:
     return (
         Violation(reason, as_decimal(value), as_decimal(threshold)) if value < threshold else None
     )

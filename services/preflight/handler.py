@@ -1,4 +1,4 @@
-"""Look at the controls, the quote and the proxy's means; judge; record; say what stands."""
+"""Handler of preflight: gather the facts, judge, record the verdict, publish the recorded one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,50 +22,55 @@ class Balance:
     shares_approved: bool
     fetched_at: datetime
     cached: bool
+    """Whether it comes from the cache, and not from a request of this call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commitments:
-    """What a proxy's other copies take of its means. Micro-USDC and micro-shares."""
+    """What a proxy's other copies take of its funds. Micro-USDC and micro-shares."""
 
     usdc: int
-    """Promised and not settled, or settled since the balance was read, so that it may not show in
-    it."""
+    """Reserved by copies that are not settled, or were settled after the balance was read: the
+    balance may not show them."""
     shares: int
     """The same, of the intent's token."""
     spent_today: int
-    """What approved copies of this UTC day count for in the cap."""
+    """What approved copies of this UTC day take of the daily cap."""
 
 
 class Balances(Protocol):
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
-        """From the cache, unless ``fresh``. Raises: Transient where the chain cannot be asked: an
-        error is not a zero.
+        """Return the balance, from the cache unless ``fresh``.
+
+        Raises: Transient where the chain cannot be read: an error is not a zero.
         """
         ...
 
 
 class Verdicts(Protocol):
-    async def commitments(self, intent: Intent, *, since: datetime, now: datetime) -> Commitments:
-        """Of the intent's proxy; ``since`` is when its balance was read. Raises: Transient."""
+    async def load_commitments(
+        self, intent: Intent, *, since: datetime, now: datetime
+    ) -> Commitments:
+        """Load those of the intent's proxy; ``since``: when its balance was read.
+
+        Raises: Transient.
+        """
         ...
 
     async def record(self, verdict: Verdict) -> Verdict:
-        """Keep the intent's first verdict and its reservation in one commit; return the verdict
-        that stands.
+        """Record the intent's first verdict and its reservation in one commit; return the recorded
+        verdict, which is an earlier one after a redelivery.
 
-        Raises: Transient where the cap was used up meanwhile by somebody else: judge again.
+        Raises: Transient, also where another process used up the cap meanwhile: judge again.
         """
         ...
 
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
-        """Give back what the finished order did not use; doing it again changes nothing. Raises:
-        Transient.
-        """
+        """Release what the finished order did not use. Idempotent. Raises: Transient."""
         ...
 
 
-class ControlsBook(Protocol):
+class ControlsReader(Protocol):
     def current(self) -> Controls:
         """Raises: Transient where the controls are not confirmed."""
         ...
@@ -73,7 +78,7 @@ class ControlsBook(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    controls: ControlsBook
+    controls: ControlsReader
     balances: Balances
     verdicts: Verdicts
     limits: Limits
@@ -88,30 +93,30 @@ class Handler:
         return []
 
     async def on_intent_refused(self, _: IntentRefused) -> Sequence[Message]:
-        """Our own word: it was recorded when it was said."""
+        """Ignore preflight's own message: it was recorded before it was published."""
         return []
 
     async def _judge(self, quoted: IntentQuoted) -> Verdict:
-        case = self._case(quoted)
-        if (refusal := refuse_early(case)) is not None:
+        facts = self._build_facts(quoted)
+        if (refusal := refuse_early(facts)) is not None:
             return refusal
-        verdict, cached = await self._judge_means(case, fresh=False)
-        if isinstance(verdict, IntentRefused) and cached:
-            verdict, _ = await self._judge_means(case, fresh=True)
+        verdict, cached = await self._judge_funds(facts, fresh=False)
+        if isinstance(verdict, IntentRefused) and cached:  # a refusal never rests on a cached one
+            verdict, _ = await self._judge_funds(facts, fresh=True)
         return verdict
 
-    async def _judge_means(self, case: PreflightFacts, *, fresh: bool) -> tuple[Verdict, bool]:
-        """The verdict, and whether it rests on a cached balance: nobody is refused for an old one."""
-        intent = case.quoted.intent
+    async def _judge_funds(self, facts: PreflightFacts, *, fresh: bool) -> tuple[Verdict, bool]:
+        """Return the verdict, and whether the balance that it rests on came from the cache."""
+        intent = facts.quoted.intent
         balance = await self.balances.fetch_balance(
-            intent, neg_risk=case.quote.neg_risk, fresh=fresh
+            intent, neg_risk=facts.quote.neg_risk, fresh=fresh
         )
-        commitments = await self.verdicts.commitments(
-            intent, since=balance.fetched_at, now=case.now
+        commitments = await self.verdicts.load_commitments(
+            intent, since=balance.fetched_at, now=facts.now
         )
-        return judge(replace(case, funds=_means(balance, commitments))), balance.cached
+        return judge(replace(facts, funds=_build_funds(balance, commitments))), balance.cached
 
-    def _case(self, quoted: IntentQuoted) -> PreflightFacts:
+    def _build_facts(self, quoted: IntentQuoted) -> PreflightFacts:
         controls, intent = self.controls.current(), quoted.intent
         return PreflightFacts(
             quoted=quoted,
@@ -123,7 +128,7 @@ class Handler:
         )
 
 
-def _means(balance: Balance, commitments: Commitments) -> Funds:
+def _build_funds(balance: Balance, commitments: Commitments) -> Funds:
     return Funds(
         usdc=balance.usdc,
         allowance=balance.allowance,

@@ -1,5 +1,6 @@
-"""Everything that preflight reads from its environment, besides the shared KAFKA_, DATABASE_ and
-OTEL_ variables.
+"""Settings of preflight, from environment variables PREFLIGHT_* and POLYGON_RPC_URL.
+
+The KAFKA_, DATABASE_, CONTROLS_ and OTEL_ variables are read by shared modules.
 """
 
 from datetime import timedelta
@@ -17,18 +18,19 @@ class Settings(BaseSettings):
     max_quote_age: timedelta = timedelta(seconds=5)
     max_entry_age: timedelta = timedelta(seconds=60)
     max_exit_age: timedelta = timedelta(minutes=10)
-    """Since the leader's trade. Never below the entries': not to exit is a risk of its own."""
+    """Since the leader's trade. Never below that of entries: not exiting is a risk of its own."""
     max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)
     """No single copy spends more, whatever a follow says."""
     max_balance_age: timedelta = timedelta(seconds=15)
-    """A cached balance that is older is asked for again."""
+    """An older balance in the cache is not used."""
     max_accounts: int = Field(default=5000, gt=0)
-    """Proxies whose balances are kept; beyond, the one that was used longest ago goes."""
+    """Proxies whose balances are cached; the least recently used is evicted first."""
 
     @model_validator(mode="after")
-    def _exits_live_longer(self) -> Self:
+    def _require_longer_exit_age(self) -> Self:
         if self.max_exit_age < self.max_entry_age:
             raise ValueError(
-                "PREFLIGHT_MAX_EXIT_AGE must not be shorter than PREFLIGHT_MAX_ENTRY_AGE: an exit is worth copying for longer"
+                "PREFLIGHT_MAX_EXIT_AGE must not be shorter than PREFLIGHT_MAX_ENTRY_AGE: "
+                "an exit is worth copying for longer"
             )
         return self

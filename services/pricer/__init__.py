@@ -1,8 +1,11 @@
 """Pricer: what an intent would cost now, by walking the order book.
 
-consumes    copy-intents (by proxy); quotes (by token), for the table of books that all instances share
-produces    quoted-intents (by proxy); quotes (by token); dead-letters (frames that cannot be read)
-owns        no table in PostgreSQL; the Faust table of quotes, which holds nothing that money rests on
-guarantees  one answer per intent: the levels that it was priced on, with their time, or why there are none; never a guess
-fails       to "no quote": an empty book is not a price, a venue that does not answer is not an empty book
+consumes    copy-intents (by proxy); quotes (by token), for the cache of books that all
+            instances share
+produces    quoted-intents (by proxy); quotes (by token); dead-letters (unreadable frames)
+owns        no table in PostgreSQL; the Faust table of quotes, a cache that no money rests on
+guarantees  one answer per intent: the levels that it was priced on, with their time, or why there
+            are none; never a guess
+fails       to "no quote": an empty book is not a price, and a venue that does not answer is not
+            an empty book
 """

@@ -1,4 +1,4 @@
-"""``python -m services.pricer`` runs the service until SIGTERM."""
+"""Entry point: ``python -m services.pricer`` runs the service until SIGTERM."""
 
 from services.pricer.app import main
 

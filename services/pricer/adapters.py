@@ -1,5 +1,7 @@
-"""Pricer's ports: the market channel first, then what another instance has, then the venue's REST
-interface.
+"""Pricer's ports: books and markets of the venue, and the feed that keeps the books current.
+
+A book comes from the market channel where it can, then from another instance's cache entry, then
+from the venue's REST interface.
 """
 
 import asyncio
@@ -30,15 +32,14 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-LEVELS_SHARED = 20
-"""Levels of each side that other instances are told: more than any copy walks."""
+MAX_SHARED_LEVELS = 20
+"""Levels of each side that are shared with other instances: more than any copy walks."""
+
+SubscriptionChange = tuple[Literal["subscribe", "unsubscribe"], str]
 
 
-Change = tuple[Literal["subscribe", "unsubscribe"], str]
-
-
-class SharedEntries(Protocol):
-    """The table that all instances of pricer fill and read."""
+class SharedCache(Protocol):
+    """The cache table that all instances of pricer write and read, by token."""
 
     def get(self, key: str) -> bytes | None: ...
 
@@ -46,87 +47,91 @@ class SharedEntries(Protocol):
 
 
 @dataclass(slots=True)
-class Kept:
-    """A book that the market channel keeps, and when it last said something of it."""
+class TrackedBook:
+    """A book that is kept from the market channel, with the time of its last event."""
 
     book: LiveBook = field(default_factory=LiveBook)
     changed_at: datetime | None = None
+    """None while there is no snapshot."""
     shared_at: datetime | None = None
+    """When it was last shared with the other instances."""
 
 
 class QuoteCache:
-    """Books of the tokens that were asked for. Each answer carries its time; an entry that is too
-    old counts as none.
+    """Books of the tokens that were requested. Each carries its time; one that is older than
+    ``max_age`` is not used.
     """
 
     def __init__(
         self,
         clob: Clob,
-        shared: SharedEntries,
+        shared: SharedCache,
         *,
         now: Callable[[], datetime],
         max_age: timedelta,
         max_tokens: int,
     ) -> None:
         self._clob, self._shared, self._now, self._max_age = clob, shared, now, max_age
-        self.changes: asyncio.Queue[Change] = asyncio.Queue()
-        """Tokens that were asked for the first time, and those that fell out of the cache: what the
-        subscription must follow."""
-        self._kept: LruCache[str, Kept] = LruCache(
-            max_tokens, on_evicted=lambda token, _: self.changes.put_nowait(("unsubscribe", token))
+        self.subscription_changes: asyncio.Queue[SubscriptionChange] = asyncio.Queue()
+        """Tokens that became tracked, and those that were evicted: what the market channel still
+        has to subscribe to, or to unsubscribe from."""
+        self._tracked: LruCache[str, TrackedBook] = LruCache(
+            max_tokens,
+            evicted=lambda token, _: self.subscription_changes.put_nowait(("unsubscribe", token)),
         )
         self._fetched: LruCache[str, Book] = LruCache(max_tokens)
-        self._fetch = SingleFlight(self._ask_venue)
+        self._fetch = SingleFlight(self._fetch_from_venue)
 
     async def fetch_book(self, token_id: str) -> Book | Missing:
-        self._remember(token_id)
-        for candidate in (self._from_socket, self._from_last_fetch, self._from_shared):
+        self._track(token_id)
+        for candidate in (self._socket_book, self._fetched_book, self._shared_book):
             book = candidate(token_id)
-            if (
-                book is not None and abs(self._now() - book.fetched_at) <= self._max_age
-            ):  # a clock that runs ahead makes no book young
+            # A time in the future comes from a wrong clock and does not make a book fresh.
+            if book is not None and abs(self._now() - book.fetched_at) <= self._max_age:
                 metrics.cache_asked("quotes", "hit")
                 return book
         metrics.cache_asked("quotes", "shared" if self._fetch.is_running(token_id) else "miss")
         return await self._fetch(token_id)
 
-    def _remember(self, token_id: str) -> None:
-        if self._kept.get(token_id) is None:
-            self._kept.put(token_id, Kept())
-            self.changes.put_nowait(("subscribe", token_id))
+    def _track(self, token_id: str) -> None:
+        if self._tracked.get(token_id) is None:
+            self._tracked.put(token_id, TrackedBook())
+            self.subscription_changes.put_nowait(("subscribe", token_id))
 
-    def tokens(self) -> list[str]:
-        return list(self._kept)
+    def tracked_tokens(self) -> list[str]:
+        return list(self._tracked)
 
-    def apply(self, event: BookEvent) -> Kept | None:
-        """What the channel says. Returns what is kept of the token, if it is one of ours."""
-        kept = self._kept.peek(event.token_id)
-        if kept is None:
+    def apply(self, event: BookEvent) -> TrackedBook | None:
+        """Apply an event of the market channel. Return the token's tracked book; None where the
+        token is not tracked.
+        """
+        tracked = self._tracked.peek(event.token_id)
+        if tracked is None:
             return None
-        kept.book.apply(event)
-        kept.changed_at = self._now() if kept.book.is_known else None
-        return kept
+        tracked.book.apply(event)
+        tracked.changed_at = self._now() if tracked.book.is_known else None
+        return tracked
 
-    def forget_books(self) -> None:
-        """After a new socket: every book is void until its snapshot."""
-        for kept in self._kept.values():
-            kept.book, kept.changed_at = LiveBook(), None
+    def invalidate_books(self) -> None:
+        """Empty every tracked book: after a reconnection each is unknown until its snapshot."""
+        for tracked in self._tracked.values():
+            tracked.book, tracked.changed_at = LiveBook(), None
 
-    def _from_socket(self, token_id: str) -> Book | None:
-        kept = self._kept.peek(token_id)
-        if kept is None or kept.changed_at is None:
+    def _socket_book(self, token_id: str) -> Book | None:
+        tracked = self._tracked.peek(token_id)
+        if tracked is None or tracked.changed_at is None:
             return None
         return Book(
-            bids=kept.book.bids(),
-            asks=kept.book.asks(),
-            fetched_at=kept.changed_at,
+            bids=tracked.book.bids(),
+            asks=tracked.book.asks(),
+            fetched_at=tracked.changed_at,
             source=QuoteSource.SOCKET,
         )
 
-    def _from_last_fetch(self, token_id: str) -> Book | None:
+    def _fetched_book(self, token_id: str) -> Book | None:
         return self._fetched.get(token_id)
 
-    def _from_shared(self, token_id: str) -> Book | None:
+    def _shared_book(self, token_id: str) -> Book | None:
         entry = self._shared.get(token_id)
         if entry is None:
             return None
@@ -136,149 +141,156 @@ class QuoteCache:
             metrics.cache_asked("quotes", "stale")
             return None
         return Book(
-            bids=_levels(seen.bids),
-            asks=_levels(seen.asks),
+            bids=_parse_levels(seen.bids),
+            asks=_parse_levels(seen.asks),
             fetched_at=seen.fetched_at,
             source=QuoteSource.SHARED,
         )
 
-    async def _ask_venue(self, token_id: str) -> Book | Missing:
-        asked_at = self._now()
+    async def _fetch_from_venue(self, token_id: str) -> Book | Missing:
+        requested_at = self._now()
         try:
             snapshot = await self._clob.fetch_book(token_id)
         except NoMarket:
             return Missing.NO_MARKET
         except (Transient, InvalidMessage) as error:
-            logger.warning("no book of a token could be had: %s", error)
+            logger.warning("could not fetch the book of token %s: %s", token_id, error)
             return Missing.UNAVAILABLE
         book = Book(
-            bids=snapshot.bids, asks=snapshot.asks, fetched_at=asked_at, source=QuoteSource.REST
+            bids=snapshot.bids, asks=snapshot.asks, fetched_at=requested_at, source=QuoteSource.REST
         )
         self._fetched.put(token_id, book)
         return book
 
 
 class MarketCache:
-    """What orders of a token must obey: asked for once, kept for its time."""
+    """The trading rules of each token's market: fetched once, then cached for ``valid_for``."""
 
     def __init__(
         self, clob: Clob, *, now: Callable[[], datetime], valid_for: timedelta, max_tokens: int
     ) -> None:
         self._clob, self._now, self._valid_for = clob, now, valid_for
-        self._known: LruCache[str, tuple[Market, datetime]] = LruCache(max_tokens)
-        self._forgotten = 0
-        self._fetch = SingleFlight(self._ask_venue)
+        self._cached: LruCache[str, tuple[Market, datetime]] = LruCache(max_tokens)
+        self._invalidations = 0
+        self._fetch = SingleFlight(self._fetch_from_venue)
 
     async def fetch_market(self, token_id: str) -> Market | Missing:
-        known = self._known.get(token_id)
-        if known is not None and self._now() - known[1] <= self._valid_for:
-            return known[0]
+        cached = self._cached.get(token_id)
+        if cached is not None and self._now() - cached[1] <= self._valid_for:
+            return cached[0]
         return await self._fetch(token_id)
 
-    def forget(self, token_id: str) -> None:
-        """It has changed: also an answer that is under way may be of before."""
-        self._forgotten += 1
-        self._known.drop(token_id)
+    def invalidate(self, token_id: str) -> None:
+        """Drop the entry because the market changed. A reply that is under way may show the old
+        rules, so it is not cached either.
+        """
+        self._invalidations += 1
+        self._cached.drop(token_id)
 
-    async def _ask_venue(self, token_id: str) -> Market | Missing:
-        forgotten = self._forgotten
+    async def _fetch_from_venue(self, token_id: str) -> Market | Missing:
+        invalidations = self._invalidations
         try:
             market = await self._clob.fetch_market(token_id)
         except NoMarket:
             return Missing.NO_MARKET
         except (Transient, InvalidMessage) as error:
-            logger.warning("no market of a token could be had: %s", error)
+            logger.warning("could not fetch the market of token %s: %s", token_id, error)
             return Missing.UNAVAILABLE
-        if forgotten == self._forgotten:
-            self._known.put(token_id, (market, self._now()))
+        if invalidations == self._invalidations:
+            self._cached.put(token_id, (market, self._now()))
         return market
 
 
 class MarketChannelFeed:
-    """Keeps the books of the tokens that were asked for, and tells the other instances of them."""
+    """Keeps the tracked books current from the market channel, and shares them with the other
+    instances.
+    """
 
     def __init__(
         self,
         channel: Channel,
         quotes: QuoteCache,
         markets: MarketCache,
-        shared: SharedEntries,
+        shared: SharedCache,
         *,
         now: Callable[[], datetime],
-        share_every: timedelta,
+        share_interval: timedelta,
     ) -> None:
         self._channel, self._quotes, self._markets, self._shared = channel, quotes, markets, shared
-        self._now, self._share_every = now, share_every
+        self._now, self._share_interval = now, share_interval
 
     async def __call__(self, publish: Publish) -> None:
-        await (
-            self._quotes.changes.get()
-        )  # nothing is subscribed before a token is asked for; the greeting names it
-        async with asyncio.TaskGroup() as together:
-            together.create_task(self._follow_what_is_asked())
+        # The channel is opened once a first token is tracked; the first frame subscribes to it.
+        await self._quotes.subscription_changes.get()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_subscription_changes())
             async for frame in self._channel.frames():
                 if frame is None:
-                    self._quotes.forget_books()
+                    self._quotes.invalidate_books()
                 else:
-                    await self._take(frame, publish)
+                    await self._on_frame(frame, publish)
 
-    async def _follow_what_is_asked(self) -> None:
+    async def _send_subscription_changes(self) -> None:
         while True:
-            operation, token_id = await self._quotes.changes.get()
+            operation, token_id = await self._quotes.subscription_changes.get()
             await self._channel.send(json.dumps({"operation": operation, "assets_ids": [token_id]}))
 
-    async def _take(self, frame: str, publish: Publish) -> None:
+    async def _on_frame(self, frame: str, publish: Publish) -> None:
         try:
             for event in parse_events(frame):
-                await self._apply(event)
+                await self._on_event(event)
         except InvalidMessage as error:
-            self._quotes.forget_books()  # what could not be read may have changed any of them
+            self._quotes.invalidate_books()  # the unreadable frame may have changed any of them
             metrics.feed_frame("market", "malformed")
-            kept = frame[:MAX_FRAME_LENGTH]
+            excerpt = frame[:LONGEST_FRAME]
             await publish(
                 FrameParked(
-                    message_id=derived_id("frame", kept),
+                    message_id=derived_id("frame", excerpt),
                     occurred_at=self._now(),
                     feed="market",
                     reason=str(error),
-                    frame=kept,
+                    frame=excerpt,
                 )
             )
 
-    async def _apply(self, event: BookEvent) -> None:
+    async def _on_event(self, event: BookEvent) -> None:
         metrics.feed_frame("market", "book")
         if isinstance(event, TickChanged):
-            self._markets.forget(event.token_id)
-        kept = self._quotes.apply(event)
-        if kept is not None and kept.changed_at is not None and self._is_due(kept):
-            kept.shared_at = self._now()
-            await self._shared.put(_seen(event.token_id, kept.book, kept.changed_at))
+            self._markets.invalidate(event.token_id)
+        tracked = self._quotes.apply(event)
+        if tracked is not None and tracked.changed_at is not None and self._is_share_due(tracked):
+            tracked.shared_at = self._now()
+            await self._shared.put(
+                _build_book_seen(event.token_id, tracked.book, tracked.changed_at)
+            )
 
-    def _is_due(self, kept: Kept) -> bool:
-        return kept.shared_at is None or self._now() - kept.shared_at >= self._share_every
+    def _is_share_due(self, tracked: TrackedBook) -> bool:
+        if tracked.shared_at is None:
+            return True
+        return self._now() - tracked.shared_at >= self._share_interval
 
 
-def greeting(tokens: list[str]) -> list[str]:
-    """The first frame of the market channel: all tokens that are kept."""
+def build_subscription(tokens: list[str]) -> list[str]:
+    """The frames that a new socket of the market channel starts with: one, with all tokens."""
     return [json.dumps({"type": "market", "assets_ids": tokens, "custom_feature_enabled": False})]
 
 
-def _seen(token_id: str, book: LiveBook, fetched_at: datetime) -> BookSeen:
+def _build_book_seen(token_id: str, book: LiveBook, fetched_at: datetime) -> BookSeen:
     return BookSeen(
         message_id=f"{token_id}:{fetched_at.timestamp()}",
         occurred_at=fetched_at,
         token_id=token_id,
-        bids=_shared_levels(book.bids()),
-        asks=_shared_levels(book.asks()),
+        bids=_build_levels(book.bids()),
+        asks=_build_levels(book.asks()),
         fetched_at=fetched_at,
     )
 
 
-def _shared_levels(levels: tuple[Level, ...]) -> tuple[PriceLevel, ...]:
+def _build_levels(levels: tuple[Level, ...]) -> tuple[PriceLevel, ...]:
     return tuple(
-        PriceLevel(price=level.price, shares=level.shares) for level in levels[:LEVELS_SHARED]
+        PriceLevel(price=level.price, shares=level.shares) for level in levels[:MAX_SHARED_LEVELS]
     )
 
 
-def _levels(levels: tuple[PriceLevel, ...]) -> tuple[Level, ...]:
+def _parse_levels(levels: tuple[PriceLevel, ...]) -> tuple[Level, ...]:
     return tuple(Level(level.price, level.shares) for level in levels)

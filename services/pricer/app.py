@@ -1,9 +1,9 @@
-"""Composition root: the only place where pricer's parts meet."""
+"""Composition root: builds pricer from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.pricer.adapters import MarketCache, MarketChannelFeed, QuoteCache, greeting
+from services.pricer.adapters import MarketCache, MarketChannelFeed, QuoteCache, build_subscription
 from services.pricer.handler import Handler
 from services.pricer.settings import Settings
 from shared.clock import utc_now
@@ -40,7 +40,10 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             clob, now=utc_now, valid_for=settings.market_valid_for, max_tokens=settings.max_tokens
         )
         handler = Handler(books=quotes, markets=markets, now=utc_now)
-        channel = Channel(market_channel(settings, venue), lambda: greeting(quotes.tokens()))
+        channel = Channel(
+            build_market_channel_settings(settings, venue),
+            lambda: build_subscription(quotes.tracked_tokens()),
+        )
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
@@ -48,19 +51,24 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             produces=[IntentQuoted, BookSeen, FrameParked],
             feeds={
                 "market": MarketChannelFeed(
-                    channel, quotes, markets, shared, now=utc_now, share_every=settings.share_every
+                    channel,
+                    quotes,
+                    markets,
+                    shared,
+                    now=utc_now,
+                    share_interval=settings.share_interval,
                 )
             },
         )
 
 
-def market_channel(settings: Settings, venue: VenueSettings) -> ChannelSettings:
+def build_market_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelSettings:
     return ChannelSettings(
         name="market",
         url=str(venue.clob_market_ws_url),
-        ping_every_s=settings.socket_ping_every.total_seconds(),
-        silent_after_s=settings.socket_silent_after.total_seconds(),
-        pongs_count=True,
+        ping_interval_s=settings.socket_ping_interval.total_seconds(),
+        silence_timeout_s=settings.socket_silence_timeout.total_seconds(),
+        pong_is_alive=True,
     )
 
 

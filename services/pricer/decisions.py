@@ -1,4 +1,4 @@
-"""What would it cost us now? Pure."""
+"""The price of an intent, from the order book of its token. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from shared.polymarket.market_data import Market
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """A token's book as we have it, best levels first."""
+    """A token's order book, best levels first, with its time and where it came from."""
 
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
@@ -20,18 +20,18 @@ class Book:
 
 
 def price(intent: Intent, *, book: Book, market: Market) -> Quote | NoQuote:
-    """Walk the side of the book that the intent would take from: asks with its money, bids with its
-    shares.
+    """Walk the side of the book that the intent takes from: a BUY the asks with its USDC, a SELL
+    the bids with its shares.
     """
     walk = (
         spend(book.asks, intent.usdc) if intent.side is Side.BUY else sell(book.bids, intent.shares)
     )
     if walk is None or walk.shares == 0:
         return NoQuote(missing=Missing.EMPTY_BOOK)
-    return _quote(walk, book, market)
+    return _build_quote(walk, book, market)
 
 
-def _quote(walk: Walk, book: Book, market: Market) -> Quote:
+def _build_quote(walk: Walk, book: Book, market: Market) -> Quote:
     return Quote(
         source=book.source,
         levels=tuple(PriceLevel(price=level.price, shares=level.shares) for level in walk.levels),

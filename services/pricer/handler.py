@@ -1,4 +1,4 @@
-"""Get the book, walk it, say what it gives."""
+"""Handler of pricer: fetch the market and the book, price the intent, publish the quote."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,13 @@ from shared.polymarket.market_data import Market
 
 class Books(Protocol):
     async def fetch_book(self, token_id: str) -> Book | Missing:
-        """The freshest book that can be had, or why there is none: both are answers. Raises:
-        nothing that the venue can cause.
-        """
+        """Return a current book, or why there is none. Never raises for what the venue does."""
         ...
 
 
 class Markets(Protocol):
     async def fetch_market(self, token_id: str) -> Market | Missing:
-        """What orders of the token must obey, or why it is not known."""
+        """Return the trading rules of the token's market, or why they are not known."""
         ...
 
 

@@ -1,5 +1,6 @@
-"""Everything that pricer reads from its environment, besides the shared KAFKA_, OTEL_ and venue
-variables.
+"""Settings of pricer, from environment variables PRICER_*.
+
+The KAFKA_, DATABASE_, OTEL_ and venue variables are read by shared modules.
 """
 
 from datetime import timedelta
@@ -12,13 +13,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PRICER_", frozen=True)
 
     max_book_age: timedelta = timedelta(seconds=2)
-    """An older book is asked for again: a token can fall silent while its socket lives."""
+    """An older book is fetched again: one token can fall silent while the socket works."""
     market_valid_for: timedelta = timedelta(minutes=10)
-    """Tick size, fee and minimum of a market, unless the market channel says that they changed."""
+    """How long tick size, fee and minimum of a market are cached, unless the market channel reports
+    a change."""
     max_tokens: int = Field(default=200, gt=0, le=500)
-    """Books kept from the market channel; beyond, the one that was asked for longest ago goes. The
-    venue sends no snapshots above 500."""
-    share_every: timedelta = timedelta(milliseconds=500)
-    """A book that changes is told to the other instances at most this often."""
-    socket_ping_every: timedelta = timedelta(seconds=10)
-    socket_silent_after: timedelta = timedelta(seconds=30)
+    """Books kept from the market channel; the least recently requested is evicted first. The venue
+    sends no snapshots to a subscription of more than 500."""
+    share_interval: timedelta = timedelta(milliseconds=500)
+    """A book that changes is shared with the other instances at most this often."""
+    socket_ping_interval: timedelta = timedelta(seconds=10)
+    socket_silence_timeout: timedelta = timedelta(seconds=30)
+    """Without a frame for this long, pongs included, the socket is opened anew."""

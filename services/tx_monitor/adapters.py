@@ -1,4 +1,4 @@
-"""Tx-monitor's ports against PostgreSQL and the chain."""
+"""Tx-monitor's watches in PostgreSQL, and the feed that polls a node for their receipts."""
 
 import asyncio
 import logging
@@ -12,12 +12,15 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.tx_monitor.decisions import Watch, is_overdue
+from services.tx_monitor.decisions import FINAL_STATES, Watch, is_overdue
 from shared.chain.addresses import LIVE_EXCHANGES
-from shared.chain.client import ChainClient, Receipt
+from shared.chain.blocks import Receipt
+from shared.chain.client import ChainClient
 from shared.chain.logs import decode_order_fills
+from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
+from shared.db.sql import Batch, literals
 from shared.domain.errors import Transient
 from shared.messages.transactions import Purpose, ReceiptSeen, SettledFill, TransactionState
 from shared.observe import metrics, tracing
@@ -27,41 +30,67 @@ logger = logging.getLogger(__name__)
 
 FILLS: TypeAdapter[tuple[SettledFill, ...]] = TypeAdapter(tuple[SettledFill, ...])
 
-OPEN = """
-insert into tx_monitor.watches (request_id, proxy, transaction_hash, purpose, intent_id, state, fills, traceparent,
-                               requested_at, updated_at)
-select g.*, g.at from unnest(cast(:ids as text[]), cast(:proxies as text[]), cast(:transactions as text[]), cast(:purposes as text[]),
-                             cast(:intents as text[]), cast(:states as text[]), cast(:fills as text[]), cast(:traces as text[]),
-                             cast(:at as timestamptz[]))
-     as g(request_id, proxy, transaction_hash, purpose, intent_id, state, fills, traceparent, at)
+FINAL = literals(sorted(FINAL_STATES))
+
+NEW_WATCHES = Batch.of(
+    tables.watches,
+    "request_id",
+    "proxy",
+    "transaction_hash",
+    "purpose",
+    "intent_id",
+    "state",
+    "fills",
+    "traceparent",
+    "requested_at",
+    "updated_at",
+)
+RECORD = f"""
+insert into tx_monitor.watches ({NEW_WATCHES.names})
+select {NEW_WATCHES.prefixed("g")} from {NEW_WATCHES.unnest("g")}
 on conflict do nothing
 """
 LOAD = "select * from tx_monitor.watches where request_id = any(cast(:ids as text[]))"
-SAVE = """
+WATCHES = Batch.of(
+    tables.watches,
+    "request_id",
+    "state",
+    "block_number",
+    "block_hash",
+    "fills",
+    "updated_at",
+)
+SAVE = f"""
 update tx_monitor.watches w
 set state = g.state, block_number = g.block_number, block_hash = g.block_hash, fills = g.fills,
-    updated_at = case when (w.state, w.block_hash) is distinct from (g.state, g.block_hash) then g.at else w.updated_at end
-from unnest(cast(:ids as text[]), cast(:states as text[]), cast(:numbers as bigint[]), cast(:hashes as text[]), cast(:fills as text[]),
-            cast(:at as timestamptz[])) as g(request_id, state, block_number, block_hash, fills, at)
-where w.request_id = g.request_id and w.state not in ('final', 'final_reverted')
-  and (w.state, w.block_number, w.block_hash, w.fills) is distinct from (g.state, g.block_number, g.block_hash, g.fills)
+    updated_at = case
+        when (w.state, w.block_hash) is distinct from (g.state, g.block_hash) then g.updated_at
+        else w.updated_at
+    end
+from {WATCHES.unnest("g")}
+where w.request_id = g.request_id and w.state not in {FINAL}
+  and (w.state, w.block_number, w.block_hash, w.fills)
+      is distinct from (g.state, g.block_number, g.block_hash, g.fills)
 returning w.state
 """
-"""What is final stands: an instance that stood still may come back with an older look."""
-OPEN_WATCHES = "select * from tx_monitor.watches where state not in ('final', 'final_reverted') and state <> 'dropped'"
+"""A final state is never overwritten: an instance that was paused may save an older receipt."""
+LOAD_OPEN = f"""
+select * from tx_monitor.watches where state not in {FINAL} and state <> 'dropped'
+"""
 
-Dated = tuple[Watch, datetime]
+DatedWatch = tuple[Watch, datetime]
+"""A watch, and the time to record for a change."""
 
 
 class PostgresWatches:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._open = GroupCommit(self._open_all)
+        self._record = GroupCommit(self._record_all)
         self._load = GroupCommit(self._load_all)
         self._save = GroupCommit(self._save_all)
 
-    async def open(self, watch: Watch, *, now: datetime) -> Watch:
-        return await self._open((watch, now, tracing.inject()))
+    async def record(self, watch: Watch, *, now: datetime) -> Watch:
+        return await self._record((watch, now, tracing.inject()))
 
     async def load(self, request_id: str) -> Watch | None:
         return await self._load(request_id)
@@ -69,61 +98,68 @@ class PostgresWatches:
     async def save(self, watch: Watch, *, now: datetime) -> None:
         await self._save((watch, now))
 
-    async def open_watches(self) -> list[Watch]:
-        """All that are neither final nor given up, of all instances. Raises: Transient."""
+    async def load_open(self) -> list[Watch]:
+        """Load all that are neither final nor dropped, of all instances. Raises: Transient."""
         async with transaction(self._engine) as connection:
-            return [_watch(row) for row in await fetch_rows(connection, OPEN_WATCHES)]
+            return [_parse_watch(row) for row in await fetch_rows(connection, LOAD_OPEN)]
 
-    async def _open_all(self, opened: Sequence[tuple[Watch, datetime, str | None]]) -> list[Watch]:
-        watches = [watch for watch, _, _ in opened]
-        columns = {
-            "ids": [watch.request_id for watch in watches],
-            "proxies": [watch.proxy for watch in watches],
-            "transactions": [watch.transaction_hash for watch in watches],
-            "purposes": [watch.purpose.value for watch in watches],
-            "intents": [watch.intent_id for watch in watches],
-            "states": [watch.state.value for watch in watches],
-            "fills": [_fills_text(watch) for watch in watches],
-            "traces": [trace for _, _, trace in opened],
-            "at": [now for _, now, _ in opened],
-        }
-        async with transaction(self._engine) as connection:
-            await connection.execute(text(OPEN), columns)
-            standing = {
-                row.request_id: _watch(row)
-                for row in await fetch_rows(connection, LOAD, ids=columns["ids"])
+    async def _record_all(self, group: Sequence[tuple[Watch, datetime, str | None]]) -> list[Watch]:
+        rows = [
+            {
+                "request_id": watch.request_id,
+                "proxy": watch.proxy,
+                "transaction_hash": watch.transaction_hash,
+                "purpose": watch.purpose.value,
+                "intent_id": watch.intent_id,
+                "state": watch.state.value,
+                "fills": _build_fills_json(watch),
+                "traceparent": traceparent,
+                "requested_at": now,
+                "updated_at": now,
             }
-        return [standing[watch.request_id] for watch in watches]
+            for watch, now, traceparent in group
+        ]
+        ids = [watch.request_id for watch, _, _ in group]
+        async with transaction(self._engine) as connection:
+            await connection.execute(text(RECORD), NEW_WATCHES.parameters(rows))
+            recorded = {
+                row.request_id: _parse_watch(row)
+                for row in await fetch_rows(connection, LOAD, ids=ids)
+            }
+        return [recorded[request_id] for request_id in ids]
 
     async def _load_all(self, ids: Sequence[str]) -> list[Watch | None]:
         async with transaction(self._engine) as connection:
-            found = {
-                row.request_id: _watch(row)
+            watches = {
+                row.request_id: _parse_watch(row)
                 for row in await fetch_rows(connection, LOAD, ids=list(ids))
             }
-        return [found.get(request_id) for request_id in ids]
+        return [watches.get(request_id) for request_id in ids]
 
-    async def _save_all(self, saved: Sequence[Dated]) -> list[None]:
-        columns = {
-            "ids": [watch.request_id for watch, _ in saved],
-            "states": [watch.state.value for watch, _ in saved],
-            "numbers": [watch.block_number for watch, _ in saved],
-            "hashes": [watch.block_hash for watch, _ in saved],
-            "fills": [_fills_text(watch) for watch, _ in saved],
-            "at": [now for _, now in saved],
-        }
+    async def _save_all(self, group: Sequence[DatedWatch]) -> list[None]:
+        rows = [
+            {
+                "request_id": watch.request_id,
+                "state": watch.state.value,
+                "block_number": watch.block_number,
+                "block_hash": watch.block_hash,
+                "fills": _build_fills_json(watch),
+                "updated_at": now,
+            }
+            for watch, now in group
+        ]
         async with transaction(self._engine) as connection:
-            moved = await fetch_rows(connection, SAVE, **columns)
-        for watch in moved:
-            metrics.transaction_reached(watch.state)
-        return [None] * len(saved)
+            changed = await fetch_rows(connection, SAVE, **WATCHES.parameters(rows))
+        for row in changed:
+            metrics.transaction_reached(row.state)
+        return [None] * len(group)
 
 
-def _fills_text(watch: Watch) -> str:
+def _build_fills_json(watch: Watch) -> str:
     return FILLS.dump_json(watch.fills).decode()
 
 
-def _watch(row: Row[Any]) -> Watch:
+def _parse_watch(row: Row[Any]) -> Watch:
     return Watch(
         request_id=row.request_id,
         proxy=row.proxy,
@@ -140,8 +176,8 @@ def _watch(row: Row[Any]) -> Watch:
 
 
 class ReceiptFeed:
-    """Asks a node for the receipts of open watches, and tells what has changed since it was told
-    last.
+    """Polls a node for the receipts of this instance's open watches, and publishes those that
+    differ from what is recorded.
     """
 
     def __init__(
@@ -151,42 +187,40 @@ class ReceiptFeed:
         *,
         owns: Callable[[str], bool],
         now: Callable[[], datetime],
-        look_every: timedelta,
-        at_a_time: int,
+        poll_interval: timedelta,
+        batch_size: int,
         give_up_after: timedelta,
     ) -> None:
         self._watches, self._chain, self._owns, self._now = watches, chain, owns, now
-        self._look_every, self._at_a_time, self._give_up_after = (
-            look_every,
-            at_a_time,
-            give_up_after,
-        )
+        self._poll_interval, self._batch_size = poll_interval, batch_size
+        self._give_up_after = give_up_after
 
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self._look(publish)
+                await self._poll(publish)
             except Transient as error:
-                logger.warning("the chain could not be looked at: %s", error)
-            await asyncio.sleep(self._look_every.total_seconds())
+                logger.warning("could not poll the chain for receipts, will retry: %s", error)
+            await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def _look(self, publish: Publish) -> None:
-        ours = [watch for watch in await self._watches.open_watches() if self._owns(watch.proxy)]
-        if not ours:
+    async def _poll(self, publish: Publish) -> None:
+        watches = [watch for watch in await self._watches.load_open() if self._owns(watch.proxy)]
+        if not watches:
             return
-        # The finalized block is read first: what was final then is final in any later view.
-        finalized = await self._chain.fetch_finalized_block()
-        asked = await self._without_resting(ours, finalized_block=finalized.number)
-        for start in range(0, len(asked), self._at_a_time):
-            some = asked[start : start + self._at_a_time]
-            receipts = await self._chain.fetch_receipts([watch.transaction_hash for watch in some])
-            for watch, receipt in zip(some, receipts, strict=True):
-                if is_news(watch, receipt, finalized_block=finalized.number) or self._is_given_up(
-                    watch, receipt
-                ):
+        # The finalized block is read first: a block that is final now is final in any later view.
+        finalized_block = (await self._chain.fetch_finalized_block()).number
+        pending = await self._exclude_unchanged(watches, finalized_block=finalized_block)
+        for start in range(0, len(pending), self._batch_size):
+            batch = pending[start : start + self._batch_size]
+            receipts = await self._chain.fetch_receipts([watch.transaction_hash for watch in batch])
+            for watch, receipt in zip(batch, receipts, strict=True):
+                changed = is_changed(watch, receipt, finalized_block=finalized_block)
+                if changed or self._is_given_up(watch, receipt):
                     with tracing.resumed(watch.traceparent):
                         await publish(
-                            seen(watch, receipt, finalized_block=finalized.number, now=self._now())
+                            build_receipt_seen(
+                                watch, receipt, finalized_block=finalized_block, now=self._now()
+                            )
                         )
 
     def _is_given_up(self, watch: Watch, receipt: Receipt | None) -> bool:
@@ -194,11 +228,11 @@ class ReceiptFeed:
             watch, now=self._now(), give_up_after=self._give_up_after
         )
 
-    async def _without_resting(
+    async def _exclude_unchanged(
         self, watches: Sequence[Watch], *, finalized_block: int
     ) -> list[Watch]:
-        """Leave out what is mined, not yet final, and in a block that still stands: its receipt can
-        tell nothing new.
+        """Leave out the watches whose transaction is mined, not yet final, and in a block that is
+        still canonical: their receipts cannot have changed.
         """
         number_by_request = {
             watch.request_id: watch.block_number
@@ -213,30 +247,29 @@ class ReceiptFeed:
         ]
 
 
-def is_news(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> bool:
-    """Another block than the one we know, none where there was one, or a known one that has become
-    final.
+def is_changed(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -> bool:
+    """Whether the receipt changes the watch: it names another block than the recorded one, none
+    where one is recorded, or a block that is final by now.
     """
     if receipt is None:
         return watch.block_number is not None
     return receipt.block_hash != watch.block_hash or receipt.block_number <= finalized_block
 
 
-def is_of_an_exchange(log: Mapping[str, Any]) -> bool:
-    """Anybody's contract that is called in a settlement (a maker's wallet, say) can emit an event
-    that looks like a fill.
+def is_exchange_log(log: Mapping[str, Any]) -> bool:
+    """Whether an exchange emitted the log: any contract that is called in a settlement (a maker's
+    wallet, for example) can emit an event that looks like a fill.
     """
     return to_checksum_address(log["address"]) in LIVE_EXCHANGES
 
 
-def seen(
+def build_receipt_seen(
     watch: Watch, receipt: Receipt | None, *, finalized_block: int, now: datetime
 ) -> ReceiptSeen:
-    fills = (
-        decode_order_fills(filter(is_of_an_exchange, receipt.logs)) if receipt is not None else []
-    )
+    fills = decode_order_fills(filter(is_exchange_log, receipt.logs)) if receipt is not None else []
+    block = receipt.block_hash if receipt else "none"
     return ReceiptSeen(
-        message_id=f"{watch.request_id}:{receipt.block_hash if receipt else 'none'}:{finalized_block}",
+        message_id=f"{watch.request_id}:{block}:{finalized_block}",
         occurred_at=now,
         proxy=watch.proxy,
         request_id=watch.request_id,

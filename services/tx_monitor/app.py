@@ -1,4 +1,4 @@
-"""Composition root: the only place where tx-monitor's parts meet."""
+"""Composition root: builds tx-monitor from its settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,8 +48,8 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     chain,
                     owns=lambda proxy: ownership.owns(proxy.encode(), ConfirmationRequested.topic),
                     now=utc_now,
-                    look_every=settings.look_every,
-                    at_a_time=settings.receipts_at_a_time,
+                    poll_interval=settings.poll_interval,
+                    batch_size=settings.receipts_batch_size,
                     give_up_after=settings.give_up_after,
                 ),
             },

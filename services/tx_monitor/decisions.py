@@ -1,4 +1,4 @@
-"""Given what a node shows of a transaction, where does it stand? Pure."""
+"""The state of a watched transaction, from its receipts. Pure."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,12 +11,12 @@ from shared.messages.transactions import (
     TransactionState,
 )
 
-FINAL = frozenset({TransactionState.FINAL, TransactionState.FINAL_REVERTED})
+FINAL_STATES = frozenset({TransactionState.FINAL, TransactionState.FINAL_REVERTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A transaction that somebody waits for."""
+    """A transaction that another service wants to see final."""
 
     request_id: str
     proxy: str
@@ -29,7 +29,7 @@ class Watch:
     fills: tuple[SettledFill, ...] = ()
     traceparent: str | None = None
     changed_at: datetime | None = field(default=None, compare=False)
-    """Since when it is so; None: it is not kept yet."""
+    """When state and block were recorded; None: the watch is not recorded yet."""
 
 
 def build_watch(requested: ConfirmationRequested) -> Watch:
@@ -42,11 +42,13 @@ def build_watch(requested: ConfirmationRequested) -> Watch:
     )
 
 
-def after_lookup(watch: Watch, seen: ReceiptSeen) -> Watch:
-    """Final stands for ever; anything else is as the chain shows it now: a receipt that is gone was
-    undone by a reorg.
+def apply_receipt(watch: Watch, seen: ReceiptSeen) -> Watch:
+    """Return the watch as of this receipt.
+
+    A final state never changes. Any other is what the chain shows now: a missing receipt where
+    there was one means that a reorg undid the transaction.
     """
-    if watch.state in FINAL or (
+    if watch.state in FINAL_STATES or (
         watch.state is TransactionState.DROPPED and seen.block_number is None
     ):
         return watch
@@ -65,15 +67,15 @@ def after_lookup(watch: Watch, seen: ReceiptSeen) -> Watch:
 
 
 def is_overdue(watch: Watch, *, now: datetime, give_up_after: timedelta) -> bool:
-    """Whether the transaction is in no block, and has been so for too long: who asked for it may
-    have another hash by now.
+    """Whether the transaction has been in no block for ``give_up_after``: it was probably replaced
+    by one with another hash, or lost.
     """
     if watch.state is not TransactionState.WATCHED or watch.changed_at is None:
         return False
     return now >= watch.changed_at + give_up_after
 
 
-def dropped(watch: Watch) -> Watch:
+def drop(watch: Watch) -> Watch:
     return replace(watch, state=TransactionState.DROPPED)
 
 

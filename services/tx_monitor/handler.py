@@ -1,11 +1,11 @@
-"""Keep who waits for what; when the chain shows something new, keep it and tell it."""
+"""Handler of tx-monitor: record watches, apply receipts to them, publish their state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.tx_monitor.decisions import Watch, after_lookup, build_watch, dropped, is_overdue
+from services.tx_monitor.decisions import Watch, apply_receipt, build_watch, drop, is_overdue
 from shared.messages.base import Message
 from shared.messages.transactions import (
     ConfirmationRequested,
@@ -16,12 +16,15 @@ from shared.messages.transactions import (
 
 
 class Watches(Protocol):
-    async def open(self, watch: Watch, *, now: datetime) -> Watch:
-        """Keep the watch, unless it is known; return the one that stands. Raises: Transient."""
+    async def record(self, watch: Watch, *, now: datetime) -> Watch:
+        """Record the watch, unless its request is known; return the recorded one.
+
+        Raises: Transient.
+        """
         ...
 
     async def load(self, request_id: str) -> Watch | None:
-        """Raises: Transient."""
+        """None where no such request was recorded. Raises: Transient."""
         ...
 
     async def save(self, watch: Watch, *, now: datetime) -> None:
@@ -34,31 +37,35 @@ class Handler:
     watches: Watches
     now: Callable[[], datetime]
     give_up_after: timedelta
-    """A transaction that is in no block for so long is looked for no more."""
+    """A transaction that is in no block for this long is dropped: it is polled no longer."""
 
     async def on_confirmation_requested(
         self, requested: ConfirmationRequested
     ) -> Sequence[Message]:
-        """A request that is answered already is answered again: the first answer may have been lost
-        with us.
+        """Record a watch. A request with a known result is answered again: the first answer may
+        have been lost in a crash.
         """
-        watch = await self.watches.open(build_watch(requested), now=self.now())
-        return [] if watch.state is TransactionState.WATCHED else [resolved(watch, now=self.now())]
+        watch = await self.watches.record(build_watch(requested), now=self.now())
+        return (
+            []
+            if watch.state is TransactionState.WATCHED
+            else [build_resolved(watch, now=self.now())]
+        )
 
     async def on_receipt_seen(self, seen: ReceiptSeen) -> Sequence[Message]:
         watch = await self.watches.load(seen.request_id)
         if watch is None:
             return []
-        after = after_lookup(watch, seen)
+        after = apply_receipt(watch, seen)
         if after == watch and is_overdue(
             watch, now=seen.occurred_at, give_up_after=self.give_up_after
         ):
-            after = dropped(watch)
+            after = drop(watch)
         await self.watches.save(after, now=self.now())
-        return [resolved(after, now=self.now())]
+        return [build_resolved(after, now=self.now())]
 
 
-def resolved(watch: Watch, *, now: datetime) -> TransactionResolved:
+def build_resolved(watch: Watch, *, now: datetime) -> TransactionResolved:
     return TransactionResolved(
         message_id=f"{watch.request_id}:{watch.state}:{watch.block_hash}",
         occurred_at=now,

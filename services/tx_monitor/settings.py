@@ -1,5 +1,6 @@
-"""Everything that tx-monitor reads from its environment, besides the shared KAFKA_, DATABASE_ and
-OTEL_ variables.
+"""Settings of tx-monitor, from environment variables TX_MONITOR_* and POLYGON_RPC_URL.
+
+The KAFKA_, DATABASE_ and OTEL_ variables are read by shared modules.
 """
 
 from datetime import timedelta
@@ -12,8 +13,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TX_MONITOR_", frozen=True)
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
-    look_every: timedelta = timedelta(seconds=1)
-    """How often the receipts of open watches are asked for: about a block's time."""
+    poll_interval: timedelta = timedelta(seconds=1)
+    """How often the receipts of open watches are polled: about a block's time."""
     give_up_after: timedelta = timedelta(hours=1)
-    """A transaction that is in no block for so long is told as dropped: replaced, or lost."""
-    receipts_at_a_time: int = Field(default=200, gt=0)
+    """A transaction that is in no block for this long is published as dropped: replaced, or lost.
+    """
+    receipts_batch_size: int = Field(default=200, gt=0)
+    """Receipts per request to the node."""

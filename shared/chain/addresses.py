@@ -1,4 +1,4 @@
-"""Where do Polymarket's contracts stand on Polygon (chain id 137)?
+"""Addresses of Polymarket's contracts on Polygon (chain id 137).
 
 Source: the environment of polymarket-client 0.14.0 and the contract config of py-clob-client-v2
 1.2.1, read on 2026-11-22 and compared by a unit test; exchange V1 from its public deployment
@@ -38,7 +38,7 @@ AUTO_REDEEMER: Final = "0xa1200000d0002264C9a1698e001292D00E1b00af"
 BINARY_MODULE: Final = "0x1000008dD9001B968442c1000017eaE6E0dA00Ba"
 NEG_RISK_MODULE: Final = "0x200000900045e3B6259600682756002200028933"
 
-# Where gasless transactions go through, and what clients read neg-risk balances from
+# The contracts of gasless transactions, and the one that clients read neg-risk balances from
 # (polymarket-client's environment).
 PROXY_FACTORY: Final = "0xaB45c5A4B0c941a2F231C04C3f49182e1A254052"
 RELAY_HUB: Final = "0xD216153c06E857cD7f72665E0aF1d7D82172F494"
@@ -46,14 +46,26 @@ SAFE_FACTORY: Final = "0xaacFeEa03eb1561C4e67d661e40682Bd20E3541b"
 NEG_RISK_ADAPTER: Final = "0xd91E80cF2E7be2e162c6513ceD06f1dD0dA35296"
 
 COLLATERAL_SPENDERS: Final = (
-    EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, COLLATERAL_ADAPTER, NEG_RISK_COLLATERAL_ADAPTER, ROUTER, EXCHANGE_V3, PERPS_DEPOSIT,
-)  # fmt: skip
+    EXCHANGE_V2,
+    NEG_RISK_EXCHANGE_V2,
+    COLLATERAL_ADAPTER,
+    NEG_RISK_COLLATERAL_ADAPTER,
+    ROUTER,
+    EXCHANGE_V3,
+    PERPS_DEPOSIT,
+)
 SHARE_OPERATORS: Final = {
     CONDITIONAL_TOKENS: (
-        EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, COLLATERAL_ADAPTER, NEG_RISK_COLLATERAL_ADAPTER, AUTO_REDEEMER, BINARY_MODULE, NEG_RISK_MODULE,
+        EXCHANGE_V2,
+        NEG_RISK_EXCHANGE_V2,
+        COLLATERAL_ADAPTER,
+        NEG_RISK_COLLATERAL_ADAPTER,
+        AUTO_REDEEMER,
+        BINARY_MODULE,
+        NEG_RISK_MODULE,
     ),
     POSITION_MANAGER: (ROUTER, EXCHANGE_V3, AUTO_REDEEMER),
-}  # fmt: skip
+}
 
 # Bits 40 to 103 of a Protocol V2 position id are reserved and zero; a ConditionalTokens id is a
 # hash (polymarket-client, `protocol.py`).
@@ -61,7 +73,7 @@ _RESERVED_BITS: Final = ((1 << 64) - 1) << 40
 
 
 def is_v3_position(token_id: int) -> bool:
-    """True for a position of a Protocol V2 market, which trades on Exchange V3 and is held in
+    """Whether the token is a position of a Protocol V2 market: traded on Exchange V3 and held in
     PositionManager.
     """
     return token_id & _RESERVED_BITS == 0

@@ -1,7 +1,6 @@
-"""Which fill does a log of an exchange tell of?
+"""Logs of the exchanges (eth_getLogs, receipts) as fills. Pure.
 
-Pure: logs as a node returns them (eth_getLogs, receipts), in; frozen fills, out. Topic0 values
-measured 2026-11-22.
+The topic0 values were measured on 2026-11-22.
 """
 
 import re
@@ -30,21 +29,22 @@ _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
 class MalformedLog(Transient):
-    """A log with OrderFilled's topic is not one: the node or the contract is not what we think.
+    """A log has OrderFilled's topic but another shape: node or contract differ from what we expect.
 
-    Who reads logs asks again, and says so each time: passed over, it could be a fill that nobody
-    copies or books.
+    Transient, so that the reader retries and logs it each time. If such a log were skipped, a fill
+    could be neither copied nor recorded.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFilledLog:
-    """One order's fill. Of a BUY, ``maker_amount`` is micro-USDC and ``taker_amount`` micro-shares;
-    of a SELL the reverse.
+    """One order's fill.
 
-    ``maker`` is the wallet whose order it is; ``taker`` is the exchange itself when that order was
-    the taker's. Identified by (``block_hash``, ``log_index``); after a reorg the same ``tx_hash``
-    can stand elsewhere. ``fee`` is in micro-USDC; on V1 in units of what the order received.
+    For a BUY ``maker_amount`` is micro-USDC and ``taker_amount`` micro-shares; for a SELL the
+    reverse. ``maker`` is the wallet that placed the order; ``taker`` is the exchange itself where
+    that order was the taker's. A fill is identified by (``block_hash``, ``log_index``): after a
+    reorg the same ``tx_hash`` can be in another block. ``fee`` is in micro-USDC, and on V1 in units
+    of what the order received.
     """
 
     exchange: str
@@ -63,7 +63,7 @@ class OrderFilledLog:
 
     @property
     def is_taker_order(self) -> bool:
-        """True when this wallet's order took liquidity."""
+        """Whether this wallet's order took liquidity."""
         return self.taker == self.exchange
 
     @property
@@ -78,8 +78,7 @@ class OrderFilledLog:
 
 
 def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog]:
-    """Return the fills among the logs, in their order; other events and logs that the node
-    withdraws are left out.
+    """Return the fills among the logs, in their order, without other events and removed logs.
 
     Raises: MalformedLog.
     """
@@ -90,7 +89,7 @@ def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog
             if is_order_filled(log) and not log.get("removed", False)
         ]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise MalformedLog(f"logs that are none: {type(error).__name__}") from None
+        raise MalformedLog(f"not a list of logs: {type(error).__name__}") from None
 
 
 def is_order_filled(log: Mapping[str, Any]) -> bool:
@@ -99,17 +98,18 @@ def is_order_filled(log: Mapping[str, Any]) -> bool:
 
 
 def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
-    """Decode one OrderFilled log of any exchange generation, as JSON-RPC gives it. Raises:
-    MalformedLog.
+    """Decode one OrderFilled log of any exchange version, as JSON-RPC gives it.
 
-    Of what is no log at all also LookupError, TypeError, ValueError and AttributeError.
+    Raises: MalformedLog; for something that is not a log also LookupError, TypeError, ValueError
+    and AttributeError.
     """
     topics: Sequence[str] = log["topics"]
     is_v1 = topics[0] == ORDER_FILLED_V1
     words = _words(log["data"])
     if len(topics) != 4 or len(words) != (_V1_WORDS if is_v1 else _V2_WORDS):
         raise MalformedLog(
-            f"OrderFilled with {len(topics)} topics and {len(words)} words in {log.get('transactionHash')}"
+            f"OrderFilled with {len(topics)} topics and {len(words)} words "
+            f"in {log.get('transactionHash')}"
         )
     side, token_id = _v1_side_and_token(words) if is_v1 else _v2_side_and_token(words)
     return OrderFilledLog(
@@ -130,11 +130,10 @@ def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
 
 
 def maker_topics(makers: Iterable[str]) -> list[Any]:
-    """Return the eth_getLogs topic filter for every V1, V2 and V3 fill of these wallets' own
-    orders.
+    """Return the eth_getLogs topic filter for the V1, V2 and V3 fills of these wallets' own orders.
 
-    That is each fill once: rows where a wallet is the ``taker`` are its counterparties' orders,
-    with their side and token.
+    Each fill matches once: a log with the wallet as ``taker`` is about an order of its
+    counterparty, with that order's side and token.
     """
     return [
         [ORDER_FILLED, ORDER_FILLED_V1],
@@ -159,13 +158,13 @@ def _v2_side_and_token(words: Sequence[int]) -> tuple[Side, int]:
 def _words(data: str) -> list[int]:
     raw = bytes.fromhex(data.removeprefix("0x"))
     if len(raw) % 32:
-        raise MalformedLog(f"{len(raw)} bytes of data are not whole words")
+        raise MalformedLog(f"{len(raw)} bytes of data are not a multiple of 32")
     return [int.from_bytes(raw[start : start + 32], "big") for start in range(0, len(raw), 32)]
 
 
 def _hash(text: Any) -> str:
     if not isinstance(text, str) or not _HASH.fullmatch(text):
-        raise MalformedLog("a hash in a log is not one")
+        raise MalformedLog(f"not a hash in a log: {str(text)[:80]!r}")
     return text
 
 

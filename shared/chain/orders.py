@@ -1,7 +1,8 @@
-"""What is an order's hash, and who signed it?
+"""Hashes of orders and the verification of their signatures.
 
-The order struct and EIP-712 domain of Polymarket's exchanges V2 and V3. Written apart from both
-client libraries, which the unit tests compare it with: so it can judge their signatures, and ours.
+The order struct and EIP-712 domain of Polymarket's exchanges V2 and V3. Written independently of
+both client libraries, which the unit tests compare it with, so that it can verify their signatures
+and ours.
 """
 
 from dataclasses import dataclass
@@ -17,27 +18,29 @@ from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V
 from shared.chain.proxy_wallets import proxy_wallet_address
 
 DOMAIN_VERSION_BY_EXCHANGE: Final = {EXCHANGE_V2: "2", NEG_RISK_EXCHANGE_V2: "2", EXCHANGE_V3: "3"}
-"""Of the EIP-712 domain that orders for an exchange are signed under."""
+"""Version of the EIP-712 domain that orders for an exchange are signed under."""
 
 BUY, SELL = 0, 1
 EOA, POLY_PROXY, SAFE, DEPOSIT_WALLET = 0, 1, 2, 3
 
 _HALF_CURVE_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _ORDER_TYPE = (
-    b"Order(uint256 salt,address maker,address signer,uint256 tokenId,uint256 makerAmount,uint256 takerAmount,"
-    b"uint8 side,uint8 signatureType,uint256 timestamp,bytes32 metadata,bytes32 builder)"
+    b"Order(uint256 salt,address maker,address signer,uint256 tokenId,"
+    b"uint256 makerAmount,uint256 takerAmount,uint8 side,uint8 signatureType,"
+    b"uint256 timestamp,bytes32 metadata,bytes32 builder)"
 )
 _DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 _NESTED_TYPE = (
-    b"TypedDataSign(Order contents,string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)"
-    + _ORDER_TYPE
+    b"TypedDataSign(Order contents,string name,string version,"
+    b"uint256 chainId,address verifyingContract,bytes32 salt)" + _ORDER_TYPE
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedOrder:
-    """An order as it arrives in POST /order: amounts in base units (1e6), ``timestamp`` in ms,
-    bytes as 0x hex.
+    """An order as POST /order carries it.
+
+    Amounts in base units (1e6), ``timestamp`` in ms, bytes as 0x hex.
     """
 
     salt: int
@@ -55,8 +58,8 @@ class SignedOrder:
 
 
 class InvalidSignature(Exception):
-    """The order was not signed by the one it names, or in a way that this exchange version does not
-    take.
+    """The order was not signed by the signer that it names, or not in a way that this version of
+    the exchange accepts.
     """
 
 
@@ -64,7 +67,8 @@ def order_hash(
     order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID
 ) -> str:
     """Return the venue's order id: the EIP-712 digest under the exchange's domain, 0x hex.
-    ``version`` is "2" or "3".
+
+    ``version`` is that of the domain: "2" or "3".
     """
     return "0x" + _digest(_domain_separator(exchange, version, chain_id), _struct_hash(order)).hex()
 
@@ -77,11 +81,11 @@ def verify_order(
     *,
     owner: str | None = None,
 ) -> str:
-    """Return the order's hash if it is signed as it says.
+    """Return the order's hash if its signature is valid for its maker.
 
-    An EOA's order is its own, and a proxy wallet (type 1) stands where its key's address puts it.
-    For a Safe (type 2) or deposit wallet (type 3) ``owner`` is the key's address that the caller
-    knows to own ``maker``. Raises: InvalidSignature.
+    An EOA (type 0) is maker and signer; the address of a proxy wallet (type 1) is derived from its
+    key's. For a Safe (type 2) or deposit wallet (type 3) ``owner`` is the key's address that the
+    caller knows to own ``maker``. Raises: InvalidSignature.
     """
     domain = _domain_separator(exchange, version, chain_id)
     contents = _struct_hash(order)
@@ -89,7 +93,7 @@ def verify_order(
     if order.signature_type == DEPOSIT_WALLET:
         _require(
             _same(order.maker, order.signer),
-            "a deposit wallet is the maker and the signer of its order",
+            "a deposit wallet must be the maker and the signer of its order",
         )
         _require(
             owner is not None and _same(_recover_nested(order, domain, contents, chain_id), owner),
@@ -105,8 +109,8 @@ def verify_order(
 
 
 def counter_amount(order: SignedOrder, fill: int) -> int:
-    """Return what ``fill`` of the order's maker asset brings it of its taker asset, rounded down as
-    the exchange does.
+    """Return how much of its taker asset the order receives for ``fill`` of its maker asset,
+    rounded down as the exchange does.
     """
     return fill * order.taker_amount // order.maker_amount
 
@@ -124,12 +128,14 @@ def _require_signer_owns_maker(order: SignedOrder, owner: str | None) -> None:
             owner is not None and _same(order.signer, owner), "the signer does not own the Safe"
         )
     else:
-        raise InvalidSignature(f"there is no signature type {order.signature_type}")
+        raise InvalidSignature(f"unknown signature type {order.signature_type}")
 
 
 def _recover_nested(order: SignedOrder, domain: bytes, contents: bytes, chain_id: int) -> str:
-    """Recover the key behind an ERC-7739 nested signature: 65 bytes, exchange domain, struct hash,
-    type text, its length (2 bytes).
+    """Recover the signer of an ERC-7739 nested signature.
+
+    Its layout: 65 bytes of signature, exchange domain, struct hash, type text, the text's length (2
+    bytes).
     """
     signature = _bytes(order.signature)
     trailer = domain + contents + _ORDER_TYPE + len(_ORDER_TYPE).to_bytes(2, "big")
@@ -149,8 +155,9 @@ def _recover_nested(order: SignedOrder, domain: bytes, contents: bytes, chain_id
 
 
 def _recover(digest: bytes, signature: bytes) -> str:
-    """Return the checksummed signer of a 65-byte signature; a malleable (high s) one is refused, as
-    by the exchange.
+    """Return the checksummed signer of a 65-byte signature.
+
+    A malleable (high s) signature is refused, as the exchange does.
     """
     _require(len(signature) == 65 and signature[64] in (27, 28), "malformed signature")
     _require(int.from_bytes(signature[32:64], "big") <= _HALF_CURVE_ORDER, "malleable signature")

@@ -1,4 +1,4 @@
-"""Where does a key's proxy wallet stand (signature type 1)?"""
+"""Addresses of proxy wallets (signature type 1), derived from their owner's key."""
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak

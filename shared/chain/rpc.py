@@ -1,9 +1,9 @@
-"""How do we ask a chain node something, so that a failure is never mistaken for an answer?
+"""JSON-RPC client of a chain node. A failure is an exception, never an empty result.
 
-    Transient            the node could not be asked, or its answer was no answer (shared.domain.errors)
+    Transient            no answer from the node, or an unreadable one (shared.domain.errors)
     └── NodeRefused      the node answered with an error: its code and text are attributes
 
-Texts never carry the node's address: provider URLs contain API keys.
+Error texts never contain the node's address: provider URLs contain API keys.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from shared.domain.errors import Transient
 
 Request = tuple[str, Sequence[Any]]
 
-CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 
 
 class NodeRefused(Transient):
@@ -31,12 +31,10 @@ class NodeRefused(Transient):
 
 
 class Rpc:
-    """JSON-RPC over HTTP with typed failures. One keep-alive session; safe for concurrent use on
-    one event loop.
-    """
+    """JSON-RPC over HTTP with one keep-alive session; for concurrent use on one event loop."""
 
     def __init__(self, url: str, *, timeout_s: int = 10) -> None:
-        # No retries down here: whoever asks knows whether a late answer is still worth anything.
+        # No retries here: only the caller knows whether a late answer is still of use.
         self._provider = AsyncHTTPProvider(
             url,
             request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)},
@@ -45,13 +43,14 @@ class Rpc:
         self._is_connected = False
 
     async def call(self, method: str, *params: Any) -> Any:
-        """Ask one thing. Raises: Transient, NodeRefused."""
+        """Make one call and return its result. Raises: Transient, NodeRefused."""
         (answer,) = await self.batch([(method, params)])
         return _result(method, answer)
 
-    async def call_all(self, requests: Sequence[Request]) -> list[Any]:
-        """Ask everything in one round trip; the first error answer is raised. Raises: Transient,
-        NodeRefused.
+    async def call_batch(self, requests: Sequence[Request]) -> list[Any]:
+        """Make all calls in one round trip and return their results, in order.
+
+        Raises: Transient; NodeRefused for the first call that the node refused.
         """
         answers = await self.batch(requests)
         return [
@@ -59,8 +58,10 @@ class Rpc:
         ]
 
     async def batch(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """Ask everything in one round trip; return the raw answers (``result`` or ``error``) in
-        order. Raises: Transient.
+        """Make all calls in one round trip; return the raw answers (``result`` or ``error``), in
+        order.
+
+        Raises: Transient.
         """
         if not requests:
             return []
@@ -70,9 +71,9 @@ class Rpc:
                 [(RPCEndpoint(method), list(params)) for method, params in requests]
             )
         except (aiohttp.ClientError, Web3Exception, OSError, TimeoutError, ValueError) as error:
-            # `from None`: the original's text may hold the provider's URL.
+            # `from None`: the original's text may contain the provider's URL.
             raise Transient(
-                f"the chain node could not be asked ({requests[0][0]}): {type(error).__name__}"
+                f"no answer from the chain node ({requests[0][0]}): {type(error).__name__}"
             ) from None
         if not isinstance(answers, list):
             _result("batch", dict(answers))
@@ -82,10 +83,10 @@ class Rpc:
         return [dict(answer) for answer in answers]
 
     async def _connect(self) -> None:
-        """Keep connections open between calls: web3's own session closes each after one."""
+        """Keep connections open between calls: web3's own session closes them after each."""
         if not self._is_connected:
             self._is_connected = True
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
             await self._provider.cache_async_session(
                 aiohttp.ClientSession(raise_for_status=True, connector=connector)
             )

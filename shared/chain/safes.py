@@ -1,10 +1,9 @@
-"""Where does a key's Safe stand, and what does its owner sign so that the Safe acts?
+"""Addresses of Safes (signature type 2), and what an owner signs for a transaction of a Safe.
 
 Safe 1.3.0 with one owner, as Polymarket's factory makes them. Gas refunds are never used: with
 safeTxGas 0 a failing call reverts the whole transaction and leaves the Safe's nonce unchanged.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eth_abi.abi import encode
@@ -13,34 +12,28 @@ from eth_utils.crypto import keccak
 
 from shared.chain.addresses import POLYGON_CHAIN_ID
 
-CALL, DELEGATE_CALL = 0, 1
+CALL = 0
+"""The Safe's operation of an ordinary call; 1 is a delegate call."""
 
 # polymarket-client 0.14.0, wallet derivation for Polygon, read 2026-11-22.
 _SAFE_FACTORY = bytes.fromhex("aacFeEa03eb1561C4e67d661e40682Bd20E3541b")
 _INIT_CODE_HASH = bytes.fromhex("2bce2127ff07fb632d16c8347c4ebf501f4841168bed00d9e6ef715ddb6fcecf")
-_NOBODY = "0x" + "00" * 20
+_ZERO_ADDRESS = "0x" + "00" * 20
 _DOMAIN_TYPE_HASH = keccak(text="EIP712Domain(uint256 chainId,address verifyingContract)")
 _SAFE_TX_TYPE_HASH = keccak(
-    text="SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,uint256 baseGas,uint256 gasPrice,"
-    "address gasToken,address refundReceiver,uint256 nonce)"
+    text="SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,"
+    "uint256 baseGas,uint256 gasPrice,address gasToken,address refundReceiver,uint256 nonce)"
 )
-_EXEC_SELECTOR = keccak(
-    text="execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
-)[:4]
-_MULTISEND_SELECTOR = keccak(text="multiSend(bytes)")[:4]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SafeCall:
-    """One call of a batch."""
-
-    to: str
-    data: bytes
+_SAFE_TX_TYPES = (
+    "bytes32,address,uint256,bytes32,uint8,uint256,uint256,uint256,address,address,uint256"
+)
+_EXEC_TYPES = "address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes"
+_EXEC_SELECTOR = keccak(text=f"execTransaction({_EXEC_TYPES})")[:4]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SafeTransaction:
-    """What a Safe shall do. A batch is a DELEGATE_CALL to the multisend contract."""
+    """A call that a Safe makes. A batch is a delegate call to the multisend contract."""
 
     to: str
     data: bytes
@@ -56,24 +49,12 @@ def safe_address(owner: str) -> str:
 def safe_hash(
     safe: str, transaction: SafeTransaction, *, nonce: int, chain_id: int = POLYGON_CHAIN_ID
 ) -> bytes:
-    """Return the digest that the owner signs. It is the transaction's identity: a Safe takes it
-    once.
+    """Return the digest that the owner signs. It identifies the transaction: a Safe executes it at
+    most once.
     """
     domain = keccak(encode(["bytes32", "uint256", "address"], [_DOMAIN_TYPE_HASH, chain_id, safe]))
     struct = encode(
-        [
-            "bytes32",
-            "address",
-            "uint256",
-            "bytes32",
-            "uint8",
-            "uint256",
-            "uint256",
-            "uint256",
-            "address",
-            "address",
-            "uint256",
-        ],
+        _SAFE_TX_TYPES.split(","),
         [
             _SAFE_TX_TYPE_HASH,
             transaction.to,
@@ -83,8 +64,8 @@ def safe_hash(
             0,
             0,
             0,
-            _NOBODY,
-            _NOBODY,
+            _ZERO_ADDRESS,
+            _ZERO_ADDRESS,
             nonce,
         ],
     )
@@ -92,21 +73,11 @@ def safe_hash(
 
 
 def encode_exec(transaction: SafeTransaction, signature: bytes) -> bytes:
-    """Return the calldata by which anybody can let the Safe do what its owner signed."""
-    types = [
-        "address",
-        "uint256",
-        "bytes",
-        "uint8",
-        "uint256",
-        "uint256",
-        "uint256",
-        "address",
-        "address",
-        "bytes",
-    ]
+    """Return the calldata of execTransaction, which anybody may send: the Safe checks the owner's
+    signature.
+    """
     return _EXEC_SELECTOR + encode(
-        types,
+        _EXEC_TYPES.split(","),
         [
             transaction.to,
             0,
@@ -115,23 +86,8 @@ def encode_exec(transaction: SafeTransaction, signature: bytes) -> bytes:
             0,
             0,
             0,
-            _NOBODY,
-            _NOBODY,
+            _ZERO_ADDRESS,
+            _ZERO_ADDRESS,
             signature,
         ],
     )
-
-
-def encode_multisend(calls: Sequence[SafeCall]) -> bytes:
-    """Return the multisend calldata of a batch: per call operation (1 byte), to (20), value (32),
-    length (32), data.
-    """
-    packed = b"".join(
-        bytes([CALL])
-        + bytes.fromhex(call.to.removeprefix("0x"))
-        + bytes(32)
-        + len(call.data).to_bytes(32, "big")
-        + call.data
-        for call in calls
-    )
-    return _MULTISEND_SELECTOR + encode(["bytes"], [packed])

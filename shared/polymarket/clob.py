@@ -1,4 +1,4 @@
-"""How we talk to the CLOB's REST interface."""
+"""Client of the CLOB's REST interface: books, markets, API keys, orders and our trades."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ import orjson
 from shared.domain.errors import InvalidMessage, Transient
 from shared.polymarket.market_data import BookSnapshot, Market, parse_book, parse_market
 from shared.polymarket.replies import (
-    NOT_NOW_STATUSES,
+    RETRY_LATER_STATUSES,
     Reason,
     Rejected,
     Reply,
@@ -24,13 +24,14 @@ from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
 
 JSON = {"Content-Type": "application/json"}
-CONNECTIONS = 32
-"""At a time, per process: the venue answers an order in some milliseconds, and takes no more than a
-few dozen a second per signer."""
-END_OF_PAGES = "LTE="
-SAME_CLOCK_S = 1
-"""Two clocks that differ by no more are the same: the venue tells whole seconds, and the answer
-took its time."""
+MAX_CONNECTIONS = 32
+"""Per process: the venue answers an order within milliseconds, and accepts no more than a few dozen
+a second per signer."""
+FIRST_CURSOR = "MA=="
+LAST_CURSOR = "LTE="
+MAX_CLOCK_SKEW_S = 1
+"""Clocks that differ by no more count as equal: the venue reports whole seconds, and its reply took
+time to arrive."""
 
 
 class NoMarket(Exception):
@@ -38,15 +39,17 @@ class NoMarket(Exception):
 
 
 class Clob:
-    """Reads raise ``Transient`` where the venue did not answer. An order's answer is always a
-    ``Reply``: see ``send``.
+    """The CLOB over HTTP.
+
+    Reads raise ``Transient`` where the venue did not answer. Posting an order always returns a
+    ``Reply``: see ``post_order``.
     """
 
     def __init__(self, settings: VenueSettings, *, now: Callable[[], datetime]) -> None:
         self._settings, self._now = settings, now
         self._session: aiohttp.ClientSession | None = None
-        self._ahead_s = 0
-        """How far the venue's clock is ahead of ours, as far as it ever mattered."""
+        self._clock_offset_s = 0
+        """How far the venue's clock is ahead of ours; measured once it refuses a signed time."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,34 +65,40 @@ class Clob:
 
     async def fetch_book(self, token_id: str) -> BookSnapshot:
         """Raises: NoMarket, Transient, InvalidMessage."""
-        return parse_book(_object(await self._read("/book", token_id=token_id)))
+        return parse_book(_require_object(await self._get("/book", token_id=token_id)))
 
     async def fetch_market(self, token_id: str) -> Market:
-        """What orders of the token must obey. Raises: NoMarket, Transient, InvalidMessage."""
-        listed = _object(await self._read(f"/markets-by-token/{token_id}"))
-        condition_id = str(listed.get("condition_id", ""))
+        """Return the trading rules of the token's market.
+
+        Raises: NoMarket, Transient, InvalidMessage.
+        """
+        listing = _require_object(await self._get(f"/markets-by-token/{token_id}"))
+        condition_id = str(listing.get("condition_id", ""))
         return parse_market(
             token_id,
-            _object(await self._read(f"/clob-markets/{condition_id}")),
+            _require_object(await self._get(f"/clob-markets/{condition_id}")),
             condition_id=condition_id,
         )
 
     async def fetch_credentials(self, wallet: Wallet) -> Credentials:
-        """The wallet's API key: made, or derived where it exists. Raises: Transient, InvalidMessage
-        where the venue refuses.
+        """Create the wallet's API key, or derive it where it exists.
+
+        Raises: Transient; InvalidMessage where the venue refuses.
         """
-        used = self._ahead_s
-        status, body = await self._api_key(wallet)
-        if status == HTTPStatus.UNAUTHORIZED and await self._learns_the_clock(used):
-            status, body = await self._api_key(wallet)
-        if status in NOT_NOW_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Transient(f"the venue gives no API key now: status {status}")
+        offset_s = self._clock_offset_s
+        status, body = await self._request_api_key(wallet)
+        if status == HTTPStatus.UNAUTHORIZED and await self._is_clock_wrong(offset_s):
+            status, body = await self._request_api_key(wallet)
+        if status in RETRY_LATER_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Transient(f"the venue issues no API key at the moment: status {status}")
         if (
             status != HTTPStatus.OK
             or not isinstance(body, dict)
             or not {"apiKey", "secret", "passphrase"} <= body.keys()
         ):
-            raise InvalidMessage(f"the venue gives no API key to {wallet.signer}: status {status}")
+            raise InvalidMessage(
+                f"the venue refuses an API key to signer {wallet.signer}: status {status}"
+            )
         return Credentials(
             address=wallet.signer,
             key=str(body["apiKey"]),
@@ -97,41 +106,43 @@ class Clob:
             passphrase=str(body["passphrase"]),
         )
 
-    async def _api_key(self, wallet: Wallet) -> tuple[int, Any]:
-        headers = wallet.l1_headers(timestamp=self._seconds())
+    async def _request_api_key(self, wallet: Wallet) -> tuple[int, Any]:
+        headers = wallet.build_l1_headers(timestamp=self._venue_time_s())
         status, body = await self._request("POST", "/auth/api-key", headers=headers)
-        if status != HTTPStatus.OK:  # it exists already
+        if status != HTTPStatus.OK:  # the key exists already
             status, body = await self._request("GET", "/auth/derive-api-key", headers=headers)
         return status, body
 
     async def post_order(self, body: str, credentials: Credentials) -> Reply:
-        """Post an order, byte for byte.
+        """Post an order's body, byte for byte.
 
-        Never raises for the network: where the bytes may have left and no answer came, the reply is
-        ``Lost``; where no connection was had, they cannot have left, and it is ``NotNow``. Refused
-        for the time that they were signed at, they are sent once more.
+        Never raises for the network. Where the bytes may have left and no answer came, the reply is
+        ``ReplyLost``; where there was no connection they cannot have left, and it is
+        ``RetryLater``. A post that is refused because of its signed time is sent once more.
         """
-        used = self._ahead_s
+        offset_s = self._clock_offset_s
         reply = await self._post(body, credentials)
         if (
             isinstance(reply, Rejected)
             and reply.reason is Reason.UNAUTHORIZED
-            and await self._learns_the_clock(used)
+            and await self._is_clock_wrong(offset_s)
         ):
             reply = await self._post(body, credentials)
         return reply
 
     async def _post(self, body: str, credentials: Credentials) -> Reply:
-        headers = JSON | credentials.headers(
-            method="POST", path="/order", body=body, timestamp=self._seconds()
+        headers = JSON | credentials.build_headers(
+            method="POST", path="/order", body=body, timestamp=self._venue_time_s()
         )
         try:
-            async with self._open().post(
+            async with self._open_session().post(
                 self._settings.clob("/order"), data=body.encode(), headers=headers
             ) as response:
                 raw = await response.read()
                 return parse_reply(
-                    response.status, _json(raw), retry_after=response.headers.get("Retry-After")
+                    response.status,
+                    _parse_json(raw),
+                    retry_after=response.headers.get("Retry-After"),
                 )
         except aiohttp.ClientConnectorError as error:
             return RetryLater(f"no connection to the venue: {type(error).__name__}")
@@ -141,19 +152,21 @@ class Clob:
     async def fetch_trades(
         self, credentials: Credentials, *, maker_address: str, since: datetime
     ) -> list[Mapping[str, Any]]:
-        """The wallet's trades since a moment of our clock. Raises: Transient."""
+        """Return the wallet's trades since a moment of our clock. Raises: Transient."""
         while True:
-            used = self._ahead_s
-            after = int(since.timestamp()) + min(used, 0)
-            found = await self._pages(
+            offset_s = self._clock_offset_s
+            after = int(since.timestamp()) + min(offset_s, 0)
+            trades = await self._fetch_pages(
                 "/data/trades", credentials, maker_address=maker_address, after=str(after)
             )
-            if self._ahead_s == used:  # else it was asked for by a clock that is not the venue's
-                return found
+            # A changed offset means that ``after`` was computed with a wrong clock.
+            if self._clock_offset_s == offset_s:
+                return trades
 
     async def is_order_open(self, credentials: Credentials, order_hash: str) -> bool:
-        """Whether the venue still holds the order: it rests, or waits to be matched. Raises:
-        Transient.
+        """Whether the venue still holds the order: it rests in the book, or waits to be matched.
+
+        Raises: Transient.
         """
         path = f"/data/order/{order_hash}"
         status, body = await self._signed_read(path, credentials)
@@ -163,49 +176,51 @@ class Clob:
             raise Transient(f"GET {path}: status {status}, not an order")
         return bool(body)
 
-    async def _pages(
+    async def _fetch_pages(
         self, path: str, credentials: Credentials, **query: str
     ) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = []
-        cursor = "MA=="
-        while cursor != END_OF_PAGES:
+        rows: list[Mapping[str, Any]] = []
+        cursor = FIRST_CURSOR
+        while cursor != LAST_CURSOR:
             status, body = await self._signed_read(path, credentials, next_cursor=cursor, **query)
             page = body.get("data") if status == HTTPStatus.OK and isinstance(body, dict) else None
             if not isinstance(page, list) or not all(isinstance(row, dict) for row in page):
                 raise Transient(f"GET {path}: status {status}, no readable page")
-            found += page
-            cursor = str(body.get("next_cursor") or END_OF_PAGES)
-        return found
+            rows += page
+            cursor = str(body.get("next_cursor") or LAST_CURSOR)
+        return rows
 
     async def _signed_read(
         self, path: str, credentials: Credentials, **query: str
     ) -> tuple[int, Any]:
-        used = self._ahead_s
+        offset_s = self._clock_offset_s
         status, body = await self._request(
-            "GET", path, headers=self._l2_headers(path, credentials), query=query
+            "GET", path, headers=self._build_l2_headers(path, credentials), query=query
         )
-        if status == HTTPStatus.UNAUTHORIZED and await self._learns_the_clock(used):
+        if status == HTTPStatus.UNAUTHORIZED and await self._is_clock_wrong(offset_s):
             status, body = await self._request(
-                "GET", path, headers=self._l2_headers(path, credentials), query=query
+                "GET", path, headers=self._build_l2_headers(path, credentials), query=query
             )
         return status, body
 
-    def _l2_headers(self, path: str, credentials: Credentials) -> dict[str, str]:
-        return credentials.headers(method="GET", path=path, body=None, timestamp=self._seconds())
+    def _build_l2_headers(self, path: str, credentials: Credentials) -> dict[str, str]:
+        return credentials.build_headers(
+            method="GET", path=path, body=None, timestamp=self._venue_time_s()
+        )
 
-    async def _learns_the_clock(self, used: int) -> bool:
-        """Whether the venue's clock is another than what a refused request was signed by, ``used``
-        seconds ahead of ours.
+    async def _is_clock_wrong(self, offset_s: int) -> bool:
+        """Measure the offset of the venue's clock again, after a request that was signed with
+        ``offset_s`` was refused. Return whether it differs, so that signing again can help.
         """
-        if self._ahead_s == used:  # else somebody has asked meanwhile
+        if self._clock_offset_s == offset_s:  # else another request has measured it meanwhile
             try:
-                told = int(await self._read("/time"))
+                venue_time_s = int(await self._get("/time"))
             except (Transient, NoMarket, TypeError, ValueError):
                 return False
-            self._ahead_s = told - int(self._now().timestamp())
-        return abs(self._ahead_s - used) > SAME_CLOCK_S
+            self._clock_offset_s = venue_time_s - int(self._now().timestamp())
+        return abs(self._clock_offset_s - offset_s) > MAX_CLOCK_SKEW_S
 
-    async def _read(self, path: str, **query: str) -> Any:
+    async def _get(self, path: str, **query: str) -> Any:
         status, body = await self._request("GET", path, query=query)
         if status == HTTPStatus.NOT_FOUND:
             raise NoMarket(path)
@@ -222,35 +237,34 @@ class Clob:
         query: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         try:
-            async with self._open().request(
+            async with self._open_session().request(
                 method, self._settings.clob(path), headers=headers, params=query
             ) as response:
-                return response.status, _json(await response.read())
+                return response.status, _parse_json(await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Transient(f"{method} {path}: {type(error).__name__}") from None
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
                 timeout=aiohttp.ClientTimeout(total=self._settings.venue_timeout_s),
             )
         return self._session
 
-    def _seconds(self) -> int:
-        return int(self._now().timestamp()) + self._ahead_s
+    def _venue_time_s(self) -> int:
+        return int(self._now().timestamp()) + self._clock_offset_s
 
 
-def _json(raw: bytes) -> Any:
+def _parse_json(raw: bytes) -> Any:
+    """None where the bytes are not JSON."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         return None
 
 
-def _object(body: Any) -> Mapping[str, Any]:
+def _require_object(body: Any) -> Mapping[str, Any]:
     if not isinstance(body, dict):
-        raise InvalidMessage(
-            f"the venue answered with {type(body).__name__} where an object was expected"
-        )
+        raise InvalidMessage(f"the venue's reply must be an object, got {type(body).__name__}")
     return body

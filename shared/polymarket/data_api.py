@@ -1,8 +1,8 @@
-"""Which trades does the Data API tell of a wallet, and what does a row of it say?
+"""Client of the Data API: the trades of a wallet, and their rows as fills.
 
-Canonical and slow: its rows come from the chain, some seconds behind it (protocol notes, 3.3). A
-row has neither a log index nor an order: two equal rows of a transaction can be two real fills, or
-one that was told twice, and nothing in them says which.
+Its rows come from the chain, some seconds late (docs/venue-protocol.md, Data API). A row names
+neither a log index nor an order: two equal rows of a transaction can be two real fills, or one that
+was reported twice, and nothing in them says which.
 """
 
 import asyncio
@@ -21,14 +21,13 @@ from shared.domain.ids import derived_id
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
 
-REQUEST_EVERY_S = 0.06
-"""Of the 200 requests in ten seconds that one address may make, this leaves a few to others."""
+REQUEST_INTERVAL_S = 0.06
+"""One address may make 200 requests in ten seconds; this leaves a few for other programs."""
 ROWS_PER_PAGE = 500
-MOST_PAGES = 20
-"""Of one walk: whoever trades more within the time that is looked back over is told by the other
-feeds."""
+MAX_PAGES = 20
+"""Of one ``fetch_trades``: the other feeds report the fills of a wallet that trades more."""
 
-NAMES = {
+DATA_API_FIELD_BY_RTDS_FIELD = {
     "proxyWallet": "proxy_wallet",
     "transactionHash": "transaction_hash",
     "asset": "token_id",
@@ -39,7 +38,7 @@ NAMES = {
     "title": "title",
     "outcome": "outcome",
 }
-"""The activity socket's names of what the Data API calls otherwise."""
+"""Field names of the Data API by those of the activity feed, whose parser is used for both."""
 
 Row = dict[str, Any]
 
@@ -53,14 +52,10 @@ class DataApi:
         *,
         timeout_s: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        every_s: float = REQUEST_EVERY_S,
+        interval_s: float = REQUEST_INTERVAL_S,
     ) -> None:
-        self._url, self._timeout_s, self._sleep, self._every_s = (
-            url.rstrip("/"),
-            timeout_s,
-            sleep,
-            every_s,
-        )
+        self._url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._sleep, self._interval_s = sleep, interval_s
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,45 +71,49 @@ class DataApi:
             await self._session.close()
 
     async def fetch_trades(self, wallet: str, since: datetime) -> list[Row]:
-        """The wallet's fills since then, as taker and as maker, newest first. Raises: Transient,
-        InvalidMessage.
+        """Return the wallet's fills since then, as taker and as maker, newest first.
+
+        Raises: Transient, InvalidMessage.
         """
-        asked = {
+        query = {
             "user": wallet,
             "taker_only": "false",
             "start": str(int(since.timestamp())),
             "limit": str(ROWS_PER_PAGE),
         }
-        found: list[Row] = []
-        for _ in range(MOST_PAGES):
-            rows, cursor = parse_page(await self._read("/v2/trades", asked))
-            found += rows
+        rows: list[Row] = []
+        for _ in range(MAX_PAGES):
+            page, cursor = parse_page(await self._get("/v2/trades", query))
+            rows += page
             if cursor is None:
                 break
-            asked["cursor"] = cursor
-        return found
+            query["cursor"] = cursor
+        return rows
 
-    async def _read(self, path: str, asked: dict[str, str]) -> Any:
+    async def _get(self, path: str, query: dict[str, str]) -> Any:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s)
             )
-        await self._sleep(self._every_s)
+        await self._sleep(self._interval_s)
         try:
-            async with self._session.get(self._url + path, params=asked) as reply:
+            async with self._session.get(self._url + path, params=query) as reply:
                 text = await reply.text()
         except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
-            raise Transient(f"the Data API could not be asked: {type(error).__name__}") from error
+            raise Transient(f"no reply from the Data API: {type(error).__name__}") from error
         if reply.status != HTTPStatus.OK:
-            raise Transient(f"the Data API answers {reply.status}")
+            raise Transient(f"the Data API replied with status {reply.status}")
         try:
             return json.loads(text, parse_float=Decimal)
         except (ValueError, ArithmeticError, RecursionError) as error:
-            raise InvalidMessage(f"the Data API's answer is not JSON: {error}") from None
+            raise InvalidMessage(f"the Data API's reply is not JSON: {error}") from None
 
 
 def parse_page(payload: Any) -> tuple[list[Row], str | None]:
-    """The rows of an answer, and the cursor of the page behind it. Raises: InvalidMessage."""
+    """Return the rows of a reply, and the cursor of the next page; None where there is none.
+
+    Raises: InvalidMessage.
+    """
     rows = payload.get("data") if isinstance(payload, dict) else None
     pagination = payload.get("pagination") if isinstance(payload, dict) else None
     if (
@@ -122,18 +121,19 @@ def parse_page(payload: Any) -> tuple[list[Row], str | None]:
         or not isinstance(pagination, dict)
         or not all(isinstance(row, dict) for row in rows)
     ):
-        raise InvalidMessage("the Data API's answer has no data and pagination")
+        raise InvalidMessage("the Data API's reply has no data and pagination")
     cursor = pagination.get("next_cursor")
     return rows, None if cursor is None else str(cursor)
 
 
 def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
-    """The row as a fill of its wallet. Equal rows of a transaction are one: a lower bound of what
-    was traded, never too much.
+    """Parse a row as a fill of its wallet.
 
-    Raises: InvalidMessage, naming the field that is wrong as the activity socket does.
+    Equal rows of a transaction get the same id and count once: a lower bound of what was traded.
+    Raises: InvalidMessage, naming the wrong field as the activity feed calls it.
     """
-    fill = rtds.parse_fill({theirs: row.get(own) for theirs, own in NAMES.items()}, seen_at=seen_at)
+    rtds_row = {name: row.get(field) for name, field in DATA_API_FIELD_BY_RTDS_FIELD.items()}
+    fill = rtds.parse_fill(rtds_row, seen_at=seen_at)
     row_id = derived_id("data", fill.side, fill.shares, fill.price.normalize())
     message_id = derived_id("fill", fill.transaction_hash, fill.leader, fill.token_id, row_id)
     return fill.model_copy(

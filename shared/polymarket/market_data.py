@@ -1,5 +1,6 @@
-"""What do the venue's books and markets say? Pure: REST replies and frames of the market channel
-(protocol notes, 4.2 and 5).
+"""Books and markets of the venue, from REST replies and frames of the market channel. Pure.
+
+Shapes: docs/venue-protocol.md, Market data and Market channel.
 """
 
 import json
@@ -18,7 +19,7 @@ TICKS = frozenset(map(Decimal, ("0.1", "0.01", "0.005", "0.0025", "0.001", "0.00
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """What orders of a token must obey."""
+    """The trading rules of a token's market."""
 
     condition_id: str
     tick_size: Decimal
@@ -31,7 +32,7 @@ class Market:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookSnapshot:
-    """All of a token's levels, best first."""
+    """All levels of a token's book, best first."""
 
     token_id: str
     bids: tuple[Level, ...]
@@ -40,7 +41,7 @@ class BookSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelChanged:
-    """The new size at one level; 0 takes it away."""
+    """The new size at one level; 0 removes the level."""
 
     token_id: str
     side: Side
@@ -51,8 +52,8 @@ class LevelChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickChanged:
-    """The grid changed: the book is void until the next snapshot, and what is known of the market
-    with it.
+    """The tick size changed: the book is unknown until the next snapshot, and the market's rules
+    have to be fetched again.
     """
 
     token_id: str
@@ -63,11 +64,11 @@ BookEvent = BookSnapshot | LevelChanged | TickChanged
 
 @dataclass(slots=True)
 class LiveBook:
-    """A token's book as the market channel's frames make it. Without a snapshot there is no book."""
+    """A token's book, kept from the events of the market channel; unknown before a snapshot."""
 
     _shares: dict[Side, dict[Decimal, int]] = field(default_factory=dict)
     _sorted: dict[Side, tuple[Level, ...]] = field(default_factory=dict)
-    """Kept until the book changes: one leader's trade asks for it once per follower."""
+    """Cached until the book changes: one leader's trade reads it once per follower."""
 
     @property
     def is_known(self) -> bool:
@@ -100,81 +101,81 @@ class LiveBook:
 
 
 def parse_book(reply: Mapping[str, Any]) -> BookSnapshot:
-    """A reply of ``/book`` or a ``book`` event. Raises: InvalidMessage."""
+    """Parse a reply of ``/book`` or a ``book`` event. Raises: InvalidMessage."""
     return BookSnapshot(
-        token_id=_text(reply, "asset_id"),
-        bids=best_first(Side.SELL, map(_level, _list(reply, "bids"))),
-        asks=best_first(Side.BUY, map(_level, _list(reply, "asks"))),
+        token_id=_parse_text(reply, "asset_id"),
+        bids=best_first(Side.SELL, map(_parse_level, _parse_list(reply, "bids"))),
+        asks=best_first(Side.BUY, map(_parse_level, _parse_list(reply, "asks"))),
     )
 
 
 def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) -> Market:
-    """A reply of ``/clob-markets/{condition}``. Raises: InvalidMessage, also where the market does
-    not list the token.
+    """Parse a reply of ``/clob-markets/{condition}``.
+
+    Raises: InvalidMessage, also where the market does not list the token.
     """
     if token_id not in [
-        str(token.get("t")) for token in _list(reply, "t") if isinstance(token, dict)
+        str(token.get("t")) for token in _parse_list(reply, "t") if isinstance(token, dict)
     ]:
         raise InvalidMessage(f"market {condition_id} does not list the token")
-    tick = _decimal(reply, "mts")
+    tick = _parse_decimal(reply, "mts")
     if tick not in TICKS:
-        raise InvalidMessage(f"mts: {tick} is no tick size of the venue")
+        raise InvalidMessage(f"mts: {tick} is not a tick size of the venue")
     fee = reply.get("fd")
-    fee_rate = _decimal(fee, "r") if isinstance(fee, dict) else Decimal(0)
+    fee_rate = _parse_decimal(fee, "r") if isinstance(fee, dict) else Decimal(0)
     if not 0 <= fee_rate < 1:
-        raise InvalidMessage(f"fd.r: {fee_rate} is no rate of a fee")
+        raise InvalidMessage(f"fd.r: {fee_rate} is not a fee rate")
     return Market(
         condition_id=condition_id,
         tick_size=tick,
-        min_order_shares=_shares(reply, "mos"),
+        min_order_shares=_parse_shares(reply, "mos"),
         neg_risk=bool(reply.get("nr")),
         fee_rate=fee_rate,
     )
 
 
 def parse_events(frame: str) -> Iterator[BookEvent]:
-    """What a frame of the market channel changes; none for a keep-alive or an event that does not
-    touch books. Raises: InvalidMessage.
+    """Yield the book events of a frame of the market channel; none for a keep-alive or for events
+    of other types.
+
+    Raises: InvalidMessage.
     """
     if frame in KEEP_ALIVE:
         return
     try:
         parsed = json.loads(frame, parse_float=Decimal)
-    except (
-        ValueError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:  # also of numbers and depths that no frame has
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # ArithmeticError: an absurd number; RecursionError: absurdly deep nesting.
         raise InvalidMessage(f"not JSON: {error}") from None
     for event in parsed if isinstance(parsed, list) else [parsed]:
         if not isinstance(event, dict):
             raise InvalidMessage(f"an event must be an object, not {type(event).__name__}")
-        yield from _book_events(event)
+        yield from _parse_book_events(event)
 
 
-def _book_events(event: Mapping[str, Any]) -> Iterator[BookEvent]:
+def _parse_book_events(event: Mapping[str, Any]) -> Iterator[BookEvent]:
     match event.get("event_type"):
         case "book":
             yield parse_book(event)
         case "price_change":
-            for change in _list(event, "price_changes"):
-                yield _level_changed(change)
+            for change in _parse_list(event, "price_changes"):
+                yield _parse_level_changed(change)
         case "tick_size_change":
-            yield TickChanged(token_id=_text(event, "asset_id"))
+            yield TickChanged(token_id=_parse_text(event, "asset_id"))
         case _:
             return
 
 
-def _level_changed(change: Any) -> LevelChanged:
+def _parse_level_changed(change: Any) -> LevelChanged:
     if not isinstance(change, dict):
         raise InvalidMessage("price_changes: an entry must be an object")
     try:
-        side = Side(_text(change, "side"))
+        side = Side(_parse_text(change, "side"))
     except ValueError:
-        raise InvalidMessage(f"side: must be BUY or SELL, and is {change['side']!r}") from None
-    level = _level(change)
+        raise InvalidMessage(f"side: must be BUY or SELL, got {change['side']!r}") from None
+    level = _parse_level(change)
     return LevelChanged(
-        token_id=_text(change, "asset_id"), side=side, price=level.price, shares=level.shares
+        token_id=_parse_text(change, "asset_id"), side=side, price=level.price, shares=level.shares
     )
 
 
@@ -182,43 +183,43 @@ def _by_price(levels: tuple[Level, ...]) -> dict[Decimal, int]:
     return {level.price: level.shares for level in levels}
 
 
-def _level(level: Any) -> Level:
+def _parse_level(level: Any) -> Level:
     if not isinstance(level, dict):
         raise InvalidMessage("a level must be an object")
-    price = _decimal(level, "price")
+    price = _parse_decimal(level, "price")
     if not BASE_UNIT <= price < 1:
-        raise InvalidMessage(f"price: {price} does not lie between 0 and 1")
-    return Level(price.normalize(), _shares(level, "size"))
+        raise InvalidMessage(f"price: {price} is not between 0 and 1")
+    return Level(price.normalize(), _parse_shares(level, "size"))
 
 
-def _shares(source: Mapping[str, Any], name: str) -> int:
-    """Micro-shares, a fraction of one cut off."""
-    size = _decimal(source, name)
+def _parse_shares(source: Mapping[str, Any], name: str) -> int:
+    """Micro-shares, rounded down."""
+    size = _parse_decimal(source, name)
     if not 0 <= size < 10**12:
-        raise InvalidMessage(f"{name}: {size} is no number of shares")
+        raise InvalidMessage(f"{name}: {size} is not a number of shares")
     return floor_micros(size)
 
 
-def _list(source: Mapping[str, Any], name: str) -> Sequence[Any]:
+def _parse_list(source: Mapping[str, Any], name: str) -> Sequence[Any]:
     """Empty where it is missing."""
     value = source.get(name) or ()
     if not isinstance(value, list | tuple):
-        raise InvalidMessage(f"{name}: must be a list, and is {type(value).__name__}")
+        raise InvalidMessage(f"{name}: must be a list, got {type(value).__name__}")
     return value
 
 
-def _text(source: Mapping[str, Any], name: str) -> str:
+def _parse_text(source: Mapping[str, Any], name: str) -> str:
     value = source.get(name)
     if not isinstance(value, str) or not value:
-        raise InvalidMessage(f"{name}: must be a text, and is {type(value).__name__}")
+        raise InvalidMessage(f"{name}: must be a non-empty string, got {type(value).__name__}")
     return value
 
 
-def _decimal(source: Mapping[str, Any], name: str) -> Decimal:
+def _parse_decimal(source: Mapping[str, Any], name: str) -> Decimal:
     try:
         number = Decimal(str(source.get(name)))
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise InvalidMessage(f"{name}: must be a number, and is {str(source.get(name))[:40]!r}")
+        raise InvalidMessage(f"{name}: must be a number, got {str(source.get(name))[:40]!r}")
     return number

@@ -1,8 +1,9 @@
-"""What does a frame of the activity feed say? Pure.
+"""Frames of the activity feed (RTDS) as fills. Pure.
 
-The feed is undocumented since January 2026; its wire form was seen on 2026-09-24 (protocol notes,
-3.1): one envelope per row, or an array of them, or an empty keep-alive frame. Numbers come as
-numbers or as text. ``trades`` and ``orders_matched`` tell the same rows.
+The feed is undocumented since January 2026; its frames were observed on 2026-09-24
+(docs/venue-protocol.md, Activity feed (RTDS)): one envelope per row, or an array of them, or an
+empty keep-alive frame. Numbers are JSON numbers or strings. The types ``trades`` and
+``orders_matched`` carry the same rows.
 """
 
 import json
@@ -26,8 +27,8 @@ SUBSCRIBE = json.dumps(
         "subscriptions": [{"topic": "activity", "type": kind} for kind in TYPES],
     }
 )
-"""Without filters: the server's are broken (real-time-data-client#34), so wallets are picked out
-here."""
+"""Without filters: the server's are broken (real-time-data-client#34), so that we select the rows
+of leaders ourselves."""
 
 KEEP_ALIVE = frozenset({"", "PONG", "pong"})
 
@@ -43,25 +44,24 @@ class SubscriptionRefused(Exception):
 
 
 def parse_envelopes(frame: str) -> Sequence[Any]:
-    """The envelopes of a frame, each to be read on its own; none for a keep-alive. Raises:
-    InvalidMessage.
+    """Return the envelopes of a frame, not yet checked; none for a keep-alive.
+
+    Raises: InvalidMessage.
     """
     if frame in KEEP_ALIVE:
         return ()
     try:
         parsed = json.loads(frame, parse_float=Decimal)
-    except (
-        ValueError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:  # also of numbers and depths that no frame has
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # ArithmeticError: an absurd number; RecursionError: absurdly deep nesting.
         raise InvalidMessage(f"not JSON: {error}") from None
     return parsed if isinstance(parsed, list) else [parsed]
 
 
 def parse_rows(envelope: Any) -> Iterator[Row]:
-    """The activity row of an envelope; none for another topic. Raises: InvalidMessage,
-    SubscriptionRefused.
+    """Yield the activity row of an envelope; none for another topic.
+
+    Raises: InvalidMessage, SubscriptionRefused.
     """
     if not isinstance(envelope, dict):
         raise InvalidMessage(f"an envelope must be an object, not {type(envelope).__name__}")
@@ -77,7 +77,7 @@ def parse_rows(envelope: Any) -> Iterator[Row]:
 
 
 def parse_wallet(row: Row) -> str:
-    """Whose fill it is, checksummed. Raises: InvalidMessage."""
+    """Return the wallet whose fill the row is, checksummed. Raises: InvalidMessage."""
     wallet = row.get("proxyWallet")
     if not isinstance(wallet, str) or not is_address(wallet):
         raise InvalidMessage("proxyWallet is not an address")
@@ -85,9 +85,13 @@ def parse_wallet(row: Row) -> str:
 
 
 def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
-    """The row as a fill of its wallet. Raises: InvalidMessage, naming the field that is wrong."""
-    leader, transaction_hash, token_id = parse_wallet(row), _transaction_hash(row), _token_id(row)
-    side, shares, price = _side(row), _shares(row), _price(row)
+    """Parse the row as a fill of its wallet. Raises: InvalidMessage, naming the wrong field."""
+    leader, transaction_hash, token_id = (
+        parse_wallet(row),
+        _parse_transaction_hash(row),
+        _parse_token_id(row),
+    )
+    side, shares, price = _parse_side(row), _parse_shares(row), _parse_price(row)
     row_id = derived_id("rtds", side, shares, price.normalize())
     return LeaderFillSeen(
         message_id=derived_id("fill", transaction_hash, leader, token_id, row_id),
@@ -100,39 +104,39 @@ def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
         price=price,
         source=FillSource.RTDS,
         row_id=row_id,
-        filled_at=_moment(row),
+        filled_at=_parse_time(row),
         title=_printable(row.get("title"), 200),
         outcome=_printable(row.get("outcome"), 80),
     )
 
 
-def _text(row: Row, field: str) -> str:
+def _parse_text(row: Row, field: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value:
-        raise InvalidMessage(f"{field}: must be a text, and is {type(value).__name__}")
+        raise InvalidMessage(f"{field}: must be a non-empty string, got {type(value).__name__}")
     return value
 
 
-def _transaction_hash(row: Row) -> str:
-    text = _text(row, "transactionHash").lower()
+def _parse_transaction_hash(row: Row) -> str:
+    text = _parse_text(row, "transactionHash").lower()
     if not TRANSACTION_HASH.fullmatch(text):
-        raise InvalidMessage(f"transactionHash: {text[:80]!r} is no transaction's hash")
+        raise InvalidMessage(f"transactionHash: {text[:80]!r} is not a transaction hash")
     return text
 
 
-def _token_id(row: Row) -> str:
-    text = _text(row, "asset")
+def _parse_token_id(row: Row) -> str:
+    text = _parse_text(row, "asset")
     if not TOKEN_ID.fullmatch(text):
-        raise InvalidMessage(f"asset: {text[:80]!r} is no token id")
+        raise InvalidMessage(f"asset: {text[:80]!r} is not a token id")
     return text
 
 
-def _printable(text: Any, longest: int) -> str:
-    """For people to read: without what no terminal shows and no database keeps."""
-    return "".join(filter(str.isprintable, str(text or "")))[:longest]
+def _printable(text: Any, max_length: int) -> str:
+    """Text for people: without control characters, which terminals and databases refuse."""
+    return "".join(filter(str.isprintable, str(text or "")))[:max_length]
 
 
-def _number(row: Row, field: str) -> Decimal:
+def _parse_number(row: Row, field: str) -> Decimal:
     value = row.get(field)
     try:
         number = (
@@ -143,36 +147,36 @@ def _number(row: Row, field: str) -> Decimal:
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite():
-        raise InvalidMessage(f"{field}: must be a number, and is {str(value)[:40]!r}")
+        raise InvalidMessage(f"{field}: must be a number, got {str(value)[:40]!r}")
     return number
 
 
-def _price(row: Row) -> Decimal:
-    price = _number(row, "price")
+def _parse_price(row: Row) -> Decimal:
+    price = _parse_number(row, "price")
     if not BASE_UNIT <= price < 1:
-        raise InvalidMessage(f"price: {price} does not lie between 0 and 1")
+        raise InvalidMessage(f"price: {price} is not between 0 and 1")
     return price
 
 
-def _shares(row: Row) -> int:
-    """Micro-shares; digits beyond the sixth are the feed's own rounding noise and are cut off."""
-    size = _number(row, "size")
+def _parse_shares(row: Row) -> int:
+    """Micro-shares; digits beyond the sixth are rounding noise of the feed and are cut off."""
+    size = _parse_number(row, "size")
     shares = floor_micros(size) if 0 < size < 10**12 else 0
     if shares <= 0:
-        raise InvalidMessage(f"size: {size} is no size of a trade")
+        raise InvalidMessage(f"size: {size} is not a number of shares")
     return shares
 
 
-def _side(row: Row) -> Side:
+def _parse_side(row: Row) -> Side:
     try:
-        return Side(_text(row, "side").upper())
+        return Side(_parse_text(row, "side").upper())
     except ValueError:
-        raise InvalidMessage(f"side: must be BUY or SELL, and is {row['side']!r}") from None
+        raise InvalidMessage(f"side: must be BUY or SELL, got {row['side']!r}") from None
 
 
-def _moment(row: Row) -> datetime:
-    """``timestamp`` is in seconds; a value that only makes sense in milliseconds is taken as such."""
-    told = _number(row, "timestamp")
-    if not 10**9 < told < 10**14:
-        raise InvalidMessage(f"timestamp: {told} is no time of a trade")
-    return datetime.fromtimestamp(int(told if told < 10**11 else told / 1000), UTC)
+def _parse_time(row: Row) -> datetime:
+    """``timestamp`` is in seconds; a value from 10^11 on can only be milliseconds."""
+    stamp = _parse_number(row, "timestamp")
+    if not 10**9 < stamp < 10**14:
+        raise InvalidMessage(f"timestamp: {stamp} is not a time in seconds or milliseconds")
+    return datetime.fromtimestamp(int(stamp if stamp < 10**11 else stamp / 1000), UTC)

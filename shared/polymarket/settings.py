@@ -1,4 +1,4 @@
-"""Where the venue is; the defaults are the live one."""
+"""The venue's addresses, from environment variables; the defaults are the live venue's."""
 
 from pydantic import Field, HttpUrl, WebsocketUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,7 +13,8 @@ class VenueSettings(BaseSettings):
     )
     rtds_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-live-data.polymarket.com")
     venue_timeout_s: float = Field(default=10, gt=0)
-    """A request is given up after this; for an order that means that its outcome is unknown."""
+    """Timeout of a request; an order whose post timed out has an unknown outcome."""
 
     def clob(self, path: str) -> str:
+        """The full URL of a path of the CLOB's REST interface."""
         return str(self.clob_url).rstrip("/") + path

@@ -1,9 +1,9 @@
-"""Orders that the venue accepts, by the official SDK's own encoding, and named before they are
-sent.
+"""Signed orders and request headers for the venue, encoded by the official SDK.
 
-This is the only module that touches polymarket-client's private parts (its release is pinned
-exactly, docs/adr/0002): the SDK's public calls draw salt and time themselves, so that an order
-could never be built twice alike, and have no exact-share FOK.
+An order's hash is known before it is sent. This is the only module that uses private parts of
+polymarket-client (its release is pinned exactly, docs/adr/0002): the SDK's public calls draw salt
+and time themselves, so that the same order could never be built twice, and have no FOK for an exact
+number of shares.
 """
 
 import json
@@ -41,26 +41,29 @@ from shared.messages.intents import OrderType
 
 CHAIN_ID = PRODUCTION_CONFIG.chain_id
 POLY_1271 = 3
-"""Signature type of deposit wallets: the wallet itself is the signer, its key signs a nested
-digest."""
+"""Signature type of deposit wallets: the wallet itself is the order's signer, and its key signs a
+nested digest."""
 
 SALT_BITS = 53
-"""The venue reads the salt as a JSON number: more bits would not survive."""
+"""The venue reads the salt as a JSON number, which holds no more bits exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """The API key of a signer at the venue. Secret: shown nowhere."""
+    """The API key of a signer at the venue. Secret: never logged."""
 
     address: str
     key: str = field(repr=False)
     secret: str = field(repr=False)
     passphrase: str = field(repr=False)
 
-    def headers(
+    def build_headers(
         self, *, method: str, path: str, body: str | None, timestamp: int
     ) -> dict[str, str]:
-        """L2 headers for exactly these bytes; ``path`` without the query, ``timestamp`` in seconds."""
+        """Build the L2 headers for exactly these bytes.
+
+        ``path`` is without the query; ``timestamp`` is in seconds.
+        """
         return {
             "POLY_ADDRESS": self.address,
             "POLY_API_KEY": self.key,
@@ -74,7 +77,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTerms:
-    """What to sign. ``usdc`` is spent on a BUY, ``shares`` are given on a SELL; both in base units."""
+    """What to sign. A BUY spends ``usdc``, a SELL gives ``shares``; both in base units."""
 
     token_id: str
     side: Side
@@ -91,28 +94,31 @@ class OrderTerms:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedBody:
     order_hash: str
-    """EIP-712 digest under the exchange's domain: the order's name at the venue."""
+    """EIP-712 digest under the exchange's domain: the order's id at the venue."""
     body: str
-    """What is posted, byte for byte."""
+    """The request body, to be posted byte for byte."""
 
 
 class Wallet:
     """A follower's proxy and the key that signs for it."""
 
     def __init__(self, *, proxy: str, private_key: str) -> None:
-        """Raises: InvalidSettings where the key is none, or cannot sign for the proxy. Never shows
-        the key.
+        """Raises: InvalidSettings where the key is not a private key, or cannot sign for the proxy;
+        the error never contains the key.
         """
         try:
             self._account: LocalAccount = Account.from_key(private_key)
         except Exception:  # noqa: BLE001 - the library's own text may carry the key
-            raise InvalidSettings(f"the private key given for {proxy} is no private key") from None
+            raise InvalidSettings(
+                f"the private key given for proxy {proxy} is not a private key"
+            ) from None
         self._key = PrivateKey(bytes(self._account.key))
         self.proxy = proxy
-        kind = _kind_of(proxy, signer=self._account.address)
+        kind = _classify_wallet(proxy, signer=self._account.address)
         if kind is None:
             raise InvalidSettings(
-                f"the key given for {proxy} signs as {self._account.address}, which does not own that wallet"
+                f"the private key given for proxy {proxy} belongs to {self._account.address}, "
+                "which does not own that wallet"
             )
         self.signature_type = signature_type_for(kind)
 
@@ -121,42 +127,44 @@ class Wallet:
         return self._account.address
 
     def sign(self, terms: OrderTerms, *, owner: str) -> SignedBody:
-        """The same terms give the same bytes. ``owner`` is the API key. Raises: InvalidMessage
-        where no valid order has such terms.
+        """Build and sign an order; the same terms always give the same bytes. ``owner`` is the API
+        key.
+
+        Raises: InvalidMessage where no valid order has such terms.
         """
-        order = self._unsigned(terms)
-        name = _order_hash(order)
+        order = self._build_unsigned(terms)
+        hash_ = _hash_order(order)
         digest = (
             _nested_digest(order)
             if self.signature_type == POLY_1271
-            else bytes.fromhex(name.removeprefix("0x"))
+            else bytes.fromhex(hash_.removeprefix("0x"))
         )
-        signature = build_order_signature(order, HexString("0x" + self._signature_of(digest).hex()))
-        _, payload = build_post_order_request(_sdk_order(order, signature), owner_api_key=owner)
-        return SignedBody(order_hash=name, body=json.dumps(payload, separators=(",", ":")))
+        signature = build_order_signature(order, HexString("0x" + self._sign_digest(digest).hex()))
+        signed = _build_sdk_order(order, signature)
+        _, payload = build_post_order_request(signed, owner_api_key=owner)
+        return SignedBody(order_hash=hash_, body=json.dumps(payload, separators=(",", ":")))
 
-    def l1_headers(self, *, timestamp: int) -> dict[str, str]:
-        """Proof of the key's possession, for creating or deriving the API key; ``timestamp`` in
-        seconds.
+    def build_l1_headers(self, *, timestamp: int) -> dict[str, str]:
+        """Build the headers that prove possession of the key, for creating or deriving an API key.
+
+        ``timestamp`` is in seconds.
         """
         return build_l1_auth_headers(
             sign_api_key_auth(self._account, chain_id=CHAIN_ID, timestamp=timestamp)
         )
 
-    def _signature_of(self, digest: bytes) -> bytes:
-        """As eth_account signs, which would derive the key's public half anew each time."""
+    def _sign_digest(self, digest: bytes) -> bytes:
+        """Sign as eth_account does, which would derive the public key again each time."""
         signature = self._key.sign_recoverable(digest, hasher=None)
         return signature[:64] + bytes((signature[64] + 27,))
 
-    def _unsigned(self, terms: OrderTerms) -> UnsignedOrder:
+    def _build_unsigned(self, terms: OrderTerms) -> UnsignedOrder:
         amount = as_decimal(terms.usdc if terms.side is Side.BUY else terms.shares)
         making, taking = _compute_market_order_amounts(
             amount=amount, price=terms.limit_price, side=terms.side.value, tick_size=terms.tick_size
         )
         if making <= 0 or taking <= 0:
-            raise InvalidMessage(
-                f"{terms.side} of {amount} at {terms.limit_price} rounds to nothing"
-            )
+            raise InvalidMessage(f"{terms.side} of {amount} at {terms.limit_price} rounds to zero")
         exchange = resolve_order_exchange_address(
             PRODUCTION_CONFIG, asset_id=terms.token_id, neg_risk=terms.neg_risk
         )
@@ -180,9 +188,9 @@ class Wallet:
         )
 
 
-def _order_hash(order: UnsignedOrder) -> str:
-    """By our own encoding: the SDK's takes ten times as long, and the tests show that both are the
-    same.
+def _hash_order(order: UnsignedOrder) -> str:
+    """The order's hash by our own encoding: the SDK's takes ten times as long, and the tests show
+    that both give the same hash.
     """
     return order_hash(
         Order(
@@ -206,11 +214,11 @@ def _order_hash(order: UnsignedOrder) -> str:
 
 
 def _nested_digest(order: UnsignedOrder) -> bytes:
-    """What a deposit wallet's key signs: not the order itself, but the wallet's own wrapping of it."""
+    """The digest that a deposit wallet's key signs: the order, nested in the wallet's own type."""
     return _hash_eip191_message(encode_typed_data(full_message=build_order_typed_data(order)))
 
 
-def _sdk_order(order: UnsignedOrder, signature: HexString) -> SignedOrder:
+def _build_sdk_order(order: UnsignedOrder, signature: HexString) -> SignedOrder:
     return SignedOrder(
         builder=order.builder,
         expiration=order.expiration,
@@ -229,9 +237,9 @@ def _sdk_order(order: UnsignedOrder, signature: HexString) -> SignedOrder:
     )
 
 
-def _kind_of(proxy: str, *, signer: str) -> WalletType | None:
-    """The kind of wallet that the signer owns at this address; None where none of his has it, also
-    where it is no address.
+def _classify_wallet(proxy: str, *, signer: str) -> WalletType | None:
+    """The kind of the signer's wallet at this address; None where no wallet of the signer has it,
+    or where it is not an address.
     """
     try:
         return try_classify_wallet_type(
@@ -242,15 +250,14 @@ def _kind_of(proxy: str, *, signer: str) -> WalletType | None:
 
 
 def derive_salt(intent_id: str) -> int:
-    """The salt of an intent's order: derived, so that building the order again gives the same
-    order.
-    """
+    """The salt of an intent's order: derived, so that the order can be built again identically."""
     return int(intent_id, 16) % (1 << SALT_BITS)
 
 
 def assert_fast_signing() -> None:
-    """Raises: InvalidSettings where signatures would be computed in pure Python, ten times slower."""
+    """Raises: InvalidSettings where signing would run in pure Python, ten times slower."""
     if not isinstance(lazy_key_api.backend, CoinCurveECCBackend):
         raise InvalidSettings(
-            "coincurve is not in use: install it (it is in the lock file), signing would take 2.5 ms instead of 0.25 ms"
+            "coincurve is not in use: install it (it is in the lock file); without it, signing "
+            "takes 2.5 ms instead of 0.25 ms"
         )

@@ -1,8 +1,8 @@
-"""How a socket of the venue is kept open, subscribed and believed.
+"""A socket of the venue that is reopened, subscribed again, and checked for silence.
 
-A socket that answers pings while its subscription has lapsed is the feed's best known failure
-(1,442 silences of over 30 s in one soak of 14 hours): life is judged by its data where data must
-flow, by its pongs where a quiet market is legal.
+The best known failure of the feeds is a socket that still answers pings while its subscription has
+lapsed (1,442 silences of over 30 s in one soak test of 14 hours). So a channel counts as alive by
+its data where data must flow, and by its pongs where a quiet market is normal.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from shared.observe import metrics
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.25, 30.0
 NOT_DATA = frozenset({"", "PONG", "pong"})
 
 
@@ -27,22 +27,24 @@ class ChannelSettings:
     """How a channel behaves. Times in seconds."""
 
     name: str
-    """Of the feed: label of its metrics."""
+    """The feed's name, a label of its metrics."""
     url: str
-    ping_every_s: float
-    silent_after_s: float
-    """Without a frame that counts for this long, the socket is opened anew."""
-    pongs_count: bool
-    """Whether an answered ping is a sign of life."""
+    ping_interval_s: float
+    silence_timeout_s: float
+    """Without a sign of life for this long, the socket is opened anew."""
+    pong_is_alive: bool
+    """Whether a pong is a sign of life, or only data is."""
 
 
 class Channel:
-    """One subscription that survives its sockets. ``greetings`` are sent on every (re)connection:
-    there is no gap filling.
+    """One subscription that outlives its sockets.
+
+    ``first_frames`` returns the frames to send on every (re)connection. What was missed between two
+    connections is not fetched afterwards.
     """
 
-    def __init__(self, terms: ChannelSettings, greetings: Callable[[], list[str]]) -> None:
-        self._terms, self._greetings = terms, greetings
+    def __init__(self, settings: ChannelSettings, first_frames: Callable[[], list[str]]) -> None:
+        self._settings, self._first_frames = settings, first_frames
         self._socket: ClientConnection | None = None
 
     @property
@@ -50,7 +52,9 @@ class Channel:
         return self._socket is not None
 
     async def send(self, text: str) -> None:
-        """To the open socket; where there is none, the greetings of the next one must say it."""
+        """Send to the open socket. Without one nothing is sent: ``first_frames`` must then cover
+        it for the next socket.
+        """
         if self._socket is not None:
             try:
                 await self._socket.send(text)
@@ -58,37 +62,37 @@ class Channel:
                 self._socket = None
 
     async def frames(self) -> AsyncIterator[str | None]:
-        """Every text frame; None each time that a new socket was opened: what was missed meanwhile
-        stays missed.
+        """Yield every text frame, and None each time that a socket was opened: what was sent
+        meanwhile is missing.
         """
-        wait_s = FIRST_WAIT_S
+        backoff_s = MIN_BACKOFF_S
         while True:
             try:
                 async with connect(
-                    self._terms.url, ping_interval=None, max_size=2**24, open_timeout=10
+                    self._settings.url, ping_interval=None, max_size=2**24, open_timeout=10
                 ) as socket:
-                    await self._greet(socket)
+                    await self._subscribe(socket)
                     yield None
                     async for frame in self._listen(socket):
-                        wait_s = FIRST_WAIT_S
+                        backoff_s = MIN_BACKOFF_S
                         yield frame
             except (OSError, TimeoutError, WebSocketException) as error:
                 logger.warning(
-                    "%s: the socket was lost (%s), next try within %.1f s",
-                    self._terms.name,
+                    "%s: lost the socket (%s), reconnecting within %.1f s",
+                    self._settings.name,
                     type(error).__name__,
-                    wait_s,
+                    backoff_s,
                 )
             finally:
                 self._socket = None
             # jitter, not a secret
-            await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311
-            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311
+            backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
-    async def _greet(self, socket: ClientConnection) -> None:
+    async def _subscribe(self, socket: ClientConnection) -> None:
         self._socket = socket
-        for greeting in self._greetings():
-            await socket.send(greeting)
+        for frame in self._first_frames():
+            await socket.send(frame)
 
     async def _listen(self, socket: ClientConnection) -> AsyncIterator[str]:
         """Raises: TimeoutError where the channel fell silent."""
@@ -96,25 +100,24 @@ class Channel:
         alive_at, pinger = loop.time(), asyncio.create_task(self._ping(socket))
         try:
             while True:
-                async with asyncio.timeout_at(alive_at + self._terms.silent_after_s):
+                async with asyncio.timeout_at(alive_at + self._settings.silence_timeout_s):
                     frame = await socket.recv(decode=True)
                 text = str(frame)
                 if text not in NOT_DATA:
                     yield text
-                    alive_at = (
-                        loop.time()
-                    )  # after the yield: the time that our reader took is not the channel's silence
-                elif self._terms.pongs_count:
+                    # After the yield: the time that our consumer took is not the channel's silence.
+                    alive_at = loop.time()
+                elif self._settings.pong_is_alive:
                     alive_at = loop.time()
         except TimeoutError:
-            metrics.feed_silent(self._terms.name, loop.time() - alive_at)
+            metrics.feed_silent(self._settings.name, loop.time() - alive_at)
             raise
         finally:
             pinger.cancel()
 
     async def _ping(self, socket: ClientConnection) -> None:
         while True:
-            await asyncio.sleep(self._terms.ping_every_s)
+            await asyncio.sleep(self._settings.ping_interval_s)
             try:
                 await socket.send("PING")
             except WebSocketException:

@@ -1,4 +1,7 @@
-"""What does a row of ``/data/trades`` say of an order of ours? Pure (protocol notes, 4.4)."""
+"""The rows of ``/data/trades`` as trades of our orders. Pure.
+
+Shape: docs/venue-protocol.md, Trades.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +14,13 @@ from shared.domain.money import BASE_UNIT, floor_micros
 from shared.messages.orders import TradeStatus
 
 FEE_STEP = Decimal("0.00001")
-"""Fees are rounded to five decimals of a USDC (verified on the chain by others, 2026-09-28)."""
+"""Fees are rounded to five decimals of a USDC (others have verified it on the chain, 2026-09-28).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VenueTrade:
-    """One trade of an order that took liquidity. Micro-shares and micro-USDC."""
+    """One trade of an order of ours, which took liquidity. Micro-shares and micro-USDC."""
 
     trade_id: str
     order_hash: str
@@ -26,7 +30,7 @@ class VenueTrade:
     price: Decimal
     """Averaged over the makers."""
     fee_usdc: int
-    """By the rate that the market names; the chain's own figure replaces it."""
+    """Computed with the market's fee rate; the figure on the chain replaces it later."""
     transaction_hash: str
     matched_at: datetime
 
@@ -38,53 +42,54 @@ class _Fill:
 
 
 def parse_trade(row: Mapping[str, Any], *, fee_rate: Decimal) -> VenueTrade:
-    """Raises: InvalidMessage where the row is not a trade."""
+    """Parse a row of ``/data/trades``. Raises: InvalidMessage where it is not a trade."""
     try:
-        fills = list(_fills(row))
+        fills = list(_parse_fills(row))
         shares = sum((fill.shares for fill in fills), Decimal(0))
         usdc = sum((fill.shares * fill.price for fill in fills), Decimal(0))
         fee = sum((_fee(fill, fee_rate) for fill in fills), Decimal(0))
         return VenueTrade(
-            trade_id=_text(row, "id"),
-            order_hash=_text(row, "taker_order_id").lower(),
-            status=_status(str(row["status"])),
+            trade_id=_parse_text(row, "id"),
+            order_hash=_parse_text(row, "taker_order_id").lower(),
+            status=_parse_status(str(row["status"])),
             shares=floor_micros(shares),
             usdc=floor_micros(usdc),
             price=(usdc / shares).quantize(Decimal("0.00000001")),
             fee_usdc=floor_micros(fee),
             transaction_hash=str(row.get("transaction_hash") or "").lower(),
-            matched_at=_moment(str(row.get("match_time", ""))),
+            matched_at=_parse_time(str(row.get("match_time", ""))),
         )
     except (KeyError, ArithmeticError, TypeError, AttributeError) as error:
         raise InvalidMessage(f"not a trade: {type(error).__name__}") from None
 
 
-def _fills(row: Mapping[str, Any]) -> Iterator[_Fill]:
-    """What was taken from each maker, at the taker's price: a maker on the complementary outcome
-    was met at one minus his.
+def _parse_fills(row: Mapping[str, Any]) -> Iterator[_Fill]:
+    """Yield what was taken from each maker, at the taker's price.
+
+    A maker on the complementary outcome is matched at one minus the maker's price.
     """
     makers = row.get("maker_orders") or ()
     if not makers:
-        yield _fill(row["size"], row["price"], same_token=True)
+        yield _parse_fill(row["size"], row["price"], same_token=True)
     for maker in makers:
-        yield _fill(
+        yield _parse_fill(
             maker["matched_amount"],
             maker["price"],
             same_token=str(maker["asset_id"]) == str(row["asset_id"]),
         )
 
 
-def _fill(amount: Any, price_told: Any, *, same_token: bool) -> _Fill:
-    shares, price = Decimal(str(amount)), Decimal(str(price_told))
+def _parse_fill(amount: Any, maker_price: Any, *, same_token: bool) -> _Fill:
+    shares, price = Decimal(str(amount)), Decimal(str(maker_price))
     if not (BASE_UNIT <= shares < 10**12 and 0 < price < 1):
-        raise InvalidMessage(f"a fill of {shares} at {price} cannot be")
+        raise InvalidMessage(f"a fill of {shares} shares at {price} is impossible")
     return _Fill(shares, price if same_token else 1 - price)
 
 
-def _text(row: Mapping[str, Any], field: str) -> str:
+def _parse_text(row: Mapping[str, Any], field: str) -> str:
     value = row[field]
     if not isinstance(value, str) or not value:
-        raise InvalidMessage(f"{field}: must be a text, and is {type(value).__name__}")
+        raise InvalidMessage(f"{field}: must be a non-empty string, got {type(value).__name__}")
     return value
 
 
@@ -94,27 +99,27 @@ def _fee(fill: _Fill, rate: Decimal) -> Decimal:
     )
 
 
-def _status(text: str) -> TradeStatus:
-    """REST says TRADE_STATUS_X where the socket says X; not yet broadcast is matched, as far as
-    money goes.
+def _parse_status(text: str) -> TradeStatus:
+    """REST writes TRADE_STATUS_X where the user channel writes X. A match that is not yet broadcast
+    counts as matched.
     """
-    plain = text.removeprefix("TRADE_STATUS_")
-    if plain == "MATCHED_NOT_BROADCASTED":
+    status = text.removeprefix("TRADE_STATUS_")
+    if status == "MATCHED_NOT_BROADCASTED":
         return TradeStatus.MATCHED
     try:
-        return TradeStatus(plain)
+        return TradeStatus(status)
     except ValueError:
-        raise InvalidMessage(f"status: {text[:40]!r} is no status of a trade") from None
+        raise InvalidMessage(f"status: {text[:40]!r} is not a trade status") from None
 
 
-def _moment(text: str) -> datetime:
-    """Seconds since 1970, or ISO 8601; without a zone it is UTC."""
+def _parse_time(text: str) -> datetime:
+    """Unix seconds, or ISO 8601; without a time zone it is UTC."""
     try:
-        told = (
+        moment = (
             datetime.fromtimestamp(int(text), UTC)
             if text.isdecimal()
             else datetime.fromisoformat(text)
         )
-        return told if told.tzinfo is not None else told.replace(tzinfo=UTC)
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError):
-        raise InvalidMessage(f"match_time: {text[:40]!r} is no time") from None
+        raise InvalidMessage(f"match_time: {text[:40]!r} is not a time") from None

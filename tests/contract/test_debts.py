@@ -1,4 +1,4 @@
-"""What every store of debts does, the fake and PostgreSQL alike."""
+"""The store of debts: the fake and PostgreSQL behave alike."""
 
 from collections.abc import AsyncIterator
 
@@ -27,14 +27,14 @@ async def debts(request: pytest.FixtureRequest) -> AsyncIterator[Debts]:
     await engine.dispose()
 
 
-async def test_a_debt_is_kept_once_as_it_was_first_told(debts: Debts) -> None:
+async def test_a_debt_is_recorded_once_as_it_was_first_raised(debts: Debts) -> None:
     for amount in (5, 7):
         await debts.record(build_debt(a_debt(usdc=usdc(amount))))
 
-    assert await debts.outstanding() == [build_debt(a_debt())]
+    assert await debts.load_outstanding() == [build_debt(a_debt())]
 
 
-async def test_debts_come_oldest_first(debts: Debts) -> None:
+async def test_outstanding_debts_are_sorted_oldest_first(debts: Debts) -> None:
     raised = [
         a_debt(debt_id=name, occurred_at=NOON + seconds(late), creditor=Creditor.FOLLOWER)
         for name, late in (("c", 1), ("b", 0), ("a", 1))
@@ -42,4 +42,4 @@ async def test_debts_come_oldest_first(debts: Debts) -> None:
     for each in raised:
         await debts.record(build_debt(each))
 
-    assert [debt.debt_id for debt in await debts.outstanding()] == ["b", "a", "c"]
+    assert [debt.debt_id for debt in await debts.load_outstanding()] == ["b", "a", "c"]

@@ -1,12 +1,12 @@
-"""What the paper venue sends has the shape of what the real one sent: the same keys, types and
-formats, or a reason.
+"""The paper venue's frames and replies have the keys, types and formats of the recorded ones.
+
+A test's docstring names each difference and its reason.
 """
 
 import json
 import re
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,8 +19,8 @@ from services.paper_venue.exchange.rules import FOK_KILLED
 from services.paper_venue.exchange.trades import Trade
 from services.paper_venue.http import payloads, socket_events
 from tests.unit.paper_venue.builders import MARKET, NO, SHARE, an_engine, an_order
+from tests.unit.polymarket.recorded import load_recorded
 
-RECORDED = Path(__file__).parents[2].parent / "shared" / "data"
 NOW_MS = 1_790_272_257_115
 OWNER = "00000000-0000-0000-0000-000000000001"
 HASH = "0x94cfdfa3bd63a11cf2fd697932ee615b6bcfb36f7ee65da9762012e88b6c5bca"
@@ -29,23 +29,16 @@ WALLET_A, WALLET_B = (
     "0x09beD1976600971Fd9f9Db454a9c302C7A559c32",
 )
 
-pytestmark = pytest.mark.skipif(
-    not RECORDED.is_dir(),
-    reason="the recorded frames do not lie beside the project (../shared/data)",
-)
 
-
-def recorded(name: str) -> Any:
-    return json.loads((RECORDED / name).read_text())
-
-
-def of_type(event_type: str) -> list[Any]:
+def load_events(event_type: str) -> list[Any]:
     return [
-        frame for frame in recorded("clob_market_channel.json") if frame["event_type"] == event_type
+        frame
+        for frame in load_recorded("clob_market_channel.json")
+        if frame["event_type"] == event_type
     ]
 
 
-def sent(frame: Any) -> Any:
+def as_received(frame: Any) -> Any:
     """As a client parses it."""
     return json.loads(orjson.dumps(frame), parse_float=Decimal)
 
@@ -60,9 +53,7 @@ FORMATS = (
 
 
 def shape(value: Any) -> Any:
-    """A value with what it says replaced by how it is written. All elements of a list are written
-    alike.
-    """
+    """The value with each scalar replaced by its format; all elements of a list have one format."""
     if isinstance(value, dict):
         return {key: shape(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -112,7 +103,7 @@ def an_envelope(payload: Any) -> Any:
     }
 
 
-def test_activity_rows_are_the_recorded_ones() -> None:
+def test_activity_rows_have_the_recorded_shape() -> None:
     """Text may be empty where the recorded one is not: paper wallets have no names, paper markets
     no icons.
     """
@@ -123,58 +114,58 @@ def test_activity_rows_are_the_recorded_ones() -> None:
         "bio": "empty text",
         "profileImage": "empty text",
     }
-    for real in recorded("rtds_activity_trades.json"):
-        taker, maker, *_ = socket_events.activity_rows(a_trade())
-        ours = sent(an_envelope(taker if "fee" in real["payload"] else maker))
+    for recorded in load_recorded("rtds_activity_trades.json"):
+        taker, maker, *_ = payloads.activity_rows(a_trade())
+        ours = as_received(an_envelope(taker if "fee" in recorded["payload"] else maker))
 
-        assert shape(ours) | {"payload": shape(ours["payload"]) | nameless} == shape(real) | {
-            "payload": shape(real["payload"]) | nameless
+        assert shape(ours) | {"payload": shape(ours["payload"]) | nameless} == shape(recorded) | {
+            "payload": shape(recorded["payload"]) | nameless
         }
 
 
-def test_a_book_is_the_recorded_one() -> None:
+def test_a_book_event_has_the_recorded_shape() -> None:
     engine = an_engine(an_order(Side.BUY, price=4_000), an_order(Side.SELL, price=5_000))
     book = engine.books[MARKET.condition_id]
-    ours = sent(
-        socket_events.book_event(
+    ours = as_received(
+        payloads.book_event(
             payloads.book_summary(MARKET, 0, book, last_price="0.39", now_ms=NOW_MS)
         )
     )
 
-    for real in of_type("book"):
-        assert shape(ours) == shape(real)
+    for recorded in load_events("book"):
+        assert shape(ours) == shape(recorded)
 
 
-def test_a_price_change_is_the_recorded_one() -> None:
+def test_a_price_change_has_the_recorded_shape() -> None:
     engine = an_engine(an_order(Side.BUY, price=4_000), an_order(Side.SELL, price=5_000))
     change = LevelChange(is_bid=True, yes_price=4_000, shares=90 * SHARE)
-    ours = sent(
-        socket_events.price_change_event(
+    ours = as_received(
+        payloads.price_change_event(
             MARKET, [change], engine.books[MARKET.condition_id], now_ms=NOW_MS
         )
     )
 
-    for real in of_type("price_change"):
-        assert shape(ours) == shape(real)
+    for recorded in load_events("price_change"):
+        assert shape(ours) == shape(recorded)
         assert [entry["side"] for entry in ours["price_changes"]] == [
-            entry["side"] for entry in real["price_changes"]
+            entry["side"] for entry in recorded["price_changes"]
         ]
 
 
-def test_a_print_is_the_recorded_one() -> None:
-    ours = sent(socket_events.last_trade_events(a_trade())[0])
+def test_a_last_trade_price_has_the_recorded_shape() -> None:
+    ours = as_received(payloads.last_trade_events(a_trade())[0])
 
-    for real in of_type("last_trade_price"):
-        assert shape(ours) == shape(real)
+    for recorded in load_events("last_trade_price"):
+        assert shape(ours) == shape(recorded)
 
 
-def test_a_killed_order_is_told_as_recorded() -> None:
+def test_a_killed_order_has_the_recorded_shape_and_status() -> None:
     order = replace(an_order(Side.BUY, kind=OrderKind.FOK), owner=OWNER, maker=WALLET_A)
-    ours = sent(socket_events.killed_event(order, reason=FOK_KILLED, now_ms=NOW_MS))
-    real = recorded("venue/ws_user_order_fok_killed.json")
+    ours = as_received(payloads.killed_event(order, reason=FOK_KILLED, now_ms=NOW_MS))
+    recorded = load_recorded("ws_user_order_fok_killed.json")
 
-    assert shape(ours | {"id": HASH}) == shape(real | {"id": HASH})
-    assert ours["status"] == real["status"]
+    assert shape(ours | {"id": HASH}) == shape(recorded | {"id": HASH})
+    assert ours["status"] == recorded["status"]
 
 
 @pytest.mark.parametrize(
@@ -187,34 +178,34 @@ def test_a_killed_order_is_told_as_recorded() -> None:
     ],
 )
 def test_an_order_event_has_the_recorded_keys(name: str, kind: str, status: str) -> None:
-    """Except: `event_type` stands on the live socket and not in this fixture; no trades are [] and
-    not null, no expiration "0".
+    """Except: `event_type` is on the live socket and not in this fixture; no trades are [] and not
+    null; no expiration is "0".
     """
     order = replace(an_order(Side.BUY), owner=OWNER, maker=WALLET_A)
-    ours = sent(
-        socket_events.order_event(
+    ours = as_received(
+        payloads.order_event(
             order, kind=kind, status=status, matched=0, trade_ids=(), now_ms=NOW_MS
         )
     )
-    real = recorded(f"venue/{name}.json")
+    recorded = load_recorded(f"{name}.json")
     differing = {"associate_trades", "expiration", "event_type"}
 
-    assert set(ours) - set(real) == {"event_type"}
-    assert set(real) <= set(ours)
-    assert without(shape(ours), differing) == without(shape(real), differing)
-    assert (ours["type"], ours["status"]) == (real["type"], real["status"])
+    assert set(ours) - set(recorded) == {"event_type"}
+    assert set(recorded) <= set(ours)
+    assert without_keys(shape(ours), differing) == without_keys(shape(recorded), differing)
+    assert (ours["type"], ours["status"]) == (recorded["type"], recorded["status"])
 
 
 def test_a_trade_event_has_the_recorded_keys() -> None:
     """Except: times are seconds, as the official client needs; the hash, `event_type` and a maker's
     `side` are live, not recorded.
     """
-    ours = sent(socket_events.trade_event(a_trade(), owner=OWNER, now_ms=NOW_MS))
-    real = recorded("venue/ws_user_trade.json")
+    ours = as_received(payloads.trade_event(a_trade(), owner=OWNER, now_ms=NOW_MS))
+    recorded = load_recorded("ws_user_trade.json")
 
-    assert set(ours) - set(real) == {"event_type", "transaction_hash"}
-    assert set(real) <= set(ours)
-    assert set(ours["maker_orders"][0]) - set(real["maker_orders"][0]) == {"side"}
+    assert set(ours) - set(recorded) == {"event_type", "transaction_hash"}
+    assert set(recorded) <= set(ours)
+    assert set(ours["maker_orders"][0]) - set(recorded["maker_orders"][0]) == {"side"}
     differing = {
         "id",
         "match_time",
@@ -223,47 +214,52 @@ def test_a_trade_event_has_the_recorded_keys() -> None:
         "transaction_hash",
         "maker_orders",
     }
-    assert without(shape(ours), differing) == without(shape(real), differing)
+    assert without_keys(shape(ours), differing) == without_keys(shape(recorded), differing)
 
 
 def test_a_trade_row_has_the_recorded_keys() -> None:
-    """Except: times are seconds, and the status carries the prefix that REST has had since."""
-    ours = sent(payloads.trade_row(a_trade(), owner=OWNER))
-    real = recorded("venue/http_trade_report.json")
+    """Except: times are seconds, and the status has the prefix that REST has used since."""
+    ours = as_received(payloads.trade_row(a_trade(), owner=OWNER))
+    recorded = load_recorded("http_trade_report.json")
 
-    assert set(ours) == set(real)
-    assert set(ours["maker_orders"][0]) == set(real["maker_orders"][0])
+    assert set(ours) == set(recorded)
+    assert set(ours["maker_orders"][0]) == set(recorded["maker_orders"][0])
     differing = {"id", "match_time", "last_update", "maker_orders"}
-    assert without(shape(ours), differing) == without(shape(real), differing)
+    assert without_keys(shape(ours), differing) == without_keys(shape(recorded), differing)
 
 
 def test_an_open_order_has_the_recorded_keys() -> None:
     order = replace(an_order(Side.BUY), owner=OWNER, maker=WALLET_A)
-    ours = sent(
-        payloads.open_order(
-            RestingOrder(order=order, remaining=order.shares), trade_ids=("0xabc001",)
-        )
+    ours = as_received(
+        payloads.open_order(Resting(order=order, remaining=order.shares), trade_ids=("0xabc001",))
     )
-    real = recorded("venue/http_open_order.json")
+    recorded = load_recorded("http_open_order.json")
 
-    assert without(shape(ours), {"expiration"}) == without(shape(real), {"expiration"})
+    assert without_keys(shape(ours), {"expiration"}) == without_keys(
+        shape(recorded), {"expiration"}
+    )
 
 
-def test_a_book_over_http_has_all_that_was_recorded() -> None:
-    """More than the recorded one: the fields that the official client has demanded since."""
+def test_a_book_over_http_has_all_recorded_keys() -> None:
+    """It has more than the recorded one: fields that the official client has required since."""
     engine = an_engine(an_order(Side.BUY, price=4_000), an_order(Side.SELL, price=5_000))
-    ours = sent(
+    ours = as_received(
         payloads.book_summary(
             MARKET, 0, engine.books[MARKET.condition_id], last_price="0.5", now_ms=NOW_MS
         )
     )
-    real = recorded("venue/clob_book_response.json")
+    recorded = load_recorded("clob_book_response.json")
 
-    assert set(ours) - set(real) == {"min_order_size", "tick_size", "neg_risk", "last_trade_price"}
-    assert {key: shape(ours)[key] for key in real if key != "hash"} == without(
-        shape(real), {"hash"}
+    assert set(ours) - set(recorded) == {
+        "min_order_size",
+        "tick_size",
+        "neg_risk",
+        "last_trade_price",
+    }
+    assert {key: shape(ours)[key] for key in recorded if key != "hash"} == without_keys(
+        shape(recorded), {"hash"}
     )
 
 
-def without(described: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+def without_keys(described: dict[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in described.items() if key not in keys}

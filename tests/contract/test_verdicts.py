@@ -1,4 +1,4 @@
-"""What every store of verdicts does, the fake and PostgreSQL alike."""
+"""The store of verdicts: the fake and PostgreSQL behave alike."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ from tests.builders import (
 from tests.fakes import FakeVerdicts
 
 EARLIER, LATER = NOON - seconds(1), NOON + seconds(1)
-HELD = reserved_usdc(approved())
+RESERVED = reserved_usdc(approved())
 
 
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
@@ -60,13 +60,13 @@ def refusal(name: str = "a") -> IntentRefused:
     return refused(an_intent(intent_id=name * 32))
 
 
-async def held(verdicts: Verdicts, *, proxy: str = PROXY, **at: Any) -> Commitments:
-    return await verdicts.commitments(
+async def load_commitments(verdicts: Verdicts, *, proxy: str = PROXY, **at: Any) -> Commitments:
+    return await verdicts.load_commitments(
         an_intent(intent_id="f" * 32, proxy=proxy), **{"since": LATER, "now": NOON} | at
     )
 
 
-async def test_the_first_verdict_stands_word_for_word(verdicts: Verdicts) -> None:
+async def test_the_first_verdict_of_an_intent_is_kept_and_returned(verdicts: Verdicts) -> None:
     first, second = entry(), refusal()
 
     assert await verdicts.record(first) == first
@@ -74,43 +74,49 @@ async def test_the_first_verdict_stands_word_for_word(verdicts: Verdicts) -> Non
     assert (await verdicts.record(second)).model_dump_json() == first.model_dump_json()
 
 
-async def test_a_refusal_stands_too_and_holds_nothing(verdicts: Verdicts) -> None:
+async def test_a_refusal_is_kept_too_and_reserves_nothing(verdicts: Verdicts) -> None:
     assert await verdicts.record(refusal()) == refusal()
     assert await verdicts.record(entry()) == refusal()
-    assert await held(verdicts, since=EARLIER) == Commitments(usdc=0, shares=0, spent_today=0)
+    assert await load_commitments(verdicts, since=EARLIER) == Commitments(
+        usdc=0, shares=0, spent_today=0
+    )
 
 
-async def test_what_is_approved_is_held_with_its_fee_and_counts_in_the_cap_without(
+async def test_an_entry_reserves_usdc_with_its_fee_and_counts_in_the_cap_without(
     verdicts: Verdicts,
 ) -> None:
     await verdicts.record(entry())
 
-    assert await held(verdicts) == Commitments(usdc=HELD, shares=0, spent_today=usdc(5))
+    assert await load_commitments(verdicts) == Commitments(
+        usdc=RESERVED, shares=0, spent_today=usdc(5)
+    )
 
 
-async def test_an_exit_holds_shares_of_its_token_alone(verdicts: Verdicts) -> None:
+async def test_an_exit_reserves_shares_of_its_token_alone(verdicts: Verdicts) -> None:
     await verdicts.record(exit_())
 
     other_token = an_intent(intent_id="f" * 32, token_id="12")
-    assert await held(verdicts) == Commitments(usdc=0, shares=shares(10), spent_today=0)
-    assert (await verdicts.commitments(other_token, since=LATER, now=NOON)).shares == 0
+    assert await load_commitments(verdicts) == Commitments(usdc=0, shares=shares(10), spent_today=0)
+    assert (await verdicts.load_commitments(other_token, since=LATER, now=NOON)).shares == 0
 
 
-async def test_a_redelivery_holds_nothing_twice(verdicts: Verdicts) -> None:
+async def test_a_redelivery_reserves_nothing_twice(verdicts: Verdicts) -> None:
     for _ in range(3):
         await verdicts.record(entry())
 
-    assert (await held(verdicts)).usdc == HELD
+    assert (await load_commitments(verdicts)).usdc == RESERVED
 
 
-async def test_another_proxy_and_another_day_are_counted_apart(verdicts: Verdicts) -> None:
+async def test_other_proxies_and_other_days_are_counted_separately(verdicts: Verdicts) -> None:
     await verdicts.record(entry())
 
-    assert await held(verdicts, proxy=OTHER_PROXY) == Commitments(usdc=0, shares=0, spent_today=0)
-    assert (await held(verdicts, now=NOON + timedelta(days=1))).spent_today == 0
+    assert await load_commitments(verdicts, proxy=OTHER_PROXY) == Commitments(
+        usdc=0, shares=0, spent_today=0
+    )
+    assert (await load_commitments(verdicts, now=NOON + timedelta(days=1))).spent_today == 0
 
 
-async def test_the_cap_can_be_used_to_its_last_unit_and_then_nothing_is_kept(
+async def test_the_cap_can_be_used_exactly_and_beyond_it_nothing_is_recorded(
     verdicts: Verdicts,
 ) -> None:
     cap = facts(daily_cap_usdc=usdc(10))
@@ -120,11 +126,13 @@ async def test_the_cap_can_be_used_to_its_last_unit_and_then_nothing_is_kept(
     with pytest.raises(Transient):
         await verdicts.record(entry("c", facts=cap))
 
-    assert await held(verdicts) == Commitments(usdc=2 * HELD, shares=0, spent_today=usdc(10))
+    assert await load_commitments(verdicts) == Commitments(
+        usdc=2 * RESERVED, shares=0, spent_today=usdc(10)
+    )
     assert await verdicts.record(refusal("c")) == refusal("c")
 
 
-async def test_of_those_who_race_for_the_last_of_a_cap_one_wins(verdicts: Verdicts) -> None:
+async def test_of_concurrent_entries_for_the_rest_of_a_cap_one_succeeds(verdicts: Verdicts) -> None:
     cap = facts(daily_cap_usdc=usdc(7))
     await verdicts.record(entry("0", facts=facts(daily_cap_usdc=usdc(7)), usdc=usdc(2)))
 
@@ -134,25 +142,27 @@ async def test_of_those_who_race_for_the_last_of_a_cap_one_wins(verdicts: Verdic
 
     assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 5
-    assert (await held(verdicts)).spent_today == usdc(7)
+    assert (await load_commitments(verdicts)).spent_today == usdc(7)
 
 
-async def test_a_verdict_that_fails_takes_no_other_of_its_group_with_it(verdicts: Verdicts) -> None:
-    fine = [entry(name, proxy=f"0x{number:040x}") for number, name in enumerate("abcdef", 1)]
-    spent_up = entry("9", proxy=OTHER_PROXY, facts=facts(daily_cap_usdc=0))
+async def test_a_verdict_that_fails_does_not_fail_the_others_of_its_group(
+    verdicts: Verdicts,
+) -> None:
+    valid = [entry(name, proxy=f"0x{number:040x}") for number, name in enumerate("abcdef", 1)]
+    over_cap = entry("9", proxy=OTHER_PROXY, facts=facts(daily_cap_usdc=0))
 
     outcomes = await asyncio.gather(
-        *map(verdicts.record, [*fine[:3], spent_up, *fine[3:]]), return_exceptions=True
+        *map(verdicts.record, [*valid[:3], over_cap, *valid[3:]]), return_exceptions=True
     )
 
     assert isinstance(outcomes.pop(3), Transient)
-    assert outcomes == fine
+    assert outcomes == valid
 
 
 @pytest.mark.parametrize(
     "state", [OrderState.KILLED, OrderState.REJECTED, OrderState.WITHDRAWN, OrderState.FAILED]
 )
-async def test_an_order_that_came_to_nothing_gives_everything_back(
+async def test_an_order_without_a_fill_releases_its_whole_reservation(
     verdicts: Verdicts, state: OrderState
 ) -> None:
     await verdicts.record(entry())
@@ -161,10 +171,12 @@ async def test_an_order_that_came_to_nothing_gives_everything_back(
         an_outcome(intent_id="a" * 32, state=state, shares=0, usdc=0, fee_usdc=0), now=NOON
     )
 
-    assert await held(verdicts, since=EARLIER) == Commitments(usdc=0, shares=0, spent_today=0)
+    assert await load_commitments(verdicts, since=EARLIER) == Commitments(
+        usdc=0, shares=0, spent_today=0
+    )
 
 
-async def test_a_filled_order_gives_back_exactly_what_it_did_not_use_and_once(
+async def test_a_filled_order_releases_exactly_what_it_did_not_use_and_only_once(
     verdicts: Verdicts,
 ) -> None:
     await verdicts.record(entry())
@@ -173,24 +185,29 @@ async def test_a_filled_order_gives_back_exactly_what_it_did_not_use_and_once(
     for _ in range(3):
         await verdicts.settle(filled, now=NOON)
 
-    assert await held(verdicts, since=EARLIER) == Commitments(
+    assert await load_commitments(verdicts, since=EARLIER) == Commitments(
         usdc=usdc("4.05"), shares=0, spent_today=usdc(4)
     )
 
 
-async def test_what_is_settled_counts_until_a_balance_shows_it(verdicts: Verdicts) -> None:
+async def test_a_settled_order_counts_until_the_balance_was_read_after_it(
+    verdicts: Verdicts,
+) -> None:
     await verdicts.record(exit_())
     await verdicts.settle(
         an_outcome(intent_id="e" * 32, side=Side.SELL, shares=shares(4), usdc=usdc(2)), now=NOON
     )
 
-    read_before, read_after = await held(verdicts, since=EARLIER), await held(verdicts, since=NOON)
+    read_before, read_after = (
+        await load_commitments(verdicts, since=EARLIER),
+        await load_commitments(verdicts, since=NOON),
+    )
 
     assert (read_before.shares, read_after.shares) == (shares(4), 0)
     assert read_before.usdc == read_after.usdc == 0
 
 
-async def test_what_is_settled_later_gives_back_to_the_day_that_it_was_reserved_on(
+async def test_a_settlement_on_a_later_day_releases_the_cap_of_the_day_of_the_verdict(
     verdicts: Verdicts,
 ) -> None:
     await verdicts.record(entry())
@@ -200,25 +217,29 @@ async def test_what_is_settled_later_gives_back_to_the_day_that_it_was_reserved_
         an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0), now=tomorrow
     )
 
-    assert (await held(verdicts)).spent_today == 0
-    assert (await held(verdicts, now=tomorrow)).spent_today == 0
+    assert (await load_commitments(verdicts)).spent_today == 0
+    assert (await load_commitments(verdicts, now=tomorrow)).spent_today == 0
 
 
-async def test_settling_what_was_never_approved_changes_nothing(verdicts: Verdicts) -> None:
+async def test_settling_an_intent_that_was_not_approved_changes_nothing(verdicts: Verdicts) -> None:
     await verdicts.record(refusal())
 
     await verdicts.settle(an_outcome(intent_id="a" * 32), now=NOON)
     await verdicts.settle(an_outcome(intent_id="9" * 32), now=NOON)
 
-    assert await held(verdicts, since=EARLIER) == Commitments(usdc=0, shares=0, spent_today=0)
+    assert await load_commitments(verdicts, since=EARLIER) == Commitments(
+        usdc=0, shares=0, spent_today=0
+    )
 
 
-async def test_each_caller_of_a_large_group_gets_its_own_answer(verdicts: Verdicts) -> None:
+async def test_each_caller_of_a_large_group_gets_its_own_result(verdicts: Verdicts) -> None:
     given = [
         approved(an_intent(intent_id=f"{number:032x}", proxy=f"0x{number:040x}"))
         for number in range(1, 501)
     ]
 
     assert await asyncio.gather(*map(verdicts.record, given)) == given
-    found = await asyncio.gather(*(held(verdicts, proxy=verdict.intent.proxy) for verdict in given))
-    assert {commitments.usdc for commitments in found} == {HELD}
+    loaded = await asyncio.gather(
+        *(load_commitments(verdicts, proxy=verdict.intent.proxy) for verdict in given)
+    )
+    assert {each.usdc for each in loaded} == {RESERVED}

@@ -1,4 +1,4 @@
-"""What every store of watches does, the fake and PostgreSQL alike."""
+"""The store of watches: the fake and PostgreSQL behave alike."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.tx_monitor.adapters import PostgresWatches
-from services.tx_monitor.decisions import Watch, after_lookup, build_watch
+from services.tx_monitor.decisions import Watch, apply_receipt, build_watch
 from services.tx_monitor.handler import Watches
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
@@ -33,31 +33,33 @@ def a_watch(**overrides: Any) -> Watch:
     return build_watch(requested(**overrides))
 
 
-async def test_the_first_watch_of_a_request_stands(watches: Watches) -> None:
-    first = await watches.open(a_watch(), now=NOON)
+async def test_the_first_watch_of_a_request_is_kept(watches: Watches) -> None:
+    first = await watches.record(a_watch(), now=NOON)
 
     assert first == a_watch()
     assert (
-        await watches.open(a_watch(transaction_hash="0x" + "ee" * 32), now=NOON + seconds(1))
+        await watches.record(a_watch(transaction_hash="0x" + "ee" * 32), now=NOON + seconds(1))
         == first
     )
 
 
-async def test_what_was_seen_is_kept_and_asking_again_tells_it(watches: Watches) -> None:
-    await watches.open(a_watch(), now=NOON)
-    mined = after_lookup(
+async def test_a_saved_receipt_is_loaded_and_returned_for_a_repeated_request(
+    watches: Watches,
+) -> None:
+    await watches.record(a_watch(), now=NOON)
+    mined = apply_receipt(
         a_watch(), a_receipt(fills=(settled(), settled(order_hash="0x" + "ee" * 32)))
     )
 
     await watches.save(mined, now=NOON)
 
     assert await watches.load(mined.request_id) == mined
-    assert await watches.open(a_watch(), now=NOON) == mined
+    assert await watches.record(a_watch(), now=NOON) == mined
 
 
-async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
-    await watches.open(a_watch(), now=NOON)
-    await watches.save(after_lookup(a_watch(), a_receipt()), now=NOON)
+async def test_an_unmined_watch_is_saved_without_its_block(watches: Watches) -> None:
+    await watches.record(a_watch(), now=NOON)
+    await watches.save(apply_receipt(a_watch(), a_receipt()), now=NOON)
 
     await watches.save(a_watch(), now=NOON)
 
@@ -65,55 +67,57 @@ async def test_what_was_undone_leaves_nothing(watches: Watches) -> None:
 
 
 @pytest.mark.parametrize("final", [TransactionState.FINAL, TransactionState.FINAL_REVERTED])
-async def test_what_is_final_stands_against_an_older_look_of_one_that_stood_still(
+async def test_a_final_state_is_not_overwritten_by_an_older_receipt(
     watches: Watches, final: TransactionState
 ) -> None:
-    opened = await watches.open(a_watch(), now=NOON)
-    mined = after_lookup(opened, a_receipt())
+    recorded = await watches.record(a_watch(), now=NOON)
+    mined = apply_receipt(recorded, a_receipt())
     ended = replace(mined, state=final, changed_at=NOON + seconds(1))
     await watches.save(ended, now=NOON + seconds(1))
 
-    for older in (mined, opened):
+    for older in (mined, recorded):
         await watches.save(older, now=NOON + seconds(2))
 
-    found = await watches.load("request-1")
-    assert found == ended
-    assert found.changed_at == NOON + seconds(1)
+    loaded = await watches.load("request-1")
+    assert loaded == ended
+    assert loaded.changed_at == NOON + seconds(1)
 
 
-async def test_what_nobody_asked_for_is_not_known(watches: Watches) -> None:
-    assert await watches.load("nobody") is None
+async def test_an_unknown_request_has_no_watch(watches: Watches) -> None:
+    assert await watches.load("unknown") is None
 
 
-async def test_each_caller_of_a_large_group_gets_its_own(watches: Watches) -> None:
-    given = [a_watch(request_id=f"request-{number}") for number in range(500)]
+async def test_each_caller_of_a_large_group_gets_its_own_watch(watches: Watches) -> None:
+    recorded = [a_watch(request_id=f"request-{number}") for number in range(500)]
     final = [
         replace(watch, state=TransactionState.FINAL, block_number=number)
-        for number, watch in enumerate(given)
+        for number, watch in enumerate(recorded)
     ]
 
-    assert await asyncio.gather(*(watches.open(watch, now=NOON) for watch in given)) == given
+    assert (
+        await asyncio.gather(*(watches.record(watch, now=NOON) for watch in recorded)) == recorded
+    )
     await asyncio.gather(*(watches.save(watch, now=NOON) for watch in final))
 
-    assert await asyncio.gather(*(watches.load(watch.request_id) for watch in given)) == final
+    assert await asyncio.gather(*(watches.load(watch.request_id) for watch in recorded)) == final
 
 
-async def test_a_watch_tells_since_when_it_is_as_it_is(watches: Watches) -> None:
-    opened = await watches.open(a_watch(), now=NOON)
-    assert opened.changed_at == NOON
-    await watches.save(after_lookup(opened, a_receipt()), now=NOON + seconds(5))
+async def test_a_change_of_a_watch_sets_its_time(watches: Watches) -> None:
+    recorded = await watches.record(a_watch(), now=NOON)
+    assert recorded.changed_at == NOON
+    await watches.save(apply_receipt(recorded, a_receipt()), now=NOON + seconds(5))
 
-    found = await watches.load("request-1")
+    loaded = await watches.load("request-1")
 
-    assert found is not None
-    assert found.changed_at == NOON + seconds(5)
+    assert loaded is not None
+    assert loaded.changed_at == NOON + seconds(5)
 
 
-async def test_what_is_looked_at_and_unchanged_grows_older(watches: Watches) -> None:
-    opened = await watches.open(a_watch(), now=NOON)
+async def test_saving_an_unchanged_watch_keeps_its_time(watches: Watches) -> None:
+    recorded = await watches.record(a_watch(), now=NOON)
 
-    await watches.save(opened, now=NOON + seconds(5))
+    await watches.save(recorded, now=NOON + seconds(5))
 
-    found = await watches.load("request-1")
-    assert found is not None
-    assert found.changed_at == NOON
+    loaded = await watches.load("request-1")
+    assert loaded is not None
+    assert loaded.changed_at == NOON

@@ -229,7 +229,7 @@ POINTS = (
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
     Point(service="executor", name="check open orders", where=_CHECK_PROXY, at_start=True),
     _decodes("tx-monitor", "ConfirmationRequested"),
-    _writes("tx-monitor", "open the watch", _WATCHES, "open"),
+    _writes("tx-monitor", "open the watch", _WATCHES, "record"),
     _commits("tx-monitor", "chain-requests"),
     _produces("tx-monitor", "ReceiptSeen"),
     _decodes("tx-monitor", "ReceiptSeen"),

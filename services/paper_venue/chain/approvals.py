@@ -35,7 +35,7 @@ async def approve_everything(deployment: Deployment, wallets: Sequence[str]) -> 
     """
     writes = [write for wallet in wallets for write in _writes(wallet)]
     for start in range(0, len(writes), _WRITES_AT_ONCE):
-        await deployment.rpc.call_all(writes[start : start + _WRITES_AT_ONCE])
+        await deployment.rpc.call_batch(writes[start : start + _WRITES_AT_ONCE])
 
 
 def _writes(wallet: str) -> Iterator[Request]:

@@ -196,7 +196,7 @@ async def _views(deployment: Deployment, questions: Sequence[tuple[str, bytes]])
         ("eth_call", [{"to": contract, "data": "0x" + data.hex()}, "latest"])
         for contract, data in questions
     ]
-    answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_all(requests)]
+    answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_batch(requests)]
     for (contract, _), answer in zip(questions, answers, strict=True):
         if not answer:
             raise Transient(f"{contract} answered nothing: is it deployed?")

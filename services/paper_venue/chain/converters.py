@@ -33,7 +33,7 @@ async def place_converters(
     Raises: MissingArtifact, Transient.
     """
     codes = [load_code(name, compiled_folder) for name in CONTRACT_BY_ADDRESS.values()]
-    await deployment.rpc.call_all(
+    await deployment.rpc.call_batch(
         [
             ("anvil_setCode", [address, code])
             for address, code in zip(CONTRACT_BY_ADDRESS, codes, strict=True)

@@ -86,14 +86,14 @@ async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
 class Node(Protocol):
     """Who can be asked who it is."""
 
-    async def call_all(self, requests: Sequence[Request]) -> list[Any]: ...
+    async def call_batch(self, requests: Sequence[Request]) -> list[Any]: ...
 
 
 async def require_local(rpc: Node) -> None:
     """Refuse any chain but an anvil that clients sign for: real ones, and forks under another id.
     Raises: ForeignChain.
     """
-    client, chain_id = await rpc.call_all([("web3_clientVersion", []), ("eth_chainId", [])])
+    client, chain_id = await rpc.call_batch([("web3_clientVersion", []), ("eth_chainId", [])])
     if not client.lower().startswith("anvil"):
         raise ForeignChain(
             f"the paper venue only writes to an anvil of its own; this node is {client!r}"
@@ -105,11 +105,11 @@ async def require_local(rpc: Node) -> None:
 
 
 async def _place_code(rpc: Rpc, code_by_address: Mapping[str, str]) -> None:
-    present = await rpc.call_all(
+    present = await rpc.call_batch(
         [("eth_getCode", [address, "latest"]) for address in code_by_address]
     )
     if present != list(code_by_address.values()):
-        await rpc.call_all(
+        await rpc.call_batch(
             [("anvil_setCode", [address, code]) for address, code in code_by_address.items()]
         )
 
@@ -118,14 +118,14 @@ async def _initialize(deployment: Deployment) -> None:
     """Do what of the initialization has not been done yet, as the contracts themselves tell."""
     operator, admin = deployment.operator.address, deployment.admin.address
     steps = _initialization(operator, admin)
-    answers = await deployment.rpc.call_all(
+    answers = await deployment.rpc.call_batch(
         [("eth_call", [{"to": to, "data": "0x" + data.hex()}, "latest"]) for to, data, _ in steps]
     )
     missing = [
         call for answer, (_, _, call) in zip(answers, steps, strict=True) if int(answer, 16) == 0
     ]
     if missing:
-        await deployment.rpc.call_all(
+        await deployment.rpc.call_batch(
             [("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in (operator, admin)]
         )
         await deployment.admin.send(*missing)

@@ -66,7 +66,7 @@ async def send_and_mine(
     TransactionReverted, Transient.
     """
     accounts = {account.address: account for account, _ in calls}
-    counts = await rpc.call_all(
+    counts = await rpc.call_batch(
         [("eth_getTransactionCount", [address, "pending"]) for address in accounts]
     )
     nonces = {address: int(count, 16) for address, count in zip(accounts, counts, strict=True)}
@@ -74,7 +74,7 @@ async def send_and_mine(
     for account, call in calls:
         signed.append(sign_call(account, call, nonces[account.address]))
         nonces[account.address] += 1
-    await rpc.call_all([("eth_sendRawTransaction", [raw]) for _, raw in signed])
+    await rpc.call_batch([("eth_sendRawTransaction", [raw]) for _, raw in signed])
     return await mined(rpc, [tx_hash for tx_hash, _ in signed])
 
 
@@ -92,7 +92,7 @@ async def mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             while not all(
-                receipts := await rpc.call_all(
+                receipts := await rpc.call_batch(
                     [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes]
                 )
             ):

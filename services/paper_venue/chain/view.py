@@ -8,7 +8,7 @@ from services.paper_venue.chain.wallets import owner_of
 from services.paper_venue.exchange.accounts import Holdings
 from services.paper_venue.http.requests import BadRequest
 from shared.chain.addresses import EXCHANGE_V3, LIVE_EXCHANGES
-from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.client import ChainClient
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address, deposit_wallet_address
 from shared.chain.orders import (
     DEPOSIT_WALLET,
@@ -21,6 +21,7 @@ from shared.chain.orders import (
 )
 from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.safes import safe_address
+from shared.chain.wallet_balances import WalletBalances
 
 _WALLET_BY_SIGNATURE_TYPE: Final[Mapping[int, Callable[[str], str]]] = {
     EOA: lambda address: address,

@@ -103,7 +103,7 @@ async def execute_from_safes(
     TransactionReverted, Transient.
     """
     asked = "0x" + encode_call("nonce()").hex()
-    nonces = await deployment.rpc.call_all(
+    nonces = await deployment.rpc.call_batch(
         [("eth_call", [{"to": wallet.address, "data": asked}, "latest"]) for wallet in wallets]
     )
     calls = []
@@ -173,7 +173,7 @@ async def owner_of(deployment: Deployment, wallet: str) -> str | None:
 
 async def give_gas(deployment: Deployment, addresses: Sequence[str]) -> None:
     """Give each address more gas money than it can spend."""
-    await deployment.rpc.call_all(
+    await deployment.rpc.call_batch(
         [("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in addresses]
     )
 
@@ -189,7 +189,7 @@ async def _place_safes(deployment: Deployment, wallets: Sequence[PaperWallet]) -
                 [wallet.address, "0x0", "0x" + SAFE_SINGLETON[2:].lower().rjust(64, "0")],
             )
         )
-    await deployment.rpc.call_all(writes)
+    await deployment.rpc.call_batch(writes)
     await send_and_mine(
         deployment.rpc, [(local_account(wallet.key), _setup(wallet)) for wallet in new]
     )
@@ -206,13 +206,13 @@ async def _place_owned(deployment: Deployment, wallets: Sequence[PaperWallet], c
                 [wallet.address, "0x0", "0x" + wallet.owner[2:].lower().rjust(64, "0")],
             )
         )
-    await deployment.rpc.call_all(writes)
+    await deployment.rpc.call_batch(writes)
 
 
 async def _without_code(
     deployment: Deployment, wallets: Sequence[PaperWallet], code: str
 ) -> list[PaperWallet]:
-    present = await deployment.rpc.call_all(
+    present = await deployment.rpc.call_batch(
         [("eth_getCode", [wallet.address, "latest"]) for wallet in wallets]
     )
     return [wallet for wallet, found in zip(wallets, present, strict=True) if found != code]

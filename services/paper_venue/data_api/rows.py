@@ -1,7 +1,7 @@
 """How does the Data API write a trade, an activity and a position?
 
-Shapes: protocol notes 3.3 and the models of polymarket-client 0.14.0. Amounts are JSON numbers:
-shares to 6 decimals, a trade's price as it divides, money of positions to 4 (docs.polymarket.com,
+Shapes: docs/venue-protocol.md, Data API, and the models of polymarket-client 0.14.0. Amounts are
+JSON numbers: shares to 6 decimals, a trade's price as it divides, money of positions to 4 (docs.polymarket.com,
 overview of the Data API, read 2026-11-22).
 """
 

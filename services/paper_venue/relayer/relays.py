@@ -75,7 +75,7 @@ class Relays:
 
     async def time(self) -> int:
         """The chain's clock, in epoch seconds. Raises: Transient."""
-        (block,) = await self._rpc.call_all([("eth_getBlockByNumber", ["latest", False])])
+        (block,) = await self._rpc.call_batch([("eth_getBlockByNumber", ["latest", False])])
         return int(block["timestamp"], 16)
 
     async def broadcast(self, relay: Relay) -> str:
@@ -129,7 +129,7 @@ class Relays:
             ("anvil_setCode", [wallet, code]),
             ("anvil_setStorageAt", [wallet, "0x0", "0x" + first_slot[2:].lower().rjust(64, "0")]),
         ]
-        await self._rpc.call_all(writes)
+        await self._rpc.call_batch(writes)
 
     async def _estimate(self, call: Call) -> int:
         asked = {

@@ -1,4 +1,4 @@
-"""A chain of these tests' own: they reorganize it, and count its money."""
+"""A chain for these tests alone: they reorganize it, and sum up its balances."""
 
 from collections.abc import AsyncIterator, Iterator
 

@@ -14,11 +14,12 @@ from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_w
 from services.paper_venue.lifecycle.settlement import Receipt as SettlementReceipt
 from services.paper_venue.lifecycle.settlement import Settlement, SignedTransaction
 from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, POSITION_MANAGER
-from shared.chain.client import ChainClient, Receipt
+from shared.chain.blocks import Receipt
+from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog, decode_order_fills
 from shared.chain.orders import SignedOrder
 from shared.testing.waiting import eventually
-from tests.unit.chain.orders import signed_by_polymarket_client
+from tests.unit.chain.orders import sign_by_polymarket_client
 
 DOLLARS = 1_000_000_000
 SHARES = 500_000_000
@@ -26,7 +27,7 @@ _names = count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Holdings:
     """What a wallet has, in base units."""
 
     usd: int
@@ -84,9 +85,9 @@ class PaperMarket:
         sign: Any = None,
     ) -> SignedOrder:
         wallet = self.traders[trader]
-        chosen = sign or signed_by_polymarket_client
-        salted: dict[str, Any] = {"salt": salt} if chosen is signed_by_polymarket_client else {}
-        order: SignedOrder = chosen(
+        sign_order = sign or sign_by_polymarket_client
+        salted: dict[str, Any] = {"salt": salt} if sign_order is sign_by_polymarket_client else {}
+        order: SignedOrder = sign_order(
             wallet.key,
             maker=wallet.address,
             token_id=self.condition.yes_token if token == "yes" else self.condition.no_token,
@@ -108,7 +109,7 @@ class PaperMarket:
         taker_fee: int = 0,
         maker_fees: Sequence[int] | None = None,
     ) -> Settlement:
-        """Fill everything whole and without fees, unless told otherwise."""
+        """Fill every order completely and without fees, unless given otherwise."""
         return Settlement(
             condition_id=self.condition.condition_id,
             exchange=self.condition.exchange,
@@ -123,23 +124,27 @@ class PaperMarket:
         )
 
     async def settle(self, settlement: Settlement) -> Receipt:
-        """Sign and send; the transaction must be mined under the hash that was known before."""
+        """Sign and send; the transaction must be mined under the hash that it was signed with."""
         signed = self.settler.sign(settlement)
         await self.settler.send(signed)
-        told = await settled(self.settler, signed)
+        reported = await wait_until_mined(self.settler, signed)
         receipt = await self.chain.fetch_receipt(signed.hash)
         assert receipt is not None
-        assert (told.block_number, told.status == 1) == (receipt.block_number, receipt.succeeded)
+        assert (reported.block_number, reported.status == 1) == (
+            receipt.block_number,
+            receipt.succeeded,
+        )
         return receipt
 
-    async def held(self) -> list[Held]:
+    async def fetch_holdings(self) -> list[Holdings]:
         """What each trader has."""
-        found = await self._balances([wallet.address for wallet in self.traders])
-        return list(found.values())
+        holdings = await self._fetch_holdings([wallet.address for wallet in self.traders])
+        return list(holdings.values())
 
-    async def everything(self) -> Held:
-        """The sums over everybody who can hold any of it: money backs shares one to one, so pUSD
-        counts with the contracts'.
+    async def fetch_totals(self) -> Holdings:
+        """The sums over all wallets and contracts that can hold any of it.
+
+        pUSD backs shares one to one, so the contracts' pUSD counts too.
         """
         others = [
             self.condition.exchange,
@@ -148,42 +153,42 @@ class PaperMarket:
             POSITION_MANAGER,
             self.deployment.admin.address,
         ]
-        found = (
-            await self._balances([*(wallet.address for wallet in self.traders), *others])
+        holdings = (
+            await self._fetch_holdings([*(wallet.address for wallet in self.traders), *others])
         ).values()
-        return Held(
-            usd=sum(each.usd for each in found),
-            yes=sum(each.yes for each in found),
-            no=sum(each.no for each in found),
+        return Holdings(
+            usd=sum(each.usd for each in holdings),
+            yes=sum(each.yes for each in holdings),
+            no=sum(each.no for each in holdings),
         )
 
-    async def exchange_holds(self) -> Held:
-        return (await self._balances([self.condition.exchange]))[self.condition.exchange]
+    async def fetch_exchange_holdings(self) -> Holdings:
+        return (await self._fetch_holdings([self.condition.exchange]))[self.condition.exchange]
 
-    async def fees(self) -> int:
-        return (await self._balances([FEE_RECEIVER]))[FEE_RECEIVER].usd
+    async def fetch_fees(self) -> int:
+        return (await self._fetch_holdings([FEE_RECEIVER]))[FEE_RECEIVER].usd
 
-    async def _balances(self, wallets: Sequence[str]) -> Mapping[str, Held]:
+    async def _fetch_holdings(self, wallets: Sequence[str]) -> Mapping[str, Holdings]:
         yes, no = self.condition.yes_token, self.condition.no_token
-        found = await self.chain.fetch_balances_of_all(wallets, [yes, no])
+        holdings = await self.chain.fetch_balances_by_wallet(wallets, [yes, no])
         return {
-            wallet: Held(
+            wallet: Holdings(
                 usd=each.collateral, yes=each.shares_by_token[yes], no=each.shares_by_token[no]
             )
-            for wallet, each in found.items()
+            for wallet, each in holdings.items()
         }
 
 
-async def settled(settler: Settler, transaction: SignedTransaction) -> SettlementReceipt:
+async def wait_until_mined(settler: Settler, transaction: SignedTransaction) -> SettlementReceipt:
     """Wait until the transaction is in a block."""
 
-    async def ask() -> SettlementReceipt | None:
-        return await settler.fetch_receipt(transaction.hash)
+    async def fetch_receipt() -> SettlementReceipt | None:
+        return await settler.receipt(transaction.hash)
 
-    receipt: SettlementReceipt | None = await eventually(ask)
+    receipt: SettlementReceipt | None = await eventually(fetch_receipt)
     assert receipt is not None
     return receipt
 
 
-def fills_of(receipt: Receipt) -> list[OrderFilledLog]:
+def decode_fills(receipt: Receipt) -> list[OrderFilledLog]:
     return decode_order_fills(receipt.logs)

@@ -13,7 +13,7 @@ from tools.stack.npm import npm_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-SOURCES = OUR_COMPILED_FOLDER.parent
+SOURCES = Path(__file__).parents[3] / "contracts"
 
 
 @pytest.fixture
@@ -25,23 +25,23 @@ def npm() -> list[str]:
 
 
 def _node(npm: list[str]) -> str:
-    """The node beside the npm: npm_command gives either an npm on the path or [node, npm's script]."""
-    found = npm[0] if len(npm) > 1 else shutil.which("node")
-    if found is None:
+    """The node of this npm: npm_command returns an npm of the path, or [node, npm's script]."""
+    node = npm[0] if len(npm) > 1 else shutil.which("node")
+    if node is None:
         pytest.skip("there is an npm but no node")
-    return found
+    return node
 
 
 def _run(command: list[str], *, cwd: Path) -> None:
-    ended = subprocess.run(
+    result = subprocess.run(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    assert ended.returncode == 0, ended.stdout
+    assert result.returncode == 0, result.stdout
 
 
 def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path) -> None:
     project = tmp_path / "contracts"
-    shutil.copytree(SOURCES, project, ignore=shutil.ignore_patterns("node_modules", "compiled"))
+    shutil.copytree(SOURCES, project, ignore=shutil.ignore_patterns("node_modules"))
     compiled = tmp_path / "compiled"
 
     _run(
@@ -50,6 +50,6 @@ def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path
     _run([_node(npm), "compile.mjs", str(compiled)], cwd=project)
 
     committed = {path.name: path.read_text() for path in OUR_COMPILED_FOLDER.iterdir()}
-    again = {path.name: path.read_text() for path in compiled.iterdir() if path.suffix == ".json"}
-    assert again == committed
+    recompiled = {path.name: path.read_text() for path in compiled.glob("*.json")}
+    assert recompiled == committed
     assert (compiled / "snapshot_code.py").read_text() == Path(snapshot_code.__file__).read_text()

@@ -1,4 +1,4 @@
-"""The local chain becomes ready once, with wallets and conditions that clients recognise."""
+"""Deployment of the local chain, with wallets and conditions that clients recognise."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,32 +46,34 @@ from tests.integration.chain.market import DOLLARS, SHARES, PaperMarket
 
 pytestmark = pytest.mark.integration
 
-A_STRANGER = "0x" + "5a" * 20
+ANOTHER_WALLET = "0x" + "5a" * 20
 all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
 
 
-async def _sent_by_the_venue(deployment: Deployment) -> list[int]:
+async def _count_venue_transactions(deployment: Deployment) -> list[int]:
     senders = (deployment.admin.address, deployment.operator.address)
-    counts = await deployment.rpc.call_all(
+    counts = await deployment.rpc.call_batch(
         [("eth_getTransactionCount", [sender, "pending"]) for sender in senders]
     )
     return [int(each, 16) for each in counts]
 
 
-async def test_a_chain_that_is_ready_stays_as_it_is(
+async def test_a_second_deployment_changes_nothing(
     deployment: Deployment, rpc_url: str, artifacts: Artifacts
 ) -> None:
     market = await PaperMarket.open(deployment)
-    sent, held = await _sent_by_the_venue(deployment), await market.held()
+    sent, holdings = await _count_venue_transactions(deployment), await market.fetch_holdings()
 
     again = await deploy(rpc_url, artifacts)
 
-    assert await _sent_by_the_venue(deployment) == sent
-    assert await market.held() == held
+    assert await _count_venue_transactions(deployment) == sent
+    assert await market.fetch_holdings() == holdings
     await again.rpc.close()
 
 
-async def test_a_chain_that_does_not_mine_by_itself_is_mined(deployment: Deployment) -> None:
+async def test_without_automine_the_deployment_mines_its_transactions(
+    deployment: Deployment,
+) -> None:
     await deployment.rpc.call("evm_setAutomine", False)
     try:
         for kind in WalletKind:
@@ -85,23 +87,23 @@ async def test_a_chain_that_does_not_mine_by_itself_is_mined(deployment: Deploym
         await deployment.rpc.call("evm_setAutomine", True)
 
 
-def test_missing_packages_are_named_with_their_remedy(tmp_path: Path) -> None:
+def test_missing_packages_are_reported_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="install the stack's npm packages"):
         load_artifacts(tmp_path)
 
 
 @all_exchanges
-async def test_a_condition_has_the_token_ids_that_its_contract_gives(
+async def test_a_conditions_token_ids_are_those_of_its_contract(
     deployment: Deployment, exchange: str
 ) -> None:
     condition = await prepare_condition(
         deployment, "0x" + keccak(text=f"ids {exchange}").hex(), exchange=exchange
     )
 
-    await deal_shares(deployment, [condition], [A_STRANGER], SHARES)
+    await deal_shares(deployment, [condition], [ANOTHER_WALLET], SHARES)
 
     read = await ChainClient(deployment.rpc).fetch_balances(
-        A_STRANGER, [condition.yes_token, condition.no_token]
+        ANOTHER_WALLET, [condition.yes_token, condition.no_token]
     )
     assert read.shares_by_token == {condition.yes_token: SHARES, condition.no_token: SHARES}
     assert (is_v3_position(condition.yes_token), is_v3_position(condition.no_token)) == (
@@ -113,25 +115,25 @@ async def test_a_condition_has_the_token_ids_that_its_contract_gives(
 
 
 @pytest.mark.parametrize("kind", list(WalletKind))
-async def test_a_new_wallet_has_money_and_every_approval_that_clients_ask_for(
+async def test_a_new_wallet_has_pusd_and_every_approval_that_clients_require(
     deployment: Deployment, kind: WalletKind
 ) -> None:
     (wallet,) = await create_wallets(deployment, kind, [paper_key("new", 0)], collateral=DOLLARS)
     operators = {operator for each in SHARE_OPERATORS.values() for operator in each}
-    everybody = sorted({*COLLATERAL_SPENDERS, *operators, A_STRANGER})
+    spenders = sorted({*COLLATERAL_SPENDERS, *operators, ANOTHER_WALLET})
 
-    read = await ChainClient(deployment.rpc, spenders=everybody).fetch_balances(wallet.address)
+    read = await ChainClient(deployment.rpc, spenders=spenders).fetch_balances(wallet.address)
 
     assert read.collateral == DOLLARS
     assert {
         spender for spender, amount in read.allowance_by_spender.items() if amount == 2**256 - 1
     } == set(COLLATERAL_SPENDERS)
-    assert read.allowance_by_spender[A_STRANGER] == 0
+    assert read.allowance_by_spender[ANOTHER_WALLET] == 0
     assert read.conditional_tokens_approved == set(SHARE_OPERATORS[CONDITIONAL_TOKENS])
     assert read.position_manager_approved == set(SHARE_OPERATORS[POSITION_MANAGER])
 
 
-async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_only(
+async def test_a_safe_has_the_derived_address_and_obeys_its_owner_only(
     deployment: Deployment,
 ) -> None:
     mine, other = await create_wallets(
@@ -141,11 +143,11 @@ async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_o
         collateral=DOLLARS,
     )
     payment = SafeTransaction(
-        to=PUSD, data=encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000)
+        to=PUSD, data=encode_call("transfer(address,uint256)", ANOTHER_WALLET, 1_000_000)
     )
     thief = replace(mine, key=other.key)
     chain = ChainClient(deployment.rpc)
-    before = (await chain.fetch_balances(A_STRANGER)).collateral
+    before = (await chain.fetch_balances(ANOTHER_WALLET)).collateral
 
     assert mine.address == derive_safe_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
@@ -156,7 +158,7 @@ async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_o
     await execute_from_safes(deployment, [mine], payment)
     with pytest.raises(TransactionReverted):
         await execute_from_safes(deployment, [thief], payment)
-    assert (await chain.fetch_balances(A_STRANGER)).collateral - before == 1_000_000
+    assert (await chain.fetch_balances(ANOTHER_WALLET)).collateral - before == 1_000_000
     assert (await chain.fetch_balances(mine.address)).collateral == DOLLARS - 1_000_000
 
 
@@ -167,13 +169,13 @@ async def test_a_proxy_wallet_obeys_its_owner_only(deployment: Deployment) -> No
         [paper_key("proxies", 0), paper_key("proxies", 1)],
         collateral=DOLLARS,
     )
-    payment = encode_call("transfer(address,uint256)", A_STRANGER, 1_000_000)
+    payment = encode_call("transfer(address,uint256)", ANOTHER_WALLET, 1_000_000)
     acting = Call(
         to=mine.address,
         data=encode_call("proxy((uint8,address,uint256,bytes)[])", [(1, PUSD, 0, payment)]),
     )
     chain = ChainClient(deployment.rpc)
-    before = (await chain.fetch_balances(A_STRANGER)).collateral
+    before = (await chain.fetch_balances(ANOTHER_WALLET)).collateral
 
     assert mine.address == derive_proxy_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
@@ -182,7 +184,7 @@ async def test_a_proxy_wallet_obeys_its_owner_only(deployment: Deployment) -> No
     await send_and_mine(deployment.rpc, [(local_account(mine.key), acting)])
     with pytest.raises(TransactionReverted):
         await send_and_mine(deployment.rpc, [(local_account(other.key), acting)])
-    assert (await chain.fetch_balances(A_STRANGER)).collateral - before == 1_000_000
+    assert (await chain.fetch_balances(ANOTHER_WALLET)).collateral - before == 1_000_000
 
 
 async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> None:
@@ -192,7 +194,7 @@ async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> 
         [paper_key("deposits", 0), paper_key("deposits", 1)],
         collateral=DOLLARS,
     )
-    payment = encode_call("transfer(address,uint256)", A_STRANGER, 1)
+    payment = encode_call("transfer(address,uint256)", ANOTHER_WALLET, 1)
     theft = Call(to=mine.address, data=encode_call("execute((address,bytes)[])", [(PUSD, payment)]))
 
     assert mine.address == derive_uups_deposit_wallet_address(
@@ -213,19 +215,19 @@ async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> 
         )
 
 
-async def test_many_wallets_are_made_at_once(deployment: Deployment) -> None:
+async def test_many_wallets_are_created_in_one_call(deployment: Deployment) -> None:
     keys = [paper_key("many", index) for index in range(60)]
 
     wallets = await create_wallets(deployment, WalletKind.SAFE, keys, collateral=DOLLARS)
 
-    read = await ChainClient(deployment.rpc).fetch_balances_of_all(
+    read = await ChainClient(deployment.rpc).fetch_balances_by_wallet(
         [wallet.address for wallet in wallets]
     )
     assert [each.collateral for each in read.values()] == [DOLLARS] * 60
     assert all(each.conditional_tokens_approved >= {EXCHANGE_V2} for each in read.values())
 
 
-async def test_only_the_admin_mints_and_only_once_is_anything_initialized(
+async def test_only_the_admin_mints_and_nothing_is_initialized_twice(
     deployment: Deployment,
 ) -> None:
     (wallet,) = await create_wallets(

@@ -1,7 +1,7 @@
-"""Reads of the chain tell the truth at one block, or fail.
+"""Reads of a real chain: all values of one block, or an error.
 
-A node that was asked to mine while it mines by itself owes an empty block and adds it later: the
-head may rise between two looks.
+An automining node that is also asked to mine adds an empty block later: the head may rise between
+two reads.
 """
 
 import pytest
@@ -14,7 +14,7 @@ from shared.chain.orders import BUY, SELL
 from shared.chain.rpc import NodeRefused, Rpc
 from shared.domain.errors import Transient
 from shared.testing.waiting import eventually
-from tests.integration.chain.market import PaperMarket, fills_of
+from tests.integration.chain.market import PaperMarket, decode_fills
 
 pytestmark = pytest.mark.integration
 
@@ -24,10 +24,10 @@ NOBODY = "0x" + "99" * 20
 async def _trade(market: PaperMarket, salt: int) -> list[OrderFilledLog]:
     taker = market.order(0, BUY, gives=500_000, wants=1_000_000, salt=salt)
     maker = market.order(1, SELL, gives=1_000_000, wants=500_000, salt=salt)
-    return fills_of(await market.settle(market.match(taker, maker)))
+    return decode_fills(await market.settle(market.match(taker, maker)))
 
 
-async def test_a_wallet_without_anything_reads_as_zeros_at_the_head(
+async def test_an_empty_wallet_is_read_as_zeros_at_the_head(
     deployment: Deployment, chain: ChainClient
 ) -> None:
     market = await PaperMarket.open(deployment)
@@ -41,7 +41,7 @@ async def test_a_wallet_without_anything_reads_as_zeros_at_the_head(
     assert before <= read.block_number <= (await chain.fetch_latest_block()).number
 
 
-async def test_tokens_of_both_market_versions_are_read_together(
+async def test_tokens_of_both_market_versions_are_read_in_one_request(
     deployment: Deployment, chain: ChainClient
 ) -> None:
     old, new = (
@@ -60,14 +60,16 @@ async def test_tokens_of_both_market_versions_are_read_together(
     assert [read.shares_by_token[token] for token in tokens] == [0, 500_000_000, 0, 500_000_000]
 
 
-async def test_many_wallets_and_tokens_are_read_in_one_go(
+async def test_many_wallets_and_tokens_are_read_in_one_request(
     deployment: Deployment, chain: ChainClient
 ) -> None:
     market = await PaperMarket.open(deployment, traders=30)
     yes = market.condition.yes_token
     tokens = [yes, *(yes ^ bit for bit in range(1, 40))]
 
-    read = await chain.fetch_balances_of_all([wallet.address for wallet in market.traders], tokens)
+    read = await chain.fetch_balances_by_wallet(
+        [wallet.address for wallet in market.traders], tokens
+    )
 
     assert [each.wallet for each in read.values()] == [wallet.address for wallet in market.traders]
     assert all(
@@ -76,7 +78,7 @@ async def test_many_wallets_and_tokens_are_read_in_one_go(
     )
 
 
-async def test_a_call_that_meets_no_contract_answers_nothing_instead_of_zero(
+async def test_a_call_without_a_contract_has_an_empty_answer_and_not_zero(
     chain: ChainClient,
 ) -> None:
     before = (await chain.fetch_latest_block()).number
@@ -105,51 +107,53 @@ async def test_a_missing_contract_is_an_error_and_not_a_zero_balance(
         await deployment.rpc.call("anvil_setCode", CONDITIONAL_TOKENS, code)
 
 
-async def test_a_node_that_is_not_there_is_transient_and_its_address_is_not_told() -> None:
+async def test_a_missing_node_is_transient_and_the_error_does_not_contain_its_address() -> None:
     chain = ChainClient(Rpc("http://127.0.0.1:1/v2/a-secret-key"))
 
-    for ask in (
+    for read in (
         chain.fetch_latest_block(),
         chain.fetch_balances(NOBODY),
         chain.fetch_receipt("0x" + "11" * 32),
         chain.fetch_order_fills(0, 1, [NOBODY]),
     ):
-        with pytest.raises(Transient) as refused:
-            await ask
-        assert "secret" not in f"{refused.value!r} {refused.value.__cause__!r}"
-        assert refused.value.__suppress_context__
+        with pytest.raises(Transient) as error:
+            await read
+        assert "secret" not in f"{error.value!r} {error.value.__cause__!r}"
+        assert error.value.__suppress_context__
     await chain.close()
 
 
 async def test_an_error_answer_keeps_its_code_and_text(deployment: Deployment) -> None:
-    with pytest.raises(NodeRefused) as refused:
+    with pytest.raises(NodeRefused) as error:
         await deployment.rpc.call("eth_sendRawTransaction", "0x00")
 
-    assert refused.value.code != 0
-    assert refused.value.text
+    assert error.value.code != 0
+    assert error.value.text
 
 
-async def test_a_wallets_fills_are_found_once_each_whatever_the_span(
+async def test_each_fill_of_a_wallet_is_returned_once_whatever_the_span(
     deployment: Deployment, chain: ChainClient
 ) -> None:
     market = await PaperMarket.open(deployment)
     first = (await chain.fetch_latest_block()).number + 1
-    told = [fill for salt in range(5) for fill in await _trade(market, salt)]
+    fills = [fill for salt in range(5) for fill in await _trade(market, salt)]
     last = (await chain.fetch_latest_block()).number
     buyer, seller = (wallet.address for wallet in market.traders)
 
     for span in (1, 2, 1000):
-        narrow = ChainClient(deployment.rpc, block_span=span)
-        assert await narrow.fetch_order_fills(first, last, [buyer, seller]) == told
-        assert await narrow.fetch_order_fills(first, last, [buyer.lower()]) == [
-            fill for fill in told if fill.maker == buyer
+        client = ChainClient(deployment.rpc, block_span=span)
+        assert await client.fetch_order_fills(first, last, [buyer, seller]) == fills
+        assert await client.fetch_order_fills(first, last, [buyer.lower()]) == [
+            fill for fill in fills if fill.maker == buyer
         ]
     assert await chain.fetch_order_fills(first, last, [NOBODY]) == []
     assert await chain.fetch_order_fills(first, last, []) == []
     assert await chain.fetch_order_fills(first, last, [buyer], exchanges=[EXCHANGE_V3]) == []
 
 
-async def test_a_block_that_the_node_has_not_seen_is_not_an_empty_block(chain: ChainClient) -> None:
+async def test_a_block_above_the_head_is_an_error_and_not_an_empty_block(
+    chain: ChainClient,
+) -> None:
     head = (await chain.fetch_latest_block()).number
     not_seen = head + 100
 
@@ -161,7 +165,7 @@ async def test_a_block_that_the_node_has_not_seen_is_not_an_empty_block(chain: C
 async def test_the_finalized_block_trails_the_head(
     deployment: Deployment, chain: ChainClient
 ) -> None:
-    await deployment.rpc.call_all([("evm_mine", [])] * 6)
+    await deployment.rpc.call_batch([("evm_mine", [])] * 6)
 
     before, finalized, after = (
         await chain.fetch_latest_block(),
@@ -174,11 +178,11 @@ async def test_the_finalized_block_trails_the_head(
     assert await chain.fetch_receipt("0x" + "11" * 32) is None
 
 
-async def test_a_reorganization_shows_in_the_block_hash_and_takes_the_receipt_back(
+async def test_a_reorg_changes_the_block_hash_and_removes_the_receipt(
     deployment: Deployment, chain: ChainClient
 ) -> None:
     market = await PaperMarket.open(deployment)
-    before = await market.held()
+    before = await market.fetch_holdings()
     (fill, _) = await _trade(market, salt=1)
     assert await chain.fetch_block_hash(fill.block_number) == fill.block_hash
 
@@ -188,10 +192,10 @@ async def test_a_reorganization_shows_in_the_block_hash_and_takes_the_receipt_ba
         return await chain.fetch_block_hash(fill.block_number) != fill.block_hash
 
     await eventually(
-        reorganized, what="a block that the node still owed did not keep the fill's block alive"
+        reorganized, what="the fill's block was reorganized away despite a late empty block"
     )
 
     assert await chain.fetch_block_hash(fill.block_number) not in (fill.block_hash, None)
     assert await chain.fetch_receipt(fill.tx_hash) is None
-    assert await market.held() == before
+    assert await market.fetch_holdings() == before
     assert await chain.fetch_order_fills(fill.block_number, fill.block_number, [fill.maker]) == []

@@ -1,6 +1,4 @@
-"""Shares of a resolved condition turn into the pUSD that backs them, on every exchange's kind of
-market, and nothing is created.
-"""
+"""Redemption: shares of a resolved condition become the pUSD behind them, on every exchange."""
 
 import pytest
 from eth_utils.crypto import keccak
@@ -17,7 +15,7 @@ from services.paper_venue.chain.wallets import WalletKind, create_wallets, paper
 from shared.chain.addresses import LIVE_EXCHANGES, NEG_RISK_EXCHANGE_V2
 from shared.chain.client import ChainClient
 from shared.chain.orders import BUY, SELL
-from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket
+from tests.integration.chain.market import DOLLARS, SHARES, Holdings, PaperMarket
 
 pytestmark = pytest.mark.integration
 
@@ -38,28 +36,28 @@ async def redeem_all(market: PaperMarket) -> None:
     [(1, 0), (0, 1), (1, 1), (1, 3)],
     ids=["yes wins", "no wins", "split", "a quarter"],
 )
-async def test_bought_and_sold_shares_pay_what_the_resolution_says(
+async def test_bought_and_sold_shares_pay_out_as_resolved(
     deployment: Deployment, exchange: str, yes: int, no: int
 ) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange)
     buy = market.order(0, BUY, gives=MOVED // 2, wants=MOVED)
     sell = market.order(1, SELL, gives=MOVED, wants=MOVED // 2)
     assert (await market.settle(market.match(buy, sell))).succeeded
-    total = await market.everything()
+    total = await market.fetch_totals()
 
     await report_payouts(deployment, market.condition, yes=yes, no=no)
     await redeem_all(market)
 
-    buyer, seller = await market.held()
-    pays_of_buyer = (SHARES + MOVED) * yes // (yes + no) + SHARES * no // (yes + no)
-    pays_of_seller = (SHARES - MOVED) * yes // (yes + no) + SHARES * no // (yes + no)
-    assert buyer == Held(usd=DOLLARS - MOVED // 2 + pays_of_buyer, yes=0, no=0)
-    assert seller == Held(usd=DOLLARS + MOVED // 2 + pays_of_seller, yes=0, no=0)
-    assert (await market.everything()).usd == total.usd
+    buyer, seller = await market.fetch_holdings()
+    buyer_payout = (SHARES + MOVED) * yes // (yes + no) + SHARES * no // (yes + no)
+    seller_payout = (SHARES - MOVED) * yes // (yes + no) + SHARES * no // (yes + no)
+    assert buyer == Holdings(usd=DOLLARS - MOVED // 2 + buyer_payout, yes=0, no=0)
+    assert seller == Holdings(usd=DOLLARS + MOVED // 2 + seller_payout, yes=0, no=0)
+    assert (await market.fetch_totals()).usd == total.usd
 
 
 @all_exchanges
-async def test_nothing_is_redeemed_before_the_resolution_or_twice_and_nothing_is_resolved_twice(
+async def test_redemption_needs_a_resolution_and_neither_happens_twice(
     deployment: Deployment, exchange: str
 ) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange)
@@ -68,10 +66,12 @@ async def test_nothing_is_redeemed_before_the_resolution_or_twice_and_nothing_is
         await redeem_all(market)
     await report_payouts(deployment, market.condition, yes=1, no=0)
     await redeem_all(market)
-    once = await market.held()
+    once = await market.fetch_holdings()
     await redeem_all(market)
 
-    assert await market.held() == once == [Held(usd=DOLLARS + SHARES, yes=0, no=0)] * 2
+    assert (
+        await market.fetch_holdings() == once == [Holdings(usd=DOLLARS + SHARES, yes=0, no=0)] * 2
+    )
     with pytest.raises(TransactionReverted):
         await report_payouts(deployment, market.condition, yes=0, no=1)
 

@@ -1,4 +1,4 @@
-"""Orders that the client libraries sign settle as the venue matched them, or not at all."""
+"""Settlement of orders that the client libraries sign: exactly as matched, or not at all."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,22 +30,29 @@ from shared.chain.orders import (
 )
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
-from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket, fills_of, settled
-from tests.unit.chain.orders import signed_by_clob_client, signed_by_polymarket_client
+from tests.integration.chain.market import (
+    DOLLARS,
+    SHARES,
+    Holdings,
+    PaperMarket,
+    decode_fills,
+    wait_until_mined,
+)
+from tests.unit.chain.orders import sign_by_clob_client, sign_by_polymarket_client
 
 pytestmark = pytest.mark.integration
 
-both_clients = pytest.mark.parametrize("sign", [signed_by_polymarket_client, signed_by_clob_client])
+both_clients = pytest.mark.parametrize("sign", [sign_by_polymarket_client, sign_by_clob_client])
 all_exchanges = pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
 BLOCKS = 50
-"""More than the empty ones that a node can owe from earlier tests."""
+"""More than the empty blocks that a node may still add after earlier tests."""
 all_wallets = pytest.mark.parametrize("kind", list(WalletKind))
 
 
 @both_clients
 @all_exchanges
 @all_wallets
-async def test_a_buy_meets_a_sell(
+async def test_a_buy_and_a_sell_swap_shares_and_pusd(
     deployment: Deployment, sign: Callable[..., SignedOrder], exchange: str, kind: WalletKind
 ) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
@@ -55,15 +62,15 @@ async def test_a_buy_meets_a_sell(
     receipt = await market.settle(market.match(taker, maker))
 
     assert receipt.succeeded
-    assert await market.held() == [
-        Held(usd=DOLLARS - 5_000_000, yes=SHARES + 10_000_000, no=SHARES),
-        Held(usd=DOLLARS + 5_000_000, yes=SHARES - 10_000_000, no=SHARES),
+    assert await market.fetch_holdings() == [
+        Holdings(usd=DOLLARS - 5_000_000, yes=SHARES + 10_000_000, no=SHARES),
+        Holdings(usd=DOLLARS + 5_000_000, yes=SHARES - 10_000_000, no=SHARES),
     ]
 
 
 @all_exchanges
 @all_wallets
-async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(
+async def test_a_buy_of_yes_and_a_buy_of_no_mint_shares(
     deployment: Deployment, exchange: str, kind: WalletKind
 ) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
@@ -73,17 +80,17 @@ async def test_a_buy_of_yes_and_a_buy_of_no_make_new_shares(
     receipt = await market.settle(market.match(taker, maker))
 
     assert receipt.succeeded
-    assert await market.held() == [
-        Held(
+    assert await market.fetch_holdings() == [
+        Holdings(
             usd=DOLLARS - 6_000_000, yes=SHARES + 10_000_000, no=SHARES
         ),  # at the maker's price, not at his own limit
-        Held(usd=DOLLARS - 4_000_000, yes=SHARES, no=SHARES + 10_000_000),
+        Holdings(usd=DOLLARS - 4_000_000, yes=SHARES, no=SHARES + 10_000_000),
     ]
 
 
 @all_exchanges
 @all_wallets
-async def test_a_sell_of_yes_and_a_sell_of_no_become_money(
+async def test_a_sell_of_yes_and_a_sell_of_no_merge_into_pusd(
     deployment: Deployment, exchange: str, kind: WalletKind
 ) -> None:
     market = await PaperMarket.open(deployment, exchange=exchange, kind=kind)
@@ -95,13 +102,13 @@ async def test_a_sell_of_yes_and_a_sell_of_no_become_money(
     )
 
     assert receipt.succeeded
-    assert await market.held() == [
-        Held(usd=DOLLARS + 7_000_000 - 100_000, yes=SHARES - 10_000_000, no=SHARES),
-        Held(usd=DOLLARS + 3_000_000 - 50_000, yes=SHARES, no=SHARES - 10_000_000),
+    assert await market.fetch_holdings() == [
+        Holdings(usd=DOLLARS + 7_000_000 - 100_000, yes=SHARES - 10_000_000, no=SHARES),
+        Holdings(usd=DOLLARS + 3_000_000 - 50_000, yes=SHARES, no=SHARES - 10_000_000),
     ]
 
 
-async def test_one_taker_meets_makers_of_every_kind(deployment: Deployment) -> None:
+async def test_one_taker_order_matches_makers_of_every_kind(deployment: Deployment) -> None:
     market = await PaperMarket.open(deployment, traders=4)
     taker = market.order(0, BUY, gives=21_000_000, wants=30_000_000)
     cheap = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
@@ -111,22 +118,22 @@ async def test_one_taker_meets_makers_of_every_kind(deployment: Deployment) -> N
     receipt = await market.settle(market.match(taker, cheap, dear, other_side))
 
     assert receipt.succeeded
-    assert (await market.held())[0] == Held(
+    assert (await market.fetch_holdings())[0] == Holdings(
         usd=DOLLARS - 5_000_000 - 6_000_000 - 7_000_000, yes=SHARES + 30_000_000, no=SHARES
     )
-    assert (await market.held())[3] == Held(
+    assert (await market.fetch_holdings())[3] == Holdings(
         usd=DOLLARS - 3_000_000, yes=SHARES, no=SHARES + 10_000_000
     )
 
 
-async def test_a_match_is_told_as_the_venue_tells_it(deployment: Deployment) -> None:
+async def test_a_match_emits_the_events_of_the_venue(deployment: Deployment) -> None:
     market = await PaperMarket.open(deployment)
     taker = market.order(0, BUY, gives=6_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
 
     receipt = await market.settle(market.match(taker, maker, taker_fee=12_345))
 
-    made, took = fills_of(receipt)
+    made, took = decode_fills(receipt)
     version = DOMAIN_VERSION_BY_EXCHANGE[market.condition.exchange]
     seller, buyer = market.traders[1].address, market.traders[0].address
     assert (made.maker, made.taker, made.side, made.maker_amount, made.taker_amount) == (
@@ -153,11 +160,11 @@ async def test_a_match_is_told_as_the_venue_tells_it(deployment: Deployment) -> 
 
 
 @pytest.mark.parametrize("side", [BUY, SELL])
-async def test_a_fee_comes_on_top_of_a_buy_and_out_of_a_sells_proceeds(
+async def test_a_fee_is_added_to_a_buy_and_deducted_from_a_sell(
     deployment: Deployment, side: int
 ) -> None:
     market = await PaperMarket.open(deployment)
-    collected = await market.fees()
+    collected = await market.fetch_fees()
     buy = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
     sell = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
     taker, maker = (buy, sell) if side == BUY else (sell, buy)
@@ -166,14 +173,16 @@ async def test_a_fee_comes_on_top_of_a_buy_and_out_of_a_sells_proceeds(
 
     assert receipt.succeeded
     bought, sold = (70_000, 20_000) if side == BUY else (20_000, 70_000)
-    assert [held.usd for held in await market.held()] == [
+    assert [held.usd for held in await market.fetch_holdings()] == [
         DOLLARS - 5_000_000 - bought,
         DOLLARS + 5_000_000 - sold,
     ]
-    assert await market.fees() - collected == 90_000
+    assert await market.fetch_fees() - collected == 90_000
 
 
-async def test_an_order_is_filled_in_parts_and_never_beyond(deployment: Deployment) -> None:
+async def test_an_order_is_filled_in_parts_and_never_beyond_its_size(
+    deployment: Deployment,
+) -> None:
     market = await PaperMarket.open(deployment)
     resting = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
 
@@ -185,7 +194,10 @@ async def test_an_order_is_filled_in_parts_and_never_beyond(deployment: Deployme
     assert not await buy(6_000_002, salt=2)
     assert await buy(6_000_000, salt=3)
     assert not await buy(2, salt=4)
-    assert [held.yes for held in await market.held()] == [SHARES + 10_000_000, SHARES - 10_000_000]
+    assert [held.yes for held in await market.fetch_holdings()] == [
+        SHARES + 10_000_000,
+        SHARES - 10_000_000,
+    ]
 
 
 async def test_a_settled_match_cannot_be_settled_again(deployment: Deployment) -> None:
@@ -193,65 +205,65 @@ async def test_a_settled_match_cannot_be_settled_again(deployment: Deployment) -
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
     first = await market.settle(market.match(taker, maker))
-    before = await market.held()
+    before = await market.fetch_holdings()
 
     again = await market.settle(market.match(taker, maker))
 
     assert (first.succeeded, again.succeeded) == (True, False)
-    assert await market.held() == before
+    assert await market.fetch_holdings() == before
 
 
-def _changed(**changes: Any) -> Callable[[Settlement], Settlement]:
+def _change_settlement(**changes: Any) -> Callable[[Settlement], Settlement]:
     return lambda settlement: replace(settlement, **changes)
 
 
-def _taker(**changes: Any) -> Callable[[Settlement], Settlement]:
+def _change_taker(**changes: Any) -> Callable[[Settlement], Settlement]:
     return lambda settlement: replace(settlement, taker=replace(settlement.taker, **changes))
 
 
-def _maker(**changes: Any) -> Callable[[Settlement], Settlement]:
+def _change_maker(**changes: Any) -> Callable[[Settlement], Settlement]:
     return lambda settlement: replace(
         settlement, makers=(replace(settlement.makers[0], **changes),)
     )
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
-        _taker(taker_amount=9_000_000),
-        _taker(salt=2),
-        _taker(signature="0x" + "11" * 65),
-        _taker(signature="0x"),
-        _taker(signature_type=1),
-        _taker(signature_type=2),
-        _taker(signature_type=3),
-        _maker(taker_amount=4_000_000),
-        _maker(maker="0x" + "11" * 20),
-        _changed(taker_fill=5_000_001),
-        _changed(maker_fills=(10_000_001,)),
-        _changed(maker_fills=(9_999_999,)),
-        _changed(maker_fills=(0,)),
-        _changed(taker_fill=4_999_999),
-        _changed(taker_fill=0),
-        _changed(makers=(), maker_fills=(), maker_fees=()),
-        _changed(maker_fees=()),
-        _changed(maker_fills=()),
-        _changed(maker_fees=(5_000_001,)),
-        _changed(taker_fee=2 * DOLLARS),
+        _change_taker(taker_amount=9_000_000),
+        _change_taker(salt=2),
+        _change_taker(signature="0x" + "11" * 65),
+        _change_taker(signature="0x"),
+        _change_taker(signature_type=1),
+        _change_taker(signature_type=2),
+        _change_taker(signature_type=3),
+        _change_maker(taker_amount=4_000_000),
+        _change_maker(maker="0x" + "11" * 20),
+        _change_settlement(taker_fill=5_000_001),
+        _change_settlement(maker_fills=(10_000_001,)),
+        _change_settlement(maker_fills=(9_999_999,)),
+        _change_settlement(maker_fills=(0,)),
+        _change_settlement(taker_fill=4_999_999),
+        _change_settlement(taker_fill=0),
+        _change_settlement(makers=(), maker_fills=(), maker_fees=()),
+        _change_settlement(maker_fees=()),
+        _change_settlement(maker_fills=()),
+        _change_settlement(maker_fees=(5_000_001,)),
+        _change_settlement(taker_fee=2 * DOLLARS),
     ],
 )
-async def test_nothing_moves_when_anything_is_wrong(
-    deployment: Deployment, spoil: Callable[[Settlement], Settlement]
+async def test_an_invalid_settlement_moves_nothing(
+    deployment: Deployment, corrupt: Callable[[Settlement], Settlement]
 ) -> None:
     market = await PaperMarket.open(deployment)
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
-    before = await market.held()
+    before = await market.fetch_holdings()
 
-    receipt = await market.settle(spoil(market.match(taker, maker)))
+    receipt = await market.settle(corrupt(market.match(taker, maker)))
 
     assert not receipt.succeeded
-    assert await market.held() == before
+    assert await market.fetch_holdings() == before
     assert (await market.settle(market.match(taker, maker))).succeeded
 
 
@@ -282,14 +294,14 @@ async def test_prices_that_do_not_cross_are_refused(
         market.order(who, side, gives=gives, wants=wants, token=token)
         for who, (side, gives, wants, token) in enumerate([taker, maker])
     ]
-    before = await market.held()
+    before = await market.fetch_holdings()
 
     assert not (await market.settle(market.match(*orders))).succeeded
-    assert await market.held() == before
+    assert await market.fetch_holdings() == before
 
 
 @pytest.mark.parametrize("kind", [WalletKind.PROXY, WalletKind.SAFE, WalletKind.DEPOSIT])
-async def test_a_strangers_key_cannot_trade_for_a_wallet(
+async def test_another_key_cannot_trade_for_a_wallet(
     deployment: Deployment, kind: WalletKind
 ) -> None:
     market = await PaperMarket.open(deployment, traders=3, kind=kind)
@@ -297,10 +309,10 @@ async def test_a_strangers_key_cannot_trade_for_a_wallet(
     stolen = replace(market, traders=(replace(victim, key=thief.key), *market.traders[1:]))
     taker = stolen.order(0, BUY, gives=5_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
-    before = await market.held()
+    before = await market.fetch_holdings()
 
     assert not (await market.settle(market.match(taker, maker))).succeeded
-    assert await market.held() == before
+    assert await market.fetch_holdings() == before
 
 
 async def test_only_the_operator_settles(deployment: Deployment) -> None:
@@ -314,7 +326,7 @@ async def test_only_the_operator_settles(deployment: Deployment) -> None:
     signed = stranger.sign(market.match(taker, maker))
     await stranger.send(signed)
 
-    assert (await settled(stranger, signed)).status == 0
+    assert (await wait_until_mined(stranger, signed)).status == 0
 
 
 async def test_sending_a_settlement_twice_settles_it_once(deployment: Deployment) -> None:
@@ -327,8 +339,8 @@ async def test_sending_a_settlement_twice_settles_it_once(deployment: Deployment
     await market.settler.send(signed)
     await market.settler.send(signed)
 
-    assert (await settled(market.settler, signed)).status == 1
-    assert (await market.held())[0].yes == SHARES + 10_000_000
+    assert (await wait_until_mined(market.settler, signed)).status == 1
+    assert (await market.fetch_holdings())[0].yes == SHARES + 10_000_000
 
 
 async def test_settlements_sent_out_of_order_are_mined_in_order(deployment: Deployment) -> None:
@@ -346,21 +358,21 @@ async def test_settlements_sent_out_of_order_are_mined_in_order(deployment: Depl
     for transaction in reversed(signed):
         await market.settler.send(transaction)
 
-    await settled(market.settler, signed[-1])
+    await wait_until_mined(market.settler, signed[-1])
     receipts = await market.chain.fetch_receipts([transaction.hash for transaction in signed])
     assert [receipt is not None and receipt.succeeded for receipt in receipts] == [True] * 5
     assert [transaction.nonce for transaction in signed] == list(
         range(signed[0].nonce, signed[0].nonce + 5)
     )
-    assert (await market.held())[0].yes == SHARES + 5_000_000
+    assert (await market.fetch_holdings())[0].yes == SHARES + 5_000_000
 
 
-async def mined_beyond(market: PaperMarket, number: int) -> bool:
+async def has_mined_beyond(market: PaperMarket, number: int) -> bool:
     await market.deployment.rpc.call("evm_mine")
     return (await market.chain.fetch_latest_block()).number > number
 
 
-async def test_refused_transfers_fail_the_settlement_and_it_can_be_made_again(
+async def test_a_settlement_that_failed_for_refused_transfers_can_be_sent_again(
     deployment: Deployment,
 ) -> None:
     market = await PaperMarket.open(deployment)
@@ -368,25 +380,25 @@ async def test_refused_transfers_fail_the_settlement_and_it_can_be_made_again(
         market.order(0, BUY, gives=5_000_000, wants=10_000_000),
         market.order(1, SELL, gives=10_000_000, wants=5_000_000),
     )
-    before = await market.held()
+    before = await market.fetch_holdings()
 
     await fail_transfers(deployment, blocks=BLOCKS)
     failing = await market.settle(match)
     await eventually(
-        lambda: mined_beyond(market, failing.block_number + BLOCKS),
-        what="the blocks in which transfers fail are over",
+        lambda: has_mined_beyond(market, failing.block_number + BLOCKS),
+        what="the blocks in which transfers fail are past",
     )
     await set_transfers_paused(deployment, paused=True)
     paused = await market.settle(match)
-    between = await market.held()
+    between = await market.fetch_holdings()
     await set_transfers_paused(deployment, paused=False)
-    healed = await market.settle(match)
+    repeated = await market.settle(match)
 
-    assert (failing.succeeded, paused.succeeded, healed.succeeded) == (False, False, True)
+    assert (failing.succeeded, paused.succeeded, repeated.succeeded) == (False, False, True)
     assert between == before
 
 
-async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: Deployment) -> None:
+async def test_a_wallet_that_withdrew_its_approval_is_not_touched(deployment: Deployment) -> None:
     market = await PaperMarket.open(deployment)
     withdrawal = Call(
         to=PUSD, data=encode_call("approve(address,uint256)", market.condition.exchange, 4_999_999)
@@ -394,10 +406,10 @@ async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: D
     await send_and_mine(deployment.rpc, [(local_account(market.traders[0].key), withdrawal)])
     taker = market.order(0, BUY, gives=5_000_000, wants=10_000_000)
     maker = market.order(1, SELL, gives=10_000_000, wants=5_000_000)
-    before = await market.held()
+    before = await market.fetch_holdings()
 
     assert not (await market.settle(market.match(taker, maker))).succeeded
-    assert await market.held() == before
+    assert await market.fetch_holdings() == before
 
 
 @settings(
@@ -415,8 +427,8 @@ async def test_a_wallet_that_took_back_its_approval_is_not_touched(deployment: D
 async def test_every_fill_moves_exactly_what_was_matched(
     deployment: Deployment, shares: int, price: int, part: int, slack: int, fee: int, kind: str
 ) -> None:
-    """Whatever part of whatever order: nobody gets a unit more or less, nothing appears, vanishes
-    or stays in the exchange.
+    """For any part of any order each side gets the exact amounts; nothing is created, lost, or left
+    in the exchange.
     """
     market = await PaperMarket.open(deployment)
     money = max(shares * price // 1000, 1)
@@ -433,30 +445,30 @@ async def test_every_fill_moves_exactly_what_was_matched(
     else:
         spent, received = (taking, making) if kind == "swap" else (taking - making, taking)
         taker = market.order(0, BUY, gives=spent + slack, wants=received)
-    total = await market.everything()
+    total = await market.fetch_totals()
 
     receipt = await market.settle(market.match(taker, maker, maker_fills=[making], taker_fee=fee))
 
     assert receipt.succeeded
     assert (
-        await market.held()
+        await market.fetch_holdings()
         == {
             "swap": [
-                Held(usd=DOLLARS - taking - fee, yes=SHARES + making, no=SHARES),
-                Held(usd=DOLLARS + taking, yes=SHARES - making, no=SHARES),
+                Holdings(usd=DOLLARS - taking - fee, yes=SHARES + making, no=SHARES),
+                Holdings(usd=DOLLARS + taking, yes=SHARES - making, no=SHARES),
             ],
             "mint": [
-                Held(usd=DOLLARS - (taking - making) - fee, yes=SHARES + taking, no=SHARES),
-                Held(usd=DOLLARS - making, yes=SHARES, no=SHARES + taking),
+                Holdings(usd=DOLLARS - (taking - making) - fee, yes=SHARES + taking, no=SHARES),
+                Holdings(usd=DOLLARS - making, yes=SHARES, no=SHARES + taking),
             ],
             "merge": [
-                Held(usd=DOLLARS + making - taking - fee, yes=SHARES - making, no=SHARES),
-                Held(usd=DOLLARS + taking, yes=SHARES, no=SHARES - making),
+                Holdings(usd=DOLLARS + making - taking - fee, yes=SHARES - making, no=SHARES),
+                Holdings(usd=DOLLARS + taking, yes=SHARES, no=SHARES - making),
             ],
         }[kind]
     )
-    assert await market.exchange_holds() == Held(usd=0, yes=0, no=0)
+    assert await market.fetch_exchange_holdings() == Holdings(usd=0, yes=0, no=0)
     pairs = {"swap": 0, "mint": taking, "merge": -making}[kind]
-    assert await market.everything() == Held(
+    assert await market.fetch_totals() == Holdings(
         usd=total.usd, yes=total.yes + pairs, no=total.no + pairs
     )

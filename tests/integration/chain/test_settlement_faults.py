@@ -1,6 +1,4 @@
-"""A settlement that a fault strikes fails on the real chain too, moves nothing, and settles when it
-goes out again.
-"""
+"""Faults of settlements on a real chain: a failed transaction moves nothing and can be resent."""
 
 import asyncio
 import time
@@ -21,14 +19,14 @@ from services.paper_venue.lifecycle.settlement import (
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.orders import BUY, SELL
 from shared.testing.waiting import eventually
-from tests.integration.chain.market import DOLLARS, SHARES, Held, PaperMarket, settled
+from tests.integration.chain.market import DOLLARS, SHARES, Holdings, PaperMarket, wait_until_mined
 from tests.unit.paper_venue.builders import MARKET, USDC, a_spend, an_engine, an_order
 
 pytestmark = pytest.mark.integration
 
 
 @dataclass
-class Told:
+class RecordedEvents:
     events: list[str] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
 
@@ -69,36 +67,37 @@ def a_swap(market: PaperMarket) -> Settlement:
     return market.match(buy, market.order(1, SELL, gives=10_000_000, wants=5_000_000))
 
 
-async def settle_with(market: PaperMarket, fault: Fault, last: str) -> tuple[Told, str]:
-    """Run the line over one swap until it has told ``last``; returns what it told, and the first
-    transaction's hash.
+async def settle_with(market: PaperMarket, fault: Fault, last: str) -> tuple[RecordedEvents, str]:
+    """Run the line over one swap until the event ``last``.
+
+    Return the recorded events, and the first transaction's hash.
     """
-    faults, told = Faults(), Told()
-    faults.set({fault: FaultOptions(times=1, seconds=0)})
+    faults, recorded = Faults(), RecordedEvents()
+    faults.set({fault: Strike(times=1, seconds=0)})
     delays = SettlementDelays(before_broadcast=0, before_confirmed=0)
     line = SettlementPipeline(market.settler, delays=delays, faults=faults, now_ms=now_ms)
     first = line.sign(a_swap(market))
-    line.submit(first, a_trade(first.hash))
-    running = asyncio.create_task(line.run(told))
-    await eventually(lambda: last in told.events)
+    line.follow(first, a_trade(first.hash))
+    running = asyncio.create_task(line.run(recorded))
+    await eventually(lambda: last in recorded.events)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    return told, first.hash
+    return recorded, first.hash
 
 
-async def test_a_struck_settlement_reverts_and_is_settled_by_another_transaction(
+async def test_a_settlement_hit_by_retrying_reverts_and_settles_in_another_transaction(
     deployment: Deployment,
 ) -> None:
     market = await PaperMarket.open(deployment)
 
-    told, first = await settle_with(market, Fault.RETRYING, "confirmed")
+    recorded, first = await settle_with(market, Fault.RETRYING, "confirmed")
 
-    assert told.events == ["retrying", "mined", "confirmed"]
-    reverted, done = await market.chain.fetch_receipts([first, told.hashes[0]])
+    assert recorded.events == ["retrying", "mined", "confirmed"]
+    reverted, done = await market.chain.fetch_receipts([first, recorded.hashes[0]])
     assert reverted is not None
     assert done is not None
     assert (reverted.succeeded, done.succeeded) == (False, True)
-    assert (await market.held())[0] == Held(
+    assert (await market.fetch_holdings())[0] == Holdings(
         usd=DOLLARS - 5_000_000, yes=SHARES + 10_000_000, no=SHARES
     )
 
@@ -106,14 +105,14 @@ async def test_a_struck_settlement_reverts_and_is_settled_by_another_transaction
 async def test_a_failed_settlement_moves_nothing(deployment: Deployment) -> None:
     market = await PaperMarket.open(deployment)
 
-    told, _ = await settle_with(market, Fault.FAILED, "failed")
+    recorded, _ = await settle_with(market, Fault.FAILED, "failed")
 
-    assert told.events == ["failed"]
-    assert await market.held() == [Held(usd=DOLLARS, yes=SHARES, no=SHARES)] * 2
+    assert recorded.events == ["failed"]
+    assert await market.fetch_holdings() == [Holdings(usd=DOLLARS, yes=SHARES, no=SHARES)] * 2
 
 
 @pytest.mark.parametrize("exchange", LIVE_EXCHANGES)
-async def test_a_transaction_signed_to_fail_is_taken_by_the_node_and_fails(
+async def test_a_transaction_that_is_signed_to_fail_is_mined_and_reverts(
     deployment: Deployment, exchange: str
 ) -> None:
     market = await PaperMarket.open(deployment, traders=6, exchange=exchange)
@@ -126,5 +125,5 @@ async def test_a_transaction_signed_to_fail_is_taken_by_the_node_and_fails(
 
     await market.settler.send(failing)
 
-    assert (await settled(market.settler, failing)).status == 0
+    assert (await wait_until_mined(market.settler, failing)).status == 0
     assert (await market.settle(settlement)).succeeded

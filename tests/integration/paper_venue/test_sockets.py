@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from shared.chain.addresses import EXCHANGE_V2
-from shared.chain.client import ChainClient, Receipt
+from shared.chain.blocks import Receipt
+from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.venue import PaperVenue

@@ -49,5 +49,5 @@ def test_an_unreachable_chain_is_named(rpc_url: str) -> None:
     ended = start(PAPER_VENUE_RPC_URL="http://127.0.0.1:9", PAPER_VENUE_NPM_FOLDER=npm_folder())
 
     assert ended.returncode == 1
-    assert "the chain node could not be asked" in ended.stderr
+    assert "no answer from the chain node" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -1,6 +1,4 @@
-"""A channel survives its sockets, and believes their data more than their pongs. Against a real
-websocket server of the test.
-"""
+"""The channel against a real websocket server: reconnection, silence, and sending."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,11 +12,11 @@ from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
 
 
-class Feed:
-    """A server that answers pings, keeps what it is told, and says what the test says."""
+class FakeServer:
+    """A server that answers pings and records the other frames."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self.sockets: list[ServerConnection] = []
 
     async def serve(self, socket: ServerConnection) -> None:
@@ -28,27 +26,27 @@ class Feed:
                 if frame == "PING":
                     await socket.send("PONG")
                 else:
-                    self.heard.append(str(frame))
+                    self.received.append(str(frame))
         except ConnectionClosed:
             return
 
 
 @asynccontextmanager
-async def running(feed: Feed) -> AsyncIterator[str]:
-    server: Server
-    async with serve(feed.serve, "127.0.0.1", 0) as server:
-        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+async def running(server: FakeServer) -> AsyncIterator[str]:
+    listener: Server
+    async with serve(server.serve, "127.0.0.1", 0) as listener:
+        yield f"ws://127.0.0.1:{next(iter(listener.sockets)).getsockname()[1]}"
 
 
 @asynccontextmanager
-async def listening(channel: Channel) -> AsyncIterator[list[str | None]]:
+async def collecting(channel: Channel) -> AsyncIterator[list[str | None]]:
     frames: list[str | None] = []
 
-    async def listen() -> None:
+    async def collect() -> None:
         async for frame in channel.frames():
             frames.append(frame)
 
-    task = asyncio.create_task(listen())
+    task = asyncio.create_task(collect())
     try:
         yield frames
     finally:
@@ -56,82 +54,85 @@ async def listening(channel: Channel) -> AsyncIterator[list[str | None]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def terms(url: str, *, silent_after_s: float = 30, pongs_count: bool = False) -> ChannelSettings:
+def settings(
+    url: str, *, silence_timeout_s: float = 30, pong_is_alive: bool = False
+) -> ChannelSettings:
     return ChannelSettings(
         name="test",
         url=url,
-        ping_every_s=0.05,
-        silent_after_s=silent_after_s,
-        pongs_count=pongs_count,
+        ping_interval_s=0.05,
+        silence_timeout_s=silence_timeout_s,
+        pong_is_alive=pong_is_alive,
     )
 
 
-async def test_a_new_socket_is_greeted_and_told_apart_from_its_frames() -> None:
-    feed = Feed()
+async def test_a_new_socket_is_subscribed_and_reported_before_its_frames() -> None:
+    server = FakeServer()
     async with (
-        running(feed) as url,
-        listening(Channel(terms(url), lambda: ["subscribe"])) as frames,
+        running(server) as url,
+        collecting(Channel(settings(url), lambda: ["subscribe"])) as frames,
     ):
-        await eventually(lambda: feed.heard == ["subscribe"])
-        await feed.sockets[0].send("one")
+        await eventually(lambda: server.received == ["subscribe"])
+        await server.sockets[0].send("one")
         await eventually(lambda: frames == [None, "one"])
 
 
-async def test_a_lost_socket_is_replaced_and_subscribed_anew() -> None:
-    feed = Feed()
+async def test_a_lost_socket_is_reopened_and_subscribed_again() -> None:
+    server = FakeServer()
     async with (
-        running(feed) as url,
-        listening(Channel(terms(url), lambda: ["subscribe"])) as frames,
+        running(server) as url,
+        collecting(Channel(settings(url), lambda: ["subscribe"])) as frames,
     ):
-        await eventually(lambda: len(feed.heard) == 1)
-        await feed.sockets[0].close()
-        await eventually(lambda: len(feed.heard) == 2)
-        await feed.sockets[1].send("after")
+        await eventually(lambda: len(server.received) == 1)
+        await server.sockets[0].close()
+        await eventually(lambda: len(server.received) == 2)
+        await server.sockets[1].send("after")
         await eventually(lambda: frames == [None, None, "after"])
 
 
-async def test_a_socket_that_answers_pings_but_brings_no_data_is_opened_anew() -> None:
-    feed = Feed()
+async def test_a_socket_with_pongs_but_without_data_is_reopened() -> None:
+    server = FakeServer()
     async with (
-        running(feed) as url,
-        listening(Channel(terms(url, silent_after_s=0.3), lambda: ["subscribe"])),
+        running(server) as url,
+        collecting(Channel(settings(url, silence_timeout_s=0.3), lambda: ["subscribe"])),
     ):
-        await eventually(lambda: len(feed.heard) >= 3)
-        assert feed.heard[:3] == ["subscribe"] * 3
+        await eventually(lambda: len(server.received) >= 3)
+        assert server.received[:3] == ["subscribe"] * 3
 
 
-async def test_where_silence_is_legal_pongs_keep_the_socket() -> None:
-    feed = Feed()
+async def test_a_socket_with_pongs_is_kept_where_pongs_count() -> None:
+    server = FakeServer()
     async with (
-        running(feed) as url,
-        listening(Channel(terms(url, silent_after_s=2, pongs_count=True), lambda: [])) as frames,
+        running(server) as url,
+        collecting(
+            Channel(settings(url, silence_timeout_s=2, pong_is_alive=True), lambda: [])
+        ) as frames,
     ):
         await eventually(lambda: frames == [None])
         opened_at = asyncio.get_running_loop().time()
-        await eventually(
-            lambda: asyncio.get_running_loop().time() - opened_at > 3
-        )  # longer than the silence that it would not survive
-        assert len(feed.sockets) == 1
+        # Longer than the silence timeout.
+        await eventually(lambda: asyncio.get_running_loop().time() - opened_at > 3)
+        assert len(server.sockets) == 1
 
 
 async def test_keep_alive_frames_are_not_data() -> None:
-    feed = Feed()
-    async with running(feed) as url, listening(Channel(terms(url), lambda: [])) as frames:
-        await eventually(lambda: frames == [None] and feed.sockets)
+    server = FakeServer()
+    async with running(server) as url, collecting(Channel(settings(url), lambda: [])) as frames:
+        await eventually(lambda: frames == [None] and server.sockets)
         for frame in ("", "PONG", "data"):
-            await feed.sockets[0].send(frame)
+            await server.sockets[0].send(frame)
         await eventually(lambda: frames == [None, "data"])
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_what_is_sent_reaches_the_open_socket(times: int) -> None:
-    feed = Feed()
-    channel = Channel(terms("ws://127.0.0.1:1"), lambda: [])
-    await channel.send("nobody listens, and nobody is hurt")
-    async with running(feed) as url:
-        channel = Channel(terms(url), lambda: [])
-        async with listening(channel) as frames:
+async def test_sent_frames_reach_the_open_socket(times: int) -> None:
+    server = FakeServer()
+    channel = Channel(settings("ws://127.0.0.1:1"), lambda: [])
+    await channel.send("sent without a socket")
+    async with running(server) as url:
+        channel = Channel(settings(url), lambda: [])
+        async with collecting(channel) as frames:
             await eventually(lambda: frames == [None])
             for number in range(times):
                 await channel.send(str(number))
-            await eventually(lambda: feed.heard == [str(number) for number in range(times)])
+            await eventually(lambda: server.received == [str(number) for number in range(times)])

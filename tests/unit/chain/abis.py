@@ -1,4 +1,4 @@
-"""Reads ABIs for the tests: what a contract can be asked, and what it says."""
+"""Reads ABIs for the tests: the functions, events and errors of a contract."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 
-def abi_of(compiled: Path) -> list[dict[str, Any]]:
+def load_abi(compiled: Path) -> list[dict[str, Any]]:
     abi: list[dict[str, Any]] = json.loads(compiled.read_bytes())["abi"]
     return abi
 
 
-def signatures(abi: Iterable[Mapping[str, Any]]) -> set[str]:
+def parse_signatures(abi: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return ``name(types)`` of every function, event and error."""
     return {
         f"{entry['name']}({','.join(map(_type, entry['inputs']))})"

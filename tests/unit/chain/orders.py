@@ -1,4 +1,4 @@
-"""Orders as the two client libraries sign them, for the tests of the chain and of the exchange."""
+"""Orders signed by the two client libraries, for the tests of the chain and of the exchange."""
 
 from eth_account import Account
 from eth_account.messages import encode_typed_data
@@ -18,10 +18,10 @@ from shared.chain.addresses import EXCHANGE_V2, POLYGON_CHAIN_ID
 from shared.chain.orders import BUY, DEPOSIT_WALLET, DOMAIN_VERSION_BY_EXCHANGE, EOA, SignedOrder
 
 A_TOKEN = 0x8E7F_1234_5678_9ABC_DEF0_1234_5678_9ABC_DEF0_1234_5678_9ABC_DEF0_1234_5678_9ABC
-A_CODE = "0x" + "c0de" * 16
+A_BUILDER_CODE = "0x" + "c0de" * 16
 
 
-def signed_by_polymarket_client(
+def sign_by_polymarket_client(
     key: str,
     *,
     maker: str | None = None,
@@ -73,7 +73,7 @@ def signed_by_polymarket_client(
     )
 
 
-def clob_builder(key: str, exchange: str = EXCHANGE_V2) -> ExchangeOrderBuilderV2:
+def build_clob_builder(key: str, exchange: str = EXCHANGE_V2) -> ExchangeOrderBuilderV2:
     return ExchangeOrderBuilderV2(
         exchange,
         POLYGON_CHAIN_ID,
@@ -82,7 +82,7 @@ def clob_builder(key: str, exchange: str = EXCHANGE_V2) -> ExchangeOrderBuilderV
     )
 
 
-def signed_by_clob_client(
+def sign_by_clob_client(
     key: str,
     *,
     maker: str | None = None,
@@ -104,9 +104,9 @@ def signed_by_clob_client(
         side=ClobSide.BUY if side == BUY else ClobSide.SELL,
         signer=wallet if signature_type == DEPOSIT_WALLET else owner,
         signatureType=SignatureTypeV2(signature_type),
-        builder=A_CODE,
+        builder=A_BUILDER_CODE,
     )
-    order = clob_builder(key, exchange).build_signed_order(data)
+    order = build_clob_builder(key, exchange).build_signed_order(data)
     return SignedOrder(
         salt=int(order.salt),
         maker=order.maker,

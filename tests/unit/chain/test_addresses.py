@@ -1,4 +1,4 @@
-"""Our addresses are those that both client libraries sign for and trade with."""
+"""Our addresses, compared with those of both client libraries."""
 
 import pytest
 from eth_account import Account
@@ -31,7 +31,7 @@ def test_polymarket_client_uses_the_same_addresses() -> None:
     assert PRODUCTION_CONFIG.safe_multisend == addresses.SAFE_MULTISEND
 
 
-def test_polymarket_client_wants_the_same_approvals() -> None:
+def test_polymarket_client_requires_the_same_approvals() -> None:
     erc20, erc1155 = _required_trading_approvals(PRODUCTION_CONFIG)
 
     assert [(each.token_address, each.spender) for each in erc20] == [
@@ -59,7 +59,7 @@ def test_py_clob_client_v2_uses_the_same_addresses() -> None:
 
 
 @given(st.integers(1, 2**250))
-def test_a_keys_wallets_are_where_polymarket_client_looks_for_them(secret: int) -> None:
+def test_wallet_addresses_are_derived_as_polymarket_client_does(secret: int) -> None:
     owner = Account.from_key(secret.to_bytes(32, "big")).address
 
     assert proxy_wallet_address(owner) == derive_proxy_wallet_address(
@@ -80,7 +80,9 @@ def test_a_keys_wallets_are_where_polymarket_client_looks_for_them(secret: int) 
         st.integers(1, 3).map(lambda module: module << 248 | 1 << 130),
     )
 )
-def test_a_token_belongs_to_the_exchange_that_polymarket_client_chooses(token_id: int) -> None:
+def test_the_exchange_version_of_a_token_is_the_one_that_polymarket_client_chooses(
+    token_id: int,
+) -> None:
     assert addresses.is_v3_position(token_id) == is_v2_position_id(str(token_id))
 
 
@@ -97,5 +99,7 @@ def test_a_token_belongs_to_the_exchange_that_polymarket_client_chooses(token_id
         ),
     ],
 )
-def test_a_tokens_balance_is_read_where_it_is_held(token_id: int, contract: str) -> None:
+def test_a_tokens_balance_is_read_from_the_contract_that_holds_it(
+    token_id: int, contract: str
+) -> None:
     assert addresses.positions_contract(token_id) == contract

@@ -1,6 +1,4 @@
-"""Many wallets are read in one request, by the same bytes as eth_abi would make, and each wallet
-fails alone.
-"""
+"""Many wallets are read in one request, encoded as eth_abi does, and each wallet fails alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chain.addresses import CONDITIONAL_TOKENS, LIVE_EXCHANGES, POSITION_MANAGER, PUSD
-from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.client import ChainClient
 from shared.chain.rpc import Request, Rpc
 from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
+from shared.chain.wallet_balances import WalletBalances
 from shared.domain.errors import Transient
 
 BLOCK = 77
@@ -23,16 +22,14 @@ TOKEN, V3_TOKEN = 10**70, 5 << 104 | 7
 
 
 class Node(Rpc):
-    """Answers snapshots: what a wallet has is its own address as a number; it is mute about
-    ``mute``.
-    """
+    """Answers snapshots: a wallet holds its own address as a number, ``unreadable`` has no answer."""
 
-    def __init__(self, mute: str = "") -> None:
+    def __init__(self, unreadable: str = "") -> None:
         super().__init__("http://127.0.0.1:1")
-        self.mute = mute
+        self.unreadable = unreadable
         self.requests: list[list[list[tuple[str, bytes]]]] = []
 
-    async def call_all(self, requests: Sequence[Request]) -> list[Any]:
+    async def call_batch(self, requests: Sequence[Request]) -> list[Any]:
         snapshots: list[list[tuple[str, bytes]]] = []
         for method, (call, block) in requests:
             assert (method, block) == ("eth_call", "latest")
@@ -44,7 +41,7 @@ class Node(Rpc):
             assert code == SNAPSHOT_CREATION_CODE
             assert bytes.fromhex(argument) == encode(["(address,bytes)[]"], [calls])
             snapshots.append(
-                [(to_checksum_address(contract), bytes(asked)) for contract, asked in calls]
+                [(to_checksum_address(contract), bytes(calldata)) for contract, calldata in calls]
             )
         self.requests.append(snapshots)
         return [
@@ -53,59 +50,64 @@ class Node(Rpc):
             for calls in snapshots
         ]
 
-    def answer(self, contract: str, asked: bytes) -> bytes:
-        if asked[:4].hex() == "4e1273f4":  # balanceOfBatch
-            owners, tokens = decode(["address[]", "uint256[]"], asked[4:])
+    def answer(self, contract: str, calldata: bytes) -> bytes:
+        if calldata[:4].hex() == "4e1273f4":  # balanceOfBatch
+            owners, tokens = decode(["address[]", "uint256[]"], calldata[4:])
             assert contract == (POSITION_MANAGER if V3_TOKEN in tokens else CONDITIONAL_TOKENS)
             return encode(["uint256[]"], [[int(owner, 16) * 2 for owner in owners]])
-        (owner,) = decode(["address"], asked[4:36])
-        if to_checksum_address(owner) == self.mute:
+        (owner,) = decode(["address"], calldata[4:36])
+        if to_checksum_address(owner) == self.unreadable:
             return b""
-        return asked[4:36] if contract == PUSD else encode(["bool"], [int(owner, 16) % 2 == 1])
+        return calldata[4:36] if contract == PUSD else encode(["bool"], [int(owner, 16) % 2 == 1])
 
 
-def has(wallet: str, *tokens: int) -> WalletBalances:
+def build_balances(wallet: str, *tokens: int) -> WalletBalances:
     number = int(wallet, 16)
     approved = frozenset(LIVE_EXCHANGES if number % 2 else ())
     return WalletBalances(
-        wallet=wallet, block_number=BLOCK, collateral=number, allowance_by_spender=dict.fromkeys(LIVE_EXCHANGES, number),
-        shares_by_token=dict.fromkeys(tokens, number * 2), conditional_tokens_approved=approved, position_manager_approved=approved,
-    )  # fmt: skip
+        wallet=wallet,
+        block_number=BLOCK,
+        collateral=number,
+        allowance_by_spender=dict.fromkeys(LIVE_EXCHANGES, number),
+        shares_by_token=dict.fromkeys(tokens, number * 2),
+        conditional_tokens_approved=approved,
+        position_manager_approved=approved,
+    )
 
 
-def client(node: Node) -> ChainClient:
+def build_client(node: Node) -> ChainClient:
     return ChainClient(node, spenders=LIVE_EXCHANGES)
 
 
 @given(
-    asked=st.lists(
+    queries=st.lists(
         st.tuples(st.sampled_from(WALLETS), st.sampled_from([(), (TOKEN,), (TOKEN, V3_TOKEN)])),
         max_size=60,
     )
 )
-async def test_wallets_with_tokens_of_their_own_are_read_in_one_request(
-    asked: list[tuple[str, tuple[int, ...]]],
+async def test_wallets_with_different_tokens_are_read_in_one_request(
+    queries: list[tuple[str, tuple[int, ...]]],
 ) -> None:
     node = Node()
 
-    found = await client(node).fetch_balances_each(asked)
+    results = await build_client(node).fetch_balances_or_failures(queries)
 
-    assert found == [has(wallet, *tokens) for wallet, tokens in asked]
+    assert results == [build_balances(wallet, *tokens) for wallet, tokens in queries]
     assert len(node.requests) == 1
     assert all(len(snapshot) <= 100 for snapshot in node.requests[0])
 
 
-async def test_a_wallet_that_cannot_be_read_fails_alone() -> None:
-    mute, *others = WALLETS[:4]
+async def test_an_unreadable_wallet_fails_alone() -> None:
+    unreadable, *others = WALLETS[:4]
 
-    found = await client(Node(mute)).fetch_balances_each(
-        [(wallet, ()) for wallet in (mute, *others)]
+    results = await build_client(Node(unreadable)).fetch_balances_or_failures(
+        [(wallet, ()) for wallet in (unreadable, *others)]
     )
 
-    assert isinstance(found[0], Transient)
-    assert found[1:] == [has(wallet) for wallet in others]
+    assert isinstance(results[0], Transient)
+    assert results[1:] == [build_balances(wallet) for wallet in others]
 
 
-async def test_who_asks_for_all_is_told_that_one_of_them_could_not_be_read() -> None:
-    with pytest.raises(Transient, match="did not tell"):
-        await client(Node(WALLETS[2])).fetch_balances_of_all(WALLETS[:4])
+async def test_reading_all_wallets_fails_where_one_is_unreadable() -> None:
+    with pytest.raises(Transient, match="did not return"):
+        await build_client(Node(WALLETS[2])).fetch_balances_by_wallet(WALLETS[:4])

@@ -1,6 +1,4 @@
-"""The hand-written encoding of matchOrders, judged by eth-abi and by the ABI that py-clob-client-v2
-ships.
-"""
+"""The hand-written encoding of matchOrders, compared with eth-abi and py-clob-client-v2's ABI."""
 
 from typing import Any
 
@@ -18,7 +16,7 @@ from services.paper_venue.chain.calldata import (
 )
 from services.paper_venue.lifecycle.settlement import Settlement
 from shared.chain.orders import SignedOrder
-from tests.unit.chain.abis import abi_of, signatures
+from tests.unit.chain.abis import load_abi, parse_signatures
 
 _ORDER = (
     "(uint256,address,address,uint256,uint256,uint256,uint8,uint8,uint256,bytes32,bytes32,bytes)"
@@ -97,8 +95,8 @@ def test_a_settlement_is_encoded_as_eth_abi_does(settlement: Settlement) -> None
 
 
 def test_our_exchange_has_the_calls_events_and_errors_that_clients_know() -> None:
-    ours = signatures(abi_of(OUR_COMPILED_FOLDER / "Exchange.json"))
-    theirs = signatures(exchange_v2_abi)
+    ours = parse_signatures(load_abi(OUR_COMPILED_FOLDER / "Exchange.json"))
+    theirs = parse_signatures(exchange_v2_abi)
     own_additions = {
         "initialize(string,address,address,address,address)",
         "domainSeparator()",

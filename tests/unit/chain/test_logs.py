@@ -1,4 +1,4 @@
-"""Fills from logs as nodes give them."""
+"""Decoding of fills from logs."""
 
 from typing import Any
 
@@ -88,11 +88,11 @@ def v1_data(maker_asset: int, taker_asset: int) -> bytes:
         (FEE_CHARGED, "FeeCharged(address,uint256)"),
     ],
 )
-def test_topics_are_the_hashes_of_the_events(topic: str, event: str) -> None:
+def test_topics_are_the_hashes_of_the_event_signatures(topic: str, event: str) -> None:
     assert topic == "0x" + keccak(text=event).hex()
 
 
-def test_a_fill_of_exchange_v2_or_v3_is_read_whole() -> None:
+def test_a_fill_of_exchange_v2_or_v3_is_decoded_completely() -> None:
     assert decode_order_filled(a_log(data=v2_data())) == OrderFilledLog(
         exchange=EXCHANGE_V2,
         tx_hash=TX_HASH,
@@ -113,19 +113,21 @@ def test_a_fill_of_exchange_v2_or_v3_is_read_whole() -> None:
 @pytest.mark.parametrize(
     ("side", "shares", "usdc"), [(0, 10_000_000, 5_100_000), (1, 5_100_000, 10_000_000)]
 )
-def test_shares_and_money_change_places_with_the_side(side: int, shares: int, usdc: int) -> None:
+def test_the_side_decides_which_amount_is_shares_and_which_is_usdc(
+    side: int, shares: int, usdc: int
+) -> None:
     fill = decode_order_filled(a_log(data=v2_data(side)))
 
     assert (fill.shares, fill.usdc) == (shares, usdc)
 
 
-def test_the_counterparty_tells_who_took() -> None:
+def test_an_order_whose_taker_is_the_exchange_took_liquidity() -> None:
     assert decode_order_filled(a_log(taker=EXCHANGE_V2, data=v2_data())).is_taker_order
     assert not decode_order_filled(a_log(taker=OTHER, data=v2_data())).is_taker_order
 
 
 @pytest.mark.parametrize(("assets", "side"), [((0, TOKEN), Side.BUY), ((TOKEN, 0), Side.SELL)])
-def test_the_side_of_a_v1_fill_is_where_its_collateral_is(
+def test_the_side_of_a_v1_fill_follows_from_its_collateral(
     assets: tuple[int, int], side: Side
 ) -> None:
     fill = decode_order_filled(a_log(ORDER_FILLED_V1, address=EXCHANGE_V1, data=v1_data(*assets)))
@@ -147,7 +149,7 @@ def test_the_side_of_a_v1_fill_is_where_its_collateral_is(
     ],
     ids=["short", "torn", "long", "empty", "third side", "no token", "no collateral", "no maker"],
 )
-def test_a_log_that_is_no_fill_is_an_error_and_never_a_zero(log: dict[str, Any]) -> None:
+def test_a_log_of_another_shape_is_a_malformed_log(log: dict[str, Any]) -> None:
     with pytest.raises(MalformedLog):
         decode_order_filled(log)
 
@@ -156,12 +158,12 @@ def test_a_log_that_is_no_fill_is_an_error_and_never_a_zero(log: dict[str, Any])
     "field", ["data", "transactionHash", "blockNumber", "blockHash", "logIndex", "address"]
 )
 @pytest.mark.parametrize("wrong", [None, 7, "NaN", [], {}])
-def test_what_is_no_log_at_all_is_an_error_to_come_back_to(field: str, wrong: Any) -> None:
+def test_something_that_is_not_a_log_is_a_transient_error(field: str, wrong: Any) -> None:
     with pytest.raises(Transient):
         decode_order_fills([{**a_log(data=v2_data()), field: wrong}])
 
 
-def test_other_events_and_withdrawn_logs_are_left_out() -> None:
+def test_other_events_and_removed_logs_are_left_out() -> None:
     fill = a_log(data=v2_data())
     logs = [
         a_log(ORDERS_MATCHED, data=v2_data()),
@@ -178,7 +180,7 @@ def test_other_events_and_withdrawn_logs_are_left_out() -> None:
     amounts=st.tuples(*[st.integers(0, 2**256 - 1)] * 4),
     wallets=st.tuples(*[st.binary(min_size=20, max_size=20)] * 2),
 )
-def test_every_fill_that_the_exchange_can_emit_is_read_back(
+def test_every_fill_that_the_exchange_can_emit_is_decoded(
     side: int, amounts: tuple[int, ...], wallets: tuple[bytes, bytes]
 ) -> None:
     maker, taker = ("0x" + wallet.hex() for wallet in wallets)
@@ -193,7 +195,7 @@ def test_every_fill_that_the_exchange_can_emit_is_read_back(
     )
 
 
-def test_the_filter_asks_for_the_wallets_own_orders_only() -> None:
+def test_the_topic_filter_matches_the_wallets_own_orders_only() -> None:
     events, order, makers = maker_topics([LEADER, OTHER])
 
     assert events == [ORDER_FILLED, ORDER_FILLED_V1]

@@ -1,4 +1,4 @@
-"""Our order hash and signature check, judged by both client libraries."""
+"""Our order hash and signature check, compared with both client libraries."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ from shared.chain.orders import (
     verify_order,
 )
 from shared.chain.proxy_wallets import proxy_wallet_address
-from tests.unit.chain.orders import signed_by_clob_client, signed_by_polymarket_client
+from tests.unit.chain.orders import sign_by_clob_client, sign_by_polymarket_client
 
 KEY = "0x" + "11" * 32
 OWNER = Account.from_key(KEY).address
@@ -39,7 +39,7 @@ WALLET_BY_TYPE = {
     DEPOSIT_WALLET: WALLET,
 }
 Signing = Callable[..., SignedOrder]
-both_clients = pytest.mark.parametrize("sign", [signed_by_polymarket_client, signed_by_clob_client])
+both_clients = pytest.mark.parametrize("sign", [sign_by_polymarket_client, sign_by_clob_client])
 both_exchanges = pytest.mark.parametrize(
     "exchange", [EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3]
 )
@@ -146,7 +146,7 @@ def test_an_order_for_another_exchange_version_or_chain_is_refused(
 @both_clients
 @pytest.mark.parametrize("signature_type", [SAFE, DEPOSIT_WALLET])
 @pytest.mark.parametrize("owner", [None, Account.from_key(STRANGER).address])
-def test_a_wallets_order_needs_its_known_owner(
+def test_an_order_of_a_safe_or_deposit_wallet_needs_its_known_owner(
     sign: Signing, signature_type: int, owner: str | None
 ) -> None:
     order = sign(KEY, maker=WALLET, signature_type=signature_type)
@@ -156,31 +156,33 @@ def test_a_wallets_order_needs_its_known_owner(
 
 
 def test_an_account_cannot_sign_for_another_account() -> None:
-    order = signed_by_polymarket_client(KEY, maker=WALLET, signature_type=EOA)
+    order = sign_by_polymarket_client(KEY, maker=WALLET, signature_type=EOA)
 
     with pytest.raises(InvalidSignature, match="not the maker"):
         verify_order(order, EXCHANGE_V2, "2")
 
 
 @both_clients
-def test_a_proxy_wallets_order_is_its_own_keys_alone(sign: Signing) -> None:
+def test_an_order_of_a_proxy_wallet_needs_the_key_that_its_address_is_derived_from(
+    sign: Signing,
+) -> None:
     order = sign(STRANGER, maker=proxy_wallet_address(OWNER), signature_type=POLY_PROXY)
 
     with pytest.raises(InvalidSignature, match="not the signer's proxy wallet"):
         verify_order(order, EXCHANGE_V2, "2", owner=OWNER)
 
 
-def test_a_signature_type_that_does_not_exist_is_refused() -> None:
-    order = signed_by_polymarket_client(KEY)
+def test_an_unknown_signature_type_is_refused() -> None:
+    order = sign_by_polymarket_client(KEY)
     digest = bytes.fromhex(order_hash(replace(order, signature_type=4), EXCHANGE_V2, "2")[2:])
     signature = Account.unsafe_sign_hash(digest, KEY).signature.to_0x_hex()
 
-    with pytest.raises(InvalidSignature, match="no signature type 4"):
+    with pytest.raises(InvalidSignature, match="unknown signature type 4"):
         verify_order(replace(order, signature_type=4, signature=signature), EXCHANGE_V2, "2")
 
 
-def test_the_other_half_of_the_curve_is_refused() -> None:
-    order = signed_by_polymarket_client(KEY)
+def test_a_malleable_signature_is_refused() -> None:
+    order = sign_by_polymarket_client(KEY)
     raw = bytes.fromhex(order.signature[2:])
     curve_order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
     mirrored = (
@@ -199,9 +201,9 @@ def test_the_other_half_of_the_curve_is_refused() -> None:
     ),
     kind=st.sampled_from([0, 1, 2, 3]),
 )
-def test_any_other_bytes_are_refused_and_nothing_else_is_raised(signature: str, kind: int) -> None:
+def test_arbitrary_signatures_are_refused_without_another_error(signature: str, kind: int) -> None:
     order = replace(
-        signed_by_polymarket_client(KEY, maker=OWNER), signature_type=kind, signature=signature
+        sign_by_polymarket_client(KEY, maker=OWNER), signature_type=kind, signature=signature
     )
 
     with pytest.raises(InvalidSignature):
@@ -209,26 +211,26 @@ def test_any_other_bytes_are_refused_and_nothing_else_is_raised(signature: str, 
 
 
 @given(r=uint256, s=uint256, v=st.sampled_from([27, 28]))
-def test_any_other_65_bytes_are_refused(r: int, s: int, v: int) -> None:
+def test_arbitrary_signatures_of_65_bytes_are_refused(r: int, s: int, v: int) -> None:
     signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([v])
-    order = replace(signed_by_polymarket_client(KEY), signature="0x" + signature.hex())
+    order = replace(sign_by_polymarket_client(KEY), signature="0x" + signature.hex())
 
     with pytest.raises(InvalidSignature):
         verify_order(order, EXCHANGE_V2, "2")
 
 
 @given(maker_amount=st.integers(1, 10**15), taker_amount=st.integers(1, 10**15), data=st.data())
-def test_fills_never_bring_more_than_the_orders_own_price(
+def test_a_fill_never_receives_more_than_the_orders_price_allows(
     maker_amount: int, taker_amount: int, data: st.DataObject
 ) -> None:
     order = replace(
-        signed_by_polymarket_client(KEY), maker_amount=maker_amount, taker_amount=taker_amount
+        sign_by_polymarket_client(KEY), maker_amount=maker_amount, taker_amount=taker_amount
     )
     fill = data.draw(st.integers(0, maker_amount))
     rest = maker_amount - fill
 
-    got, later = counter_amount(order, fill), counter_amount(order, rest)
+    received, received_later = counter_amount(order, fill), counter_amount(order, rest)
 
-    assert got * maker_amount <= fill * taker_amount < (got + 1) * maker_amount
-    assert taker_amount - 1 <= got + later <= taker_amount
+    assert received * maker_amount <= fill * taker_amount < (received + 1) * maker_amount
+    assert taker_amount - 1 <= received + received_later <= taker_amount
     assert counter_amount(order, maker_amount) == taker_amount

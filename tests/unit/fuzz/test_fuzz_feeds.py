@@ -50,7 +50,7 @@ class FakeChannel(Channel):
     def __init__(self, *frames: str) -> None:
         super().__init__(
             ChannelSettings(
-                name="market", url="", ping_every_s=1, silent_after_s=1, pongs_count=True
+                name="market", url="", ping_interval_s=1, silence_timeout_s=1, pong_is_alive=True
             ),
             list,
         )
@@ -231,7 +231,7 @@ async def test_mutated_frames_of_the_market_channel_leave_a_sorted_book(rng: Ran
         pricer.markets,
         pricer.shared,
         now=pricer.clock,
-        share_every=timedelta(milliseconds=500),
+        share_interval=timedelta(milliseconds=500),
     )
 
     with pytest.raises(ExceptionGroup) as ended:

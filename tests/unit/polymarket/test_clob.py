@@ -1,4 +1,4 @@
-"""What the CLOB's refusals mean to us: tried on a real HTTP server that answers as it is told."""
+"""The CLOB client against a real HTTP server with given replies."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,41 +20,41 @@ from tests.fakes import Clock
 KEY = "0x" + "17" * 32
 WALLET = Wallet(proxy=Account.from_key(KEY).address, private_key=KEY)
 CREDENTIALS = Credentials(address=WALLET.signer, key="k", secret="dGhlLXNlY3JldA==", passphrase="p")
-GIVEN = {"apiKey": "k", "secret": "dGhlLXNlY3JldA==", "passphrase": "p"}
+API_KEY = {"apiKey": "k", "secret": "dGhlLXNlY3JldA==", "passphrase": "p"}
 
 
 class Venue:
-    """Answers by path; a status alone has no readable body, None cuts the connection off."""
+    """Replies by path; None aborts the connection."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, tuple[int, Any] | None] = {}
+        self.replies: dict[str, tuple[int, Any] | None] = {}
         self.bodies: list[bytes] = []
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         self.queries: list[dict[str, str]] = []
-        self.ahead_s: int | None = None
-        """How far its clock is ahead, where it looks at the time that a request was signed at."""
+        self.clock_offset_s: int | None = None
+        """How far its clock is ahead of ours; None: it does not check the signed time."""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.bodies.append(await request.read())
-        self.asked.append(request.path)
+        self.paths.append(request.path)
         self.queries.append(dict(request.query))
         if (
-            self.ahead_s is not None
+            self.clock_offset_s is not None
             and "POLY_TIMESTAMP" in request.headers
-            and self._is_off(int(request.headers["POLY_TIMESTAMP"]))
+            and self._has_wrong_time(int(request.headers["POLY_TIMESTAMP"]))
         ):
             return web.json_response({"error": "Unauthorized/Invalid api key"}, status=401)
-        answer = self.answers[request.path]
-        if answer is None:
+        canned = self.replies[request.path]
+        if canned is None:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        status, body = answer
+        status, body = canned
         return web.Response(status=status, text=body if isinstance(body, str) else json.dumps(body))
 
-    def _is_off(self, signed_at: int) -> bool:
-        assert self.ahead_s is not None
-        return abs(int(NOON.timestamp()) + self.ahead_s - signed_at) > 2
+    def _has_wrong_time(self, signed_at: int) -> bool:
+        assert self.clock_offset_s is not None
+        return abs(int(NOON.timestamp()) + self.clock_offset_s - signed_at) > 2
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def clob(venue: Venue) -> AsyncIterator[Clob]:
 
 
 async def test_an_order_is_posted_byte_for_byte(venue: Venue, clob: Clob) -> None:
-    venue.answers["/order"] = (
+    venue.replies["/order"] = (
         200,
         {
             "success": True,
@@ -92,79 +92,81 @@ async def test_an_order_is_posted_byte_for_byte(venue: Venue, clob: Clob) -> Non
     assert venue.bodies == [b'{"a": 1,  "b":2}']
 
 
-@pytest.mark.parametrize("answer", [None, (200, "<html>"), (400, "<html>"), (502, "bad gateway")])
-async def test_an_order_without_an_answer_that_tells_is_lost(
-    venue: Venue, clob: Clob, answer: tuple[int, Any] | None
+@pytest.mark.parametrize("canned", [None, (200, "<html>"), (400, "<html>"), (502, "bad gateway")])
+async def test_an_order_without_a_readable_reply_has_a_lost_reply(
+    venue: Venue, clob: Clob, canned: tuple[int, Any] | None
 ) -> None:
-    venue.answers["/order"] = answer
+    venue.replies["/order"] = canned
 
     assert isinstance(await clob.post_order("{}", CREDENTIALS), ReplyLost)
 
 
-async def test_an_order_that_found_no_connection_cannot_have_left() -> None:
+async def test_an_order_without_a_connection_was_not_sent_and_may_be_retried() -> None:
     settings = VenueSettings.model_validate({"clob_url": "http://127.0.0.1:1"})
     async with Clob(settings, now=Clock(NOON)) as clob:
         assert isinstance(await clob.post_order("{}", CREDENTIALS), RetryLater)
 
 
-async def test_a_token_without_a_book_is_not_a_venue_that_is_away(venue: Venue, clob: Clob) -> None:
-    venue.answers["/book"] = (404, {"error": "No orderbook exists for the requested token id"})
+async def test_a_missing_book_is_told_apart_from_a_failing_venue(venue: Venue, clob: Clob) -> None:
+    venue.replies["/book"] = (404, {"error": "No orderbook exists for the requested token id"})
     with pytest.raises(NoMarket):
         await clob.fetch_book(TOKEN)
 
-    for answer in (None, (500, "oops"), (429, {"error": "Too Many Requests"})):
-        venue.answers["/book"] = answer
+    for canned in (None, (500, "oops"), (429, {"error": "Too Many Requests"})):
+        venue.replies["/book"] = canned
         with pytest.raises(Transient):
             await clob.fetch_book(TOKEN)
 
 
 @pytest.mark.parametrize("body", ["<html>", [], 7, {"asset_id": TOKEN, "bids": 7}])
-async def test_a_book_that_cannot_be_read_is_refused(venue: Venue, clob: Clob, body: Any) -> None:
-    venue.answers["/book"] = (200, body)
+async def test_an_unreadable_book_is_an_invalid_message(
+    venue: Venue, clob: Clob, body: Any
+) -> None:
+    venue.replies["/book"] = (200, body)
 
     with pytest.raises(InvalidMessage):
         await clob.fetch_book(TOKEN)
 
 
 async def test_an_api_key_that_exists_already_is_derived(venue: Venue, clob: Clob) -> None:
-    venue.answers |= {
+    venue.replies |= {
         "/auth/api-key": (400, {"error": "Could not create api key"}),
-        "/auth/derive-api-key": (200, GIVEN),
+        "/auth/derive-api-key": (200, API_KEY),
     }
 
     assert await clob.fetch_credentials(WALLET) == CREDENTIALS
 
 
 @pytest.mark.parametrize("status", [425, 429, 500, 503])
-async def test_a_venue_that_gives_no_key_now_may_give_one_later(
+async def test_a_temporary_refusal_of_an_api_key_is_transient(
     venue: Venue, clob: Clob, status: int
 ) -> None:
-    venue.answers |= {"/auth/api-key": (status, ""), "/auth/derive-api-key": (status, "")}
+    venue.replies |= {"/auth/api-key": (status, ""), "/auth/derive-api-key": (status, "")}
 
     with pytest.raises(Transient):
         await clob.fetch_credentials(WALLET)
 
 
 @pytest.mark.parametrize(
-    "answer", [(401, {"error": "Invalid L1 Request headers"}), (200, {"apiKey": "k"}), (200, [])]
+    "canned", [(401, {"error": "Invalid L1 Request headers"}), (200, {"apiKey": "k"}), (200, [])]
 )
-async def test_a_venue_that_gives_no_key_at_all_is_told_by_the_signer(
-    venue: Venue, clob: Clob, answer: tuple[int, Any]
+async def test_a_final_refusal_of_an_api_key_names_the_signer(
+    venue: Venue, clob: Clob, canned: tuple[int, Any]
 ) -> None:
-    venue.answers |= {"/auth/api-key": answer, "/auth/derive-api-key": answer}
+    venue.replies |= {"/auth/api-key": canned, "/auth/derive-api-key": canned}
 
     with pytest.raises(InvalidMessage, match=WALLET.signer):
         await clob.fetch_credentials(WALLET)
 
 
 async def test_trades_are_read_to_the_last_page(venue: Venue, clob: Clob) -> None:
-    venue.answers["/data/trades"] = (200, {"data": [{"id": "1"}], "next_cursor": "LTE="})
+    venue.replies["/data/trades"] = (200, {"data": [{"id": "1"}], "next_cursor": "LTE="})
 
     assert await clob.fetch_trades(CREDENTIALS, maker_address=PROXY, since=NOON) == [{"id": "1"}]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "canned",
     [
         None,
         (500, "oops"),
@@ -175,39 +177,39 @@ async def test_trades_are_read_to_the_last_page(venue: Venue, clob: Clob) -> Non
         (200, {"data": [7]}),
     ],
 )
-async def test_trades_that_cannot_be_read_are_not_no_trades(
-    venue: Venue, clob: Clob, answer: tuple[int, Any] | None
+async def test_unreadable_trades_are_an_error_and_not_an_empty_list(
+    venue: Venue, clob: Clob, canned: tuple[int, Any] | None
 ) -> None:
-    venue.answers["/data/trades"] = answer
+    venue.replies["/data/trades"] = canned
 
     with pytest.raises(Transient):
         await clob.fetch_trades(CREDENTIALS, maker_address=PROXY, since=NOON)
 
 
 @pytest.mark.parametrize(
-    ("answer", "is_open"),
+    ("canned", "is_open"),
     [
         ((200, None), False),
         ((404, {"error": "order not found"}), False),
         ((200, {"id": "0x1", "status": "ORDER_STATUS_DELAYED"}), True),
     ],
 )
-async def test_an_order_is_open_if_the_venue_shows_it(
-    venue: Venue, clob: Clob, answer: tuple[int, Any], *, is_open: bool
+async def test_an_order_is_open_if_the_venue_returns_it(
+    venue: Venue, clob: Clob, canned: tuple[int, Any], *, is_open: bool
 ) -> None:
-    venue.answers["/data/order/0x1"] = answer
+    venue.replies["/data/order/0x1"] = canned
 
     assert await clob.is_order_open(CREDENTIALS, "0x1") is is_open
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "canned",
     [None, (500, "oops"), (200, []), (429, {"error": "Too Many Requests"}), (401, {"error": "no"})],
 )
-async def test_an_order_that_cannot_be_asked_for_is_not_closed(
-    venue: Venue, clob: Clob, answer: tuple[int, Any] | None
+async def test_a_failed_order_lookup_is_an_error_and_not_a_closed_order(
+    venue: Venue, clob: Clob, canned: tuple[int, Any] | None
 ) -> None:
-    venue.answers |= {"/data/order/0x1": answer, "/time": (200, int(NOON.timestamp()))}
+    venue.replies |= {"/data/order/0x1": canned, "/time": (200, int(NOON.timestamp()))}
 
     with pytest.raises(Transient):
         await clob.is_order_open(CREDENTIALS, "0x1")
@@ -225,14 +227,14 @@ MATCHED = (
 )
 
 
-@pytest.mark.parametrize("ahead_s", [300, -300])
-async def test_a_venue_with_another_clock_is_asked_for_it_once_and_gets_the_same_bytes(
-    venue: Venue, clob: Clob, ahead_s: int
+@pytest.mark.parametrize("clock_offset_s", [300, -300])
+async def test_a_venue_with_another_clock_is_asked_for_its_time_once_and_the_order_is_sent_again(
+    venue: Venue, clob: Clob, clock_offset_s: int
 ) -> None:
-    venue.ahead_s = ahead_s
-    venue.answers |= {
+    venue.clock_offset_s = clock_offset_s
+    venue.replies |= {
         "/order": MATCHED,
-        "/time": (200, int(NOON.timestamp()) + ahead_s),
+        "/time": (200, int(NOON.timestamp()) + clock_offset_s),
         "/data/order/0x1": (200, None),
     }
 
@@ -240,21 +242,21 @@ async def test_a_venue_with_another_clock_is_asked_for_it_once_and_gets_the_same
     assert isinstance(await clob.post_order("{}", CREDENTIALS), Accepted)
     assert not await clob.is_order_open(CREDENTIALS, "0x1")
 
-    assert venue.asked == ["/order", "/time", "/order", "/order", "/data/order/0x1"]
+    assert venue.paths == ["/order", "/time", "/order", "/order", "/data/order/0x1"]
 
 
-async def test_an_api_key_is_asked_for_again_by_the_venues_clock(venue: Venue, clob: Clob) -> None:
-    venue.ahead_s = 300
-    venue.answers |= {"/auth/api-key": (200, GIVEN), "/time": (200, int(NOON.timestamp()) + 300)}
+async def test_an_api_key_is_requested_again_with_the_venues_time(venue: Venue, clob: Clob) -> None:
+    venue.clock_offset_s = 300
+    venue.replies |= {"/auth/api-key": (200, API_KEY), "/time": (200, int(NOON.timestamp()) + 300)}
 
     assert await clob.fetch_credentials(WALLET) == CREDENTIALS
 
 
-async def test_trades_of_a_venue_that_is_behind_are_asked_for_by_its_clock(
+async def test_trades_of_a_venue_whose_clock_is_behind_are_fetched_by_its_time(
     venue: Venue, clob: Clob
 ) -> None:
-    venue.ahead_s = -300
-    venue.answers |= {
+    venue.clock_offset_s = -300
+    venue.replies |= {
         "/data/trades": (200, {"data": [], "next_cursor": "LTE="}),
         "/time": (200, int(NOON.timestamp()) - 300),
     }
@@ -265,17 +267,17 @@ async def test_trades_of_a_venue_that_is_behind_are_asked_for_by_its_clock(
 
 
 @pytest.mark.parametrize(
-    "time_told", [(200, int(NOON.timestamp())), (200, "<html>"), (200, {}), (500, ""), None]
+    "time_reply", [(200, int(NOON.timestamp())), (200, "<html>"), (200, {}), (500, ""), None]
 )
-async def test_who_is_refused_for_another_reason_than_the_time_is_refused(
-    venue: Venue, clob: Clob, time_told: tuple[int, Any] | None
+async def test_an_unauthorized_order_is_not_sent_again_when_the_clocks_agree(
+    venue: Venue, clob: Clob, time_reply: tuple[int, Any] | None
 ) -> None:
-    venue.answers |= {
+    venue.replies |= {
         "/order": (401, {"error": "Unauthorized/Invalid api key"}),
-        "/time": time_told,
+        "/time": time_reply,
     }
 
     reply = await clob.post_order("{}", CREDENTIALS)
 
     assert reply == Rejected(Reason.UNAUTHORIZED, "Unauthorized/Invalid api key")
-    assert venue.asked.count("/order") == 1
+    assert venue.paths.count("/order") == 1

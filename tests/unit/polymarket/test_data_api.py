@@ -1,6 +1,4 @@
-"""A row of the Data API is a fill as the other sources tell it; what says nothing certain is told
-as the least that is certain.
-"""
+"""Rows of the Data API as fills, and the client that reads them page by page."""
 
 from decimal import Decimal
 from typing import Any
@@ -34,24 +32,24 @@ def a_row(**overrides: Any) -> dict[str, Any]:
     return row | overrides
 
 
-class Page:
-    """A Data API with these answers, in turn."""
+class FakeDataApi:
+    """A Data API with these replies, in turn."""
 
-    def __init__(self, *answers: tuple[int, Any]) -> None:
-        self.answers = list(answers)
-        self.asked: list[dict[str, str]] = []
+    def __init__(self, *replies: tuple[int, Any]) -> None:
+        self.replies = list(replies)
+        self.queries: list[dict[str, str]] = []
 
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append(dict(request.query))
-        status, payload = self.answers.pop(0)
+    async def reply(self, request: web.Request) -> web.Response:
+        self.queries.append(dict(request.query))
+        status, payload = self.replies.pop(0)
         return web.Response(status=status, body=orjson.dumps(payload))
 
-    async def trades(self) -> list[dict[str, Any]]:
-        http = web.Application()
-        http.add_routes([web.get("/v2/trades", self.answer)])
+    async def fetch_trades(self) -> list[dict[str, Any]]:
+        application = web.Application()
+        application.add_routes([web.get("/v2/trades", self.reply)])
         async with (
-            TestServer(http) as server,
-            DataApi(str(server.make_url("/")), timeout_s=5, every_s=0) as api,
+            TestServer(application) as server,
+            DataApi(str(server.make_url("/")), timeout_s=5, interval_s=0) as api,
         ):
             return await api.fetch_trades(LEADER, NOON)
 
@@ -68,7 +66,7 @@ def a_page(*rows: dict[str, Any], cursor: str | None = None) -> tuple[int, Any]:
     }
 
 
-def test_a_row_is_a_fill_with_sizes_to_six_decimals() -> None:
+def test_a_row_becomes_a_fill_with_its_size_in_micro_shares() -> None:
     fill = parse_fill(a_row(size=Decimal("13.513513"), price=Decimal("0.7400000012")), seen_at=NOON)
 
     assert (fill.leader, fill.side, fill.shares, fill.source) == (
@@ -80,7 +78,7 @@ def test_a_row_is_a_fill_with_sizes_to_six_decimals() -> None:
     assert (str(fill.price), fill.filled_at) == ("0.7400000012", NOON.replace(microsecond=0))
 
 
-def test_rows_of_one_transaction_differ_by_what_they_say_and_equal_ones_are_one() -> None:
+def test_equal_rows_of_a_transaction_get_one_id_and_different_rows_get_their_own() -> None:
     first, again, other = (
         parse_fill(row, seen_at=NOON)
         for row in (a_row(size="5"), a_row(size="5.000000"), a_row(size="6"))
@@ -99,37 +97,37 @@ def test_rows_of_one_transaction_differ_by_what_they_say_and_equal_ones_are_one(
         {"proxy_wallet": "me"},
     ],
 )
-def test_what_is_no_fill_is_said_to_be_none(wrong: dict[str, Any]) -> None:
+def test_a_row_that_is_not_a_fill_is_an_invalid_message(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidMessage):
         parse_fill(a_row(**wrong), seen_at=NOON)
 
 
 @pytest.mark.parametrize("payload", [None, [], {"data": [1], "pagination": {}}, {"data": []}])
-def test_an_answer_without_rows_and_pages_is_none(payload: Any) -> None:
+def test_a_reply_without_data_and_pagination_is_an_invalid_message(payload: Any) -> None:
     with pytest.raises(InvalidMessage):
         parse_page(payload)
 
 
-async def test_numbers_of_an_answer_are_read_digit_by_digit() -> None:
-    (row,) = await Page(a_page(a_row(price=0.7400000012))).trades()
+async def test_numbers_of_a_reply_keep_all_their_digits() -> None:
+    (row,) = await FakeDataApi(a_page(a_row(price=0.7400000012))).fetch_trades()
 
     assert row["price"] == Decimal("0.7400000012")
 
 
-async def test_every_page_is_asked_for_with_the_same_filters() -> None:
-    page = Page(a_page(a_row(size=1), cursor="more"), a_page(a_row(size=2)))
+async def test_every_page_is_requested_with_the_same_filters() -> None:
+    api = FakeDataApi(a_page(a_row(size=1), cursor="more"), a_page(a_row(size=2)))
 
-    rows = await page.trades()
+    rows = await api.fetch_trades()
 
     assert [row["size"] for row in rows] == [1, 2]
-    assert page.asked[0] | {"cursor": "more"} == page.asked[1]
-    assert (page.asked[0]["taker_only"], page.asked[0]["start"]) == (
+    assert api.queries[0] | {"cursor": "more"} == api.queries[1]
+    assert (api.queries[0]["taker_only"], api.queries[0]["start"]) == (
         "false",
         str(int(NOON.timestamp())),
     )
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_refusal_is_no_empty_list(status: int) -> None:
+async def test_a_refused_request_is_an_error_and_not_an_empty_list(status: int) -> None:
     with pytest.raises(Transient):
-        await Page((status, {})).trades()
+        await FakeDataApi((status, {})).fetch_trades()

@@ -1,4 +1,4 @@
-"""Books by value whatever the order of the levels, and no book where none is known."""
+"""Books and markets from REST replies and from frames of the market channel."""
 
 import json
 from decimal import Decimal
@@ -20,12 +20,14 @@ from shared.polymarket.market_data import (
     parse_market,
 )
 from tests.builders import TOKEN, shares
-from tests.unit.polymarket.recorded import recorded
+from tests.unit.polymarket.recorded import load_recorded
 
 BOOK = {
-    "event_type": "book", "asset_id": TOKEN, "bids": [{"price": "0.48", "size": "30"}, {"price": "0.49", "size": "20"}],
+    "event_type": "book",
+    "asset_id": TOKEN,
+    "bids": [{"price": "0.48", "size": "30"}, {"price": "0.49", "size": "20"}],
     "asks": [{"price": "0.52", "size": "25"}, {"price": "0.51", "size": "60.5"}],
-}  # fmt: skip
+}
 MARKET = {
     "t": [{"t": TOKEN, "o": "Yes"}, {"t": "2", "o": "No"}],
     "mts": 0.01,
@@ -65,8 +67,8 @@ def a_change(**overrides: Any) -> dict[str, Any]:
     return {"asset_id": TOKEN, "price": "0.49", "size": "7", "side": "BUY"} | overrides
 
 
-def changes(*given: dict[str, Any]) -> dict[str, Any]:
-    return {"event_type": "price_change", "price_changes": list(given)}
+def changes(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"event_type": "price_change", "price_changes": list(entries)}
 
 
 def a_book(*frames: Any) -> LiveBook:
@@ -80,8 +82,8 @@ def prices(levels: Any) -> list[str]:
     return [str(level.price) for level in levels]
 
 
-def test_recorded_books_are_best_first_though_the_venue_lists_them_worst_first() -> None:
-    for frame in recorded("clob_market_channel.json"):
+def test_recorded_books_are_sorted_best_first() -> None:
+    for frame in load_recorded("clob_market_channel.json"):
         for event in events(frame):
             if isinstance(event, BookSnapshot):
                 assert event.bids[0].price == max(level.price for level in event.bids)
@@ -89,28 +91,28 @@ def test_recorded_books_are_best_first_though_the_venue_lists_them_worst_first()
                 assert event.bids[0].price < event.asks[0].price
 
 
-def test_the_recorded_frames_as_one_array_make_the_books_that_their_changes_say() -> None:
-    frames = recorded("clob_market_channel.json")
-    changed = frames[1]["asset_id"]
+def test_the_recorded_frames_as_one_array_build_the_expected_book() -> None:
+    frames = load_recorded("clob_market_channel.json")
+    token_id = frames[1]["asset_id"]
     book = LiveBook()
 
     for event in events(frames):
-        if event.token_id == changed:
+        if event.token_id == token_id:
             book.apply(event)
 
-    at = {str(level.price): level.shares for level in book.bids()}
-    assert at["0.59"] == shares("704942.22")
-    assert at["0.51"] == shares(90)
+    shares_by_price = {str(level.price): level.shares for level in book.bids()}
+    assert shares_by_price["0.59"] == shares("704942.22")
+    assert shares_by_price["0.51"] == shares(90)
     assert prices(book.bids())[0] == "0.61"
     assert prices(book.asks())[0] == "0.62"
 
 
-@pytest.mark.parametrize("name", ["venue/clob_book_response.json", "venue/ws_market_book_msg.json"])
-def test_a_recorded_book_reads_the_same_in_either_order(name: str) -> None:
-    reply = recorded(name)
-    turned = reply | {"bids": reply["bids"][::-1], "asks": reply["asks"][::-1]}
+@pytest.mark.parametrize("name", ["clob_book_response.json", "ws_market_book_msg.json"])
+def test_a_recorded_book_is_the_same_whatever_the_order_of_its_levels(name: str) -> None:
+    reply = load_recorded(name)
+    reversed_reply = reply | {"bids": reply["bids"][::-1], "asks": reply["asks"][::-1]}
 
-    assert parse_book(reply) == parse_book(turned)
+    assert parse_book(reply) == parse_book(reversed_reply)
     assert prices(parse_book(reply).bids)[:2] == ["0.5", "0.49"]
 
 
@@ -124,15 +126,15 @@ def test_a_recorded_book_reads_the_same_in_either_order(name: str) -> None:
         ("new_market", None),
     ],
 )
-def test_recorded_events_are_what_they_do_to_a_book(
+def test_recorded_events_are_parsed_by_their_effect_on_a_book(
     name: str, kind: type[BookEvent] | None
 ) -> None:
-    found = events(recorded(f"venue/ws_market_{name}_msg.json"))
+    parsed = events(load_recorded(f"ws_market_{name}_msg.json"))
 
-    assert [type(event) for event in found] == ([kind] if kind else [])
+    assert [type(event) for event in parsed] == ([kind] if kind else [])
 
 
-def test_a_change_sets_a_level_and_zero_takes_it_away() -> None:
+def test_a_change_sets_a_level_and_size_zero_removes_it() -> None:
     book = a_book(
         BOOK,
         changes(
@@ -152,50 +154,53 @@ def test_a_change_sets_a_level_and_zero_takes_it_away() -> None:
     ]
 
 
-def test_the_same_price_written_otherwise_is_the_same_level() -> None:
+def test_the_same_price_in_another_notation_is_the_same_level() -> None:
     book = a_book(BOOK, changes(a_change(price="0.490", size="0"), a_change(price=0.48, size=1)))
 
     assert [(str(level.price), level.shares) for level in book.bids()] == [("0.48", shares(1))]
 
 
-def test_a_level_that_is_taken_away_twice_is_gone_once() -> None:
+def test_removing_a_level_twice_has_no_further_effect() -> None:
     assert prices(
         a_book(BOOK, changes(a_change(size="0")), changes(a_change(size="0"))).bids()
     ) == ["0.48"]
 
 
-def test_changes_before_a_snapshot_make_no_book() -> None:
+def test_changes_before_a_snapshot_leave_the_book_unknown() -> None:
     assert not a_book(changes(a_change())).is_known
 
 
-def test_a_new_tick_size_voids_the_book_until_the_next_snapshot() -> None:
+def test_a_new_tick_size_makes_the_book_unknown_until_the_next_snapshot() -> None:
     tick = {"event_type": "tick_size_change", "asset_id": TOKEN, "new_tick_size": "0.001"}
 
     assert not a_book(BOOK, tick, changes(a_change())).is_known
     assert a_book(BOOK, tick, BOOK).is_known
 
 
-def test_a_snapshot_replaces_all_that_was_known_also_by_nothing() -> None:
+def test_an_empty_snapshot_replaces_the_whole_book() -> None:
     book = a_book(BOOK, BOOK | {"bids": [], "asks": []})
 
     assert book.is_known
     assert (book.bids(), book.asks()) == ((), ())
 
 
-def test_a_market_says_what_its_orders_must_obey() -> None:
+def test_a_market_contains_its_trading_rules() -> None:
     market = parse_market(TOKEN, MARKET, condition_id="0xc0")
 
     assert (market.tick_size, market.min_order_shares, market.neg_risk, market.fee_rate) == (
-        Decimal("0.01"), shares(5), True, Decimal("0.04"),
-    )  # fmt: skip
+        Decimal("0.01"),
+        shares(5),
+        True,
+        Decimal("0.04"),
+    )
 
 
-def test_a_market_without_fee_terms_takes_no_fee() -> None:
+def test_a_market_without_fee_terms_has_fee_rate_zero() -> None:
     assert parse_market(TOKEN, MARKET | {"fd": None}, condition_id="0xc0").fee_rate == 0
 
 
 @pytest.mark.parametrize(
-    ("wrong", "complaint"),
+    ("wrong", "message"),
     [
         ({"t": []}, "does not list"),
         ({"t": None}, "does not list"),
@@ -210,10 +215,10 @@ def test_a_market_without_fee_terms_takes_no_fee() -> None:
         ({"fd": {"r": -1}}, "fd.r: "),
     ],
 )
-def test_a_market_that_cannot_be_is_refused_by_the_name_of_its_field(
-    wrong: dict[str, Any], complaint: str
+def test_an_invalid_market_is_refused_with_the_name_of_its_field(
+    wrong: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidMessage, match=complaint):
+    with pytest.raises(InvalidMessage, match=message):
         parse_market(TOKEN, MARKET | wrong, condition_id="0xc0")
 
 
@@ -243,18 +248,18 @@ def test_a_market_that_cannot_be_is_refused_by_the_name_of_its_field(
     ],
     ids=lambda frame: str(frame)[:60],
 )
-def test_a_frame_that_cannot_be_read_is_refused(frame: Any) -> None:
+def test_an_unreadable_frame_is_an_invalid_message(frame: Any) -> None:
     with pytest.raises(InvalidMessage):
         events(frame)
 
 
 @pytest.mark.parametrize("frame", ["", "PONG"])
-def test_a_keep_alive_changes_nothing(frame: str) -> None:
+def test_a_keep_alive_has_no_events(frame: str) -> None:
     assert events(frame) == []
 
 
 @given(frame=st.text() | JSON_VALUES.map(json.dumps))
-def test_no_frame_whatsoever_raises_anything_else(frame: str) -> None:
+def test_no_frame_raises_anything_but_invalid_message(frame: str) -> None:
     try:
         events(frame)
     except InvalidMessage:

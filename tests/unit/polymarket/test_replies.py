@@ -1,4 +1,4 @@
-"""One table from the venue's texts to our types; what tells nothing is lost, never refused."""
+"""The venue's replies to a posted order; an unknown reply is lost, never a refusal."""
 
 from typing import Any
 
@@ -18,12 +18,17 @@ from shared.polymarket.replies import (
     parse_reply,
 )
 from tests.builders import shares, usdc
-from tests.unit.polymarket.recorded import recorded
+from tests.unit.polymarket.recorded import load_recorded
 
 ACCEPTED = {
-    "success": True, "errorMsg": "", "orderID": "0xabc", "status": "matched", "makingAmount": "5.1", "takingAmount": "10",
+    "success": True,
+    "errorMsg": "",
+    "orderID": "0xabc",
+    "status": "matched",
+    "makingAmount": "5.1",
+    "takingAmount": "10",
     "tradeIDs": ["trade-1", "trade-2"],
-}  # fmt: skip
+}
 
 TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (401, "Unauthorized/Invalid api key", Reason.UNAUTHORIZED),
@@ -44,34 +49,39 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (400, "order couldn't be fully filled. FOK orders are fully filled or killed.", Killed),
     (
         400,
-        "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found.",
+        "no orders found to match with FAK order. FAK orders are partially filled or killed if no "
+        "match is found.",
         Killed,
     ),
     (400, "invalid post-only order: order crosses book", Reason.WOULD_CROSS),
-    (400, "invalid expiration", Reason.BAD_EXPIRATION),
+    (400, "invalid expiration", Reason.INVALID_EXPIRATION),
     (400, "the market is not yet ready to process new orders", RetryLater),
     (400, "Invalid token id", Reason.UNKNOWN_TOKEN),
     (400, "Invalid order payload", Reason.MALFORMED),
-    (400, "the order owner has to be the owner of the API KEY", Reason.NOT_THE_KEYS_WALLET),
+    (400, "the order owner has to be the owner of the API KEY", Reason.WALLET_KEY_MISMATCH),
     (
         400,
         "the order signer address has to be the address of the API KEY",
-        Reason.NOT_THE_KEYS_WALLET,
+        Reason.WALLET_KEY_MISMATCH,
     ),
     (
         400,
         "maker address not allowed, please use the deposit wallet flow",
         Reason.WALLET_NOT_ALLOWED,
     ),
-    (400, "invalid order version, please use the latest clob-client", Reason.OLD_VERSION),
+    (400, "invalid order version, please use the latest clob-client", Reason.INVALID_VERSION),
     (400, "order match delayed due to market conditions", ReplyLost),
-    (400, "Too many orders in payload: 16, max allowed: 15", Reason.TOO_MANY),
+    (400, "Too many orders in payload: 16, max allowed: 15", Reason.TOO_MANY_ORDERS),
     (400, "'0xab' address banned", Reason.BANNED),
     (400, "address in closed only mode", Reason.CLOSED_ONLY),
     (400, "'0xab' address in closed only mode", Reason.CLOSED_ONLY),
     (400, "order canceled in the CTF exchange contract", Reason.CANCELED_ON_CHAIN),
-    (403, "Trading restricted in your region, please refer to available regions", Reason.REGION),
-    (403, "Forbidden", Reason.REGION),
+    (
+        403,
+        "Trading restricted in your region, please refer to available regions",
+        Reason.REGION_BLOCKED,
+    ),
+    (403, "Forbidden", Reason.REGION_BLOCKED),
     (404, "No orderbook exists for the requested token id", Reason.NO_MARKET),
     (404, "market not found", Reason.NO_MARKET),
     (408, "request timeout", ReplyLost),
@@ -79,11 +89,12 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (429, "Too Many Requests", RetryLater),
     (500, "order timed out", ReplyLost),
     (500, "there are no matching orders", Killed),
-    (500, "the trade contains rounding issues", Reason.UNFILLABLE),
+    (500, "the trade contains rounding issues", Reason.INVALID_MATCH),
     (
         500,
-        "the price of the taker's order has a discrepancy greater than allowed with the worst maker order",
-        Reason.UNFILLABLE,
+        "the price of the taker's order has a discrepancy greater than allowed with the worst "
+        "maker order",
+        Reason.INVALID_MATCH,
     ),
     (500, "Internal server error", ReplyLost),
     (502, "bad gateway", ReplyLost),
@@ -113,50 +124,58 @@ JSON_VALUES = st.recursive(
 )
 
 
-def meaning(reply: Reply) -> type[Reply] | Reason:
+def kind_of_reply(reply: Reply) -> type[Reply] | Reason:
     return reply.reason if isinstance(reply, Rejected) else type(reply)
 
 
 @pytest.mark.parametrize(
     ("status", "text", "kind"), TEXTS, ids=lambda value: value if isinstance(value, str) else None
 )
-def test_every_text_of_the_venue_has_one_meaning(
+def test_each_text_has_the_same_meaning_in_any_case_and_any_field(
     status: int, text: str, kind: type[Reply] | Reason
 ) -> None:
-    assert meaning(parse_reply(status, {"error": text})) is kind
-    assert meaning(parse_reply(status, {"error": text.upper()})) is kind
-    assert meaning(parse_reply(status, {"success": True, "orderID": "", "errorMsg": text})) is kind
+    assert kind_of_reply(parse_reply(status, {"error": text})) is kind
+    assert kind_of_reply(parse_reply(status, {"error": text.upper()})) is kind
+    assert (
+        kind_of_reply(parse_reply(status, {"success": True, "orderID": "", "errorMsg": text}))
+        is kind
+    )
 
 
-def test_every_reason_is_given_by_some_text() -> None:
+def test_every_reason_is_covered_by_a_text() -> None:
     assert {kind for _, _, kind in TEXTS if isinstance(kind, Reason)} == set(Reason)
 
 
 @pytest.mark.parametrize("text", UNKNOWN_TEXTS)
 @pytest.mark.parametrize("status", [200, 400, 404, 409, 422, 500, 502])
-def test_a_text_that_nobody_knows_is_lost_and_not_refused(status: int, text: str) -> None:
+def test_an_unknown_text_is_a_lost_reply_and_not_a_refusal(status: int, text: str) -> None:
     assert parse_reply(status, {"error": text}) == ReplyLost(f"status {status} {text}")
 
 
-def test_what_the_first_sending_can_cause_is_no_proof_against_it() -> None:
+def test_a_refusal_that_an_earlier_sending_can_cause_is_not_conclusive() -> None:
     assert not any(
-        reason.hides_nothing
+        reason.is_conclusive
         for reason in (Reason.BALANCE_TOO_LOW, Reason.CANCELED_ON_CHAIN, Reason.NO_MARKET)
     )
     assert all(
-        reason.hides_nothing
-        for reason in (Reason.OFF_TICK, Reason.OLD_VERSION, Reason.CLOSED_ONLY, Reason.REGION)
+        reason.is_conclusive
+        for reason in (
+            Reason.OFF_TICK,
+            Reason.INVALID_VERSION,
+            Reason.CLOSED_ONLY,
+            Reason.REGION_BLOCKED,
+        )
     )
 
 
-def test_an_accepted_order_says_what_it_gave_and_got_in_base_units() -> None:
+def test_the_amounts_of_an_accepted_order_are_in_base_units() -> None:
     assert parse_reply(200, ACCEPTED) == Accepted(
         status="matched", making=usdc("5.1"), taking=shares(10), trade_ids=("trade-1", "trade-2")
     )
 
 
 @pytest.mark.parametrize("missing", ["", None])
-def test_an_accepted_order_that_matched_nothing_yet_has_no_amounts(missing: str | None) -> None:
+def test_an_accepted_order_without_matches_yet_has_zero_amounts(missing: str | None) -> None:
     reply = parse_reply(
         200,
         ACCEPTED
@@ -179,27 +198,27 @@ def test_an_accepted_order_that_matched_nothing_yet_has_no_amounts(missing: str 
         ("order_response_error_500", 500, ReplyLost),
     ],
 )
-def test_recorded_answers_are_read(name: str, status: int, kind: type[Reply]) -> None:
-    assert type(parse_reply(status, recorded(f"venue/http_{name}.json"))) is kind
+def test_recorded_replies_are_parsed(name: str, status: int, kind: type[Reply]) -> None:
+    assert type(parse_reply(status, load_recorded(f"http_{name}.json"))) is kind
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 408, 500, 502, 504])
 @pytest.mark.parametrize("body", [None, "<html>", [], {}, {"error": ""}], ids=repr)
-def test_an_answer_that_tells_nothing_is_lost_and_not_refused(status: int, body: Any) -> None:
+def test_a_reply_without_a_text_is_lost_and_not_a_refusal(status: int, body: Any) -> None:
     assert isinstance(parse_reply(status, body), ReplyLost)
 
 
 @pytest.mark.parametrize("status", [425, 429, 503])
-def test_a_venue_that_takes_no_orders_says_so_without_words(status: int) -> None:
+def test_the_retry_later_statuses_need_no_text(status: int) -> None:
     assert parse_reply(status, None, retry_after="7") == RetryLater(f"status {status}", 7)
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_what_is_refused_in_front_of_the_engine_needs_no_words(status: int) -> None:
+def test_a_refusal_in_front_of_the_matching_engine_needs_no_text(status: int) -> None:
     assert isinstance(parse_reply(status, "<html>"), Rejected)
 
 
-def test_how_long_a_post_only_venue_asks_to_wait_is_read_from_its_body_too() -> None:
+def test_the_retry_time_is_read_from_the_header_or_else_from_the_body() -> None:
     body = {
         "error": "post-only mode: only post-only orders and cancels are allowed",
         "code": "post_only_mode",
@@ -211,14 +230,14 @@ def test_how_long_a_post_only_venue_asks_to_wait_is_read_from_its_body_too() -> 
 
 
 @pytest.mark.parametrize(
-    ("header", "waits"),
+    ("header", "retry_after_s"),
     [("7", 7), (None, None), ("", None), ("soon", None), ("²", None), ("-1", None)],
 )
-def test_a_wait_is_taken_only_if_it_is_a_number_of_seconds(
-    header: str | None, waits: int | None
+def test_a_retry_time_that_is_not_a_number_of_seconds_is_ignored(
+    header: str | None, retry_after_s: int | None
 ) -> None:
     assert parse_reply(429, {"error": "Too Many Requests"}, retry_after=header) == RetryLater(
-        "Too Many Requests", waits
+        "Too Many Requests", retry_after_s
     )
 
 
@@ -238,12 +257,12 @@ def test_a_wait_is_taken_only_if_it_is_a_number_of_seconds(
     ],
     ids=str,
 )
-def test_a_yes_that_cannot_be_read_whole_is_lost(body: dict[str, Any]) -> None:
+def test_an_acceptance_that_is_not_fully_readable_is_lost(body: dict[str, Any]) -> None:
     assert isinstance(parse_reply(200, body), ReplyLost)
 
 
 @given(status=st.integers(200, 599), body=JSON_VALUES)
-def test_no_answer_whatsoever_raises(status: int, body: Any) -> None:
+def test_no_reply_raises_and_only_status_200_is_accepted(status: int, body: Any) -> None:
     reply = parse_reply(status, body)
 
     assert not isinstance(reply, Accepted) or status == 200

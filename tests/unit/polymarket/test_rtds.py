@@ -1,4 +1,4 @@
-"""The activity feed: real frames, odd ones that were seen, and whatever else a socket may bring."""
+"""Frames of the activity feed: recorded ones, odd ones that were observed, and arbitrary ones."""
 
 import json
 from datetime import UTC, datetime
@@ -14,12 +14,21 @@ from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION, shares
-from tests.unit.polymarket.recorded import recorded
+from tests.unit.polymarket.recorded import load_recorded
 
 ROW = {
-    "asset": TOKEN, "conditionId": "0x" + "c0" * 32, "outcome": "Yes", "outcomeIndex": 0, "price": 0.52, "proxyWallet": LEADER,
-    "side": "BUY", "size": 16.26, "timestamp": 1790272257, "title": "Will it rain?", "transactionHash": TRANSACTION,
-}  # fmt: skip
+    "asset": TOKEN,
+    "conditionId": "0x" + "c0" * 32,
+    "outcome": "Yes",
+    "outcomeIndex": 0,
+    "price": 0.52,
+    "proxyWallet": LEADER,
+    "side": "BUY",
+    "size": 16.26,
+    "timestamp": 1790272257,
+    "title": "Will it rain?",
+    "transactionHash": TRANSACTION,
+}
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -48,7 +57,7 @@ def an_envelope(row: Any, *, kind: str = "trades") -> dict[str, Any]:
     }
 
 
-def fills_of(frame: str) -> list[LeaderFillSeen]:
+def parse_fills(frame: str) -> list[LeaderFillSeen]:
     return [
         rtds.parse_fill(row, seen_at=NOON)
         for envelope in rtds.parse_envelopes(frame)
@@ -56,14 +65,14 @@ def fills_of(frame: str) -> list[LeaderFillSeen]:
     ]
 
 
-def fill_of(**overrides: Any) -> LeaderFillSeen:
-    (fill,) = fills_of(json.dumps(an_envelope(a_row(**overrides))))
+def parse_one_fill(**overrides: Any) -> LeaderFillSeen:
+    (fill,) = parse_fills(json.dumps(an_envelope(a_row(**overrides))))
     return fill
 
 
-def test_every_recorded_frame_is_a_fill_of_its_wallet() -> None:
-    for envelope in recorded("rtds_activity_trades.json"):
-        (fill,) = fills_of(json.dumps(envelope))
+def test_every_recorded_frame_is_parsed_as_a_fill_of_its_wallet() -> None:
+    for envelope in load_recorded("rtds_activity_trades.json"):
+        (fill,) = parse_fills(json.dumps(envelope))
         row = envelope["payload"]
 
         assert fill.leader == row["proxyWallet"]
@@ -76,10 +85,10 @@ def test_every_recorded_frame_is_a_fill_of_its_wallet() -> None:
         assert (fill.source, fill.occurred_at) == (FillSource.RTDS, NOON)
 
 
-def test_a_taker_and_his_maker_are_two_trades_of_two_wallets() -> None:
-    frames = recorded("rtds_activity_trades.json")
+def test_a_taker_and_its_maker_are_two_trades_of_two_wallets() -> None:
+    frames = load_recorded("rtds_activity_trades.json")
 
-    taker, maker = (fills_of(json.dumps(frame))[0] for frame in frames[:2])
+    taker, maker = (parse_fills(json.dumps(frame))[0] for frame in frames[:2])
 
     assert taker.transaction_hash == maker.transaction_hash
     assert taker.trade_id != maker.trade_id
@@ -102,55 +111,61 @@ def test_a_taker_and_his_maker_are_two_trades_of_two_wallets() -> None:
     ],
     ids=str,
 )
-def test_oddly_written_rows_are_the_same_fill(odd: dict[str, Any]) -> None:
-    assert fill_of(**odd) == fill_of()
+def test_a_row_in_another_notation_is_the_same_fill(odd: dict[str, Any]) -> None:
+    assert parse_one_fill(**odd) == parse_one_fill()
 
 
 @pytest.mark.parametrize("frame", ["", "PONG", "pong"])
 def test_a_keep_alive_has_no_rows(frame: str) -> None:
-    assert fills_of(frame) == []
+    assert parse_fills(frame) == []
 
 
 def test_a_frame_may_be_an_array_of_envelopes() -> None:
     frame = json.dumps([an_envelope(a_row(size=1)), an_envelope(a_row(size=2))])
 
-    assert [fill.shares for fill in fills_of(frame)] == [shares(1), shares(2)]
+    assert [fill.shares for fill in parse_fills(frame)] == [shares(1), shares(2)]
 
 
-def test_both_types_tell_the_same_fill_under_the_same_name() -> None:
-    told = [
-        fills_of(json.dumps(an_envelope(ROW, kind=kind))) for kind in ("trades", "orders_matched")
+def test_both_types_give_the_same_fill_with_the_same_id() -> None:
+    fills = [
+        parse_fills(json.dumps(an_envelope(ROW, kind=kind)))
+        for kind in ("trades", "orders_matched")
     ]
 
-    assert told[0] == told[1]
+    assert fills[0] == fills[1]
 
 
-def test_another_topic_and_another_type_are_nobodys_fills() -> None:
-    assert fills_of(json.dumps(an_envelope(ROW) | {"topic": "comments"})) == []
-    assert fills_of(json.dumps(an_envelope(ROW, kind="reaction_created"))) == []
+def test_other_topics_and_types_have_no_fills() -> None:
+    assert parse_fills(json.dumps(an_envelope(ROW) | {"topic": "comments"})) == []
+    assert parse_fills(json.dumps(an_envelope(ROW, kind="reaction_created"))) == []
 
 
 def test_an_error_envelope_is_a_refused_subscription() -> None:
     with pytest.raises(rtds.SubscriptionRefused, match="status 400: bad subscription"):
-        fills_of(json.dumps({"statusCode": 400, "body": "bad subscription"}))
+        parse_fills(json.dumps({"statusCode": 400, "body": "bad subscription"}))
 
 
-def test_fills_that_differ_in_size_price_or_side_are_rows_of_their_own() -> None:
-    rows = [fill_of(), fill_of(size=16.27), fill_of(price=0.53), fill_of(side="SELL")]
+def test_fills_that_differ_in_size_price_or_side_have_different_row_ids() -> None:
+    rows = [
+        parse_one_fill(),
+        parse_one_fill(size=16.27),
+        parse_one_fill(price=0.53),
+        parse_one_fill(side="SELL"),
+    ]
 
     assert len({fill.row_id for fill in rows}) == 4
 
 
-def test_noise_beyond_the_sixth_decimal_is_cut_off() -> None:
-    assert fill_of(size="0.1234569999").shares == 123_456
+def test_digits_beyond_the_sixth_decimal_are_cut_off() -> None:
+    assert parse_one_fill(size="0.1234569999").shares == 123_456
 
 
-def test_a_title_keeps_what_can_be_printed_and_stored() -> None:
-    assert fill_of(title="Will\x00 it\ud800 rain in Zürich? ☔" + "x" * 500).title.startswith(
-        "Will it rain in Zürich? ☔xx"
-    )
-    assert len(fill_of(title="x" * 500).title) == 200
-    assert fill_of(title=None).title == ""
+def test_a_title_keeps_its_printable_characters_up_to_a_limit() -> None:
+    assert parse_one_fill(
+        title="Will\x00 it\ud800 rain in Zürich? ☔" + "x" * 500
+    ).title.startswith("Will it rain in Zürich? ☔xx")
+    assert len(parse_one_fill(title="x" * 500).title) == 200
+    assert parse_one_fill(title=None).title == ""
 
 
 @pytest.mark.parametrize(
@@ -194,9 +209,9 @@ def test_a_title_keeps_what_can_be_printed_and_stored() -> None:
         ("timestamp", None),
     ],
 )
-def test_a_row_that_cannot_be_is_refused_by_the_name_of_its_field(field: str, value: Any) -> None:
+def test_an_invalid_row_is_refused_with_the_name_of_its_field(field: str, value: Any) -> None:
     with pytest.raises(InvalidMessage, match=field):
-        fill_of(**{field: value})
+        parse_one_fill(**{field: value})
 
 
 @pytest.mark.parametrize(
@@ -215,23 +230,23 @@ def test_a_row_that_cannot_be_is_refused_by_the_name_of_its_field(field: str, va
     ],
     ids=lambda frame: frame[:20],
 )
-def test_a_frame_that_cannot_be_read_is_refused(frame: str) -> None:
+def test_an_unreadable_frame_is_an_invalid_message(frame: str) -> None:
     with pytest.raises(InvalidMessage):
-        fills_of(frame)
+        parse_fills(frame)
 
 
 @given(frame=st.text() | JSON_VALUES.map(json.dumps))
-def test_no_frame_whatsoever_raises_anything_else(frame: str) -> None:
+def test_no_frame_raises_anything_but_the_declared_errors(frame: str) -> None:
     try:
-        fills_of(frame)
+        parse_fills(frame)
     except (InvalidMessage, rtds.SubscriptionRefused):
         return
 
 
 @given(overrides=st.dictionaries(st.sampled_from(sorted(ROW)), JSON_VALUES, max_size=3))
-def test_no_row_whatsoever_raises_anything_else(overrides: dict[str, Any]) -> None:
+def test_no_row_raises_anything_but_invalid_message(overrides: dict[str, Any]) -> None:
     try:
-        fill = fill_of(**overrides)
+        fill = parse_one_fill(**overrides)
     except InvalidMessage:
         return
     assert LeaderFillSeen.model_validate_json(fill.model_dump_json()) == fill

@@ -1,6 +1,4 @@
-"""Orders that the venue accepts, judged by our own hash, by both client libraries, and by what they
-must never show.
-"""
+"""Signed orders, checked against our own hash and both client libraries; secrets stay hidden."""
 
 import json
 from dataclasses import replace
@@ -40,9 +38,17 @@ OWNER = Account.from_key(KEY).address
 SAFE = safe_address(OWNER)
 V3_TOKEN = str(5 << 104 | 7)
 TERMS = OrderTerms(
-    token_id=TOKEN, side=Side.BUY, order_type=OrderType.FOK, usdc=usdc(5), shares=0, limit_price=Decimal("0.51"), tick_size=Decimal("0.01"),
-    neg_risk=False, salt=479249096354, timestamp_ms=1_790_000_000_000,
-)  # fmt: skip
+    token_id=TOKEN,
+    side=Side.BUY,
+    order_type=OrderType.FOK,
+    usdc=usdc(5),
+    shares=0,
+    limit_price=Decimal("0.51"),
+    tick_size=Decimal("0.01"),
+    neg_risk=False,
+    salt=479249096354,
+    timestamp_ms=1_790_000_000_000,
+)
 OF_EVERY_KIND = pytest.mark.parametrize(
     ("terms", "exchange", "version"),
     [
@@ -60,17 +66,17 @@ OF_EVERY_KIND = pytest.mark.parametrize(
 OF_EVERY_WALLET = pytest.mark.parametrize("proxy", [OWNER, SAFE], ids=["EOA", "Safe"])
 
 
-def signed(terms: OrderTerms = TERMS, *, proxy: str = OWNER) -> SignedBody:
+def sign(terms: OrderTerms = TERMS, *, proxy: str = OWNER) -> SignedBody:
     return Wallet(proxy=proxy, private_key=KEY).sign(terms, owner="api-key")
 
 
-def order_in(body: str) -> dict[str, Any]:
+def parse_order(body: str) -> dict[str, Any]:
     order: dict[str, Any] = json.loads(body)["order"]
     return order
 
 
-def as_the_exchange_reads_it(body: str) -> SignedOrder:
-    order = order_in(body)
+def parse_signed_order(body: str) -> SignedOrder:
+    order = parse_order(body)
     return SignedOrder(
         salt=order["salt"],
         maker=order["maker"],
@@ -87,7 +93,7 @@ def as_the_exchange_reads_it(body: str) -> SignedOrder:
     )
 
 
-def as_py_clob_client_has_it(order: SignedOrder) -> Any:
+def build_clob_order(order: SignedOrder) -> Any:
     return OrderV2(
         salt=str(order.salt),
         maker=order.maker,
@@ -106,11 +112,11 @@ def as_py_clob_client_has_it(order: SignedOrder) -> Any:
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
-def test_an_order_is_named_as_the_exchange_will_name_it_and_its_signature_holds(
+def test_an_orders_hash_is_the_exchanges_and_its_signature_is_valid(
     terms: OrderTerms, exchange: str, version: str, proxy: str
 ) -> None:
-    result = signed(terms, proxy=proxy)
-    order = as_the_exchange_reads_it(result.body)
+    result = sign(terms, proxy=proxy)
+    order = parse_signed_order(result.body)
 
     assert result.order_hash == order_hash(order, exchange, version)
     assert verify_order(order, exchange, version, owner=OWNER) == result.order_hash
@@ -120,33 +126,33 @@ def test_an_order_is_named_as_the_exchange_will_name_it_and_its_signature_holds(
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
-def test_py_clob_client_v2_gives_the_same_order_the_same_name(
+def test_py_clob_client_v2_computes_the_same_order_hash(
     terms: OrderTerms, exchange: str, version: str, proxy: str
 ) -> None:
-    result = signed(terms, proxy=proxy)
-    order = as_the_exchange_reads_it(result.body)
+    result = sign(terms, proxy=proxy)
+    order = parse_signed_order(result.body)
     builder = ExchangeOrderBuilderV2(
         exchange, POLYGON_CHAIN_ID, Signer(KEY, POLYGON_CHAIN_ID), domain_version=version
     )
 
     assert (
-        builder.build_order_hash(builder.build_order_typed_data(as_py_clob_client_has_it(order)))
+        builder.build_order_hash(builder.build_order_typed_data(build_clob_order(order)))
         == result.order_hash
     )
 
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
-def test_name_and_signature_are_byte_for_byte_those_of_the_official_sdk(
+def test_hash_and_signature_are_byte_for_byte_those_of_the_official_sdk(
     terms: OrderTerms, exchange: str, version: str, proxy: str
 ) -> None:
     wallet = Wallet(proxy=proxy, private_key=KEY)
     result = wallet.sign(terms, owner="api-key")
     by_sdk = Account.sign_message(
-        encode_typed_data(full_message=build_order_typed_data(wallet._unsigned(terms))), KEY
+        encode_typed_data(full_message=build_order_typed_data(wallet._build_unsigned(terms))), KEY
     )
 
-    assert order_in(result.body)["signature"] == "0x" + by_sdk.signature.hex()
+    assert parse_order(result.body)["signature"] == "0x" + by_sdk.signature.hex()
     assert result.order_hash == "0x" + by_sdk.message_hash.hex()
 
 
@@ -155,7 +161,7 @@ def test_name_and_signature_are_byte_for_byte_those_of_the_official_sdk(
 def test_the_same_terms_give_the_same_bytes(
     terms: OrderTerms, exchange: str, version: str, proxy: str
 ) -> None:
-    assert signed(terms, proxy=proxy) == signed(replace(terms), proxy=proxy)
+    assert sign(terms, proxy=proxy) == sign(replace(terms), proxy=proxy)
 
 
 @pytest.mark.parametrize(
@@ -170,18 +176,18 @@ def test_the_same_terms_give_the_same_bytes(
     ],
     ids=str,
 )
-def test_other_terms_are_another_order(other: dict[str, Any]) -> None:
-    assert signed(replace(TERMS, **other)).order_hash != signed().order_hash
+def test_other_terms_give_another_order_hash(other: dict[str, Any]) -> None:
+    assert sign(replace(TERMS, **other)).order_hash != sign().order_hash
 
 
 @settings(max_examples=30)
 @given(cents=st.integers(100, 10**8), price=st.integers(1, 99))
-def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(
+def test_an_entry_spends_exactly_its_usdc_and_never_pays_more_than_its_limit(
     cents: int, price: int
 ) -> None:
     limit = Decimal(price).scaleb(-2)
 
-    order = order_in(signed(replace(TERMS, usdc=cents * 10_000, limit_price=limit)).body)
+    order = parse_order(sign(replace(TERMS, usdc=cents * 10_000, limit_price=limit)).body)
 
     assert int(order["makerAmount"]) == cents * 10_000
     assert Decimal(order["makerAmount"]) <= Decimal(order["takerAmount"]) * limit + 100
@@ -190,7 +196,7 @@ def test_an_entry_gives_exactly_its_dollars_and_never_pays_more_than_its_limit(
 
 @settings(max_examples=30)
 @given(hundredths=st.integers(100, 10**8), price=st.integers(1, 99))
-def test_an_exit_gives_exactly_its_shares_and_never_gets_less_than_its_limit(
+def test_an_exit_sells_exactly_its_shares_and_never_gets_less_than_its_limit(
     hundredths: int, price: int
 ) -> None:
     limit = Decimal(price).scaleb(-2)
@@ -203,27 +209,27 @@ def test_an_exit_gives_exactly_its_shares_and_never_gets_less_than_its_limit(
         limit_price=limit,
     )
 
-    order = order_in(signed(terms).body)
+    order = parse_order(sign(terms).body)
 
     assert int(order["makerAmount"]) == hundredths * 10_000
     assert Decimal(order["takerAmount"]) >= Decimal(order["makerAmount"]) * limit - 100
 
 
-def test_the_body_says_what_kind_of_order_it_is_and_whose_key_sends_it() -> None:
-    body = json.loads(signed().body)
+def test_the_body_names_the_order_type_and_the_api_key() -> None:
+    body = json.loads(sign().body)
 
     assert (body["orderType"], body["owner"]) == ("FOK", "api-key")
     assert isinstance(body["order"]["salt"], int)
 
 
-@pytest.mark.parametrize("nothing", [{"usdc": 0}, {"usdc": 1}, {"side": Side.SELL, "shares": 0}])
-def test_an_order_of_nothing_is_refused(nothing: dict[str, Any]) -> None:
-    with pytest.raises(InvalidMessage, match="rounds to nothing"):
-        signed(replace(TERMS, **nothing))
+@pytest.mark.parametrize("zero_terms", [{"usdc": 0}, {"usdc": 1}, {"side": Side.SELL, "shares": 0}])
+def test_an_order_that_rounds_to_zero_is_refused(zero_terms: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage, match="rounds to zero"):
+        sign(replace(TERMS, **zero_terms))
 
 
 @given(st.integers(0, (1 << 128) - 1))
-def test_a_salt_survives_the_way_through_a_json_number(intent: int) -> None:
+def test_a_salt_fits_into_a_json_number_and_is_derived(intent: int) -> None:
     salt = derive_salt(f"{intent:032x}")
 
     assert 0 <= salt < 1 << 53
@@ -231,24 +237,24 @@ def test_a_salt_survives_the_way_through_a_json_number(intent: int) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["nonsense", "", "0x12"])
-def test_what_is_no_wallet_is_refused_and_its_key_never_shown(proxy: str) -> None:
-    with pytest.raises(InvalidSettings) as refused:
+def test_an_invalid_wallet_is_refused_without_showing_its_key(proxy: str) -> None:
+    with pytest.raises(InvalidSettings) as error:
         Wallet(proxy=proxy, private_key=KEY)
 
-    assert "17" * 8 not in str(refused.value)
-    assert refused.value.__cause__ is None
+    assert "17" * 8 not in str(error.value)
+    assert error.value.__cause__ is None
 
 
 @pytest.mark.parametrize("key", ["", "0x12", "17" * 31 + "zz", "0x" + "00" * 32, "0x" + "ff" * 32])
-def test_what_is_no_key_is_refused_and_never_shown(key: str) -> None:
-    with pytest.raises(InvalidSettings) as refused:
+def test_an_invalid_key_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(InvalidSettings) as error:
         Wallet(proxy=OWNER, private_key=key)
 
-    assert not key or key not in str(refused.value)
-    assert refused.value.__suppress_context__
+    assert not key or key not in str(error.value)
+    assert error.value.__suppress_context__
 
 
-def test_secrets_show_in_no_text_of_their_owner() -> None:
+def test_secrets_are_in_no_text_of_their_objects() -> None:
     credentials = Credentials(
         address=OWNER, key="the-key", secret="dGhlLXNlY3JldA==", passphrase="the-passphrase"
     )
@@ -262,7 +268,7 @@ def test_headers_are_signed_for_exactly_these_bytes() -> None:
     credentials = Credentials(address=OWNER, key="k", secret="dGhlLXNlY3JldA==", passphrase="p")
 
     def signature(body: str, path: str = "/order", timestamp: int = 1) -> str:
-        return credentials.headers(method="POST", path=path, body=body, timestamp=timestamp)[
+        return credentials.build_headers(method="POST", path=path, body=body, timestamp=timestamp)[
             "POLY_SIGNATURE"
         ]
 
@@ -280,14 +286,14 @@ def test_headers_are_signed_for_exactly_these_bytes() -> None:
     )
 
 
-def test_signing_is_fast_here() -> None:
+def test_fast_signing_is_in_use() -> None:
     assert_fast_signing()
 
 
-def test_a_key_for_somebody_elses_wallet_is_refused_without_being_shown() -> None:
+def test_a_key_that_does_not_own_the_wallet_is_refused_without_showing_it() -> None:
     key = "0x" + "42" * 32
 
-    with pytest.raises(InvalidSettings, match="does not own that wallet") as refused:
+    with pytest.raises(InvalidSettings, match="does not own that wallet") as error:
         Wallet(proxy="0x00000000000000000000000000000000000000AA", private_key=key)
 
-    assert "42" * 32 not in str(refused.value)
+    assert "42" * 32 not in str(error.value)

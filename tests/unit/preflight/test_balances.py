@@ -1,4 +1,4 @@
-"""A balance is what the chain said a moment ago, or what it says now, and never a guess."""
+"""Balances from the chain and from the cache."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from services.preflight.adapters import WITHOUT_LIMIT, ChainBalances
+from services.preflight.adapters import UNLIMITED, ChainBalances
 from services.preflight.handler import Balance
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2
-from shared.chain.client import ChainClient, WalletBalances
+from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
+from shared.chain.wallet_balances import WalletBalances
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
@@ -26,236 +27,241 @@ from tests.builders import (
     shares,
     usdc,
 )
-from tests.fakes import Clock, SharedTable
+from tests.fakes import Clock, FakeSharedCache
 
 MAX_AGE = seconds(15)
 V3_TOKEN = str(5 << 104 | 7)
 
 
 class FakeChain(ChainClient):
-    """Answers when it is let, and counts how often it was asked; without an answer the node is
-    away.
-    """
+    """Replies once ``may_reply`` is set, and records requests; down without ``collateral``."""
 
     def __init__(self) -> None:
         super().__init__(Rpc("http://127.0.0.1:1"))
         self.requests: list[list[tuple[str, tuple[int, ...]]]] = []
-        self.mute: set[str] = set()
+        self.unreadable: set[str] = set()
         """Wallets that cannot be read."""
         self.collateral: int | None = usdc(100)
-        self.open = asyncio.Event()
-        self.open.set()
+        self.may_reply = asyncio.Event()
+        self.may_reply.set()
 
-    async def fetch_balances_each(
-        self, asked: Sequence[tuple[str, tuple[int, ...]]]
+    async def fetch_balances_or_failures(
+        self, queries: Sequence[tuple[str, tuple[int, ...]]]
     ) -> list[WalletBalances | Transient]:
-        self.requests.append(list(asked))
-        await self.open.wait()
+        self.requests.append(list(queries))
+        await self.may_reply.wait()
         if self.collateral is None:
-            raise Transient("the node is away")
+            raise Transient("the node is down")
         return [
-            Transient("mute") if wallet in self.mute else self.wallet(wallet, tokens)
-            for wallet, tokens in asked
+            Transient("unreadable") if wallet in self.unreadable else self.wallet(wallet, tokens)
+            for wallet, tokens in queries
         ]
 
     def wallet(self, wallet: str, token_ids: Sequence[int]) -> WalletBalances:
         return WalletBalances(
-            wallet=wallet, block_number=9, collateral=self.collateral or 0,
-            allowance_by_spender={EXCHANGE_V2: usdc(7), NEG_RISK_EXCHANGE_V2: 2**256 - 1, EXCHANGE_V3: 0},
+            wallet=wallet,
+            block_number=9,
+            collateral=self.collateral or 0,
+            allowance_by_spender={
+                EXCHANGE_V2: usdc(7),
+                NEG_RISK_EXCHANGE_V2: 2**256 - 1,
+                EXCHANGE_V3: 0,
+            },
             shares_by_token={token: shares(3) for token in token_ids},
-            conditional_tokens_approved=frozenset({EXCHANGE_V2, EXCHANGE_V3}), position_manager_approved=frozenset({NEG_RISK_EXCHANGE_V2}),
-        )  # fmt: skip
+            conditional_tokens_approved=frozenset({EXCHANGE_V2, EXCHANGE_V3}),
+            position_manager_approved=frozenset({NEG_RISK_EXCHANGE_V2}),
+        )
 
     @property
-    def asked(self) -> list[tuple[str, tuple[int, ...]]]:
-        return [one for request in self.requests for one in request]
+    def requested(self) -> list[tuple[str, tuple[int, ...]]]:
+        return [query for request in self.requests for query in request]
 
 
-class Preflight:
+class CachedBalances:
     def __init__(self) -> None:
-        self.chain, self.table, self.clock = FakeChain(), SharedTable(), Clock(NOON)
+        self.chain, self.table, self.clock = FakeChain(), FakeSharedCache(), Clock(NOON)
         self.balances = ChainBalances(
             self.chain, self.table, now=self.clock, max_age=MAX_AGE, max_accounts=10
         )
 
-    async def of(self, *, fresh: bool = False, neg_risk: bool = False, **intent: Any) -> Balance:
+    async def fetch(self, *, fresh: bool = False, neg_risk: bool = False, **intent: Any) -> Balance:
         return await self.balances.fetch_balance(
             an_intent(**intent), neg_risk=neg_risk, fresh=fresh
         )
 
 
-async def test_what_was_read_is_used_again_while_it_is_young() -> None:
-    preflight = Preflight()
+async def test_a_balance_is_reused_while_it_is_fresh() -> None:
+    cached = CachedBalances()
 
-    first = await preflight.of()
-    preflight.clock.now = NOON + MAX_AGE / 2
-    again = await preflight.of()
-    preflight.clock.now = NOON + MAX_AGE + timedelta(microseconds=1)
-    later = await preflight.of()
+    first = await cached.fetch()
+    cached.clock.now = NOON + MAX_AGE / 2
+    again = await cached.fetch()
+    cached.clock.now = NOON + MAX_AGE + timedelta(microseconds=1)
+    later = await cached.fetch()
 
     assert [balance.cached for balance in (first, again, later)] == [False, True, False]
     assert [balance.fetched_at for balance in (first, again, later)] == [
         NOON,
         NOON,
-        preflight.clock.now,
+        cached.clock.now,
     ]
-    assert len(preflight.chain.asked) == 2
+    assert len(cached.chain.requested) == 2
 
 
-async def test_what_grows_old_is_used_at_once_and_asked_for_anew_beside() -> None:
-    preflight = Preflight()
-    await preflight.of()
-    preflight.clock.now = NOON + MAX_AGE
-    preflight.chain.open.clear()
+async def test_an_aging_balance_is_used_and_refreshed_in_the_background() -> None:
+    cached = CachedBalances()
+    await cached.fetch()
+    cached.clock.now = NOON + MAX_AGE
+    cached.chain.may_reply.clear()
 
-    old = await preflight.of()
-    await preflight.of()
-    await eventually(lambda: len(preflight.chain.requests) == 2)
-    preflight.chain.open.set()
+    old = await cached.fetch()
+    await cached.fetch()
+    await eventually(lambda: len(cached.chain.requests) == 2)
+    cached.chain.may_reply.set()
     await eventually(
         lambda: (
-            preflight.clock.now.isoformat().replace("+00:00", "Z")
-            in preflight.table.entries[PROXY].decode()
+            cached.clock.now.isoformat().replace("+00:00", "Z")
+            in cached.table.entries[PROXY].decode()
         )
     )
-    preflight.clock.now += timedelta(seconds=1)
-    young = await preflight.of()
+    cached.clock.now += timedelta(seconds=1)
+    refreshed = await cached.fetch()
 
-    assert [(balance.cached, balance.fetched_at) for balance in (old, young)] == [
+    assert [(balance.cached, balance.fetched_at) for balance in (old, refreshed)] == [
         (True, NOON),
         (True, NOON + MAX_AGE),
     ]
-    assert len(preflight.chain.requests) == 2, "once for all who use it meanwhile"
+    assert len(cached.chain.requests) == 2, "one refresh, however many use the balance meanwhile"
 
 
-async def test_a_node_that_is_away_when_asked_ahead_of_time_is_asked_again_when_it_matters() -> (
-    None
-):
-    preflight = Preflight()
-    await preflight.of()
-    preflight.clock.now = NOON + MAX_AGE
-    preflight.chain.collateral = None
-    assert (await preflight.of()).cached
-    await eventually(lambda: len(preflight.chain.requests) == 2)
+async def test_after_a_failed_background_refresh_the_next_stale_read_asks_the_node_again() -> None:
+    cached = CachedBalances()
+    await cached.fetch()
+    cached.clock.now = NOON + MAX_AGE
+    cached.chain.collateral = None
+    assert (await cached.fetch()).cached
+    await eventually(lambda: len(cached.chain.requests) == 2)
 
-    preflight.clock.now += timedelta(microseconds=1)
+    cached.clock.now += timedelta(microseconds=1)
 
     with pytest.raises(Transient):
-        await preflight.of()
+        await cached.fetch()
 
 
-async def test_all_proxies_that_are_asked_for_at_once_go_out_in_one_request() -> None:
-    preflight = Preflight()
+async def test_concurrent_reads_of_several_proxies_go_out_as_one_request() -> None:
+    cached = CachedBalances()
 
     await asyncio.gather(
-        preflight.of(), preflight.of(proxy=OTHER_PROXY), preflight.of(side=Side.SELL)
+        cached.fetch(), cached.fetch(proxy=OTHER_PROXY), cached.fetch(side=Side.SELL)
     )
 
-    assert preflight.chain.requests == [[(PROXY, ()), (OTHER_PROXY, ()), (PROXY, (int(TOKEN),))]]
+    assert cached.chain.requests == [[(PROXY, ()), (OTHER_PROXY, ()), (PROXY, (int(TOKEN),))]]
 
 
-async def test_a_proxy_that_cannot_be_read_fails_alone() -> None:
-    preflight = Preflight()
-    preflight.chain.mute = {OTHER_PROXY}
+async def test_an_unreadable_proxy_fails_alone() -> None:
+    cached = CachedBalances()
+    cached.chain.unreadable = {OTHER_PROXY}
 
     mine, others = await asyncio.gather(
-        preflight.of(), preflight.of(proxy=OTHER_PROXY), return_exceptions=True
+        cached.fetch(), cached.fetch(proxy=OTHER_PROXY), return_exceptions=True
     )
 
     assert isinstance(mine, Balance)
     assert isinstance(others, Transient)
-    assert len(preflight.chain.requests) == 1
+    assert len(cached.chain.requests) == 1
 
 
-async def test_a_fresh_balance_is_always_asked_for() -> None:
-    preflight = Preflight()
-    await preflight.of()
-    preflight.chain.collateral = usdc(1)
+async def test_a_fresh_balance_is_always_read_from_the_chain() -> None:
+    cached = CachedBalances()
+    await cached.fetch()
+    cached.chain.collateral = usdc(1)
 
-    assert (await preflight.of(fresh=True)).usdc == usdc(1)
-    assert (await preflight.of()).usdc == usdc(1)
-
-
-async def test_all_who_ask_at_once_cause_one_request() -> None:
-    preflight = Preflight()
-    preflight.chain.open.clear()
-    asking = [asyncio.create_task(preflight.of()) for _ in range(20)]
-    await eventually(lambda: preflight.chain.asked)
-    preflight.chain.open.set()
-
-    assert {balance.usdc for balance in await asyncio.gather(*asking)} == {usdc(100)}
-    assert len(preflight.chain.asked) == 1
+    assert (await cached.fetch(fresh=True)).usdc == usdc(1)
+    assert (await cached.fetch()).usdc == usdc(1)
 
 
-async def test_a_node_that_is_away_is_not_an_empty_purse_and_is_asked_again() -> None:
-    preflight = Preflight()
-    preflight.chain.collateral = None
+async def test_concurrent_reads_of_one_proxy_cause_one_request() -> None:
+    cached = CachedBalances()
+    cached.chain.may_reply.clear()
+    fetches = [asyncio.create_task(cached.fetch()) for _ in range(20)]
+    await eventually(lambda: cached.chain.requested)
+    cached.chain.may_reply.set()
+
+    assert {balance.usdc for balance in await asyncio.gather(*fetches)} == {usdc(100)}
+    assert len(cached.chain.requested) == 1
+
+
+async def test_a_failing_node_is_not_a_zero_balance_and_is_asked_again() -> None:
+    cached = CachedBalances()
+    cached.chain.collateral = None
     with pytest.raises(Transient):
-        await preflight.of()
+        await cached.fetch()
 
-    preflight.chain.collateral = usdc(100)
+    cached.chain.collateral = usdc(100)
 
-    assert (await preflight.of()).usdc == usdc(100)
+    assert (await cached.fetch()).usdc == usdc(100)
 
 
-async def test_a_token_that_was_not_asked_for_is_unknown_and_not_nothing() -> None:
-    preflight = Preflight()
-    await preflight.of()
+async def test_a_token_that_was_not_read_is_unknown_and_not_zero() -> None:
+    cached = CachedBalances()
+    await cached.fetch()
 
-    exit_ = await preflight.of(side=Side.SELL)
+    exit_ = await cached.fetch(side=Side.SELL)
 
     assert (exit_.shares, exit_.cached) == (shares(3), False)
-    assert preflight.chain.asked == [(PROXY, ()), (PROXY, (int(TOKEN),))]
+    assert cached.chain.requested == [(PROXY, ()), (PROXY, (int(TOKEN),))]
 
 
 @pytest.mark.parametrize("age", [timedelta(0), MAX_AGE], ids=str)
-async def test_what_another_instance_has_read_is_used_while_it_is_young(age: timedelta) -> None:
-    preflight = Preflight()
-    await preflight.table.put(balances(usdc=usdc(4), fetched_at=NOON - age))
+async def test_a_balance_shared_by_another_instance_is_used_while_it_is_fresh(
+    age: timedelta,
+) -> None:
+    cached = CachedBalances()
+    await cached.table.put(balances(usdc=usdc(4), fetched_at=NOON - age))
 
-    balance = await preflight.of()
+    balance = await cached.fetch()
 
-    assert (balance.usdc, balance.cached, preflight.chain.asked) == (usdc(4), True, [])
+    assert (balance.usdc, balance.cached, cached.chain.requested) == (usdc(4), True, [])
 
 
 @pytest.mark.parametrize("age", [MAX_AGE + timedelta(microseconds=1), -timedelta(hours=1)], ids=str)
-async def test_what_was_read_long_ago_or_by_a_clock_that_runs_ahead_is_not_used(
+async def test_a_shared_balance_that_is_too_old_or_from_the_future_is_not_used(
     age: timedelta,
 ) -> None:
-    preflight = Preflight()
-    await preflight.table.put(balances(usdc=usdc(4), fetched_at=NOON - age))
+    cached = CachedBalances()
+    await cached.table.put(balances(usdc=usdc(4), fetched_at=NOON - age))
 
-    assert not (await preflight.of()).cached
-
-
-async def test_an_entry_that_cannot_be_read_is_as_good_as_none() -> None:
-    preflight = Preflight()
-    preflight.table.entries[PROXY] = b"{}"
-
-    assert (await preflight.of()).usdc == usdc(100)
+    assert not (await cached.fetch()).cached
 
 
-async def test_what_was_read_is_told_to_the_others_and_belongs_to_one_proxy() -> None:
-    preflight = Preflight()
+async def test_an_unreadable_cache_entry_counts_as_missing() -> None:
+    cached = CachedBalances()
+    cached.table.entries[PROXY] = b"{}"
 
-    await preflight.of()
-    await preflight.of(proxy=OTHER_PROXY)
+    assert (await cached.fetch()).usdc == usdc(100)
 
-    await eventually(lambda: set(preflight.table.entries) == {PROXY, OTHER_PROXY})
-    assert len(preflight.chain.asked) == 2
+
+async def test_each_proxys_balance_is_shared_with_the_other_instances() -> None:
+    cached = CachedBalances()
+
+    await cached.fetch()
+    await cached.fetch(proxy=OTHER_PROXY)
+
+    await eventually(lambda: set(cached.table.entries) == {PROXY, OTHER_PROXY})
+    assert len(cached.chain.requested) == 2
 
 
 @pytest.mark.parametrize(
     ("token_id", "neg_risk", "allowance", "approved"),
     [
         (TOKEN, False, usdc(7), True),
-        (TOKEN, True, WITHOUT_LIMIT, False),
+        (TOKEN, True, UNLIMITED, False),
         (V3_TOKEN, False, 0, False),
     ],
 )
 async def test_the_allowance_is_that_of_the_exchange_that_settles_the_token(
     token_id: str, neg_risk: bool, allowance: int, approved: bool
 ) -> None:
-    balance = await Preflight().of(token_id=token_id, neg_risk=neg_risk, side=Side.SELL)
+    balance = await CachedBalances().fetch(token_id=token_id, neg_risk=neg_risk, side=Side.SELL)
 
     assert (balance.allowance, balance.shares_approved) == (allowance, approved)

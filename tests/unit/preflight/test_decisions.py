@@ -1,6 +1,4 @@
-"""Each rule at its edge: what is exactly at a threshold passes, one unit beyond is refused with the
-value and the threshold.
-"""
+"""Each check at its threshold: a value at the threshold passes, one unit beyond is refused."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -42,13 +40,19 @@ LIMITS = Limits(
     max_trade_usdc=usdc(1000),
 )
 RICH = Funds(
-    usdc=usdc(1000), allowance=usdc(1000), shares=shares(1000), shares_approved=True, fetched_at=NOON, reserved_usdc=0, reserved_shares=0,
+    usdc=usdc(1000),
+    allowance=usdc(1000),
+    shares=shares(1000),
+    shares_approved=True,
+    fetched_at=NOON,
+    reserved_usdc=0,
+    reserved_shares=0,
     spent_today=0,
-)  # fmt: skip
+)
 PRICES = st.integers(1, 99).map(lambda cent: Decimal(cent).scaleb(-2))
 
 
-def a_case(**overrides: Any) -> PreflightFacts:
+def some_facts(**overrides: Any) -> PreflightFacts:
     base = PreflightFacts(
         quoted=quoted(),
         follow=a_follow(),
@@ -69,26 +73,26 @@ def buy(amount: int, *, price: str = "0.50", **overrides: Any) -> PreflightFacts
     quote = a_quote(
         levels=levels((price, 10_000)), shares=max(bought, 1), usdc=amount, fee_rate=Decimal(0)
     )
-    return a_case(quoted=quoted(quote, usdc=amount, shares=bought), **overrides)
+    return some_facts(quoted=quoted(quote, usdc=amount, shares=bought), **overrides)
 
 
 def sale(amount: int, **overrides: Any) -> PreflightFacts:
     quote = a_quote(levels=levels(("0.50", 10_000)), shares=max(amount, 1), usdc=amount // 2)
-    return a_case(
+    return some_facts(
         quoted=quoted(quote, side=Side.SELL, shares=amount, usdc=amount // 2), **overrides
     )
 
 
 def with_quote(**overrides: Any) -> PreflightFacts:
-    return a_case(quoted=quoted(a_quote(**overrides)))
+    return some_facts(quoted=quoted(a_quote(**overrides)))
 
 
-def with_means(case: PreflightFacts, **overrides: Any) -> PreflightFacts:
-    return replace(case, funds=replace(RICH, **overrides))
+def with_funds(facts: PreflightFacts, **overrides: Any) -> PreflightFacts:
+    return replace(facts, funds=replace(RICH, **overrides))
 
 
-def refusal(case: PreflightFacts) -> tuple[Refusal, Decimal | int, Decimal | int] | None:
-    verdict = judge(case)
+def refusal(facts: PreflightFacts) -> tuple[Refusal, Decimal | int, Decimal | int] | None:
+    verdict = judge(facts)
     return (
         (verdict.reason, verdict.value, verdict.threshold)
         if isinstance(verdict, IntentRefused)
@@ -96,8 +100,8 @@ def refusal(case: PreflightFacts) -> tuple[Refusal, Decimal | int, Decimal | int
     )
 
 
-def test_a_copy_that_breaks_no_rule_is_approved_with_the_facts_that_it_was_judged_on() -> None:
-    verdict = judge(a_case())
+def test_a_copy_that_passes_every_check_is_approved_with_its_facts() -> None:
+    verdict = judge(some_facts())
 
     assert isinstance(verdict, IntentApproved)
     assert (verdict.usdc, verdict.shares, verdict.order_type, verdict.limit_price) == (
@@ -124,38 +128,38 @@ def test_a_copy_that_breaks_no_rule_is_approved_with_the_facts_that_it_was_judge
         (Mode.ACTIVE, Side.SELL, None),
     ],
 )
-def test_the_mode_decides_before_everything_else(
-    mode: Mode, side: Side, reason: Refusal | None
-) -> None:
-    case = buy(usdc(5), mode=mode) if side is Side.BUY else sale(shares(10), mode=mode)
+def test_the_mode_is_checked_first(mode: Mode, side: Side, reason: Refusal | None) -> None:
+    facts = buy(usdc(5), mode=mode) if side is Side.BUY else sale(shares(10), mode=mode)
 
-    early = refuse_early(replace(case, funds=None))
+    early = refuse_early(replace(facts, funds=None))
 
     assert (early.reason if early else None) is reason
 
 
-def test_who_does_not_follow_any_more_gets_no_copy() -> None:
-    assert refusal(a_case(follow=None)) == (Refusal.NOT_FOLLOWED, 0, 1)
+def test_a_copy_without_an_active_follow_is_refused() -> None:
+    assert refusal(some_facts(follow=None)) == (Refusal.NOT_FOLLOWED, 0, 1)
 
 
-@pytest.mark.parametrize("case", [buy(usdc(5)), sale(shares(10))], ids=["entry", "exit"])
-def test_a_copy_may_be_exactly_as_old_as_its_limit(case: PreflightFacts) -> None:
-    limit = LIMITS.max_entry_age if case.side is Side.BUY else LIMITS.max_exit_age
-    latest = case.quoted.intent.filled_at + limit
+@pytest.mark.parametrize("facts", [buy(usdc(5)), sale(shares(10))], ids=["entry", "exit"])
+def test_a_copy_exactly_at_its_maximum_age_passes(facts: PreflightFacts) -> None:
+    limit = LIMITS.max_entry_age if facts.side is Side.BUY else LIMITS.max_exit_age
+    latest = facts.quoted.intent.filled_at + limit
     fresh = replace(
-        case,
-        quoted=case.quoted.model_copy(
-            update={"quote": case.quote.model_copy(update={"fetched_at": latest})}
+        facts,
+        quoted=facts.quoted.model_copy(
+            update={"quote": facts.quote.model_copy(update={"fetched_at": latest})}
         ),
     )
 
     assert refusal(replace(fresh, now=latest)) is None
     assert refusal(replace(fresh, now=latest + INSTANT)) == (
-        Refusal.TRADE_TOO_OLD, Decimal(limit.seconds) + Decimal("0.000001"), limit.seconds,
-    )  # fmt: skip
+        Refusal.TRADE_TOO_OLD,
+        Decimal(limit.seconds) + Decimal("0.000001"),
+        limit.seconds,
+    )
 
 
-def test_a_quote_may_be_exactly_as_old_as_its_limit() -> None:
+def test_a_quote_exactly_at_its_maximum_age_passes() -> None:
     oldest = NOON - LIMITS.max_quote_age
 
     assert refusal(with_quote(fetched_at=oldest)) is None
@@ -174,19 +178,19 @@ def test_a_quote_may_be_exactly_as_old_as_its_limit() -> None:
         (Missing.UNAVAILABLE, Refusal.QUOTE_UNAVAILABLE),
     ],
 )
-def test_without_a_quote_the_refusal_says_why_there_is_none(
+def test_the_refusal_without_a_quote_gives_the_reason_for_its_absence(
     missing: Missing, reason: Refusal
 ) -> None:
-    assert refusal(a_case(quoted=quoted(NoQuote(missing=missing)))) == (reason, 0, 1)
+    assert refusal(some_facts(quoted=quoted(NoQuote(missing=missing)))) == (reason, 0, 1)
 
 
-def test_an_intent_of_nothing_is_below_the_minimum_and_does_not_blame_the_book() -> None:
-    nothing = quoted(NoQuote(missing=Missing.EMPTY_BOOK), usdc=0, shares=0)
+def test_an_intent_of_size_zero_is_below_the_minimum_and_not_an_empty_book() -> None:
+    zero_size = quoted(NoQuote(missing=Missing.EMPTY_BOOK), usdc=0, shares=0)
 
-    assert refusal(a_case(quoted=nothing)) == (Refusal.BELOW_MINIMUM, 0, 1)
+    assert refusal(some_facts(quoted=zero_size)) == (Refusal.BELOW_MINIMUM, 0, 1)
 
 
-def test_an_entry_is_all_or_nothing_and_an_exit_takes_what_it_can_get() -> None:
+def test_a_thin_book_refuses_an_entry_but_not_an_exit() -> None:
     thin = with_quote(complete=False, usdc=usdc(4))
     exit_ = sale(shares(10))
 
@@ -201,17 +205,17 @@ def test_an_entry_is_all_or_nothing_and_an_exit_takes_what_it_can_get() -> None:
     )
 
 
-def test_the_worst_level_of_an_entry_may_be_exactly_as_bad_as_the_follow_allows() -> None:
+def test_an_entry_whose_worst_level_is_exactly_at_the_slippage_limit_passes() -> None:
     follow = a_follow(max_slippage_bps=Decimal(400))
 
-    at_the_edge = replace(with_quote(levels=levels(("0.50", 5), ("0.52", 5))), follow=follow)
+    at_threshold = replace(with_quote(levels=levels(("0.50", 5), ("0.52", 5))), follow=follow)
     beyond = replace(with_quote(levels=levels(("0.50", 5), ("0.53", 5))), follow=follow)
 
-    assert refusal(at_the_edge) is None
+    assert refusal(at_threshold) is None
     assert refusal(beyond) == (Refusal.SLIPPAGE_TOO_HIGH, 600, 400)
 
 
-def test_an_exit_is_judged_by_its_best_level_and_the_limit_price_cuts_off_the_rest() -> None:
+def test_an_exit_is_judged_by_its_best_level_and_its_limit_price_excludes_the_others() -> None:
     exit_ = sale(shares(10))
     falling = exit_.quoted.model_copy(
         update={"quote": a_quote(levels=levels(("0.49", 1), ("0.01", 9)))}
@@ -227,23 +231,23 @@ def test_an_exit_is_judged_by_its_best_level_and_the_limit_price_cuts_off_the_re
     ("side", "leader_price", "offered"),
     [(Side.BUY, "0.004", "0.003"), (Side.SELL, "0.996", "0.997")],
 )
-def test_where_the_grid_has_no_allowed_price_the_copy_is_refused_and_not_sent_without_one(
+def test_a_copy_without_any_allowed_price_on_the_grid_is_refused(
     side: Side, leader_price: str, offered: str
 ) -> None:
-    """The market's tick grew from 0.001 to 0.01, and the book at hand is of before."""
+    """The market's tick grew from 0.001 to 0.01, and the book was fetched before that."""
     quote = a_quote(levels=levels((offered, 10_000)), tick_size=Decimal("0.01"))
-    case = a_case(
+    facts = some_facts(
         quoted=quoted(quote, side=side, leader_price=Decimal(leader_price)),
         follow=a_follow(max_slippage_bps=Decimal(10)),
     )
 
-    reason, value, threshold = refusal(case) or pytest.fail("approved")
+    reason, value, threshold = refusal(facts) or pytest.fail("approved")
 
     assert (reason, threshold) == (Refusal.SLIPPAGE_TOO_HIGH, 10)
     assert value > threshold
 
 
-def test_the_smallest_entry_is_the_venues_dollar_in_whole_cents() -> None:
+def test_the_smallest_entry_is_one_dollar_in_whole_cents() -> None:
     assert refusal(buy(MIN_BUY_USDC)) is None
     assert refusal(buy(MIN_BUY_USDC + CENT - 1)) is None
     assert refusal(buy(MIN_BUY_USDC - 1)) == (Refusal.BELOW_MINIMUM, Decimal("0.99"), 1)
@@ -254,7 +258,7 @@ def test_the_smallest_exit_is_a_hundredth_of_a_share() -> None:
     assert refusal(sale(CENT - 1)) == (Refusal.BELOW_MINIMUM, 0, Decimal("0.01"))
 
 
-def test_an_entry_may_be_as_large_as_the_operator_allows_and_an_exit_larger() -> None:
+def test_the_maximum_trade_limits_entries_and_not_exits() -> None:
     whole_cap = a_follow(daily_cap_usdc=usdc(10_000))
 
     assert refusal(buy(LIMITS.max_trade_usdc, follow=whole_cap)) is None
@@ -263,47 +267,49 @@ def test_an_entry_may_be_as_large_as_the_operator_allows_and_an_exit_larger() ->
         Decimal("1000.01"),
         1000,
     )
-    assert refusal(with_means(sale(shares(5000)), shares=shares(5000))) is None
+    assert refusal(with_funds(sale(shares(5000)), shares=shares(5000))) is None
 
 
-def test_the_daily_cap_may_be_used_to_its_last_cent_and_exits_do_not_count() -> None:
+def test_entries_may_use_the_daily_cap_exactly_and_exits_do_not_count() -> None:
     spent = usdc(495)
 
-    assert refusal(with_means(buy(usdc(5)), spent_today=spent)) is None
-    assert refusal(with_means(buy(usdc(5)), spent_today=spent + 1)) == (
+    assert refusal(with_funds(buy(usdc(5)), spent_today=spent)) is None
+    assert refusal(with_funds(buy(usdc(5)), spent_today=spent + 1)) == (
         Refusal.DAILY_CAP_REACHED,
         Decimal("500.000001"),
         500,
     )
-    assert refusal(with_means(sale(shares(10)), spent_today=usdc(5000))) is None
+    assert refusal(with_funds(sale(shares(10)), spent_today=usdc(5000))) is None
 
 
-def test_a_purse_may_be_emptied_but_not_by_what_is_promised_to_others() -> None:
-    assert refusal(with_means(buy(usdc(5)), usdc=usdc(7), reserved_usdc=usdc(2))) is None
-    assert refusal(with_means(buy(usdc(5)), usdc=usdc(7), reserved_usdc=usdc(2) + 1)) == (
-        Refusal.BALANCE_TOO_LOW, Decimal("4.999999"), 5,
-    )  # fmt: skip
+def test_an_entry_may_spend_the_whole_balance_except_what_is_reserved() -> None:
+    assert refusal(with_funds(buy(usdc(5)), usdc=usdc(7), reserved_usdc=usdc(2))) is None
+    assert refusal(with_funds(buy(usdc(5)), usdc=usdc(7), reserved_usdc=usdc(2) + 1)) == (
+        Refusal.BALANCE_TOO_LOW,
+        Decimal("4.999999"),
+        5,
+    )
 
 
-def test_the_fee_comes_on_top_of_what_an_entry_spends() -> None:
+def test_an_entry_needs_balance_for_its_fee_too() -> None:
     with_fee = usdc(5) + max_fee(usdc(5), Decimal("0.04"))
 
-    assert refusal(with_means(a_case(), usdc=with_fee)) is None
-    assert refusal(with_means(a_case(), usdc=with_fee - 1)) == (
+    assert refusal(with_funds(some_facts(), usdc=with_fee)) is None
+    assert refusal(with_funds(some_facts(), usdc=with_fee - 1)) == (
         Refusal.BALANCE_TOO_LOW,
         as_decimal(with_fee - 1),
         as_decimal(with_fee),
     )
 
 
-def test_the_exchange_may_be_allowed_exactly_what_the_copy_takes() -> None:
-    assert refusal(with_means(buy(usdc(5)), allowance=usdc(5))) is None
-    assert refusal(with_means(buy(usdc(5)), allowance=usdc(5) - 1)) == (
+def test_an_allowance_of_exactly_the_cost_is_enough() -> None:
+    assert refusal(with_funds(buy(usdc(5)), allowance=usdc(5))) is None
+    assert refusal(with_funds(buy(usdc(5)), allowance=usdc(5) - 1)) == (
         Refusal.ALLOWANCE_TOO_LOW,
         Decimal("4.999999"),
         5,
     )
-    assert refusal(with_means(sale(shares(10)), shares_approved=False)) == (
+    assert refusal(with_funds(sale(shares(10)), shares_approved=False)) == (
         Refusal.ALLOWANCE_TOO_LOW,
         0,
         1,
@@ -311,7 +317,7 @@ def test_the_exchange_may_be_allowed_exactly_what_the_copy_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "reserved", "given"),
+    ("held", "reserved", "sold"),
     [
         (shares(4), 0, shares(4)),
         (shares(40), 0, shares(10)),
@@ -319,28 +325,28 @@ def test_the_exchange_may_be_allowed_exactly_what_the_copy_takes() -> None:
         (CENT + 5, 0, CENT),
     ],
 )
-def test_an_exit_gives_what_is_held_and_not_promised_in_whole_hundredths(
-    held: int, reserved: int, given: int
+def test_an_exit_sells_held_and_unreserved_shares_in_whole_hundredths(
+    held: int, reserved: int, sold: int
 ) -> None:
-    verdict = judge(with_means(sale(shares(10)), shares=held, reserved_shares=reserved))
+    verdict = judge(with_funds(sale(shares(10)), shares=held, reserved_shares=reserved))
 
     assert isinstance(verdict, IntentApproved)
-    assert (verdict.shares, verdict.usdc) == (given, 0)
+    assert (verdict.shares, verdict.usdc) == (sold, 0)
 
 
 @pytest.mark.parametrize(
     ("held", "reserved"), [(0, 0), (CENT - 1, 0), (shares(5), shares(5)), (shares(5), shares(9))]
 )
-def test_who_holds_nothing_has_nothing_to_sell(held: int, reserved: int) -> None:
+def test_an_exit_without_free_shares_is_refused(held: int, reserved: int) -> None:
     reason, value, threshold = refusal(
-        with_means(sale(shares(10)), shares=held, reserved_shares=reserved)
+        with_funds(sale(shares(10)), shares=held, reserved_shares=reserved)
     ) or pytest.fail("approved")
 
     assert (reason, value, threshold) == (Refusal.NO_POSITION, 0, Decimal("0.01"))
 
 
-def test_a_refusal_tells_by_how_much_the_threshold_was_missed() -> None:
-    verdict = judge(with_means(buy(usdc(5)), usdc=usdc(3)))
+def test_a_refusal_contains_the_margin_to_the_threshold() -> None:
+    verdict = judge(with_funds(buy(usdc(5)), usdc=usdc(3)))
 
     assert isinstance(verdict, IntentRefused)
     assert verdict.margin == 2
@@ -348,38 +354,40 @@ def test_a_refusal_tells_by_how_much_the_threshold_was_missed() -> None:
 
 @given(
     leader=PRICES,
-    dearer_by=st.lists(st.integers(0, 3), min_size=1, max_size=3),
+    cents_above=st.lists(st.integers(0, 3), min_size=1, max_size=3),
     amount=st.integers(usdc(1), usdc(1100)),
     bounds=st.lists(st.integers(usdc(1), usdc(3000)), min_size=3, max_size=3),
-    promised=st.tuples(st.integers(0, usdc(20)), st.integers(0, usdc(20))),
+    commitments=st.tuples(st.integers(0, usdc(20)), st.integers(0, usdc(20))),
     slippage=st.integers(0, 5000).map(Decimal),
     fee_rate=st.sampled_from(["0", "0.04", "0.07"]).map(Decimal),
 )
-def test_an_approved_entry_never_exceeds_slippage_purse_allowance_cap_or_maximum(
+def test_an_approved_entry_never_exceeds_slippage_balance_allowance_cap_or_maximum(
     leader: Decimal,
-    dearer_by: list[int],
+    cents_above: list[int],
     amount: int,
     bounds: list[int],
-    promised: tuple[int, int],
+    commitments: tuple[int, int],
     slippage: Decimal,
     fee_rate: Decimal,
 ) -> None:
-    (purse, allowance, cap), (reserved, spent) = bounds, promised
-    dearest = Decimal("0.99")  # no offer is as dear as what it can ever be worth
+    (balance, allowance, cap), (reserved, spent) = bounds, commitments
+    highest = Decimal("0.99")  # an ask is always below 1
     offers = levels(
         *(
-            (str(min(leader + Decimal(cents).scaleb(-2), dearest)), 10_000)
-            for cents in sorted(dearer_by)
+            (str(min(leader + Decimal(cents).scaleb(-2), highest)), 10_000)
+            for cents in sorted(cents_above)
         )
     )
     quote = a_quote(levels=offers, shares=shares(10_000), usdc=amount, fee_rate=fee_rate)
-    means = replace(
-        RICH, usdc=purse, reserved_usdc=reserved, allowance=allowance, spent_today=spent
+    funds = replace(
+        RICH, usdc=balance, reserved_usdc=reserved, allowance=allowance, spent_today=spent
     )
     follow = a_follow(max_slippage_bps=slippage, daily_cap_usdc=cap)
 
     verdict = judge(
-        a_case(quoted=quoted(quote, leader_price=leader, usdc=amount), follow=follow, funds=means)
+        some_facts(
+            quoted=quoted(quote, leader_price=leader, usdc=amount), follow=follow, funds=funds
+        )
     )
 
     event(type(verdict).__name__)
@@ -387,7 +395,9 @@ def test_an_approved_entry_never_exceeds_slippage_purse_allowance_cap_or_maximum
         largest_fee = fee_rate * verdict.usdc * (1 - offers[0].price)
         assert MIN_BUY_USDC <= verdict.usdc <= min(amount, LIMITS.max_trade_usdc)
         assert (
-            verdict.usdc + largest_fee <= reserved_usdc(verdict) <= min(purse - reserved, allowance)
+            verdict.usdc + largest_fee
+            <= reserved_usdc(verdict)
+            <= min(balance - reserved, allowance)
         )
         assert spent + verdict.usdc <= cap
         assert offers[-1].price <= verdict.limit_price
@@ -395,22 +405,22 @@ def test_an_approved_entry_never_exceeds_slippage_purse_allowance_cap_or_maximum
 
 
 @given(
-    wanted=st.integers(1, 10**9),
+    requested=st.integers(1, 10**9),
     held=st.integers(0, 10**9),
     reserved=st.integers(0, 10**9),
     leader=PRICES,
 )
-def test_an_approved_exit_never_gives_more_than_wanted_nor_than_is_free(
-    wanted: int, held: int, reserved: int, leader: Decimal
+def test_an_approved_exit_never_sells_more_than_requested_or_unreserved(
+    requested: int, held: int, reserved: int, leader: Decimal
 ) -> None:
     quote = a_quote(
-        levels=levels((str(leader), 10_000)), shares=wanted, usdc=cost_floor(wanted, leader)
+        levels=levels((str(leader), 10_000)), shares=requested, usdc=cost_floor(requested, leader)
     )
-    case = a_case(quoted=quoted(quote, side=Side.SELL, leader_price=leader, shares=wanted))
+    facts = some_facts(quoted=quoted(quote, side=Side.SELL, leader_price=leader, shares=requested))
 
-    verdict = judge(with_means(case, shares=held, reserved_shares=reserved))
+    verdict = judge(with_funds(facts, shares=held, reserved_shares=reserved))
 
     if isinstance(verdict, IntentApproved):
-        assert 0 < verdict.shares <= min(wanted, held - reserved)
+        assert 0 < verdict.shares <= min(requested, held - reserved)
         assert verdict.shares % CENT == 0
         assert reserved_usdc(verdict) == 0

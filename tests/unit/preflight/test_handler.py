@@ -1,4 +1,4 @@
-"""What preflight asks, when it asks, and what it says again."""
+"""When preflight reads balances, and what it publishes after a redelivery."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -38,20 +38,20 @@ LIMITS = Limits(
 
 @dataclass
 class FakeBalances:
-    """Answers in turn, the last one for ever: what is cached first, then what the chain says.
-    Without any it must not be asked.
+    """Returns the given results in turn, then the last one for ever; without any it must not be
+    called.
     """
 
-    answers: list[Balance | Transient] = field(default_factory=list)
-    asked_fresh: list[bool] = field(default_factory=list)
+    results: list[Balance | Transient] = field(default_factory=list)
+    fresh_flags: list[bool] = field(default_factory=list)
 
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
-        assert self.answers, f"the balance of {intent.proxy} was asked for"
-        self.asked_fresh.append(fresh)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Transient):
-            raise answer
-        return answer
+        assert self.results, f"the balance of {intent.proxy} was requested"
+        self.fresh_flags.append(fresh)
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, Transient):
+            raise result
+        return result
 
 
 def balance(amount: int, *, cached: bool = False) -> Balance:
@@ -87,13 +87,13 @@ class Preflight:
         return verdict
 
 
-def preflight(*answers: Balance | Transient, book: Controls | None = None) -> Preflight:
-    return Preflight(FakeBalances(list(answers)), FixedControls(book or controls()))
+def preflight(*results: Balance | Transient, given_controls: Controls | None = None) -> Preflight:
+    return Preflight(FakeBalances(list(results)), FixedControls(given_controls or controls()))
 
 
 @pytest.mark.parametrize("scope", [GLOBAL, leader_scope(LEADER), follower_scope(PROXY)])
-async def test_a_pause_is_judged_before_any_balance_is_asked_for(scope: str) -> None:
-    verdict = await preflight(book=controls(modes={scope: Mode.HALTED})).verdict()
+async def test_a_halted_mode_is_refused_before_any_balance_is_read(scope: str) -> None:
+    verdict = await preflight(given_controls=controls(modes={scope: Mode.HALTED})).verdict()
 
     assert isinstance(verdict, IntentRefused)
     assert verdict.reason is Refusal.HALTED
@@ -101,17 +101,17 @@ async def test_a_pause_is_judged_before_any_balance_is_asked_for(scope: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("late", "book", "reason"),
+    ("late", "given_controls", "reason"),
     [
         (seconds(61), controls(), Refusal.TRADE_TOO_OLD),
         (seconds(6), controls(), Refusal.QUOTE_TOO_OLD),
         (seconds(0), controls(a_follow(active=False)), Refusal.NOT_FOLLOWED),
     ],
 )
-async def test_what_can_be_refused_without_asking_is(
-    late: timedelta, book: Controls, reason: Refusal
+async def test_a_copy_that_fails_an_early_check_is_refused_without_reading_a_balance(
+    late: timedelta, given_controls: Controls, reason: Refusal
 ) -> None:
-    service = preflight(book=book)
+    service = preflight(given_controls=given_controls)
     service.clock.now = NOON + late
 
     verdict = await service.verdict()
@@ -120,32 +120,32 @@ async def test_what_can_be_refused_without_asking_is(
     assert verdict.reason is reason
 
 
-async def test_a_copy_that_the_cached_balance_can_pay_asks_nobody_again() -> None:
+async def test_a_copy_that_the_cached_balance_covers_is_approved_without_a_fresh_one() -> None:
     service = preflight(balance(usdc(100), cached=True))
 
     assert isinstance(await service.verdict(), IntentApproved)
-    assert service.balances.asked_fresh == [False]
+    assert service.balances.fresh_flags == [False]
 
 
-async def test_nobody_is_refused_for_an_old_balance() -> None:
+async def test_a_refusal_on_a_cached_balance_is_judged_again_on_a_fresh_one() -> None:
     service = preflight(balance(0, cached=True), balance(usdc(100)))
 
     assert isinstance(await service.verdict(), IntentApproved)
-    assert service.balances.asked_fresh == [False, True]
+    assert service.balances.fresh_flags == [False, True]
 
 
-async def test_a_refusal_on_a_balance_that_was_just_read_stands() -> None:
+async def test_a_refusal_on_a_fresh_balance_is_final() -> None:
     service = preflight(balance(usdc(1)))
 
     verdict = await service.verdict()
 
     assert isinstance(verdict, IntentRefused)
     assert (verdict.reason, verdict.facts.balance_usdc) == (Refusal.BALANCE_TOO_LOW, usdc(1))
-    assert service.balances.asked_fresh == [False]
+    assert service.balances.fresh_flags == [False]
 
 
-async def test_a_node_that_does_not_answer_is_not_an_empty_purse() -> None:
-    service = preflight(Transient("the node is away"), balance(usdc(100)))
+async def test_a_failing_node_is_an_error_and_not_a_zero_balance() -> None:
+    service = preflight(Transient("the node is down"), balance(usdc(100)))
 
     with pytest.raises(Transient):
         await service.verdict()
@@ -153,7 +153,7 @@ async def test_a_node_that_does_not_answer_is_not_an_empty_purse() -> None:
     assert isinstance(await service.verdict(), IntentApproved)
 
 
-async def test_without_confirmed_controls_nothing_is_judged() -> None:
+async def test_nothing_is_judged_without_confirmed_controls() -> None:
     service = preflight(balance(usdc(100)))
     service.controls.controls = None
 
@@ -161,34 +161,34 @@ async def test_without_confirmed_controls_nothing_is_judged() -> None:
         await service.verdict()
 
 
-def _poor(service: Preflight) -> None:
-    service.balances.answers = [balance(0)]
+def _empty_the_balance(service: Preflight) -> None:
+    service.balances.results = [balance(0)]
 
 
-def _later(service: Preflight) -> None:
+def _move_the_clock(service: Preflight) -> None:
     service.clock.now += seconds(3600)
 
 
-def _paused(service: Preflight) -> None:
+def _halt(service: Preflight) -> None:
     service.controls.controls = controls(modes={GLOBAL: Mode.HALTED}, version=8)
 
 
-def _unfollowed(service: Preflight) -> None:
+def _end_the_follow(service: Preflight) -> None:
     service.controls.controls = controls(a_follow(active=False), version=8)
 
 
-@pytest.mark.parametrize("changed", [_poor, _later, _paused, _unfollowed])
-async def test_a_redelivery_repeats_the_first_verdict_though_the_world_has_changed(
-    changed: Callable[[Preflight], None],
+@pytest.mark.parametrize("change", [_empty_the_balance, _move_the_clock, _halt, _end_the_follow])
+async def test_a_redelivery_repeats_the_first_verdict_whatever_changed_since(
+    change: Callable[[Preflight], None],
 ) -> None:
     service = preflight(balance(usdc(100)))
     first = await service.verdict()
-    changed(service)
+    change(service)
 
     assert await service.verdict() == first
 
 
-async def test_a_copy_counts_what_others_of_its_proxy_have_reserved() -> None:
+async def test_a_copy_is_judged_on_the_balance_without_other_reservations() -> None:
     service = preflight(balance(usdc(8)))
     assert isinstance(await service.verdict(), IntentApproved)
 
@@ -200,7 +200,7 @@ async def test_a_copy_counts_what_others_of_its_proxy_have_reserved() -> None:
 
 
 @pytest.mark.parametrize("state", OrderState)
-async def test_only_what_is_final_gives_its_reservation_back(state: OrderState) -> None:
+async def test_only_a_final_order_releases_its_reservation(state: OrderState) -> None:
     service = preflight(balance(usdc(8)))
     await service.verdict()
 
@@ -210,6 +210,6 @@ async def test_only_what_is_final_gives_its_reservation_back(state: OrderState) 
     assert isinstance(await service.verdict(intent_id="2b" * 16), IntentRefused) is is_open
 
 
-async def test_our_own_refusal_coming_back_says_nothing_new() -> None:
+async def test_preflights_own_refusal_is_ignored() -> None:
     assert await preflight().handler.on_intent_refused(refused()) == []
     assert await replace(preflight().handler).on_order_reported(an_outcome()) == []

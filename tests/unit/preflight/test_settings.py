@@ -1,4 +1,4 @@
-"""How long a copy is worth making."""
+"""The maximum ages of entries and exits."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from shared.domain.errors import InvalidSettings
 from shared.settings import read
 
 
-def test_an_exit_lives_longer_than_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exit_may_be_older_than_an_entry_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYGON_RPC_URL", "http://127.0.0.1:1")
 
     assert read(Settings).max_exit_age > read(Settings).max_entry_age
 
 
-def test_exits_that_would_be_given_up_before_entries_are_refused_at_the_start(
+def test_a_maximum_exit_age_below_that_of_entries_is_refused_at_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("POLYGON_RPC_URL", "http://127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""What a copy would cost now, or why that cannot be said."""
+"""The quote of an intent, or the reason why there is none."""
 
 from decimal import Decimal
 
@@ -14,14 +14,14 @@ from tests.builders import NOON, a_market, an_intent, intended, level, seconds, 
 from tests.fakes import Clock
 
 
-class Known:
-    """A book or a market that is always the same; None must not be asked for."""
+class FixedSource:
+    """Always returns the same book or market; None must not be requested."""
 
     def __init__(self, answer: Book | Market | Missing | None) -> None:
         self.answer = answer
 
     async def fetch_book(self, token_id: str) -> "Book | Market | Missing":
-        assert self.answer is not None, f"{token_id} was asked for"
+        assert self.answer is not None, f"{token_id} was requested"
         return self.answer
 
     fetch_market = fetch_book
@@ -36,17 +36,21 @@ FULL = a_book(
 )
 
 
-async def quote_of(
+async def fetch_quote(
     book: Book | Missing | None, market: Market | Missing, side: Side = Side.BUY
 ) -> Quote | NoQuote:
-    handler = Handler(books=Known(book), markets=Known(market), now=Clock(NOON + seconds(1)))  # type: ignore[arg-type]
+    handler = Handler(
+        books=FixedSource(book),  # type: ignore[arg-type]
+        markets=FixedSource(market),  # type: ignore[arg-type]
+        now=Clock(NOON + seconds(1)),
+    )
     (quoted,) = await handler.on_copy_intended(intended(side=side))
     assert (quoted.occurred_at, quoted.intent) == (NOON + seconds(1), intended(side=side).intent)
     return quoted.quote
 
 
-async def test_an_entry_takes_asks_with_its_money_and_tells_the_levels_that_it_needs() -> None:
-    quote = await quote_of(FULL, a_market())
+async def test_an_entry_takes_asks_with_its_usdc_and_lists_the_levels_that_it_needs() -> None:
+    quote = await fetch_quote(FULL, a_market())
 
     assert isinstance(quote, Quote)
     assert [str(each.price) for each in quote.levels] == ["0.51", "0.52"]
@@ -54,36 +58,36 @@ async def test_an_entry_takes_asks_with_its_money_and_tells_the_levels_that_it_n
     assert (quote.complete, quote.fetched_at, quote.tick_size) == (True, NOON, Decimal("0.01"))
 
 
-async def test_an_exit_gives_its_shares_to_bids() -> None:
-    quote = await quote_of(FULL, a_market(), Side.SELL)
+async def test_an_exit_sells_its_shares_to_bids() -> None:
+    quote = await fetch_quote(FULL, a_market(), Side.SELL)
 
     assert isinstance(quote, Quote)
     assert (quote.shares, quote.usdc, quote.best) == (shares(10), usdc("4.9"), Decimal("0.49"))
 
 
-async def test_a_book_that_is_too_thin_says_so() -> None:
-    quote = await quote_of(a_book(asks=(level("0.51", 1),)), a_market())
+async def test_a_quote_from_a_thin_book_is_incomplete() -> None:
+    quote = await fetch_quote(a_book(asks=(level("0.51", 1),)), a_market())
 
     assert isinstance(quote, Quote)
     assert not quote.complete
 
 
 @pytest.mark.parametrize("side", Side)
-async def test_an_empty_side_is_not_a_price(side: Side) -> None:
+async def test_an_empty_side_gives_no_quote(side: Side) -> None:
     other_side = a_book(
         asks=FULL.asks if side is Side.SELL else (), bids=FULL.bids if side is Side.BUY else ()
     )
 
-    assert await quote_of(other_side, a_market(), side) == NoQuote(missing=Missing.EMPTY_BOOK)
+    assert await fetch_quote(other_side, a_market(), side) == NoQuote(missing=Missing.EMPTY_BOOK)
 
 
 @pytest.mark.parametrize("missing", [Missing.UNAVAILABLE, Missing.NO_MARKET])
-async def test_what_cannot_be_had_is_not_an_empty_book(missing: Missing) -> None:
-    assert await quote_of(missing, a_market()) == NoQuote(missing=missing)
-    assert await quote_of(None, missing) == NoQuote(missing=missing)
+async def test_a_missing_book_or_market_is_not_reported_as_an_empty_book(missing: Missing) -> None:
+    assert await fetch_quote(missing, a_market()) == NoQuote(missing=missing)
+    assert await fetch_quote(None, missing) == NoQuote(missing=missing)
 
 
-def test_a_quote_says_what_its_market_asks_of_orders() -> None:
+def test_a_quote_contains_the_trading_rules_of_its_market() -> None:
     quote = price(
         an_intent(),
         book=FULL,

@@ -1,4 +1,4 @@
-"""Where a transaction stands, by what a node shows of it."""
+"""The state of a watch, from its receipts."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tx_monitor.adapters import is_news, seen
-from services.tx_monitor.decisions import FINAL, Watch, after_lookup, build_watch
+from services.tx_monitor.adapters import build_receipt_seen, is_changed
+from services.tx_monitor.decisions import FINAL_STATES, Watch, apply_receipt, build_watch
 from shared.chain.addresses import EXCHANGE_V2
-from shared.chain.client import Receipt
+from shared.chain.blocks import Receipt
 from shared.chain.logs import ORDER_FILLED
 from shared.messages.transactions import ReceiptSeen, SettledFill, TransactionState
 from tests.builders import (
@@ -28,10 +28,10 @@ from tests.builders import (
 )
 
 OTHER_BLOCK = "0x" + "b2" * 32
-GONE = {"block_number": None, "block_hash": "", "succeeded": False, "fills": ()}
-LOOKS = st.builds(
+NOT_MINED = {"block_number": None, "block_hash": "", "succeeded": False, "fills": ()}
+RECEIPTS = st.builds(
     lambda number, succeeded, finalized: a_receipt(
-        **(GONE if number is None else {"block_number": number, "succeeded": succeeded}),
+        **(NOT_MINED if number is None else {"block_number": number, "succeeded": succeeded}),
         finalized_block=finalized,
     ),
     st.none() | st.integers(90, 110),
@@ -40,10 +40,10 @@ LOOKS = st.builds(
 )
 
 
-def after(*looks: ReceiptSeen) -> Watch:
+def after(*receipts: ReceiptSeen) -> Watch:
     watch = build_watch(requested())
-    for look in looks:
-        watch = after_lookup(watch, look)
+    for receipt in receipts:
+        watch = apply_receipt(watch, receipt)
     return watch
 
 
@@ -56,22 +56,22 @@ def after(*looks: ReceiptSeen) -> Watch:
         (False, 100, TransactionState.FINAL_REVERTED),
     ],
 )
-def test_a_receipt_is_final_from_the_finalized_block_on(
+def test_a_receipt_at_or_below_the_finalized_block_is_final(
     succeeded: bool, finalized: int, state: TransactionState
 ) -> None:
     assert after(a_receipt(succeeded=succeeded, finalized_block=finalized)).state is state
 
 
-def test_a_reorg_un_mines() -> None:
-    watch = after(a_receipt(), a_receipt(**GONE))
+def test_a_reorg_un_mines_a_transaction() -> None:
+    watch = after(a_receipt(), a_receipt(**NOT_MINED))
 
     assert watch == build_watch(requested())
 
 
-def test_what_was_undone_can_be_mined_again_elsewhere_and_otherwise() -> None:
+def test_after_a_reorg_a_transaction_can_be_mined_in_another_block_with_another_result() -> None:
     watch = after(
         a_receipt(),
-        a_receipt(**GONE),
+        a_receipt(**NOT_MINED),
         a_receipt(block_number=103, block_hash=OTHER_BLOCK, succeeded=False, fills=()),
     )
 
@@ -86,31 +86,31 @@ def test_what_was_undone_can_be_mined_again_elsewhere_and_otherwise() -> None:
 @pytest.mark.parametrize(
     "later",
     [
-        a_receipt(**GONE),
+        a_receipt(**NOT_MINED),
         a_receipt(succeeded=False),
         a_receipt(block_hash=OTHER_BLOCK, finalized_block=200),
     ],
 )
-def test_final_stands_whatever_a_node_shows_later(later: ReceiptSeen) -> None:
+def test_a_final_state_never_changes(later: ReceiptSeen) -> None:
     final = after(a_receipt(finalized_block=100))
 
-    assert after_lookup(final, later) == final
+    assert apply_receipt(final, later) == final
 
 
-@given(st.lists(LOOKS, min_size=1, max_size=6))
-def test_a_watch_ends_at_the_first_final_look_and_else_is_what_the_last_one_showed(
-    looks: list[ReceiptSeen],
+@given(st.lists(RECEIPTS, min_size=1, max_size=6))
+def test_a_watch_follows_its_first_final_receipt_or_else_its_last_one(
+    receipts: list[ReceiptSeen],
 ) -> None:
-    watch = after(*looks)
+    watch = after(*receipts)
 
     finals = [
-        look
-        for look in looks
-        if look.block_number is not None and look.block_number <= look.finalized_block
+        receipt
+        for receipt in receipts
+        if receipt.block_number is not None and receipt.block_number <= receipt.finalized_block
     ]
-    decisive = finals[0] if finals else looks[-1]
-    assert (watch.state in FINAL) == bool(finals)
-    assert (watch.block_number, watch.fills) == (decisive.block_number, decisive.fills)
+    expected = finals[0] if finals else receipts[-1]
+    assert (watch.state in FINAL_STATES) == bool(finals)
+    assert (watch.block_number, watch.fills) == (expected.block_number, expected.fills)
 
 
 def a_log(*, address: str = EXCHANGE_V2, maker: str = PROXY) -> dict[str, Any]:
@@ -122,12 +122,17 @@ def a_log(*, address: str = EXCHANGE_V2, maker: str = PROXY) -> dict[str, Any]:
         *("0x" + wallet[2:].lower().rjust(64, "0") for wallet in (maker, EXCHANGE_V2)),
     ]
     return {
-        "address": address.lower(), "topics": topics, "data": "0x" + data.hex(), "transactionHash": TRANSACTION, "blockNumber": "0x64",
-        "blockHash": BLOCK, "logIndex": "0x0",
-    }  # fmt: skip
+        "address": address.lower(),
+        "topics": topics,
+        "data": "0x" + data.hex(),
+        "transactionHash": TRANSACTION,
+        "blockNumber": "0x64",
+        "blockHash": BLOCK,
+        "logIndex": "0x0",
+    }
 
 
-def shown(*logs: dict[str, Any]) -> Receipt:
+def build_receipt(*logs: dict[str, Any]) -> Receipt:
     return Receipt(
         tx_hash=TRANSACTION,
         block_number=100,
@@ -138,44 +143,51 @@ def shown(*logs: dict[str, Any]) -> Receipt:
     )
 
 
-def fills_in(*logs: dict[str, Any]) -> tuple[SettledFill, ...]:
-    return seen(build_watch(requested()), shown(*logs), finalized_block=90, now=NOON).fills
+def seen_fills(*logs: dict[str, Any]) -> tuple[SettledFill, ...]:
+    return build_receipt_seen(
+        build_watch(requested()), build_receipt(*logs), finalized_block=90, now=NOON
+    ).fills
 
 
-def test_a_receipt_tells_what_the_followers_order_gave_and_got() -> None:
-    assert fills_in(a_log(), a_log(maker=OTHER_PROXY)) == (
+def test_a_receipt_contains_the_fills_of_the_followers_orders_alone() -> None:
+    assert seen_fills(a_log(), a_log(maker=OTHER_PROXY)) == (
         SettledFill(order_hash=ORDER_HASH, shares=shares(10), usdc=usdc(5), fee_usdc=usdc("0.1")),
     )
 
 
-def test_an_event_that_only_looks_like_a_fill_is_nobodys_fill() -> None:
-    """A maker's wallet is a contract that is called in the settlement: it can emit what it likes."""
+def test_a_fill_event_of_another_contract_is_not_a_fill() -> None:
+    """A maker's wallet is a contract that is called in the settlement: it can emit any event."""
     forged = a_log(address=OTHER_PROXY)
 
-    assert fills_in(forged) == ()
-    assert fills_in(forged | {"data": "0x00"}, a_log()) == fills_in(a_log())
+    assert seen_fills(forged) == ()
+    assert seen_fills(forged | {"data": "0x00"}, a_log()) == seen_fills(a_log())
 
 
 @pytest.mark.parametrize(
-    ("known", "receipt", "finalized", "news"),
+    ("recorded", "receipt", "finalized", "changed"),
     [
         (None, None, 90, False),
-        (None, shown(), 90, True),
-        (a_receipt(), shown(), 90, False),
-        (a_receipt(), shown(), 100, True),
+        (None, build_receipt(), 90, True),
+        (a_receipt(), build_receipt(), 90, False),
+        (a_receipt(), build_receipt(), 100, True),
         (a_receipt(), None, 90, True),
-        (a_receipt(block_hash=OTHER_BLOCK), shown(), 90, True),
+        (a_receipt(block_hash=OTHER_BLOCK), build_receipt(), 90, True),
     ],
 )
-def test_only_what_has_changed_is_told(
-    known: ReceiptSeen | None, receipt: Receipt | None, finalized: int, news: bool
+def test_only_a_changed_receipt_counts_as_changed(
+    recorded: ReceiptSeen | None, receipt: Receipt | None, finalized: int, changed: bool
 ) -> None:
-    watch = after(known) if known else build_watch(requested())
+    watch = after(recorded) if recorded else build_watch(requested())
 
-    assert is_news(watch, receipt, finalized_block=finalized) is news
+    assert is_changed(watch, receipt, finalized_block=finalized) is changed
 
 
-def test_a_look_at_nothing_is_no_receipt() -> None:
-    look = seen(build_watch(requested()), None, finalized_block=90, now=NOON)
+def test_a_missing_receipt_is_published_without_a_block() -> None:
+    receipt = build_receipt_seen(build_watch(requested()), None, finalized_block=90, now=NOON)
 
-    assert (look.block_number, look.block_hash, look.succeeded, look.fills) == (None, "", False, ())
+    assert (receipt.block_number, receipt.block_hash, receipt.succeeded, receipt.fills) == (
+        None,
+        "",
+        False,
+        (),
+    )

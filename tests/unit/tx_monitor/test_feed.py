@@ -1,4 +1,4 @@
-"""Which receipts does the feed ask for, and what does it tell of them?"""
+"""Which receipts the feed fetches, and which of them it publishes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.tx_monitor.adapters import ReceiptFeed
 from services.tx_monitor.decisions import Watch
-from shared.chain.client import Block, Receipt
+from shared.chain.blocks import Block, Receipt
 from shared.messages.base import Message
 from shared.messages.transactions import Purpose, TransactionState
 from shared.testing.waiting import eventually
@@ -20,38 +20,40 @@ WATCHED = Watch(
     purpose=Purpose.SETTLEMENT,
     intent_id="intent-1",
 )
-LONG = timedelta(hours=1)
+GIVE_UP_AFTER = timedelta(hours=1)
 MINED = replace(WATCHED, state=TransactionState.MINED, block_number=100, block_hash="0xblock")
 
 
-class Watches:
+class FixedWatches:
     def __init__(self, *watches: Watch) -> None:
         self._watches = list(watches)
 
-    async def open_watches(self) -> list[Watch]:
+    async def load_open(self) -> list[Watch]:
         return self._watches
 
 
 class Chain:
-    """Block 100 is called 0xblock, unless a reorg renamed it; every transaction that it ``knows``
-    is in it.
+    """Block 100 has hash 0xblock, unless a reorg replaced it. It contains every transaction, unless
+    ``is_mined`` is False.
     """
 
-    def __init__(self, *, finalized: int, canonical: str = "0xblock", knows: bool = True) -> None:
-        self._finalized, self._canonical, self._knows = finalized, canonical, knows
-        self.asked: list[str] = []
-        self.looks = 0
+    def __init__(
+        self, *, finalized: int, canonical: str = "0xblock", is_mined: bool = True
+    ) -> None:
+        self._finalized, self._canonical, self._is_mined = finalized, canonical, is_mined
+        self.requested_hashes: list[str] = []
+        self.polls = 0
 
     async def fetch_finalized_block(self) -> Block:
-        self.looks += 1
+        self.polls += 1
         return Block(number=self._finalized, hash="0xfinal", parent_hash="0xparent", timestamp=0)
 
     async def fetch_block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
         return {number: self._canonical for number in numbers}
 
     async def fetch_receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
-        self.asked += hashes
-        if not self._knows:
+        self.requested_hashes += hashes
+        if not self._is_mined:
             return [None for _ in hashes]
         return [
             Receipt(
@@ -66,52 +68,57 @@ class Chain:
         ]
 
 
-async def told(watch: Watch, chain: Chain) -> list[Message]:
-    """What the feed publishes in its first two looks."""
+async def published(watch: Watch, chain: Chain) -> list[Message]:
+    """What the feed publishes in its first two polls."""
     messages: list[Message] = []
 
     async def publish(message: Message) -> None:
         messages.append(message)
 
     feed = ReceiptFeed(
-        Watches(watch),  # type: ignore[arg-type]
+        FixedWatches(watch),  # type: ignore[arg-type]
         chain,  # type: ignore[arg-type]
         owns=lambda _: True,
         now=lambda: NOON,
-        look_every=timedelta(milliseconds=1),
-        at_a_time=10,
-        give_up_after=LONG,
+        poll_interval=timedelta(milliseconds=1),
+        batch_size=10,
+        give_up_after=GIVE_UP_AFTER,
     )
     task = asyncio.create_task(feed(publish))
-    await eventually(lambda: chain.looks >= 2)
+    await eventually(lambda: chain.polls >= 2)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return messages
 
 
-async def test_a_transaction_that_is_not_mined_yet_is_asked_for_each_time() -> None:
+async def test_an_unmined_transaction_is_polled_each_time() -> None:
     chain = Chain(finalized=90)
-    assert await told(WATCHED, chain)
-    assert chain.asked
+    assert await published(WATCHED, chain)
+    assert chain.requested_hashes
 
 
-async def test_what_is_mined_and_rests_in_a_standing_block_is_left_alone() -> None:
+async def test_a_mined_transaction_in_a_canonical_block_is_not_polled() -> None:
     chain = Chain(finalized=90)
-    assert await told(MINED, chain) == []
-    assert chain.asked == []
+    assert await published(MINED, chain) == []
+    assert chain.requested_hashes == []
 
 
-async def test_a_block_that_was_replaced_is_looked_into_again() -> None:
-    assert await told(MINED, Chain(finalized=90, canonical="0xother"))
+async def test_a_transaction_whose_block_was_replaced_is_polled_again() -> None:
+    assert await published(MINED, Chain(finalized=90, canonical="0xother"))
 
 
-async def test_what_the_finalized_block_has_passed_is_told() -> None:
-    assert await told(MINED, Chain(finalized=100))
+async def test_a_transaction_that_became_final_is_published() -> None:
+    assert await published(MINED, Chain(finalized=100))
 
 
-async def test_what_is_in_no_block_is_told_only_once_it_has_been_so_for_long() -> None:
+async def test_a_missing_receipt_is_published_only_after_the_give_up_time() -> None:
     assert (
-        await told(replace(WATCHED, changed_at=NOON - LONG / 2), Chain(finalized=90, knows=False))
+        await published(
+            replace(WATCHED, changed_at=NOON - GIVE_UP_AFTER / 2),
+            Chain(finalized=90, is_mined=False),
+        )
         == []
     )
-    assert await told(replace(WATCHED, changed_at=NOON - LONG), Chain(finalized=90, knows=False))
+    assert await published(
+        replace(WATCHED, changed_at=NOON - GIVE_UP_AFTER), Chain(finalized=90, is_mined=False)
+    )

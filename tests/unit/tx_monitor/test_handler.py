@@ -1,4 +1,4 @@
-"""Who waits for a transaction is told where it stands, once more for each time he asks."""
+"""The results that are published for a request, its repetitions and its receipts."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,31 +9,31 @@ from shared.messages.transactions import ReceiptSeen, TransactionResolved, Trans
 from tests.builders import NOON, a_receipt, requested, settled
 from tests.fakes import Clock, FakeWatches, wire
 
-GONE = {"block_number": None, "block_hash": "", "succeeded": False, "fills": ()}
+NOT_MINED = {"block_number": None, "block_hash": "", "succeeded": False, "fills": ()}
 
 
-LONG = timedelta(hours=1)
+GIVE_UP_AFTER = timedelta(hours=1)
 
 
-def monitor() -> Handler:
-    return Handler(watches=FakeWatches(), now=Clock(NOON), give_up_after=LONG)
+def build_handler() -> Handler:
+    return Handler(watches=FakeWatches(), now=Clock(NOON), give_up_after=GIVE_UP_AFTER)
 
 
-def the(messages: Sequence[Message]) -> TransactionResolved:
+def only(messages: Sequence[Message]) -> TransactionResolved:
     (message,) = messages
     assert isinstance(message, TransactionResolved)
     return message
 
 
-async def told(handler: Handler, *looks: ReceiptSeen) -> list[TransactionState]:
-    return [the(await handler.on_receipt_seen(look)).state for look in looks]
+async def published_states(handler: Handler, *receipts: ReceiptSeen) -> list[TransactionState]:
+    return [only(await handler.on_receipt_seen(receipt)).state for receipt in receipts]
 
 
-async def test_a_new_request_is_watched_and_answered_later() -> None:
-    handler = monitor()
+async def test_a_new_request_is_recorded_and_answered_once_there_is_a_receipt() -> None:
+    handler = build_handler()
 
     assert await handler.on_confirmation_requested(requested()) == []
-    result = the(await handler.on_receipt_seen(a_receipt()))
+    result = only(await handler.on_receipt_seen(a_receipt()))
 
     assert (result.state, result.block_number, result.fills) == (
         TransactionState.MINED,
@@ -43,26 +43,28 @@ async def test_a_new_request_is_watched_and_answered_later() -> None:
     assert (result.intent_id, result.proxy) == (requested().intent_id, requested().proxy)
 
 
-async def test_mined_then_undone_then_final_is_told_each_time() -> None:
-    handler = monitor()
+async def test_mined_then_unmined_then_final_is_published_each_time() -> None:
+    handler = build_handler()
     await handler.on_confirmation_requested(requested())
 
-    states = await told(handler, a_receipt(), a_receipt(**GONE), a_receipt(finalized_block=100))
+    states = await published_states(
+        handler, a_receipt(), a_receipt(**NOT_MINED), a_receipt(finalized_block=100)
+    )
 
     assert states == [TransactionState.MINED, TransactionState.WATCHED, TransactionState.FINAL]
 
 
-async def test_final_stands_and_is_told_again_to_whoever_asks_again() -> None:
-    handler = monitor()
+async def test_a_final_result_is_published_again_for_a_repeated_request() -> None:
+    handler = build_handler()
     await handler.on_confirmation_requested(requested())
     final = await handler.on_receipt_seen(a_receipt(finalized_block=100))
 
     assert wire(await handler.on_confirmation_requested(requested())) == wire(final)
-    assert wire(await handler.on_receipt_seen(a_receipt(**GONE))) == wire(final)
+    assert wire(await handler.on_receipt_seen(a_receipt(**NOT_MINED))) == wire(final)
 
 
-async def test_a_redelivered_look_says_the_same_again() -> None:
-    handler = monitor()
+async def test_a_redelivered_receipt_publishes_the_same_result() -> None:
+    handler = build_handler()
     await handler.on_confirmation_requested(requested())
 
     assert wire(await handler.on_receipt_seen(a_receipt())) == wire(
@@ -70,45 +72,45 @@ async def test_a_redelivered_look_says_the_same_again() -> None:
     )
 
 
-async def test_what_nobody_waits_for_is_nobodys_news() -> None:
-    assert await monitor().on_receipt_seen(a_receipt()) == []
+async def test_a_receipt_without_a_watch_is_ignored() -> None:
+    assert await build_handler().on_receipt_seen(a_receipt()) == []
 
 
-async def test_what_is_in_no_block_for_too_long_is_told_as_dropped_and_to_whoever_asks_again() -> (
-    None
-):
-    handler = monitor()
+async def test_an_unmined_transaction_is_published_as_dropped_after_the_give_up_time() -> None:
+    handler = build_handler()
     await handler.on_confirmation_requested(requested())
 
-    states = await told(
+    states = await published_states(
         handler,
-        a_receipt(**GONE, occurred_at=NOON + LONG / 2),
-        a_receipt(**GONE, occurred_at=NOON + LONG),
+        a_receipt(**NOT_MINED, occurred_at=NOON + GIVE_UP_AFTER / 2),
+        a_receipt(**NOT_MINED, occurred_at=NOON + GIVE_UP_AFTER),
     )
 
     assert states == [TransactionState.WATCHED, TransactionState.DROPPED]
     assert (
-        the(await handler.on_confirmation_requested(requested())).state is TransactionState.DROPPED
+        only(await handler.on_confirmation_requested(requested())).state is TransactionState.DROPPED
     )
 
 
-async def test_what_a_reorg_has_undone_has_its_time_anew() -> None:
-    handler = monitor()
+async def test_a_reorg_starts_the_give_up_time_again() -> None:
+    handler = build_handler()
     await handler.on_confirmation_requested(requested())
 
-    states = await told(handler, a_receipt(), a_receipt(**GONE, occurred_at=NOON + 2 * LONG))
+    states = await published_states(
+        handler, a_receipt(), a_receipt(**NOT_MINED, occurred_at=NOON + 2 * GIVE_UP_AFTER)
+    )
 
     assert states == [TransactionState.MINED, TransactionState.WATCHED]
 
 
-async def test_dropped_is_no_proof_a_receipt_is() -> None:
-    handler = monitor()
+async def test_a_dropped_transaction_with_a_receipt_is_final() -> None:
+    handler = build_handler()
     await handler.on_confirmation_requested(requested())
 
-    states = await told(
+    states = await published_states(
         handler,
-        a_receipt(**GONE, occurred_at=NOON + LONG),
-        a_receipt(**GONE, occurred_at=NOON + LONG),
+        a_receipt(**NOT_MINED, occurred_at=NOON + GIVE_UP_AFTER),
+        a_receipt(**NOT_MINED, occurred_at=NOON + GIVE_UP_AFTER),
         a_receipt(finalized_block=100),
     )
 
