@@ -87,13 +87,13 @@ class Handler:
 def _tell(fill: LeaderFillSeen, finding: Reconciliation) -> None:
     """What is in doubt is rare, and somebody will ask why a copy was late or is none."""
     if finding.row.awaits_confirmation:
-        metrics.trade_doubted("waits")
+        metrics.trade_ambiguous(metrics.AmbiguousTrade.AWAITS_CONFIRMATION)
         logger.info(
             "the row of %s may be another trade's: it waits until its transaction is in a block",
             fill.transaction_hash,
         )
     for part in finding.resent:
-        metrics.trade_doubted("resent")
+        metrics.trade_ambiguous(metrics.AmbiguousTrade.RESENT)
         logger.info(
             "%d micro-shares of %s are taken for those copied as trade %s",
             part.shares,
@@ -101,7 +101,7 @@ def _tell(fill: LeaderFillSeen, finding: Reconciliation) -> None:
             part.resent_of,
         )
     for again in finding.reported_again:
-        metrics.trade_doubted("told again")
+        metrics.trade_ambiguous(metrics.AmbiguousTrade.REPORTED_AGAIN)
         logger.info(
             "%s is in a block of its own: %s is another trade",
             fill.transaction_hash,

@@ -153,7 +153,7 @@ class PostgresVerdicts:
             standing = {row.intent_id: VERDICT.validate_json(row.verdict) for row in told_before}
         for verdict in verdicts:
             if verdict.intent_id in fresh and isinstance(verdict, IntentRefused):
-                metrics.refusal(verdict.reason.value)
+                metrics.copy_refused(verdict.reason)
         return [standing.get(verdict.intent_id, verdict) for verdict in verdicts]
 
     async def _reserve_caps(
@@ -261,7 +261,10 @@ class ChainBalances:
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         token_id = intent.token_id if intent.side is Side.SELL else None
         known = None if fresh else self._freshest(intent.proxy, token_id)
-        metrics.cache_asked("balances", "hit" if known is not None else "miss")
+        metrics.cache_requested(
+            metrics.Cache.BALANCES,
+            metrics.CacheResult.HIT if known is not None else metrics.CacheResult.MISS,
+        )
         if (
             known is not None
             and self._is_growing_old(known)
@@ -300,7 +303,7 @@ class ChainBalances:
         try:
             return BalancesFetched.model_validate_json(entry, extra="ignore")
         except ValidationError:
-            metrics.cache_asked("balances", "stale")
+            metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.UNREADABLE)
             return None
 
     async def _ask_together(self, asked: Asked) -> BalancesFetched:

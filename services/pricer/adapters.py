@@ -85,9 +85,14 @@ class QuoteCache:
             if (
                 book is not None and abs(self._now() - book.fetched_at) <= self._max_age
             ):  # a clock that runs ahead makes no book young
-                metrics.cache_asked("quotes", "hit")
+                metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.HIT)
                 return book
-        metrics.cache_asked("quotes", "shared" if self._fetch.is_under_way(token_id) else "miss")
+        metrics.cache_requested(
+            metrics.Cache.QUOTES,
+            metrics.CacheResult.SHARED
+            if self._fetch.is_under_way(token_id)
+            else metrics.CacheResult.MISS,
+        )
         return await self._fetch(token_id)
 
     def _remember(self, token_id: str) -> None:
@@ -133,7 +138,7 @@ class QuoteCache:
         try:
             seen = BookSeen.model_validate_json(entry, extra="ignore")
         except ValidationError:
-            metrics.cache_asked("quotes", "stale")
+            metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.UNREADABLE)
             return None
         return Book(
             bids=_levels(seen.bids),
@@ -233,7 +238,7 @@ class MarketChannelFeed:
                 await self._apply(event)
         except InvalidMessage as error:
             self._quotes.forget_books()  # what could not be read may have changed any of them
-            metrics.feed_frame("market", "malformed")
+            metrics.feed_frame(metrics.Feed.MARKET, metrics.FrameKind.MALFORMED)
             kept = frame[:LONGEST_FRAME]
             await publish(
                 FrameParked(
@@ -246,7 +251,7 @@ class MarketChannelFeed:
             )
 
     async def _apply(self, event: BookEvent) -> None:
-        metrics.feed_frame("market", "book")
+        metrics.feed_frame(metrics.Feed.MARKET, metrics.FrameKind.BOOK)
         if isinstance(event, TickChanged):
             self._markets.forget(event.token_id)
         kept = self._quotes.apply(event)

@@ -115,7 +115,7 @@ class PostgresWatches:
         async with transaction(self._engine) as connection:
             moved = await fetch_rows(connection, SAVE, **columns)
         for watch in moved:
-            metrics.transaction_reached(watch.state)
+            metrics.transaction_state_reached(TransactionState(watch.state))
         return [None] * len(saved)
 
 

@@ -26,7 +26,7 @@ NOT_DATA = frozenset({"", "PONG", "pong"})
 class ChannelSettings:
     """How a channel behaves. Times in seconds."""
 
-    name: str
+    name: metrics.Feed
     """Of the feed: label of its metrics."""
     url: str
     ping_every_s: float

@@ -135,7 +135,7 @@ class BlockedKeys:
             keys = await self._parking.keys(self._service)
             if began_in == self._assignments:
                 self._keys = keys
-                metrics.keys_parked(len(keys))
+                metrics.blocked_keys(len(keys))
 
     async def park(self, record: Record, *, reason: str, waits: bool = False) -> None:
         """Raises: Transient."""

@@ -17,6 +17,7 @@ from typing import Protocol
 from shared.domain.errors import InvalidMessage, Transient, UnknownVersion
 from shared.messages.base import Message
 from shared.observe import metrics, tracing
+from shared.observe.metrics import MessageOutcome
 from shared.streams.backoff import Backoff
 from shared.streams.codec import Decoder, Record, with_values
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore, StoredDeadLetter
@@ -25,8 +26,6 @@ from shared.streams.key_queues import Delivery
 from shared.streams.routes import Routes, ignored
 
 log = logging.getLogger(__name__)
-
-HANDED_OVER = "handed_over"
 
 
 class PublishesAll(Protocol):
@@ -81,7 +80,7 @@ class MessageProcessor:
                 tenure.leave(record.offset)
         metrics.message_handled(record.topic, self._clock() - started, outcome)
 
-    async def _outcome(self, work: Delivery, headers: Mapping[str, bytes]) -> str:
+    async def _outcome(self, work: Delivery, headers: Mapping[str, bytes]) -> MessageOutcome:
         attempt = 1
         while True:
             try:
@@ -91,21 +90,21 @@ class MessageProcessor:
                 log.warning(
                     "%s, attempt %d, next in %.2f s: %s", place(work.record), attempt, delay, error
                 )
-                metrics.retrying(work.record.topic)
+                metrics.message_retried(work.record.topic)
                 if await work.assignment.rest(work.record.offset, delay):
-                    return HANDED_OVER
+                    return MessageOutcome.HANDED_OVER
                 attempt += 1
 
-    async def _attempt(self, work: Delivery, headers: Mapping[str, bytes]) -> str:
+    async def _attempt(self, work: Delivery, headers: Mapping[str, bytes]) -> MessageOutcome:
         try:
             kind = self._decoder.recognise(headers)
             handle = self._routes[kind]
             if handle is ignored:
-                return await self._concluded(work, (), "ignored")
+                return await self._concluded(work, (), MessageOutcome.IGNORED)
             if await self._must_wait(work):
                 return await self._held_up(work)
             message = self._decoder.decode(kind, work.record)
-            return await self._concluded(work, await handle(message), "handled")
+            return await self._concluded(work, await handle(message), MessageOutcome.HANDLED)
         except (InvalidMessage, UnknownVersion) as error:
             return await self._parked(work, error)
 
@@ -114,7 +113,7 @@ class MessageProcessor:
             return not await self._parking.has_its_turn(work.dead_letter, service=self._service)
         return self._parked_keys.hold_up(work.record)
 
-    async def _held_up(self, work: Delivery) -> str:
+    async def _held_up(self, work: Delivery) -> MessageOutcome:
         """A letter stays where it is kept, also one that was discarded on its way here; a record
         goes behind what its key waits for.
         """
@@ -124,31 +123,37 @@ class MessageProcessor:
                 work.record, reason="a message before it with the same key is parked", waits=True
             )
             self._finished(work)
-        return "waits"
+        return MessageOutcome.WAITS
 
-    async def _parked(self, work: Delivery, error: InvalidMessage | UnknownVersion) -> str:
+    async def _parked(
+        self, work: Delivery, error: InvalidMessage | UnknownVersion
+    ) -> MessageOutcome:
         record, of_a_newer_release = work.record, isinstance(error, UnknownVersion)
         if work.dead_letter is not None:
             await self._parking.park_again(work.dead_letter, reason=str(error))
         else:
             await self._parked_keys.park(record, reason=str(error), waits=of_a_newer_release)
         log.error("%s is parked: %s", place(record), error)
-        metrics.message_parked(record.topic, type(error).__name__)
+        metrics.message_parked(record.topic, error)
         if work.dead_letter is not None:
-            return "parked"
+            return MessageOutcome.PARKED
         # such are told by the release that wrote them, not by a defect of ours, and come back by
         # themselves
         if not of_a_newer_release:
             self._allowance.take(self._clock())
         return await self._concluded(
-            work, (dead_letter(record, service=self._service, reason=str(error)),), "parked"
+            work,
+            (dead_letter(record, service=self._service, reason=str(error)),),
+            MessageOutcome.PARKED,
         )
 
-    async def _concluded(self, work: Delivery, outputs: Sequence[Message], outcome: str) -> str:
+    async def _concluded(
+        self, work: Delivery, outputs: Sequence[Message], outcome: MessageOutcome
+    ) -> MessageOutcome:
         if work.assignment.ended:
             # The partition may be another's by now, who gets this message again: producing here too
             # would break the key's order.
-            return HANDED_OVER
+            return MessageOutcome.HANDED_OVER
         await self._producer.publish_all(outputs)
         if work.dead_letter is None:
             self._finished(work)

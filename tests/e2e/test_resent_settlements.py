@@ -161,5 +161,5 @@ async def unsettled(story: Story) -> int:
         session.get(f"{story.deployment.pipeline.health_urls['ingest']}/metrics") as response,
     ):
         lines = (await response.text()).splitlines()
-    (shown,) = [line for line in lines if line.startswith("slipstream_trades_unsettled ")]
+    (shown,) = [line for line in lines if line.startswith("slipstream_leader_trades_unsettled ")]
     return int(shown.split()[1].split(".")[0])

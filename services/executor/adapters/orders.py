@@ -241,7 +241,7 @@ class PostgresOrders:
             }
         for row in kept.values():
             if row.moved:
-                metrics.copy_outcome(row.state)
+                metrics.copy_state_reached(OrderState(row.state))
         return [None if order.intent_id in kept else _refused(lease) for order, _, lease in savings]
 
     async def _book_all(
@@ -353,12 +353,12 @@ def _measure_stages(order: Order, approved: IntentApproved) -> None:
     """How long each stage took the copy, counted from when its leader's fill was seen."""
     intent = approved.intent
     reached = {
-        "intended": intent.intended_at,
-        "approved": approved.occurred_at,
-        "signed": order.signed_at,
+        metrics.Stage.INTENDED: intent.intended_at,
+        metrics.Stage.APPROVED: approved.occurred_at,
+        metrics.Stage.SIGNED: order.signed_at,
     }
     for stage, at in reached.items():
-        metrics.stage_latency(stage, (at - intent.seen_at).total_seconds())
+        metrics.stage_reached(stage, (at - intent.seen_at).total_seconds())
 
 
 def _order_columns(recordings: Sequence[Recording]) -> dict[str, list[Any]]:

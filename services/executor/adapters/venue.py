@@ -49,7 +49,7 @@ class ClobVenue:
         self._leases.lease_for(order.proxy)
         with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
             reply = await self._clob.post_order(order.body, credentials)
-        metrics.order_posted(type(reply).__name__.lower())
+        metrics.order_posted(reply)
         if isinstance(reply, RetryLater) and reply.retry_after_s:
             self._waits[order.proxy] = (
                 self._now() + timedelta(seconds=min(reply.retry_after_s, LONGEST_WAIT_S)),

@@ -73,24 +73,24 @@ class ActivityFeed:
         try:
             rows = tuple(rtds.parse_rows(envelope))
             if not rows:
-                metrics.feed_frame("rtds", "ignored")
+                metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.IGNORED)
             for row in rows:
                 await self._take_row(row, publish)
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
         except rtds.SubscriptionRefused as error:
-            metrics.feed_frame("rtds", "refused")
+            metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.REFUSED)
             logger.error("rtds: the subscription was refused: %s", error)
 
     async def _take_row(self, row: rtds.Row, publish: Publish) -> None:
         if rtds.parse_wallet(row) not in self._leaders():
-            metrics.feed_frame("rtds", "other")
+            metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.NOT_FOLLOWED)
             return
         fill = rtds.parse_fill(row, seen_at=self._now())
         if self._told.get(fill.message_id):
-            metrics.feed_frame("rtds", "repeated")
+            metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.REPEATED)
             return
-        metrics.feed_frame("rtds", "leader")
+        metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.LEADER_FILL)
         with tracing.observing(
             "observe leader fill", **{"slipstream.source": FillSource.RTDS.value}
         ):
@@ -98,7 +98,7 @@ class ActivityFeed:
         self._told.put(fill.message_id, True)  # noqa: FBT003 - a set that forgets
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
-        metrics.feed_frame("rtds", "malformed")
+        metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.MALFORMED)
         kept = frame[:LONGEST_FRAME]
         await publish(
             FrameParked(
@@ -140,7 +140,7 @@ class DataFeed:
             try:
                 rows = await self._trades(leader, self._now() - self._look_back)
             except (Transient, InvalidMessage) as error:
-                metrics.feed_frame("data", "failed")
+                metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.FAILED)
                 logger.warning("data: the trades of %s could not be read: %s", leader, error)
                 continue
             for row in reversed(rows):
@@ -153,12 +153,12 @@ class DataFeed:
             await self._park(row, str(error), publish)
             return
         if fill.leader not in self._leaders():
-            metrics.feed_frame("data", "other")
+            metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.NOT_FOLLOWED)
             return
         if self._told.get(fill.message_id):
-            metrics.feed_frame("data", "repeated")
+            metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.REPEATED)
             return
-        metrics.feed_frame("data", "leader")
+        metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.LEADER_FILL)
         with tracing.observing(
             "observe leader fill", **{"slipstream.source": FillSource.DATA.value}
         ):
@@ -167,7 +167,7 @@ class DataFeed:
 
     async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
         """Once: the row comes again with every round."""
-        metrics.feed_frame("data", "malformed")
+        metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.MALFORMED)
         kept = json.dumps(row, default=str)[:LONGEST_FRAME]
         message_id = derived_id("frame", kept)
         if self._told.get(message_id):
@@ -237,7 +237,7 @@ class ChainFeed:
             try:
                 await self._read_on(publish)
             except Transient as error:
-                metrics.feed_frame("chain", "failed")
+                metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.FAILED)
                 logger.warning("chain: the logs could not be read: %s", error)
             await asyncio.sleep(self._poll_every.total_seconds())
 
@@ -256,7 +256,7 @@ class ChainFeed:
         self._count_what_is_no_trade(len(logs) - len(fills))
         for fill in fills:
             if fill.message_id not in self._published:
-                metrics.feed_frame("chain", "leader")
+                metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.LEADER_FILL)
                 with tracing.observing(
                     "observe leader fill", **{"slipstream.source": FillSource.CHAIN.value}
                 ):
@@ -267,7 +267,7 @@ class ChainFeed:
 
     def _count_what_is_no_trade(self, count: int) -> None:
         if count:
-            metrics.feed_frame("chain", "no trade")
+            metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.NO_TRADE)
             logger.warning(
                 "chain: %d logs of leaders' orders give nothing or more than there can be, and are not copied",
                 count,

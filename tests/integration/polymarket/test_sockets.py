@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from shared.observe import metrics
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
 
@@ -58,7 +59,7 @@ async def listening(channel: Channel) -> AsyncIterator[list[str | None]]:
 
 def terms(url: str, *, silent_after_s: float = 30, pongs_count: bool = False) -> ChannelSettings:
     return ChannelSettings(
-        name="test",
+        name=metrics.Feed.RTDS,
         url=url,
         ping_every_s=0.05,
         silent_after_s=silent_after_s,

@@ -145,7 +145,7 @@ async def test_a_message_of_a_newer_release_waits_with_what_follows_and_stops_no
         == [why]
         == [bench.parking.kept[0].reason]
     )
-    await eventually(lambda: REGISTRY.get_sample_value("slipstream_keys_parked") == 1)
+    await eventually(lambda: REGISTRY.get_sample_value("slipstream_blocked_keys") == 1)
 
 
 async def test_more_messages_of_a_newer_release_than_may_be_parked_in_a_minute_stop_nobody(

@@ -10,6 +10,7 @@ from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
+from shared.observe.metrics import Feed
 from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION
 from tests.fakes import Clock
@@ -21,7 +22,7 @@ class FakeChannel(Channel):
     def __init__(self, frames: tuple[str | None, ...]) -> None:
         super().__init__(
             ChannelSettings(
-                name="rtds", url="", ping_every_s=1, silent_after_s=1, pongs_count=False
+                name=Feed.RTDS, url="", ping_every_s=1, silent_after_s=1, pongs_count=False
             ),
             list,
         )

@@ -9,11 +9,12 @@ import pytest
 from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
 from shared.messages.leader_fills import LeaderFillSeen
+from shared.observe.metrics import Feed
 from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION
 
 TERMS = ChannelSettings(
-    name="rtds", url="ws://nowhere", ping_every_s=5, silent_after_s=30, pongs_count=False
+    name=Feed.RTDS, url="ws://nowhere", ping_every_s=5, silent_after_s=30, pongs_count=False
 )
 
 

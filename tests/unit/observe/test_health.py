@@ -8,6 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from shared.domain.errors import InvalidSettings
+from shared.messages.intents import Refusal
 from shared.observe import health, metrics
 from shared.observe.health import HealthServer, ProbeResult
 from shared.observe.settings import HealthSettings
@@ -69,12 +70,12 @@ async def test_a_check_that_fails_is_not_taken_for_health(state: State) -> None:
 
 
 async def test_metrics_are_served(server: HealthServer) -> None:
-    metrics.refusal("too_old")
+    metrics.copy_refused(Refusal.TRADE_TOO_OLD)
 
     status, text = await get(server, "/metrics")
 
     assert status == 200
-    assert 'slipstream_refusals_total{reason="too_old"} 1.0' in text
+    assert 'slipstream_refusals_total{reason="trade_too_old"} 1.0' in text
 
 
 async def test_any_free_port_is_taken_by_default(server: HealthServer) -> None:

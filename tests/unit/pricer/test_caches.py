@@ -16,6 +16,7 @@ from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import Missing, QuoteSource
+from shared.observe.metrics import Feed
 from shared.polymarket.clob import Clob, NoMarket
 from shared.polymarket.market_data import BookSnapshot, LevelChanged, Market, TickChanged
 from shared.polymarket.settings import VenueSettings
@@ -281,7 +282,7 @@ class FakeChannel(Channel):
     def __init__(self) -> None:
         super().__init__(
             ChannelSettings(
-                name="market", url="", ping_every_s=1, silent_after_s=1, pongs_count=True
+                name=Feed.MARKET, url="", ping_every_s=1, silent_after_s=1, pongs_count=True
             ),
             list,
         )
