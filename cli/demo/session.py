@@ -119,7 +119,7 @@ class Demo:
             accounts = await self._pipeline.create_followers(
                 self._options.followers, usdc=USDC_EACH
             )
-            world = await self._pipeline.venue.world()
+            world = await self._pipeline.venue.fetch_world()
             parties = Parties(
                 leaders=list(world["leaders"]),
                 proxies=[account.proxy for account in accounts],
@@ -152,7 +152,7 @@ class Demo:
         strike = strike_of(fault)
         await venue.change_faults({fault.value: strike.model_dump(mode="json")})
         await self._trade(parties)
-        times = int((await venue.faults())["struck"][fault.value])
+        times = int((await venue.fetch_faults())["struck"][fault.value])
         await venue.change_faults({fault.value: None})
         return Struck(fault=fault.value, share=strike.share, seconds=strike.seconds, times=times)
 
@@ -164,7 +164,7 @@ class Demo:
         )
         pausing = Pause(follower_scope(parties.proxies[-1]), trades=self._options.trades)
         try:
-            while not self._stop.is_set() and (stats := await venue.stats())["trading"]:
+            while not self._stop.is_set() and (stats := await venue.fetch_stats())["trading"]:
                 self._tape.check()
                 if (mode := pausing.change(int(stats["leader_trades"]))) is not None:
                     await save_mode(self._engine, pausing.scope, mode, by=MADE_BY)
@@ -177,7 +177,7 @@ class Demo:
     async def _settle(self) -> None:
         """Until nothing is open, or the time is over."""
         self._phase = "settling"
-        made = int((await self._pipeline.venue.stats())["leader_trades"])
+        made = int((await self._pipeline.venue.fetch_stats())["leader_trades"])
         deadline = time.monotonic_ns() + self._options.settle_within_s * 10**9
         while any(await self._open(made)) and time.monotonic_ns() < deadline:
             for _ in range(4):
@@ -216,7 +216,7 @@ class Demo:
         ]
 
     async def _summarise(self, parties: Parties, before: Wealth, struck: Struck | None) -> Summary:
-        stats = await self._pipeline.venue.stats()
+        stats = await self._pipeline.venue.fetch_stats()
         orders = await self._books.orders(self._tape.copies.quoted_at)
         after = await self._chain.wealth(parties.proxies, parties.tokens)
         made, copies = int(stats["leader_trades"]), self._tape.copies

@@ -135,7 +135,7 @@ async def everything(story: Story) -> dict[str, Any]:
     return {
         **await books(story),
         "the venue's trades": await story.trades_at_the_venue(),
-        "the venue's refusals": (await story.venue.stats())["refusals"],
+        "the venue's refusals": (await story.venue.fetch_stats())["refusals"],
         "balances": [
             (wallet.wallet, wallet.collateral, wallet.shares_by_token) for wallet in wallets
         ],

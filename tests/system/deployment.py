@@ -144,7 +144,7 @@ async def deployed(
             accounts = await pipeline.create_followers(
                 circles * FOLLOWERS_EACH, usdc=str(FUNDS // MICROS)
             )
-            made = _circles((await pipeline.venue.world())["leaders"], accounts, max_slippage_bps)
+            made = _circles((await pipeline.venue.fetch_world())["leaders"], accounts, max_slippage_bps)
             await _put_follows(pipeline, made, further_leaders)
             await pipeline.start_services(services)
             yield Deployment(

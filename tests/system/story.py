@@ -227,7 +227,7 @@ async def story_in(deployment: Deployment, circle: FollowGroup) -> AsyncIterator
             VenueControl(deployment.pipeline.urls["control"]) as venue,
             ChainClient(Rpc(deployment.pipeline.stack.rpc_url)) as chain,
         ):
-            world: Mapping[str, Any] = await venue.world()
+            world: Mapping[str, Any] = await venue.fetch_world()
             yield Story(
                 deployment=deployment,
                 group=circle,

@@ -136,8 +136,8 @@ async def _orders(
 ) -> Flow:
     """Market orders of $1, signed before the clock starts, each connection's one after the other."""
     each = effort.orders // CONNECTIONS
-    accounts = await control.accounts("eoa", CONNECTIONS, usdc=str(10 * each))
-    markets = (await control.world())["markets"]
+    accounts = await control.create_accounts("eoa", CONNECTIONS, usdc=str(10 * each))
+    markets = (await control.fetch_world())["markets"]
     settings = VenueSettings(clob_url=HttpUrl(urls["clob"]))
     took: list[float] = []
     async with Clob(settings, now=utc_now) as clob:
@@ -214,7 +214,7 @@ async def _rows(
         )
         heard: list[float] = []
         async with asyncio.timeout(HEARD_WITHIN_S):
-            while not (await _hear(socket, heard)) or (await control.stats())["trading"]:
+            while not (await _hear(socket, heard)) or (await control.fetch_stats())["trading"]:
                 pass
         cores = (_cpu(running) - used) / (heard[-1] - heard[0])
     return Flow(count=len(heard), seconds=heard[-1] - heard[0], cores=cores)

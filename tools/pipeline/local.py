@@ -89,8 +89,10 @@ class LocalPipeline:
     async def create_followers(self, count: int, *, usdc: str) -> list[Account]:
         """Funded wallets, half of them EOAs and half Safes, whose keys the executor is given."""
         eoas, safes = await asyncio.gather(
-            self.venue.accounts("eoa", count - count // 2, usdc=usdc),
-            self.venue.accounts("safe", count // 2, usdc=usdc) if count > 1 else _none(),
+            self.venue.create_accounts("eoa", count - count // 2, usdc=usdc),
+            self.venue.create_accounts("safe", count // 2, usdc=usdc)
+            if count > 1
+            else _no_accounts(),
         )
         accounts = [*eoas, *safes]
         self.keys_file.touch(mode=0o600)
@@ -138,7 +140,7 @@ class LocalPipeline:
             await asyncio.gather(
                 topics.apply(self.kafka_settings()),
                 migrate(engine),
-                groups_can_form(self.kafka_settings()),
+                wait_for_group_coordinator(self.kafka_settings()),
             )
         finally:
             await engine.dispose()
@@ -154,11 +156,11 @@ class LocalPipeline:
         return await self._exit.enter_async_context(VenueControl(self.urls["control"]))
 
 
-async def _none() -> list[Account]:
+async def _no_accounts() -> list[Account]:
     return []
 
 
-async def groups_can_form(settings: KafkaSettings) -> None:
+async def wait_for_group_coordinator(settings: KafkaSettings) -> None:
     """Return once the broker has made the topic in which it keeps groups: it does so when first
     asked, and refuses groups meanwhile.
 
@@ -169,7 +171,7 @@ async def groups_can_form(settings: KafkaSettings) -> None:
     try:
         async with asyncio.timeout(60):
             # the broker tells nobody when it is done
-            while not await _finds_a_coordinator(admin):  # noqa: ASYNC110
+            while not await _has_coordinator(admin):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise StackError(
@@ -179,7 +181,7 @@ async def groups_can_form(settings: KafkaSettings) -> None:
         await admin.close()
 
 
-async def _finds_a_coordinator(admin: AIOKafkaAdminClient) -> bool:
+async def _has_coordinator(admin: AIOKafkaAdminClient) -> bool:
     try:
         await admin.list_consumer_group_offsets("any-group")
     except KafkaError as error:

@@ -13,13 +13,13 @@ class Player:
     """Plays one scenario once; ``tell`` hears of each step."""
 
     def __init__(
-        self, control: VenueControl, scenario: Scenario, *, tell: Callable[[str], None]
+        self, control: VenueControl, scenario: Scenario, *, report: Callable[[str], None]
     ) -> None:
         self._control = control
         self._scenario = scenario
-        self._tell = tell
-        self._on: set[Fault] = set()
-        self._struck: dict[str, int] = {}
+        self._report = report
+        self._active: set[Fault] = set()
+        self._strikes: dict[str, int] = {}
 
     async def play(self) -> Mapping[str, int]:
         """Returns how often each fault struck; all that it turned on is off again, also when it is
@@ -27,19 +27,19 @@ class Player:
 
         Raises: ScenarioError, where a step names what this world does not have; VenueRefused.
         """
-        world = await self._control.world()
+        world = await self._control.fetch_world()
         self._check(world)
         loop = asyncio.get_running_loop()
         start = loop.time()
         try:
             for number, step in enumerate(self._scenario.step, start=1):
                 await asyncio.sleep(max(0, start + float(step.at) - loop.time()))
-                self._tell(f"{step.at} s: step {number}: {_told(step)}")
-                await self._do(step, world)
+                self._report(f"{step.at} s: step {number}: {_describe_step(step)}")
+                await self._carry_out(step, world)
             await asyncio.sleep(max(0, start + float(self._scenario.length_s) - loop.time()))
         finally:
-            await self._turn_off(self._on)
-        return self._struck
+            await self._turn_off(self._active)
+        return self._strikes
 
     def _check(self, world: Mapping[str, Any]) -> None:
         """Before anything happens."""
@@ -49,7 +49,7 @@ class Player:
             ]
             try:
                 for each in asked:
-                    market_of(world, each.market)
+                    find_market(world, each.market)
             except ScenarioError as error:
                 raise ScenarioError(f"step {number}: {error}") from error
             if step.leader_trade is not None and step.leader_trade.leader >= len(world["leaders"]):
@@ -57,23 +57,25 @@ class Player:
                     f"step {number}: leader must be from 0 to {len(world['leaders']) - 1}"
                 )
 
-    async def _do(self, step: Step, world: Mapping[str, Any]) -> None:
+    async def _carry_out(self, step: Step, world: Mapping[str, Any]) -> None:
         await self._turn_off(set(step.off))
         if step.on:
             await self._control.change_faults(
                 {fault: strike.model_dump(mode="json") for fault, strike in step.on.items()}
             )
-            self._on |= set(step.on)
+            self._active |= set(step.on)
         if step.tick is not None:
             await self._control.change_tick(
-                market_of(world, step.tick.market)["condition_id"], step.tick.tick
+                find_market(world, step.tick.market)["condition_id"], step.tick.tick
             )
         if step.resolve is not None:
             await self._control.resolve(
-                market_of(world, step.resolve.market)["condition_id"], step.resolve.outcome
+                find_market(world, step.resolve.market)["condition_id"], step.resolve.outcome
             )
         if (trade := step.leader_trade) is not None:
-            token = market_of(world, trade.market)["token_ids"][("yes", "no").index(trade.outcome)]
+            token = find_market(world, trade.market)["token_ids"][
+                ("yes", "no").index(trade.outcome)
+            ]
             await self._control.leader_trade(
                 leader=world["leaders"][trade.leader], token=token, side=trade.side, usdc=trade.usdc
             )
@@ -84,14 +86,14 @@ class Player:
 
     async def _turn_off(self, faults: set[Fault]) -> None:
         if faults:
-            struck = (await self._control.faults())["struck"]
-            for fault in faults & self._on:
-                self._struck[fault] = self._struck.get(fault, 0) + int(struck.get(fault, 0))
+            struck = (await self._control.fetch_faults())["struck"]
+            for fault in faults & self._active:
+                self._strikes[fault] = self._strikes.get(fault, 0) + int(struck.get(fault, 0))
             await self._control.change_faults(dict.fromkeys(faults))
-            self._on = self._on - faults
+            self._active = self._active - faults
 
 
-def market_of(world: Mapping[str, Any], asked: MarketRef) -> Mapping[str, Any]:
+def find_market(world: Mapping[str, Any], asked: MarketRef) -> Mapping[str, Any]:
     """Raises: ScenarioError, with the markets that there are."""
     markets: list[Mapping[str, Any]] = world["markets"]
     if isinstance(asked, int) and 0 <= asked < len(markets):
@@ -105,7 +107,7 @@ def market_of(world: Mapping[str, Any], asked: MarketRef) -> Mapping[str, Any]:
     return found[0]
 
 
-def _told(step: Step) -> str:
+def _describe_step(step: Step) -> str:
     words = [f"on: {', '.join(step.on)}"] if step.on else []
     words += [f"off: {', '.join(step.off)}"] if step.off else []
     others = ("tick", "resolve", "leader_trade", "leaders")
@@ -114,10 +116,10 @@ def _told(step: Step) -> str:
     )
 
 
-async def play_at(
-    control_url: str, scenario: Scenario, *, tell: Callable[[str], None]
+async def play_scenario(
+    control_url: str, scenario: Scenario, *, report: Callable[[str], None]
 ) -> Mapping[str, int]:
     """Raises: ScenarioError, VenueRefused."""
     async with VenueControl(control_url) as control:
-        playing: Awaitable[Mapping[str, int]] = Player(control, scenario, tell=tell).play()
+        playing: Awaitable[Mapping[str, int]] = Player(control, scenario, report=report).play()
         return await playing

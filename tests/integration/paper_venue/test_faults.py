@@ -15,7 +15,7 @@ from services.paper_venue.faults.catalogue import Fault
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.test_sockets import activity, listening, pong
 from tests.integration.paper_venue.venue import PaperVenue
-from tools.pipeline.scenario import play_at
+from tools.pipeline.scenario import play_scenario
 
 pytestmark = pytest.mark.integration
 
@@ -151,7 +151,7 @@ async def test_each_example_scenario_plays_to_its_end_and_leaves_no_fault_on(
     told: list[str] = []
     scenario = read_scenario(path)
 
-    struck = await play_at(venue.urls["control"], scenario, tell=told.append)
+    struck = await play_scenario(venue.urls["control"], scenario, report=told.append)
 
     assert len(told) == len(scenario.step)
     assert set(struck) == {fault.value for step in scenario.step for fault in step.on}
