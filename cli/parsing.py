@@ -27,8 +27,8 @@ def parse_address(text: str, *, what: str) -> str:
     digits = text[2:]
     if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(text):
         raise CommandError(
-            f"{what} {text!r} does not fit its checksum: check its digits (an address in lower case "
-            "only is not checked)"
+            f"{what} {text!r} does not fit its checksum: check its digits (an address in lower "
+            "case only is not checked)"
         )
     return str(to_checksum_address(text))
 

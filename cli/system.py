@@ -62,7 +62,7 @@ def find_system() -> System:
 
 
 def _running_stack() -> "StackState | None":
-    from tools.stack.commands import running_state
+    from tools.stack.commands import load_running_state
     from tools.stack.settings import StackSettings
 
-    return running_state(StackSettings.from_environment().folder)
+    return load_running_state(StackSettings.from_environment().folder)

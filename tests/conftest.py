@@ -157,7 +157,9 @@ def _wait_for_groups(stack: LocalStack, background: BackgroundLoop) -> None:
     from shared.streams.settings import KafkaSettings
     from tools.pipeline.local import wait_for_group_coordinator
 
-    background.call(wait_for_group_coordinator(KafkaSettings(bootstrap_servers=stack.kafka_bootstrap_servers)))
+    background.call(
+        wait_for_group_coordinator(KafkaSettings(bootstrap_servers=stack.kafka_bootstrap_servers))
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`slipstream follow`, `unfollow`, `follows`, `pause` and `resume`: read and change the controls."""
+"""`slipstream follow`, `unfollow`, `follows`, `pause`, `resume`: read and change the controls."""
 
 from typing import Annotated
 

@@ -184,7 +184,7 @@ class ReceiptFeed:
                 if is_news(watch, receipt, finalized_block=finalized.number) or self._is_given_up(
                     watch, receipt
                 ):
-                    with tracing.resumed(watch.traceparent):
+                    with tracing.continue_trace(watch.traceparent):
                         await publish(
                             seen(watch, receipt, finalized_block=finalized.number, now=self._now())
                         )

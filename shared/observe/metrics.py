@@ -276,7 +276,7 @@ def copy_state_reached(state: OrderState) -> None:
 
 
 def stage_reached(stage: Stage, seconds: float) -> None:
-    """Record that a copy reached the end of a stage ``seconds`` after the leader's fill was seen."""
+    """Record that a copy reached a stage's end ``seconds`` after the leader's fill was seen."""
     _STAGE.labels(stage).observe(seconds)
 
 

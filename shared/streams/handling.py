@@ -65,7 +65,7 @@ class MessageProcessor:
         headers = dict(with_values(record.headers))
         started = self._clock()
         tenure.enter(record.offset)
-        with tracing.processing(
+        with tracing.start_processing_span(
             headers,
             topic=record.topic,
             partition=record.partition,

@@ -294,7 +294,7 @@ class Matrix:
         await eventually(
             is_back, within=REACHED_WITHIN, what=f"{zombie.name} back in its group, or ended"
         )
-        await self._deployment.background.await_(self._supervisor.stop(zombie))
+        await self._deployment.background.run_async(self._supervisor.stop(zombie))
 
     async def _final(self, finished: Callable[[], Awaitable[bool]]) -> bool:
         with suppress(AssertionError):
@@ -308,7 +308,7 @@ class Matrix:
         await self._start(service, instance=instance)
 
     async def _kill(self, running: Running) -> None:
-        await self._deployment.background.await_(self._supervisor.kill(running))
+        await self._deployment.background.run_async(self._supervisor.kill(running))
 
     async def _start(self, service: str, *, instance: int) -> None:
         await self._deployment.start(service, instance=instance)

@@ -191,7 +191,7 @@ async def assert_parked(stage: Stage, story: Story, frame: str, *, because: str)
 
 
 async def say(stage: Stage, *frames: str) -> None:
-    await stage.deployment.background.await_(stage.socket.say(*frames))
+    await stage.deployment.background.run_async(stage.socket.say(*frames))
 
 
 async def parked(story: Story) -> list[FrameParked]:

@@ -199,12 +199,12 @@ async def test_a_broker_that_stalls_again_and_again_holds_up_copies_and_loses_no
     async with leaders_trade(story) as trades:
         await all_copied(story, trades[:])
         for _ in range(4):
-            await kafka.stall(stalled)
+            await kafka.freeze(stalled)
             try:
                 await one_more(trades)
                 await for_as_long_as(STALL)
             finally:
-                await kafka.go_on(stalled)
+                await kafka.resume(stalled)
             await one_more(trades)
         await become_ready(story.deployment)
         await all_copied(story, [await one_more(trades)])
@@ -391,11 +391,11 @@ async def stand_still_in_turn(kafka: BackgroundCluster, *, throughout: timedelta
     for broker in cycle(kafka.brokers):
         if utc_now() >= over:
             return
-        await kafka.stall(broker)
+        await kafka.freeze(broker)
         try:
             await for_as_long_as(MOMENT)
         finally:
-            await kafka.go_on(broker)
+            await kafka.resume(broker)
         await for_as_long_as(MOMENT)
 
 

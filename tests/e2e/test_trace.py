@@ -16,7 +16,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.streams.topics import TOPICS
-from shared.testing.otlp import Branch, SpanSeen
+from shared.testing.otlp import SpanNode, ExportedSpan
 from shared.testing.waiting import eventually
 from tests.system.story import PATIENCE, LeaderTrade, Story
 
@@ -143,7 +143,7 @@ async def secrets_of(story: Story, orders: dict[str, Any]) -> list[tuple[str, st
     return secrets
 
 
-async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
+async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[SpanNode, ...]:
     """Waits until every copy's last span has been exported, and none is without its parent."""
     (traced,) = await story.rows(
         "select distinct substr(traceparent, 4, 32) as trace_id from executor.orders where intent_id = any(:ids)",
@@ -151,8 +151,8 @@ async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
     )
     collector = story.deployment.collector
 
-    def whole() -> tuple[Branch, ...]:
-        trees = collector.trees(traced.trace_id)
+    def whole() -> tuple[SpanNode, ...]:
+        trees = collector.build_trees(traced.trace_id)
         copies = [copy for root in trees for told in root.children for copy in told.children]
         complete = [
             copy
@@ -165,17 +165,17 @@ async def whole_tree(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
             else ()
         )
 
-    found: tuple[Branch, ...] = await eventually(
+    found: tuple[SpanNode, ...] = await eventually(
         whole, within=PATIENCE, what=f"the whole trace {traced.trace_id}"
     )
     return found
 
 
-def line(branch: Branch) -> str:
+def line(branch: SpanNode) -> str:
     return f"{branch.span.service}: {branch.span.name}"
 
 
-def paths(branch: Branch) -> Iterator[tuple[str, ...]]:
+def paths(branch: SpanNode) -> Iterator[tuple[str, ...]]:
     """From the branch to each of its leaves."""
     if not branch.children:
         yield (line(branch),)
@@ -183,7 +183,7 @@ def paths(branch: Branch) -> Iterator[tuple[str, ...]]:
         yield from ((line(branch), *path) for path in paths(child))
 
 
-def spans_of(branch: Branch) -> Iterator[SpanSeen]:
+def spans_of(branch: SpanNode) -> Iterator[ExportedSpan]:
     yield branch.span
     for child in branch.children:
         yield from spans_of(child)

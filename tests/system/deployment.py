@@ -61,27 +61,27 @@ class Deployment:
 
     async def start(self, *names: str, instance: int = 0) -> None:
         for name in names:
-            await self.background.await_(self.pipeline.start_service(name, instance=instance))
+            await self.background.run_async(self.pipeline.start_service(name, instance=instance))
 
     async def start_together(self, *names: str, instance: int) -> None:
         """Side by side: their groups see them come while the others come too."""
         await asyncio.gather(*(self.start(name, instance=instance) for name in names))
 
     async def stop(self, name: str) -> None:
-        await self.background.await_(
+        await self.background.run_async(
             self.pipeline.stack.supervisor.stop(self.pipeline.running[name])
         )
 
     async def stop_postgres(self) -> None:
         server = self.pipeline.stack.postgres
         assert server is not None
-        await self.background.await_(server.stop())
+        await self.background.run_async(server.stop())
 
     async def restore_postgres(self) -> None:
         """On the same data, unless it runs."""
         server = self.pipeline.stack.postgres
         assert server is not None
-        await self.background.await_(server.restore())
+        await self.background.run_async(server.restore())
 
     async def reasons_against(self, probe: Literal["live", "ready"], name: str) -> list[str]:
         """What a service answers to a probe now; none: it is."""
@@ -95,7 +95,7 @@ class Deployment:
 
     async def kill(self, name: str) -> None:
         """As a power cut would."""
-        await self.background.await_(
+        await self.background.run_async(
             self.pipeline.stack.supervisor.kill(self.pipeline.running[name])
         )
 
@@ -144,7 +144,9 @@ async def deployed(
             accounts = await pipeline.create_followers(
                 circles * FOLLOWERS_EACH, usdc=str(FUNDS // MICROS)
             )
-            made = _circles((await pipeline.venue.fetch_world())["leaders"], accounts, max_slippage_bps)
+            made = _circles(
+                (await pipeline.venue.fetch_world())["leaders"], accounts, max_slippage_bps
+            )
             await _put_follows(pipeline, made, further_leaders)
             await pipeline.start_services(services)
             yield Deployment(

@@ -49,7 +49,7 @@ async def bench(options: argparse.Namespace, console: Console, folder: Path) -> 
     measured: dict[str, list[Measured]] = {}
     async with (
         LocalStack(settings_for(folder), parts=("kafka", "postgres")) as stack,
-        BenchVenue(Ports().free()) as venue,
+        BenchVenue(Ports().reserve_free()) as venue,
     ):
         await wait_for(
             lambda: not is_training(stack),

@@ -144,7 +144,7 @@ class Pipeline(Processes):
         await engine.dispose()
         ports = Ports()
         for name in SERVICES:
-            part = service_part(name, self._environment(), port=ports.free()).part
+            part = service_part(name, self._environment(), port=ports.reserve_free()).part
             await self.start(self._sampled(part) if name == self._profiled else part)
         await wait_for(lambda: self.venue.is_listened_to, "ingest listens to the activity feed")
         return self

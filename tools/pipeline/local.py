@@ -114,7 +114,7 @@ class LocalPipeline:
         service = service_part(
             name,
             self.environment(),
-            port=self._ports.free(),
+            port=self._ports.reserve_free(),
             instance=instance,
             launcher=self._launcher,
         )

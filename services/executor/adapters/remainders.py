@@ -85,7 +85,7 @@ class RemainderFeed:
         ]
         self._told &= {each.intent.intent_id for each in unfinished}
         for each in self._due(unfinished):
-            with tracing.resumed(each.order.traceparent):
+            with tracing.continue_trace(each.order.traceparent):
                 await publish(intended(each, now=self._now()))
             self._told.add(each.intent.intent_id)
 

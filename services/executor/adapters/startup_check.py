@@ -122,12 +122,12 @@ class StartupCheck:
             trades = []
         traces = {order.order_hash: order.traceparent for order in orders}
         for trade in trades:
-            with tracing.resumed(traces[trade.order_hash]):
+            with tracing.continue_trace(traces[trade.order_hash]):
                 await publish(trade)
         found = {trade.order_hash for trade in trades}
         for order in orders:
             if order.order_hash not in found:
-                with tracing.resumed(order.traceparent):
+                with tracing.continue_trace(order.traceparent):
                     await publish(overdue(order, now=self._now()))
 
     def _lease_of(self, proxy: str) -> Lease | None:

@@ -47,7 +47,7 @@ class ClobVenue:
             del self._waits[order.proxy]
         credentials = await self._keyring.credentials(order.proxy)
         self._leases.lease_for(order.proxy)
-        with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
+        with tracing.start_client_span("POST /order", **{"slipstream.order_hash": order.order_hash}):
             reply = await self._clob.post_order(order.body, credentials)
         metrics.order_posted(reply)
         if isinstance(reply, RetryLater) and reply.retry_after_s:
@@ -200,7 +200,7 @@ class VenueFeed:
         for trade in trades:
             told = (trade.status, trade.transaction_hash)
             if self._told.get((trade.order_hash, trade.trade_id)) != told:
-                with tracing.resumed(traces[trade.order_hash]):
+                with tracing.continue_trace(traces[trade.order_hash]):
                     await publish(trade)
                 self._told[trade.order_hash, trade.trade_id] = told
 
@@ -221,7 +221,7 @@ class VenueFeed:
 
     async def _tell_overdue(self, order: Order, publish: Publish) -> None:
         now = self._now()
-        with tracing.resumed(order.traceparent):
+        with tracing.continue_trace(order.traceparent):
             await publish(overdue(order, now=now))
         self._looked_after[order.intent_id] = now
 

@@ -91,7 +91,7 @@ class ActivityFeed:
             metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.REPEATED)
             return
         metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.LEADER_FILL)
-        with tracing.observing(
+        with tracing.start_span(
             "observe leader fill", **{"slipstream.source": FillSource.RTDS.value}
         ):
             await publish(fill)
@@ -159,7 +159,7 @@ class DataFeed:
             metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.REPEATED)
             return
         metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.LEADER_FILL)
-        with tracing.observing(
+        with tracing.start_span(
             "observe leader fill", **{"slipstream.source": FillSource.DATA.value}
         ):
             await publish(fill)
@@ -257,7 +257,7 @@ class ChainFeed:
         for fill in fills:
             if fill.message_id not in self._published:
                 metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.LEADER_FILL)
-                with tracing.observing(
+                with tracing.start_span(
                     "observe leader fill", **{"slipstream.source": FillSource.CHAIN.value}
                 ):
                     await publish(fill)

@@ -54,8 +54,8 @@ async def test_the_spans_of_several_processes_form_one_tree_through_headers_and_
     await speak(collector, "pricer", "pricer", seen)
 
     [trace_id] = collector.trace_ids()
-    [tree] = collector.trees(trace_id)
-    assert tree.drawn() == [
+    [tree] = collector.build_trees(trace_id)
+    assert tree.draw() == [
         "ingest: see fill",
         "  pricer: process leader-fills",
         "    pricer: POST order",
@@ -75,8 +75,8 @@ async def test_a_service_without_a_collector_does_not_break_the_trace(
     await speak(collector, "executor", "executor", passed)
 
     [trace_id] = collector.trace_ids()
-    [tree] = collector.trees(trace_id)
-    assert tree.drawn() == [
+    [tree] = collector.build_trees(trace_id)
+    assert tree.draw() == [
         "ingest: see fill",
         "  executor: process leader-fills",
         "    executor: POST order",
@@ -95,7 +95,7 @@ async def test_the_resource_says_which_process_it_was_and_the_standard_variables
         OTEL_RESOURCE_ATTRIBUTES="service.instance.id=pod-1",
     )
 
-    first, second = (span.resource for span in collector.named("see fill"))
+    first, second = (span.resource for span in collector.find_spans("see fill"))
     assert first["service.name"] == "ingest"
     assert first["service.version"]
     assert str(first["service.instance.id"]).startswith(socket.gethostname())
@@ -113,7 +113,7 @@ async def test_the_standard_headers_go_with_each_export(collector: OtlpReceiver)
 async def test_a_compressed_export_is_read(collector: OtlpReceiver) -> None:
     await speak(collector, "ingest", "see", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
 
-    assert [span.attributes for span in collector.named("see fill")] == [{"feed": "rtds"}]
+    assert [span.attributes for span in collector.find_spans("see fill")] == [{"feed": "rtds"}]
 
 
 @pytest.mark.parametrize("sampler", ["always_off", "parentbased_always_off"])

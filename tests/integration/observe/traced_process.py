@@ -18,14 +18,14 @@ def main(within: str, name: str, step: str, traceparent: str | None = None) -> N
 
 def _speak(step: str, traceparent: str | None) -> str | None:
     if step == "see":
-        with tracing.observing("see fill", feed="rtds"):
+        with tracing.start_span("see fill", feed="rtds"):
             return tracing.inject()
     if step == "settle":
-        with tracing.resumed(traceparent), tracing.observing("settle"):
+        with tracing.continue_trace(traceparent), tracing.start_span("settle"):
             return tracing.inject()
     headers = {"traceparent": traceparent.encode()} if traceparent else {}
     with (
-        tracing.processing(
+        tracing.start_processing_span(
             headers,
             topic="leader-fills",
             partition=0,
@@ -34,7 +34,7 @@ def _speak(step: str, traceparent: str | None) -> str | None:
             group=step,
             message_type="FillSeen",
         ),
-        tracing.calling("POST order"),
+        tracing.start_client_span("POST order"),
     ):
         return tracing.inject()
 

@@ -11,7 +11,7 @@ from tools import install
 
 
 def test_an_old_python_is_refused_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "OLDEST", (9, 0))
+    monkeypatch.setattr(install, "MIN_VERSION", (9, 0))
 
     with pytest.raises(SystemExit, match=r"Python 9\.0 or later is needed.*make PYTHON=python9\.0"):
         install.require_python()
@@ -21,7 +21,7 @@ def test_a_full_disk_is_reported_before_anything_is_installed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(install, "MEGABYTES", 10**9)
+    monkeypatch.setattr(install, "REQUIRED_MEGABYTES", 10**9)
 
     with pytest.raises(SystemExit, match="make room"):
         install.require_space()

@@ -61,7 +61,7 @@ def test_a_line_is_json_with_service_logger_and_fields(redaction: Redaction) -> 
 def test_a_line_written_inside_a_trace_carries_its_id(
     redaction: Redaction, exported: InMemorySpanExporter
 ) -> None:
-    with tracing.observing("see fill"):
+    with tracing.start_span("see fill"):
         line = LineFormatter("ingest", redaction).format(record("seen"))
 
     [span] = exported.get_finished_spans()

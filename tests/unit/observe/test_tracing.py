@@ -15,11 +15,11 @@ from shared.observe.settings import TelemetrySettings
 SENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def work_on(traceparent: str | None, *, key: bytes | None = b"0xproxy") -> tracing.Scope:
+def work_on(traceparent: str | None, *, key: bytes | None = b"0xproxy") -> tracing.SpanScope:
     headers = {"type": b"CopyIntended"} | (
         {"traceparent": traceparent.encode()} if traceparent is not None else {}
     )
-    return tracing.processing(
+    return tracing.start_processing_span(
         headers,
         topic="copy-intents",
         partition=3,
@@ -74,7 +74,7 @@ def test_what_a_message_leads_to_is_below_the_work_on_it(exported: InMemorySpanE
 def test_the_work_on_a_message_is_never_part_of_the_trace_around_the_loop(
     exported: InMemorySpanExporter,
 ) -> None:
-    with tracing.observing("around"), work_on(None):
+    with tracing.start_span("around"), work_on(None):
         pass
 
     work, around = exported.get_finished_spans()
@@ -104,9 +104,9 @@ def test_an_exception_leaves_its_type_and_never_its_text(exported: InMemorySpanE
 def test_a_feed_that_saw_a_fill_is_the_root_and_a_call_below_it_is_a_client(
     exported: InMemorySpanExporter,
 ) -> None:
-    with tracing.observing("see fill", feed="rtds"):
-        tracing.describe(fills=2)
-        with tracing.calling("POST order"):
+    with tracing.start_span("see fill", feed="rtds"):
+        tracing.set_attributes(fills=2)
+        with tracing.start_client_span("POST order"):
             pass
 
     call, seen = exported.get_finished_spans()
@@ -122,7 +122,7 @@ def test_a_feed_that_saw_a_fill_is_the_root_and_a_call_below_it_is_a_client(
 def test_a_row_continues_the_trace_it_was_written_in(exported: InMemorySpanExporter) -> None:
     with work_on(SENT):
         stored = tracing.inject()
-    with tracing.resumed(stored), tracing.observing("settle"):
+    with tracing.continue_trace(stored), tracing.start_span("settle"):
         pass
 
     wrote, settled = exported.get_finished_spans()
@@ -133,7 +133,7 @@ def test_a_row_continues_the_trace_it_was_written_in(exported: InMemorySpanExpor
 def test_a_row_without_a_trace_starts_a_new_one_even_inside_another(
     exported: InMemorySpanExporter,
 ) -> None:
-    with tracing.observing("sweep"), tracing.resumed(None), tracing.observing("settle"):
+    with tracing.start_span("sweep"), tracing.continue_trace(None), tracing.start_span("settle"):
         pass
 
     settled, _ = exported.get_finished_spans()
@@ -159,14 +159,14 @@ def test_without_a_collector_the_context_is_handed_on_as_it_came() -> None:
 
     with work_on(SENT):
         assert tracing.inject() == SENT
-        with tracing.calling("GET book"):
+        with tracing.start_client_span("GET book"):
             assert tracing.inject() == SENT
-    with tracing.resumed(SENT):
+    with tracing.continue_trace(SENT):
         assert tracing.inject() == SENT
 
 
 def test_without_a_collector_no_trace_is_begun() -> None:
-    with tracing.observing("see fill"):
+    with tracing.start_span("see fill"):
         assert tracing.inject() is None
         assert tracing.trace_id() is None
 
@@ -204,7 +204,7 @@ def test_a_malformed_traceparent_starts_a_new_trace(
 
 @given(st.text())
 def test_no_header_can_make_the_work_fail(header: str) -> None:
-    with tracing.processing(
+    with tracing.start_processing_span(
         {"traceparent": header.encode()},
         topic="t",
         partition=0,
