@@ -18,7 +18,7 @@ Value = str | int | bool | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedSpan:
-    """An exported span. Ids are hex, ``parent_id`` is empty for the root, times are Unix nanoseconds."""
+    """An exported span. Ids are hex, the root's ``parent_id`` is empty, times are Unix ns."""
 
     trace_id: str
     span_id: str

@@ -1,4 +1,4 @@
-"""What is secret is hidden however it is written, and nothing else is."""
+"""Secrets are hidden however they are written, and nothing else is."""
 
 import json
 
@@ -13,7 +13,7 @@ TRANSACTION = "0x" + "c4" * 32
 
 
 @given(secret=st.text(min_size=4), before=st.text(), after=st.text())
-def test_a_registered_secret_is_gone_from_any_text_in_any_quotation(
+def test_a_registered_secret_is_removed_from_any_text_in_any_quotation(
     secret: str, before: str, after: str
 ) -> None:
     assume(secret not in HIDDEN)
@@ -71,7 +71,7 @@ def test_nothing_is_hidden_for_an_empty_secret() -> None:
         f'passphrase="two words {KEY}"',
     ],
 )
-def test_what_its_name_calls_a_secret_is_hidden(text: str) -> None:
+def test_a_value_whose_name_marks_it_as_a_secret_is_hidden(text: str) -> None:
     cleaned = Redaction().clean(text)
 
     assert KEY[2:] not in cleaned
@@ -89,11 +89,11 @@ def test_what_its_name_calls_a_secret_is_hidden(text: str) -> None:
         "the monkey: 12",
     ],
 )
-def test_what_is_not_secret_is_left_alone(text: str) -> None:
+def test_other_texts_are_not_changed(text: str) -> None:
     assert Redaction().clean(text) == text
 
 
-def test_fields_are_judged_by_their_names_and_cleaned_within() -> None:
+def test_fields_are_hidden_by_their_names_and_their_contents_are_cleaned() -> None:
     redaction = Redaction()
     redaction.register("hunter22")
 
@@ -102,7 +102,7 @@ def test_fields_are_judged_by_their_names_and_cleaned_within() -> None:
         "signing_key": KEY,
         "key": b"0xproxy",
         "tx_hash": TRANSACTION,
-        "headers": {"POLY_PASSPHRASE": "p", "accept": ["said hunter22"]},
+        "headers": {"POLY_PASSPHRASE": "p", "accept": ["with hunter22"]},
         "n": 3,
         "none": None,
     }
@@ -111,7 +111,7 @@ def test_fields_are_judged_by_their_names_and_cleaned_within() -> None:
         "signing_key": HIDDEN,
         "key": "b'0xproxy'",
         "tx_hash": TRANSACTION,
-        "headers": {"POLY_PASSPHRASE": HIDDEN, "accept": [f"said {HIDDEN}"]},
+        "headers": {"POLY_PASSPHRASE": HIDDEN, "accept": [f"with {HIDDEN}"]},
         "n": 3,
         "none": None,
     }
