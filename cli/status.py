@@ -16,7 +16,7 @@ from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.following import format_number, run_with_database
-from cli.system import System
+from cli.settings import System
 from shared.clock import utc_now
 from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, transaction

@@ -45,7 +45,7 @@ def follow(
     """Copy LEADER's trades into a proxy from now on. Given again, the new terms replace the old."""
     with report_errors():
         from cli import following
-        from cli.system import find_system
+        from cli.settings import find_system
 
         new = following.parse_follow(
             leader,
@@ -73,7 +73,7 @@ def unfollow(
     """Stop copying LEADER's trades into this proxy. The proxy keeps what it holds."""
     with report_errors():
         from cli import following
-        from cli.system import find_system
+        from cli.settings import find_system
 
         version = following.run_with_database(
             find_system().database_settings(),
@@ -89,7 +89,7 @@ def follows() -> None:
         from rich.console import Console
 
         from cli import following
-        from cli.system import find_system
+        from cli.settings import find_system
         from shared.db.controls import load_controls
 
         controls = following.run_with_database(find_system().database_settings(), load_controls)
@@ -118,7 +118,7 @@ def resume(*, leader: LeaderScope = None, follower: FollowerScope = None) -> Non
 def _change_mode(mode: str, *, leader: str | None, follower: str | None) -> None:
     with report_errors():
         from cli import following
-        from cli.system import find_system
+        from cli.settings import find_system
         from shared.domain.follows import Mode
 
         scope = following.parse_scope(leader=leader, follower=follower)

@@ -12,6 +12,6 @@ def migrate_database() -> None:
     """Create or change the tables, so that they fit this release."""
     with report_errors():
         from cli.database import migrate
-        from cli.system import find_system
+        from cli.settings import find_system
 
         migrate(find_system().database_settings())

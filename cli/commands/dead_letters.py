@@ -28,7 +28,7 @@ def list_dead_letters(
 
         from cli import dead_letters
         from cli.following import run_with_database
-        from cli.system import find_system
+        from cli.settings import find_system
 
         letters = run_with_database(
             find_system().database_settings(),
@@ -47,7 +47,7 @@ def show_dead_letter(
 
         from cli import dead_letters
         from cli.following import run_with_database
-        from cli.system import find_system
+        from cli.settings import find_system
 
         letter = run_with_database(
             find_system().database_settings(),
@@ -62,7 +62,7 @@ def redrive_dead_letters(numbers: Numbers, *, why: Reason = "") -> None:
     with report_errors():
         from cli import dead_letters
         from cli.following import run_with_database
-        from cli.system import find_system
+        from cli.settings import find_system
 
         for line in run_with_database(
             find_system().database_settings(),
@@ -83,7 +83,7 @@ def discard_dead_letters(
     with report_errors():
         from cli import dead_letters
         from cli.following import run_with_database
-        from cli.system import find_system
+        from cli.settings import find_system
 
         for line in run_with_database(
             find_system().database_settings(),

@@ -11,41 +11,46 @@ from cli.errors import report_errors
 app = typer.Typer()
 
 
+Trades = Annotated[
+    int, typer.Option(min=1, envvar="DEMO_TRADES", help="It ends after so many leader trades.")
+]
+Followers = Annotated[
+    int, typer.Option(min=2, max=500, envvar="DEMO_FOLLOWERS", help="Wallets that copy.")
+]
+PerSecond = Annotated[str, typer.Option(envvar="DEMO_PER_SECOND", help="Leader trades per second.")]
+SettleWithin = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="DEMO_SETTLE_WITHIN",
+        help="Seconds after the last trade by which every copy should be final.",
+        show_default="60, with a fault 180",
+    ),
+]
+Folder = Annotated[
+    Path, typer.Option(help="Where the summary is written.", show_default="var/demo")
+]
+Ending = Annotated[Until, typer.Option(envvar="DEMO", help="forever: until Ctrl-C.")]
+FaultName = Annotated[
+    str,
+    typer.Option(
+        envvar="DEMO_FAULT",
+        help="A fault of the venue that is on while the leaders trade.",
+        show_default="none",
+    ),
+]
+
+
 @app.command()
 def demo(
     *,
-    trades: Annotated[
-        int, typer.Option(min=1, envvar="DEMO_TRADES", help="It ends after so many leader trades.")
-    ] = 200,
-    followers: Annotated[
-        int, typer.Option(min=2, max=500, envvar="DEMO_FOLLOWERS", help="Wallets that copy.")
-    ] = 20,
-    per_second: Annotated[
-        str, typer.Option(envvar="DEMO_PER_SECOND", help="Leader trades per second.")
-    ] = "2.5",
-    settle_within: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            envvar="DEMO_SETTLE_WITHIN",
-            help="Seconds after the last trade by which every copy should be final.",
-            show_default="60, with a fault 180",
-        ),
-    ] = None,
-    folder: Annotated[
-        Path, typer.Option(help="Where the summary is written.", show_default="var/demo")
-    ] = DEMO_FOLDER,
-    until: Annotated[
-        Until, typer.Option(envvar="DEMO", help="forever: until Ctrl-C.")
-    ] = Until.TRADED,
-    fault: Annotated[
-        str,
-        typer.Option(
-            envvar="DEMO_FAULT",
-            help="A fault of the venue that is on while the leaders trade.",
-            show_default="none",
-        ),
-    ] = "",
+    trades: Trades = 200,
+    followers: Followers = 20,
+    per_second: PerSecond = "2.5",
+    settle_within: SettleWithin = None,
+    folder: Folder = DEMO_FOLDER,
+    until: Ending = Until.TRADED,
+    fault: FaultName = "",
 ) -> None:
     """Run everything on this machine: leaders trade, followers copy, every figure is checked.
 

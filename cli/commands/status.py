@@ -13,8 +13,8 @@ def status() -> None:
     and the services' readiness.
     """
     with report_errors():
+        from cli.settings import find_system
         from cli.status import show
-        from cli.system import find_system
 
         show(find_system())
 
@@ -23,7 +23,7 @@ def status() -> None:
 def debts() -> None:
     """List what is owed, and by which copy."""
     with report_errors():
+        from cli.settings import find_system
         from cli.status import show_debts
-        from cli.system import find_system
 
         show_debts(find_system().database_settings())

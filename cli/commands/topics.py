@@ -20,7 +20,7 @@ def topics(context: typer.Context) -> None:
 def show_topics() -> None:
     """Show the declared topics and what differs on the cluster; exit status 1 if anything does."""
     with report_errors():
-        from cli.system import find_system
+        from cli.settings import find_system
         from cli.topics import show
 
         if not show(find_system().kafka_settings()):
@@ -31,7 +31,7 @@ def show_topics() -> None:
 def apply_topics() -> None:
     """Create missing topics and change differing ones; exit status 1 if one cannot be changed."""
     with report_errors():
-        from cli.system import find_system
+        from cli.settings import find_system
         from cli.topics import apply
 
         if not apply(find_system().kafka_settings()):

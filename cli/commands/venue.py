@@ -110,7 +110,7 @@ def play_recording(
     """
     with report_errors():
         from cli import recording
-        from cli.system import find_system
+        from cli.settings import find_system
 
         rpc_url = find_system().variable("POLYGON_RPC_URL")
         recording.play(file, rpc_url, speed=speed, as_json=json)

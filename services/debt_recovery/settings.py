@@ -8,7 +8,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="DEBT_RECOVERY_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DEBT_RECOVERY_", frozen=True, use_attribute_docstrings=True
+    )
 
     sum_every: timedelta = timedelta(seconds=10)
     """How often what is owed is summed up for the metrics."""

@@ -9,7 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="PRICER_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PRICER_", frozen=True, use_attribute_docstrings=True
+    )
 
     max_book_age: timedelta = timedelta(seconds=2)
     """An older book is asked for again: a token can fall silent while its socket lives."""
@@ -21,4 +23,6 @@ class Settings(BaseSettings):
     share_every: timedelta = timedelta(milliseconds=500)
     """A book that changes is told to the other instances at most this often."""
     socket_ping_every: timedelta = timedelta(seconds=10)
+    """How often the market channel's socket is pinged."""
     socket_silent_after: timedelta = timedelta(seconds=30)
+    """Without any frame or answered ping for this long, the socket is opened again."""

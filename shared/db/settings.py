@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class DatabaseSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="DATABASE_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DATABASE_", frozen=True, use_attribute_docstrings=True
+    )
 
     url: PostgresDsn
     """postgresql://user:password@host:port/name"""
@@ -19,7 +21,9 @@ class DatabaseSettings(BaseSettings):
 
 
 class ControlsSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="CONTROLS_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CONTROLS_", frozen=True, use_attribute_docstrings=True
+    )
 
     refresh_every: timedelta = timedelta(seconds=1)
     """A change is told at once; this is how soon one is seen whose telling was lost."""

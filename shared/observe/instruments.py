@@ -5,7 +5,6 @@ kept in a registry of our own, so that nothing but what is declared (and the pro
 and collector figures) is served.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -42,7 +41,7 @@ class Label:
     """A label and the values that it takes: a closed list, or an open one in words."""
 
     name: str
-    values: Iterable[StrEnum] | str
+    values: type[StrEnum] | tuple[StrEnum, ...] | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
