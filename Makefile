@@ -1,5 +1,5 @@
-# `make help` lists the targets. Needs python3 (3.11 or later) with venv, and git; everything else is
-# installed into .venv and the cache.
+# `make help` lists the targets. Needs python3 (3.11 or later) with venv, and git; everything else
+# is installed into .venv and the cache.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
