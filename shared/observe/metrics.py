@@ -149,8 +149,7 @@ _UNKNOWN = gauge(
 )
 _ALERTED = gauge(
     "slipstream_orders_alerted",
-    "Open orders not resolved in time, which an operator must look at: anything but zero is an "
-    "alarm",
+    "Open orders not resolved in time, which an operator must check: anything but zero is an alarm",
     subject=Subject.COPIES,
 )
 _COPIES = counter(

@@ -20,7 +20,7 @@ from shared.polymarket.signing import derive_salt
 COPY_USDC = 5_000_000
 UNLIMITED_USDC = 10**15
 LEADERS_PER_SIZE = 5
-"""So many leaders per number of followers trade in turn, because one leader's trades are handled one
+"""Leaders per number of followers. They trade in turn, because one leader's trades are handled one
 after another."""
 
 

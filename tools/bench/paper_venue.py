@@ -242,7 +242,8 @@ def _read_cpu(running: Running) -> float:
 def _describe(name: str, throughput: Throughput) -> str:
     text = (
         f"{name}: {throughput.per_second:.0f} per second "
-        f"({throughput.count} in {throughput.seconds:.2f} s, the venue used {throughput.cores:.2f} cores)"
+        f"({throughput.count} in {throughput.seconds:.2f} s, "
+        f"the venue used {throughput.cores:.2f} cores)"
     )
     if throughput.latency is None:
         return text

@@ -1,4 +1,4 @@
-"""How is a scenario played to a running venue? Step by step, by its control endpoint."""
+"""Play a scenario on a running paper venue, step by step, through its control endpoint."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +10,7 @@ from tools.pipeline.venue import VenueControl
 
 
 class Player:
-    """Plays one scenario once; ``tell`` hears of each step."""
+    """Plays one scenario once; ``report`` is called with a line per step."""
 
     def __init__(
         self, control: VenueControl, scenario: Scenario, *, report: Callable[[str], None]
@@ -22,10 +22,11 @@ class Player:
         self._strikes: dict[str, int] = {}
 
     async def play(self) -> Mapping[str, int]:
-        """Returns how often each fault struck; all that it turned on is off again, also when it is
-        cancelled.
+        """Returns how often each fault struck. All faults of the scenario are off afterwards, also
+        when it is cancelled.
 
-        Raises: ScenarioError, where a step names what this world does not have; VenueRefused.
+        Raises: ScenarioError where a step names a market or leader that does not exist;
+        VenueRefused.
         """
         world = await self._control.fetch_world()
         self._check(world)
@@ -42,13 +43,13 @@ class Player:
         return self._strikes
 
     def _check(self, world: Mapping[str, Any]) -> None:
-        """Before anything happens."""
+        """Check every step before the first one is carried out."""
         for number, step in enumerate(self._scenario.step, start=1):
-            asked = [
+            steps_with_market = [
                 each for each in (step.tick, step.resolve, step.leader_trade) if each is not None
             ]
             try:
-                for each in asked:
+                for each in steps_with_market:
                     find_market(world, each.market)
             except ScenarioError as error:
                 raise ScenarioError(f"step {number}: {error}") from error
@@ -86,25 +87,27 @@ class Player:
 
     async def _turn_off(self, faults: set[Fault]) -> None:
         if faults:
-            struck = (await self._control.fetch_faults())["struck"]
+            strikes = (await self._control.fetch_faults())["struck"]
             for fault in faults & self._active:
-                self._strikes[fault] = self._strikes.get(fault, 0) + int(struck.get(fault, 0))
+                self._strikes[fault] = self._strikes.get(fault, 0) + int(strikes.get(fault, 0))
             await self._control.change_faults(dict.fromkeys(faults))
             self._active = self._active - faults
 
 
-def find_market(world: Mapping[str, Any], asked: MarketRef) -> Mapping[str, Any]:
-    """Raises: ScenarioError, with the markets that there are."""
+def find_market(world: Mapping[str, Any], reference: MarketRef) -> Mapping[str, Any]:
+    """Raises: ScenarioError, listing the existing markets."""
     markets: list[Mapping[str, Any]] = world["markets"]
-    if isinstance(asked, int) and 0 <= asked < len(markets):
-        return markets[asked]
-    found = [market for market in markets if asked in (market["slug"], market["condition_id"])]
-    if not found:
+    if isinstance(reference, int) and 0 <= reference < len(markets):
+        return markets[reference]
+    matching = [
+        market for market in markets if reference in (market["slug"], market["condition_id"])
+    ]
+    if not matching:
         slugs = ", ".join(market["slug"] for market in markets)
         raise ScenarioError(
-            f"there is no market {asked}: there are 0 to {len(markets) - 1}, or {slugs}"
+            f"there is no market {reference}: there are 0 to {len(markets) - 1}, or {slugs}"
         )
-    return found[0]
+    return matching[0]
 
 
 def _describe_step(step: Step) -> str:

@@ -1,6 +1,4 @@
-"""How a running paper venue is asked for what no real one gives: funded accounts, leader trades on
-demand, counts.
-"""
+"""A client of the paper venue's control endpoint: accounts, leader trades, faults, counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ class Account:
 
 
 class VenueRefused(Exception):
-    """The control endpoint refuses what it was asked; the text is its own."""
+    """The control endpoint refuses a request; the text is its own."""
 
 
 class VenueControl:
@@ -53,15 +51,15 @@ class VenueControl:
     async def create_accounts_with_api_keys(
         self, kind: str, count: int, *, usdc: str
     ) -> list[Mapping[str, Any]]:
-        """As the venue tells them, each with its API key."""
+        """The accounts as the venue returns them, each with its API key."""
         return await self._post("/accounts", kind=kind, count=count, usdc=usdc, api_keys=True)  # type: ignore[no-any-return]
 
     async def fetch_faults(self) -> Mapping[str, Any]:
-        """Those that are on, and how often each has struck."""
+        """The faults that are on, and how often each has struck."""
         return await self._get("/faults")
 
     async def change_faults(self, faults: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Each begins anew, or is off (None); all others stay as they are."""
+        """Switch faults on, with a new count, or off (None). All others stay as they are."""
         async with self._session.patch(f"{self._url}/faults", json=faults) as response:
             await _parse_response(response)
 
@@ -87,8 +85,8 @@ class VenueControl:
         async with self._session.get(self._url + path) as response:
             return await _parse_response(response)  # type: ignore[no-any-return]
 
-    async def _post(self, path: str, **asked: Any) -> Any:
-        async with self._session.post(self._url + path, json=asked) as response:
+    async def _post(self, path: str, **body: Any) -> Any:
+        async with self._session.post(self._url + path, json=body) as response:
             return await _parse_response(response)
 
 

@@ -56,10 +56,10 @@ def test_percentiles_are_existing_values() -> None:
 
 @given(st.lists(st.integers(), min_size=1).map(sorted), st.integers(1, 100))
 def test_at_least_so_many_values_are_no_greater(ordered: list[int], hundredths: int) -> None:
-    found = percentile(ordered, hundredths)
+    result = percentile(ordered, hundredths)
 
-    assert found in ordered
-    assert sum(value <= found for value in ordered) * 100 >= hundredths * len(ordered)
+    assert result in ordered
+    assert sum(value <= result for value in ordered) * 100 >= hundredths * len(ordered)
 
 
 def test_a_stage_is_measured_on_the_orders_that_passed_it() -> None:
@@ -69,10 +69,10 @@ def test_a_stage_is_measured_on_the_orders_that_passed_it() -> None:
     ]
     stopped = an_order(at={"seen": NOON})
 
-    found = compute_latency([*passed, stopped], "seen", "posted")
+    result = compute_latency([*passed, stopped], "seen", "posted")
 
-    assert found is not None
-    assert (found.count, found.p50, found.p95, found.p99) == (3, 20_000, 30_000, 30_000)
+    assert result is not None
+    assert (result.count, result.p50, result.p95, result.p99) == (3, 20_000, 30_000, 30_000)
 
 
 def test_a_stage_that_no_order_passed_has_no_latency() -> None:
@@ -89,7 +89,7 @@ def test_the_stages_of_one_copy_add_up_to_its_whole_time() -> None:
     whole = compute_latency([order], "seen", "confirmed")
 
     parts = [
-        found.p50 for stage in STAGES if (found := compute_latency([order], *stage)) is not None
+        result.p50 for stage in STAGES if (result := compute_latency([order], *stage)) is not None
     ]
 
     assert whole is not None
@@ -114,7 +114,7 @@ def test_a_worse_fill_is_positive_on_both_sides() -> None:
 def test_only_fills_have_a_price() -> None:
     assert compute_slippage([an_order(paid="0", got="0")]) is None
 
-    found = compute_slippage([an_order(paid="0", got="0"), an_order()])
+    result = compute_slippage([an_order(paid="0", got="0"), an_order()])
 
-    assert found is not None
-    assert (found.count, str(found.p50)) == (1, "0.00")
+    assert result is not None
+    assert (result.count, str(result.p50)) == (1, "0.00")

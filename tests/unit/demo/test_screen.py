@@ -32,11 +32,11 @@ ROW = Row(
 )
 
 
-def progress(*, asked: int | None = 200, rows: list[Row] | None = None) -> Progress:
+def progress(*, requested: int | None = 200, rows: list[Row] | None = None) -> Progress:
     return Progress(
         phase="trading",
         leader_trades=7,
-        requested=asked,
+        requested=requested,
         states=Counter(confirmed=3, refused=1),
         refusals=Counter(halted=1),
         rows=rows or [],
@@ -56,7 +56,7 @@ def test_the_headline_shows_the_progress() -> None:
         format_headline(progress())
         == "trading: 7 of 200 leader trades, 4 copies: 3 confirmed, 1 refused (halted 1)"
     )
-    assert format_headline(progress(asked=None)).startswith("trading: 7 leader trades")
+    assert format_headline(progress(requested=None)).startswith("trading: 7 leader trades")
 
 
 def test_the_table_fits_a_narrow_terminal() -> None:

@@ -104,10 +104,10 @@ def test_the_fault_is_reported_with_its_strikes() -> None:
 def test_orders_with_equal_endings_are_counted_together() -> None:
     killed = [
         replace(
-            order(f"{n}", state="killed", order_hash=f"{n}"), reason=f"order 0x{n:064x} is gone"
+            order(f"{n}", state="killed", order_hash=f"{n}"), reason=f"order 0x{n:064x} has ended"
         )
         for n in range(2)
     ]
     summary = a_summary(replace(GOOD, orders=(order(), *killed)))
 
-    assert as_json(summary)["ended_without_fill"] == {"killed: order 0x… is gone": 2}
+    assert as_json(summary)["ended_without_fill"] == {"killed: order 0x… has ended": 2}

@@ -44,9 +44,9 @@ from shared.polymarket.replies import (
 LEADER = "0x1234567890AbcdEF1234567890aBcdef12345678"
 
 
-Happened = tuple[Callable[[], None], str, dict[str, str]]
+Event = tuple[Callable[[], None], str, dict[str, str]]
 
-COUNTED: list[tuple[Happened, float]] = [
+COUNTED: list[tuple[Event, float]] = [
     (
         (
             lambda: metrics.message_handled("quotes", 0.02, metrics.MessageOutcome.HANDLED),
@@ -138,7 +138,7 @@ COUNTED: list[tuple[Happened, float]] = [
     ),
 ]
 
-SHOWN: list[tuple[Happened, float]] = [
+SHOWN: list[tuple[Event, float]] = [
     (
         (
             lambda: metrics.messages_unfinished("quotes", 63, 12),
@@ -169,24 +169,24 @@ def value(name: str, **labels: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("happened", "by"), COUNTED, ids=lambda one: one[1] if isinstance(one, tuple) else ""
+    ("event", "by"), COUNTED, ids=lambda one: one[1] if isinstance(one, tuple) else ""
 )
-def test_each_event_adds_to_its_metric(happened: Happened, by: float) -> None:
-    happen, sample, labels = happened
+def test_each_event_adds_to_its_metric(event: Event, by: float) -> None:
+    record, sample, labels = event
     before = value(sample, **labels)
 
-    happen()
+    record()
 
     assert value(sample, **labels) - before == by
 
 
 @pytest.mark.parametrize(
-    ("happened", "shown"), SHOWN, ids=lambda one: one[1] if isinstance(one, tuple) else ""
+    ("event", "shown"), SHOWN, ids=lambda one: one[1] if isinstance(one, tuple) else ""
 )
-def test_each_gauge_shows_the_value_that_was_set(happened: Happened, shown: float) -> None:
-    happen, sample, labels = happened
+def test_each_gauge_shows_the_value_that_was_set(event: Event, shown: float) -> None:
+    record, sample, labels = event
 
-    happen()
+    record()
 
     assert value(sample, **labels) == shown
 
