@@ -85,7 +85,7 @@ class PlainScreen:
         pass
 
     def done(self, step: str) -> None:
-        self._print(f"ready: {step}")
+        self._print(f"done: {step}")
 
     def note(self, line: str) -> None:
         self._print(line)

@@ -106,7 +106,7 @@ class Demo:
         return participants, urls
 
     async def _stop_services(self) -> None:
-        with step(self._screen, "stopped"):
+        with step(self._screen, "all services stopped"):
             await stop_services(self._pipeline)
 
     async def _require_empty(self) -> None:

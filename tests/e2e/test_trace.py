@@ -16,7 +16,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.streams.topics import TOPICS
-from shared.testing.otlp import SpanNode, ExportedSpan
+from shared.testing.otlp import ExportedSpan, SpanNode
 from shared.testing.waiting import eventually
 from tests.system.story import PATIENCE, LeaderTrade, Story
 

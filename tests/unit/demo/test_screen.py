@@ -75,7 +75,7 @@ def test_without_a_terminal_each_step_is_a_line(capsys: pytest.CaptureFixture[st
 
     printed = capsys.readouterr().out.splitlines()
 
-    assert printed[0].endswith("ready: Kafka")
+    assert printed[0].endswith("done: Kafka")
     assert "7 of 200" in printed[1]
 
 
@@ -83,4 +83,4 @@ def test_a_step_that_fails_is_not_shown_as_done(capsys: pytest.CaptureFixture[st
     with pytest.raises(RuntimeError), step(PlainScreen(), "Kafka"):
         raise RuntimeError
 
-    assert "ready" not in capsys.readouterr().out
+    assert "done" not in capsys.readouterr().out
