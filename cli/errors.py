@@ -1,38 +1,38 @@
-"""How is what went wrong told on the command line? One sentence that says what to do, and exit
-status 1.
-"""
+"""How a command reports an error: one sentence that says what to do, and exit status 1."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
-OURS = (
+EXPECTED_ERRORS = (
     "StackError",
     "InvalidSettings",
     "MessageError",
-    "WrongInput",
+    "CommandError",
     "ScenarioError",
     "VenueRefused",
 )
+"""By name, so that no module has to be imported only to recognise its errors."""
 
 
-class WrongInput(Exception):
-    """Something that was typed cannot be meant."""
+class CommandError(Exception):
+    """A command cannot do what was asked of it; the text says why, and what to do."""
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """For errors that the reader can act on; anything else is a bug and shows where."""
+def report_errors() -> Iterator[None]:
+    """Print an error that the reader can act on and exit with status 1. Any other error is a bug:
+    it passes through and shows its traceback.
+    """
     try:
         yield
     except Exception as error:
-        if not _is_for_the_reader(error):
+        if not _is_expected(error):
             raise
         typer.echo(f"slipstream: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def _is_for_the_reader(error: Exception) -> bool:
-    """By name, so that nothing has to be imported only to be told apart."""
-    return any(kind.__name__ in OURS for kind in type(error).__mro__)
+def _is_expected(error: Exception) -> bool:
+    return any(kind.__name__ in EXPECTED_ERRORS for kind in type(error).__mro__)

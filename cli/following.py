@@ -1,5 +1,6 @@
-"""`follow`, `unfollow`, `follows`, `pause`, `resume`: the controls in the database. A change takes
-effect at once, without a restart.
+"""`follow`, `unfollow`, `follows`, `pause`, `resume`: the controls in the database.
+
+The services apply a change within a second, without a restart.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli import parsing
-from cli.errors import WrongInput
+from cli.errors import CommandError
 from shared.db.controls import load_controls, save_follows, save_mode
 from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
@@ -25,9 +26,10 @@ from shared.domain.money import as_decimal
 T = TypeVar("T")
 
 
-def with_database(settings: DatabaseSettings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Do the work on a database of this release's shape. Raises: InvalidSettings, Transient,
-    WrongInput.
+def run_with_database(settings: DatabaseSettings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Run the work on a database that has this release's tables.
+
+    Raises: InvalidSettings, Transient, CommandError.
     """
 
     async def run() -> T:
@@ -38,7 +40,7 @@ def with_database(settings: DatabaseSettings, work: Callable[[AsyncEngine], Awai
     return asyncio.run(run())
 
 
-def follow_of(
+def parse_follow(
     leader: str,
     proxy: str,
     *,
@@ -49,71 +51,72 @@ def follow_of(
     slippage: str,
     daily_cap: str,
 ) -> Follow:
-    """The follow as it was typed. Raises: WrongInput, naming what is wrong."""
-    leader, proxy = (
-        parsing.address(leader, what="the leader"),
-        parsing.address(proxy, what="--into"),
-    )
+    """The follow that the arguments describe. Raises: CommandError, naming what is wrong."""
+    leader = parsing.parse_address(leader, what="the leader")
+    proxy = parsing.parse_address(proxy, what="--into")
     if leader == proxy:
-        raise WrongInput("a wallet cannot follow itself: LEADER and --into are the same address")
+        raise CommandError("a wallet cannot follow itself: LEADER and --into are the same address")
     try:
         return Follow(
             follow_id=follow_id(leader=leader, proxy=proxy),
             version=0,
             leader=leader,
             proxy=proxy,
-            percent=None if percent is None else parsing.decimal(percent, what="--percent"),
-            fixed_usdc=None if fixed is None else parsing.usdc(fixed, what="--fixed"),
-            min_usdc=parsing.usdc(minimum, what="--min"),
-            max_usdc=parsing.usdc(maximum, what="--max"),
-            max_slippage_bps=parsing.slippage_bps(slippage),
-            daily_cap_usdc=parsing.usdc(daily_cap, what="--daily-cap"),
+            percent=None if percent is None else parsing.parse_decimal(percent, what="--percent"),
+            fixed_usdc=None if fixed is None else parsing.parse_usdc(fixed, what="--fixed"),
+            min_usdc=parsing.parse_usdc(minimum, what="--min"),
+            max_usdc=parsing.parse_usdc(maximum, what="--max"),
+            max_slippage_bps=parsing.parse_slippage_bps(slippage),
+            daily_cap_usdc=parsing.parse_usdc(daily_cap, what="--daily-cap"),
         )
     except ValueError as error:
-        raise WrongInput(f"{error} (--percent, --fixed, --min and --max decide on it)") from None
+        raise CommandError(f"{error} (--percent, --fixed, --min and --max decide on it)") from None
 
 
 async def unfollow(engine: AsyncEngine, leader: str, proxy: str) -> int:
-    """End a follow. Returns the version of the change. Raises: WrongInput where there is none."""
-    leader, proxy = (
-        parsing.address(leader, what="the leader"),
-        parsing.address(proxy, what="--from"),
-    )
-    standing = (await load_controls(engine)).follow(leader=leader, proxy=proxy)
-    if standing is None:
-        raise WrongInput(f"{proxy} does not follow {leader}: `slipstream follows` lists who does")
+    """End a follow. Returns the new version of the controls. Raises: CommandError where there is
+    no such follow.
+    """
+    leader = parsing.parse_address(leader, what="the leader")
+    proxy = parsing.parse_address(proxy, what="--from")
+    existing = (await load_controls(engine)).follow(leader=leader, proxy=proxy)
+    if existing is None:
+        raise CommandError(f"{proxy} does not follow {leader}: `slipstream follows` lists who does")
     return await save_follows(
         engine,
-        [replace(standing, active=False)],
+        [replace(existing, active=False)],
         by=getpass.getuser(),
         change=f"{proxy} unfollows {leader}",
     )
 
 
-async def put_follow(engine: AsyncEngine, follow: Follow) -> int:
+async def save_follow(engine: AsyncEngine, follow: Follow) -> int:
+    """Returns the new version of the controls."""
     return await save_follows(
         engine, [follow], by=getpass.getuser(), change=f"{follow.proxy} follows {follow.leader}"
     )
 
 
-async def set_mode(engine: AsyncEngine, scope: str, mode: Mode) -> int:
+async def change_mode(engine: AsyncEngine, scope: str, mode: Mode) -> int:
+    """Returns the new version of the controls."""
     return await save_mode(engine, scope, mode, by=getpass.getuser())
 
 
-def scope_of(*, leader: str | None, follower: str | None) -> str:
-    """Raises: WrongInput."""
+def parse_scope(*, leader: str | None, follower: str | None) -> str:
+    """The scope of a mode: everything, one leader or one follower. Raises: CommandError."""
     if leader is not None and follower is not None:
-        raise WrongInput(
-            "give --leader or --follower, not both: each has a mode of its own, and the strictest counts"
+        raise CommandError(
+            "give --leader or --follower, not both: each has a mode of its own, and the strictest "
+            "applies"
         )
     if leader is not None:
-        return leader_scope(parsing.address(leader, what="--leader"))
+        return leader_scope(parsing.parse_address(leader, what="--leader"))
     if follower is not None:
-        return follower_scope(parsing.address(follower, what="--follower"))
+        return follower_scope(parsing.parse_address(follower, what="--follower"))
     return GLOBAL
 
 
-def follows_table(controls: Controls) -> Table:
+def build_follows_table(controls: Controls) -> Table:
     table = Table(
         "leader", "into", title=f"Follows, version {controls.version}", title_justify="left"
     )
@@ -123,28 +126,29 @@ def follows_table(controls: Controls) -> Table:
     for follow in (
         follow for group in controls.follows_by_leader.values() for follow in group.values()
     ):
-        amounts = (plain(as_decimal(amount)) for amount in (follow.min_usdc, follow.max_usdc))
+        amounts = (
+            format_number(as_decimal(amount)) for amount in (follow.min_usdc, follow.max_usdc)
+        )
         table.add_row(
             follow.leader,
             follow.proxy,
-            terms(follow),
+            format_amount(follow),
             *amounts,
-            plain(follow.max_slippage_bps / 100),
-            plain(as_decimal(follow.daily_cap_usdc)),
+            format_number(follow.max_slippage_bps / 100),
+            format_number(as_decimal(follow.daily_cap_usdc)),
             controls.mode(leader=follow.leader, proxy=follow.proxy).value,
         )
     return table
 
 
-def terms(follow: Follow) -> str:
-    return (
-        f"{plain(follow.percent)} %"
-        if follow.percent is not None
-        else f"{plain(as_decimal(follow.fixed_usdc or 0))} USDC"
-    )
+def format_amount(follow: Follow) -> str:
+    """How much of a leader's trade the follow copies: a percentage or a fixed amount."""
+    if follow.percent is not None:
+        return f"{format_number(follow.percent)} %"
+    return f"{format_number(as_decimal(follow.fixed_usdc or 0))} USDC"
 
 
-def plain(number: Decimal) -> str:
-    """Without an exponent or trailing zeros."""
+def format_number(number: Decimal) -> str:
+    """The number without an exponent or trailing zeros."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,5 +1,5 @@
-"""`slipstream venue record` and `slipstream venue play`: write down what a venue serves, and serve
-it again.
+"""`slipstream venue record` and `slipstream venue play`: record what a venue serves, and serve it
+again.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from cli.venue import run_venue
 from services.paper_venue.recordings.recorder import Addresses, Recorder
 from services.paper_venue.recordings.recording import RecordingError, Source
 
-_ASK_WITHIN_S = 10
+_REQUEST_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the command line says. Addresses that are None are the paper venue's."""
+class RecordOptions:
+    """The command's options. Addresses that are None are the paper venue's."""
 
     venue: str | None
     clob: str | None
@@ -32,13 +32,14 @@ class Asked:
     seconds: int | None
 
 
-async def addresses_of(venue: str) -> Addresses:
-    """Where a paper venue says that it answers; ``venue`` is its CLOB's URL. Raises:
-    RecordingError.
+async def fetch_addresses(venue: str) -> Addresses:
+    """The addresses that a paper venue publishes; ``venue`` is its CLOB's URL.
+
+    Raises: RecordingError.
     """
     url = f"{venue.rstrip('/')}/control/world"
     try:
-        timeout = aiohttp.ClientTimeout(total=_ASK_WITHIN_S)
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
         async with (
             aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as http,
             http.get(url) as answer,
@@ -47,61 +48,67 @@ async def addresses_of(venue: str) -> Addresses:
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
         reason = type(error).__name__
         raise RecordingError(
-            f"no paper venue answers at {url} ({reason}): name one by --venue, or all four addresses"
+            f"no paper venue answers at {url} ({reason}): give its address by --venue, or all four "
+            "addresses"
         ) from error
     return Addresses(
         clob=urls["clob"], gamma=urls["gamma"], market_ws=urls["market_ws"], rtds=urls["rtds"]
     )
 
 
-async def _find_addresses(asked: Asked) -> Addresses:
-    """What is named counts; the rest is asked of the paper venue. Raises: RecordingError."""
-    named = {
-        "clob": asked.clob,
-        "gamma": asked.gamma,
-        "market_ws": asked.market,
-        "rtds": asked.rtds,
+async def _resolve_addresses(options: RecordOptions) -> Addresses:
+    """The addresses that are given, completed by the paper venue's. Raises: RecordingError."""
+    options_by_name = {
+        "clob": options.clob,
+        "gamma": options.gamma,
+        "market_ws": options.market,
+        "rtds": options.rtds,
     }
-    given = {name: url for name, url in named.items() if url}
-    if len(given) == len(named):
+    given = {name: url for name, url in options_by_name.items() if url}
+    if len(given) == len(options_by_name):
         return Addresses(**given)
-    if asked.venue is None:
+    if options.venue is None:
         raise RecordingError(
-            "name a paper venue by --venue or CLOB_URL, or all of --clob, --gamma, --market and --rtds"
+            "give the address of a paper venue by --venue or CLOB_URL, or all of --clob, --gamma, "
+            "--market and --rtds"
         )
-    return replace(await addresses_of(asked.venue), **given)
+    return replace(await fetch_addresses(options.venue), **given)
 
 
-def run_record(path: Path, asked: Asked) -> str:
-    """Until the time is over or Ctrl-C; returns what to say of it. Raises: RecordingError."""
-    counts = asyncio.run(_record(path, asked))
-    told = ", ".join(f"{count} {source}" for source, count in counts.items() if count)
-    return f"{path}: {told or 'nothing'}"
+def record(path: Path, options: RecordOptions) -> str:
+    """Record until the time is over or until Ctrl-C. Returns a line that says what was recorded.
+
+    Raises: RecordingError.
+    """
+    counts = asyncio.run(_record(path, options))
+    recorded = ", ".join(f"{count} {source}" for source, count in counts.items() if count)
+    return f"{path}: {recorded or 'nothing'}"
 
 
-async def _record(path: Path, asked: Asked) -> dict[Source, int]:
-    addresses = await _find_addresses(asked)
+async def _record(path: Path, options: RecordOptions) -> dict[Source, int]:
+    addresses = await _resolve_addresses(options)
     try:
         file = path.open("xb")
     except FileExistsError:
-        raise RecordingError(f"{path} is there already: name another file") from None
+        raise RecordingError(f"{path} exists already: name another file") from None
     except OSError as error:
         raise RecordingError(f"{path} cannot be written: {error.strerror}") from error
     with file:
         async with aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, connect=_ASK_WITHIN_S)
+            timeout=aiohttp.ClientTimeout(total=None, connect=_REQUEST_TIMEOUT_S)
         ) as http:
             recorder = Recorder(file, http, now_ms=lambda: time.time_ns() // 1_000_000)
-            running = asyncio.ensure_future(recorder.run(addresses, asked.tokens))
+            running = asyncio.ensure_future(recorder.run(addresses, options.tokens))
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, running.cancel)
             with suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(running, asked.seconds)
+                await asyncio.wait_for(running, options.seconds)
     return recorder.counts
 
 
 def play(path: Path, rpc_url: str, *, speed: str, as_json: bool) -> None:
-    """Become a venue whose markets, books and trades are those of the recording. Raises:
-    RecordingError, StackError.
+    """Replace this process by a venue whose markets, books and trades are those of the recording.
+
+    Raises: RecordingError, StackError.
     """
     if not path.is_file():
         raise RecordingError(f"there is no recording {path}")

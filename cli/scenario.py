@@ -1,4 +1,4 @@
-"""`slipstream venue scenario`: a scenario file played to a running venue."""
+"""`slipstream venue scenario`: play a scenario file on a running paper venue."""
 
 import asyncio
 from pathlib import Path
@@ -6,22 +6,23 @@ from pathlib import Path
 import aiohttp
 import typer
 
-from cli.errors import WrongInput
+from cli.errors import CommandError
 from services.paper_venue.control.scenario import read_scenario
-from tools.pipeline.scenario import play_at
+from tools.pipeline.scenario import play_scenario
 
 
 def play(file: Path, venue: str) -> None:
-    """Raises: ScenarioError, VenueRefused, WrongInput: no venue answers."""
+    """Raises: ScenarioError, VenueRefused, CommandError where no venue answers."""
     scenario = read_scenario(file)
     if scenario.title:
         typer.echo(scenario.title)
     try:
-        struck = asyncio.run(play_at(f"{venue.rstrip('/')}/control", scenario, tell=typer.echo))
+        control_url = f"{venue.rstrip('/')}/control"
+        strikes = asyncio.run(play_scenario(control_url, scenario, report=typer.echo))
     except aiohttp.ClientError as error:
-        remedy = "start one with `slipstream venue up`, or name it by --venue"
-        raise WrongInput(
+        remedy = "start one with `slipstream venue up`, or give its address by --venue"
+        raise CommandError(
             f"no paper venue answers at {venue} ({type(error).__name__}): {remedy}"
         ) from error
-    for fault, times in struck.items():
-        typer.echo(f"{fault} struck {times} times")
+    for fault, count in strikes.items():
+        typer.echo(f"{fault} struck {count} times")

@@ -1,47 +1,48 @@
-"""Where are Kafka, the database and the chain? By the environment, or by the state of the local
-stack that runs.
-"""
+"""Find the system that a command talks to: by the environment, or by the running local stack."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.errors import WrongInput
+from cli.errors import CommandError
 
 if TYPE_CHECKING:
     from shared.db.settings import DatabaseSettings
     from shared.streams.settings import KafkaSettings
     from tools.stack.state import PartState, StackState
 
-WHAT_TO_DO = "{variable} is not set and no local stack runs: set it, or start one with `slipstream stack up` or `make demo`"
+MISSING_VARIABLE = (
+    "{variable} is not set and no local stack runs: set it, or start a local stack with "
+    "`slipstream stack up` or `make demo`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The system that a command speaks to."""
+class System:
+    """Where Kafka, the database, the chain and the services are."""
 
     variables: Mapping[str, str]
-    """The environment; where it says nothing, what the local stack tells."""
+    """The environment, completed by the variables of the running local stack."""
     parts: tuple["PartState", ...] = ()
-    """Of the local stack, where one runs and the environment does not point elsewhere."""
+    """The local stack's processes. Empty where none runs or the environment names another one."""
 
     def variable(self, name: str) -> str:
-        """Raises: WrongInput, saying what to do."""
+        """Raises: CommandError where it is not set, saying what to do."""
         if not (value := self.variables.get(name)):
-            raise WrongInput(WHAT_TO_DO.format(variable=name))
+            raise CommandError(MISSING_VARIABLE.format(variable=name))
         return value
 
-    def database(self) -> "DatabaseSettings":
-        """Raises: WrongInput, InvalidSettings."""
+    def database_settings(self) -> "DatabaseSettings":
+        """Raises: CommandError, InvalidSettings."""
         from shared.db.settings import DatabaseSettings
         from shared.settings import read
 
         os.environ["DATABASE_URL"] = self.variable("DATABASE_URL")
         return read(DatabaseSettings)
 
-    def kafka(self) -> "KafkaSettings":
-        """Raises: WrongInput, InvalidSettings."""
+    def kafka_settings(self) -> "KafkaSettings":
+        """Raises: CommandError, InvalidSettings."""
         from shared.settings import read
         from shared.streams.settings import KafkaSettings
 
@@ -49,21 +50,19 @@ class Place:
         return read(KafkaSettings)
 
 
-def find_place() -> Place:
+def find_system() -> System:
     """Raises: StackError where a STACK_ variable has a bad value."""
     stack = _running_stack()
-    told = dict(stack.environment) if stack is not None else {}
     own = {name: value for name, value in os.environ.items() if value}
-    is_ours = stack is not None and own.get("DATABASE_URL", told.get("DATABASE_URL")) == told.get(
-        "DATABASE_URL"
-    )
-    return Place(
-        variables={**told, **own}, parts=stack.parts if stack is not None and is_ours else ()
-    )
+    if stack is None:
+        return System(variables=own)
+    variables = {**stack.environment, **own}
+    is_local = variables.get("DATABASE_URL") == stack.environment.get("DATABASE_URL")
+    return System(variables=variables, parts=stack.parts if is_local else ())
 
 
 def _running_stack() -> "StackState | None":
-    from tools.stack.commands import running_state
+    from tools.stack.commands import load_running_state
     from tools.stack.settings import StackSettings
 
-    return running_state(StackSettings.from_environment().folder)
+    return load_running_state(StackSettings.from_environment().folder)

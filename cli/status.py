@@ -1,5 +1,5 @@
-"""`slipstream status` and `slipstream debts`: how things stand, read from the database and the
-services' probes.
+"""`slipstream status` and `slipstream debts`: show the system's state, read from the database and
+the services' probes.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.following import plain, with_database
-from cli.settings import Place
+from cli.following import format_number, run_with_database
+from cli.settings import System
 from shared.clock import utc_now
 from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, transaction
@@ -27,20 +27,28 @@ from shared.domain.money import as_decimal
 from tools.stack.state import PartState
 
 NOT_SERVICES = ("kafka", "postgres", "chain", "anvil", "paper-venue")
-PROBE_WITHIN_S = 2
+PROBE_TIMEOUT_S = 2
 
 COPIES_TODAY = """
-select state, reason, count(*) as n from preflight.intents
-where judged_at >= date_trunc('day', cast(:now as timestamptz), 'UTC') group by state, reason order by n desc, state, reason
+select state, reason, count(*) as n
+from preflight.intents
+where judged_at >= date_trunc('day', cast(:now as timestamptz), 'UTC')
+group by state, reason
+order by n desc, state, reason
 """
-OPEN_ORDERS = f"""
-select intent_id, proxy, side, state, reason, signed_at, alerted_at from executor.orders
-where {ORDER_IS_OPEN} order by alerted_at, signed_at limit 20
+OPEN_ORDERS = """
+select intent_id, proxy, side, state, reason, signed_at, alerted_at
+from executor.orders
+where state in ('signed', 'unknown', 'matched')
+order by alerted_at, signed_at
+limit 20
 """
 POSITIONS = """
-select proxy, count(*) filter (where shares <> 0) as tokens, sum(shares)::bigint as shares, sum(cash_usdc)::bigint as cash_usdc,
-       sum(trades)::bigint as trades
-from executor.positions group by proxy order by proxy
+select proxy, count(*) filter (where shares <> 0) as tokens, sum(shares)::bigint as shares,
+       sum(cash_usdc)::bigint as cash_usdc, sum(trades)::bigint as trades
+from executor.positions
+group by proxy
+order by proxy
 """
 DEBTS = "select * from debt_recovery.debts order by raised_at"
 LATENCIES = """
@@ -51,14 +59,19 @@ select name, count(us) as n,
 from (
     select name, (extract(epoch from till - since) * 1000000)::bigint as us
     from executor.orders, lateral (values
-        ('seen to intended', seen_at, intended_at), ('intended to approved', intended_at, approved_at),
-        ('approved to signed', approved_at, signed_at), ('signed to posted', signed_at, posted_at),
-        ('posted to answered', posted_at, answered_at), ('answered to confirmed', answered_at, confirmed_at),
-        ('seen to posted', seen_at, posted_at), ('seen to confirmed', seen_at, confirmed_at)
+        ('seen to intended', seen_at, intended_at),
+        ('intended to approved', intended_at, approved_at),
+        ('approved to signed', approved_at, signed_at),
+        ('signed to posted', signed_at, posted_at),
+        ('posted to answered', posted_at, answered_at),
+        ('answered to confirmed', answered_at, confirmed_at),
+        ('seen to posted', seen_at, posted_at),
+        ('seen to confirmed', seen_at, confirmed_at)
     ) as stage(name, since, till)
     where seen_at >= cast(:now as timestamptz) - interval '1 hour'
 ) as spans
-where us is not null group by name
+where us is not null
+group by name
 """
 STAGES = (
     "seen to intended",
@@ -74,7 +87,7 @@ STAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Everything, as it stood when it was asked."""
+    """The rows of every table, read at one time."""
 
     controls: Controls
     copies: Sequence[Any]
@@ -84,130 +97,127 @@ class Status:
     latencies: Sequence[Any]
 
 
-def show(place: Place) -> None:
-    """Raises: WrongInput, InvalidSettings, Transient."""
+def show(system: System) -> None:
+    """Raises: CommandError, InvalidSettings, Transient."""
     now = utc_now()
-    status = with_database(place.database(), lambda engine: _read(engine, now))
-    readiness = asyncio.run(
-        _readiness(
-            [
-                part
-                for part in place.parts
-                if part.name not in NOT_SERVICES and part.port is not None
-            ]
-        )
-    )
+    status = run_with_database(system.database_settings(), lambda engine: load_status(engine, now))
+    services = [
+        part for part in system.parts if part.name not in NOT_SERVICES and part.port is not None
+    ]
+    readiness = asyncio.run(_probe_all(services))
     console = Console()
-    for table in tables(status, now=now):
+    for table in build_tables(status, now=now):
         console.print(table)
     for name, answer in readiness:
         console.print(f"{name:15} {answer}", highlight=False)
 
 
 def show_debts(settings: DatabaseSettings) -> None:
-    """Raises: InvalidSettings, Transient."""
+    """Raises: CommandError, InvalidSettings, Transient."""
 
-    async def read(engine: AsyncEngine) -> Sequence[Any]:
+    async def load(engine: AsyncEngine) -> Sequence[Any]:
         async with transaction(engine) as connection:
             return await fetch_rows(connection, DEBTS)
 
-    Console().print(debts_table(with_database(settings, read)))
+    Console().print(build_debts_table(run_with_database(settings, load)))
 
 
-def tables(status: Status, *, now: datetime) -> list[Group]:
+def build_tables(status: Status, *, now: datetime) -> list[Group]:
     return [
-        modes_table(status.controls),
-        _table(
+        build_modes_table(status.controls),
+        _build_table(
             "Copies today (UTC)",
             ("state", "reason", ">copies"),
             [(row.state, row.reason, str(row.n)) for row in status.copies],
         ),
-        _table(
+        _build_table(
             "Open orders",
             ("intent", "follower", "side", "state", "reason", ">for s"),
-            [
-                (
-                    r.intent_id,
-                    r.proxy,
-                    r.side,
-                    _state(r),
-                    r.reason,
-                    str(int((now - r.signed_at).total_seconds())),
-                )
-                for r in status.open_orders
-            ],
+            [_order_row(order, now) for order in status.open_orders],
         ),
-        _table(
+        _build_table(
             "Positions",
             ("follower", ">tokens", ">shares", ">USDC received minus paid", ">trades"),
-            [
-                (r.proxy, str(r.tokens), amount(r.shares), amount(r.cash_usdc), str(r.trades))
-                for r in status.positions
-            ],
+            [_position_row(row) for row in status.positions],
         ),
-        debts_table(status.debts),
-        latency_table(status.latencies),
+        build_debts_table(status.debts),
+        build_latency_table(status.latencies),
     ]
 
 
-def _state(order: Any) -> str:
-    """An order that was not resolved in time says so: nobody else will look at it."""
-    return (
-        str(order.state)
-        if order.alerted_at is None
-        else f"{order.state}: NEEDS YOU since {order.alerted_at:%H:%M:%S}"
-    )
+def _order_row(order: Any, now: datetime) -> tuple[str, ...]:
+    """An order that was not resolved in time says so: no service will resolve it."""
+    state = str(order.state)
+    if order.alerted_at is not None:
+        state = f"{state}: NEEDS AN OPERATOR since {order.alerted_at:%H:%M:%S}"
+    seconds = int((now - order.signed_at).total_seconds())
+    return order.intent_id, order.proxy, order.side, state, order.reason, str(seconds)
 
 
-def modes_table(controls: Controls) -> Group:
+def _position_row(row: Any) -> tuple[str, ...]:
+    shares, cash = format_amount(row.shares), format_amount(row.cash_usdc)
+    return row.proxy, str(row.tokens), shares, cash, str(row.trades)
+
+
+def build_modes_table(controls: Controls) -> Group:
     follows = sum(map(len, controls.follows_by_leader.values()))
-    title = f"{follows} follows of {len(controls.follows_by_leader)} leaders, version {controls.version}; modes that are not active"
+    title = (
+        f"{follows} follows of {len(controls.follows_by_leader)} leaders, "
+        f"version {controls.version}; modes that are not active"
+    )
     stopped = [
         (scope, mode.value)
         for scope, mode in sorted(controls.mode_by_scope.items())
         if mode != "active"
     ]
-    return _table(title, ("scope", "mode"), stopped)
+    return _build_table(title, ("scope", "mode"), stopped)
 
 
-def debts_table(debts: Sequence[Any]) -> Group:
-    told = [
+def build_debts_table(debts: Sequence[Any]) -> Group:
+    rows = [
         (
-            r.raised_at.isoformat(timespec="seconds"),
-            r.proxy,
-            r.creditor,
-            amount(r.usdc),
-            r.reason,
-            r.intent_id,
+            debt.raised_at.isoformat(timespec="seconds"),
+            debt.proxy,
+            debt.creditor,
+            format_amount(debt.usdc),
+            debt.reason,
+            debt.intent_id,
         )
-        for r in debts
+        for debt in debts
     ]
-    return _table("Debts", ("raised", "proxy", "owed to", ">USDC", "reason", "intent"), told)
+    columns = ("raised", "proxy", "owed to", ">USDC", "reason", "intent")
+    return _build_table("Debts", columns, rows)
 
 
-def latency_table(latencies: Sequence[Any]) -> Group:
-    by_name = {row.name: row for row in latencies}
-    known = [by_name[name] for name in STAGES if name in by_name]
-    told = [
-        (row.name, milliseconds(row.p50), milliseconds(row.p95), milliseconds(row.p99), str(row.n))
-        for row in known
+def build_latency_table(latencies: Sequence[Any]) -> Group:
+    row_by_name = {row.name: row for row in latencies}
+    measured = [row_by_name[name] for name in STAGES if name in row_by_name]
+    rows = [
+        (
+            row.name,
+            format_milliseconds(row.p50),
+            format_milliseconds(row.p95),
+            format_milliseconds(row.p99),
+            str(row.n),
+        )
+        for row in measured
     ]
-    return _table(
-        "Latency of the last hour, ms", ("stage", ">p50", ">p95", ">p99", ">copies"), told
-    )
+    columns = ("stage", ">p50", ">p95", ">p99", ">copies")
+    return _build_table("Latency of the last hour, ms", columns, rows)
 
 
-def amount(base_units: int) -> str:
-    return plain(as_decimal(base_units))
+def format_amount(base_units: int) -> str:
+    """Base units as a decimal number without trailing zeros."""
+    return format_number(as_decimal(base_units))
 
 
-def milliseconds(microseconds: int) -> str:
+def format_milliseconds(microseconds: int) -> str:
     return str(Decimal(microseconds).scaleb(-3).quantize(Decimal("0.1")))
 
 
-def _table(title: str, columns: Sequence[str], told: Sequence[Sequence[str]]) -> Group:
-    """A column whose name begins with ``>`` is a figure. Without rows, the title says so."""
-    if not told:
+def _build_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Group:
+    """A column whose name begins with ``>`` holds numbers. Without rows, the title says so."""
+    if not rows:
         return Group(Text(f"{title}: none"))
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in columns:
@@ -216,12 +226,13 @@ def _table(title: str, columns: Sequence[str], told: Sequence[Sequence[str]]) ->
             justify="right" if column.startswith(">") else "left",
             overflow="fold",
         )
-    for row in told:
+    for row in rows:
         table.add_row(*row)
     return Group(Text(title, style="bold"), table)
 
 
-async def _read(engine: AsyncEngine, now: datetime) -> Status:
+async def load_status(engine: AsyncEngine, now: datetime) -> Status:
+    """Raises: Transient."""
     controls = await load_controls(engine)
     async with transaction(engine) as connection:
         return Status(
@@ -234,9 +245,10 @@ async def _read(engine: AsyncEngine, now: datetime) -> Status:
         )
 
 
-async def _readiness(parts: Sequence[PartState]) -> list[tuple[str, str]]:
+async def _probe_all(parts: Sequence[PartState]) -> list[tuple[str, str]]:
+    """The name of each service with its readiness in words."""
     async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=PROBE_WITHIN_S)
+        timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
     ) as session:
         answers = await asyncio.gather(*(_probe(session, part) for part in parts))
     return [(part.name, answer) for part, answer in zip(parts, answers, strict=True)]
@@ -245,7 +257,7 @@ async def _readiness(parts: Sequence[PartState]) -> list[tuple[str, str]]:
 async def _probe(session: aiohttp.ClientSession, part: PartState) -> str:
     try:
         async with session.get(f"http://127.0.0.1:{part.port}/ready") as response:
-            said = await response.json()
+            body = await response.json()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return f"does not answer ({type(error).__name__}), log {part.log}"
-    return "ready" if said["ok"] else f"not ready: {'; '.join(said['reasons'])}"
+    return "ready" if body["ok"] else f"not ready: {'; '.join(body['reasons'])}"

@@ -1,5 +1,5 @@
-"""`slipstream venue up`: the paper venue in this terminal, with a chain of its own unless one is
-named.
+"""`slipstream venue up`: run the paper venue in this terminal, on a chain of its own unless the
+environment names one.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ _USDC_EACH = "1000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What the command line says; ``accounts`` of each kind."""
+class VenueOptions:
+    """The command's options; ``accounts`` of each kind."""
 
     port: int
     seed: int
@@ -36,8 +36,9 @@ class Wanted:
 
 
 def run_venue(rpc_url: str, *, as_json: bool, variables: Mapping[str, str] | None = None) -> None:
-    """Become the venue: signals and its exit status are its own. Raises: StackError where its
-    contracts' packages are missing.
+    """Replace this process by the venue, which then handles signals and sets the exit status.
+
+    Raises: StackError where the npm packages of its contracts are missing.
     """
     npm_folder = package_folder("@gnosis.pm/conditional-tokens-contracts").parents[1]
     added = {
@@ -50,12 +51,12 @@ def run_venue(rpc_url: str, *, as_json: bool, variables: Mapping[str, str] | Non
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell, our own program
 
 
-def up(wanted: Wanted) -> None:
-    """Until Ctrl-C; nothing that was started survives. Raises: StackError."""
-    asyncio.run(_up(wanted))
+def up(options: VenueOptions) -> None:
+    """Run a venue until Ctrl-C, then stop everything that was started. Raises: StackError."""
+    asyncio.run(_up(options))
 
 
-async def _up(wanted: Wanted) -> None:
+async def _up(options: VenueOptions) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -64,50 +65,48 @@ async def _up(wanted: Wanted) -> None:
             update={"folder": Path(folder), "mining": "automine", "durable": False}
         )
         async with LocalStack(settings, parts=["chain"]) as stack:
-            working = asyncio.create_task(_serve(stack, Path(folder), wanted))
-            stopped, died = (
-                asyncio.create_task(stop.wait()),
-                asyncio.create_task(stack.supervisor.first_death()),
-            )
-            await asyncio.wait({working, stopped, died}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done() and not stopped.done():
-                working.result()
+            starting = asyncio.create_task(_start(stack, Path(folder), options))
+            stopped = asyncio.create_task(stop.wait())
+            died = asyncio.create_task(stack.supervisor.first_death())
+            await asyncio.wait({starting, stopped, died}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done() and not stopped.done():
+                starting.result()
                 await asyncio.wait({stopped, died}, return_when=asyncio.FIRST_COMPLETED)
-            await _cancel(working, stopped)
+            await _cancel(starting, stopped)
             if died.done():
                 raise died.result()
             await _cancel(died)
 
 
-async def _serve(stack: LocalStack, folder: Path, wanted: Wanted) -> None:
-    """Start the venue, and tell how it is reached."""
+async def _start(stack: LocalStack, folder: Path, options: VenueOptions) -> None:
+    """Start the venue and print its addresses and accounts."""
     from tools.pipeline.venue import VenueControl
 
     ready_file = folder / "venue.json"
     npm_folder = package_folder("@gnosis.pm/conditional-tokens-contracts").parents[1]
-    variables = {"PAPER_VENUE_PORT": str(wanted.port), "PAPER_VENUE_SEED": str(wanted.seed)}
+    variables = {"PAPER_VENUE_PORT": str(options.port), "PAPER_VENUE_SEED": str(options.seed)}
     await stack.supervisor.start(
         venue_part(ready_file, rpc_url=stack.rpc_url, npm_folder=npm_folder, environment=variables)
     )
     facts: dict[str, Any] = orjson.loads(ready_file.read_bytes())
     async with VenueControl(facts["urls"]["control"]) as control:
-        made = [
-            await control.accounts_with_keys(kind, wanted.accounts, usdc=_USDC_EACH)
+        accounts_by_kind = [
+            await control.create_accounts_with_api_keys(kind, options.accounts, usdc=_USDC_EACH)
             for kind in _KINDS
-            if wanted.accounts
+            if options.accounts
         ]
-    facts["accounts"] = [account for accounts in made for account in accounts]
-    if wanted.as_json:
+    facts["accounts"] = [account for accounts in accounts_by_kind for account in accounts]
+    if options.as_json:
         print(orjson.dumps(facts).decode(), flush=True)
     else:
-        _show(facts)
+        _print_tables(facts)
 
 
-def _show(facts: dict[str, Any]) -> None:
-    """For a person: addresses, and the accounts with their keys, which are public by construction."""
+def _print_tables(facts: dict[str, Any]) -> None:
+    """Print addresses and accounts for people; the private keys are public by construction."""
     addresses = Table(
         "what",
-        "where",
+        "address",
         title=f"A Polymarket on this machine, chain id {facts['chain_id']}, seed {facts['seed']}",
     )
     for name, url in facts["urls"].items():
@@ -123,7 +122,7 @@ def _show(facts: dict[str, Any]) -> None:
     console = Console(soft_wrap=True)
     console.print(addresses)
     console.print(accounts)
-    console.print("Ctrl-C ends it.")
+    console.print("Press Ctrl-C to stop it.")
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -158,9 +158,11 @@ def _own_cluster(
 def _wait_for_groups(stack: LocalStack, background: BackgroundLoop) -> None:
     """Wait for consumer groups: a broker that has just started refuses them for a while."""
     from shared.streams.settings import KafkaSettings
-    from tools.pipeline.local import groups_can_form
+    from tools.pipeline.local import wait_for_group_coordinator
 
-    background.call(groups_can_form(KafkaSettings(bootstrap_servers=stack.kafka_bootstrap_servers)))
+    background.call(
+        wait_for_group_coordinator(KafkaSettings(bootstrap_servers=stack.kafka_bootstrap_servers))
+    )
 
 
 @contextmanager

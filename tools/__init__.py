@@ -1,1 +1,1 @@
-"""What operators and developers run: the command line, the local stack, the demo, the benchmarks."""
+"""What developers run: the local stack, the local pipeline, the benchmarks, the generators."""

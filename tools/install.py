@@ -1,10 +1,10 @@
-"""Install a lock file into .venv, for `make`: run by any Python 3, with nothing installed yet; says
+"""Install a lock file into .venv, for `make`: runs on any Python 3 with nothing installed, and says
 what is missing.
 
     python3 tools/install.py LOCK STAMP
 
-pip finds packages where its own configuration says. STAMP is written last: it tells make that this
-very lock is installed.
+pip's own configuration names the package index. STAMP is written last: it tells make that this
+lock file is installed.
 """
 
 import collections
@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 
-OLDEST = (3, 11)
-MEGABYTES = 1000
+MIN_VERSION = (3, 11)
+REQUIRED_MEGABYTES = 1000
 TAIL_LINES = 25
 VENV = ".venv"
 PIP = [
@@ -29,15 +29,17 @@ ADVICE = (
     ("no space left on device", "The disk is full: make room, and run the same command again."),
     (
         "connection",
-        "The package index could not be reached: check the network and pip's configuration (`pip config list`).",
+        "The package index could not be reached: check the network and pip's configuration "
+        "(`pip config list`).",
     ),
     (
         "no matching distribution",
-        "The package index that pip is configured for lacks this package, or has it not for this Python.",
+        "The package index that pip is configured for lacks this package, at least for this "
+        "Python.",
     ),
     (
         "do not match the hashes",
-        "What was downloaded is not what the lock file has: is the index a mirror that repackages?",
+        "What was downloaded differs from the lock file: is the index a mirror that repackages?",
     ),
 )
 
@@ -57,18 +59,20 @@ def main(lock: str, stamp: str) -> None:
 
 
 def require_python() -> None:
-    if sys.version_info < OLDEST:
-        found, wanted = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, OLDEST))
+    if sys.version_info < MIN_VERSION:
+        found, minimum = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, MIN_VERSION))
         sys.exit(
-            f"Python {wanted} or later is needed, {sys.executable} is {found}. Choose another: make PYTHON=python{wanted} ..."
+            f"Python {minimum} or later is needed, {sys.executable} is {found}. "
+            f"Choose another: make PYTHON=python{minimum} ..."
         )
 
 
 def require_space() -> None:
     free = shutil.disk_usage(".").free // 2**20
-    if free < MEGABYTES and not os.path.exists(VENV):
+    if free < REQUIRED_MEGABYTES and not os.path.exists(VENV):
         sys.exit(
-            f"{free} MB are free on this disk, the installation takes about {MEGABYTES} MB: make room."
+            f"{free} MB are free on this disk, the installation takes about "
+            f"{REQUIRED_MEGABYTES} MB: make room."
         )
 
 
@@ -91,7 +95,7 @@ def make_venv() -> None:
 
 
 def install(what: str, arguments: "list[str]", count: int) -> None:
-    """Run pip, show how far it is, and if it fails the end of what it said."""
+    """Run pip and show its progress; if it fails, exit with the end of its output and advice."""
     command = [*PIP, "install", "--progress-bar", "off", *arguments]
     tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
     done = 0
@@ -101,22 +105,22 @@ def install(what: str, arguments: "list[str]", count: int) -> None:
         for line in pip.stdout or ():
             tail.append(line)
             done += line.startswith(("Collecting", "Requirement already satisfied", "Obtaining"))
-            show(what, min(done, count), count, line)
+            show_progress(what, min(done, count), count, line)
     if pip.returncode != 0:
         text = "".join(tail)
-        advice = [told for sign, told in ADVICE if sign in text.lower()]
-        sys.exit("\npip failed. The end of what it said:\n" + text + "\n".join(advice))
-    finish()
+        advice = [what_to_do for sign, what_to_do in ADVICE if sign in text.lower()]
+        sys.exit("\npip failed. The end of its output:\n" + text + "\n".join(advice))
+    end_status_line()
 
 
-def show(what: str, done: int, count: int, line: str) -> None:
+def show_progress(what: str, done: int, count: int, line: str) -> None:
     if line.startswith("Installing collected"):
-        say(f"Installing {what}: unpacking ...")
+        print_status(f"Installing {what}: unpacking ...")
     elif sys.stdout.isatty() or (line.startswith("Collecting") and (done % 25 == 0 or done == 1)):
-        say(f"Installing {what}: {done} of {count} ...")
+        print_status(f"Installing {what}: {done} of {count} ...")
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     print(
         "\r\033[K" + text if sys.stdout.isatty() else text,
         end="" if sys.stdout.isatty() else "\n",
@@ -124,7 +128,7 @@ def say(text: str) -> None:
     )
 
 
-def finish() -> None:
+def end_status_line() -> None:
     if sys.stdout.isatty():
         print()
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes the three lock files from pyproject.toml: exact versions, hashes, no index address. Needs `pip install uv`.
+# Writes the three lock files from pyproject.toml: exact versions and hashes, no index address.
+# Needs `pip install uv`.
 set -eu
 cd "$(dirname "$0")/.."
 lock() {

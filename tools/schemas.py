@@ -16,21 +16,21 @@ FAMILIES = tuple(
 
 
 def message_classes() -> list[type[Message]]:
-    """Every class that travels on a topic, by name."""
+    """Every message class that has a topic, sorted by name."""
     modules = [importlib.import_module(name) for name in FAMILIES]
-    found = {
+    classes = {
         kind
         for module in modules
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Message)
     }
     return sorted(
-        (kind for kind in found if hasattr(kind, "topic")), key=lambda kind: kind.__name__
+        (kind for kind in classes if hasattr(kind, "topic")), key=lambda kind: kind.__name__
     )
 
 
 def schemas() -> Iterator[tuple[str, str]]:
-    """File name and content of each: what a reader of the topic can rely on."""
+    """The file name and the content of each schema."""
     for kind in message_classes():
         version = kind.model_fields["version"].default
         schema = kind.model_json_schema(mode="serialization") | {"x-topic": kind.topic}

@@ -1,8 +1,7 @@
-"""Is what we recorded what really happened? Each check compares two independent tellings, and says
-what both were. Pure.
+"""The demo's checks: each compares two independent sources of the same fact. Pure.
 
-Where a copy is unresolved, nobody knows yet what it did: it is named, and what it touches is left
-out of the comparison.
+What an unresolved copy did is not known yet: it is named, and the positions and balances that it
+may change are left out of the comparison.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,8 +12,8 @@ from cli.demo.copies import APPROVED, Verdict
 from cli.demo.figures import OpenCopy, OrderRecord
 from shared.domain.money import as_decimal
 
-MOST_NAMED = 3
-"""Of what differs, so many are named."""
+MAX_NAMED = 3
+"""How many differences a check names."""
 
 FILLED = ("matched", "confirmed")
 
@@ -26,50 +25,51 @@ Position = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Who says what. Amounts in micro-USDC and micro-shares."""
+    """The facts from every source. Amounts in micro-USDC and micro-shares."""
 
     leader_trades_made: int
-    """By the venue's own count."""
+    """As the venue counts them."""
     leader_trades_on_chain: frozenset[str]
-    """Trade ids by the exchange's logs of the leaders."""
+    """Trade ids from the exchange's logs of the leaders."""
     leader_trades_seen: frozenset[str]
-    """Trade ids in ingest's books."""
+    """Trade ids in ingest's records."""
     intents: frozenset[str]
-    """Told on copy-intents."""
+    """Published on copy-intents."""
     verdicts: Mapping[str, Verdict]
-    """Told on approved-intents and copy-outcomes, by intent."""
-    verdicts_kept: frozenset[str]
-    """Intents in preflight's books."""
+    """Published on approved-intents and copy-outcomes, by intent."""
+    verdicts_recorded: frozenset[str]
+    """Intents in preflight's records."""
     orders: tuple[OrderRecord, ...]
-    """Executor's books."""
+    """Executor's records."""
     venue_matches: int
-    """Of followers' orders, by the venue's own count."""
+    """Matches of followers' orders, as the venue counts them."""
     fills_on_chain: frozenset[str]
-    """Order hashes by the exchange's logs of the followers."""
+    """Order hashes from the exchange's logs of the followers."""
     positions: Mapping[Position, int]
-    """Shares by our books."""
+    """Shares in our records."""
     positions_on_chain: Mapping[Position, int]
     cash: Mapping[str, int]
-    """By our books, what each proxy has received minus paid since the start."""
+    """What each proxy has received minus paid since the start, in our records."""
     cash_on_chain: Mapping[str, int]
     """How each proxy's pUSD has changed since the start."""
     dead_letters: tuple[str, ...]
     open_copies: tuple[OpenCopy, ...]
-    """Not final by the services' books."""
+    """Copies that are not final in the services' records."""
     unfinished: tuple[str, ...]
-    """What else is not done, in words."""
+    """What else is unfinished, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     name: str
     left: str
-    """One telling: who, and the figure."""
+    """The first source and its figure."""
     right: str
+    """The second source and its figure."""
     wrong: tuple[str, ...]
-    """What differs, some of it named. Empty: the check held."""
-    asks_for_open_copies: bool = False
-    """Whether it fails for unresolved copies alone."""
+    """What differs, with some examples. Empty: the check held."""
+    is_about_open_copies: bool = False
+    """Whether unresolved copies are all that makes it fail."""
 
     @property
     def held(self) -> bool:
@@ -88,7 +88,7 @@ def every_leader_trade_was_seen(evidence: Evidence) -> Check:
     if made != len(on_chain):
         wrong = (f"the venue counts {made}, the chain has {len(on_chain)}", *wrong)
     if made == 0:
-        wrong = ("the leaders made no trade: nothing was tried", *wrong)
+        wrong = ("the leaders made no trade: nothing was tested", *wrong)
     return Check(
         name="every leader trade was seen",
         left=f"venue {made}, chain {len(on_chain)}",
@@ -98,7 +98,7 @@ def every_leader_trade_was_seen(evidence: Evidence) -> Check:
 
 
 def every_intent_has_one_verdict(evidence: Evidence) -> Check:
-    told, intents = frozenset(evidence.verdicts), evidence.intents
+    published, intents = frozenset(evidence.verdicts), evidence.intents
     both = [
         f"{intent_id}: approved and refused"
         for intent_id, verdict in evidence.verdicts.items()
@@ -106,17 +106,23 @@ def every_intent_has_one_verdict(evidence: Evidence) -> Check:
     ]
     wrong = (
         *_set_differences(
-            intents, told, only_left="intended, never judged", only_right="judged, never intended"
+            intents,
+            published,
+            only_left="intended, never judged",
+            only_right="judged, never intended",
         ),
         *_set_differences(
-            told, evidence.verdicts_kept, only_left="told, not kept", only_right="kept, not told"
+            published,
+            evidence.verdicts_recorded,
+            only_left="published, not recorded",
+            only_right="recorded, not published",
         ),
-        *both[:MOST_NAMED],
+        *both[:MAX_NAMED],
     )
     return Check(
         name="every intent has exactly one verdict",
         left=f"intents {len(intents)}",
-        right=f"verdicts told {len(told)}, kept {len(evidence.verdicts_kept)}",
+        right=f"verdicts published {len(published)}, recorded {len(evidence.verdicts_recorded)}",
         wrong=wrong,
     )
 
@@ -142,7 +148,7 @@ def every_approval_has_one_order(evidence: Evidence) -> Check:
     )
 
 
-def the_venue_knows_exactly_our_fills(evidence: Evidence) -> Check:
+def fills_agree(evidence: Evidence) -> Check:
     undecided = frozenset(copy.order_hash for copy in evidence.open_copies)
     ours = (
         frozenset(order.order_hash for order in evidence.orders if order.state in FILLED)
@@ -154,15 +160,17 @@ def the_venue_knows_exactly_our_fills(evidence: Evidence) -> Check:
     )
     failed = sum(order.state == "failed" for order in evidence.orders)
     decided = len(ours) + failed
+    left_out = _note_left_out(len(undecided), "unresolved")
     if not decided <= evidence.venue_matches <= decided + len(undecided):
         wrong = (
-            f"the venue counts {evidence.venue_matches} matches, we {len(ours)} filled and {failed} failed orders",
+            f"the venue counts {evidence.venue_matches} matches, we {len(ours)} filled and "
+            f"{failed} failed orders",
             *wrong,
         )
     return Check(
         name="the venue and the chain know exactly our filled orders",
         left=f"ours {len(ours)}",
-        right=f"venue {evidence.venue_matches - failed}, chain {len(on_chain)}{_left_out(len(undecided), 'unresolved')}",
+        right=f"venue {evidence.venue_matches - failed}, chain {len(on_chain)}{left_out}",
         wrong=wrong,
     )
 
@@ -173,13 +181,13 @@ def positions_agree(evidence: Evidence) -> Check:
         _without(evidence.positions, undecided),
         _without(evidence.positions_on_chain, undecided),
     )
-    left_out = _left_out(len(undecided), "with an unresolved copy")
+    left_out = _note_left_out(len(undecided), "with an unresolved copy")
     return Check(
         name="positions equal the chain's balances",
-        left=f"ours {_held(ours)} positions, {as_decimal(sum(ours.values()))} shares",
-        right=f"chain {_held(on_chain)} positions, {as_decimal(sum(on_chain.values()))} shares{left_out}",
+        left=f"ours {_describe(ours)}",
+        right=f"chain {_describe(on_chain)}{left_out}",
         wrong=_amount_differences(
-            ours, on_chain, name=lambda key: f"{_short(key[0])} of token {_short(key[1])}"
+            ours, on_chain, name=lambda key: f"{_shorten(key[0])} of token {_shorten(key[1])}"
         ),
     )
 
@@ -187,34 +195,36 @@ def positions_agree(evidence: Evidence) -> Check:
 def cash_agrees(evidence: Evidence) -> Check:
     undecided = frozenset(copy.proxy for copy in evidence.open_copies)
     ours, on_chain = _without(evidence.cash, undecided), _without(evidence.cash_on_chain, undecided)
+    left_out = _note_left_out(len(undecided), "with an unresolved copy")
     return Check(
         name="pUSD changed by exactly what our trades paid and received",
         left=f"ours {as_decimal(sum(ours.values()))} USDC of {len(on_chain)} followers",
-        right=f"chain {as_decimal(sum(on_chain.values()))} USDC{_left_out(len(undecided), 'with an unresolved copy')}",
-        wrong=_amount_differences(ours, on_chain, name=_short),
+        right=f"chain {as_decimal(sum(on_chain.values()))} USDC{left_out}",
+        wrong=_amount_differences(ours, on_chain, name=_shorten),
     )
 
 
-def nothing_was_parked(evidence: Evidence) -> Check:
-    letters = evidence.dead_letters
+def no_dead_letters(evidence: Evidence) -> Check:
+    dead_letters = evidence.dead_letters
     return Check(
         name="no dead letters",
         left="expected 0",
-        right=f"found {len(letters)}",
-        wrong=_some(letters),
+        right=f"found {len(dead_letters)}",
+        wrong=_limit(dead_letters),
     )
 
 
 def no_copy_is_unresolved(evidence: Evidence) -> Check:
-    told = [
-        f"{copy.intent_id} of {_short(copy.proxy)} is {copy.state}" for copy in evidence.open_copies
+    open_copies = [
+        f"{copy.intent_id} of {_shorten(copy.proxy)} is {copy.state}"
+        for copy in evidence.open_copies
     ]
     return Check(
         name="no copy is unresolved",
         left="expected 0",
-        right=f"found {len(told)}",
-        wrong=_some(told),
-        asks_for_open_copies=True,
+        right=f"found {len(open_copies)}",
+        wrong=_limit(open_copies),
+        is_about_open_copies=True,
     )
 
 
@@ -224,7 +234,7 @@ def nothing_else_is_unfinished(evidence: Evidence) -> Check:
         name="nothing else is unfinished",
         left="expected 0",
         right=f"found {len(unfinished)}",
-        wrong=_some(unfinished),
+        wrong=_limit(unfinished),
     )
 
 
@@ -232,16 +242,16 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     every_leader_trade_was_seen,
     every_intent_has_one_verdict,
     every_approval_has_one_order,
-    the_venue_knows_exactly_our_fills,
+    fills_agree,
     positions_agree,
     cash_agrees,
-    nothing_was_parked,
+    no_dead_letters,
     no_copy_is_unresolved,
     nothing_else_is_unfinished,
 )
 
 
-def checked(evidence: Evidence) -> tuple[Check, ...]:
+def run_checks(evidence: Evidence) -> tuple[Check, ...]:
     return tuple(check(evidence) for check in CHECKS)
 
 
@@ -253,7 +263,7 @@ def _set_differences(
         (only_right, sorted(set(right) - set(left))),
     )
     return tuple(
-        f"{len(ids)} {what}: {', '.join(map(_short, ids[:MOST_NAMED]))}"
+        f"{len(ids)} {what}: {', '.join(map(_shorten, ids[:MAX_NAMED]))}"
         for what, ids in groups
         if ids
     )
@@ -263,29 +273,30 @@ def _amount_differences(
     left: Mapping[K, int], right: Mapping[K, int], *, name: Callable[[K], str]
 ) -> tuple[str, ...]:
     differing = [key for key in {**left, **right} if left.get(key, 0) != right.get(key, 0)]
-    told = [
+    differences = [
         f"{name(key)}: ours {as_decimal(left.get(key, 0))}, chain {as_decimal(right.get(key, 0))}"
         for key in differing
     ]
-    return _some(told)
+    return _limit(differences)
 
 
-def _some(told: Sequence[str]) -> tuple[str, ...]:
-    more = len(told) - MOST_NAMED
-    return (*told[:MOST_NAMED], *([f"and {more} more"] if more > 0 else []))
+def _limit(texts: Sequence[str]) -> tuple[str, ...]:
+    more = len(texts) - MAX_NAMED
+    return (*texts[:MAX_NAMED], *([f"and {more} more"] if more > 0 else []))
 
 
 def _without(amounts: Mapping[K, int], undecided: Collection[K]) -> dict[K, int]:
     return {key: amount for key, amount in amounts.items() if key not in undecided}
 
 
-def _left_out(count: int, what: str) -> str:
+def _note_left_out(count: int, what: str) -> str:
     return f" ({count} {what} left out)" if count else ""
 
 
-def _held(positions: Mapping[Position, int]) -> int:
-    return sum(shares != 0 for shares in positions.values())
+def _describe(positions: Mapping[Position, int]) -> str:
+    held = sum(shares != 0 for shares in positions.values())
+    return f"{held} positions, {as_decimal(sum(positions.values()))} shares"
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 12 else f"{text[:6]}…{text[-4:]}"

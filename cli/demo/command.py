@@ -1,4 +1,4 @@
-"""`slipstream demo` in a process: signals in, exit status and summary out."""
+"""`slipstream demo`: run the demo, handle signals, and report its summary and exit status."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from cli.demo.options import Options, Until
 from cli.demo.screen import Screen, open_screen
 from cli.demo.session import Demo
-from cli.demo.summary import Summary, as_json, lines
+from cli.demo.summary import Summary, as_json, format_lines
 from tools.stack.errors import StackError
 from tools.stack.settings import StackSettings
 
@@ -17,16 +17,18 @@ INTERRUPTED = 130
 
 
 def run(options: Options) -> int:
-    """Run the demo; returns the exit status: 0 only where every check held, or a fault left nothing
-    open but copies that are named.
+    """Run the demo and return the exit status.
+
+    It is 0 only where every check held; with a fault, copies that are not final are allowed if the
+    summary names them.
     """
-    _log_to(options.folder / "demo.log")
+    _configure_logging(options.folder / "demo.log")
     screen = open_screen()
     try:
         summary = asyncio.run(_interruptible(options, screen))
     except asyncio.CancelledError:
         screen.close()
-        print("Interrupted: everything has been stopped.")
+        print("Interrupted: every process has been stopped.")
         return INTERRUPTED
     except StackError as error:
         screen.close()
@@ -34,12 +36,12 @@ def run(options: Options) -> int:
         return 1
     finally:
         screen.close()
-    _tell(summary, options.folder / "summary.json")
+    _report(summary, options.folder / "summary.json")
     return 0 if summary.is_accounted_for else 1
 
 
-def _log_to(file: Path) -> None:
-    """Libraries' warnings would tear the table apart."""
+def _configure_logging(file: Path) -> None:
+    """Log into a file: log lines on the terminal would break the table."""
     file.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         filename=file,
@@ -50,8 +52,8 @@ def _log_to(file: Path) -> None:
 
 
 async def _interruptible(options: Options, screen: Screen) -> Summary:
-    """Ctrl-C ends a demo without end with its summary; otherwise, and the second time, it stops at
-    once.
+    """The first Ctrl-C ends the trading of an endless demo, which then reports its summary. Every
+    other one stops the demo.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -69,16 +71,19 @@ async def _interruptible(options: Options, screen: Screen) -> Summary:
     return await demo.run(StackSettings.from_environment())
 
 
-def _tell(summary: Summary, file: Path) -> None:
+def _report(summary: Summary, file: Path) -> None:
     file.write_text(json.dumps(as_json(summary), indent=2) + "\n")
-    print(*lines(summary), sep="\n")
-    print(f"The same figures: {file}")
-    print(_verdict(summary))
+    print(*format_lines(summary), sep="\n")
+    print(f"The same figures as JSON: {file}")
+    print(_describe_result(summary))
 
 
-def _verdict(summary: Summary) -> str:
+def _describe_result(summary: Summary) -> str:
     if summary.held:
         return "Every check held."
     if summary.is_accounted_for:
-        return f"Every check of what is resolved held; {len(summary.open_copies)} copies are unresolved, named above."
+        return (
+            f"Every check of the resolved copies held; {len(summary.open_copies)} copies are "
+            "unresolved and named above."
+        )
     return "NOT every check held."

@@ -1,14 +1,15 @@
-"""What have the topics told about each copy so far? Pure: messages in, in any order across topics;
-views out.
+"""The state of every copy, as the topics publish it. Pure.
+
+Messages may come in any order across topics.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
-from typing import assert_never
+from typing import Any, assert_never
 
 from shared.domain.money import Side
 from shared.messages.intents import (
@@ -20,8 +21,8 @@ from shared.messages.intents import (
 )
 from shared.messages.orders import FINAL_STATES, OrderReported, OrderState
 
-Told = CopyIntended | IntentQuoted | IntentApproved | IntentRefused | OrderReported
-TOLD: tuple[type[Told], ...] = (
+CopyMessage = CopyIntended | IntentQuoted | IntentApproved | IntentRefused | OrderReported
+COPY_MESSAGES: tuple[type[CopyMessage], ...] = (
     CopyIntended,
     IntentQuoted,
     IntentApproved,
@@ -40,8 +41,8 @@ LAST_RANK = len(RANK_BY_STATE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A copy as the live table shows it. ``usdc`` and ``price`` are the fill's where there is one,
-    else the leader's and the wish.
+    """A copy as the live table shows it. ``usdc`` and ``price`` are the fill's; without a fill, the
+    intended amount and the leader's price.
     """
 
     leader: str
@@ -56,104 +57,106 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What preflight said first, and whether it ever said the opposite."""
+    """Preflight's first verdict on an intent, and whether another one contradicts it."""
 
     kind: str
     reason: str
-    told_at: datetime
+    published_at: datetime
     contradicted: bool = False
 
 
 class Copies:
-    """Everything told, by intent. A repetition changes nothing."""
+    """Everything published, by intent. A repeated message changes nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, market_names: Mapping[str, str] | None = None) -> None:
+        """``market_names``: title and outcome by token id, for fills that the chain made known: its
+        logs name no market.
+        """
+        self._market_names = market_names or {}
         self.intents: dict[str, Intent] = {}
         self.quoted_at: dict[str, datetime] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.reports: dict[str, OrderReported] = {}
         self._changed: dict[str, None] = {}
 
-    def on(self, message: Told) -> None:
+    def add(self, message: CopyMessage) -> None:
         match message:
             case CopyIntended():
                 self.intents.setdefault(message.intent_id, message.intent)
             case IntentQuoted():
                 self.quoted_at.setdefault(message.intent_id, message.occurred_at)
             case IntentApproved():
-                self._judged(
+                self._add_verdict(
                     message.intent_id,
-                    Verdict(kind=APPROVED, reason="", told_at=message.occurred_at),
+                    Verdict(kind=APPROVED, reason="", published_at=message.occurred_at),
                 )
             case IntentRefused():
-                self._judged(
+                self._add_verdict(
                     message.intent_id,
-                    Verdict(kind=REFUSED, reason=message.reason.value, told_at=message.occurred_at),
+                    Verdict(
+                        kind=REFUSED, reason=message.reason.value, published_at=message.occurred_at
+                    ),
                 )
             case OrderReported():
-                self._reported(message)
+                self._add_report(message)
             case _:
                 assert_never(message)
         self._changed.pop(message.intent_id, None)
         self._changed[message.intent_id] = None
 
     def state(self, intent_id: str) -> str:
-        """The newest known state, in one word."""
+        """The newest known state as one word."""
         if (report := self.reports.get(intent_id)) is not None:
             return report.state.value
         verdict = self.verdicts.get(intent_id)
         return verdict.kind if verdict is not None else INTENDED
 
-    def counts(self) -> Counter[str]:
+    def count_states(self) -> Counter[str]:
         return Counter(self.state(intent_id) for intent_id in self.intents)
 
-    def refusals(self) -> Counter[str]:
+    def count_refusals(self) -> Counter[str]:
         return Counter(
             verdict.reason for verdict in self.verdicts.values() if verdict.kind == REFUSED
         )
 
     def pending(self) -> dict[str, str]:
-        """The state of every intent of which the topics have not told the end."""
+        """The states of the intents that are not final, by intent."""
         return {
             intent_id: state
             for intent_id in self.intents
-            if not is_end(state := self.state(intent_id))
+            if not is_final(state := self.state(intent_id))
         }
 
     def recent(self, count: int) -> list[Row]:
-        """The copies of which something was told last, newest first."""
+        """The copies with the newest messages, newest first."""
         known = (intent_id for intent_id in reversed(self._changed) if intent_id in self.intents)
-        return [self._row(intent_id) for intent_id in islice(known, count)]
+        return [self._build_row(intent_id) for intent_id in islice(known, count)]
 
-    def _judged(self, intent_id: str, verdict: Verdict) -> None:
-        standing = self.verdicts.setdefault(intent_id, verdict)
-        if (standing.kind, standing.reason) != (verdict.kind, verdict.reason):
-            self.verdicts[intent_id] = Verdict(
-                kind=standing.kind,
-                reason=standing.reason,
-                told_at=standing.told_at,
-                contradicted=True,
-            )
+    def _add_verdict(self, intent_id: str, verdict: Verdict) -> None:
+        first = self.verdicts.setdefault(intent_id, verdict)
+        if (first.kind, first.reason) != (verdict.kind, verdict.reason):
+            self.verdicts[intent_id] = replace(first, contradicted=True)
 
-    def _reported(self, report: OrderReported) -> None:
+    def _add_report(self, report: OrderReported) -> None:
         known = self.reports.get(report.intent_id)
         if known is None or _rank(report.state) >= _rank(known.state):
             self.reports[report.intent_id] = report
 
-    def _row(self, intent_id: str) -> Row:
-        intent, report, verdict = (
-            self.intents[intent_id],
-            self.reports.get(intent_id),
-            self.verdicts.get(intent_id),
-        )
+    def _build_row(self, intent_id: str) -> Row:
+        intent = self.intents[intent_id]
+        report, verdict = self.reports.get(intent_id), self.verdicts.get(intent_id)
         has_fill = report is not None and report.shares > 0
-        told_at = (
-            report.occurred_at if report else verdict.told_at if verdict else intent.intended_at
+        changed_at = (
+            report.occurred_at
+            if report
+            else verdict.published_at
+            if verdict
+            else intent.intended_at
         )
         state = self.state(intent_id)
         return Row(
             leader=intent.leader,
-            market=f"{intent.title} {intent.outcome}".strip(),
+            market=self._market_name(intent),
             side=intent.side,
             usdc=report.usdc if report and has_fill else intent.usdc,
             price=report.usdc / Decimal(report.shares)
@@ -161,16 +164,31 @@ class Copies:
             else intent.leader_price,
             follower=intent.proxy,
             state=f"{state}: {verdict.reason}" if state == REFUSED and verdict else state,
-            since_seen=told_at - intent.seen_at,
+            since_seen=changed_at - intent.seen_at,
         )
 
+    def _market_name(self, intent: Intent) -> str:
+        """Title and outcome; empty where neither the fill nor the venue named them."""
+        if intent.title:
+            return f"{intent.title} {intent.outcome}".strip()
+        return self._market_names.get(intent.token_id, intent.outcome)
 
-def is_end(state: str) -> bool:
-    return state == REFUSED or state in {final.value for final in FINAL_STATES}
+
+def market_names(world: Mapping[str, Any]) -> dict[str, str]:
+    """Title and outcome by token id, of the markets that the venue's control endpoint lists."""
+    return {
+        token_id: f"{market['question']} {outcome}"
+        for market in world["markets"]
+        for token_id, outcome in zip(market["token_ids"], market["outcomes"], strict=True)
+    }
 
 
-def refusal_lines(refusals: Counter[str]) -> Iterator[str]:
-    """``reason n``, the most frequent first."""
+def is_final(state: str) -> bool:
+    return state == REFUSED or state in FINAL_STATES
+
+
+def format_refusals(refusals: Counter[str]) -> Iterator[str]:
+    """``reason count`` for each reason, the most frequent first."""
     return (
         f"{reason} {count}"
         for reason, count in sorted(refusals.items(), key=lambda item: (-item[1], item[0]))

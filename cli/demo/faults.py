@@ -1,4 +1,4 @@
-"""How hard does a fault strike in the demo, so that copies meet it and the demo still ends?"""
+"""How often and how long each fault strikes in the demo, so that it matters and the demo ends."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -20,21 +20,23 @@ _STRIKES: Mapping[Fault, FaultOptions] = {
     Fault.EMPTY_SIZE_MATCHED: FaultOptions(),
     Fault.STALE_READS: FaultOptions(share=Decimal("0.5"), seconds=Decimal(2)),
 }
-"""All others strike a fifth of what they could."""
+"""All other faults strike a fifth of the possible cases."""
 
 SETTLE_WITHIN_S = 60
-SETTLE_STRUCK_WITHIN_S = 180
-"""An entry that is found nowhere is given up about two minutes after the leader's trade: its time
-to live, and what the venue may lag."""
+SETTLE_WITH_FAULT_WITHIN_S = 180
+"""An entry whose order is found nowhere is given up about two minutes after the leader's trade: its
+time to live and the venue's possible delay."""
 
 
 def settle_within_s(fault: Fault | None) -> int:
-    """How long after the last leader trade a copy may need to be final; what takes longer is told
-    as unresolved.
+    """How long after the last leader trade a copy may take to be final. One that takes longer is
+    reported as unresolved.
     """
-    return SETTLE_WITHIN_S if fault is None else SETTLE_STRUCK_WITHIN_S
+    return SETTLE_WITHIN_S if fault is None else SETTLE_WITH_FAULT_WITHIN_S
 
 
-def strike_of(fault: Fault) -> FaultOptions:
-    """While the leaders trade; afterwards the fault is off, so that what is open can be resolved."""
-    return _STRIKES.get(fault, FaultOptions(share=_SOMETIMES))
+def strike_for(fault: Fault) -> Strike:
+    """The strike while the leaders trade. Afterwards the fault is off, so that open copies can be
+    resolved.
+    """
+    return _STRIKES.get(fault, Strike(share=_SOMETIMES))

@@ -1,4 +1,4 @@
-"""How fast and how well were the leaders copied? Pure arithmetic over what was recorded."""
+"""Latency and slippage of copies, computed from recorded orders. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ BPS_PLACES = Decimal("0.01")
 
 MOMENTS = ("seen", "intended", "quoted", "approved", "signed", "posted", "answered", "confirmed")
 STAGES = tuple(pairwise(MOMENTS))
-"""One after the other."""
+"""From each moment to the next."""
 END_TO_END = (("seen", "posted"), ("seen", "confirmed"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRecord:
-    """An order as executor's books have it. Amounts in micro-USDC and micro-shares."""
+    """An order in executor's records. Amounts in micro-USDC and micro-shares."""
 
     intent_id: str
     order_hash: str
@@ -32,18 +32,18 @@ class OrderRecord:
     shares: int
     usdc: int
     at: Mapping[str, datetime]
-    """When it reached each of ``MOMENTS``; without those that it did not reach."""
+    """The time of each of ``MOMENTS`` that the order has reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCopy:
-    """A copy that is not final, as the services' books have it."""
+    """A copy that is not final in the services' records."""
 
     intent_id: str
     proxy: str
     token_id: str
     order_hash: str
-    """Empty: it has no order yet."""
+    """Empty where it has no order yet."""
     state: str
     why: str
 
@@ -59,15 +59,13 @@ class Latency:
 
 
 def percentile(ordered: Sequence[int], hundredths: int) -> int:
-    """The nearest-rank percentile of values in rising order: one of them, never something between
-    two. At least one value.
-    """
+    """The nearest-rank percentile of values in rising order, at least one: always one of them."""
     rank = -(-len(ordered) * hundredths // 100)
     return ordered[max(rank, 1) - 1]
 
 
-def latency(orders: Iterable[OrderRecord], start: str, end: str) -> Latency | None:
-    """From one moment to the other, of the orders that reached both; None where none did."""
+def compute_latency(orders: Iterable[OrderRecord], start: str, end: str) -> Latency | None:
+    """From one moment to another, of the orders that reached both; None where no order did."""
     spans = sorted(
         (order.at[end] - order.at[start]) // MICROSECOND
         for order in orders
@@ -85,28 +83,27 @@ def latency(orders: Iterable[OrderRecord], start: str, end: str) -> Latency | No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slippage:
-    """How much worse the fills were than the leaders' prices, in basis points of those; negative is
-    better.
-    """
+    """How many basis points worse the fills were than the leaders' prices; negative is better."""
 
     count: int
     p50: Decimal
     p95: Decimal
 
 
-def slippage(orders: Iterable[OrderRecord]) -> Slippage | None:
-    """Of all orders that were filled; None where none was."""
-    found = sorted(
+def compute_slippage(orders: Iterable[OrderRecord]) -> Slippage | None:
+    """Of all filled orders; None where there is none."""
+    differences = sorted(
         adverse_bps(
             order.side, reference=order.leader_price, offered=order.usdc / Decimal(order.shares)
         )
         for order in orders
         if order.shares > 0
     )
-    if not found:
+    if not differences:
         return None
-    ranks = list(range(len(found)))
+    ranks = list(range(len(differences)))
     p50, p95 = (
-        found[percentile(ranks, hundredths)].quantize(BPS_PLACES) + 0 for hundredths in (50, 95)
+        differences[percentile(ranks, hundredths)].quantize(BPS_PLACES) + 0
+        for hundredths in (50, 95)
     )
-    return Slippage(count=len(found), p50=p50, p95=p95)
+    return Slippage(count=len(differences), p50=p50, p95=p95)

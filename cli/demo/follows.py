@@ -1,6 +1,4 @@
-"""Who follows whom in the demo, and by which terms? Mixed, so that copies and refusals of several
-kinds come by themselves.
-"""
+"""The demo's follows: different terms, so that copies and refusals of several kinds occur."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from shared.domain.money import MICROS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How a follower copies everybody whom he follows. Amounts in whole USDC."""
+    """How a follower copies all his leaders. Amounts in whole USDC."""
 
     name: str
     percent: Decimal | None = None
@@ -39,23 +37,23 @@ TERMS = (
 LEADERS_PER_FOLLOWER = 2
 
 
-def planned_follows(leaders: Sequence[str], proxies: Sequence[str]) -> list[Follow]:
-    """Each follower copies two leaders by the same terms; neighbours follow different ones."""
+def plan_follows(leaders: Sequence[str], proxies: Sequence[str]) -> list[Follow]:
+    """Each follower copies two leaders by the same terms; the next one copies others."""
     return [
-        _follow(leader, proxy, TERMS[number % len(TERMS)])
+        _build_follow(leader, proxy, TERMS[number % len(TERMS)])
         for number, proxy in enumerate(proxies)
-        for leader in _leaders_of(number, leaders)
+        for leader in _choose_leaders(number, leaders)
     ]
 
 
-def _leaders_of(number: int, leaders: Sequence[str]) -> list[str]:
+def _choose_leaders(number: int, leaders: Sequence[str]) -> list[str]:
     return [
         leaders[(number + step) % len(leaders)]
         for step in range(min(LEADERS_PER_FOLLOWER, len(leaders)))
     ]
 
 
-def _follow(leader: str, proxy: str, terms: Terms) -> Follow:
+def _build_follow(leader: str, proxy: str, terms: Terms) -> Follow:
     return Follow(
         follow_id=follow_id(leader=leader, proxy=proxy),
         version=0,

@@ -1,4 +1,4 @@
-"""What may the user choose about the demo?"""
+"""The options of `slipstream demo`."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # `slipstream --help` answers at once
+if TYPE_CHECKING:  # `slipstream --help` imports nothing heavy
     from services.paper_venue.faults.catalogue import Fault
 
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "var" / "demo"
@@ -29,13 +29,13 @@ class Options:
     """Leader trades."""
     until: Until
     settle_within_s: int
-    """After the last leader trade: what is not final by then is unresolved."""
+    """Seconds after the last leader trade: a copy that is not final by then is unresolved."""
     fault: "Fault | None" = None
-    """Strikes while the leaders trade."""
+    """The fault that is on while the leaders trade."""
     folder: Path
-    """Where the summary is left, and the keys and addresses of this run."""
+    """Where the summary and the keys and addresses of this run are written."""
 
     @property
     def leader_trades(self) -> int:
-        """What the venue is asked for."""
+        """How many trades the venue's leaders are to make."""
         return self.trades if self.until is Until.TRADED else 1_000_000_000

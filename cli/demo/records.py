@@ -1,4 +1,4 @@
-"""What do the services' books in PostgreSQL say about this run, and what of it is not final yet?"""
+"""Read the services' records of this run from PostgreSQL, including what is not final."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,44 +12,62 @@ from shared.domain.money import Side
 TRADES_SEEN = "select distinct trade_id, source from ingest.fills"
 OPEN_COPIES = """
 with unsettled as (
-    select intent_id, string_agg('trade ' || trade_id || ' is ' || status || ', on the chain '
-                                 || coalesce(nullif(chain_state, ''), 'not known'), '; ' order by trade_id) as why
+    select intent_id,
+           string_agg(
+               'trade ' || trade_id || ' is ' || status || ', on the chain '
+               || coalesce(nullif(chain_state, ''), 'not known'),
+               '; ' order by trade_id
+           ) as why
     from executor.trades
-    where status not in ('CONFIRMED', 'FAILED') or (status = 'CONFIRMED' and chain_state not in ('final', 'final_reverted'))
+    where status not in ('CONFIRMED', 'FAILED')
+       or (status = 'CONFIRMED' and chain_state not in ('final', 'final_reverted'))
     group by intent_id
 )
-select i.intent_id, i.proxy, i.token_id, coalesce(o.order_hash, '') as order_hash, coalesce(o.state, i.state) as state,
-       concat_ws('; ', nullif(coalesce(o.reason, i.reason), ''), 'the venue''s last reply: ' || nullif(o.last_reply, ''), u.why,
-                 case when o.intent_id is null then 'no order yet' end, nullif(o.empty_lookups, 0) || ' lookups found no trade',
-                 case when i.settled_at is null then 'what was reserved for it is not released' end) as why
-from preflight.intents i left join executor.orders o using (intent_id) left join unsettled u using (intent_id)
+select i.intent_id, i.proxy, i.token_id, coalesce(o.order_hash, '') as order_hash,
+       coalesce(o.state, i.state) as state,
+       concat_ws(
+           '; ',
+           nullif(coalesce(o.reason, i.reason), ''),
+           'the venue''s last reply: ' || nullif(o.last_reply, ''),
+           u.why,
+           case when o.intent_id is null then 'no order yet' end,
+           nullif(o.empty_lookups, 0) || ' lookups found no trade',
+           case when i.settled_at is null then 'its reservation is not released' end
+       ) as why
+from preflight.intents i
+left join executor.orders o using (intent_id)
+left join unsettled u using (intent_id)
 where i.settled_at is null or u.intent_id is not null
 order by i.judged_at
 """
-RECORDS = """
-select (select count(*) from ingest.fills) + (select count(*) from preflight.intents) + (select count(*) from executor.orders) as n
+CASH = """
+select proxy, sum(cash_usdc)::bigint as cash_usdc from executor.positions group by proxy
+"""
+COUNT_RECORDS = """
+select (select count(*) from ingest.fills) + (select count(*) from preflight.intents)
+       + (select count(*) from executor.orders) as n
 """
 
 
-class Books:
-    """Reads only. Raises: Transient from every method where the database cannot be asked."""
+class Records:
+    """Reads only. Raises: Transient from every method where the database cannot be reached."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def size(self) -> int:
-        """How much is recorded: 0 in a new database."""
-        return int((await self._read(RECORDS))[0].n)
+    async def count(self) -> int:
+        """How many rows there are: 0 in a new database."""
+        return int((await self._read(COUNT_RECORDS))[0].n)
 
-    async def trades_seen(self) -> dict[str, set[str]]:
-        """The leaders' trades, by the feed that told of them."""
+    async def load_trades_seen(self) -> dict[str, set[str]]:
+        """The ids of the leaders' trades, by the source that reported them."""
         seen: dict[str, set[str]] = {"rtds": set(), "chain": set()}
         for row in await self._read(TRADES_SEEN):
             seen.setdefault(row.source, set()).add(row.trade_id)
         return seen
 
-    async def open_copies(self) -> tuple[OpenCopy, ...]:
-        """What is not final, each with where it stands."""
+    async def load_open_copies(self) -> tuple[OpenCopy, ...]:
+        """The copies that are not final, each with its state and why."""
         return tuple(
             OpenCopy(
                 intent_id=row.intent_id,
@@ -62,38 +80,35 @@ class Books:
             for row in await self._read(OPEN_COPIES)
         )
 
-    async def verdicts(self) -> frozenset[str]:
+    async def load_verdicts(self) -> frozenset[str]:
         return frozenset(
             row.intent_id for row in await self._read("select intent_id from preflight.intents")
         )
 
-    async def orders(self, quoted_at: Mapping[str, Any]) -> tuple[OrderRecord, ...]:
-        """``quoted_at`` tells when each intent was quoted: the books keep only when the book that
-        it was priced on was fetched.
+    async def load_orders(self, quoted_at: Mapping[str, Any]) -> tuple[OrderRecord, ...]:
+        """``quoted_at``: when each intent was quoted. The records only have the time when its order
+        book was fetched.
         """
         return tuple(
-            _order(row, quoted_at)
+            _parse_order(row, quoted_at)
             for row in await self._read("select * from executor.orders order by signed_at")
         )
 
-    async def positions(self) -> dict[tuple[str, str], int]:
+    async def load_positions(self) -> dict[tuple[str, str], int]:
         return {
             (row.proxy, row.token_id): row.shares
             for row in await self._read("select * from executor.positions")
         }
 
-    async def cash(self) -> dict[str, int]:
-        found = await self._read(
-            "select proxy, sum(cash_usdc)::bigint as cash_usdc from executor.positions group by proxy"
-        )
-        return {row.proxy: row.cash_usdc for row in found}
+    async def load_cash(self) -> dict[str, int]:
+        return {row.proxy: row.cash_usdc for row in await self._read(CASH)}
 
     async def _read(self, statement: str) -> Any:
         async with transaction(self._engine) as connection:
             return await fetch_rows(connection, statement)
 
 
-def _order(row: Any, quoted_at: Mapping[str, Any]) -> OrderRecord:
+def _parse_order(row: Any, quoted_at: Mapping[str, Any]) -> OrderRecord:
     at = {name: getattr(row, f"{name}_at") for name in MOMENTS if name != "quoted"} | {
         "quoted": quoted_at.get(row.intent_id)
     }

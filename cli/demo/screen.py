@@ -1,4 +1,4 @@
-"""How is the running demo shown: as a live table on a terminal, as plain lines elsewhere?"""
+"""Show the running demo: as a live table on a terminal, as plain lines elsewhere."""
 
 import sys
 import time
@@ -15,12 +15,12 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from cli.demo.copies import Row, refusal_lines
+from cli.demo.copies import Row, format_refusals
 from shared.domain.money import as_decimal
 
 ROWS_SHOWN = 14
 ONE_MS = timedelta(milliseconds=1)
-PLAIN_EVERY_S = 5
+LINE_INTERVAL_S = 5
 STYLE_BY_STATE = {
     "confirmed": "green",
     "matched": "cyan",
@@ -33,12 +33,12 @@ STYLE_BY_STATE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What is shown while the leaders trade and their copies settle."""
+    """The figures and rows that are shown while leaders trade and copies settle."""
 
     phase: str
     leader_trades: int
-    asked: int | None
-    """None: no end."""
+    requested: int | None
+    """None where the demo is endless."""
     states: Counter[str]
     refusals: Counter[str]
     rows: list[Row]
@@ -46,23 +46,25 @@ class Progress:
 
 class Screen(Protocol):
     def begin(self, step: str) -> None:
-        """Something has been begun that takes a while."""
+        """Show that a step has started."""
         ...
 
-    def done(self, step: str) -> None: ...
+    def done(self, step: str) -> None:
+        """Show that a step is complete."""
+        ...
 
     def note(self, line: str) -> None: ...
 
     def show(self, progress: Progress) -> None: ...
 
     def close(self) -> None:
-        """Leave what was shown last; nothing more is shown."""
+        """Stop updating; what was shown last stays."""
         ...
 
 
 @contextmanager
 def step(screen: Screen, name: str) -> Iterator[None]:
-    """Show that it is under way, and that it is done if nothing is raised."""
+    """Show that the step is running, and that it is complete if nothing is raised."""
     screen.begin(name)
     yield
     screen.done(name)
@@ -74,7 +76,7 @@ def open_screen() -> Screen:
 
 @dataclass(slots=True)
 class PlainScreen:
-    """One line for each thing that happens, and one for the state every five seconds."""
+    """One line per event, and one for the progress every five seconds."""
 
     started: int = field(default_factory=time.monotonic_ns)
     shown: int = 0
@@ -83,16 +85,16 @@ class PlainScreen:
         pass
 
     def done(self, step: str) -> None:
-        self._print(f"ready: {step}")
+        self._print(f"done: {step}")
 
     def note(self, line: str) -> None:
         self._print(line)
 
     def show(self, progress: Progress) -> None:
         now = time.monotonic_ns()
-        if now - self.shown >= PLAIN_EVERY_S * 10**9:
+        if now - self.shown >= LINE_INTERVAL_S * 10**9:
             self.shown = now
-            self._print(headline(progress))
+            self._print(format_headline(progress))
 
     def close(self) -> None:
         pass
@@ -103,7 +105,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """The steps of the start one below the other, then the table of copies."""
+    """The steps of the start, then the table of copies."""
 
     def __init__(self) -> None:
         self._console = Console()
@@ -135,8 +137,8 @@ class LiveScreen:
         shown: list[RenderableType] = []
         if self._progress is not None:
             shown += [
-                Text(headline(self._progress), style="bold"),
-                copies_table(self._progress.rows),
+                Text(format_headline(self._progress), style="bold"),
+                build_copies_table(self._progress.rows),
             ]
         for step, (since, spinner) in list(self._steps.items()):
             spinner.update(text=f"{step} … {(time.monotonic_ns() - since) // 10**9} s")
@@ -144,15 +146,16 @@ class LiveScreen:
         return Group(*shown)
 
 
-def headline(progress: Progress) -> str:
-    of = f" of {progress.asked}" if progress.asked is not None else ""
+def format_headline(progress: Progress) -> str:
+    of = f" of {progress.requested}" if progress.requested is not None else ""
     states = ", ".join(f"{count} {state}" for state, count in progress.states.most_common())
-    refused = f" ({', '.join(refusal_lines(progress.refusals))})" if progress.refusals else ""
+    refused = f" ({', '.join(format_refusals(progress.refusals))})" if progress.refusals else ""
     copies = sum(progress.states.values())
-    return f"{progress.phase}: {progress.leader_trades}{of} leader trades, {copies} copies: {states or 'none yet'}{refused}"
+    trades = f"{progress.phase}: {progress.leader_trades}{of} leader trades"
+    return f"{trades}, {copies} copies: {states or 'none yet'}{refused}"
 
 
-def copies_table(rows: list[Row]) -> Table:
+def build_copies_table(rows: list[Row]) -> Table:
     table = Table(box=None, padding=(0, 1), expand=True)
     for name in ("leader", "market", "side"):
         table.add_column(
@@ -164,22 +167,22 @@ def copies_table(rows: list[Row]) -> Table:
     table.add_column("state", no_wrap=True, min_width=18)
     table.add_column("ms", justify="right", no_wrap=True)
     for row in rows[:ROWS_SHOWN]:
-        table.add_row(*cells(row), style=STYLE_BY_STATE.get(row.state.partition(":")[0], ""))
+        table.add_row(*format_cells(row), style=STYLE_BY_STATE.get(row.state.partition(":")[0], ""))
     return table
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def format_cells(row: Row) -> tuple[str, ...]:
     return (
-        short(row.leader),
+        shorten(row.leader),
         row.market,
         row.side.value,
         f"{as_decimal(row.usdc):.2f}",
         f"{row.price:.4f}",
-        short(row.follower),
+        shorten(row.follower),
         row.state,
         str(row.since_seen // ONE_MS),
     )
 
 
-def short(address: str) -> str:
+def shorten(address: str) -> str:
     return f"{address[:6]}…{address[-4:]}"

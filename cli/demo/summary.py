@@ -1,4 +1,4 @@
-"""How did it go? Everything that the demo reports, as values, as JSON and as lines."""
+"""The demo's summary: as values, as JSON and as lines of text."""
 
 import re
 from collections import Counter
@@ -15,8 +15,8 @@ from cli.demo.figures import (
     OpenCopy,
     OrderRecord,
     Slippage,
-    latency,
-    slippage,
+    compute_latency,
+    compute_slippage,
 )
 
 MS_PLACES = Decimal("0.1")
@@ -25,10 +25,8 @@ LONG_HEX = re.compile(r"0x[0-9a-fA-F]{8,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Struck:
-    """The fault of this run, and how often it struck; a skewed clock strikes nothing that could be
-    counted.
-    """
+class FaultStrikes:
+    """The fault of this run and how often it struck; a skewed clock's strikes are not counted."""
 
     fault: str
     share: Decimal
@@ -38,7 +36,7 @@ class Struck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """All of one run. Times in seconds, as Decimal."""
+    """The results of one run. Times in seconds, as Decimal."""
 
     leader_trades: int
     followers: int
@@ -53,8 +51,8 @@ class Summary:
     checks: tuple[Check, ...]
     seconds: Mapping[str, Decimal]
     open_copies: tuple[OpenCopy, ...] = ()
-    """Named one by one: unresolved."""
-    fault: Struck | None = None
+    """The unresolved copies."""
+    fault: FaultStrikes | None = None
 
     @property
     def held(self) -> bool:
@@ -62,18 +60,16 @@ class Summary:
 
     @property
     def is_accounted_for(self) -> bool:
-        """With a fault on, a copy may stay unresolved as long as it is named; all that is resolved
-        must agree.
-        """
+        """Whether every check held; with a fault, except the one about unresolved copies."""
         checks = (
             self.checks
             if self.fault is None
-            else [check for check in self.checks if not check.asks_for_open_copies]
+            else [check for check in self.checks if not check.is_about_open_copies]
         )
         return bool(checks) and all(check.held for check in checks)
 
 
-def summarised(
+def summarise(
     orders: tuple[OrderRecord, ...],
     checks: tuple[Check, ...],
     *,
@@ -83,7 +79,7 @@ def summarised(
     refusals: Counter[str],
     seconds: Mapping[str, Decimal],
     open_copies: tuple[OpenCopy, ...] = (),
-    fault: Struck | None = None,
+    fault: FaultStrikes | None = None,
 ) -> Summary:
     return Summary(
         leader_trades=leader_trades,
@@ -92,11 +88,11 @@ def summarised(
         refusals=dict(refusals.most_common()),
         endings=dict(
             Counter(
-                _ending(order) for order in orders if order.state in ENDED_UNFILLED
+                _describe_ending(order) for order in orders if order.state in ENDED_UNFILLED
             ).most_common()
         ),
-        slippage=slippage(orders),
-        latencies={stage: latency(orders, *stage) for stage in (*STAGES, *END_TO_END)},
+        slippage=compute_slippage(orders),
+        latencies={stage: compute_latency(orders, *stage) for stage in (*STAGES, *END_TO_END)},
         checks=checks,
         seconds=seconds,
         open_copies=open_copies,
@@ -105,7 +101,7 @@ def summarised(
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
-    """Decimals as text, counts as whole numbers; milliseconds."""
+    """The summary for JSON: decimals as text, counts as integers, latencies in milliseconds."""
     return {
         "held": summary.held,
         "fault": None if summary.fault is None else _fault_json(summary.fault),
@@ -140,12 +136,18 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def lines(summary: Summary) -> Iterator[str]:
-    """For a reader."""
+def format_lines(summary: Summary) -> Iterator[str]:
+    """The summary as text."""
     if summary.fault is not None:
         fault = summary.fault
-        yield f"Fault: {fault.fault}, which struck {fault.times} times while the leaders traded (share {fault.share}, {fault.seconds} s)"
-    yield f"Leader trades seen: {summary.leader_trades}, by {summary.followers} followers copied {sum(summary.copies.values())} times"
+        yield (
+            f"Fault: {fault.fault}, which struck {fault.times} times while the leaders traded "
+            f"(share {fault.share}, {fault.seconds} s)"
+        )
+    yield (
+        f"Leader trades seen: {summary.leader_trades}, copied {sum(summary.copies.values())} times "
+        f"by {summary.followers} followers"
+    )
     yield from _counts("  ", summary.copies)
     if summary.refusals:
         yield "Refused, by reason"
@@ -155,13 +157,16 @@ def lines(summary: Summary) -> Iterator[str]:
         yield from (f"  {count:>5}  {ending}" for ending, count in summary.endings.items())
     yield from _unresolved(summary.open_copies)
     if summary.slippage is not None:
-        found = summary.slippage
-        yield f"Fill price against the leader's, bps (positive is worse): p50 {found.p50}, p95 {found.p95} of {found.count} fills"
+        slippage = summary.slippage
+        yield (
+            "Fill price against the leader's, bps (positive is worse): "
+            f"p50 {slippage.p50}, p95 {slippage.p95} of {slippage.count} fills"
+        )
     yield f"Latency, ms             {'p50':>10}{'p95':>10}{'p99':>10}{'copies':>10}"
-    for (start, end), found_latency in summary.latencies.items():
+    for (start, end), latency in summary.latencies.items():
         if (start, end) == END_TO_END[0]:
             yield "End to end, ms"
-        yield f"  {start + ' → ' + end:22}{_latency_line(found_latency)}"
+        yield f"  {start + ' → ' + end:22}{_latency_line(latency)}"
     yield "Checks"
     for check in summary.checks:
         yield f"  {'ok    ' if check.held else 'FAILED'} {check.name}: {check.left}; {check.right}"
@@ -169,7 +174,7 @@ def lines(summary: Summary) -> Iterator[str]:
     yield "Took, s: " + ", ".join(f"{name} {value}" for name, value in summary.seconds.items())
 
 
-def milliseconds(microseconds: int) -> Decimal:
+def to_milliseconds(microseconds: int) -> Decimal:
     return Decimal(microseconds).scaleb(-3).quantize(MS_PLACES)
 
 
@@ -185,13 +190,13 @@ def _unresolved(copies: tuple[OpenCopy, ...]) -> Iterator[str]:
         yield f"    {copy.why} (intent {copy.intent_id})"
 
 
-def _ending(order: OrderRecord) -> str:
-    """Orders that ended alike are told as one: without the ids in their reasons."""
+def _describe_ending(order: OrderRecord) -> str:
+    """State and reason without ids, so that equal endings are counted together."""
     reason = LONG_HEX.sub("0x…", order.reason)
     return f"{order.state}: {reason}" if reason else order.state
 
 
-def _fault_json(fault: Struck) -> dict[str, Any]:
+def _fault_json(fault: FaultStrikes) -> dict[str, Any]:
     return {
         "name": fault.fault,
         "share": str(fault.share),
@@ -204,7 +209,7 @@ def _latency_json(found: Latency | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {"count": found.count} | {
-        name: str(milliseconds(getattr(found, name))) for name in ("p50", "p95", "p99")
+        name: str(to_milliseconds(getattr(found, name))) for name in ("p50", "p95", "p99")
     }
 
 
@@ -212,6 +217,6 @@ def _latency_line(found: Latency | None) -> str:
     if found is None:
         return f"{'none':>10}"
     return (
-        "".join(f"{milliseconds(value):>10}" for value in (found.p50, found.p95, found.p99))
+        "".join(f"{to_milliseconds(value):>10}" for value in (found.p50, found.p95, found.p99))
         + f"{found.count:>10}"
     )

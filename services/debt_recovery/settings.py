@@ -9,7 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="DEBT_RECOVERY_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DEBT_RECOVERY_", frozen=True, use_attribute_docstrings=True
+    )
 
     sum_interval: timedelta = timedelta(seconds=10)
     """How often the outstanding debts are summed up for the metric."""

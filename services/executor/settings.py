@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="EXECUTOR_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="EXECUTOR_", frozen=True, use_attribute_docstrings=True
+    )
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
     """Queried only for an order that the venue shows nothing of."""

@@ -25,6 +25,7 @@ from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
+from shared.observe.metrics import Feed
 from shared.polymarket import rtds
 from shared.polymarket.data_api import DataApi
 from shared.polymarket.settings import VenueSettings
@@ -102,7 +103,7 @@ def build_data_feed(
 
 def build_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelSettings:
     return ChannelSettings(
-        name="rtds",
+        name=Feed.RTDS,
         url=str(venue.rtds_ws_url),
         ping_every_s=settings.rtds_ping_interval.total_seconds(),
         silent_after_s=settings.rtds_silent_after.total_seconds(),

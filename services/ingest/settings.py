@@ -9,7 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="INGEST_", frozen=True, use_attribute_docstrings=True
+    )
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
     rtds_ping_interval: timedelta = timedelta(seconds=5)

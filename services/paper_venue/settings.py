@@ -12,9 +12,12 @@ from services.paper_venue.world.generator import Mood
 class Settings(BaseSettings):
     """Prefix ``PAPER_VENUE_``. Delays in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="PAPER_VENUE_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PAPER_VENUE_", frozen=True, use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
+    """The address it listens on."""
     port: int = Field(default=0, ge=0, le=65535)
     """0: any free one, told by the ready line."""
     rpc_url: str
@@ -22,8 +25,11 @@ class Settings(BaseSettings):
     npm_folder: Path
     """The node_modules folder (or its parent) with ConditionalTokens and Safe."""
     seed: int = 1
+    """The same seed gives the same markets, wallets and leader trades."""
     markets: int = Field(default=6, ge=1, le=200)
+    """How many markets there are."""
     leaders: int = Field(default=5, ge=1, le=100)
+    """How many simulated leaders trade."""
     trades_per_second: Decimal = Field(default=Decimal(0), ge=0, le=200)
     """Leader trades from the start on; 0: only when the control endpoint asks."""
     mood: Mood = Mood.CALM

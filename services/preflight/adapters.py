@@ -355,7 +355,7 @@ class ChainBalances:
         try:
             return BalancesFetched.model_validate_json(entry, extra="ignore")
         except ValidationError:
-            metrics.cache_asked("balances", "stale")
+            metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.UNREADABLE)
             return None
 
     async def _fetch_or_raise(self, query: BalanceQuery) -> BalancesFetched:

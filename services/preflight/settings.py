@@ -12,11 +12,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="PREFLIGHT_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PREFLIGHT_", frozen=True, use_attribute_docstrings=True
+    )
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
+    """The node that is asked for balances and allowances."""
     max_quote_age: timedelta = timedelta(seconds=5)
+    """A quote that is older when it is judged is refused."""
     max_entry_age: timedelta = timedelta(seconds=60)
+    """An entry is refused when the leader's trade is older."""
     max_exit_age: timedelta = timedelta(minutes=10)
     """Since the leader's trade. Never below that of entries: not exiting is a risk of its own."""
     max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)

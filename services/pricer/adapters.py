@@ -138,7 +138,7 @@ class QuoteCache:
         try:
             seen = BookSeen.model_validate_json(entry, extra="ignore")
         except ValidationError:
-            metrics.cache_asked("quotes", "stale")
+            metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.UNREADABLE)
             return None
         return Book(
             bids=_parse_levels(seen.bids),

@@ -14,6 +14,7 @@ from shared.db.settings import DatabaseSettings
 from shared.messages.caches import BookSeen
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import CopyIntended, IntentQuoted
+from shared.observe.metrics import Feed
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
@@ -64,7 +65,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 
 def build_market_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelSettings:
     return ChannelSettings(
-        name="market",
+        name=Feed.MARKET,
         url=str(venue.clob_market_ws_url),
         ping_interval_s=settings.socket_ping_interval.total_seconds(),
         silence_timeout_s=settings.socket_silence_timeout.total_seconds(),

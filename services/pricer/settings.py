@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="PRICER_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PRICER_", frozen=True, use_attribute_docstrings=True
+    )
 
     max_book_age: timedelta = timedelta(seconds=2)
     """An older book is fetched again: one token can fall silent while the socket works."""

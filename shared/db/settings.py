@@ -7,7 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class DatabaseSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="DATABASE_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DATABASE_", frozen=True, use_attribute_docstrings=True
+    )
 
     url: PostgresDsn
     """postgresql://user:password@host:port/name"""
@@ -20,7 +22,9 @@ class DatabaseSettings(BaseSettings):
 
 
 class ControlsSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="CONTROLS_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CONTROLS_", frozen=True, use_attribute_docstrings=True
+    )
 
     refresh_interval: timedelta = timedelta(seconds=1)
     """How soon a change is seen whose notification was lost; others are seen at once."""

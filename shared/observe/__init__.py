@@ -1,3 +1,1 @@
-"""What the services tell about themselves: traces, metrics, health and logs. Never a secret, never
-a payload.
-"""
+"""Traces, metrics, health and logs of the services: never a secret, never a payload."""

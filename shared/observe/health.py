@@ -1,6 +1,4 @@
-"""Is this process alive, may it be given work, and what do its metrics say? Three addresses over
-HTTP.
-"""
+"""Serve a process's liveness, readiness and metrics over HTTP."""
 
 import errno
 from collections.abc import Awaitable, Callable
@@ -16,7 +14,7 @@ from shared.observe.settings import HealthSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """An answer to a probe. ``reasons`` say what is missing, or what is odd although all is well."""
+    """An answer to a probe. ``reasons``: what is missing, or a warning although all is well."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
@@ -27,7 +25,7 @@ Check = Callable[[], ProbeResult]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthServer:
-    """The running server: where it listens, and how to end it."""
+    """The running server: its address, and how to close it."""
 
     host: str
     port: int
@@ -44,8 +42,10 @@ class HealthServer:
 async def serve(settings: HealthSettings, *, live: Check, ready: Check) -> HealthServer:
     """Serve ``/metrics``, ``/live`` and ``/ready`` until closed.
 
-    ``live``: progress is being made; not whether others can be reached. ``ready``: assigned,
-    recovered, able to work. Raises: InvalidSettings when the port or the host cannot be had.
+    ``live``: whether the process makes progress, not whether others can be reached. ``ready``:
+    whether it is assigned, recovered and able to work.
+
+    Raises: InvalidSettings where the host or the port cannot be used.
     """
     app = web.Application()
     app.add_routes(
@@ -67,9 +67,9 @@ async def serve(settings: HealthSettings, *, live: Check, ready: Check) -> Healt
 
 def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
-        health = check()
+        result = check()
         return web.json_response(
-            {"ok": health.ok, "reasons": health.reasons}, status=200 if health.ok else 503
+            {"ok": result.ok, "reasons": result.reasons}, status=200 if result.ok else 503
         )
 
     return answer
@@ -84,7 +84,16 @@ async def _metrics(_: web.Request) -> web.Response:
 
 def _advice(settings: HealthSettings, refused: OSError) -> str:
     if refused.errno == errno.EADDRINUSE:
-        return f"HEALTH_PORT={settings.port}: another process listens there on {settings.host}; choose another port, or 0 for any free one"
+        return (
+            f"HEALTH_PORT={settings.port}: another process listens there on {settings.host}; "
+            "choose another port, or 0 for any free one"
+        )
     if refused.errno == errno.EACCES:
-        return f"HEALTH_PORT={settings.port}: this user may not listen there; choose a port above 1023, or 0 for any free one"
-    return f"HEALTH_HOST={settings.host}: cannot listen there ({refused.strerror}); choose an address of this machine, such as 127.0.0.1"
+        return (
+            f"HEALTH_PORT={settings.port}: this user may not listen there; "
+            "choose a port above 1023, or 0 for any free one"
+        )
+    return (
+        f"HEALTH_HOST={settings.host}: cannot listen there ({refused.strerror}); "
+        "choose an address of this machine, such as 127.0.0.1"
+    )

@@ -1,8 +1,7 @@
-"""Which values may label a metric? Words from closed lists and small numbers, never an address, a
-hash or an id.
-"""
+"""The values of the metrics' labels: closed lists, and small numbers; never an address or an id."""
 
 import re
+from enum import StrEnum
 
 OTHER = "other"
 
@@ -12,7 +11,114 @@ _LONG_HEX_OR_DIGITS = re.compile(r"[0-9a-fA-F]{12}|\d{5}")
 
 def bounded(value: str | int) -> str:
     """The value, or ``other`` if it is not a word, a small number or a version: each new value of a
-    label is a new series for ever.
+    label adds a series that stays as long as the process runs.
     """
     text = str(value)
     return text if _WORD.fullmatch(text) and not _LONG_HEX_OR_DIGITS.search(text) else OTHER
+
+
+class MessageOutcome(StrEnum):
+    """How the work on one message ended."""
+
+    HANDLED = "handled"
+    IGNORED = "ignored"
+    """The service has nothing to do for messages of this type."""
+    PARKED = "parked"
+    """It became a dead letter."""
+    WAITS = "waits"
+    """Its key is blocked by an earlier dead letter: it waits behind that one."""
+    HANDED_OVER = "handed_over"
+    """Its partition was given back meanwhile: another instance gets the message again."""
+
+
+class ParkedReason(StrEnum):
+    """Why a message became a dead letter: the class of the error."""
+
+    INVALID_MESSAGE = "InvalidMessage"
+    UNKNOWN_VERSION = "UnknownVersion"
+
+
+class Feed(StrEnum):
+    """A source outside Kafka that a service reads."""
+
+    RTDS = "rtds"
+    """The activity socket."""
+    CHAIN = "chain"
+    """The exchanges' logs."""
+    DATA = "data"
+    """The Data API."""
+    MARKET = "market"
+    """The market channel: order books."""
+
+
+class FrameKind(StrEnum):
+    """What a frame, a row or a log of a feed was."""
+
+    LEADER_FILL = "leader_fill"
+    """A new fill of a leader."""
+    REPEATED = "repeated"
+    """A leader's fill that this instance has published before."""
+    NOT_FOLLOWED = "not_followed"
+    """A trade of a wallet that is no leader."""
+    BOOK = "book"
+    """A change of an order book or of a tick size."""
+    IGNORED = "ignored"
+    """A message that carries no trade."""
+    NO_TRADE = "no_trade"
+    """A log of a leader's order that gives nothing, or more than there can be: not copied."""
+    MALFORMED = "malformed"
+    """It could not be read and is kept as a dead letter."""
+    REFUSED = "refused"
+    """The venue refused the subscription."""
+    FAILED = "failed"
+    """The request could not be answered; it is made again in the next round."""
+
+
+class Cache(StrEnum):
+    """What is cached."""
+
+    QUOTES = "quotes"
+    BALANCES = "balances"
+
+
+class CacheResult(StrEnum):
+    """How a request to a cache was answered."""
+
+    HIT = "hit"
+    """From what is kept."""
+    SHARED = "shared"
+    """By joining a request that is under way."""
+    MISS = "miss"
+    """By asking outside."""
+    UNREADABLE = "unreadable"
+    """The entry of the shared cache could not be read; counted besides the miss that follows."""
+
+
+class OrderReply(StrEnum):
+    """The venue's reply to a posted order."""
+
+    ACCEPTED = "accepted"
+    KILLED = "killed"
+    REJECTED = "rejected"
+    DUPLICATED = "duplicated"
+    RETRY_LATER = "retry_later"
+    REPLY_LOST = "reply_lost"
+
+
+class Stage(StrEnum):
+    """A point on the way of a copy from the leader's fill to the signed order."""
+
+    INTENDED = "intended"
+    APPROVED = "approved"
+    SIGNED = "signed"
+
+
+class AmbiguousTrade(StrEnum):
+    """What was decided about a leader's fill that may belong to a trade that is known already."""
+
+    AWAITS_CONFIRMATION = "awaits_confirmation"
+    """It is not copied until its transaction is in a block."""
+    RESENT = "resent"
+    """It is taken for a trade that was copied, settled under another transaction."""
+    REPORTED_AGAIN = "reported_again"
+    """It was held back for another trade, is a trade of its own, and is published again."""

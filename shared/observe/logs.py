@@ -1,7 +1,6 @@
-"""What does a log line look like, and what can never be in one?
+"""Log lines: one line of JSON per record on standard error, without secrets.
 
-One line of JSON per record on standard error: time, level, service, logger, message, trace_id, what
-was given as ``extra``, the exception.
+Its fields: time, level, service, logger, message, trace_id, what was given as ``extra``, exception.
 """
 
 import json
@@ -19,21 +18,19 @@ from shared.observe.redaction import HIDDEN, Redaction
 from shared.observe.settings import LogSettings
 
 _REDACTION = Redaction()
-"""Of the process, on purpose: a secret is one to every logger."""
+"""One per process, on purpose: a secret must be hidden from every logger."""
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def register_secret(value: str) -> None:
-    """Never let ``value`` into a log line of this process: at the place where a secret is read from
-    the settings.
-    """
+    """Keep ``value`` out of every log line of this process. Called where a secret is read."""
     _REDACTION.register(value)
 
 
 class LineFormatter(logging.Formatter):
-    """A record as one line, cleaned of secrets after everything has been put into words, tracebacks
-    too.
+    """Formats a record as one line of JSON and removes secrets from the finished text, tracebacks
+    included.
     """
 
     def __init__(self, service: str, redaction: Redaction) -> None:
@@ -50,22 +47,22 @@ class LineFormatter(logging.Formatter):
             "level": record.levelname,
             "service": self._service,
             "logger": record.name,
-            "message": self._redaction.cleaned(self._worded(record)),
+            "message": self._redaction.clean(self._message(record)),
         }
         if (trace := tracing.trace_id()) is not None:
             fields["trace_id"] = trace
         given = {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
         fields |= {
-            name: self._redaction.field(name, value)
+            name: self._redaction.clean_field(name, value)
             for name, value in given.items()
             if name not in fields
         }
         if text := self._exception(record):
-            fields["exception"] = self._redaction.cleaned(text)
+            fields["exception"] = self._redaction.clean(text)
         return fields
 
-    def _worded(self, record: logging.LogRecord) -> str:
-        """The message with its arguments; one given by name is judged by that name first."""
+    def _message(self, record: logging.LogRecord) -> str:
+        """The message with its arguments; an argument whose name marks it as a secret is hidden."""
         arguments = record.args
         if isinstance(arguments, Mapping):
             arguments = {
@@ -74,8 +71,8 @@ class LineFormatter(logging.Formatter):
             }
         try:
             return str(record.msg) % arguments if arguments else str(record.msg)
-        except (TypeError, ValueError, KeyError) as misfit:
-            return f"{record.msg} (arguments do not fit: {type(misfit).__name__}) {arguments!r}"
+        except (TypeError, ValueError, KeyError) as error:
+            return f"{record.msg} (arguments do not fit: {type(error).__name__}) {arguments!r}"
 
     def _exception(self, record: logging.LogRecord) -> str:
         parts = (
@@ -87,11 +84,14 @@ class LineFormatter(logging.Formatter):
 
 
 class TextFormatter(LineFormatter):
-    """The same for people: time, level, service, message, fields; a traceback over several lines."""
+    """The same fields as text for people, with tracebacks over several lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = self.fields(record)
-        head = f"{fields.pop('time')} {fields.pop('level'):<7} {fields.pop('service')} {fields.pop('message')}"
+        time, level, service, message = (
+            fields.pop(name) for name in ("time", "level", "service", "message")
+        )
+        head = f"{time} {level:<7} {service} {message}"
         exception = fields.pop("exception", None)
         line = " ".join([head, *(f"{name}={value}" for name, value in fields.items())])
         return f"{line}\n{exception}" if exception else line
@@ -99,22 +99,23 @@ class TextFormatter(LineFormatter):
 
 class _StandardError(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say that a record was lost and where, without its arguments: the library would print
-        those as they are.
+        """Report where a record was lost, without its arguments: the library would print them
+        unchanged.
         """
         sys.stderr.write(
-            f"a log record of {record.pathname}:{record.lineno} could not be written: {sys.exc_info()[0]}\n"
+            f"a log record of {record.pathname}:{record.lineno} could not be written: "
+            f"{sys.exc_info()[0]}\n"
         )
 
 
-CHATTY = ("aiokafka", "faust", "mode", "web3", "websockets", "asyncio", "alembic")
-"""Libraries whose ordinary course of things is no news: an assignment of 64 partitions is a line of
-4,000 characters."""
+VERBOSE_LIBRARIES = ("aiokafka", "faust", "mode", "web3", "websockets", "asyncio", "alembic")
+"""Libraries of which only warnings are logged: an assignment of 64 partitions is a line of 4,000
+characters."""
 
 
 def setup(service: str, settings: LogSettings) -> None:
-    """Send the records of every logger, warnings, and what ends the process or a thread unhandled,
-    to standard error in our form.
+    """Write every log record, every warning and every unhandled exception of the process and its
+    threads to standard error.
     """
     handler = _StandardError(sys.stderr)
     handler.setFormatter(
@@ -123,22 +124,21 @@ def setup(service: str, settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(
-            max(logging.WARNING, logging.getLevelName(settings.level))
-        )
+    for name in VERBOSE_LIBRARIES:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(settings.level)))
     logging.captureWarnings(True)  # noqa: FBT003 - the standard library's own signature
-    sys.excepthook = _ended_unhandled
-    threading.excepthook = lambda ended: _ended_unhandled(
-        ended.exc_type, ended.exc_value, ended.exc_traceback
+    sys.excepthook = _log_unhandled
+    threading.excepthook = lambda arguments: _log_unhandled(
+        arguments.exc_type, arguments.exc_value, arguments.exc_traceback
     )
 
 
-def _ended_unhandled(
+def _log_unhandled(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> None:
     if error is None or issubclass(kind, KeyboardInterrupt | SystemExit):
         return
     logging.getLogger("slipstream").critical(
-        "ended by an error that nothing handled", exc_info=(kind, error, trace)
+        "the process or a thread ended because of an unhandled exception",
+        exc_info=(kind, error, trace),
     )

@@ -1,8 +1,8 @@
-"""What in a text must never be seen? The second line of defence: the first is not to write it.
+"""Remove secrets from texts. This is the second line of defence: the first is not to write them.
 
-Known to us: every registered secret, in each spelling that a log can give it. Guessed: what a name
-beside it calls a secret, the venue's ``POLY_*`` headers, logins in addresses, and private keys
-under a name that ends in "key" (32 bytes alone are more often a transaction).
+Known secrets: every registered one, in each spelling that a log can give it. Guessed secrets: what
+a name next to it marks as one, the venue's ``POLY_*`` headers, logins in addresses, and private
+keys under a name that ends in "key" (32 bytes alone are more often a transaction).
 """
 
 import json
@@ -12,7 +12,10 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN = "[redacted]"
 
-_SECRETS = r"(?:secret|passphrase|password|passwd|authorization|api_?key|private_?key|mnemonic|seed_?phrase|POLY_\w+)"
+_SECRETS = (
+    r"(?:secret|passphrase|password|passwd|authorization|api_?key|private_?key|mnemonic"
+    r"|seed_?phrase|POLY_\w+)"
+)
 _PHRASES = r"(?:mnemonic|seed_?phrase)"
 _NAMED_BEFORE = r"""(?:["']?\s*[=:]|["']\s*,)\s*(?:b(?=["']))?"""
 _BARE = r"""["']?(?:(?:basic|bearer)\s+)?[^\s"',;})\]]+["']?"""
@@ -28,19 +31,19 @@ _LOGIN_IN_ADDRESS = re.compile(r"(://[^\s:/@]*:)([^\s@/]+)(?=@)")
 
 
 class Redaction:
-    """The secrets of one process; any thread may ask."""
+    """The secrets of one process. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._known: tuple[str, ...] = ()
 
     def register(self, secret: str) -> None:
-        """Hide ``secret`` from now on, however it is quoted. Empty: nothing to hide."""
+        """Hide ``secret`` from now on, however it is quoted. An empty text is ignored."""
         if secret:
             known = {*self._known, *_spellings(secret)}
             self._known = tuple(sorted(known, key=len, reverse=True))
 
-    def cleaned(self, text: str) -> str:
-        """``text`` without what must not be seen."""
+    def clean(self, text: str) -> str:
+        """The text with every secret replaced by ``HIDDEN``."""
         for secret in self._known:
             text = text.replace(secret, HIDDEN)
         for named in (_NAMED_PHRASE, _NAMED_SECRET, _NAMED_KEY, _LOGIN_IN_ADDRESS):
@@ -48,33 +51,33 @@ class Redaction:
         return text
 
     def hides(self, name: str, value: object) -> bool:
-        """Does a field's name say that its value is a secret?"""
+        """Whether a field's name marks its value as a secret."""
         return bool(
             _SECRET_NAME.search(name)
             or (_KEY_NAME.search(name) and _PRIVATE_KEY.fullmatch(str(value)))
         )
 
-    def field(self, name: str, value: object) -> object:
-        """The value of a named field, fit to be written as JSON."""
+    def clean_field(self, name: str, value: object) -> object:
+        """The value of a named field without secrets, ready to be written as JSON."""
         if self.hides(name, value):
             return HIDDEN
         if isinstance(value, Mapping):
             return {
-                self.cleaned(str(inner)): self.field(str(inner), beneath)
-                for inner, beneath in value.items()
+                self.clean(str(key)): self.clean_field(str(key), inner)
+                for key, inner in value.items()
             }
         if isinstance(value, list | tuple | set | frozenset):
-            return [self.field(name, one) for one in value]
+            return [self.clean_field(name, item) for item in value]
         return (
             value
             if value is None or isinstance(value, bool | int | float)
-            else self.cleaned(str(value))
+            else self.clean(str(value))
         )
 
 
 def _spellings(secret: str) -> set[str]:
-    """As it is, as code and JSON quote it, as an address encodes it; a hex key also without its
-    prefix and in either case.
+    """The secret as it is, as code and JSON quote it, as an address encodes it; a hex key also
+    without its prefix and in either case.
     """
     in_code, in_bytes, in_json = (
         repr(secret)[1:-1],

@@ -1,4 +1,4 @@
-"""Everything that telemetry, health and logging read from the environment."""
+"""The settings of tracing, health probes and logs."""
 
 from typing import Annotated, Literal
 
@@ -16,27 +16,35 @@ Sampler = Literal[
 
 
 class TelemetrySettings(BaseSettings):
-    """The standard OpenTelemetry variables that decide whether and what we trace.
+    """The standard OpenTelemetry variables that decide whether and where traces are exported.
 
-    The rest of the standard (headers, certificates, time-outs, batch sizes, resource attributes,
-    service name) is read by the SDK itself.
+    The SDK itself reads the other standard variables: headers, certificates, time-outs, batch
+    sizes, resource attributes, service name.
     """
 
-    model_config = SettingsConfigDict(env_prefix="OTEL_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="OTEL_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+    )
 
     sdk_disabled: bool = False
+    """true: no tracing at all."""
     traces_exporter: Literal["otlp", "none"] = "otlp"
+    """none: nothing is exported."""
     exporter_otlp_endpoint: HttpUrl | None = None
-    """Base address of a collector; the path ``/v1/traces`` is added."""
+    """Base address of a collector; the path `/v1/traces` is added. Not set: no traces."""
     exporter_otlp_traces_endpoint: HttpUrl | None = None
     """Full address for traces; wins over the base address."""
     exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
+    """The only supported protocol."""
     exporter_otlp_traces_protocol: Literal["http/protobuf"] = "http/protobuf"
+    """The only supported protocol."""
     traces_sampler: Sampler = "parentbased_always_on"
+    """Which traces are exported, by the names of the OpenTelemetry specification."""
     traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of traces that the ratio samplers export."""
 
     def traces_endpoint(self) -> str | None:
-        """Where traces go; ``None``: nowhere, and tracing costs next to nothing."""
+        """The address that traces are sent to; ``None``: no traces, at next to no cost."""
         if self.sdk_disabled or self.traces_exporter == "none":
             return None
         if self.exporter_otlp_traces_endpoint is not None:
@@ -47,19 +55,24 @@ class TelemetrySettings(BaseSettings):
 
 
 class HealthSettings(BaseSettings):
-    """Where ``/metrics``, ``/live`` and ``/ready`` are served."""
+    """Where `/metrics`, `/live` and `/ready` are served."""
 
-    model_config = SettingsConfigDict(env_prefix="HEALTH_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HEALTH_", frozen=True, use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
+    """The address that the probes and metrics are served on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """0: any free port."""
+    """The port that they are served on; 0: any free port."""
 
 
 class LogSettings(BaseSettings):
-    """How much is logged, and for whom: ``json`` for machines, ``text`` for people."""
+    """What is logged, and in which form."""
 
-    model_config = SettingsConfigDict(env_prefix="LOG_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="LOG_", frozen=True, use_attribute_docstrings=True)
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Records below this level are not written."""
     format: Literal["json", "text"] = "json"
+    """json: for machines. text: for people."""

@@ -1,10 +1,9 @@
-"""How does one trace run from a leader's fill to the confirmed copy, through Kafka and through
-rows?
+"""Tracing: one trace from a leader's fill to the confirmed copy, across Kafka and database rows.
 
 A message carries its W3C ``traceparent`` in a header, a row in a column; ``inject`` writes both and
 nothing else does. Without a collector no span is made, but the context that a message brought is
-handed on, so that the next service keeps the trace. The active tracer travels in a context
-variable: every task started after ``setup`` has it.
+passed on, so that the next service continues the trace. The active tracer is in a context variable:
+every task started after ``setup`` has it.
 """
 
 import re
@@ -39,20 +38,18 @@ from opentelemetry.trace import (
 from shared.observe.settings import Sampler, TelemetrySettings
 
 TRACEPARENT = "traceparent"
-"""Name of the Kafka header. Set it, never append a second one."""
+"""Name of the Kafka header. It must be set, never appended a second time."""
 
 Attribute = str | int | bool | float
 
-_TRACEPARENT_FORM = re.compile(
-    r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
-)
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _NO_TRACER = NoOpTracer()
 _tracer: ContextVar[Tracer] = ContextVar("tracer", default=_NO_TRACER)
 
 
-class Scope:
-    """A span that is current while the block runs and ends after it. An exception leaves its type
-    in the span, never its text.
+class SpanScope:
+    """A span that is current in a block and ends with it. The span of a block that raises has the
+    exception's type, never its text.
     """
 
     __slots__ = ("_context", "_span", "_token")
@@ -80,7 +77,7 @@ class Scope:
         self._span.end()
 
 
-def processing(
+def start_processing_span(
     headers: Mapping[str, bytes],
     *,
     topic: str,
@@ -89,13 +86,13 @@ def processing(
     key: bytes | None,
     group: str,
     message_type: str,
-) -> Scope:
+) -> SpanScope:
     """The work on one message: a CONSUMER span, child of the span that sent the message."""
-    carried = headers.get(TRACEPARENT)
-    above = _context_of(carried.decode("ascii", "replace") if carried else None)
+    header = headers.get(TRACEPARENT)
+    parent = _parse_context(header.decode("ascii", "replace") if header else None)
     tracer = _tracer.get()
     if tracer is _NO_TRACER:
-        return Scope(get_current_span(above), above)
+        return SpanScope(get_current_span(parent), parent)
     attributes: dict[str, Attribute] = {
         "messaging.system": "kafka",
         "messaging.operation.name": "process",
@@ -108,66 +105,63 @@ def processing(
     }
     if key is not None:
         attributes["messaging.kafka.message.key"] = key.decode("utf-8", "backslashreplace")
-    return _made_current(
-        tracer.start_span(f"process {topic}", above, SpanKind.CONSUMER, attributes)
-    )
+    return _as_current(tracer.start_span(f"process {topic}", parent, SpanKind.CONSUMER, attributes))
 
 
-def observing(name: str, **attributes: Attribute) -> Scope:
-    """Something that was seen or done here: below the current span, or else the root of a new trace
-    (a feed that saw a leader's fill).
+def start_span(name: str, **attributes: Attribute) -> SpanScope:
+    """A span below the current one, or the root of a new trace (a feed that received a leader's
+    fill).
     """
-    return _made_current(_tracer.get().start_span(name, attributes=attributes))
+    return _as_current(_tracer.get().start_span(name, attributes=attributes))
 
 
-def calling(name: str, **attributes: Attribute) -> Scope:
-    """A call to the outside that is waited for (an order posted, a node asked): a CLIENT span."""
-    return _made_current(
-        _tracer.get().start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-    )
+def start_client_span(name: str, **attributes: Attribute) -> SpanScope:
+    """A CLIENT span: a request to another system that is awaited (an order, a call of a node)."""
+    return _as_current(_tracer.get().start_span(name, kind=SpanKind.CLIENT, attributes=attributes))
 
 
-def resumed(traceparent: str | None) -> Scope:
-    """Continue the trace that a row was written in. ``None`` or malformed: no trace, and what
-    follows starts its own.
+def continue_trace(traceparent: str | None) -> SpanScope:
+    """Continue the trace that a row was written in.
+
+    ``None`` or a malformed value: there is no trace, and the next span starts its own.
     """
-    above = _context_of(traceparent)
-    return Scope(get_current_span(above), above)
+    parent = _parse_context(traceparent)
+    return SpanScope(get_current_span(parent), parent)
 
 
-def describe(**attributes: Attribute) -> None:
-    """Add to the current span what was learnt on the way, such as ``intent_id``."""
+def set_attributes(**attributes: Attribute) -> None:
+    """Add attributes to the current span, such as ``intent_id``."""
     get_current_span().set_attributes(attributes)
 
 
 def inject() -> str | None:
-    """The current position in the trace as W3C ``traceparent``, for a header or a row. ``None``:
-    there is no trace.
+    """The current span as a W3C ``traceparent``, for a header or a row; ``None`` where there is no
+    trace.
     """
-    here = get_current_span().get_span_context()
-    if not here.is_valid:
+    current = get_current_span().get_span_context()
+    if not current.is_valid:
         return None
-    return f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags & 3:02x}"
+    return f"00-{current.trace_id:032x}-{current.span_id:016x}-{current.trace_flags & 3:02x}"
 
 
 def trace_id() -> str | None:
-    """The current trace, 32 hex digits, for a log line."""
-    here = get_current_span().get_span_context()
-    return f"{here.trace_id:032x}" if here.is_valid else None
+    """The id of the current trace as 32 hex digits; ``None`` where there is none."""
+    current = get_current_span().get_span_context()
+    return f"{current.trace_id:032x}" if current.is_valid else None
 
 
-def _made_current(span: Span) -> Scope:
-    return Scope(span, set_span_in_context(span, Context()))
+def _as_current(span: Span) -> SpanScope:
+    return SpanScope(span, set_span_in_context(span, Context()))
 
 
-def _context_of(traceparent: str | None) -> Context:
-    """A context that holds the remote span alone: a message never becomes part of the trace that
-    the loop happens to be in.
+def _parse_context(traceparent: str | None) -> Context:
+    """A context with the remote span only: a message never joins the trace that is current in the
+    loop.
     """
-    form = _TRACEPARENT_FORM.fullmatch(traceparent) if traceparent else None
-    if form is None:
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if match is None:
         return Context()
-    trace, span, flags = form.groups()
+    trace, span, flags = match.groups()
     remote = SpanContext(
         int(trace, 16), int(span, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
     )
@@ -183,10 +177,10 @@ class Telemetry:
     provider: TracerProvider | None
 
     def shutdown(self, *, within: float = 5.0) -> bool:
-        """Send what is waiting, for at most ``within`` seconds. False: the deadline came first and
-        spans are lost.
+        """Export the waiting spans, for at most ``within`` seconds.
 
-        Blocks: call it as the process's last act, or in a thread.
+        Returns False where the time was not enough and spans are lost.
+        It blocks: call it at the end of the process, or in a thread.
         """
         _tracer.set(_NO_TRACER)
         if self.provider is None:
@@ -200,56 +194,54 @@ class Telemetry:
 
 
 def setup(service_name: str, settings: TelemetrySettings) -> Telemetry:
-    """Start tracing for this process, or for what runs in the current context.
+    """Start tracing for this process, or for the current context.
 
-    Without an endpoint nothing is exported and nothing is recorded.
+    Without an endpoint nothing is recorded or exported.
     """
     endpoint = settings.traces_endpoint()
     if endpoint is None:
         _tracer.set(_NO_TRACER)
         return Telemetry(provider=None)
     provider = TracerProvider(
-        sampler=_sampler(settings.traces_sampler, settings.traces_sampler_arg),
-        resource=_resource(service_name),
+        sampler=_build_sampler(settings.traces_sampler, settings.traces_sampler_arg),
+        resource=_build_resource(service_name),
         shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
-    _tracer.set(_tracer_of(provider))
+    _tracer.set(_build_tracer(provider))
     return Telemetry(provider=provider)
 
 
 @contextmanager
-def traced_by(provider: TracerProvider) -> Iterator[None]:
-    """Give spans to ``provider`` within the block: for programs and tests that make their own."""
-    before = _tracer.set(_tracer_of(provider))
+def use_provider(provider: TracerProvider) -> Iterator[None]:
+    """Send spans to ``provider`` within the block: for programs that make their own provider."""
+    before = _tracer.set(_build_tracer(provider))
     yield
     _tracer.reset(before)
 
 
-def _tracer_of(provider: TracerProvider) -> Tracer:
-    return provider.get_tracer("slipstream", release())
+def _build_tracer(provider: TracerProvider) -> Tracer:
+    return provider.get_tracer("slipstream", installed_version())
 
 
-def release() -> str:
-    """The installed version of Slipstream, ``unknown`` when it runs from a tree that was never
-    installed.
-    """
+def installed_version() -> str:
+    """The installed version of Slipstream, or ``unknown`` where it runs without installation."""
     try:
         return metadata.version("slipstream")
     except metadata.PackageNotFoundError:
         return "unknown"
 
 
-def _resource(service_name: str) -> Resource:
+def _build_resource(service_name: str) -> Resource:
     ours = {
         "service.name": service_name,
-        "service.version": release(),
+        "service.version": installed_version(),
         "service.instance.id": f"{socket.gethostname()}-{getpid()}",
     }
     return Resource(ours).merge(OTELResourceDetector().detect())
 
 
-def _sampler(name: Sampler, ratio: float) -> sampling.Sampler:
+def _build_sampler(name: Sampler, ratio: float) -> sampling.Sampler:
     root = name.removeprefix("parentbased_")
     chosen = {"always_on": sampling.ALWAYS_ON, "always_off": sampling.ALWAYS_OFF}.get(
         root

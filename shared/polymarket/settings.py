@@ -5,13 +5,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class VenueSettings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True)
 
     clob_url: HttpUrl = HttpUrl("https://clob.polymarket.com")
+    """The CLOB's REST interface."""
     clob_market_ws_url: WebsocketUrl = WebsocketUrl(
         "wss://ws-subscriptions-clob.polymarket.com/ws/market"
     )
+    """The market channel: order books."""
     rtds_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-live-data.polymarket.com")
+    """The activity socket: trades of all wallets."""
     venue_timeout_s: float = Field(default=10, gt=0)
     """Timeout of a request; an order whose post timed out has an unknown outcome."""
 

@@ -151,7 +151,7 @@ class BlockedKeys:
             keys = await self._dead_letters.load_open_keys(self._service)
             if invalidations == self._invalidations:
                 self._keys = keys
-                metrics.keys_parked(len(keys))
+                metrics.blocked_keys(len(keys))
 
     async def park(self, record: Record, *, reason: str, waiting: bool = False) -> None:
         """Store a record and block its key. Raises: Transient."""

@@ -110,8 +110,8 @@ def run(name: str, compose: Compose, process: Callable[[], Process] = Process.re
     logs.setup(name, settings.log)
     if settings.kafka.sasl_password is not None:
         logs.register_secret(settings.kafka.sasl_password.get_secret_value())
-    metrics.build_info(name, tracing.release())
-    metrics.process_figures()
+    metrics.build_info(name, tracing.installed_version())
+    metrics.serve_process_figures()
     telemetry = tracing.setup(name, settings.telemetry)
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:

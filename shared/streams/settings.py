@@ -13,16 +13,26 @@ PositiveInt = Annotated[int, Field(gt=0)]
 class KafkaSettings(BaseSettings):
     """Names and units as in Kafka's documentation, with the prefix ``KAFKA_``."""
 
-    model_config = SettingsConfigDict(env_prefix="KAFKA_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="KAFKA_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+    )
 
     bootstrap_servers: str
+    """Addresses of brokers: `host:port`, separated by commas."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the brokers are connected to."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How the client authenticates, with a SASL protocol."""
     sasl_username: str | None = None
+    """Required with a SASL protocol."""
     sasl_password: SecretStr | None = None
+    """Required with a SASL protocol."""
     ssl_cafile: FilePath | None = None
+    """Authorities that sign the brokers' certificates. Not set: the system's."""
     ssl_certfile: FilePath | None = None
+    """The client's certificate, if the brokers ask for one."""
     ssl_keyfile: FilePath | None = None
+    """The key of the client's certificate."""
 
     group_instance_id: str | None = None
     """Static membership: this instance's name, unique in its service and the same after a restart,
@@ -46,6 +56,7 @@ class KafkaSettings(BaseSettings):
     partitions: PositiveInt = 64
     """Of each topic that is created. Changing it later would break the order of keys."""
     replication_factor: PositiveInt = 1
+    """Copies of each partition of the topics that are created."""
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:

@@ -1,6 +1,4 @@
-"""Which spans did the services export? A collector for tests that receives OTLP over HTTP and draws
-the tree of a trace.
-"""
+"""A trace collector for tests: it receives OTLP over HTTP and builds the trees of a trace."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,10 +17,8 @@ Value = str | int | bool | float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpanSeen:
-    """One exported span. Ids are hex; ``parent_id`` is empty for the root; times are nanoseconds
-    since the epoch.
-    """
+class ExportedSpan:
+    """An exported span. Ids are hex, the root's ``parent_id`` is empty, times are Unix ns."""
 
     trace_id: str
     span_id: str
@@ -39,25 +35,25 @@ class SpanSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
-    """A span with what happened below it, in order of start."""
+class SpanNode:
+    """A span with its children, in the order of their start."""
 
-    span: SpanSeen
-    children: tuple["Branch", ...]
+    span: ExportedSpan
+    children: tuple["SpanNode", ...]
 
-    def drawn(self, depth: int = 0) -> list[str]:
-        """The tree as indented lines ``service: span name``, for comparison in a test."""
+    def draw(self, depth: int = 0) -> list[str]:
+        """The tree as indented lines ``service: span name``, to be compared in a test."""
         lines = [f"{'  ' * depth}{self.span.service}: {self.span.name}"]
-        return lines + [line for child in self.children for line in child.drawn(depth + 1)]
+        return lines + [line for child in self.children for line in child.draw(depth + 1)]
 
 
 class OtlpReceiver:
-    """``async with OtlpReceiver() as collector``: give ``collector.endpoint`` to processes as
+    """An OTLP endpoint while the block runs: processes get ``endpoint`` as
     OTEL_EXPORTER_OTLP_ENDPOINT.
     """
 
     def __init__(self) -> None:
-        self.spans: list[SpanSeen] = []
+        self.spans: list[ExportedSpan] = []
         self.headers: list[dict[str, str]] = []
         self._runner: web.AppRunner | None = None
         self.endpoint = ""
@@ -83,25 +79,25 @@ class OtlpReceiver:
     def trace_ids(self) -> set[str]:
         return {span.trace_id for span in self.spans}
 
-    def named(self, name: str) -> list[SpanSeen]:
+    def find_spans(self, name: str) -> list[ExportedSpan]:
         return [span for span in self.spans if span.name == name]
 
-    def trees(self, trace_id: str) -> tuple[Branch, ...]:
-        """The trees of a trace: one if it is whole, more if a span's parent was never exported."""
+    def build_trees(self, trace_id: str) -> tuple[SpanNode, ...]:
+        """The trees of a trace: one if it is complete, more if a parent was never exported."""
         spans = sorted(
             (span for span in self.spans if span.trace_id == trace_id),
             key=lambda span: span.started_ns,
         )
         known = {span.span_id for span in spans}
-        return tuple(_branch(span, spans) for span in spans if span.parent_id not in known)
+        return tuple(_build_node(span, spans) for span in spans if span.parent_id not in known)
 
     async def _receive(self, request: web.Request) -> web.Response:
         export = ExportTraceServiceRequest.FromString(await request.read())
         self.headers.append(dict(request.headers))
         for source in export.resource_spans:
-            resource = _values(source.resource.attributes)
+            resource = _parse_values(source.resource.attributes)
             self.spans += [
-                _seen(span, resource) for scope in source.scope_spans for span in scope.spans
+                _parse_span(span, resource) for scope in source.scope_spans for span in scope.spans
             ]
         return web.Response(
             body=ExportTraceServiceResponse().SerializeToString(),
@@ -109,15 +105,17 @@ class OtlpReceiver:
         )
 
 
-def _branch(span: SpanSeen, spans: list[SpanSeen]) -> Branch:
-    return Branch(
+def _build_node(span: ExportedSpan, spans: list[ExportedSpan]) -> SpanNode:
+    return SpanNode(
         span=span,
-        children=tuple(_branch(below, spans) for below in spans if below.parent_id == span.span_id),
+        children=tuple(
+            _build_node(below, spans) for below in spans if below.parent_id == span.span_id
+        ),
     )
 
 
-def _seen(span: Span, resource: dict[str, Value]) -> SpanSeen:
-    return SpanSeen(
+def _parse_span(span: Span, resource: dict[str, Value]) -> ExportedSpan:
+    return ExportedSpan(
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),
         parent_id=span.parent_span_id.hex(),
@@ -126,14 +124,14 @@ def _seen(span: Span, resource: dict[str, Value]) -> SpanSeen:
         kind=Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
         started_ns=span.start_time_unix_nano,
         ended_ns=span.end_time_unix_nano,
-        attributes=_values(span.attributes),
+        attributes=_parse_values(span.attributes),
         resource=resource,
-        events=tuple((event.name, _values(event.attributes)) for event in span.events),
+        events=tuple((event.name, _parse_values(event.attributes)) for event in span.events),
         failed=span.status.code == Status.STATUS_CODE_ERROR,
     )
 
 
-def _values(pairs: Iterable[KeyValue]) -> dict[str, Value]:
+def _parse_values(pairs: Iterable[KeyValue]) -> dict[str, Value]:
     return {
         pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value")
         for pair in pairs

@@ -38,7 +38,7 @@ async def faults_on(story: Story, faults: Mapping[str, Mapping[str, Any]]) -> As
     await story.venue.change_faults(faults)
     try:
         yield
-        struck = (await story.venue.faults())["struck"]
+        struck = (await story.venue.fetch_faults())["struck"]
         assert all(struck[name] for name in faults), struck
     finally:
         await story.venue.change_faults(dict.fromkeys(faults))

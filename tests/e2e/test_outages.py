@@ -190,7 +190,7 @@ async def test_a_broker_that_stalls_repeatedly_delays_copies_and_loses_none(stor
     async with trading(story) as trades:
         await assert_all_copied(story, trades[:])
         for _ in range(4):
-            await kafka.stall(stalled)
+            await kafka.freeze(stalled)
             try:
                 await next_trade(trades)
                 await wait_for(LONG_STALL)
@@ -386,7 +386,7 @@ async def stall_in_turn(kafka: BackgroundCluster, *, duration: timedelta) -> Non
     for broker in cycle(kafka.brokers):
         if utc_now() >= end:
             return
-        await kafka.stall(broker)
+        await kafka.freeze(broker)
         try:
             await wait_for(SHORT_STALL)
         finally:

@@ -16,7 +16,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.streams.topics import TOPICS
-from shared.testing.otlp import Branch, SpanSeen
+from shared.testing.otlp import ExportedSpan, SpanNode
 from shared.testing.waiting import eventually
 from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 
@@ -187,7 +187,7 @@ def paths(branch: Branch) -> Iterator[tuple[str, ...]]:
         yield from ((describe(branch), *path) for path in paths(child))
 
 
-def spans_of(branch: Branch) -> Iterator[SpanSeen]:
+def spans_of(branch: SpanNode) -> Iterator[ExportedSpan]:
     yield branch.span
     for child in branch.children:
         yield from spans_of(child)

@@ -61,27 +61,27 @@ class Deployment:
 
     async def start(self, *names: str, instance: int = 0) -> None:
         for name in names:
-            await self.background.await_(self.pipeline.start_service(name, instance=instance))
+            await self.background.run_async(self.pipeline.start_service(name, instance=instance))
 
     async def start_together(self, *names: str, instance: int) -> None:
         """Start them at once, so that they join their groups during one another's start."""
         await asyncio.gather(*(self.start(name, instance=instance) for name in names))
 
     async def stop(self, name: str) -> None:
-        await self.background.await_(
+        await self.background.run_async(
             self.pipeline.stack.supervisor.stop(self.pipeline.running[name])
         )
 
     async def stop_postgres(self) -> None:
         server = self.pipeline.stack.postgres
         assert server is not None
-        await self.background.await_(server.stop())
+        await self.background.run_async(server.stop())
 
     async def restore_postgres(self) -> None:
         """Start it again on the same data, unless it runs."""
         server = self.pipeline.stack.postgres
         assert server is not None
-        await self.background.await_(server.restore())
+        await self.background.run_async(server.restore())
 
     async def fetch_probe_reasons(self, probe: Literal["live", "ready"], name: str) -> list[str]:
         """The reasons why the service is not live or not ready now; empty: it is."""

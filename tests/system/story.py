@@ -239,7 +239,7 @@ async def open_story(deployment: Deployment, group: FollowGroup) -> AsyncIterato
             VenueControl(deployment.pipeline.urls["control"]) as venue,
             ChainClient(Rpc(deployment.pipeline.stack.rpc_url)) as chain,
         ):
-            world: Mapping[str, Any] = await venue.world()
+            world: Mapping[str, Any] = await venue.fetch_world()
             yield Story(
                 deployment=deployment,
                 group=group,

@@ -1,3 +1,1 @@
-"""What a hop costs, what the whole path costs, and how far that is from what it could cost:
-measured, never asserted.
-"""
+"""Benchmarks: one hop, the whole path, and its floor (the same path without logic)."""

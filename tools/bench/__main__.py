@@ -1,5 +1,6 @@
-"""`python -m tools.bench --only venue`: what can the paper venue do? (`python -m tools.bench.hops`
-measures the pipeline.)
+"""Measure the paper venue: `python -m tools.bench --only venue`.
+
+`python -m tools.bench.hops` measures the pipeline.
 """
 
 import argparse

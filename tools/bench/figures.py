@@ -1,4 +1,4 @@
-"""What do the measured times say? Pure."""
+"""Compute latencies, rates and CPU use from measured times. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ class Latency:
     p50: float
     p95: float
     p99: float
-    worst: float
+    maximum: float
 
-    def minus(self, other: "Latency") -> "Latency":
-        """What a part adds to a way that takes ``other`` without it."""
+    def subtract(self, other: "Latency") -> "Latency":
+        """What a part adds to a path that takes ``other`` without it."""
         return Latency(
             p50=self.p50 - other.p50,
             p95=self.p95 - other.p95,
             p99=self.p99 - other.p99,
-            worst=self.worst - other.worst,
+            maximum=self.maximum - other.maximum,
         )
 
 
-def latency(milliseconds: Sequence[float]) -> Latency:
-    """Raises: ValueError where nothing was measured: no number would be true."""
+def compute_latency(milliseconds: Sequence[float]) -> Latency:
+    """Raises: ValueError where nothing was measured."""
     if not milliseconds:
         raise ValueError("nothing was measured")
     ordered = sorted(milliseconds)
-    p50, p95, p99 = (quantile(ordered, percent) for percent in QUANTILES)
-    return Latency(p50=p50, p95=p95, p99=p99, worst=ordered[-1])
+    p50, p95, p99 = (nearest_rank(ordered, percent) for percent in QUANTILES)
+    return Latency(p50=p50, p95=p95, p99=p99, maximum=ordered[-1])
 
 
-def quantile(ordered: Sequence[float], percent: int) -> float:
+def nearest_rank(ordered: Sequence[float], percent: int) -> float:
     """The smallest value that at least ``percent`` of 100 values do not exceed (nearest rank)."""
     rank = -(-len(ordered) * percent // 100)
     return ordered[max(0, rank - 1)]
@@ -43,20 +43,24 @@ def quantile(ordered: Sequence[float], percent: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """What became of the copies that a load called for."""
+    """The orders that arrived, compared with the expected copies of a load."""
 
     expected: int
     arrived: int
-    doubled: int
+    duplicates: int
     latency: Latency
     """From the leader's frame sent to the order's arrival at the venue."""
     per_second: float
     """Of arrivals, from the first to the last; 0 where there was only one."""
 
 
-def arrivals(sent_at: Mapping[int, float], arrived_at: Sequence[tuple[int, float]]) -> Arrivals:
-    """``sent_at``: when the frame went out, by the number that its copy must carry. Seconds.
-    Numbers that nobody sent do not count.
+def evaluate_arrivals(
+    sent_at: Mapping[int, float], arrived_at: Sequence[tuple[int, float]]
+) -> Arrivals:
+    """Compare arrivals with what was sent. Times are seconds.
+
+    ``sent_at``: when the frame was sent, by the number that its copy must carry. Other numbers are
+    ignored.
 
     Raises: ValueError where nothing arrived.
     """
@@ -74,35 +78,36 @@ def arrivals(sent_at: Mapping[int, float], arrived_at: Sequence[tuple[int, float
     return Arrivals(
         expected=len(sent_at),
         arrived=len(first),
-        doubled=doubled,
-        latency=latency(waits),
+        duplicates=doubled,
+        latency=compute_latency(waits),
         per_second=rate,
     )
 
 
-def keeps_up(result: Arrivals, *, most_p99_ms: float) -> bool:
-    """Whether everything came, once, and soon enough."""
+def is_sustained(result: Arrivals, *, max_p99_ms: float) -> bool:
+    """Whether every copy arrived, once and within the limit."""
     return (
         result.arrived == result.expected
-        and result.doubled == 0
-        and result.latency.p99 <= most_p99_ms
+        and result.duplicates == 0
+        and result.latency.p99 <= max_p99_ms
     )
 
 
-def per_thousand(cpu_seconds: Mapping[str, float], copies: int) -> dict[str, float]:
-    """CPU seconds of each process for 1000 copies."""
+def cpu_per_thousand(cpu_seconds: Mapping[str, float], copies: int) -> dict[str, float]:
+    """CPU seconds of each process per 1000 copies."""
     return (
         {name: seconds * 1000 / copies for name, seconds in cpu_seconds.items()} if copies else {}
     )
 
 
-def rate_between(progress: Sequence[tuple[float, int]]) -> float:
-    """Messages a second from the first sight of any to the first sight of all; ``progress``:
-    (seconds, how many were there).
+def compute_rate(progress: Sequence[tuple[float, int]]) -> float:
+    """Messages per second, from the first observation of any to the first observation of all.
+
+    ``progress``: pairs of seconds and the number of messages that were there.
     """
     last = progress[-1][1]
     after = [
         (at, done) for (_, before), (at, done) in pairwise([(0.0, 0), *progress]) if done > before
     ]
-    (began, had), (ended, _) = after[0], next(point for point in after if point[1] == last)
-    return (last - had) / (ended - began) if ended > began else 0.0
+    (start, count), (end, _) = after[0], next(point for point in after if point[1] == last)
+    return (last - count) / (end - start) if end > start else 0.0

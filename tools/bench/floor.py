@@ -1,11 +1,10 @@
-"""What would a copy cost if nothing had to be decided? The pipeline's hops, commits and POST, with
-bytes in and bytes out.
+"""The floor: the pipeline's hops, commits and POST on plain bytes, without any decision.
 
     python -m tools.bench.floor ingest|pricer|preflight|executor
 
-Each role is a process of its own, as each service is. What the pipeline does besides is missing
-here: reading JSON, models, books, balances, limits, signatures, metrics, what becomes of an order
-after its POST, and every kind of failure.
+Each role is a process of its own, as each service is. The floor leaves out what else the pipeline
+does: JSON, models, order books, balances, limits, signatures, metrics, orders after their POST, and
+every kind of failure.
 """
 
 import asyncio
@@ -43,28 +42,28 @@ create table floor.orders (id text primary key, body text, reply text);
 FILL_PAD, INTENT_PAD, QUOTED_PAD, APPROVED_PAD, ORDER_PAD = (
     b"." * size for size in (550, 1000, 1500, 2100, 750)
 )
-"""What the pipeline's messages weigh."""
+"""Padding to the sizes of the pipeline's messages."""
 
-MOST_FOLLOWERS = 10_000
-COMMIT_EVERY_S = 0.05
+MAX_FOLLOWERS = 10_000
+COMMIT_INTERVAL_S = 0.05
 
 Output = tuple[str, bytes, bytes]
 Handle = Callable[[bytes, bytes], Awaitable[Sequence[Output]]]
 
 
-def frame(number: int, followers: int) -> str:
-    """What the load generator says of one trade."""
+def build_frame(number: int, followers: int) -> str:
+    """The load generator's frame of one trade."""
     return f"{number}|{followers}"
 
 
-def salts(number: int, followers: int) -> range:
-    """What the orders of a trade carry, so that their arrival can be told."""
-    return range(number * MOST_FOLLOWERS, number * MOST_FOLLOWERS + followers)
+def order_salts(number: int, followers: int) -> range:
+    """The salts of a trade's orders, by which their arrival is recognised."""
+    return range(number * MAX_FOLLOWERS, number * MAX_FOLLOWERS + followers)
 
 
 class KeyedLoop:
-    """Messages of one key one after another, keys beside one another; a partition's offset is that
-    of its oldest unfinished message.
+    """Handles the messages of one key one after another, and different keys at the same time. A
+    partition's committed offset is that of its oldest unfinished message.
     """
 
     def __init__(
@@ -116,15 +115,15 @@ class KeyedLoop:
 
     async def _commit(self) -> None:
         while True:
-            await asyncio.sleep(COMMIT_EVERY_S)
+            await asyncio.sleep(COMMIT_INTERVAL_S)
             if offsets := self._committable:
                 self._committable = {}
                 await self._consumer.commit(offsets)
 
 
-async def carry(role: str, topic: str, handle: Handle) -> None:
+async def run_hop(role: str, topic: str, handle: Handle) -> None:
     """Run one hop for the life of the process."""
-    producer = _producer()
+    producer = _open_producer()
     consumer = AIOKafkaConsumer(
         topic,
         bootstrap_servers=FloorSettings().kafka,
@@ -135,14 +134,16 @@ async def carry(role: str, topic: str, handle: Handle) -> None:
     )
     await asyncio.gather(producer.start(), consumer.start())
     if role != "ingest":
-        _say_ready()
+        _report_ready()
     await KeyedLoop(consumer, producer, handle).run()
 
 
 async def ingest() -> None:
-    async with _pool() as pool:
+    async with _open_pool() as pool:
         record = GroupCommit(
-            _writing(pool, "insert into floor.fills select * from unnest($1::text[], $2::text[])")
+            _build_writer(
+                pool, "insert into floor.fills select * from unnest($1::text[], $2::text[])"
+            )
         )
 
         async def handle(_: bytes, value: bytes) -> Sequence[Output]:
@@ -150,22 +151,22 @@ async def ingest() -> None:
             await record((str(number), value.decode()))
             return [
                 (INTENTS, b"0x%040x" % follower, b"%d|" % salt + INTENT_PAD)
-                for follower, salt in enumerate(salts(number, followers))
+                for follower, salt in enumerate(order_salts(number, followers))
             ]
 
-        await asyncio.gather(_listen(), carry("ingest", FILLS, handle))
+        await asyncio.gather(_read_feed(), run_hop("ingest", FILLS, handle))
 
 
-async def _listen() -> None:
-    """The feed: each frame becomes a message of one of five leaders."""
-    producer = _producer()
+async def _read_feed() -> None:
+    """The feed: publish each frame as a message of one of five leaders."""
+    producer = _open_producer()
     await producer.start()
     async with connect(FloorSettings().feed) as socket:
-        _say_ready()
-        async for said in socket:
-            told = str(said).encode()
+        _report_ready()
+        async for frame in socket:
+            text = str(frame).encode()
             await producer.send_and_wait(
-                FILLS, told + FILL_PAD, key=b"0x%040x" % (int(told.partition(b"|")[0]) % 5)
+                FILLS, text + FILL_PAD, key=b"0x%040x" % (int(text.partition(b"|")[0]) % 5)
             )
 
 
@@ -173,11 +174,11 @@ async def pricer() -> None:
     async def handle(key: bytes, value: bytes) -> Sequence[Output]:
         return [(QUOTED, key, value.partition(b"|")[0] + b"|" + QUOTED_PAD)]
 
-    await carry("pricer", INTENTS, handle)
+    await run_hop("pricer", INTENTS, handle)
 
 
 async def preflight() -> None:
-    async with _pool() as pool:
+    async with _open_pool() as pool:
 
         async def write(rows: Sequence[tuple[str, str, str]]) -> list[None]:
             ids, proxies, bodies = map(list, zip(*rows, strict=True))
@@ -201,36 +202,39 @@ async def preflight() -> None:
             await record((salt.decode(), key.decode(), value.decode()))
             return [(APPROVED, key, salt + b"|" + APPROVED_PAD)]
 
-        await carry("preflight", QUOTED, handle)
+        await run_hop("preflight", QUOTED, handle)
 
 
 async def executor() -> None:
     url = f"{FloorSettings().venue}/order"
     async with (
-        _pool() as pool,
+        _open_pool() as pool,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as session,
     ):
-        keep = GroupCommit(
-            _writing(
+        record = GroupCommit(
+            _build_writer(
                 pool, "insert into floor.orders select *, null from unnest($1::text[], $2::text[])"
             )
         )
-        update = "update floor.orders o set reply = g.reply from unnest($1::text[], $2::text[]) g(id, reply) where o.id = g.id"
-        answered = GroupCommit(_writing(pool, update))
+        update = (
+            "update floor.orders o set reply = g.reply "
+            "from unnest($1::text[], $2::text[]) g(id, reply) where o.id = g.id"
+        )
+        record_reply = GroupCommit(_build_writer(pool, update))
 
         async def handle(key: bytes, value: bytes) -> Sequence[Output]:
             salt = value.partition(b"|")[0]
             body = b'{"order":{"salt":%s,"pad":"%s"}}' % (salt, ORDER_PAD)
-            await keep((salt.decode(), body.decode()))
+            await record((salt.decode(), body.decode()))
             async with session.post(url, data=body) as response:
                 reply = await response.read()
-            await answered((salt.decode(), reply.decode()))
+            await record_reply((salt.decode(), reply.decode()))
             return [(OUTCOMES, key, salt + b"|" + FILL_PAD)]
 
-        await carry("executor", APPROVED, handle)
+        await run_hop("executor", APPROVED, handle)
 
 
-def _writing(
+def _build_writer(
     pool: asyncpg.Pool, statement: str
 ) -> Callable[[Sequence[tuple[str, str]]], Awaitable[Sequence[None]]]:
     async def write(rows: Sequence[tuple[str, str]]) -> Sequence[None]:
@@ -240,17 +244,17 @@ def _writing(
     return write
 
 
-def _producer() -> AIOKafkaProducer:
+def _open_producer() -> AIOKafkaProducer:
     return AIOKafkaProducer(
         bootstrap_servers=FloorSettings().kafka, acks="all", enable_idempotence=True
     )
 
 
-def _pool() -> asyncpg.Pool:
+def _open_pool() -> asyncpg.Pool:
     return asyncpg.create_pool(FloorSettings().database, min_size=1, max_size=4)
 
 
-def _say_ready() -> None:
+def _report_ready() -> None:
     FloorSettings().ready_file.touch()
 
 

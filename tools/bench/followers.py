@@ -1,6 +1,4 @@
-"""Who follows whom in a benchmark: wallets with real keys, leaders by the number of their
-followers, and the frames of their trades.
-"""
+"""The followers and leaders of a benchmark: wallets with real keys, and frames of leader trades."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,9 +18,9 @@ from shared.domain.money import Side
 from shared.polymarket.signing import derive_salt
 
 COPY_USDC = 5_000_000
-WITHOUT_LIMIT = 10**15
-LEADERS_OF_A_SIZE = 5
-"""Leaders of each number of followers, who trade in turn, as one leader's trades are handled one
+UNLIMITED_USDC = 10**15
+LEADERS_PER_SIZE = 5
+"""Leaders per number of followers. They trade in turn, because one leader's trades are handled one
 after another."""
 
 
@@ -31,34 +29,34 @@ class Leader:
     address: str
     token_id: str
     follows: tuple[str, ...]
-    """Ids, by which the intents of a trade are known beforehand."""
+    """Follow ids, from which the intents of a trade can be derived in advance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
-    """A frame of the activity feed, and the salts of the orders that must come of it."""
+    """A frame of the activity feed, and the salts of the orders that it must cause."""
 
     frame: str
     salts: tuple[int, ...]
 
 
-def wallets(count: int) -> list[tuple[str, str]]:
-    """Addresses and private keys of EOAs, the same each time. They own nothing anywhere: these keys
-    are public.
+def build_wallets(count: int) -> list[tuple[str, str]]:
+    """Addresses and private keys of EOAs, the same in every run. The keys are public: these wallets
+    own nothing.
     """
     keys = [f"0x{number:064x}" for number in range(1, count + 1)]
     return [(Account.from_key(key).address, key) for key in keys]
 
 
-def leaders(sizes: Sequence[int], proxies: Sequence[str]) -> dict[int, list[Leader]]:
-    """For each number of followers some leaders, whom the first so many wallets follow."""
+def build_leaders(sizes: Sequence[int], proxies: Sequence[str]) -> dict[int, list[Leader]]:
+    """For each number of followers, the leaders whom the first so many wallets follow."""
     return {
-        size: [_leader(size, number, proxies[:size]) for number in range(LEADERS_OF_A_SIZE)]
+        size: [_build_leader(size, number, proxies[:size]) for number in range(LEADERS_PER_SIZE)]
         for size in sizes
     }
 
 
-def _leader(size: int, number: int, proxies: Sequence[str]) -> Leader:
+def _build_leader(size: int, number: int, proxies: Sequence[str]) -> Leader:
     address = Account.from_key(f"0x{10_000_000 + size * 100 + number:064x}").address
     token_id = str(10**76 + size * 100 + number)
     return Leader(
@@ -71,19 +69,19 @@ def _leader(size: int, number: int, proxies: Sequence[str]) -> Leader:
 async def set_up(
     engine: AsyncEngine, sizes: Sequence[int], keys_file: Path
 ) -> dict[int, list[Leader]]:
-    """Write the keys for the executor and the follows for everybody."""
-    owned = wallets(max(sizes))
-    _write_keys(keys_file, owned)
-    proxies = [proxy for proxy, _ in owned]
-    chosen = leaders(sizes, proxies)
-    for group in chosen.values():
+    """Write the executor's keys and save the follows."""
+    owned_wallets = build_wallets(max(sizes))
+    _write_keys(keys_file, owned_wallets)
+    proxies = [proxy for proxy, _ in owned_wallets]
+    leaders_by_size = build_leaders(sizes, proxies)
+    for group in leaders_by_size.values():
         for leader in group:
             follows = [
-                _follow(leader, proxy, id_)
+                _build_follow(leader, proxy, id_)
                 for proxy, id_ in zip(proxies, leader.follows, strict=False)
             ]
             await save_follows(engine, follows, by="bench", change=f"{len(follows)} followers")
-    return chosen
+    return leaders_by_size
 
 
 def _write_keys(file: Path, owned: Sequence[tuple[str, str]]) -> None:
@@ -91,7 +89,7 @@ def _write_keys(file: Path, owned: Sequence[tuple[str, str]]) -> None:
     file.write_text(json.dumps([{"proxy": proxy, "private_key": key} for proxy, key in owned]))
 
 
-def _follow(leader: Leader, proxy: str, id_: str) -> Follow:
+def _build_follow(leader: Leader, proxy: str, id_: str) -> Follow:
     return Follow(
         follow_id=id_,
         version=0,
@@ -102,20 +100,22 @@ def _follow(leader: Leader, proxy: str, id_: str) -> Follow:
         min_usdc=0,
         max_usdc=COPY_USDC,
         max_slippage_bps=Decimal(1000),
-        daily_cap_usdc=WITHOUT_LIMIT,
+        daily_cap_usdc=UNLIMITED_USDC,
     )
 
 
-def trades(group: Sequence[Leader], *, first_number: int, now: datetime) -> Iterator[Trade]:
-    """Trades of these leaders in turn, endlessly; each in a transaction of its own."""
+def generate_trades(
+    group: Sequence[Leader], *, first_number: int, now: datetime
+) -> Iterator[Trade]:
+    """Endless trades of these leaders in turn, each in a transaction of its own."""
     number = first_number
     while True:
-        yield _trade(group[number % len(group)], number, int(now.timestamp()))
+        yield _build_trade(group[number % len(group)], number, int(now.timestamp()))
         number += 1
 
 
-def _trade(leader: Leader, number: int, seconds: int) -> Trade:
-    """Of a size of its own: of two equal trades that no block tells, the second would wait."""
+def _build_trade(leader: Leader, number: int, seconds: int) -> Trade:
+    """A trade of a unique size: the second of two equal unconfirmed trades would be held back."""
     transaction_hash = f"0x{number:064x}"
     payload = {
         "asset": leader.token_id,

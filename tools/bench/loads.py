@@ -1,10 +1,10 @@
-"""Which loads is the whole path put under?"""
+"""The loads under which the whole path is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-MOST_P99_MS = 2_000.0
-"""Beyond, a rate does not count as sustained."""
+MAX_P99_MS = 2_000.0
+"""With a higher p99 a rate does not count as sustained."""
 
 LIGHT, TARGET, BURST = "light", "579 copies/s", "burst of 1000"
 
@@ -27,20 +27,18 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is measured of each system: some loads, then steps up to the first that it cannot keep
-    up with.
-    """
+    """What is measured of each system: fixed loads, then steps up to the first unsustained one."""
 
     fixed: Sequence[Load]
     steps: Sequence[Load]
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """All numbers of followers that occur."""
+        """All numbers of followers that the loads use."""
         return tuple(sorted({load.followers for load in (*self.fixed, *self.steps)}))
 
 
-def step(copies_per_second: int, *, seconds: float = 15) -> Load:
+def build_step(copies_per_second: int, *, seconds: float = 15) -> Load:
     return Load(
         name=f"{copies_per_second} copies/s",
         trades_per_second=copies_per_second / 100,
@@ -56,7 +54,7 @@ FULL = Plan(
         Load(name=BURST, trades_per_second=1, followers=1000, seconds=1),
     ),
     steps=tuple(
-        step(rate)
+        build_step(rate)
         for rate in (
             200,
             300,
@@ -82,5 +80,5 @@ TINY = Plan(
         replace(FULL.fixed[0], seconds=3),
         Load(name=TARGET, trades_per_second=2, followers=20, seconds=2),
     ),
-    steps=(replace(step(100), followers=20, trades_per_second=5, seconds=2),),
+    steps=(replace(build_step(100), followers=20, trades_per_second=5, seconds=2),),
 )

@@ -1,4 +1,4 @@
-"""Which machine is this, and how much of its processors did a process use? From /proc."""
+"""Describe the machine and read the CPU use of processes from /proc."""
 
 import os
 import platform
@@ -21,9 +21,9 @@ PACKAGES = (
 )
 
 
-def facts() -> dict[str, object]:
+def describe_machine() -> dict[str, object]:
     return {
-        "cpu": _cpu_model(),
+        "cpu": _read_cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
@@ -36,36 +36,34 @@ def load_average() -> tuple[float, float, float]:
     return os.getloadavg()
 
 
-def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
-    """CPU that each process has used, with all that it started (a database serves each connection
-    in a process of its own).
-    """
-    stats = {int(entry.name): _stat(entry) for entry in PROC.iterdir() if entry.name.isdigit()}
+def read_cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds of each process and its descendants (a database has a process per connection)."""
+    stats = {int(entry.name): _read_stat(entry) for entry in PROC.iterdir() if entry.name.isdigit()}
     children: dict[int, list[int]] = {}
     for pid, (parent, _) in stats.items():
         children.setdefault(parent, []).append(pid)
     return {
-        name: sum(stats[pid][1] for pid in _tree(pid, children) if pid in stats)
+        name: sum(stats[pid][1] for pid in _descendants(pid, children) if pid in stats)
         for name, pid in roots.items()
     }
 
 
-def _tree(pid: int, children: Mapping[int, list[int]]) -> Iterable[int]:
+def _descendants(pid: int, children: Mapping[int, list[int]]) -> Iterable[int]:
     yield pid
     for child in children.get(pid, ()):
-        yield from _tree(child, children)
+        yield from _descendants(child, children)
 
 
-def _stat(entry: Path) -> tuple[int, float]:
-    """Parent, and CPU seconds: its own and those of children that have ended."""
+def _read_stat(entry: Path) -> tuple[int, float]:
+    """The parent's pid, and the CPU seconds of the process and of its ended children."""
     try:
         fields = (entry / "stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
         return 0, 0.0
     return int(fields[1]), sum(map(int, fields[11:15])) / TICKS
 
 
-def _cpu_model() -> str:
+def _read_cpu_model() -> str:
     lines = (PROC / "cpuinfo").read_text().splitlines()
     return next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),

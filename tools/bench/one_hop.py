@@ -1,4 +1,4 @@
-"""What does one hop add to a message's way, by each library?"""
+"""Measure what one hop with each library adds to a message's latency."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from shared.streams.codec import encode
 from tools.bench.contestants.our_message_loop import Sample, on_topic
-from tools.bench.figures import Latency, latency, rate_between
-from tools.bench.machine import cpu_seconds
+from tools.bench.figures import Latency, compute_latency, compute_rate
+from tools.bench.machine import read_cpu_seconds
 from tools.bench.path import TooSlow
 from tools.bench.systems import create_topics
 from tools.stack.errors import PartDied
@@ -25,7 +25,7 @@ from tools.stack.supervisor import Part, Running
 
 PARTITIONS = 4
 KEYS = 50
-LONGEST_BACKLOG_S = 45
+BACKLOG_TIMEOUT_S = 45
 PADDING = "." * 160
 """Makes a message of about 290 bytes."""
 
@@ -35,7 +35,7 @@ class Contestant:
     title: str
     module: str
     needs: str = ""
-    """The package without which it is skipped; in the environment of `make bench-hops`."""
+    """A package of the environment of `make bench-hops`; without it, the contestant is skipped."""
 
 
 CONTESTANTS = (
@@ -58,62 +58,64 @@ class Effort:
 class Hop:
     title: str
     added: Latency | None
-    """Beyond the way without a hop. None: it was not measured, for a reason."""
+    """The latency beyond that without a hop. None: not measured, see ``skipped``."""
     per_second: float = 0.0
     cpu_us: float = 0.0
     skipped: str = ""
 
 
 async def measure_hops(
-    stack: LocalStack, effort: Effort, pythons: Mapping[str, Path], tell: Callable[[Hop], None]
+    stack: LocalStack,
+    effort: Effort,
+    interpreters: Mapping[str, Path],
+    report: Callable[[Hop], None],
 ) -> list[Hop]:
-    """``pythons``: which interpreter has a needed package; a contestant whose package none has is
-    skipped.
-    """
+    """``interpreters``: the interpreter by needed package. A contestant without one is skipped."""
     bench = HopBench(stack, effort)
-    direct = await bench.direct()
+    direct = await bench.measure_without_hop()
     hops = []
     for contestant in CONTESTANTS:
-        python = pythons.get(contestant.needs)
+        python = interpreters.get(contestant.needs)
         if python is None:
             hops.append(
                 Hop(
                     title=contestant.title,
                     added=None,
-                    skipped=f"the package {contestant.needs} is missing: `make bench-hops` installs it",
+                    skipped=f"the package {contestant.needs} is missing: "
+                    "`make bench-hops` installs it",
                 )
             )
         else:
-            hops.append(await bench.hop_or_reason(contestant, python, direct))
-        tell(hops[-1])
+            hops.append(await bench.measure_or_skip(contestant, python, direct))
+        report(hops[-1])
     return hops
 
 
 class HopBench:
-    """Source and sink of one contestant after another, each between topics of its own."""
+    """Produces to and consumes from one contestant after another, each with its own topics."""
 
     def __init__(self, stack: LocalStack, effort: Effort) -> None:
         self._stack, self._effort = stack, effort
 
-    async def direct(self) -> Latency:
+    async def measure_without_hop(self) -> Latency:
         await create_topics(
             self._stack.kafka_bootstrap_servers, ("hop-direct",), partitions=PARTITIONS
         )
         async with self._source() as source, self._sink("hop-direct") as sink:
-            return latency(await self._trickle(source, sink, "hop-direct"))
+            return compute_latency(await self._measure_latency(source, sink, "hop-direct"))
 
-    async def hop_or_reason(self, contestant: Contestant, python: Path, direct: Latency) -> Hop:
-        """One contestant that fails does not keep the others from being measured; its reason is
-        shown in its place.
+    async def measure_or_skip(self, contestant: Contestant, python: Path, direct: Latency) -> Hop:
+        """Measure a contestant. If it fails, the result holds the reason, and the others are still
+        measured.
         """
         try:
-            return await self.hop(contestant, python, direct)
+            return await self.measure(contestant, python, direct)
         except (PartDied, TooSlow, TimeoutError) as error:
             return Hop(
                 title=contestant.title, added=None, skipped=str(error) or type(error).__name__
             )
 
-    async def hop(self, contestant: Contestant, python: Path, direct: Latency) -> Hop:
+    async def measure(self, contestant: Contestant, python: Path, direct: Latency) -> Hop:
         source_topic, target_topic = f"hop-{contestant.module}-in", f"hop-{contestant.module}-out"
         await create_topics(
             self._stack.kafka_bootstrap_servers, (source_topic, target_topic), partitions=PARTITIONS
@@ -127,32 +129,32 @@ class HopBench:
         ]
         part = Part(name=f"hop-{contestant.module}", command=command, cwd=REPOSITORY, stop_within=2)
         async with self._source() as source, self._sink(target_topic) as sink:
-            await self._fill(source, source_topic)
+            await self._produce_backlog(source, source_topic)
             running = await self._stack.supervisor.start(part)
             try:
-                per_second, cpu_us = await self._backlog(sink, target_topic, running)
-                waits = await self._trickle(source, sink, source_topic, target_topic)
+                per_second, cpu_us = await self._measure_backlog(sink, target_topic, running)
+                waits = await self._measure_latency(source, sink, source_topic, target_topic)
             finally:
                 await self._stack.supervisor.stop(running)
         return Hop(
             title=contestant.title,
-            added=latency(waits).minus(direct),
+            added=compute_latency(waits).subtract(direct),
             per_second=per_second,
             cpu_us=cpu_us,
         )
 
-    async def _fill(self, source: AIOKafkaProducer, topic: str) -> None:
+    async def _produce_backlog(self, source: AIOKafkaProducer, topic: str) -> None:
         sent = [await self._send(source, topic, number) for number in range(self._effort.backlog)]
         await asyncio.gather(*sent)
 
-    async def _backlog(
+    async def _measure_backlog(
         self, sink: AIOKafkaConsumer, topic: str, hop: Running
     ) -> tuple[float, float]:
-        """Messages a second, and the hop's CPU in microseconds for each; told by how far the target
-        topic has grown.
+        """Messages per second, and the hop's CPU microseconds per message, from the growth of the
+        target topic.
 
-        Raises: PartDied where the hop ended; TooSlow where it is still not through after a minute
-        and a half.
+        Raises: PartDied where the hop ended; TooSlow where it takes longer than
+        ``BACKLOG_TIMEOUT_S``.
         """
         partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
         progress: list[tuple[float, int]] = [(time.perf_counter(), 0)]
@@ -160,22 +162,23 @@ class HopBench:
         while progress[-1][1] < self._effort.backlog:
             if hop.ended.done():
                 raise hop.death()
-            if time.perf_counter() - progress[0][0] > LONGEST_BACKLOG_S:
+            if time.perf_counter() - progress[0][0] > BACKLOG_TIMEOUT_S:
                 raise TooSlow(
-                    f"{hop.name}: {progress[-1][1]} of {self._effort.backlog} messages after {LONGEST_BACKLOG_S} s"
+                    f"{hop.name}: {progress[-1][1]} of {self._effort.backlog} messages "
+                    f"after {BACKLOG_TIMEOUT_S} s"
                 )
             await asyncio.sleep(0.02)
             done = sum((await sink.end_offsets(partitions)).values())
             if done and not first:
-                at_start, first = cpu_seconds({"hop": hop.pid})["hop"], done
+                at_start, first = read_cpu_seconds({"hop": hop.pid})["hop"], done
             progress.append((time.perf_counter(), done))
-        used = cpu_seconds({"hop": hop.pid})["hop"] - at_start
-        return rate_between(progress), used * 1e6 / max(1, progress[-1][1] - first)
+        used = read_cpu_seconds({"hop": hop.pid})["hop"] - at_start
+        return compute_rate(progress), used * 1e6 / max(1, progress[-1][1] - first)
 
-    async def _trickle(
+    async def _measure_latency(
         self, source: AIOKafkaProducer, sink: AIOKafkaConsumer, topic: str, target: str = ""
     ) -> list[float]:
-        """Send at a light rate and return how many milliseconds each message took to the sink."""
+        """Send at a low rate and return each message's latency in milliseconds."""
         sink.assign([TopicPartition(target or topic, number) for number in range(PARTITIONS)])
         await sink.seek_to_end()
         expected = round(self._effort.seconds * self._effort.per_second)
@@ -191,7 +194,7 @@ class HopBench:
                         for record in records
                     ]
         await sending
-        return waits[len(waits) // 10 :]  # the first tenth warms up
+        return waits[len(waits) // 10 :]  # without the first tenth, which warms up
 
     async def _send_evenly(
         self, source: AIOKafkaProducer, topic: str, count: int, sent_at: dict[str, float]
@@ -207,9 +210,9 @@ class HopBench:
     async def _send(
         self, source: AIOKafkaProducer, topic: str, number: object
     ) -> asyncio.Future[Any]:
-        said = encode(sample(on_topic(topic), number))
+        record = encode(build_sample(on_topic(topic), number))
         acknowledged: asyncio.Future[Any] = await source.send(
-            topic, said.value, key=said.key, headers=said.headers
+            topic, record.value, key=record.key, headers=record.headers
         )
         return acknowledged
 
@@ -232,7 +235,7 @@ class HopBench:
             yield consumer
 
 
-def sample(kind: type[Sample], number: object) -> Sample:
+def build_sample(kind: type[Sample], number: object) -> Sample:
     who = f"0x{hash(str(number)) % KEYS:040x}"
     return kind(
         message_id=str(number),

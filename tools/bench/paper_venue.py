@@ -1,7 +1,6 @@
-"""How many orders a second does the paper venue take, how many rows a second does it tell, and how
-soon does it answer?
+"""Measure the paper venue: orders and activity rows per second, latency of replies, time to start.
 
-Measures only, on this machine, with whatever else runs on it: nothing here passes or fails.
+It only measures, next to whatever else runs on the machine: nothing passes or fails.
 """
 
 import asyncio
@@ -25,8 +24,8 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.replies import Accepted, Reply
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, OrderTerms, Wallet
-from tools.bench.figures import Latency, latency
-from tools.bench.machine import cpu_seconds, facts, load_average
+from tools.bench.figures import Latency, compute_latency
+from tools.bench.machine import describe_machine, load_average, read_cpu_seconds
 from tools.pipeline.parts import venue_part
 from tools.pipeline.venue import VenueControl
 from tools.stack.local import LocalStack
@@ -36,10 +35,10 @@ from tools.stack.supervisor import Running
 
 RESULT = REPOSITORY / "var" / "bench" / "venue.json"
 CONNECTIONS = 8
-ASKED_TRADES_A_SECOND = 400
-"""More than the venue is required to tell: each trade is two rows at least."""
+REQUESTED_TRADES_PER_SECOND = 400
+"""More than the venue must publish: each trade is at least two rows."""
 SUBSCRIPTION = '{"action":"subscribe","subscriptions":[{"topic":"activity","type":"trades"}]}'
-HEARD_WITHIN_S = 120
+RECEIVE_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +54,8 @@ QUICK = Effort(orders=80, leader_trades=80, starts=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Seconds. ``venue`` from the spawn until it answers, on a chain that runs already;
-    ``with_chain`` the chain's start added.
+    """Seconds until the venue answers: ``venue`` on a running chain, ``with_chain`` including the
+    chain's start.
     """
 
     venue: float
@@ -64,8 +63,8 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """What went through in how long, and how much of a core the venue used meanwhile."""
+class Throughput:
+    """How many in how many seconds, and how many CPU cores the venue used meanwhile."""
 
     count: int
     seconds: float
@@ -73,7 +72,7 @@ class Flow:
     latency: Latency | None = None
 
     @property
-    def a_second(self) -> float:
+    def per_second(self) -> float:
         return self.count / self.seconds
 
 
@@ -81,7 +80,7 @@ async def bench_venue(console: Console, folder: Path, effort: Effort) -> None:
     machine = {
         "at": utc_now().isoformat(timespec="seconds"),
         "load_average_before": load_average(),
-        **facts(),
+        **describe_machine(),
     }
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores, load average before {load_average()}"
@@ -89,15 +88,16 @@ async def bench_venue(console: Console, folder: Path, effort: Effort) -> None:
     starts = [await _start_and_stop(folder / f"start-{number}") for number in range(effort.starts)]
     for start in starts:
         console.print(
-            f"start: {start.venue:.2f} s with a chain that runs, {start.with_chain:.2f} s with the chain's own start"
+            f"start: {start.venue:.2f} s on a running chain, "
+            f"{start.with_chain:.2f} s including the chain's start"
         )
     async with AsyncExitStack() as closing:
         running, urls, _ = await _open(folder / "measured", closing)
         control = await closing.enter_async_context(VenueControl(urls["control"]))
-        orders = await _orders(running, urls, control, effort)
-        console.print(_told("orders through REST", orders))
-        rows = await _rows(running, urls, control, effort)
-        console.print(_told("rows on RTDS", rows))
+        orders = await _measure_orders(running, urls, control, effort)
+        console.print(_describe("orders through REST", orders))
+        rows = await _measure_rows(running, urls, control, effort)
+        console.print(_describe("rows on RTDS", rows))
     result = {
         "machine": machine,
         "starts": [asdict(start) for start in starts],
@@ -116,7 +116,7 @@ async def _start_and_stop(folder: Path) -> Start:
 
 
 async def _open(folder: Path, closing: AsyncExitStack) -> tuple[Running, Mapping[str, str], Start]:
-    """A chain and a venue that stay until ``closing`` closes."""
+    """Start a chain and a venue that run until ``closing`` closes."""
     began = time.perf_counter()
     settings = StackSettings(folder=folder, mining="automine", durable=False, polygon_rpc_url=None)
     stack = await closing.enter_async_context(LocalStack(settings, parts=["chain"]))
@@ -131,13 +131,13 @@ async def _open(folder: Path, closing: AsyncExitStack) -> tuple[Running, Mapping
     return running, urls, Start(venue=answers - chain_runs, with_chain=answers - began)
 
 
-async def _orders(
+async def _measure_orders(
     running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort
-) -> Flow:
-    """Market orders of $1, signed before the clock starts, each connection's one after the other."""
+) -> Throughput:
+    """Post market orders of $1, signed in advance, one after the other on each connection."""
     each = effort.orders // CONNECTIONS
-    accounts = await control.accounts("eoa", CONNECTIONS, usdc=str(10 * each))
-    markets = (await control.world())["markets"]
+    accounts = await control.create_accounts("eoa", CONNECTIONS, usdc=str(10 * each))
+    markets = (await control.fetch_world())["markets"]
     settings = VenueSettings(clob_url=HttpUrl(urls["clob"]))
     took: list[float] = []
     async with Clob(settings, now=utc_now) as clob:
@@ -146,22 +146,25 @@ async def _orders(
             wallet = Wallet(proxy=account.proxy, private_key=account.private_key)
             credentials = await clob.fetch_credentials(wallet)
             batches.append(
-                (credentials, _signed(wallet, credentials, markets[number % len(markets)], each))
+                (
+                    credentials,
+                    _sign_orders(wallet, credentials, markets[number % len(markets)], each),
+                )
             )
-        used, began = _cpu(running), time.perf_counter()
+        used, began = _read_cpu(running), time.perf_counter()
         await asyncio.gather(
             *(_send(clob, credentials, bodies, took) for credentials, bodies in batches)
         )
         seconds = time.perf_counter() - began
-    return Flow(
+    return Throughput(
         count=len(took),
         seconds=seconds,
-        cores=(_cpu(running) - used) / seconds,
-        latency=latency(took),
+        cores=(_read_cpu(running) - used) / seconds,
+        latency=compute_latency(took),
     )
 
 
-def _signed(
+def _sign_orders(
     wallet: Wallet, credentials: Credentials, market: Mapping[str, Any], count: int
 ) -> list[str]:
     now_ms = time.time_ns() // 1_000_000
@@ -190,53 +193,59 @@ async def _send(
         began = time.perf_counter()
         reply = await clob.post_order(body, credentials)
         took.append((time.perf_counter() - began) * 1_000)
-        _require_taken(reply)
+        _require_accepted(reply)
 
 
-def _require_taken(reply: Reply) -> None:
+def _require_accepted(reply: Reply) -> None:
     if not isinstance(reply, Accepted):
-        raise RuntimeError(f"an order of the benchmark was not taken: {reply}")
+        raise RuntimeError(f"an order of the benchmark was not accepted: {reply}")
 
 
-async def _rows(
+async def _measure_rows(
     running: Running, urls: Mapping[str, str], control: VenueControl, effort: Effort
-) -> Flow:
-    """Activity rows as one client hears them, from the first to the last, while the leaders trade
-    as fast as they can.
-    """
+) -> Throughput:
+    """Count the activity rows that one client receives while leaders trade as fast as they can."""
     async with aiohttp.ClientSession() as http, http.ws_connect(urls["rtds"]) as socket:
         await socket.send_str(SUBSCRIPTION)
         await socket.send_str("PING")
         await socket.receive()
-        used = _cpu(running)
+        used = _read_cpu(running)
         await control.start_leaders(
-            trades=effort.leader_trades, per_second=str(ASKED_TRADES_A_SECOND)
+            trades=effort.leader_trades, per_second=str(REQUESTED_TRADES_PER_SECOND)
         )
-        heard: list[float] = []
-        async with asyncio.timeout(HEARD_WITHIN_S):
-            while not (await _hear(socket, heard)) or (await control.stats())["trading"]:
+        received: list[float] = []
+        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
+            while (
+                not (await _receive_rows(socket, received))
+                or (await control.fetch_stats())["trading"]
+            ):
                 pass
-        cores = (_cpu(running) - used) / (heard[-1] - heard[0])
-    return Flow(count=len(heard), seconds=heard[-1] - heard[0], cores=cores)
+        cores = (_read_cpu(running) - used) / (received[-1] - received[0])
+    return Throughput(count=len(received), seconds=received[-1] - received[0], cores=cores)
 
 
-async def _hear(socket: aiohttp.ClientWebSocketResponse, heard: list[float]) -> bool:
-    """Note rows until none comes for half a second. Returns whether any was heard at all."""
+async def _receive_rows(socket: aiohttp.ClientWebSocketResponse, received: list[float]) -> bool:
+    """Receive rows until none comes for half a second. Returns whether any has come so far."""
     while True:
         try:
             message = await socket.receive(timeout=0.5)
         except TimeoutError:
-            return bool(heard)
+            return bool(received)
         if message.data:
-            heard.append(time.perf_counter())
+            received.append(time.perf_counter())
 
 
-def _cpu(running: Running) -> float:
-    return cpu_seconds({"venue": running.pid})["venue"]
+def _read_cpu(running: Running) -> float:
+    return read_cpu_seconds({"venue": running.pid})["venue"]
 
 
-def _told(name: str, flow: Flow) -> str:
-    told = f"{name}: {flow.a_second:.0f} a second ({flow.count} in {flow.seconds:.2f} s, the venue on {flow.cores:.2f} cores)"
-    if flow.latency is None:
-        return told
-    return f"{told}; each took {flow.latency.p50:.1f} ms p50, {flow.latency.p95:.1f} ms p95, {flow.latency.p99:.1f} ms p99"
+def _describe(name: str, throughput: Throughput) -> str:
+    text = (
+        f"{name}: {throughput.per_second:.0f} per second "
+        f"({throughput.count} in {throughput.seconds:.2f} s, "
+        f"the venue used {throughput.cores:.2f} cores)"
+    )
+    if throughput.latency is None:
+        return text
+    times = throughput.latency
+    return f"{text}; p50 {times.p50:.1f} ms, p95 {times.p95:.1f} ms, p99 {times.p99:.1f} ms"

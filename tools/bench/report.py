@@ -1,4 +1,4 @@
-"""How are the figures shown, and kept?"""
+"""Print the results as tables and write them as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,15 @@ from rich.table import Table
 from tools.bench.figures import Latency
 from tools.bench.loads import LIGHT
 from tools.bench.one_hop import Hop
-from tools.bench.path import Measured
+from tools.bench.path import LoadResult
 
-GOALS = "goals: at light load p50 <= 1.3 and p99 <= 1.5 times the floor; at least half its highest rate; at least 1000 copies/s"
+GOALS = (
+    "goals: at light load p50 <= 1.3 and p99 <= 1.5 times the floor; "
+    "at least half its highest rate; at least 1000 copies/s"
+)
 
 
-def hops_table(hops: Sequence[Hop]) -> Table:
+def build_hops_table(hops: Sequence[Hop]) -> Table:
     table = Table(
         "one hop",
         title="Added by one hop, at 100 messages/s; then on a backlog",
@@ -30,12 +33,15 @@ def hops_table(hops: Sequence[Hop]) -> Table:
             table.add_row(hop.title, hop.skipped)
         else:
             table.add_row(
-                hop.title, *_milliseconds(hop.added), f"{hop.per_second:.0f}", f"{hop.cpu_us:.0f}"
+                hop.title,
+                *_format_milliseconds(hop.added),
+                f"{hop.per_second:.0f}",
+                f"{hop.cpu_us:.0f}",
             )
     return table
 
 
-def path_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
+def build_path_table(measured: Mapping[str, Sequence[LoadResult]]) -> Table:
     table = Table(
         "system",
         "load",
@@ -55,16 +61,18 @@ def path_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
         table.add_column(column, justify="right")
     for name, rows in measured.items():
         for row in rows:
-            ratios = _ratios(row, measured.get("floor", ())) if name != "floor" else ("", "")
+            ratios = (
+                _ratios_to_floor(row, measured.get("floor", ())) if name != "floor" else ("", "")
+            )
             result = row.result
             arrived = f"{result.arrived} of {result.expected}" + (
-                "" if row.sustained else ", not sustained"
+                "" if row.is_sustained else ", not sustained"
             )
             cpu = f"{sum(row.cpu_per_1000.values()):.2f}"
             table.add_row(
                 name,
                 row.load.name,
-                *_milliseconds(result.latency),
+                *_format_milliseconds(result.latency),
                 arrived,
                 f"{result.per_second:.0f}",
                 cpu,
@@ -73,13 +81,13 @@ def path_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
     return table
 
 
-def cpu_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
+def build_cpu_table(measured: Mapping[str, Sequence[LoadResult]]) -> Table:
     table = Table(
         "system",
         "load",
         "process",
         "CPU s per 1000 copies",
-        title="Who uses the processors",
+        title="CPU use by process",
         title_justify="left",
     )
     for name, rows in measured.items():
@@ -90,15 +98,15 @@ def cpu_table(measured: Mapping[str, Sequence[Measured]]) -> Table:
     return table
 
 
-def highest_sustained(rows: Sequence[Measured]) -> float:
-    """Copies a second of the last step that was kept up with; 0 where none was."""
+def highest_sustained(rows: Sequence[LoadResult]) -> float:
+    """Copies per second of the highest sustained step; 0 where there is none."""
     return max(
-        (row.load.copies_per_second for row in rows if row.sustained and row.load.seconds >= 2),
+        (row.load.copies_per_second for row in rows if row.is_sustained and row.load.seconds >= 2),
         default=0.0,
     )
 
 
-def summary(measured: Mapping[str, Sequence[Measured]]) -> list[str]:
+def summarise(measured: Mapping[str, Sequence[LoadResult]]) -> list[str]:
     lines = [
         f"{name}: highest sustained rate {highest_sustained(rows):.0f} copies/s"
         for name, rows in measured.items()
@@ -110,13 +118,13 @@ def write(
     file: Path,
     machine: Mapping[str, object],
     hops: Sequence[Hop],
-    measured: Mapping[str, Sequence[Measured]],
+    measured: Mapping[str, Sequence[LoadResult]],
 ) -> None:
-    kept: dict[str, Any] = {
+    results: dict[str, Any] = {
         "machine": machine,
         "hops": [asdict(hop) for hop in hops],
         "path": {
-            name: [asdict(row) | {"sustained": row.sustained} for row in rows]
+            name: [asdict(row) | {"sustained": row.is_sustained} for row in rows]
             for name, rows in measured.items()
         },
         "highest_sustained_copies_per_second": {
@@ -124,33 +132,35 @@ def write(
         },
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(kept, indent=1) + "\n")
+    file.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def show(console: Console, hops: Sequence[Hop], measured: Mapping[str, Sequence[Measured]]) -> None:
+def show(
+    console: Console, hops: Sequence[Hop], measured: Mapping[str, Sequence[LoadResult]]
+) -> None:
     if hops:
-        console.print(hops_table(hops))
+        console.print(build_hops_table(hops))
     if measured:
-        console.print(path_table(measured))
+        console.print(build_path_table(measured))
         console.print(
-            cpu_table(
+            build_cpu_table(
                 {
                     name: [row for row in rows if row.load.name != LIGHT]
                     for name, rows in measured.items()
                 }
             )
         )
-        for line in summary(measured):
+        for line in summarise(measured):
             console.print(line)
 
 
-def _ratios(row: Measured, floor: Sequence[Measured]) -> tuple[str, str]:
-    beside = next((other for other in floor if other.load == row.load), None)
-    if beside is None:
+def _ratios_to_floor(row: LoadResult, floor: Sequence[LoadResult]) -> tuple[str, str]:
+    floor_row = next((other for other in floor if other.load == row.load), None)
+    if floor_row is None:
         return "", ""
-    ours, least = row.result.latency, beside.result.latency
+    ours, least = row.result.latency, floor_row.result.latency
     return f"{ours.p50 / least.p50:.2f}", f"{ours.p99 / least.p99:.2f}"
 
 
-def _milliseconds(times: Latency) -> tuple[str, str, str]:
+def _format_milliseconds(times: Latency) -> tuple[str, str, str]:
     return f"{times.p50:.1f}", f"{times.p95:.1f}", f"{times.p99:.1f}"

@@ -1,10 +1,9 @@
-"""Where does a service spend its processor time? Runs it, and writes down each two milliseconds of
-CPU what it was doing.
+"""Run a service and sample its call stack every two milliseconds of CPU time.
 
     python -m tools.bench.sampled services.executor FILE
 
-A signal per CPU time, not a thread per wall time: a thread would only run where the service lets go
-of the interpreter.
+It uses a signal per CPU time, not a thread per wall time: a thread would only run where the service
+releases the interpreter lock.
 """
 
 import runpy
@@ -14,21 +13,21 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-EVERY_S = 0.002
-SHOWN = 100
+INTERVAL_S = 0.002
+MAX_SHOWN = 100
 
 
 class Samples:
-    """How often each function was running (its own time), and how often it stood in the stack (with
-    all that it calls).
+    """How often each function was running (own time), and how often it was on the stack (inclusive
+    time).
     """
 
     def __init__(self) -> None:
         self.total = 0
         self.own: Counter[str] = Counter()
-        self.whole: Counter[str] = Counter()
+        self.inclusive: Counter[str] = Counter()
 
-    def take(self, _: int, frame: FrameType | None) -> None:
+    def record(self, _: int, frame: FrameType | None) -> None:
         self.total += 1
         names = []
         while frame is not None:
@@ -37,15 +36,15 @@ class Samples:
             frame = frame.f_back
         if names:
             self.own[names[0]] += 1
-            self.whole.update(set(names))
+            self.inclusive.update(set(names))
 
     def report(self) -> str:
-        lines = [f"{self.total} samples of {EVERY_S * 1000:.0f} ms"]
-        for title, counted in (("own time", self.own), ("with all that it calls", self.whole)):
+        lines = [f"{self.total} samples of {INTERVAL_S * 1000:.0f} ms"]
+        for title, counted in (("own time", self.own), ("inclusive time", self.inclusive)):
             lines.append(f"\n{title}")
             lines += [
                 f"{count * 100 / max(1, self.total):6.1f} %  {name}"
-                for name, count in counted.most_common(SHOWN)
+                for name, count in counted.most_common(MAX_SHOWN)
             ]
         return "\n".join(lines) + "\n"
 
@@ -58,8 +57,8 @@ def main() -> None:
     module, file = sys.argv[1], Path(sys.argv[2])
     sys.argv = [module]
     samples = Samples()
-    signal.signal(signal.SIGPROF, samples.take)
-    signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
+    signal.signal(signal.SIGPROF, samples.record)
+    signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:

@@ -1,4 +1,4 @@
-"""Where the floor's processes find what they need: read once, by the process that needs it."""
+"""The environment of the floor's processes."""
 
 from pathlib import Path
 

@@ -1,6 +1,4 @@
-"""The two systems that are measured beside one another: the floor, and the pipeline's real
-services.
-"""
+"""The two systems that are compared: the floor, and the pipeline's real services."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +30,7 @@ PARTITIONS = 16
 
 
 class Processes:
-    """Parts under the stack's supervisor, for the time of a block."""
+    """Parts under the stack's supervisor, until the block ends."""
 
     name: str
 
@@ -77,18 +75,18 @@ class Floor(Processes):
         await connection.execute(floor.SCHEMA)
         await connection.close()
         for role in floor.ROLES[::-1]:
-            await self.start(self._part(role))
+            await self.start(self._build_part(role))
         return self
 
     def trades(self, followers: int) -> Iterator[Trade]:
         while True:
             self._number += 1
             yield Trade(
-                frame=floor.frame(self._number, followers),
-                salts=tuple(floor.salts(self._number, followers)),
+                frame=floor.build_frame(self._number, followers),
+                salts=tuple(floor.order_salts(self._number, followers)),
             )
 
-    def _part(self, role: str) -> Part:
+    def _build_part(self, role: str) -> Part:
         ready_file = self.folder / f"floor-{role}.ready"
         ready_file.unlink(missing_ok=True)
         environment = {
@@ -108,9 +106,7 @@ class Floor(Processes):
 
 
 class Pipeline(Processes):
-    """Ingest, pricer, preflight and executor as they are deployed. ``profiled``: the one that is
-    sampled, if any.
-    """
+    """Ingest, pricer, preflight and executor as deployed. ``profiled``: the sampled one, if any."""
 
     name = "pipeline"
 
@@ -144,13 +140,13 @@ class Pipeline(Processes):
         await engine.dispose()
         ports = Ports()
         for name in SERVICES:
-            part = service_part(name, self._environment(), port=ports.free()).part
-            await self.start(self._sampled(part) if name == self._profiled else part)
-        await wait_for(lambda: self.venue.is_listened_to, "ingest listens to the activity feed")
+            part = service_part(name, self._environment(), port=ports.reserve_free()).part
+            await self.start(self._build_sampled_part(part) if name == self._profiled else part)
+        await wait_for(lambda: self.venue.has_listeners, "ingest listens to the activity feed")
         return self
 
     def trades(self, followers_each: int) -> Iterator[Trade]:
-        for trade in followers.trades(
+        for trade in followers.generate_trades(
             self._leaders[followers_each], first_number=self._number, now=self._now()
         ):
             self._number += 1
@@ -163,7 +159,7 @@ class Pipeline(Processes):
             "EXECUTOR_KEYS_FILE": str(self.folder / "keys.json"),
         }
 
-    def _sampled(self, part: Part) -> Part:
+    def _build_sampled_part(self, part: Part) -> Part:
         module = str(part.command[-1])
         command = [sys.executable, "-m", "tools.bench.sampled", module, str(self.profile_file)]
         return Part(
@@ -189,4 +185,4 @@ async def create_topics(
 
 
 async def _exists(file: Path) -> bool:
-    return file.exists()  # noqa: ASYNC240 - a look at this machine's own disk
+    return file.exists()  # noqa: ASYNC240 - a local file

@@ -1,9 +1,8 @@
-"""What does the pipeline need around it to be measured? A load generator that is venue and chain at
-once, and notes when orders come.
+"""A load generator that acts as venue and chain, and records when orders arrive.
 
-It judges nothing: each order is matched whole, each wallet is rich, and a trade is final as soon as
-it is asked for. Whether the pipeline is right is shown on the paper venue; here every microsecond
-of the venue's own would blur what is measured.
+It checks nothing: each order is matched completely, each wallet has large balances, and a trade is
+final when it is asked for. The paper venue shows whether the pipeline is correct; here, time that
+the venue uses would distort the measurement.
 """
 
 import asyncio
@@ -23,14 +22,13 @@ from shared.chain.orders import SignedOrder, order_hash
 from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
 
 HOST = "127.0.0.1"
-TICK_S = 0.25
-"""How often each book says something: a token whose book is silent for two seconds would be asked
-for by REST."""
+UPDATE_INTERVAL_S = 0.25
+"""How often each book changes: the pricer fetches one that is silent for two seconds by REST."""
 LEVELS = 8
-RICH = 10**15
+LARGE_AMOUNT = 10**15
 WORD_DIGITS = 64
 WALLET_CALLS = 10
-"""Views that a BUY's balance is read by: one balance, and three for each of the three exchanges."""
+"""Calls that read the balances for a BUY: one balance, and three for each of three exchanges."""
 
 
 class BenchVenue:
@@ -38,14 +36,14 @@ class BenchVenue:
 
     def __init__(self, port: int) -> None:
         self.url, self._port = f"http://{HOST}:{port}", port
-        self.arrived: list[tuple[int, float]] = []
-        """Salt of each order, and when it came, in the order of arrival."""
+        self.arrivals: list[tuple[int, float]] = []
+        """The salt and the time of each order, in the order of arrival."""
         self._orders: dict[str, list[Mapping[str, Any]]] = {}
         self._listeners: set[web.WebSocketResponse] = set()
         self._books: dict[web.WebSocketResponse, set[str]] = {}
 
     def environment(self) -> dict[str, str]:
-        """By which the services find it."""
+        """The variables by which the services find it."""
         sockets = self.url.replace("http", "ws", 1)
         return {
             "CLOB_URL": self.url,
@@ -60,7 +58,7 @@ class BenchVenue:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self._port, backlog=1024).start()
-        self._ticking = asyncio.create_task(self._tick())
+        self._ticking = asyncio.create_task(self._update_books())
         return self
 
     async def __aexit__(
@@ -74,11 +72,11 @@ class BenchVenue:
         await self._runner.cleanup()
 
     @property
-    def is_listened_to(self) -> bool:
+    def has_listeners(self) -> bool:
         return bool(self._listeners)
 
-    async def say(self, frame: str) -> float:
-        """Send a frame to whoever listens to the activity feed, and return when."""
+    async def send_frame(self, frame: str) -> float:
+        """Send a frame to all listeners of the activity feed. Returns the time of sending."""
         at = time.perf_counter()
         for listener in self._listeners:
             await listener.send_str(frame)
@@ -91,7 +89,7 @@ class BenchVenue:
             web.post("/order", self._on_order),
             web.get("/data/trades", self._on_trades),
             web.post("/auth/api-key", self._on_api_key),
-            web.get("/markets-by-token/{token}", self._on_market_of),
+            web.get("/markets-by-token/{token}", self._on_market_by_token),
             web.get("/clob-markets/{condition}", self._on_market),
             web.get("/book", self._on_book),
             web.post("/rpc", self._on_rpc),
@@ -102,31 +100,33 @@ class BenchVenue:
     async def _on_order(self, request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
         order = body["order"]
-        self.arrived.append((order["salt"], time.perf_counter()))
-        if "maker" not in order:  # the floor's
+        self.arrivals.append((order["salt"], time.perf_counter()))
+        if "maker" not in order:  # an order of the floor
             return web.Response(body=b"{}")
         self._orders.setdefault(order["maker"], []).append(order)
         salt = str(order["salt"])
-        return _json(
+        return _json_response(
             {
                 "success": True,
                 "errorMsg": "",
                 "orderID": f"0x{salt}",
                 "status": "matched",
-                "makingAmount": _whole(order["makerAmount"]),
-                "takingAmount": _whole(order["takerAmount"]),
+                "makingAmount": _to_decimal(order["makerAmount"]),
+                "takingAmount": _to_decimal(order["takerAmount"]),
                 "tradeIDs": [salt],
             }
         )
 
     async def _on_trades(self, request: web.Request) -> web.Response:
-        """A wallet's trades that were not told yet: final at first sight."""
+        """The trades of a wallet that were not returned before, already final."""
         orders = self._orders.pop(request.query["maker_address"], [])
-        return _json({"data": [_trade(order) for order in orders], "next_cursor": "LTE="})
+        return _json_response(
+            {"data": [_build_trade(order) for order in orders], "next_cursor": "LTE="}
+        )
 
     async def _on_api_key(self, request: web.Request) -> web.Response:
         secret = base64.urlsafe_b64encode(request.headers["POLY_ADDRESS"].encode()).decode()
-        return _json(
+        return _json_response(
             {
                 "apiKey": "00000000-0000-4000-8000-000000000000",
                 "secret": secret,
@@ -136,12 +136,12 @@ class BenchVenue:
 
     # Markets
 
-    async def _on_market_of(self, request: web.Request) -> web.Response:
-        return _json({"condition_id": _condition(request.match_info["token"])})
+    async def _on_market_by_token(self, request: web.Request) -> web.Response:
+        return _json_response({"condition_id": _condition_id(request.match_info["token"])})
 
     async def _on_market(self, request: web.Request) -> web.Response:
         token = str(int(request.match_info["condition"], 16))
-        return _json(
+        return _json_response(
             {
                 "t": [{"t": token, "o": "Yes"}],
                 "mts": 0.01,
@@ -152,7 +152,7 @@ class BenchVenue:
         )
 
     async def _on_book(self, request: web.Request) -> web.Response:
-        return _json(_book(request.query["token_id"]))
+        return _json_response(_build_book(request.query["token_id"]))
 
     async def _on_market_socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -170,22 +170,24 @@ class BenchVenue:
         if text == "PING":
             await socket.send_str("PONG")
             return
-        asked = orjson.loads(text)
-        tokens = asked["assets_ids"] if asked.get("operation") != "unsubscribe" else []
+        request_body = orjson.loads(text)
+        tokens = (
+            request_body["assets_ids"] if request_body.get("operation") != "unsubscribe" else []
+        )
         for token in set(tokens) - self._books[socket]:
-            await socket.send_str(orjson.dumps([_book(token)]).decode())
+            await socket.send_str(orjson.dumps([_build_book(token)]).decode())
         self._books[socket].update(tokens)
 
-    async def _tick(self) -> None:
+    async def _update_books(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(UPDATE_INTERVAL_S)
             for socket, tokens in list(self._books.items()):
                 if tokens and not socket.closed:
                     await socket.send_str(
                         orjson.dumps(
                             {
                                 "event_type": "price_change",
-                                "price_changes": [_change(t) for t in tokens],
+                                "price_changes": [_build_change(t) for t in tokens],
                             }
                         ).decode()
                     )
@@ -205,64 +207,65 @@ class BenchVenue:
         return socket
 
     async def _on_rpc(self, request: web.Request) -> web.Response:
-        asked = orjson.loads(await request.read())
+        request_body = orjson.loads(await request.read())
         answers = [
             {"jsonrpc": "2.0", "id": each["id"], "result": ANSWERS[each["method"]](each["params"])}
-            for each in asked
+            for each in request_body
         ]
-        return _json(answers)
+        return _json_response(answers)
 
 
-def _height() -> int:
+def _block_number() -> int:
     return 1_000 + int(time.monotonic())
 
 
-def _header() -> dict[str, str]:
+def _build_header() -> dict[str, str]:
     return {
-        "number": hex(_height()),
-        "hash": f"0x{_height():064x}",
-        "parentHash": f"0x{_height() - 1:064x}",
+        "number": hex(_block_number()),
+        "hash": f"0x{_block_number():064x}",
+        "parentHash": f"0x{_block_number() - 1:064x}",
         "timestamp": hex(1_790_000_000),
     }
 
 
-def _snapshot(params: Sequence[Any]) -> str:
-    """Every balance and allowance is large, everything is approved. The call's argument is a list;
-    its length stands after its place.
+def _answer_snapshot(params: Sequence[Any]) -> str:
+    """Large balances and allowances, and every approval.
+
+    The call's argument is a list: its length is its second word.
     """
     argument = params[0]["data"].removeprefix(SNAPSHOT_CREATION_CODE)
-    return _rich_wallets(int(argument[WORD_DIGITS : 2 * WORD_DIGITS], 16) // WALLET_CALLS)
+    return _encode_wallets(int(argument[WORD_DIGITS : 2 * WORD_DIGITS], 16) // WALLET_CALLS)
 
 
 @cache
-def _rich_wallets(count: int) -> str:
-    amount, yes = encode(["uint256"], [RICH]), encode(["bool"], [True])
-    answers = [amount] + [amount, yes, yes] * ((WALLET_CALLS - 1) // 3)
+def _encode_wallets(count: int) -> str:
+    amount, approved = encode(["uint256"], [LARGE_AMOUNT]), encode(["bool"], [True])
+    answers = [amount] + [amount, approved, approved] * ((WALLET_CALLS - 1) // 3)
     return "0x" + encode(["uint256", "bytes[]"], [1_000, answers * count]).hex()
 
 
 ANSWERS: Mapping[str, Callable[[Sequence[Any]], object]] = {
-    "eth_call": _snapshot,
-    "eth_blockNumber": lambda _: hex(_height()),
-    "eth_getBlockByNumber": lambda _: _header(),
+    "eth_call": _answer_snapshot,
+    "eth_blockNumber": lambda _: hex(_block_number()),
+    "eth_getBlockByNumber": lambda _: _build_header(),
     "eth_getLogs": lambda _: [],
 }
 
 
-def _json(payload: object) -> web.Response:
+def _json_response(payload: object) -> web.Response:
     return web.Response(body=orjson.dumps(payload), content_type="application/json")
 
 
-def _whole(base_units: str) -> str:
+def _to_decimal(base_units: str) -> str:
     whole, rest = divmod(int(base_units), 1_000_000)
     return f"{whole}.{rest:06d}"
 
 
-def _condition(token: str) -> str:
+def _condition_id(token: str) -> str:
     return f"0x{int(token):064x}"
 
 
-def _book(token: str) -> dict[str, object]:
+def _build_book(token: str) -> dict[str, object]:
     return {
         "event_type": "book",
         "asset_id": token,
@@ -271,7 +274,7 @@ def _book(token: str) -> dict[str, object]:
     }
 
 
-def _change(token: str) -> dict[str, str]:
+def _build_change(token: str) -> dict[str, str]:
     return {
         "asset_id": token,
         "side": "BUY",
@@ -280,7 +283,7 @@ def _change(token: str) -> dict[str, str]:
     }
 
 
-def _trade(order: Mapping[str, Any]) -> dict[str, object]:
+def _build_trade(order: Mapping[str, Any]) -> dict[str, object]:
     signed = SignedOrder(
         salt=order["salt"],
         maker=order["maker"],
@@ -300,7 +303,7 @@ def _trade(order: Mapping[str, Any]) -> dict[str, object]:
         "taker_order_id": order_hash(signed, EXCHANGE_V2, "2"),
         "status": "CONFIRMED",
         "asset_id": order["tokenId"],
-        "size": _whole(order["takerAmount"]),
+        "size": _to_decimal(order["takerAmount"]),
         "price": "0.52",
         "match_time": "1790000000",
         "transaction_hash": f"0x{order['salt']:064x}",

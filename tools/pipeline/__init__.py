@@ -1,3 +1,1 @@
-"""The paper venue and the six services as processes of this machine: what the demo, the benchmarks
-and the end-to-end tests run.
-"""
+"""The paper venue and the six services as local processes, for the demo, benchmarks and tests."""

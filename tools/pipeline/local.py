@@ -1,4 +1,4 @@
-"""The whole system on this machine: the stack, the paper venue, and the services between them."""
+"""The whole system on this machine: the stack, the paper venue and the services."""
 
 import asyncio
 import json
@@ -27,14 +27,12 @@ from tools.stack.ports import Ports
 from tools.stack.supervisor import Running
 
 PARTITIONS = 16
-"""Of each topic. Enough for any number of instances that fit on one machine; a fetch costs aiokafka
-ten times less than with 64."""
+"""Partitions of each topic: enough for the instances that fit on one machine. A fetch costs ten
+times less CPU in aiokafka than with 64."""
 
 
 class LocalPipeline:
-    """Starts the venue on entering; followers and services when they are asked for. Ends with the
-    stack that it was given.
-    """
+    """Starts the venue on entering, and followers and services on request, until the block ends."""
 
     def __init__(
         self,
@@ -44,8 +42,8 @@ class LocalPipeline:
         environment: Mapping[str, str] | None = None,
         launcher: str | None = None,
     ) -> None:
-        """``folder`` holds keys and addresses of this run; ``environment`` is added to every
-        process's; ``launcher`` runs the services.
+        """``folder``: for the keys and addresses of this run. ``environment``: added to every
+        process's environment. ``launcher``: a module that runs the services' modules.
         """
         self.stack, self.folder = stack, folder
         self._launcher = launcher
@@ -71,7 +69,7 @@ class LocalPipeline:
         await self._exit.aclose()
 
     def environment(self) -> dict[str, str]:
-        """By which every service finds everything."""
+        """The variables by which every service finds the others and the venue."""
         urls = self.urls
         return {
             **self.stack.environment(),
@@ -87,10 +85,12 @@ class LocalPipeline:
         return self.folder / "keys.json"
 
     async def create_followers(self, count: int, *, usdc: str) -> list[Account]:
-        """Funded wallets, half of them EOAs and half Safes, whose keys the executor is given."""
+        """Create funded wallets, half EOAs and half Safes, and write their keys for executor."""
         eoas, safes = await asyncio.gather(
-            self.venue.accounts("eoa", count - count // 2, usdc=usdc),
-            self.venue.accounts("safe", count // 2, usdc=usdc) if count > 1 else _none(),
+            self.venue.create_accounts("eoa", count - count // 2, usdc=usdc),
+            self.venue.create_accounts("safe", count // 2, usdc=usdc)
+            if count > 1
+            else _no_accounts(),
         )
         accounts = [*eoas, *safes]
         self.keys_file.touch(mode=0o600)
@@ -105,14 +105,14 @@ class LocalPipeline:
         return accounts
 
     async def start_services(self, names: Sequence[str] = SERVICES) -> None:
-        """All side by side; returns once each says that it is ready. Raises: PartDied."""
+        """Start them all, and return once each is ready. Raises: PartDied."""
         await asyncio.gather(*(self.start_service(name) for name in names))
 
     async def start_service(self, name: str, *, instance: int = 0) -> ServicePart:
         service = service_part(
             name,
             self.environment(),
-            port=self._ports.free(),
+            port=self._ports.reserve_free(),
             instance=instance,
             launcher=self._launcher,
         )
@@ -124,7 +124,7 @@ class LocalPipeline:
         return open_engine(DatabaseSettings.model_validate({"url": self.stack.database_url}))
 
     def kafka_settings(self) -> KafkaSettings:
-        """The brokers, and how their topics are made: each has a copy of everything."""
+        """The brokers' addresses, and topics of which each broker has a copy."""
         return KafkaSettings(
             bootstrap_servers=self.stack.kafka_bootstrap_servers,
             partitions=PARTITIONS,
@@ -132,13 +132,13 @@ class LocalPipeline:
         )
 
     async def _prepare(self) -> None:
-        """Topics, tables, and the broker's own topic of offsets."""
+        """Create the topics, the tables, and the brokers' own topic of offsets."""
         engine = self.engine()
         try:
             await asyncio.gather(
                 topics.apply(self.kafka_settings()),
                 migrate(engine),
-                groups_can_form(self.kafka_settings()),
+                wait_for_group_coordinator(self.kafka_settings()),
             )
         finally:
             await engine.dispose()
@@ -154,13 +154,13 @@ class LocalPipeline:
         return await self._exit.enter_async_context(VenueControl(self.urls["control"]))
 
 
-async def _none() -> list[Account]:
+async def _no_accounts() -> list[Account]:
     return []
 
 
-async def groups_can_form(settings: KafkaSettings) -> None:
-    """Return once the broker has made the topic in which it keeps groups: it does so when first
-    asked, and refuses groups meanwhile.
+async def wait_for_group_coordinator(settings: KafkaSettings) -> None:
+    """Return once the broker has created its topic of consumer groups. It does so at the first
+    request, and refuses groups until then.
 
     Raises: StackError after a minute.
     """
@@ -168,18 +168,18 @@ async def groups_can_form(settings: KafkaSettings) -> None:
     await admin.start()
     try:
         async with asyncio.timeout(60):
-            # the broker tells nobody when it is done
-            while not await _finds_a_coordinator(admin):  # noqa: ASYNC110
+            # the broker does not announce that it is done
+            while not await _has_coordinator(admin):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise StackError(
-            "Kafka did not make its topic of consumer offsets within a minute: see kafka's log"
+            "Kafka did not create its topic of consumer offsets within a minute: see kafka's log"
         ) from None
     finally:
         await admin.close()
 
 
-async def _finds_a_coordinator(admin: AIOKafkaAdminClient) -> bool:
+async def _has_coordinator(admin: AIOKafkaAdminClient) -> bool:
     try:
         await admin.list_consumer_group_offsets("any-group")
     except KafkaError as error:

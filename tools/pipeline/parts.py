@@ -1,4 +1,4 @@
-"""How is each of our own processes started, and when is it ready?"""
+"""The services and the paper venue as parts of the supervisor: command, environment, readiness."""
 
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SERVICES = ("ingest", "pricer", "preflight", "executor", "tx-monitor", "debt-rec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePart:
-    """A service as a part of the supervisor, and where it answers probes."""
+    """A service as a part of the supervisor, and the URL of its probes."""
 
     part: Part
     health_url: str
@@ -30,10 +30,10 @@ def service_part(
     instance: int = 0,
     launcher: str | None = None,
 ) -> ServicePart:
-    """``name`` as deployed (``tx-monitor``), its probes at ``port``; several instances of one
-    service are told apart by their number.
+    """A service by its deployed name (``tx-monitor``), with its probes on ``port``.
 
-    ``launcher``: a module that runs the service's own module, which it is given.
+    ``instance``: the number that distinguishes instances of one service.
+    ``launcher``: a module that gets the service's module as its argument and runs it.
     """
     health_url = f"http://127.0.0.1:{port}"
     full_name = name if instance == 0 else f"{name}-{instance}"
@@ -62,7 +62,7 @@ def service_part(
 def venue_part(
     ready_file: Path, *, rpc_url: str, npm_folder: Path, environment: Mapping[str, str]
 ) -> Part:
-    """The paper venue; ``ready_file`` tells its addresses once everything answers."""
+    """The paper venue. It writes its addresses to ``ready_file`` when it is ready."""
     ready_file.unlink(missing_ok=True)
     return Part(
         name="paper-venue",

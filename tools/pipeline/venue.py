@@ -1,6 +1,4 @@
-"""How a running paper venue is asked for what no real one gives: funded accounts, leader trades on
-demand, counts.
-"""
+"""A client of the paper venue's control endpoint: accounts, leader trades, faults, counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ class Account:
 
 
 class VenueRefused(Exception):
-    """The control endpoint refuses what it was asked; the text is its own."""
+    """The control endpoint refuses a request; the text is its own."""
 
 
 class VenueControl:
@@ -40,30 +38,30 @@ class VenueControl:
     ) -> None:
         await self._session.close()
 
-    async def world(self) -> Mapping[str, Any]:
+    async def fetch_world(self) -> Mapping[str, Any]:
         return await self._get("/world")
 
-    async def stats(self) -> Mapping[str, Any]:
+    async def fetch_stats(self) -> Mapping[str, Any]:
         return await self._get("/stats")
 
-    async def accounts(self, kind: str, count: int, *, usdc: str) -> list[Account]:
+    async def create_accounts(self, kind: str, count: int, *, usdc: str) -> list[Account]:
         made = await self._post("/accounts", kind=kind, count=count, usdc=usdc)
         return [Account(**account) for account in made]
 
-    async def accounts_with_keys(
+    async def create_accounts_with_api_keys(
         self, kind: str, count: int, *, usdc: str
     ) -> list[Mapping[str, Any]]:
-        """As the venue tells them, each with its API key."""
+        """The accounts as the venue returns them, each with its API key."""
         return await self._post("/accounts", kind=kind, count=count, usdc=usdc, api_keys=True)  # type: ignore[no-any-return]
 
-    async def faults(self) -> Mapping[str, Any]:
-        """Those that are on, and how often each has struck."""
+    async def fetch_faults(self) -> Mapping[str, Any]:
+        """The faults that are on, and how often each has struck."""
         return await self._get("/faults")
 
     async def change_faults(self, faults: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Each begins anew, or is off (None); all others stay as they are."""
+        """Switch faults on, with a new count, or off (None). All others stay as they are."""
         async with self._session.patch(f"{self._url}/faults", json=faults) as response:
-            await _understood(response)
+            await _parse_response(response)
 
     async def change_tick(self, condition_id: str, tick: str) -> None:
         await self._post("/tick", condition_id=condition_id, tick=tick)
@@ -85,14 +83,14 @@ class VenueControl:
 
     async def _get(self, path: str) -> Mapping[str, Any]:
         async with self._session.get(self._url + path) as response:
-            return await _understood(response)  # type: ignore[no-any-return]
+            return await _parse_response(response)  # type: ignore[no-any-return]
 
-    async def _post(self, path: str, **asked: Any) -> Any:
-        async with self._session.post(self._url + path, json=asked) as response:
-            return await _understood(response)
+    async def _post(self, path: str, **body: Any) -> Any:
+        async with self._session.post(self._url + path, json=body) as response:
+            return await _parse_response(response)
 
 
-async def _understood(response: aiohttp.ClientResponse) -> Any:
+async def _parse_response(response: aiohttp.ClientResponse) -> Any:
     if not response.ok:
         raise VenueRefused(
             f"the venue refuses {response.method} {response.url.path}: {await response.text()}"

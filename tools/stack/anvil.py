@@ -1,5 +1,5 @@
-"""Is the local chain up? anvil, from the npm package of this platform, as a stand-alone Polygon
-(chain id 137).
+"""The local chain: anvil, from the npm package of this platform, as a stand-alone Polygon (chain
+id 137).
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from pathlib import Path
 import aiohttp
 
 from tools.stack import npm
-from tools.stack.cache import Cache, sha256_of
+from tools.stack.cache import Cache, compute_sha256
 from tools.stack.errors import StackError
 from tools.stack.ports import HOST
 from tools.stack.settings import Mining
 from tools.stack.supervisor import Part, Supervisor
 
 CHAIN_ID = 137
-STATES_KEPT = "64"
-"""States of past blocks, far beyond the finalized one: with 2,048 of them anvil took 1.5 GB after
-2,900 trades, and 22 GB in the end."""
-# The hash of the program in the package that package-lock.json pins; npm publishes others for other
-# platforms, which are not pinned here.
+KEPT_STATES = "64"
+"""States of past blocks that anvil keeps: many more than finality needs. With 2,048 it used 1.5 GB
+of memory after 2,900 trades, and 22 GB in the end."""
 PROGRAMS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("Linux", "x86_64"): (
         "@foundry-rs/anvil-linux-amd64",
         "10c1c727d6c1de973aeb160e59875b9a9a23464d6e74149ee8abb30b3500311b",
     ),
 }
+"""By system and machine: the package that package-lock.json pins, and its program's SHA-256.
+Other platforms' packages are not pinned."""
 
 
 class Anvil:
-    """One local chain, empty but for anvil's funded accounts."""
+    """One local chain, empty except for anvil's funded accounts."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Anvil:
         self._cache = cache
         self._folder = folder
         self._port = port
-        self._options = options(port=port, mining=mining, block_seconds=block_seconds)
+        self._options = build_options(port=port, mining=mining, block_seconds=block_seconds)
 
     @property
     def url(self) -> str:
@@ -57,32 +57,31 @@ class Anvil:
         return f"http://{HOST}:{self._port}"
 
     async def start(self) -> None:
-        """Install the npm packages if need be, and start the chain."""
-        package, sha256 = package_for(platform.system(), platform.machine())
+        """Install the npm packages if they are missing, and start the chain."""
+        package, sha256 = find_package(platform.system(), platform.machine())
         await npm.install(self._cache, self._supervisor)
         program = npm.package_folder(package, self._cache.folder) / "bin" / "anvil"
         await asyncio.to_thread(_require_intact, program, sha256)
-        home = {
-            "HOME": str(self._folder)
-        }  # anvil keeps old states in its user's home, and leaves them there when it is killed
+        # anvil keeps old states in its user's home and leaves them there when it is killed
+        home = {"HOME": str(self._folder)}
         command: list[str | Path] = [program, *self._options]
         await self._supervisor.start(
             Part(
                 name="anvil",
                 command=command,
                 env=home,
-                ready=self._answers,
+                ready=self._is_ready,
                 ready_within=90,
                 port=self._port,
             )
         )
 
-    async def _answers(self) -> bool:
-        question = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+    async def _is_ready(self) -> bool:
+        request = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
         try:
             async with (
                 aiohttp.ClientSession() as session,
-                session.post(self.url, json=question) as response,
+                session.post(self.url, json=request) as response,
             ):
                 answer = await response.json()
         except aiohttp.ClientError:
@@ -90,9 +89,11 @@ class Anvil:
         return bool(answer["result"] == hex(CHAIN_ID))
 
 
-def options(*, port: int, mining: Mining, block_seconds: float) -> list[str]:
-    """Return anvil's flags. With two slots in an epoch the finalized block is the head's fourth
-    ancestor, so finality can be waited for.
+def build_options(*, port: int, mining: Mining, block_seconds: float) -> list[str]:
+    """Return anvil's flags.
+
+    With two slots in an epoch the finalized block is the head's fourth ancestor, so that tests can
+    wait for finality.
     """
     modes: dict[Mining, list[str]] = {
         "interval": ["--block-time", f"{block_seconds:g}"],
@@ -108,27 +109,29 @@ def options(*, port: int, mining: Mining, block_seconds: float) -> list[str]:
         "--slots-in-an-epoch",
         "2",
         "--prune-history",
-        STATES_KEPT,
+        KEPT_STATES,
     ]
     return [*fixed, *limits, *modes[mining]]
 
 
-def package_for(system: str, machine: str) -> tuple[str, str]:
+def find_package(system: str, machine: str) -> tuple[str, str]:
     """Return the npm package for a platform and the SHA-256 of the program in it.
 
     Raises:
-        StackError: there is none that we pin.
+        StackError: no package is pinned for this platform.
     """
     if (system, machine) not in PROGRAMS:
         known = ", ".join(" ".join(pair) for pair in PROGRAMS)
         raise StackError(
-            f"no pinned anvil for {system} {machine} (only for {known}): set POLYGON_RPC_URL to a chain of yours"
+            f"no pinned anvil for {system} {machine} (only for {known}): "
+            "set POLYGON_RPC_URL to a chain of yours"
         )
     return PROGRAMS[system, machine]
 
 
 def _require_intact(program: Path, sha256: str) -> None:
-    if not program.is_file() or sha256_of(program) != sha256:
+    if not program.is_file() or compute_sha256(program) != sha256:
         raise StackError(
-            f"{program} is missing or damaged: delete {program.parents[4]}, so that it is installed anew"
+            f"{program} is missing or damaged: delete {program.parents[4]}, so that it is "
+            "installed again"
         )

@@ -1,6 +1,4 @@
-"""How do programs without an event loop of their own, such as a test session, keep a stack running
-beside them?
-"""
+"""Run a stack in a background thread, for programs without an event loop (a test session)."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own; what is started there lives until the `with` block
-    ends.
-    """
+    """An event loop in a thread of its own, until the `with` block ends."""
 
     def __init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="background loop")
@@ -38,7 +34,7 @@ class BackgroundLoop:
         self._thread.join()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the background loop, blocking this thread until it is done."""
+        """Run a coroutine on the background loop and block this thread until it is done."""
         assert self._loop is not None
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -47,14 +43,14 @@ class BackgroundLoop:
             future.cancel()
             raise
 
-    async def await_(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the background loop while this thread's own loop goes on."""
+    async def run_async(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the background loop and await it in this thread's own loop."""
         assert self._loop is not None
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     @contextmanager
     def entered(self, resource: AbstractAsyncContextManager[T]) -> Iterator[T]:
-        """Hold a resource on the background loop."""
+        """Keep a resource open on the background loop."""
         value = self.call(resource.__aenter__())
         try:
             yield value
@@ -72,8 +68,8 @@ class BackgroundLoop:
 
 
 class BackgroundCluster:
-    """A Kafka cluster on a background loop, whose brokers a test can take away and give back while
-    its own loop goes on.
+    """A Kafka cluster on a background loop, whose brokers a test can stop and start from its own
+    loop.
     """
 
     def __init__(self, loop: BackgroundLoop, cluster: KafkaCluster) -> None:
@@ -91,26 +87,24 @@ class BackgroundCluster:
         return self._cluster.brokers
 
     async def kill(self, broker: int) -> None:
-        """End a broker as a power cut would."""
-        await self._loop.await_(self._cluster.kill(broker))
+        """Kill a broker."""
+        await self._loop.run_async(self._cluster.kill(broker))
 
     async def stop(self, broker: int) -> None:
-        """Let a broker hand over what it leads, and end."""
-        await self._loop.await_(self._cluster.stop(broker))
+        """Stop a broker after it has handed over its leaderships."""
+        await self._loop.run_async(self._cluster.stop(broker))
 
     async def restart(self, broker: int) -> None:
-        """Start a broker on the data that it has, and return once it knows all the brokers that are
-        meant to run.
-        """
-        await self._loop.await_(self._cluster.restart(broker))
+        """Start a broker on its existing data; return once it knows all brokers that should run."""
+        await self._loop.run_async(self._cluster.restart(broker))
 
-    async def stall(self, broker: int) -> None:
-        """Let a broker stand still, as one whose disk does not answer."""
-        await self._loop.await_(self._cluster.stall(broker))
+    async def freeze(self, broker: int) -> None:
+        """Freeze a broker, as if its disk did not answer."""
+        await self._loop.run_async(self._cluster.freeze(broker))
 
-    async def go_on(self, broker: int) -> None:
-        """After a stall."""
-        await self._loop.await_(self._cluster.go_on(broker))
+    async def resume(self, broker: int) -> None:
+        """Let a frozen broker continue."""
+        await self._loop.run_async(self._cluster.resume(broker))
 
     def restore(self) -> None:
         """Start all brokers that do not run."""

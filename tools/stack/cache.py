@@ -1,4 +1,4 @@
-"""Where do downloads lie, who may write there now, and is there room?"""
+"""The folder of downloads: its locks, its staging folders, and the check for free disk space."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PID_WIDTH = 10
 STAGING = "staging-"
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_space(folder: Path, *, megabytes: int, purpose: str) -> None:
-    """Make the folder and check that its disk has room.
+    """Make the folder and check that its disk has enough free space.
 
     Raises:
-        StackError: too little room, or the folder cannot be made; says how much is needed, what for
-        and where.
+        StackError: too little space, or the folder cannot be made; says how much is needed, for
+        what and where.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,13 +42,14 @@ def require_space(folder: Path, *, megabytes: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free // MEGABYTE
     if free < megabytes:
         raise StackError(
-            f"{purpose} needs {megabytes} MB in {folder}, and its disk has {free} MB left: free some space"
+            f"{purpose} needs {megabytes} MB in {folder}, and its disk has {free} MB left: free "
+            "some space"
         )
 
 
 class FolderLock:
-    """An exclusive hold on a file, which the kernel lets go when the holder dies; the file tells
-    the holder's pid.
+    """An exclusive lock on a file that contains the holder's pid. The kernel releases the lock when
+    the holder ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +57,7 @@ class FolderLock:
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it, and return whether we have it now."""
+        """Acquire the lock if it is free, and return whether this process has it now."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -72,10 +73,10 @@ class FolderLock:
         return True
 
     async def acquire(self, *, within: float | None = None) -> bool:
-        """Wait for the lock, at most `within` seconds if given, and return whether we have it."""
+        """Wait for the lock, at most `within` seconds if given; return whether it is held now."""
         try:
             async with asyncio.timeout(within):
-                # no event of ours tells when another process lets go
+                # no event announces that another process has released the lock
                 while not self.try_acquire():  # noqa: ASYNC110
                     await asyncio.sleep(LOCK_POLL_SECONDS)
         except TimeoutError:
@@ -83,7 +84,7 @@ class FolderLock:
         return True
 
     def release(self) -> None:
-        """Let go, if we have it."""
+        """Release the lock, if this process has it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -93,25 +94,25 @@ class FolderLock:
         if self.try_acquire():
             self.release()
             return None
-        told = self._path.read_text().strip()
-        return int(told) if told else None  # empty: it is being taken for the first time just now
+        pid = self._path.read_text().strip()
+        return int(pid) if pid else None  # empty: it is being acquired for the first time
 
 
 class Cache:
-    """One folder of what was downloaded or computed once; safe for several processes at once, and
-    across interruptions.
+    """A folder of what was downloaded or computed once. Several processes may use it at a time, and
+    an interrupted one leaves nothing half-written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def lock(self, name: str) -> FolderLock:
-        """Return the lock of that name, not yet taken."""
+        """Return the lock of that name, not yet acquired."""
         return FolderLock(self.folder / "locks" / name)
 
     @asynccontextmanager
     async def locked(self, name: str) -> AsyncIterator[None]:
-        """Hold the lock of that name, waiting for whoever has it."""
+        """Hold the lock of that name, after waiting until it is free."""
         lock = self.lock(name)
         await lock.acquire()
         try:
@@ -121,11 +122,11 @@ class Cache:
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Yield an empty folder on the cache's disk; move out of it what is complete, the rest is
+        """Yield an empty folder on the cache's disk. Move what is complete out of it: the rest is
         deleted.
 
-        The folder is locked while it is used, so that what a killed process left is known as such
-        and deleted by the next.
+        The folder is locked while it is used, so that the next process recognises and deletes what
+        a killed one left.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
@@ -133,18 +134,18 @@ class Cache:
             tempfile.TemporaryDirectory(
                 prefix=STAGING, dir=self.folder, ignore_cleanup_errors=True
             ) as folder,
-            _held(Path(folder)),
+            _lock_folder(Path(folder)),
         ):
             yield Path(folder)
 
     def _remove_abandoned(self) -> None:
         for folder in self.folder.glob(f"{STAGING}*"):
-            with suppress(BlockingIOError, FileNotFoundError), _held(folder):
+            with suppress(BlockingIOError, FileNotFoundError), _lock_folder(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,12 +16,12 @@ from typing import Annotated
 
 import typer
 
-from tools.stack.errors import StackError, tail_of
-from tools.stack.fetch import fetch as fetch_everything
+from tools.stack.errors import StackError, read_tail
+from tools.stack.fetch import fetch_all as fetch_everything
 from tools.stack.local import folder_lock
 from tools.stack.ports import accepts_connections
-from tools.stack.serve import serve
 from tools.stack.settings import REPOSITORY, StackSettings
+from tools.stack.stack_process import run_stack
 from tools.stack.state import PartState, StackState, read_state, remove_state
 
 POLL_SECONDS = 0.05
@@ -34,40 +34,42 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 def up(
     *,
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Stay in front; Ctrl-C stops the stack.")
+        bool, typer.Option("--foreground", help="Do not return; Ctrl-C stops the stack.")
     ] = False,
 ) -> None:
-    """Start the stack, empty, and print the variables by which services find it."""
-    with _told_plainly():
+    """Start an empty stack, and print the variables by which services find it."""
+    with _report_errors():
         settings = StackSettings.from_environment()
-        if running_state(settings.folder) is not None:
+        if load_running_state(settings.folder) is not None:
             typer.echo("The stack is already up.", err=True)
         elif foreground:
-            asyncio.run(serve(settings, announce=_print_environment))
+            asyncio.run(run_stack(settings, on_ready=_print_environment))
             return
         else:
             _start_in_background(settings)
-        _print_environment(_required_state(settings.folder))
+        _print_environment(_require_state(settings.folder))
 
 
 @app.command()
 def status() -> None:
     """Show the parts, their processes and addresses; exit status 1 if the stack is not running."""
-    with _told_plainly():
+    with _report_errors():
         folder = StackSettings.from_environment().folder
-        state = running_state(folder)
+        state = load_running_state(folder)
         if state is None:
-            raise StackError(_why_not_running(folder))
+            raise StackError(_explain_not_running(folder))
         typer.echo(f"up, supervised by process {state.pid}")
         for part in state.parts:
-            typer.echo(f"  {part.name:10} process {part.pid:<8} {_health(part):27} log {part.log}")
+            typer.echo(
+                f"  {part.name:10} process {part.pid:<8} {_describe_port(part):27} log {part.log}"
+            )
         _print_environment(state)
 
 
 @app.command()
 def down() -> None:
-    """Stop the stack; what it held is gone."""
-    with _told_plainly():
+    """Stop the stack and delete its data."""
+    with _report_errors():
         folder = StackSettings.from_environment().folder
         supervisor = folder_lock(folder).holder()
         if supervisor is None:
@@ -75,19 +77,19 @@ def down() -> None:
             typer.echo("The stack is not running.", err=True)
             return
         if not _stop_process(supervisor):
-            advice = "kill -9 ends it and all parts"
             raise StackError(
-                f"the supervisor (process {supervisor}) has not ended within {STOP_WITHIN_SECONDS:g} s: {advice}"
+                f"the supervisor (process {supervisor}) has not ended within "
+                f"{STOP_WITHIN_SECONDS:g} s: kill -9 ends it and all parts"
             )
         typer.echo("The stack is down.", err=True)
 
 
 @app.command()
 def fetch() -> None:
-    """Download all that the stack needs and make Kafka's start quick, so that later starts need no
-    network.
+    """Download everything that the stack needs, so that later starts need no network, and prepare a
+    fast start of Kafka.
     """
-    with _told_plainly():
+    with _report_errors():
         asyncio.run(
             fetch_everything(
                 StackSettings.from_environment(), report=lambda line: typer.echo(line, err=True)
@@ -95,25 +97,23 @@ def fetch() -> None:
         )
 
 
-def running_state(folder: Path) -> StackState | None:
-    """Return the state of the stack that runs in this folder, None if none does or it is not ready;
-    a stale one does not count.
+def load_running_state(folder: Path) -> StackState | None:
+    """Return the state of the stack that runs in this folder; None if none runs or it is not ready.
+    The state that a killed stack left is ignored.
     """
     holder = folder_lock(folder).holder()
     state = read_state(folder)
     return state if state is not None and state.pid == holder else None
 
 
-def _health(part: PartState) -> str:
+def _describe_port(part: PartState) -> str:
     if part.port is None:
         return "running"
     return f"port {part.port} {'answers' if accepts_connections(part.port) else 'DOES NOT ANSWER'}"
 
 
 def supervisor_log(folder: Path) -> Path:
-    """Return where a stack in the background writes what it has to say itself, such as why it
-    ended.
-    """
+    """Return the log of a background stack's supervisor, which says for example why it ended."""
     return folder / "logs" / "supervisor.log"
 
 
@@ -123,7 +123,7 @@ def _start_in_background(settings: StackSettings) -> None:
     typer.echo(f"Starting Kafka, PostgreSQL and the chain (log: {log}) ...", err=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tools.stack.serve"],
+            [sys.executable, "-m", "tools.stack.stack_process"],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -139,14 +139,14 @@ def _start_in_background(settings: StackSettings) -> None:
 
 
 def _wait_until_ready(folder: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-    while running_state(folder) is None:
+    while load_running_state(folder) is None:
         if process.poll() is not None:
-            raise StackError(f"the stack did not start:\n{tail_of(log, lines=40)}")
+            raise StackError(f"the stack did not start:\n{read_tail(log, lines=40)}")
         time.sleep(POLL_SECONDS)
 
 
 def _stop_process(pid: int) -> bool:
-    """Ask a process to stop and return whether it has ended; one that is gone already has."""
+    """Send SIGTERM and return whether the process has ended, or had ended before."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -160,24 +160,27 @@ def _stop_process(pid: int) -> bool:
     return bool(ended)
 
 
-def _required_state(folder: Path) -> StackState:
-    state = running_state(folder)
+def _require_state(folder: Path) -> StackState:
+    state = load_running_state(folder)
     if state is None:
-        raise StackError(_why_not_running(folder))
+        raise StackError(_explain_not_running(folder))
     return state
 
 
-def _why_not_running(folder: Path) -> str:
+def _explain_not_running(folder: Path) -> str:
     starting = folder_lock(folder).holder()
     if starting is not None:
         return f"the stack is starting or stopping (process {starting})"
     stale = read_state(folder)
     if stale is not None:
-        return f"the stack is not running: its supervisor (process {stale.pid}) was killed; `slipstream stack up` starts a new one"
-    last_words = supervisor_log(folder)
-    if not last_words.exists() or last_words.stat().st_size == 0:
+        return (
+            f"the stack is not running: its supervisor (process {stale.pid}) was killed; "
+            "`slipstream stack up` starts a new one"
+        )
+    log = supervisor_log(folder)
+    if not log.exists() or log.stat().st_size == 0:
         return "the stack is not running"
-    return f"the stack is not running; it ended with:\n{tail_of(last_words)}"
+    return f"the stack is not running; it ended with:\n{read_tail(log)}"
 
 
 def _print_environment(state: StackState) -> None:
@@ -186,7 +189,7 @@ def _print_environment(state: StackState) -> None:
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     try:
         yield
     except StackError as error:

@@ -1,4 +1,4 @@
-"""What can keep the local stack from running, told so that the reader knows what to do."""
+"""Errors of the local stack, with texts that say what to do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class StackError(Exception):
 
 
 class PartDied(StackError):
-    """A part ended although nobody had asked it to, or never became ready."""
+    """A part ended without having been stopped, or did not become ready."""
 
     def __init__(self, name: str, how: str, log: Path) -> None:
-        super().__init__(f"{name} {how}. The end of its log ({log}):\n{tail_of(log)}")
+        super().__init__(f"{name} {how}. The end of its log ({log}):\n{read_tail(log)}")
         self.name = name
         self.log = log
 
@@ -28,8 +28,8 @@ def describe_exit(returncode: int) -> str:
     return f"ended with exit status {returncode}"
 
 
-def tail_of(log: Path, lines: int = TAIL_LINES) -> str:
-    """Return the last lines of a log, indented; says so if there are none."""
+def read_tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """Return the last lines of a log, indented; a note if there are none."""
     text = log.read_text(errors="replace") if log.exists() else ""
     last = text.splitlines()[-lines:]
-    return "\n".join(f"  {line}" for line in last) or "  (it wrote nothing)"
+    return "\n".join(f"  {line}" for line in last) or "  (it is empty)"

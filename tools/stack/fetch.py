@@ -1,6 +1,4 @@
-"""Can the stack start without a network from now on? Downloads everything, and makes Kafka's
-ahead-of-time cache.
-"""
+"""Download everything that the stack needs, and create Kafka's ahead-of-time cache."""
 
 from __future__ import annotations
 
@@ -10,16 +8,16 @@ from tools.stack import npm
 from tools.stack.cache import Cache
 from tools.stack.kafka import jars
 from tools.stack.kafka.java import Java
-from tools.stack.kafka.warm import Warmth
+from tools.stack.kafka.startup_cache import StartupCache
 from tools.stack.settings import StackSettings
 from tools.stack.supervisor import Supervisor
 
 
-async def fetch(settings: StackSettings, *, report: Callable[[str], None]) -> None:
-    """Fill the cache; what is there already is only checked. `report` is told each step.
+async def fetch_all(settings: StackSettings, *, report: Callable[[str], None]) -> None:
+    """Fill the cache and check what is there already. `report` is called with a line per step.
 
     Raises:
-        StackError: no network, no room, or a download that is not what the lock files say.
+        StackError: no network, no disk space, or a download that does not match the lock files.
     """
     cache = Cache(settings.cache_folder)
     async with Supervisor(settings.folder) as supervisor:
@@ -27,8 +25,8 @@ async def fetch(settings: StackSettings, *, report: Callable[[str], None]) -> No
         java = Java(jars=await jars.install(cache), heap_mb=settings.kafka_heap_mb)
         report("npm packages of the local chain")
         await npm.install(cache, supervisor)
-        warmth = Warmth(cache, java)
-        if not warmth.is_trained:
+        startup_cache = StartupCache(cache, java)
+        if not startup_cache.is_trained:
             report("Kafka's ahead-of-time cache (about 15 s)")
-            await warmth.formatted_checkpoint(supervisor)
-            await warmth.train(supervisor)
+            await startup_cache.ensure_checkpoint(supervisor)
+            await startup_cache.train(supervisor)

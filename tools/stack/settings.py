@@ -1,6 +1,4 @@
-"""What may the user choose about the local stack? Read once, from the environment; a bad value
-names its variable.
-"""
+"""The settings of the local stack, read from the environment."""
 
 from __future__ import annotations
 
@@ -20,65 +18,77 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Mining = Literal["interval", "automine", "manual"]
 
 
-def provided_as(variable: str, field: str) -> AliasChoices:
-    """Return the names a field goes by: the variable that the services read, and its own for
-    callers.
-    """
+def aliases(variable: str, field: str) -> AliasChoices:
+    """Return the names of a field: the variable that the services read, and its own for callers."""
     return AliasChoices(variable, field)
 
 
 class StackSettings(BaseSettings):
-    """Each field is read from STACK_<NAME> unless it says otherwise; an empty variable counts as
-    unset.
+    """The local stack's files and how its parts run. An empty variable counts as unset.
+
+    A server that is named here is used, and that part of the stack is not started.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="STACK_", frozen=True, env_ignore_empty=True, extra="forbid"
+        env_prefix="STACK_",
+        frozen=True,
+        env_ignore_empty=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     folder: Path = REPOSITORY / "var" / "stack"
-    cache: Path | None = Field(
-        default=None, validation_alias=provided_as("SLIPSTREAM_CACHE", "cache")
-    )
+    """Holds the lock, the state, the logs and, while the stack runs, its data."""
+    cache: Path | None = Field(default=None, validation_alias=aliases("SLIPSTREAM_CACHE", "cache"))
+    """Where downloads are kept. Not set: `slipstream` in the user's cache folder."""
     xdg_cache_home: Path | None = Field(
-        default=None, validation_alias=provided_as("XDG_CACHE_HOME", "xdg_cache_home")
+        default=None, validation_alias=aliases("XDG_CACHE_HOME", "xdg_cache_home")
     )
+    """The user's cache folder. Not set: `~/.cache`."""
 
-    # What is given here is used as it is, and that part is not started.
     kafka_bootstrap_servers: str | None = Field(
         default=None,
-        validation_alias=provided_as("KAFKA_BOOTSTRAP_SERVERS", "kafka_bootstrap_servers"),
+        validation_alias=aliases("KAFKA_BOOTSTRAP_SERVERS", "kafka_bootstrap_servers"),
     )
+    """Brokers to use instead of starting Kafka."""
     database_url: str | None = Field(
-        default=None, validation_alias=provided_as("DATABASE_URL", "database_url")
+        default=None, validation_alias=aliases("DATABASE_URL", "database_url")
     )
+    """A database to use instead of starting PostgreSQL."""
     rpc_url: str | None = Field(
-        default=None, validation_alias=provided_as("POLYGON_RPC_URL", "rpc_url")
+        default=None, validation_alias=aliases("POLYGON_RPC_URL", "rpc_url")
     )
+    """A node to use instead of starting a chain."""
 
     kafka_port: Port | None = None
+    """The first broker's port. Not set: any free one."""
     postgres_port: Port | None = None
+    """PostgreSQL's port. Not set: any free one."""
     rpc_port: Port | None = None
+    """The chain's port. Not set: any free one."""
 
     brokers: Literal[1, 3] = 1
+    """How many Kafka brokers run."""
     kafka_heap_mb: int = Field(default=512, ge=192)
-    # Compile Java code quickly instead of well: starts a little sooner, carries much less. Not for
-    # measurements.
+    """The largest Java heap of each broker, in MB."""
     quick_compile: bool = False
-    # Off: a crash of the machine may lose committed rows. For tests whose subject is not
-    # durability.
+    """Compile Kafka's Java code quickly instead of well: it starts a little sooner and handles much
+    less. Not for measurements."""
     durable: bool = True
-    # How blocks are mined: every `block_seconds`, one for each transaction, or only when asked by
-    # evm_mine.
+    """Off: a crash of the machine may lose committed rows. For tests that are not about
+    durability."""
     mining: Mining = "interval"
+    """When blocks are mined: interval, every STACK_BLOCK_SECONDS; automine, one for each
+    transaction; manual, only by evm_mine."""
     block_seconds: float = Field(default=1.0, gt=0)
+    """Seconds between two blocks, if mined at intervals."""
 
     @classmethod
     def from_environment(cls) -> Self:
         """Read the settings.
 
         Raises:
-            StackError: a variable has a bad value; names it, what it holds and what it wants.
+            StackError: a variable has a wrong value; names it, its value and what is allowed.
         """
         try:
             return cls()
@@ -92,16 +102,16 @@ class StackSettings(BaseSettings):
 
     @property
     def cache_folder(self) -> Path:
-        """Where downloads are kept: SLIPSTREAM_CACHE, else a folder of ours in the user's cache."""
+        """Where downloads are kept."""
         return self.cache or (self.xdg_cache_home or Path.home() / ".cache") / "slipstream"
 
 
 def environment_for_child(added: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a child process: our own, and what is added."""
+    """Return the environment of a child process: this process's and what is added."""
     return {**os.environ, **added}
 
 
-def _complaint(location: tuple[int | str, ...], value: object, wanted: str) -> str:
+def _complaint(location: tuple[int | str, ...], value: object, allowed: str) -> str:
     name = str(location[0])
     variable = name if name.isupper() else f"STACK_{name.upper()}"
-    return f"{variable} is {value!r}: {wanted[0].lower()}{wanted[1:]}"
+    return f"{variable} is {value!r}: {allowed[0].lower()}{allowed[1:]}"

@@ -1,4 +1,4 @@
-"""What does the running stack tell other processes about itself? One JSON file, whole or absent."""
+"""The state that a running stack publishes for other processes: one JSON file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE_NAME = "state.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """One started part: where it listens and where its log lies."""
+    """One started part: its port, None if it has none, and its log."""
 
     name: str
     pid: int
@@ -22,7 +22,7 @@ class PartState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:
-    """A stack that became ready; `environment` is what services need to find it."""
+    """A stack that is ready; `environment` holds the variables by which services find it."""
 
     pid: int
     environment: dict[str, str]
@@ -30,27 +30,28 @@ class StackState:
 
 
 def write_state(folder: Path, state: StackState) -> None:
-    """Tell the state, in one step."""
+    """Publish the state atomically."""
     partial = folder / f"{FILE_NAME}.partial"
     partial.write_text(json.dumps(asdict(state), indent=2) + "\n")
     os.replace(partial, folder / FILE_NAME)
 
 
 def read_state(folder: Path) -> StackState | None:
-    """Return what was told last, None if nothing is. It may be stale: ask the folder's lock who
-    lives.
+    """Return the published state, None if there is none.
+
+    It may be that of a killed stack: compare its pid with the holder of the folder's lock.
     """
     file = folder / FILE_NAME
     if not file.exists():
         return None
-    told = json.loads(file.read_text())
+    state = json.loads(file.read_text())
     return StackState(
-        pid=told["pid"],
-        environment=told["environment"],
-        parts=tuple(PartState(**part) for part in told["parts"]),
+        pid=state["pid"],
+        environment=state["environment"],
+        parts=tuple(PartState(**part) for part in state["parts"]),
     )
 
 
 def remove_state(folder: Path) -> None:
-    """Tell nothing any more."""
+    """Withdraw the published state."""
     (folder / FILE_NAME).unlink(missing_ok=True)

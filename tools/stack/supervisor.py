@@ -1,6 +1,4 @@
-"""What runs on this machine for us, and is any of it dead? Starts, watches and stops processes that
-cannot outlive the supervisor.
-"""
+"""Start, watch and stop processes that cannot outlive the supervisor."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from tools.stack import tether
+from tools.stack import die_with_parent
 from tools.stack.errors import PartDied, StackError, describe_exit
 from tools.stack.settings import environment_for_child
 
@@ -25,10 +23,10 @@ READY_POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One program to run: what starts it, how it shows that it is ready, how it is stopped.
+    """One program to run: its command, its readiness probe, and how it is stopped.
 
-    Times are seconds. `env` is added to the supervisor's own environment. `death_signal` is what
-    the kernel sends it when the supervisor dies; `user` runs it as someone else (only root can).
+    Times are seconds. `env` is added to the supervisor's own environment. The kernel sends it
+    `death_signal` when the supervisor dies. `user`: run it as another user (only root can).
     """
 
     name: str
@@ -42,14 +40,14 @@ class Part:
     death_signal: signal.Signals = signal.SIGKILL
     user: str | None = None
     niceness: int = 0
-    # Where it listens, for those who want to look; None if nowhere.
     port: int | None = None
-    # Whether `first_death` tells of its end when nobody asked for it.
+    """Where it listens; None if nowhere."""
     vital: bool = True
+    """Whether `first_death` reports its unexpected end."""
 
 
 class Running:
-    """A part that was started: its process, its log, and its end once it has come."""
+    """A part that was started: its process, its log, and its end when it ends."""
 
     def __init__(self, part: Part, process: asyncio.subprocess.Process, log: Path) -> None:
         self.part = part
@@ -76,13 +74,13 @@ class Running:
             self._process.send_signal(number)
 
     def kill_group(self) -> None:
-        """Kill the process and what it started; each part leads a process group of its own."""
+        """Kill the process and what it started: each part leads a process group of its own."""
         if self.is_alive:
-            with suppress(ProcessLookupError):  # it ended, and asyncio has not told us yet
+            with suppress(ProcessLookupError):  # it has ended, and asyncio has not noticed yet
                 os.killpg(self.pid, signal.SIGKILL)
 
     def death(self, when: str = "") -> PartDied:
-        """Return its unwanted end as an error that shows the log's end."""
+        """Return its unexpected end as an error that shows the end of its log."""
         return PartDied(self.name, describe_exit(self.ended.result()) + when, self.log)
 
 
@@ -90,20 +88,20 @@ class Supervisor:
     """Owns child processes: none outlives the `async with` block, nor the process or thread that
     runs it, however that ends.
 
-    Each part's output goes to `<folder>/logs/<part>.log`: begun anew by its first start, continued
-    when it is started again.
+    A part's output goes to `<folder>/logs/<part>.log`, which its first start truncates and later
+    starts continue.
     """
 
     def __init__(self, folder: Path) -> None:
         self._logs = folder / "logs"
         self._running: list[Running] = []
-        self._begun: set[Path] = set()
+        self._begun_logs: set[Path] = set()
         self._deaths: asyncio.Queue[PartDied] = asyncio.Queue()
 
     @property
     def running(self) -> tuple[Running, ...]:
-        """The parts that were started and not stopped, in the order of their start; a dead one is
-        among them until stopped.
+        """The parts that were started and not stopped, in the order of their start, including those
+        that ended unexpectedly.
         """
         return tuple(self._running)
 
@@ -123,7 +121,7 @@ class Supervisor:
         """Start a part and return once it is ready.
 
         Raises:
-            PartDied: it ended, or was not ready in time; carries the end of its log.
+            PartDied: it ended, or was not ready in time; shows the end of its log.
         """
         running = await self._spawn(part)
         if part.ready is not None:
@@ -132,13 +130,13 @@ class Supervisor:
         return running
 
     async def run(self, part: Part) -> None:
-        """Run a part to its end; if the caller is cancelled meanwhile, the part is killed.
+        """Run a part to its end; if the caller is cancelled, the part is killed.
 
         Raises:
             PartDied: it ended with anything but exit status 0.
         """
         running = await self._spawn(part)
-        running.stopping = True  # its end is what we wait for, not a death
+        running.stopping = True  # its end is expected
         try:
             returncode = await asyncio.shield(running.ended)
         finally:
@@ -147,14 +145,14 @@ class Supervisor:
             raise running.death()
 
     async def stop(self, running: Running) -> None:
-        """Ask a part to stop, and kill it with all that it started when it has not within its time."""
+        """Stop a part, and kill it with all that it started if it does not end in its time."""
         running.stopping = True
         running.signal(running.part.stop_signal)
         await asyncio.wait({running.ended}, timeout=running.part.stop_within)
         await self.kill(running)
 
     async def kill(self, running: Running) -> None:
-        """End a part at once, as a power cut would; this is no death to report."""
+        """Kill a part; `first_death` does not report this."""
         running.stopping = True
         running.kill_group()
         await running.ended
@@ -162,17 +160,17 @@ class Supervisor:
             self._running.remove(running)
 
     async def first_death(self) -> PartDied:
-        """Wait until a part ends that nobody asked to, and return what is known about it."""
+        """Wait until a vital part ends unexpectedly, and return its end as an error."""
         return await self._deaths.get()
 
     async def _spawn(self, part: Part) -> Running:
         if shutil.which(part.command[0]) is None:
             raise StackError(f"{part.name} cannot start: there is no program {part.command[0]}")
         log = self._logs / f"{part.name}.log"
-        with log.open("ab" if log in self._begun else "wb") as output:
-            self._begun.add(log)
+        with log.open("ab" if log in self._begun_logs else "wb") as output:
+            self._begun_logs.add(log)
             process = await asyncio.create_subprocess_exec(
-                *_tethered(part),
+                *_command_line(part),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -205,8 +203,8 @@ class Supervisor:
             await self.stop(running)
 
 
-def _tethered(part: Part) -> list[str]:
+def _command_line(part: Part) -> list[str]:
     # -I -S: this interpreter needs the standard library alone, and starts in about 15 ms.
-    shim = [sys.executable, "-I", "-S", tether.__file__]
-    tied_to = [str(os.getpid()), str(int(part.death_signal)), str(part.niceness), part.user or ""]
-    return [*shim, *tied_to, *(str(word) for word in part.command)]
+    launcher = [sys.executable, "-I", "-S", die_with_parent.__file__]
+    arguments = [str(os.getpid()), str(int(part.death_signal)), str(part.niceness), part.user or ""]
+    return [*launcher, *arguments, *(str(word) for word in part.command)]

@@ -213,9 +213,9 @@ def _measure_stages(order: Order, approved: IntentApproved) -> None:
     """How long the copy took to each stage, counted from when the leader's fill was seen."""
     intent = approved.intent
     reached = {
-        "intended": intent.intended_at,
-        "approved": approved.occurred_at,
-        "signed": order.signed_at,
+        metrics.Stage.INTENDED: intent.intended_at,
+        metrics.Stage.APPROVED: approved.occurred_at,
+        metrics.Stage.SIGNED: order.signed_at,
     }
     for stage, at in reached.items():
         metrics.stage_latency(stage, (at - intent.seen_at).total_seconds())

@@ -111,7 +111,7 @@ class StartupCheck:
             trades = []
         traces = {order.order_hash: order.traceparent for order in orders}
         for trade in trades:
-            with tracing.resumed(traces[trade.order_hash]):
+            with tracing.continue_trace(traces[trade.order_hash]):
                 await publish(trade)
         traded = {trade.order_hash for trade in trades}
         for order in orders:

@@ -40,9 +40,11 @@ class ClobVenue:
             del self._waits[order.proxy]
         credentials = await self._keyring.fetch_credentials(order.proxy)
         self._leases.lease_for(order.proxy)
-        with tracing.calling("POST /order", **{"slipstream.order_hash": order.order_hash}):
+        with tracing.start_client_span(
+            "POST /order", **{"slipstream.order_hash": order.order_hash}
+        ):
             reply = await self._clob.post_order(order.body, credentials)
-        metrics.order_posted(type(reply).__name__.lower())
+        metrics.order_posted(reply)
         if isinstance(reply, RetryLater) and reply.retry_after_s:
             self._waits[order.proxy] = (
                 self._now() + timedelta(seconds=min(reply.retry_after_s, MAX_WAIT_S)),

@@ -81,7 +81,7 @@ class ActivityFeed:
         try:
             rows = tuple(rtds.parse_rows(envelope))
             if not rows:
-                metrics.feed_frame("rtds", "ignored")
+                metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.IGNORED)
             for row in rows:
                 await self._on_row(row, publish)
         except InvalidMessage as error:

@@ -9,7 +9,7 @@ import pytest
 from services.paper_venue.chain.artifacts import OUR_COMPILED_FOLDER
 from shared.chain import snapshot_code
 from tools.stack.errors import StackError
-from tools.stack.npm import npm_command
+from tools.stack.npm import find_npm
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -19,7 +19,7 @@ SOURCES = Path(__file__).parents[3] / "contracts"
 @pytest.fixture
 def npm() -> list[str]:
     try:
-        return npm_command()
+        return find_npm()
     except StackError as missing:
         pytest.skip(str(missing))
 

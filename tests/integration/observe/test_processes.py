@@ -1,6 +1,4 @@
-"""What only shows between processes: one trace through several, a collector that is down, and lines
-on standard error.
-"""
+"""Tracing and logging across processes: one trace, a silent collector, lines on standard error."""
 
 import asyncio
 import json
@@ -13,7 +11,7 @@ import pytest
 
 from shared.testing.otlp import OtlpReceiver
 
-SPEAKER = "tests.integration.observe.traced_process"
+TRACED_PROCESS = "tests.integration.observe.traced_process"
 
 
 @pytest.fixture
@@ -35,28 +33,28 @@ async def run(*arguments: str, **variables: str) -> tuple[str, str]:
     return out.decode(), errors.decode()
 
 
-async def speak(collector: OtlpReceiver | None, *arguments: str, **variables: str) -> str:
-    """What the process hands on."""
-    to = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint} if collector else {}
-    out, errors = await run("-m", SPEAKER, "60", *arguments, **to, **variables)
-    handed_on, flushed = out.splitlines()
+async def run_traced(collector: OtlpReceiver | None, *arguments: str, **variables: str) -> str:
+    """Run the traced process and return the traceparent that it passes on."""
+    export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint} if collector else {}
+    out, errors = await run("-m", TRACED_PROCESS, "60", *arguments, **export, **variables)
+    outgoing, flushed = out.splitlines()
     assert (flushed, errors) == ("flushed", "")
-    return handed_on
+    return outgoing
 
 
 async def test_the_spans_of_several_processes_form_one_tree_through_headers_and_a_row(
     collector: OtlpReceiver,
 ) -> None:
-    seen = await speak(collector, "ingest", "see")
-    priced = await speak(collector, "pricer", "pricer", seen)
-    await speak(collector, "executor", "executor", priced)
-    await speak(collector, "tx-monitor", "settle", priced)
-    await speak(collector, "pricer", "pricer", seen)
+    seen = await run_traced(collector, "ingest", "observe")
+    priced = await run_traced(collector, "pricer", "pricer", seen)
+    await run_traced(collector, "executor", "executor", priced)
+    await run_traced(collector, "tx-monitor", "settle", priced)
+    await run_traced(collector, "pricer", "pricer", seen)
 
     [trace_id] = collector.trace_ids()
-    [tree] = collector.trees(trace_id)
-    assert tree.drawn() == [
-        "ingest: see fill",
+    [tree] = collector.build_trees(trace_id)
+    assert tree.draw() == [
+        "ingest: observe fill",
         "  pricer: process leader-fills",
         "    pricer: POST order",
         "      executor: process leader-fills",
@@ -70,40 +68,40 @@ async def test_the_spans_of_several_processes_form_one_tree_through_headers_and_
 async def test_a_service_without_a_collector_does_not_break_the_trace(
     collector: OtlpReceiver,
 ) -> None:
-    seen = await speak(collector, "ingest", "see")
-    passed = await speak(None, "pricer", "pricer", seen)
-    await speak(collector, "executor", "executor", passed)
+    seen = await run_traced(collector, "ingest", "observe")
+    passed = await run_traced(None, "pricer", "pricer", seen)
+    await run_traced(collector, "executor", "executor", passed)
 
     [trace_id] = collector.trace_ids()
-    [tree] = collector.trees(trace_id)
-    assert tree.drawn() == [
-        "ingest: see fill",
+    [tree] = collector.build_trees(trace_id)
+    assert tree.draw() == [
+        "ingest: observe fill",
         "  executor: process leader-fills",
         "    executor: POST order",
     ]
 
 
-async def test_the_resource_says_which_process_it_was_and_the_standard_variables_win(
+async def test_the_resource_names_the_process_and_standard_variables_override_it(
     collector: OtlpReceiver,
 ) -> None:
-    await speak(collector, "ingest", "see")
-    await speak(
+    await run_traced(collector, "ingest", "observe")
+    await run_traced(
         collector,
         "ingest",
-        "see",
+        "observe",
         OTEL_SERVICE_NAME="other",
         OTEL_RESOURCE_ATTRIBUTES="service.instance.id=pod-1",
     )
 
-    first, second = (span.resource for span in collector.named("see fill"))
+    first, second = (span.resource for span in collector.find_spans("observe fill"))
     assert first["service.name"] == "ingest"
     assert first["service.version"]
     assert str(first["service.instance.id"]).startswith(socket.gethostname())
     assert (second["service.name"], second["service.instance.id"]) == ("other", "pod-1")
 
 
-async def test_the_standard_headers_go_with_each_export(collector: OtlpReceiver) -> None:
-    await speak(collector, "ingest", "see", OTEL_EXPORTER_OTLP_HEADERS="x-team=slipstream")
+async def test_standard_headers_are_sent_with_each_export(collector: OtlpReceiver) -> None:
+    await run_traced(collector, "ingest", "observe", OTEL_EXPORTER_OTLP_HEADERS="x-team=slipstream")
 
     assert {name.lower(): value for name, value in collector.headers[0].items()}[
         "x-team"
@@ -111,34 +109,34 @@ async def test_the_standard_headers_go_with_each_export(collector: OtlpReceiver)
 
 
 async def test_a_compressed_export_is_read(collector: OtlpReceiver) -> None:
-    await speak(collector, "ingest", "see", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
+    await run_traced(collector, "ingest", "observe", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
 
-    assert [span.attributes for span in collector.named("see fill")] == [{"feed": "rtds"}]
+    assert [span.attributes for span in collector.find_spans("observe fill")] == [{"feed": "rtds"}]
 
 
 @pytest.mark.parametrize("sampler", ["always_off", "parentbased_always_off"])
 async def test_the_standard_sampler_decides(sampler: str, collector: OtlpReceiver) -> None:
-    handed_on = await speak(collector, "ingest", "see", OTEL_TRACES_SAMPLER=sampler)
+    outgoing = await run_traced(collector, "ingest", "observe", OTEL_TRACES_SAMPLER=sampler)
 
     assert collector.spans == []
-    assert int(handed_on[-2:], 16) & 1 == 0
+    assert int(outgoing[-2:], 16) & 1 == 0
 
 
-async def test_a_collector_that_never_answers_delays_the_end_by_the_deadline_only() -> None:
+async def test_a_silent_collector_delays_the_end_no_longer_than_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         out, _ = await run(
             "-m",
-            SPEAKER,
+            TRACED_PROCESS,
             "1",
             "ingest",
-            "see",
+            "observe",
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}",
         )
 
     assert out.splitlines()[1] == "spans lost"
 
 
-LOUD = """
+LOGGING_PROCESS = """
 import logging, threading, warnings
 from shared.observe import logs
 from shared.observe.settings import LogSettings
@@ -146,7 +144,7 @@ from shared.observe.settings import LogSettings
 logs.setup("pricer", LogSettings())
 logs.register_secret("hunter22")
 logging.getLogger("aiokafka").warning("password is %s", "hunter22")
-logging.getLogger("other").info("misfit %d", "hunter22")
+logging.getLogger("other").info("mismatch %d", "hunter22")
 logging.getLogger("quiet").debug("not shown")
 warnings.warn("hunter22 is deprecated")
 thread = threading.Thread(target=lambda: 1 / len("hunter22".removeprefix("hunter22")))
@@ -156,8 +154,8 @@ raise RuntimeError("ended with hunter22")
 """
 
 
-async def test_all_that_a_process_says_is_in_lines_without_its_secret() -> None:
-    _, errors = await run("-c", LOUD)
+async def test_all_output_of_a_process_is_json_lines_without_its_secret() -> None:
+    _, errors = await run("-c", LOGGING_PROCESS)
 
     assert "hunter22" not in errors
     lines = [json.loads(line) for line in errors.splitlines()]

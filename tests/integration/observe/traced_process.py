@@ -1,7 +1,8 @@
-"""A process that traces as a service does: ``speaker.py WITHIN NAME STEP [TRACEPARENT]``; prints
-the traceparent that it hands on.
+"""A process that traces as a service does, and prints the traceparent that it passes on.
 
-WITHIN: seconds that its end may wait for the collector.
+usage: traced_process.py WITHIN NAME STEP [TRACEPARENT]
+
+WITHIN: how many seconds its end may wait for the collector.
 """
 
 import sys
@@ -12,20 +13,20 @@ from shared.observe.settings import TelemetrySettings
 
 def main(within: str, name: str, step: str, traceparent: str | None = None) -> None:
     telemetry = tracing.setup(name, TelemetrySettings())
-    sys.stdout.write(f"{_speak(step, traceparent)}\n")
+    sys.stdout.write(f"{_trace(step, traceparent)}\n")
     sys.stdout.write("flushed\n" if telemetry.shutdown(within=float(within)) else "spans lost\n")
 
 
-def _speak(step: str, traceparent: str | None) -> str | None:
-    if step == "see":
-        with tracing.observing("see fill", feed="rtds"):
+def _trace(step: str, traceparent: str | None) -> str | None:
+    if step == "observe":
+        with tracing.start_span("observe fill", feed="rtds"):
             return tracing.inject()
     if step == "settle":
-        with tracing.resumed(traceparent), tracing.observing("settle"):
+        with tracing.continue_trace(traceparent), tracing.start_span("settle"):
             return tracing.inject()
     headers = {"traceparent": traceparent.encode()} if traceparent else {}
     with (
-        tracing.processing(
+        tracing.start_processing_span(
             headers,
             topic="leader-fills",
             partition=0,
@@ -34,7 +35,7 @@ def _speak(step: str, traceparent: str | None) -> str | None:
             group=step,
             message_type="FillSeen",
         ),
-        tracing.calling("POST order"),
+        tracing.start_client_span("POST order"),
     ):
         return tracing.inject()
 

@@ -8,6 +8,7 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from shared.observe import metrics
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
 
@@ -58,7 +59,7 @@ def settings(
     url: str, *, silence_timeout_s: float = 30, pong_is_alive: bool = False
 ) -> ChannelSettings:
     return ChannelSettings(
-        name="test",
+        name=metrics.Feed.RTDS,
         url=url,
         ping_interval_s=0.05,
         silence_timeout_s=silence_timeout_s,

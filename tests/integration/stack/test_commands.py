@@ -1,6 +1,4 @@
-"""Does `slipstream stack` keep its word: one stack in the background, told plainly, and nothing
-left when it ends, however it ends?
-"""
+"""`slipstream stack` keeps one stack in the background and leaves nothing when it ends."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ NOT_STARTED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
-    """`slipstream stack` on a folder of the test's own, as some user."""
+    """`slipstream stack` with a folder of its own, run as this or another user."""
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -90,12 +88,14 @@ def leaders(state: StackState) -> set[int]:
     return {part.pid for part in state.parts}
 
 
-async def test_a_stack_is_started_once_shown_and_stopped_without_a_trace(stack: Commands) -> None:
+async def test_a_stack_starts_once_shows_its_parts_and_leaves_only_its_logs(
+    stack: Commands,
+) -> None:
     assert (await stack.run("status"))[0] == 1
 
     state = await stack.up()
     again = await stack.up()
-    code, shown = await stack.run("status")
+    code, status = await stack.run("status")
     reachable = await asyncpg.connect(state.environment["DATABASE_URL"])
     await reachable.close()
     processes = with_descendants({state.pid})
@@ -104,35 +104,34 @@ async def test_a_stack_is_started_once_shown_and_stopped_without_a_trace(stack: 
     assert again == state
     assert {part.name for part in state.parts} == {"kafka", "postgres", "anvil"}
     assert code == 0
-    assert all(f"port {part.port} answers" in shown for part in state.parts)
-    assert all(f"export {name}={value}" in shown for name, value in state.environment.items())
+    assert all(f"port {part.port} answers" in status for part in state.parts)
+    assert all(f"export {name}={value}" in status for name, value in state.environment.items())
     assert stopped == 0
     assert processes > leaders(state)
     assert alive(processes) == set()
     assert sorted(path.name for path in stack.folder.iterdir()) == ["lock", "logs"]
 
 
-async def test_nothing_survives_the_supervisor_when_it_is_killed(stack: Commands) -> None:
+async def test_no_process_survives_a_killed_supervisor(stack: Commands) -> None:
     state = await stack.up()
-    connection = await asyncpg.connect(
-        state.environment["DATABASE_URL"]
-    )  # so that a backend of it runs too
+    # a connection has a server process of its own, which must end too
+    connection = await asyncpg.connect(state.environment["DATABASE_URL"])
     processes = with_descendants({state.pid})
 
     os.kill(state.pid, signal.SIGKILL)
 
     assert len(processes) > 1 + len(state.parts)
-    await eventually(lambda: not alive(processes), what="all parts and their children are gone")
+    await eventually(lambda: not alive(processes), what="all parts and their children have ended")
     connection.terminate()
-    code, told = await stack.run("status")
+    code, output = await stack.run("status")
     assert code == 1
-    assert f"its supervisor (process {state.pid}) was killed" in told
+    assert f"its supervisor (process {state.pid}) was killed" in output
     assert (await stack.up()).pid != state.pid
     await stack.run("down")
-    assert postgres.leftovers(stack.folder) == []
+    assert postgres.find_abandoned_data(stack.folder) == []
 
 
-async def test_a_part_that_dies_ends_the_stack_and_is_told(stack: Commands) -> None:
+async def test_a_part_that_dies_ends_the_stack_and_is_reported(stack: Commands) -> None:
     state = await stack.up(**NOT_STARTED)
     [anvil] = state.parts
 
@@ -140,14 +139,14 @@ async def test_a_part_that_dies_ends_the_stack_and_is_told(stack: Commands) -> N
 
     await eventually(lambda: read_state(stack.folder) is None, what="the stack has ended")
 
-    async def told() -> str:
+    async def status() -> str:
         return (await stack.run("status"))[1]
 
-    assert "anvil was killed by SIGKILL" in await told()
-    assert anvil.log in await told()
+    assert "anvil was killed by SIGKILL" in await status()
+    assert anvil.log in await status()
 
 
-async def test_what_is_provided_is_not_started(stack: Commands) -> None:
+async def test_a_server_named_by_the_environment_is_not_started(stack: Commands) -> None:
     state = await stack.up(**NOT_STARTED)
 
     assert [part.name for part in state.parts] == ["anvil"]
@@ -159,11 +158,11 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing(
 ) -> None:
     taken = rpc_url.rpartition(":")[2]
 
-    code, told = await stack.run("up", STACK_RPC_PORT=taken)
+    code, output = await stack.run("up", STACK_RPC_PORT=taken)
 
     assert code == 1
-    assert f"port {taken} (from STACK_RPC_PORT) is in use" in told
-    assert "Traceback" not in told
+    assert f"port {taken} (from STACK_RPC_PORT) is in use" in output
+    assert "Traceback" not in output
     assert read_state(stack.folder) is None
     assert (await stack.run("status"))[0] == 1
 

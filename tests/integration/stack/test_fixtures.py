@@ -1,4 +1,4 @@
-"""Do the fixtures that other suites build on hold what they promise?"""
+"""The fixtures that other test suites use."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def create_topic(bootstrap_servers: str, name: str, replicas: int) -> None
         await admin.close()
 
 
-async def leader_of(bootstrap_servers: str, topic: str) -> int | None:
-    """None: who answers knows of no leader, or has not heard of the topic yet."""
+async def fetch_leader(bootstrap_servers: str, topic: str) -> int | None:
+    """None: the broker that answers knows no leader, or does not know the topic yet."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
@@ -64,7 +64,7 @@ async def test_the_broker_carries_messages(kafka: str) -> None:
     assert await consume(kafka, "carried", 2) == [b"one", b"two"]
 
 
-async def test_the_chain_is_polygon_by_its_id_and_mines_at_once(rpc_url: str) -> None:
+async def test_the_chain_has_polygons_id_and_mines_each_transaction(rpc_url: str) -> None:
     accounts = await rpc(rpc_url, "eth_accounts")
     before = await rpc(rpc_url, "eth_blockNumber")
 
@@ -82,11 +82,12 @@ async def test_the_chain_is_polygon_by_its_id_and_mines_at_once(rpc_url: str) ->
     assert int(receipt["blockNumber"], 16) > int(before, 16)
 
 
-async def test_a_test_has_an_empty_database_of_its_own(database_url: str) -> None:
+async def test_each_test_has_an_empty_database(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
 
     tables = await connection.fetchval(
-        "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        "SELECT count(*) FROM pg_tables "
+        "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
     )
     await connection.execute("CREATE TABLE mine (id int)")
     await connection.close()
@@ -98,20 +99,23 @@ async def test_a_migrated_database_has_tables_without_rows(migrated_database_url
     connection = await asyncpg.connect(migrated_database_url)
 
     tables = await connection.fetchval(
-        "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        "SELECT count(*) FROM pg_tables "
+        "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
     )
     await connection.close()
 
     assert tables > 0
 
 
-async def test_three_brokers_go_on_without_the_leader_and_take_it_back(
+async def test_three_brokers_continue_without_the_leader_and_let_it_return(
     three_brokers: BackgroundCluster,
 ) -> None:
     servers = three_brokers.bootstrap_servers
     await create_topic(servers, "survives", 3)
     await produce(servers, "survives", b"before")
-    lost: int = await eventually(lambda: leader_of(servers, "survives"), what="a leader is known")
+    lost: int = await eventually(
+        lambda: fetch_leader(servers, "survives"), what="a leader is known"
+    )
 
     await three_brokers.kill(lost)
     survivors = ",".join(
@@ -122,9 +126,9 @@ async def test_three_brokers_go_on_without_the_leader_and_take_it_back(
 
     async def another_leads() -> bool:
         try:
-            return await leader_of(survivors, "survives") not in (lost, None)
+            return await fetch_leader(survivors, "survives") not in (lost, None)
         except KafkaError:
-            return False  # the client asked the broker that is gone
+            return False  # the client asked the broker that was killed
 
     condition: Callable[[], bool | Awaitable[bool]] = another_leads
     await eventually(condition, what="another broker leads")
@@ -135,7 +139,7 @@ async def test_three_brokers_go_on_without_the_leader_and_take_it_back(
     assert await consume(servers, "survives", 3) == [b"before", b"without it", b"with it again"]
 
 
-async def test_one_broker_keeps_its_data_over_a_kill(one_broker: BackgroundCluster) -> None:
+async def test_a_killed_broker_keeps_its_data(one_broker: BackgroundCluster) -> None:
     await create_topic(one_broker.bootstrap_servers, "kept", 1)
     await produce(one_broker.bootstrap_servers, "kept", b"kept")
 
@@ -146,8 +150,8 @@ async def test_one_broker_keeps_its_data_over_a_kill(one_broker: BackgroundClust
 
 
 async def rpc(url: str, method: str, *params: object) -> Any:
-    question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    async with aiohttp.ClientSession() as session, session.post(url, json=question) as response:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    async with aiohttp.ClientSession() as session, session.post(url, json=request) as response:
         answer = await response.json()
     assert "error" not in answer, answer
     return answer["result"]

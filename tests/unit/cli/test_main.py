@@ -1,4 +1,4 @@
-"""The command answers at once, tells what is wrong in a sentence, and imports only what it needs."""
+"""Commands start fast, import only what they need, and report errors in one sentence."""
 
 import subprocess
 import sys
@@ -41,6 +41,7 @@ def test_every_command_has_help() -> None:
         "topics",
         "db",
         "venue",
+        "dead-letters",
         "stack",
     ):
         result = CliRunner().invoke(app, [command, "--help"])
@@ -63,7 +64,9 @@ def test_every_command_has_help() -> None:
         (["venue", "play", "recording.jsonl"], "POLYGON_RPC_URL"),
     ],
 )
-def test_without_a_system_a_command_says_what_to_do(arguments: list[str], variable: str) -> None:
+def test_without_a_running_system_a_command_says_what_to_do(
+    arguments: list[str], variable: str
+) -> None:
     result = CliRunner().invoke(app, arguments)
 
     assert result.exit_code == 1
@@ -71,14 +74,14 @@ def test_without_a_system_a_command_says_what_to_do(arguments: list[str], variab
     assert "slipstream stack up" in result.output
 
 
-def test_a_bad_address_is_refused_before_anything_is_asked() -> None:
+def test_a_wrong_address_is_refused_before_the_database_is_used() -> None:
     result = CliRunner().invoke(app, ["follow", "0x12", "--into", PROXY, "--percent", "10"])
 
     assert result.exit_code == 1
     assert "'0x12' is no address" in result.output
 
 
-def test_a_bad_variable_is_named_with_what_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_variable_is_named_with_the_allowed_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "mysql://somewhere")
 
     result = CliRunner().invoke(app, ["follows"])
@@ -88,7 +91,7 @@ def test_a_bad_variable_is_named_with_what_it_wants(monkeypatch: pytest.MonkeyPa
     assert "postgres" in result.output
 
 
-def test_an_unreachable_database_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
 
     result = CliRunner().invoke(app, ["follows"])
@@ -106,7 +109,7 @@ def test_an_unreachable_database_is_told_in_one_line(monkeypatch: pytest.MonkeyP
         (["--until", "tomorrow"], "--until"),
     ],
 )
-def test_a_demo_that_cannot_be_meant_does_not_start(arguments: list[str], wrong: str) -> None:
+def test_a_demo_with_impossible_options_does_not_start(arguments: list[str], wrong: str) -> None:
     result = CliRunner().invoke(app, ["demo", *arguments])
 
     assert result.exit_code != 0

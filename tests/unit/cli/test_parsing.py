@@ -1,4 +1,4 @@
-"""What is typed means exactly what it says, or is refused with what is wrong."""
+"""Arguments are parsed exactly, or refused with what is wrong with them."""
 
 from decimal import Decimal
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import parsing
-from cli.errors import WrongInput
+from cli.errors import CommandError
 from services.paper_venue.faults.catalogue import Fault
 from shared.domain.money import as_decimal
 
@@ -17,8 +17,8 @@ CHECKSUMMED = "0xA53135c37e6093625e98866b0a44a428976b3C55"
 @pytest.mark.parametrize(
     "spelling", [CHECKSUMMED, CHECKSUMMED.lower(), "0x" + CHECKSUMMED[2:].upper()]
 )
-def test_an_address_gets_its_checksummed_spelling(spelling: str) -> None:
-    assert parsing.address(spelling, what="the leader") == CHECKSUMMED
+def test_an_address_gets_its_checksum(spelling: str) -> None:
+    assert parsing.parse_address(spelling, what="the leader") == CHECKSUMMED
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ def test_an_address_gets_its_checksummed_spelling(spelling: str) -> None:
     ],
 )
 def test_a_wrong_address_is_refused_with_what_is_wrong(text: str, wrong: str) -> None:
-    with pytest.raises(WrongInput, match=wrong):
-        parsing.address(text, what="the leader")
+    with pytest.raises(CommandError, match=wrong):
+        parsing.parse_address(text, what="the leader")
 
 
 @given(st.integers(0, 10**15))
 def test_an_amount_is_exact_to_the_base_unit(micros: int) -> None:
-    assert parsing.usdc(str(as_decimal(micros)), what="--max") == micros
+    assert parsing.parse_usdc(str(as_decimal(micros)), what="--max") == micros
 
 
 @pytest.mark.parametrize(
@@ -53,33 +53,33 @@ def test_an_amount_is_exact_to_the_base_unit(micros: int) -> None:
     ],
 )
 def test_a_wrong_amount_is_refused_and_named(text: str, wrong: str) -> None:
-    with pytest.raises(WrongInput, match=wrong):
-        parsing.usdc(text, what="--max")
+    with pytest.raises(CommandError, match=wrong):
+        parsing.parse_usdc(text, what="--max")
 
 
-def test_slippage_is_typed_in_percent() -> None:
-    assert parsing.slippage_bps("3") == Decimal(300)
-    assert parsing.slippage_bps("0.05") == Decimal(5)
+def test_slippage_is_given_in_percent() -> None:
+    assert parsing.parse_slippage_bps("3") == Decimal(300)
+    assert parsing.parse_slippage_bps("0.05") == Decimal(5)
 
 
 @pytest.mark.parametrize("text", ["-1", "100", "1e5", "x"])
 def test_an_impossible_slippage_is_refused(text: str) -> None:
-    with pytest.raises(WrongInput, match="--slippage"):
-        parsing.slippage_bps(text)
+    with pytest.raises(CommandError, match="--slippage"):
+        parsing.parse_slippage_bps(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-2", "often"])
 def test_a_rate_is_above_zero(text: str) -> None:
-    with pytest.raises(WrongInput, match="--per-second"):
-        parsing.above_zero(text, what="--per-second")
+    with pytest.raises(CommandError, match="--per-second"):
+        parsing.parse_positive(text, what="--per-second")
 
 
-def test_a_fault_is_typed_by_its_name() -> None:
-    assert parsing.fault("drop-reply", what="--fault") is Fault.DROP_REPLY
+def test_a_fault_is_given_by_its_name() -> None:
+    assert parsing.parse_fault("drop-reply", what="--fault") is Fault.DROP_REPLY
 
 
-def test_an_unknown_fault_is_answered_with_all_that_there_are() -> None:
-    with pytest.raises(WrongInput, match="--fault is 'dropreply'") as refused:
-        parsing.fault("dropreply", what="--fault")
+def test_an_unknown_fault_is_refused_with_a_list_of_all_faults() -> None:
+    with pytest.raises(CommandError, match="--fault is 'dropreply'") as refused:
+        parsing.parse_fault("dropreply", what="--fault")
 
     assert all(fault.value in str(refused.value) for fault in Fault)

@@ -1,26 +1,26 @@
-"""What is shown of the system follows from its rows."""
+"""`slipstream status` shows the rows of the services' tables."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rich.console import Console
 
-from cli.status import Status, milliseconds, tables
-from cli.topics import differences_of
+from cli.status import Status, build_tables, format_milliseconds
+from cli.topics import describe_differences
 from shared.domain.follows import GLOBAL, Mode
 from shared.streams.topics import Alter, Create, Plan, Refuse
 from tests.builders import NOON, ORDER_HASH, PROXY, controls, usdc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copied:
+class CopiesRow:
     state: str = "refused"
     reason: str = "halted"
     n: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
+class OrderRow:
     intent_id: str = ORDER_HASH
     proxy: str = PROXY
     side: str = "BUY"
@@ -31,7 +31,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class LatencyRow:
     name: str = "seen to posted"
     n: int = 7
     p50: int = 1_260
@@ -40,7 +40,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class PositionRow:
     proxy: str = PROXY
     tokens: int = 2
     shares: int = usdc(10)
@@ -48,23 +48,23 @@ class Position:
     trades: int = 4
 
 
-def shown(status: Status) -> str:
+def render(status: Status) -> str:
     console = Console(width=250)
     with console.capture() as captured:
-        for table in tables(status, now=NOON + timedelta(seconds=9)):
+        for table in build_tables(status, now=NOON + timedelta(seconds=9)):
             console.print(table)
     return captured.get()
 
 
-def test_everything_is_shown() -> None:
-    text = shown(
+def test_every_table_shows_its_rows() -> None:
+    text = render(
         Status(
             controls=controls(modes={GLOBAL: Mode.HALTED}),
-            copies=[Copied()],
-            open_orders=[Open()],
-            positions=[Position()],
+            copies=[CopiesRow()],
+            open_orders=[OrderRow()],
+            positions=[PositionRow()],
             debts=[],
-            latencies=[Span()],
+            latencies=[LatencyRow()],
         )
     )
 
@@ -83,22 +83,22 @@ def test_everything_is_shown() -> None:
     assert "Debts: none" in text
 
 
-def test_an_order_that_was_not_resolved_in_time_calls_for_a_human() -> None:
+def test_an_order_that_was_not_resolved_in_time_asks_for_an_operator() -> None:
     nothing = Status(
         controls=controls(),
         copies=[],
-        open_orders=[Open(alerted_at=NOON)],
+        open_orders=[OrderRow(alerted_at=NOON)],
         positions=[],
         debts=[],
         latencies=[],
     )
 
-    assert "unknown: NEEDS YOU since 12:00:00" in shown(nothing)
-    assert "NEEDS YOU" not in shown(replace(nothing, open_orders=[Open()]))
+    assert "unknown: NEEDS AN OPERATOR since 12:00:00" in render(nothing)
+    assert "NEEDS AN OPERATOR" not in render(replace(nothing, open_orders=[OrderRow()]))
 
 
-def test_a_new_system_shows_that_there_is_nothing() -> None:
-    text = shown(
+def test_a_new_system_shows_empty_tables() -> None:
+    text = render(
         Status(controls=controls(), copies=[], open_orders=[], positions=[], debts=[], latencies=[])
     )
 
@@ -106,18 +106,18 @@ def test_a_new_system_shows_that_there_is_nothing() -> None:
 
 
 def test_latency_is_shown_in_milliseconds() -> None:
-    assert milliseconds(1_234) == "1.2"
-    assert milliseconds(0) == "0.0"
+    assert format_milliseconds(1_234) == "1.2"
+    assert format_milliseconds(0) == "0.0"
 
 
-def test_what_differs_of_a_topic_is_told_whole() -> None:
+def test_every_difference_of_a_topic_is_described() -> None:
     plan = Plan(
         creations=(Create(name="debts", partitions=64, replication_factor=1, configs={}),),
         alterations=(Alter(name="quotes", configs={}, changed={"retention.ms": "1"}),),
         refusals=(Refuse(name="quotes", why="has 3 partitions"),),
     )
 
-    assert differences_of(plan) == {
+    assert describe_differences(plan) == {
         "debts": "missing",
         "quotes": "to be set: retention.ms=1; has 3 partitions",
     }

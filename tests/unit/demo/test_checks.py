@@ -1,6 +1,4 @@
-"""Every check holds on what agrees, and fails on what does not: a check that cannot fail checks
-nothing.
-"""
+"""Every check holds where its sources agree, and fails where they differ."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from cli.demo import checks
-from cli.demo.checks import CHECKS, Check, Evidence, checked
+from cli.demo.checks import CHECKS, Check, Evidence, run_checks
 from cli.demo.copies import APPROVED, REFUSED, Verdict
 from cli.demo.figures import OpenCopy, OrderRecord
 from shared.domain.money import Side
@@ -21,7 +19,7 @@ def verdict(kind: str, *, contradicted: bool = False) -> Verdict:
     return Verdict(
         kind=kind,
         reason="" if kind == APPROVED else "halted",
-        told_at=NOON,
+        published_at=NOON,
         contradicted=contradicted,
     )
 
@@ -50,7 +48,7 @@ GOOD = Evidence(
     leader_trades_seen=frozenset({"t1", "t2"}),
     intents=frozenset({"bought", "halted"}),
     verdicts={"bought": verdict(APPROVED), "halted": verdict(REFUSED)},
-    verdicts_kept=frozenset({"bought", "halted"}),
+    verdicts_recorded=frozenset({"bought", "halted"}),
     orders=(order(),),
     venue_matches=1,
     fills_on_chain=frozenset({ORDER_HASH}),
@@ -73,9 +71,9 @@ UNRESOLVED = OpenCopy(
 )
 
 
-def test_all_checks_hold_where_everybody_agrees() -> None:
-    assert [check.name for check in checked(GOOD) if not check.held] == []
-    assert len(checked(GOOD)) == 9
+def test_all_checks_hold_where_all_sources_agree() -> None:
+    assert [check.name for check in run_checks(GOOD) if not check.held] == []
+    assert len(run_checks(GOOD)) == 9
 
 
 BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
@@ -102,7 +100,7 @@ BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
             leader_trades_on_chain=frozenset(),
             leader_trades_seen=frozenset(),
         ),
-        "nothing was tried",
+        "nothing was tested",
     ),
     (
         checks.every_intent_has_one_verdict,
@@ -116,13 +114,13 @@ BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
     ),
     (
         checks.every_intent_has_one_verdict,
-        replace(GOOD, verdicts_kept=frozenset({"bought"})),
-        "1 told, not kept: halted",
+        replace(GOOD, verdicts_recorded=frozenset({"bought"})),
+        "1 published, not recorded: halted",
     ),
     (
         checks.every_intent_has_one_verdict,
-        replace(GOOD, verdicts_kept=GOOD.intents | {"silent"}),
-        "1 kept, not told: silent",
+        replace(GOOD, verdicts_recorded=GOOD.intents | {"unpublished"}),
+        "1 recorded, not published: unpublished",
     ),
     (
         checks.every_intent_has_one_verdict,
@@ -141,22 +139,22 @@ BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
         "1 intents have more than one order",
     ),
     (
-        checks.the_venue_knows_exactly_our_fills,
+        checks.fills_agree,
         replace(GOOD, fills_on_chain=frozenset()),
         "1 ours, not on the chain",
     ),
     (
-        checks.the_venue_knows_exactly_our_fills,
+        checks.fills_agree,
         replace(GOOD, fills_on_chain=frozenset({ORDER_HASH, "stranger"})),
         "1 on the chain, not ours: stranger",
     ),
     (
-        checks.the_venue_knows_exactly_our_fills,
+        checks.fills_agree,
         replace(GOOD, venue_matches=2),
         "the venue counts 2 matches, we 1 filled and 0 failed",
     ),
     (
-        checks.the_venue_knows_exactly_our_fills,
+        checks.fills_agree,
         replace(GOOD, orders=(order(state="killed"),)),
         "1 on the chain, not ours",
     ),
@@ -182,7 +180,7 @@ BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
         "ours 0.000000, chain 0.000001",
     ),
     (
-        checks.nothing_was_parked,
+        checks.no_dead_letters,
         replace(GOOD, dead_letters=("pricer: not JSON",)),
         "pricer: not JSON",
     ),
@@ -196,49 +194,49 @@ BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
 
 
 @pytest.mark.parametrize(("check", "evidence", "wrong"), BAD)
-def test_what_differs_fails_its_check_and_is_named(
+def test_a_difference_fails_its_check_and_is_named(
     check: Callable[[Evidence], Check], evidence: Evidence, wrong: str
 ) -> None:
-    found = check(evidence)
+    result = check(evidence)
 
-    assert not found.held
-    assert any(wrong in told for told in found.wrong), found.wrong
+    assert not result.held
+    assert any(wrong in text for text in result.wrong), result.wrong
 
 
-def test_every_check_is_shown_to_fail() -> None:
+def test_there_is_a_failing_example_of_every_check() -> None:
     assert {check for check, _, _ in BAD} == set(CHECKS)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_check_tells_both_figures(check: Callable[[Evidence], Check]) -> None:
-    found = check(GOOD)
+def test_a_check_shows_both_figures(check: Callable[[Evidence], Check]) -> None:
+    result = check(GOOD)
 
-    assert any(character.isdigit() for character in found.left)
-    assert any(character.isdigit() for character in found.right)
+    assert any(character.isdigit() for character in result.left)
+    assert any(character.isdigit() for character in result.right)
 
 
-def test_a_failed_settlement_is_a_match_of_the_venue_and_no_fill() -> None:
+def test_a_failed_settlement_is_a_match_at_the_venue_but_not_a_fill() -> None:
     failed = replace(
         GOOD,
         orders=(order(), order("failed", state="failed", order_hash="failed")),
         venue_matches=2,
     )
 
-    assert checks.the_venue_knows_exactly_our_fills(failed).held
+    assert checks.fills_agree(failed).held
 
 
-def test_of_many_differences_some_are_named_and_the_rest_counted() -> None:
-    found = checks.nothing_else_is_unfinished(
+def test_only_some_of_many_differences_are_named_and_the_rest_is_counted() -> None:
+    result = checks.nothing_else_is_unfinished(
         replace(GOOD, unfinished=tuple(f"intent {number}" for number in range(10)))
     )
 
-    assert found.wrong == ("intent 0", "intent 1", "intent 2", "and 7 more")
-    assert found.right == "found 10"
+    assert result.wrong == ("intent 0", "intent 1", "intent 2", "and 7 more")
+    assert result.right == "found 10"
 
 
 @pytest.mark.parametrize("on_chain", [frozenset[str](), frozenset({ORDER_HASH})])
 @pytest.mark.parametrize("matches", [0, 1])
-def test_what_an_unresolved_copy_did_is_open_either_way(
+def test_both_outcomes_of_an_unresolved_copy_are_accepted(
     on_chain: frozenset[str], matches: int
 ) -> None:
     unresolved = replace(
@@ -251,13 +249,13 @@ def test_what_an_unresolved_copy_did_is_open_either_way(
         cash={},
     )
 
-    assert [check.name for check in checked(unresolved) if not check.held] == [
+    assert [check.name for check in run_checks(unresolved) if not check.held] == [
         "no copy is unresolved"
     ]
-    assert "(1 unresolved left out)" in checks.the_venue_knows_exactly_our_fills(unresolved).right
+    assert "(1 unresolved left out)" in checks.fills_agree(unresolved).right
 
 
-def test_an_unresolved_copy_excuses_nobody_else() -> None:
+def test_an_unresolved_copy_excuses_no_other_difference() -> None:
     stranger = replace(
         GOOD,
         open_copies=(UNRESOLVED,),
@@ -267,4 +265,4 @@ def test_an_unresolved_copy_excuses_nobody_else() -> None:
         venue_matches=3,
     )
 
-    assert len([check for check in checked(stranger) if not check.held]) == 4
+    assert len([check for check in run_checks(stranger) if not check.held]) == 4

@@ -1,16 +1,14 @@
-"""Every fault of the venue can be chosen for the demo, and none strikes so that the demo could not
-end.
-"""
+"""The demo ends with every fault of the venue."""
 
 import pytest
 
-from cli.demo.faults import settle_within_s, strike_of
+from cli.demo.faults import settle_within_s, strike_for
 from services.paper_venue.faults.catalogue import Fault
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_what_waits_for_a_fault_waits_less_than_the_demo(fault: Fault) -> None:
-    strike = strike_of(fault)
+def test_no_strike_takes_a_tenth_of_the_time_for_settling(fault: Fault) -> None:
+    strike = strike_for(fault)
 
     assert 0 < strike.share <= 1
     assert strike.seconds * 10 < settle_within_s(fault)

@@ -1,4 +1,4 @@
-"""Percentiles, latencies and slippage, by hand-counted values and against their definition."""
+"""Percentiles, latencies and slippage, against hand-counted values and their definitions."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -6,7 +6,15 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.demo.figures import END_TO_END, MOMENTS, STAGES, OrderRecord, latency, percentile, slippage
+from cli.demo.figures import (
+    END_TO_END,
+    MOMENTS,
+    STAGES,
+    OrderRecord,
+    compute_latency,
+    compute_slippage,
+    percentile,
+)
 from shared.domain.money import Side
 from tests.builders import NOON, ORDER_HASH, PROXY, seconds, shares, usdc
 
@@ -32,7 +40,7 @@ def an_order(
     )
 
 
-def test_percentiles_are_values_that_occurred() -> None:
+def test_percentiles_are_existing_values() -> None:
     ordered = list(range(1, 101))
 
     assert [percentile(ordered, hundredths) for hundredths in (50, 95, 99, 100)] == [
@@ -48,10 +56,10 @@ def test_percentiles_are_values_that_occurred() -> None:
 
 @given(st.lists(st.integers(), min_size=1).map(sorted), st.integers(1, 100))
 def test_at_least_so_many_values_are_no_greater(ordered: list[int], hundredths: int) -> None:
-    found = percentile(ordered, hundredths)
+    result = percentile(ordered, hundredths)
 
-    assert found in ordered
-    assert sum(value <= found for value in ordered) * 100 >= hundredths * len(ordered)
+    assert result in ordered
+    assert sum(value <= result for value in ordered) * 100 >= hundredths * len(ordered)
 
 
 def test_a_stage_is_measured_on_the_orders_that_passed_it() -> None:
@@ -61,14 +69,14 @@ def test_a_stage_is_measured_on_the_orders_that_passed_it() -> None:
     ]
     stopped = an_order(at={"seen": NOON})
 
-    found = latency([*passed, stopped], "seen", "posted")
+    result = compute_latency([*passed, stopped], "seen", "posted")
 
-    assert found is not None
-    assert (found.count, found.p50, found.p95, found.p99) == (3, 20_000, 30_000, 30_000)
+    assert result is not None
+    assert (result.count, result.p50, result.p95, result.p99) == (3, 20_000, 30_000, 30_000)
 
 
-def test_a_stage_that_nobody_passed_has_no_latency() -> None:
-    assert latency([an_order(at={"seen": NOON})], "seen", "confirmed") is None
+def test_a_stage_that_no_order_passed_has_no_latency() -> None:
+    assert compute_latency([an_order(at={"seen": NOON})], "seen", "confirmed") is None
 
 
 def test_the_stages_lead_from_the_first_moment_to_the_last() -> None:
@@ -78,18 +86,20 @@ def test_the_stages_lead_from_the_first_moment_to_the_last() -> None:
 
 def test_the_stages_of_one_copy_add_up_to_its_whole_time() -> None:
     order = an_order(at={name: NOON + seconds(number**2) for number, name in enumerate(MOMENTS)})
-    whole = latency([order], "seen", "confirmed")
+    whole = compute_latency([order], "seen", "confirmed")
 
-    parts = [found.p50 for stage in STAGES if (found := latency([order], *stage)) is not None]
+    parts = [
+        result.p50 for stage in STAGES if (result := compute_latency([order], *stage)) is not None
+    ]
 
     assert whole is not None
     assert sum(parts) == whole.p50
 
 
 def test_a_worse_fill_is_positive_on_both_sides() -> None:
-    bought_dearer = slippage([an_order(paid="5.05")])
-    sold_cheaper = slippage([an_order(side=Side.SELL, paid="4.95")])
-    bought_cheaper = slippage([an_order(paid="4.95")])
+    bought_dearer = compute_slippage([an_order(paid="5.05")])
+    sold_cheaper = compute_slippage([an_order(side=Side.SELL, paid="4.95")])
+    bought_cheaper = compute_slippage([an_order(paid="4.95")])
 
     assert bought_dearer is not None
     assert sold_cheaper is not None
@@ -102,9 +112,9 @@ def test_a_worse_fill_is_positive_on_both_sides() -> None:
 
 
 def test_only_fills_have_a_price() -> None:
-    assert slippage([an_order(paid="0", got="0")]) is None
+    assert compute_slippage([an_order(paid="0", got="0")]) is None
 
-    found = slippage([an_order(paid="0", got="0"), an_order()])
+    result = compute_slippage([an_order(paid="0", got="0"), an_order()])
 
-    assert found is not None
-    assert (found.count, str(found.p50)) == (1, "0.00")
+    assert result is not None
+    assert (result.count, str(result.p50)) == (1, "0.00")

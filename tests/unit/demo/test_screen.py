@@ -1,4 +1,4 @@
-"""What is shown of a running demo, on a terminal and elsewhere."""
+"""The display of a running demo, on a terminal and elsewhere."""
 
 from collections import Counter
 from datetime import timedelta
@@ -9,7 +9,14 @@ import pytest
 from rich.console import Console
 
 from cli.demo.copies import Row
-from cli.demo.screen import PlainScreen, Progress, cells, copies_table, headline, step
+from cli.demo.screen import (
+    PlainScreen,
+    Progress,
+    build_copies_table,
+    format_cells,
+    format_headline,
+    step,
+)
 from shared.domain.money import Side
 from tests.builders import LEADER, PROXY, usdc
 
@@ -25,37 +32,37 @@ ROW = Row(
 )
 
 
-def progress(*, asked: int | None = 200, rows: list[Row] | None = None) -> Progress:
+def progress(*, requested: int | None = 200, rows: list[Row] | None = None) -> Progress:
     return Progress(
         phase="trading",
         leader_trades=7,
-        asked=asked,
+        requested=requested,
         states=Counter(confirmed=3, refused=1),
         refusals=Counter(halted=1),
         rows=rows or [],
     )
 
 
-def test_a_row_is_short_and_rounds_only_what_is_shown() -> None:
-    leader, market, side, usdc_shown, price, follower, state, milliseconds = cells(ROW)
+def test_a_row_shortens_addresses_and_rounds_amounts() -> None:
+    leader, market, side, usdc_shown, price, follower, state, milliseconds = format_cells(ROW)
 
     assert (leader, follower) == (f"0x0000…{LEADER[-4:]}", f"0x0000…{PROXY[-4:]}")
     assert (market, side, state) == ("Will it rain? Yes", "BUY", "refused: halted")
     assert (usdc_shown, price, milliseconds) == ("12.35", "0.5012", "123")
 
 
-def test_the_headline_tells_how_far_it_is() -> None:
+def test_the_headline_shows_the_progress() -> None:
     assert (
-        headline(progress())
+        format_headline(progress())
         == "trading: 7 of 200 leader trades, 4 copies: 3 confirmed, 1 refused (halted 1)"
     )
-    assert headline(progress(asked=None)).startswith("trading: 7 leader trades")
+    assert format_headline(progress(requested=None)).startswith("trading: 7 leader trades")
 
 
 def test_the_table_fits_a_narrow_terminal() -> None:
     console = Console(width=80, record=True, file=StringIO())
 
-    console.print(copies_table([ROW]))
+    console.print(build_copies_table([ROW]))
 
     assert all(len(line.rstrip()) <= 80 for line in console.export_text().splitlines())
 
@@ -68,7 +75,7 @@ def test_without_a_terminal_each_step_is_a_line(capsys: pytest.CaptureFixture[st
 
     printed = capsys.readouterr().out.splitlines()
 
-    assert printed[0].endswith("ready: Kafka")
+    assert printed[0].endswith("done: Kafka")
     assert "7 of 200" in printed[1]
 
 
@@ -76,4 +83,4 @@ def test_a_step_that_fails_is_not_shown_as_done(capsys: pytest.CaptureFixture[st
     with pytest.raises(RuntimeError), step(PlainScreen(), "Kafka"):
         raise RuntimeError
 
-    assert "ready" not in capsys.readouterr().out
+    assert "done" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The summary is good only if every check held, and its file holds no binary fraction."""
+"""The summary succeeds only if every check held, and its file contains no floats."""
 
 import json
 from collections import Counter
@@ -6,18 +6,20 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from cli.demo.checks import Evidence, checked
-from cli.demo.summary import Struck, Summary, as_json, lines, summarised
+from cli.demo.checks import Evidence, run_checks
+from cli.demo.summary import FaultStrikes, Summary, as_json, format_lines, summarise
 from tests.builders import ORDER_HASH, PROXY
 from tests.unit.demo.test_checks import GOOD, UNRESOLVED, order
 
-DROPPED = Struck(fault="drop-reply", share=Decimal("0.2"), seconds=Decimal(2), times=3)
+DROPPED_REPLIES = FaultStrikes(
+    fault="drop-reply", share=Decimal("0.2"), seconds=Decimal(2), times=3
+)
 
 
-def a_summary(evidence: Evidence = GOOD, *, fault: Struck | None = None) -> Summary:
-    return summarised(
+def a_summary(evidence: Evidence = GOOD, *, fault: FaultStrikes | None = None) -> Summary:
+    return summarise(
         evidence.orders,
-        checked(evidence),
+        run_checks(evidence),
         leader_trades=2,
         followers=2,
         copies=Counter(confirmed=1, refused=1),
@@ -28,12 +30,12 @@ def a_summary(evidence: Evidence = GOOD, *, fault: Struck | None = None) -> Summ
     )
 
 
-def test_one_check_that_fails_spoils_the_summary() -> None:
+def test_one_failing_check_fails_the_summary() -> None:
     assert a_summary().held
     assert not a_summary(replace(GOOD, dead_letters=("x",))).held
 
 
-def test_without_checks_nothing_is_good() -> None:
+def test_a_summary_without_checks_fails() -> None:
     assert not replace(a_summary(), checks=()).held
 
 
@@ -45,18 +47,18 @@ def numbers_in(value: Any) -> list[Any]:
     return [value] if isinstance(value, int) or type(value).__name__ == "float" else []
 
 
-def test_the_file_holds_whole_numbers_and_text_alone() -> None:
-    told = json.loads(json.dumps(as_json(a_summary())))
+def test_the_file_contains_only_integers_and_text() -> None:
+    written = json.loads(json.dumps(as_json(a_summary())))
 
-    assert numbers_in(told)
-    assert all(isinstance(number, int) for number in numbers_in(told))
-    assert told["fill_against_leader_price_bps"] == {"count": 1, "p50": "0.00", "p95": "0.00"}
-    assert told["copies"] == {"confirmed": 1, "refused": 1}
-    assert told["latency_ms"]["seen_to_confirmed"] is None
+    assert numbers_in(written)
+    assert all(isinstance(number, int) for number in numbers_in(written))
+    assert written["fill_against_leader_price_bps"] == {"count": 1, "p50": "0.00", "p95": "0.00"}
+    assert written["copies"] == {"confirmed": 1, "refused": 1}
+    assert written["latency_ms"]["seen_to_confirmed"] is None
 
 
-def test_the_lines_tell_what_differs() -> None:
-    text = "\n".join(lines(a_summary(replace(GOOD, orders=(order(), order("halted"))))))
+def test_the_lines_show_differences() -> None:
+    text = "\n".join(format_lines(a_summary(replace(GOOD, orders=(order(), order("halted"))))))
 
     assert "FAILED one order per approved intent: approved 1; orders 2" in text
     assert "1 ordered, not approved: halted" in text
@@ -65,8 +67,8 @@ def test_the_lines_tell_what_differs() -> None:
 
 def test_with_a_fault_a_copy_may_stay_unresolved_if_it_is_named() -> None:
     unresolved = replace(GOOD, open_copies=(UNRESOLVED,))
-    summary = a_summary(unresolved, fault=DROPPED)
-    text = "\n".join(lines(summary))
+    summary = a_summary(unresolved, fault=DROPPED_REPLIES)
+    text = "\n".join(format_lines(summary))
 
     assert (summary.held, summary.is_accounted_for) == (False, True)
     assert (
@@ -77,18 +79,18 @@ def test_with_a_fault_a_copy_may_stay_unresolved_if_it_is_named() -> None:
 
 
 def test_a_fault_excuses_no_other_check() -> None:
-    assert a_summary(fault=DROPPED).is_accounted_for
+    assert a_summary(fault=DROPPED_REPLIES).is_accounted_for
     assert not a_summary(
-        replace(GOOD, unfinished=("a trade was not seen",)), fault=DROPPED
+        replace(GOOD, unfinished=("a trade was not seen",)), fault=DROPPED_REPLIES
     ).is_accounted_for
-    assert not a_summary(replace(GOOD, dead_letters=("x",)), fault=DROPPED).is_accounted_for
+    assert not a_summary(replace(GOOD, dead_letters=("x",)), fault=DROPPED_REPLIES).is_accounted_for
 
 
-def test_the_fault_is_told_with_how_often_it_struck() -> None:
-    summary = a_summary(fault=DROPPED)
+def test_the_fault_is_reported_with_its_strikes() -> None:
+    summary = a_summary(fault=DROPPED_REPLIES)
 
     assert (
-        next(lines(summary))
+        next(format_lines(summary))
         == "Fault: drop-reply, which struck 3 times while the leaders traded (share 0.2, 2 s)"
     )
     assert as_json(summary)["fault"] == {
@@ -99,13 +101,13 @@ def test_the_fault_is_told_with_how_often_it_struck() -> None:
     }
 
 
-def test_orders_that_ended_alike_are_told_as_one() -> None:
+def test_orders_with_equal_endings_are_counted_together() -> None:
     killed = [
         replace(
-            order(f"{n}", state="killed", order_hash=f"{n}"), reason=f"order 0x{n:064x} is gone"
+            order(f"{n}", state="killed", order_hash=f"{n}"), reason=f"order 0x{n:064x} has ended"
         )
         for n in range(2)
     ]
     summary = a_summary(replace(GOOD, orders=(order(), *killed)))
 
-    assert as_json(summary)["ended_without_fill"] == {"killed: order 0x… is gone": 2}
+    assert as_json(summary)["ended_without_fill"] == {"killed: order 0x… has ended": 2}

@@ -19,7 +19,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.observe.metrics import REGISTRY
+from shared.observe.metrics import REGISTRY, Feed
 from shared.polymarket import rtds
 from shared.polymarket.data_api import parse_page
 from shared.polymarket.market_data import KEEP_ALIVE

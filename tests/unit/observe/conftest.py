@@ -15,6 +15,6 @@ def exported() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with tracing.traced_by(provider):
+    with tracing.use_provider(provider):
         yield exporter
     provider.shutdown()

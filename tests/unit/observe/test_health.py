@@ -1,4 +1,4 @@
-"""Probes are answered truly, and a port that cannot be had is explained."""
+"""The probes answer with the checks' results, and an unusable port is explained."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -8,13 +8,14 @@ import pytest
 from aiohttp import ClientSession
 
 from shared.domain.errors import InvalidSettings
+from shared.messages.intents import Refusal
 from shared.observe import health, metrics
 from shared.observe.health import HealthServer, ProbeResult
 from shared.observe.settings import HealthSettings
 
 
 class State:
-    """What the service would say of itself."""
+    """The results of the service's checks."""
 
     live = ProbeResult(ok=True)
     ready = ProbeResult(ok=False, reasons=("no partitions assigned",))
@@ -49,7 +50,7 @@ async def test_a_service_that_is_not_ready_says_why(server: HealthServer) -> Non
     assert await get(server, "/live") == (200, {"ok": True, "reasons": []})
 
 
-async def test_the_answer_is_that_of_the_moment(server: HealthServer, state: State) -> None:
+async def test_each_request_runs_the_checks_again(server: HealthServer, state: State) -> None:
     state.ready = ProbeResult(ok=True)
     state.live = ProbeResult(ok=False, reasons=("no progress for 40 s",))
 
@@ -57,7 +58,7 @@ async def test_the_answer_is_that_of_the_moment(server: HealthServer, state: Sta
     assert await get(server, "/live") == (503, {"ok": False, "reasons": ["no progress for 40 s"]})
 
 
-async def test_a_check_that_fails_is_not_taken_for_health(state: State) -> None:
+async def test_a_check_that_raises_is_answered_with_an_error(state: State) -> None:
     def broken() -> ProbeResult:
         raise RuntimeError("no state yet")
 
@@ -69,15 +70,15 @@ async def test_a_check_that_fails_is_not_taken_for_health(state: State) -> None:
 
 
 async def test_metrics_are_served(server: HealthServer) -> None:
-    metrics.refusal("too_old")
+    metrics.copy_refused(Refusal.TRADE_TOO_OLD)
 
     status, text = await get(server, "/metrics")
 
     assert status == 200
-    assert 'slipstream_refusals_total{reason="too_old"} 1.0' in text
+    assert 'slipstream_refusals_total{reason="trade_too_old"} 1.0' in text
 
 
-async def test_any_free_port_is_taken_by_default(server: HealthServer) -> None:
+async def test_any_free_port_is_used_by_default(server: HealthServer) -> None:
     assert server.port > 0
 
 
@@ -93,7 +94,7 @@ async def test_a_port_in_use_is_named_with_its_variable() -> None:
             )
 
 
-async def test_a_host_that_is_not_ours_is_named_with_its_variable() -> None:
+async def test_a_host_of_another_machine_is_named_with_its_variable() -> None:
     with pytest.raises(InvalidSettings, match=r"HEALTH_HOST=192\.0\.2\.1: cannot listen there"):
         await health.serve(
             HealthSettings(host="192.0.2.1"), live=lambda: State.live, ready=lambda: State.ready

@@ -1,4 +1,4 @@
-"""A record becomes one line with its service and trace, and a secret in no part of it."""
+"""A log record becomes one line with its service and trace, without secrets."""
 
 import json
 import logging
@@ -25,14 +25,14 @@ def redaction() -> Redaction:
 
 
 def record(message: str, *args: object, **more: Any) -> logging.LogRecord:
-    made = logging.LogRecord(
+    created = logging.LogRecord(
         "slipstream.pricer", logging.INFO, "pricer.py", 7, message, args, more.pop("exc_info", None)
     )
-    vars(made).update(more)
-    return made
+    vars(created).update(more)
+    return created
 
 
-def raised() -> Any:
+def caught_error() -> Any:
     try:
         try:
             raise ValueError(SECRET)
@@ -61,7 +61,7 @@ def test_a_line_is_json_with_service_logger_and_fields(redaction: Redaction) -> 
 def test_a_line_written_inside_a_trace_carries_its_id(
     redaction: Redaction, exported: InMemorySpanExporter
 ) -> None:
-    with tracing.observing("see fill"):
+    with tracing.start_span("see fill"):
         line = LineFormatter("ingest", redaction).format(record("seen"))
 
     [span] = exported.get_finished_spans()
@@ -77,15 +77,15 @@ def test_a_line_written_inside_a_trace_carries_its_id(
         record("argument %r", SECRET),
         record("in a dict %s", {"a": {"b": SECRET, "c": KEY}}),
         record("named %(private_key)s", {"private_key": "0x" + "ee" * 32}),
-        record("misfit %d", SECRET),
+        record("mismatch %d", SECRET),
         record("too many", KEY),
         record("extra", detail=SECRET, more=[KEY]),
-        record("chained", exc_info=raised()),
+        record("chained", exc_info=caught_error()),
         record("stack", stack_info=f"frame {KEY}"),
     ],
     ids=lambda leak: leak.msg.split()[0],
 )
-def test_no_part_of_a_line_shows_a_registered_secret(
+def test_no_part_of_a_line_shows_a_secret(
     leak: logging.LogRecord, form: type[LineFormatter], redaction: Redaction
 ) -> None:
     line = form("pricer", redaction).format(leak)
@@ -96,13 +96,15 @@ def test_no_part_of_a_line_shows_a_registered_secret(
 
 
 def test_a_json_line_is_one_line_even_with_a_traceback(redaction: Redaction) -> None:
-    line = LineFormatter("pricer", redaction).format(record("failed\nbadly", exc_info=raised()))
+    line = LineFormatter("pricer", redaction).format(
+        record("failed\nbadly", exc_info=caught_error())
+    )
 
     assert "\n" not in line
     assert "RuntimeError" in json.loads(line)["exception"]
 
 
-def test_a_text_line_is_for_people(redaction: Redaction) -> None:
+def test_a_text_line_shows_level_service_message_and_fields(redaction: Redaction) -> None:
     line = TextFormatter("pricer", redaction).format(record("quoted", topic="quotes"))
 
     assert (

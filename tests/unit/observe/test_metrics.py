@@ -1,4 +1,4 @@
-"""Every metric is declared once, has a bounded number of series, and is served as it was meant."""
+"""Every metric is declared once, has a bounded number of series, and is served as declared."""
 
 import inspect
 from collections.abc import Callable
@@ -8,18 +8,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter
 
+from shared.domain.errors import InvalidMessage, UnknownVersion
+from shared.messages.intents import Refusal
+from shared.messages.orders import OrderState
+from shared.messages.transactions import TransactionState
 from shared.observe import metrics
-from shared.observe.labels import bounded
+from shared.observe.instruments import (
+    MAX_LABEL_SETS,
+    REGISTRY,
+    Declaration,
+    Label,
+    Metric,
+    Subject,
+)
+from shared.observe.labels import (
+    AmbiguousTrade,
+    Cache,
+    CacheResult,
+    Feed,
+    FrameKind,
+    Stage,
+    bounded,
+)
+from shared.polymarket.replies import (
+    Accepted,
+    Duplicated,
+    Killed,
+    Reason,
+    Rejected,
+    Reply,
+    ReplyLost,
+    RetryLater,
+)
 
 LEADER = "0x1234567890AbcdEF1234567890aBcdef12345678"
 
 
-Happened = tuple[Callable[[], None], str, dict[str, str]]
+Event = tuple[Callable[[], None], str, dict[str, str]]
 
-COUNTED: list[tuple[Happened, float]] = [
+COUNTED: list[tuple[Event, float]] = [
     (
         (
-            lambda: metrics.message_handled("quotes", 0.02, "handled"),
+            lambda: metrics.message_handled("quotes", 0.02, metrics.MessageOutcome.HANDLED),
             "message_seconds_count",
             {"topic": "quotes", "outcome": "handled"},
         ),
@@ -27,9 +57,9 @@ COUNTED: list[tuple[Happened, float]] = [
     ),
     (
         (
-            lambda: metrics.message_parked("quotes", "Invalid"),
+            lambda: metrics.message_parked("quotes", InvalidMessage("malformed")),
             "messages_parked_total",
-            {"topic": "quotes", "reason": "Invalid"},
+            {"topic": "quotes", "reason": "InvalidMessage"},
         ),
         1,
     ),
@@ -41,51 +71,74 @@ COUNTED: list[tuple[Happened, float]] = [
         ),
         1,
     ),
-    ((lambda: metrics.retrying("quotes"), "message_retries_total", {"topic": "quotes"}), 1),
+    ((lambda: metrics.message_retried("quotes"), "message_retries_total", {"topic": "quotes"}), 1),
     (
         (
-            lambda: metrics.batch_written("save_intents", 7, 0.01),
-            "rows_written_total",
-            {"write": "save_intents"},
-        ),
-        7,
-    ),
-    (
-        (
-            lambda: metrics.batch_written("save_intents", 7, 0.01),
-            "write_seconds_count",
-            {"write": "save_intents"},
+            lambda: metrics.message_parked("quotes", UnknownVersion("version 9")),
+            "messages_parked_total",
+            {"topic": "quotes", "reason": "UnknownVersion"},
         ),
         1,
     ),
     (
         (
-            lambda: metrics.feed_frame("rtds", "data"),
+            lambda: metrics.feed_frame(Feed.RTDS, FrameKind.NO_TRADE),
             "feed_frames_total",
-            {"feed": "rtds", "kind": "data"},
+            {"feed": "rtds", "kind": "no_trade"},
         ),
         1,
     ),
     (
         (
-            lambda: metrics.cache_asked("quotes", "shared"),
-            "cache_asked_total",
+            lambda: metrics.cache_requested(Cache.QUOTES, CacheResult.SHARED),
+            "cache_requests_total",
             {"cache": "quotes", "result": "shared"},
         ),
         1,
     ),
-    ((lambda: metrics.refusal("slippage"), "refusals_total", {"reason": "slippage"}), 1),
-    ((lambda: metrics.order_posted("matched"), "orders_posted_total", {"outcome": "matched"}), 1),
-    ((lambda: metrics.trade_doubted("resent"), "trades_doubted_total", {"what": "resent"}), 1),
-    ((lambda: metrics.copy_outcome("confirmed"), "copies_total", {"state": "confirmed"}), 1),
     (
-        (lambda: metrics.stage_latency("posted", 0.03), "stage_seconds_count", {"stage": "posted"}),
+        (
+            lambda: metrics.copy_refused(Refusal.SLIPPAGE_TOO_HIGH),
+            "refusals_total",
+            {"reason": "slippage_too_high"},
+        ),
         1,
     ),
-    ((lambda: metrics.transaction_reached("mined"), "transactions_total", {"state": "mined"}), 1),
+    (
+        (
+            lambda: metrics.trade_ambiguous(AmbiguousTrade.REPORTED_AGAIN),
+            "leader_trades_ambiguous_total",
+            {"decision": "reported_again"},
+        ),
+        1,
+    ),
+    (
+        (
+            lambda: metrics.copy_state_reached(OrderState.CONFIRMED),
+            "copies_total",
+            {"state": "confirmed"},
+        ),
+        1,
+    ),
+    (
+        (
+            lambda: metrics.stage_reached(Stage.SIGNED, 0.03),
+            "stage_seconds_count",
+            {"stage": "signed"},
+        ),
+        1,
+    ),
+    (
+        (
+            lambda: metrics.transaction_state_reached(TransactionState.MINED),
+            "transactions_total",
+            {"state": "mined"},
+        ),
+        1,
+    ),
 ]
 
-SHOWN: list[tuple[Happened, float]] = [
+SHOWN: list[tuple[Event, float]] = [
     (
         (
             lambda: metrics.messages_unfinished("quotes", 63, 12),
@@ -94,13 +147,12 @@ SHOWN: list[tuple[Happened, float]] = [
         ),
         12,
     ),
-    ((lambda: metrics.feed_silent("rtds", 4.5), "feed_silent_seconds", {"feed": "rtds"}), 4.5),
-    ((lambda: metrics.keys_parked(4), "keys_parked", {}), 4),
+    ((lambda: metrics.feed_silent(Feed.RTDS, 4.5), "feed_silent_seconds", {"feed": "rtds"}), 4.5),
+    ((lambda: metrics.blocked_keys(4), "blocked_keys", {}), 4),
     ((lambda: metrics.orders_unknown(3), "orders_unknown", {}), 3),
     ((lambda: metrics.orders_alerted(2), "orders_alerted", {}), 2),
-    ((lambda: metrics.trades_unsettled(1), "trades_unsettled", {}), 1),
+    ((lambda: metrics.trades_unsettled(1), "leader_trades_unsettled", {}), 1),
     ((lambda: metrics.debts_outstanding(1_500_000), "debts_outstanding_micros", {}), 1_500_000),
-    ((lambda: metrics.ledger_drift("usdc", -5), "ledger_drift_micros", {"what": "usdc"}), -5),
     (
         (
             lambda: metrics.build_info("pricer", "0.1.0"),
@@ -113,39 +165,71 @@ SHOWN: list[tuple[Happened, float]] = [
 
 
 def value(name: str, **labels: str) -> float:
-    return metrics.REGISTRY.get_sample_value(f"slipstream_{name}", labels) or 0.0
+    return REGISTRY.get_sample_value(f"slipstream_{name}", labels) or 0.0
 
 
 @pytest.mark.parametrize(
-    ("happened", "by"), COUNTED, ids=lambda one: one[1] if isinstance(one, tuple) else ""
+    ("event", "by"), COUNTED, ids=lambda one: one[1] if isinstance(one, tuple) else ""
 )
-def test_what_happens_is_counted(happened: Happened, by: float) -> None:
-    happen, sample, labels = happened
+def test_each_event_adds_to_its_metric(event: Event, by: float) -> None:
+    record, sample, labels = event
     before = value(sample, **labels)
 
-    happen()
+    record()
 
     assert value(sample, **labels) - before == by
 
 
 @pytest.mark.parametrize(
-    ("happened", "shown"), SHOWN, ids=lambda one: one[1] if isinstance(one, tuple) else ""
+    ("event", "shown"), SHOWN, ids=lambda one: one[1] if isinstance(one, tuple) else ""
 )
-def test_what_is_the_case_is_shown(happened: Happened, shown: float) -> None:
-    happen, sample, labels = happened
+def test_each_gauge_shows_the_value_that_was_set(event: Event, shown: float) -> None:
+    record, sample, labels = event
 
-    happen()
+    record()
 
     assert value(sample, **labels) == shown
 
 
 def test_an_address_never_becomes_a_label() -> None:
-    before = value("refusals_total", reason="other")
+    before = value("messages_redriven_total", topic="other")
 
-    metrics.refusal(LEADER)
+    metrics.message_redriven(LEADER)
 
-    assert value("refusals_total", reason="other") == before + 1
-    assert value("refusals_total", reason=LEADER) == 0
+    assert value("messages_redriven_total", topic="other") == before + 1
+    assert value("messages_redriven_total", topic=LEADER) == 0
+
+
+REPLIES: list[tuple[Reply, str]] = [
+    (Accepted(status="matched", making=1, taking=1, trade_ids=()), "accepted"),
+    (Killed("no match"), "killed"),
+    (Rejected(Reason.MALFORMED, "no"), "rejected"),
+    (Duplicated("known"), "duplicated"),
+    (RetryLater("restarting"), "retry_later"),
+    (ReplyLost("time-out"), "reply_lost"),
+]
+
+
+@pytest.mark.parametrize(("reply", "label"), REPLIES, ids=[label for _, label in REPLIES])
+def test_a_posted_order_is_counted_by_its_reply(reply: Reply, label: str) -> None:
+    before = value("orders_posted_total", reply=label)
+
+    metrics.order_posted(reply)
+
+    assert value("orders_posted_total", reply=label) == before + 1
+
+
+def test_every_closed_list_of_label_values_is_served_as_it_is() -> None:
+    closed = [
+        str(value)
+        for declaration in metrics.declarations()
+        for label in declaration.labels
+        if not isinstance(label.values, str)
+        for value in label.values
+    ]
+
+    assert closed
+    assert [bounded(value) for value in closed] == closed
 
 
 @pytest.mark.parametrize(
@@ -173,7 +257,7 @@ TOKEN_ID = "71321045679252212594626385532706912750"
     "identifier",
     ["", LEADER, "a" * 49, TOKEN_ID, "9f8e7d6c5b4a39281706", "two words", "12345", "a\nb"],
 )
-def test_what_could_be_an_id_may_not(identifier: str) -> None:
+def test_values_that_could_be_ids_are_counted_as_other(identifier: str) -> None:
     assert bounded(identifier) == "other"
 
 
@@ -184,40 +268,37 @@ def test_no_token_id_or_hash_is_a_label(number: int) -> None:
 
 
 def test_the_series_of_one_metric_are_bounded() -> None:
-    declaration = metrics.Declaration(
-        name="n", kind="counter", unit="", meaning="m", labels=("word",)
+    declaration = Declaration(
+        name="n",
+        kind="counter",
+        unit="",
+        meaning="m",
+        labels=(Label(name="word", values="any"),),
+        subject=Subject.PROCESS,
     )
-    counter = metrics.Metric(Counter("n", "m", ["word"], registry=CollectorRegistry()), declaration)
+    counter = Metric(Counter("n", "m", ["word"], registry=CollectorRegistry()), declaration)
 
-    for number in range(metrics.MOST_LABEL_SETS + 10):
-        counter.of(f"w{number // 100}.{number % 100}").inc()
+    for number in range(MAX_LABEL_SETS + 10):
+        counter.labels(f"w{number // 100}.{number % 100}").inc()
 
-    assert counter.of("one-too-many") is counter.of("another")
-    assert counter.of("w0.1") is not counter.of("another")
+    assert counter.labels("one-too-many") is counter.labels("another")
+    assert counter.labels("w0.1") is not counter.labels("another")
 
 
-def test_every_served_metric_is_declared_and_in_the_table() -> None:
-    served = {
-        family.name
-        for family in metrics.REGISTRY.collect()
-        if family.name.startswith("slipstream_")
-    }
+def test_every_served_metric_is_declared_with_its_meaning() -> None:
+    served = {family.name for family in REGISTRY.collect() if family.name.startswith("slipstream_")}
     declared = {declaration.name.removesuffix("_total") for declaration in metrics.declarations()}
 
     assert served == declared
-    assert all(f"`{declaration.name}`" in metrics.table() for declaration in metrics.declarations())
     assert all(declaration.meaning for declaration in metrics.declarations())
 
 
-def test_the_figures_of_the_process_are_served_however_often_they_are_asked_for() -> None:
-    metrics.process_figures()
-    metrics.process_figures()
+def test_process_figures_are_served_after_repeated_calls() -> None:
+    metrics.serve_process_figures()
+    metrics.serve_process_figures()
 
-    assert metrics.REGISTRY.get_sample_value("process_cpu_seconds_total") is not None
-    assert (
-        metrics.REGISTRY.get_sample_value("python_gc_collections_total", {"generation": "0"})
-        is not None
-    )
+    assert REGISTRY.get_sample_value("process_cpu_seconds_total") is not None
+    assert REGISTRY.get_sample_value("python_gc_collections_total", {"generation": "0"}) is not None
 
 
 def test_every_event_says_what_it_means() -> None:

@@ -1,4 +1,4 @@
-"""What is secret is hidden however it is written, and nothing else is."""
+"""Secrets are hidden however they are written, and nothing else is."""
 
 import json
 
@@ -13,7 +13,7 @@ TRANSACTION = "0x" + "c4" * 32
 
 
 @given(secret=st.text(min_size=4), before=st.text(), after=st.text())
-def test_a_registered_secret_is_gone_from_any_text_in_any_quotation(
+def test_a_registered_secret_is_removed_from_any_text_in_any_quotation(
     secret: str, before: str, after: str
 ) -> None:
     assume(secret not in HIDDEN)
@@ -22,7 +22,7 @@ def test_a_registered_secret_is_gone_from_any_text_in_any_quotation(
 
     for quoted in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
         assert not any(
-            quoted in part for part in redaction.cleaned(f"{before}{quoted}{after}").split(HIDDEN)
+            quoted in part for part in redaction.clean(f"{before}{quoted}{after}").split(HIDDEN)
         )
 
 
@@ -31,7 +31,7 @@ def test_a_secret_that_begins_like_another_is_hidden_to_its_end() -> None:
     redaction.register("hunter22")
     redaction.register("hunter22-and-more")
 
-    assert redaction.cleaned("hunter22-and-more, hunter22") == f"{HIDDEN}, {HIDDEN}"
+    assert redaction.clean("hunter22-and-more, hunter22") == f"{HIDDEN}, {HIDDEN}"
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_a_registered_key_is_hidden_with_or_without_its_prefix_in_either_case(
     redaction = Redaction()
     redaction.register(KEY)
 
-    assert KEY[2:].lower() not in redaction.cleaned(spelling).lower()
+    assert KEY[2:].lower() not in redaction.clean(spelling).lower()
 
 
 def test_nothing_is_hidden_for_an_empty_secret() -> None:
     redaction = Redaction()
     redaction.register("")
 
-    assert redaction.cleaned("text") == "text"
+    assert redaction.clean("text") == "text"
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_nothing_is_hidden_for_an_empty_secret() -> None:
         f'passphrase="two words {KEY}"',
     ],
 )
-def test_what_its_name_calls_a_secret_is_hidden(text: str) -> None:
-    cleaned = Redaction().cleaned(text)
+def test_a_value_whose_name_marks_it_as_a_secret_is_hidden(text: str) -> None:
+    cleaned = Redaction().clean(text)
 
     assert KEY[2:] not in cleaned
     assert HIDDEN in cleaned
@@ -89,11 +89,11 @@ def test_what_its_name_calls_a_secret_is_hidden(text: str) -> None:
         "the monkey: 12",
     ],
 )
-def test_what_is_not_secret_is_left_alone(text: str) -> None:
-    assert Redaction().cleaned(text) == text
+def test_other_texts_are_not_changed(text: str) -> None:
+    assert Redaction().clean(text) == text
 
 
-def test_fields_are_judged_by_their_names_and_cleaned_within() -> None:
+def test_fields_are_hidden_by_their_names_and_their_contents_are_cleaned() -> None:
     redaction = Redaction()
     redaction.register("hunter22")
 
@@ -102,16 +102,16 @@ def test_fields_are_judged_by_their_names_and_cleaned_within() -> None:
         "signing_key": KEY,
         "key": b"0xproxy",
         "tx_hash": TRANSACTION,
-        "headers": {"POLY_PASSPHRASE": "p", "accept": ["said hunter22"]},
+        "headers": {"POLY_PASSPHRASE": "p", "accept": ["with hunter22"]},
         "n": 3,
         "none": None,
     }
-    assert {name: redaction.field(name, value) for name, value in fields.items()} == {
+    assert {name: redaction.clean_field(name, value) for name, value in fields.items()} == {
         "api_secret": HIDDEN,
         "signing_key": HIDDEN,
         "key": "b'0xproxy'",
         "tx_hash": TRANSACTION,
-        "headers": {"POLY_PASSPHRASE": HIDDEN, "accept": [f"said {HIDDEN}"]},
+        "headers": {"POLY_PASSPHRASE": HIDDEN, "accept": [f"with {HIDDEN}"]},
         "n": 3,
         "none": None,
     }

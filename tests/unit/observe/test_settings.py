@@ -1,4 +1,4 @@
-"""The standard OpenTelemetry variables decide."""
+"""The standard OpenTelemetry variables decide whether and where traces are exported."""
 
 import pytest
 from pydantic import ValidationError
@@ -43,7 +43,7 @@ from shared.observe.settings import TelemetrySettings
         ),
     ],
 )
-def test_where_traces_go(
+def test_the_variables_decide_where_traces_are_sent(
     variables: dict[str, str], endpoint: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -61,7 +61,7 @@ def test_where_traces_go(
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
     ],
 )
-def test_what_we_cannot_do_stops_the_start_and_names_the_setting(
+def test_an_unsupported_value_is_refused_and_names_the_setting(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""A trace goes through headers and rows, and what failed is told by its type alone."""
+"""Traces continue through headers and rows, and a failed span names only the error's type."""
 
 import asyncio
 
@@ -12,14 +12,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 from shared.observe import tracing
 from shared.observe.settings import TelemetrySettings
 
-SENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+INCOMING = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def work_on(traceparent: str | None, *, key: bytes | None = b"0xproxy") -> tracing.Scope:
+def process(traceparent: str | None, *, key: bytes | None = b"0xproxy") -> tracing.SpanScope:
     headers = {"type": b"CopyIntended"} | (
         {"traceparent": traceparent.encode()} if traceparent is not None else {}
     )
-    return tracing.processing(
+    return tracing.start_processing_span(
         headers,
         topic="copy-intents",
         partition=3,
@@ -30,18 +30,18 @@ def work_on(traceparent: str | None, *, key: bytes | None = b"0xproxy") -> traci
     )
 
 
-def only(exported: InMemorySpanExporter) -> ReadableSpan:
+def only_span(exported: InMemorySpanExporter) -> ReadableSpan:
     [span] = exported.get_finished_spans()
     return span
 
 
-def test_work_on_a_message_is_a_consumer_span_below_the_one_that_sent_it(
+def test_processing_a_message_is_a_consumer_span_below_the_sender(
     exported: InMemorySpanExporter,
 ) -> None:
-    with work_on(SENT):
+    with process(INCOMING):
         pass
 
-    span = only(exported)
+    span = only_span(exported)
     assert (span.name, span.kind) == ("process copy-intents", SpanKind.CONSUMER)
     assert span.parent is not None
     assert span.parent.span_id == 0xB7AD6B7169203331
@@ -59,10 +59,12 @@ def test_work_on_a_message_is_a_consumer_span_below_the_one_that_sent_it(
     }
 
 
-def test_what_a_message_leads_to_is_below_the_work_on_it(exported: InMemorySpanExporter) -> None:
-    with work_on(SENT):
-        handed_on = tracing.inject()
-    with work_on(handed_on):
+def test_the_processing_of_an_output_is_below_the_processing_of_its_input(
+    exported: InMemorySpanExporter,
+) -> None:
+    with process(INCOMING):
+        outgoing = tracing.inject()
+    with process(outgoing):
         pass
 
     first, second = exported.get_finished_spans()
@@ -71,29 +73,31 @@ def test_what_a_message_leads_to_is_below_the_work_on_it(exported: InMemorySpanE
     assert second.context.trace_id == first.context.trace_id
 
 
-def test_the_work_on_a_message_is_never_part_of_the_trace_around_the_loop(
+def test_processing_a_message_never_joins_the_trace_of_the_loop(
     exported: InMemorySpanExporter,
 ) -> None:
-    with tracing.observing("around"), work_on(None):
+    with tracing.start_span("loop"), process(None):
         pass
 
-    work, around = exported.get_finished_spans()
+    work, loop = exported.get_finished_spans()
     assert work.parent is None
-    assert work.context.trace_id != around.context.trace_id
+    assert work.context.trace_id != loop.context.trace_id
 
 
 def test_a_message_without_a_key_has_no_key_attribute(exported: InMemorySpanExporter) -> None:
-    with work_on(SENT, key=None):
+    with process(INCOMING, key=None):
         pass
 
-    assert "messaging.kafka.message.key" not in (only(exported).attributes or {})
+    assert "messaging.kafka.message.key" not in (only_span(exported).attributes or {})
 
 
-def test_an_exception_leaves_its_type_and_never_its_text(exported: InMemorySpanExporter) -> None:
-    with pytest.raises(ValueError, match="0xsecret"), work_on(SENT):
+def test_a_span_has_the_type_of_an_exception_and_never_its_text(
+    exported: InMemorySpanExporter,
+) -> None:
+    with pytest.raises(ValueError, match="0xsecret"), process(INCOMING):
         raise ValueError("0xsecret payload")
 
-    span = only(exported)
+    span = only_span(exported)
     assert span.status.status_code is StatusCode.ERROR
     assert [dict(event.attributes or {}) for event in span.events] == [
         {"exception.type": "ValueError"}
@@ -101,28 +105,28 @@ def test_an_exception_leaves_its_type_and_never_its_text(exported: InMemorySpanE
     assert "0xsecret" not in span.to_json()
 
 
-def test_a_feed_that_saw_a_fill_is_the_root_and_a_call_below_it_is_a_client(
+def test_a_feeds_span_is_a_root_and_a_request_below_it_is_a_client_span(
     exported: InMemorySpanExporter,
 ) -> None:
-    with tracing.observing("see fill", feed="rtds"):
-        tracing.describe(fills=2)
-        with tracing.calling("POST order"):
+    with tracing.start_span("observe fill", feed="rtds"):
+        tracing.set_attributes(fills=2)
+        with tracing.start_client_span("POST order"):
             pass
 
-    call, seen = exported.get_finished_spans()
-    assert (seen.parent, seen.kind, seen.attributes) == (
+    call, root = exported.get_finished_spans()
+    assert (root.parent, root.kind, root.attributes) == (
         None,
         SpanKind.INTERNAL,
         {"feed": "rtds", "fills": 2},
     )
     assert call.kind is SpanKind.CLIENT
-    assert call.parent == seen.context
+    assert call.parent == root.context
 
 
 def test_a_row_continues_the_trace_it_was_written_in(exported: InMemorySpanExporter) -> None:
-    with work_on(SENT):
+    with process(INCOMING):
         stored = tracing.inject()
-    with tracing.resumed(stored), tracing.observing("settle"):
+    with tracing.continue_trace(stored), tracing.start_span("settle"):
         pass
 
     wrote, settled = exported.get_finished_spans()
@@ -133,52 +137,54 @@ def test_a_row_continues_the_trace_it_was_written_in(exported: InMemorySpanExpor
 def test_a_row_without_a_trace_starts_a_new_one_even_inside_another(
     exported: InMemorySpanExporter,
 ) -> None:
-    with tracing.observing("sweep"), tracing.resumed(None), tracing.observing("settle"):
+    with tracing.start_span("sweep"), tracing.continue_trace(None), tracing.start_span("settle"):
         pass
 
     settled, _ = exported.get_finished_spans()
     assert settled.parent is None
 
 
-async def test_two_messages_at_once_do_not_see_each_others_span(
+async def test_two_messages_processed_at_the_same_time_have_their_own_spans(
     exported: InMemorySpanExporter,
 ) -> None:
     both_inside = asyncio.Barrier(2)
 
-    async def work(sent: str) -> str | None:
-        with work_on(sent):
+    async def work(incoming: str) -> str | None:
+        with process(incoming):
             await both_inside.wait()
             return tracing.trace_id()
 
-    other = SENT.replace("0af7", "1af7")
-    assert list(await asyncio.gather(work(SENT), work(other))) == [SENT[3:35], other[3:35]]
+    other = INCOMING.replace("0af7", "1af7")
+    assert list(await asyncio.gather(work(INCOMING), work(other))) == [INCOMING[3:35], other[3:35]]
 
 
-def test_without_a_collector_the_context_is_handed_on_as_it_came() -> None:
+def test_without_a_collector_the_context_is_passed_on_unchanged() -> None:
     tracing.setup("pricer", TelemetrySettings(traces_exporter="none"))
 
-    with work_on(SENT):
-        assert tracing.inject() == SENT
-        with tracing.calling("GET book"):
-            assert tracing.inject() == SENT
-    with tracing.resumed(SENT):
-        assert tracing.inject() == SENT
+    with process(INCOMING):
+        assert tracing.inject() == INCOMING
+        with tracing.start_client_span("GET book"):
+            assert tracing.inject() == INCOMING
+    with tracing.continue_trace(INCOMING):
+        assert tracing.inject() == INCOMING
 
 
-def test_without_a_collector_no_trace_is_begun() -> None:
-    with tracing.observing("see fill"):
+def test_without_a_collector_no_trace_is_started() -> None:
+    with tracing.start_span("observe fill"):
         assert tracing.inject() is None
         assert tracing.trace_id() is None
 
 
-def test_the_sender_that_did_not_sample_is_respected(exported: InMemorySpanExporter) -> None:
-    with work_on(SENT[:-2] + "00"):
-        handed_on = tracing.inject()
+def test_a_trace_that_the_sender_did_not_sample_is_not_exported(
+    exported: InMemorySpanExporter,
+) -> None:
+    with process(INCOMING[:-2] + "00"):
+        outgoing = tracing.inject()
 
     assert exported.get_finished_spans() == ()
-    assert handed_on is not None
-    assert handed_on[3:35] == SENT[3:35]
-    assert handed_on.endswith("-00")
+    assert outgoing is not None
+    assert outgoing[3:35] == INCOMING[3:35]
+    assert outgoing.endswith("-00")
 
 
 @pytest.mark.parametrize(
@@ -186,25 +192,25 @@ def test_the_sender_that_did_not_sample_is_respected(exported: InMemorySpanExpor
     [
         "",
         "00",
-        "ff" + SENT[2:],
-        SENT + "0",
-        SENT.replace("0af7", "0AF7"),
-        SENT.replace(SENT[3:35], "0" * 32),
-        SENT.replace(SENT[36:52], "0" * 16),
+        "ff" + INCOMING[2:],
+        INCOMING + "0",
+        INCOMING.replace("0af7", "0AF7"),
+        INCOMING.replace(INCOMING[3:35], "0" * 32),
+        INCOMING.replace(INCOMING[36:52], "0" * 16),
     ],
 )
 def test_a_malformed_traceparent_starts_a_new_trace(
     malformed: str, exported: InMemorySpanExporter
 ) -> None:
-    with work_on(malformed):
+    with process(malformed):
         pass
 
-    assert only(exported).parent is None
+    assert only_span(exported).parent is None
 
 
 @given(st.text())
-def test_no_header_can_make_the_work_fail(header: str) -> None:
-    with tracing.processing(
+def test_no_header_makes_processing_fail(header: str) -> None:
+    with tracing.start_processing_span(
         {"traceparent": header.encode()},
         topic="t",
         partition=0,
@@ -216,10 +222,10 @@ def test_no_header_can_make_the_work_fail(header: str) -> None:
         assert tracing.inject() is None
 
 
-def test_a_later_version_of_the_header_is_read_as_far_as_we_know_it(
+def test_a_header_of_a_later_version_is_read_by_its_known_fields(
     exported: InMemorySpanExporter,
 ) -> None:
-    with work_on("01" + SENT[2:] + "-more"):
+    with process("01" + INCOMING[2:] + "-more"):
         pass
 
-    assert only(exported).context.trace_id == int(SENT[3:35], 16)
+    assert only_span(exported).context.trace_id == int(INCOMING[3:35], 16)

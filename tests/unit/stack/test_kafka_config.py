@@ -1,4 +1,4 @@
-"""Is a broker configured for what it is used for?"""
+"""The configuration files of brokers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def a_cluster(brokers: int) -> tuple[Node, ...]:
     )
 
 
-def parsed(properties: str) -> dict[str, str]:
+def parse(properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in properties.splitlines())
 
 
-def test_a_broker_listens_for_clients_and_for_controllers_on_this_machine_alone() -> None:
+def test_a_broker_listens_for_clients_and_for_controllers_on_this_machine_only() -> None:
     [node] = a_cluster(1)
 
-    properties = parsed(render_properties(node, (node,)))
+    properties = parse(render_properties(node, (node,)))
 
     assert properties["listeners"] == "PLAINTEXT://127.0.0.1:20001,CONTROLLER://127.0.0.1:21001"
     assert properties["advertised.listeners"] == "PLAINTEXT://127.0.0.1:20001"
@@ -38,36 +38,36 @@ def test_a_broker_listens_for_clients_and_for_controllers_on_this_machine_alone(
 def test_every_node_knows_all_voters() -> None:
     nodes = a_cluster(3)
 
-    voters = {parsed(render_properties(node, nodes))["controller.quorum.voters"] for node in nodes}
+    voters = {parse(render_properties(node, nodes))["controller.quorum.voters"] for node in nodes}
 
     assert voters == {"1@127.0.0.1:21001,2@127.0.0.1:21002,3@127.0.0.1:21003"}
 
 
 @pytest.mark.parametrize(("brokers", "replicas", "in_sync"), [(1, "1", "1"), (3, "3", "2")])
-def test_three_brokers_keep_what_one_may_lose(brokers: int, replicas: str, in_sync: str) -> None:
+def test_three_brokers_survive_the_loss_of_one(brokers: int, replicas: str, in_sync: str) -> None:
     nodes = a_cluster(brokers)
 
-    properties = parsed(render_properties(nodes[0], nodes))
+    properties = parse(render_properties(nodes[0], nodes))
 
     factors = {value for key, value in properties.items() if key.endswith("replication.factor")}
-    least = {
+    minimum = {
         value
         for key, value in properties.items()
         if key.endswith(("min.isr", "min.insync.replicas"))
     }
     assert factors == {replicas}
-    assert least == {in_sync}
+    assert minimum == {in_sync}
 
 
-def test_topics_are_never_created_by_accident_and_groups_start_at_once() -> None:
-    properties = parsed(render_properties(a_cluster(1)[0], a_cluster(1)))
+def test_topics_are_not_created_automatically_and_groups_start_immediately() -> None:
+    properties = parse(render_properties(a_cluster(1)[0], a_cluster(1)))
 
     assert properties["auto.create.topics.enable"] == "false"
     assert properties["group.initial.rebalance.delay.ms"] == "0"
 
 
-def test_a_folder_of_data_belongs_to_one_node_of_one_cluster() -> None:
-    properties = parsed(render_meta_properties(a_cluster(3)[1], "AAAAAAAAAAAAAAAAAAAAAA"))
+def test_a_data_folder_belongs_to_one_node_of_one_cluster() -> None:
+    properties = parse(render_meta_properties(a_cluster(3)[1], "AAAAAAAAAAAAAAAAAAAAAA"))
 
     assert properties == {
         "version": "1",

@@ -1,4 +1,4 @@
-"""Do settings, ports and states say what they should, also when they are bad?"""
+"""Settings, ports and states of the local stack, also with wrong values."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from tools.stack.commands import running_state
-from tools.stack.errors import PartDied, StackError, describe_exit, tail_of
+from tools.stack.commands import load_running_state
+from tools.stack.errors import PartDied, StackError, describe_exit, read_tail
 from tools.stack.local import folder_lock
 from tools.stack.ports import CANDIDATES, HOST, Ports, is_free
 from tools.stack.postgres import (
+    create_shared_data_folder,
     database_url,
+    find_abandoned_data,
     is_reachable_by_all,
-    leftovers,
-    place_elsewhere,
     server_settings,
 )
 from tools.stack.settings import StackSettings
 from tools.stack.state import PartState, StackState, read_state, remove_state, write_state
 
 
-def test_a_bad_variable_is_named_with_its_value_and_what_it_wants(
+def test_a_wrong_variable_is_reported_with_its_value_and_the_allowed_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STACK_KAFKA_PORT", "ninety")
@@ -42,7 +42,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert StackSettings.from_environment().database_url is None
 
 
-def test_the_cache_is_where_it_is_asked_to_be_else_in_the_users_own(
+def test_the_cache_folder_is_the_configured_one_or_in_the_users_cache(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SLIPSTREAM_CACHE", raising=False)
@@ -56,47 +56,47 @@ def test_the_cache_is_where_it_is_asked_to_be_else_in_the_users_own(
 
 
 def test_a_free_port_is_free_and_no_outgoing_connection_takes_it() -> None:
-    port = Ports().free()
+    port = Ports().reserve_free()
 
     assert port in CANDIDATES
     assert is_free(port)
 
 
-def test_no_port_is_handed_out_twice() -> None:
+def test_no_port_is_reserved_twice() -> None:
     ports = Ports()
 
-    handed_out = [ports.free() for _ in range(500)]
+    reserved = [ports.reserve_free() for _ in range(500)]
 
-    assert len(set(handed_out)) == len(handed_out)
+    assert len(set(reserved)) == len(reserved)
     with pytest.raises(StackError, match="STACK_KAFKA_PORT"):
-        ports.chosen(handed_out[0], setting="STACK_KAFKA_PORT")
+        ports.reserve(reserved[0], setting="STACK_KAFKA_PORT")
 
 
-def test_a_wanted_port_that_is_in_use_is_told_with_its_setting() -> None:
+def test_a_requested_port_in_use_is_reported_with_its_setting() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
 
         with pytest.raises(StackError, match=rf"port {port} \(from STACK_RPC_PORT\) is in use"):
-            Ports().chosen(port, setting="STACK_RPC_PORT")
+            Ports().reserve(port, setting="STACK_RPC_PORT")
 
 
-def test_commits_survive_a_crash_unless_told_otherwise() -> None:
+def test_commits_survive_a_crash_unless_configured_otherwise() -> None:
     crash_safe = ("fsync", "synchronous_commit", "full_page_writes")
 
     assert {server_settings(port=1, durable=True)[name] for name in crash_safe} == {"on"}
     assert {server_settings(port=1, durable=False)[name] for name in crash_safe} == {"off"}
 
 
-def test_the_database_listens_on_this_machine_alone() -> None:
+def test_the_database_listens_on_this_machine_only() -> None:
     settings = server_settings(port=5, durable=True)
 
     assert (settings["listen_addresses"], settings["unix_socket_directories"]) == ("127.0.0.1", "")
     assert database_url(5, "d") == "postgresql://slipstream@127.0.0.1:5/d"
 
 
-def test_a_folder_below_a_closed_one_is_out_of_reach(tmp_path: Path) -> None:
+def test_a_folder_inside_a_closed_one_is_not_reachable(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     inside = closed / "inside"
     inside.mkdir(parents=True)
@@ -106,10 +106,13 @@ def test_a_folder_below_a_closed_one_is_out_of_reach(tmp_path: Path) -> None:
     assert is_reachable_by_all(Path("/"))
 
 
-def test_data_that_a_killed_stack_left_elsewhere_are_known_for_its_own(tmp_path: Path) -> None:
-    mine, other = place_elsewhere(tmp_path / "mine"), place_elsewhere(tmp_path / "other")
+def test_data_that_a_killed_stack_left_in_the_shared_folder_are_found(tmp_path: Path) -> None:
+    mine, other = (
+        create_shared_data_folder(tmp_path / "mine"),
+        create_shared_data_folder(tmp_path / "other"),
+    )
 
-    assert leftovers(tmp_path / "mine") == [mine]
+    assert find_abandoned_data(tmp_path / "mine") == [mine]
     mine.rmdir()
     other.rmdir()
 
@@ -122,7 +125,7 @@ def a_state(pid: int) -> StackState:
     )
 
 
-def test_a_state_is_read_as_it_was_told(tmp_path: Path) -> None:
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_state(tmp_path, a_state(1))
 
     assert read_state(tmp_path) == a_state(1)
@@ -130,27 +133,27 @@ def test_a_state_is_read_as_it_was_told(tmp_path: Path) -> None:
     assert read_state(tmp_path) is None
 
 
-def test_a_state_whose_teller_is_gone_does_not_count(tmp_path: Path) -> None:
+def test_the_state_of_a_killed_stack_is_ignored(tmp_path: Path) -> None:
     write_state(tmp_path, a_state(os.getpid()))
 
-    assert running_state(tmp_path) is None
+    assert load_running_state(tmp_path) is None
     lock = folder_lock(tmp_path)
     assert lock.try_acquire()
-    assert running_state(tmp_path) == a_state(os.getpid())
+    assert load_running_state(tmp_path) == a_state(os.getpid())
     lock.release()
 
 
-def test_an_end_is_told_in_words() -> None:
+def test_the_end_of_a_process_is_described_in_words() -> None:
     assert describe_exit(3) == "ended with exit status 3"
     assert describe_exit(-9) == "was killed by SIGKILL"
 
 
-def test_a_death_shows_the_end_of_a_long_log_and_says_when_there_is_none(tmp_path: Path) -> None:
+def test_a_death_shows_the_end_of_the_log_or_says_that_it_is_empty(tmp_path: Path) -> None:
     log = tmp_path / "part.log"
     log.write_text("".join(f"line {number}\n" for number in range(100)))
 
-    told = str(PartDied("part", "ended", log))
+    message = str(PartDied("part", "ended", log))
 
-    assert "line 99" in told
-    assert "line 1\n" not in told
-    assert tail_of(tmp_path / "absent.log") == "  (it wrote nothing)"
+    assert "line 99" in message
+    assert "line 1\n" not in message
+    assert read_tail(tmp_path / "absent.log") == "  (it is empty)"

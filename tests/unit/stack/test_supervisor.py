@@ -1,6 +1,4 @@
-"""Do parts start, stop and die as the supervisor says? With small real processes; no Kafka, no
-database.
-"""
+"""The supervisor starts, stops and watches parts, shown with small real processes."""
 
 from __future__ import annotations
 
@@ -15,12 +13,17 @@ from typing import Any
 import pytest
 
 from shared.testing.waiting import eventually
-from tools.stack import tether
+from tools.stack import die_with_parent
 from tools.stack.errors import PartDied, StackError
 from tools.stack.supervisor import Part, ReadyProbe, Supervisor
 
 FOREVER = "import signal; signal.pause()"
-IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)\nwhile True: signal.pause()"
+IGNORES_SIGTERM = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('ready', flush=True)
+while True: signal.pause()
+"""
 
 
 def python(name: str, program: str, **options: Any) -> Part:
@@ -28,7 +31,7 @@ def python(name: str, program: str, **options: Any) -> Part:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process lives; one that ended and was not waited for does not."""
+    """Whether a process runs; one that ended and was not waited for does not."""
     stat = Path(f"/proc/{pid}/stat")
     try:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -40,7 +43,7 @@ def has_written(log: Path, text: str) -> bool:
     return log.exists() and text in log.read_text()
 
 
-def wrote(log: Path, text: str) -> ReadyProbe:
+def log_contains(log: Path, text: str) -> ReadyProbe:
     async def ready() -> bool:
         return has_written(log, text)
 
@@ -54,20 +57,27 @@ async def supervisor(tmp_path: Path) -> AsyncIterator[Supervisor]:
 
 
 async def test_parts_stop_in_the_reverse_order_of_their_start(tmp_path: Path) -> None:
-    witness = tmp_path / "order"
-    tells = f"import signal, sys\ndef end(*_):\n  open({str(witness)!r}, 'a').write(sys.argv[1]); sys.exit()\nsignal.signal(15, end)\n"
-    program = tells + "print('ready', flush=True)\nwhile True: signal.pause()"
+    order = tmp_path / "order"
+    program = f"""
+import signal, sys
+def end(*_):
+    open({str(order)!r}, 'a').write(sys.argv[1])
+    sys.exit()
+signal.signal(15, end)
+print('ready', flush=True)
+while True: signal.pause()
+"""
 
     async with Supervisor(tmp_path) as supervisor:
         for name in ("a", "b", "c"):
             part = Part(
                 name=name,
                 command=[sys.executable, "-c", program, name],
-                ready=wrote(tmp_path / "logs" / f"{name}.log", "ready"),
+                ready=log_contains(tmp_path / "logs" / f"{name}.log", "ready"),
             )
             await supervisor.start(part)
 
-    assert witness.read_text() == "cba"
+    assert order.read_text() == "cba"
 
 
 async def test_a_part_that_ignores_its_stop_signal_is_killed(
@@ -75,7 +85,7 @@ async def test_a_part_that_ignores_its_stop_signal_is_killed(
 ) -> None:
     log = tmp_path / "logs" / "stubborn.log"
     running = await supervisor.start(
-        python("stubborn", IGNORES_SIGTERM, ready=wrote(log, "ready"), stop_within=0.05)
+        python("stubborn", IGNORES_SIGTERM, ready=log_contains(log, "ready"), stop_within=0.05)
     )
 
     await supervisor.stop(running)
@@ -83,20 +93,24 @@ async def test_a_part_that_ignores_its_stop_signal_is_killed(
     assert running.ended.result() == -signal.SIGKILL
 
 
-async def test_a_killed_part_takes_along_what_it_started(
+async def test_killing_a_part_kills_its_child_processes(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     log = tmp_path / "logs" / "parent.log"
-    program = f"import subprocess, sys, signal\nprint(subprocess.Popen([sys.executable, '-c', {FOREVER!r}]).pid, flush=True)\nsignal.pause()"
-    running = await supervisor.start(python("parent", program, ready=wrote(log, "\n")))
+    program = f"""
+import subprocess, sys, signal
+print(subprocess.Popen([sys.executable, '-c', {FOREVER!r}]).pid, flush=True)
+signal.pause()
+"""
+    running = await supervisor.start(python("parent", program, ready=log_contains(log, "\n")))
     child = int(log.read_text())
 
     await supervisor.kill(running)
 
-    await eventually(lambda: not is_running(child), what="the child is gone")
+    await eventually(lambda: not is_running(child), what="the child has ended")
 
 
-async def test_a_death_is_told_with_the_end_of_the_log(supervisor: Supervisor) -> None:
+async def test_a_death_is_reported_with_the_end_of_the_log(supervisor: Supervisor) -> None:
     await supervisor.start(python("fragile", "print('the reason'); raise SystemExit(3)"))
 
     death = await supervisor.first_death()
@@ -107,7 +121,7 @@ async def test_a_death_is_told_with_the_end_of_the_log(supervisor: Supervisor) -
     assert "fragile.log" in str(death)
 
 
-async def test_a_kill_from_outside_is_told_by_the_name_of_its_signal(
+async def test_a_kill_from_outside_is_reported_with_its_signal(
     supervisor: Supervisor,
 ) -> None:
     running = await supervisor.start(python("victim", FOREVER))
@@ -117,7 +131,7 @@ async def test_a_kill_from_outside_is_told_by_the_name_of_its_signal(
     assert "was killed by SIGKILL" in str(await supervisor.first_death())
 
 
-async def test_stopping_a_part_is_no_death(supervisor: Supervisor) -> None:
+async def test_stopping_a_part_is_not_reported_as_a_death(supervisor: Supervisor) -> None:
     stopped = await supervisor.start(python("stopped", FOREVER))
     await supervisor.start(python("dies", "raise SystemExit(1)"))
 
@@ -138,7 +152,7 @@ async def test_a_part_that_ends_before_it_is_ready_fails_its_start(supervisor: S
     assert "bad setting" in str(failed.value)
 
 
-async def test_a_failed_start_is_not_told_again_as_a_death(supervisor: Supervisor) -> None:
+async def test_a_failed_start_is_not_also_reported_as_a_death(supervisor: Supervisor) -> None:
     async def never() -> bool:
         return False
 
@@ -164,7 +178,7 @@ async def test_a_missing_program_is_named(supervisor: Supervisor) -> None:
         await supervisor.start(Part(name="x", command=["no-such-program"]))
 
 
-async def test_a_command_run_to_its_end_tells_its_failure(supervisor: Supervisor) -> None:
+async def test_a_command_that_fails_raises(supervisor: Supervisor) -> None:
     await supervisor.run(python("good", ""))
 
     with pytest.raises(PartDied, match="exit status 4"):
@@ -173,7 +187,7 @@ async def test_a_command_run_to_its_end_tells_its_failure(supervisor: Supervisor
     assert supervisor.running == ()
 
 
-async def test_a_command_whose_caller_gives_up_is_killed(
+async def test_a_command_whose_caller_is_cancelled_is_killed(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     waiting = asyncio.create_task(
@@ -201,16 +215,16 @@ async def test_a_part_gets_the_variables_added_for_it(
 ) -> None:
     await supervisor.run(
         python(
-            "tells",
+            "printing",
             "import os; print(os.environ['ADDED'], 'PATH' in os.environ)",
             env={"ADDED": "yes"},
         )
     )
 
-    assert (tmp_path / "logs" / "tells.log").read_text() == "yes True\n"
+    assert (tmp_path / "logs" / "printing.log").read_text() == "yes True\n"
 
 
-async def test_a_failing_start_stops_what_was_started(tmp_path: Path) -> None:
+async def test_a_failing_start_stops_the_parts_that_were_started(tmp_path: Path) -> None:
     started: list[int] = []
 
     async def start_two() -> None:
@@ -226,13 +240,18 @@ async def test_a_failing_start_stops_what_was_started(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 async def test_no_part_survives_its_supervisor(tmp_path: Path, end: signal.Signals) -> None:
-    """Neither when the supervisor is killed, nor when it ends without having stopped them."""
-    program = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom tools.stack.supervisor import Part, Supervisor\n"
-        f"part = Part(name='part', command=[sys.executable, '-c', {IGNORES_SIGTERM!r}])\n"
-        "async def main():\n  async with Supervisor(Path(sys.argv[1])) as s:\n"
-        "    print((await s.start(part)).pid, flush=True)\n    await asyncio.Event().wait()\nasyncio.run(main())"
-    )
+    """Also where the supervisor is killed or ends without stopping it."""
+    program = f"""
+import asyncio, sys
+from pathlib import Path
+from tools.stack.supervisor import Part, Supervisor
+part = Part(name='part', command=[sys.executable, '-c', {IGNORES_SIGTERM!r}])
+async def main():
+    async with Supervisor(Path(sys.argv[1])) as supervisor:
+        print((await supervisor.start(part)).pid, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
     outer = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
@@ -245,15 +264,15 @@ async def test_no_part_survives_its_supervisor(tmp_path: Path, end: signal.Signa
     outer.send_signal(end)
     await outer.wait()
 
-    await eventually(lambda: not is_running(part), what="the part is gone")
+    await eventually(lambda: not is_running(part), what="the part has ended")
 
 
-async def test_a_part_whose_supervisor_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
-    gone = "999999999"
+async def test_a_part_does_not_start_when_its_supervisor_has_ended(tmp_path: Path) -> None:
+    ended_pid = "999999999"
     command = [
         sys.executable,
-        tether.__file__,
-        gone,
+        die_with_parent.__file__,
+        ended_pid,
         str(int(signal.SIGKILL)),
         "0",
         "",

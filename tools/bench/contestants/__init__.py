@@ -1,7 +1,7 @@
-"""One hop each, by one library each: take a record, read its JSON, write it again under the same
-key, acknowledged by all replicas.
+"""One hop with one library each: consume a record, parse its JSON, produce it with the same key and
+wait for all replicas.
 
     python -m tools.bench.contestants.<name> BOOTSTRAP SOURCE TARGET
 
-Programs of their own, so that one that lives in another virtual environment needs nothing of ours.
+They are separate programs, so that one in another virtual environment needs no module of ours.
 """

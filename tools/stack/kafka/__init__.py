@@ -1,3 +1,1 @@
-"""Apache Kafka as local processes: its jars (jars.py), what is computed from them once (warm.py),
-its configuration, its brokers.
-"""
+"""Apache Kafka as local processes: jars, start-up cache, configuration and brokers."""

@@ -1,4 +1,4 @@
-"""How does one broker come to run: its folder formatted, its command, its readiness?"""
+"""One broker: its formatted data folder, its command and its readiness."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ REQUEST_TIMEOUT_MS = 5000
 
 
 def properties_file(node: Node) -> Path:
-    """Return where a broker's configuration lies: beside its data."""
+    """Return the path of a broker's configuration: next to its data."""
     return node.data.with_suffix(".properties")
 
 
 def format_folder(node: Node, cluster: tuple[Node, ...], checkpoint: Path) -> None:
-    """Make a broker's empty folder of data, as `kafka-storage format` would: that takes a Java
-    start for each broker.
-    """
+    """Create a broker's empty data folder, as `kafka-storage format` would with a start of Java."""
     node.data.mkdir(parents=True)
     shutil.copy(checkpoint, node.data)
     directory_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
@@ -38,14 +36,14 @@ def format_folder(node: Node, cluster: tuple[Node, ...], checkpoint: Path) -> No
 def broker_part(
     name: str, node: Node, java: Java, *, flags: Sequence[str] = (), expected: Collection[Node]
 ) -> Part:
-    """Return the part that runs one broker on its formatted folder; it is ready when it knows all
-    the expected brokers.
+    """Return the part that runs one broker on its formatted folder. It is ready when it knows all
+    expected brokers.
     """
 
     async def ready() -> bool:
         if not all(accepts_connections(peer.client_port) for peer in expected):
             return False
-        return {peer.id for peer in expected} <= await _known_brokers(node.address)
+        return {peer.id for peer in expected} <= await _fetch_known_brokers(node.address)
 
     command = java.command("kafka.Kafka", properties_file(node), flags=flags)
     return Part(
@@ -59,7 +57,7 @@ def broker_part(
     )
 
 
-async def _known_brokers(address: str) -> set[int]:
+async def _fetch_known_brokers(address: str) -> set[int]:
     admin = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         await admin.start()

@@ -1,4 +1,4 @@
-"""Is the Kafka cluster up? Starts, stops, kills and restarts its brokers."""
+"""The local Kafka cluster: start, stop, kill and restart its brokers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import signal
 
 from tools.stack.kafka.broker import broker_part, format_folder
 from tools.stack.kafka.config import Node
-from tools.stack.kafka.warm import Warmth
+from tools.stack.kafka.startup_cache import StartupCache
 from tools.stack.supervisor import Running, Supervisor
 
 
 class KafkaCluster:
-    """Real brokers in KRaft mode, each broker and controller at once, on this machine."""
+    """Real brokers in KRaft mode on this machine, each of them also a controller."""
 
-    def __init__(self, supervisor: Supervisor, warmth: Warmth, nodes: tuple[Node, ...]) -> None:
+    def __init__(
+        self, supervisor: Supervisor, startup_cache: StartupCache, nodes: tuple[Node, ...]
+    ) -> None:
         self._supervisor = supervisor
-        self._warmth = warmth
+        self._startup_cache = startup_cache
         self._nodes = {node.id: node for node in nodes}
         self._expected: set[Node] = set()
         self._running: dict[int, Running] = {}
 
     @property
     def bootstrap_servers(self) -> str:
-        """All brokers' addresses, as clients want them: "host:port,host:port"."""
+        """All brokers' addresses, in the form of KAFKA_BOOTSTRAP_SERVERS."""
         return ",".join(node.address for node in self._nodes.values())
 
     @property
@@ -32,8 +34,8 @@ class KafkaCluster:
         return tuple(self._nodes)
 
     async def start(self) -> None:
-        """Format the brokers' folders, start them side by side, and return once each knows all."""
-        checkpoint = await self._warmth.formatted_checkpoint(self._supervisor)
+        """Format the brokers' folders, start them all, and return once each knows the others."""
+        checkpoint = await self._startup_cache.ensure_checkpoint(self._supervisor)
         nodes = tuple(self._nodes.values())
         for node in nodes:
             format_folder(node, nodes, checkpoint)
@@ -41,38 +43,36 @@ class KafkaCluster:
         await asyncio.gather(*(self.restart(node.id) for node in nodes))
 
     async def restart(self, broker: int) -> None:
-        """Start a broker on the data that it has, and return once it knows all the brokers that are
-        meant to run.
-        """
+        """Start a broker on its existing data; return once it knows all brokers that should run."""
         node = self._nodes[broker]
         self._expected.add(node)
         part = broker_part(
             self._name(broker),
             node,
-            self._warmth.java,
-            flags=self._warmth.flags(),
+            self._startup_cache.java,
+            flags=self._startup_cache.java_flags(),
             expected=self._expected,
         )
         self._running[broker] = await self._supervisor.start(part)
 
     async def stop(self, broker: int) -> None:
-        """Let a broker hand over what it leads, and end."""
+        """Stop a broker after it has handed over its leaderships."""
         self._expected.discard(self._nodes[broker])
         await self._supervisor.stop(self._running.pop(broker))
 
     async def kill(self, broker: int) -> None:
-        """End a broker as a power cut would."""
+        """Kill a broker."""
         self._expected.discard(self._nodes[broker])
         await self._supervisor.kill(self._running.pop(broker))
 
-    async def stall(self, broker: int) -> None:
-        """Let a broker stand still, as one whose disk does not answer: its connections stay open
-        and nobody answers on them.
+    async def freeze(self, broker: int) -> None:
+        """Freeze a broker, as if its disk did not answer: its connections stay open and nothing is
+        answered on them.
         """
         self._running[broker].signal(signal.SIGSTOP)
 
-    async def go_on(self, broker: int) -> None:
-        """After a stall."""
+    async def resume(self, broker: int) -> None:
+        """Let a frozen broker continue."""
         self._running[broker].signal(signal.SIGCONT)
 
     async def restore(self) -> None:
@@ -82,8 +82,8 @@ class KafkaCluster:
         )
 
     async def discard(self) -> None:
-        """End a cluster of several at once: its data go with it, and without a majority a broker
-        takes long to stop.
+        """Kill the brokers of a cluster of several: their data are deleted anyway, and without a
+        majority a broker takes long to stop.
         """
         if len(self._nodes) > 1:
             await asyncio.gather(*(self.kill(broker) for broker in tuple(self._running)))

@@ -1,4 +1,4 @@
-"""How is a broker configured? Pure: text from values."""
+"""Render a broker's configuration files. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tools.stack.ports import HOST
 
-CLUSTER_ID = "slipstream-local-stack"  # any 22 characters of base64url will do
+CLUSTER_ID = "slipstream-local-stack"  # any 22 characters of base64url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One combined broker and controller: its id (from 1), its two ports, and its folder for data."""
+    """One combined broker and controller: its id (from 1), its two ports, and its data folder."""
 
     id: int
     client_port: int
@@ -25,8 +25,8 @@ class Node:
 
 
 def render_properties(node: Node, cluster: tuple[Node, ...]) -> str:
-    """Return the server.properties of one node: internal topics small, nothing created by accident,
-    loss of a leader noticed soon.
+    """Return the server.properties of one node: small internal topics, no automatic creation of
+    topics, quick detection of a lost broker.
     """
     replicas = len(cluster)
     in_sync = max(1, replicas - 1)
@@ -64,7 +64,7 @@ def render_properties(node: Node, cluster: tuple[Node, ...]) -> str:
 
 
 def render_meta_properties(node: Node, directory_id: str) -> str:
-    """Return the meta.properties by which a broker knows a folder for its own; `directory_id` is 22
+    """Return the meta.properties by which a broker recognises its folder; `directory_id` is 22
     characters of base64url.
     """
     return f"version=1\ncluster.id={CLUSTER_ID}\nnode.id={node.id}\ndirectory.id={directory_id}\n"

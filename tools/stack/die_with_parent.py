@@ -1,11 +1,12 @@
-"""How does a part die with its supervisor, also after kill -9? This file is run in the part's place
-and becomes the part.
+"""Run a command that the kernel ends when the supervisor ends, also after kill -9.
 
-usage: tether.py PARENT_PID DEATH_SIGNAL NICENESS USER COMMAND...   (USER "" keeps the user)
+usage: die_with_parent.py PARENT_PID DEATH_SIGNAL NICENESS USER COMMAND...
 
-The kernel is asked to send DEATH_SIGNAL when the parent's thread ends; a parent that ended before
-the asking is noticed by its pid. Doing this in a program of its own, not between fork and exec of
-the supervisor, keeps it safe beside threads.
+This program replaces itself by COMMAND. USER "" keeps the user.
+
+The kernel sends DEATH_SIGNAL when the parent's thread ends. A parent that had ended before this was
+requested is noticed by its pid. A program of its own does this, because code between the
+supervisor's fork and exec would be unsafe in a process with threads.
 """
 
 from __future__ import annotations
@@ -19,18 +20,16 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def become(user: str) -> None:
-    """Change to another user for good; the kernel forgets the death signal at this, so it comes
-    first.
-    """
+def change_user(user: str) -> None:
+    """Change to another user permanently. This clears the death signal, so it comes first."""
     account = pwd.getpwnam(user)
     os.setgroups([])
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
 
 
-def die_with_parent(parent: int, death_signal: int) -> None:
-    """Ask the kernel to signal this process when its parent ends."""
+def request_death_signal(parent: int, death_signal: int) -> None:
+    """Let the kernel signal this process when its parent ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, death_signal) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
@@ -39,11 +38,11 @@ def die_with_parent(parent: int, death_signal: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Tie this process to its parent and replace it with the command."""
+    """Set the user, the death signal and the priority, then replace this process by the command."""
     parent, death_signal, niceness, user, *command = arguments
     if user:
-        become(user)
-    die_with_parent(int(parent), int(death_signal))
+        change_user(user)
+    request_death_signal(int(parent), int(death_signal))
     os.nice(int(niceness))
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored_by_python, signal.SIG_DFL)

@@ -1,9 +1,9 @@
-"""What about starting Kafka can be computed once and used at each start?
+"""What is computed once and makes every later start of Kafka faster.
 
-Two things, kept in the cache beside the jars: what `kafka-storage format` writes, which is the same
+Two files, kept in the cache next to the jars: what `kafka-storage format` writes, which is the same
 for every broker, and Java's ahead-of-time cache, with which a broker starts in a third of the time.
-Making the latter takes a start, a stop and an assembly, 12 s in all; so the first start does
-without it, and it is made beside the running stack at the lowest priority.
+Creating the latter takes a start, a stop and an assembly, 12 s in all; so the first start does not
+use it, and it is created while the stack runs, at the lowest priority.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ TRAINING = "kafka-training"
 RECORDING = "recorded.aotconf"
 
 
-class Warmth:
-    """What the cache holds for a quicker start of these jars on this Java."""
+class StartupCache:
+    """The cached files for a faster start of these jars on this Java."""
 
     def __init__(self, cache: Cache, java: Java) -> None:
         self.java = java
@@ -40,15 +40,13 @@ class Warmth:
         """Whether the next start will use the ahead-of-time cache."""
         return self._ahead_of_time.exists()
 
-    def flags(self) -> list[str]:
-        """Return the Java flags of a start: Java itself goes on without the cache if it does not
-        fit.
-        """
+    def java_flags(self) -> list[str]:
+        """Return the Java flags for a start. Java ignores a cache that does not fit."""
         return [f"-XX:AOTCache={self._ahead_of_time}"] if self.is_trained else []
 
-    async def formatted_checkpoint(self, supervisor: Supervisor) -> Path:
-        """Return the file that every formatted folder of data holds, letting Kafka write it if that
-        was never done.
+    async def ensure_checkpoint(self, supervisor: Supervisor) -> Path:
+        """Return the file that every formatted data folder contains; Kafka creates it the first
+        time.
         """
         if not self._checkpoint.exists():
             async with self._cache.locked("kafka-format"):
@@ -56,7 +54,7 @@ class Warmth:
         return self._checkpoint
 
     async def train(self, supervisor: Supervisor) -> None:
-        """Make the ahead-of-time cache, unless it is there or another process is at it."""
+        """Create the ahead-of-time cache, unless it exists or another process is creating it."""
         lock = self._cache.lock("kafka-train")
         if self.is_trained or not lock.try_acquire():
             return
@@ -70,7 +68,7 @@ class Warmth:
 
     async def _format(self, supervisor: Supervisor) -> None:
         with self._cache.staging() as staging:
-            node = throwaway_node(staging)
+            node = build_training_node(staging)
             (staging / "server.properties").write_text(render_properties(node, (node,)))
             arguments: list[str | Path] = [
                 "format",
@@ -90,7 +88,7 @@ class Warmth:
             (node.data / CHECKPOINT).rename(self._checkpoint)
 
     async def _record(self, supervisor: Supervisor, staging: Path) -> None:
-        node = throwaway_node(staging)
+        node = build_training_node(staging)
         format_folder(node, (node,), self._checkpoint)
         flags = ["-XX:AOTMode=record", f"-XX:AOTConfiguration={staging / RECORDING}"]
         part = broker_part(TRAINING, node, self.java, flags=flags, expected=(node,))
@@ -117,10 +115,15 @@ class Warmth:
         assembled.rename(self._ahead_of_time)
 
 
-def throwaway_node(folder: Path) -> Node:
-    """Return a broker on free ports whose data lie in the folder."""
+def build_training_node(folder: Path) -> Node:
+    """Return a broker on free ports with its data in the folder."""
     ports = Ports()
-    return Node(id=1, client_port=ports.free(), controller_port=ports.free(), data=folder / "data")
+    return Node(
+        id=1,
+        client_port=ports.reserve_free(),
+        controller_port=ports.reserve_free(),
+        data=folder / "data",
+    )
 
 
 async def _kill_training(supervisor: Supervisor) -> None:

@@ -1,6 +1,4 @@
-"""How does the demo's system come up, shown step by step, and where do other commands find it
-meanwhile?
-"""
+"""Start and stop the demo's processes, show each step, and let other commands find them."""
 
 import asyncio
 import os
@@ -14,8 +12,8 @@ from tools.stack.local import VARIABLES, LocalStack, PartName
 from tools.stack.settings import StackSettings
 from tools.stack.state import PartState, StackState, remove_state, write_state
 
-LOOK_EVERY_S = 0.1
-NAMES: Mapping[PartName, str] = {
+POLL_INTERVAL_S = 0.1
+STEP_NAMES: Mapping[PartName, str] = {
     "kafka": "Kafka (Apache Kafka, KRaft; its jars are downloaded the first time)",
     "postgres": "PostgreSQL",
     "chain": "chain (anvil; its npm packages are downloaded the first time)",
@@ -26,40 +24,40 @@ NAMES: Mapping[PartName, str] = {
 async def local_stack(settings: StackSettings, screen: Screen) -> AsyncIterator[LocalStack]:
     """Kafka, PostgreSQL and the chain. Raises: StackError."""
     stack = LocalStack(settings)
-    watching = asyncio.create_task(_show_parts(stack, screen), name="parts shown")
+    progress = asyncio.create_task(_show_progress(stack, screen), name="parts shown")
     try:
         await stack.__aenter__()
     except BaseException:
-        await _cancel(watching)
+        await _cancel(progress)
         raise
-    await watching
-    async with _leaving(stack):
+    await progress
+    async with _closing(stack):
         yield stack
 
 
 @asynccontextmanager
-async def _leaving(stack: LocalStack) -> AsyncIterator[None]:
+async def _closing(stack: LocalStack) -> AsyncIterator[None]:
     try:
         yield
     finally:
         await stack.__aexit__(None, None, None)
 
 
-async def _show_parts(stack: LocalStack, screen: Screen) -> None:
-    """Until each part has told its address."""
-    for name in NAMES.values():
+async def _show_progress(stack: LocalStack, screen: Screen) -> None:
+    """Until the address of each part is known."""
+    for name in STEP_NAMES.values():
         screen.begin(name)
-    missing = dict(NAMES)
+    missing = dict(STEP_NAMES)
     while missing:
         for part in [part for part in missing if VARIABLES[part] in stack.environment()]:
             screen.done(missing.pop(part))
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def start_services(
     pipeline: LocalPipeline, screen: Screen, names: Sequence[str]
 ) -> dict[str, str]:
-    """Side by side. Returns where each answers probes. Raises: PartDied."""
+    """Start them all at the same time. Returns the URL of each one's probes. Raises: PartDied."""
 
     async def start(name: str) -> str:
         with step(screen, name):
@@ -70,17 +68,19 @@ async def start_services(
 
 
 async def stop_services(pipeline: LocalPipeline) -> None:
-    """Side by side: each drains what it has begun."""
+    """Stop them all at the same time: each finishes what it has begun."""
     await asyncio.gather(
         *(pipeline.stack.supervisor.stop(running) for running in pipeline.running.values())
     )
 
 
 @asynccontextmanager
-async def told_to_others(
+async def published_state(
     stack: LocalStack, folder: Path, health_urls: dict[str, str]
 ) -> AsyncIterator[None]:
-    """While it runs, `slipstream status`, `follow`, `pause` and the like find it."""
+    """Publish the state of the stack, so that `slipstream status`, `follow`, `pause` and the like
+    find it.
+    """
     ports = {name: int(url.rpartition(":")[2]) for name, url in health_urls.items()}
     parts = tuple(
         PartState(

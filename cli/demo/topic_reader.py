@@ -1,15 +1,16 @@
-"""What do the services say on their topics while the demo runs? Read beside them, without a group:
-nobody is disturbed.
+"""Read the services' topics while the demo runs, without a consumer group, so that no service is
+affected.
 """
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from cli.demo.copies import TOLD, Copies
+from cli.demo.copies import COPY_MESSAGES, Copies
 from shared.clock import utc_now
 from shared.messages.dead_letters import DeadLetter, FrameParked
 from shared.streams.codec import Decoder
@@ -17,19 +18,17 @@ from shared.streams.settings import KafkaSettings
 from tools.stack.errors import StackError
 
 POLL_MS = 200
-TOPICS = tuple(sorted({kind.topic for kind in TOLD} | {DeadLetter.topic}))
+TOPICS = tuple(sorted({kind.topic for kind in COPY_MESSAGES} | {DeadLetter.topic}))
 
 
-class Tape:
-    """Everything that has happened since entering and is told, gathered in ``copies`` and
-    ``dead_letters``.
-    """
+class TopicReader:
+    """Collects what is published after its creation in ``copies`` and ``dead_letters``."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self.copies = Copies()
+    def __init__(self, settings: KafkaSettings, market_names: Mapping[str, str]) -> None:
+        """``market_names``: title and outcome by token id."""
+        self.copies = Copies(market_names)
         self.dead_letters: list[str] = []
-        # By the declaration: a client that has just connected may not have heard of topics that
-        # were just made.
+        # From the declaration: a client that has just connected may not know new topics yet.
         self._partitions = [
             TopicPartition(topic, number)
             for topic in TOPICS
@@ -37,12 +36,12 @@ class Tape:
         ]
         self._consumer = AIOKafkaConsumer(**settings.client(), auto_offset_reset="earliest")
         self._since = utc_now()
-        self._decoder = Decoder((*TOLD, DeadLetter, FrameParked))
+        self._decoder = Decoder((*COPY_MESSAGES, DeadLetter, FrameParked))
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
         self._consumer.assign(self._partitions)
-        self._reading = asyncio.create_task(self._read(), name="tape")
+        self._reading = asyncio.create_task(self._read(), name="topic reader")
         return self
 
     async def __aexit__(
@@ -56,13 +55,14 @@ class Tape:
         await self._consumer.stop()
 
     async def catch_up(self) -> None:
-        """Return once all that is on the topics now has been read. Raises: StackError; what ended
-        the reading, if anything did.
+        """Return when everything that is on the topics now has been read.
+
+        Raises: StackError, and any error that ended the reading.
         """
         try:
             ends = await self._consumer.end_offsets(self._partitions)
         except KafkaError as error:
-            raise StackError(f"Kafka does not tell where the topics end: {error}") from error
+            raise StackError(f"the end offsets of the topics cannot be fetched: {error}") from error
         for partition, end in ends.items():
             while await self._consumer.position(partition) < end:
                 self.check()
@@ -70,7 +70,7 @@ class Tape:
         self.check()
 
     def check(self) -> None:
-        """Raises what ended the reading, if anything did."""
+        """Raises the error that ended the reading, if there is one."""
         if self._reading.done():
             self._reading.result()
 
@@ -86,8 +86,7 @@ class Tape:
         if message.occurred_at < self._since:
             return
         if isinstance(message, DeadLetter | FrameParked):
-            self.dead_letters.append(
-                f"{message.service if isinstance(message, DeadLetter) else message.feed}: {message.reason}"
-            )
-        elif isinstance(message, TOLD):
-            self.copies.on(message)
+            source = message.service if isinstance(message, DeadLetter) else message.feed
+            self.dead_letters.append(f"{source}: {message.reason}")
+        elif isinstance(message, COPY_MESSAGES):
+            self.copies.add(message)
