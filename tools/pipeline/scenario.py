@@ -36,7 +36,7 @@ class Player:
                 await asyncio.sleep(max(0, start + float(step.at) - loop.time()))
                 self._tell(f"{step.at} s: step {number}: {_told(step)}")
                 await self._do(step, world)
-            await asyncio.sleep(max(0, start + float(self._scenario.length_s) - loop.time()))
+            await asyncio.sleep(max(0, start + float(self._scenario.duration_s) - loop.time()))
         finally:
             await self._turn_off(self._on)
         return self._struck

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from services.paper_venue.chain.artifacts import OUR_COMPILED_FOLDER
+from services.paper_venue.chain.artifacts import COMPILED_FOLDER
 from shared.chain import snapshot_code
 from tools.stack.errors import StackError
 from tools.stack.npm import npm_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-SOURCES = OUR_COMPILED_FOLDER.parent
+SOURCES = COMPILED_FOLDER.parent
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path
     )
     _run([_node(npm), "compile.mjs", str(compiled)], cwd=project)
 
-    committed = {path.name: path.read_text() for path in OUR_COMPILED_FOLDER.iterdir()}
+    committed = {path.name: path.read_text() for path in COMPILED_FOLDER.iterdir()}
     again = {path.name: path.read_text() for path in compiled.iterdir() if path.suffix == ".json"}
     assert again == committed
     assert (compiled / "snapshot_code.py").read_text() == Path(snapshot_code.__file__).read_text()

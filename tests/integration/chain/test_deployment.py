@@ -14,7 +14,7 @@ from polymarket._internal.wallet import (
 
 from services.paper_venue.chain.artifacts import Artifacts, MissingArtifact, load_artifacts
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.conditions import deal_shares, prepare_condition
+from services.paper_venue.chain.conditions import distribute_shares, prepare_condition
 from services.paper_venue.chain.deployment import Deployment, deploy
 from services.paper_venue.chain.sender import (
     Call,
@@ -26,7 +26,7 @@ from services.paper_venue.chain.wallets import (
     WalletKind,
     create_wallets,
     execute_from_safes,
-    owner_of,
+    fetch_owner,
     paper_key,
 )
 from shared.chain.addresses import (
@@ -98,7 +98,7 @@ async def test_a_condition_has_the_token_ids_that_its_contract_gives(
         deployment, "0x" + keccak(text=f"ids {exchange}").hex(), exchange=exchange
     )
 
-    await deal_shares(deployment, [condition], [A_STRANGER], SHARES)
+    await distribute_shares(deployment, [condition], [A_STRANGER], SHARES)
 
     read = await ChainClient(deployment.rpc).fetch_balances(
         A_STRANGER, [condition.yes_token, condition.no_token]
@@ -150,9 +150,9 @@ async def test_a_safe_stands_where_polymarket_client_looks_and_obeys_its_owner_o
     assert mine.address == derive_safe_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
     )
-    assert await owner_of(deployment, mine.address) == mine.owner
-    assert await owner_of(deployment, mine.owner) is None
-    assert await owner_of(deployment, CONDITIONAL_TOKENS) is None
+    assert await fetch_owner(deployment, mine.address) == mine.owner
+    assert await fetch_owner(deployment, mine.owner) is None
+    assert await fetch_owner(deployment, CONDITIONAL_TOKENS) is None
     await execute_from_safes(deployment, [mine], payment)
     with pytest.raises(TransactionReverted):
         await execute_from_safes(deployment, [thief], payment)
@@ -178,7 +178,7 @@ async def test_a_proxy_wallet_obeys_its_owner_only(deployment: Deployment) -> No
     assert mine.address == derive_proxy_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
     )
-    assert await owner_of(deployment, mine.address) == mine.owner
+    assert await fetch_owner(deployment, mine.address) == mine.owner
     await send_and_mine(deployment.rpc, [(local_account(mine.key), acting)])
     with pytest.raises(TransactionReverted):
         await send_and_mine(deployment.rpc, [(local_account(other.key), acting)])
@@ -198,7 +198,7 @@ async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> 
     assert mine.address == derive_uups_deposit_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
     )
-    assert await owner_of(deployment, mine.address) == mine.owner
+    assert await fetch_owner(deployment, mine.address) == mine.owner
     with pytest.raises(TransactionReverted):
         await send_and_mine(deployment.rpc, [(local_account(other.key), theft)])
     with pytest.raises(TransactionReverted):

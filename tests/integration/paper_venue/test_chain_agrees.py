@@ -28,7 +28,7 @@ EXAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class OrderRequest:
     """One order: who, in which market, on which outcome. ``cents``: its price from the one side;
     ``shares``: its size.
     """
@@ -42,12 +42,14 @@ class Wish:
     shares: int
 
 
-SURE = Wish(trader=0, market="v1", outcome=0, side="BUY", kind="FAK", cents=99, shares=5)
+CERTAIN_TO_TRADE = OrderRequest(
+    trader=0, market="v1", outcome=0, side="BUY", kind="FAK", cents=99, shares=5
+)
 """Who pays any price finds somebody."""
 
-WISHES = st.lists(
+ORDER_REQUESTS = st.lists(
     st.builds(
-        Wish,
+        OrderRequest,
         trader=st.integers(0, len(KINDS) - 1),
         market=st.sampled_from(sorted(MARKETS)),
         outcome=st.integers(0, 1),
@@ -86,11 +88,14 @@ async def traders(venue: PaperVenue) -> AsyncIterator[list[Trader]]:
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(wishes=WISHES)
+@given(wishes=ORDER_REQUESTS)
 async def test_the_chain_ends_with_what_the_venue_says(
-    venue: PaperVenue, rpc_url: str, traders: list[Trader], wishes: list[Wish]
+    venue: PaperVenue, rpc_url: str, traders: list[Trader], wishes: list[OrderRequest]
 ) -> None:
-    taken = [await place(venue, traders[wish.trader].client, wish) for wish in (SURE, *wishes)]
+    taken = [
+        await place(venue, traders[wish.trader].client, wish)
+        for wish in (CERTAIN_TO_TRADE, *wishes)
+    ]
 
     assert taken[0], "whatever the others ask for, something was traded"
     await eventually(lambda: everything_is_settled(venue))
@@ -99,30 +104,30 @@ async def test_the_chain_ends_with_what_the_venue_says(
             await assert_the_venue_says_what_the_chain_has(venue, chain, trader)
 
 
-async def place(venue: PaperVenue, client: AsyncSecureClient, wish: Wish) -> bool:
+async def place(venue: PaperVenue, client: AsyncSecureClient, request: OrderRequest) -> bool:
     """Whether the venue took it; what it refuses must change nothing, which the comparison shows."""
-    token = tokens(venue, wish.market)[wish.outcome]
-    price = f"0.{wish.cents:02d}"
+    token = tokens(venue, request.market)[request.outcome]
+    price = f"0.{request.cents:02d}"
     try:
-        if wish.kind == "GTC":
+        if request.kind == "GTC":
             answer: Any = await client.place_limit_order(
-                asset_id=token, price=price, size=str(wish.shares), side=wish.side
+                asset_id=token, price=price, size=str(request.shares), side=request.side
             )
-        elif wish.side == "BUY":
+        elif request.side == "BUY":
             answer = await client.place_market_order(
                 asset_id=token,
                 side="BUY",
-                amount=str(wish.shares),
+                amount=str(request.shares),
                 max_price=price,
-                order_type=wish.kind,
+                order_type=request.kind,
             )
         else:
             answer = await client.place_market_order(
                 asset_id=token,
                 side="SELL",
-                shares=str(wish.shares),
+                shares=str(request.shares),
                 min_price=price,
-                order_type=wish.kind,
+                order_type=request.kind,
             )
     except PolymarketError:
         return False

@@ -37,7 +37,7 @@ from polymarket.types import EvmAddress
 from services.paper_venue.chain.artifacts import load_artifacts
 from services.paper_venue.chain.conditions import Condition, prepare_condition, report_payouts
 from services.paper_venue.chain.deployment import Deployment, deploy
-from services.paper_venue.chain.wallets import give_gas, mint
+from services.paper_venue.chain.wallets import fund_gas, mint
 from shared.chain.addresses import (
     COLLATERAL_ADAPTER,
     EXCHANGE_V2,
@@ -50,15 +50,15 @@ from shared.chain.addresses import (
 from shared.chain.client import ChainClient
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.safes import safe_address
-from tests.integration.paper_venue.relays import (
-    NOBODY,
-    end_of,
-    key_of,
+from tests.integration.paper_venue.relayer_requests import (
+    ZERO_ADDRESS,
+    fetch_relayer_key,
+    fetch_relayer_keys,
     key_text,
-    keys_of,
-    relayer_key,
+    make_key,
+    prepare_wallet,
     submit,
-    wallet_of,
+    wait_until_final,
 )
 from tests.integration.paper_venue.venue import PaperVenue, npm_folder
 
@@ -92,14 +92,14 @@ async def fresh(
     venue: PaperVenue, deployment: Deployment, kind: str, test: str
 ) -> AsyncIterator[AsyncSecureClient]:
     """An official client of a wallet that is new to the chain, with money and without any approval."""
-    owner = key_of(f"{kind} {test}")
+    owner = make_key(f"{kind} {test}")
     if kind == "eoa":
-        await give_gas(deployment, [owner.address])
+        await fund_gas(deployment, [owner.address])
     client = await AsyncSecureClient.create(
         private_key=key_text(owner),
-        wallet=await wallet_of(venue, kind, owner),
+        wallet=await prepare_wallet(venue, kind, owner),
         environment=quick(venue),
-        api_key=await relayer_key(venue, owner.address),
+        api_key=await fetch_relayer_key(venue, owner.address),
     )
     await mint(deployment, [client.wallet], START)
     try:
@@ -241,7 +241,7 @@ async def test_two_at_once_from_one_wallet_both_go_through(
     async with fresh(venue, deployment, "deposit", "two at once") as client:
         pay = [
             erc20_transfer_call(
-                token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=amount
+                token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=amount
             )
             for amount in (1, 2)
         ]
@@ -257,7 +257,7 @@ async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_u
 ) -> None:
     async with fresh(venue, deployment, kind, "reverts") as client:
         too_much = erc20_transfer_call(
-            token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START + 1
+            token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=START + 1
         )
         with pytest.raises(TransactionFailedError, match="revert"):
             await act(client, too_much)
@@ -266,7 +266,7 @@ async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_u
             dataclasses.replace(
                 too_much,
                 data=erc20_transfer_call(
-                    token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START
+                    token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=START
                 ).data,
             ),
         )
@@ -276,7 +276,7 @@ async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_u
 
 
 async def test_a_client_is_told_that_its_safe_does_not_stand(venue: PaperVenue) -> None:
-    owner = key_of("no safe")
+    owner = make_key("no safe")
     with pytest.raises(UserInputError, match="does not exist"):
         await AsyncSecureClient.create(
             private_key=key_text(owner),
@@ -288,14 +288,16 @@ async def test_a_client_is_told_that_its_safe_does_not_stand(venue: PaperVenue) 
 async def test_builder_keys_work_and_invented_keys_do_not(
     venue: PaperVenue, deployment: Deployment
 ) -> None:
-    owner = key_of("keys")
+    owner = make_key("keys")
     wrong = RelayerApiKey(key="11111111-1111-4111-8111-111111111111", address=owner.address)
     create = partial(
         AsyncSecureClient.create, private_key=key_text(owner), environment=quick(venue)
     )
     with pytest.raises(RequestRejectedError, match="invalid authorization") as denied:
         await create(api_key=wrong)
-    client = await create(api_key=BuilderApiKey(**(await keys_of(venue, owner.address))["builder"]))
+    client = await create(
+        api_key=BuilderApiKey(**(await fetch_relayer_keys(venue, owner.address))["builder"])
+    )
     await client.close()
 
     assert denied.value.status == 401
@@ -305,7 +307,7 @@ async def test_builder_keys_work_and_invented_keys_do_not(
 async def batch(client: AsyncSecureClient, *, nonce: str | None = None) -> dict[str, Any]:
     """A deposit wallet's signed batch, as the client would submit it."""
     pay = erc20_transfer_call(
-        token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=1
+        token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=1
     )
     return dict(
         await build_signed_deposit_wallet_payload(
@@ -318,7 +320,7 @@ async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(
     venue: PaperVenue, deployment: Deployment
 ) -> None:
     async with fresh(venue, deployment, "deposit", "wrong") as client:
-        owner, stranger = client.signer, key_of("deposit stranger").address
+        owner, stranger = client.signer, make_key("deposit stranger").address
         first = await batch(client)
         dearer = first | {"depositWalletParams": first["depositWalletParams"] | {"deadline": "1"}}
         assert await submit(venue, owner, dearer) == (400, {"error": "invalid signature"})
@@ -331,7 +333,7 @@ async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(
             {"error": "invalid request payload"},
         )
         status, sent = await submit(venue, owner, first)
-        assert (status, (await end_of(venue, sent))["state"]) == (200, "STATE_CONFIRMED")
+        assert (status, (await wait_until_final(venue, sent))["state"]) == (200, "STATE_CONFIRMED")
         stale, early = (
             await submit(venue, owner, first),
             await submit(venue, owner, await batch(client, nonce="7")),

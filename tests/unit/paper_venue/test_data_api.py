@@ -17,7 +17,7 @@ from polymarket.models.data.portfolio import Position
 from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.chain_events import decode_transactions
-from services.paper_venue.data_api.cursors import Page, cut
+from services.paper_venue.data_api.cursors import Page, take_page
 from services.paper_venue.exchange.engine import Engine
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.faults.catalogue import Fault, Faults, Strike
@@ -31,12 +31,12 @@ LEADER, MAKER = chain.LEADER, chain.MAKER
 Get = Callable[..., Awaitable[Any]]
 
 
-class Ready:
-    async def ready(self) -> None: ...
+class ReadyIndexer:
+    async def wait_until_ready(self) -> None: ...
 
 
 class NoApprovals:
-    async def of(self, wallet: str) -> list[Json]:
+    async def fetch(self, wallet: str) -> list[Json]:
         return []
 
 
@@ -64,7 +64,7 @@ class World:
             chain.mined(*transactions, first_block=self._mined + 1)
         ):
             transaction.indexed_at_ms = self.now_ms
-            self.index.fold(transaction)
+            self.index.apply(transaction)
         self._mined += len(transactions)
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ class World:
         api = DataApi(
             self.engine,
             self.index,
-            indexer=Ready(),
+            indexer=ReadyIndexer(),
             approvals=NoApprovals(),
             faults=self.faults,
             now_ms=lambda: self.now_ms,
@@ -273,7 +273,7 @@ def test_a_walk_meets_what_was_there_at_its_start_once_and_nothing_else(
     for arrived in arrivals:
         if page is not None:
             behind = [row for row in reversed(rows) if page.after is None or row < page.after[0]]
-            found, told = cut(iter(behind), page, endpoint="trades", key=lambda row: [row])
+            found, told = take_page(iter(behind), page, endpoint="trades", key=lambda row: [row])
             walked += found
             page = Page(limit=limit, after=[found[-1]], pins={}) if told["has_more"] else None
         rows += range(len(rows), len(rows) + arrived)

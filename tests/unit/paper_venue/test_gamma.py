@@ -17,7 +17,7 @@ from polymarket.models.gamma.market import Market as SdkMarket
 from services.paper_venue.exchange.engine import Engine
 from services.paper_venue.exchange.orders import Market, MarketVersion, Side
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.gamma.api import Gamma
+from services.paper_venue.gamma.api import GammaApi
 from services.paper_venue.http.responses import refusals
 from services.paper_venue.lifecycle.venue import Venue
 from tests.unit.paper_venue.builders import MARKET, NO, YES, accepted, an_order, rich
@@ -62,7 +62,7 @@ async def served(*markets: Market) -> AsyncIterator[tuple[Get, Engine]]:
         faults=Faults(),
     )
     http = web.Application(middlewares=[refusals])
-    http.add_routes(Gamma(venue).routes())
+    http.add_routes(GammaApi(venue).routes())
     async with TestClient(TestServer(http)) as client:
 
         async def get(path: str, *, status: int = 200, **query: str) -> Any:

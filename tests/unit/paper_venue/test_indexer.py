@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.paper_venue.data_api.activity_index import Activity, ActivityIndex, ActivityType
-from services.paper_venue.data_api.chain_events import NOBODY, decode_transactions
+from services.paper_venue.data_api.chain_events import ZERO_ADDRESS, decode_transactions
 from services.paper_venue.data_api.holdings_ledger import Holding
 from services.paper_venue.data_api.indexer import Indexer
 from services.paper_venue.faults.catalogue import Fault, Faults, Strike
@@ -28,15 +28,15 @@ MARKETS = {YES: MARKET, NO: MARKET}
 def indexed(*transactions: list[chain.Log]) -> ActivityIndex:
     index = ActivityIndex(MARKETS)
     for transaction in decode_transactions(chain.mined(*transactions)):
-        index.fold(transaction)
+        index.apply(transaction)
     return index
 
 
-def told(index: ActivityIndex, wallet: str = LEADER) -> list[tuple[ActivityType, int, int]]:
+def row_facts(index: ActivityIndex, wallet: str = LEADER) -> list[tuple[ActivityType, int, int]]:
     return [(row.type, row.shares, row.usdc) for row in index.rows(wallet)]
 
 
-def holding(index: ActivityIndex, token: str = YES, wallet: str = LEADER) -> Holding:
+def find_holding(index: ActivityIndex, token: str = YES, wallet: str = LEADER) -> Holding:
     (found,) = [each for each in index.holdings(wallet) if each.token_id == token]
     return found
 
@@ -48,7 +48,7 @@ def test_a_match_is_a_row_for_each_order_and_only_one_is_the_takers() -> None:
         (MAKER, Side.SELL, False),
         (LEADER, Side.BUY, True),
     ]
-    assert told(index) == [(ActivityType.TRADE, 100 * SHARE, 50 * USDC)]
+    assert row_facts(index) == [(ActivityType.TRADE, 100 * SHARE, 50 * USDC)]
 
 
 def test_two_equal_orders_of_one_wallet_in_one_match_are_two_rows() -> None:
@@ -74,7 +74,7 @@ def test_two_equal_orders_of_one_wallet_in_one_match_are_two_rows() -> None:
 def test_a_match_that_mints_is_no_split() -> None:
     """The exchange splits for both buyers: each has bought, and nobody has split."""
     exchange = EXCHANGE_V2
-    made = [chain.moved(NOBODY, exchange, 10 * SHARE, token=token) for token in (YES, NO)]
+    made = [chain.moved(ZERO_ADDRESS, exchange, 10 * SHARE, token=token) for token in (YES, NO)]
     handed = [
         chain.moved(exchange, MAKER, 10 * SHARE, token=NO),
         chain.moved(exchange, LEADER, 10 * SHARE),
@@ -87,23 +87,23 @@ def test_a_match_that_mints_is_no_split() -> None:
     index = indexed([*made, *handed, *fills])
 
     assert {row.type for row in index.rows()} == {ActivityType.TRADE}
-    assert holding(index, NO, MAKER).held == 10 * SHARE
+    assert find_holding(index, NO, MAKER).held == 10 * SHARE
 
 
 def test_pairs_that_an_adapter_makes_are_the_split_of_who_gets_them() -> None:
-    made = [chain.moved(NOBODY, ADAPTER, 5 * SHARE, token=token) for token in (YES, NO)]
+    made = [chain.moved(ZERO_ADDRESS, ADAPTER, 5 * SHARE, token=token) for token in (YES, NO)]
     handed = [chain.moved(ADAPTER, LEADER, 5 * SHARE, token=token) for token in (YES, NO)]
 
     index = indexed([*made, *handed])
 
-    assert told(index) == [(ActivityType.SPLIT, 5 * SHARE, 5 * USDC)]
+    assert row_facts(index) == [(ActivityType.SPLIT, 5 * SHARE, 5 * USDC)]
     assert not index.rows(ADAPTER)
 
 
 def test_a_merge_gives_back_what_the_split_cost() -> None:
     index = indexed(chain.split(LEADER, 7 * SHARE), chain.merged(LEADER, 7 * SHARE))
 
-    assert told(index) == [
+    assert row_facts(index) == [
         (ActivityType.SPLIT, 7 * SHARE, 7 * USDC),
         (ActivityType.MERGE, 7 * SHARE, 7 * USDC),
     ]
@@ -123,7 +123,7 @@ def test_a_redemption_is_one_row_for_each_outcome_the_losing_one_with_nothing(
     redemption = chain.redeemed(LEADER, yes=9 * SHARE, no=9 * SHARE, payout=9 * USDC)
     index = indexed(chain.split(LEADER, 9 * SHARE), [chain.resolved(*payouts)], redemption)
 
-    assert told(index)[1:] == [
+    assert row_facts(index)[1:] == [
         (ActivityType.REDEEM, 9 * SHARE, yes),
         (ActivityType.REDEEM, 9 * SHARE, no),
     ]
@@ -135,13 +135,19 @@ def test_shares_that_are_sent_are_held_but_neither_cost_nor_earn() -> None:
     )
 
     assert not index.rows(LEADER)
-    assert (holding(index).held, holding(index).cost, holding(index).realized) == (3 * SHARE, 0, 0)
+    assert (find_holding(index).held, find_holding(index).cost, find_holding(index).realized) == (
+        3 * SHARE,
+        0,
+        0,
+    )
 
 
 def test_money_that_moves_by_itself_is_a_deposit_and_a_withdrawal() -> None:
-    index = indexed([chain.paid(NOBODY, LEADER, 5 * USDC)], [chain.paid(LEADER, MAKER, 2 * USDC)])
+    index = indexed(
+        [chain.paid(ZERO_ADDRESS, LEADER, 5 * USDC)], [chain.paid(LEADER, MAKER, 2 * USDC)]
+    )
 
-    assert told(index) == [
+    assert row_facts(index) == [
         (ActivityType.DEPOSIT, 0, 5 * USDC),
         (ActivityType.WITHDRAWAL, 0, 2 * USDC),
     ]
@@ -154,7 +160,7 @@ def test_a_sale_realizes_against_the_average_cost() -> None:
         chain.sold(LEADER, shares=50 * SHARE, usdc=30 * USDC, fee=USDC),
     )
 
-    position = holding(index)
+    position = find_holding(index)
     assert (position.held, position.cost, position.bought, position.spent) == (
         150 * SHARE,
         75 * USDC,
@@ -197,21 +203,21 @@ def test_no_money_is_lost_in_the_books_of_a_holding(
     assert position.priced or not position.cost
 
 
-class Node:
+class FakeNode:
     """A chain that grows when a test says so."""
 
     def __init__(self) -> None:
         self.logs: list[chain.Log] = []
         self.head = 0
         self.is_away = False
-        self.asked: list[str] = []
+        self.called: list[str] = []
 
     def mine(self, *transactions: list[chain.Log]) -> None:
         self.logs += chain.mined(*transactions, first_block=self.head + 1)
         self.head += len(transactions)
 
     async def call(self, method: str, *params: Any) -> Any:
-        self.asked.append(method)
+        self.called.append(method)
         if self.is_away:
             raise Transient("the node is away")
         if method == "eth_blockNumber":
@@ -220,11 +226,11 @@ class Node:
         return [log for log in self.logs if first <= int(log["blockNumber"], 16) <= last]
 
 
-class Following:
+class IndexerUnderTest:
     """An indexer over a node, with a clock that a test turns; it begins right after the block time."""
 
     def __init__(self, *, lag_s: float = 0, faults: Faults | None = None) -> None:
-        self.node, self.index = Node(), ActivityIndex(MARKETS)
+        self.node, self.index = FakeNode(), ActivityIndex(MARKETS)
         self.now_ms = chain.BLOCK_TIME * 1000
         self.indexer = Indexer(
             self.node,
@@ -244,16 +250,16 @@ A_TRADE = chain.bought(LEADER, shares=SHARE, usdc=SHARE // 2)
 
 
 async def test_a_block_is_read_once() -> None:
-    following = Following()
+    following = IndexerUnderTest()
     following.node.mine(A_TRADE)
 
     assert len(await following.rows()) == 1
     assert len(await following.rows()) == 1
-    assert following.node.asked == ["eth_blockNumber", "eth_getLogs", "eth_blockNumber"]
+    assert following.node.called == ["eth_blockNumber", "eth_getLogs", "eth_blockNumber"]
 
 
 async def test_rows_come_after_the_lag_and_not_before() -> None:
-    following = Following(lag_s=4)
+    following = IndexerUnderTest(lag_s=4)
     following.node.mine(A_TRADE)
 
     assert not await following.rows()
@@ -263,7 +269,7 @@ async def test_rows_come_after_the_lag_and_not_before() -> None:
 
 async def test_a_late_row_holds_up_those_behind_it_and_none_is_missing() -> None:
     faults = Faults()
-    following = Following(faults=faults)
+    following = IndexerUnderTest(faults=faults)
     faults.set({Fault.ROWS_LATE: Strike(times=1, seconds=Decimal(10))})
     following.node.mine(A_TRADE, A_TRADE)
 
@@ -273,7 +279,7 @@ async def test_a_late_row_holds_up_those_behind_it_and_none_is_missing() -> None
 
 async def test_what_the_venues_own_leaders_do_is_late_too() -> None:
     faults = Faults()
-    following = Following(faults=faults)
+    following = IndexerUnderTest(faults=faults)
     faults.set({Fault.ROWS_LATE: Strike(seconds=Decimal(10))})
     following.node.mine(A_TRADE)
     faults.spare(
@@ -285,7 +291,7 @@ async def test_what_the_venues_own_leaders_do_is_late_too() -> None:
 
 
 async def test_a_node_that_was_away_is_read_on_where_it_stopped() -> None:
-    following = Following()
+    following = IndexerUnderTest()
     following.node.mine(A_TRADE)
     following.node.is_away = True
     with pytest.raises(Transient):
@@ -297,12 +303,12 @@ async def test_a_node_that_was_away_is_read_on_where_it_stopped() -> None:
 
 
 async def test_nothing_is_read_before_somebody_asks() -> None:
-    following = Following()
+    following = IndexerUnderTest()
     running = asyncio.create_task(following.indexer.run())
     await asyncio.sleep(0)
-    assert following.node.asked == []
+    assert following.node.called == []
 
-    await following.indexer.ready()
+    await following.indexer.wait_until_ready()
 
-    assert following.node.asked == ["eth_blockNumber", "eth_getLogs"]
+    assert following.node.called == ["eth_blockNumber", "eth_getLogs"]
     running.cancel()

@@ -10,25 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.paper_venue.exchange.orders import PRICE_ONE, Side
-from services.paper_venue.world.generator import Mood, plan_markets
-from services.paper_venue.world.quoting import Drift, Place, ladder, nudged, pressure
+from services.paper_venue.world.market_plans import MarketCharacter, plan_markets
+from services.paper_venue.world.quoting import (
+    LevelKey,
+    PriceDrift,
+    build_ladder,
+    move_mid,
+    price_pressure,
+)
 
 SEEDS = st.integers(0, 10_000)
-MOODS = st.sampled_from(Mood)
+MOODS = st.sampled_from(MarketCharacter)
 SHARES = 20_000_000_000
 
 
 @given(seed=SEEDS, mood=MOODS, steps=st.lists(st.sampled_from([-1, 1]), max_size=60))
 def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked(
-    seed: int, mood: Mood, steps: list[int]
+    seed: int, mood: MarketCharacter, steps: list[int]
 ) -> None:
-    for plan in plan_markets(seed, 6, mood=mood):
+    for plan in plan_markets(seed, 6, character=mood):
         mid = plan.mid
         for step in steps:
-            mid = nudged(plan, mid, step)
-        quotes = ladder(plan, mid, shares=SHARES)
+            mid = move_mid(plan, mid, step)
+        quotes = build_ladder(plan, mid, shares=SHARES)
 
-        assert plan.lowest <= mid <= plan.highest
+        assert plan.min_mid <= mid <= plan.max_mid
         assert all(
             q.price % plan.tick == 0 and plan.tick <= q.price <= PRICE_ONE - plan.tick
             for q in quotes.values()
@@ -42,9 +48,9 @@ def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked
 @given(seed=SEEDS)
 def test_a_quote_tells_its_place_in_the_unified_book(seed: int) -> None:
     for plan in plan_markets(seed, 6):
-        for place, quote in ladder(plan, plan.mid, shares=SHARES).items():
+        for place, quote in build_ladder(plan, plan.mid, shares=SHARES).items():
             yes_price = quote.price if quote.outcome == 0 else PRICE_ONE - quote.price
-            assert place == Place(
+            assert place == LevelKey(
                 is_bid=(quote.side is Side.BUY) == (quote.outcome == 0), yes_price=yes_price
             )
 
@@ -53,8 +59,8 @@ def test_a_quote_tells_its_place_in_the_unified_book(seed: int) -> None:
 def test_a_price_that_both_mids_quote_keeps_its_maker_and_outcome(seed: int) -> None:
     plan = plan_markets(seed, 1)[0]
     before, after = (
-        ladder(plan, plan.mid, shares=SHARES),
-        ladder(plan, nudged(plan, plan.mid, 1), shares=SHARES),
+        build_ladder(plan, plan.mid, shares=SHARES),
+        build_ladder(plan, move_mid(plan, plan.mid, 1), shares=SHARES),
     )
 
     kept = before.keys() & after.keys()
@@ -74,13 +80,15 @@ def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(
     seed: int, per_second: int, steps: list[int]
 ) -> None:
     times = list(accumulate(steps))
-    irregular = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
-    steady = Drift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
+    irregular = PriceDrift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
+    steady = PriceDrift(seed, markets=6, per_second=Decimal(per_second), now_ms=0)
 
-    moves = [move for now_ms in times for move in irregular.moves(now_ms)]
+    moves = [move for now_ms in times for move in irregular.due_moves(now_ms)]
 
     assert moves == [
-        move for now_ms in [*range(0, times[-1], 100), times[-1]] for move in steady.moves(now_ms)
+        move
+        for now_ms in [*range(0, times[-1], 100), times[-1]]
+        for move in steady.due_moves(now_ms)
     ]
     assert len(moves) == times[-1] * per_second // 1000
     assert all(0 <= index < 6 and ticks in (-1, 1) for index, ticks in moves)
@@ -88,17 +96,17 @@ def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(
 
 @pytest.mark.parametrize("leap_ms", [90_000, 600_000, -90_000])
 def test_a_clock_that_is_set_moves_no_price(leap_ms: int) -> None:
-    drift = Drift(1, markets=6, per_second=Decimal(2), now_ms=0)
-    drift.moves(400)
+    drift = PriceDrift(1, markets=6, per_second=Decimal(2), now_ms=0)
+    drift.due_moves(400)
 
-    assert drift.moves(400 + leap_ms) == []
-    assert drift.moves(499 + leap_ms) == []
-    assert len(drift.moves(500 + leap_ms)) == 1
+    assert drift.due_moves(400 + leap_ms) == []
+    assert drift.due_moves(499 + leap_ms) == []
+    assert len(drift.due_moves(500 + leap_ms)) == 1
 
 
 def test_the_price_gives_way_on_the_side_that_was_eaten() -> None:
-    assert pressure({True: 100, False: 49}, 100) == 1
-    assert pressure({True: 49, False: 100}, 100) == -1
-    assert pressure({True: 49, False: 49}, 100) == 0
-    assert pressure({True: 50, False: 50}, 100) == 0
-    assert pressure({}, 100) == 0
+    assert price_pressure({True: 100, False: 49}, 100) == 1
+    assert price_pressure({True: 49, False: 100}, 100) == -1
+    assert price_pressure({True: 49, False: 49}, 100) == 0
+    assert price_pressure({True: 50, False: 50}, 100) == 0
+    assert price_pressure({}, 100) == 0

@@ -39,10 +39,15 @@ from services.paper_venue.http.auth import Denied
 from services.paper_venue.http.requests import BadRequest
 from services.paper_venue.http.responses import refusals
 from services.paper_venue.lifecycle.settlement import Receipt
-from services.paper_venue.relayer.api import Relayer
+from services.paper_venue.relayer.api import RelayerApi
 from services.paper_venue.relayer.keys import INVALID_AUTHORIZATION, RelayerKeys
-from services.paper_venue.relayer.relays import CallFails
-from services.paper_venue.relayer.requests import INVALID_SIGNATURE, Relay, RelayType, parse_relay
+from services.paper_venue.relayer.requests import (
+    INVALID_SIGNATURE,
+    RelayRequest,
+    RelayType,
+    parse_relay_request,
+)
+from services.paper_venue.relayer.sender import CallWouldRevert
 from shared.chain.addresses import NEG_RISK_ADAPTER, PROXY_FACTORY, PUSD, RELAY_HUB, SAFE_FACTORY
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.proxy_wallets import proxy_wallet_address
@@ -124,7 +129,7 @@ def test_the_relayers_addresses_are_those_of_the_client() -> None:
 def test_what_the_client_signs_is_accepted_for_its_own_wallet(name: str) -> None:
     payload = PAYLOADS[name]()
 
-    relay = parse_relay(payload, relay_address=RELAY)
+    relay = parse_relay_request(payload, relay_address=RELAY)
 
     wallet = {
         "SAFE": safe_address(OWNER.address),
@@ -143,7 +148,7 @@ def test_what_the_client_signs_is_accepted_for_its_own_wallet(name: str) -> None
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_another_key_cannot_sign_for_the_owner(name: str) -> None:
     with pytest.raises(BadRequest, match=INVALID_SIGNATURE):
-        parse_relay(PAYLOADS[name](STRANGER), relay_address=RELAY)
+        parse_relay_request(PAYLOADS[name](STRANGER), relay_address=RELAY)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +179,7 @@ def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], chan
     part[path[-1]] = changed
 
     with pytest.raises(BadRequest, match=INVALID_SIGNATURE):
-        parse_relay(payload, relay_address=RELAY)
+        parse_relay_request(payload, relay_address=RELAY)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +194,13 @@ def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], chan
 )
 def test_what_cannot_be_read_is_refused(payload: Any) -> None:
     with pytest.raises(BadRequest, match="invalid request payload"):
-        parse_relay(payload, relay_address=RELAY)
+        parse_relay_request(payload, relay_address=RELAY)
 
 
 def test_only_the_address_that_owns_a_relayer_key_may_name_it() -> None:
     keys = RelayerKeys(secret=b"of this test")
     named = {
-        "RELAYER_API_KEY": keys.key_of(OWNER.address),
+        "RELAYER_API_KEY": keys.relayer_key(OWNER.address),
         "RELAYER_API_KEY_ADDRESS": OWNER.address,
     }
 
@@ -211,7 +216,7 @@ def test_only_the_address_that_owns_a_relayer_key_may_name_it() -> None:
 
 def test_a_builder_signs_the_exact_bytes() -> None:
     keys = RelayerKeys(secret=b"of this test")
-    builder = keys.builder_of(OWNER.address)
+    builder = keys.builder_key(OWNER.address)
     credentials = BuilderApiKey(
         key=builder.key, secret=builder.secret, passphrase=builder.passphrase
     )
@@ -234,37 +239,37 @@ class FakeChain:
     get no answer first.
     """
 
-    standing: dict[str, str] = field(default_factory=lambda: {str(WALLET): OWNER.address})
+    owner_by_wallet: dict[str, str] = field(default_factory=lambda: {str(WALLET): OWNER.address})
     nonce: int = 7
     now: int = DEADLINE - 1
     reason: str = ""
     status: int | None = None
-    away: int = 0
-    sent: list[Relay] = field(default_factory=list)
+    failed_calls_first: int = 0
+    sent: list[RelayRequest] = field(default_factory=list)
 
     @property
     def address(self) -> str:
         return RELAY
 
-    async def owner_of(self, wallet: str) -> str | None:
-        return self.standing.get(wallet)
+    async def fetch_owner(self, wallet: str) -> str | None:
+        return self.owner_by_wallet.get(wallet)
 
-    async def nonce_of(self, relay_type: RelayType, *, owner: str, wallet: str) -> int:
+    async def fetch_nonce(self, relay_type: RelayType, *, owner: str, wallet: str) -> int:
         return self.nonce
 
-    async def time(self) -> int:
-        if self.away:
-            self.away -= 1
+    async def fetch_time(self) -> int:
+        if self.failed_calls_first:
+            self.failed_calls_first -= 1
             raise Transient("the node is away")
         return self.now
 
-    async def broadcast(self, relay: Relay) -> str:
+    async def broadcast(self, relay: RelayRequest) -> str:
         if self.reason:
-            raise CallFails(self.reason)
+            raise CallWouldRevert(self.reason)
         self.sent.append(relay)
         return "0x" + "ab" * 32
 
-    async def receipt(self, tx_hash: str) -> Receipt | None:
+    async def fetch_receipt(self, tx_hash: str) -> Receipt | None:
         return None if self.status is None else Receipt(block_number=1, status=self.status)
 
 
@@ -277,7 +282,7 @@ class RunningRelayer:
 
     async def submit(self, payload: dict[str, Any]) -> tuple[int, Any]:
         headers = {
-            "RELAYER_API_KEY": self.keys.key_of(OWNER.address),
+            "RELAYER_API_KEY": self.keys.relayer_key(OWNER.address),
             "RELAYER_API_KEY_ADDRESS": OWNER.address,
         }
         answer = await self.client.post("/submit", json=payload, headers=headers)
@@ -298,7 +303,7 @@ class RunningRelayer:
 @asynccontextmanager
 async def running(chain: FakeChain) -> AsyncIterator[RunningRelayer]:
     keys = RelayerKeys(secret=b"of this test")
-    relayer = Relayer(chain, keys, confirm_delay_s=0)
+    relayer = RelayerApi(chain, keys, confirm_delay_s=0)
     http = web.Application(middlewares=[refusals])
     http.add_routes(relayer.routes())
     work = asyncio.create_task(relayer.run())
@@ -315,7 +320,7 @@ def refused(answer: tuple[int, Any]) -> RequestRejectedError:
 
 
 async def test_a_batch_goes_from_new_to_confirmed_and_is_sent_once() -> None:
-    chain = FakeChain(away=2)
+    chain = FakeChain(failed_calls_first=2)
     async with running(chain) as relayer:
         status, submitted = await relayer.submit(batch_payload())
         sent = await relayer.reaches(submitted, "STATE_EXECUTED")
@@ -375,12 +380,12 @@ async def test_an_end_without_success_says_why_and_frees_the_wallet(
 
 
 async def test_wallets_are_made_once_and_only_those_that_stand_act() -> None:
-    chain = FakeChain(standing={}, status=1)
+    chain = FakeChain(owner_by_wallet={}, status=1)
     async with running(chain) as relayer:
         unknown = await relayer.submit(batch_payload())
         _, made = await relayer.submit(CREATION)
         await relayer.reaches(made, "STATE_CONFIRMED")
-        chain.standing[WALLET] = OWNER.address
+        chain.owner_by_wallet[WALLET] = OWNER.address
         twice = await relayer.submit(CREATION)
 
     assert unknown == (400, {"error": "wallet registry validation failed"})

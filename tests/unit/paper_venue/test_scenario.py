@@ -44,7 +44,7 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
 
     first, second = scenario.step
     assert first.on == {Fault.DROP_REPLY: Strike(share=Decimal("0.1"), times=3)}
-    assert (second.at, second.off, scenario.length_s) == (
+    assert (second.at, second.off, scenario.duration_s) == (
         Decimal("1.5"),
         (Fault.DROP_REPLY,),
         Decimal("1.5"),
@@ -58,11 +58,11 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
     [
         (
             {"step": [{"at": 0, "on": {"drop-replies": {}}}]},
-            "step 1: on: drop-replies is no fault: there are reset-before, drop-reply",
+            "step 1: on: drop-replies is not a fault: there are reset-before, drop-reply",
         ),
         (
             {"step": [{"at": 0, "on": {"drop-reply": {"often": 1}}}]},
-            "often is no word that is known here: there are share, seconds, times",
+            "often is not a known field: there are share, seconds, times",
         ),
         (
             {"step": [{"at": 0, "on": {"drop-reply": {"share": 2}}}]},
@@ -70,7 +70,7 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
         ),
         (
             {"step": [{"at": 0, "of": []}]},
-            "step 1: of is no word that is known here: there are at, on, off, tick",
+            "step 1: of is not a known field: there are at, on, off, tick",
         ),
         ({"step": [{"at": 0}]}, "step 1: nothing happens: name one of on, off, tick"),
         (
@@ -82,7 +82,7 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
             "step 2: at 1 comes before step 1 (at 2)",
         ),
         ({"step": []}, "at least one step"),
-        ({"steps": []}, "steps is no word that is known here: there are title, seconds, step"),
+        ({"steps": []}, "steps is not a known field: there are title, seconds, step"),
         (3, "valid dictionary"),
     ],
 )

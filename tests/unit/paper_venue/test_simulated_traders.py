@@ -18,20 +18,25 @@ from services.paper_venue.exchange.orders import Market, Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.http.auth import Keys
 from services.paper_venue.lifecycle.venue import Venue
-from services.paper_venue.world.generator import MarketPlan, Mood, market_of, plan_markets
 from services.paper_venue.world.leader_strategies import (
-    Crowd,
-    LeaderTape,
-    Rhythm,
-    Style,
-    Wish,
-    styles_of,
+    ActionSequence,
+    CrowdStrategy,
+    LeaderStrategy,
+    Pace,
+    TradeRequest,
+    assign_strategies,
 )
 from services.paper_venue.world.market_makers import MarketMakers
-from services.paper_venue.world.quoting import Drift
-from services.paper_venue.world.simulated_traders import CrowdTrading, Leaders, NoTrade
-from services.paper_venue.world.tally import Tally
-from services.paper_venue.world.trader_wallets import HouseTrader, new_trader
+from services.paper_venue.world.market_plans import (
+    MarketCharacter,
+    MarketPlan,
+    build_market,
+    plan_markets,
+)
+from services.paper_venue.world.quoting import PriceDrift
+from services.paper_venue.world.simulated_traders import CrowdTraders, Leaders, NoTrade
+from services.paper_venue.world.trade_counter import TradeCounter
+from services.paper_venue.world.trader_wallets import TraderWallet, build_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
 from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, Listeners
@@ -41,14 +46,14 @@ QUOTED = 20_000 * SHARE
 
 
 @dataclass
-class FakeMerging:
+class FakePairMerger:
     """Merges at once."""
 
     venue: Venue
     merges: list[tuple[str, str, int]] = field(default_factory=list)
     refusal: str = ""
 
-    async def merge(self, trader: HouseTrader, market: Market, shares: int) -> None:
+    async def merge(self, trader: TraderWallet, market: Market, shares: int) -> None:
         if self.refusal:
             raise RuntimeError(self.refusal)
         self.merges.append((trader.address, market.id, shares))
@@ -65,28 +70,28 @@ class SmallWorld:
         self,
         seed: int,
         *,
-        mood: Mood = Mood.CALM,
+        character: MarketCharacter = MarketCharacter.CALM,
         drift: str = "2",
-        styles: Sequence[Style] | None = None,
+        strategies: Sequence[LeaderStrategy] | None = None,
     ) -> None:
-        self.clock, self.heard = Clock(), Listeners()
-        self.plans: list[MarketPlan] = plan_markets(seed, 6, mood=mood)
+        self.clock, self.published = Clock(), Listeners()
+        self.plans: list[MarketPlan] = plan_markets(seed, 6, character=character)
         self.markets = [
-            market_of(
+            build_market(
                 plan,
                 condition_id=f"0x{number:064x}",
                 token_ids=(f"{2 * number}", f"{2 * number + 1}"),
             )
             for number, plan in enumerate(self.plans, 1)
         ]
-        styles = styles_of(mood, 5) if styles is None else styles
+        strategies = assign_strategies(character, 5) if strategies is None else strategies
         keys = Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
         makers, leaders, crowd = (
             self._traders(name, count, keys)
-            for name, count in (("m", 2), ("l", len(styles)), ("c", 2))
+            for name, count in (("m", 2), ("l", len(strategies)), ("c", 2))
         )
-        tally = Tally(
-            self.heard,
+        tally = TradeCounter(
+            self.published,
             leaders=[each.address for each in leaders],
             crowd=[each.address for each in crowd],
         )
@@ -103,27 +108,30 @@ class SmallWorld:
             self.venue.engine.accounts.refresh(trader.address, self._rich(10**18))
         for trader in (*leaders, *crowd):
             self.venue.engine.accounts.refresh(trader.address, self._rich(0))
-        walk = Drift(seed, markets=6, per_second=Decimal(drift), now_ms=self.clock.ms)
+        walk = PriceDrift(seed, markets=6, per_second=Decimal(drift), now_ms=self.clock.ms)
         paired = list(zip(self.plans, self.markets, strict=True))
         self.makers = MarketMakers(self.venue, makers, paired, shares=QUOTED, drift=walk)
-        self.merging = FakeMerging(self.venue)
+        self.merger = FakePairMerger(self.venue)
         self.leaders = Leaders(
             self.venue,
             leaders,
-            LeaderTape(seed, styles=styles, markets=self.markets),
-            rhythm=Rhythm(seed, mood),
-            merging=self.merging,
+            ActionSequence(seed, strategies=strategies, markets=self.markets),
+            pace=Pace(seed, character),
+            merger=self.merger,
             now_ms=self.clock.now_ms,
         )
-        self.crowd = CrowdTrading(
-            self.venue, crowd, Crowd(seed, traders=2, markets=self.markets), self.clock.now_ms
+        self.crowd = CrowdTraders(
+            self.venue,
+            crowd,
+            CrowdStrategy(seed, traders=2, markets=self.markets),
+            self.clock.now_ms,
         )
         self.makers.open(now_ms=self.clock.ms)
 
-    def _traders(self, name: str, count: int, keys: Keys) -> list[HouseTrader]:
+    def _traders(self, name: str, count: int, keys: Keys) -> list[TraderWallet]:
         private = [f"0x{ord(name):062x}{number:02x}" for number in range(1, count + 1)]
         return [
-            new_trader(Account.from_key(key).address, key, keys, now_ms=self.clock.ms)
+            build_trader(Account.from_key(key).address, key, keys, now_ms=self.clock.ms)
             for key in private
         ]
 
@@ -131,18 +139,18 @@ class SmallWorld:
         tokens = {token: shares for market in self.markets for token in market.token_ids}
         return rich_in(tokens)
 
-    async def live(self, seconds: int) -> None:
+    async def run(self, seconds: int) -> None:
         """The makers act every 50 ms, leaders twice a second, the crowd once."""
         for tick in range(20 * seconds):
             self.clock.ms += 50
-            self.makers.act(now_ms=self.clock.ms)
+            self.makers.update(now_ms=self.clock.ms)
             if tick % 10 == 0:
-                self.leaders.act()
+                self.leaders.act_once()
             if tick % 20 == 0:
-                self.crowd.act()
+                self.crowd.trade_once()
             await asyncio.sleep(0)
 
-    def best(self, number: int = 0) -> tuple[int | None, int | None]:
+    def best_prices(self, number: int = 0) -> tuple[int | None, int | None]:
         book = self.venue.engine.books[self.markets[number].condition_id]
         return book.best_bid(0), book.best_ask(0)
 
@@ -151,55 +159,55 @@ def rich_in(shares: dict[str, int]) -> Holdings:
     return replace(rich(collateral=10**18), shares=shares)
 
 
-def told(world: SmallWorld) -> list[bytes]:
+def published_events(world: SmallWorld) -> list[bytes]:
     """Everything that anybody was told, and what was merged."""
     return [
         orjson.dumps(each)
         for each in (
-            *world.heard.user,
-            *world.heard.market,
-            *world.heard.activity,
-            *world.merging.merges,
+            *world.published.user,
+            *world.published.market,
+            *world.published.activity,
+            *world.merger.merges,
         )
     ]
 
 
-@pytest.mark.parametrize("mood", list(Mood))
-async def test_two_worlds_of_one_seed_place_the_same_orders(mood: Mood) -> None:
-    one, other = SmallWorld(7, mood=mood), SmallWorld(7, mood=mood)
+@pytest.mark.parametrize("mood", list(MarketCharacter))
+async def test_two_worlds_of_one_seed_place_the_same_orders(mood: MarketCharacter) -> None:
+    one, other = SmallWorld(7, character=mood), SmallWorld(7, character=mood)
 
-    await one.live(40)
-    await other.live(40)
+    await one.run(40)
+    await other.run(40)
 
-    assert told(one) == told(other)
+    assert published_events(one) == published_events(other)
     assert one.venue.stats["leader_trades"] > 20
 
 
 async def test_another_seed_places_other_orders() -> None:
     one, other = SmallWorld(7), SmallWorld(8)
 
-    await one.live(5)
-    await other.live(5)
+    await one.run(5)
+    await other.run(5)
 
-    assert told(one) != told(other)
+    assert published_events(one) != published_events(other)
 
 
-@pytest.mark.parametrize("mood", list(Mood))
+@pytest.mark.parametrize("mood", list(MarketCharacter))
 async def test_books_stay_uncrossed_and_every_market_stays_quoted_while_prices_walk(
-    mood: Mood,
+    mood: MarketCharacter,
 ) -> None:
-    world = SmallWorld(3, mood=mood, drift="20")
-    before = [world.best(number) for number in range(6)]
+    world = SmallWorld(3, character=mood, drift="20")
+    before = [world.best_prices(number) for number in range(6)]
 
     for _ in range(20):
-        await world.live(1)
+        await world.run(1)
         for number in range(6):
-            bid, ask = world.best(number)
+            bid, ask = world.best_prices(number)
             assert bid is not None
             assert ask is not None
             assert bid < ask
 
-    assert [world.best(number) for number in range(6)] != before
+    assert [world.best_prices(number) for number in range(6)] != before
 
 
 async def test_no_maker_ever_trades_with_himself_or_takes() -> None:
@@ -207,15 +215,15 @@ async def test_no_maker_ever_trades_with_himself_or_takes() -> None:
 
     for _ in range(200):
         world.clock.ms += 50
-        world.makers.act(now_ms=world.clock.ms)
+        world.makers.update(now_ms=world.clock.ms)
 
     assert world.venue.stats["matched"] == 0
     assert world.venue.stats["accepted"] > 200
 
 
 async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_back() -> None:
-    world = SmallWorld(5, drift="0", styles=[Style.FLIP])
-    bid, ask = world.best()
+    world = SmallWorld(5, drift="0", strategies=[LeaderStrategy.FLIP])
+    bid, ask = world.best_prices()
     assert bid is not None
     assert ask is not None
     depth = sum(
@@ -223,18 +231,18 @@ async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_
     )
 
     world.leaders.trade(
-        Wish(
-            leader=0,
+        TradeRequest(
+            trader_index=0,
             token_id=world.markets[0].token_ids[0],
             side=Side.BUY,
             amount=QUOTED * ask // 10_000 * 3 // 4,
         )
     )
-    world.makers.act(now_ms=world.clock.ms)
+    world.makers.update(now_ms=world.clock.ms)
 
-    assert world.best() == (bid + 100, ask + 100)
+    assert world.best_prices() == (bid + 100, ask + 100)
     for _ in range(20):
-        world.makers.act(now_ms=world.clock.ms)
+        world.makers.update(now_ms=world.clock.ms)
     assert (
         sum(
             level.shares
@@ -248,26 +256,26 @@ async def test_a_resolved_market_is_quoted_no_longer_and_leaders_go_on_elsewhere
     world = SmallWorld(5)
 
     world.venue.on_resolved(world.markets[0].condition_id, yes=1, no=0, now_ms=world.clock.ms)
-    await world.live(20)
+    await world.run(20)
 
-    assert world.best() == (None, None)
+    assert world.best_prices() == (None, None)
     assert world.venue.stats["leader_trades"] > 0
 
 
 async def test_a_market_making_leader_is_filled_by_the_crowd_and_counted_once() -> None:
-    world = SmallWorld(2, mood=Mood.ROUGH, styles=[Style.MARKET_MAKE])
+    world = SmallWorld(2, character=MarketCharacter.ROUGH, strategies=[LeaderStrategy.MARKET_MAKE])
     address = world.leaders.traders[0].address
 
-    await world.live(120)
+    await world.run(120)
 
     rows = {
         (row["transactionHash"], row["asset"], row["side"])
-        for row in world.heard.activity
+        for row in world.published.activity
         if row["proxyWallet"] == address
     }
     takers = [
         event
-        for owner, event in world.heard.user
+        for owner, event in world.published.user
         if event["event_type"] == "trade" and event["trader_side"] == "MAKER"
     ]
     assert any(event["owner"] == world.leaders.traders[0].api_key for event in takers), (
@@ -278,9 +286,9 @@ async def test_a_market_making_leader_is_filled_by_the_crowd_and_counted_once() 
 
 
 async def test_leaders_stop_at_the_number_asked_and_leave_no_quote_behind() -> None:
-    world = SmallWorld(2, mood=Mood.ROUGH)
+    world = SmallWorld(2, character=MarketCharacter.ROUGH)
 
-    await world.leaders.run(trades=30, every_s=0.1, sleep=world.clock.sleep)
+    await world.leaders.run(trades=30, interval_s=0.1, sleep=world.clock.sleep)
 
     houses = {trader.address for trader in world.leaders.traders}
     assert world.venue.stats["leader_trades"] >= 30
@@ -290,12 +298,12 @@ async def test_leaders_stop_at_the_number_asked_and_leave_no_quote_behind() -> N
 
 
 async def test_what_ends_a_merge_ends_the_leaders_trading() -> None:
-    world = SmallWorld(2, styles=[Style.MERGE_OUT])
+    world = SmallWorld(2, strategies=[LeaderStrategy.MERGE_OUT])
 
-    world.merging.refusal = "the chain refused"
+    world.merger.refusal = "the chain refused"
 
     with pytest.raises(RuntimeError, match="the chain refused"):
-        await world.leaders.run(trades=1_000, every_s=0.1, sleep=world.clock.sleep)
+        await world.leaders.run(trades=1_000, interval_s=0.1, sleep=world.clock.sleep)
 
 
 async def test_a_trade_that_meets_nothing_says_why() -> None:
@@ -303,4 +311,6 @@ async def test_a_trade_that_meets_nothing_says_why() -> None:
     token = world.markets[0].token_ids[0]
 
     with pytest.raises(NoTrade, match="not enough balance"):
-        world.leaders.trade(Wish(leader=0, token_id=token, side=Side.SELL, amount=SHARE))
+        world.leaders.trade(
+            TradeRequest(trader_index=0, token_id=token, side=Side.SELL, amount=SHARE)
+        )

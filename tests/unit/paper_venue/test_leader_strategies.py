@@ -11,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, Side
-from services.paper_venue.world.generator import Mood
 from services.paper_venue.world.leader_strategies import (
-    CALM_STYLES,
-    Crowd,
-    Deed,
-    LeaderTape,
+    CALM_STRATEGIES,
+    ActionSequence,
+    CrowdStrategy,
+    LeaderAction,
+    LeaderStrategy,
     Merge,
+    Pace,
     Requote,
-    Rhythm,
-    Style,
-    Wish,
-    styles_of,
+    TradeRequest,
+    assign_strategies,
 )
+from services.paper_venue.world.market_plans import MarketCharacter
 
 SEEDS = st.integers(0, 10_000)
 PRICE = 5_000
@@ -44,56 +44,62 @@ CENT = 10_000
 
 
 @dataclass
-class Shop:
+class FakeMarket:
     """Sells and buys everything at one price, at once."""
 
     shares: dict[int, dict[str, int]] = field(default_factory=dict)
 
-    def shares_of(self, leader: int) -> Mapping[str, int]:
-        return self.shares.setdefault(leader, {})
+    def free_shares(self, trader_index: int) -> Mapping[str, int]:
+        return self.shares.setdefault(trader_index, {})
 
-    def best(self, token_id: str) -> tuple[int | None, int | None]:
+    def best_prices(self, token_id: str) -> tuple[int | None, int | None]:
         return PRICE - 100, PRICE + 100
 
-    def serve(self, deed: Deed) -> None:
-        held = self.shares.setdefault(deed.leader, {})
-        if isinstance(deed, Merge):
-            for token in deed.market.token_ids:
-                held[token] -= deed.shares
-        elif isinstance(deed, Wish) and deed.side is Side.BUY:
-            held[deed.token_id] = held.get(deed.token_id, 0) + deed.amount * PRICE_ONE // PRICE
-        elif isinstance(deed, Wish):
-            held[deed.token_id] -= deed.amount
+    def fill(self, action: LeaderAction) -> None:
+        held = self.shares.setdefault(action.trader_index, {})
+        if isinstance(action, Merge):
+            for token in action.market.token_ids:
+                held[token] -= action.shares
+        elif isinstance(action, TradeRequest) and action.side is Side.BUY:
+            held[action.token_id] = (
+                held.get(action.token_id, 0) + action.amount * PRICE_ONE // PRICE
+            )
+        elif isinstance(action, TradeRequest):
+            held[action.token_id] -= action.amount
         assert all(shares >= 0 for shares in held.values()), "sold what is not there"
 
 
-def deeds_of(
-    *styles: Style, seed: int = 1, count: int = 60, markets: list[Market] = MARKETS
-) -> list[Deed]:
-    tape, shop = LeaderTape(seed, styles=styles, markets=markets), Shop()
+def generate_actions(
+    *styles: LeaderStrategy, seed: int = 1, count: int = 60, markets: list[Market] = MARKETS
+) -> list[LeaderAction]:
+    tape, shop = ActionSequence(seed, strategies=styles, markets=markets), FakeMarket()
     deeds = []
     for _ in range(count):
-        deed = tape.next(shop)
+        deed = tape.next_action(shop)
         assert deed is not None
-        shop.serve(deed)
+        shop.fill(deed)
         deeds.append(deed)
     return deeds
 
 
-def wishes_of(style: Style, *, seed: int = 1) -> list[Wish]:
-    return [deed for deed in deeds_of(style, seed=seed) if isinstance(deed, Wish)]
+def generate_trades(strategy: LeaderStrategy, *, seed: int = 1) -> list[TradeRequest]:
+    return [
+        deed for deed in generate_actions(strategy, seed=seed) if isinstance(deed, TradeRequest)
+    ]
 
 
 @given(seed=SEEDS)
 def test_the_same_seed_gives_the_same_deeds(seed: int) -> None:
-    assert deeds_of(*Style, seed=seed) == deeds_of(*Style, seed=seed)
+    assert generate_actions(*LeaderStrategy, seed=seed) == generate_actions(
+        *LeaderStrategy, seed=seed
+    )
 
 
-@given(seed=SEEDS, style=st.sampled_from(Style))
+@given(seed=SEEDS, style=st.sampled_from(LeaderStrategy))
 def test_amounts_are_whole_cents_and_a_purchase_is_worth_20_to_500_dollars(
-    seed: int, style: Style
+    seed: int, style: LeaderStrategy
 ) -> None:
-    for wish in wishes_of(style, seed=seed):
+    for wish in generate_trades(style, seed=seed):
         assert wish.amount % CENT == 0
         assert wish.amount > 0
         if wish.side is Side.BUY:
@@ -101,7 +107,7 @@ def test_amounts_are_whole_cents_and_a_purchase_is_worth_20_to_500_dollars(
 
 
 def test_an_accumulator_buys_one_outcome_in_slices() -> None:
-    first, second, third, *_ = wishes_of(Style.ACCUMULATE)
+    first, second, third, *_ = generate_trades(LeaderStrategy.ACCUMULATE)
 
     assert first == second == third
     assert first.side is Side.BUY
@@ -109,7 +115,7 @@ def test_an_accumulator_buys_one_outcome_in_slices() -> None:
 
 @given(seed=SEEDS)
 def test_who_exits_in_parts_sells_one_purchase_in_several_sales(seed: int) -> None:
-    wishes = wishes_of(Style.EXIT_IN_PARTS, seed=seed)
+    wishes = generate_trades(LeaderStrategy.EXIT_IN_PARTS, seed=seed)
     purchases = [number for number, wish in enumerate(wishes) if wish.side is Side.BUY]
 
     rounds = [wishes[begin + 1 : end] for begin, end in pairwise(purchases)]
@@ -124,7 +130,7 @@ def test_who_exits_in_parts_sells_one_purchase_in_several_sales(seed: int) -> No
 
 @given(seed=SEEDS)
 def test_a_flipper_sells_all_and_mostly_buys_the_other_outcome(seed: int) -> None:
-    wishes = wishes_of(Style.FLIP, seed=seed)
+    wishes = generate_trades(LeaderStrategy.FLIP, seed=seed)
     opposite = {
         market.token_ids[outcome]: market.token_ids[1 - outcome]
         for market in MARKETS
@@ -141,22 +147,26 @@ def test_a_flipper_sells_all_and_mostly_buys_the_other_outcome(seed: int) -> Non
 
 @given(seed=SEEDS)
 def test_who_merges_out_buys_both_outcomes_and_never_sells(seed: int) -> None:
-    deeds = deeds_of(Style.MERGE_OUT, seed=seed)
+    deeds = generate_actions(LeaderStrategy.MERGE_OUT, seed=seed)
 
     assert any(isinstance(deed, Merge) for deed in deeds)
-    assert not any(isinstance(deed, Wish) and deed.side is Side.SELL for deed in deeds)
+    assert not any(isinstance(deed, TradeRequest) and deed.side is Side.SELL for deed in deeds)
 
 
 def test_pairs_of_a_neg_risk_market_are_not_merged_here() -> None:
-    mixed = deeds_of(Style.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True), a_market(2)])
-    only = deeds_of(Style.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True)])
+    mixed = generate_actions(
+        LeaderStrategy.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True), a_market(2)]
+    )
+    only = generate_actions(
+        LeaderStrategy.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True)]
+    )
 
     assert {deed.market.id for deed in mixed if isinstance(deed, Merge)} == {"2"}
     assert not any(isinstance(deed, Merge) for deed in only)
 
 
 def test_a_market_maker_improves_one_side_without_crossing_and_offers_only_what_he_has() -> None:
-    deeds = deeds_of(Style.MARKET_MAKE, count=100)
+    deeds = generate_actions(LeaderStrategy.MARKET_MAKE, count=100)
     quotes = [deed for deed in deeds if isinstance(deed, Requote)]
 
     assert {(quote.bid, quote.ask) for quote in quotes if quote.ask is not None} == {
@@ -164,40 +174,46 @@ def test_a_market_maker_improves_one_side_without_crossing_and_offers_only_what_
         (PRICE - 100, PRICE),
     }
     assert quotes[0].ask is None or any(
-        isinstance(deed, Wish) for deed in deeds[: deeds.index(quotes[0])]
+        isinstance(deed, TradeRequest) for deed in deeds[: deeds.index(quotes[0])]
     )
 
 
 def test_a_calm_world_has_every_style_but_market_making() -> None:
-    assert set(styles_of(Mood.CALM, 8)) == set(CALM_STYLES) == set(Style) - {Style.MARKET_MAKE}
-    assert set(styles_of(Mood.ROUGH, 5)) == set(Style)
+    assert (
+        set(assign_strategies(MarketCharacter.CALM, 8))
+        == set(CALM_STRATEGIES)
+        == set(LeaderStrategy) - {LeaderStrategy.MARKET_MAKE}
+    )
+    assert set(assign_strategies(MarketCharacter.ROUGH, 5)) == set(LeaderStrategy)
 
 
 def test_a_leader_who_is_busy_does_nothing_else() -> None:
-    tape = LeaderTape(1, styles=list(CALM_STYLES), markets=MARKETS)
+    tape = ActionSequence(1, strategies=list(CALM_STRATEGIES), markets=MARKETS)
 
     leaders = {
-        deed.leader for _ in range(50) if (deed := tape.next(Shop(), busy={0, 2})) is not None
+        deed.trader_index
+        for _ in range(50)
+        if (deed := tape.next_action(FakeMarket(), busy={0, 2})) is not None
     }
 
     assert leaders == {1, 3}
-    assert tape.next(Shop(), busy={0, 1, 2, 3}) is None
+    assert tape.next_action(FakeMarket(), busy={0, 1, 2, 3}) is None
 
 
 @given(seed=SEEDS)
 def test_the_crowd_sells_only_what_it_holds(seed: int) -> None:
-    crowd, shop = Crowd(seed, traders=2, markets=MARKETS), Shop()
+    crowd, shop = CrowdStrategy(seed, traders=2, markets=MARKETS), FakeMarket()
 
     for _ in range(60):
-        shop.serve(crowd.next(shop))
+        shop.fill(crowd.next_trade(shop))
 
 
-@pytest.mark.parametrize("mood", list(Mood))
-def test_bursts_keep_the_pace_that_was_asked_for(mood: Mood) -> None:
-    rhythm = Rhythm(1, mood)
-    gaps = [rhythm.next() for _ in range(10_000)]
+@pytest.mark.parametrize("mood", list(MarketCharacter))
+def test_bursts_keep_the_pace_that_was_asked_for(mood: MarketCharacter) -> None:
+    rhythm = Pace(1, mood)
+    gaps = [rhythm.next_interval() for _ in range(10_000)]
 
     assert abs(sum(gaps) - 100 * len(gaps)) <= 1_000
-    assert (set(gaps) == {100}) == (mood is Mood.CALM)
-    if mood is Mood.ROUGH:
+    assert (set(gaps) == {100}) == (mood is MarketCharacter.CALM)
+    if mood is MarketCharacter.ROUGH:
         assert [10] * 9 + [910] in [gaps[start : start + 10] for start in range(len(gaps))]

@@ -19,25 +19,26 @@ from services.paper_venue.exchange.orders import Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.http.auth import Keys
 from services.paper_venue.lifecycle.venue import Venue
-from services.paper_venue.population import local_market, shares_sold
-from services.paper_venue.recordings.playback import (
-    BookSet,
-    LevelsSet,
-    Play,
-    RecordedTrade,
-    play_of,
-)
+from services.paper_venue.recordings.recorded_world import build_local_market, shares_sold
+from services.paper_venue.recordings.book_restorer import BookRestorer
+from services.paper_venue.recordings.player import RecordingPlayer
 from services.paper_venue.recordings.recording import (
     Entry,
     RecordingError,
     Source,
-    entry_line,
-    header_line,
+    build_entry_line,
+    build_header_line,
     parse_recording,
 )
-from services.paper_venue.recordings.reenactment import BookKeeper, Reenactment
-from services.paper_venue.world.quoting import Place
-from services.paper_venue.world.trader_wallets import HouseTrader, new_trader
+from services.paper_venue.recordings.timeline import (
+    BookSet,
+    LevelsSet,
+    RecordedTrade,
+    Timeline,
+    build_timeline,
+)
+from services.paper_venue.world.quoting import LevelKey
+from services.paper_venue.world.trader_wallets import TraderWallet, build_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
 from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, Listeners
@@ -65,7 +66,7 @@ def live_recording() -> list[Entry]:
             for frame in activity
         ),
     ]
-    return list(parse_recording([header_line(0), *map(entry_line, entries)]))
+    return list(parse_recording([build_header_line(0), *map(build_entry_line, entries)]))
 
 
 def a_book(*, bids: dict[str, str], asks: dict[str, str], token: str = YES, at: int = 0) -> Entry:
@@ -111,31 +112,31 @@ def a_row(
     )
 
 
-class Stage:
+class PlayedRecording:
     """Plays entries on a venue without a chain."""
 
     def __init__(self, entries: Sequence[Entry], *, shares: int = 10**15) -> None:
-        self.play: Play = play_of(entries)
-        self.clock, self.heard = Clock(), Listeners()
-        self.waited: list[float] = []
+        self.timeline: Timeline = build_timeline(entries)
+        self.clock, self.published = Clock(), Listeners()
+        self.waits: list[float] = []
         markets = [
-            local_market(
+            build_local_market(
                 number,
                 recorded,
                 condition_id=f"0x{number:064x}",
                 token_ids=(f"{2 * number}", f"{2 * number + 1}"),
             )
-            for number, recorded in enumerate(self.play.markets, 1)
+            for number, recorded in enumerate(self.timeline.markets, 1)
         ]
         self.markets = {
             recorded.condition_id: market
-            for recorded, market in zip(self.play.markets, markets, strict=True)
+            for recorded, market in zip(self.timeline.markets, markets, strict=True)
         }
         self.venue = Venue(
             engine=Engine(markets),
             verify=verify,
             settlements=FakeSettlements(),
-            feeds=self.heard,
+            feeds=self.published,
             chain=FakeChain(),
             faults=Faults(),
         )
@@ -143,14 +144,14 @@ class Stage:
             [token for market in markets for token in market.token_ids], shares
         )
         makers = [self._trader(1), self._trader(2)]
-        self.stand_ins = {
-            wallet: self._trader(10 + number) for number, wallet in enumerate(self.play.wallets)
+        self.trader_by_wallet = {
+            wallet: self._trader(10 + number) for number, wallet in enumerate(self.timeline.wallets)
         }
-        self.keeper = BookKeeper(self.venue, makers, self.markets)
+        self.books = BookRestorer(self.venue, makers, self.markets)
 
-    def _trader(self, number: int) -> HouseTrader:
+    def _trader(self, number: int) -> TraderWallet:
         key = f"0x{number:064x}"
-        trader = new_trader(
+        trader = build_trader(
             Account.from_key(key).address,
             key,
             Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID),
@@ -163,13 +164,13 @@ class Stage:
 
     async def run(self, *, speed: str = "0") -> dict[str, Any]:
         async def sleep(seconds: float) -> None:
-            self.waited.append(seconds)
+            self.waits.append(seconds)
 
-        reenactment = Reenactment(
+        reenactment = RecordingPlayer(
             self.venue,
-            self.keeper,
-            self.play,
-            self.stand_ins,
+            self.books,
+            self.timeline,
+            self.trader_by_wallet,
             speed=Decimal(speed),
             now_ms=self.clock.now_ms,
             sleep=sleep,
@@ -180,8 +181,8 @@ class Stage:
 
     def rows(self) -> list[tuple[Any, ...]]:
         """(recorded wallet, side, outcome, size, price) of every activity row that was told."""
-        recorded = {trader.address: wallet for wallet, trader in self.stand_ins.items()}
-        told = [orjson.loads(orjson.dumps(row)) for row in self.heard.activity]
+        recorded = {trader.address: wallet for wallet, trader in self.trader_by_wallet.items()}
+        told = [orjson.loads(orjson.dumps(row)) for row in self.published.activity]
         return [
             (
                 recorded.get(row["proxyWallet"], "house"),
@@ -203,14 +204,14 @@ class Stage:
 
 
 async def test_live_frames_are_played_with_the_recorded_prices_and_sizes() -> None:
-    stage = Stage(live_recording())
+    stage = PlayedRecording(live_recording())
 
     report = await stage.run()
 
     recorded = [
         (part.wallet, part.side.name, part.outcome)
-        for trade in stage.play.trades
-        for part in trade.parts
+        for trade in stage.timeline.trades
+        for part in trade.fills
     ]
     assert len(recorded) == 5
     assert report["trades"] == {"recorded": 3, "exact": 3, "approximate": 0, "not_reenacted": 0}
@@ -220,7 +221,7 @@ async def test_live_frames_are_played_with_the_recorded_prices_and_sizes() -> No
 
 
 def test_the_markets_of_live_frames_are_known_by_their_trades_and_books() -> None:
-    play = play_of(live_recording())
+    play = build_timeline(live_recording())
     malta = next(market for market in play.markets if market.slug == "unl-and-mal-2026-09-24-mal")
 
     assert malta.outcomes == {0: "Yes", 1: "No"}
@@ -230,13 +231,13 @@ def test_the_markets_of_live_frames_are_known_by_their_trades_and_books() -> Non
 
 async def test_books_are_set_to_the_recorded_ones_from_either_token() -> None:
     row = a_row("0xA", "BUY", "0.5", "10", at=9_000)
-    stage = Stage([row, a_book(bids={"0.48": "100", "0.47": "3"}, asks={"0.52": "50.5"})])
-    stage.keeper.set_all(CONDITION, stage.play.steps[0].levels, now_ms=stage.clock.ms)  # type: ignore[union-attr]
+    stage = PlayedRecording([row, a_book(bids={"0.48": "100", "0.47": "3"}, asks={"0.52": "50.5"})])
+    stage.books.set_book(CONDITION, stage.timeline.steps[0].levels, now_ms=stage.clock.ms)  # type: ignore[union-attr]
     assert stage.levels() == ({4_800: 100 * SHARE}, {5_200: 50_500_000}), (
         "what is smaller than the smallest order cannot stand"
     )
 
-    mirrored = play_of(
+    mirrored = build_timeline(
         [
             row,
             a_row("0xB", "BUY", "0.5", "10", token=NO),
@@ -245,8 +246,8 @@ async def test_books_are_set_to_the_recorded_ones_from_either_token() -> None:
     )
     (book,) = [step for step in mirrored.steps if isinstance(step, BookSet)]
     assert book.levels == {
-        Place(is_bid=False, yes_price=5_200): 100 * SHARE,
-        Place(is_bid=True, yes_price=4_800): 50 * SHARE,
+        LevelKey(is_bid=False, yes_price=5_200): 100 * SHARE,
+        LevelKey(is_bid=True, yes_price=4_800): 50 * SHARE,
     }
 
 
@@ -263,10 +264,10 @@ def test_changes_of_levels_are_read_for_both_tokens() -> None:
         Entry(at=1, source=Source.MARKET, payload=[frame]),
     ]
 
-    (step,) = [step for step in play_of(entries).steps if isinstance(step, LevelsSet)]
+    (step,) = [step for step in build_timeline(entries).steps if isinstance(step, LevelsSet)]
     assert step.levels == {
-        Place(is_bid=True, yes_price=4_000): 7 * SHARE,
-        Place(is_bid=False, yes_price=7_000): 0,
+        LevelKey(is_bid=True, yes_price=4_000): 7 * SHARE,
+        LevelKey(is_bid=False, yes_price=7_000): 0,
     }
 
 
@@ -276,11 +277,11 @@ async def test_the_recorded_makers_are_met_before_the_house_and_the_book_is_set_
         a_row("0xTaker", "BUY", "0.52", "20", fee=0.1),
         a_row("0xMaker", "SELL", "0.52", "20"),
     )
-    stage = Stage([book, maker, taker])
+    stage = PlayedRecording([book, maker, taker])
 
     report = await stage.run()
 
-    assert stage.play.trades[0].taker.wallet == "0xTaker", (
+    assert stage.timeline.trades[0].taker.wallet == "0xTaker", (
         "the taker is who paid the fee, whatever came first"
     )
     assert report["trades"]["exact"] == 1
@@ -289,7 +290,7 @@ async def test_the_recorded_makers_are_met_before_the_house_and_the_book_is_set_
 
 
 async def test_a_sale_into_an_empty_book_meets_the_house_at_the_recorded_price() -> None:
-    stage = Stage([a_row("0xA", "SELL", "0.31", "12.5")])
+    stage = PlayedRecording([a_row("0xA", "SELL", "0.31", "12.5")])
 
     report = await stage.run()
 
@@ -298,7 +299,7 @@ async def test_a_sale_into_an_empty_book_meets_the_house_at_the_recorded_price()
 
 
 async def test_a_price_between_two_ticks_is_approximated_and_counted() -> None:
-    stage = Stage([a_row("0xA", "SELL", "0.3149", "12.5")])
+    stage = PlayedRecording([a_row("0xA", "SELL", "0.3149", "12.5")])
 
     assert (await stage.run())["trades"] == {
         "recorded": 1,
@@ -309,7 +310,9 @@ async def test_a_price_between_two_ticks_is_approximated_and_counted() -> None:
 
 
 async def test_what_the_venue_refuses_is_counted_with_its_reason() -> None:
-    stage = Stage([a_row("0xA", "BUY", "0.5", "1"), a_row("0xB", "BUY", "0.5", "40", tx="0x2")])
+    stage = PlayedRecording(
+        [a_row("0xA", "BUY", "0.5", "1"), a_row("0xB", "BUY", "0.5", "40", tx="0x2")]
+    )
 
     report = await stage.run()
 
@@ -322,7 +325,7 @@ async def test_what_the_venue_refuses_is_counted_with_its_reason() -> None:
 
 @pytest.mark.parametrize(("speed", "waited"), [("1", [0, 1.5]), ("2", [0, 0.75]), ("0", [0, 0])])
 async def test_steps_come_at_the_chosen_speed(speed: str, waited: list[float]) -> None:
-    stage = Stage(
+    stage = PlayedRecording(
         [
             a_row("0xA", "BUY", "0.5", "10", at=1_000),
             a_row("0xA", "BUY", "0.5", "10", at=2_500, tx="0x2"),
@@ -331,13 +334,13 @@ async def test_steps_come_at_the_chosen_speed(speed: str, waited: list[float]) -
 
     await stage.run(speed=speed)
 
-    assert stage.waited == waited
+    assert stage.waits == waited
 
 
 def test_two_equal_rows_of_one_transaction_are_two_fills() -> None:
     taker, maker = a_row("0xT", "BUY", "0.5", "20", fee=1), a_row("0xM", "SELL", "0.5", "10")
 
-    (trade,) = play_of([taker, maker, maker]).trades
+    (trade,) = build_timeline([taker, maker, maker]).trades
 
     assert [part.shares for part in trade.makers] == [10 * SHARE, 10 * SHARE]
 
@@ -350,12 +353,12 @@ def test_orders_matched_counts_only_where_no_trades_were_recorded() -> None:
 
     row = a_row("0xA", "BUY", "0.5", "10")
 
-    assert len(play_of([row, matched(row)]).trades[0].parts) == 1
-    assert len(play_of([matched(row)]).trades) == 1
+    assert len(build_timeline([row, matched(row)]).trades[0].fills) == 1
+    assert len(build_timeline([matched(row)]).trades) == 1
 
 
 def test_who_sells_in_the_recording_needs_shares_for_it() -> None:
-    play = play_of(
+    play = build_timeline(
         [
             a_row("0xA", "BUY", "0.5", "10"),
             a_row("0xB", "SELL", "0.5", "40"),
@@ -382,11 +385,11 @@ def test_a_payload_of_another_shape_is_refused(spoil: Callable[[dict[str, Any]],
     spoil(entry.payload["payload"])
 
     with pytest.raises(RecordingError, match="another shape"):
-        play_of([entry])
+        build_timeline([entry])
 
 
 def test_the_same_trade_is_at_the_time_of_its_first_row() -> None:
-    (trade,) = play_of(
+    (trade,) = build_timeline(
         [a_row("0xA", "BUY", "0.5", "10", at=7), a_row("0xB", "SELL", "0.5", "10", at=9)]
     ).trades
 
