@@ -89,8 +89,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     deployment = await deploy(settings.rpc_url, load_artifacts(settings.npm_folder))
     closing.push_async_callback(deployment.rpc.close)
     prepared = await prepare_world(settings, deployment)
-    wallets = prepared.wallets
-    faults.spare(each.address for each in (*wallets.makers, *wallets.leaders, *wallets.crowd))
+    faults.spare(prepared.wallets.addresses)
     secret = hashlib.sha256(f"paper venue {settings.seed}".encode()).digest()
     keys = Keys(secret=secret, chain_id=POLYGON_CHAIN_ID)
     hubs = open_hubs(faults, ping_within_s=settings.ping_timeout)
@@ -100,22 +99,13 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     venue = _build_venue(prepared, line, feeds, chain, faults)
     population = await populate(settings, prepared, venue, deployment, keys, now_ms)
     facts: Json = {}
+    accounts = FollowerAccounts(deployment, venue, seed=settings.seed)
     control = ControlApi(
-        venue,
-        population.leaders,
-        FollowerAccounts(deployment, venue, seed=settings.seed),
-        keys,
-        lambda: facts | population.facts(),
+        venue, population.leaders, accounts, keys, lambda: facts | population.facts()
     )
     closing.push_async_callback(control.stop)
-    relayer = RelayerApi(
-        await RelaySender.start(deployment),
-        RelayerKeys(secret=secret),
-        confirm_delay_s=settings.confirm_delay,
-    )
-    indexer, data_api = _build_data_api(
-        deployment, venue.engine, settings, faults=faults, now_ms=now_ms
-    )
+    relayer = await _build_relayer(deployment, settings, secret=secret)
+    indexer, data_api = _build_data_api(deployment, venue, settings, faults=faults, now_ms=now_ms)
     clob = clob_of(venue, keys, chain.fetch_wallet, faults=faults, now_ms=now_ms)
     apis = (
         *clob.parts,
@@ -126,24 +116,13 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         FaultsApi(faults, machine_ms=machine_ms),
         _build_markets_api(venue, deployment, prepared.world, now_ms),
     )
-    http = build_application(
-        apis,
-        Interference(faults, now_ms=now_ms, machine_ms=machine_ms),
-        socket_routes(hubs, venue, keys, now_ms=now_ms),
-    )
+    interference = Interference(faults, now_ms=now_ms, machine_ms=machine_ms)
+    http = build_application(apis, interference, socket_routes(hubs, venue, keys, now_ms=now_ms))
     facts |= build_facts(settings, await listen(http, settings, closing))
     if settings.trades_per_second:
         control.start(trades=sys.maxsize, per_second=settings.trades_per_second)
-    return PaperVenue(
-        facts=facts,
-        work=(
-            partial(line.run, venue),
-            indexer.run,
-            relayer.run,
-            *population.work,
-            *_timed_work(venue, clob, feeds, now_ms),
-        ),
-    )
+    work = (partial(line.run, venue), indexer.run, relayer.run, *population.work)
+    return PaperVenue(facts=facts, work=(*work, *_timed_work(venue, clob, feeds, now_ms)))
 
 
 def _build_venue(
@@ -202,20 +181,30 @@ def _build_markets_api(
     return MarketsApi(venue, resolver, now_ms=now_ms)
 
 
+async def _build_relayer(
+    deployment: Deployment, settings: Settings, *, secret: bytes
+) -> RelayerApi:
+    return RelayerApi(
+        await RelaySender.start(deployment),
+        RelayerKeys(secret=secret),
+        confirm_delay_s=settings.confirm_delay,
+    )
+
+
 def _build_data_api(
     deployment: Deployment,
-    engine: Engine,
+    venue: Venue,
     settings: Settings,
     *,
     faults: Faults,
     now_ms: Callable[[], int],
 ) -> tuple[Indexer, DataApi]:
     """The indexer that follows the chain, and the API that serves what it read."""
-    index = ActivityIndex(engine.market_by_token)
+    index = ActivityIndex(venue.engine.market_by_token)
     indexer = Indexer(deployment.rpc, index, faults=faults, lag_s=settings.data_lag, now_ms=now_ms)
     approvals = ApprovalReader(ChainClient(deployment.rpc))
     data_api = DataApi(
-        engine,
+        venue.engine,
         index,
         indexer=indexer,
         approvals=approvals,

@@ -43,6 +43,10 @@ class SimulatedWallets:
     leaders: tuple[PaperWallet, ...]
     crowd: tuple[PaperWallet, ...]
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(each.address for each in (*self.makers, *self.leaders, *self.crowd))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:

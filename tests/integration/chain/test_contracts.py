@@ -13,7 +13,7 @@ from tools.stack.npm import npm_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-SOURCES = COMPILED_FOLDER.parent
+SOURCES = Path(__file__).parents[3] / "contracts"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def _run(command: list[str], *, cwd: Path) -> None:
 
 def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path) -> None:
     project = tmp_path / "contracts"
-    shutil.copytree(SOURCES, project, ignore=shutil.ignore_patterns("node_modules", "compiled"))
+    shutil.copytree(SOURCES, project, ignore=shutil.ignore_patterns("node_modules"))
     compiled = tmp_path / "compiled"
 
     _run(
