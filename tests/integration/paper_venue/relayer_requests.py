@@ -1,6 +1,4 @@
-"""What wallets' owners hand in at the relayer, signed as their clients sign it, and what becomes of
-it.
-"""
+"""Requests to the relayer, signed as owners' clients sign them, and waiting for their result."""
 
 from __future__ import annotations
 
@@ -65,7 +63,7 @@ async def submit(venue: PaperVenue, owner: str, body: dict[str, Any]) -> tuple[i
 
 
 def build_safe_creation(owner: LocalAccount) -> dict[str, Any]:
-    """What builders' clients send for a new Safe; polymarket-client never does."""
+    """The request of builders' clients for a new Safe; polymarket-client never sends it."""
     terms = {"paymentToken": ZERO_ADDRESS, "payment": 0, "paymentReceiver": ZERO_ADDRESS}
     fields = [("paymentToken", "address"), ("payment", "uint256"), ("paymentReceiver", "address")]
     signed = owner.sign_message(
@@ -91,8 +89,8 @@ def build_safe_creation(owner: LocalAccount) -> dict[str, Any]:
 
 
 async def build_first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, Any]:
-    """What a client signs for a proxy wallet, by the client's own functions; the first such call
-    makes the wallet.
+    """A proxy wallet's call, signed by the client's own functions; the first one creates the
+    wallet.
     """
     data = encode_proxy_call(
         [
@@ -134,25 +132,25 @@ async def build_first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict
 
 
 async def wait_until_final(venue: PaperVenue, submitted: dict[str, Any]) -> dict[str, Any]:
-    """What has become of a submission, once it is at its end."""
+    """The transaction's answer, once its state is final."""
     url = f"{venue.urls['relayer']}/v1/account/transactions/{submitted['transactionID']}"
 
-    async def ended() -> dict[str, Any] | None:
+    async def final() -> dict[str, Any] | None:
         async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(url) as answer:
-            told: dict[str, Any] = await answer.json()
+            transaction: dict[str, Any] = await answer.json()
             return (
-                told
-                if told["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID")
+                transaction
+                if transaction["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID")
                 else None
             )
 
-    told: dict[str, Any] = await eventually(ended)
-    return told
+    transaction: dict[str, Any] = await eventually(final)
+    return transaction
 
 
 async def prepare_wallet(venue: PaperVenue, kind: str, owner: LocalAccount) -> str | None:
-    """The wallet that a client is told of; Safes and proxy wallets have to stand. None: the client
-    makes its own.
+    """The wallet address for a client; Safes and proxy wallets are created first. None: the client
+    derives its own wallet.
     """
     if kind in ("safe", "proxy"):
         status, answer = await submit(

@@ -1,4 +1,4 @@
-"""The unmodified polymarket-client finds every market and event, page by page, by slug and by id."""
+"""The unmodified polymarket-client finds every market and event: by page, by slug and by id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs as the local chain's node tells them."""
+"""Logs as the local chain's node returns them."""
 
 from typing import Any
 
@@ -78,8 +78,8 @@ def merged(wallet: str, shares: int) -> list[Log]:
 
 
 def bought(wallet: str, *, shares: int, usdc: int, fee: int = 0, seller: str = MAKER) -> list[Log]:
-    """A match of two orders: shares change hands, and the exchange tells of the maker's order, then
-    of the taker's.
+    """A match of two orders: shares change hands, then come the fills of the maker's order and of
+    the taker's.
     """
     return [
         moved(seller, wallet, shares),

@@ -1,5 +1,5 @@
-"""The catalogue groups markets into events, hides what is resolved, and writes each version as
-Gamma does.
+"""The catalogue groups markets into events, hides resolved ones, and spells each version as Gamma
+does.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -115,7 +115,7 @@ async def test_the_outcomes_of_a_neg_risk_event_are_one_event() -> None:
 @pytest.mark.parametrize(
     ("payouts", "prices"), [((1, 0), ["1", "0"]), ((0, 1), ["0", "1"]), ((1, 1), ["0.5", "0.5"])]
 )
-async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pays(
+async def test_a_resolved_market_is_hidden_unless_requested_and_shows_its_payouts(
     payouts: tuple[int, int], prices: list[str]
 ) -> None:
     async with served(MARKET, V2_MARKET) as (get, engine):
@@ -131,7 +131,7 @@ async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pay
     assert old["umaResolutionStatus"] == new["resolutionStatus"] == "resolved"
 
 
-async def test_pages_go_on_after_the_last_id_also_when_markets_close_meanwhile() -> None:
+async def test_a_page_continues_after_the_last_id_even_if_markets_close_meanwhile() -> None:
     async with served(MARKET, V2_MARKET, *CHOICES) as (get, engine):
         first = await get("/markets/keyset", limit="2")
         engine.resolve(MARKET.condition_id, (1, 0))
@@ -146,7 +146,7 @@ async def test_pages_go_on_after_the_last_id_also_when_markets_close_meanwhile()
     assert third["next_cursor"] is None
 
 
-async def test_what_it_cannot_filter_by_is_refused_and_not_ignored() -> None:
+async def test_an_unsupported_filter_is_refused_and_not_ignored() -> None:
     async with served(MARKET) as (get, _):
         assert (
             "liquidity_num_min"

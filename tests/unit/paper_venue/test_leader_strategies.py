@@ -1,4 +1,4 @@
-"""Each leader keeps to his style, sells only what he holds, and does the same again for the same
+"""Each leader keeps to his strategy, sells only what he holds, and repeats his actions for the same
 seed.
 """
 
@@ -45,7 +45,7 @@ CENT = 10_000
 
 @dataclass
 class FakeMarket:
-    """Sells and buys everything at one price, at once."""
+    """Fills every trade at once, all at one price, and keeps everybody's shares."""
 
     shares: dict[int, dict[str, int]] = field(default_factory=dict)
 
@@ -66,47 +66,49 @@ class FakeMarket:
             )
         elif isinstance(action, TradeRequest):
             held[action.token_id] -= action.amount
-        assert all(shares >= 0 for shares in held.values()), "sold what is not there"
+        assert all(shares >= 0 for shares in held.values()), "sold more than he holds"
 
 
 def generate_actions(
-    *styles: LeaderStrategy, seed: int = 1, count: int = 60, markets: list[Market] = MARKETS
+    *strategies: LeaderStrategy, seed: int = 1, count: int = 60, markets: list[Market] = MARKETS
 ) -> list[LeaderAction]:
-    tape, shop = ActionSequence(seed, strategies=styles, markets=markets), FakeMarket()
-    deeds = []
+    sequence, market = ActionSequence(seed, strategies=strategies, markets=markets), FakeMarket()
+    actions = []
     for _ in range(count):
-        deed = tape.next_action(shop)
-        assert deed is not None
-        shop.fill(deed)
-        deeds.append(deed)
-    return deeds
+        action = sequence.next_action(market)
+        assert action is not None
+        market.fill(action)
+        actions.append(action)
+    return actions
 
 
 def generate_trades(strategy: LeaderStrategy, *, seed: int = 1) -> list[TradeRequest]:
     return [
-        deed for deed in generate_actions(strategy, seed=seed) if isinstance(deed, TradeRequest)
+        action
+        for action in generate_actions(strategy, seed=seed)
+        if isinstance(action, TradeRequest)
     ]
 
 
 @given(seed=SEEDS)
-def test_the_same_seed_gives_the_same_deeds(seed: int) -> None:
+def test_the_same_seed_gives_the_same_actions(seed: int) -> None:
     assert generate_actions(*LeaderStrategy, seed=seed) == generate_actions(
         *LeaderStrategy, seed=seed
     )
 
 
-@given(seed=SEEDS, style=st.sampled_from(LeaderStrategy))
+@given(seed=SEEDS, strategy=st.sampled_from(LeaderStrategy))
 def test_amounts_are_whole_cents_and_a_purchase_is_worth_20_to_500_dollars(
-    seed: int, style: LeaderStrategy
+    seed: int, strategy: LeaderStrategy
 ) -> None:
-    for wish in generate_trades(style, seed=seed):
-        assert wish.amount % CENT == 0
-        assert wish.amount > 0
-        if wish.side is Side.BUY:
-            assert 20_000_000 <= wish.amount <= 500_000_000
+    for trade in generate_trades(strategy, seed=seed):
+        assert trade.amount % CENT == 0
+        assert trade.amount > 0
+        if trade.side is Side.BUY:
+            assert 20_000_000 <= trade.amount <= 500_000_000
 
 
-def test_an_accumulator_buys_one_outcome_in_slices() -> None:
+def test_an_accumulator_buys_one_outcome_in_equal_orders() -> None:
     first, second, third, *_ = generate_trades(LeaderStrategy.ACCUMULATE)
 
     assert first == second == third
@@ -114,15 +116,15 @@ def test_an_accumulator_buys_one_outcome_in_slices() -> None:
 
 
 @given(seed=SEEDS)
-def test_who_exits_in_parts_sells_one_purchase_in_several_sales(seed: int) -> None:
-    wishes = generate_trades(LeaderStrategy.EXIT_IN_PARTS, seed=seed)
-    purchases = [number for number, wish in enumerate(wishes) if wish.side is Side.BUY]
+def test_a_partial_exiter_sells_one_purchase_in_several_sales(seed: int) -> None:
+    trades = generate_trades(LeaderStrategy.EXIT_IN_PARTS, seed=seed)
+    purchases = [number for number, trade in enumerate(trades) if trade.side is Side.BUY]
 
-    rounds = [wishes[begin + 1 : end] for begin, end in pairwise(purchases)]
+    rounds = [trades[begin + 1 : end] for begin, end in pairwise(purchases)]
     assert rounds
     assert all(2 <= len(sales) <= 4 for sales in rounds)
     assert all(
-        sale.token_id == wishes[begin].token_id
+        sale.token_id == trades[begin].token_id
         for begin, sales in zip(purchases, rounds, strict=False)
         for sale in sales
     )
@@ -130,7 +132,7 @@ def test_who_exits_in_parts_sells_one_purchase_in_several_sales(seed: int) -> No
 
 @given(seed=SEEDS)
 def test_a_flipper_sells_all_and_mostly_buys_the_other_outcome(seed: int) -> None:
-    wishes = generate_trades(LeaderStrategy.FLIP, seed=seed)
+    trades = generate_trades(LeaderStrategy.FLIP, seed=seed)
     opposite = {
         market.token_ids[outcome]: market.token_ids[1 - outcome]
         for market in MARKETS
@@ -139,21 +141,23 @@ def test_a_flipper_sells_all_and_mostly_buys_the_other_outcome(seed: int) -> Non
 
     flips = [
         after.token_id == opposite[sale.token_id]
-        for sale, after in zip(wishes[1::2], wishes[2::2], strict=False)
+        for sale, after in zip(trades[1::2], trades[2::2], strict=False)
     ]
-    assert [wish.side for wish in wishes[:6]] == [Side.BUY, Side.SELL] * 3
+    assert [trade.side for trade in trades[:6]] == [Side.BUY, Side.SELL] * 3
     assert sum(flips) * 2 > len(flips)
 
 
 @given(seed=SEEDS)
-def test_who_merges_out_buys_both_outcomes_and_never_sells(seed: int) -> None:
-    deeds = generate_actions(LeaderStrategy.MERGE_OUT, seed=seed)
+def test_a_merger_buys_both_outcomes_and_never_sells(seed: int) -> None:
+    actions = generate_actions(LeaderStrategy.MERGE_OUT, seed=seed)
 
-    assert any(isinstance(deed, Merge) for deed in deeds)
-    assert not any(isinstance(deed, TradeRequest) and deed.side is Side.SELL for deed in deeds)
+    assert any(isinstance(action, Merge) for action in actions)
+    assert not any(
+        isinstance(action, TradeRequest) and action.side is Side.SELL for action in actions
+    )
 
 
-def test_pairs_of_a_neg_risk_market_are_not_merged_here() -> None:
+def test_pairs_of_a_neg_risk_market_are_never_merged() -> None:
     mixed = generate_actions(
         LeaderStrategy.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True), a_market(2)]
     )
@@ -161,24 +165,24 @@ def test_pairs_of_a_neg_risk_market_are_not_merged_here() -> None:
         LeaderStrategy.MERGE_OUT, count=200, markets=[a_market(1, neg_risk=True)]
     )
 
-    assert {deed.market.id for deed in mixed if isinstance(deed, Merge)} == {"2"}
-    assert not any(isinstance(deed, Merge) for deed in only)
+    assert {action.market.id for action in mixed if isinstance(action, Merge)} == {"2"}
+    assert not any(isinstance(action, Merge) for action in only)
 
 
-def test_a_market_maker_improves_one_side_without_crossing_and_offers_only_what_he_has() -> None:
-    deeds = generate_actions(LeaderStrategy.MARKET_MAKE, count=100)
-    quotes = [deed for deed in deeds if isinstance(deed, Requote)]
+def test_a_market_maker_improves_one_side_without_crossing_and_offers_only_what_he_holds() -> None:
+    actions = generate_actions(LeaderStrategy.MARKET_MAKE, count=100)
+    quotes = [action for action in actions if isinstance(action, Requote)]
 
     assert {(quote.bid, quote.ask) for quote in quotes if quote.ask is not None} == {
         (PRICE, PRICE + 100),
         (PRICE - 100, PRICE),
     }
     assert quotes[0].ask is None or any(
-        isinstance(deed, TradeRequest) for deed in deeds[: deeds.index(quotes[0])]
+        isinstance(action, TradeRequest) for action in actions[: actions.index(quotes[0])]
     )
 
 
-def test_a_calm_world_has_every_style_but_market_making() -> None:
+def test_calm_markets_have_every_strategy_but_market_making() -> None:
     assert (
         set(assign_strategies(MarketCharacter.CALM, 8))
         == set(CALM_STRATEGIES)
@@ -187,33 +191,35 @@ def test_a_calm_world_has_every_style_but_market_making() -> None:
     assert set(assign_strategies(MarketCharacter.ROUGH, 5)) == set(LeaderStrategy)
 
 
-def test_a_leader_who_is_busy_does_nothing_else() -> None:
-    tape = ActionSequence(1, strategies=list(CALM_STRATEGIES), markets=MARKETS)
+def test_a_leader_who_is_busy_gets_no_other_action() -> None:
+    sequence = ActionSequence(1, strategies=list(CALM_STRATEGIES), markets=MARKETS)
 
     leaders = {
-        deed.trader_index
+        action.trader_index
         for _ in range(50)
-        if (deed := tape.next_action(FakeMarket(), busy={0, 2})) is not None
+        if (action := sequence.next_action(FakeMarket(), busy={0, 2})) is not None
     }
 
     assert leaders == {1, 3}
-    assert tape.next_action(FakeMarket(), busy={0, 1, 2, 3}) is None
+    assert sequence.next_action(FakeMarket(), busy={0, 1, 2, 3}) is None
 
 
 @given(seed=SEEDS)
 def test_the_crowd_sells_only_what_it_holds(seed: int) -> None:
-    crowd, shop = CrowdStrategy(seed, traders=2, markets=MARKETS), FakeMarket()
+    crowd, market = CrowdStrategy(seed, traders=2, markets=MARKETS), FakeMarket()
 
     for _ in range(60):
-        shop.fill(crowd.next_trade(shop))
+        market.fill(crowd.next_trade(market))
 
 
-@pytest.mark.parametrize("mood", list(MarketCharacter))
-def test_bursts_keep_the_pace_that_was_asked_for(mood: MarketCharacter) -> None:
-    rhythm = Pace(1, mood)
-    gaps = [rhythm.next_interval() for _ in range(10_000)]
+@pytest.mark.parametrize("character", list(MarketCharacter))
+def test_bursts_keep_the_requested_average_pace(character: MarketCharacter) -> None:
+    pace = Pace(1, character)
+    intervals = [pace.next_interval() for _ in range(10_000)]
 
-    assert abs(sum(gaps) - 100 * len(gaps)) <= 1_000
-    assert (set(gaps) == {100}) == (mood is MarketCharacter.CALM)
-    if mood is MarketCharacter.ROUGH:
-        assert [10] * 9 + [910] in [gaps[start : start + 10] for start in range(len(gaps))]
+    assert abs(sum(intervals) - 100 * len(intervals)) <= 1_000
+    assert (set(intervals) == {100}) == (character is MarketCharacter.CALM)
+    if character is MarketCharacter.ROUGH:
+        assert [10] * 9 + [910] in [
+            intervals[start : start + 10] for start in range(len(intervals))
+        ]

@@ -1,5 +1,5 @@
-"""Quotes stand on the grid and never cross, wherever the price has walked; it walks as fast as
-asked and by the seed alone.
+"""Quotes are on the tick grid and never cross, wherever the price has moved; it moves at the
+requested rate and by the seed alone.
 """
 
 from decimal import Decimal
@@ -20,15 +20,15 @@ from services.paper_venue.world.quoting import (
 )
 
 SEEDS = st.integers(0, 10_000)
-MOODS = st.sampled_from(MarketCharacter)
+CHARACTERS = st.sampled_from(MarketCharacter)
 SHARES = 20_000_000_000
 
 
-@given(seed=SEEDS, mood=MOODS, steps=st.lists(st.sampled_from([-1, 1]), max_size=60))
-def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked(
-    seed: int, mood: MarketCharacter, steps: list[int]
+@given(seed=SEEDS, character=CHARACTERS, steps=st.lists(st.sampled_from([-1, 1]), max_size=60))
+def test_quotes_are_on_the_grid_and_do_not_cross_wherever_the_price_has_moved(
+    seed: int, character: MarketCharacter, steps: list[int]
 ) -> None:
-    for plan in plan_markets(seed, 6, character=mood):
+    for plan in plan_markets(seed, 6, character=character):
         mid = plan.mid
         for step in steps:
             mid = move_mid(plan, mid, step)
@@ -40,23 +40,25 @@ def test_quotes_stand_on_the_grid_and_do_not_cross_wherever_the_price_has_walked
             for q in quotes.values()
         )
         assert all(q.shares * q.price % PRICE_ONE == 0 for q in quotes.values())
-        assert max(place.yes_price for place in quotes if place.is_bid) < min(
-            place.yes_price for place in quotes if not place.is_bid
+        assert max(level.yes_price for level in quotes if level.is_bid) < min(
+            level.yes_price for level in quotes if not level.is_bid
         )
 
 
 @given(seed=SEEDS)
-def test_a_quote_tells_its_place_in_the_unified_book(seed: int) -> None:
+def test_a_quote_is_keyed_by_its_level_in_the_unified_book(seed: int) -> None:
     for plan in plan_markets(seed, 6):
-        for place, quote in build_ladder(plan, plan.mid, shares=SHARES).items():
+        for level, quote in build_ladder(plan, plan.mid, shares=SHARES).items():
             yes_price = quote.price if quote.outcome == 0 else PRICE_ONE - quote.price
-            assert place == LevelKey(
+            assert level == LevelKey(
                 is_bid=(quote.side is Side.BUY) == (quote.outcome == 0), yes_price=yes_price
             )
 
 
 @given(seed=SEEDS)
-def test_a_price_that_both_mids_quote_keeps_its_maker_and_outcome(seed: int) -> None:
+def test_a_price_that_is_quoted_before_and_after_a_move_keeps_its_maker_and_outcome(
+    seed: int,
+) -> None:
     plan = plan_markets(seed, 1)[0]
     before, after = (
         build_ladder(plan, plan.mid, shares=SHARES),
@@ -66,8 +68,8 @@ def test_a_price_that_both_mids_quote_keeps_its_maker_and_outcome(seed: int) -> 
     kept = before.keys() & after.keys()
     assert kept
     assert all(
-        (before[place].maker, before[place].outcome) == (after[place].maker, after[place].outcome)
-        for place in kept
+        (before[level].maker, before[level].outcome) == (after[level].maker, after[level].outcome)
+        for level in kept
     )
 
 
@@ -76,7 +78,7 @@ def test_a_price_that_both_mids_quote_keeps_its_maker_and_outcome(seed: int) -> 
     per_second=st.integers(0, 20),
     steps=st.lists(st.integers(0, 1_000), min_size=1, max_size=60),
 )
-def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(
+def test_the_drift_moves_at_the_requested_rate_however_often_it_is_called(
     seed: int, per_second: int, steps: list[int]
 ) -> None:
     times = list(accumulate(steps))
@@ -95,7 +97,7 @@ def test_the_drift_moves_as_often_as_asked_however_often_it_is_looked_at(
 
 
 @pytest.mark.parametrize("leap_ms", [90_000, 600_000, -90_000])
-def test_a_clock_that_is_set_moves_no_price(leap_ms: int) -> None:
+def test_setting_the_clock_moves_no_price(leap_ms: int) -> None:
     drift = PriceDrift(1, markets=6, per_second=Decimal(2), now_ms=0)
     drift.due_moves(400)
 
@@ -104,7 +106,7 @@ def test_a_clock_that_is_set_moves_no_price(leap_ms: int) -> None:
     assert len(drift.due_moves(500 + leap_ms)) == 1
 
 
-def test_the_price_gives_way_on_the_side_that_was_eaten() -> None:
+def test_the_price_moves_away_from_the_side_whose_best_quote_was_taken() -> None:
     assert price_pressure({True: 100, False: 49}, 100) == 1
     assert price_pressure({True: 49, False: 100}, 100) == -1
     assert price_pressure({True: 49, False: 49}, 100) == 0

@@ -1,5 +1,5 @@
-"""A recording is read as it was written; a torn last line is left out, and any other damage is
-named with its line.
+"""A recording is read as it was written; an incomplete last line is left out, and any other damage
+is reported with its line.
 """
 
 from pathlib import Path
@@ -37,14 +37,14 @@ def test_what_was_written_is_read(entries: list[Entry]) -> None:
 
 
 @given(entries=ENTRIES.filter(bool), cut=st.integers(1, 20))
-def test_a_torn_last_line_is_left_out(entries: list[Entry], cut: int) -> None:
+def test_an_incomplete_last_line_is_left_out(entries: list[Entry], cut: int) -> None:
     *whole, last = map(build_entry_line, entries)
 
     assert list(parse_recording([build_header_line(1), *whole, last[:-cut]])) == entries[:-1]
 
 
 @pytest.mark.parametrize(
-    ("first", "complaint"),
+    ("first", "message"),
     [
         (b"", "not a recording"),
         (b"[1, 2]\n", "not a recording"),
@@ -55,8 +55,10 @@ def test_a_torn_last_line_is_left_out(entries: list[Entry], cut: int) -> None:
         ),
     ],
 )
-def test_what_is_no_recording_of_this_version_is_refused(first: bytes, complaint: str) -> None:
-    with pytest.raises(RecordingError, match=complaint):
+def test_a_file_that_is_not_a_recording_of_this_version_is_refused(
+    first: bytes, message: str
+) -> None:
+    with pytest.raises(RecordingError, match=message):
         list(parse_recording([first]))
 
 
@@ -69,7 +71,7 @@ def test_what_is_no_recording_of_this_version_is_refused(first: bytes, complaint
         b"7\n",
     ],
 )
-def test_a_damaged_line_is_named(damaged: bytes) -> None:
+def test_a_damaged_line_is_reported_with_its_number(damaged: bytes) -> None:
     with pytest.raises(RecordingError, match="line 3"):
         list(
             parse_recording(
@@ -78,7 +80,7 @@ def test_a_damaged_line_is_named(damaged: bytes) -> None:
         )
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="cannot be read: No such file"):
         read_recording(tmp_path / "nothing")
 

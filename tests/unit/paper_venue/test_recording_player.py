@@ -1,5 +1,5 @@
-"""Recorded frames of the live venue become a recording, and playing it makes the same trades at the
-same prices by other wallets.
+"""Recorded frames of the live venue become a recording; playing it repeats the trades at the same
+prices with other wallets.
 """
 
 import json
@@ -19,9 +19,9 @@ from services.paper_venue.exchange.orders import Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.http.auth import Keys
 from services.paper_venue.lifecycle.venue import Venue
-from services.paper_venue.recordings.recorded_world import build_local_market, shares_sold
 from services.paper_venue.recordings.book_restorer import BookRestorer
 from services.paper_venue.recordings.player import RecordingPlayer
+from services.paper_venue.recordings.recorded_world import build_local_market, shares_sold
 from services.paper_venue.recordings.recording import (
     Entry,
     RecordingError,
@@ -46,7 +46,7 @@ from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements, List
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 YES, NO = "71", "72"
 CONDITION = "0x" + "ab" * 31
-WRITTEN_LONGER = CONDITION + "00"
+PADDED_CONDITION = CONDITION + "00"
 SHARE = 1_000_000
 
 
@@ -78,7 +78,7 @@ def a_book(*, bids: dict[str, str], asks: dict[str, str], token: str = YES, at: 
     return Entry(
         at=at,
         source=Source.BOOK,
-        payload={"market": WRITTEN_LONGER, "asset_id": token, "tick_size": "0.01", **levels},
+        payload={"market": PADDED_CONDITION, "asset_id": token, "tick_size": "0.01", **levels},
     )
 
 
@@ -113,7 +113,7 @@ def a_row(
 
 
 class PlayedRecording:
-    """Plays entries on a venue without a chain."""
+    """A recording that is played on a venue without a chain."""
 
     def __init__(self, entries: Sequence[Entry], *, shares: int = 10**15) -> None:
         self.timeline: Timeline = build_timeline(entries)
@@ -166,7 +166,7 @@ class PlayedRecording:
         async def sleep(seconds: float) -> None:
             self.waits.append(seconds)
 
-        reenactment = RecordingPlayer(
+        player = RecordingPlayer(
             self.venue,
             self.books,
             self.timeline,
@@ -175,23 +175,23 @@ class PlayedRecording:
             now_ms=self.clock.now_ms,
             sleep=sleep,
         )
-        await reenactment.run()
-        assert reenactment.done
-        return reenactment.report()
+        await player.run()
+        assert player.done
+        return player.report()
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """(recorded wallet, side, outcome, size, price) of every activity row that was told."""
+        """(recorded wallet, side, outcome, size, price) of every published activity row."""
         recorded = {trader.address: wallet for wallet, trader in self.trader_by_wallet.items()}
-        told = [orjson.loads(orjson.dumps(row)) for row in self.published.activity]
+        rows = [orjson.loads(orjson.dumps(row)) for row in self.published.activity]
         return [
             (
-                recorded.get(row["proxyWallet"], "house"),
+                recorded.get(row["proxyWallet"], "market maker"),
                 row["side"],
                 row["outcomeIndex"],
                 row["size"],
                 row["price"],
             )
-            for row in told
+            for row in rows
         ]
 
     def levels(self) -> tuple[dict[int, int], dict[int, int]]:
@@ -204,37 +204,41 @@ class PlayedRecording:
 
 
 async def test_live_frames_are_played_with_the_recorded_prices_and_sizes() -> None:
-    stage = PlayedRecording(live_recording())
+    played = PlayedRecording(live_recording())
 
-    report = await stage.run()
+    report = await played.run()
 
     recorded = [
-        (part.wallet, part.side.name, part.outcome)
-        for trade in stage.timeline.trades
-        for part in trade.fills
+        (fill.wallet, fill.side.name, fill.outcome)
+        for trade in played.timeline.trades
+        for fill in trade.fills
     ]
     assert len(recorded) == 5
     assert report["trades"] == {"recorded": 3, "exact": 3, "approximate": 0, "not_reenacted": 0}
-    assert [row[:3] for row in stage.rows() if row[0] != "house"] == recorded
-    minted = [row[1:] for row in stage.rows() if row[3] == 1030.92]
+    assert [row[:3] for row in played.rows() if row[0] != "market maker"] == recorded
+    minted = [row[1:] for row in played.rows() if row[3] == 1030.92]
     assert minted == [("BUY", 1, 1030.92, 0.03), ("BUY", 0, 1030.92, 0.97)]
 
 
-def test_the_markets_of_live_frames_are_known_by_their_trades_and_books() -> None:
-    play = build_timeline(live_recording())
-    malta = next(market for market in play.markets if market.slug == "unl-and-mal-2026-09-24-mal")
+def test_the_markets_of_live_frames_are_learnt_from_their_trades_and_books() -> None:
+    timeline = build_timeline(live_recording())
+    malta = next(
+        market for market in timeline.markets if market.slug == "unl-and-mal-2026-09-24-mal"
+    )
 
     assert malta.outcomes == {0: "Yes", 1: "No"}
     assert malta.tokens[1].startswith("50341643796357809")
-    assert all(market.tokens for market in play.markets)
+    assert all(market.tokens for market in timeline.markets)
 
 
 async def test_books_are_set_to_the_recorded_ones_from_either_token() -> None:
     row = a_row("0xA", "BUY", "0.5", "10", at=9_000)
-    stage = PlayedRecording([row, a_book(bids={"0.48": "100", "0.47": "3"}, asks={"0.52": "50.5"})])
-    stage.books.set_book(CONDITION, stage.timeline.steps[0].levels, now_ms=stage.clock.ms)  # type: ignore[union-attr]
-    assert stage.levels() == ({4_800: 100 * SHARE}, {5_200: 50_500_000}), (
-        "what is smaller than the smallest order cannot stand"
+    played = PlayedRecording(
+        [row, a_book(bids={"0.48": "100", "0.47": "3"}, asks={"0.52": "50.5"})]
+    )
+    played.books.set_book(CONDITION, played.timeline.steps[0].levels, now_ms=played.clock.ms)  # type: ignore[union-attr]
+    assert played.levels() == ({4_800: 100 * SHARE}, {5_200: 50_500_000}), (
+        "a level below the smallest order cannot be placed"
     )
 
     mirrored = build_timeline(
@@ -271,37 +275,37 @@ def test_changes_of_levels_are_read_for_both_tokens() -> None:
     }
 
 
-async def test_the_recorded_makers_are_met_before_the_house_and_the_book_is_set_again() -> None:
+async def test_recorded_makers_match_before_market_makers_and_the_book_is_restored() -> None:
     book = a_book(bids={"0.48": "100"}, asks={"0.49": "100", "0.52": "100"})
     taker, maker = (
         a_row("0xTaker", "BUY", "0.52", "20", fee=0.1),
         a_row("0xMaker", "SELL", "0.52", "20"),
     )
-    stage = PlayedRecording([book, maker, taker])
+    played = PlayedRecording([book, maker, taker])
 
-    report = await stage.run()
+    report = await played.run()
 
-    assert stage.timeline.trades[0].taker.wallet == "0xTaker", (
-        "the taker is who paid the fee, whatever came first"
+    assert played.timeline.trades[0].taker.wallet == "0xTaker", (
+        "the taker is the wallet that paid the fee, whichever row came first"
     )
     assert report["trades"]["exact"] == 1
-    assert stage.rows() == [("0xTaker", "BUY", 0, 20, 0.52), ("0xMaker", "SELL", 0, 20, 0.52)]
-    assert stage.levels() == ({4_800: 100 * SHARE}, {4_900: 100 * SHARE, 5_200: 100 * SHARE})
+    assert played.rows() == [("0xTaker", "BUY", 0, 20, 0.52), ("0xMaker", "SELL", 0, 20, 0.52)]
+    assert played.levels() == ({4_800: 100 * SHARE}, {4_900: 100 * SHARE, 5_200: 100 * SHARE})
 
 
-async def test_a_sale_into_an_empty_book_meets_the_house_at_the_recorded_price() -> None:
-    stage = PlayedRecording([a_row("0xA", "SELL", "0.31", "12.5")])
+async def test_a_sale_into_an_empty_book_matches_a_market_maker_at_the_recorded_price() -> None:
+    played = PlayedRecording([a_row("0xA", "SELL", "0.31", "12.5")])
 
-    report = await stage.run()
+    report = await played.run()
 
     assert report["trades"]["exact"] == 1
-    assert stage.rows() == [("0xA", "SELL", 0, 12.5, 0.31), ("house", "BUY", 0, 12.5, 0.31)]
+    assert played.rows() == [("0xA", "SELL", 0, 12.5, 0.31), ("market maker", "BUY", 0, 12.5, 0.31)]
 
 
 async def test_a_price_between_two_ticks_is_approximated_and_counted() -> None:
-    stage = PlayedRecording([a_row("0xA", "SELL", "0.3149", "12.5")])
+    played = PlayedRecording([a_row("0xA", "SELL", "0.3149", "12.5")])
 
-    assert (await stage.run())["trades"] == {
+    assert (await played.run())["trades"] == {
         "recorded": 1,
         "exact": 0,
         "approximate": 1,
@@ -309,32 +313,34 @@ async def test_a_price_between_two_ticks_is_approximated_and_counted() -> None:
     }
 
 
-async def test_what_the_venue_refuses_is_counted_with_its_reason() -> None:
-    stage = PlayedRecording(
+async def test_a_trade_that_the_venue_refuses_is_counted_with_its_reason() -> None:
+    played = PlayedRecording(
         [a_row("0xA", "BUY", "0.5", "1"), a_row("0xB", "BUY", "0.5", "40", tx="0x2")]
     )
 
-    report = await stage.run()
+    report = await played.run()
 
     assert report["trades"] == {"recorded": 2, "exact": 1, "approximate": 0, "not_reenacted": 1}
     assert list(report["why_not"]) == [
         "invalid amount for a marketable BUY order ($0.5), min size: $1"
     ]
-    assert not stage.venue.engine.resting, "nothing that was placed for a trade outlives it"
+    assert not played.venue.engine.resting, (
+        "orders that were placed for a trade are cancelled after it"
+    )
 
 
 @pytest.mark.parametrize(("speed", "waited"), [("1", [0, 1.5]), ("2", [0, 0.75]), ("0", [0, 0])])
-async def test_steps_come_at_the_chosen_speed(speed: str, waited: list[float]) -> None:
-    stage = PlayedRecording(
+async def test_steps_are_played_at_the_chosen_speed(speed: str, waited: list[float]) -> None:
+    played = PlayedRecording(
         [
             a_row("0xA", "BUY", "0.5", "10", at=1_000),
             a_row("0xA", "BUY", "0.5", "10", at=2_500, tx="0x2"),
         ]
     )
 
-    await stage.run(speed=speed)
+    await played.run(speed=speed)
 
-    assert stage.waits == waited
+    assert played.waits == waited
 
 
 def test_two_equal_rows_of_one_transaction_are_two_fills() -> None:
@@ -342,10 +348,10 @@ def test_two_equal_rows_of_one_transaction_are_two_fills() -> None:
 
     (trade,) = build_timeline([taker, maker, maker]).trades
 
-    assert [part.shares for part in trade.makers] == [10 * SHARE, 10 * SHARE]
+    assert [fill.shares for fill in trade.makers] == [10 * SHARE, 10 * SHARE]
 
 
-def test_orders_matched_counts_only_where_no_trades_were_recorded() -> None:
+def test_orders_matched_rows_count_only_if_no_trades_rows_were_recorded() -> None:
     def matched(entry: Entry) -> Entry:
         return Entry(
             at=entry.at, source=entry.source, payload=entry.payload | {"type": "orders_matched"}
@@ -357,8 +363,8 @@ def test_orders_matched_counts_only_where_no_trades_were_recorded() -> None:
     assert len(build_timeline([matched(row)]).trades) == 1
 
 
-def test_who_sells_in_the_recording_needs_shares_for_it() -> None:
-    play = build_timeline(
+def test_a_wallet_that_sells_in_the_recording_needs_shares_for_it() -> None:
+    timeline = build_timeline(
         [
             a_row("0xA", "BUY", "0.5", "10"),
             a_row("0xB", "SELL", "0.5", "40"),
@@ -366,29 +372,29 @@ def test_who_sells_in_the_recording_needs_shares_for_it() -> None:
         ]
     )
 
-    needed = shares_sold(play, CONDITION)
+    needed = shares_sold(timeline, CONDITION)
 
     assert needed.keys() == {"0xB"}
     assert needed["0xB"] >= 42 * SHARE
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
         lambda payload: payload.pop("transactionHash"),
         lambda payload: payload.update(price="dear"),
         lambda payload: payload.update(side="HOLD"),
     ],
 )
-def test_a_payload_of_another_shape_is_refused(spoil: Callable[[dict[str, Any]], object]) -> None:
+def test_a_payload_of_another_shape_is_refused(corrupt: Callable[[dict[str, Any]], object]) -> None:
     entry = a_row("0xA", "BUY", "0.5", "10")
-    spoil(entry.payload["payload"])
+    corrupt(entry.payload["payload"])
 
     with pytest.raises(RecordingError, match="another shape"):
         build_timeline([entry])
 
 
-def test_the_same_trade_is_at_the_time_of_its_first_row() -> None:
+def test_a_trade_has_the_time_of_its_first_row() -> None:
     (trade,) = build_timeline(
         [a_row("0xA", "BUY", "0.5", "10", at=7), a_row("0xB", "SELL", "0.5", "10", at=9)]
     ).trades

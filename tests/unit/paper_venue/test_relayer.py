@@ -1,4 +1,4 @@
-"""What the relayer accepts, what it answers, and what becomes of what it accepted."""
+"""What the relayer accepts, what it answers, and the states of accepted requests."""
 
 import asyncio
 import json
@@ -69,9 +69,14 @@ def safe_payload(signer: LocalAccount = OWNER) -> dict[str, Any]:
     signature = sign_safe_transaction(signer, safe_address=safe, to=CALL.to, chain_id=137, **call)  # type: ignore[arg-type]
     return dict(
         build_safe_payload(
-            signer_address=OWNER.address, wallet=safe, target=CALL.to, signature=signature, metadata="", **call  # type: ignore[arg-type]
+            signer_address=OWNER.address,
+            wallet=safe,
+            target=CALL.to,
+            signature=signature,
+            metadata="",
+            **call,  # type: ignore[arg-type]
         )
-    )  # fmt: skip
+    )
 
 
 def batch_payload(signer: LocalAccount = OWNER, *, nonce: int = 7) -> dict[str, Any]:
@@ -79,9 +84,13 @@ def batch_payload(signer: LocalAccount = OWNER, *, nonce: int = 7) -> dict[str, 
     signature = sign_deposit_wallet_batch(signer, chain_id=137, **signed)  # type: ignore[arg-type]
     return dict(
         build_deposit_wallet_payload(
-            signer_address=OWNER.address, deposit_wallet_factory=PUSD, signature=signature, metadata="", **signed  # type: ignore[arg-type]
+            signer_address=OWNER.address,
+            deposit_wallet_factory=PUSD,
+            signature=signature,
+            metadata="",
+            **signed,  # type: ignore[arg-type]
         )
-    )  # fmt: skip
+    )
 
 
 def proxy_payload(signer: LocalAccount = OWNER) -> dict[str, Any]:
@@ -126,7 +135,7 @@ def test_the_relayers_addresses_are_those_of_the_client() -> None:
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_what_the_client_signs_is_accepted_for_its_own_wallet(name: str) -> None:
+def test_a_request_that_the_client_signed_is_accepted_for_its_own_wallet(name: str) -> None:
     payload = PAYLOADS[name]()
 
     relay = parse_relay_request(payload, relay_address=RELAY)
@@ -171,7 +180,7 @@ def test_another_key_cannot_sign_for_the_owner(name: str) -> None:
         ("WALLET", ["signature"], "0x1234"),
     ],
 )
-def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], changed: str) -> None:
+def test_no_signed_field_can_be_changed(name: str, path: list[Any], changed: str) -> None:
     payload = json.loads(json.dumps(PAYLOADS[name]()))
     part = payload
     for step in path[:-1]:
@@ -192,23 +201,23 @@ def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], chan
         {"type": "WALLET-CREATE", "from": 5},
     ],
 )
-def test_what_cannot_be_read_is_refused(payload: Any) -> None:
+def test_a_malformed_request_is_refused(payload: Any) -> None:
     with pytest.raises(BadRequest, match="invalid request payload"):
         parse_relay_request(payload, relay_address=RELAY)
 
 
-def test_only_the_address_that_owns_a_relayer_key_may_name_it() -> None:
+def test_a_relayer_key_is_accepted_only_with_its_own_address() -> None:
     keys = RelayerKeys(secret=b"of this test")
-    named = {
+    headers = {
         "RELAYER_API_KEY": keys.relayer_key(OWNER.address),
         "RELAYER_API_KEY_ADDRESS": OWNER.address,
     }
 
-    keys.check(named, method="POST", path="/submit", body=b"")
+    keys.check(headers, method="POST", path="/submit", body=b"")
     for wrong in (
         {},
-        named | {"RELAYER_API_KEY_ADDRESS": STRANGER.address},
-        named | {"RELAYER_API_KEY": ""},
+        headers | {"RELAYER_API_KEY_ADDRESS": STRANGER.address},
+        headers | {"RELAYER_API_KEY": ""},
     ):
         with pytest.raises(Denied, match=INVALID_AUTHORIZATION):
             keys.check(wrong, method="POST", path="/submit", body=b"")
@@ -235,8 +244,8 @@ def test_a_builder_signs_the_exact_bytes() -> None:
 
 @dataclass
 class FakeChain:
-    """A chain on which the test says what stands, and when blocks come. ``away``: questions that
-    get no answer first.
+    """A chain on which the test says which wallets are deployed and when calls are mined.
+    ``failed_calls_first``: how many calls fail before the node is reachable.
     """
 
     owner_by_wallet: dict[str, str] = field(default_factory=lambda: {str(WALLET): OWNER.address})
@@ -260,7 +269,7 @@ class FakeChain:
     async def fetch_time(self) -> int:
         if self.failed_calls_first:
             self.failed_calls_first -= 1
-            raise Transient("the node is away")
+            raise Transient("the node is unreachable")
         return self.now
 
     async def broadcast(self, relay: RelayRequest) -> str:
@@ -288,15 +297,15 @@ class RunningRelayer:
         answer = await self.client.post("/submit", json=payload, headers=headers)
         return answer.status, await answer.json()
 
-    async def reaches(self, submitted: dict[str, Any], state: str) -> dict[str, Any]:
-        """What is told once it has this state."""
+    async def wait_for_state(self, submitted: dict[str, Any], state: str) -> dict[str, Any]:
+        """The transaction's answer once it has this state."""
 
-        async def told() -> dict[str, Any] | None:
+        async def reached() -> dict[str, Any] | None:
             answer = await self.client.get(f"/v1/account/transactions/{submitted['transactionID']}")
             transaction: dict[str, Any] = await answer.json()
             return transaction if transaction["state"] == state else None
 
-        found: dict[str, Any] = await eventually(told)
+        found: dict[str, Any] = await eventually(reached)
         return found
 
 
@@ -313,8 +322,8 @@ async def running(chain: FakeChain) -> AsyncIterator[RunningRelayer]:
     await asyncio.gather(work, return_exceptions=True)
 
 
-def refused(answer: tuple[int, Any]) -> RequestRejectedError:
-    """The answer as the client has it."""
+def as_client_error(answer: tuple[int, Any]) -> RequestRejectedError:
+    """The answer as the official client reports it."""
     status, body = answer
     return RequestRejectedError(body["error"], status=status)
 
@@ -323,25 +332,25 @@ async def test_a_batch_goes_from_new_to_confirmed_and_is_sent_once() -> None:
     chain = FakeChain(failed_calls_first=2)
     async with running(chain) as relayer:
         status, submitted = await relayer.submit(batch_payload())
-        sent = await relayer.reaches(submitted, "STATE_EXECUTED")
+        sent = await relayer.wait_for_state(submitted, "STATE_EXECUTED")
         chain.status = 1
-        confirmed = await relayer.reaches(submitted, "STATE_CONFIRMED")
+        confirmed = await relayer.wait_for_state(submitted, "STATE_CONFIRMED")
 
     assert (status, submitted["state"]) == (200, "STATE_NEW")
     assert sent["transaction_hash"] == confirmed["transaction_hash"] == "0x" + "ab" * 32
     assert len(chain.sent) == 1
 
 
-async def test_a_wallet_is_busy_until_its_call_is_in_a_block_and_the_client_tries_again() -> None:
+async def test_a_wallet_is_busy_until_its_call_is_mined_and_the_client_retries() -> None:
     chain = FakeChain()
     async with running(chain) as relayer:
         _, first = await relayer.submit(batch_payload())
         busy = await relayer.submit(batch_payload(nonce=8))
         chain.status, chain.nonce = 1, 8
-        await relayer.reaches(first, "STATE_CONFIRMED")
+        await relayer.wait_for_state(first, "STATE_CONFIRMED")
         later = await relayer.submit(batch_payload(nonce=8))
 
-    assert is_retryable_submit_error(refused(busy))
+    assert is_retryable_submit_error(as_client_error(busy))
     assert later[0] == 200
 
 
@@ -351,8 +360,8 @@ async def test_a_wrong_nonce_is_answered_with_the_right_one() -> None:
         stale = await relayer.submit(batch_payload(nonce=7))
         right = await relayer.submit(batch_payload(nonce=9))
 
-    assert onchain_nonce_from_submit_error(refused(stale)) == "9"
-    assert right[0] == 200, "the refused one has left the wallet free"
+    assert onchain_nonce_from_submit_error(as_client_error(stale)) == "9"
+    assert right[0] == 200, "the refused request leaves the wallet free"
 
 
 @pytest.mark.parametrize(
@@ -367,24 +376,24 @@ async def test_a_wrong_nonce_is_answered_with_the_right_one() -> None:
         (FakeChain(now=DEADLINE + 1), "STATE_INVALID", "deadline has passed"),
     ],
 )
-async def test_an_end_without_success_says_why_and_frees_the_wallet(
+async def test_a_failed_request_says_why_and_frees_the_wallet(
     chain: FakeChain, state: str, error: str
 ) -> None:
     async with running(chain) as relayer:
         _, submitted = await relayer.submit(batch_payload())
-        ended = await relayer.reaches(submitted, state)
+        ended = await relayer.wait_for_state(submitted, state)
         again = await relayer.submit(batch_payload())
 
     assert ended["error_msg"] == error
     assert again[0] == 200
 
 
-async def test_wallets_are_made_once_and_only_those_that_stand_act() -> None:
+async def test_a_wallet_is_created_once_and_only_deployed_wallets_can_act() -> None:
     chain = FakeChain(owner_by_wallet={}, status=1)
     async with running(chain) as relayer:
         unknown = await relayer.submit(batch_payload())
         _, made = await relayer.submit(CREATION)
-        await relayer.reaches(made, "STATE_CONFIRMED")
+        await relayer.wait_for_state(made, "STATE_CONFIRMED")
         chain.owner_by_wallet[WALLET] = OWNER.address
         twice = await relayer.submit(CREATION)
 
@@ -395,13 +404,13 @@ async def test_wallets_are_made_once_and_only_those_that_stand_act() -> None:
     assert twice == (400, {"error": "wallet already deployed"})
 
 
-async def test_without_a_key_nothing_is_taken_and_what_was_never_taken_is_unknown() -> None:
+async def test_requests_without_a_key_are_denied_and_unknown_ids_are_404() -> None:
     chain = FakeChain()
     async with running(chain) as relayer:
         denied = await relayer.client.post("/submit", json=batch_payload())
-        said = await denied.json()
+        body = await denied.json()
         unknown = await relayer.client.get("/v1/account/transactions/none")
         asked = await relayer.client.get("/v1/account/transactions/params")
 
-    assert (denied.status, said) == (401, {"error": "invalid authorization"})
+    assert (denied.status, body) == (401, {"error": "invalid authorization"})
     assert (unknown.status, asked.status, chain.sent) == (404, 400, [])

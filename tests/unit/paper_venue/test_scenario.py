@@ -1,4 +1,4 @@
-"""What a scenario file may say, and what is said of one that is wrong."""
+"""What a scenario file may contain, and how a wrong one is reported."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -35,7 +35,7 @@ JSON = """
 
 
 @pytest.mark.parametrize(("name", "text"), [("lost.toml", TOML), ("lost.json", JSON)])
-def test_both_formats_say_the_same_and_no_fraction_is_rounded(
+def test_both_formats_are_equal_and_no_fraction_is_rounded(
     tmp_path: Path, name: str, text: str
 ) -> None:
     (tmp_path / name).write_text(text)
@@ -54,7 +54,7 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("content", "message"),
     [
         (
             {"step": [{"at": 0, "on": {"drop-replies": {}}}]},
@@ -86,15 +86,13 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
         (3, "valid dictionary"),
     ],
 )
-def test_what_is_wrong_is_said_by_its_step_with_the_words_that_are_allowed(
-    told: Any, said: str
-) -> None:
+def test_an_error_names_its_step_and_the_allowed_fields(content: Any, message: str) -> None:
     with pytest.raises(ScenarioError) as error:
-        parse_scenario(told)
-    assert said in str(error.value)
+        parse_scenario(content)
+    assert message in str(error.value)
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ScenarioError) as error:
         parse_scenario({"step": [{"at": -1, "off": ["failed"]}, {"at": 1, "off": ["fail"]}]})
     assert "step 1: at" in str(error.value)
@@ -102,24 +100,24 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("s.toml", "step = = 1\n", "line 1"),
         ("s.json", "{", "line 1"),
         ("s.yaml", "", "a scenario is a .toml or .json file"),
     ],
 )
-def test_a_file_that_cannot_be_parsed_is_named(
-    tmp_path: Path, name: str, text: str, said: str
+def test_a_file_that_cannot_be_parsed_is_reported_with_its_path(
+    tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ScenarioError) as error:
         read_scenario(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="cannot be read: No such file"):
         read_scenario(tmp_path / "none.toml")
 

@@ -1,5 +1,5 @@
-"""Two worlds of one seed do the same; quotes follow the price, give way, come back and cross
-nobody; leaders count as leaders.
+"""Two worlds of one seed do the same; quotes follow the price, are renewed, and cross no order;
+leaders' trades are counted.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ QUOTED = 20_000 * SHARE
 
 @dataclass
 class FakePairMerger:
-    """Merges at once."""
+    """Merges at once, without a chain."""
 
     venue: Venue
     merges: list[tuple[str, str, int]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class FakePairMerger:
 
 
 class SmallWorld:
-    """A world without a chain: everything that its house does, by a clock that the test moves."""
+    """A world without a chain, with all simulated traders and a clock that the test moves."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class SmallWorld:
             self._traders(name, count, keys)
             for name, count in (("m", 2), ("l", len(strategies)), ("c", 2))
         )
-        tally = TradeCounter(
+        counter = TradeCounter(
             self.published,
             leaders=[each.address for each in leaders],
             crowd=[each.address for each in crowd],
@@ -99,18 +99,18 @@ class SmallWorld:
             engine=Engine(self.markets),
             verify=verify,
             settlements=FakeSettlements(),
-            feeds=tally,
+            feeds=counter,
             chain=FakeChain(),
             faults=Faults(),
         )
-        tally.count_into(self.venue.stats)
+        counter.count_into(self.venue.stats)
         for trader in makers:
             self.venue.engine.accounts.refresh(trader.address, self._rich(10**18))
         for trader in (*leaders, *crowd):
             self.venue.engine.accounts.refresh(trader.address, self._rich(0))
-        walk = PriceDrift(seed, markets=6, per_second=Decimal(drift), now_ms=self.clock.ms)
+        drifting = PriceDrift(seed, markets=6, per_second=Decimal(drift), now_ms=self.clock.ms)
         paired = list(zip(self.plans, self.markets, strict=True))
-        self.makers = MarketMakers(self.venue, makers, paired, shares=QUOTED, drift=walk)
+        self.makers = MarketMakers(self.venue, makers, paired, shares=QUOTED, drift=drifting)
         self.merger = FakePairMerger(self.venue)
         self.leaders = Leaders(
             self.venue,
@@ -140,7 +140,7 @@ class SmallWorld:
         return rich_in(tokens)
 
     async def run(self, seconds: int) -> None:
-        """The makers act every 50 ms, leaders twice a second, the crowd once."""
+        """Market makers act every 50 ms, leaders twice a second, crowd traders once a second."""
         for tick in range(20 * seconds):
             self.clock.ms += 50
             self.makers.update(now_ms=self.clock.ms)
@@ -160,7 +160,7 @@ def rich_in(shares: dict[str, int]) -> Holdings:
 
 
 def published_events(world: SmallWorld) -> list[bytes]:
-    """Everything that anybody was told, and what was merged."""
+    """Everything that was published, and what was merged."""
     return [
         orjson.dumps(each)
         for each in (
@@ -172,9 +172,9 @@ def published_events(world: SmallWorld) -> list[bytes]:
     ]
 
 
-@pytest.mark.parametrize("mood", list(MarketCharacter))
-async def test_two_worlds_of_one_seed_place_the_same_orders(mood: MarketCharacter) -> None:
-    one, other = SmallWorld(7, character=mood), SmallWorld(7, character=mood)
+@pytest.mark.parametrize("character", list(MarketCharacter))
+async def test_two_worlds_of_one_seed_place_the_same_orders(character: MarketCharacter) -> None:
+    one, other = SmallWorld(7, character=character), SmallWorld(7, character=character)
 
     await one.run(40)
     await other.run(40)
@@ -192,11 +192,11 @@ async def test_another_seed_places_other_orders() -> None:
     assert published_events(one) != published_events(other)
 
 
-@pytest.mark.parametrize("mood", list(MarketCharacter))
+@pytest.mark.parametrize("character", list(MarketCharacter))
 async def test_books_stay_uncrossed_and_every_market_stays_quoted_while_prices_walk(
-    mood: MarketCharacter,
+    character: MarketCharacter,
 ) -> None:
-    world = SmallWorld(3, character=mood, drift="20")
+    world = SmallWorld(3, character=character, drift="20")
     before = [world.best_prices(number) for number in range(6)]
 
     for _ in range(20):
@@ -210,7 +210,7 @@ async def test_books_stay_uncrossed_and_every_market_stays_quoted_while_prices_w
     assert [world.best_prices(number) for number in range(6)] != before
 
 
-async def test_no_maker_ever_trades_with_himself_or_takes() -> None:
+async def test_no_market_maker_ever_trades_with_himself_or_takes() -> None:
     world = SmallWorld(5, drift="20")
 
     for _ in range(200):
@@ -221,7 +221,7 @@ async def test_no_maker_ever_trades_with_himself_or_takes() -> None:
     assert world.venue.stats["accepted"] > 200
 
 
-async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_back() -> None:
+async def test_a_price_moves_when_its_best_quote_is_taken_and_the_depth_is_renewed() -> None:
     world = SmallWorld(5, drift="0", strategies=[LeaderStrategy.FLIP])
     bid, ask = world.best_prices()
     assert bid is not None
@@ -252,7 +252,7 @@ async def test_a_price_gives_way_to_who_eats_its_best_quote_and_the_depth_comes_
     )
 
 
-async def test_a_resolved_market_is_quoted_no_longer_and_leaders_go_on_elsewhere() -> None:
+async def test_a_resolved_market_is_no_longer_quoted_and_leaders_trade_elsewhere() -> None:
     world = SmallWorld(5)
 
     world.venue.on_resolved(world.markets[0].condition_id, yes=1, no=0, now_ms=world.clock.ms)
@@ -285,19 +285,19 @@ async def test_a_market_making_leader_is_filled_by_the_crowd_and_counted_once() 
     assert world.venue.stats["house_matched"] == world.venue.stats["matched"]
 
 
-async def test_leaders_stop_at_the_number_asked_and_leave_no_quote_behind() -> None:
+async def test_leaders_stop_at_the_requested_number_of_trades_and_cancel_their_quotes() -> None:
     world = SmallWorld(2, character=MarketCharacter.ROUGH)
 
     await world.leaders.run(trades=30, interval_s=0.1, sleep=world.clock.sleep)
 
-    houses = {trader.address for trader in world.leaders.traders}
+    leaders = {trader.address for trader in world.leaders.traders}
     assert world.venue.stats["leader_trades"] >= 30
     assert not [
-        resting for resting in world.venue.engine.resting.values() if resting.order.maker in houses
+        resting for resting in world.venue.engine.resting.values() if resting.order.maker in leaders
     ]
 
 
-async def test_what_ends_a_merge_ends_the_leaders_trading() -> None:
+async def test_a_failed_merge_ends_the_leaders_trading() -> None:
     world = SmallWorld(2, strategies=[LeaderStrategy.MERGE_OUT])
 
     world.merger.refusal = "the chain refused"
@@ -306,7 +306,7 @@ async def test_what_ends_a_merge_ends_the_leaders_trading() -> None:
         await world.leaders.run(trades=1_000, interval_s=0.1, sleep=world.clock.sleep)
 
 
-async def test_a_trade_that_meets_nothing_says_why() -> None:
+async def test_a_trade_that_is_refused_says_why() -> None:
     world = SmallWorld(2)
     token = world.markets[0].token_ids[0]
 
