@@ -121,7 +121,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     facts |= build_facts(settings, await listen(http, settings, closing))
     if settings.trades_per_second:
         control.start(trades=sys.maxsize, per_second=settings.trades_per_second)
-    work = (partial(line.run, venue), indexer.run, relayer.run, *population.work)
+    work: list[Work] = [partial(line.run, venue), indexer.run, relayer.run, *population.work]
     return PaperVenue(facts=facts, work=(*work, *_timed_work(venue, clob, feeds, now_ms)))
 
 

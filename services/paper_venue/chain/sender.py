@@ -11,7 +11,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from shared.chain.addresses import POLYGON_CHAIN_ID
-from shared.chain.rpc import Rpc
+from shared.chain.rpc import NodeRefused, Rpc
 
 GAS_BALANCE_WEI = hex(2**128)
 # Above any local base fee: a transaction of the venue never has to be replaced.
@@ -30,6 +30,9 @@ class Call:
     to: str
     data: bytes
     gas: int = 300_000
+
+
+_ALREADY_KNOWN = ("already imported", "already known", "nonce too low")
 
 
 class TransactionReverted(Exception):
@@ -52,6 +55,14 @@ def sign_call(account: LocalAccount, call: Call, nonce: int) -> tuple[str, str]:
         }
     )
     return signed.hash.to_0x_hex(), signed.raw_transaction.to_0x_hex()
+
+
+def is_already_known(refused: NodeRefused) -> bool:
+    """Whether anvil refused a transaction because it has it already, or its nonce is mined already.
+
+    In both cases the receipt shows the outcome.
+    """
+    return any(text in refused.text.lower() for text in _ALREADY_KNOWN)
 
 
 def local_account(key: str) -> LocalAccount:

@@ -4,7 +4,7 @@ from typing import Self
 
 from services.paper_venue.chain.calldata import encode_match_orders
 from services.paper_venue.chain.deployment import Deployment
-from services.paper_venue.chain.sender import Call, sign_call
+from services.paper_venue.chain.sender import Call, is_already_known, sign_call
 from services.paper_venue.lifecycle.settlement import Receipt, Settlement, SignedTransaction
 from shared.chain.rpc import NodeRefused
 
@@ -13,9 +13,6 @@ from shared.chain.rpc import NodeRefused
 _GAS_BASE = 150_000
 _GAS_PER_MAKER = 350_000
 _MAX_GAS = 16_000_000
-# anvil's errors for a transaction that it has already, or whose nonce is mined already: in both
-# cases the receipt shows the outcome.
-_ALREADY_KNOWN = ("already imported", "already known", "nonce too low")
 
 
 def _min_gas_to_be_mined(data: bytes) -> int:
@@ -65,7 +62,7 @@ class Settler:
         try:
             await self._rpc.call("eth_sendRawTransaction", transaction.raw)
         except NodeRefused as refused:
-            if not any(words in refused.text.lower() for words in _ALREADY_KNOWN):
+            if not is_already_known(refused):
                 raise
 
     async def receipt(self, tx_hash: str) -> Receipt | None:

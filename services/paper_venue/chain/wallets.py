@@ -170,6 +170,21 @@ async def fetch_owner(deployment: Deployment, wallet: str) -> str | None:
     return to_checksum_address(words[-20:]) if is_one_owner else None
 
 
+def encode_safe_setup(owner: str) -> bytes:
+    """Encode the setup call that makes ``owner`` the only owner of a new Safe."""
+    arguments = (
+        [owner],
+        1,
+        _ZERO_ADDRESS,
+        b"",
+        SAFE_FALLBACK_HANDLER,
+        _ZERO_ADDRESS,
+        0,
+        _ZERO_ADDRESS,
+    )
+    return encode_call(_SETUP, *arguments)
+
+
 async def fund_gas(deployment: Deployment, addresses: Sequence[str]) -> None:
     """Give each address more gas money than it can spend."""
     await deployment.rpc.call_all(
@@ -220,14 +235,4 @@ async def _without_code(
 
 
 def _build_setup_call(wallet: PaperWallet) -> Call:
-    arguments = (
-        [wallet.owner],
-        1,
-        _ZERO_ADDRESS,
-        b"",
-        SAFE_FALLBACK_HANDLER,
-        _ZERO_ADDRESS,
-        0,
-        _ZERO_ADDRESS,
-    )
-    return Call(to=wallet.address, data=encode_call(_SETUP, *arguments), gas=400_000)
+    return Call(to=wallet.address, data=encode_safe_setup(wallet.owner), gas=400_000)

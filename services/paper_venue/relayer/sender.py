@@ -10,21 +10,17 @@ from eth_utils.crypto import keccak
 from services.paper_venue.chain.calldata import encode_call
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.periphery import place_periphery_contracts
-from services.paper_venue.chain.sender import Call, local_account, sign_call
-from services.paper_venue.chain.wallets import fetch_owner, fund_gas
+from services.paper_venue.chain.sender import Call, is_already_known, local_account, sign_call
+from services.paper_venue.chain.wallets import encode_safe_setup, fetch_owner, fund_gas
 from services.paper_venue.lifecycle.settlement import Receipt
 from services.paper_venue.relayer.requests import RelayRequest, RelayType
-from shared.chain.addresses import RELAY_HUB, SAFE_FALLBACK_HANDLER, SAFE_SINGLETON
+from shared.chain.addresses import RELAY_HUB, SAFE_SINGLETON
 from shared.chain.rpc import NodeRefused, Request
 from shared.domain.errors import Transient
 
-_ZERO_ADDRESS: Final = "0x" + "00" * 20
-_SETUP: Final = "setup(address[],uint256,address,bytes,address,address,uint256,address)"
 # Gas is estimated on the current state; another wallet's call may be mined before.
 _SPARE_GAS: Final = 100_000
 _RETRY_DELAY_S: Final = 0.2
-# anvil's errors for a transaction that it has already: the receipt shows the outcome.
-_ALREADY_KNOWN: Final = ("already imported", "already known", "nonce too low")
 
 
 class CallWouldRevert(Exception):
@@ -117,17 +113,7 @@ class RelaySender:
             await self._rpc.call("anvil_setCode", relay.wallet, self._deployment.deposit_wallet)
             return Call(to=relay.wallet, data=encode_call("initialize(address)", relay.owner))
         await self._place(relay.wallet, self._deployment.safe_proxy, first_slot=SAFE_SINGLETON)
-        arguments = (
-            [relay.owner],
-            1,
-            _ZERO_ADDRESS,
-            b"",
-            SAFE_FALLBACK_HANDLER,
-            _ZERO_ADDRESS,
-            0,
-            _ZERO_ADDRESS,
-        )
-        return Call(to=relay.wallet, data=encode_call(_SETUP, *arguments))
+        return Call(to=relay.wallet, data=encode_safe_setup(relay.owner))
 
     async def _place_proxy(self, relay: RelayRequest) -> None:
         """A proxy wallet is created by its first call."""
@@ -158,7 +144,7 @@ class RelaySender:
             try:
                 await self._rpc.call("eth_sendRawTransaction", raw)
             except NodeRefused as refused:
-                if any(words in refused.text.lower() for words in _ALREADY_KNOWN):
+                if is_already_known(refused):
                     return
                 raise
             except Transient:

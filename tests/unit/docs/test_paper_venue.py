@@ -1,4 +1,4 @@
-"""docs/paper-venue.md has every setting, fault and control endpoint, and names existing tests only."""
+"""docs/paper-venue.md has every setting, fault and control endpoint; tests that it names exist."""
 
 import re
 from decimal import Decimal
