@@ -136,7 +136,7 @@ def _build_venue(
     counter = TradeCounter(
         feeds,
         leaders=[each.address for each in prepared.wallets.leaders],
-        crowd=[each.address for each in prepared.wallets.crowd],
+        crowd_traders=[each.address for each in prepared.wallets.crowd_traders],
     )
     venue = Venue(
         engine=Engine(prepared.world.markets),

@@ -1,5 +1,5 @@
-"""Fills the venue with traders: market makers, leaders and a crowd by a seed, or the wallets of a
-recording.
+"""Fills the venue with traders: market makers, leaders and crowd traders by a seed, or the wallets
+of a recording.
 """
 
 from collections.abc import Callable, Coroutine
@@ -20,7 +20,7 @@ from services.paper_venue.settings import Settings
 from services.paper_venue.world.opening import (
     SimulatedWallets,
     World,
-    build_crowd,
+    build_crowd_traders,
     build_leaders,
     build_traders,
     create_simulated_wallets,
@@ -121,8 +121,12 @@ async def populate(
         partial(run_periodically, _QUOTE_INTERVAL_S, lambda: makers.update(now_ms=now_ms()))
     ]
     if settings.crowd_trades_per_second:
-        crowd = await build_crowd(venue, world, wallets, keys, seed=settings.seed, now_ms=now_ms)
-        work.append(partial(crowd.run, interval_s=float(1 / settings.crowd_trades_per_second)))
+        crowd_traders = await build_crowd_traders(
+            venue, world, wallets, keys, seed=settings.seed, now_ms=now_ms
+        )
+        work.append(
+            partial(crowd_traders.run, interval_s=float(1 / settings.crowd_trades_per_second))
+        )
     return Population(leaders=leaders, work=tuple(work), facts=dict)
 
 

@@ -31,7 +31,7 @@ _MAKER_COUNT = 2
 _MAKER_COLLATERAL = 10**15
 _MAKER_SHARES_PER_QUOTE = 10_000
 _LEADER_COLLATERAL = 10**12
-_CROWD_SIZE = 2
+_CROWD_TRADER_COUNT = 2
 _MICRO = 1_000_000
 
 
@@ -41,11 +41,11 @@ class SimulatedWallets:
 
     makers: tuple[PaperWallet, ...]
     leaders: tuple[PaperWallet, ...]
-    crowd: tuple[PaperWallet, ...]
+    crowd_traders: tuple[PaperWallet, ...]
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        return tuple(each.address for each in (*self.makers, *self.leaders, *self.crowd))
+        return tuple(each.address for each in (*self.makers, *self.leaders, *self.crowd_traders))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ async def create_simulated_wallets(
     """
     maker_keys = [paper_key(f"{seed}:makers", index) for index in range(_MAKER_COUNT)]
     leader_keys = [paper_key(f"{seed}:leaders", index) for index in range(leaders)]
-    crowd_keys = [paper_key(f"{seed}:crowd", index) for index in range(_CROWD_SIZE)]
+    crowd_keys = [paper_key(f"{seed}:crowd", index) for index in range(_CROWD_TRADER_COUNT)]
     makers = await create_wallets(
         deployment, WalletKind.EOA, maker_keys, collateral=_MAKER_COLLATERAL
     )
@@ -99,7 +99,7 @@ async def create_simulated_wallets(
         deployment, WalletKind.EOA, [*leader_keys, *crowd_keys], collateral=_LEADER_COLLATERAL
     )
     return SimulatedWallets(
-        makers=tuple(makers), leaders=tuple(others[:leaders]), crowd=tuple(others[leaders:])
+        makers=tuple(makers), leaders=tuple(others[:leaders]), crowd_traders=tuple(others[leaders:])
     )
 
 
@@ -180,7 +180,7 @@ async def build_leaders(
     )
 
 
-async def build_crowd(
+async def build_crowd_traders(
     venue: Venue,
     world: World,
     wallets: SimulatedWallets,
@@ -189,7 +189,7 @@ async def build_crowd(
     seed: int,
     now_ms: Callable[[], int],
 ) -> CrowdTraders:
-    traders = await build_traders(venue, keys, wallets.crowd, now_ms=now_ms())
+    traders = await build_traders(venue, keys, wallets.crowd_traders, now_ms=now_ms())
     return CrowdTraders(
         venue, traders, CrowdStrategy(seed, traders=len(traders), markets=world.markets), now_ms
     )

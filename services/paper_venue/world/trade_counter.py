@@ -15,10 +15,12 @@ class TradeCounter:
     side in one transaction, as taker or as maker.
     """
 
-    def __init__(self, feeds: Feeds, *, leaders: Collection[str], crowd: Collection[str]) -> None:
+    def __init__(
+        self, feeds: Feeds, *, leaders: Collection[str], crowd_traders: Collection[str]
+    ) -> None:
         self._feeds = feeds
         self._leaders = frozenset(leaders)
-        self._simulated = self._leaders | frozenset(crowd)
+        self._simulated = self._leaders | frozenset(crowd_traders)
         self._counter: Counter[str] = Counter()
 
     def count_into(self, counter: Counter[str]) -> None:

@@ -205,11 +205,11 @@ def test_a_leader_who_is_busy_gets_no_other_action() -> None:
 
 
 @given(seed=SEEDS)
-def test_the_crowd_sells_only_what_it_holds(seed: int) -> None:
-    crowd, market = CrowdStrategy(seed, traders=2, markets=MARKETS), FakeMarket()
+def test_crowd_traders_sell_only_what_they_hold(seed: int) -> None:
+    strategy, market = CrowdStrategy(seed, traders=2, markets=MARKETS), FakeMarket()
 
     for _ in range(60):
-        market.fill(crowd.next_trade(market))
+        market.fill(strategy.next_trade(market))
 
 
 @pytest.mark.parametrize("character", list(MarketCharacter))

@@ -86,14 +86,14 @@ class SmallWorld:
         ]
         strategies = assign_strategies(character, 5) if strategies is None else strategies
         keys = Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
-        makers, leaders, crowd = (
+        makers, leaders, crowd_traders = (
             self._traders(name, count, keys)
             for name, count in (("m", 2), ("l", len(strategies)), ("c", 2))
         )
         counter = TradeCounter(
             self.published,
             leaders=[each.address for each in leaders],
-            crowd=[each.address for each in crowd],
+            crowd_traders=[each.address for each in crowd_traders],
         )
         self.venue = Venue(
             engine=Engine(self.markets),
@@ -106,7 +106,7 @@ class SmallWorld:
         counter.count_into(self.venue.stats)
         for trader in makers:
             self.venue.engine.accounts.refresh(trader.address, self._rich(10**18))
-        for trader in (*leaders, *crowd):
+        for trader in (*leaders, *crowd_traders):
             self.venue.engine.accounts.refresh(trader.address, self._rich(0))
         drifting = PriceDrift(seed, markets=6, per_second=Decimal(drift), now_ms=self.clock.ms)
         paired = list(zip(self.plans, self.markets, strict=True))
@@ -120,9 +120,9 @@ class SmallWorld:
             merger=self.merger,
             now_ms=self.clock.now_ms,
         )
-        self.crowd = CrowdTraders(
+        self.crowd_traders = CrowdTraders(
             self.venue,
-            crowd,
+            crowd_traders,
             CrowdStrategy(seed, traders=2, markets=self.markets),
             self.clock.now_ms,
         )
@@ -147,7 +147,7 @@ class SmallWorld:
             if tick % 10 == 0:
                 self.leaders.act_once()
             if tick % 20 == 0:
-                self.crowd.trade_once()
+                self.crowd_traders.trade_once()
             await asyncio.sleep(0)
 
     def best_prices(self, number: int = 0) -> tuple[int | None, int | None]:
