@@ -1,4 +1,4 @@
-"""The composition root: ``python -m services.paper_venue [--json]``."""
+"""Composes and runs the paper venue: ``python -m services.paper_venue [--json]``."""
 
 import argparse
 import asyncio
@@ -19,10 +19,11 @@ from services.paper_venue.chain.deployment import Deployment, ForeignChain, depl
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.chain.view import LocalChainView, verify
-from services.paper_venue.clob.api import Clob, build_clob
-from services.paper_venue.control.api import Control
-from services.paper_venue.control.operations import Operation
-from services.paper_venue.control.resolving import ChainResolving
+from services.paper_venue.clob.api import Clob, clob_of
+from services.paper_venue.control.api import ControlApi
+from services.paper_venue.control.faults import FaultsApi
+from services.paper_venue.control.markets import MarketsApi
+from services.paper_venue.control.resolution import ChainResolver
 from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.approvals import ApprovalReader
@@ -30,131 +31,126 @@ from services.paper_venue.data_api.indexer import Indexer
 from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.faults.clock import VenueClock, machine_ms
-from services.paper_venue.faults.middleware import FaultMiddleware
-from services.paper_venue.gamma.api import Gamma
-from services.paper_venue.http.auth import ApiKeyStore
+from services.paper_venue.faults.interference import Interference
+from services.paper_venue.gamma.api import GammaApi
+from services.paper_venue.http.auth import Keys
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.routing import PrefixedApi
 from services.paper_venue.lifecycle.settlement import SettlementDelays, SettlementPipeline
 from services.paper_venue.lifecycle.venue import Venue
-from services.paper_venue.periodic import repeated
-from services.paper_venue.population import Work, populate, set_up
-from services.paper_venue.relayer.api import Relayer
+from services.paper_venue.periodic import run_periodically
+from services.paper_venue.population import PreparedWorld, Work, populate, prepare_world
+from services.paper_venue.relayer.api import RelayerApi
 from services.paper_venue.relayer.keys import RelayerKeys
-from services.paper_venue.relayer.relays import Relays
+from services.paper_venue.relayer.sender import RelaySender
 from services.paper_venue.serving import (
-    application,
-    facts_of,
-    feeds_of,
+    build_application,
+    build_facts,
+    build_feeds,
     listen,
     open_hubs,
     socket_routes,
 )
 from services.paper_venue.settings import Settings
-from services.paper_venue.sockets.channels import SocketChannels
-from services.paper_venue.world.opening import Followers, World
-from services.paper_venue.world.tally import Tally
+from services.paper_venue.sockets.feeds import SocketFeeds
+from services.paper_venue.world.follower_accounts import FollowerAccounts
+from services.paper_venue.world.opening import World
+from services.paper_venue.world.trade_counter import TradeCounter
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from shared.chain.client import ChainClient
 from shared.domain.errors import InvalidSettings, Transient
 
-_KEEP_ALIVE_EVERY_S = 5
-_LOOK_AT_CLOCK_EVERY_S = 0.05
+_KEEP_ALIVE_INTERVAL_S = 5
+_TIMER_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperVenue:
-    """A venue that answers. ``work`` runs beside it; the venue is whole only while all of it runs."""
+    """A venue that serves requests. All of ``work`` has to run beside it."""
 
     facts: Json
     work: tuple[Work, ...]
 
     async def run(self) -> None:
-        """Until cancelled; a part that fails ends the others and raises."""
+        """Run all work until cancelled; work that fails ends the rest and raises."""
         async with asyncio.TaskGroup() as tasks:
-            for part in self.work:
-                tasks.create_task(part())
+            for each in self.work:
+                tasks.create_task(each())
 
 
 async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
-    """Bring up a venue that stays until ``closing`` closes.
+    """Bring up a venue that serves until ``closing`` closes.
 
-    Raises: ForeignChain, MissingArtifact, TransactionReverted, Transient, InvalidSettings (the port
-    is taken).
+    Raises: ForeignChain, MissingArtifact, RecordingError, TransactionReverted, Transient,
+    InvalidSettings (the port is taken).
     """
     faults = Faults(seed=settings.seed)
     now_ms = VenueClock(faults).now_ms
     deployment = await deploy(settings.rpc_url, load_artifacts(settings.npm_folder))
     closing.push_async_callback(deployment.rpc.close)
-    setting = await set_up(settings, deployment)
-    house, world = setting.house, setting.world
-    faults.exempt(wallet.address for wallet in (*house.makers, *house.leaders, *house.crowd))
+    prepared = await prepare_world(settings, deployment)
+    faults.spare(prepared.wallets.addresses)
     secret = hashlib.sha256(f"paper venue {settings.seed}".encode()).digest()
-    keys = ApiKeyStore(secret=secret, chain_id=POLYGON_CHAIN_ID)
-    hubs = open_hubs(faults, ping_within_s=settings.ping_within)
-    feeds = feeds_of(hubs, settings, now_ms=now_ms, faults=faults)
-    line = await _settlement_line(deployment, settings, faults=faults, now_ms=now_ms)
+    keys = Keys(secret=secret, chain_id=POLYGON_CHAIN_ID)
+    hubs = open_hubs(faults, ping_within_s=settings.ping_timeout)
+    feeds = build_feeds(hubs, settings, now_ms=now_ms, faults=faults)
+    line = await _build_settlement_line(deployment, settings, faults=faults, now_ms=now_ms)
     chain = LocalChainView(deployment)
-    relayer = Relayer(
-        await Relays.start(deployment),
-        RelayerKeys(secret=secret),
-        confirm_delay_s=settings.confirm_delay,
+    venue = _build_venue(prepared, line, feeds, chain, faults)
+    population = await populate(settings, prepared, venue, deployment, keys, now_ms)
+    facts: Json = {}
+    accounts = FollowerAccounts(deployment, venue, seed=settings.seed)
+    control = ControlApi(
+        venue, population.leaders, accounts, keys, lambda: facts | population.facts()
     )
-    tally = Tally(
+    closing.push_async_callback(control.stop)
+    relayer = await _build_relayer(deployment, settings, secret=secret)
+    indexer, data_api = _build_data_api(deployment, venue, settings, faults=faults, now_ms=now_ms)
+    clob = clob_of(venue, keys, chain.fetch_wallet, faults=faults, now_ms=now_ms)
+    apis = (
+        *clob.parts,
+        Prefixed("/gamma", GammaApi(venue)),
+        data_api,
+        relayer,
+        control,
+        FaultsApi(faults, machine_ms=machine_ms),
+        _build_markets_api(venue, deployment, prepared.world, now_ms),
+    )
+    interference = Interference(faults, now_ms=now_ms, machine_ms=machine_ms)
+    http = build_application(apis, interference, socket_routes(hubs, venue, keys, now_ms=now_ms))
+    facts |= build_facts(settings, await listen(http, settings, closing))
+    if settings.trades_per_second:
+        control.start(trades=sys.maxsize, per_second=settings.trades_per_second)
+    work: list[Work] = [partial(line.run, venue), indexer.run, relayer.run, *population.work]
+    return PaperVenue(facts=facts, work=(*work, *_timed_work(venue, clob, feeds, now_ms)))
+
+
+def _build_venue(
+    prepared: PreparedWorld,
+    line: SettlementLine,
+    feeds: SocketFeeds,
+    chain: LocalChainView,
+    faults: Faults,
+) -> Venue:
+    """The venue, with its leader trades counted."""
+    counter = TradeCounter(
         feeds,
-        leaders=[each.address for each in house.leaders],
-        crowd=[each.address for each in house.crowd],
+        leaders=[each.address for each in prepared.wallets.leaders],
+        crowd_traders=[each.address for each in prepared.wallets.crowd_traders],
     )
     venue = Venue(
-        engine=MatchingEngine(world.markets),
+        engine=Engine(prepared.world.markets),
         verify=verify,
         settlements=line,
-        channels=tally,
+        feeds=counter,
         chain=chain,
         faults=faults,
     )
-    tally.count_into(venue.stats)
-    people = await populate(settings, setting, venue, deployment, keys, now_ms)
-    facts: Json = {}
-    control = Control(
-        venue,
-        people.leaders,
-        Followers(deployment, venue, seed=settings.seed),
-        keys,
-        lambda: facts | people.facts(),
-    )
-    closing.push_async_callback(control.stop)
-    indexer, data = _data_api(deployment, venue.engine, settings, faults=faults, now_ms=now_ms)
-    clob = build_clob(venue, keys, chain.wallet_of, faults=faults, now_ms=now_ms)
-    parts = (
-        *clob.parts,
-        PrefixedApi("/gamma", Gamma(venue)),
-        data,
-        relayer,
-        control,
-        _operation(faults, venue, deployment, world, now_ms),
-    )
-    http = application(
-        parts,
-        FaultMiddleware(faults, now_ms=now_ms, machine_ms=machine_ms),
-        socket_routes(hubs, venue, keys, now_ms=now_ms),
-    )
-    facts |= facts_of(settings, await listen(http, settings, closing))
-    if settings.trades_per_second:
-        control.start(trades=sys.maxsize, per_second=settings.trades_per_second)
-    return PaperVenue(
-        facts=facts,
-        work=(
-            partial(line.run, venue),
-            indexer.run,
-            relayer.run,
-            *people.work,
-            *_by_the_clock(venue, clob, feeds, now_ms),
-        ),
-    )
+    counter.count_into(venue.stats)
+    return venue
 
 
-async def _settlement_line(
+async def _build_settlement_line(
     deployment: Deployment, settings: Settings, *, faults: Faults, now_ms: Callable[[], int]
 ) -> SettlementPipeline:
     delays = SettlementDelays(
@@ -165,40 +161,50 @@ async def _settlement_line(
     )
 
 
-def _by_the_clock(
-    venue: Venue, clob: Clob, feeds: SocketChannels, now_ms: Callable[[], int]
+def _timed_work(
+    venue: Venue, clob: Clob, feeds: SocketFeeds, now_ms: Callable[[], int]
 ) -> tuple[Work, ...]:
-    """What is due because time has passed."""
+    """What has to be done because time has passed."""
     return (
-        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, clob.on_timer),
-        partial(repeated, _LOOK_AT_CLOCK_EVERY_S, lambda: venue.on_timer(now_ms())),
-        partial(repeated, _KEEP_ALIVE_EVERY_S, feeds.send_keep_alive),
+        partial(run_periodically, _TIMER_INTERVAL_S, clob.on_time),
+        partial(run_periodically, _TIMER_INTERVAL_S, lambda: venue.on_time(now_ms())),
+        partial(run_periodically, _KEEP_ALIVE_INTERVAL_S, feeds.keep_alive),
     )
 
 
-def _operation(
-    faults: Faults, venue: Venue, deployment: Deployment, world: World, now_ms: Callable[[], int]
-) -> Operation:
-    resolving = ChainResolving(
+def _build_markets_api(
+    venue: Venue, deployment: Deployment, world: World, now_ms: Callable[[], int]
+) -> MarketsApi:
+    resolver = ChainResolver(
         deployment, world, is_resolved=lambda market: venue.engine.resolution(market) is not None
     )
-    return Operation(faults, venue, resolving, now_ms=now_ms, machine_ms=machine_ms)
+    return MarketsApi(venue, resolver, now_ms=now_ms)
 
 
-def _data_api(
+async def _build_relayer(
+    deployment: Deployment, settings: Settings, *, secret: bytes
+) -> RelayerApi:
+    return RelayerApi(
+        await RelaySender.start(deployment),
+        RelayerKeys(secret=secret),
+        confirm_delay_s=settings.confirm_delay,
+    )
+
+
+def _build_data_api(
     deployment: Deployment,
-    engine: MatchingEngine,
+    venue: Venue,
     settings: Settings,
     *,
     faults: Faults,
     now_ms: Callable[[], int],
 ) -> tuple[Indexer, DataApi]:
-    """Who follows the chain, and who answers from what was read."""
-    index = ActivityIndex(engine.market_by_token)
+    """The indexer that follows the chain, and the API that serves what it read."""
+    index = ActivityIndex(venue.engine.market_by_token)
     indexer = Indexer(deployment.rpc, index, faults=faults, lag_s=settings.data_lag, now_ms=now_ms)
     approvals = ApprovalReader(ChainClient(deployment.rpc))
-    data = DataApi(
-        engine,
+    data_api = DataApi(
+        venue.engine,
         index,
         indexer=indexer,
         approvals=approvals,
@@ -206,11 +212,11 @@ def _data_api(
         now_ms=now_ms,
         cache_s=settings.data_cache,
     )
-    return indexer, data
+    return indexer, data_api
 
 
 async def serve(settings: Settings, *, as_json: bool) -> None:
-    """Open, say so, and stay until SIGINT or SIGTERM."""
+    """Open a venue, print the ready line, and serve until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)

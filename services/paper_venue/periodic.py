@@ -1,11 +1,11 @@
-"""Repeats an action at an interval while the venue runs."""
+"""Runs an action periodically."""
 
 import asyncio
 from collections.abc import Callable
 
 
-async def repeated(every_s: float, act: Callable[[], None]) -> None:
-    """Call ``act`` every ``every_s`` seconds until cancelled; raises what ``act`` raises."""
+async def run_periodically(interval_s: float, action: Callable[[], None]) -> None:
+    """Run ``action`` every ``interval_s`` seconds until cancelled; raises what it raises."""
     while True:
-        await asyncio.sleep(every_s)
-        act()
+        await asyncio.sleep(interval_s)
+        action()

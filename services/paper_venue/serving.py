@@ -1,4 +1,4 @@
-"""At which addresses does the venue answer, and who answers there?"""
+"""Assembles the HTTP application and its sockets, and listens on the port."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -35,7 +35,7 @@ from shared.domain.errors import InvalidSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hubs:
-    """Who is connected, by kind of socket."""
+    """The connected clients of each kind of socket."""
 
     market: Hub
     user: Hub
@@ -43,7 +43,7 @@ class Hubs:
 
 
 def open_hubs(faults: Faults, *, ping_within_s: float) -> Hubs:
-    """The CLOB's two sockets hang up on who sends no ``PING``; RTDS does not."""
+    """Only the CLOB's two sockets close connections that send no ``PING``; RTDS does not."""
 
     def is_silent() -> bool:
         return faults.trigger(Fault.SILENT_SOCKET) is not None
@@ -55,7 +55,7 @@ def open_hubs(faults: Faults, *, ping_within_s: float) -> Hubs:
     )
 
 
-def feeds_of(
+def build_feeds(
     hubs: Hubs, settings: Settings, *, now_ms: Callable[[], int], faults: Faults
 ) -> SocketChannels:
     delays = ChannelDelays(
@@ -71,8 +71,8 @@ def feeds_of(
     )
 
 
-def application(
-    parts: Iterable[HttpApi], interference: FaultMiddleware, sockets: Iterable[web.RouteDef]
+def build_application(
+    parts: Iterable[HttpApi], interference: Interference, sockets: Iterable[web.RouteDef]
 ) -> web.Application:
     http = web.Application(
         middlewares=[interference.handle, refusal_middleware], client_max_size=1 << 22
@@ -86,7 +86,7 @@ def application(
 def socket_routes(
     hubs: Hubs, venue: Venue, keys: ApiKeyStore, *, now_ms: Callable[[], int]
 ) -> list[web.RouteDef]:
-    def book_of(token_id: str) -> Json | None:
+    def build_book(token_id: str) -> Json | None:
         return (
             venue.publisher.book_summary(token_id, now_ms=now_ms())
             if token_id in venue.engine.market_by_token
@@ -94,7 +94,7 @@ def socket_routes(
         )
 
     sockets = {
-        "/ws/market": (hubs.market, MarketSocket(hubs.market, book_of)),
+        "/ws/market": (hubs.market, MarketSocket(hubs.market, build_book)),
         "/ws/user": (hubs.user, UserSocket(hubs.user, keys)),
         "/rtds": (hubs.activity, ActivitySocket(hubs.activity)),
     }
@@ -105,8 +105,9 @@ def socket_routes(
 
 
 async def listen(http: web.Application, settings: Settings, closing: AsyncExitStack) -> int:
-    """Serve until ``closing`` closes, and return the port. Raises: InvalidSettings, the port is
-    taken.
+    """Serve until ``closing`` closes, and return the port.
+
+    Raises: InvalidSettings (the port is taken).
     """
     runner = web.AppRunner(http, access_log=None, shutdown_timeout=1)
     await runner.setup()
@@ -121,8 +122,8 @@ async def listen(http: web.Application, settings: Settings, closing: AsyncExitSt
     return int(runner.addresses[0][1])
 
 
-def facts_of(settings: Settings, port: int) -> Json:
-    """What the ready line says: addresses, contracts, chain and seed."""
+def build_facts(settings: Settings, port: int) -> Json:
+    """The content of the ready line: addresses, contracts, chain id and seed."""
     http, ws = f"http://{settings.host}:{port}", f"ws://{settings.host}:{port}"
     return {
         "urls": {

@@ -1,7 +1,7 @@
-"""Which programs stand on the local chain, and where does their bytecode come from?
+"""Loads the bytecode of the local chain's contracts.
 
-Ours is written in contracts/, and its compiled form is committed beside this module.
-ConditionalTokens and Safe are LGPL: read from the npm packages, never committed.
+Our own contracts are written in contracts/; their compiled form is committed beside this module and
+part of the package. ConditionalTokens and Safe are LGPL: read from npm packages, never committed.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OUR_COMPILED_FOLDER = Path(__file__).with_name("compiled")
+COMPILED_FOLDER = Path(__file__).with_name("compiled")
 _CONDITIONAL_TOKENS = (
     "@gnosis.pm/conditional-tokens-contracts/build/contracts/ConditionalTokens.json"
 )
@@ -37,35 +37,38 @@ class Artifacts:
     safe_multisend: str
 
 
-def load_artifacts(npm_folder: Path, compiled_folder: Path = OUR_COMPILED_FOLDER) -> Artifacts:
-    """Read the bytecode. ``npm_folder`` holds the packages (a node_modules folder, or its parent).
+def load_artifacts(npm_folder: Path, compiled_folder: Path = COMPILED_FOLDER) -> Artifacts:
+    """Load all bytecode. ``npm_folder``: a node_modules folder with the packages, or its parent.
+
     Raises: MissingArtifact.
     """
     modules = npm_folder / "node_modules" if (npm_folder / "node_modules").is_dir() else npm_folder
     return Artifacts(
-        exchange=_ours(compiled_folder, "Exchange"),
-        paper_usd=_ours(compiled_folder, "PaperUsd"),
-        position_manager=_ours(compiled_folder, "PositionManager"),
-        deposit_wallet=_ours(compiled_folder, "DepositWallet"),
-        proxy_wallet=_ours(compiled_folder, "ProxyWallet"),
-        conditional_tokens=_theirs(modules / _CONDITIONAL_TOKENS),
-        safe_singleton=_theirs(modules / _SAFE / "GnosisSafe.sol/GnosisSafe.json"),
-        safe_proxy=_theirs(modules / _SAFE / "proxies/GnosisSafeProxy.sol/GnosisSafeProxy.json"),
-        safe_fallback_handler=_theirs(
+        exchange=_load_own(compiled_folder, "Exchange"),
+        paper_usd=_load_own(compiled_folder, "PaperUsd"),
+        position_manager=_load_own(compiled_folder, "PositionManager"),
+        deposit_wallet=_load_own(compiled_folder, "DepositWallet"),
+        proxy_wallet=_load_own(compiled_folder, "ProxyWallet"),
+        conditional_tokens=_load_from_npm(modules / _CONDITIONAL_TOKENS),
+        safe_singleton=_load_from_npm(modules / _SAFE / "GnosisSafe.sol/GnosisSafe.json"),
+        safe_proxy=_load_from_npm(
+            modules / _SAFE / "proxies/GnosisSafeProxy.sol/GnosisSafeProxy.json"
+        ),
+        safe_fallback_handler=_load_from_npm(
             modules
             / _SAFE
             / "handler/CompatibilityFallbackHandler.sol/CompatibilityFallbackHandler.json"
         ),
-        safe_multisend=_theirs(modules / _SAFE / "libraries/MultiSend.sol/MultiSend.json"),
+        safe_multisend=_load_from_npm(modules / _SAFE / "libraries/MultiSend.sol/MultiSend.json"),
     )
 
 
-def load_code(name: str, compiled_folder: Path = OUR_COMPILED_FOLDER) -> str:
-    """The runtime bytecode of one contract of ours. Raises: MissingArtifact."""
-    return _ours(compiled_folder, name)
+def load_code(name: str, compiled_folder: Path = COMPILED_FOLDER) -> str:
+    """Load the runtime bytecode (0x hex) of one contract of ours. Raises: MissingArtifact."""
+    return _load_own(compiled_folder, name)
 
 
-def _ours(folder: Path, name: str) -> str:
+def _load_own(folder: Path, name: str) -> str:
     return str(
         _read(folder / f"{name}.json", "run `npm ci && npm run compile` in contracts/")[
             "runtime_bytecode"
@@ -73,7 +76,7 @@ def _ours(folder: Path, name: str) -> str:
     )
 
 
-def _theirs(path: Path) -> str:
+def _load_from_npm(path: Path) -> str:
     return str(
         _read(path, "install the stack's npm packages (tools/stack/npm) and name their folder")[
             "deployedBytecode"

@@ -1,4 +1,4 @@
-"""Which bytes does a contract call take?
+"""Encodes contract calls.
 
 `encode_call` is general. `encode_match_orders` is written out because it runs once per match:
 eth-abi takes a millisecond for it.

@@ -1,4 +1,4 @@
-"""How does a market come to exist on the chain, how are its shares made, and how does it pay out?"""
+"""Conditions on the chain: preparing them, minting and distributing their shares, paying out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ _REDEEM = "redeemPositions(address,bytes32,bytes32,uint256[])"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A binary market's on-chain side. ``exchange`` is the one that settles it, ``positions`` the
-    ERC-1155 that holds its shares.
+    """A binary market on the chain. ``exchange``: the contract that settles it; ``positions``: the
+    ERC-1155 contract that holds its shares.
     """
 
     question_id: str
@@ -35,8 +35,7 @@ class Condition:
 async def prepare_condition(
     deployment: Deployment, question_id: str, *, exchange: str = EXCHANGE_V2
 ) -> Condition:
-    """Prepare a condition that the admin resolves and ``exchange`` settles; one that exists is
-    returned.
+    """Prepare a condition that the admin resolves and ``exchange`` settles, unless it exists.
 
     ``question_id`` is 32 bytes, 0x hex. Raises: TransactionReverted, Transient.
     """
@@ -46,11 +45,11 @@ async def prepare_condition(
 async def prepare_conditions(
     deployment: Deployment, exchange_by_question: Mapping[str, str]
 ) -> list[Condition]:
-    """Prepare many at once."""
-    found = await _describe(deployment, exchange_by_question)
-    questions = [(condition.positions, _is_prepared_call(condition)) for condition in found]
+    """Prepare many conditions, in the given order. Raises: TransactionReverted, Transient."""
+    conditions = await _fetch_conditions(deployment, exchange_by_question)
+    calls = [(condition.positions, _build_is_prepared_call(condition)) for condition in conditions]
     prepared = [
-        int.from_bytes(answer[:32], "big") != 0 for answer in await _views(deployment, questions)
+        int.from_bytes(answer[:32], "big") != 0 for answer in await _fetch_views(deployment, calls)
     ]
     admin = deployment.admin
     await admin.send(
@@ -64,18 +63,18 @@ async def prepare_conditions(
                     2,
                 ),
             )
-            for condition, is_prepared in zip(found, prepared, strict=True)
+            for condition, is_prepared in zip(conditions, prepared, strict=True)
             if not is_prepared
         )
     )
-    return found
+    return conditions
 
 
-async def deal_shares(
+async def distribute_shares(
     deployment: Deployment, conditions: Sequence[Condition], wallets: Sequence[str], amount: int
 ) -> None:
     """Give each wallet ``amount`` micro-shares of YES and of NO of each condition, backed by newly
-    minted pUSD.
+    minted pUSD. Raises: TransactionReverted, Transient.
     """
     if not wallets:
         return
@@ -108,8 +107,9 @@ async def deal_shares(
 async def report_payouts(
     deployment: Deployment, condition: Condition, *, yes: int, no: int
 ) -> None:
-    """Resolve the condition: YES gets yes/(yes+no) of a pUSD per share, NO the rest. Raises:
-    TransactionReverted when resolved before.
+    """Resolve the condition: YES gets yes/(yes+no) of a pUSD per share, NO the rest.
+
+    Raises: TransactionReverted (resolved already), Transient.
     """
     data = encode_call(
         "reportPayouts(bytes32,uint256[])", _bytes32(condition.question_id), [yes, no]
@@ -117,25 +117,25 @@ async def report_payouts(
     await deployment.admin.send(Call(to=condition.positions, data=data))
 
 
-def redeem_call(condition: Condition) -> Call:
-    """Return the call by which a holder turns all its shares of a resolved condition into pUSD."""
+def build_redeem_call(condition: Condition) -> Call:
+    """Build the call by which a holder redeems all its shares of a resolved condition for pUSD."""
     data = encode_call(_REDEEM, PUSD, _NO_PARENT, _bytes32(condition.condition_id), _YES_AND_NO)
     return Call(to=condition.positions, data=data)
 
 
-async def _describe(
+async def _fetch_conditions(
     deployment: Deployment, exchange_by_question: Mapping[str, str]
 ) -> list[Condition]:
-    """In one round trip: PositionManager is asked for the condition's id, ConditionalTokens for its
-    two collections.
+    """Fetch ids and tokens in one round trip: from PositionManager the condition's id, from
+    ConditionalTokens its two collections.
     """
-    questions = [
+    calls = [
         (positions, data)
         for question, exchange in exchange_by_question.items()
         for positions in [POSITIONS_BY_EXCHANGE[exchange]]
-        for data in _describing_calls(deployment, question, positions)
+        for data in _build_describing_calls(deployment, question, positions)
     ]
-    answers = iter(await _views(deployment, questions))
+    answers = iter(await _fetch_views(deployment, calls))
     conditions = []
     for question, exchange in exchange_by_question.items():
         if POSITIONS_BY_EXCHANGE[exchange] == POSITION_MANAGER:
@@ -157,7 +157,9 @@ async def _describe(
     return conditions
 
 
-def _describing_calls(deployment: Deployment, question_id: str, positions: str) -> list[bytes]:
+def _build_describing_calls(
+    deployment: Deployment, question_id: str, positions: str
+) -> list[bytes]:
     if positions == POSITION_MANAGER:
         return [
             encode_call(
@@ -186,20 +188,21 @@ def _conditional_token(collection: bytes) -> int:
     return int.from_bytes(keccak(bytes.fromhex(PUSD[2:]) + collection), "big")
 
 
-def _is_prepared_call(condition: Condition) -> bytes:
+def _build_is_prepared_call(condition: Condition) -> bytes:
     name = "getOutcomeSlotCount" if condition.positions == CONDITIONAL_TOKENS else "conditions"
     return encode_call(f"{name}(bytes32)", _bytes32(condition.condition_id))
 
 
-async def _views(deployment: Deployment, questions: Sequence[tuple[str, bytes]]) -> list[bytes]:
+async def _fetch_views(deployment: Deployment, calls: Sequence[tuple[str, bytes]]) -> list[bytes]:
+    """The raw results of view calls, in order. Raises: Transient."""
     requests = [
         ("eth_call", [{"to": contract, "data": "0x" + data.hex()}, "latest"])
-        for contract, data in questions
+        for contract, data in calls
     ]
-    answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_batch(requests)]
-    for (contract, _), answer in zip(questions, answers, strict=True):
+    answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_all(requests)]
+    for (contract, _), answer in zip(calls, answers, strict=True):
         if not answer:
-            raise Transient(f"{contract} answered nothing: is it deployed?")
+            raise Transient(f"{contract} returned nothing: is it deployed?")
     return answers
 
 

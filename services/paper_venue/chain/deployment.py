@@ -1,4 +1,4 @@
-"""Is the local chain ready to trade on, and if not, how does it become so?"""
+"""Deploys the venue's contracts on the local chain, unless they are there already."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 
 from services.paper_venue.chain.artifacts import Artifacts
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.sender import PLENTY_OF_GAS_MONEY, Call, Sender, local_account
+from services.paper_venue.chain.sender import GAS_BALANCE_WEI, Call, Sender, local_account
 from shared.chain.addresses import (
     CONDITIONAL_TOKENS,
     EXCHANGE_V2,
@@ -50,9 +50,9 @@ class Deployment:
 
     rpc: Rpc
     admin: Sender
-    """Mints pUSD, prepares and resolves conditions, deals with shares."""
+    """Mints pUSD, prepares and resolves conditions, distributes shares."""
     operator: LocalAccount = field(repr=False)
-    """Sends matchOrders; nothing else may use its nonces."""
+    """Sends matchOrders. Nothing else may use its nonces."""
     safe_proxy: str = field(repr=False)
     """Runtime bytecode of a Safe's proxy."""
     deposit_wallet: str = field(repr=False)
@@ -62,8 +62,9 @@ class Deployment:
 
 
 async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
-    """Make the chain ready; one that already is stays as it is. Raises: ForeignChain,
-    TransactionReverted, Transient.
+    """Place and initialize the contracts; a chain that is ready already stays as it is.
+
+    Raises: ForeignChain, TransactionReverted, Transient.
     """
     async with AsyncExitStack() as closed_if_failed:
         rpc = Rpc(rpc_url, timeout_s=60)
@@ -84,13 +85,14 @@ async def deploy(rpc_url: str, artifacts: Artifacts) -> Deployment:
 
 
 class Node(Protocol):
-    """Who can be asked who it is."""
+    """A JSON-RPC node."""
 
     async def call_batch(self, requests: Sequence[Request]) -> list[Any]: ...
 
 
 async def require_local(rpc: Node) -> None:
-    """Refuse any chain but an anvil that clients sign for: real ones, and forks under another id.
+    """Refuse any node but an anvil with Polygon's chain id, for which clients sign.
+
     Raises: ForeignChain.
     """
     client, chain_id = await rpc.call_batch([("web3_clientVersion", []), ("eth_chainId", [])])
@@ -100,7 +102,8 @@ async def require_local(rpc: Node) -> None:
         )
     if int(chain_id, 16) != POLYGON_CHAIN_ID:
         raise ForeignChain(
-            f"start anvil with --chain-id {POLYGON_CHAIN_ID}: clients sign for it; this chain is {int(chain_id, 16)}"
+            f"start anvil with --chain-id {POLYGON_CHAIN_ID}: clients sign for it;"
+            f" this chain is {int(chain_id, 16)}"
         )
 
 
@@ -115,7 +118,7 @@ async def _place_code(rpc: Rpc, code_by_address: Mapping[str, str]) -> None:
 
 
 async def _initialize(deployment: Deployment) -> None:
-    """Do what of the initialization has not been done yet, as the contracts themselves tell."""
+    """Send the initialization calls that are missing according to the contracts' state."""
     operator, admin = deployment.operator.address, deployment.admin.address
     steps = _initialization(operator, admin)
     answers = await deployment.rpc.call_batch(
@@ -125,15 +128,15 @@ async def _initialize(deployment: Deployment) -> None:
         call for answer, (_, _, call) in zip(answers, steps, strict=True) if int(answer, 16) == 0
     ]
     if missing:
-        await deployment.rpc.call_batch(
-            [("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in (operator, admin)]
+        await deployment.rpc.call_all(
+            [("anvil_setBalance", [address, GAS_BALANCE_WEI]) for address in (operator, admin)]
         )
         await deployment.admin.send(*missing)
 
 
 def _initialization(operator: str, admin: str) -> list[tuple[str, bytes, Call]]:
-    """Per step: the contract and the question that it answers with zero until the step is done; and
-    the call that does it.
+    """The steps: a contract, a view call that returns zero until the step is done, and the call
+    that does it.
     """
     steps = [
         (
@@ -157,11 +160,11 @@ def _initialization(operator: str, admin: str) -> list[tuple[str, bytes, Call]]:
             )
         )
     for positions in (CONDITIONAL_TOKENS, POSITION_MANAGER):
-        asked = encode_call("allowance(address,address)", admin, positions)
+        allowance = encode_call("allowance(address,address)", admin, positions)
         steps.append(
             (
                 PUSD,
-                asked,
+                allowance,
                 Call(to=PUSD, data=encode_call("approve(address,uint256)", positions, 2**256 - 1)),
             )
         )

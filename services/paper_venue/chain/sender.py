@@ -1,4 +1,4 @@
-"""How does a local key send transactions and see them mined, however the node mines?"""
+"""Sends transactions of local keys and waits until they are mined, in any mining mode."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,29 +11,32 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from shared.chain.addresses import POLYGON_CHAIN_ID
-from shared.chain.rpc import Rpc
+from shared.chain.rpc import NodeRefused, Rpc
 
-PLENTY_OF_GAS_MONEY = hex(2**128)
-# So high that no local base fee passes it: a transaction of the venue never has to be replaced.
+GAS_BALANCE_WEI = hex(2**128)
+# Above any local base fee: a transaction of the venue never has to be replaced.
 _MAX_FEE_WEI = 10**14
 _MAX_TIP_WEI = 30 * 10**9
-_PATIENCE_S = 60
-_POLL_S = 0.005
+_MINING_TIMEOUT_S = 60
+_POLL_INTERVAL_S = 0.005
 _POLLS_BEFORE_MINING_AGAIN = 50
-_A_FEW = 8
+_SMALL_GROUP = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One transaction's purpose. ``gas`` is a limit, never estimated."""
+    """What one transaction does. ``gas`` is its limit, never estimated."""
 
     to: str
     data: bytes
     gas: int = 300_000
 
 
+_ALREADY_KNOWN = ("already imported", "already known", "nonce too low")
+
+
 class TransactionReverted(Exception):
-    """A transaction was mined and failed; or the node would not mine it."""
+    """A transaction was mined and failed, or was not mined in time."""
 
 
 def sign_call(account: LocalAccount, call: Call, nonce: int) -> tuple[str, str]:
@@ -54,6 +57,14 @@ def sign_call(account: LocalAccount, call: Call, nonce: int) -> tuple[str, str]:
     return signed.hash.to_0x_hex(), signed.raw_transaction.to_0x_hex()
 
 
+def is_already_known(refused: NodeRefused) -> bool:
+    """Whether anvil refused a transaction because it has it already, or its nonce is mined already.
+
+    In both cases the receipt shows the outcome.
+    """
+    return any(text in refused.text.lower() for text in _ALREADY_KNOWN)
+
+
 def local_account(key: str) -> LocalAccount:
     account: LocalAccount = Account.from_key(key)
     return account
@@ -62,8 +73,9 @@ def local_account(key: str) -> LocalAccount:
 async def send_and_mine(
     rpc: Rpc, calls: Sequence[tuple[LocalAccount, Call]]
 ) -> list[dict[str, Any]]:
-    """Send every call from its account, in order, and return the receipts. Raises:
-    TransactionReverted, Transient.
+    """Send every call from its account, in order, and return the receipts.
+
+    Raises: TransactionReverted, Transient.
     """
     accounts = {account.address: account for account, _ in calls}
     counts = await rpc.call_batch(
@@ -74,33 +86,34 @@ async def send_and_mine(
     for account, call in calls:
         signed.append(sign_call(account, call, nonces[account.address]))
         nonces[account.address] += 1
-    await rpc.call_batch([("eth_sendRawTransaction", [raw]) for _, raw in signed])
-    return await mined(rpc, [tx_hash for tx_hash, _ in signed])
+    await rpc.call_all([("eth_sendRawTransaction", [raw]) for _, raw in signed])
+    return await wait_until_mined(rpc, [tx_hash for tx_hash, _ in signed])
 
 
-async def mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the receipts once all are there, mining them if need be. Raises: TransactionReverted,
-    Transient.
+async def wait_until_mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the receipts once all are mined; on a node that does not mine by itself, mine them.
+
+    Raises: TransactionReverted, Transient.
     """
     if not tx_hashes:
         return []
-    mines_at_once = await rpc.call("anvil_getAutomine")
-    # One block for many is faster than a block each; asked for too often, a node that mines at once
-    # owes empty blocks and mines them later. Asked never again, it has been seen to leave some of
-    # many waiting for good.
-    polls = count() if len(tx_hashes) > _A_FEW else count(1)
+    automines = await rpc.call("anvil_getAutomine")
+    # An automining node is asked to mine too: one block for many transactions is faster than one
+    # for each. Asked too often, it mines empty blocks later; asked only once, it has been seen to
+    # leave some of many transactions pending for good. So it is asked now and then.
+    polls = count() if len(tx_hashes) > _SMALL_GROUP else count(1)
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_MINING_TIMEOUT_S):
             while not all(
                 receipts := await rpc.call_batch(
                     [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes]
                 )
             ):
-                mine_now = not mines_at_once or next(polls) % _POLLS_BEFORE_MINING_AGAIN == 0
-                await (rpc.call("evm_mine") if mine_now else asyncio.sleep(_POLL_S))
+                mine_now = not automines or next(polls) % _POLLS_BEFORE_MINING_AGAIN == 0
+                await (rpc.call("evm_mine") if mine_now else asyncio.sleep(_POLL_INTERVAL_S))
     except TimeoutError:
         raise TransactionReverted(
-            f"not all of {len(tx_hashes)} transactions were mined within {_PATIENCE_S} s"
+            f"not all of {len(tx_hashes)} transactions were mined within {_MINING_TIMEOUT_S} s"
         ) from None
     failed = [receipt["transactionHash"] for receipt in receipts if int(receipt["status"], 16) != 1]
     if failed:
@@ -111,20 +124,21 @@ async def mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 class Sender:
-    """One local key's transactions, one group after another, so that its nonces never collide."""
+    """Sends one local key's transactions, one group at a time, so that nonces never collide."""
 
     def __init__(self, rpc: Rpc, account: LocalAccount) -> None:
         self._rpc = rpc
         self._account = account
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def address(self) -> str:
         return self._account.address
 
     async def send(self, *calls: Call) -> list[dict[str, Any]]:
-        """Send the calls in order and return their receipts. Raises: TransactionReverted,
-        Transient.
+        """Send the calls in order and return their receipts.
+
+        Raises: TransactionReverted, Transient.
         """
-        async with self._turn:
+        async with self._lock:
             return await send_and_mine(self._rpc, [(self._account, call) for call in calls])

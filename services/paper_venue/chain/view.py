@@ -1,10 +1,10 @@
-"""The venue's ports, real: its view of the chain, and which wallet an API key trades for."""
+"""What the venue reads from the chain: balances, approvals, owners, and a key's wallet."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from services.paper_venue.chain.deployment import Deployment
-from services.paper_venue.chain.wallets import owner_of
+from services.paper_venue.chain.wallets import fetch_owner
 from services.paper_venue.exchange.accounts import Holdings
 from services.paper_venue.http.requests import BadRequest
 from shared.chain.addresses import EXCHANGE_V3, LIVE_EXCHANGES
@@ -32,7 +32,7 @@ _WALLET_BY_SIGNATURE_TYPE: Final[Mapping[int, Callable[[str], str]]] = {
 
 
 class LocalChainView:
-    """Balances and approvals as every kind of market needs them."""
+    """Reads balances, approvals and owners; implements the venue's chain port."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -48,31 +48,36 @@ class LocalChainView:
             approvals=_approvals(read),
         )
 
-    async def fetch_owner(self, wallet: str) -> str | None:
-        return await owner_of(self._deployment, wallet)
+    async def owner_of(self, wallet: str) -> str | None:
+        return await fetch_owner(self._deployment, wallet)
 
-    async def wallet_of(self, address: str, signature_type: int) -> str:
-        """The wallet that a key trades for with this signature type, where clients derive it.
+    async def fetch_wallet(self, address: str, signature_type: int) -> str:
+        """Fetch the wallet that a key trades for with this signature type, where clients derive it.
+
         Raises: BadRequest, Transient.
         """
         derive = _WALLET_BY_SIGNATURE_TYPE.get(signature_type)
         if derive is None:
             raise BadRequest(
-                "maker address not allowed: there are signature types 0 (EOA), 1 (proxy), 2 (Safe) and 3 (deposit wallet)"
+                "maker address not allowed: there are signature types 0 (EOA), 1 (proxy),"
+                " 2 (Safe) and 3 (deposit wallet)"
             )
-        made_by_relayer = beacon_deposit_wallet_address(address)
-        if signature_type == DEPOSIT_WALLET and await self.fetch_owner(made_by_relayer) is not None:
-            return made_by_relayer
+        relayer_made = beacon_deposit_wallet_address(address)
+        if signature_type == DEPOSIT_WALLET and await self.owner_of(relayer_made) is not None:
+            return relayer_made
         return derive(address)
 
 
 def verify(order: SignedOrder, owner: str | None, exchange: str) -> str:
-    """The order's hash under the exchange's domain. Raises: InvalidSignature."""
+    """Verify a signature, and return the order's hash under the exchange's domain.
+
+    Raises: InvalidSignature.
+    """
     return verify_order(order, exchange, DOMAIN_VERSION_BY_EXCHANGE[exchange], owner=owner)
 
 
 def _approvals(read: WalletBalances) -> frozenset[str]:
-    """The exchanges that may take the wallet's shares, each those that it settles."""
+    """The exchanges that are approved for the shares that they settle."""
     return frozenset(
         exchange
         for exchange in LIVE_EXCHANGES

@@ -1,4 +1,4 @@
-"""How do paper wallets of every kind come to stand on the chain, funded and ready to trade?"""
+"""Creates paper wallets of every kind on the chain, funded and ready to trade."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from eth_typing import Hash32
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from services.paper_venue.chain.approvals import approve_everything
+from services.paper_venue.chain.approvals import grant_all_approvals
 from services.paper_venue.chain.calldata import encode_call
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.sender import (
-    PLENTY_OF_GAS_MONEY,
+    GAS_BALANCE_WEI,
     Call,
     local_account,
     send_and_mine,
@@ -25,13 +25,13 @@ from shared.chain.proxy_wallets import proxy_wallet_address
 from shared.chain.rpc import Request
 from shared.chain.safes import SafeTransaction, encode_exec, safe_address, safe_hash
 
-_NOBODY = "0x" + "00" * 20
+_ZERO_ADDRESS = "0x" + "00" * 20
 _SETUP = "setup(address[],uint256,address,bytes,address,address,uint256,address)"
 _EXEC_GAS = 800_000
 
 
 class WalletKind(StrEnum):
-    """What holds a trader's money."""
+    """The kinds of wallets that hold a trader's money."""
 
     EOA = "eoa"
     PROXY = "proxy"
@@ -45,7 +45,7 @@ _DERIVATION: Final[Mapping[WalletKind, tuple[int, Callable[[str], str]]]] = {
     WalletKind.SAFE: (SAFE, safe_address),
     WalletKind.DEPOSIT: (DEPOSIT_WALLET, deposit_wallet_address),
 }
-"""Per kind its orders' signature type, and where clients look for a key's wallet."""
+"""By kind: the signature type of its orders, and how clients derive a key's wallet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +61,18 @@ class PaperWallet:
 
 
 def paper_key(seed: str, index: int) -> str:
-    """Return the private key of a seeded paper account: always the same one, and public by
-    construction.
-    """
+    """The private key of a seeded paper account: always the same, and public by construction."""
     return "0x" + keccak(text=f"slipstream paper account {seed} {index}").hex()
 
 
 async def create_wallets(
     deployment: Deployment, kind: WalletKind, keys: Sequence[str], *, collateral: int
 ) -> list[PaperWallet]:
-    """Let each key's wallet stand where clients derive it, with ``collateral`` micro-pUSD and every
+    """Create each key's wallet where clients derive it, with ``collateral`` micro-pUSD and every
     approval that clients ask for.
 
-    The keys get gas money. A wallet that stands already is funded again. Raises:
-    TransactionReverted, Transient.
+    The keys get gas money. A wallet that exists already is funded again.
+    Raises: TransactionReverted, Transient.
     """
     signature_type, derive = _DERIVATION[kind]
     owners = [local_account(key).address for key in keys]
@@ -82,16 +80,16 @@ async def create_wallets(
         PaperWallet(address=derive(owner), owner=owner, signature_type=signature_type, key=key)
         for key, owner in zip(keys, owners, strict=True)
     ]
-    await give_gas(deployment, owners)
+    await fund_gas(deployment, owners)
     if kind is WalletKind.SAFE:
         await _place_safes(deployment, wallets)
     elif kind is not WalletKind.EOA:
-        await _place_owned(
+        await _place_owned_wallets(
             deployment,
             wallets,
             deployment.proxy_wallet if kind is WalletKind.PROXY else deployment.deposit_wallet,
         )
-    await approve_everything(deployment, [wallet.address for wallet in wallets])
+    await grant_all_approvals(deployment, [wallet.address for wallet in wallets])
     await mint(deployment, [wallet.address for wallet in wallets], collateral)
     return wallets
 
@@ -99,12 +97,13 @@ async def create_wallets(
 async def execute_from_safes(
     deployment: Deployment, wallets: Sequence[PaperWallet], transaction: SafeTransaction
 ) -> None:
-    """Let every Safe execute the transaction, signed and sent by its owner. Raises:
-    TransactionReverted, Transient.
+    """Let every Safe execute the transaction, signed and sent by its owner.
+
+    Raises: TransactionReverted, Transient.
     """
-    asked = "0x" + encode_call("nonce()").hex()
-    nonces = await deployment.rpc.call_batch(
-        [("eth_call", [{"to": wallet.address, "data": asked}, "latest"]) for wallet in wallets]
+    nonce_call = "0x" + encode_call("nonce()").hex()
+    nonces = await deployment.rpc.call_all(
+        [("eth_call", [{"to": wallet.address, "data": nonce_call}, "latest"]) for wallet in wallets]
     )
     calls = []
     for wallet, nonce in zip(wallets, nonces, strict=True):
@@ -150,31 +149,46 @@ async def fail_transfers(deployment: Deployment, *, blocks: int) -> None:
     await deployment.admin.send(Call(to=PUSD, data=encode_call("setFailNext(uint256)", blocks)))
 
 
-async def owner_of(deployment: Deployment, wallet: str) -> str | None:
-    """Return the key that may sign for a contract wallet with one owner; ``None`` for any other
-    address. Raises: Transient.
+async def fetch_owner(deployment: Deployment, wallet: str) -> str | None:
+    """Fetch the owner that signs for a contract wallet; None: it is not a wallet of ours, or has
+    several owners. Raises: Transient.
     """
-    owned = "owner()"
-    question = {
+    owner_call = "owner()"
+    call_by_code = {
         deployment.safe_proxy: "getOwners()",
-        deployment.deposit_wallet: owned,
-        deployment.proxy_wallet: owned,
+        deployment.deposit_wallet: owner_call,
+        deployment.proxy_wallet: owner_call,
     }
     code = await deployment.rpc.call("eth_getCode", wallet, "latest")
-    if code not in question:
+    if code not in call_by_code:
         return None
     answer = await deployment.rpc.call(
-        "eth_call", {"to": wallet, "data": "0x" + encode_call(question[code]).hex()}, "latest"
+        "eth_call", {"to": wallet, "data": "0x" + encode_call(call_by_code[code]).hex()}, "latest"
     )
     words = bytes.fromhex(answer.removeprefix("0x"))
-    is_one_owner = len(words) == (32 if question[code] == owned else 3 * 32)
+    is_one_owner = len(words) == (32 if call_by_code[code] == owner_call else 3 * 32)
     return to_checksum_address(words[-20:]) if is_one_owner else None
 
 
-async def give_gas(deployment: Deployment, addresses: Sequence[str]) -> None:
+def encode_safe_setup(owner: str) -> bytes:
+    """Encode the setup call that makes ``owner`` the only owner of a new Safe."""
+    arguments = (
+        [owner],
+        1,
+        _ZERO_ADDRESS,
+        b"",
+        SAFE_FALLBACK_HANDLER,
+        _ZERO_ADDRESS,
+        0,
+        _ZERO_ADDRESS,
+    )
+    return encode_call(_SETUP, *arguments)
+
+
+async def fund_gas(deployment: Deployment, addresses: Sequence[str]) -> None:
     """Give each address more gas money than it can spend."""
-    await deployment.rpc.call_batch(
-        [("anvil_setBalance", [address, PLENTY_OF_GAS_MONEY]) for address in addresses]
+    await deployment.rpc.call_all(
+        [("anvil_setBalance", [address, GAS_BALANCE_WEI]) for address in addresses]
     )
 
 
@@ -191,12 +205,14 @@ async def _place_safes(deployment: Deployment, wallets: Sequence[PaperWallet]) -
         )
     await deployment.rpc.call_batch(writes)
     await send_and_mine(
-        deployment.rpc, [(local_account(wallet.key), _setup(wallet)) for wallet in new]
+        deployment.rpc, [(local_account(wallet.key), _build_setup_call(wallet)) for wallet in new]
     )
 
 
-async def _place_owned(deployment: Deployment, wallets: Sequence[PaperWallet], code: str) -> None:
-    """Place wallets whose first storage slot is their owner."""
+async def _place_owned_wallets(
+    deployment: Deployment, wallets: Sequence[PaperWallet], code: str
+) -> None:
+    """Write the code of wallets whose first storage slot is their owner."""
     writes: list[Request] = []
     for wallet in await _without_code(deployment, wallets, code):
         writes.append(("anvil_setCode", [wallet.address, code]))
@@ -215,9 +231,8 @@ async def _without_code(
     present = await deployment.rpc.call_batch(
         [("eth_getCode", [wallet.address, "latest"]) for wallet in wallets]
     )
-    return [wallet for wallet, found in zip(wallets, present, strict=True) if found != code]
+    return [wallet for wallet, existing in zip(wallets, present, strict=True) if existing != code]
 
 
-def _setup(wallet: PaperWallet) -> Call:
-    arguments = ([wallet.owner], 1, _NOBODY, b"", SAFE_FALLBACK_HANDLER, _NOBODY, 0, _NOBODY)
-    return Call(to=wallet.address, data=encode_call(_SETUP, *arguments), gas=400_000)
+def _build_setup_call(wallet: PaperWallet) -> Call:
+    return Call(to=wallet.address, data=encode_safe_setup(wallet.owner), gas=400_000)

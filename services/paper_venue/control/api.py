@@ -1,4 +1,4 @@
-"""What can a test or a demo ask of this venue that no real one would do?"""
+"""``/control/*`` for worlds and trading: addresses, funded accounts, leader trades and counts."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,24 +16,22 @@ from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply
 from services.paper_venue.lifecycle.venue import Venue
-from services.paper_venue.world.leader_strategies import Wish
-from services.paper_venue.world.opening import Followers
+from services.paper_venue.world.follower_accounts import FollowerAccounts
+from services.paper_venue.world.leader_strategies import TradeRequest
 from services.paper_venue.world.simulated_traders import Leaders, NoTrade
 
 _MICRO = 1_000_000
 
 
-class Control:
-    """``/control/*``: the world's addresses, funded accounts, leader trades on demand, and counts.
-    Every amount is decimal text.
-    """
+class ControlApi:
+    """Shows the world, creates accounts, and lets leaders trade. Every amount is decimal text."""
 
     def __init__(
         self,
         venue: Venue,
         leaders: Leaders,
-        followers: Followers,
-        keys: ApiKeyStore,
+        followers: FollowerAccounts,
+        keys: Keys,
         facts: Callable[[], Json],
     ) -> None:
         self._venue = venue
@@ -80,17 +78,17 @@ class Control:
         )
 
     async def accounts(self, request: web.Request) -> web.Response:
-        asked = await _body(request)
+        body = await _parse_body(request)
         kind, count, with_keys = (
-            asked.get("kind"),
-            asked.get("count", 1),
-            asked.get("api_keys", False),
+            body.get("kind"),
+            body.get("count", 1),
+            body.get("api_keys", False),
         )
         if kind not in tuple(WalletKind) or not isinstance(count, int) or not 1 <= count <= 1_000:
             raise BadRequest(f"kind must be one of {', '.join(WalletKind)}, count from 1 to 1000")
         if not isinstance(with_keys, bool):
             raise BadRequest("api_keys must be true or false")
-        wallets = await self._followers.create(kind, count, _micros(asked.get("usdc", "1000")))
+        wallets = await self._followers.create(kind, count, _parse_micros(body.get("usdc", "1000")))
         return reply(
             [
                 _account(wallet, kind) | (self._api_key(wallet) if with_keys else {})
@@ -99,8 +97,8 @@ class Control:
         )
 
     async def start_leaders(self, request: web.Request) -> web.Response:
-        asked = await _body(request)
-        trades, rate = asked.get("trades"), _decimal(asked.get("per_second", "2"))
+        body = await _parse_body(request)
+        trades, rate = body.get("trades"), _parse_decimal(body.get("per_second", "2"))
         if not isinstance(trades, int) or trades < 1 or rate <= 0:
             raise BadRequest("trades must be a whole number above 0, per_second above 0")
         if self._is_trading():
@@ -113,9 +111,9 @@ class Control:
         return reply({"trading": False})
 
     async def leader_trade(self, request: web.Request) -> web.Response:
-        asked = await _body(request)
+        body = await _parse_body(request)
         try:
-            accepted, trade = self._leaders.trade(self._wish(asked))
+            accepted, trade = self._leaders.trade(self._parse_trade_request(body))
         except NoTrade as error:
             raise BadRequest(str(error), 409) from error
         match = accepted.match
@@ -133,7 +131,7 @@ class Control:
 
     def start(self, *, trades: int, per_second: Decimal) -> None:
         self._trading = asyncio.create_task(
-            self._leaders.run(trades=trades, every_s=float(1 / per_second))
+            self._leaders.run(trades=trades, interval_s=float(1 / per_second))
         )
 
     async def stop(self) -> None:
@@ -142,14 +140,18 @@ class Control:
             await asyncio.gather(self._trading, return_exceptions=True)
 
     def _api_key(self, wallet: PaperWallet) -> Json:
-        """The key that its owner would derive with nonce 0."""
-        made = self._keys.derive(wallet.owner, 0)
+        """The API key that the owner would derive with nonce 0."""
+        derived = self._keys.derive(wallet.owner, 0)
         return {
-            "api_key": {"apiKey": made.key, "secret": made.secret, "passphrase": made.passphrase}
+            "api_key": {
+                "apiKey": derived.key,
+                "secret": derived.secret,
+                "passphrase": derived.passphrase,
+            }
         }
 
     def _is_trading(self) -> bool:
-        """Raises what ended the leaders' trading, if anything did."""
+        """Whether the leaders are trading. Raises the error that ended their trading, if any."""
         if self._trading is None or self._trading.cancelled():
             return False
         if self._trading.done():
@@ -157,35 +159,36 @@ class Control:
             return False
         return True
 
-    def _wish(self, asked: Json) -> Wish:
-        """A SELL's amount is told in shares (``shares``) or as what they are worth at the best bid
+    def _parse_trade_request(self, body: Json) -> TradeRequest:
+        """A SELL names its amount in shares (``shares``) or as their value at the best bid
         (``usdc``).
         """
         leaders = [trader.address.lower() for trader in self._leaders.traders]
         leader, token, side = (
-            str(asked.get("leader", leaders[0])).lower(),
-            str(asked.get("token")),
-            asked.get("side", "BUY"),
+            str(body.get("leader", leaders[0])).lower(),
+            str(body.get("token")),
+            body.get("side", "BUY"),
         )
         market = self._venue.engine.market_by_token.get(token)
         if leader not in leaders or market is None or side not in ("BUY", "SELL"):
             raise BadRequest(
-                "leader, token and side must be a leader's address, a token of this venue, and BUY or SELL"
+                "leader, token and side must be a leader's address,"
+                " a token of this venue, and BUY or SELL"
             )
         amount = (
-            _micros(asked["shares"])
-            if side == "SELL" and "shares" in asked
-            else self._amount(market, token, side, asked)
+            _parse_micros(body["shares"])
+            if side == "SELL" and "shares" in body
+            else self._parse_amount(market, token, side, body)
         )
-        return Wish(
-            leader=leaders.index(leader),
+        return TradeRequest(
+            trader_index=leaders.index(leader),
             token_id=token,
             side=Side[side],
             amount=amount // 10_000 * 10_000,
         )
 
-    def _amount(self, market: Market, token: str, side: str, asked: Json) -> int:
-        usdc = _micros(asked.get("usdc"))
+    def _parse_amount(self, market: Market, token: str, side: str, body: Json) -> int:
+        usdc = _parse_micros(body.get("usdc"))
         if side == "BUY":
             return usdc
         best = self._venue.engine.books[market.condition_id].best_bid(market.outcome_index(token))
@@ -229,16 +232,19 @@ def _fill(fill: Fill) -> Json:
     }
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
-    body = await request.read()
-    asked = parse_json(body) if body else {}
-    if not isinstance(asked, dict):
+async def _parse_body(request: web.Request) -> dict[str, Any]:
+    raw = await request.read()
+    body = parse_json(raw) if raw else {}
+    if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
-    return asked
+    return body
 
 
-def _decimal(value: Any) -> Decimal:
-    """Decimal text or a whole number: a JSON fraction may have been rounded already."""
+def _parse_decimal(value: Any) -> Decimal:
+    """Parse decimal text or a whole number; a JSON fraction may already have been rounded.
+
+    Raises: BadRequest.
+    """
     try:
         number = Decimal(value) if isinstance(value, str | int) else Decimal("nan")
     except InvalidOperation:
@@ -248,8 +254,9 @@ def _decimal(value: Any) -> Decimal:
     return number
 
 
-def _micros(value: Any) -> int:
-    micros = _decimal(value) * _MICRO
+def _parse_micros(value: Any) -> int:
+    """Parse an amount into millionths. Raises: BadRequest."""
+    micros = _parse_decimal(value) * _MICRO
     if micros != int(micros) or micros <= 0:
         raise BadRequest("an amount must be above 0 with at most six decimals")
     return int(micros)

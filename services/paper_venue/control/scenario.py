@@ -1,4 +1,4 @@
-"""What is to happen to a venue, and when? A scenario file, read and checked as a whole."""
+"""Scenario files: what happens to a venue and when. A file is read and checked as a whole."""
 
 import json
 import tomllib
@@ -12,31 +12,32 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from services.paper_venue.faults.catalogue import Fault, FaultOptions
 
 MarketRef = int | str
-"""The number of a market in the order of ``/control/world``, from 0; or its slug or condition id.
-"""
+"""A market's number in the order of ``/control/world``, from 0; or its slug or condition id."""
 Amount = Annotated[str, Field(pattern=r"^\d+(\.\d{1,6})?$")]
-"""Decimal text: a fraction would have been rounded."""
+"""Decimal text: a number with a fraction may already have been rounded."""
 
 
 class ScenarioError(Exception):
-    """The file says nothing that can be played; the text says where, and what it may say."""
+    """A scenario file cannot be played; the text says where it is wrong and what is allowed."""
 
 
-class _Words(BaseModel):
+class _ScenarioModel(BaseModel):
+    """A part of a scenario file; unknown fields are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TickChange(_Words):
+class TickChange(_ScenarioModel):
     market: MarketRef
     tick: Literal["0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001"]
 
 
-class Resolution(_Words):
+class Resolution(_ScenarioModel):
     market: MarketRef
     outcome: Literal["yes", "no", "split"]
 
 
-class LeaderTrade(_Words):
+class LeaderTrade(_ScenarioModel):
     market: MarketRef
     leader: int = Field(default=0, ge=0)
     outcome: Literal["yes", "no"] = "yes"
@@ -44,15 +45,15 @@ class LeaderTrade(_Words):
     usdc: Amount = "10"
 
 
-class Leaders(_Words):
-    """The leaders trade by their own tape."""
+class LeaderTrading(_ScenarioModel):
+    """The leaders trade by their strategies."""
 
     trades: int = Field(ge=1)
     per_second: Amount = "2"
 
 
-class Step(_Words):
-    """One moment, in seconds from the start, and what happens then, in the order of these words."""
+class Step(_ScenarioModel):
+    """What happens at one time, ``at`` seconds from the start, in the order of these fields."""
 
     at: Decimal = Field(ge=0, le=86_400)
     on: Mapping[Fault, FaultOptions] = Field(default_factory=dict)
@@ -60,18 +61,18 @@ class Step(_Words):
     tick: TickChange | None = None
     resolve: Resolution | None = None
     leader_trade: LeaderTrade | None = None
-    leaders: Leaders | None = None
+    leaders: LeaderTrading | None = None
 
     @model_validator(mode="after")
     def _does_something(self) -> "Step":
         if len(self.model_fields_set - {"at"}) == 0:
-            raise ValueError(f"nothing happens: name one of {_words(Step, but='at')}")
+            raise ValueError(f"nothing happens: name one of {_field_names(Step, except_for='at')}")
         return self
 
 
-class Scenario(_Words):
-    """Steps in the order of their time. What it has turned on is off again after ``seconds`` (else:
-    after the last step).
+class Scenario(_ScenarioModel):
+    """Steps in the order of their times. The faults that it turned on are turned off again after
+    ``seconds``; without ``seconds`` after the last step.
     """
 
     title: str = ""
@@ -79,12 +80,12 @@ class Scenario(_Words):
     step: tuple[Step, ...]
 
     @property
-    def length_s(self) -> Decimal:
+    def duration_s(self) -> Decimal:
         return max(self.step[-1].at, self.seconds or Decimal(0))
 
 
 def read_scenario(path: Path) -> Scenario:
-    """A ``.toml`` or ``.json`` file. Raises: ScenarioError."""
+    """Read a ``.toml`` or ``.json`` file. Raises: ScenarioError."""
     parse = _PARSERS.get(path.suffix)
     if parse is None:
         raise ScenarioError(f"{path}: a scenario is a {' or '.join(_PARSERS)} file")
@@ -96,13 +97,15 @@ def read_scenario(path: Path) -> Scenario:
         raise ScenarioError(f"{path}: {error}") from error
 
 
-def parse_scenario(told: Any) -> Scenario:
-    """Raises: ScenarioError, naming each step that is wrong and the words that it may have."""
+def parse_scenario(content: Any) -> Scenario:
+    """Check a scenario. Raises: ScenarioError, naming each wrong step and its allowed fields."""
     try:
-        scenario = Scenario.model_validate(told)
+        scenario = Scenario.model_validate(content)
     except ValidationError as error:
         raise ScenarioError(
-            "; ".join(_complaint(each["loc"], each["type"], each["msg"]) for each in error.errors())
+            "; ".join(
+                _describe_error(each["loc"], each["type"], each["msg"]) for each in error.errors()
+            )
         ) from error
     if not scenario.step:
         raise ScenarioError("a scenario has at least one step")
@@ -111,31 +114,32 @@ def parse_scenario(told: Any) -> Scenario:
     ):
         if step.at < before.at:
             raise ScenarioError(
-                f"step {number}: at {step.at} comes before step {number - 1} (at {before.at}): put the steps in order"
+                f"step {number}: at {step.at} comes before step {number - 1} (at {before.at}):"
+                " put the steps in order"
             )
     return scenario
 
 
-def _complaint(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    place, words = list(location), _words(Scenario)
-    if place[:1] == ["step"] and len(place) > 1:
-        place, words = [f"step {int(place[1]) + 1}", *place[2:]], _words(Step)
-    if not place:
+def _describe_error(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    path, fields = list(location), _field_names(Scenario)
+    if path[:1] == ["step"] and len(path) > 1:
+        path, fields = [f"step {int(path[1]) + 1}", *path[2:]], _field_names(Step)
+    if not path:
         return message
-    if place[-1] == "[key]":
-        return f"{_joined(place[:-1])} is no fault: there are {', '.join(Fault)}"
+    if path[-1] == "[key]":
+        return f"{_join(path[:-1])} is not a fault: there are {', '.join(Fault)}"
     if kind == "extra_forbidden":
-        inner = _INNER.get(str(place[1])) if len(place) > 2 else None
-        return f"{_joined(place)} is no word that is known here: there are {inner or words}"
-    return f"{_joined(place)}: {message.removeprefix('Value error, ')}"
+        inner = _FIELD_NAMES_BY_STEP_FIELD.get(str(path[1])) if len(path) > 2 else None
+        return f"{_join(path)} is not a known field: there are {inner or fields}"
+    return f"{_join(path)}: {message.removeprefix('Value error, ')}"
 
 
-def _joined(place: list[int | str]) -> str:
-    return ": ".join(str(part) for part in place)
+def _join(path: list[int | str]) -> str:
+    return ": ".join(str(part) for part in path)
 
 
-def _words(model: type[BaseModel], *, but: str = "") -> str:
-    return ", ".join(name for name in model.model_fields if name != but)
+def _field_names(model: type[BaseModel], *, except_for: str = "") -> str:
+    return ", ".join(name for name in model.model_fields if name != except_for)
 
 
 def _from_json(text: str) -> Any:
@@ -147,10 +151,10 @@ def _from_toml(text: str) -> Any:
 
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {".toml": _from_toml, ".json": _from_json}
-_INNER = {
-    "on": _words(FaultOptions),
-    "tick": _words(TickChange),
-    "resolve": _words(Resolution),
-    "leader_trade": _words(LeaderTrade),
-    "leaders": _words(Leaders),
+_FIELD_NAMES_BY_STEP_FIELD = {
+    "on": _field_names(Strike),
+    "tick": _field_names(TickChange),
+    "resolve": _field_names(Resolution),
+    "leader_trade": _field_names(LeaderTrade),
+    "leaders": _field_names(LeaderTrading),
 }

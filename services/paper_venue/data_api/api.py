@@ -1,7 +1,7 @@
-"""The Data API, version 2: what has a wallet done, what does it hold, and what has it approved?
+"""The Data API's HTTP API: trades, activity, positions, value and approvals.
 
-Its rows come from the index of the chain, so a match is told here only once it is mined, and one
-whose settlement failed never.
+Its rows come from the index of the chain: a match appears once it is mined, and never if its
+settlement failed.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,15 +13,15 @@ from aiohttp import web
 from eth_utils.address import to_checksum_address
 
 from services.paper_venue.data_api.activity_index import Activity, ActivityIndex
-from services.paper_venue.data_api.cursors import Page, asked_page, cut
+from services.paper_venue.data_api.cursors import Page, parse_page, take_page
 from services.paper_venue.data_api.holdings_ledger import Holding
 from services.paper_venue.data_api.requests import (
     ActivityQuery,
     PositionsQuery,
     TradesQuery,
-    asked_conditions,
-    asked_events,
-    parameter,
+    parse_conditions,
+    parse_event_ids,
+    read_parameter,
 )
 from services.paper_venue.data_api.rows import (
     PositionView,
@@ -39,28 +39,28 @@ from services.paper_venue.http.requests import BadRequest
 from services.paper_venue.http.responses import reply
 
 _DEFAULT_SORT = {"CLOSED": "TIMESTAMP"}
-_MOST_CACHED = 1_000
+_MAX_CACHED = 1_000
 
 
 class Approvals(Protocol):
-    """Who may take a wallet's money and shares."""
+    """Fetches who may take a wallet's money and shares."""
 
-    async def of(self, wallet: str) -> list[Json]:
-        """One row for each of the pairs that clients ask for. Raises: Transient."""
+    async def fetch(self, wallet: str) -> list[Json]:
+        """One row for each pair of token and spender that clients ask for. Raises: Transient."""
         ...
 
 
 class Index(Protocol):
-    """What keeps the index up to date."""
+    """Keeps the index up to date."""
 
-    async def ready(self) -> None:
-        """Wait until the chain was read once. Raises: Transient."""
+    async def wait_until_ready(self) -> None:
+        """Wait until the chain has been read once. Raises: Transient."""
         ...
 
 
 class DataApi:
-    """HttpApi from ``index``; ``cache_s`` is how long an answer stands for its URL, as at the real
-    one's edge; 0: no cache.
+    """Answers from ``index``. ``cache_s``: how long an answer is cached by its URL, as at the live
+    API's edge; 0: no cache.
     """
 
     def __init__(
@@ -80,75 +80,81 @@ class DataApi:
         self._cached: dict[str, tuple[int, Json]] = {}
 
     def routes(self) -> list[web.RouteDef]:
-        answers = {
+        answer_by_path = {
             "/v2/trades": self._trades,
             "/v2/activity": self._activity,
             "/v2/positions": self._positions,
             "/v2/value": self._value,
         }
-        routes = [web.get(path, self._served(answer)) for path, answer in answers.items()]
+        routes = [
+            web.get(path, self._build_handler(answer)) for path, answer in answer_by_path.items()
+        ]
         return [*routes, web.get("/v2/approvals", self.approvals)]
 
     async def approvals(self, request: web.Request) -> web.Response:
-        wallet = _wallet(request)
-        rows = await self._approvals.of(wallet)
+        wallet = _parse_wallet(request)
+        rows = await self._approvals.fetch(wallet)
         return reply({"data": {"address": wallet, "chain_id": 137, "contracts": rows}})
 
-    def _served(self, answer: Callable[[web.Request], Json]) -> Callable[[web.Request], Any]:
+    def _build_handler(self, answer: Callable[[web.Request], Json]) -> Callable[[web.Request], Any]:
         async def serve(request: web.Request) -> web.Response:
-            await self._indexer.ready()
+            await self._indexer.wait_until_ready()
             return reply(self._from_cache(request, answer))
 
         return serve
 
     def _from_cache(self, request: web.Request, answer: Callable[[web.Request], Json]) -> Json:
-        """Two URLs that differ in anything are two entries: that is how clients get past it."""
+        """The cached answer of this URL, or a new one. URLs that differ in anything are cached
+        separately: that is how clients bypass the cache.
+        """
         now_ms = self._now_ms()
-        until, payload = self._cached.get(request.path_qs, (0, {}))
-        if now_ms < until:
+        valid_until_ms, payload = self._cached.get(request.path_qs, (0, {}))
+        if now_ms < valid_until_ms:
             return payload
         payload = answer(request)
         if self._cache_ms:
-            if len(self._cached) >= _MOST_CACHED:
+            if len(self._cached) >= _MAX_CACHED:
                 self._cached.clear()
             self._cached[request.path_qs] = (now_ms + self._cache_ms, payload)
         return payload
 
     def _trades(self, request: web.Request) -> Json:
         query, page = (
-            TradesQuery.of(request, conditions=self._conditions(request)),
-            asked_page(request, "trades"),
+            TradesQuery.parse(request, conditions=self._parse_conditions(request)),
+            parse_page(request, "trades"),
         )
-        rows = self._after(self._index.rows(query.feed.user), page, ascending=False)
-        found, pagination = cut(
-            filter(query.admits, self._fresh(rows)), page, endpoint="trades", key=_row_key
+        rows = self._rows_after(self._index.rows(query.feed.user), page, ascending=False)
+        page_rows, pagination = take_page(
+            filter(query.matches, self._visible_rows(rows)), page, endpoint="trades", key=_row_key
         )
         return {
-            "data": self._told(found, lambda row: trade_row(row, self._market(row))),
+            "data": self._build_rows(page_rows, lambda row: trade_row(row, self._market(row))),
             "pagination": pagination,
         }
 
     def _activity(self, request: web.Request) -> Json:
         query, page = (
-            ActivityQuery.of(request, conditions=self._conditions(request)),
-            asked_page(request, "activity"),
+            ActivityQuery.parse(request, conditions=self._parse_conditions(request)),
+            parse_page(request, "activity"),
         )
-        rows = self._after(self._index.rows(query.feed.user), page, ascending=query.feed.ascending)
-        found, pagination = cut(
-            filter(query.admits, self._fresh(rows)), page, endpoint="activity", key=_row_key
+        rows = self._rows_after(
+            self._index.rows(query.feed.user), page, ascending=query.feed.ascending
+        )
+        page_rows, pagination = take_page(
+            filter(query.matches, self._visible_rows(rows)), page, endpoint="activity", key=_row_key
         )
         markets = {condition_key(market.condition_id): market for market in self._engine.markets}
         return {
-            "data": self._told(
-                found, lambda row: activity_row(row, markets.get(row.condition or ""))
+            "data": self._build_rows(
+                page_rows, lambda row: activity_row(row, markets.get(row.condition or ""))
             ),
             "pagination": pagination,
         }
 
     def _positions(self, request: web.Request) -> Json:
         query, page = (
-            PositionsQuery.of(request, conditions=self._conditions(request)),
-            asked_page(request, "positions"),
+            PositionsQuery.parse(request, conditions=self._parse_conditions(request)),
+            parse_page(request, "positions"),
         )
         pins = {
             "status": _pinned(page, "status", query.status, "OPEN"),
@@ -158,7 +164,7 @@ class DataApi:
         pins["sort"] = _pinned(
             page, "sort", query.sort, _DEFAULT_SORT.get(pins["status"], "CURRENT_VALUE")
         )
-        views = [view for view in self._views(query) if query.admits(view, pins["status"])]
+        views = [view for view in self._build_views(query) if query.matches(view, pins["status"])]
         keyed = sorted(
             ((_position_key(view, pins["sort"]), view) for view in views),
             key=_first,
@@ -171,39 +177,39 @@ class DataApi:
                 for key, view in keyed
                 if (key > last if pins["ascending"] else key < last)
             ]
-        found, pagination = cut(
+        page_rows, pagination = take_page(
             keyed,
             page,
             endpoint="positions",
             key=lambda each: [str(each[0][0]), each[0][1]],
             pins=pins,
         )
-        return {"data": [position_row(view) for _, view in found], "pagination": pagination}
+        return {"data": [position_row(view) for _, view in page_rows], "pagination": pagination}
 
     def _value(self, request: web.Request) -> Json:
-        wallet, conditions = _wallet(request), self._conditions(request)
+        wallet, conditions = _parse_wallet(request), self._parse_conditions(request)
         events = self._event_ids()
-        views = [self._view(holding, events) for holding in self._index.holdings(wallet)]
-        wanted = [
+        views = [self._build_view(holding, events) for holding in self._index.holdings(wallet)]
+        matching = [
             view
             for view in views
             if conditions is None or condition_key(view.market.condition_id) in conditions
         ]
-        return {"data": value_row(wallet, sum((view.value for view in wanted), start=Decimal(0)))}
+        return {"data": value_row(wallet, sum((view.value for view in matching), start=Decimal(0)))}
 
-    def _conditions(self, request: web.Request) -> frozenset[str] | None:
-        """The conditions that are asked for, by themselves or by their events. Raises: BadRequest."""
-        events = asked_events(request)
+    def _parse_conditions(self, request: web.Request) -> frozenset[str] | None:
+        """The requested conditions, named directly or by their events. Raises: BadRequest."""
+        events = parse_event_ids(request)
         if events is None:
-            return asked_conditions(request)
+            return parse_conditions(request)
         by_event = markets_by_event(self._engine.markets)
         markets = [market for event in events for market in by_event.get(event, ())]
         return frozenset(condition_key(market.condition_id) for market in markets)
 
-    def _after(
+    def _rows_after(
         self, rows: Sequence[Activity], page: Page, *, ascending: bool
     ) -> Iterable[Activity]:
-        """The rows behind the cursor, in the order that was asked for."""
+        """The rows after the cursor, in the requested order."""
         if page.after is None:
             return rows if ascending else reversed(rows)
         after = (int(page.after[0]), int(page.after[1]))
@@ -211,35 +217,37 @@ class DataApi:
             return rows[bisect_right(rows, after, key=lambda row: row.key) :]
         return reversed(rows[: bisect_left(rows, after, key=lambda row: row.key)])
 
-    def _fresh(self, rows: Iterable[Activity]) -> Iterable[Activity]:
-        """A replica that lags behind does not know the newest rows."""
-        strike = self._faults.trigger(Fault.STALE_READS)
+    def _visible_rows(self, rows: Iterable[Activity]) -> Iterable[Activity]:
+        """The rows that this replica knows: the fault makes one lag behind."""
+        strike = self._faults.strike(Fault.STALE_READS)
         if strike is None:
             return rows
         horizon = self._now_ms() - int(strike.seconds * 1000)
         return (row for row in rows if row.indexed_at_ms <= horizon)
 
-    def _told(self, rows: Sequence[Activity], write: Callable[[Activity], Json]) -> list[Json]:
-        """One row each; the fault tells some of them twice."""
-        told: list[Json] = []
+    def _build_rows(
+        self, rows: Sequence[Activity], write: Callable[[Activity], Json]
+    ) -> list[Json]:
+        """The rows as JSON; the fault doubles some of them."""
+        built: list[Json] = []
         for row in rows:
-            times = 2 if self._faults.trigger_for_row(Fault.ROWS_DOUBLED, [row.wallet]) else 1
-            told += [write(row)] * times
-        return told
+            times = 2 if self._faults.strike_row(Fault.ROWS_DOUBLED, [row.wallet]) else 1
+            built += [write(row)] * times
+        return built
 
     def _market(self, row: Activity) -> Market:
         if row.token_id is None:
-            raise RuntimeError(f"a trade of no token: {row}")
+            raise RuntimeError(f"a trade without a token: {row}")
         return self._engine.market_by_token[row.token_id]
 
-    def _views(self, query: PositionsQuery) -> list[PositionView]:
+    def _build_views(self, query: PositionsQuery) -> list[PositionView]:
         events = self._event_ids()
         holdings = (
             self._index.holdings(query.user)
             if query.user is not None
             else self._holders(query.conditions or frozenset())
         )
-        views = [self._view(holding, events) for holding in holdings]
+        views = [self._build_view(holding, events) for holding in holdings]
         return [
             view
             for view in views
@@ -255,7 +263,7 @@ class DataApi:
         ]
         return self._index.holders(token for market in markets for token in market.token_ids)
 
-    def _view(self, holding: Holding, events: Mapping[str, str]) -> PositionView:
+    def _build_view(self, holding: Holding, events: Mapping[str, str]) -> PositionView:
         market = self._engine.market_by_token[holding.token_id]
         outcome = market.outcome_index(holding.token_id)
         payouts = self._index.payouts(market.condition_id)
@@ -288,17 +296,15 @@ class DataApi:
         }
 
     def _mid(self, market: Market, outcome: int) -> Decimal:
-        """Halfway between the best bid and the best ask; an empty side counts as the end of the
-        scale.
-        """
+        """Halfway between best bid and best ask, in USDC; an empty side counts as 0 or 1."""
         book = self._engine.books[market.condition_id]
         bid, ask = book.best_bid(outcome) or 0, book.best_ask(outcome) or PRICE_ONE
         return Decimal(bid + ask) / (2 * PRICE_ONE)
 
 
-def _wallet(request: web.Request) -> str:
+def _parse_wallet(request: web.Request) -> str:
     try:
-        return to_checksum_address(parameter(request, "user") or "")
+        return to_checksum_address(read_parameter(request, "user") or "")
     except ValueError as error:
         raise BadRequest("invalid user address") from error
 
@@ -311,12 +317,15 @@ def _first(keyed: tuple[tuple[Decimal, int], PositionView]) -> tuple[Decimal, in
     return keyed[0]
 
 
-def _pinned(page: Page, name: str, asked: Any, default: Any) -> Any:
-    """What the walk's first request chose; another wish half-way is refused. Raises: BadRequest."""
+def _pinned(page: Page, name: str, requested: Any, default: Any) -> Any:
+    """A parameter as the first page's request chose it.
+
+    Raises: BadRequest (a later page's request names another value).
+    """
     pinned = page.pins.get(name)
-    if pinned is not None and asked is not None and asked != pinned:
+    if pinned is not None and requested is not None and requested != pinned:
         raise BadRequest(f"{name} contradicts the cursor")
-    return next(choice for choice in (pinned, asked, default) if choice is not None)
+    return next(choice for choice in (pinned, requested, default) if choice is not None)
 
 
 def _position_key(view: PositionView, sort: str) -> tuple[Decimal, int]:
@@ -324,9 +333,9 @@ def _position_key(view: PositionView, sort: str) -> tuple[Decimal, int]:
         "CURRENT_VALUE": view.value,
         "PRICE": view.price,
         "TOKENS": Decimal(view.holding.held),
-        "UNREALIZED_PNL": view.unrealized,
-        "REALIZED_PNL": view.realized,
-        "TOTAL_PNL": view.total,
+        "UNREALIZED_PNL": view.unrealized_pnl,
+        "REALIZED_PNL": view.realized_pnl,
+        "TOTAL_PNL": view.total_pnl,
         "TIMESTAMP": Decimal(view.holding.last_at),
     }
     return values[sort], view.holding.number

@@ -1,5 +1,5 @@
-"""Who may take a wallet's money and shares? All seventeen pairs that a client asks for before it
-calls a wallet ready to trade.
+"""Reads a wallet's approvals: the seventeen pairs of token and spender that a client checks before
+it considers a wallet ready to trade.
 """
 
 from collections.abc import Sequence
@@ -18,31 +18,36 @@ _UNLIMITED = 2**256 - 1
 
 
 class ApprovalReader:
-    """Reads the chain as it is now: approvals have no indexing lag here."""
+    """Reads approvals from the chain itself: they have no indexing lag here."""
 
     def __init__(self, client: ChainClient) -> None:
         self._client = client
 
-    async def of(self, wallet: str) -> list[Json]:
-        """Rows of token, spender, standard, approved and amount (decimal text, or "max"). Raises:
-        Transient.
+    async def fetch(self, wallet: str) -> list[Json]:
+        """Rows of token, spender, standard, approved and amount (decimal text, or "max").
+
+        Raises: Transient.
         """
         operators = [
             (token, operator)
             for token, operators in SHARE_OPERATORS.items()
             for operator in operators
         ]
-        calls = [(PUSD, _call(_ALLOWANCE, wallet, spender)) for spender in COLLATERAL_SPENDERS]
-        calls += [(token, _call(_IS_APPROVED, wallet, operator)) for token, operator in operators]
+        calls = [
+            (PUSD, _build_call(_ALLOWANCE, wallet, spender)) for spender in COLLATERAL_SPENDERS
+        ]
+        calls += [
+            (token, _build_call(_IS_APPROVED, wallet, operator)) for token, operator in operators
+        ]
         _, answers = await self._client.fetch_snapshot(calls)
         if not all(answers):
-            raise Transient("a token contract did not answer")
-        return _rows(operators, [int.from_bytes(answer, "big") for answer in answers])
+            raise Transient("a token contract returned nothing")
+        return _build_rows(operators, [int.from_bytes(answer, "big") for answer in answers])
 
 
-def _rows(operators: Sequence[tuple[str, str]], words: Sequence[int]) -> list[Json]:
+def _build_rows(operators: Sequence[tuple[str, str]], words: Sequence[int]) -> list[Json]:
     rows = [
-        _row(
+        _build_row(
             PUSD,
             spender,
             "ERC20",
@@ -54,14 +59,16 @@ def _rows(operators: Sequence[tuple[str, str]], words: Sequence[int]) -> list[Js
         )
     ]
     return rows + [
-        _row(token, operator, "ERC1155", approved=bool(word), amount=None)
+        _build_row(token, operator, "ERC1155", approved=bool(word), amount=None)
         for (token, operator), word in zip(
             operators, words[len(COLLATERAL_SPENDERS) :], strict=True
         )
     ]
 
 
-def _row(token: str, spender: str, standard: str, *, approved: bool, amount: str | None) -> Json:
+def _build_row(
+    token: str, spender: str, standard: str, *, approved: bool, amount: str | None
+) -> Json:
     return {
         "token": token,
         "spender": spender,
@@ -71,5 +78,5 @@ def _row(token: str, spender: str, standard: str, *, approved: bool, amount: str
     }
 
 
-def _call(selector: bytes, owner: str, other: str) -> bytes:
+def _build_call(selector: bytes, owner: str, other: str) -> bytes:
     return selector + encode(["address", "address"], [owner, other])

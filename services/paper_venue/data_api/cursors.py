@@ -1,6 +1,6 @@
-"""Which page of a list is asked for, and how is the next one named?
+"""Pages of the Data API: parses a request's page, cuts it out, and builds the cursor of the next.
 
-A cursor names the last row of its page, never a distance: rows that come in meanwhile neither
+A cursor names the last row of its page, never an offset: rows that are added meanwhile neither
 repeat nor hide others.
 """
 
@@ -23,8 +23,8 @@ _MAX_LIMIT = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """``after``: the sort key of the last row of the page before; None: the first page. ``pins``:
-    what the cursor's first request chose.
+    """``after``: the sort key of the previous page's last row; None: this is the first page.
+    ``pins``: what the first page's request chose, by parameter.
     """
 
     limit: int
@@ -32,13 +32,16 @@ class Page:
     pins: Json
 
 
-def asked_page(request: web.Request, endpoint: str) -> Page:
-    """The limit of a cursor's first page holds for all that follow. Raises: BadRequest."""
+def parse_page(request: web.Request, endpoint: str) -> Page:
+    """Parse the page of a request. The first page's limit holds for all that follow.
+
+    Raises: BadRequest.
+    """
     if "offset" in request.query:
         raise BadRequest("offset is not supported, use cursor")
     text = request.query.get("cursor")
     if text is None:
-        return Page(limit=_limit(request), after=None, pins={})
+        return Page(limit=_parse_limit(request), after=None, pins={})
     try:
         cursor = orjson.loads(base64.urlsafe_b64decode(text))
         if cursor["type"] != endpoint:
@@ -50,14 +53,14 @@ def asked_page(request: web.Request, endpoint: str) -> Page:
         raise BadRequest("invalid cursor") from error
 
 
-def _limit(request: web.Request) -> int:
+def _parse_limit(request: web.Request) -> int:
     text = request.query.get("limit", str(_DEFAULT_LIMIT))
     if not text.isascii() or not text.isdecimal() or int(text) > _MAX_LIMIT:
         raise BadRequest(f"limit must be between 0 and {_MAX_LIMIT}")
     return int(text)
 
 
-def cut(
+def take_page(
     rows: Iterable[T],
     page: Page,
     *,
@@ -65,20 +68,20 @@ def cut(
     key: Callable[[T], Sequence[Any]],
     pins: Json | None = None,
 ) -> tuple[list[T], Json]:
-    """The page's rows out of those that follow its cursor, and its ``pagination``. ``has_more`` is
-    exact.
+    """The page's rows, and its ``pagination`` field. ``rows`` are those after the page's cursor;
+    ``key``: a row's sort key.
     """
-    found: list[T] = []
+    taken: list[T] = []
     has_more = False
     for row in rows:
-        if has_more := len(found) >= page.limit:
+        if has_more := len(taken) >= page.limit:
             break
-        found.append(row)
-    has_more = has_more and bool(found)
+        taken.append(row)
+    has_more = has_more and bool(taken)
     cursor = (
-        {"type": endpoint, "limit": page.limit, "after": list(key(found[-1])), "pins": pins or {}}
+        {"type": endpoint, "limit": page.limit, "after": list(key(taken[-1])), "pins": pins or {}}
         if has_more
         else None
     )
     text = None if cursor is None else base64.urlsafe_b64encode(orjson.dumps(cursor)).decode()
-    return found, {"limit": page.limit, "offset": 0, "has_more": has_more, "next_cursor": text}
+    return taken, {"limit": page.limit, "offset": 0, "has_more": has_more, "next_cursor": text}

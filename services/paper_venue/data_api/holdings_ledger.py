@@ -1,38 +1,37 @@
-"""What does a wallet hold of one outcome, what did it pay, and what has it made of it? Integers of
-base units throughout.
-"""
+"""One wallet's holding of one outcome: shares, cost, fees and profit, in integer base units."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True, kw_only=True)
 class Holding:
-    """One wallet's position in one token, folded from the chain. Shares in micro-shares, money in
-    micro-USDC, times in seconds.
+    """One wallet's position in one token, as the chain's transactions add up. Shares in
+    micro-shares, money in micro-USDC, times in epoch seconds.
 
-    Shares that came by a plain transfer are held, but have no price: they neither cost nor earn
-    anything here (as in Polymarket's own profit-and-loss index).
+    Shares from a plain transfer are held but have no price: they add neither cost nor profit (as in
+    Polymarket's own profit-and-loss index).
     """
 
     wallet: str
     token_id: str
     number: int
-    """Counts every position of the venue in the order in which they began."""
+    """The position's number among all of the venue, in the order in which they began."""
     first_at: int
     last_at: int
     held: int = 0
-    """What the ERC-1155 contract says."""
+    """The balance at the ERC-1155 contract."""
     priced: int = 0
-    """The part of it that was paid for."""
+    """The part of ``held`` that was paid for."""
     cost: int = 0
-    """What that part cost, without fees."""
+    """The cost of the priced part, without fees."""
     fees: int = 0
-    """Taker fees on that part."""
+    """Taker fees on the priced part."""
     bought: int = 0
-    """Everything ever paid for."""
+    """All shares ever paid for."""
     spent: int = 0
+    """All money ever paid for shares, without fees."""
     realized: int = 0
-    """Proceeds less their cost, and less the taker fees of both ways."""
+    """Proceeds of sales less their cost, less all taker fees."""
 
     def buy(self, shares: int, usdc: int, fee: int) -> None:
         self.priced += shares
@@ -43,8 +42,8 @@ class Holding:
         self.realized -= fee
 
     def sell(self, shares: int, usdc: int, fee: int) -> None:
-        """Give up shares at the average cost of all that are held. Of more than was paid for, only
-        that part counts.
+        """Remove shares at the average cost of the priced ones. Shares beyond those that were paid
+        for do not count.
         """
         sold = min(shares, self.priced)
         if sold:

@@ -1,6 +1,4 @@
-"""What does a request to the Data API ask for? Query strings to values; anything malformed is
-refused.
-"""
+"""Parses query strings to the Data API; anything malformed is refused."""
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -15,13 +13,13 @@ from services.paper_venue.exchange.orders import condition_key
 from services.paper_venue.http.requests import BadRequest
 from shared.domain.money import Side
 
-_MOST_CONDITIONS = 20
+_MAX_CONDITIONS = 20
 _ID_LENGTHS = (64, 66)
-"""Of condition ids: a v2 market also goes by 31 bytes."""
+"""Of condition ids in characters: those of v2 markets are also written with 31 bytes."""
 _DUST_SHARES = Decimal("0.1")
 _DUST_TRADE = Decimal("0.01")
 _MICRO = 1_000_000
-_MONEY_TYPES = (ActivityType.DEPOSIT, ActivityType.WITHDRAWAL)
+_TRANSFER_TYPES = (ActivityType.DEPOSIT, ActivityType.WITHDRAWAL)
 SORTS = (
     "CURRENT_VALUE",
     "PRICE",
@@ -35,21 +33,21 @@ STATUSES = ("OPEN", "REDEEMABLE", "REDEEMABLE_LOST", "MERGEABLE", "CLOSED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
-    """The smallest rows that are shown: by shares, or by USDC."""
+class MinimumSize:
+    """The size below which rows are hidden, in shares or in USDC."""
 
     amount: Decimal
     is_cash: bool
 
-    def admits(self, *, shares: int, usdc: Decimal) -> bool:
+    def is_reached(self, *, shares: int, usdc: Decimal) -> bool:
         """``shares`` in micro-shares, ``usdc`` in USDC."""
         return (usdc if self.is_cash else Decimal(shares) / _MICRO) >= self.amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedQuery:
-    """Which rows of a feed are wanted; None: any. Times in seconds, both ends inclusive; conditions
-    by `condition_key`.
+    """The requested rows of a feed; None: any. Times in epoch seconds, both ends inclusive;
+    conditions by `condition_key`.
     """
 
     user: str | None
@@ -60,19 +58,19 @@ class FeedQuery:
     ascending: bool
 
     @classmethod
-    def of(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
+    def parse(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
         """Raises: BadRequest."""
-        side = _choice(request, "side", ("BUY", "SELL"))
+        side = _parse_choice(request, "side", ("BUY", "SELL"))
         return cls(
-            user=_user(request),
+            user=_parse_user(request),
             conditions=conditions,
             side=None if side is None else Side(side),
-            start=_seconds(request, "start"),
-            end=_seconds(request, "end") or None,
-            ascending=_choice(request, "sort_direction", ("ASC", "DESC")) == "ASC",
+            start=_parse_seconds(request, "start"),
+            end=_parse_seconds(request, "end") or None,
+            ascending=_parse_choice(request, "sort_direction", ("ASC", "DESC")) == "ASC",
         )
 
-    def admits(self, row: Activity) -> bool:
+    def matches(self, row: Activity) -> bool:
         return (
             row.timestamp >= self.start
             and (self.end is None or row.timestamp <= self.end)
@@ -83,96 +81,104 @@ class FeedQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradesQuery:
-    """``taker_only``: one row for each match, its taker's; else one for each order that it filled."""
+    """``taker_only``: one row for each match, its taker's; else one for each filled order."""
 
     feed: FeedQuery
     taker_only: bool
-    floor: Floor
+    minimum: MinimumSize
 
     @classmethod
-    def of(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
+    def parse(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
         """Raises: BadRequest."""
-        feed = FeedQuery.of(request, conditions=conditions)
+        feed = FeedQuery.parse(request, conditions=conditions)
         return cls(
             feed=feed,
-            taker_only=_flag(request, "taker_only", default=True),
-            floor=_floor(request, _DUST_TRADE),
+            taker_only=_parse_flag(request, "taker_only", default=True),
+            minimum=_parse_minimum(request, _DUST_TRADE),
         )
 
-    def admits(self, row: Activity) -> bool:
+    def matches(self, row: Activity) -> bool:
         return (
             row.type is ActivityType.TRADE
             and (row.is_taker or not self.taker_only)
-            and self.floor.admits(shares=row.shares, usdc=Decimal(row.usdc) / _MICRO)
-            and self.feed.admits(row)
+            and self.minimum.is_reached(shares=row.shares, usdc=Decimal(row.usdc) / _MICRO)
+            and self.feed.matches(row)
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityQuery:
+    """``types``: activity types; None: any. ``excludes_transfers``: no deposits and withdrawals."""
+
     feed: FeedQuery
     types: frozenset[str] | None
-    without_money: bool
+    excludes_transfers: bool
 
     @classmethod
-    def of(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
+    def parse(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
         """Raises: BadRequest."""
-        feed = FeedQuery.of(request, conditions=conditions)
+        feed = FeedQuery.parse(request, conditions=conditions)
         if feed.user is None:
             raise BadRequest("user is required")
-        types = _listed(request, "type")
+        types = _parse_list(request, "type")
         return cls(
             feed=feed,
             types=None if types is None else frozenset(name.upper() for name in types),
-            without_money=_flag(request, "exclude_deposits_withdrawals", default=True),
+            excludes_transfers=_parse_flag(request, "exclude_deposits_withdrawals", default=True),
         )
 
-    def admits(self, row: Activity) -> bool:
-        is_wanted = self.types is None or row.type in self.types
+    def matches(self, row: Activity) -> bool:
+        is_matching_type = self.types is None or row.type in self.types
         return (
-            is_wanted
-            and not (self.without_money and row.type in _MONEY_TYPES)
-            and self.feed.admits(row)
+            is_matching_type
+            and not (self.excludes_transfers and row.type in _TRANSFER_TYPES)
+            and self.feed.matches(row)
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionsQuery:
-    """``status``, ``sort`` and ``ascending`` may be None: then a cursor's, or the default, holds."""
+    """``status``, ``sort`` and ``ascending``: None: the cursor's value or the default applies."""
 
     user: str | None
     conditions: frozenset[str] | None
     status: str | None
     title: str
-    floor: Floor
+    minimum: MinimumSize
     sort: str | None
     ascending: bool | None
     start: int
     end: int | None
 
     @classmethod
-    def of(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
+    def parse(cls, request: web.Request, *, conditions: frozenset[str] | None) -> Self:
         """Raises: BadRequest."""
-        user, direction = _user(request), _choice(request, "sort_direction", ("ASC", "DESC"))
+        user, direction = (
+            _parse_user(request),
+            _parse_choice(request, "sort_direction", ("ASC", "DESC")),
+        )
         if user is None and (conditions is None or len(conditions) != 1):
             raise BadRequest("user or exactly one condition is required")
         return cls(
             user=user,
             conditions=conditions,
-            status=_choice(request, "status", STATUSES),
-            title=(parameter(request, "title") or "").strip().lower(),
-            floor=_floor(request, _DUST_SHARES),
-            sort=_choice(request, "sort_by", SORTS),
+            status=_parse_choice(request, "status", STATUSES),
+            title=(read_parameter(request, "title") or "").strip().lower(),
+            minimum=_parse_minimum(request, _DUST_SHARES),
+            sort=_parse_choice(request, "sort_by", SORTS),
             ascending=None if direction is None else direction == "ASC",
-            start=_seconds(request, "start"),
-            end=_seconds(request, "end") or None,
+            start=_parse_seconds(request, "start"),
+            end=_parse_seconds(request, "end") or None,
         )
 
-    def admits(self, view: PositionView, status: str) -> bool:
+    def matches(self, view: PositionView, status: str) -> bool:
         moment = view.holding.last_at
         return (
             _has_status(view, status)
-            and (status == "CLOSED" or self.floor.admits(shares=view.holding.held, usdc=view.value))
+            and (
+                status == "CLOSED"
+                or self.minimum.is_reached(shares=view.holding.held, usdc=view.value)
+            )
             and self.title in view.market.question.lower()
             and moment >= self.start
             and (self.end is None or moment <= self.end)
@@ -187,56 +193,56 @@ def _has_status(view: PositionView, status: str) -> bool:
     return view.status == status
 
 
-def parameter(request: web.Request, name: str) -> str | None:
-    """A parameter in either of the spellings that the Data API takes: snake_case and camelCase."""
+def read_parameter(request: web.Request, name: str) -> str | None:
+    """A parameter in either spelling that the Data API accepts: snake_case or camelCase."""
     first, *rest = name.split("_")
     return request.query.get(
         name, request.query.get(first + "".join(word.capitalize() for word in rest))
     )
 
 
-def asked_conditions(request: web.Request) -> frozenset[str] | None:
-    """At most twenty, comma separated, under any of the three names; by `condition_key`. Raises:
-    BadRequest.
+def parse_conditions(request: web.Request) -> frozenset[str] | None:
+    """At most twenty conditions, comma separated, under any of the parameter's names; by
+    `condition_key`. None: any. Raises: BadRequest.
     """
-    found = _listed(request, "condition") or _listed(request, "condition_id")
-    if found is None:
+    listed = _parse_list(request, "condition") or _parse_list(request, "condition_id")
+    if listed is None:
         return None
-    for each in found:
+    for each in listed:
         if (
             not each.startswith("0x")
             or len(each) not in _ID_LENGTHS
             or not set(each[2:].lower()) <= set("0123456789abcdef")
         ):
             raise BadRequest(f"invalid condition: {each[:80]}")
-    conditions = frozenset(condition_key(each) for each in found)
-    if len(conditions) > _MOST_CONDITIONS:
-        raise BadRequest(f"at most {_MOST_CONDITIONS} conditions")
+    conditions = frozenset(condition_key(each) for each in listed)
+    if len(conditions) > _MAX_CONDITIONS:
+        raise BadRequest(f"at most {_MAX_CONDITIONS} conditions")
     return conditions
 
 
-def asked_events(request: web.Request) -> frozenset[str] | None:
-    """Event ids, comma separated. Raises: BadRequest."""
-    found = _listed(request, "event_id")
-    if found is not None and not all(each.isdecimal() for each in found):
+def parse_event_ids(request: web.Request) -> frozenset[str] | None:
+    """Event ids, comma separated; None: any. Raises: BadRequest."""
+    listed = _parse_list(request, "event_id")
+    if listed is not None and not all(each.isdecimal() for each in listed):
         raise BadRequest("invalid event_id")
-    return None if found is None else frozenset(found)
+    return None if listed is None else frozenset(listed)
 
 
-def _listed(request: web.Request, name: str) -> list[str] | None:
-    text = parameter(request, name)
+def _parse_list(request: web.Request, name: str) -> list[str] | None:
+    text = read_parameter(request, name)
     return None if not text else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _user(request: web.Request) -> str | None:
-    user = parameter(request, "user")
+def _parse_user(request: web.Request) -> str | None:
+    user = read_parameter(request, "user")
     if user is not None and not is_address(user):
         raise BadRequest("invalid user address")
     return user
 
 
-def _choice(request: web.Request, name: str, choices: tuple[str, ...]) -> str | None:
-    text = parameter(request, name)
+def _parse_choice(request: web.Request, name: str, choices: tuple[str, ...]) -> str | None:
+    text = read_parameter(request, name)
     if text is None:
         return None
     if text.upper() not in choices:
@@ -244,8 +250,8 @@ def _choice(request: web.Request, name: str, choices: tuple[str, ...]) -> str | 
     return text.upper()
 
 
-def _flag(request: web.Request, name: str, *, default: bool) -> bool:
-    text = parameter(request, name)
+def _parse_flag(request: web.Request, name: str, *, default: bool) -> bool:
+    text = read_parameter(request, name)
     if text is None:
         return default
     if text.lower() not in ("true", "false"):
@@ -253,24 +259,24 @@ def _flag(request: web.Request, name: str, *, default: bool) -> bool:
     return text.lower() == "true"
 
 
-def _seconds(request: web.Request, name: str) -> int:
-    text = parameter(request, name) or "0"
+def _parse_seconds(request: web.Request, name: str) -> int:
+    text = read_parameter(request, name) or "0"
     if not text.isascii() or not text.isdecimal():
         raise BadRequest(f"{name} must be epoch seconds")
     return int(text)
 
 
-def _floor(request: web.Request, default_shares: Decimal) -> Floor:
+def _parse_minimum(request: web.Request, default_shares: Decimal) -> MinimumSize:
     text, is_cash = (
-        parameter(request, "filter_amount"),
-        _choice(request, "filter_type", ("CASH", "TOKENS")) == "CASH",
+        read_parameter(request, "filter_amount"),
+        _parse_choice(request, "filter_type", ("CASH", "TOKENS")) == "CASH",
     )
     if text is None:
-        return Floor(amount=default_shares, is_cash=False)
+        return MinimumSize(amount=default_shares, is_cash=False)
     try:
         amount = Decimal(text)
     except InvalidOperation as error:
         raise BadRequest("filter_amount must be a number") from error
     if not amount.is_finite() or amount < 0:
         raise BadRequest("filter_amount must not be negative")
-    return Floor(amount=amount, is_cash=is_cash)
+    return MinimumSize(amount=amount, is_cash=is_cash)

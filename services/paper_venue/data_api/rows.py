@@ -1,4 +1,4 @@
-"""How does the Data API write a trade, an activity and a position?
+"""Builds the Data API's JSON of trades, activity and positions.
 
 Shapes: docs/venue-protocol.md, Data API, and the models of polymarket-client 0.14.0. Amounts are
 JSON numbers: shares to 6 decimals, a trade's price as it divides, money of positions to 4 (docs.polymarket.com,
@@ -17,8 +17,8 @@ from services.paper_venue.exchange.orders import Market
 from services.paper_venue.http.payloads import Json
 from shared.domain.money import Side
 
-UNLABELLED = 999
-"""``outcome_index`` where there is no outcome to name."""
+NO_OUTCOME_INDEX = 999
+"""``outcome_index`` of a row without an outcome."""
 
 _RATIO = Decimal("0.0000000001")
 _MONEY = Decimal("0.0001")
@@ -28,8 +28,8 @@ _HUNDRED = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionView:
-    """A holding with what the world around it says: its market, what a share is worth now, and what
-    became of the condition.
+    """A holding with its market, the current value of a share, and whether the condition is
+    resolved.
     """
 
     holding: Holding
@@ -51,21 +51,21 @@ class PositionView:
         return self.holding.held * self.price / _MICRO
 
     @property
-    def unrealized(self) -> Decimal:
-        """Of what was paid for: value less cost, in USDC."""
+    def unrealized_pnl(self) -> Decimal:
+        """Value less cost of the shares that were paid for, in USDC."""
         return (self.holding.priced * self.price - self.holding.cost) / _MICRO
 
     @property
-    def realized(self) -> Decimal:
+    def realized_pnl(self) -> Decimal:
         return Decimal(self.holding.realized) / _MICRO
 
     @property
-    def total(self) -> Decimal:
-        return self.realized + self.unrealized
+    def total_pnl(self) -> Decimal:
+        return self.realized_pnl + self.unrealized_pnl
 
     @property
-    def average(self) -> Decimal:
-        """Of what is held; of what was bought, where nothing is left."""
+    def average_price(self) -> Decimal:
+        """The average price of the shares held; if none are left, of all that were bought."""
         holding = self.holding
         cost, shares = (
             (holding.cost, holding.priced) if holding.priced else (holding.spent, holding.bought)
@@ -127,18 +127,18 @@ def position_row(view: PositionView) -> Json:
         "token_id": holding.token_id,
         "condition_id": market.condition_id,
         "current_size": _shares(holding.held),
-        "avg_price": _money(view.average),
+        "avg_price": _money(view.average_price),
         "entry_cost_usdc": _money(cost),
         "entry_fees_usdc": _money(fees),
         "total_cost_usdc": _money(cost + fees),
         "current_price": _money(view.price),
         "current_value": _money(view.value),
         "total_size": _shares(holding.bought),
-        "realized_pnl": _money(view.realized),
-        "unrealized_pnl": _money(view.unrealized),
-        "total_pnl": _money(view.total),
-        "percent_pnl": _percent(view.total, spent),
-        "percent_realized_pnl": _percent(view.realized, spent),
+        "realized_pnl": _money(view.realized_pnl),
+        "unrealized_pnl": _money(view.unrealized_pnl),
+        "total_pnl": _money(view.total_pnl),
+        "percent_pnl": _percent(view.total_pnl, spent),
+        "percent_realized_pnl": _percent(view.realized_pnl, spent),
         "status": view.status,
         "redeemable": view.is_resolved and holding.held > 0,
         "mergeable": view.is_mergeable,
@@ -169,12 +169,12 @@ def _labels(market: Market | None, token_id: str | None) -> Json:
         "icon": "",
         "event_slug": "" if market is None else market.event_slug,
         "outcome": "" if market is None or outcome is None else market.outcomes[outcome],
-        "outcome_index": UNLABELLED if outcome is None else outcome,
+        "outcome_index": NO_OUTCOME_INDEX if outcome is None else outcome,
     }
 
 
 def _profile() -> Json:
-    """Nobody here has told a name."""
+    """The profile fields; nobody here has a profile."""
     return dict.fromkeys(
         ("name", "pseudonym", "bio", "profile_image", "profile_image_optimized"), ""
     )

@@ -1,4 +1,4 @@
-"""What does the catalogue say about a market, and about an event?"""
+"""Gamma's HTTP API: the catalogue of markets and events."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +11,7 @@ from services.paper_venue.gamma.requests import (
     EVENT_FILTERS,
     MARKET_FILTERS,
     Selection,
-    cursor_after,
+    build_cursor,
 )
 from services.paper_venue.gamma.rows import MarketState, event_row, market_row
 from services.paper_venue.http.payloads import Json
@@ -21,11 +21,11 @@ from services.paper_venue.lifecycle.venue import Venue
 
 Event = Sequence[MarketState]
 Events = Mapping[str, Event]
-"""By the event's number, in the order of the markets."""
+"""The markets of each event by the event's id, in the order of the markets."""
 
 
-class Gamma:
-    """Look-ups of the Gamma API: markets of both versions, and the events that group them."""
+class GammaApi:
+    """Serves markets of both versions, and the events that group them."""
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
@@ -44,23 +44,26 @@ class Gamma:
         ]
 
     async def markets(self, request: web.Request) -> web.Response:
-        selection, events = Selection.of(request, MARKET_FILTERS), self._events()
-        found = _selected_markets(events, selection)[selection.offset :][: selection.limit]
-        return reply([_market(state, events) for state in found])
+        selection, events = Selection.parse(request, MARKET_FILTERS), self._events()
+        page = _select_markets(events, selection)[selection.offset :][: selection.limit]
+        return reply([_build_market(state, events) for state in page])
 
     async def markets_keyset(self, request: web.Request) -> web.Response:
-        selection, events = Selection.of(request, MARKET_FILTERS), self._events()
-        found = [
+        selection, events = Selection.parse(request, MARKET_FILTERS), self._events()
+        matching = [
             state
-            for state in _selected_markets(events, selection)
-            if selection.follows(int(state.market.id))
+            for state in _select_markets(events, selection)
+            if selection.is_after_cursor(int(state.market.id))
         ]
-        page = found[: selection.limit]
-        following = (
-            cursor_after(int(page[-1].market.id)) if page and len(found) > len(page) else None
+        page = matching[: selection.limit]
+        next_cursor = (
+            build_cursor(int(page[-1].market.id)) if page and len(matching) > len(page) else None
         )
         return reply(
-            {"markets": [_market(state, events) for state in page], "next_cursor": following}
+            {
+                "markets": [_build_market(state, events) for state in page],
+                "next_cursor": next_cursor,
+            }
         )
 
     async def market_by_slug(self, request: web.Request) -> web.Response:
@@ -70,28 +73,30 @@ class Gamma:
         return self._one_market(lambda market: market.id == request.match_info["id"])
 
     async def events(self, request: web.Request) -> web.Response:
-        selection = Selection.of(request, EVENT_FILTERS)
+        selection = Selection.parse(request, EVENT_FILTERS)
         return reply(
             [
-                _event(event)
-                for event in _selected_events(self._events(), selection)[selection.offset :][
+                _build_event(event)
+                for event in _select_events(self._events(), selection)[selection.offset :][
                     : selection.limit
                 ]
             ]
         )
 
     async def events_keyset(self, request: web.Request) -> web.Response:
-        selection = Selection.of(request, EVENT_FILTERS)
-        found = [
+        selection = Selection.parse(request, EVENT_FILTERS)
+        matching = [
             event
-            for event in _selected_events(self._events(), selection)
-            if selection.follows(int(event[0].event_id))
+            for event in _select_events(self._events(), selection)
+            if selection.is_after_cursor(int(event[0].event_id))
         ]
-        page = found[: selection.limit]
-        following = (
-            cursor_after(int(page[-1][0].event_id)) if page and len(found) > len(page) else None
+        page = matching[: selection.limit]
+        next_cursor = (
+            build_cursor(int(page[-1][0].event_id)) if page and len(matching) > len(page) else None
         )
-        return reply({"events": [_event(event) for event in page], "next_cursor": following})
+        return reply(
+            {"events": [_build_event(event) for event in page], "next_cursor": next_cursor}
+        )
 
     async def event_by_slug(self, request: web.Request) -> web.Response:
         return self._one_event(
@@ -101,17 +106,17 @@ class Gamma:
     async def event_by_id(self, request: web.Request) -> web.Response:
         return self._one_event(lambda event: event[0].event_id == request.match_info["id"])
 
-    def _one_market(self, is_it: Callable[[Market], bool]) -> web.Response:
+    def _one_market(self, matches: Callable[[Market], bool]) -> web.Response:
         events = self._events()
         for state in _all_markets(events):
-            if is_it(state.market):
-                return reply(_market(state, events))
+            if matches(state.market):
+                return reply(_build_market(state, events))
         raise BadRequest("id not found", 404)
 
-    def _one_event(self, is_it: Callable[[Event], bool]) -> web.Response:
+    def _one_event(self, matches: Callable[[Event], bool]) -> web.Response:
         for event in self._events().values():
-            if is_it(event):
-                return reply(_event(event))
+            if matches(event):
+                return reply(_build_event(event))
         raise BadRequest("id not found", 404)
 
     def _events(self) -> Events:
@@ -136,7 +141,7 @@ class Gamma:
 
 
 def _liquidity(book: Book) -> int:
-    """Micro-USDC that the resting orders stand for, each at its own price."""
+    """The value of all resting orders at their own prices, in micro-USDC."""
     return sum(level.price * level.shares for level in (*book.bids(0), *book.asks(0))) // PRICE_ONE
 
 
@@ -144,30 +149,32 @@ def _all_markets(events: Events) -> list[MarketState]:
     return [state for event in events.values() for state in event]
 
 
-def _selected_markets(events: Events, selection: Selection) -> list[MarketState]:
-    """Resolved markets are hidden unless they are asked for."""
-    found = [
+def _select_markets(events: Events, selection: Selection) -> list[MarketState]:
+    """The matching markets in the requested order; resolved ones only if requested."""
+    matching = [
         state
         for state in _all_markets(events)
-        if state.is_closed == selection.closed and selection.admits(state)
+        if state.is_closed == selection.closed and selection.matches(state)
     ]
-    return sorted(found, key=lambda state: int(state.market.id), reverse=not selection.ascending)
+    return sorted(matching, key=lambda state: int(state.market.id), reverse=not selection.ascending)
 
 
-def _selected_events(events: Events, selection: Selection) -> list[Event]:
-    """An event is closed when all its markets are."""
-    found = [
+def _select_events(events: Events, selection: Selection) -> list[Event]:
+    """The matching events in the requested order. An event is closed when all its markets are."""
+    matching = [
         event
         for event in events.values()
         if all(state.is_closed for state in event) == selection.closed
-        and any(selection.admits(state) for state in event)
+        and any(selection.matches(state) for state in event)
     ]
-    return sorted(found, key=lambda event: int(event[0].event_id), reverse=not selection.ascending)
+    return sorted(
+        matching, key=lambda event: int(event[0].event_id), reverse=not selection.ascending
+    )
 
 
-def _market(state: MarketState, events: Events) -> Json:
+def _build_market(state: MarketState, events: Events) -> Json:
     return market_row(state) | {"events": [event_row(events[state.event_id])]}
 
 
-def _event(event: Event) -> Json:
+def _build_event(event: Event) -> Json:
     return event_row(event) | {"markets": [market_row(state) for state in event]}

@@ -1,5 +1,6 @@
-"""What does a request to Gamma ask for? Query strings to filters; what this catalogue cannot filter
-by is refused, not ignored.
+"""Parses query strings to Gamma into filters.
+
+A parameter that this catalogue cannot filter by is refused, not ignored.
 """
 
 import base64
@@ -16,7 +17,7 @@ from services.paper_venue.http.requests import BadRequest
 _DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 500
 _PAGING: Final = frozenset({"limit", "offset", "after_cursor", "ascending", "order", "closed"})
-_CHANGE_NOTHING: Final = frozenset(
+_IGNORED: Final = frozenset(
     {
         "archived",
         "active",
@@ -29,19 +30,19 @@ _CHANGE_NOTHING: Final = frozenset(
     }
     | {"include_best_lines", "related_tags", "tag_match"}
 )
-"""Of these every market here has the same, or they add what no market here has."""
+"""Parameters without effect: every market here has the same value, or none has what they add."""
 
 
-def _same(value: str) -> str:
+def _unchanged(value: str) -> str:
     return value
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What of a market a parameter is compared with, and how the parameter itself is read."""
+    """The values of a market that a parameter is compared with, and how the parameter is parsed."""
 
-    of: Callable[[MarketState], Sequence[str]]
-    reads: Callable[[str], str] = _same
+    values: Callable[[MarketState], Sequence[str]]
+    parse: Callable[[str], str] = _unchanged
 
 
 MARKET_FILTERS: Final = {
@@ -71,9 +72,9 @@ EVENT_FILTERS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which rows, in which order, from where. ``closed``: only resolved ones, or only open ones."""
+    """The requested rows, their order and page. ``closed``: only resolved ones, else only open."""
 
-    wanted: dict[str, frozenset[str]]
+    requested: dict[str, frozenset[str]]
     filters: dict[str, Filter]
     closed: bool
     ascending: bool
@@ -82,44 +83,47 @@ class Selection:
     after: int | None
 
     @classmethod
-    def of(cls, request: web.Request, filters: dict[str, Filter]) -> Self:
+    def parse(cls, request: web.Request, filters: dict[str, Filter]) -> Self:
         """Raises: BadRequest."""
-        strange = set(request.query) - set(filters) - _PAGING - _CHANGE_NOTHING
-        if strange:
-            raise BadRequest(f"the paper venue cannot filter by {', '.join(sorted(strange))}", 422)
+        unsupported = set(request.query) - set(filters) - _PAGING - _IGNORED
+        if unsupported:
+            raise BadRequest(
+                f"the paper venue cannot filter by {', '.join(sorted(unsupported))}", 422
+            )
         if request.query.get("order", "id") != "id":
             raise BadRequest("the paper venue can only order by id", 422)
         return cls(
-            wanted={
-                name: _wanted(request, name, each)
+            requested={
+                name: _parse_values(request, name, each)
                 for name, each in filters.items()
                 if name in request.query
             },
             filters=filters,
             closed=request.query.get("closed", "false").lower() == "true",
             ascending=request.query.get("ascending", "true").lower() != "false",
-            limit=_whole(request, "limit", _DEFAULT_LIMIT, at_most=_MAX_LIMIT),
-            offset=_whole(request, "offset", 0, at_most=10**9),
-            after=_after(request),
+            limit=_parse_whole_number(request, "limit", _DEFAULT_LIMIT, maximum=_MAX_LIMIT),
+            offset=_parse_whole_number(request, "offset", 0, maximum=10**9),
+            after=_parse_cursor(request),
         )
 
-    def admits(self, state: MarketState) -> bool:
+    def matches(self, state: MarketState) -> bool:
         return all(
-            wanted & set(self.filters[name].of(state)) for name, wanted in self.wanted.items()
+            values & set(self.filters[name].values(state))
+            for name, values in self.requested.items()
         )
 
-    def follows(self, number: int) -> bool:
-        """Whether a row with this id stands behind the cursor."""
+    def is_after_cursor(self, number: int) -> bool:
+        """Whether a row with this id comes after the cursor."""
         return self.after is None or (
             number > self.after if self.ascending else number < self.after
         )
 
 
-def cursor_after(number: int) -> str:
+def build_cursor(number: int) -> str:
     return base64.urlsafe_b64encode(f"id:{number}".encode()).decode()
 
 
-def _after(request: web.Request) -> int | None:
+def _parse_cursor(request: web.Request) -> int | None:
     text = request.query.get("after_cursor")
     if text is None:
         return None
@@ -129,17 +133,17 @@ def _after(request: web.Request) -> int | None:
         raise BadRequest("invalid after_cursor", 422) from error
 
 
-def _wanted(request: web.Request, name: str, chosen: Filter) -> frozenset[str]:
-    """A filter is repeated for several values, or names them with commas."""
+def _parse_values(request: web.Request, name: str, chosen: Filter) -> frozenset[str]:
+    """The values of a parameter: it may be repeated, or list them with commas."""
     return frozenset(
-        chosen.reads(part.strip())
+        chosen.parse(part.strip())
         for text in request.query.getall(name)
         for part in text.split(",")
     )
 
 
-def _whole(request: web.Request, name: str, default: int, *, at_most: int) -> int:
+def _parse_whole_number(request: web.Request, name: str, default: int, *, maximum: int) -> int:
     text = request.query.get(name, str(default))
     if not text.isascii() or not text.isdecimal():
         raise BadRequest(f"{name} must be a number", 422)
-    return min(int(text), at_most)
+    return min(int(text), maximum)

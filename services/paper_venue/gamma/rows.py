@@ -1,8 +1,7 @@
-"""How does Gamma write a market and an event?
+"""Builds Gamma's JSON of markets and events.
 
 Shape: recorded payloads of March 2026, and what polymarket-client 0.14.0 reads of markets of
-version v2. Lists are JSON inside a string where Gamma writes them so; times are one and the same
-for every market here, as nothing in this world has a date of its own.
+version v2. Some lists are JSON inside a string, as at Gamma. All markets here have the same dates.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ _BASE_FEE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketState:
-    """What Gamma knows of a market now. Prices in 1/10,000 USDC, ``liquidity`` in micro-USDC."""
+    """A market's current state. Prices in 1/10,000 USDC, ``liquidity`` in micro-USDC."""
 
     market: Market
     event_id: str
@@ -35,7 +34,7 @@ class MarketState:
     last_price: str
     liquidity: int
     payouts: tuple[int, int] | None
-    """Numerators of YES and NO once it is resolved."""
+    """Payout numerators of YES and NO; None: not resolved."""
 
     @property
     def is_closed(self) -> bool:
@@ -50,7 +49,7 @@ class MarketState:
 
 
 def market_row(state: MarketState) -> Json:
-    """A market without its event."""
+    """A market's row, without its event."""
     market = state.market
     return {
         "id": market.id,
@@ -64,8 +63,8 @@ def market_row(state: MarketState) -> Json:
         "image": _IMAGE,
         "icon": _IMAGE,
         "description": _DESCRIPTION,
-        "outcomes": _text(market.outcomes),
-        "outcomePrices": _text(state.outcome_prices),
+        "outcomes": _json_text(market.outcomes),
+        "outcomePrices": _json_text(state.outcome_prices),
         "active": True,
         "closed": state.is_closed,
         "marketMakerAddress": "",
@@ -90,16 +89,16 @@ def market_row(state: MarketState) -> Json:
         "lastTradePrice": json_number(state.last_price),
         "feesEnabled": market.fee_rate > 0,
         "feeType": "paper_fees" if market.fee_rate > 0 else None,
-        **_same_everywhere(),
-        **_tokens(market),
-        **_resolution(state),
-        **_amounts(state),
-        **_book(state),
+        **_constant_fields(),
+        **_token_fields(market),
+        **_resolution_fields(state),
+        **_amount_fields(state),
+        **_book_fields(state),
     }
 
 
 def event_row(states: Sequence[MarketState]) -> Json:
-    """The event of these markets, without them. It is closed when all of them are."""
+    """The row of these markets' event, without the markets. It is closed when all of them are."""
     market, is_closed = states[0].market, all(state.is_closed for state in states)
     liquidity = json_number(amount_text(sum(state.liquidity for state in states)))
     slug = market.event_slug or market.slug
@@ -150,8 +149,8 @@ def event_row(states: Sequence[MarketState]) -> Json:
     }
 
 
-def _same_everywhere() -> Json:
-    """What is alike for every market here, and says nothing about how it trades."""
+def _constant_fields() -> Json:
+    """The fields that have the same value for every market here."""
     return {
         "ready": False,
         "funded": False,
@@ -179,23 +178,23 @@ def _same_everywhere() -> Json:
 
 
 def condition_text(market: Market) -> str:
-    """Gamma gives the 31 bytes of a v2 market's condition; the CLOB and the Data API want them
-    padded to 32.
+    """The condition id as Gamma spells it: 31 bytes for a v2 market. The CLOB and the Data API use
+    32 bytes, padded with zeros.
     """
     return market.condition_id[:64] if market.version is MarketVersion.V2 else market.condition_id
 
 
-def _tokens(market: Market) -> Json:
+def _token_fields(market: Market) -> Json:
     if market.version is MarketVersion.V2:
         return {
             "clobTokenIds": None,
             "positionIds": list(market.token_ids),
             "requestId": market.condition_id,
         }
-    return {"clobTokenIds": _text(market.token_ids)}
+    return {"clobTokenIds": _json_text(market.token_ids)}
 
 
-def _resolution(state: MarketState) -> Json:
+def _resolution_fields(state: MarketState) -> Json:
     if state.market.version is MarketVersion.V2:
         return {
             "resolutionStatus": "resolved" if state.is_closed else "active",
@@ -205,14 +204,14 @@ def _resolution(state: MarketState) -> Json:
         return {"umaResolutionStatuses": "[]"}
     return {
         "umaResolutionStatus": "resolved",
-        "umaResolutionStatuses": _text(["proposed"]),
+        "umaResolutionStatuses": _json_text(["proposed"]),
         "automaticallyResolved": True,
     }
 
 
-def _amounts(state: MarketState) -> Json:
-    """Nobody sums up the volume here: it is always nothing. A closed market's are left out, as
-    Gamma leaves them out.
+def _amount_fields(state: MarketState) -> Json:
+    """Liquidity and volume. Volume is not counted here and always 0. A closed market has neither,
+    as at Gamma.
     """
     if state.is_closed:
         return {}
@@ -230,8 +229,8 @@ def _amounts(state: MarketState) -> Json:
     return {"liquidity": liquidity, "volume": "0", **amounts, **volumes}
 
 
-def _book(state: MarketState) -> Json:
-    """An empty side has no best price."""
+def _book_fields(state: MarketState) -> Json:
+    """Spread and best prices; an empty side counts as 0 or 1."""
     if state.is_closed:
         return {"spread": 0}
     best_bid, best_ask = (
@@ -245,6 +244,6 @@ def _book(state: MarketState) -> Json:
     }
 
 
-def _text(values: Sequence[str]) -> str:
-    """Gamma writes these lists as JSON inside a string."""
+def _json_text(values: Sequence[str]) -> str:
+    """A list as JSON inside a string, as Gamma has it."""
     return orjson.dumps(values).decode()

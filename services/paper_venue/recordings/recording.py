@@ -1,5 +1,4 @@
-"""What did a venue serve, and when? A recording is a text file of JSON lines, made by ``slipstream
-venue record``.
+"""The file format of recordings: one JSON object per line, written by ``slipstream venue record``.
 
 The first line names the format: ``{"format": "slipstream-venue-recording", "version": 1, "at":
 <ms>}``. Every other line is ``{"at": <ms>, "source": <source>, "payload": <what was served,
@@ -11,11 +10,11 @@ The sources:
 - ``book``: a token's answer of ``/book`` or ``/books``
 - ``market``: a frame of the CLOB market channel, an object or an array
 - ``rtds``: a frame of RTDS activity that is about a recorded token
-- ``recorder``: what the recorder has to say itself, such as a connection that was lost
+- ``recorder``: a remark of the recorder itself, such as a connection that was lost
 
-The user channel is never recorded: all of it belongs to one account, and what is public of it
-stands in the other two. So a recording holds no credentials. A last line that was not finished (the
-disk was full, the recorder was killed) is left out.
+The user channel is never recorded: all of it belongs to one account, and its public part is in
+``market`` and ``rtds``. So a recording holds no credentials. An incomplete last line (the disk was
+full, the recorder was killed) is left out when the file is read.
 """
 
 from collections.abc import Iterable, Iterator
@@ -42,28 +41,30 @@ class Source(StrEnum):
 
 
 class RecordingError(InvalidSettings):
-    """This cannot be recorded or played; the text says why and what to do."""
+    """Something cannot be recorded or played; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing that was served. ``at`` in ms since 1970."""
+    """One frame or answer that was served. ``at`` in ms since 1970."""
 
     at: int
     source: Source
     payload: Any
 
 
-def header_line(at: int) -> bytes:
+def build_header_line(at: int) -> bytes:
     return orjson.dumps({"format": FORMAT, "version": VERSION, "at": at}) + b"\n"
 
 
-def entry_line(entry: Entry) -> bytes:
+def build_entry_line(entry: Entry) -> bytes:
     return orjson.dumps({"at": entry.at, "source": entry.source, "payload": entry.payload}) + b"\n"
 
 
 def parse_recording(lines: Iterable[bytes]) -> Iterator[Entry]:
-    """Raises: RecordingError with the line's number, for any line but a torn last one."""
+    """Parse a recording. Raises: RecordingError with the line's number, for any bad line but an
+    incomplete last one.
+    """
     numbered = enumerate(lines, 1)
     _, header = next(numbered, (1, b""))
     _check_header(header)
@@ -74,7 +75,7 @@ def parse_recording(lines: Iterable[bytes]) -> Iterator[Entry]:
 
 
 def read_recording(path: Path) -> list[Entry]:
-    """Raises: RecordingError."""
+    """Read a whole recording. Raises: RecordingError."""
     try:
         with path.open("rb") as lines:
             return list(parse_recording(lines))
@@ -89,19 +90,20 @@ def _check_header(line: bytes) -> None:
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise RecordingError(
-            f'this is no recording: its first line must be {{"format": "{FORMAT}", ...}}'
+            f'this is not a recording: its first line must be {{"format": "{FORMAT}", ...}}'
         )
     if header.get("version") != VERSION:
         raise RecordingError(
-            f"the recording has version {header.get('version')!r}, this release reads version {VERSION}"
+            f"the recording has version {header.get('version')!r},"
+            f" this release reads version {VERSION}"
         )
 
 
 def _parse_entry(number: int, line: bytes) -> Entry:
     try:
-        told = orjson.loads(line)
-        return Entry(at=int(told["at"]), source=Source(told["source"]), payload=told["payload"])
+        entry = orjson.loads(line)
+        return Entry(at=int(entry["at"]), source=Source(entry["source"]), payload=entry["payload"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise RecordingError(
-            f"line {number} of the recording is none that `slipstream venue record` writes: {error}"
+            f"line {number} is not one that `slipstream venue record` writes: {error}"
         ) from error

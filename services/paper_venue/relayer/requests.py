@@ -1,4 +1,4 @@
-"""What does a request to the relayer ask for, and has the wallet's owner signed it?"""
+"""Parses requests to the relayer and checks that the wallet's owner has signed them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,12 +19,13 @@ from shared.chain.safes import SafeTransaction, encode_exec, safe_address, safe_
 INVALID_SIGNATURE: Final = "invalid signature"
 INVALID_WALLET: Final = "wallet registry validation failed"
 
-_NOBODY = "0x" + "00" * 20
+_ZERO_ADDRESS = "0x" + "00" * 20
 _EXECUTE_BATCH = "executeBatch(uint256,uint256,(address,uint256,bytes)[],bytes)"
 _RELAY_CALL = "relayCall((address,address,bytes,uint256,uint256,uint256,uint256),bytes)"
 _CALL = keccak(text="Call(address target,uint256 value,bytes data)")
 _BATCH = keccak(
-    text="Batch(address wallet,uint256 nonce,uint256 deadline,Call[] calls)Call(address target,uint256 value,bytes data)",
+    text="Batch(address wallet,uint256 nonce,uint256 deadline,Call[] calls)"
+    "Call(address target,uint256 value,bytes data)"
 )
 _BATCH_DOMAIN = keccak(
     text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -36,6 +37,8 @@ _CREATE_PROXY = keccak(
 
 
 class RelayType(StrEnum):
+    """What a request asks for, as clients spell it."""
+
     SAFE = "SAFE"
     PROXY = "PROXY"
     WALLET = "WALLET"
@@ -44,8 +47,8 @@ class RelayType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relay:
-    """What the relayer has to send. A creation has no call: the wallet is put there."""
+class RelayRequest:
+    """A call to send, or a wallet to create (``to`` and ``data`` are empty then)."""
 
     type: RelayType
     owner: str
@@ -57,19 +60,20 @@ class Relay:
     data: bytes = b""
 
 
-def parse_relay(payload: Any, *, relay_address: str) -> Relay:
-    """The body of ``POST /submit``, its signature checked. ``relay_address`` is what sends. Raises:
-    BadRequest.
+def parse_relay_request(payload: Any, *, relay_address: str) -> RelayRequest:
+    """Parse the body of ``POST /submit`` and check its signature. ``relay_address``: the sender.
+
+    Raises: BadRequest.
     """
     try:
-        parse = _PARSERS[RelayType(payload["type"])]
+        parse = _PARSER_BY_TYPE[RelayType(payload["type"])]
         return parse(payload, checksummed(payload["from"]), relay_address)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise BadRequest("invalid request payload") from error
 
 
-def wallets_of(owner: str, relay_type: RelayType) -> tuple[str, ...]:
-    """Where the owner's wallets of this kind can stand; a new one takes the first place."""
+def candidate_wallets(owner: str, relay_type: RelayType) -> tuple[str, ...]:
+    """The addresses that the owner's wallet of this kind can have; a new one gets the first."""
     if relay_type in (RelayType.SAFE, RelayType.SAFE_CREATE):
         return (safe_address(owner),)
     if relay_type is RelayType.PROXY:
@@ -77,17 +81,20 @@ def wallets_of(owner: str, relay_type: RelayType) -> tuple[str, ...]:
     return beacon_deposit_wallet_address(owner), deposit_wallet_address(owner)
 
 
-def _safe(payload: Mapping[str, Any], owner: str, _: str) -> Relay:
+def _parse_safe(payload: Mapping[str, Any], owner: str, _: str) -> RelayRequest:
     if int(payload.get("value", 0)) != 0:
         raise BadRequest("value must be 0: wallets of this venue hold no gas money")
-    wallet, nonce = _wallet(payload["proxyWallet"], owner, RelayType.SAFE), int(payload["nonce"])
+    wallet, nonce = (
+        _parse_wallet(payload["proxyWallet"], owner, RelayType.SAFE),
+        int(payload["nonce"]),
+    )
     operation = int(payload["signatureParams"]["operation"])
     transaction = SafeTransaction(
-        to=checksummed(payload["to"]), data=_bytes(payload["data"]), operation=operation
+        to=checksummed(payload["to"]), data=_parse_bytes(payload["data"]), operation=operation
     )
-    signature = _bytes(payload["signature"])
+    signature = _parse_bytes(payload["signature"])
     _require_signed(safe_hash(wallet, transaction, nonce=nonce), signature, owner)
-    return Relay(
+    return RelayRequest(
         type=RelayType.SAFE,
         owner=owner,
         wallet=wallet,
@@ -97,21 +104,21 @@ def _safe(payload: Mapping[str, Any], owner: str, _: str) -> Relay:
     )
 
 
-def _deposit_wallet(payload: Mapping[str, Any], owner: str, _: str) -> Relay:
+def _parse_deposit_wallet(payload: Mapping[str, Any], owner: str, _: str) -> RelayRequest:
     batch = payload["depositWalletParams"]
     wallet, nonce, deadline = (
-        _wallet(batch["depositWallet"], owner, RelayType.WALLET),
+        _parse_wallet(batch["depositWallet"], owner, RelayType.WALLET),
         int(payload["nonce"]),
         int(batch["deadline"]),
     )
     calls = [
-        (checksummed(call["target"]), int(call["value"]), _bytes(call["data"]))
+        (checksummed(call["target"]), int(call["value"]), _parse_bytes(call["data"]))
         for call in batch["calls"]
     ]
-    signature = _bytes(payload["signature"])
+    signature = _parse_bytes(payload["signature"])
     _require_signed(_batch_hash(wallet, nonce, deadline, calls), signature, owner)
     data = encode_call(_EXECUTE_BATCH, nonce, deadline, calls, signature)
-    return Relay(
+    return RelayRequest(
         type=RelayType.WALLET,
         owner=owner,
         wallet=wallet,
@@ -122,42 +129,42 @@ def _deposit_wallet(payload: Mapping[str, Any], owner: str, _: str) -> Relay:
     )
 
 
-def _proxy(payload: Mapping[str, Any], owner: str, relay_address: str) -> Relay:
+def _parse_proxy(payload: Mapping[str, Any], owner: str, relay_address: str) -> RelayRequest:
     wallet, nonce, terms = (
-        _wallet(payload["proxyWallet"], owner, RelayType.PROXY),
+        _parse_wallet(payload["proxyWallet"], owner, RelayType.PROXY),
         int(payload["nonce"]),
         payload["signatureParams"],
     )
     if checksummed(payload["to"]) != PROXY_FACTORY or checksummed(terms["relayHub"]) != RELAY_HUB:
         raise BadRequest("a proxy wallet acts through its factory and the relay hub")
     numbers = [int(terms[name]) for name in ("relayerFee", "gasPrice", "gasLimit")] + [nonce]
-    call, signature = _bytes(payload["data"]), _bytes(payload["signature"])
+    call, signature = _parse_bytes(payload["data"]), _parse_bytes(payload["signature"])
     words = b"".join(number.to_bytes(32, "big") for number in numbers)
     signed = (
         b"rlx:"
-        + _bytes(owner)
-        + _bytes(PROXY_FACTORY)
+        + _parse_bytes(owner)
+        + _parse_bytes(PROXY_FACTORY)
         + call
         + words
-        + _bytes(RELAY_HUB)
-        + _bytes(relay_address)
+        + _parse_bytes(RELAY_HUB)
+        + _parse_bytes(relay_address)
     )
-    _require_signed(_personal(keccak(signed)), signature, owner)
+    _require_signed(_personal_message_hash(keccak(signed)), signature, owner)
     data = encode_call(_RELAY_CALL, (owner, PROXY_FACTORY, call, *numbers), signature)
-    return Relay(
+    return RelayRequest(
         type=RelayType.PROXY, owner=owner, wallet=wallet, nonce=nonce, to=RELAY_HUB, data=data
     )
 
 
-def _new_safe(payload: Mapping[str, Any], owner: str, _: str) -> Relay:
-    wallet = _wallet(payload["proxyWallet"], owner, RelayType.SAFE_CREATE)
+def _parse_safe_creation(payload: Mapping[str, Any], owner: str, _: str) -> RelayRequest:
+    wallet = _parse_wallet(payload["proxyWallet"], owner, RelayType.SAFE_CREATE)
     terms = payload["signatureParams"]
     payment = (
         checksummed(terms["paymentToken"]),
         int(terms["payment"]),
         checksummed(terms["paymentReceiver"]),
     )
-    if payment != (_NOBODY, 0, _NOBODY):
+    if payment != (_ZERO_ADDRESS, 0, _ZERO_ADDRESS):
         raise BadRequest("a Safe is created without payment")
     name = keccak(text="Polymarket Contract Proxy Factory")
     domain = keccak(
@@ -167,30 +174,32 @@ def _new_safe(payload: Mapping[str, Any], owner: str, _: str) -> Relay:
         )
     )
     struct = keccak(encode(["bytes32", "address", "uint256", "address"], [_CREATE_PROXY, *payment]))
-    _require_signed(keccak(b"\x19\x01" + domain + struct), _bytes(payload["signature"]), owner)
-    return Relay(type=RelayType.SAFE_CREATE, owner=owner, wallet=wallet)
+    _require_signed(
+        keccak(b"\x19\x01" + domain + struct), _parse_bytes(payload["signature"]), owner
+    )
+    return RelayRequest(type=RelayType.SAFE_CREATE, owner=owner, wallet=wallet)
 
 
-def _new_deposit_wallet(_: Mapping[str, Any], owner: str, __: str) -> Relay:
-    """Nobody signs for one: it belongs to the address for which it is made, whoever asks."""
-    return Relay(
+def _parse_deposit_wallet_creation(_: Mapping[str, Any], owner: str, __: str) -> RelayRequest:
+    """Needs no signature: the wallet belongs to the named owner, whoever requests it."""
+    return RelayRequest(
         type=RelayType.WALLET_CREATE, owner=owner, wallet=beacon_deposit_wallet_address(owner)
     )
 
 
-_PARSERS = {
-    RelayType.SAFE: _safe,
-    RelayType.WALLET: _deposit_wallet,
-    RelayType.PROXY: _proxy,
-    RelayType.SAFE_CREATE: _new_safe,
-    RelayType.WALLET_CREATE: _new_deposit_wallet,
+_PARSER_BY_TYPE = {
+    RelayType.SAFE: _parse_safe,
+    RelayType.WALLET: _parse_deposit_wallet,
+    RelayType.PROXY: _parse_proxy,
+    RelayType.SAFE_CREATE: _parse_safe_creation,
+    RelayType.WALLET_CREATE: _parse_deposit_wallet_creation,
 }
 
 
-def _wallet(given: str, owner: str, relay_type: RelayType) -> str:
-    """Raises: BadRequest when it is not the owner's."""
-    wallet = checksummed(given)
-    if wallet not in wallets_of(owner, relay_type):
+def _parse_wallet(text: str, owner: str, relay_type: RelayType) -> str:
+    """Raises: BadRequest (not a wallet of the owner)."""
+    wallet = checksummed(text)
+    if wallet not in candidate_wallets(owner, relay_type):
         raise BadRequest(INVALID_WALLET)
     return wallet
 
@@ -204,14 +213,14 @@ def _batch_hash(
         )
         for to, value, data in calls
     )
-    named = [
+    domain_fields = [
         _BATCH_DOMAIN,
         keccak(text="DepositWallet"),
         keccak(text="1"),
         POLYGON_CHAIN_ID,
         wallet,
     ]
-    domain = keccak(encode(["bytes32", "bytes32", "bytes32", "uint256", "address"], named))
+    domain = keccak(encode(["bytes32", "bytes32", "bytes32", "uint256", "address"], domain_fields))
     batch = [_BATCH, wallet, nonce, deadline, keccak(hashes)]
     return keccak(
         b"\x19\x01"
@@ -221,12 +230,15 @@ def _batch_hash(
 
 
 def _require_signed(digest: bytes, signature: bytes, owner: str) -> None:
-    """Raises: BadRequest. A last byte above 30 says, as a Safe has it, that the digest was signed
+    """Raises: BadRequest. As with a Safe, a last byte of 31 or 32 says that the digest was signed
     as a personal message.
     """
     try:
         if len(signature) == 65 and signature[64] in (31, 32):
-            digest, signature = _personal(digest), signature[:64] + bytes([signature[64] - 4])
+            digest, signature = (
+                _personal_message_hash(digest),
+                signature[:64] + bytes([signature[64] - 4]),
+            )
         is_signed = recover(digest, signature.hex()) == owner
     except ValueError as error:
         raise BadRequest(INVALID_SIGNATURE) from error
@@ -234,9 +246,9 @@ def _require_signed(digest: bytes, signature: bytes, owner: str) -> None:
         raise BadRequest(INVALID_SIGNATURE)
 
 
-def _personal(digest: bytes) -> bytes:
+def _personal_message_hash(digest: bytes) -> bytes:
     return keccak(b"\x19Ethereum Signed Message:\n32" + digest)
 
 
-def _bytes(text: str) -> bytes:
+def _parse_bytes(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))

@@ -1,4 +1,4 @@
-"""How does one of the venue's own wallets trade: what does it sign, and what becomes of it?"""
+"""The wallets of the simulated traders: they sign orders and place them at the venue."""
 
 from dataclasses import dataclass, field, replace
 
@@ -13,18 +13,19 @@ from shared.chain.orders import EOA, SignedOrder, order_hash
 
 _ZERO = "0x" + "00" * 32
 _SLIP_TICKS = 4
-"""How far through the best price a market order may go."""
+"""How many ticks beyond the best price a market order may trade."""
 _FOUR_DECIMALS = 100
 
 
 class NoTrade(Exception):
-    """An order met nothing, or was refused; the text says why."""
+    """An order matched nothing or was refused; the text says why."""
 
 
 @dataclass(slots=True)
-class HouseTrader:
-    """A wallet of the venue's own, signing for itself. Salts count up from the start time, so that
-    no restart repeats an order.
+class TraderWallet:
+    """A simulated trader's wallet, an EOA that signs for itself.
+
+    Salts count up from the start time, so that no restart repeats an order.
     """
 
     address: str
@@ -32,7 +33,7 @@ class HouseTrader:
     api_key: str
     next_salt: int
 
-    def ticket(
+    def build_ticket(
         self,
         market: Market,
         *,
@@ -59,36 +60,37 @@ class HouseTrader:
             builder=_ZERO,
             signature="",
         )
-        return PostedOrder(
-            signed=_signed(unsigned, market, self.key),
+        return Ticket(
+            signed=_sign(unsigned, market, self.key),
             kind=kind,
             owner=self.api_key,
             post_only=post_only,
         )
 
 
-def _signed(order: SignedOrder, market: Market, key: str) -> SignedOrder:
+def _sign(order: SignedOrder, market: Market, key: str) -> SignedOrder:
     domain_version = "3" if market.version is MarketVersion.V2 else "2"
     digest = bytes.fromhex(order_hash(order, market.exchange, domain_version)[2:])
     raw = PrivateKey.from_hex(key.removeprefix("0x")).sign_recoverable(digest, hasher=None)
     return replace(order, signature="0x" + raw[:64].hex() + f"{raw[64] + 27:02x}")
 
 
-def new_trader(address: str, key: str, keys: ApiKeyStore, *, now_ms: int) -> HouseTrader:
-    return HouseTrader(address, key, keys.derive(address, 0).key, now_ms * 1_000)
+def build_trader(address: str, key: str, keys: Keys, *, now_ms: int) -> TraderWallet:
+    return TraderWallet(address, key, keys.derive(address, 0).key, now_ms * 1_000)
 
 
-def take(
-    venue: Venue, trader: HouseTrader, *, token_id: str, side: Side, amount: int, now_ms: int
+def place_market_order(
+    venue: Venue, trader: TraderWallet, *, token_id: str, side: Side, amount: int, now_ms: int
 ) -> tuple[Accepted, Trade]:
-    """Trade at the market now, a few ticks through the best price at most.
+    """Place a FAK order that may trade a few ticks beyond the best price.
 
-    ``amount``: micro-USDC for a BUY, micro-shares for a SELL, both whole cents. Raises: NoTrade.
+    ``amount``: micro-USDC for a BUY, micro-shares for a SELL; both multiples of 10,000.
+    Raises: NoTrade.
     """
     market = venue.engine.market_by_token[token_id]
-    price = _limit(venue, market, token_id, side)
-    taker_amount = _shares_for(amount, price) if side is Side.BUY else amount * price // PRICE_ONE
-    ticket = trader.ticket(
+    price = _limit_price(venue, market, token_id, side)
+    taker_amount = _min_shares(amount, price) if side is Side.BUY else amount * price // PRICE_ONE
+    ticket = trader.build_ticket(
         market,
         token_id=token_id,
         side=side,
@@ -97,15 +99,15 @@ def take(
         taker_amount=taker_amount,
         now_ms=now_ms,
     )
-    result, trade = accepted(venue, ticket, now_ms=now_ms)
+    result, trade = place_order(venue, ticket, now_ms=now_ms)
     if trade is None:
         raise NoTrade("nothing matched")
     return result, trade
 
 
-def rest(
+def place_resting_order(
     venue: Venue,
-    trader: HouseTrader,
+    trader: TraderWallet,
     *,
     token_id: str,
     side: Side,
@@ -113,12 +115,12 @@ def rest(
     shares: int,
     now_ms: int,
 ) -> str:
-    """Let a post-only order stand in the book, and return its id; ``shares`` are whole shares'
-    micro-shares. Raises: NoTrade.
+    """Place a post-only GTC order and return its id. ``shares``: micro-shares (whole shares).
+    Raises: NoTrade.
     """
     collateral = shares * price // PRICE_ONE
     maker, taker = (collateral, shares) if side is Side.BUY else (shares, collateral)
-    ticket = trader.ticket(
+    ticket = trader.build_ticket(
         venue.engine.market_by_token[token_id],
         token_id=token_id,
         side=side,
@@ -128,24 +130,24 @@ def rest(
         now_ms=now_ms,
         post_only=True,
     )
-    return accepted(venue, ticket, now_ms=now_ms)[0].order.id
+    return place_order(venue, ticket, now_ms=now_ms)[0].order.id
 
 
-def accepted(venue: Venue, ticket: PostedOrder, *, now_ms: int) -> tuple[Accepted, Trade | None]:
-    """Place it. Raises: NoTrade, with the venue's text, where it is refused."""
+def place_order(venue: Venue, ticket: Ticket, *, now_ms: int) -> tuple[Accepted, Trade | None]:
+    """Place a signed order. Raises: NoTrade, with the venue's text, if it is refused."""
     result = venue.on_order(ticket, now_ms=now_ms)
     if isinstance(result, tuple):
         return result
     raise NoTrade(result if isinstance(result, str) else result.text)
 
 
-def _shares_for(collateral: int, price: int) -> int:
-    """What a market BUY asks for at least: to four decimals of a share, as the venue wants it."""
+def _min_shares(collateral: int, price: int) -> int:
+    """The shares that a market BUY requires at least; the venue allows four decimals of a share."""
     return collateral * PRICE_ONE // price // _FOUR_DECIMALS * _FOUR_DECIMALS
 
 
-def _limit(venue: Venue, market: Market, token_id: str, side: Side) -> int:
-    """The worst price that the order takes. Raises: NoTrade."""
+def _limit_price(venue: Venue, market: Market, token_id: str, side: Side) -> int:
+    """The worst price at which a market order may trade. Raises: NoTrade."""
     book, outcome = venue.engine.books[market.condition_id], market.outcome_index(token_id)
     best = book.best_ask(outcome) if side is Side.BUY else book.best_bid(outcome)
     if best is None:

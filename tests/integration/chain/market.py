@@ -7,7 +7,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from services.paper_venue.chain.conditions import Condition, deal_shares, prepare_condition
+from services.paper_venue.chain.conditions import Condition, distribute_shares, prepare_condition
 from services.paper_venue.chain.deployment import FEE_RECEIVER, Deployment
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_wallets, paper_key
@@ -64,7 +64,9 @@ class PaperMarket:
             [paper_key(name, index) for index in range(traders)],
             collateral=DOLLARS,
         )
-        await deal_shares(deployment, [condition], [wallet.address for wallet in wallets], SHARES)
+        await distribute_shares(
+            deployment, [condition], [wallet.address for wallet in wallets], SHARES
+        )
         return cls(
             deployment=deployment,
             chain=ChainClient(deployment.rpc),

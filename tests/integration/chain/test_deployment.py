@@ -14,7 +14,7 @@ from polymarket._internal.wallet import (
 
 from services.paper_venue.chain.artifacts import Artifacts, MissingArtifact, load_artifacts
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.conditions import deal_shares, prepare_condition
+from services.paper_venue.chain.conditions import distribute_shares, prepare_condition
 from services.paper_venue.chain.deployment import Deployment, deploy
 from services.paper_venue.chain.sender import (
     Call,
@@ -26,7 +26,7 @@ from services.paper_venue.chain.wallets import (
     WalletKind,
     create_wallets,
     execute_from_safes,
-    owner_of,
+    fetch_owner,
     paper_key,
 )
 from shared.chain.addresses import (
@@ -152,9 +152,9 @@ async def test_a_safe_has_the_derived_address_and_obeys_its_owner_only(
     assert mine.address == derive_safe_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
     )
-    assert await owner_of(deployment, mine.address) == mine.owner
-    assert await owner_of(deployment, mine.owner) is None
-    assert await owner_of(deployment, CONDITIONAL_TOKENS) is None
+    assert await fetch_owner(deployment, mine.address) == mine.owner
+    assert await fetch_owner(deployment, mine.owner) is None
+    assert await fetch_owner(deployment, CONDITIONAL_TOKENS) is None
     await execute_from_safes(deployment, [mine], payment)
     with pytest.raises(TransactionReverted):
         await execute_from_safes(deployment, [thief], payment)
@@ -180,7 +180,7 @@ async def test_a_proxy_wallet_obeys_its_owner_only(deployment: Deployment) -> No
     assert mine.address == derive_proxy_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
     )
-    assert await owner_of(deployment, mine.address) == mine.owner
+    assert await fetch_owner(deployment, mine.address) == mine.owner
     await send_and_mine(deployment.rpc, [(local_account(mine.key), acting)])
     with pytest.raises(TransactionReverted):
         await send_and_mine(deployment.rpc, [(local_account(other.key), acting)])
@@ -200,7 +200,7 @@ async def test_a_deposit_wallet_obeys_its_owner_only(deployment: Deployment) -> 
     assert mine.address == derive_uups_deposit_wallet_address(
         mine.owner, PRODUCTION_CONFIG.wallet_derivation
     )
-    assert await owner_of(deployment, mine.address) == mine.owner
+    assert await fetch_owner(deployment, mine.address) == mine.owner
     with pytest.raises(TransactionReverted):
         await send_and_mine(deployment.rpc, [(local_account(other.key), theft)])
     with pytest.raises(TransactionReverted):

@@ -4,9 +4,9 @@ import pytest
 from eth_utils.crypto import keccak
 
 from services.paper_venue.chain.conditions import (
-    deal_shares,
+    build_redeem_call,
+    distribute_shares,
     prepare_conditions,
-    redeem_call,
     report_payouts,
 )
 from services.paper_venue.chain.deployment import Deployment
@@ -25,7 +25,8 @@ MOVED = 10_000_000
 
 async def redeem_all(market: PaperMarket) -> None:
     calls = [
-        (local_account(trader.key), redeem_call(market.condition)) for trader in market.traders
+        (local_account(trader.key), build_redeem_call(market.condition))
+        for trader in market.traders
     ]
     await send_and_mine(market.deployment.rpc, calls)
 
@@ -84,7 +85,7 @@ async def test_one_outcome_of_a_neg_risk_event_wins_and_all_others_lose(
     (holder,) = await create_wallets(
         deployment, WalletKind.EOA, [paper_key("event holder", 0)], collateral=DOLLARS
     )
-    await deal_shares(deployment, event, [holder.address], SHARES)
+    await distribute_shares(deployment, event, [holder.address], SHARES)
     no_tokens = [condition.no_token for condition in event]
 
     for condition in event:
@@ -92,7 +93,7 @@ async def test_one_outcome_of_a_neg_risk_event_wins_and_all_others_lose(
         await report_payouts(deployment, condition, yes=int(wins), no=int(not wins))
     await send_and_mine(
         deployment.rpc,
-        [(local_account(holder.key), redeem_call(condition)) for condition in event[:2]],
+        [(local_account(holder.key), build_redeem_call(condition)) for condition in event[:2]],
     )
 
     read = await ChainClient(deployment.rpc).fetch_balances(holder.address, no_tokens)

@@ -1,6 +1,4 @@
-"""Whatever is traded, by whichever wallets, in whichever market: the chain ends with what the venue
-says.
-"""
+"""Whatever is traded, by whichever wallets, in whichever market: chain and venue end up equal."""
 
 from __future__ import annotations
 
@@ -28,10 +26,8 @@ EXAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """One order: who, in which market, on which outcome. ``cents``: its price from the one side;
-    ``shares``: its size.
-    """
+class OrderRequest:
+    """An order to place. ``trader``: index in KINDS; ``cents``: limit price; ``shares``: size."""
 
     trader: int
     market: str
@@ -42,12 +38,14 @@ class Wish:
     shares: int
 
 
-SURE = Wish(trader=0, market="v1", outcome=0, side="BUY", kind="FAK", cents=99, shares=5)
-"""Who pays any price finds somebody."""
+CERTAIN_TO_TRADE = OrderRequest(
+    trader=0, market="v1", outcome=0, side="BUY", kind="FAK", cents=99, shares=5
+)
+"""An order that pays any price, so it trades."""
 
-WISHES = st.lists(
+ORDER_REQUESTS = st.lists(
     st.builds(
-        Wish,
+        OrderRequest,
         trader=st.integers(0, len(KINDS) - 1),
         market=st.sampled_from(sorted(MARKETS)),
         outcome=st.integers(0, 1),
@@ -71,58 +69,61 @@ class Trader:
 async def traders(venue: PaperVenue) -> AsyncIterator[list[Trader]]:
     """One of each kind, with money and a few shares of everything."""
     async with AsyncExitStack() as closing:
-        found = []
+        opened = []
         for kind in KINDS:
             client, account = await closing.enter_async_context(venue.client(kind, usdc="5000"))
-            found.append(Trader(client, account["proxy"]))
+            opened.append(Trader(client, account["proxy"]))
             for market in MARKETS:
                 await client.place_market_order(
                     asset_id=find_token(venue, market), side="BUY", amount="15", max_price="0.99"
                 )
-        yield found
+        yield opened
 
 
 @settings(
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(wishes=WISHES)
-async def test_the_chain_ends_with_what_the_venue_says(
-    venue: PaperVenue, rpc_url: str, traders: list[Trader], wishes: list[Wish]
+@given(requests=ORDER_REQUESTS)
+async def test_chain_and_venue_agree_after_any_orders(
+    venue: PaperVenue, rpc_url: str, traders: list[Trader], requests: list[OrderRequest]
 ) -> None:
-    taken = [await place(venue, traders[wish.trader].client, wish) for wish in (SURE, *wishes)]
+    accepted = [
+        await place(venue, traders[request.trader].client, request)
+        for request in (CERTAIN_TO_TRADE, *requests)
+    ]
 
-    assert taken[0], "whatever the others ask for, something was traded"
+    assert accepted[0], "at least the order that is certain to trade"
     await eventually(lambda: everything_is_settled(venue))
     async with ChainClient(Rpc(rpc_url)) as chain:
         for trader in traders:
-            await assert_the_venue_says_what_the_chain_has(venue, chain, trader)
+            await assert_venue_and_chain_agree(venue, chain, trader)
 
 
-async def place(venue: PaperVenue, client: AsyncSecureClient, wish: Wish) -> bool:
-    """Whether the venue took it; what it refuses must change nothing, which the comparison shows."""
-    token = tokens(venue, wish.market)[wish.outcome]
-    price = f"0.{wish.cents:02d}"
+async def place(venue: PaperVenue, client: AsyncSecureClient, request: OrderRequest) -> bool:
+    """Place an order; returns whether the venue accepted it. Refused orders must change nothing."""
+    token = tokens(venue, request.market)[request.outcome]
+    price = f"0.{request.cents:02d}"
     try:
-        if wish.kind == "GTC":
+        if request.kind == "GTC":
             answer: Any = await client.place_limit_order(
-                asset_id=token, price=price, size=str(wish.shares), side=wish.side
+                asset_id=token, price=price, size=str(request.shares), side=request.side
             )
-        elif wish.side == "BUY":
+        elif request.side == "BUY":
             answer = await client.place_market_order(
                 asset_id=token,
                 side="BUY",
-                amount=str(wish.shares),
+                amount=str(request.shares),
                 max_price=price,
-                order_type=wish.kind,
+                order_type=request.kind,
             )
         else:
             answer = await client.place_market_order(
                 asset_id=token,
                 side="SELL",
-                shares=str(wish.shares),
+                shares=str(request.shares),
                 min_price=price,
-                order_type=wish.kind,
+                order_type=request.kind,
             )
     except PolymarketError:
         return False
@@ -143,11 +144,11 @@ async def everything_is_settled(venue: PaperVenue) -> bool:
     return bool(stats["matched"] == stats["settled"] + stats["failed"])
 
 
-async def assert_the_venue_says_what_the_chain_has(
+async def assert_venue_and_chain_agree(
     venue: PaperVenue, chain: ChainClient, trader: Trader
 ) -> None:
-    asked = [int(token) for market in MARKETS for token in tokens(venue, market)]
-    on_chain = await chain.fetch_balances(trader.proxy, asked)
+    token_ids = [int(token) for market in MARKETS for token in tokens(venue, market)]
+    on_chain = await chain.fetch_balances(trader.proxy, token_ids)
     money = await trader.client.get_balance_allowance(asset_type="COLLATERAL")
     assert money.balance == on_chain.collateral
     for market in MARKETS:

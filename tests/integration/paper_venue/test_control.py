@@ -1,4 +1,4 @@
-"""What the control endpoint does to a running venue, and how it refuses what makes no sense."""
+"""What the control endpoint does to a running venue, and how it refuses invalid requests."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.integration.paper_venue.venue import PaperVenue
 pytestmark = pytest.mark.integration
 
 
-async def ask(venue: PaperVenue, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+async def request(venue: PaperVenue, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     async with (
         aiohttp.ClientSession() as http,
         http.request(method, f"{venue.urls['control']}/{path}", json=body) as answer,
@@ -21,17 +21,17 @@ async def ask(venue: PaperVenue, method: str, path: str, body: Any = None) -> tu
 
 
 async def test_faults_are_off_until_put_and_off_again_when_deleted(venue: PaperVenue) -> None:
-    assert await ask(venue, "GET", "faults") == (200, {"faults": {}, "struck": {}})
+    assert await request(venue, "GET", "faults") == (200, {"faults": {}, "struck": {}})
 
-    status, on = await ask(venue, "PUT", "faults", {"drop-reply": {"share": "0.2", "times": 5}})
+    status, on = await request(venue, "PUT", "faults", {"drop-reply": {"share": "0.2", "times": 5}})
 
     assert (status, on["struck"]) == (200, {"drop-reply": 0})
     assert (on["faults"]["drop-reply"]["share"], on["faults"]["drop-reply"]["times"]) == ("0.2", 5)
-    assert await ask(venue, "DELETE", "faults") == (200, {"faults": {}, "struck": {}})
+    assert await request(venue, "DELETE", "faults") == (200, {"faults": {}, "struck": {}})
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "said"),
+    ("method", "path", "body", "message"),
     [
         (
             "PUT",
@@ -59,18 +59,18 @@ async def test_faults_are_off_until_put_and_off_again_when_deleted(venue: PaperV
         ("POST", "accounts", {"kind": "eoa", "api_keys": 1}, "api_keys must be true or false"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_with_what_is_allowed(
-    venue: PaperVenue, method: str, path: str, body: Any, said: str
+async def test_an_invalid_request_is_refused_with_what_is_allowed(
+    venue: PaperVenue, method: str, path: str, body: Any, message: str
 ) -> None:
-    status, answer = await ask(venue, method, path, body)
+    status, answer = await request(venue, method, path, body)
 
     assert status == 400
-    assert said in answer["error"]
-    assert (await ask(venue, "GET", "faults"))[1]["faults"] == {}
+    assert message in answer["error"]
+    assert (await request(venue, "GET", "faults"))[1]["faults"] == {}
 
 
 @pytest.mark.parametrize("kind", ["eoa", "proxy", "safe", "deposit"])
-async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(
+async def test_an_account_of_each_kind_is_funded_and_has_its_api_key(
     venue: PaperVenue, kind: str
 ) -> None:
     (account,) = await venue.control("accounts", {"kind": kind, "usdc": "12.5", "api_keys": True})
@@ -80,8 +80,8 @@ async def test_an_account_of_each_kind_comes_funded_and_with_its_api_key(
     assert set(account["api_key"]) == {"apiKey", "secret", "passphrase"}
 
 
-async def test_a_market_gets_another_tick_and_then_ends(venue: PaperVenue) -> None:
-    market = await venue.find_market_to_resolve(neg_risk=True)
+async def test_a_market_gets_a_finer_tick_and_is_resolved(venue: PaperVenue) -> None:
+    market = await venue.market_to_end(neg_risk=True)
     subscription = {
         "type": "market",
         "assets_ids": market["token_ids"],
@@ -95,23 +95,23 @@ async def test_a_market_gets_another_tick_and_then_ends(venue: PaperVenue) -> No
     ):
         await eventually(lambda: feed.of_type("book") and plain.of_type("book"))
         await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.0001"})
-        await eventually(lambda: feed.of_type("tick_size_change"))
-        coarser = await ask(
+        await eventually(lambda: feed.of("tick_size_change"))
+        coarser = await request(
             venue, "POST", "tick", {"condition_id": market["condition_id"], "tick": "0.1"}
         )
         resolved = await venue.control(
             "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
         )
-        (told,) = await eventually(lambda: feed.of_type("market_resolved"))
-        await eventually(lambda: plain.of_type("tick_size_change"))
+        (published,) = await eventually(lambda: feed.of("market_resolved"))
+        await eventually(lambda: plain.of("tick_size_change"))
         await plain.socket.send_str("PING")
         await eventually(lambda: "PONG" in plain.texts)
 
     assert (coarser[0], "only becomes finer" in coarser[1]["error"]) == (409, True)
     assert resolved["resolved"] == {market["condition_id"]: {"yes": 0, "no": 1}}
-    assert told["winning_asset_id"] == market["token_ids"][1]
-    assert plain.of_type("market_resolved") == []
-    status, answer = await ask(
+    assert published["winning_asset_id"] == market["token_ids"][1]
+    assert plain.of("market_resolved") == []
+    status, answer = await request(
         venue, "POST", "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
     )
     assert (status, "open market" in answer["error"]) == (400, True)

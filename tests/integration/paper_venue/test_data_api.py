@@ -1,6 +1,4 @@
-"""The unmodified polymarket-client reads what wallets did and hold, and all of it happened on the
-chain.
-"""
+"""The unmodified polymarket-client reads activity and positions, and they agree with the chain."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ async def buy(client: AsyncSecureClient, token: str, usdc: str = "25") -> None:
     assert order.ok, order
 
 
-async def everything(paginator: Any) -> list[Any]:
+async def read_all_pages(paginator: Any) -> list[Any]:
     return [row async for page in paginator for row in page.items]
 
 
@@ -40,15 +38,15 @@ async def test_a_trade_a_position_and_its_value_appear_once_the_chain_has_them(
 ) -> None:
     token = venue.token()
     async with venue.client("eoa") as (client, account):
-        assert await everything(client.list_trades(user=account["proxy"])) == []
+        assert await read_all_pages(client.list_trades(user=account["proxy"])) == []
         await buy(client, token)
 
         async def traded() -> list[Any]:
-            return await everything(client.list_trades(user=account["proxy"]))
+            return await read_all_pages(client.list_trades(user=account["proxy"]))
 
         (trade,) = await eventually(traded, within=INDEXED_WITHIN)
-        (position,) = await everything(client.list_positions(user=account["proxy"]))
-        (row,) = await everything(
+        (position,) = await read_all_pages(client.list_positions(user=account["proxy"]))
+        (row,) = await read_all_pages(
             client.list_activity(user=account["proxy"], activity_types=["TRADE"])
         )
         value = await client.get_portfolio_value(user=account["proxy"])
@@ -86,7 +84,7 @@ async def test_a_funded_account_has_every_approval_that_the_client_asks_for(
     assert len(contracts) == 17
 
 
-async def test_a_walk_to_the_end_has_no_gap_and_no_double_while_trades_go_on(
+async def test_paging_has_no_gap_and_no_double_while_trading_continues(
     venue: PaperVenue,
 ) -> None:
     async with venue.client("eoa", usdc="5000") as (client, account):
@@ -94,17 +92,17 @@ async def test_a_walk_to_the_end_has_no_gap_and_no_double_while_trades_go_on(
             await buy(client, venue.token(), "10")
 
         async def six() -> bool:
-            return len(await everything(client.list_trades(user=account["proxy"]))) == 6
+            return len(await read_all_pages(client.list_trades(user=account["proxy"]))) == 6
 
         await eventually(six, within=INDEXED_WITHIN)
         before = await rows(venue, "trades", user=account["proxy"], taker_only="false")
-        walked: list[dict[str, Any]] = []
+        collected: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
-            page = await page_of(
+            page = await fetch_page(
                 venue, "trades", user=account["proxy"], taker_only="false", limit="2", **cursor
             )
-            walked += page["data"]
+            collected += page["data"]
             assert page["pagination"]["has_more"] == (page["pagination"]["next_cursor"] is not None)
             if not page["pagination"]["has_more"]:
                 break
@@ -117,7 +115,7 @@ async def test_a_walk_to_the_end_has_no_gap_and_no_double_while_trades_go_on(
 
             await eventually(grown, within=INDEXED_WITHIN)
 
-    assert walked == before
+    assert collected == before
 
 
 async def test_taker_only_is_the_default_and_leaves_the_makers_rows_out(venue: PaperVenue) -> None:
@@ -156,7 +154,7 @@ async def test_taker_only_is_the_default_and_leaves_the_makers_rows_out(venue: P
         "condition=" + ",".join(f"0x{n:064x}" for n in range(21)),
     ],
 )
-async def test_what_the_data_api_does_not_take_is_400(venue: PaperVenue, query: str) -> None:
+async def test_an_invalid_query_is_answered_with_400(venue: PaperVenue, query: str) -> None:
     url = f"{venue.urls['data']}/v2/activity?user=0x{1:040x}&{query}"
     async with aiohttp.ClientSession() as http, http.get(url) as reply:
         assert reply.status == 400
@@ -164,7 +162,7 @@ async def test_what_the_data_api_does_not_take_is_400(venue: PaperVenue, query: 
 
 
 @pytest.mark.parametrize(("version", "neg_risk"), [("v1", False), ("v1", True), ("v2", False)])
-async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contract(
+async def test_a_split_and_a_merge_belong_to_the_wallet_whichever_contract_makes_them(
     venue: PaperVenue, version: str, neg_risk: bool
 ) -> None:
     market = next(
@@ -178,13 +176,13 @@ async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contrac
             await handle.wait()
 
         async def both() -> list[Any]:
-            found = await everything(
+            listed = await read_all_pages(
                 client.list_activity(user=account["proxy"], activity_types=["SPLIT", "MERGE"])
             )
-            return found if len(found) == 2 else []
+            return listed if len(listed) == 2 else []
 
         merge, split = await eventually(both, within=INDEXED_WITHIN)
-        held = await everything(client.list_positions(user=account["proxy"]))
+        held = await read_all_pages(client.list_positions(user=account["proxy"]))
 
     assert [(row.type, row.amount, row.condition_id) for row in (split, merge)] == [
         ("SPLIT", 5, market["condition_id"]),
@@ -194,7 +192,7 @@ async def test_a_split_and_a_merge_are_the_wallets_own_through_whichever_contrac
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(
+async def test_a_redemption_has_a_row_for_each_outcome_and_closes_the_positions(
     venue: PaperVenue, version: str
 ) -> None:
     async with venue.client("eoa") as (client, account):
@@ -206,15 +204,15 @@ async def test_a_redemption_is_a_row_for_each_outcome_and_closes_the_positions(
         await redemption.wait()
 
         async def redeemed() -> list[Any]:
-            found = await everything(
+            listed = await read_all_pages(
                 client.list_activity(user=account["proxy"], activity_types=["REDEEM"])
             )
-            return found if len(found) == 2 else []
+            return listed if len(listed) == 2 else []
 
         paid = {
             row.outcome: row.amount for row in await eventually(redeemed, within=INDEXED_WITHIN)
         }
-        closed = await everything(client.list_positions(user=account["proxy"], status="CLOSED"))
+        closed = await read_all_pages(client.list_positions(user=account["proxy"], status="CLOSED"))
         listed = await client.get_market(id=market["id"])
 
     assert paid == {market["outcomes"][0]: 5, market["outcomes"][1]: 0}
@@ -239,16 +237,16 @@ async def test_our_own_reading_of_the_feed_agrees_with_the_chain(venue: PaperVen
 
         await eventually(three, within=INDEXED_WITHIN)
         async with DataApi(venue.urls["data"], timeout_s=10) as api:
-            told = [
+            fills = [
                 parse_fill(row, seen_at=utc_now())
                 for row in await api.fetch_trades(
                     account["proxy"], utc_now() - timedelta(minutes=5)
                 )
             ]
-        (position,) = await everything(client.list_positions(user=account["proxy"]))
+        (position,) = await read_all_pages(client.list_positions(user=account["proxy"]))
 
-    assert {fill.leader for fill in told} == {account["proxy"]}
-    assert as_decimal(sum(fill.shares for fill in told)) == position.current_size
+    assert {fill.leader for fill in fills} == {account["proxy"]}
+    assert as_decimal(sum(fill.shares for fill in fills)) == position.current_size
 
 
 async def test_the_fault_doubles_rows(venue: PaperVenue) -> None:
@@ -259,30 +257,30 @@ async def test_the_fault_doubles_rows(venue: PaperVenue) -> None:
             return await rows(venue, "trades", user=account["proxy"])
 
         await eventually(traded, within=INDEXED_WITHIN)
-        await faults(venue, {"rows-doubled": {"only": account["proxy"]}})
+        await set_faults(venue, {"rows-doubled": {"only": account["proxy"]}})
         try:
             doubled = await traded()
         finally:
-            await faults(venue, {})
+            await set_faults(venue, {})
 
     assert Counter(row["transaction_hash"] for row in doubled).most_common(1)[0][1] == 2
 
 
-async def page_of(venue: PaperVenue, name: str, **query: str) -> dict[str, Any]:
+async def fetch_page(venue: PaperVenue, name: str, **query: str) -> dict[str, Any]:
     async with (
         aiohttp.ClientSession(raise_for_status=True) as http,
         http.get(f"{venue.urls['data']}/v2/{name}", params=query) as reply,
     ):
-        found: dict[str, Any] = await reply.json()
-        return found
+        page: dict[str, Any] = await reply.json()
+        return page
 
 
 async def rows(venue: PaperVenue, name: str, **query: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await page_of(venue, name, limit="1000", **query))["data"]
-    return found
+    fetched: list[dict[str, Any]] = (await fetch_page(venue, name, limit="1000", **query))["data"]
+    return fetched
 
 
-async def faults(venue: PaperVenue, chosen: dict[str, Any]) -> None:
+async def set_faults(venue: PaperVenue, chosen: dict[str, Any]) -> None:
     async with (
         aiohttp.ClientSession(raise_for_status=True) as http,
         http.put(f"{venue.urls['control']}/faults", json=chosen) as reply,

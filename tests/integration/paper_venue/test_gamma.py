@@ -1,4 +1,4 @@
-"""The unmodified polymarket-client finds every market and event, page by page, by slug and by id."""
+"""The unmodified polymarket-client finds every market and event: by page, by slug and by id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.paper_venue.venue import PaperVenue
 pytestmark = pytest.mark.integration
 
 
-async def walked(paginator: Any) -> list[Any]:
+async def read_all_pages(paginator: Any) -> list[Any]:
     return [row async for page in paginator for row in page.items]
 
 
@@ -20,7 +20,7 @@ async def test_markets_are_listed_page_by_page_and_each_is_found_by_slug_and_id(
     venue: PaperVenue,
 ) -> None:
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        markets = await walked(client.list_markets(page_size=2)) + await walked(
+        markets = await read_all_pages(client.list_markets(page_size=2)) + await read_all_pages(
             client.list_markets(page_size=2, closed=True)
         )
         by_slug = [await client.get_market(slug=market.slug) for market in markets]
@@ -39,10 +39,10 @@ async def test_markets_are_listed_page_by_page_and_each_is_found_by_slug_and_id(
 
 async def test_events_are_listed_page_by_page_with_all_their_markets(venue: PaperVenue) -> None:
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        markets = await walked(client.list_markets()) + await walked(
+        markets = await read_all_pages(client.list_markets()) + await read_all_pages(
             client.list_markets(closed=True)
         )
-        events = await walked(client.list_events(page_size=1)) + await walked(
+        events = await read_all_pages(client.list_events(page_size=1)) + await read_all_pages(
             client.list_events(page_size=1, closed=True)
         )
         by_slug = [await client.get_event(slug=event.slug) for event in events]
@@ -57,8 +57,12 @@ async def test_events_are_listed_page_by_page_with_all_their_markets(venue: Pape
 async def test_a_market_is_found_by_its_condition_and_its_token(venue: PaperVenue) -> None:
     market = next(each for each in venue.world["markets"] if each.get("version", "v1") == "v1")
     async with AsyncPublicClient(environment=venue.environment()) as client:
-        (by_condition,) = await walked(client.list_markets(condition_ids=[market["condition_id"]]))
-        (by_token,) = await walked(client.list_markets(clob_token_ids=[market["token_ids"][1]]))
+        (by_condition,) = await read_all_pages(
+            client.list_markets(condition_ids=[market["condition_id"]])
+        )
+        (by_token,) = await read_all_pages(
+            client.list_markets(clob_token_ids=[market["token_ids"][1]])
+        )
 
     assert by_condition.id == by_token.id
     assert by_condition.outcomes.yes.token_id == market["token_ids"][0]

@@ -37,7 +37,7 @@ from polymarket.types import EvmAddress
 from services.paper_venue.chain.artifacts import load_artifacts
 from services.paper_venue.chain.conditions import Condition, prepare_condition, report_payouts
 from services.paper_venue.chain.deployment import Deployment, deploy
-from services.paper_venue.chain.wallets import give_gas, mint
+from services.paper_venue.chain.wallets import fund_gas, mint
 from shared.chain.addresses import (
     COLLATERAL_ADAPTER,
     EXCHANGE_V2,
@@ -50,15 +50,15 @@ from shared.chain.addresses import (
 from shared.chain.client import ChainClient
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.safes import safe_address
-from tests.integration.paper_venue.relays import (
-    NOBODY,
-    end_of,
-    key_of,
+from tests.integration.paper_venue.relayer_requests import (
+    ZERO_ADDRESS,
+    fetch_relayer_key,
+    fetch_relayer_keys,
     key_text,
-    keys_of,
-    relayer_key,
+    make_key,
+    prepare_wallet,
     submit,
-    wallet_of,
+    wait_until_final,
 )
 from tests.integration.paper_venue.venue import PaperVenue, npm_folder
 
@@ -71,14 +71,14 @@ START = 100_000_000
 
 @pytest.fixture
 async def deployment(venue: PaperVenue, rpc_url: str) -> AsyncIterator[Deployment]:
-    """The running venue's chain, for what only its admin can do."""
+    """The running venue's chain, with its admin's key."""
     deployed = await deploy(rpc_url, load_artifacts(Path(npm_folder())))
     yield deployed
     await deployed.rpc.close()
 
 
-def quick(venue: PaperVenue) -> Environment:
-    """Production's, at this venue's addresses, asking more often than every two seconds."""
+def fast_polling(venue: PaperVenue) -> Environment:
+    """The production environment at this venue's addresses, polling every 20 ms."""
     config = dataclasses.replace(
         get_environment_config(venue.environment()),
         relayer_poll_frequency_ms=20,
@@ -88,18 +88,18 @@ def quick(venue: PaperVenue) -> Environment:
 
 
 @asynccontextmanager
-async def fresh(
+async def new_wallet(
     venue: PaperVenue, deployment: Deployment, kind: str, test: str
 ) -> AsyncIterator[AsyncSecureClient]:
-    """An official client of a wallet that is new to the chain, with money and without any approval."""
-    owner = key_of(f"{kind} {test}")
+    """An official client of a new wallet, with money and without any approval."""
+    owner = make_key(f"{kind} {test}")
     if kind == "eoa":
-        await give_gas(deployment, [owner.address])
+        await fund_gas(deployment, [owner.address])
     client = await AsyncSecureClient.create(
         private_key=key_text(owner),
-        wallet=await wallet_of(venue, kind, owner),
-        environment=quick(venue),
-        api_key=await relayer_key(venue, owner.address),
+        wallet=await prepare_wallet(venue, kind, owner),
+        environment=fast_polling(venue),
+        api_key=await fetch_relayer_key(venue, owner.address),
     )
     await mint(deployment, [client.wallet], START)
     try:
@@ -108,7 +108,7 @@ async def fresh(
         await client.close()
 
 
-async def held(
+async def fetch_holdings(
     deployment: Deployment, client: AsyncSecureClient, condition: Condition
 ) -> tuple[int, int, int]:
     """The wallet's micro-pUSD and its shares of YES and of NO."""
@@ -122,7 +122,7 @@ async def held(
     )
 
 
-async def act(client: AsyncSecureClient, *calls: TransactionCall) -> None:
+async def execute(client: AsyncSecureClient, *calls: TransactionCall) -> None:
     await (await client.execute_transaction(calls=list(calls))).wait()
 
 
@@ -179,38 +179,38 @@ CONVERSIONS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_fresh_wallet_approves_splits_merges_and_redeems(
+async def test_a_new_wallet_approves_splits_merges_and_redeems(
     venue: PaperVenue, deployment: Deployment, kind: str
 ) -> None:
-    async with fresh(venue, deployment, kind, "positions") as client:
+    async with new_wallet(venue, deployment, kind, "positions") as client:
         await client.setup_trading_approvals()
         for name, conversions in CONVERSIONS.items():
             question = "0x" + keccak(text=f"relayer test {kind} {name}").hex()
             condition = await prepare_condition(deployment, question, exchange=conversions.exchange)
-            start, _, _ = await held(deployment, client, condition)
+            start, _, _ = await fetch_holdings(deployment, client, condition)
 
-            await act(client, conversions.split(condition.condition_id, 10_000_000))
-            assert await held(deployment, client, condition) == (
+            await execute(client, conversions.split(condition.condition_id, 10_000_000))
+            assert await fetch_holdings(deployment, client, condition) == (
                 start - 10_000_000,
                 10_000_000,
                 10_000_000,
             )
-            await act(client, conversions.merge(condition.condition_id, 4_000_000))
-            assert await held(deployment, client, condition) == (
+            await execute(client, conversions.merge(condition.condition_id, 4_000_000))
+            assert await fetch_holdings(deployment, client, condition) == (
                 start - 6_000_000,
                 6_000_000,
                 6_000_000,
             )
             await report_payouts(deployment, condition, yes=3, no=1)
-            await act(client, *conversions.redeem(condition.condition_id, 6_000_000))
-            assert await held(deployment, client, condition) == (start, 0, 0)
+            await execute(client, *conversions.redeem(condition.condition_id, 6_000_000))
+            assert await fetch_holdings(deployment, client, condition) == (start, 0, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_all_17_approvals_are_missing_before_and_none_after(
+async def test_setup_grants_all_17_missing_approvals(
     venue: PaperVenue, deployment: Deployment, kind: str
 ) -> None:
-    async with fresh(venue, deployment, kind, "approvals") as client:
+    async with new_wallet(venue, deployment, kind, "approvals") as client:
         config, rpc = get_environment_config(client.environment), client._ctx.rpc
         before = await get_trading_approvals_state(rpc, wallet=client.wallet, config=config)
         await client.setup_trading_approvals()
@@ -220,10 +220,10 @@ async def test_all_17_approvals_are_missing_before_and_none_after(
     assert after.is_fully_approved
 
 
-async def test_a_new_deposit_wallet_is_made_where_the_client_derives_it_and_trades(
+async def test_a_new_deposit_wallet_is_created_where_the_client_derives_it_and_trades(
     venue: PaperVenue, deployment: Deployment
 ) -> None:
-    async with fresh(venue, deployment, "deposit", "trade") as client:
+    async with new_wallet(venue, deployment, "deposit", "trade") as client:
         await client.setup_trading_approvals()
         cash = await client.get_balance_allowance(asset_type="COLLATERAL")
         order = await client.place_limit_order(
@@ -235,17 +235,17 @@ async def test_a_new_deposit_wallet_is_made_where_the_client_derives_it_and_trad
     assert order.ok, order.message
 
 
-async def test_two_at_once_from_one_wallet_both_go_through(
+async def test_two_simultaneous_calls_of_one_wallet_are_both_executed(
     venue: PaperVenue, deployment: Deployment
 ) -> None:
-    async with fresh(venue, deployment, "deposit", "two at once") as client:
+    async with new_wallet(venue, deployment, "deposit", "two at once") as client:
         pay = [
             erc20_transfer_call(
-                token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=amount
+                token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=amount
             )
             for amount in (1, 2)
         ]
-        await asyncio.gather(*(act(client, call) for call in pay))
+        await asyncio.gather(*(execute(client, call) for call in pay))
         left = (await ChainClient(deployment.rpc).fetch_balances(client.wallet)).collateral
 
     assert left == START - 3
@@ -255,18 +255,18 @@ async def test_two_at_once_from_one_wallet_both_go_through(
 async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_usable(
     venue: PaperVenue, deployment: Deployment, kind: str
 ) -> None:
-    async with fresh(venue, deployment, kind, "reverts") as client:
+    async with new_wallet(venue, deployment, kind, "reverts") as client:
         too_much = erc20_transfer_call(
-            token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START + 1
+            token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=START + 1
         )
         with pytest.raises(TransactionFailedError, match="revert"):
-            await act(client, too_much)
-        await act(
+            await execute(client, too_much)
+        await execute(
             client,
             dataclasses.replace(
                 too_much,
                 data=erc20_transfer_call(
-                    token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=START
+                    token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=START
                 ).data,
             ),
         )
@@ -275,37 +275,39 @@ async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_u
     assert left == 0
 
 
-async def test_a_client_is_told_that_its_safe_does_not_stand(venue: PaperVenue) -> None:
-    owner = key_of("no safe")
+async def test_a_client_is_told_that_its_safe_does_not_exist(venue: PaperVenue) -> None:
+    owner = make_key("no safe")
     with pytest.raises(UserInputError, match="does not exist"):
         await AsyncSecureClient.create(
             private_key=key_text(owner),
             wallet=safe_address(owner.address),
-            environment=quick(venue),
+            environment=fast_polling(venue),
         )
 
 
-async def test_builder_keys_work_and_invented_keys_do_not(
+async def test_builder_keys_are_accepted_and_invented_keys_denied(
     venue: PaperVenue, deployment: Deployment
 ) -> None:
-    owner = key_of("keys")
+    owner = make_key("keys")
     wrong = RelayerApiKey(key="11111111-1111-4111-8111-111111111111", address=owner.address)
     create = partial(
-        AsyncSecureClient.create, private_key=key_text(owner), environment=quick(venue)
+        AsyncSecureClient.create, private_key=key_text(owner), environment=fast_polling(venue)
     )
     with pytest.raises(RequestRejectedError, match="invalid authorization") as denied:
         await create(api_key=wrong)
-    client = await create(api_key=BuilderApiKey(**(await keys_of(venue, owner.address))["builder"]))
+    client = await create(
+        api_key=BuilderApiKey(**(await fetch_relayer_keys(venue, owner.address))["builder"])
+    )
     await client.close()
 
     assert denied.value.status == 401
     assert client.wallet_type == "DEPOSIT_WALLET"
 
 
-async def batch(client: AsyncSecureClient, *, nonce: str | None = None) -> dict[str, Any]:
+async def build_batch(client: AsyncSecureClient, *, nonce: str | None = None) -> dict[str, Any]:
     """A deposit wallet's signed batch, as the client would submit it."""
     pay = erc20_transfer_call(
-        token_address=EvmAddress(PUSD), recipient=EvmAddress(NOBODY), amount=1
+        token_address=EvmAddress(PUSD), recipient=EvmAddress(ZERO_ADDRESS), amount=1
     )
     return dict(
         await build_signed_deposit_wallet_payload(
@@ -314,12 +316,12 @@ async def batch(client: AsyncSecureClient, *, nonce: str | None = None) -> dict[
     )
 
 
-async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(
+async def test_an_invalid_batch_is_refused_before_anything_is_sent(
     venue: PaperVenue, deployment: Deployment
 ) -> None:
-    async with fresh(venue, deployment, "deposit", "wrong") as client:
-        owner, stranger = client.signer, key_of("deposit stranger").address
-        first = await batch(client)
+    async with new_wallet(venue, deployment, "deposit", "wrong") as client:
+        owner, stranger = client.signer, make_key("deposit stranger").address
+        first = await build_batch(client)
         dearer = first | {"depositWalletParams": first["depositWalletParams"] | {"deadline": "1"}}
         assert await submit(venue, owner, dearer) == (400, {"error": "invalid signature"})
         assert await submit(venue, owner, first | {"from": stranger}) == (
@@ -331,10 +333,10 @@ async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(
             {"error": "invalid request payload"},
         )
         status, sent = await submit(venue, owner, first)
-        assert (status, (await end_of(venue, sent))["state"]) == (200, "STATE_CONFIRMED")
+        assert (status, (await wait_until_final(venue, sent))["state"]) == (200, "STATE_CONFIRMED")
         stale, early = (
             await submit(venue, owner, first),
-            await submit(venue, owner, await batch(client, nonce="7")),
+            await submit(venue, owner, await build_batch(client, nonce="7")),
         )
         left = (await ChainClient(deployment.rpc).fetch_balances(client.wallet)).collateral
 
@@ -344,12 +346,12 @@ async def test_what_is_wrong_with_a_batch_is_answered_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(("version", "neg_risk"), [("v1", False), ("v2", False), ("v1", True)])
-async def test_by_a_markets_condition_the_client_splits_merges_and_after_its_end_redeems(
+async def test_the_client_splits_merges_and_redeems_by_a_markets_condition(
     venue: PaperVenue, deployment: Deployment, version: str, neg_risk: bool
 ) -> None:
     chain = ChainClient(deployment.rpc)
-    market = await venue.find_market_to_resolve(version, neg_risk=neg_risk)
-    async with fresh(venue, deployment, "deposit", f"ending {version} {neg_risk}") as client:
+    market = await venue.market_to_end(version, neg_risk=neg_risk)
+    async with new_wallet(venue, deployment, "deposit", f"ending {version} {neg_risk}") as client:
         condition, tokens = market["condition_id"], [int(token) for token in market["token_ids"]]
         await client.setup_trading_approvals()
         await (await client.split_position(condition_id=condition, amount=5_000_000)).wait()
@@ -370,7 +372,7 @@ async def test_an_eoa_splits_and_merges_by_a_markets_condition_in_plain_transact
     venue: PaperVenue, deployment: Deployment
 ) -> None:
     market = venue.world["markets"][0]
-    async with fresh(venue, deployment, "eoa", "by condition") as client:
+    async with new_wallet(venue, deployment, "eoa", "by condition") as client:
         await client.setup_trading_approvals()
         await (
             await client.split_position(condition_id=market["condition_id"], amount=5_000_000)

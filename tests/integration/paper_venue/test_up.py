@@ -1,4 +1,4 @@
-"""`slipstream venue up --json` gives a script all that it needs, and leaves nothing behind."""
+"""`slipstream venue up --json` prints all that a script needs, and leaves nothing running."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.integration.paper_venue.venue import terminate_at_end
 pytestmark = pytest.mark.integration
 
 
-def test_a_venue_comes_up_with_funded_accounts_of_every_kind_and_goes_without_a_trace() -> None:
+def test_a_venue_starts_with_funded_accounts_of_every_kind_and_stops_completely() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "POLYGON_RPC_URL"}
     command = [
         sys.executable,

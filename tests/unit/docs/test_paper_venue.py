@@ -1,6 +1,4 @@
-"""docs/paper-venue.md leaves out no setting, no fault and no control endpoint, and names no test
-that is not there.
-"""
+"""docs/paper-venue.md has every setting, fault and control endpoint; tests that it names exist."""
 
 import re
 from decimal import Decimal
@@ -18,7 +16,7 @@ PAGE = "paper-venue.md"
 ROOT = DOCS.parent
 
 
-def in_words(default: Any) -> str:
+def as_written(default: Any) -> str:
     if default is PydanticUndefined:
         return "required"
     if default is None:
@@ -32,23 +30,23 @@ def in_words(default: Any) -> str:
     return f"`{text}`"
 
 
-def test_every_setting_is_told_with_its_default() -> None:
-    told = {name: default for name, default, _ in table_after(PAGE, "## Settings")}
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = {name: default for name, default, _ in table_after(PAGE, "## Settings")}
 
-    assert told == {
-        f"`PAPER_VENUE_{name.upper()}`": in_words(field.default)
+    assert documented == {
+        f"`PAPER_VENUE_{name.upper()}`": as_written(field.default)
         for name, field in Settings.model_fields.items()
     }
 
 
-def test_every_fault_is_told_once() -> None:
-    told = [name.strip("`") for name, _, _ in table_after(PAGE, "## Faults")]
+def test_every_fault_is_documented_once() -> None:
+    documented = [name.strip("`") for name, _, _ in table_after(PAGE, "## Faults")]
 
-    assert told == [fault.value for fault in Fault]
+    assert documented == [fault.value for fault in Fault]
 
 
-def test_every_control_endpoint_is_told() -> None:
-    told = {
+def test_every_control_endpoint_is_documented() -> None:
+    documented = {
         path
         for cell, _ in table_after(PAGE, "## Control")
         for path in re.findall(r"/control/[a-z-]+(?:/[a-z-]+)*", cell)
@@ -59,21 +57,21 @@ def test_every_control_endpoint_is_told() -> None:
         for path in re.findall(r'web\.\w+\("(/control/[a-z/-]+)"', module.read_text())
     }
 
-    assert told == served
+    assert documented == served
 
 
-def test_every_test_that_is_named_exists() -> None:
-    named = [
+def test_every_named_test_exists() -> None:
+    tests = [
         name
-        for _, _, cell in table_after(PAGE, "## What it holds equal")
+        for _, _, cell in table_after(PAGE, "## What is the same as at the live venue")
         for name in re.findall(r"`([^`]+)`", cell)
     ]
     files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
     everything = "\n".join(path.read_text() for path in files.values())
 
-    missing = [name for name in named if not _exists(name, files, everything)]
+    missing = [name for name in tests if not _exists(name, files, everything)]
 
-    assert named
+    assert tests
     assert missing == []
 
 

@@ -1,4 +1,4 @@
-"""Logs as the local chain's node tells them."""
+"""Logs as the local chain's node returns them."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from eth_abi.abi import encode
 
 from services.paper_venue.data_api.chain_events import (
     CONDITION_RESOLUTION,
-    NOBODY,
     PAYOUT_REDEMPTION,
     TRANSFER,
     TRANSFER_SINGLE,
+    ZERO_ADDRESS,
 )
 from shared.chain.addresses import CONDITIONAL_TOKENS, EXCHANGE_V2, PUSD
 from shared.chain.logs import ORDER_FILLED
@@ -66,20 +66,20 @@ def paid(sender: str, receiver: str, usdc: int) -> Log:
 def split(wallet: str, shares: int) -> list[Log]:
     return [
         paid(wallet, CONDITIONAL_TOKENS, shares),
-        *(moved(NOBODY, wallet, shares, token=token) for token in (YES, NO)),
+        *(moved(ZERO_ADDRESS, wallet, shares, token=token) for token in (YES, NO)),
     ]
 
 
 def merged(wallet: str, shares: int) -> list[Log]:
     return [
-        *(moved(wallet, NOBODY, shares, token=token) for token in (YES, NO)),
+        *(moved(wallet, ZERO_ADDRESS, shares, token=token) for token in (YES, NO)),
         paid(CONDITIONAL_TOKENS, wallet, shares),
     ]
 
 
 def bought(wallet: str, *, shares: int, usdc: int, fee: int = 0, seller: str = MAKER) -> list[Log]:
-    """A match of two orders: shares change hands, and the exchange tells of the maker's order, then
-    of the taker's.
+    """A match of two orders: shares change hands, then come the fills of the maker's order and of
+    the taker's.
     """
     return [
         moved(seller, wallet, shares),
@@ -111,7 +111,7 @@ def redeemed(wallet: str, *, yes: int, no: int, payout: int) -> list[Log]:
         (bytes.fromhex(MARKET.condition_id[2:]), (1, 2), payout),
     )
     burnt = [
-        moved(wallet, NOBODY, shares, token=token)
+        moved(wallet, ZERO_ADDRESS, shares, token=token)
         for token, shares in ((YES, yes), (NO, no))
         if shares
     ]

@@ -1,4 +1,4 @@
-"""The Data API tells what the index holds: filters, pages, positions, and faults on the way out."""
+"""The Data API serves what the index holds: filters, pages, positions, and its faults."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,8 +17,8 @@ from polymarket.models.data.portfolio import Position
 from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.chain_events import decode_transactions
-from services.paper_venue.data_api.cursors import Page, cut
-from services.paper_venue.exchange.matching_engine import MatchingEngine
+from services.paper_venue.data_api.cursors import Page, take_page
+from services.paper_venue.exchange.engine import Engine
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.http.payloads import Json
@@ -31,17 +31,17 @@ LEADER, MAKER = chain.LEADER, chain.MAKER
 Get = Callable[..., Awaitable[Any]]
 
 
-class Ready:
-    async def ready(self) -> None: ...
+class ReadyIndexer:
+    async def wait_until_ready(self) -> None: ...
 
 
 class NoApprovals:
-    async def of(self, wallet: str) -> list[Json]:
+    async def fetch(self, wallet: str) -> list[Json]:
         return []
 
 
 class World:
-    """A chain's past, an index of it, and a clock."""
+    """An index of some transactions, a Data API over it, and a clock."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class World:
             chain.mined(*transactions, first_block=self._mined + 1)
         ):
             transaction.indexed_at_ms = self.now_ms
-            self.index.fold(transaction)
+            self.index.apply(transaction)
         self._mined += len(transactions)
 
     @asynccontextmanager
@@ -75,7 +75,7 @@ class World:
         api = DataApi(
             self.engine,
             self.index,
-            indexer=Ready(),
+            indexer=ReadyIndexer(),
             approvals=NoApprovals(),
             faults=self.faults,
             now_ms=lambda: self.now_ms,
@@ -85,9 +85,9 @@ class World:
         http.add_routes(api.routes())
         async with TestClient(TestServer(http)) as client:
 
-            async def get(path: str, *, answered: int = 200, **query: str) -> Any:
+            async def get(path: str, *, expected_status: int = 200, **query: str) -> Any:
                 async with client.get(f"/v2/{path}", params={"user": LEADER} | query) as reply:
-                    assert reply.status == answered, await reply.text()
+                    assert reply.status == expected_status, await reply.text()
                     return orjson.loads(await reply.read())
 
             yield get
@@ -96,7 +96,7 @@ class World:
 A_TRADE = chain.bought(LEADER, shares=30 * SHARE, usdc=10 * USDC, fee=123_450)
 
 
-async def test_a_trade_is_the_ratio_of_what_moved_and_its_activity_has_the_fee() -> None:
+async def test_a_trades_price_is_usdc_per_share_and_its_activity_includes_the_fee() -> None:
     async with World(A_TRADE).served() as get:
         (trade,) = (await get("trades"))["data"]
         (row,) = (await get("activity"))["data"]
@@ -112,7 +112,7 @@ async def test_a_trade_is_the_ratio_of_what_moved_and_its_activity_has_the_fee()
     assert len(parse_activities([row])) == 1
 
 
-async def test_makers_rows_come_when_they_are_asked_for() -> None:
+async def test_makers_rows_are_served_on_request() -> None:
     async with World(A_TRADE).served() as get:
         assert (await get("trades", user=MAKER))["data"] == []
         assert len((await get("trades", user=MAKER, taker_only="false"))["data"]) == 1
@@ -173,7 +173,7 @@ async def test_a_position_is_valued_at_the_middle_of_the_book() -> None:
     assert value == {"proxy_wallet": LEADER, "value": 10}
 
 
-async def test_positions_are_found_by_status() -> None:
+async def test_positions_are_filtered_by_status() -> None:
     world = World(chain.split(LEADER, 5 * SHARE))
     async with world.served() as get:
 
@@ -196,26 +196,26 @@ async def test_positions_are_found_by_status() -> None:
         assert await sizes("CLOSED") == [("CLOSED", 0), ("CLOSED", 0)]
 
 
-async def test_less_than_a_tenth_of_a_share_is_hidden_unless_it_is_asked_for() -> None:
+async def test_less_than_a_tenth_of_a_share_is_hidden_unless_requested() -> None:
     async with World(chain.bought(LEADER, shares=SHARE // 11, usdc=USDC // 20)).served() as get:
         assert (await get("positions"))["data"] == []
         assert len((await get("positions", filter_amount="0"))["data"]) == 1
         assert (await get("positions", filter_amount="1", filter_type="CASH"))["data"] == []
 
 
-async def test_a_walk_over_positions_keeps_the_order_of_its_first_page() -> None:
+async def test_later_pages_of_positions_keep_the_order_of_the_first() -> None:
     async with World(chain.split(LEADER, SHARE)).served() as get:
         first = await get("positions", limit="1", sort_by="TOKENS", sort_direction="ASC")
         cursor = first["pagination"]["next_cursor"]
         second = await get("positions", cursor=cursor)
         await get("positions", cursor=cursor, sort_by="TOKENS", sort_direction="ASC")
-        await get("positions", cursor=cursor, sort_by="PRICE", answered=400)
+        await get("positions", cursor=cursor, sort_by="PRICE", expected_status=400)
 
     assert [row["token_id"] for page in (first, second) for row in page["data"]] == [YES, NO]
     assert second["pagination"] == {"limit": 1, "offset": 0, "has_more": False, "next_cursor": None}
 
 
-async def test_rows_are_doubled_and_hidden_by_the_faults() -> None:
+async def test_the_faults_double_and_hide_rows() -> None:
     world = World(A_TRADE)
     async with world.served() as get:
         world.faults.set({Fault.ROWS_DOUBLED: FaultOptions(only=LEADER)})
@@ -235,7 +235,7 @@ async def test_rows_of_the_venues_own_leaders_are_doubled_too() -> None:
         assert len((await get("trades"))["data"]) == 2
 
 
-async def test_an_answer_stands_for_its_url_as_long_as_the_cache_says() -> None:
+async def test_an_answer_is_cached_by_its_url_for_the_configured_time() -> None:
     world = World(A_TRADE, cache_s=15)
     async with world.served() as get:
         await get("trades")
@@ -260,25 +260,31 @@ async def test_an_answer_stands_for_its_url_as_long_as_the_cache_says() -> None:
         {"user": "me"},
     ],
 )
-async def test_what_cannot_be_read_is_refused(query: dict[str, str]) -> None:
+async def test_a_malformed_parameter_is_refused(query: dict[str, str]) -> None:
     async with World(A_TRADE).served() as get:
-        assert "error" in await get("trades", answered=400, **query)
+        assert "error" in await get("trades", expected_status=400, **query)
 
 
 @given(st.integers(0, 9), st.integers(1, 4), st.lists(st.integers(0, 3), min_size=10, max_size=10))
-def test_a_walk_meets_what_was_there_at_its_start_once_and_nothing_else(
+def test_paging_returns_each_row_that_existed_at_its_start_once_and_no_other(
     before: int, limit: int, arrivals: list[int]
 ) -> None:
-    """Newest first: rows that come in while somebody pages are neither met nor in the way."""
+    """Newest first: rows that are added meanwhile are neither returned nor hide others."""
     rows = list(range(before))
     walked: list[int] = []
     page: Page | None = Page(limit=limit, after=None, pins={})
     for arrived in arrivals:
         if page is not None:
-            behind = [row for row in reversed(rows) if page.after is None or row < page.after[0]]
-            found, told = cut(iter(behind), page, endpoint="trades", key=lambda row: [row])
-            walked += found
-            page = Page(limit=limit, after=[found[-1]], pins={}) if told["has_more"] else None
+            remaining = [row for row in reversed(rows) if page.after is None or row < page.after[0]]
+            rows_of_page, pagination = take_page(
+                iter(remaining), page, endpoint="trades", key=lambda row: [row]
+            )
+            walked += rows_of_page
+            page = (
+                Page(limit=limit, after=[rows_of_page[-1]], pins={})
+                if pagination["has_more"]
+                else None
+            )
         rows += range(len(rows), len(rows) + arrived)
 
     assert page is None

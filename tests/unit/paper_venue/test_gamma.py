@@ -1,5 +1,5 @@
-"""The catalogue groups markets into events, hides what is resolved, and writes each version as
-Gamma does.
+"""The catalogue groups markets into events, hides resolved ones, and spells each version as Gamma
+does.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,8 +17,8 @@ from polymarket.models.gamma.market import Market as SdkMarket
 from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Market, MarketVersion, Side
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.gamma.api import Gamma
-from services.paper_venue.http.responses import refusal_middleware
+from services.paper_venue.gamma.api import GammaApi
+from services.paper_venue.http.responses import refusals
 from services.paper_venue.lifecycle.venue import Venue
 from tests.unit.paper_venue.builders import MARKET, NO, YES, accepted, an_order, rich
 from tests.unit.paper_venue.fakes import FakeChain, FakeChannels, FakeSettlements
@@ -61,8 +61,8 @@ async def served(*markets: Market) -> AsyncIterator[tuple[Get, MatchingEngine]]:
         chain=FakeChain(),
         faults=Faults(),
     )
-    http = web.Application(middlewares=[refusal_middleware])
-    http.add_routes(Gamma(venue).routes())
+    http = web.Application(middlewares=[refusals])
+    http.add_routes(GammaApi(venue).routes())
     async with TestClient(TestServer(http)) as client:
 
         async def get(path: str, *, status: int = 200, **query: str) -> Any:
@@ -115,7 +115,7 @@ async def test_the_outcomes_of_a_neg_risk_event_are_one_event() -> None:
 @pytest.mark.parametrize(
     ("payouts", "prices"), [((1, 0), ["1", "0"]), ((0, 1), ["0", "1"]), ((1, 1), ["0.5", "0.5"])]
 )
-async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pays(
+async def test_a_resolved_market_is_hidden_unless_requested_and_shows_its_payouts(
     payouts: tuple[int, int], prices: list[str]
 ) -> None:
     async with served(MARKET, V2_MARKET) as (get, engine):
@@ -131,7 +131,7 @@ async def test_a_resolved_market_is_hidden_until_asked_for_and_shows_what_it_pay
     assert old["umaResolutionStatus"] == new["resolutionStatus"] == "resolved"
 
 
-async def test_pages_go_on_after_the_last_id_also_when_markets_close_meanwhile() -> None:
+async def test_a_page_continues_after_the_last_id_even_if_markets_close_meanwhile() -> None:
     async with served(MARKET, V2_MARKET, *CHOICES) as (get, engine):
         first = await get("/markets/keyset", limit="2")
         engine.resolve(MARKET.condition_id, (1, 0))
@@ -146,7 +146,7 @@ async def test_pages_go_on_after_the_last_id_also_when_markets_close_meanwhile()
     assert third["next_cursor"] is None
 
 
-async def test_what_it_cannot_filter_by_is_refused_and_not_ignored() -> None:
+async def test_an_unsupported_filter_is_refused_and_not_ignored() -> None:
     async with served(MARKET) as (get, _):
         assert (
             "liquidity_num_min"

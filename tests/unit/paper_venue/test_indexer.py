@@ -1,6 +1,4 @@
-"""The index tells what the chain did: rows, holdings and what they cost, and nothing that did not
-happen.
-"""
+"""The index has exactly what happened on the chain: rows, holdings and their cost."""
 
 import asyncio
 from decimal import Decimal
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.paper_venue.data_api.activity_index import Activity, ActivityIndex, ActivityType
-from services.paper_venue.data_api.chain_events import NOBODY, decode_transactions
+from services.paper_venue.data_api.chain_events import ZERO_ADDRESS, decode_transactions
 from services.paper_venue.data_api.holdings_ledger import Holding
 from services.paper_venue.data_api.indexer import Indexer
 from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
@@ -28,27 +26,27 @@ MARKETS = {YES: MARKET, NO: MARKET}
 def indexed(*transactions: list[chain.Log]) -> ActivityIndex:
     index = ActivityIndex(MARKETS)
     for transaction in decode_transactions(chain.mined(*transactions)):
-        index.fold(transaction)
+        index.apply(transaction)
     return index
 
 
-def told(index: ActivityIndex, wallet: str = LEADER) -> list[tuple[ActivityType, int, int]]:
+def row_facts(index: ActivityIndex, wallet: str = LEADER) -> list[tuple[ActivityType, int, int]]:
     return [(row.type, row.shares, row.usdc) for row in index.rows(wallet)]
 
 
-def holding(index: ActivityIndex, token: str = YES, wallet: str = LEADER) -> Holding:
+def find_holding(index: ActivityIndex, token: str = YES, wallet: str = LEADER) -> Holding:
     (found,) = [each for each in index.holdings(wallet) if each.token_id == token]
     return found
 
 
-def test_a_match_is_a_row_for_each_order_and_only_one_is_the_takers() -> None:
+def test_a_match_has_a_row_for_each_order_and_only_one_is_the_takers() -> None:
     index = indexed(chain.bought(LEADER, shares=100 * SHARE, usdc=50 * USDC, fee=1))
 
     assert [(row.wallet, row.side, row.is_taker) for row in index.rows()] == [
         (MAKER, Side.SELL, False),
         (LEADER, Side.BUY, True),
     ]
-    assert told(index) == [(ActivityType.TRADE, 100 * SHARE, 50 * USDC)]
+    assert row_facts(index) == [(ActivityType.TRADE, 100 * SHARE, 50 * USDC)]
 
 
 def test_two_equal_orders_of_one_wallet_in_one_match_are_two_rows() -> None:
@@ -71,11 +69,11 @@ def test_two_equal_orders_of_one_wallet_in_one_match_are_two_rows() -> None:
     assert first.key < second.key
 
 
-def test_a_match_that_mints_is_no_split() -> None:
-    """The exchange splits for both buyers: each has bought, and nobody has split."""
+def test_a_match_that_mints_is_not_a_split() -> None:
+    """The exchange splits for both buyers: each of them has bought, and no wallet has split."""
     exchange = EXCHANGE_V2
-    made = [chain.moved(NOBODY, exchange, 10 * SHARE, token=token) for token in (YES, NO)]
-    handed = [
+    minted = [chain.moved(ZERO_ADDRESS, exchange, 10 * SHARE, token=token) for token in (YES, NO)]
+    transferred = [
         chain.moved(exchange, MAKER, 10 * SHARE, token=NO),
         chain.moved(exchange, LEADER, 10 * SHARE),
     ]
@@ -84,26 +82,26 @@ def test_a_match_that_mints_is_no_split() -> None:
         chain.filled(LEADER, shares=10 * SHARE, usdc=6 * USDC),
     ]
 
-    index = indexed([*made, *handed, *fills])
+    index = indexed([*minted, *transferred, *fills])
 
     assert {row.type for row in index.rows()} == {ActivityType.TRADE}
-    assert holding(index, NO, MAKER).held == 10 * SHARE
+    assert find_holding(index, NO, MAKER).held == 10 * SHARE
 
 
-def test_pairs_that_an_adapter_makes_are_the_split_of_who_gets_them() -> None:
-    made = [chain.moved(NOBODY, ADAPTER, 5 * SHARE, token=token) for token in (YES, NO)]
-    handed = [chain.moved(ADAPTER, LEADER, 5 * SHARE, token=token) for token in (YES, NO)]
+def test_pairs_that_an_adapter_mints_are_the_split_of_their_receiver() -> None:
+    minted = [chain.moved(ZERO_ADDRESS, ADAPTER, 5 * SHARE, token=token) for token in (YES, NO)]
+    transferred = [chain.moved(ADAPTER, LEADER, 5 * SHARE, token=token) for token in (YES, NO)]
 
-    index = indexed([*made, *handed])
+    index = indexed([*minted, *transferred])
 
-    assert told(index) == [(ActivityType.SPLIT, 5 * SHARE, 5 * USDC)]
+    assert row_facts(index) == [(ActivityType.SPLIT, 5 * SHARE, 5 * USDC)]
     assert not index.rows(ADAPTER)
 
 
 def test_a_merge_gives_back_what_the_split_cost() -> None:
     index = indexed(chain.split(LEADER, 7 * SHARE), chain.merged(LEADER, 7 * SHARE))
 
-    assert told(index) == [
+    assert row_facts(index) == [
         (ActivityType.SPLIT, 7 * SHARE, 7 * USDC),
         (ActivityType.MERGE, 7 * SHARE, 7 * USDC),
     ]
@@ -117,31 +115,37 @@ def test_a_merge_gives_back_what_the_split_cost() -> None:
     ("payouts", "yes", "no"),
     [((1, 0), 9_000_000, 0), ((0, 1), 0, 9_000_000), ((1, 1), 4_500_000, 4_500_000)],
 )
-def test_a_redemption_is_one_row_for_each_outcome_the_losing_one_with_nothing(
+def test_a_redemption_has_a_row_for_each_outcome_and_the_losing_one_pays_nothing(
     payouts: tuple[int, int], yes: int, no: int
 ) -> None:
     redemption = chain.redeemed(LEADER, yes=9 * SHARE, no=9 * SHARE, payout=9 * USDC)
     index = indexed(chain.split(LEADER, 9 * SHARE), [chain.resolved(*payouts)], redemption)
 
-    assert told(index)[1:] == [
+    assert row_facts(index)[1:] == [
         (ActivityType.REDEEM, 9 * SHARE, yes),
         (ActivityType.REDEEM, 9 * SHARE, no),
     ]
 
 
-def test_shares_that_are_sent_are_held_but_neither_cost_nor_earn() -> None:
+def test_transferred_shares_are_held_but_have_neither_cost_nor_profit() -> None:
     index = indexed(
         [chain.moved(MAKER, LEADER, 5 * SHARE)], [chain.moved(LEADER, MAKER, 2 * SHARE)]
     )
 
     assert not index.rows(LEADER)
-    assert (holding(index).held, holding(index).cost, holding(index).realized) == (3 * SHARE, 0, 0)
+    assert (find_holding(index).held, find_holding(index).cost, find_holding(index).realized) == (
+        3 * SHARE,
+        0,
+        0,
+    )
 
 
-def test_money_that_moves_by_itself_is_a_deposit_and_a_withdrawal() -> None:
-    index = indexed([chain.paid(NOBODY, LEADER, 5 * USDC)], [chain.paid(LEADER, MAKER, 2 * USDC)])
+def test_a_plain_pusd_transfer_is_a_deposit_and_a_withdrawal() -> None:
+    index = indexed(
+        [chain.paid(ZERO_ADDRESS, LEADER, 5 * USDC)], [chain.paid(LEADER, MAKER, 2 * USDC)]
+    )
 
-    assert told(index) == [
+    assert row_facts(index) == [
         (ActivityType.DEPOSIT, 0, 5 * USDC),
         (ActivityType.WITHDRAWAL, 0, 2 * USDC),
     ]
@@ -154,7 +158,7 @@ def test_a_sale_realizes_against_the_average_cost() -> None:
         chain.sold(LEADER, shares=50 * SHARE, usdc=30 * USDC, fee=USDC),
     )
 
-    position = holding(index)
+    position = find_holding(index)
     assert (position.held, position.cost, position.bought, position.spent) == (
         150 * SHARE,
         75 * USDC,
@@ -176,11 +180,11 @@ TRADES = st.lists(
 
 
 @given(TRADES)
-def test_no_money_is_lost_in_the_books_of_a_holding(
+def test_a_holding_accounts_for_all_money(
     trades: list[tuple[str, int, int, int]],
 ) -> None:
-    """What came in less what went out is what was realized less what still stands at cost, to the
-    last unit.
+    """Money received less money spent equals realized profit less the remaining cost, to the last
+    unit.
     """
     position = Holding(wallet=LEADER, token_id=YES, number=1, first_at=0, last_at=0)
     received = spent = 0
@@ -197,34 +201,34 @@ def test_no_money_is_lost_in_the_books_of_a_holding(
     assert position.priced or not position.cost
 
 
-class Node:
-    """A chain that grows when a test says so."""
+class FakeNode:
+    """A node whose chain grows when a test says so."""
 
     def __init__(self) -> None:
         self.logs: list[chain.Log] = []
         self.head = 0
-        self.is_away = False
-        self.asked: list[str] = []
+        self.is_unreachable = False
+        self.called: list[str] = []
 
     def mine(self, *transactions: list[chain.Log]) -> None:
         self.logs += chain.mined(*transactions, first_block=self.head + 1)
         self.head += len(transactions)
 
     async def call(self, method: str, *params: Any) -> Any:
-        self.asked.append(method)
-        if self.is_away:
-            raise Transient("the node is away")
+        self.called.append(method)
+        if self.is_unreachable:
+            raise Transient("the node is unreachable")
         if method == "eth_blockNumber":
             return hex(self.head)
         first, last = int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16)
         return [log for log in self.logs if first <= int(log["blockNumber"], 16) <= last]
 
 
-class Following:
-    """An indexer over a node, with a clock that a test turns; it begins right after the block time."""
+class IndexerUnderTest:
+    """An indexer over a node, with a clock that the test moves; it starts at the block time."""
 
     def __init__(self, *, lag_s: float = 0, faults: Faults | None = None) -> None:
-        self.node, self.index = Node(), ActivityIndex(MARKETS)
+        self.node, self.index = FakeNode(), ActivityIndex(MARKETS)
         self.now_ms = chain.BLOCK_TIME * 1000
         self.indexer = Indexer(
             self.node,
@@ -244,65 +248,65 @@ A_TRADE = chain.bought(LEADER, shares=SHARE, usdc=SHARE // 2)
 
 
 async def test_a_block_is_read_once() -> None:
-    following = Following()
-    following.node.mine(A_TRADE)
+    tested = IndexerUnderTest()
+    tested.node.mine(A_TRADE)
 
-    assert len(await following.rows()) == 1
-    assert len(await following.rows()) == 1
-    assert following.node.asked == ["eth_blockNumber", "eth_getLogs", "eth_blockNumber"]
-
-
-async def test_rows_come_after_the_lag_and_not_before() -> None:
-    following = Following(lag_s=4)
-    following.node.mine(A_TRADE)
-
-    assert not await following.rows()
-    assert not await following.rows(after_s=3.9)
-    assert len(await following.rows(after_s=0.1)) == 1
+    assert len(await tested.rows()) == 1
+    assert len(await tested.rows()) == 1
+    assert tested.node.called == ["eth_blockNumber", "eth_getLogs", "eth_blockNumber"]
 
 
-async def test_a_late_row_holds_up_those_behind_it_and_none_is_missing() -> None:
+async def test_rows_appear_after_the_lag_and_not_before() -> None:
+    tested = IndexerUnderTest(lag_s=4)
+    tested.node.mine(A_TRADE)
+
+    assert not await tested.rows()
+    assert not await tested.rows(after_s=3.9)
+    assert len(await tested.rows(after_s=0.1)) == 1
+
+
+async def test_a_late_row_delays_those_after_it_and_none_is_missing() -> None:
     faults = Faults()
-    following = Following(faults=faults)
-    faults.set({Fault.ROWS_LATE: FaultOptions(times=1, seconds=Decimal(10))})
-    following.node.mine(A_TRADE, A_TRADE)
+    tested = IndexerUnderTest(faults=faults)
+    faults.set({Fault.ROWS_LATE: Strike(times=1, seconds=Decimal(10))})
+    tested.node.mine(A_TRADE, A_TRADE)
 
-    assert not await following.rows(after_s=9)
-    assert len(await following.rows(after_s=2)) == 2
+    assert not await tested.rows(after_s=9)
+    assert len(await tested.rows(after_s=2)) == 2
 
 
-async def test_what_the_venues_own_leaders_do_is_late_too() -> None:
+async def test_rows_of_simulated_leaders_are_late_too() -> None:
     faults = Faults()
-    following = Following(faults=faults)
-    faults.set({Fault.ROWS_LATE: FaultOptions(seconds=Decimal(10))})
-    following.node.mine(A_TRADE)
-    faults.exempt(
+    tested = IndexerUnderTest(faults=faults)
+    faults.set({Fault.ROWS_LATE: Strike(seconds=Decimal(10))})
+    tested.node.mine(A_TRADE)
+    faults.spare(
         wallet for each in decode_transactions(chain.mined(A_TRADE)) for wallet in each.wallets
     )
 
-    assert not await following.rows(after_s=9)
-    assert len(await following.rows(after_s=2)) == 1
+    assert not await tested.rows(after_s=9)
+    assert len(await tested.rows(after_s=2)) == 1
 
 
-async def test_a_node_that_was_away_is_read_on_where_it_stopped() -> None:
-    following = Following()
-    following.node.mine(A_TRADE)
-    following.node.is_away = True
+async def test_after_an_unreachable_node_reading_continues_where_it_stopped() -> None:
+    tested = IndexerUnderTest()
+    tested.node.mine(A_TRADE)
+    tested.node.is_unreachable = True
     with pytest.raises(Transient):
-        await following.rows()
-    following.node.is_away = False
-    following.node.mine(A_TRADE)
+        await tested.rows()
+    tested.node.is_unreachable = False
+    tested.node.mine(A_TRADE)
 
-    assert len(await following.rows()) == 2
+    assert len(await tested.rows()) == 2
 
 
-async def test_nothing_is_read_before_somebody_asks() -> None:
-    following = Following()
-    running = asyncio.create_task(following.indexer.run())
+async def test_nothing_is_read_before_the_first_request() -> None:
+    tested = IndexerUnderTest()
+    running = asyncio.create_task(tested.indexer.run())
     await asyncio.sleep(0)
-    assert following.node.asked == []
+    assert tested.node.called == []
 
-    await following.indexer.ready()
+    await tested.indexer.wait_until_ready()
 
-    assert following.node.asked == ["eth_blockNumber", "eth_getLogs"]
+    assert tested.node.called == ["eth_blockNumber", "eth_getLogs"]
     running.cancel()

@@ -1,5 +1,5 @@
-"""A recording is read as it was written; a torn last line is left out, and any other damage is
-named with its line.
+"""A recording is read as it was written; an incomplete last line is left out, and any other damage
+is reported with its line.
 """
 
 from pathlib import Path
@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.paper_venue.recordings.recorder import tokens_of
+from services.paper_venue.recordings.recorder import parse_tokens
 from services.paper_venue.recordings.recording import (
     Entry,
     RecordingError,
     Source,
-    entry_line,
-    header_line,
+    build_entry_line,
+    build_header_line,
     parse_recording,
     read_recording,
 )
@@ -33,30 +33,32 @@ ENTRY = Entry(at=2, source=Source.RTDS, payload={"topic": "activity"})
 
 @given(entries=ENTRIES)
 def test_what_was_written_is_read(entries: list[Entry]) -> None:
-    assert list(parse_recording([header_line(1), *map(entry_line, entries)])) == entries
+    assert list(parse_recording([build_header_line(1), *map(build_entry_line, entries)])) == entries
 
 
 @given(entries=ENTRIES.filter(bool), cut=st.integers(1, 20))
-def test_a_torn_last_line_is_left_out(entries: list[Entry], cut: int) -> None:
-    *whole, last = map(entry_line, entries)
+def test_an_incomplete_last_line_is_left_out(entries: list[Entry], cut: int) -> None:
+    *whole, last = map(build_entry_line, entries)
 
-    assert list(parse_recording([header_line(1), *whole, last[:-cut]])) == entries[:-1]
+    assert list(parse_recording([build_header_line(1), *whole, last[:-cut]])) == entries[:-1]
 
 
 @pytest.mark.parametrize(
-    ("first", "complaint"),
+    ("first", "message"),
     [
-        (b"", "no recording"),
-        (b"[1, 2]\n", "no recording"),
-        (b'{"format": "other"}\n', "no recording"),
+        (b"", "not a recording"),
+        (b"[1, 2]\n", "not a recording"),
+        (b'{"format": "other"}\n', "not a recording"),
         (
-            header_line(1).replace(b'"version":1', b'"version":2'),
+            build_header_line(1).replace(b'"version":1', b'"version":2'),
             "version 2, this release reads version 1",
         ),
     ],
 )
-def test_what_is_no_recording_of_this_version_is_refused(first: bytes, complaint: str) -> None:
-    with pytest.raises(RecordingError, match=complaint):
+def test_a_file_that_is_not_a_recording_of_this_version_is_refused(
+    first: bytes, message: str
+) -> None:
+    with pytest.raises(RecordingError, match=message):
         list(parse_recording([first]))
 
 
@@ -69,17 +71,21 @@ def test_what_is_no_recording_of_this_version_is_refused(first: bytes, complaint
         b"7\n",
     ],
 )
-def test_a_damaged_line_is_named(damaged: bytes) -> None:
+def test_a_damaged_line_is_reported_with_its_number(damaged: bytes) -> None:
     with pytest.raises(RecordingError, match="line 3"):
-        list(parse_recording([header_line(1), entry_line(ENTRY), damaged, entry_line(ENTRY)]))
+        list(
+            parse_recording(
+                [build_header_line(1), build_entry_line(ENTRY), damaged, build_entry_line(ENTRY)]
+            )
+        )
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="cannot be read: No such file"):
         read_recording(tmp_path / "nothing")
 
 
 def test_a_rows_tokens_are_found_in_markets_of_both_versions() -> None:
-    assert tokens_of({"clobTokenIds": '["1", "2"]'}) == ["1", "2"]
-    assert tokens_of({"positionIds": orjson.dumps(["3", "4"]).decode()}) == ["3", "4"]
-    assert tokens_of({}) == []
+    assert parse_tokens({"clobTokenIds": '["1", "2"]'}) == ["1", "2"]
+    assert parse_tokens({"positionIds": orjson.dumps(["3", "4"]).decode()}) == ["3", "4"]
+    assert parse_tokens({}) == []

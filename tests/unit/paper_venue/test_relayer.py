@@ -1,4 +1,4 @@
-"""What the relayer accepts, what it answers, and what becomes of what it accepted."""
+"""What the relayer accepts, what it answers, and the states of accepted requests."""
 
 import asyncio
 import json
@@ -39,10 +39,15 @@ from services.paper_venue.http.auth import Denied
 from services.paper_venue.http.requests import BadRequest
 from services.paper_venue.http.responses import refusal_middleware
 from services.paper_venue.lifecycle.settlement import Receipt
-from services.paper_venue.relayer.api import Relayer
+from services.paper_venue.relayer.api import RelayerApi
 from services.paper_venue.relayer.keys import INVALID_AUTHORIZATION, RelayerKeys
-from services.paper_venue.relayer.relays import CallFails
-from services.paper_venue.relayer.requests import INVALID_SIGNATURE, Relay, RelayType, parse_relay
+from services.paper_venue.relayer.requests import (
+    INVALID_SIGNATURE,
+    RelayRequest,
+    RelayType,
+    parse_relay_request,
+)
+from services.paper_venue.relayer.sender import CallWouldRevert
 from shared.chain.addresses import NEG_RISK_ADAPTER, PROXY_FACTORY, PUSD, RELAY_HUB, SAFE_FACTORY
 from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.proxy_wallets import proxy_wallet_address
@@ -64,9 +69,14 @@ def safe_payload(signer: LocalAccount = OWNER) -> dict[str, Any]:
     signature = sign_safe_transaction(signer, safe_address=safe, to=CALL.to, chain_id=137, **call)  # type: ignore[arg-type]
     return dict(
         build_safe_payload(
-            signer_address=OWNER.address, wallet=safe, target=CALL.to, signature=signature, metadata="", **call  # type: ignore[arg-type]
+            signer_address=OWNER.address,
+            wallet=safe,
+            target=CALL.to,
+            signature=signature,
+            metadata="",
+            **call,  # type: ignore[arg-type]
         )
-    )  # fmt: skip
+    )
 
 
 def batch_payload(signer: LocalAccount = OWNER, *, nonce: int = 7) -> dict[str, Any]:
@@ -74,9 +84,13 @@ def batch_payload(signer: LocalAccount = OWNER, *, nonce: int = 7) -> dict[str, 
     signature = sign_deposit_wallet_batch(signer, chain_id=137, **signed)  # type: ignore[arg-type]
     return dict(
         build_deposit_wallet_payload(
-            signer_address=OWNER.address, deposit_wallet_factory=PUSD, signature=signature, metadata="", **signed  # type: ignore[arg-type]
+            signer_address=OWNER.address,
+            deposit_wallet_factory=PUSD,
+            signature=signature,
+            metadata="",
+            **signed,  # type: ignore[arg-type]
         )
-    )  # fmt: skip
+    )
 
 
 def proxy_payload(signer: LocalAccount = OWNER) -> dict[str, Any]:
@@ -121,10 +135,10 @@ def test_the_relayers_addresses_are_those_of_the_client() -> None:
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_what_the_client_signs_is_accepted_for_its_own_wallet(name: str) -> None:
+def test_a_request_that_the_client_signed_is_accepted_for_its_own_wallet(name: str) -> None:
     payload = PAYLOADS[name]()
 
-    relay = parse_relay(payload, relay_address=RELAY)
+    relay = parse_relay_request(payload, relay_address=RELAY)
 
     wallet = {
         "SAFE": safe_address(OWNER.address),
@@ -143,7 +157,7 @@ def test_what_the_client_signs_is_accepted_for_its_own_wallet(name: str) -> None
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_another_key_cannot_sign_for_the_owner(name: str) -> None:
     with pytest.raises(BadRequest, match=INVALID_SIGNATURE):
-        parse_relay(PAYLOADS[name](STRANGER), relay_address=RELAY)
+        parse_relay_request(PAYLOADS[name](STRANGER), relay_address=RELAY)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +180,7 @@ def test_another_key_cannot_sign_for_the_owner(name: str) -> None:
         ("WALLET", ["signature"], "0x1234"),
     ],
 )
-def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], changed: str) -> None:
+def test_no_signed_field_can_be_changed(name: str, path: list[Any], changed: str) -> None:
     payload = json.loads(json.dumps(PAYLOADS[name]()))
     part = payload
     for step in path[:-1]:
@@ -174,7 +188,7 @@ def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], chan
     part[path[-1]] = changed
 
     with pytest.raises(BadRequest, match=INVALID_SIGNATURE):
-        parse_relay(payload, relay_address=RELAY)
+        parse_relay_request(payload, relay_address=RELAY)
 
 
 @pytest.mark.parametrize(
@@ -187,23 +201,23 @@ def test_nothing_that_was_signed_can_be_changed(name: str, path: list[Any], chan
         {"type": "WALLET-CREATE", "from": 5},
     ],
 )
-def test_what_cannot_be_read_is_refused(payload: Any) -> None:
+def test_a_malformed_request_is_refused(payload: Any) -> None:
     with pytest.raises(BadRequest, match="invalid request payload"):
-        parse_relay(payload, relay_address=RELAY)
+        parse_relay_request(payload, relay_address=RELAY)
 
 
-def test_only_the_address_that_owns_a_relayer_key_may_name_it() -> None:
+def test_a_relayer_key_is_accepted_only_with_its_own_address() -> None:
     keys = RelayerKeys(secret=b"of this test")
-    named = {
-        "RELAYER_API_KEY": keys.key_of(OWNER.address),
+    headers = {
+        "RELAYER_API_KEY": keys.relayer_key(OWNER.address),
         "RELAYER_API_KEY_ADDRESS": OWNER.address,
     }
 
-    keys.check(named, method="POST", path="/submit", body=b"")
+    keys.check(headers, method="POST", path="/submit", body=b"")
     for wrong in (
         {},
-        named | {"RELAYER_API_KEY_ADDRESS": STRANGER.address},
-        named | {"RELAYER_API_KEY": ""},
+        headers | {"RELAYER_API_KEY_ADDRESS": STRANGER.address},
+        headers | {"RELAYER_API_KEY": ""},
     ):
         with pytest.raises(Denied, match=INVALID_AUTHORIZATION):
             keys.check(wrong, method="POST", path="/submit", body=b"")
@@ -211,7 +225,7 @@ def test_only_the_address_that_owns_a_relayer_key_may_name_it() -> None:
 
 def test_a_builder_signs_the_exact_bytes() -> None:
     keys = RelayerKeys(secret=b"of this test")
-    builder = keys.builder_of(OWNER.address)
+    builder = keys.builder_key(OWNER.address)
     credentials = BuilderApiKey(
         key=builder.key, secret=builder.secret, passphrase=builder.passphrase
     )
@@ -230,41 +244,41 @@ def test_a_builder_signs_the_exact_bytes() -> None:
 
 @dataclass
 class FakeChain:
-    """A chain on which the test says what stands, and when blocks come. ``away``: questions that
-    get no answer first.
+    """A chain on which the test says which wallets are deployed and when calls are mined.
+    ``failed_calls_first``: how many calls fail before the node is reachable.
     """
 
-    standing: dict[str, str] = field(default_factory=lambda: {str(WALLET): OWNER.address})
+    owner_by_wallet: dict[str, str] = field(default_factory=lambda: {str(WALLET): OWNER.address})
     nonce: int = 7
     now: int = DEADLINE - 1
     reason: str = ""
     status: int | None = None
-    away: int = 0
-    sent: list[Relay] = field(default_factory=list)
+    failed_calls_first: int = 0
+    sent: list[RelayRequest] = field(default_factory=list)
 
     @property
     def address(self) -> str:
         return RELAY
 
-    async def owner_of(self, wallet: str) -> str | None:
-        return self.standing.get(wallet)
+    async def fetch_owner(self, wallet: str) -> str | None:
+        return self.owner_by_wallet.get(wallet)
 
-    async def nonce_of(self, relay_type: RelayType, *, owner: str, wallet: str) -> int:
+    async def fetch_nonce(self, relay_type: RelayType, *, owner: str, wallet: str) -> int:
         return self.nonce
 
-    async def time(self) -> int:
-        if self.away:
-            self.away -= 1
-            raise Transient("the node is away")
+    async def fetch_time(self) -> int:
+        if self.failed_calls_first:
+            self.failed_calls_first -= 1
+            raise Transient("the node is unreachable")
         return self.now
 
-    async def broadcast(self, relay: Relay) -> str:
+    async def broadcast(self, relay: RelayRequest) -> str:
         if self.reason:
-            raise CallFails(self.reason)
+            raise CallWouldRevert(self.reason)
         self.sent.append(relay)
         return "0x" + "ab" * 32
 
-    async def receipt(self, tx_hash: str) -> Receipt | None:
+    async def fetch_receipt(self, tx_hash: str) -> Receipt | None:
         return None if self.status is None else Receipt(block_number=1, status=self.status)
 
 
@@ -277,29 +291,29 @@ class RunningRelayer:
 
     async def submit(self, payload: dict[str, Any]) -> tuple[int, Any]:
         headers = {
-            "RELAYER_API_KEY": self.keys.key_of(OWNER.address),
+            "RELAYER_API_KEY": self.keys.relayer_key(OWNER.address),
             "RELAYER_API_KEY_ADDRESS": OWNER.address,
         }
         answer = await self.client.post("/submit", json=payload, headers=headers)
         return answer.status, await answer.json()
 
-    async def reaches(self, submitted: dict[str, Any], state: str) -> dict[str, Any]:
-        """What is told once it has this state."""
+    async def wait_for_state(self, submitted: dict[str, Any], state: str) -> dict[str, Any]:
+        """The transaction's answer once it has this state."""
 
-        async def told() -> dict[str, Any] | None:
+        async def reached() -> dict[str, Any] | None:
             answer = await self.client.get(f"/v1/account/transactions/{submitted['transactionID']}")
             transaction: dict[str, Any] = await answer.json()
             return transaction if transaction["state"] == state else None
 
-        found: dict[str, Any] = await eventually(told)
+        found: dict[str, Any] = await eventually(reached)
         return found
 
 
 @asynccontextmanager
 async def running(chain: FakeChain) -> AsyncIterator[RunningRelayer]:
     keys = RelayerKeys(secret=b"of this test")
-    relayer = Relayer(chain, keys, confirm_delay_s=0)
-    http = web.Application(middlewares=[refusal_middleware])
+    relayer = RelayerApi(chain, keys, confirm_delay_s=0)
+    http = web.Application(middlewares=[refusals])
     http.add_routes(relayer.routes())
     work = asyncio.create_task(relayer.run())
     async with TestClient(TestServer(http)) as client:
@@ -308,35 +322,35 @@ async def running(chain: FakeChain) -> AsyncIterator[RunningRelayer]:
     await asyncio.gather(work, return_exceptions=True)
 
 
-def refused(answer: tuple[int, Any]) -> RequestRejectedError:
-    """The answer as the client has it."""
+def as_client_error(answer: tuple[int, Any]) -> RequestRejectedError:
+    """The answer as the official client reports it."""
     status, body = answer
     return RequestRejectedError(body["error"], status=status)
 
 
 async def test_a_batch_goes_from_new_to_confirmed_and_is_sent_once() -> None:
-    chain = FakeChain(away=2)
+    chain = FakeChain(failed_calls_first=2)
     async with running(chain) as relayer:
         status, submitted = await relayer.submit(batch_payload())
-        sent = await relayer.reaches(submitted, "STATE_EXECUTED")
+        sent = await relayer.wait_for_state(submitted, "STATE_EXECUTED")
         chain.status = 1
-        confirmed = await relayer.reaches(submitted, "STATE_CONFIRMED")
+        confirmed = await relayer.wait_for_state(submitted, "STATE_CONFIRMED")
 
     assert (status, submitted["state"]) == (200, "STATE_NEW")
     assert sent["transaction_hash"] == confirmed["transaction_hash"] == "0x" + "ab" * 32
     assert len(chain.sent) == 1
 
 
-async def test_a_wallet_is_busy_until_its_call_is_in_a_block_and_the_client_tries_again() -> None:
+async def test_a_wallet_is_busy_until_its_call_is_mined_and_the_client_retries() -> None:
     chain = FakeChain()
     async with running(chain) as relayer:
         _, first = await relayer.submit(batch_payload())
         busy = await relayer.submit(batch_payload(nonce=8))
         chain.status, chain.nonce = 1, 8
-        await relayer.reaches(first, "STATE_CONFIRMED")
+        await relayer.wait_for_state(first, "STATE_CONFIRMED")
         later = await relayer.submit(batch_payload(nonce=8))
 
-    assert is_retryable_submit_error(refused(busy))
+    assert is_retryable_submit_error(as_client_error(busy))
     assert later[0] == 200
 
 
@@ -346,8 +360,8 @@ async def test_a_wrong_nonce_is_answered_with_the_right_one() -> None:
         stale = await relayer.submit(batch_payload(nonce=7))
         right = await relayer.submit(batch_payload(nonce=9))
 
-    assert onchain_nonce_from_submit_error(refused(stale)) == "9"
-    assert right[0] == 200, "the refused one has left the wallet free"
+    assert onchain_nonce_from_submit_error(as_client_error(stale)) == "9"
+    assert right[0] == 200, "the refused request leaves the wallet free"
 
 
 @pytest.mark.parametrize(
@@ -362,25 +376,25 @@ async def test_a_wrong_nonce_is_answered_with_the_right_one() -> None:
         (FakeChain(now=DEADLINE + 1), "STATE_INVALID", "deadline has passed"),
     ],
 )
-async def test_an_end_without_success_says_why_and_frees_the_wallet(
+async def test_a_failed_request_says_why_and_frees_the_wallet(
     chain: FakeChain, state: str, error: str
 ) -> None:
     async with running(chain) as relayer:
         _, submitted = await relayer.submit(batch_payload())
-        ended = await relayer.reaches(submitted, state)
+        ended = await relayer.wait_for_state(submitted, state)
         again = await relayer.submit(batch_payload())
 
     assert ended["error_msg"] == error
     assert again[0] == 200
 
 
-async def test_wallets_are_made_once_and_only_those_that_stand_act() -> None:
-    chain = FakeChain(standing={}, status=1)
+async def test_a_wallet_is_created_once_and_only_deployed_wallets_can_act() -> None:
+    chain = FakeChain(owner_by_wallet={}, status=1)
     async with running(chain) as relayer:
         unknown = await relayer.submit(batch_payload())
         _, made = await relayer.submit(CREATION)
-        await relayer.reaches(made, "STATE_CONFIRMED")
-        chain.standing[WALLET] = OWNER.address
+        await relayer.wait_for_state(made, "STATE_CONFIRMED")
+        chain.owner_by_wallet[WALLET] = OWNER.address
         twice = await relayer.submit(CREATION)
 
     assert unknown == (400, {"error": "wallet registry validation failed"})
@@ -390,13 +404,13 @@ async def test_wallets_are_made_once_and_only_those_that_stand_act() -> None:
     assert twice == (400, {"error": "wallet already deployed"})
 
 
-async def test_without_a_key_nothing_is_taken_and_what_was_never_taken_is_unknown() -> None:
+async def test_requests_without_a_key_are_denied_and_unknown_ids_are_404() -> None:
     chain = FakeChain()
     async with running(chain) as relayer:
         denied = await relayer.client.post("/submit", json=batch_payload())
-        said = await denied.json()
+        body = await denied.json()
         unknown = await relayer.client.get("/v1/account/transactions/none")
         asked = await relayer.client.get("/v1/account/transactions/params")
 
-    assert (denied.status, said) == (401, {"error": "invalid authorization"})
+    assert (denied.status, body) == (401, {"error": "invalid authorization"})
     assert (unknown.status, asked.status, chain.sent) == (404, 400, [])

@@ -1,4 +1,4 @@
-"""What a scenario file may say, and what is said of one that is wrong."""
+"""What a scenario file may contain, and how a wrong one is reported."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -35,7 +35,7 @@ JSON = """
 
 
 @pytest.mark.parametrize(("name", "text"), [("lost.toml", TOML), ("lost.json", JSON)])
-def test_both_formats_say_the_same_and_no_fraction_is_rounded(
+def test_both_formats_are_equal_and_no_fraction_is_rounded(
     tmp_path: Path, name: str, text: str
 ) -> None:
     (tmp_path / name).write_text(text)
@@ -43,8 +43,8 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
     scenario = read_scenario(tmp_path / name)
 
     first, second = scenario.step
-    assert first.on == {Fault.DROP_REPLY: FaultOptions(share=Decimal("0.1"), times=3)}
-    assert (second.at, second.off, scenario.length_s) == (
+    assert first.on == {Fault.DROP_REPLY: Strike(share=Decimal("0.1"), times=3)}
+    assert (second.at, second.off, scenario.duration_s) == (
         Decimal("1.5"),
         (Fault.DROP_REPLY,),
         Decimal("1.5"),
@@ -54,15 +54,15 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("content", "message"),
     [
         (
             {"step": [{"at": 0, "on": {"drop-replies": {}}}]},
-            "step 1: on: drop-replies is no fault: there are reset-before, drop-reply",
+            "step 1: on: drop-replies is not a fault: there are reset-before, drop-reply",
         ),
         (
             {"step": [{"at": 0, "on": {"drop-reply": {"often": 1}}}]},
-            "often is no word that is known here: there are share, seconds, times",
+            "often is not a known field: there are share, seconds, times",
         ),
         (
             {"step": [{"at": 0, "on": {"drop-reply": {"share": 2}}}]},
@@ -70,7 +70,7 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
         ),
         (
             {"step": [{"at": 0, "of": []}]},
-            "step 1: of is no word that is known here: there are at, on, off, tick",
+            "step 1: of is not a known field: there are at, on, off, tick",
         ),
         ({"step": [{"at": 0}]}, "step 1: nothing happens: name one of on, off, tick"),
         (
@@ -82,19 +82,17 @@ def test_both_formats_say_the_same_and_no_fraction_is_rounded(
             "step 2: at 1 comes before step 1 (at 2)",
         ),
         ({"step": []}, "at least one step"),
-        ({"steps": []}, "steps is no word that is known here: there are title, seconds, step"),
+        ({"steps": []}, "steps is not a known field: there are title, seconds, step"),
         (3, "valid dictionary"),
     ],
 )
-def test_what_is_wrong_is_said_by_its_step_with_the_words_that_are_allowed(
-    told: Any, said: str
-) -> None:
+def test_an_error_names_its_step_and_the_allowed_fields(content: Any, message: str) -> None:
     with pytest.raises(ScenarioError) as error:
-        parse_scenario(told)
-    assert said in str(error.value)
+        parse_scenario(content)
+    assert message in str(error.value)
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ScenarioError) as error:
         parse_scenario({"step": [{"at": -1, "off": ["failed"]}, {"at": 1, "off": ["fail"]}]})
     assert "step 1: at" in str(error.value)
@@ -102,24 +100,24 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("s.toml", "step = = 1\n", "line 1"),
         ("s.json", "{", "line 1"),
         ("s.yaml", "", "a scenario is a .toml or .json file"),
     ],
 )
-def test_a_file_that_cannot_be_parsed_is_named(
-    tmp_path: Path, name: str, text: str, said: str
+def test_a_file_that_cannot_be_parsed_is_reported_with_its_path(
+    tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ScenarioError) as error:
         read_scenario(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="cannot be read: No such file"):
         read_scenario(tmp_path / "none.toml")
 

@@ -1,6 +1,4 @@
-"""What wallets' owners hand in at the relayer, signed as their clients sign it, and what becomes of
-it.
-"""
+"""Requests to the relayer, signed as owners' clients sign them, and waiting for their result."""
 
 from __future__ import annotations
 
@@ -34,10 +32,10 @@ from shared.chain.safes import safe_address
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.venue import PaperVenue
 
-NOBODY = "0x" + "00" * 20
+ZERO_ADDRESS = "0x" + "00" * 20
 
 
-def key_of(name: str) -> LocalAccount:
+def make_key(name: str) -> LocalAccount:
     account: LocalAccount = Account.from_key(keccak(text=f"relayer test {name}"))
     return account
 
@@ -46,16 +44,16 @@ def key_text(owner: LocalAccount) -> str:
     return "0x" + bytes(owner.key).hex()
 
 
-async def keys_of(venue: PaperVenue, address: str) -> Any:
+async def fetch_relayer_keys(venue: PaperVenue, address: str) -> Any:
     return await venue.control(f"relayer-key?address={address}")
 
 
-async def relayer_key(venue: PaperVenue, address: str) -> RelayerApiKey:
-    return RelayerApiKey(**(await keys_of(venue, address))["relayer"])
+async def fetch_relayer_key(venue: PaperVenue, address: str) -> RelayerApiKey:
+    return RelayerApiKey(**(await fetch_relayer_keys(venue, address))["relayer"])
 
 
 async def submit(venue: PaperVenue, owner: str, body: dict[str, Any]) -> tuple[int, Any]:
-    key = await relayer_key(venue, owner)
+    key = await fetch_relayer_key(venue, owner)
     headers = {"RELAYER_API_KEY": key.key, "RELAYER_API_KEY_ADDRESS": key.address}
     async with (
         aiohttp.ClientSession() as http,
@@ -64,9 +62,9 @@ async def submit(venue: PaperVenue, owner: str, body: dict[str, Any]) -> tuple[i
         return answer.status, await answer.json()
 
 
-def safe_creation(owner: LocalAccount) -> dict[str, Any]:
-    """What builders' clients send for a new Safe; polymarket-client never does."""
-    terms = {"paymentToken": NOBODY, "payment": 0, "paymentReceiver": NOBODY}
+def build_safe_creation(owner: LocalAccount) -> dict[str, Any]:
+    """The request of builders' clients for a new Safe; polymarket-client never sends it."""
+    terms = {"paymentToken": ZERO_ADDRESS, "payment": 0, "paymentReceiver": ZERO_ADDRESS}
     fields = [("paymentToken", "address"), ("payment", "uint256"), ("paymentReceiver", "address")]
     signed = owner.sign_message(
         encode_typed_data(
@@ -90,9 +88,9 @@ def safe_creation(owner: LocalAccount) -> dict[str, Any]:
     }
 
 
-async def first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, Any]:
-    """What a client signs for a proxy wallet, by the client's own functions; the first such call
-    makes the wallet.
+async def build_first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, Any]:
+    """A proxy wallet's call, signed by the client's own functions; the first one creates the
+    wallet.
     """
     data = encode_proxy_call(
         [
@@ -133,35 +131,37 @@ async def first_proxy_call(venue: PaperVenue, owner: LocalAccount) -> dict[str, 
     )
 
 
-async def end_of(venue: PaperVenue, submitted: dict[str, Any]) -> dict[str, Any]:
-    """What has become of a submission, once it is at its end."""
+async def wait_until_final(venue: PaperVenue, submitted: dict[str, Any]) -> dict[str, Any]:
+    """The transaction's answer, once its state is final."""
     url = f"{venue.urls['relayer']}/v1/account/transactions/{submitted['transactionID']}"
 
-    async def ended() -> dict[str, Any] | None:
+    async def final() -> dict[str, Any] | None:
         async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(url) as answer:
-            told: dict[str, Any] = await answer.json()
+            transaction: dict[str, Any] = await answer.json()
             return (
-                told
-                if told["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID")
+                transaction
+                if transaction["state"] in ("STATE_CONFIRMED", "STATE_FAILED", "STATE_INVALID")
                 else None
             )
 
-    told: dict[str, Any] = await eventually(ended)
-    return told
+    transaction: dict[str, Any] = await eventually(final)
+    return transaction
 
 
-async def wallet_of(venue: PaperVenue, kind: str, owner: LocalAccount) -> str | None:
-    """The wallet that a client is told of; Safes and proxy wallets have to stand. None: the client
-    makes its own.
+async def prepare_wallet(venue: PaperVenue, kind: str, owner: LocalAccount) -> str | None:
+    """The wallet address for a client; Safes and proxy wallets are created first. None: the client
+    derives its own wallet.
     """
     if kind in ("safe", "proxy"):
         status, answer = await submit(
             venue,
             owner.address,
-            safe_creation(owner) if kind == "safe" else await first_proxy_call(venue, owner),
+            build_safe_creation(owner)
+            if kind == "safe"
+            else await build_first_proxy_call(venue, owner),
         )
         assert (status, answer["state"]) == (200, "STATE_NEW")
-        assert (await end_of(venue, answer))["state"] == "STATE_CONFIRMED"
+        assert (await wait_until_final(venue, answer))["state"] == "STATE_CONFIRMED"
     return {
         "eoa": owner.address,
         "safe": safe_address(owner.address),

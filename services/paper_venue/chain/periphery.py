@@ -1,11 +1,11 @@
-"""Which contracts turn pUSD into shares and back, and let signed calls reach proxy wallets? Placed
-where clients call them.
+"""Places the periphery contracts where clients call them: those that turn pUSD into shares and
+back, and those through which proxy wallets act.
 """
 
 from pathlib import Path
 from typing import Final
 
-from services.paper_venue.chain.artifacts import OUR_COMPILED_FOLDER, load_code
+from services.paper_venue.chain.artifacts import COMPILED_FOLDER, load_code
 from services.paper_venue.chain.deployment import Deployment
 from shared.chain.addresses import (
     COLLATERAL_ADAPTER,
@@ -26,10 +26,11 @@ CONTRACT_BY_ADDRESS: Final = {
 }
 
 
-async def place_converters(
-    deployment: Deployment, compiled_folder: Path = OUR_COMPILED_FOLDER
+async def place_periphery_contracts(
+    deployment: Deployment, compiled_folder: Path = COMPILED_FOLDER
 ) -> None:
-    """Put them there; none has a state that this would lose but the hub's nonces, which stay.
+    """Write the contracts' code. Their storage is kept (only the relay hub has any: its nonces).
+
     Raises: MissingArtifact, Transient.
     """
     codes = [load_code(name, compiled_folder) for name in CONTRACT_BY_ADDRESS.values()]

@@ -1,4 +1,4 @@
-"""How does a market end on the chain, and which others end with it?"""
+"""Resolves markets on the chain: a market, and the others of its neg-risk event."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,8 +7,8 @@ from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.world.opening import World
 
 
-class ChainResolving:
-    """Reports payouts as the oracle would."""
+class ChainResolver:
+    """Reports payouts on the chain, as the oracle would."""
 
     def __init__(
         self, deployment: Deployment, world: World, *, is_resolved: Callable[[str], bool]
@@ -18,10 +18,13 @@ class ChainResolving:
         self._is_resolved = is_resolved
 
     async def resolve(self, condition_id: str, yes: int, no: int) -> Mapping[str, tuple[int, int]]:
-        """With a neg-risk event's winner, all its other markets end as NO. Raises:
-        TransactionReverted, Transient.
+        """Resolve a market. If it wins its neg-risk event, resolve the event's other open markets
+        as NO.
+
+        Returns the payout numerators (yes, no) by condition id. Raises: LookupError (no such
+        market), TransactionReverted, Transient.
         """
-        condition = self._world.condition_of(condition_id)
+        condition = self._world.find_condition(condition_id)
         if condition is None:
             raise LookupError(f"there is no market {condition_id}")
         payouts = {condition: (yes, no)}
@@ -37,5 +40,7 @@ class ChainResolving:
 
     def _others(self, condition: Condition) -> list[Condition]:
         return [
-            other for other in self._world.event_of(condition.condition_id) if other != condition
+            other
+            for other in self._world.event_conditions(condition.condition_id)
+            if other != condition
         ]

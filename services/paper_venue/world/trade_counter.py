@@ -1,6 +1,4 @@
-"""In how many trades was a leader, whichever side he was on, and how many did the venue's own
-wallets begin?
-"""
+"""Counts the trades that a leader took part in, and those that simulated traders started."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,19 +8,19 @@ from services.paper_venue.exchange.orders import Market
 from services.paper_venue.lifecycle.publisher import Channels
 
 
-class Tally:
-    """Listens to what the feeds are told, and passes it on.
+class TradeCounter:
+    """Stands in front of the feeds: counts what is published and passes it on.
 
-    A leader's trade is what followers copy: all that one wallet traded of one token, in one
-    direction, in one transaction.
+    A leader's trade is what followers copy: everything that one wallet traded of one token on one
+    side in one transaction, as taker or as maker.
     """
 
     def __init__(
-        self, feeds: Channels, *, leaders: Collection[str], crowd: Collection[str]
+        self, feeds: Feeds, *, leaders: Collection[str], crowd_traders: Collection[str]
     ) -> None:
         self._feeds = feeds
         self._leaders = frozenset(leaders)
-        self._house = self._leaders | frozenset(crowd)
+        self._simulated = self._leaders | frozenset(crowd_traders)
         self._counter: Counter[str] = Counter()
 
     def count_into(self, counter: Counter[str]) -> None:
@@ -45,5 +43,5 @@ class Tally:
             if row["proxyWallet"] in self._leaders
         }
         self._counter["leader_trades"] += len(trades)
-        self._counter["house_matched"] += rows[0]["proxyWallet"] in self._house
-        self._feeds.publish_activity(rows)
+        self._counter["house_matched"] += rows[0]["proxyWallet"] in self._simulated
+        self._feeds.tell_activity(rows)

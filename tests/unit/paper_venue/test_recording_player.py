@@ -1,5 +1,5 @@
-"""Recorded frames of the live venue become a recording, and playing it makes the same trades at the
-same prices by other wallets.
+"""Recorded frames of the live venue become a recording; playing it repeats the trades at the same
+prices with other wallets.
 """
 
 import json
@@ -19,25 +19,26 @@ from services.paper_venue.exchange.orders import Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
-from services.paper_venue.population import local_market, shares_sold
-from services.paper_venue.recordings.playback import (
-    BookSet,
-    LevelsSet,
-    Play,
-    RecordedTrade,
-    play_of,
-)
+from services.paper_venue.recordings.book_restorer import BookRestorer
+from services.paper_venue.recordings.player import RecordingPlayer
+from services.paper_venue.recordings.recorded_world import build_local_market, shares_sold
 from services.paper_venue.recordings.recording import (
     Entry,
     RecordingError,
     Source,
-    entry_line,
-    header_line,
+    build_entry_line,
+    build_header_line,
     parse_recording,
 )
-from services.paper_venue.recordings.reenactment import BookKeeper, Reenactment
-from services.paper_venue.world.quoting import Place
-from services.paper_venue.world.trader_wallets import HouseTrader, new_trader
+from services.paper_venue.recordings.timeline import (
+    BookSet,
+    LevelsSet,
+    RecordedTrade,
+    Timeline,
+    build_timeline,
+)
+from services.paper_venue.world.quoting import LevelKey
+from services.paper_venue.world.trader_wallets import TraderWallet, build_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
 from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSettlements
@@ -45,7 +46,7 @@ from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSet
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 YES, NO = "71", "72"
 CONDITION = "0x" + "ab" * 31
-WRITTEN_LONGER = CONDITION + "00"
+PADDED_CONDITION = CONDITION + "00"
 SHARE = 1_000_000
 
 
@@ -65,7 +66,7 @@ def live_recording() -> list[Entry]:
             for frame in activity
         ),
     ]
-    return list(parse_recording([header_line(0), *map(entry_line, entries)]))
+    return list(parse_recording([build_header_line(0), *map(build_entry_line, entries)]))
 
 
 def a_book(*, bids: dict[str, str], asks: dict[str, str], token: str = YES, at: int = 0) -> Entry:
@@ -77,7 +78,7 @@ def a_book(*, bids: dict[str, str], asks: dict[str, str], token: str = YES, at: 
     return Entry(
         at=at,
         source=Source.BOOK,
-        payload={"market": WRITTEN_LONGER, "asset_id": token, "tick_size": "0.01", **levels},
+        payload={"market": PADDED_CONDITION, "asset_id": token, "tick_size": "0.01", **levels},
     )
 
 
@@ -111,31 +112,31 @@ def a_row(
     )
 
 
-class Stage:
-    """Plays entries on a venue without a chain."""
+class PlayedRecording:
+    """A recording that is played on a venue without a chain."""
 
     def __init__(self, entries: Sequence[Entry], *, shares: int = 10**15) -> None:
-        self.play: Play = play_of(entries)
-        self.clock, self.heard = Clock(), FakeChannels()
-        self.waited: list[float] = []
+        self.timeline: Timeline = build_timeline(entries)
+        self.clock, self.published = Clock(), Listeners()
+        self.waits: list[float] = []
         markets = [
-            local_market(
+            build_local_market(
                 number,
                 recorded,
                 condition_id=f"0x{number:064x}",
                 token_ids=(f"{2 * number}", f"{2 * number + 1}"),
             )
-            for number, recorded in enumerate(self.play.markets, 1)
+            for number, recorded in enumerate(self.timeline.markets, 1)
         ]
         self.markets = {
             recorded.condition_id: market
-            for recorded, market in zip(self.play.markets, markets, strict=True)
+            for recorded, market in zip(self.timeline.markets, markets, strict=True)
         }
         self.venue = Venue(
             engine=MatchingEngine(markets),
             verify=verify,
             settlements=FakeSettlements(),
-            channels=self.heard,
+            feeds=self.published,
             chain=FakeChain(),
             faults=Faults(),
         )
@@ -143,14 +144,14 @@ class Stage:
             [token for market in markets for token in market.token_ids], shares
         )
         makers = [self._trader(1), self._trader(2)]
-        self.stand_ins = {
-            wallet: self._trader(10 + number) for number, wallet in enumerate(self.play.wallets)
+        self.trader_by_wallet = {
+            wallet: self._trader(10 + number) for number, wallet in enumerate(self.timeline.wallets)
         }
-        self.keeper = BookKeeper(self.venue, makers, self.markets)
+        self.books = BookRestorer(self.venue, makers, self.markets)
 
-    def _trader(self, number: int) -> HouseTrader:
+    def _trader(self, number: int) -> TraderWallet:
         key = f"0x{number:064x}"
-        trader = new_trader(
+        trader = build_trader(
             Account.from_key(key).address,
             key,
             ApiKeyStore(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID),
@@ -163,34 +164,34 @@ class Stage:
 
     async def run(self, *, speed: str = "0") -> dict[str, Any]:
         async def sleep(seconds: float) -> None:
-            self.waited.append(seconds)
+            self.waits.append(seconds)
 
-        reenactment = Reenactment(
+        player = RecordingPlayer(
             self.venue,
-            self.keeper,
-            self.play,
-            self.stand_ins,
+            self.books,
+            self.timeline,
+            self.trader_by_wallet,
             speed=Decimal(speed),
             now_ms=self.clock.now_ms,
             sleep=sleep,
         )
-        await reenactment.run()
-        assert reenactment.done
-        return reenactment.report()
+        await player.run()
+        assert player.done
+        return player.report()
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """(recorded wallet, side, outcome, size, price) of every activity row that was told."""
-        recorded = {trader.address: wallet for wallet, trader in self.stand_ins.items()}
-        told = [orjson.loads(orjson.dumps(row)) for row in self.heard.activity]
+        """(recorded wallet, side, outcome, size, price) of every published activity row."""
+        recorded = {trader.address: wallet for wallet, trader in self.trader_by_wallet.items()}
+        rows = [orjson.loads(orjson.dumps(row)) for row in self.published.activity]
         return [
             (
-                recorded.get(row["proxyWallet"], "house"),
+                recorded.get(row["proxyWallet"], "market maker"),
                 row["side"],
                 row["outcomeIndex"],
                 row["size"],
                 row["price"],
             )
-            for row in told
+            for row in rows
         ]
 
     def levels(self) -> tuple[dict[int, int], dict[int, int]]:
@@ -203,40 +204,44 @@ class Stage:
 
 
 async def test_live_frames_are_played_with_the_recorded_prices_and_sizes() -> None:
-    stage = Stage(live_recording())
+    played = PlayedRecording(live_recording())
 
-    report = await stage.run()
+    report = await played.run()
 
     recorded = [
-        (part.wallet, part.side.name, part.outcome)
-        for trade in stage.play.trades
-        for part in trade.parts
+        (fill.wallet, fill.side.name, fill.outcome)
+        for trade in played.timeline.trades
+        for fill in trade.fills
     ]
     assert len(recorded) == 5
     assert report["trades"] == {"recorded": 3, "exact": 3, "approximate": 0, "not_reenacted": 0}
-    assert [row[:3] for row in stage.rows() if row[0] != "house"] == recorded
-    minted = [row[1:] for row in stage.rows() if row[3] == 1030.92]
+    assert [row[:3] for row in played.rows() if row[0] != "market maker"] == recorded
+    minted = [row[1:] for row in played.rows() if row[3] == 1030.92]
     assert minted == [("BUY", 1, 1030.92, 0.03), ("BUY", 0, 1030.92, 0.97)]
 
 
-def test_the_markets_of_live_frames_are_known_by_their_trades_and_books() -> None:
-    play = play_of(live_recording())
-    malta = next(market for market in play.markets if market.slug == "unl-and-mal-2026-09-24-mal")
+def test_the_markets_of_live_frames_are_learnt_from_their_trades_and_books() -> None:
+    timeline = build_timeline(live_recording())
+    malta = next(
+        market for market in timeline.markets if market.slug == "unl-and-mal-2026-09-24-mal"
+    )
 
     assert malta.outcomes == {0: "Yes", 1: "No"}
     assert malta.tokens[1].startswith("50341643796357809")
-    assert all(market.tokens for market in play.markets)
+    assert all(market.tokens for market in timeline.markets)
 
 
 async def test_books_are_set_to_the_recorded_ones_from_either_token() -> None:
     row = a_row("0xA", "BUY", "0.5", "10", at=9_000)
-    stage = Stage([row, a_book(bids={"0.48": "100", "0.47": "3"}, asks={"0.52": "50.5"})])
-    stage.keeper.set_all(CONDITION, stage.play.steps[0].levels, now_ms=stage.clock.ms)  # type: ignore[union-attr]
-    assert stage.levels() == ({4_800: 100 * SHARE}, {5_200: 50_500_000}), (
-        "what is smaller than the smallest order cannot stand"
+    played = PlayedRecording(
+        [row, a_book(bids={"0.48": "100", "0.47": "3"}, asks={"0.52": "50.5"})]
+    )
+    played.books.set_book(CONDITION, played.timeline.steps[0].levels, now_ms=played.clock.ms)  # type: ignore[union-attr]
+    assert played.levels() == ({4_800: 100 * SHARE}, {5_200: 50_500_000}), (
+        "a level below the smallest order cannot be placed"
     )
 
-    mirrored = play_of(
+    mirrored = build_timeline(
         [
             row,
             a_row("0xB", "BUY", "0.5", "10", token=NO),
@@ -245,8 +250,8 @@ async def test_books_are_set_to_the_recorded_ones_from_either_token() -> None:
     )
     (book,) = [step for step in mirrored.steps if isinstance(step, BookSet)]
     assert book.levels == {
-        Place(is_bid=False, yes_price=5_200): 100 * SHARE,
-        Place(is_bid=True, yes_price=4_800): 50 * SHARE,
+        LevelKey(is_bid=False, yes_price=5_200): 100 * SHARE,
+        LevelKey(is_bid=True, yes_price=4_800): 50 * SHARE,
     }
 
 
@@ -263,44 +268,44 @@ def test_changes_of_levels_are_read_for_both_tokens() -> None:
         Entry(at=1, source=Source.MARKET, payload=[frame]),
     ]
 
-    (step,) = [step for step in play_of(entries).steps if isinstance(step, LevelsSet)]
+    (step,) = [step for step in build_timeline(entries).steps if isinstance(step, LevelsSet)]
     assert step.levels == {
-        Place(is_bid=True, yes_price=4_000): 7 * SHARE,
-        Place(is_bid=False, yes_price=7_000): 0,
+        LevelKey(is_bid=True, yes_price=4_000): 7 * SHARE,
+        LevelKey(is_bid=False, yes_price=7_000): 0,
     }
 
 
-async def test_the_recorded_makers_are_met_before_the_house_and_the_book_is_set_again() -> None:
+async def test_recorded_makers_match_before_market_makers_and_the_book_is_restored() -> None:
     book = a_book(bids={"0.48": "100"}, asks={"0.49": "100", "0.52": "100"})
     taker, maker = (
         a_row("0xTaker", "BUY", "0.52", "20", fee=0.1),
         a_row("0xMaker", "SELL", "0.52", "20"),
     )
-    stage = Stage([book, maker, taker])
+    played = PlayedRecording([book, maker, taker])
 
-    report = await stage.run()
+    report = await played.run()
 
-    assert stage.play.trades[0].taker.wallet == "0xTaker", (
-        "the taker is who paid the fee, whatever came first"
+    assert played.timeline.trades[0].taker.wallet == "0xTaker", (
+        "the taker is the wallet that paid the fee, whichever row came first"
     )
     assert report["trades"]["exact"] == 1
-    assert stage.rows() == [("0xTaker", "BUY", 0, 20, 0.52), ("0xMaker", "SELL", 0, 20, 0.52)]
-    assert stage.levels() == ({4_800: 100 * SHARE}, {4_900: 100 * SHARE, 5_200: 100 * SHARE})
+    assert played.rows() == [("0xTaker", "BUY", 0, 20, 0.52), ("0xMaker", "SELL", 0, 20, 0.52)]
+    assert played.levels() == ({4_800: 100 * SHARE}, {4_900: 100 * SHARE, 5_200: 100 * SHARE})
 
 
-async def test_a_sale_into_an_empty_book_meets_the_house_at_the_recorded_price() -> None:
-    stage = Stage([a_row("0xA", "SELL", "0.31", "12.5")])
+async def test_a_sale_into_an_empty_book_matches_a_market_maker_at_the_recorded_price() -> None:
+    played = PlayedRecording([a_row("0xA", "SELL", "0.31", "12.5")])
 
-    report = await stage.run()
+    report = await played.run()
 
     assert report["trades"]["exact"] == 1
-    assert stage.rows() == [("0xA", "SELL", 0, 12.5, 0.31), ("house", "BUY", 0, 12.5, 0.31)]
+    assert played.rows() == [("0xA", "SELL", 0, 12.5, 0.31), ("market maker", "BUY", 0, 12.5, 0.31)]
 
 
 async def test_a_price_between_two_ticks_is_approximated_and_counted() -> None:
-    stage = Stage([a_row("0xA", "SELL", "0.3149", "12.5")])
+    played = PlayedRecording([a_row("0xA", "SELL", "0.3149", "12.5")])
 
-    assert (await stage.run())["trades"] == {
+    assert (await played.run())["trades"] == {
         "recorded": 1,
         "exact": 0,
         "approximate": 1,
@@ -308,41 +313,45 @@ async def test_a_price_between_two_ticks_is_approximated_and_counted() -> None:
     }
 
 
-async def test_what_the_venue_refuses_is_counted_with_its_reason() -> None:
-    stage = Stage([a_row("0xA", "BUY", "0.5", "1"), a_row("0xB", "BUY", "0.5", "40", tx="0x2")])
+async def test_a_trade_that_the_venue_refuses_is_counted_with_its_reason() -> None:
+    played = PlayedRecording(
+        [a_row("0xA", "BUY", "0.5", "1"), a_row("0xB", "BUY", "0.5", "40", tx="0x2")]
+    )
 
-    report = await stage.run()
+    report = await played.run()
 
     assert report["trades"] == {"recorded": 2, "exact": 1, "approximate": 0, "not_reenacted": 1}
     assert list(report["why_not"]) == [
         "invalid amount for a marketable BUY order ($0.5), min size: $1"
     ]
-    assert not stage.venue.engine.resting, "nothing that was placed for a trade outlives it"
+    assert not played.venue.engine.resting, (
+        "orders that were placed for a trade are cancelled after it"
+    )
 
 
 @pytest.mark.parametrize(("speed", "waited"), [("1", [0, 1.5]), ("2", [0, 0.75]), ("0", [0, 0])])
-async def test_steps_come_at_the_chosen_speed(speed: str, waited: list[float]) -> None:
-    stage = Stage(
+async def test_steps_are_played_at_the_chosen_speed(speed: str, waited: list[float]) -> None:
+    played = PlayedRecording(
         [
             a_row("0xA", "BUY", "0.5", "10", at=1_000),
             a_row("0xA", "BUY", "0.5", "10", at=2_500, tx="0x2"),
         ]
     )
 
-    await stage.run(speed=speed)
+    await played.run(speed=speed)
 
-    assert stage.waited == waited
+    assert played.waits == waited
 
 
 def test_two_equal_rows_of_one_transaction_are_two_fills() -> None:
     taker, maker = a_row("0xT", "BUY", "0.5", "20", fee=1), a_row("0xM", "SELL", "0.5", "10")
 
-    (trade,) = play_of([taker, maker, maker]).trades
+    (trade,) = build_timeline([taker, maker, maker]).trades
 
-    assert [part.shares for part in trade.makers] == [10 * SHARE, 10 * SHARE]
+    assert [fill.shares for fill in trade.makers] == [10 * SHARE, 10 * SHARE]
 
 
-def test_orders_matched_counts_only_where_no_trades_were_recorded() -> None:
+def test_orders_matched_rows_count_only_if_no_trades_rows_were_recorded() -> None:
     def matched(entry: Entry) -> Entry:
         return Entry(
             at=entry.at, source=entry.source, payload=entry.payload | {"type": "orders_matched"}
@@ -350,12 +359,12 @@ def test_orders_matched_counts_only_where_no_trades_were_recorded() -> None:
 
     row = a_row("0xA", "BUY", "0.5", "10")
 
-    assert len(play_of([row, matched(row)]).trades[0].parts) == 1
-    assert len(play_of([matched(row)]).trades) == 1
+    assert len(build_timeline([row, matched(row)]).trades[0].fills) == 1
+    assert len(build_timeline([matched(row)]).trades) == 1
 
 
-def test_who_sells_in_the_recording_needs_shares_for_it() -> None:
-    play = play_of(
+def test_a_wallet_that_sells_in_the_recording_needs_shares_for_it() -> None:
+    timeline = build_timeline(
         [
             a_row("0xA", "BUY", "0.5", "10"),
             a_row("0xB", "SELL", "0.5", "40"),
@@ -363,30 +372,30 @@ def test_who_sells_in_the_recording_needs_shares_for_it() -> None:
         ]
     )
 
-    needed = shares_sold(play, CONDITION)
+    needed = shares_sold(timeline, CONDITION)
 
     assert needed.keys() == {"0xB"}
     assert needed["0xB"] >= 42 * SHARE
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
         lambda payload: payload.pop("transactionHash"),
         lambda payload: payload.update(price="dear"),
         lambda payload: payload.update(side="HOLD"),
     ],
 )
-def test_a_payload_of_another_shape_is_refused(spoil: Callable[[dict[str, Any]], object]) -> None:
+def test_a_payload_of_another_shape_is_refused(corrupt: Callable[[dict[str, Any]], object]) -> None:
     entry = a_row("0xA", "BUY", "0.5", "10")
-    spoil(entry.payload["payload"])
+    corrupt(entry.payload["payload"])
 
     with pytest.raises(RecordingError, match="another shape"):
-        play_of([entry])
+        build_timeline([entry])
 
 
-def test_the_same_trade_is_at_the_time_of_its_first_row() -> None:
-    (trade,) = play_of(
+def test_a_trade_has_the_time_of_its_first_row() -> None:
+    (trade,) = build_timeline(
         [a_row("0xA", "BUY", "0.5", "10", at=7), a_row("0xB", "SELL", "0.5", "10", at=9)]
     ).trades
 
