@@ -21,7 +21,6 @@ from shared.clock import utc_now
 from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, transaction
 from shared.db.settings import DatabaseSettings
-from shared.db.tables import ORDER_IS_OPEN
 from shared.domain.follows import Controls
 from shared.domain.money import as_decimal
 from tools.stack.state import PartState

@@ -18,7 +18,7 @@ def show(settings: KafkaSettings) -> bool:
     """Print every declared topic and how the cluster differs. Returns whether nothing differs."""
     plan = _run(settings, topics.inspect)
     Console().print(build_topics_table(plan, settings))
-    return plan.empty
+    return plan.is_empty
 
 
 def apply(settings: KafkaSettings) -> bool:
@@ -33,7 +33,7 @@ def apply(settings: KafkaSettings) -> bool:
         console.print(f"altered {alteration.name}: {_pairs(alteration.changed)}")
     for refusal in plan.refusals:
         console.print(f"not changed: {refusal.name}: it {refusal.why}")
-    if plan.empty:
+    if plan.is_empty:
         console.print("Every topic is as it is declared.")
     return not plan.refusals
 

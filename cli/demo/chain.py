@@ -23,7 +23,7 @@ class ChainView:
         self._client, self._first_block = client, first_block
 
     async def fetch_balances(self, proxies: Sequence[str], token_ids: Sequence[str]) -> Balances:
-        wallets = await self._client.fetch_balances_of_all(
+        wallets = await self._client.fetch_balances_by_wallet(
             proxies, [int(token_id) for token_id in token_ids]
         )
         return Balances(

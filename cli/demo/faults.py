@@ -35,8 +35,8 @@ def settle_within_s(fault: Fault | None) -> int:
     return SETTLE_WITHIN_S if fault is None else SETTLE_WITH_FAULT_WITHIN_S
 
 
-def strike_for(fault: Fault) -> Strike:
+def strike_for(fault: Fault) -> FaultOptions:
     """The strike while the leaders trade. Afterwards the fault is off, so that open copies can be
     resolved.
     """
-    return _STRIKES.get(fault, Strike(share=_SOMETIMES))
+    return _STRIKES.get(fault, FaultOptions(share=_SOMETIMES))

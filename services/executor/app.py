@@ -102,7 +102,7 @@ def build_leases(
         service="executor",
         topic=IntentApproved.topic,
         holder=holder,
-        lasts=settings.lease_duration,
+        duration=settings.lease_duration,
     )
 
 

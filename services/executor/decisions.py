@@ -177,7 +177,7 @@ def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetim
     match reply:
         case Accepted():
             return _apply_acceptance(order, reply, now=now)
-        case Rejected() if is_first_post and reply.reason.hides_nothing:
+        case Rejected() if is_first_post and reply.reason.is_conclusive:
             return replace(order, state=OrderState.REJECTED, reason=f"{reply.reason}: {reply.text}")
         case Rejected() | Killed():
             return _apply_refusal(order, reply, now=now)

@@ -105,9 +105,9 @@ def build_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelS
     return ChannelSettings(
         name=Feed.RTDS,
         url=str(venue.rtds_ws_url),
-        ping_every_s=settings.rtds_ping_interval.total_seconds(),
-        silent_after_s=settings.rtds_silent_after.total_seconds(),
-        pongs_count=False,
+        ping_interval_s=settings.rtds_ping_interval.total_seconds(),
+        silence_timeout_s=settings.rtds_silent_after.total_seconds(),
+        pong_is_alive=False,
     )
 
 

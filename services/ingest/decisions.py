@@ -48,7 +48,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.follows import Follow
 from shared.domain.ids import intent_id
-from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor, shares_for
+from shared.domain.money import cost_floor, shares_for
 from shared.messages.intents import Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
@@ -371,7 +371,8 @@ def build_intents(
     """One intent per follow, sized by the follow's terms at the leader's price."""
     leader_usdc = cost_floor(copied.shares, fill.price)
     return tuple(
-        _build_intent(copied, fill, follow, usdc=follow.sized(leader_usdc)) for follow in follows
+        _build_intent(copied, fill, follow, usdc=follow.copy_usdc(leader_usdc))
+        for follow in follows
     )
 
 

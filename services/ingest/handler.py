@@ -83,14 +83,14 @@ class Handler:
                 occurred_at=copy_slice.intended_at,
                 intent=intent,
             )
-            for intent in build_intents(copy_slice, fill, controls.follows_of(fill.leader))
+            for intent in build_intents(copy_slice, fill, controls.follows_for(fill.leader))
         ]
 
 
 def _report(fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
     """Count and log ambiguous trades: they are rare, and explain a late or missing copy."""
     if reconciliation.row.awaits_confirmation:
-        metrics.trade_doubted("awaits_confirmation")
+        metrics.trade_ambiguous(metrics.AmbiguousTrade.AWAITS_CONFIRMATION)
         logger.info(
             "transaction %s of leader %s may be a resent settlement of a known trade: "
             "it is not copied until it is in a block",
@@ -98,7 +98,7 @@ def _report(fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
             fill.leader,
         )
     for copy_slice in reconciliation.resent:
-        metrics.trade_doubted("resent")
+        metrics.trade_ambiguous(metrics.AmbiguousTrade.RESENT)
         logger.info(
             "%d micro-shares of transaction %s were copied already, as trade %s: "
             "the settlement was resent, no new copies are made",
@@ -107,7 +107,7 @@ def _report(fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
             copy_slice.resent_of,
         )
     for row in reconciliation.reported_again:
-        metrics.trade_doubted("reported_again")
+        metrics.trade_ambiguous(metrics.AmbiguousTrade.REPORTED_AGAIN)
         logger.info(
             "transaction %s is in a block, so transaction %s is another trade and not a resent "
             "settlement: its row is published again",

@@ -19,7 +19,7 @@ from services.paper_venue.chain.deployment import Deployment, ForeignChain, depl
 from services.paper_venue.chain.sender import TransactionReverted
 from services.paper_venue.chain.settlement import Settler
 from services.paper_venue.chain.view import LocalChainView, verify
-from services.paper_venue.clob.api import Clob, clob_of
+from services.paper_venue.clob.api import Clob, build_clob
 from services.paper_venue.control.api import ControlApi
 from services.paper_venue.control.faults import FaultsApi
 from services.paper_venue.control.markets import MarketsApi
@@ -28,14 +28,12 @@ from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.approvals import ApprovalReader
 from services.paper_venue.data_api.indexer import Indexer
-from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.faults.clock import VenueClock, machine_ms
-from services.paper_venue.faults.interference import Interference
+from services.paper_venue.faults.middleware import FaultMiddleware
 from services.paper_venue.gamma.api import GammaApi
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
-from services.paper_venue.http.routing import PrefixedApi
 from services.paper_venue.lifecycle.settlement import SettlementDelays, SettlementPipeline
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.periodic import run_periodically
@@ -52,7 +50,7 @@ from services.paper_venue.serving import (
     socket_routes,
 )
 from services.paper_venue.settings import Settings
-from services.paper_venue.sockets.feeds import SocketFeeds
+from services.paper_venue.sockets.channels import SocketChannels
 from services.paper_venue.world.follower_accounts import FollowerAccounts
 from services.paper_venue.world.opening import World
 from services.paper_venue.world.trade_counter import TradeCounter
@@ -89,9 +87,9 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     deployment = await deploy(settings.rpc_url, load_artifacts(settings.npm_folder))
     closing.push_async_callback(deployment.rpc.close)
     prepared = await prepare_world(settings, deployment)
-    faults.spare(prepared.wallets.addresses)
+    faults.exempt(prepared.wallets.addresses)
     secret = hashlib.sha256(f"paper venue {settings.seed}".encode()).digest()
-    keys = Keys(secret=secret, chain_id=POLYGON_CHAIN_ID)
+    keys = ApiKeyStore(secret=secret, chain_id=POLYGON_CHAIN_ID)
     hubs = open_hubs(faults, ping_within_s=settings.ping_timeout)
     feeds = build_feeds(hubs, settings, now_ms=now_ms, faults=faults)
     line = await _build_settlement_line(deployment, settings, faults=faults, now_ms=now_ms)
@@ -106,17 +104,17 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
     closing.push_async_callback(control.stop)
     relayer = await _build_relayer(deployment, settings, secret=secret)
     indexer, data_api = _build_data_api(deployment, venue, settings, faults=faults, now_ms=now_ms)
-    clob = clob_of(venue, keys, chain.fetch_wallet, faults=faults, now_ms=now_ms)
+    clob = build_clob(venue, keys, chain.fetch_wallet, faults=faults, now_ms=now_ms)
     apis = (
         *clob.parts,
-        Prefixed("/gamma", GammaApi(venue)),
+        PrefixedApi("/gamma", GammaApi(venue)),
         data_api,
         relayer,
         control,
         FaultsApi(faults, machine_ms=machine_ms),
         _build_markets_api(venue, deployment, prepared.world, now_ms),
     )
-    interference = Interference(faults, now_ms=now_ms, machine_ms=machine_ms)
+    interference = FaultMiddleware(faults, now_ms=now_ms, machine_ms=machine_ms)
     http = build_application(apis, interference, socket_routes(hubs, venue, keys, now_ms=now_ms))
     facts |= build_facts(settings, await listen(http, settings, closing))
     if settings.trades_per_second:
@@ -127,8 +125,8 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
 
 def _build_venue(
     prepared: PreparedWorld,
-    line: SettlementLine,
-    feeds: SocketFeeds,
+    line: SettlementPipeline,
+    feeds: SocketChannels,
     chain: LocalChainView,
     faults: Faults,
 ) -> Venue:
@@ -139,10 +137,10 @@ def _build_venue(
         crowd_traders=[each.address for each in prepared.wallets.crowd_traders],
     )
     venue = Venue(
-        engine=Engine(prepared.world.markets),
+        engine=MatchingEngine(prepared.world.markets),
         verify=verify,
         settlements=line,
-        feeds=counter,
+        channels=counter,
         chain=chain,
         faults=faults,
     )
@@ -162,12 +160,12 @@ async def _build_settlement_line(
 
 
 def _timed_work(
-    venue: Venue, clob: Clob, feeds: SocketFeeds, now_ms: Callable[[], int]
+    venue: Venue, clob: Clob, feeds: SocketChannels, now_ms: Callable[[], int]
 ) -> tuple[Work, ...]:
     """What has to be done because time has passed."""
     return (
-        partial(run_periodically, _TIMER_INTERVAL_S, clob.on_time),
-        partial(run_periodically, _TIMER_INTERVAL_S, lambda: venue.on_time(now_ms())),
+        partial(run_periodically, _TIMER_INTERVAL_S, clob.on_timer),
+        partial(run_periodically, _TIMER_INTERVAL_S, lambda: venue.on_timer(now_ms())),
         partial(run_periodically, _KEEP_ALIVE_INTERVAL_S, feeds.keep_alive),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from services.paper_venue.chain.deployment import Deployment
-from services.paper_venue.http.auth import Keys
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.periodic import run_periodically
@@ -135,7 +135,7 @@ async def _populate_recorded(
     timeline: Timeline,
     venue: Venue,
     prepared: PreparedWorld,
-    keys: Keys,
+    keys: ApiKeyStore,
     leaders: Leaders,
     now_ms: Callable[[], int],
 ) -> Population:

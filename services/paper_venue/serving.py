@@ -8,7 +8,6 @@ from functools import partial
 from aiohttp import web
 
 from services.paper_venue.faults.catalogue import Fault, Faults
-from services.paper_venue.faults.middleware import FaultMiddleware
 from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.responses import refusal_middleware
@@ -72,7 +71,7 @@ def build_feeds(
 
 
 def build_application(
-    parts: Iterable[HttpApi], interference: Interference, sockets: Iterable[web.RouteDef]
+    parts: Iterable[HttpApi], interference: FaultMiddleware, sockets: Iterable[web.RouteDef]
 ) -> web.Application:
     http = web.Application(
         middlewares=[interference.handle, refusal_middleware], client_max_size=1 << 22

@@ -22,7 +22,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.messages.base import Message
 from shared.messages.caches import BookSeen
-from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
+from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import Missing, PriceLevel, QuoteSource
 from shared.observe import metrics
 from shared.polymarket.clob import Clob, NoMarket
@@ -77,7 +77,9 @@ class QuoteCache:
         has to subscribe to, or to unsubscribe from."""
         self._tracked: LruCache[str, TrackedBook] = LruCache(
             max_tokens,
-            evicted=lambda token, _: self.subscription_changes.put_nowait(("unsubscribe", token)),
+            on_evicted=lambda token, _: self.subscription_changes.put_nowait(
+                ("unsubscribe", token)
+            ),
         )
         self._fetched: LruCache[str, Book] = LruCache(max_tokens)
         self._fetch = SingleFlight(self._fetch_from_venue)
@@ -88,9 +90,11 @@ class QuoteCache:
             book = candidate(token_id)
             # A time in the future comes from a wrong clock and does not make a book fresh.
             if book is not None and abs(self._now() - book.fetched_at) <= self._max_age:
-                metrics.cache_asked("quotes", "hit")
+                metrics.cache_requested(metrics.Cache.QUOTES, metrics.CacheResult.HIT)
                 return book
-        metrics.cache_asked("quotes", "shared" if self._fetch.is_running(token_id) else "miss")
+        is_shared = self._fetch.is_running(token_id)
+        result = metrics.CacheResult.SHARED if is_shared else metrics.CacheResult.MISS
+        metrics.cache_requested(metrics.Cache.QUOTES, result)
         return await self._fetch(token_id)
 
     def _track(self, token_id: str) -> None:
@@ -241,8 +245,8 @@ class MarketChannelFeed:
                 await self._on_event(event)
         except InvalidMessage as error:
             self._quotes.invalidate_books()  # the unreadable frame may have changed any of them
-            metrics.feed_frame("market", "malformed")
-            excerpt = frame[:LONGEST_FRAME]
+            metrics.feed_frame(metrics.Feed.MARKET, metrics.FrameKind.MALFORMED)
+            excerpt = frame[:MAX_FRAME_LENGTH]
             await publish(
                 FrameParked(
                     message_id=derived_id("frame", excerpt),
@@ -254,7 +258,7 @@ class MarketChannelFeed:
             )
 
     async def _on_event(self, event: BookEvent) -> None:
-        metrics.feed_frame("market", "book")
+        metrics.feed_frame(metrics.Feed.MARKET, metrics.FrameKind.BOOK)
         if isinstance(event, TickChanged):
             self._markets.invalidate(event.token_id)
         tracked = self._quotes.apply(event)

@@ -151,7 +151,7 @@ class PostgresWatches:
         async with transaction(self._engine) as connection:
             changed = await fetch_rows(connection, SAVE, **WATCHES.parameters(rows))
         for row in changed:
-            metrics.transaction_reached(row.state)
+            metrics.transaction_state_reached(row.state)
         return [None] * len(group)
 
 
@@ -216,7 +216,7 @@ class ReceiptFeed:
             for watch, receipt in zip(batch, receipts, strict=True):
                 changed = is_changed(watch, receipt, finalized_block=finalized_block)
                 if changed or self._is_given_up(watch, receipt):
-                    with tracing.resumed(watch.traceparent):
+                    with tracing.continue_trace(watch.traceparent):
                         await publish(
                             build_receipt_seen(
                                 watch, receipt, finalized_block=finalized_block, now=self._now()

@@ -26,7 +26,7 @@ NOT_DATA = frozenset({"", "PONG", "pong"})
 class ChannelSettings:
     """How a channel behaves. Times in seconds."""
 
-    name: str
+    name: metrics.Feed
     """The feed's name, a label of its metrics."""
     url: str
     ping_interval_s: float

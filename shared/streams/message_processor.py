@@ -17,6 +17,7 @@ from typing import Protocol
 from shared.domain.errors import InvalidMessage, Transient, UnknownVersion
 from shared.messages.base import Message
 from shared.observe import metrics, tracing
+from shared.observe.metrics import MessageOutcome
 from shared.streams.backoff import Backoff
 from shared.streams.codec import Decoder, Record, with_values
 from shared.streams.dead_letter_store import (
@@ -31,7 +32,6 @@ from shared.streams.routes import Routes, ignored
 
 logger = logging.getLogger(__name__)
 
-PARTITION_REVOKED = "partition_revoked"
 """The outcome of a message whose partition is given back before it is finished."""
 
 
@@ -73,7 +73,7 @@ class MessageProcessor:
         headers = dict(with_values(record.headers))
         started = self._clock()
         assignment.start_handling(record.offset)
-        with tracing.processing(
+        with tracing.start_processing_span(
             headers,
             topic=record.topic,
             partition=record.partition,
@@ -88,7 +88,9 @@ class MessageProcessor:
                 assignment.stop_handling(record.offset)
         metrics.message_handled(record.topic, self._clock() - started, outcome)
 
-    async def _process_with_retries(self, delivery: Delivery, headers: Mapping[str, bytes]) -> str:
+    async def _process_with_retries(
+        self, delivery: Delivery, headers: Mapping[str, bytes]
+    ) -> MessageOutcome:
         attempt = 1
         while True:
             try:
@@ -102,21 +104,23 @@ class MessageProcessor:
                     delay,
                     error,
                 )
-                metrics.retrying(delivery.record.topic)
+                metrics.message_retried(delivery.record.topic)
                 if await delivery.assignment.wait_before_retry(delivery.record.offset, delay):
-                    return PARTITION_REVOKED
+                    return MessageOutcome.HANDED_OVER
                 attempt += 1
 
-    async def _process_once(self, delivery: Delivery, headers: Mapping[str, bytes]) -> str:
+    async def _process_once(
+        self, delivery: Delivery, headers: Mapping[str, bytes]
+    ) -> MessageOutcome:
         try:
             kind = self._decoder.resolve_type(headers)
             handle = self._routes[kind]
             if handle is ignored:
-                return await self._conclude(delivery, (), "ignored")
+                return await self._conclude(delivery, (), MessageOutcome.IGNORED)
             if await self._is_blocked(delivery):
                 return await self._put_behind_blocked_key(delivery)
             message = self._decoder.decode(kind, delivery.record)
-            return await self._conclude(delivery, await handle(message), "handled")
+            return await self._conclude(delivery, await handle(message), MessageOutcome.HANDLED)
         except (InvalidMessage, UnknownVersion) as error:
             return await self._park(delivery, error)
 
@@ -125,7 +129,7 @@ class MessageProcessor:
             return not await self._dead_letters.is_due(delivery.dead_letter, service=self._service)
         return self._blocked_keys.is_blocked(delivery.record)
 
-    async def _put_behind_blocked_key(self, delivery: Delivery) -> str:
+    async def _put_behind_blocked_key(self, delivery: Delivery) -> MessageOutcome:
         """Store a record behind the dead letters of its key.
 
         A dead letter stays stored as it is, also one that was discarded while it was queued.
@@ -140,9 +144,11 @@ class MessageProcessor:
                 waiting=True,
             )
             self._on_finished(delivery)
-        return "waiting"
+        return MessageOutcome.WAITS
 
-    async def _park(self, delivery: Delivery, error: InvalidMessage | UnknownVersion) -> str:
+    async def _park(
+        self, delivery: Delivery, error: InvalidMessage | UnknownVersion
+    ) -> MessageOutcome:
         record, reason = delivery.record, str(error)
         is_of_newer_release = isinstance(error, UnknownVersion)
         if delivery.dead_letter is not None:
@@ -150,20 +156,22 @@ class MessageProcessor:
         else:
             await self._blocked_keys.park(record, reason=reason, waiting=is_of_newer_release)
         logger.error("%s is parked: %s", describe_position(record), error)
-        metrics.message_parked(record.topic, type(error).__name__)
+        metrics.message_parked(record.topic, error)
         if delivery.dead_letter is not None:
-            return "parked"
+            return MessageOutcome.PARKED
         # A message of a newer release is no defect of this one, and is handled without an operator.
         if not is_of_newer_release:
             self._dead_letter_limit.count(self._clock())
         dead_letter = build_dead_letter(record, service=self._service, reason=reason)
-        return await self._conclude(delivery, (dead_letter,), "parked")
+        return await self._conclude(delivery, (dead_letter,), MessageOutcome.PARKED)
 
-    async def _conclude(self, delivery: Delivery, outputs: Sequence[Message], outcome: str) -> str:
+    async def _conclude(
+        self, delivery: Delivery, outputs: Sequence[Message], outcome: MessageOutcome
+    ) -> MessageOutcome:
         if delivery.assignment.ended:
             # Another instance may have the partition by now and gets this message again: publishing
             # here too would break the order of the key.
-            return PARTITION_REVOKED
+            return MessageOutcome.HANDED_OVER
         await self._producer.publish_all(outputs)
         if delivery.dead_letter is None:
             self._on_finished(delivery)

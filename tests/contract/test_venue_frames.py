@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.paper_venue.exchange.book import LevelChange, RestingOrder
+from services.paper_venue.exchange.book import LevelChange
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.exchange.rules import FOK_KILLED
@@ -115,7 +115,7 @@ def test_activity_rows_have_the_recorded_shape() -> None:
         "profileImage": "empty text",
     }
     for recorded in load_recorded("rtds_activity_trades.json"):
-        taker, maker, *_ = payloads.activity_rows(a_trade())
+        taker, maker, *_ = socket_events.activity_rows(a_trade())
         ours = as_received(an_envelope(taker if "fee" in recorded["payload"] else maker))
 
         assert shape(ours) | {"payload": shape(ours["payload"]) | nameless} == shape(recorded) | {
@@ -127,7 +127,7 @@ def test_a_book_event_has_the_recorded_shape() -> None:
     engine = an_engine(an_order(Side.BUY, price=4_000), an_order(Side.SELL, price=5_000))
     book = engine.books[MARKET.condition_id]
     ours = as_received(
-        payloads.book_event(
+        socket_events.book_event(
             payloads.book_summary(MARKET, 0, book, last_price="0.39", now_ms=NOW_MS)
         )
     )
@@ -140,7 +140,7 @@ def test_a_price_change_has_the_recorded_shape() -> None:
     engine = an_engine(an_order(Side.BUY, price=4_000), an_order(Side.SELL, price=5_000))
     change = LevelChange(is_bid=True, yes_price=4_000, shares=90 * SHARE)
     ours = as_received(
-        payloads.price_change_event(
+        socket_events.price_change_event(
             MARKET, [change], engine.books[MARKET.condition_id], now_ms=NOW_MS
         )
     )
@@ -153,7 +153,7 @@ def test_a_price_change_has_the_recorded_shape() -> None:
 
 
 def test_a_last_trade_price_has_the_recorded_shape() -> None:
-    ours = as_received(payloads.last_trade_events(a_trade())[0])
+    ours = as_received(socket_events.last_trade_events(a_trade())[0])
 
     for recorded in load_events("last_trade_price"):
         assert shape(ours) == shape(recorded)
@@ -161,7 +161,7 @@ def test_a_last_trade_price_has_the_recorded_shape() -> None:
 
 def test_a_killed_order_has_the_recorded_shape_and_status() -> None:
     order = replace(an_order(Side.BUY, kind=OrderKind.FOK), owner=OWNER, maker=WALLET_A)
-    ours = as_received(payloads.killed_event(order, reason=FOK_KILLED, now_ms=NOW_MS))
+    ours = as_received(socket_events.killed_event(order, reason=FOK_KILLED, now_ms=NOW_MS))
     recorded = load_recorded("ws_user_order_fok_killed.json")
 
     assert shape(ours | {"id": HASH}) == shape(recorded | {"id": HASH})
@@ -183,7 +183,7 @@ def test_an_order_event_has_the_recorded_keys(name: str, kind: str, status: str)
     """
     order = replace(an_order(Side.BUY), owner=OWNER, maker=WALLET_A)
     ours = as_received(
-        payloads.order_event(
+        socket_events.order_event(
             order, kind=kind, status=status, matched=0, trade_ids=(), now_ms=NOW_MS
         )
     )
@@ -200,7 +200,7 @@ def test_a_trade_event_has_the_recorded_keys() -> None:
     """Except: times are seconds, as the official client needs; the hash, `event_type` and a maker's
     `side` are live, not recorded.
     """
-    ours = as_received(payloads.trade_event(a_trade(), owner=OWNER, now_ms=NOW_MS))
+    ours = as_received(socket_events.trade_event(a_trade(), owner=OWNER, now_ms=NOW_MS))
     recorded = load_recorded("ws_user_trade.json")
 
     assert set(ours) - set(recorded) == {"event_type", "transaction_hash"}
@@ -231,7 +231,9 @@ def test_a_trade_row_has_the_recorded_keys() -> None:
 def test_an_open_order_has_the_recorded_keys() -> None:
     order = replace(an_order(Side.BUY), owner=OWNER, maker=WALLET_A)
     ours = as_received(
-        payloads.open_order(Resting(order=order, remaining=order.shares), trade_ids=("0xabc001",))
+        payloads.open_order(
+            RestingOrder(order=order, remaining=order.shares), trade_ids=("0xabc001",)
+        )
     )
     recorded = load_recorded("http_open_order.json")
 

@@ -14,7 +14,6 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from tests.crash_matrix.cells import Finding
-from tests.system.deployment import INITIAL_USDC
 from tests.system.story import Story
 from tools.pipeline.venue import Account
 

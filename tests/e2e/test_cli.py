@@ -80,7 +80,7 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
 
     stored = await fetch_controls(database_url)
     (follow,) = (
-        follow for leader in stored.follows_by_leader for follow in stored.follows_of(leader)
+        follow for leader in stored.follows_by_leader for follow in stored.follows_for(leader)
     )
     assert (follow.fixed_usdc, follow.max_usdc, follow.max_slippage_bps) == (
         25 * MICROS,

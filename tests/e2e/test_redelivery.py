@@ -9,7 +9,7 @@ import pytest
 
 from shared.clock import utc_now
 from shared.db.controls import save_mode
-from shared.db.tables import ORDER_IS_OPEN, metadata
+from shared.db.tables import metadata
 from shared.domain.follows import Mode, follower_scope
 from shared.domain.money import Side
 from shared.messages.debts import Creditor, DebtRaised

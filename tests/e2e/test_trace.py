@@ -143,7 +143,7 @@ async def collect_secrets(story: Story, orders: dict[str, Any]) -> list[tuple[st
     return secrets
 
 
-async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]:
+async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[SpanTree, ...]:
     """Wait until every copy's last span is exported, and none is without its parent."""
     (traced,) = await story.fetch_rows(
         """
@@ -154,7 +154,7 @@ async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]
     )
     collector = story.deployment.collector
 
-    def complete_trees() -> tuple[Branch, ...]:
+    def complete_trees() -> tuple[SpanTree, ...]:
         trees = collector.trees(traced.trace_id)
         copies = [copy for root in trees for handled in root.children for copy in handled.children]
         complete = [
@@ -169,17 +169,17 @@ async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[Branch, ...]
             else ()
         )
 
-    trees: tuple[Branch, ...] = await eventually(
+    trees: tuple[SpanTree, ...] = await eventually(
         complete_trees, within=TIMEOUT_S, what=f"the complete trace {traced.trace_id}"
     )
     return trees
 
 
-def describe(branch: Branch) -> str:
+def describe(branch: SpanTree) -> str:
     return f"{branch.span.service}: {branch.span.name}"
 
 
-def paths(branch: Branch) -> Iterator[tuple[str, ...]]:
+def paths(branch: SpanTree) -> Iterator[tuple[str, ...]]:
     """The spans from the branch to each of its leaves."""
     if not branch.children:
         yield (describe(branch),)

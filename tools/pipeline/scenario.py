@@ -37,7 +37,7 @@ class Player:
                 await asyncio.sleep(max(0, start + float(step.at) - loop.time()))
                 self._report(f"{step.at} s: step {number}: {_describe_step(step)}")
                 await self._carry_out(step, world)
-            await asyncio.sleep(max(0, start + float(self._scenario.length_s) - loop.time()))
+            await asyncio.sleep(max(0, start + float(self._scenario.duration_s) - loop.time()))
         finally:
             await self._turn_off(self._active)
         return self._strikes

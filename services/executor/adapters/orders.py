@@ -123,7 +123,7 @@ class PostgresOrders:
             rows = await fetch_rows(connection, statements.SAVE_ORDERS, **parameters)
         for row in rows:
             if row.moved:
-                metrics.copy_outcome(row.state)
+                metrics.copy_state_reached(OrderState(row.state))
         saved = {row.intent_id for row in rows}
         return [
             None if update.order.intent_id in saved else _refusal(update.lease)
@@ -218,4 +218,4 @@ def _measure_stages(order: Order, approved: IntentApproved) -> None:
         metrics.Stage.SIGNED: order.signed_at,
     }
     for stage, at in reached.items():
-        metrics.stage_latency(stage, (at - intent.seen_at).total_seconds())
+        metrics.stage_reached(stage, (at - intent.seen_at).total_seconds())

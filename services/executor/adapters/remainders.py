@@ -79,7 +79,7 @@ class RemainderFeed:
         ]
         self._published &= {each.intent.intent_id for each in unfinished}
         for each in self._due(unfinished):
-            with tracing.resumed(each.order.traceparent):
+            with tracing.continue_trace(each.order.traceparent):
                 await publish(build_copy_intended(each, now=self._now()))
             self._published.add(each.intent.intent_id)
 

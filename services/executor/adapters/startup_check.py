@@ -116,7 +116,7 @@ class StartupCheck:
         traded = {trade.order_hash for trade in trades}
         for order in orders:
             if order.order_hash not in traded:
-                with tracing.resumed(order.traceparent):
+                with tracing.continue_trace(order.traceparent):
                     await publish(build_overdue(order, now=self._now()))
 
     def _held(self) -> set[tuple[int, int]]:

@@ -102,7 +102,7 @@ class VenueFeed:
             key = (trade.order_hash, trade.trade_id)
             shown = (trade.status, trade.transaction_hash)
             if self._published.get(key) != shown:
-                with tracing.resumed(traces[trade.order_hash]):
+                with tracing.continue_trace(traces[trade.order_hash]):
                     await publish(trade)
                 self._published[key] = shown
 
@@ -121,7 +121,7 @@ class VenueFeed:
 
     async def _publish_overdue(self, order: Order, publish: Publish) -> None:
         now = self._now()
-        with tracing.resumed(order.traceparent):
+        with tracing.continue_trace(order.traceparent):
             await publish(build_overdue(order, now=now))
         self._overdue_published_at[order.intent_id] = now
 

@@ -19,8 +19,7 @@ from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT
-from shared.messages.base import MAX_MICROS
-from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
+from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.observe import metrics, tracing
 from shared.polymarket import data_api, rtds
@@ -43,7 +42,7 @@ A row that was published is not published again: the result would be the same, f
 
 async def _publish_fill(fill: LeaderFillSeen, publish: Publish) -> None:
     """Publish it in the span that its whole trace begins with."""
-    with tracing.observing("observe leader fill", **{"slipstream.source": fill.source.value}):
+    with tracing.start_span("observe leader fill", **{"slipstream.source": fill.source.value}):
         await publish(fill)
 
 
@@ -87,24 +86,24 @@ class ActivityFeed:
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
         except rtds.SubscriptionRefused as error:
-            metrics.feed_frame("rtds", "refused")
+            metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.REFUSED)
             logger.error("rtds: the activity socket refused the subscription: %s", error)
 
     async def _on_row(self, row: rtds.Row, publish: Publish) -> None:
         if rtds.parse_wallet(row) not in self._leaders():
-            metrics.feed_frame("rtds", "not_followed")
+            metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.NOT_FOLLOWED)
             return
         fill = rtds.parse_fill(row, seen_at=self._now())
         if self._published.get(fill.message_id):
-            metrics.feed_frame("rtds", "repeated")
+            metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.REPEATED)
             return
-        metrics.feed_frame("rtds", "leader")
+        metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.LEADER_FILL)
         await _publish_fill(fill, publish)
         self._published.put(fill.message_id, True)  # noqa: FBT003 - used as a set
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
-        metrics.feed_frame("rtds", "malformed")
-        stored = frame[:LONGEST_FRAME]
+        metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.MALFORMED)
+        stored = frame[:MAX_FRAME_LENGTH]
         await publish(
             FrameParked(
                 message_id=derived_id("frame", stored),
@@ -145,7 +144,7 @@ class DataFeed:
             try:
                 rows = await self._fetch_trades(leader, self._now() - self._lookback)
             except (Transient, InvalidMessage) as error:
-                metrics.feed_frame("data", "failed")
+                metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.FAILED)
                 logger.warning(
                     "data: the trades of leader %s could not be fetched, "
                     "and are fetched again in %s: %s",
@@ -164,19 +163,19 @@ class DataFeed:
             await self._park(row, str(error), publish)
             return
         if fill.leader not in self._leaders():
-            metrics.feed_frame("data", "not_followed")
+            metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.NOT_FOLLOWED)
             return
         if self._published.get(fill.message_id):
-            metrics.feed_frame("data", "repeated")
+            metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.REPEATED)
             return
-        metrics.feed_frame("data", "leader")
+        metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.LEADER_FILL)
         await _publish_fill(fill, publish)
         self._published.put(fill.message_id, True)  # noqa: FBT003 - used as a set
 
     async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
         """Publish it once: the row comes again with every round."""
-        metrics.feed_frame("data", "malformed")
-        stored = json.dumps(row, default=str)[:LONGEST_FRAME]
+        metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.MALFORMED)
+        stored = json.dumps(row, default=str)[:MAX_FRAME_LENGTH]
         message_id = derived_id("frame", stored)
         if self._published.get(message_id):
             return
@@ -245,7 +244,7 @@ class ChainFeed:
             try:
                 await self._read_new_blocks(publish)
             except Transient as error:
-                metrics.feed_frame("chain", "failed")
+                metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.FAILED)
                 logger.warning(
                     "chain: the exchanges' logs could not be read, and are read again in %s: %s",
                     self._poll_interval,
@@ -271,7 +270,7 @@ class ChainFeed:
         self._count_invalid_logs(len(logs) - len(fills))
         for fill in fills:
             if fill.message_id not in self._published:
-                metrics.feed_frame("chain", "leader")
+                metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.LEADER_FILL)
                 await _publish_fill(fill, publish)
                 self._published[fill.message_id] = head.number
         await self._cursor.save(head.number)
@@ -279,7 +278,7 @@ class ChainFeed:
 
     def _count_invalid_logs(self, count: int) -> None:
         if count:
-            metrics.feed_frame("chain", "not_a_trade")
+            metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.NO_TRADE)
             logger.warning(
                 "chain: %d logs of leaders' orders have an impossible amount or price, "
                 "and are not copied",
@@ -319,7 +318,7 @@ def parse_fills(
 
 def is_valid_trade(log: OrderFilledLog) -> bool:
     """Whether the amounts can be those of a trade: more than nothing, at a price from 0 to 1."""
-    return 0 < log.shares <= MOST_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
+    return 0 < log.shares <= MAX_MICROS and BASE_UNIT <= Decimal(log.usdc) / log.shares < 1
 
 
 def _build_fill(

@@ -35,7 +35,7 @@ async def grant_all_approvals(deployment: Deployment, wallets: Sequence[str]) ->
     """
     writes = [write for wallet in wallets for write in _build_writes(wallet)]
     for start in range(0, len(writes), _WRITES_PER_BATCH):
-        await deployment.rpc.call_all(writes[start : start + _WRITES_PER_BATCH])
+        await deployment.rpc.call_batch(writes[start : start + _WRITES_PER_BATCH])
 
 
 def _build_writes(wallet: str) -> Iterator[Request]:

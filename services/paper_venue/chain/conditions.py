@@ -199,7 +199,7 @@ async def _fetch_views(deployment: Deployment, calls: Sequence[tuple[str, bytes]
         ("eth_call", [{"to": contract, "data": "0x" + data.hex()}, "latest"])
         for contract, data in calls
     ]
-    answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_all(requests)]
+    answers = [bytes.fromhex(answer[2:]) for answer in await deployment.rpc.call_batch(requests)]
     for (contract, _), answer in zip(calls, answers, strict=True):
         if not answer:
             raise Transient(f"{contract} returned nothing: is it deployed?")

@@ -128,7 +128,7 @@ async def _initialize(deployment: Deployment) -> None:
         call for answer, (_, _, call) in zip(answers, steps, strict=True) if int(answer, 16) == 0
     ]
     if missing:
-        await deployment.rpc.call_all(
+        await deployment.rpc.call_batch(
             [("anvil_setBalance", [address, GAS_BALANCE_WEI]) for address in (operator, admin)]
         )
         await deployment.admin.send(*missing)

@@ -86,7 +86,7 @@ async def send_and_mine(
     for account, call in calls:
         signed.append(sign_call(account, call, nonces[account.address]))
         nonces[account.address] += 1
-    await rpc.call_all([("eth_sendRawTransaction", [raw]) for _, raw in signed])
+    await rpc.call_batch([("eth_sendRawTransaction", [raw]) for _, raw in signed])
     return await wait_until_mined(rpc, [tx_hash for tx_hash, _ in signed])
 
 

@@ -65,7 +65,7 @@ class Settler:
             if not is_already_known(refused):
                 raise
 
-    async def receipt(self, tx_hash: str) -> Receipt | None:
+    async def fetch_receipt(self, tx_hash: str) -> Receipt | None:
         """Fetch its receipt; None: it is not in a block. Raises: Transient."""
         answer = await self._rpc.call("eth_getTransactionReceipt", tx_hash)
         return (

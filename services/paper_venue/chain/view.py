@@ -48,7 +48,7 @@ class LocalChainView:
             approvals=_approvals(read),
         )
 
-    async def owner_of(self, wallet: str) -> str | None:
+    async def fetch_owner(self, wallet: str) -> str | None:
         return await fetch_owner(self._deployment, wallet)
 
     async def fetch_wallet(self, address: str, signature_type: int) -> str:

@@ -102,7 +102,7 @@ async def execute_from_safes(
     Raises: TransactionReverted, Transient.
     """
     nonce_call = "0x" + encode_call("nonce()").hex()
-    nonces = await deployment.rpc.call_all(
+    nonces = await deployment.rpc.call_batch(
         [("eth_call", [{"to": wallet.address, "data": nonce_call}, "latest"]) for wallet in wallets]
     )
     calls = []
@@ -187,7 +187,7 @@ def encode_safe_setup(owner: str) -> bytes:
 
 async def fund_gas(deployment: Deployment, addresses: Sequence[str]) -> None:
     """Give each address more gas money than it can spend."""
-    await deployment.rpc.call_all(
+    await deployment.rpc.call_batch(
         [("anvil_setBalance", [address, GAS_BALANCE_WEI]) for address in addresses]
     )
 

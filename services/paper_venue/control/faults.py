@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from services.paper_venue.faults.catalogue import Fault, Faults, Strike
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply
@@ -56,11 +56,13 @@ class FaultsApi:
         }
         return {
             "faults": active,
-            "struck": {fault.value: self._faults.struck[fault] for fault in self._faults.active},
+            "struck": {
+                fault.value: self._faults.strike_counts[fault] for fault in self._faults.active
+            },
         }
 
 
-def parse_faults(body: Any) -> dict[Fault, Strike | None]:
+def parse_faults(body: Any) -> dict[Fault, FaultOptions | None]:
     """Parse faults by name, each with its strike; None: off.
 
     Raises: BadRequest, saying what is allowed.
@@ -83,13 +85,13 @@ def _parse_fault(name: Any) -> Fault:
         raise BadRequest(f"there is no fault {name!r}; there are {', '.join(Fault)}") from error
 
 
-def _parse_strike(name: str, fields: Any) -> Strike:
+def _parse_strike(name: str, fields: Any) -> FaultOptions:
     try:
-        return Strike.model_validate(fields)
+        return FaultOptions.model_validate(fields)
     except ValidationError as error:
         problems = "; ".join(
             ": ".join((*map(str, each["loc"]), each["msg"])) for each in error.errors()
         )
         raise BadRequest(
-            f"{name}: {problems} (a strike may have {', '.join(Strike.model_fields)})"
+            f"{name}: {problems} (a strike may have {', '.join(FaultOptions.model_fields)})"
         ) from error

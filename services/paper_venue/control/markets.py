@@ -52,7 +52,7 @@ class MarketsApi:
             raise BadRequest(
                 "a tick only becomes finer: resting orders would be off the new grid", 409
             )
-        self._venue.on_tick(condition_id, tick, now_ms=self._now_ms())
+        self._venue.on_tick_size_changed(condition_id, tick, now_ms=self._now_ms())
         return reply({"condition_id": condition_id, "tick": body["tick"]})
 
     async def resolve(self, request: web.Request) -> web.Response:
@@ -68,7 +68,7 @@ class MarketsApi:
             raise BadRequest("a market of a neg-risk event ends as yes or no")
         payouts = await self._resolver.resolve(condition_id, yes, no)
         for resolved, (of_yes, of_no) in payouts.items():
-            self._venue.on_resolved(resolved, of_yes, of_no, now_ms=self._now_ms())
+            self._venue.on_market_resolved(resolved, of_yes, of_no, now_ms=self._now_ms())
         return reply(
             {
                 "resolved": {

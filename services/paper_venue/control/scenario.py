@@ -152,7 +152,7 @@ def _from_toml(text: str) -> Any:
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = {".toml": _from_toml, ".json": _from_json}
 _FIELD_NAMES_BY_STEP_FIELD = {
-    "on": _field_names(Strike),
+    "on": _field_names(FaultOptions),
     "tick": _field_names(TickChange),
     "resolve": _field_names(Resolution),
     "leader_trade": _field_names(LeaderTrade),

@@ -219,7 +219,7 @@ class DataApi:
 
     def _visible_rows(self, rows: Iterable[Activity]) -> Iterable[Activity]:
         """The rows that this replica knows: the fault makes one lag behind."""
-        strike = self._faults.strike(Fault.STALE_READS)
+        strike = self._faults.trigger(Fault.STALE_READS)
         if strike is None:
             return rows
         horizon = self._now_ms() - int(strike.seconds * 1000)
@@ -231,7 +231,7 @@ class DataApi:
         """The rows as JSON; the fault doubles some of them."""
         built: list[Json] = []
         for row in rows:
-            times = 2 if self._faults.strike_row(Fault.ROWS_DOUBLED, [row.wallet]) else 1
+            times = 2 if self._faults.trigger_for_row(Fault.ROWS_DOUBLED, [row.wallet]) else 1
             built += [write(row)] * times
         return built
 

@@ -1,7 +1,7 @@
 """Tracks what each wallet can still spend, by the venue's own view of the chain.
 
 The view is the last read of the chain plus the matches since then that the read does not contain.
-Resting and held orders reserve what they may cost.
+RestingOrder and held orders reserve what they may cost.
 """
 
 from collections.abc import Iterable, Mapping

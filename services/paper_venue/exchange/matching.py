@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
 from services.paper_venue.exchange.book import Book, RestingOrder
-from services.paper_venue.exchange.orders import DUST, PRICE_ONE, Market, Order, Side
+from services.paper_venue.exchange.orders import FILL_TOLERANCE, PRICE_ONE, Market, Order, Side
 
 _FEE_STEP = Decimal(10)
 """Micro-USDC: the venue rounds a fee to five decimals of a USDC."""
@@ -67,7 +67,7 @@ class Match:
     taker: Order
     fills: tuple[Fill, ...] = ()
     own_orders: tuple[RestingOrder, ...] = ()
-    """Resting orders of the taker's own wallet that it met: they are cancelled, as no wallet trades
+    """RestingOrder orders of the taker's own wallet that it met: they are cancelled, as no wallet trades
     with itself."""
 
     @property
@@ -103,7 +103,7 @@ class Match:
         """Whether an order that may not rest is completely filled: a buyer has spent his amount, a
         seller has sold his shares.
         """
-        return self.taker.maker_amount - self.making_amount <= DUST
+        return self.taker.maker_amount - self.making_amount <= FILL_TOLERANCE
 
 
 def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
@@ -118,7 +118,7 @@ def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
 def match(order: Order, book: Book, *, divisor: int = 1) -> Match:
     """The match that this order, or its ``divisor``-th part, would make now. Changes nothing.
 
-    Resting orders of the order's own wallet are skipped and returned in ``own_orders``, to be
+    RestingOrder orders of the order's own wallet are skipped and returned in ``own_orders``, to be
     cancelled. The venue's perpetuals do so ("CancelMaker", docs.polymarket.com, self-trade
     prevention); what its prediction markets do is not documented.
     """
@@ -160,7 +160,7 @@ class _OpenQuantity:
         to be filled.
         """
         price = PRICE_ONE - resting.yes_price if self._is_no else resting.yes_price
-        return price if self._remaining > DUST and self._order.accepts(price) else None
+        return price if self._remaining > FILL_TOLERANCE and self._order.accepts(price) else None
 
     def build_fill(self, resting: RestingOrder, price: int) -> Fill | None:
         """The fill by this resting order. None: what remains is worth less than a base unit."""

@@ -10,7 +10,7 @@ from shared.chain.orders import SignedOrder
 PRICE_ONE = 10_000
 """Prices are integers of 1/10,000 USDC per share: the venue's finest tick."""
 
-DUST = 1_000
+FILL_TOLERANCE = 1_000
 """Base units (a thousandth of a share or USDC) up to which a remainder counts as filled: floor
 arithmetic cannot always fill to the last unit."""
 
@@ -147,7 +147,7 @@ class Order:
 
 
 def is_dust(shares: int, price: int) -> bool:
-    """Whether a remainder counts as nothing: at most ``DUST`` base units, or worth less than one
+    """Whether a remainder counts as nothing: at most ``FILL_TOLERANCE`` base units, or worth less than one
     base unit on either side of a match.
     """
     return shares <= FILL_TOLERANCE or shares * min(price, PRICE_ONE - price) < PRICE_ONE

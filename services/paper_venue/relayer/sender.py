@@ -71,7 +71,7 @@ class RelaySender:
 
     async def fetch_time(self) -> int:
         """The time of the latest block, in epoch seconds. Raises: Transient."""
-        (block,) = await self._rpc.call_all([("eth_getBlockByNumber", ["latest", False])])
+        (block,) = await self._rpc.call_batch([("eth_getBlockByNumber", ["latest", False])])
         return int(block["timestamp"], 16)
 
     async def broadcast(self, relay: RelayRequest) -> str:

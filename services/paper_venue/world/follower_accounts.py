@@ -28,5 +28,5 @@ class FollowerAccounts:
             self._deployment, WalletKind(kind), keys, collateral=collateral
         )
         for wallet in wallets:
-            await self._venue.refresh(wallet.address)
+            await self._venue.refresh_wallet(wallet.address)
         return wallets

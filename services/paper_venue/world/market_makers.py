@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.paper_venue.exchange import rules
-from services.paper_venue.exchange.book import RestingOrder
 from services.paper_venue.exchange.orders import Market
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.market_plans import MarketPlan
@@ -107,7 +106,7 @@ class MarketMakers:
         resting = self._resting(quoted, level)
         return 0 if resting is None else resting.remaining
 
-    def _resting(self, quoted: _QuotedMarket, level: LevelKey) -> Resting | None:
+    def _resting(self, quoted: _QuotedMarket, level: LevelKey) -> RestingOrder | None:
         return self._venue.engine.resting.get(quoted.order_ids.get(level, ""))
 
     def _update_quotes(self, quoted: _QuotedMarket, *, now_ms: int, max_orders: int) -> None:

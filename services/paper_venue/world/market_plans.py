@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from eth_utils.crypto import keccak
 
-from services.paper_venue.exchange.orders import Market, MarketVersion, exchange_for
+from services.paper_venue.exchange.orders import Market, MarketVersion
 
 _SUBJECTS = (
     ("Will Northport win the cup final?", "northport-cup-final", Decimal("0.05")),
@@ -67,7 +67,7 @@ class MarketPlan:
     @property
     def exchange(self) -> str:
         """The address of the exchange contract that settles it."""
-        return exchange_of(self.version, neg_risk=self.neg_risk)
+        return exchange_for(self.version, neg_risk=self.neg_risk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from services.paper_venue.chain.conditions import Condition, distribute_shares, 
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_wallets, paper_key
 from services.paper_venue.exchange.orders import Market
-from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.leader_strategies import (
     ActionSequence,
@@ -139,7 +138,7 @@ async def open_books(
     venue: Venue,
     world: World,
     wallets: SimulatedWallets,
-    keys: Keys,
+    keys: ApiKeyStore,
     *,
     seed: int,
     quote_shares: int,
@@ -164,7 +163,7 @@ async def build_leaders(
     venue: Venue,
     world: World,
     wallets: SimulatedWallets,
-    keys: Keys,
+    keys: ApiKeyStore,
     *,
     seed: int,
     character: MarketCharacter,
@@ -184,7 +183,7 @@ async def build_crowd_traders(
     venue: Venue,
     world: World,
     wallets: SimulatedWallets,
-    keys: Keys,
+    keys: ApiKeyStore,
     *,
     seed: int,
     now_ms: Callable[[], int],
@@ -196,8 +195,8 @@ async def build_crowd_traders(
 
 
 async def build_traders(
-    venue: Venue, keys: Keys, wallets: Sequence[PaperWallet], *, now_ms: int
+    venue: Venue, keys: ApiKeyStore, wallets: Sequence[PaperWallet], *, now_ms: int
 ) -> list[TraderWallet]:
     for wallet in wallets:
-        await venue.refresh(wallet.address)
+        await venue.refresh_wallet(wallet.address)
     return [build_trader(wallet.address, wallet.key, keys, now_ms=now_ms) for wallet in wallets]

@@ -48,7 +48,7 @@ class _VenueMarketView:
         self._traders = traders
 
     def free_shares(self, trader_index: int) -> Mapping[str, int]:
-        account = self._engine.accounts.of(self._traders[trader_index].address)
+        account = self._engine.accounts.get(self._traders[trader_index].address)
         return {
             token: shares - account.reserved_shares.get(token, 0)
             for token, shares in account.shares.items()

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.paper_venue.exchange.orders import Market
-from services.paper_venue.lifecycle.publisher import Channels
 
 
 class TradeCounter:
@@ -16,7 +15,7 @@ class TradeCounter:
     """
 
     def __init__(
-        self, feeds: Feeds, *, leaders: Collection[str], crowd_traders: Collection[str]
+        self, feeds: Channels, *, leaders: Collection[str], crowd_traders: Collection[str]
     ) -> None:
         self._feeds = feeds
         self._leaders = frozenset(leaders)

@@ -7,7 +7,6 @@ from coincurve import PrivateKey
 from services.paper_venue.exchange.matching_engine import Accepted
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, MarketVersion, OrderKind, Side
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import PostedOrder, Venue
 from shared.chain.orders import EOA, SignedOrder, order_hash
 
@@ -60,7 +59,7 @@ class TraderWallet:
             builder=_ZERO,
             signature="",
         )
-        return Ticket(
+        return PostedOrder(
             signed=_sign(unsigned, market, self.key),
             kind=kind,
             owner=self.api_key,
@@ -75,7 +74,7 @@ def _sign(order: SignedOrder, market: Market, key: str) -> SignedOrder:
     return replace(order, signature="0x" + raw[:64].hex() + f"{raw[64] + 27:02x}")
 
 
-def build_trader(address: str, key: str, keys: Keys, *, now_ms: int) -> TraderWallet:
+def build_trader(address: str, key: str, keys: ApiKeyStore, *, now_ms: int) -> TraderWallet:
     return TraderWallet(address, key, keys.derive(address, 0).key, now_ms * 1_000)
 
 
@@ -133,7 +132,7 @@ def place_resting_order(
     return place_order(venue, ticket, now_ms=now_ms)[0].order.id
 
 
-def place_order(venue: Venue, ticket: Ticket, *, now_ms: int) -> tuple[Accepted, Trade | None]:
+def place_order(venue: Venue, ticket: PostedOrder, *, now_ms: int) -> tuple[Accepted, Trade | None]:
     """Place a signed order. Raises: NoTrade, with the venue's text, if it is refused."""
     result = venue.on_order(ticket, now_ms=now_ms)
     if isinstance(result, tuple):

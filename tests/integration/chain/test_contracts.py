@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from services.paper_venue.chain.artifacts import COMPILED_FOLDER
 from shared.chain import snapshot_code
 from tools.stack.errors import StackError
 from tools.stack.npm import find_npm

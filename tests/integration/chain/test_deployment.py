@@ -14,7 +14,7 @@ from polymarket._internal.wallet import (
 
 from services.paper_venue.chain.artifacts import Artifacts, MissingArtifact, load_artifacts
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.conditions import distribute_shares, prepare_condition
+from services.paper_venue.chain.conditions import prepare_condition
 from services.paper_venue.chain.deployment import Deployment, deploy
 from services.paper_venue.chain.sender import (
     Call,
@@ -100,7 +100,7 @@ async def test_a_conditions_token_ids_are_those_of_its_contract(
         deployment, "0x" + keccak(text=f"ids {exchange}").hex(), exchange=exchange
     )
 
-    await deal_shares(deployment, [condition], [ANOTHER_WALLET], SHARES)
+    await distribute_shares(deployment, [condition], [ANOTHER_WALLET], SHARES)
 
     read = await ChainClient(deployment.rpc).fetch_balances(
         ANOTHER_WALLET, [condition.yes_token, condition.no_token]

@@ -10,7 +10,7 @@ from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.faults.catalogue import Fault, Faults, FaultOptions
+from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.lifecycle.settlement import (
     Settlement,
     SettlementDelays,
@@ -73,7 +73,7 @@ async def settle_with(market: PaperMarket, fault: Fault, last: str) -> tuple[Rec
     Return the recorded events, and the first transaction's hash.
     """
     faults, recorded = Faults(), RecordedEvents()
-    faults.set({fault: Strike(times=1, seconds=0)})
+    faults.set({fault: FaultOptions(times=1, seconds=0)})
     delays = SettlementDelays(before_broadcast=0, before_confirmed=0)
     line = SettlementPipeline(market.settler, delays=delays, faults=faults, now_ms=now_ms)
     first = line.sign(a_swap(market))

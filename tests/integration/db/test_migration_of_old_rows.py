@@ -234,7 +234,7 @@ async def check_executor(connection: AsyncConnection) -> None:
     assert {name: VenueReply(row.last_reply) for name, row in orders.items()} == {
         "later": VenueReply.RETRY_LATER,
         "exit": VenueReply.KILLED,
-        "lost": VenueReply.NOTHING,
+        "lost": VenueReply.NO_REPLY,
     }
     assert {(row.empty_lookups, row.requested_shares, row.usdc) for row in rows} == {
         (2, SHARES, USDC)

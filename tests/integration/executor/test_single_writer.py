@@ -99,7 +99,7 @@ async def test_in_a_group_commit_only_the_rows_of_a_lost_partition_fail(
 async def test_a_zombie_whose_lease_has_expired_by_its_own_clock_posts_nothing(
     engine: AsyncEngine,
 ) -> None:
-    leases = await executor_leases(engine, lasts=timedelta(seconds=8))
+    leases = await executor_leases(engine, duration=timedelta(seconds=8))
     leases._clock = lambda: float("inf")
     posted: list[str] = []
 

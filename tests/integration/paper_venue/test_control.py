@@ -81,7 +81,7 @@ async def test_an_account_of_each_kind_is_funded_and_has_its_api_key(
 
 
 async def test_a_market_gets_a_finer_tick_and_is_resolved(venue: PaperVenue) -> None:
-    market = await venue.market_to_end(neg_risk=True)
+    market = await venue.find_market_to_resolve(neg_risk=True)
     subscription = {
         "type": "market",
         "assets_ids": market["token_ids"],

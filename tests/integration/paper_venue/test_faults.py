@@ -19,7 +19,6 @@ from tests.integration.paper_venue.test_sockets import (
     wait_for_pong,
 )
 from tests.integration.paper_venue.venue import PaperVenue
-from tools.pipeline.scenario import play_scenario
 
 pytestmark = pytest.mark.integration
 

@@ -350,7 +350,7 @@ async def test_the_client_splits_merges_and_redeems_by_a_markets_condition(
     venue: PaperVenue, deployment: Deployment, version: str, neg_risk: bool
 ) -> None:
     chain = ChainClient(deployment.rpc)
-    market = await venue.market_to_end(version, neg_risk=neg_risk)
+    market = await venue.find_market_to_resolve(version, neg_risk=neg_risk)
     async with new_wallet(venue, deployment, "deposit", f"ending {version} {neg_risk}") as client:
         condition, tokens = market["condition_id"], [int(token) for token in market["token_ids"]]
         await client.setup_trading_approvals()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.paper_venue.venue import ended, npm_folder
+from tests.integration.paper_venue.venue import terminate_at_end, npm_folder
 from tools.stack.background import BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
@@ -129,11 +129,11 @@ def started_venue(installed: Path, cwd: Path, rpc_url: str) -> Iterator[dict[str
         subprocess.Popen(
             command, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True
         ) as process,
-        ended(process),
+        terminate_at_end(process),
     ):
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line, f"the venue ended with status {process.wait()}"
+        assert line, f"the venue terminate_at_end with status {process.wait()}"
         yield json.loads(line)
 
 

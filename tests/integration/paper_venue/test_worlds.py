@@ -92,7 +92,7 @@ async def test_rough_markets_settle_are_recorded_and_played_again(
 ) -> None:
     path = tmp_path / "rough.jsonl"
     with (
-        a_venue(rpc_urls[0], MARKET_CHARACTER="rough", CROWD_TRADES_PER_SECOND="5") as venue,
+        start_venue(rpc_urls[0], MARKET_CHARACTER="rough", CROWD_TRADES_PER_SECOND="5") as venue,
         recording(venue, path),
     ):
         tokens = sum(len(market["token_ids"]) for market in venue.world["markets"])
@@ -138,7 +138,7 @@ async def test_rough_markets_settle_are_recorded_and_played_again(
 
 
 async def test_a_leader_merges_pairs_on_the_chain(rpc_urls: tuple[str, str]) -> None:
-    with a_venue(rpc_urls[0], SEED="3", LEADERS="4") as venue:
+    with start_venue(rpc_urls[0], SEED="3", LEADERS="4") as venue:
         await venue.control("leaders/start", {"trades": 60, "per_second": "15"})
         stats = await wait_until_settled(venue)
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from py_clob_client_v2.order_utils.abi.abis import exchange_v2_abi
 
-from services.paper_venue.chain.artifacts import COMPILED_FOLDER
 from services.paper_venue.chain.calldata import (
     MATCH_ORDERS_SELECTOR,
     encode_call,

@@ -26,7 +26,7 @@ PAGE = (DOCS / "architecture.md").read_text()
 
 
 def test_the_copy_is_sized_quoted_and_limited_as_the_page_says() -> None:
-    usdc = FOLLOW.sized(cost_floor(500 * MICROS, PRICE))
+    usdc = FOLLOW.copy_usdc(cost_floor(500 * MICROS, PRICE))
     walk = spend(ASKS, usdc)
     assert walk is not None
     slippage = adverse_bps(Side.BUY, reference=PRICE, offered=WORST)

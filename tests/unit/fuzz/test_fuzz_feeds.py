@@ -19,7 +19,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.observe.metrics import REGISTRY, Feed
+from shared.observe.metrics import REGISTRY
 from shared.polymarket import rtds
 from shared.polymarket.data_api import parse_page
 from shared.polymarket.market_data import KEEP_ALIVE
@@ -50,7 +50,7 @@ class FakeChannel(Channel):
     def __init__(self, *frames: str) -> None:
         super().__init__(
             ChannelSettings(
-                name="market", url="", ping_interval_s=1, silence_timeout_s=1, pong_is_alive=True
+                name=Feed.MARKET, url="", ping_interval_s=1, silence_timeout_s=1, pong_is_alive=True
             ),
             list,
         )

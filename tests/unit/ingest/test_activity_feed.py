@@ -10,12 +10,11 @@ from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.observe.metrics import Feed
 from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION, shares
 
 SETTINGS = ChannelSettings(
-    name="rtds", url="ws://nowhere", ping_every_s=5, silent_after_s=30, pongs_count=False
+    name=Feed.RTDS, url="ws://nowhere", ping_interval_s=5, silence_timeout_s=30, pong_is_alive=False
 )
 
 

@@ -38,7 +38,7 @@ async def test_a_fill_becomes_an_intent_per_follower() -> None:
     messages = await intended(handler, a_fill())
 
     assert [message.intent.proxy for message in messages] == [
-        follow.proxy for follow in BOTH.follows_of(a_fill().leader)
+        follow.proxy for follow in BOTH.follows_for(a_fill().leader)
     ]
     assert [message.key() for message in messages] == [
         message.intent.proxy.encode() for message in messages

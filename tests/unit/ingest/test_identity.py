@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from services.ingest.decisions import DUST, CopySlice, ShareRange
 from services.ingest.handler import Handler
 from shared.domain.ids import intent_id, trade_id
-from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
+from shared.domain.money import Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_follow, controls, shares

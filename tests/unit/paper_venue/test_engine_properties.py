@@ -14,7 +14,6 @@ from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collater
 from services.paper_venue.exchange.matching import MatchKind
 from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import (
-    FILL_TOLERANCE,
     PRICE_ONE,
     Market,
     MarketVersion,
@@ -244,7 +243,7 @@ class AnyMarket(RuleBasedStateMachine):
     def check_limits_are_respected(self, result: Accepted) -> None:
         taker, match = result.order, result.match
         assert match.taking_amount >= match.making_amount * taker.taker_amount // taker.maker_amount
-        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.making_amount <= DUST
+        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.making_amount <= FILL_TOLERANCE
         self.given[taker.id] += match.making_amount
         for fill in match.fills:
             maker = fill.maker

@@ -18,7 +18,7 @@ from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Market, MarketVersion, Side
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.gamma.api import GammaApi
-from services.paper_venue.http.responses import refusals
+from services.paper_venue.http.responses import refusal_middleware
 from services.paper_venue.lifecycle.venue import Venue
 from tests.unit.paper_venue.builders import MARKET, NO, YES, accepted, an_order, rich
 from tests.unit.paper_venue.fakes import FakeChain, FakeChannels, FakeSettlements
@@ -61,7 +61,7 @@ async def served(*markets: Market) -> AsyncIterator[tuple[Get, MatchingEngine]]:
         chain=FakeChain(),
         faults=Faults(),
     )
-    http = web.Application(middlewares=[refusals])
+    http = web.Application(middlewares=[refusal_middleware])
     http.add_routes(GammaApi(venue).routes())
     async with TestClient(TestServer(http)) as client:
 

@@ -12,7 +12,7 @@ from services.paper_venue.data_api.activity_index import Activity, ActivityIndex
 from services.paper_venue.data_api.chain_events import ZERO_ADDRESS, decode_transactions
 from services.paper_venue.data_api.holdings_ledger import Holding
 from services.paper_venue.data_api.indexer import Indexer
-from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
+from services.paper_venue.faults.catalogue import Fault, Faults
 from shared.chain.addresses import EXCHANGE_V2
 from shared.domain.errors import Transient
 from shared.domain.money import Side
@@ -268,7 +268,7 @@ async def test_rows_appear_after_the_lag_and_not_before() -> None:
 async def test_a_late_row_delays_those_after_it_and_none_is_missing() -> None:
     faults = Faults()
     tested = IndexerUnderTest(faults=faults)
-    faults.set({Fault.ROWS_LATE: Strike(times=1, seconds=Decimal(10))})
+    faults.set({Fault.ROWS_LATE: FaultOptions(times=1, seconds=Decimal(10))})
     tested.node.mine(A_TRADE, A_TRADE)
 
     assert not await tested.rows(after_s=9)
@@ -278,9 +278,9 @@ async def test_a_late_row_delays_those_after_it_and_none_is_missing() -> None:
 async def test_rows_of_simulated_leaders_are_late_too() -> None:
     faults = Faults()
     tested = IndexerUnderTest(faults=faults)
-    faults.set({Fault.ROWS_LATE: Strike(seconds=Decimal(10))})
+    faults.set({Fault.ROWS_LATE: FaultOptions(seconds=Decimal(10))})
     tested.node.mine(A_TRADE)
-    faults.spare(
+    faults.exempt(
         wallet for each in decode_transactions(chain.mined(A_TRADE)) for wallet in each.wallets
     )
 

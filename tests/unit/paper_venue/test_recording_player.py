@@ -41,7 +41,7 @@ from services.paper_venue.world.quoting import LevelKey
 from services.paper_venue.world.trader_wallets import TraderWallet, build_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
-from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSettlements
+from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 YES, NO = "71", "72"
@@ -117,7 +117,7 @@ class PlayedRecording:
 
     def __init__(self, entries: Sequence[Entry], *, shares: int = 10**15) -> None:
         self.timeline: Timeline = build_timeline(entries)
-        self.clock, self.published = Clock(), Listeners()
+        self.clock, self.published = Clock(), FakeChannels()
         self.waits: list[float] = []
         markets = [
             build_local_market(
@@ -136,7 +136,7 @@ class PlayedRecording:
             engine=MatchingEngine(markets),
             verify=verify,
             settlements=FakeSettlements(),
-            feeds=self.published,
+            channels=self.published,
             chain=FakeChain(),
             faults=Faults(),
         )

@@ -37,7 +37,6 @@ from polymarket.types import EvmAddress, HexString
 
 from services.paper_venue.http.auth import Denied
 from services.paper_venue.http.requests import BadRequest
-from services.paper_venue.http.responses import refusal_middleware
 from services.paper_venue.lifecycle.settlement import Receipt
 from services.paper_venue.relayer.api import RelayerApi
 from services.paper_venue.relayer.keys import INVALID_AUTHORIZATION, RelayerKeys
@@ -313,7 +312,7 @@ class RunningRelayer:
 async def running(chain: FakeChain) -> AsyncIterator[RunningRelayer]:
     keys = RelayerKeys(secret=b"of this test")
     relayer = RelayerApi(chain, keys, confirm_delay_s=0)
-    http = web.Application(middlewares=[refusals])
+    http = web.Application(middlewares=[refusal_middleware])
     http.add_routes(relayer.routes())
     work = asyncio.create_task(relayer.run())
     async with TestClient(TestServer(http)) as client:

@@ -12,7 +12,7 @@ from services.paper_venue.control.scenario import (
     parse_scenario,
     read_scenario,
 )
-from services.paper_venue.faults.catalogue import Fault, FaultOptions
+from services.paper_venue.faults.catalogue import Fault
 
 TOML = """
 title = "lost answers"
@@ -43,7 +43,7 @@ def test_both_formats_are_equal_and_no_fraction_is_rounded(
     scenario = read_scenario(tmp_path / name)
 
     first, second = scenario.step
-    assert first.on == {Fault.DROP_REPLY: Strike(share=Decimal("0.1"), times=3)}
+    assert first.on == {Fault.DROP_REPLY: FaultOptions(share=Decimal("0.1"), times=3)}
     assert (second.at, second.off, scenario.duration_s) == (
         Decimal("1.5"),
         (Fault.DROP_REPLY,),

@@ -16,7 +16,6 @@ from services.paper_venue.exchange.accounts import Holdings
 from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Market, Side
 from services.paper_venue.faults.catalogue import Faults
-from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.leader_strategies import (
     ActionSequence,
@@ -39,7 +38,7 @@ from services.paper_venue.world.trade_counter import TradeCounter
 from services.paper_venue.world.trader_wallets import TraderWallet, build_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
-from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSettlements
+from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements
 
 SHARE = 1_000_000
 QUOTED = 20_000 * SHARE
@@ -74,7 +73,7 @@ class SmallWorld:
         drift: str = "2",
         strategies: Sequence[LeaderStrategy] | None = None,
     ) -> None:
-        self.clock, self.published = Clock(), Listeners()
+        self.clock, self.published = Clock(), FakeChannels()
         self.plans: list[MarketPlan] = plan_markets(seed, 6, character=character)
         self.markets = [
             build_market(
@@ -85,7 +84,7 @@ class SmallWorld:
             for number, plan in enumerate(self.plans, 1)
         ]
         strategies = assign_strategies(character, 5) if strategies is None else strategies
-        keys = Keys(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
+        keys = ApiKeyStore(secret=b"x" * 32, chain_id=POLYGON_CHAIN_ID)
         makers, leaders, crowd_traders = (
             self._traders(name, count, keys)
             for name, count in (("m", 2), ("l", len(strategies)), ("c", 2))
@@ -99,7 +98,7 @@ class SmallWorld:
             engine=MatchingEngine(self.markets),
             verify=verify,
             settlements=FakeSettlements(),
-            feeds=counter,
+            channels=counter,
             chain=FakeChain(),
             faults=Faults(),
         )
@@ -128,7 +127,7 @@ class SmallWorld:
         )
         self.makers.open(now_ms=self.clock.ms)
 
-    def _traders(self, name: str, count: int, keys: Keys) -> list[TraderWallet]:
+    def _traders(self, name: str, count: int, keys: ApiKeyStore) -> list[TraderWallet]:
         private = [f"0x{ord(name):062x}{number:02x}" for number in range(1, count + 1)]
         return [
             build_trader(Account.from_key(key).address, key, keys, now_ms=self.clock.ms)
@@ -255,7 +254,9 @@ async def test_a_price_moves_when_its_best_quote_is_taken_and_the_depth_is_renew
 async def test_a_resolved_market_is_no_longer_quoted_and_leaders_trade_elsewhere() -> None:
     world = SmallWorld(5)
 
-    world.venue.on_resolved(world.markets[0].condition_id, yes=1, no=0, now_ms=world.clock.ms)
+    world.venue.on_market_resolved(
+        world.markets[0].condition_id, yes=1, no=0, now_ms=world.clock.ms
+    )
     await world.run(20)
 
     assert world.best_prices() == (None, None)

@@ -16,7 +16,6 @@ from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import Missing, QuoteSource
-from shared.observe.metrics import Feed
 from shared.polymarket.clob import Clob, NoMarket
 from shared.polymarket.market_data import BookSnapshot, LevelChanged, Market, TickChanged
 from shared.polymarket.settings import VenueSettings
@@ -285,7 +284,7 @@ class FakeChannel(Channel):
     def __init__(self) -> None:
         super().__init__(
             ChannelSettings(
-                name="market", url="", ping_interval_s=1, silence_timeout_s=1, pong_is_alive=True
+                name=Feed.MARKET, url="", ping_interval_s=1, silence_timeout_s=1, pong_is_alive=True
             ),
             list,
         )
