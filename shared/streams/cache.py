@@ -35,7 +35,7 @@ CHECK_INTERVAL_S = 0.1
 
 
 class FaustStopped(Exception):
-    """Faust ended without being told to; the text says why."""
+    """Faust ended on its own; the text says why."""
 
 
 class CacheTable:
