@@ -40,7 +40,7 @@ ENVIRONMENT = {
 DATABASE_SERVICES = [name for name in SERVICES if name != "pricer"]
 """The pricer uses the database for dead letters alone."""
 KAFKA_REASONS = ("Kafka does not answer", "no partitions assigned")
-DATABASE_REASONS = ("controls has not recovered", "the database has not recovered")
+DATABASE_REASONS = ("controls is not ready yet", "the database is not ready yet")
 TRADE_INTERVAL_S = 0.7
 AGE_REFUSALS = {Refusal.TRADE_TOO_OLD.value, Refusal.QUOTE_TOO_OLD.value}
 EXPIRED_REASON = "its time was over when it was to be signed"
