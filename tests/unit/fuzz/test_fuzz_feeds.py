@@ -30,7 +30,7 @@ from tests.unit.fuzz.effort import TRIED, fuzzed
 from tests.unit.fuzz.mutations import mutated, recorded
 from tests.unit.ingest.sightings import Fill, by_the_data_api, on_the_chain, on_the_socket
 from tests.unit.ingest.test_identity import a_whole_fill
-from tests.unit.pricer.test_caches import Pricer
+from tests.unit.pricer.test_caches import PricerCaches
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -211,7 +211,7 @@ async def test_frames_of_the_market_channel(rng: Random) -> None:
     payloads = [*map(as_of_our_token, market_frames())]
     frames = [mutated(rng, payloads) for _ in range(rng.randint(1, 4))]
     note(repr(frames))
-    pricer, told, before = Pricer(), Told(), counted("market")
+    pricer, told, before = PricerCaches(), Told(), counted("market")
     await pricer.quotes.fetch_book(TOKEN)
     feed = MarketChannelFeed(
         Frames(*frames),
