@@ -30,11 +30,11 @@ from shared.messages.transactions import TransactionResolved, TransactionState
 
 
 class Killed(BaseException):
-    """The process died here."""
+    """The process was killed at this point."""
 
 
 class Clock:
-    """Stands still until a test moves it."""
+    """A clock that shows a fixed time, which a test changes."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -50,7 +50,7 @@ class AlwaysReady:
 
 
 class FixedControls:
-    """Controls that a test sets; None is what could not be confirmed."""
+    """Controls that a test sets; None: the controls are not confirmed."""
 
     def __init__(self, controls: Controls | None) -> None:
         self.controls = controls
@@ -127,7 +127,7 @@ class _Reservation:
     verdict: Verdict
     usdc: int = 0
     shares: int = 0
-    cap: int = 0
+    cap_usdc: int = 0
     settled_at: datetime | None = None
 
     @property
@@ -136,7 +136,7 @@ class _Reservation:
 
 
 class FakeVerdicts:
-    """Verdicts, and what they have reserved."""
+    """Preflight's store of verdicts and reservations."""
 
     def __init__(self) -> None:
         self._reservations: dict[str, _Reservation] = {}
@@ -144,18 +144,28 @@ class FakeVerdicts:
     async def load_commitments(
         self, intent: Intent, *, since: datetime, now: datetime
     ) -> Commitments:
-        ours = [
-            kept
-            for kept in self._reservations.values()
-            if kept.verdict.intent.proxy == intent.proxy
+        of_proxy = [
+            reservation
+            for reservation in self._reservations.values()
+            if reservation.verdict.intent.proxy == intent.proxy
         ]
-        pending = [kept for kept in ours if kept.settled_at is None or kept.settled_at > since]
+        pending = [
+            reservation
+            for reservation in of_proxy
+            if reservation.settled_at is None or reservation.settled_at > since
+        ]
         return Commitments(
-            usdc=sum(kept.usdc for kept in pending),
+            usdc=sum(reservation.usdc for reservation in pending),
             shares=sum(
-                kept.shares for kept in pending if kept.verdict.intent.token_id == intent.token_id
+                reservation.shares
+                for reservation in pending
+                if reservation.verdict.intent.token_id == intent.token_id
             ),
-            spent_today=sum(kept.cap for kept in ours if kept.day == now.astimezone(UTC).date()),
+            spent_today=sum(
+                reservation.cap_usdc
+                for reservation in of_proxy
+                if reservation.day == now.astimezone(UTC).date()
+            ),
         )
 
     async def record(self, verdict: Verdict) -> Verdict:
@@ -172,20 +182,20 @@ class FakeVerdicts:
             )
         ).spent_today
         if verdict.usdc > 0 and spent + verdict.usdc > verdict.facts.daily_cap_usdc:
-            raise Transient("the daily cap is used up")
+            raise Transient("the daily cap is exceeded")
         self._reservations[verdict.intent_id] = _Reservation(
-            verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap=verdict.usdc
+            verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap_usdc=verdict.usdc
         )
         return verdict
 
     async def settle(self, report: OrderReported, *, now: datetime) -> None:
-        kept = self._reservations.get(report.intent_id)
-        if kept is None or kept.settled_at is not None:
+        reservation = self._reservations.get(report.intent_id)
+        if reservation is None or reservation.settled_at is not None:
             return
-        kept.usdc = report.usdc + report.fee_usdc if kept.usdc else 0
-        kept.shares = report.shares if kept.shares else 0
-        kept.cap = report.usdc if kept.cap else 0
-        kept.settled_at = now
+        reservation.usdc = report.usdc + report.fee_usdc if reservation.usdc else 0
+        reservation.shares = report.shares if reservation.shares else 0
+        reservation.cap_usdc = report.usdc if reservation.cap_usdc else 0
+        reservation.settled_at = now
 
 
 @dataclass(slots=True)
@@ -254,7 +264,7 @@ def _same_settlement(one: TradeReported, other: TradeReported) -> bool:
 
 
 class FakeWatches:
-    """Transactions that somebody waits for."""
+    """Tx-monitor's store of watches."""
 
     def __init__(self) -> None:
         self._watches: dict[str, Watch] = {}
@@ -282,6 +292,8 @@ class FakeWatches:
 
 
 class FakeDebts:
+    """Debt-recovery's store of debts."""
+
     def __init__(self) -> None:
         self._debts: dict[str, Debt] = {}
 
@@ -293,7 +305,7 @@ class FakeDebts:
 
 
 class FakeSharedCache:
-    """A cache table as one instance sees it."""
+    """The cache table that all instances of a service share."""
 
     def __init__(self) -> None:
         self.entries: dict[str, bytes] = {}
@@ -306,5 +318,5 @@ class FakeSharedCache:
 
 
 def wire(messages: Sequence[Message]) -> list[Mapping[str, object]]:
-    """What the messages say on the wire."""
+    """The messages as JSON."""
     return [json.loads(message.model_dump_json()) for message in messages]

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.preflight.adapters import ChainBalances, PostgresVerdicts
+from services.preflight.adapters.balances import ChainBalances
+from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler
 from services.preflight.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.preflight.adapters import PostgresVerdicts
+from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import reserved_usdc
 from services.preflight.handler import Commitments, Verdicts
 from shared.db.engine import open_engine

@@ -160,7 +160,7 @@ def _statement(service: str, name: str, store: str, method: str) -> Point:
 
 
 _TRADES = "services.ingest.adapters:PostgresTrades"
-_VERDICTS = "services.preflight.adapters:PostgresVerdicts"
+_VERDICTS = "services.preflight.adapters.verdicts:PostgresVerdicts"
 _ORDERS = "services.executor.adapters.orders:PostgresOrders"
 _WATCHES = "services.tx_monitor.adapters:PostgresWatches"
 _DEBTS = "services.debt_recovery.adapters:PostgresDebts"

@@ -22,7 +22,7 @@ TOKEN, V3_TOKEN = 10**70, 5 << 104 | 7
 
 
 class Node(Rpc):
-    """Answers snapshots: a wallet holds its own address as a number, ``unreadable`` has no answer."""
+    """Answers snapshots: a wallet holds its own address as a number; ``unreadable`` fails."""
 
     def __init__(self, unreadable: str = "") -> None:
         super().__init__("http://127.0.0.1:1")

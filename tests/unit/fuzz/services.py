@@ -18,7 +18,7 @@ from tests.builders import NOON, a_market, controls, seconds, usdc
 from tests.fakes import Clock, FakeDebts, FakeTrades, FakeWatches, FixedControls
 from tests.unit.executor.harness import ExecutorHarness
 from tests.unit.preflight.test_handler import balance, preflight
-from tests.unit.pricer.test_handler import FULL, Known
+from tests.unit.pricer.test_handler import FULL, FixedSource
 
 CLOCK = Clock(NOON)
 
@@ -32,8 +32,8 @@ def ingest() -> Routes:
 
 
 def pricer() -> Routes:
-    books: Any = Known(FULL)
-    markets: Any = Known(a_market())
+    books: Any = FixedSource(FULL)
+    markets: Any = FixedSource(a_market())
     return {CopyIntended: Pricer(books=books, markets=markets, now=CLOCK).on_copy_intended}
 
 

@@ -1,0 +1,1 @@
+"""Preflight's ports: verdicts in PostgreSQL, balances from the chain."""
