@@ -19,7 +19,7 @@ COLUMNS = ("no.", "state", "service", "topic", "type", "key", "since", "reason")
 async def load(engine: AsyncEngine, *, settled: bool) -> list[DeadLetterHistory]:
     """The oldest ``MAX_LISTED`` dead letters; ``settled``: also those that are not open."""
     states = list(DeadLetterState) if settled else OPEN_STATES
-    return await load_dead_letters(engine, states=states, most=MAX_LISTED)
+    return await load_dead_letters(engine, states=states, limit=MAX_LISTED)
 
 
 async def require_one(engine: AsyncEngine, number: int) -> DeadLetterHistory:

@@ -28,12 +28,14 @@ from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.approvals import ApprovalReader
 from services.paper_venue.data_api.indexer import Indexer
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.faults.catalogue import Faults
 from services.paper_venue.faults.clock import VenueClock, machine_ms
 from services.paper_venue.faults.middleware import FaultMiddleware
 from services.paper_venue.gamma.api import GammaApi
 from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
+from services.paper_venue.http.routing import PrefixedApi
 from services.paper_venue.lifecycle.settlement import SettlementDelays, SettlementPipeline
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.periodic import run_periodically
@@ -166,7 +168,7 @@ def _timed_work(
     return (
         partial(run_periodically, _TIMER_INTERVAL_S, clob.on_timer),
         partial(run_periodically, _TIMER_INTERVAL_S, lambda: venue.on_timer(now_ms())),
-        partial(run_periodically, _KEEP_ALIVE_INTERVAL_S, feeds.keep_alive),
+        partial(run_periodically, _KEEP_ALIVE_INTERVAL_S, feeds.send_keep_alive),
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from aiohttp import web
 
 from services.paper_venue.faults.catalogue import Fault, Faults
+from services.paper_venue.faults.middleware import FaultMiddleware
 from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.responses import refusal_middleware

@@ -1,6 +1,7 @@
 """Pricer's ports: books and markets of the venue, and the feed that keeps the books current.
 
 A book comes from the market channel where it can, then from another instance's cache entry, then
+from shared.messages.dead_letters import MAX_FRAME_LENGTH
 from the venue's REST interface.
 """
 
@@ -22,7 +23,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.messages.base import Message
 from shared.messages.caches import BookSeen
-from shared.messages.dead_letters import FrameParked
+from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
 from shared.messages.intents import Missing, PriceLevel, QuoteSource
 from shared.observe import metrics
 from shared.polymarket.clob import Clob, NoMarket

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from shared.db.sql import literals
+from shared.domain.money import MIN_REMAINDER_SHARES
 from shared.streams.dead_letter_store import OPEN_STATES
 
 metadata = MetaData()

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.paper_venue.exchange.book import LevelChange
+from services.paper_venue.exchange.book import LevelChange, RestingOrder
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import OrderKind, Side
 from services.paper_venue.exchange.rules import FOK_KILLED

@@ -14,6 +14,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from tests.crash_matrix.cells import Finding
+from tests.system.deployment import INITIAL_USDC
 from tests.system.story import Story
 from tools.pipeline.venue import Account
 
@@ -129,7 +130,7 @@ async def _check_records(story: Story, account: Account) -> list[Problem]:
     equals the sum over the intents that used it.
     """
     wallet = await story.chain.fetch_balances(account.proxy, [int(token) for token in story.tokens])
-    positions = await story.rows(
+    positions = await story.fetch_rows(
         "select * from executor.positions where proxy = :proxy", proxy=account.proxy
     )
     caps = await story.fetch_rows(CAPS, proxy=account.proxy)
@@ -138,7 +139,7 @@ async def _check_records(story: Story, account: Account) -> list[Problem]:
             {row.token_id: row.shares for row in positions if row.shares},
             {str(token): shares for token, shares in wallet.shares_by_token.items() if shares},
         ),
-        "micro-USDC": (FUNDS + sum(row.cash_usdc for row in positions), wallet.collateral),
+        "micro-USDC": (INITIAL_USDC + sum(row.cash_usdc for row in positions), wallet.collateral),
         "of its cap used": (
             {row.day: row.spent_usdc for row in caps},
             {row.day: row.of_intents for row in caps},
@@ -157,7 +158,7 @@ async def _check_records(story: Story, account: Account) -> list[Problem]:
 async def _check_outcomes(
     story: Story, intents: IntentByProxy, expected: OrderState
 ) -> list[Problem]:
-    orders = await story.rows(
+    orders = await story.fetch_rows(
         "select * from executor.orders where intent_id = any(:ids)", ids=list(intents.values())
     )
     return [

@@ -27,8 +27,8 @@ from tests.crash_matrix.judging import (
     is_final,
     judge,
 )
-from tests.system.deployment import Deployment, FollowGroup, deployed
-from tests.system.story import Story, story_in
+from tests.system.deployment import Deployment, FollowGroup, running_deployment
+from tests.system.story import Story, open_story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundLoop
 from tools.stack.errors import PartDied
@@ -91,7 +91,7 @@ class Matrix:
         """Raises: IndexError when no follow group is left."""
         group, started_at = self._deployment.follow_groups[0], asyncio.get_running_loop().time()
         try:
-            async with story_in(self._deployment, group) as story:
+            async with open_story(self._deployment, group) as story:
                 problems = await self._run_cell(cell, story)
         except Exception as error:  # noqa: BLE001 - this cell has failed, the others are run
             text = f"{type(error).__name__}: {str(error)[:600]}"
@@ -145,7 +145,7 @@ class Matrix:
         self._arm(cell.first_crash, story.group)
         if intents is None:
             await self._switch_on_venue_fault(cell, story)
-            intents = story.intents(await story.trades(Side.BUY, "20"))
+            intents = story.intent_ids(await story.make_leader_trade(Side.BUY, "20"))
         intended.append(intents)
 
         async def all_final() -> bool:
@@ -174,7 +174,7 @@ class Matrix:
 
     async def _copy_until_final(self, side: Side, usdc: str, story: Story) -> IntentByProxy:
         """Let a trade of the leader be copied while nothing is armed."""
-        intents = story.intents(await story.trades(side, usdc))
+        intents = story.intent_ids(await story.make_leader_trade(side, usdc))
         self._intents_by_leader[story.group.leader].append(intents)
         await eventually(
             lambda: is_final(story, intents), within=FINAL_TIMEOUT_S, what=f"the {side} copied"
@@ -200,14 +200,18 @@ class Matrix:
 
         async def recorded() -> bool:
             return bool(
-                await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt)
+                await story.fetch_rows(
+                    "select * from debt_recovery.debts where debt_id = :id", id=debt
+                )
             )
 
         if (crashed := await self._wait_for_crash()) is None:
             return [Problem(finding=Finding.NOT_REACHED, text=f"within {REACH_TIMEOUT_S} s")]
         if not await self._recover(cell, crashed, recorded):
             return [Problem(finding=Finding.LOST, text="the debt was not recorded")]
-        debts = await story.rows("select * from debt_recovery.debts where debt_id = :id", id=debt)
+        debts = await story.fetch_rows(
+            "select * from debt_recovery.debts where debt_id = :id", id=debt
+        )
         amounts = [(row.usdc, row.proxy) for row in debts]
         if amounts == [(DEBT_USDC, proxy)]:
             return []
@@ -299,7 +303,7 @@ class Matrix:
         await eventually(
             is_back, within=REACH_TIMEOUT_S, what=f"{zombie.name} back in its group, or ended"
         )
-        await self._deployment.background.await_(self._supervisor.stop(zombie))
+        await self._deployment.background.run_async(self._supervisor.stop(zombie))
 
     async def _wait_until_finished(self, finished: Callable[[], Awaitable[bool]]) -> bool:
         with suppress(AssertionError):
@@ -313,7 +317,7 @@ class Matrix:
         await self._start(service, instance=instance)
 
     async def _kill(self, running: Running) -> None:
-        await self._deployment.background.await_(self._supervisor.kill(running))
+        await self._deployment.background.run_async(self._supervisor.kill(running))
 
     async def _start(self, service: str, *, instance: int) -> None:
         await self._deployment.start(service, instance=instance)
@@ -347,10 +351,10 @@ async def matrix_on(
     """
     switch_folder = folder / "crash-switch"
     switch_folder.mkdir(parents=True)
-    async with deployed(
+    async with running_deployment(
         folder,
         background,
-        circles=follow_groups,
+        follow_groups=follow_groups,
         environment={**ENVIRONMENT, FOLDER_VARIABLE: str(switch_folder)},
         launcher=LAUNCHER,
         block_seconds=0.5,

@@ -25,7 +25,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     """Nothing listens at the address of the activity socket."""
     environment = {
-        "RTDS_WS_URL": f"ws://127.0.0.1:{Ports().free()}",
+        "RTDS_WS_URL": f"ws://127.0.0.1:{Ports().reserve_free()}",
         "PREFLIGHT_MAX_ENTRY_AGE": f"PT{MAX_ENTRY_AGE_S}S",
     }
     with background.entered(

@@ -199,7 +199,7 @@ async def assert_parked(system: FrameTestSystem, story: Story, frame: str, *, be
 
 
 async def send(system: FrameTestSystem, *frames: str) -> None:
-    await system.deployment.background.await_(system.socket.send(*frames))
+    await system.deployment.background.run_async(system.socket.send(*frames))
 
 
 async def read_parked(story: Story) -> list[FrameParked]:

@@ -195,7 +195,7 @@ async def test_a_broker_that_stalls_repeatedly_delays_copies_and_loses_none(stor
                 await next_trade(trades)
                 await wait_for(LONG_STALL)
             finally:
-                await kafka.go_on(stalled)
+                await kafka.resume(stalled)
             await next_trade(trades)
         await wait_until_ready(story.deployment)
         await assert_all_copied(story, [await next_trade(trades)])
@@ -390,7 +390,7 @@ async def stall_in_turn(kafka: BackgroundCluster, *, duration: timedelta) -> Non
         try:
             await wait_for(SHORT_STALL)
         finally:
-            await kafka.go_on(broker)
+            await kafka.resume(broker)
         await wait_for(SHORT_STALL)
 
 

@@ -146,7 +146,7 @@ async def load_everything(story: Story) -> dict[str, Any]:
     return {
         **await load_all_tables(story),
         "the venue's trades": await story.fetch_venue_trades(),
-        "the venue's refusals": (await story.venue.stats())["refusals"],
+        "the venue's refusals": (await story.venue.fetch_stats())["refusals"],
         "balances": [(each.wallet, each.collateral, each.shares_by_token) for each in balances],
     }
 

@@ -143,7 +143,7 @@ async def collect_secrets(story: Story, orders: dict[str, Any]) -> list[tuple[st
     return secrets
 
 
-async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[SpanTree, ...]:
+async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[SpanNode, ...]:
     """Wait until every copy's last span is exported, and none is without its parent."""
     (traced,) = await story.fetch_rows(
         """
@@ -154,8 +154,8 @@ async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[SpanTree, ..
     )
     collector = story.deployment.collector
 
-    def complete_trees() -> tuple[SpanTree, ...]:
-        trees = collector.trees(traced.trace_id)
+    def complete_trees() -> tuple[SpanNode, ...]:
+        trees = collector.build_trees(traced.trace_id)
         copies = [copy for root in trees for handled in root.children for copy in handled.children]
         complete = [
             copy
@@ -169,17 +169,17 @@ async def wait_for_trace(story: Story, trade: LeaderTrade) -> tuple[SpanTree, ..
             else ()
         )
 
-    trees: tuple[SpanTree, ...] = await eventually(
+    trees: tuple[SpanNode, ...] = await eventually(
         complete_trees, within=TIMEOUT_S, what=f"the complete trace {traced.trace_id}"
     )
     return trees
 
 
-def describe(branch: SpanTree) -> str:
+def describe(branch: SpanNode) -> str:
     return f"{branch.span.service}: {branch.span.name}"
 
 
-def paths(branch: SpanTree) -> Iterator[tuple[str, ...]]:
+def paths(branch: SpanNode) -> Iterator[tuple[str, ...]]:
     """The spans from the branch to each of its leaves."""
     if not branch.children:
         yield (describe(branch),)

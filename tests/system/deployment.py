@@ -95,7 +95,7 @@ class Deployment:
 
     async def kill(self, name: str) -> None:
         """Kill it with SIGKILL, as a power cut would."""
-        await self.background.await_(
+        await self.background.run_async(
             self.pipeline.stack.supervisor.kill(self.pipeline.running[name])
         )
 
@@ -146,7 +146,7 @@ async def running_deployment(
                 follow_groups * FOLLOWERS_PER_LEADER, usdc=str(INITIAL_USDC // MICROS)
             )
             groups = _build_follow_groups(
-                (await pipeline.venue.world())["leaders"], accounts, max_slippage_bps
+                (await pipeline.venue.fetch_world())["leaders"], accounts, max_slippage_bps
             )
             await _save_follows(pipeline, groups, further_leaders)
             await pipeline.start_services(services)

@@ -25,7 +25,7 @@ from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.db.leases import Lease, NotLeaseHolder
 from shared.messages.intents import IntentApproved
-from shared.messages.orders import TradeReported
+from shared.messages.orders import OrderState, TradeReported
 from shared.messages.transactions import TransactionResolved
 from shared.observe import metrics, tracing
 

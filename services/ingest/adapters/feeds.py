@@ -19,7 +19,8 @@ from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT
-from shared.messages.dead_letters import FrameParked
+from shared.messages.base import MAX_MICROS
+from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.observe import metrics, tracing
 from shared.polymarket import data_api, rtds

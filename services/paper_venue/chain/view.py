@@ -63,7 +63,7 @@ class LocalChainView:
                 " 2 (Safe) and 3 (deposit wallet)"
             )
         relayer_made = beacon_deposit_wallet_address(address)
-        if signature_type == DEPOSIT_WALLET and await self.owner_of(relayer_made) is not None:
+        if signature_type == DEPOSIT_WALLET and await self.fetch_owner(relayer_made) is not None:
             return relayer_made
         return derive(address)
 

@@ -11,6 +11,7 @@ from services.paper_venue.chain.wallets import PaperWallet, WalletKind
 from services.paper_venue.exchange.formatting import amount_text, price_text
 from services.paper_venue.exchange.matching import Fill
 from services.paper_venue.exchange.orders import Market, Side
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest, parse_json
 from services.paper_venue.http.responses import reply

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.paper_venue.exchange import rules
+from services.paper_venue.exchange.book import RestingOrder
 from services.paper_venue.exchange.orders import Market
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.market_plans import MarketPlan

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from eth_utils.crypto import keccak
 
-from services.paper_venue.exchange.orders import Market, MarketVersion
+from services.paper_venue.exchange.orders import Market, MarketVersion, exchange_for
 
 _SUBJECTS = (
     ("Will Northport win the cup final?", "northport-cup-final", Decimal("0.05")),

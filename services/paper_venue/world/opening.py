@@ -8,6 +8,7 @@ from services.paper_venue.chain.conditions import Condition, distribute_shares, 
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.chain.wallets import PaperWallet, WalletKind, create_wallets, paper_key
 from services.paper_venue.exchange.orders import Market
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.leader_strategies import (
     ActionSequence,

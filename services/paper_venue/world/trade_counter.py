@@ -5,19 +5,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.paper_venue.exchange.orders import Market
+from services.paper_venue.lifecycle.publisher import Channels
 
 
 class TradeCounter:
-    """Stands in front of the feeds: counts what is published and passes it on.
+    """Stands in front of the channels: counts what is published and passes it on.
 
     A leader's trade is what followers copy: everything that one wallet traded of one token on one
     side in one transaction, as taker or as maker.
     """
 
     def __init__(
-        self, feeds: Channels, *, leaders: Collection[str], crowd_traders: Collection[str]
+        self, channels: Channels, *, leaders: Collection[str], crowd_traders: Collection[str]
     ) -> None:
-        self._feeds = feeds
+        self._channels = channels
         self._leaders = frozenset(leaders)
         self._simulated = self._leaders | frozenset(crowd_traders)
         self._counter: Counter[str] = Counter()
@@ -26,13 +27,13 @@ class TradeCounter:
         self._counter = counter
 
     def has_subscribers(self, token_ids: Iterable[str]) -> bool:
-        return self._feeds.has_subscribers(token_ids)
+        return self._channels.has_subscribers(token_ids)
 
     def publish_market(self, market: Market, events: Sequence[Mapping[str, Any]]) -> None:
-        self._feeds.publish_market(market, events)
+        self._channels.publish_market(market, events)
 
     def publish_user(self, owner: str, condition_id: str, event: Mapping[str, Any]) -> None:
-        self._feeds.publish_user(owner, condition_id, event)
+        self._channels.publish_user(owner, condition_id, event)
 
     def publish_activity(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """``rows``: of one trade, the taker's first."""
@@ -43,4 +44,4 @@ class TradeCounter:
         }
         self._counter["leader_trades"] += len(trades)
         self._counter["house_matched"] += rows[0]["proxyWallet"] in self._simulated
-        self._feeds.tell_activity(rows)
+        self._channels.publish_activity(rows)

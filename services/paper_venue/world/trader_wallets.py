@@ -7,6 +7,7 @@ from coincurve import PrivateKey
 from services.paper_venue.exchange.matching_engine import Accepted
 from services.paper_venue.exchange.orders import PRICE_ONE, Market, MarketVersion, OrderKind, Side
 from services.paper_venue.exchange.trades import Trade
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import PostedOrder, Venue
 from shared.chain.orders import EOA, SignedOrder, order_hash
 

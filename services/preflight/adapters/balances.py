@@ -64,8 +64,8 @@ class ChainBalances:
         self._cached: LruCache[str, BalancesFetched] = LruCache(max_accounts)
         self._fetch_group: GroupCommit[BalanceQuery, BalancesFetched | Transient] = GroupCommit(
             self._fetch_from_chain,
-            at_once=MAX_CONCURRENT_REQUESTS,
-            largest=MAX_PROXIES_PER_REQUEST,
+            max_concurrent=MAX_CONCURRENT_REQUESTS,
+            max_group_size=MAX_PROXIES_PER_REQUEST,
         )
         self._fetch = SingleFlight(self._fetch_or_raise)
         self._background_tasks: set[asyncio.Task[object]] = set()
@@ -74,11 +74,12 @@ class ChainBalances:
     async def fetch_balance(self, intent: Intent, *, neg_risk: bool, fresh: bool) -> Balance:
         token_id = intent.token_id if intent.side is Side.SELL else None
         cached = None if fresh else self._newest_usable(intent.proxy, token_id)
-        metrics.cache_asked("balances", "hit" if cached is not None else "miss")
+        result = metrics.CacheResult.HIT if cached is not None else metrics.CacheResult.MISS
+        metrics.cache_requested(metrics.Cache.BALANCES, result)
         if (
             cached is not None
             and self._is_refresh_due(cached)
-            and not self._fetch.is_under_way((intent.proxy, token_id))
+            and not self._fetch.is_running((intent.proxy, token_id))
         ):
             self._run_in_background(self._fetch((intent.proxy, token_id)))
         fetched = cached or await self._fetch((intent.proxy, token_id))
@@ -116,7 +117,7 @@ class ChainBalances:
         try:
             return BalancesFetched.model_validate_json(entry, extra="ignore")
         except ValidationError:
-            metrics.cache_asked("balances", "stale")
+            metrics.cache_requested(metrics.Cache.BALANCES, metrics.CacheResult.UNREADABLE)
             return None
 
     async def _fetch_or_raise(self, query: BalanceQuery) -> BalancesFetched:

@@ -185,7 +185,7 @@ async def wait_until_mined(settler: Settler, transaction: SignedTransaction) -> 
     """Wait until the transaction is in a block."""
 
     async def fetch_receipt() -> SettlementReceipt | None:
-        return await settler.receipt(transaction.hash)
+        return await settler.fetch_receipt(transaction.hash)
 
     receipt: SettlementReceipt | None = await eventually(fetch_receipt)
     assert receipt is not None

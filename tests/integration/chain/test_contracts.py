@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.paper_venue.chain.artifacts import COMPILED_FOLDER
 from shared.chain import snapshot_code
 from tools.stack.errors import StackError
 from tools.stack.npm import find_npm
@@ -48,7 +49,7 @@ def test_recompiling_gives_the_committed_bytecode(npm: list[str], tmp_path: Path
     )
     _run([_node(npm), "compile.mjs", str(compiled)], cwd=project)
 
-    committed = {path.name: path.read_text() for path in OUR_COMPILED_FOLDER.iterdir()}
+    committed = {path.name: path.read_text() for path in COMPILED_FOLDER.iterdir()}
     recompiled = {path.name: path.read_text() for path in compiled.glob("*.json")}
     assert recompiled == committed
     assert (compiled / "snapshot_code.py").read_text() == Path(snapshot_code.__file__).read_text()

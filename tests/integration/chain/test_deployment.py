@@ -14,7 +14,7 @@ from polymarket._internal.wallet import (
 
 from services.paper_venue.chain.artifacts import Artifacts, MissingArtifact, load_artifacts
 from services.paper_venue.chain.calldata import encode_call
-from services.paper_venue.chain.conditions import prepare_condition
+from services.paper_venue.chain.conditions import distribute_shares, prepare_condition
 from services.paper_venue.chain.deployment import Deployment, deploy
 from services.paper_venue.chain.sender import (
     Call,

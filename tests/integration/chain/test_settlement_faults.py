@@ -10,7 +10,7 @@ from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.exchange.matching import match
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.exchange.trades import Trade
-from services.paper_venue.faults.catalogue import Fault, Faults
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.lifecycle.settlement import (
     Settlement,
     SettlementDelays,
@@ -77,7 +77,7 @@ async def settle_with(market: PaperMarket, fault: Fault, last: str) -> tuple[Rec
     delays = SettlementDelays(before_broadcast=0, before_confirmed=0)
     line = SettlementPipeline(market.settler, delays=delays, faults=faults, now_ms=now_ms)
     first = line.sign(a_swap(market))
-    line.follow(first, a_trade(first.hash))
+    line.submit(first, a_trade(first.hash))
     running = asyncio.create_task(line.run(recorded))
     await eventually(lambda: last in recorded.events)
     running.cancel()

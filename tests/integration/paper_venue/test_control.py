@@ -95,22 +95,22 @@ async def test_a_market_gets_a_finer_tick_and_is_resolved(venue: PaperVenue) -> 
     ):
         await eventually(lambda: feed.of_type("book") and plain.of_type("book"))
         await venue.control("tick", {"condition_id": market["condition_id"], "tick": "0.0001"})
-        await eventually(lambda: feed.of("tick_size_change"))
+        await eventually(lambda: feed.of_type("tick_size_change"))
         coarser = await request(
             venue, "POST", "tick", {"condition_id": market["condition_id"], "tick": "0.1"}
         )
         resolved = await venue.control(
             "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
         )
-        (published,) = await eventually(lambda: feed.of("market_resolved"))
-        await eventually(lambda: plain.of("tick_size_change"))
+        (published,) = await eventually(lambda: feed.of_type("market_resolved"))
+        await eventually(lambda: plain.of_type("tick_size_change"))
         await plain.socket.send_str("PING")
         await eventually(lambda: "PONG" in plain.texts)
 
     assert (coarser[0], "only becomes finer" in coarser[1]["error"]) == (409, True)
     assert resolved["resolved"] == {market["condition_id"]: {"yes": 0, "no": 1}}
     assert published["winning_asset_id"] == market["token_ids"][1]
-    assert plain.of("market_resolved") == []
+    assert plain.of_type("market_resolved") == []
     status, answer = await request(
         venue, "POST", "resolve", {"condition_id": market["condition_id"], "outcome": "no"}
     )

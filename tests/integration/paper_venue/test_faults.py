@@ -19,6 +19,7 @@ from tests.integration.paper_venue.test_sockets import (
     wait_for_pong,
 )
 from tests.integration.paper_venue.venue import PaperVenue
+from tools.pipeline.scenario import play_scenario
 
 pytestmark = pytest.mark.integration
 
@@ -154,7 +155,7 @@ async def test_each_example_scenario_plays_to_its_end_and_leaves_no_fault_on(
     messages: list[str] = []
     scenario = read_scenario(path)
 
-    strike_counts = await play_at(venue.urls["control"], scenario, tell=messages.append)
+    strike_counts = await play_scenario(venue.urls["control"], scenario, report=messages.append)
 
     assert len(messages) == len(scenario.step)
     assert set(strike_counts) == {fault.value for step in scenario.step for fault in step.on}

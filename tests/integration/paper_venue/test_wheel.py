@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.paper_venue.venue import terminate_at_end, npm_folder
+from tests.integration.paper_venue.venue import npm_folder, terminate_at_end
 from tools.stack.background import BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from py_clob_client_v2.order_utils.abi.abis import exchange_v2_abi
 
+from services.paper_venue.chain.artifacts import COMPILED_FOLDER
 from services.paper_venue.chain.calldata import (
     MATCH_ORDERS_SELECTOR,
     encode_call,
@@ -94,7 +95,7 @@ def test_a_settlement_is_encoded_as_eth_abi_does(settlement: Settlement) -> None
 
 
 def test_our_exchange_has_the_calls_events_and_errors_that_clients_know() -> None:
-    ours = parse_signatures(load_abi(OUR_COMPILED_FOLDER / "Exchange.json"))
+    ours = parse_signatures(load_abi(COMPILED_FOLDER / "Exchange.json"))
     theirs = parse_signatures(exchange_v2_abi)
     own_additions = {
         "initialize(string,address,address,address,address)",

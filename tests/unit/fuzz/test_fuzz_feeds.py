@@ -19,7 +19,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.observe.metrics import REGISTRY
+from shared.observe.metrics import REGISTRY, Feed
 from shared.polymarket import rtds
 from shared.polymarket.data_api import parse_page
 from shared.polymarket.market_data import KEEP_ALIVE
@@ -30,7 +30,7 @@ from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
 from tests.unit.fuzz.mutations import load_recorded, mutate
 from tests.unit.ingest.source_reports import Fill, chain_report, data_api_report, socket_report
 from tests.unit.ingest.test_identity import a_settled_fill
-from tests.unit.pricer.test_caches import Pricer
+from tests.unit.pricer.test_caches import PricerCaches
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -223,7 +223,7 @@ async def test_mutated_frames_of_the_market_channel_leave_a_sorted_book(rng: Ran
     payloads = [*map(with_our_token, load_market_frames())]
     frames = [mutate(rng, payloads) for _ in range(rng.randint(1, 4))]
     note(repr(frames))
-    pricer, published, before = Pricer(), Published(), counted_frames("market")
+    pricer, published, before = PricerCaches(), Published(), counted_frames("market")
     await pricer.quotes.fetch_book(TOKEN)
     feed = MarketChannelFeed(
         FakeChannel(*frames),

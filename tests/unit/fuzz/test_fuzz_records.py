@@ -56,10 +56,10 @@ class ServiceUnderTest:
             service,
             self.routes,
             producer=self,
-            parking=self.dead_letter_store,
-            parked_keys=BlockedKeys(self.dead_letter_store, service),
-            finished=self.finished.append,
-            allowance=DeadLetterLimit(limit=10**9, window_s=60),
+            dead_letters=self.dead_letter_store,
+            blocked_keys=BlockedKeys(self.dead_letter_store, service),
+            on_finished=self.finished.append,
+            dead_letter_limit=DeadLetterLimit(limit=10**9, window_s=60),
             backoff=Backoff(),
             clock=lambda: 0,
         )
@@ -75,10 +75,10 @@ class FakeAssignment:
 
     ended = False
 
-    def enter(self, offset: int) -> None:
+    def start_handling(self, offset: int) -> None:
         """Nothing to record."""
 
-    def leave(self, offset: int) -> None:
+    def stop_handling(self, offset: int) -> None:
         """Nothing to record."""
 
     async def wait_before_retry(self, offset: int, delay: object) -> bool:
@@ -95,10 +95,10 @@ async def test_every_mutated_record_is_handled_or_parked(service: str, rng: Rand
         )
         note(str(record))
         TRIED_INPUTS[f"records of {service}"] += 1
-        finished_before, parked_before = len(tested.finished), len(tested.dead_letter_store.kept)
-        await tested.processor.carry_out(Delivery(assignment, record))  # type: ignore[arg-type]
+        finished_before, parked_before = len(tested.finished), len(tested.dead_letter_store.entries)
+        await tested.processor.process(Delivery(assignment, record))  # type: ignore[arg-type]
 
-        parked = tested.dead_letter_store.kept[parked_before:]
+        parked = tested.dead_letter_store.entries[parked_before:]
         dead_letters = [
             message
             for message in tested.produced

@@ -10,6 +10,7 @@ from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
+from shared.observe.metrics import Feed
 from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION, shares
 

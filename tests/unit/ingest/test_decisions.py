@@ -92,7 +92,9 @@ def test_the_same_rows_in_every_order_and_repetition_cover_the_same_shares_once(
     assert trade.slices[0].from_shares == 0
     assert all(each.shares > 0 for each in trade.slices)
     assert all(later.shares > ROUNDING_TOLERANCE_SHARES for _, later in pairwise(trade.slices))
-    assert 0 <= best_source_total(as_rows(rows)) - covered_shares(trade) <= ROUNDING_TOLERANCE_SHARES
+    assert (
+        0 <= best_source_total(as_rows(rows)) - covered_shares(trade) <= ROUNDING_TOLERANCE_SHARES
+    )
 
 
 @given(rows=ROWS)
@@ -144,8 +146,12 @@ def test_a_redelivered_row_yields_the_same_slice_although_time_and_controls_have
 def test_a_difference_in_rounding_between_two_sources_is_not_copied() -> None:
     trade, _ = after_fill(NEW_TRADE, a_fill(shares=shares(100)))
 
-    _, within = after_fill(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + ROUNDING_TOLERANCE_SHARES))
-    _, beyond = after_fill(trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + ROUNDING_TOLERANCE_SHARES + 1))
+    _, within = after_fill(
+        trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + ROUNDING_TOLERANCE_SHARES)
+    )
+    _, beyond = after_fill(
+        trade, a_fill(source=FillSource.CHAIN, shares=shares(100) + ROUNDING_TOLERANCE_SHARES + 1)
+    )
 
     assert within is None
     assert beyond is not None

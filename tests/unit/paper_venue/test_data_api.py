@@ -18,6 +18,7 @@ from services.paper_venue.data_api.activity_index import ActivityIndex
 from services.paper_venue.data_api.api import DataApi
 from services.paper_venue.data_api.chain_events import decode_transactions
 from services.paper_venue.data_api.cursors import Page, take_page
+from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Side
 from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.http.payloads import Json

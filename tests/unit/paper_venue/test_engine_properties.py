@@ -14,6 +14,7 @@ from services.paper_venue.exchange.accounts import UNLIMITED, Holdings, collater
 from services.paper_venue.exchange.matching import MatchKind
 from services.paper_venue.exchange.matching_engine import Accepted, MatchingEngine, Refused
 from services.paper_venue.exchange.orders import (
+    FILL_TOLERANCE,
     PRICE_ONE,
     Market,
     MarketVersion,
@@ -243,7 +244,10 @@ class AnyMarket(RuleBasedStateMachine):
     def check_limits_are_respected(self, result: Accepted) -> None:
         taker, match = result.order, result.match
         assert match.taking_amount >= match.making_amount * taker.taker_amount // taker.maker_amount
-        assert taker.kind is not OrderKind.FOK or taker.maker_amount - match.making_amount <= FILL_TOLERANCE
+        assert (
+            taker.kind is not OrderKind.FOK
+            or taker.maker_amount - match.making_amount <= FILL_TOLERANCE
+        )
         self.given[taker.id] += match.making_amount
         for fill in match.fills:
             maker = fill.maker

@@ -12,7 +12,7 @@ from services.paper_venue.data_api.activity_index import Activity, ActivityIndex
 from services.paper_venue.data_api.chain_events import ZERO_ADDRESS, decode_transactions
 from services.paper_venue.data_api.holdings_ledger import Holding
 from services.paper_venue.data_api.indexer import Indexer
-from services.paper_venue.faults.catalogue import Fault, Faults
+from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from shared.chain.addresses import EXCHANGE_V2
 from shared.domain.errors import Transient
 from shared.domain.money import Side

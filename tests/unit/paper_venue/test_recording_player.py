@@ -41,7 +41,7 @@ from services.paper_venue.world.quoting import LevelKey
 from services.paper_venue.world.trader_wallets import TraderWallet, build_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
-from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements
+from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSettlements
 
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "venue"
 YES, NO = "71", "72"

@@ -37,6 +37,7 @@ from polymarket.types import EvmAddress, HexString
 
 from services.paper_venue.http.auth import Denied
 from services.paper_venue.http.requests import BadRequest
+from services.paper_venue.http.responses import refusal_middleware
 from services.paper_venue.lifecycle.settlement import Receipt
 from services.paper_venue.relayer.api import RelayerApi
 from services.paper_venue.relayer.keys import INVALID_AUTHORIZATION, RelayerKeys

@@ -12,7 +12,7 @@ from services.paper_venue.control.scenario import (
     parse_scenario,
     read_scenario,
 )
-from services.paper_venue.faults.catalogue import Fault
+from services.paper_venue.faults.catalogue import Fault, FaultOptions
 
 TOML = """
 title = "lost answers"

@@ -16,6 +16,7 @@ from services.paper_venue.exchange.accounts import Holdings
 from services.paper_venue.exchange.matching_engine import MatchingEngine
 from services.paper_venue.exchange.orders import Market, Side
 from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.lifecycle.venue import Venue
 from services.paper_venue.world.leader_strategies import (
     ActionSequence,
@@ -38,7 +39,7 @@ from services.paper_venue.world.trade_counter import TradeCounter
 from services.paper_venue.world.trader_wallets import TraderWallet, build_trader
 from shared.chain.addresses import POLYGON_CHAIN_ID
 from tests.unit.paper_venue.builders import rich
-from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeSettlements
+from tests.unit.paper_venue.fakes import Clock, FakeChain, FakeChannels, FakeSettlements
 
 SHARE = 1_000_000
 QUOTED = 20_000 * SHARE

@@ -16,6 +16,7 @@ from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import Missing, QuoteSource
+from shared.observe.metrics import Feed
 from shared.polymarket.clob import Clob, NoMarket
 from shared.polymarket.market_data import BookSnapshot, LevelChanged, Market, TickChanged
 from shared.polymarket.settings import VenueSettings

@@ -17,50 +17,6 @@ COLUMNS = (
     ("executor", "orders", "asked_shares", "requested_shares"),
     ("control", "dead_letters", "settled_at", "resolved_at"),
 )
-COMMENTS = (
-    (
-        "executor",
-        "orders",
-        "body",
-        "The exact bytes to send, now and ever after; empty where it was withdrawn unsigned",
-        "The exact bytes to send, never changed; empty where it was withdrawn unsigned",
-    ),
-    (
-        "executor",
-        "orders",
-        "last_reply",
-        "What the venue has said of an order that has no outcome yet",
-        "The venue's last usable reply to an order that has no outcome yet",
-    ),
-    (
-        "executor",
-        "orders",
-        "empty_lookups",
-        "At the venue, since then, that found no trade of it",
-        "Lookups without a result since it was last sent or became unverified",
-    ),
-    (
-        "executor",
-        "orders",
-        "alerted_at",
-        "When a human was called: not resolved in time",
-        "When the operator was alerted: not resolved in time",
-    ),
-    (
-        "executor",
-        "orders",
-        "requested_shares",
-        "Micro-shares that an exit was to sell; 0 on an entry",
-        "Micro-shares that an exit was to sell; 0 for an entry",
-    ),
-    (
-        "executor",
-        "orders",
-        "intent",
-        "JSON, of an exit: what is left of it may go around again",
-        "JSON, of an exit: its remainder may be intended again; empty for an entry",
-    ),
-)
 TABLE_COMMENTS = (
     (
         "executor",
@@ -68,20 +24,6 @@ TABLE_COMMENTS = (
         "One order per intent, kept before it is sent.",
         "One order per intent, recorded before it is sent.",
     ),
-    (
-        "executor",
-        "trades",
-        "The venue's trades of our orders. Positions are a view of them, so that the two cannot "
-        "drift apart.",
-        "The venue's trades of our orders. Positions are a view of them, so the two agree.",
-    ),
-)
-INDEXES = (
-    ("ingest", "fills_told", "fills_from_socket"),
-    ("ingest", "parts_resent", "copy_slices_resent"),
-    ("ingest", "parts_pkey", "copy_slices_pkey"),
-)
-TABLE_COMMENTS = (
     (
         "control",
         "versions",
@@ -140,15 +82,9 @@ TABLE_COMMENTS = (
     ),
     (
         "executor",
-        "orders",
-        "One order per intent, kept before it is sent.",
-        "One order per intent, recorded before it is sent.",
-    ),
-    (
-        "executor",
         "trades",
-        "The venue's trades of our orders. Positions are a view of them, so that the two "
-        "cannot drift apart.",
+        "The venue's trades of our orders. Positions are a view of them, so that the two cannot"
+        " drift apart.",
         "The venue's trades of our orders. Positions are a view of them.",
     ),
     (
@@ -165,6 +101,13 @@ TABLE_COMMENTS = (
     ),
 )
 COLUMN_COMMENTS = (
+    (
+        "executor",
+        "orders",
+        "requested_shares",
+        "Micro-shares that an exit was to sell; 0 on an entry",
+        "Micro-shares that an exit was to sell; 0 for an entry",
+    ),
     (
         "control",
         "leases",
@@ -211,8 +154,8 @@ COLUMN_COMMENTS = (
         "ingest",
         "copy_slices",
         "fill",
-        "JSON, of a part that was copied as another trade: the row to tell again if the "
-        "two are two",
+        "JSON, of a part that was copied as another trade: the row to tell again if the two are"
+        " two",
         "JSON, of a slice copied as another trade: the fill to publish if they are two",
     ),
     (
@@ -286,6 +229,11 @@ COLUMN_COMMENTS = (
         "Milliseconds since 1970",
     ),
 )
+INDEXES = (
+    ("ingest", "fills_told", "fills_from_socket"),
+    ("ingest", "parts_resent", "copy_slices_resent"),
+    ("ingest", "parts_pkey", "copy_slices_pkey"),
+)
 """By the new names: schema, table, column where it is one, the old and the new comment."""
 
 FIELDS = (
@@ -301,14 +249,10 @@ def upgrade() -> None:
     op.rename_table("parts", "copy_slices", schema="ingest")
     for schema, table, old, new in COLUMNS:
         op.alter_column(table, old, new_column_name=new, schema=schema)
-    for schema, table, column, old, new in COMMENTS:
-        op.alter_column(table, column, comment=new, existing_comment=old, schema=schema)
     for schema, table, old, new in TABLE_COMMENTS:
         op.create_table_comment(table, new, existing_comment=old, schema=schema)
     for schema, old, new in INDEXES:
         op.execute(f"alter index {schema}.{old} rename to {new}")
-    for schema, table, old, new in TABLE_COMMENTS:
-        op.create_table_comment(table, new, existing_comment=old, schema=schema)
     for schema, table, column, old, new in COLUMN_COMMENTS:
         op.alter_column(table, column, comment=new, existing_comment=old, schema=schema)
     for table, column, old, new in FIELDS:
@@ -328,10 +272,6 @@ def downgrade() -> None:
         op.create_table_comment(table, old, existing_comment=new, schema=schema)
     for schema, old, new in INDEXES:
         op.execute(f"alter index {schema}.{new} rename to {old}")
-    for schema, table, old, new in TABLE_COMMENTS:
-        op.create_table_comment(table, old, existing_comment=new, schema=schema)
-    for schema, table, column, old, new in COMMENTS:
-        op.alter_column(table, column, comment=old, existing_comment=new, schema=schema)
     for schema, table, old, new in COLUMNS:
         op.alter_column(table, new, new_column_name=old, schema=schema)
     op.rename_table("copy_slices", "parts", schema="ingest")
