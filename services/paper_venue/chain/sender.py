@@ -20,6 +20,7 @@ _MAX_TIP_WEI = 30 * 10**9
 _MINING_TIMEOUT_S = 60
 _POLL_INTERVAL_S = 0.005
 _POLLS_BEFORE_MINING_AGAIN = 50
+_POLLS_BEFORE_SENDING_AGAIN = 200
 _SMALL_GROUP = 8
 
 
@@ -86,41 +87,68 @@ async def send_and_mine(
     for account, call in calls:
         signed.append(sign_call(account, call, nonces[account.address]))
         nonces[account.address] += 1
-    await rpc.call_batch([("eth_sendRawTransaction", [raw]) for _, raw in signed])
-    return await wait_until_mined(rpc, [tx_hash for tx_hash, _ in signed])
+    await rpc.call_all([("eth_sendRawTransaction", [raw]) for _, raw in signed])
+    return await wait_until_mined(rpc, signed, senders=list(accounts))
 
 
-async def wait_until_mined(rpc: Rpc, tx_hashes: Sequence[str]) -> list[dict[str, Any]]:
+async def wait_until_mined(
+    rpc: Rpc, signed: Sequence[tuple[str, str]], *, senders: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the receipts once all are mined; on a node that does not mine by itself, mine them.
 
+    ``signed``: the hash and the raw bytes of each transaction, all of them sent by ``senders``.
     Raises: TransactionReverted, Transient.
     """
-    if not tx_hashes:
+    if not signed:
         return []
     automines = await rpc.call("anvil_getAutomine")
     # An automining node is asked to mine too: one block for many transactions is faster than one
     # for each. Asked too often, it mines empty blocks later; asked only once, it has been seen to
     # leave some of many transactions pending for good. So it is asked now and then.
-    polls = count() if len(tx_hashes) > _SMALL_GROUP else count(1)
+    polls = count() if len(signed) > _SMALL_GROUP else count(1)
     try:
         async with asyncio.timeout(_MINING_TIMEOUT_S):
             while not all(
-                receipts := await rpc.call_batch(
-                    [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes]
+                receipts := await rpc.call_all(
+                    [("eth_getTransactionReceipt", [tx_hash]) for tx_hash, _ in signed]
                 )
             ):
-                mine_now = not automines or next(polls) % _POLLS_BEFORE_MINING_AGAIN == 0
+                poll = next(polls)
+                if poll and poll % _POLLS_BEFORE_SENDING_AGAIN == 0:
+                    missing = [
+                        each
+                        for each, receipt in zip(signed, receipts, strict=True)
+                        if receipt is None
+                    ]
+                    await _send_again(rpc, missing, senders)
+                mine_now = not automines or poll % _POLLS_BEFORE_MINING_AGAIN == 0
                 await (rpc.call("evm_mine") if mine_now else asyncio.sleep(_POLL_INTERVAL_S))
     except TimeoutError:
         raise TransactionReverted(
-            f"not all of {len(tx_hashes)} transactions were mined within {_MINING_TIMEOUT_S} s"
+            f"not all of {len(signed)} transactions were mined within {_MINING_TIMEOUT_S} s"
         ) from None
     failed = [receipt["transactionHash"] for receipt in receipts if int(receipt["status"], 16) != 1]
     if failed:
         raise TransactionReverted(
-            f"{len(failed)} of {len(tx_hashes)} transactions failed, the first is {failed[0]}"
+            f"{len(failed)} of {len(signed)} transactions failed, the first is {failed[0]}"
         )
     return receipts
+
+
+async def _send_again(rpc: Rpc, signed: Sequence[tuple[str, str]], senders: Sequence[str]) -> None:
+    """Remove the senders' transactions from the node's pool, and send these again.
+
+    anvil (1.7.1) can keep a transaction queued for good although its nonce is the account's next,
+    if the one before it is mined just when it arrives. To drop or to send it alone does not help.
+    """
+    for sender in senders:
+        await rpc.call("anvil_removePoolTransactions", sender)
+    for _, raw in signed:
+        try:
+            await rpc.call("eth_sendRawTransaction", raw)
+        except NodeRefused as refused:
+            if not is_already_known(refused):
+                raise
 
 
 class Sender:
