@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.errors import CommandError
 from shared.db.dead_letters import DeadLetterHistory, decide, load_dead_letter, load_dead_letters
-from shared.streams.dead_letter_store import OPEN_STATES, DeadLetterState
+from shared.streams.dead_letter_store import OPEN_DEAD_LETTER_STATES, DeadLetterState
 
 MAX_LISTED = 200
 COLUMNS = ("no.", "state", "service", "topic", "type", "key", "since", "reason")
@@ -18,7 +18,7 @@ COLUMNS = ("no.", "state", "service", "topic", "type", "key", "since", "reason")
 
 async def load(engine: AsyncEngine, *, settled: bool) -> list[DeadLetterHistory]:
     """The oldest ``MAX_LISTED`` dead letters; ``settled``: also those that are not open."""
-    states = list(DeadLetterState) if settled else OPEN_STATES
+    states = list(DeadLetterState) if settled else OPEN_DEAD_LETTER_STATES
     return await load_dead_letters(engine, states=states, limit=MAX_LISTED)
 
 

@@ -30,11 +30,11 @@ def list_dead_letters(
         from cli.following import run_with_database
         from cli.settings import find_system
 
-        letters = run_with_database(
+        loaded = run_with_database(
             find_system().database_settings(),
             lambda engine: dead_letters.load(engine, settled=settled),
         )
-        Console().print(dead_letters.build_table(letters) if letters else "Nothing is parked.")
+        Console().print(dead_letters.build_table(loaded) if loaded else "Nothing is parked.")
 
 
 @app.command("show")
@@ -49,11 +49,11 @@ def show_dead_letter(
         from cli.following import run_with_database
         from cli.settings import find_system
 
-        letter = run_with_database(
+        loaded = run_with_database(
             find_system().database_settings(),
             lambda engine: dead_letters.require_one(engine, number),
         )
-        dead_letters.print_whole(letter, Console())
+        dead_letters.print_whole(loaded, Console())
 
 
 @app.command("redrive")

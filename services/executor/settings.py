@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     poll_interval: timedelta = timedelta(seconds=1)
     """How often the venue is polled for the trades of open orders."""
     max_wallets_per_poll: int = Field(default=40, gt=0)
-    """The venue answers 50 such requests a second (protocol notes, 4.7)."""
+    """At most this many wallets are asked for in one poll: the venue answers 50 such requests a
+    second (docs/venue-protocol.md, Rate limits)."""
     overdue_after: timedelta = timedelta(seconds=5)
     """An order without an outcome for this long is looked up."""
     remainder_delay: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))

@@ -39,11 +39,7 @@ from shared.streams.service import Process, Service, run
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
-    data = (
-        DataApi(str(settings.data_url), timeout_s=venue.venue_timeout_s)
-        if settings.data_url
-        else None
-    )
+    data = build_data_api(settings, venue)
     async with (
         Producer(process.kafka) as producer,
         engine_scope(read(DatabaseSettings)) as engine,
@@ -87,6 +83,13 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             },
             readiness_checks=[controls],
         )
+
+
+def build_data_api(settings: Settings, venue: VenueSettings) -> DataApi | None:
+    """Build the client of the Data API; None where no address is set: then it is no feed."""
+    if settings.data_url is None:
+        return None
+    return DataApi(str(settings.data_url), timeout_s=venue.venue_timeout_s)
 
 
 def build_data_feed(

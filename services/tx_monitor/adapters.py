@@ -32,7 +32,7 @@ FILLS: TypeAdapter[tuple[SettledFill, ...]] = TypeAdapter(tuple[SettledFill, ...
 
 FINAL = literals(sorted(FINAL_STATES))
 
-NEW_WATCHES = Batch.of(
+NEW_WATCHES = Batch.from_table(
     tables.watches,
     "request_id",
     "proxy",
@@ -51,7 +51,7 @@ select {NEW_WATCHES.prefixed("g")} from {NEW_WATCHES.unnest("g")}
 on conflict do nothing
 """
 LOAD = "select * from tx_monitor.watches where request_id = any(cast(:ids as text[]))"
-WATCHES = Batch.of(
+WATCHES = Batch.from_table(
     tables.watches,
     "request_id",
     "state",

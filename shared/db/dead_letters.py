@@ -17,14 +17,14 @@ from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.sql import Batch, literals
 from shared.streams.codec import Record, with_values
 from shared.streams.dead_letter_store import (
-    OPEN_STATES,
+    OPEN_DEAD_LETTER_STATES,
     TO_HANDLE_STATES,
     DeadLetterState,
     StoredDeadLetter,
 )
 from shared.streams.topics import ORDERED_TOPICS
 
-OPEN = literals(OPEN_STATES)
+OPEN = literals(OPEN_DEAD_LETTER_STATES)
 TO_HANDLE = literals(TO_HANDLE_STATES)
 
 PARK = """
@@ -43,7 +43,7 @@ LOAD_OPEN_KEYS = f"""
 select distinct topic, record_key from control.dead_letters
 where service = :service and state in {OPEN}
 """
-PARTITIONS = Batch.of(tables.dead_letters, "topic", "partition")
+PARTITIONS = Batch.from_table(tables.dead_letters, "topic", "partition")
 LOAD_DUE = f"""
 select l.* from control.dead_letters l
 where l.service = :service and l.state in {TO_HANDLE}
@@ -196,7 +196,10 @@ class DeadLetterHistory:
 
 
 async def load_dead_letters(
-    engine: AsyncEngine, *, states: Iterable[DeadLetterState] = OPEN_STATES, limit: int = 200
+    engine: AsyncEngine,
+    *,
+    states: Iterable[DeadLetterState] = OPEN_DEAD_LETTER_STATES,
+    limit: int = 200,
 ) -> list[DeadLetterHistory]:
     """Load dead letters without their decisions, oldest first. Raises: Transient."""
     async with autocommit(engine) as connection:

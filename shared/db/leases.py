@@ -26,8 +26,8 @@ from shared.streams.partitioning import Ownership
 
 logger = logging.getLogger(__name__)
 
-PARTITIONS = Batch.of(tables.leases, "partition")
-HELD = Batch.of(tables.leases, "partition", "token")
+PARTITIONS = Batch.from_table(tables.leases, "partition")
+HELD = Batch.from_table(tables.leases, "partition", "token")
 ACQUIRE = f"""
 insert into control.leases as l (service, partition, token, holder, expires_at)
 select :service, partition, 1, :holder, clock_timestamp() + cast(:duration as interval)

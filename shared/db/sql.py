@@ -26,7 +26,7 @@ class Batch:
     """PostgreSQL's type by the name of the column."""
 
     @classmethod
-    def of(cls, table: Table, *names: str, **others: str) -> Self:
+    def from_table(cls, table: Table, *names: str, **others: str) -> Self:
         """The named columns of ``table`` with their declared types, then ``others``: columns that
         the table does not have, each with its type.
         """

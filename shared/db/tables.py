@@ -1,7 +1,4 @@
-"""Declares every table, by the service that owns it.
-
-Amounts are base units; addresses are checksummed text; times are with time zone.
-"""
+"""Declares every table. Amounts are base units, addresses checksummed text, times with zone."""
 
 from sqlalchemy import (
     BigInteger,
@@ -23,7 +20,8 @@ from sqlalchemy import (
 
 from shared.db.sql import literals
 from shared.domain.money import MIN_REMAINDER_SHARES
-from shared.streams.dead_letter_store import OPEN_STATES
+from shared.messages.orders import OPEN_ORDER_STATES
+from shared.streams.dead_letter_store import OPEN_DEAD_LETTER_STATES
 
 metadata = MetaData()
 
@@ -109,7 +107,7 @@ dead_letters = Table(
         "service",
         "topic",
         "record_key",
-        postgresql_where=text(f"state in {literals(OPEN_STATES)}"),
+        postgresql_where=text(f"state in {literals(OPEN_DEAD_LETTER_STATES)}"),
     ),
     schema="control",
     comment="Messages that could not be handled, and those that wait behind them.",
@@ -241,7 +239,7 @@ spending = Table(
     comment="What each follower's approved copies of a UTC day count against his cap.",
 )
 
-ORDER_IS_OPEN = f"state in {literals(OPEN_STATES)}"
+ORDER_IS_OPEN = f"state in {literals(OPEN_ORDER_STATES)}"
 """A row of executor.orders that is followed until it is final."""
 
 ORDER_HAS_REMAINDER = f"""
@@ -317,17 +315,6 @@ orders = Table(
         nullable=False,
         server_default="",
         comment="JSON, of an exit: its remainder may be intended again as a new intent",
-    ),
-    Index(
-        "orders_open", "proxy", postgresql_where=text("state in ('signed', 'unknown', 'matched')")
-    ),
-    Index(
-        "orders_with_remainder",
-        "expires_at",
-        postgresql_where=text(
-            "intent <> '' and requested_shares - shares >= 100000 "
-            "and (state = 'confirmed' or (state = 'killed' and last_reply = 'killed'))"
-        ),
     ),
     Index("orders_open", "proxy", postgresql_where=text(ORDER_IS_OPEN)),
     Index("orders_with_remainder", "expires_at", postgresql_where=text(ORDER_HAS_REMAINDER)),

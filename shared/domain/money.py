@@ -10,7 +10,7 @@ BASE_UNIT = Decimal("0.000001")
 
 CENT = 10_000
 """Micro-USDC of a cent, and micro-shares of a hundredth of a share: the finest size that the venue
-accepts (protocol notes, 4.8)."""
+accepts (docs/venue-protocol.md, Orders)."""
 
 ROUNDING_TOLERANCE_SHARES = 10_000
 """Micro-shares (a hundredth of a share): two reports of a fill that differ by no more agree.

@@ -38,7 +38,7 @@ FINAL_STATES = frozenset(
     }
 )
 
-OPEN_STATES = tuple(state for state in OrderState if state not in FINAL_STATES)
+OPEN_ORDER_STATES = tuple(state for state in OrderState if state not in FINAL_STATES)
 """The states of an order that is followed until it is final."""
 
 

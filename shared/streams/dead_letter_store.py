@@ -35,7 +35,11 @@ class DeadLetterState(StrEnum):
     """An operator gave it up."""
 
 
-OPEN_STATES = (DeadLetterState.PARKED, DeadLetterState.WAITING, DeadLetterState.REDRIVING)
+OPEN_DEAD_LETTER_STATES = (
+    DeadLetterState.PARKED,
+    DeadLetterState.WAITING,
+    DeadLetterState.REDRIVING,
+)
 """The dead letter still has to be handled or discarded."""
 
 TO_HANDLE_STATES = (DeadLetterState.WAITING, DeadLetterState.REDRIVING)

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 from shared.streams.codec import Record, with_values
 from shared.streams.dead_letter_store import (
-    OPEN_STATES,
+    OPEN_DEAD_LETTER_STATES,
     TO_HANDLE_STATES,
     DeadLetterState,
     StoredDeadLetter,
@@ -32,7 +32,7 @@ class MemoryDeadLetters:
     entries: list[MemoryDeadLetter] = field(default_factory=list)
 
     async def park(self, record: Record, *, service: str, reason: str, waiting: bool) -> None:
-        if any(self._is_of(each, record, service) for each in self.entries):
+        if any(self._belongs_to(each, record, service) for each in self.entries):
             return
         dead_letter = StoredDeadLetter(
             number=len(self.entries) + 1,
@@ -69,12 +69,12 @@ class MemoryDeadLetters:
             for each in self._open(service)
             if TopicPartition(each.dead_letter.topic, each.dead_letter.partition) in ours
             and not blocks(each)
-            and not any(blocks(ahead) for ahead in self._ahead_of(each.dead_letter, service))
+            and not any(blocks(ahead) for ahead in self._entries_ahead(each.dead_letter, service))
         ]
 
     async def is_due(self, dead_letter: StoredDeadLetter, *, service: str) -> bool:
         state = self.entries[dead_letter.number - 1].state
-        return state in TO_HANDLE_STATES and not self._ahead_of(dead_letter, service)
+        return state in TO_HANDLE_STATES and not self._entries_ahead(dead_letter, service)
 
     async def resolve(self, dead_letter: StoredDeadLetter) -> DeadLetterState | None:
         return self._set_state(dead_letter.number, DeadLetterState.REDRIVEN)
@@ -91,10 +91,12 @@ class MemoryDeadLetters:
 
     def _open(self, service: str) -> list[MemoryDeadLetter]:
         return [
-            each for each in self.entries if each.service == service and each.state in OPEN_STATES
+            each
+            for each in self.entries
+            if each.service == service and each.state in OPEN_DEAD_LETTER_STATES
         ]
 
-    def _ahead_of(self, dead_letter: StoredDeadLetter, service: str) -> list[MemoryDeadLetter]:
+    def _entries_ahead(self, dead_letter: StoredDeadLetter, service: str) -> list[MemoryDeadLetter]:
         if dead_letter.topic not in self.ordered_topics:
             return []
         position = dead_letter.topic, dead_letter.key
@@ -108,13 +110,13 @@ class MemoryDeadLetters:
     def _set_state(self, number: int, state: DeadLetterState) -> DeadLetterState | None:
         """Return the state before. None: it was not open, and stays as it is."""
         before = self.entries[number - 1].state
-        if before not in OPEN_STATES:
+        if before not in OPEN_DEAD_LETTER_STATES:
             return None
         self.entries[number - 1].state = state
         return before
 
     @staticmethod
-    def _is_of(entry: MemoryDeadLetter, record: Record, service: str) -> bool:
+    def _belongs_to(entry: MemoryDeadLetter, record: Record, service: str) -> bool:
         stored = entry.dead_letter
         source = entry.service, stored.topic, stored.partition, entry.source_offset
         return source == (service, record.topic, record.partition, record.offset)

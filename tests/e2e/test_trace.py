@@ -71,10 +71,10 @@ async def test_one_trace_runs_from_the_leaders_fill_to_each_followers_settled_co
     assert len(copies) == len(story.group.followers)
     for copy in copies:
         assert PATHS_OF_A_COPY <= set(paths(copy)) <= PATHS_OF_A_COPY | REPETITIONS
-        counted = Counter(span.name for span in spans_of(copy))
+        counted = Counter(span.name for span in flatten_spans(copy))
         assert {name: counted[name] for name in ONCE_PER_COPY} == dict.fromkeys(ONCE_PER_COPY, 1)
-    assert {span.kind for span in spans_of(root) if span.name == "POST /order"} == {"CLIENT"}
-    assert not [span for span in spans_of(root) if span.failed]
+    assert {span.kind for span in flatten_spans(root) if span.name == "POST /order"} == {"CLIENT"}
+    assert not [span for span in flatten_spans(root) if span.failed]
 
 
 async def test_every_message_carries_one_traceparent(story: Story) -> None:
@@ -187,10 +187,10 @@ def paths(branch: SpanNode) -> Iterator[tuple[str, ...]]:
         yield from ((describe(branch), *path) for path in paths(child))
 
 
-def spans_of(branch: SpanNode) -> Iterator[ExportedSpan]:
+def flatten_spans(branch: SpanNode) -> Iterator[ExportedSpan]:
     yield branch.span
     for child in branch.children:
-        yield from spans_of(child)
+        yield from flatten_spans(child)
 
 
 def as_text(records: Iterable[Any]) -> str:

@@ -82,7 +82,7 @@ def render_settings() -> str:
     return "\n".join(parts)
 
 
-def settings_of(kind: type[BaseSettings]) -> Iterator[Setting]:
+def list_settings(kind: type[BaseSettings]) -> Iterator[Setting]:
     """The variables of a settings class, in its order."""
     prefix = kind.model_config.get("env_prefix", "")
     for name, field in kind.model_fields.items():
@@ -121,7 +121,7 @@ def _imported(service: str) -> set[str]:
 
 
 def _section(heading: str, kind: type[BaseSettings], readers: str) -> str:
-    rows = [_row(setting) for setting in settings_of(kind)]
+    rows = [_row(setting) for setting in list_settings(kind)]
     head = ("variable", "value", "default", "meaning")
     introduction = f"{readers}\n\n" if readers else ""
     return f"{heading}\n\n{introduction}{table(head, rows)}\n"

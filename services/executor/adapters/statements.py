@@ -9,7 +9,7 @@ from shared.db import tables
 from shared.db.sql import Batch
 from shared.db.tables import ORDER_IS_OPEN
 
-LEASES = Batch.of(tables.leases, "partition", "token")
+LEASES = Batch.from_table(tables.leases, "partition", "token")
 
 
 def with_lease(columns: Batch) -> Batch:
@@ -17,7 +17,7 @@ def with_lease(columns: Batch) -> Batch:
     return Batch({**columns.types, **LEASES.types})
 
 
-NEW_ORDERS = Batch.of(
+NEW_ORDERS = Batch.from_table(
     tables.orders,
     "intent_id",
     "proxy",
@@ -43,7 +43,7 @@ NEW_ORDERS = Batch.of(
     "requested_shares",
     "intent",
 )
-ORDER_UPDATES = Batch.of(
+ORDER_UPDATES = Batch.from_table(
     tables.orders,
     "intent_id",
     "state",
@@ -58,7 +58,7 @@ ORDER_UPDATES = Batch.of(
     "posted_at",
     saved_at="timestamptz",
 )
-TRADES = Batch.of(
+TRADES = Batch.from_table(
     tables.trades,
     "order_hash",
     "trade_id",
@@ -74,8 +74,10 @@ TRADES = Batch.of(
     "matched_at",
     "updated_at",
 )
-SETTLED_TRANSACTIONS = Batch.of(tables.trades, "transaction_hash", "chain_state", "updated_at")
-SETTLED_FILLS = Batch.of(
+SETTLED_TRANSACTIONS = Batch.from_table(
+    tables.trades, "transaction_hash", "chain_state", "updated_at"
+)
+SETTLED_FILLS = Batch.from_table(
     tables.trades, "order_hash", "shares", "usdc", "fee_usdc", settled_in="text"
 )
 

@@ -26,7 +26,7 @@ from shared.db.sql import Batch
 from shared.domain.errors import Transient
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
-REQUESTS = Batch.of(
+REQUESTS = Batch.from_table(
     tables.fills, "trade_id", "row_id", "leader", "token_id", "side", "filled_at", lookup="text"
 )
 """What is loaded: the trade of a fill, with those neighbours that ``lookup`` asks for."""
@@ -91,8 +91,8 @@ where resent_of = any(cast(:trade_ids as text[])) and resent_of <> ''
 order by trade_id, from_shares, resent_of
 """
 
-FILLS = Batch.of(tables.fills, *tables.fills.columns.keys())
-SLICES = Batch.of(tables.copy_slices, *tables.copy_slices.columns.keys())
+FILLS = Batch.from_table(tables.fills, *tables.fills.columns.keys())
+SLICES = Batch.from_table(tables.copy_slices, *tables.copy_slices.columns.keys())
 
 RECORD_FILLS = text(f"""
 insert into ingest.fills ({FILLS.names})

@@ -87,7 +87,7 @@ async def send_and_mine(
     for account, call in calls:
         signed.append(sign_call(account, call, nonces[account.address]))
         nonces[account.address] += 1
-    await rpc.call_all([("eth_sendRawTransaction", [raw]) for _, raw in signed])
+    await rpc.call_batch([("eth_sendRawTransaction", [raw]) for _, raw in signed])
     return await wait_until_mined(rpc, signed, senders=list(accounts))
 
 
@@ -109,7 +109,7 @@ async def wait_until_mined(
     try:
         async with asyncio.timeout(_MINING_TIMEOUT_S):
             while not all(
-                receipts := await rpc.call_all(
+                receipts := await rpc.call_batch(
                     [("eth_getTransactionReceipt", [tx_hash]) for tx_hash, _ in signed]
                 )
             ):

@@ -1,8 +1,8 @@
 """Builds the Data API's JSON of trades, activity and positions.
 
 Shapes: docs/venue-protocol.md, Data API, and the models of polymarket-client 0.14.0. Amounts are
-JSON numbers: shares to 6 decimals, a trade's price as it divides, money of positions to 4 (docs.polymarket.com,
-overview of the Data API, read 2026-11-22).
+JSON numbers: shares to 6 decimals, a trade's price as it divides, money of positions to 4
+(docs.polymarket.com, overview of the Data API, read 2026-11-22).
 """
 
 from dataclasses import dataclass

@@ -67,7 +67,7 @@ class Match:
     taker: Order
     fills: tuple[Fill, ...] = ()
     own_orders: tuple[RestingOrder, ...] = ()
-    """RestingOrder orders of the taker's own wallet that it met: they are cancelled, as no wallet trades
+    """Resting orders of the taker's own wallet that it met: they are cancelled, as no wallet trades
     with itself."""
 
     @property

@@ -147,8 +147,8 @@ class Order:
 
 
 def is_dust(shares: int, price: int) -> bool:
-    """Whether a remainder counts as nothing: at most ``FILL_TOLERANCE`` base units, or worth less than one
-    base unit on either side of a match.
+    """Whether a remainder counts as nothing: at most ``FILL_TOLERANCE`` base units, or worth
+    less than one base unit on either side of a match.
     """
     return shares <= FILL_TOLERANCE or shares * min(price, PRICE_ONE - price) < PRICE_ONE
 

@@ -21,7 +21,7 @@ from shared.observe import metrics, tracing
 
 VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 
-COMMITMENT_QUERIES = Batch.of(
+COMMITMENT_QUERIES = Batch.from_table(
     tables.intents, "proxy", "token_id", "day", since="timestamptz", n="bigint"
 )
 LOAD_COMMITMENTS = f"""
@@ -35,7 +35,7 @@ left join preflight.intents i
 left join preflight.spending s on s.proxy = q.proxy and s.day = q.day
 group by q.n order by q.n
 """
-INTENTS = Batch.of(
+INTENTS = Batch.from_table(
     tables.intents,
     "intent_id",
     "proxy",
@@ -57,7 +57,7 @@ select {INTENTS.prefixed("g")} from {INTENTS.unnest("g")}
 on conflict do nothing
 returning intent_id
 """
-SPENDING = Batch.of(tables.spending, "proxy", "day", "spent_usdc")
+SPENDING = Batch.from_table(tables.spending, "proxy", "day", "spent_usdc")
 RESERVE_CAP = f"""
 insert into preflight.spending ({SPENDING.names})
 select {SPENDING.prefixed("g")} from {SPENDING.unnest("g")}
@@ -67,7 +67,7 @@ returning proxy, day, spent_usdc
 LOAD_VERDICTS = (
     "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
 )
-REPORTS = Batch.of(
+REPORTS = Batch.from_table(
     tables.intents,
     "intent_id",
     "state",

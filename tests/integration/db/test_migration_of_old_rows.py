@@ -138,7 +138,7 @@ async def insert_old_rows(connection: AsyncConnection) -> None:
             verdict=verdict,
             judged_at=NOON,
         )
-    for intent_id, told, intent in (
+    for intent_id, last_reply, intent in (
         ("later", "not_now", ""),
         ("exit", "killed", EXIT.model_dump_json()),
         ("lost", "", ""),
@@ -156,7 +156,7 @@ async def insert_old_rows(connection: AsyncConnection) -> None:
             leader_price=APPROVED.limit_price,
             limit_price=APPROVED.limit_price,
             fee_rate=0,
-            state="killed" if told == "killed" else "unknown",
+            state="killed" if last_reply == "killed" else "unknown",
             usdc=USDC,
             expires_at=NOON,
             seen_at=NOON,
@@ -164,7 +164,7 @@ async def insert_old_rows(connection: AsyncConnection) -> None:
             quoted_at=NOON,
             approved_at=NOON,
             signed_at=NOON,
-            told=told,
+            told=last_reply,
             looks=2,
             doubted_since=NOON + timedelta(seconds=1),
             asked_shares=SHARES,

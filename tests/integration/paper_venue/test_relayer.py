@@ -275,7 +275,7 @@ async def test_a_call_that_reverts_fails_with_its_reason_and_leaves_the_wallet_u
     assert left == 0
 
 
-async def test_a_client_is_told_that_its_safe_does_not_exist(venue: PaperVenue) -> None:
+async def test_a_client_learns_that_its_safe_does_not_exist(venue: PaperVenue) -> None:
     owner = make_key("no safe")
     with pytest.raises(UserInputError, match="does not exist"):
         await AsyncSecureClient.create(

@@ -111,7 +111,7 @@ def own_rpc_url(
         yield stack.rpc_url
 
 
-def environment_of(installed: Path, **variables: str) -> dict[str, str]:
+def build_environment(installed: Path, **variables: str) -> dict[str, str]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("PAPER_VENUE_")
     }
@@ -121,7 +121,7 @@ def environment_of(installed: Path, **variables: str) -> dict[str, str]:
 @contextmanager
 def started_venue(installed: Path, cwd: Path, rpc_url: str) -> Iterator[dict[str, Any]]:
     """The ready line of a venue that runs from the unpacked wheel, outside the repository."""
-    environment = environment_of(
+    environment = build_environment(
         installed, PAPER_VENUE_RPC_URL=rpc_url, PAPER_VENUE_NPM_FOLDER=npm_folder()
     )
     command = [sys.executable, "-m", "services.paper_venue", "--json"]
@@ -150,7 +150,7 @@ def test_the_code_of_a_wheel_finds_every_file_that_it_reads(
     ran = subprocess.run(
         [sys.executable, "-c", READ_EVERYTHING],
         cwd=tmp_path,
-        env=environment_of(installed),
+        env=build_environment(installed),
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ def test_an_enum_becomes_a_list_of_literals() -> None:
 
 
 def test_a_batch_takes_one_array_for_each_column() -> None:
-    batch = Batch.of(tables.spending, "proxy", "day", "spent_usdc", rank="integer")
+    batch = Batch.from_table(tables.spending, "proxy", "day", "spent_usdc", rank="integer")
 
     assert batch.names == "proxy, day, spent_usdc, rank"
     assert batch.prefixed("g") == "g.proxy, g.day, g.spent_usdc, g.rank"
@@ -23,13 +23,13 @@ def test_a_batch_takes_one_array_for_each_column() -> None:
 
 
 def test_times_keep_their_zone() -> None:
-    batch = Batch.of(tables.orders, "signed_at")
+    batch = Batch.from_table(tables.orders, "signed_at")
 
     assert batch.types == {"signed_at": "TIMESTAMP WITH TIME ZONE"}
 
 
 def test_rows_become_arrays_in_their_order() -> None:
-    batch = Batch.of(tables.spending, "proxy", "spent_usdc")
+    batch = Batch.from_table(tables.spending, "proxy", "spent_usdc")
 
     rows = [{"proxy": "a", "spent_usdc": 1, "more": 0}, {"proxy": "b", "spent_usdc": 2}]
 
@@ -38,4 +38,4 @@ def test_rows_become_arrays_in_their_order() -> None:
 
 def test_a_row_without_a_column_is_an_error() -> None:
     with pytest.raises(KeyError, match="spent_usdc"):
-        Batch.of(tables.spending, "spent_usdc").parameters([{"proxy": "a"}])
+        Batch.from_table(tables.spending, "spent_usdc").parameters([{"proxy": "a"}])

@@ -1,4 +1,4 @@
-"""Which rows has a table of a Markdown page?"""
+"""Reads the rows of a table in a Markdown page."""
 
 from pathlib import Path
 

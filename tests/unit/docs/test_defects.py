@@ -12,7 +12,7 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 @cache
-def functions_of(path: str) -> frozenset[str]:
+def list_functions(path: str) -> frozenset[str]:
     """The names of a file's test functions; none where there is no such file."""
     file = ROOT / path
     tree = ast.parse(file.read_text()) if file.is_file() else ast.Module(body=[], type_ignores=[])
@@ -44,7 +44,7 @@ def test_every_test_that_is_named_exists() -> None:
     named = [found for row in ROWS for found in _TEST.findall(row[4])]
 
     assert named
-    assert [f"{path}::{name}" for path, name in named if name not in functions_of(path)] == []
+    assert [f"{path}::{name}" for path, name in named if name not in list_functions(path)] == []
     assert all(row[4].count("`tests/") == len(_TEST.findall(row[4])) for row in ROWS), (
         "a test is named in another way"
     )

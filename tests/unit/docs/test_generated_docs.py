@@ -5,7 +5,7 @@ import pytest
 from shared.observe.metrics import declarations
 from tests.unit.docs.tables import DOCS
 from tools.docs.__main__ import pages
-from tools.docs.settings import SECRET_VARIABLES, all_classes, settings_of
+from tools.docs.settings import SECRET_VARIABLES, all_classes, list_settings
 
 
 @pytest.mark.parametrize("name", pages())
@@ -21,12 +21,12 @@ def test_every_metric_is_on_its_page() -> None:
 
 @pytest.mark.parametrize("kind", all_classes(), ids=lambda kind: f"{kind.__module__}")
 def test_every_setting_has_a_description(kind: type) -> None:
-    undescribed = [each.variable for each in settings_of(kind) if not each.meaning]
+    undescribed = [each.variable for each in list_settings(kind) if not each.meaning]
 
     assert undescribed == []
 
 
 def test_every_variable_that_is_marked_as_a_secret_exists() -> None:
-    variables = {each.variable for kind in all_classes() for each in settings_of(kind)}
+    variables = {each.variable for kind in all_classes() for each in list_settings(kind)}
 
     assert set(SECRET_VARIABLES) <= variables

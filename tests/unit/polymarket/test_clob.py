@@ -107,7 +107,9 @@ async def test_an_order_without_a_connection_was_not_sent_and_may_be_retried() -
         assert isinstance(await clob.post_order("{}", CREDENTIALS), RetryLater)
 
 
-async def test_a_missing_book_is_told_apart_from_a_failing_venue(venue: Venue, clob: Clob) -> None:
+async def test_a_missing_book_is_distinguished_from_a_failing_venue(
+    venue: Venue, clob: Clob
+) -> None:
     venue.replies["/book"] = (404, {"error": "No orderbook exists for the requested token id"})
     with pytest.raises(NoMarket):
         await clob.fetch_book(TOKEN)
