@@ -109,7 +109,7 @@ def build_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelS
         name=Feed.RTDS,
         url=str(venue.rtds_ws_url),
         ping_interval_s=settings.rtds_ping_interval.total_seconds(),
-        silence_timeout_s=settings.rtds_silent_after.total_seconds(),
+        silence_timeout_s=settings.rtds_silence_timeout.total_seconds(),
         pong_is_alive=False,
     )
 

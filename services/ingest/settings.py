@@ -14,11 +14,14 @@ class Settings(BaseSettings):
     )
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
+    """The node whose logs are read."""
     rtds_ping_interval: timedelta = timedelta(seconds=5)
-    rtds_silent_after: timedelta = timedelta(seconds=30)
+    """How often the activity socket is pinged."""
+    rtds_silence_timeout: timedelta = timedelta(seconds=30)
     """After this long without any trade on the whole platform the socket is reconnected (the p99 of
     such pauses is far below)."""
     chain_poll_interval: timedelta = timedelta(seconds=1)
+    """How often the node is asked for new logs."""
     chain_lookback_blocks: int = Field(default=8, ge=0)
     """How many blocks before the cursor are read again each time: a reorg may have changed them."""
     chain_first_lookback_blocks: int = Field(default=40, ge=0)
@@ -36,3 +39,4 @@ class Settings(BaseSettings):
     """How long after its match a copied trade must be in a block. If it is not, its settlement has
     failed, and an error is logged."""
     unsettled_check_interval: timedelta = timedelta(minutes=1)
+    """How often copied trades are checked for being in a block."""

@@ -25,5 +25,6 @@ class Settings(BaseSettings):
     share_interval: timedelta = timedelta(milliseconds=500)
     """A book that changes is shared with the other instances at most this often."""
     socket_ping_interval: timedelta = timedelta(seconds=10)
+    """How often the market channel is pinged."""
     socket_silence_timeout: timedelta = timedelta(seconds=30)
     """Without a frame for this long, pongs included, the socket is opened anew."""

@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     )
 
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
+    """The node that is asked for receipts."""
     poll_interval: timedelta = timedelta(seconds=1)
     """How often the receipts of open watches are polled: about a block's time."""
     give_up_after: timedelta = timedelta(hours=1)

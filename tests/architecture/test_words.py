@@ -38,7 +38,7 @@ def test_no_file_is_named_by_a_retired_word() -> None:
     assert words.retired_files(CODE) == []
 
 
-def test_every_function_name_has_a_verb_before_of() -> None:
+def test_functions_begin_with_a_verb() -> None:
     assert violations(CODE, words.functions_named_of) == []
 
 

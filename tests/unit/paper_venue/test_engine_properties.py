@@ -230,10 +230,10 @@ class AnyMarket(RuleBasedStateMachine):
         assert tuple(resting.order.id for resting in result.match.own_orders) == expected.own_orders
         assert result.rests is (expected.resting_shares > 0)
         self.reference.carry_out(order, expected)
-        self.expect_movements_of(result)
+        self.expect_movements(result)
         self.check_limits_are_respected(result)
 
-    def expect_movements_of(self, result: Accepted) -> None:
+    def expect_movements(self, result: Accepted) -> None:
         self.expected["USDC"] -= result.match.fee
         for fill in result.match.fills:
             sign = {MatchKind.COMPLEMENTARY: 0, MatchKind.MINT: 1, MatchKind.MERGE: -1}[fill.kind]

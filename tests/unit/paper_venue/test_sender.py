@@ -29,7 +29,7 @@ class StuckNode:
             self.mined.add("0xb")
         return True
 
-    async def call_all(self, requests: Sequence[Request]) -> list[Any]:
+    async def call_batch(self, requests: Sequence[Request]) -> list[Any]:
         return [
             {"transactionHash": params[0], "status": "0x1"} if params[0] in self.mined else None
             for _, params in requests
