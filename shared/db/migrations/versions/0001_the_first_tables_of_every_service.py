@@ -64,7 +64,8 @@ def upgrade() -> None:
         sa.Column("change", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("version"),
         schema="control",
-        comment="One row per change of a follow or a mode: the audit log, and the version that a snapshot is asked for by.",
+        comment="One row per change of a follow or a mode: the audit log, and the "
+        "version that a snapshot is asked for by.",
     )
     op.create_table(
         "debts",
@@ -89,7 +90,8 @@ def upgrade() -> None:
             "body",
             sa.Text(),
             nullable=False,
-            comment="The exact bytes to send, now and ever after; empty where it was withdrawn unsigned",
+            comment="The exact bytes to send, now and ever after; empty where it was "
+            "withdrawn unsigned",
         ),
         sa.Column("side", sa.Text(), nullable=False),
         sa.Column("token_id", sa.Text(), nullable=False),
@@ -145,7 +147,8 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("order_hash", "trade_id"),
         schema="executor",
-        comment="The venue's trades of our orders. Positions are a view of them, so that the two cannot drift apart.",
+        comment="The venue's trades of our orders. Positions are a view of them, so that "
+        "the two cannot drift apart.",
     )
     op.create_index(
         "trades_by_proxy", "trades", ["proxy", "token_id"], unique=False, schema="executor"
@@ -183,7 +186,8 @@ def upgrade() -> None:
         sa.Column("intended_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("trade_id", "from_shares"),
         schema="ingest",
-        comment="What of a trade has been copied: the first sight, and each later top-up by its difference.",
+        comment="What of a trade has been copied: the first sight, and each later top-up "
+        "by its difference.",
     )
     op.create_table(
         "intents",

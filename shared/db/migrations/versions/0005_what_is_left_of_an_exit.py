@@ -27,7 +27,8 @@ def upgrade() -> None:
         ["expires_at"],
         schema="executor",
         postgresql_where=sa.text(
-            "intent <> '' and asked_shares - shares >= 100000 and (state = 'confirmed' or (state = 'killed' and told = 'killed'))"
+            "intent <> '' and asked_shares - shares >= 100000 and (state = "
+            "'confirmed' or (state = 'killed' and told = 'killed'))"
         ),
     )
 
