@@ -55,7 +55,6 @@ const snapshot = result.contracts["Snapshot.sol"].Snapshot.evm.bytecode.object;
 const lines = `0x${snapshot}`.match(/.{1,94}/g).map((line) => `    "${line}"\n`);
 writeFileSync(
   snapshotModule,
-  `"""The creation code of contracts/Snapshot.sol, which answers many view calls at one block.\n\n` +
-    `Written by contracts/compile.mjs.\n"""\n\n` +
+  `"""Creation code of contracts/Snapshot.sol, which contracts/compile.mjs writes here."""\n\n` +
     `from typing import Final\n\nSNAPSHOT_CREATION_CODE: Final = (\n${lines.join("")})\n`,
 );

@@ -48,13 +48,9 @@ from datetime import datetime, timedelta
 
 from shared.domain.follows import Follow
 from shared.domain.ids import intent_id
-from shared.domain.money import cost_floor, shares_for
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor, shares_for
 from shared.messages.intents import Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
-
-DUST = 10_000
-"""Micro-shares: a hundredth of a share. Sources round differently by less, and every order is for
-more."""
 
 RESENT_WITHIN = timedelta(minutes=10)
 """The longest time assumed between a match and the block of its settlement, if that was resent. The
@@ -158,7 +154,7 @@ class Trade:
     def is_confirmed_beyond_socket(self) -> bool:
         """Whether more shares are confirmed than the socket reported."""
         reported = sum(row.shares for row in self.socket_rows.values())
-        return best_source_total(self.confirming_rows) - reported > DUST
+        return best_source_total(self.confirming_rows) - reported > ROUNDING_TOLERANCE_SHARES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +321,9 @@ def _provisional_by_trade(trade: Trade, context: TradeContext, *, at: datetime) 
 
 
 def _uncopied_ranges(trade: Trade, context: TradeContext) -> list[ShareRange]:
-    """The share ranges of the trade that no slice covers. Beside a covered range, DUST is left out.
+    """The share ranges of the trade that no slice covers.
+
+    Beside a covered range, what is within ROUNDING_TOLERANCE_SHARES is left out.
 
     A slice that is resent of a neighbour covers nothing once that neighbour is confirmed.
     """
@@ -338,7 +336,7 @@ def _uncopied_ranges(trade: Trade, context: TradeContext) -> list[ShareRange]:
     ranges, reached, total = [], 0, trade.total_shares
     for start, end in [*covered, (total, total)]:
         gap = (reached, min(start, total))
-        if gap[1] - gap[0] > (DUST if covered else 0):
+        if gap[1] - gap[0] > (ROUNDING_TOLERANCE_SHARES if covered else 0):
             ranges.append(gap)
         reached = max(reached, end)
     return ranges
@@ -356,11 +354,11 @@ def _split_resent(
         reached = start
         for trade_id in provisional_by_trade:
             up_to = min(end, reached + left[trade_id])
-            if up_to - reached > DUST or reached < up_to == end:
+            if up_to - reached > ROUNDING_TOLERANCE_SHARES or reached < up_to == end:
                 resent.append(((reached, up_to), trade_id))
                 left[trade_id] -= up_to - reached
                 reached = up_to
-        if end - reached > (DUST if reached > start else 0):
+        if end - reached > (ROUNDING_TOLERANCE_SHARES if reached > start else 0):
             new.append((reached, end))
     return resent, new
 

@@ -25,9 +25,9 @@ class MessageOutcome(StrEnum):
     """The service has nothing to do for messages of this type."""
     PARKED = "parked"
     """It became a dead letter."""
-    WAITS = "waits"
+    WAITING = "waiting"
     """Its key is blocked by an earlier dead letter: it waits behind that one."""
-    HANDED_OVER = "handed_over"
+    PARTITION_REVOKED = "partition_revoked"
     """Its partition was given back meanwhile: another instance gets the message again."""
 
 

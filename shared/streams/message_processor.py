@@ -106,7 +106,7 @@ class MessageProcessor:
                 )
                 metrics.message_retried(delivery.record.topic)
                 if await delivery.assignment.wait_before_retry(delivery.record.offset, delay):
-                    return MessageOutcome.HANDED_OVER
+                    return MessageOutcome.PARTITION_REVOKED
                 attempt += 1
 
     async def _process_once(
@@ -144,7 +144,7 @@ class MessageProcessor:
                 waiting=True,
             )
             self._on_finished(delivery)
-        return MessageOutcome.WAITS
+        return MessageOutcome.WAITING
 
     async def _park(
         self, delivery: Delivery, error: InvalidMessage | UnknownVersion
@@ -171,7 +171,7 @@ class MessageProcessor:
         if delivery.assignment.ended:
             # Another instance may have the partition by now and gets this message again: publishing
             # here too would break the order of the key.
-            return MessageOutcome.HANDED_OVER
+            return MessageOutcome.PARTITION_REVOKED
         await self._producer.publish_all(outputs)
         if delivery.dead_letter is None:
             self._on_finished(delivery)

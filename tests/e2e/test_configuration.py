@@ -25,8 +25,8 @@ OWN_SETTINGS = [
     ("pricer", "PRICER_MAX_TOKENS", "900", "less than or equal to 500"),
     ("preflight", "PREFLIGHT_MAX_TRADE_USDC", "0", "greater than 0"),
     ("executor", "EXECUTOR_POLL_INTERVAL", "often", "valid timedelta"),
-    ("tx-monitor", "TX_MONITOR_RECEIPTS_AT_A_TIME", "many", "valid integer"),
-    ("debt-recovery", "DEBT_RECOVERY_SUM_EVERY", "seldom", "valid timedelta"),
+    ("tx-monitor", "TX_MONITOR_RECEIPTS_BATCH_SIZE", "many", "valid integer"),
+    ("debt-recovery", "DEBT_RECOVERY_SUM_INTERVAL", "seldom", "valid timedelta"),
 ]
 
 

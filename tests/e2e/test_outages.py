@@ -35,7 +35,7 @@ ENVIRONMENT = {
     "PREFLIGHT_MAX_ENTRY_AGE": "PT120S",
     # A stopped instance soon loses its partitions, and its leases before that.
     "KAFKA_SESSION_TIMEOUT_MS": "6000",
-    "EXECUTOR_LEASE_LASTS": "PT4S",
+    "EXECUTOR_LEASE_DURATION": "PT4S",
 }
 DATABASE_SERVICES = [name for name in SERVICES if name != "pricer"]
 """The pricer uses the database for dead letters alone."""
@@ -43,7 +43,7 @@ KAFKA_REASONS = ("Kafka does not answer", "no partitions assigned")
 DATABASE_REASONS = ("controls is not ready yet", "the database is not ready yet")
 TRADE_INTERVAL_S = 0.7
 AGE_REFUSALS = {Refusal.TRADE_TOO_OLD.value, Refusal.QUOTE_TOO_OLD.value}
-EXPIRED_REASON = "its time was over when it was to be signed"
+EXPIRED_REASON = "the intent expired before the order was signed"
 LONG_STALL, SHORT_STALL = timedelta(seconds=2), timedelta(milliseconds=200)
 SLOW_COMMITS = {
     "fsync": "on",

@@ -168,5 +168,5 @@ async def fetch_unsettled_count(story: Story) -> int:
         session.get(f"{story.deployment.pipeline.health_urls['ingest']}/metrics") as response,
     ):
         lines = (await response.text()).splitlines()
-    (sample,) = [line for line in lines if line.startswith("slipstream_trades_unsettled ")]
+    (sample,) = [line for line in lines if line.startswith("slipstream_leader_trades_unsettled ")]
     return int(sample.split()[1].split(".")[0])

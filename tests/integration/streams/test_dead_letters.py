@@ -152,7 +152,7 @@ async def test_a_message_of_a_newer_release_waits_with_those_of_its_key_and_bloc
         == [why]
         == [harness.dead_letters.entries[0].reason]
     )
-    await eventually(lambda: REGISTRY.get_sample_value("slipstream_keys_parked") == 1)
+    await eventually(lambda: REGISTRY.get_sample_value("slipstream_blocked_keys") == 1)
 
 
 async def test_messages_of_a_newer_release_do_not_count_against_the_limit_of_dead_letters(

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import DUST, CopySlice, ShareRange
+from services.ingest.decisions import CopySlice, ShareRange
 from services.ingest.handler import Handler
 from shared.domain.ids import intent_id, trade_id
-from shared.domain.money import Side
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_follow, controls, shares
@@ -322,7 +322,7 @@ def assert_copied_once(ingest: Ingest, trade: str, *, expected_shares: int) -> N
     slices = ingest.copied_slices(trade)
     ends = [each.to_shares for each in slices]
     assert [each.from_shares for each in slices] == [0, *ends][: len(slices)]
-    assert 0 <= expected_shares - sum(each.shares for each in slices) <= DUST
+    assert 0 <= expected_shares - sum(each.shares for each in slices) <= ROUNDING_TOLERANCE_SHARES
     expected = {
         intent_id(trade=trade, from_shares=each.from_shares, follow_id=follow.follow_id)
         for each in slices
