@@ -23,7 +23,7 @@ from shared.messages.base import Message
 from tests.crash_matrix.boundaries import POINTS, POST, Moment, Point
 from tests.crash_matrix.crash_switch import FOLDER_VARIABLE, CrashSwitch
 
-OPEN_SESSION = "shared.polymarket.clob:Clob._open"
+OPEN_SESSION = "shared.polymarket.clob:Clob._open_session"
 WRONG_ORDERINGS = "tests.crash_matrix.wrong_orderings"
 """Imported only where needed: the venue's client takes a second to import, and every cell starts a
 process."""

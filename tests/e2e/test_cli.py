@@ -219,7 +219,7 @@ async def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> No
         code, output = await running.wait()
 
     assert code == 130, output
-    assert "everything has been stopped" in output
+    assert "every process has been stopped" in output
     assert alive(processes) == set()
 
 

@@ -141,7 +141,7 @@ async def test_the_error_names_a_missing_keys_file(
     ("damage", "complaint"),
     [
         (lambda key: [{"proxy": "0x" + "1" * 40, "private_key": key[:-2]}], "is not a private key"),
-        (lambda key: [{"private_key": key}], "entry 0 needs a proxy and a private_key"),
+        (lambda key: [{"private_key": key}], "entry 0 needs proxy and private_key"),
         (lambda key: {"private_key": key}, "must be a list"),
         (
             lambda key: [{"proxy": "nobody", "private_key": key}],

@@ -7,7 +7,7 @@ import pytest
 from services.executor.handler import Handler
 from tests.crash_matrix.boundaries import BOUNDARIES, POINTS, Point
 from tests.crash_matrix.cells import all_cells
-from tests.crash_matrix.launch import resolve_target
+from tests.crash_matrix.launch import OPEN_SESSION, resolve_target
 from tests.crash_matrix.wrong_orderings import ORDERINGS
 from tools.pipeline.parts import SERVICES
 
@@ -17,6 +17,12 @@ from tools.pipeline.parts import SERVICES
 )
 def test_what_the_matrix_wraps_exists(point: Point) -> None:
     owner, name = resolve_target(point.where)
+
+    assert inspect.isfunction(getattr(owner, name))
+
+
+def test_the_function_that_opens_the_venues_connections_exists() -> None:
+    owner, name = resolve_target(OPEN_SESSION)
 
     assert inspect.isfunction(getattr(owner, name))
 
