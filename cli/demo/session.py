@@ -155,7 +155,7 @@ class Demo:
         strike = strike_for(fault)
         await venue.change_faults({fault.value: strike.model_dump(mode="json")})
         await self._trade(participants)
-        times = int((await venue.fetch_faults())["strikes"][fault.value])
+        times = int((await venue.fetch_faults())["struck"][fault.value])
         await venue.change_faults({fault.value: None})
         return FaultStrikes(
             fault=fault.value, share=strike.share, seconds=strike.seconds, times=times
