@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from pydantic import ValidationError
 
 from services.pricer.decisions import Book
-from shared.caching.recent import LruCache
+from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.domain.books import Level
 from shared.domain.errors import InvalidMessage, Transient

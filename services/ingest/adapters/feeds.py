@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.caching.recent import LruCache
+from shared.caching.lru_cache import LruCache
 from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog
 from shared.db.engine import fetch_rows, transaction

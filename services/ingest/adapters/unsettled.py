@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.caching.recent import LruCache
+from shared.caching.lru_cache import LruCache
 from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import Transient
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES

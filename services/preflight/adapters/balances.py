@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from services.preflight.handler import Balance
-from shared.caching.recent import LruCache
+from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, is_v3_position
 from shared.chain.client import ChainClient

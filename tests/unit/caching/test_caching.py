@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.caching.recent import LruCache
+from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
 
 
