@@ -118,7 +118,7 @@ def taker_fee(market: Market, fills: Sequence[Fill]) -> int:
 def match(order: Order, book: Book, *, divisor: int = 1) -> Match:
     """The match that this order, or its ``divisor``-th part, would make now. Changes nothing.
 
-    RestingOrder orders of the order's own wallet are skipped and returned in ``own_orders``, to be
+    Resting orders of the order's own wallet are skipped and returned in ``own_orders``, to be
     cancelled. The venue's perpetuals do so ("CancelMaker", docs.polymarket.com, self-trade
     prevention); what its prediction markets do is not documented.
     """
