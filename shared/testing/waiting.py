@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 
-async def eventually(condition: Callable[[], Any], *, within: float = 60, what: str = "") -> Any:
+async def eventually(
+    condition: Callable[[], Any], *, within: float = 60, what: str | Callable[[], str] = ""
+) -> Any:
     """Call ``condition`` until it returns something true, and return that.
 
+    ``what`` names what is waited for; a function may add what is there instead.
     Raises: AssertionError after ``within`` seconds, with the last result.
     """
     deadline = asyncio.get_running_loop().time() + within
@@ -19,8 +22,9 @@ async def eventually(condition: Callable[[], Any], *, within: float = 60, what: 
         if result:
             return result
         if asyncio.get_running_loop().time() > deadline:
+            named = what() if callable(what) else what
             raise AssertionError(
-                f"not within {within} s: {what or inspect.getsource(condition).strip()} "
+                f"not within {within} s: {named or inspect.getsource(condition).strip()} "
                 f"(last result: {result!r})"
             )
         await asyncio.sleep(0.02)
