@@ -18,6 +18,7 @@ from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import Controls, Follow, Mode, group_by_leader
+from shared.observe import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +180,7 @@ class ControlsWatch:
             version = await load_newest_version(connection)
         if self._controls is None or self._controls.version != version:
             self._controls = await load_controls(self._engine, version)
+            metrics.controls_version(version)
         self._confirmed_at = requested_at
 
     async def __call__(self, _: object) -> None:

@@ -189,6 +189,11 @@ _DEBTS = gauge(
     subject=Subject.CHAIN,
     unit="micro-USDC",
 )
+_CONTROLS_VERSION = gauge(
+    "slipstream_controls_version",
+    "Version of the follows and modes that this process acts on; 0: it has read none",
+    subject=Subject.PROCESS,
+)
 _BUILD = gauge(
     "slipstream_build_info",
     "Always 1; the labels say what runs",
@@ -297,6 +302,11 @@ def transaction_state_reached(state: TransactionState) -> None:
 def debts_outstanding(micros: int) -> None:
     """Set the sum of all debts, in micro-USDC."""
     _DEBTS.labels().set(micros)
+
+
+def controls_version(version: int) -> None:
+    """Set which version of the follows and modes this process acts on."""
+    _CONTROLS_VERSION.labels().set(version)
 
 
 def build_info(service: str, version: str) -> None:

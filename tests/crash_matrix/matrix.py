@@ -267,7 +267,7 @@ class Matrix:
             return now == before + expected
 
         with suppress(AssertionError):
-            await eventually(as_expected, within=10, what="the orders of the boundary at the venue")
+            await eventually(as_expected, within=60, what="the orders of the boundary at the venue")
             return []
         text = f"the venue has {now - before} orders of the armed follower after the crash"
         return [Problem(finding=Finding.NOT_REACHED, text=f"{text}, not {expected}")]

@@ -18,7 +18,7 @@ from shared.testing.waiting import eventually
 from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.stack.settings import REPOSITORY
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 async def test_copies_behind_a_message_that_cannot_be_handled_wait_until_it_is_discarded(

@@ -27,7 +27,7 @@ from tests.system.story import LOAD_TRADES, TIMEOUT_S, LeaderTrade, Story
 from tools.pipeline.parts import SERVICES
 from tools.stack.background import BackgroundCluster, BackgroundLoop
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ENVIRONMENT = {
     # A copy that waited for the end of an outage must not be refused for its age.

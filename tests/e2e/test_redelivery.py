@@ -81,7 +81,8 @@ async def make_all_kinds_of_copies(story: Story) -> None:
     entries = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "200"))
     await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.SELL, "80"))
 
-    await save_mode(story.engine, follower_scope(first), Mode.HALTED, by="test")
+    halt = await save_mode(story.engine, follower_scope(first), Mode.HALTED, by="test")
+    await story.wait_for_controls(halt)
     await story.venue.change_faults({"failed": {"only": second, "times": 1, "seconds": "1"}})
     trade = await story.make_leader_trade(Side.BUY, "60", token=story.tokens[2])
     verdicts = await story.wait_for_verdicts(trade)

@@ -93,6 +93,16 @@ class Deployment:
             assert (response.status == 200) == (not reasons)
             return reasons
 
+    async def fetch_metric(self, service: str, sample: str) -> float:
+        """The value of a sample without labels, as the service's ``/metrics`` shows it."""
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            session.get(f"{self.pipeline.health_urls[service]}/metrics") as response,
+        ):
+            lines = (await response.text()).splitlines()
+        (value,) = [line.split()[1] for line in lines if line.startswith(f"{sample} ")]
+        return float(value)
+
     async def kill(self, name: str) -> None:
         """Kill it with SIGKILL, as a power cut would."""
         await self.background.run_async(
@@ -135,8 +145,8 @@ async def running_deployment(
             "PAPER_VENUE_LEADERS": str(follow_groups),
             # A moving price or a busy machine could rightly cause a refusal.
             "PAPER_VENUE_DRIFT_PER_SECOND": "0",
-            "PREFLIGHT_MAX_QUOTE_AGE": "PT60S",
-            "PREFLIGHT_MAX_ENTRY_AGE": "PT180S",
+            "PREFLIGHT_MAX_QUOTE_AGE": "PT300S",
+            "PREFLIGHT_MAX_ENTRY_AGE": "PT300S",
             **(environment or {}),
         }
         async with LocalPipeline(

@@ -29,6 +29,7 @@ from tools.pipeline.venue import VenueControl
 TIMEOUT_S = 180
 """A busy machine may take this long for what an idle one does in two seconds."""
 
+SERVICES_WITH_CONTROLS = ("ingest", "preflight", "executor")
 LOAD_TRADES = """
 select * from executor.trades where intent_id = any(cast(:ids as text[]))
 order by intent_id, trade_id
@@ -121,6 +122,21 @@ class Story:
             )
         }
 
+    async def wait_for_quotes(self, trade: LeaderTrade) -> None:
+        """Wait until every follower's intent is quoted: preflight can judge it."""
+
+        async def all_quoted() -> bool:
+            quoted = [
+                record
+                for record in await self.read_topic("quoted-intents")
+                if trade.transaction_hash.encode() in record.value
+            ]
+            return len(quoted) == len(self.group.followers)
+
+        await eventually(
+            all_quoted, within=TIMEOUT_S, what="each follower's intent on quoted-intents"
+        )
+
     async def wait_for_verdicts(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
         """Wait until every follower's intent has its verdict; the verdicts by proxy."""
 
@@ -165,6 +181,20 @@ class Story:
             confirmed, within=TIMEOUT_S, what=f"the order of {intent_id} confirmed and final"
         )
         return orders[0]
+
+    async def wait_for_controls(self, version: int) -> None:
+        """Wait until every service that has controls acts on this version or a later one."""
+
+        async def is_in_effect() -> bool:
+            versions = [
+                await self.deployment.fetch_metric(service, "slipstream_controls_version")
+                for service in SERVICES_WITH_CONTROLS
+            ]
+            return min(versions) >= version
+
+        await eventually(
+            is_in_effect, within=TIMEOUT_S, what=f"version {version} of the controls in effect"
+        )
 
     async def wait_for_both_sources(self, trade: LeaderTrade) -> Sequence[Row[Any]]:
         """Wait until the activity socket and the chain have reported the trade; all rows of it."""

@@ -120,9 +120,7 @@ async def test_a_changed_mode_is_known_by_its_notification_without_a_restart(
 ) -> None:
     await save_mode(engine, follower_scope(PROXY), Mode.HALTED, by="me")
 
-    await eventually(
-        lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5
-    )
+    await eventually(lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED)
 
 
 async def test_a_new_leader_is_known_without_a_restart(
@@ -132,7 +130,7 @@ async def test_a_new_leader_is_known_without_a_restart(
 
     await save_follows(engine, [a_follow()], by="me", change="follow")
 
-    await eventually(lambda: LEADER in watch.leaders(), within=5)
+    await eventually(lambda: LEADER in watch.leaders())
 
 
 async def test_a_change_whose_notification_was_lost_is_known_by_polling(
@@ -156,9 +154,7 @@ async def test_a_change_whose_notification_was_lost_is_known_by_polling(
             "values (1, 'me', 'by hand') returning 1",
         )
 
-    await eventually(
-        lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED, within=5
-    )
+    await eventually(lambda: watch.current().mode(leader=LEADER, proxy=PROXY) is Mode.HALTED)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

@@ -193,7 +193,7 @@ async def test_all_orders_are_cancelled_when_heartbeats_stop(
     assert order.ok
     assert wrong.value.heartbeat_id == first.heartbeat_id != second.heartbeat_id
     assert not await is_cancelled()
-    assert await eventually(is_cancelled, within=20)
+    assert await eventually(is_cancelled)
 
 
 async def test_the_rate_limit_callback_gets_the_remaining_tokens(venue: PaperVenue) -> None:

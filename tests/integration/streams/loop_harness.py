@@ -84,7 +84,7 @@ class RunningLoop:
     async def wait_for_failure(self) -> str:
         """Wait until the loop fails, and return its error."""
         self.failure_expected = True
-        await asyncio.wait((self.task,), timeout=20)
+        await asyncio.wait((self.task,), timeout=120)
         return repr(self.task.exception())
 
 
@@ -193,7 +193,7 @@ async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
 async def read_batches(
     settings: KafkaSettings, topic: str
 ) -> AsyncIterator[AsyncIterator[Sequence[ConsumerRecord]]]:
-    """Read a topic from its beginning, batch by batch, for at most 20 seconds."""
+    """Read a topic from its beginning, batch by batch, for at most 120 seconds."""
     consumer = AIOKafkaConsumer(topic, **settings.client(), auto_offset_reset="earliest")
 
     async def batches() -> AsyncIterator[Sequence[ConsumerRecord]]:
@@ -201,7 +201,7 @@ async def read_batches(
             for batch in (await consumer.getmany(timeout_ms=200)).values():
                 yield batch
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await consumer.start()
         try:
             yield batches()

@@ -72,7 +72,7 @@ class Caches:
         Faust loses updates during a rebalance (ADR 4).
         """
         await eventually(
-            self._is_settled, within=60, what="every instance sees an update of each partition"
+            self._is_settled, within=120, what="every instance sees an update of each partition"
         )
 
     async def _is_settled(self) -> bool:
@@ -108,7 +108,7 @@ async def build_caches(harness: LoopHarness) -> AsyncIterator[Caches]:
 
 
 async def is_in_all_tables(tables: Sequence[CacheTable], updates: Sequence[Fetched]) -> bool:
-    """Whether all updates are in all tables within two seconds."""
+    """Whether all updates are in all tables within five seconds."""
     try:
         await eventually(
             lambda: all(
@@ -116,7 +116,7 @@ async def is_in_all_tables(tables: Sequence[CacheTable], updates: Sequence[Fetch
                 for table in tables
                 for update in updates
             ),
-            within=2,
+            within=5,
         )
     except AssertionError:
         return False
@@ -306,7 +306,7 @@ async def test_faust_still_commits_the_message_that_its_agent_failed_on(
     try:
         await harness.wait_for_commits(2)
     finally:
-        await asyncio.wait_for(app.stop(), 10)
+        await asyncio.wait_for(app.stop(), 60)
 
     assert len(received) == 2, "the message that failed was never delivered again"
     async with admin(harness.settings) as client:

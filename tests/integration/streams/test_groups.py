@@ -235,12 +235,12 @@ async def test_a_static_member_that_restarts_in_time_moves_no_partition(
 async def test_sigterm_ends_a_service_with_status_0_and_a_bug_with_status_1(
     harness: LoopHarness,
 ) -> None:
-    async with member(harness, "one") as one, asyncio.timeout(20):
+    async with member(harness, "one") as one, asyncio.timeout(120):
         await harness.send("anna", "hello")
         assert await harness.fetch_replies(1) == ["one received hello"]
         one.send_signal(signal.SIGTERM)
         assert await one.wait() == 0
-    async with member(harness, "two") as two, asyncio.timeout(20):
+    async with member(harness, "two") as two, asyncio.timeout(120):
         await harness.send("anna", "a bug")
         assert await two.wait() == 1
     await harness.wait_for_commits(1)
@@ -248,7 +248,7 @@ async def test_sigterm_ends_a_service_with_status_0_and_a_bug_with_status_1(
 
 async def test_a_service_that_cannot_start_names_the_missing_topics(harness: LoopHarness) -> None:
     harness.reply.topic = "never-created"
-    async with member(harness, "one") as one, asyncio.timeout(20):
+    async with member(harness, "one") as one, asyncio.timeout(120):
         assert one.stderr is not None
         stderr = (await one.stderr.read()).decode()
 

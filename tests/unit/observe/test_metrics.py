@@ -152,6 +152,7 @@ SHOWN: list[tuple[Event, float]] = [
     ((lambda: metrics.orders_unknown(3), "orders_unknown", {}), 3),
     ((lambda: metrics.orders_alerted(2), "orders_alerted", {}), 2),
     ((lambda: metrics.trades_unsettled(1), "leader_trades_unsettled", {}), 1),
+    ((lambda: metrics.controls_version(7), "controls_version", {}), 7),
     ((lambda: metrics.debts_outstanding(1_500_000), "debts_outstanding_micros", {}), 1_500_000),
     (
         (
