@@ -4,6 +4,7 @@ This is the only declaration. No service creates a topic: ``slipstream topics`` 
 differences and applies them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,11 +13,19 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from shared.streams.producer import MAX_REQUEST_BYTES
 from shared.streams.settings import KafkaSettings
 
+IN_EFFECT_TIMEOUT_S, CHECK_INTERVAL_S = 60.0, 0.1
+"""The controller acknowledges a change before the brokers show it, usually by some milliseconds."""
 DYNAMIC_TOPIC_CONFIG = 1
 """config_source in DescribeConfigs: the value was set on the topic itself."""
 
@@ -199,14 +208,16 @@ async def inspect(settings: KafkaSettings, declared: Sequence[Topic] = TOPICS) -
 
 
 async def apply(settings: KafkaSettings, declared: Sequence[Topic] = TOPICS) -> Plan:
-    """Create missing topics and alter different ones, and return the plan.
+    """Create missing topics and alter different ones; return the plan once it is in effect.
 
-    Refused differences stay as they are. Safe to repeat.
+    Refused differences stay as they are. Safe to repeat. Raises: KafkaError, also where the change
+    is not in effect in time.
     """
     async with _admin(settings) as admin:
         planned = await _fetch_plan(admin, settings, declared)
         await _create(admin, planned.creations)
         await _alter(admin, planned.alterations)
+        await _wait_until_in_effect(admin, settings, declared)
         return planned
 
 
@@ -247,14 +258,16 @@ async def _fetch_existing(
     if not names:
         return {}
     configs = await _fetch_configs(admin, names)
-    return {
-        topic["topic"]: ExistingTopic(
-            partitions=len(topic["partitions"]),
-            replication_factor=len(topic["partitions"][0]["replicas"]),
-            configs=configs[topic["topic"]],
+    existing = {}
+    for topic in await admin.describe_topics(names):
+        name, partitions = topic["topic"], topic["partitions"]
+        _raise_for(topic["error_code"], name)
+        existing[name] = ExistingTopic(
+            partitions=len(partitions),
+            replication_factor=len(partitions[0]["replicas"]),
+            configs=configs[name],
         )
-        for topic in await admin.describe_topics(names)
-    }
+    return existing
 
 
 async def _fetch_configs(
@@ -303,6 +316,32 @@ async def _alter(admin: AIOKafkaAdminClient, alterations: Sequence[Alter]) -> No
         resource for response in responses for resource in response.resources
     ):
         _raise_for(code, name, text)
+
+
+async def _wait_until_in_effect(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, declared: Sequence[Topic]
+) -> None:
+    try:
+        async with asyncio.timeout(IN_EFFECT_TIMEOUT_S):
+            while True:
+                if await _is_in_effect(admin, settings, declared):
+                    return
+                await asyncio.sleep(CHECK_INTERVAL_S)
+    except TimeoutError as error:
+        raise KafkaTimeoutError(
+            f"the topics were changed, and the brokers do not show it within "
+            f"{IN_EFFECT_TIMEOUT_S:.0f} s. Run `slipstream topics` to see what differs"
+        ) from error
+
+
+async def _is_in_effect(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, declared: Sequence[Topic]
+) -> bool:
+    try:
+        remaining = await _fetch_plan(admin, settings, declared)
+    except UnknownTopicOrPartitionError:  # one broker knows a new topic, another not yet
+        return False
+    return not (remaining.creations or remaining.alterations)
 
 
 def _raise_for(code: int, name: str, *text: Any) -> None:

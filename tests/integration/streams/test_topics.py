@@ -4,7 +4,9 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 
+from shared.streams import topics
 from shared.streams.settings import KafkaSettings
 from shared.streams.topics import Topic, apply, inspect
 from tests.integration.streams.loop_harness import PARTITIONS
@@ -58,3 +60,20 @@ async def test_partitions_of_an_existing_topic_are_never_changed(settings: Kafka
     assert len(planned.refusals) == 1
     assert await inspect(more, declared) == planned, "still refused"
     assert (await inspect(settings, declared)).is_empty, "still as it was"
+
+
+async def test_a_change_that_the_brokers_do_not_show_is_an_error_and_not_a_success(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller acknowledges a change before the brokers show it."""
+
+    async def acknowledge_only(*_: object) -> None: ...
+
+    declared = [
+        Topic(name=f"orders-{uuid.uuid4().hex[:8]}", key="proxy", retention=timedelta(hours=1))
+    ]
+    monkeypatch.setattr(topics, "_create", acknowledge_only)
+    monkeypatch.setattr(topics, "IN_EFFECT_TIMEOUT_S", 0.5)
+
+    with pytest.raises(KafkaTimeoutError, match="Run `slipstream topics` to see what differs"):
+        await apply(settings, declared)
