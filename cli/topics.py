@@ -67,12 +67,12 @@ def describe_differences(plan: Plan) -> dict[str, str]:
 def _run(
     settings: KafkaSettings, work: Callable[[KafkaSettings], Coroutine[Any, Any, Plan]]
 ) -> Plan:
-    """Raises: CommandError where the cluster cannot be reached."""
+    """Raises: CommandError where the cluster cannot be reached, or refuses or fails the request."""
     try:
         return asyncio.run(work(settings))
     except KafkaError as error:
         raise CommandError(
-            f"KAFKA_BOOTSTRAP_SERVERS={settings.bootstrap_servers} cannot be used: {error}"
+            f"Kafka at KAFKA_BOOTSTRAP_SERVERS={settings.bootstrap_servers} failed: {error}"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Follows and modes: append-only, known within a second, and unusable without a confirmation."""
+"""Follows and modes: append-only, known without a restart, and unusable without a confirmation."""
 
 import asyncio
 from collections.abc import AsyncIterator
