@@ -36,6 +36,10 @@ class Intent(Fact):
     leader_price: Price
     leader_shares: PositiveMicros
     """Of the slice that is copied, in micro-shares."""
+    leader_held_shares: Micros | None = None
+    """What the leader held of the token right before he sold ``leader_shares``, in micro-shares: an
+    exit sells the same proportion of what the follow holds. None on a BUY, and in messages from
+    before it was kept."""
     usdc: Amount
     """To spend on a BUY, or the value of a SELL at the leader's price, in micro-USDC."""
     shares: Amount

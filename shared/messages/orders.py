@@ -60,6 +60,9 @@ class OrderReported(ProxyMessage):
     fee_usdc: Micros
     reason: str = ""
     """The venue's text where it rejected or killed the order."""
+    obstacle_may_pass: bool = False
+    """Of a final state: whether what it left undone may succeed later, so that an exit is intended
+    again for it. False where nothing is left, or where trying again is pointless."""
 
 
 class TradeStatus(StrEnum):
