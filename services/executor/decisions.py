@@ -177,8 +177,8 @@ def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetim
     match reply:
         case Accepted():
             return _apply_acceptance(order, reply, now=now)
-        case Rejected() if is_first_post and reply.reason.is_conclusive:
-            return replace(order, state=OrderState.REJECTED, reason=f"{reply.reason}: {reply.text}")
+        case Rejected() if is_first_post and reply.is_conclusive:
+            return replace(order, state=OrderState.REJECTED, reason=reply.description)
         case Rejected() | Killed():
             return _apply_refusal(order, reply, now=now)
         case Duplicated() | ReplyLost():
@@ -220,7 +220,7 @@ def _apply_refusal(order: Order, reply: Rejected | Killed, *, now: datetime) -> 
     last_reply, reason = (
         (VenueReply.KILLED, reply.text)
         if isinstance(reply, Killed)
-        else (VenueReply.REJECTED, f"{reply.reason}: {reply.text}")
+        else (VenueReply.REJECTED, reply.description)
     )
     return replace(
         order,

@@ -1,7 +1,9 @@
 """Client of the CLOB's REST interface: books, markets, API keys, orders and our trades."""
 
+import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -9,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
+from shared.chain.addresses import is_v3_position
 from shared.domain.errors import InvalidMessage, Transient
 from shared.polymarket.market_data import BookSnapshot, Market, parse_book, parse_market
 from shared.polymarket.replies import (
@@ -19,9 +22,12 @@ from shared.polymarket.replies import (
     ReplyLost,
     RetryLater,
     parse_reply,
+    parse_retry_after,
 )
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
+
+logger = logging.getLogger(__name__)
 
 JSON = {"Content-Type": "application/json"}
 MAX_CONNECTIONS = 32
@@ -29,6 +35,8 @@ MAX_CONNECTIONS = 32
 a second per signer."""
 FIRST_CURSOR = "MA=="
 LAST_CURSOR = "LTE="
+MAX_PAGES = 100
+"""Of one read: more means that the pages do not end."""
 MAX_CLOCK_SKEW_S = 1
 """Clocks that differ by no more count as equal: the venue reports whole seconds, and its reply took
 time to arrive."""
@@ -36,6 +44,24 @@ time to arrive."""
 
 class NoMarket(Exception):
     """The venue has no order book for the token: closed, resolved, or not open yet."""
+
+
+class Unauthorized(Transient):
+    """The venue does not accept the API key that signed a read."""
+
+
+class EndlessPages(Transient):
+    """The pages of a read do not end: a cursor came twice, or there are too many. ``rows`` are
+    those that were read; whether they are all is not known.
+    """
+
+    def __init__(self, text: str, rows: list[Mapping[str, Any]]) -> None:
+        super().__init__(text)
+        self.rows = rows
+
+
+class Page:
+    """The body of a reply that is not JSON: what a gateway in front of the venue answers."""
 
 
 class Clob:
@@ -86,39 +112,58 @@ class Clob:
         Raises: Transient; InvalidMessage where the venue refuses.
         """
         offset_s = self._clock_offset_s
-        status, body = await self._request_api_key(wallet)
-        if status == HTTPStatus.UNAUTHORIZED and await self._is_clock_wrong(offset_s):
-            status, body = await self._request_api_key(wallet)
-        if status in RETRY_LATER_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Transient(f"the venue issues no API key at the moment: status {status}")
-        if (
-            status != HTTPStatus.OK
-            or not isinstance(body, dict)
-            or not {"apiKey", "secret", "passphrase"} <= body.keys()
-        ):
-            raise InvalidMessage(
-                f"the venue refuses an API key to signer {wallet.signer}: status {status}"
+        replies = await self._request_api_key(wallet)
+        if replies[-1][0] == HTTPStatus.UNAUTHORIZED and await self._is_clock_wrong(offset_s):
+            replies = await self._request_api_key(wallet)
+        status, body = replies[-1]
+        if status == HTTPStatus.OK and _is_api_key(body):
+            return Credentials(
+                address=wallet.signer,
+                key=str(body["apiKey"]),
+                secret=str(body["secret"]),
+                passphrase=str(body["passphrase"]),
             )
-        return Credentials(
-            address=wallet.signer,
-            key=str(body["apiKey"]),
-            secret=str(body["secret"]),
-            passphrase=str(body["passphrase"]),
+        # A key that was not created for a passing reason cannot be derived either: that refusal
+        # says nothing about the next attempt.
+        if any(_is_passing(*reply) for reply in replies):
+            raise Transient(f"the venue issues no API key at the moment: {_statuses(replies)}")
+        raise InvalidMessage(
+            f"the venue refuses an API key to signer {wallet.signer}: {_statuses(replies)}"
         )
 
-    async def _request_api_key(self, wallet: Wallet) -> tuple[int, Any]:
+    async def _request_api_key(self, wallet: Wallet) -> list[tuple[int, Any]]:
+        """The replies to creating the key and, where it was not created, to deriving it."""
         headers = wallet.build_l1_headers(timestamp=self._venue_time_s())
-        status, body = await self._request("POST", "/auth/api-key", headers=headers)
-        if status != HTTPStatus.OK:  # the key exists already
-            status, body = await self._request("GET", "/auth/derive-api-key", headers=headers)
-        return status, body
+        created = await self._request("POST", "/auth/api-key", headers=headers)
+        if created[0] == HTTPStatus.OK:
+            return [created]
+        return [created, await self._request("GET", "/auth/derive-api-key", headers=headers)]
+
+    async def refresh_balance(
+        self, credentials: Credentials, *, token_id: str | None, signature_type: int
+    ) -> None:
+        """Have the venue read a wallet's balance from the chain again: of the collateral
+        (``token_id`` None) or of a token. The wallet is the signer's of this signature type.
+
+        Raises: Transient.
+        """
+        path = "/balance-allowance/update"
+        query = {
+            "asset_type": _asset_type(token_id),
+            "token_id": token_id or "",
+            "signature_type": str(signature_type),
+        }
+        status, _ = await self._signed_read(path, credentials, **query)
+        if status != HTTPStatus.OK:
+            raise Transient(f"GET {path}: status {status}")
 
     async def post_order(self, body: str, credentials: Credentials) -> Reply:
         """Post an order's body, byte for byte.
 
         Never raises for the network. Where the bytes may have left and no answer came, the reply is
         ``ReplyLost``; where there was no connection they cannot have left, and it is
-        ``RetryLater``. A post that is refused because of its signed time is sent once more.
+        ``RetryLater``; likewise where a gateway in front of the venue answers. A post that is
+        refused because of its signed time is sent once more.
         """
         offset_s = self._clock_offset_s
         reply = await self._post(body, credentials)
@@ -127,7 +172,7 @@ class Clob:
             and reply.reason is Reason.UNAUTHORIZED
             and await self._is_clock_wrong(offset_s)
         ):
-            reply = await self._post(body, credentials)
+            reply = as_repeat(await self._post(body, credentials))
         return reply
 
     async def _post(self, body: str, credentials: Credentials) -> Reply:
@@ -142,7 +187,10 @@ class Clob:
                 return parse_reply(
                     response.status,
                     _parse_json(raw),
-                    retry_after=response.headers.get("Retry-After"),
+                    retry_after_s=parse_retry_after(
+                        response.headers.get("Retry-After"),
+                        now=datetime.fromtimestamp(self._venue_time_s(), UTC),
+                    ),
                 )
         except aiohttp.ClientConnectorError as error:
             return RetryLater(f"no connection to the venue: {type(error).__name__}")
@@ -152,7 +200,10 @@ class Clob:
     async def fetch_trades(
         self, credentials: Credentials, *, maker_address: str, since: datetime
     ) -> list[Mapping[str, Any]]:
-        """Return the wallet's trades since a moment of our clock. Raises: Transient."""
+        """Return the wallet's trades since a moment of our clock.
+
+        Raises: Transient; of these, Unauthorized and EndlessPages.
+        """
         while True:
             offset_s = self._clock_offset_s
             after = int(since.timestamp()) + min(offset_s, 0)
@@ -166,11 +217,11 @@ class Clob:
     async def is_order_open(self, credentials: Credentials, order_hash: str) -> bool:
         """Whether the venue still holds the order: it rests in the book, or waits to be matched.
 
-        Raises: Transient.
+        Raises: Transient; of these, Unauthorized.
         """
         path = f"/data/order/{order_hash}"
         status, body = await self._signed_read(path, credentials)
-        if status == HTTPStatus.NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND and not isinstance(body, Page):
             return False
         if status != HTTPStatus.OK or not isinstance(body, dict | None):
             raise Transient(f"GET {path}: status {status}, not an order")
@@ -180,8 +231,13 @@ class Clob:
         self, path: str, credentials: Credentials, **query: str
     ) -> list[Mapping[str, Any]]:
         rows: list[Mapping[str, Any]] = []
-        cursor = FIRST_CURSOR
+        cursor, read = FIRST_CURSOR, set[str]()
         while cursor != LAST_CURSOR:
+            if cursor in read or len(read) == MAX_PAGES:
+                text = f"GET {path}: the pages do not end, {len(read)} were read up to {cursor!r}"
+                logger.warning("%s", text)
+                raise EndlessPages(text, rows)
+            read.add(cursor)
             status, body = await self._signed_read(path, credentials, next_cursor=cursor, **query)
             page = body.get("data") if status == HTTPStatus.OK and isinstance(body, dict) else None
             if not isinstance(page, list) or not all(isinstance(row, dict) for row in page):
@@ -193,6 +249,7 @@ class Clob:
     async def _signed_read(
         self, path: str, credentials: Credentials, **query: str
     ) -> tuple[int, Any]:
+        """Raises: Transient; Unauthorized where the clocks agree."""
         offset_s = self._clock_offset_s
         status, body = await self._request(
             "GET", path, headers=self._build_l2_headers(path, credentials), query=query
@@ -201,6 +258,8 @@ class Clob:
             status, body = await self._request(
                 "GET", path, headers=self._build_l2_headers(path, credentials), query=query
             )
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise Unauthorized(f"GET {path}: status {status}")
         return status, body
 
     def _build_l2_headers(self, path: str, credentials: Credentials) -> dict[str, str]:
@@ -222,7 +281,7 @@ class Clob:
 
     async def _get(self, path: str, **query: str) -> Any:
         status, body = await self._request("GET", path, query=query)
-        if status == HTTPStatus.NOT_FOUND:
+        if status == HTTPStatus.NOT_FOUND and not isinstance(body, Page):
             raise NoMarket(path)
         if status != HTTPStatus.OK:
             raise Transient(f"GET {path}: status {status}")
@@ -256,12 +315,46 @@ class Clob:
         return int(self._now().timestamp()) + self._clock_offset_s
 
 
+def as_repeat(reply: Reply) -> Reply:
+    """The reply to bytes that were sent, and refused for a passing reason, right before."""
+    return replace(reply, is_repeat=True) if isinstance(reply, Rejected) else reply
+
+
+def _asset_type(token_id: str | None) -> str:
+    """The venue's word for the asset; None is the collateral."""
+    if token_id is None:
+        return "COLLATERAL"
+    return "CONDITIONAL-V2" if is_v3_position(int(token_id)) else "CONDITIONAL"
+
+
+def _is_api_key(body: Any) -> bool:
+    return isinstance(body, dict) and {"apiKey", "secret", "passphrase"} <= body.keys()
+
+
+def _is_passing(status: int, body: Any) -> bool:
+    """Whether an API key was not issued for a reason that passes, or by a gateway in front of the
+    venue.
+    """
+    return (
+        status in RETRY_LATER_STATUSES
+        or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or isinstance(body, Page)
+        or (status == HTTPStatus.FORBIDDEN and not body)
+    )
+
+
+def _statuses(replies: list[tuple[int, Any]]) -> str:
+    return "status " + ", then ".join(str(status) for status, _ in replies)
+
+
 def _parse_json(raw: bytes) -> Any:
-    """None where the bytes are not JSON."""
+    """``Page`` where the bytes are not JSON; None where there are none."""
+    if not raw:
+        return None
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return None
+        return Page()
 
 
 def _require_object(body: Any) -> Mapping[str, Any]:

@@ -7,11 +7,18 @@ and public issues, as of 2026-11-22).
 A text that the table does not have is ``ReplyLost``, whatever its status. If such a text were taken
 for a refusal and meant acceptance, the copy would not be recorded and its money would be spent
 again. Taken for unknown, it costs a few lookups and a reservation that is held for a while.
+
+A 403 or 405 without a text of the venue's is the page of a gateway in front of it: the order did
+not reach the matching engine. The pages of 500, 502 and 504 do not say so: the gateway may have
+passed the order on before it lost the answer.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -25,10 +32,16 @@ class Reason(StrEnum):
     AMOUNT_TOO_SMALL = "amount_too_small"
     SIZE_TOO_SMALL = "size_too_small"
     OFF_TICK = "off_tick"
+    TOO_MANY_DECIMALS = "too_many_decimals"
+    """An amount has more decimals than the venue keeps at this tick."""
     INVALID_EXPIRATION = "invalid_expiration"
     UNKNOWN_TOKEN = "unknown_token"  # noqa: S105 - no secret
     MALFORMED = "malformed"
     INVALID_VERSION = "invalid_version"
+    """Orders of this shape are no longer taken: a newer client is needed."""
+    VERSION_MISMATCH = "version_mismatch"
+    """Signed for another exchange than the one that settles this market."""
+    INVALID_SIGNATURE = "invalid_signature"
     TOO_MANY_ORDERS = "too_many_orders"
     WALLET_KEY_MISMATCH = "wallet_key_mismatch"
     """The API key, the signer and the maker do not belong together."""
@@ -57,6 +70,13 @@ class Reason(StrEnum):
         """
         return self not in _INCONCLUSIVE
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether what was refused for this reason is worth intending again later, as a new order
+        of the same shares: the reason lies in the moment, or a new order is made differently.
+        """
+        return self in _PASSING
+
 
 _INCONCLUSIVE = frozenset(
     {
@@ -68,6 +88,21 @@ _INCONCLUSIVE = frozenset(
         Reason.UNAUTHORIZED,
     }
 )
+_PASSING = frozenset(
+    {
+        Reason.OFF_TICK,  # a new order is priced by the tick of its own quote
+        Reason.VERSION_MISMATCH,  # likewise: the market is read again
+        Reason.UNAUTHORIZED,  # the API key is derived anew
+        Reason.WOULD_CROSS,  # the book moves
+        Reason.BALANCE_TOO_LOW,  # shares just bought arrive with their settlement
+        Reason.CANCELED_ON_CHAIN,  # what was canceled is this order's hash; a new one has another
+        Reason.INVALID_MATCH,  # another book gives another match
+    }
+)
+"""All others are refused again. The amounts stay too small or too finely divided, for less is left
+each time and not more; token, payload, version and signature stay wrong until a program is changed;
+key, wallet, ban, closed-only mode and region are for the operator to settle; and a market without a
+book has ended: its shares are redeemed, not sold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +132,30 @@ class Rejected:
 
     reason: Reason
     text: str
+    is_repeat: bool = False
+    """The same bytes were sent before it and refused for a passing reason: this refusal does not
+    prove that the earlier sending was not accepted after all."""
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether it proves that the bytes were not accepted, if no earlier post sent them."""
+        return self.reason.is_conclusive and not self.is_repeat
+
+    @property
+    def description(self) -> str:
+        """Reason and text; ``parse_reason`` reads it back."""
+        return f"{self.reason}: {self.text}"
+
+
+def parse_reason(order_reason: str) -> Reason | None:
+    """The venue's reason in the recorded reason of an order (``Rejected.description``); None: the
+    order did not end by a refusal of the venue's.
+    """
+    name, separator, _ = order_reason.partition(": ")
+    return Reason(name) if separator and name in _REASON_NAMES else None
+
+
+_REASON_NAMES = frozenset(reason.value for reason in Reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +173,7 @@ class RetryLater:
 
     text: str
     retry_after_s: int | None = None
+    """Whole seconds, rounded up; None: the venue does not say how long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +193,18 @@ MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
     ("is invalid. duplicated", Duplicated),
     ("not enough balance / allowance", Reason.BALANCE_TOO_LOW),
     ("insufficient balance", Reason.BALANCE_TOO_LOW),  # recorded by others, with status 200
+    ("allowance is not enough", Reason.BALANCE_TOO_LOW),
     ("invalid amount for a marketable", Reason.AMOUNT_TOO_SMALL),
     ("lower than the minimum", Reason.SIZE_TOO_SMALL),
     ("breaks minimum tick size rule", Reason.OFF_TICK),
     ("order crosses book", Reason.WOULD_CROSS),
+    ("invalid amounts, … max accuracy", Reason.TOO_MANY_DECIMALS),
     ("invalid expiration", Reason.INVALID_EXPIRATION),
     ("invalid token id", Reason.UNKNOWN_TOKEN),
     ("invalid order payload", Reason.MALFORMED),
     ("invalid order version", Reason.INVALID_VERSION),
+    ("order_version_mismatch", Reason.VERSION_MISMATCH),
+    ("invalid signature", Reason.INVALID_SIGNATURE),
     ("too many orders in payload", Reason.TOO_MANY_ORDERS),
     ("has to be the owner of the api key", Reason.WALLET_KEY_MISMATCH),
     ("has to be the address of the api key", Reason.WALLET_KEY_MISMATCH),
@@ -152,6 +216,7 @@ MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
     ("trading restricted in your region", Reason.REGION_BLOCKED),
     ("order canceled in the ctf exchange contract", Reason.CANCELED_ON_CHAIN),
     ("no orderbook exists", Reason.NO_MARKET),
+    ("the orderbook … does not exist", Reason.NO_MARKET),
     ("market not found", Reason.NO_MARKET),
     ("the trade contains rounding issues", Reason.INVALID_MATCH),
     ("discrepancy greater than allowed with the worst maker order", Reason.INVALID_MATCH),
@@ -163,8 +228,9 @@ MEANING_BY_TEXT: tuple[tuple[str, Meaning], ...] = (
     ("order timed out", ReplyLost),
     ("order match delayed due to market conditions", ReplyLost),
 )
-"""Parts of the venue's texts, in lower case; the full texts also contain addresses and numbers. A
-timeout and a delay do not say whether the order was accepted: sending the same bytes again does."""
+"""Parts of the venue's texts, in lower case; the full texts also contain addresses and numbers, and
+``…`` stands for such a part. A timeout and a delay do not say whether the order was accepted:
+sending the same bytes again does."""
 
 REASON_BY_STATUS = {
     HTTPStatus.UNAUTHORIZED: Reason.UNAUTHORIZED,
@@ -173,28 +239,26 @@ REASON_BY_STATUS = {
 """For a reply whose text is unknown: these statuses are set in front of the matching engine, which
 the order did not reach."""
 RETRY_LATER_STATUSES = (
+    HTTPStatus.METHOD_NOT_ALLOWED,  # no order was looked at: the answer of a gateway
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
 
-def parse_reply(status: int, body: Any, *, retry_after: str | None = None) -> Reply:
+def parse_reply(status: int, body: Any, *, retry_after_s: int | None = None) -> Reply:
     """Parse the HTTP reply to ``POST /order``. An unreadable reply is ``ReplyLost``: the order may
-    have been accepted.
+    have been accepted. ``retry_after_s``: what the header says (``parse_retry_after``).
     """
     answer = body if isinstance(body, Mapping) else {}
     text = str(answer.get("error") or answer.get("errorMsg") or "")
-    if status in RETRY_LATER_STATUSES:
-        return RetryLater(
-            text or f"status {status}",
-            _parse_seconds(retry_after or answer.get("retry_after_seconds")),
-        )
+    if status in RETRY_LATER_STATUSES or (status == HTTPStatus.FORBIDDEN and not text):
+        if retry_after_s is None:
+            retry_after_s = _parse_seconds(str(answer.get("retry_after_seconds")))
+        return RetryLater(text or f"status {status}", retry_after_s)
     if status == HTTPStatus.OK and not text:
         return _parse_accepted(answer)
-    meaning = next(
-        (meaning for part, meaning in MEANING_BY_TEXT if part in text.lower()), None
-    ) or _reason_for_status(status)
+    meaning = _find_meaning(text) or _reason_for_status(status)
     if meaning is None or (isinstance(meaning, Reason) and _has_order_id(answer)):
         return ReplyLost(f"status {status} {text}".rstrip())
     return (
@@ -202,6 +266,40 @@ def parse_reply(status: int, body: Any, *, retry_after: str | None = None) -> Re
         if isinstance(meaning, Reason)
         else meaning(text)
     )
+
+
+def parse_retry_after(header: str | None, *, now: datetime) -> int | None:
+    """Whole seconds, rounded up, of a ``Retry-After`` header: a number of seconds, also with a
+    fraction, or an HTTP date. ``now`` is the time by the clock that wrote it. None for anything
+    else.
+    """
+    if header is None:
+        return None
+    seconds = _parse_seconds(header)
+    if seconds is not None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    wait_s = Decimal(int((moment - now).total_seconds() * 1000)) / 1000
+    return max(0, int(wait_s.to_integral_value(ROUND_CEILING)))
+
+
+def _find_meaning(text: str) -> Meaning | None:
+    """None: the text is not in the table."""
+    lowered = text.lower()
+    return next((meaning for part, meaning in MEANING_BY_TEXT if _has_part(lowered, part)), None)
+
+
+def _has_part(text: str, part: str) -> bool:
+    """Whether the pieces of ``part`` between its ``…`` are all in the text, one after another."""
+    for piece in part.split("…"):
+        _, found, text = text.partition(piece)
+        if not found:
+            return False
+    return True
 
 
 def _reason_for_status(status: int) -> Reason | None:
@@ -238,7 +336,8 @@ def _parse_base_units(amount: Any) -> int:
     return floor_micros(Decimal(str(amount))) if amount else 0
 
 
-def _parse_seconds(value: Any) -> int | None:
-    """Whole seconds, from the header or the body; None for anything else."""
-    text = str(value or "")
-    return int(text) if text.isdecimal() and len(text) < 10 else None
+def _parse_seconds(text: str) -> int | None:
+    """Whole seconds, rounded up; None where the text is not a number of them."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
+        return None
+    return int(Decimal(text.strip()).to_integral_value(ROUND_CEILING))

@@ -112,14 +112,36 @@ def _parse_status(text: str) -> TradeStatus:
         raise InvalidMessage(f"status: {text[:40]!r} is not a trade status") from None
 
 
+def names_order(row: Mapping[str, Any], order_hash: str) -> bool:
+    """Whether the row names the order, as the taker's or as a maker's. A row that is no readable
+    trade may do so too.
+    """
+    makers = row.get("maker_orders")
+    named = [
+        row.get("taker_order_id"),
+        *(
+            maker.get("order_id")
+            for maker in (makers if isinstance(makers, list) else ())
+            if isinstance(maker, Mapping)
+        ),
+    ]
+    return order_hash.lower() in {str(each).lower() for each in named}
+
+
 def _parse_time(text: str) -> datetime:
-    """Unix seconds, or ISO 8601; without a time zone it is UTC."""
+    """Unix seconds, or ISO 8601; without a time zone it is UTC. A number from 10^11 on can only be
+    milliseconds.
+    """
     try:
         moment = (
-            datetime.fromtimestamp(int(text), UTC)
+            datetime.fromtimestamp(_seconds(int(text)), UTC)
             if text.isdecimal()
             else datetime.fromisoformat(text)
         )
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError):
         raise InvalidMessage(f"match_time: {text[:40]!r} is not a time") from None
+
+
+def _seconds(stamp: int) -> int:
+    return stamp if stamp < 10**11 else stamp // 1000

@@ -22,9 +22,10 @@ from shared.polymarket.replies import (
     ReplyLost,
     RetryLater,
     parse_reply,
+    parse_retry_after,
 )
 from shared.polymarket.trades import parse_trade
-from tests.builders import TOKEN
+from tests.builders import NOON, TOKEN
 from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
 from tests.unit.fuzz.mutations import load_recorded, mutate
 
@@ -65,7 +66,7 @@ async def test_a_mutated_reply_that_accepts_an_order_is_never_a_rejection(rng: R
     note(f"{status} {retry_after!r} {text}")
     body = parse_json(text)
 
-    reply = parse_reply(status, body, retry_after=retry_after)
+    reply = parse_reply(status, body, retry_after_s=parse_retry_after(retry_after, now=NOON))
 
     TRIED_INPUTS["order replies"] += 1
     if (

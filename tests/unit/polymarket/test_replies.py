@@ -1,5 +1,6 @@
 """The venue's replies to a posted order; an unknown reply is lost, never a refusal."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.polymarket.replies import (
+    MEANING_BY_TEXT,
     Accepted,
     Duplicated,
     Killed,
@@ -15,7 +17,9 @@ from shared.polymarket.replies import (
     Reply,
     ReplyLost,
     RetryLater,
+    parse_reason,
     parse_reply,
+    parse_retry_after,
 )
 from tests.builders import shares, usdc
 from tests.unit.polymarket.recorded import load_recorded
@@ -54,6 +58,12 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
         Killed,
     ),
     (400, "invalid post-only order: order crosses book", Reason.WOULD_CROSS),
+    (
+        400,
+        "invalid amounts, the market buy orders maker amount supports a max accuracy of 2 "
+        "decimals, taker amount a max of 4 decimals",
+        Reason.TOO_MANY_DECIMALS,
+    ),
     (400, "invalid expiration", Reason.INVALID_EXPIRATION),
     (400, "the market is not yet ready to process new orders", RetryLater),
     (400, "Invalid token id", Reason.UNKNOWN_TOKEN),
@@ -70,6 +80,9 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
         Reason.WALLET_NOT_ALLOWED,
     ),
     (400, "invalid order version, please use the latest clob-client", Reason.INVALID_VERSION),
+    (400, "order_version_mismatch", Reason.VERSION_MISMATCH),
+    (400, "invalid signature", Reason.INVALID_SIGNATURE),
+    (400, "the allowance is not enough for spender 0xab", Reason.BALANCE_TOO_LOW),
     (400, "order match delayed due to market conditions", ReplyLost),
     (400, "Too many orders in payload: 16, max allowed: 15", Reason.TOO_MANY_ORDERS),
     (400, "'0xab' address banned", Reason.BANNED),
@@ -84,6 +97,8 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (403, "Forbidden", Reason.REGION_BLOCKED),
     (404, "No orderbook exists for the requested token id", Reason.NO_MARKET),
     (404, "market not found", Reason.NO_MARKET),
+    (400, "the orderbook 7132104567925 does not exist", Reason.NO_MARKET),
+    (405, "Method Not Allowed", RetryLater),
     (408, "request timeout", ReplyLost),
     (425, "the engine restarts", RetryLater),
     (429, "Too Many Requests", RetryLater),
@@ -109,7 +124,15 @@ TEXTS: list[tuple[int, str, type[Reply] | Reason]] = [
     (200, "order couldn't be fully filled. FOK orders are fully filled or killed.", Killed),
     (200, "order 0xab is invalid. Duplicated.", Duplicated),
 ]
-UNKNOWN_TEXTS = ("something new", "order is invalid", "delayed", "the order was refused")
+UNKNOWN_TEXTS = (
+    "something new",
+    "order is invalid",
+    "delayed",
+    "the order was refused",
+    "the orderbook is locked, your order is queued",
+    "it does not exist yet, see the orderbook",
+    "invalid amounts",
+)
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -152,6 +175,68 @@ def test_an_unknown_text_is_a_lost_reply_and_not_a_refusal(status: int, text: st
     assert parse_reply(status, {"error": text}) == ReplyLost(f"status {status} {text}")
 
 
+def test_every_text_of_the_table_is_covered() -> None:
+    texts = [text.lower() for _, text, _ in TEXTS]
+    unknown = [
+        part
+        for part, _ in MEANING_BY_TEXT
+        if not any(all(piece in text for piece in part.split("…")) for text in texts)
+    ]
+
+    assert unknown == ["insufficient balance"]  # a recorded reply has it
+
+
+MAY_PASS = {
+    Reason.AMOUNT_TOO_SMALL: False,
+    Reason.SIZE_TOO_SMALL: False,
+    Reason.OFF_TICK: True,
+    Reason.TOO_MANY_DECIMALS: False,
+    Reason.INVALID_EXPIRATION: False,
+    Reason.UNKNOWN_TOKEN: False,
+    Reason.MALFORMED: False,
+    Reason.INVALID_VERSION: False,
+    Reason.VERSION_MISMATCH: True,
+    Reason.INVALID_SIGNATURE: False,
+    Reason.TOO_MANY_ORDERS: False,
+    Reason.WALLET_KEY_MISMATCH: False,
+    Reason.WALLET_NOT_ALLOWED: False,
+    Reason.UNAUTHORIZED: True,
+    Reason.BANNED: False,
+    Reason.CLOSED_ONLY: False,
+    Reason.REGION_BLOCKED: False,
+    Reason.WOULD_CROSS: True,
+    Reason.BALANCE_TOO_LOW: True,
+    Reason.CANCELED_ON_CHAIN: True,
+    Reason.NO_MARKET: False,
+    Reason.INVALID_MATCH: True,
+}
+
+
+def test_whether_a_refused_exit_is_worth_intending_again_is_decided_for_every_reason() -> None:
+    assert {reason: reason.may_pass for reason in Reason} == MAY_PASS
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("text", ["no", "", "a: b", "off_tick: not this"])
+def test_the_reason_of_a_refusal_is_read_back_from_the_recorded_reason(
+    reason: Reason, text: str
+) -> None:
+    assert parse_reason(Rejected(reason, text).description) is reason
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    ["", "off_tick", ": off_tick", "OFF_TICK: no", "status 500 something new", "accepted as live"],
+)
+def test_a_recorded_reason_that_is_no_refusal_of_the_venue_has_none(recorded: str) -> None:
+    assert parse_reason(recorded) is None
+
+
+def test_a_refusal_of_bytes_that_were_sent_before_is_not_conclusive() -> None:
+    assert Rejected(Reason.OFF_TICK, "no").is_conclusive
+    assert not Rejected(Reason.OFF_TICK, "no", is_repeat=True).is_conclusive
+
+
 def test_a_refusal_that_an_earlier_sending_can_cause_is_not_conclusive() -> None:
     assert not any(
         reason.is_conclusive
@@ -164,6 +249,9 @@ def test_a_refusal_that_an_earlier_sending_can_cause_is_not_conclusive() -> None
             Reason.INVALID_VERSION,
             Reason.CLOSED_ONLY,
             Reason.REGION_BLOCKED,
+            Reason.TOO_MANY_DECIMALS,
+            Reason.INVALID_SIGNATURE,
+            Reason.VERSION_MISMATCH,
         )
     )
 
@@ -208,14 +296,14 @@ def test_a_reply_without_a_text_is_lost_and_not_a_refusal(status: int, body: Any
     assert isinstance(parse_reply(status, body), ReplyLost)
 
 
-@pytest.mark.parametrize("status", [425, 429, 503])
-def test_the_retry_later_statuses_need_no_text(status: int) -> None:
-    assert parse_reply(status, None, retry_after="7") == RetryLater(f"status {status}", 7)
+@pytest.mark.parametrize("status", [403, 405, 425, 429, 503])
+@pytest.mark.parametrize("body", [None, "<html>", {}], ids=repr)
+def test_a_gateways_page_in_front_of_the_venue_is_not_a_refusal(status: int, body: Any) -> None:
+    assert parse_reply(status, body, retry_after_s=7) == RetryLater(f"status {status}", 7)
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_in_front_of_the_matching_engine_needs_no_text(status: int) -> None:
-    assert isinstance(parse_reply(status, "<html>"), Rejected)
+def test_an_unauthorized_reply_needs_no_text() -> None:
+    assert parse_reply(401, "<html>") == Rejected(Reason.UNAUTHORIZED, "status 401")
 
 
 def test_the_retry_time_is_read_from_the_header_or_else_from_the_body() -> None:
@@ -226,19 +314,47 @@ def test_the_retry_time_is_read_from_the_header_or_else_from_the_body() -> None:
     }
 
     assert parse_reply(503, body) == RetryLater(str(body["error"]), 30)
-    assert parse_reply(503, body, retry_after="7") == RetryLater(str(body["error"]), 7)
+    assert parse_reply(503, body, retry_after_s=7) == RetryLater(str(body["error"]), 7)
+
+
+@pytest.mark.parametrize(
+    ("value", "retry_after_s"), [(0.5, 1), ("2.0", 2), (None, None), ("soon", None), ([], None)]
+)
+def test_the_retry_time_of_the_body_may_have_a_fraction(
+    value: Any, retry_after_s: int | None
+) -> None:
+    assert parse_reply(429, {"retry_after_seconds": value}) == RetryLater(
+        "status 429", retry_after_s
+    )
 
 
 @pytest.mark.parametrize(
     ("header", "retry_after_s"),
-    [("7", 7), (None, None), ("", None), ("soon", None), ("²", None), ("-1", None)],
+    [
+        ("7", 7),
+        ("0", 0),
+        ("0.5", 1),
+        ("1.2", 2),
+        (" 3 ", 3),
+        ("Thu, 24 Sep 2026 12:00:09 GMT", 9),
+        ("Thu, 24 Sep 2026 11:59:00 GMT", 0),
+        ("Thu, 24 Sep 2026 12:00:09", 9),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("²", None),
+        ("-1", None),
+        ("1e9", None),
+        ("9" * 30, None),
+        ("Thu, 99 Sep 2026 12:00:09 GMT", None),
+    ],
 )
-def test_a_retry_time_that_is_not_a_number_of_seconds_is_ignored(
+def test_a_retry_time_is_a_number_of_seconds_or_a_date(
     header: str | None, retry_after_s: int | None
 ) -> None:
-    assert parse_reply(429, {"error": "Too Many Requests"}, retry_after=header) == RetryLater(
-        "Too Many Requests", retry_after_s
-    )
+    now = datetime(2026, 9, 24, 12, tzinfo=UTC)
+
+    assert parse_retry_after(header, now=now) == retry_after_s
 
 
 @pytest.mark.parametrize(

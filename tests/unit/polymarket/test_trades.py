@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessage
 from shared.messages.orders import TradeStatus
-from shared.polymarket.trades import VenueTrade, parse_trade
+from shared.polymarket.trades import VenueTrade, names_order, parse_trade
 from tests.builders import ORDER_HASH, TOKEN, TRANSACTION, shares, usdc
 from tests.unit.polymarket.recorded import load_recorded
 
@@ -101,10 +101,34 @@ def test_statuses_of_rest_and_socket_are_the_same(text: str, status: TradeStatus
 
 @pytest.mark.parametrize(
     "text",
-    ["1790272257", "2026-09-24T17:50:57Z", "2026-09-24T17:50:57+00:00", "2026-09-24T17:50:57"],
+    [
+        "1790272257",
+        "1790272257999",
+        "2026-09-24T17:50:57Z",
+        "2026-09-24T17:50:57+00:00",
+        "2026-09-24T17:50:57",
+    ],
 )
 def test_a_match_time_is_parsed_from_every_notation_and_has_a_zone(text: str) -> None:
     assert parse(match_time=text).matched_at == datetime(2026, 9, 24, 17, 50, 57, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("row", "is_named"),
+    [
+        ({"taker_order_id": ORDER_HASH}, True),
+        ({"taker_order_id": ORDER_HASH.upper(), "maker_orders": 7}, True),
+        ({"taker_order_id": None, "maker_orders": [7, {"order_id": ORDER_HASH}]}, True),
+        ({"taker_order_id": "0xother", "maker_orders": [a_maker("1", "0.5")]}, False),
+        ({"maker_orders": None}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_row_names_the_taker_and_the_makers_however_unreadable_it_is(
+    row: dict[str, Any], *, is_named: bool
+) -> None:
+    assert names_order(row, ORDER_HASH) is is_named
 
 
 def test_hashes_are_in_lower_case() -> None:
