@@ -50,6 +50,7 @@ def parse_follow(
     maximum: str,
     slippage: str,
     daily_cap: str,
+    exits: str,
 ) -> Follow:
     """The follow that the arguments describe. Raises: CommandError, naming what is wrong."""
     leader = parsing.parse_address(leader, what="the leader")
@@ -68,6 +69,7 @@ def parse_follow(
             max_usdc=parsing.parse_usdc(maximum, what="--max"),
             max_slippage_bps=parsing.parse_slippage_bps(slippage),
             daily_cap_usdc=parsing.parse_usdc(daily_cap, what="--daily-cap"),
+            exits=parsing.parse_exit_mode(exits),
         )
     except ValueError as error:
         raise CommandError(f"{error} (--percent, --fixed, --min and --max decide on it)") from None
@@ -122,6 +124,7 @@ def build_follows_table(controls: Controls) -> Table:
     )
     for name in ("copies", "min", "max", "slippage %", "daily cap"):
         table.add_column(name, justify="right")
+    table.add_column("exits")
     table.add_column("mode")
     for follow in (
         follow for group in controls.follows_by_leader.values() for follow in group.values()
@@ -136,6 +139,7 @@ def build_follows_table(controls: Controls) -> Table:
             *amounts,
             format_number(follow.max_slippage_bps / 100),
             format_number(as_decimal(follow.daily_cap_usdc)),
+            follow.exits.value,
             controls.mode(leader=follow.leader, proxy=follow.proxy).value,
         )
     return table

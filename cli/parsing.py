@@ -4,6 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
+from shared.domain.follows import ExitMode
 
 if TYPE_CHECKING:
     from services.paper_venue.faults.catalogue import Fault
@@ -61,6 +62,16 @@ def parse_slippage_bps(text: str) -> Decimal:
     if not 0 <= percent < 100:
         raise CommandError(f"--slippage is {text}: it must be at least 0 and below 100 percent")
     return percent * 100
+
+
+def parse_exit_mode(text: str) -> ExitMode:
+    """Raises: CommandError, listing the modes that exist."""
+    try:
+        return ExitMode(text)
+    except ValueError:
+        raise CommandError(
+            f"--exits is {text}: it must be one of {', '.join(mode.value for mode in ExitMode)}"
+        ) from None
 
 
 def parse_positive(text: str, *, what: str) -> Decimal:

@@ -42,6 +42,15 @@ where state in ('signed', 'unknown', 'matched')
 order by alerted_at, signed_at
 limit 20
 """
+EXITS = """
+select exit_id, proxy, state, shares, sold_shares, attempts, reason, expires_at
+from preflight.exits
+where state = 'open' and next_attempt_at is not null
+   or state = 'unsold' and updated_at > cast(:now as timestamptz) - interval '7 days'
+order by state desc, expires_at desc
+limit 20
+"""
+"""Exits that wait for another attempt, and those that ended with shares left."""
 POSITIONS = """
 select proxy, count(*) filter (where shares <> 0) as tokens, sum(shares)::bigint as shares,
        sum(cash_usdc)::bigint as cash_usdc, sum(trades)::bigint as trades
@@ -91,6 +100,7 @@ class Status:
     controls: Controls
     copies: Sequence[Any]
     open_orders: Sequence[Any]
+    exits: Sequence[Any]
     positions: Sequence[Any]
     debts: Sequence[Any]
     latencies: Sequence[Any]
@@ -135,6 +145,11 @@ def build_tables(status: Status, *, now: datetime) -> list[Group]:
             [_order_row(order, now) for order in status.open_orders],
         ),
         _build_table(
+            "Exits that are not sold",
+            ("exit", "follower", "state", ">sold", ">of", ">attempts", "last obstacle"),
+            [_exit_row(row) for row in status.exits],
+        ),
+        _build_table(
             "Positions",
             ("follower", ">tokens", ">shares", ">USDC received minus paid", ">trades"),
             [_position_row(row) for row in status.positions],
@@ -151,6 +166,14 @@ def _order_row(order: Any, now: datetime) -> tuple[str, ...]:
         state = f"{state}: NEEDS AN OPERATOR since {order.alerted_at:%H:%M:%S}"
     seconds = int((now - order.signed_at).total_seconds())
     return order.intent_id, order.proxy, order.side, state, order.reason, str(seconds)
+
+
+def _exit_row(row: Any) -> tuple[str, ...]:
+    """An exit that ended with shares left says so: nothing attempts it again."""
+    state = "NEEDS AN OPERATOR: unsold" if row.state == "unsold" else "waits"
+    size = "unknown" if row.shares is None else format_amount(row.shares)
+    sold = format_amount(row.sold_shares)
+    return row.exit_id, row.proxy, state, sold, size, str(row.attempts), row.reason
 
 
 def _position_row(row: Any) -> tuple[str, ...]:
@@ -238,6 +261,7 @@ async def load_status(engine: AsyncEngine, now: datetime) -> Status:
             controls=controls,
             copies=await fetch_rows(connection, COPIES_TODAY, now=now),
             open_orders=await fetch_rows(connection, OPEN_ORDERS),
+            exits=await fetch_rows(connection, EXITS, now=now),
             positions=await fetch_rows(connection, POSITIONS),
             debts=await fetch_rows(connection, DEBTS),
             latencies=await fetch_rows(connection, LATENCIES, now=now),

@@ -1,7 +1,7 @@
 """Fakes of the services' ports; tests/contract holds those of the stores equal to PostgreSQL."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
@@ -16,7 +16,13 @@ from services.ingest.decisions import (
     TradeContext,
     row_key,
 )
-from services.preflight.decisions import Verdict, reserved_usdc
+from services.preflight.decisions import (
+    Exit,
+    ExitState,
+    FollowPosition,
+    Verdict,
+    reserved_usdc,
+)
 from services.preflight.handler import Commitments
 from services.tx_monitor.decisions import Watch
 from shared.domain.errors import Transient
@@ -129,17 +135,24 @@ class _Reservation:
     shares: int = 0
     cap_usdc: int = 0
     settled_at: datetime | None = None
+    filled_shares: int = 0
 
     @property
     def day(self) -> date:
         return self.verdict.occurred_at.astimezone(UTC).date()
 
+    @property
+    def side(self) -> Side:
+        return self.verdict.intent.side
+
 
 class FakeVerdicts:
-    """Preflight's store of verdicts and reservations."""
+    """Preflight's store of verdicts, reservations, positions and exits."""
 
     def __init__(self) -> None:
         self._reservations: dict[str, _Reservation] = {}
+        self.exits: dict[str, Exit] = {}
+        self._exit_by_intent: dict[str, str] = {}
 
     async def load_commitments(
         self, intent: Intent, *, since: datetime, now: datetime
@@ -149,46 +162,87 @@ class FakeVerdicts:
             for reservation in self._reservations.values()
             if reservation.verdict.intent.proxy == intent.proxy
         ]
-        pending = [
-            reservation
-            for reservation in of_proxy
-            if reservation.settled_at is None or reservation.settled_at > since
-        ]
+        today = [each for each in of_proxy if each.day == now.astimezone(UTC).date()]
         return Commitments(
-            usdc=sum(reservation.usdc for reservation in pending),
-            shares=sum(
-                reservation.shares
-                for reservation in pending
-                if reservation.verdict.intent.token_id == intent.token_id
+            usdc=sum(
+                each.usdc for each in of_proxy if each.settled_at is None or each.settled_at > since
             ),
             spent_today=sum(
-                reservation.cap_usdc
-                for reservation in of_proxy
-                if reservation.day == now.astimezone(UTC).date()
+                each.cap_usdc for each in today if each.verdict.intent.follow_id == intent.follow_id
             ),
+            follower_spent_today=sum(each.cap_usdc for each in today),
         )
 
-    async def record(self, verdict: Verdict) -> Verdict:
+    async def load_position(self, intent: Intent) -> FollowPosition:
+        exit_ = self.exits.get(intent.continues or intent.intent_id)
+        of_token = [
+            each
+            for each in self._reservations.values()
+            if (each.verdict.intent.proxy, each.verdict.intent.token_id)
+            == (intent.proxy, intent.token_id)
+        ]
+        of_follow = [each for each in of_token if _is_same_position(each.verdict.intent, intent)]
+        open_ = [
+            each
+            for each in of_follow
+            if each.settled_at is None and each.verdict.intent_id != intent.intent_id
+        ]
+        others = [
+            each
+            for each in self.exits.values()
+            if each is not exit_ and _is_same_position(each.intent, intent)
+        ]
+        awaited = exit_.awaited_entries if exit_ is not None else ()
+        return FollowPosition(
+            held_shares=_held(of_follow),
+            held_by_all_follows=_held(of_token),
+            reserved_shares=sum(each.shares for each in open_ if each.side is Side.SELL),
+            open_entries=tuple(each.verdict.intent_id for each in open_ if each.side is Side.BUY),
+            open_exits=tuple(each for each in others if each.state is ExitState.OPEN),
+            exit=exit_,
+            bought_by_entry={each: self._bought(each) for each in awaited},
+            size_by_exit={each.exit_id: _known_size(each) for each in others},
+        )
+
+    def _bought(self, intent_id: str) -> int | None:
+        entry = self._reservations[intent_id]
+        return None if entry.settled_at is None else entry.filled_shares
+
+    async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
         if (known := self._reservations.get(verdict.intent_id)) is not None:
             return known.verdict
-        if not isinstance(verdict, IntentApproved):
+        if isinstance(verdict, IntentApproved):
+            await self._require_caps(verdict)
+            self._reservations[verdict.intent_id] = _Reservation(
+                verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap_usdc=verdict.usdc
+            )
+        else:
             self._reservations[verdict.intent_id] = _Reservation(
                 verdict, settled_at=verdict.occurred_at
             )
-            return verdict
-        spent = (
-            await self.load_commitments(
-                verdict.intent, since=verdict.occurred_at, now=verdict.occurred_at
-            )
-        ).spent_today
-        if verdict.usdc > 0 and spent + verdict.usdc > verdict.facts.daily_cap_usdc:
-            raise Transient("the daily cap is exceeded")
-        self._reservations[verdict.intent_id] = _Reservation(
-            verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap_usdc=verdict.usdc
-        )
+        if exit_ is not None:
+            self.exits[exit_.exit_id] = exit_
+            self._exit_by_intent[verdict.intent_id] = exit_.exit_id
         return verdict
 
-    async def settle(self, report: OrderReported, *, now: datetime) -> None:
+    async def _require_caps(self, verdict: IntentApproved) -> None:
+        spent = await self.load_commitments(
+            verdict.intent, since=verdict.occurred_at, now=verdict.occurred_at
+        )
+        for before, cap in (
+            (spent.spent_today, verdict.facts.daily_cap_usdc),
+            (spent.follower_spent_today, verdict.facts.follower_daily_cap_usdc),
+        ):
+            if verdict.usdc > 0 and cap is not None and before + verdict.usdc > cap:
+                raise Transient("a daily cap is exceeded")
+
+    async def load_exit(self, intent_id: str) -> Exit | None:
+        exit_id = self._exit_by_intent.get(intent_id)
+        return None if exit_id is None else self.exits[exit_id]
+
+    async def settle(
+        self, report: OrderReported, exit_: Exit | None = None, *, now: datetime
+    ) -> None:
         reservation = self._reservations.get(report.intent_id)
         if reservation is None or reservation.settled_at is not None:
             return
@@ -196,6 +250,40 @@ class FakeVerdicts:
         reservation.shares = report.shares if reservation.shares else 0
         reservation.cap_usdc = report.usdc if reservation.cap_usdc else 0
         reservation.settled_at = now
+        reservation.filled_shares = report.shares
+        if exit_ is not None:
+            self.exits[exit_.exit_id] = exit_
+        if reservation.side is Side.BUY:
+            self._wake_exits(reservation.verdict.intent, now)
+
+    def _wake_exits(self, entry: Intent, now: datetime) -> None:
+        """The exits that await entries of this follow and token are due at once."""
+        for each in list(self.exits.values()):
+            if (
+                _is_same_position(each.intent, entry)
+                and each.state is ExitState.OPEN
+                and each.shares is None
+                and each.next_attempt_at is not None
+            ):
+                due_at = min(each.next_attempt_at, now)
+                self.exits[each.exit_id] = replace(each, next_attempt_at=due_at)
+
+
+def _is_same_position(one: Intent, other: Intent) -> bool:
+    return (one.follow_id, one.token_id) == (other.follow_id, other.token_id)
+
+
+def _held(copies: Iterable[_Reservation]) -> int:
+    """What settled copies bought and did not sell."""
+    return sum(
+        each.filled_shares if each.side is Side.BUY else -each.filled_shares for each in copies
+    )
+
+
+def _known_size(exit_: Exit) -> int | None:
+    if exit_.shares is None and exit_.state is not ExitState.OPEN:
+        return 0
+    return exit_.shares
 
 
 @dataclass(slots=True)

@@ -39,8 +39,11 @@ def follow(
         str, typer.Option(help="At most this many percent worse than the leader's price.")
     ] = "3",
     daily_cap: Annotated[
-        str, typer.Option(help="Spend at most this much per UTC day.", metavar=USDC)
+        str, typer.Option(help="Spend at most this much per UTC day by this follow.", metavar=USDC)
     ] = "500",
+    exits: Annotated[
+        str, typer.Option(help="When the leader sells: proportional, all or none.")
+    ] = "proportional",
 ) -> None:
     """Copy LEADER's trades into a proxy from now on. Given again, the new terms replace the old."""
     with report_errors():
@@ -56,6 +59,7 @@ def follow(
             maximum=maximum,
             slippage=slippage,
             daily_cap=daily_cap,
+            exits=exits,
         )
         version = following.run_with_database(
             find_system().database_settings(), lambda engine: following.save_follow(engine, new)

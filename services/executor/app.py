@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.remainders import RemainderFeed
 from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
 from services.executor.adapters.startup_check import StartupCheck
 from services.executor.adapters.venue import ClobVenue
@@ -24,7 +23,7 @@ from shared.db.engine import engine_scope
 from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
-from shared.messages.intents import CopyIntended, IntentApproved
+from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
 from shared.messages.transactions import ConfirmationRequested, TransactionResolved
 from shared.polymarket.clob import Clob
@@ -76,13 +75,12 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 OrderOverdue: handler.on_order_overdue,
                 TransactionResolved: handler.on_transaction_resolved,
             },
-            produces=[OrderReported, ConfirmationRequested, CopyIntended],
+            produces=[OrderReported, ConfirmationRequested],
             feeds={
                 "controls": controls,
                 "leases": leases,
                 "startup-check": startup_check,
                 "venue": build_venue_feed(orders, venue, ownership, settings),
-                "remainders": build_remainder_feed(engine, controls, ownership, settings),
             },
             readiness_checks=[controls, leases, startup_check],
             ownership=ownership,
@@ -118,19 +116,6 @@ def build_venue_feed(
         overdue_after=settings.overdue_after,
         verify_for=settings.verify_for,
         max_wallets_per_poll=settings.max_wallets_per_poll,
-    )
-
-
-def build_remainder_feed(
-    engine: AsyncEngine, controls: ControlsWatch, ownership: Ownership, settings: Settings
-) -> RemainderFeed:
-    return RemainderFeed(
-        engine,
-        controls,
-        owns=ownership_check(ownership),
-        now=utc_now,
-        poll_interval=settings.poll_interval,
-        delay=settings.remainder_delay,
     )
 
 

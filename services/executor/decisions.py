@@ -7,9 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.domain.follows import Mode, may_trade
-from shared.domain.ids import remainder_id
-from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side, cost_floor
-from shared.messages.intents import Intent, IntentApproved
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
+from shared.messages.intents import IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from shared.polymarket.replies import (
     Accepted,
@@ -19,6 +18,7 @@ from shared.polymarket.replies import (
     Reply,
     ReplyLost,
     RetryLater,
+    parse_reason,
 )
 
 OUTCOME_DEADLINE = timedelta(seconds=60)
@@ -122,16 +122,6 @@ class Done:
 
 
 Step = Send | LookUp | Done
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnfinishedExit:
-    """An exit whose order is final and sold less than was requested."""
-
-    order: Order
-    intent: Intent
-    requested_shares: int
-    """Micro-shares."""
 
 
 def withdrawal_reason(approved: IntentApproved, *, mode: Mode, now: datetime) -> str:
@@ -375,25 +365,20 @@ def is_update(known: TradeReported | None, reported: TradeReported) -> bool:
     )
 
 
-def is_remainder_due(unfinished: UnfinishedExit, *, now: datetime, delay: timedelta) -> bool:
-    """Whether the remainder may be intended now. The order book needs time to fill up again:
-    ``delay``, or the age of the copy when its order was signed, whichever is longer.
-    """
-    age = unfinished.order.signed_at - unfinished.intent.filled_at
-    return now >= unfinished.order.signed_at + max(delay, age)
+def obstacle_may_pass(order: Order) -> bool:
+    """Whether what a final order left undone may succeed later, as a new order: the book took a
+    part of it or nothing, its settlement failed, or it was not signed.
 
-
-def build_remainder(unfinished: UnfinishedExit, *, now: datetime) -> Intent:
-    """A new intent for what the exit did not sell, to be quoted and judged as any copy. Its age is
-    still counted from the leader's trade.
+    Not after empty lookups alone: that the venue shows no trade of an order is no proof that it
+    refused it.
     """
-    intent, shares = unfinished.intent, unfinished.requested_shares - unfinished.order.shares
-    changes = {
-        "intent_id": remainder_id(intent.intent_id),
-        "continues": intent.intent_id,
-        "usdc": cost_floor(shares, intent.leader_price),
-        "shares": shares,
-        "seen_at": now,
-        "intended_at": now,
-    }
-    return intent.model_copy(update=changes)
+    match order.state:
+        case OrderState.KILLED:
+            return order.last_reply is VenueReply.KILLED
+        case OrderState.REJECTED:
+            reason = parse_reason(order.reason)
+            return reason is not None and reason.may_pass
+        case OrderState.CONFIRMED | OrderState.FAILED | OrderState.WITHDRAWN:
+            return True
+        case _:
+            return False

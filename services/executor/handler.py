@@ -22,6 +22,7 @@ from services.executor.decisions import (
     needs_alert,
     needs_chain_check,
     next_step,
+    obstacle_may_pass,
     withdrawal_reason,
 )
 from shared.domain.errors import InvalidMessage, Transient
@@ -361,6 +362,7 @@ def build_order_report(order: Order, *, now: datetime) -> OrderReported:
         usdc=order.usdc,
         fee_usdc=order.fee_usdc,
         reason=order.reason,
+        obstacle_may_pass=obstacle_may_pass(order),
     )
 
 

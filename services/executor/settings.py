@@ -29,9 +29,6 @@ class Settings(BaseSettings):
     second (docs/venue-protocol.md, Rate limits)."""
     overdue_after: timedelta = timedelta(seconds=5)
     """An order without an outcome for this long is looked up."""
-    remainder_delay: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
-    """How long after its order was signed an exit's remainder is intended again; a copy that was
-    older by then waits as long as its age."""
     verify_for: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
     """How long the venue must show no trade of an order before a refusal or kill is final: its
     replicas lag by seconds."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.preflight.adapters.balances import ChainBalances
+from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler
@@ -19,17 +20,18 @@ from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.money import micros
 from shared.messages.caches import BalancesFetched
-from shared.messages.intents import IntentApproved, IntentQuoted, IntentRefused
+from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.orders import OrderReported
 from shared.settings import read
 from shared.streams.cache import CacheTable
+from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
 
 
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
-    settings = read(Settings)
+    settings, ownership = read(Settings), Ownership()
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), spenders=LIVE_EXCHANGES)
     async with (
         Producer(process.kafka) as producer,
@@ -51,6 +53,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             ),
             verdicts=PostgresVerdicts(engine),
             limits=build_limits(settings),
+            retry_delay=settings.exit_retry_delay,
             now=utc_now,
         )
         yield Service(
@@ -61,9 +64,19 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 OrderReported: handler.on_order_reported,
                 IntentRefused: handler.on_intent_refused,
             },
-            produces=[IntentApproved, IntentRefused, BalancesFetched],
-            feeds={"controls": controls},
+            produces=[IntentApproved, IntentRefused, CopyIntended, BalancesFetched],
+            feeds={
+                "controls": controls,
+                "exits": ExitFeed(
+                    engine,
+                    controls,
+                    owns=lambda proxy: ownership.owns(proxy.encode(), IntentQuoted.topic),
+                    now=utc_now,
+                    poll_interval=settings.exit_poll_interval,
+                ),
+            },
             readiness_checks=[controls],
+            ownership=ownership,
         )
 
 
@@ -73,6 +86,12 @@ def build_limits(settings: Settings) -> Limits:
         max_entry_age=settings.max_entry_age,
         max_exit_age=settings.max_exit_age,
         max_trade_usdc=micros(settings.max_trade_usdc),
+        max_follower_daily_usdc=(
+            None
+            if settings.max_follower_daily_usdc is None
+            else micros(settings.max_follower_daily_usdc)
+        ),
+        sell_own_shares=settings.sell_own_shares,
     )
 
 

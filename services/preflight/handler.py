@@ -2,11 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from services.preflight.decisions import Funds, Limits, PreflightFacts, Verdict, judge, refuse_early
-from shared.domain.follows import Controls
+from services.preflight.decisions import (
+    Exit,
+    FollowPosition,
+    Funds,
+    Limits,
+    PreflightFacts,
+    Verdict,
+    after_order,
+    after_verdict,
+    expires_at,
+    judge,
+    open_exit,
+    refuse_early,
+)
+from shared.domain.follows import Controls, ExitMode
+from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentQuoted, IntentRefused
 from shared.messages.orders import FINAL_STATES, OrderReported
@@ -27,15 +41,15 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commitments:
-    """What a proxy's other copies take of its funds. Micro-USDC and micro-shares."""
+    """What a proxy's other copies take of its funds. Micro-USDC."""
 
     usdc: int
     """Reserved by copies that are not settled, or were settled after the balance was read: the
     balance may not show them."""
-    shares: int
-    """The same, of the intent's token."""
     spent_today: int
-    """What approved copies of this UTC day take of the daily cap."""
+    """What the follow's approved copies of this UTC day take of its daily cap."""
+    follower_spent_today: int
+    """The same, of all follows of the proxy."""
 
 
 class Balances(Protocol):
@@ -57,16 +71,29 @@ class Verdicts(Protocol):
         """
         ...
 
-    async def record(self, verdict: Verdict) -> Verdict:
-        """Record the intent's first verdict and its reservation in one commit; return the recorded
-        verdict, which is an earlier one after a redelivery.
+    async def load_position(self, intent: Intent) -> FollowPosition:
+        """What is recorded of the follow and token of an exit's intent. Raises: Transient."""
+        ...
+
+    async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
+        """Record the intent's first verdict, its reservation and the exit that it is an attempt of
+        in one commit; return the recorded verdict, which is an earlier one after a redelivery: then
+        nothing is changed. ``exit_``: None for an entry, and where there is nothing to sell.
 
         Raises: Transient, also where another process used up the cap meanwhile: judge again.
         """
         ...
 
-    async def settle(self, report: OrderReported, *, now: datetime) -> None:
-        """Release what the finished order did not use. Idempotent. Raises: Transient."""
+    async def load_exit(self, intent_id: str) -> Exit | None:
+        """The exit that the intent is an attempt of; None: it is an entry. Raises: Transient."""
+        ...
+
+    async def settle(
+        self, report: OrderReported, exit_: Exit | None = None, *, now: datetime
+    ) -> None:
+        """Release what the finished order did not use, add what it filled to the follow's position
+        and record the exit. The first time only. Raises: Transient.
+        """
         ...
 
 
@@ -82,30 +109,48 @@ class Handler:
     balances: Balances
     verdicts: Verdicts
     limits: Limits
+    retry_delay: timedelta
+    """An exit is attempted again after it, or later: the waits grow with the exit's age."""
     now: Callable[[], datetime]
 
     async def on_intent_quoted(self, quoted: IntentQuoted) -> Sequence[Message]:
-        return [await self.verdicts.record(await self._judge(quoted))]
+        facts = await self._load_facts(quoted)
+        verdict = refuse_early(facts) or await self._judge_on_funds(facts)
+        return [await self.verdicts.record(verdict, self._exit_after(facts.exit, verdict))]
 
     async def on_order_reported(self, report: OrderReported) -> Sequence[Message]:
         if report.state in FINAL_STATES:
-            await self.verdicts.settle(report, now=self.now())
+            now = self.now()
+            exit_ = (
+                await self.verdicts.load_exit(report.intent_id)
+                if report.side is Side.SELL
+                else None
+            )
+            after = exit_ and after_order(exit_, report, now=now, retry_delay=self.retry_delay)
+            await self.verdicts.settle(report, after, now=now)
         return []
 
     async def on_intent_refused(self, _: IntentRefused) -> Sequence[Message]:
         """Ignore preflight's own message: it was recorded before it was published."""
         return []
 
-    async def _judge(self, quoted: IntentQuoted) -> Verdict:
-        facts = self._build_facts(quoted)
-        if (refusal := refuse_early(facts)) is not None:
-            return refusal
-        verdict, cached = await self._judge_funds(facts, fresh=False)
+    def _exit_after(self, exit_: Exit | None, verdict: Verdict) -> Exit | None:
+        """The exit to record; none where the follow holds nothing, as most followers of a leader
+        who sells something old.
+        """
+        if exit_ is None or exit_.has_nothing_to_sell:
+            return None
+        return after_verdict(exit_, verdict, retry_delay=self.retry_delay)
+
+    async def _judge_on_funds(self, facts: PreflightFacts) -> Verdict:
+        verdict, cached = await self._judge_on_balance(facts, fresh=False)
         if isinstance(verdict, IntentRefused) and cached:  # a refusal never rests on a cached one
-            verdict, _ = await self._judge_funds(facts, fresh=True)
+            verdict, _ = await self._judge_on_balance(facts, fresh=True)
         return verdict
 
-    async def _judge_funds(self, facts: PreflightFacts, *, fresh: bool) -> tuple[Verdict, bool]:
+    async def _judge_on_balance(
+        self, facts: PreflightFacts, *, fresh: bool
+    ) -> tuple[Verdict, bool]:
         """Return the verdict, and whether the balance that it rests on came from the cache."""
         intent = facts.quoted.intent
         balance = await self.balances.fetch_balance(
@@ -115,6 +160,28 @@ class Handler:
             intent, since=balance.fetched_at, now=facts.now
         )
         return judge(replace(facts, funds=_build_funds(balance, commitments))), balance.cached
+
+    async def _load_facts(self, quoted: IntentQuoted) -> PreflightFacts:
+        facts = self._build_facts(quoted)
+        if facts.side is Side.BUY:
+            return facts
+        intent = quoted.intent
+        position = await self._load_position(intent)
+        exit_ = open_exit(
+            intent,
+            position,
+            mode=facts.follow.exits if facts.follow is not None else ExitMode.PROPORTIONAL,
+            expires_at=expires_at(intent, self.limits),
+        )
+        return replace(facts, position=position, exit=exit_)
+
+    async def _load_position(self, intent: Intent) -> FollowPosition:
+        position = await self.verdicts.load_position(intent)
+        if not self.limits.sell_own_shares:
+            return position
+        balance = await self.balances.fetch_balance(intent, neg_risk=False, fresh=False)
+        own = max(0, balance.shares - position.held_by_all_follows)
+        return replace(position, own_shares=own)
 
     def _build_facts(self, quoted: IntentQuoted) -> PreflightFacts:
         controls, intent = self.controls.current(), quoted.intent
@@ -136,6 +203,6 @@ def _build_funds(balance: Balance, commitments: Commitments) -> Funds:
         shares_approved=balance.shares_approved,
         fetched_at=balance.fetched_at,
         reserved_usdc=commitments.usdc,
-        reserved_shares=commitments.shares,
         spent_today=commitments.spent_today,
+        follower_spent_today=commitments.follower_spent_today,
     )

@@ -26,6 +26,16 @@ class Settings(BaseSettings):
     """Since the leader's trade. Never below that of entries: not exiting is a risk of its own."""
     max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)
     """No single copy spends more, whatever a follow says."""
+    max_follower_daily_usdc: Decimal | None = Field(default=None, gt=0)
+    """What all follows of one follower may spend in a UTC day together, beside the cap of each
+    follow; without it, only those caps count."""
+    sell_own_shares: bool = False
+    """Whether exits may also sell shares that the follower bought himself."""
+    exit_retry_delay: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    """How long after an attempt an exit with shares left is attempted again; an exit that is older
+    waits as long as its age, up to a minute."""
+    exit_poll_interval: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
+    """How often the database is asked for exits whose next attempt is due."""
     max_balance_age: timedelta = timedelta(seconds=15)
     """An older balance in the cache is not used."""
     max_accounts: int = Field(default=5000, gt=0)

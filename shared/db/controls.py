@@ -17,7 +17,7 @@ from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
-from shared.domain.follows import Controls, Follow, Mode, group_by_leader
+from shared.domain.follows import Controls, ExitMode, Follow, Mode, group_by_leader
 from shared.observe import metrics
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ async def _change(
 
 
 def _parse_follow(row: Any) -> Follow:
-    return Follow(**{name: getattr(row, name) for name in FOLLOW_FIELDS})
+    values = {name: getattr(row, name) for name in FOLLOW_FIELDS}
+    return Follow(**values | {"exits": ExitMode(row.exits)})
 
 
 class ControlsWatch:

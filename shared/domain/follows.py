@@ -23,6 +23,17 @@ class Mode(StrEnum):
 MODES_BY_STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
 
 
+class ExitMode(StrEnum):
+    """What a follow sells when its leader sells."""
+
+    PROPORTIONAL = "proportional"
+    """The proportion that the leader sold of what he held."""
+    ALL = "all"
+    """Everything that the follow holds, at the leader's first sale."""
+    NONE = "none"
+    """Nothing: the follower exits himself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follow:
     """One version of the terms by which ``proxy`` copies ``leader``. Amounts in micro-USDC."""
@@ -40,6 +51,7 @@ class Follow:
     max_slippage_bps: Decimal
     daily_cap_usdc: int
     active: bool = True
+    exits: ExitMode = ExitMode.PROPORTIONAL
 
     def __post_init__(self) -> None:
         self._check_size()

@@ -21,9 +21,9 @@ def intent_id(*, trade: str, from_shares: int, follow_id: str) -> str:
     return derived_id("intent", trade, from_shares, follow_id)
 
 
-def remainder_id(intent: str) -> str:
-    """Return the id of the new intent that continues with the remainder of ``intent``'s order."""
-    return derived_id("remainder", intent)
+def continuation_id(exit_id: str, number: int) -> str:
+    """Return the id of the intent that attempts an exit again, after ``number`` attempts."""
+    return derived_id("continuation", exit_id, number)
 
 
 def follow_id(*, leader: str, proxy: str) -> str:

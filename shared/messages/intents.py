@@ -51,8 +51,8 @@ class Intent(Fact):
     title: str = ""
     outcome: str = ""
     continues: str = ""
-    """The intent of an exit that was filled in part, where this one is its remainder. Empty: this
-    one copies a slice of the leader's trade."""
+    """The first intent of an exit, where this one is another attempt to sell what is left of it.
+    Empty: this one copies a slice of the leader's trade."""
 
 
 class IntentMessage(Message):
@@ -69,7 +69,7 @@ class IntentMessage(Message):
 
 
 class CopyIntended(IntentMessage):
-    """A leader's trade matched a follow and was sized by its terms, or an exit left a remainder."""
+    """A leader's trade matched a follow, or an exit is attempted again."""
 
     topic: ClassVar[str] = "copy-intents"
 
@@ -156,10 +156,18 @@ class Refusal(StrEnum):
     BELOW_MINIMUM = "below_minimum"
     ABOVE_TRADE_MAXIMUM = "above_trade_maximum"
     DAILY_CAP_REACHED = "daily_cap_reached"
+    """Of the follow."""
+    FOLLOWER_DAILY_CAP_REACHED = "follower_daily_cap_reached"
+    """Of all follows of the proxy together."""
     BALANCE_TOO_LOW = "balance_too_low"
     ALLOWANCE_TOO_LOW = "allowance_too_low"
     NO_POSITION = "no_position"
-    """Nothing to sell."""
+    """The follow holds nothing to sell."""
+    AWAITS_ENTRY = "awaits_entry"
+    """The follow's entries, or its earlier exits, are not settled yet: the exit is attempted
+    again."""
+    EXITS_NOT_COPIED = "exits_not_copied"
+    """The follow's terms copy no exits."""
 
 
 class VerdictFacts(Fact):
@@ -172,7 +180,7 @@ class VerdictFacts(Fact):
     max_trade_usdc: Micros
     daily_cap_usdc: Micros
     spent_today_usdc: Micros
-    """Reserved or spent of the daily cap before this intent."""
+    """Reserved or spent of the follow's daily cap before this intent."""
     balance_usdc: Micros | None
     """On the chain. None: it was refused before the balance was fetched."""
     allowance_usdc: Micros | None
@@ -180,7 +188,17 @@ class VerdictFacts(Fact):
     reserved_usdc: Micros
     """Reserved for copies that the balance does not show yet."""
     reserved_shares: Micros
+    """Of an exit: what the follow's other exits have reserved."""
     balance_at: AwareDatetime | None
+    follower_daily_cap_usdc: Micros | None = None
+    """For all follows of the proxy; None: there is no such cap."""
+    follower_spent_today_usdc: Micros = 0
+    held_shares: Micros = 0
+    """Of an exit: what the follow holds by its settled copies."""
+    exit_shares: Micros | None = None
+    """Of an exit: what it sells in all. None: not known yet."""
+    exit_sold_shares: Micros = 0
+    """Of an exit: what its earlier attempts have sold."""
 
 
 class OrderType(StrEnum):

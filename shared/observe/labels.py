@@ -74,6 +74,15 @@ class FrameKind(StrEnum):
     """The request could not be answered; it is made again in the next round."""
 
 
+class ExitEnd(StrEnum):
+    """How an exit ended."""
+
+    DONE = "done"
+    """It sold what it was to sell, or there was nothing to sell."""
+    UNSOLD = "unsold"
+    """Shares are left: an operator must decide what happens to them."""
+
+
 class Cache(StrEnum):
     """What is cached."""
 

@@ -35,6 +35,9 @@ from shared.observe.labels import (
     CacheResult as CacheResult,
 )
 from shared.observe.labels import (
+    ExitEnd as ExitEnd,
+)
+from shared.observe.labels import (
     Feed as Feed,
 )
 from shared.observe.labels import (
@@ -135,6 +138,12 @@ _REFUSALS = counter(
     "Copies that preflight refused, by the rule that refused",
     subject=Subject.COPIES,
     labels=(Label(name="reason", values=Refusal),),
+)
+_EXITS = counter(
+    "slipstream_exits_ended",
+    "Exits that ended; each that is unsold needs an operator",
+    subject=Subject.COPIES,
+    labels=(Label(name="end", values=ExitEnd),),
 )
 _POSTED = counter(
     "slipstream_orders_posted",
@@ -257,6 +266,11 @@ def cache_requested(cache: Cache, result: CacheResult) -> None:
 def copy_refused(reason: Refusal) -> None:
     """Count a copy that preflight refused."""
     _REFUSALS.labels(reason).inc()
+
+
+def exit_ended(end: ExitEnd) -> None:
+    """Count an exit that ended."""
+    _EXITS.labels(end).inc()
 
 
 def order_posted(reply: Reply) -> None:

@@ -2,21 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import reserved_usdc
+from services.preflight.decisions import Exit, ExitState, FollowPosition, reserved_usdc
 from services.preflight.handler import Commitments, Verdicts
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
+from shared.domain.ids import follow_id
 from shared.domain.money import Side
-from shared.messages.intents import IntentApproved, IntentRefused, OrderType
-from shared.messages.orders import OrderState
+from shared.messages.intents import Intent, IntentApproved, IntentRefused, OrderType
+from shared.messages.orders import OrderReported, OrderState
 from tests.builders import (
+    LEADER,
     NOON,
     OTHER_PROXY,
     PROXY,
@@ -32,6 +35,7 @@ from tests.builders import (
 from tests.fakes import FakeVerdicts
 
 EARLIER, LATER = NOON - seconds(1), NOON + seconds(1)
+FOLLOW = follow_id(leader=LEADER, proxy=PROXY)
 RESERVED = reserved_usdc(approved())
 
 
@@ -48,12 +52,17 @@ async def verdicts(request: pytest.FixtureRequest) -> AsyncIterator[Verdicts]:
 
 
 def entry(name: str = "a", *, proxy: str = PROXY, **overrides: Any) -> IntentApproved:
-    return approved(an_intent(intent_id=name * 32, proxy=proxy), **overrides)
+    follow = follow_id(leader=LEADER, proxy=proxy)
+    return approved(an_intent(intent_id=name * 32, proxy=proxy, follow_id=follow), **overrides)
 
 
 def exit_(name: str = "e", **overrides: Any) -> IntentApproved:
-    intent = an_intent(intent_id=name * 32, side=Side.SELL)
-    return approved(intent, order_type=OrderType.FAK, usdc=0, shares=shares(10), **overrides)
+    return approved(a_sale(name), order_type=OrderType.FAK, usdc=0, shares=shares(10), **overrides)
+
+
+def a_sale(name: str, **overrides: Any) -> Intent:
+    fields = {"intent_id": name * 32, "side": Side.SELL, "follow_id": FOLLOW}
+    return an_intent(**fields | overrides)
 
 
 def refusal(name: str = "a") -> IntentRefused:
@@ -62,7 +71,8 @@ def refusal(name: str = "a") -> IntentRefused:
 
 async def load_commitments(verdicts: Verdicts, *, proxy: str = PROXY, **at: Any) -> Commitments:
     return await verdicts.load_commitments(
-        an_intent(intent_id="f" * 32, proxy=proxy), **{"since": LATER, "now": NOON} | at
+        an_intent(intent_id="f" * 32, proxy=proxy, follow_id=follow_id(leader=LEADER, proxy=proxy)),
+        **{"since": LATER, "now": NOON} | at,
     )
 
 
@@ -78,7 +88,7 @@ async def test_a_refusal_is_kept_too_and_reserves_nothing(verdicts: Verdicts) ->
     assert await verdicts.record(refusal()) == refusal()
     assert await verdicts.record(entry()) == refusal()
     assert await load_commitments(verdicts, since=EARLIER) == Commitments(
-        usdc=0, shares=0, spent_today=0
+        usdc=0, spent_today=0, follower_spent_today=0
     )
 
 
@@ -88,16 +98,20 @@ async def test_an_entry_reserves_usdc_with_its_fee_and_counts_in_the_cap_without
     await verdicts.record(entry())
 
     assert await load_commitments(verdicts) == Commitments(
-        usdc=RESERVED, shares=0, spent_today=usdc(5)
+        usdc=RESERVED, spent_today=usdc(5), follower_spent_today=usdc(5)
     )
 
 
-async def test_an_exit_reserves_shares_of_its_token_alone(verdicts: Verdicts) -> None:
+async def test_an_exit_reserves_shares_of_its_follow_and_token_alone(verdicts: Verdicts) -> None:
     await verdicts.record(exit_())
 
-    other_token = an_intent(intent_id="f" * 32, token_id="12")
-    assert await load_commitments(verdicts) == Commitments(usdc=0, shares=shares(10), spent_today=0)
-    assert (await verdicts.load_commitments(other_token, since=LATER, now=NOON)).shares == 0
+    async def load_reserved(**intent: Any) -> int:
+        return (await verdicts.load_position(a_sale("f", **intent))).reserved_shares
+
+    assert await load_reserved() == shares(10)
+    assert await load_reserved(token_id="12") == 0
+    assert await load_reserved(follow_id="follow-2") == 0
+    assert (await verdicts.load_position(a_sale("e"))).reserved_shares == 0
 
 
 async def test_a_redelivery_reserves_nothing_twice(verdicts: Verdicts) -> None:
@@ -111,7 +125,7 @@ async def test_other_proxies_and_other_days_are_counted_separately(verdicts: Ver
     await verdicts.record(entry())
 
     assert await load_commitments(verdicts, proxy=OTHER_PROXY) == Commitments(
-        usdc=0, shares=0, spent_today=0
+        usdc=0, spent_today=0, follower_spent_today=0
     )
     assert (await load_commitments(verdicts, now=NOON + timedelta(days=1))).spent_today == 0
 
@@ -127,7 +141,7 @@ async def test_the_cap_can_be_used_exactly_and_beyond_it_nothing_is_recorded(
         await verdicts.record(entry("c", facts=cap))
 
     assert await load_commitments(verdicts) == Commitments(
-        usdc=2 * RESERVED, shares=0, spent_today=usdc(10)
+        usdc=2 * RESERVED, spent_today=usdc(10), follower_spent_today=usdc(10)
     )
     assert await verdicts.record(refusal("c")) == refusal("c")
 
@@ -172,7 +186,7 @@ async def test_an_order_without_a_fill_releases_its_whole_reservation(
     )
 
     assert await load_commitments(verdicts, since=EARLIER) == Commitments(
-        usdc=0, shares=0, spent_today=0
+        usdc=0, spent_today=0, follower_spent_today=0
     )
 
 
@@ -186,25 +200,22 @@ async def test_a_filled_order_releases_exactly_what_it_did_not_use_and_only_once
         await verdicts.settle(filled, now=NOON)
 
     assert await load_commitments(verdicts, since=EARLIER) == Commitments(
-        usdc=usdc("4.05"), shares=0, spent_today=usdc(4)
+        usdc=usdc("4.05"), spent_today=usdc(4), follower_spent_today=usdc(4)
     )
 
 
 async def test_a_settled_order_counts_until_the_balance_was_read_after_it(
     verdicts: Verdicts,
 ) -> None:
-    await verdicts.record(exit_())
-    await verdicts.settle(
-        an_outcome(intent_id="e" * 32, side=Side.SELL, shares=shares(4), usdc=usdc(2)), now=NOON
-    )
+    await verdicts.record(entry())
+    await verdicts.settle(an_outcome(intent_id="a" * 32, usdc=usdc(4), fee_usdc=0), now=NOON)
 
     read_before, read_after = (
         await load_commitments(verdicts, since=EARLIER),
         await load_commitments(verdicts, since=NOON),
     )
 
-    assert (read_before.shares, read_after.shares) == (shares(4), 0)
-    assert read_before.usdc == read_after.usdc == 0
+    assert (read_before.usdc, read_after.usdc) == (usdc(4), 0)
 
 
 async def test_a_settlement_on_a_later_day_releases_the_cap_of_the_day_of_the_verdict(
@@ -228,13 +239,17 @@ async def test_settling_an_intent_that_was_not_approved_changes_nothing(verdicts
     await verdicts.settle(an_outcome(intent_id="9" * 32), now=NOON)
 
     assert await load_commitments(verdicts, since=EARLIER) == Commitments(
-        usdc=0, shares=0, spent_today=0
+        usdc=0, spent_today=0, follower_spent_today=0
     )
 
 
 async def test_each_caller_of_a_large_group_gets_its_own_result(verdicts: Verdicts) -> None:
     given = [
-        approved(an_intent(intent_id=f"{number:032x}", proxy=f"0x{number:040x}"))
+        approved(
+            an_intent(
+                intent_id=f"{number:032x}", proxy=f"0x{number:040x}", follow_id=f"follow-{number}"
+            )
+        )
         for number in range(1, 501)
     ]
 
@@ -243,3 +258,147 @@ async def test_each_caller_of_a_large_group_gets_its_own_result(verdicts: Verdic
         *(load_commitments(verdicts, proxy=verdict.intent.proxy) for verdict in given)
     )
     assert {each.usdc for each in loaded} == {RESERVED}
+
+
+def an_exit(name: str = "e", **overrides: Any) -> Exit:
+    base = Exit(
+        intent=a_sale(name),
+        base_shares=shares(10),
+        shares=shares(10),
+        attempts=1,
+        expires_at=NOON + seconds(600),
+    )
+    return replace(base, **overrides)
+
+
+def sold(name: str = "e", **overrides: Any) -> OrderReported:
+    fields = {"intent_id": name * 32, "side": Side.SELL, "shares": shares(4), "usdc": usdc(2)}
+    return an_outcome(**fields | overrides)
+
+
+async def buy(verdicts: Verdicts, name: str, bought: int, **intent: Any) -> None:
+    """Let an entry be approved and settled."""
+    await verdicts.record(
+        approved(
+            an_intent(**{"intent_id": name * 32, "follow_id": FOLLOW} | intent),
+            facts=facts(daily_cap_usdc=usdc(10**6)),
+        )
+    )
+    await verdicts.settle(an_outcome(intent_id=name * 32, shares=bought, usdc=1), now=NOON)
+
+
+async def test_a_position_is_what_settled_copies_of_the_follow_bought_and_did_not_sell(
+    verdicts: Verdicts,
+) -> None:
+    await buy(verdicts, "a", shares(10))
+    await buy(verdicts, "b", shares(3))
+    await buy(verdicts, "c", shares(7), follow_id="follow-2")
+    await buy(verdicts, "d", shares(5), token_id="12")
+    await verdicts.record(exit_())
+    for _ in range(2):
+        await verdicts.settle(sold(), now=NOON)
+
+    position = await verdicts.load_position(a_sale("f"))
+
+    assert position == FollowPosition(
+        held_shares=shares(9), held_by_all_follows=shares(16), size_by_exit={}
+    )
+    assert (await verdicts.load_position(a_sale("f", follow_id="follow-2"))).held_shares == shares(
+        7
+    )
+
+
+async def test_a_position_names_the_entries_that_are_not_settled(verdicts: Verdicts) -> None:
+    await verdicts.record(entry("a"))
+    await verdicts.record(refusal("b"))
+
+    assert (await verdicts.load_position(a_sale("f"))).open_entries == ("a" * 32,)
+
+    await verdicts.settle(an_outcome(intent_id="a" * 32), now=NOON)
+    assert (await verdicts.load_position(a_sale("f"))).open_entries == ()
+
+
+async def test_an_exit_is_recorded_with_its_verdict_and_once(verdicts: Verdicts) -> None:
+    waiting = an_exit(
+        shares=None, awaited_entries=("a" * 32,), next_attempt_at=NOON + seconds(5), reason="why"
+    )
+    refused_sale = refused(a_sale("e"))
+    await verdicts.record(entry("a"))
+
+    await verdicts.record(refused_sale, waiting)
+    await verdicts.record(refused_sale, replace(waiting, attempts=2))
+
+    position = await verdicts.load_position(a_sale("e"))
+    assert position.exit == waiting
+    assert position.open_exits == ()
+    assert position.bought_by_entry == {"a" * 32: None}
+    other = await verdicts.load_position(a_sale("f"))
+    assert [each.exit_id for each in other.open_exits] == ["e" * 32]
+    assert other.size_by_exit == {"e" * 32: None}
+
+
+async def test_a_settled_entry_makes_the_exits_that_await_it_due(verdicts: Verdicts) -> None:
+    waiting = an_exit(shares=None, awaited_entries=("a" * 32,), next_attempt_at=NOON + seconds(50))
+    sized = an_exit("d", next_attempt_at=NOON + seconds(50))
+    await verdicts.record(entry("a"))
+    await verdicts.record(refused(a_sale("e")), waiting)
+    await verdicts.record(refused(a_sale("d")), sized)
+
+    await verdicts.settle(an_outcome(intent_id="a" * 32, shares=shares(8)), now=LATER)
+
+    position = await verdicts.load_position(a_sale("e", continues="e" * 32, intent_id="9" * 32))
+    assert position.exit is not None
+    assert position.exit.next_attempt_at == LATER
+    assert position.bought_by_entry == {"a" * 32: shares(8)}
+    assert [each.next_attempt_at for each in position.open_exits] == [NOON + seconds(50)]
+
+
+async def test_an_attempt_finds_its_exit_and_the_exits_that_this_awaits(
+    verdicts: Verdicts,
+) -> None:
+    ended = an_exit("c", shares=None, state=ExitState.UNSOLD)
+    sized = an_exit("d", shares=shares(3), state=ExitState.DONE)
+    waiting = an_exit("e", shares=None, awaited_exits=("c" * 32, "d" * 32))
+    for each in (ended, sized, waiting):
+        await verdicts.record(refused(each.intent), each)
+    attempt = a_sale("9", continues="e" * 32)
+
+    position = await verdicts.load_position(attempt)
+    await verdicts.record(refused(attempt), replace(waiting, attempts=2))
+
+    assert position.size_by_exit == {"c" * 32: 0, "d" * 32: shares(3)}
+    assert position.open_exits == ()
+    found = await verdicts.load_exit("9" * 32)
+    assert found is not None
+    assert (found.exit_id, found.attempts) == ("e" * 32, 2)
+    assert await verdicts.load_exit("1" * 32) is None
+
+
+async def test_an_exit_is_changed_by_the_first_report_of_its_order_alone(
+    verdicts: Verdicts,
+) -> None:
+    await verdicts.record(exit_(), an_exit())
+
+    await verdicts.settle(sold(), an_exit(sold_shares=shares(4)), now=NOON)
+    await verdicts.settle(sold(), an_exit(sold_shares=shares(8)), now=LATER)
+
+    found = await verdicts.load_exit("e" * 32)
+    assert found is not None
+    assert found.sold_shares == shares(4)
+
+
+async def test_a_cap_is_counted_per_follow_and_per_follower(verdicts: Verdicts) -> None:
+    cap = facts(daily_cap_usdc=usdc(8), follower_daily_cap_usdc=usdc(12))
+    other_follow = an_intent(intent_id="b" * 32, follow_id="follow-2")
+    await verdicts.record(entry("a", facts=cap))
+
+    await verdicts.record(approved(other_follow, facts=cap))
+
+    loaded = await load_commitments(verdicts)
+    assert (loaded.spent_today, loaded.follower_spent_today) == (usdc(5), usdc(10))
+    with pytest.raises(Transient):  # the follow's cap
+        await verdicts.record(entry("c", facts=facts(daily_cap_usdc=usdc(8))))
+    with pytest.raises(Transient):  # the follower's cap
+        await verdicts.record(
+            entry("d", facts=facts(daily_cap_usdc=usdc(100), follower_daily_cap_usdc=usdc(14)))
+        )

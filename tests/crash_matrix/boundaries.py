@@ -224,7 +224,7 @@ POINTS = (
         needs_settlement=True,
     ),
     _commits("executor", "chain-results", needs_settlement=True),
-    _produces("executor", "CopyIntended", needs_remainder=True),
+    _produces("preflight", "CopyIntended", needs_remainder=True),
     Point(service="executor", name="take the lease", where=f"{_LEASES}._acquire", at_start=True),
     Point(service="executor", name="renew the lease", where=f"{_LEASES}._renew"),
     Point(service="executor", name="check open orders", where=_CHECK_PROXY, at_start=True),

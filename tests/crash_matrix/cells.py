@@ -133,7 +133,9 @@ def all_cells() -> Iterator[Cell]:
         for recovery in Recovery:
             for boundary in BOUNDARIES.values():
                 if (
-                    venue_fault is VenueFault.PLAIN or boundary.point.service == "executor"
+                    venue_fault is VenueFault.PLAIN
+                    or boundary.point.service == "executor"
+                    or boundary.point.needs_remainder
                 ) and _is_reached(boundary.point, venue_fault):
                     yield Cell(boundary=boundary, recovery=recovery, venue_fault=venue_fault)
     yield from CONTROLS

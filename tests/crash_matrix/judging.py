@@ -20,8 +20,9 @@ from tools.pipeline.venue import Account
 
 CAPS = """
 select s.day, s.spent_usdc, sum(i.cap_usdc) as of_intents
-from preflight.spending s join preflight.intents i on i.proxy = s.proxy and i.day = s.day
-where s.proxy = :proxy group by s.day, s.spent_usdc
+from preflight.spending s
+join preflight.intents i on s.scope = 'follower:' || i.proxy and i.day = s.day
+where i.proxy = :proxy group by s.day, s.spent_usdc
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.paper_venue.faults.catalogue import Fault
 from shared.clock import utc_now
-from shared.domain.ids import remainder_id
+from shared.domain.ids import continuation_id
 from shared.domain.money import Side
 from shared.messages.debts import Creditor, DebtRaised
 from shared.streams.partitioning import Partitioner
@@ -43,7 +43,7 @@ ENVIRONMENT = {
     "EXECUTOR_LEASE_DURATION": "PT5S",
     "EXECUTOR_OVERDUE_AFTER": "PT1S",
     "EXECUTOR_VERIFY_FOR": "PT2S",
-    "EXECUTOR_REMAINDER_DELAY": "PT15S",
+    "PREFLIGHT_EXIT_RETRY_DELAY": "PT15S",
 }
 """Partitions move as soon as the broker allows; a copy that waited for that is not refused for its
 age. The delay of a remainder leaves time to end the exit and to arm the boundary."""
@@ -170,7 +170,7 @@ class Matrix:
         await self._copy_until_final(Side.BUY, "100", story)
         await self._switch_on_venue_fault(cell, story)
         exits = await self._copy_until_final(Side.SELL, "60", story)
-        return {proxy: remainder_id(intent) for proxy, intent in exits.items()}
+        return {proxy: continuation_id(intent, 1) for proxy, intent in exits.items()}
 
     async def _copy_until_final(self, side: Side, usdc: str, story: Story) -> IntentByProxy:
         """Let a trade of the leader be copied while nothing is armed."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Row
 
-from shared.domain.ids import remainder_id
+from shared.domain.ids import continuation_id
 from shared.domain.money import CENT, Side, round_down
 from shared.testing.waiting import eventually
 from tests.e2e.test_cli import slipstream
@@ -98,7 +98,7 @@ async def test_the_remainder_of_an_exit_is_sold_by_a_new_intent(story: Story) ->
     assert all(0 < order.shares < order.requested_shares for order in exits.values())
 
     for order in exits.values():
-        remainder = await story.wait_for_confirmed_order(remainder_id(order.intent_id))
+        remainder = await story.wait_for_confirmed_order(continuation_id(order.intent_id, 1))
         assert remainder.shares == round_down(order.requested_shares - order.shares, CENT)
         assert remainder.traceparent.split("-")[1] == order.traceparent.split("-")[1]
 

@@ -121,7 +121,6 @@ def build_new_order_row(new: NewOrder) -> Mapping[str, Any]:
         "approved_at": approved.occurred_at,
         "signed_at": order.signed_at,
         "requested_shares": approved.shares,
-        "intent": intent.model_dump_json() if approved.shares else "",
     }
 
 

@@ -41,7 +41,6 @@ NEW_ORDERS = Batch.from_table(
     "approved_at",
     "signed_at",
     "requested_shares",
-    "intent",
 )
 ORDER_UPDATES = Batch.from_table(
     tables.orders,

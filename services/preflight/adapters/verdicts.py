@@ -1,105 +1,47 @@
-"""Verdicts and reservations in PostgreSQL."""
+"""Verdicts, reservations, positions and exits in PostgreSQL."""
 
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import text
+from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.preflight.decisions import Verdict, reserved_usdc
+from services.preflight.adapters import statements
+from services.preflight.adapters.rows import (
+    build_exit_row,
+    build_intent_row,
+    build_position,
+    build_position_query,
+    build_spending_rows,
+    cap_by_scope,
+    follow_scope,
+    parse_exit,
+    utc_day,
+)
+from services.preflight.decisions import Exit, ExitState, FollowPosition, Verdict
 from services.preflight.handler import Commitments
-from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
-from shared.db.sql import Batch
 from shared.domain.errors import Transient
+from shared.domain.follows import follower_scope
 from shared.messages.intents import Intent, IntentApproved, IntentRefused
 from shared.messages.orders import OrderReported
 from shared.observe import metrics, tracing
 
-VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
+logger = logging.getLogger(__name__)
 
-COMMITMENT_QUERIES = Batch.from_table(
-    tables.intents, "proxy", "token_id", "day", since="timestamptz", n="bigint"
-)
-LOAD_COMMITMENTS = f"""
-select q.n,
-       coalesce(sum(i.reserved_usdc), 0)::bigint as usdc,
-       coalesce(sum(i.reserved_shares) filter (where i.token_id = q.token_id), 0)::bigint as shares,
-       coalesce(max(s.spent_usdc), 0)::bigint as spent_today
-from {COMMITMENT_QUERIES.unnest("q")}
-left join preflight.intents i
-       on i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.since)
-left join preflight.spending s on s.proxy = q.proxy and s.day = q.day
-group by q.n order by q.n
-"""
-INTENTS = Batch.from_table(
-    tables.intents,
-    "intent_id",
-    "proxy",
-    "token_id",
-    "state",
-    "reason",
-    "reserved_usdc",
-    "reserved_shares",
-    "cap_usdc",
-    "day",
-    "verdict",
-    "traceparent",
-    "judged_at",
-    "settled_at",
-)
-RECORD_INTENTS = f"""
-insert into preflight.intents ({INTENTS.names})
-select {INTENTS.prefixed("g")} from {INTENTS.unnest("g")}
-on conflict do nothing
-returning intent_id
-"""
-SPENDING = Batch.from_table(tables.spending, "proxy", "day", "spent_usdc")
-RESERVE_CAP = f"""
-insert into preflight.spending ({SPENDING.names})
-select {SPENDING.prefixed("g")} from {SPENDING.unnest("g")}
-on conflict (proxy, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
-returning proxy, day, spent_usdc
-"""
-LOAD_VERDICTS = (
-    "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
-)
-REPORTS = Batch.from_table(
-    tables.intents,
-    "intent_id",
-    "state",
-    "reason",
-    "settled_at",
-    usdc="bigint",
-    fee_usdc="bigint",
-    shares="bigint",
-)
-SETTLE = text(f"""
-with settled as (
-    update preflight.intents i
-    set state = g.state, reason = g.reason, settled_at = g.settled_at,
-        reserved_usdc = case when i.reserved_usdc > 0 then g.usdc + g.fee_usdc else 0 end,
-        reserved_shares = case when i.reserved_shares > 0 then g.shares else 0 end,
-        cap_usdc = case when i.cap_usdc > 0 then g.usdc else 0 end
-    from {REPORTS.unnest("g")}, preflight.intents before
-    where i.intent_id = g.intent_id and before.intent_id = i.intent_id and i.settled_at is null
-    returning i.proxy, i.day, before.cap_usdc - i.cap_usdc as unused
-), released as (
-    select proxy, day, sum(unused) as unused from settled group by proxy, day
-)
-update preflight.spending s
-set spent_usdc = s.spent_usdc - r.unused
-from released r
-where s.proxy = r.proxy and s.day = r.day
-""")
+VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 
 CommitmentsQuery = tuple[Intent, datetime, datetime]
 """The intent, when its balance was read, and the current time."""
-TracedVerdict = tuple[Verdict, str | None]
-"""A verdict, and the traceparent that it was reached under."""
+TracedVerdict = tuple[Verdict, Exit | None, str | None]
+"""A verdict, the exit that it is about, and the traceparent that it was reached under."""
+Settlement = tuple[OrderReported, Exit | None, datetime]
 
 
 class DailyCapExceeded(Exception):
@@ -107,7 +49,7 @@ class DailyCapExceeded(Exception):
 
 
 class PostgresVerdicts:
-    """Verdicts and reservations in PostgreSQL.
+    """Verdicts, reservations, positions and exits in PostgreSQL.
 
     Calls are grouped: one statement serves all proxies that are judged at the same time (one intent
     per proxy, as the message loop handles one record of a key at a time).
@@ -116,6 +58,8 @@ class PostgresVerdicts:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._load_commitments = GroupCommit(self._load_all_commitments)
+        self._load_position = GroupCommit(self._load_all_positions)
+        self._load_exit = GroupCommit(self._load_all_exits)
         self._record = GroupCommit(self._record_all)
         self._settle = GroupCommit(self._settle_all)
 
@@ -124,83 +68,140 @@ class PostgresVerdicts:
     ) -> Commitments:
         return await self._load_commitments((intent, since, now))
 
-    async def record(self, verdict: Verdict) -> Verdict:
+    async def load_position(self, intent: Intent) -> FollowPosition:
+        return await self._load_position(intent)
+
+    async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
         try:
-            recorded = await self._record((verdict, tracing.inject()))
+            return await self._record((verdict, exit_, tracing.inject()))
         except DailyCapExceeded as error:
             raise Transient(
-                f"another process reserved of the daily cap of {verdict.intent.proxy} meanwhile: "
+                f"another process reserved of a daily cap of {verdict.intent.proxy} meanwhile: "
                 f"intent {verdict.intent_id} has to be judged again"
             ) from error
-        return recorded
 
-    async def settle(self, report: OrderReported, *, now: datetime) -> None:
-        await self._settle((report, now))
+    async def load_exit(self, intent_id: str) -> Exit | None:
+        return await self._load_exit(intent_id)
+
+    async def settle(
+        self, report: OrderReported, exit_: Exit | None = None, *, now: datetime
+    ) -> None:
+        await self._settle((report, exit_, now))
 
     async def _load_all_commitments(self, queries: Sequence[CommitmentsQuery]) -> list[Commitments]:
         rows = [
             {
                 "proxy": intent.proxy,
-                "token_id": intent.token_id,
-                "day": _day(now),
+                "day": utc_day(now),
                 "since": since,
                 "n": n,
+                "follow_scope": follow_scope(intent.follow_id),
+                "follower_scope": follower_scope(intent.proxy),
             }
             for n, (intent, since, now) in enumerate(queries)
         ]
         async with autocommit(self._engine) as connection:
             found = await fetch_rows(
-                connection, LOAD_COMMITMENTS, **COMMITMENT_QUERIES.parameters(rows)
+                connection,
+                statements.LOAD_COMMITMENTS,
+                **statements.COMMITMENT_QUERIES.parameters(rows),
             )
         return [
-            Commitments(usdc=row.usdc, shares=row.shares, spent_today=row.spent_today)
+            Commitments(
+                usdc=row.usdc,
+                spent_today=row.spent_today,
+                follower_spent_today=row.follower_spent_today,
+            )
             for row in found
         ]
+
+    async def _load_all_positions(self, intents: Sequence[Intent]) -> list[FollowPosition]:
+        queries = statements.POSITION_QUERIES.parameters(
+            [build_position_query(intent, n) for n, intent in enumerate(intents)]
+        )
+        async with autocommit(self._engine) as connection:
+            held = await fetch_rows(connection, statements.LOAD_HELD, **queries)
+            open_intents = _group_by_query(
+                await fetch_rows(connection, statements.LOAD_OPEN_INTENTS, **queries)
+            )
+            entries = _group_by_query(
+                await fetch_rows(connection, statements.LOAD_AWAITED_ENTRIES, **queries)
+            )
+            exits = _group_by_query(await fetch_rows(connection, statements.LOAD_EXITS, **queries))
+        return [
+            build_position(
+                intent,
+                row,
+                open_intents=open_intents[n],
+                awaited_entries=entries[n],
+                exits=[parse_exit(each) for each in exits[n]],
+            )
+            for n, (intent, row) in enumerate(zip(intents, held, strict=True))
+        ]
+
+    async def _load_all_exits(self, intent_ids: Sequence[str]) -> list[Exit | None]:
+        async with autocommit(self._engine) as connection:
+            rows = await fetch_rows(
+                connection, statements.LOAD_EXITS_BY_INTENT, intent_ids=list(intent_ids)
+            )
+        exits = {row.intent_id: parse_exit(row) for row in rows}
+        return [exits.get(intent_id) for intent_id in intent_ids]
 
     async def _record_all(self, group: Sequence[TracedVerdict]) -> list[Verdict]:
         """Record the verdicts that are new, and return the recorded one of each intent.
 
         Raises: DailyCapExceeded, and nothing of the group is recorded.
         """
-        verdicts = [verdict for verdict, _ in group]
-        rows = [_build_row(verdict, traceparent) for verdict, traceparent in group]
+        verdicts = [verdict for verdict, _, _ in group]
+        rows = [build_intent_row(verdict, traceparent) for verdict, _, traceparent in group]
         async with transaction(self._engine) as connection:
-            inserted = await fetch_rows(connection, RECORD_INTENTS, **INTENTS.parameters(rows))
+            inserted = await fetch_rows(
+                connection, statements.RECORD_INTENTS, **statements.INTENTS.parameters(rows)
+            )
             new_ids = {row.intent_id for row in inserted}
-            await self._reserve_caps(
+            new = [each for each in group if each[0].intent_id in new_ids]
+            await self._reserve_caps(connection, [verdict for verdict, _, _ in new])
+            await _save_exits(
                 connection,
-                [v for v in verdicts if isinstance(v, IntentApproved) and v.intent_id in new_ids],
+                [
+                    (_with_trace(exit_, traceparent), verdict.occurred_at)
+                    for verdict, exit_, traceparent in new
+                    if exit_ is not None
+                ],
             )
-            known_ids = [v.intent_id for v in verdicts if v.intent_id not in new_ids]
-            known_rows = (
-                await fetch_rows(connection, LOAD_VERDICTS, ids=known_ids) if known_ids else ()
+            known = await self._load_known(
+                connection, [v for v in verdicts if v.intent_id not in new_ids]
             )
-            known = {row.intent_id: VERDICT.validate_json(row.verdict) for row in known_rows}
-        for verdict in verdicts:
-            if verdict.intent_id in new_ids and isinstance(verdict, IntentRefused):
-                metrics.copy_refused(verdict.reason)
+        for verdict, exit_, _ in new:
+            _count_verdict(verdict, exit_)
         return [known.get(verdict.intent_id, verdict) for verdict in verdicts]
 
-    async def _reserve_caps(
-        self, connection: AsyncConnection, approved: Sequence[IntentApproved]
-    ) -> None:
-        buys = [verdict for verdict in approved if verdict.usdc > 0]
+    async def _load_known(
+        self, connection: AsyncConnection, verdicts: Sequence[Verdict]
+    ) -> dict[str, Verdict]:
+        if not verdicts:
+            return {}
+        rows = await fetch_rows(
+            connection, statements.LOAD_VERDICTS, ids=[verdict.intent_id for verdict in verdicts]
+        )
+        return {row.intent_id: VERDICT.validate_json(row.verdict) for row in rows}
+
+    async def _reserve_caps(self, connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:
+        buys = [each for each in verdicts if isinstance(each, IntentApproved) and each.usdc > 0]
         if not buys:
             return
-        rows = [
-            {
-                "proxy": verdict.intent.proxy,
-                "day": _day(verdict.occurred_at),
-                "spent_usdc": verdict.usdc,
-            }
-            for verdict in buys
-        ]
-        reserved = await fetch_rows(connection, RESERVE_CAP, **SPENDING.parameters(rows))
-        spent = {(row.proxy, row.day): row.spent_usdc for row in reserved}
-        if any(spent[v.intent.proxy, _day(v.occurred_at)] > v.facts.daily_cap_usdc for v in buys):
-            raise DailyCapExceeded
+        reserved = await fetch_rows(
+            connection,
+            statements.RESERVE_CAPS,
+            **statements.SPENDING.parameters(build_spending_rows(buys)),
+        )
+        spent = {(row.scope, row.day): row.spent_usdc for row in reserved}
+        for verdict in buys:
+            for scope, cap in cap_by_scope(verdict).items():
+                if cap is not None and spent[scope, utc_day(verdict.occurred_at)] > cap:
+                    raise DailyCapExceeded
 
-    async def _settle_all(self, reports: Sequence[tuple[OrderReported, datetime]]) -> list[None]:
+    async def _settle_all(self, settlements: Sequence[Settlement]) -> list[None]:
         rows = [
             {
                 "intent_id": report.intent_id,
@@ -211,42 +212,64 @@ class PostgresVerdicts:
                 "fee_usdc": report.fee_usdc,
                 "shares": report.shares,
             }
-            for report, now in reports
+            for report, _, now in settlements
         ]
-        async with autocommit(self._engine) as connection:
-            await connection.execute(SETTLE, REPORTS.parameters(rows))
-        return [None] * len(reports)
+        async with transaction(self._engine) as connection:
+            settled = await fetch_rows(
+                connection, statements.SETTLE, **statements.REPORTS.parameters(rows)
+            )
+            new_ids = {row.intent_id for row in settled}
+            exits = [
+                (exit_, now)
+                for report, exit_, now in settlements
+                if exit_ is not None and report.intent_id in new_ids
+            ]
+            await _save_exits(connection, exits)
+        for exit_, _ in exits:
+            _count_exit(exit_)
+        return [None] * len(settlements)
 
 
-def _build_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any]:
-    """The row of ``preflight.intents``; a refusal reserves nothing and is settled at once."""
-    row = {
-        "intent_id": verdict.intent_id,
-        "proxy": verdict.intent.proxy,
-        "token_id": verdict.intent.token_id,
-        "day": _day(verdict.occurred_at),
-        "verdict": verdict.model_dump_json(),
-        "traceparent": traceparent,
-        "judged_at": verdict.occurred_at,
-    }
-    if isinstance(verdict, IntentApproved):
-        return row | {
-            "state": "approved",
-            "reason": "",
-            "reserved_usdc": reserved_usdc(verdict),
-            "reserved_shares": verdict.shares,
-            "cap_usdc": verdict.usdc,
-            "settled_at": None,
-        }
-    return row | {
-        "state": "refused",
-        "reason": verdict.reason.value,
-        "reserved_usdc": 0,
-        "reserved_shares": 0,
-        "cap_usdc": 0,
-        "settled_at": verdict.occurred_at,
-    }
+def _group_by_query(rows: Sequence[Row[Any]]) -> dict[int, list[Row[Any]]]:
+    grouped: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[row.n].append(row)
+    return grouped
 
 
-def _day(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()
+def _with_trace(exit_: Exit, traceparent: str | None) -> Exit:
+    """With the trace of its first attempt, which the later ones continue."""
+    return exit_ if exit_.traceparent else replace(exit_, traceparent=traceparent)
+
+
+async def _save_exits(connection: AsyncConnection, exits: Sequence[tuple[Exit, datetime]]) -> None:
+    if exits:
+        rows = [build_exit_row(exit_, now=now) for exit_, now in exits]
+        await connection.execute(statements.SAVE_EXITS, statements.EXITS.parameters(rows))
+
+
+def _count_verdict(verdict: Verdict, exit_: Exit | None) -> None:
+    if isinstance(verdict, IntentRefused):
+        metrics.copy_refused(verdict.reason)
+    if exit_ is not None:
+        _count_exit(exit_)
+
+
+def _count_exit(exit_: Exit) -> None:
+    """Count an exit that ended. One that is unsold alerts the operator."""
+    if exit_.state is ExitState.OPEN:
+        return
+    metrics.exit_ended(metrics.ExitEnd(exit_.state.value))
+    if exit_.state is ExitState.UNSOLD:
+        logger.error(
+            "an exit ended with shares left and needs an operator: exit %s, follower %s, "
+            "leader %s, token %s, %s of %s micro-shares sold in %d attempts, last obstacle: %s",
+            exit_.exit_id,
+            exit_.intent.proxy,
+            exit_.intent.leader,
+            exit_.intent.token_id,
+            exit_.sold_shares,
+            "unknown" if exit_.shares is None else exit_.shares,
+            exit_.attempts,
+            exit_.reason,
+        )

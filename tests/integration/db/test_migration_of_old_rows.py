@@ -249,12 +249,6 @@ async def test_indexes_are_used_under_their_new_names(engine: AsyncEngine) -> No
     async with transaction(engine) as connection:
         await connection.execute(text("set local enable_seqscan = off"))
         await connection.execute(text("set local enable_sort = off"))
-        remainders = await explain(
-            connection,
-            "select intent_id from executor.orders where intent <> '' "
-            "and requested_shares - shares >= 100000 and (state = 'confirmed' "
-            "or (state = 'killed' and last_reply = 'killed')) order by expires_at",
-        )
         from_socket = await explain(
             connection,
             "select trade_id from ingest.fills where source = 'rtds' "
@@ -264,7 +258,6 @@ async def test_indexes_are_used_under_their_new_names(engine: AsyncEngine) -> No
             connection, "select trade_id from ingest.copy_slices where resent_of = 'trade-0'"
         )
 
-    assert "orders_with_remainder" in remainders
     assert "fills_from_socket" in from_socket
     assert "copy_slices_resent" in resent
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cli.errors import CommandError
 from cli.following import build_follows_table, format_number, parse_follow, parse_scope
-from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
+from shared.domain.follows import GLOBAL, ExitMode, Follow, Mode, follower_scope, leader_scope
 from shared.domain.ids import follow_id
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
 
@@ -23,8 +23,19 @@ def follow_from_arguments(
         "maximum": "100",
         "slippage": "3",
         "daily_cap": "500",
+        "exits": "proportional",
     } | changed
     return parse_follow(leader, proxy, **given)
+
+
+@pytest.mark.parametrize("mode", ExitMode)
+def test_a_follow_has_the_mode_of_its_exits(mode: ExitMode) -> None:
+    assert follow_from_arguments(exits=mode.value).exits is mode
+
+
+def test_an_unknown_mode_of_exits_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(CommandError, match=r"--exits is half.*proportional, all, none"):
+        follow_from_arguments(exits="half")
 
 
 def test_a_follow_has_the_terms_of_its_arguments() -> None:

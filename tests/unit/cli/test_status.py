@@ -48,6 +48,17 @@ class PositionRow:
     trades: int = 4
 
 
+@dataclass
+class ExitRow:
+    exit_id: str = "e" * 32
+    proxy: str = PROXY
+    state: str = "open"
+    shares: int | None = 10_000_000
+    sold_shares: int = 2_500_000
+    attempts: int = 3
+    reason: str = "empty_book"
+
+
 def render(status: Status) -> str:
     console = Console(width=250)
     with console.capture() as captured:
@@ -62,6 +73,7 @@ def test_every_table_shows_its_rows() -> None:
             controls=controls(modes={GLOBAL: Mode.HALTED}),
             copies=[CopiesRow()],
             open_orders=[OrderRow()],
+            exits=[],
             positions=[PositionRow()],
             debts=[],
             latencies=[LatencyRow()],
@@ -88,6 +100,7 @@ def test_an_order_that_was_not_resolved_in_time_asks_for_an_operator() -> None:
         controls=controls(),
         copies=[],
         open_orders=[OrderRow(alerted_at=NOON)],
+        exits=[],
         positions=[],
         debts=[],
         latencies=[],
@@ -97,12 +110,38 @@ def test_an_order_that_was_not_resolved_in_time_asks_for_an_operator() -> None:
     assert "NEEDS AN OPERATOR" not in render(replace(nothing, open_orders=[OrderRow()]))
 
 
-def test_a_new_system_shows_empty_tables() -> None:
-    text = render(
-        Status(controls=controls(), copies=[], open_orders=[], positions=[], debts=[], latencies=[])
+def test_an_exit_that_is_unsold_asks_for_an_operator_and_one_that_waits_does_not() -> None:
+    nothing = Status(
+        controls=controls(),
+        copies=[],
+        open_orders=[],
+        exits=[ExitRow(state="unsold", shares=None)],
+        positions=[],
+        debts=[],
+        latencies=[],
     )
 
-    assert text.count(": none") == 6
+    assert "NEEDS AN OPERATOR: unsold" in render(nothing)
+    assert "unknown" in render(nothing)
+    waiting = render(replace(nothing, exits=[ExitRow()]))
+    assert "NEEDS AN OPERATOR" not in waiting
+    assert all(word in waiting for word in ("waits", "2.5", "10", "empty_book"))
+
+
+def test_a_new_system_shows_empty_tables() -> None:
+    text = render(
+        Status(
+            controls=controls(),
+            copies=[],
+            open_orders=[],
+            exits=[],
+            positions=[],
+            debts=[],
+            latencies=[],
+        )
+    )
+
+    assert text.count(": none") == 7
 
 
 def test_latency_is_shown_in_milliseconds() -> None:

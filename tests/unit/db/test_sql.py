@@ -12,13 +12,13 @@ def test_an_enum_becomes_a_list_of_literals() -> None:
 
 
 def test_a_batch_takes_one_array_for_each_column() -> None:
-    batch = Batch.from_table(tables.spending, "proxy", "day", "spent_usdc", rank="integer")
+    batch = Batch.from_table(tables.spending, "scope", "day", "spent_usdc", rank="integer")
 
-    assert batch.names == "proxy, day, spent_usdc, rank"
-    assert batch.prefixed("g") == "g.proxy, g.day, g.spent_usdc, g.rank"
+    assert batch.names == "scope, day, spent_usdc, rank"
+    assert batch.prefixed("g") == "g.scope, g.day, g.spent_usdc, g.rank"
     assert batch.unnest("g") == (
-        "unnest(cast(:proxy as TEXT[]), cast(:day as DATE[]), cast(:spent_usdc as BIGINT[]), "
-        "cast(:rank as integer[])) as g(proxy, day, spent_usdc, rank)"
+        "unnest(cast(:scope as TEXT[]), cast(:day as DATE[]), cast(:spent_usdc as BIGINT[]), "
+        "cast(:rank as integer[])) as g(scope, day, spent_usdc, rank)"
     )
 
 
@@ -29,13 +29,13 @@ def test_times_keep_their_zone() -> None:
 
 
 def test_rows_become_arrays_in_their_order() -> None:
-    batch = Batch.from_table(tables.spending, "proxy", "spent_usdc")
+    batch = Batch.from_table(tables.spending, "scope", "spent_usdc")
 
-    rows = [{"proxy": "a", "spent_usdc": 1, "more": 0}, {"proxy": "b", "spent_usdc": 2}]
+    rows = [{"scope": "a", "spent_usdc": 1, "more": 0}, {"scope": "b", "spent_usdc": 2}]
 
-    assert batch.parameters(rows) == {"proxy": ["a", "b"], "spent_usdc": [1, 2]}
+    assert batch.parameters(rows) == {"scope": ["a", "b"], "spent_usdc": [1, 2]}
 
 
 def test_a_row_without_a_column_is_an_error() -> None:
     with pytest.raises(KeyError, match="spent_usdc"):
-        Batch.from_table(tables.spending, "spent_usdc").parameters([{"proxy": "a"}])
+        Batch.from_table(tables.spending, "spent_usdc").parameters([{"scope": "a"}])

@@ -17,7 +17,7 @@ from shared.messages.intents import (
     IntentApproved,
 )
 from tests.builders import a_follow, a_quote, levels, quoted, shares, usdc
-from tests.unit.preflight.test_decisions import LIMITS, RICH, some_facts, with_funds
+from tests.unit.preflight.test_decisions import LIMITS, RICH, sale, some_facts, with_funds
 
 PRICES = st.integers(1, 99).map(lambda cent: Decimal(cent).scaleb(-2))
 
@@ -78,19 +78,23 @@ def test_an_approved_entry_never_exceeds_slippage_balance_allowance_cap_or_maxim
     requested=st.integers(1, 10**9),
     held=st.integers(0, 10**9),
     reserved=st.integers(0, 10**9),
+    balance=st.integers(0, 10**9),
     leader=PRICES,
 )
 def test_an_approved_exit_never_sells_more_than_requested_or_unreserved(
-    requested: int, held: int, reserved: int, leader: Decimal
+    requested: int, held: int, reserved: int, balance: int, leader: Decimal
 ) -> None:
     quote = a_quote(
         levels=levels((str(leader), 10_000)), shares=requested, usdc=cost_floor(requested, leader)
     )
-    facts = some_facts(quoted=quoted(quote, side=Side.SELL, leader_price=leader, shares=requested))
+    facts = replace(
+        sale(requested, held=held, reserved=reserved),
+        quoted=quoted(quote, side=Side.SELL, leader_price=leader, shares=requested),
+    )
 
-    verdict = judge(with_funds(facts, shares=held, reserved_shares=reserved))
+    verdict = judge(with_funds(facts, shares=balance))
 
     if isinstance(verdict, IntentApproved):
-        assert 0 < verdict.shares <= min(requested, held - reserved)
+        assert 0 < verdict.shares <= min(requested, held - reserved, balance)
         assert verdict.shares % CENT == 0
         assert reserved_usdc(verdict) == 0

@@ -9,6 +9,8 @@ import pytest
 
 from services.preflight.decisions import (
     MIN_BUY_USDC,
+    Exit,
+    FollowPosition,
     Funds,
     Limits,
     PreflightFacts,
@@ -16,7 +18,7 @@ from services.preflight.decisions import (
     max_fee,
     refuse_early,
 )
-from shared.domain.follows import Mode
+from shared.domain.follows import ExitMode, Mode
 from shared.domain.money import CENT, Side, as_decimal, shares_for
 from shared.messages.intents import (
     IntentApproved,
@@ -42,8 +44,8 @@ RICH = Funds(
     shares_approved=True,
     fetched_at=NOON,
     reserved_usdc=0,
-    reserved_shares=0,
     spent_today=0,
+    follower_spent_today=0,
 )
 
 
@@ -71,11 +73,17 @@ def buy(amount: int, *, price: str = "0.50", **overrides: Any) -> PreflightFacts
     return some_facts(quoted=quoted(quote, usdc=amount, shares=bought), **overrides)
 
 
-def sale(amount: int, **overrides: Any) -> PreflightFacts:
+def sale(
+    amount: int, *, held: int = shares(5000), reserved: int = 0, **overrides: Any
+) -> PreflightFacts:
+    """An attempt of an exit that has ``amount`` left to sell, of a follow that holds ``held``."""
     quote = a_quote(levels=levels(("0.50", 10_000)), shares=max(amount, 1), usdc=amount // 2)
-    return some_facts(
-        quoted=quoted(quote, side=Side.SELL, shares=amount, usdc=amount // 2), **overrides
+    given = quoted(quote, side=Side.SELL, shares=amount, usdc=amount // 2)
+    exit_ = Exit(
+        intent=given.intent, base_shares=held, shares=amount, expires_at=NOON + seconds(600)
     )
+    position = FollowPosition(held_shares=held, reserved_shares=reserved)
+    return some_facts(quoted=given, exit=exit_, position=position, **overrides)
 
 
 def with_quote(**overrides: Any) -> PreflightFacts:
@@ -231,7 +239,8 @@ def test_a_copy_without_any_allowed_price_on_the_grid_is_refused(
 ) -> None:
     """The market's tick grew from 0.001 to 0.01, and the book was fetched before that."""
     quote = a_quote(levels=levels((offered, 10_000)), tick_size=Decimal("0.01"))
-    facts = some_facts(
+    facts = replace(
+        buy(usdc(5)) if side is Side.BUY else sale(shares(10)),
         quoted=quoted(quote, side=side, leader_price=Decimal(leader_price)),
         follow=a_follow(max_slippage_bps=Decimal(10)),
     )
@@ -323,21 +332,76 @@ def test_an_allowance_of_exactly_the_cost_is_enough() -> None:
 def test_an_exit_sells_held_and_unreserved_shares_in_whole_hundredths(
     held: int, reserved: int, sold: int
 ) -> None:
-    verdict = judge(with_funds(sale(shares(10)), shares=held, reserved_shares=reserved))
+    verdict = judge(sale(shares(10), held=held, reserved=reserved))
 
     assert isinstance(verdict, IntentApproved)
     assert (verdict.shares, verdict.usdc) == (sold, 0)
 
 
-@pytest.mark.parametrize(
-    ("held", "reserved"), [(0, 0), (CENT - 1, 0), (shares(5), shares(5)), (shares(5), shares(9))]
-)
-def test_an_exit_without_free_shares_is_refused(held: int, reserved: int) -> None:
-    reason, value, threshold = refusal(
-        with_funds(sale(shares(10)), shares=held, reserved_shares=reserved)
-    ) or pytest.fail("approved")
+@pytest.mark.parametrize("held", [0, CENT - 1])
+def test_an_exit_of_a_follow_that_holds_nothing_is_refused_before_its_funds_are_read(
+    held: int,
+) -> None:
+    facts = replace(sale(shares(10), held=held), funds=None)
 
-    assert (reason, value, threshold) == (Refusal.NO_POSITION, 0, Decimal("0.01"))
+    assert refusal(facts) == (Refusal.NO_POSITION, 0, Decimal("0.01"))
+
+
+@pytest.mark.parametrize("reserved", [shares(5), shares(9)])
+def test_an_exit_whose_shares_are_reserved_for_another_exit_waits(reserved: int) -> None:
+    facts = sale(shares(10), held=shares(5), reserved=reserved)
+
+    assert refusal(facts) == (Refusal.BALANCE_TOO_LOW, 0, Decimal("0.01"))
+
+
+def test_an_exit_sells_what_the_balance_shows_and_waits_where_it_shows_nothing() -> None:
+    """A node may lag behind the settlement of the entry."""
+    exit_ = sale(shares(10), held=shares(10))
+
+    verdict = judge(with_funds(exit_, shares=shares(4)))
+
+    assert isinstance(verdict, IntentApproved)
+    assert verdict.shares == shares(4)
+    assert refusal(with_funds(exit_, shares=CENT - 1)) == (
+        Refusal.BALANCE_TOO_LOW,
+        0,
+        Decimal("0.01"),
+    )
+
+
+def test_the_daily_cap_of_a_follower_counts_all_his_follows() -> None:
+    limits = replace(LIMITS, max_follower_daily_usdc=usdc(50))
+    facts = buy(usdc(5), limits=limits)
+
+    assert refusal(with_funds(facts, follower_spent_today=usdc(45))) is None
+    assert refusal(with_funds(facts, follower_spent_today=usdc(45) + 1)) == (
+        Refusal.FOLLOWER_DAILY_CAP_REACHED,
+        Decimal("50.000001"),
+        50,
+    )
+    assert refusal(with_funds(buy(usdc(5)), follower_spent_today=usdc(5000))) is None
+    assert (
+        refusal(with_funds(sale(shares(10), limits=limits), follower_spent_today=usdc(50))) is None
+    )
+
+
+def test_a_follow_whose_terms_copy_no_exits_refuses_them() -> None:
+    follow = a_follow(exits=ExitMode.NONE)
+
+    assert refusal(sale(shares(10), follow=follow)) == (Refusal.EXITS_NOT_COPIED, 1, 0)
+    assert refusal(buy(usdc(5), follow=follow)) is None
+
+
+def test_an_exit_of_unknown_size_waits_for_its_entries() -> None:
+    facts = sale(shares(10), held=0)
+    waiting = replace(_exit(facts), shares=None, awaited_entries=("a", "b"))
+
+    assert refusal(replace(facts, exit=waiting, funds=None)) == (Refusal.AWAITS_ENTRY, 2, 0)
+
+
+def _exit(facts: PreflightFacts) -> Exit:
+    assert facts.exit is not None
+    return facts.exit
 
 
 def test_a_refusal_contains_the_margin_to_the_threshold() -> None:

@@ -79,6 +79,7 @@ class Preflight:
             balances=self.balances,
             verdicts=self.verdicts,
             limits=LIMITS,
+            retry_delay=seconds(5),
             now=self.clock,
         )
 

@@ -5,21 +5,21 @@ Each check returns None where the copy passes, and else the reason with the valu
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from shared.domain.follows import Follow, Mode
-from shared.domain.money import CENT, MICROS, Side, as_decimal, cost_ceiling, round_down
+from services.preflight.decisions.exits import Exit, FollowPosition
+from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
+from shared.domain.follows import ExitMode, Follow, Mode
+from shared.domain.money import CENT, MICROS, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
 from shared.messages.intents import (
     IntentApproved,
-    IntentQuoted,
     IntentRefused,
     Missing,
     NoQuote,
     OrderType,
-    Quote,
     Refusal,
     VerdictFacts,
 )
@@ -37,76 +37,6 @@ REFUSAL_BY_MISSING = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The operator's limits for every copy. Amounts in micro-USDC."""
-
-    max_quote_age: timedelta
-    max_entry_age: timedelta
-    """Since the leader's fill: a later BUY is a stale copy."""
-    max_exit_age: timedelta
-    """An exit is worth copying for longer: not to exit is a risk of its own."""
-    max_trade_usdc: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Funds:
-    """What a proxy has on the chain, and what of it is reserved. Micro-USDC and micro-shares."""
-
-    usdc: int
-    allowance: int
-    shares: int
-    shares_approved: bool
-    fetched_at: datetime
-    reserved_usdc: int
-    """By copies that the balance on the chain may not show yet."""
-    reserved_shares: int
-    spent_today: int
-    """What the proxy's approved copies of this UTC day take of its daily cap."""
-
-    @property
-    def spendable(self) -> int:
-        return self.usdc - self.reserved_usdc
-
-    @property
-    def sellable(self) -> int:
-        return max(0, min(self.shares, self.shares - self.reserved_shares))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreflightFacts:
-    """Everything that a verdict is based on."""
-
-    quoted: IntentQuoted
-    follow: Follow | None
-    mode: Mode
-    controls_version: int
-    limits: Limits
-    now: datetime
-    funds: Funds | None = None
-    """None until the checks that need no funds have passed."""
-
-    @property
-    def side(self) -> Side:
-        return self.quoted.intent.side
-
-    @property
-    def usdc(self) -> int:
-        """What a BUY spends, in whole cents: the venue accepts no finer amounts."""
-        return round_down(self.quoted.intent.usdc, CENT)
-
-    @property
-    def quote(self) -> Quote:
-        if isinstance(self.quoted.quote, NoQuote):
-            raise TypeError("there is no quote: _check_quote_exists has to come first")
-        return self.quoted.quote
-
-    @property
-    def cost(self) -> int:
-        """What a BUY can cost at most: the venue takes its fee on top of what is spent."""
-        return self.usdc + max_fee(self.usdc, self.quote.fee_rate)
-
-
 @dataclass(frozen=True, slots=True)
 class Violation:
     reason: Refusal
@@ -115,14 +45,6 @@ class Violation:
 
 
 Check = Callable[[PreflightFacts], Violation | None]
-
-
-def max_fee(usdc: int, rate: Decimal) -> int:
-    """The highest fee that spending ``usdc`` can cause, in micro-USDC.
-
-    fee = shares x rate x p x (1 - p) = usdc x rate x (1 - p): below usdc x rate at any price.
-    """
-    return cost_ceiling(usdc, rate)
 
 
 def _check_mode(facts: PreflightFacts) -> Violation | None:
@@ -137,11 +59,33 @@ def _check_followed(facts: PreflightFacts) -> Violation | None:
     return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if facts.follow is None else None
 
 
-def _check_trade_age(facts: PreflightFacts) -> Violation | None:
-    limit = facts.limits.max_entry_age if facts.side is Side.BUY else facts.limits.max_exit_age
-    return _check_at_most(
-        Refusal.TRADE_TOO_OLD, _seconds(facts.now - facts.quoted.intent.filled_at), _seconds(limit)
+def _check_exits_copied(facts: PreflightFacts) -> Violation | None:
+    if facts.side is Side.BUY or _follow(facts).exits is not ExitMode.NONE:
+        return None
+    return Violation(Refusal.EXITS_NOT_COPIED, Decimal(1), Decimal(0))
+
+
+def _check_position(facts: PreflightFacts) -> Violation | None:
+    """Fail where the follow holds nothing, and no entry of it that may bring something is open."""
+    if facts.side is Side.BUY or (_exit(facts).awaited_entries and _exit(facts).shares is None):
+        return None
+    return _check_at_least(
+        Refusal.NO_POSITION, round_down(_position(facts).sellable_shares, CENT), CENT
     )
+
+
+def _check_awaited(facts: PreflightFacts) -> Violation | None:
+    """Fail while the size of an exit is not known; the value is how many settlements it awaits."""
+    if facts.side is Side.BUY or _exit(facts).shares is not None:
+        return None
+    awaited = len(_exit(facts).awaited_entries) + len(_exit(facts).awaited_exits)
+    return Violation(Refusal.AWAITS_ENTRY, Decimal(awaited), Decimal(0))
+
+
+def _check_trade_age(facts: PreflightFacts) -> Violation | None:
+    filled_at = facts.quoted.intent.filled_at
+    limit = expires_at(facts.quoted.intent, facts.limits) - filled_at
+    return _check_at_most(Refusal.TRADE_TOO_OLD, _seconds(facts.now - filled_at), _seconds(limit))
 
 
 def _check_quote_exists(facts: PreflightFacts) -> Violation | None:
@@ -192,7 +136,7 @@ def _check_minimum_size(facts: PreflightFacts) -> Violation | None:
     if facts.side is Side.BUY:
         return _check_at_least(Refusal.BELOW_MINIMUM, facts.usdc, MIN_BUY_USDC)
     return _check_at_least(
-        Refusal.BELOW_MINIMUM, round_down(facts.quoted.intent.shares, CENT), CENT
+        Refusal.BELOW_MINIMUM, round_down(_exit(facts).unsold_shares, CENT), CENT
     )
 
 
@@ -206,21 +150,38 @@ def _check_maximum_size(facts: PreflightFacts) -> Violation | None:
 
 
 def _check_daily_cap(facts: PreflightFacts) -> Violation | None:
-    cap = _follow(facts).daily_cap_usdc
-    spent = _funds(facts).spent_today + facts.usdc
-    return (
-        None
-        if facts.side is Side.SELL or spent <= cap
-        else Violation(Refusal.DAILY_CAP_REACHED, as_decimal(spent), as_decimal(cap))
+    return _check_cap(
+        facts,
+        Refusal.DAILY_CAP_REACHED,
+        spent=_funds(facts).spent_today,
+        cap=_follow(facts).daily_cap_usdc,
     )
+
+
+def _check_follower_daily_cap(facts: PreflightFacts) -> Violation | None:
+    return _check_cap(
+        facts,
+        Refusal.FOLLOWER_DAILY_CAP_REACHED,
+        spent=_funds(facts).follower_spent_today,
+        cap=facts.limits.max_follower_daily_usdc,
+    )
+
+
+def _check_cap(
+    facts: PreflightFacts, reason: Refusal, *, spent: int, cap: int | None
+) -> Violation | None:
+    """Exits spend nothing of a cap."""
+    total = spent + facts.usdc
+    if facts.side is Side.SELL or cap is None or total <= cap:
+        return None
+    return Violation(reason, as_decimal(total), as_decimal(cap))
 
 
 def _check_balance(facts: PreflightFacts) -> Violation | None:
-    return (
-        None
-        if facts.side is Side.SELL
-        else _check_at_least(Refusal.BALANCE_TOO_LOW, _funds(facts).spendable, facts.cost)
-    )
+    """An exit sells what of its shares is on the chain and not reserved for another exit."""
+    if facts.side is Side.SELL:
+        return _check_at_least(Refusal.BALANCE_TOO_LOW, _shares_to_sell(facts), CENT)
+    return _check_at_least(Refusal.BALANCE_TOO_LOW, _funds(facts).spendable, facts.cost)
 
 
 def _check_allowance(facts: PreflightFacts) -> Violation | None:
@@ -233,18 +194,13 @@ def _check_allowance(facts: PreflightFacts) -> Violation | None:
     )
 
 
-def _check_position(facts: PreflightFacts) -> Violation | None:
-    return (
-        None
-        if facts.side is Side.BUY
-        else _check_at_least(Refusal.NO_POSITION, round_down(_funds(facts).sellable, CENT), CENT)
-    )
-
-
 CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_mode,
     _check_followed,
+    _check_exits_copied,
+    _check_position,
     _check_trade_age,
+    _check_awaited,
     _check_minimum_size,
     _check_maximum_size,
     _check_quote_exists,
@@ -261,9 +217,9 @@ reported as an empty book.
 
 CHECKS_OF_FUNDS: tuple[Check, ...] = (
     _check_daily_cap,
+    _check_follower_daily_cap,
     _check_balance,
     _check_allowance,
-    _check_position,
 )
 
 
@@ -301,19 +257,26 @@ def _refuse(facts: PreflightFacts, violation: Violation) -> IntentRefused:
 
 def _approve(facts: PreflightFacts) -> IntentApproved:
     intent, buys = facts.quoted.intent, facts.side is Side.BUY
-    limit = facts.limits.max_entry_age if buys else facts.limits.max_exit_age
     return IntentApproved(
         message_id=f"{intent.intent_id}:judged",
         occurred_at=facts.now,
         intent=intent,
         order_type=OrderType.FOK if buys else OrderType.FAK,
         usdc=facts.usdc if buys else 0,
-        shares=0 if buys else round_down(min(intent.shares, _funds(facts).sellable), CENT),
+        shares=0 if buys else _shares_to_sell(facts),
         limit_price=_require(_limit_price(facts), "limit price"),
-        expires_at=intent.filled_at + limit,
+        expires_at=expires_at(intent, facts.limits),
         quote=facts.quote,
         facts=_build_verdict_facts(facts),
     )
+
+
+def _shares_to_sell(facts: PreflightFacts) -> int:
+    """Micro-shares that this attempt of an exit sells. The balance is only an upper bound: it may
+    show settlements that are not reported yet, or not show those that are.
+    """
+    available = min(_position(facts).free_shares, _funds(facts).shares)
+    return round_down(max(0, min(_exit(facts).unsold_shares, available)), CENT)
 
 
 def reserved_usdc(verdict: IntentApproved) -> int:
@@ -322,7 +285,7 @@ def reserved_usdc(verdict: IntentApproved) -> int:
 
 
 def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
-    funds, follow = facts.funds, facts.follow
+    funds, follow, position = facts.funds, facts.follow, facts.position
     return VerdictFacts(
         judged_at=facts.now,
         controls_version=facts.controls_version,
@@ -331,12 +294,17 @@ def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
         max_trade_usdc=facts.limits.max_trade_usdc,
         daily_cap_usdc=follow.daily_cap_usdc if follow else 0,
         spent_today_usdc=funds.spent_today if funds else 0,
+        follower_daily_cap_usdc=facts.limits.max_follower_daily_usdc,
+        follower_spent_today_usdc=funds.follower_spent_today if funds else 0,
         balance_usdc=funds.usdc if funds else None,
         allowance_usdc=funds.allowance if funds else None,
         balance_shares=funds.shares if funds else None,
         reserved_usdc=funds.reserved_usdc if funds else 0,
-        reserved_shares=funds.reserved_shares if funds else 0,
+        reserved_shares=position.reserved_shares if position else 0,
         balance_at=funds.fetched_at if funds else None,
+        held_shares=position.held_shares if position else 0,
+        exit_shares=facts.exit.shares if facts.exit else None,
+        exit_sold_shares=facts.exit.sold_shares if facts.exit else 0,
     )
 
 
@@ -353,6 +321,14 @@ def _follow(facts: PreflightFacts) -> Follow:
 
 def _funds(facts: PreflightFacts) -> Funds:
     return _require(facts.funds, "funds")
+
+
+def _exit(facts: PreflightFacts) -> Exit:
+    return _require(facts.exit, "exit")
+
+
+def _position(facts: PreflightFacts) -> FollowPosition:
+    return _require(facts.position, "position")
 
 
 def _require(fact: T | None, name: str) -> T:

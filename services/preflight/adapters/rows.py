@@ -1,0 +1,159 @@
+"""Translates between preflight's values and the rows of its tables."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from services.preflight.decisions import Exit, ExitState, FollowPosition, Verdict, reserved_usdc
+from shared.domain.follows import follower_scope
+from shared.domain.money import Side
+from shared.messages.intents import Intent, IntentApproved
+
+
+def follow_scope(follow_id: str) -> str:
+    return f"follow:{follow_id}"
+
+
+def utc_day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
+
+
+def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any]:
+    """The row of ``preflight.intents``; a refusal reserves nothing and is settled at once."""
+    intent = verdict.intent
+    row = {
+        "intent_id": verdict.intent_id,
+        "proxy": intent.proxy,
+        "token_id": intent.token_id,
+        "day": utc_day(verdict.occurred_at),
+        "verdict": verdict.model_dump_json(),
+        "traceparent": traceparent,
+        "judged_at": verdict.occurred_at,
+        "follow_id": intent.follow_id,
+        "side": intent.side.value,
+        "exit_id": exit_id(intent) if intent.side is Side.SELL else "",
+    }
+    if isinstance(verdict, IntentApproved):
+        return row | {
+            "state": "approved",
+            "reason": "",
+            "reserved_usdc": reserved_usdc(verdict),
+            "reserved_shares": verdict.shares,
+            "cap_usdc": verdict.usdc,
+            "settled_at": None,
+        }
+    return row | {
+        "state": "refused",
+        "reason": verdict.reason.value,
+        "reserved_usdc": 0,
+        "reserved_shares": 0,
+        "cap_usdc": 0,
+        "settled_at": verdict.occurred_at,
+    }
+
+
+def exit_id(intent: Intent) -> str:
+    """The exit that an intent to sell is an attempt of."""
+    return intent.continues or intent.intent_id
+
+
+def build_spending_rows(approved: Iterable[IntentApproved]) -> list[dict[str, Any]]:
+    """What the approved entries take of each daily cap."""
+    sums: dict[tuple[str, date], int] = {}
+    for verdict in approved:
+        for scope in cap_by_scope(verdict):
+            key = scope, utc_day(verdict.occurred_at)
+            sums[key] = sums.get(key, 0) + verdict.usdc
+    return [{"scope": scope, "day": day, "spent_usdc": usdc} for (scope, day), usdc in sums.items()]
+
+
+def cap_by_scope(verdict: IntentApproved) -> dict[str, int | None]:
+    """The daily caps that an entry counts against, by scope; None: nothing caps the scope."""
+    return {
+        follow_scope(verdict.intent.follow_id): verdict.facts.daily_cap_usdc,
+        follower_scope(verdict.intent.proxy): verdict.facts.follower_daily_cap_usdc,
+    }
+
+
+def build_position_query(intent: Intent, n: int) -> dict[str, Any]:
+    return {
+        "follow_id": intent.follow_id,
+        "token_id": intent.token_id,
+        "proxy": intent.proxy,
+        "exit_id": exit_id(intent),
+        "intent_id": intent.intent_id,
+        "n": n,
+    }
+
+
+def build_position(
+    intent: Intent,
+    held: Row[Any],
+    *,
+    open_intents: Sequence[Row[Any]],
+    awaited_entries: Sequence[Row[Any]],
+    exits: Sequence[Exit],
+) -> FollowPosition:
+    """From the rows of one query."""
+    own = exit_id(intent)
+    others = [each for each in exits if each.exit_id != own]
+    return FollowPosition(
+        held_shares=held.shares,
+        held_by_all_follows=held.of_all_follows,
+        reserved_shares=sum(row.reserved_shares for row in open_intents if row.side == "SELL"),
+        open_entries=tuple(row.intent_id for row in open_intents if row.side == "BUY"),
+        open_exits=tuple(each for each in others if each.state is ExitState.OPEN),
+        exit=next((each for each in exits if each.exit_id == own), None),
+        bought_by_entry={row.intent_id: row.bought for row in awaited_entries},
+        size_by_exit={each.exit_id: _known_size(each) for each in others},
+    )
+
+
+def _known_size(exit_: Exit) -> int | None:
+    """What the exit sells in all; an exit that ended before its size was known sells nothing."""
+    if exit_.shares is None and exit_.state is not ExitState.OPEN:
+        return 0
+    return exit_.shares
+
+
+def build_exit_row(exit_: Exit, *, now: datetime) -> Mapping[str, Any]:
+    intent = exit_.intent
+    return {
+        "exit_id": exit_.exit_id,
+        "proxy": intent.proxy,
+        "follow_id": intent.follow_id,
+        "token_id": intent.token_id,
+        "intent": intent.model_dump_json(),
+        "base_shares": exit_.base_shares,
+        "awaited_entries": json.dumps(exit_.awaited_entries),
+        "awaited_exits": json.dumps(exit_.awaited_exits),
+        "shares": exit_.shares,
+        "sold_shares": exit_.sold_shares,
+        "attempts": exit_.attempts,
+        "state": exit_.state.value,
+        "reason": exit_.reason,
+        "next_attempt_at": exit_.next_attempt_at,
+        "expires_at": exit_.expires_at,
+        "updated_at": now,
+        "traceparent": exit_.traceparent,
+    }
+
+
+def parse_exit(row: Row[Any]) -> Exit:
+    return Exit(
+        intent=Intent.model_validate_json(row.intent),
+        base_shares=row.base_shares,
+        awaited_entries=tuple(row.awaited_entries),
+        awaited_exits=tuple(row.awaited_exits),
+        shares=row.shares,
+        sold_shares=row.sold_shares,
+        attempts=row.attempts,
+        state=ExitState(row.state),
+        reason=row.reason,
+        next_attempt_at=row.next_attempt_at,
+        expires_at=row.expires_at,
+        traceparent=row.traceparent,
+    )

@@ -1,0 +1,198 @@
+"""SQL of preflight's verdicts, reservations, positions and exits: each statement takes a group."""
+
+from sqlalchemy import text
+
+from shared.db import tables
+from shared.db.sql import Batch
+
+COMMITMENT_QUERIES = Batch.from_table(
+    tables.intents,
+    "proxy",
+    "day",
+    since="timestamptz",
+    n="bigint",
+    follow_scope="text",
+    follower_scope="text",
+)
+LOAD_COMMITMENTS = f"""
+select q.n,
+       coalesce(sum(i.reserved_usdc), 0)::bigint as usdc,
+       coalesce(max(of_follow.spent_usdc), 0)::bigint as spent_today,
+       coalesce(max(of_follower.spent_usdc), 0)::bigint as follower_spent_today
+from {COMMITMENT_QUERIES.unnest("q")}
+left join preflight.intents i
+       on i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.since)
+left join preflight.spending of_follow
+       on of_follow.scope = q.follow_scope and of_follow.day = q.day
+left join preflight.spending of_follower
+       on of_follower.scope = q.follower_scope and of_follower.day = q.day
+group by q.n order by q.n
+"""
+
+POSITION_QUERIES = Batch.from_table(
+    tables.exits, "follow_id", "token_id", "proxy", "exit_id", intent_id="text", n="bigint"
+)
+LOAD_HELD = f"""
+select q.n, coalesce(own.shares, 0) as shares,
+       coalesce((select sum(each.shares) from preflight.positions each
+                 where each.proxy = q.proxy and each.token_id = q.token_id), 0)::bigint
+       as of_all_follows
+from {POSITION_QUERIES.unnest("q")}
+left join preflight.positions own on own.follow_id = q.follow_id and own.token_id = q.token_id
+order by q.n
+"""
+LOAD_OPEN_INTENTS = f"""
+select q.n, i.intent_id, i.side, i.reserved_shares
+from {POSITION_QUERIES.unnest("q")}
+join preflight.intents i
+  on i.follow_id = q.follow_id and i.token_id = q.token_id and i.settled_at is null
+where i.intent_id <> q.intent_id
+order by q.n, i.judged_at, i.intent_id
+"""
+LOAD_AWAITED_ENTRIES = f"""
+select q.n, i.intent_id, case when i.settled_at is not null then i.filled_shares end as bought
+from {POSITION_QUERIES.unnest("q")}
+join preflight.exits e on e.exit_id = q.exit_id
+join preflight.intents i on i.intent_id = any(e.awaited_entries)
+"""
+LOAD_EXITS = f"""
+select q.n, e.*
+from {POSITION_QUERIES.unnest("q")}
+join lateral (
+    select * from preflight.exits each
+    where each.follow_id = q.follow_id and each.token_id = q.token_id and each.state = 'open'
+    union
+    select * from preflight.exits each where each.exit_id = q.exit_id
+    union
+    select awaited.* from preflight.exits each
+    join preflight.exits awaited on awaited.exit_id = any(each.awaited_exits)
+    where each.exit_id = q.exit_id
+) as e on true
+order by q.n, e.expires_at, e.exit_id
+"""
+"""Of each query the follow's open exits in the token, its own exit, and those that this awaits."""
+
+LOAD_EXITS_BY_INTENT = """
+select i.intent_id, e.* from preflight.intents i
+join preflight.exits e on e.exit_id = i.exit_id
+where i.intent_id = any(cast(:intent_ids as text[]))
+"""
+LOAD_DUE_EXITS = """
+select * from preflight.exits where next_attempt_at <= :now order by next_attempt_at limit 1000
+"""
+
+INTENTS = Batch.from_table(
+    tables.intents,
+    "intent_id",
+    "proxy",
+    "token_id",
+    "state",
+    "reason",
+    "reserved_usdc",
+    "reserved_shares",
+    "cap_usdc",
+    "day",
+    "verdict",
+    "traceparent",
+    "judged_at",
+    "settled_at",
+    "follow_id",
+    "side",
+    "exit_id",
+)
+RECORD_INTENTS = f"""
+insert into preflight.intents ({INTENTS.names})
+select {INTENTS.prefixed("g")} from {INTENTS.unnest("g")}
+on conflict do nothing
+returning intent_id
+"""
+SPENDING = Batch.from_table(tables.spending, "scope", "day", "spent_usdc")
+RESERVE_CAPS = f"""
+insert into preflight.spending ({SPENDING.names})
+select {SPENDING.prefixed("g")} from {SPENDING.unnest("g")}
+on conflict (scope, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
+returning scope, day, spent_usdc
+"""
+LOAD_VERDICTS = (
+    "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
+)
+
+EXIT_COLUMNS = Batch.from_table(
+    tables.exits,
+    "exit_id",
+    "proxy",
+    "follow_id",
+    "token_id",
+    "intent",
+    "base_shares",
+    "shares",
+    "sold_shares",
+    "attempts",
+    "state",
+    "reason",
+    "next_attempt_at",
+    "expires_at",
+    "updated_at",
+    "traceparent",
+)
+EXITS = Batch({**EXIT_COLUMNS.types, "awaited_entries": "text", "awaited_exits": "text"})
+"""The awaited ids as JSON: arrays of different lengths cannot be unnested."""
+SAVE_EXITS = text(f"""
+insert into preflight.exits ({EXIT_COLUMNS.names}, awaited_entries, awaited_exits)
+select {EXIT_COLUMNS.prefixed("g")},
+       array(select json_array_elements_text(cast(g.awaited_entries as json))),
+       array(select json_array_elements_text(cast(g.awaited_exits as json)))
+from {EXITS.unnest("g")}
+on conflict (exit_id) do update
+set shares = excluded.shares, sold_shares = excluded.sold_shares, attempts = excluded.attempts,
+    state = excluded.state, reason = excluded.reason,
+    next_attempt_at = excluded.next_attempt_at, updated_at = excluded.updated_at
+""")
+
+REPORTS = Batch.from_table(
+    tables.intents,
+    "intent_id",
+    "state",
+    "reason",
+    "settled_at",
+    usdc="bigint",
+    fee_usdc="bigint",
+    shares="bigint",
+)
+SETTLE = f"""
+with settled as (
+    update preflight.intents i
+    set state = g.state, reason = g.reason, settled_at = g.settled_at, filled_shares = g.shares,
+        reserved_usdc = case when i.reserved_usdc > 0 then g.usdc + g.fee_usdc else 0 end,
+        reserved_shares = case when i.reserved_shares > 0 then g.shares else 0 end,
+        cap_usdc = case when i.cap_usdc > 0 then g.usdc else 0 end
+    from {REPORTS.unnest("g")}, preflight.intents before
+    where i.intent_id = g.intent_id and before.intent_id = i.intent_id and i.settled_at is null
+    returning i.intent_id, i.proxy, i.follow_id, i.token_id, i.side, i.day, i.settled_at,
+              i.filled_shares, before.cap_usdc - i.cap_usdc as unused
+), released as (
+    select scope, day, sum(unused) as unused
+    from settled, lateral (values ('follow:' || follow_id), ('follower:' || proxy)) as of(scope)
+    group by scope, day
+), freed as (
+    update preflight.spending s
+    set spent_usdc = s.spent_usdc - r.unused
+    from released r
+    where s.scope = r.scope and s.day = r.day
+), held as (
+    insert into preflight.positions (follow_id, token_id, proxy, shares)
+    select follow_id, token_id, min(proxy),
+           sum(case side when 'BUY' then filled_shares else -filled_shares end)
+    from settled where filled_shares > 0 group by follow_id, token_id
+    on conflict (follow_id, token_id) do update set shares = positions.shares + excluded.shares
+), woken as (
+    update preflight.exits e set next_attempt_at = settled.settled_at
+    from settled
+    where settled.side = 'BUY' and e.follow_id = settled.follow_id
+      and e.token_id = settled.token_id and e.state = 'open' and e.shares is null
+      and e.next_attempt_at > settled.settled_at
+)
+select intent_id from settled
+"""
+"""Everything that follows from a final order, once: what it did not use is released, what it filled
+changes the follow's position, and the exits that await it are attempted at once."""

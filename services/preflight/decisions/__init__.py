@@ -1,0 +1,39 @@
+"""The decisions of preflight: the verdict about a copy, and how an exit goes on after it."""
+
+from services.preflight.decisions.checks import (
+    MIN_BUY_USDC,
+    Verdict,
+    judge,
+    refuse_early,
+    reserved_usdc,
+)
+from services.preflight.decisions.exits import (
+    Exit,
+    ExitState,
+    FollowPosition,
+    after_order,
+    after_verdict,
+    build_continuation,
+    open_exit,
+)
+from services.preflight.decisions.facts import Funds, Limits, PreflightFacts, expires_at, max_fee
+
+__all__ = [
+    "MIN_BUY_USDC",
+    "Exit",
+    "ExitState",
+    "FollowPosition",
+    "Funds",
+    "Limits",
+    "PreflightFacts",
+    "Verdict",
+    "after_order",
+    "after_verdict",
+    "build_continuation",
+    "expires_at",
+    "judge",
+    "max_fee",
+    "open_exit",
+    "refuse_early",
+    "reserved_usdc",
+]

@@ -1,0 +1,98 @@
+"""The facts that a verdict is based on."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from services.preflight.decisions.exits import Exit, FollowPosition
+from shared.domain.follows import Follow, Mode
+from shared.domain.money import CENT, Side, cost_ceiling, round_down
+from shared.messages.intents import Intent, IntentQuoted, NoQuote, Quote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The operator's limits for every copy. Amounts in micro-USDC."""
+
+    max_quote_age: timedelta
+    max_entry_age: timedelta
+    """Since the leader's fill: a later BUY is a stale copy."""
+    max_exit_age: timedelta
+    """An exit is worth copying for longer: not to exit is a risk of its own."""
+    max_trade_usdc: int
+    max_follower_daily_usdc: int | None = None
+    """What all follows of a proxy may spend in a UTC day together; None: no such cap."""
+    sell_own_shares: bool = False
+    """Whether exits may sell shares that no follow bought."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funds:
+    """What a proxy has on the chain, and what of it is reserved. Micro-USDC and micro-shares."""
+
+    usdc: int
+    allowance: int
+    shares: int
+    shares_approved: bool
+    fetched_at: datetime
+    reserved_usdc: int
+    """By copies that the balance on the chain may not show yet."""
+    spent_today: int
+    """What the follow's approved copies of this UTC day take of its daily cap."""
+    follower_spent_today: int
+    """What the proxy's approved copies of this UTC day take, of all its follows."""
+
+    @property
+    def spendable(self) -> int:
+        return self.usdc - self.reserved_usdc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightFacts:
+    """Everything that a verdict is based on."""
+
+    quoted: IntentQuoted
+    follow: Follow | None
+    mode: Mode
+    controls_version: int
+    limits: Limits
+    now: datetime
+    funds: Funds | None = None
+    """None until the checks that need no funds have passed."""
+    exit: Exit | None = None
+    """None for an entry, like the position."""
+    position: FollowPosition | None = None
+
+    @property
+    def side(self) -> Side:
+        return self.quoted.intent.side
+
+    @property
+    def usdc(self) -> int:
+        """What a BUY spends, in whole cents: the venue accepts no finer amounts."""
+        return round_down(self.quoted.intent.usdc, CENT)
+
+    @property
+    def quote(self) -> Quote:
+        if isinstance(self.quoted.quote, NoQuote):
+            raise TypeError("there is no quote: _check_quote_exists has to come first")
+        return self.quoted.quote
+
+    @property
+    def cost(self) -> int:
+        """What a BUY can cost at most: the venue takes its fee on top of what is spent."""
+        return self.usdc + max_fee(self.usdc, self.quote.fee_rate)
+
+
+def max_fee(usdc: int, rate: Decimal) -> int:
+    """The highest fee that spending ``usdc`` can cause, in micro-USDC.
+
+    fee = shares x rate x p x (1 - p) = usdc x rate x (1 - p): below usdc x rate at any price.
+    """
+    return cost_ceiling(usdc, rate)
+
+
+def expires_at(intent: Intent, limits: Limits) -> datetime:
+    """From then on the intent is too old."""
+    buys = intent.side is Side.BUY
+    return intent.filled_at + (limits.max_entry_age if buys else limits.max_exit_age)

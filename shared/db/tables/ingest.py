@@ -1,0 +1,77 @@
+"""Tables of ingest: leaders' fills and what of them is copied."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text, text
+
+from shared.db.tables.base import TIMESTAMP, metadata
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("feed", Text, primary_key=True),
+    Column("block_number", BigInteger, nullable=False),
+    schema="ingest",
+    comment="How far the chain feed has read; it continues there after a gap.",
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("row_id", Text, primary_key=True),
+    Column("shares", BigInteger, nullable=False),
+    Column("seen_at", TIMESTAMP, nullable=False),
+    Column(
+        "leader",
+        Text,
+        comment="Null in old rows, like the next four: such a row is compared with no other",
+    ),
+    Column("transaction_hash", Text),
+    Column("token_id", Text),
+    Column("side", Text),
+    Column("filled_at", TIMESTAMP, comment="Time of the fill by the venue or the block"),
+    Column(
+        "awaits_confirmation",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="It counts only once its own transaction is in a block",
+    ),
+    Index("fills_by_leader", "leader", "filled_at"),
+    Index(
+        "fills_from_socket",
+        "leader",
+        "row_id",
+        "filled_at",
+        postgresql_where=text("source = 'rtds'"),
+    ),
+    schema="ingest",
+    comment="Every row of every feed, once: a leader's trade is assembled from them.",
+)
+
+copy_slices = Table(
+    "copy_slices",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("from_shares", BigInteger, primary_key=True),
+    Column("to_shares", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("row_id", Text, nullable=False, comment="The row that this slice was first seen in"),
+    Column("controls_version", BigInteger, nullable=False),
+    Column("intended_at", TIMESTAMP, nullable=False),
+    Column(
+        "resent_of",
+        Text,
+        primary_key=True,
+        server_default="",
+        comment="The trade that it was already copied as; empty: copied as this one",
+    ),
+    Column(
+        "fill",
+        Text,
+        comment="JSON, of a slice copied as another trade: the fill to publish if they are two",
+    ),
+    Index("copy_slices_resent", "resent_of", postgresql_where=text("resent_of <> ''")),
+    schema="ingest",
+    comment="The copied slices of a trade: the first one, and one for each later increase.",
+)

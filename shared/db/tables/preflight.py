@@ -1,0 +1,126 @@
+"""Tables of preflight: verdicts, caps, positions and exits."""
+
+from sqlalchemy import ARRAY, BigInteger, Column, Date, Index, Table, Text, text
+
+from shared.db.tables.base import metadata, timestamp
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("token_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column(
+        "reserved_usdc",
+        BigInteger,
+        nullable=False,
+        comment="Reserved while open; the amount that was spent once settled",
+    ),
+    Column("reserved_shares", BigInteger, nullable=False),
+    Column(
+        "cap_usdc",
+        BigInteger,
+        nullable=False,
+        comment="The amount that counts against the daily caps",
+    ),
+    Column("day", Date, nullable=False, comment="UTC day that the cap was reserved on"),
+    Column("verdict", Text, nullable=False, comment="JSON, as published: redeliveries repeat it"),
+    Column("traceparent", Text),
+    timestamp("judged_at", nullable=False),
+    timestamp("settled_at"),
+    Column("follow_id", Text, nullable=False, server_default=""),
+    Column("side", Text, nullable=False, server_default=""),
+    Column(
+        "exit_id",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="The exit that it is an attempt of; empty for an entry",
+    ),
+    Column(
+        "filled_shares",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="Micro-shares bought or sold, once settled",
+    ),
+    Index("intents_by_proxy", "proxy", "settled_at"),
+    Index(
+        "intents_open_by_follow",
+        "follow_id",
+        "token_id",
+        postgresql_where=text("settled_at is null"),
+    ),
+    schema="preflight",
+    comment="One row per intent, written before its verdict is published.",
+)
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("scope", Text, primary_key=True, comment="follow:ID or follower:ADDRESS"),
+    Column("day", Date, primary_key=True),
+    Column("spent_usdc", BigInteger, nullable=False),
+    schema="preflight",
+    comment="What the approved copies of a UTC day count against the daily cap of a scope.",
+)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("follow_id", Text, primary_key=True),
+    Column("token_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("shares", BigInteger, nullable=False, comment="Micro-shares bought and not sold"),
+    Index("positions_by_proxy", "proxy", "token_id"),
+    schema="preflight",
+    comment="What each follow holds by its settled copies: no exit sells more of it.",
+)
+
+exits = Table(
+    "exits",
+    metadata,
+    Column("exit_id", Text, primary_key=True, comment="The id of its first intent"),
+    Column("proxy", Text, nullable=False),
+    Column("follow_id", Text, nullable=False),
+    Column("token_id", Text, nullable=False),
+    Column("intent", Text, nullable=False, comment="JSON: its first intent"),
+    Column(
+        "base_shares",
+        BigInteger,
+        nullable=False,
+        comment="Held when it was first judged, less what earlier exits were still to sell",
+    ),
+    Column(
+        "awaited_entries",
+        ARRAY(Text),
+        nullable=False,
+        comment="Intents to buy that were not settled then",
+    ),
+    Column(
+        "awaited_exits",
+        ARRAY(Text),
+        nullable=False,
+        comment="Earlier exits whose size was not known then",
+    ),
+    Column("shares", BigInteger, comment="To sell in all; null: not known yet"),
+    Column("sold_shares", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False, comment="Attempts that were judged"),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, comment="Why the last attempt left shares unsold"),
+    timestamp("next_attempt_at"),
+    timestamp("expires_at", nullable=False),
+    timestamp("updated_at", nullable=False),
+    Column("traceparent", Text),
+    Index("exits_open", "follow_id", "token_id", postgresql_where=text("state = 'open'")),
+    Index(
+        "exits_due",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at is not null"),
+    ),
+    Index("exits_unsold", "updated_at", postgresql_where=text("state = 'unsold'")),
+    schema="preflight",
+    comment="One row per exit of a follow that held shares, or awaited some.",
+)
