@@ -66,12 +66,13 @@ def _check_exits_copied(facts: PreflightFacts) -> Violation | None:
 
 
 def _check_position(facts: PreflightFacts) -> Violation | None:
-    """Fail where the follow holds nothing, and no entry of it that may bring something is open."""
+    """Fail where the follow holds nothing that is not promised to earlier exits, and no entry of it
+    that may bring something is open.
+    """
     if facts.side is Side.BUY or (_exit(facts).awaited_entries and _exit(facts).shares is None):
         return None
-    return _check_at_least(
-        Refusal.NO_POSITION, round_down(_position(facts).sellable_shares, CENT), CENT
-    )
+    to_sell = 0 if _exit(facts).shares == 0 else _position(facts).sellable_shares
+    return _check_at_least(Refusal.NO_POSITION, round_down(to_sell, CENT), CENT)
 
 
 def _check_awaited(facts: PreflightFacts) -> Violation | None:

@@ -238,6 +238,14 @@ def test_an_exit_that_sold_everything_is_done() -> None:
     )
 
 
+def test_what_attempts_sold_adds_up() -> None:
+    report = a_report(state=OrderState.CONFIRMED, shares=shares(3))
+
+    after = after_order(an_exit(sold_shares=shares(4)), report, now=NOON, retry_delay=DELAY)
+
+    assert (after.sold_shares, after.unsold_shares) == (shares(7), shares(3))
+
+
 @pytest.mark.parametrize(
     ("left", "state"),
     [(MIN_REMAINDER_SHARES, ExitState.OPEN), (MIN_REMAINDER_SHARES - 1, ExitState.DONE)],
