@@ -1,6 +1,8 @@
 """The next step of an order and what the venue's reply makes of it."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from services.executor.decisions import (
     apply_reply,
     is_worth_sending_again,
     next_step,
+    obstacle_may_pass,
     withdrawal_reason,
 )
 from shared.domain.follows import Mode
@@ -147,3 +150,26 @@ def test_the_same_bytes_are_sent_again_only_before_they_expire_and_without_any_r
     order: Order, *, is_sent_again: bool
 ) -> None:
     assert is_worth_sending_again(order, now=NOON) is is_sent_again
+
+
+@pytest.mark.parametrize(
+    ("ended", "may_pass"),
+    [
+        ({"state": OrderState.CONFIRMED}, True),
+        ({"state": OrderState.FAILED}, True),
+        ({"state": OrderState.WITHDRAWN}, True),
+        ({"state": OrderState.KILLED, "last_reply": VenueReply.KILLED}, True),
+        ({"state": OrderState.KILLED, "last_reply": VenueReply.ARRIVED}, False),
+        ({"state": OrderState.KILLED, "last_reply": VenueReply.NO_REPLY}, False),
+        ({"state": OrderState.REJECTED, "reason": "balance_too_low: not enough"}, True),
+        ({"state": OrderState.REJECTED, "reason": "banned: address banned"}, False),
+        ({"state": OrderState.REJECTED, "reason": "something else"}, False),
+        ({"state": OrderState.UNKNOWN}, False),
+        ({"state": OrderState.MATCHED}, False),
+        ({"state": OrderState.SIGNED}, False),
+    ],
+)
+def test_what_stopped_a_final_order_may_pass_unless_its_reason_is_final(
+    ended: dict[str, Any], may_pass: bool
+) -> None:
+    assert obstacle_may_pass(replace(an_order(), **ended)) is may_pass
