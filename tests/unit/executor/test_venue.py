@@ -172,7 +172,7 @@ def a_row(**overrides: Any) -> dict[str, Any]:
 
 
 A_MAKER = {"asset_id": TOKEN, "matched_amount": "0", "price": "0.5", "order_id": "0xm"}
-UNREADABLE = {
+UNREADABLE: dict[str, dict[str, Any]] = {
     "a new status": {"status": "NEW_STATUS"},
     "a maker with nothing": {"maker_orders": [A_MAKER]},
     "a time that is none": {"match_time": "noon"},
