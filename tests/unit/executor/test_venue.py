@@ -177,7 +177,7 @@ UNREADABLE: dict[str, dict[str, Any]] = {
     "a maker with nothing": {"maker_orders": [A_MAKER]},
     "a time that is none": {"match_time": "noon"},
 }
-OTHER = {"taker_order_id": "0xother"}
+OTHER: dict[str, Any] = {"taker_order_id": "0xother"}
 
 
 @pytest.mark.parametrize("wrong", UNREADABLE.values(), ids=UNREADABLE)
