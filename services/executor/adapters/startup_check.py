@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.unreadable_rows import RowParking
+from services.executor.adapters.unreadable_rows import ParkedRows
 from services.executor.adapters.venue import ClobVenue, WalletTrades, build_overdue
 from services.executor.adapters.wallet_retries import WalletRetries
 from services.executor.decisions import Order
@@ -55,7 +55,7 @@ class StartupCheck:
         """``batch_size``: wallets whose trades are fetched at once, one batch per second."""
         self._orders, self._venue, self._leases = orders, venue, leases
         self._now, self._batch_size = now, batch_size
-        self._parking, self._retries = RowParking(now=now), WalletRetries(now=now)
+        self._parked_rows, self._retries = ParkedRows(now=now), WalletRetries(now=now)
         self._checked: frozenset[LeaseId] = frozenset()
         """The leases whose open orders were checked, but for those of the withheld wallets."""
         self._withheld: dict[str, LeaseId] = {}
@@ -145,7 +145,7 @@ class StartupCheck:
         except Transient as error:
             self._withhold(proxy, error)
             return
-        await self._parking.park(trades.unreadable, publish)
+        await self._parked_rows.park(trades.unreadable, publish)
         traces = {order.order_hash: order.traceparent for order in orders}
         for trade in trades.reports:
             with tracing.continue_trace(traces[trade.order_hash]):

@@ -14,7 +14,7 @@ from shared.streams.routes import Publish
 ROWS_REMEMBERED = 1_000
 
 
-class RowParking:
+class ParkedRows:
     """Remembers what it has parked: a row comes again with every poll."""
 
     def __init__(self, *, now: Callable[[], datetime]) -> None:

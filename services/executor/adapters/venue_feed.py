@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.unreadable_rows import RowParking
+from services.executor.adapters.unreadable_rows import ParkedRows
 from services.executor.adapters.venue import ClobVenue, build_overdue
 from services.executor.adapters.wallet_retries import WalletRetries
 from services.executor.decisions import (
@@ -54,7 +54,7 @@ class VenueFeed:
         """By intent id of open orders."""
         self._times_overdue: dict[str, int] = {}
         """By intent id of open orders: how often they were published as overdue."""
-        self._parking, self._retries = RowParking(now=now), WalletRetries(now=now)
+        self._parked_rows, self._retries = ParkedRows(now=now), WalletRetries(now=now)
 
     async def __call__(self, publish: Publish) -> None:
         clock = asyncio.get_running_loop().time
@@ -114,7 +114,7 @@ class VenueFeed:
             )
             return
         self._retries.succeed(proxy)
-        await self._parking.park(trades.unreadable, publish)
+        await self._parked_rows.park(trades.unreadable, publish)
         traces = {order.order_hash: order.traceparent for order in orders}
         for trade in trades.reports:
             key = (trade.order_hash, trade.trade_id)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 FIRST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(seconds=30)
+MAX_PAUSE = timedelta(seconds=30)
 
 
 class WalletRetries:
@@ -25,7 +25,7 @@ class WalletRetries:
     def fail(self, proxy: str) -> timedelta:
         """Return how long the wallet is not asked for."""
         known = self._pauses.get(proxy)
-        pause = FIRST_PAUSE if known is None else min(2 * known, LONGEST_PAUSE)
+        pause = FIRST_PAUSE if known is None else min(2 * known, MAX_PAUSE)
         self._pauses[proxy], self._due_at[proxy] = pause, self._now() + pause
         return pause
 

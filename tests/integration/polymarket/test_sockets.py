@@ -144,10 +144,13 @@ async def test_a_socket_with_a_readable_frame_now_and_then_is_kept() -> None:
         channel = Channel(settings(url, silence_timeout_s=2, data_is_alive=False), list)
         task = asyncio.create_task(mark_readable(channel))
         await eventually(lambda: server.sockets)
-        opened_at = asyncio.get_running_loop().time()
-        while asyncio.get_running_loop().time() - opened_at < 3:  # longer than the timeout
+        ends_at = asyncio.get_running_loop().time() + 3  # longer than the timeout
+
+        async def sent_until_the_end() -> bool:
             await server.sockets[0].send("readable")
-            await asyncio.sleep(0.05)
+            return asyncio.get_running_loop().time() > ends_at
+
+        await eventually(sent_until_the_end)
         assert len(server.sockets) == 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

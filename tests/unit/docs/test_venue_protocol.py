@@ -50,7 +50,8 @@ def texts_in(cell: str) -> list[str]:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1][:60])
 def test_each_text_is_taken_as_documented(row: list[str]) -> None:
     statuses, text_cell, *documented = row
-    bodies = [{"error": text} for text in texts_in(text_cell)] or [None]
+    texts = texts_in(text_cell)
+    bodies: list[dict[str, str] | None] = [{"error": text} for text in texts] or [None]
 
     for status in statuses_in(statuses):
         for body in bodies:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from services.executor.adapters.startup_check import StartupCheck, StartupCheckPending
-from services.executor.adapters.unreadable_rows import RowParking
+from services.executor.adapters.unreadable_rows import ParkedRows
 from services.executor.adapters.venue import UnreadableRow, WalletTrades
 from services.executor.adapters.venue_feed import VenueFeed
-from services.executor.adapters.wallet_retries import LONGEST_PAUSE, WalletRetries
+from services.executor.adapters.wallet_retries import MAX_PAUSE, WalletRetries
 from services.executor.decisions import Order, VenueReply
 from shared.db.leases import Lease
 from shared.domain.errors import Transient
@@ -135,10 +135,10 @@ def test_the_pause_of_a_wallet_doubles_up_to_its_limit_and_ends_with_a_success()
     pauses = [retries.fail("0xa") for _ in range(8)]
 
     assert pauses[:3] == [seconds(1), seconds(2), seconds(4)]
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == MAX_PAUSE
     assert retries.is_due("0xb")
     assert not retries.is_due("0xa")
-    clock.now += LONGEST_PAUSE
+    clock.now += MAX_PAUSE
     assert retries.is_due("0xa")
     retries.succeed("0xa")
     assert retries.fail("0xa") == seconds(1)
@@ -194,10 +194,10 @@ async def test_an_order_that_is_sent_again_is_reported_as_overdue_ever_less(
 
 async def test_an_unreadable_row_is_parked_once_without_its_api_key() -> None:
     row = UnreadableRow(order_hash=None, reason="no", row={"id": "1", "owner": "our-key"})
-    published, parking = Published(), RowParking(now=Clock(NOON))
+    published, parked_rows = Published(), ParkedRows(now=Clock(NOON))
 
-    await parking.park([row, row], published)
-    await parking.park([row], published)
+    await parked_rows.park([row, row], published)
+    await parked_rows.park([row], published)
 
     (parked,) = published.messages
     assert isinstance(parked, FrameParked)
