@@ -18,6 +18,8 @@ _STRIKES: Mapping[Fault, FaultOptions] = {
     Fault.SILENT_SOCKET: FaultOptions(),
     Fault.ROWS_LATE: FaultOptions(share=_SOMETIMES, seconds=Decimal(3)),
     Fault.EMPTY_SIZE_MATCHED: FaultOptions(),
+    Fault.STALE_BALANCE: FaultOptions(),
+    Fault.KEY_REVOKED: FaultOptions(),
     Fault.STALE_READS: FaultOptions(share=Decimal("0.5"), seconds=Decimal(2)),
 }
 """All other faults strike a fifth of the possible cases."""

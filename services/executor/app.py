@@ -23,6 +23,7 @@ from shared.db.engine import engine_scope
 from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
 from shared.messages.transactions import ConfirmationRequested, TransactionResolved
@@ -75,7 +76,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 OrderOverdue: handler.on_order_overdue,
                 TransactionResolved: handler.on_transaction_resolved,
             },
-            produces=[OrderReported, ConfirmationRequested],
+            produces=[OrderReported, ConfirmationRequested, FrameParked],
             feeds={
                 "controls": controls,
                 "leases": leases,

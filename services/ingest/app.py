@@ -111,6 +111,7 @@ def build_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelS
         ping_interval_s=settings.rtds_ping_interval.total_seconds(),
         silence_timeout_s=settings.rtds_silence_timeout.total_seconds(),
         pong_is_alive=False,
+        data_is_alive=False,
     )
 
 

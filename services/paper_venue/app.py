@@ -116,7 +116,7 @@ async def open_venue(settings: Settings, closing: AsyncExitStack) -> PaperVenue:
         FaultsApi(faults, machine_ms=machine_ms),
         _build_markets_api(venue, deployment, prepared.world, now_ms),
     )
-    interference = FaultMiddleware(faults, now_ms=now_ms, machine_ms=machine_ms)
+    interference = FaultMiddleware(faults, keys, now_ms=now_ms, machine_ms=machine_ms)
     http = build_application(apis, interference, socket_routes(hubs, venue, keys, now_ms=now_ms))
     facts |= build_facts(settings, await listen(http, settings, closing))
     if settings.trades_per_second:

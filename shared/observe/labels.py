@@ -49,6 +49,8 @@ class Feed(StrEnum):
     """The Data API."""
     MARKET = "market"
     """The market channel: order books."""
+    TRADES = "trades"
+    """The venue's list of our trades."""
 
 
 class FrameKind(StrEnum):
@@ -66,6 +68,8 @@ class FrameKind(StrEnum):
     """A message that carries no trade."""
     NO_TRADE = "no_trade"
     """A log of a leader's order that gives nothing, or more than there can be: not copied."""
+    UNKNOWN = "unknown"
+    """An envelope without a topic or type: the feed has another form than the one we know."""
     MALFORMED = "malformed"
     """It could not be read and is kept as a dead letter."""
     REFUSED = "refused"

@@ -7,6 +7,7 @@ was reported twice, and nothing in them says which.
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +21,8 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
+
+logger = logging.getLogger(__name__)
 
 REQUEST_INTERVAL_S = 0.06
 """One address may make 200 requests in ten seconds; this leaves a few for other programs."""
@@ -71,7 +74,8 @@ class DataApi:
             await self._session.close()
 
     async def fetch_trades(self, wallet: str, since: datetime) -> list[Row]:
-        """Return the wallet's fills since then, as taker and as maker, newest first.
+        """Return the wallet's fills since then, as taker and as maker, newest first. Where the
+        pages do not end, return those of the pages that were read.
 
         Raises: Transient, InvalidMessage.
         """
@@ -82,12 +86,22 @@ class DataApi:
             "limit": str(ROWS_PER_PAGE),
         }
         rows: list[Row] = []
+        cursors = set[str]()
         for _ in range(MAX_PAGES):
             page, cursor = parse_page(await self._get("/v2/trades", query))
             rows += page
             if cursor is None:
+                return rows
+            if cursor in cursors:
                 break
+            cursors.add(cursor)
             query["cursor"] = cursor
+        logger.warning(
+            "the Data API's pages of wallet %s do not end, %d rows were read up to cursor %r",
+            wallet,
+            len(rows),
+            cursor,
+        )
         return rows
 
     async def _get(self, path: str, query: dict[str, str]) -> Any:

@@ -43,6 +43,10 @@ class SubscriptionRefused(Exception):
     """The feed answered the subscription with an error."""
 
 
+class UnknownEnvelope(Exception):
+    """The feed sent an envelope of a form that we do not know."""
+
+
 def parse_envelopes(frame: str) -> Sequence[Any]:
     """Return the envelopes of a frame, not yet checked; none for a keep-alive.
 
@@ -61,13 +65,17 @@ def parse_envelopes(frame: str) -> Sequence[Any]:
 def parse_rows(envelope: Any) -> Iterator[Row]:
     """Yield the activity row of an envelope; none for another topic.
 
-    Raises: InvalidMessage, SubscriptionRefused.
+    Raises: InvalidMessage, SubscriptionRefused, UnknownEnvelope.
     """
     if not isinstance(envelope, dict):
         raise InvalidMessage(f"an envelope must be an object, not {type(envelope).__name__}")
     if "statusCode" in envelope:
         raise SubscriptionRefused(
             f"status {envelope['statusCode']}: {str(envelope.get('body'))[:200]}"
+        )
+    if "topic" not in envelope or "type" not in envelope:
+        raise UnknownEnvelope(
+            f"an envelope with {', '.join(map(str, envelope))[:200] or 'nothing'}"
         )
     if envelope.get("topic") != "activity" or envelope.get("type") not in TYPES:
         return

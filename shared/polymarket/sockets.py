@@ -2,7 +2,8 @@
 
 The best known failure of the feeds is a socket that still answers pings while its subscription has
 lapsed (1,442 silences of over 30 s in one soak test of 14 hours). So a channel counts as alive by
-its data where data must flow, and by its pongs where a quiet market is normal.
+its data where data must flow, and by its pongs where a quiet market is normal. Where frames may
+flow in which nothing can be read, it counts as alive by those that its consumer could read.
 """
 
 import asyncio
@@ -34,6 +35,8 @@ class ChannelSettings:
     """Without a sign of life for this long, the socket is opened anew."""
     pong_is_alive: bool
     """Whether a pong is a sign of life, or only data is."""
+    data_is_alive: bool = True
+    """Whether any data is a sign of life, or only what the consumer marks by ``mark_alive``."""
 
 
 class Channel:
@@ -46,10 +49,16 @@ class Channel:
     def __init__(self, settings: ChannelSettings, first_frames: Callable[[], list[str]]) -> None:
         self._settings, self._first_frames = settings, first_frames
         self._socket: ClientConnection | None = None
+        self._is_marked = False
+        """Whether the frame that is being consumed is a sign of life."""
 
     @property
     def is_open(self) -> bool:
         return self._socket is not None
+
+    def mark_alive(self) -> None:
+        """Say that the frame that ``frames`` yielded last could be read."""
+        self._is_marked = True
 
     async def send(self, text: str) -> None:
         """Send to the open socket. Without one nothing is sent: ``first_frames`` must then cover
@@ -100,20 +109,32 @@ class Channel:
         alive_at, pinger = loop.time(), asyncio.create_task(self._ping(socket))
         try:
             while True:
-                async with asyncio.timeout_at(alive_at + self._settings.silence_timeout_s):
-                    frame = await socket.recv(decode=True)
-                text = str(frame)
-                if text not in NOT_DATA:
+                text = await self._receive(
+                    socket, until=alive_at + self._settings.silence_timeout_s
+                )
+                if text in NOT_DATA:
+                    is_alive = self._settings.pong_is_alive
+                else:
+                    self._is_marked = self._settings.data_is_alive
                     yield text
+                    is_alive = self._is_marked
+                if is_alive:
                     # After the yield: the time that our consumer took is not the channel's silence.
-                    alive_at = loop.time()
-                elif self._settings.pong_is_alive:
                     alive_at = loop.time()
         except TimeoutError:
             metrics.feed_silent(self._settings.name, loop.time() - alive_at)
             raise
         finally:
             pinger.cancel()
+
+    async def _receive(self, socket: ClientConnection, *, until: float) -> str:
+        """The next frame. Raises: TimeoutError after ``until``, by the event loop's clock, also
+        where frames keep coming.
+        """
+        if asyncio.get_running_loop().time() >= until:
+            raise TimeoutError
+        async with asyncio.timeout_at(until):
+            return str(await socket.recv(decode=True))
 
     async def _ping(self, socket: ClientConnection) -> None:
         while True:

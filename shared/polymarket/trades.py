@@ -112,20 +112,18 @@ def _parse_status(text: str) -> TradeStatus:
         raise InvalidMessage(f"status: {text[:40]!r} is not a trade status") from None
 
 
-def names_order(row: Mapping[str, Any], order_hash: str) -> bool:
-    """Whether the row names the order, as the taker's or as a maker's. A row that is no readable
-    trade may do so too.
+def named_orders(row: Mapping[str, Any]) -> frozenset[str]:
+    """The hashes of the orders that a row names, the taker's and the makers', in lower case. A row
+    that is no readable trade may name some too.
     """
     makers = row.get("maker_orders")
-    named = [
-        row.get("taker_order_id"),
-        *(
-            maker.get("order_id")
-            for maker in (makers if isinstance(makers, list) else ())
-            if isinstance(maker, Mapping)
-        ),
+    named = [row.get("taker_order_id")]
+    named += [
+        maker.get("order_id")
+        for maker in (makers if isinstance(makers, list) else ())
+        if isinstance(maker, Mapping)
     ]
-    return order_hash.lower() in {str(each).lower() for each in named}
+    return frozenset(each.lower() for each in named if isinstance(each, str) and each)
 
 
 def _parse_time(text: str) -> datetime:

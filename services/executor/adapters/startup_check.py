@@ -2,7 +2,8 @@
 
 An instance that gets a partition does not know what the previous one was doing. So nothing new is
 begun for its proxies until the venue was asked about each of their orders that is not final. What
-it shows is published as reports, as ``VenueFeed`` publishes its own.
+it shows is published as reports, as ``VenueFeed`` publishes its own. A wallet that the venue does
+not answer for is withheld alone, and asked for again after a pause that grows.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.venue import ClobVenue, build_overdue
+from services.executor.adapters.unreadable_rows import ParkedRows
+from services.executor.adapters.venue import ClobVenue, WalletTrades, build_overdue
+from services.executor.adapters.wallet_retries import WalletRetries
 from services.executor.decisions import Order
-from shared.db.leases import Lease, Leases
+from shared.db.leases import Leases
 from shared.domain.errors import InvalidMessage, Transient
 from shared.observe import tracing
 from shared.streams.routes import Publish
@@ -25,8 +28,12 @@ RETRY_AFTER_S = 1.0
 BATCH_INTERVAL_S = 1.0
 
 
+LeaseId = tuple[int, int]
+"""Partition and token of a lease."""
+
+
 class StartupCheckPending(Transient):
-    """The partition's open orders have not all been checked yet."""
+    """The open orders of the partition or of the wallet have not all been checked yet."""
 
 
 class StartupCheck:
@@ -48,8 +55,11 @@ class StartupCheck:
         """``batch_size``: wallets whose trades are fetched at once, one batch per second."""
         self._orders, self._venue, self._leases = orders, venue, leases
         self._now, self._batch_size = now, batch_size
-        self._checked: frozenset[tuple[int, int]] = frozenset()
-        """Partition and token of each lease whose open orders were checked."""
+        self._parked_rows, self._retries = ParkedRows(now=now), WalletRetries(now=now)
+        self._checked: frozenset[LeaseId] = frozenset()
+        """The leases whose open orders were checked, but for those of the withheld wallets."""
+        self._withheld: dict[str, LeaseId] = {}
+        """By proxy whose open orders could not be checked under this lease."""
 
     @property
     def is_ready(self) -> bool:
@@ -58,16 +68,22 @@ class StartupCheck:
     def require_ready(self, proxy: str) -> None:
         """Raises: NotLeaseHolder; StartupCheckPending."""
         lease = self._leases.lease_for(proxy)
-        if (lease.partition, lease.token) not in self._checked:
+        lease_id = (lease.partition, lease.token)
+        if lease_id not in self._checked:
             raise StartupCheckPending(
                 f"the open orders of partition {lease.partition} are still being checked"
             )
+        if self._withheld.get(proxy) == lease_id:
+            raise StartupCheckPending(f"the open orders of proxy {proxy} could not be checked yet")
 
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
                 if unchecked := self._held() - self._checked:
                     await self._check_leases(unchecked, publish)
+                if due := self._due_wallets():
+                    await self._check_withheld(due, publish)
+                    await asyncio.sleep(BATCH_INTERVAL_S)
             except Transient as error:
                 logger.warning(
                     "open orders could not be checked, no new orders until they are: %s", error
@@ -75,12 +91,10 @@ class StartupCheck:
                 await asyncio.sleep(RETRY_AFTER_S)
             await asyncio.sleep(CHECK_INTERVAL_S)
 
-    async def _check_leases(self, unchecked: Collection[tuple[int, int]], publish: Publish) -> None:
-        open_by_proxy: dict[str, list[Order]] = {}
-        for order in await self._orders.load_open_orders():
-            lease = self._lease_for(order.proxy)
-            if lease is not None and (lease.partition, lease.token) in unchecked:
-                open_by_proxy.setdefault(order.proxy, []).append(order)
+    async def _check_leases(self, unchecked: Collection[LeaseId], publish: Publish) -> None:
+        open_by_proxy = await self._load_open_orders(
+            lambda proxy: self._lease_id(proxy) in unchecked
+        )
         proxies = list(open_by_proxy)
         for start in range(0, len(proxies), self._batch_size):
             if start:
@@ -90,10 +104,33 @@ class StartupCheck:
         self._checked = frozenset(unchecked) | self._held() & self._checked
         if proxies:
             logger.info(
-                "the open orders of %d proxies were checked, of partitions %s",
+                "the open orders of %d proxies were checked, of partitions %s; %d are withheld",
                 len(proxies),
                 sorted(partition for partition, _ in unchecked),
+                sum(proxy in self._withheld for proxy in proxies),
             )
+
+    async def _check_withheld(self, proxies: Collection[str], publish: Publish) -> None:
+        open_by_proxy = await self._load_open_orders(lambda proxy: proxy in proxies)
+        # Those without an open order by now have nothing to be checked.
+        await self._check_proxies(
+            {proxy: open_by_proxy.get(proxy, []) for proxy in proxies}, publish
+        )
+
+    async def _load_open_orders(self, includes: Callable[[str], bool]) -> dict[str, list[Order]]:
+        """The open orders of the proxies that it includes, by proxy. Raises: Transient."""
+        open_by_proxy: dict[str, list[Order]] = {}
+        for order in await self._orders.load_open_orders():
+            if includes(order.proxy):
+                open_by_proxy.setdefault(order.proxy, []).append(order)
+        return open_by_proxy
+
+    def _due_wallets(self) -> list[str]:
+        """A batch of the withheld wallets that are due; those of lost leases are forgotten."""
+        held = self._held()
+        self._withheld = {proxy: lease for proxy, lease in self._withheld.items() if lease in held}
+        due = [proxy for proxy in self._withheld if self._retries.is_due(proxy)]
+        return due[: self._batch_size]
 
     async def _check_proxies(
         self, open_by_proxy: Mapping[str, Sequence[Order]], publish: Publish
@@ -104,27 +141,58 @@ class StartupCheck:
 
     async def _check_proxy(self, proxy: str, orders: Sequence[Order], publish: Publish) -> None:
         try:
-            trades = await self._venue.fetch_trades(proxy, orders)
-        except InvalidMessage as error:
-            # Then every order is reported as overdue: the handler looks up each by itself.
-            logger.error("the venue's trades of proxy %s cannot be read: %s", proxy, error)
-            trades = []
+            trades = await self._fetch_trades(proxy, orders)
+        except Transient as error:
+            self._withhold(proxy, error)
+            return
+        await self._parked_rows.park(trades.unreadable, publish)
         traces = {order.order_hash: order.traceparent for order in orders}
-        for trade in trades:
+        for trade in trades.reports:
             with tracing.continue_trace(traces[trade.order_hash]):
                 await publish(trade)
-        traded = {trade.order_hash for trade in trades}
+        traded = {trade.order_hash for trade in trades.reports}
         for order in orders:
             if order.order_hash not in traded:
                 with tracing.continue_trace(order.traceparent):
                     await publish(build_overdue(order, now=self._now()))
+        self._retries.succeed(proxy)
+        self._withheld.pop(proxy, None)
 
-    def _held(self) -> set[tuple[int, int]]:
-        """Partition and token of each lease that is held now."""
+    async def _fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+        """Nothing where there are no orders, or where the answer cannot be read: then every
+        order is reported as overdue, and the handler looks up each by itself.
+
+        Raises: Transient.
+        """
+        if not orders:
+            return WalletTrades(reports=())
+        try:
+            return await self._venue.fetch_trades(proxy, orders)
+        except InvalidMessage as error:
+            logger.error("the venue's trades of proxy %s cannot be read: %s", proxy, error)
+            return WalletTrades(reports=())
+
+    def _withhold(self, proxy: str, error: Transient) -> None:
+        lease_id = self._lease_id(proxy)
+        if lease_id is None:
+            return
+        self._withheld[proxy] = lease_id
+        logger.warning(
+            "the open orders of proxy %s could not be checked, it gets no new orders until they "
+            "are, and they are checked again in %s: %s",
+            proxy,
+            self._retries.fail(proxy),
+            error,
+        )
+
+    def _held(self) -> set[LeaseId]:
+        """The leases that are held now."""
         return {(lease.partition, lease.token) for lease in self._leases.held}
 
-    def _lease_for(self, proxy: str) -> Lease | None:
+    def _lease_id(self, proxy: str) -> LeaseId | None:
+        """The lease for a proxy; None: it is not held."""
         try:
-            return self._leases.lease_for(proxy)
+            lease = self._leases.lease_for(proxy)
         except Transient:
             return None
+        return lease.partition, lease.token

@@ -1,21 +1,62 @@
 """Posts orders to the venue and looks them up there."""
 
-from collections.abc import Callable, Sequence
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from services.executor.adapters.orders import LeaseHolder
 from services.executor.adapters.signers import Keyring
 from services.executor.decisions import Order, OrderLookup
+from shared.domain.errors import InvalidMessage, Transient
+from shared.domain.money import Side
 from shared.messages.orders import OrderOverdue, TradeReported
 from shared.observe import metrics, tracing
-from shared.polymarket.clob import Clob
-from shared.polymarket.replies import Reply, RetryLater
-from shared.polymarket.trades import VenueTrade, parse_trade
+from shared.polymarket.clob import Clob, EndlessPages, Unauthorized, as_repeat
+from shared.polymarket.replies import Reason, Rejected, Reply, RetryLater
+from shared.polymarket.signing import Credentials
+from shared.polymarket.trades import VenueTrade, named_orders, parse_trade
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 LOOKBACK = timedelta(seconds=30)
 """Trades are fetched from so long before an order was signed: the venue's clock may differ."""
 MAX_WAIT_S = 60
 """Longer waits that the venue asks for are cut: by then the order has expired."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableRow:
+    """A row of the venue's trades that could not be read."""
+
+    order_hash: str | None
+    """The order of ours that it names; None: it may be about any."""
+    reason: str
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalletTrades:
+    """What the venue shows of some orders of a wallet."""
+
+    reports: tuple[TradeReported, ...]
+    unreadable: tuple[UnreadableRow, ...] = ()
+    endless: str = ""
+    """Why there may be more than was read; empty: this is all."""
+
+    def problem_with(self, order: Order) -> str:
+        """Why this is not all that the venue has of the order; empty: it is. An order that only a
+        row names which cannot be read is not an order without trades.
+        """
+        about = (row for row in self.unreadable if row.order_hash in (None, order.order_hash))
+        if (row := next(about, None)) is not None:
+            return row.reason
+        has_trades = any(report.order_hash == order.order_hash for report in self.reports)
+        return "" if has_trades else self.endless
 
 
 class ClobVenue:
@@ -30,7 +71,10 @@ class ClobVenue:
         venue's text."""
 
     async def post_order(self, order: Order) -> Reply:
-        """Raises: NotLeaseHolder. The lease is checked right before the first byte is sent: the
+        """Post the recorded bytes; again where the venue's view of the wallet's key or balance was
+        what refused them.
+
+        Raises: NotLeaseHolder. The lease is checked right before the first byte is sent: the
         database cannot refuse what the venue has accepted.
         """
         if (wait := self._waits.get(order.proxy)) is not None:
@@ -38,13 +82,9 @@ class ClobVenue:
             if self._now() < until:
                 return RetryLater(text)
             del self._waits[order.proxy]
-        credentials = await self._keyring.fetch_credentials(order.proxy)
-        self._leases.lease_for(order.proxy)
-        with tracing.start_client_span(
-            "POST /order", **{"slipstream.order_hash": order.order_hash}
-        ):
-            reply = await self._clob.post_order(order.body, credentials)
-        metrics.order_posted(reply)
+        reply = await self._post_and_renew(order)
+        if _is_refused_for(reply, Reason.BALANCE_TOO_LOW) and await self._refresh_balance(order):
+            reply = await self._post_again(order, reply)
         if isinstance(reply, RetryLater) and reply.retry_after_s:
             self._waits[order.proxy] = (
                 self._now() + timedelta(seconds=min(reply.retry_after_s, MAX_WAIT_S)),
@@ -52,28 +92,132 @@ class ClobVenue:
             )
         return reply
 
-    async def look_up(self, order: Order) -> OrderLookup:
-        trades = tuple(await self.fetch_trades(order.proxy, [order]))
-        is_open = not trades and await self._clob.is_order_open(
-            await self._keyring.fetch_credentials(order.proxy), order.order_hash
-        )
-        return OrderLookup(trades=trades, is_open=is_open)
+    async def _post_and_renew(self, order: Order) -> Reply:
+        """Post; once more with the wallet's new API key where its key was revoked or replaced."""
+        credentials = await self._keyring.fetch_credentials(order.proxy)
+        reply = await self._post(order, credentials)
+        if _is_refused_for(reply, Reason.UNAUTHORIZED) and await self._keyring.renew_credentials(
+            order.proxy, refused=credentials
+        ):
+            return await self._post_again(order, reply)
+        return reply
 
-    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> list[TradeReported]:
+    async def _post_again(self, order: Order, refused: Reply) -> Reply:
+        """The reply to the same bytes, sent once more. ``refused``, where they have expired."""
+        if self._now() >= order.expires_at:
+            return refused
+        credentials = await self._keyring.fetch_credentials(order.proxy)
+        return as_repeat(await self._post(order, credentials))
+
+    async def _post(self, order: Order, credentials: Credentials) -> Reply:
+        self._leases.lease_for(order.proxy)
+        with tracing.start_client_span(
+            "POST /order", **{"slipstream.order_hash": order.order_hash}
+        ):
+            reply = await self._clob.post_order(set_owner(order.body, credentials.key), credentials)
+        metrics.order_posted(reply)
+        return reply
+
+    async def _refresh_balance(self, order: Order) -> bool:
+        """Have the venue read again what the order gives: its view of a balance is cached. False:
+        it could not be asked to.
+        """
+        try:
+            await self._clob.refresh_balance(
+                await self._keyring.fetch_credentials(order.proxy),
+                token_id=order.token_id if order.side is Side.SELL else None,
+                signature_type=self._keyring.wallet(order.proxy).signature_type,
+            )
+        except (Transient, InvalidMessage) as error:
+            logger.warning(
+                "the venue's view of the balance of proxy %s could not be refreshed: %s",
+                order.proxy,
+                error,
+            )
+            return False
+        return True
+
+    async def look_up(self, order: Order) -> OrderLookup:
+        """Raises: Transient; InvalidMessage where the order may have trades that cannot be read."""
+        found = await self.fetch_trades(order.proxy, [order])
+        if problem := found.problem_with(order):
+            raise InvalidMessage(problem)
+        is_open = not found.reports and await self._read(
+            order.proxy,
+            lambda credentials: self._clob.is_order_open(credentials, order.order_hash),
+        )
+        return OrderLookup(trades=found.reports, is_open=is_open)
+
+    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
         """The venue's trades of these orders of one proxy. Raises: Transient, InvalidMessage."""
-        credentials = await self._keyring.fetch_credentials(proxy)
         since = min(order.signed_at for order in orders) - LOOKBACK
+        endless = ""
+        try:
+            rows = await self._read(
+                proxy,
+                lambda credentials: self._clob.fetch_trades(
+                    credentials, maker_address=proxy, since=since
+                ),
+            )
+        except EndlessPages as error:
+            rows, endless = error.rows, str(error)
         by_hash = {order.order_hash.lower(): order for order in orders}
-        trades = []
-        for row in await self._clob.fetch_trades(credentials, maker_address=proxy, since=since):
-            order = by_hash.get(str(row.get("taker_order_id", "")).lower())
-            if order is not None:
-                trades.append(
-                    build_trade_report(
-                        order, parse_trade(row, fee_rate=order.fee_rate), now=self._now()
-                    )
-                )
-        return trades
+        parsed = [_parse_row(row, by_hash, now=self._now()) for row in rows]
+        return WalletTrades(
+            reports=tuple(each for each in parsed if isinstance(each, TradeReported)),
+            unreadable=tuple(each for each in parsed if isinstance(each, UnreadableRow)),
+            endless=endless,
+        )
+
+    async def _read(self, proxy: str, read: Callable[[Credentials], Awaitable[Result]]) -> Result:
+        """Read with the wallet's API key, and once more with its new one where it was revoked or
+        replaced. Raises: Transient, InvalidMessage.
+        """
+        credentials = await self._keyring.fetch_credentials(proxy)
+        try:
+            return await read(credentials)
+        except Unauthorized:
+            renewed = await self._keyring.renew_credentials(proxy, refused=credentials)
+            if renewed is None:
+                raise
+            return await read(renewed)
+
+
+def set_owner(body: str, api_key: str) -> str:
+    """The body of an order with this API key in its envelope, and all other bytes as recorded: the
+    signature and the order's hash do not cover the ``owner``, and the venue takes an order from the
+    key that it names alone.
+    """
+    envelope = json.loads(body)
+    if envelope.get("owner") in (None, api_key):
+        return body
+    recorded, current = (f'"owner":{json.dumps(owner)}' for owner in (envelope["owner"], api_key))
+    return body.replace(recorded, current)
+
+
+def _is_refused_for(reply: Reply, reason: Reason) -> bool:
+    return isinstance(reply, Rejected) and reply.reason is reason
+
+
+def _parse_row(
+    row: Mapping[str, Any], by_hash: Mapping[str, Order], *, now: datetime
+) -> TradeReported | UnreadableRow | None:
+    """The row as a trade of one of these orders; None: it names none of them."""
+    taker = row.get("taker_order_id")
+    if not isinstance(taker, str) or not taker:
+        return UnreadableRow(order_hash=None, reason="it names no taker's order", row=row)
+    order = by_hash.get(taker.lower())
+    if order is not None:
+        try:
+            trade = parse_trade(row, fee_rate=order.fee_rate)
+        except InvalidMessage as error:
+            return UnreadableRow(order_hash=order.order_hash, reason=str(error), row=row)
+        return build_trade_report(order, trade, now=now)
+    made = next((by_hash[name] for name in named_orders(row) if name in by_hash), None)
+    if made is None:
+        return None
+    reason = "it names our order as a maker's, and ours only take"
+    return UnreadableRow(order_hash=made.order_hash, reason=reason, row=row)
 
 
 def build_trade_report(order: Order, trade: VenueTrade, *, now: datetime) -> TradeReported:

@@ -6,8 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from services.executor.adapters.orders import PostgresOrders
+from services.executor.adapters.unreadable_rows import ParkedRows
 from services.executor.adapters.venue import ClobVenue, build_overdue
-from services.executor.decisions import MIN_EMPTY_LOOKUPS, Order, is_settlement_overdue
+from services.executor.adapters.wallet_retries import WalletRetries
+from services.executor.decisions import (
+    MIN_EMPTY_LOOKUPS,
+    Order,
+    is_settlement_overdue,
+    is_worth_sending_again,
+)
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.orders import OrderState, TradeStatus
 from shared.observe import metrics, tracing
@@ -45,6 +52,9 @@ class VenueFeed:
         """By order hash and trade id of open orders: the status and transaction last published."""
         self._overdue_published_at: dict[str, datetime] = {}
         """By intent id of open orders."""
+        self._times_overdue: dict[str, int] = {}
+        """By intent id of open orders: how often they were published as overdue."""
+        self._parked_rows, self._retries = ParkedRows(now=now), WalletRetries(now=now)
 
     async def __call__(self, publish: Publish) -> None:
         clock = asyncio.get_running_loop().time
@@ -68,7 +78,7 @@ class VenueFeed:
             await self._publish_overdue(order, publish)
         matched: dict[str, list[Order]] = {}
         for order in ours:
-            if order.state is OrderState.MATCHED:
+            if order.state is OrderState.MATCHED and self._retries.is_due(order.proxy):
                 matched.setdefault(order.proxy, []).append(order)
         proxies = self._next_wallets(matched)
         # Spread over the time until the next poll: published all at once, the reports would delay
@@ -95,10 +105,18 @@ class VenueFeed:
         try:
             trades = await self._venue.fetch_trades(proxy, orders)
         except (Transient, InvalidMessage) as error:
-            logger.warning("the trades of proxy %s could not be fetched: %s", proxy, error)
+            pause = self._retries.fail(proxy)
+            logger.warning(
+                "the trades of proxy %s could not be fetched, and are fetched again in %s: %s",
+                proxy,
+                pause,
+                error,
+            )
             return
+        self._retries.succeed(proxy)
+        await self._parked_rows.park(trades.unreadable, publish)
         traces = {order.order_hash: order.traceparent for order in orders}
-        for trade in trades:
+        for trade in trades.reports:
             key = (trade.order_hash, trade.trade_id)
             shown = (trade.status, trade.transaction_hash)
             if self._published.get(key) != shown:
@@ -107,10 +125,15 @@ class VenueFeed:
                 self._published[key] = shown
 
     def _is_overdue(self, order: Order) -> bool:
-        """An unverified order is looked up sooner, because its reservation is held until then."""
+        """An unverified order is looked up sooner, because its reservation is held until then. One
+        that is sent again after the lookup is left alone twice as long each time: a venue that
+        answers it with an unknown text answers the same bytes in the same way, most likely.
+        """
         if order.state is OrderState.MATCHED and order.unverified_since is None:
             return order.alerted_at is None and is_settlement_overdue(order, now=self._now())
         after = self._overdue_after if order.unverified_since is None else self._recheck_after
+        if is_worth_sending_again(order, now=self._now()):
+            after *= 2 ** self._times_overdue.get(order.intent_id, 0)
         return self._now() - self._last_checked_at(order) >= after
 
     def _last_checked_at(self, order: Order) -> datetime:
@@ -124,6 +147,7 @@ class VenueFeed:
         with tracing.continue_trace(order.traceparent):
             await publish(build_overdue(order, now=now))
         self._overdue_published_at[order.intent_id] = now
+        self._times_overdue[order.intent_id] = self._times_overdue.get(order.intent_id, 0) + 1
 
     def _keep_only(self, orders: Sequence[Order]) -> None:
         """Forget what was published of orders that are no longer open."""
@@ -132,4 +156,7 @@ class VenueFeed:
         self._published = {key: shown for key, shown in self._published.items() if key[0] in hashes}
         self._overdue_published_at = {
             intent: at for intent, at in self._overdue_published_at.items() if intent in intents
+        }
+        self._times_overdue = {
+            intent: times for intent, times in self._times_overdue.items() if intent in intents
         }

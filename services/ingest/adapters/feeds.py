@@ -61,10 +61,14 @@ class ActivityFeed:
     ) -> None:
         self._channel, self._leaders, self._now = channel, leaders, now
         self._published: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
+        self._logged: set[metrics.FrameKind] = set()
+        """What was logged as an error since the socket was opened."""
 
     async def __call__(self, publish: Publish) -> None:
         async for frame in self._channel.frames():
-            if frame is not None:
+            if frame is None:
+                self._logged.clear()
+            else:
                 await self._on_frame(frame, publish)
 
     async def _on_frame(self, frame: str, publish: Publish) -> None:
@@ -87,14 +91,27 @@ class ActivityFeed:
         except InvalidMessage as error:
             await self._park(frame, str(error), publish)
         except rtds.SubscriptionRefused as error:
-            metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.REFUSED)
-            logger.error("rtds: the activity socket refused the subscription: %s", error)
+            self._log_once(metrics.FrameKind.REFUSED, "refused the subscription", error)
+        except rtds.UnknownEnvelope as error:
+            self._log_once(metrics.FrameKind.UNKNOWN, "sends what we do not know", error)
+
+    def _log_once(self, kind: metrics.FrameKind, problem: str, error: Exception) -> None:
+        """Count the frame, and log the first of its kind on each socket."""
+        metrics.feed_frame(metrics.Feed.RTDS, kind)
+        if kind not in self._logged:
+            logger.error("rtds: the activity socket %s: %s", problem, error)
+            self._logged.add(kind)
 
     async def _on_row(self, row: rtds.Row, publish: Publish) -> None:
+        """A row that can be read is the socket's sign of life: of a wallet that is no leader only
+        the wallet is read.
+        """
         if rtds.parse_wallet(row) not in self._leaders():
+            self._channel.mark_alive()
             metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.NOT_FOLLOWED)
             return
         fill = rtds.parse_fill(row, seen_at=self._now())
+        self._channel.mark_alive()
         if self._published.get(fill.message_id):
             metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.REPEATED)
             return

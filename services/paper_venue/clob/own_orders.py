@@ -87,9 +87,9 @@ class OwnOrders:
             wallet=trade_filter.maker_address, signer=credentials.address
         )
         trades = self._venue.publisher.trades.find(
-            credentials.key, trade_filter, moment_ms=moment_ms
+            credentials.account, trade_filter, moment_ms=moment_ms
         )
-        rows = (payloads.trade_row(trade, owner=credentials.key) for trade in trades)
+        rows = (payloads.trade_row(trade, owner=credentials.account) for trade in trades)
         return reply(build_page(rows, request.query.get("next_cursor"), limit=_PAGE_SIZE))
 
     async def balance_allowance(self, request: web.Request) -> web.Response:
@@ -130,7 +130,7 @@ class OwnOrders:
         moment_ms = self._replicas.as_of_ms(wallet=None, signer=credentials.address)
         open_orders = {
             open_order.resting.order.id: open_order
-            for open_order in self._replicas.orders(credentials.key, moment_ms)
+            for open_order in self._replicas.orders(credentials.account, moment_ms)
         }
         matching = filter_orders((each.resting for each in open_orders.values()), **filters)
         return [_row(open_orders[resting.order.id]) for resting in matching]

@@ -4,35 +4,36 @@ from typing import Any
 
 from services.paper_venue.exchange import rules
 from services.paper_venue.exchange.orders import OrderKind, Side
+from services.paper_venue.http.auth import Credentials
 from services.paper_venue.http.requests import BadRequest, checksummed
 from services.paper_venue.lifecycle.venue import PostedOrder
 from shared.chain.orders import SignedOrder
 
 
-def parse_posted_order(payload: Any, *, owner: str, address: str) -> PostedOrder:
-    """Parse the body of ``POST /order`` from the API key ``owner`` of ``address``.
+def parse_posted_order(payload: Any, credentials: Credentials) -> PostedOrder:
+    """Parse the body of ``POST /order`` from this API key.
 
     Orders of the first exchange generation (they have a nonce and no timestamp) are refused, as at
     the venue since 2026-04-28. Raises: BadRequest.
     """
     try:
-        order = dict(payload["order"])
+        order, owner = dict(payload["order"]), payload["owner"]
         if "timestamp" not in order:
             raise BadRequest(rules.INVALID_VERSION)
         posted = PostedOrder(
             signed=_signed(order),
             kind=OrderKind(payload["orderType"]),
-            owner=payload["owner"],
+            owner=credentials.account,
             post_only=payload.get("postOnly") is True,
             expiration=int(order.get("expiration") or 0),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadRequest(rules.INVALID_PAYLOAD) from error
-    if posted.owner != owner:
+    if owner != credentials.key:
         raise BadRequest(rules.WRONG_OWNER)
     if (
         posted.signed.signature_type in (0, 1, 2)
-        and posted.signed.signer.lower() != address.lower()
+        and posted.signed.signer.lower() != credentials.address.lower()
     ):
         raise BadRequest(rules.WRONG_SIGNER)
     return posted

@@ -87,7 +87,7 @@ class Trading:
 
     async def _place(self, payload: Any, credentials: Credentials) -> Json:
         """Raises: BadRequest, Transient."""
-        posted = parse_posted_order(payload, owner=credentials.key, address=credentials.address)
+        posted = parse_posted_order(payload, credentials)
         maker = posted.signed.maker
         options = self._faults.trigger(
             Fault.ORDER_REFUSED, wallet=maker, signer=credentials.address
@@ -122,7 +122,7 @@ class Trading:
         payload = _object(parse_json(await request.read()))
         if not isinstance(payload.get("orderID"), str):
             raise BadRequest(rules.INVALID_PAYLOAD)
-        return reply(self._cancel([payload["orderID"]], credentials.key, now_ms=self._now_ms()))
+        return reply(self._cancel([payload["orderID"]], credentials.account, now_ms=self._now_ms()))
 
     async def cancel_orders(self, request: web.Request) -> web.Response:
         credentials = await self._authenticator.authenticate_key(request)
@@ -130,7 +130,7 @@ class Trading:
         self._charge(request, credentials, Bucket.CANCEL, len(order_ids))
         if len(order_ids) > _MAX_CANCELS:
             raise BadRequest(rules.too_many_orders(len(order_ids), _MAX_CANCELS))
-        return reply(self._cancel(order_ids, credentials.key, now_ms=self._now_ms()))
+        return reply(self._cancel(order_ids, credentials.account, now_ms=self._now_ms()))
 
     async def cancel_all(self, request: web.Request) -> web.Response:
         credentials = await self._authenticator.authenticate_key(request)
@@ -155,10 +155,10 @@ class Trading:
         self._charge(request, credentials, Bucket.CANCEL, 1)
         now_ms = self._now_ms()
         matching = filter_orders(
-            find_resting_orders(self._venue, credentials.key), market=market, asset_id=asset_id
+            find_resting_orders(self._venue, credentials.account), market=market, asset_id=asset_id
         )
         cancelled = self._cancel(
-            [resting.order.id for resting in matching], credentials.key, now_ms=now_ms
+            [resting.order.id for resting in matching], credentials.account, now_ms=now_ms
         )
         count = len(cancelled["canceled"])
         _set_rate_limit_headers(
@@ -189,7 +189,7 @@ class Trading:
             return reply(
                 {
                     "heartbeat_id": self._heartbeats.record(
-                        credentials.key, str(heartbeat_id), now_ms=self._now_ms()
+                        credentials.account, str(heartbeat_id), now_ms=self._now_ms()
                     )
                 }
             )

@@ -72,6 +72,14 @@ class Fault(StrEnum):
     STALE_READS = "stale-reads"
     """A ``share`` of the requests for own orders, trades and balances, and for the Data API's rows,
     is served as of ``seconds`` ago; by the CLOB never as of a time before the fault began."""
+    STALE_BALANCE = "stale-balance"
+    """400 ``not enough balance / allowance``, until the client has the balance of what the order
+    gives read again (``/balance-allowance/update``)."""
+    KEY_REVOKED = "key-revoked"
+    """The address's API key is revoked with its next request, once: 401 until it gets another."""
+    GATEWAY_PAGE = "gateway-page"
+    """403 with an HTML page instead of the venue's answer to an order or to a request for an API
+    key; a key that was never created cannot be derived."""
 
 
 class FaultOptions(BaseModel):

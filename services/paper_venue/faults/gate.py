@@ -34,6 +34,8 @@ class OrderSummary:
     maker: str
     buys: bool
     post_only: bool
+    token_id: str = ""
+    signature_type: str = "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class ClobRequest:
     path: str
     remote: str
     address: str | None = None
+    api_key: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
     orders: tuple[OrderSummary, ...] = ()
 
     @property
@@ -66,6 +70,8 @@ class ClobRequest:
 class Refusal:
     status: int
     body: Json
+    page: str = ""
+    """HTML that is sent instead of the body."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -226,6 +232,8 @@ def _parse_order_summary(payload: dict[str, Any]) -> OrderSummary:
         maker=str(signed.get("maker", "")),
         buys=signed.get("side") == "BUY",
         post_only=payload.get("postOnly") is True,
+        token_id=str(signed.get("tokenId", "")),
+        signature_type=str(signed.get("signatureType", "0")),
     )
 
 

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from services.paper_venue.exchange import rules
+from services.paper_venue.faults.account_faults import AccountFaults
 from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.faults.gate import ClobRequest, Gate, Refusal, parse_order_summaries
+from services.paper_venue.http.auth import ApiKeyStore
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.responses import Handler, refuse, reply
 
@@ -25,6 +27,7 @@ class FaultMiddleware:
     def __init__(
         self,
         faults: Faults,
+        keys: ApiKeyStore,
         *,
         now_ms: Callable[[], int],
         machine_ms: Callable[[], int],
@@ -32,6 +35,7 @@ class FaultMiddleware:
     ) -> None:
         self._faults = faults
         self._gate = Gate(faults)
+        self._accounts = AccountFaults(faults, keys)
         self._now_ms = now_ms
         self._machine_ms = machine_ms
         self._sleep = sleep
@@ -57,14 +61,14 @@ class FaultMiddleware:
         clob_request = await _summarize(request)
         refusal = self._gate.refusal(
             clob_request, now_ms=self._now_ms(), machine_ms=self._machine_ms()
-        )
+        ) or self._accounts.refusal(clob_request)
         if refusal is not None:
             return _refusal_reply(refusal)
-        return await (
-            self._handle_order(clob_request, request, handler)
-            if clob_request.places_orders
-            else handler(request)
-        )
+        if clob_request.places_orders:
+            return await self._handle_order(clob_request, request, handler)
+        response = await handler(request)
+        self._accounts.on_answered(clob_request, response.status)
+        return response
 
     async def _handle_order(
         self, clob_request: ClobRequest, request: web.Request, handler: Handler
@@ -98,12 +102,18 @@ async def _summarize(request: web.Request) -> ClobRequest:
         path=request.path,
         remote=request.remote or "",
         address=request.headers.get("POLY_ADDRESS"),
+        api_key=request.headers.get("POLY_API_KEY", ""),
+        query=dict(request.query),
         orders=parse_order_summaries(await request.read()) if request.method == "POST" else (),
     )
 
 
 def _refusal_reply(refusal: Refusal) -> web.Response:
-    response = reply(refusal.body, refusal.status)
+    response = (
+        web.Response(text=refusal.page, status=refusal.status, content_type="text/html")
+        if refusal.page
+        else reply(refusal.body, refusal.status)
+    )
     response.headers.update(refusal.headers)
     return response
 

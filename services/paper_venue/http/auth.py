@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,9 @@ class Credentials:
     key: str
     secret: str
     passphrase: str
+    account: str = ""
+    """What orders and trades belong to: the address's first key, also once it has another. Empty:
+    they belong to no such key."""
 
     def __repr__(self) -> str:
         return f"Credentials(key={self.key})"
@@ -40,8 +44,8 @@ class Denied(Exception):
 
 
 class ApiKeyStore:
-    """The venue's API keys, derived from its secret: the same address and nonce always have the
-    same key.
+    """The venue's API keys, derived from its secret: the same address and nonce have the same key,
+    until it is revoked.
     """
 
     def __init__(self, *, secret: bytes, chain_id: int) -> None:
@@ -54,6 +58,8 @@ class ApiKeyStore:
         )
         self._by_key: dict[str, Credentials] = {}
         self._created: set[tuple[str, int]] = set()
+        self._revoked_count: Counter[str] = Counter()
+        """By address: how often a key of it was revoked."""
         self._readonly: dict[str, list[str]] = {}
         self._readonly_count = 0
 
@@ -64,16 +70,21 @@ class ApiKeyStore:
         return self.derive(address, nonce)
 
     def derive(self, address: str, nonce: int) -> Credentials:
-        seed = hmac.digest(self._secret, f"{address.lower()}:{nonce}".encode(), "sha512")
+        seed = self._seed(address, nonce, self._revoked_count[address])
         credentials = Credentials(
             address=address,
-            key=str(uuid.UUID(bytes=seed[:16], version=4)),
+            key=_key_id(seed),
+            account=_key_id(self._seed(address, nonce, 0)),
             secret=base64.urlsafe_b64encode(hashlib.sha256(seed).digest()).decode(),
             passphrase=seed[32:64].hex(),
         )
         self._created.add((address, nonce))
         self._by_key[credentials.key] = credentials
         return credentials
+
+    def _seed(self, address: str, nonce: int, revoked: int) -> bytes:
+        number = f":{revoked}" if revoked else ""
+        return hmac.digest(self._secret, f"{address.lower()}:{nonce}{number}".encode(), "sha512")
 
     def list_keys(self, address: str) -> list[str]:
         return [key for key, credentials in self._by_key.items() if credentials.address == address]
@@ -83,6 +94,7 @@ class ApiKeyStore:
 
     def revoke(self, credentials: Credentials) -> None:
         del self._by_key[credentials.key]
+        self._revoked_count[credentials.address] += 1
         self._created = {
             (address, nonce) for address, nonce in self._created if address != credentials.address
         }
@@ -151,6 +163,10 @@ class ApiKeyStore:
         ):
             raise Denied(L2_INVALID)
         return credentials
+
+
+def _key_id(seed: bytes) -> str:
+    return str(uuid.UUID(bytes=seed[:16], version=4))
 
 
 def _is_authentic(

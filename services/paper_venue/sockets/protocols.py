@@ -69,7 +69,7 @@ class UserSocket(SocketProtocol):
         return True
 
     def _authenticate(self, connection: Connection, frame: Json) -> str | None:
-        """The API key of this frame's credentials, else of an earlier frame's. None: the
+        """The account of this frame's credentials, else of an earlier frame's. None: the
         credentials are wrong, or there were none.
         """
         auth = frame.get("auth")
@@ -81,8 +81,8 @@ class UserSocket(SocketProtocol):
             credentials.passphrase,
         ):
             return None
-        connection.owner = credentials.key
-        return credentials.key
+        connection.owner = credentials.account
+        return credentials.account
 
 
 class ActivitySocket(SocketProtocol):

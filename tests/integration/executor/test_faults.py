@@ -3,6 +3,7 @@ chain have it.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -36,6 +37,10 @@ FAULTS_THAT_A_COPY_SURVIVES: dict[str, dict[str, dict[str, Any]]] = {
     "another clock": {"clock-skew": {"seconds": "90"}},
     "answer dropped, and replicas lag behind": {"drop-reply": {}, "stale-reads": {"share": "0.9"}},
     "engine restart": {"restart": {"seconds": "1"}},
+    "a stale view of the balance": {"stale-balance": {}},
+    "API key revoked": {"key-revoked": {}},
+    "API key revoked, and the answer dropped": {"key-revoked": {}, "drop-reply": {}},
+    "a gateway's page instead of an API key": {"gateway-page": {"times": 2}},
 }
 
 
@@ -76,6 +81,39 @@ async def test_a_copy_is_made_once(executor: ExecutorAtVenue, fault: str) -> Non
 
     assert order.state is OrderState.CONFIRMED, order.reason
     assert order.shares > 0
+    await assert_venue_and_chain_have(executor, order.shares)
+
+
+@pytest.mark.parametrize("fault", ["stale-balance", "key-revoked", "gateway-page"])
+async def test_a_wallet_that_has_traded_before_goes_on(
+    executor: ExecutorAtVenue, fault: str
+) -> None:
+    before = await executor.wait_until_final(await executor.copy(1))
+    await executor.set_faults({fault: {"times": 1}})
+
+    order = await executor.wait_until_final(await executor.copy(2))
+
+    assert order.state is OrderState.CONFIRMED, order.reason
+    assert f'"owner":"{await first_key(executor)}"' in order.body  # as it was signed
+    await assert_venue_and_chain_have(executor, before.shares + order.shares)
+
+
+async def first_key(executor: ExecutorAtVenue) -> str:
+    """The API key in the envelope of the wallet's first order."""
+    first = await executor.orders.load(f"{1:032x}")
+    assert first is not None
+    return str(json.loads(first.body)["owner"])
+
+
+async def test_a_read_with_a_revoked_key_is_made_with_the_next_one(
+    executor: ExecutorAtVenue,
+) -> None:
+    order = await executor.wait_until_final(await executor.copy())
+    await executor.set_faults({"key-revoked": {}})
+
+    lookup = await executor.handler.venue.look_up(order)
+
+    assert [trade.shares for trade in lookup.trades] == [order.shares]
     await assert_venue_and_chain_have(executor, order.shares)
 
 

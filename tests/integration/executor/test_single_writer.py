@@ -12,14 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.startup_check import StartupCheck, StartupCheckPending
-from services.executor.adapters.venue import ClobVenue
+from services.executor.adapters.venue import ClobVenue, WalletTrades
 from services.executor.decisions import Order
+from shared.clock import utc_now
 from shared.db.leases import Leases, NotLeaseHolder
 from shared.domain.errors import Transient
 from shared.messages.base import Message
 from shared.messages.orders import OrderOverdue, OrderState, TradeReported
 from shared.testing.waiting import eventually
-from tests.builders import NOON, OTHER_PROXY, PROXY, a_trade, an_intent, approved, resolved, seconds
+from tests.builders import NOON, OTHER_PROXY, PROXY, a_trade, an_intent, approved, resolved
 from tests.leases import executor_leases
 from tests.orders import an_order
 
@@ -125,12 +126,14 @@ class Venue:
     is_unreachable: bool = False
     queried: list[str] = field(default_factory=list)
 
-    async def fetch_trades(self, proxy: str, orders: list[Order]) -> list[TradeReported]:
+    async def fetch_trades(self, proxy: str, orders: list[Order]) -> WalletTrades:
         if self.is_unreachable:
             raise Transient("the venue cannot be reached")
         self.queried.append(proxy)
         hashes = {order.order_hash for order in orders}
-        return [trade for trade in self.trades if trade.order_hash in hashes]
+        return WalletTrades(
+            reports=tuple(trade for trade in self.trades if trade.order_hash in hashes)
+        )
 
 
 @dataclass
@@ -151,9 +154,7 @@ async def start_check(engine: AsyncEngine, leases: Leases, venue: Any) -> Runnin
     async def publish(message: Message) -> None:
         published.append(message)
 
-    check = StartupCheck(
-        PostgresOrders(engine, leases), venue, leases, now=lambda: NOON + seconds(9), batch_size=40
-    )
+    check = StartupCheck(PostgresOrders(engine, leases), venue, leases, now=utc_now, batch_size=40)
     return RunningCheck(check, published, asyncio.create_task(check(publish)))
 
 
@@ -173,8 +174,12 @@ async def test_every_open_order_is_checked_before_anything_new_is_begun(
     with pytest.raises(StartupCheckPending):
         running.check.require_ready(PROXY)
 
-    venue.is_unreachable = False
     await eventually(lambda: running.check.is_ready)
+    with pytest.raises(StartupCheckPending):
+        running.check.require_ready(PROXY)
+
+    venue.is_unreachable = False
+    await eventually(lambda: len(running.published) == 2)
     running.task.cancel()
 
     assert sorted(venue.queried) == sorted([PROXY, OTHER_PROXY])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -56,7 +56,11 @@ async def collecting(channel: Channel) -> AsyncIterator[list[str | None]]:
 
 
 def settings(
-    url: str, *, silence_timeout_s: float = 30, pong_is_alive: bool = False
+    url: str,
+    *,
+    silence_timeout_s: float = 30,
+    pong_is_alive: bool = False,
+    data_is_alive: bool = True,
 ) -> ChannelSettings:
     return ChannelSettings(
         name=metrics.Feed.RTDS,
@@ -64,6 +68,7 @@ def settings(
         ping_interval_s=0.05,
         silence_timeout_s=silence_timeout_s,
         pong_is_alive=pong_is_alive,
+        data_is_alive=data_is_alive,
     )
 
 
@@ -114,6 +119,47 @@ async def test_a_socket_with_pongs_is_kept_where_pongs_count() -> None:
         # Longer than the silence timeout.
         await eventually(lambda: asyncio.get_running_loop().time() - opened_at > 3)
         assert len(server.sockets) == 1
+
+
+async def test_a_socket_whose_frames_nobody_can_read_is_reopened_while_they_keep_coming() -> None:
+    server = FakeServer()
+    async with (
+        running(server) as url,
+        collecting(Channel(settings(url, silence_timeout_s=0.3, data_is_alive=False), list)),
+    ):
+        await eventually(lambda: flooded(server))
+
+
+async def flooded(server: FakeServer) -> bool:
+    """Send to the open socket; whether another one was opened by now."""
+    for socket in server.sockets[-1:]:
+        with suppress(ConnectionClosed):
+            await socket.send("unreadable")
+    return len(server.sockets) >= 3
+
+
+async def test_a_socket_with_a_readable_frame_now_and_then_is_kept() -> None:
+    server = FakeServer()
+    async with running(server) as url:
+        channel = Channel(settings(url, silence_timeout_s=2, data_is_alive=False), list)
+        task = asyncio.create_task(mark_readable(channel))
+        await eventually(lambda: server.sockets)
+        ends_at = asyncio.get_running_loop().time() + 3  # longer than the timeout
+
+        async def sent_until_the_end() -> bool:
+            await server.sockets[0].send("readable")
+            return asyncio.get_running_loop().time() > ends_at
+
+        await eventually(sent_until_the_end)
+        assert len(server.sockets) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def mark_readable(channel: Channel) -> None:
+    async for frame in channel.frames():
+        if frame == "readable":
+            channel.mark_alive()
 
 
 async def test_keep_alive_frames_are_not_data() -> None:

@@ -149,7 +149,7 @@ def parse_wallets(frame: str) -> list[str]:
         for envelope in rtds.parse_envelopes(frame):
             try:
                 wallets += [rtds.parse_wallet(row) for row in rtds.parse_rows(envelope)]
-            except (InvalidMessage, rtds.SubscriptionRefused):
+            except (InvalidMessage, rtds.SubscriptionRefused, rtds.UnknownEnvelope):
                 continue
     except InvalidMessage:
         return []

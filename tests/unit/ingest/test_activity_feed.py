@@ -10,7 +10,7 @@ from services.ingest.adapters import ActivityFeed
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
-from shared.observe.metrics import Feed
+from shared.observe.metrics import REGISTRY, Feed, FrameKind
 from shared.polymarket.sockets import Channel, ChannelSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION, shares
 
@@ -25,10 +25,15 @@ class FakeChannel(Channel):
     def __init__(self, *frames: str | None) -> None:
         super().__init__(SETTINGS, list)
         self._frames = frames
+        self.alive: list[str | None] = []
+        """The frames that were marked as a sign of life."""
 
     async def frames(self) -> AsyncIterator[str | None]:
         for frame in (None, *self._frames):
+            self._is_marked = False
             yield frame
+            if self._is_marked:
+                self.alive.append(frame)
 
 
 def an_envelope(kind: str = "trades", **overrides: Any) -> dict[str, Any]:
@@ -44,15 +49,18 @@ def an_envelope(kind: str = "trades", **overrides: Any) -> dict[str, Any]:
     return {"topic": "activity", "type": kind, "payload": row | overrides}
 
 
-def a_feed(*frames: Any) -> ActivityFeed:
+def a_channel(*frames: Any) -> FakeChannel:
     """``frames``: text, None, or a value that is sent as JSON."""
-    channel = FakeChannel(
+    return FakeChannel(
         *(
             frame if frame is None or isinstance(frame, str) else json.dumps(frame)
             for frame in frames
         )
     )
-    return ActivityFeed(channel, leaders=lambda: {LEADER}, now=lambda: NOON)
+
+
+def a_feed(*frames: Any) -> ActivityFeed:
+    return ActivityFeed(a_channel(*frames), leaders=lambda: {LEADER}, now=lambda: NOON)
 
 
 async def published_from(*frames: Any) -> list[Message]:
@@ -128,3 +136,56 @@ async def test_after_a_refused_subscription_the_feed_goes_on() -> None:
     published = await published_from({"statusCode": 400, "body": "no"}, an_envelope())
 
     assert [type(message) for message in published] == [LeaderFillSeen]
+
+
+REFUSED = {"body": {"message": "Invalid request body"}, "statusCode": 400}
+UNKNOWN = {"payload": an_envelope()["payload"]}
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"), [(REFUSED, FrameKind.REFUSED), (UNKNOWN, FrameKind.UNKNOWN)], ids=str
+)
+async def test_what_the_feed_should_not_send_is_counted_and_logged_once_per_socket(
+    frame: Any, kind: FrameKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = frames_counted(kind)
+
+    await published_from(frame, frame, None, frame)
+
+    assert frames_counted(kind) == before + 3
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 2
+
+
+def frames_counted(kind: FrameKind) -> float:
+    labels = {"feed": Feed.RTDS.value, "kind": kind.value}
+    return REGISTRY.get_sample_value("slipstream_feed_frames_total", labels) or 0
+
+
+@pytest.mark.parametrize(
+    ("frame", "is_alive"),
+    [
+        (an_envelope(), True),
+        (an_envelope(proxyWallet=OTHER_PROXY), True),
+        ([UNKNOWN, an_envelope(proxyWallet=OTHER_PROXY)], True),
+        (an_envelope(proxyWallet=None), False),
+        (an_envelope(price="cheap"), False),
+        (an_envelope() | {"topic": "comments"}, False),
+        (REFUSED, False),
+        (UNKNOWN, False),
+        ("{", False),
+        ([], False),
+    ],
+    ids=str,
+)
+async def test_only_a_frame_with_a_readable_row_is_a_sign_of_life(
+    frame: Any, *, is_alive: bool
+) -> None:
+    channel, published = a_channel(frame), list[Message]()
+
+    async def publish(message: Message) -> None:
+        published.append(message)
+
+    await ActivityFeed(channel, leaders=lambda: {LEADER}, now=lambda: NOON)(publish)
+
+    assert bool(channel.alive) is is_alive

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 from eth_account import Account
 
 from shared.domain.errors import InvalidMessage, Transient
-from shared.polymarket.clob import Clob, NoMarket
+from shared.polymarket.clob import MAX_PAGES, Clob, EndlessPages, NoMarket, Unauthorized
 from shared.polymarket.replies import Accepted, Reason, Rejected, ReplyLost, RetryLater
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
@@ -28,6 +28,9 @@ class Venue:
 
     def __init__(self) -> None:
         self.replies: dict[str, tuple[int, Any] | None] = {}
+        self.pages: list[Any] = []
+        """Replies to ``/data/trades``, in turn; empty: as to every path."""
+        self.headers: dict[str, str] = {}
         self.bodies: list[bytes] = []
         self.paths: list[str] = []
         self.queries: list[dict[str, str]] = []
@@ -44,13 +47,16 @@ class Venue:
             and self._has_wrong_time(int(request.headers["POLY_TIMESTAMP"]))
         ):
             return web.json_response({"error": "Unauthorized/Invalid api key"}, status=401)
+        if self.pages and request.path == "/data/trades":
+            return web.json_response(self.pages.pop(0))
         canned = self.replies[request.path]
         if canned is None:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
         status, body = canned
-        return web.Response(status=status, text=body if isinstance(body, str) else json.dumps(body))
+        text = body if isinstance(body, str) else json.dumps(body)
+        return web.Response(status=status, text=text, headers=self.headers)
 
     def _has_wrong_time(self, signed_at: int) -> bool:
         assert self.clock_offset_s is not None
@@ -147,6 +153,122 @@ async def test_a_temporary_refusal_of_an_api_key_is_transient(
 
     with pytest.raises(Transient):
         await clob.fetch_credentials(WALLET)
+
+
+PAGE = "<html><body>403 Forbidden</body></html>"
+
+
+@pytest.mark.parametrize("page", [(403, PAGE), (403, ""), (200, PAGE), (502, PAGE), (405, "")])
+async def test_a_gateways_page_instead_of_an_api_key_is_transient(
+    venue: Venue, clob: Clob, page: tuple[int, Any]
+) -> None:
+    not_created = (400, {"error": "Could not derive api key!"})
+    venue.replies |= {"/auth/api-key": page, "/auth/derive-api-key": not_created}
+    with pytest.raises(Transient):
+        await clob.fetch_credentials(WALLET)
+
+    venue.replies |= {"/auth/api-key": not_created, "/auth/derive-api-key": page}
+    with pytest.raises(Transient):
+        await clob.fetch_credentials(WALLET)
+
+    venue.replies |= {"/auth/api-key": page, "/auth/derive-api-key": (200, API_KEY)}
+    if page[0] != 200:
+        assert await clob.fetch_credentials(WALLET) == CREDENTIALS
+
+
+async def test_a_page_in_front_of_the_venue_is_no_geoblock(venue: Venue, clob: Clob) -> None:
+    venue.replies["/order"] = (403, PAGE)
+    assert await clob.post_order("{}", CREDENTIALS) == RetryLater("status 403")
+
+    venue.replies["/order"] = (403, {"error": "Trading restricted in your region"})
+    reply = await clob.post_order("{}", CREDENTIALS)
+    assert reply == Rejected(Reason.REGION_BLOCKED, "Trading restricted in your region")
+
+
+async def test_a_page_with_status_404_is_neither_a_missing_book_nor_a_closed_order(
+    venue: Venue, clob: Clob
+) -> None:
+    venue.replies |= {"/book": (404, PAGE), "/data/order/0x1": (404, PAGE)}
+
+    with pytest.raises(Transient):
+        await clob.fetch_book(TOKEN)
+    with pytest.raises(Transient):
+        await clob.is_order_open(CREDENTIALS, "0x1")
+
+
+@pytest.mark.parametrize(
+    ("header", "retry_after_s"), [("0.5", 1), ("Thu, 01 Jan 2026 12:00:07 GMT", 7)]
+)
+async def test_a_rate_limited_order_waits_as_the_header_says(
+    venue: Venue, clob: Clob, header: str, retry_after_s: int
+) -> None:
+    venue.replies["/order"] = (429, {"error": "Too Many Requests"})
+    venue.headers["Retry-After"] = header
+
+    assert await clob.post_order("{}", CREDENTIALS) == RetryLater(
+        "Too Many Requests", retry_after_s
+    )
+
+
+V3_TOKEN = "651150819117105875331414918119047680898421632356043490229292782433651916800"
+
+
+@pytest.mark.parametrize(
+    ("token_id", "asset_type"),
+    [(None, "COLLATERAL"), (TOKEN, "CONDITIONAL"), (V3_TOKEN, "CONDITIONAL-V2")],
+)
+async def test_a_balance_is_refreshed_for_its_asset_and_kind_of_wallet(
+    venue: Venue, clob: Clob, token_id: str | None, asset_type: str
+) -> None:
+    venue.replies["/balance-allowance/update"] = (200, '""')
+
+    await clob.refresh_balance(CREDENTIALS, token_id=token_id, signature_type=2)
+
+    assert venue.queries == [
+        {"asset_type": asset_type, "token_id": token_id or "", "signature_type": "2"}
+    ]
+    venue.replies["/balance-allowance/update"] = (429, {"error": "Too Many Requests"})
+    with pytest.raises(Transient):
+        await clob.refresh_balance(CREDENTIALS, token_id=token_id, signature_type=2)
+
+
+async def test_a_refused_api_key_of_a_read_is_distinguished(venue: Venue, clob: Clob) -> None:
+    refused = (401, {"error": "Unauthorized/Invalid api key"})
+    venue.replies |= {
+        "/data/trades": refused,
+        "/data/order/0x1": refused,
+        "/time": (200, int(NOON.timestamp())),
+    }
+
+    with pytest.raises(Unauthorized):
+        await clob.fetch_trades(CREDENTIALS, maker_address=PROXY, since=NOON)
+    with pytest.raises(Unauthorized):
+        await clob.is_order_open(CREDENTIALS, "0x1")
+
+
+@pytest.mark.parametrize("cursors", [["MA=="], ["Mg==", "Mg=="], ["Mg==", "Mw==", "Mg=="]])
+async def test_a_cursor_that_comes_again_ends_the_pages_and_says_so(
+    venue: Venue, clob: Clob, cursors: list[str]
+) -> None:
+    venue.pages = [
+        {"data": [{"id": str(number)}], "next_cursor": cursor}
+        for number, cursor in enumerate(cursors)
+    ]
+
+    with pytest.raises(EndlessPages) as endless:
+        await clob.fetch_trades(CREDENTIALS, maker_address=PROXY, since=NOON)
+
+    assert [row["id"] for row in endless.value.rows] == [str(n) for n in range(len(cursors))]
+    assert len(venue.paths) == len(cursors)
+
+
+async def test_pages_that_always_have_another_cursor_end_too(venue: Venue, clob: Clob) -> None:
+    venue.pages = [{"data": [], "next_cursor": str(number)} for number in range(MAX_PAGES + 1)]
+
+    with pytest.raises(EndlessPages):
+        await clob.fetch_trades(CREDENTIALS, maker_address=PROXY, since=NOON)
+
+    assert len(venue.paths) == MAX_PAGES
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Rows of the Data API as fills, and the client that reads them page by page."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -112,6 +113,20 @@ async def test_numbers_of_a_reply_keep_all_their_digits() -> None:
     (row,) = await FakeDataApi(a_page(a_row(price=0.7400000012))).fetch_trades()
 
     assert row["price"] == Decimal("0.7400000012")
+
+
+@pytest.mark.parametrize(
+    ("cursors", "requests"), [(["1", "1", "2"], 2), (["1", "2", "1", "3"], 3), (range(30), 20)]
+)
+async def test_pages_that_do_not_end_are_left_with_what_was_read(
+    cursors: Sequence[str | int], requests: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = FakeDataApi(*(a_page(a_row(), cursor=str(cursor)) for cursor in cursors))
+
+    rows = await api.fetch_trades()
+
+    assert (len(rows), len(api.queries)) == (requests, requests)
+    assert "do not end" in caplog.text
 
 
 async def test_every_page_is_requested_with_the_same_filters() -> None:

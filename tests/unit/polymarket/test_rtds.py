@@ -235,11 +235,19 @@ def test_an_unreadable_frame_is_an_invalid_message(frame: str) -> None:
         parse_fills(frame)
 
 
+@pytest.mark.parametrize(
+    "frame", ["{}", '{"topic": "activity"}', '{"type": "trades", "payload": {}}']
+)
+def test_an_envelope_without_topic_or_type_is_not_ignored(frame: str) -> None:
+    with pytest.raises(rtds.UnknownEnvelope):
+        parse_fills(frame)
+
+
 @given(frame=st.text() | JSON_VALUES.map(json.dumps))
 def test_no_frame_raises_anything_but_the_declared_errors(frame: str) -> None:
     try:
         parse_fills(frame)
-    except (InvalidMessage, rtds.SubscriptionRefused):
+    except (InvalidMessage, rtds.SubscriptionRefused, rtds.UnknownEnvelope):
         return
 
 

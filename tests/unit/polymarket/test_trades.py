@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessage
 from shared.messages.orders import TradeStatus
-from shared.polymarket.trades import VenueTrade, names_order, parse_trade
+from shared.polymarket.trades import VenueTrade, named_orders, parse_trade
 from tests.builders import ORDER_HASH, TOKEN, TRANSACTION, shares, usdc
 from tests.unit.polymarket.recorded import load_recorded
 
@@ -114,21 +114,21 @@ def test_a_match_time_is_parsed_from_every_notation_and_has_a_zone(text: str) ->
 
 
 @pytest.mark.parametrize(
-    ("row", "is_named"),
+    ("row", "named"),
     [
-        ({"taker_order_id": ORDER_HASH}, True),
-        ({"taker_order_id": ORDER_HASH.upper(), "maker_orders": 7}, True),
-        ({"taker_order_id": None, "maker_orders": [7, {"order_id": ORDER_HASH}]}, True),
-        ({"taker_order_id": "0xother", "maker_orders": [a_maker("1", "0.5")]}, False),
-        ({"maker_orders": None}, False),
-        ({}, False),
+        ({"taker_order_id": "0xA"}, {"0xa"}),
+        ({"taker_order_id": "0xa", "maker_orders": 7}, {"0xa"}),
+        ({"taker_order_id": None, "maker_orders": [7, {"order_id": "0xb"}]}, {"0xb"}),
+        (a_row(a_maker("1", "0.5"), taker_order_id="0xa"), {"0xa", "0xmaker"}),
+        ({"taker_order_id": "", "maker_orders": [{"order_id": 7}]}, set()),
+        ({}, set()),
     ],
     ids=str,
 )
-def test_a_row_names_the_taker_and_the_makers_however_unreadable_it_is(
-    row: dict[str, Any], *, is_named: bool
+def test_a_row_names_its_taker_and_its_makers_however_unreadable_it_is(
+    row: dict[str, Any], named: set[str]
 ) -> None:
-    assert names_order(row, ORDER_HASH) is is_named
+    assert named_orders(row) == named
 
 
 def test_hashes_are_in_lower_case() -> None:

@@ -1,0 +1,100 @@
+"""A client of the venue whose replies a test sets, by API key."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from eth_account import Account
+
+from services.executor.adapters.signers import Keyring
+from services.executor.adapters.venue import ClobVenue
+from shared.db.leases import Lease
+from shared.domain.errors import Transient
+from shared.polymarket.clob import Clob, EndlessPages, Unauthorized
+from shared.polymarket.replies import Accepted, Reason, Rejected, Reply
+from shared.polymarket.settings import VenueSettings
+from shared.polymarket.signing import Credentials, Wallet
+from tests.builders import NOON
+from tests.fakes import Clock
+
+KEY = "0x" + "17" * 32
+WALLET = Wallet(proxy=Account.from_key(KEY).address, private_key=KEY)
+ACCEPTED = Accepted(status="matched", making=1, taking=2, trade_ids=("venue-1",))
+UNAUTHORIZED = Rejected(Reason.UNAUTHORIZED, "Unauthorized/Invalid api key")
+NO_BALANCE = Rejected(Reason.BALANCE_TOO_LOW, "not enough balance / allowance")
+
+
+class ScriptedClob(Clob):
+    """``replies`` are given in turn to posts with a valid key; without one they are refused."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(VenueSettings(), now=clock)
+        self.replies: deque[Reply] = deque()
+        self.valid_key = "key-1"
+        self.issued_key: str | Exception = "key-1"
+        self.posted: list[tuple[str, str]] = []
+        """Body and API key of each post."""
+        self.keys_requested = 0
+        self.refreshed: list[tuple[str | None, int]] = []
+        self.refresh_error: Transient | None = None
+        self.rows: list[Mapping[str, Any]] = []
+        self.pages_end = True
+        self.reads_refused = 0
+
+    async def fetch_credentials(self, wallet: Wallet) -> Credentials:
+        self.keys_requested += 1
+        if isinstance(self.issued_key, Exception):
+            raise self.issued_key
+        return Credentials(address=wallet.signer, key=self.issued_key, secret="s", passphrase="p")
+
+    async def post_order(self, body: str, credentials: Credentials) -> Reply:
+        self.posted.append((body, credentials.key))
+        return self.replies.popleft() if credentials.key == self.valid_key else UNAUTHORIZED
+
+    async def refresh_balance(
+        self, credentials: Credentials, *, token_id: str | None, signature_type: int
+    ) -> None:
+        if self.refresh_error is not None:
+            raise self.refresh_error
+        self.refreshed.append((token_id, signature_type))
+
+    async def fetch_trades(
+        self, credentials: Credentials, *, maker_address: str, since: datetime
+    ) -> list[Mapping[str, Any]]:
+        self._require_valid(credentials)
+        if not self.pages_end:
+            raise EndlessPages("the pages do not end", self.rows)
+        return self.rows
+
+    async def is_order_open(self, credentials: Credentials, order_hash: str) -> bool:
+        self._require_valid(credentials)
+        return False
+
+    def _require_valid(self, credentials: Credentials) -> None:
+        if credentials.key != self.valid_key:
+            self.reads_refused += 1
+            raise Unauthorized("status 401")
+
+
+class AnyLease:
+    """Holds the lease of every proxy."""
+
+    def lease_for(self, key: str) -> Lease:
+        return Lease(partition=0, token=1, valid_until=float("inf"))
+
+
+@dataclass(slots=True)
+class VenueHarness:
+    """The executor's venue adapter at a scripted client, with one wallet's key."""
+
+    clock: Clock = field(default_factory=lambda: Clock(NOON))
+    clob: ScriptedClob = field(init=False)
+    keyring: Keyring = field(init=False)
+    venue: ClobVenue = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clob = ScriptedClob(self.clock)
+        self.keyring = Keyring({WALLET.proxy: WALLET}, self.clob, now=self.clock)
+        self.venue = ClobVenue(self.clob, self.keyring, AnyLease(), now=self.clock)
