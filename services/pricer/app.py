@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.pricer.adapters.books import QuoteCache
+from services.pricer.adapters.books import QuoteCache, SharedCache
 from services.pricer.adapters.channel import MarketChannelFeed, build_subscription
 from services.pricer.adapters.markets import MarketCache
 from services.pricer.adapters.prices import PriceCache
@@ -38,27 +38,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         CacheTable(BookSeen, process.kafka, producer) as shared,
     ):
         await require_migrated(engine)
-        quotes = QuoteCache(
-            clob,
-            shared,
-            now=utc_now,
-            max_age=settings.max_book_age,
-            fetch_timeout=settings.fetch_timeout,
-            max_tokens=settings.max_tokens,
-        )
-        markets = MarketCache(
-            clob,
-            now=utc_now,
-            valid_for=settings.market_valid_for,
-            fetch_timeout=settings.fetch_timeout,
-            max_tokens=settings.max_tokens,
-        )
-        prices = PriceCache(
-            clob,
-            now=utc_now,
-            fetch_timeout=settings.fetch_timeout,
-            max_tokens=settings.max_tokens,
-        )
+        quotes, markets, prices = build_caches(settings, clob, shared)
         handler = Handler(
             books=quotes,
             markets=markets,
@@ -86,6 +66,30 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 )
             },
         )
+
+
+def build_caches(
+    settings: Settings, clob: Clob, shared: SharedCache
+) -> tuple[QuoteCache, MarketCache, PriceCache]:
+    quotes = QuoteCache(
+        clob,
+        shared,
+        now=utc_now,
+        max_age=settings.max_book_age,
+        fetch_timeout=settings.fetch_timeout,
+        max_tokens=settings.max_tokens,
+    )
+    markets = MarketCache(
+        clob,
+        now=utc_now,
+        valid_for=settings.market_valid_for,
+        fetch_timeout=settings.fetch_timeout,
+        max_tokens=settings.max_tokens,
+    )
+    prices = PriceCache(
+        clob, now=utc_now, fetch_timeout=settings.fetch_timeout, max_tokens=settings.max_tokens
+    )
+    return quotes, markets, prices
 
 
 def build_fallback_limits(settings: Settings) -> FallbackLimits:

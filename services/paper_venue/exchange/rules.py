@@ -161,7 +161,7 @@ def _is_cut_from_grid(order: Order) -> bool:
     price = (2 * order.price + tick) // (2 * tick) * tick
     if not tick <= price <= PRICE_ONE - tick:
         return False
-    unit = 10 ** (6 - min(4, _tick_decimals(tick) + 2))
+    unit: int = 10 ** (6 - min(4, _tick_decimals(tick) + 2))
     buys = order.side is Side.BUY
     numerator, denominator = (PRICE_ONE, price) if buys else (price, PRICE_ONE)
     return (

@@ -4,6 +4,7 @@ own limit, and bounded by something other than itself.
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def without_book(
     *,
     last_book: Book | None = None,
     now: datetime = NOON,
-    **intent: object,
+    **intent: Any,
 ) -> Quote | NoQuote:
     return price_without_book(
         an_intent(**{"filled_at": NOON} | intent),
@@ -56,7 +57,7 @@ def without_book(
 def source_and_bound(quote: Quote | NoQuote) -> tuple[str, str | None] | None:
     if isinstance(quote, NoQuote):
         return None
-    return quote.source, quote.bound and str(quote.bound.price)
+    return quote.source, None if quote.bound is None else str(quote.bound.price)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_an_exit_is_bounded_by_the_bids() -> None:
 
 
 @pytest.mark.parametrize("nothing", [{"usdc": 0}, {"side": Side.SELL, "shares": 0}])
-def test_an_intent_of_size_zero_gets_no_quote(nothing: dict[str, object]) -> None:
+def test_an_intent_of_size_zero_gets_no_quote(nothing: dict[str, Any]) -> None:
     assert isinstance(without_book(VenuePrices(midpoint=seen("0.4")), **nothing), NoQuote)
 
 
