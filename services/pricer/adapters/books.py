@@ -30,6 +30,10 @@ from shared.polymarket.market_data import (
 
 MAX_SHARED_LEVELS = 20
 """Levels of each side that are shared with other instances: more than any copy walks."""
+SNAPSHOT_INTERVAL = timedelta(seconds=1)
+"""A token's snapshot is requested at most this often: frames that stay unreadable must not become a
+flood of subscriptions."""
+
 SubscriptionChange = tuple[Literal["subscribe", "unsubscribe"], tuple[str, ...]]
 
 
@@ -45,6 +49,8 @@ class SharedCache(Protocol):
 class TrackedBook:
     """A book that is kept from the market channel, with the time of its last event."""
 
+    requested_at: datetime
+    """When its snapshot was last requested."""
     book: LiveBook = field(default_factory=LiveBook)
     changed_at: datetime | None = None
     """None while there is no snapshot."""
@@ -156,16 +162,30 @@ class QuoteCache:
                 tracked.book, tracked.changed_at = LiveBook(), None
 
     def request_snapshots(self, token_ids: Sequence[str]) -> None:
-        """Have the market channel send the books again: it does so on a new subscription."""
-        tracked = tuple(token for token in token_ids if self._tracked.peek(token) is not None)
-        if tracked:
-            self.subscription_changes.put_nowait(("unsubscribe", tracked))
-            self.subscription_changes.put_nowait(("subscribe", tracked))
+        """Have the market channel send the books again: it does so on a new subscription. Those
+        that were requested a moment ago are left out.
+        """
+        due = [
+            (token_id, tracked)
+            for token_id in token_ids
+            if (tracked := self._tracked.peek(token_id)) is not None
+            and self._now() - tracked.requested_at >= SNAPSHOT_INTERVAL
+        ]
+        for _, tracked in due:
+            tracked.requested_at = self._now()
+        if due:
+            due_ids = tuple(token_id for token_id, _ in due)
+            self.subscription_changes.put_nowait(("unsubscribe", due_ids))
+            self.subscription_changes.put_nowait(("subscribe", due_ids))
 
     def _track(self, token_id: str) -> None:
-        if self._tracked.get(token_id) is None:
-            self._tracked.put(token_id, TrackedBook())
+        """Have the token's book kept; where its snapshot is still missing, request it again."""
+        tracked = self._tracked.get(token_id)
+        if tracked is None:
+            self._tracked.put(token_id, TrackedBook(requested_at=self._now()))
             self.subscription_changes.put_nowait(("subscribe", (token_id,)))
+        elif tracked.changed_at is None:
+            self.request_snapshots([token_id])
 
     def _on_evicted(self, token_id: str) -> None:
         metrics.cache_evicted(metrics.Cache.QUOTES, metrics.Eviction.SIZE)

@@ -72,6 +72,7 @@ async def test_a_text_of_the_venue_is_counted_and_leaves_the_books() -> None:
 
 async def test_unreadable_json_requests_all_snapshots_again() -> None:
     async with RunningFeed() as running:
+        running.pricer.clock.now += seconds(1)
         await running.receive(a_frame("0.41"), "{")
 
         await eventually(lambda: running.channel.sent[-2:] == RESUBSCRIBED)
@@ -82,10 +83,10 @@ async def test_unreadable_json_requests_all_snapshots_again() -> None:
 async def test_an_unreadable_event_that_names_its_token_voids_that_book_alone() -> None:
     async with RunningFeed() as running:
         await running.pricer.quotes.fetch_book("12")
+        running.pricer.clock.now += seconds(1)
         await running.receive(
             a_frame("0.41"), a_frame("0.51", token_id="12"), a_change_frame({"price": "7"})
         )
-        running.pricer.clock.now += seconds(1)
 
         assert (await running.pricer.book("12")).source is QuoteSource.SOCKET
         assert (await running.pricer.book()).source is not QuoteSource.SOCKET
@@ -157,3 +158,21 @@ async def test_a_tick_change_has_the_market_read_again() -> None:
         await running.pricer.market()
 
         assert len(running.pricer.clob.requested) == requests + 1
+
+
+async def test_frames_that_stay_unreadable_do_not_become_a_flood_of_subscriptions() -> None:
+    async with RunningFeed() as running:
+        running.pricer.clock.now += seconds(1)
+        await running.receive(*["{"] * 20)
+        await eventually(lambda: running.channel.sent[-2:] == RESUBSCRIBED)
+
+        assert running.channel.sent == RESUBSCRIBED
+
+
+async def test_a_snapshot_that_does_not_come_is_requested_again() -> None:
+    async with RunningFeed() as running:
+        await running.pricer.book()
+        running.pricer.clock.now += seconds(1)
+        await running.pricer.book()
+
+        await eventually(lambda: running.channel.sent == RESUBSCRIBED)
