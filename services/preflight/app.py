@@ -83,6 +83,8 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 def build_limits(settings: Settings) -> Limits:
     return Limits(
         max_quote_age=settings.max_quote_age,
+        max_last_book_age=settings.max_last_book_age,
+        max_bound_age=settings.max_bound_age,
         max_entry_age=settings.max_entry_age,
         max_exit_age=settings.max_exit_age,
         max_trade_usdc=micros(settings.max_trade_usdc),

@@ -20,6 +20,12 @@ class Settings(BaseSettings):
     """The node that is asked for balances and allowances."""
     max_quote_age: timedelta = timedelta(seconds=5)
     """A quote that is older when it is judged is refused."""
+    max_last_book_age: timedelta = timedelta(seconds=20)
+    """The same for a quote from the last good book, where no current one could be had. Longer than
+    PRICER_MAX_LAST_BOOK_AGE."""
+    max_bound_age: timedelta = timedelta(seconds=70)
+    """How old the last good book or midpoint may be that a fallback price is compared with. Longer
+    than PRICER_MAX_BOUND_AGE."""
     max_entry_age: timedelta = timedelta(seconds=60)
     """An entry is refused when the leader's trade is older."""
     max_exit_age: timedelta = timedelta(minutes=10)

@@ -3,7 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.pricer.adapters import MarketCache, MarketChannelFeed, QuoteCache, build_subscription
+from services.pricer.adapters.books import QuoteCache, SharedCache
+from services.pricer.adapters.channel import MarketChannelFeed, build_subscription
+from services.pricer.adapters.markets import MarketCache
+from services.pricer.adapters.prices import PriceCache
+from services.pricer.decisions import FallbackLimits
 from services.pricer.handler import Handler
 from services.pricer.settings import Settings
 from shared.clock import utc_now
@@ -34,13 +38,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         CacheTable(BookSeen, process.kafka, producer) as shared,
     ):
         await require_migrated(engine)
-        quotes = QuoteCache(
-            clob, shared, now=utc_now, max_age=settings.max_book_age, max_tokens=settings.max_tokens
+        quotes, markets, prices = build_caches(settings, clob, shared)
+        handler = Handler(
+            books=quotes,
+            markets=markets,
+            prices=prices,
+            limits=build_fallback_limits(settings),
+            now=utc_now,
         )
-        markets = MarketCache(
-            clob, now=utc_now, valid_for=settings.market_valid_for, max_tokens=settings.max_tokens
-        )
-        handler = Handler(books=quotes, markets=markets, now=utc_now)
         channel = Channel(
             build_market_channel_settings(settings, venue),
             lambda: build_subscription(quotes.tracked_tokens()),
@@ -61,6 +66,39 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 )
             },
         )
+
+
+def build_caches(
+    settings: Settings, clob: Clob, shared: SharedCache
+) -> tuple[QuoteCache, MarketCache, PriceCache]:
+    quotes = QuoteCache(
+        clob,
+        shared,
+        now=utc_now,
+        max_age=settings.max_book_age,
+        fetch_timeout=settings.fetch_timeout,
+        max_tokens=settings.max_tokens,
+    )
+    markets = MarketCache(
+        clob,
+        now=utc_now,
+        valid_for=settings.market_valid_for,
+        fetch_timeout=settings.fetch_timeout,
+        max_tokens=settings.max_tokens,
+    )
+    prices = PriceCache(
+        clob, now=utc_now, fetch_timeout=settings.fetch_timeout, max_tokens=settings.max_tokens
+    )
+    return quotes, markets, prices
+
+
+def build_fallback_limits(settings: Settings) -> FallbackLimits:
+    return FallbackLimits(
+        max_last_book_age=settings.max_last_book_age,
+        max_price_age=settings.max_book_age,
+        max_leader_price_age=settings.max_leader_price_age,
+        max_bound_age=settings.max_bound_age,
+    )
 
 
 def build_market_channel_settings(settings: Settings, venue: VenueSettings) -> ChannelSettings:

@@ -1,12 +1,22 @@
 """Handler of pricer: fetch the market and the book, price the intent, publish the quote."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from services.pricer.decisions import Book, price
+from services.pricer.decisions import (
+    Book,
+    FallbackLimits,
+    KnownMarket,
+    VenuePrices,
+    newer_tick,
+    price,
+    price_by_last_book,
+    price_without_book,
+)
 from shared.messages.intents import CopyIntended, Intent, IntentQuoted, Missing, NoQuote, Quote
+from shared.observe import metrics
 from shared.polymarket.market_data import Market
 
 
@@ -15,10 +25,31 @@ class Books(Protocol):
         """Return a current book, or why there is none. Never raises for what the venue does."""
         ...
 
+    def last_book(self, token_id: str) -> Book | None:
+        """Return the last good book that was seen, however old; None: none was."""
+        ...
+
 
 class Markets(Protocol):
-    async def fetch_market(self, token_id: str) -> Market | Missing:
-        """Return the trading rules of the token's market, or why they are not known."""
+    async def fetch_market(
+        self, token_id: str, *, read_after: datetime | None = None
+    ) -> KnownMarket | Missing:
+        """Return the trading rules of the token's market, or why they are not known.
+
+        ``read_after``: rules that were requested before are not used.
+        """
+        ...
+
+    def invalidate(self, token_id: str) -> None:
+        """Have the rules fetched again: the market has changed."""
+        ...
+
+
+class Prices(Protocol):
+    async def fetch_prices(self, token_id: str) -> VenuePrices:
+        """Ask for midpoint and last trade. What fails is as it was last seen. Never raises for what
+        the venue does.
+        """
         ...
 
 
@@ -26,11 +57,15 @@ class Markets(Protocol):
 class Handler:
     books: Books
     markets: Markets
+    prices: Prices
+    limits: FallbackLimits
     now: Callable[[], datetime]
 
     async def on_copy_intended(self, intended: CopyIntended) -> Sequence[IntentQuoted]:
         intent = intended.intent
         quote = await self._quote(intent)
+        if isinstance(quote, Quote):
+            metrics.quoted(quote.source)
         return [
             IntentQuoted(
                 message_id=f"{intent.intent_id}:quoted",
@@ -41,12 +76,43 @@ class Handler:
         ]
 
     async def _quote(self, intent: Intent) -> Quote | NoQuote:
-        market = await self.markets.fetch_market(intent.token_id)
+        # What is intended again may have been refused because of an old tick.
+        read_after = intent.intended_at if intent.continues else None
+        market = await self.markets.fetch_market(intent.token_id, read_after=read_after)
         if isinstance(market, Missing):
             return NoQuote(missing=market)
         book = await self.books.fetch_book(intent.token_id)
-        return (
-            NoQuote(missing=book)
-            if isinstance(book, Missing)
-            else price(intent, book=book, market=market)
+        if isinstance(book, Book):
+            return price(intent, book=book, market=self._rules_with_tick(intent, book, market))
+        if book is Missing.UNAVAILABLE:
+            return await self._quote_without_fresh_book(intent, market)
+        return NoQuote(missing=book)
+
+    async def _quote_without_fresh_book(
+        self, intent: Intent, market: KnownMarket
+    ) -> Quote | NoQuote:
+        last_book, rules = self.books.last_book(intent.token_id), market.rules
+        if last_book is not None:
+            rules = self._rules_with_tick(intent, last_book, market)
+        quote = price_by_last_book(
+            intent, last_book, market=rules, limits=self.limits, now=self.now()
         )
+        if quote is not None:
+            return quote
+        prices = await self.prices.fetch_prices(intent.token_id)
+        return price_without_book(
+            intent,
+            market=rules,
+            last_book=last_book,
+            prices=prices,
+            limits=self.limits,
+            now=self.now(),
+        )
+
+    def _rules_with_tick(self, intent: Intent, book: Book, market: KnownMarket) -> Market:
+        """The market's rules with the tick of the newest book: the cached one may be old."""
+        tick = newer_tick(book, market)
+        if tick is None:
+            return market.rules
+        self.markets.invalidate(intent.token_id)
+        return replace(market.rules, tick_size=tick)

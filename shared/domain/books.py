@@ -3,8 +3,24 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 from shared.domain.money import Side, cost_ceiling, cost_floor, shares_for
+
+GHOST_BID, GHOST_ASK = Decimal("0.01"), Decimal("0.99")
+"""The best prices of the books that the venue has served for markets that trade elsewhere
+(py-clob-client issue 180). A market that really stands there has no price either."""
+
+
+class BookFault(StrEnum):
+    """Why a book of the venue is not used."""
+
+    CROSSED = "crossed"
+    """Its best bid is not below its best ask."""
+    GHOST = "ghost"
+    """There is nothing between 0.01 and 0.99."""
+    DIVERGED = "diverged"
+    """The book that is kept from the market channel has other best levels than the venue names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,16 @@ def best_first(side: Side, levels: Iterable[Level]) -> tuple[Level, ...]:
             reverse=side is Side.SELL,
         )
     )
+
+
+def find_fault(bids: tuple[Level, ...], asks: tuple[Level, ...]) -> BookFault | None:
+    """Return why the levels (best first) are no prices; None: they are, or one side is empty."""
+    if not bids or not asks:
+        return None
+    bid, ask = bids[0].price, asks[0].price
+    if bid >= ask:
+        return BookFault.CROSSED
+    return BookFault.GHOST if bid <= GHOST_BID and ask >= GHOST_ASK else None
 
 
 def spend(asks: tuple[Level, ...], usdc: int) -> Walk | None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime
 
-from shared.messages.base import Address, Message, Micros, ProxyMessage
+from shared.messages.base import Address, Message, Micros, Price, ProxyMessage
 from shared.messages.intents import PriceLevel
 
 
@@ -18,6 +18,10 @@ class BookSeen(Message):
     token_id: str
     bids: tuple[PriceLevel, ...]
     asks: tuple[PriceLevel, ...]
+    tick_size: Price | None = None
+    """None: the venue did not say, or in messages from before it was kept."""
+    tick_seen_at: AwareDatetime | None = None
+    """When a whole book named the tick: changes of a book do not."""
     fetched_at: AwareDatetime
 
     def key(self) -> bytes:

@@ -85,10 +85,36 @@ class QuoteSource(StrEnum):
     SHARED = "shared"
     """A book that another instance keeps."""
     REST = "rest"
+    """A book that was fetched."""
+    LAST_BOOK = "last_book"
+    """No fresh book could be had: the last good one, within its own, longer limit."""
+    MIDPOINT = "midpoint"
+    """No book could be had: the middle between bid and ask, as the venue computes it."""
+    LAST_TRADE = "last_trade"
+    """No book could be had: the price of the token's last trade, which may be the leader's own."""
+    LEADER = "leader"
+    """Nothing could be had from the venue: the price of the leader's trade."""
+
+
+SOURCES_TO_BOUND = frozenset({QuoteSource.LAST_TRADE, QuoteSource.LEADER})
+"""Prices that may be the leader's own: compared with his alone, they could never be refused. They
+need a bound."""
+
+
+class Bound(Fact):
+    """What a fallback price is compared with besides the leader's price: the last good book's best
+    level, or the last midpoint.
+    """
+
+    price: Price
+    seen_at: AwareDatetime
 
 
 class Quote(Fact):
-    """What the order book would give for the intent."""
+    """What the order book would give for the intent.
+
+    A fallback price that comes from no book is one level with all that the intent takes.
+    """
 
     kind: Literal["quote"] = "quote"
     source: QuoteSource
@@ -100,7 +126,10 @@ class Quote(Fact):
     complete: bool
     """False where the book is too thin for all of the intent."""
     fetched_at: AwareDatetime
-    """When the book was fetched; a quote's age is measured from here."""
+    """When the book or price was fetched, or the leader traded; a quote's age is measured from
+    here."""
+    bound: Bound | None = None
+    """None: a book, which needs none, or nothing good was seen within the limit."""
     tick_size: Price
     min_order_shares: Micros
     """The venue's minimum size of a resting order."""
@@ -124,7 +153,7 @@ class Missing(StrEnum):
     NO_MARKET = "no_market"
     """The venue has no order book for the token: it is closed, resolved or not yet open."""
     UNAVAILABLE = "unavailable"
-    """The venue did not answer in time."""
+    """The venue did not answer in time, or with nothing that is a price."""
 
 
 class NoQuote(Fact):

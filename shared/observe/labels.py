@@ -66,6 +66,8 @@ class FrameKind(StrEnum):
     """A change of an order book or of a tick size."""
     IGNORED = "ignored"
     """A message that carries no trade."""
+    TEXT = "text"
+    """A sentence of the venue, such as ``INVALID OPERATION``: logged, and without effect."""
     NO_TRADE = "no_trade"
     """A log of a leader's order that gives nothing, or more than there can be: not copied."""
     UNKNOWN = "unknown"
@@ -105,6 +107,15 @@ class CacheResult(StrEnum):
     """By asking outside."""
     UNREADABLE = "unreadable"
     """The entry of the shared cache could not be read; counted besides the miss that follows."""
+
+
+class Eviction(StrEnum):
+    """Why an entry left a cache."""
+
+    AGE = "age"
+    """It was found too old."""
+    SIZE = "size"
+    """The cache was full, and it was the least recently used."""
 
 
 class OrderReply(StrEnum):

@@ -9,8 +9,9 @@ from typing import assert_never
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
+from shared.domain.books import BookFault
 from shared.domain.errors import InvalidMessage, UnknownVersion
-from shared.messages.intents import Refusal
+from shared.messages.intents import QuoteSource, Refusal
 from shared.messages.orders import OrderState
 from shared.messages.transactions import TransactionState
 from shared.observe.instruments import (
@@ -33,6 +34,9 @@ from shared.observe.labels import (
 )
 from shared.observe.labels import (
     CacheResult as CacheResult,
+)
+from shared.observe.labels import (
+    Eviction as Eviction,
 )
 from shared.observe.labels import (
     ExitEnd as ExitEnd,
@@ -132,6 +136,24 @@ _CACHE = counter(
     "Requests to a cache, by how they were answered",
     subject=Subject.FEEDS,
     labels=(Label(name="cache", values=Cache), Label(name="result", values=CacheResult)),
+)
+_EVICTIONS = counter(
+    "slipstream_cache_evictions",
+    "Entries that left a cache, by the reason",
+    subject=Subject.FEEDS,
+    labels=(Label(name="cache", values=Cache), Label(name="reason", values=Eviction)),
+)
+_BOOKS_UNUSABLE = counter(
+    "slipstream_books_unusable",
+    "Books of the venue that were not used, by what was wrong with them",
+    subject=Subject.FEEDS,
+    labels=(Label(name="fault", values=BookFault),),
+)
+_QUOTES = counter(
+    "slipstream_quotes",
+    "Intents that got a quote, by its source",
+    subject=Subject.COPIES,
+    labels=(Label(name="source", values=QuoteSource),),
 )
 _REFUSALS = counter(
     "slipstream_refusals",
@@ -261,6 +283,21 @@ def feed_silent(feed: Feed, seconds: float) -> None:
 def cache_requested(cache: Cache, result: CacheResult) -> None:
     """Count a request to a cache."""
     _CACHE.labels(cache, result).inc()
+
+
+def cache_evicted(cache: Cache, reason: Eviction) -> None:
+    """Count an entry that left a cache."""
+    _EVICTIONS.labels(cache, reason).inc()
+
+
+def book_unusable(fault: BookFault) -> None:
+    """Count a book of the venue that is not used: the next source is asked."""
+    _BOOKS_UNUSABLE.labels(fault).inc()
+
+
+def quoted(source: QuoteSource) -> None:
+    """Count an intent that got a quote."""
+    _QUOTES.labels(source).inc()
 
 
 def copy_refused(reason: Refusal) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,13 @@ import orjson
 
 from shared.chain.addresses import is_v3_position
 from shared.domain.errors import InvalidMessage, Transient
-from shared.polymarket.market_data import BookSnapshot, Market, parse_book, parse_market
+from shared.polymarket.market_data import (
+    BookSnapshot,
+    Market,
+    parse_book,
+    parse_market,
+    parse_price,
+)
 from shared.polymarket.replies import (
     RETRY_LATER_STATUSES,
     Reason,
@@ -105,6 +112,24 @@ class Clob:
             _require_object(await self._get(f"/clob-markets/{condition_id}")),
             condition_id=condition_id,
         )
+
+    async def fetch_midpoint(self, token_id: str) -> Decimal:
+        """Return the middle between the token's best bid and ask, as the venue computes it.
+
+        Raises: NoMarket, Transient, InvalidMessage.
+        """
+        reply = _require_object(await self._get("/midpoint", token_id=token_id))
+        return parse_price(reply, "mid")
+
+    async def fetch_last_trade_price(self, token_id: str) -> Decimal:
+        """Return the price of the token's last trade; the venue does not say when it was.
+
+        Raises: NoMarket, Transient, InvalidMessage, also where it has never traded.
+        """
+        reply = _require_object(await self._get("/last-trade-price", token_id=token_id))
+        if not reply.get("side"):
+            raise InvalidMessage("last-trade-price: the token has never traded")
+        return parse_price(reply, "price")
 
     async def fetch_credentials(self, wallet: Wallet) -> Credentials:
         """Create the wallet's API key, or derive it where it exists.

@@ -4,7 +4,7 @@ Shapes: docs/venue-protocol.md, Market data and Market channel.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -37,6 +37,16 @@ class BookSnapshot:
     token_id: str
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
+    tick_size: Decimal | None = None
+    """None: the venue did not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestPrices:
+    """The best bid and ask that the venue names beside a change; None: that side is empty."""
+
+    bid: Decimal | None
+    ask: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +58,8 @@ class LevelChanged:
     """BUY: a bid. SELL: an ask."""
     price: Decimal
     shares: int
+    best: BestPrices | None = None
+    """After all changes of the frame. None: the venue did not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +71,15 @@ class TickChanged:
     token_id: str
 
 
-BookEvent = BookSnapshot | LevelChanged | TickChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventUnreadable:
+    """An event about a token could not be read: its book is unknown until the next snapshot."""
+
+    token_id: str
+    reason: str
+
+
+BookEvent = BookSnapshot | LevelChanged | TickChanged | EventUnreadable
 
 
 @dataclass(slots=True)
@@ -69,23 +89,39 @@ class LiveBook:
     _shares: dict[Side, dict[Decimal, int]] = field(default_factory=dict)
     _sorted: dict[Side, tuple[Level, ...]] = field(default_factory=dict)
     """Cached until the book changes: one leader's trade reads it once per follower."""
+    tick_size: Decimal | None = None
+    """As of the last snapshot. None: unknown, or the venue did not say."""
 
     @property
     def is_known(self) -> bool:
         return bool(self._shares)
+
+    def has_best(self, best: BestPrices) -> bool:
+        """Whether the best levels are these; an unknown book has none to differ."""
+        if not self._shares:
+            return True
+        return (
+            max(self._shares[Side.BUY], default=None) == best.bid
+            and min(self._shares[Side.SELL], default=None) == best.ask
+        )
 
     def apply(self, event: BookEvent) -> None:
         self._sorted = {}
         match event:
             case BookSnapshot():
                 self._shares = {Side.BUY: _by_price(event.bids), Side.SELL: _by_price(event.asks)}
+                self.tick_size = event.tick_size
             case LevelChanged():
                 if self._shares:
                     self._shares[event.side][event.price] = event.shares
                     if event.shares == 0:
                         del self._shares[event.side][event.price]
-            case TickChanged():
-                self._shares = {}
+            case TickChanged() | EventUnreadable():
+                self.forget()
+
+    def forget(self) -> None:
+        """Be unknown until the next snapshot."""
+        self._shares, self._sorted, self.tick_size = {}, {}, None
 
     def bids(self) -> tuple[Level, ...]:
         return self._levels(Side.BUY, taken_by=Side.SELL)
@@ -106,6 +142,7 @@ def parse_book(reply: Mapping[str, Any]) -> BookSnapshot:
         token_id=_parse_text(reply, "asset_id"),
         bids=best_first(Side.SELL, map(_parse_level, _parse_list(reply, "bids"))),
         asks=best_first(Side.BUY, map(_parse_level, _parse_list(reply, "asks"))),
+        tick_size=_parse_tick(reply, "tick_size") if reply.get("tick_size") else None,
     )
 
 
@@ -118,29 +155,45 @@ def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) 
         str(token.get("t")) for token in _parse_list(reply, "t") if isinstance(token, dict)
     ]:
         raise InvalidMessage(f"market {condition_id} does not list the token")
-    tick = _parse_decimal(reply, "mts")
-    if tick not in TICKS:
-        raise InvalidMessage(f"mts: {tick} is not a tick size of the venue")
     fee = reply.get("fd")
     fee_rate = _parse_decimal(fee, "r") if isinstance(fee, dict) else Decimal(0)
     if not 0 <= fee_rate < 1:
         raise InvalidMessage(f"fd.r: {fee_rate} is not a fee rate")
     return Market(
         condition_id=condition_id,
-        tick_size=tick,
+        tick_size=_parse_tick(reply, "mts"),
         min_order_shares=_parse_shares(reply, "mos"),
         neg_risk=bool(reply.get("nr")),
         fee_rate=fee_rate,
     )
 
 
-def parse_events(frame: str) -> Iterator[BookEvent]:
-    """Yield the book events of a frame of the market channel; none for a keep-alive or for events
-    of other types.
+def parse_price(reply: Mapping[str, Any], name: str) -> Decimal:
+    """Parse the price of that name in a reply of ``/midpoint`` or ``/last-trade-price``.
 
     Raises: InvalidMessage.
     """
-    if frame in KEEP_ALIVE:
+    price = _parse_decimal(reply, name)
+    if not BASE_UNIT <= price < 1:
+        raise InvalidMessage(f"{name}: {price} is not between 0 and 1")
+    return price.normalize()
+
+
+def is_text(frame: str) -> bool:
+    """Whether the frame is a sentence of the venue, such as ``INVALID OPERATION``, and no event: it
+    can have changed no book.
+    """
+    return frame not in KEEP_ALIVE and not frame.lstrip().startswith(("{", "["))
+
+
+def parse_events(frame: str) -> Iterator[BookEvent]:
+    """Yield the book events of a frame of the market channel; none for a keep-alive, a text, or for
+    events of other types.
+
+    Raises: InvalidMessage where the frame, or an event that does not name its token, cannot be
+    read.
+    """
+    if frame in KEEP_ALIVE or is_text(frame):
         return
     try:
         parsed = json.loads(frame, parse_float=Decimal)
@@ -156,27 +209,57 @@ def parse_events(frame: str) -> Iterator[BookEvent]:
 def _parse_book_events(event: Mapping[str, Any]) -> Iterator[BookEvent]:
     match event.get("event_type"):
         case "book":
-            yield parse_book(event)
+            yield _parse_or_unreadable(event, parse_book)
         case "price_change":
             for change in _parse_list(event, "price_changes"):
-                yield _parse_level_changed(change)
+                yield _parse_or_unreadable(change, _parse_level_changed)
         case "tick_size_change":
             yield TickChanged(token_id=_parse_text(event, "asset_id"))
         case _:
             return
 
 
-def _parse_level_changed(change: Any) -> LevelChanged:
-    if not isinstance(change, dict):
+def _parse_or_unreadable(source: Any, parse: Callable[[Any], BookEvent]) -> BookEvent:
+    """Raises: InvalidMessage where the source does not name its token."""
+    if not isinstance(source, dict):
         raise InvalidMessage("price_changes: an entry must be an object")
+    token_id = _parse_text(source, "asset_id")
+    try:
+        return parse(source)
+    except InvalidMessage as error:
+        return EventUnreadable(token_id=token_id, reason=str(error))
+
+
+def _parse_level_changed(change: Mapping[str, Any]) -> LevelChanged:
     try:
         side = Side(_parse_text(change, "side"))
     except ValueError:
         raise InvalidMessage(f"side: must be BUY or SELL, got {change['side']!r}") from None
     level = _parse_level(change)
     return LevelChanged(
-        token_id=_parse_text(change, "asset_id"), side=side, price=level.price, shares=level.shares
+        token_id=_parse_text(change, "asset_id"),
+        side=side,
+        price=level.price,
+        shares=level.shares,
+        best=_parse_best(change),
     )
+
+
+def _parse_best(change: Mapping[str, Any]) -> BestPrices | None:
+    """A side without levels is named by a price outside of the grid: a bid of 0, an ask of 1 or 0
+    (assumed).
+    """
+    if change.get("best_bid") in (None, "") or change.get("best_ask") in (None, ""):
+        return None
+    bid, ask = _parse_decimal(change, "best_bid"), _parse_decimal(change, "best_ask")
+    return BestPrices(bid=bid if 0 < bid < 1 else None, ask=ask if 0 < ask < 1 else None)
+
+
+def _parse_tick(source: Mapping[str, Any], name: str) -> Decimal:
+    tick = _parse_decimal(source, name)
+    if tick not in TICKS:
+        raise InvalidMessage(f"{name}: {tick} is not a tick size of the venue")
+    return tick
 
 
 def _by_price(levels: tuple[Level, ...]) -> dict[Decimal, int]:

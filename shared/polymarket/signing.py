@@ -18,7 +18,6 @@ from eth_keys.backends.coincurve import CoinCurveECCBackend
 from eth_keys.main import lazy_key_api
 from polymarket._internal.actions.auth import build_l1_auth_headers
 from polymarket._internal.actions.orders.context import resolve_order_exchange_address
-from polymarket._internal.actions.orders.market import _compute_market_order_amounts
 from polymarket._internal.actions.orders.post import build_post_order_request
 from polymarket._internal.actions.orders.typed_data import (
     build_order_signature,
@@ -38,6 +37,7 @@ from shared.chain.orders import SignedOrder as Order
 from shared.domain.errors import InvalidMessage, InvalidSettings
 from shared.domain.money import Side, as_decimal
 from shared.messages.intents import OrderType
+from shared.polymarket.amounts import market_order_amounts
 
 CHAIN_ID = PRODUCTION_CONFIG.chain_id
 POLY_1271 = 3
@@ -159,12 +159,14 @@ class Wallet:
         return signature[:64] + bytes((signature[64] + 27,))
 
     def _build_unsigned(self, terms: OrderTerms) -> UnsignedOrder:
-        amount = as_decimal(terms.usdc if terms.side is Side.BUY else terms.shares)
-        making, taking = _compute_market_order_amounts(
-            amount=amount, price=terms.limit_price, side=terms.side.value, tick_size=terms.tick_size
+        amount = terms.usdc if terms.side is Side.BUY else terms.shares
+        making, taking = market_order_amounts(
+            terms.side, amount, terms.limit_price, terms.tick_size
         )
         if making <= 0 or taking <= 0:
-            raise InvalidMessage(f"{terms.side} of {amount} at {terms.limit_price} rounds to zero")
+            raise InvalidMessage(
+                f"{terms.side} of {as_decimal(amount)} at {terms.limit_price} rounds to zero"
+            )
         exchange = resolve_order_exchange_address(
             PRODUCTION_CONFIG, asset_id=terms.token_id, neg_risk=terms.neg_risk
         )

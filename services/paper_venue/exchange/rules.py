@@ -133,18 +133,39 @@ def _size_refusal(order: Order) -> str | None:
 
 
 def _price_refusal(order: Order) -> str | None:
-    """A limit price must be a multiple of the tick exactly; a market order's price, a ratio of
-    rounded amounts, to the nearest 1/10,000.
+    """A limit order's price must be a multiple of the tick exactly, a market order's amounts what
+    such a price gives before they are cut: a dollar at 0.76 buys 1.3157 shares.
     """
     tick = order.market.tick
-    on_grid = order.price % tick == 0 and tick <= order.price <= PRICE_ONE - tick
     if order.kind.may_rest:
-        on_grid = on_grid and order.collateral * PRICE_ONE == order.price * order.shares
+        on_grid = (
+            order.price % tick == 0
+            and tick <= order.price <= PRICE_ONE - tick
+            and order.collateral * PRICE_ONE == order.price * order.shares
+        )
+    else:
+        on_grid = _is_cut_from_grid(order)
     if on_grid:
         return None
     return (
         f"order {order.id} is invalid. Price ({price_text(order.price)}) "
         f"breaks minimum tick size rule: {price_text(tick)}"
+    )
+
+
+def _is_cut_from_grid(order: Order) -> bool:
+    """Whether the taker amount is less than a unit away from what a price on the grid gives. The
+    unit is that of the accuracy, or of four decimals, to which clients may cut.
+    """
+    tick = order.market.tick
+    price = (2 * order.price + tick) // (2 * tick) * tick
+    if not tick <= price <= PRICE_ONE - tick:
+        return False
+    unit: int = 10 ** (6 - min(4, _tick_decimals(tick) + 2))
+    buys = order.side is Side.BUY
+    numerator, denominator = (PRICE_ONE, price) if buys else (price, PRICE_ONE)
+    return (
+        abs(order.maker_amount * numerator - order.taker_amount * denominator) < unit * denominator
     )
 
 

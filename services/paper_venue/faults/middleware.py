@@ -9,6 +9,7 @@ from aiohttp import web
 
 from services.paper_venue.exchange import rules
 from services.paper_venue.faults.account_faults import AccountFaults
+from services.paper_venue.faults.books import ERROR_BY_PATH, LEVEL_FAULTS, with_other_levels
 from services.paper_venue.faults.catalogue import Fault, FaultOptions, Faults
 from services.paper_venue.faults.gate import ClobRequest, Gate, Refusal, parse_order_summaries
 from services.paper_venue.http.auth import ApiKeyStore
@@ -17,6 +18,8 @@ from services.paper_venue.http.responses import Handler, refuse, reply
 
 _NO_LINGERING = struct.pack("ii", 1, 0)
 """``SO_LINGER`` on, for 0 seconds: closing sends a reset."""
+INTERNAL_ERROR = "internal server error"
+"""The text is ours."""
 _EXCLUDED_PATHS = ("/control/", "/ws/", "/rtds", "/api/")
 """Paths that are not the CLOB's."""
 
@@ -66,9 +69,27 @@ class FaultMiddleware:
             return _refusal_reply(refusal)
         if clob_request.places_orders:
             return await self._handle_order(clob_request, request, handler)
-        response = await handler(request)
+        response = await self._answer(clob_request, request, handler)
         self._accounts.on_answered(clob_request, response.status)
         return response
+
+    async def _answer(
+        self, clob_request: ClobRequest, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        if clob_request.method == "GET" and clob_request.path in ERROR_BY_PATH:
+            return await self._handle_price(clob_request, request, handler)
+        return await handler(request)
+
+    async def _handle_price(
+        self, clob_request: ClobRequest, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        if self._trigger(ERROR_BY_PATH[clob_request.path], clob_request):
+            return refuse(INTERNAL_ERROR, 500)
+        response = await handler(request)
+        if clob_request.path != "/book" or not isinstance(response, web.Response):
+            return response
+        fault = next((each for each in LEVEL_FAULTS if self._trigger(each, clob_request)), None)
+        return response if fault is None else with_other_levels(response, fault)
 
     async def _handle_order(
         self, clob_request: ClobRequest, request: web.Request, handler: Handler

@@ -11,13 +11,14 @@ import orjson
 
 from services.paper_venue.exchange.orders import Market
 from services.paper_venue.faults.activity_rows import ActivityRowFaults, Row
-from services.paper_venue.faults.catalogue import Faults
+from services.paper_venue.faults.catalogue import Fault, Faults
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.sockets.hub import Connection, Hub
 from services.paper_venue.sockets.protocols import ActivitySocket
 
 _CUSTOM_FEATURES = frozenset(("best_bid_ask", "market_resolved"))
 """Events for clients that enabled custom features."""
+INVALID_OPERATION = "INVALID OPERATION"
 _MAX_HOLD_S = 1.0
 """A row that is held to be swapped with the next one is sent alone after so long, so that it is not
 lost."""
@@ -72,6 +73,7 @@ class SocketChannels:
     ) -> None:
         self._market, self._user, self._activity = market, user, activity
         self._now_ms = now_ms
+        self._faults = faults
         self._rows = ActivityRowFaults(faults)
         self._market_queue, self._user_queue = DelayQueue(delays.market), DelayQueue(delays.user)
         self._activity_queue = DelayQueue(delays.activity)
@@ -103,10 +105,18 @@ class SocketChannels:
 
     def _send_market(self, market: Market, frames: Sequence[tuple[Mapping[str, Any], str]]) -> None:
         for event, frame in frames:
-            for connection in self._recipients(market, event):
+            if event["event_type"] == "price_change" and self._faults.trigger(
+                Fault.CHANGES_MISSING
+            ):
+                continue
+            recipients = self._recipients(market, event)
+            is_text_due = recipients and self._faults.trigger(Fault.CHANNEL_TEXT)
+            for connection in recipients:
+                if is_text_due:
+                    connection.send_event(INVALID_OPERATION)
                 connection.send_event(frame)
 
-    def _recipients(self, market: Market, event: Mapping[str, Any]) -> Iterable[Connection]:
+    def _recipients(self, market: Market, event: Mapping[str, Any]) -> Sequence[Connection]:
         kind = event["event_type"]
         tokens = [event["asset_id"]] if "asset_id" in event else list(market.token_ids)
         return [

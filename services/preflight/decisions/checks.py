@@ -15,11 +15,13 @@ from shared.domain.follows import ExitMode, Follow, Mode
 from shared.domain.money import CENT, MICROS, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
 from shared.messages.intents import (
+    SOURCES_TO_BOUND,
     IntentApproved,
     IntentRefused,
     Missing,
     NoQuote,
     OrderType,
+    QuoteSource,
     Refusal,
     VerdictFacts,
 )
@@ -90,19 +92,27 @@ def _check_trade_age(facts: PreflightFacts) -> Violation | None:
 
 
 def _check_quote_exists(facts: PreflightFacts) -> Violation | None:
+    """A price that may be the leader's own is none without a bound."""
     quote = facts.quoted.quote
-    return (
-        Violation(REFUSAL_BY_MISSING[quote.missing], Decimal(0), Decimal(1))
-        if isinstance(quote, NoQuote)
-        else None
-    )
+    if isinstance(quote, NoQuote):
+        return Violation(REFUSAL_BY_MISSING[quote.missing], Decimal(0), Decimal(1))
+    if quote.source in SOURCES_TO_BOUND and quote.bound is None:
+        return Violation(Refusal.QUOTE_UNAVAILABLE, Decimal(0), Decimal(1))
+    return None
 
 
 def _check_quote_age(facts: PreflightFacts) -> Violation | None:
+    quote, limits = facts.quote, facts.limits
+    is_last_book = quote.source is QuoteSource.LAST_BOOK
+    max_age = limits.max_last_book_age if is_last_book else limits.max_quote_age
+    violation = _check_at_most(
+        Refusal.QUOTE_TOO_OLD, _seconds(facts.now - quote.fetched_at), _seconds(max_age)
+    )
+    if violation is not None or quote.bound is None:
+        return violation
+    bound_age = facts.now - quote.bound.seen_at
     return _check_at_most(
-        Refusal.QUOTE_TOO_OLD,
-        _seconds(facts.now - facts.quote.fetched_at),
-        _seconds(facts.limits.max_quote_age),
+        Refusal.QUOTE_TOO_OLD, _seconds(bound_age), _seconds(limits.max_bound_age)
     )
 
 
@@ -115,10 +125,16 @@ def _check_book_depth(facts: PreflightFacts) -> Violation | None:
 
 def _check_slippage(facts: PreflightFacts) -> Violation | None:
     """An entry is judged by the worst level that it would reach, an exit by the best level: its
-    limit price excludes the levels beyond.
+    limit price excludes the levels beyond. A fallback price is compared with its bound, too.
     """
-    reached = facts.quote.worst if facts.side is Side.BUY else facts.quote.best
-    slippage = adverse_bps(facts.side, reference=facts.quoted.intent.leader_price, offered=reached)
+    quote = facts.quote
+    reached = quote.worst if facts.side is Side.BUY else quote.best
+    references = [facts.quoted.intent.leader_price]
+    if quote.bound is not None:
+        references.append(quote.bound.price)
+    slippage = max(
+        adverse_bps(facts.side, reference=reference, offered=reached) for reference in references
+    )
     return _check_at_most(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(facts).max_slippage_bps)
 
 

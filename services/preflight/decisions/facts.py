@@ -15,6 +15,10 @@ class Limits:
     """The operator's limits for every copy. Amounts in micro-USDC."""
 
     max_quote_age: timedelta
+    max_last_book_age: timedelta
+    """Of a quote from the last good book, where no current one could be had."""
+    max_bound_age: timedelta
+    """Of what bounds a fallback price."""
     max_entry_age: timedelta
     """Since the leader's fill: a later BUY is a stale copy."""
     max_exit_age: timedelta

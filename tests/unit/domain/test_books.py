@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.books import Level, Walk, best_first, sell, spend
+from shared.domain.books import BookFault, Level, Walk, best_first, find_fault, sell, spend
 from shared.domain.money import Side
 from tests.builders import level, shares, usdc
 
@@ -120,3 +120,27 @@ def test_a_walk_through_a_book_that_is_too_thin_is_incomplete() -> None:
 @pytest.mark.parametrize("walk", [spend((), 1), sell((), 1)])
 def test_an_empty_book_gives_no_walk(walk: object) -> None:
     assert walk is None
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "fault"),
+    [
+        ("0.50", "0.51", None),
+        ("0.50", "0.50", BookFault.CROSSED),
+        ("0.51", "0.50", BookFault.CROSSED),
+        ("0.01", "0.99", BookFault.GHOST),
+        ("0.001", "0.999", BookFault.GHOST),
+        ("0.01", "0.98", None),
+        ("0.02", "0.99", None),
+        ("0.01", None, None),
+        (None, "0.99", None),
+        (None, None, None),
+    ],
+)
+def test_a_crossed_book_and_a_book_of_the_edges_alone_are_no_prices(
+    bid: str | None, ask: str | None, fault: BookFault | None
+) -> None:
+    bids = (level(bid, 1),) if bid else ()
+    asks = (level(ask, 1),) if ask else ()
+
+    assert find_fault(bids, asks) is fault

@@ -1,12 +1,10 @@
 """Every service's message handlers, each on new stores and fakes in memory."""
 
 from collections.abc import Callable
-from typing import Any
 
 from services.debt_recovery.handler import Handler as DebtRecovery
 from services.executor.handler import Handler as Executor
 from services.ingest.handler import Handler as Ingest
-from services.pricer.handler import Handler as Pricer
 from services.tx_monitor.handler import Handler as TxMonitor
 from shared.messages.debts import DebtRaised
 from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
@@ -18,7 +16,7 @@ from tests.builders import NOON, a_market, controls, seconds, usdc
 from tests.fakes import Clock, FakeDebts, FakeTrades, FakeWatches, FixedControls
 from tests.unit.executor.harness import ExecutorHarness
 from tests.unit.preflight.test_handler import balance, preflight
-from tests.unit.pricer.test_handler import FULL, FixedSource
+from tests.unit.pricer.test_handler import FULL, FixedSource, a_handler
 
 CLOCK = Clock(NOON)
 
@@ -32,9 +30,8 @@ def ingest() -> Routes:
 
 
 def pricer() -> Routes:
-    books: Any = FixedSource(FULL)
-    markets: Any = FixedSource(a_market())
-    return {CopyIntended: Pricer(books=books, markets=markets, now=CLOCK).on_copy_intended}
+    handler = a_handler(FixedSource(FULL), FixedSource(a_market()))
+    return {CopyIntended: handler.on_copy_intended}
 
 
 def preflight_() -> Routes:

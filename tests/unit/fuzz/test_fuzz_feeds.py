@@ -13,7 +13,7 @@ import pytest
 from hypothesis import note
 
 from services.ingest.adapters import ActivityFeed, DataFeed, parse_fills
-from services.pricer.adapters import MarketChannelFeed
+from services.pricer.adapters.channel import MarketChannelFeed
 from shared.chain.logs import decode_order_fills
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.base import Message
@@ -30,7 +30,7 @@ from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
 from tests.unit.fuzz.mutations import load_recorded, mutate
 from tests.unit.ingest.source_reports import Fill, chain_report, data_api_report, socket_report
 from tests.unit.ingest.test_identity import a_settled_fill
-from tests.unit.pricer.test_caches import PricerCaches
+from tests.unit.pricer.harness import PricerCaches
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -239,6 +239,23 @@ def test_an_order_that_breaks_a_rule_is_refused_with_the_venues_text(
     assert refused(an_engine().place(order)).text == text  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("amounts", "is_valid"),
+    [
+        ((1 * USDC, 1_315_700), True),  # 0.76 cut to four decimals: a ratio of 0.76005
+        ((1 * USDC, 1_315_800), True),
+        ((1 * USDC, 1_315_900), False),
+        ((1 * USDC, 1_324_500), False),  # 0.755
+    ],
+)
+def test_a_market_orders_price_is_on_the_grid_where_a_price_of_it_gives_these_amounts(
+    amounts: tuple[int, int], is_valid: bool
+) -> None:
+    order = an_order(kind=OrderKind.FAK, amounts=amounts)
+
+    assert (rules.order_refusal(order) is None) is is_valid
+
+
 def test_a_marketable_limit_order_must_be_worth_a_dollar() -> None:
     engine = an_engine(an_order(Side.SELL, price=1_000, maker="0xB"))
 

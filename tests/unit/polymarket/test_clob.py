@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -134,6 +135,23 @@ async def test_an_unreadable_book_is_an_invalid_message(
 
     with pytest.raises(InvalidMessage):
         await clob.fetch_book(TOKEN)
+
+
+async def test_midpoint_and_last_trade_price_are_read(venue: Venue, clob: Clob) -> None:
+    venue.replies["/midpoint"] = (200, {"mid": "0.505"})
+    venue.replies["/last-trade-price"] = (200, {"price": "0.51", "side": "BUY"})
+
+    assert await clob.fetch_midpoint("1") == Decimal("0.505")
+    assert await clob.fetch_last_trade_price("1") == Decimal("0.51")
+
+
+async def test_the_price_of_a_token_that_has_never_traded_is_no_price(
+    venue: Venue, clob: Clob
+) -> None:
+    venue.replies["/last-trade-price"] = (200, {"price": "0.5", "side": ""})
+
+    with pytest.raises(InvalidMessage, match="never traded"):
+        await clob.fetch_last_trade_price("1")
 
 
 async def test_an_api_key_that_exists_already_is_derived(venue: Venue, clob: Clob) -> None:

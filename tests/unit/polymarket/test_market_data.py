@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessage
 from shared.polymarket.market_data import (
+    BestPrices,
     BookEvent,
     BookSnapshot,
+    EventUnreadable,
     LevelChanged,
     LiveBook,
     TickChanged,
+    is_text,
     parse_book,
     parse_events,
     parse_market,
+    parse_price,
 )
 from tests.builders import TOKEN, shares
 from tests.unit.polymarket.recorded import load_recorded
@@ -226,11 +230,26 @@ def test_an_invalid_market_is_refused_with_the_name_of_its_field(
     "frame",
     [
         "{",
-        "1" * 5000,
+        "[1" + "1" * 5000,
         "[" * 100_000,
-        "1e99999999999999999999",
+        "[1e99999999999999999999]",
         [7],
         BOOK | {"asset_id": None},
+        {"event_type": "price_change", "price_changes": 7},
+        {"event_type": "price_change", "price_changes": [7]},
+        changes(a_change(asset_id="")),
+        {"event_type": "tick_size_change"},
+    ],
+    ids=lambda frame: str(frame)[:60],
+)
+def test_a_frame_that_may_concern_any_book_is_an_invalid_message(frame: Any) -> None:
+    with pytest.raises(InvalidMessage):
+        events(frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
         BOOK | {"bids": 7},
         BOOK | {"asks": "many"},
         BOOK | {"bids": [{"price": "0.5"}]},
@@ -239,18 +258,117 @@ def test_an_invalid_market_is_refused_with_the_name_of_its_field(
         BOOK | {"bids": [{"price": "0.5", "size": "-1"}]},
         BOOK | {"bids": [{"price": "0.5", "size": "1e999999999"}]},
         BOOK | {"bids": {"a": 1}},
-        {"event_type": "price_change", "price_changes": 7},
-        {"event_type": "price_change", "price_changes": [7]},
+        BOOK | {"tick_size": "0.02"},
         changes(a_change(side="HOLD")),
         changes(a_change(side=7)),
-        changes(a_change(asset_id="")),
-        {"event_type": "tick_size_change"},
+        changes(a_change(best_bid="high", best_ask="0.5")),
     ],
-    ids=lambda frame: str(frame)[:60],
+    ids=lambda frame: str(frame)[:120],
 )
-def test_an_unreadable_frame_is_an_invalid_message(frame: Any) -> None:
-    with pytest.raises(InvalidMessage):
-        events(frame)
+def test_an_unreadable_event_that_names_its_token_concerns_that_book_alone(frame: Any) -> None:
+    (event,) = events(frame)
+
+    assert isinstance(event, EventUnreadable)
+    assert event.token_id == TOKEN
+    assert not a_book(BOOK, frame).is_known
+
+
+def test_an_unreadable_entry_leaves_the_other_entries_of_its_frame() -> None:
+    parsed = events(changes(a_change(side="HOLD"), a_change(asset_id="2")))
+
+    assert [(type(each), each.token_id) for each in parsed] == [
+        (EventUnreadable, TOKEN),
+        (LevelChanged, "2"),
+    ]
+
+
+@pytest.mark.parametrize("frame", ["INVALID OPERATION", "pong", "7", "no {events}"])
+def test_a_text_of_the_venue_has_no_events(frame: str) -> None:
+    assert is_text(frame)
+    assert events(frame) == []
+
+
+@pytest.mark.parametrize("frame", ["", "PONG", "{}", "[]", " [", "{"])
+def test_keep_alives_and_json_are_no_text(frame: str) -> None:
+    assert not is_text(frame)
+
+
+def test_a_recorded_book_names_its_tick() -> None:
+    ticks = [
+        str(event.tick_size)
+        for event in events(load_recorded("clob_market_channel.json"))
+        if isinstance(event, BookSnapshot)
+    ]
+
+    assert ticks == ["0.001", "0.01", "0.01"]
+    assert parse_book(BOOK).tick_size is None
+
+
+def test_a_book_has_the_tick_of_its_last_snapshot() -> None:
+    book = a_book(BOOK | {"tick_size": "0.01"}, BOOK | {"tick_size": "0.001"})
+    assert book.tick_size == Decimal("0.001")
+
+    book.forget()
+    assert book.tick_size is None
+
+
+def test_the_recorded_best_prices_are_those_of_the_book_that_is_kept() -> None:
+    frames = load_recorded("clob_market_channel.json")
+    token_id, book = frames[1]["asset_id"], LiveBook()
+
+    compared = 0
+    for event in events(frames):
+        if event.token_id == token_id:
+            book.apply(event)
+            if isinstance(event, LevelChanged) and event.best is not None:
+                compared += 1
+                assert book.has_best(event.best)
+    assert compared == 3
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "agrees"),
+    [
+        ("0.49", "0.51", True),
+        ("0.490", "0.51", True),
+        ("0.48", "0.51", False),
+        ("0.49", "0.52", False),
+        ("0", "0.51", False),
+        ("0.49", "1", False),
+    ],
+)
+def test_a_book_is_compared_with_the_best_prices_that_the_venue_names(
+    bid: str, ask: str, agrees: bool
+) -> None:
+    (change,) = events(changes(a_change(price="0.40", best_bid=bid, best_ask=ask)))
+    assert isinstance(change, LevelChanged)
+    assert change.best is not None
+
+    assert a_book(BOOK).has_best(change.best) is agrees
+    assert LiveBook().has_best(change.best)
+
+
+def test_an_empty_side_has_no_best_price() -> None:
+    (change,) = events(changes(a_change(best_bid="0", best_ask="1")))
+
+    assert isinstance(change, LevelChanged)
+    assert change.best == BestPrices(bid=None, ask=None)
+    assert a_book(BOOK | {"bids": [], "asks": []}).has_best(change.best)
+
+
+@pytest.mark.parametrize("missing", [{}, {"best_bid": "0.5"}, {"best_bid": "", "best_ask": ""}])
+def test_a_change_without_best_prices_has_none(missing: dict[str, str]) -> None:
+    (change,) = events(changes(a_change(**missing)))
+
+    assert isinstance(change, LevelChanged)
+    assert change.best is None
+
+
+@pytest.mark.parametrize("price", [None, "", "0", "1", "NaN", "-0.5", "half"])
+def test_a_price_outside_of_the_grid_is_an_invalid_message(price: Any) -> None:
+    assert parse_price({"mid": "0.50"}, "mid") == Decimal("0.5")
+    with pytest.raises(InvalidMessage, match="mid"):
+        parse_price({"mid": price}, "mid")
 
 
 @pytest.mark.parametrize("frame", ["", "PONG"])

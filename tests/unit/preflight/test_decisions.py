@@ -33,6 +33,8 @@ from tests.builders import NOON, a_follow, a_quote, levels, quoted, seconds, sha
 INSTANT = timedelta(microseconds=1)
 LIMITS = Limits(
     max_quote_age=seconds(5),
+    max_last_book_age=seconds(20),
+    max_bound_age=seconds(70),
     max_entry_age=seconds(60),
     max_exit_age=seconds(600),
     max_trade_usdc=usdc(1000),

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from services.pricer.decisions import Book, price
+from services.pricer.decisions import Book, KnownMarket, VenuePrices, price
 from services.pricer.handler import Handler
 from shared.domain.books import Level
 from shared.domain.money import Side
@@ -12,6 +12,7 @@ from shared.messages.intents import Missing, NoQuote, Quote, QuoteSource
 from shared.polymarket.market_data import Market
 from tests.builders import NOON, a_market, an_intent, intended, level, seconds, shares, usdc
 from tests.fakes import Clock
+from tests.unit.pricer.harness import LIMITS
 
 
 class FixedSource:
@@ -24,7 +25,31 @@ class FixedSource:
         assert self.answer is not None, f"{token_id} was requested"
         return self.answer
 
-    fetch_market = fetch_book
+    async def fetch_market(self, token_id: str, **_: object) -> KnownMarket | Missing:
+        if isinstance(self.answer, Missing):
+            return self.answer
+        assert isinstance(self.answer, Market)
+        return KnownMarket(rules=self.answer, fetched_at=NOON)
+
+    def last_book(self, _: str) -> None:
+        return None
+
+
+class NoPrices:
+    """A venue that says nothing beside its books."""
+
+    async def fetch_prices(self, _: str) -> VenuePrices:
+        return VenuePrices()
+
+
+def a_handler(books: FixedSource, markets: FixedSource) -> Handler:
+    return Handler(
+        books=books,  # type: ignore[arg-type]
+        markets=markets,  # type: ignore[arg-type]
+        prices=NoPrices(),
+        limits=LIMITS,
+        now=Clock(NOON + seconds(1)),
+    )
 
 
 def a_book(*, bids: tuple[Level, ...] = (), asks: tuple[Level, ...] = ()) -> Book:
@@ -39,11 +64,7 @@ FULL = a_book(
 async def fetch_quote(
     book: Book | Missing | None, market: Market | Missing, side: Side = Side.BUY
 ) -> Quote | NoQuote:
-    handler = Handler(
-        books=FixedSource(book),  # type: ignore[arg-type]
-        markets=FixedSource(market),  # type: ignore[arg-type]
-        now=Clock(NOON + seconds(1)),
-    )
+    handler = a_handler(FixedSource(book), FixedSource(market))
     (quoted,) = await handler.on_copy_intended(intended(side=side))
     assert (quoted.occurred_at, quoted.intent) == (NOON + seconds(1), intended(side=side).intent)
     return quoted.quote
