@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 from services.ingest.adapters import (
     ActivityFeed,
     ChainFeed,
+    ChainHoldings,
     Cursor,
     DataFeed,
     PostgresTrades,
@@ -50,7 +51,13 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
-        handler = Handler(trades=PostgresTrades(engine), controls=controls, now=utc_now)
+        handler = Handler(
+            trades=PostgresTrades(engine),
+            holdings=ChainHoldings(chain),
+            controls=controls,
+            now=utc_now,
+            repeated_rows=settings.repeated_rows,
+        )
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from shared.domain.follows import Follow, Mode
-from shared.domain.money import CENT, MICROS, Side, as_decimal, cost_ceiling, round_down
+from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, cost_ceiling, round_down
 from shared.domain.prices import adverse_bps, limit_price
 from shared.messages.intents import (
     IntentApproved,
@@ -26,9 +26,6 @@ from shared.messages.intents import (
 
 T = TypeVar("T")
 Verdict = IntentApproved | IntentRefused
-
-MIN_BUY_USDC = MICROS
-"""The venue accepts no marketable BUY below $1 (docs/venue-protocol.md, Error texts)."""
 
 REFUSAL_BY_MISSING = {
     Missing.EMPTY_BOOK: Refusal.EMPTY_BOOK,

@@ -122,3 +122,13 @@ class AmbiguousTrade(StrEnum):
     """It is taken for a trade that was copied, settled under another transaction."""
     REPORTED_AGAIN = "reported_again"
     """It was held back for another trade, is a trade of its own, and is published again."""
+
+
+class CopyStart(StrEnum):
+    """When the copies of a slice of a leader's trade began."""
+
+    AT_ONCE = "at_once"
+    """With the first row that reported it."""
+    WAITED = "waited"
+    """Later: it could have been a trade that was copied already, until its transaction was in a
+    block."""

@@ -35,6 +35,9 @@ from shared.observe.labels import (
     CacheResult as CacheResult,
 )
 from shared.observe.labels import (
+    CopyStart as CopyStart,
+)
+from shared.observe.labels import (
     Feed as Feed,
 )
 from shared.observe.labels import (
@@ -171,6 +174,12 @@ _AMBIGUOUS = counter(
     subject=Subject.LEADER_TRADES,
     labels=(Label(name="decision", values=AmbiguousTrade),),
 )
+_COPIED_TRADES = counter(
+    "slipstream_leader_trades_copied",
+    "Slices of leaders' trades that were copied, by when their copies began",
+    subject=Subject.LEADER_TRADES,
+    labels=(Label(name="start", values=CopyStart),),
+)
 _UNSETTLED = gauge(
     "slipstream_leader_trades_unsettled",
     "Trades of leaders within the last hour that were copied and are in no block: anything but "
@@ -287,6 +296,11 @@ def stage_reached(stage: Stage, seconds: float) -> None:
 def trade_ambiguous(decision: AmbiguousTrade) -> None:
     """Count a leader's fill that may belong to a trade that is known already."""
     _AMBIGUOUS.labels(decision).inc()
+
+
+def trade_copied(start: CopyStart) -> None:
+    """Count a slice of a leader's trade that is copied."""
+    _COPIED_TRADES.labels(start).inc()
 
 
 def trades_unsettled(n: int) -> None:

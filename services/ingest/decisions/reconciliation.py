@@ -18,9 +18,9 @@ Its neighbours are trades of the same leader, token and side, close in time. Thr
    not copied again; only the rest is copied.
 2. When that neighbour is confirmed too, the two were different trades after all. The row that was
    recorded with the resent slice is published again, and its shares are copied then.
-3. A socket row that may report a trade known under another transaction (an equal row was reported
-   before, or a neighbour has confirmed shares that the socket did not report) is stored and *awaits
-   confirmation*: it counts once its own transaction is confirmed.
+3. A socket row that may report a trade known under another transaction (an equal row of the same
+   match time was reported before, or a neighbour has confirmed shares that the socket did not
+   report) is stored and *awaits confirmation*: it counts once its own transaction is confirmed.
 
 Example 1. A leader buys 100 shares; transaction A fails, and the settlement is resent as B.
 
@@ -42,9 +42,11 @@ whatever the order of the rows. Nothing waits for a question to the chain: the c
 arrives anyway. Only an ambiguous row is copied late, when its own transaction is confirmed.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from services.ingest.decisions.trades import (
     CLOCK_TOLERANCE,
@@ -57,8 +59,18 @@ from services.ingest.decisions.trades import (
     TradeContext,
     row_key,
 )
-from shared.domain.money import ROUNDING_TOLERANCE_SHARES
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor
 from shared.messages.leader_fills import LeaderFillSeen
+
+
+class RepeatedRows(StrEnum):
+    """Which rows of the socket wait because an equal row was reported under another transaction."""
+
+    SPEED = "speed"
+    """Those of the same second: the venue sends a settlement again with the time of its match. A
+    row with another time is another trade, and is copied at once."""
+    CAUTION = "caution"
+    """All within ``RESENT_WITHIN``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,18 +95,24 @@ class Reconciliation:
 
 
 def reconcile(
-    context: TradeContext, fill: LeaderFillSeen, *, controls_version: int, now: datetime
+    context: TradeContext,
+    fill: LeaderFillSeen,
+    *,
+    controls_version: int,
+    now: datetime,
+    repeated_rows: RepeatedRows = RepeatedRows.SPEED,
 ) -> Reconciliation:
     """The slices of ``fill``: those of an earlier delivery, and those that are new; and the rows
     that must be published again because of it.
     """
-    key, trade = row_key(fill), _with_row(context, fill)
+    key, trade = row_key(fill), _with_row(context, fill, repeated_rows)
     resent, new = _split_resent(
         _uncopied_ranges(trade, context), _provisional_by_trade(trade, context, at=fill.filled_at)
     )
 
-    def new_slice(share_range: ShareRange, resent_of: str = "") -> CopySlice:
+    def new_slice(sequence: int, share_range: ShareRange, resent_of: str = "") -> CopySlice:
         return CopySlice(
+            sequence=sequence,
             from_shares=share_range[0],
             to_shares=share_range[1],
             caused_by=key,
@@ -102,16 +120,38 @@ def reconcile(
             intended_at=now,
             resent_of=resent_of,
             fill=fill if resent_of else None,
+            leader_usdc=cost_floor(share_range[1] - share_range[0], fill.price),
         )
+
+    numbers = itertools.count(len(trade.slices))
 
     return Reconciliation(
         row=trade.rows[key],
         slices=(
             *(each for each in trade.slices if each.caused_by == key),
-            *(new_slice(share_range, trade_id) for share_range, trade_id in resent),
-            *(new_slice(share_range) for share_range in new),
+            *(new_slice(next(numbers), *each) for each in resent),
+            *(new_slice(next(numbers), share_range) for share_range in new),
         ),
         reported_again=_wrongly_resent(trade, context) if _confirms(fill) else (),
+    )
+
+
+def merge_slices(context: TradeContext, reconciliation: Reconciliation) -> tuple[CopySlice, ...]:
+    """All slices of the trade in their sequence: the stored and the new ones."""
+    by_sequence = {each.sequence: each for each in (*context.trade.slices, *reconciliation.slices)}
+    return tuple(by_sequence[number] for number in sorted(by_sequence))
+
+
+def find_new_slices(context: TradeContext, reconciliation: Reconciliation) -> tuple[CopySlice, ...]:
+    """The slices to copy that are not stored yet."""
+    stored = {each.sequence for each in context.trade.slices}
+    return tuple(each for each in reconciliation.to_copy if each.sequence not in stored)
+
+
+def has_waited(context: TradeContext, new: CopySlice) -> bool:
+    """Whether a new slice was held back first: as a row that awaited confirmation, or as resent."""
+    return any(row.awaits_confirmation for row in context.trade.rows.values()) or any(
+        each.resent_of and each.overlaps(new) for each in context.trade.slices
     )
 
 
@@ -119,7 +159,8 @@ def is_confirmed_and_not_copied(context: TradeContext, fill: LeaderFillSeen) -> 
     """Whether the trade, with ``fill``, is confirmed and has shares to copy, unless they were
     copied as a neighbour. Provisional shares of neighbours matter only then.
     """
-    trade = _with_row(context, fill)
+    # Only a row that does not confirm may be a repeated one.
+    trade = _with_row(context, fill, RepeatedRows.CAUTION)
     return trade.confirmed_at is not None and bool(_uncopied_ranges(trade, context))
 
 
@@ -127,7 +168,7 @@ def _confirms(fill: LeaderFillSeen) -> bool:
     return fill.source in CONFIRMING_SOURCES
 
 
-def _with_row(context: TradeContext, fill: LeaderFillSeen) -> Trade:
+def _with_row(context: TradeContext, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> Trade:
     """The trade with the row of ``fill``: the stored one, or the one that is to be stored."""
     trade, key = context.trade, row_key(fill)
     if key in trade.rows:
@@ -135,7 +176,7 @@ def _with_row(context: TradeContext, fill: LeaderFillSeen) -> Trade:
     row = FillRow(
         shares=fill.shares,
         filled_at=fill.filled_at,
-        awaits_confirmation=_may_be_resent(context, fill),
+        awaits_confirmation=_may_be_resent(context, fill, repeated_rows),
     )
     return replace(trade, rows={**trade.rows, key: row})
 
@@ -149,24 +190,37 @@ def _wrongly_resent(trade: Trade, context: TradeContext) -> tuple[LeaderFillSeen
     )
 
 
-def _may_be_resent(context: TradeContext, fill: LeaderFillSeen) -> bool:
+def _may_be_resent(
+    context: TradeContext, fill: LeaderFillSeen, repeated_rows: RepeatedRows
+) -> bool:
     """Whether a row of the socket may report a trade that is known under another transaction."""
     if _confirms(fill) or context.trade.confirmed_at is not None:
         return False
-    return any(_may_be_same_trade(other, fill) for other in context.neighbours)
+    return any(_may_be_same_trade(other, fill, repeated_rows) for other in context.neighbours)
 
 
-def _may_be_same_trade(other: Trade, fill: LeaderFillSeen) -> bool:
+def _may_be_same_trade(other: Trade, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> bool:
     """Whether the socket's row may report the other trade. It cannot if the venue dates its match
     after the block of the other trade.
     """
-    is_equal_row = fill.row_id in other.socket_rows
+    is_repeated = _is_repeated(other, fill, repeated_rows)
     if other.confirmed_at is None:
-        return is_equal_row and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
+        return is_repeated and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
     settled_after = other.confirmed_at - fill.filled_at
     return (
-        is_equal_row or other.is_confirmed_beyond_socket
+        is_repeated or other.is_confirmed_beyond_socket
     ) and -CLOCK_TOLERANCE <= settled_after <= RESENT_WITHIN
+
+
+def _is_repeated(other: Trade, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> bool:
+    """Whether the socket has reported an equal row of the other trade, and of the same match as
+    far as the setting asks for that.
+    """
+    return any(
+        key.row_id == fill.row_id
+        and (repeated_rows is RepeatedRows.CAUTION or row.filled_at == fill.filled_at)
+        for key, row in other.socket_rows.items()
+    )
 
 
 def _provisional_by_trade(trade: Trade, context: TradeContext, *, at: datetime) -> dict[str, int]:

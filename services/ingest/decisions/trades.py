@@ -1,8 +1,9 @@
 """What is stored about leaders' trades: rows, slices and neighbours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
@@ -18,8 +19,14 @@ chain's differ, and both report whole seconds."""
 CONFIRMING_SOURCES = frozenset({FillSource.CHAIN, FillSource.DATA})
 """The sources that report only what is in a block."""
 
-RowKey = tuple[FillSource, str]
-"""A row's source, and its id within that source."""
+
+class RowKey(NamedTuple):
+    """A row's source, its id within that source, and its type where the source has types."""
+
+    source: FillSource
+    row_id: str
+    row_type: str = ""
+
 
 ShareRange = tuple[int, int]
 """Micro-shares of a trade: from the first, up to but not including the second."""
@@ -40,6 +47,8 @@ class FillRow:
 class CopySlice:
     """A range of a trade's micro-shares that is copied at one time or is resent (``resent_of``)."""
 
+    sequence: int
+    """How many slices the trade had before this one."""
     from_shares: int
     to_shares: int
     caused_by: RowKey
@@ -52,10 +61,19 @@ class CopySlice:
     fill: LeaderFillSeen | None = None
     """The row of a resent slice: published again if that other trade is confirmed too. None on a
     slice that makes intents."""
+    leader_usdc: int | None = None
+    """Micro-USDC: the slice at the price of the row that led to it. None in slices from before it
+    was kept."""
+    leader_held_shares: int | None = None
+    """What the leader held of the token right before he sold this slice, in micro-shares. None on
+    a BUY, on a resent slice, and in slices from before it was kept."""
 
     @property
     def shares(self) -> int:
         return self.to_shares - self.from_shares
+
+    def overlaps(self, other: "CopySlice") -> bool:
+        return self.from_shares < other.to_shares and other.from_shares < self.to_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +85,8 @@ class Trade:
     slices: tuple[CopySlice, ...] = ()
 
     @property
-    def socket_rows(self) -> Mapping[str, FillRow]:
-        """The activity socket's rows, by row id."""
-        return {
-            row_id: row for (source, row_id), row in self.rows.items() if source is FillSource.RTDS
-        }
+    def socket_rows(self) -> Mapping[RowKey, FillRow]:
+        return {key: row for key, row in self.rows.items() if key.source is FillSource.RTDS}
 
     @property
     def first_seen_by_socket_at(self) -> datetime:
@@ -80,7 +95,7 @@ class Trade:
 
     @property
     def confirming_rows(self) -> Mapping[RowKey, FillRow]:
-        return {key: row for key, row in self.rows.items() if key[0] in CONFIRMING_SOURCES}
+        return {key: row for key, row in self.rows.items() if key.source in CONFIRMING_SOURCES}
 
     @property
     def confirmed_at(self) -> datetime | None:
@@ -108,8 +123,8 @@ class Trade:
     @property
     def is_confirmed_beyond_socket(self) -> bool:
         """Whether more shares are confirmed than the socket reported."""
-        reported = sum(row.shares for row in self.socket_rows.values())
-        return best_source_total(self.confirming_rows) - reported > ROUNDING_TOLERANCE_SHARES
+        confirmed = best_source_total(self.confirming_rows)
+        return confirmed - best_source_total(self.socket_rows) > ROUNDING_TOLERANCE_SHARES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +155,35 @@ def best_source_total(rows: Mapping[RowKey, FillRow]) -> int:
 
     Each source's sum is a lower bound of the true amount (the activity socket cannot tell two equal
     fills apart, the chain can). The largest sum is therefore the best lower bound; it can only
-    grow, and does not depend on the order of the rows.
+    grow, and does not depend on the order of the rows. The socket's types are summed each on its
+    own: both report every fill, but not always with the same digits.
     """
-    sums: dict[FillSource, int] = {}
-    for (source, _), row in rows.items():
-        sums[source] = sums.get(source, 0) + row.shares
+    sums: dict[tuple[FillSource, str], int] = {}
+    for key, row in rows.items():
+        view = (key.source, key.row_type)
+        sums[view] = sums.get(view, 0) + row.shares
     return max(sums.values(), default=0)
 
 
 def row_key(fill: LeaderFillSeen) -> RowKey:
-    return (fill.source, fill.row_id)
+    return RowKey(fill.source, fill.row_id, fill.row_type)
+
+
+def find_earlier_slices(
+    slices: Iterable[CopySlice], copy_slice: CopySlice
+) -> tuple[CopySlice, ...]:
+    """The slices of the trade that were made before this one and still count.
+
+    A resent slice counts as traded, until a later slice covers the same shares: then it has turned
+    out that they were not resent.
+    """
+    known = [each for each in slices if each.sequence <= copy_slice.sequence]
+    return tuple(
+        each
+        for each in known
+        if each.sequence < copy_slice.sequence
+        and not (
+            each.resent_of
+            and any(each.overlaps(later) for later in known if later.sequence > each.sequence)
+        )
+    )

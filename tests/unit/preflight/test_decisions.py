@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from services.preflight.decisions import (
-    MIN_BUY_USDC,
     Funds,
     Limits,
     PreflightFacts,
@@ -17,7 +16,7 @@ from services.preflight.decisions import (
     refuse_early,
 )
 from shared.domain.follows import Mode
-from shared.domain.money import CENT, Side, as_decimal, shares_for
+from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, shares_for
 from shared.messages.intents import (
     IntentApproved,
     IntentRefused,
