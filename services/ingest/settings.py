@@ -43,5 +43,6 @@ class Settings(BaseSettings):
     unsettled_check_interval: timedelta = timedelta(minutes=1)
     """How often copied trades are checked for being in a block."""
     repeated_rows: RepeatedRows = RepeatedRows.SPEED
-    """Which rows of the activity socket wait for their block because an equal row was reported under
-    another transaction: `speed`: those of the same second; `caution`: all within ten minutes."""
+    """Which rows of the activity socket wait for their block, because an equal row was reported
+    under another transaction: `speed`: those of the same second; `caution`: all within ten minutes.
+    """
