@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from services.ingest.decisions import CLOCK_TOLERANCE, RESENT_WITHIN, RepeatedRows
 from shared.domain.ids import trade_id
 from shared.domain.money import Side
+from shared.observe.metrics import REGISTRY, CopyStart
 from tests.builders import LEADER
 from tests.unit.ingest.source_reports import (
     NO,
@@ -105,6 +106,10 @@ RESENT_REPORTS = [
 ]
 """The socket reports the match under the transaction that fails, and perhaps under the other one
 too."""
+OTHER_SETTLED = chain_report(
+    in_transaction(FIRST_HASH, ONE_FILL), block=102, mined_after_s=SETTLED_AFTER_S
+)
+"""The first transaction did not fail: the two are two trades."""
 
 
 @pytest.mark.parametrize(
@@ -418,4 +423,34 @@ async def test_trades_of_another_token_or_side_are_no_resent_settlements() -> No
 
     assert copied_shares(ingest, reported.transaction, SECOND_HASH, THIRD_HASH) == traded_shares(
         [reported, *others]
+    )
+
+
+def counted(start: CopyStart) -> int:
+    """Slices of leaders' trades of which this process has counted copies."""
+    name = "slipstream_leader_trades_copied_total"
+    return int(REGISTRY.get_sample_value(name, {"start": start}) or 0)
+
+
+@pytest.mark.parametrize(
+    ("reports", "at_once", "waited"),
+    [
+        ([RESENT_REPORTS[0]] * 2, 1, 0),
+        ([RESENT_REPORTS[3], RESENT_REPORTS[2]], 1, 0),
+        (RESENT_REPORTS, 1, 0),
+        ([*RESENT_REPORTS[1::-1], RESENT_REPORTS[3], OTHER_SETTLED], 1, 1),
+        ([RESENT_REPORTS[0], RESENT_REPORTS[2], OTHER_SETTLED], 1, 1),
+    ],
+    ids=["repeated", "confirmed first", "resent", "awaited confirmation", "taken for resent"],
+)
+async def test_what_is_copied_is_counted_once_by_whether_it_waited(
+    reports: list[SourceReport], at_once: int, waited: int
+) -> None:
+    before = counted(CopyStart.AT_ONCE), counted(CopyStart.WAITED)
+
+    await Ingest().receive(reports)
+
+    assert (counted(CopyStart.AT_ONCE), counted(CopyStart.WAITED)) == (
+        before[0] + at_once,
+        before[1] + waited,
     )
