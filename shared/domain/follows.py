@@ -148,7 +148,7 @@ def require_no_cycle(follows: Iterable[Follow], *, added: Iterable[Follow]) -> N
         if path is not None:
             raise FollowCycle(
                 f"{follow.proxy} cannot follow {follow.leader}: each copy would be copied again, "
-                f"in the circle {' -> '.join([follow.leader, *path])}"
+                f"{' -> '.join([follow.leader, *path])}"
             )
 
 

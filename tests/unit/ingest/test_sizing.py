@@ -27,8 +27,8 @@ from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
 
 FILL = a_fill()
 FIXED = a_follow(percent=None, fixed_usdc=usdc(25), min_usdc=0)
-AT_LEAST_5 = a_follow(percent=Decimal(1), min_usdc=usdc(5))
-AT_MOST_20 = a_follow(percent=Decimal(10), min_usdc=0, max_usdc=usdc(20))
+RAISED = a_follow(percent=Decimal(1), min_usdc=usdc(5))
+CAPPED = a_follow(percent=Decimal(10), min_usdc=0, max_usdc=usdc(20))
 TENTH = a_follow(percent=Decimal(10), min_usdc=0, max_usdc=usdc(1_000))
 
 FOLLOWS = st.builds(
@@ -88,7 +88,7 @@ def rows_of_500_dollars(number: int) -> list[LeaderFillSeen]:
     return [a_fill(row_id=f"row-{index}", shares=shares(1000) // number) for index in range(number)]
 
 
-async def intents_of(rows: Sequence[LeaderFillSeen], *follows: Follow) -> list[Intent]:
+async def handle_rows(rows: Sequence[LeaderFillSeen], *follows: Follow) -> list[Intent]:
     handler = Handler(
         trades=FakeTrades(),
         holdings=FakeHoldings(),
@@ -106,14 +106,14 @@ async def intents_of(rows: Sequence[LeaderFillSeen], *follows: Follow) -> list[I
 
 @pytest.mark.parametrize(
     ("follow", "expected"),
-    [(FIXED, usdc(25)), (AT_LEAST_5, usdc(5)), (AT_MOST_20, usdc(20)), (TENTH, usdc(50))],
+    [(FIXED, usdc(25)), (RAISED, usdc(5)), (CAPPED, usdc(20)), (TENTH, usdc(50))],
     ids=["fixed 25", "1 %, min 5", "10 %, max 20", "10 %"],
 )
 @pytest.mark.parametrize("number", [1, 2, 10])
 async def test_a_trade_of_500_dollars_is_copied_the_same_whatever_its_rows(
     number: int, follow: Follow, expected: int
 ) -> None:
-    intents = await intents_of(rows_of_500_dollars(number), follow)
+    intents = await handle_rows(rows_of_500_dollars(number), follow)
 
     assert sum(intent.usdc for intent in intents) == expected
     assert all(intent.shares == 2 * intent.usdc for intent in intents)
@@ -140,7 +140,7 @@ async def test_the_intents_of_a_trade_add_up_to_its_size_up_to_the_venues_minimu
         {row_key(row): FillRow(shares=row.shares, filled_at=NOON) for row in rows}
     )
 
-    intents = await intents_of(delivered, follow)
+    intents = await handle_rows(delivered, follow)
 
     intended = sum(intent.usdc for intent in intents if intent.usdc >= MIN_BUY_USDC)
     assert intended <= follow.copy_usdc(cost_floor(total, price))
@@ -216,7 +216,7 @@ def test_each_followers_intent_is_sized_by_his_terms() -> None:
     assert first.intent_id != second.intent_id
 
 
-@pytest.mark.parametrize("follow", [FIXED, AT_LEAST_5, AT_MOST_20, TENTH])
+@pytest.mark.parametrize("follow", [FIXED, RAISED, CAPPED, TENTH])
 def test_a_sale_is_not_sized_by_terms(follow: Follow) -> None:
     """It carries what the leader sold, of what he held."""
     copied = a_slice(0, 0, 40, leader_held_shares=shares(160))
