@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from services.ingest.decisions import CopySlice, RepeatedRows, ShareRange
 from services.ingest.handler import Handler
+from shared.domain.follows import Follow
 from shared.domain.ids import intent_id, trade_id
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.intents import CopyIntended, Intent
@@ -94,6 +95,7 @@ class Ingest:
         *,
         crashes: Callable[[], bool] = lambda: False,
         repeated_rows: RepeatedRows = RepeatedRows.SPEED,
+        follows: Sequence[Follow] = FOLLOWS,
     ) -> None:
         """``crashes``: whether the process dies after a commit. Its messages are lost then, and the
         record is redelivered.
@@ -103,7 +105,7 @@ class Ingest:
         self.handler = Handler(
             trades=self.trades,
             holdings=FakeHoldings(),
-            controls=FixedControls(controls(*FOLLOWS)),
+            controls=FixedControls(controls(*follows)),
             now=Clock(NOON),
             repeated_rows=repeated_rows,
         )

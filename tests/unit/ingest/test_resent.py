@@ -19,7 +19,7 @@ from services.ingest.decisions import CLOCK_TOLERANCE, RESENT_WITHIN, RepeatedRo
 from shared.domain.ids import trade_id
 from shared.domain.money import Side
 from shared.observe.metrics import REGISTRY, CopyStart
-from tests.builders import LEADER
+from tests.builders import LEADER, a_follow, usdc
 from tests.unit.ingest.source_reports import (
     NO,
     YES,
@@ -221,6 +221,32 @@ async def test_a_trade_beside_an_equal_resent_one_leads_to_two_copies_and_not_th
     assert copied_shares(ingest, FIRST_HASH, SECOND_HASH, THIRD_HASH) == doubled(
         traded_shares(fills)
     )
+
+
+@settings(deadline=None)
+@given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
+async def test_a_fixed_amount_is_paid_once_per_trade_also_if_its_settlement_is_resent(
+    fills: list[Fill], choose: st.DataObject, shuffle: Random
+) -> None:
+    """Whether the first transaction is in a block too, and so another trade, or has failed. The
+    socket reports the first one, or some of its fills.
+    """
+    are_two = choose.draw(st.booleans())
+    one, other = in_transaction(FIRST_HASH, fills), in_transaction(SECOND_HASH, fills)
+    reports = socket_reports(one, choose) + block_reports(other, mined_after_s=5)
+    if are_two:
+        reports += block_reports(one, mined_after_s=4)
+    follow = a_follow(percent=None, fixed_usdc=usdc(25), min_usdc=0)
+    ingest = Ingest(follows=[follow])
+
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
+
+    paid: dict[str, int] = {}
+    for intent in ingest.intents.values():
+        if intent.side is Side.BUY:
+            paid[intent.token_id] = paid.get(intent.token_id, 0) + intent.usdc
+    bought = {fill.token_id for fill in fills if fill.side is Side.BUY}
+    assert paid == dict.fromkeys(bought, usdc(50 if are_two else 25))
 
 
 @settings(deadline=None)
