@@ -19,7 +19,15 @@ from shared.db.controls import load_controls, save_follows, save_mode
 from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
 from shared.db.settings import DatabaseSettings
-from shared.domain.follows import GLOBAL, Controls, Follow, Mode, follower_scope, leader_scope
+from shared.domain.follows import (
+    GLOBAL,
+    Controls,
+    Follow,
+    FollowCycle,
+    Mode,
+    follower_scope,
+    leader_scope,
+)
 from shared.domain.ids import follow_id
 from shared.domain.money import as_decimal
 
@@ -93,10 +101,13 @@ async def unfollow(engine: AsyncEngine, leader: str, proxy: str) -> int:
 
 
 async def save_follow(engine: AsyncEngine, follow: Follow) -> int:
-    """Returns the new version of the controls."""
-    return await save_follows(
-        engine, [follow], by=getpass.getuser(), change=f"{follow.proxy} follows {follow.leader}"
-    )
+    """Returns the new version of the controls. Raises: CommandError where it closes a cycle."""
+    try:
+        return await save_follows(
+            engine, [follow], by=getpass.getuser(), change=f"{follow.proxy} follows {follow.leader}"
+        )
+    except FollowCycle as error:
+        raise CommandError(f"{error}; `slipstream unfollow` ends one of these follows") from None
 
 
 async def change_mode(engine: AsyncEngine, scope: str, mode: Mode) -> int:

@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime
 from services.debt_recovery.decisions import Debt
 from services.executor.decisions import Order, is_update
 from services.ingest.decisions import (
+    RESENT_WITHIN,
     CopySlice,
     FillRow,
+    OtherTrade,
     Reconciliation,
     RowKey,
     Trade,
@@ -83,6 +85,7 @@ class FakeTrades:
         self.slices_by_trade: dict[str, tuple[CopySlice, ...]] = {}
         self._ids_by_line: dict[tuple[str, str, Side], set[str]] = {}
         """The ids of the trades of each leader, token and side."""
+        self._fills_by_trade: dict[str, list[LeaderFillSeen]] = {}
 
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
         trades = {each: self._load_trade(each) for each in self._ids_beside(fill) | {fill.trade_id}}
@@ -99,22 +102,54 @@ class FakeTrades:
 
     async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
         stored = self.slices_by_trade.get(fill.trade_id, ())
-        known = {(each.from_shares, each.resent_of): each for each in stored}
-        new = [
-            each
-            for each in reconciliation.slices
-            if (each.from_shares, each.resent_of) not in known
-        ]
+        new = [each for each in reconciliation.slices if each not in stored]
+        sequences = {each.sequence for each in stored}
+        ranges = {(each.from_shares, each.resent_of) for each in stored}
         if any(
-            known.get((each.from_shares, each.resent_of), each).caused_by != each.caused_by
-            for each in reconciliation.slices
+            each.sequence in sequences or (each.from_shares, each.resent_of) in ranges
+            for each in new
         ):
-            raise Transient("another slice begins with the same share")
+            raise Transient("another slice of the trade was recorded first")
         self._ids_beside(fill).add(fill.trade_id)
+        self._fills_by_trade.setdefault(fill.trade_id, []).append(fill)
         self.rows_by_trade.setdefault(fill.trade_id, {}).setdefault(
             row_key(fill), reconciliation.row
         )
         self.slices_by_trade[fill.trade_id] = (*stored, *new)
+
+    async def load_others(self, fill: LeaderFillSeen) -> Sequence[OtherTrade]:
+        others = []
+        for side in Side:
+            beside = self._ids_beside(fill.model_copy(update={"side": side})) - {fill.trade_id}
+            others += [other for each in beside if (other := self._load_other(each, fill))]
+        return others
+
+    def _load_other(self, trade_id: str, fill: LeaderFillSeen) -> OtherTrade | None:
+        trade, fills = self._load_trade(trade_id), self._fills_by_trade[trade_id]
+        rows = trade.socket_rows or trade.rows
+        matched_at = min(row.filled_at for row in rows.values())
+        resent = sum(
+            each.shares
+            for slices in self.slices_by_trade.values()
+            for each in slices
+            if each.resent_of == trade_id
+        )
+        shares = (
+            trade.copied_shares - resent
+            if trade.confirmed_at is None
+            else max((each.to_shares for each in trade.slices), default=0)
+        )
+        if shares <= 0 or abs(matched_at - fill.filled_at) > RESENT_WITHIN:
+            return None
+        return OtherTrade(
+            trade_id=trade_id,
+            transaction_hash=fills[0].transaction_hash,
+            side=fills[0].side,
+            shares=shares,
+            matched_at=matched_at,
+            first_seen_at=min(each.occurred_at for each in fills),
+            confirmed_at=trade.confirmed_at,
+        )
 
     def _load_trade(self, trade_id: str) -> Trade:
         return Trade(
@@ -126,6 +161,19 @@ class FakeTrades:
     def _ids_beside(self, fill: LeaderFillSeen) -> set[str]:
         """The ids of the trades of the same leader, token and side."""
         return self._ids_by_line.setdefault((fill.leader, fill.token_id, fill.side), set())
+
+
+class FakeHoldings:
+    """What a leader holds before any trade that is recorded is settled."""
+
+    def __init__(self, shares: int = 10**15) -> None:
+        """``shares``: micro-shares on the chain."""
+        self.shares = shares
+        self.requests: list[LeaderFillSeen] = []
+
+    async def fetch_held_before(self, fill: LeaderFillSeen, earlier: Sequence[OtherTrade]) -> int:
+        self.requests.append(fill)
+        return self.shares + sum(other.change for other in earlier)
 
 
 @dataclass(slots=True)

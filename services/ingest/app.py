@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, nullcontext
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from services.ingest.adapters import (
     ActivityFeed,
     ChainFeed,
+    ChainHoldings,
     Cursor,
     DataFeed,
     PostgresTrades,
@@ -50,7 +53,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
-        handler = Handler(trades=PostgresTrades(engine), controls=controls, now=utc_now)
+        handler = build_handler(engine, chain, controls, settings)
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
@@ -83,6 +86,18 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             },
             readiness_checks=[controls],
         )
+
+
+def build_handler(
+    engine: AsyncEngine, chain: ChainClient, controls: ControlsWatch, settings: Settings
+) -> Handler:
+    return Handler(
+        trades=PostgresTrades(engine),
+        holdings=ChainHoldings(chain),
+        controls=controls,
+        now=utc_now,
+        repeated_rows=settings.repeated_rows,
+    )
 
 
 def build_data_api(settings: Settings, venue: VenueSettings) -> DataApi | None:

@@ -8,12 +8,21 @@ from typing import Protocol
 
 from services.ingest.decisions import (
     CopySlice,
+    OtherTrade,
     Reconciliation,
+    RepeatedRows,
     TradeContext,
     build_intents,
+    find_new_slices,
+    has_waited,
+    merge_slices,
+    needs_holdings,
     reconcile,
+    select_earlier_trades,
+    with_held_shares,
 )
 from shared.domain.follows import Controls
+from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
@@ -32,8 +41,22 @@ class Trades(Protocol):
     async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
         """Store the row and its slices in one commit. Storing them again changes nothing.
 
-        Raises: Transient where another process has stored another slice from the same share on:
-        load and decide again.
+        Raises: Transient where another process has stored another slice of the trade: load and
+        decide again.
+        """
+        ...
+
+    async def load_others(self, fill: LeaderFillSeen) -> Sequence[OtherTrade]:
+        """The other trades of the leader and token, of either side, within ``RESENT_WITHIN`` of the
+        fill. Raises: Transient.
+        """
+        ...
+
+
+class Holdings(Protocol):
+    async def fetch_held_before(self, fill: LeaderFillSeen, earlier: Sequence[OtherTrade]) -> int:
+        """What the leader held of the token right before the trade, in micro-shares. ``earlier``:
+        his trades that come before it, and may not be settled yet. Raises: Transient.
         """
         ...
 
@@ -53,8 +76,10 @@ class ControlsReader(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     trades: Trades
+    holdings: Holdings
     controls: ControlsReader
     now: Callable[[], datetime]
+    repeated_rows: RepeatedRows = RepeatedRows.SPEED
 
     async def on_leader_fill_seen(self, fill: LeaderFillSeen) -> Sequence[Message]:
         """The intents of what is new; and rows of other trades that must be handled again, because
@@ -62,33 +87,56 @@ class Handler:
         """
         context = await self.trades.load(fill)
         reconciliation = reconcile(
-            context, fill, controls_version=self.controls.known().version, now=self.now()
+            context,
+            fill,
+            controls_version=self.controls.known().version,
+            now=self.now(),
+            repeated_rows=self.repeated_rows,
         )
+        if fill.side is Side.SELL:
+            reconciliation = await self._add_held_shares(context, fill, reconciliation)
         await self.trades.record(fill, reconciliation)
-        _report(fill, reconciliation)
+        _report(context, fill, reconciliation)
+        slices = merge_slices(context, reconciliation)
         intended = [
             message
             for copy_slice in reconciliation.to_copy
-            for message in await self._build_messages(copy_slice, fill)
+            for message in await self._build_messages(copy_slice, fill, slices)
         ]
         return [*intended, *reconciliation.reported_again]
 
+    async def _add_held_shares(
+        self, context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconciliation
+    ) -> Reconciliation:
+        held_before = None
+        if needs_holdings(context, reconciliation):
+            others = await self.trades.load_others(fill)
+            earlier = select_earlier_trades(context, fill, reconciliation, others)
+            held_before = await self.holdings.fetch_held_before(fill, earlier)
+        return with_held_shares(context, reconciliation, held_before=held_before)
+
     async def _build_messages(
-        self, copy_slice: CopySlice, fill: LeaderFillSeen
+        self, copied: CopySlice, fill: LeaderFillSeen, slices: Sequence[CopySlice]
     ) -> list[CopyIntended]:
-        controls = await self.controls.as_of(copy_slice.controls_version)
+        versions = {each.controls_version for each in slices if each.sequence <= copied.sequence}
+        controls = {version: await self.controls.as_of(version) for version in versions}
         return [
             CopyIntended(
                 message_id=f"{intent.intent_id}:intended",
-                occurred_at=copy_slice.intended_at,
+                occurred_at=copied.intended_at,
                 intent=intent,
             )
-            for intent in build_intents(copy_slice, fill, controls.follows_for(fill.leader))
+            for intent in build_intents(copied, fill, slices, controls)
         ]
 
 
-def _report(fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
-    """Count and log ambiguous trades: they are rare, and explain a late or missing copy."""
+def _report(context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+    """Count what is copied, and count and log ambiguous trades: they are rare, and explain a late
+    or missing copy.
+    """
+    for new in find_new_slices(context, reconciliation):
+        waited = has_waited(context, new)
+        metrics.trade_copied(metrics.CopyStart.WAITED if waited else metrics.CopyStart.AT_ONCE)
     if reconciliation.row.awaits_confirmation:
         metrics.trade_ambiguous(metrics.AmbiguousTrade.AWAITS_CONFIRMATION)
         logger.info(

@@ -7,6 +7,8 @@ from datetime import timedelta
 from pydantic import Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.ingest.decisions import RepeatedRows
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
@@ -40,3 +42,7 @@ class Settings(BaseSettings):
     failed, and an error is logged."""
     unsettled_check_interval: timedelta = timedelta(minutes=1)
     """How often copied trades are checked for being in a block."""
+    repeated_rows: RepeatedRows = RepeatedRows.SPEED
+    """Which rows of the activity socket wait for their block, because an equal row was reported
+    under another transaction: `speed`: those of the same second; `caution`: all within ten minutes.
+    """

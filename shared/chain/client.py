@@ -4,12 +4,23 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, LIVE_EXCHANGES
+from shared.chain.addresses import (
+    EXCHANGE_V2,
+    EXCHANGE_V3,
+    LIVE_EXCHANGES,
+    positions_contract,
+)
 from shared.chain.blocks import Block, Receipt, parse_block, parse_receipt
 from shared.chain.logs import OrderFilledLog, decode_order_fills, maker_topics
 from shared.chain.rpc import NodeRefused, Rpc
 from shared.chain.snapshots import ViewCall, build_snapshot, parse_snapshot
-from shared.chain.wallet_balances import WalletBalances, WalletQuery, group_queries
+from shared.chain.wallet_balances import (
+    WalletBalances,
+    WalletQuery,
+    build_balance_call,
+    group_queries,
+    parse_balance,
+)
 from shared.domain.errors import Transient
 
 _HEADER_ONLY = False
@@ -154,6 +165,28 @@ class ChainClient:
             [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes]
         )
         return [None if answer is None else parse_receipt(answer) for answer in answers]
+
+    async def fetch_shares_and_receipts(
+        self, wallet: str, token_id: int, *, block_number: int, tx_hashes: Sequence[str] = ()
+    ) -> tuple[int, list[Receipt | None]]:
+        """Return the wallet's micro-shares of the token as of the block, and the receipts as
+        ``fetch_receipts`` does, from a node that knows the block.
+
+        Raises: Transient, also where the node has not seen the block, or has lost its state.
+        """
+        call = {
+            "to": positions_contract(token_id),
+            "data": "0x" + build_balance_call(wallet, token_id).hex(),
+        }
+        shares, *answers = await self._rpc.call_batch(
+            [
+                ("eth_call", [call, hex(block_number)]),
+                *(("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes),
+            ]
+        )
+        return parse_balance(shares), [
+            None if answer is None else parse_receipt(answer) for answer in answers
+        ]
 
     async def close(self) -> None:
         await self._rpc.close()

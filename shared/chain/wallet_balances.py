@@ -17,6 +17,7 @@ MAX_CALLS_PER_SNAPSHOT = 100
 MAX_TOKENS_PER_CALL = 300
 _BALANCE_OF = keccak(text="balanceOf(address)")[:4]
 _ALLOWANCE = keccak(text="allowance(address,address)")[:4]
+_BALANCE_OF_TOKEN = keccak(text="balanceOf(address,uint256)")[:4]
 _BALANCE_OF_BATCH = keccak(text="balanceOfBatch(address[],uint256[])")[:4]
 _IS_APPROVED = keccak(text="isApprovedForAll(address,address)")[:4]
 
@@ -123,6 +124,16 @@ def group_queries(queries: Sequence[WalletQuery]) -> Iterator[list[WalletQuery]]
         group.append(query)
     if group:
         yield group
+
+
+def build_balance_call(wallet: str, token_id: int) -> bytes:
+    """The calldata that reads one ERC-1155 balance."""
+    return _BALANCE_OF_TOKEN + encode(["address", "uint256"], [wallet, token_id])
+
+
+def parse_balance(answer: str) -> int:
+    """Parse the 0x answer to ``build_balance_call``: micro-shares. Raises: Transient."""
+    return _parse_number(bytes.fromhex(answer.removeprefix("0x")), "an ERC-1155 balance")
 
 
 def _parse_approval(answer: bytes) -> bool:

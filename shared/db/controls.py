@@ -17,7 +17,14 @@ from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
-from shared.domain.follows import Controls, ExitMode, Follow, Mode, group_by_leader
+from shared.domain.follows import (
+    Controls,
+    ExitMode,
+    Follow,
+    Mode,
+    group_by_leader,
+    require_no_cycle,
+)
 from shared.observe import metrics
 
 logger = logging.getLogger(__name__)
@@ -66,7 +73,7 @@ async def save_follows(
 ) -> int:
     """Append new versions of ``follows``, all as one change; their own ``version`` is ignored.
 
-    Return the version that they got.
+    Return the version that they got. Raises: FollowCycle, and then nothing is saved.
     """
 
     async def append(connection: AsyncConnection, version: int) -> None:
@@ -75,6 +82,8 @@ async def save_follows(
             for follow in follows
         ]
         await connection.execute(insert(tables.follows), rows)
+        saved = await fetch_rows(connection, NEWEST_FOLLOWS, version=version)
+        require_no_cycle(map(_parse_follow, saved), added=follows)
 
     return await _change(engine, append, by=by, change=change)
 

@@ -1,5 +1,6 @@
 """Follows and modes: who copies whom, by which terms, and what may run now."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,6 +10,10 @@ from shared.domain.money import Side
 from shared.domain.prices import BPS
 
 GLOBAL = "global"
+
+
+class FollowCycle(ValueError):
+    """Follows that would copy each other's copies without end. The text names the wallets."""
 
 
 class Mode(StrEnum):
@@ -139,3 +144,39 @@ def group_by_leader(follows: Iterable[Follow]) -> Mapping[str, Mapping[str, Foll
         if follow.active:
             grouped.setdefault(follow.leader, {})[follow.proxy] = follow
     return grouped
+
+
+def require_no_cycle(follows: Iterable[Follow], *, added: Iterable[Follow]) -> None:
+    """Check that none of the ``added`` follows closes a cycle of active follows.
+
+    ``follows``: all of them, with the added ones. Raises: FollowCycle, which names the cycle.
+    """
+    proxies_by_leader: dict[str, list[str]] = {}
+    for follow in follows:
+        if follow.active:
+            proxies_by_leader.setdefault(follow.leader.lower(), []).append(follow.proxy)
+    for follow in added:
+        path = _find_path(proxies_by_leader, follow.proxy, follow.leader) if follow.active else None
+        if path is not None:
+            raise FollowCycle(
+                f"{follow.proxy} cannot follow {follow.leader}: each copy would be copied again, "
+                f"{' -> '.join([follow.leader, *path])}"
+            )
+
+
+def _find_path(
+    proxies_by_leader: Mapping[str, Iterable[str]], start: str, end: str
+) -> list[str] | None:
+    """The wallets from ``start`` to ``end``, both included, each copying the one before it; None
+    where there is no such path. Shortest first.
+    """
+    reached, paths = {start.lower()}, deque([[start]])
+    while paths:
+        path = paths.popleft()
+        if path[-1].lower() == end.lower():
+            return path
+        for proxy in proxies_by_leader.get(path[-1].lower(), ()):
+            if proxy.lower() not in reached:
+                reached.add(proxy.lower())
+                paths.append([*path, proxy])
+    return None

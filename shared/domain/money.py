@@ -17,6 +17,9 @@ ROUNDING_TOLERANCE_SHARES = 10_000
 The sources of a fill round differently, and so do the venue's reply to an order and its trades. No
 order is as small."""
 
+MIN_BUY_USDC = MICROS
+"""The venue accepts no marketable BUY below $1 (docs/venue-protocol.md, Error texts)."""
+
 MIN_REMAINDER_SHARES = 100_000
 """Micro-shares (a tenth of a share): a smaller remainder of an exit is not intended again."""
 

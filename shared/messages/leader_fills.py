@@ -38,6 +38,9 @@ class LeaderFillSeen(Message):
     row_id: str
     """Identifies the row within its source and transaction: the log index, or a digest of the row
     where it has none."""
+    row_type: str = ""
+    """The type under which the activity socket sent the row: it sends each fill under two, with
+    slightly different numbers. Empty for the other sources."""
     filled_at: AwareDatetime
     """The time of the fill by the venue or the block, in whole seconds."""
     title: str = ""

@@ -2,6 +2,17 @@
 
 import re
 from enum import StrEnum
+from typing import assert_never
+
+from shared.polymarket.replies import (
+    Accepted,
+    Duplicated,
+    Killed,
+    Rejected,
+    Reply,
+    ReplyLost,
+    RetryLater,
+)
 
 OTHER = "other"
 
@@ -129,6 +140,25 @@ class OrderReply(StrEnum):
     REPLY_LOST = "reply_lost"
 
 
+def order_reply(reply: Reply) -> OrderReply:
+    """The label of a reply."""
+    match reply:
+        case Accepted():
+            return OrderReply.ACCEPTED
+        case Killed():
+            return OrderReply.KILLED
+        case Rejected():
+            return OrderReply.REJECTED
+        case Duplicated():
+            return OrderReply.DUPLICATED
+        case RetryLater():
+            return OrderReply.RETRY_LATER
+        case ReplyLost():
+            return OrderReply.REPLY_LOST
+        case _:
+            assert_never(reply)
+
+
 class Stage(StrEnum):
     """A point on the way of a copy from the leader's fill to the signed order."""
 
@@ -146,3 +176,13 @@ class AmbiguousTrade(StrEnum):
     """It is taken for a trade that was copied, settled under another transaction."""
     REPORTED_AGAIN = "reported_again"
     """It was held back for another trade, is a trade of its own, and is published again."""
+
+
+class CopyStart(StrEnum):
+    """When the copies of a slice of a leader's trade began."""
+
+    AT_ONCE = "at_once"
+    """With the first row that reported it."""
+    WAITED = "waited"
+    """Later: it could have been a trade that was copied already, until its transaction was in a
+    block."""

@@ -5,7 +5,6 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import assert_never
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
@@ -15,9 +14,7 @@ from shared.messages.intents import QuoteSource, Refusal
 from shared.messages.orders import OrderState
 from shared.messages.transactions import TransactionState
 from shared.observe.instruments import (
-    REGISTRY as REGISTRY,
-)
-from shared.observe.instruments import (
+    REGISTRY,
     Declaration,
     Label,
     Metric,
@@ -27,47 +24,38 @@ from shared.observe.instruments import (
     histogram,
 )
 from shared.observe.labels import (
-    AmbiguousTrade as AmbiguousTrade,
+    AmbiguousTrade,
+    Cache,
+    CacheResult,
+    CopyStart,
+    Eviction,
+    ExitEnd,
+    Feed,
+    FrameKind,
+    MessageOutcome,
+    OrderReply,
+    ParkedReason,
+    Stage,
+    order_reply,
 )
-from shared.observe.labels import (
-    Cache as Cache,
-)
-from shared.observe.labels import (
-    CacheResult as CacheResult,
-)
-from shared.observe.labels import (
-    Eviction as Eviction,
-)
-from shared.observe.labels import (
-    ExitEnd as ExitEnd,
-)
-from shared.observe.labels import (
-    Feed as Feed,
-)
-from shared.observe.labels import (
-    FrameKind as FrameKind,
-)
-from shared.observe.labels import (
-    MessageOutcome as MessageOutcome,
-)
-from shared.observe.labels import (
-    OrderReply as OrderReply,
-)
-from shared.observe.labels import (
-    ParkedReason as ParkedReason,
-)
-from shared.observe.labels import (
-    Stage as Stage,
-)
-from shared.polymarket.replies import (
-    Accepted,
-    Duplicated,
-    Killed,
-    Rejected,
-    Reply,
-    ReplyLost,
-    RetryLater,
-)
+from shared.polymarket.replies import Reply
+
+__all__ = [
+    "REGISTRY",
+    "AmbiguousTrade",
+    "Cache",
+    "CacheResult",
+    "CopyStart",
+    "Eviction",
+    "ExitEnd",
+    "Feed",
+    "FrameKind",
+    "MessageOutcome",
+    "OrderReply",
+    "ParkedReason",
+    "Stage",
+]
+"""The label values that callers pass; beside them, the functions below."""
 
 STATES_AFTER_SIGNING = tuple(
     state for state in OrderState if state not in (OrderState.SIGNED, OrderState.WITHDRAWN)
@@ -202,6 +190,12 @@ _AMBIGUOUS = counter(
     subject=Subject.LEADER_TRADES,
     labels=(Label(name="decision", values=AmbiguousTrade),),
 )
+_COPIED_TRADES = counter(
+    "slipstream_leader_trades_copied",
+    "Slices of leaders' trades that were copied, by when their copies began",
+    subject=Subject.LEADER_TRADES,
+    labels=(Label(name="start", values=CopyStart),),
+)
 _UNSETTLED = gauge(
     "slipstream_leader_trades_unsettled",
     "Trades of leaders within the last hour that were copied and are in no block: anything but "
@@ -312,7 +306,7 @@ def exit_ended(end: ExitEnd) -> None:
 
 def order_posted(reply: Reply) -> None:
     """Count a posted order by the venue's reply."""
-    _POSTED.labels(_reply_label(reply)).inc()
+    _POSTED.labels(order_reply(reply)).inc()
 
 
 def orders_unknown(n: int) -> None:
@@ -338,6 +332,11 @@ def stage_reached(stage: Stage, seconds: float) -> None:
 def trade_ambiguous(decision: AmbiguousTrade) -> None:
     """Count a leader's fill that may belong to a trade that is known already."""
     _AMBIGUOUS.labels(decision).inc()
+
+
+def trade_copied(start: CopyStart) -> None:
+    """Count a slice of a leader's trade that is copied."""
+    _COPIED_TRADES.labels(start).inc()
 
 
 def trades_unsettled(n: int) -> None:
@@ -378,21 +377,3 @@ def serve_process_figures() -> None:
 def declarations() -> Iterator[Declaration]:
     """Every metric, in the order of this file."""
     return (value.declaration for value in globals().values() if isinstance(value, Metric))
-
-
-def _reply_label(reply: Reply) -> OrderReply:
-    match reply:
-        case Accepted():
-            return OrderReply.ACCEPTED
-        case Killed():
-            return OrderReply.KILLED
-        case Rejected():
-            return OrderReply.REJECTED
-        case Duplicated():
-            return OrderReply.DUPLICATED
-        case RetryLater():
-            return OrderReply.RETRY_LATER
-        case ReplyLost():
-            return OrderReply.REPLY_LOST
-        case _:
-            assert_never(reply)

@@ -3,7 +3,8 @@
 The feed is undocumented since January 2026; its frames were observed on 2026-09-24
 (docs/venue-protocol.md, Activity feed (RTDS)): one envelope per row, or an array of them, or an
 empty keep-alive frame. Numbers are JSON numbers or strings. The types ``trades`` and
-``orders_matched`` carry the same rows.
+``orders_matched`` carry the same rows, with slightly different numbers: a price of 0.74 may be
+0.7400000012 in the other.
 """
 
 import json
@@ -38,6 +39,9 @@ TOKEN_ID = re.compile(r"[0-9]{1,78}")
 
 Row = Mapping[str, Any]
 
+ROW_TYPE = "row_type"
+"""The field of a row with the type of its envelope."""
+
 
 class SubscriptionRefused(Exception):
     """The feed answered the subscription with an error."""
@@ -63,7 +67,7 @@ def parse_envelopes(frame: str) -> Sequence[Any]:
 
 
 def parse_rows(envelope: Any) -> Iterator[Row]:
-    """Yield the activity row of an envelope; none for another topic.
+    """Yield the activity row of an envelope, with its type as ``ROW_TYPE``; none for another topic.
 
     Raises: InvalidMessage, SubscriptionRefused, UnknownEnvelope.
     """
@@ -81,7 +85,7 @@ def parse_rows(envelope: Any) -> Iterator[Row]:
         return
     if not isinstance(payload := envelope.get("payload"), dict):
         raise InvalidMessage("an activity envelope without a payload")
-    yield payload
+    yield payload | {ROW_TYPE: envelope["type"]}
 
 
 def parse_wallet(row: Row) -> str:
@@ -100,9 +104,10 @@ def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
         _parse_token_id(row),
     )
     side, shares, price = _parse_side(row), _parse_shares(row), _parse_price(row)
-    row_id = derived_id("rtds", side, shares, price.normalize())
+    row_type = str(row.get(ROW_TYPE, ""))
+    row_id = derived_id("rtds", side, shares, price.quantize(BASE_UNIT).normalize())
     return LeaderFillSeen(
-        message_id=derived_id("fill", transaction_hash, leader, token_id, row_id),
+        message_id=derived_id("fill", transaction_hash, leader, token_id, row_id, row_type),
         occurred_at=seen_at,
         leader=leader,
         transaction_hash=transaction_hash,
@@ -112,6 +117,7 @@ def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
         price=price,
         source=FillSource.RTDS,
         row_id=row_id,
+        row_type=row_type,
         filled_at=_parse_time(row),
         title=_printable(row.get("title"), 200),
         outcome=_printable(row.get("outcome"), 80),

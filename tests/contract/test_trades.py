@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from decimal import Decimal
 from itertools import permutations
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.ingest.decisions import (
     RESENT_WITHIN,
     CopySlice,
     FillRow,
+    OtherTrade,
     Reconciliation,
     Trade,
     TradeContext,
@@ -23,10 +25,11 @@ from services.ingest.handler import Handler, Trades
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
+from shared.domain.money import Side
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
-from tests.builders import NOON, a_fill, a_follow, controls, seconds, shares
-from tests.fakes import Clock, FakeTrades, FixedControls
+from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
+from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
 
 
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
@@ -43,6 +46,7 @@ async def trades(request: pytest.FixtureRequest) -> AsyncIterator[Trades]:
 
 def a_slice(fill: LeaderFillSeen, **overrides: Any) -> CopySlice:
     base = CopySlice(
+        sequence=0,
         from_shares=0,
         to_shares=fill.shares,
         caused_by=row_key(fill),
@@ -82,7 +86,14 @@ async def test_a_trade_without_rows_is_loaded_empty(trades: Trades) -> None:
 
 async def test_rows_and_slices_are_loaded_as_they_were_recorded(trades: Trades) -> None:
     first, second = a_fill(), a_fill(source=FillSource.CHAIN, row_id="0xabc:1", shares=shares(120))
-    top_up = a_slice(second, from_shares=shares(100), to_shares=shares(120))
+    top_up = a_slice(
+        second,
+        sequence=1,
+        from_shares=shares(100),
+        to_shares=shares(120),
+        leader_usdc=usdc(10),
+        leader_held_shares=shares(300),
+    )
 
     await trades.record(first, reconciled(first, a_slice(first)))
     await trades.record(second, reconciled(second, top_up))
@@ -122,6 +133,36 @@ async def test_a_slice_that_another_row_has_recorded_is_refused_and_its_row_is_n
         await trades.record(second, reconciled(second, a_slice(second)))
 
     assert await trades.load(first) == a_context(first, slices=(a_slice(first),))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"from_shares": shares(100), "to_shares": shares(150)},
+        {"sequence": 1, "intended_at": NOON + seconds(1)},
+        {"controls_version": 8},
+        {"leader_held_shares": shares(500)},
+    ],
+    ids=["another of the same number", "decided later", "other terms", "other holdings"],
+)
+async def test_a_slice_that_differs_from_the_recorded_one_is_refused(
+    trades: Trades, change: dict[str, Any]
+) -> None:
+    """Two processes handled the same row: what is published follows from what was recorded."""
+    await trades.record(a_fill(), reconciled(a_fill(), a_slice(a_fill())))
+
+    with pytest.raises(Transient):
+        await trades.record(a_fill(), reconciled(a_fill(), a_slice(a_fill(), **change)))
+
+    assert (await trades.load(a_fill())).trade.slices == (a_slice(a_fill()),)
+
+
+async def test_equal_rows_of_two_types_are_two_rows(trades: Trades) -> None:
+    rows = [a_fill(row_type=kind) for kind in ("trades", "orders_matched")]
+    for row in rows:
+        await trades.record(row, reconciled(row))
+
+    assert await trades.load(rows[0]) == a_context(*rows)
 
 
 async def test_of_several_rows_that_record_the_same_slice_concurrently_one_succeeds(
@@ -180,16 +221,26 @@ async def test_a_resent_slice_is_loaded_with_both_trades_and_keeps_the_row_to_pu
 
 async def test_a_resent_share_range_can_be_copied_later(trades: Trades) -> None:
     await trades.record(SETTLED, reconciled(SETTLED, RESENT))
-    await trades.record(SETTLED, reconciled(SETTLED, RESENT, a_slice(SETTLED)))
+    copied = a_slice(SETTLED, sequence=1)
+    await trades.record(SETTLED, reconciled(SETTLED, RESENT, copied))
 
-    assert set((await trades.load(SETTLED)).trade.slices) == {RESENT, a_slice(SETTLED)}
+    assert set((await trades.load(SETTLED)).trade.slices) == {RESENT, copied}
+
+
+def an_ingest(trades: Trades) -> Handler:
+    return Handler(
+        trades=trades,
+        holdings=FakeHoldings(),
+        controls=FixedControls(controls(a_follow(percent=Decimal(100)))),
+        now=Clock(NOON),
+    )
 
 
 async def copy_all(trades: Trades, *fills: LeaderFillSeen) -> dict[str, int]:
     """Handle the fills, then those that are published again. Returns the micro-shares that were
     copied in all, by transaction.
     """
-    handler = Handler(trades=trades, controls=FixedControls(controls(a_follow())), now=Clock(NOON))
+    handler = an_ingest(trades)
     topic, copied = list(fills), dict[str, int]()
     for fill in topic:
         for message in await handler.on_leader_fill_seen(fill):
@@ -251,10 +302,7 @@ async def test_a_match_after_the_block_of_an_equal_trade_is_copied_at_once(trade
 
 async def test_two_processes_that_handle_the_same_trade_copy_it_once(trades: Trades) -> None:
     rows = [a_fill(row_id=name, shares=shares(10)) for name in "abc"]
-    handlers = [
-        Handler(trades=trades, controls=FixedControls(controls(a_follow())), now=Clock(NOON))
-        for _ in range(2)
-    ]
+    handlers = [an_ingest(trades) for _ in range(2)]
 
     async def handle(handler: Handler, fill: LeaderFillSeen) -> list[str]:
         while True:
@@ -275,3 +323,80 @@ async def test_two_processes_that_handle_the_same_trade_copy_it_once(trades: Tra
     copied = {each for of_both in results for messages in of_both for each in messages}
     assert len(copied) == 3
     assert (await trades.load(rows[0])).trade.copied_shares == shares(30)
+
+
+def sale(number: int, **overrides: Any) -> LeaderFillSeen:
+    """A sale of 25 shares in a transaction of its own."""
+    return a_fill(
+        transaction_hash=f"0x{number:064x}",
+        side=Side.SELL,
+        shares=shares(25),
+        occurred_at=NOON + seconds(number),
+        **overrides,
+    )
+
+
+SALE = sale(9)
+
+
+async def test_other_trades_of_the_token_are_loaded_with_what_they_change(trades: Trades) -> None:
+    """Of either side; not the trade itself, and none of another leader, token or time."""
+    bought = sale(1).model_copy(update={"side": Side.BUY})
+    confirmed = sale(2, source=FillSource.CHAIN, filled_at=NOON + seconds(3))
+    for fill in (
+        bought,
+        confirmed,
+        SALE,
+        sale(3, leader=OTHER_PROXY),
+        sale(4, token_id="77"),
+        sale(5, filled_at=NOON - RESENT_WITHIN - seconds(2)),
+    ):
+        await trades.record(fill, reconciled(fill, a_slice(fill)))
+
+    others = {each.transaction_hash: each for each in await trades.load_others(SALE)}
+
+    assert set(others) == {bought.transaction_hash, confirmed.transaction_hash}
+    assert others[bought.transaction_hash] == OtherTrade(
+        trade_id=bought.trade_id,
+        transaction_hash=bought.transaction_hash,
+        side=Side.BUY,
+        shares=shares(25),
+        matched_at=bought.filled_at,
+        first_seen_at=bought.occurred_at,
+        confirmed_at=None,
+    )
+    assert others[confirmed.transaction_hash].confirmed_at == NOON + seconds(3)
+    assert others[confirmed.transaction_hash].change == -shares(25)
+
+
+async def test_another_trade_that_was_reported_and_confirmed_has_both_times(
+    trades: Trades,
+) -> None:
+    reported = sale(1)
+    confirmed = sale(1, source=FillSource.CHAIN, filled_at=NOON + seconds(3))
+    await trades.record(reported, reconciled(reported, a_slice(reported)))
+    await trades.record(confirmed, reconciled(confirmed))
+
+    (other,) = await trades.load_others(SALE)
+
+    assert (other.matched_at, other.confirmed_at) == (reported.filled_at, NOON + seconds(3))
+
+
+async def test_shares_that_were_settled_under_another_transaction_are_that_trades(
+    trades: Trades,
+) -> None:
+    provisional = sale(1)
+    settled = sale(2, source=FillSource.CHAIN, filled_at=NOON + seconds(3))
+    resent = replace(a_slice(settled), resent_of=provisional.trade_id, fill=settled)
+    await trades.record(provisional, reconciled(provisional, a_slice(provisional)))
+    await trades.record(settled, reconciled(settled, resent))
+
+    others = await trades.load_others(SALE)
+
+    assert [(each.trade_id, each.shares) for each in others] == [(settled.trade_id, shares(25))]
+
+
+async def test_a_row_that_awaits_confirmation_is_no_other_trade(trades: Trades) -> None:
+    await trades.record(sale(1), reconciled(sale(1), awaits_confirmation=True))
+
+    assert list(await trades.load_others(SALE)) == []

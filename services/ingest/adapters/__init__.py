@@ -1,12 +1,14 @@
 """Ingest's ports against PostgreSQL, the activity socket, the chain's logs and the Data API."""
 
 from services.ingest.adapters.feeds import ActivityFeed, ChainFeed, Cursor, DataFeed, parse_fills
+from services.ingest.adapters.holdings import ChainHoldings
 from services.ingest.adapters.trades import PostgresTrades
 from services.ingest.adapters.unsettled import UnsettledTradesCheck
 
 __all__ = [
     "ActivityFeed",
     "ChainFeed",
+    "ChainHoldings",
     "Cursor",
     "DataFeed",
     "PostgresTrades",

@@ -36,9 +36,9 @@ set block_number = greatest(cursors.block_number, excluded.block_number)
 """)
 
 ROWS_REMEMBERED = 10_000
-"""Each of the socket's two subscriptions brings every row, and the Data API each row in every poll.
-A row that was published is not published again: the result would be the same, for twice the work.
-"""
+"""The socket may bring a row again, and the Data API brings each row in every poll. A row that was
+published is not published again: the result would be the same, for twice the work. A row of the
+socket under its other type is another row: each type is summed on its own."""
 
 
 async def _publish_fill(fill: LeaderFillSeen, publish: Publish) -> None:

@@ -13,6 +13,7 @@ from services.ingest.decisions import (
     RESENT_WITHIN,
     CopySlice,
     FillRow,
+    OtherTrade,
     Reconciliation,
     RowKey,
     Trade,
@@ -24,6 +25,7 @@ from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.db.sql import Batch
 from shared.domain.errors import Transient
+from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
 REQUESTS = Batch.from_table(
@@ -70,8 +72,9 @@ with requests as (
       and near.filled_at between earliest and latest
       and {NOT_CONFIRMED}
 )
-select included.requested_id, fills.trade_id, fills.source, fills.row_id, fills.shares,
-       fills.awaits_confirmation, coalesce(fills.filled_at, fills.seen_at) as filled_at
+select included.requested_id, fills.trade_id, fills.source, fills.row_id, fills.row_type,
+       fills.shares, fills.awaits_confirmation,
+       coalesce(fills.filled_at, fills.seen_at) as filled_at
 from included join ingest.fills using (trade_id)
 """
 """The rows of each requested trade, and of the trades of which it has resent slices. For a row of
@@ -90,6 +93,35 @@ select * from ingest.copy_slices
 where resent_of = any(cast(:trade_ids as text[])) and resent_of <> ''
 order by trade_id, from_shares, resent_of
 """
+
+LOAD_OTHERS = """
+with others as (
+    select trade_id, transaction_hash, side,
+           coalesce(min(filled_at) filter (where source = 'rtds'), min(filled_at)) as matched_at,
+           min(seen_at) as first_seen_at,
+           max(filled_at) filter (where source <> 'rtds') as confirmed_at
+    from ingest.fills
+    where leader = :leader and token_id = :token_id and trade_id <> :trade_id
+      and filled_at between cast(:filled_at as timestamptz) - cast(:resent_within as interval)
+                        and cast(:filled_at as timestamptz) + cast(:resent_within as interval)
+    group by trade_id, transaction_hash, side
+)
+select others.*, traded.shares
+from others
+join lateral (
+    select case when others.confirmed_at is null
+                then coalesce(sum(to_shares - from_shares)
+                         filter (where trade_id = others.trade_id and resent_of = ''), 0)
+                   - coalesce(sum(to_shares - from_shares)
+                         filter (where resent_of = others.trade_id), 0)
+                else coalesce(max(to_shares) filter (where trade_id = others.trade_id), 0)
+           end as shares
+    from ingest.copy_slices
+    where trade_id = others.trade_id or (resent_of = others.trade_id and resent_of <> '')
+) as traded on traded.shares > 0
+"""
+"""The slices of a trade cover all of its shares. Those of an unconfirmed one that a confirmed one
+took over are that one's."""
 
 FILLS = Batch.from_table(tables.fills, *tables.fills.columns.keys())
 SLICES = Batch.from_table(tables.copy_slices, *tables.copy_slices.columns.keys())
@@ -130,6 +162,30 @@ class PostgresTrades:
             raise Transient(
                 "another process has recorded a slice of this trade: load it and decide again"
             ) from error
+
+    async def load_others(self, fill: LeaderFillSeen) -> Sequence[OtherTrade]:
+        async with autocommit(self._engine) as connection:
+            rows = await fetch_rows(
+                connection,
+                LOAD_OTHERS,
+                leader=fill.leader,
+                token_id=fill.token_id,
+                trade_id=fill.trade_id,
+                filled_at=fill.filled_at,
+                resent_within=RESENT_WITHIN,
+            )
+        return [
+            OtherTrade(
+                trade_id=row.trade_id,
+                transaction_hash=row.transaction_hash,
+                side=Side(row.side),
+                shares=int(row.shares),
+                matched_at=row.matched_at,
+                first_seen_at=row.first_seen_at,
+                confirmed_at=row.confirmed_at,
+            )
+            for row in rows
+        ]
 
     async def _load_all(self, fills: Sequence[LeaderFillSeen]) -> list[TradeContext]:
         """Provisional neighbours are loaded only where they can matter: most confirmed trades were
@@ -192,7 +248,10 @@ class PostgresTrades:
         ]
 
     async def _record_all(self, recorded: Sequence[RecordedFill]) -> list[None]:
-        """Raises: SliceConflict, and then nothing of the group is stored."""
+        """Raises: SliceConflict, and then nothing of the group is stored.
+
+        Every slice must be stored as it was decided: what is published follows from it.
+        """
         slices = [
             (fill.trade_id, each)
             for fill, reconciliation in recorded
@@ -207,14 +266,8 @@ class PostgresTrades:
                 stored = await fetch_rows(
                     connection, LOAD_SLICES, trade_ids=[trade_id for trade_id, _ in slices]
                 )
-                caused_by = {
-                    (row.trade_id, row.from_shares, row.resent_of): _parse_row_key(row)
-                    for row in stored
-                }
-                if any(
-                    caused_by[trade_id, each.from_shares, each.resent_of] != each.caused_by
-                    for trade_id, each in slices
-                ):
+                known = {(row.trade_id, _parse_slice(row)) for row in stored}
+                if not known.issuperset(slices):
                     raise SliceConflict
         return [None] * len(recorded)
 
@@ -277,6 +330,7 @@ def _fill_values(fill: LeaderFillSeen) -> dict[str, Any]:
         "token_id": fill.token_id,
         "side": fill.side.value,
         "filled_at": fill.filled_at,
+        "row_type": fill.row_type,
     }
 
 
@@ -285,22 +339,26 @@ def _recorded_values(fill: LeaderFillSeen, reconciliation: Reconciliation) -> di
 
 
 def _slice_values(trade_id: str, copy_slice: CopySlice) -> dict[str, Any]:
-    source, row_id = copy_slice.caused_by
+    source, row_id, row_type = copy_slice.caused_by
     return {
         "trade_id": trade_id,
         "from_shares": copy_slice.from_shares,
         "to_shares": copy_slice.to_shares,
         "source": source.value,
         "row_id": row_id,
+        "row_type": row_type,
         "controls_version": copy_slice.controls_version,
         "intended_at": copy_slice.intended_at,
         "resent_of": copy_slice.resent_of,
         "fill": None if copy_slice.fill is None else copy_slice.fill.model_dump_json(),
+        "sequence": copy_slice.sequence,
+        "leader_usdc": copy_slice.leader_usdc,
+        "leader_held_shares": copy_slice.leader_held_shares,
     }
 
 
 def _parse_row_key(row: DatabaseRow[Any]) -> RowKey:
-    return (FillSource(row.source), row.row_id)
+    return RowKey(FillSource(row.source), row.row_id, row.row_type)
 
 
 def _parse_slice(row: DatabaseRow[Any]) -> CopySlice:
@@ -312,4 +370,7 @@ def _parse_slice(row: DatabaseRow[Any]) -> CopySlice:
         intended_at=row.intended_at,
         resent_of=row.resent_of,
         fill=None if row.fill is None else LeaderFillSeen.model_validate_json(row.fill),
+        sequence=row.sequence,
+        leader_usdc=row.leader_usdc,
+        leader_held_shares=row.leader_held_shares,
     )

@@ -1,7 +1,6 @@
 """The decisions of preflight: the verdict about a copy, and how an exit goes on after it."""
 
 from services.preflight.decisions.checks import (
-    MIN_BUY_USDC,
     Verdict,
     judge,
     refuse_early,
@@ -19,7 +18,6 @@ from services.preflight.decisions.exits import (
 from services.preflight.decisions.facts import Funds, Limits, PreflightFacts, expires_at, max_fee
 
 __all__ = [
-    "MIN_BUY_USDC",
     "Exit",
     "ExitState",
     "FollowPosition",

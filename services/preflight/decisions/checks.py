@@ -12,7 +12,7 @@ from typing import TypeVar
 from services.preflight.decisions.exits import Exit, FollowPosition
 from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
 from shared.domain.follows import ExitMode, Follow, Mode
-from shared.domain.money import CENT, MICROS, Side, as_decimal, round_down
+from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
 from shared.messages.intents import (
     SOURCES_TO_BOUND,
@@ -28,9 +28,6 @@ from shared.messages.intents import (
 
 T = TypeVar("T")
 Verdict = IntentApproved | IntentRefused
-
-MIN_BUY_USDC = MICROS
-"""The venue accepts no marketable BUY below $1 (docs/venue-protocol.md, Error texts)."""
 
 REFUSAL_BY_MISSING = {
     Missing.EMPTY_BOOK: Refusal.EMPTY_BOOK,

@@ -1,6 +1,6 @@
 """Tables of ingest: leaders' fills and what of them is copied."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, text
 
 from shared.db.tables.base import TIMESTAMP, metadata
 
@@ -19,6 +19,7 @@ fills = Table(
     Column("trade_id", Text, primary_key=True),
     Column("source", Text, primary_key=True),
     Column("row_id", Text, primary_key=True),
+    Column("row_type", Text, primary_key=True, server_default=""),
     Column("shares", BigInteger, nullable=False),
     Column("seen_at", TIMESTAMP, nullable=False),
     Column(
@@ -71,6 +72,11 @@ copy_slices = Table(
         Text,
         comment="JSON, of a slice copied as another trade: the fill to publish if they are two",
     ),
+    Column("row_type", Text, nullable=False, server_default=""),
+    Column("sequence", Integer, nullable=False, comment="Slices of the trade before this one"),
+    Column("leader_usdc", BigInteger, comment="Null in old rows"),
+    Column("leader_held_shares", BigInteger, comment="Before the sale; null on a BUY"),
+    Index("copy_slices_sequence", "trade_id", "sequence", unique=True),
     Index("copy_slices_resent", "resent_of", postgresql_where=text("resent_of <> ''")),
     schema="ingest",
     comment="The copied slices of a trade: the first one, and one for each later increase.",

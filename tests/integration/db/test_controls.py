@@ -7,11 +7,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.errors import CommandError
+from cli.following import save_follow
 from shared.db.controls import ControlsWatch, load_controls, save_follows, save_mode
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.errors import Transient
-from shared.domain.follows import GLOBAL, Mode, follower_scope
+from shared.domain.follows import GLOBAL, FollowCycle, Mode, follower_scope
 from shared.testing.waiting import eventually
 from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, a_follow, seconds, usdc
 from tests.fakes import Clock
@@ -59,6 +61,23 @@ async def test_a_follow_is_loaded_as_it_was_saved_with_its_new_version(
     (follow,) = (await load_controls(engine)).follows_for(LEADER)
 
     assert follow == a_follow(version=version)
+
+
+async def test_a_follow_that_closes_a_cycle_is_not_saved(engine: AsyncEngine) -> None:
+    back = a_follow(follow_id="follow-2", leader=PROXY, proxy=LEADER)
+    first = await save_follows(engine, [a_follow()], by="me", change="follow")
+
+    with pytest.raises(FollowCycle, match=f"{PROXY} -> {LEADER} -> {PROXY}"):
+        await save_follows(engine, [back], by="me", change="follow back")
+    with pytest.raises(
+        CommandError, match=f"{PROXY} -> {LEADER} -> {PROXY}; `slipstream unfollow`"
+    ):
+        await save_follow(engine, back)
+    assert (await load_controls(engine)).version == first
+
+    await save_follows(engine, [a_follow(active=False)], by="me", change="unfollow")
+    await save_follows(engine, [back], by="me", change="follow back")
+    assert [each.proxy for each in (await load_controls(engine)).follows_for(PROXY)] == [LEADER]
 
 
 async def test_every_version_can_be_loaded_again(engine: AsyncEngine) -> None:

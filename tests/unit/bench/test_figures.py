@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.decisions import Trade, TradeContext, build_intents, reconcile
-from shared.domain.follows import Follow, group_by_leader
+from shared.domain.follows import Controls, Follow, group_by_leader
 from shared.polymarket.rtds import parse_envelopes, parse_fill, parse_rows
 from shared.polymarket.signing import derive_salt
 from tools.bench.figures import (
@@ -99,7 +99,8 @@ def test_the_orders_of_a_trade_are_known_before_it_is_sent() -> None:
             follow(leader.address, proxy, id_)
             for proxy, id_ in zip(proxies, leader.follows, strict=True)
         )
-        intents = build_intents(part, fill, follows[leader.address].values())
+        known = Controls(version=1, follows_by_leader=follows, mode_by_scope={})
+        intents = build_intents(part, fill, [part], {1: known})
         assert tuple(derive_salt(intent.intent_id) for intent in intents) == trade.salts
 
 

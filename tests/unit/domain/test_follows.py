@@ -1,7 +1,9 @@
 """A copy is sized by its follow's terms, and the strictest mode applies."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -10,11 +12,14 @@ from hypothesis import strategies as st
 from shared.domain.follows import (
     GLOBAL,
     MODES_BY_STRICTNESS,
+    Follow,
+    FollowCycle,
     Mode,
     follower_scope,
     group_by_leader,
     leader_scope,
     may_trade,
+    require_no_cycle,
 )
 from shared.domain.money import Side
 from tests.builders import LEADER, OTHER_PROXY, PROXY, a_follow, controls, usdc
@@ -103,3 +108,73 @@ def test_only_active_follows_are_copied() -> None:
     assert both.follow(leader=LEADER, proxy=PROXY) is None
     assert both.follow(leader=LEADER, proxy=OTHER_PROXY) == running
     assert group_by_leader([ended]) == {}
+
+
+def chain_of_follows(*wallets: str) -> list[Follow]:
+    """Each wallet is copied into the next one."""
+    return [
+        a_follow(follow_id=f"{leader} to {proxy}", leader=leader, proxy=proxy)
+        for leader, proxy in pairwise(wallets)
+    ]
+
+
+@pytest.mark.parametrize("wallets", ["aba", "abca", "abcdefa", "aBA", "aa"])
+def test_a_follow_that_closes_a_cycle_is_refused_and_its_wallets_are_named(wallets: str) -> None:
+    follows = chain_of_follows(*wallets)
+
+    with pytest.raises(FollowCycle) as refused:
+        require_no_cycle(follows, added=follows[-1:])
+
+    named = str(refused.value).lower().split("again, ")[1].split(" -> ")
+    assert (named[0], len(named), set(named)) == (named[-1], len(wallets), set(wallets.lower()))
+
+
+@pytest.mark.parametrize("ended", range(3))
+def test_a_cycle_of_which_a_follow_has_ended_is_none(ended: int) -> None:
+    follows = chain_of_follows(*"abca")
+    follows[ended] = replace(follows[ended], active=False)
+
+    require_no_cycle(follows, added=follows)
+
+
+def test_follows_of_one_leader_and_into_one_proxy_are_no_cycle() -> None:
+    follows = [
+        *chain_of_follows("a", "b", "c", "d"),
+        *chain_of_follows("a", "c"),
+        *chain_of_follows("a", "d"),
+    ]
+
+    require_no_cycle(follows, added=follows)
+
+
+def test_a_follow_beside_an_old_cycle_can_be_changed() -> None:
+    """The cycle is from before they were refused: its own follows can only be ended."""
+    cycle, other = chain_of_follows(*"aba"), chain_of_follows(*"bcd")
+
+    require_no_cycle([*cycle, *other], added=other)
+    require_no_cycle([*cycle, *other], added=[replace(cycle[0], active=False)])
+
+
+@given(
+    links=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12),
+)
+def test_follows_that_are_added_one_by_one_never_form_a_cycle(links: list[tuple[int, int]]) -> None:
+    follows: list[Follow] = []
+    for leader, proxy in links:
+        new = chain_of_follows(str(leader), str(proxy))
+        try:
+            require_no_cycle([*follows, *new], added=new)
+        except FollowCycle:
+            assert is_copied_into(follows, str(proxy), str(leader))
+        else:
+            follows += new
+
+    assert not any(is_copied_into(follows, each.proxy, each.leader) for each in follows)
+
+
+def is_copied_into(follows: Sequence[Follow], first: str, last: str) -> bool:
+    """Whether copies of the first wallet's trades reach the last one."""
+    reached = {first}
+    for _ in range(len(follows) + 1):
+        reached |= {each.proxy for each in follows if each.leader in reached}
+    return last in reached

@@ -80,10 +80,14 @@ async def test_only_fills_of_leaders_are_published() -> None:
     assert fill.leader == LEADER
 
 
-async def test_a_row_that_both_subscriptions_deliver_is_published_once() -> None:
-    published = await published_from(an_envelope("trades"), an_envelope("orders_matched"))
+async def test_a_row_is_published_once_for_each_subscription_that_delivers_it() -> None:
+    published = await published_from(
+        *(an_envelope(kind) for kind in ("trades", "orders_matched") for _ in range(2))
+    )
 
-    assert [type(message) for message in published] == [LeaderFillSeen]
+    fills = [message for message in published if isinstance(message, LeaderFillSeen)]
+    assert [fill.row_type for fill in fills] == ["trades", "orders_matched"]
+    assert len({fill.row_id for fill in fills}) == 1
 
 
 async def test_two_different_fills_of_one_transaction_are_both_published() -> None:

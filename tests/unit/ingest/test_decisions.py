@@ -1,6 +1,5 @@
 """A leader's trade is copied once, whatever sources report it, in whatever order and how often."""
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -17,35 +16,29 @@ from services.ingest.decisions import (
     Trade,
     TradeContext,
     best_source_total,
-    build_intents,
     reconcile,
     row_key,
 )
-from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
-from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, shares, usdc
+from tests.builders import NOON, a_fill, shares, usdc
 
 NEW_TRADE = Trade(trade_id=a_fill().trade_id, rows={})
 ROWS = st.dictionaries(
-    st.tuples(st.sampled_from(FillSource), st.sampled_from("abcd")),
+    st.builds(RowKey, st.sampled_from(FillSource), st.sampled_from("abcd"))
+    | st.builds(
+        RowKey,
+        st.just(FillSource.RTDS),
+        st.sampled_from("abcd"),
+        st.sampled_from(["trades", "orders_matched"]),
+    ),
     st.integers(1, shares(50)) | st.integers(1, 2 * ROUNDING_TOLERANCE_SHARES),
     min_size=1,
 )
 
 
 def a_row(row: RowKey, amount: int) -> LeaderFillSeen:
-    return a_fill(source=row[0], row_id=row[1], shares=amount)
-
-
-def a_slice(**overrides: Any) -> CopySlice:
-    base = CopySlice(
-        from_shares=0,
-        to_shares=shares(100),
-        caused_by=(FillSource.RTDS, "row-1"),
-        controls_version=7,
-        intended_at=NOON,
-    )
-    return replace(base, **overrides)
+    return a_fill(source=row.source, row_id=row.row_id, row_type=row.row_type, shares=amount)
 
 
 def after_fill(
@@ -164,49 +157,28 @@ def test_a_trade_smaller_than_the_dust_limit_is_copied() -> None:
     assert to_copy.shares == 1
 
 
-def test_each_followers_intent_is_sized_by_his_terms() -> None:
-    tenth, fixed = (
-        a_follow(),
-        a_follow(follow_id="follow-2", proxy=OTHER_PROXY, percent=None, fixed_usdc=usdc(20)),
+def test_two_types_of_the_socket_that_report_the_same_fills_do_not_add_up() -> None:
+    trade, _ = after_fill(NEW_TRADE, a_fill(row_type="trades"))
+
+    trade, other_digits = after_fill(
+        trade, a_fill(row_type="orders_matched", row_id="row-2", shares=shares(100) - 1)
+    )
+    _, second_fill = after_fill(
+        trade, a_fill(row_type="orders_matched", row_id="row-3", shares=shares(50))
     )
 
-    first, second = build_intents(a_slice(), a_fill(), [tenth, fixed])
-
-    assert (first.usdc, first.shares, first.proxy) == (usdc(5), shares(10), tenth.proxy)
-    assert (second.usdc, second.shares, second.proxy) == (usdc(20), shares(40), OTHER_PROXY)
-    assert first.intent_id != second.intent_id
+    assert other_digits is None
+    assert second_fill is not None
+    assert (second_fill.from_shares, second_fill.to_shares) == (shares(100), shares(150) - 1)
 
 
-def test_an_intent_carries_the_slice_that_it_copies_and_the_version_of_its_terms() -> None:
-    copied = a_slice(controls_version=3, to_shares=shares(40))
+def test_a_slice_says_how_many_came_before_it_and_what_the_leader_paid() -> None:
+    trade, first = after_fill(NEW_TRADE, a_fill(row_id="a", shares=shares(60)))
+    _, second = after_fill(trade, a_fill(row_id="b", shares=shares(40), price=Decimal("0.25")))
 
-    (intent,) = build_intents(copied, a_fill(side=Side.SELL, price=Decimal("0.25")), [a_follow()])
-
-    assert (intent.controls_version, intent.leader_shares, intent.leader_price, intent.side) == (
-        3,
-        shares(40),
-        Decimal("0.25"),
-        Side.SELL,
-    )
-    assert (intent.seen_at, intent.filled_at, intent.intended_at) == (
-        a_fill().occurred_at,
-        a_fill().filled_at,
-        NOON,
-    )
-    assert (intent.usdc, intent.shares) == (usdc(1), shares(4))
-
-
-def test_each_slice_of_a_trade_has_intents_of_its_own() -> None:
-    slices = [a_slice(), a_slice(from_shares=shares(100), to_shares=shares(200))]
-
-    ids = {
-        intent.intent_id
-        for each in slices
-        for intent in build_intents(each, a_fill(), [a_follow()])
-    }
-
-    assert len(ids) == 2
-
-
-def test_without_followers_there_are_no_intents() -> None:
-    assert build_intents(a_slice(), a_fill(), []) == ()
+    assert first is not None
+    assert second is not None
+    assert [(each.sequence, each.leader_usdc) for each in (first, second)] == [
+        (0, usdc(30)),
+        (1, usdc(10)),
+    ]

@@ -11,7 +11,7 @@ from shared.domain.errors import Transient
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
-from tests.fakes import Clock, FakeTrades, FixedControls, wire
+from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls, wire
 
 BOTH = controls(a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY))
 
@@ -19,7 +19,12 @@ BOTH = controls(a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY))
 def an_ingest(trades: FakeTrades | None = None) -> tuple[Handler, FixedControls, Clock]:
     fixed_controls, clock = FixedControls(BOTH), Clock(NOON)
     return (
-        Handler(trades=trades or FakeTrades(), controls=fixed_controls, now=clock),
+        Handler(
+            trades=trades or FakeTrades(),
+            holdings=FakeHoldings(),
+            controls=fixed_controls,
+            now=clock,
+        ),
         fixed_controls,
         clock,
     )

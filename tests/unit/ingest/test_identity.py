@@ -17,14 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import CopySlice, ShareRange
+from services.ingest.decisions import CopySlice, RepeatedRows, ShareRange
 from services.ingest.handler import Handler
+from shared.domain.follows import Follow
 from shared.domain.ids import intent_id, trade_id
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
-from tests.builders import NOON, OTHER_PROXY, a_follow, controls, shares
-from tests.fakes import Clock, FakeTrades, FixedControls
+from tests.builders import NOON, OTHER_PROXY, PROXY, a_follow, controls, shares, usdc
+from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
 from tests.unit.ingest.source_reports import (
     NO,
     YES,
@@ -35,7 +36,17 @@ from tests.unit.ingest.source_reports import (
     socket_report,
 )
 
-FOLLOWS = (a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY))
+FOLLOWS = tuple(
+    a_follow(
+        follow_id=f"follow-{proxy}",
+        proxy=proxy,
+        percent=Decimal(1000),
+        min_usdc=0,
+        max_usdc=usdc(10_000),
+    )
+    for proxy in (PROXY, OTHER_PROXY)
+)
+"""By their terms no slice is below the venue's minimum, so that each makes intents."""
 KINDS = ("trades", "orders_matched")
 
 
@@ -79,14 +90,24 @@ class Ingest:
     feeds write.
     """
 
-    def __init__(self, *, crashes: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        *,
+        crashes: Callable[[], bool] = lambda: False,
+        repeated_rows: RepeatedRows = RepeatedRows.SPEED,
+        follows: Sequence[Follow] = FOLLOWS,
+    ) -> None:
         """``crashes``: whether the process dies after a commit. Its messages are lost then, and the
         record is redelivered.
         """
         self._crashes = crashes
         self.trades = FakeTrades()
         self.handler = Handler(
-            trades=self.trades, controls=FixedControls(controls(*FOLLOWS)), now=Clock(NOON)
+            trades=self.trades,
+            holdings=FakeHoldings(),
+            controls=FixedControls(controls(*follows)),
+            now=Clock(NOON),
+            repeated_rows=repeated_rows,
         )
         self.topic: list[LeaderFillSeen] = []
         self.intents: dict[str, Intent] = {}
@@ -232,28 +253,32 @@ async def test_reports_of_all_sources_in_any_order_copy_each_share_of_a_trade_on
 async def test_any_subset_of_the_reports_is_copied_up_to_the_largest_total_of_a_source(
     fills: list[Fill], subset: st.DataObject, shuffle: Random
 ) -> None:
-    """Single rows of the socket may be missing, and each of the other two sources as a whole."""
-    socket_fills = [fill for fill in fills if subset.draw(st.booleans())]
-    reports = [
-        socket_report(fill, subset.draw(st.sampled_from(KINDS)), as_text=subset.draw(st.booleans()))
-        for fill in socket_fills
-    ]
-    fills_by_source: dict[FillSource, list[Fill]] = {FillSource.RTDS: socket_fills}
+    """Single rows of each of the socket's types may be missing, and each of the other two sources
+    as a whole.
+    """
+    seen: list[tuple[FillSource, list[Fill]]] = []
+    reports = []
+    for kind in KINDS:
+        socket_fills = [fill for fill in fills if subset.draw(st.booleans())]
+        seen.append((FillSource.RTDS, socket_fills))
+        reports += [
+            socket_report(fill, kind, as_text=subset.draw(st.booleans())) for fill in socket_fills
+        ]
     for source, report in (
         (FillSource.DATA, data_api_report(fills)),
         (FillSource.CHAIN, chain_report(fills, block=100)),
     ):
         if subset.draw(st.booleans()):
             reports.append(report)
-            fills_by_source[source] = fills
+            seen.append((source, fills))
     ingest = Ingest()
 
     await ingest.receive(shuffled_with_repeats(reports, subset, shuffle))
 
     for trade in by_trade(fills):
         totals = [
-            shares_seen_by(source, [fill for fill in seen if fill.trade_id == trade])
-            for source, seen in fills_by_source.items()
+            shares_seen_by(source, [fill for fill in seen_fills if fill.trade_id == trade])
+            for source, seen_fills in seen
         ]
         assert_copied_once(ingest, trade, expected_shares=max(totals))
 
@@ -268,6 +293,23 @@ async def test_two_equal_fills_are_copied_as_one_until_the_chain_reports_both() 
 
     assert before == [(0, shares(10))]
     assert ingest.copied_ranges(trade) == [(0, shares(10)), (shares(10), shares(20))]
+
+
+@pytest.mark.parametrize("other_shares", [74_000_000, 74_000_001, 73_999_999])
+async def test_a_fill_under_both_types_of_the_socket_with_other_digits_is_copied_once(
+    other_shares: int,
+) -> None:
+    ingest, fill = Ingest(), a_settled_fill(size=74)
+    other = replace(fill, shares=other_shares)
+
+    await ingest.receive(
+        [
+            socket_report(fill, "trades", as_text=False),
+            socket_report(other, "orders_matched", as_text=True),
+        ]
+    )
+
+    assert ingest.copied_ranges(fill.trade_id) == [(0, fill.shares)]
 
 
 async def test_the_two_outcomes_of_a_market_are_two_trades_of_one_settlement() -> None:

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.decisions import CLOCK_TOLERANCE, RESENT_WITHIN
+from services.ingest.decisions import CLOCK_TOLERANCE, RESENT_WITHIN, RepeatedRows
 from shared.domain.ids import trade_id
 from shared.domain.money import Side
-from tests.builders import LEADER
+from shared.observe.metrics import REGISTRY, CopyStart
+from tests.builders import LEADER, a_follow, usdc
 from tests.unit.ingest.source_reports import (
     NO,
     YES,
@@ -105,6 +106,10 @@ RESENT_REPORTS = [
 ]
 """The socket reports the match under the transaction that fails, and perhaps under the other one
 too."""
+OTHER_SETTLED = chain_report(
+    in_transaction(FIRST_HASH, ONE_FILL), block=102, mined_after_s=SETTLED_AFTER_S
+)
+"""The first transaction did not fail: the two are two trades."""
 
 
 @pytest.mark.parametrize(
@@ -131,14 +136,19 @@ async def test_a_resent_settlement_is_copied_once_for_every_subset_and_order_of_
 async def test_all_fills_of_a_resent_settlement_are_copied_once(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
-    resent_at = choose.draw(st.integers(0, SETTLED_AFTER_S))
+    """The venue sends a settlement again with the time of its match. With another time, only
+    caution takes it for the same trade.
+    """
+    repeated_rows = choose.draw(st.sampled_from(RepeatedRows))
+    latest = 0 if repeated_rows is RepeatedRows.SPEED else SETTLED_AFTER_S
+    resent_at = choose.draw(st.integers(0, latest))
     socket_fills = in_transaction(FIRST_HASH, fills) + in_transaction(
         SECOND_HASH, fills, matched_after_s=resent_at
     )
     reports = socket_reports(socket_fills, choose) + block_reports(
         in_transaction(SECOND_HASH, fills), mined_after_s=SETTLED_AFTER_S
     )
-    ingest = Ingest()
+    ingest = Ingest(repeated_rows=repeated_rows)
 
     await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
 
@@ -215,6 +225,32 @@ async def test_a_trade_beside_an_equal_resent_one_leads_to_two_copies_and_not_th
 
 @settings(deadline=None)
 @given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
+async def test_a_fixed_amount_is_paid_once_per_trade_also_if_its_settlement_is_resent(
+    fills: list[Fill], choose: st.DataObject, shuffle: Random
+) -> None:
+    """Whether the first transaction is in a block too, and so another trade, or has failed. The
+    socket reports the first one, or some of its fills.
+    """
+    are_two = choose.draw(st.booleans())
+    one, other = in_transaction(FIRST_HASH, fills), in_transaction(SECOND_HASH, fills)
+    reports = socket_reports(one, choose) + block_reports(other, mined_after_s=5)
+    if are_two:
+        reports += block_reports(one, mined_after_s=4)
+    follow = a_follow(percent=None, fixed_usdc=usdc(25), min_usdc=0)
+    ingest = Ingest(follows=[follow])
+
+    await ingest.receive(shuffled_with_repeats(reports, choose, shuffle))
+
+    paid: dict[str, int] = {}
+    for intent in ingest.intents.values():
+        if intent.side is Side.BUY:
+            paid[intent.token_id] = paid.get(intent.token_id, 0) + intent.usdc
+    bought = {fill.token_id for fill in fills if fill.side is Side.BUY}
+    assert paid == dict.fromkeys(bought, usdc(50 if are_two else 25))
+
+
+@settings(deadline=None)
+@given(fills=FILLS, choose=st.data(), shuffle=st.randoms(use_true_random=False))
 async def test_a_replay_of_any_prefix_changes_nothing(
     fills: list[Fill], choose: st.DataObject, shuffle: Random
 ) -> None:
@@ -284,12 +320,16 @@ async def test_a_socket_row_that_cannot_be_a_resent_settlement_is_copied_at_once
     assert copied_shares(ingest, THIRD_HASH) == traded_shares([later])
 
 
-async def test_an_equal_match_before_the_block_of_the_first_one_awaits_confirmation() -> None:
-    ingest, one, other = (
-        Ingest(),
-        in_transaction(FIRST_HASH, ONE_FILL),
-        in_transaction(SECOND_HASH, ONE_FILL, matched_after_s=1),
-    )
+@pytest.mark.parametrize(
+    ("repeated_rows", "apart_s"),
+    [(RepeatedRows.SPEED, 0), (RepeatedRows.CAUTION, 0), (RepeatedRows.CAUTION, 1)],
+)
+async def test_an_equal_row_that_may_be_the_same_match_awaits_confirmation(
+    repeated_rows: RepeatedRows, apart_s: int
+) -> None:
+    ingest = Ingest(repeated_rows=repeated_rows)
+    one = in_transaction(FIRST_HASH, ONE_FILL)
+    other = in_transaction(SECOND_HASH, ONE_FILL, matched_after_s=apart_s)
 
     await ingest.receive(
         [
@@ -306,6 +346,57 @@ async def test_an_equal_match_before_the_block_of_the_first_one_awaits_confirmat
     await ingest.receive([data_api_report(other, mined_after_s=3)])
 
     assert copied_shares(ingest, SECOND_HASH) == traded_shares(ONE_FILL)
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+async def test_an_equal_row_of_a_later_second_is_copied_at_once(*, confirmed: bool) -> None:
+    """Whether the trade of the first row is in a block already or not."""
+    ingest, one = Ingest(), in_transaction(FIRST_HASH, ONE_FILL)
+    later = in_transaction(SECOND_HASH, ONE_FILL, matched_after_s=1)
+
+    await ingest.receive([socket_report(one[0], "trades", as_text=False)])
+    if confirmed:
+        await ingest.receive([chain_report(one, block=100, mined_after_s=2)])
+    await ingest.receive([socket_report(later[0], "trades", as_text=False)])
+
+    assert copied_shares(ingest, SECOND_HASH) == traded_shares(ONE_FILL)
+
+
+async def test_of_ten_equal_trades_three_a_second_those_of_a_new_second_do_not_wait() -> None:
+    """What waits is copied with its own block: all ten in the end, each once."""
+    ingest = Ingest()
+    trades = [
+        in_transaction(f"0x{number:064x}", ONE_FILL, matched_after_s=3 * number // 10)
+        for number in range(10)
+    ]
+
+    await ingest.receive([socket_report(fills[0], "trades", as_text=False) for fills in trades])
+    at_once = [fills for fills in trades if copied_shares(ingest, fills[0].transaction)]
+    await ingest.receive(
+        [
+            chain_report(fills, block=100 + number, mined_after_s=5)
+            for number, fills in enumerate(trades)
+        ]
+    )
+
+    assert [fills[0].matched_after_s for fills in at_once] == [0, 1, 2]
+    assert [copied_shares(ingest, fills[0].transaction) for fills in trades] == [
+        traded_shares(ONE_FILL)
+    ] * 10
+
+
+async def test_a_row_of_a_later_second_waits_beside_a_trade_that_the_socket_missed() -> None:
+    ingest, one = Ingest(), in_transaction(FIRST_HASH, ONE_FILL)
+    later = in_transaction(SECOND_HASH, ONE_FILL, matched_after_s=1)
+
+    await ingest.receive(
+        [
+            chain_report(one, block=100, mined_after_s=2),
+            socket_report(later[0], "trades", as_text=False),
+        ]
+    )
+
+    assert copied_shares(ingest, SECOND_HASH) == {}
 
 
 @pytest.mark.parametrize(("late_s", "copies"), [(0, 1), (1, 2)])
@@ -358,4 +449,34 @@ async def test_trades_of_another_token_or_side_are_no_resent_settlements() -> No
 
     assert copied_shares(ingest, reported.transaction, SECOND_HASH, THIRD_HASH) == traded_shares(
         [reported, *others]
+    )
+
+
+def counted(start: CopyStart) -> int:
+    """Slices of leaders' trades of which this process has counted copies."""
+    name = "slipstream_leader_trades_copied_total"
+    return int(REGISTRY.get_sample_value(name, {"start": start}) or 0)
+
+
+@pytest.mark.parametrize(
+    ("reports", "at_once", "waited"),
+    [
+        ([RESENT_REPORTS[0]] * 2, 1, 0),
+        ([RESENT_REPORTS[3], RESENT_REPORTS[2]], 1, 0),
+        (RESENT_REPORTS, 1, 0),
+        ([*RESENT_REPORTS[1::-1], RESENT_REPORTS[3], OTHER_SETTLED], 1, 1),
+        ([RESENT_REPORTS[0], RESENT_REPORTS[2], OTHER_SETTLED], 1, 1),
+    ],
+    ids=["repeated", "confirmed first", "resent", "awaited confirmation", "taken for resent"],
+)
+async def test_what_is_copied_is_counted_once_by_whether_it_waited(
+    reports: list[SourceReport], at_once: int, waited: int
+) -> None:
+    before = counted(CopyStart.AT_ONCE), counted(CopyStart.WAITED)
+
+    await Ingest().receive(reports)
+
+    assert (counted(CopyStart.AT_ONCE), counted(CopyStart.WAITED)) == (
+        before[0] + at_once,
+        before[1] + waited,
     )

@@ -126,13 +126,22 @@ def test_a_frame_may_be_an_array_of_envelopes() -> None:
     assert [fill.shares for fill in parse_fills(frame)] == [shares(1), shares(2)]
 
 
-def test_both_types_give_the_same_fill_with_the_same_id() -> None:
-    fills = [
-        parse_fills(json.dumps(an_envelope(ROW, kind=kind)))
-        for kind in ("trades", "orders_matched")
-    ]
+@pytest.mark.parametrize("other_price", [0.74, "0.740", "0.7400000012", 0.7399999996])
+def test_both_types_give_the_same_row_also_with_other_digits_of_the_price(
+    other_price: object,
+) -> None:
+    (one,), (other,) = (
+        parse_fills(json.dumps(an_envelope(a_row(price=price), kind=kind)))
+        for kind, price in (("trades", 0.74), ("orders_matched", other_price))
+    )
 
-    assert fills[0] == fills[1]
+    assert (one.row_id, one.shares) == (other.row_id, other.shares)
+    assert (one.row_type, other.row_type) == ("trades", "orders_matched")
+    assert one.message_id != other.message_id
+
+
+def test_prices_that_differ_by_a_base_unit_are_two_rows() -> None:
+    assert parse_one_fill(price="0.740001").row_id != parse_one_fill(price="0.74").row_id
 
 
 def test_other_topics_and_types_have_no_fills() -> None:

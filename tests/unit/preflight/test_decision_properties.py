@@ -7,11 +7,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from services.preflight.decisions import (
-    MIN_BUY_USDC,
     judge,
     reserved_usdc,
 )
-from shared.domain.money import CENT, Side, cost_floor
+from shared.domain.money import CENT, MIN_BUY_USDC, Side, cost_floor
 from shared.domain.prices import adverse_bps
 from shared.messages.intents import (
     IntentApproved,

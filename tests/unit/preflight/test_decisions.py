@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from services.preflight.decisions import (
-    MIN_BUY_USDC,
     Exit,
     FollowPosition,
     Funds,
@@ -19,7 +18,7 @@ from services.preflight.decisions import (
     refuse_early,
 )
 from shared.domain.follows import ExitMode, Mode
-from shared.domain.money import CENT, Side, as_decimal, shares_for
+from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, shares_for
 from shared.messages.intents import (
     IntentApproved,
     IntentRefused,

@@ -18,9 +18,9 @@ Its neighbours are trades of the same leader, token and side, close in time. Thr
    not copied again; only the rest is copied.
 2. When that neighbour is confirmed too, the two were different trades after all. The row that was
    recorded with the resent slice is published again, and its shares are copied then.
-3. A socket row that may report a trade known under another transaction (an equal row was reported
-   before, or a neighbour has confirmed shares that the socket did not report) is stored and *awaits
-   confirmation*: it counts once its own transaction is confirmed.
+3. A socket row that may report a trade known under another transaction (an equal row of the same
+   match time was reported before, or a neighbour has confirmed shares that the socket did not
+   report) is stored and *awaits confirmation*: it counts once its own transaction is confirmed.
 
 Example 1. A leader buys 100 shares; transaction A fails, and the settlement is resent as B.
 
@@ -42,142 +42,35 @@ whatever the order of the rows. Nothing waits for a question to the chain: the c
 arrives anyway. Only an ambiguous row is copied late, when its own transaction is confirmed.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from enum import StrEnum
 
-from shared.domain.follows import Follow
-from shared.domain.ids import intent_id
-from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor, shares_for
-from shared.messages.intents import Intent
-from shared.messages.leader_fills import FillSource, LeaderFillSeen
-
-RESENT_WITHIN = timedelta(minutes=10)
-"""The longest time assumed between a match and the block of its settlement, if that was resent. The
-venue does not document for how long it retries."""
-
-CLOCK_TOLERANCE = timedelta(seconds=3)
-"""How much earlier than a match the block of its settlement may be dated: the venue's clock and the
-chain's differ, and both report whole seconds."""
-
-CONFIRMING_SOURCES = frozenset({FillSource.CHAIN, FillSource.DATA})
-"""The sources that report only what is in a block."""
-
-RowKey = tuple[FillSource, str]
-"""A row's source, and its id within that source."""
-
-ShareRange = tuple[int, int]
-"""Micro-shares of a trade: from the first, up to but not including the second."""
+from services.ingest.decisions.trades import (
+    CLOCK_TOLERANCE,
+    CONFIRMING_SOURCES,
+    RESENT_WITHIN,
+    CopySlice,
+    FillRow,
+    ShareRange,
+    Trade,
+    TradeContext,
+    row_key,
+)
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor
+from shared.messages.leader_fills import LeaderFillSeen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FillRow:
-    """One stored row of a feed. ``shares`` are micro-shares."""
+class RepeatedRows(StrEnum):
+    """Which rows of the socket wait because an equal row was reported under another transaction."""
 
-    shares: int
-    filled_at: datetime
-    awaits_confirmation: bool = False
-    """It may report a trade that is known under another transaction: it counts once its own
-    transaction is confirmed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopySlice:
-    """A range of a trade's micro-shares that is copied at one time or is resent (``resent_of``)."""
-
-    from_shares: int
-    to_shares: int
-    caused_by: RowKey
-    """The row that led to this slice: if that row is delivered again, it yields the same slice."""
-    controls_version: int
-    intended_at: datetime
-    resent_of: str = ""
-    """The id of the trade as which these shares were probably copied already: then this slice makes
-    no intents. Empty: it makes them."""
-    fill: LeaderFillSeen | None = None
-    """The row of a resent slice: published again if that other trade is confirmed too. None on a
-    slice that makes intents."""
-
-    @property
-    def shares(self) -> int:
-        return self.to_shares - self.from_shares
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trade:
-    """The stored rows and slices of one trade."""
-
-    trade_id: str
-    rows: Mapping[RowKey, FillRow]
-    slices: tuple[CopySlice, ...] = ()
-
-    @property
-    def socket_rows(self) -> Mapping[str, FillRow]:
-        """The activity socket's rows, by row id."""
-        return {
-            row_id: row for (source, row_id), row in self.rows.items() if source is FillSource.RTDS
-        }
-
-    @property
-    def first_seen_by_socket_at(self) -> datetime:
-        """Raises: ValueError where the socket has not reported the trade."""
-        return min(row.filled_at for row in self.socket_rows.values())
-
-    @property
-    def confirming_rows(self) -> Mapping[RowKey, FillRow]:
-        return {key: row for key, row in self.rows.items() if key[0] in CONFIRMING_SOURCES}
-
-    @property
-    def confirmed_at(self) -> datetime | None:
-        """The time of the block with its transaction; None while no source has confirmed it."""
-        return max((row.filled_at for row in self.confirming_rows.values()), default=None)
-
-    @property
-    def copied_shares(self) -> int:
-        """Micro-shares that were made intents as this trade."""
-        return sum(each.shares for each in self.slices if not each.resent_of)
-
-    @property
-    def total_shares(self) -> int:
-        """Micro-shares of all rows that count: those that await confirmation do not, until the
-        trade is confirmed.
-        """
-        return best_source_total(
-            {
-                key: row
-                for key, row in self.rows.items()
-                if self.confirmed_at is not None or not row.awaits_confirmation
-            }
-        )
-
-    @property
-    def is_confirmed_beyond_socket(self) -> bool:
-        """Whether more shares are confirmed than the socket reported."""
-        reported = sum(row.shares for row in self.socket_rows.values())
-        return best_source_total(self.confirming_rows) - reported > ROUNDING_TOLERANCE_SHARES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TradeContext:
-    """What is stored about one trade and its neighbours: trades of the same leader, token and side,
-    close in time.
-    """
-
-    trade: Trade
-    neighbours: tuple[Trade, ...] = ()
-    resent_slices: tuple[CopySlice, ...] = ()
-    """All slices, of any trade, that count as resent shares of the trade or of a neighbour."""
-
-    def provisional_shares(self, other: Trade) -> int:
-        """Micro-shares that were copied of an unconfirmed trade, less those that are counted
-        against a confirmed trade already; 0 once it is confirmed.
-        """
-        if other.confirmed_at is not None:
-            return 0
-        counted = sum(
-            each.shares for each in self.resent_slices if each.resent_of == other.trade_id
-        )
-        return other.copied_shares - counted
+    SPEED = "speed"
+    """Those of the same second: the venue sends a settlement again with the time of its match. A
+    row with another time is another trade, and is copied at once."""
+    CAUTION = "caution"
+    """All within ``RESENT_WITHIN``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,36 +94,25 @@ class Reconciliation:
         return tuple(each for each in self.slices if each.resent_of)
 
 
-def best_source_total(rows: Mapping[RowKey, FillRow]) -> int:
-    """Micro-shares of the rows: the sum of the source that saw most of them.
-
-    Each source's sum is a lower bound of the true amount (the activity socket cannot tell two equal
-    fills apart, the chain can). The largest sum is therefore the best lower bound; it can only
-    grow, and does not depend on the order of the rows.
-    """
-    sums: dict[FillSource, int] = {}
-    for (source, _), row in rows.items():
-        sums[source] = sums.get(source, 0) + row.shares
-    return max(sums.values(), default=0)
-
-
-def row_key(fill: LeaderFillSeen) -> RowKey:
-    return (fill.source, fill.row_id)
-
-
 def reconcile(
-    context: TradeContext, fill: LeaderFillSeen, *, controls_version: int, now: datetime
+    context: TradeContext,
+    fill: LeaderFillSeen,
+    *,
+    controls_version: int,
+    now: datetime,
+    repeated_rows: RepeatedRows = RepeatedRows.SPEED,
 ) -> Reconciliation:
     """The slices of ``fill``: those of an earlier delivery, and those that are new; and the rows
     that must be published again because of it.
     """
-    key, trade = row_key(fill), _with_row(context, fill)
+    key, trade = row_key(fill), _with_row(context, fill, repeated_rows)
     resent, new = _split_resent(
         _uncopied_ranges(trade, context), _provisional_by_trade(trade, context, at=fill.filled_at)
     )
 
-    def new_slice(share_range: ShareRange, resent_of: str = "") -> CopySlice:
+    def new_slice(sequence: int, share_range: ShareRange, resent_of: str = "") -> CopySlice:
         return CopySlice(
+            sequence=sequence,
             from_shares=share_range[0],
             to_shares=share_range[1],
             caused_by=key,
@@ -238,16 +120,38 @@ def reconcile(
             intended_at=now,
             resent_of=resent_of,
             fill=fill if resent_of else None,
+            leader_usdc=cost_floor(share_range[1] - share_range[0], fill.price),
         )
+
+    numbers = itertools.count(len(trade.slices))
 
     return Reconciliation(
         row=trade.rows[key],
         slices=(
             *(each for each in trade.slices if each.caused_by == key),
-            *(new_slice(share_range, trade_id) for share_range, trade_id in resent),
-            *(new_slice(share_range) for share_range in new),
+            *(new_slice(next(numbers), *each) for each in resent),
+            *(new_slice(next(numbers), share_range) for share_range in new),
         ),
         reported_again=_wrongly_resent(trade, context) if _confirms(fill) else (),
+    )
+
+
+def merge_slices(context: TradeContext, reconciliation: Reconciliation) -> tuple[CopySlice, ...]:
+    """All slices of the trade in their sequence: the stored and the new ones."""
+    by_sequence = {each.sequence: each for each in (*context.trade.slices, *reconciliation.slices)}
+    return tuple(by_sequence[number] for number in sorted(by_sequence))
+
+
+def find_new_slices(context: TradeContext, reconciliation: Reconciliation) -> tuple[CopySlice, ...]:
+    """The slices to copy that are not stored yet."""
+    stored = {each.sequence for each in context.trade.slices}
+    return tuple(each for each in reconciliation.to_copy if each.sequence not in stored)
+
+
+def has_waited(context: TradeContext, new: CopySlice) -> bool:
+    """Whether a new slice was held back first: as a row that awaited confirmation, or as resent."""
+    return any(row.awaits_confirmation for row in context.trade.rows.values()) or any(
+        each.resent_of and each.overlaps(new) for each in context.trade.slices
     )
 
 
@@ -255,7 +159,8 @@ def is_confirmed_and_not_copied(context: TradeContext, fill: LeaderFillSeen) -> 
     """Whether the trade, with ``fill``, is confirmed and has shares to copy, unless they were
     copied as a neighbour. Provisional shares of neighbours matter only then.
     """
-    trade = _with_row(context, fill)
+    # Only a row that does not confirm may be a repeated one.
+    trade = _with_row(context, fill, RepeatedRows.CAUTION)
     return trade.confirmed_at is not None and bool(_uncopied_ranges(trade, context))
 
 
@@ -263,7 +168,7 @@ def _confirms(fill: LeaderFillSeen) -> bool:
     return fill.source in CONFIRMING_SOURCES
 
 
-def _with_row(context: TradeContext, fill: LeaderFillSeen) -> Trade:
+def _with_row(context: TradeContext, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> Trade:
     """The trade with the row of ``fill``: the stored one, or the one that is to be stored."""
     trade, key = context.trade, row_key(fill)
     if key in trade.rows:
@@ -271,7 +176,7 @@ def _with_row(context: TradeContext, fill: LeaderFillSeen) -> Trade:
     row = FillRow(
         shares=fill.shares,
         filled_at=fill.filled_at,
-        awaits_confirmation=_may_be_resent(context, fill),
+        awaits_confirmation=_may_be_resent(context, fill, repeated_rows),
     )
     return replace(trade, rows={**trade.rows, key: row})
 
@@ -285,24 +190,37 @@ def _wrongly_resent(trade: Trade, context: TradeContext) -> tuple[LeaderFillSeen
     )
 
 
-def _may_be_resent(context: TradeContext, fill: LeaderFillSeen) -> bool:
+def _may_be_resent(
+    context: TradeContext, fill: LeaderFillSeen, repeated_rows: RepeatedRows
+) -> bool:
     """Whether a row of the socket may report a trade that is known under another transaction."""
     if _confirms(fill) or context.trade.confirmed_at is not None:
         return False
-    return any(_may_be_same_trade(other, fill) for other in context.neighbours)
+    return any(_may_be_same_trade(other, fill, repeated_rows) for other in context.neighbours)
 
 
-def _may_be_same_trade(other: Trade, fill: LeaderFillSeen) -> bool:
+def _may_be_same_trade(other: Trade, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> bool:
     """Whether the socket's row may report the other trade. It cannot if the venue dates its match
     after the block of the other trade.
     """
-    is_equal_row = fill.row_id in other.socket_rows
+    is_repeated = _is_repeated(other, fill, repeated_rows)
     if other.confirmed_at is None:
-        return is_equal_row and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
+        return is_repeated and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
     settled_after = other.confirmed_at - fill.filled_at
     return (
-        is_equal_row or other.is_confirmed_beyond_socket
+        is_repeated or other.is_confirmed_beyond_socket
     ) and -CLOCK_TOLERANCE <= settled_after <= RESENT_WITHIN
+
+
+def _is_repeated(other: Trade, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> bool:
+    """Whether the socket has reported an equal row of the other trade, and of the same match as
+    far as the setting asks for that.
+    """
+    return any(
+        key.row_id == fill.row_id
+        and (repeated_rows is RepeatedRows.CAUTION or row.filled_at == fill.filled_at)
+        for key, row in other.socket_rows.items()
+    )
 
 
 def _provisional_by_trade(trade: Trade, context: TradeContext, *, at: datetime) -> dict[str, int]:
@@ -361,38 +279,3 @@ def _split_resent(
         if end - reached > (ROUNDING_TOLERANCE_SHARES if reached > start else 0):
             new.append((reached, end))
     return resent, new
-
-
-def build_intents(
-    copied: CopySlice, fill: LeaderFillSeen, follows: Iterable[Follow]
-) -> tuple[Intent, ...]:
-    """One intent per follow, sized by the follow's terms at the leader's price."""
-    leader_usdc = cost_floor(copied.shares, fill.price)
-    return tuple(
-        _build_intent(copied, fill, follow, usdc=follow.copy_usdc(leader_usdc))
-        for follow in follows
-    )
-
-
-def _build_intent(copied: CopySlice, fill: LeaderFillSeen, follow: Follow, *, usdc: int) -> Intent:
-    return Intent(
-        intent_id=intent_id(
-            trade=fill.trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id
-        ),
-        proxy=follow.proxy,
-        leader=fill.leader,
-        follow_id=follow.follow_id,
-        controls_version=copied.controls_version,
-        transaction_hash=fill.transaction_hash,
-        token_id=fill.token_id,
-        side=fill.side,
-        leader_price=fill.price,
-        leader_shares=copied.shares,
-        usdc=usdc,
-        shares=shares_for(usdc, fill.price),
-        filled_at=fill.filled_at,
-        seen_at=fill.occurred_at,
-        intended_at=copied.intended_at,
-        title=fill.title,
-        outcome=fill.outcome,
-    )

@@ -1,0 +1,59 @@
+"""Ingest's decisions: which part of a leader's trade is new, and which intents copy it. Pure."""
+
+from services.ingest.decisions.holdings import (
+    OtherTrade,
+    needs_holdings,
+    select_earlier_trades,
+    sum_missing_changes,
+    with_held_shares,
+)
+from services.ingest.decisions.reconciliation import (
+    Reconciliation,
+    RepeatedRows,
+    find_new_slices,
+    has_waited,
+    is_confirmed_and_not_copied,
+    merge_slices,
+    reconcile,
+)
+from services.ingest.decisions.sizing import build_intents
+from services.ingest.decisions.trades import (
+    CLOCK_TOLERANCE,
+    RESENT_WITHIN,
+    CopySlice,
+    FillRow,
+    RowKey,
+    ShareRange,
+    Trade,
+    TradeContext,
+    best_source_total,
+    find_earlier_slices,
+    row_key,
+)
+
+__all__ = [
+    "CLOCK_TOLERANCE",
+    "RESENT_WITHIN",
+    "CopySlice",
+    "FillRow",
+    "OtherTrade",
+    "Reconciliation",
+    "RepeatedRows",
+    "RowKey",
+    "ShareRange",
+    "Trade",
+    "TradeContext",
+    "best_source_total",
+    "build_intents",
+    "find_earlier_slices",
+    "find_new_slices",
+    "has_waited",
+    "is_confirmed_and_not_copied",
+    "merge_slices",
+    "needs_holdings",
+    "reconcile",
+    "row_key",
+    "select_earlier_trades",
+    "sum_missing_changes",
+    "with_held_shares",
+]
