@@ -34,7 +34,7 @@ def format_time(moment: datetime | None) -> str:
     """The time in UTC with milliseconds; a dash where it is None."""
     if moment is None:
         return "-"
-    return moment.astimezone(UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_order_state(order: Any) -> str:

@@ -65,7 +65,7 @@ def build_fills_table(fills: Sequence[Any]) -> Group:
     """The rows of a leader's trade by source, with how late each was seen."""
     return build_table(
         "Reported by",
-        ("source", "seen, UTC", ">s after the fill", ">shares", "awaited confirmation", "row"),
+        ("source", "seen", ">s after the fill", ">shares", "awaited confirmation"),
         [
             (
                 fill.source,
@@ -73,7 +73,6 @@ def build_fills_table(fills: Sequence[Any]) -> Group:
                 _format_seconds(fill.filled_at, fill.seen_at),
                 format_amount(fill.shares),
                 "yes" if fill.awaits_confirmation else "no",
-                fill.row_id,
             )
             for fill in fills
         ],
@@ -242,7 +241,7 @@ def _list_order(attempt: Attempt) -> Facts:
 def _build_trades_table(trades: Sequence[Any]) -> Group:
     return build_table(
         "Trades of the order",
-        ("matched, UTC", "status", "chain", ">shares", ">USDC", ">fee", "transaction"),
+        ("matched", "status", "chain", ">shares", ">USDC", ">fee", "transaction"),
         [
             (
                 format_time(trade.matched_at),
@@ -283,7 +282,7 @@ def _format_exit_state(row: Any) -> str:
 def _build_attempts_table(attempts: Sequence[Attempt]) -> Group:
     return build_table(
         "Attempts",
-        (">no.", "judged, UTC", "verdict", "order", ">sold", "intent"),
+        (">no.", "judged", "verdict", "order", ">sold", "intent"),
         [(str(number), *_build_attempt_row(each)) for number, each in enumerate(attempts, 1)],
     )
 

@@ -164,7 +164,7 @@ def test_an_approved_copy_shows_all_stages() -> None:
     assert screen["market"] == "Will it rain?: Yes"
     assert screen["token"] == TOKEN
     assert screen["transaction"] == TRANSACTION
-    assert screen["filled"] == "2026-01-01 11:59:59.000"
+    assert screen["filled"] == "2026-01-01T11:59:59.000Z"
     assert screen["decided"] == "approved: FOK 5 USDC, limit price 0.51"
     assert screen["quote"] == "socket, 2 s old; best 0.5, worst 0.51 for 10 shares"
     assert screen["mode"] == "active, by version 7 of the controls"
@@ -174,8 +174,8 @@ def test_an_approved_copy_shows_all_stages() -> None:
     assert screen["state"] == "confirmed"
     assert screen["order hash"] == ORDER_HASH
     assert screen["matched"] == "10 shares for 5.05 USDC (0.505 each), fee 0.1 USDC"
-    assert screen["posted"] == "2026-01-01 12:00:02.000"
-    assert screen["confirmed"] == "2026-01-01 12:00:04.000"
+    assert screen["posted"] == "2026-01-01T12:00:02.000Z"
+    assert screen["confirmed"] == "2026-01-01T12:00:04.000Z"
     assert screen["id in Jaeger"] == TRACE
 
 
@@ -187,8 +187,8 @@ def test_every_source_is_shown_with_its_lag_and_every_trade_with_its_settlement(
 
     [socket] = [line.split() for line in lines if line.startswith("rtds")]
     [chain] = [line.split() for line in lines if line.startswith("chain ")]
-    assert socket[3:6] == ["1", "100", "no"]
-    assert chain[3:6] == ["4", "100", "yes"]
+    assert socket[2:5] == ["1", "100", "no"]
+    assert chain[2:5] == ["4", "100", "yes"]
     assert len([line for line in lines if OTHER_TRANSACTION in line]) == 2
     assert any("RETRYING" in line for line in lines)
 
@@ -240,7 +240,7 @@ def test_a_withdrawn_copy_was_not_signed() -> None:
 
     assert screen["order hash"] == "none was signed"
     assert "signed" not in screen
-    assert screen["withdrawn"] == "2026-01-01 12:00:01.000"
+    assert screen["withdrawn"] == "2026-01-01T12:00:01.000Z"
 
 
 def a_sale(name: str, **overrides: Any) -> Any:
@@ -281,12 +281,12 @@ def test_an_exit_shows_its_attempts_in_order() -> None:
 
     attempts = [line.split() for line in lines if line.strip().startswith(("1 ", "2 "))]
     assert attempts == [
-        ["1", "2026-01-01", "12:00:00.000", "approved", "confirmed:", "a", "part", "4", "e1" * 16],
-        ["2", "2026-01-01", "12:00:20.000", "empty_book", "-", "-", "e2" * 16],
+        ["1", "2026-01-01T12:00:00.000Z", "approved", "confirmed:", "a", "part", "4", "e1" * 16],
+        ["2", "2026-01-01T12:00:20.000Z", "empty_book", "-", "-", "e2" * 16],
     ]
     assert screen["of his"] == "400 shares"
     assert screen["sold"] == "4 of 10 shares in 2 attempts"
-    assert screen["next attempt"] == "2026-01-01 12:00:30.000"
+    assert screen["next attempt"] == "2026-01-01T12:00:30.000Z"
     assert screen["decided"] == "refused: empty_book"
     assert screen["exit sells"] == "10 shares in all, 4 sold before"
 
@@ -390,7 +390,7 @@ def uncopied(*slices: SliceRow, followers: Sequence[str] = (), **fill: Any) -> U
         (uncopied(SliceRow()), "Nobody followed the leader at version 7"),
         (
             uncopied(SliceRow(), followers=[PROXY]),
-            f"intended at 2026-01-01 12:00:00.000 for {PROXY}, and preflight has judged none yet",
+            f"intended at 2026-01-01T12:00:00.000Z for {PROXY}, and preflight has judged none yet",
         ),
         (
             uncopied(SliceRow(resent_of="t", resent_transaction=OTHER_TRANSACTION)),
