@@ -37,16 +37,19 @@ select * from ingest.fills where transaction_hash = :hash order by seen_at, sour
 INTENTS_BY_LEADER_TRADE = """
 with reported as (
     select distinct leader, token_id, side from ingest.fills where transaction_hash = :hash
+), candidates as materialized (
+    select i.intent_id, i.verdict, r.leader
+    from reported r
+    join preflight.intents i
+      on i.token_id = r.token_id and i.side in (r.side, '')
+     and i.proxy in (select proxy from control.follows f where f.leader = r.leader)
 )
-select i.intent_id
-from reported r
-join preflight.intents i
-  on i.token_id = r.token_id and i.side in (r.side, '')
- and i.proxy in (select proxy from control.follows f where f.leader = r.leader)
-where i.verdict::jsonb -> 'intent' ->> 'transaction_hash' = :hash
-  and i.verdict::jsonb -> 'intent' ->> 'leader' = r.leader
+select intent_id from candidates
+where verdict::jsonb -> 'intent' ->> 'transaction_hash' = :hash
+  and verdict::jsonb -> 'intent' ->> 'leader' = leader
 """
-"""By the followers of the leader, because intents are indexed by proxy and not by transaction."""
+"""By the followers of the leader, because intents are indexed by proxy and not by transaction. The
+verdicts of other tokens are not parsed: that is what takes long."""
 INTENTS = "select * from preflight.intents where intent_id = any(cast(:ids as text[]))"
 EXITS = "select * from preflight.exits where exit_id = any(cast(:ids as text[]))"
 ATTEMPTS = """

@@ -144,6 +144,7 @@ def _list_decision(verdict: IntentApproved | IntentRefused) -> Facts:
         return [
             ("decided", f"refused: {verdict.reason.value}"),
             ("rule", describe_violation(verdict)),
+            ("quote", "not kept with a refusal"),
         ]
     size = (
         f"{format_amount(verdict.usdc)} USDC"

@@ -83,6 +83,13 @@ def test_a_wrong_address_is_refused_before_the_database_is_used() -> None:
     assert "'0x12' is no address" in result.output
 
 
+def test_what_is_no_id_is_refused_before_the_database_is_used() -> None:
+    result = CliRunner().invoke(app, ["why", "0x12"])
+
+    assert result.exit_code == 1
+    assert result.output.startswith("slipstream: '0x12' is no id")
+
+
 def test_a_wrong_variable_is_named_with_the_allowed_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "mysql://somewhere")
 

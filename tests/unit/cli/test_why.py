@@ -204,6 +204,7 @@ def test_a_refused_copy_shows_the_rule_with_its_margin_and_that_no_order_exists(
 
     assert screen["decided"] == "refused: slippage_too_high"
     assert screen["rule"].endswith(": 300 bps, at most 200 bps: 100 bps too much")
+    assert screen["quote"] == "not kept with a refusal"
     assert screen["balance, caps"] == "not fetched: an earlier rule refused"
     assert screen["state"] == "none: the copy was refused"
     assert screen["id in Jaeger"] == "none: tracing was off"
