@@ -9,6 +9,7 @@ from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.errors import CommandError
+from cli.formatting import escape_control_characters
 from shared.db.dead_letters import DeadLetterHistory, decide, load_dead_letter, load_dead_letters
 from shared.streams.dead_letter_store import OPEN_DEAD_LETTER_STATES, DeadLetterState
 
@@ -95,11 +96,5 @@ def _message_type(history: DeadLetterHistory) -> str:
 
 
 def _printable(raw: bytes) -> str:
-    """Text with control characters escaped: a dead letter may hold any bytes, and this is printed
-    on a terminal.
-    """
-    text = raw.decode("utf-8", "backslashreplace")
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    """A dead letter may hold any bytes, and this is printed on a terminal."""
+    return escape_control_characters(raw.decode("utf-8", "backslashreplace"))

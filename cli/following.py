@@ -7,7 +7,6 @@ import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import TypeVar
 
 from rich.table import Table
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli import parsing
 from cli.errors import CommandError
+from cli.formatting import format_number
 from shared.db.controls import load_controls, save_follows, save_mode
 from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
@@ -161,9 +161,3 @@ def format_amount(follow: Follow) -> str:
     if follow.percent is not None:
         return f"{format_number(follow.percent)} %"
     return f"{format_number(as_decimal(follow.fixed_usdc or 0))} USDC"
-
-
-def format_number(number: Decimal) -> str:
-    """The number without an exponent or trailing zeros."""
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

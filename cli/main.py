@@ -5,7 +5,7 @@ A command imports what it needs when it runs, so that `slipstream --help` answer
 
 import typer
 
-from cli.commands import controls, database, dead_letters, demo, stack, status, topics, venue
+from cli.commands import controls, database, dead_letters, demo, stack, status, topics, venue, why
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Copies the trades of chosen Polymarket wallets into other wallets.",
 )
-for group in (stack.app, controls.app, status.app, demo.app):
+for group in (stack.app, controls.app, status.app, why.app, demo.app):
     app.add_typer(group)
 app.add_typer(topics.app, name="topics")
 app.add_typer(database.app, name="db")

@@ -6,23 +6,26 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import aiohttp
 from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.following import format_number, run_with_database
+from cli.following import run_with_database
+from cli.formatting import (
+    UNSOLD_EXIT,
+    build_table,
+    format_amount,
+    format_milliseconds,
+    format_order_state,
+)
 from cli.settings import System
 from shared.clock import utc_now
 from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.follows import Controls
-from shared.domain.money import as_decimal
 from tools.stack.state import PartState
 
 NOT_SERVICES = ("kafka", "postgres", "chain", "anvil", "paper-venue")
@@ -134,22 +137,22 @@ def show_debts(settings: DatabaseSettings) -> None:
 def build_tables(status: Status, *, now: datetime) -> list[Group]:
     return [
         build_modes_table(status.controls),
-        _build_table(
+        build_table(
             "Copies today (UTC)",
             ("state", "reason", ">copies"),
             [(row.state, row.reason, str(row.n)) for row in status.copies],
         ),
-        _build_table(
+        build_table(
             "Open orders",
             ("intent", "follower", "side", "state", "reason", ">for s"),
             [_order_row(order, now) for order in status.open_orders],
         ),
-        _build_table(
+        build_table(
             "Exits that are not sold",
             ("exit", "follower", "state", ">sold", ">of", ">attempts", "last obstacle"),
             [_exit_row(row) for row in status.exits],
         ),
-        _build_table(
+        build_table(
             "Positions",
             ("follower", ">tokens", ">shares", ">USDC received minus paid", ">trades"),
             [_position_row(row) for row in status.positions],
@@ -160,17 +163,13 @@ def build_tables(status: Status, *, now: datetime) -> list[Group]:
 
 
 def _order_row(order: Any, now: datetime) -> tuple[str, ...]:
-    """An order that was not resolved in time says so: no service will resolve it."""
-    state = str(order.state)
-    if order.alerted_at is not None:
-        state = f"{state}: NEEDS AN OPERATOR since {order.alerted_at:%H:%M:%S}"
     seconds = int((now - order.signed_at).total_seconds())
+    state = format_order_state(order)
     return order.intent_id, order.proxy, order.side, state, order.reason, str(seconds)
 
 
 def _exit_row(row: Any) -> tuple[str, ...]:
-    """An exit that ended with shares left says so: nothing attempts it again."""
-    state = "NEEDS AN OPERATOR: unsold" if row.state == "unsold" else "waits"
+    state = UNSOLD_EXIT if row.state == "unsold" else "waits"
     size = "unknown" if row.shares is None else format_amount(row.shares)
     sold = format_amount(row.sold_shares)
     return row.exit_id, row.proxy, state, sold, size, str(row.attempts), row.reason
@@ -192,7 +191,7 @@ def build_modes_table(controls: Controls) -> Group:
         for scope, mode in sorted(controls.mode_by_scope.items())
         if mode != "active"
     ]
-    return _build_table(title, ("scope", "mode"), stopped)
+    return build_table(title, ("scope", "mode"), stopped)
 
 
 def build_debts_table(debts: Sequence[Any]) -> Group:
@@ -208,7 +207,7 @@ def build_debts_table(debts: Sequence[Any]) -> Group:
         for debt in debts
     ]
     columns = ("raised", "proxy", "owed to", ">USDC", "reason", "intent")
-    return _build_table("Debts", columns, rows)
+    return build_table("Debts", columns, rows)
 
 
 def build_latency_table(latencies: Sequence[Any]) -> Group:
@@ -225,32 +224,7 @@ def build_latency_table(latencies: Sequence[Any]) -> Group:
         for row in measured
     ]
     columns = ("stage", ">p50", ">p95", ">p99", ">copies")
-    return _build_table("Latency of the last hour, ms", columns, rows)
-
-
-def format_amount(base_units: int) -> str:
-    """Base units as a decimal number without trailing zeros."""
-    return format_number(as_decimal(base_units))
-
-
-def format_milliseconds(microseconds: int) -> str:
-    return str(Decimal(microseconds).scaleb(-3).quantize(Decimal("0.1")))
-
-
-def _build_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Group:
-    """A column whose name begins with ``>`` holds numbers. Without rows, the title says so."""
-    if not rows:
-        return Group(Text(f"{title}: none"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(
-            column.lstrip(">"),
-            justify="right" if column.startswith(">") else "left",
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*row)
-    return Group(Text(title, style="bold"), table)
+    return build_table("Latency of the last hour, ms", columns, rows)
 
 
 async def load_status(engine: AsyncEngine, now: datetime) -> Status:

@@ -150,6 +150,14 @@ def trace_id() -> str | None:
     return f"{current.trace_id:032x}" if current.is_valid else None
 
 
+def parse_trace_id(traceparent: str | None) -> str | None:
+    """The trace's id in a ``traceparent`` that a row was written with, as 32 hex digits; ``None``
+    where there is no trace or the text is malformed.
+    """
+    remote = get_current_span(_parse_context(traceparent)).get_span_context()
+    return f"{remote.trace_id:032x}" if remote.is_valid else None
+
+
 def _as_current(span: Span) -> SpanScope:
     return SpanScope(span, set_span_in_context(span, Context()))
 

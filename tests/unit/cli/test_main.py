@@ -34,6 +34,7 @@ def test_every_command_has_help() -> None:
         "unfollow",
         "follows",
         "status",
+        "why",
         "pause",
         "resume",
         "debts",
@@ -56,6 +57,7 @@ def test_every_command_has_help() -> None:
         (["follows"], "DATABASE_URL"),
         (["status"], "DATABASE_URL"),
         (["debts"], "DATABASE_URL"),
+        (["why", "1a1a1a1a"], "DATABASE_URL"),
         (["pause"], "DATABASE_URL"),
         (["follow", LEADER, "--into", PROXY, "--percent", "10"], "DATABASE_URL"),
         (["db", "migrate"], "DATABASE_URL"),
@@ -79,6 +81,13 @@ def test_a_wrong_address_is_refused_before_the_database_is_used() -> None:
 
     assert result.exit_code == 1
     assert "'0x12' is no address" in result.output
+
+
+def test_what_is_no_id_is_refused_before_the_database_is_used() -> None:
+    result = CliRunner().invoke(app, ["why", "0x12"])
+
+    assert result.exit_code == 1
+    assert result.output.startswith("slipstream: '0x12' is no id")
 
 
 def test_a_wrong_variable_is_named_with_the_allowed_values(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from rich.console import Console
 
-from cli.status import Status, build_tables, format_milliseconds
+from cli.formatting import format_milliseconds
+from cli.status import Status, build_tables
 from cli.topics import describe_differences
 from shared.domain.follows import GLOBAL, Mode
 from shared.streams.topics import Alter, Create, Plan, Refuse

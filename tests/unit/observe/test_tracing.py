@@ -158,6 +158,22 @@ async def test_two_messages_processed_at_the_same_time_have_their_own_spans(
     assert list(await asyncio.gather(work(INCOMING), work(other))) == [INCOMING[3:35], other[3:35]]
 
 
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        (INCOMING, "0af7651916cd43dd8448eb211c80319c"),
+        (None, None),
+        ("", None),
+        ("00-0af7", None),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", None),
+    ],
+)
+def test_the_trace_id_of_a_row_is_read_from_its_traceparent(
+    traceparent: str | None, trace_id: str | None
+) -> None:
+    assert tracing.parse_trace_id(traceparent) == trace_id
+
+
 def test_without_a_collector_the_context_is_passed_on_unchanged() -> None:
     tracing.setup("pricer", TelemetrySettings(traces_exporter="none"))
 

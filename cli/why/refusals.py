@@ -1,0 +1,68 @@
+"""What the value and the threshold of each refusal measure."""
+
+from dataclasses import dataclass
+
+from cli.formatting import format_number
+from shared.domain.money import Side
+from shared.messages.intents import IntentRefused, Refusal
+
+USDC, SHARES, SECONDS, BPS = "USDC", "shares", "s", "bps"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One check of preflight: what it measures, in which unit.
+
+    The unit of an exit is given where it differs. No unit: the value only says yes or no.
+    """
+
+    meaning: str
+    entry_unit: str = ""
+    exit_unit: str | None = None
+
+    def unit(self, side: Side) -> str:
+        if side is Side.BUY or self.exit_unit is None:
+            return self.entry_unit
+        return self.exit_unit
+
+
+RULES = {
+    Refusal.HALTED: Rule("the mode forbids every copy"),
+    Refusal.REDUCING: Rule("the mode allows exits only"),
+    Refusal.NOT_FOLLOWED: Rule("the follow had ended when the copy was judged"),
+    Refusal.TRADE_TOO_OLD: Rule("age of the leader's trade", SECONDS),
+    Refusal.EMPTY_BOOK: Rule("the order book had nothing on the side that the copy takes"),
+    Refusal.NO_MARKET: Rule("the venue had no order book for the token"),
+    Refusal.QUOTE_UNAVAILABLE: Rule("the venue did not give its order book in time"),
+    Refusal.QUOTE_TOO_OLD: Rule("age of the quote", SECONDS),
+    Refusal.BOOK_TOO_THIN: Rule("what the order book could fill", USDC),
+    Refusal.SLIPPAGE_TOO_HIGH: Rule("how much worse than the leader's price it would be", BPS),
+    Refusal.BELOW_MINIMUM: Rule("size of the copy", USDC, SHARES),
+    Refusal.ABOVE_TRADE_MAXIMUM: Rule("size of the copy", USDC),
+    Refusal.DAILY_CAP_REACHED: Rule("spent today by the follow, this copy included", USDC),
+    Refusal.FOLLOWER_DAILY_CAP_REACHED: Rule(
+        "spent today by all follows of the follower, this copy included", USDC
+    ),
+    Refusal.BALANCE_TOO_LOW: Rule("what the wallet could still spend or sell", USDC, SHARES),
+    Refusal.ALLOWANCE_TOO_LOW: Rule("what the exchange may take from the wallet", USDC, ""),
+    Refusal.NO_POSITION: Rule("what the follow holds to sell", SHARES),
+    Refusal.AWAITS_ENTRY: Rule("entries and exits before it that are not settled", "settlements"),
+    Refusal.EXITS_NOT_COPIED: Rule("the follow's terms copy no exits"),
+}
+
+
+def describe_violation(refused: IntentRefused) -> str:
+    """The rule that refused the copy, with value, threshold and margin where it measures
+    something.
+    """
+    rule = RULES[refused.reason]
+    unit = rule.unit(refused.intent.side)
+    if not unit:
+        return rule.meaning
+    bound, beyond = (
+        ("at most", "too much") if refused.value > refused.threshold else ("at least", "too little")
+    )
+    value, threshold, margin = map(
+        format_number, (refused.value, refused.threshold, refused.margin)
+    )
+    return f"{rule.meaning}: {value} {unit}, {bound} {threshold} {unit}: {margin} {unit} {beyond}"
