@@ -39,11 +39,11 @@ async def test_a_reducing_follower_sells_and_does_not_buy(story: Story) -> None:
 
     await set_mode(story, follower_scope(reducing), Mode.REDUCING)
     verdicts = await story.wait_for_verdicts(await story.make_leader_trade(Side.BUY, "50"))
-    exits = await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.SELL, "50"))
+    exits = await story.wait_for_exits(await story.make_leader_trade(Side.SELL, "50"))
 
     assert (verdicts[reducing].state, verdicts[reducing].reason) == ("refused", "reducing")
     assert all(verdicts[other].reason == "" for other in others)
-    assert 0 < exits[reducing].shares < entries[reducing].shares
+    assert 0 < exits[reducing].sold_shares < entries[reducing].shares
 
 
 @pytest.mark.parametrize(

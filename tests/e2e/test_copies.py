@@ -32,39 +32,6 @@ async def test_a_leaders_buy_and_partial_exit_are_copied_by_every_follower(story
     await story.assert_records_equal_the_chain(token)
 
 
-async def test_simultaneous_exits_sell_no_more_than_each_follower_holds(story: Story) -> None:
-    """The minimum of 1 USDC makes small exits larger than the leader's: three of them together sell
-    more than the position. They wait for preflight, which judges them one right after another.
-    """
-    token = story.tokens[2]
-    entries = await story.wait_for_confirmed_orders(
-        await story.make_leader_trade(Side.BUY, "20", token=token)
-    )
-
-    await story.deployment.stop("preflight")
-    exits = [await story.make_leader_trade(Side.SELL, "2", token=token) for _ in range(3)]
-    for each in exits:
-        await story.wait_for_quotes(each)
-    await story.deployment.start("preflight")
-    verdicts = [await story.wait_for_verdicts(each) for each in exits]
-
-    for proxy, entry in entries.items():
-        his_verdicts = [each[proxy] for each in verdicts]
-        assert {(row.state, row.reason) for row in his_verdicts} <= {
-            ("approved", ""),
-            ("confirmed", ""),
-            ("refused", "no_position"),
-        }
-        sold = [
-            await story.wait_for_confirmed_order(row.intent_id)
-            for row in his_verdicts
-            if row.state != "refused"
-        ]
-        assert len(sold) >= 2
-        assert sum(order.shares for order in sold) == round_down(entry.shares, CENT)
-    await story.assert_records_equal_the_chain(token)
-
-
 async def test_a_trade_that_every_feed_reports_is_copied_once(story: Story) -> None:
     """The activity socket sends each row twice, as `trades` and as `orders_matched`; the chain's
     logs report it again.

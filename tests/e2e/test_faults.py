@@ -3,8 +3,7 @@ records equal the chain.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +31,6 @@ def deployment(
         yield deployment
 
 
-@asynccontextmanager
-async def faults_on(story: Story, faults: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[None]:
-    """While these faults are switched on. Each must have struck by the end."""
-    await story.venue.change_faults(faults)
-    try:
-        yield
-        struck = (await story.venue.fetch_faults())["struck"]
-        assert all(struck[name] for name in faults), struck
-    finally:
-        await story.venue.change_faults(dict.fromkeys(faults))
-
-
 async def wait_for_failed_orders(story: Story, trade: LeaderTrade) -> Mapping[str, Row[Any]]:
     """Wait until every follower's order has failed; the orders by proxy."""
 
@@ -62,7 +49,7 @@ async def wait_for_failed_orders(story: Story, trade: LeaderTrade) -> Mapping[st
 
 
 async def test_after_a_lost_reply_each_copy_is_made_once(story: Story) -> None:
-    async with faults_on(story, {"drop-reply": {}}):
+    async with story.faults_on({"drop-reply": {}}):
         await story.wait_for_confirmed_orders(await story.make_leader_trade(Side.BUY, "100"))
 
     await story.assert_records_equal_the_chain(story.tokens[0])
@@ -72,7 +59,7 @@ async def test_after_a_lost_reply_each_copy_is_made_once(story: Story) -> None:
 async def test_a_copy_whose_settlement_fails_counts_for_nothing_and_the_next_one_is_made(
     story: Story,
 ) -> None:
-    async with faults_on(story, {"failed": {"seconds": "1", "times": len(story.group.followers)}}):
+    async with story.faults_on({"failed": {"seconds": "1", "times": len(story.group.followers)}}):
         orders = await wait_for_failed_orders(
             story, await story.make_leader_trade(Side.BUY, "100", token=story.tokens[2])
         )
@@ -91,7 +78,7 @@ async def test_the_remainder_of_an_exit_is_sold_by_a_new_intent(story: Story) ->
     await story.wait_for_confirmed_orders(
         await story.make_leader_trade(Side.BUY, "100", token=token)
     )
-    async with faults_on(story, {"killed-partial": {"times": len(story.group.followers)}}):
+    async with story.faults_on({"killed-partial": {"times": len(story.group.followers)}}):
         exits = await story.wait_for_confirmed_orders(
             await story.make_leader_trade(Side.SELL, "60", token=token)
         )
@@ -108,7 +95,7 @@ async def test_the_remainder_of_an_exit_is_sold_by_a_new_intent(story: Story) ->
 
 async def test_trades_whose_rows_are_doubled_or_missing_are_copied_once_each(story: Story) -> None:
     token = story.tokens[4]
-    async with faults_on(story, {"rows-doubled": {}, "rows-missing": {"share": "0.5"}}):
+    async with story.faults_on({"rows-doubled": {}, "rows-missing": {"share": "0.5"}}):
         trades = [await story.make_leader_trade(Side.BUY, "50", token=token) for _ in range(6)]
         for trade in trades:
             await story.wait_for_confirmed_orders(trade)

@@ -11,7 +11,6 @@ from sqlalchemy.engine import Row
 
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
-from tests.e2e.test_faults import faults_on
 from tests.system.deployment import Deployment, running_deployment
 from tests.system.story import TIMEOUT_S, LeaderTrade, Story
 from tools.stack.background import BackgroundLoop
@@ -40,7 +39,7 @@ def deployment(
 
 
 async def test_a_resent_settlement_of_a_leader_is_copied_once(story: Story) -> None:
-    async with faults_on(story, {"retrying": {"only": story.group.leader, "times": 1}}):
+    async with story.faults_on({"retrying": {"only": story.group.leader, "times": 1}}):
         trade = await story.make_leader_trade(Side.BUY, "100")
         await story.wait_for_confirmed_orders(trade)
         (settled,) = await wait_for_confirmed_trades(story, count=1)
@@ -62,7 +61,7 @@ async def test_two_equal_trades_are_both_copied_although_the_socket_misses_one(
     """The same shares at the same price and time. Only the chain reports the second trade."""
     token = story.tokens[2]
     first = await story.make_leader_trade(Side.BUY, "20", token=token)
-    async with faults_on(story, {"rows-missing": {"only": story.group.leader, "times": 1}}):
+    async with story.faults_on({"rows-missing": {"only": story.group.leader, "times": 1}}):
         second = await story.make_leader_trade(Side.BUY, "20", token=token)
 
     for trade in (first, second):
@@ -81,7 +80,7 @@ async def test_a_failed_trade_is_logged_as_an_error_and_its_copies_count_for_the
     reports, is counted against them.
     """
     token = story.tokens[4]
-    async with faults_on(story, {"failed": {"only": story.group.leader, "times": 1}}):
+    async with story.faults_on({"failed": {"only": story.group.leader, "times": 1}}):
         failed = await story.make_leader_trade(Side.BUY, "50", token=token)
         await story.wait_for_confirmed_orders(failed)
     await eventually(
@@ -92,7 +91,7 @@ async def test_a_failed_trade_is_logged_as_an_error_and_its_copies_count_for_the
     unsettled = await story.deployment.fetch_metric("ingest", "slipstream_leader_trades_unsettled")
     assert unsettled == 1
 
-    async with faults_on(story, {"rows-missing": {"only": story.group.leader, "times": 1}}):
+    async with story.faults_on({"rows-missing": {"only": story.group.leader, "times": 1}}):
         next_trade = await story.make_leader_trade(Side.BUY, "50", token=token)
     await wait_for_confirmed_trades(story, count=1)
 

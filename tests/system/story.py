@@ -16,15 +16,16 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
 from shared.db.engine import fetch_rows, transaction
+from shared.domain.follows import Follow
 from shared.domain.ids import intent_id, trade_id
-from shared.domain.money import Side, micros
+from shared.domain.money import CENT, Side, as_decimal, micros, round_down
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.streams.replay import replay
 from shared.testing.waiting import eventually
 from tests.system.deployment import INITIAL_USDC, Deployment, FollowGroup
-from tools.pipeline.venue import VenueControl
+from tools.pipeline.venue import VenueControl, VenueRefused
 
 TIMEOUT_S = 180
 """A busy machine may take this long for what an idle one does in two seconds."""
@@ -78,12 +79,34 @@ class Story:
         """The group's leader buys for this much, or sells shares that are worth this much at the
         best bid.
         """
-        token = token or self.tokens[0]
-        reply = await self.venue.leader_trade(
-            leader=self.group.leader, token=token, side=side.value, usdc=usdc
-        )
+        return await self.make_trade_as(self.group.leader, side, usdc, token=token)
+
+    async def make_trade_as(
+        self, leader: str, side: Side, usdc: str, *, token: str | None = None
+    ) -> LeaderTrade:
+        """The same of any leader."""
+        return await self._trade(leader, side, token or self.tokens[0], usdc=usdc)
+
+    async def make_leader_sale(self, shares: int, *, token: str) -> LeaderTrade:
+        """The group's leader sells so many micro-shares, cut to whole hundredths of a
+        share, as soon as the venue has settled what he bought.
+        """
+        seller, amount = self.group.leader, str(as_decimal(round_down(shares, CENT)))
+
+        async def sold() -> LeaderTrade | None:
+            try:
+                return await self._trade(seller, Side.SELL, token, shares=amount)
+            except VenueRefused:
+                return None
+
+        sale: LeaderTrade = await eventually(sold, within=TIMEOUT_S, what=f"{seller} sells")
+        assert sale.shares == round_down(shares, CENT)
+        return sale
+
+    async def _trade(self, leader: str, side: Side, token: str, **amount: str) -> LeaderTrade:
+        reply = await self.venue.leader_trade(leader=leader, token=token, side=side.value, **amount)
         return LeaderTrade(
-            leader=self.group.leader,
+            leader=leader,
             token=token,
             side=side,
             transaction_hash=reply["transaction_hash"],
@@ -93,10 +116,22 @@ class Story:
 
     def intent_ids(self, trade: LeaderTrade) -> dict[str, str]:
         """The id of the intent that copies the trade for each follower of the group, by proxy."""
-        return {
-            follow.proxy: intent_id(trade=trade.trade_id, from_shares=0, follow_id=follow.follow_id)
-            for follow in self.group.follows
-        }
+        return {follow.proxy: self.intent_id(trade, follow) for follow in self.group.follows}
+
+    def intent_id(self, trade: LeaderTrade, follow: Follow) -> str:
+        """The id of the intent that copies the whole trade for the follow."""
+        return intent_id(trade=trade.trade_id, from_shares=0, follow_id=follow.follow_id)
+
+    @asynccontextmanager
+    async def faults_on(self, faults: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[None]:
+        """While these faults are switched on. Each must have struck by the end."""
+        await self.venue.change_faults(faults)
+        try:
+            yield
+            struck = (await self.venue.fetch_faults())["struck"]
+            assert all(struck[name] for name in faults), struck
+        finally:
+            await self.venue.change_faults(dict.fromkeys(faults))
 
     async def fetch_rows(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         async with transaction(self.engine) as connection:
@@ -165,6 +200,30 @@ class Story:
         what = f"each follower's copy of {trade.transaction_hash} confirmed and final"
         confirmed: dict[str, Row[Any]] = await eventually(all_final, within=TIMEOUT_S, what=what)
         return confirmed
+
+    async def wait_for_exits(self, trade: LeaderTrade) -> dict[str, Row[Any]]:
+        """Wait until every follower's exit has ended, whatever attempts it took, and what it sold
+        is final on the chain; the rows of the exits by proxy.
+        """
+
+        async def ended() -> dict[str, Row[Any]]:
+            exits = await self.fetch_rows(
+                "select * from preflight.exits where exit_id = any(:ids) and state <> 'open'",
+                ids=list(self.intent_ids(trade).values()),
+            )
+            attempts = await self.fetch_rows(
+                "select intent_id from preflight.intents where exit_id = any(:ids)",
+                ids=[each.exit_id for each in exits],
+            )
+            trades = await self.fetch_rows(LOAD_TRADES, ids=[each.intent_id for each in attempts])
+            done = len(exits) == len(self.group.followers) and all(
+                each.chain_state == "final" for each in trades
+            )
+            return {each.proxy: each for each in exits} if done else {}
+
+        what = f"each follower's exit of {trade.transaction_hash} ended"
+        exits: dict[str, Row[Any]] = await eventually(ended, within=TIMEOUT_S, what=what)
+        return exits
 
     async def wait_for_confirmed_order(self, intent_id: str) -> Row[Any]:
         """Wait until the intent's order is confirmed, and final on the chain."""

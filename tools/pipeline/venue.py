@@ -77,9 +77,12 @@ class VenueControl:
         await self._post("/leaders/stop")
 
     async def leader_trade(
-        self, *, leader: str, token: str, side: str, usdc: str
+        self, *, leader: str, token: str, side: str, **amount: str
     ) -> Mapping[str, Any]:
-        return await self._post("/leader-trade", leader=leader, token=token, side=side, usdc=usdc)  # type: ignore[no-any-return]
+        """Make one trade of a leader. ``amount``: ``usdc``, or of a sale ``shares``."""
+        return await self._post(  # type: ignore[no-any-return]
+            "/leader-trade", leader=leader, token=token, side=side, **amount
+        )
 
     async def _get(self, path: str) -> Mapping[str, Any]:
         async with self._session.get(self._url + path) as response:

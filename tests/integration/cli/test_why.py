@@ -80,6 +80,7 @@ def a_slice(fill: LeaderFillSeen, *, resent_of: str = "") -> CopySlice:
         from_shares=0,
         to_shares=fill.shares,
         caused_by=row_key(fill),
+        sequence=0,
         controls_version=1,
         intended_at=NOON,
         resent_of=resent_of,
