@@ -124,8 +124,12 @@ class Done:
 Step = Send | LookUp | Done
 
 
-def withdrawal_reason(approved: IntentApproved, *, mode: Mode, now: datetime) -> str:
+def withdrawal_reason(
+    approved: IntentApproved, *, mode: Mode, is_followed: bool, now: datetime
+) -> str:
     """Why the intent must be withdrawn instead of being signed now; empty: it may be signed."""
+    if not is_followed:
+        return "the follow ended before the order was signed"
     if not may_trade(mode, approved.intent.side):
         return f"the mode was {mode} before the order was signed"
     if now >= approved.expires_at:

@@ -164,8 +164,14 @@ class Handler:
         first record is kept.
         """
         intent = approved.intent
-        mode = self._mode(leader=intent.leader, proxy=intent.proxy)
-        if reason := withdrawal_reason(approved, mode=mode, now=self.now()):
+        controls = self.controls.current()
+        reason = withdrawal_reason(
+            approved,
+            mode=controls.mode(leader=intent.leader, proxy=intent.proxy),
+            is_followed=controls.follow(leader=intent.leader, proxy=intent.proxy) is not None,
+            now=self.now(),
+        )
+        if reason:
             return build_withdrawn_order(approved, reason, now=self.now())
         try:
             return await self.signers.sign(approved)

@@ -214,7 +214,9 @@ class PostgresVerdicts:
             }
             for report, _, now in settlements
         ]
-        async with transaction(self._engine) as connection:
+        has_exits = any(exit_ is not None for _, exit_, _ in settlements)
+        begin = transaction if has_exits else autocommit
+        async with begin(self._engine) as connection:
             settled = await fetch_rows(
                 connection, statements.SETTLE, **statements.REPORTS.parameters(rows)
             )

@@ -32,7 +32,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from shared.testing.waiting import eventually
-from tests.builders import a_quote, an_intent, approved, controls
+from tests.builders import a_follow, a_quote, an_intent, approved, controls
 from tests.fakes import AlwaysReady, FixedControls
 from tests.integration.paper_venue.venue import PaperVenue
 from tests.leases import executor_leases
@@ -161,7 +161,7 @@ async def executor_at_venue(
             venue=clob_venue,
             chain=ExchangeLogs(chain, now=utc_now),
             signers=SdkSigners(keyring, now=utc_now),
-            controls=FixedControls(controls()),
+            controls=FixedControls(controls(a_follow(proxy=wallet.proxy))),
             readiness=AlwaysReady(),
             now=utc_now,
             verify_for=VERIFY_FOR,

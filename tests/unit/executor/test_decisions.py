@@ -1,7 +1,7 @@
 """The next step of an order and what the venue's reply makes of it."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -72,8 +72,12 @@ def test_an_intent_that_its_mode_forbids_or_that_has_expired_is_not_signed(
     last_moment = intent.expires_at - timedelta(microseconds=1)
     is_allowed = mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
 
-    assert (withdrawal_reason(intent, mode=mode, now=last_moment) == "") is is_allowed
-    assert withdrawal_reason(intent, mode=mode, now=intent.expires_at)
+    def reason(now: datetime, *, is_followed: bool = True) -> str:
+        return withdrawal_reason(intent, mode=mode, is_followed=is_followed, now=now)
+
+    assert (reason(last_moment) == "") is is_allowed
+    assert reason(intent.expires_at)
+    assert reason(last_moment, is_followed=False)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from shared.domain.follows import Mode
 from shared.domain.money import Side
 from shared.messages.intents import OrderType
 from shared.messages.orders import OrderState
-from tests.builders import LEADER, an_intent, approved, shares
+from tests.builders import LEADER, a_follow, an_intent, approved, controls, shares
 from tests.unit.executor.harness import ExecutorHarness, reported_states
 
 
@@ -32,6 +32,18 @@ async def test_an_exit_is_still_made_while_reducing() -> None:
     published = await executor.handle(exit_)
 
     assert reported_states(published) == [OrderState.MATCHED]
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_a_copy_whose_follow_ended_after_approval_is_withdrawn(side: Side) -> None:
+    executor = ExecutorHarness()
+    executor.controls.controls = controls(a_follow(active=False))
+
+    published = await executor.handle(approved(an_intent(side=side)))
+
+    assert reported_states(published) == [OrderState.WITHDRAWN]
+    assert executor.venue.posted == []
+    assert "the follow ended" in executor.order.reason
 
 
 async def test_an_expired_intent_is_withdrawn() -> None:
