@@ -108,7 +108,7 @@ def upgrade_spending() -> None:
     op.execute(
         "insert into preflight.spending (scope, day, spent_usdc) "
         "select 'follow:' || follow_id, day, sum(cap_usdc)::bigint from preflight.intents "
-        "where cap_usdc > 0 group by follow_id, day"
+        "where cap_usdc > 0 and follow_id <> '' group by follow_id, day"
     )
 
 
@@ -129,7 +129,8 @@ def create_positions() -> None:
         "insert into preflight.positions (follow_id, token_id, proxy, shares) "
         "select follow_id, token_id, min(proxy), "
         "sum(case side when 'BUY' then filled_shares else -filled_shares end)::bigint "
-        "from preflight.intents where filled_shares > 0 group by follow_id, token_id"
+        "from preflight.intents where filled_shares > 0 and follow_id <> '' "
+        "group by follow_id, token_id"
     )
 
 
