@@ -1,7 +1,8 @@
 """The store of verdicts: the fake and PostgreSQL behave alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.ids import follow_id
 from shared.domain.money import Side
-from shared.messages.intents import Intent, IntentApproved, IntentRefused, OrderType
+from shared.messages.intents import Intent, IntentApproved, IntentRefused, OrderType, VerdictFacts
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import (
     LEADER,
@@ -52,19 +53,25 @@ LIMITED = replace(
     max_open_positions=3,
     max_entries_per_minute=3,
 )
-SHARED_CAPS = facts(market_daily_cap_usdc=usdc(100), global_daily_cap_usdc=usdc(100))
+SHARED = facts(market_daily_cap_usdc=usdc(10**6), global_daily_cap_usdc=usdc(10**6))
 
 
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
-async def verdicts(request: pytest.FixtureRequest) -> AsyncIterator[Verdicts]:
+async def processes(request: pytest.FixtureRequest) -> AsyncIterator[Sequence[Verdicts]]:
+    """The same store as two processes have it."""
     if request.param == "fake":
-        yield FakeVerdicts()
+        yield [FakeVerdicts()] * 2
         return
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
-    )
-    yield PostgresVerdicts(engine)
-    await engine.dispose()
+    url = {"url": request.getfixturevalue("migrated_database_url")}
+    engines = [open_engine(DatabaseSettings.model_validate(url)) for _ in range(2)]
+    yield [PostgresVerdicts(engine) for engine in engines]
+    for engine in engines:
+        await engine.dispose()
+
+
+@pytest.fixture
+def verdicts(processes: Sequence[Verdicts]) -> Verdicts:
+    return processes[0]
 
 
 def entry(name: str = "a", *, proxy: str = PROXY, **overrides: Any) -> IntentApproved:
@@ -452,9 +459,9 @@ async def load_shared(verdicts: Verdicts, token_id: str = "11") -> tuple[int | N
 async def test_what_all_followers_spend_is_counted_per_token_and_in_all(
     verdicts: Verdicts,
 ) -> None:
-    await verdicts.record(an_entry(1, facts=SHARED_CAPS))
-    await verdicts.record(an_entry(2, facts=SHARED_CAPS))
-    await verdicts.record(an_entry(3, facts=SHARED_CAPS, token_id="12"))
+    await verdicts.record(an_entry(1, facts=SHARED))
+    await verdicts.record(an_entry(2, facts=SHARED))
+    await verdicts.record(an_entry(3, facts=SHARED, token_id="12"))
 
     assert await load_shared(verdicts) == (usdc(10), usdc(15))
     assert await load_shared(verdicts, "12") == (usdc(5), usdc(15))
@@ -477,13 +484,13 @@ async def test_an_entry_reserves_of_the_shared_caps_that_are_set_and_releases_th
     # Another cap of an entry that released more than it reserved would count too little.
     assert await load_shared(verdicts) == counted
 
-    await verdicts.record(an_entry(2, facts=SHARED_CAPS))
+    await verdicts.record(an_entry(2, facts=SHARED))
     market, all_ = counted
     assert await load_shared(verdicts) == (market + usdc(5), all_ + usdc(5))
 
 
 async def test_an_exit_reserves_of_no_cap_and_reads_none(verdicts: Verdicts) -> None:
-    await verdicts.record(exit_(facts=SHARED_CAPS))
+    await verdicts.record(exit_(facts=SHARED))
     await verdicts.settle(sold(), now=NOON)
 
     assert await load_shared(verdicts) == (0, 0)
@@ -508,6 +515,75 @@ async def test_of_concurrent_entries_of_many_followers_as_many_succeed_as_a_cap_
     assert usdc(15) in await load_shared(verdicts)
 
 
+TOKENS = [f"token-{number}" for number in range(20)]
+
+
+async def copy_all(
+    verdicts: Verdicts, numbers: Sequence[int], tokens: Sequence[str], *, caps: VerdictFacts
+) -> int:
+    """Record an entry per number and token and settle those that succeed, all at the same time;
+    every second one fills 2 of its 5 USDC, the others nothing. Returns how many succeeded.
+    """
+
+    async def copy(number: int, token_id: str) -> bool:
+        try:
+            await verdicts.record(an_entry(number, token_id=token_id, facts=caps))
+        except Transient as error:
+            if "daily cap" not in str(error):  # as after a deadlock
+                raise
+            return False
+        filled = usdc(2) * (number % 2)
+        report = an_outcome(intent_id=f"{number:032x}", usdc=filled, fee_usdc=0, shares=filled)
+        await verdicts.settle(report, now=NOON)
+        return True
+
+    return sum(await asyncio.gather(*map(copy, numbers, tokens)))
+
+
+async def test_processes_that_reserve_and_release_in_any_order_count_right_without_deadlocks(
+    processes: Sequence[Verdicts],
+) -> None:
+    for round_ in range(5):
+        first = 1 + 1000 * round_
+        succeeded = await asyncio.gather(
+            copy_all(processes[0], range(first, first + 20), TOKENS, caps=SHARED),
+            copy_all(processes[1], range(first + 100, first + 120), TOKENS[::-1], caps=SHARED),
+        )
+        assert sum(succeeded) == 40
+
+    spent = [await load_shared(processes[0], token_id) for token_id in TOKENS]
+    assert sum(market or 0 for market, _ in spent) == spent[0][1] == 5 * 20 * usdc(2)
+
+
+@pytest.mark.parametrize("cap", ["market_daily_cap_usdc", "global_daily_cap_usdc"])
+async def test_processes_together_never_exceed_a_cap_in_any_moment(
+    processes: Sequence[Verdicts], cap: str
+) -> None:
+    caps, most = facts(**{cap: usdc(31)}), usdc(31)
+    watched: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            market, all_ = await load_shared(processes[0])
+            watched.append(max(market or 0, all_ or 0))
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    for round_ in range(5):
+        first = 1 + 1000 * round_
+        await asyncio.gather(
+            copy_all(processes[0], range(first, first + 20), ["11"] * 20, caps=caps),
+            copy_all(processes[1], range(first + 100, first + 120), ["11"] * 20, caps=caps),
+        )
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+    market, all_ = await load_shared(processes[0])
+    assert 0 < max(market or 0, all_ or 0) <= most
+    assert 0 < max(watched) <= most
+
+
 async def buy_token(verdicts: Verdicts, number: int, bought: int | None) -> None:
     """An entry of the follower in a token of its own; ``bought`` None: it is not settled."""
     intent = an_intent(intent_id=f"{number:032x}", follow_id=FOLLOW, token_id=f"token-{number}")
@@ -525,7 +601,7 @@ async def test_open_tokens_are_held_or_being_bought_and_no_remainders(verdicts: 
 
     loaded = await load_commitments(verdicts, limits=LIMITED)
 
-    assert loaded.open_tokens == {"token-1", "token-3"}
+    assert loaded.open_tokens == frozenset({"token-1", "token-3"})
 
 
 async def test_recent_entries_are_approved_within_the_last_minute(verdicts: Verdicts) -> None:
