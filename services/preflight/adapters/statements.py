@@ -19,15 +19,25 @@ COMMITMENT_QUERIES = Batch.from_table(
     counts_positions="boolean",
     entries_since="timestamptz",
 )
+
+
+def _spent(scope: str) -> str:
+    """What is counted of the scope in the query's column of that name."""
+    return (
+        f"coalesce((select s.spent_usdc from preflight.spending s "
+        f"where s.scope = q.{scope} and s.day = q.day), 0)"
+    )
+
+
 LOAD_COMMITMENTS = f"""
 select q.n,
        (select coalesce(sum(i.reserved_usdc), 0)::bigint from preflight.intents i
         where i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.since)) as usdc,
-       coalesce(of_follow.spent_usdc, 0) as spent_today,
-       coalesce(of_follower.spent_usdc, 0) as follower_spent_today,
-       case when q.market_scope is not null then coalesce(of_market.spent_usdc, 0) end
+       {_spent("follow_scope")} as spent_today,
+       {_spent("follower_scope")} as follower_spent_today,
+       case when q.market_scope is not null then {_spent("market_scope")} end
        as market_spent_today,
-       case when q.global_scope is not null then coalesce(of_all.spent_usdc, 0) end
+       case when q.global_scope is not null then {_spent("global_scope")} end
        as global_spent_today,
        case when q.counts_positions then array(
            select p.token_id from preflight.positions p
@@ -42,14 +52,6 @@ select q.n,
              and i.judged_at > q.entries_since and i.side = 'BUY' and i.state <> 'refused'
        ) end as recent_entries
 from {COMMITMENT_QUERIES.unnest("q")}
-left join preflight.spending of_follow
-       on of_follow.scope = q.follow_scope and of_follow.day = q.day
-left join preflight.spending of_follower
-       on of_follower.scope = q.follower_scope and of_follower.day = q.day
-left join preflight.spending of_market
-       on of_market.scope = q.market_scope and of_market.day = q.day
-left join preflight.spending of_all
-       on of_all.scope = q.global_scope and of_all.day = q.day
 order by q.n
 """
 """What is not limited has null in its query, and is not read. An entry that was judged within the

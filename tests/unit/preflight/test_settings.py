@@ -68,4 +68,4 @@ def test_no_guardrail_is_set_by_default(monkeypatch: pytest.MonkeyPatch) -> None
     assert (limits.max_market_daily_usdc, limits.max_global_daily_usdc) == (None, None)
     assert (limits.max_open_positions, limits.max_entries_per_minute) == (None, None)
     assert limits.max_spread_bps is None
-    assert (limits.min_entry_price, limits.max_entry_price) == (0, 1)
+    assert (limits.min_entry_price, limits.max_entry_price) == (Decimal(0), Decimal(1))
