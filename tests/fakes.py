@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
 
 from services.debt_recovery.decisions import Debt
 from services.executor.decisions import Order, is_update
@@ -22,19 +23,22 @@ from services.preflight.decisions import (
     Exit,
     ExitState,
     FollowPosition,
+    Limits,
     Verdict,
     reserved_usdc,
 )
 from services.preflight.handler import Commitments
 from services.tx_monitor.decisions import Watch
 from shared.domain.errors import Transient
-from shared.domain.follows import Controls
+from shared.domain.follows import GLOBAL, Controls
 from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderReported, TradeReported
 from shared.messages.transactions import TransactionResolved, TransactionState
+
+Count = TypeVar("Count")
 
 
 class Killed(BaseException):
@@ -182,6 +186,7 @@ class _Reservation:
     usdc: int = 0
     shares: int = 0
     cap_usdc: int = 0
+    cap_scopes: frozenset[str] = frozenset()
     settled_at: datetime | None = None
     filled_shares: int = 0
 
@@ -203,22 +208,46 @@ class FakeVerdicts:
         self._exit_by_intent: dict[str, str] = {}
 
     async def load_commitments(
-        self, intent: Intent, *, since: datetime, now: datetime
+        self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
+        day, buys = now.astimezone(UTC).date(), intent.side is Side.BUY
         of_proxy = [
             reservation
             for reservation in self._reservations.values()
             if reservation.verdict.intent.proxy == intent.proxy
         ]
-        today = [each for each in of_proxy if each.day == now.astimezone(UTC).date()]
+
+        def spent_if(cap: int | None, scope: str) -> int | None:
+            return None if cap is None or not buys else self._spent(scope, day)
+
+        def count_if(limit: int | None, count: Count) -> Count | None:
+            return None if limit is None or not buys else count
+
         return Commitments(
             usdc=sum(
                 each.usdc for each in of_proxy if each.settled_at is None or each.settled_at > since
             ),
-            spent_today=sum(
-                each.cap_usdc for each in today if each.verdict.intent.follow_id == intent.follow_id
+            spent_today=self._spent(intent.follow_id, day),
+            follower_spent_today=self._spent(intent.proxy, day),
+            market_spent_today=spent_if(limits.max_market_daily_usdc, intent.token_id),
+            global_spent_today=spent_if(limits.max_global_daily_usdc, GLOBAL),
+            open_tokens=count_if(limits.max_open_positions, _open_tokens(of_proxy)),
+            recent_entries=count_if(
+                limits.max_entries_per_minute,
+                sum(
+                    each.side is Side.BUY
+                    and isinstance(each.verdict, IntentApproved)
+                    and each.verdict.occurred_at > now - timedelta(minutes=1)
+                    for each in of_proxy
+                ),
             ),
-            follower_spent_today=sum(each.cap_usdc for each in today),
+        )
+
+    def _spent(self, scope: str, day: date) -> int:
+        return sum(
+            each.cap_usdc
+            for each in self._reservations.values()
+            if scope in each.cap_scopes and each.day == day
         )
 
     async def load_position(self, intent: Intent) -> FollowPosition:
@@ -260,9 +289,14 @@ class FakeVerdicts:
         if (known := self._reservations.get(verdict.intent_id)) is not None:
             return known.verdict
         if isinstance(verdict, IntentApproved):
-            await self._require_caps(verdict)
+            caps = _caps(verdict)
+            self._require_caps(verdict, caps)
             self._reservations[verdict.intent_id] = _Reservation(
-                verdict, usdc=reserved_usdc(verdict), shares=verdict.shares, cap_usdc=verdict.usdc
+                verdict,
+                usdc=reserved_usdc(verdict),
+                shares=verdict.shares,
+                cap_usdc=verdict.usdc,
+                cap_scopes=frozenset(caps),
             )
         else:
             self._reservations[verdict.intent_id] = _Reservation(
@@ -273,15 +307,10 @@ class FakeVerdicts:
             self._exit_by_intent[verdict.intent_id] = exit_.exit_id
         return verdict
 
-    async def _require_caps(self, verdict: IntentApproved) -> None:
-        spent = await self.load_commitments(
-            verdict.intent, since=verdict.occurred_at, now=verdict.occurred_at
-        )
-        for before, cap in (
-            (spent.spent_today, verdict.facts.daily_cap_usdc),
-            (spent.follower_spent_today, verdict.facts.follower_daily_cap_usdc),
-        ):
-            if verdict.usdc > 0 and cap is not None and before + verdict.usdc > cap:
+    def _require_caps(self, verdict: IntentApproved, caps: Mapping[str, int | None]) -> None:
+        day = verdict.occurred_at.astimezone(UTC).date()
+        for scope, cap in caps.items():
+            if cap is not None and self._spent(scope, day) + verdict.usdc > cap:
                 raise Transient("a daily cap is exceeded")
 
     async def load_exit(self, intent_id: str) -> Exit | None:
@@ -315,6 +344,38 @@ class FakeVerdicts:
             ):
                 due_at = min(each.next_attempt_at, now)
                 self.exits[each.exit_id] = replace(each, next_attempt_at=due_at)
+
+
+def _caps(verdict: IntentApproved) -> dict[str, int | None]:
+    """What an entry counts against, with the caps: that of a token and of all only where one is
+    set.
+    """
+    if verdict.intent.side is Side.SELL:
+        return {}
+    intent, facts = verdict.intent, verdict.facts
+    caps = {
+        intent.follow_id: facts.daily_cap_usdc,
+        intent.proxy: facts.follower_daily_cap_usdc,
+    }
+    if facts.market_daily_cap_usdc is not None:
+        caps[intent.token_id] = facts.market_daily_cap_usdc
+    if facts.global_daily_cap_usdc is not None:
+        caps[GLOBAL] = facts.global_daily_cap_usdc
+    return caps
+
+
+def _open_tokens(of_proxy: Iterable[_Reservation]) -> frozenset[str]:
+    """Tokens of which some follow holds a tenth of a share, and those that are being bought."""
+    copies: dict[tuple[str, str], list[_Reservation]] = {}
+    for each in of_proxy:
+        intent = each.verdict.intent
+        copies.setdefault((intent.token_id, intent.follow_id), []).append(each)
+    return frozenset(
+        token_id
+        for (token_id, _), of_follow in copies.items()
+        if _held(of_follow) >= 100_000
+        or any(each.settled_at is None and each.side is Side.BUY for each in of_follow)
+    )
 
 
 def _is_same_position(one: Intent, other: Intent) -> bool:

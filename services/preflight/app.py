@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 from services.preflight.adapters.balances import ChainBalances
 from services.preflight.adapters.exits import ExitFeed
@@ -88,13 +89,21 @@ def build_limits(settings: Settings) -> Limits:
         max_entry_age=settings.max_entry_age,
         max_exit_age=settings.max_exit_age,
         max_trade_usdc=micros(settings.max_trade_usdc),
-        max_follower_daily_usdc=(
-            None
-            if settings.max_follower_daily_usdc is None
-            else micros(settings.max_follower_daily_usdc)
-        ),
+        max_follower_daily_usdc=_micros(settings.max_follower_daily_usdc),
+        max_market_daily_usdc=_micros(settings.max_market_daily_usdc),
+        max_global_daily_usdc=_micros(settings.max_global_daily_usdc),
+        max_open_positions=settings.max_open_positions,
+        max_entries_per_minute=settings.max_entries_per_minute,
+        max_spread_bps=settings.max_spread_bps,
+        min_entry_price=settings.min_entry_price,
+        max_entry_price=settings.max_entry_price,
+        max_clock_skew=settings.max_clock_skew,
         sell_own_shares=settings.sell_own_shares,
     )
+
+
+def _micros(usdc: Decimal | None) -> int | None:
+    return None if usdc is None else micros(usdc)
 
 
 def main() -> None:

@@ -50,6 +50,14 @@ class Commitments:
     """What the follow's approved copies of this UTC day take of its daily cap."""
     follower_spent_today: int
     """The same, of all follows of the proxy."""
+    market_spent_today: int | None = None
+    """The same, of all followers in the token; None: not capped, or an exit."""
+    global_spent_today: int | None = None
+    """The same, of all followers; None: not capped, or an exit."""
+    open_tokens: frozenset[str] | None = None
+    """Tokens that the follower holds by his copies or is buying; None: not limited, or an exit."""
+    recent_entries: int | None = None
+    """The follower's approved entries of the last minute; None: not limited, or an exit."""
 
 
 class Balances(Protocol):
@@ -63,9 +71,11 @@ class Balances(Protocol):
 
 class Verdicts(Protocol):
     async def load_commitments(
-        self, intent: Intent, *, since: datetime, now: datetime
+        self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
-        """Load those of the intent's proxy; ``since``: when its balance was read.
+        """Load those of the intent's proxy, of what is limited; ``since``: when its balance was
+        read. The caps are enforced by ``record``; what else is counted relies on a proxy's intents
+        being judged one after another.
 
         Raises: Transient.
         """
@@ -80,7 +90,7 @@ class Verdicts(Protocol):
         in one commit; return the recorded verdict, which is an earlier one after a redelivery: then
         nothing is changed. ``exit_``: None for an entry, and where there is nothing to sell.
 
-        Raises: Transient, also where another process used up the cap meanwhile: judge again.
+        Raises: Transient, also where another copy used up a cap meanwhile: judge again.
         """
         ...
 
@@ -157,7 +167,7 @@ class Handler:
             intent, neg_risk=facts.quote.neg_risk, fresh=fresh
         )
         commitments = await self.verdicts.load_commitments(
-            intent, since=balance.fetched_at, now=facts.now
+            intent, limits=self.limits, since=balance.fetched_at, now=facts.now
         )
         return judge(replace(facts, funds=_build_funds(balance, commitments))), balance.cached
 
@@ -205,4 +215,8 @@ def _build_funds(balance: Balance, commitments: Commitments) -> Funds:
         reserved_usdc=commitments.usdc,
         spent_today=commitments.spent_today,
         follower_spent_today=commitments.follower_spent_today,
+        market_spent_today=commitments.market_spent_today,
+        global_spent_today=commitments.global_spent_today,
+        open_tokens=commitments.open_tokens,
+        recent_entries=commitments.recent_entries,
     )

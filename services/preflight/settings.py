@@ -35,6 +35,29 @@ class Settings(BaseSettings):
     max_follower_daily_usdc: Decimal | None = Field(default=None, gt=0)
     """What all follows of one follower may spend in a UTC day together, beside the cap of each
     follow; without it, only those caps count."""
+    max_market_daily_usdc: Decimal | None = Field(default=None, gt=0)
+    """What all followers together may spend on one token in a UTC day; without it, nothing is
+    counted. The count begins with the first entry after it is set."""
+    max_global_daily_usdc: Decimal | None = Field(default=None, gt=0)
+    """What all followers together may spend in a UTC day; without it, nothing is counted. The count
+    begins with the first entry after it is set, and is one row that the commit of every entry
+    locks: it costs throughput."""
+    max_open_positions: int | None = Field(default=None, gt=0)
+    """Tokens that a follower may hold at once by his copies; remainders below a tenth of a share do
+    not count. Further entries into tokens that he holds pass. Without it, there is no limit."""
+    max_entries_per_minute: int | None = Field(default=None, gt=0)
+    """Entries of one follower that are approved within any 60 s; the others are refused, not
+    delayed. Without it, there is no limit."""
+    max_spread_bps: Decimal | None = Field(default=None, gt=0)
+    """An entry is refused where the best bid and ask are farther apart, in basis points of their
+    middle (20000: nobody bids). A price that comes from no book has no spread and is not judged by
+    it. Without it, no entry is."""
+    min_entry_price: Decimal = Field(default=Decimal(0), ge=0, le=1)
+    """An entry is refused where the worst price that it would reach is lower."""
+    max_entry_price: Decimal = Field(default=Decimal(1), ge=0, le=1)
+    """An entry is refused where the worst price that it would reach is higher."""
+    max_clock_skew: timedelta = Field(default=timedelta(seconds=5), ge=timedelta(0))
+    """An entry is refused where the leader's trade is dated later than now by more."""
     sell_own_shares: bool = False
     """Whether exits may also sell shares that the follower bought himself."""
     exit_retry_delay: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
@@ -53,5 +76,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 "PREFLIGHT_MAX_EXIT_AGE must not be shorter than PREFLIGHT_MAX_ENTRY_AGE: "
                 "an exit is worth copying for longer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_price_band(self) -> Self:
+        if self.min_entry_price > self.max_entry_price:
+            raise ValueError(
+                "PREFLIGHT_MIN_ENTRY_PRICE must not be above PREFLIGHT_MAX_ENTRY_PRICE: "
+                "no entry would pass"
             )
         return self

@@ -47,6 +47,12 @@ class Book:
     def taken_by(self, side: Side) -> tuple[Level, ...]:
         return self.asks if side is Side.BUY else self.bids
 
+    def opposite_best(self, side: Side) -> Decimal:
+        """The best price that the side does not take: 0 where nobody bids, 1 where nobody asks."""
+        if side is Side.BUY:
+            return self.bids[0].price if self.bids else Decimal(0)
+        return self.asks[0].price if self.asks else Decimal(1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownMarket:
@@ -91,7 +97,8 @@ def price(intent: Intent, *, book: Book, market: Market) -> Quote | NoQuote:
     )
     if walk is None or walk.shares == 0:
         return NoQuote(missing=Missing.EMPTY_BOOK)
-    return _build_quote(walk, book, market)
+    opposite_best = book.opposite_best(intent.side)
+    return _build_quote(walk, book, market).model_copy(update={"opposite_best": opposite_best})
 
 
 def newer_tick(book: Book, market: KnownMarket) -> Decimal | None:

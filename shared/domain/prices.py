@@ -16,6 +16,13 @@ def adverse_bps(side: Side, *, reference: Decimal, offered: Decimal) -> Decimal:
     return worse_by / reference * BPS
 
 
+def spread_bps(*, bid: Decimal, ask: Decimal) -> Decimal:
+    """Return the distance between the two best prices in basis points of their middle, which is
+    above 0; 20,000 where nobody bids.
+    """
+    return (ask - bid) / ((ask + bid) / 2) * BPS
+
+
 def limit_price(
     side: Side, *, reference: Decimal, slippage_bps: Decimal, tick: Decimal
 ) -> Decimal | None:

@@ -130,6 +130,9 @@ class Quote(Fact):
     here."""
     bound: Bound | None = None
     """None: a book, which needs none, or nothing good was seen within the limit."""
+    opposite_best: ExactDecimal | None = None
+    """The best price of the book's other side: with ``best`` it gives the spread. 0 where nobody
+    bids, 1 where nobody asks. None: the price comes from no book, or from before it was kept."""
     tick_size: Price
     min_order_shares: Micros
     """The venue's minimum size of a resting order."""
@@ -176,18 +179,31 @@ class Refusal(StrEnum):
     NOT_FOLLOWED = "not_followed"
     """The follow ended between the trade and the verdict."""
     TRADE_TOO_OLD = "trade_too_old"
+    TRADE_IN_FUTURE = "trade_in_future"
+    """The leader's trade is dated later than now by more than clocks may differ."""
     EMPTY_BOOK = "empty_book"
     NO_MARKET = "no_market"
     QUOTE_UNAVAILABLE = "quote_unavailable"
     QUOTE_TOO_OLD = "quote_too_old"
     BOOK_TOO_THIN = "book_too_thin"
     SLIPPAGE_TOO_HIGH = "slippage_too_high"
+    PRICE_OUT_OF_BAND = "price_out_of_band"
+    """The worst price that an entry would reach is outside of the operator's band."""
+    SPREAD_TOO_WIDE = "spread_too_wide"
     BELOW_MINIMUM = "below_minimum"
     ABOVE_TRADE_MAXIMUM = "above_trade_maximum"
     DAILY_CAP_REACHED = "daily_cap_reached"
     """Of the follow."""
     FOLLOWER_DAILY_CAP_REACHED = "follower_daily_cap_reached"
     """Of all follows of the proxy together."""
+    MARKET_DAILY_CAP_REACHED = "market_daily_cap_reached"
+    """Of all followers together, in the token."""
+    GLOBAL_DAILY_CAP_REACHED = "global_daily_cap_reached"
+    """Of all followers together."""
+    TOO_MANY_POSITIONS = "too_many_positions"
+    """The entry would open one more position than the follower may have."""
+    TOO_MANY_ENTRIES = "too_many_entries"
+    """More entries of the follower within a minute than he may have."""
     BALANCE_TOO_LOW = "balance_too_low"
     ALLOWANCE_TOO_LOW = "allowance_too_low"
     NO_POSITION = "no_position"
@@ -222,6 +238,20 @@ class VerdictFacts(Fact):
     follower_daily_cap_usdc: Micros | None = None
     """For all follows of the proxy; None: there is no such cap."""
     follower_spent_today_usdc: Micros = 0
+    market_daily_cap_usdc: Micros | None = None
+    """For all followers in the token; None: there is no such cap."""
+    market_spent_today_usdc: Micros | None = None
+    """None: not counted, because there is no such cap, or refused before."""
+    global_daily_cap_usdc: Micros | None = None
+    """For all followers in all tokens; None: there is no such cap."""
+    global_spent_today_usdc: Micros | None = None
+    """None: as for the market."""
+    open_positions: int | None = None
+    """Tokens that the follower holds or is buying, before this intent. None: not counted, because
+    nothing limits them, or refused before."""
+    recent_entries: int | None = None
+    """The follower's approved entries of the last minute, before this intent. None: as for open
+    positions."""
     held_shares: Micros = 0
     """Of an exit: what the follow holds by its settled copies."""
     exit_shares: Micros | None = None

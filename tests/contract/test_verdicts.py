@@ -1,7 +1,8 @@
 """The store of verdicts: the fake and PostgreSQL behave alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import pytest
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import Exit, ExitState, FollowPosition, reserved_usdc
+from services.preflight.decisions import Exit, ExitState, FollowPosition, Limits, reserved_usdc
 from services.preflight.handler import Commitments, Verdicts
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.ids import follow_id
 from shared.domain.money import Side
-from shared.messages.intents import Intent, IntentApproved, IntentRefused, OrderType
+from shared.messages.intents import Intent, IntentApproved, IntentRefused, OrderType, VerdictFacts
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import (
     LEADER,
@@ -37,18 +38,40 @@ from tests.fakes import FakeVerdicts
 EARLIER, LATER = NOON - seconds(1), NOON + seconds(1)
 FOLLOW = follow_id(leader=LEADER, proxy=PROXY)
 RESERVED = reserved_usdc(approved())
+UNLIMITED = Limits(
+    max_quote_age=seconds(5),
+    max_last_book_age=seconds(20),
+    max_bound_age=seconds(70),
+    max_entry_age=seconds(60),
+    max_exit_age=seconds(600),
+    max_trade_usdc=usdc(1000),
+)
+LIMITED = replace(
+    UNLIMITED,
+    max_market_daily_usdc=usdc(100),
+    max_global_daily_usdc=usdc(100),
+    max_open_positions=3,
+    max_entries_per_minute=3,
+)
+SHARED = facts(market_daily_cap_usdc=usdc(10**6), global_daily_cap_usdc=usdc(10**6))
 
 
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
-async def verdicts(request: pytest.FixtureRequest) -> AsyncIterator[Verdicts]:
+async def processes(request: pytest.FixtureRequest) -> AsyncIterator[Sequence[Verdicts]]:
+    """The same store as two processes have it."""
     if request.param == "fake":
-        yield FakeVerdicts()
+        yield [FakeVerdicts()] * 2
         return
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
-    )
-    yield PostgresVerdicts(engine)
-    await engine.dispose()
+    url = {"url": request.getfixturevalue("migrated_database_url")}
+    engines = [open_engine(DatabaseSettings.model_validate(url)) for _ in range(2)]
+    yield [PostgresVerdicts(engine) for engine in engines]
+    for engine in engines:
+        await engine.dispose()
+
+
+@pytest.fixture
+def verdicts(processes: Sequence[Verdicts]) -> Verdicts:
+    return processes[0]
 
 
 def entry(name: str = "a", *, proxy: str = PROXY, **overrides: Any) -> IntentApproved:
@@ -69,10 +92,18 @@ def refusal(name: str = "a") -> IntentRefused:
     return refused(an_intent(intent_id=name * 32))
 
 
-async def load_commitments(verdicts: Verdicts, *, proxy: str = PROXY, **at: Any) -> Commitments:
+async def load_commitments(
+    verdicts: Verdicts,
+    *,
+    proxy: str = PROXY,
+    limits: Limits = UNLIMITED,
+    side: Side = Side.BUY,
+    **at: Any,
+) -> Commitments:
+    follow = follow_id(leader=LEADER, proxy=proxy)
+    intent = an_intent(intent_id="f" * 32, proxy=proxy, follow_id=follow, side=side)
     return await verdicts.load_commitments(
-        an_intent(intent_id="f" * 32, proxy=proxy, follow_id=follow_id(leader=LEADER, proxy=proxy)),
-        **{"since": LATER, "now": NOON} | at,
+        intent, limits=limits, **{"since": LATER, "now": NOON} | at
     )
 
 
@@ -402,3 +433,186 @@ async def test_a_cap_is_counted_per_follow_and_per_follower(verdicts: Verdicts) 
         await verdicts.record(
             entry("d", facts=facts(daily_cap_usdc=usdc(100), follower_daily_cap_usdc=usdc(14)))
         )
+
+
+def an_entry(number: int, *, token_id: str = "11", **overrides: Any) -> IntentApproved:
+    """An entry of a follower of its own."""
+    return approved(
+        an_intent(
+            intent_id=f"{number:032x}",
+            proxy=f"0x{number:040x}",
+            follow_id=f"follow-{number}",
+            token_id=token_id,
+        ),
+        **overrides,
+    )
+
+
+async def load_shared(verdicts: Verdicts, token_id: str = "11") -> tuple[int | None, int | None]:
+    """What is counted of the token and of everything."""
+    loaded = await verdicts.load_commitments(
+        an_intent(token_id=token_id), limits=LIMITED, since=LATER, now=NOON
+    )
+    return loaded.market_spent_today, loaded.global_spent_today
+
+
+async def test_what_all_followers_spend_is_counted_per_token_and_in_all(
+    verdicts: Verdicts,
+) -> None:
+    await verdicts.record(an_entry(1, facts=SHARED))
+    await verdicts.record(an_entry(2, facts=SHARED))
+    await verdicts.record(an_entry(3, facts=SHARED, token_id="12"))
+
+    assert await load_shared(verdicts) == (usdc(10), usdc(15))
+    assert await load_shared(verdicts, "12") == (usdc(5), usdc(15))
+    assert await load_shared(verdicts, "13") == (0, usdc(15))
+
+
+@pytest.mark.parametrize(
+    ("caps", "counted"),
+    [
+        ({}, (0, 0)),
+        ({"market_daily_cap_usdc": usdc(9)}, (usdc(4), 0)),
+        ({"global_daily_cap_usdc": usdc(9)}, (0, usdc(4))),
+    ],
+)
+async def test_an_entry_reserves_of_the_shared_caps_that_are_set_and_releases_the_same(
+    verdicts: Verdicts, caps: dict[str, int], counted: tuple[int, int]
+) -> None:
+    await verdicts.record(an_entry(1, facts=facts(**caps)))
+    await verdicts.settle(an_outcome(intent_id=f"{1:032x}", usdc=usdc(4), fee_usdc=0), now=NOON)
+    # Another cap of an entry that released more than it reserved would count too little.
+    assert await load_shared(verdicts) == counted
+
+    await verdicts.record(an_entry(2, facts=SHARED))
+    market, all_ = counted
+    assert await load_shared(verdicts) == (market + usdc(5), all_ + usdc(5))
+
+
+async def test_an_exit_reserves_of_no_cap_and_reads_none(verdicts: Verdicts) -> None:
+    await verdicts.record(exit_(facts=SHARED))
+    await verdicts.settle(sold(), now=NOON)
+
+    assert await load_shared(verdicts) == (0, 0)
+    assert await load_commitments(verdicts, limits=LIMITED, side=Side.SELL) == Commitments(
+        usdc=0, spent_today=0, follower_spent_today=0
+    )
+
+
+@pytest.mark.parametrize("cap", ["market_daily_cap_usdc", "global_daily_cap_usdc"])
+async def test_of_concurrent_entries_of_many_followers_as_many_succeed_as_a_cap_allows(
+    verdicts: Verdicts, cap: str
+) -> None:
+    capped = facts(**{cap: usdc(17)})
+
+    outcomes = await asyncio.gather(
+        *(verdicts.record(an_entry(number, facts=capped)) for number in range(1, 21)),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 3
+    assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 17
+    assert usdc(15) in await load_shared(verdicts)
+
+
+TOKENS = [f"token-{number}" for number in range(20)]
+
+
+async def copy_all(
+    verdicts: Verdicts, numbers: Sequence[int], tokens: Sequence[str], *, caps: VerdictFacts
+) -> int:
+    """Record an entry per number and token and settle those that succeed, all at the same time;
+    every second one fills 2 of its 5 USDC, the others nothing. Returns how many succeeded.
+    """
+
+    async def copy(number: int, token_id: str) -> bool:
+        try:
+            await verdicts.record(an_entry(number, token_id=token_id, facts=caps))
+        except Transient as error:
+            if "daily cap" not in str(error):  # as after a deadlock
+                raise
+            return False
+        filled = usdc(2) * (number % 2)
+        report = an_outcome(intent_id=f"{number:032x}", usdc=filled, fee_usdc=0, shares=filled)
+        await verdicts.settle(report, now=NOON)
+        return True
+
+    return sum(await asyncio.gather(*map(copy, numbers, tokens)))
+
+
+async def test_processes_that_reserve_and_release_in_any_order_count_right_without_deadlocks(
+    processes: Sequence[Verdicts],
+) -> None:
+    for round_ in range(5):
+        first = 1 + 1000 * round_
+        succeeded = await asyncio.gather(
+            copy_all(processes[0], range(first, first + 20), TOKENS, caps=SHARED),
+            copy_all(processes[1], range(first + 100, first + 120), TOKENS[::-1], caps=SHARED),
+        )
+        assert sum(succeeded) == 40
+
+    spent = [await load_shared(processes[0], token_id) for token_id in TOKENS]
+    assert sum(market or 0 for market, _ in spent) == spent[0][1] == 5 * 20 * usdc(2)
+
+
+@pytest.mark.parametrize("cap", ["market_daily_cap_usdc", "global_daily_cap_usdc"])
+async def test_processes_together_never_exceed_a_cap_in_any_moment(
+    processes: Sequence[Verdicts], cap: str
+) -> None:
+    caps, most = facts(**{cap: usdc(31)}), usdc(31)
+    watched: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            market, all_ = await load_shared(processes[0])
+            watched.append(max(market or 0, all_ or 0))
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    for round_ in range(5):
+        first = 1 + 1000 * round_
+        await asyncio.gather(
+            copy_all(processes[0], range(first, first + 20), ["11"] * 20, caps=caps),
+            copy_all(processes[1], range(first + 100, first + 120), ["11"] * 20, caps=caps),
+        )
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+    market, all_ = await load_shared(processes[0])
+    assert 0 < max(market or 0, all_ or 0) <= most
+    assert 0 < max(watched) <= most
+
+
+async def buy_token(verdicts: Verdicts, number: int, bought: int | None) -> None:
+    """An entry of the follower in a token of its own; ``bought`` None: it is not settled."""
+    intent = an_intent(intent_id=f"{number:032x}", follow_id=FOLLOW, token_id=f"token-{number}")
+    await verdicts.record(approved(intent))
+    if bought is not None:
+        await verdicts.settle(an_outcome(intent_id=intent.intent_id, shares=bought), now=NOON)
+
+
+async def test_open_tokens_are_held_or_being_bought_and_no_remainders(verdicts: Verdicts) -> None:
+    await buy_token(verdicts, 1, 100_000)
+    await buy_token(verdicts, 2, 99_999)
+    await buy_token(verdicts, 3, None)
+    await verdicts.record(refused(an_intent(intent_id="9" * 32, token_id="token-9")))
+    await verdicts.record(an_entry(5, token_id="token-5"))  # of another follower
+
+    loaded = await load_commitments(verdicts, limits=LIMITED)
+
+    assert loaded.open_tokens == frozenset({"token-1", "token-3"})
+
+
+async def test_recent_entries_are_approved_within_the_last_minute(verdicts: Verdicts) -> None:
+    within = seconds(60) - timedelta(microseconds=1)
+    for name, age in (("a", seconds(60)), ("b", within), ("c", seconds(0))):
+        await verdicts.record(entry(name, occurred_at=NOON - age))
+    await verdicts.record(refusal("d"))
+    await verdicts.record(exit_())
+    for name in "ab":
+        await verdicts.settle(an_outcome(intent_id=name * 32), now=NOON)
+    await verdicts.record(entry("9", proxy=OTHER_PROXY))
+
+    assert (await load_commitments(verdicts, limits=LIMITED)).recent_entries == 2
+    assert (await load_commitments(verdicts)).recent_entries is None

@@ -7,14 +7,27 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
-from services.preflight.decisions import Exit, ExitState, FollowPosition, Verdict, reserved_usdc
-from shared.domain.follows import follower_scope
+from services.preflight.decisions import (
+    ENTRIES_WINDOW,
+    Exit,
+    ExitState,
+    FollowPosition,
+    Limits,
+    Verdict,
+    reserved_usdc,
+)
+from services.preflight.handler import Commitments
+from shared.domain.follows import GLOBAL, follower_scope
 from shared.domain.money import Side
 from shared.messages.intents import Intent, IntentApproved
 
 
 def follow_scope(follow_id: str) -> str:
     return f"follow:{follow_id}"
+
+
+def market_scope(token_id: str) -> str:
+    return f"token:{token_id}"
 
 
 def utc_day(moment: datetime) -> date:
@@ -35,6 +48,7 @@ def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any
         "follow_id": intent.follow_id,
         "side": intent.side.value,
         "exit_id": exit_id(intent) if intent.side is Side.SELL else "",
+        "cap_scopes": json.dumps([]),
     }
     if isinstance(verdict, IntentApproved):
         return row | {
@@ -43,6 +57,7 @@ def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any
             "reserved_usdc": reserved_usdc(verdict),
             "reserved_shares": verdict.shares,
             "cap_usdc": verdict.usdc,
+            "cap_scopes": json.dumps(list(cap_by_scope(verdict))),
             "settled_at": None,
         }
     return row | {
@@ -71,11 +86,58 @@ def build_spending_rows(approved: Iterable[IntentApproved]) -> list[dict[str, An
 
 
 def cap_by_scope(verdict: IntentApproved) -> dict[str, int | None]:
-    """The daily caps that an entry counts against, by scope; None: nothing caps the scope."""
-    return {
-        follow_scope(verdict.intent.follow_id): verdict.facts.daily_cap_usdc,
-        follower_scope(verdict.intent.proxy): verdict.facts.follower_daily_cap_usdc,
+    """The daily caps that an approved copy counts against, by scope; None: nothing caps the scope.
+    Empty for an exit. What all followers share is counted only where it is capped: its row is
+    locked by everybody.
+    """
+    if verdict.usdc == 0:
+        return {}
+    intent, facts = verdict.intent, verdict.facts
+    shared = {
+        market_scope(intent.token_id): facts.market_daily_cap_usdc,
+        GLOBAL: facts.global_daily_cap_usdc,
     }
+    return {
+        follow_scope(intent.follow_id): facts.daily_cap_usdc,
+        follower_scope(intent.proxy): facts.follower_daily_cap_usdc,
+        **{scope: cap for scope, cap in shared.items() if cap is not None},
+    }
+
+
+def build_commitments_query(
+    intent: Intent, n: int, *, limits: Limits, since: datetime, now: datetime
+) -> dict[str, Any]:
+    """Null stands for what is not limited and not to be read, as for all limits of an exit."""
+    buys = intent.side is Side.BUY
+    counts_entries = buys and limits.max_entries_per_minute is not None
+    return {
+        "proxy": intent.proxy,
+        "day": utc_day(now),
+        "since": since,
+        "n": n,
+        "follow_scope": follow_scope(intent.follow_id),
+        "follower_scope": follower_scope(intent.proxy),
+        "market_scope": (
+            market_scope(intent.token_id)
+            if buys and limits.max_market_daily_usdc is not None
+            else None
+        ),
+        "global_scope": GLOBAL if buys and limits.max_global_daily_usdc is not None else None,
+        "counts_positions": buys and limits.max_open_positions is not None,
+        "entries_since": now - ENTRIES_WINDOW if counts_entries else None,
+    }
+
+
+def parse_commitments(row: Row[Any]) -> Commitments:
+    return Commitments(
+        usdc=row.usdc,
+        spent_today=row.spent_today,
+        follower_spent_today=row.follower_spent_today,
+        market_spent_today=row.market_spent_today,
+        global_spent_today=row.global_spent_today,
+        open_tokens=None if row.open_tokens is None else frozenset(row.open_tokens),
+        recent_entries=row.recent_entries,
+    )
 
 
 def build_position_query(intent: Intent, n: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from sqlalchemy import text
 
 from shared.db import tables
 from shared.db.sql import Batch
+from shared.domain.money import MIN_REMAINDER_SHARES
 
 COMMITMENT_QUERIES = Batch.from_table(
     tables.intents,
@@ -13,21 +14,48 @@ COMMITMENT_QUERIES = Batch.from_table(
     n="bigint",
     follow_scope="text",
     follower_scope="text",
+    market_scope="text",
+    global_scope="text",
+    counts_positions="boolean",
+    entries_since="timestamptz",
 )
+
+
+def _spent(scope: str) -> str:
+    """What is counted of the scope in the query's column of that name."""
+    return (
+        f"coalesce((select s.spent_usdc from preflight.spending s "
+        f"where s.scope = q.{scope} and s.day = q.day), 0)"
+    )
+
+
 LOAD_COMMITMENTS = f"""
 select q.n,
-       coalesce(sum(i.reserved_usdc), 0)::bigint as usdc,
-       coalesce(max(of_follow.spent_usdc), 0)::bigint as spent_today,
-       coalesce(max(of_follower.spent_usdc), 0)::bigint as follower_spent_today
+       (select coalesce(sum(i.reserved_usdc), 0)::bigint from preflight.intents i
+        where i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.since)) as usdc,
+       {_spent("follow_scope")} as spent_today,
+       {_spent("follower_scope")} as follower_spent_today,
+       case when q.market_scope is not null then {_spent("market_scope")} end
+       as market_spent_today,
+       case when q.global_scope is not null then {_spent("global_scope")} end
+       as global_spent_today,
+       case when q.counts_positions then array(
+           select p.token_id from preflight.positions p
+           where p.proxy = q.proxy and p.shares >= {MIN_REMAINDER_SHARES}
+           union
+           select i.token_id from preflight.intents i
+           where i.proxy = q.proxy and i.settled_at is null and i.side = 'BUY'
+       ) end as open_tokens,
+       case when q.entries_since is not null then (
+           select count(*) from preflight.intents i
+           where i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.entries_since)
+             and i.judged_at > q.entries_since and i.side = 'BUY' and i.state <> 'refused'
+       ) end as recent_entries
 from {COMMITMENT_QUERIES.unnest("q")}
-left join preflight.intents i
-       on i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.since)
-left join preflight.spending of_follow
-       on of_follow.scope = q.follow_scope and of_follow.day = q.day
-left join preflight.spending of_follower
-       on of_follower.scope = q.follower_scope and of_follower.day = q.day
-group by q.n order by q.n
+order by q.n
 """
+"""What is not limited has null in its query, and is not read. An entry that was judged within the
+window was not settled before it: that condition makes the index serve the count, too."""
 
 POSITION_QUERIES = Batch.from_table(
     tables.exits, "follow_id", "token_id", "proxy", "exit_id", intent_id="text", n="bigint"
@@ -81,7 +109,7 @@ LOAD_DUE_EXITS = """
 select * from preflight.exits where next_attempt_at <= :now order by next_attempt_at limit 1000
 """
 
-INTENTS = Batch.from_table(
+INTENT_COLUMNS = Batch.from_table(
     tables.intents,
     "intent_id",
     "proxy",
@@ -100,9 +128,13 @@ INTENTS = Batch.from_table(
     "side",
     "exit_id",
 )
+INTENTS = Batch({**INTENT_COLUMNS.types, "cap_scopes": "text"})
+"""The scopes as JSON: arrays of different lengths cannot be unnested."""
 RECORD_INTENTS = f"""
-insert into preflight.intents ({INTENTS.names})
-select {INTENTS.prefixed("g")} from {INTENTS.unnest("g")}
+insert into preflight.intents ({INTENT_COLUMNS.names}, cap_scopes)
+select {INTENT_COLUMNS.prefixed("g")},
+       array(select json_array_elements_text(cast(g.cap_scopes as json)))
+from {INTENTS.unnest("g")}
 on conflict do nothing
 returning intent_id
 """
@@ -110,9 +142,12 @@ SPENDING = Batch.from_table(tables.spending, "scope", "day", "spent_usdc")
 RESERVE_CAPS = f"""
 insert into preflight.spending ({SPENDING.names})
 select {SPENDING.prefixed("g")} from {SPENDING.unnest("g")}
+order by g.scope, g.day
 on conflict (scope, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
 returning scope, day, spent_usdc
 """
+"""Rows that other processes change too are locked in one order everywhere, against deadlocks."""
+
 LOAD_VERDICTS = (
     "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
 )
@@ -169,16 +204,18 @@ with settled as (
     from {REPORTS.unnest("g")}, preflight.intents before
     where i.intent_id = g.intent_id and before.intent_id = i.intent_id and i.settled_at is null
     returning i.intent_id, i.proxy, i.follow_id, i.token_id, i.side, i.day, i.settled_at,
-              i.filled_shares, before.cap_usdc - i.cap_usdc as unused
+              i.filled_shares, before.cap_usdc - i.cap_usdc as unused,
+              coalesce(i.cap_scopes, array['follow:' || i.follow_id, 'follower:' || i.proxy])
+              as cap_scopes
 ), released as (
     select scope, day, sum(unused) as unused
-    from settled, lateral (values ('follow:' || follow_id), ('follower:' || proxy)) as of(scope)
-    group by scope, day
+    from settled, unnest(cap_scopes) as of(scope)
+    where unused <> 0 group by scope, day
 ), freed as (
-    update preflight.spending s
-    set spent_usdc = s.spent_usdc - r.unused
-    from released r
-    where s.scope = r.scope and s.day = r.day
+    insert into preflight.spending (scope, day, spent_usdc)
+    select scope, day, -unused from released
+    order by scope, day
+    on conflict (scope, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
 ), held as (
     insert into preflight.positions (follow_id, token_id, proxy, shares)
     select follow_id, token_id, min(proxy),
@@ -195,4 +232,7 @@ with settled as (
 select intent_id from settled
 """
 """Everything that follows from a final order, once: what it did not use is released, what it filled
-changes the follow's position, and the exits that await it are attempted at once."""
+changes the follow's position, and the exits that await it are attempted at once.
+
+What is released was reserved, so that its row exists: the insert is an update in the order of
+``RESERVE_CAPS``."""

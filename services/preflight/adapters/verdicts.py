@@ -13,22 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.adapters import statements
 from services.preflight.adapters.rows import (
+    build_commitments_query,
     build_exit_row,
     build_intent_row,
     build_position,
     build_position_query,
     build_spending_rows,
     cap_by_scope,
-    follow_scope,
+    parse_commitments,
     parse_exit,
     utc_day,
 )
-from services.preflight.decisions import Exit, ExitState, FollowPosition, Verdict
+from services.preflight.decisions import Exit, ExitState, FollowPosition, Limits, Verdict
 from services.preflight.handler import Commitments
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
-from shared.domain.follows import follower_scope
 from shared.messages.intents import Intent, IntentApproved, IntentRefused
 from shared.messages.orders import OrderReported
 from shared.observe import metrics, tracing
@@ -37,15 +37,15 @@ logger = logging.getLogger(__name__)
 
 VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 
-CommitmentsQuery = tuple[Intent, datetime, datetime]
-"""The intent, when its balance was read, and the current time."""
+CommitmentsQuery = tuple[Intent, Limits, datetime, datetime]
+"""The intent, what is limited, when its balance was read, and the current time."""
 TracedVerdict = tuple[Verdict, Exit | None, str | None]
 """A verdict, the exit that it is about, and the traceparent that it was reached under."""
 Settlement = tuple[OrderReported, Exit | None, datetime]
 
 
 class DailyCapExceeded(Exception):
-    """Another process reserved of the same cap after this verdict was reached."""
+    """Another copy reserved of the same cap after this verdict was reached."""
 
 
 class PostgresVerdicts:
@@ -64,9 +64,9 @@ class PostgresVerdicts:
         self._settle = GroupCommit(self._settle_all)
 
     async def load_commitments(
-        self, intent: Intent, *, since: datetime, now: datetime
+        self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
-        return await self._load_commitments((intent, since, now))
+        return await self._load_commitments((intent, limits, since, now))
 
     async def load_position(self, intent: Intent) -> FollowPosition:
         return await self._load_position(intent)
@@ -76,8 +76,8 @@ class PostgresVerdicts:
             return await self._record((verdict, exit_, tracing.inject()))
         except DailyCapExceeded as error:
             raise Transient(
-                f"another process reserved of a daily cap of {verdict.intent.proxy} meanwhile: "
-                f"intent {verdict.intent_id} has to be judged again"
+                f"another copy reserved of a daily cap meanwhile: intent {verdict.intent_id} "
+                f"of {verdict.intent.proxy} has to be judged again"
             ) from error
 
     async def load_exit(self, intent_id: str) -> Exit | None:
@@ -90,15 +90,8 @@ class PostgresVerdicts:
 
     async def _load_all_commitments(self, queries: Sequence[CommitmentsQuery]) -> list[Commitments]:
         rows = [
-            {
-                "proxy": intent.proxy,
-                "day": utc_day(now),
-                "since": since,
-                "n": n,
-                "follow_scope": follow_scope(intent.follow_id),
-                "follower_scope": follower_scope(intent.proxy),
-            }
-            for n, (intent, since, now) in enumerate(queries)
+            build_commitments_query(intent, n, limits=limits, since=since, now=now)
+            for n, (intent, limits, since, now) in enumerate(queries)
         ]
         async with autocommit(self._engine) as connection:
             found = await fetch_rows(
@@ -106,14 +99,7 @@ class PostgresVerdicts:
                 statements.LOAD_COMMITMENTS,
                 **statements.COMMITMENT_QUERIES.parameters(rows),
             )
-        return [
-            Commitments(
-                usdc=row.usdc,
-                spent_today=row.spent_today,
-                follower_spent_today=row.follower_spent_today,
-            )
-            for row in found
-        ]
+        return [parse_commitments(row) for row in found]
 
     async def _load_all_positions(self, intents: Sequence[Intent]) -> list[FollowPosition]:
         queries = statements.POSITION_QUERIES.parameters(

@@ -15,9 +15,17 @@ from services.preflight.decisions.exits import (
     build_continuation,
     open_exit,
 )
-from services.preflight.decisions.facts import Funds, Limits, PreflightFacts, expires_at, max_fee
+from services.preflight.decisions.facts import (
+    ENTRIES_WINDOW,
+    Funds,
+    Limits,
+    PreflightFacts,
+    expires_at,
+    max_fee,
+)
 
 __all__ = [
+    "ENTRIES_WINDOW",
     "Exit",
     "ExitState",
     "FollowPosition",

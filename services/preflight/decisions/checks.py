@@ -3,14 +3,23 @@
 Each check returns None where the copy passes, and else the reason with the value and the threshold.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
-from typing import TypeVar
 
 from services.preflight.decisions.exits import Exit, FollowPosition
 from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
+from services.preflight.decisions.guardrails import (
+    GUARDRAILS_OF_FUNDS,
+    GUARDRAILS_OF_QUOTE,
+    check_trade_in_future,
+)
+from services.preflight.decisions.violations import (
+    Check,
+    Violation,
+    check_at_least,
+    check_at_most,
+    require,
+    seconds,
+)
 from shared.domain.follows import ExitMode, Follow, Mode
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
@@ -26,7 +35,6 @@ from shared.messages.intents import (
     VerdictFacts,
 )
 
-T = TypeVar("T")
 Verdict = IntentApproved | IntentRefused
 
 REFUSAL_BY_MISSING = {
@@ -34,16 +42,6 @@ REFUSAL_BY_MISSING = {
     Missing.NO_MARKET: Refusal.NO_MARKET,
     Missing.UNAVAILABLE: Refusal.QUOTE_UNAVAILABLE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    reason: Refusal
-    value: Decimal
-    threshold: Decimal
-
-
-Check = Callable[[PreflightFacts], Violation | None]
 
 
 def _check_mode(facts: PreflightFacts) -> Violation | None:
@@ -71,7 +69,7 @@ def _check_position(facts: PreflightFacts) -> Violation | None:
     if facts.side is Side.BUY or (_exit(facts).awaited_entries and _exit(facts).shares is None):
         return None
     to_sell = 0 if _exit(facts).shares == 0 else _position(facts).sellable_shares
-    return _check_at_least(Refusal.NO_POSITION, round_down(to_sell, CENT), CENT)
+    return check_at_least(Refusal.NO_POSITION, round_down(to_sell, CENT), CENT)
 
 
 def _check_awaited(facts: PreflightFacts) -> Violation | None:
@@ -85,7 +83,7 @@ def _check_awaited(facts: PreflightFacts) -> Violation | None:
 def _check_trade_age(facts: PreflightFacts) -> Violation | None:
     filled_at = facts.quoted.intent.filled_at
     limit = expires_at(facts.quoted.intent, facts.limits) - filled_at
-    return _check_at_most(Refusal.TRADE_TOO_OLD, _seconds(facts.now - filled_at), _seconds(limit))
+    return check_at_most(Refusal.TRADE_TOO_OLD, seconds(facts.now - filled_at), seconds(limit))
 
 
 def _check_quote_exists(facts: PreflightFacts) -> Violation | None:
@@ -102,15 +100,13 @@ def _check_quote_age(facts: PreflightFacts) -> Violation | None:
     quote, limits = facts.quote, facts.limits
     is_last_book = quote.source is QuoteSource.LAST_BOOK
     max_age = limits.max_last_book_age if is_last_book else limits.max_quote_age
-    violation = _check_at_most(
-        Refusal.QUOTE_TOO_OLD, _seconds(facts.now - quote.fetched_at), _seconds(max_age)
+    violation = check_at_most(
+        Refusal.QUOTE_TOO_OLD, seconds(facts.now - quote.fetched_at), seconds(max_age)
     )
     if violation is not None or quote.bound is None:
         return violation
     bound_age = facts.now - quote.bound.seen_at
-    return _check_at_most(
-        Refusal.QUOTE_TOO_OLD, _seconds(bound_age), _seconds(limits.max_bound_age)
-    )
+    return check_at_most(Refusal.QUOTE_TOO_OLD, seconds(bound_age), seconds(limits.max_bound_age))
 
 
 def _check_book_depth(facts: PreflightFacts) -> Violation | None:
@@ -132,7 +128,7 @@ def _check_slippage(facts: PreflightFacts) -> Violation | None:
     slippage = max(
         adverse_bps(facts.side, reference=reference, offered=reached) for reference in references
     )
-    return _check_at_most(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(facts).max_slippage_bps)
+    return check_at_most(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(facts).max_slippage_bps)
 
 
 def _check_limit_price(facts: PreflightFacts) -> Violation | None:
@@ -148,10 +144,8 @@ def _check_limit_price(facts: PreflightFacts) -> Violation | None:
 
 def _check_minimum_size(facts: PreflightFacts) -> Violation | None:
     if facts.side is Side.BUY:
-        return _check_at_least(Refusal.BELOW_MINIMUM, facts.usdc, MIN_BUY_USDC)
-    return _check_at_least(
-        Refusal.BELOW_MINIMUM, round_down(_exit(facts).unsold_shares, CENT), CENT
-    )
+        return check_at_least(Refusal.BELOW_MINIMUM, facts.usdc, MIN_BUY_USDC)
+    return check_at_least(Refusal.BELOW_MINIMUM, round_down(_exit(facts).unsold_shares, CENT), CENT)
 
 
 def _check_maximum_size(facts: PreflightFacts) -> Violation | None:
@@ -163,44 +157,16 @@ def _check_maximum_size(facts: PreflightFacts) -> Violation | None:
     )
 
 
-def _check_daily_cap(facts: PreflightFacts) -> Violation | None:
-    return _check_cap(
-        facts,
-        Refusal.DAILY_CAP_REACHED,
-        spent=_funds(facts).spent_today,
-        cap=_follow(facts).daily_cap_usdc,
-    )
-
-
-def _check_follower_daily_cap(facts: PreflightFacts) -> Violation | None:
-    return _check_cap(
-        facts,
-        Refusal.FOLLOWER_DAILY_CAP_REACHED,
-        spent=_funds(facts).follower_spent_today,
-        cap=facts.limits.max_follower_daily_usdc,
-    )
-
-
-def _check_cap(
-    facts: PreflightFacts, reason: Refusal, *, spent: int, cap: int | None
-) -> Violation | None:
-    """Exits spend nothing of a cap."""
-    total = spent + facts.usdc
-    if facts.side is Side.SELL or cap is None or total <= cap:
-        return None
-    return Violation(reason, as_decimal(total), as_decimal(cap))
-
-
 def _check_balance(facts: PreflightFacts) -> Violation | None:
     """An exit sells what of its shares is on the chain and not reserved for another exit."""
     if facts.side is Side.SELL:
-        return _check_at_least(Refusal.BALANCE_TOO_LOW, _shares_to_sell(facts), CENT)
-    return _check_at_least(Refusal.BALANCE_TOO_LOW, _funds(facts).spendable, facts.cost)
+        return check_at_least(Refusal.BALANCE_TOO_LOW, _shares_to_sell(facts), CENT)
+    return check_at_least(Refusal.BALANCE_TOO_LOW, _funds(facts).spendable, facts.cost)
 
 
 def _check_allowance(facts: PreflightFacts) -> Violation | None:
     if facts.side is Side.BUY:
-        return _check_at_least(Refusal.ALLOWANCE_TOO_LOW, _funds(facts).allowance, facts.cost)
+        return check_at_least(Refusal.ALLOWANCE_TOO_LOW, _funds(facts).allowance, facts.cost)
     return (
         None
         if _funds(facts).shares_approved
@@ -214,6 +180,7 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_exits_copied,
     _check_position,
     _check_trade_age,
+    check_trade_in_future,
     _check_awaited,
     _check_minimum_size,
     _check_maximum_size,
@@ -222,6 +189,7 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_book_depth,
     _check_slippage,
     _check_limit_price,
+    *GUARDRAILS_OF_QUOTE,
 )
 """Checks that need no request to the chain; the mode comes first.
 
@@ -230,8 +198,7 @@ reported as an empty book.
 """
 
 CHECKS_OF_FUNDS: tuple[Check, ...] = (
-    _check_daily_cap,
-    _check_follower_daily_cap,
+    *GUARDRAILS_OF_FUNDS,
     _check_balance,
     _check_allowance,
 )
@@ -278,7 +245,7 @@ def _approve(facts: PreflightFacts) -> IntentApproved:
         order_type=OrderType.FOK if buys else OrderType.FAK,
         usdc=facts.usdc if buys else 0,
         shares=0 if buys else _shares_to_sell(facts),
-        limit_price=_require(_limit_price(facts), "limit price"),
+        limit_price=require(_limit_price(facts), "limit price"),
         expires_at=expires_at(intent, facts.limits),
         quote=facts.quote,
         facts=_build_verdict_facts(facts),
@@ -310,6 +277,12 @@ def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
         spent_today_usdc=funds.spent_today if funds else 0,
         follower_daily_cap_usdc=facts.limits.max_follower_daily_usdc,
         follower_spent_today_usdc=funds.follower_spent_today if funds else 0,
+        market_daily_cap_usdc=facts.limits.max_market_daily_usdc,
+        market_spent_today_usdc=funds.market_spent_today if funds else None,
+        global_daily_cap_usdc=facts.limits.max_global_daily_usdc,
+        global_spent_today_usdc=funds.global_spent_today if funds else None,
+        open_positions=len(funds.open_tokens) if funds and funds.open_tokens is not None else None,
+        recent_entries=funds.recent_entries if funds else None,
         balance_usdc=funds.usdc if funds else None,
         allowance_usdc=funds.allowance if funds else None,
         balance_shares=funds.shares if funds else None,
@@ -330,37 +303,16 @@ def _limit_price(facts: PreflightFacts) -> Decimal | None:
 
 
 def _follow(facts: PreflightFacts) -> Follow:
-    return _require(facts.follow, "follow")
+    return require(facts.follow, "follow")
 
 
 def _funds(facts: PreflightFacts) -> Funds:
-    return _require(facts.funds, "funds")
+    return require(facts.funds, "funds")
 
 
 def _exit(facts: PreflightFacts) -> Exit:
-    return _require(facts.exit, "exit")
+    return require(facts.exit, "exit")
 
 
 def _position(facts: PreflightFacts) -> FollowPosition:
-    return _require(facts.position, "position")
-
-
-def _require(fact: T | None, name: str) -> T:
-    """The checks run in order: what a later one uses, an earlier one has found present."""
-    if fact is None:
-        raise TypeError(f"the facts have no {name}: the check or the fetch before was left out")
-    return fact
-
-
-def _check_at_most(reason: Refusal, value: Decimal, threshold: Decimal) -> Violation | None:
-    return Violation(reason, value, threshold) if value > threshold else None
-
-
-def _check_at_least(reason: Refusal, value: int, threshold: int) -> Violation | None:
-    return (
-        Violation(reason, as_decimal(value), as_decimal(threshold)) if value < threshold else None
-    )
-
-
-def _seconds(span: timedelta) -> Decimal:
-    return Decimal(span // timedelta(microseconds=1)).scaleb(-6)
+    return require(facts.position, "position")

@@ -9,6 +9,9 @@ from shared.domain.follows import Follow, Mode
 from shared.domain.money import CENT, Side, cost_ceiling, round_down
 from shared.messages.intents import Intent, IntentQuoted, NoQuote, Quote
 
+ENTRIES_WINDOW = timedelta(minutes=1)
+"""Within which a follower's entries are limited, back from the verdict."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -26,6 +29,21 @@ class Limits:
     max_trade_usdc: int
     max_follower_daily_usdc: int | None = None
     """What all follows of a proxy may spend in a UTC day together; None: no such cap."""
+    max_market_daily_usdc: int | None = None
+    """What all followers may spend on a token in a UTC day; None: no such cap, nothing is
+    counted."""
+    max_global_daily_usdc: int | None = None
+    """What all followers may spend in a UTC day; None: no such cap, nothing is counted."""
+    max_open_positions: int | None = None
+    """Of a follower; None: any number."""
+    max_entries_per_minute: int | None = None
+    """Of a follower; None: any number."""
+    max_spread_bps: Decimal | None = None
+    """None: any spread."""
+    min_entry_price: Decimal = Decimal(0)
+    max_entry_price: Decimal = Decimal(1)
+    max_clock_skew: timedelta = timedelta(seconds=5)
+    """How much later than now an entry's trade may be dated."""
     sell_own_shares: bool = False
     """Whether exits may sell shares that no follow bought."""
 
@@ -45,6 +63,14 @@ class Funds:
     """What the follow's approved copies of this UTC day take of its daily cap."""
     follower_spent_today: int
     """What the proxy's approved copies of this UTC day take, of all its follows."""
+    market_spent_today: int | None = None
+    """What all followers' approved copies of this UTC day take in the token; None: not capped."""
+    global_spent_today: int | None = None
+    """What all followers' approved copies of this UTC day take; None: not capped."""
+    open_tokens: frozenset[str] | None = None
+    """Tokens that the follower holds by his copies or is buying; None: not limited."""
+    recent_entries: int | None = None
+    """The follower's approved entries of the last minute; None: not limited."""
 
     @property
     def spendable(self) -> int:

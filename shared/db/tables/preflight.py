@@ -26,6 +26,12 @@ intents = Table(
         comment="The amount that counts against the daily caps",
     ),
     Column("day", Date, nullable=False, comment="UTC day that the cap was reserved on"),
+    Column(
+        "cap_scopes",
+        ARRAY(Text),
+        comment="The scopes of spending that it counts in; null: from before they were kept, "
+        "its follow and its follower",
+    ),
     Column("verdict", Text, nullable=False, comment="JSON, as published: redeliveries repeat it"),
     Column("traceparent", Text),
     timestamp("judged_at", nullable=False),
@@ -60,7 +66,9 @@ intents = Table(
 spending = Table(
     "spending",
     metadata,
-    Column("scope", Text, primary_key=True, comment="follow:ID or follower:ADDRESS"),
+    Column(
+        "scope", Text, primary_key=True, comment="follow:ID, follower:ADDRESS, token:ID or global"
+    ),
     Column("day", Date, primary_key=True),
     Column("spent_usdc", BigInteger, nullable=False),
     schema="preflight",

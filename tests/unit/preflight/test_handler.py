@@ -73,6 +73,7 @@ class Preflight:
     controls: FixedControls = field(default_factory=lambda: FixedControls(controls()))
     verdicts: Verdicts = field(default_factory=FakeVerdicts)
     clock: Clock = field(default_factory=lambda: Clock(NOON))
+    limits: Limits = LIMITS
 
     @property
     def handler(self) -> Handler:
@@ -80,7 +81,7 @@ class Preflight:
             controls=self.controls,
             balances=self.balances,
             verdicts=self.verdicts,
-            limits=LIMITS,
+            limits=self.limits,
             retry_delay=seconds(5),
             now=self.clock,
         )
@@ -211,6 +212,29 @@ async def test_only_a_final_order_releases_its_reservation(state: OrderState) ->
 
     is_open = state in (OrderState.SIGNED, OrderState.UNKNOWN, OrderState.MATCHED)
     assert isinstance(await service.verdict(intent_id="2b" * 16), IntentRefused) is is_open
+
+
+@pytest.mark.parametrize(
+    ("limits", "second", "reason"),
+    [
+        ({"max_market_daily_usdc": usdc(9)}, {}, Refusal.MARKET_DAILY_CAP_REACHED),
+        ({"max_market_daily_usdc": usdc(9)}, {"token_id": "12"}, None),
+        ({"max_global_daily_usdc": usdc(9)}, {"token_id": "12"}, Refusal.GLOBAL_DAILY_CAP_REACHED),
+        ({"max_open_positions": 1}, {"token_id": "12"}, Refusal.TOO_MANY_POSITIONS),
+        ({"max_open_positions": 1}, {}, None),
+        ({"max_entries_per_minute": 1}, {}, Refusal.TOO_MANY_ENTRIES),
+    ],
+)
+async def test_what_earlier_entries_took_limits_the_next_one(
+    limits: dict[str, Any], second: dict[str, Any], reason: Refusal | None
+) -> None:
+    service = preflight(balance(usdc(100)))
+    service.limits = replace(LIMITS, **limits)
+    assert isinstance(await service.verdict(), IntentApproved)
+
+    verdict = await service.verdict(intent_id="2b" * 16, **second)
+
+    assert (verdict.reason if isinstance(verdict, IntentRefused) else None) is reason
 
 
 async def test_preflights_own_refusal_is_ignored() -> None:

@@ -165,6 +165,7 @@ def test_a_fallback_price_is_one_level_with_all_that_the_intent_takes() -> None:
     )
     assert isinstance(exit_, Quote)
     assert (exit_.shares, exit_.usdc, str(exit_.best)) == (shares(10), usdc(4), "0.4")
+    assert (entry.opposite_best, exit_.opposite_best) == (None, None)  # it has no spread
 
 
 def test_an_exit_is_bounded_by_the_bids() -> None:

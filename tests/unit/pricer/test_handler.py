@@ -86,6 +86,24 @@ async def test_an_exit_sells_its_shares_to_bids() -> None:
     assert (quote.shares, quote.usdc, quote.best) == (shares(10), usdc("4.9"), Decimal("0.49"))
 
 
+@pytest.mark.parametrize(
+    ("book", "side", "opposite_best"),
+    [
+        (FULL, Side.BUY, "0.49"),
+        (FULL, Side.SELL, "0.51"),
+        (a_book(asks=FULL.asks), Side.BUY, "0"),
+        (a_book(bids=FULL.bids), Side.SELL, "1"),
+    ],
+)
+async def test_a_quote_from_a_book_names_the_best_price_of_the_other_side(
+    book: Book, side: Side, opposite_best: str
+) -> None:
+    quote = await fetch_quote(book, a_market(), side)
+
+    assert isinstance(quote, Quote)
+    assert quote.opposite_best == Decimal(opposite_best)
+
+
 async def test_a_quote_from_a_thin_book_is_incomplete() -> None:
     quote = await fetch_quote(a_book(asks=(level("0.51", 1),)), a_market())
 
