@@ -116,7 +116,7 @@ def with_bound_aged(age: Decimal) -> PreflightFacts:
     return an_entry(quote={"source": QuoteSource.LEADER, "bound": bound})
 
 
-def with_asks_of(worth: Decimal) -> PreflightFacts:
+def with_asks_worth(worth: Decimal) -> PreflightFacts:
     """A book whose asks are worth so many USDC, walked as pricer does."""
     facts = an_entry()
     asks = (Level(HALF, shares_for(usdc(str(worth)), HALF)),)
@@ -154,7 +154,7 @@ PRICES: Mapping[tuple[str, str], Build] = {
     ("`--slippage 3`", "best bid, exit"): lambda best: a_sale(
         quote={"levels": levels((str(best), 1), ("0.01", 100))}
     ),
-    ("all of an entry", "USDC of asks for a copy of 26"): with_asks_of,
+    ("all of an entry", "USDC of asks for a copy of 26"): with_asks_worth,
 }
 SIZES: Mapping[tuple[str, str], Build] = {
     ("the venue's minimum", "USDC of an entry"): an_entry,
@@ -185,11 +185,14 @@ FUNDS: Mapping[tuple[str, str], Build] = {
 
 
 def check_at_and_over(row: list[str], build_by_limit: Mapping[tuple[str, str], Build]) -> None:
+    """Also that no number between both is left open: they differ by one of the last digit."""
     limit, subject, passes_at, refused_at, reason = row
     build = build_by_limit[limit, subject]
+    at, over = Decimal(passes_at), Decimal(refused_at)
 
-    assert isinstance(judge(build(Decimal(passes_at))), IntentApproved)
-    assert as_written(judge(build(Decimal(refused_at)))) == reason
+    assert isinstance(judge(build(at)), IntentApproved)
+    assert as_written(judge(build(over))) == reason
+    assert abs(over - at) == Decimal((0, (1,), int(over.as_tuple().exponent)))
 
 
 @each_row("### Ages")
@@ -276,3 +279,11 @@ async def test_the_first_price_that_is_new_enough_and_bounded_is_used(row: list[
 
 def _written_quote(quote: Quote | NoQuote) -> str:
     return "none" if isinstance(quote, NoQuote) else f"`{quote.source}` {quote.worst}"
+
+
+def test_a_follow_with_no_daily_cap_left_at_all_still_sells() -> None:
+    """How the page says to leave a leader."""
+    leaving = parse_terms("--daily-cap 0")
+
+    assert as_written(judge(an_entry(follow=leaving))) == "`daily_cap_reached`"
+    assert _written(judge(a_sale(follow=leaving))) == "copied"
