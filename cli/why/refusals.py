@@ -43,6 +43,17 @@ RULES = {
     Refusal.FOLLOWER_DAILY_CAP_REACHED: Rule(
         "spent today by all follows of the follower, this copy included", USDC
     ),
+    Refusal.MARKET_DAILY_CAP_REACHED: Rule(
+        "spent today on the token by all followers, this copy included", USDC
+    ),
+    Refusal.GLOBAL_DAILY_CAP_REACHED: Rule(
+        "spent today by all followers, this copy included", USDC
+    ),
+    Refusal.TOO_MANY_POSITIONS: Rule("tokens that the follower would hold", "tokens"),
+    Refusal.TOO_MANY_ENTRIES: Rule("entries of the follower in the last minute", "entries"),
+    Refusal.SPREAD_TOO_WIDE: Rule("spread of the order book", BPS),
+    Refusal.PRICE_OUT_OF_BAND: Rule("worst price that the entry would reach", "USDC a share"),
+    Refusal.TRADE_IN_FUTURE: Rule("how far in the future the leader's trade is dated", SECONDS),
     Refusal.BALANCE_TOO_LOW: Rule("what the wallet could still spend or sell", USDC, SHARES),
     Refusal.ALLOWANCE_TOO_LOW: Rule("what the exchange may take from the wallet", USDC, ""),
     Refusal.NO_POSITION: Rule("what the follow holds to sell", SHARES),

@@ -95,7 +95,7 @@ class ExitEnd(StrEnum):
     """How an exit ended."""
 
     DONE = "done"
-    """It sold what it was to sell, or there was nothing to sell."""
+    """It sold what it was to sell, there was nothing to sell, or the follow copies no exits."""
     UNSOLD = "unsold"
     """Shares are left: an operator must decide what happens to them."""
 

@@ -43,7 +43,6 @@ NOTHING_TO_SELL = frozenset(
     {
         Refusal.NO_POSITION,
         Refusal.BELOW_MINIMUM,
-        Refusal.NOT_FOLLOWED,
         Refusal.EXITS_NOT_COPIED,
     }
 )
@@ -54,7 +53,7 @@ class ExitState(StrEnum):
     OPEN = "open"
     """An attempt is under way, or another one follows."""
     DONE = "done"
-    """It sold what it was to sell, or there was nothing to sell."""
+    """It sold what it was to sell, there was nothing to sell, or the follow copies no exits."""
     UNSOLD = "unsold"
     """It ended with shares left: an operator must decide what happens to them."""
 

@@ -25,6 +25,7 @@ from tests.builders import (
     shares,
     usdc,
 )
+from tests.unit.preflight.test_decisions import LIMITS
 
 pytestmark = pytest.mark.integration
 
@@ -142,7 +143,7 @@ async def test_what_was_spent_counts_for_the_follower_and_for_each_follow(
     await migrate(engine)
 
     spent = await PostgresVerdicts(engine).load_commitments(
-        an_intent(intent_id="f" * 32), since=NOON + seconds(1), now=NOON
+        an_intent(intent_id="f" * 32), limits=LIMITS, since=NOON + seconds(1), now=NOON
     )
 
     assert (spent.spent_today, spent.follower_spent_today) == (2 * usdc(5), 4 * usdc(5))
