@@ -334,13 +334,14 @@ class FakeVerdicts:
             self._wake_exits(reservation.verdict.intent, now)
 
     def _wake_exits(self, entry: Intent, now: datetime) -> None:
-        """The exits that await entries of this follow and token are due at once."""
+        """The exits of this follow and token whose entries are all settled are due at once."""
         for each in list(self.exits.values()):
             if (
                 _is_same_position(each.intent, entry)
                 and each.state is ExitState.OPEN
                 and each.shares is None
                 and each.next_attempt_at is not None
+                and all(self._bought(entry_id) is not None for entry_id in each.awaited_entries)
             ):
                 due_at = min(each.next_attempt_at, now)
                 self.exits[each.exit_id] = replace(each, next_attempt_at=due_at)

@@ -47,6 +47,8 @@ class Evidence:
     """Order hashes from the exchange's logs of the followers."""
     positions: Mapping[Position, int]
     """Shares in our records."""
+    positions_of_follows: Mapping[Position, int]
+    """Shares that preflight counts for each follow, added up: what exits may sell."""
     positions_on_chain: Mapping[Position, int]
     cash: Mapping[str, int]
     """What each proxy has received minus paid since the start, in our records."""
@@ -192,6 +194,26 @@ def positions_agree(evidence: Evidence) -> Check:
     )
 
 
+def follows_add_up(evidence: Evidence) -> Check:
+    undecided = frozenset((copy.proxy, copy.token_id) for copy in evidence.open_copies)
+    ours, of_follows = (
+        _without(evidence.positions, undecided),
+        _without(evidence.positions_of_follows, undecided),
+    )
+    left_out = _note_left_out(len(undecided), "with an unresolved copy")
+    return Check(
+        name="what the follows hold adds up to the positions",
+        left=f"positions {_describe(ours)}",
+        right=f"follows {_describe(of_follows)}{left_out}",
+        wrong=_amount_differences(
+            ours,
+            of_follows,
+            name=lambda key: f"{_shorten(key[0])} of token {_shorten(key[1])}",
+            sides=("position", "follows"),
+        ),
+    )
+
+
 def cash_agrees(evidence: Evidence) -> Check:
     undecided = frozenset(copy.proxy for copy in evidence.open_copies)
     ours, on_chain = _without(evidence.cash, undecided), _without(evidence.cash_on_chain, undecided)
@@ -244,6 +266,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     every_approval_has_one_order,
     fills_agree,
     positions_agree,
+    follows_add_up,
     cash_agrees,
     no_dead_letters,
     no_copy_is_unresolved,
@@ -270,11 +293,16 @@ def _set_differences(
 
 
 def _amount_differences(
-    left: Mapping[K, int], right: Mapping[K, int], *, name: Callable[[K], str]
+    left: Mapping[K, int],
+    right: Mapping[K, int],
+    *,
+    name: Callable[[K], str],
+    sides: tuple[str, str] = ("ours", "chain"),
 ) -> tuple[str, ...]:
     differing = [key for key in {**left, **right} if left.get(key, 0) != right.get(key, 0)]
     differences = [
-        f"{name(key)}: ours {as_decimal(left.get(key, 0))}, chain {as_decimal(right.get(key, 0))}"
+        f"{name(key)}: {sides[0]} {as_decimal(left.get(key, 0))}, "
+        f"{sides[1]} {as_decimal(right.get(key, 0))}"
         for key in differing
     ]
     return _limit(differences)

@@ -43,6 +43,14 @@ order by i.judged_at
 CASH = """
 select proxy, sum(cash_usdc)::bigint as cash_usdc from executor.positions group by proxy
 """
+POSITIONS_OF_FOLLOWS = """
+select proxy, token_id, sum(shares)::bigint as shares from preflight.positions
+group by proxy, token_id
+"""
+EXITS = "select state, count(*) as n from preflight.exits group by state order by state"
+FURTHER_ATTEMPTS = """
+select count(*) as n from preflight.intents where exit_id not in ('', intent_id)
+"""
 COUNT_RECORDS = """
 select (select count(*) from ingest.fills) + (select count(*) from preflight.intents)
        + (select count(*) from executor.orders) as n
@@ -99,6 +107,18 @@ class Records:
             (row.proxy, row.token_id): row.shares
             for row in await self._read("select * from executor.positions")
         }
+
+    async def load_positions_of_follows(self) -> dict[tuple[str, str], int]:
+        """What preflight counts for all follows of each proxy together."""
+        return {
+            (row.proxy, row.token_id): row.shares for row in await self._read(POSITIONS_OF_FOLLOWS)
+        }
+
+    async def load_exits(self) -> tuple[dict[str, int], int]:
+        """The number of exits by state, and of attempts after their first ones."""
+        rows = await self._read(EXITS)
+        further = (await self._read(FURTHER_ATTEMPTS))[0].n
+        return {row.state: row.n for row in rows}, int(further)
 
     async def load_cash(self) -> dict[str, int]:
         return {row.proxy: row.cash_usdc for row in await self._read(CASH)}

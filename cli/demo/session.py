@@ -239,6 +239,7 @@ class Demo:
             venue_matches=int(stats["matched"]) - int(stats["house_matched"]),
             fills_on_chain=await self._chain.fetch_filled_orders(participants.proxies),
             positions=await self._records.load_positions(),
+            positions_of_follows=await self._records.load_positions_of_follows(),
             positions_on_chain=after.shares,
             cash=await self._records.load_cash(),
             cash_on_chain={
@@ -248,6 +249,7 @@ class Demo:
             open_copies=open_copies,
             unfinished=tuple(unfinished),
         )
+        exits, further_attempts = await self._records.load_exits()
         return summarise(
             orders,
             run_checks(evidence),
@@ -255,6 +257,8 @@ class Demo:
             followers=len(participants.proxies),
             copies=copies.count_states(),
             refusals=copies.count_refusals(),
+            exits=exits,
+            further_attempts=further_attempts,
             seconds=self._seconds(),
             open_copies=open_copies,
             fault=fault,

@@ -44,6 +44,10 @@ class Summary:
     """By state."""
     refusals: Mapping[str, int]
     """By reason."""
+    exits: Mapping[str, int]
+    """Of follows that held shares, by state."""
+    further_attempts: int
+    """Copies that attempt an exit again."""
     endings: Mapping[str, int]
     """Orders that ended without a fill, by state and reason."""
     slippage: Slippage | None
@@ -77,6 +81,8 @@ def summarise(
     followers: int,
     copies: Counter[str],
     refusals: Counter[str],
+    exits: Mapping[str, int],
+    further_attempts: int,
     seconds: Mapping[str, Decimal],
     open_copies: tuple[OpenCopy, ...] = (),
     fault: FaultStrikes | None = None,
@@ -86,6 +92,8 @@ def summarise(
         followers=followers,
         copies=dict(copies.most_common()),
         refusals=dict(refusals.most_common()),
+        exits=exits,
+        further_attempts=further_attempts,
         endings=dict(
             Counter(
                 _describe_ending(order) for order in orders if order.state in ENDED_UNFILLED
@@ -109,6 +117,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "followers": summary.followers,
         "copies": dict(summary.copies),
         "refusals": dict(summary.refusals),
+        "exits": dict(summary.exits),
+        "further_attempts_of_exits": summary.further_attempts,
         "ended_without_fill": dict(summary.endings),
         "unresolved": [asdict(copy) for copy in summary.open_copies],
         "fill_against_leader_price_bps": None
@@ -146,12 +156,12 @@ def format_lines(summary: Summary) -> Iterator[str]:
         )
     yield (
         f"Leader trades seen: {summary.leader_trades}, copied {sum(summary.copies.values())} times "
-        f"by {summary.followers} followers"
+        f"by {summary.followers} followers; {summary.further_attempts} of the copies attempt an "
+        "exit again"
     )
     yield from _counts("  ", summary.copies)
-    if summary.refusals:
-        yield "Refused, by reason"
-        yield from _counts("  ", summary.refusals)
+    yield from _titled_counts("Refused, by reason", summary.refusals)
+    yield from _titled_counts("Exits of follows that held shares", summary.exits)
     if summary.endings:
         yield "Ended without a fill, by reason"
         yield from (f"  {count:>5}  {ending}" for ending, count in summary.endings.items())
@@ -176,6 +186,13 @@ def format_lines(summary: Summary) -> Iterator[str]:
 
 def to_milliseconds(microseconds: int) -> Decimal:
     return Decimal(microseconds).scaleb(-3).quantize(MS_PLACES)
+
+
+def _titled_counts(title: str, counts: Mapping[str, int]) -> Iterator[str]:
+    """Nothing without counts."""
+    if counts:
+        yield title
+        yield from _counts("  ", counts)
 
 
 def _counts(indent: str, counts: Mapping[str, int]) -> Iterator[str]:

@@ -384,6 +384,25 @@ async def test_a_settled_entry_makes_the_exits_that_await_it_due(verdicts: Verdi
     assert [each.next_attempt_at for each in position.open_exits] == [NOON + seconds(50)]
 
 
+async def test_an_exit_is_not_due_before_all_entries_that_it_awaits_are_settled(
+    verdicts: Verdicts,
+) -> None:
+    due_later = NOON + seconds(50)
+    waiting = an_exit(shares=None, awaited_entries=("a" * 32, "b" * 32), next_attempt_at=due_later)
+    await verdicts.record(entry("a"))
+    await verdicts.record(entry("b"))
+    await verdicts.record(refused(a_sale("e")), waiting)
+
+    due = []
+    for name in "ab":
+        await verdicts.settle(an_outcome(intent_id=name * 32), now=LATER)
+        exit_ = await verdicts.load_exit("e" * 32)
+        assert exit_ is not None
+        due.append(exit_.next_attempt_at)
+
+    assert due == [due_later, LATER]
+
+
 async def test_an_attempt_finds_its_exit_and_the_exits_that_this_awaits(
     verdicts: Verdicts,
 ) -> None:

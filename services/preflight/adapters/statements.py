@@ -228,11 +228,16 @@ with settled as (
     where settled.side = 'BUY' and e.follow_id = settled.follow_id
       and e.token_id = settled.token_id and e.state = 'open' and e.shares is null
       and e.next_attempt_at > settled.settled_at
+      and not exists (
+          select from preflight.intents i
+          where i.intent_id = any(e.awaited_entries) and i.settled_at is null
+            and i.intent_id not in (select intent_id from settled)
+      )
 )
 select intent_id from settled
 """
 """Everything that follows from a final order, once: what it did not use is released, what it filled
-changes the follow's position, and the exits that await it are attempted at once.
+changes the follow's position, and the exits that await nothing else are attempted at once.
 
 What is released was reserved, so that its row exists: the insert is an update in the order of
 ``RESERVE_CAPS``."""

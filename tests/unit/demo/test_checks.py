@@ -53,6 +53,7 @@ GOOD = Evidence(
     venue_matches=1,
     fills_on_chain=frozenset({ORDER_HASH}),
     positions={(PROXY, TOKEN): shares(10)},
+    positions_of_follows={(PROXY, TOKEN): shares(10)},
     positions_on_chain={(PROXY, TOKEN): shares(10), (OTHER_PROXY, TOKEN): 0},
     cash={PROXY: -usdc(5)},
     cash_on_chain={PROXY: -usdc(5), OTHER_PROXY: 0},
@@ -73,10 +74,15 @@ UNRESOLVED = OpenCopy(
 
 def test_all_checks_hold_where_all_sources_agree() -> None:
     assert [check.name for check in run_checks(GOOD) if not check.held] == []
-    assert len(run_checks(GOOD)) == 9
+    assert len(run_checks(GOOD)) == 10
 
 
 BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
+    (
+        checks.follows_add_up,
+        replace(GOOD, positions_of_follows={(PROXY, TOKEN): shares(9)}),
+        "position 10.000000, follows 9.000000",
+    ),
     (
         checks.every_leader_trade_was_seen,
         replace(GOOD, leader_trades_seen=frozenset({"t1"})),

@@ -24,6 +24,8 @@ def a_summary(evidence: Evidence = GOOD, *, fault: FaultStrikes | None = None) -
         followers=2,
         copies=Counter(confirmed=1, refused=1),
         refusals=Counter(halted=1),
+        exits={"done": 3, "unsold": 1},
+        further_attempts=2,
         seconds={"to ready": Decimal("3.1")},
         open_copies=evidence.open_copies,
         fault=fault,
