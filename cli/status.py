@@ -46,14 +46,19 @@ order by alerted_at, signed_at
 limit 20
 """
 EXITS = """
-select exit_id, proxy, state, shares, sold_shares, attempts, reason, expires_at
+select exit_id, proxy, state, shares, sold_shares, attempts, reason, expires_at,
+       next_attempt_at is null as is_under_way
 from preflight.exits
-where state = 'open' and next_attempt_at is not null
+where state = 'open' and (
+          next_attempt_at is not null
+          or expires_at < cast(:now as timestamptz) - interval '10 minutes'
+      )
    or state = 'unsold' and updated_at > cast(:now as timestamptz) - interval '7 days'
 order by state desc, expires_at desc
 limit 20
 """
-"""Exits that wait for another attempt, and those that ended with shares left."""
+"""Exits that wait for another attempt, those that ended with shares left, and those whose last
+attempt has had no final report for long after their time was over."""
 POSITIONS = """
 select proxy, count(*) filter (where shares <> 0) as tokens, sum(shares)::bigint as shares,
        sum(cash_usdc)::bigint as cash_usdc, sum(trades)::bigint as trades
@@ -169,10 +174,16 @@ def _order_row(order: Any, now: datetime) -> tuple[str, ...]:
 
 
 def _exit_row(row: Any) -> tuple[str, ...]:
-    state = UNSOLD_EXIT if row.state == "unsold" else "waits"
+    state = _describe_exit_state(row)
     size = "unknown" if row.shares is None else format_amount(row.shares)
     sold = format_amount(row.sold_shares)
     return row.exit_id, row.proxy, state, sold, size, str(row.attempts), row.reason
+
+
+def _describe_exit_state(row: Any) -> str:
+    if row.state == "unsold":
+        return UNSOLD_EXIT
+    return "NEEDS AN OPERATOR: no report of its order" if row.is_under_way else "waits"
 
 
 def _position_row(row: Any) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class ExitRow:
     sold_shares: int = 2_500_000
     attempts: int = 3
     reason: str = "empty_book"
+    is_under_way: bool = False
 
 
 def render(status: Status) -> str:
@@ -127,6 +128,8 @@ def test_an_exit_that_is_unsold_asks_for_an_operator_and_one_that_waits_does_not
     waiting = render(replace(nothing, exits=[ExitRow()]))
     assert "NEEDS AN OPERATOR" not in waiting
     assert all(word in waiting for word in ("waits", "2.5", "10", "empty_book"))
+    lost = render(replace(nothing, exits=[ExitRow(is_under_way=True)]))
+    assert "NEEDS AN OPERATOR: no report of its order" in lost
 
 
 def test_a_new_system_shows_empty_tables() -> None:
