@@ -178,38 +178,38 @@ def fills_agree(evidence: Evidence) -> Check:
 
 
 def positions_agree(evidence: Evidence) -> Check:
-    undecided = frozenset((copy.proxy, copy.token_id) for copy in evidence.open_copies)
-    ours, on_chain = (
-        _without(evidence.positions, undecided),
-        _without(evidence.positions_on_chain, undecided),
-    )
-    left_out = _note_left_out(len(undecided), "with an unresolved copy")
-    return Check(
+    return _compare_positions(
+        evidence,
+        evidence.positions_on_chain,
         name="positions equal the chain's balances",
-        left=f"ours {_describe(ours)}",
-        right=f"chain {_describe(on_chain)}{left_out}",
-        wrong=_amount_differences(
-            ours, on_chain, name=lambda key: f"{_shorten(key[0])} of token {_shorten(key[1])}"
-        ),
+        sides=("ours", "chain"),
     )
 
 
 def follows_add_up(evidence: Evidence) -> Check:
-    undecided = frozenset((copy.proxy, copy.token_id) for copy in evidence.open_copies)
-    ours, of_follows = (
-        _without(evidence.positions, undecided),
-        _without(evidence.positions_of_follows, undecided),
+    return _compare_positions(
+        evidence,
+        evidence.positions_of_follows,
+        name="what the follows hold adds up to the positions",
+        sides=("positions", "follows"),
     )
+
+
+def _compare_positions(
+    evidence: Evidence, others: Mapping[Position, int], *, name: str, sides: tuple[str, str]
+) -> Check:
+    undecided = frozenset((copy.proxy, copy.token_id) for copy in evidence.open_copies)
+    left, right = _without(evidence.positions, undecided), _without(others, undecided)
     left_out = _note_left_out(len(undecided), "with an unresolved copy")
     return Check(
-        name="what the follows hold adds up to the positions",
-        left=f"positions {_describe(ours)}",
-        right=f"follows {_describe(of_follows)}{left_out}",
+        name=name,
+        left=f"{sides[0]} {_describe(left)}",
+        right=f"{sides[1]} {_describe(right)}{left_out}",
         wrong=_amount_differences(
-            ours,
-            of_follows,
+            left,
+            right,
             name=lambda key: f"{_shorten(key[0])} of token {_shorten(key[1])}",
-            sides=("position", "follows"),
+            sides=sides,
         ),
     )
 

@@ -191,8 +191,8 @@ class Demo:
         await self._reader.catch_up()
 
     async def _halt(self) -> None:
-        """Halt everything, so that nothing changes while it is counted: exits would intend their
-        remainders again.
+        """Halt everything, so that nothing changes while it is counted: exits would be attempted
+        again.
         """
         await save_mode(self._engine, GLOBAL, Mode.HALTED, by=AUTHOR)
         await asyncio.sleep(CONTROLS_APPLY_WITHIN_S)

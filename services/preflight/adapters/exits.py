@@ -6,7 +6,8 @@ id of an attempt is derived from its exit's, so the pricer, preflight and the ex
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,18 +19,54 @@ from services.preflight.handler import ControlsReader
 from shared.db.engine import autocommit, fetch_rows
 from shared.domain.errors import Transient
 from shared.domain.follows import may_trade
+from shared.domain.money import Side
 from shared.messages.intents import CopyIntended
 from shared.observe import tracing
 from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
+MAX_ATTEMPTS_PER_POLL = 500
+"""The others follow with the next poll."""
 
-async def load_due_exits(engine: AsyncEngine, *, now: datetime) -> list[Exit]:
-    """Exits whose next attempt is due, of all instances. Raises: Transient."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueExit:
+    """An exit whose next attempt is due: what decides whether it is published."""
+
+    exit_id: str
+    attempts: int
+    """The number of its next attempt."""
+    proxy: str
+    leader: str
+    expires_at: datetime
+
+
+async def load_due_exits(engine: AsyncEngine, *, now: datetime) -> list[DueExit]:
+    """Those of all instances. Raises: Transient."""
     async with autocommit(engine) as connection:
         rows = await fetch_rows(connection, statements.LOAD_DUE_EXITS, now=now)
-    return [parse_exit(row) for row in rows]
+    return [
+        DueExit(
+            exit_id=row.exit_id,
+            attempts=row.attempts,
+            proxy=row.proxy,
+            leader=row.leader,
+            expires_at=row.expires_at,
+        )
+        for row in rows
+    ]
+
+
+async def load_exits(engine: AsyncEngine, exits: Sequence[DueExit]) -> list[Exit]:
+    """Those of which no further attempt was judged meanwhile, by another instance. Raises:
+    Transient.
+    """
+    exit_ids = [each.exit_id for each in exits]
+    attempts = {each.exit_id: each.attempts for each in exits}
+    async with autocommit(engine) as connection:
+        rows = await fetch_rows(connection, statements.LOAD_EXITS_BY_ID, exit_ids=exit_ids)
+    return [parse_exit(row) for row in rows if row.attempts == attempts[row.exit_id]]
 
 
 class ExitFeed:
@@ -48,9 +85,8 @@ class ExitFeed:
     ) -> None:
         self._engine, self._controls, self._owns, self._now = engine, controls, owns, now
         self._poll_interval = poll_interval
-        self._published: set[tuple[str, int]] = set()
-        """Exits and the numbers of their attempts that were published; forgotten once they are no
-        longer loaded."""
+        self._published: set[DueExit] = set()
+        """Whose next attempts were published; forgotten once they are no longer due."""
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -61,27 +97,22 @@ class ExitFeed:
             await asyncio.sleep(self._poll_interval.total_seconds())
 
     async def _poll(self, publish: Publish) -> None:
-        due = [
+        due = await load_due_exits(self._engine, now=self._now())
+        self._published &= set(due)
+        ready = [
             each
-            for each in await load_due_exits(self._engine, now=self._now())
-            if self._owns(each.intent.proxy)
-        ]
-        self._published &= {_attempt(each) for each in due}
-        for each in due:
-            if _attempt(each) in self._published or not self._may_attempt(each):
-                continue
-            with tracing.continue_trace(each.traceparent):
-                await publish(build_copy_intended(each, now=self._now()))
-            self._published.add(_attempt(each))
+            for each in due
+            if each not in self._published and self._owns(each.proxy) and self._may_attempt(each)
+        ][:MAX_ATTEMPTS_PER_POLL]
+        by_id = {each.exit_id: each for each in ready}
+        for exit_ in await load_exits(self._engine, ready) if ready else ():
+            with tracing.continue_trace(exit_.traceparent):
+                await publish(build_copy_intended(exit_, now=self._now()))
+            self._published.add(by_id[exit_.exit_id])
 
-    def _may_attempt(self, exit_: Exit) -> bool:
-        intent = exit_.intent
-        mode = self._controls.current().mode(leader=intent.leader, proxy=intent.proxy)
-        return may_trade(mode, intent.side) or self._now() >= exit_.expires_at
-
-
-def _attempt(exit_: Exit) -> tuple[str, int]:
-    return exit_.exit_id, exit_.attempts
+    def _may_attempt(self, due: DueExit) -> bool:
+        mode = self._controls.current().mode(leader=due.leader, proxy=due.proxy)
+        return may_trade(mode, Side.SELL) or self._now() >= due.expires_at
 
 
 def build_copy_intended(exit_: Exit, *, now: datetime) -> CopyIntended:

@@ -186,6 +186,7 @@ def build_exit_row(exit_: Exit, *, now: datetime) -> Mapping[str, Any]:
     return {
         "exit_id": exit_.exit_id,
         "proxy": intent.proxy,
+        "leader": intent.leader,
         "follow_id": intent.follow_id,
         "token_id": intent.token_id,
         "intent": intent.model_dump_json(),

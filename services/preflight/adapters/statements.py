@@ -106,7 +106,13 @@ join preflight.exits e on e.exit_id = i.exit_id
 where i.intent_id = any(cast(:intent_ids as text[]))
 """
 LOAD_DUE_EXITS = """
-select * from preflight.exits where next_attempt_at <= :now order by next_attempt_at limit 1000
+select exit_id, attempts, proxy, leader, expires_at from preflight.exits
+where next_attempt_at <= :now order by next_attempt_at, exit_id
+"""
+"""All of them: those that are halted, or another instance's, must not stand in front of others."""
+LOAD_EXITS_BY_ID = """
+select * from preflight.exits where exit_id = any(cast(:exit_ids as text[]))
+order by next_attempt_at, exit_id
 """
 
 INTENT_COLUMNS = Batch.from_table(
@@ -156,6 +162,7 @@ EXIT_COLUMNS = Batch.from_table(
     tables.exits,
     "exit_id",
     "proxy",
+    "leader",
     "follow_id",
     "token_id",
     "intent",

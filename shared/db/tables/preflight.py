@@ -92,6 +92,7 @@ exits = Table(
     metadata,
     Column("exit_id", Text, primary_key=True, comment="The id of its first intent"),
     Column("proxy", Text, nullable=False),
+    Column("leader", Text, nullable=False),
     Column("follow_id", Text, nullable=False),
     Column("token_id", Text, nullable=False),
     Column("intent", Text, nullable=False, comment="JSON: its first intent"),

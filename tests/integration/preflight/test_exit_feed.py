@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.preflight.adapters import exits
 from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Exit, ExitState
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
-from shared.domain.follows import GLOBAL, Mode
+from shared.domain.follows import GLOBAL, Mode, follower_scope
 from shared.domain.ids import continuation_id
 from shared.domain.money import Side
 from shared.messages.base import Message
@@ -87,20 +88,23 @@ async def published_by_feed(
     engine: AsyncEngine,
     *,
     owns: Callable[[str], bool] = lambda _: True,
-    mode: Mode = Mode.ACTIVE,
+    modes: dict[str, Mode] | None = None,
     now: datetime = NOW,
+    until: int = 0,
 ) -> list[CopyIntended]:
+    """What the feed publishes in some polls, ``until`` so many messages at least."""
     recorder = Recorder(now)
     feed = ExitFeed(
         engine,
-        FixedControls(controls(modes={GLOBAL: mode})),
+        FixedControls(controls(modes=modes)),
         owns=owns,
         now=recorder.clock,
         poll_interval=seconds(0),
     )
     running = asyncio.create_task(feed(recorder.publish))
     await eventually(
-        lambda: recorder.clock_readings >= MIN_CLOCK_READINGS, what="polls of the feed"
+        lambda: recorder.clock_readings >= MIN_CLOCK_READINGS and len(recorder.published) >= until,
+        what="polls of the feed",
     )
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -130,13 +134,29 @@ async def test_only_attempts_that_are_due_are_published(engine: AsyncEngine) -> 
     assert [each.intent.continues for each in await published_by_feed(engine)] == [due.exit_id]
 
 
+async def test_exits_that_wait_do_not_hold_up_others(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One follower is halted with more due exits than a poll publishes."""
+    monkeypatch.setattr(exits, "MAX_ATTEMPTS_PER_POLL", 2)
+    for number in range(1, 6):
+        await record_exit(engine, number, next_attempt_at=NOON)
+    theirs = [await record_exit(engine, number, proxy=OTHER_PROXY) for number in range(6, 11)]
+
+    published = await published_by_feed(
+        engine, modes={follower_scope(PROXY): Mode.HALTED}, until=len(theirs)
+    )
+
+    assert [each.intent.continues for each in published] == [each.exit_id for each in theirs]
+
+
 @pytest.mark.parametrize(("mode", "published"), [(Mode.HALTED, 0), (Mode.REDUCING, 1)])
 async def test_an_attempt_waits_while_halted_and_is_published_while_reducing(
     engine: AsyncEngine, mode: Mode, published: int
 ) -> None:
     await record_exit(engine, 1)
 
-    assert len(await published_by_feed(engine, mode=mode)) == published
+    assert len(await published_by_feed(engine, modes={GLOBAL: mode})) == published
 
 
 async def test_an_exit_that_expires_while_halted_gets_its_last_attempt(
@@ -145,7 +165,19 @@ async def test_an_exit_that_expires_while_halted_gets_its_last_attempt(
     """Preflight refuses it and records that the exit is unsold."""
     await record_exit(engine, 1)
 
-    assert len(await published_by_feed(engine, mode=Mode.HALTED, now=EXPIRY)) == 1
+    assert len(await published_by_feed(engine, modes={GLOBAL: Mode.HALTED}, now=EXPIRY)) == 1
+
+
+async def test_an_attempt_that_was_judged_meanwhile_is_not_published_under_the_next_number(
+    engine: AsyncEngine,
+) -> None:
+    """Another instance judged it after this one had found it due: it may be under way."""
+    await record_exit(engine, 1)
+    due = await exits.load_due_exits(engine, now=NOW)
+    found_before = [replace(each, attempts=each.attempts - 1) for each in due]
+
+    assert [each.attempts for each in await exits.load_exits(engine, due)] == [2]
+    assert await exits.load_exits(engine, found_before) == []
 
 
 async def test_the_exits_of_other_instances_are_not_published(engine: AsyncEngine) -> None:

@@ -81,7 +81,7 @@ BAD: list[tuple[Callable[[Evidence], Check], Evidence, str]] = [
     (
         checks.follows_add_up,
         replace(GOOD, positions_of_follows={(PROXY, TOKEN): shares(9)}),
-        "position 10.000000, follows 9.000000",
+        "positions 10.000000, follows 9.000000",
     ),
     (
         checks.every_leader_trade_was_seen,

@@ -148,6 +148,7 @@ def create_exits() -> None:
         "exits",
         sa.Column("exit_id", sa.Text(), primary_key=True, comment="The id of its first intent"),
         text("proxy"),
+        text("leader"),
         text("follow_id"),
         text("token_id"),
         text("intent", "JSON: its first intent"),
