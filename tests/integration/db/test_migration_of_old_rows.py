@@ -34,6 +34,7 @@ from tests.builders import (
     shares,
     usdc,
 )
+from tests.integration.db.rows import insert_row
 
 pytestmark = pytest.mark.integration
 
@@ -76,12 +77,6 @@ def old_json(message: Any, *, old: str, new: str) -> str:
 OLD_FILL = old_json(FILL, old="witness", new="source")
 OLD_APPROVED = old_json(APPROVED, old="judged", new="facts")
 OLD_REFUSED = old_json(REFUSED, old="judged", new="facts")
-
-
-async def insert_row(connection: AsyncConnection, table: str, **values: Any) -> None:
-    names = ", ".join(values)
-    parameters = ", ".join(f":{name}" for name in values)
-    await connection.execute(text(f"insert into {table} ({names}) values ({parameters})"), values)
 
 
 async def insert_old_rows(connection: AsyncConnection) -> None:

@@ -1,7 +1,6 @@
 """What follows hold and have spent is computed from the rows of the previous release."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from alembic import command
@@ -25,6 +24,7 @@ from tests.builders import (
     shares,
     usdc,
 )
+from tests.integration.db.rows import insert_row
 from tests.unit.preflight.test_decisions import LIMITS
 
 pytestmark = pytest.mark.integration
@@ -113,12 +113,6 @@ async def insert_copy(
         approved_at=NOON,
         signed_at=NOON,
     )
-
-
-async def insert_row(connection: AsyncConnection, table: str, **values: Any) -> None:
-    names = ", ".join(values)
-    parameters = ", ".join(f":{name}" for name in values)
-    await connection.execute(text(f"insert into {table} ({names}) values ({parameters})"), values)
 
 
 async def test_positions_are_what_confirmed_copies_bought_and_did_not_sell(
