@@ -1,9 +1,11 @@
 """Frames of a feed and records of a topic that could not be handled."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import Base64Bytes
 
+from shared.domain.ids import derived_id
 from shared.messages.base import Message
 
 MAX_FRAME_LENGTH = 20_000
@@ -20,6 +22,20 @@ class FrameParked(Message):
 
     def key(self) -> bytes:
         return self.feed.encode()
+
+
+def park_frame(frame: str, *, feed: str, reason: str, at: datetime) -> FrameParked:
+    """Build the message that keeps a frame, cut to ``MAX_FRAME_LENGTH`` characters. The same frame
+    gives the same ``message_id``.
+    """
+    stored = frame[:MAX_FRAME_LENGTH]
+    return FrameParked(
+        message_id=derived_id("frame", stored),
+        occurred_at=at,
+        feed=feed,
+        reason=reason,
+        frame=stored,
+    )
 
 
 class DeadLetter(Message):

@@ -1,13 +1,13 @@
 """Parks the rows of the venue's trades that could not be read, each once."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from services.executor.adapters.venue import UnreadableRow
 from shared.caching.lru_cache import LruCache
-from shared.domain.ids import derived_id
-from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
+from shared.messages.dead_letters import park_frame
 from shared.observe import metrics
 from shared.streams.routes import Publish
 
@@ -22,21 +22,21 @@ class ParkedRows:
         self._parked: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
     async def park(self, rows: Iterable[UnreadableRow], publish: Publish) -> None:
-        """Publish each row as a dead letter with its reason, without the API key that it names."""
+        """Publish each row as a dead letter with its reason, without the API keys that it names."""
         for unreadable in rows:
-            shown = {name: value for name, value in unreadable.row.items() if name != "owner"}
-            stored = json.dumps(shown, default=str)[:MAX_FRAME_LENGTH]
-            message_id = derived_id("frame", stored)
-            if self._parked.get(message_id):
+            frame = json.dumps(_without_owners(unreadable.row), default=str)
+            parked = park_frame(frame, feed="trades", reason=unreadable.reason, at=self._now())
+            if self._parked.get(parked.message_id):
                 continue
             metrics.feed_frame(metrics.Feed.TRADES, metrics.FrameKind.MALFORMED)
-            await publish(
-                FrameParked(
-                    message_id=message_id,
-                    occurred_at=self._now(),
-                    feed="trades",
-                    reason=unreadable.reason,
-                    frame=stored,
-                )
-            )
-            self._parked.put(message_id, True)  # noqa: FBT003 - used as a set
+            await publish(parked)
+            self._parked.put(parked.message_id, True)  # noqa: FBT003 - used as a set
+
+
+def _without_owners(value: Any) -> Any:
+    """The row without ``owner``, an API key: of the taker, and of each of its makers."""
+    if isinstance(value, Mapping):
+        return {name: _without_owners(each) for name, each in value.items() if name != "owner"}
+    if isinstance(value, list):
+        return [_without_owners(each) for each in value]
+    return value

@@ -20,7 +20,7 @@ from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT
 from shared.messages.base import MAX_MICROS
-from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
+from shared.messages.dead_letters import park_frame
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.observe import metrics, tracing
 from shared.polymarket import data_api, rtds
@@ -121,16 +121,7 @@ class ActivityFeed:
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
         metrics.feed_frame(metrics.Feed.RTDS, metrics.FrameKind.MALFORMED)
-        stored = frame[:MAX_FRAME_LENGTH]
-        await publish(
-            FrameParked(
-                message_id=derived_id("frame", stored),
-                occurred_at=self._now(),
-                feed="rtds",
-                reason=reason,
-                frame=stored,
-            )
-        )
+        await publish(park_frame(frame, feed="rtds", reason=reason, at=self._now()))
 
 
 class DataFeed:
@@ -193,20 +184,12 @@ class DataFeed:
     async def _park(self, row: data_api.Row, reason: str, publish: Publish) -> None:
         """Publish it once: the row comes again with every round."""
         metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.MALFORMED)
-        stored = json.dumps(row, default=str)[:MAX_FRAME_LENGTH]
-        message_id = derived_id("frame", stored)
-        if self._published.get(message_id):
+        frame = json.dumps(row, default=str)
+        parked = park_frame(frame, feed="data", reason=reason, at=self._now())
+        if self._published.get(parked.message_id):
             return
-        await publish(
-            FrameParked(
-                message_id=message_id,
-                occurred_at=self._now(),
-                feed="data",
-                reason=reason,
-                frame=stored,
-            )
-        )
-        self._published.put(message_id, True)  # noqa: FBT003 - used as a set
+        await publish(parked)
+        self._published.put(parked.message_id, True)  # noqa: FBT003 - used as a set
 
 
 class Cursor:

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from services.pricer.adapters.books import QuoteCache, SharedCache, TrackedBook, build_book_seen
 from services.pricer.adapters.markets import MarketCache
 from shared.domain.errors import InvalidMessage
-from shared.domain.ids import derived_id
-from shared.messages.dead_letters import MAX_FRAME_LENGTH, FrameParked
+from shared.messages.dead_letters import park_frame
 from shared.observe import metrics
 from shared.polymarket.market_data import (
     KEEP_ALIVE,
@@ -116,16 +115,7 @@ class MarketChannelFeed:
 
     async def _park(self, frame: str, reason: str, publish: Publish) -> None:
         metrics.feed_frame(metrics.Feed.MARKET, metrics.FrameKind.MALFORMED)
-        excerpt = frame[:MAX_FRAME_LENGTH]
-        await publish(
-            FrameParked(
-                message_id=derived_id("frame", excerpt),
-                occurred_at=self._now(),
-                feed="market",
-                reason=reason,
-                frame=excerpt,
-            )
-        )
+        await publish(park_frame(frame, feed="market", reason=reason, at=self._now()))
 
 
 def build_subscription(tokens: list[str]) -> list[str]:

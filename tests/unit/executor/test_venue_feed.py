@@ -1,6 +1,7 @@
 """How often the feeds ask the venue, and what one wallet's failure costs the others."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -192,8 +193,13 @@ async def test_an_order_that_is_sent_again_is_reported_as_overdue_ever_less(
     assert len(published.messages) == times
 
 
-async def test_an_unreadable_row_is_parked_once_without_its_api_key() -> None:
-    row = UnreadableRow(order_hash=None, reason="no", row={"id": "1", "owner": "our-key"})
+async def test_an_unreadable_row_is_parked_once_without_its_api_keys() -> None:
+    makers = [{"order_id": "0xb", "owner": "their-key"}]
+    row = UnreadableRow(
+        order_hash=None,
+        reason="no",
+        row={"id": "1", "owner": "our-key", "maker_orders": makers},
+    )
     published, parked_rows = Published(), ParkedRows(now=Clock(NOON))
 
     await parked_rows.park([row, row], published)
@@ -201,7 +207,8 @@ async def test_an_unreadable_row_is_parked_once_without_its_api_key() -> None:
 
     (parked,) = published.messages
     assert isinstance(parked, FrameParked)
-    assert (parked.feed, parked.reason, parked.frame) == ("trades", "no", '{"id": "1"}')
+    assert (parked.feed, parked.reason) == ("trades", "no")
+    assert json.loads(parked.frame) == {"id": "1", "maker_orders": [{"order_id": "0xb"}]}
 
 
 async def test_both_feeds_park_the_unreadable_rows_and_publish_the_others() -> None:
