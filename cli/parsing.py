@@ -4,7 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
-from shared.domain.follows import ExitMode
+from shared.domain.terms import ExitMode
 
 if TYPE_CHECKING:
     from services.paper_venue.faults.catalogue import Fault

@@ -19,8 +19,9 @@ from services.preflight.decisions import (
     open_exit,
     refuse_early,
 )
-from shared.domain.follows import Controls, ExitMode
+from shared.domain.follows import Controls
 from shared.domain.money import Side
+from shared.domain.terms import ExitMode
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentQuoted, IntentRefused
 from shared.messages.orders import FINAL_STATES, OrderReported

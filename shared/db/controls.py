@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+from pydantic import TypeAdapter
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -19,12 +20,12 @@ from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import (
     Controls,
-    ExitMode,
     Follow,
     Mode,
     group_by_leader,
     require_no_cycle,
 )
+from shared.domain.terms import EndMode, EntryMode, ExitMode, Filters, Tier
 from shared.observe import metrics
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ CHANNEL = "slipstream_controls"
 LOCK = 7_261_043_119
 """An advisory lock: changes wait for one another, so that versions grow in the order of commits."""
 
+TIERS = TypeAdapter(tuple[Tier, ...])
+FILTERS = TypeAdapter(Filters)
 FOLLOW_FIELDS = tuple(field.name for field in fields(Follow))
 NEWEST_FOLLOWS = """
 select distinct on (follow_id) * from control.follows
@@ -77,10 +80,7 @@ async def save_follows(
     """
 
     async def append(connection: AsyncConnection, version: int) -> None:
-        rows = [
-            {name: getattr(follow, name) for name in FOLLOW_FIELDS} | {"version": version}
-            for follow in follows
-        ]
+        rows = [_build_follow_row(follow, version) for follow in follows]
         await connection.execute(insert(tables.follows), rows)
         saved = await fetch_rows(connection, NEWEST_FOLLOWS, version=version)
         require_no_cycle(map(_parse_follow, saved), added=follows)
@@ -116,9 +116,27 @@ async def _change(
     return version
 
 
+def _build_follow_row(follow: Follow, version: int) -> dict[str, Any]:
+    values = {name: getattr(follow, name) for name in FOLLOW_FIELDS}
+    return values | {
+        "version": version,
+        "tiers": TIERS.dump_json(follow.tiers).decode(),
+        "filters": FILTERS.dump_json(follow.filters).decode(),
+    }
+
+
 def _parse_follow(row: Any) -> Follow:
     values = {name: getattr(row, name) for name in FOLLOW_FIELDS}
-    return Follow(**values | {"exits": ExitMode(row.exits)})
+    return Follow(
+        **values
+        | {
+            "entries": EntryMode(row.entries),
+            "exits": ExitMode(row.exits),
+            "at_end": EndMode(row.at_end),
+            "tiers": TIERS.validate_json(row.tiers),
+            "filters": FILTERS.validate_json(row.filters),
+        }
+    )
 
 
 class ControlsWatch:

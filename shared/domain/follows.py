@@ -8,6 +8,15 @@ from enum import StrEnum
 
 from shared.domain.money import Side
 from shared.domain.prices import BPS
+from shared.domain.terms import (
+    NO_FILTERS,
+    EndMode,
+    EntryMode,
+    ExitMode,
+    Filters,
+    Tier,
+    require_tiers,
+)
 
 GLOBAL = "global"
 
@@ -28,17 +37,6 @@ class Mode(StrEnum):
 MODES_BY_STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
 
 
-class ExitMode(StrEnum):
-    """What a follow sells when its leader sells."""
-
-    PROPORTIONAL = "proportional"
-    """The proportion that the leader sold of what he held."""
-    ALL = "all"
-    """Everything that the follow holds, at the leader's first sale."""
-    NONE = "none"
-    """Nothing: the follower exits himself."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follow:
     """One version of the terms by which ``proxy`` copies ``leader``. Amounts in micro-USDC."""
@@ -48,15 +46,24 @@ class Follow:
     """The version of the controls that made it; versions only grow."""
     leader: str
     proxy: str
-    percent: Decimal | None
-    """Percentage of the leader's trade. None: ``fixed_usdc`` is copied instead."""
-    fixed_usdc: int | None
+    percent: Decimal | None = None
+    """Percentage of the leader's trade. Exactly one of this and the next three is given."""
+    fixed_usdc: int | None = None
+    equity_percent: Decimal | None = None
+    """Percentage of the share of the follower's equity that the trade is of the leader's."""
+    tiers: tuple[Tier, ...] = ()
+    """By the size of the leader's trade, the smallest first."""
     min_usdc: int
     max_usdc: int
     max_slippage_bps: Decimal
     daily_cap_usdc: int
     active: bool = True
+    entries: EntryMode = EntryMode.TRADES
     exits: ExitMode = ExitMode.PROPORTIONAL
+    at_end: EndMode = EndMode.KEEP
+    counter: bool = False
+    """Whether the complementary outcome is bought and sold in place of the leader's."""
+    filters: Filters = NO_FILTERS
 
     def __post_init__(self) -> None:
         self._check_size()
@@ -76,17 +83,21 @@ class Follow:
             )
 
     def _check_size(self) -> None:
-        if (self.percent is None) == (self.fixed_usdc is None):
+        sizes = (self.percent, self.fixed_usdc, self.equity_percent, self.tiers or None)
+        if sum(size is not None for size in sizes) != 1:
             raise ValueError(
-                "a follow copies either a percentage of the leader's trade or a fixed amount: "
-                "give exactly one"
+                "a follow copies either a percentage of the leader's trade, a fixed amount, "
+                "a share of the equity or tiers: give exactly one"
             )
-        if self.percent is not None and self.percent <= 0:
-            raise ValueError(f"the percentage must be above 0, not {self.percent}")
-        if self.fixed_usdc is not None and self.fixed_usdc <= 0:
-            raise ValueError(
-                f"the fixed amount must be above 0, not {self.fixed_usdc}, in micro-USDC"
-            )
+        for name, size in (
+            ("percentage", self.percent),
+            ("fixed amount", self.fixed_usdc),
+            ("percentage of the equity's share", self.equity_percent),
+        ):
+            if size is not None and size <= 0:
+                raise ValueError(f"the {name} must be above 0, not {size}")
+        if self.tiers:
+            require_tiers(self.tiers)
 
     def copy_usdc(self, leader_usdc: int) -> int:
         """Return the micro-USDC to copy of a leader's trade of ``leader_usdc`` micro-USDC.

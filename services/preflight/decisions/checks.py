@@ -20,9 +20,10 @@ from services.preflight.decisions.violations import (
     require,
     seconds,
 )
-from shared.domain.follows import ExitMode, Follow, Mode
+from shared.domain.follows import Follow, Mode
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
+from shared.domain.terms import ExitMode
 from shared.messages.intents import (
     SOURCES_TO_BOUND,
     IntentApproved,

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from shared.domain.follows import ExitMode
 from shared.domain.ids import continuation_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, cost_floor
+from shared.domain.terms import ExitMode
 from shared.messages.intents import Intent, IntentApproved, IntentRefused, Refusal
 from shared.messages.orders import OrderReported, OrderState
 

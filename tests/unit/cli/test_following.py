@@ -9,8 +9,9 @@ from rich.console import Console
 from cli.errors import CommandError
 from cli.following import build_follows_table, parse_follow, parse_scope
 from cli.formatting import format_number
-from shared.domain.follows import GLOBAL, ExitMode, Follow, Mode, follower_scope, leader_scope
+from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
 from shared.domain.ids import follow_id
+from shared.domain.terms import ExitMode
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
 
 

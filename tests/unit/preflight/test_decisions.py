@@ -17,8 +17,9 @@ from services.preflight.decisions import (
     max_fee,
     refuse_early,
 )
-from shared.domain.follows import ExitMode, Mode
+from shared.domain.follows import Mode
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, shares_for
+from shared.domain.terms import ExitMode
 from shared.messages.intents import (
     IntentApproved,
     IntentRefused,

@@ -18,9 +18,9 @@ from services.preflight.decisions import (
     open_exit,
 )
 from services.preflight.decisions.exits import MAX_WAIT, NOTHING_TO_SELL, PASSING_REFUSALS
-from shared.domain.follows import ExitMode
 from shared.domain.ids import continuation_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, Side
+from shared.domain.terms import ExitMode
 from shared.messages.intents import Intent, Refusal
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import NOON, an_intent, an_outcome, approved, refused, seconds, shares

@@ -1,0 +1,128 @@
+"""The parts of a follow's terms: what starts and ends its copies, tiers of size, and filters."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+
+class EntryMode(StrEnum):
+    """What a follow buys."""
+
+    TRADES = "trades"
+    """What its leader buys from now on."""
+    MIRROR = "mirror"
+    """That, and what its leader holds more than his known trades explain: at the start and after
+    gaps."""
+    NONE = "none"
+    """Nothing: only exits are copied."""
+
+
+class ExitMode(StrEnum):
+    """What a follow sells when its leader sells."""
+
+    PROPORTIONAL = "proportional"
+    """The proportion that the leader sold of what he held."""
+    ALL = "all"
+    """Everything that the follow holds, at the leader's first sale."""
+    NONE = "none"
+    """Nothing: the follower exits himself."""
+
+
+class EndMode(StrEnum):
+    """What a follow does with the shares that it holds when it ends."""
+
+    KEEP = "keep"
+    """It keeps them: the follower exits himself."""
+    CLOSE_OUT = "close_out"
+    """It sells them all."""
+    FOLLOW = "follow"
+    """It copies the leader's exits until it holds nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """How much is copied of a leader's trade of at least ``from_usdc`` micro-USDC: a percentage or
+    a fixed amount in micro-USDC.
+    """
+
+    from_usdc: int
+    percent: Decimal | None = None
+    fixed_usdc: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.from_usdc < 0:
+            raise ValueError(f"a tier begins at 0 or above, not at {self.from_usdc} micro-USDC")
+        if (self.percent is None) == (self.fixed_usdc is None):
+            raise ValueError("a tier copies a percentage or a fixed amount: give one")
+        if (self.percent or self.fixed_usdc or 0) <= 0:
+            raise ValueError("a tier's percentage or fixed amount must be above 0")
+
+
+def require_tiers(tiers: tuple[Tier, ...]) -> None:
+    """Check that they begin at different sizes, the first at 0. Raises: ValueError."""
+    starts = [tier.from_usdc for tier in tiers]
+    if starts != sorted(set(starts)):
+        raise ValueError("tiers must begin at different sizes, the smallest first")
+    if starts[0] != 0:
+        raise ValueError("the first tier must begin at 0: else smaller trades have no tier")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which of a leader's entries a follow copies. Exits pass: what was bought can be sold."""
+
+    min_leader_usdc: int = 0
+    """Of the leader's trade, in micro-USDC."""
+    min_price: Decimal = Decimal(0)
+    max_price: Decimal = Decimal(1)
+    max_spread_bps: Decimal | None = None
+    """None: any spread."""
+    min_liquidity_usdc: int | None = None
+    """Of the market, as the venue computes it, in micro-USDC; None: any liquidity."""
+    min_seconds_to_end: int | None = None
+    """Until the market's announced end; None: any time."""
+    max_seconds_to_end: int | None = None
+    tags: frozenset[str] = frozenset()
+    """Only markets with one of them; empty: any market."""
+    excluded_tags: frozenset[str] = frozenset()
+    markets: frozenset[str] = frozenset()
+    """Only markets with one of these condition ids; empty: any market."""
+    excluded_markets: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_price <= self.max_price <= 1:
+            raise ValueError(
+                f"the lowest price ({self.min_price}) must be between 0 and the highest "
+                f"({self.max_price}), and that at most 1"
+            )
+        for name in (
+            "min_leader_usdc",
+            "max_spread_bps",
+            "min_liquidity_usdc",
+            "min_seconds_to_end",
+            "max_seconds_to_end",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must not be below 0, but is {value}")
+        shortest, longest = self.min_seconds_to_end, self.max_seconds_to_end
+        if shortest is not None and longest is not None and shortest > longest:
+            raise ValueError("the shortest time to a market's end must not be above the longest")
+        if self.tags & self.excluded_tags or self.markets & self.excluded_markets:
+            raise ValueError("what is required cannot be excluded as well")
+
+    @property
+    def need_market_details(self) -> bool:
+        """Whether they are judged by what only the venue's market catalogue says."""
+        return bool(
+            self.min_liquidity_usdc is not None
+            or self.min_seconds_to_end is not None
+            or self.max_seconds_to_end is not None
+            or self.tags
+            or self.excluded_tags
+            or self.markets
+            or self.excluded_markets
+        )
+
+
+NO_FILTERS = Filters()

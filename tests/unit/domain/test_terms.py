@@ -1,0 +1,95 @@
+"""Terms that contradict themselves are refused, and every term survives the database."""
+
+from dataclasses import fields
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.db.controls import FILTERS, TIERS
+from shared.domain.terms import NO_FILTERS, Filters, Tier, require_tiers
+
+TIER = Tier(from_usdc=0, percent=Decimal(10))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"from_usdc": -1}, "begins at 0"),
+        ({"percent": None}, "give one"),
+        ({"fixed_usdc": 1}, "give one"),
+        ({"percent": Decimal(0)}, "above 0"),
+    ],
+)
+def test_a_tier_that_sizes_nothing_is_refused(wrong: dict[str, Any], named: str) -> None:
+    given: dict[str, Any] = {"from_usdc": 0, "percent": Decimal(10)} | wrong
+    with pytest.raises(ValueError, match=named):
+        Tier(**given)
+
+
+@pytest.mark.parametrize(
+    ("starts", "named"), [((1,), "at 0"), ((0, 5, 5), "smallest first"), ((0, 9, 5), "smallest")]
+)
+def test_tiers_that_leave_a_size_open_are_refused(starts: tuple[int, ...], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        require_tiers(tuple(Tier(from_usdc=start, fixed_usdc=1) for start in starts))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"min_price": Decimal("0.6"), "max_price": Decimal("0.5")}, "lowest price"),
+        ({"max_price": Decimal("1.1")}, "at most 1"),
+        ({"min_leader_usdc": -1}, "min_leader_usdc"),
+        ({"min_liquidity_usdc": -1}, "min_liquidity_usdc"),
+        ({"min_seconds_to_end": 9, "max_seconds_to_end": 8}, "shortest"),
+        ({"tags": frozenset({"a"}), "excluded_tags": frozenset({"a"})}, "excluded"),
+        ({"markets": frozenset({"0x1"}), "excluded_markets": frozenset({"0x1"})}, "excluded"),
+    ],
+)
+def test_filters_that_contradict_themselves_are_refused(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Filters(**wrong)
+
+
+def test_every_filter_and_tier_survives_the_database() -> None:
+    filters = Filters(
+        min_leader_usdc=1,
+        min_price=Decimal("0.05"),
+        max_price=Decimal("0.95"),
+        max_spread_bps=Decimal(300),
+        min_liquidity_usdc=2,
+        min_seconds_to_end=3,
+        max_seconds_to_end=4,
+        tags=frozenset({"politics"}),
+        excluded_tags=frozenset({"crypto"}),
+        markets=frozenset({"0x1"}),
+        excluded_markets=frozenset({"0x2"}),
+    )
+    unset = [each.name for each in fields(Filters) if getattr(filters, each.name) == each.default]
+    assert unset == []
+    assert FILTERS.validate_json(FILTERS.dump_json(filters)) == filters
+    assert FILTERS.validate_json("{}") == NO_FILTERS
+    tiers = (TIER, Tier(from_usdc=5, fixed_usdc=6))
+    assert TIERS.validate_json(TIERS.dump_json(tiers)) == tiers
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(min_liquidity_usdc=1),
+        Filters(min_seconds_to_end=1),
+        Filters(max_seconds_to_end=1),
+        Filters(tags=frozenset({"a"})),
+        Filters(excluded_tags=frozenset({"a"})),
+        Filters(markets=frozenset({"0x1"})),
+        Filters(excluded_markets=frozenset({"0x1"})),
+    ],
+)
+def test_what_only_the_catalogue_says_is_asked_of_it(filters: Filters) -> None:
+    assert filters.need_market_details
+
+
+def test_what_needs_no_catalogue_asks_for_none() -> None:
+    filters = Filters(min_leader_usdc=1, min_price=Decimal("0.1"), max_spread_bps=Decimal(1))
+    assert not filters.need_market_details
