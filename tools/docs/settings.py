@@ -76,7 +76,7 @@ def render_settings() -> str:
     parts.append("## Services\n")
     for name in PIPELINE:
         also = [title for title, kind in SHARED.items() if name in _readers(kind)]
-        line = f"Shared settings besides: {', '.join(also)}."
+        line = f"Shared settings as well: {', '.join(also)}."
         parts.append(_section(f"### {_deployed(name)}", _service_settings(name), line))
     parts.append(_section("## Paper venue", _service_settings("paper_venue"), ""))
     line = "Read by `slipstream stack`, `slipstream demo` and the tests."
