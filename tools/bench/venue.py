@@ -41,7 +41,7 @@ class BenchVenue:
         self.arrivals: list[tuple[int, float]] = []
         """The salt and the time of each order, in the order of arrival."""
         self.hanging: Collection[str] = ()
-        """Wallets whose orders and trades are not answered."""
+        """Wallets for whom neither trades nor every second order are answered."""
         self.broke: Collection[str] = ()
         """Wallets that have no collateral."""
         self._orders: dict[str, list[Mapping[str, Any]]] = {}
@@ -109,8 +109,10 @@ class BenchVenue:
         self.arrivals.append((order["salt"], time.perf_counter()))
         if "maker" not in order:  # an order of the floor
             return web.Response(body=b"{}")
-        await self._hang_for(order["maker"])
-        self._orders.setdefault(order["maker"], []).append(order)
+        earlier = self._orders.setdefault(order["maker"], [])
+        earlier.append(order)
+        if len(earlier) % 2 == 0:
+            await self._hang_for(order["maker"])
         salt = str(order["salt"])
         return _json_response(
             {
