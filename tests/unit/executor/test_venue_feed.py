@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.executor.adapters import venue_feed
+from services.executor.adapters import startup_check, venue_feed
 from services.executor.adapters.startup_check import StartupCheck, StartupCheckPending
 from services.executor.adapters.unreadable_rows import ParkedRows
 from services.executor.adapters.venue import UnreadableRow, WalletTrades
@@ -120,6 +120,25 @@ async def test_a_wallet_that_the_venue_refuses_is_withheld_alone_until_it_answer
 
     assert sum(venue.requests.values()) == len(WALLETS) + 2
     assert sum(isinstance(each, OrderOverdue) for each in published.messages) == len(WALLETS)
+
+
+async def test_a_wallet_that_the_venue_does_not_answer_for_is_withheld_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(startup_check, "ANSWER_WITHIN_S", 0.05)
+    venue, clock = HangingVenue(refused={REFUSED}), Clock(NOON)
+    check = a_check(venue, of_every_wallet(), now=clock)
+
+    async with running(check):
+        await eventually(lambda: check.is_ready)
+        for proxy in WALLETS:
+            if proxy != REFUSED:
+                check.require_ready(proxy)
+        assert not is_ready(check, REFUSED)
+
+        venue.answers.set()
+        clock.now += seconds(1)
+        await eventually(lambda: is_ready(check, REFUSED))
 
 
 def is_ready(check: StartupCheck, proxy: str) -> bool:
