@@ -5,24 +5,24 @@ from collections.abc import Mapping
 from aiokafka import TopicPartition
 
 from shared.streams.assignment import PartitionAssignment
+from shared.streams.settings import KafkaSettings
 
 
 class Backpressure:
     """A partition may have many unfinished messages as long as all partitions together have few:
     they may be the queue of one key, and the partition's other keys must not wait until that is
-    worked off. ``per_partition``: where all together have ``in_all``.
+    worked off.
     """
 
     def __init__(
         self,
         assignments: Mapping[TopicPartition, PartitionAssignment],
-        *,
-        per_partition: int,
-        in_all: int,
+        settings: KafkaSettings,
     ) -> None:
         """``assignments``: those of this instance now, as they change."""
         self._assignments = assignments
-        self._per_partition, self._in_all = per_partition, in_all
+        self._in_all = settings.max_unfinished
+        self._per_partition = settings.max_unfinished_per_partition
 
     def is_full(self, assignment: PartitionAssignment) -> bool:
         """Whether nothing more of the partition may be taken."""

@@ -120,11 +120,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._key_queues = KeyQueues(self._process, self._on_failed)
         self._assignments: dict[TopicPartition, PartitionAssignment] = {}
-        self._backpressure = Backpressure(
-            self._assignments,
-            per_partition=settings.max_unfinished_per_partition,
-            in_all=settings.max_unfinished,
-        )
+        self._backpressure = Backpressure(self._assignments, settings)
         self._redriver = Redriver(
             dead_letters,
             self._blocked_keys,

@@ -5,8 +5,11 @@ from aiokafka import TopicPartition
 
 from shared.streams.assignment import PartitionAssignment
 from shared.streams.backpressure import Backpressure
+from shared.streams.settings import KafkaSettings
 
-PER_PARTITION, IN_ALL = 10, 100
+SETTINGS = KafkaSettings(
+    bootstrap_servers="none", max_unfinished=100, max_unfinished_per_partition=10
+)
 
 
 def assignments(*unfinished: int) -> dict[TopicPartition, PartitionAssignment]:
@@ -39,7 +42,7 @@ def test_the_first_partition_is_full_where_both_limits_are_reached(
     unfinished: tuple[int, ...], is_full: bool, is_low: bool
 ) -> None:
     made = assignments(*unfinished)
-    backpressure = Backpressure(made, per_partition=PER_PARTITION, in_all=IN_ALL)
+    backpressure = Backpressure(made, SETTINGS)
     first = next(iter(made.values()))
 
     assert (backpressure.is_full(first), backpressure.is_low(first)) == (is_full, is_low)
@@ -47,7 +50,7 @@ def test_the_first_partition_is_full_where_both_limits_are_reached(
 
 def test_partitions_that_are_assigned_later_count() -> None:
     made = assignments(10)
-    backpressure = Backpressure(made, per_partition=PER_PARTITION, in_all=IN_ALL)
+    backpressure = Backpressure(made, SETTINGS)
     (first,) = made.values()
     assert not backpressure.is_full(first)
 
