@@ -134,7 +134,7 @@ async def test_when_a_market_ends_its_copies_stay_and_nothing_more_is_copied(
     assert {(each.state, each.reason) for each in exits.values()} == {("unsold", "no_market")}
     await assert_trades_are(story, 3)
     await assert_followers_hold(story, token, entries)
-    await assert_an_operator_is_told(story, exits, tmp_path)
+    await assert_an_operator_can_see(story, exits, tmp_path)
 
 
 async def test_an_order_that_arrives_after_the_end_is_refused_for_good(
@@ -160,7 +160,7 @@ async def test_an_order_that_arrives_after_the_end_is_refused_for_good(
     assert await count_reserved(story, bought, sold) == 0
     await assert_trades_are(story, 3)
     await assert_followers_hold(story, token, entries)
-    await assert_an_operator_is_told(story, exits, tmp_path)
+    await assert_an_operator_can_see(story, exits, tmp_path)
 
 
 async def wait_for_rejected_orders(story: Story, trade: LeaderTrade) -> Mapping[str, Row[Any]]:
@@ -245,7 +245,7 @@ async def assert_followers_hold(story: Story, token: str, entries: Mapping[str, 
     await story.assert_venue_has_one_order_per_confirmed_copy()
 
 
-async def assert_an_operator_is_told(
+async def assert_an_operator_can_see(
     story: Story, exits: Mapping[str, Row[Any]], folder: Path
 ) -> None:
     """`status` names each exit with shares left, and `why` names the rule that ended it."""

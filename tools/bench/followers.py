@@ -1,5 +1,6 @@
 """The followers and leaders of a benchmark: wallets with real keys, and frames of leader trades."""
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -143,13 +144,16 @@ def build_copy_intended(
 
 
 def generate_trades(
-    group: Sequence[Leader], *, first_number: int, now: datetime
+    group: Sequence[Leader], *, first_number: int, now: datetime, interval_s: float = 0
 ) -> Iterator[Trade]:
-    """Endless trades of these leaders in turn, each in a transaction of its own."""
-    number = first_number
-    while True:
-        yield _build_trade(group[number % len(group)], number, int(now.timestamp()))
-        number += 1
+    """Endless trades of these leaders in turn, each in a transaction of its own. They are dated
+    ``interval_s`` apart: a run that is longer than entries may be old needs the time between two
+    trades.
+    """
+    at = now.timestamp()
+    for number in itertools.count(first_number):
+        yield _build_trade(group[number % len(group)], number, int(at))
+        at += interval_s
 
 
 def _build_trade(leader: Leader, number: int, seconds: int) -> Trade:

@@ -165,7 +165,11 @@ class Isolation:
             followers=followers,
             seconds=self._effort.seconds,
         )
-        trades = list(itertools.islice(self._pipeline.trades(followers), load.trades))
+        trades = list(
+            itertools.islice(
+                self._pipeline.trades(followers, interval_s=1 / load.trades_per_second), load.trades
+            )
+        )
         healthy = [replace(trade, salts=trade.salts[: self._effort.healthy]) for trade in trades]
         self._venue.arrivals.clear()
         began, before = utc_now(), read_cpu_seconds(self._pipeline.processes)

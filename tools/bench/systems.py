@@ -149,9 +149,13 @@ class Pipeline(Processes):
         """Those whom so many followers copy."""
         return self._leaders[followers_each]
 
-    def trades(self, followers_each: int) -> Iterator[Trade]:
+    def trades(self, followers_each: int, *, interval_s: float = 0) -> Iterator[Trade]:
+        """Trades of those whom so many followers copy, dated so many seconds apart."""
         for trade in followers.generate_trades(
-            self._leaders[followers_each], first_number=self._number, now=self._now()
+            self._leaders[followers_each],
+            first_number=self._number,
+            now=self._now(),
+            interval_s=interval_s,
         ):
             self._number += 1
             yield trade

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,12 @@ from shared.chain.wallet_balances import WalletBalances, WalletQuery
 from shared.domain.ids import follow_id
 from shared.streams.partitioning import Partitioner
 from tools.bench.figures import evaluate_group
-from tools.bench.followers import build_copy_intended, build_leaders, build_wallets
+from tools.bench.followers import (
+    build_copy_intended,
+    build_leaders,
+    build_wallets,
+    generate_trades,
+)
 from tools.bench.isolation import FULL, QUICK, Phase, Roles, build_table
 from tools.bench.systems import PARTITIONS
 from tools.bench.venue import LARGE_AMOUNT, answer_snapshot
@@ -64,6 +70,15 @@ def test_each_queued_intent_is_of_the_follow_and_has_an_id_of_its_own() -> None:
     }
     assert {each.key() for each in queue} == {proxies[2].encode()}
     assert len({each.intent_id for each in queue}) == 10
+
+
+def test_trades_are_dated_as_far_apart_as_they_are_sent() -> None:
+    leader = build_leaders([1], [build_wallets(1)[0][0]])[1][0]
+    trades = generate_trades([leader], first_number=0, now=NOW, interval_s=2)
+
+    dates = [orjson.loads(next(trades).frame)["payload"]["timestamp"] for _ in range(3)]
+
+    assert dates == [int(NOW.timestamp()) + late for late in (0, 2, 4)]
 
 
 def test_only_the_broke_wallets_have_no_money() -> None:
