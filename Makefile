@@ -12,7 +12,7 @@ hash = $(shell cat $(1) pyproject.toml | sha256sum | cut -c1-16)
 STAMP := .venv/installed-$(call hash,requirements-dev.lock)
 BENCH_STAMP := .venv/installed-bench-$(call hash,requirements-bench.lock)
 
-.PHONY: help setup demo test test-e2e crash-matrix fuzz check fmt schemas docs lock bench-hops clean
+.PHONY: help setup demo test test-e2e crash-matrix fuzz check fmt schemas docs lock bench-hops bench-isolation clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ lock: ## Resolve the lock files again (needs uv)
 
 bench-hops: $(STAMP) $(BENCH_STAMP) ## Measure one hop and the whole path against alternatives
 	$(BIN)/python -m tools.bench.hops
+
+# ISOLATION=--quick: a few seconds, to see that it runs
+bench-isolation: $(STAMP) ## Measure what one follower's trouble costs the others (5 minutes)
+	$(BIN)/python -m tools.bench.isolation $(ISOLATION)
 
 $(BENCH_STAMP): $(STAMP)
 	@$(PYTHON) tools/install.py requirements-bench.lock $@

@@ -16,6 +16,7 @@ from services.executor.handler import Handler
 from services.executor.settings import Settings
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
+from shared.chain.settings import ChainSettings
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresDeadLetters
@@ -38,7 +39,7 @@ from shared.streams.service import Process, Service, run
 
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
-    settings = read(Settings)
+    settings, exchanges = read(Settings), read(ChainSettings).exchanges
     assert_fast_signing()
     wallets, ownership = load_wallets(settings.keys_file), Ownership()
     async with (
@@ -46,7 +47,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         engine_scope(read(DatabaseSettings)) as engine,
         build_leases(ownership, engine, process, settings) as leases,
         Clob(read(VenueSettings), now=utc_now) as clob,
-        ChainClient(Rpc(str(settings.polygon_rpc_url))) as chain,
+        ChainClient(Rpc(str(settings.polygon_rpc_url)), exchanges=exchanges) as chain,
     ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)

@@ -19,6 +19,7 @@ from services.ingest.handler import Handler
 from services.ingest.settings import Settings
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
+from shared.chain.settings import ChainSettings
 from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresDeadLetters
@@ -41,7 +42,8 @@ from shared.streams.service import Process, Service, run
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
-    chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
+    exchanges = read(ChainSettings).exchanges
+    chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), exchanges=exchanges)
     data = build_data_api(settings, venue)
     async with (
         Producer(process.kafka) as producer,
@@ -53,7 +55,8 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
-        handler = build_handler(engine, chain, controls, settings)
+        holdings = ChainHoldings(chain, exchanges=exchanges)
+        handler = build_handler(engine, holdings, controls, settings)
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
@@ -89,11 +92,11 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 
 
 def build_handler(
-    engine: AsyncEngine, chain: ChainClient, controls: ControlsWatch, settings: Settings
+    engine: AsyncEngine, holdings: ChainHoldings, controls: ControlsWatch, settings: Settings
 ) -> Handler:
     return Handler(
         trades=PostgresTrades(engine),
-        holdings=ChainHoldings(chain),
+        holdings=holdings,
         controls=controls,
         now=utc_now,
         repeated_rows=settings.repeated_rows,

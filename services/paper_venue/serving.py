@@ -29,6 +29,7 @@ from shared.chain.addresses import (
     POSITION_MANAGER,
     PUSD,
     ROUTER,
+    SECOND_NEG_RISK_EXCHANGE_V2,
 )
 from shared.domain.errors import InvalidSettings
 
@@ -140,6 +141,7 @@ def build_facts(settings: Settings, port: int) -> Json:
         "contracts": {
             "exchange_v2": EXCHANGE_V2,
             "neg_risk_exchange_v2": NEG_RISK_EXCHANGE_V2,
+            "second_neg_risk_exchange_v2": SECOND_NEG_RISK_EXCHANGE_V2,
             "exchange_v3": EXCHANGE_V3,
             "conditional_tokens": CONDITIONAL_TOKENS,
             "position_manager": POSITION_MANAGER,

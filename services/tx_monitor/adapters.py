@@ -2,21 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from eth_utils.address import to_checksum_address
 from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.tx_monitor.decisions import FINAL_STATES, Watch, is_overdue
-from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.blocks import Receipt
 from shared.chain.client import ChainClient
-from shared.chain.logs import decode_order_fills
+from shared.chain.logs import decode_receipt_fills
 from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
@@ -177,7 +175,7 @@ def _parse_watch(row: Row[Any]) -> Watch:
 
 class ReceiptFeed:
     """Polls a node for the receipts of this instance's open watches, and publishes those that
-    differ from what is recorded.
+    differ from what is recorded. ``exchanges``: whose events are fills.
     """
 
     def __init__(
@@ -185,6 +183,7 @@ class ReceiptFeed:
         watches: PostgresWatches,
         chain: ChainClient,
         *,
+        exchanges: Collection[str],
         owns: Callable[[str], bool],
         now: Callable[[], datetime],
         poll_interval: timedelta,
@@ -192,6 +191,7 @@ class ReceiptFeed:
         give_up_after: timedelta,
     ) -> None:
         self._watches, self._chain, self._owns, self._now = watches, chain, owns, now
+        self._exchanges = exchanges
         self._poll_interval, self._batch_size = poll_interval, batch_size
         self._give_up_after = give_up_after
 
@@ -219,7 +219,11 @@ class ReceiptFeed:
                     with tracing.continue_trace(watch.traceparent):
                         await publish(
                             build_receipt_seen(
-                                watch, receipt, finalized_block=finalized_block, now=self._now()
+                                watch,
+                                receipt,
+                                exchanges=self._exchanges,
+                                finalized_block=finalized_block,
+                                now=self._now(),
                             )
                         )
 
@@ -256,17 +260,17 @@ def is_changed(watch: Watch, receipt: Receipt | None, *, finalized_block: int) -
     return receipt.block_hash != watch.block_hash or receipt.block_number <= finalized_block
 
 
-def is_exchange_log(log: Mapping[str, Any]) -> bool:
-    """Whether an exchange emitted the log: any contract that is called in a settlement (a maker's
-    wallet, for example) can emit an event that looks like a fill.
-    """
-    return to_checksum_address(log["address"]) in LIVE_EXCHANGES
-
-
 def build_receipt_seen(
-    watch: Watch, receipt: Receipt | None, *, finalized_block: int, now: datetime
+    watch: Watch,
+    receipt: Receipt | None,
+    *,
+    exchanges: Collection[str],
+    finalized_block: int,
+    now: datetime,
 ) -> ReceiptSeen:
-    fills = decode_order_fills(filter(is_exchange_log, receipt.logs)) if receipt is not None else []
+    """Build the message with the fills that these exchanges emitted for orders of the proxy."""
+    logs = receipt.logs if receipt is not None else ()
+    fills = decode_receipt_fills(logs, exchanges=exchanges)
     block = receipt.block_hash if receipt else "none"
     return ReceiptSeen(
         message_id=f"{watch.request_id}:{block}:{finalized_block}",

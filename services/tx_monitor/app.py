@@ -8,6 +8,7 @@ from services.tx_monitor.handler import Handler
 from services.tx_monitor.settings import Settings
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
+from shared.chain.settings import ChainSettings
 from shared.clock import utc_now
 from shared.db.database_watch import DatabaseWatch
 from shared.db.dead_letters import PostgresDeadLetters
@@ -23,7 +24,7 @@ from shared.streams.service import Process, Service, run
 
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
-    settings = read(Settings)
+    settings, exchanges = read(Settings), read(ChainSettings).exchanges
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
     async with (
         Producer(process.kafka) as producer,
@@ -46,6 +47,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "receipts": ReceiptFeed(
                     watches,
                     chain,
+                    exchanges=exchanges,
                     owns=lambda proxy: ownership.owns(proxy.encode(), ConfirmationRequested.topic),
                     now=utc_now,
                     poll_interval=settings.poll_interval,

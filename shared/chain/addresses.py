@@ -19,7 +19,12 @@ EXCHANGE_V2: Final = "0xE111180000d2663C0091e4f400237545B87B996B"
 NEG_RISK_EXCHANGE_V2: Final = "0xe2222d279d744050d28e00520010520000310F59"
 EXCHANGE_V3: Final = "0xe3333700cA9d93003F00f0F71f8515005F6c00Aa"
 
-# The exchanges that settle today; V1 has been dead since 2026-04-28.
+# Named by public indexers and guides as Polymarket's other neg-risk exchange, with the code of the
+# first. No client library signs for it, and no count of its fills is known: its fills are read
+# (`shared/chain/settings.py`), no order is signed for it, and no allowance of it is asked for.
+SECOND_NEG_RISK_EXCHANGE_V2: Final = "0xe2222d002000Ba0053CEF3375333610F64600036"
+
+# The exchanges that orders are signed for today; V1 has been dead since 2026-04-28.
 LIVE_EXCHANGES: Final = (EXCHANGE_V2, NEG_RISK_EXCHANGE_V2, EXCHANGE_V3)
 V1_EXCHANGES: Final = (EXCHANGE_V1, NEG_RISK_EXCHANGE_V1)
 

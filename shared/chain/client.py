@@ -8,6 +8,7 @@ from shared.chain.addresses import (
     EXCHANGE_V2,
     EXCHANGE_V3,
     LIVE_EXCHANGES,
+    SECOND_NEG_RISK_EXCHANGE_V2,
     positions_contract,
 )
 from shared.chain.blocks import Block, Receipt, parse_block, parse_receipt
@@ -39,13 +40,14 @@ class ChainClient:
         rpc: Rpc,
         *,
         spenders: Sequence[str] = (EXCHANGE_V2, EXCHANGE_V3),
+        exchanges: Sequence[str] = (*LIVE_EXCHANGES, SECOND_NEG_RISK_EXCHANGE_V2),
         block_span: int = 2_000,
     ) -> None:
-        """``spenders``: whose allowances and approvals are read. ``block_span``: how many blocks
-        the first eth_getLogs covers.
+        """``spenders``: whose allowances and approvals are read. ``exchanges``: whose fills are.
+        ``block_span``: how many blocks the first eth_getLogs covers.
         """
         self._rpc = rpc
-        self._spenders = tuple(spenders)
+        self._spenders, self._exchanges = tuple(spenders), tuple(exchanges)
         self._block_span = block_span
 
     async def fetch_balances(self, wallet: str, token_ids: Sequence[int] = ()) -> WalletBalances:
@@ -102,7 +104,6 @@ class ChainClient:
         from_block: int,
         to_block: int,
         makers: Sequence[str],
-        exchanges: Sequence[str] = LIVE_EXCHANGES,
     ) -> list[OrderFilledLog]:
         """Return these wallets' fills from ``from_block`` to ``to_block``, both included, in chain
         order.
@@ -115,7 +116,7 @@ class ChainClient:
         while makers and start <= to_block:
             end = min(start + span - 1, to_block)
             try:
-                fills += await self._fetch_fills_between(start, end, makers, exchanges)
+                fills += await self._fetch_fills_between(start, end, makers)
             except NodeRefused:
                 if end == start:
                     raise
@@ -203,12 +204,12 @@ class ChainClient:
         await self.close()
 
     async def _fetch_fills_between(
-        self, start: int, end: int, makers: Sequence[str], exchanges: Sequence[str]
+        self, start: int, end: int, makers: Sequence[str]
     ) -> list[OrderFilledLog]:
         log_filter = {
             "fromBlock": hex(start),
             "toBlock": hex(end),
-            "address": list(exchanges),
+            "address": list(self._exchanges),
             "topics": maker_topics(makers),
         }
         # Behind a load balancer the node asked for logs may lag behind the one that reported the

@@ -4,7 +4,7 @@ The topic0 values were measured on 2026-11-22.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,6 +90,18 @@ def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog
         ]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise MalformedLog(f"not a list of logs: {type(error).__name__}") from None
+
+
+def decode_receipt_fills(
+    logs: Iterable[Mapping[str, Any]], *, exchanges: Collection[str]
+) -> list[OrderFilledLog]:
+    """Return the fills among a receipt's logs that these exchanges (checksummed) emitted: any
+    contract that is called in a settlement, a maker's wallet for example, can emit an event that
+    looks like a fill. Raises: MalformedLog.
+    """
+    return decode_order_fills(
+        log for log in logs if to_checksum_address(log["address"]) in exchanges
+    )
 
 
 def is_order_filled(log: Mapping[str, Any]) -> bool:

@@ -14,10 +14,21 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
-from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, POLYGON_CHAIN_ID
+from shared.chain.addresses import (
+    EXCHANGE_V2,
+    EXCHANGE_V3,
+    NEG_RISK_EXCHANGE_V2,
+    POLYGON_CHAIN_ID,
+    SECOND_NEG_RISK_EXCHANGE_V2,
+)
 from shared.chain.proxy_wallets import proxy_wallet_address
 
-DOMAIN_VERSION_BY_EXCHANGE: Final = {EXCHANGE_V2: "2", NEG_RISK_EXCHANGE_V2: "2", EXCHANGE_V3: "3"}
+DOMAIN_VERSION_BY_EXCHANGE: Final = {
+    EXCHANGE_V2: "2",
+    NEG_RISK_EXCHANGE_V2: "2",
+    SECOND_NEG_RISK_EXCHANGE_V2: "2",
+    EXCHANGE_V3: "3",
+}
 """Version of the EIP-712 domain that orders for an exchange are signed under."""
 
 BUY, SELL = 0, 1

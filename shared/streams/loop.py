@@ -21,6 +21,7 @@ from shared.domain.errors import MessageError
 from shared.observe import metrics
 from shared.streams.assignment import PartitionAssignment
 from shared.streams.backoff import Backoff
+from shared.streams.backpressure import Backpressure
 from shared.streams.closing import close_with_timeout
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore
 from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters
@@ -105,7 +106,6 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._clock, self._wall_clock = clock, wall_clock
         self._topics = frozenset(kind.topic for kind in routes)
         self._ownership = ownership or Ownership()
-        self._max_unfinished = settings.max_unfinished_per_partition
         self._blocked_keys = BlockedKeys(dead_letters, service)
         self._processor = MessageProcessor(
             service,
@@ -120,6 +120,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._key_queues = KeyQueues(self._process, self._on_failed)
         self._assignments: dict[TopicPartition, PartitionAssignment] = {}
+        self._backpressure = Backpressure(self._assignments, settings)
         self._redriver = Redriver(
             dead_letters,
             self._blocked_keys,
@@ -188,10 +189,12 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 for record in records:
                     assignment.add(record.offset)
                     self._key_queues.put(Delivery(assignment, record))
-                if assignment.unfinished >= self._max_unfinished:
+                if self._backpressure.is_full(assignment):
                     self._consumer.pause(partition)
                     assignment.paused = True
                 _report_unfinished(assignment)
+            for assignment in self._assignments.values():
+                self._resume_if_low(assignment)
 
     def _get_or_add_assignment(self, partition: TopicPartition) -> PartitionAssignment:
         if (assignment := self._assignments.get(partition)) is None:
@@ -209,8 +212,10 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         assignment = delivery.assignment
         if assignment.finish(delivery.record.offset):
             self._offsets_advanced.set()
-        is_low = assignment.unfinished * 2 <= self._max_unfinished
-        if assignment.paused and is_low and assignment.is_open:
+        self._resume_if_low(assignment)
+
+    def _resume_if_low(self, assignment: PartitionAssignment) -> None:
+        if assignment.paused and assignment.is_open and self._backpressure.is_low(assignment):
             self._consumer.resume(assignment.partition)
             assignment.paused = False
 

@@ -45,8 +45,13 @@ class KafkaSettings(BaseSettings):
     drain_timeout_ms: PositiveInt = 10_000
     """How long running handlers may take to finish after SIGTERM."""
 
+    max_unfinished: PositiveInt = 20_000
+    """From so many unfinished messages on, of all partitions of an instance together, partitions
+    are paused. Up to it, a follower with a long queue delays no other of his partition; a message
+    takes about 4 KB of memory."""
     max_unfinished_per_partition: PositiveInt = 500
-    """With this many unfinished messages a partition is paused. One fetch may exceed the limit."""
+    """From so many unfinished messages on a partition is paused, where all together have
+    KAFKA_MAX_UNFINISHED. One fetch may exceed the limit."""
     dead_letters_per_minute: PositiveInt = 20
     """With more than this many parked messages within a minute the process stops: then the release
     is at fault and not the messages."""

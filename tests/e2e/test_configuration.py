@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NOWHERE = "127.0.0.1:9"
 DATABASE_SERVICES = [name for name in SERVICES if name != "pricer"]
 CHAIN_SERVICES = ["ingest", "preflight", "tx-monitor"]
+FILL_READERS = ["ingest", "executor", "tx-monitor"]
 VENUE_SERVICES = ["ingest", "pricer", "executor"]
 OWN_SETTINGS = [
     ("ingest", "INGEST_CHAIN_LOOKBACK_BLOCKS", "-1", "greater than or equal to 0"),
@@ -85,6 +86,18 @@ async def test_the_address_of_the_node_must_be_a_url(
     output = await start_and_fail(service, environment | {"POLYGON_RPC_URL": "polygon"})
 
     assert "POLYGON_RPC_URL is 'polygon': input should be a valid url" in output
+
+
+@pytest.mark.parametrize("service", FILL_READERS)
+async def test_the_further_exchanges_must_be_addresses(
+    environment: dict[str, str], kafka: str, service: str
+) -> None:
+    output = await start_and_fail(
+        service,
+        environment | {"KAFKA_BOOTSTRAP_SERVERS": kafka, "POLYGON_EXTRA_EXCHANGES": "0xe2222d"},
+    )
+
+    assert "POLYGON_EXTRA_EXCHANGES is '0xe2222d': value error, '0xe2222d' is not the" in output
 
 
 @pytest.mark.parametrize("service", VENUE_SERVICES)

@@ -26,7 +26,7 @@ def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with background.entered(
-        running_deployment(tmp_path_factory.mktemp("faults"), background, follow_groups=4)
+        running_deployment(tmp_path_factory.mktemp("faults"), background, follow_groups=5)
     ) as deployment:
         yield deployment
 
@@ -91,6 +91,48 @@ async def test_the_remainder_of_an_exit_is_sold_by_a_new_intent(story: Story) ->
 
     await story.assert_records_equal_the_chain(token)
     await story.assert_venue_has_one_order_per_confirmed_copy()
+
+
+async def test_a_key_revoked_between_two_copies_is_derived_anew_once(story: Story) -> None:
+    """The order is sent again with the new key, byte for byte what was signed."""
+    token, revoked = story.tokens[8], story.group.followers[0].proxy
+    await story.wait_for_confirmed_orders(
+        await story.make_leader_trade(Side.BUY, "60", token=token)
+    )
+
+    async with story.faults_on({"key-revoked": {"only": revoked}}):
+        orders = await story.wait_for_confirmed_orders(
+            await story.make_leader_trade(Side.BUY, "60", token=token)
+        )
+    await story.wait_for_confirmed_orders(
+        await story.make_leader_trade(Side.BUY, "60", token=token)
+    )
+
+    assert count_renewals(story) == {revoked: 1}
+    assert await eventually(
+        lambda: count_posts(story, orders) == len(orders) + 1,
+        within=TIMEOUT_S,
+        what="one order was posted twice",
+    )
+    await story.assert_records_equal_the_chain(token)
+    await story.assert_venue_has_one_order_per_confirmed_copy()
+
+
+def count_renewals(story: Story) -> Mapping[str, int]:
+    """How often the executor derived the API key of each follower of the group anew."""
+    lines = (story.deployment.logs / "executor.log").read_text().splitlines()
+    renewals = [line for line in lines if "derived anew" in line]
+    counts = {
+        each.proxy: sum(each.proxy in line for line in renewals) for each in story.group.followers
+    }
+    return {proxy: count for proxy, count in counts.items() if count}
+
+
+def count_posts(story: Story, orders: Mapping[str, Row[Any]]) -> int:
+    """How many requests posted these orders, of one leader's trade."""
+    (trace_id,) = {order.traceparent.split("-")[1] for order in orders.values()}
+    spans = story.deployment.collector.spans
+    return sum(span.trace_id == trace_id and span.name == "POST /order" for span in spans)
 
 
 async def test_trades_whose_rows_are_doubled_or_missing_are_copied_once_each(story: Story) -> None:

@@ -84,6 +84,28 @@ def evaluate_arrivals(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupArrivals:
+    """The copies of a group of followers that arrived, of those expected."""
+
+    expected: int
+    arrived: int
+    latency: Latency | None
+    """Of those that arrived; the others count in no quantile. None: there are none."""
+
+
+def evaluate_group(
+    sent_at: Mapping[int, float], arrived_at: Sequence[tuple[int, float]]
+) -> GroupArrivals:
+    """Compare arrivals, of this group and others, with what was sent for it. As
+    ``evaluate_arrivals`` otherwise.
+    """
+    if not any(number in sent_at for number, _ in arrived_at):
+        return GroupArrivals(expected=len(sent_at), arrived=0, latency=None)
+    result = evaluate_arrivals(sent_at, arrived_at)
+    return GroupArrivals(expected=result.expected, arrived=result.arrived, latency=result.latency)
+
+
 def is_sustained(result: Arrivals, *, max_p99_ms: float) -> bool:
     """Whether every copy arrived, once and within the limit."""
     return (

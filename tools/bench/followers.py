@@ -1,5 +1,6 @@
 """The followers and leaders of a benchmark: wallets with real keys, and frames of leader trades."""
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db.controls import save_follows
 from shared.domain.follows import Follow
 from shared.domain.ids import follow_id, intent_id, trade_id
-from shared.domain.money import Side
+from shared.domain.money import MICROS, Side
+from shared.messages.intents import CopyIntended, Intent
 from shared.polymarket.signing import derive_salt
 
 COPY_USDC = 5_000_000
+PRICE = Decimal("0.52")
 UNLIMITED_USDC = 10**15
 LEADERS_PER_SIZE = 5
 """Leaders per number of followers. They trade in turn, because one leader's trades are handled one
@@ -104,14 +107,53 @@ def _build_follow(leader: Leader, proxy: str, id_: str) -> Follow:
     )
 
 
+def build_copy_intended(
+    leader: Leader, follower: int, proxy: str, number: int, now: datetime
+) -> CopyIntended:
+    """The intent of the follower with this number to copy the leader's trade ``number``, as ingest
+    publishes it.
+    """
+    follow, transaction_hash = leader.follows[follower], f"0x{2**128 + number:064x}"
+    trade = trade_id(
+        transaction_hash=transaction_hash,
+        leader=leader.address,
+        token_id=leader.token_id,
+        side=Side.BUY,
+    )
+    id_ = intent_id(trade=trade, from_shares=0, follow_id=follow)
+    intent = Intent(
+        intent_id=id_,
+        proxy=proxy,
+        leader=leader.address,
+        follow_id=follow,
+        controls_version=0,
+        transaction_hash=transaction_hash,
+        token_id=leader.token_id,
+        side=Side.BUY,
+        leader_price=PRICE,
+        leader_shares=1_000 * MICROS,
+        usdc=COPY_USDC,
+        shares=int(COPY_USDC / PRICE),
+        filled_at=now,
+        seen_at=now,
+        intended_at=now,
+        title="Who wins?",
+        outcome="Yes",
+    )
+    return CopyIntended(message_id=id_, occurred_at=now, intent=intent)
+
+
 def generate_trades(
-    group: Sequence[Leader], *, first_number: int, now: datetime
+    group: Sequence[Leader], *, first_number: int, now: datetime, interval_s: float = 0
 ) -> Iterator[Trade]:
-    """Endless trades of these leaders in turn, each in a transaction of its own."""
-    number = first_number
-    while True:
-        yield _build_trade(group[number % len(group)], number, int(now.timestamp()))
-        number += 1
+    """Endless trades of these leaders in turn, each in a transaction of its own. They are dated
+    ``interval_s`` apart: a run that is longer than entries may be old needs the time between two
+    trades.
+    """
+    at = now.timestamp()
+    for number in itertools.count(first_number):
+        yield _build_trade(group[number % len(group)], number, int(at))
+        at += interval_s
 
 
 def _build_trade(leader: Leader, number: int, seconds: int) -> Trade:
@@ -123,7 +165,7 @@ def _build_trade(leader: Leader, number: int, seconds: int) -> Trade:
         "eventSlug": "who-wins",
         "outcome": "Yes",
         "outcomeIndex": 0,
-        "price": 0.52,
+        "price": float(PRICE),
         "proxyWallet": leader.address,
         "side": "BUY",
         "size": 1000 + number % 1_000_000,

@@ -83,8 +83,8 @@ async def run_load(
     trades = list(itertools.islice(system.trades(load.followers), load.trades))
     venue.arrivals.clear()
     before = read_cpu_seconds(system.processes)
-    sent_at = await _send(load, trades, venue)
-    await _wait_at_most(drain_s, lambda: len(venue.arrivals) >= len(sent_at))
+    sent_at = await send_trades(load, trades, venue)
+    await wait_at_most(drain_s, lambda: len(venue.arrivals) >= len(sent_at))
     if not venue.arrivals:
         raise TooSlow(f"{system.name}, {load.name}: no order arrived")
     result = evaluate_arrivals(sent_at, venue.arrivals)
@@ -94,8 +94,10 @@ async def run_load(
     return LoadResult(load=load, result=result, cpu_per_1000=cpu_per_thousand(used, result.arrived))
 
 
-async def _send(load: Load, trades: Sequence[Trade], venue: BenchVenue) -> dict[int, float]:
-    """Send each trade at its time, whether or not the copies of earlier ones have arrived."""
+async def send_trades(load: Load, trades: Sequence[Trade], venue: BenchVenue) -> dict[int, float]:
+    """Send each trade at its time, whether or not the copies of earlier ones have arrived. Returns
+    when each copy's frame was sent, by its salt.
+    """
     started, sent_at = time.perf_counter(), {}
     for number, trade in enumerate(trades):
         await asyncio.sleep(
@@ -106,7 +108,7 @@ async def _send(load: Load, trades: Sequence[Trade], venue: BenchVenue) -> dict[
     return sent_at
 
 
-async def _wait_at_most(seconds: float, is_done: Callable[[], bool]) -> None:
+async def wait_at_most(seconds: float, is_done: Callable[[], bool]) -> None:
     deadline = time.perf_counter() + seconds
     # other tasks change what the condition reads
     while not is_done() and time.perf_counter() < deadline:  # noqa: ASYNC110
@@ -115,6 +117,6 @@ async def _wait_at_most(seconds: float, is_done: Callable[[], bool]) -> None:
 
 async def wait_for(condition: Callable[[], bool], what: str, *, within_s: float = 60) -> None:
     """Raises: TooSlow."""
-    await _wait_at_most(within_s, condition)
+    await wait_at_most(within_s, condition)
     if not condition():
         raise TooSlow(f"not within {within_s:.0f} s: {what}")

@@ -1,7 +1,7 @@
 """The two systems that are compared: the floor, and the pipeline's real services."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from shared.db.settings import DatabaseSettings
 from shared.streams import topics
 from shared.streams.settings import KafkaSettings
 from tools.bench import floor, followers
-from tools.bench.followers import Trade
+from tools.bench.followers import Leader, Trade
 from tools.bench.path import wait_for
 from tools.bench.venue import BenchVenue
 from tools.pipeline.parts import service_part
@@ -145,9 +145,17 @@ class Pipeline(Processes):
         await wait_for(lambda: self.venue.has_listeners, "ingest listens to the activity feed")
         return self
 
-    def trades(self, followers_each: int) -> Iterator[Trade]:
+    def leaders(self, followers_each: int) -> Sequence[Leader]:
+        """Those whom so many followers copy."""
+        return self._leaders[followers_each]
+
+    def trades(self, followers_each: int, *, interval_s: float = 0) -> Iterator[Trade]:
+        """Trades of those whom so many followers copy, dated so many seconds apart."""
         for trade in followers.generate_trades(
-            self._leaders[followers_each], first_number=self._number, now=self._now()
+            self._leaders[followers_each],
+            first_number=self._number,
+            now=self._now(),
+            interval_s=interval_s,
         ):
             self._number += 1
             yield trade

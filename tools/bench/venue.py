@@ -8,14 +8,14 @@ the venue uses would distort the measurement.
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
 from aiohttp import WSMsgType, web
-from eth_abi.abi import encode
+from eth_abi.abi import decode, encode
 
 from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.orders import SignedOrder, order_hash
@@ -27,6 +27,8 @@ UPDATE_INTERVAL_S = 0.25
 LEVELS = 8
 LARGE_AMOUNT = 10**15
 WORD_DIGITS = 64
+HANG_S = 60
+"""Longer than any client waits for an answer."""
 WALLET_CALLS = 10
 """Calls that read the balances for a BUY: one balance, and three for each of three exchanges."""
 
@@ -38,6 +40,10 @@ class BenchVenue:
         self.url, self._port = f"http://{HOST}:{port}", port
         self.arrivals: list[tuple[int, float]] = []
         """The salt and the time of each order, in the order of arrival."""
+        self.hanging: Collection[str] = ()
+        """Wallets for whom neither trades nor every second order are answered."""
+        self.broke: Collection[str] = ()
+        """Wallets that have no collateral."""
         self._orders: dict[str, list[Mapping[str, Any]]] = {}
         self._listeners: set[web.WebSocketResponse] = set()
         self._books: dict[web.WebSocketResponse, set[str]] = {}
@@ -103,7 +109,10 @@ class BenchVenue:
         self.arrivals.append((order["salt"], time.perf_counter()))
         if "maker" not in order:  # an order of the floor
             return web.Response(body=b"{}")
-        self._orders.setdefault(order["maker"], []).append(order)
+        earlier = self._orders.setdefault(order["maker"], [])
+        earlier.append(order)
+        if len(earlier) % 2 == 0:
+            await self._hang_for(order["maker"])
         salt = str(order["salt"])
         return _json_response(
             {
@@ -119,10 +128,15 @@ class BenchVenue:
 
     async def _on_trades(self, request: web.Request) -> web.Response:
         """The trades of a wallet that were not returned before, already final."""
+        await self._hang_for(request.query["maker_address"])
         orders = self._orders.pop(request.query["maker_address"], [])
         return _json_response(
             {"data": [_build_trade(order) for order in orders], "next_cursor": "LTE="}
         )
+
+    async def _hang_for(self, wallet: str) -> None:
+        if wallet in self.hanging:
+            await asyncio.sleep(HANG_S)
 
     async def _on_api_key(self, request: web.Request) -> web.Response:
         secret = base64.urlsafe_b64encode(request.headers["POLY_ADDRESS"].encode()).decode()
@@ -209,10 +223,15 @@ class BenchVenue:
     async def _on_rpc(self, request: web.Request) -> web.Response:
         request_body = orjson.loads(await request.read())
         answers = [
-            {"jsonrpc": "2.0", "id": each["id"], "result": ANSWERS[each["method"]](each["params"])}
+            {"jsonrpc": "2.0", "id": each["id"], "result": self._answer(each)}
             for each in request_body
         ]
         return _json_response(answers)
+
+    def _answer(self, call: Mapping[str, Any]) -> object:
+        if call["method"] == "eth_call":
+            return answer_snapshot(call["params"], broke=self.broke)
+        return ANSWERS[call["method"]](call["params"])
 
 
 def _block_number() -> int:
@@ -228,24 +247,37 @@ def _build_header() -> dict[str, str]:
     }
 
 
-def _answer_snapshot(params: Sequence[Any]) -> str:
-    """Large balances and allowances, and every approval.
+def answer_snapshot(params: Sequence[Any], *, broke: Collection[str] = ()) -> str:
+    """Large balances and allowances, and every approval; for the broke wallets no balance.
 
     The call's argument is a list: its length is its second word.
     """
     argument = params[0]["data"].removeprefix(SNAPSHOT_CREATION_CODE)
-    return _encode_wallets(int(argument[WORD_DIGITS : 2 * WORD_DIGITS], 16) // WALLET_CALLS)
+    count = int(argument[WORD_DIGITS : 2 * WORD_DIGITS], 16) // WALLET_CALLS
+    owners_without = tuple(wallet[2:].lower() for wallet in broke if wallet[2:].lower() in argument)
+    if not owners_without:
+        return _encode_wallets((True,) * count)
+    (calls,) = decode(["(address,bytes)[]"], bytes.fromhex(argument))
+    owners = [calldata[-20:].hex() for _, calldata in calls[::WALLET_CALLS]]
+    return _encode_wallets(tuple(owner not in owners_without for owner in owners))
 
 
 @cache
-def _encode_wallets(count: int) -> str:
+def _encode_wallets(funded: tuple[bool, ...]) -> str:
+    """Of each wallet, whether it has money."""
     amount, approved = encode(["uint256"], [LARGE_AMOUNT]), encode(["bool"], [True])
-    answers = [amount] + [amount, approved, approved] * ((WALLET_CALLS - 1) // 3)
-    return "0x" + encode(["uint256", "bytes[]"], [1_000, answers * count]).hex()
+    answers = [
+        answer
+        for has_money in funded
+        for answer in (
+            amount if has_money else bytes(32),
+            *([amount, approved, approved] * ((WALLET_CALLS - 1) // 3)),
+        )
+    ]
+    return "0x" + encode(["uint256", "bytes[]"], [1_000, answers]).hex()
 
 
 ANSWERS: Mapping[str, Callable[[Sequence[Any]], object]] = {
-    "eth_call": _answer_snapshot,
     "eth_blockNumber": lambda _: hex(_block_number()),
     "eth_getBlockByNumber": lambda _: _build_header(),
     "eth_getLogs": lambda _: [],

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from shared.chain.settings import ChainSettings
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.observe.settings import HealthSettings, LogSettings, TelemetrySettings
 from shared.polymarket.settings import VenueSettings
@@ -39,6 +40,7 @@ SHARED: Mapping[str, type[BaseSettings]] = {
     "Kafka": KafkaSettings,
     "Database": DatabaseSettings,
     "Controls": ControlsSettings,
+    "Chain": ChainSettings,
     "Venue": VenueSettings,
     "Health and metrics": HealthSettings,
     "Logs": LogSettings,
@@ -74,7 +76,7 @@ def render_settings() -> str:
     parts.append("## Services\n")
     for name in PIPELINE:
         also = [title for title, kind in SHARED.items() if name in _readers(kind)]
-        line = f"Also reads the shared settings: {', '.join(also)}."
+        line = f"Shared settings as well: {', '.join(also)}."
         parts.append(_section(f"### {_deployed(name)}", _service_settings(name), line))
     parts.append(_section("## Paper venue", _service_settings("paper_venue"), ""))
     line = "Read by `slipstream stack`, `slipstream demo` and the tests."

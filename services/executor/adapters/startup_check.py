@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 CHECK_INTERVAL_S = 0.1
 RETRY_AFTER_S = 1.0
 BATCH_INTERVAL_S = 1.0
+ANSWER_WITHIN_S = 3.0
+"""A wallet that the venue does not answer for so soon is withheld: the others of its batch would
+wait as long as the request may take."""
 
 
 LeaseId = tuple[int, int]
@@ -167,7 +170,10 @@ class StartupCheck:
         if not orders:
             return WalletTrades(reports=())
         try:
-            return await self._venue.fetch_trades(proxy, orders)
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await self._venue.fetch_trades(proxy, orders)
+        except TimeoutError:
+            raise Transient(f"no answer of the venue within {ANSWER_WITHIN_S:.0f} s") from None
         except InvalidMessage as error:
             logger.error("the venue's trades of proxy %s cannot be read: %s", proxy, error)
             return WalletTrades(reports=())

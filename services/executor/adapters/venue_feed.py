@@ -22,6 +22,10 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
+GRACE_S = 0.5
+"""How long after its interval a poll waits for wallets that the venue has not answered for yet.
+Their requests go on meanwhile, and hold up no later poll."""
+
 
 class VenueFeed:
     """A feed of the service: the handler acts on the reports that it publishes."""
@@ -55,16 +59,23 @@ class VenueFeed:
         self._times_overdue: dict[str, int] = {}
         """By intent id of open orders: how often they were published as overdue."""
         self._parked_rows, self._retries = ParkedRows(now=now), WalletRetries(now=now)
+        self._fetches: dict[str, asyncio.Task[None]] = {}
+        """By proxy: the request for its trades that the venue has not answered yet."""
 
     async def __call__(self, publish: Publish) -> None:
         clock = asyncio.get_running_loop().time
-        while True:
-            due = clock() + self._poll_interval.total_seconds()
-            try:
-                await self._poll(publish)
-            except Transient as error:
-                logger.warning("open orders could not be polled, retrying: %s", error)
-            await asyncio.sleep(max(0.0, due - clock()))
+        try:
+            while True:
+                due = clock() + self._poll_interval.total_seconds()
+                try:
+                    await self._poll(publish)
+                except Transient as error:
+                    logger.warning("open orders could not be polled, retrying: %s", error)
+                await asyncio.sleep(max(0.0, due - clock()))
+        finally:
+            for fetch in self._fetches.values():
+                fetch.cancel()
+            await asyncio.gather(*self._fetches.values(), return_exceptions=True)
 
     async def _poll(self, publish: Publish) -> None:
         ours = [order for order in await self._orders.load_open_orders() if self._owns(order.proxy)]
@@ -76,19 +87,37 @@ class VenueFeed:
         )
         for order in overdue[: max(1, self._max_wallets_per_poll // 2)]:
             await self._publish_overdue(order, publish)
+        self._end_answered_fetches()
         matched: dict[str, list[Order]] = {}
         for order in ours:
-            if order.state is OrderState.MATCHED and self._retries.is_due(order.proxy):
+            if order.state is OrderState.MATCHED and self._is_due(order.proxy):
                 matched.setdefault(order.proxy, []).append(order)
         proxies = self._next_wallets(matched)
         # Spread over the time until the next poll: published all at once, the reports would delay
         # every copy that arrives at that moment.
         pause_s = self._poll_interval.total_seconds() / max(1, len(proxies))
-        polls = (
-            self._publish_trades(proxy, matched[proxy], publish, after_s=number * pause_s)
+        started = {
+            proxy: asyncio.create_task(
+                self._publish_trades(proxy, matched[proxy], publish, after_s=number * pause_s)
+            )
             for number, proxy in enumerate(proxies)
-        )
-        await asyncio.gather(*polls)
+        }
+        self._fetches |= started
+        if started:
+            await asyncio.wait(
+                started.values(), timeout=self._poll_interval.total_seconds() + GRACE_S
+            )
+        self._end_answered_fetches()
+
+    def _end_answered_fetches(self) -> None:
+        """Raises: what a fetch raised unexpectedly."""
+        for proxy, fetch in list(self._fetches.items()):
+            if fetch.done():
+                del self._fetches[proxy]
+                fetch.result()
+
+    def _is_due(self, proxy: str) -> bool:
+        return proxy not in self._fetches and self._retries.is_due(proxy)
 
     def _next_wallets(self, proxies: Iterable[str]) -> list[str]:
         """The wallets of this poll, within the venue's rate limit; longest ago polled first."""

@@ -1,12 +1,12 @@
 """Reads on the chain what a leader held of a token right before he sold it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from services.ingest.decisions import OtherTrade, sum_missing_changes
 from shared.chain.blocks import Receipt
 from shared.chain.client import ChainClient
-from shared.chain.logs import decode_order_fills
+from shared.chain.logs import decode_receipt_fills
 from shared.domain.money import Side
 from shared.messages.leader_fills import LeaderFillSeen
 
@@ -24,8 +24,9 @@ class ChainHoldings:
     one batch with the balance, which a node that lags behind the block refuses.
     """
 
-    def __init__(self, chain: ChainClient) -> None:
-        self._chain = chain
+    def __init__(self, chain: ChainClient, *, exchanges: Collection[str]) -> None:
+        """``exchanges``: whose events in a receipt are fills."""
+        self._chain, self._exchanges = chain, exchanges
 
     async def fetch_held_before(self, fill: LeaderFillSeen, earlier: Sequence[OtherTrade]) -> int:
         head = await self._chain.fetch_latest_block()
@@ -41,7 +42,7 @@ class ChainHoldings:
         block_number, mined = head.number, _mined_in(own)
         if own is not None and mined is not None and mined <= head.number:
             if head.number - mined > RECENT_BLOCKS:
-                shares += _sum_sold(own, fill)
+                shares += _sum_sold(own, fill, exchanges=self._exchanges)
             else:
                 block_number = mined - 1
                 shares, _ = await self._chain.fetch_shares_and_receipts(
@@ -55,10 +56,10 @@ def _mined_in(receipt: Receipt | None) -> int | None:
     return receipt.block_number if receipt is not None and receipt.succeeded else None
 
 
-def _sum_sold(receipt: Receipt, fill: LeaderFillSeen) -> int:
+def _sum_sold(receipt: Receipt, fill: LeaderFillSeen, *, exchanges: Collection[str]) -> int:
     """Micro-shares of the token that the leader sold in the transaction."""
     return sum(
         log.shares
-        for log in decode_order_fills(receipt.logs)
+        for log in decode_receipt_fills(receipt.logs, exchanges=exchanges)
         if (log.maker, log.token_id, log.side) == (fill.leader, int(fill.token_id), Side.SELL)
     )

@@ -1,4 +1,5 @@
-"""Gives a wallet all approvals that clients ask for, without transactions.
+"""Gives a wallet all approvals that clients ask for, and those of the second neg-risk exchange,
+without transactions.
 
 An EOA would need a transaction for each of its seventeen approvals. On a node of our own they are
 written straight into the contracts' storage, so there is no Approval event for them.
@@ -15,6 +16,7 @@ from shared.chain.addresses import (
     CONDITIONAL_TOKENS,
     POSITION_MANAGER,
     PUSD,
+    SECOND_NEG_RISK_EXCHANGE_V2,
     SHARE_OPERATORS,
 )
 from shared.chain.rpc import Request
@@ -29,7 +31,8 @@ _WRITES_PER_BATCH = 4_000
 
 
 async def grant_all_approvals(deployment: Deployment, wallets: Sequence[str]) -> None:
-    """Give every wallet the approvals of all 17 pairs of token and spender that clients ask for.
+    """Give every wallet the approvals of all 17 pairs of token and spender that clients ask for,
+    and the two of the second neg-risk exchange, which no client asks for.
 
     Raises: Transient.
     """
@@ -40,6 +43,10 @@ async def grant_all_approvals(deployment: Deployment, wallets: Sequence[str]) ->
 
 def _build_writes(wallet: str) -> Iterator[Request]:
     yield from _build_mapping_writes(PUSD, wallet, COLLATERAL_SPENDERS, _UNLIMITED)
+    yield from _build_mapping_writes(PUSD, wallet, [SECOND_NEG_RISK_EXCHANGE_V2], _UNLIMITED)
+    yield from _build_mapping_writes(
+        CONDITIONAL_TOKENS, wallet, [SECOND_NEG_RISK_EXCHANGE_V2], _APPROVED
+    )
     for token, operators in SHARE_OPERATORS.items():
         yield from _build_mapping_writes(token, wallet, operators, _APPROVED)
 

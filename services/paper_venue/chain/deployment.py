@@ -23,6 +23,7 @@ from shared.chain.addresses import (
     SAFE_FALLBACK_HANDLER,
     SAFE_MULTISEND,
     SAFE_SINGLETON,
+    SECOND_NEG_RISK_EXCHANGE_V2,
 )
 from shared.chain.orders import DOMAIN_VERSION_BY_EXCHANGE
 from shared.chain.rpc import Request, Rpc
@@ -30,6 +31,7 @@ from shared.chain.rpc import Request, Rpc
 POSITIONS_BY_EXCHANGE = {
     EXCHANGE_V2: CONDITIONAL_TOKENS,
     NEG_RISK_EXCHANGE_V2: CONDITIONAL_TOKENS,
+    SECOND_NEG_RISK_EXCHANGE_V2: CONDITIONAL_TOKENS,
     EXCHANGE_V3: POSITION_MANAGER,
 }
 FEE_RECEIVER = to_checksum_address(keccak(text="slipstream paper venue: fees")[-20:])
@@ -178,6 +180,7 @@ def _code_by_address(artifacts: Artifacts) -> dict[str, str]:
         POSITION_MANAGER: artifacts.position_manager,
         EXCHANGE_V2: artifacts.exchange,
         NEG_RISK_EXCHANGE_V2: artifacts.exchange,
+        SECOND_NEG_RISK_EXCHANGE_V2: artifacts.exchange,
         EXCHANGE_V3: artifacts.exchange,
         SAFE_SINGLETON: artifacts.safe_singleton,
         SAFE_FALLBACK_HANDLER: artifacts.safe_fallback_handler,

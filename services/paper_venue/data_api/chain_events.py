@@ -13,7 +13,13 @@ from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
 
 from services.paper_venue.exchange.orders import condition_key
-from shared.chain.addresses import CONDITIONAL_TOKENS, LIVE_EXCHANGES, POSITION_MANAGER, PUSD
+from shared.chain.addresses import (
+    CONDITIONAL_TOKENS,
+    LIVE_EXCHANGES,
+    POSITION_MANAGER,
+    PUSD,
+    SECOND_NEG_RISK_EXCHANGE_V2,
+)
 from shared.chain.logs import ORDER_FILLED, OrderFilledLog, decode_order_filled
 
 TRANSFER_SINGLE: Final = "0xc3d58168c5ae7397731d063d5bbf3d657854427343f4c083240f7aacaa2d0f62"
@@ -36,7 +42,13 @@ TOPICS: Final = (
     CONDITION_RESOLUTION,
     CONDITION_RESOLUTION_V2,
 )
-CONTRACTS: Final = (*LIVE_EXCHANGES, CONDITIONAL_TOKENS, POSITION_MANAGER, PUSD)
+CONTRACTS: Final = (
+    *LIVE_EXCHANGES,
+    SECOND_NEG_RISK_EXCHANGE_V2,
+    CONDITIONAL_TOKENS,
+    POSITION_MANAGER,
+    PUSD,
+)
 
 ZERO_ADDRESS: Final = "0x0000000000000000000000000000000000000000"
 """The sender of a mint and the receiver of a burn, of shares or pUSD."""

@@ -6,7 +6,7 @@ from services.ingest.adapters import ChainHoldings
 from services.ingest.decisions import OtherTrade
 from services.paper_venue.chain.deployment import Deployment
 from services.paper_venue.lifecycle.settlement import SignedTransaction
-from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3
+from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, LIVE_EXCHANGES
 from shared.chain.orders import BUY, SELL
 from shared.domain.money import Side
 from shared.messages.leader_fills import LeaderFillSeen
@@ -77,7 +77,8 @@ def earlier(transaction: SignedTransaction, side: Side = Side.SELL) -> OtherTrad
 
 
 async def test_before_and_after_it_is_mined_the_same_is_read(market: PaperMarket) -> None:
-    holdings, transaction = ChainHoldings(market.chain), sign(market, Side.SELL, salt=1)
+    holdings = ChainHoldings(market.chain, exchanges=LIVE_EXCHANGES)
+    transaction = sign(market, Side.SELL, salt=1)
 
     before = await holdings.fetch_held_before(sale(market, transaction), [])
     await mine(market, transaction)
@@ -89,7 +90,7 @@ async def test_before_and_after_it_is_mined_the_same_is_read(market: PaperMarket
 async def test_of_two_sales_in_a_row_the_second_is_of_what_the_first_left(
     market: PaperMarket,
 ) -> None:
-    holdings = ChainHoldings(market.chain)
+    holdings = ChainHoldings(market.chain, exchanges=LIVE_EXCHANGES)
     first, second = (sign(market, Side.SELL, salt=salt) for salt in (1, 2))
 
     unmined = await holdings.fetch_held_before(sale(market, second), [earlier(first)])
@@ -103,7 +104,7 @@ async def test_of_two_sales_in_a_row_the_second_is_of_what_the_first_left(
 
 
 async def test_two_sales_in_one_block_are_taken_one_after_the_other(market: PaperMarket) -> None:
-    holdings = ChainHoldings(market.chain)
+    holdings = ChainHoldings(market.chain, exchanges=LIVE_EXCHANGES)
     first, second = (sign(market, Side.SELL, salt=salt) for salt in (1, 2))
 
     await mine(market, first, second)
@@ -115,7 +116,7 @@ async def test_two_sales_in_one_block_are_taken_one_after_the_other(market: Pape
 
 
 async def test_what_was_bought_just_before_is_held(market: PaperMarket) -> None:
-    holdings = ChainHoldings(market.chain)
+    holdings = ChainHoldings(market.chain, exchanges=LIVE_EXCHANGES)
     bought, sold = sign(market, Side.BUY, salt=1), sign(market, Side.SELL, salt=2)
     before = [earlier(bought, Side.BUY)]
 

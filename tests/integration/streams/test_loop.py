@@ -108,6 +108,32 @@ async def test_a_slow_key_delays_no_other_key_of_its_partition(harness: LoopHarn
     await harness.wait_for_commits(41)
 
 
+async def test_a_long_queue_of_one_key_delays_no_other_key_of_its_partition(
+    harness: LoopHarness,
+) -> None:
+    gate = asyncio.Event()
+    done: set[str] = set()
+
+    async def on_request(message: ExampleMessage) -> Sequence[Message]:
+        if message.sender == "slow":
+            await gate.wait()
+        done.add(message.sender)
+        return []
+
+    await harness.producer.publish_all(
+        [build_message(harness.request, "slow", f"{number}" * 200) for number in range(3_000)]
+    )
+    await harness.producer.publish_all(
+        [build_message(harness.request, f"key-{number}", number) for number in range(40)]
+    )
+    harness.start({harness.request: on_request}, max_unfinished_per_partition=10)
+
+    await eventually(lambda: len(done) == 40)
+    assert "slow" not in done
+    gate.set()
+    await harness.wait_for_commits(3_040)
+
+
 async def test_a_partition_with_too_many_unfinished_messages_is_paused_while_others_continue(
     harness: LoopHarness,
 ) -> None:
@@ -124,7 +150,7 @@ async def test_a_partition_with_too_many_unfinished_messages_is_paused_while_oth
     await harness.producer.publish_all(
         [build_message(harness.request, "slow", "x" * 20_000) for _ in range(400)]
     )
-    harness.start({harness.request: on_request}, max_unfinished_per_partition=10)
+    harness.start({harness.request: on_request}, max_unfinished=10, max_unfinished_per_partition=10)
     await eventually(lambda: _count_unfinished(harness) >= 10)
     await harness.producer.publish_all(
         [build_message(harness.request, f"key-{number}", number) for number in range(40)]

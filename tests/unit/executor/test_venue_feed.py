@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from services.executor.adapters import startup_check, venue_feed
 from services.executor.adapters.startup_check import StartupCheck, StartupCheckPending
 from services.executor.adapters.unreadable_rows import ParkedRows
 from services.executor.adapters.venue import UnreadableRow, WalletTrades
@@ -121,6 +122,25 @@ async def test_a_wallet_that_the_venue_refuses_is_withheld_alone_until_it_answer
     assert sum(isinstance(each, OrderOverdue) for each in published.messages) == len(WALLETS)
 
 
+async def test_a_wallet_that_the_venue_does_not_answer_for_is_withheld_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(startup_check, "ANSWER_WITHIN_S", 0.05)
+    venue, clock = HangingVenue(refused={REFUSED}), Clock(NOON)
+    check = a_check(venue, of_every_wallet(), now=clock)
+
+    async with running(check):
+        await eventually(lambda: check.is_ready)
+        for proxy in WALLETS:
+            if proxy != REFUSED:
+                check.require_ready(proxy)
+        assert not is_ready(check, REFUSED)
+
+        venue.answers.set()
+        clock.now += seconds(1)
+        await eventually(lambda: is_ready(check, REFUSED))
+
+
 def is_ready(check: StartupCheck, proxy: str) -> bool:
     try:
         check.require_ready(proxy)
@@ -169,6 +189,53 @@ async def test_a_refused_wallet_is_polled_ever_less_and_the_others_each_time() -
 
     assert venue.requests[REFUSED] == 5  # after 0, 1, 3, 7 and 15 s
     assert {times for proxy, times in venue.requests.items() if proxy != REFUSED} == {30}
+
+
+@dataclass
+class HangingVenue(RefusingVenue):
+    """Does not answer for the refused wallets until it is told to."""
+
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+        self.requests[proxy] += 1
+        if proxy in self.refused:
+            await self.answers.wait()
+        return self.trades
+
+
+async def test_a_wallet_that_the_venue_does_not_answer_for_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(venue_feed, "GRACE_S", 0.01)
+    venue, clock = HangingVenue(refused={REFUSED}), Clock(NOON)
+    feed = a_feed(venue, of_every_wallet(state=OrderState.MATCHED), clock)
+    task = asyncio.create_task(feed(Published()))
+
+    await eventually(lambda: venue.requests[WALLETS[0]] >= 5)
+    assert venue.requests[REFUSED] == 1
+    venue.answers.set()
+    await eventually(lambda: venue.requests[REFUSED] > 1)
+
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_unexpected_error_of_a_slow_request_ends_the_feed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(venue_feed, "GRACE_S", 0.01)
+    venue = HangingVenue(refused={REFUSED})
+    feed = a_feed(venue, of_every_wallet(state=OrderState.MATCHED), Clock(NOON))
+    task = asyncio.create_task(feed(Published()))
+    await eventually(lambda: venue.requests[WALLETS[0]] >= 2)
+
+    venue.trades = "no trades"  # type: ignore[assignment]
+    venue.answers.set()
+
+    with pytest.raises(AttributeError):
+        await task
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from services.ingest.adapters import ChainHoldings
 from services.ingest.adapters.holdings import RECENT_BLOCKS
 from services.ingest.decisions import OtherTrade
 from services.ingest.handler import Handler
+from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.blocks import Block, Receipt
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
@@ -251,6 +252,12 @@ SALE = sale(3)
 OWN, FIRST, SECOND = SALE.transaction_hash, transaction_number(1), transaction_number(2)
 
 
+async def fetch_held(chain: FakeChain, earlier: Sequence[OtherTrade]) -> int:
+    """What the leader held before the sale, in micro-shares."""
+    holdings = ChainHoldings(chain, exchanges=LIVE_EXCHANGES)
+    return await holdings.fetch_held_before(SALE, earlier)
+
+
 @pytest.mark.parametrize(
     ("mined", "held", "expected"),
     [
@@ -281,7 +288,7 @@ async def test_an_earlier_sale_is_counted_once_wherever_both_are(
         head=10, held={block: shares(each) for block, each in held.items()}, mined=mined
     )
 
-    assert await ChainHoldings(chain).fetch_held_before(SALE, [other_trade(1)]) == shares(expected)
+    assert await fetch_held(chain, [other_trade(1)]) == shares(expected)
 
 
 @pytest.mark.parametrize(("confirmed_s", "expected"), [(9, 100), (11, 50)])
@@ -293,31 +300,39 @@ async def test_a_confirmed_sale_counts_unless_the_head_shows_it(
     chain = FakeChain(head=10, held={10: shares(100)}, mined=mined)
     earlier = [other_trade(1, confirmed_s=confirmed_s)]
 
-    assert await ChainHoldings(chain).fetch_held_before(SALE, earlier) == shares(expected)
+    assert await fetch_held(chain, earlier) == shares(expected)
 
 
 async def test_an_earlier_buy_that_is_not_settled_is_added() -> None:
     chain = FakeChain(head=10, held={10: 0}, mined={})
 
-    assert await ChainHoldings(chain).fetch_held_before(SALE, [other_trade(1, Side.BUY)]) == SOLD
+    assert await fetch_held(chain, [other_trade(1, Side.BUY)]) == SOLD
 
 
 @pytest.mark.parametrize("failed", [OWN, FIRST])
 async def test_a_transaction_that_failed_has_changed_nothing(failed: str) -> None:
     chain = FakeChain(head=10, held={10: shares(100)}, mined={failed: 9}, failed=[failed])
 
-    assert await ChainHoldings(chain).fetch_held_before(SALE, [other_trade(1)]) == shares(50)
+    assert await fetch_held(chain, [other_trade(1)]) == shares(50)
 
 
 async def test_before_a_block_whose_state_is_gone_he_held_what_is_left_and_what_he_sold() -> None:
     head = 10 + RECENT_BLOCKS
     chain = FakeChain(head=head, held={head: shares(100)}, mined={OWN: 9})
 
-    assert await ChainHoldings(chain).fetch_held_before(SALE, []) == shares(150)
+    assert await fetch_held(chain, []) == shares(150)
+
+
+async def test_what_another_contract_says_that_he_sold_is_not_added() -> None:
+    """A maker's wallet is a contract that is called in the settlement: it can emit any event."""
+    head = 10 + RECENT_BLOCKS
+    chain = FakeChain(head=head, held={head: shares(100)}, mined={OWN: 9})
+
+    assert await ChainHoldings(chain, exchanges=()).fetch_held_before(SALE, []) == shares(100)
 
 
 async def test_a_node_without_the_block_is_an_error_and_no_zero() -> None:
     chain = FakeChain(head=10, held={}, mined={})
 
     with pytest.raises(Transient):
-        await ChainHoldings(chain).fetch_held_before(SALE, [])
+        await fetch_held(chain, [])

@@ -20,6 +20,7 @@ KAFKA = KafkaSettings(
     bootstrap_servers="none",
     revocation_timeout_ms=1,
     drain_timeout_ms=1,
+    max_unfinished=4,
     max_unfinished_per_partition=4,
 )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.tx_monitor.adapters import build_receipt_seen, is_changed
 from services.tx_monitor.decisions import FINAL_STATES, Watch, apply_receipt, build_watch
-from shared.chain.addresses import EXCHANGE_V2
+from shared.chain.addresses import EXCHANGE_V2, LIVE_EXCHANGES
 from shared.chain.blocks import Receipt
 from shared.chain.logs import ORDER_FILLED
 from shared.messages.transactions import ReceiptSeen, SettledFill, TransactionState
@@ -145,7 +145,11 @@ def build_receipt(*logs: dict[str, Any]) -> Receipt:
 
 def seen_fills(*logs: dict[str, Any]) -> tuple[SettledFill, ...]:
     return build_receipt_seen(
-        build_watch(requested()), build_receipt(*logs), finalized_block=90, now=NOON
+        build_watch(requested()),
+        build_receipt(*logs),
+        exchanges=LIVE_EXCHANGES,
+        finalized_block=90,
+        now=NOON,
     ).fills
 
 
@@ -183,7 +187,9 @@ def test_only_a_changed_receipt_counts_as_changed(
 
 
 def test_a_missing_receipt_is_published_without_a_block() -> None:
-    receipt = build_receipt_seen(build_watch(requested()), None, finalized_block=90, now=NOON)
+    receipt = build_receipt_seen(
+        build_watch(requested()), None, exchanges=LIVE_EXCHANGES, finalized_block=90, now=NOON
+    )
 
     assert (receipt.block_number, receipt.block_hash, receipt.succeeded, receipt.fills) == (
         None,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.tx_monitor.adapters import ReceiptFeed
 from services.tx_monitor.decisions import Watch
+from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.blocks import Block, Receipt
 from shared.messages.base import Message
 from shared.messages.transactions import Purpose, TransactionState
@@ -78,6 +79,7 @@ async def published(watch: Watch, chain: Chain) -> list[Message]:
     feed = ReceiptFeed(
         FixedWatches(watch),  # type: ignore[arg-type]
         chain,  # type: ignore[arg-type]
+        exchanges=LIVE_EXCHANGES,
         owns=lambda _: True,
         now=lambda: NOON,
         poll_interval=timedelta(milliseconds=1),
