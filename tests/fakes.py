@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.debt_recovery.decisions import Debt
@@ -191,8 +191,8 @@ class _Reservation:
     filled_shares: int = 0
 
     @property
-    def day(self) -> date:
-        return self.verdict.occurred_at.astimezone(UTC).date()
+    def hour(self) -> datetime:
+        return _hour(self.verdict.occurred_at)
 
     @property
     def side(self) -> Side:
@@ -210,7 +210,7 @@ class FakeVerdicts:
     async def load_commitments(
         self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
-        day, buys = now.astimezone(UTC).date(), intent.side is Side.BUY
+        buys = intent.side is Side.BUY
         of_proxy = [
             reservation
             for reservation in self._reservations.values()
@@ -218,7 +218,7 @@ class FakeVerdicts:
         ]
 
         def spent_if(cap: int | None, scope: str) -> int | None:
-            return None if cap is None or not buys else self._spent(scope, day)
+            return None if cap is None or not buys else self._spent(scope, now)
 
         def count_if(limit: int | None, count: Count) -> Count | None:
             return None if limit is None or not buys else count
@@ -227,8 +227,8 @@ class FakeVerdicts:
             usdc=sum(
                 each.usdc for each in of_proxy if each.settled_at is None or each.settled_at > since
             ),
-            spent_today=self._spent(intent.follow_id, day),
-            follower_spent_today=self._spent(intent.proxy, day),
+            spent_today=self._spent(intent.follow_id, now),
+            follower_spent_today=self._spent(intent.proxy, now),
             market_spent_today=spent_if(limits.max_market_daily_usdc, intent.token_id),
             global_spent_today=spent_if(limits.max_global_daily_usdc, GLOBAL),
             open_tokens=count_if(limits.max_open_positions, _open_tokens(of_proxy)),
@@ -243,11 +243,13 @@ class FakeVerdicts:
             ),
         )
 
-    def _spent(self, scope: str, day: date) -> int:
+    def _spent(self, scope: str, moment: datetime) -> int:
+        """Since 24 full hours before the moment's hour, and later."""
+        since = _hour(moment) - timedelta(hours=24)
         return sum(
             each.cap_usdc
             for each in self._reservations.values()
-            if scope in each.cap_scopes and each.day == day
+            if scope in each.cap_scopes and each.hour >= since
         )
 
     async def load_position(self, intent: Intent) -> FollowPosition:
@@ -308,9 +310,9 @@ class FakeVerdicts:
         return verdict
 
     def _require_caps(self, verdict: IntentApproved, caps: Mapping[str, int | None]) -> None:
-        day = verdict.occurred_at.astimezone(UTC).date()
         for scope, cap in caps.items():
-            if cap is not None and self._spent(scope, day) + verdict.usdc > cap:
+            spent = self._spent(scope, verdict.occurred_at)
+            if cap is not None and spent + verdict.usdc > cap:
                 raise Transient("a daily cap is exceeded")
 
     async def load_exit(self, intent_id: str) -> Exit | None:
@@ -345,6 +347,10 @@ class FakeVerdicts:
             ):
                 due_at = min(each.next_attempt_at, now)
                 self.exits[each.exit_id] = replace(each, next_attempt_at=due_at)
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _caps(verdict: IntentApproved) -> dict[str, int | None]:

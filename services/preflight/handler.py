@@ -47,7 +47,7 @@ class Commitments:
     """Reserved by copies that are not settled, or were settled after the balance was read: the
     balance may not show them."""
     spent_today: int
-    """What the follow's approved copies of this UTC day take of its daily cap."""
+    """What the follow's approved copies of the last 24 hours take of its daily cap."""
     follower_spent_today: int
     """The same, of all follows of the proxy."""
     market_spent_today: int | None = None

@@ -33,14 +33,14 @@ class Settings(BaseSettings):
     max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)
     """No single copy spends more, whatever a follow says."""
     max_follower_daily_usdc: Decimal | None = Field(default=None, gt=0)
-    """What all follows of one follower may spend in a UTC day together, beside the cap of each
-    follow; without it, only those caps count."""
+    """What all follows of one follower may spend in any 24 hours together, beside the cap of
+    each follow; without it, only those caps count."""
     max_market_daily_usdc: Decimal | None = Field(default=None, gt=0)
-    """What all followers together may spend on one token in a UTC day; without it, nothing is
-    counted. The count begins with the first entry after it is set."""
+    """What all followers together may spend on one token in any 24 hours; without it, nothing
+    is counted. The count begins with the first entry after it is set."""
     max_global_daily_usdc: Decimal | None = Field(default=None, gt=0)
-    """What all followers together may spend in a UTC day; without it, nothing is counted. The count
-    begins with the first entry after it is set, and is one row that the commit of every entry
+    """What all followers together may spend in any 24 hours; without it, nothing is counted. The
+    count begins with the first entry after it is set, and is one row that the commit of every entry
     locks: it costs throughput."""
     max_open_positions: int | None = Field(default=None, gt=0)
     """Tokens that a follower may hold at once by his copies; remainders below a tenth of a share do

@@ -225,7 +225,7 @@ class VerdictFacts(Fact):
     max_trade_usdc: Micros
     daily_cap_usdc: Micros
     spent_today_usdc: Micros
-    """Reserved or spent of the follow's daily cap before this intent."""
+    """Reserved or spent of the follow's daily cap in the last 24 hours, before this intent."""
     balance_usdc: Micros | None
     """On the chain. None: it was refused before the balance was fetched."""
     allowance_usdc: Micros | None

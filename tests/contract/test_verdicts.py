@@ -152,13 +152,51 @@ async def test_a_redelivery_reserves_nothing_twice(verdicts: Verdicts) -> None:
     assert (await load_commitments(verdicts)).usdc == RESERVED
 
 
-async def test_other_proxies_and_other_days_are_counted_separately(verdicts: Verdicts) -> None:
+async def test_other_proxies_are_counted_separately(verdicts: Verdicts) -> None:
     await verdicts.record(entry())
 
     assert await load_commitments(verdicts, proxy=OTHER_PROXY) == Commitments(
         usdc=0, spent_today=0, follower_spent_today=0
     )
-    assert (await load_commitments(verdicts, now=NOON + timedelta(days=1))).spent_today == 0
+
+
+@pytest.mark.parametrize(
+    ("later", "counted"),
+    [
+        (timedelta(hours=-1), usdc(5)),  # by another clock, or another process
+        (timedelta(hours=23, minutes=59), usdc(5)),
+        (timedelta(hours=24), usdc(5)),
+        (timedelta(hours=24, minutes=59), usdc(5)),
+        (timedelta(hours=25), 0),
+    ],
+)
+async def test_an_entry_counts_for_the_rest_of_its_hour_and_24_full_hours(
+    verdicts: Verdicts, later: timedelta, counted: int
+) -> None:
+    await verdicts.record(entry())
+
+    loaded = await load_commitments(verdicts, now=NOON + later)
+
+    assert (loaded.spent_today, loaded.follower_spent_today) == (counted, counted)
+
+
+async def test_an_entry_from_before_the_turn_of_an_hour_sees_the_one_from_after_it(
+    verdicts: Verdicts,
+) -> None:
+    """Another process recorded first, under the later hour."""
+    cap = facts(daily_cap_usdc=usdc(9))
+    await verdicts.record(entry("a", facts=cap))
+
+    with pytest.raises(Transient):
+        await verdicts.record(entry("b", facts=cap, occurred_at=NOON - seconds(1)))
+
+
+async def test_a_cap_has_room_again_once_its_hours_are_over(verdicts: Verdicts) -> None:
+    cap = facts(daily_cap_usdc=usdc(9))
+    for number, name in enumerate("abc"):
+        moment = NOON + number * timedelta(hours=25)
+        recorded = await verdicts.record(entry(name, facts=cap, occurred_at=moment))
+        assert isinstance(recorded, IntentApproved)
 
 
 async def test_the_cap_can_be_used_exactly_and_beyond_it_nothing_is_recorded(
@@ -249,18 +287,28 @@ async def test_a_settled_order_counts_until_the_balance_was_read_after_it(
     assert (read_before.usdc, read_after.usdc) == (usdc(4), 0)
 
 
-async def test_a_settlement_on_a_later_day_releases_the_cap_of_the_day_of_the_verdict(
+async def test_a_later_settlement_releases_the_cap_in_the_hour_of_the_verdict(
     verdicts: Verdicts,
 ) -> None:
-    await verdicts.record(entry())
-    tomorrow = NOON + timedelta(days=1)
+    await verdicts.record(entry("a"))
+    await verdicts.record(entry("b", occurred_at=NOON + timedelta(hours=2)))
+    nothing = an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0)
 
-    await verdicts.settle(
-        an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0), now=tomorrow
-    )
+    await verdicts.settle(nothing, now=NOON + timedelta(hours=3))
 
-    assert (await load_commitments(verdicts)).spent_today == 0
-    assert (await load_commitments(verdicts, now=tomorrow)).spent_today == 0
+    for hours, counted in ((3, usdc(5)), (26, usdc(5)), (27, 0)):
+        loaded = await load_commitments(verdicts, now=NOON + timedelta(hours=hours))
+        assert loaded.spent_today == counted
+
+
+async def test_a_settlement_after_days_releases_nothing_of_the_present(verdicts: Verdicts) -> None:
+    await verdicts.record(entry("a"))
+    later = NOON + timedelta(days=3)
+    await verdicts.record(entry("b", occurred_at=later))
+
+    await verdicts.settle(an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0), now=later)
+
+    assert (await load_commitments(verdicts, now=later)).spent_today == usdc(5)
 
 
 async def test_settling_an_intent_that_was_not_approved_changes_nothing(verdicts: Verdicts) -> None:

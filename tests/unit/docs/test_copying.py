@@ -50,6 +50,7 @@ TABLES = {
     "### Ages",
     "### Price and depth",
     "### Sizes and caps",
+    "### Daily caps",
     "### Funds",
     "### Modes",
     "### Where the price comes from",
