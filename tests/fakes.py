@@ -211,11 +211,7 @@ class FakeVerdicts:
         self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
         buys = intent.side is Side.BUY
-        of_proxy = [
-            reservation
-            for reservation in self._reservations.values()
-            if reservation.verdict.intent.proxy == intent.proxy
-        ]
+        of_proxy = self._load_reservations(intent.proxy)
 
         def spent_if(cap: int | None, scope: str) -> int | None:
             return None if cap is None or not buys else self._spent(scope, now)
@@ -232,15 +228,7 @@ class FakeVerdicts:
             market_spent_today=spent_if(limits.max_market_daily_usdc, intent.token_id),
             global_spent_today=spent_if(limits.max_global_daily_usdc, GLOBAL),
             open_tokens=count_if(limits.max_open_positions, _open_tokens(of_proxy)),
-            recent_entries=count_if(
-                limits.max_entries_per_minute,
-                sum(
-                    each.side is Side.BUY
-                    and isinstance(each.verdict, IntentApproved)
-                    and each.verdict.occurred_at > now - timedelta(minutes=1)
-                    for each in of_proxy
-                ),
-            ),
+            recent_entries=count_if(limits.max_entries_per_minute, _count_recent(of_proxy, now)),
         )
 
     def _spent(self, scope: str, moment: datetime) -> int:
@@ -293,6 +281,8 @@ class FakeVerdicts:
         if isinstance(verdict, IntentApproved):
             caps = _caps(verdict)
             self._require_caps(verdict, caps)
+            if verdict.intent.side is Side.BUY:
+                self._require_room(verdict)
             self._reservations[verdict.intent_id] = _Reservation(
                 verdict,
                 usdc=reserved_usdc(verdict),
@@ -314,6 +304,19 @@ class FakeVerdicts:
             spent = self._spent(scope, verdict.occurred_at)
             if cap is not None and spent + verdict.usdc > cap:
                 raise Transient("a daily cap is exceeded")
+
+    def _require_room(self, entry: IntentApproved) -> None:
+        """Raises: Transient where another entry used up the positions or the rate meanwhile."""
+        of_proxy = self._load_reservations(entry.intent.proxy)
+        tokens, token_id = _open_tokens(of_proxy), entry.intent.token_id
+        positions, rate = entry.facts.max_open_positions, entry.facts.max_entries_per_minute
+        if positions is not None and token_id not in tokens and len(tokens) >= positions:
+            raise Transient("too many open positions")
+        if rate is not None and _count_recent(of_proxy, entry.occurred_at) >= rate:
+            raise Transient("too many entries per minute")
+
+    def _load_reservations(self, proxy: str) -> list[_Reservation]:
+        return [each for each in self._reservations.values() if each.verdict.intent.proxy == proxy]
 
     async def load_exit(self, intent_id: str) -> Exit | None:
         exit_id = self._exit_by_intent.get(intent_id)
@@ -382,6 +385,16 @@ def _open_tokens(of_proxy: Iterable[_Reservation]) -> frozenset[str]:
         for (token_id, _), of_follow in copies.items()
         if _held(of_follow) >= 100_000
         or any(each.settled_at is None and each.side is Side.BUY for each in of_follow)
+    )
+
+
+def _count_recent(of_proxy: Iterable[_Reservation], now: datetime) -> int:
+    """The approved entries of the last minute."""
+    return sum(
+        each.side is Side.BUY
+        and isinstance(each.verdict, IntentApproved)
+        and each.verdict.occurred_at > now - timedelta(minutes=1)
+        for each in of_proxy
     )
 
 

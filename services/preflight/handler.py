@@ -74,8 +74,7 @@ class Verdicts(Protocol):
         self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
         """Load those of the intent's proxy, of what is limited; ``since``: when its balance was
-        read. The caps are enforced by ``record``; what else is counted relies on a proxy's intents
-        being judged one after another.
+        read. What is limited is counted again by ``record``.
 
         Raises: Transient.
         """
@@ -90,7 +89,7 @@ class Verdicts(Protocol):
         in one commit; return the recorded verdict, which is an earlier one after a redelivery: then
         nothing is changed. ``exit_``: None for an entry, and where there is nothing to sell.
 
-        Raises: Transient, also where another copy used up a cap meanwhile: judge again.
+        Raises: Transient, also where another copy used up a limit meanwhile: judge again.
         """
         ...
 

@@ -249,9 +249,13 @@ class VerdictFacts(Fact):
     open_positions: int | None = None
     """Tokens that the follower holds or is buying, before this intent. None: not counted, because
     nothing limits them, or refused before."""
+    max_open_positions: int | None = None
+    """None: nothing limits them."""
     recent_entries: int | None = None
     """The follower's approved entries of the last minute, before this intent. None: as for open
     positions."""
+    max_entries_per_minute: int | None = None
+    """None: nothing limits them."""
     held_shares: Micros = 0
     """Of an exit: what the follow holds by its settled copies."""
     exit_shares: Micros | None = None

@@ -659,6 +659,69 @@ async def buy_token(verdicts: Verdicts, number: int, bought: int | None) -> None
         await verdicts.settle(an_outcome(intent_id=intent.intent_id, shares=bought), now=NOON)
 
 
+async def test_processes_together_open_no_more_positions_than_allowed(
+    processes: Sequence[Verdicts],
+) -> None:
+    """Each judged while the others were not recorded."""
+    limited = facts(max_open_positions=3, open_positions=0)
+    await buy_token(processes[0], 90, shares(1))
+
+    outcomes = await asyncio.gather(
+        *(
+            processes[number % 2].record(
+                approved(
+                    an_intent(
+                        intent_id=f"{number:032x}", follow_id=FOLLOW, token_id=f"token-{number}"
+                    ),
+                    facts=limited,
+                )
+            )
+            for number in range(10)
+        ),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 2
+    assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 8
+    loaded = await load_commitments(processes[1], limits=LIMITED)
+    assert loaded.open_tokens is not None
+    assert len(loaded.open_tokens) == 3
+
+
+async def test_an_entry_into_an_open_position_passes_at_the_limit(verdicts: Verdicts) -> None:
+    limited = facts(max_open_positions=1)
+    await buy_token(verdicts, 1, shares(1))
+
+    intent = an_intent(intent_id="9" * 32, follow_id=FOLLOW, token_id="token-1")
+    assert await verdicts.record(approved(intent, facts=limited)) == approved(intent, facts=limited)
+
+
+async def test_processes_together_make_no_more_entries_than_allowed(
+    processes: Sequence[Verdicts],
+) -> None:
+    limited = facts(max_entries_per_minute=3, recent_entries=0)
+
+    outcomes = await asyncio.gather(
+        *(
+            processes[number % 2].record(
+                entry(
+                    name,
+                    facts=limited,
+                    usdc=usdc(1),
+                    # by clocks that differ: also an entry that was judged before counts the later
+                    occurred_at=NOON - seconds(number),
+                )
+            )
+            for number, name in enumerate("0123456789")
+        ),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 3
+    assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 7
+    assert (await load_commitments(processes[1], limits=LIMITED)).recent_entries == 3
+
+
 async def test_open_tokens_are_held_or_being_bought_and_no_remainders(verdicts: Verdicts) -> None:
     await buy_token(verdicts, 1, 100_000)
     await buy_token(verdicts, 2, 99_999)

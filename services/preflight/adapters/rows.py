@@ -75,6 +75,7 @@ def build_commitments_query(
     buys = intent.side is Side.BUY
     counts_entries = buys and limits.max_entries_per_minute is not None
     return {
+        "intent_id": intent.intent_id,
         "proxy": intent.proxy,
         "window_start": window_start(now),
         "since": since,

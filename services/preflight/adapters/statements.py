@@ -3,12 +3,13 @@
 from sqlalchemy import text
 
 from services.preflight.adapters.caps import sql_hour, sql_spent
+from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
 from shared.db import tables
 from shared.db.sql import Batch
-from shared.domain.money import MIN_REMAINDER_SHARES
 
 COMMITMENT_QUERIES = Batch.from_table(
     tables.intents,
+    "intent_id",
     "proxy",
     window_start="text",
     since="timestamptz",
@@ -37,23 +38,12 @@ select q.n,
        as market_spent_today,
        case when q.global_scope is not null then {_spent("global_scope")} end
        as global_spent_today,
-       case when q.counts_positions then array(
-           select p.token_id from preflight.positions p
-           where p.proxy = q.proxy and p.shares >= {MIN_REMAINDER_SHARES}
-           union
-           select i.token_id from preflight.intents i
-           where i.proxy = q.proxy and i.settled_at is null and i.side = 'BUY'
-       ) end as open_tokens,
-       case when q.entries_since is not null then (
-           select count(*) from preflight.intents i
-           where i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.entries_since)
-             and i.judged_at > q.entries_since and i.side = 'BUY' and i.state <> 'refused'
-       ) end as recent_entries
+       case when q.counts_positions then {SQL_OPEN_TOKENS} end as open_tokens,
+       case when q.entries_since is not null then {SQL_RECENT_ENTRIES} end as recent_entries
 from {COMMITMENT_QUERIES.unnest("q")}
 order by q.n
 """
-"""What is not limited has null in its query, and is not read. An entry that was judged within the
-window was not settled before it: that condition makes the index serve the count, too."""
+"""What is not limited has null in its query, and is not read."""
 
 POSITION_QUERIES = Batch.from_table(
     tables.exits, "follow_id", "token_id", "proxy", "exit_id", intent_id="text", n="bigint"
@@ -138,6 +128,7 @@ insert into preflight.intents ({INTENT_COLUMNS.names}, cap_scopes)
 select {INTENT_COLUMNS.prefixed("g")},
        array(select json_array_elements_text(cast(g.cap_scopes as json)))
 from {INTENTS.unnest("g")}
+order by g.intent_id
 on conflict do nothing
 returning intent_id
 """

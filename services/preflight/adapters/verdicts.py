@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.preflight.adapters import caps, statements
+from services.preflight.adapters import caps, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
 from services.preflight.adapters.rows import (
     build_commitments_query,
@@ -140,7 +140,9 @@ class PostgresVerdicts:
             )
             new_ids = {row.intent_id for row in inserted}
             new = [each for each in group if each[0].intent_id in new_ids]
-            await caps.reserve(connection, _select_entries(new))
+            entries = _select_entries(new)
+            await caps.reserve(connection, entries)
+            await entry_limits.require_room(connection, entries)
             await _save_exits(
                 connection,
                 [
