@@ -20,10 +20,12 @@ from services.ingest.decisions import (
     row_key,
 )
 from services.preflight.decisions import (
+    DelayedEntry,
     Exit,
     ExitState,
     FollowPosition,
     Limits,
+    OtherEntries,
     Verdict,
     reserved_usdc,
 )
@@ -206,6 +208,8 @@ class FakeVerdicts:
         self._reservations: dict[str, _Reservation] = {}
         self.exits: dict[str, Exit] = {}
         self._exit_by_intent: dict[str, str] = {}
+        self.delayed: dict[str, DelayedEntry] = {}
+        """In the order in which they were delayed first."""
 
     async def load_commitments(
         self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
@@ -228,7 +232,10 @@ class FakeVerdicts:
             market_spent_today=spent_if(limits.max_market_daily_usdc, intent.token_id),
             global_spent_today=spent_if(limits.max_global_daily_usdc, GLOBAL),
             open_tokens=count_if(limits.max_open_positions, _open_tokens(of_proxy)),
-            recent_entries=count_if(limits.max_entries_per_minute, _count_recent(of_proxy, now)),
+            recent_entries=count_if(
+                limits.max_entries_per_minute,
+                _count_recent(of_proxy, now) + len(self._delayed_before(intent, now)),
+            ),
         )
 
     def _spent(self, scope: str, moment: datetime) -> int:
@@ -275,8 +282,34 @@ class FakeVerdicts:
         entry = self._reservations[intent_id]
         return None if entry.settled_at is None else entry.filled_shares
 
+    async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
+        approved = [
+            each.verdict.occurred_at
+            for each in self._load_reservations(intent.proxy)
+            if each.verdict.intent_id != intent.intent_id and _count_recent([each], now)
+        ]
+        ahead = self._delayed_before(intent, now)
+        return OtherEntries(approved_at=approved, waiting_until=[each.due_at for each in ahead])
+
+    def _delayed_before(self, intent: Intent, now: datetime) -> list[DelayedEntry]:
+        known = list(self.delayed)
+        own = known.index(intent.intent_id) if intent.intent_id in self.delayed else len(known)
+        return [
+            each
+            for each in list(self.delayed.values())[:own]
+            if each.intent.proxy == intent.proxy and each.expires_at > now
+        ]
+
+    async def delay(self, entry: DelayedEntry) -> Verdict | None:
+        intent_id = entry.intent.intent_id
+        if (known := self._reservations.get(intent_id)) is not None:
+            return known.verdict
+        self.delayed[intent_id] = entry
+        return None
+
     async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
         if (known := self._reservations.get(verdict.intent_id)) is not None:
+            self.delayed.pop(verdict.intent_id, None)
             return known.verdict
         if isinstance(verdict, IntentApproved):
             caps = _caps(verdict)
@@ -297,6 +330,7 @@ class FakeVerdicts:
         if exit_ is not None:
             self.exits[exit_.exit_id] = exit_
             self._exit_by_intent[verdict.intent_id] = exit_.exit_id
+        self.delayed.pop(verdict.intent_id, None)
         return verdict
 
     def _require_caps(self, verdict: IntentApproved, caps: Mapping[str, int | None]) -> None:

@@ -6,15 +6,19 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.preflight.decisions import (
+    DelayedEntry,
     Exit,
     FollowPosition,
     Funds,
     Limits,
+    OtherEntries,
     PreflightFacts,
     Verdict,
     after_order,
     after_verdict,
+    delay_entry,
     expires_at,
+    is_over_rate,
     judge,
     open_exit,
     refuse_early,
@@ -57,7 +61,8 @@ class Commitments:
     open_tokens: frozenset[str] | None = None
     """Tokens that the follower holds by his copies or is buying; None: not limited, or an exit."""
     recent_entries: int | None = None
-    """The follower's approved entries of the last minute; None: not limited, or an exit."""
+    """The follower's approved entries of the last minute, and those that were delayed before this
+    one; None: not limited, or an exit."""
 
 
 class Balances(Protocol):
@@ -93,6 +98,18 @@ class Verdicts(Protocol):
         """
         ...
 
+    async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
+        """What counts against the rate of the intent's proxy beside it. Raises: Transient."""
+        ...
+
+    async def delay(self, entry: DelayedEntry) -> Verdict | None:
+        """Record that the entry is judged again at its time, also where it was delayed before;
+        return None. Where its verdict is recorded already, nothing is changed and it is returned.
+
+        Raises: Transient.
+        """
+        ...
+
     async def load_exit(self, intent_id: str) -> Exit | None:
         """The exit that the intent is an attempt of; None: it is an entry. Raises: Transient."""
         ...
@@ -125,6 +142,9 @@ class Handler:
     async def on_intent_quoted(self, quoted: IntentQuoted) -> Sequence[Message]:
         facts = await self._load_facts(quoted)
         verdict = refuse_early(facts) or await self._judge_on_funds(facts)
+        if is_over_rate(verdict) and (delayed := await self._delay(facts)) is not None:
+            recorded = await self.verdicts.delay(delayed)
+            return [recorded] if recorded is not None else []
         return [await self.verdicts.record(verdict, self._exit_after(facts.exit, verdict))]
 
     async def on_order_reported(self, report: OrderReported) -> Sequence[Message]:
@@ -142,6 +162,11 @@ class Handler:
     async def on_intent_refused(self, _: IntentRefused) -> Sequence[Message]:
         """Ignore preflight's own message: it was recorded before it was published."""
         return []
+
+    async def _delay(self, facts: PreflightFacts) -> DelayedEntry | None:
+        intent, now = facts.quoted.intent, facts.now
+        others = await self.verdicts.load_other_entries(intent, now=now)
+        return delay_entry(intent, others, limits=self.limits, now=now)
 
     def _exit_after(self, exit_: Exit | None, verdict: Verdict) -> Exit | None:
         """The exit to record; none where the follow holds nothing, as most followers of a leader

@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     """Tokens that a follower may hold at once by his copies; remainders below a tenth of a share do
     not count. Further entries into tokens that he holds pass. Without it, there is no limit."""
     max_entries_per_minute: int | None = Field(default=None, gt=0)
-    """Entries of one follower that are approved within any 60 s; the others are refused, not
-    delayed. Without it, there is no limit."""
+    """Entries of one follower that are approved within any 60 s. A further one is delayed until
+    there is room, or refused where it would be too old by then. Without it, there is no limit."""
     max_spread_bps: Decimal | None = Field(default=None, gt=0)
     """An entry is refused where the best bid and ask are farther apart, in basis points of their
     middle (20000: nobody bids). A price that comes from no book has no spread and is not judged by
@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     """How long after an attempt an exit with shares left is attempted again; an exit that is older
     waits as long as its age, up to a minute."""
     exit_poll_interval: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
-    """How often the database is asked for exits whose next attempt is due."""
+    """How often the database is asked for exits whose next attempt is due, and for delayed entries
+    that are."""
     max_balance_age: timedelta = timedelta(seconds=15)
     """An older balance in the cache is not used."""
     max_accounts: int = Field(default=5000, gt=0)

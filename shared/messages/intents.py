@@ -252,8 +252,8 @@ class VerdictFacts(Fact):
     max_open_positions: int | None = None
     """None: nothing limits them."""
     recent_entries: int | None = None
-    """The follower's approved entries of the last minute, before this intent. None: as for open
-    positions."""
+    """The follower's approved entries of the last minute, and those that were delayed before this
+    intent. None: as for open positions."""
     max_entries_per_minute: int | None = None
     """None: nothing limits them."""
     held_shares: Micros = 0

@@ -155,6 +155,11 @@ _EXITS = counter(
     subject=Subject.COPIES,
     labels=(Label(name="end", values=ExitEnd),),
 )
+_DELAYED = counter(
+    "slipstream_entries_delayed",
+    "Times that an entry over the rate of its follower was delayed until there is room",
+    subject=Subject.COPIES,
+)
 _POSTED = counter(
     "slipstream_orders_posted",
     "Orders posted to the venue, by its reply",
@@ -297,6 +302,11 @@ def quoted(source: QuoteSource) -> None:
 def copy_refused(reason: Refusal) -> None:
     """Count a copy that preflight refused."""
     _REFUSALS.labels(reason).inc()
+
+
+def entry_delayed() -> None:
+    """Count an entry that waits for the rate of its follower."""
+    _DELAYED.labels().inc()
 
 
 def exit_ended(end: ExitEnd) -> None:

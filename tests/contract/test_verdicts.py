@@ -4,13 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import Exit, ExitState, FollowPosition, Limits, reserved_usdc
+from services.preflight.decisions import (
+    DelayedEntry,
+    Exit,
+    ExitState,
+    FollowPosition,
+    Limits,
+    reserved_usdc,
+)
 from services.preflight.handler import Commitments, Verdicts
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
@@ -720,6 +727,76 @@ async def test_processes_together_make_no_more_entries_than_allowed(
     assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 3
     assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 7
     assert (await load_commitments(processes[1], limits=LIMITED)).recent_entries == 3
+
+
+def a_delay(name: str, *, due_at: datetime = LATER, **intent: Any) -> DelayedEntry:
+    given = an_intent(**{"intent_id": name * 32, "follow_id": FOLLOW} | intent)
+    return DelayedEntry(intent=given, due_at=due_at, expires_at=NOON + seconds(59))
+
+
+async def load_others(
+    verdicts: Verdicts, name: str = "f", *, now: datetime = NOON
+) -> tuple[set[datetime], set[datetime]]:
+    others = await verdicts.load_other_entries(an_intent(intent_id=name * 32), now=now)
+    return set(others.approved_at), set(others.waiting_until)
+
+
+async def test_entries_wait_behind_those_of_the_follower_that_were_delayed_before(
+    verdicts: Verdicts,
+) -> None:
+    first, second = NOON + seconds(9), NOON + seconds(2)
+    assert await verdicts.delay(a_delay("b", due_at=first)) is None
+    assert await verdicts.delay(a_delay("a", due_at=second)) is None
+    await verdicts.delay(a_delay("c", proxy=OTHER_PROXY))
+    await verdicts.record(entry("d", occurred_at=NOON - seconds(59)))
+    await verdicts.record(entry("e", occurred_at=NOON - seconds(60)))
+    approved_at = {NOON - seconds(59)}
+
+    assert await load_others(verdicts) == (approved_at, {first, second})
+    assert await load_others(verdicts, "a") == (approved_at, {first})
+    assert await load_others(verdicts, "b") == (approved_at, set())
+    assert await load_others(verdicts, now=NOON + seconds(59)) == (set(), set())
+    assert (await load_commitments(verdicts, limits=LIMITED)).recent_entries == 3
+
+
+async def test_an_entry_that_is_delayed_again_keeps_its_place(verdicts: Verdicts) -> None:
+    for name in "ab":
+        await verdicts.delay(a_delay(name))
+    again = NOON + seconds(30)
+
+    await verdicts.delay(a_delay("a", due_at=again))
+
+    assert await load_others(verdicts, "a") == (set(), set())
+    assert await load_others(verdicts, "b") == (set(), {again})
+
+
+@pytest.mark.parametrize("verdict", [entry("a"), refusal("a")], ids=["approved", "refused"])
+async def test_a_verdict_ends_the_delay_of_its_entry(
+    verdicts: Verdicts, verdict: IntentApproved | IntentRefused
+) -> None:
+    await verdicts.delay(a_delay("a"))
+    await verdicts.delay(a_delay("b"))
+
+    await verdicts.record(verdict)
+
+    assert (await load_others(verdicts))[1] == {LATER}
+    assert (await load_others(verdicts, "b"))[1] == set()
+
+
+async def test_an_entry_with_a_verdict_is_not_delayed(verdicts: Verdicts) -> None:
+    await verdicts.record(entry("a"))
+
+    assert await verdicts.delay(a_delay("a")) == entry("a")
+    assert (await load_others(verdicts))[1] == set()
+
+
+async def test_a_verdict_that_is_not_recorded_leaves_the_delay(verdicts: Verdicts) -> None:
+    await verdicts.delay(a_delay("a"))
+
+    with pytest.raises(Transient):
+        await verdicts.record(entry("a", facts=facts(daily_cap_usdc=0)))
+
+    assert (await load_others(verdicts))[1] == {LATER}
 
 
 async def test_open_tokens_are_held_or_being_bought_and_no_remainders(verdicts: Verdicts) -> None:

@@ -90,6 +90,7 @@ def build_commitments_query(
         "global_scope": GLOBAL if buys and limits.max_global_daily_usdc is not None else None,
         "counts_positions": buys and limits.max_open_positions is not None,
         "entries_since": now - ENTRIES_WINDOW if counts_entries else None,
+        "now": now,
     }
 
 

@@ -3,6 +3,7 @@
 from sqlalchemy import text
 
 from services.preflight.adapters.caps import sql_hour, sql_spent
+from services.preflight.adapters.delays import SQL_IS_AHEAD
 from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
 from shared.db import tables
 from shared.db.sql import Batch
@@ -20,6 +21,7 @@ COMMITMENT_QUERIES = Batch.from_table(
     global_scope="text",
     counts_positions="boolean",
     entries_since="timestamptz",
+    now="timestamptz",
 )
 
 
@@ -39,7 +41,9 @@ select q.n,
        case when q.global_scope is not null then {_spent("global_scope")} end
        as global_spent_today,
        case when q.counts_positions then {SQL_OPEN_TOKENS} end as open_tokens,
-       case when q.entries_since is not null then {SQL_RECENT_ENTRIES} end as recent_entries
+       case when q.entries_since is not null then {SQL_RECENT_ENTRIES} + (
+           select count(*) from preflight.delayed_entries d where {SQL_IS_AHEAD}
+       ) end as recent_entries
 from {COMMITMENT_QUERIES.unnest("q")}
 order by q.n
 """
@@ -124,6 +128,11 @@ INTENT_COLUMNS = Batch.from_table(
 INTENTS = Batch({**INTENT_COLUMNS.types, "cap_scopes": "text"})
 """The scopes as JSON: arrays of different lengths cannot be unnested."""
 RECORD_INTENTS = f"""
+with judged as (
+    delete from preflight.delayed_entries d
+    using {INTENTS.unnest("g")}
+    where d.intent_id = g.intent_id
+)
 insert into preflight.intents ({INTENT_COLUMNS.names}, cap_scopes)
 select {INTENT_COLUMNS.prefixed("g")},
        array(select json_array_elements_text(cast(g.cap_scopes as json)))

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.preflight.adapters import caps, entry_limits, statements
+from services.preflight.adapters import caps, delays, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
 from services.preflight.adapters.rows import (
     build_commitments_query,
@@ -22,7 +22,15 @@ from services.preflight.adapters.rows import (
     parse_commitments,
     parse_exit,
 )
-from services.preflight.decisions import Exit, ExitState, FollowPosition, Limits, Verdict
+from services.preflight.decisions import (
+    DelayedEntry,
+    Exit,
+    ExitState,
+    FollowPosition,
+    Limits,
+    OtherEntries,
+    Verdict,
+)
 from services.preflight.handler import Commitments
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
@@ -73,6 +81,17 @@ class PostgresVerdicts:
                 f"another copy reserved of {error} meanwhile: intent {verdict.intent_id} "
                 f"of {verdict.intent.proxy} has to be judged again"
             ) from error
+
+    async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
+        async with autocommit(self._engine) as connection:
+            return await delays.load_other_entries(connection, intent, now=now)
+
+    async def delay(self, entry: DelayedEntry) -> Verdict | None:
+        traced = replace(entry, traceparent=tracing.inject())
+        async with transaction(self._engine) as connection:
+            await delays.record_delay(connection, traced)
+            known = await self._load_known(connection, [entry.intent.intent_id])
+        return known.get(entry.intent.intent_id)
 
     async def load_exit(self, intent_id: str) -> Exit | None:
         return await self._load_exit(intent_id)
@@ -152,20 +171,18 @@ class PostgresVerdicts:
                 ],
             )
             known = await self._load_known(
-                connection, [v for v in verdicts if v.intent_id not in new_ids]
+                connection, [v.intent_id for v in verdicts if v.intent_id not in new_ids]
             )
         for verdict, exit_, _ in new:
             _count_verdict(verdict, exit_)
         return [known.get(verdict.intent_id, verdict) for verdict in verdicts]
 
     async def _load_known(
-        self, connection: AsyncConnection, verdicts: Sequence[Verdict]
+        self, connection: AsyncConnection, intent_ids: Sequence[str]
     ) -> dict[str, Verdict]:
-        if not verdicts:
+        if not intent_ids:
             return {}
-        rows = await fetch_rows(
-            connection, statements.LOAD_VERDICTS, ids=[verdict.intent_id for verdict in verdicts]
-        )
+        rows = await fetch_rows(connection, statements.LOAD_VERDICTS, ids=intent_ids)
         return {row.intent_id: VERDICT.validate_json(row.verdict) for row in rows}
 
     async def _settle_all(self, settlements: Sequence[Settlement]) -> list[None]:

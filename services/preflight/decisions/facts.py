@@ -71,7 +71,8 @@ class Funds:
     open_tokens: frozenset[str] | None = None
     """Tokens that the follower holds by his copies or is buying; None: not limited."""
     recent_entries: int | None = None
-    """The follower's approved entries of the last minute; None: not limited."""
+    """The follower's approved entries of the last minute, and those that were delayed before this
+    one; None: not limited."""
 
     @property
     def spendable(self) -> int:

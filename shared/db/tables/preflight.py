@@ -1,6 +1,6 @@
 """Tables of preflight: verdicts, caps, positions and exits."""
 
-from sqlalchemy import ARRAY, BigInteger, Column, Date, Index, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, Date, Identity, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.db.tables.base import metadata, timestamp
@@ -82,6 +82,28 @@ spending_windows = Table(
     ),
     schema="preflight",
     comment="What the approved copies count against the daily cap of a scope.",
+)
+
+delayed_entries = Table(
+    "delayed_entries",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column(
+        "number",
+        BigInteger,
+        Identity(always=True),
+        nullable=False,
+        comment="Of a follower's entries, the lowest comes first",
+    ),
+    Column("proxy", Text, nullable=False),
+    Column("intent", Text, nullable=False, comment="JSON, as it is published again"),
+    timestamp("due_at", nullable=False),
+    timestamp("expires_at", nullable=False),
+    Column("traceparent", Text),
+    Index("delayed_entries_by_proxy", "proxy", "number"),
+    Index("delayed_entries_due", "due_at"),
+    schema="preflight",
+    comment="One row per entry that waits for the rate of its follower, until its verdict.",
 )
 
 positions = Table(

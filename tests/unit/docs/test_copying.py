@@ -51,6 +51,7 @@ TABLES = {
     "### Price and depth",
     "### Sizes and caps",
     "### Daily caps",
+    "### Entries per minute",
     "### Funds",
     "### Modes",
     "### Where the price comes from",
