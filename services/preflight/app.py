@@ -108,6 +108,9 @@ def build_limits(settings: Settings) -> Limits:
         min_entry_price=settings.min_entry_price,
         max_entry_price=settings.max_entry_price,
         max_clock_skew=settings.max_clock_skew,
+        allowed_followers=settings.allowed_followers,
+        allowed_leaders=settings.allowed_leaders,
+        allowed_tokens=settings.allowed_tokens,
         sell_own_shares=settings.sell_own_shares,
     )
 

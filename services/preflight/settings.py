@@ -5,10 +5,43 @@ The KAFKA_, DATABASE_, CONTROLS_ and OTEL_ variables are read by shared modules.
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, HttpUrl, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.chain.addresses import parse_address
+
+MAX_TOKEN = (1 << 256) - 1
+
+
+def _split(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(
+            "names must stand between its commas; without the variable, everything is allowed"
+        )
+    return names
+
+
+def _parse_token(text: str) -> str:
+    if not (text.isascii() and text.isdecimal()) or int(text) > MAX_TOKEN:
+        raise ValueError(f"{text!r} is no token id: a token id is a decimal number below 2^256")
+    return str(int(text))
+
+
+Addresses = Annotated[
+    frozenset[Annotated[str, AfterValidator(parse_address)]] | None,
+    NoDecode,
+    BeforeValidator(_split),
+]
+Tokens = Annotated[
+    frozenset[Annotated[str, AfterValidator(_parse_token)]] | None,
+    NoDecode,
+    BeforeValidator(_split),
+]
 
 
 class Settings(BaseSettings):
@@ -58,6 +91,15 @@ class Settings(BaseSettings):
     """An entry is refused where the worst price that it would reach is higher."""
     max_clock_skew: timedelta = Field(default=timedelta(seconds=5), ge=timedelta(0))
     """An entry is refused where the leader's trade is dated later than now by more."""
+    allowed_followers: Addresses = None
+    """Proxies, separated by commas: entries of other followers are refused, and their exits go on.
+    Not set: all followers."""
+    allowed_leaders: Addresses = None
+    """Leaders, separated by commas: entries after other leaders are refused, and exits go on. Not
+    set: all leaders."""
+    allowed_tokens: Tokens = None
+    """Token ids, separated by commas: entries into others are refused, and exits go on. Not set:
+    all tokens."""
     sell_own_shares: bool = False
     """Whether exits may also sell shares that the follower bought himself."""
     exit_retry_delay: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))

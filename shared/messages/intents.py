@@ -178,6 +178,12 @@ class Refusal(StrEnum):
     REDUCING = "reducing"
     NOT_FOLLOWED = "not_followed"
     """The follow ended between the trade and the verdict."""
+    FOLLOWER_NOT_ALLOWED = "follower_not_allowed"
+    """An entry of a follower who is not in the operator's list."""
+    LEADER_NOT_ALLOWED = "leader_not_allowed"
+    """Likewise, of a leader."""
+    TOKEN_NOT_ALLOWED = "token_not_allowed"  # noqa: S105 - no secret
+    """Likewise, of a token."""
     TRADE_TOO_OLD = "trade_too_old"
     TRADE_IN_FUTURE = "trade_in_future"
     """The leader's trade is dated later than now by more than clocks may differ."""

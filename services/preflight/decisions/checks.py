@@ -5,6 +5,7 @@ Each check returns None where the copy passes, and else the reason with the valu
 
 from decimal import Decimal
 
+from services.preflight.decisions.allowlists import ALLOWLISTS
 from services.preflight.decisions.exits import Exit, FollowPosition
 from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
 from services.preflight.decisions.guardrails import (
@@ -177,6 +178,7 @@ def _check_allowance(facts: PreflightFacts) -> Violation | None:
 CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_mode,
     _check_followed,
+    *ALLOWLISTS,
     _check_exits_copied,
     _check_position,
     _check_trade_age,

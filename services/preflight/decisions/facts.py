@@ -44,6 +44,10 @@ class Limits:
     max_entry_price: Decimal = Decimal(1)
     max_clock_skew: timedelta = timedelta(seconds=5)
     """How much later than now an entry's trade may be dated."""
+    allowed_followers: frozenset[str] | None = None
+    """Proxies whose entries are copied; None: of all."""
+    allowed_leaders: frozenset[str] | None = None
+    allowed_tokens: frozenset[str] | None = None
     sell_own_shares: bool = False
     """Whether exits may sell shares that no follow bought."""
 

@@ -52,6 +52,7 @@ TABLES = {
     "### Sizes and caps",
     "### Daily caps",
     "### Entries per minute",
+    "### Allowlists",
     "### Funds",
     "### Modes",
     "### Where the price comes from",
