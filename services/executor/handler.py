@@ -158,7 +158,7 @@ class Handler:
         return []
 
     async def _sign_or_withdraw(self, approved: IntentApproved) -> Order:
-        """The intent's signed order, or a withdrawn one where mode or time forbid it by now.
+        """The intent's signed order, or a withdrawn one where mode, terms or time forbid it by now.
 
         Signing an intent that has an order already is harmless: the bytes are the same, and the
         first record is kept.
@@ -168,7 +168,7 @@ class Handler:
         reason = withdrawal_reason(
             approved,
             mode=controls.mode(leader=intent.leader, proxy=intent.proxy),
-            is_followed=controls.follow(leader=intent.leader, proxy=intent.proxy) is not None,
+            follow=controls.follow(leader=intent.leader, proxy=intent.proxy),
             now=self.now(),
         )
         if reason:

@@ -161,7 +161,9 @@ async def executor_at_venue(
             venue=clob_venue,
             chain=ExchangeLogs(chain, now=utc_now),
             signers=SdkSigners(keyring, now=utc_now),
-            controls=FixedControls(controls(a_follow(proxy=wallet.proxy))),
+            controls=FixedControls(
+                controls(a_follow(proxy=wallet.proxy, max_slippage_bps=Decimal(9_999)))
+            ),
             readiness=AlwaysReady(),
             now=utc_now,
             verify_for=VERIFY_FOR,

@@ -53,6 +53,7 @@ TABLES = {
     "### Daily caps",
     "### Entries per minute",
     "### Allowlists",
+    "### Before the order is signed",
     "### Funds",
     "### Modes",
     "### Where the price comes from",

@@ -6,9 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from shared.domain.follows import Mode, may_trade
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
-from shared.messages.intents import IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from shared.polymarket.replies import (
     Accepted,
@@ -122,19 +120,6 @@ class Done:
 
 
 Step = Send | LookUp | Done
-
-
-def withdrawal_reason(
-    approved: IntentApproved, *, mode: Mode, is_followed: bool, now: datetime
-) -> str:
-    """Why the intent must be withdrawn instead of being signed now; empty: it may be signed."""
-    if not is_followed:
-        return "the follow ended before the order was signed"
-    if not may_trade(mode, approved.intent.side):
-        return f"the mode was {mode} before the order was signed"
-    if now >= approved.expires_at:
-        return "the intent expired before the order was signed"
-    return ""
 
 
 def next_step(order: Order, *, now: datetime) -> Step:
