@@ -4,9 +4,6 @@
 """
 
 from collections.abc import Iterator
-from functools import cache
-
-from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
 from shared.domain.books import BookFault
 from shared.domain.errors import InvalidMessage, UnknownVersion
@@ -22,6 +19,7 @@ from shared.observe.instruments import (
     counter,
     gauge,
     histogram,
+    serve_process_figures,
 )
 from shared.observe.labels import (
     AmbiguousTrade,
@@ -38,6 +36,7 @@ from shared.observe.labels import (
     Stage,
     order_reply,
 )
+from shared.polymarket.gates import Gate
 from shared.polymarket.replies import Reply
 
 __all__ = [
@@ -54,8 +53,9 @@ __all__ = [
     "OrderReply",
     "ParkedReason",
     "Stage",
+    "serve_process_figures",
 ]
-"""The label values that callers pass; beside them, the functions below."""
+"""The label values that callers pass; beside them, the functions of this file."""
 
 STATES_AFTER_SIGNING = tuple(
     state for state in OrderState if state not in (OrderState.SIGNED, OrderState.WITHDRAWN)
@@ -165,6 +165,12 @@ _POSTED = counter(
     "Orders posted to the venue, by its reply",
     subject=Subject.COPIES,
     labels=(Label(name="reply", values=OrderReply),),
+)
+_GATES = gauge(
+    "slipstream_venue_gates_closed",
+    "Whether this instance knows that the venue takes no orders, and of how many wallets none",
+    subject=Subject.COPIES,
+    labels=(Label(name="gate", values=Gate),),
 )
 _UNKNOWN = gauge(
     "slipstream_orders_unknown",
@@ -319,6 +325,11 @@ def order_posted(reply: Reply) -> None:
     _POSTED.labels(order_reply(reply)).inc()
 
 
+def gates_closed(gate: Gate, n: int) -> None:
+    """Set how many gates of a kind are closed."""
+    _GATES.labels(gate).set(n)
+
+
 def orders_unknown(n: int) -> None:
     """Set how many orders have an unknown outcome after a lost reply."""
     _UNKNOWN.labels().set(n)
@@ -372,16 +383,6 @@ def controls_version(version: int) -> None:
 def build_info(service: str, version: str) -> None:
     """Set which service this process is, and of which release."""
     _BUILD.labels(service, version).set(1)
-
-
-@cache
-def serve_process_figures() -> None:
-    """Serve memory, CPU, open files and garbage collection of this process too. A second call does
-    nothing.
-    """
-    ProcessCollector(registry=REGISTRY)
-    PlatformCollector(registry=REGISTRY)
-    GCCollector(registry=REGISTRY)
 
 
 def declarations() -> Iterator[Declaration]:

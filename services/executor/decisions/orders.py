@@ -146,6 +146,14 @@ def is_worth_sending_again(order: Order, *, now: datetime) -> bool:
     )
 
 
+def may_have_arrived(order: Order, *, is_first_post: bool) -> bool:
+    """Whether the venue may have the order: its bytes were sent before, and not each time answered
+    with that it takes none.
+    """
+    was_never_taken = is_first_post or order.last_reply is VenueReply.RETRY_LATER
+    return not (order.state is OrderState.SIGNED and was_never_taken)
+
+
 def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetime) -> Order:
     """The order after the venue's reply to it.
 
@@ -164,14 +172,9 @@ def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetim
             last = VenueReply.ARRIVED if isinstance(reply, Duplicated) else order.last_reply
             return replace(order, state=OrderState.UNKNOWN, last_reply=last, reason=reply.text)
         case RetryLater():
-            was_never_accepted = order.state is OrderState.SIGNED and (
-                is_first_post or order.last_reply is VenueReply.RETRY_LATER
-            )
-            return (
-                replace(order, last_reply=VenueReply.RETRY_LATER, reason=reply.text)
-                if was_never_accepted
-                else order
-            )
+            if may_have_arrived(order, is_first_post=is_first_post):
+                return order
+            return replace(order, last_reply=VenueReply.RETRY_LATER, reason=reply.text)
 
 
 def _apply_acceptance(order: Order, reply: Accepted, *, now: datetime) -> Order:
