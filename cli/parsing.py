@@ -4,6 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
+from shared.chain import addresses
 from shared.domain.terms import ExitMode
 
 if TYPE_CHECKING:
@@ -14,24 +15,10 @@ def parse_address(text: str, *, what: str) -> str:
     """The address with its checksum. Raises: CommandError, also where the given mixture of upper
     and lower case does not fit the checksum.
     """
-    from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
-
-    if not text.startswith("0x") or len(text) != 42:
-        raise CommandError(
-            f"{what} {text!r} is no address: an address is 0x and 40 hexadecimal digits, "
-            f"this has {len(text)} characters"
-        )
-    if not is_hex_address(text):
-        raise CommandError(
-            f"{what} {text!r} is no address: after 0x only the digits 0 to 9 and a to f are allowed"
-        )
-    digits = text[2:]
-    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(text):
-        raise CommandError(
-            f"{what} {text!r} does not fit its checksum: check its digits (an address in lower "
-            "case only is not checked)"
-        )
-    return str(to_checksum_address(text))
+    try:
+        return addresses.parse_address(text)
+    except ValueError as error:
+        raise CommandError(f"{what} {error}") from None
 
 
 def parse_decimal(text: str, *, what: str) -> Decimal:

@@ -59,6 +59,12 @@ limit 20
 """
 """Exits that wait for another attempt, those that ended with shares left, and those whose last
 attempt has had no final report for long after their time was over."""
+DELAYED_ENTRIES = """
+select intent_id, proxy, due_at, expires_at
+from preflight.delayed_entries
+order by due_at, number
+limit 20
+"""
 POSITIONS = """
 select proxy, count(*) filter (where shares <> 0) as tokens, sum(shares)::bigint as shares,
        sum(cash_usdc)::bigint as cash_usdc, sum(trades)::bigint as trades
@@ -109,6 +115,7 @@ class Status:
     copies: Sequence[Any]
     open_orders: Sequence[Any]
     exits: Sequence[Any]
+    delayed_entries: Sequence[Any]
     positions: Sequence[Any]
     debts: Sequence[Any]
     latencies: Sequence[Any]
@@ -158,6 +165,11 @@ def build_tables(status: Status, *, now: datetime) -> list[Group]:
             [_exit_row(row) for row in status.exits],
         ),
         build_table(
+            "Entries that wait for the rate of their follower",
+            ("intent", "follower", ">judged again in s", ">too old in s"),
+            [_delayed_entry_row(row, now) for row in status.delayed_entries],
+        ),
+        build_table(
             "Positions",
             ("follower", ">tokens", ">shares", ">USDC received minus paid", ">trades"),
             [_position_row(row) for row in status.positions],
@@ -178,6 +190,13 @@ def _exit_row(row: Any) -> tuple[str, ...]:
     size = "unknown" if row.shares is None else format_amount(row.shares)
     sold = format_amount(row.sold_shares)
     return row.exit_id, row.proxy, state, sold, size, str(row.attempts), row.reason
+
+
+def _delayed_entry_row(row: Any, now: datetime) -> tuple[str, ...]:
+    waits, lives = (
+        str(max(0, int((moment - now).total_seconds()))) for moment in (row.due_at, row.expires_at)
+    )
+    return row.intent_id, row.proxy, waits, lives
 
 
 def _describe_exit_state(row: Any) -> str:
@@ -247,6 +266,7 @@ async def load_status(engine: AsyncEngine, now: datetime) -> Status:
             copies=await fetch_rows(connection, COPIES_TODAY, now=now),
             open_orders=await fetch_rows(connection, OPEN_ORDERS),
             exits=await fetch_rows(connection, EXITS, now=now),
+            delayed_entries=await fetch_rows(connection, DELAYED_ENTRIES),
             positions=await fetch_rows(connection, POSITIONS),
             debts=await fetch_rows(connection, DEBTS),
             latencies=await fetch_rows(connection, LATENCIES, now=now),

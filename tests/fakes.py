@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.debt_recovery.decisions import Debt
@@ -20,10 +20,12 @@ from services.ingest.decisions import (
     row_key,
 )
 from services.preflight.decisions import (
+    DelayedEntry,
     Exit,
     ExitState,
     FollowPosition,
     Limits,
+    OtherEntries,
     Verdict,
     reserved_usdc,
 )
@@ -191,8 +193,8 @@ class _Reservation:
     filled_shares: int = 0
 
     @property
-    def day(self) -> date:
-        return self.verdict.occurred_at.astimezone(UTC).date()
+    def hour(self) -> datetime:
+        return _hour(self.verdict.occurred_at)
 
     @property
     def side(self) -> Side:
@@ -206,19 +208,17 @@ class FakeVerdicts:
         self._reservations: dict[str, _Reservation] = {}
         self.exits: dict[str, Exit] = {}
         self._exit_by_intent: dict[str, str] = {}
+        self.delayed: dict[str, DelayedEntry] = {}
+        """In the order in which they were delayed first."""
 
     async def load_commitments(
         self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
-        day, buys = now.astimezone(UTC).date(), intent.side is Side.BUY
-        of_proxy = [
-            reservation
-            for reservation in self._reservations.values()
-            if reservation.verdict.intent.proxy == intent.proxy
-        ]
+        buys = intent.side is Side.BUY
+        of_proxy = self._load_reservations(intent.proxy)
 
         def spent_if(cap: int | None, scope: str) -> int | None:
-            return None if cap is None or not buys else self._spent(scope, day)
+            return None if cap is None or not buys else self._spent(scope, now)
 
         def count_if(limit: int | None, count: Count) -> Count | None:
             return None if limit is None or not buys else count
@@ -227,27 +227,24 @@ class FakeVerdicts:
             usdc=sum(
                 each.usdc for each in of_proxy if each.settled_at is None or each.settled_at > since
             ),
-            spent_today=self._spent(intent.follow_id, day),
-            follower_spent_today=self._spent(intent.proxy, day),
+            spent_today=self._spent(intent.follow_id, now),
+            follower_spent_today=self._spent(intent.proxy, now),
             market_spent_today=spent_if(limits.max_market_daily_usdc, intent.token_id),
             global_spent_today=spent_if(limits.max_global_daily_usdc, GLOBAL),
             open_tokens=count_if(limits.max_open_positions, _open_tokens(of_proxy)),
             recent_entries=count_if(
                 limits.max_entries_per_minute,
-                sum(
-                    each.side is Side.BUY
-                    and isinstance(each.verdict, IntentApproved)
-                    and each.verdict.occurred_at > now - timedelta(minutes=1)
-                    for each in of_proxy
-                ),
+                _count_recent(of_proxy, now) + len(self._delayed_before(intent, now)),
             ),
         )
 
-    def _spent(self, scope: str, day: date) -> int:
+    def _spent(self, scope: str, moment: datetime) -> int:
+        """Since 24 full hours before the moment's hour, and later."""
+        since = _hour(moment) - timedelta(hours=24)
         return sum(
             each.cap_usdc
             for each in self._reservations.values()
-            if scope in each.cap_scopes and each.day == day
+            if scope in each.cap_scopes and each.hour >= since
         )
 
     async def load_position(self, intent: Intent) -> FollowPosition:
@@ -285,12 +282,40 @@ class FakeVerdicts:
         entry = self._reservations[intent_id]
         return None if entry.settled_at is None else entry.filled_shares
 
+    async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
+        approved = [
+            each.verdict.occurred_at
+            for each in self._load_reservations(intent.proxy)
+            if each.verdict.intent_id != intent.intent_id and _count_recent([each], now)
+        ]
+        ahead = self._delayed_before(intent, now)
+        return OtherEntries(approved_at=approved, waiting_until=[each.due_at for each in ahead])
+
+    def _delayed_before(self, intent: Intent, now: datetime) -> list[DelayedEntry]:
+        known = list(self.delayed)
+        own = known.index(intent.intent_id) if intent.intent_id in self.delayed else len(known)
+        return [
+            each
+            for each in list(self.delayed.values())[:own]
+            if each.intent.proxy == intent.proxy and each.expires_at > now
+        ]
+
+    async def delay(self, entry: DelayedEntry) -> Verdict | None:
+        intent_id = entry.intent.intent_id
+        if (known := self._reservations.get(intent_id)) is not None:
+            return known.verdict
+        self.delayed[intent_id] = entry
+        return None
+
     async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
         if (known := self._reservations.get(verdict.intent_id)) is not None:
+            self.delayed.pop(verdict.intent_id, None)
             return known.verdict
         if isinstance(verdict, IntentApproved):
             caps = _caps(verdict)
             self._require_caps(verdict, caps)
+            if verdict.intent.side is Side.BUY:
+                self._require_room(verdict)
             self._reservations[verdict.intent_id] = _Reservation(
                 verdict,
                 usdc=reserved_usdc(verdict),
@@ -305,13 +330,27 @@ class FakeVerdicts:
         if exit_ is not None:
             self.exits[exit_.exit_id] = exit_
             self._exit_by_intent[verdict.intent_id] = exit_.exit_id
+        self.delayed.pop(verdict.intent_id, None)
         return verdict
 
     def _require_caps(self, verdict: IntentApproved, caps: Mapping[str, int | None]) -> None:
-        day = verdict.occurred_at.astimezone(UTC).date()
         for scope, cap in caps.items():
-            if cap is not None and self._spent(scope, day) + verdict.usdc > cap:
+            spent = self._spent(scope, verdict.occurred_at)
+            if cap is not None and spent + verdict.usdc > cap:
                 raise Transient("a daily cap is exceeded")
+
+    def _require_room(self, entry: IntentApproved) -> None:
+        """Raises: Transient where another entry used up the positions or the rate meanwhile."""
+        of_proxy = self._load_reservations(entry.intent.proxy)
+        tokens, token_id = _open_tokens(of_proxy), entry.intent.token_id
+        positions, rate = entry.facts.max_open_positions, entry.facts.max_entries_per_minute
+        if positions is not None and token_id not in tokens and len(tokens) >= positions:
+            raise Transient("too many open positions")
+        if rate is not None and _count_recent(of_proxy, entry.occurred_at) >= rate:
+            raise Transient("too many entries per minute")
+
+    def _load_reservations(self, proxy: str) -> list[_Reservation]:
+        return [each for each in self._reservations.values() if each.verdict.intent.proxy == proxy]
 
     async def load_exit(self, intent_id: str) -> Exit | None:
         exit_id = self._exit_by_intent.get(intent_id)
@@ -347,6 +386,10 @@ class FakeVerdicts:
                 self.exits[each.exit_id] = replace(each, next_attempt_at=due_at)
 
 
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
 def _caps(verdict: IntentApproved) -> dict[str, int | None]:
     """What an entry counts against, with the caps: that of a token and of all only where one is
     set.
@@ -376,6 +419,16 @@ def _open_tokens(of_proxy: Iterable[_Reservation]) -> frozenset[str]:
         for (token_id, _), of_follow in copies.items()
         if _held(of_follow) >= 100_000
         or any(each.settled_at is None and each.side is Side.BUY for each in of_follow)
+    )
+
+
+def _count_recent(of_proxy: Iterable[_Reservation], now: datetime) -> int:
+    """The approved entries of the last minute."""
+    return sum(
+        each.side is Side.BUY
+        and isinstance(each.verdict, IntentApproved)
+        and each.verdict.occurred_at > now - timedelta(minutes=1)
+        for each in of_proxy
     )
 
 

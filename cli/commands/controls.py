@@ -39,7 +39,8 @@ def follow(
         str, typer.Option(help="At most this many percent worse than the leader's price.")
     ] = "3",
     daily_cap: Annotated[
-        str, typer.Option(help="Spend at most this much per UTC day by this follow.", metavar=USDC)
+        str,
+        typer.Option(help="Spend at most this much in any 24 hours by this follow.", metavar=USDC),
     ] = "500",
     exits: Annotated[
         str, typer.Option(help="When the leader sells: proportional, all or none.")

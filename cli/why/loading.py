@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cli.errors import CommandError
+from cli.formatting import format_time
 from cli.why.identifiers import Hash, Identifier, IntentPrefix
 from cli.why.records import Answer, Attempt, Copy, UncopiedTrade, Verdict
 from shared.db.controls import load_newest_version
@@ -25,6 +26,10 @@ INTENTS_BY_PREFIX = """
 select intent_id from preflight.intents
 where intent_id between :first_id and :last_id
 order by intent_id limit :limit
+"""
+DELAYED_ENTRIES = """
+select intent_id, proxy, due_at, expires_at from preflight.delayed_entries
+where intent_id between :first_id and :last_id order by intent_id limit 1
 """
 INTENTS_BY_ORDER = """
 select intent_id from executor.orders where order_hash = :hash
@@ -101,6 +106,8 @@ async def load(engine: AsyncEngine, wanted: Identifier, *, follower: str | None)
             fills = await fetch_rows(connection, LEADER_FILLS, hash=wanted.text)
             if fills:
                 return await _load_uncopied(connection, wanted.text, fills)
+        else:
+            await _require_no_delay(connection, wanted)
     raise CommandError(_describe_nothing_found(wanted))
 
 
@@ -124,6 +131,20 @@ async def _find_intents(connection: AsyncConnection, wanted: Identifier) -> set[
             + (", ..." if len(rows) > MAX_LISTED else "")
         )
     return {row.intent_id for row in rows}
+
+
+async def _require_no_delay(connection: AsyncConnection, wanted: IntentPrefix) -> None:
+    """Raises: CommandError where the intent is an entry that waits to be judged again."""
+    delayed = await fetch_rows(
+        connection, DELAYED_ENTRIES, first_id=wanted.first_id, last_id=wanted.last_id
+    )
+    if delayed:
+        row = delayed[0]
+        raise CommandError(
+            f"entry {row.intent_id} of follower {row.proxy} has no verdict yet: it waits until "
+            f"{format_time(row.due_at)} for room within PREFLIGHT_MAX_ENTRIES_PER_MINUTE, and is "
+            f"too old at {format_time(row.expires_at)}"
+        )
 
 
 async def _load_copies(connection: AsyncConnection, ids: set[str]) -> list[Copy]:

@@ -30,6 +30,9 @@ RULES = {
     Refusal.HALTED: Rule("the mode forbids every copy"),
     Refusal.REDUCING: Rule("the mode allows exits only"),
     Refusal.NOT_FOLLOWED: Rule("the follow had ended when the copy was judged"),
+    Refusal.FOLLOWER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_FOLLOWERS does not name the follower"),
+    Refusal.LEADER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_LEADERS does not name the leader"),
+    Refusal.TOKEN_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_TOKENS does not name the token"),
     Refusal.TRADE_TOO_OLD: Rule("age of the leader's trade", SECONDS),
     Refusal.EMPTY_BOOK: Rule("the order book had nothing on the side that the copy takes"),
     Refusal.NO_MARKET: Rule("the venue had no order book for the token"),
@@ -39,15 +42,15 @@ RULES = {
     Refusal.SLIPPAGE_TOO_HIGH: Rule("how much worse than the leader's price it would be", BPS),
     Refusal.BELOW_MINIMUM: Rule("size of the copy", USDC, SHARES),
     Refusal.ABOVE_TRADE_MAXIMUM: Rule("size of the copy", USDC),
-    Refusal.DAILY_CAP_REACHED: Rule("spent today by the follow, this copy included", USDC),
+    Refusal.DAILY_CAP_REACHED: Rule("spent in 24 hours by the follow, this copy included", USDC),
     Refusal.FOLLOWER_DAILY_CAP_REACHED: Rule(
-        "spent today by all follows of the follower, this copy included", USDC
+        "spent in 24 hours by all follows of the follower, this copy included", USDC
     ),
     Refusal.MARKET_DAILY_CAP_REACHED: Rule(
-        "spent today on the token by all followers, this copy included", USDC
+        "spent in 24 hours on the token by all followers, this copy included", USDC
     ),
     Refusal.GLOBAL_DAILY_CAP_REACHED: Rule(
-        "spent today by all followers, this copy included", USDC
+        "spent in 24 hours by all followers, this copy included", USDC
     ),
     Refusal.TOO_MANY_POSITIONS: Rule("tokens that the follower would hold", "tokens"),
     Refusal.TOO_MANY_ENTRIES: Rule("entries of the follower in the last minute", "entries"),

@@ -170,7 +170,7 @@ def _describe_quote(quote: Quote, judged_at: datetime) -> str:
 def _list_entry_funds(facts: VerdictFacts) -> Facts:
     caps = [
         (
-            "spent today",
+            "spent in 24 h",
             f"{format_amount(facts.spent_today_usdc)} of {format_amount(facts.daily_cap_usdc)} "
             "USDC, before this copy",
         )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.chain import ExchangeLogs
+from services.executor.adapters.gates import VenueGates
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
 from services.executor.adapters.startup_check import StartupCheck
@@ -54,7 +55,8 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         await controls.refresh()
         keyring = Keyring(wallets, clob)
         orders = PostgresOrders(engine, leases)
-        venue = ClobVenue(clob, keyring, leases, now=utc_now)
+        gates = VenueGates(now=utc_now, probe_interval=settings.gate_probe_interval)
+        venue = ClobVenue(clob, keyring, leases, gates, now=utc_now)
         startup_check = StartupCheck(
             orders, venue, leases, now=utc_now, batch_size=settings.max_wallets_per_poll
         )

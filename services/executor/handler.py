@@ -19,6 +19,7 @@ from services.executor.decisions import (
     apply_reply,
     apply_trades,
     is_worth_sending_again,
+    may_have_arrived,
     needs_alert,
     needs_chain_check,
     next_step,
@@ -79,6 +80,12 @@ class Orders(Protocol):
 
 
 class Venue(Protocol):
+    def known_reply(self, order: Order, *, may_have_arrived: bool) -> Reply | None:
+        """What the venue is known to answer to any such order now; None: it has to be posted. An
+        order that may have arrived is never refused by it.
+        """
+        ...
+
     async def post_order(self, order: Order) -> Reply:
         """Post the recorded bytes. Network errors do not raise: they are a ``ReplyLost``."""
         ...
@@ -158,7 +165,7 @@ class Handler:
         return []
 
     async def _sign_or_withdraw(self, approved: IntentApproved) -> Order:
-        """The intent's signed order, or a withdrawn one where mode or time forbid it by now.
+        """The intent's signed order, or a withdrawn one where mode, terms or time forbid it by now.
 
         Signing an intent that has an order already is harmless: the bytes are the same, and the
         first record is kept.
@@ -168,7 +175,7 @@ class Handler:
         reason = withdrawal_reason(
             approved,
             mode=controls.mode(leader=intent.leader, proxy=intent.proxy),
-            is_followed=controls.follow(leader=intent.leader, proxy=intent.proxy) is not None,
+            follow=controls.follow(leader=intent.leader, proxy=intent.proxy),
             now=self.now(),
         )
         if reason:
@@ -209,8 +216,15 @@ class Handler:
         """Raises: Transient where the venue takes no orders now and has taken none of these bytes:
         they are sent again later.
         """
-        sent = replace(order, posted_at=order.posted_at or self.now())
-        reply = await self.venue.post_order(sent)
+        sent, reply = (
+            order,
+            self.venue.known_reply(
+                order, may_have_arrived=may_have_arrived(order, is_first_post=is_first_post)
+            ),
+        )
+        if reply is None:
+            sent = replace(order, posted_at=order.posted_at or self.now())
+            reply = await self.venue.post_order(sent)
         after = apply_reply(sent, reply, is_first_post=is_first_post, now=self.now())
         reports = await self._save_and_report(order, after, [])
         if isinstance(reply, RetryLater) and after.state is OrderState.SIGNED:

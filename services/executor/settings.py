@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     max_wallets_per_poll: int = Field(default=40, gt=0)
     """At most this many wallets are asked for in one poll: the venue answers 50 such requests a
     second (docs/venue-protocol.md, Rate limits)."""
+    gate_probe_interval: timedelta = Field(default=timedelta(seconds=1), gt=timedelta(0))
+    """While the venue takes no orders, or none of a wallet's, one order in this time is posted to
+    ask whether it does again; or in the time that the venue says. The others are not posted."""
     overdue_after: timedelta = timedelta(seconds=5)
     """An order without an outcome for this long is looked up."""
     verify_for: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))

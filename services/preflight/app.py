@@ -1,10 +1,13 @@
 """Composition root: builds preflight from its settings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from services.preflight.adapters.balances import ChainBalances
+from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
@@ -27,6 +30,7 @@ from shared.settings import read
 from shared.streams.cache import CacheTable
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
+from shared.streams.routes import Feed
 from shared.streams.service import Process, Service, run
 
 
@@ -57,6 +61,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             retry_delay=settings.exit_retry_delay,
             now=utc_now,
         )
+
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
@@ -66,19 +71,24 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 IntentRefused: handler.on_intent_refused,
             },
             produces=[IntentApproved, IntentRefused, CopyIntended, BalancesFetched],
-            feeds={
-                "controls": controls,
-                "exits": ExitFeed(
-                    engine,
-                    controls,
-                    owns=lambda proxy: ownership.owns(proxy.encode(), IntentQuoted.topic),
-                    now=utc_now,
-                    poll_interval=settings.exit_poll_interval,
-                ),
-            },
+            feeds=build_feeds(engine, controls, ownership, settings),
             readiness_checks=[controls],
             ownership=ownership,
         )
+
+
+def build_feeds(
+    engine: AsyncEngine, controls: ControlsWatch, ownership: Ownership, settings: Settings
+) -> Mapping[str, Feed]:
+    def owns(proxy: str) -> bool:
+        return ownership.owns(proxy.encode(), IntentQuoted.topic)
+
+    poll_interval = settings.exit_poll_interval
+    return {
+        "controls": controls,
+        "exits": ExitFeed(engine, controls, owns=owns, now=utc_now, poll_interval=poll_interval),
+        "delays": DelayFeed(engine, owns=owns, now=utc_now, poll_interval=poll_interval),
+    }
 
 
 def build_limits(settings: Settings) -> Limits:
@@ -98,6 +108,9 @@ def build_limits(settings: Settings) -> Limits:
         min_entry_price=settings.min_entry_price,
         max_entry_price=settings.max_entry_price,
         max_clock_skew=settings.max_clock_skew,
+        allowed_followers=settings.allowed_followers,
+        allowed_leaders=settings.allowed_leaders,
+        allowed_tokens=settings.allowed_tokens,
         sell_own_shares=settings.sell_own_shares,
     )
 

@@ -6,15 +6,19 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.preflight.decisions import (
+    DelayedEntry,
     Exit,
     FollowPosition,
     Funds,
     Limits,
+    OtherEntries,
     PreflightFacts,
     Verdict,
     after_order,
     after_verdict,
+    delay_entry,
     expires_at,
+    is_over_rate,
     judge,
     open_exit,
     refuse_early,
@@ -48,7 +52,7 @@ class Commitments:
     """Reserved by copies that are not settled, or were settled after the balance was read: the
     balance may not show them."""
     spent_today: int
-    """What the follow's approved copies of this UTC day take of its daily cap."""
+    """What the follow's approved copies of the last 24 hours take of its daily cap."""
     follower_spent_today: int
     """The same, of all follows of the proxy."""
     market_spent_today: int | None = None
@@ -58,7 +62,8 @@ class Commitments:
     open_tokens: frozenset[str] | None = None
     """Tokens that the follower holds by his copies or is buying; None: not limited, or an exit."""
     recent_entries: int | None = None
-    """The follower's approved entries of the last minute; None: not limited, or an exit."""
+    """The follower's approved entries of the last minute, and those that were delayed before this
+    one; None: not limited, or an exit."""
 
 
 class Balances(Protocol):
@@ -75,8 +80,7 @@ class Verdicts(Protocol):
         self, intent: Intent, *, limits: Limits, since: datetime, now: datetime
     ) -> Commitments:
         """Load those of the intent's proxy, of what is limited; ``since``: when its balance was
-        read. The caps are enforced by ``record``; what else is counted relies on a proxy's intents
-        being judged one after another.
+        read. What is limited is counted again by ``record``.
 
         Raises: Transient.
         """
@@ -91,7 +95,19 @@ class Verdicts(Protocol):
         in one commit; return the recorded verdict, which is an earlier one after a redelivery: then
         nothing is changed. ``exit_``: None for an entry, and where there is nothing to sell.
 
-        Raises: Transient, also where another copy used up a cap meanwhile: judge again.
+        Raises: Transient, also where another copy used up a limit meanwhile: judge again.
+        """
+        ...
+
+    async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
+        """What counts against the rate of the intent's proxy beside it. Raises: Transient."""
+        ...
+
+    async def delay(self, entry: DelayedEntry) -> Verdict | None:
+        """Record that the entry is judged again at its time, also where it was delayed before;
+        return None. Where its verdict is recorded already, nothing is changed and it is returned.
+
+        Raises: Transient.
         """
         ...
 
@@ -127,6 +143,9 @@ class Handler:
     async def on_intent_quoted(self, quoted: IntentQuoted) -> Sequence[Message]:
         facts = await self._load_facts(quoted)
         verdict = refuse_early(facts) or await self._judge_on_funds(facts)
+        if is_over_rate(verdict) and (delayed := await self._delay(facts)) is not None:
+            recorded = await self.verdicts.delay(delayed)
+            return [recorded] if recorded is not None else []
         return [await self.verdicts.record(verdict, self._exit_after(facts.exit, verdict))]
 
     async def on_order_reported(self, report: OrderReported) -> Sequence[Message]:
@@ -144,6 +163,11 @@ class Handler:
     async def on_intent_refused(self, _: IntentRefused) -> Sequence[Message]:
         """Ignore preflight's own message: it was recorded before it was published."""
         return []
+
+    async def _delay(self, facts: PreflightFacts) -> DelayedEntry | None:
+        intent, now = facts.quoted.intent, facts.now
+        others = await self.verdicts.load_other_entries(intent, now=now)
+        return delay_entry(intent, others, limits=self.limits, now=now)
 
     def _exit_after(self, exit_: Exit | None, verdict: Verdict) -> Exit | None:
         """The exit to record; none where the follow holds nothing, as most followers of a leader

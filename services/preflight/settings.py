@@ -5,10 +5,43 @@ The KAFKA_, DATABASE_, CONTROLS_ and OTEL_ variables are read by shared modules.
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, HttpUrl, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.chain.addresses import parse_address
+
+MAX_TOKEN = (1 << 256) - 1
+
+
+def _split(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(
+            "names must stand between its commas; without the variable, everything is allowed"
+        )
+    return names
+
+
+def _parse_token(text: str) -> str:
+    if not (text.isascii() and text.isdecimal()) or int(text) > MAX_TOKEN:
+        raise ValueError(f"{text!r} is no token id: a token id is a decimal number below 2^256")
+    return str(int(text))
+
+
+Addresses = Annotated[
+    frozenset[Annotated[str, AfterValidator(parse_address)]] | None,
+    NoDecode,
+    BeforeValidator(_split),
+]
+Tokens = Annotated[
+    frozenset[Annotated[str, AfterValidator(_parse_token)]] | None,
+    NoDecode,
+    BeforeValidator(_split),
+]
 
 
 class Settings(BaseSettings):
@@ -33,21 +66,21 @@ class Settings(BaseSettings):
     max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)
     """No single copy spends more, whatever a follow says."""
     max_follower_daily_usdc: Decimal | None = Field(default=None, gt=0)
-    """What all follows of one follower may spend in a UTC day together, beside the cap of each
-    follow; without it, only those caps count."""
+    """What all follows of one follower may spend in any 24 hours together, beside the cap of
+    each follow; without it, only those caps count."""
     max_market_daily_usdc: Decimal | None = Field(default=None, gt=0)
-    """What all followers together may spend on one token in a UTC day; without it, nothing is
-    counted. The count begins with the first entry after it is set."""
+    """What all followers together may spend on one token in any 24 hours; without it, nothing
+    is counted. The count begins with the first entry after it is set."""
     max_global_daily_usdc: Decimal | None = Field(default=None, gt=0)
-    """What all followers together may spend in a UTC day; without it, nothing is counted. The count
-    begins with the first entry after it is set, and is one row that the commit of every entry
+    """What all followers together may spend in any 24 hours; without it, nothing is counted. The
+    count begins with the first entry after it is set, and is one row that the commit of every entry
     locks: it costs throughput."""
     max_open_positions: int | None = Field(default=None, gt=0)
     """Tokens that a follower may hold at once by his copies; remainders below a tenth of a share do
     not count. Further entries into tokens that he holds pass. Without it, there is no limit."""
     max_entries_per_minute: int | None = Field(default=None, gt=0)
-    """Entries of one follower that are approved within any 60 s; the others are refused, not
-    delayed. Without it, there is no limit."""
+    """Entries of one follower that are approved within any 60 s. A further one is delayed until
+    there is room, or refused where it would be too old by then. Without it, there is no limit."""
     max_spread_bps: Decimal | None = Field(default=None, gt=0)
     """An entry is refused where the best bid and ask are farther apart, in basis points of their
     middle (20000: nobody bids). A price that comes from no book has no spread and is not judged by
@@ -58,13 +91,23 @@ class Settings(BaseSettings):
     """An entry is refused where the worst price that it would reach is higher."""
     max_clock_skew: timedelta = Field(default=timedelta(seconds=5), ge=timedelta(0))
     """An entry is refused where the leader's trade is dated later than now by more."""
+    allowed_followers: Addresses = None
+    """Proxies, separated by commas: entries of other followers are refused, and their exits go on.
+    Not set: all followers."""
+    allowed_leaders: Addresses = None
+    """Leaders, separated by commas: entries after other leaders are refused, and exits go on. Not
+    set: all leaders."""
+    allowed_tokens: Tokens = None
+    """Token ids, separated by commas: entries into others are refused, and exits go on. Not set:
+    all tokens."""
     sell_own_shares: bool = False
     """Whether exits may also sell shares that the follower bought himself."""
     exit_retry_delay: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
     """How long after an attempt an exit with shares left is attempted again; an exit that is older
     waits as long as its age, up to a minute."""
     exit_poll_interval: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
-    """How often the database is asked for exits whose next attempt is due."""
+    """How often the database is asked for exits whose next attempt is due, and for delayed entries
+    that are."""
     max_balance_age: timedelta = timedelta(seconds=15)
     """An older balance in the cache is not used."""
     max_accounts: int = Field(default=5000, gt=0)

@@ -7,6 +7,8 @@ record. The local chain places its contracts at the same addresses.
 
 from typing import Final
 
+from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
+
 POLYGON_CHAIN_ID: Final = 137
 
 PUSD: Final = "0xC011a7E12a19f7B1f670d46F03B03f3342E82DFB"
@@ -87,3 +89,27 @@ def is_v3_position(token_id: int) -> bool:
 def positions_contract(token_id: int) -> str:
     """Return the ERC-1155 contract that holds this token."""
     return POSITION_MANAGER if is_v3_position(token_id) else CONDITIONAL_TOKENS
+
+
+def parse_address(text: str) -> str:
+    """The address with its checksum.
+
+    Raises: ValueError, also where the given mixture of upper and lower case does not fit the
+    checksum.
+    """
+    if not text.startswith("0x") or len(text) != 42:
+        raise ValueError(
+            f"{text!r} is no address: an address is 0x and 40 hexadecimal digits, this has "
+            f"{len(text)} characters"
+        )
+    if not is_hex_address(text):
+        raise ValueError(
+            f"{text!r} is no address: after 0x only the digits 0 to 9 and a to f are allowed"
+        )
+    digits = text[2:]
+    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(text):
+        raise ValueError(
+            f"{text!r} does not fit its checksum: check its digits (an address in lower case only "
+            "is not checked)"
+        )
+    return str(to_checksum_address(text))

@@ -178,6 +178,12 @@ class Refusal(StrEnum):
     REDUCING = "reducing"
     NOT_FOLLOWED = "not_followed"
     """The follow ended between the trade and the verdict."""
+    FOLLOWER_NOT_ALLOWED = "follower_not_allowed"
+    """An entry of a follower who is not in the operator's list."""
+    LEADER_NOT_ALLOWED = "leader_not_allowed"
+    """Likewise, of a leader."""
+    TOKEN_NOT_ALLOWED = "token_not_allowed"  # noqa: S105 - no secret
+    """Likewise, of a token."""
     TRADE_TOO_OLD = "trade_too_old"
     TRADE_IN_FUTURE = "trade_in_future"
     """The leader's trade is dated later than now by more than clocks may differ."""
@@ -225,7 +231,7 @@ class VerdictFacts(Fact):
     max_trade_usdc: Micros
     daily_cap_usdc: Micros
     spent_today_usdc: Micros
-    """Reserved or spent of the follow's daily cap before this intent."""
+    """Reserved or spent of the follow's daily cap in the last 24 hours, before this intent."""
     balance_usdc: Micros | None
     """On the chain. None: it was refused before the balance was fetched."""
     allowance_usdc: Micros | None
@@ -249,9 +255,13 @@ class VerdictFacts(Fact):
     open_positions: int | None = None
     """Tokens that the follower holds or is buying, before this intent. None: not counted, because
     nothing limits them, or refused before."""
+    max_open_positions: int | None = None
+    """None: nothing limits them."""
     recent_entries: int | None = None
-    """The follower's approved entries of the last minute, before this intent. None: as for open
-    positions."""
+    """The follower's approved entries of the last minute, and those that were delayed before this
+    intent. None: as for open positions."""
+    max_entries_per_minute: int | None = None
+    """None: nothing limits them."""
     held_shares: Micros = 0
     """Of an exit: what the follow holds by its settled copies."""
     exit_shares: Micros | None = None

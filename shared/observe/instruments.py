@@ -7,9 +7,18 @@ and collector figures) is served.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from shared.observe.labels import OTHER, bounded
 
@@ -132,3 +141,13 @@ def histogram(
 
 def _names(labels: tuple[Label, ...]) -> tuple[str, ...]:
     return tuple(label.name for label in labels)
+
+
+@cache
+def serve_process_figures() -> None:
+    """Serve memory, CPU, open files and garbage collection of this process too. A second call does
+    nothing.
+    """
+    ProcessCollector(registry=REGISTRY)
+    PlatformCollector(registry=REGISTRY)
+    GCCollector(registry=REGISTRY)

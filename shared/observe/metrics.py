@@ -4,9 +4,6 @@
 """
 
 from collections.abc import Iterator
-from functools import cache
-
-from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
 from shared.domain.books import BookFault
 from shared.domain.errors import InvalidMessage, UnknownVersion
@@ -22,6 +19,7 @@ from shared.observe.instruments import (
     counter,
     gauge,
     histogram,
+    serve_process_figures,
 )
 from shared.observe.labels import (
     AmbiguousTrade,
@@ -38,6 +36,7 @@ from shared.observe.labels import (
     Stage,
     order_reply,
 )
+from shared.polymarket.gates import Gate
 from shared.polymarket.replies import Reply
 
 __all__ = [
@@ -54,8 +53,9 @@ __all__ = [
     "OrderReply",
     "ParkedReason",
     "Stage",
+    "serve_process_figures",
 ]
-"""The label values that callers pass; beside them, the functions below."""
+"""The label values that callers pass; beside them, the functions of this file."""
 
 STATES_AFTER_SIGNING = tuple(
     state for state in OrderState if state not in (OrderState.SIGNED, OrderState.WITHDRAWN)
@@ -155,11 +155,22 @@ _EXITS = counter(
     subject=Subject.COPIES,
     labels=(Label(name="end", values=ExitEnd),),
 )
+_DELAYED = counter(
+    "slipstream_entries_delayed",
+    "Times that an entry over the rate of its follower was delayed until there is room",
+    subject=Subject.COPIES,
+)
 _POSTED = counter(
     "slipstream_orders_posted",
     "Orders posted to the venue, by its reply",
     subject=Subject.COPIES,
     labels=(Label(name="reply", values=OrderReply),),
+)
+_GATES = gauge(
+    "slipstream_venue_gates_closed",
+    "Whether this instance knows that the venue takes no orders, and of how many wallets none",
+    subject=Subject.COPIES,
+    labels=(Label(name="gate", values=Gate),),
 )
 _UNKNOWN = gauge(
     "slipstream_orders_unknown",
@@ -299,6 +310,11 @@ def copy_refused(reason: Refusal) -> None:
     _REFUSALS.labels(reason).inc()
 
 
+def entry_delayed() -> None:
+    """Count an entry that waits for the rate of its follower."""
+    _DELAYED.labels().inc()
+
+
 def exit_ended(end: ExitEnd) -> None:
     """Count an exit that ended."""
     _EXITS.labels(end).inc()
@@ -307,6 +323,11 @@ def exit_ended(end: ExitEnd) -> None:
 def order_posted(reply: Reply) -> None:
     """Count a posted order by the venue's reply."""
     _POSTED.labels(order_reply(reply)).inc()
+
+
+def gates_closed(gate: Gate, n: int) -> None:
+    """Set how many gates of a kind are closed."""
+    _GATES.labels(gate).set(n)
 
 
 def orders_unknown(n: int) -> None:
@@ -362,16 +383,6 @@ def controls_version(version: int) -> None:
 def build_info(service: str, version: str) -> None:
     """Set which service this process is, and of which release."""
     _BUILD.labels(service, version).set(1)
-
-
-@cache
-def serve_process_figures() -> None:
-    """Serve memory, CPU, open files and garbage collection of this process too. A second call does
-    nothing.
-    """
-    ProcessCollector(registry=REGISTRY)
-    PlatformCollector(registry=REGISTRY)
-    GCCollector(registry=REGISTRY)
 
 
 def declarations() -> Iterator[Declaration]:

@@ -15,7 +15,7 @@ passed the order on before it lost the answer.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from email.utils import parsedate_to_datetime
@@ -24,6 +24,7 @@ from http import HTTPStatus
 from typing import Any
 
 from shared.domain.money import floor_micros
+from shared.polymarket.gates import Gate, find_gate, find_refusing_gate
 
 
 class Reason(StrEnum):
@@ -142,6 +143,11 @@ class Rejected:
         return self.reason.is_conclusive and not self.is_repeat
 
     @property
+    def gate(self) -> Gate | None:
+        """Why no such order of the wallet, or none at all, is taken; None: it may be this one."""
+        return find_refusing_gate(self.text)
+
+    @property
     def description(self) -> str:
         """Reason and text; ``parse_reason`` reads it back."""
         return f"{self.reason}: {self.text}"
@@ -174,6 +180,8 @@ class RetryLater:
     text: str
     retry_after_s: int | None = None
     """Whole seconds, rounded up; None: the venue does not say how long."""
+    gate: Gate | None = None
+    """Why no order is taken; None: it may be this one alone, or nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,17 +263,18 @@ def parse_reply(status: int, body: Any, *, retry_after_s: int | None = None) -> 
     if status in RETRY_LATER_STATUSES or (status == HTTPStatus.FORBIDDEN and not text):
         if retry_after_s is None:
             retry_after_s = _parse_seconds(str(answer.get("retry_after_seconds")))
-        return RetryLater(text or f"status {status}", retry_after_s)
+        return RetryLater(text or f"status {status}", retry_after_s, gate=find_gate(status, text))
     if status == HTTPStatus.OK and not text:
         return _parse_accepted(answer)
     meaning = _find_meaning(text) or _reason_for_status(status)
     if meaning is None or (isinstance(meaning, Reason) and _has_order_id(answer)):
         return ReplyLost(f"status {status} {text}".rstrip())
-    return (
-        Rejected(meaning, text or f"status {status}")
-        if isinstance(meaning, Reason)
-        else meaning(text)
-    )
+    if isinstance(meaning, Reason):
+        return Rejected(meaning, text or f"status {status}")
+    reply = meaning(text)
+    if isinstance(reply, RetryLater):
+        return replace(reply, gate=find_gate(status, text))
+    return reply
 
 
 def parse_retry_after(header: str | None, *, now: datetime) -> int | None:

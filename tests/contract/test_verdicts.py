@@ -4,13 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import Exit, ExitState, FollowPosition, Limits, reserved_usdc
+from services.preflight.decisions import (
+    DelayedEntry,
+    Exit,
+    ExitState,
+    FollowPosition,
+    Limits,
+    reserved_usdc,
+)
 from services.preflight.handler import Commitments, Verdicts
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
@@ -152,13 +159,51 @@ async def test_a_redelivery_reserves_nothing_twice(verdicts: Verdicts) -> None:
     assert (await load_commitments(verdicts)).usdc == RESERVED
 
 
-async def test_other_proxies_and_other_days_are_counted_separately(verdicts: Verdicts) -> None:
+async def test_other_proxies_are_counted_separately(verdicts: Verdicts) -> None:
     await verdicts.record(entry())
 
     assert await load_commitments(verdicts, proxy=OTHER_PROXY) == Commitments(
         usdc=0, spent_today=0, follower_spent_today=0
     )
-    assert (await load_commitments(verdicts, now=NOON + timedelta(days=1))).spent_today == 0
+
+
+@pytest.mark.parametrize(
+    ("later", "counted"),
+    [
+        (timedelta(hours=-1), usdc(5)),  # by another clock, or another process
+        (timedelta(hours=23, minutes=59), usdc(5)),
+        (timedelta(hours=24), usdc(5)),
+        (timedelta(hours=24, minutes=59), usdc(5)),
+        (timedelta(hours=25), 0),
+    ],
+)
+async def test_an_entry_counts_for_the_rest_of_its_hour_and_24_full_hours(
+    verdicts: Verdicts, later: timedelta, counted: int
+) -> None:
+    await verdicts.record(entry())
+
+    loaded = await load_commitments(verdicts, now=NOON + later)
+
+    assert (loaded.spent_today, loaded.follower_spent_today) == (counted, counted)
+
+
+async def test_an_entry_from_before_the_turn_of_an_hour_sees_the_one_from_after_it(
+    verdicts: Verdicts,
+) -> None:
+    """Another process recorded first, under the later hour."""
+    cap = facts(daily_cap_usdc=usdc(9))
+    await verdicts.record(entry("a", facts=cap))
+
+    with pytest.raises(Transient):
+        await verdicts.record(entry("b", facts=cap, occurred_at=NOON - seconds(1)))
+
+
+async def test_a_cap_has_room_again_once_its_hours_are_over(verdicts: Verdicts) -> None:
+    cap = facts(daily_cap_usdc=usdc(9))
+    for number, name in enumerate("abc"):
+        moment = NOON + number * timedelta(hours=25)
+        recorded = await verdicts.record(entry(name, facts=cap, occurred_at=moment))
+        assert isinstance(recorded, IntentApproved)
 
 
 async def test_the_cap_can_be_used_exactly_and_beyond_it_nothing_is_recorded(
@@ -249,18 +294,28 @@ async def test_a_settled_order_counts_until_the_balance_was_read_after_it(
     assert (read_before.usdc, read_after.usdc) == (usdc(4), 0)
 
 
-async def test_a_settlement_on_a_later_day_releases_the_cap_of_the_day_of_the_verdict(
+async def test_a_later_settlement_releases_the_cap_in_the_hour_of_the_verdict(
     verdicts: Verdicts,
 ) -> None:
-    await verdicts.record(entry())
-    tomorrow = NOON + timedelta(days=1)
+    await verdicts.record(entry("a"))
+    await verdicts.record(entry("b", occurred_at=NOON + timedelta(hours=2)))
+    nothing = an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0)
 
-    await verdicts.settle(
-        an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0), now=tomorrow
-    )
+    await verdicts.settle(nothing, now=NOON + timedelta(hours=3))
 
-    assert (await load_commitments(verdicts)).spent_today == 0
-    assert (await load_commitments(verdicts, now=tomorrow)).spent_today == 0
+    for hours, counted in ((3, usdc(5)), (26, usdc(5)), (27, 0)):
+        loaded = await load_commitments(verdicts, now=NOON + timedelta(hours=hours))
+        assert loaded.spent_today == counted
+
+
+async def test_a_settlement_after_days_releases_nothing_of_the_present(verdicts: Verdicts) -> None:
+    await verdicts.record(entry("a"))
+    later = NOON + timedelta(days=3)
+    await verdicts.record(entry("b", occurred_at=later))
+
+    await verdicts.settle(an_outcome(intent_id="a" * 32, usdc=0, fee_usdc=0, shares=0), now=later)
+
+    assert (await load_commitments(verdicts, now=later)).spent_today == usdc(5)
 
 
 async def test_settling_an_intent_that_was_not_approved_changes_nothing(verdicts: Verdicts) -> None:
@@ -609,6 +664,139 @@ async def buy_token(verdicts: Verdicts, number: int, bought: int | None) -> None
     await verdicts.record(approved(intent))
     if bought is not None:
         await verdicts.settle(an_outcome(intent_id=intent.intent_id, shares=bought), now=NOON)
+
+
+async def test_processes_together_open_no_more_positions_than_allowed(
+    processes: Sequence[Verdicts],
+) -> None:
+    """Each judged while the others were not recorded."""
+    limited = facts(max_open_positions=3, open_positions=0)
+    await buy_token(processes[0], 90, shares(1))
+
+    outcomes = await asyncio.gather(
+        *(
+            processes[number % 2].record(
+                approved(
+                    an_intent(
+                        intent_id=f"{number:032x}", follow_id=FOLLOW, token_id=f"token-{number}"
+                    ),
+                    facts=limited,
+                )
+            )
+            for number in range(10)
+        ),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 2
+    assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 8
+    loaded = await load_commitments(processes[1], limits=LIMITED)
+    assert loaded.open_tokens is not None
+    assert len(loaded.open_tokens) == 3
+
+
+async def test_an_entry_into_an_open_position_passes_at_the_limit(verdicts: Verdicts) -> None:
+    limited = facts(max_open_positions=1)
+    await buy_token(verdicts, 1, shares(1))
+
+    intent = an_intent(intent_id="9" * 32, follow_id=FOLLOW, token_id="token-1")
+    assert await verdicts.record(approved(intent, facts=limited)) == approved(intent, facts=limited)
+
+
+async def test_processes_together_make_no_more_entries_than_allowed(
+    processes: Sequence[Verdicts],
+) -> None:
+    limited = facts(max_entries_per_minute=3, recent_entries=0)
+
+    outcomes = await asyncio.gather(
+        *(
+            processes[number % 2].record(
+                entry(
+                    name,
+                    facts=limited,
+                    usdc=usdc(1),
+                    # by clocks that differ: also an entry that was judged before counts the later
+                    occurred_at=NOON - seconds(number),
+                )
+            )
+            for number, name in enumerate("0123456789")
+        ),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(outcome, IntentApproved) for outcome in outcomes) == 3
+    assert sum(isinstance(outcome, Transient) for outcome in outcomes) == 7
+    assert (await load_commitments(processes[1], limits=LIMITED)).recent_entries == 3
+
+
+def a_delay(name: str, *, due_at: datetime = LATER, **intent: Any) -> DelayedEntry:
+    given = an_intent(**{"intent_id": name * 32, "follow_id": FOLLOW} | intent)
+    return DelayedEntry(intent=given, due_at=due_at, expires_at=NOON + seconds(59))
+
+
+async def load_others(
+    verdicts: Verdicts, name: str = "f", *, now: datetime = NOON
+) -> tuple[set[datetime], set[datetime]]:
+    others = await verdicts.load_other_entries(an_intent(intent_id=name * 32), now=now)
+    return set(others.approved_at), set(others.waiting_until)
+
+
+async def test_entries_wait_behind_those_of_the_follower_that_were_delayed_before(
+    verdicts: Verdicts,
+) -> None:
+    first, second = NOON + seconds(9), NOON + seconds(2)
+    assert await verdicts.delay(a_delay("b", due_at=first)) is None
+    assert await verdicts.delay(a_delay("a", due_at=second)) is None
+    await verdicts.delay(a_delay("c", proxy=OTHER_PROXY))
+    await verdicts.record(entry("d", occurred_at=NOON - seconds(59)))
+    await verdicts.record(entry("e", occurred_at=NOON - seconds(60)))
+    approved_at = {NOON - seconds(59)}
+
+    assert await load_others(verdicts) == (approved_at, {first, second})
+    assert await load_others(verdicts, "a") == (approved_at, {first})
+    assert await load_others(verdicts, "b") == (approved_at, set())
+    assert await load_others(verdicts, now=NOON + seconds(59)) == (set(), set())
+    assert (await load_commitments(verdicts, limits=LIMITED)).recent_entries == 3
+
+
+async def test_an_entry_that_is_delayed_again_keeps_its_place(verdicts: Verdicts) -> None:
+    for name in "ab":
+        await verdicts.delay(a_delay(name))
+    again = NOON + seconds(30)
+
+    await verdicts.delay(a_delay("a", due_at=again))
+
+    assert await load_others(verdicts, "a") == (set(), set())
+    assert await load_others(verdicts, "b") == (set(), {again})
+
+
+@pytest.mark.parametrize("verdict", [entry("a"), refusal("a")], ids=["approved", "refused"])
+async def test_a_verdict_ends_the_delay_of_its_entry(
+    verdicts: Verdicts, verdict: IntentApproved | IntentRefused
+) -> None:
+    await verdicts.delay(a_delay("a"))
+    await verdicts.delay(a_delay("b"))
+
+    await verdicts.record(verdict)
+
+    assert (await load_others(verdicts))[1] == {LATER}
+    assert (await load_others(verdicts, "b"))[1] == set()
+
+
+async def test_an_entry_with_a_verdict_is_not_delayed(verdicts: Verdicts) -> None:
+    await verdicts.record(entry("a"))
+
+    assert await verdicts.delay(a_delay("a")) == entry("a")
+    assert (await load_others(verdicts))[1] == set()
+
+
+async def test_a_verdict_that_is_not_recorded_leaves_the_delay(verdicts: Verdicts) -> None:
+    await verdicts.delay(a_delay("a"))
+
+    with pytest.raises(Transient):
+        await verdicts.record(entry("a", facts=facts(daily_cap_usdc=0)))
+
+    assert (await load_others(verdicts))[1] == {LATER}
 
 
 async def test_open_tokens_are_held_or_being_bought_and_no_remainders(verdicts: Verdicts) -> None:

@@ -19,10 +19,11 @@ from tests.system.story import Story
 from tools.pipeline.venue import Account
 
 CAPS = """
-select s.day, s.spent_usdc, sum(i.cap_usdc) as of_intents
-from preflight.spending s
-join preflight.intents i on s.scope = 'follower:' || i.proxy and i.day = s.day
-where i.proxy = :proxy group by s.day, s.spent_usdc
+select spent.key as hour, spent.value::bigint as spent_usdc, sum(i.cap_usdc) as of_intents
+from preflight.spending_windows w, jsonb_each_text(w.usdc_by_hour) as spent, preflight.intents i
+where w.scope = 'follower:' || i.proxy and i.proxy = :proxy and i.side = 'BUY'
+  and to_char(i.judged_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24') = spent.key
+group by spent.key, spent.value
 """
 
 
@@ -142,8 +143,8 @@ async def _check_records(story: Story, account: Account) -> list[Problem]:
         ),
         "micro-USDC": (INITIAL_USDC + sum(row.cash_usdc for row in positions), wallet.collateral),
         "of its cap used": (
-            {row.day: row.spent_usdc for row in caps},
-            {row.day: row.of_intents for row in caps},
+            {row.hour: row.spent_usdc for row in caps},
+            {row.hour: row.of_intents for row in caps},
         ),
     }
     return [

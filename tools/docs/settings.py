@@ -157,6 +157,7 @@ def _describe_kind(kind: Any) -> str:
         float: "number",
         Decimal: "number",
         str: "text",
+        frozenset: "texts, separated by commas",
         SecretStr: "text",
         Path: "path",
         timedelta: "duration",
@@ -164,7 +165,7 @@ def _describe_kind(kind: Any) -> str:
         WebsocketUrl: "ws or wss address",
         PostgresDsn: "PostgreSQL address",
     }
-    return words[kind]
+    return words[get_origin(kind) or kind]
 
 
 def _alternatives(annotation: Any) -> list[Any]:

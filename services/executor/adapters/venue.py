@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from services.executor.adapters.gates import VenueGates
 from services.executor.adapters.orders import LeaseHolder
 from services.executor.adapters.signers import Keyring
 from services.executor.decisions import Order, OrderLookup
@@ -63,12 +64,22 @@ class ClobVenue:
     """The venue's CLOB API for the orders of our followers."""
 
     def __init__(
-        self, clob: Clob, keyring: Keyring, leases: LeaseHolder, *, now: Callable[[], datetime]
+        self,
+        clob: Clob,
+        keyring: Keyring,
+        leases: LeaseHolder,
+        gates: VenueGates,
+        *,
+        now: Callable[[], datetime],
     ) -> None:
         self._clob, self._keyring, self._leases, self._now = clob, keyring, leases, now
+        self._gates = gates
         self._waits: dict[str, tuple[datetime, str]] = {}
         """By proxy: until when it posts nothing because the venue asked its signer to wait, and the
         venue's text."""
+
+    def known_reply(self, order: Order, *, may_have_arrived: bool) -> Reply | None:
+        return self._gates.known_reply(order, may_have_arrived=may_have_arrived)
 
     async def post_order(self, order: Order) -> Reply:
         """Post the recorded bytes; again where the venue's view of the wallet's key or balance was
@@ -111,11 +122,13 @@ class ClobVenue:
 
     async def _post(self, order: Order, credentials: Credentials) -> Reply:
         self._leases.lease_for(order.proxy)
+        posted_at = self._now()
         with tracing.start_client_span(
             "POST /order", **{"slipstream.order_hash": order.order_hash}
         ):
             reply = await self._clob.post_order(set_owner(order.body, credentials.key), credentials)
         metrics.order_posted(reply)
+        self._gates.learn(order, reply, posted_at=posted_at)
         return reply
 
     async def _refresh_balance(self, order: Order) -> bool:

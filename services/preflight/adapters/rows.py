@@ -1,12 +1,18 @@
 """Translates between preflight's values and the rows of its tables."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Row
 
+from services.preflight.adapters.caps import (
+    cap_by_scope,
+    follow_scope,
+    market_scope,
+    window_start,
+)
 from services.preflight.decisions import (
     ENTRIES_WINDOW,
     Exit,
@@ -22,18 +28,6 @@ from shared.domain.money import Side
 from shared.messages.intents import Intent, IntentApproved
 
 
-def follow_scope(follow_id: str) -> str:
-    return f"follow:{follow_id}"
-
-
-def market_scope(token_id: str) -> str:
-    return f"token:{token_id}"
-
-
-def utc_day(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()
-
-
 def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any]:
     """The row of ``preflight.intents``; a refusal reserves nothing and is settled at once."""
     intent = verdict.intent
@@ -41,7 +35,6 @@ def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any
         "intent_id": verdict.intent_id,
         "proxy": intent.proxy,
         "token_id": intent.token_id,
-        "day": utc_day(verdict.occurred_at),
         "verdict": verdict.model_dump_json(),
         "traceparent": traceparent,
         "judged_at": verdict.occurred_at,
@@ -75,35 +68,6 @@ def exit_id(intent: Intent) -> str:
     return intent.continues or intent.intent_id
 
 
-def build_spending_rows(approved: Iterable[IntentApproved]) -> list[dict[str, Any]]:
-    """What the approved entries take of each daily cap."""
-    sums: dict[tuple[str, date], int] = {}
-    for verdict in approved:
-        for scope in cap_by_scope(verdict):
-            key = scope, utc_day(verdict.occurred_at)
-            sums[key] = sums.get(key, 0) + verdict.usdc
-    return [{"scope": scope, "day": day, "spent_usdc": usdc} for (scope, day), usdc in sums.items()]
-
-
-def cap_by_scope(verdict: IntentApproved) -> dict[str, int | None]:
-    """The daily caps that an approved copy counts against, by scope; None: nothing caps the scope.
-    Empty for an exit. What all followers share is counted only where it is capped: its row is
-    locked by everybody.
-    """
-    if verdict.usdc == 0:
-        return {}
-    intent, facts = verdict.intent, verdict.facts
-    shared = {
-        market_scope(intent.token_id): facts.market_daily_cap_usdc,
-        GLOBAL: facts.global_daily_cap_usdc,
-    }
-    return {
-        follow_scope(intent.follow_id): facts.daily_cap_usdc,
-        follower_scope(intent.proxy): facts.follower_daily_cap_usdc,
-        **{scope: cap for scope, cap in shared.items() if cap is not None},
-    }
-
-
 def build_commitments_query(
     intent: Intent, n: int, *, limits: Limits, since: datetime, now: datetime
 ) -> dict[str, Any]:
@@ -111,8 +75,9 @@ def build_commitments_query(
     buys = intent.side is Side.BUY
     counts_entries = buys and limits.max_entries_per_minute is not None
     return {
+        "intent_id": intent.intent_id,
         "proxy": intent.proxy,
-        "day": utc_day(now),
+        "window_start": window_start(now),
         "since": since,
         "n": n,
         "follow_scope": follow_scope(intent.follow_id),
@@ -125,6 +90,7 @@ def build_commitments_query(
         "global_scope": GLOBAL if buys and limits.max_global_daily_usdc is not None else None,
         "counts_positions": buys and limits.max_open_positions is not None,
         "entries_since": now - ENTRIES_WINDOW if counts_entries else None,
+        "now": now,
     }
 
 

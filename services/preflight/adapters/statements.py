@@ -2,14 +2,17 @@
 
 from sqlalchemy import text
 
+from services.preflight.adapters.caps import sql_hour, sql_spent
+from services.preflight.adapters.delays import SQL_IS_AHEAD
+from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
 from shared.db import tables
 from shared.db.sql import Batch
-from shared.domain.money import MIN_REMAINDER_SHARES
 
 COMMITMENT_QUERIES = Batch.from_table(
     tables.intents,
+    "intent_id",
     "proxy",
-    "day",
+    window_start="text",
     since="timestamptz",
     n="bigint",
     follow_scope="text",
@@ -18,15 +21,13 @@ COMMITMENT_QUERIES = Batch.from_table(
     global_scope="text",
     counts_positions="boolean",
     entries_since="timestamptz",
+    now="timestamptz",
 )
 
 
 def _spent(scope: str) -> str:
     """What is counted of the scope in the query's column of that name."""
-    return (
-        f"coalesce((select s.spent_usdc from preflight.spending s "
-        f"where s.scope = q.{scope} and s.day = q.day), 0)"
-    )
+    return sql_spent(f"q.{scope}", "q.window_start")
 
 
 LOAD_COMMITMENTS = f"""
@@ -39,23 +40,14 @@ select q.n,
        as market_spent_today,
        case when q.global_scope is not null then {_spent("global_scope")} end
        as global_spent_today,
-       case when q.counts_positions then array(
-           select p.token_id from preflight.positions p
-           where p.proxy = q.proxy and p.shares >= {MIN_REMAINDER_SHARES}
-           union
-           select i.token_id from preflight.intents i
-           where i.proxy = q.proxy and i.settled_at is null and i.side = 'BUY'
-       ) end as open_tokens,
-       case when q.entries_since is not null then (
-           select count(*) from preflight.intents i
-           where i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.entries_since)
-             and i.judged_at > q.entries_since and i.side = 'BUY' and i.state <> 'refused'
+       case when q.counts_positions then {SQL_OPEN_TOKENS} end as open_tokens,
+       case when q.entries_since is not null then {SQL_RECENT_ENTRIES} + (
+           select count(*) from preflight.delayed_entries d where {SQL_IS_AHEAD}
        ) end as recent_entries
 from {COMMITMENT_QUERIES.unnest("q")}
 order by q.n
 """
-"""What is not limited has null in its query, and is not read. An entry that was judged within the
-window was not settled before it: that condition makes the index serve the count, too."""
+"""What is not limited has null in its query, and is not read."""
 
 POSITION_QUERIES = Batch.from_table(
     tables.exits, "follow_id", "token_id", "proxy", "exit_id", intent_id="text", n="bigint"
@@ -125,7 +117,6 @@ INTENT_COLUMNS = Batch.from_table(
     "reserved_usdc",
     "reserved_shares",
     "cap_usdc",
-    "day",
     "verdict",
     "traceparent",
     "judged_at",
@@ -137,23 +128,19 @@ INTENT_COLUMNS = Batch.from_table(
 INTENTS = Batch({**INTENT_COLUMNS.types, "cap_scopes": "text"})
 """The scopes as JSON: arrays of different lengths cannot be unnested."""
 RECORD_INTENTS = f"""
+with judged as (
+    delete from preflight.delayed_entries d
+    using {INTENTS.unnest("g")}
+    where d.intent_id = g.intent_id
+)
 insert into preflight.intents ({INTENT_COLUMNS.names}, cap_scopes)
 select {INTENT_COLUMNS.prefixed("g")},
        array(select json_array_elements_text(cast(g.cap_scopes as json)))
 from {INTENTS.unnest("g")}
+order by g.intent_id
 on conflict do nothing
 returning intent_id
 """
-SPENDING = Batch.from_table(tables.spending, "scope", "day", "spent_usdc")
-RESERVE_CAPS = f"""
-insert into preflight.spending ({SPENDING.names})
-select {SPENDING.prefixed("g")} from {SPENDING.unnest("g")}
-order by g.scope, g.day
-on conflict (scope, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
-returning scope, day, spent_usdc
-"""
-"""Rows that other processes change too are locked in one order everywhere, against deadlocks."""
-
 LOAD_VERDICTS = (
     "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
 )
@@ -210,19 +197,31 @@ with settled as (
         cap_usdc = case when i.cap_usdc > 0 then g.usdc else 0 end
     from {REPORTS.unnest("g")}, preflight.intents before
     where i.intent_id = g.intent_id and before.intent_id = i.intent_id and i.settled_at is null
-    returning i.intent_id, i.proxy, i.follow_id, i.token_id, i.side, i.day, i.settled_at,
-              i.filled_shares, before.cap_usdc - i.cap_usdc as unused,
+    returning i.intent_id, i.proxy, i.follow_id, i.token_id, i.side, i.settled_at,
+              i.filled_shares, {sql_hour("i.judged_at")} as hour,
+              before.cap_usdc - i.cap_usdc as unused,
               coalesce(i.cap_scopes, array['follow:' || i.follow_id, 'follower:' || i.proxy])
               as cap_scopes
 ), released as (
-    select scope, day, sum(unused) as unused
-    from settled, unnest(cap_scopes) as of(scope)
-    where unused <> 0 group by scope, day
+    select each.scope, jsonb_object_agg(each.hour, each.unused) as usdc_by_hour
+    from (
+        select scope, hour, sum(unused) as unused
+        from settled, unnest(cap_scopes) as of(scope)
+        where unused <> 0 group by scope, hour
+    ) as each
+    where each.scope in (select scope from preflight.spending_windows)
+    group by each.scope
 ), freed as (
-    insert into preflight.spending (scope, day, spent_usdc)
-    select scope, day, -unused from released
-    order by scope, day
-    on conflict (scope, day) do update set spent_usdc = spending.spent_usdc + excluded.spent_usdc
+    insert into preflight.spending_windows as w (scope, usdc_by_hour)
+    select scope, usdc_by_hour from released
+    order by scope
+    on conflict (scope) do update set usdc_by_hour = coalesce((
+        select jsonb_object_agg(
+            spent.key,
+            spent.value::bigint - coalesce((excluded.usdc_by_hour ->> spent.key)::bigint, 0)
+        )
+        from jsonb_each_text(w.usdc_by_hour) as spent
+    ), '{{}}')
 ), held as (
     insert into preflight.positions (follow_id, token_id, proxy, shares)
     select follow_id, token_id, min(proxy),
@@ -246,5 +245,5 @@ select intent_id from settled
 """Everything that follows from a final order, once: what it did not use is released, what it filled
 changes the follow's position, and the exits that await nothing else are attempted at once.
 
-What is released was reserved, so that its row exists: the insert is an update in the order of
-``RESERVE_CAPS``."""
+What is released returns to the hour that it was reserved in, unless that hour is over for good. Its
+row exists, so that the insert is an update in the order of ``caps.RESERVE``."""

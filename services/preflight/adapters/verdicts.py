@@ -11,20 +11,26 @@ from pydantic import TypeAdapter
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.preflight.adapters import statements
+from services.preflight.adapters import caps, delays, entry_limits, statements
+from services.preflight.adapters.caps import LimitExceeded
 from services.preflight.adapters.rows import (
     build_commitments_query,
     build_exit_row,
     build_intent_row,
     build_position,
     build_position_query,
-    build_spending_rows,
-    cap_by_scope,
     parse_commitments,
     parse_exit,
-    utc_day,
 )
-from services.preflight.decisions import Exit, ExitState, FollowPosition, Limits, Verdict
+from services.preflight.decisions import (
+    DelayedEntry,
+    Exit,
+    ExitState,
+    FollowPosition,
+    Limits,
+    OtherEntries,
+    Verdict,
+)
 from services.preflight.handler import Commitments
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
@@ -42,10 +48,6 @@ CommitmentsQuery = tuple[Intent, Limits, datetime, datetime]
 TracedVerdict = tuple[Verdict, Exit | None, str | None]
 """A verdict, the exit that it is about, and the traceparent that it was reached under."""
 Settlement = tuple[OrderReported, Exit | None, datetime]
-
-
-class DailyCapExceeded(Exception):
-    """Another copy reserved of the same cap after this verdict was reached."""
 
 
 class PostgresVerdicts:
@@ -74,11 +76,22 @@ class PostgresVerdicts:
     async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
         try:
             return await self._record((verdict, exit_, tracing.inject()))
-        except DailyCapExceeded as error:
+        except LimitExceeded as error:
             raise Transient(
-                f"another copy reserved of a daily cap meanwhile: intent {verdict.intent_id} "
+                f"another copy reserved of {error} meanwhile: intent {verdict.intent_id} "
                 f"of {verdict.intent.proxy} has to be judged again"
             ) from error
+
+    async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
+        async with autocommit(self._engine) as connection:
+            return await delays.load_other_entries(connection, intent, now=now)
+
+    async def delay(self, entry: DelayedEntry) -> Verdict | None:
+        traced = replace(entry, traceparent=tracing.inject())
+        async with transaction(self._engine) as connection:
+            await delays.record_delay(connection, traced)
+            known = await self._load_known(connection, [entry.intent.intent_id])
+        return known.get(entry.intent.intent_id)
 
     async def load_exit(self, intent_id: str) -> Exit | None:
         return await self._load_exit(intent_id)
@@ -136,7 +149,7 @@ class PostgresVerdicts:
     async def _record_all(self, group: Sequence[TracedVerdict]) -> list[Verdict]:
         """Record the verdicts that are new, and return the recorded one of each intent.
 
-        Raises: DailyCapExceeded, and nothing of the group is recorded.
+        Raises: LimitExceeded, and nothing of the group is recorded.
         """
         verdicts = [verdict for verdict, _, _ in group]
         rows = [build_intent_row(verdict, traceparent) for verdict, _, traceparent in group]
@@ -146,7 +159,9 @@ class PostgresVerdicts:
             )
             new_ids = {row.intent_id for row in inserted}
             new = [each for each in group if each[0].intent_id in new_ids]
-            await self._reserve_caps(connection, [verdict for verdict, _, _ in new])
+            entries = _select_entries(new)
+            await caps.reserve(connection, entries)
+            await entry_limits.require_room(connection, entries)
             await _save_exits(
                 connection,
                 [
@@ -156,36 +171,19 @@ class PostgresVerdicts:
                 ],
             )
             known = await self._load_known(
-                connection, [v for v in verdicts if v.intent_id not in new_ids]
+                connection, [v.intent_id for v in verdicts if v.intent_id not in new_ids]
             )
         for verdict, exit_, _ in new:
             _count_verdict(verdict, exit_)
         return [known.get(verdict.intent_id, verdict) for verdict in verdicts]
 
     async def _load_known(
-        self, connection: AsyncConnection, verdicts: Sequence[Verdict]
+        self, connection: AsyncConnection, intent_ids: Sequence[str]
     ) -> dict[str, Verdict]:
-        if not verdicts:
+        if not intent_ids:
             return {}
-        rows = await fetch_rows(
-            connection, statements.LOAD_VERDICTS, ids=[verdict.intent_id for verdict in verdicts]
-        )
+        rows = await fetch_rows(connection, statements.LOAD_VERDICTS, ids=intent_ids)
         return {row.intent_id: VERDICT.validate_json(row.verdict) for row in rows}
-
-    async def _reserve_caps(self, connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:
-        buys = [each for each in verdicts if isinstance(each, IntentApproved) and each.usdc > 0]
-        if not buys:
-            return
-        reserved = await fetch_rows(
-            connection,
-            statements.RESERVE_CAPS,
-            **statements.SPENDING.parameters(build_spending_rows(buys)),
-        )
-        spent = {(row.scope, row.day): row.spent_usdc for row in reserved}
-        for verdict in buys:
-            for scope, cap in cap_by_scope(verdict).items():
-                if cap is not None and spent[scope, utc_day(verdict.occurred_at)] > cap:
-                    raise DailyCapExceeded
 
     async def _settle_all(self, settlements: Sequence[Settlement]) -> list[None]:
         rows = [
@@ -216,6 +214,15 @@ class PostgresVerdicts:
         for exit_, _ in exits:
             _count_exit(exit_)
         return [None] * len(settlements)
+
+
+def _select_entries(recorded: Sequence[TracedVerdict]) -> list[IntentApproved]:
+    """The approved entries, which count against limits."""
+    return [
+        verdict
+        for verdict, _, _ in recorded
+        if isinstance(verdict, IntentApproved) and verdict.usdc > 0
+    ]
 
 
 def _group_by_query(rows: Sequence[Row[Any]]) -> dict[int, list[Row[Any]]]:

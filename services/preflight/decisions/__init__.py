@@ -6,6 +6,12 @@ from services.preflight.decisions.checks import (
     refuse_early,
     reserved_usdc,
 )
+from services.preflight.decisions.delays import (
+    DelayedEntry,
+    OtherEntries,
+    delay_entry,
+    is_over_rate,
+)
 from services.preflight.decisions.exits import (
     Exit,
     ExitState,
@@ -26,17 +32,21 @@ from services.preflight.decisions.facts import (
 
 __all__ = [
     "ENTRIES_WINDOW",
+    "DelayedEntry",
     "Exit",
     "ExitState",
     "FollowPosition",
     "Funds",
     "Limits",
+    "OtherEntries",
     "PreflightFacts",
     "Verdict",
     "after_order",
     "after_verdict",
     "build_continuation",
+    "delay_entry",
     "expires_at",
+    "is_over_rate",
     "judge",
     "max_fee",
     "open_exit",

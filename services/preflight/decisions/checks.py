@@ -5,6 +5,7 @@ Each check returns None where the copy passes, and else the reason with the valu
 
 from decimal import Decimal
 
+from services.preflight.decisions.allowlists import ALLOWLISTS
 from services.preflight.decisions.exits import Exit, FollowPosition
 from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
 from services.preflight.decisions.guardrails import (
@@ -178,6 +179,7 @@ def _check_allowance(facts: PreflightFacts) -> Violation | None:
 CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_mode,
     _check_followed,
+    *ALLOWLISTS,
     _check_exits_copied,
     _check_position,
     _check_trade_age,
@@ -283,7 +285,9 @@ def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
         global_daily_cap_usdc=facts.limits.max_global_daily_usdc,
         global_spent_today_usdc=funds.global_spent_today if funds else None,
         open_positions=len(funds.open_tokens) if funds and funds.open_tokens is not None else None,
+        max_open_positions=facts.limits.max_open_positions,
         recent_entries=funds.recent_entries if funds else None,
+        max_entries_per_minute=facts.limits.max_entries_per_minute,
         balance_usdc=funds.usdc if funds else None,
         allowance_usdc=funds.allowance if funds else None,
         balance_shares=funds.shares if funds else None,

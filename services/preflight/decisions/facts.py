@@ -28,12 +28,12 @@ class Limits:
     """An exit is worth copying for longer: not to exit is a risk of its own."""
     max_trade_usdc: int
     max_follower_daily_usdc: int | None = None
-    """What all follows of a proxy may spend in a UTC day together; None: no such cap."""
+    """What all follows of a proxy may spend in any 24 hours together; None: no such cap."""
     max_market_daily_usdc: int | None = None
-    """What all followers may spend on a token in a UTC day; None: no such cap, nothing is
+    """What all followers may spend on a token in any 24 hours; None: no such cap, nothing is
     counted."""
     max_global_daily_usdc: int | None = None
-    """What all followers may spend in a UTC day; None: no such cap, nothing is counted."""
+    """What all followers may spend in any 24 hours; None: no such cap, nothing is counted."""
     max_open_positions: int | None = None
     """Of a follower; None: any number."""
     max_entries_per_minute: int | None = None
@@ -44,6 +44,10 @@ class Limits:
     max_entry_price: Decimal = Decimal(1)
     max_clock_skew: timedelta = timedelta(seconds=5)
     """How much later than now an entry's trade may be dated."""
+    allowed_followers: frozenset[str] | None = None
+    """Proxies whose entries are copied; None: of all."""
+    allowed_leaders: frozenset[str] | None = None
+    allowed_tokens: frozenset[str] | None = None
     sell_own_shares: bool = False
     """Whether exits may sell shares that no follow bought."""
 
@@ -60,17 +64,19 @@ class Funds:
     reserved_usdc: int
     """By copies that the balance on the chain may not show yet."""
     spent_today: int
-    """What the follow's approved copies of this UTC day take of its daily cap."""
+    """What the follow's approved copies of the last 24 hours take of its daily cap."""
     follower_spent_today: int
-    """What the proxy's approved copies of this UTC day take, of all its follows."""
+    """What the proxy's approved copies of the last 24 hours take, of all its follows."""
     market_spent_today: int | None = None
-    """What all followers' approved copies of this UTC day take in the token; None: not capped."""
+    """What all followers' approved copies of the last 24 hours take in the token; None: not
+    capped."""
     global_spent_today: int | None = None
-    """What all followers' approved copies of this UTC day take; None: not capped."""
+    """What all followers' approved copies of the last 24 hours take; None: not capped."""
     open_tokens: frozenset[str] | None = None
     """Tokens that the follower holds by his copies or is buying; None: not limited."""
     recent_entries: int | None = None
-    """The follower's approved entries of the last minute; None: not limited."""
+    """The follower's approved entries of the last minute, and those that were delayed before this
+    one; None: not limited."""
 
     @property
     def spendable(self) -> int:

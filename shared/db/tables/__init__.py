@@ -12,7 +12,7 @@ from shared.db.tables.control import (
 from shared.db.tables.debt_recovery import debts
 from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
 from shared.db.tables.ingest import copy_slices, cursors, fills
-from shared.db.tables.preflight import exits, intents, positions, spending
+from shared.db.tables.preflight import delayed_entries, exits, intents, positions, spending_windows
 from shared.db.tables.tx_monitor import watches
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "dead_letter_decisions",
     "dead_letters",
     "debts",
+    "delayed_entries",
     "exits",
     "fills",
     "follows",
@@ -32,7 +33,7 @@ __all__ = [
     "modes",
     "orders",
     "positions",
-    "spending",
+    "spending_windows",
     "trades",
     "versions",
     "watches",

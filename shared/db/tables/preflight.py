@@ -1,6 +1,7 @@
 """Tables of preflight: verdicts, caps, positions and exits."""
 
-from sqlalchemy import ARRAY, BigInteger, Column, Date, Index, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, Date, Identity, Index, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.db.tables.base import metadata, timestamp
 
@@ -25,12 +26,16 @@ intents = Table(
         nullable=False,
         comment="The amount that counts against the daily caps",
     ),
-    Column("day", Date, nullable=False, comment="UTC day that the cap was reserved on"),
+    Column(
+        "day",
+        Date,
+        comment="Not written any more: judged_at has it. To be dropped in a later release",
+    ),
     Column(
         "cap_scopes",
         ARRAY(Text),
-        comment="The scopes of spending that it counts in; null: from before they were kept, "
-        "its follow and its follower",
+        comment="The scopes of spending_windows that it counts in; null: from before they were "
+        "kept, its follow and its follower",
     ),
     Column("verdict", Text, nullable=False, comment="JSON, as published: redeliveries repeat it"),
     Column("traceparent", Text),
@@ -63,16 +68,42 @@ intents = Table(
     comment="One row per intent, written before its verdict is published.",
 )
 
-spending = Table(
-    "spending",
+spending_windows = Table(
+    "spending_windows",
     metadata,
     Column(
         "scope", Text, primary_key=True, comment="follow:ID, follower:ADDRESS, token:ID or global"
     ),
-    Column("day", Date, primary_key=True),
-    Column("spent_usdc", BigInteger, nullable=False),
+    Column(
+        "usdc_by_hour",
+        JSONB,
+        nullable=False,
+        comment="Micro-USDC by UTC hour (2026-01-31T13), of the last two days",
+    ),
     schema="preflight",
-    comment="What the approved copies of a UTC day count against the daily cap of a scope.",
+    comment="What the approved copies count against the daily cap of a scope.",
+)
+
+delayed_entries = Table(
+    "delayed_entries",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column(
+        "number",
+        BigInteger,
+        Identity(always=True),
+        nullable=False,
+        comment="Of a follower's entries, the lowest comes first",
+    ),
+    Column("proxy", Text, nullable=False),
+    Column("intent", Text, nullable=False, comment="JSON, as it is published again"),
+    timestamp("due_at", nullable=False),
+    timestamp("expires_at", nullable=False),
+    Column("traceparent", Text),
+    Index("delayed_entries_by_proxy", "proxy", "number"),
+    Index("delayed_entries_due", "due_at"),
+    schema="preflight",
+    comment="One row per entry that waits for the rate of its follower, until its verdict.",
 )
 
 positions = Table(

@@ -19,7 +19,7 @@ from services.executor.adapters.orders import PostgresOrders
 from services.ingest.adapters import PostgresTrades
 from services.ingest.decisions import CopySlice, FillRow, Reconciliation, row_key
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import Exit
+from services.preflight.decisions import DelayedEntry, Exit
 from shared.db.controls import save_follows
 from shared.db.engine import engine_scope
 from shared.db.settings import DatabaseSettings
@@ -271,6 +271,15 @@ async def test_a_prefix_of_several_intents_is_an_error_that_lists_them(
     with pytest.raises(CommandError, match=f"give more digits: {ENTRY}, {twin}"):
         await ask(engine, ENTRY[:8])
     assert chosen_ids(await find_copies(engine, ENTRY)) == [ENTRY]
+
+
+async def test_an_entry_that_waits_for_its_rate_says_so(engine: AsyncEngine) -> None:
+    intent = build_intent(PROXY, intent_id="d" * 32)
+    delayed = DelayedEntry(intent=intent, due_at=NOON + seconds(7), expires_at=NOON + seconds(59))
+    await PostgresVerdicts(engine).delay(delayed)
+
+    with pytest.raises(CommandError, match=f"{PROXY} has no verdict yet: it waits until .*:07"):
+        await ask(engine, "d" * 8)
 
 
 async def test_a_reported_trade_without_copies_is_found(engine: AsyncEngine) -> None:

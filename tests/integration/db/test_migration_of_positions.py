@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
+from shared.clock import utc_now
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
 from shared.db.settings import DatabaseSettings
@@ -30,6 +31,8 @@ from tests.unit.preflight.test_decisions import LIMITS
 pytestmark = pytest.mark.integration
 
 PREVIOUS = "0008"
+NOW = utc_now()
+"""What was spent long ago counts against no cap."""
 COPIES = (
     ("a", "follow-1", Side.BUY, "confirmed", shares(10)),
     ("b", "follow-1", Side.SELL, "confirmed", shares(4)),
@@ -53,7 +56,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
             connection,
             "preflight.spending",
             proxy=PROXY,
-            day=NOON.date(),
+            day=NOW.date(),
             spent_usdc=4 * usdc(5),
         )
     yield engine
@@ -86,9 +89,9 @@ async def insert_copy(
         reserved_usdc=0,
         reserved_shares=0,
         cap_usdc=usdc(5) if side is Side.BUY else 0,
-        day=NOON.date(),
+        day=NOW.date(),
         verdict=approved(intent).model_dump_json(),
-        judged_at=NOON,
+        judged_at=NOW,
         settled_at=None if is_open else NOON,
     )
     await insert_row(
@@ -137,7 +140,7 @@ async def test_what_was_spent_counts_for_the_follower_and_for_each_follow(
     await migrate(engine)
 
     spent = await PostgresVerdicts(engine).load_commitments(
-        an_intent(intent_id="f" * 32), limits=LIMITS, since=NOON + seconds(1), now=NOON
+        an_intent(intent_id="f" * 32), limits=LIMITS, since=NOW + seconds(1), now=NOW
     )
 
     assert (spent.spent_today, spent.follower_spent_today) == (2 * usdc(5), 4 * usdc(5))

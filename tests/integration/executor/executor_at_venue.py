@@ -14,6 +14,7 @@ import aiohttp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.chain import ExchangeLogs
+from services.executor.adapters.gates import VenueGates
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.signers import Keyring, SdkSigners
 from services.executor.adapters.venue import ClobVenue
@@ -144,24 +145,27 @@ class ExecutorAtVenue:
 
 @asynccontextmanager
 async def executor_at_venue(
-    venue: PaperVenue, rpc_url: str, engine: AsyncEngine
+    venue: PaperVenue, rpc_url: str, engine: AsyncEngine, *, gates: VenueGates | None = None
 ) -> AsyncIterator[ExecutorAtVenue]:
     """A follower with money, and an executor that follows his orders until the end of the test."""
     (account,) = await venue.control("accounts", {"kind": "eoa", "count": 1, "usdc": "100"})
     wallet = Wallet(proxy=account["proxy"], private_key=account["private_key"])
+    gates = gates or VenueGates(now=utc_now, probe_interval=timedelta(seconds=1))
     settings = VenueSettings.model_validate(
         {"clob_url": venue.urls["clob"], "venue_timeout_s": VENUE_TIMEOUT_S}
     )
     async with Clob(settings, now=utc_now) as clob, ChainClient(Rpc(rpc_url)) as chain:
         keyring, leases = Keyring({wallet.proxy: wallet}, clob), await executor_leases(engine)
         orders = PostgresOrders(engine, leases)
-        clob_venue = ClobVenue(clob, keyring, leases, now=utc_now)
+        clob_venue = ClobVenue(clob, keyring, leases, gates, now=utc_now)
         handler = Handler(
             orders=orders,
             venue=clob_venue,
             chain=ExchangeLogs(chain, now=utc_now),
             signers=SdkSigners(keyring, now=utc_now),
-            controls=FixedControls(controls(a_follow(proxy=wallet.proxy))),
+            controls=FixedControls(
+                controls(a_follow(proxy=wallet.proxy, max_slippage_bps=Decimal(9_999)))
+            ),
             readiness=AlwaysReady(),
             now=utc_now,
             verify_for=VERIFY_FOR,

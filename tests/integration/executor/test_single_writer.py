@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.executor.adapters.gates import VenueGates
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.adapters.startup_check import StartupCheck, StartupCheckPending
 from services.executor.adapters.venue import ClobVenue, WalletTrades
@@ -111,7 +112,8 @@ async def test_a_zombie_whose_lease_has_expired_by_its_own_clock_posts_nothing(
     class NoCredentials:
         async def fetch_credentials(self, proxy: str) -> None: ...
 
-    venue = ClobVenue(RecordingClob(), NoCredentials(), leases, now=lambda: NOON)  # type: ignore[arg-type]
+    gates = VenueGates(now=lambda: NOON, probe_interval=timedelta(seconds=1))
+    venue = ClobVenue(RecordingClob(), NoCredentials(), leases, gates, now=lambda: NOON)  # type: ignore[arg-type]
 
     with pytest.raises(NotLeaseHolder):
         await venue.post_order(an_order())

@@ -23,8 +23,12 @@ async def test_it_counted_against_its_follow_and_its_follower(migrated_database_
     await verdicts.settle(report, now=NOON)
 
     async with transaction(engine) as connection:
-        rows = await fetch_rows(connection, "select scope, spent_usdc from preflight.spending")
-    assert {row.scope: row.spent_usdc for row in rows} == {
+        rows = await fetch_rows(
+            connection,
+            "select scope, spent.value::bigint as usdc from preflight.spending_windows, "
+            "jsonb_each_text(usdc_by_hour) as spent",
+        )
+    assert {row.scope: row.usdc for row in rows} == {
         "follow:follow-1": usdc(2),
         f"follower:{PROXY}": usdc(2),
     }

@@ -1,7 +1,7 @@
 """`slipstream status` shows the rows of the services' tables."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rich.console import Console
 
@@ -61,6 +61,14 @@ class ExitRow:
     is_under_way: bool = False
 
 
+@dataclass
+class DelayedEntryRow:
+    intent_id: str = "delayed-1"
+    proxy: str = PROXY
+    due_at: datetime = NOON + timedelta(seconds=30)
+    expires_at: datetime = NOON + timedelta(seconds=60)
+
+
 def render(status: Status) -> str:
     console = Console(width=250)
     with console.capture() as captured:
@@ -76,6 +84,7 @@ def test_every_table_shows_its_rows() -> None:
             copies=[CopiesRow()],
             open_orders=[OrderRow()],
             exits=[],
+            delayed_entries=[DelayedEntryRow()],
             positions=[PositionRow()],
             debts=[],
             latencies=[LatencyRow()],
@@ -92,6 +101,10 @@ def test_every_table_shows_its_rows() -> None:
             "-5.25",
             "seen to posted",
             "1.3",
+            "wait for the rate",
+            "delayed-1",
+            " 21 ",
+            " 51 ",
         )
     )
     assert "Debts: none" in text
@@ -103,6 +116,7 @@ def test_an_order_that_was_not_resolved_in_time_asks_for_an_operator() -> None:
         copies=[],
         open_orders=[OrderRow(alerted_at=NOON)],
         exits=[],
+        delayed_entries=[],
         positions=[],
         debts=[],
         latencies=[],
@@ -118,6 +132,7 @@ def test_an_exit_that_is_unsold_asks_for_an_operator_and_one_that_waits_does_not
         copies=[],
         open_orders=[],
         exits=[ExitRow(state="unsold", shares=None)],
+        delayed_entries=[],
         positions=[],
         debts=[],
         latencies=[],
@@ -139,13 +154,14 @@ def test_a_new_system_shows_empty_tables() -> None:
             copies=[],
             open_orders=[],
             exits=[],
+            delayed_entries=[],
             positions=[],
             debts=[],
             latencies=[],
         )
     )
 
-    assert text.count(": none") == 7
+    assert text.count(": none") == 8
 
 
 def test_latency_is_shown_in_milliseconds() -> None:

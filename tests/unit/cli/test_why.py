@@ -170,7 +170,7 @@ def test_an_approved_copy_shows_all_stages() -> None:
     assert screen["mode"] == "active, by version 7 of the controls"
     assert screen["balance"] == "1000 USDC"
     assert screen["reserved"] == "3 USDC for other copies"
-    assert screen["spent today"] == "40 of 500 USDC, before this copy"
+    assert screen["spent in 24 h"] == "40 of 500 USDC, before this copy"
     assert screen["state"] == "confirmed"
     assert screen["order hash"] == ORDER_HASH
     assert screen["matched"] == "10 shares for 5.05 USDC (0.505 each), fee 0.1 USDC"

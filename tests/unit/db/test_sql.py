@@ -12,13 +12,13 @@ def test_an_enum_becomes_a_list_of_literals() -> None:
 
 
 def test_a_batch_takes_one_array_for_each_column() -> None:
-    batch = Batch.from_table(tables.spending, "scope", "day", "spent_usdc", rank="integer")
+    batch = Batch.from_table(tables.positions, "token_id", "shares", rank="integer")
 
-    assert batch.names == "scope, day, spent_usdc, rank"
-    assert batch.prefixed("g") == "g.scope, g.day, g.spent_usdc, g.rank"
+    assert batch.names == "token_id, shares, rank"
+    assert batch.prefixed("g") == "g.token_id, g.shares, g.rank"
     assert batch.unnest("g") == (
-        "unnest(cast(:scope as TEXT[]), cast(:day as DATE[]), cast(:spent_usdc as BIGINT[]), "
-        "cast(:rank as integer[])) as g(scope, day, spent_usdc, rank)"
+        "unnest(cast(:token_id as TEXT[]), cast(:shares as BIGINT[]), cast(:rank as integer[])) "
+        "as g(token_id, shares, rank)"
     )
 
 
@@ -29,13 +29,13 @@ def test_times_keep_their_zone() -> None:
 
 
 def test_rows_become_arrays_in_their_order() -> None:
-    batch = Batch.from_table(tables.spending, "scope", "spent_usdc")
+    batch = Batch.from_table(tables.positions, "token_id", "shares")
 
-    rows = [{"scope": "a", "spent_usdc": 1, "more": 0}, {"scope": "b", "spent_usdc": 2}]
+    rows = [{"token_id": "a", "shares": 1, "more": 0}, {"token_id": "b", "shares": 2}]
 
-    assert batch.parameters(rows) == {"scope": ["a", "b"], "spent_usdc": [1, 2]}
+    assert batch.parameters(rows) == {"token_id": ["a", "b"], "shares": [1, 2]}
 
 
 def test_a_row_without_a_column_is_an_error() -> None:
-    with pytest.raises(KeyError, match="spent_usdc"):
-        Batch.from_table(tables.spending, "spent_usdc").parameters([{"scope": "a"}])
+    with pytest.raises(KeyError, match="shares"):
+        Batch.from_table(tables.positions, "shares").parameters([{"token_id": "a"}])

@@ -104,6 +104,9 @@ class FakeVenue:
         self.holds_order = False
         self.is_reachable = True
 
+    def known_reply(self, order: Order, *, may_have_arrived: bool) -> Reply | None:
+        return None
+
     async def post_order(self, order: Order) -> Reply:
         assert self._recorded[order.intent_id].body == order.body, "sent before it was recorded"
         self.posted.append(order.body)

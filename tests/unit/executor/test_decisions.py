@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from shared.polymarket.replies import (
     ReplyLost,
     RetryLater,
 )
-from tests.builders import NOON, an_intent, approved
+from tests.builders import NOON, a_follow, an_intent, approved
 from tests.orders import an_order
 
 
@@ -68,12 +69,14 @@ def test_a_signed_order_is_sent_until_it_expires_and_an_unknown_one_is_looked_up
 def test_an_intent_that_its_mode_forbids_or_that_has_expired_is_not_signed(
     mode: Mode, side: Side
 ) -> None:
-    intent = approved(an_intent(side=side))
+    price = Decimal("0.51") if side is Side.BUY else Decimal("0.49")
+    intent = approved(an_intent(side=side), limit_price=price)
     last_moment = intent.expires_at - timedelta(microseconds=1)
     is_allowed = mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
 
     def reason(now: datetime, *, is_followed: bool = True) -> str:
-        return withdrawal_reason(intent, mode=mode, is_followed=is_followed, now=now)
+        follow = a_follow() if is_followed else None
+        return withdrawal_reason(intent, mode=mode, follow=follow, now=now)
 
     assert (reason(last_moment) == "") is is_allowed
     assert reason(intent.expires_at)

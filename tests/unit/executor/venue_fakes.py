@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from eth_account import Account
 
+from services.executor.adapters.gates import VenueGates
 from services.executor.adapters.signers import Keyring
 from services.executor.adapters.venue import ClobVenue
 from shared.db.leases import Lease
@@ -19,6 +20,7 @@ from shared.polymarket.signing import Credentials, Wallet
 from tests.builders import NOON
 from tests.fakes import Clock
 
+PROBE_INTERVAL = timedelta(seconds=1)
 KEY = "0x" + "17" * 32
 WALLET = Wallet(proxy=Account.from_key(KEY).address, private_key=KEY)
 ACCEPTED = Accepted(status="matched", making=1, taking=2, trade_ids=("venue-1",))
@@ -97,4 +99,10 @@ class VenueHarness:
     def __post_init__(self) -> None:
         self.clob = ScriptedClob(self.clock)
         self.keyring = Keyring({WALLET.proxy: WALLET}, self.clob, now=self.clock)
-        self.venue = ClobVenue(self.clob, self.keyring, AnyLease(), now=self.clock)
+        self.venue = ClobVenue(
+            self.clob,
+            self.keyring,
+            AnyLease(),
+            VenueGates(now=self.clock, probe_interval=PROBE_INTERVAL),
+            now=self.clock,
+        )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.polymarket.gates import Gate
 from shared.polymarket.replies import (
     MEANING_BY_TEXT,
     Accepted,
@@ -299,7 +300,9 @@ def test_a_reply_without_a_text_is_lost_and_not_a_refusal(status: int, body: Any
 @pytest.mark.parametrize("status", [403, 405, 425, 429, 503])
 @pytest.mark.parametrize("body", [None, "<html>", {}], ids=repr)
 def test_a_gateways_page_in_front_of_the_venue_is_not_a_refusal(status: int, body: Any) -> None:
-    assert parse_reply(status, body, retry_after_s=7) == RetryLater(f"status {status}", 7)
+    gate = Gate.RESTARTING if status == 425 else None
+    reply = parse_reply(status, body, retry_after_s=7)
+    assert reply == RetryLater(f"status {status}", 7, gate=gate)
 
 
 def test_an_unauthorized_reply_needs_no_text() -> None:
@@ -313,8 +316,9 @@ def test_the_retry_time_is_read_from_the_header_or_else_from_the_body() -> None:
         "retry_after_seconds": 30,
     }
 
-    assert parse_reply(503, body) == RetryLater(str(body["error"]), 30)
-    assert parse_reply(503, body, retry_after_s=7) == RetryLater(str(body["error"]), 7)
+    for header, expected in ((None, 30), (7, 7)):
+        reply = parse_reply(503, body, retry_after_s=header)
+        assert reply == RetryLater(str(body["error"]), expected, gate=Gate.POST_ONLY)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,10 @@ from shared.domain.errors import Transient
 from shared.domain.money import CENT
 from shared.messages.intents import IntentApproved, QuoteSource, Refusal
 from tests.builders import (
+    LEADER,
     NOON,
+    OTHER_PROXY,
+    PROXY,
     a_quote,
     an_intent,
     an_outcome,
@@ -51,6 +54,9 @@ STRICTEST = replace(
     max_entries_per_minute=1,
     max_spread_bps=Decimal(1),
     min_entry_price=Decimal("0.9"),
+    allowed_followers=frozenset(),
+    allowed_leaders=frozenset(),
+    allowed_tokens=frozenset(),
     max_clock_skew=seconds(0),
 )
 """Every entry violates each of them."""
@@ -79,6 +85,10 @@ def priced(*prices: str, limits: dict[str, Any], **quote: Any) -> PreflightFacts
 def dated(skew: int, *, ahead: Any) -> PreflightFacts:
     limits = replace(LIMITS, max_clock_skew=seconds(skew))
     return some_facts(quoted=quoted(filled_at=NOON + ahead), limits=limits)
+
+
+def listed(kind: str, *names: str) -> PreflightFacts:
+    return with_limits(**{f"allowed_{kind}": frozenset(names)})
 
 
 MARKET = {"max_market_daily_usdc": usdc(50)}
@@ -137,6 +147,12 @@ BAND = {"min_entry_price": Decimal("0.10"), "max_entry_price": Decimal("0.90")}
         ),
         (priced("0.01", limits={}), None),
         (priced("0.99", limits={}), None),
+        (listed("followers", PROXY, OTHER_PROXY), None),
+        (listed("followers", OTHER_PROXY), (Refusal.FOLLOWER_NOT_ALLOWED, 0, 1)),
+        (listed("leaders", LEADER), None),
+        (listed("leaders", PROXY), (Refusal.LEADER_NOT_ALLOWED, 0, 1)),
+        (listed("tokens", TOKEN, "12"), None),
+        (listed("tokens", "12"), (Refusal.TOKEN_NOT_ALLOWED, 0, 1)),
         (dated(5, ahead=seconds(5) - INSTANT), None),
         (dated(5, ahead=seconds(5)), None),
         (dated(5, ahead=seconds(5) + INSTANT), (Refusal.TRADE_IN_FUTURE, Decimal("5.000001"), 5)),

@@ -38,6 +38,44 @@ def test_a_price_band_that_no_entry_passes_is_refused_at_start(
         read(Settings)
 
 
+ADDRESS = "0xA53135c37e6093625e98866b0a44a428976b3C55"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("FOLLOWERS", ADDRESS[:-1], "0x and 40 hexadecimal digits, this has 41 characters"),
+        ("FOLLOWERS", f"{ADDRESS},{ADDRESS[:-1]}g", "only the digits"),
+        ("LEADERS", ADDRESS.replace("A5", "a5"), "does not fit its checksum"),
+        ("LEADERS", "", "names must stand between its commas"),
+        ("LEADERS", f"{ADDRESS},", "names must stand between its commas"),
+        ("TOKENS", "0x12", "a token id is a decimal number"),
+        ("TOKENS", "1,-2", "a token id is a decimal number"),
+        ("TOKENS", str(1 << 256), "a token id is a decimal number"),
+    ],
+)
+def test_a_list_with_a_wrong_name_is_refused_at_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, wrong: str
+) -> None:
+    monkeypatch.setenv("POLYGON_RPC_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv(f"PREFLIGHT_ALLOWED_{name}", value)
+
+    with pytest.raises(InvalidSettings, match=f"PREFLIGHT_ALLOWED_{name} is .*{wrong}"):
+        read(Settings)
+
+
+def test_the_lists_reach_the_checks_with_their_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYGON_RPC_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("PREFLIGHT_ALLOWED_FOLLOWERS", f"{ADDRESS.lower()}, {ADDRESS}")
+    monkeypatch.setenv("PREFLIGHT_ALLOWED_TOKENS", "12, 013")
+
+    limits = build_limits(read(Settings))
+
+    assert limits.allowed_followers == frozenset({ADDRESS})
+    assert limits.allowed_leaders is None
+    assert limits.allowed_tokens == frozenset({"12", "13"})
+
+
 def test_every_limit_of_the_settings_reaches_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYGON_RPC_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("PREFLIGHT_MAX_MARKET_DAILY_USDC", "1.5")

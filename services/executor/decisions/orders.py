@@ -6,9 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from shared.domain.follows import Mode, may_trade
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
-from shared.messages.intents import IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from shared.polymarket.replies import (
     Accepted,
@@ -124,19 +122,6 @@ class Done:
 Step = Send | LookUp | Done
 
 
-def withdrawal_reason(
-    approved: IntentApproved, *, mode: Mode, is_followed: bool, now: datetime
-) -> str:
-    """Why the intent must be withdrawn instead of being signed now; empty: it may be signed."""
-    if not is_followed:
-        return "the follow ended before the order was signed"
-    if not may_trade(mode, approved.intent.side):
-        return f"the mode was {mode} before the order was signed"
-    if now >= approved.expires_at:
-        return "the intent expired before the order was signed"
-    return ""
-
-
 def next_step(order: Order, *, now: datetime) -> Step:
     """Send an order that was not answered yet, until it expires. Look up one that has expired, or
     whose reply was lost or cannot be relied on.
@@ -161,6 +146,14 @@ def is_worth_sending_again(order: Order, *, now: datetime) -> bool:
     )
 
 
+def may_have_arrived(order: Order, *, is_first_post: bool) -> bool:
+    """Whether the venue may have the order: its bytes were sent before, and not each time answered
+    with that it takes none.
+    """
+    was_never_taken = is_first_post or order.last_reply is VenueReply.RETRY_LATER
+    return not (order.state is OrderState.SIGNED and was_never_taken)
+
+
 def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetime) -> Order:
     """The order after the venue's reply to it.
 
@@ -179,14 +172,9 @@ def apply_reply(order: Order, reply: Reply, *, is_first_post: bool, now: datetim
             last = VenueReply.ARRIVED if isinstance(reply, Duplicated) else order.last_reply
             return replace(order, state=OrderState.UNKNOWN, last_reply=last, reason=reply.text)
         case RetryLater():
-            was_never_accepted = order.state is OrderState.SIGNED and (
-                is_first_post or order.last_reply is VenueReply.RETRY_LATER
-            )
-            return (
-                replace(order, last_reply=VenueReply.RETRY_LATER, reason=reply.text)
-                if was_never_accepted
-                else order
-            )
+            if may_have_arrived(order, is_first_post=is_first_post):
+                return order
+            return replace(order, last_reply=VenueReply.RETRY_LATER, reason=reply.text)
 
 
 def _apply_acceptance(order: Order, reply: Accepted, *, now: datetime) -> Order:

@@ -1,0 +1,63 @@
+"""Whether an approved intent may still be signed. Pure.
+
+What was approved rests on the follow's terms of that moment. They may have changed since: what the
+newest terms would not approve in this form is withdrawn.
+"""
+
+from datetime import datetime
+
+from shared.domain.follows import ExitMode, Follow, Mode, may_trade
+from shared.domain.money import Side, as_decimal
+from shared.domain.prices import limit_price
+from shared.messages.intents import IntentApproved
+
+
+def withdrawal_reason(
+    approved: IntentApproved, *, mode: Mode, follow: Follow | None, now: datetime
+) -> str:
+    """Why the intent must be withdrawn instead of being signed now; empty: it may be signed.
+    ``follow``: by its newest terms; None: it ended.
+    """
+    if follow is None:
+        return "the follow ended before the order was signed"
+    if not may_trade(mode, approved.intent.side):
+        return f"the mode was {mode} before the order was signed"
+    if now >= approved.expires_at:
+        return "the intent expired before the order was signed"
+    return _reason_by_size(approved, follow) or _reason_by_price(approved, follow)
+
+
+def _reason_by_size(approved: IntentApproved, follow: Follow) -> str:
+    if approved.intent.side is Side.SELL:
+        if follow.exits is ExitMode.NONE:
+            return "the follow copied no exits any more before the order was signed"
+        return ""
+    limits = {"maximum": follow.max_usdc, "daily cap": follow.daily_cap_usdc}
+    for name, limit in limits.items():
+        if approved.usdc > limit:
+            return (
+                f"the follow's {name} was {as_decimal(limit):.2f} USDC before the order of "
+                f"{as_decimal(approved.usdc):.2f} USDC was signed"
+            )
+    return ""
+
+
+def _reason_by_price(approved: IntentApproved, follow: Follow) -> str:
+    side = approved.intent.side
+    worst = limit_price(
+        side,
+        reference=approved.intent.leader_price,
+        slippage_bps=follow.max_slippage_bps,
+        tick=approved.quote.tick_size,
+    )
+    if worst is not None:
+        is_worse = (
+            approved.limit_price > worst if side is Side.BUY else approved.limit_price < worst
+        )
+        if not is_worse:
+            return ""
+    return (
+        f"the follow allowed {follow.max_slippage_bps} bps of slippage before the order was signed "
+        f"with a limit price of {approved.limit_price}, and the leader's price is "
+        f"{approved.intent.leader_price}"
+    )

@@ -1,0 +1,56 @@
+"""When an entry over the rate of its follower is judged again instead of being refused. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.preflight.decisions.checks import Verdict
+from services.preflight.decisions.facts import ENTRIES_WINDOW, Limits, expires_at
+from services.preflight.decisions.violations import require
+from shared.messages.intents import Intent, IntentRefused, Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherEntries:
+    """What the follower's other entries take of his rate."""
+
+    approved_at: Sequence[datetime] = ()
+    """Those of the last minute."""
+    waiting_until: Sequence[datetime] = ()
+    """Those that wait, and were delayed before this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelayedEntry:
+    """An entry without a verdict, which is quoted and judged again later."""
+
+    intent: Intent
+    due_at: datetime
+    expires_at: datetime
+    """From then on it is too old."""
+    traceparent: str | None = None
+
+
+def is_over_rate(verdict: Verdict) -> bool:
+    """Whether nothing but the rate of its follower is against the entry."""
+    return isinstance(verdict, IntentRefused) and verdict.reason is Refusal.TOO_MANY_ENTRIES
+
+
+def delay_entry(
+    intent: Intent, others: OtherEntries, *, limits: Limits, now: datetime
+) -> DelayedEntry | None:
+    """The entry, to be judged again once the rate has room for it behind those that wait already;
+    None where it would be too old by then.
+    """
+    limit = require(limits.max_entries_per_minute, "limit of entries")
+    due_at, end = _room_at(others, limit=limit, now=now), expires_at(intent, limits)
+    return DelayedEntry(intent=intent, due_at=due_at, expires_at=end) if due_at < end else None
+
+
+def _room_at(others: OtherEntries, *, limit: int, now: datetime) -> datetime:
+    """When fewer than ``limit`` entries are within the window before it."""
+    waiting = (max(due_at, now) for due_at in others.waiting_until)
+    entries = sorted((*others.approved_at, *waiting))
+    if len(entries) < limit:
+        return now
+    return max(now, entries[-limit] + ENTRIES_WINDOW)

@@ -1,0 +1,102 @@
+"""A delayed entry is published again when it is due, once, and in its turn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import datetime
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.preflight.adapters import delays
+from services.preflight.adapters.delays import DelayFeed
+from services.preflight.adapters.verdicts import PostgresVerdicts
+from services.preflight.decisions import DelayedEntry
+from shared.db.engine import open_engine
+from shared.db.settings import DatabaseSettings
+from shared.messages.intents import CopyIntended, Intent
+from shared.testing.waiting import eventually
+from tests.builders import NOON, OTHER_PROXY, PROXY, an_intent, refused, seconds
+from tests.integration.preflight.test_exit_feed import MIN_CLOCK_READINGS, Recorder
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    yield engine
+    await engine.dispose()
+
+
+async def delay(
+    engine: AsyncEngine, number: int, *, due_at: datetime = NOON, proxy: str = PROXY
+) -> Intent:
+    intent = an_intent(intent_id=f"{number:032x}", proxy=proxy)
+    entry = DelayedEntry(intent=intent, due_at=due_at, expires_at=NOON + seconds(60))
+    assert await PostgresVerdicts(engine).delay(entry) is None
+    return intent
+
+
+async def published_by_feed(
+    engine: AsyncEngine, *, owns: Callable[[str], bool] = lambda _: True, until: int = 0
+) -> list[CopyIntended]:
+    """What the feed publishes at noon in some polls, ``until`` so many messages at least."""
+    recorder = Recorder(NOON)
+    feed = DelayFeed(engine, owns=owns, now=recorder.clock, poll_interval=seconds(0))
+    running = asyncio.create_task(feed(recorder.publish))
+    await eventually(
+        lambda: recorder.clock_readings >= MIN_CLOCK_READINGS and len(recorder.published) >= until,
+        what="polls of the feed",
+    )
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    return recorder.published
+
+
+async def test_the_same_intent_is_published_once_and_again_after_a_restart(
+    engine: AsyncEngine,
+) -> None:
+    intent = await delay(engine, 1)
+
+    first, again = await published_by_feed(engine), await published_by_feed(engine)
+
+    assert [each.intent for each in first] == [intent]
+    assert [each.message_id for each in again] == [f"{intent.intent_id}:intended"]
+
+
+async def test_those_that_are_due_are_published_in_the_order_of_their_delay(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delays, "MAX_ENTRIES_PER_POLL", 2)
+    ours = [await delay(engine, number, due_at=NOON - seconds(number)) for number in (3, 1, 2)]
+    await delay(engine, 4, due_at=NOON + seconds(1))
+    await delay(engine, 5, proxy=OTHER_PROXY)
+
+    published = await published_by_feed(engine, owns=lambda proxy: proxy == PROXY, until=3)
+
+    assert [each.intent_id for each in published] == [each.intent_id for each in ours]
+
+
+async def test_an_entry_with_a_verdict_is_not_published(engine: AsyncEngine) -> None:
+    intent = await delay(engine, 1)
+    await PostgresVerdicts(engine).record(refused(intent))
+
+    assert await published_by_feed(engine) == []
+
+
+async def test_an_entry_that_is_delayed_again_is_published_again(engine: AsyncEngine) -> None:
+    recorder = Recorder(NOON)
+    feed = DelayFeed(engine, owns=lambda _: True, now=recorder.clock, poll_interval=seconds(0))
+    running = asyncio.create_task(feed(recorder.publish))
+    await delay(engine, 1)
+    await eventually(lambda: len(recorder.published) == 1, what="the first publication")
+
+    await delay(engine, 1, due_at=NOON - seconds(1))
+    await eventually(lambda: len(recorder.published) == 2, what="the second publication")
+
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert len({each.intent_id for each in recorder.published}) == 1

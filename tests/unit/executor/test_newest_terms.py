@@ -1,0 +1,94 @@
+"""What the follow's newest terms would not approve in this form is not signed."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.executor.decisions import withdrawal_reason
+from shared.domain.follows import ExitMode, Mode
+from shared.domain.money import Side
+from shared.messages.intents import IntentApproved, OrderType
+from shared.messages.orders import OrderReported, OrderState
+from tests.builders import NOON, a_follow, a_quote, an_intent, approved, controls, shares, usdc
+from tests.unit.executor.harness import ExecutorHarness
+
+
+def an_entry(**overrides: Any) -> IntentApproved:
+    """Of 5 USDC after a leader's price of 0.50, at 0.51 at most."""
+    return approved(**overrides)
+
+
+def an_exit() -> IntentApproved:
+    """Of 10 shares after a leader's price of 0.50, at 0.49 at least."""
+    return approved(
+        an_intent(side=Side.SELL),
+        order_type=OrderType.FAK,
+        usdc=0,
+        shares=shares(10),
+        limit_price=Decimal("0.49"),
+    )
+
+
+def reason(intent: IntentApproved, **terms: Any) -> str:
+    return withdrawal_reason(intent, mode=Mode.ACTIVE, follow=a_follow(**terms), now=NOON)
+
+
+@pytest.mark.parametrize(
+    ("intent", "terms", "withdrawn_for"),
+    [
+        (an_entry(), {"max_usdc": usdc(6)}, ""),
+        (an_entry(), {"max_usdc": usdc(5)}, ""),
+        (an_entry(), {"max_usdc": usdc("4.99")}, "the follow's maximum was 4.99 USDC"),
+        (an_entry(), {"daily_cap_usdc": usdc(5)}, ""),
+        (an_entry(), {"daily_cap_usdc": usdc("4.99")}, "the follow's daily cap was 4.99 USDC"),
+        (an_entry(), {"max_slippage_bps": Decimal(201)}, ""),
+        (an_entry(), {"max_slippage_bps": Decimal(200)}, ""),
+        (an_entry(), {"max_slippage_bps": Decimal(199)}, "the follow allowed 199 bps"),
+        (an_entry(), {"exits": ExitMode.NONE}, ""),
+        (an_exit(), {"max_slippage_bps": Decimal(200)}, ""),
+        (an_exit(), {"max_slippage_bps": Decimal(199)}, "the follow allowed 199 bps"),
+        (an_exit(), {"max_usdc": usdc(1), "daily_cap_usdc": 0}, ""),
+        (an_exit(), {"exits": ExitMode.ALL}, ""),
+        (an_exit(), {"exits": ExitMode.NONE}, "the follow copied no exits any more"),
+        # a stricter price than the terms need now
+        (an_entry(limit_price=Decimal("0.50")), {"max_slippage_bps": Decimal(0)}, ""),
+        # no price of the grid is within the terms
+        (
+            an_entry(quote=a_quote(tick_size=Decimal("0.6")), limit_price=Decimal("0.6")),
+            {},
+            "the follow allowed 200 bps",
+        ),
+    ],
+)
+def test_terms_are_met_at_their_threshold_and_not_beyond(
+    intent: IntentApproved, terms: dict[str, Any], withdrawn_for: str
+) -> None:
+    found = reason(intent, **{"min_usdc": 0} | terms)
+
+    assert found.startswith(withdrawn_for)
+    assert bool(found) is bool(withdrawn_for)
+
+
+async def test_an_exit_withdrawn_for_its_price_may_be_attempted_again() -> None:
+    executor = ExecutorHarness()
+    executor.controls.controls = controls(a_follow(max_slippage_bps=Decimal(100)))
+
+    (report,) = await executor.handle(an_exit())
+
+    assert isinstance(report, OrderReported)
+    assert report.state is OrderState.WITHDRAWN
+    assert report.obstacle_may_pass
+    assert "the follow allowed 100 bps" in report.reason
+    assert executor.venue.posted == []
+
+
+async def test_terms_that_change_after_an_order_was_recorded_do_not_touch_it() -> None:
+    executor = ExecutorHarness("retry later")
+    await executor.handle(an_entry())
+    executor.controls.controls = controls(a_follow(max_usdc=usdc(1)))
+
+    await executor.handle(an_entry())
+
+    assert executor.order.state is OrderState.MATCHED
+    assert executor.order.body
