@@ -165,10 +165,11 @@ class Handler:
         """
         intent = approved.intent
         controls = self.controls.current()
+        follow = controls.follow(leader=intent.leader, proxy=intent.proxy, side=intent.side)
         reason = withdrawal_reason(
             approved,
             mode=controls.mode(leader=intent.leader, proxy=intent.proxy),
-            is_followed=controls.follow(leader=intent.leader, proxy=intent.proxy) is not None,
+            is_followed=follow is not None,
             now=self.now(),
         )
         if reason:

@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from services.preflight.adapters.balances import ChainBalances
 from services.preflight.adapters.exits import ExitFeed
+from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler
@@ -27,6 +30,7 @@ from shared.settings import read
 from shared.streams.cache import CacheTable
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
+from shared.streams.routes import Feed
 from shared.streams.service import Process, Service, run
 
 
@@ -68,17 +72,39 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             produces=[IntentApproved, IntentRefused, CopyIntended, BalancesFetched],
             feeds={
                 "controls": controls,
-                "exits": ExitFeed(
-                    engine,
-                    controls,
-                    owns=lambda proxy: ownership.owns(proxy.encode(), IntentQuoted.topic),
-                    now=utc_now,
-                    poll_interval=settings.exit_poll_interval,
-                ),
+                **build_exit_feeds(settings, engine, controls, chain, ownership),
             },
             readiness_checks=[controls],
             ownership=ownership,
         )
+
+
+def build_exit_feeds(
+    settings: Settings,
+    engine: AsyncEngine,
+    controls: ControlsWatch,
+    chain: ChainClient,
+    ownership: Ownership,
+) -> dict[str, Feed]:
+    """What intends exits beside the leaders' trades, of the followers of this instance."""
+
+    def owns(proxy: str) -> bool:
+        return ownership.owns(proxy.encode(), IntentQuoted.topic)
+
+    return {
+        "exits": ExitFeed(
+            engine, controls, owns=owns, now=utc_now, poll_interval=settings.exit_poll_interval
+        ),
+        "levels": ReconciliationFeed(
+            engine,
+            controls,
+            ChainLevels(chain),
+            owns=owns,
+            now=utc_now,
+            interval=settings.reconcile_interval,
+            act_after=settings.reconcile_after,
+        ),
+    }
 
 
 def build_limits(settings: Settings) -> Limits:

@@ -10,7 +10,7 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
 from shared.domain.books import BookFault
 from shared.domain.errors import InvalidMessage, UnknownVersion
-from shared.messages.intents import QuoteSource, Refusal
+from shared.messages.intents import CopyCause, QuoteSource, Refusal
 from shared.messages.orders import OrderState
 from shared.messages.transactions import TransactionState
 from shared.observe.instruments import (
@@ -154,6 +154,17 @@ _EXITS = counter(
     "Exits that ended; each that is unsold needs an operator",
     subject=Subject.COPIES,
     labels=(Label(name="end", values=ExitEnd),),
+)
+_EXITS_BY_LEVEL = counter(
+    "slipstream_exits_by_level",
+    "Exits intended without a trade of the leader, by the cause",
+    subject=Subject.COPIES,
+    labels=(Label(name="cause", values=CopyCause),),
+)
+_LEVELS_LOWER = gauge(
+    "slipstream_levels_lower",
+    "Tokens of follows in which the leader holds less than his known trades explain",
+    subject=Subject.COPIES,
 )
 _POSTED = counter(
     "slipstream_orders_posted",
@@ -302,6 +313,16 @@ def copy_refused(reason: Refusal) -> None:
 def exit_ended(end: ExitEnd) -> None:
     """Count an exit that ended."""
     _EXITS.labels(end).inc()
+
+
+def exit_by_level(cause: CopyCause) -> None:
+    """Count an exit that was intended without a trade of the leader."""
+    _EXITS_BY_LEVEL.labels(cause).inc()
+
+
+def levels_lower(n: int) -> None:
+    """Set in how many tokens of follows a leader holds less than expected."""
+    _LEVELS_LOWER.labels().set(n)
 
 
 def order_posted(reply: Reply) -> None:

@@ -12,7 +12,7 @@ from shared.db.tables.control import (
 from shared.db.tables.debt_recovery import debts
 from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
 from shared.db.tables.ingest import copy_slices, cursors, fills
-from shared.db.tables.preflight import exits, intents, positions, spending
+from shared.db.tables.preflight import exits, intents, leader_levels, positions, spending
 from shared.db.tables.tx_monitor import watches
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "fills",
     "follows",
     "intents",
+    "leader_levels",
     "leases",
     "metadata",
     "modes",

@@ -70,7 +70,7 @@ def test_an_intent_that_its_mode_forbids_or_that_has_expired_is_not_signed(
 ) -> None:
     intent = approved(an_intent(side=side))
     last_moment = intent.expires_at - timedelta(microseconds=1)
-    is_allowed = mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
+    is_allowed = mode is Mode.ACTIVE or (mode is not Mode.HALTED and side is Side.SELL)
 
     def reason(now: datetime, *, is_followed: bool = True) -> str:
         return withdrawal_reason(intent, mode=mode, is_followed=is_followed, now=now)
