@@ -17,6 +17,17 @@ FollowerScope = Annotated[
 ]
 
 
+Exits = Annotated[str, typer.Option(help="When the leader sells: proportional, all or none.")]
+AtEnd = Annotated[
+    str,
+    typer.Option(
+        "--at-end",
+        help="What happens to the shares that it holds when it ends: keep, close-out or follow "
+        "(the leader's exits are still copied).",
+    ),
+]
+
+
 @app.command()
 def follow(
     leader: Leader,
@@ -41,17 +52,8 @@ def follow(
     daily_cap: Annotated[
         str, typer.Option(help="Spend at most this much per UTC day by this follow.", metavar=USDC)
     ] = "500",
-    exits: Annotated[
-        str, typer.Option(help="When the leader sells: proportional, all or none.")
-    ] = "proportional",
-    at_end: Annotated[
-        str,
-        typer.Option(
-            "--at-end",
-            help="What happens to the shares that it holds when it ends: keep, close-out or "
-            "follow (the leader's exits are still copied).",
-        ),
-    ] = "keep",
+    exits: Exits = "proportional",
+    at_end: AtEnd = "keep",
 ) -> None:
     """Copy LEADER's trades into a proxy from now on. Given again, the new terms replace the old."""
     with report_errors():

@@ -75,7 +75,7 @@ def test_without_a_price_the_money_is_a_dash() -> None:
         (drift(0, base=replace(BASE, leader_shares=0)), 50, "(leader_out)"),
     ],
 )
-def test_what_happens_is_told(given: Drift, sells: int, happens: str) -> None:
+def test_what_happens_is_shown(given: Drift, sells: int, happens: str) -> None:
     assert given.sells == shares(sells)
     assert happens in given.what_happens
     assert happens in render(given)
