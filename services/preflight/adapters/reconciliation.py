@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 RECENT_BLOCKS = 100
 """For how many blocks back a balance is asked for as it was: nodes that are no archives keep the
 states of little more."""
+BLOCKS_BEHIND_HEAD = 5
+"""A block of that depth is hardly reorganized, and nodes behind a load balancer have all seen it.
+Receipts say on which side of it a trade is: one that moved to another block must not count twice.
+"""
 MAX_RECEIPTS_PER_REQUEST = 200
 
 Key = tuple[str, str]
@@ -58,7 +62,8 @@ class ChainLevels:
         """The readings by follow and token. The receipts are read after the block, so that each
         trade that the balances show has one. Raises: Transient.
         """
-        block = await self._chain.fetch_latest_block()
+        head = await self._chain.fetch_latest_block()
+        (block,) = await self._chain.fetch_blocks([max(0, head.number - BLOCKS_BEHIND_HEAD)])
         queries = list(dict.fromkeys(map(_balance_query, held)))
         shares = await self._chain.fetch_shares_at(queries, block_number=block.number)
         by_query = dict(zip(queries, shares, strict=True))

@@ -15,7 +15,7 @@ bought, and raises the base only together with a trade.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from services.preflight.decisions.exits import proportion
 from services.preflight.decisions.superseded import sold_all_marker
@@ -27,6 +27,12 @@ from shared.messages.intents import CopyCause, Intent, LeaderLevel
 
 SETTLES_WITHIN = timedelta(minutes=10)
 """A trade that is in no block by then never was settled, or under another transaction."""
+
+
+RESOLUTION = timedelta(microseconds=1)
+"""Of recorded times."""
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before any trade was judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +144,7 @@ def first_base(held: HeldToken, *, shares_then: int | None, reading: Reading) ->
     accounted = [trade for trade in held.trades if not trade.is_missed]
     newest = max(accounted, key=lambda trade: trade.judged_at, default=None)
     mined_in = None if newest is None else reading.mined_in.get(newest.transaction_hash)
-    judged_at = reading.block_at if newest is None else newest.judged_at
+    judged_at = NEVER if newest is None else newest.judged_at
     if shares_then is not None and mined_in is not None:
         return Base(leader_shares=shares_then, block_number=mined_in, accounted_at=judged_at)
     missed = sum(trade.leader_shares for trade in held.trades if trade.is_missed)
@@ -170,7 +176,7 @@ def decide(
     if held.follow.exits is ExitMode.NONE:
         return Nothing(why="the follow copies no exits")
     accounted = [trade for trade in held.trades if not trade.is_missed]
-    if any(is_unsettled(trade, reading, now=now) for trade in accounted):
+    if any(_may_be_settled(trade, reading, now=now) for trade in accounted):
         return Nothing(why="a trade of the leader is not settled yet")
     return _compare(
         held,
@@ -197,8 +203,8 @@ def expected_shares(base: Base, accounted: Sequence[JudgedTrade], reading: Readi
     changes = 0
     for trade in accounted:
         mined_in = reading.mined_in.get(trade.transaction_hash)
-        if mined_in is not None and mined_in <= base.block_number:
-            continue  # the base shows it
+        if mined_in is not None and not base.block_number < mined_in <= reading.block_number:
+            continue  # the base shows it, or the reading does not yet
         if trade.side is Side.SELL:
             changes -= trade.leader_shares
         elif mined_in is not None:
@@ -222,10 +228,18 @@ def missing_exit(follow: Follow, *, held: int, expected: int, missing: int) -> i
 
 def is_unsettled(trade: JudgedTrade, reading: Reading, *, now: datetime) -> bool:
     """Whether the reading does not show the trade and a later one may."""
+    return _is_later(trade, reading) or _may_be_settled(trade, reading, now=now)
+
+
+def _is_later(trade: JudgedTrade, reading: Reading) -> bool:
     mined_in = reading.mined_in.get(trade.transaction_hash)
-    if mined_in is None:
-        return now - trade.judged_at < SETTLES_WITHIN
-    return mined_in > reading.block_number
+    return mined_in is not None and mined_in > reading.block_number
+
+
+def _may_be_settled(trade: JudgedTrade, reading: Reading, *, now: datetime) -> bool:
+    """Whether it is not known if the reading shows the trade: no block has it, but soon one may."""
+    mined_in = reading.mined_in.get(trade.transaction_hash)
+    return mined_in is None and now - trade.judged_at < SETTLES_WITHIN
 
 
 def _compare(
@@ -241,7 +255,7 @@ def _compare(
     expected = expected_shares(base, accounted, reading)
     missing = expected - reading.leader_shares
     to_sell = missing_exit(held.follow, held=held.shares, expected=expected, missing=missing)
-    newest = max((trade.judged_at for trade in accounted), default=None)
+    newest = _accounted_until(accounted, reading)
     all_out = (
         _sell_all(held, base, reading, CopyCause.LEADER_OUT, now=now)
         if max(expected, reading.leader_shares) <= ROUNDING_TOLERANCE_SHARES
@@ -270,6 +284,17 @@ def _compare(
         now=now,
     )
     return IntendExit(intent=intent)
+
+
+def _accounted_until(accounted: Sequence[JudgedTrade], reading: Reading) -> datetime | None:
+    """Until when the trades were judged that the reading takes into account; None: it takes none.
+    Trades that were settled after its block come later.
+    """
+    if all(_is_later(trade, reading) for trade in accounted):
+        return None
+    later = [trade.judged_at for trade in accounted if _is_later(trade, reading)]
+    newest = max(trade.judged_at for trade in accounted)
+    return min([newest, *(judged_at - RESOLUTION for judged_at in later)])
 
 
 def _move_base(base: Base, reading: Reading, accounted_at: datetime) -> MoveBase:

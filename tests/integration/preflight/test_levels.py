@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.preflight.adapters.levels import LOAD_TRADES, TRADE_QUERIES
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Verdict
@@ -35,6 +36,7 @@ from shared.messages.intents import (
 )
 from tests.builders import (
     NOON,
+    TOKEN,
     a_follow,
     a_quote,
     an_intent,
@@ -53,6 +55,8 @@ pytestmark = pytest.mark.integration
 
 ENTRY = "0x" + "e1" * 32
 SALE = "0x" + "5a" * 32
+KEPT_STATES = 8
+"""Blocks, of a node that has lost the others."""
 
 
 @dataclass
@@ -60,7 +64,7 @@ class Leaders:
     """A node that knows the leader's balance at each block: a block each second from noon on."""
 
     clock: Clock
-    balances: dict[int, int] = field(default_factory=dict)
+    balances: dict[int, int] = field(default_factory=lambda: {0: 0})
     """From a block on."""
     mined: dict[str, int] = field(default_factory=dict)
     is_away: bool = False
@@ -79,13 +83,19 @@ class Leaders:
     async def fetch_latest_block(self) -> Block:
         if self.is_away:
             raise Transient("no answer from the chain node")
-        timestamp = int(self.clock.now.timestamp())
-        return Block(number=self.head, hash="0x", parent_hash="0x", timestamp=timestamp)
+        return (await self.fetch_blocks([self.head]))[0]
+
+    async def fetch_blocks(self, numbers: Sequence[int]) -> list[Block]:
+        begin = int(NOON.timestamp()) - 1000
+        return [
+            Block(number=number, hash="0x", parent_hash="0x", timestamp=begin + number)
+            for number in numbers
+        ]
 
     async def fetch_shares_at(
         self, queries: Sequence[tuple[str, int]], *, block_number: int
     ) -> list[int]:
-        if self.has_lost_states and block_number < self.head:
+        if self.has_lost_states and block_number < self.head - KEPT_STATES:
             raise NodeRefused("eth_call", -32000, "missing trie node")
         known = max(block for block in self.balances if block <= block_number)
         return [self.balances[known] for _ in queries]
@@ -163,7 +173,7 @@ class Copying:
         assert isinstance(message, CopyIntended)
         self.published.append(message.intent)
 
-    async def round(self, *, after: int = 1) -> list[Intent]:
+    async def round(self, *, after: int = 10) -> list[Intent]:
         """What the feed publishes in a round, some seconds later."""
         self.clock.now += seconds(after)
         before = len(self.published)
@@ -341,6 +351,20 @@ async def test_two_instances_of_one_moment_intend_the_same(copying: Copying) -> 
     await other.compare(copying.publish)
 
     assert copying.published[-1].intent_id == first.intent_id
+
+
+async def test_the_cost_of_a_round_does_not_grow_with_the_past(engine: AsyncEngine) -> None:
+    """The index gives a follow's trades since its base, and no others are read."""
+    queries = TRADE_QUERIES.parameters(
+        [{"n": 0, "follow_id": "follow-1", "token_id": TOKEN, "since": NOON}]
+    )
+    async with transaction(engine) as connection:
+        await connection.execute(text("set local enable_seqscan = off"))
+        rows = await fetch_rows(connection, f"explain {LOAD_TRADES}", **queries)
+    plan = "\n".join(row[0] for row in rows)
+
+    assert "intents_first_by_follow" in plan
+    assert "judged_at > " in plan.split("Index Cond", 1)[1].splitlines()[0]
 
 
 async def test_what_is_missing_must_be_seen_for_a_time(engine: AsyncEngine) -> None:

@@ -148,11 +148,28 @@ def test_a_missed_sale_is_not_accounted() -> None:
     assert step.intent.leader_shares == shares(400)
 
 
-@pytest.mark.parametrize("mined_in", [None, 161])
-def test_nothing_is_concluded_before_an_accounted_trade_is_settled(mined_in: int | None) -> None:
-    step = decided(held(trades=[a_trade()]), reading(1000, mined_in={"0x01": mined_in}))
+def test_nothing_is_concluded_before_an_accounted_trade_is_settled() -> None:
+    step = decided(held(trades=[a_trade()]), reading(1000, mined_in={"0x01": None}))
 
     assert step == Nothing(why="a trade of the leader is not settled yet")
+
+
+def test_a_trade_that_was_settled_after_the_block_counts_in_a_later_reading() -> None:
+    earlier = a_trade(Side.BUY, 100, transaction_hash="0x02", judged_at=NOON + seconds(9))
+    token = held(trades=[a_trade(), earlier])
+
+    first = decided(token, reading(1100, mined_in={"0x01": 161, "0x02": 120}))
+    assert isinstance(first, MoveBase)
+    assert first.base.accounted_at < NOON + seconds(5)
+    again = decided(
+        replace(token, base=first.base), reading(700, at=90, mined_in={"0x01": 161, "0x02": 120})
+    )
+
+    assert isinstance(again, MoveBase)
+    assert (again.base.leader_shares, again.base.accounted_at) == (shares(700), NOON + seconds(9))
+    assert decided(held(trades=[a_trade()]), reading(1000, mined_in={"0x01": 161})) == Nothing(
+        why=""
+    )
 
 
 @pytest.mark.parametrize(
