@@ -17,15 +17,8 @@ from cli.formatting import build_table, format_amount
 from cli.settings import System
 from services.preflight.adapters.levels import load_held_tokens
 from services.preflight.adapters.reconciliation import ChainLevels
-from services.preflight.decisions.reconciliation import (
-    HeldToken,
-    IntendExit,
-    MoveBase,
-    Nothing,
-    Reading,
-    decide,
-    expected_shares,
-)
+from services.preflight.decisions.levels import HeldToken, IntendExit, MoveBase, Nothing, Reading
+from services.preflight.decisions.reconciliation import decide, expected_shares
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.decisions import Verdict
-from services.preflight.decisions.reconciliation import Base, HeldToken, JudgedTrade
+from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade
 from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
 from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows

@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.preflight.adapters.levels import load_held_tokens, save_bases
-from services.preflight.decisions.reconciliation import (
-    SETTLES_WITHIN,
+from services.preflight.decisions.levels import (
     Base,
     HeldToken,
     IntendExit,
@@ -24,6 +23,9 @@ from services.preflight.decisions.reconciliation import (
     Step,
     Suspicion,
     Wait,
+)
+from services.preflight.decisions.reconciliation import (
+    SETTLES_WITHIN,
     decide,
     first_base,
     is_unsettled,
@@ -47,7 +49,8 @@ BLOCKS_BEHIND_HEAD = 5
 """A block of that depth is hardly reorganized, and nodes behind a load balancer have all seen it.
 Receipts say on which side of it a trade is: one that moved to another block must not count twice.
 """
-MAX_RECEIPTS_PER_REQUEST = 200
+MAX_RECEIPTS_PER_REQUEST = 100
+"""Some nodes answer no larger batch."""
 
 Key = tuple[str, str]
 

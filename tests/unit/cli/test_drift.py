@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from cli.drift import Drift, build_drift_table, compare
-from services.preflight.decisions.reconciliation import Base, HeldToken, Reading
+from services.preflight.decisions.levels import Base, HeldToken, Reading
 from shared.domain.follows import GLOBAL, Mode
 from shared.domain.terms import EndMode
 from tests.builders import LEADER, NOON, PROXY, TOKEN, a_follow, controls, shares

@@ -5,15 +5,15 @@ from datetime import timedelta
 
 from cli.parsing import parse_end_mode
 from services.preflight.decisions.exits import proportional_shares
-from services.preflight.decisions.reconciliation import (
+from services.preflight.decisions.levels import (
     Base,
     HeldToken,
     IntendExit,
     JudgedTrade,
     Reading,
     Step,
-    decide,
 )
+from services.preflight.decisions.reconciliation import decide
 from shared.domain.follows import Follow, Mode
 from shared.domain.money import Side, as_decimal
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION, a_follow, controls, seconds, shares

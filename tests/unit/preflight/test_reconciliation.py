@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.preflight.decisions.exits import proportional_shares
-from services.preflight.decisions.reconciliation import (
-    SETTLES_WITHIN,
+from services.preflight.decisions.levels import (
     Base,
     HeldToken,
     IntendExit,
@@ -22,6 +21,9 @@ from services.preflight.decisions.reconciliation import (
     Step,
     Suspicion,
     Wait,
+)
+from services.preflight.decisions.reconciliation import (
+    SETTLES_WITHIN,
     decide,
     expected_shares,
     first_base,
