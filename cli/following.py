@@ -30,8 +30,15 @@ from shared.domain.follows import (
 )
 from shared.domain.ids import follow_id
 from shared.domain.money import as_decimal
+from shared.domain.terms import EndMode
 
 T = TypeVar("T")
+
+DESCRIPTION_BY_END = {
+    EndMode.KEEP: "kept",
+    EndMode.CLOSE_OUT: "all sold",
+    EndMode.FOLLOW: "sold with the leader",
+}
 
 
 def run_with_database(settings: DatabaseSettings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
@@ -59,6 +66,7 @@ def parse_follow(
     slippage: str,
     daily_cap: str,
     exits: str,
+    at_end: str,
 ) -> Follow:
     """The follow that the arguments describe. Raises: CommandError, naming what is wrong."""
     leader = parsing.parse_address(leader, what="the leader")
@@ -78,26 +86,42 @@ def parse_follow(
             max_slippage_bps=parsing.parse_slippage_bps(slippage),
             daily_cap_usdc=parsing.parse_usdc(daily_cap, what="--daily-cap"),
             exits=parsing.parse_exit_mode(exits),
+            at_end=parsing.parse_end_mode(at_end, what="--at-end"),
         )
     except ValueError as error:
         raise CommandError(f"{error} (--percent, --fixed, --min and --max decide on it)") from None
 
 
-async def unfollow(engine: AsyncEngine, leader: str, proxy: str) -> int:
-    """End a follow. Returns the new version of the controls. Raises: CommandError where there is
-    no such follow.
+async def unfollow(
+    engine: AsyncEngine, leader: str, proxy: str, *, positions: str | None = None
+) -> Follow:
+    """End a follow, or decide anew about the shares of one that ended. Returns it, with the new
+    version of the controls.
+
+    ``positions``: what it does with its shares; None: what its terms say. Raises: CommandError
+    where there is no such follow.
     """
     leader = parsing.parse_address(leader, what="the leader")
     proxy = parsing.parse_address(proxy, what="--from")
-    existing = (await load_controls(engine)).follow(leader=leader, proxy=proxy)
+    controls = await load_controls(engine)
+    existing = controls.follow(leader=leader, proxy=proxy)
+    if existing is None and positions is not None:
+        existing = controls.ended_follow(leader=leader, proxy=proxy)
     if existing is None:
         raise CommandError(f"{proxy} does not follow {leader}: `slipstream follows` lists who does")
-    return await save_follows(
-        engine,
-        [replace(existing, active=False)],
-        by=getpass.getuser(),
-        change=f"{proxy} unfollows {leader}",
+    at_end = (
+        existing.at_end
+        if positions is None
+        else parsing.parse_end_mode(positions, what="--positions")
     )
+    ended = replace(existing, active=False, at_end=at_end)
+    version = await save_follows(
+        engine,
+        [ended],
+        by=getpass.getuser(),
+        change=f"{proxy} unfollows {leader}, positions: {at_end}",
+    )
+    return replace(ended, version=version)
 
 
 async def save_follow(engine: AsyncEngine, follow: Follow) -> int:
@@ -136,6 +160,7 @@ def build_follows_table(controls: Controls) -> Table:
     for name in ("copies", "min", "max", "slippage %", "daily cap"):
         table.add_column(name, justify="right")
     table.add_column("exits")
+    table.add_column("at the end")
     table.add_column("mode")
     for follow in (
         follow for group in controls.follows_by_leader.values() for follow in group.values()
@@ -151,6 +176,7 @@ def build_follows_table(controls: Controls) -> Table:
             format_number(follow.max_slippage_bps / 100),
             format_number(as_decimal(follow.daily_cap_usdc)),
             follow.exits.value,
+            follow.at_end.value.replace("_", "-"),
             controls.mode(leader=follow.leader, proxy=follow.proxy).value,
         )
     return table

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
 from shared.chain import addresses
-from shared.domain.terms import ExitMode
+from shared.domain.terms import EndMode, ExitMode
 
 if TYPE_CHECKING:
     from services.paper_venue.faults.catalogue import Fault
@@ -59,6 +59,14 @@ def parse_exit_mode(text: str) -> ExitMode:
         raise CommandError(
             f"--exits is {text}: it must be one of {', '.join(mode.value for mode in ExitMode)}"
         ) from None
+
+
+def parse_end_mode(text: str, *, what: str) -> EndMode:
+    """Raises: CommandError, listing the modes that exist."""
+    by_name = {mode.value.replace("_", "-"): mode for mode in EndMode}
+    if text not in by_name:
+        raise CommandError(f"{what} is {text}: it must be one of {', '.join(by_name)}")
+    return by_name[text]
 
 
 def parse_positive(text: str, *, what: str) -> Decimal:

@@ -26,6 +26,7 @@ from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.follows import Controls
+from shared.domain.money import MIN_REMAINDER_SHARES
 from tools.stack.state import PartState
 
 NOT_SERVICES = ("kafka", "postgres", "chain", "anvil", "paper-venue")
@@ -48,17 +49,26 @@ limit 20
 EXITS = """
 select exit_id, proxy, state, shares, sold_shares, attempts, reason, expires_at,
        next_attempt_at is null as is_under_way
-from preflight.exits
+from preflight.exits e
 where state = 'open' and (
           next_attempt_at is not null
           or expires_at < cast(:now as timestamptz) - interval '10 minutes'
       )
    or state = 'unsold' and updated_at > cast(:now as timestamptz) - interval '7 days'
+   or state = 'missed' and updated_at > cast(:now as timestamptz) - interval '7 days'
+      and exists (select from preflight.positions p
+                  where p.follow_id = e.follow_id and p.token_id = e.token_id
+                    and p.shares >= :smallest)
+      and not exists (select from preflight.leader_levels l
+                      where l.follow_id = e.follow_id and l.token_id = e.token_id
+                        and l.reconciled_through
+                            >= cast(cast(e.intent as json) ->> 'filled_at' as timestamptz))
 order by state desc, expires_at desc
 limit 20
 """
-"""Exits that wait for another attempt, those that ended with shares left, and those whose last
-attempt has had no final report for long after their time was over."""
+"""Exits that wait for another attempt, those that ended with shares left, those that were missed
+and are not made good, and those whose last attempt has had no final report for long after their
+time was over."""
 DELAYED_ENTRIES = """
 select intent_id, proxy, due_at, expires_at
 from preflight.delayed_entries
@@ -202,6 +212,8 @@ def _delayed_entry_row(row: Any, now: datetime) -> tuple[str, ...]:
 def _describe_exit_state(row: Any) -> str:
     if row.state == "unsold":
         return UNSOLD_EXIT
+    if row.state == "missed":
+        return "missed: made good by what the leader holds"
     return "NEEDS AN OPERATOR: no report of its order" if row.is_under_way else "waits"
 
 
@@ -265,7 +277,7 @@ async def load_status(engine: AsyncEngine, now: datetime) -> Status:
             controls=controls,
             copies=await fetch_rows(connection, COPIES_TODAY, now=now),
             open_orders=await fetch_rows(connection, OPEN_ORDERS),
-            exits=await fetch_rows(connection, EXITS, now=now),
+            exits=await fetch_rows(connection, EXITS, now=now, smallest=MIN_REMAINDER_SHARES),
             delayed_entries=await fetch_rows(connection, DELAYED_ENTRIES),
             positions=await fetch_rows(connection, POSITIONS),
             debts=await fetch_rows(connection, DEBTS),

@@ -105,10 +105,12 @@ def a_follow(**overrides: Any) -> Follow:
 
 
 def controls(*follows: Follow, version: int = 7, modes: dict[str, Mode] | None = None) -> Controls:
+    given = follows or (a_follow(),)
     return Controls(
         version=version,
-        follows_by_leader=group_by_leader(follows or [a_follow()]),
+        follows_by_leader=group_by_leader(given),
         mode_by_scope=modes or {},
+        ended_by_leader=group_by_leader(given, active=False),
     )
 
 

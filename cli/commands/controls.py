@@ -17,6 +17,17 @@ FollowerScope = Annotated[
 ]
 
 
+Exits = Annotated[str, typer.Option(help="When the leader sells: proportional, all or none.")]
+AtEnd = Annotated[
+    str,
+    typer.Option(
+        "--at-end",
+        help="What happens to the shares that it holds when it ends: keep, close-out or follow "
+        "(the leader's exits are still copied).",
+    ),
+]
+
+
 @app.command()
 def follow(
     leader: Leader,
@@ -42,9 +53,8 @@ def follow(
         str,
         typer.Option(help="Spend at most this much in any 24 hours by this follow.", metavar=USDC),
     ] = "500",
-    exits: Annotated[
-        str, typer.Option(help="When the leader sells: proportional, all or none.")
-    ] = "proportional",
+    exits: Exits = "proportional",
+    at_end: AtEnd = "keep",
 ) -> None:
     """Copy LEADER's trades into a proxy from now on. Given again, the new terms replace the old."""
     with report_errors():
@@ -61,6 +71,7 @@ def follow(
             slippage=slippage,
             daily_cap=daily_cap,
             exits=exits,
+            at_end=at_end,
         )
         version = following.run_with_database(
             find_system().database_settings(), lambda engine: following.save_follow(engine, new)
@@ -74,17 +85,28 @@ def unfollow(
     leader: Leader,
     *,
     proxy: Annotated[str, typer.Option("--from", help="The follower's proxy wallet.")],
+    positions: Annotated[
+        str | None,
+        typer.Option(
+            help="What happens to the shares that were bought by following: keep, close-out "
+            "(sell them all) or follow (copy the leader's exits until none are left). Without it, "
+            "what the follow's --at-end says. Given again, it decides anew.",
+        ),
+    ] = None,
 ) -> None:
-    """Stop copying LEADER's trades into this proxy. The proxy keeps what it holds."""
+    """Stop copying LEADER's entries into this proxy."""
     with report_errors():
         from cli import following
         from cli.settings import find_system
 
-        version = following.run_with_database(
+        ended = following.run_with_database(
             find_system().database_settings(),
-            lambda engine: following.unfollow(engine, leader, proxy),
+            lambda engine: following.unfollow(engine, leader, proxy, positions=positions),
         )
-        typer.echo(f"{proxy} no longer copies {leader} (version {version})")
+        typer.echo(
+            f"{proxy} no longer copies {leader}, its shares: "
+            f"{following.DESCRIPTION_BY_END[ended.at_end]} (version {ended.version})"
+        )
 
 
 @app.command()
@@ -107,9 +129,13 @@ def pause(
     leader: LeaderScope = None,
     follower: FollowerScope = None,
     exits_only: Annotated[bool, typer.Option("--exits-only", help="Still copy sales.")] = False,
+    close_out: Annotated[
+        bool, typer.Option("--close-out", help="Sell all shares that follows hold.")
+    ] = False,
 ) -> None:
     """Stop copying: everywhere, of one leader or into one proxy. Takes effect within a second."""
-    _change_mode("reducing" if exits_only else "halted", leader=leader, follower=follower)
+    mode = "closing" if close_out else "reducing" if exits_only else "halted"
+    _change_mode(mode, leader=leader, follower=follower)
 
 
 @app.command()

@@ -20,6 +20,18 @@ def status() -> None:
 
 
 @app.command()
+def drift() -> None:
+    """Compare what leaders hold on the chain with what their followers hold by copying them, and
+    tell what is done about a difference.
+    """
+    with report_errors():
+        from cli.drift import show
+        from cli.settings import find_system
+
+        show(find_system())
+
+
+@app.command()
 def debts() -> None:
     """List what is owed, and by which copy."""
     with report_errors():

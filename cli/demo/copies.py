@@ -161,7 +161,7 @@ class Copies:
             usdc=report.usdc if report and has_fill else intent.usdc,
             price=report.usdc / Decimal(report.shares)
             if report and has_fill
-            else intent.leader_price,
+            else intent.leader_price or Decimal(0),
             follower=intent.proxy,
             state=f"{state}: {verdict.reason}" if state == REFUSED and verdict else state,
             since_seen=changed_at - intent.seen_at,

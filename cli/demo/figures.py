@@ -28,7 +28,8 @@ class OrderRecord:
     side: Side
     state: str
     reason: str
-    leader_price: Decimal
+    leader_price: Decimal | None
+    """None where no trade was copied."""
     shares: int
     usdc: int
     at: Mapping[str, datetime]
@@ -97,7 +98,7 @@ def compute_slippage(orders: Iterable[OrderRecord]) -> Slippage | None:
             order.side, reference=order.leader_price, offered=order.usdc / Decimal(order.shares)
         )
         for order in orders
-        if order.shares > 0
+        if order.shares > 0 and order.leader_price is not None
     )
     if not differences:
         return None

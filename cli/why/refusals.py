@@ -39,7 +39,9 @@ RULES = {
     Refusal.QUOTE_UNAVAILABLE: Rule("the venue did not give its order book in time"),
     Refusal.QUOTE_TOO_OLD: Rule("age of the quote", SECONDS),
     Refusal.BOOK_TOO_THIN: Rule("what the order book could fill", USDC),
-    Refusal.SLIPPAGE_TOO_HIGH: Rule("how much worse than the leader's price it would be", BPS),
+    Refusal.SLIPPAGE_TOO_HIGH: Rule(
+        "how much worse than the leader's price, or the book's middle, it would be", BPS
+    ),
     Refusal.BELOW_MINIMUM: Rule("size of the copy", USDC, SHARES),
     Refusal.ABOVE_TRADE_MAXIMUM: Rule("size of the copy", USDC),
     Refusal.DAILY_CAP_REACHED: Rule("spent in 24 hours by the follow, this copy included", USDC),
@@ -62,6 +64,7 @@ RULES = {
     Refusal.NO_POSITION: Rule("what the follow holds to sell", SHARES),
     Refusal.AWAITS_ENTRY: Rule("entries and exits before it that are not settled", "settlements"),
     Refusal.EXITS_NOT_COPIED: Rule("the follow's terms copy no exits"),
+    Refusal.ALREADY_RECONCILED: Rule("an exit by what the leader holds has sold it already"),
 }
 
 

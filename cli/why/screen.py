@@ -20,11 +20,24 @@ from cli.formatting import (
 from cli.why.records import Attempt, Copy
 from cli.why.refusals import describe_violation
 from shared.domain.money import Side, as_decimal, cost_floor
-from shared.messages.intents import IntentApproved, IntentRefused, Quote, VerdictFacts
+from shared.messages.intents import (
+    CopyCause,
+    Intent,
+    IntentApproved,
+    IntentRefused,
+    Quote,
+    VerdictFacts,
+)
 from shared.observe.tracing import parse_trace_id
 
 Facts = list[tuple[str, str]]
 
+CAUSES = {
+    CopyCause.TRADE: "the leader traded",
+    CopyCause.RECONCILED: "the leader holds less than his known trades explain",
+    CopyCause.LEADER_OUT: "the leader holds nothing, and the follow still does",
+    CopyCause.ENDED: "the follow ended, or is closed out: it sells all that it holds",
+}
 NOT_REACHED = "not fetched: an earlier rule refused"
 
 
@@ -106,6 +119,8 @@ def _describe_state(copy: Copy) -> tuple[str, str]:
 
 def _list_leader_trade(attempt: Attempt) -> Facts:
     intent = attempt.intent
+    if intent.leader_price is None:
+        return _list_level(intent)
     usdc = cost_floor(intent.leader_shares, intent.leader_price)
     facts = [
         ("leader", intent.leader),
@@ -123,6 +138,24 @@ def _list_leader_trade(attempt: Attempt) -> Facts:
         ("token", intent.token_id),
         ("transaction", intent.transaction_hash),
         ("filled", format_time(intent.filled_at)),
+    ]
+
+
+def _list_level(intent: Intent) -> Facts:
+    """Of an exit that no trade of the leader calls for."""
+    facts = [("leader", intent.leader), ("cause", CAUSES[intent.cause])]
+    if intent.cause is CopyCause.RECONCILED:
+        facts.append(("expected", f"{_format_known(intent.leader_held_shares)} shares"))
+    if intent.level is not None:
+        level = intent.level
+        facts.append(
+            ("held", f"{format_amount(level.shares)} shares at block {level.block_number}")
+        )
+        facts.append(("compared with", f"his level at block {level.base_block_number}"))
+    return [
+        *facts,
+        ("token", intent.token_id),
+        ("read", format_time(intent.filled_at)),
     ]
 
 

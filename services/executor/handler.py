@@ -172,10 +172,11 @@ class Handler:
         """
         intent = approved.intent
         controls = self.controls.current()
+        follow = controls.follow(leader=intent.leader, proxy=intent.proxy, side=intent.side)
         reason = withdrawal_reason(
             approved,
             mode=controls.mode(leader=intent.leader, proxy=intent.proxy),
-            follow=controls.follow(leader=intent.leader, proxy=intent.proxy),
+            follow=follow,
             now=self.now(),
         )
         if reason:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.preflight.adapters.balances import ChainBalances
 from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.exits import ExitFeed
+from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler
@@ -71,15 +72,21 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 IntentRefused: handler.on_intent_refused,
             },
             produces=[IntentApproved, IntentRefused, CopyIntended, BalancesFetched],
-            feeds=build_feeds(engine, controls, ownership, settings),
+            feeds=build_feeds(settings, engine, controls, chain, ownership),
             readiness_checks=[controls],
             ownership=ownership,
         )
 
 
 def build_feeds(
-    engine: AsyncEngine, controls: ControlsWatch, ownership: Ownership, settings: Settings
+    settings: Settings,
+    engine: AsyncEngine,
+    controls: ControlsWatch,
+    chain: ChainClient,
+    ownership: Ownership,
 ) -> Mapping[str, Feed]:
+    """The controls, and what intends copies of this instance's followers beside the trades."""
+
     def owns(proxy: str) -> bool:
         return ownership.owns(proxy.encode(), IntentQuoted.topic)
 
@@ -88,6 +95,15 @@ def build_feeds(
         "controls": controls,
         "exits": ExitFeed(engine, controls, owns=owns, now=utc_now, poll_interval=poll_interval),
         "delays": DelayFeed(engine, owns=owns, now=utc_now, poll_interval=poll_interval),
+        "levels": ReconciliationFeed(
+            engine,
+            controls,
+            ChainLevels(chain),
+            owns=owns,
+            now=utc_now,
+            interval=settings.reconcile_interval,
+            act_after=settings.reconcile_after,
+        ),
     }
 
 

@@ -222,7 +222,7 @@ class Handler:
         controls, intent = self.controls.current(), quoted.intent
         return PreflightFacts(
             quoted=quoted,
-            follow=controls.follow(leader=intent.leader, proxy=intent.proxy),
+            follow=controls.follow(leader=intent.leader, proxy=intent.proxy, side=intent.side),
             mode=controls.mode(leader=intent.leader, proxy=intent.proxy),
             controls_version=controls.version,
             limits=self.limits,

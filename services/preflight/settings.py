@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     exit_poll_interval: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
     """How often the database is asked for exits whose next attempt is due, and for delayed entries
     that are."""
+    reconcile_interval: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    """How often the holdings of leaders are read from the chain and compared with what their known
+    trades explain."""
+    reconcile_after: timedelta = Field(default=timedelta(seconds=60), ge=timedelta(0))
+    """How long a leader must have held less than expected before it is acted on: his sale may still
+    be on its way through the feeds."""
     max_balance_age: timedelta = timedelta(seconds=15)
     """An older balance in the cache is not used."""
     max_accounts: int = Field(default=5000, gt=0)

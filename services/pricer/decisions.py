@@ -134,14 +134,15 @@ def price_without_book(
     """
     midpoint = _usable(prices.midpoint)
     book_price = _best_price(last_book, intent.side)
+    leader = (
+        PriceSeen(price=intent.leader_price, seen_at=intent.filled_at)
+        if intent.leader_price is not None
+        else None
+    )
     for source, seen, max_age in (
         (QuoteSource.MIDPOINT, midpoint, limits.max_price_age),
         (QuoteSource.LAST_TRADE, prices.last_trade, limits.max_price_age),
-        (
-            QuoteSource.LEADER,
-            PriceSeen(price=intent.leader_price, seen_at=intent.filled_at),
-            limits.max_leader_price_age,
-        ),
+        (QuoteSource.LEADER, leader, limits.max_leader_price_age),
     ):
         if seen is None or not is_within(max_age, seen.seen_at, now):
             continue

@@ -19,6 +19,7 @@ from shared.chain.wallet_balances import (
     WalletBalances,
     WalletQuery,
     build_balance_call,
+    group_balances,
     group_queries,
     parse_balance,
 )
@@ -188,6 +189,35 @@ class ChainClient:
         return parse_balance(shares), [
             None if answer is None else parse_receipt(answer) for answer in answers
         ]
+
+    async def fetch_shares_at(
+        self, queries: Sequence[tuple[str, int]], *, block_number: int
+    ) -> list[int]:
+        """Return the micro-shares of each wallet and token as of the block, in order, in one round
+        trip.
+
+        Raises: Transient, also where the node has not seen the block; NodeRefused where it has lost
+        its state.
+        """
+        groups = group_balances(queries)
+        requests = [
+            (
+                "eth_call",
+                [
+                    {"to": group.contract, "data": "0x" + group.build_call().hex()},
+                    hex(block_number),
+                ],
+            )
+            for group in groups
+        ]
+        head, *answers = await self._rpc.call_batch([("eth_blockNumber", []), *requests])
+        # Some nodes answer a height that they have not seen as the latest.
+        if int(head, 16) < block_number:
+            raise Transient(f"the node is at block {int(head, 16)}, before {block_number}")
+        shares: dict[int, int] = {}
+        for group, answer in zip(groups, answers, strict=True):
+            shares.update(zip(group.positions, group.parse(answer), strict=True))
+        return [shares[position] for position in range(len(queries))]
 
     async def close(self) -> None:
         await self._rpc.close()

@@ -136,6 +136,41 @@ def parse_balance(answer: str) -> int:
     return _parse_number(bytes.fromhex(answer.removeprefix("0x")), "an ERC-1155 balance")
 
 
+@dataclass(frozen=True, slots=True)
+class BalancesGroup:
+    """Balances that one call reads: of any wallets, of one contract."""
+
+    contract: str
+    positions: tuple[int, ...]
+    """Of each query among all."""
+    queries: tuple[tuple[str, int], ...]
+
+    def build_call(self) -> bytes:
+        wallets, token_ids = zip(*self.queries, strict=True)
+        return _BALANCE_OF_BATCH + encode(["address[]", "uint256[]"], [wallets, token_ids])
+
+    def parse(self, answer: str) -> Sequence[int]:
+        """Parse the 0x answer: micro-shares in order. Raises: Transient."""
+        balances: Sequence[int] = _parse_array(
+            "uint256[]", bytes.fromhex(answer.removeprefix("0x")), "ERC-1155 balances"
+        )
+        if len(balances) != len(self.queries):
+            raise Transient(f"the chain returned {len(balances)} of {len(self.queries)} balances")
+        return balances
+
+
+def group_balances(queries: Sequence[tuple[str, int]]) -> list[BalancesGroup]:
+    """Split wallets and tokens into calls, each of one contract and of a bounded size."""
+    by_contract: dict[str, list[tuple[int, tuple[str, int]]]] = {}
+    for position, query in enumerate(queries):
+        by_contract.setdefault(positions_contract(query[1]), []).append((position, query))
+    return [
+        BalancesGroup(contract, *zip(*members[start : start + MAX_TOKENS_PER_CALL], strict=True))
+        for contract, members in by_contract.items()
+        for start in range(0, len(members), MAX_TOKENS_PER_CALL)
+    ]
+
+
 def _parse_approval(answer: bytes) -> bool:
     number = _parse_number(answer, "an ERC-1155 approval")
     if number > 1:

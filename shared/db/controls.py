@@ -56,12 +56,14 @@ async def load_controls(engine: AsyncEngine, version: int | None = None) -> Cont
     async with transaction(engine) as connection:
         if version is None:
             version = await load_newest_version(connection)
-        follows = await fetch_rows(connection, NEWEST_FOLLOWS, version=version)
+        rows = await fetch_rows(connection, NEWEST_FOLLOWS, version=version)
         modes = await fetch_rows(connection, NEWEST_MODES, version=version)
+    follows = [_parse_follow(row) for row in rows]
     return Controls(
         version=version,
-        follows_by_leader=group_by_leader(_parse_follow(row) for row in follows),
+        follows_by_leader=group_by_leader(follows),
         mode_by_scope={row.scope: Mode(row.mode) for row in modes},
+        ended_by_leader=group_by_leader(follows, active=False),
     )
 
 
@@ -154,6 +156,7 @@ class ControlsWatch:
         self._engine, self._now = engine, now
         self._refresh_interval, self._max_age = settings.refresh_interval, settings.max_age
         self._controls: Controls | None = None
+        self._leaders: frozenset[str] = frozenset()
         self._confirmed_at: datetime | None = None
         self._notified = asyncio.Event()
         self._listener: asyncpg.Connection | None = None
@@ -187,10 +190,8 @@ class ControlsWatch:
         return await load_controls(self._engine, version)
 
     def leaders(self) -> AbstractSet[str]:
-        """Return the leaders that are followed, by the newest controls that were read."""
-        return (
-            self._controls.follows_by_leader.keys() if self._controls is not None else frozenset()
-        )
+        """Return the leaders of whom anything is copied, by the newest controls that were read."""
+        return self._leaders
 
     @property
     def is_ready(self) -> bool:
@@ -208,6 +209,7 @@ class ControlsWatch:
             version = await load_newest_version(connection)
         if self._controls is None or self._controls.version != version:
             self._controls = await load_controls(self._engine, version)
+            self._leaders = self._controls.leaders()
             metrics.controls_version(version)
         self._confirmed_at = requested_at
 

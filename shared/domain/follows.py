@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
@@ -31,10 +31,12 @@ class Mode(StrEnum):
     ACTIVE = "active"
     REDUCING = "reducing"
     """Exits only."""
+    CLOSING = "closing"
+    """Exits only, and what follows hold is sold."""
     HALTED = "halted"
 
 
-MODES_BY_STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.HALTED)
+MODES_BY_STRICTNESS = (Mode.ACTIVE, Mode.REDUCING, Mode.CLOSING, Mode.HALTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +122,51 @@ class Controls:
     follows_by_leader: Mapping[str, Mapping[str, Follow]]
     """The active follows of each leader, by the proxy that copies."""
     mode_by_scope: Mapping[str, Mode]
+    ended_by_leader: Mapping[str, Mapping[str, Follow]] = field(default_factory=dict)
+    """The same of the follows that ended."""
 
-    def follows_for(self, leader: str) -> tuple[Follow, ...]:
-        return tuple(self.follows_by_leader.get(leader, {}).values())
+    def follows_for(self, leader: str, side: Side = Side.BUY) -> tuple[Follow, ...]:
+        """The follows that copy the leader's trades of this side: his sales are also copied by
+        those that ended and still follow him out.
+        """
+        active = tuple(self.follows_by_leader.get(leader, {}).values())
+        if side is Side.BUY or leader not in self.ended_by_leader:
+            return active
+        ended = self.ended_by_leader[leader].values()
+        return active + tuple(each for each in ended if each.at_end is EndMode.FOLLOW)
 
-    def follow(self, *, leader: str, proxy: str) -> Follow | None:
-        return self.follows_by_leader.get(leader, {}).get(proxy)
+    def follow(self, *, leader: str, proxy: str, side: Side = Side.BUY) -> Follow | None:
+        """The follow whose copies of this side may be made; None: there is none. A follow that
+        ended may still sell, unless it keeps its shares.
+        """
+        active = self.follows_by_leader.get(leader, {}).get(proxy)
+        if active is not None or side is Side.BUY:
+            return active
+        ended = self.ended_follow(leader=leader, proxy=proxy)
+        return ended if ended is not None and ended.at_end is not EndMode.KEEP else None
+
+    def ended_follow(self, *, leader: str, proxy: str) -> Follow | None:
+        """The follow that ended, whatever it does with its shares; None: there is none."""
+        return self.ended_by_leader.get(leader, {}).get(proxy)
+
+    def leaders(self) -> frozenset[str]:
+        """Those of whom anything is copied."""
+        followed_out = {
+            leader
+            for leader, ended in self.ended_by_leader.items()
+            if any(each.at_end is EndMode.FOLLOW for each in ended.values())
+        }
+        return frozenset(self.follows_by_leader) | followed_out
+
+    def follows_that_sell(self) -> tuple[Follow, ...]:
+        """The active follows, and those that ended and do not keep their shares."""
+        return tuple(
+            follow
+            for grouped in (self.follows_by_leader, self.ended_by_leader)
+            for group in grouped.values()
+            for follow in group.values()
+            if follow.active or follow.at_end is not EndMode.KEEP
+        )
 
     def mode(self, *, leader: str, proxy: str) -> Mode:
         scopes = (GLOBAL, leader_scope(leader), follower_scope(proxy))
@@ -144,15 +185,19 @@ def follower_scope(proxy: str) -> str:
 
 
 def may_trade(mode: Mode, side: Side) -> bool:
-    """Whether an order of this side may be made; while reducing, only an exit may."""
-    return mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
+    """Whether an order of this side may be made; while reducing or closing, only an exit may."""
+    return mode is Mode.ACTIVE or (mode is not Mode.HALTED and side is Side.SELL)
 
 
-def group_by_leader(follows: Iterable[Follow]) -> Mapping[str, Mapping[str, Follow]]:
-    """Group the active follows by leader and then by proxy, in the given order."""
+def group_by_leader(
+    follows: Iterable[Follow], *, active: bool = True
+) -> Mapping[str, Mapping[str, Follow]]:
+    """Group the active follows, or those that ended, by leader and then by proxy, in the given
+    order.
+    """
     grouped: dict[str, dict[str, Follow]] = {}
     for follow in follows:
-        if follow.active:
+        if follow.active is active:
             grouped.setdefault(follow.leader, {})[follow.proxy] = follow
     return grouped
 

@@ -1,5 +1,6 @@
 """An intent, from its creation to its verdict."""
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -18,6 +19,29 @@ from shared.messages.base import (
 )
 
 
+class CopyCause(StrEnum):
+    """Why a copy was intended."""
+
+    TRADE = "trade"
+    """The leader traded."""
+    RECONCILED = "reconciled"
+    """The leader holds less than his known trades explain."""
+    LEADER_OUT = "leader_out"
+    """The leader holds nothing, and the follow still does."""
+    ENDED = "ended"
+    """The follow ended, or is being closed out: it sells all that it holds."""
+
+
+class LeaderLevel(Fact):
+    """What the chain showed of a leader's token where no trade is copied."""
+
+    shares: Micros
+    """Micro-shares that the leader held at the block."""
+    block_number: int
+    base_block_number: int
+    """The block of the level that this one was compared with."""
+
+
 class Intent(Fact):
     """Copy this slice of a leader's trade for this follower.
 
@@ -33,9 +57,11 @@ class Intent(Fact):
     transaction_hash: str
     token_id: str
     side: Side
-    leader_price: Price
+    leader_price: Price | None
+    """None unless a trade is copied."""
     leader_shares: PositiveMicros
-    """Of the slice that is copied, in micro-shares."""
+    """Of the slice that is copied, in micro-shares. Where no trade is copied: what the leader holds
+    less than expected, or all that the follow holds where it sells everything."""
     leader_held_shares: Micros | None = None
     """What the leader held of the token right before he sold ``leader_shares``, in micro-shares: an
     exit sells the same proportion of what the follow holds. None on a BUY, and in messages from
@@ -53,6 +79,9 @@ class Intent(Fact):
     continues: str = ""
     """The first intent of an exit, where this one is another attempt to sell what is left of it.
     Empty: this one copies a slice of the leader's trade."""
+    cause: CopyCause = CopyCause.TRADE
+    level: LeaderLevel | None = None
+    """None where a trade is copied."""
 
 
 class IntentMessage(Message):
@@ -149,6 +178,20 @@ class Quote(Fact):
         return self.levels[-1].price
 
 
+def reference_price(intent: Intent, quote: Quote) -> Decimal:
+    """The price that the copy's own is compared with: the leader's.
+
+    Where no trade is copied it is the middle between the book's best bid and ask, so that a book
+    that is wide or has one side only is refused as slippage; of a price that comes from no book it
+    is what bounds it, else the price itself.
+    """
+    if intent.leader_price is not None:
+        return intent.leader_price
+    if quote.opposite_best is not None:
+        return (quote.best + quote.opposite_best) / 2
+    return quote.best if quote.bound is None else quote.bound.price
+
+
 class Missing(StrEnum):
     """Why there is no quote."""
 
@@ -219,6 +262,8 @@ class Refusal(StrEnum):
     again."""
     EXITS_NOT_COPIED = "exits_not_copied"
     """The follow's terms copy no exits."""
+    ALREADY_RECONCILED = "already_reconciled"
+    """The leader's sale was before the block of a level by which the follow has exited already."""
 
 
 class VerdictFacts(Fact):

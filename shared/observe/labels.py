@@ -62,6 +62,8 @@ class Feed(StrEnum):
     """The market channel: order books."""
     TRADES = "trades"
     """The venue's list of our trades."""
+    LEVELS = "levels"
+    """What leaders hold on the chain."""
 
 
 class FrameKind(StrEnum):
@@ -96,6 +98,8 @@ class ExitEnd(StrEnum):
 
     DONE = "done"
     """It sold what it was to sell, there was nothing to sell, or the follow copies no exits."""
+    MISSED = "missed"
+    """The leader's sale was seen too late to be copied: reconciliation makes the exit."""
     UNSOLD = "unsold"
     """Shares are left: an operator must decide what happens to them."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from shared.domain.books import BookFault
 from shared.domain.errors import InvalidMessage, UnknownVersion
-from shared.messages.intents import QuoteSource, Refusal
+from shared.messages.intents import CopyCause, QuoteSource, Refusal
 from shared.messages.orders import OrderState
 from shared.messages.transactions import TransactionState
 from shared.observe.instruments import (
@@ -158,6 +158,17 @@ _EXITS = counter(
 _DELAYED = counter(
     "slipstream_entries_delayed",
     "Times that an entry over the rate of its follower was delayed until there is room",
+    subject=Subject.COPIES,
+)
+_EXITS_BY_LEVEL = counter(
+    "slipstream_exits_by_level",
+    "Exits intended without a trade of the leader, by the cause",
+    subject=Subject.COPIES,
+    labels=(Label(name="cause", values=CopyCause),),
+)
+_LEVELS_LOWER = gauge(
+    "slipstream_levels_lower",
+    "Tokens of follows in which the leader holds less than his known trades explain",
     subject=Subject.COPIES,
 )
 _POSTED = counter(
@@ -318,6 +329,16 @@ def entry_delayed() -> None:
 def exit_ended(end: ExitEnd) -> None:
     """Count an exit that ended."""
     _EXITS.labels(end).inc()
+
+
+def exit_by_level(cause: CopyCause) -> None:
+    """Count an exit that was intended without a trade of the leader."""
+    _EXITS_BY_LEVEL.labels(cause).inc()
+
+
+def levels_lower(n: int) -> None:
+    """Set in how many tokens of follows a leader holds less than expected."""
+    _LEVELS_LOWER.labels().set(n)
 
 
 def order_posted(reply: Reply) -> None:

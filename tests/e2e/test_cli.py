@@ -19,6 +19,7 @@ from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.follows import GLOBAL, Controls, Mode, leader_scope
 from shared.domain.money import MICROS
+from shared.domain.terms import EndMode
 from shared.testing.waiting import eventually
 from tests.builders import LEADER, PROXY
 from tests.integration.stack.processes import alive, with_descendants
@@ -102,6 +103,18 @@ async def test_follow_list_pause_and_unfollow(database_url: str) -> None:
     assert (await fetch_controls(database_url)).follows_by_leader == {}
     code, output = await slipstream("unfollow", LEADER, "--from", PROXY, **where)
     assert (code, "does not follow" in output) == (1, True), output
+
+    code, output = await slipstream(
+        "unfollow", LEADER, "--from", PROXY, "--positions", "close-out", **where
+    )
+    assert (code, "all sold" in output) == (0, True), output
+    ended = (await fetch_controls(database_url)).ended_follow(
+        leader=follow.leader, proxy=follow.proxy
+    )
+    assert ended is not None
+    assert ended.at_end is EndMode.CLOSE_OUT
+    await slipstream("pause", "--close-out", **where)
+    assert (await fetch_controls(database_url)).mode_by_scope[GLOBAL] is Mode.CLOSING
 
 
 async def test_for_a_database_without_tables_the_error_names_the_command_to_run(

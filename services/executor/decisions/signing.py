@@ -6,10 +6,11 @@ newest terms would not approve in this form is withdrawn.
 
 from datetime import datetime
 
-from shared.domain.follows import ExitMode, Follow, Mode, may_trade
+from shared.domain.follows import Follow, Mode, may_trade
 from shared.domain.money import Side, as_decimal
 from shared.domain.prices import limit_price
-from shared.messages.intents import IntentApproved
+from shared.domain.terms import ExitMode
+from shared.messages.intents import CopyCause, IntentApproved, reference_price
 
 
 def withdrawal_reason(
@@ -29,7 +30,7 @@ def withdrawal_reason(
 
 def _reason_by_size(approved: IntentApproved, follow: Follow) -> str:
     if approved.intent.side is Side.SELL:
-        if follow.exits is ExitMode.NONE:
+        if follow.exits is ExitMode.NONE and approved.intent.cause is not CopyCause.ENDED:
             return "the follow copied no exits any more before the order was signed"
         return ""
     limits = {"maximum": follow.max_usdc, "daily cap": follow.daily_cap_usdc}
@@ -43,10 +44,10 @@ def _reason_by_size(approved: IntentApproved, follow: Follow) -> str:
 
 
 def _reason_by_price(approved: IntentApproved, follow: Follow) -> str:
-    side = approved.intent.side
+    side, reference = approved.intent.side, reference_price(approved.intent, approved.quote)
     worst = limit_price(
         side,
-        reference=approved.intent.leader_price,
+        reference=reference,
         slippage_bps=follow.max_slippage_bps,
         tick=approved.quote.tick_size,
     )
@@ -58,6 +59,6 @@ def _reason_by_price(approved: IntentApproved, follow: Follow) -> str:
             return ""
     return (
         f"the follow allowed {follow.max_slippage_bps} bps of slippage before the order was signed "
-        f"with a limit price of {approved.limit_price}, and the leader's price is "
-        f"{approved.intent.leader_price}"
+        f"with a limit price of {approved.limit_price}, and the price to compare with is "
+        f"{reference}"
     )

@@ -30,7 +30,7 @@ def build_intents(
     ``slices``: of the trade; those before the slice count. ``controls_by_version``: the controls of
     these slices.
     """
-    follows = controls_by_version[copied.controls_version].follows_for(fill.leader)
+    follows = controls_by_version[copied.controls_version].follows_for(fill.leader, fill.side)
     if fill.side is Side.SELL:
         usdc = cost_floor(copied.shares, fill.price)
         return tuple(

@@ -19,6 +19,7 @@ from services.preflight.decisions import (
     ExitState,
     FollowPosition,
     Limits,
+    RecordedLevel,
     Verdict,
     reserved_usdc,
 )
@@ -137,6 +138,17 @@ def build_position(
         exit=next((each for each in exits if each.exit_id == own), None),
         bought_by_entry={row.intent_id: row.bought for row in awaited_entries},
         size_by_exit={each.exit_id: _known_size(each) for each in others},
+        level=_parse_level(held),
+    )
+
+
+def _parse_level(row: Row[Any]) -> RecordedLevel | None:
+    if row.block_number is None:
+        return None
+    return RecordedLevel(
+        block_number=row.block_number,
+        reconciled_through=row.reconciled_through,
+        sold_all=row.sold_all,
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.adapters import caps, delays, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
+from services.preflight.adapters.levels import record_judged_levels
 from services.preflight.adapters.rows import (
     build_commitments_query,
     build_exit_row,
@@ -170,6 +171,7 @@ class PostgresVerdicts:
                     if exit_ is not None
                 ],
             )
+            await record_judged_levels(connection, [verdict for verdict, _, _ in new])
             known = await self._load_known(
                 connection, [v.intent_id for v in verdicts if v.intent_id not in new_ids]
             )
@@ -255,6 +257,15 @@ def _count_exit(exit_: Exit) -> None:
     if exit_.state is ExitState.OPEN:
         return
     metrics.exit_ended(metrics.ExitEnd(exit_.state.value))
+    if exit_.state is ExitState.MISSED:
+        logger.warning(
+            "an exit was missed, reconciliation will make it: exit %s, follower %s, leader %s, "
+            "token %s, the sale was seen too late",
+            exit_.exit_id,
+            exit_.intent.proxy,
+            exit_.intent.leader,
+            exit_.intent.token_id,
+        )
     if exit_.state is ExitState.UNSOLD:
         logger.error(
             "an exit ended with shares left and needs an operator: exit %s, follower %s, "

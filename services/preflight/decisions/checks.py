@@ -13,6 +13,7 @@ from services.preflight.decisions.guardrails import (
     GUARDRAILS_OF_QUOTE,
     check_trade_in_future,
 )
+from services.preflight.decisions.superseded import check_already_reconciled
 from services.preflight.decisions.violations import (
     Check,
     Violation,
@@ -21,12 +22,13 @@ from services.preflight.decisions.violations import (
     require,
     seconds,
 )
-from shared.domain.follows import Follow, Mode
+from shared.domain.follows import Follow, Mode, may_trade
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
 from shared.domain.terms import ExitMode
 from shared.messages.intents import (
     SOURCES_TO_BOUND,
+    CopyCause,
     IntentApproved,
     IntentRefused,
     Missing,
@@ -35,6 +37,7 @@ from shared.messages.intents import (
     QuoteSource,
     Refusal,
     VerdictFacts,
+    reference_price,
 )
 
 Verdict = IntentApproved | IntentRefused
@@ -49,7 +52,7 @@ REFUSAL_BY_MISSING = {
 def _check_mode(facts: PreflightFacts) -> Violation | None:
     if facts.mode is Mode.HALTED:
         return Violation(Refusal.HALTED, Decimal(1), Decimal(0))
-    if facts.mode is Mode.REDUCING and facts.side is Side.BUY:
+    if facts.side is Side.BUY and not may_trade(facts.mode, Side.BUY):
         return Violation(Refusal.REDUCING, Decimal(1), Decimal(0))
     return None
 
@@ -59,7 +62,9 @@ def _check_followed(facts: PreflightFacts) -> Violation | None:
 
 
 def _check_exits_copied(facts: PreflightFacts) -> Violation | None:
-    if facts.side is Side.BUY or _follow(facts).exits is not ExitMode.NONE:
+    """A follow that is to sell everything does so whatever its exits are."""
+    intent, mode = facts.quoted.intent, _follow(facts).exits
+    if mode is not ExitMode.NONE or intent.side is Side.BUY or intent.cause is CopyCause.ENDED:
         return None
     return Violation(Refusal.EXITS_NOT_COPIED, Decimal(1), Decimal(0))
 
@@ -124,7 +129,7 @@ def _check_slippage(facts: PreflightFacts) -> Violation | None:
     """
     quote = facts.quote
     reached = quote.worst if facts.side is Side.BUY else quote.best
-    references = [facts.quoted.intent.leader_price]
+    references = [_reference(facts)]
     if quote.bound is not None:
         references.append(quote.bound.price)
     slippage = max(
@@ -140,7 +145,7 @@ def _check_limit_price(facts: PreflightFacts) -> Violation | None:
     if _limit_price(facts) is not None:
         return None
     nearest = facts.quote.tick_size if facts.side is Side.BUY else 1 - facts.quote.tick_size
-    slippage = adverse_bps(facts.side, reference=facts.quoted.intent.leader_price, offered=nearest)
+    slippage = adverse_bps(facts.side, reference=_reference(facts), offered=nearest)
     return Violation(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(facts).max_slippage_bps)
 
 
@@ -181,6 +186,7 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_followed,
     *ALLOWLISTS,
     _check_exits_copied,
+    check_already_reconciled,
     _check_position,
     _check_trade_age,
     check_trade_in_future,
@@ -301,10 +307,16 @@ def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
 
 
 def _limit_price(facts: PreflightFacts) -> Decimal | None:
-    leader_price, slippage = facts.quoted.intent.leader_price, _follow(facts).max_slippage_bps
     return limit_price(
-        facts.side, reference=leader_price, slippage_bps=slippage, tick=facts.quote.tick_size
+        facts.side,
+        reference=_reference(facts),
+        slippage_bps=_follow(facts).max_slippage_bps,
+        tick=facts.quote.tick_size,
     )
+
+
+def _reference(facts: PreflightFacts) -> Decimal:
+    return reference_price(facts.quoted.intent, facts.quote)
 
 
 def _follow(facts: PreflightFacts) -> Follow:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from shared.domain.ids import continuation_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, cost_floor
 from shared.domain.terms import ExitMode
-from shared.messages.intents import Intent, IntentApproved, IntentRefused, Refusal
+from shared.messages.intents import CopyCause, Intent, IntentApproved, IntentRefused, Refusal
 from shared.messages.orders import OrderReported, OrderState
 
 MAX_WAIT = timedelta(minutes=1)
@@ -44,6 +44,7 @@ NOTHING_TO_SELL = frozenset(
         Refusal.NO_POSITION,
         Refusal.BELOW_MINIMUM,
         Refusal.EXITS_NOT_COPIED,
+        Refusal.ALREADY_RECONCILED,
     }
 )
 """Refusals that end an exit without shares that it should have sold."""
@@ -54,6 +55,8 @@ class ExitState(StrEnum):
     """An attempt is under way, or another one follows."""
     DONE = "done"
     """It sold what it was to sell, there was nothing to sell, or the follow copies no exits."""
+    MISSED = "missed"
+    """The leader's sale was too old when it was first seen: reconciliation makes the exit."""
     UNSOLD = "unsold"
     """It ended with shares left: an operator must decide what happens to them."""
 
@@ -100,6 +103,18 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedLevel:
+    """Up to where a follow's exits are those that its leader's level calls for."""
+
+    block_number: int
+    """Of the level that later ones are compared with."""
+    reconciled_through: datetime | None = None
+    """The leader's sales up to this time are in an exit by level; None: there was none."""
+    sold_all: str = ""
+    """Which exit of everything was made last; empty: none since the level changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowPosition:
     """What is recorded of one follow and token. Amounts in micro-shares."""
 
@@ -121,6 +136,8 @@ class FollowPosition:
     """Of the entries that the exit awaits: what each bought; None while it is not settled."""
     size_by_exit: Mapping[str, int | None] = field(default_factory=dict)
     """Of the exits that the exit awaits: what each sells; None while that is not known."""
+    level: RecordedLevel | None = None
+    """None: the follow was not compared with its leader's holdings yet."""
 
     @property
     def sellable_shares(self) -> int:
@@ -167,12 +184,16 @@ def _size(exit_: Exit, position: FollowPosition, *, mode: ExitMode) -> int | Non
 
 def proportional_shares(intent: Intent, *, held: int) -> int:
     """What an exit sells of ``held`` micro-shares: the proportion that the leader sold of his."""
-    leader_held = intent.leader_held_shares
-    if leader_held is None:  # an intent from before it was kept
+    if intent.leader_held_shares is None:  # an intent from before it was kept
         return min(intent.shares, held)
-    if leader_held - intent.leader_shares <= ROUNDING_TOLERANCE_SHARES:
+    return proportion(held, sold=intent.leader_shares, held_before=intent.leader_held_shares)
+
+
+def proportion(held: int, *, sold: int, held_before: int) -> int:
+    """What of ``held`` micro-shares is sold where a leader sold ``sold`` of ``held_before``."""
+    if held_before - sold <= ROUNDING_TOLERANCE_SHARES:
         return held
-    return held * intent.leader_shares // leader_held
+    return held * sold // held_before
 
 
 def after_verdict(
@@ -185,9 +206,20 @@ def after_verdict(
     reason = verdict.reason.value
     if verdict.reason in NOTHING_TO_SELL:
         return replace(judged, state=ExitState.DONE, reason=reason)
+    if is_missed(verdict):
+        return replace(judged, state=ExitState.MISSED, reason=reason)
     if verdict.reason not in PASSING_REFUSALS:
         return replace(judged, state=ExitState.UNSOLD, reason=reason)
     return _retry_or_end(judged, reason, now=verdict.occurred_at, retry_delay=retry_delay)
+
+
+def is_missed(refused: IntentRefused) -> bool:
+    """Whether a leader's sale was seen too late to be copied: his level tells what to sell."""
+    return (
+        refused.reason is Refusal.TRADE_TOO_OLD
+        and refused.intent.cause is CopyCause.TRADE
+        and not refused.intent.continues
+    )
 
 
 def after_order(
@@ -224,7 +256,7 @@ def build_continuation(exit_: Exit, *, now: datetime) -> Intent:
     changes = {
         "intent_id": continuation_id(first.intent_id, exit_.attempts),
         "continues": first.intent_id,
-        "usdc": cost_floor(shares, first.leader_price),
+        "usdc": cost_floor(shares, first.leader_price) if first.leader_price is not None else 0,
         "shares": shares,
         "seen_at": now,
         "intended_at": now,

@@ -12,7 +12,14 @@ from shared.db.tables.control import (
 from shared.db.tables.debt_recovery import debts
 from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
 from shared.db.tables.ingest import copy_slices, cursors, fills
-from shared.db.tables.preflight import delayed_entries, exits, intents, positions, spending_windows
+from shared.db.tables.preflight import (
+    delayed_entries,
+    exits,
+    intents,
+    leader_levels,
+    positions,
+    spending_windows,
+)
 from shared.db.tables.tx_monitor import watches
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "fills",
     "follows",
     "intents",
+    "leader_levels",
     "leases",
     "metadata",
     "modes",

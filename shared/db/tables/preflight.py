@@ -64,6 +64,13 @@ intents = Table(
         "token_id",
         postgresql_where=text("settled_at is null"),
     ),
+    Index(
+        "intents_first_by_follow",
+        "follow_id",
+        "token_id",
+        "judged_at",
+        postgresql_where=text("exit_id in ('', intent_id)"),
+    ),
     schema="preflight",
     comment="One row per intent, written before its verdict is published.",
 )
@@ -114,6 +121,7 @@ positions = Table(
     Column("proxy", Text, nullable=False),
     Column("shares", BigInteger, nullable=False, comment="Micro-shares bought and not sold"),
     Index("positions_by_proxy", "proxy", "token_id"),
+    Index("positions_held", "follow_id", "token_id", postgresql_where=text("shares > 0")),
     schema="preflight",
     comment="What each follow holds by its settled copies: no exit sells more of it.",
 )
@@ -161,6 +169,36 @@ exits = Table(
         postgresql_where=text("next_attempt_at is not null"),
     ),
     Index("exits_unsold", "updated_at", postgresql_where=text("state = 'unsold'")),
+    Index("exits_missed", "updated_at", postgresql_where=text("state = 'missed'")),
     schema="preflight",
     comment="One row per exit of a follow that held shares, or awaited some.",
+)
+
+leader_levels = Table(
+    "leader_levels",
+    metadata,
+    Column("follow_id", Text, primary_key=True),
+    Column("token_id", Text, primary_key=True, comment="What the follow holds"),
+    Column("proxy", Text, nullable=False),
+    Column("leader", Text, nullable=False),
+    Column("leader_token_id", Text, nullable=False, comment="What the leader holds"),
+    Column(
+        "leader_shares",
+        BigInteger,
+        nullable=False,
+        comment="Micro-shares of the leader that later levels are compared with",
+    ),
+    Column("block_number", BigInteger, nullable=False, comment="At which he held them"),
+    timestamp("accounted_at", nullable=False),
+    timestamp("reconciled_through"),
+    Column(
+        "sold_all",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="Which exit of everything was made last: its cause, version and shares",
+    ),
+    timestamp("updated_at", nullable=False),
+    schema="preflight",
+    comment="What a leader held of a token, of each follow that holds shares by copying him.",
 )

@@ -11,7 +11,7 @@ from cli.following import build_follows_table, parse_follow, parse_scope
 from cli.formatting import format_number
 from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
 from shared.domain.ids import follow_id
-from shared.domain.terms import ExitMode
+from shared.domain.terms import EndMode, ExitMode
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
 
 
@@ -26,6 +26,7 @@ def follow_from_arguments(
         "slippage": "3",
         "daily_cap": "500",
         "exits": "proportional",
+        "at_end": "keep",
     } | changed
     return parse_follow(leader, proxy, **given)
 
@@ -38,6 +39,16 @@ def test_a_follow_has_the_mode_of_its_exits(mode: ExitMode) -> None:
 def test_an_unknown_mode_of_exits_is_refused_with_those_that_exist() -> None:
     with pytest.raises(CommandError, match=r"--exits is half.*proportional, all, none"):
         follow_from_arguments(exits="half")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [("keep", EndMode.KEEP), ("close-out", EndMode.CLOSE_OUT), ("follow", EndMode.FOLLOW)],
+)
+def test_a_follow_has_what_happens_to_its_shares_at_its_end(text: str, mode: EndMode) -> None:
+    assert follow_from_arguments(at_end=text).at_end is mode
+    with pytest.raises(CommandError, match=r"--at-end is sell.*keep, close-out, follow"):
+        follow_from_arguments(at_end="sell")
 
 
 def test_a_follow_has_the_terms_of_its_arguments() -> None:

@@ -143,6 +143,9 @@ def test_an_exit_that_is_unsold_asks_for_an_operator_and_one_that_waits_does_not
     waiting = render(replace(nothing, exits=[ExitRow()]))
     assert "NEEDS AN OPERATOR" not in waiting
     assert all(word in waiting for word in ("waits", "2.5", "10", "empty_book"))
+    missed = render(replace(nothing, exits=[ExitRow(state="missed", reason="trade_too_old")]))
+    assert "made good by what the leader holds" in missed
+    assert "NEEDS AN OPERATOR" not in missed
     lost = render(replace(nothing, exits=[ExitRow(is_under_way=True)]))
     assert "NEEDS AN OPERATOR: no report of its order" in lost
 

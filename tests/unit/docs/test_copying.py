@@ -47,6 +47,8 @@ TABLES = {
     "### When an attempt is refused",
     "### When an order has ended",
     "### The next attempt",
+    "## What the leader holds",
+    "## When a follow ends",
     "### Ages",
     "### Price and depth",
     "### Sizes and caps",
@@ -58,7 +60,7 @@ TABLES = {
     "### Modes",
     "### Where the price comes from",
 }
-"""The headings whose tables this file, test_copying_exits.py and test_copying_limits.py compute."""
+"""The headings whose tables this file and test_copying_*.py compute."""
 
 
 def judge_entry(intent: Intent, follow: Follow) -> Verdict:

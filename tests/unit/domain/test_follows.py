@@ -22,6 +22,7 @@ from shared.domain.follows import (
     require_no_cycle,
 )
 from shared.domain.money import Side
+from shared.domain.terms import EndMode
 from tests.builders import LEADER, OTHER_PROXY, PROXY, a_follow, controls, usdc
 
 PERCENTS = st.decimals("0.01", "500", places=2)
@@ -91,7 +92,12 @@ def test_the_mode_of_another_scope_does_not_apply() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "sides"),
-    [(Mode.ACTIVE, set(Side)), (Mode.REDUCING, {Side.SELL}), (Mode.HALTED, set())],
+    [
+        (Mode.ACTIVE, set(Side)),
+        (Mode.REDUCING, {Side.SELL}),
+        (Mode.CLOSING, {Side.SELL}),
+        (Mode.HALTED, set()),
+    ],
 )
 def test_while_reducing_only_exits_may_trade_and_while_halted_nothing(
     mode: Mode, sides: set[Side]
@@ -108,6 +114,28 @@ def test_only_active_follows_are_copied() -> None:
     assert both.follow(leader=LEADER, proxy=PROXY) is None
     assert both.follow(leader=LEADER, proxy=OTHER_PROXY) == running
     assert group_by_leader([ended]) == {}
+
+
+@pytest.mark.parametrize(
+    ("at_end", "copies_sales", "may_sell"),
+    [
+        (EndMode.KEEP, False, False),
+        (EndMode.CLOSE_OUT, False, True),
+        (EndMode.FOLLOW, True, True),
+    ],
+)
+def test_an_ended_follow_sells_what_its_terms_say_and_buys_nothing(
+    at_end: EndMode, *, copies_sales: bool, may_sell: bool
+) -> None:
+    ended = a_follow(active=False, at_end=at_end)
+    known = controls(ended)
+
+    assert (known.follows_for(LEADER), known.follow(leader=LEADER, proxy=PROXY)) == ((), None)
+    assert (ended in known.follows_for(LEADER, Side.SELL)) is copies_sales
+    assert (LEADER in known.leaders()) is copies_sales
+    assert (known.follow(leader=LEADER, proxy=PROXY, side=Side.SELL) == ended) is may_sell
+    assert (ended in known.follows_that_sell()) is may_sell
+    assert known.ended_follow(leader=LEADER, proxy=PROXY) == ended
 
 
 def chain_of_follows(*wallets: str) -> list[Follow]:

@@ -72,7 +72,7 @@ def test_an_intent_that_its_mode_forbids_or_that_has_expired_is_not_signed(
     price = Decimal("0.51") if side is Side.BUY else Decimal("0.49")
     intent = approved(an_intent(side=side), limit_price=price)
     last_moment = intent.expires_at - timedelta(microseconds=1)
-    is_allowed = mode is Mode.ACTIVE or (mode is Mode.REDUCING and side is Side.SELL)
+    is_allowed = mode is Mode.ACTIVE or (mode is not Mode.HALTED and side is Side.SELL)
 
     def reason(now: datetime, *, is_followed: bool = True) -> str:
         follow = a_follow() if is_followed else None

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from services.executor.decisions import withdrawal_reason
-from shared.domain.follows import ExitMode, Mode
+from shared.domain.follows import Mode
 from shared.domain.money import Side
+from shared.domain.terms import ExitMode
 from shared.messages.intents import IntentApproved, OrderType
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import NOON, a_follow, a_quote, an_intent, approved, controls, shares, usdc

@@ -21,7 +21,7 @@ from services.preflight.decisions.exits import MAX_WAIT, NOTHING_TO_SELL, PASSIN
 from shared.domain.ids import continuation_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, Side
 from shared.domain.terms import ExitMode
-from shared.messages.intents import Intent, Refusal
+from shared.messages.intents import CopyCause, Intent, Refusal
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import NOON, an_intent, an_outcome, approved, refused, seconds, shares
 
@@ -197,8 +197,8 @@ def test_every_refusal_ends_an_exit_or_is_an_obstacle_that_may_pass(reason: Refu
         assert after.state is ExitState.OPEN
         assert after.next_attempt_at == NOON + seconds(6)
     else:
-        done = reason in NOTHING_TO_SELL
-        assert after.state is (ExitState.DONE if done else ExitState.UNSOLD)
+        missed = ExitState.MISSED if reason is Refusal.TRADE_TOO_OLD else ExitState.UNSOLD
+        assert after.state is (ExitState.DONE if reason in NOTHING_TO_SELL else missed)
         assert after.next_attempt_at is None
     assert after.reason == reason.value
 
@@ -224,6 +224,16 @@ def test_an_exit_whose_time_is_over_is_unsold() -> None:
     late = refused(reason=Refusal.HALTED, occurred_at=EXPIRY)
 
     assert after_verdict(an_exit(), late, retry_delay=DELAY).state is ExitState.UNSOLD
+
+
+def test_only_a_sale_that_was_too_old_at_its_first_attempt_is_missed() -> None:
+    """A later attempt that is too old ends an exit that had its time, and an exit by level is
+    intended again by the next reading.
+    """
+    for changes in ({"continues": "1a" * 16}, {"cause": CopyCause.RECONCILED}):
+        late = refused(an_intent(side=Side.SELL, **changes), reason=Refusal.TRADE_TOO_OLD)
+
+        assert after_verdict(an_exit(), late, retry_delay=DELAY).state is ExitState.UNSOLD
 
 
 def test_an_exit_that_sold_everything_is_done() -> None:

@@ -1,0 +1,257 @@
+"""What leaders held, of each follow and token, in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.preflight.decisions import Verdict
+from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade
+from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
+from shared.db import tables
+from shared.db.engine import autocommit, fetch_rows
+from shared.db.sql import Batch
+from shared.domain.follows import Follow
+from shared.domain.money import MIN_REMAINDER_SHARES, Side
+from shared.messages.intents import CopyCause, IntentRefused, Refusal
+
+NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, Refusal.ALREADY_RECONCILED})
+"""Refusals of an exit by level after which the level still stands."""
+
+HELD_BY = Batch.from_table(tables.positions, "follow_id")
+LOAD_HELD_TOKENS = f"""
+select p.follow_id, p.token_id, p.shares, l.leader_shares, l.block_number, l.accounted_at,
+       l.reconciled_through, l.sold_all,
+       exists (select from preflight.intents i where i.follow_id = p.follow_id
+               and i.token_id = p.token_id and i.settled_at is null)
+       or exists (select from preflight.exits e where e.follow_id = p.follow_id
+                  and e.token_id = p.token_id and e.state = 'open') as is_under_way
+from {HELD_BY.unnest("q")}
+join preflight.positions p
+  on p.follow_id = q.follow_id and p.shares > 0 and p.shares >= {MIN_REMAINDER_SHARES}
+left join preflight.leader_levels l on l.follow_id = p.follow_id and l.token_id = p.token_id
+order by p.follow_id, p.token_id
+"""
+IS_COPY_OF_TRADE = """
+i.follow_id = q.follow_id and i.token_id = q.token_id and i.exit_id in ('', i.intent_id)
+and i.reason <> 'already_reconciled'
+and coalesce(cast(i.verdict as json) -> 'intent' ->> 'cause', 'trade') = 'trade'
+"""
+TRADE_QUERIES = Batch(
+    {"n": "bigint", "follow_id": "text", "token_id": "text", "since": "timestamptz"}
+)
+LOAD_TRADES = f"""
+select q.n, i.side, i.judged_at, i.side = 'SELL' and i.reason = 'trade_too_old' as is_missed,
+       cast(i.verdict as json) -> 'intent' ->> 'transaction_hash' as transaction_hash,
+       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_shares' as bigint) as leader_shares
+from {TRADE_QUERIES.unnest("q")}
+join lateral (
+    select * from preflight.intents i
+    where q.since is not null and i.judged_at > q.since and {IS_COPY_OF_TRADE}
+    union all
+    select * from preflight.intents i
+    where q.since is null and {IS_COPY_OF_TRADE} and i.judged_at >= coalesce((
+        select i.judged_at from preflight.intents i
+        where {IS_COPY_OF_TRADE} and not (i.side = 'SELL' and i.reason = 'trade_too_old')
+        order by i.judged_at desc limit 1
+    ), '-infinity')
+) as i on true
+order by q.n, i.judged_at, i.intent_id
+"""
+"""Of each query the trades that were judged since; without a time, the newest accounted one and the
+missed ones after it."""
+
+LEVELS = Batch.from_table(
+    tables.leader_levels,
+    "follow_id",
+    "token_id",
+    "proxy",
+    "leader",
+    "leader_token_id",
+    "leader_shares",
+    "block_number",
+    "accounted_at",
+    "reconciled_through",
+    "sold_all",
+    "updated_at",
+)
+SAVED_LEVELS = Batch({**LEVELS.types, "previous_block_number": "bigint"})
+SAVE_BASES = text(f"""
+insert into preflight.leader_levels as l ({LEVELS.names})
+select {LEVELS.prefixed("g")} from {SAVED_LEVELS.unnest("g")}
+where g.previous_block_number is null
+   or exists (select from preflight.leader_levels o where o.follow_id = g.follow_id
+              and o.token_id = g.token_id and o.block_number = g.previous_block_number)
+order by g.follow_id, g.token_id
+on conflict (follow_id, token_id) do update
+set leader_shares = excluded.leader_shares, block_number = excluded.block_number,
+    accounted_at = excluded.accounted_at, sold_all = excluded.sold_all,
+    updated_at = excluded.updated_at
+where l.block_number < excluded.block_number
+  and l.reconciled_through is not distinct from excluded.reconciled_through
+""")
+"""A base only moves on, and not past an exit by level that was judged meanwhile."""
+
+JUDGED = Batch.from_table(
+    tables.leader_levels,
+    "follow_id",
+    "token_id",
+    "block_number",
+    "reconciled_through",
+    "sold_all",
+    "updated_at",
+    leader_shares="bigint",
+    sells_all="boolean",
+)
+RECORD_JUDGED = text(f"""
+update preflight.leader_levels l
+set leader_shares = case when g.sells_all then l.leader_shares else g.leader_shares end,
+    block_number = case when g.sells_all then l.block_number else g.block_number end,
+    reconciled_through = greatest(l.reconciled_through, g.reconciled_through),
+    sold_all = g.sold_all, updated_at = g.updated_at
+from {JUDGED.unnest("g")}
+where l.follow_id = g.follow_id and l.token_id = g.token_id
+""")
+
+
+async def load_held_tokens(engine: AsyncEngine, follows: Sequence[Follow]) -> list[HeldToken]:
+    """Every token of which these follows hold shares that can be sold, with its base and the trades
+    since. Raises: Transient.
+    """
+    by_id = {follow.follow_id: follow for follow in follows}
+    async with autocommit(engine) as connection:
+        rows = await fetch_rows(
+            connection,
+            LOAD_HELD_TOKENS,
+            **HELD_BY.parameters([{"follow_id": follow_id} for follow_id in by_id]),
+        )
+        held = [_parse_held(row, by_id[row.follow_id]) for row in rows]
+        compared = [each for each in held if not each.is_under_way]
+        trades = await _load_trades(connection, compared)
+    return [replace(each, trades=trades.get(each.key, ())) for each in held]
+
+
+async def _load_trades(
+    connection: AsyncConnection, held: Sequence[HeldToken]
+) -> Mapping[tuple[str, str], list[JudgedTrade]]:
+    queries = [
+        {
+            "n": n,
+            "follow_id": each.follow.follow_id,
+            "token_id": each.token_id,
+            "since": each.base and each.base.accounted_at,
+        }
+        for n, each in enumerate(held)
+    ]
+    trades: dict[tuple[str, str], list[JudgedTrade]] = {}
+    if not queries:
+        return trades
+    rows = await fetch_rows(connection, LOAD_TRADES, **TRADE_QUERIES.parameters(queries))
+    for row in rows:
+        trades.setdefault(held[row.n].key, []).append(_parse_trade(row))
+    return trades
+
+
+async def save_bases(
+    engine: AsyncEngine, moved: Sequence[tuple[HeldToken, Base]], *, now: datetime
+) -> None:
+    """Record new bases, except where another process has recorded a later one.
+
+    Raises: Transient.
+    """
+    rows = [
+        {
+            "follow_id": held.follow.follow_id,
+            "token_id": held.token_id,
+            "proxy": held.follow.proxy,
+            "leader": held.follow.leader,
+            "leader_token_id": held.leader_token_id,
+            "leader_shares": base.leader_shares,
+            "block_number": base.block_number,
+            "accounted_at": base.accounted_at,
+            "reconciled_through": base.reconciled_through,
+            "sold_all": base.sold_all,
+            "updated_at": now,
+            "previous_block_number": held.base and held.base.block_number,
+        }
+        for held, base in moved
+    ]
+    if rows:
+        async with autocommit(engine) as connection:
+            await connection.execute(SAVE_BASES, SAVED_LEVELS.parameters(rows))
+
+
+async def record_judged_levels(connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:
+    """Record that an exit by level was judged: the same level intends no other one. A part of the
+    transaction that records the verdicts.
+    """
+    rows = [row for verdict in verdicts if (row := _build_judged_row(verdict)) is not None]
+    if rows:
+        await connection.execute(RECORD_JUDGED, JUDGED.parameters(rows))
+
+
+def _build_judged_row(verdict: Verdict) -> dict[str, Any] | None:
+    intent, level = verdict.intent, verdict.intent.level
+    if level is None or intent.continues:
+        return None
+    if isinstance(verdict, IntentRefused) and verdict.reason in NOT_ACTED_ON:
+        return None
+    held_before = intent.leader_held_shares or 0
+    return {
+        "follow_id": intent.follow_id,
+        "token_id": intent.token_id,
+        "block_number": level.block_number,
+        "leader_shares": held_before - intent.leader_shares,
+        "reconciled_through": intent.filled_at,
+        "sold_all": _sold_all(verdict),
+        "updated_at": verdict.occurred_at,
+        "sells_all": intent.cause in SELLS_ALL,
+    }
+
+
+def _sold_all(verdict: Verdict) -> str:
+    """The marker of the exit. A token without a market is not sold again because the leader has
+    none of it left.
+    """
+    intent = verdict.intent
+    if intent.cause in SELLS_ALL:
+        return sold_all_marker(intent)
+    if isinstance(verdict, IntentRefused) and verdict.reason is Refusal.NO_MARKET:
+        held = {"cause": CopyCause.LEADER_OUT, "leader_shares": verdict.facts.held_shares}
+        return sold_all_marker(intent.model_copy(update=held))
+    return ""
+
+
+def _parse_held(row: Row[Any], follow: Follow) -> HeldToken:
+    base = (
+        None
+        if row.block_number is None
+        else Base(
+            leader_shares=row.leader_shares,
+            block_number=row.block_number,
+            accounted_at=row.accounted_at,
+            reconciled_through=row.reconciled_through,
+            sold_all=row.sold_all,
+        )
+    )
+    return HeldToken(
+        follow=follow,
+        token_id=row.token_id,
+        shares=row.shares,
+        is_under_way=row.is_under_way,
+        base=base,
+    )
+
+
+def _parse_trade(row: Row[Any]) -> JudgedTrade:
+    return JudgedTrade(
+        transaction_hash=row.transaction_hash,
+        side=Side(row.side),
+        leader_shares=row.leader_shares,
+        judged_at=row.judged_at,
+        is_missed=row.is_missed,
+    )

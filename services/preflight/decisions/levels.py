@@ -1,0 +1,111 @@
+"""The values of comparing what leaders hold with what is known of them. Pure. Shares are
+micro-shares.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.domain.follows import Follow
+from shared.domain.money import Side
+from shared.messages.intents import Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The recorded level of a leader's token, of one follow. Micro-shares."""
+
+    leader_shares: int
+    block_number: int
+    accounted_at: datetime
+    """When the newest trade was judged that it takes into account."""
+    reconciled_through: datetime | None = None
+    sold_all: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedTrade:
+    """A slice of a leader's trade whose copy was judged after ``Base.accounted_at``."""
+
+    transaction_hash: str
+    side: Side
+    leader_shares: int
+    judged_at: datetime
+    is_missed: bool
+    """Whether it is a sale that was too old to be copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldToken:
+    """A token of which a follow holds shares. Amounts in micro-shares."""
+
+    follow: Follow
+    token_id: str
+    shares: int
+    is_under_way: bool
+    """Whether an entry or an exit of the follow in the token is open."""
+    base: Base | None
+    """None: never compared."""
+    trades: Sequence[JudgedTrade] = ()
+    """Without a base: the newest that is accounted, and the missed ones since."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.follow.follow_id, self.token_id
+
+    @property
+    def leader_token_id(self) -> str:
+        """The token that the leader holds where the follow holds ``token_id``."""
+        return self.token_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the chain shows at one block."""
+
+    block_number: int
+    block_at: datetime
+    leader_shares: int
+    mined_in: Mapping[str, int | None]
+    """The block of each trade's transaction; None: no block has it, or it failed there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """Shares that are missing since some readings. A sale that is only on its way shows up."""
+
+    base_block_number: int
+    accounted_at: datetime | None
+    """Of the newest accounted trade then: another one begins a new suspicion."""
+    missing: int
+    """The smallest amount of these readings."""
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """Nothing is done now."""
+
+    why: str
+    """Empty: the follow holds what it should."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveBase:
+    base: Base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Something is missing, for too short a time to be acted on."""
+
+    suspicion: Suspicion
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntendExit:
+    intent: Intent
+
+
+Step = Nothing | MoveBase | Wait | IntendExit
