@@ -16,6 +16,17 @@ from shared.messages.base import (
     PositiveMicros,
     Price,
 )
+from shared.messages.filters import FollowFilters, MarketDetails
+
+
+class Missing(StrEnum):
+    """Why there is no quote, or no complementary token."""
+
+    EMPTY_BOOK = "empty_book"
+    NO_MARKET = "no_market"
+    """The venue has no order book for the token: it is closed, resolved or not yet open."""
+    UNAVAILABLE = "unavailable"
+    """The venue did not answer in time, or with nothing that is a price."""
 
 
 class Intent(Fact):
@@ -34,6 +45,7 @@ class Intent(Fact):
     token_id: str
     side: Side
     leader_price: Price
+    """Of the token that is copied: one less the leader's where that is the complementary one."""
     leader_shares: PositiveMicros
     """Of the slice that is copied, in micro-shares."""
     leader_held_shares: Micros | None = None
@@ -53,6 +65,21 @@ class Intent(Fact):
     continues: str = ""
     """The first intent of an exit, where this one is another attempt to sell what is left of it.
     Empty: this one copies a slice of the leader's trade."""
+    leader_usdc: Amount | None = None
+    """Of a BUY: what the leader's trade is worth so far, this slice and those before it, in
+    micro-USDC. None on a SELL, and in messages from before it was kept."""
+    leader_token_id: str = ""
+    """The leader's token, where the complementary one is copied. Empty: the same is."""
+    complement_missing: Missing | None = None
+    """Why the complementary token is not known; ``token_id`` is the leader's then. None: it is
+    known, or none is needed."""
+    needs_market_details: bool = False
+    """Whether the follow's filters are judged by what only the venue's market catalogue says."""
+
+    @property
+    def traded_token_id(self) -> str:
+        """The token that the leader traded."""
+        return self.leader_token_id or self.token_id
 
 
 class IntentMessage(Message):
@@ -139,6 +166,8 @@ class Quote(Fact):
     neg_risk: bool
     fee_rate: ExactDecimal
     """Taker fee = shares x rate x price x (1 - price), in USDC."""
+    market: MarketDetails | None = None
+    """None: the intent does not need them, or they could not be had."""
 
     @property
     def best(self) -> ExactDecimal:
@@ -147,16 +176,6 @@ class Quote(Fact):
     @property
     def worst(self) -> ExactDecimal:
         return self.levels[-1].price
-
-
-class Missing(StrEnum):
-    """Why there is no quote."""
-
-    EMPTY_BOOK = "empty_book"
-    NO_MARKET = "no_market"
-    """The venue has no order book for the token: it is closed, resolved or not yet open."""
-    UNAVAILABLE = "unavailable"
-    """The venue did not answer in time, or with nothing that is a price."""
 
 
 class NoQuote(Fact):
@@ -213,6 +232,22 @@ class Refusal(StrEnum):
     again."""
     EXITS_NOT_COPIED = "exits_not_copied"
     """The follow's terms copy no exits."""
+    ENTRIES_NOT_COPIED = "entries_not_copied"
+    """The follow's terms copy no entries."""
+    NO_COMPLEMENT = "no_complement"
+    """The follow copies the complementary outcome, and the venue knows none."""
+    COMPLEMENT_UNAVAILABLE = "complement_unavailable"
+    """The venue did not name the complementary outcome in time."""
+    LEADER_TRADE_TOO_SMALL = "leader_trade_too_small"
+    """This and the next six: by the follow's filters."""
+    PRICE_FILTERED = "price_filtered"
+    SPREAD_FILTERED = "spread_filtered"
+    LIQUIDITY_FILTERED = "liquidity_filtered"
+    TIME_TO_END_FILTERED = "time_to_end_filtered"
+    TAG_FILTERED = "tag_filtered"
+    MARKET_FILTERED = "market_filtered"
+    MARKET_DETAILS_UNAVAILABLE = "market_details_unavailable"
+    """The follow's filters need what the venue's market catalogue did not say."""
 
 
 class VerdictFacts(Fact):
@@ -258,6 +293,10 @@ class VerdictFacts(Fact):
     """Of an exit: what it sells in all. None: not known yet."""
     exit_sold_shares: Micros = 0
     """Of an exit: what its earlier attempts have sold."""
+    filters: FollowFilters | None = None
+    """Of an entry; None: the follow has none."""
+    market: MarketDetails | None = None
+    """Of an entry, where the filters need them and they could be had."""
 
 
 class OrderType(StrEnum):

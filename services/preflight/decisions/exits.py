@@ -44,6 +44,8 @@ NOTHING_TO_SELL = frozenset(
         Refusal.NO_POSITION,
         Refusal.BELOW_MINIMUM,
         Refusal.EXITS_NOT_COPIED,
+        Refusal.NO_COMPLEMENT,
+        Refusal.COMPLEMENT_UNAVAILABLE,
     }
 )
 """Refusals that end an exit without shares that it should have sold."""
