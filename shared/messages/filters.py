@@ -12,8 +12,8 @@ class MarketDetails(Fact):
 
     condition_id: str
     """In lower case, 32 bytes."""
-    tags: tuple[str, ...] = ()
-    """Their slugs, in lower case."""
+    tags: tuple[str, ...] | None = None
+    """Their slugs, in lower case. None: the venue does not say."""
     liquidity_usdc: Micros | None = None
     """As the venue computes it, in micro-USDC. None: the venue does not say."""
     ends_at: AwareDatetime | None = None

@@ -86,14 +86,19 @@ def _check_details(facts: PreflightFacts, filters: Filters) -> Violation | None:
     """Fail where something that the filters need is not known."""
     if not filters.need_market_details:
         return None
-    details = facts.quote.market
+    if facts.quote.market is not None and _knows_all(facts.quote.market, filters):
+        return None
+    return Violation(Refusal.MARKET_DETAILS_UNAVAILABLE, Decimal(0), Decimal(1))
+
+
+def _knows_all(details: MarketDetails, filters: Filters) -> bool:
+    """Whether nothing that the filters need is unknown."""
     needs_end = (filters.min_seconds_to_end, filters.max_seconds_to_end) != (None, None)
-    known = (
-        details is not None
-        and (details.liquidity_usdc is not None or filters.min_liquidity_usdc is None)
+    return (
+        (details.liquidity_usdc is not None or filters.min_liquidity_usdc is None)
         and (details.ends_at is not None or not needs_end)
+        and (details.tags is not None or not (filters.tags or filters.excluded_tags))
     )
-    return None if known else Violation(Refusal.MARKET_DETAILS_UNAVAILABLE, Decimal(0), Decimal(1))
 
 
 @_filter_by_details
@@ -108,10 +113,11 @@ def _check_market(_: PreflightFacts, filters: Filters, details: MarketDetails) -
 @_filter_by_details
 def _check_tags(_: PreflightFacts, filters: Filters, details: MarketDetails) -> Violation | None:
     """The value is how many of the market's tags are excluded, or required."""
-    excluded = filters.excluded_tags.intersection(details.tags)
+    tags = frozenset(details.tags or ())
+    excluded = filters.excluded_tags & tags
     if excluded:
         return Violation(Refusal.TAG_FILTERED, Decimal(len(excluded)), Decimal(0))
-    if filters.tags and filters.tags.isdisjoint(details.tags):
+    if filters.tags and filters.tags.isdisjoint(tags):
         return Violation(Refusal.TAG_FILTERED, Decimal(0), Decimal(1))
     return None
 

@@ -175,6 +175,8 @@ def test_a_filter_does_not_pass_while_the_market_is_not_known(filters: dict[str,
         ({"min_liquidity_usdc": 0}, {"liquidity_usdc": None}),
         ({"min_seconds_to_end": 0}, {"ends_at": None}),
         ({"max_seconds_to_end": 10**9}, {"ends_at": None}),
+        ({"tags": frozenset({"politics"})}, {"tags": None}),
+        ({"excluded_tags": frozenset({"sports"})}, {"tags": None}),
     ],
 )
 def test_what_a_filter_needs_and_the_venue_does_not_say_does_not_pass(
@@ -183,9 +185,8 @@ def test_what_a_filter_needs_and_the_venue_does_not_say_does_not_pass(
     refused = filtered(filters, details=unknown)
 
     assert find_reason(refused) is Refusal.MARKET_DETAILS_UNAVAILABLE
-    assert isinstance(
-        judge(filtered({"tags": frozenset({"politics"})}, details=unknown)), IntentApproved
-    )
+    other = filtered({"markets": frozenset({MARKET})}, details=unknown)
+    assert isinstance(judge(other), IntentApproved)
 
 
 def test_without_filters_the_details_of_the_market_do_not_matter() -> None:
