@@ -14,6 +14,7 @@ from cli.formatting import format_number
 from shared.domain.follows import Follow
 from shared.domain.money import as_decimal
 from shared.domain.terms import NO_FILTERS, EntryMode, Filters
+from shared.messages.filters import FollowFilters
 from shared.polymarket.condition_ids import parse_condition_id
 
 SECONDS_BY_UNIT = {"m": 60, "h": 3_600, "d": 86_400}
@@ -139,7 +140,7 @@ def _parse_markets(given: tuple[str, ...], *, what: str) -> frozenset[str]:
 
 def format_further_terms(follow: Follow) -> str:
     """The terms beside amounts and exits that are not the default, as options; empty: none."""
-    return " ".join((*_list_modes(follow), *_list_filters(follow.filters)))
+    return " ".join((*_list_modes(follow), *list_filters(follow.filters)))
 
 
 def _list_modes(follow: Follow) -> Iterator[str]:
@@ -149,7 +150,8 @@ def _list_modes(follow: Follow) -> Iterator[str]:
         yield "--counter"
 
 
-def _list_filters(filters: Filters) -> Iterator[str]:
+def list_filters(filters: Filters | FollowFilters) -> Iterator[str]:
+    """Those that are set, as options."""
     spread = filters.max_spread_bps
     written = {
         "--min-leader": _format_usdc(filters.min_leader_usdc or None),

@@ -14,7 +14,7 @@ price, and judged by what the complementary token costs.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.ingest.decisions.trades import CopySlice
@@ -45,12 +45,12 @@ def build_intents(
     slices: Iterable[CopySlice],
     controls_by_version: Mapping[int, Controls],
     *,
-    complement: Complement = Missing.UNAVAILABLE,
+    complement: Complement | None = None,
 ) -> tuple[Intent, ...]:
     """The intents of one slice: at most one per follow.
 
     ``slices``: of the trade; those before the slice count. ``controls_by_version``: the controls of
-    these slices. ``complement``: of the fill's token; required where a follow is a counter follow.
+    these slices. ``complement``: of the fill's token; None where no follow is a counter follow.
     """
     follows = controls_by_version[copied.controls_version].follows_for(fill.leader)
     walked = sorted(
@@ -61,7 +61,7 @@ def build_intents(
         (follow, _size(copied, walked, fill, follow, controls_by_version)) for follow in follows
     ]
     return tuple(
-        _build_intent(copied, fill, follow, size, complement if follow.counter else None)
+        _build_intent(copied, fill, follow, size, complement)
         for follow, size in sized
         if size is not None
     )
@@ -147,12 +147,12 @@ def _build_intent(
     size: _Size,
     complement: Complement | None,
 ) -> Intent:
+    missing = None
     token = OutcomeToken(token_id=fill.token_id, outcome=fill.outcome)
-    missing: Missing | None = None
-    if isinstance(complement, Missing):
-        token, missing = OutcomeToken(token_id=fill.token_id, outcome=""), complement
-    elif complement is not None:
+    if follow.counter and isinstance(complement, OutcomeToken):
         token = complement
+    elif follow.counter:
+        token, missing = replace(token, outcome=""), complement or Missing.UNAVAILABLE
     return Intent(
         intent_id=intent_id(
             trade=fill.trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id

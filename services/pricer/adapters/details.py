@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.pricer.adapters.attempts import fetch_twice
 from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.messages.filters import MarketDetails
 from shared.messages.intents import Missing
 from shared.observe import metrics
+from shared.polymarket.attempts import fetch_twice
 from shared.polymarket.gamma import Gamma
 
 
