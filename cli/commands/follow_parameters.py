@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-USDC, SPAN, ID = "USDC", "TIME", "CONDITION_ID"
+USDC, SPAN, TAG, ID = "USDC", "TIME", "TAG", "CONDITION_ID"
 
 Into = Annotated[str, typer.Option("--into", help="The follower's proxy wallet.")]
 
@@ -31,15 +31,15 @@ Counter = Annotated[
 
 MinLeader = Annotated[
     str | None,
-    typer.Option(help="Only entries of which the leader's is worth this.", metavar=USDC),
+    typer.Option(help="Only trades of the leader worth at least this.", metavar=USDC),
 ]
-MinPrice = Annotated[str | None, typer.Option(help="Only entries at this price or above.")]
-MaxPrice = Annotated[str | None, typer.Option(help="Only entries at this price or below.")]
+MinPrice = Annotated[str | None, typer.Option(help="Only entries at this price or above, 0 to 1.")]
+MaxPrice = Annotated[str | None, typer.Option(help="Only entries at this price or below, 0 to 1.")]
 MaxSpread = Annotated[
-    str | None, typer.Option(help="Only entries where bid and ask are this many percent apart.")
+    str | None, typer.Option(help="At most this many percent between the best bid and ask.")
 ]
 MinLiquidity = Annotated[
-    str | None, typer.Option(help="Only entries into markets with this liquidity.", metavar=USDC)
+    str | None, typer.Option(help="Only markets with at least this liquidity.", metavar=USDC)
 ]
 MinTimeLeft = Annotated[
     str | None, typer.Option(help="Only markets that end no sooner: 30m, 2h, 3d.", metavar=SPAN)
@@ -49,10 +49,13 @@ MaxTimeLeft = Annotated[
 ]
 Tags = Annotated[
     list[str] | None,
-    typer.Option("--tag", help="Only markets with this tag; repeated: with one of them."),
+    typer.Option(
+        "--tag", help="Only markets with this tag; repeated: with one of them.", metavar=TAG
+    ),
 ]
 ExcludedTags = Annotated[
-    list[str] | None, typer.Option("--not-tag", help="No markets with this tag; repeatable.")
+    list[str] | None,
+    typer.Option("--not-tag", help="No markets with this tag; repeatable.", metavar=TAG),
 ]
 Markets = Annotated[
     list[str] | None,

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from cli.commands.controls import follow as follow_command
 from cli.errors import CommandError
 from cli.follow_options import FollowOptions, format_further_terms
 from cli.following import build_further_terms_table, parse_follow
+from cli.main import app
 from shared.domain.follows import Follow
 from shared.domain.terms import NO_FILTERS, EntryMode, Filters
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
@@ -54,6 +56,31 @@ ALL = {
     "markets": (MARKET.upper().replace("0X", "0x"),),
     "excluded_markets": (OTHER,),
 }
+
+
+def test_the_command_passes_on_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[FollowOptions] = []
+
+    def parse(_leader: str, _proxy: str, options: FollowOptions) -> Follow:
+        parsed.append(options)
+        raise CommandError("it goes no further")
+
+    monkeypatch.setattr("cli.following.parse_follow", parse)
+    given = f"--fixed 5 --counter --tag a --tag b --not-market {OTHER} --min-time-left 2h"
+    command = ["follow", LEADER, "--into", PROXY, *given.split()]
+
+    result = CliRunner().invoke(app, command)
+
+    assert "it goes no further" in result.output
+    assert parsed == [
+        FollowOptions(
+            fixed="5",
+            counter=True,
+            tags=("a", "b"),
+            excluded_markets=(OTHER,),
+            min_time_left="2h",
+        )
+    ]
 
 
 def test_each_option_becomes_a_term() -> None:
