@@ -14,6 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli import parsing
 from cli.errors import CommandError
+from cli.follow_options import (
+    FollowOptions,
+    format_further_terms,
+    parse_entry_mode,
+    parse_filters,
+)
 from cli.formatting import format_number
 from shared.db.controls import load_controls, save_follows, save_mode
 from shared.db.engine import engine_scope
@@ -55,24 +61,14 @@ def run_with_database(settings: DatabaseSettings, work: Callable[[AsyncEngine], 
     return asyncio.run(run())
 
 
-def parse_follow(
-    leader: str,
-    proxy: str,
-    *,
-    percent: str | None,
-    fixed: str | None,
-    minimum: str,
-    maximum: str,
-    slippage: str,
-    daily_cap: str,
-    exits: str,
-    at_end: str,
-) -> Follow:
+def parse_follow(leader: str, proxy: str, options: FollowOptions) -> Follow:
     """The follow that the arguments describe. Raises: CommandError, naming what is wrong."""
     leader = parsing.parse_address(leader, what="the leader")
     proxy = parsing.parse_address(proxy, what="--into")
     if leader == proxy:
         raise CommandError("a wallet cannot follow itself: LEADER and --into are the same address")
+    percent, fixed = options.percent, options.fixed
+    filters = parse_filters(options)
     try:
         return Follow(
             follow_id=follow_id(leader=leader, proxy=proxy),
@@ -81,12 +77,15 @@ def parse_follow(
             proxy=proxy,
             percent=None if percent is None else parsing.parse_decimal(percent, what="--percent"),
             fixed_usdc=None if fixed is None else parsing.parse_usdc(fixed, what="--fixed"),
-            min_usdc=parsing.parse_usdc(minimum, what="--min"),
-            max_usdc=parsing.parse_usdc(maximum, what="--max"),
-            max_slippage_bps=parsing.parse_slippage_bps(slippage),
-            daily_cap_usdc=parsing.parse_usdc(daily_cap, what="--daily-cap"),
-            exits=parsing.parse_exit_mode(exits),
-            at_end=parsing.parse_end_mode(at_end, what="--at-end"),
+            min_usdc=parsing.parse_usdc(options.minimum, what="--min"),
+            max_usdc=parsing.parse_usdc(options.maximum, what="--max"),
+            max_slippage_bps=parsing.parse_slippage_bps(options.slippage),
+            daily_cap_usdc=parsing.parse_usdc(options.daily_cap, what="--daily-cap"),
+            entries=parse_entry_mode(options.entries),
+            exits=parsing.parse_exit_mode(options.exits),
+            at_end=parsing.parse_end_mode(options.at_end, what="--at-end"),
+            counter=options.counter,
+            filters=filters,
         )
     except ValueError as error:
         raise CommandError(f"{error} (--percent, --fixed, --min and --max decide on it)") from None
@@ -162,9 +161,7 @@ def build_follows_table(controls: Controls) -> Table:
     table.add_column("exits")
     table.add_column("at the end")
     table.add_column("mode")
-    for follow in (
-        follow for group in controls.follows_by_leader.values() for follow in group.values()
-    ):
+    for follow in _list_follows(controls):
         amounts = (
             format_number(as_decimal(amount)) for amount in (follow.min_usdc, follow.max_usdc)
         )
@@ -180,6 +177,19 @@ def build_follows_table(controls: Controls) -> Table:
             controls.mode(leader=follow.leader, proxy=follow.proxy).value,
         )
     return table
+
+
+def build_further_terms_table(controls: Controls) -> Table | None:
+    """The other terms of the follows that have some; None where none has."""
+    table = Table("leader", "into", "terms", title="Further terms", title_justify="left")
+    for follow in _list_follows(controls):
+        if terms := format_further_terms(follow):
+            table.add_row(follow.leader, follow.proxy, terms)
+    return table if table.row_count else None
+
+
+def _list_follows(controls: Controls) -> list[Follow]:
+    return [follow for group in controls.follows_by_leader.values() for follow in group.values()]
 
 
 def format_amount(follow: Follow) -> str:

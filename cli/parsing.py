@@ -34,9 +34,7 @@ def parse_decimal(text: str, *, what: str) -> Decimal:
 
 def parse_usdc(text: str, *, what: str) -> int:
     """Micro-USDC, at least 0. Raises: CommandError."""
-    amount = parse_decimal(text, what=what)
-    if amount < 0:
-        raise CommandError(f"{what} is {text}: it cannot be below 0")
+    amount = parse_not_negative(text, what=what)
     scaled = amount.scaleb(6)
     if scaled != scaled.to_integral_value():
         raise CommandError(f"{what} is {text}: USDC has at most six decimals")
@@ -74,6 +72,14 @@ def parse_positive(text: str, *, what: str) -> Decimal:
     number = parse_decimal(text, what=what)
     if number <= 0:
         raise CommandError(f"{what} is {text}: it must be above 0")
+    return number
+
+
+def parse_not_negative(text: str, *, what: str) -> Decimal:
+    """Raises: CommandError."""
+    number = parse_decimal(text, what=what)
+    if number < 0:
+        raise CommandError(f"{what} is {text}: it cannot be below 0")
     return number
 
 

@@ -11,6 +11,7 @@ from shared.domain.money import MICROS, Side
 from shared.messages.caches import BalancesFetched, BookSeen
 from shared.messages.dead_letters import FrameParked
 from shared.messages.debts import Creditor, DebtRaised
+from shared.messages.filters import MarketDetails
 from shared.messages.intents import (
     CopyIntended,
     Intent,
@@ -151,6 +152,17 @@ def a_quote(**overrides: Any) -> Quote:
         "fee_rate": Decimal("0.04"),
     }
     return Quote.model_validate(fields | overrides)
+
+
+def market_details(**overrides: Any) -> MarketDetails:
+    fields = {
+        "condition_id": "0x" + "c0" * 32,
+        "tags": ("politics", "us-elections"),
+        "liquidity_usdc": usdc(20_000),
+        "ends_at": NOON + timedelta(days=30),
+        "read_at": NOON,
+    }
+    return MarketDetails.model_validate(fields | overrides)
 
 
 def levels(*offers: tuple[str, str | int]) -> tuple[PriceLevel, ...]:

@@ -10,6 +10,7 @@ from services.debt_recovery.decisions import Debt
 from services.executor.decisions import Order, is_update
 from services.ingest.decisions import (
     RESENT_WITHIN,
+    Complement,
     CopySlice,
     FillRow,
     OtherTrade,
@@ -34,8 +35,9 @@ from services.tx_monitor.decisions import Watch
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Controls
 from shared.domain.money import Side
+from shared.domain.outcomes import OutcomeToken
 from shared.messages.base import Message
-from shared.messages.intents import Intent, IntentApproved
+from shared.messages.intents import Intent, IntentApproved, Missing
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderReported, TradeReported
 from shared.messages.transactions import TransactionResolved, TransactionState
@@ -167,6 +169,18 @@ class FakeTrades:
     def _ids_beside(self, fill: LeaderFillSeen) -> set[str]:
         """The ids of the trades of the same leader, token and side."""
         return self._ids_by_line.setdefault((fill.leader, fill.token_id, fill.side), set())
+
+
+class FakeComplements:
+    """The complements that a test sets; of other tokens the venue does not say any."""
+
+    def __init__(self, known: Mapping[str, OutcomeToken] | None = None) -> None:
+        self.known = dict(known or {})
+        self.requests: list[str] = []
+
+    async def find_complement(self, token_id: str) -> Complement:
+        self.requests.append(token_id)
+        return self.known.get(token_id, Missing.UNAVAILABLE)
 
 
 class FakeHoldings:

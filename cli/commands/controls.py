@@ -4,11 +4,10 @@ from typing import Annotated
 
 import typer
 
+from cli.commands import follow_parameters as parameters
 from cli.errors import report_errors
 
 app = typer.Typer()
-
-USDC = "USDC"
 
 Leader = Annotated[str, typer.Argument(help="The wallet that is copied.")]
 LeaderScope = Annotated[str | None, typer.Option("--leader", help="Only this leader's copies.")]
@@ -17,67 +16,48 @@ FollowerScope = Annotated[
 ]
 
 
-Exits = Annotated[str, typer.Option(help="When the leader sells: proportional, all or none.")]
-AtEnd = Annotated[
-    str,
-    typer.Option(
-        "--at-end",
-        help="What happens to the shares that it holds when it ends: keep, close-out or follow "
-        "(the leader's exits are still copied).",
-    ),
-]
-
-
 @app.command()
 def follow(
+    context: typer.Context,
     leader: Leader,
     *,
-    into: Annotated[str, typer.Option("--into", help="The follower's proxy wallet.")],
-    percent: Annotated[
-        str | None, typer.Option(help="Copy this many percent of the leader's trade.")
-    ] = None,
-    fixed: Annotated[
-        str | None,
-        typer.Option(help="Copy this amount, whatever the leader's trade is.", metavar=USDC),
-    ] = None,
-    minimum: Annotated[
-        str, typer.Option("--min", help="A smaller copy is raised to this.", metavar=USDC)
-    ] = "1",
-    maximum: Annotated[
-        str, typer.Option("--max", help="A larger copy is cut to this.", metavar=USDC)
-    ] = "100",
-    slippage: Annotated[
-        str, typer.Option(help="At most this many percent worse than the leader's price.")
-    ] = "3",
-    daily_cap: Annotated[
-        str,
-        typer.Option(help="Spend at most this much in any 24 hours by this follow.", metavar=USDC),
-    ] = "500",
-    exits: Exits = "proportional",
-    at_end: AtEnd = "keep",
+    into: parameters.Into,
+    percent: parameters.Percent = None,
+    fixed: parameters.Fixed = None,
+    minimum: parameters.Minimum = "1",
+    maximum: parameters.Maximum = "100",
+    slippage: parameters.Slippage = "3",
+    daily_cap: parameters.DailyCap = "500",
+    exits: parameters.Exits = "proportional",
+    at_end: parameters.AtEnd = "keep",
+    entries: parameters.Entries = "trades",
+    counter: parameters.Counter = False,
+    min_leader: parameters.MinLeader = None,
+    min_price: parameters.MinPrice = None,
+    max_price: parameters.MaxPrice = None,
+    max_spread: parameters.MaxSpread = None,
+    min_liquidity: parameters.MinLiquidity = None,
+    min_time_left: parameters.MinTimeLeft = None,
+    max_time_left: parameters.MaxTimeLeft = None,
+    tags: parameters.Tags = None,
+    excluded_tags: parameters.ExcludedTags = None,
+    markets: parameters.Markets = None,
+    excluded_markets: parameters.ExcludedMarkets = None,
 ) -> None:
     """Copy LEADER's trades into a proxy from now on. Given again, the new terms replace the old."""
     with report_errors():
         from cli import following
+        from cli.follow_options import FollowOptions, format_further_terms
         from cli.settings import find_system
 
-        new = following.parse_follow(
-            leader,
-            into,
-            percent=percent,
-            fixed=fixed,
-            minimum=minimum,
-            maximum=maximum,
-            slippage=slippage,
-            daily_cap=daily_cap,
-            exits=exits,
-            at_end=at_end,
-        )
+        options = FollowOptions.from_parameters(context.params)
+        new = following.parse_follow(leader, into, options)
         version = following.run_with_database(
             find_system().database_settings(), lambda engine: following.save_follow(engine, new)
         )
+        terms = ", ".join(filter(None, (new.leader, format_further_terms(new))))
         amount = following.format_amount(new)
-        typer.echo(f"{new.proxy} copies {amount} of {new.leader} (version {version})")
+        typer.echo(f"{new.proxy} copies {amount} of {terms} (version {version})")
 
 
 @app.command()
@@ -120,7 +100,10 @@ def follows() -> None:
         from shared.db.controls import load_controls
 
         controls = following.run_with_database(find_system().database_settings(), load_controls)
-        Console().print(following.build_follows_table(controls))
+        console = Console()
+        console.print(following.build_follows_table(controls))
+        if (further := following.build_further_terms_table(controls)) is not None:
+            console.print(further)
 
 
 @app.command()

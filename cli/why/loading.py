@@ -40,8 +40,12 @@ LEADER_FILLS = """
 select * from ingest.fills where transaction_hash = :hash order by seen_at, source, row_id
 """
 INTENTS_BY_LEADER_TRADE = """
-with reported as (
+with traded as (
     select distinct leader, token_id, side from ingest.fills where transaction_hash = :hash
+), reported as (
+    select leader, token_id, side from traded
+    union
+    select leader, complement_id, side from traded join ingest.complements using (token_id)
 ), candidates as materialized (
     select i.intent_id, i.verdict, r.leader
     from reported r
@@ -53,8 +57,9 @@ select intent_id from candidates
 where verdict::jsonb -> 'intent' ->> 'transaction_hash' = :hash
   and verdict::jsonb -> 'intent' ->> 'leader' = leader
 """
-"""By the followers of the leader, because intents are indexed by proxy and not by transaction. The
-verdicts of other tokens are not parsed: that is what takes long."""
+"""By the followers of the leader, because intents are indexed by proxy and not by transaction; of
+his token, and of the complementary one that counter follows copy. The verdicts of other tokens are
+not parsed: that is what takes long."""
 INTENTS = "select * from preflight.intents where intent_id = any(cast(:ids as text[]))"
 EXITS = "select * from preflight.exits where exit_id = any(cast(:ids as text[]))"
 ATTEMPTS = """
@@ -222,7 +227,7 @@ def _leader_trade_id(intent: Intent) -> str:
     return trade_id(
         transaction_hash=intent.transaction_hash,
         leader=intent.leader,
-        token_id=intent.token_id,
+        token_id=intent.traded_token_id,
         side=intent.side,
     )
 

@@ -65,6 +65,23 @@ RULES = {
     Refusal.AWAITS_ENTRY: Rule("entries and exits before it that are not settled", "settlements"),
     Refusal.EXITS_NOT_COPIED: Rule("the follow's terms copy no exits"),
     Refusal.ALREADY_RECONCILED: Rule("an exit by what the leader holds has sold it already"),
+    Refusal.ENTRIES_NOT_COPIED: Rule("the follow's terms copy no entries"),
+    Refusal.NO_COMPLEMENT: Rule("the venue knows no complementary outcome of the leader's token"),
+    Refusal.COMPLEMENT_UNAVAILABLE: Rule(
+        "the venue did not name the complementary outcome of the leader's token in time"
+    ),
+    Refusal.LEADER_TRADE_TOO_SMALL: Rule("what the leader's trade is worth so far", USDC),
+    Refusal.PRICE_FILTERED: Rule(
+        "worst price that the entry would reach, by the follow's filter", "USDC a share"
+    ),
+    Refusal.SPREAD_FILTERED: Rule("spread of the order book, by the follow's filter", BPS),
+    Refusal.LIQUIDITY_FILTERED: Rule("liquidity of the market", USDC),
+    Refusal.TIME_TO_END_FILTERED: Rule("time to the market's announced end", SECONDS),
+    Refusal.TAG_FILTERED: Rule("the follow's filter of tags excludes the market"),
+    Refusal.MARKET_FILTERED: Rule("the follow's filter of markets excludes the market"),
+    Refusal.MARKET_DETAILS_UNAVAILABLE: Rule(
+        "the venue's catalogue did not say what the follow's filters need"
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from cli.follow_options import list_filters
 from cli.formatting import (
     UNSOLD_EXIT,
     build_facts,
@@ -121,21 +122,23 @@ def _list_leader_trade(attempt: Attempt) -> Facts:
     intent = attempt.intent
     if intent.leader_price is None:
         return _list_level(intent)
-    usdc = cost_floor(intent.leader_shares, intent.leader_price)
+    price = 1 - intent.leader_price if intent.leader_token_id else intent.leader_price
+    usdc = cost_floor(intent.leader_shares, price)
     facts = [
         ("leader", intent.leader),
         (
             "traded",
             f"{intent.side.value} {format_amount(intent.leader_shares)} shares at "
-            f"{format_number(intent.leader_price)} USDC ({format_amount(usdc)} USDC)",
+            f"{format_number(price)} USDC ({format_amount(usdc)} USDC)",
         ),
     ]
     if intent.leader_held_shares is not None:
         facts.append(("of his", f"{format_amount(intent.leader_held_shares)} shares"))
+    if intent.leader_usdc not in (None, usdc):
+        facts.append(("trade so far", f"{format_amount(intent.leader_usdc)} USDC"))
     return [
         *facts,
-        ("market", f"{intent.title or 'title not known'}: {intent.outcome or 'outcome not known'}"),
-        ("token", intent.token_id),
+        *_list_tokens(intent, intent.leader_price),
         ("transaction", intent.transaction_hash),
         ("filled", format_time(intent.filled_at)),
     ]
@@ -159,6 +162,23 @@ def _list_level(intent: Intent) -> Facts:
     ]
 
 
+def _list_tokens(intent: Intent, price: Decimal) -> Facts:
+    """The market and the leader's token; of a counter follow also the one that is copied."""
+    title = intent.title or "title not known"
+    outcome = intent.outcome or "outcome not known"
+    if not intent.leader_token_id:
+        return [("market", f"{title}: {outcome}"), ("token", intent.token_id)]
+    tokens = [("market", title), ("his token", intent.leader_token_id)]
+    if intent.complement_missing is not None:
+        return [*tokens, ("copied", "the complementary outcome, which is not known")]
+    reference = format_number(price)
+    return [
+        *tokens,
+        ("copied", f"the complementary outcome {outcome}, at his price {reference} USDC"),
+        ("our token", intent.token_id),
+    ]
+
+
 def _list_verdict(attempt: Attempt) -> Facts:
     verdict = attempt.verdict
     facts = verdict.facts
@@ -167,8 +187,28 @@ def _list_verdict(attempt: Attempt) -> Facts:
         ("judged", format_time(facts.judged_at)),
         ("mode", f"{facts.mode}, by version {facts.controls_version} of the controls"),
         ("max slippage", f"{format_number(facts.max_slippage_bps)} bps"),
+        *_list_filters(facts),
         *(_list_entry_funds(facts) if verdict.intent.side is Side.BUY else _list_exit_funds(facts)),
         ("balance read", format_time(facts.balance_at)),
+    ]
+
+
+def _list_filters(facts: VerdictFacts) -> Facts:
+    """The follow's filters, and what the venue's catalogue said where they need it."""
+    filters = facts.filters
+    if filters is None:
+        return []
+    terms = " ".join(list_filters(filters))
+    details = facts.market
+    if details is None:
+        return [("filters", terms)]
+    tags = "not known" if details.tags is None else ", ".join(details.tags) or "none"
+    return [
+        ("filters", terms),
+        ("condition", details.condition_id),
+        ("tags", tags),
+        ("liquidity", f"{_format_known(details.liquidity_usdc)} USDC"),
+        ("announced end", format_time(details.ends_at)),
     ]
 
 

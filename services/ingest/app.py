@@ -14,6 +14,7 @@ from services.ingest.adapters import (
     DataFeed,
     PostgresTrades,
     UnsettledTradesCheck,
+    VenueComplements,
 )
 from services.ingest.handler import Handler
 from services.ingest.settings import Settings
@@ -31,6 +32,7 @@ from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.observe.metrics import Feed
 from shared.polymarket import rtds
+from shared.polymarket.clob import Clob
 from shared.polymarket.data_api import DataApi
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
@@ -50,13 +52,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         engine_scope(read(DatabaseSettings)) as engine,
         chain,
         data or nullcontext(),
+        Clob(venue, now=utc_now) as clob,
     ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
         holdings = ChainHoldings(chain, exchanges=exchanges)
-        handler = build_handler(engine, holdings, controls, settings)
+        handler = build_handler(engine, holdings, clob, controls, settings)
         yield Service(
             producer=producer,
             dead_letters=PostgresDeadLetters(engine),
@@ -92,11 +95,18 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 
 
 def build_handler(
-    engine: AsyncEngine, holdings: ChainHoldings, controls: ControlsWatch, settings: Settings
+    engine: AsyncEngine,
+    holdings: ChainHoldings,
+    clob: Clob,
+    controls: ControlsWatch,
+    settings: Settings,
 ) -> Handler:
     return Handler(
         trades=PostgresTrades(engine),
         holdings=holdings,
+        complements=VenueComplements(
+            engine, clob, now=utc_now, fetch_timeout=settings.complement_timeout
+        ),
         controls=controls,
         now=utc_now,
         repeated_rows=settings.repeated_rows,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from services.ingest.decisions import (
+    Complement,
     CopySlice,
     OtherTrade,
     Reconciliation,
@@ -61,6 +62,16 @@ class Holdings(Protocol):
         ...
 
 
+class Complements(Protocol):
+    async def find_complement(self, token_id: str) -> Complement:
+        """Return the other token of the token's market, or why it is not known: a venue that does
+        not answer holds up nothing. One that was returned once is always returned.
+
+        Raises: Transient where the store does not answer.
+        """
+        ...
+
+
 class ControlsReader(Protocol):
     def known(self) -> Controls:
         """The newest controls that were read, confirmed or not: whether they may be acted on is
@@ -77,6 +88,7 @@ class ControlsReader(Protocol):
 class Handler:
     trades: Trades
     holdings: Holdings
+    complements: Complements
     controls: ControlsReader
     now: Callable[[], datetime]
     repeated_rows: RepeatedRows = RepeatedRows.SPEED
@@ -120,13 +132,19 @@ class Handler:
     ) -> list[CopyIntended]:
         versions = {each.controls_version for each in slices if each.sequence <= copied.sequence}
         controls = {version: await self.controls.as_of(version) for version in versions}
+        follows = controls[copied.controls_version].follows_for(fill.leader)
+        complement = (
+            await self.complements.find_complement(fill.token_id)
+            if any(follow.counter for follow in follows)
+            else None
+        )
         return [
             CopyIntended(
                 message_id=f"{intent.intent_id}:intended",
                 occurred_at=copied.intended_at,
                 intent=intent,
             )
-            for intent in build_intents(copied, fill, slices, controls)
+            for intent in build_intents(copied, fill, slices, controls, complement=complement)
         ]
 
 

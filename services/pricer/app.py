@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from services.pricer.adapters.books import QuoteCache, SharedCache
 from services.pricer.adapters.channel import MarketChannelFeed, build_subscription
+from services.pricer.adapters.details import DetailsCache
 from services.pricer.adapters.markets import MarketCache
 from services.pricer.adapters.prices import PriceCache
 from services.pricer.decisions import FallbackLimits
@@ -20,6 +21,7 @@ from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import CopyIntended, IntentQuoted
 from shared.observe.metrics import Feed
 from shared.polymarket.clob import Clob
+from shared.polymarket.gamma import Gamma
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.settings import read
@@ -35,6 +37,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         Producer(process.kafka) as producer,
         engine_scope(read(DatabaseSettings)) as engine,
         Clob(venue, now=utc_now) as clob,
+        Gamma(str(venue.gamma_url), timeout_s=venue.venue_timeout_s, now=utc_now) as gamma,
         CacheTable(BookSeen, process.kafka, producer) as shared,
     ):
         await require_migrated(engine)
@@ -43,6 +46,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             books=quotes,
             markets=markets,
             prices=prices,
+            details=build_details_cache(settings, gamma),
             limits=build_fallback_limits(settings),
             now=utc_now,
         )
@@ -90,6 +94,16 @@ def build_caches(
         clob, now=utc_now, fetch_timeout=settings.fetch_timeout, max_tokens=settings.max_tokens
     )
     return quotes, markets, prices
+
+
+def build_details_cache(settings: Settings, gamma: Gamma) -> DetailsCache:
+    return DetailsCache(
+        gamma,
+        now=utc_now,
+        valid_for=settings.market_details_valid_for,
+        fetch_timeout=settings.fetch_timeout,
+        max_tokens=settings.max_market_details,
+    )
 
 
 def build_fallback_limits(settings: Settings) -> FallbackLimits:

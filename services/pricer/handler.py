@@ -1,5 +1,6 @@
 """Handler of pricer: fetch the market and the book, price the intent, publish the quote."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from services.pricer.decisions import (
     price_by_last_book,
     price_without_book,
 )
+from shared.messages.filters import MarketDetails
 from shared.messages.intents import CopyIntended, Intent, IntentQuoted, Missing, NoQuote, Quote
 from shared.observe import metrics
 from shared.polymarket.market_data import Market
@@ -53,17 +55,26 @@ class Prices(Protocol):
         ...
 
 
+class Details(Protocol):
+    async def fetch_details(self, token_id: str) -> MarketDetails | None:
+        """Return what the venue's catalogue says of the token's market; None: that could not be
+        had. Never raises for what the venue does.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     books: Books
     markets: Markets
     prices: Prices
+    details: Details
     limits: FallbackLimits
     now: Callable[[], datetime]
 
     async def on_copy_intended(self, intended: CopyIntended) -> Sequence[IntentQuoted]:
         intent = intended.intent
-        quote = await self._quote(intent)
+        quote = await self._quote_with_details(intent)
         if isinstance(quote, Quote):
             metrics.quoted(quote.source)
         return [
@@ -74,6 +85,17 @@ class Handler:
                 quote=quote,
             )
         ]
+
+    async def _quote_with_details(self, intent: Intent) -> Quote | NoQuote:
+        """The details are fetched at the same time, and only where they are needed."""
+        if intent.complement_missing is not None:
+            return NoQuote(missing=intent.complement_missing)
+        if not intent.needs_market_details:
+            return await self._quote(intent)
+        quote, details = await asyncio.gather(
+            self._quote(intent), self.details.fetch_details(intent.token_id)
+        )
+        return quote.model_copy(update={"market": details}) if isinstance(quote, Quote) else quote
 
     async def _quote(self, intent: Intent) -> Quote | NoQuote:
         # What is intended again may have been refused because of an old tick.

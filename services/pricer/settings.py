@@ -18,8 +18,8 @@ class Settings(BaseSettings):
     max_book_age: timedelta = Field(default=timedelta(seconds=2), ge=timedelta(0))
     """An older book is fetched again: one token can fall silent while the socket works."""
     fetch_timeout: timedelta = Field(default=timedelta(seconds=2), gt=timedelta(0))
-    """How long a book or a market is waited for, the second attempt included; and so long again the
-    midpoint and the last trade, where there is no book."""
+    """How long a book, a market or its details are waited for, the second attempt included; and so
+    long again the midpoint and the last trade, where there is no book."""
     max_last_book_age: timedelta = Field(default=timedelta(seconds=15), ge=timedelta(0))
     """Where no current book can be had, the last good one is used up to this age. Keep it below
     PREFLIGHT_MAX_LAST_BOOK_AGE."""
@@ -32,6 +32,11 @@ class Settings(BaseSettings):
     market_valid_for: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(0))
     """How long tick size, fee and minimum of a market are cached, unless a book or the market
     channel shows a change."""
+    market_details_valid_for: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(0))
+    """How long tags, liquidity and end of a market are cached, where the filters of a follow need
+    them."""
+    max_market_details: int = Field(default=2000, gt=0)
+    """Tokens of which they are cached; the least recently requested is evicted first."""
     max_tokens: int = Field(default=200, gt=0, le=500)
     """Books kept from the market channel; the least recently requested is evicted first. The venue
     sends no snapshots to a subscription of more than 500."""

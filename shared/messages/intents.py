@@ -17,6 +17,17 @@ from shared.messages.base import (
     PositiveMicros,
     Price,
 )
+from shared.messages.filters import FollowFilters, MarketDetails
+
+
+class Missing(StrEnum):
+    """Why there is no quote, or no complementary token."""
+
+    EMPTY_BOOK = "empty_book"
+    NO_MARKET = "no_market"
+    """The venue has no order book for the token: it is closed, resolved or not yet open."""
+    UNAVAILABLE = "unavailable"
+    """The venue did not answer in time, or with nothing that is a price."""
 
 
 class CopyCause(StrEnum):
@@ -58,7 +69,8 @@ class Intent(Fact):
     token_id: str
     side: Side
     leader_price: Price | None
-    """None unless a trade is copied."""
+    """Of the token that is copied: one less the leader's where that is the complementary one. None
+    unless a trade is copied."""
     leader_shares: PositiveMicros
     """Of the slice that is copied, in micro-shares. Where no trade is copied: what the leader holds
     less than expected, or all that the follow holds where it sells everything."""
@@ -82,6 +94,21 @@ class Intent(Fact):
     cause: CopyCause = CopyCause.TRADE
     level: LeaderLevel | None = None
     """None where a trade is copied."""
+    leader_usdc: Amount | None = None
+    """Of a BUY: what the leader's trade is worth so far, this slice and those before it, in
+    micro-USDC. None on a SELL, and in messages from before it was kept."""
+    leader_token_id: str = ""
+    """The leader's token, where the complementary one is copied. Empty: the same is."""
+    complement_missing: Missing | None = None
+    """Why the complementary token is not known; ``token_id`` is the leader's then. None: it is
+    known, or none is needed."""
+    needs_market_details: bool = False
+    """Whether the follow's filters are judged by what only the venue's market catalogue says."""
+
+    @property
+    def traded_token_id(self) -> str:
+        """The token that the leader traded."""
+        return self.leader_token_id or self.token_id
 
 
 class IntentMessage(Message):
@@ -168,6 +195,8 @@ class Quote(Fact):
     neg_risk: bool
     fee_rate: ExactDecimal
     """Taker fee = shares x rate x price x (1 - price), in USDC."""
+    market: MarketDetails | None = None
+    """None: the intent does not need them, or they could not be had."""
 
     @property
     def best(self) -> ExactDecimal:
@@ -190,16 +219,6 @@ def reference_price(intent: Intent, quote: Quote) -> Decimal:
     if quote.opposite_best is not None:
         return (quote.best + quote.opposite_best) / 2
     return quote.best if quote.bound is None else quote.bound.price
-
-
-class Missing(StrEnum):
-    """Why there is no quote."""
-
-    EMPTY_BOOK = "empty_book"
-    NO_MARKET = "no_market"
-    """The venue has no order book for the token: it is closed, resolved or not yet open."""
-    UNAVAILABLE = "unavailable"
-    """The venue did not answer in time, or with nothing that is a price."""
 
 
 class NoQuote(Fact):
@@ -264,6 +283,22 @@ class Refusal(StrEnum):
     """The follow's terms copy no exits."""
     ALREADY_RECONCILED = "already_reconciled"
     """The leader's sale was before the block of a level by which the follow has exited already."""
+    ENTRIES_NOT_COPIED = "entries_not_copied"
+    """The follow's terms copy no entries."""
+    NO_COMPLEMENT = "no_complement"
+    """The follow copies the complementary outcome, and the venue knows none."""
+    COMPLEMENT_UNAVAILABLE = "complement_unavailable"
+    """The venue did not name the complementary outcome in time."""
+    LEADER_TRADE_TOO_SMALL = "leader_trade_too_small"
+    """This and the next six: by the follow's filters."""
+    PRICE_FILTERED = "price_filtered"
+    SPREAD_FILTERED = "spread_filtered"
+    LIQUIDITY_FILTERED = "liquidity_filtered"
+    TIME_TO_END_FILTERED = "time_to_end_filtered"
+    TAG_FILTERED = "tag_filtered"
+    MARKET_FILTERED = "market_filtered"
+    MARKET_DETAILS_UNAVAILABLE = "market_details_unavailable"
+    """The follow's filters need what the venue's market catalogue did not say."""
 
 
 class VerdictFacts(Fact):
@@ -313,6 +348,10 @@ class VerdictFacts(Fact):
     """Of an exit: what it sells in all. None: not known yet."""
     exit_sold_shares: Micros = 0
     """Of an exit: what its earlier attempts have sold."""
+    filters: FollowFilters | None = None
+    """Of an entry; None: the follow has none."""
+    market: MarketDetails | None = None
+    """Of an entry, where the filters need them and they could be had."""
 
 
 class OrderType(StrEnum):

@@ -109,6 +109,8 @@ class Cache(StrEnum):
 
     QUOTES = "quotes"
     BALANCES = "balances"
+    MARKET_DETAILS = "market_details"
+    """Tags, liquidity and end of a market, where filters need them."""
 
 
 class CacheResult(StrEnum):

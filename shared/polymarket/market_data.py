@@ -12,6 +12,7 @@ from typing import Any
 from shared.domain.books import Level, best_first
 from shared.domain.errors import InvalidMessage
 from shared.domain.money import BASE_UNIT, Side, floor_micros
+from shared.domain.outcomes import OutcomeToken
 
 KEEP_ALIVE = frozenset({"", "PONG"})
 TICKS = frozenset(map(Decimal, ("0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001")))
@@ -28,6 +29,12 @@ class Market:
     neg_risk: bool
     fee_rate: Decimal
     """Taker fee = shares x rate x price x (1 - price), in USDC."""
+    tokens: tuple[OutcomeToken, ...] = ()
+
+    def find_complement(self, token_id: str) -> OutcomeToken | None:
+        """The token of the other outcome. None: the market is not binary."""
+        others = [token for token in self.tokens if token.token_id != token_id]
+        return others[0] if len(others) == 1 and len(self.tokens) == 2 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +158,12 @@ def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) 
 
     Raises: InvalidMessage, also where the market does not list the token.
     """
-    if token_id not in [
-        str(token.get("t")) for token in _parse_list(reply, "t") if isinstance(token, dict)
-    ]:
+    tokens = tuple(
+        OutcomeToken(token_id=str(token.get("t")), outcome=str(token.get("o") or ""))
+        for token in _parse_list(reply, "t")
+        if isinstance(token, dict)
+    )
+    if token_id not in [token.token_id for token in tokens]:
         raise InvalidMessage(f"market {condition_id} does not list the token")
     fee = reply.get("fd")
     fee_rate = _parse_decimal(fee, "r") if isinstance(fee, dict) else Decimal(0)
@@ -165,6 +175,7 @@ def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) 
         min_order_shares=_parse_shares(reply, "mos"),
         neg_risk=bool(reply.get("nr")),
         fee_rate=fee_rate,
+        tokens=tokens,
     )
 
 

@@ -15,6 +15,8 @@ class VenueSettings(BaseSettings):
     """The market channel: order books."""
     rtds_ws_url: WebsocketUrl = WebsocketUrl("wss://ws-live-data.polymarket.com")
     """The activity socket: trades of all wallets."""
+    gamma_url: HttpUrl = HttpUrl("https://gamma-api.polymarket.com")
+    """Gamma, the catalogue of markets: asked where the filters of a follow need it."""
     venue_timeout_s: float = Field(default=10, gt=0)
     """Timeout of a request; an order whose post timed out has an unknown outcome."""
 

@@ -29,7 +29,7 @@ from shared.domain.money import Side
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
-from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
+from tests.fakes import Clock, FakeComplements, FakeHoldings, FakeTrades, FixedControls
 
 
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
@@ -231,6 +231,7 @@ def an_ingest(trades: Trades) -> Handler:
     return Handler(
         trades=trades,
         holdings=FakeHoldings(),
+        complements=FakeComplements(),
         controls=FixedControls(controls(a_follow(percent=Decimal(100)))),
         now=Clock(NOON),
     )

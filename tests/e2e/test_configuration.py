@@ -41,6 +41,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "DATABASE_URL": f"postgresql://nobody@{NOWHERE}/none",
         "POLYGON_RPC_URL": f"http://{NOWHERE}",
         "CLOB_URL": f"http://{NOWHERE}",
+        "GAMMA_URL": f"http://{NOWHERE}",
         "EXECUTOR_KEYS_FILE": str(keys),
     }
 

@@ -74,6 +74,7 @@ class LocalPipeline:
         return {
             **self.stack.environment(),
             "CLOB_URL": urls["clob"],
+            "GAMMA_URL": urls["gamma"],
             "CLOB_MARKET_WS_URL": urls["market_ws"],
             "RTDS_WS_URL": urls["rtds"],
             "EXECUTOR_KEYS_FILE": str(self.keys_file),

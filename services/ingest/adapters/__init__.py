@@ -1,5 +1,6 @@
 """Ingest's ports against PostgreSQL, the activity socket, the chain's logs and the Data API."""
 
+from services.ingest.adapters.complements import VenueComplements
 from services.ingest.adapters.feeds import ActivityFeed, ChainFeed, Cursor, DataFeed, parse_fills
 from services.ingest.adapters.holdings import ChainHoldings
 from services.ingest.adapters.trades import PostgresTrades
@@ -13,5 +14,6 @@ __all__ = [
     "DataFeed",
     "PostgresTrades",
     "UnsettledTradesCheck",
+    "VenueComplements",
     "parse_fills",
 ]

@@ -16,7 +16,7 @@ from services.ingest.decisions.reconciliation import (
     merge_slices,
     reconcile,
 )
-from services.ingest.decisions.sizing import build_intents
+from services.ingest.decisions.sizing import Complement, build_intents
 from services.ingest.decisions.trades import (
     CLOCK_TOLERANCE,
     RESENT_WITHIN,
@@ -34,6 +34,7 @@ from services.ingest.decisions.trades import (
 __all__ = [
     "CLOCK_TOLERANCE",
     "RESENT_WITHIN",
+    "Complement",
     "CopySlice",
     "FillRow",
     "OtherTrade",

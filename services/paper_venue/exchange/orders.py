@@ -64,6 +64,8 @@ class Market:
     question: str = ""
     slug: str = ""
     event_slug: str = ""
+    tags: tuple[str, ...] = ()
+    """Slugs; Gamma shows them."""
     tick: int = 100
     min_shares: int = 5_000_000
     min_marketable: int = 1_000_000

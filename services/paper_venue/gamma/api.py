@@ -13,7 +13,7 @@ from services.paper_venue.gamma.requests import (
     Selection,
     build_cursor,
 )
-from services.paper_venue.gamma.rows import MarketState, event_row, market_row
+from services.paper_venue.gamma.rows import MarketState, event_row, market_row, tag_rows
 from services.paper_venue.http.payloads import Json
 from services.paper_venue.http.requests import BadRequest
 from services.paper_venue.http.responses import reply
@@ -46,7 +46,7 @@ class GammaApi:
     async def markets(self, request: web.Request) -> web.Response:
         selection, events = Selection.parse(request, MARKET_FILTERS), self._events()
         page = _select_markets(events, selection)[selection.offset :][: selection.limit]
-        return reply([_build_market(state, events) for state in page])
+        return reply([_build_market(state, events, selection) for state in page])
 
     async def markets_keyset(self, request: web.Request) -> web.Response:
         selection, events = Selection.parse(request, MARKET_FILTERS), self._events()
@@ -61,16 +61,16 @@ class GammaApi:
         )
         return reply(
             {
-                "markets": [_build_market(state, events) for state in page],
+                "markets": [_build_market(state, events, selection) for state in page],
                 "next_cursor": next_cursor,
             }
         )
 
     async def market_by_slug(self, request: web.Request) -> web.Response:
-        return self._one_market(lambda market: market.slug == request.match_info["slug"])
+        return self._one_market(request, lambda market: market.slug == request.match_info["slug"])
 
     async def market_by_id(self, request: web.Request) -> web.Response:
-        return self._one_market(lambda market: market.id == request.match_info["id"])
+        return self._one_market(request, lambda market: market.id == request.match_info["id"])
 
     async def events(self, request: web.Request) -> web.Response:
         selection = Selection.parse(request, EVENT_FILTERS)
@@ -106,11 +106,11 @@ class GammaApi:
     async def event_by_id(self, request: web.Request) -> web.Response:
         return self._one_event(lambda event: event[0].event_id == request.match_info["id"])
 
-    def _one_market(self, matches: Callable[[Market], bool]) -> web.Response:
-        events = self._events()
+    def _one_market(self, request: web.Request, matches: Callable[[Market], bool]) -> web.Response:
+        selection, events = Selection.parse(request, {}), self._events()
         for state in _all_markets(events):
             if matches(state.market):
-                return reply(_build_market(state, events))
+                return reply(_build_market(state, events, selection))
         raise BadRequest("id not found", 404)
 
     def _one_event(self, matches: Callable[[Event], bool]) -> web.Response:
@@ -172,9 +172,11 @@ def _select_events(events: Events, selection: Selection) -> list[Event]:
     )
 
 
-def _build_market(state: MarketState, events: Events) -> Json:
-    return market_row(state) | {"events": [event_row(events[state.event_id])]}
+def _build_market(state: MarketState, events: Events, selection: Selection) -> Json:
+    tags = {"tags": tag_rows([state])} if selection.with_tags else {}
+    return market_row(state) | tags | {"events": [event_row(events[state.event_id])]}
 
 
 def _build_event(event: Event) -> Json:
-    return event_row(event) | {"markets": [market_row(state) for state in event]}
+    markets = [market_row(state) for state in event]
+    return event_row(event) | {"tags": tag_rows(event), "markets": markets}

@@ -11,19 +11,19 @@ from typing import Final, Self
 from aiohttp import web
 
 from services.paper_venue.exchange.orders import condition_key
-from services.paper_venue.gamma.rows import MarketState
+from services.paper_venue.gamma.rows import MarketState, tag_id
 from services.paper_venue.http.requests import BadRequest
 
 _DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 500
 _PAGING: Final = frozenset({"limit", "offset", "after_cursor", "ascending", "order", "closed"})
+_TAGS: Final = frozenset({"include_tag"})
 _IGNORED: Final = frozenset(
     {
         "archived",
         "active",
         "locale",
         "decimalized",
-        "include_tag",
         "include_chat",
         "include_template",
         "include_children",
@@ -58,14 +58,14 @@ MARKET_FILTERS: Final = {
     "version": Filter(lambda state: [state.market.version]),
     "uma_resolution_status": Filter(lambda state: ["resolved"] if state.is_closed else []),
     "resolution_status": Filter(lambda state: ["resolved" if state.is_closed else "active"]),
-    "tag_id": Filter(lambda _: []),
+    "tag_id": Filter(lambda state: list(map(tag_id, state.market.tags))),
 }
 EVENT_FILTERS: Final = {
     "id": Filter(lambda state: [state.event_id]),
     "slug": Filter(lambda state: [state.market.event_slug or state.market.slug]),
     "version": Filter(lambda state: [state.market.version]),
-    "tag_id": Filter(lambda _: []),
-    "tag_slug": Filter(lambda _: []),
+    "tag_id": Filter(lambda state: list(map(tag_id, state.market.tags))),
+    "tag_slug": Filter(lambda state: state.market.tags),
     "series_id": Filter(lambda _: []),
 }
 
@@ -81,11 +81,13 @@ class Selection:
     limit: int
     offset: int
     after: int | None
+    with_tags: bool
+    """Whether the rows of markets have their tags; those of events always have them."""
 
     @classmethod
     def parse(cls, request: web.Request, filters: dict[str, Filter]) -> Self:
         """Raises: BadRequest."""
-        unsupported = set(request.query) - set(filters) - _PAGING - _IGNORED
+        unsupported = set(request.query) - set(filters) - _PAGING - _TAGS - _IGNORED
         if unsupported:
             raise BadRequest(
                 f"the paper venue cannot filter by {', '.join(sorted(unsupported))}", 422
@@ -104,6 +106,7 @@ class Selection:
             limit=_parse_whole_number(request, "limit", _DEFAULT_LIMIT, maximum=_MAX_LIMIT),
             offset=_parse_whole_number(request, "offset", 0, maximum=10**9),
             after=_parse_cursor(request),
+            with_tags=request.query.get("include_tag", "false").lower() == "true",
         )
 
     def matches(self, state: MarketState) -> bool:

@@ -7,6 +7,7 @@ version v2. Some lists are JSON inside a string, as at Gamma. All markets here h
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from zlib import crc32
 
 import orjson
 
@@ -175,6 +176,28 @@ def _constant_fields() -> Json:
         "requiresTranslation": False,
         "makerRebatesFeeShareBps": 0,
     }
+
+
+def tag_rows(states: Sequence[MarketState]) -> list[Json]:
+    """The tags of these markets, each once."""
+    slugs = dict.fromkeys(slug for state in states for slug in state.market.tags)
+    return [
+        {
+            "id": tag_id(slug),
+            "label": slug.replace("-", " ").capitalize(),
+            "slug": slug,
+            "forceShow": False,
+            "createdAt": _OPENED,
+            "updatedAt": _OPENED,
+            "requiresTranslation": False,
+        }
+        for slug in slugs
+    ]
+
+
+def tag_id(slug: str) -> str:
+    """A number, as at Gamma: always the same for a slug."""
+    return str(crc32(slug.encode()) % 1_000_000)
 
 
 def condition_text(market: Market) -> str:

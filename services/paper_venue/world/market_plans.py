@@ -20,6 +20,15 @@ _SUBJECTS = (
     ("Will the challenger win in Eastmark?", "eastmark-challenger", Decimal("0.04")),
     ("Will somebody else win in Eastmark?", "eastmark-somebody-else", Decimal("0.04")),
 )
+_TAGS = (
+    ("sports",),
+    ("economy", "interest-rates"),
+    ("politics", "geopolitics"),
+    ("politics", "elections"),
+    ("politics", "elections"),
+    ("politics", "elections"),
+)
+"""By the index of the subject."""
 _V2_SUBJECT = 1
 _EVENT = "eastmark-winner"
 _EVENT_SUBJECTS = range(3, 6)
@@ -49,6 +58,8 @@ class MarketPlan:
     question: str
     slug: str
     event_slug: str
+    tags: tuple[str, ...]
+    """Slugs."""
     tick: int
     mid: int
     fee_rate: Decimal
@@ -121,6 +132,7 @@ def _plan(
         question_id="0x" + keccak(text=f"slipstream paper market {seed} {index}").hex(),
         question=f"{question} (edition {edition})",
         slug=f"{slug}-{seed}-{edition}",
+        tags=_TAGS[subject],
         event_slug=f"{_EVENT}-{seed}-{edition}" if neg_risk else f"{slug}-{seed}",
         tick=profile.tick,
         mid=profile.min_mid + rng.randrange(room, 9 * room + 1) * profile.tick,
@@ -143,6 +155,7 @@ def build_market(plan: MarketPlan, *, condition_id: str, token_ids: tuple[str, s
         question=plan.question,
         slug=plan.slug,
         event_slug=plan.event_slug,
+        tags=plan.tags,
         tick=plan.tick,
         fee_rate=plan.fee_rate,
         version=plan.version,

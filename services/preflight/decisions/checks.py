@@ -8,6 +8,12 @@ from decimal import Decimal
 from services.preflight.decisions.allowlists import ALLOWLISTS
 from services.preflight.decisions.exits import Exit, FollowPosition
 from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
+from services.preflight.decisions.filters import (
+    FILTERS_OF_QUOTE,
+    check_entries_copied,
+    check_leader_trade,
+    describe_filters,
+)
 from services.preflight.decisions.guardrails import (
     GUARDRAILS_OF_FUNDS,
     GUARDRAILS_OF_QUOTE,
@@ -59,6 +65,18 @@ def _check_mode(facts: PreflightFacts) -> Violation | None:
 
 def _check_followed(facts: PreflightFacts) -> Violation | None:
     return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if facts.follow is None else None
+
+
+def _check_complement(facts: PreflightFacts) -> Violation | None:
+    """Fail where the follow copies the complementary outcome, and that is not known. So the follow
+    has bought none: whatever it bought, ingest keeps.
+    """
+    missing = facts.quoted.intent.complement_missing
+    if missing is None:
+        return None
+    is_unavailable = missing is Missing.UNAVAILABLE
+    reason = Refusal.COMPLEMENT_UNAVAILABLE if is_unavailable else Refusal.NO_COMPLEMENT
+    return Violation(reason, Decimal(0), Decimal(1))
 
 
 def _check_exits_copied(facts: PreflightFacts) -> Violation | None:
@@ -185,12 +203,15 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_mode,
     _check_followed,
     *ALLOWLISTS,
+    check_entries_copied,
     _check_exits_copied,
+    _check_complement,
     check_already_reconciled,
     _check_position,
     _check_trade_age,
     check_trade_in_future,
     _check_awaited,
+    check_leader_trade,
     _check_minimum_size,
     _check_maximum_size,
     _check_quote_exists,
@@ -199,11 +220,13 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_slippage,
     _check_limit_price,
     *GUARDRAILS_OF_QUOTE,
+    *FILTERS_OF_QUOTE,
 )
 """Checks that need no request to the chain; the mode comes first.
 
 The size comes before the quote: pricer finds no quote for an intent of size zero, and that would be
-reported as an empty book.
+reported as an empty book. The leader's trade comes before the size: where it is too small, so is
+the copy.
 """
 
 CHECKS_OF_FUNDS: tuple[Check, ...] = (
@@ -276,6 +299,7 @@ def reserved_usdc(verdict: IntentApproved) -> int:
 
 def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
     funds, follow, position = facts.funds, facts.follow, facts.position
+    quote = facts.quoted.quote
     return VerdictFacts(
         judged_at=facts.now,
         controls_version=facts.controls_version,
@@ -303,6 +327,8 @@ def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
         held_shares=position.held_shares if position else 0,
         exit_shares=facts.exit.shares if facts.exit else None,
         exit_sold_shares=facts.exit.sold_shares if facts.exit else 0,
+        filters=describe_filters(follow.filters) if follow and facts.side is Side.BUY else None,
+        market=None if isinstance(quote, NoQuote) else quote.market,
     )
 
 

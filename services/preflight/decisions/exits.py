@@ -45,6 +45,8 @@ NOTHING_TO_SELL = frozenset(
         Refusal.BELOW_MINIMUM,
         Refusal.EXITS_NOT_COPIED,
         Refusal.ALREADY_RECONCILED,
+        Refusal.NO_COMPLEMENT,
+        Refusal.COMPLEMENT_UNAVAILABLE,
     }
 )
 """Refusals that end an exit without shares that it should have sold."""

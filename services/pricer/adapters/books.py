@@ -9,7 +9,6 @@ from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
-from services.pricer.adapters.attempts import fetch_twice
 from services.pricer.decisions import Book, TickSeen, is_within
 from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
@@ -18,6 +17,7 @@ from shared.messages.base import Message
 from shared.messages.caches import BookSeen
 from shared.messages.intents import Missing, PriceLevel, QuoteSource
 from shared.observe import metrics
+from shared.polymarket.attempts import fetch_twice
 from shared.polymarket.clob import Clob
 from shared.polymarket.market_data import (
     BestPrices,

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.pricer.adapters.attempts import fetch_twice
 from services.pricer.decisions import KnownMarket
 from shared.caching.lru_cache import LruCache
 from shared.caching.single_flight import SingleFlight
 from shared.messages.intents import Missing
+from shared.polymarket.attempts import fetch_twice
 from shared.polymarket.clob import Clob
 
 

@@ -11,7 +11,7 @@ from shared.db.tables.control import (
 )
 from shared.db.tables.debt_recovery import debts
 from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
-from shared.db.tables.ingest import copy_slices, cursors, fills
+from shared.db.tables.ingest import complements, copy_slices, cursors, fills
 from shared.db.tables.preflight import (
     delayed_entries,
     exits,
@@ -25,6 +25,7 @@ from shared.db.tables.tx_monitor import watches
 __all__ = [
     "ORDER_IS_OPEN",
     "SCHEMAS",
+    "complements",
     "copy_slices",
     "cursors",
     "dead_letter_decisions",

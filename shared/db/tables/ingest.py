@@ -81,3 +81,18 @@ copy_slices = Table(
     schema="ingest",
     comment="The copied slices of a trade: the first one, and one for each later increase.",
 )
+
+complements = Table(
+    "complements",
+    metadata,
+    Column("token_id", Text, primary_key=True),
+    Column("complement_id", Text, nullable=False),
+    Column(
+        "outcome",
+        Text,
+        nullable=False,
+        comment="Of the complement; empty: the venue did not say",
+    ),
+    schema="ingest",
+    comment="The other token of a binary market, once it was looked up; it never changes.",
+)

@@ -30,7 +30,7 @@ from shared.messages.transactions import Purpose, ReceiptSeen, TransactionState
 from shared.streams.routes import Feed
 from shared.testing.waiting import eventually
 from tests.builders import a_fill, a_follow, controls, shares, usdc
-from tests.fakes import FakeHoldings, FakeTrades, FixedControls
+from tests.fakes import FakeComplements, FakeHoldings, FakeTrades, FixedControls
 from tests.integration.chain.market import SHARES, PaperMarket
 from tests.orders import an_order
 
@@ -112,6 +112,7 @@ async def test_a_leaders_fill_is_copied(market: PaperMarket) -> None:
     handler = Handler(
         trades=FakeTrades(),
         holdings=FakeHoldings(0),
+        complements=FakeComplements(),
         controls=FixedControls(controls(a_follow(leader=leader))),
         now=utc_now,
     )

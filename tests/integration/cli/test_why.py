@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console, Group
 from rich.text import Text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.errors import CommandError
@@ -21,7 +22,7 @@ from services.ingest.decisions import CopySlice, FillRow, Reconciliation, row_ke
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import DelayedEntry, Exit
 from shared.db.controls import save_follows
-from shared.db.engine import engine_scope
+from shared.db.engine import engine_scope, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.ids import follow_id
 from shared.domain.money import Side
@@ -242,6 +243,28 @@ async def test_an_exit_has_all_its_attempts_in_order(engine: AsyncEngine) -> Non
 )
 async def test_what_is_loaded_can_be_shown(engine: AsyncEngine, text: str, shown: str) -> None:
     assert shown in render(build_copies(await find_copies(engine, text)))
+
+
+async def test_a_counter_copy_is_found_by_the_leaders_transaction(engine: AsyncEngine) -> None:
+    """Its intent has the complementary token, which ingest has kept."""
+    counter = "3a" * 16
+    intent = build_intent(
+        OTHER_PROXY, intent_id=counter, token_id="7", leader_token_id=an_intent().token_id
+    )
+    await PostgresVerdicts(engine).record(refused(intent))
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text(
+                "insert into ingest.complements (token_id, complement_id, outcome) "
+                "values (:token_id, '7', 'No')"
+            ),
+            {"token_id": an_intent().token_id},
+        )
+
+    copies = await find_copies(engine, TRANSACTION)
+
+    assert chosen_ids(copies) == sorted([ENTRY, REFUSED, counter])
+    assert {len(copy.fills) for copy in copies} == {2}
 
 
 async def test_one_follower_can_be_chosen(engine: AsyncEngine) -> None:

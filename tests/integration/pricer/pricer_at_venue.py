@@ -14,7 +14,11 @@ from services.pricer.adapters.books import QuoteCache
 from services.pricer.adapters.channel import MarketChannelFeed, build_subscription
 from services.pricer.adapters.markets import MarketCache
 from services.pricer.adapters.prices import PriceCache
-from services.pricer.app import build_fallback_limits, build_market_channel_settings
+from services.pricer.app import (
+    build_details_cache,
+    build_fallback_limits,
+    build_market_channel_settings,
+)
 from services.pricer.handler import Handler
 from services.pricer.settings import Settings
 from shared.clock import utc_now
@@ -22,6 +26,7 @@ from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import NoQuote, Quote
 from shared.polymarket.clob import Clob
+from shared.polymarket.gamma import Gamma
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel
 from tests.builders import intended, shares
@@ -91,13 +96,17 @@ async def pricer_at(
     settings = VenueSettings.model_validate(
         {
             "clob_url": venue.urls["clob"],
+            "gamma_url": venue.urls["gamma"],
             "clob_market_ws_url": venue.urls["market_ws"],
             "venue_timeout_s": 20,
         }
     )
     clock, shared = ShiftedClock(), FakeSharedCache()
     limits = {"now": clock, "fetch_timeout": SETTINGS.fetch_timeout, "max_tokens": 10}
-    async with Clob(settings, now=utc_now) as clob:
+    async with (
+        Clob(settings, now=utc_now) as clob,
+        Gamma(str(settings.gamma_url), timeout_s=20, now=clock) as gamma,
+    ):
         quotes = QuoteCache(clob, shared, max_age=SETTINGS.max_book_age, **limits)  # type: ignore[arg-type]
         markets = MarketCache(clob, valid_for=SETTINGS.market_valid_for, **limits)  # type: ignore[arg-type]
         pricer = PricerAtVenue(
@@ -111,6 +120,7 @@ async def pricer_at(
                 books=quotes,
                 markets=markets,
                 prices=PriceCache(clob, **limits),  # type: ignore[arg-type]
+                details=build_details_cache(SETTINGS, gamma),
                 limits=build_fallback_limits(SETTINGS),
                 now=clock,
             ),

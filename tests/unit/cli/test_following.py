@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from cli.errors import CommandError
+from cli.follow_options import FollowOptions
 from cli.following import build_follows_table, parse_follow, parse_scope
 from cli.formatting import format_number
 from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
@@ -18,17 +19,7 @@ from tests.builders import LEADER, PROXY, a_follow, controls, usdc
 def follow_from_arguments(
     leader: str = LEADER.lower(), proxy: str = PROXY.lower(), **changed: Any
 ) -> Follow:
-    given = {
-        "percent": "10",
-        "fixed": None,
-        "minimum": "1",
-        "maximum": "100",
-        "slippage": "3",
-        "daily_cap": "500",
-        "exits": "proportional",
-        "at_end": "keep",
-    } | changed
-    return parse_follow(leader, proxy, **given)
+    return parse_follow(leader, proxy, FollowOptions(**{"percent": "10"} | changed))
 
 
 @pytest.mark.parametrize("mode", ExitMode)

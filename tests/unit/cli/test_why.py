@@ -17,7 +17,14 @@ from cli.why.refusals import RULES, describe_violation
 from cli.why.screen import build_copies
 from cli.why.uncopied import build_uncopied, explain
 from shared.domain.money import Side
-from shared.messages.intents import IntentApproved, IntentRefused, OrderType, Refusal
+from shared.messages.filters import FollowFilters
+from shared.messages.intents import (
+    IntentApproved,
+    IntentRefused,
+    Missing,
+    OrderType,
+    Refusal,
+)
 from tests.builders import (
     LEADER,
     NOON,
@@ -31,6 +38,7 @@ from tests.builders import (
     approved,
     facts,
     levels,
+    market_details,
     refused,
     seconds,
     shares,
@@ -437,3 +445,65 @@ def test_a_prefix_is_a_range_of_ids() -> None:
     prefix = IntentPrefix("1a" * 4)
 
     assert (prefix.first_id, prefix.last_id) == ("1a" * 4 + "0" * 24, "1a" * 4 + "f" * 24)
+
+
+def test_a_counter_copy_shows_the_leaders_token_and_ours() -> None:
+    intent = an_intent(
+        token_id="77",
+        leader_token_id=TOKEN,
+        leader_price=Decimal("0.75"),
+        leader_usdc=usdc(250),
+        outcome="No",
+    )
+
+    shown = render(build_copies([a_copy(an_attempt(approved(intent)))]))
+
+    assert "BUY 100 shares at 0.25 USDC (25 USDC)" in shown
+    assert "trade so far" in shown
+    assert "250 USDC" in shown
+    assert TOKEN in shown
+    assert "the complementary outcome No, at his price 0.75 USDC" in shown
+    assert "our token" in shown
+    assert "77" in shown
+
+
+def test_a_counter_copy_without_a_known_complement_says_so() -> None:
+    intent = an_intent(leader_token_id=TOKEN, outcome="", complement_missing=Missing.UNAVAILABLE)
+    verdict = refused(intent, reason=Refusal.COMPLEMENT_UNAVAILABLE)
+
+    shown = render(build_copies([a_copy(an_attempt(verdict))]))
+
+    assert "the complementary outcome, which is not known" in shown
+    assert "our token" not in shown
+
+
+def test_a_filtered_copy_shows_the_filters_and_what_the_catalogue_said() -> None:
+    judged_by = facts(
+        filters=FollowFilters(min_liquidity_usdc=usdc(50_000), tags=("politics",)),
+        market=market_details(),
+    )
+    verdict = refused(
+        reason=Refusal.LIQUIDITY_FILTERED,
+        value=Decimal(20_000),
+        threshold=Decimal(50_000),
+        facts=judged_by,
+    )
+
+    shown = render(build_copies([a_copy(an_attempt(verdict))]))
+
+    assert "--min-liquidity 50000 --tag politics" in shown
+    assert "politics, us-elections" in shown
+    assert "20000 USDC" in shown
+    assert market_details().condition_id in shown
+    assert (
+        "liquidity of the market: 20000 USDC, at least 50000 USDC: 30000 USDC too little" in shown
+    )
+
+
+def test_filters_are_shown_also_where_the_catalogue_was_not_asked() -> None:
+    judged_by = facts(filters=FollowFilters(min_leader_usdc=usdc(100)))
+
+    shown = render(build_copies([a_copy(an_attempt(approved(facts=judged_by)))]))
+
+    assert "--min-leader 100" in shown
+    assert "liquidity" not in shown

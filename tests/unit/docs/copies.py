@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.commands.controls import follow as follow_command
+from cli.follow_options import FollowOptions
 from cli.following import parse_follow
 from services.preflight.app import build_limits
 from services.preflight.decisions import (
@@ -43,8 +44,16 @@ RICH = Funds(
     spent_today=0,
     follower_spent_today=0,
 )
-PARAMETERS = {"min": "minimum", "max": "maximum", "daily-cap": "daily_cap"}
+PARAMETERS = {
+    "min": "minimum",
+    "max": "maximum",
+    "tag": "tags",
+    "not-tag": "excluded_tags",
+    "market": "markets",
+    "not-market": "excluded_markets",
+}
 """Of the command's function, where the option has another name."""
+REPEATABLE = {"tags", "excluded_tags", "markets", "excluded_markets"}
 
 
 def each_row(heading: str) -> pytest.MarkDecorator:
@@ -54,18 +63,24 @@ def each_row(heading: str) -> pytest.MarkDecorator:
 
 def parse_terms(cell: str) -> Follow:
     """The follow of the command with the cell's options; without a size, it copies 10 %."""
-    words = cell.strip("`").split()
-    given = {
-        PARAMETERS.get(option.removeprefix("--"), option.removeprefix("--")): value
-        for option, value in zip(words[::2], words[1::2], strict=True)
-    }
+    given: dict[str, Any] = {}
+    for option in cell.strip("`").split("--")[1:]:
+        name, _, value = option.strip().partition(" ")
+        parameter = PARAMETERS.get(name, name.replace("-", "_"))
+        if not value:
+            given[parameter] = True
+        elif parameter in REPEATABLE:
+            given.setdefault(parameter, []).append(value)
+        else:
+            given[parameter] = value
     defaults = {
         name: parameter.default
         for name, parameter in signature(follow_command).parameters.items()
         if parameter.default is not Parameter.empty
     }
     size = {} if given.keys() & {"percent", "fixed"} else {"percent": "10"}
-    return parse_follow(LEADER, PROXY, **defaults | size | given)
+    options = FollowOptions.from_parameters(defaults | size | given)
+    return parse_follow(LEADER, PROXY, options)
 
 
 def parse_two(cell: str, separator: str) -> tuple[Decimal, Decimal]:

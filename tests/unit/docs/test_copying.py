@@ -40,6 +40,10 @@ TABLES = {
     "## Entries",
     "### A trade in many rows",
     "### A leader who repeats himself",
+    "### Filters",
+    "### Tags and markets",
+    "### Entries or exits alone",
+    "### The complementary outcome",
     "## Exits",
     "### Whose shares",
     "### Two sales in a row",
@@ -60,7 +64,7 @@ TABLES = {
     "### Modes",
     "### Where the price comes from",
 }
-"""The headings whose tables this file and test_copying_*.py compute."""
+"""The headings whose tables this file and those beside it compute."""
 
 
 def judge_entry(intent: Intent, follow: Follow) -> Verdict:

@@ -13,7 +13,15 @@ from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
 from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
 from shared.streams.routes import Routes, ignored
 from tests.builders import NOON, a_market, controls, seconds, usdc
-from tests.fakes import Clock, FakeDebts, FakeHoldings, FakeTrades, FakeWatches, FixedControls
+from tests.fakes import (
+    Clock,
+    FakeComplements,
+    FakeDebts,
+    FakeHoldings,
+    FakeTrades,
+    FakeWatches,
+    FixedControls,
+)
 from tests.unit.executor.harness import ExecutorHarness
 from tests.unit.preflight.test_handler import balance, preflight
 from tests.unit.pricer.test_handler import FULL, FixedSource, a_handler
@@ -26,6 +34,7 @@ def ingest() -> Routes:
         LeaderFillSeen: Ingest(
             trades=FakeTrades(),
             holdings=FakeHoldings(),
+            complements=FakeComplements(),
             controls=FixedControls(controls()),
             now=CLOCK,
         ).on_leader_fill_seen

@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from services.ingest.handler import Handler
 from shared.domain.errors import Transient
-from shared.messages.intents import CopyIntended
+from shared.domain.follows import Follow
+from shared.domain.money import Side
+from shared.domain.outcomes import OutcomeToken
+from shared.messages.intents import CopyIntended, Missing
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
-from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls, wire
+from tests.fakes import Clock, FakeComplements, FakeHoldings, FakeTrades, FixedControls, wire
 
 BOTH = controls(a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY))
 
@@ -22,6 +25,7 @@ def an_ingest(trades: FakeTrades | None = None) -> tuple[Handler, FixedControls,
         Handler(
             trades=trades or FakeTrades(),
             holdings=FakeHoldings(),
+            complements=FakeComplements(),
             controls=fixed_controls,
             now=clock,
         ),
@@ -129,3 +133,41 @@ async def test_a_follower_who_starts_later_gets_no_intent_of_an_earlier_fill() -
     )
 
     assert await intended(handler, a_fill()) == first
+
+
+NO = OutcomeToken(token_id="7" * 70, outcome="No")
+AGAINST = a_follow(follow_id="follow-2", proxy=OTHER_PROXY, counter=True)
+
+
+def a_counter_ingest(complements: FakeComplements, *follows: Follow) -> Handler:
+    handler, _, _ = an_ingest()
+    fixed = FixedControls(controls(*(follows or (a_follow(), AGAINST))))
+    return replace(handler, controls=fixed, complements=complements)
+
+
+async def test_the_complement_is_asked_for_only_where_a_follow_of_the_leader_needs_it() -> None:
+    complements = FakeComplements({a_fill().token_id: NO})
+
+    await intended(a_counter_ingest(complements, a_follow()), a_fill())
+    assert complements.requests == []
+    same, against = await intended(a_counter_ingest(complements), a_fill())
+
+    assert complements.requests == [a_fill().token_id]
+    assert (same.intent.token_id, against.intent.token_id) == (a_fill().token_id, NO.token_id)
+    assert against.intent.leader_token_id == a_fill().token_id
+
+
+async def test_a_venue_that_does_not_answer_holds_up_no_other_follow() -> None:
+    same, against = await intended(a_counter_ingest(FakeComplements()), a_fill())
+
+    assert same.intent.complement_missing is None
+    assert against.intent.complement_missing is Missing.UNAVAILABLE
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_a_redelivered_fill_yields_the_same_counter_intents(side: Side) -> None:
+    handler = a_counter_ingest(FakeComplements({a_fill().token_id: NO}))
+    first = await intended(handler, a_fill(side=side))
+
+    assert wire(await intended(handler, a_fill(side=side))) == wire(first)
+    assert {message.intent.token_id for message in first} == {a_fill().token_id, NO.token_id}

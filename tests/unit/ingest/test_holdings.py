@@ -20,7 +20,7 @@ from shared.domain.money import Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, a_fill, a_follow, controls, seconds, shares
-from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
+from tests.fakes import Clock, FakeComplements, FakeHoldings, FakeTrades, FixedControls
 from tests.unit.ingest.source_reports import Fill, chain_report
 
 SOLD = shares(50)
@@ -58,6 +58,7 @@ class SellingLeader:
         self._handler = Handler(
             trades=self.trades,
             holdings=self.holdings,
+            complements=FakeComplements(),
             controls=FixedControls(controls(a_follow())),
             now=Clock(NOON),
         )
@@ -181,6 +182,7 @@ async def test_while_the_node_fails_the_sale_is_not_recorded() -> None:
     handler = Handler(
         trades=leader.trades,
         holdings=FailingHoldings(),
+        complements=FakeComplements(),
         controls=FixedControls(controls(a_follow())),
         now=Clock(NOON),
     )

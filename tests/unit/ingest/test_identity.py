@@ -25,7 +25,7 @@ from shared.domain.money import ROUNDING_TOLERANCE_SHARES, Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, PROXY, a_follow, controls, shares, usdc
-from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
+from tests.fakes import Clock, FakeComplements, FakeHoldings, FakeTrades, FixedControls
 from tests.unit.ingest.source_reports import (
     NO,
     YES,
@@ -105,6 +105,7 @@ class Ingest:
         self.handler = Handler(
             trades=self.trades,
             holdings=FakeHoldings(),
+            complements=FakeComplements(),
             controls=FixedControls(controls(*follows)),
             now=Clock(NOON),
             repeated_rows=repeated_rows,

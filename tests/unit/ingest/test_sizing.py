@@ -23,7 +23,7 @@ from shared.domain.money import (
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, shares, usdc
-from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
+from tests.fakes import Clock, FakeComplements, FakeHoldings, FakeTrades, FixedControls
 
 FILL = a_fill()
 FIXED = a_follow(percent=None, fixed_usdc=usdc(25), min_usdc=0)
@@ -92,6 +92,7 @@ async def handle_rows(rows: Sequence[LeaderFillSeen], *follows: Follow) -> list[
     handler = Handler(
         trades=FakeTrades(),
         holdings=FakeHoldings(),
+        complements=FakeComplements(),
         controls=FixedControls(controls(*follows)),
         now=Clock(NOON),
     )

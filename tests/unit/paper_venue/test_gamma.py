@@ -175,3 +175,36 @@ async def test_the_official_models_read_every_row_open_and_resolved(market: Mark
     assert str(is_open.prices.best_bid) == "0.4"
     assert closed.state.closed
     assert closed.outcomes.yes.price == 1
+
+
+TAGGED = replace(MARKET, tags=("politics", "us-elections"))
+
+
+async def test_tags_are_in_the_rows_of_markets_only_if_they_are_requested() -> None:
+    async with served(TAGGED) as (get, _):
+        without = await get("/markets/1")
+        with_them = await get("/markets/1", include_tag="true")
+        (listed,) = (await get("/markets/keyset", include_tag="true"))["markets"]
+
+    assert "tags" not in without
+    assert with_them == listed == without | {"tags": with_them["tags"]}
+    assert [(tag["slug"], tag["label"]) for tag in listed["tags"]] == [
+        ("politics", "Politics"),
+        ("us-elections", "Us elections"),
+    ]
+    assert [tag.slug for tag in SdkMarket.parse_response(listed).tags] == list(TAGGED.tags)
+
+
+async def test_an_event_has_each_tag_of_its_markets_once_and_is_found_by_it() -> None:
+    tagged = [replace(choice, tags=("politics",)) for choice in CHOICES]
+    async with served(MARKET, *tagged) as (get, _):
+        (event,) = (await get("/events/keyset", tag_slug="politics"))["events"]
+        (tag,) = event["tags"]
+        (same,) = (await get("/events/keyset", tag_id=tag["id"]))["events"]
+        markets = (await get("/markets/keyset", tag_id=tag["id"]))["markets"]
+        others = (await get("/events/keyset", tag_slug="sports"))["events"]
+
+    assert event == same
+    assert [market["id"] for market in markets] == ["3", "4", "5"]
+    assert others == []
+    assert [each.slug for each in Event.parse_response(event).tags] == ["politics"]

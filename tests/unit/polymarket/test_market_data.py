@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import InvalidMessage
+from shared.domain.outcomes import OutcomeToken
 from shared.polymarket.market_data import (
     BestPrices,
     BookEvent,
@@ -197,6 +198,27 @@ def test_a_market_contains_its_trading_rules() -> None:
         True,
         Decimal("0.04"),
     )
+
+
+YES = {"t": TOKEN, "o": "Yes"}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "complement"),
+    [
+        ([YES, {"t": "7", "o": "No"}], OutcomeToken(token_id="7", outcome="No")),
+        ([{"t": "7"}, YES], OutcomeToken(token_id="7", outcome="")),
+        ([YES], None),
+        ([YES, {"t": "7"}, {"t": "8"}], None),
+        ([YES, YES], None),
+    ],
+)
+def test_only_a_binary_market_has_a_complement(
+    tokens: list[dict[str, str]], complement: OutcomeToken | None
+) -> None:
+    market = parse_market(TOKEN, MARKET | {"t": tokens}, condition_id="0xc0")
+
+    assert market.find_complement(TOKEN) == complement
 
 
 def test_a_market_without_fee_terms_has_fee_rate_zero() -> None:

@@ -9,21 +9,24 @@ from typing import Any
 
 from services.pricer.adapters.books import QuoteCache, SubscriptionChange
 from services.pricer.adapters.channel import MarketChannelFeed
+from services.pricer.adapters.details import DetailsCache
 from services.pricer.adapters.markets import MarketCache
 from services.pricer.adapters.prices import PriceCache
 from services.pricer.decisions import Book, FallbackLimits, KnownMarket
 from services.pricer.handler import Handler
 from shared.domain.errors import Transient
 from shared.messages.base import Message
+from shared.messages.filters import MarketDetails
 from shared.messages.intents import NoQuote, Quote
 from shared.observe import metrics
 from shared.observe.metrics import Feed
 from shared.polymarket.clob import Clob
+from shared.polymarket.gamma import Gamma
 from shared.polymarket.market_data import BookSnapshot, Market
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
-from tests.builders import NOON, TOKEN, a_market, intended, level, seconds
+from tests.builders import NOON, TOKEN, a_market, intended, level, market_details, seconds
 from tests.fakes import Clock, FakeSharedCache
 
 MAX_AGE = seconds(2)
@@ -84,6 +87,26 @@ def _answer(price: Decimal | Exception) -> Decimal:
     return price
 
 
+class FakeGamma(Gamma):
+    """Replies once ``may_reply`` is set, raises the given failures first, and records requests."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__("http://127.0.0.1:1", timeout_s=1, now=clock)
+        self._clock = clock
+        self.requested: list[str] = []
+        self.failures: list[Exception] = []
+        self.may_reply = asyncio.Event()
+        self.may_reply.set()
+
+    async def fetch_details(self, token_id: str) -> MarketDetails:
+        read_at = self._clock.now
+        self.requested.append(token_id)
+        await self.may_reply.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        return market_details(read_at=read_at)
+
+
 class PricerCaches:
     """The caches on a venue in memory, and a handler that quotes from them."""
 
@@ -108,10 +131,19 @@ class PricerCaches:
         self.prices = PriceCache(
             self.clob, now=self.clock, fetch_timeout=fetch_timeout, max_tokens=max_tokens
         )
+        self.gamma = FakeGamma(self.clock)
+        self.details = DetailsCache(
+            self.gamma,
+            now=self.clock,
+            valid_for=seconds(300),
+            fetch_timeout=fetch_timeout,
+            max_tokens=max_tokens,
+        )
         self.handler = Handler(
             books=self.quotes,
             markets=self.markets,
             prices=self.prices,
+            details=self.details,
             limits=LIMITS,
             now=self.clock,
         )

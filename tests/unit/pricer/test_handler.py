@@ -1,5 +1,6 @@
 """The quote of an intent, or the reason why there is none."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -8,11 +9,23 @@ from services.pricer.decisions import Book, KnownMarket, VenuePrices, price
 from services.pricer.handler import Handler
 from shared.domain.books import Level
 from shared.domain.money import Side
+from shared.messages.filters import MarketDetails
 from shared.messages.intents import Missing, NoQuote, Quote, QuoteSource
 from shared.polymarket.market_data import Market
-from tests.builders import NOON, a_market, an_intent, intended, level, seconds, shares, usdc
+from shared.testing.waiting import eventually
+from tests.builders import (
+    NOON,
+    a_market,
+    an_intent,
+    intended,
+    level,
+    market_details,
+    seconds,
+    shares,
+    usdc,
+)
 from tests.fakes import Clock
-from tests.unit.pricer.harness import LIMITS
+from tests.unit.pricer.harness import LIMITS, PricerCaches
 
 
 class FixedSource:
@@ -42,11 +55,25 @@ class NoPrices:
         return VenuePrices()
 
 
-def a_handler(books: FixedSource, markets: FixedSource) -> Handler:
+class FixedDetails:
+    """A catalogue that says the same of every market, and records what it was asked for."""
+
+    def __init__(self, answer: MarketDetails | None = None) -> None:
+        self.answer, self.requested = answer, list[str]()
+
+    async def fetch_details(self, token_id: str) -> MarketDetails | None:
+        self.requested.append(token_id)
+        return self.answer
+
+
+def a_handler(
+    books: FixedSource, markets: FixedSource, details: FixedDetails | None = None
+) -> Handler:
     return Handler(
         books=books,  # type: ignore[arg-type]
         markets=markets,  # type: ignore[arg-type]
         prices=NoPrices(),
+        details=details or FixedDetails(),
         limits=LIMITS,
         now=Clock(NOON + seconds(1)),
     )
@@ -139,3 +166,50 @@ def test_a_quote_contains_the_trading_rules_of_its_market() -> None:
         Decimal("0.07"),
         shares(15),
     )
+
+
+async def test_details_of_the_market_are_attached_only_where_they_are_needed() -> None:
+    details = FixedDetails(market_details())
+    handler = a_handler(FixedSource(FULL), FixedSource(a_market()), details)
+
+    (without,) = await handler.on_copy_intended(intended())
+    assert details.requested == []
+    (with_them,) = await handler.on_copy_intended(intended(needs_market_details=True))
+
+    assert isinstance(without.quote, Quote)
+    assert isinstance(with_them.quote, Quote)
+    assert without.quote.market is None
+    assert with_them.quote == without.quote.model_copy(update={"market": market_details()})
+
+
+async def test_a_quote_without_details_that_could_not_be_had_is_a_quote() -> None:
+    handler = a_handler(FixedSource(FULL), FixedSource(a_market()), FixedDetails(None))
+
+    (quoted,) = await handler.on_copy_intended(intended(needs_market_details=True))
+
+    assert isinstance(quoted.quote, Quote)
+    assert quoted.quote.market is None
+
+
+async def test_details_and_book_are_fetched_at_the_same_time() -> None:
+    pricer = PricerCaches()
+    pricer.clob.may_reply.clear()
+    pricer.gamma.may_reply.clear()
+
+    quoting = asyncio.create_task(pricer.quote(needs_market_details=True))
+    await eventually(lambda: pricer.clob.requested and pricer.gamma.requested)
+    pricer.clob.may_reply.set()
+    pricer.gamma.may_reply.set()
+
+    quote = await quoting
+    assert isinstance(quote, Quote)
+    assert quote.market == market_details()
+
+
+@pytest.mark.parametrize("missing", [Missing.NO_MARKET, Missing.UNAVAILABLE])
+async def test_a_copy_whose_complement_is_not_known_is_not_quoted(missing: Missing) -> None:
+    handler = a_handler(FixedSource(None), FixedSource(None))
+
+    (quoted,) = await handler.on_copy_intended(intended(complement_missing=missing))
+
+    assert quoted.quote == NoQuote(missing=missing)
