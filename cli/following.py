@@ -5,8 +5,9 @@ The services apply a change within a second, without a restart.
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from decimal import Decimal
 from typing import TypeVar
 
 from rich.table import Table
@@ -30,6 +31,7 @@ from shared.domain.follows import (
 )
 from shared.domain.ids import follow_id
 from shared.domain.money import as_decimal
+from shared.domain.terms import Tier
 
 T = TypeVar("T")
 
@@ -54,6 +56,7 @@ def parse_follow(
     *,
     percent: str | None,
     fixed: str | None,
+    tier: Iterable[str] | None,
     minimum: str,
     maximum: str,
     slippage: str,
@@ -63,6 +66,7 @@ def parse_follow(
     """The follow that the arguments describe. Raises: CommandError, naming what is wrong."""
     leader = parsing.parse_address(leader, what="the leader")
     proxy = parsing.parse_address(proxy, what="--into")
+    tiers = sorted(map(parsing.parse_tier, tier or ()), key=lambda each: each.from_usdc)
     if leader == proxy:
         raise CommandError("a wallet cannot follow itself: LEADER and --into are the same address")
     try:
@@ -73,6 +77,7 @@ def parse_follow(
             proxy=proxy,
             percent=None if percent is None else parsing.parse_decimal(percent, what="--percent"),
             fixed_usdc=None if fixed is None else parsing.parse_usdc(fixed, what="--fixed"),
+            tiers=tuple(tiers),
             min_usdc=parsing.parse_usdc(minimum, what="--min"),
             max_usdc=parsing.parse_usdc(maximum, what="--max"),
             max_slippage_bps=parsing.parse_slippage_bps(slippage),
@@ -80,7 +85,9 @@ def parse_follow(
             exits=parsing.parse_exit_mode(exits),
         )
     except ValueError as error:
-        raise CommandError(f"{error} (--percent, --fixed, --min and --max decide on it)") from None
+        raise CommandError(
+            f"{error} (--percent, --fixed, --tier, --min and --max decide on it)"
+        ) from None
 
 
 async def unfollow(engine: AsyncEngine, leader: str, proxy: str) -> int:
@@ -146,7 +153,7 @@ def build_follows_table(controls: Controls) -> Table:
         table.add_row(
             follow.leader,
             follow.proxy,
-            format_amount(follow),
+            format_size(follow),
             *amounts,
             format_number(follow.max_slippage_bps / 100),
             format_number(as_decimal(follow.daily_cap_usdc)),
@@ -156,8 +163,19 @@ def build_follows_table(controls: Controls) -> Table:
     return table
 
 
-def format_amount(follow: Follow) -> str:
-    """How much of a leader's trade the follow copies: a percentage or a fixed amount."""
-    if follow.percent is not None:
-        return f"{format_number(follow.percent)} %"
-    return f"{format_number(as_decimal(follow.fixed_usdc or 0))} USDC"
+def format_size(follow: Follow) -> str:
+    """How much of a leader's trade the follow copies."""
+    if follow.tiers:
+        return ", ".join(map(_format_tier, follow.tiers))
+    return _format_part(follow.percent, follow.fixed_usdc)
+
+
+def _format_tier(tier: Tier) -> str:
+    start = format_number(as_decimal(tier.from_usdc))
+    return f"from {start}: {_format_part(tier.percent, tier.fixed_usdc)}"
+
+
+def _format_part(percent: Decimal | None, fixed_usdc: int | None) -> str:
+    if percent is not None:
+        return f"{format_number(percent)} %"
+    return f"{format_number(as_decimal(fixed_usdc or 0))} USDC"

@@ -16,6 +16,15 @@ FollowerScope = Annotated[
     str | None, typer.Option("--follower", help="Only copies into this proxy.")
 ]
 
+Tiers = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Copy SIZE, a percentage such as 5% or an amount, of trades from this many USDC on. "
+        "Given for each tier, the first from 0.",
+        metavar="USDC:SIZE",
+    ),
+]
+
 
 @app.command()
 def follow(
@@ -29,6 +38,7 @@ def follow(
         str | None,
         typer.Option(help="Copy this amount, whatever the leader's trade is.", metavar=USDC),
     ] = None,
+    tier: Tiers = None,
     minimum: Annotated[
         str, typer.Option("--min", help="A smaller copy is raised to this.", metavar=USDC)
     ] = "1",
@@ -55,6 +65,7 @@ def follow(
             into,
             percent=percent,
             fixed=fixed,
+            tier=tier,
             minimum=minimum,
             maximum=maximum,
             slippage=slippage,
@@ -64,7 +75,7 @@ def follow(
         version = following.run_with_database(
             find_system().database_settings(), lambda engine: following.save_follow(engine, new)
         )
-        amount = following.format_amount(new)
+        amount = following.format_size(new)
         typer.echo(f"{new.proxy} copies {amount} of {new.leader} (version {version})")
 
 

@@ -15,6 +15,7 @@ from shared.domain.terms import (
     ExitMode,
     Filters,
     Tier,
+    copy_amount,
     require_tiers,
 )
 
@@ -105,11 +106,18 @@ class Follow:
         It is raised to the minimum and limited to the maximum.
         """
         amount = (
-            self.fixed_usdc
-            if self.fixed_usdc is not None
-            else int(leader_usdc * (self.percent or 0) / 100)
+            self._find_tier(leader_usdc).copy_usdc(leader_usdc)
+            if self.tiers
+            else copy_amount(leader_usdc, percent=self.percent, fixed_usdc=self.fixed_usdc)
         )
         return min(max(amount, self.min_usdc), self.max_usdc)
+
+    def _find_tier(self, leader_usdc: int) -> Tier:
+        """The last tier that begins at this size or below. The first one begins at 0."""
+        return max(
+            (tier for tier in self.tiers if tier.from_usdc <= leader_usdc),
+            key=lambda tier: tier.from_usdc,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

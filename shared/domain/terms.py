@@ -57,6 +57,22 @@ class Tier:
         if (self.percent or self.fixed_usdc or 0) <= 0:
             raise ValueError("a tier's percentage or fixed amount must be above 0")
 
+    def copy_usdc(self, leader_usdc: int) -> int:
+        """Return the micro-USDC to copy of a leader's trade of ``leader_usdc`` micro-USDC."""
+        return copy_amount(leader_usdc, percent=self.percent, fixed_usdc=self.fixed_usdc)
+
+
+def copy_amount(leader_usdc: int, *, percent: Decimal | None, fixed_usdc: int | None) -> int:
+    """Return the fixed amount, or the percentage of ``leader_usdc`` rounded down, in micro-USDC.
+
+    Raises: ValueError where neither is given.
+    """
+    if fixed_usdc is not None:
+        return fixed_usdc
+    if percent is None:
+        raise ValueError("there is neither a percentage nor a fixed amount to size a copy by")
+    return int(leader_usdc * percent / 100)
+
 
 def require_tiers(tiers: tuple[Tier, ...]) -> None:
     """Check that they begin at different sizes, the first at 0. Raises: ValueError."""

@@ -55,16 +55,16 @@ def each_row(heading: str) -> pytest.MarkDecorator:
 def parse_terms(cell: str) -> Follow:
     """The follow of the command with the cell's options; without a size, it copies 10 %."""
     words = cell.strip("`").split()
-    given = {
-        PARAMETERS.get(option.removeprefix("--"), option.removeprefix("--")): value
-        for option, value in zip(words[::2], words[1::2], strict=True)
-    }
+    given: dict[str, Any] = {}
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        name = PARAMETERS.get(option.removeprefix("--"), option.removeprefix("--"))
+        given[name] = (*given.get(name, ()), value) if name == "tier" else value
     defaults = {
         name: parameter.default
         for name, parameter in signature(follow_command).parameters.items()
         if parameter.default is not Parameter.empty
     }
-    size = {} if given.keys() & {"percent", "fixed"} else {"percent": "10"}
+    size = {} if given.keys() & {"percent", "fixed", "tier"} else {"percent": "10"}
     return parse_follow(LEADER, PROXY, **defaults | size | given)
 
 

@@ -22,6 +22,7 @@ from shared.domain.follows import (
     require_no_cycle,
 )
 from shared.domain.money import Side
+from shared.domain.terms import Tier
 from tests.builders import LEADER, OTHER_PROXY, PROXY, a_follow, controls, usdc
 
 PERCENTS = st.decimals("0.01", "500", places=2)
@@ -52,6 +53,43 @@ def test_a_fixed_amount_does_not_depend_on_the_leaders_trade() -> None:
     assert {follow.copy_usdc(leader_usdc) for leader_usdc in (0, usdc(1), usdc(10_000))} == {
         usdc(7)
     }
+
+
+TIERS = (
+    Tier(from_usdc=0, percent=Decimal(10)),
+    Tier(from_usdc=usdc(1000), percent=Decimal(5)),
+    Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(250)),
+)
+
+
+@pytest.mark.parametrize(
+    ("leader_usdc", "expected"),
+    [
+        (0, 0),
+        (usdc("999.99"), usdc("99.999")),
+        (usdc(1000), usdc(50)),
+        (usdc("9999.999999"), 499_999_999),
+        (usdc(10_000), usdc(250)),
+        (usdc(10**6), usdc(250)),
+    ],
+)
+def test_the_last_tier_that_a_trade_reaches_sizes_all_of_it(
+    leader_usdc: int, expected: int
+) -> None:
+    follow = a_follow(percent=None, tiers=TIERS, min_usdc=0, max_usdc=usdc(1000))
+
+    assert follow.copy_usdc(leader_usdc) == expected
+
+
+def test_a_tiers_copy_is_raised_to_the_minimum_and_cut_to_the_maximum() -> None:
+    follow = a_follow(percent=None, tiers=TIERS, min_usdc=usdc(20), max_usdc=usdc(200))
+
+    assert [follow.copy_usdc(usdc(size)) for size in (1, 500, 1000, 20_000)] == [
+        usdc(20),
+        usdc(50),
+        usdc(50),
+        usdc(200),
+    ]
 
 
 @pytest.mark.parametrize(
