@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
@@ -10,10 +11,12 @@ from services.debt_recovery.decisions import Debt
 from services.executor.decisions import Order, is_update
 from services.ingest.decisions import (
     RESENT_WITHIN,
+    CopySize,
     CopySlice,
     FillRow,
     OtherTrade,
     Reconciliation,
+    RecordedSizes,
     RowKey,
     Trade,
     TradeContext,
@@ -87,6 +90,7 @@ class FakeTrades:
     def __init__(self) -> None:
         self.rows_by_trade: dict[str, dict[RowKey, FillRow]] = {}
         self.slices_by_trade: dict[str, tuple[CopySlice, ...]] = {}
+        self.sizes: list[CopySize] = []
         self._ids_by_line: dict[tuple[str, str, Side], set[str]] = {}
         """The ids of the trades of each leader, token and side."""
         self._fills_by_trade: dict[str, list[LeaderFillSeen]] = {}
@@ -104,22 +108,68 @@ class FakeTrades:
             ),
         )
 
-    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
+        of_token = [
+            size
+            for size in self.sizes
+            if size.token_id == fill.token_id and size.follow_id in follow_ids
+        ]
+        return RecordedSizes(
+            by_slice={
+                (size.sequence, size.follow_id): size
+                for size in self.sizes
+                if size.trade_id == fill.trade_id
+            },
+            latest_by_follow={
+                size.follow_id: size for size in sorted(of_token, key=lambda size: size.number)
+            },
+        )
+
+    async def record(
+        self,
+        fill: LeaderFillSeen,
+        reconciliation: Reconciliation,
+        sizes: Sequence[CopySize] = (),
+    ) -> None:
+        self._require_slices(fill, reconciliation)
+        self._require_sizes(sizes)
         stored = self.slices_by_trade.get(fill.trade_id, ())
         new = [each for each in reconciliation.slices if each not in stored]
-        sequences = {each.sequence for each in stored}
-        ranges = {(each.from_shares, each.resent_of) for each in stored}
-        if any(
-            each.sequence in sequences or (each.from_shares, each.resent_of) in ranges
-            for each in new
-        ):
-            raise Transient("another slice of the trade was recorded first")
         self._ids_beside(fill).add(fill.trade_id)
         self._fills_by_trade.setdefault(fill.trade_id, []).append(fill)
         self.rows_by_trade.setdefault(fill.trade_id, {}).setdefault(
             row_key(fill), reconciliation.row
         )
         self.slices_by_trade[fill.trade_id] = (*stored, *new)
+        self.sizes += [size for size in sizes if size not in self.sizes]
+
+    def _require_slices(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+        stored = self.slices_by_trade.get(fill.trade_id, ())
+        sequences = {each.sequence for each in stored}
+        ranges = {(each.from_shares, each.resent_of) for each in stored}
+        if any(
+            each.sequence in sequences or (each.from_shares, each.resent_of) in ranges
+            for each in reconciliation.slices
+            if each not in stored
+        ):
+            raise Transient("another slice of the trade was recorded first")
+
+    def _require_sizes(self, sizes: Iterable[CopySize]) -> None:
+        keys = {
+            key
+            for size in self.sizes
+            for key in (
+                (size.trade_id, size.sequence, size.follow_id),
+                (size.follow_id, size.token_id, size.number),
+            )
+        }
+        if any(
+            (size.trade_id, size.sequence, size.follow_id) in keys
+            or (size.follow_id, size.token_id, size.number) in keys
+            for size in sizes
+            if size not in self.sizes
+        ):
+            raise Transient("another size of the follow was recorded first")
 
     async def load_others(self, fill: LeaderFillSeen) -> Sequence[OtherTrade]:
         others = []

@@ -20,7 +20,7 @@ from cli.formatting import (
 from cli.why.records import Attempt, Copy
 from cli.why.refusals import describe_violation
 from shared.domain.money import Side, as_decimal, cost_floor
-from shared.messages.intents import IntentApproved, IntentRefused, Quote, VerdictFacts
+from shared.messages.intents import Intent, IntentApproved, IntentRefused, Quote, VerdictFacts
 from shared.observe.tracing import parse_trace_id
 
 Facts = list[tuple[str, str]]
@@ -130,6 +130,7 @@ def _list_verdict(attempt: Attempt) -> Facts:
     verdict = attempt.verdict
     facts = verdict.facts
     return [
+        *_list_size(verdict.intent),
         *_list_decision(verdict),
         ("judged", format_time(facts.judged_at)),
         ("mode", f"{facts.mode}, by version {facts.controls_version} of the controls"),
@@ -137,6 +138,14 @@ def _list_verdict(attempt: Attempt) -> Facts:
         *(_list_entry_funds(facts) if verdict.intent.side is Side.BUY else _list_exit_funds(facts)),
         ("balance read", format_time(facts.balance_at)),
     ]
+
+
+def _list_size(intent: Intent) -> Facts:
+    """What an entry was sized to, where that is not by its own trade alone."""
+    if not intent.carried_usdc:
+        return []
+    usdc, carried = format_amount(intent.usdc), format_amount(intent.carried_usdc)
+    return [("sized", f"{usdc} USDC, {carried} of it carried from earlier trades")]
 
 
 def _list_decision(verdict: IntentApproved | IntentRefused) -> Facts:

@@ -97,6 +97,7 @@ def build_handler(
         controls=controls,
         now=utc_now,
         repeated_rows=settings.repeated_rows,
+        carry_for=settings.carry_for,
     )
 
 

@@ -46,3 +46,7 @@ class Settings(BaseSettings):
     """Which rows of the activity socket wait for their block, because an equal row was reported
     under another transaction: `speed`: those of the same second; `caution`: all within ten minutes.
     """
+    carry_for: timedelta = Field(default=timedelta(hours=1), ge=timedelta(0))
+    """How long a follow carries what it cannot copy of a trade because it is below the venue's
+    minimum: a later trade of the same leader and token adds it to its own copy. 0: it is let go
+    at once."""

@@ -42,6 +42,9 @@ class Intent(Fact):
     before it was kept."""
     usdc: Amount
     """To spend on a BUY, or the value of a SELL at the leader's price, in micro-USDC."""
+    carried_usdc: Amount = 0
+    """Of ``usdc``: what was below the venue's minimum in earlier trades of the leader and token. 0
+    on a SELL."""
     shares: Amount
     """To sell on a SELL, or what a BUY would yield at the leader's price, in micro-shares."""
     filled_at: AwareDatetime

@@ -27,6 +27,7 @@ from shared.observe.labels import (
     AmbiguousTrade,
     Cache,
     CacheResult,
+    CarriedAmount,
     CopyStart,
     Eviction,
     ExitEnd,
@@ -45,6 +46,7 @@ __all__ = [
     "AmbiguousTrade",
     "Cache",
     "CacheResult",
+    "CarriedAmount",
     "CopyStart",
     "Eviction",
     "ExitEnd",
@@ -196,6 +198,12 @@ _COPIED_TRADES = counter(
     subject=Subject.LEADER_TRADES,
     labels=(Label(name="start", values=CopyStart),),
 )
+_CARRIED = counter(
+    "slipstream_amounts_carried",
+    "Amounts below the venue's minimum that a follow carried, by what became of them",
+    subject=Subject.LEADER_TRADES,
+    labels=(Label(name="result", values=CarriedAmount),),
+)
 _UNSETTLED = gauge(
     "slipstream_leader_trades_unsettled",
     "Trades of leaders within the last hour that were copied and are in no block: anything but "
@@ -337,6 +345,11 @@ def trade_ambiguous(decision: AmbiguousTrade) -> None:
 def trade_copied(start: CopyStart) -> None:
     """Count a slice of a leader's trade that is copied."""
     _COPIED_TRADES.labels(start).inc()
+
+
+def amount_carried(result: CarriedAmount) -> None:
+    """Count an amount below the venue's minimum of one follow, at a slice of a leader's trade."""
+    _CARRIED.labels(result).inc()
 
 
 def trades_unsettled(n: int) -> None:

@@ -1,16 +1,27 @@
 """What each follow copies of a slice.
 
 A BUY is sized by the follow's terms, and terms apply to a trade: a slice intends what the trade is
-sized to with this slice, less what was intended for it already. What is below the venue's minimum
-is not intended yet, and counts with a later slice of the trade. So the sum of a trade's intents is
-the same, whatever the rows that reported it.
+sized to with this slice, less what was intended for it already. So the sum of a trade's intents is
+the same, whatever the rows that reported it. What is below the venue's minimum is not intended
+yet: it counts with a later slice of the trade, or is carried to a later trade (``carrying``).
 
 A SELL is not sized by terms: it sells the proportion that the leader sold of what he held, which
 preflight applies to what the follow holds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 
+from services.ingest.decisions.carrying import (
+    CopySize,
+    Lot,
+    SizeState,
+    divide_lots,
+    merge_lots,
+    size_with_lots,
+    sum_lots,
+)
 from services.ingest.decisions.trades import CopySlice
 from shared.domain.follows import Controls, Follow
 from shared.domain.ids import intent_id
@@ -18,75 +29,238 @@ from shared.domain.money import MIN_BUY_USDC, Side, cost_floor, shares_for
 from shared.messages.intents import Intent
 from shared.messages.leader_fills import LeaderFillSeen
 
+SliceOfFollow = tuple[int, str]
+"""A slice of a trade, by its sequence, and a follow, by its id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSizes:
+    """The recorded sizes that matter to one trade."""
+
+    by_slice: Mapping[SliceOfFollow, CopySize] = field(default_factory=dict)
+    """Of the trade's slices."""
+    latest_by_follow: Mapping[str, CopySize] = field(default_factory=dict)
+    """The last ones in the trade's token, by the id of the follow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizingFacts:
+    """What the sizes of a trade's slices rest on."""
+
+    controls_by_version: Mapping[int, Controls]
+    """The controls of the trade's slices."""
+    recorded: RecordedSizes
+    carry_for: timedelta = timedelta(0)
+    """How long a later trade may spend what a follow carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The sizes of a trade's slices, and those of them that must be recorded."""
+
+    by_slice: Mapping[SliceOfFollow, CopySize]
+    to_record: tuple[CopySize, ...] = ()
+    """All that follow from more than the trade's slices and the terms: those with which something
+    is carried."""
+
+
+def size_copies(
+    fill: LeaderFillSeen,
+    slices: Sequence[CopySlice],
+    facts: SizingFacts,
+    *,
+    new: Iterable[CopySlice],
+) -> Sizes:
+    """The sizes of the trade's slices for each follow of its leader.
+
+    ``slices``: of the trade, in their sequence. ``new``: those that are not recorded yet.
+    """
+    numbers = frozenset(each.sequence for each in new)
+    versions = {each.controls_version for each in slices if not each.resent_of}
+    follows = {
+        follow.follow_id: follow
+        for version in sorted(versions)
+        for follow in facts.controls_by_version[version].follows_for(fill.leader)
+    }
+    by_slice: dict[SliceOfFollow, CopySize] = {}
+    to_record: list[CopySize] = []
+    for follow in follows.values():
+        walk = _Walk(fill=fill, follow=follow, facts=facts, new=numbers)
+        for each in slices:
+            walk.add(each)
+        by_slice |= {(size.sequence, size.follow_id): size for size in walk.sizes}
+        to_record += walk.to_record
+    return Sizes(by_slice=by_slice, to_record=tuple(to_record))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    """Sizes the slices of a trade for one follow, one after another.
+
+    A resent slice was copied as another trade. It counts until a later slice covers its shares:
+    then it has turned out that they were not resent.
+    """
+
+    fill: LeaderFillSeen
+    follow: Follow
+    facts: SizingFacts
+    new: frozenset[int]
+    """The sequences of the slices that are not recorded yet."""
+    sizes: list[CopySize] = field(default_factory=list)
+    to_record: list[CopySize] = field(default_factory=list)
+    _number: int = 0
+    _leader_usdc: int = 0
+    _accrued_usdc: int = 0
+    _intended_usdc: int = 0
+    _resent: list[tuple[CopySlice, int]] = field(default_factory=list)
+    """The resent slices that count, with what they are sized to."""
+    _latest: CopySize | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._latest = self.facts.recorded.latest_by_follow.get(self.follow.follow_id)
+
+    def add(self, each: CopySlice) -> None:
+        terms = self.facts.controls_by_version[each.controls_version].follow(
+            leader=self.follow.leader, proxy=self.follow.proxy
+        )
+        if terms is None:
+            return
+        if self.fill.side is Side.SELL:
+            self._let_go(each)
+            return
+        self._leave_covered(each)
+        self._leader_usdc += _leader_usdc(each, self.fill)
+        if each.resent_of:
+            self._add_resent(each, terms)
+        else:
+            self._add_size(each, self._find_recorded(each) or self._size(each, terms))
+        self._number += 1
+
+    def _leave_covered(self, each: CopySlice) -> None:
+        for covered in [pair for pair in self._resent if pair[0].overlaps(each)]:
+            self._resent.remove(covered)
+            self._number -= 1
+            self._leader_usdc -= _leader_usdc(covered[0], self.fill)
+            self._accrued_usdc -= covered[1]
+            self._intended_usdc -= covered[1]
+
+    def _add_resent(self, each: CopySlice, terms: Follow) -> None:
+        usdc = max(0, terms.copy_usdc(self._leader_usdc) - self._accrued_usdc)
+        self._accrued_usdc += usdc
+        self._intended_usdc += usdc
+        self._resent.append((each, usdc))
+
+    def _add_size(self, each: CopySlice, size: CopySize) -> None:
+        self.sizes.append(size)
+        self._intended_usdc += size.intended_usdc
+        if each.sequence in self.new or self._find_recorded(each) is not None:
+            self._accrued_usdc = size.accrued_usdc
+        else:
+            # Only a slice from before sizes were recorded leaves something that is in no lot.
+            self._accrued_usdc = size.accrued_usdc - sum_lots(size.lots)
+        if each.sequence in self.new and (self._lots or size.lots):
+            self.to_record.append(size)
+            self._latest = size
+
+    def _size(self, each: CopySlice, terms: Follow) -> CopySize:
+        """The size of a slice that is not recorded: a new one, or one with which nothing was
+        carried.
+        """
+        lots = divide_lots(
+            self._lots if each.sequence in self.new else (),
+            trade_ids=[self.fill.trade_id, *(resent.resent_of for resent, _ in self._resent)],
+            at=each.intended_at,
+            carry_for=self.facts.carry_for,
+        )
+        intended_already = self._accrued_usdc - sum_lots(lots.own)
+        owed = max(0, terms.copy_usdc(self._leader_usdc) - intended_already)
+        usdc, carried, left, own_left = size_with_lots(
+            lots, owed_usdc=owed, room_usdc=max(0, terms.max_usdc - self._intended_usdc)
+        )
+        if usdc >= MIN_BUY_USDC:
+            state = SizeState.INTENDED
+        else:
+            state = SizeState.CARRIED if self._number else SizeState.BELOW_MINIMUM
+        since = min((lot.since for lot in lots.own), default=each.intended_at)
+        own_lot = Lot(trade_id=self.fill.trade_id, usdc=own_left, since=since)
+        return self._build_size(
+            each,
+            state=state,
+            usdc=usdc,
+            carried_usdc=carried,
+            accrued_usdc=intended_already + owed,
+            let_go_usdc=sum_lots(lots.let_go),
+            lots=merge_lots([*left, own_lot]),
+        )
+
+    def _let_go(self, each: CopySlice) -> None:
+        """A sale of the leader: what is carried of its token is not bought any more."""
+        if each.sequence not in self.new or each.resent_of or not self._lots:
+            return
+        size = self._build_size(each, let_go_usdc=sum_lots(self._lots))
+        self.to_record.append(size)
+        self._latest = size
+
+    def _build_size(
+        self,
+        each: CopySlice,
+        *,
+        state: SizeState = SizeState.CARRIED,
+        usdc: int = 0,
+        carried_usdc: int = 0,
+        accrued_usdc: int = 0,
+        let_go_usdc: int,
+        lots: tuple[Lot, ...] = (),
+    ) -> CopySize:
+        return CopySize(
+            trade_id=self.fill.trade_id,
+            sequence=each.sequence,
+            follow_id=self.follow.follow_id,
+            token_id=self.fill.token_id,
+            number=0 if self._latest is None else self._latest.number + 1,
+            state=state,
+            usdc=usdc,
+            carried_usdc=carried_usdc,
+            accrued_usdc=accrued_usdc,
+            let_go_usdc=let_go_usdc,
+            lots=lots,
+        )
+
+    def _find_recorded(self, each: CopySlice) -> CopySize | None:
+        return self.facts.recorded.by_slice.get((each.sequence, self.follow.follow_id))
+
+    @property
+    def _lots(self) -> tuple[Lot, ...]:
+        return () if self._latest is None else self._latest.lots
+
 
 def build_intents(
-    copied: CopySlice,
-    fill: LeaderFillSeen,
-    slices: Iterable[CopySlice],
-    controls_by_version: Mapping[int, Controls],
+    copied: CopySlice, fill: LeaderFillSeen, controls: Controls, sizes: Sizes
 ) -> tuple[Intent, ...]:
     """The intents of one slice: at most one per follow.
 
-    ``slices``: of the trade; those before the slice count. ``controls_by_version``: the controls of
-    these slices.
+    ``controls``: those of the slice. ``sizes``: of the trade's slices.
     """
-    follows = controls_by_version[copied.controls_version].follows_for(fill.leader)
+    follows = controls.follows_for(fill.leader)
     if fill.side is Side.SELL:
         usdc = cost_floor(copied.shares, fill.price)
         return tuple(
             _build_intent(copied, fill, follow, usdc=usdc, shares=copied.shares)
             for follow in follows
         )
-    walked = sorted(
-        (each for each in slices if each.sequence <= copied.sequence),
-        key=lambda each: each.sequence,
-    )
-    sized = [(follow, _size_buy(walked, fill, follow, controls_by_version)) for follow in follows]
+    sized = [(follow, sizes.by_slice[copied.sequence, follow.follow_id]) for follow in follows]
     return tuple(
-        _build_intent(copied, fill, follow, usdc=usdc, shares=shares_for(usdc, fill.price))
-        for follow, usdc in sized
-        if usdc is not None
-    )
-
-
-def _size_buy(
-    walked: Iterable[CopySlice],
-    fill: LeaderFillSeen,
-    follow: Follow,
-    controls_by_version: Mapping[int, Controls],
-) -> int | None:
-    """The micro-USDC that the last slice intends, of the trade's slices in their sequence.
-
-    None where it intends nothing yet, because that is below the venue's minimum. A first slice is
-    intended all the same, so that its refusal is seen; it counts as not intended.
-
-    A resent slice was intended as another trade. It counts until a later slice covers its shares:
-    then it has turned out that they were not resent.
-    """
-    usdc: int | None = None
-    number = leader_usdc = intended_usdc = 0
-    """Of the slices that count."""
-    resent: list[tuple[CopySlice, int]] = []
-    for each in walked:
-        terms = controls_by_version[each.controls_version].follow(
-            leader=follow.leader, proxy=follow.proxy
+        _build_intent(
+            copied,
+            fill,
+            follow,
+            usdc=size.usdc,
+            carried_usdc=size.carried_usdc,
+            shares=shares_for(size.usdc, fill.price),
         )
-        if terms is None:
-            continue
-        for covered in [pair for pair in resent if pair[0].overlaps(each)]:
-            resent.remove(covered)
-            number -= 1
-            leader_usdc -= _leader_usdc(covered[0], fill)
-            intended_usdc -= covered[1]
-        leader_usdc += _leader_usdc(each, fill)
-        missing = max(0, terms.copy_usdc(leader_usdc) - intended_usdc)
-        intended = missing if missing >= MIN_BUY_USDC else 0
-        usdc = missing if intended or not number else None
-        number += 1
-        intended_usdc += intended
-        if each.resent_of:
-            resent.append((each, intended))
-    return usdc
+        for follow, size in sized
+        if size.has_intent
+    )
 
 
 def _leader_usdc(copy_slice: CopySlice, fill: LeaderFillSeen) -> int:
@@ -96,7 +270,13 @@ def _leader_usdc(copy_slice: CopySlice, fill: LeaderFillSeen) -> int:
 
 
 def _build_intent(
-    copied: CopySlice, fill: LeaderFillSeen, follow: Follow, *, usdc: int, shares: int
+    copied: CopySlice,
+    fill: LeaderFillSeen,
+    follow: Follow,
+    *,
+    usdc: int,
+    shares: int,
+    carried_usdc: int = 0,
 ) -> Intent:
     return Intent(
         intent_id=intent_id(
@@ -113,6 +293,7 @@ def _build_intent(
         leader_shares=copied.shares,
         leader_held_shares=copied.leader_held_shares,
         usdc=usdc,
+        carried_usdc=carried_usdc,
         shares=shares,
         filled_at=fill.filled_at,
         seen_at=fill.occurred_at,

@@ -11,13 +11,14 @@ from shared.db.tables.control import (
 )
 from shared.db.tables.debt_recovery import debts
 from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
-from shared.db.tables.ingest import copy_slices, cursors, fills
+from shared.db.tables.ingest import copy_sizes, copy_slices, cursors, fills
 from shared.db.tables.preflight import exits, intents, positions, spending
 from shared.db.tables.tx_monitor import watches
 
 __all__ = [
     "ORDER_IS_OPEN",
     "SCHEMAS",
+    "copy_sizes",
     "copy_slices",
     "cursors",
     "dead_letter_decisions",

@@ -81,3 +81,35 @@ copy_slices = Table(
     schema="ingest",
     comment="The copied slices of a trade: the first one, and one for each later increase.",
 )
+
+copy_sizes = Table(
+    "copy_sizes",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("sequence", Integer, primary_key=True, comment="Of the slice in its trade"),
+    Column("follow_id", Text, primary_key=True),
+    Column("token_id", Text, nullable=False),
+    Column(
+        "number", Integer, nullable=False, comment="Sizes of the follow and token before this one"
+    ),
+    Column("state", Text, nullable=False, comment="intended, below_minimum or carried"),
+    Column("usdc", BigInteger, nullable=False),
+    Column("carried_usdc", BigInteger, nullable=False, comment="Of usdc, from earlier trades"),
+    Column(
+        "accrued_usdc",
+        BigInteger,
+        nullable=False,
+        comment="What the follow's terms made of the trade, with this slice",
+    ),
+    Column(
+        "let_go_usdc",
+        BigInteger,
+        nullable=False,
+        comment="Carried before, and not any more",
+    ),
+    Column("lots", Text, nullable=False, comment="JSON: what is carried after this slice"),
+    Index("copy_sizes_of_follow", "follow_id", "token_id", "number", unique=True),
+    schema="ingest",
+    comment="What a follow copies of a slice, where it carries something; the last row of a follow "
+    "and token says what it carries.",
+)

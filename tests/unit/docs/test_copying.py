@@ -1,5 +1,5 @@
-"""Each row of docs/copying.md is what the code computes: the entries. The exits and the limits have
-files of their own.
+"""Each row of docs/copying.md is what the code computes: the entries. Sizes that rest on more than
+one trade, the exits and the limits have files of their own.
 """
 
 from decimal import Decimal
@@ -39,6 +39,7 @@ FIRST, SECOND = "0x" + "a1" * 32, "0x" + "b2" * 32
 TABLES = {
     "## Entries",
     "### A trade in many rows",
+    "### Small trades",
     "### A leader who repeats himself",
     "## Exits",
     "### Whose shares",
@@ -54,7 +55,7 @@ TABLES = {
     "### Modes",
     "### Where the price comes from",
 }
-"""The headings whose tables this file, test_copying_exits.py and test_copying_limits.py compute."""
+"""The headings whose tables this file and those named test_copying_ compute."""
 
 
 def judge_entry(intent: Intent, follow: Follow) -> Verdict:
