@@ -5,7 +5,7 @@ The services apply a change within a second, without a restart.
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar
@@ -57,6 +57,7 @@ def parse_follow(
     percent: str | None,
     fixed: str | None,
     tier: Iterable[str] | None,
+    equity: str | None,
     minimum: str,
     maximum: str,
     slippage: str,
@@ -78,6 +79,9 @@ def parse_follow(
             percent=None if percent is None else parsing.parse_decimal(percent, what="--percent"),
             fixed_usdc=None if fixed is None else parsing.parse_usdc(fixed, what="--fixed"),
             tiers=tuple(tiers),
+            equity_percent=(
+                None if equity is None else parsing.parse_decimal(equity, what="--equity")
+            ),
             min_usdc=parsing.parse_usdc(minimum, what="--min"),
             max_usdc=parsing.parse_usdc(maximum, what="--max"),
             max_slippage_bps=parsing.parse_slippage_bps(slippage),
@@ -86,8 +90,20 @@ def parse_follow(
         )
     except ValueError as error:
         raise CommandError(
-            f"{error} (--percent, --fixed, --tier, --min and --max decide on it)"
+            f"{error} (--percent, --fixed, --tier, --equity, --min and --max decide on it)"
         ) from None
+
+
+def find_warning(follow: Follow, variables: Mapping[str, str]) -> str | None:
+    """What an operator must do for the follow to copy anything; None: nothing is known of.
+    ``variables``: the environment of the command.
+    """
+    if follow.equity_percent is None or variables.get("DATA_URL"):
+        return None
+    return (
+        "warning: DATA_URL is not set here. Ingest needs it to read what the wallets are worth: "
+        "without it, every entry of this follow is refused as equity_unknown"
+    )
 
 
 async def unfollow(engine: AsyncEngine, leader: str, proxy: str) -> int:
@@ -167,6 +183,8 @@ def format_size(follow: Follow) -> str:
     """How much of a leader's trade the follow copies."""
     if follow.tiers:
         return ", ".join(map(_format_tier, follow.tiers))
+    if follow.equity_percent is not None:
+        return f"{format_number(follow.equity_percent)} % of the share of equity"
     return _format_part(follow.percent, follow.fixed_usdc)
 
 

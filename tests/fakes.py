@@ -230,6 +230,24 @@ class FakeHoldings:
         return self.shares + sum(other.change for other in earlier)
 
 
+class FakeEquities:
+    """What wallets were worth, by when it was read."""
+
+    def __init__(self, *, max_age: timedelta = timedelta(minutes=10)) -> None:
+        self.max_age = max_age
+        self.readings: list[tuple[str, datetime, int]] = []
+
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
+        return {
+            wallet: usdc
+            for wallet, read_at, usdc in sorted(self.readings, key=lambda reading: reading[1])
+            if wallet in wallets and at - self.max_age <= read_at <= at
+        }
+
+    async def record(self, readings: Sequence[tuple[str, datetime, int]]) -> None:
+        self.readings += readings
+
+
 @dataclass(slots=True)
 class _Reservation:
     verdict: Verdict

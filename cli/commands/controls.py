@@ -25,35 +25,53 @@ Tiers = Annotated[
     ),
 ]
 
+Equity = Annotated[
+    str | None,
+    typer.Option(
+        help="Copy this many percent of the share that the trade is of the leader's equity, of the "
+        "follower's equity.",
+        metavar="PERCENT",
+    ),
+]
+
+Percent = Annotated[str | None, typer.Option(help="Copy this many percent of the leader's trade.")]
+
+Fixed = Annotated[
+    str | None,
+    typer.Option(help="Copy this amount, whatever the leader's trade is.", metavar=USDC),
+]
+
+Minimum = Annotated[
+    str, typer.Option("--min", help="A smaller copy is raised to this.", metavar=USDC)
+]
+
+Maximum = Annotated[str, typer.Option("--max", help="A larger copy is cut to this.", metavar=USDC)]
+
+Slippage = Annotated[
+    str, typer.Option(help="At most this many percent worse than the leader's price.")
+]
+
+DailyCap = Annotated[
+    str, typer.Option(help="Spend at most this much per UTC day by this follow.", metavar=USDC)
+]
+
+Exits = Annotated[str, typer.Option(help="When the leader sells: proportional, all or none.")]
+
 
 @app.command()
 def follow(
     leader: Leader,
     *,
     into: Annotated[str, typer.Option("--into", help="The follower's proxy wallet.")],
-    percent: Annotated[
-        str | None, typer.Option(help="Copy this many percent of the leader's trade.")
-    ] = None,
-    fixed: Annotated[
-        str | None,
-        typer.Option(help="Copy this amount, whatever the leader's trade is.", metavar=USDC),
-    ] = None,
+    percent: Percent = None,
+    fixed: Fixed = None,
     tier: Tiers = None,
-    minimum: Annotated[
-        str, typer.Option("--min", help="A smaller copy is raised to this.", metavar=USDC)
-    ] = "1",
-    maximum: Annotated[
-        str, typer.Option("--max", help="A larger copy is cut to this.", metavar=USDC)
-    ] = "100",
-    slippage: Annotated[
-        str, typer.Option(help="At most this many percent worse than the leader's price.")
-    ] = "3",
-    daily_cap: Annotated[
-        str, typer.Option(help="Spend at most this much per UTC day by this follow.", metavar=USDC)
-    ] = "500",
-    exits: Annotated[
-        str, typer.Option(help="When the leader sells: proportional, all or none.")
-    ] = "proportional",
+    equity: Equity = None,
+    minimum: Minimum = "1",
+    maximum: Maximum = "100",
+    slippage: Slippage = "3",
+    daily_cap: DailyCap = "500",
+    exits: Exits = "proportional",
 ) -> None:
     """Copy LEADER's trades into a proxy from now on. Given again, the new terms replace the old."""
     with report_errors():
@@ -66,17 +84,21 @@ def follow(
             percent=percent,
             fixed=fixed,
             tier=tier,
+            equity=equity,
             minimum=minimum,
             maximum=maximum,
             slippage=slippage,
             daily_cap=daily_cap,
             exits=exits,
         )
+        system = find_system()
         version = following.run_with_database(
-            find_system().database_settings(), lambda engine: following.save_follow(engine, new)
+            system.database_settings(), lambda engine: following.save_follow(engine, new)
         )
-        amount = following.format_size(new)
-        typer.echo(f"{new.proxy} copies {amount} of {new.leader} (version {version})")
+        size = following.format_size(new)
+        typer.echo(f"{new.proxy} copies {size} of {new.leader} (version {version})")
+        if (warning := following.find_warning(new, system.variables)) is not None:
+            typer.echo(warning, err=True)
 
 
 @app.command()

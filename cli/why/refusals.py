@@ -37,6 +37,7 @@ RULES = {
     Refusal.QUOTE_TOO_OLD: Rule("age of the quote", SECONDS),
     Refusal.BOOK_TOO_THIN: Rule("what the order book could fill", USDC),
     Refusal.SLIPPAGE_TOO_HIGH: Rule("how much worse than the leader's price it would be", BPS),
+    Refusal.EQUITY_UNKNOWN: Rule("equities that were not known", "equities"),
     Refusal.BELOW_MINIMUM: Rule("size of the copy", USDC, SHARES),
     Refusal.ABOVE_TRADE_MAXIMUM: Rule("size of the copy", USDC),
     Refusal.DAILY_CAP_REACHED: Rule("spent today by the follow, this copy included", USDC),

@@ -142,10 +142,16 @@ def _list_verdict(attempt: Attempt) -> Facts:
 
 def _list_size(intent: Intent) -> Facts:
     """What an entry was sized to, where that is not by its own trade alone."""
-    if not intent.carried_usdc:
-        return []
-    usdc, carried = format_amount(intent.usdc), format_amount(intent.carried_usdc)
-    return [("sized", f"{usdc} USDC, {carried} of it carried from earlier trades")]
+    facts: Facts = []
+    if intent.carried_usdc:
+        usdc, carried = format_amount(intent.usdc), format_amount(intent.carried_usdc)
+        facts.append(("sized", f"{usdc} USDC, {carried} of it carried from earlier trades"))
+    if intent.sized_by_equity:
+        leader, follower = map(
+            _format_known, (intent.leader_equity_usdc, intent.follower_equity_usdc)
+        )
+        facts.append(("equity", f"leader's {leader} USDC, follower's {follower} USDC"))
+    return facts
 
 
 def _list_decision(verdict: IntentApproved | IntentRefused) -> Facts:

@@ -7,7 +7,7 @@ produces    leader-fills (keyed by leader): also a row that is published again a
             taken for a resent settlement;
             copy-intents (keyed by proxy);
             dead-letters (frames that cannot be parsed)
-owns        ingest.fills, ingest.copy_slices, ingest.copy_sizes, ingest.cursors
+owns        ingest.fills, ingest.copy_slices, ingest.copy_sizes, ingest.equities, ingest.cursors
 guarantees  A trade is copied once, whatever subset of the feeds reports it, in whatever order and
             however often, also if its settlement fails and is sent again under another transaction.
             A later row adds a copy of the difference. Terms apply to the trade: its intents add up
@@ -18,5 +18,6 @@ fails       A feed that is silent or down does not stop the others, which report
             a gap in the chain's logs is read again.
             A row that may report an already copied trade waits until its transaction is in a block.
             While the node fails, sales wait.
+            While it is not known what a wallet is worth, entries sized by it are refused
             If a settlement fails for good, its copies remain, and an error is logged
 """

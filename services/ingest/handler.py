@@ -79,6 +79,14 @@ class Holdings(Protocol):
         ...
 
 
+class Equities(Protocol):
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
+        """What the wallets were worth at that time, in micro-USDC; without those of which it is not
+        known. Raises: Transient.
+        """
+        ...
+
+
 class ControlsReader(Protocol):
     def known(self) -> Controls:
         """The newest controls that were read, confirmed or not: whether they may be acted on is
@@ -98,6 +106,8 @@ class Handler:
     controls: ControlsReader
     now: Callable[[], datetime]
     repeated_rows: RepeatedRows = RepeatedRows.SPEED
+    equities: Equities | None = None
+    """None: of no wallet it is known what it is worth."""
     carry_for: timedelta = timedelta(hours=1)
     """How long a later trade may spend what is below the venue's minimum."""
 
@@ -153,17 +163,29 @@ class Handler:
         }
         if not follow_ids:
             return Sizes(by_slice={})
+        new = find_new_slices(context, reconciliation)
         facts = SizingFacts(
             controls_by_version=controls,
             recorded=await self.trades.load_sizes(fill, follow_ids),
             carry_for=self.carry_for,
+            equity_by_wallet=await self._load_equities(fill, new, controls),
         )
-        return size_copies(
-            fill,
-            merge_slices(context, reconciliation),
-            facts,
-            new=find_new_slices(context, reconciliation),
-        )
+        return size_copies(fill, merge_slices(context, reconciliation), facts, new=new)
+
+    async def _load_equities(
+        self, fill: LeaderFillSeen, new: Sequence[CopySlice], controls: Mapping[int, Controls]
+    ) -> Mapping[str, int]:
+        """What wallets were worth when the new slices were intended, where a follow needs it."""
+        follows = {
+            follow
+            for each in new
+            for follow in controls[each.controls_version].follows_for(fill.leader)
+            if follow.equity_percent is not None
+        }
+        if not follows or self.equities is None or fill.side is Side.SELL:
+            return {}
+        wallets = {fill.leader, *(follow.proxy for follow in follows)}
+        return await self.equities.load(wallets, max(each.intended_at for each in new))
 
     async def _add_held_shares(
         self, context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconciliation

@@ -50,3 +50,8 @@ class Settings(BaseSettings):
     """How long a follow carries what it cannot copy of a trade because it is below the venue's
     minimum: a later trade of the same leader and token adds it to its own copy. 0: it is let go
     at once."""
+    equity_interval: timedelta = Field(default=timedelta(seconds=60), gt=timedelta(0))
+    """The pause between two readings of what the wallets are worth of which a follow copies a share
+    of the equity. Needs `DATA_URL`; a reading takes 60 ms for each wallet."""
+    max_equity_age: timedelta = Field(default=timedelta(minutes=10), gt=timedelta(0))
+    """How long a reading counts. Without one, the entry is refused as `equity_unknown`."""

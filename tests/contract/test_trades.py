@@ -30,6 +30,7 @@ from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.money import Side
+from shared.domain.terms import Equities
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
@@ -432,8 +433,17 @@ def purchase(number: int) -> LeaderFillSeen:
 
 async def test_sizes_are_loaded_as_they_were_recorded(trades: Trades) -> None:
     first, second = purchase(1), purchase(2)
-    of_first, of_other = a_size(first), a_size(first, follow_id="follow-2", lots=())
-    of_second = a_size(second, number=1, state=SizeState.INTENDED)
+    unknown = Equities(leader_usdc=usdc(5), follower_usdc=None)
+    of_first = a_size(first)
+    of_other = a_size(
+        first, follow_id="follow-2", lots=(), state=SizeState.EQUITY_UNKNOWN, equities=unknown
+    )
+    of_second = a_size(
+        second,
+        number=1,
+        state=SizeState.INTENDED,
+        equities=Equities(leader_usdc=usdc(5), follower_usdc=0),
+    )
     assert await trades.load_sizes(first, {"follow-1"}) == RecordedSizes()
 
     await trades.record(first, reconciled(first, a_slice(first)), [of_first, of_other])

@@ -1,4 +1,4 @@
-"""Stores the sizes of copies with which something is carried, in PostgreSQL."""
+"""Stores the sizes of copies that rest on more than their own trade, in PostgreSQL."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from services.ingest.decisions import CopySize, Lot, RecordedSizes, SizeState
 from shared.db import tables
 from shared.db.engine import fetch_rows
 from shared.db.sql import Batch
+from shared.domain.terms import Equities
 from shared.messages.leader_fills import LeaderFillSeen
 
 LOTS: TypeAdapter[tuple[Lot, ...]] = TypeAdapter(tuple[Lot, ...])
@@ -105,6 +106,8 @@ def _build_values(size: CopySize) -> dict[str, Any]:
         "accrued_usdc": size.accrued_usdc,
         "let_go_usdc": size.let_go_usdc,
         "lots": LOTS.dump_json(size.lots).decode(),
+        "leader_equity_usdc": None if size.equities is None else size.equities.leader_usdc,
+        "follower_equity_usdc": None if size.equities is None else size.equities.follower_usdc,
     }
 
 
@@ -121,4 +124,11 @@ def _parse(row: DatabaseRow[Any]) -> CopySize:
         accrued_usdc=row.accrued_usdc,
         let_go_usdc=row.let_go_usdc,
         lots=LOTS.validate_json(row.lots),
+        equities=_parse_equities(row),
     )
+
+
+def _parse_equities(row: DatabaseRow[Any]) -> Equities | None:
+    equities = Equities(leader_usdc=row.leader_equity_usdc, follower_usdc=row.follower_equity_usdc)
+    is_needed = row.state == SizeState.EQUITY_UNKNOWN or equities.are_known
+    return equities if is_needed else None

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from services.ingest.decisions.trades import RESENT_WITHIN
 from shared.domain.money import MIN_BUY_USDC
+from shared.domain.terms import Equities
 
 MAX_LOTS = 20
 """Of one follow and token. Beyond, the oldest become one: a row must not grow with the number of a
@@ -30,6 +31,8 @@ class SizeState(StrEnum):
     is carried: it counts as not intended."""
     CARRIED = "carried"
     """There is no intent."""
+    EQUITY_UNKNOWN = "equity_unknown"
+    """It is intended, so that its refusal is seen. The trade's next slice is sized with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,8 @@ class CopySize:
     """What was carried before, and is not any more."""
     lots: tuple[Lot, ...]
     """What is carried after this slice, the oldest first."""
+    equities: Equities | None = None
+    """What it was sized by; None: the follow does not copy a share of the equity."""
 
     @property
     def intended_usdc(self) -> int:

@@ -12,8 +12,10 @@ preflight applies to what the follow holds.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from services.ingest.decisions.carrying import (
+    CarriedLots,
     CopySize,
     Lot,
     SizeState,
@@ -26,6 +28,7 @@ from services.ingest.decisions.trades import CopySlice
 from shared.domain.follows import Controls, Follow
 from shared.domain.ids import intent_id
 from shared.domain.money import MIN_BUY_USDC, Side, cost_floor, shares_for
+from shared.domain.terms import Equities
 from shared.messages.intents import Intent
 from shared.messages.leader_fills import LeaderFillSeen
 
@@ -52,6 +55,18 @@ class SizingFacts:
     recorded: RecordedSizes
     carry_for: timedelta = timedelta(0)
     """How long a later trade may spend what a follow carries."""
+    equity_by_wallet: Mapping[str, int] = field(default_factory=dict)
+    """In micro-USDC, where it is known, for new slices; recorded ones keep what they were sized
+    by."""
+
+    def find_equities(self, terms: Follow) -> Equities | None:
+        """What a copy is sized by; None where the follow does not copy a share of the equity."""
+        if terms.equity_percent is None:
+            return None
+        return Equities(
+            leader_usdc=self.equity_by_wallet.get(terms.leader),
+            follower_usdc=self.equity_by_wallet.get(terms.proxy),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +76,7 @@ class Sizes:
     by_slice: Mapping[SliceOfFollow, CopySize]
     to_record: tuple[CopySize, ...] = ()
     """All that follow from more than the trade's slices and the terms: those with which something
-    is carried."""
+    is carried, and those by a share of the equity."""
 
 
 def size_copies(
@@ -145,7 +160,11 @@ class _Walk:
             self._intended_usdc -= covered[1]
 
     def _add_resent(self, each: CopySlice, terms: Follow) -> None:
-        usdc = max(0, terms.copy_usdc(self._leader_usdc) - self._accrued_usdc)
+        equities = self.facts.find_equities(terms)
+        usdc = 0
+        if equities is None or equities.are_known:
+            sized = terms.copy_usdc(self._leader_usdc, equities=equities)
+            usdc = max(0, sized - self._accrued_usdc)
         self._accrued_usdc += usdc
         self._intended_usdc += usdc
         self._resent.append((each, usdc))
@@ -158,7 +177,7 @@ class _Walk:
         else:
             # Only a slice from before sizes were recorded leaves something that is in no lot.
             self._accrued_usdc = size.accrued_usdc - sum_lots(size.lots)
-        if each.sequence in self.new and (self._lots or size.lots):
+        if each.sequence in self.new and (self._lots or size.lots or size.equities is not None):
             self.to_record.append(size)
             self._latest = size
 
@@ -172,8 +191,11 @@ class _Walk:
             at=each.intended_at,
             carry_for=self.facts.carry_for,
         )
+        equities = self.facts.find_equities(terms)
+        if equities is not None and not equities.are_known:
+            return self._leave_unsized(each, lots, equities)
         intended_already = self._accrued_usdc - sum_lots(lots.own)
-        owed = max(0, terms.copy_usdc(self._leader_usdc) - intended_already)
+        owed = max(0, terms.copy_usdc(self._leader_usdc, equities=equities) - intended_already)
         usdc, carried, left, own_left = size_with_lots(
             lots, owed_usdc=owed, room_usdc=max(0, terms.max_usdc - self._intended_usdc)
         )
@@ -191,6 +213,20 @@ class _Walk:
             accrued_usdc=intended_already + owed,
             let_go_usdc=sum_lots(lots.let_go),
             lots=merge_lots([*left, own_lot]),
+            equities=equities,
+        )
+
+    def _leave_unsized(self, each: CopySlice, lots: CarriedLots, equities: Equities) -> CopySize:
+        """The trade accrues nothing by a slice whose size is unknown: its next one is sized with
+        it.
+        """
+        return self._build_size(
+            each,
+            state=SizeState.EQUITY_UNKNOWN,
+            accrued_usdc=self._accrued_usdc,
+            let_go_usdc=sum_lots(lots.let_go),
+            lots=merge_lots([*lots.own, *lots.spendable, *lots.others]),
+            equities=equities,
         )
 
     def _let_go(self, each: CopySlice) -> None:
@@ -211,6 +247,7 @@ class _Walk:
         accrued_usdc: int = 0,
         let_go_usdc: int,
         lots: tuple[Lot, ...] = (),
+        equities: Equities | None = None,
     ) -> CopySize:
         return CopySize(
             trade_id=self.fill.trade_id,
@@ -224,6 +261,7 @@ class _Walk:
             accrued_usdc=accrued_usdc,
             let_go_usdc=let_go_usdc,
             lots=lots,
+            equities=equities,
         )
 
     def _find_recorded(self, each: CopySlice) -> CopySize | None:
@@ -250,16 +288,22 @@ def build_intents(
         )
     sized = [(follow, sizes.by_slice[copied.sequence, follow.follow_id]) for follow in follows]
     return tuple(
-        _build_intent(
-            copied,
-            fill,
-            follow,
-            usdc=size.usdc,
-            carried_usdc=size.carried_usdc,
-            shares=shares_for(size.usdc, fill.price),
-        )
-        for follow, size in sized
-        if size.has_intent
+        _build_entry(copied, fill, follow, size) for follow, size in sized if size.has_intent
+    )
+
+
+def _build_entry(copied: CopySlice, fill: LeaderFillSeen, follow: Follow, size: CopySize) -> Intent:
+    equities = size.equities
+    return _build_intent(
+        copied,
+        fill,
+        follow,
+        usdc=size.usdc,
+        carried_usdc=size.carried_usdc,
+        sized_by_equity=equities is not None,
+        leader_equity_usdc=None if equities is None else equities.leader_usdc,
+        follower_equity_usdc=None if equities is None else equities.follower_usdc,
+        shares=shares_for(size.usdc, fill.price),
     )
 
 
@@ -269,15 +313,8 @@ def _leader_usdc(copy_slice: CopySlice, fill: LeaderFillSeen) -> int:
     return cost_floor(copy_slice.shares, fill.price)
 
 
-def _build_intent(
-    copied: CopySlice,
-    fill: LeaderFillSeen,
-    follow: Follow,
-    *,
-    usdc: int,
-    shares: int,
-    carried_usdc: int = 0,
-) -> Intent:
+def _build_intent(copied: CopySlice, fill: LeaderFillSeen, follow: Follow, **size: Any) -> Intent:
+    """``size``: the fields of the intent that say how much is copied."""
     return Intent(
         intent_id=intent_id(
             trade=fill.trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id
@@ -292,12 +329,10 @@ def _build_intent(
         leader_price=fill.price,
         leader_shares=copied.shares,
         leader_held_shares=copied.leader_held_shares,
-        usdc=usdc,
-        carried_usdc=carried_usdc,
-        shares=shares,
         filled_at=fill.filled_at,
         seen_at=fill.occurred_at,
         intended_at=copied.intended_at,
         title=fill.title,
         outcome=fill.outcome,
+        **size,
     )

@@ -11,7 +11,7 @@ from shared.db.tables.control import (
 )
 from shared.db.tables.debt_recovery import debts
 from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
-from shared.db.tables.ingest import copy_sizes, copy_slices, cursors, fills
+from shared.db.tables.ingest import copy_sizes, copy_slices, cursors, equities, fills
 from shared.db.tables.preflight import exits, intents, positions, spending
 from shared.db.tables.tx_monitor import watches
 
@@ -24,6 +24,7 @@ __all__ = [
     "dead_letter_decisions",
     "dead_letters",
     "debts",
+    "equities",
     "exits",
     "fills",
     "follows",

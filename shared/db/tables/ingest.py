@@ -92,7 +92,12 @@ copy_sizes = Table(
     Column(
         "number", Integer, nullable=False, comment="Sizes of the follow and token before this one"
     ),
-    Column("state", Text, nullable=False, comment="intended, below_minimum or carried"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="intended, below_minimum, carried or equity_unknown",
+    ),
     Column("usdc", BigInteger, nullable=False),
     Column("carried_usdc", BigInteger, nullable=False, comment="Of usdc, from earlier trades"),
     Column(
@@ -108,8 +113,21 @@ copy_sizes = Table(
         comment="Carried before, and not any more",
     ),
     Column("lots", Text, nullable=False, comment="JSON: what is carried after this slice"),
+    Column("leader_equity_usdc", BigInteger, comment="Of a share of the equity; null: not known"),
+    Column("follower_equity_usdc", BigInteger, comment="As for the leader"),
     Index("copy_sizes_of_follow", "follow_id", "token_id", "number", unique=True),
     schema="ingest",
-    comment="What a follow copies of a slice, where it carries something; the last row of a follow "
-    "and token says what it carries.",
+    comment="What a follow copies of a slice, where that rests on more than the trade; the last "
+    "row of a follow and token says what it carries.",
+)
+
+equities = Table(
+    "equities",
+    metadata,
+    Column("wallet", Text, primary_key=True),
+    Column("read_at", TIMESTAMP, primary_key=True),
+    Column("usdc", BigInteger, nullable=False, comment="pUSD and the value of the positions"),
+    Index("equities_by_age", "read_at"),
+    schema="ingest",
+    comment="What wallets were worth, of follows that copy a share of the equity.",
 )

@@ -10,7 +10,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.errors import CommandError
-from cli.following import build_follows_table, format_size, parse_follow, parse_scope
+from cli.following import (
+    build_follows_table,
+    find_warning,
+    format_size,
+    parse_follow,
+    parse_scope,
+)
 from cli.formatting import format_number
 from cli.main import app
 from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
@@ -26,6 +32,7 @@ def follow_from_arguments(
         "percent": "10",
         "fixed": None,
         "tier": None,
+        "equity": None,
         "minimum": "1",
         "maximum": "100",
         "slippage": "3",
@@ -93,6 +100,21 @@ def test_the_command_takes_an_option_for_each_tier(monkeypatch: pytest.MonkeyPat
     assert "copies from 0: 10 %, from 1000: 5 %, from 10000: 250 USDC of" in result.output
 
 
+def test_a_share_of_the_equity_replaces_the_percentage() -> None:
+    follow = follow_from_arguments(percent=None, equity="50")
+
+    assert (follow.percent, follow.equity_percent) == (None, Decimal(50))
+    assert format_size(follow) == "50 % of the share of equity"
+
+
+def test_a_share_of_the_equity_is_warned_of_without_the_address_that_it_needs() -> None:
+    follow = follow_from_arguments(percent=None, equity="50")
+
+    assert "DATA_URL is not set" in (find_warning(follow, {}) or "")
+    assert find_warning(follow, {"DATA_URL": "https://data.example"}) is None
+    assert find_warning(follow_from_arguments(), {}) is None
+
+
 def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
     follow = follow_from_arguments(percent=None, tier=TIERS)
 
@@ -117,6 +139,9 @@ def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
         ({"percent": None, "tier": ("0:0%",)}, "above 0"),
         ({"percent": None, "tier": ("0:0",)}, "above 0"),
         ({"percent": None, "tier": ("0:",)}, "must be a number"),
+        ({"equity": "5"}, "exactly one"),
+        ({"percent": None, "equity": "0"}, "above 0"),
+        ({"percent": None, "equity": "half"}, "--equity"),
         ({"percent": None}, "exactly one"),
         ({"fixed": "25"}, "exactly one"),
         ({"percent": "0"}, "above 0"),

@@ -64,7 +64,7 @@ def parse_terms(cell: str) -> Follow:
         for name, parameter in signature(follow_command).parameters.items()
         if parameter.default is not Parameter.empty
     }
-    size = {} if given.keys() & {"percent", "fixed", "tier"} else {"percent": "10"}
+    size = {} if given.keys() & {"percent", "fixed", "tier", "equity"} else {"percent": "10"}
     return parse_follow(LEADER, PROXY, **defaults | size | given)
 
 

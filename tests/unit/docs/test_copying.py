@@ -40,6 +40,7 @@ TABLES = {
     "## Entries",
     "### A trade in many rows",
     "### Small trades",
+    "### Share of the equity",
     "### A leader who repeats himself",
     "## Exits",
     "### Whose shares",

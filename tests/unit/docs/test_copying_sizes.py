@@ -9,9 +9,10 @@ from services.ingest.settings import Settings
 from services.preflight.decisions import judge
 from shared.domain.follows import Follow
 from shared.domain.money import Side
-from shared.messages.intents import Intent, IntentApproved
-from tests.builders import NOON, a_quote, levels, quoted
-from tests.unit.docs.copies import as_written, each_row, parse_terms, some_facts
+from shared.messages.intents import Intent
+from tests.builders import NOON, a_fill, a_quote, levels, quoted, usdc
+from tests.fakes import FakeEquities
+from tests.unit.docs.copies import as_written, each_row, parse_terms, parse_two, some_facts
 from tests.unit.ingest.test_carrying import Copies, a_trade
 
 DURATION = TypeAdapter(timedelta)
@@ -24,18 +25,19 @@ def list_steps(cell: str) -> Iterator[str]:
         yield from [repeated] * int(times) if separator else [step]
 
 
-def spent_by(intent: Intent, follow: Follow) -> str | None:
-    """USDC; None where the copy is refused as below the minimum. The book has all of it."""
+def judge_at_once(intent: Intent, follow: Follow) -> str:
+    """The USDC that the copy spends, or the reason of its refusal. The book has all of it."""
     quote = a_quote(levels=levels((str(intent.leader_price), 10**6)), shares=max(intent.shares, 1))
     current = dict(intent) | {"filled_at": NOON}
-    verdict = judge(some_facts(quoted=quoted(quote, **current), follow=follow))
-    written = as_written(verdict)
-    assert isinstance(verdict, IntentApproved) or written == "`below_minimum`"
-    return written if isinstance(verdict, IntentApproved) else None
+    return as_written(judge(some_facts(quoted=quoted(quote, **current), follow=follow)))
 
 
-def test_the_page_names_the_default() -> None:
-    assert Settings.model_fields["carry_for"].default == timedelta(hours=1)
+def test_the_page_names_the_defaults() -> None:
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+
+    assert defaults["carry_for"] == timedelta(hours=1)
+    assert defaults["equity_interval"] == timedelta(minutes=1)
+    assert defaults["max_equity_age"] == timedelta(minutes=10)
 
 
 @each_row("### Small trades")
@@ -52,6 +54,23 @@ async def test_small_trades_are_copied_as_the_page_says(row: list[str]) -> None:
             await copies.handle(a_trade(number, worth, side=side))
 
     bought = [each for each in copies.intents.values() if each.side is Side.BUY]
-    spent = [usdc for each in bought if (usdc := spent_by(each, follow)) is not None]
+    verdicts = [judge_at_once(each, follow) for each in bought]
 
+    spent = [verdict for verdict in verdicts if verdict != "`below_minimum`"]
     assert (" + ".join(spent) or "nothing") == expected
+
+
+@each_row("### Share of the equity")
+async def test_a_share_of_the_equity_is_copied_as_the_page_says(row: list[str]) -> None:
+    terms, of_leader, of_follower, trade, expected = row
+    follow, equities = parse_terms(terms), FakeEquities()
+    for wallet, worth in ((follow.leader, of_leader), (follow.proxy, of_follower)):
+        if worth != "unknown":
+            equities.readings.append((wallet, NOON, usdc(worth)))
+    bought, price = parse_two(trade, " at ")
+    copies = Copies(follows=[follow], equities=equities)
+
+    await copies.handle(a_fill(shares=usdc(str(bought)), price=price))
+
+    (intent,) = copies.intents.values()
+    assert judge_at_once(intent, follow) == expected

@@ -34,7 +34,7 @@ from tests.builders import (
     shares,
     usdc,
 )
-from tests.fakes import Clock, FakeHoldings, FakeTrades, FixedControls
+from tests.fakes import Clock, FakeEquities, FakeHoldings, FakeTrades, FixedControls
 
 HOUR = timedelta(hours=1)
 FOLLOW_ID = follow_id(leader=LEADER, proxy=PROXY)
@@ -60,6 +60,7 @@ class Copies:
 
     follows: Sequence[Follow] = (HUNDREDTH,)
     carry_for: timedelta = HOUR
+    equities: FakeEquities = field(default_factory=FakeEquities)
     trades: FakeTrades = field(default_factory=FakeTrades)
     clock: Clock = field(default_factory=lambda: Clock(NOON))
     intents: dict[str, Intent] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Copies:
             trades=self.trades,
             holdings=FakeHoldings(),
             controls=FixedControls(controls(*self.follows)),
+            equities=self.equities,
             now=self.clock,
             carry_for=self.carry_for,
         )
