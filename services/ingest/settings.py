@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     trades would be refused as too old anyway."""
     data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
     """The Data API's address, https://data-api.polymarket.com for the live one. Not set: this feed
-    is off."""
+    is off, and entries of follows that copy a share of the equity are refused."""
     data_poll_interval: timedelta = timedelta(seconds=5)
     """The pause between two rounds over all leaders. A round takes 60 ms for each leader: the limit
     is 200 requests in ten seconds for one address."""

@@ -109,10 +109,10 @@ class Follow:
         that copies a share of the equity. Raises: ValueError where it needs them and does not know
         them.
         """
-        amount = self._size(leader_usdc, equities or Equities(leader_usdc=None, follower_usdc=None))
+        amount = self._size(leader_usdc, equities)
         return min(max(amount, self.min_usdc), self.max_usdc)
 
-    def _size(self, leader_usdc: int, equities: Equities) -> int:
+    def _size(self, leader_usdc: int, equities: Equities | None) -> int:
         if self.tiers:
             return self._find_tier(leader_usdc).copy_usdc(leader_usdc)
         if self.equity_percent is not None:

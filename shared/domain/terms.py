@@ -88,14 +88,14 @@ class Equities:
         return self.leader_usdc is not None and self.follower_usdc is not None
 
 
-def copy_share_of_equity(leader_usdc: int, *, percent: Decimal, equities: Equities) -> int:
+def copy_share_of_equity(leader_usdc: int, *, percent: Decimal, equities: Equities | None) -> int:
     """Return ``percent`` of the share that ``leader_usdc`` is of the leader's equity, of the
     follower's equity, in micro-USDC and rounded down.
 
     The leader's equity counts as at least the trade: he owned what he traded. So the share is at
     most all. Raises: ValueError where an equity is not known.
     """
-    if equities.leader_usdc is None or equities.follower_usdc is None:
+    if equities is None or equities.leader_usdc is None or equities.follower_usdc is None:
         raise ValueError("a share of the equity cannot be computed from an equity that is unknown")
     leader_equity = max(equities.leader_usdc, leader_usdc)
     if not leader_equity:

@@ -93,14 +93,19 @@ class CarriedLots:
     let_go: tuple[Lot, ...]
 
 
+NO_LOTS = CarriedLots(own=(), spendable=(), others=(), let_go=())
+
+
 def divide_lots(
-    lots: Iterable[Lot], *, trade_ids: Iterable[str], at: datetime, carry_for: timedelta
+    lots: Sequence[Lot], *, trade_ids: Iterable[str], at: datetime, carry_for: timedelta
 ) -> CarriedLots:
     """Divide the lots by what a trade at that time may do with them.
 
     ``trade_ids``: the trade's own, and those as which its shares were copied. ``carry_for``: how
     long later trades may spend a lot. Its own trade may for as long as more of it may be reported.
     """
+    if not lots:
+        return NO_LOTS
     ids = frozenset(trade_ids)
     kept_for = max(carry_for, RESENT_WITHIN)
     own, spendable, others, let_go = [], [], [], []

@@ -97,10 +97,11 @@ def size_copies(
         for version in sorted(versions)
         for follow in facts.controls_by_version[version].follows_for(fill.leader)
     }
+    trade_id = fill.trade_id
     by_slice: dict[SliceOfFollow, CopySize] = {}
     to_record: list[CopySize] = []
     for follow in follows.values():
-        walk = _Walk(fill=fill, follow=follow, facts=facts, new=numbers)
+        walk = _Walk(fill=fill, trade_id=trade_id, follow=follow, facts=facts, new=numbers)
         for each in slices:
             walk.add(each)
         by_slice |= {(size.sequence, size.follow_id): size for size in walk.sizes}
@@ -117,6 +118,8 @@ class _Walk:
     """
 
     fill: LeaderFillSeen
+    trade_id: str
+    """Of the fill: it is computed once for all follows."""
     follow: Follow
     facts: SizingFacts
     new: frozenset[int]
@@ -187,7 +190,7 @@ class _Walk:
         """
         lots = divide_lots(
             self._lots if each.sequence in self.new else (),
-            trade_ids=[self.fill.trade_id, *(resent.resent_of for resent, _ in self._resent)],
+            trade_ids=[self.trade_id, *(resent.resent_of for resent, _ in self._resent)],
             at=each.intended_at,
             carry_for=self.facts.carry_for,
         )
@@ -203,8 +206,9 @@ class _Walk:
             state = SizeState.INTENDED
         else:
             state = SizeState.CARRIED if self._number else SizeState.BELOW_MINIMUM
-        since = min((lot.since for lot in lots.own), default=each.intended_at)
-        own_lot = Lot(trade_id=self.fill.trade_id, usdc=own_left, since=since)
+        if own_left:
+            since = min((lot.since for lot in lots.own), default=each.intended_at)
+            left = (*left, Lot(trade_id=self.trade_id, usdc=own_left, since=since))
         return self._build_size(
             each,
             state=state,
@@ -212,7 +216,7 @@ class _Walk:
             carried_usdc=carried,
             accrued_usdc=intended_already + owed,
             let_go_usdc=sum_lots(lots.let_go),
-            lots=merge_lots([*left, own_lot]),
+            lots=merge_lots(left) if left else (),
             equities=equities,
         )
 
@@ -250,7 +254,7 @@ class _Walk:
         equities: Equities | None = None,
     ) -> CopySize:
         return CopySize(
-            trade_id=self.fill.trade_id,
+            trade_id=self.trade_id,
             sequence=each.sequence,
             follow_id=self.follow.follow_id,
             token_id=self.fill.token_id,
@@ -281,11 +285,9 @@ def build_intents(
     """
     follows = controls.follows_for(fill.leader)
     if fill.side is Side.SELL:
-        usdc = cost_floor(copied.shares, fill.price)
-        return tuple(
-            _build_intent(copied, fill, follow, usdc=usdc, shares=copied.shares)
-            for follow in follows
-        )
+        size = {"usdc": cost_floor(copied.shares, fill.price), "shares": copied.shares}
+        trade_id = fill.trade_id
+        return tuple(_build_intent(copied, fill, trade_id, follow, **size) for follow in follows)
     sized = [(follow, sizes.by_slice[copied.sequence, follow.follow_id]) for follow in follows]
     return tuple(
         _build_entry(copied, fill, follow, size) for follow, size in sized if size.has_intent
@@ -297,6 +299,7 @@ def _build_entry(copied: CopySlice, fill: LeaderFillSeen, follow: Follow, size: 
     return _build_intent(
         copied,
         fill,
+        size.trade_id,
         follow,
         usdc=size.usdc,
         carried_usdc=size.carried_usdc,
@@ -313,11 +316,13 @@ def _leader_usdc(copy_slice: CopySlice, fill: LeaderFillSeen) -> int:
     return cost_floor(copy_slice.shares, fill.price)
 
 
-def _build_intent(copied: CopySlice, fill: LeaderFillSeen, follow: Follow, **size: Any) -> Intent:
+def _build_intent(
+    copied: CopySlice, fill: LeaderFillSeen, trade_id: str, follow: Follow, **size: Any
+) -> Intent:
     """``size``: the fields of the intent that say how much is copied."""
     return Intent(
         intent_id=intent_id(
-            trade=fill.trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id
+            trade=trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id
         ),
         proxy=follow.proxy,
         leader=fill.leader,
