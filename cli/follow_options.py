@@ -29,6 +29,8 @@ class FollowOptions:
 
     percent: str | None = None
     fixed: str | None = None
+    tiers: tuple[str, ...] = ()
+    equity: str | None = None
     minimum: str = "1"
     maximum: str = "100"
     slippage: str = "3"

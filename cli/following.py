@@ -5,8 +5,9 @@ The services apply a change within a second, without a restart.
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import TypeVar
 
 from rich.table import Table
@@ -36,7 +37,7 @@ from shared.domain.follows import (
 )
 from shared.domain.ids import follow_id
 from shared.domain.money import as_decimal
-from shared.domain.terms import EndMode
+from shared.domain.terms import EndMode, Tier
 
 T = TypeVar("T")
 
@@ -67,8 +68,8 @@ def parse_follow(leader: str, proxy: str, options: FollowOptions) -> Follow:
     proxy = parsing.parse_address(proxy, what="--into")
     if leader == proxy:
         raise CommandError("a wallet cannot follow itself: LEADER and --into are the same address")
-    percent, fixed = options.percent, options.fixed
-    filters = parse_filters(options)
+    percent, fixed, equity = options.percent, options.fixed, options.equity
+    tiers, filters = map(parsing.parse_tier, options.tiers), parse_filters(options)
     try:
         return Follow(
             follow_id=follow_id(leader=leader, proxy=proxy),
@@ -77,6 +78,10 @@ def parse_follow(leader: str, proxy: str, options: FollowOptions) -> Follow:
             proxy=proxy,
             percent=None if percent is None else parsing.parse_decimal(percent, what="--percent"),
             fixed_usdc=None if fixed is None else parsing.parse_usdc(fixed, what="--fixed"),
+            tiers=tuple(sorted(tiers, key=lambda each: each.from_usdc)),
+            equity_percent=(
+                None if equity is None else parsing.parse_decimal(equity, what="--equity")
+            ),
             min_usdc=parsing.parse_usdc(options.minimum, what="--min"),
             max_usdc=parsing.parse_usdc(options.maximum, what="--max"),
             max_slippage_bps=parsing.parse_slippage_bps(options.slippage),
@@ -88,7 +93,21 @@ def parse_follow(leader: str, proxy: str, options: FollowOptions) -> Follow:
             filters=filters,
         )
     except ValueError as error:
-        raise CommandError(f"{error} (--percent, --fixed, --min and --max decide on it)") from None
+        raise CommandError(
+            f"{error} (--percent, --fixed, --tier, --equity, --min and --max decide on it)"
+        ) from None
+
+
+def find_warning(follow: Follow, variables: Mapping[str, str]) -> str | None:
+    """What an operator must do for the follow to copy anything; None: nothing is known of.
+    ``variables``: the environment of the command.
+    """
+    if follow.equity_percent is None or variables.get("DATA_URL"):
+        return None
+    return (
+        "warning: DATA_URL is not set here. Ingest needs it to read what the wallets are worth: "
+        "without it, every entry of this follow is refused as equity_unknown"
+    )
 
 
 async def unfollow(
@@ -168,7 +187,7 @@ def build_follows_table(controls: Controls) -> Table:
         table.add_row(
             follow.leader,
             follow.proxy,
-            format_amount(follow),
+            format_size(follow),
             *amounts,
             format_number(follow.max_slippage_bps / 100),
             format_number(as_decimal(follow.daily_cap_usdc)),
@@ -192,8 +211,21 @@ def _list_follows(controls: Controls) -> list[Follow]:
     return [follow for group in controls.follows_by_leader.values() for follow in group.values()]
 
 
-def format_amount(follow: Follow) -> str:
-    """How much of a leader's trade the follow copies: a percentage or a fixed amount."""
-    if follow.percent is not None:
-        return f"{format_number(follow.percent)} %"
-    return f"{format_number(as_decimal(follow.fixed_usdc or 0))} USDC"
+def format_size(follow: Follow) -> str:
+    """How much of a leader's trade the follow copies."""
+    if follow.tiers:
+        return ", ".join(map(_format_tier, follow.tiers))
+    if follow.equity_percent is not None:
+        return f"{format_number(follow.equity_percent)} % of the share of equity"
+    return _format_part(follow.percent, follow.fixed_usdc)
+
+
+def _format_tier(tier: Tier) -> str:
+    start = format_number(as_decimal(tier.from_usdc))
+    return f"from {start}: {_format_part(tier.percent, tier.fixed_usdc)}"
+
+
+def _format_part(percent: Decimal | None, fixed_usdc: int | None) -> str:
+    if percent is not None:
+        return f"{format_number(percent)} %"
+    return f"{format_number(as_decimal(fixed_usdc or 0))} USDC"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
 from shared.chain import addresses
-from shared.domain.terms import EndMode, ExitMode
+from shared.domain.terms import EndMode, ExitMode, Tier
 
 if TYPE_CHECKING:
     from services.paper_venue.faults.catalogue import Fault
@@ -47,6 +47,28 @@ def parse_slippage_bps(text: str) -> Decimal:
     if not 0 <= percent < 100:
         raise CommandError(f"--slippage is {text}: it must be at least 0 and below 100 percent")
     return percent * 100
+
+
+def parse_tier(text: str) -> Tier:
+    """A tier from FROM:SIZE, where SIZE is a percentage such as 10% or an amount in USDC.
+
+    Raises: CommandError.
+    """
+    start, separator, size = text.partition(":")
+    if not separator:
+        raise CommandError(
+            f"--tier is {text!r}: it must be FROM:SIZE, such as 0:10% (ten percent of trades from "
+            "0 USDC on) or 1000:25 (25 USDC of trades from 1000 USDC on)"
+        )
+    from_usdc = parse_usdc(start, what=f"--tier {text}: the size that it begins at")
+    try:
+        if size.endswith("%"):
+            percent = parse_decimal(size[:-1], what=f"--tier {text}: the percentage")
+            return Tier(from_usdc=from_usdc, percent=percent)
+        fixed_usdc = parse_usdc(size, what=f"--tier {text}: the amount")
+        return Tier(from_usdc=from_usdc, fixed_usdc=fixed_usdc)
+    except ValueError as error:
+        raise CommandError(f"--tier {text}: {error}") from None
 
 
 def parse_exit_mode(text: str) -> ExitMode:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -11,10 +12,12 @@ from services.executor.decisions import Order, is_update
 from services.ingest.decisions import (
     RESENT_WITHIN,
     Complement,
+    CopySize,
     CopySlice,
     FillRow,
     OtherTrade,
     Reconciliation,
+    RecordedSizes,
     RowKey,
     Trade,
     TradeContext,
@@ -91,6 +94,7 @@ class FakeTrades:
     def __init__(self) -> None:
         self.rows_by_trade: dict[str, dict[RowKey, FillRow]] = {}
         self.slices_by_trade: dict[str, tuple[CopySlice, ...]] = {}
+        self.sizes: list[CopySize] = []
         self._ids_by_line: dict[tuple[str, str, Side], set[str]] = {}
         """The ids of the trades of each leader, token and side."""
         self._fills_by_trade: dict[str, list[LeaderFillSeen]] = {}
@@ -108,22 +112,68 @@ class FakeTrades:
             ),
         )
 
-    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
+        of_token = [
+            size
+            for size in self.sizes
+            if size.token_id == fill.token_id and size.follow_id in follow_ids
+        ]
+        return RecordedSizes(
+            by_slice={
+                (size.sequence, size.follow_id): size
+                for size in self.sizes
+                if size.trade_id == fill.trade_id
+            },
+            latest_by_follow={
+                size.follow_id: size for size in sorted(of_token, key=lambda size: size.number)
+            },
+        )
+
+    async def record(
+        self,
+        fill: LeaderFillSeen,
+        reconciliation: Reconciliation,
+        sizes: Sequence[CopySize] = (),
+    ) -> None:
+        self._require_slices(fill, reconciliation)
+        self._require_sizes(sizes)
         stored = self.slices_by_trade.get(fill.trade_id, ())
         new = [each for each in reconciliation.slices if each not in stored]
-        sequences = {each.sequence for each in stored}
-        ranges = {(each.from_shares, each.resent_of) for each in stored}
-        if any(
-            each.sequence in sequences or (each.from_shares, each.resent_of) in ranges
-            for each in new
-        ):
-            raise Transient("another slice of the trade was recorded first")
         self._ids_beside(fill).add(fill.trade_id)
         self._fills_by_trade.setdefault(fill.trade_id, []).append(fill)
         self.rows_by_trade.setdefault(fill.trade_id, {}).setdefault(
             row_key(fill), reconciliation.row
         )
         self.slices_by_trade[fill.trade_id] = (*stored, *new)
+        self.sizes += [size for size in sizes if size not in self.sizes]
+
+    def _require_slices(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+        stored = self.slices_by_trade.get(fill.trade_id, ())
+        sequences = {each.sequence for each in stored}
+        ranges = {(each.from_shares, each.resent_of) for each in stored}
+        if any(
+            each.sequence in sequences or (each.from_shares, each.resent_of) in ranges
+            for each in reconciliation.slices
+            if each not in stored
+        ):
+            raise Transient("another slice of the trade was recorded first")
+
+    def _require_sizes(self, sizes: Iterable[CopySize]) -> None:
+        keys = {
+            key
+            for size in self.sizes
+            for key in (
+                (size.trade_id, size.sequence, size.follow_id),
+                (size.follow_id, size.token_id, size.number),
+            )
+        }
+        if any(
+            (size.trade_id, size.sequence, size.follow_id) in keys
+            or (size.follow_id, size.token_id, size.number) in keys
+            for size in sizes
+            if size not in self.sizes
+        ):
+            raise Transient("another size of the follow was recorded first")
 
     async def load_others(self, fill: LeaderFillSeen) -> Sequence[OtherTrade]:
         others = []
@@ -194,6 +244,24 @@ class FakeHoldings:
     async def fetch_held_before(self, fill: LeaderFillSeen, earlier: Sequence[OtherTrade]) -> int:
         self.requests.append(fill)
         return self.shares + sum(other.change for other in earlier)
+
+
+class FakeEquities:
+    """What wallets were worth, by when it was read."""
+
+    def __init__(self, *, max_age: timedelta = timedelta(minutes=10)) -> None:
+        self.max_age = max_age
+        self.readings: list[tuple[str, datetime, int]] = []
+
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
+        return {
+            wallet: usdc
+            for wallet, read_at, usdc in sorted(self.readings, key=lambda reading: reading[1])
+            if wallet in wallets and at - self.max_age <= read_at <= at
+        }
+
+    async def record(self, readings: Sequence[tuple[str, datetime, int]]) -> None:
+        self.readings += readings
 
 
 @dataclass(slots=True)

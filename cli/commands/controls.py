@@ -24,6 +24,8 @@ def follow(
     into: parameters.Into,
     percent: parameters.Percent = None,
     fixed: parameters.Fixed = None,
+    tiers: parameters.Tiers = None,
+    equity: parameters.Equity = None,
     minimum: parameters.Minimum = "1",
     maximum: parameters.Maximum = "100",
     slippage: parameters.Slippage = "3",
@@ -52,12 +54,15 @@ def follow(
 
         options = FollowOptions.from_parameters(context.params)
         new = following.parse_follow(leader, into, options)
+        system = find_system()
         version = following.run_with_database(
-            find_system().database_settings(), lambda engine: following.save_follow(engine, new)
+            system.database_settings(), lambda engine: following.save_follow(engine, new)
         )
         terms = ", ".join(filter(None, (new.leader, format_further_terms(new))))
-        amount = following.format_amount(new)
-        typer.echo(f"{new.proxy} copies {amount} of {terms} (version {version})")
+        size = following.format_size(new)
+        typer.echo(f"{new.proxy} copies {size} of {terms} (version {version})")
+        if (warning := following.find_warning(new, system.variables)) is not None:
+            typer.echo(warning, err=True)
 
 
 @app.command()

@@ -13,6 +13,23 @@ Fixed = Annotated[
     str | None,
     typer.Option(help="Copy this amount, whatever the leader's trade is.", metavar=USDC),
 ]
+Tiers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tier",
+        help="Copy SIZE, a percentage such as 5% or an amount, of trades from this many USDC on. "
+        "Given for each tier, the first from 0.",
+        metavar="USDC:SIZE",
+    ),
+]
+Equity = Annotated[
+    str | None,
+    typer.Option(
+        help="Copy this many percent of the share that the trade is of the leader's equity, of the "
+        "follower's equity.",
+        metavar="PERCENT",
+    ),
+]
 Minimum = Annotated[
     str, typer.Option("--min", help="A smaller copy is raised to this.", metavar=USDC)
 ]

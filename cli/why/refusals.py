@@ -42,6 +42,7 @@ RULES = {
     Refusal.SLIPPAGE_TOO_HIGH: Rule(
         "how much worse than the leader's price, or the book's middle, it would be", BPS
     ),
+    Refusal.EQUITY_UNKNOWN: Rule("equities that were not known", "equities"),
     Refusal.BELOW_MINIMUM: Rule("size of the copy", USDC, SHARES),
     Refusal.ABOVE_TRADE_MAXIMUM: Rule("size of the copy", USDC),
     Refusal.DAILY_CAP_REACHED: Rule("spent in 24 hours by the follow, this copy included", USDC),

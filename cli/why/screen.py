@@ -183,6 +183,7 @@ def _list_verdict(attempt: Attempt) -> Facts:
     verdict = attempt.verdict
     facts = verdict.facts
     return [
+        *_list_size(verdict.intent),
         *_list_decision(verdict),
         ("judged", format_time(facts.judged_at)),
         ("mode", f"{facts.mode}, by version {facts.controls_version} of the controls"),
@@ -210,6 +211,20 @@ def _list_filters(facts: VerdictFacts) -> Facts:
         ("liquidity", f"{_format_known(details.liquidity_usdc)} USDC"),
         ("announced end", format_time(details.ends_at)),
     ]
+
+
+def _list_size(intent: Intent) -> Facts:
+    """What an entry was sized to, where that is not by its own trade alone."""
+    facts: Facts = []
+    if intent.carried_usdc:
+        usdc, carried = format_amount(intent.usdc), format_amount(intent.carried_usdc)
+        facts.append(("sized", f"{usdc} USDC, {carried} of it carried from earlier trades"))
+    if intent.sized_by_equity:
+        leader, follower = map(
+            _format_known, (intent.leader_equity_usdc, intent.follower_equity_usdc)
+        )
+        facts.append(("equity", f"leader's {leader} USDC, follower's {follower} USDC"))
+    return facts
 
 
 def _list_decision(verdict: IntentApproved | IntentRefused) -> Facts:

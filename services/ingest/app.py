@@ -1,6 +1,6 @@
 """Composition root: builds ingest's handler, feeds and adapters from the settings."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, nullcontext
 
@@ -12,9 +12,12 @@ from services.ingest.adapters import (
     ChainHoldings,
     Cursor,
     DataFeed,
+    EquityFeed,
+    PostgresEquities,
     PostgresTrades,
     UnsettledTradesCheck,
     VenueComplements,
+    list_wallets,
 )
 from services.ingest.handler import Handler
 from services.ingest.settings import Settings
@@ -27,6 +30,7 @@ from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.domain.errors import Transient
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
@@ -84,6 +88,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                     after=settings.unsettled_after,
                     check_interval=settings.unsettled_check_interval,
                 ),
+                "equities": build_equity_feed(engine, chain, data, controls, settings),
                 **(
                     {"data": build_data_feed(data, settings, leaders=controls.leaders)}
                     if data
@@ -108,8 +113,10 @@ def build_handler(
             engine, clob, now=utc_now, fetch_timeout=settings.complement_timeout
         ),
         controls=controls,
+        equities=PostgresEquities(engine, max_age=settings.max_equity_age),
         now=utc_now,
         repeated_rows=settings.repeated_rows,
+        carry_for=settings.carry_for,
     )
 
 
@@ -129,6 +136,28 @@ def build_data_feed(
         now=utc_now,
         poll_interval=settings.data_poll_interval,
         lookback=settings.data_lookback,
+    )
+
+
+def build_equity_feed(
+    engine: AsyncEngine,
+    chain: ChainClient,
+    data: DataApi | None,
+    controls: ControlsWatch,
+    settings: Settings,
+) -> EquityFeed:
+    async def fetch_cash(wallets: Sequence[str]) -> list[int | Transient]:
+        read = await chain.fetch_balances_or_failures([(wallet, ()) for wallet in wallets])
+        return [each if isinstance(each, Transient) else each.collateral for each in read]
+
+    return EquityFeed(
+        PostgresEquities(engine, max_age=settings.max_equity_age),
+        fetch_cash=fetch_cash,
+        fetch_value=None if data is None else data.fetch_value,
+        wallets=lambda: list_wallets(controls.known()),
+        now=utc_now,
+        interval=settings.equity_interval,
+        max_age=settings.max_equity_age,
     )
 
 

@@ -1,17 +1,22 @@
 """Handles leaders' fills: stores each row, and makes an intent per follower of what is new."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.ingest.decisions import (
     Complement,
+    CopySize,
     CopySlice,
     OtherTrade,
     Reconciliation,
+    RecordedSizes,
     RepeatedRows,
+    Sizes,
+    SizingFacts,
     TradeContext,
     build_intents,
     find_new_slices,
@@ -20,6 +25,7 @@ from services.ingest.decisions import (
     needs_holdings,
     reconcile,
     select_earlier_trades,
+    size_copies,
     with_held_shares,
 )
 from shared.domain.follows import Controls
@@ -39,11 +45,23 @@ class Trades(Protocol):
         """
         ...
 
-    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
-        """Store the row and its slices in one commit. Storing them again changes nothing.
+    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
+        """The recorded sizes of the trade's slices, and the last one of each follow in the token.
+        Raises: Transient.
+        """
+        ...
 
-        Raises: Transient where another process has stored another slice of the trade: load and
-        decide again.
+    async def record(
+        self,
+        fill: LeaderFillSeen,
+        reconciliation: Reconciliation,
+        sizes: Sequence[CopySize] = (),
+    ) -> None:
+        """Store the row, its slices and their sizes in one commit. Storing them again changes
+        nothing.
+
+        Raises: Transient where another process has stored another slice of the trade, or another
+        size of a follow in the token: load and decide again.
         """
         ...
 
@@ -72,6 +90,14 @@ class Complements(Protocol):
         ...
 
 
+class Equities(Protocol):
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
+        """What the wallets were worth at that time, in micro-USDC; without those of which it is not
+        known. Raises: Transient.
+        """
+        ...
+
+
 class ControlsReader(Protocol):
     def known(self) -> Controls:
         """The newest controls that were read, confirmed or not: whether they may be acted on is
@@ -92,6 +118,10 @@ class Handler:
     controls: ControlsReader
     now: Callable[[], datetime]
     repeated_rows: RepeatedRows = RepeatedRows.SPEED
+    equities: Equities | None = None
+    """None: of no wallet it is known what it is worth."""
+    carry_for: timedelta = timedelta(hours=1)
+    """How long a later trade may spend what is below the venue's minimum."""
 
     async def on_leader_fill_seen(self, fill: LeaderFillSeen) -> Sequence[Message]:
         """The intents of what is new; and rows of other trades that must be handled again, because
@@ -107,32 +137,25 @@ class Handler:
         )
         if fill.side is Side.SELL:
             reconciliation = await self._add_held_shares(context, fill, reconciliation)
-        await self.trades.record(fill, reconciliation)
-        _report(context, fill, reconciliation)
         slices = merge_slices(context, reconciliation)
+        controls = await self._load_controls(slices if reconciliation.to_copy else ())
+        sizes = await self._size(context, fill, reconciliation, controls)
+        await self.trades.record(fill, reconciliation, sizes.to_record)
+        _report(context, fill, reconciliation)
+        _report_carried(sizes)
         intended = [
             message
-            for copy_slice in reconciliation.to_copy
-            for message in await self._build_messages(copy_slice, fill, slices)
+            for copied in reconciliation.to_copy
+            for message in await self._build_messages(
+                copied, fill, controls[copied.controls_version], sizes
+            )
         ]
         return [*intended, *reconciliation.reported_again]
 
-    async def _add_held_shares(
-        self, context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconciliation
-    ) -> Reconciliation:
-        held_before = None
-        if needs_holdings(context, reconciliation):
-            others = await self.trades.load_others(fill)
-            earlier = select_earlier_trades(context, fill, reconciliation, others)
-            held_before = await self.holdings.fetch_held_before(fill, earlier)
-        return with_held_shares(context, reconciliation, held_before=held_before)
-
     async def _build_messages(
-        self, copied: CopySlice, fill: LeaderFillSeen, slices: Sequence[CopySlice]
+        self, copied: CopySlice, fill: LeaderFillSeen, controls: Controls, sizes: Sizes
     ) -> list[CopyIntended]:
-        versions = {each.controls_version for each in slices if each.sequence <= copied.sequence}
-        controls = {version: await self.controls.as_of(version) for version in versions}
-        follows = controls[copied.controls_version].follows_for(fill.leader)
+        follows = controls.follows_for(fill.leader, fill.side)
         complement = (
             await self.complements.find_complement(fill.token_id)
             if any(follow.counter for follow in follows)
@@ -144,8 +167,63 @@ class Handler:
                 occurred_at=copied.intended_at,
                 intent=intent,
             )
-            for intent in build_intents(copied, fill, slices, controls, complement=complement)
+            for intent in build_intents(copied, fill, controls, sizes, complement=complement)
         ]
+
+    async def _load_controls(self, slices: Sequence[CopySlice]) -> Mapping[int, Controls]:
+        return {
+            version: await self.controls.as_of(version)
+            for version in {each.controls_version for each in slices}
+        }
+
+    async def _size(
+        self,
+        context: TradeContext,
+        fill: LeaderFillSeen,
+        reconciliation: Reconciliation,
+        controls: Mapping[int, Controls],
+    ) -> Sizes:
+        """The sizes of the trade's slices; none where the row led to no slice that is copied."""
+        follow_ids = {
+            follow.follow_id
+            for each in reconciliation.to_copy
+            for follow in controls[each.controls_version].follows_for(fill.leader, fill.side)
+        }
+        if not follow_ids:
+            return Sizes(by_slice={})
+        new = find_new_slices(context, reconciliation)
+        facts = SizingFacts(
+            controls_by_version=controls,
+            recorded=await self.trades.load_sizes(fill, follow_ids),
+            carry_for=self.carry_for,
+            equity_by_wallet=await self._load_equities(fill, new, controls),
+        )
+        return size_copies(fill, merge_slices(context, reconciliation), facts, new=new)
+
+    async def _load_equities(
+        self, fill: LeaderFillSeen, new: Sequence[CopySlice], controls: Mapping[int, Controls]
+    ) -> Mapping[str, int]:
+        """What wallets were worth when the new slices were intended, where a follow needs it."""
+        follows = {
+            follow
+            for each in new
+            for follow in controls[each.controls_version].follows_for(fill.leader)
+            if follow.equity_percent is not None
+        }
+        if not follows or self.equities is None or fill.side is Side.SELL:
+            return {}
+        wallets = {fill.leader, *(follow.proxy for follow in follows)}
+        return await self.equities.load(wallets, max(each.intended_at for each in new))
+
+    async def _add_held_shares(
+        self, context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconciliation
+    ) -> Reconciliation:
+        held_before = None
+        if needs_holdings(context, reconciliation):
+            others = await self.trades.load_others(fill)
+            earlier = select_earlier_trades(context, fill, reconciliation, others)
+            held_before = await self.holdings.fetch_held_before(fill, earlier)
+        return with_held_shares(context, reconciliation, held_before=held_before)
 
 
 def _report(context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
@@ -180,3 +258,14 @@ def _report(context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconci
             fill.transaction_hash,
             row.transaction_hash,
         )
+
+
+def _report_carried(sizes: Sizes) -> None:
+    """Count what is recorded of carried amounts."""
+    for size in sizes.to_record:
+        if size.let_go_usdc:
+            metrics.amount_carried(metrics.CarriedAmount.LET_GO)
+        if size.carried_usdc and size.intended_usdc:
+            metrics.amount_carried(metrics.CarriedAmount.SPENT)
+        elif size.lots and not size.intended_usdc:
+            metrics.amount_carried(metrics.CarriedAmount.KEPT)

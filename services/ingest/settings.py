@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     trades would be refused as too old anyway."""
     data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
     """The Data API's address, https://data-api.polymarket.com for the live one. Not set: this feed
-    is off."""
+    is off, and entries of follows that copy a share of the equity are refused."""
     data_poll_interval: timedelta = timedelta(seconds=5)
     """The pause between two rounds over all leaders. A round takes 60 ms for each leader: the limit
     is 200 requests in ten seconds for one address."""
@@ -50,3 +50,12 @@ class Settings(BaseSettings):
     """Which rows of the activity socket wait for their block, because an equal row was reported
     under another transaction: `speed`: those of the same second; `caution`: all within ten minutes.
     """
+    carry_for: timedelta = Field(default=timedelta(hours=1), ge=timedelta(0))
+    """How long a follow carries what it cannot copy of a trade because it is below the venue's
+    minimum: a later trade of the same leader and token adds it to its own copy. 0: it is let go
+    at once."""
+    equity_interval: timedelta = Field(default=timedelta(seconds=60), gt=timedelta(0))
+    """The pause between two readings of what the wallets are worth of which a follow copies a share
+    of the equity. Needs `DATA_URL`; a reading takes 60 ms for each wallet."""
+    max_equity_age: timedelta = Field(default=timedelta(minutes=10), gt=timedelta(0))
+    """How long a reading counts. Without one, the entry is refused as `equity_unknown`."""

@@ -12,9 +12,12 @@ from shared.domain.terms import (
     NO_FILTERS,
     EndMode,
     EntryMode,
+    Equities,
     ExitMode,
     Filters,
     Tier,
+    copy_amount,
+    copy_share_of_equity,
     require_tiers,
 )
 
@@ -101,17 +104,29 @@ class Follow:
         if self.tiers:
             require_tiers(self.tiers)
 
-    def copy_usdc(self, leader_usdc: int) -> int:
+    def copy_usdc(self, leader_usdc: int, *, equities: Equities | None = None) -> int:
         """Return the micro-USDC to copy of a leader's trade of ``leader_usdc`` micro-USDC.
 
-        It is raised to the minimum and limited to the maximum.
+        It is raised to the minimum and limited to the maximum. ``equities``: needed by a follow
+        that copies a share of the equity. Raises: ValueError where it needs them and does not know
+        them.
         """
-        amount = (
-            self.fixed_usdc
-            if self.fixed_usdc is not None
-            else int(leader_usdc * (self.percent or 0) / 100)
-        )
+        amount = self._size(leader_usdc, equities)
         return min(max(amount, self.min_usdc), self.max_usdc)
+
+    def _size(self, leader_usdc: int, equities: Equities | None) -> int:
+        if self.tiers:
+            return self._find_tier(leader_usdc).copy_usdc(leader_usdc)
+        if self.equity_percent is not None:
+            return copy_share_of_equity(leader_usdc, percent=self.equity_percent, equities=equities)
+        return copy_amount(leader_usdc, percent=self.percent, fixed_usdc=self.fixed_usdc)
+
+    def _find_tier(self, leader_usdc: int) -> Tier:
+        """The last tier that begins at this size or below. The first one begins at 0."""
+        return max(
+            (tier for tier in self.tiers if tier.from_usdc <= leader_usdc),
+            key=lambda tier: tier.from_usdc,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

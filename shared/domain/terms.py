@@ -57,6 +57,52 @@ class Tier:
         if (self.percent or self.fixed_usdc or 0) <= 0:
             raise ValueError("a tier's percentage or fixed amount must be above 0")
 
+    def copy_usdc(self, leader_usdc: int) -> int:
+        """Return the micro-USDC to copy of a leader's trade of ``leader_usdc`` micro-USDC."""
+        return copy_amount(leader_usdc, percent=self.percent, fixed_usdc=self.fixed_usdc)
+
+
+def copy_amount(leader_usdc: int, *, percent: Decimal | None, fixed_usdc: int | None) -> int:
+    """Return the fixed amount, or the percentage of ``leader_usdc`` rounded down, in micro-USDC.
+
+    Raises: ValueError where neither is given.
+    """
+    if fixed_usdc is not None:
+        return fixed_usdc
+    if percent is None:
+        raise ValueError("there is neither a percentage nor a fixed amount to size a copy by")
+    return int(leader_usdc * percent / 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equities:
+    """What a leader's and a follower's wallet are worth, in micro-USDC: pUSD and positions. None:
+    not known.
+    """
+
+    leader_usdc: int | None
+    follower_usdc: int | None
+
+    @property
+    def are_known(self) -> bool:
+        return self.leader_usdc is not None and self.follower_usdc is not None
+
+
+def copy_share_of_equity(leader_usdc: int, *, percent: Decimal, equities: Equities | None) -> int:
+    """Return ``percent`` of the share that ``leader_usdc`` is of the leader's equity, of the
+    follower's equity, in micro-USDC and rounded down.
+
+    The leader's equity counts as at least the trade: he owned what he traded. So the share is at
+    most all. Raises: ValueError where an equity is not known.
+    """
+    if equities is None or equities.leader_usdc is None or equities.follower_usdc is None:
+        raise ValueError("a share of the equity cannot be computed from an equity that is unknown")
+    leader_equity = max(equities.leader_usdc, leader_usdc)
+    if not leader_equity:
+        return 0
+    numerator, denominator = percent.as_integer_ratio()
+    return (leader_usdc * equities.follower_usdc * numerator) // (leader_equity * 100 * denominator)
+
 
 def require_tiers(tiers: tuple[Tier, ...]) -> None:
     """Check that they begin at different sizes, the first at 0. Raises: ValueError."""

@@ -80,6 +80,14 @@ class Intent(Fact):
     before it was kept."""
     usdc: Amount
     """To spend on a BUY, or the value of a SELL at the leader's price, in micro-USDC."""
+    carried_usdc: Amount = 0
+    """Of ``usdc``: what was below the venue's minimum in earlier trades of the leader and token. 0
+    on a SELL."""
+    sized_by_equity: bool = False
+    """Whether the follow copies a share of the equity. Then the next two are what it was sized by,
+    in micro-USDC; None: not known in time, ``usdc`` says nothing and the copy is refused."""
+    leader_equity_usdc: Amount | None = None
+    follower_equity_usdc: Amount | None = None
     shares: Amount
     """To sell on a SELL, or what a BUY would yield at the leader's price, in micro-shares."""
     filled_at: AwareDatetime
@@ -258,6 +266,8 @@ class Refusal(StrEnum):
     PRICE_OUT_OF_BAND = "price_out_of_band"
     """The worst price that an entry would reach is outside of the operator's band."""
     SPREAD_TOO_WIDE = "spread_too_wide"
+    EQUITY_UNKNOWN = "equity_unknown"
+    """The follow copies a share of the equity, and one of the equities was not known in time."""
     BELOW_MINIMUM = "below_minimum"
     ABOVE_TRADE_MAXIMUM = "above_trade_maximum"
     DAILY_CAP_REACHED = "daily_cap_reached"

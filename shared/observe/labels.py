@@ -49,6 +49,17 @@ class ParkedReason(StrEnum):
     UNKNOWN_VERSION = "UnknownVersion"
 
 
+class CarriedAmount(StrEnum):
+    """What became of an amount below the venue's minimum."""
+
+    KEPT = "kept"
+    """A follow carries it to a later trade."""
+    SPENT = "spent"
+    """A later trade's copy contains it."""
+    LET_GO = "let_go"
+    """No later trade came in time, or the leader sold."""
+
+
 class Feed(StrEnum):
     """A source outside Kafka that a service reads."""
 

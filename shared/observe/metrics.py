@@ -25,6 +25,7 @@ from shared.observe.labels import (
     AmbiguousTrade,
     Cache,
     CacheResult,
+    CarriedAmount,
     CopyStart,
     Eviction,
     ExitEnd,
@@ -44,6 +45,7 @@ __all__ = [
     "AmbiguousTrade",
     "Cache",
     "CacheResult",
+    "CarriedAmount",
     "CopyStart",
     "Eviction",
     "ExitEnd",
@@ -65,8 +67,7 @@ STATES_AFTER_SIGNING = tuple(
 PATH_SECONDS = (
     0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0,
 )  # fmt: skip
-"""Bucket bounds for a path that ends outside: a post takes tens of milliseconds, a confirmation
-minutes."""
+"""Bucket bounds of a path that ends outside: a post takes milliseconds, a confirmation minutes."""
 
 _TOPIC = Label(name="topic", values="the declared topics")
 _FEED = Label(name="feed", values=Feed)
@@ -218,10 +219,20 @@ _COPIED_TRADES = counter(
     subject=Subject.LEADER_TRADES,
     labels=(Label(name="start", values=CopyStart),),
 )
+_CARRIED = counter(
+    "slipstream_amounts_carried",
+    "Amounts below the venue's minimum that a follow carried, by what became of them",
+    subject=Subject.LEADER_TRADES,
+    labels=(Label(name="result", values=CarriedAmount),),
+)
+_EQUITIES_UNKNOWN = gauge(
+    "slipstream_equities_unknown",
+    "Wallets whose equity a follow needs and was not read in time: its entries are refused",
+    subject=Subject.LEADER_TRADES,
+)
 _UNSETTLED = gauge(
     "slipstream_leader_trades_unsettled",
-    "Trades of leaders within the last hour that were copied and are in no block: anything but "
-    "zero is an alarm",
+    "Leaders' trades of the last hour, copied and in no block: anything but zero is an alarm",
     subject=Subject.LEADER_TRADES,
 )
 _TRANSACTIONS = counter(
@@ -379,6 +390,16 @@ def trade_ambiguous(decision: AmbiguousTrade) -> None:
 def trade_copied(start: CopyStart) -> None:
     """Count a slice of a leader's trade that is copied."""
     _COPIED_TRADES.labels(start).inc()
+
+
+def amount_carried(result: CarriedAmount) -> None:
+    """Count an amount below the venue's minimum of one follow, at a slice of a leader's trade."""
+    _CARRIED.labels(result).inc()
+
+
+def equities_unknown(n: int) -> None:
+    """Set how many wallets a follow needs the equity of, without one that was read in time."""
+    _EQUITIES_UNKNOWN.labels().set(n)
 
 
 def trades_unsettled(n: int) -> None:

@@ -1,4 +1,5 @@
-"""Client of the Data API: the trades of a wallet, and their rows as fills.
+"""Client of the Data API: the trades of a wallet, with their rows as fills, and what its positions
+are worth.
 
 Its rows come from the chain, some seconds late (docs/venue-protocol.md, Data API). A row names
 neither a log index nor an order: two equal rows of a transaction can be two real fills, or one that
@@ -19,6 +20,7 @@ import aiohttp
 
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
+from shared.domain.money import floor_micros
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
 
@@ -43,6 +45,9 @@ DATA_API_FIELD_BY_RTDS_FIELD = {
 }
 """Field names of the Data API by those of the activity feed, whose parser is used for both."""
 
+MAX_USDC = 10**12
+"""No wallet is worth as much."""
+
 Row = dict[str, Any]
 
 
@@ -60,6 +65,8 @@ class DataApi:
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
         self._sleep, self._interval_s = sleep, interval_s
         self._session: aiohttp.ClientSession | None = None
+        self._pace = asyncio.Lock()
+        """Its holder waits for the next request's time: several feeds share the limit."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,12 +111,20 @@ class DataApi:
         )
         return rows
 
+    async def fetch_value(self, wallet: str) -> int:
+        """Return what the wallet's positions are worth, in micro-USDC, rounded down.
+
+        Raises: Transient, InvalidMessage.
+        """
+        return parse_value(await self._get("/v2/value", {"user": wallet}), wallet=wallet)
+
     async def _get(self, path: str, query: dict[str, str]) -> Any:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s)
             )
-        await self._sleep(self._interval_s)
+        async with self._pace:
+            await self._sleep(self._interval_s)
         try:
             async with self._session.get(self._url + path, params=query) as reply:
                 text = await reply.text()
@@ -138,6 +153,20 @@ def parse_page(payload: Any) -> tuple[list[Row], str | None]:
         raise InvalidMessage("the Data API's reply has no data and pagination")
     cursor = pagination.get("next_cursor")
     return rows, None if cursor is None else str(cursor)
+
+
+def parse_value(payload: Any, *, wallet: str) -> int:
+    """Return the value that a reply says of the wallet's positions, in micro-USDC.
+
+    Raises: InvalidMessage where it says none, or of another wallet.
+    """
+    row = payload.get("data") if isinstance(payload, dict) else None
+    if not isinstance(row, dict) or str(row.get("proxy_wallet")).lower() != wallet.lower():
+        raise InvalidMessage("the Data API's reply has no value of the wallet's positions")
+    value = row.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < MAX_USDC:
+        raise InvalidMessage(f"the value of a wallet's positions cannot be {value!r}")
+    return floor_micros(Decimal(value))
 
 
 def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:

@@ -13,10 +13,14 @@ from services.ingest.adapters import PostgresTrades
 from services.ingest.decisions import (
     CLOCK_TOLERANCE,
     RESENT_WITHIN,
+    CopySize,
     CopySlice,
     FillRow,
+    Lot,
     OtherTrade,
     Reconciliation,
+    RecordedSizes,
+    SizeState,
     Trade,
     TradeContext,
     row_key,
@@ -26,6 +30,7 @@ from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.money import Side
+from shared.domain.terms import Equities
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
@@ -227,12 +232,12 @@ async def test_a_resent_share_range_can_be_copied_later(trades: Trades) -> None:
     assert set((await trades.load(SETTLED)).trade.slices) == {RESENT, copied}
 
 
-def an_ingest(trades: Trades) -> Handler:
+def an_ingest(trades: Trades, **terms: Any) -> Handler:
     return Handler(
         trades=trades,
         holdings=FakeHoldings(),
         complements=FakeComplements(),
-        controls=FixedControls(controls(a_follow(percent=Decimal(100)))),
+        controls=FixedControls(controls(a_follow(**{"percent": Decimal(100)} | terms))),
         now=Clock(NOON),
     )
 
@@ -401,3 +406,115 @@ async def test_a_row_that_awaits_confirmation_is_no_other_trade(trades: Trades) 
     await trades.record(sale(1), reconciled(sale(1), awaits_confirmation=True))
 
     assert list(await trades.load_others(SALE)) == []
+
+
+def a_size(fill: LeaderFillSeen, **overrides: Any) -> CopySize:
+    base = CopySize(
+        trade_id=fill.trade_id,
+        sequence=0,
+        follow_id="follow-1",
+        token_id=fill.token_id,
+        number=0,
+        state=SizeState.BELOW_MINIMUM,
+        usdc=usdc("0.6"),
+        carried_usdc=usdc("0.2"),
+        accrued_usdc=usdc("0.4"),
+        let_go_usdc=usdc("0.1"),
+        lots=(
+            Lot(trade_id="", usdc=usdc("0.2"), since=NOON),
+            Lot(trade_id=fill.trade_id, usdc=usdc("0.4"), since=NOON + seconds(1)),
+        ),
+    )
+    return replace(base, **overrides)
+
+
+def purchase(number: int) -> LeaderFillSeen:
+    return a_fill(transaction_hash=f"0x{number:064x}", row_id=f"row-{number}")
+
+
+async def test_sizes_are_loaded_as_they_were_recorded(trades: Trades) -> None:
+    first, second = purchase(1), purchase(2)
+    unknown = Equities(leader_usdc=usdc(5), follower_usdc=None)
+    of_first = a_size(first)
+    of_other = a_size(
+        first, follow_id="follow-2", lots=(), state=SizeState.EQUITY_UNKNOWN, equities=unknown
+    )
+    of_second = a_size(
+        second,
+        number=1,
+        state=SizeState.INTENDED,
+        equities=Equities(leader_usdc=usdc(5), follower_usdc=0),
+    )
+    assert await trades.load_sizes(first, {"follow-1"}) == RecordedSizes()
+
+    await trades.record(first, reconciled(first, a_slice(first)), [of_first, of_other])
+    await trades.record(second, reconciled(second, a_slice(second)), [of_second])
+
+    assert await trades.load_sizes(first, {"follow-1"}) == RecordedSizes(
+        by_slice={(0, "follow-1"): of_first, (0, "follow-2"): of_other},
+        latest_by_follow={"follow-1": of_second},
+    )
+    assert await trades.load_sizes(second, {"follow-1", "follow-2", "follow-3"}) == RecordedSizes(
+        by_slice={(0, "follow-1"): of_second},
+        latest_by_follow={"follow-1": of_second, "follow-2": of_other},
+    )
+
+
+async def test_what_is_carried_of_another_token_is_not_loaded(trades: Trades) -> None:
+    other = a_fill(token_id="77", transaction_hash="0x" + "7" * 64)
+    await trades.record(other, reconciled(other, a_slice(other)), [a_size(other)])
+
+    assert await trades.load_sizes(a_fill(), {"follow-1"}) == RecordedSizes()
+
+
+async def test_recording_sizes_again_changes_nothing(trades: Trades) -> None:
+    for _ in range(2):
+        await trades.record(a_fill(), reconciled(a_fill(), a_slice(a_fill())), [a_size(a_fill())])
+
+    assert (await trades.load_sizes(a_fill(), {"follow-1"})).by_slice == {
+        (0, "follow-1"): a_size(a_fill())
+    }
+
+
+@pytest.mark.parametrize("of_same_slice", [True, False])
+async def test_of_two_sizes_of_a_slice_or_after_the_same_size_one_is_recorded(
+    trades: Trades, *, of_same_slice: bool
+) -> None:
+    """What is carried is spent once, also where two processes decide. The slice of the size that
+    is not recorded is not recorded either.
+    """
+    first, second = purchase(1), purchase(1 if of_same_slice else 2)
+    await trades.record(first, reconciled(first, a_slice(first)), [a_size(first)])
+
+    with pytest.raises(Transient):
+        await trades.record(
+            second, reconciled(second, a_slice(second)), [a_size(second, usdc=usdc("0.5"))]
+        )
+
+    loaded = await trades.load_sizes(second, {"follow-1"})
+    assert loaded.latest_by_follow == {"follow-1": a_size(first)}
+    assert bool((await trades.load(second)).trade.slices) is of_same_slice
+
+
+async def test_what_is_carried_is_spent_once_by_two_processes(trades: Trades) -> None:
+    """Each of them handles every trade; what they publish is the same."""
+    handlers = [an_ingest(trades, percent=Decimal(1), min_usdc=0) for _ in range(2)]
+    intended: dict[str, int] = {}
+
+    async def handle(handler: Handler, fill: LeaderFillSeen) -> None:
+        while True:
+            try:
+                messages = await handler.on_leader_fill_seen(fill)
+            except Transient:
+                continue
+            for each in messages:
+                assert isinstance(each, CopyIntended)
+                intent = each.intent
+                assert intended.setdefault(intent.intent_id, intent.usdc) == intent.usdc
+            return
+
+    for fill in map(purchase, range(1, 6)):
+        later = fill.model_copy(update={"filled_at": NOON + seconds(int(fill.row_id[-1]))})
+        await asyncio.gather(*(handle(handler, later) for handler in handlers))
+
+    assert list(intended.values()) == [usdc("0.5"), usdc(1), usdc("0.5"), usdc(1), usdc("0.5")]

@@ -124,12 +124,14 @@ async def running_deployment(
     brokers: Literal[1, 3] = 1,
     max_slippage_bps: Decimal = Decimal(500),
     durable: bool = False,
+    data_api: bool = False,
 ) -> AsyncIterator[Deployment]:
     """The complete system, ready, with ``follow_groups`` leaders and their followers. The follows
     are stored before the services start.
 
     ``further_leaders``: also followed by the followers of the first group. ``launcher``: a module
     that runs each service's own module. ``durable``: the database waits for its disk.
+    ``data_api``: whether ingest reads the venue's Data API.
     """
     settings = StackSettings(
         folder=folder / "stack",
@@ -150,7 +152,11 @@ async def running_deployment(
             **(environment or {}),
         }
         async with LocalPipeline(
-            stack, folder / "run", environment=variables, launcher=launcher
+            stack,
+            folder / "run",
+            environment=variables,
+            launcher=launcher,
+            data_api=data_api,
         ) as pipeline:
             accounts = await pipeline.create_followers(
                 follow_groups * FOLLOWERS_PER_LEADER, usdc=str(INITIAL_USDC // MICROS)

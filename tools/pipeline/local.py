@@ -41,12 +41,14 @@ class LocalPipeline:
         *,
         environment: Mapping[str, str] | None = None,
         launcher: str | None = None,
+        data_api: bool = False,
     ) -> None:
         """``folder``: for the keys and addresses of this run. ``environment``: added to every
         process's environment. ``launcher``: a module that runs the services' modules.
+        ``data_api``: whether the services read the venue's Data API.
         """
         self.stack, self.folder = stack, folder
-        self._launcher = launcher
+        self._launcher, self._data_api = launcher, data_api
         self.running: dict[str, Running] = {}
         self.health_urls: dict[str, str] = {}
         self._extra = dict(environment or {})
@@ -78,6 +80,7 @@ class LocalPipeline:
             "CLOB_MARKET_WS_URL": urls["market_ws"],
             "RTDS_WS_URL": urls["rtds"],
             "EXECUTOR_KEYS_FILE": str(self.keys_file),
+            **({"DATA_URL": urls["data"]} if self._data_api else {}),
             **self._extra,
         }
 

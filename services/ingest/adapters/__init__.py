@@ -1,6 +1,7 @@
 """Ingest's ports against PostgreSQL, the activity socket, the chain's logs and the Data API."""
 
 from services.ingest.adapters.complements import VenueComplements
+from services.ingest.adapters.equities import EquityFeed, PostgresEquities, list_wallets
 from services.ingest.adapters.feeds import ActivityFeed, ChainFeed, Cursor, DataFeed, parse_fills
 from services.ingest.adapters.holdings import ChainHoldings
 from services.ingest.adapters.trades import PostgresTrades
@@ -12,8 +13,11 @@ __all__ = [
     "ChainHoldings",
     "Cursor",
     "DataFeed",
+    "EquityFeed",
+    "PostgresEquities",
     "PostgresTrades",
     "UnsettledTradesCheck",
     "VenueComplements",
+    "list_wallets",
     "parse_fills",
 ]

@@ -2,19 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Row as DatabaseRow
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.ingest.adapters.sizes import SizesRequest, load_sizes, record_sizes
 from services.ingest.decisions import (
     CLOCK_TOLERANCE,
     RESENT_WITHIN,
+    CopySize,
     CopySlice,
     FillRow,
     OtherTrade,
     Reconciliation,
+    RecordedSizes,
     RowKey,
     Trade,
     TradeContext,
@@ -137,11 +141,11 @@ select * from {SLICES.unnest("given")}
 on conflict do nothing
 """)
 
-RecordedFill = tuple[LeaderFillSeen, Reconciliation]
+RecordedFill = tuple[LeaderFillSeen, Reconciliation, Sequence[CopySize]]
 
 
 class SliceConflict(Exception):
-    """Another process recorded a slice of the same trade first."""
+    """Another process recorded a slice of the same trade, or its size, first."""
 
 
 class PostgresTrades:
@@ -150,14 +154,23 @@ class PostgresTrades:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._load = GroupCommit(self._load_all)
+        self._load_sizes = GroupCommit(self._load_all_sizes)
         self._record = GroupCommit(self._record_all)
 
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
         return await self._load(fill)
 
-    async def record(self, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:
+    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
+        return await self._load_sizes((fill, follow_ids))
+
+    async def record(
+        self,
+        fill: LeaderFillSeen,
+        reconciliation: Reconciliation,
+        sizes: Sequence[CopySize] = (),
+    ) -> None:
         try:
-            await self._record((fill, reconciliation))
+            await self._record((fill, reconciliation, sizes))
         except SliceConflict as error:
             raise Transient(
                 "another process has recorded a slice of this trade: load it and decide again"
@@ -204,6 +217,10 @@ class PostgresTrades:
             for index, context in zip(uncopied, provisional, strict=True):
                 contexts[index] = _with_neighbours(contexts[index], context)
         return contexts
+
+    async def _load_all_sizes(self, requests: Sequence[SizesRequest]) -> list[RecordedSizes]:
+        async with autocommit(self._engine) as connection:
+            return await load_sizes(connection, requests)
 
     async def _load_contexts(
         self, fills: Sequence[LeaderFillSeen], *, lookups: Sequence[str]
@@ -254,11 +271,12 @@ class PostgresTrades:
         """
         slices = [
             (fill.trade_id, each)
-            for fill, reconciliation in recorded
+            for fill, reconciliation, _ in recorded
             for each in reconciliation.slices
         ]
+        sizes = [size for _, _, of_fill in recorded for size in of_fill]
         async with transaction(self._engine) as connection:
-            rows = [_recorded_values(*each) for each in recorded]
+            rows = [_recorded_values(fill, decided) for fill, decided, _ in recorded]
             await connection.execute(RECORD_FILLS, FILLS.parameters(rows))
             if slices:
                 values = [_slice_values(trade_id, each) for trade_id, each in slices]
@@ -269,6 +287,8 @@ class PostgresTrades:
                 known = {(row.trade_id, _parse_slice(row)) for row in stored}
                 if not known.issuperset(slices):
                     raise SliceConflict
+            if not await record_sizes(connection, sizes):
+                raise SliceConflict
         return [None] * len(recorded)
 
 

@@ -1,5 +1,6 @@
 """Ingest's decisions: which part of a leader's trade is new, and which intents copy it. Pure."""
 
+from services.ingest.decisions.carrying import CopySize, Lot, SizeState, sum_lots
 from services.ingest.decisions.holdings import (
     OtherTrade,
     needs_holdings,
@@ -7,6 +8,7 @@ from services.ingest.decisions.holdings import (
     sum_missing_changes,
     with_held_shares,
 )
+from services.ingest.decisions.intents import Complement, build_intents
 from services.ingest.decisions.reconciliation import (
     Reconciliation,
     RepeatedRows,
@@ -16,7 +18,12 @@ from services.ingest.decisions.reconciliation import (
     merge_slices,
     reconcile,
 )
-from services.ingest.decisions.sizing import Complement, build_intents
+from services.ingest.decisions.sizing import (
+    RecordedSizes,
+    Sizes,
+    SizingFacts,
+    size_copies,
+)
 from services.ingest.decisions.trades import (
     CLOCK_TOLERANCE,
     RESENT_WITHIN,
@@ -35,13 +42,19 @@ __all__ = [
     "CLOCK_TOLERANCE",
     "RESENT_WITHIN",
     "Complement",
+    "CopySize",
     "CopySlice",
     "FillRow",
+    "Lot",
     "OtherTrade",
     "Reconciliation",
+    "RecordedSizes",
     "RepeatedRows",
     "RowKey",
     "ShareRange",
+    "SizeState",
+    "Sizes",
+    "SizingFacts",
     "Trade",
     "TradeContext",
     "best_source_total",
@@ -55,6 +68,8 @@ __all__ = [
     "reconcile",
     "row_key",
     "select_earlier_trades",
+    "size_copies",
+    "sum_lots",
     "sum_missing_changes",
     "with_held_shares",
 ]

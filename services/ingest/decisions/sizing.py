@@ -1,181 +1,303 @@
 """What each follow copies of a slice.
 
 A BUY is sized by the follow's terms, and terms apply to a trade: a slice intends what the trade is
-sized to with this slice, less what was intended for it already. What is below the venue's minimum
-is not intended yet, and counts with a later slice of the trade. So the sum of a trade's intents is
-the same, whatever the rows that reported it. While the trade is smaller than the follow's filters
-allow, it is sized to nothing; the slice that lifts it over that minimum intends all of it.
-
-A SELL is not sized by terms: it sells the proportion that the leader sold of what he held, which
-preflight applies to what the follow holds.
-
-A counter follow copies the complementary token: sized by what the leader's trade is worth at his
-price, and judged by what the complementary token costs.
+sized to with this slice, less what was intended for it already. So the sum of a trade's intents is
+the same, whatever the rows that reported it. What is below the venue's minimum is not intended
+yet: it counts with a later slice of the trade, or is carried to a later trade (``carrying``).
+While the trade is smaller than the follow's filters allow, it is sized to nothing; the slice that
+lifts it over that minimum intends all of it.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 
+from services.ingest.decisions.carrying import (
+    CarriedLots,
+    CopySize,
+    Lot,
+    SizeState,
+    divide_lots,
+    merge_lots,
+    size_with_lots,
+    sum_lots,
+)
 from services.ingest.decisions.trades import CopySlice
 from shared.domain.follows import Controls, Follow
-from shared.domain.ids import intent_id
-from shared.domain.money import BASE_UNIT, MIN_BUY_USDC, Side, cost_floor, shares_for
-from shared.domain.outcomes import OutcomeToken
-from shared.messages.intents import Intent, Missing
+from shared.domain.money import MIN_BUY_USDC, Side, cost_floor
+from shared.domain.terms import Equities
 from shared.messages.leader_fills import LeaderFillSeen
 
-Complement = OutcomeToken | Missing
-"""The other token of a binary market, or why it is not known."""
+SliceOfFollow = tuple[int, str]
+"""A slice of a trade, by its sequence, and a follow, by its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Size:
-    """What an intent spends or sells, and what it is sized by. Micro-USDC and micro-shares."""
+class RecordedSizes:
+    """The recorded sizes that matter to one trade."""
 
-    usdc: int
-    shares: int
-    leader_usdc: int | None = None
-    """Of a BUY: the leader's trade so far."""
+    by_slice: Mapping[SliceOfFollow, CopySize] = field(default_factory=dict)
+    """Of the trade's slices."""
+    latest_by_follow: Mapping[str, CopySize] = field(default_factory=dict)
+    """The last ones in the trade's token, by the id of the follow."""
 
 
-def build_intents(
-    copied: CopySlice,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizingFacts:
+    """What the sizes of a trade's slices rest on."""
+
+    controls_by_version: Mapping[int, Controls]
+    """The controls of the trade's slices."""
+    recorded: RecordedSizes
+    carry_for: timedelta = timedelta(0)
+    """How long a later trade may spend what a follow carries."""
+    equity_by_wallet: Mapping[str, int] = field(default_factory=dict)
+    """In micro-USDC, where it is known, for new slices; recorded ones keep what they were sized
+    by."""
+
+    def find_equities(self, terms: Follow) -> Equities | None:
+        """What a copy is sized by; None where the follow does not copy a share of the equity."""
+        if terms.equity_percent is None:
+            return None
+        return Equities(
+            leader_usdc=self.equity_by_wallet.get(terms.leader),
+            follower_usdc=self.equity_by_wallet.get(terms.proxy),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The sizes of a trade's slices, and those of them that must be recorded."""
+
+    by_slice: Mapping[SliceOfFollow, CopySize]
+    leader_usdc_by_slice: Mapping[SliceOfFollow, int] = field(default_factory=dict)
+    """What the leader's trade is worth with each, in micro-USDC."""
+    to_record: tuple[CopySize, ...] = ()
+    """All that follow from more than the trade's slices and the terms: those with which something
+    is carried, and those by a share of the equity."""
+
+
+def size_copies(
     fill: LeaderFillSeen,
-    slices: Iterable[CopySlice],
-    controls_by_version: Mapping[int, Controls],
+    slices: Sequence[CopySlice],
+    facts: SizingFacts,
     *,
-    complement: Complement | None = None,
-) -> tuple[Intent, ...]:
-    """The intents of one slice: at most one per follow.
+    new: Iterable[CopySlice],
+) -> Sizes:
+    """The sizes of the trade's slices for each follow of its leader.
 
-    ``slices``: of the trade; those before the slice count. ``controls_by_version``: the controls of
-    these slices. ``complement``: of the fill's token; None where no follow is a counter follow.
+    ``slices``: of the trade, in their sequence. ``new``: those that are not recorded yet.
     """
-    follows = controls_by_version[copied.controls_version].follows_for(fill.leader, fill.side)
-    walked = sorted(
-        (each for each in slices if each.sequence <= copied.sequence),
-        key=lambda each: each.sequence,
-    )
-    sized = [
-        (follow, _size(copied, walked, fill, follow, controls_by_version)) for follow in follows
-    ]
-    return tuple(
-        _build_intent(copied, fill, follow, size, complement)
-        for follow, size in sized
-        if size is not None
-    )
+    numbers = frozenset(each.sequence for each in new)
+    versions = {each.controls_version for each in slices if not each.resent_of}
+    follows = {
+        follow.follow_id: follow
+        for version in sorted(versions)
+        for follow in facts.controls_by_version[version].follows_for(fill.leader, fill.side)
+    }
+    trade_id = fill.trade_id
+    by_slice: dict[SliceOfFollow, CopySize] = {}
+    leader_usdc: dict[SliceOfFollow, int] = {}
+    to_record: list[CopySize] = []
+    for follow in follows.values():
+        walk = _Walk(fill=fill, trade_id=trade_id, follow=follow, facts=facts, new=numbers)
+        for each in slices:
+            walk.add(each)
+        by_slice |= {(size.sequence, size.follow_id): size for size in walk.sizes}
+        leader_usdc |= {
+            (sequence, follow.follow_id): usdc for sequence, usdc in walk.leader_usdc.items()
+        }
+        to_record += walk.to_record
+    return Sizes(by_slice=by_slice, leader_usdc_by_slice=leader_usdc, to_record=tuple(to_record))
 
 
-def _size(
-    copied: CopySlice,
-    walked: Iterable[CopySlice],
-    fill: LeaderFillSeen,
-    follow: Follow,
-    controls_by_version: Mapping[int, Controls],
-) -> _Size | None:
-    """None where nothing is intended yet."""
-    price = _copied_price(fill.price, follow)
-    if fill.side is Side.SELL:
-        return _Size(usdc=cost_floor(copied.shares, price), shares=copied.shares)
-    usdc, leader_usdc = _size_buy(walked, fill, follow, controls_by_version)
-    if usdc is None:
-        return None
-    return _Size(usdc=usdc, shares=shares_for(usdc, price), leader_usdc=leader_usdc)
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    """Sizes the slices of a trade for one follow, one after another.
 
-
-def _copied_price(leader_price: Decimal, follow: Follow) -> Decimal:
-    """The leader's price, or what it says of the complementary token: both cost 1 together."""
-    return max(BASE_UNIT, 1 - leader_price) if follow.counter else leader_price
-
-
-def _size_buy(
-    walked: Iterable[CopySlice],
-    fill: LeaderFillSeen,
-    follow: Follow,
-    controls_by_version: Mapping[int, Controls],
-) -> tuple[int | None, int]:
-    """The micro-USDC that the last slice intends, of the trade's slices in their sequence, and what
-    the leader's trade is worth with it.
-
-    None where it intends nothing yet, because that is below the venue's minimum. A first slice is
-    intended all the same, so that its refusal is seen; it counts as not intended.
-
-    A resent slice was intended as another trade. It counts until a later slice covers its shares:
+    A resent slice was copied as another trade. It counts until a later slice covers its shares:
     then it has turned out that they were not resent.
     """
-    usdc: int | None = None
-    number = leader_usdc = intended_usdc = 0
-    """Of the slices that count."""
-    resent: list[tuple[CopySlice, int]] = []
-    for each in walked:
-        terms = controls_by_version[each.controls_version].follow(
-            leader=follow.leader, proxy=follow.proxy
+
+    fill: LeaderFillSeen
+    trade_id: str
+    """Of the fill: it is computed once for all follows."""
+    follow: Follow
+    facts: SizingFacts
+    new: frozenset[int]
+    """The sequences of the slices that are not recorded yet."""
+    sizes: list[CopySize] = field(default_factory=list)
+    to_record: list[CopySize] = field(default_factory=list)
+    leader_usdc: dict[int, int] = field(default_factory=dict)
+    """What the leader's trade is worth with each slice, by its sequence."""
+    _number: int = 0
+    _leader_usdc: int = 0
+    _accrued_usdc: int = 0
+    _intended_usdc: int = 0
+    _resent: list[tuple[CopySlice, int]] = field(default_factory=list)
+    """The resent slices that count, with what they are sized to."""
+    _latest: CopySize | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._latest = self.facts.recorded.latest_by_follow.get(self.follow.follow_id)
+
+    def add(self, each: CopySlice) -> None:
+        terms = self.facts.controls_by_version[each.controls_version].follow(
+            leader=self.follow.leader, proxy=self.follow.proxy, side=self.fill.side
         )
         if terms is None:
-            continue
-        for covered in [pair for pair in resent if pair[0].overlaps(each)]:
-            resent.remove(covered)
-            number -= 1
-            leader_usdc -= _leader_usdc(covered[0], fill)
-            intended_usdc -= covered[1]
-        leader_usdc += _leader_usdc(each, fill)
-        missing = max(0, _copy_usdc(terms, leader_usdc) - intended_usdc)
-        intended = missing if missing >= MIN_BUY_USDC else 0
-        usdc = missing if intended or not number else None
-        number += 1
-        intended_usdc += intended
+            return
+        if self.fill.side is Side.SELL:
+            self._let_go(each)
+            return
+        self._leave_covered(each)
+        self._leader_usdc += _leader_usdc(each, self.fill)
+        self.leader_usdc[each.sequence] = self._leader_usdc
         if each.resent_of:
-            resent.append((each, intended))
-    return usdc, leader_usdc
+            self._add_resent(each, terms)
+        else:
+            self._add_size(each, self._find_recorded(each) or self._size(each, terms))
+        self._number += 1
 
+    def _leave_covered(self, each: CopySlice) -> None:
+        for covered in [pair for pair in self._resent if pair[0].overlaps(each)]:
+            self._resent.remove(covered)
+            self._number -= 1
+            self._leader_usdc -= _leader_usdc(covered[0], self.fill)
+            self._accrued_usdc -= covered[1]
+            self._intended_usdc -= covered[1]
 
-def _copy_usdc(terms: Follow, leader_usdc: int) -> int:
-    return terms.copy_usdc(leader_usdc) if leader_usdc >= terms.filters.min_leader_usdc else 0
+    def _add_resent(self, each: CopySlice, terms: Follow) -> None:
+        equities = self.facts.find_equities(terms)
+        usdc = 0
+        if equities is None or equities.are_known:
+            usdc = max(0, self._copy_usdc(terms, equities) - self._accrued_usdc)
+        self._accrued_usdc += usdc
+        self._intended_usdc += usdc
+        self._resent.append((each, usdc))
+
+    def _add_size(self, each: CopySlice, size: CopySize) -> None:
+        self.sizes.append(size)
+        self._intended_usdc += size.intended_usdc
+        if each.sequence in self.new or self._find_recorded(each) is not None:
+            self._accrued_usdc = size.accrued_usdc
+        else:
+            # Only a slice from before sizes were recorded leaves something that is in no lot.
+            self._accrued_usdc = size.accrued_usdc - sum_lots(size.lots)
+        if each.sequence in self.new and (self._lots or size.lots or size.equities is not None):
+            self.to_record.append(size)
+            self._latest = size
+
+    def _size(self, each: CopySlice, terms: Follow) -> CopySize:
+        """The size of a slice that is not recorded: a new one, or one with which nothing was
+        carried.
+        """
+        lots = divide_lots(
+            self._lots if each.sequence in self.new else (),
+            trade_ids=[self.trade_id, *(resent.resent_of for resent, _ in self._resent)],
+            at=each.intended_at,
+            carry_for=self.facts.carry_for,
+        )
+        equities = self.facts.find_equities(terms)
+        if equities is not None and not equities.are_known:
+            return self._leave_unsized(each, lots, SizeState.EQUITY_UNKNOWN, equities)
+        if self._is_filtered(terms):
+            return self._leave_unsized(each, lots, self._unintended, equities)
+        intended_already = self._accrued_usdc - sum_lots(lots.own)
+        owed = max(0, self._copy_usdc(terms, equities) - intended_already)
+        usdc, carried, left, own_left = size_with_lots(
+            lots, owed_usdc=owed, room_usdc=max(0, terms.max_usdc - self._intended_usdc)
+        )
+        state = SizeState.INTENDED if usdc >= MIN_BUY_USDC else self._unintended
+        if own_left:
+            since = min((lot.since for lot in lots.own), default=each.intended_at)
+            left = (*left, Lot(trade_id=self.trade_id, usdc=own_left, since=since))
+        return self._build_size(
+            each,
+            state=state,
+            usdc=usdc,
+            carried_usdc=carried,
+            accrued_usdc=intended_already + owed,
+            let_go_usdc=sum_lots(lots.let_go),
+            lots=merge_lots(left) if left else (),
+            equities=equities,
+        )
+
+    def _copy_usdc(self, terms: Follow, equities: Equities | None) -> int:
+        """What the terms make of the trade so far."""
+        return (
+            0 if self._is_filtered(terms) else terms.copy_usdc(self._leader_usdc, equities=equities)
+        )
+
+    def _is_filtered(self, terms: Follow) -> bool:
+        return self._leader_usdc < terms.filters.min_leader_usdc
+
+    @property
+    def _unintended(self) -> SizeState:
+        """Of a slice that spends nothing: a trade's first one is intended all the same, so that its
+        refusal is seen.
+        """
+        return SizeState.CARRIED if self._number else SizeState.BELOW_MINIMUM
+
+    def _leave_unsized(
+        self, each: CopySlice, lots: CarriedLots, state: SizeState, equities: Equities | None
+    ) -> CopySize:
+        """The trade accrues nothing by a slice that has no size yet: its next one is sized with
+        it.
+        """
+        return self._build_size(
+            each,
+            state=state,
+            accrued_usdc=self._accrued_usdc,
+            let_go_usdc=sum_lots(lots.let_go),
+            lots=merge_lots([*lots.own, *lots.spendable, *lots.others]),
+            equities=equities,
+        )
+
+    def _let_go(self, each: CopySlice) -> None:
+        """A sale of the leader: what is carried of its token is not bought any more."""
+        if each.sequence not in self.new or each.resent_of or not self._lots:
+            return
+        size = self._build_size(each, let_go_usdc=sum_lots(self._lots))
+        self.to_record.append(size)
+        self._latest = size
+
+    def _build_size(
+        self,
+        each: CopySlice,
+        *,
+        state: SizeState = SizeState.CARRIED,
+        usdc: int = 0,
+        carried_usdc: int = 0,
+        accrued_usdc: int = 0,
+        let_go_usdc: int,
+        lots: tuple[Lot, ...] = (),
+        equities: Equities | None = None,
+    ) -> CopySize:
+        return CopySize(
+            trade_id=self.trade_id,
+            sequence=each.sequence,
+            follow_id=self.follow.follow_id,
+            token_id=self.fill.token_id,
+            number=0 if self._latest is None else self._latest.number + 1,
+            state=state,
+            usdc=usdc,
+            carried_usdc=carried_usdc,
+            accrued_usdc=accrued_usdc,
+            let_go_usdc=let_go_usdc,
+            lots=lots,
+            equities=equities,
+        )
+
+    def _find_recorded(self, each: CopySlice) -> CopySize | None:
+        return self.facts.recorded.by_slice.get((each.sequence, self.follow.follow_id))
+
+    @property
+    def _lots(self) -> tuple[Lot, ...]:
+        return () if self._latest is None else self._latest.lots
 
 
 def _leader_usdc(copy_slice: CopySlice, fill: LeaderFillSeen) -> int:
     if copy_slice.leader_usdc is not None:
         return copy_slice.leader_usdc
     return cost_floor(copy_slice.shares, fill.price)
-
-
-def _build_intent(
-    copied: CopySlice,
-    fill: LeaderFillSeen,
-    follow: Follow,
-    size: _Size,
-    complement: Complement | None,
-) -> Intent:
-    missing = None
-    token = OutcomeToken(token_id=fill.token_id, outcome=fill.outcome)
-    if follow.counter and isinstance(complement, OutcomeToken):
-        token = complement
-    elif follow.counter:
-        token, missing = replace(token, outcome=""), complement or Missing.UNAVAILABLE
-    return Intent(
-        intent_id=intent_id(
-            trade=fill.trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id
-        ),
-        proxy=follow.proxy,
-        leader=fill.leader,
-        follow_id=follow.follow_id,
-        controls_version=copied.controls_version,
-        transaction_hash=fill.transaction_hash,
-        token_id=token.token_id,
-        leader_token_id=fill.token_id if follow.counter else "",
-        complement_missing=missing,
-        side=fill.side,
-        leader_price=_copied_price(fill.price, follow),
-        leader_shares=copied.shares,
-        leader_usdc=size.leader_usdc,
-        leader_held_shares=copied.leader_held_shares,
-        usdc=size.usdc,
-        shares=size.shares,
-        filled_at=fill.filled_at,
-        seen_at=fill.occurred_at,
-        intended_at=copied.intended_at,
-        title=fill.title,
-        outcome=token.outcome,
-        needs_market_details=fill.side is Side.BUY and follow.filters.need_market_details,
-    )

@@ -167,6 +167,15 @@ def _check_limit_price(facts: PreflightFacts) -> Violation | None:
     return Violation(Refusal.SLIPPAGE_TOO_HIGH, slippage, _follow(facts).max_slippage_bps)
 
 
+def _check_equities(facts: PreflightFacts) -> Violation | None:
+    """An unknown equity is not zero; the value is how many are unknown."""
+    intent = facts.quoted.intent
+    if facts.side is Side.SELL or not intent.sized_by_equity:
+        return None
+    unknown = [intent.leader_equity_usdc, intent.follower_equity_usdc].count(None)
+    return check_at_most(Refusal.EQUITY_UNKNOWN, Decimal(unknown), Decimal(0))
+
+
 def _check_minimum_size(facts: PreflightFacts) -> Violation | None:
     if facts.side is Side.BUY:
         return check_at_least(Refusal.BELOW_MINIMUM, facts.usdc, MIN_BUY_USDC)
@@ -212,6 +221,7 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     check_trade_in_future,
     _check_awaited,
     check_leader_trade,
+    _check_equities,
     _check_minimum_size,
     _check_maximum_size,
     _check_quote_exists,

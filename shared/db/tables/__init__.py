@@ -11,7 +11,14 @@ from shared.db.tables.control import (
 )
 from shared.db.tables.debt_recovery import debts
 from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
-from shared.db.tables.ingest import complements, copy_slices, cursors, fills
+from shared.db.tables.ingest import (
+    complements,
+    copy_sizes,
+    copy_slices,
+    cursors,
+    equities,
+    fills,
+)
 from shared.db.tables.preflight import (
     delayed_entries,
     exits,
@@ -26,12 +33,14 @@ __all__ = [
     "ORDER_IS_OPEN",
     "SCHEMAS",
     "complements",
+    "copy_sizes",
     "copy_slices",
     "cursors",
     "dead_letter_decisions",
     "dead_letters",
     "debts",
     "delayed_entries",
+    "equities",
     "exits",
     "fills",
     "follows",

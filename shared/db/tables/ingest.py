@@ -96,3 +96,53 @@ complements = Table(
     schema="ingest",
     comment="The other token of a binary market, once it was looked up; it never changes.",
 )
+
+copy_sizes = Table(
+    "copy_sizes",
+    metadata,
+    Column("trade_id", Text, primary_key=True),
+    Column("sequence", Integer, primary_key=True, comment="Of the slice in its trade"),
+    Column("follow_id", Text, primary_key=True),
+    Column("token_id", Text, nullable=False),
+    Column(
+        "number", Integer, nullable=False, comment="Sizes of the follow and token before this one"
+    ),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="intended, below_minimum, carried or equity_unknown",
+    ),
+    Column("usdc", BigInteger, nullable=False),
+    Column("carried_usdc", BigInteger, nullable=False, comment="Of usdc, from earlier trades"),
+    Column(
+        "accrued_usdc",
+        BigInteger,
+        nullable=False,
+        comment="What the follow's terms made of the trade, with this slice",
+    ),
+    Column(
+        "let_go_usdc",
+        BigInteger,
+        nullable=False,
+        comment="Carried before, and not any more",
+    ),
+    Column("lots", Text, nullable=False, comment="JSON: what is carried after this slice"),
+    Column("leader_equity_usdc", BigInteger, comment="Of a share of the equity; null: not known"),
+    Column("follower_equity_usdc", BigInteger, comment="As for the leader"),
+    Index("copy_sizes_of_follow", "follow_id", "token_id", "number", unique=True),
+    schema="ingest",
+    comment="What a follow copies of a slice, where that rests on more than the trade; the last "
+    "row of a follow and token says what it carries.",
+)
+
+equities = Table(
+    "equities",
+    metadata,
+    Column("wallet", Text, primary_key=True),
+    Column("read_at", TIMESTAMP, primary_key=True),
+    Column("usdc", BigInteger, nullable=False, comment="pUSD and the value of the positions"),
+    Index("equities_by_age", "read_at"),
+    schema="ingest",
+    comment="What wallets were worth, of follows that copy a share of the equity.",
+)

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import Trade, TradeContext, build_intents, reconcile
+from services.ingest.decisions import (
+    RecordedSizes,
+    SizingFacts,
+    Trade,
+    TradeContext,
+    build_intents,
+    reconcile,
+    size_copies,
+)
 from shared.domain.follows import Controls, Follow, group_by_leader
 from shared.polymarket.rtds import parse_envelopes, parse_fill, parse_rows
 from shared.polymarket.signing import derive_salt
@@ -100,7 +108,8 @@ def test_the_orders_of_a_trade_are_known_before_it_is_sent() -> None:
             for proxy, id_ in zip(proxies, leader.follows, strict=True)
         )
         known = Controls(version=1, follows_by_leader=follows, mode_by_scope={})
-        intents = build_intents(part, fill, [part], {1: known})
+        facts = SizingFacts(controls_by_version={1: known}, recorded=RecordedSizes())
+        intents = build_intents(part, fill, known, size_copies(fill, [part], facts, new=[part]))
         assert tuple(derive_salt(intent.intent_id) for intent in intents) == trade.salts
 
 

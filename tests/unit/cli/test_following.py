@@ -1,18 +1,28 @@
 """The follow that is saved is the one that the arguments describe."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from cli.errors import CommandError
 from cli.follow_options import FollowOptions
-from cli.following import build_follows_table, parse_follow, parse_scope
+from cli.following import (
+    build_follows_table,
+    find_warning,
+    format_size,
+    parse_follow,
+    parse_scope,
+)
 from cli.formatting import format_number
+from cli.main import app
 from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
 from shared.domain.ids import follow_id
-from shared.domain.terms import EndMode, ExitMode
+from shared.domain.terms import EndMode, ExitMode, Tier
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
 
 
@@ -65,9 +75,73 @@ def test_a_fixed_amount_replaces_the_percentage() -> None:
     assert (follow.percent, follow.fixed_usdc) == (None, usdc(25))
 
 
+TIERS = ("1000:5%", "0:10%", "10000:250")
+
+
+def test_the_command_takes_an_option_for_each_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Follow] = []
+
+    async def save_follow(_: object, follow: Follow) -> int:
+        saved.append(follow)
+        return 3
+
+    def run_with_database(_: object, work: Callable[[object], Coroutine[None, None, int]]) -> int:
+        return asyncio.run(work(None))
+
+    monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://nowhere/none")
+    monkeypatch.setattr("cli.following.save_follow", save_follow)
+    monkeypatch.setattr("cli.following.run_with_database", run_with_database)
+    options = [word for tier in TIERS for word in ("--tier", tier)]
+
+    result = CliRunner().invoke(app, ["follow", LEADER, "--into", PROXY, *options])
+
+    assert result.exit_code == 0, result.output
+    assert [tier.from_usdc for tier in saved[0].tiers] == [0, usdc(1000), usdc(10_000)]
+    assert "copies from 0: 10 %, from 1000: 5 %, from 10000: 250 USDC of" in result.output
+
+
+def test_a_share_of_the_equity_replaces_the_percentage() -> None:
+    follow = follow_from_arguments(percent=None, equity="50")
+
+    assert (follow.percent, follow.equity_percent) == (None, Decimal(50))
+    assert format_size(follow) == "50 % of the share of equity"
+
+
+def test_a_share_of_the_equity_is_warned_of_without_the_address_that_it_needs() -> None:
+    follow = follow_from_arguments(percent=None, equity="50")
+
+    assert "DATA_URL is not set" in (find_warning(follow, {}) or "")
+    assert find_warning(follow, {"DATA_URL": "https://data.example"}) is None
+    assert find_warning(follow_from_arguments(), {}) is None
+
+
+def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
+    follow = follow_from_arguments(percent=None, tier=TIERS)
+
+    assert follow.tiers == (
+        Tier(from_usdc=0, percent=Decimal(10)),
+        Tier(from_usdc=usdc(1000), percent=Decimal(5)),
+        Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(250)),
+    )
+    assert format_size(follow) == "from 0: 10 %, from 1000: 5 %, from 10000: 250 USDC"
+
+
 @pytest.mark.parametrize(
     ("changed", "wrong"),
     [
+        ({"tier": ("0:5%",)}, "exactly one"),
+        ({"percent": None, "tier": ("1:5%",)}, "begin at 0"),
+        ({"percent": None, "tier": ("0:5%", "0:6%")}, "different sizes"),
+        ({"percent": None, "tier": ("0",)}, "FROM:SIZE"),
+        ({"percent": None, "tier": ("0:x%",)}, "--tier 0:x%: the percentage is 'x'"),
+        ({"percent": None, "tier": ("x:5",)}, "begins at"),
+        ({"percent": None, "tier": ("-1:5",)}, "cannot be below 0"),
+        ({"percent": None, "tier": ("0:0%",)}, "above 0"),
+        ({"percent": None, "tier": ("0:0",)}, "above 0"),
+        ({"percent": None, "tier": ("0:",)}, "must be a number"),
+        ({"equity": "5"}, "exactly one"),
+        ({"percent": None, "equity": "0"}, "above 0"),
+        ({"percent": None, "equity": "half"}, "--equity"),
         ({"percent": None}, "exactly one"),
         ({"fixed": "25"}, "exactly one"),
         ({"percent": "0"}, "above 0"),

@@ -218,6 +218,24 @@ def test_a_refused_copy_shows_the_rule_with_its_margin_and_that_no_order_exists(
     assert screen["id in Jaeger"] == "none: tracing was off"
 
 
+def test_a_copy_shows_what_of_it_was_carried() -> None:
+    intent = an_intent(usdc=usdc("1.25"), carried_usdc=usdc("0.75"))
+    small = an_intent(usdc=usdc("1.25"))
+
+    screen = read(a_copy(an_attempt(refused(intent=intent))))
+
+    assert screen["sized"] == "1.25 USDC, 0.75 of it carried from earlier trades"
+    assert "sized" not in read(a_copy(an_attempt(refused(intent=small))))
+
+
+def test_a_copy_shows_the_equities_that_it_was_sized_by() -> None:
+    intent = an_intent(sized_by_equity=True, leader_equity_usdc=usdc(10_000))
+
+    screen = read(a_copy(an_attempt(refused(intent=intent))))
+
+    assert screen["equity"] == "leader's 10000 USDC, follower's unknown USDC"
+
+
 def test_an_approved_copy_without_an_order_says_where_it_may_be() -> None:
     assert "executor has not taken it up" in read(a_copy(an_attempt()))["state"]
 

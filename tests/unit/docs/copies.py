@@ -48,12 +48,13 @@ PARAMETERS = {
     "min": "minimum",
     "max": "maximum",
     "tag": "tags",
+    "tier": "tiers",
     "not-tag": "excluded_tags",
     "market": "markets",
     "not-market": "excluded_markets",
 }
 """Of the command's function, where the option has another name."""
-REPEATABLE = {"tags", "excluded_tags", "markets", "excluded_markets"}
+REPEATABLE = {"tiers", "tags", "excluded_tags", "markets", "excluded_markets"}
 
 
 def each_row(heading: str) -> pytest.MarkDecorator:
@@ -78,7 +79,7 @@ def parse_terms(cell: str) -> Follow:
         for name, parameter in signature(follow_command).parameters.items()
         if parameter.default is not Parameter.empty
     }
-    size = {} if given.keys() & {"percent", "fixed"} else {"percent": "10"}
+    size = {} if given.keys() & {"percent", "fixed", "tiers", "equity"} else {"percent": "10"}
     options = FollowOptions.from_parameters(defaults | size | given)
     return parse_follow(LEADER, PROXY, options)
 

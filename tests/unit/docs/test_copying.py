@@ -1,5 +1,5 @@
-"""Each row of docs/copying.md is what the code computes: the entries. The exits and the limits have
-files of their own.
+"""Each row of docs/copying.md is what the code computes: the entries. Sizes that rest on more than
+one trade, the exits and the limits have files of their own.
 """
 
 from decimal import Decimal
@@ -39,6 +39,8 @@ FIRST, SECOND = "0x" + "a1" * 32, "0x" + "b2" * 32
 TABLES = {
     "## Entries",
     "### A trade in many rows",
+    "### Small trades",
+    "### Share of the equity",
     "### A leader who repeats himself",
     "### Filters",
     "### Tags and markets",

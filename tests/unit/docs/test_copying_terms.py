@@ -5,7 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from services.ingest.decisions import CopySlice, RowKey, build_intents
+from services.ingest.decisions import CopySlice, RowKey
 from services.preflight.decisions import (
     FollowPosition,
     PreflightFacts,
@@ -31,6 +31,7 @@ from tests.builders import (
 )
 from tests.unit.docs.copies import LIMITS, as_written, each_row, parse_terms, some_facts
 from tests.unit.docs.test_copying_limits import Build, a_sale, an_entry, check_at_and_over
+from tests.unit.ingest.test_sizing import size_slice
 
 CONDITION = "0x" + "aa" * 32
 NO = OutcomeToken(token_id="7" * 70, outcome="No")
@@ -125,7 +126,7 @@ def test_a_counter_follow_copies_what_the_page_says(row: list[str]) -> None:
         intended_at=NOON,
         leader_held_shares=shares(held) if held else None,
     )
-    (intent,) = build_intents(copied, fill, [copied], {7: controls(follow)}, complement=NO)
+    (intent,) = size_slice(copied, fill, [copied], {7: controls(follow)}, complement=NO)
     position = FollowPosition(held_shares=shares(holds.removesuffix(" No")))
     expires_at = NOON + LIMITS.max_exit_age
     verdict = judge(

@@ -22,7 +22,7 @@ from shared.domain.follows import (
     require_no_cycle,
 )
 from shared.domain.money import Side
-from shared.domain.terms import EndMode
+from shared.domain.terms import EndMode, Equities, Tier
 from tests.builders import LEADER, OTHER_PROXY, PROXY, a_follow, controls, usdc
 
 PERCENTS = st.decimals("0.01", "500", places=2)
@@ -53,6 +53,97 @@ def test_a_fixed_amount_does_not_depend_on_the_leaders_trade() -> None:
     assert {follow.copy_usdc(leader_usdc) for leader_usdc in (0, usdc(1), usdc(10_000))} == {
         usdc(7)
     }
+
+
+TIERS = (
+    Tier(from_usdc=0, percent=Decimal(10)),
+    Tier(from_usdc=usdc(1000), percent=Decimal(5)),
+    Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(250)),
+)
+
+
+@pytest.mark.parametrize(
+    ("leader_usdc", "expected"),
+    [
+        (0, 0),
+        (usdc("999.99"), usdc("99.999")),
+        (usdc(1000), usdc(50)),
+        (usdc("9999.999999"), 499_999_999),
+        (usdc(10_000), usdc(250)),
+        (usdc(10**6), usdc(250)),
+    ],
+)
+def test_the_last_tier_that_a_trade_reaches_sizes_all_of_it(
+    leader_usdc: int, expected: int
+) -> None:
+    follow = a_follow(percent=None, tiers=TIERS, min_usdc=0, max_usdc=usdc(1000))
+
+    assert follow.copy_usdc(leader_usdc) == expected
+
+
+def test_a_tiers_copy_is_raised_to_the_minimum_and_cut_to_the_maximum() -> None:
+    follow = a_follow(percent=None, tiers=TIERS, min_usdc=usdc(20), max_usdc=usdc(200))
+
+    assert [follow.copy_usdc(usdc(size)) for size in (1, 500, 1000, 20_000)] == [
+        usdc(20),
+        usdc(50),
+        usdc(50),
+        usdc(200),
+    ]
+
+
+BY_EQUITY = a_follow(percent=None, equity_percent=Decimal(100), min_usdc=0, max_usdc=usdc(10**6))
+
+
+@pytest.mark.parametrize(
+    ("percent", "leader_equity", "follower_equity", "expected"),
+    [
+        ("100", usdc(10_000), usdc(1000), usdc(50)),
+        ("50", usdc(10_000), usdc(1000), usdc(25)),
+        ("33.3", usdc(10_000), usdc(1000), usdc("16.65")),
+        ("100", usdc(3), usdc(1), usdc(1)),
+        ("100", usdc(499), usdc(1000), usdc(1000)),
+        ("100", 0, usdc(1000), usdc(1000)),
+        ("100", usdc(700), usdc(1), 714_285),
+        ("100", usdc(10_000), 0, 0),
+    ],
+    ids=str,
+)
+def test_a_share_of_the_equity_is_the_share_that_the_trade_is_of_the_leaders(
+    percent: str, leader_equity: int, follower_equity: int, expected: int
+) -> None:
+    """Of a trade of 500 USDC. The leader owned at least what he traded."""
+    follow = replace(BY_EQUITY, equity_percent=Decimal(percent))
+    equities = Equities(leader_usdc=leader_equity, follower_usdc=follower_equity)
+
+    assert follow.copy_usdc(usdc(500), equities=equities) == expected
+
+
+@given(
+    leader_usdc=AMOUNTS,
+    equities=st.builds(Equities, leader_usdc=AMOUNTS, follower_usdc=AMOUNTS),
+    percent=st.decimals("0.01", "100", places=2),
+)
+def test_of_at_most_the_whole_share_no_more_than_the_followers_equity_is_copied(
+    leader_usdc: int, equities: Equities, percent: Decimal
+) -> None:
+    follow = replace(BY_EQUITY, equity_percent=percent, max_usdc=10**20)
+    assert equities.follower_usdc is not None
+
+    assert 0 <= follow.copy_usdc(leader_usdc, equities=equities) <= equities.follower_usdc
+
+
+@pytest.mark.parametrize(
+    "equities",
+    [
+        None,
+        Equities(leader_usdc=None, follower_usdc=1),
+        Equities(leader_usdc=1, follower_usdc=None),
+    ],
+)
+def test_an_unknown_equity_is_not_zero(equities: Equities | None) -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        BY_EQUITY.copy_usdc(usdc(500), equities=equities)
 
 
 @pytest.mark.parametrize(

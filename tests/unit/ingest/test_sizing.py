@@ -1,6 +1,6 @@
 """Terms apply to a trade: its intents add up to the same amount, whatever rows reported it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from random import Random
@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import CopySlice, RowKey, best_source_total, build_intents
+from services.ingest.decisions import (
+    Complement,
+    CopySlice,
+    RecordedSizes,
+    RowKey,
+    SizingFacts,
+    best_source_total,
+    build_intents,
+    size_copies,
+)
 from services.ingest.decisions.trades import FillRow, row_key
 from services.ingest.handler import Handler
-from shared.domain.follows import Follow
+from shared.domain.follows import Controls, Follow
 from shared.domain.money import (
     MIN_BUY_USDC,
     ROUNDING_TOLERANCE_SHARES,
@@ -75,12 +84,25 @@ def a_slice(sequence: int, start: int, end: int, **overrides: Any) -> CopySlice:
     return replace(base, **overrides)
 
 
+def size_slice(
+    copied: CopySlice,
+    fill: LeaderFillSeen,
+    slices: Sequence[CopySlice],
+    known: Mapping[int, Controls],
+    complement: Complement | None = None,
+) -> tuple[Intent, ...]:
+    """The intents of a stored slice with which nothing was carried."""
+    facts = SizingFacts(controls_by_version=known, recorded=RecordedSizes())
+    sizes = size_copies(fill, slices, facts, new=())
+    return build_intents(copied, fill, known[copied.controls_version], sizes, complement=complement)
+
+
 def amounts(
     slices: Sequence[CopySlice], follow: Follow, fill: LeaderFillSeen = FILL
 ) -> list[int | None]:
     """The micro-USDC that each slice intends; None: it has no intent."""
     known = {7: controls(follow)}
-    intents = [build_intents(each, fill, slices, known) for each in slices]
+    intents = [() if each.resent_of else size_slice(each, fill, slices, known) for each in slices]
     return [each[0].usdc if each else None for each in intents]
 
 
@@ -167,7 +189,7 @@ def test_new_terms_apply_to_the_whole_trade_from_the_next_slice_on() -> None:
     slices = [a_slice(0, 0, 100), a_slice(1, 100, 200, controls_version=8)]
     known = {7: controls(TENTH), 8: controls(replace(TENTH, percent=Decimal(20)), version=8)}
 
-    (intent,) = build_intents(slices[1], a_fill(), slices, known)
+    (intent,) = size_slice(slices[1], a_fill(), slices, known)
 
     assert (intent.usdc, intent.controls_version) == (usdc(15), 8)
 
@@ -177,7 +199,7 @@ def test_of_a_trade_before_the_follow_began_nothing_is_copied_later() -> None:
     other = a_follow(follow_id="follow-2", proxy=OTHER_PROXY)
     known = {7: controls(other), 8: controls(other, FIXED, TENTH, version=8)}
 
-    intents = build_intents(slices[1], a_fill(), slices, known)
+    intents = size_slice(slices[1], a_fill(), slices, known)
 
     assert {intent.proxy: intent.usdc for intent in intents}[TENTH.proxy] == usdc(5)
 
@@ -210,7 +232,7 @@ def test_each_followers_intent_is_sized_by_his_terms() -> None:
     fixed = a_follow(follow_id="follow-2", proxy=OTHER_PROXY, percent=None, fixed_usdc=usdc(20))
     slices = [a_slice(0, 0, 100)]
 
-    first, second = build_intents(slices[0], a_fill(), slices, {7: controls(TENTH, fixed)})
+    first, second = size_slice(slices[0], a_fill(), slices, {7: controls(TENTH, fixed)})
 
     assert (first.usdc, first.shares, first.proxy) == (usdc(5), shares(10), TENTH.proxy)
     assert (second.usdc, second.shares, second.proxy) == (usdc(20), shares(40), OTHER_PROXY)
@@ -223,7 +245,7 @@ def test_a_sale_is_not_sized_by_terms(follow: Follow) -> None:
     copied = a_slice(0, 0, 40, leader_held_shares=shares(160))
     fill = a_fill(side=Side.SELL, price=Decimal("0.25"))
 
-    (intent,) = build_intents(copied, fill, [copied], {7: controls(follow)})
+    (intent,) = size_slice(copied, fill, [copied], {7: controls(follow)})
 
     assert (intent.leader_shares, intent.shares, intent.usdc) == (shares(40), shares(40), usdc(10))
     assert intent.leader_held_shares == shares(160)
@@ -232,7 +254,7 @@ def test_a_sale_is_not_sized_by_terms(follow: Follow) -> None:
 def test_an_intent_carries_the_slice_that_it_copies_and_the_version_of_its_terms() -> None:
     copied = a_slice(0, 0, 40, controls_version=3)
 
-    (intent,) = build_intents(copied, a_fill(), [copied], {3: controls(TENTH)})
+    (intent,) = size_slice(copied, a_fill(), [copied], {3: controls(TENTH)})
 
     assert (intent.controls_version, intent.leader_shares, intent.leader_price, intent.side) == (
         3,
@@ -254,7 +276,7 @@ def test_each_slice_of_a_trade_has_intents_of_its_own() -> None:
     ids = {
         intent.intent_id
         for each in slices
-        for intent in build_intents(each, a_fill(), slices, {7: controls(TENTH)})
+        for intent in size_slice(each, a_fill(), slices, {7: controls(TENTH)})
     }
 
     assert len(ids) == 2
@@ -264,4 +286,4 @@ def test_without_followers_there_are_no_intents() -> None:
     copied = a_slice(0, 0, 100)
     nobody = replace(controls(), follows_by_leader={})
 
-    assert build_intents(copied, a_fill(), [copied], {7: nobody}) == ()
+    assert size_slice(copied, a_fill(), [copied], {7: nobody}) == ()

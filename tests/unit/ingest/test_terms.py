@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.decisions import build_intents
 from shared.domain.money import BASE_UNIT, Side, shares_for
 from shared.domain.outcomes import OutcomeToken
 from shared.domain.terms import EntryMode, Filters
@@ -24,6 +23,7 @@ from tests.unit.ingest.test_sizing import (
     amounts,
     handle_rows,
     rows_of_500_dollars,
+    size_slice,
 )
 
 NO = OutcomeToken(token_id="7" * 70, outcome="No")
@@ -68,10 +68,10 @@ def test_an_intent_carries_what_the_leaders_trade_is_worth_so_far() -> None:
     slices = [a_slice(0, 0, 100), a_slice(1, 100, 300)]
     known = {7: controls(TENTH)}
 
-    worth = [build_intents(each, a_fill(), slices, known)[0].leader_usdc for each in slices]
+    worth = [size_slice(each, a_fill(), slices, known)[0].leader_usdc for each in slices]
 
     assert worth == [usdc(50), usdc(150)]
-    (sale,) = build_intents(slices[0], a_fill(side=Side.SELL), slices, known)
+    (sale,) = size_slice(slices[0], a_fill(side=Side.SELL), slices, known)
     assert sale.leader_usdc is None
 
 
@@ -89,8 +89,8 @@ def test_only_an_entry_whose_filters_need_them_asks_for_the_markets_details(
 ) -> None:
     copied, known = a_slice(0, 0, 100), {7: controls(replace(TENTH, filters=filters))}
 
-    (entry,) = build_intents(copied, a_fill(), [copied], known)
-    (exit_,) = build_intents(copied, a_fill(side=Side.SELL), [copied], known)
+    (entry,) = size_slice(copied, a_fill(), [copied], known)
+    (exit_,) = size_slice(copied, a_fill(side=Side.SELL), [copied], known)
 
     assert (entry.needs_market_details, exit_.needs_market_details) == (needed, False)
 
@@ -98,7 +98,7 @@ def test_only_an_entry_whose_filters_need_them_asks_for_the_markets_details(
 def test_entries_of_a_follow_without_entries_are_intended_so_that_their_refusal_is_seen() -> None:
     copied, follow = a_slice(0, 0, 100), replace(TENTH, entries=EntryMode.NONE)
 
-    (intent,) = build_intents(copied, a_fill(), [copied], {7: controls(follow)})
+    (intent,) = size_slice(copied, a_fill(), [copied], {7: controls(follow)})
 
     assert intent.usdc == usdc(5)
 
@@ -107,9 +107,7 @@ def counter_intent(
     fill: LeaderFillSeen, complement: OutcomeToken | Missing = NO, **copied: object
 ) -> Intent:
     slices = [a_slice(0, 0, 100, leader_usdc=int(shares(100) * fill.price), **copied)]
-    (intent,) = build_intents(
-        slices[0], fill, slices, {7: controls(COUNTER)}, complement=complement
-    )
+    (intent,) = size_slice(slices[0], fill, slices, {7: controls(COUNTER)}, complement=complement)
     return intent
 
 
@@ -159,8 +157,8 @@ def test_a_follow_in_the_leaders_direction_is_the_same_beside_a_counter_follow()
     copied = a_slice(0, 0, 100)
     other = replace(COUNTER, follow_id="follow-2", proxy=OTHER_PROXY)
 
-    both = build_intents(copied, a_fill(), [copied], {7: controls(TENTH, other)}, complement=NO)
-    alone = build_intents(copied, a_fill(), [copied], {7: controls(TENTH)})
+    both = size_slice(copied, a_fill(), [copied], {7: controls(TENTH, other)}, complement=NO)
+    alone = size_slice(copied, a_fill(), [copied], {7: controls(TENTH)})
 
     assert alone == both[:1]
     assert both[0].intent_id != both[1].intent_id

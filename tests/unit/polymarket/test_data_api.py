@@ -1,6 +1,8 @@
 """Rows of the Data API as fills, and the client that reads them page by page."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +14,8 @@ from aiohttp.test_utils import TestServer
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource
-from shared.polymarket.data_api import DataApi, parse_fill, parse_page
-from tests.builders import LEADER, NOON, TOKEN, TRANSACTION
+from shared.polymarket.data_api import DataApi, parse_fill, parse_page, parse_value
+from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION
 
 
 def a_row(**overrides: Any) -> dict[str, Any]:
@@ -46,13 +48,22 @@ class FakeDataApi:
         return web.Response(status=status, body=orjson.dumps(payload))
 
     async def fetch_trades(self) -> list[dict[str, Any]]:
+        async with self.opened() as api:
+            return await api.fetch_trades(LEADER, NOON)
+
+    async def fetch_value(self) -> int:
+        async with self.opened() as api:
+            return await api.fetch_value(LEADER)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[DataApi]:
         application = web.Application()
-        application.add_routes([web.get("/v2/trades", self.reply)])
+        application.add_routes([web.get(path, self.reply) for path in ("/v2/trades", "/v2/value")])
         async with (
             TestServer(application) as server,
             DataApi(str(server.make_url("/")), timeout_s=5, interval_s=0) as api,
         ):
-            return await api.fetch_trades(LEADER, NOON)
+            yield api
 
 
 def a_page(*rows: dict[str, Any], cursor: str | None = None) -> tuple[int, Any]:
@@ -146,3 +157,70 @@ async def test_every_page_is_requested_with_the_same_filters() -> None:
 async def test_a_refused_request_is_an_error_and_not_an_empty_list(status: int) -> None:
     with pytest.raises(Transient):
         await FakeDataApi((status, {})).fetch_trades()
+
+
+def a_value(value: Any, wallet: str = LEADER) -> tuple[int, Any]:
+    return 200, {"data": {"proxy_wallet": wallet, "value": value}}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, 0), (12, 12_000_000), (1234.56, 1_234_560_000)], ids=str
+)
+async def test_the_value_of_positions_is_read_in_micro_usdc(value: Any, expected: int) -> None:
+    data_api = FakeDataApi(a_value(value, LEADER.lower()))
+
+    assert await data_api.fetch_value() == expected
+    assert data_api.queries == [{"user": LEADER}]
+
+
+def test_a_value_with_more_digits_is_rounded_down() -> None:
+    payload = {"data": {"proxy_wallet": LEADER, "value": Decimal("0.1234569")}}
+
+    assert parse_value(payload, wallet=LEADER) == 123_456
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        [],
+        {},
+        {"data": []},
+        {"data": None},
+        {"data": {"value": 5}},
+        {"data": {"proxy_wallet": OTHER_PROXY, "value": 5}},
+        *(
+            {"data": {"proxy_wallet": LEADER, "value": value}}
+            for value in (None, "5", True, -1, 10**12, float("nan"), Decimal("1e400"))
+        ),
+    ],
+    ids=str,
+)
+def test_what_says_no_value_of_the_wallet_is_not_zero(payload: Any) -> None:
+    with pytest.raises(InvalidMessage, match="value"):
+        parse_value(payload, wallet=LEADER)
+
+
+async def test_a_value_that_the_venue_refuses_is_asked_for_again_later() -> None:
+    with pytest.raises(Transient, match="429"):
+        await FakeDataApi((429, {})).fetch_value()
+
+
+async def test_feeds_that_share_the_client_share_its_limit() -> None:
+    """Each request waits for its own interval, after that of the one before."""
+    waiting = most = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await asyncio.sleep(0)
+        waiting -= 1
+
+    async with DataApi("http://127.0.0.1:9", timeout_s=5, sleep=sleep) as api:
+        results = await asyncio.gather(
+            *(api.fetch_value(LEADER) for _ in range(3)),
+            api.fetch_trades(LEADER, NOON),
+            return_exceptions=True,
+        )
+
+    assert (most, [type(result) for result in results]) == (1, [Transient] * 4)

@@ -82,6 +82,12 @@ def priced(*prices: str, limits: dict[str, Any], **quote: Any) -> PreflightFacts
     )
 
 
+def sized_by(leader: int | None, follower: int | None, **intent: Any) -> PreflightFacts:
+    """Of a follow that copies a share of the equity."""
+    fields = {"leader_equity_usdc": leader, "follower_equity_usdc": follower}
+    return some_facts(quoted=quoted(sized_by_equity=True, **fields | intent))
+
+
 def dated(skew: int, *, ahead: Any) -> PreflightFacts:
     limits = replace(LIMITS, max_clock_skew=seconds(skew))
     return some_facts(quoted=quoted(filled_at=NOON + ahead), limits=limits)
@@ -102,6 +108,11 @@ BAND = {"min_entry_price": Decimal("0.10"), "max_entry_price": Decimal("0.90")}
 @pytest.mark.parametrize(
     ("given_facts", "refused_with"),
     [
+        (sized_by(1, 1), None),
+        (sized_by(0, 0), None),
+        (sized_by(None, 1, usdc=0, shares=0), (Refusal.EQUITY_UNKNOWN, 1, 0)),
+        (sized_by(1, None, usdc=0, shares=0), (Refusal.EQUITY_UNKNOWN, 1, 0)),
+        (sized_by(None, None, usdc=0, shares=0), (Refusal.EQUITY_UNKNOWN, 2, 0)),
         (counted(MARKET, market_spent_today=0), None),
         (counted(MARKET, market_spent_today=usdc(45)), None),
         (
