@@ -3,6 +3,7 @@ end of the session.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from tests.integration.properties.copying_machine import REACHED
+
+
+@pytest.fixture(autouse=True)
+def _only_the_script_is_printed(caplog: pytest.LogCaptureFixture) -> None:
+    """The services log the faults that a script makes, thousands of them."""
+    caplog.set_level(logging.CRITICAL)
 
 
 @pytest.fixture

@@ -62,6 +62,12 @@ sizes = st.sampled_from((1, 8, 40, 100, 300))
 prices = st.sampled_from((Decimal("0.40"), Decimal("0.50"), Decimal("0.51")))
 fills = st.lists(st.tuples(sizes, st.sampled_from((0, 0, 1))), min_size=1, max_size=3)
 """Shares, and by how many hundredths each price is above the first one."""
+views = st.integers(0, 15)
+"""A bit for each view that reports a trade at once."""
+percents = st.sampled_from((100, 100, 50, 33))
+clips = st.integers(1, 2)
+turns = st.integers(0, 3)
+"""Which queue comes first."""
 
 
 @st.composite
@@ -161,41 +167,74 @@ class CopyingMachine(RuleBasedStateMachine):
 
     # Leaders
 
-    @rule(leader=leaders, token=tokens, price=prices, fills=fills, views=st.integers(0, 15))
+    @rule(leader=leaders, token=tokens, price=prices, fills=fills, views=views)
     def leader_buys(
+        self, leader: int, token: int, price: Decimal, fills: list[tuple[int, int]], views: int
+    ) -> None:
+        """``views``: a bit for each view that reports it at once."""
+        self._buy(leader, token, price, fills, views)
+
+    @rule(token=tokens, price=prices, fills=fills, views=views)
+    def both_leaders_buy(
+        self, token: int, price: Decimal, fills: list[tuple[int, int]], views: int
+    ) -> None:
+        for leader in range(len(LEADERS)):
+            self._buy(leader, token, price, fills, views)
+
+    @rule(leader=leaders, token=tokens, price=prices, size=sizes, times=st.integers(2, 4))
+    def leader_buys_the_same_again_and_again(
+        self, leader: int, token: int, price: Decimal, size: int, times: int
+    ) -> None:
+        for _ in range(times):
+            self._buy(leader, token, price, [(size, 0)], views=0b0011)
+
+    @rule(leader=leaders, token=tokens, price=prices, fills=fills, views=views, first=turns)
+    def leader_buys_and_is_copied(
         self,
         leader: int,
         token: int,
         price: Decimal,
         fills: list[tuple[int, int]],
         views: int,
+        first: int,
     ) -> None:
-        """``views``: a bit for each view that reports it at once."""
-        whole = tuple((shares(size), price + Decimal(above) / 100) for size, above in fills)
-        self._trade(leader, token, Side.BUY, whole, views)
+        """The copies settle, unless something is in their way."""
+        self._buy(leader, token, price, fills, views or 0b0100)
+        self._run(self._let_copies_settle(first))
 
-    @rule(
-        leader=leaders,
-        token=tokens,
-        price=prices,
-        percent=st.sampled_from((100, 100, 50, 33)),
-        clips=st.integers(1, 2),
-        views=st.integers(0, 15),
-    )
+    @rule(leader=leaders, token=tokens, price=prices, percent=percents, clips=clips, views=views)
     def leader_sells(
         self, leader: int, token: int, price: Decimal, percent: int, clips: int, views: int
     ) -> None:
-        """Of what the leader holds of the token; of another one, where he holds nothing of it."""
-        of_token = {
-            each: self.leaders.held(LEADERS[leader], TOKENS[each]) for each in (token, 1 - token)
-        }
-        token = next((each for each, held in of_token.items() if held > 0), token)
+        """Of what he holds of the token; of another one, where he holds nothing of it."""
         self._sell(leader, token, price, percent=percent, clips=clips, views=views)
+
+    @rule(leader=leaders, token=tokens, price=prices, views=views, first=turns)
+    def leader_sells_in_parts_while_copied(
+        self, leader: int, token: int, price: Decimal, views: int, first: int
+    ) -> None:
+        for percent in (50, 100):
+            self._sell(leader, token, price, percent=percent, clips=1, views=views or 0b0001)
+            self._run(self.pipeline.work(max_messages=10, first=first))
+
+    @rule(leader=leaders, token=tokens, price=prices, size=sizes, views=views)
+    def leader_flips(self, leader: int, token: int, price: Decimal, size: int, views: int) -> None:
+        """He buys, and sells all that he holds within the second."""
+        self._buy(leader, token, price, [(size, 0)], views or 0b0001)
+        self._sell(leader, token, price, percent=100, clips=1, views=views or 0b0001)
+
+    def _buy(
+        self, leader: int, token: int, price: Decimal, fills: list[tuple[int, int]], views: int
+    ) -> None:
+        whole = tuple((shares(size), price + Decimal(above) / 100) for size, above in fills)
+        self._trade(leader, token, Side.BUY, whole, views)
 
     def _sell(
         self, leader: int, token: int, price: Decimal, *, percent: int, clips: int, views: int
     ) -> None:
-        sold = self.leaders.held(LEADERS[leader], TOKENS[token]) * percent // 100
+        held = {each: self.leaders.held(LEADERS[leader], TOKENS[each]) for each in (0, 1)}
+        token = token if held[token] > 0 else 1 - token
+        sold = held[token] * percent // 100
         first = sold // clips
         parts = [first, sold - first] if clips > 1 else [sold]
         whole = tuple((part, price) for part in parts if part > 0)
@@ -237,20 +276,20 @@ class CopyingMachine(RuleBasedStateMachine):
         self.venue.books[TOKENS[token]] = state
         self._step()
 
-    @rule(answers=st.lists(st.sampled_from(list(Answer)), min_size=1, max_size=3))
-    def venue_will_answer(self, answers: list[Answer]) -> None:
+    @rule(
+        answers=st.lists(st.sampled_from(list(Answer)), max_size=3),
+        settlements=st.lists(st.sampled_from(list(Settlement)), max_size=3),
+    )
+    def venue_will(self, answers: list[Answer], settlements: list[Settlement]) -> None:
+        """What it does with the next orders, and with the next matches."""
         self.venue.planned.extend(answers)
+        self.venue.settlements.extend(settlements)
         self._step()
 
-    @rule(
-        settlement=st.sampled_from(
-            (Settlement.GOES_ON, Settlement.GOES_ON, Settlement.RETRIES, Settlement.FAILS)
-        ),
-        held_match=st.booleans(),
-    )
-    def venue_settles(self, settlement: Settlement, held_match: bool) -> None:
+    @rule(held_match=st.booleans())
+    def venue_settles(self, held_match: bool) -> None:
         self.venue.end_held_orders(match=held_match)
-        self.venue.settle(settlement)
+        self.venue.settle()
         self._step()
 
     @rule(
@@ -267,7 +306,7 @@ class CopyingMachine(RuleBasedStateMachine):
 
     # Services
 
-    @rule(messages=st.sampled_from((1, 3, 10)), first=st.integers(0, 3))
+    @rule(messages=st.sampled_from((1, 3, 10)), first=turns)
     def services_handle(self, messages: int, first: int) -> None:
         self._run(self.pipeline.work(max_messages=messages, first=first))
         self._step()
@@ -303,21 +342,22 @@ class CopyingMachine(RuleBasedStateMachine):
         self._set_mode(mode)
         self._step()
 
-    @rule(by=st.sampled_from((1, 6, 6, 30, 61)))
-    def time_passes(self, by: int) -> None:
+    @rule(by=st.sampled_from((1, 6, 6, 30, 61)), messages=st.sampled_from((0, 5, 50)), first=turns)
+    def time_passes(self, by: int, messages: int, first: int) -> None:
         self._run(self._let_pass(seconds(by)))
+        self._run(self.pipeline.work(max_messages=messages, first=first))
         self._step()
 
     # Rests
 
-    @rule(first=st.integers(0, 3))
+    @rule(first=turns)
     def rest(self, first: int) -> None:
         """Everything that can be handled is handled."""
         self._run(self._rest(first))
         self._step()
 
     @rule(
-        market=st.sampled_from((BookState.GOOD, BookState.GOOD, BookState.EMPTY)),
+        market=st.sampled_from((*[BookState.GOOD] * 4, BookState.EMPTY)),
         leaders_get_out=st.booleans(),
     )
     def everything_settles(self, market: BookState, leaders_get_out: bool) -> None:
@@ -342,6 +382,7 @@ class CopyingMachine(RuleBasedStateMachine):
             if not self.has_failed:
                 self._get_leaders_out()
                 self._run(self._settle(BookState.GOOD))
+                self.checks.count_reached(self._run(load_records(self.engine)))
         finally:
             self.runner.run(self.pipeline.stop())
 
@@ -350,6 +391,14 @@ class CopyingMachine(RuleBasedStateMachine):
         assert len(self.pipeline.journal) < 50 * MAX_MESSAGES, "the messages do not end"
         self._collect()
         self.checks.check_safety(await load_records(self.engine))
+
+    async def _let_copies_settle(self, first: int) -> None:
+        """Two rounds: matches are mined, then confirmed, and reported each time."""
+        await self._rest(first)
+        for _ in range(2):
+            self.venue.settle()
+            await self._let_pass(seconds(1))
+            await self._rest(first)
 
     async def _let_pass(self, by: timedelta) -> None:
         self.clock.now += by
@@ -366,7 +415,7 @@ class CopyingMachine(RuleBasedStateMachine):
                 break
             await self._let_pass(seconds(6 if number < 4 else 61))
             self.venue.end_held_orders(match=True)
-            self.venue.settle(Settlement.GOES_ON)
+            self.venue.settle()
             await self.pipeline.poll_feeds()
             await self._rest()
         self.checks.check_settled(await load_records(self.engine))
@@ -407,6 +456,7 @@ class CopyingMachine(RuleBasedStateMachine):
             matched_at=self.clock.now.replace(microsecond=0),
         )
         self.leaders.make_trade(trade)
+        self.venue.prices[trade.token_id] = fills[0][1]
         if views & 0b1100:
             self.leaders.mine_all(self.clock.now)
         for number in range(len(VIEWS)):

@@ -86,18 +86,19 @@ class Invariants:
 
     def check_settled(self, records: Records) -> None:
         """What is true once all rows were reported, and all orders and exits have ended."""
-        self._count_reached(records)
         self._check_nothing_is_open(records)
         self._check_spending(records)
         self._check_trades_are_copied_whole()
         self._check_followers_are_out(records)
 
-    def _count_reached(self, records: Records) -> None:
+    def count_reached(self, records: Records) -> None:
         for verdict in self.facts.verdicts.values():
             name = verdict.reason if isinstance(verdict, IntentRefused) else "approved"
             self.reached[f"{verdict.intent.side} {name}"] += 1
         for row in records.exits:
             self.reached[f"exit {row.state}"] += 1
+        for report in self.facts.final_reports.values():
+            self.reached[f"order {report.state}"] += 1
 
     def _check_one_order_per_intent(self) -> None:
         approved = {each.intent_id for each in self.facts.approved()}
@@ -112,7 +113,6 @@ class Invariants:
                 f"order of intent {intent_id} was reported as {report.state} with {report.shares} "
                 f"micro-shares, and the venue has {actual}"
             )
-            self.reached[f"order {report.state}"] += 1
 
     def _check_caps(self, filled: Mapping[str, Filled]) -> None:
         """Of each entry counts what it may still spend, and at its end what it has spent."""

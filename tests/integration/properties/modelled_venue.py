@@ -96,10 +96,7 @@ class VenueTrade:
     status: TradeStatus
     matched_at: datetime
     visible_at: datetime
-
-    @property
-    def is_final(self) -> bool:
-        return self.status in (TradeStatus.CONFIRMED, TradeStatus.FAILED)
+    settlement: Settlement
 
     def report(self, *, now: datetime) -> TradeReported:
         return TradeReported(
@@ -129,6 +126,8 @@ class ModelledVenue:
     chain: ModelledChain
     planned: deque[Answer] = field(default_factory=deque)
     """For the next orders; those after them are filled."""
+    settlements: deque[Settlement] = field(default_factory=deque)
+    """Of the next matches; those after them go on."""
     lag: timedelta = timedelta(0)
     """How long its views do not show a match."""
     answers_lookups: bool = True
@@ -263,6 +262,7 @@ class ModelledVenue:
             status=TradeStatus.MATCHED,
             matched_at=now,
             visible_at=now + self.lag,
+            settlement=self.settlements.popleft() if self.settlements else Settlement.GOES_ON,
         )
         self.trades.append(trade)
         return trade
@@ -309,20 +309,18 @@ class ModelledVenue:
                 self._match(order)
         self.held.clear()
 
-    def settle(self, settlement: Settlement) -> None:
-        """Each match goes one step on, or is retried, or fails."""
+    def settle(self) -> None:
+        """The settlement of each match goes one step on."""
         for trade in self.trades:
-            if trade.is_final:
-                continue
-            if trade.status is TradeStatus.MINED:
-                trade.status = TradeStatus.CONFIRMED
-            elif settlement is Settlement.FAILS:
-                trade.status = TradeStatus.FAILED
-            elif settlement is Settlement.RETRIES:
+            if trade.status is TradeStatus.MATCHED and trade.settlement is not Settlement.GOES_ON:
                 trade.status = TradeStatus.RETRYING
-            else:
+            elif trade.status is TradeStatus.RETRYING and trade.settlement is Settlement.FAILS:
+                trade.status = TradeStatus.FAILED
+            elif trade.status in (TradeStatus.MATCHED, TradeStatus.RETRYING):
                 trade.status = TradeStatus.MINED
                 self._move_funds(trade)
+            elif trade.status is TradeStatus.MINED:
+                trade.status = TradeStatus.CONFIRMED
 
     def _move_funds(self, trade: VenueTrade) -> None:
         buys, proxy = trade.order.side is Side.BUY, trade.order.proxy

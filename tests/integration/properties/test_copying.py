@@ -15,7 +15,7 @@ from tests.leases import executor_leases
 REQUESTED_SCRIPTS = os.environ.get("FUZZ_SCRIPTS")
 SCRIPTS = int(REQUESTED_SCRIPTS or "60")
 """Without the variable, the same ones in each session."""
-MAX_STEPS = 40
+MAX_STEPS = 50
 
 pytestmark = [
     pytest.mark.integration,
