@@ -250,9 +250,10 @@ class CopyingMachine(RuleBasedStateMachine):
             self.leaders.move_out(LEADERS[leader], TOKENS[token], moved)
         self._step()
 
-    @rule()
-    def block_is_mined(self) -> None:
-        self.leaders.mine_all(self.clock.now)
+    @rule(resent=st.sampled_from((False, False, True)))
+    def block_is_mined(self, resent: bool) -> None:
+        """``resent``: the venue has sent the settlements again, under other transactions."""
+        self.leaders.mine_all(self.clock.now, resent=resent)
         self._step()
 
     # Feeds
@@ -309,6 +310,14 @@ class CopyingMachine(RuleBasedStateMachine):
     @rule(messages=st.sampled_from((1, 3, 10)), first=turns)
     def services_handle(self, messages: int, first: int) -> None:
         self._run(self.pipeline.work(max_messages=messages, first=first))
+        self._step()
+
+    @rule(rounds=st.integers(1, 4))
+    def services_handle_all_keys(self, rounds: int) -> None:
+        """In each round, each service handles one message of every key at the same time."""
+        for _ in range(rounds):
+            for service in (INGEST, PRICER, PREFLIGHT, EXECUTOR):
+                self._run(self.pipeline.work_on_all_keys(service))
         self._step()
 
     @rule(
@@ -382,7 +391,8 @@ class CopyingMachine(RuleBasedStateMachine):
             if not self.has_failed:
                 self._get_leaders_out()
                 self._run(self._settle(BookState.GOOD))
-                self.checks.count_reached(self._run(load_records(self.engine)))
+                records = self._run(load_records(self.engine))
+                self.checks.count_reached(records, self.pipeline.journal)
         finally:
             self.runner.run(self.pipeline.stop())
 

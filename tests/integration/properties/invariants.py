@@ -35,6 +35,8 @@ RECONCILES_HOLDINGS = False
 """Whether exits are also intended because a leader holds less by the chain than by his trades.
 Switched on with the exits of the cause ``reconciled``: then no way out of a leader is exempt."""
 
+CAP_RESERVED = "another copy reserved of a daily cap meanwhile"
+
 
 @dataclass(frozen=True, slots=True)
 class Records:
@@ -91,7 +93,8 @@ class Invariants:
         self._check_trades_are_copied_whole()
         self._check_followers_are_out(records)
 
-    def count_reached(self, records: Records) -> None:
+    def count_reached(self, records: Records, journal: Sequence[str]) -> None:
+        self.reached["cap reserved meanwhile"] += sum(CAP_RESERVED in line for line in journal)
         for verdict in self.facts.verdicts.values():
             name = verdict.reason if isinstance(verdict, IntentRefused) else "approved"
             self.reached[f"{verdict.intent.side} {name}"] += 1
@@ -166,26 +169,46 @@ class Invariants:
             assert recorded >= 0, f"the position {position} is {recorded} micro-shares"
 
     def _check_intended_money(self) -> None:
-        """At most what the terms make of the trade as far as it was reported. An intent below the
-        venue's minimum is refused, and counts as not intended.
+        """At most what the terms make of the trades as far as they were reported. An intent below
+        the venue's minimum is refused, and counts as not intended.
         """
-        for trade in self.leaders.trades:
-            if trade.side is Side.BUY:
-                for follow, usdc in self._intended_by_follow(trade).items():
-                    highest = max(price for _, price in trade.fills)
-                    told = cost_ceiling(trade.reported_shares(), highest)
-                    limit = self.follows[follow].copy_usdc(told)
-                    assert usdc <= limit, (
-                        f"{usdc} micro-USDC were intended for trade {trade.number} and {follow}, "
-                        f"whose terms allow {limit}"
-                    )
+        for trades in self._trades_to_compare():
+            if trades[0].side is Side.SELL:
+                continue
+            for follow in self._follows_of(trades[0].leader):
+                limit = sum(follow.copy_usdc(_highest_usdc(each)) for each in trades)
+                usdc = self._intended_usdc(trades, follow)
+                assert usdc <= limit, (
+                    f"{usdc} micro-USDC were intended for trades {[t.number for t in trades]} and "
+                    f"{follow.follow_id}, whose terms allow {limit}"
+                )
 
-    def _intended_by_follow(self, trade: LeaderTrade) -> dict[str, int]:
-        intended: dict[str, int] = defaultdict(int)
-        for intent in self.facts.intents.values():
-            if intent.transaction_hash == trade.tx_hash and intent.usdc >= MIN_BUY_USDC:
-                intended[intent.follow_id] += intent.usdc
-        return intended
+    def _trades_to_compare(self) -> list[list[LeaderTrade]]:
+        """Each trade alone; but together those of a leader, token and side of which one was resent:
+        what was copied as one of them may be counted as another.
+        """
+        groups: dict[tuple[str, str, Side], list[LeaderTrade]] = defaultdict(list)
+        for trade in self.leaders.trades:
+            groups[trade.leader, trade.token_id, trade.side].append(trade)
+        return [
+            compared
+            for group in groups.values()
+            for compared in (
+                [group] if any(each.is_resent for each in group) else [[each] for each in group]
+            )
+        ]
+
+    def _intended_usdc(self, trades: Sequence[LeaderTrade], follow: Follow) -> int:
+        hashes = {name for each in trades for name in (each.tx_hash, each.settled_hash)}
+        sides = {(each.token_id, each.side) for each in trades}
+        return sum(
+            intent.usdc
+            for intent in self.facts.intents.values()
+            if intent.follow_id == follow.follow_id
+            and intent.transaction_hash in hashes
+            and (intent.token_id, intent.side) in sides
+            and intent.usdc >= MIN_BUY_USDC
+        )
 
     def _check_nothing_is_open(self, records: Records) -> None:
         orders = [row.intent_id for row in records.orders.values() if row.confirmed_at is None]
@@ -212,18 +235,16 @@ class Invariants:
         """Whatever rows reported a trade, in whatever order: the intents add up to its terms, but
         for what is below the venue's minimum.
         """
-        for trade in self.leaders.trades:
-            if trade.side is not Side.BUY or not trade.is_confirmed_whole:
+        for trade, *others in self._trades_to_compare():
+            if trade.side is Side.SELL or others or not trade.is_confirmed_whole:
                 continue
-            intended = self._intended_by_follow(trade)
-            lowest = min(price for _, price in trade.fills)
-            known = cost_floor(trade.shares - ROUNDING_TOLERANCE_SHARES * len(trade.fills), lowest)
             for follow in self._follows_of(trade.leader):
-                least = follow.copy_usdc(known) - MIN_BUY_USDC
+                least = follow.copy_usdc(_lowest_usdc(trade)) - MIN_BUY_USDC
+                usdc = self._intended_usdc([trade], follow)
                 self.reached["trade copied whole"] += 1
-                assert intended.get(follow.follow_id, 0) > least, (
-                    f"{intended.get(follow.follow_id, 0)} micro-USDC were intended for trade "
-                    f"{trade.number} and {follow.follow_id}, whose terms make {least} at least"
+                assert usdc > least, (
+                    f"{usdc} micro-USDC were intended for trade {trade.number} and "
+                    f"{follow.follow_id}, whose terms make more than {least}"
                 )
 
     def _check_followers_are_out(self, records: Records) -> None:
@@ -260,16 +281,33 @@ class Invariants:
         """
         if RECONCILES_HOLDINGS:
             return True
-        numbers = {trade.tx_hash: trade.number for trade in self.leaders.trades}
+        numbers = {
+            name: trade.number
+            for trade in self.leaders.trades
+            for name in (trade.tx_hash, trade.settled_hash)
+        }
         published = [
             numbers[intent.transaction_hash]
             for intent in self.facts.intents.values()
             if _is_first_of(intent, follow, token_id)
         ]
-        return published == sorted(published)
+        is_in_order = published == sorted(published)
+        self.reached["leader is out, out of order"] += not is_in_order
+        return is_in_order
 
     def _follows_of(self, leader: str) -> list[Follow]:
         return [follow for follow in self.follows.values() if follow.leader == leader]
+
+
+def _highest_usdc(trade: LeaderTrade) -> int:
+    """What the trade is worth at most, as far as it was reported."""
+    return cost_ceiling(trade.reported_shares(), max(price for _, price in trade.fills))
+
+
+def _lowest_usdc(trade: LeaderTrade) -> int:
+    """What the trade is worth at least, with what is left out because the sources round."""
+    left_out = ROUNDING_TOLERANCE_SHARES * len(trade.fills)
+    return cost_floor(max(0, trade.shares - left_out), min(price for _, price in trade.fills))
 
 
 def _is_first_of(intent: Intent, follow: Follow, token_id: str) -> bool:

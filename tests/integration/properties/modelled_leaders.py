@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from shared.domain.ids import derived_id, trade_id
+from shared.domain.ids import derived_id
 from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.integration.properties.modelled_chain import ModelledChain
@@ -31,6 +31,8 @@ class LeaderTrade:
     """Micro-shares and price."""
     matched_at: datetime
     mined_at: datetime | None = None
+    is_resent: bool = False
+    """Its settlement failed, and was sent again under another transaction."""
     reported: set[tuple[FillSource, str, int]] = field(default_factory=set)
     """View and number of the fill."""
 
@@ -39,13 +41,10 @@ class LeaderTrade:
         return "0x" + derived_id("leader's transaction", self.number) * 2
 
     @property
-    def trade_id(self) -> str:
-        return trade_id(
-            transaction_hash=self.tx_hash,
-            leader=self.leader,
-            token_id=self.token_id,
-            side=self.side,
-        )
+    def settled_hash(self) -> str:
+        if not self.is_resent:
+            return self.tx_hash
+        return "0x" + derived_id("leader's second transaction", self.number) * 2
 
     @property
     def shares(self) -> int:
@@ -64,17 +63,21 @@ class LeaderTrade:
             return None
         if row_type == "trades":
             price += SHIFT
-        filled_at = self.matched_at if source is FillSource.RTDS else self.mined_at
+        filled_at, tx_hash = (
+            (self.matched_at, self.tx_hash)
+            if source is FillSource.RTDS
+            else (self.mined_at, self.settled_hash)
+        )
         row_id = (
             derived_id("rtds", shares, price.quantize(Decimal("0.000001")))
             if source is FillSource.RTDS
             else f"{source}:{number}"
         )
         return LeaderFillSeen(
-            message_id=derived_id("fill", self.tx_hash, source, row_id, row_type),
+            message_id=derived_id("fill", tx_hash, source, row_id, row_type),
             occurred_at=now,
             leader=self.leader,
-            transaction_hash=self.tx_hash,
+            transaction_hash=tx_hash,
             token_id=self.token_id,
             side=self.side,
             shares=shares,
@@ -123,11 +126,11 @@ class ModelledLeaders:
         self.trades.append(trade)
         self.left_otherwise.discard((trade.leader, trade.token_id))
 
-    def mine_all(self, now: datetime) -> None:
+    def mine_all(self, now: datetime, *, resent: bool = False) -> None:
         for trade in self.trades:
             if trade.mined_at is None:
-                trade.mined_at = now.replace(microsecond=0)
-                self._chain.mine(trade.leader, trade.token_id, trade.change, trade.tx_hash)
+                trade.mined_at, trade.is_resent = now.replace(microsecond=0), resent
+                self._chain.mine(trade.leader, trade.token_id, trade.change, trade.settled_hash)
 
     def move_out(self, leader: str, token_id: str, shares: int) -> None:
         """Shares leave by a merge or a transfer: no feed reports a trade."""

@@ -224,6 +224,29 @@ class Pipeline:
             if not await self._handle_next(queue):
                 blocked.add(queue)
 
+    async def work_on_all_keys(self, service: str) -> None:
+        """Handle a message of each key at the same time: their rows are written in groups."""
+        by_key = {queue[2]: queue for queue in self.topics.waiting() if queue[0] == service}
+        deliveries = [self.topics.next_delivery(queue) for queue in by_key.values()]
+        instance = self.instances[service]
+        instance.interruption.skip_pause()
+        results = await asyncio.gather(
+            *(instance.handle_by_type[type(each.message)](each.message) for each in deliveries),
+            return_exceptions=True,
+        )
+        if len(deliveries) > 1:
+            self._log(f"{service} has handled a message of {len(deliveries)} keys")
+        for delivery, result in zip(deliveries, results, strict=True):
+            if not isinstance(result, BaseException):
+                self.publish(result)
+                self.topics.finish(delivery)
+            elif isinstance(result, Killed):
+                self.restart(service)
+            elif isinstance(result, Transient):
+                self._log(f"{service} waits: {result}")
+            else:
+                raise result
+
     async def poll_feeds(self) -> None:
         async def publish(message: Message) -> None:
             self.publish([message])
@@ -248,6 +271,8 @@ class Pipeline:
             return
         except Killed:
             self._log("the paused instance was killed")
+            if not paused.is_replaced:
+                self.restart(paused.delivery.queue[0])
             return
         self.publish(outputs)
         if not paused.is_replaced:

@@ -12,14 +12,14 @@ from tests.builders import seconds
 from tests.integration.properties.copying_machine import REACHED, CopyingMachine
 from tests.leases import executor_leases
 
-REQUESTED_SCRIPTS = os.environ.get("FUZZ_SCRIPTS")
-SCRIPTS = int(REQUESTED_SCRIPTS or "60")
+REQUESTED_INPUTS = os.environ.get("FUZZ_INPUTS")
+SCRIPTS = max(1, int(REQUESTED_INPUTS or "1200") // 20)
 """Without the variable, the same ones in each session."""
 MAX_STEPS = 50
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(0 if REQUESTED_SCRIPTS else 900),
+    pytest.mark.timeout(0 if REQUESTED_INPUTS else 900),
 ]
 
 MUST_BE_REACHED = (
@@ -50,7 +50,7 @@ def test_copies_keep_to_their_rules_in_any_script(
         settings=settings(
             max_examples=SCRIPTS,
             stateful_step_count=MAX_STEPS,
-            derandomize=REQUESTED_SCRIPTS is None,
+            derandomize=REQUESTED_INPUTS is None,
             deadline=None,
             database=None,
             print_blob=True,
