@@ -250,7 +250,7 @@ class CopyingMachine(RuleBasedStateMachine):
             self.leaders.move_out(LEADERS[leader], TOKENS[token], moved)
         self._step()
 
-    @rule(resent=st.sampled_from((False, False, True)))
+    @rule(resent=st.sampled_from((False, False, False, True)))
     def block_is_mined(self, resent: bool) -> None:
         """``resent``: the venue has sent the settlements again, under other transactions."""
         self.leaders.mine_all(self.clock.now, resent=resent)
