@@ -85,7 +85,7 @@ def terms(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-caps = st.sampled_from((None, None, usdc(60), usdc(100)))
+caps = st.sampled_from((None, usdc(30), usdc(60), usdc(100)))
 
 
 @st.composite
@@ -174,12 +174,19 @@ class CopyingMachine(RuleBasedStateMachine):
         """``views``: a bit for each view that reports it at once."""
         self._buy(leader, token, price, fills, views)
 
-    @rule(token=tokens, price=prices, fills=fills, views=views)
+    @rule(token=tokens, price=prices, fills=fills, views=views, rounds=st.integers(0, 4))
     def both_leaders_buy(
-        self, token: int, price: Decimal, fills: list[tuple[int, int]], views: int
+        self,
+        token: int,
+        price: Decimal,
+        fills: list[tuple[int, int]],
+        views: int,
+        rounds: int,
     ) -> None:
+        """``rounds``: in which the followers' copies are judged at the same time."""
         for leader in range(len(LEADERS)):
             self._buy(leader, token, price, fills, views)
+        self._handle_all_keys(rounds)
 
     @rule(leader=leaders, token=tokens, price=prices, size=sizes, times=st.integers(2, 4))
     def leader_buys_the_same_again_and_again(
@@ -315,10 +322,13 @@ class CopyingMachine(RuleBasedStateMachine):
     @rule(rounds=st.integers(1, 4))
     def services_handle_all_keys(self, rounds: int) -> None:
         """In each round, each service handles one message of every key at the same time."""
+        self._handle_all_keys(rounds)
+        self._step()
+
+    def _handle_all_keys(self, rounds: int) -> None:
         for _ in range(rounds):
             for service in (INGEST, PRICER, PREFLIGHT, EXECUTOR):
                 self._run(self.pipeline.work_on_all_keys(service))
-        self._step()
 
     @rule(
         service=st.sampled_from((INGEST, PRICER, PREFLIGHT, EXECUTOR)),
