@@ -21,7 +21,7 @@ from shared.domain.money import Side
 from tests.builders import NOON, a_follow, controls, seconds, shares, usdc
 from tests.fakes import Clock, FixedControls
 from tests.integration.properties.facts import Facts
-from tests.integration.properties.invariants import Invariants, load_records
+from tests.integration.properties.invariants import Invariants, Records, load_records
 from tests.integration.properties.modelled_chain import ModelledChain
 from tests.integration.properties.modelled_leaders import VIEWS, LeaderTrade, ModelledLeaders
 from tests.integration.properties.modelled_venue import (
@@ -55,6 +55,8 @@ MAX_MESSAGES = 2_000
 """Of a run until all queues are empty: more means that it does not end."""
 MAX_ROUNDS = 60
 """Until everything has settled."""
+SHORT_ROUNDS = 4
+"""In which only seconds pass; in the others a minute."""
 
 leaders = st.sampled_from(range(len(LEADERS)))
 tokens = st.sampled_from((0, 0, 0, 1))
@@ -66,6 +68,9 @@ views = st.integers(0, 15)
 """A bit for each view that reports a trade at once."""
 percents = st.sampled_from((100, 100, 50, 33))
 clips = st.integers(1, 2)
+answers = st.sampled_from(list(Answer))
+sales = st.sampled_from(((100,), (60, 100)))
+"""What a leader sells one after another, in percent of what he holds."""
 turns = st.integers(0, 3)
 """Which queue comes first."""
 
@@ -125,10 +130,22 @@ class CopyingMachine(RuleBasedStateMachine):
         limits=limits(),
         leaders_hold=st.sampled_from((0, 0, 100)),
         funds=st.sampled_from((1000, 1000, 40)),
+        last_answers=st.lists(answers, max_size=6),
+        last_sales=sales,
     )
     def begin(
-        self, terms: tuple[dict[str, Any], ...], limits: Limits, leaders_hold: int, funds: int
+        self,
+        terms: tuple[dict[str, Any], ...],
+        limits: Limits,
+        leaders_hold: int,
+        funds: int,
+        last_answers: list[Answer],
+        last_sales: tuple[int, ...],
     ) -> None:
+        """``last_answers``, ``last_sales``: of the venue, and of each leader, when the script ends:
+        he always gets out.
+        """
+        self.last_answers, self.last_sales = last_answers, last_sales
         self.clock = Clock(BEFORE_MIDNIGHT)
         self.chain = ModelledChain(self.clock)
         self.leaders = ModelledLeaders(self.chain)
@@ -285,7 +302,7 @@ class CopyingMachine(RuleBasedStateMachine):
         self._step()
 
     @rule(
-        answers=st.lists(st.sampled_from(list(Answer)), max_size=3),
+        answers=st.lists(answers, max_size=3),
         settlements=st.lists(st.sampled_from(list(Settlement)), max_size=3),
     )
     def venue_will(self, answers: list[Answer], settlements: list[Settlement]) -> None:
@@ -377,21 +394,22 @@ class CopyingMachine(RuleBasedStateMachine):
 
     @rule(
         market=st.sampled_from((*[BookState.GOOD] * 4, BookState.EMPTY)),
-        leaders_get_out=st.booleans(),
+        sales=st.one_of(st.just(()), sales),
     )
-    def everything_settles(self, market: BookState, leaders_get_out: bool) -> None:
-        """All rows are reported, all faults end, and time passes; the market may stay as bad."""
-        if leaders_get_out:
-            self._get_leaders_out()
+    def everything_settles(self, market: BookState, sales: tuple[int, ...]) -> None:
+        """All rows are reported, all faults end, and time passes; the market may stay as bad.
+        ``sales``: by which the leaders get out before; none: they don't.
+        """
+        self._get_leaders_out(sales)
         self._run(self._settle(market))
         self._step()
 
-    def _get_leaders_out(self) -> None:
-        """Each leader sells all that he holds, in two sales of which all sources report."""
+    def _get_leaders_out(self, sales: tuple[int, ...]) -> None:
+        """All sources report these sales."""
         for leader in range(len(LEADERS)):
             for token in range(len(TOKENS)):
                 price = self.venue.prices[TOKENS[token]]
-                for percent in (60, 100):
+                for percent in sales:
                     self._sell(leader, token, price, percent=percent, clips=2, views=15)
 
     def teardown(self) -> None:
@@ -399,18 +417,21 @@ class CopyingMachine(RuleBasedStateMachine):
             return
         try:
             if not self.has_failed:
-                self._get_leaders_out()
+                self.venue.planned.extend(self.last_answers)
+                self._get_leaders_out(self.last_sales)
                 self._run(self._settle(BookState.GOOD))
                 records = self._run(load_records(self.engine))
                 self.checks.count_reached(records, self.pipeline.journal)
         finally:
             self.runner.run(self.pipeline.stop())
 
-    async def _rest(self, first: int = 0) -> None:
-        await self.pipeline.work(max_messages=MAX_MESSAGES, first=first)
-        assert len(self.pipeline.journal) < 50 * MAX_MESSAGES, "the messages do not end"
+    async def _rest(self, first: int = 0) -> Records:
+        handled = await self.pipeline.work(max_messages=MAX_MESSAGES, first=first)
+        assert handled < MAX_MESSAGES, "the messages do not end"
         self._collect()
-        self.checks.check_safety(await load_records(self.engine))
+        records = await load_records(self.engine)
+        self.checks.check_safety(records)
+        return records
 
     async def _let_copies_settle(self, first: int) -> None:
         """Two rounds: matches are mined, then confirmed, and reported each time."""
@@ -422,23 +443,21 @@ class CopyingMachine(RuleBasedStateMachine):
 
     async def _let_pass(self, by: timedelta) -> None:
         self.clock.now += by
-        if self.pipeline.controls.controls is not None:
-            await self.pipeline.poll_feeds()
+        await self.pipeline.poll_feeds()
 
     async def _settle(self, market: BookState) -> None:
         self._end_faults(market)
         await self.pipeline.end_interruptions()
-        await self._rest()
+        records = await self._rest()
         for number in range(MAX_ROUNDS):
-            records = await load_records(self.engine)
-            if number and not self._is_open(records):
-                break
-            await self._let_pass(seconds(6 if number < 4 else 61))
             self.venue.end_held_orders(match=True)
             self.venue.settle()
-            await self.pipeline.poll_feeds()
-            await self._rest()
-        self.checks.check_settled(await load_records(self.engine))
+            await self._let_pass(seconds(6 if number < SHORT_ROUNDS else 61))
+            records = await self._rest()
+            if not records.has_open_copies and not self.pipeline.topics.waiting():
+                break
+        self.checks.check_settled(records)
+        assert not self.pipeline.topics.waiting(), "messages still wait"
         self.venue.books.clear()
 
     def _end_faults(self, market: BookState) -> None:
@@ -450,12 +469,6 @@ class CopyingMachine(RuleBasedStateMachine):
         for trade in self.leaders.trades:
             if not trade.is_confirmed_whole:
                 self._report(trade, 2, (0, 1, 2))
-
-    @staticmethod
-    def _is_open(records: Any) -> bool:
-        return any(row.settled_at is None for row in records.intents.values()) or any(
-            row.state == "open" for row in records.exits
-        )
 
     # How it is done
 

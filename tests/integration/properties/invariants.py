@@ -46,7 +46,12 @@ class Records:
     spending: Mapping[tuple[str, date], int]
     positions: Mapping[Position, int]
     exits: Sequence[Any]
-    orders: Mapping[str, Any]
+
+    @property
+    def has_open_copies(self) -> bool:
+        return any(row.settled_at is None for row in self.intents.values()) or any(
+            row.state == "open" for row in self.exits
+        )
 
 
 async def load_records(engine: AsyncEngine) -> Records:
@@ -55,13 +60,11 @@ async def load_records(engine: AsyncEngine) -> Records:
         spending = await fetch_rows(connection, "select * from preflight.spending")
         positions = await fetch_rows(connection, "select * from preflight.positions")
         exits = await fetch_rows(connection, "select * from preflight.exits")
-        orders = await fetch_rows(connection, "select * from executor.orders")
     return Records(
         intents={row.intent_id: row for row in intents},
         spending={(row.scope, row.day): row.spent_usdc for row in spending},
         positions={(row.follow_id, row.token_id): row.shares for row in positions},
         exits=exits,
-        orders={row.intent_id: row for row in orders},
     )
 
 
@@ -213,10 +216,9 @@ class Invariants:
         )
 
     def _check_nothing_is_open(self, records: Records) -> None:
-        orders = [row.intent_id for row in records.orders.values() if row.confirmed_at is None]
         unsettled = [row.intent_id for row in records.intents.values() if row.settled_at is None]
         exits = [row.exit_id for row in records.exits if row.state == "open"]
-        assert not unsettled, f"money is still reserved for {unsettled} ({len(orders)} orders)"
+        assert not unsettled, f"money is still reserved for the intents {unsettled}"
         assert not exits, f"the exits {exits} are still open"
 
     def _check_spending(self, records: Records) -> None:

@@ -49,6 +49,7 @@ RULES = Market(
     fee_rate=Decimal("0.04"),
 )
 MAX_BALANCE_AGE = timedelta(seconds=15)
+THIN_SHARES = 5 * MICROS
 FEE_DIVISOR = 100
 """A hundredth of what is paid: below what preflight reserves for the fee."""
 
@@ -56,7 +57,7 @@ FEE_DIVISOR = 100
 class BookState(StrEnum):
     GOOD = "good"
     THIN = "thin"
-    """One side has five shares."""
+    """Each side has five shares."""
     FAR = "far"
     """Beyond what a follow's slippage allows."""
     EMPTY = "empty"
@@ -152,7 +153,7 @@ class ModelledVenue:
         return price(intent, book=self._book(intent, state), market=RULES)
 
     def _book(self, intent: Intent, state: BookState) -> Book:
-        depth = {BookState.THIN: 5, BookState.EMPTY: 0}.get(state, 100_000) * MICROS
+        depth = {BookState.THIN: THIN_SHARES, BookState.EMPTY: 0}.get(state, 100_000 * MICROS)
         distance = Decimal("0.20") if state is BookState.FAR else Decimal("0.01")
         middle = self.prices[intent.token_id]
         age = timedelta(seconds=30 if state is BookState.OLD else 0)
@@ -248,7 +249,9 @@ class ModelledVenue:
             usdc = terms["usdc"]
             shares = round_down(shares_for(usdc, middle + Decimal("0.01")), CENT)
         else:
-            shares = round_down(terms["shares"] // (2 if half else 1), CENT)
+            is_thin = self.books.get(order.token_id) is BookState.THIN
+            offered = THIN_SHARES if is_thin else terms["shares"]
+            shares = round_down(min(offered, terms["shares"] // (2 if half else 1)), CENT)
             usdc = cost_floor(shares, middle - Decimal("0.01"))
         if shares <= 0 or usdc <= 0:
             return None

@@ -213,16 +213,19 @@ class Pipeline:
         self.instances[service] = self._build[service]()
         self.topics.rewind(service, self.rewind_by)
 
-    async def work(self, *, max_messages: int, first: int) -> None:
-        """Handle so many messages at most, beginning with another queue each time."""
+    async def work(self, *, max_messages: int, first: int) -> int:
+        """Handle so many messages at most, from another queue each time; return how many. A message
+        that has to wait is tried once.
+        """
         blocked: set[Queue] = set()
         for number in range(first, first + max_messages):
             waiting = [queue for queue in self.topics.waiting() if queue not in blocked]
             if not waiting:
-                return
+                return number - first
             queue = waiting[number % len(waiting)]
             if not await self._handle_next(queue):
                 blocked.add(queue)
+        return max_messages
 
     async def work_on_all_keys(self, service: str) -> None:
         """Handle a message of each key at the same time: their rows are written in groups."""
