@@ -36,9 +36,9 @@ test-e2e: $(STAMP) ## The slower end-to-end tests, through all services
 crash-matrix: $(STAMP) ## Kill every service at every boundary and check the money (1 to 2 h)
 	$(BIN)/python -m tests.crash_matrix
 
-# FUZZ_INPUTS: how many inputs for each parser and handler
-fuzz: $(STAMP) ## Try every parser and handler with wrong inputs, and print how many
-	FUZZ_INPUTS=$${FUZZ_INPUTS:-8000} $(BIN)/pytest tests/unit/fuzz
+# FUZZ_INPUTS: how many inputs for each parser and handler; a twentieth as many scripts of copying
+fuzz: $(STAMP) ## Try parsers and handlers with wrong inputs, and copying with random scripts
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-8000} $(BIN)/pytest tests/unit/fuzz tests/integration/properties
 
 check: $(STAMP) ## Lint, format, types, import contracts, house rules and unit tests
 	$(BIN)/ruff check

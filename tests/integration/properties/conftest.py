@@ -1,0 +1,40 @@
+"""A database and an event loop for all scripts of a test; and what the scripts have reached, at the
+end of the session.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.engine import open_engine
+from shared.db.settings import DatabaseSettings
+from tests.integration.properties.copying_machine import REACHED
+
+
+@pytest.fixture(autouse=True)
+def _only_the_script_is_printed(caplog: pytest.LogCaptureFixture) -> None:
+    """The services log the faults that a script makes, thousands of them."""
+    caplog.set_level(logging.CRITICAL)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def engine(migrated_database_url: str, runner: asyncio.Runner) -> Iterator[AsyncEngine]:
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    yield engine
+    runner.run(engine.dispose())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if REACHED:
+        terminalreporter.section("checked in scripts of copying")
+        for name, count in sorted(REACHED.items()):
+            terminalreporter.line(f"{name:<44} {count:>8}")
