@@ -263,10 +263,20 @@ def _list_entry_funds(facts: VerdictFacts) -> Facts:
             "USDC, before this copy",
         )
     ]
-    if facts.follower_daily_cap_usdc is not None:
-        spent = format_amount(facts.follower_spent_today_usdc)
-        cap = format_amount(facts.follower_daily_cap_usdc)
-        caps.append(("by all follows", f"{spent} of {cap} USDC"))
+    shared = (
+        ("by all follows", facts.follower_spent_today_usdc, facts.follower_daily_cap_usdc),
+        ("on the token", facts.market_spent_today_usdc, facts.market_daily_cap_usdc),
+        ("by everybody", facts.global_spent_today_usdc, facts.global_daily_cap_usdc),
+    )
+    caps += [
+        (name, f"{format_amount(spent or 0)} of {format_amount(cap)} USDC")
+        for name, spent, cap in shared
+        if cap is not None
+    ]
+    if facts.max_open_positions is not None:
+        caps.append(("positions", f"{facts.open_positions} of {facts.max_open_positions}"))
+    if facts.max_entries_per_minute is not None:
+        caps.append(("last minute", f"{facts.recent_entries} of {facts.max_entries_per_minute}"))
     if facts.balance_usdc is None:
         return [("balance, caps", NOT_REACHED)]
     return [

@@ -187,6 +187,34 @@ def test_an_approved_copy_shows_all_stages() -> None:
     assert screen["id in Jaeger"] == TRACE
 
 
+def test_an_entry_shows_what_was_counted_of_each_limit_that_is_set() -> None:
+    counted = facts(
+        follower_daily_cap_usdc=usdc(9),
+        follower_spent_today_usdc=usdc(1),
+        market_daily_cap_usdc=usdc(8),
+        market_spent_today_usdc=usdc(2),
+        global_daily_cap_usdc=usdc(7),
+        global_spent_today_usdc=usdc(3),
+        max_open_positions=6,
+        open_positions=4,
+        max_entries_per_minute=5,
+        recent_entries=0,
+    )
+
+    screen = read(a_copy(an_attempt(approved(facts=counted))))
+    unlimited = read(a_copy(an_attempt(approved())))
+
+    shown = {
+        "by all follows": "1 of 9 USDC",
+        "on the token": "2 of 8 USDC",
+        "by everybody": "3 of 7 USDC",
+        "positions": "4 of 6",
+        "last minute": "0 of 5",
+    }
+    assert {name: screen[name] for name in shown} == shown
+    assert not shown.keys() & unlimited.keys()
+
+
 def test_every_source_is_shown_with_its_lag_and_every_trade_with_its_settlement() -> None:
     late = FillRow(source="chain", seen_at=NOON + seconds(3), awaits_confirmation=True)
     attempt = an_attempt(order=OrderRow(), trades=[TradeRow(), TradeRow(status="RETRYING")])
