@@ -258,6 +258,27 @@ async def test_with_what_is_carried_a_trade_is_still_cut_to_the_maximum() -> Non
     assert copies.carried_usdc == 0
 
 
+async def test_a_trade_that_has_reached_its_maximum_takes_nothing_that_is_carried() -> None:
+    copies = Copies(follows=[replace(HUNDREDTH, max_usdc=usdc(5))])
+    await copies.handle(a_trade(1, "90"))
+    assert await copies.handle(a_trade(2, "420")) == [(usdc(5), usdc("0.8"))]
+    await copies.handle(a_trade(3, "85"))
+
+    assert await copies.handle(a_trade(2, "100", row_id="more")) == []
+    assert copies.carried_usdc == usdc("0.1") + usdc("0.85") + usdc("0.8")
+
+
+@pytest.mark.parametrize("carry_for", [OFF, HOUR])
+async def test_a_later_row_counts_with_its_trade_however_long_others_are_carried(
+    carry_for: timedelta,
+) -> None:
+    copies = Copies(carry_for=carry_for)
+    await copies.handle(a_trade(1, "60"))
+    copies.clock.now += RESENT_WITHIN
+
+    assert await copies.handle(a_trade(1, "60", row_id="more")) == [(usdc("1.2"), 0)]
+
+
 async def test_a_maximum_below_the_venues_minimum_copies_nothing() -> None:
     copies = Copies(follows=[replace(HUNDREDTH, max_usdc=usdc("0.5"))])
 

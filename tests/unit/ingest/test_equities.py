@@ -38,7 +38,7 @@ from tests.fakes import (
     FixedControls,
 )
 
-BY_EQUITY = a_follow(percent=None, equity_percent=Decimal(100), min_usdc=0)
+BY_EQUITY = a_follow(percent=None, equity_percent=Decimal(100), min_usdc=0, max_usdc=usdc(1000))
 BY_PERCENT = a_follow(follow_id="follow-2", proxy=OTHER_PROXY)
 FILL = a_fill(shares=shares(1000), price=Decimal("0.50"))
 """Of 500 USDC."""
@@ -145,6 +145,22 @@ async def test_the_next_row_of_a_trade_is_sized_with_what_was_not() -> None:
         SizeState.EQUITY_UNKNOWN,
         SizeState.INTENDED,
     ]
+
+
+async def test_what_was_intended_before_an_equity_was_unknown_is_not_intended_again() -> None:
+    copies = Copies()
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    assert (await copies.handle())[PROXY].usdc == usdc(50)
+    copies.clock.now += timedelta(minutes=11)
+    unknown = await copies.handle(FILL.model_copy(update={"row_id": "second"}))
+    assert unknown[PROXY].leader_equity_usdc is None
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+
+    intents = await copies.handle(FILL.model_copy(update={"row_id": "third"}))
+
+    assert intents[PROXY].usdc == usdc(100)
 
 
 async def test_a_row_is_sized_less_what_was_intended_by_other_equities() -> None:
