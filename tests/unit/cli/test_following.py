@@ -116,7 +116,7 @@ def test_a_share_of_the_equity_is_warned_of_without_the_address_that_it_needs() 
 
 
 def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
-    follow = follow_from_arguments(percent=None, tier=TIERS)
+    follow = follow_from_arguments(percent=None, tiers=tuple(TIERS))
 
     assert follow.tiers == (
         Tier(from_usdc=0, percent=Decimal(10)),
@@ -129,16 +129,16 @@ def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
 @pytest.mark.parametrize(
     ("changed", "wrong"),
     [
-        ({"tier": ("0:5%",)}, "exactly one"),
-        ({"percent": None, "tier": ("1:5%",)}, "begin at 0"),
-        ({"percent": None, "tier": ("0:5%", "0:6%")}, "different sizes"),
-        ({"percent": None, "tier": ("0",)}, "FROM:SIZE"),
-        ({"percent": None, "tier": ("0:x%",)}, "--tier 0:x%: the percentage is 'x'"),
-        ({"percent": None, "tier": ("x:5",)}, "begins at"),
-        ({"percent": None, "tier": ("-1:5",)}, "cannot be below 0"),
-        ({"percent": None, "tier": ("0:0%",)}, "above 0"),
-        ({"percent": None, "tier": ("0:0",)}, "above 0"),
-        ({"percent": None, "tier": ("0:",)}, "must be a number"),
+        ({"tiers": ("0:5%",)}, "exactly one"),
+        ({"percent": None, "tiers": ("1:5%",)}, "begin at 0"),
+        ({"percent": None, "tiers": ("0:5%", "0:6%")}, "different sizes"),
+        ({"percent": None, "tiers": ("0",)}, "FROM:SIZE"),
+        ({"percent": None, "tiers": ("0:x%",)}, "--tier 0:x%: the percentage is 'x'"),
+        ({"percent": None, "tiers": ("x:5",)}, "begins at"),
+        ({"percent": None, "tiers": ("-1:5",)}, "cannot be below 0"),
+        ({"percent": None, "tiers": ("0:0%",)}, "above 0"),
+        ({"percent": None, "tiers": ("0:0",)}, "above 0"),
+        ({"percent": None, "tiers": ("0:",)}, "must be a number"),
         ({"equity": "5"}, "exactly one"),
         ({"percent": None, "equity": "0"}, "above 0"),
         ({"percent": None, "equity": "half"}, "--equity"),
