@@ -65,6 +65,7 @@ def parse_follow(
     maximum: str,
     slippage: str,
     daily_cap: str,
+    entries: str,
     exits: str,
     at_end: str,
 ) -> Follow:
@@ -85,6 +86,7 @@ def parse_follow(
             max_usdc=parsing.parse_usdc(maximum, what="--max"),
             max_slippage_bps=parsing.parse_slippage_bps(slippage),
             daily_cap_usdc=parsing.parse_usdc(daily_cap, what="--daily-cap"),
+            entries=parsing.parse_entry_mode(entries),
             exits=parsing.parse_exit_mode(exits),
             at_end=parsing.parse_end_mode(at_end, what="--at-end"),
         )
@@ -159,6 +161,7 @@ def build_follows_table(controls: Controls) -> Table:
     )
     for name in ("copies", "min", "max", "slippage %", "daily cap"):
         table.add_column(name, justify="right")
+    table.add_column("entries")
     table.add_column("exits")
     table.add_column("at the end")
     table.add_column("mode")
@@ -175,6 +178,7 @@ def build_follows_table(controls: Controls) -> Table:
             *amounts,
             format_number(follow.max_slippage_bps / 100),
             format_number(as_decimal(follow.daily_cap_usdc)),
+            follow.entries.value,
             follow.exits.value,
             follow.at_end.value.replace("_", "-"),
             controls.mode(leader=follow.leader, proxy=follow.proxy).value,

@@ -4,7 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
-from shared.domain.terms import EndMode, ExitMode
+from shared.domain.terms import EndMode, EntryMode, ExitMode
 
 if TYPE_CHECKING:
     from services.paper_venue.faults.catalogue import Fault
@@ -71,6 +71,16 @@ def parse_exit_mode(text: str) -> ExitMode:
     except ValueError:
         raise CommandError(
             f"--exits is {text}: it must be one of {', '.join(mode.value for mode in ExitMode)}"
+        ) from None
+
+
+def parse_entry_mode(text: str) -> EntryMode:
+    """Raises: CommandError, listing the modes that exist."""
+    try:
+        return EntryMode(text)
+    except ValueError:
+        raise CommandError(
+            f"--entries is {text}: it must be one of {', '.join(mode.value for mode in EntryMode)}"
         ) from None
 
 

@@ -17,6 +17,13 @@ FollowerScope = Annotated[
 ]
 
 
+Entries = Annotated[
+    str,
+    typer.Option(
+        help="What is bought: trades (what the leader buys), mirror (that, and what he holds more, "
+        "at the start and after gaps) or none.",
+    ),
+]
 Exits = Annotated[str, typer.Option(help="When the leader sells: proportional, all or none.")]
 AtEnd = Annotated[
     str,
@@ -52,6 +59,7 @@ def follow(
     daily_cap: Annotated[
         str, typer.Option(help="Spend at most this much per UTC day by this follow.", metavar=USDC)
     ] = "500",
+    entries: Entries = "trades",
     exits: Exits = "proportional",
     at_end: AtEnd = "keep",
 ) -> None:
@@ -69,6 +77,7 @@ def follow(
             maximum=maximum,
             slippage=slippage,
             daily_cap=daily_cap,
+            entries=entries,
             exits=exits,
             at_end=at_end,
         )

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.preflight.adapters.balances import ChainBalances
 from services.preflight.adapters.exits import ExitFeed
+from services.preflight.adapters.mirror import MirrorFeed
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
@@ -26,12 +27,16 @@ from shared.domain.money import micros
 from shared.messages.caches import BalancesFetched
 from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.orders import OrderReported
+from shared.polymarket.data_api import DataApi
 from shared.settings import read
 from shared.streams.cache import CacheTable
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.routes import Feed
 from shared.streams.service import Process, Service, run
+
+DATA_TIMEOUT_S = 10
+"""Of a request to the Data API, which no copy waits for."""
 
 
 @asynccontextmanager
@@ -43,6 +48,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         engine_scope(read(DatabaseSettings)) as engine,
         chain,
         CacheTable(BalancesFetched, process.kafka, producer) as shared,
+        open_data_api(settings) as data,
     ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
@@ -72,39 +78,63 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             produces=[IntentApproved, IntentRefused, CopyIntended, BalancesFetched],
             feeds={
                 "controls": controls,
-                **build_exit_feeds(settings, engine, controls, chain, ownership),
+                **build_copy_feeds(settings, engine, controls, chain, data, ownership),
             },
             readiness_checks=[controls],
             ownership=ownership,
         )
 
 
-def build_exit_feeds(
+@asynccontextmanager
+async def open_data_api(settings: Settings) -> AsyncIterator[DataApi | None]:
+    """None where no address is set: then no leader is mirrored."""
+    if settings.data_url is None:
+        yield None
+        return
+    async with DataApi(str(settings.data_url), timeout_s=DATA_TIMEOUT_S) as data:
+        yield data
+
+
+def build_copy_feeds(
     settings: Settings,
     engine: AsyncEngine,
     controls: ControlsWatch,
     chain: ChainClient,
+    data: DataApi | None,
     ownership: Ownership,
 ) -> dict[str, Feed]:
-    """What intends exits beside the leaders' trades, of the followers of this instance."""
+    """What intends copies beside the leaders' trades, of the followers of this instance."""
 
     def owns(proxy: str) -> bool:
         return ownership.owns(proxy.encode(), IntentQuoted.topic)
 
-    return {
+    levels = ChainLevels(chain)
+    feeds: dict[str, Feed] = {
         "exits": ExitFeed(
             engine, controls, owns=owns, now=utc_now, poll_interval=settings.exit_poll_interval
         ),
         "levels": ReconciliationFeed(
             engine,
             controls,
-            ChainLevels(chain),
+            levels,
             owns=owns,
             now=utc_now,
             interval=settings.reconcile_interval,
             act_after=settings.reconcile_after,
         ),
     }
+    if data is not None:
+        feeds["mirror"] = MirrorFeed(
+            engine,
+            controls,
+            levels,
+            data.fetch_positions,
+            owns=owns,
+            now=utc_now,
+            interval=settings.reconcile_interval,
+            act_after=settings.reconcile_after,
+        )
+    return feeds
 
 
 def build_limits(settings: Settings) -> Limits:

@@ -1,4 +1,4 @@
-"""Client of the Data API: the trades of a wallet, and their rows as fills.
+"""Client of the Data API: the trades and positions of a wallet, and their rows as values.
 
 Its rows come from the chain, some seconds late (docs/venue-protocol.md, Data API). A row names
 neither a log index nor an order: two equal rows of a transaction can be two real fills, or one that
@@ -85,10 +85,22 @@ class DataApi:
             "start": str(int(since.timestamp())),
             "limit": str(ROWS_PER_PAGE),
         }
+        return await self._fetch_pages("/v2/trades", query)
+
+    async def fetch_positions(self, wallet: str) -> list[Row]:
+        """Return what the wallet holds in markets that are not resolved, some seconds late. Where
+        the pages do not end, return the rows of those that were read.
+
+        Raises: Transient, InvalidMessage.
+        """
+        query = {"user": wallet, "status": "OPEN", "limit": str(ROWS_PER_PAGE)}
+        return await self._fetch_pages("/v2/positions", query)
+
+    async def _fetch_pages(self, path: str, query: dict[str, str]) -> list[Row]:
         rows: list[Row] = []
         cursors = set[str]()
         for _ in range(MAX_PAGES):
-            page, cursor = parse_page(await self._get("/v2/trades", query))
+            page, cursor = parse_page(await self._get(path, query))
             rows += page
             if cursor is None:
                 return rows
@@ -98,7 +110,7 @@ class DataApi:
             query["cursor"] = cursor
         logger.warning(
             "the Data API's pages of wallet %s do not end, %d rows were read up to cursor %r",
-            wallet,
+            query["user"],
             len(rows),
             cursor,
         )
@@ -138,6 +150,18 @@ def parse_page(payload: Any) -> tuple[list[Row], str | None]:
         raise InvalidMessage("the Data API's reply has no data and pagination")
     cursor = pagination.get("next_cursor")
     return rows, None if cursor is None else str(cursor)
+
+
+def parse_position(row: Row) -> tuple[str, Decimal]:
+    """Return the token of a row of positions and its price, which is 0 or 1 where nothing is left
+    to trade. Raises: InvalidMessage.
+    """
+    token_id, price = row.get("token_id"), row.get("current_price")
+    if not isinstance(token_id, str) or not token_id.isdecimal():
+        raise InvalidMessage("a position's token_id is no number")
+    if isinstance(price, bool) or not isinstance(price, int | Decimal) or not 0 <= price <= 1:
+        raise InvalidMessage("a position's current_price is not between 0 and 1")
+    return token_id, Decimal(price)
 
 
 def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
