@@ -104,12 +104,12 @@ class MirrorFeed:
         for leader in leaders:
             try:
                 rows = await self._fetch_positions(leader)
-                parsed = dict(map(parse_position, rows))
             except (Transient, InvalidMessage) as error:
                 metrics.feed_frame(metrics.Feed.LEVELS, metrics.FrameKind.FAILED)
                 logger.warning("the positions of leader %s could not be read: %s", leader, error)
                 continue
-            prices[leader] = {token: price for token, price in parsed.items() if 0 < price < 1}
+            parsed = (_parse_or_skip(row, leader) for row in rows)
+            prices[leader] = {each[0]: each[1] for each in parsed if each and 0 < each[1] < 1}
         return prices
 
     async def _record_bases(
@@ -181,3 +181,13 @@ class MirrorFeed:
             intent.token_id,
             intent.leader_shares,
         )
+
+
+def _parse_or_skip(row: dict[str, Any], leader: str) -> tuple[str, Decimal] | None:
+    """The token and its price; None where the row cannot be read."""
+    try:
+        return parse_position(row)
+    except InvalidMessage as error:
+        metrics.feed_frame(metrics.Feed.LEVELS, metrics.FrameKind.MALFORMED)
+        logger.warning("a position of leader %s is left out: %s", leader, error)
+        return None

@@ -1,6 +1,6 @@
 """Rows of the Data API as fills, and the client that reads them page by page."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +12,10 @@ from aiohttp.test_utils import TestServer
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource
-from shared.polymarket.data_api import DataApi, parse_fill, parse_page
+from shared.polymarket.data_api import DataApi, parse_fill, parse_page, parse_position
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION
+
+PATHS = ("/v2/trades", "/v2/positions")
 
 
 def a_row(**overrides: Any) -> dict[str, Any]:
@@ -46,13 +48,21 @@ class FakeDataApi:
         return web.Response(status=status, body=orjson.dumps(payload))
 
     async def fetch_trades(self) -> list[dict[str, Any]]:
+        return await self.fetch(lambda api: api.fetch_trades(LEADER, NOON))
+
+    async def fetch_positions(self) -> list[dict[str, Any]]:
+        return await self.fetch(lambda api: api.fetch_positions(LEADER))
+
+    async def fetch(
+        self, request: Callable[[DataApi], Awaitable[list[dict[str, Any]]]]
+    ) -> list[dict[str, Any]]:
         application = web.Application()
-        application.add_routes([web.get("/v2/trades", self.reply)])
+        application.add_routes([web.get(path, self.reply) for path in PATHS])
         async with (
             TestServer(application) as server,
             DataApi(str(server.make_url("/")), timeout_s=5, interval_s=0) as api,
         ):
-            return await api.fetch_trades(LEADER, NOON)
+            return await request(api)
 
 
 def a_page(*rows: dict[str, Any], cursor: str | None = None) -> tuple[int, Any]:
@@ -146,3 +156,25 @@ async def test_every_page_is_requested_with_the_same_filters() -> None:
 async def test_a_refused_request_is_an_error_and_not_an_empty_list(status: int) -> None:
     with pytest.raises(Transient):
         await FakeDataApi((status, {})).fetch_trades()
+
+
+async def test_positions_are_read_page_by_page() -> None:
+    api = FakeDataApi(
+        a_page({"token_id": "1", "current_price": 0.25}, cursor="more"),
+        a_page({"token_id": "2", "current_price": 1}),
+    )
+
+    rows = await api.fetch_positions()
+
+    assert list(map(parse_position, rows)) == [("1", Decimal("0.25")), ("2", Decimal(1))]
+    assert api.queries[0] | {"cursor": "more"} == api.queries[1]
+    assert (api.queries[0]["user"], api.queries[0]["status"]) == (LEADER, "OPEN")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"token_id": 1}, {"token_id": "0x1"}, {"current_price": "0.5"}, {"current_price": 2}],
+)
+def test_a_position_that_cannot_be_read_is_an_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage):
+        parse_position({"token_id": "1", "current_price": Decimal("0.5")} | changes)
