@@ -9,8 +9,8 @@ it. The exceptions are sales that were too old to be copied when they were first
 that an exit by level has covered.
 
 What the leader holds less than expected left him in another way: a lost sale, a merge, a
-redemption, a transfer. Then the follow exits by the same proportion. What he holds more is never
-bought, and raises the base only together with a trade.
+redemption, a transfer. Then the follow exits by the same proportion. What he holds more is bought
+only by a follow that mirrors him (``mirror.py``), and raises the base only together with a trade.
 """
 
 from collections.abc import Sequence
