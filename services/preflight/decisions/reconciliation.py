@@ -48,19 +48,20 @@ def first_base(held: HeldToken, *, shares_then: int | None, reading: Reading) ->
     """The base of a token that was never compared.
 
     ``shares_then``: what the leader held at the block of his newest accounted trade; None where the
-    node does not know it any more: then what he holds now, and what his missed sales took.
+    node does not know it any more: then what he holds now, and what his missed sales took. Trades
+    that were judged shortly before may have been settled after it: they are accounted for anew.
     """
     accounted = [trade for trade in held.trades if not trade.is_missed]
     newest = max(accounted, key=lambda trade: trade.judged_at, default=None)
     mined_in = None if newest is None else reading.mined_in.get(newest.transaction_hash)
-    judged_at = NEVER if newest is None else newest.judged_at
+    since = NEVER if newest is None else newest.judged_at - SETTLES_WITHIN
     if shares_then is not None and mined_in is not None:
-        return Base(leader_shares=shares_then, block_number=mined_in, accounted_at=judged_at)
+        return Base(leader_shares=shares_then, block_number=mined_in, accounted_at=since)
     missed = sum(trade.leader_shares for trade in held.trades if trade.is_missed)
     return Base(
         leader_shares=reading.leader_shares + missed,
         block_number=reading.block_number,
-        accounted_at=judged_at,
+        accounted_at=since,
     )
 
 
