@@ -62,19 +62,6 @@ class FollowOptions:
         return cls(**values)
 
 
-def parse_entry_mode(text: str) -> EntryMode:
-    """Raises: CommandError, listing the modes that exist."""
-    available = [mode for mode in EntryMode if mode is not EntryMode.MIRROR]
-    if text == EntryMode.MIRROR:
-        raise CommandError(
-            "--entries mirror is not available yet: nothing compares a follow with what its leader "
-            "holds so far"
-        )
-    if text not in available:
-        raise CommandError(f"--entries is {text}: it must be one of {', '.join(available)}")
-    return EntryMode(text)
-
-
 def parse_filters(options: FollowOptions) -> Filters:
     """Raises: CommandError, naming what is wrong."""
     band = {

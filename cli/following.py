@@ -18,7 +18,6 @@ from cli.errors import CommandError
 from cli.follow_options import (
     FollowOptions,
     format_further_terms,
-    parse_entry_mode,
     parse_filters,
 )
 from cli.formatting import format_number
@@ -86,7 +85,7 @@ def parse_follow(leader: str, proxy: str, options: FollowOptions) -> Follow:
             max_usdc=parsing.parse_usdc(options.maximum, what="--max"),
             max_slippage_bps=parsing.parse_slippage_bps(options.slippage),
             daily_cap_usdc=parsing.parse_usdc(options.daily_cap, what="--daily-cap"),
-            entries=parse_entry_mode(options.entries),
+            entries=parsing.parse_entry_mode(options.entries),
             exits=parsing.parse_exit_mode(options.exits),
             at_end=parsing.parse_end_mode(options.at_end, what="--at-end"),
             counter=options.counter,
@@ -177,6 +176,7 @@ def build_follows_table(controls: Controls) -> Table:
     )
     for name in ("copies", "min", "max", "slippage %", "daily cap"):
         table.add_column(name, justify="right")
+    table.add_column("entries")
     table.add_column("exits")
     table.add_column("at the end")
     table.add_column("mode")
@@ -191,6 +191,7 @@ def build_follows_table(controls: Controls) -> Table:
             *amounts,
             format_number(follow.max_slippage_bps / 100),
             format_number(as_decimal(follow.daily_cap_usdc)),
+            follow.entries.value,
             follow.exits.value,
             follow.at_end.value.replace("_", "-"),
             controls.mode(leader=follow.leader, proxy=follow.proxy).value,

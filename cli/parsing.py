@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
 from shared.chain import addresses
-from shared.domain.terms import EndMode, ExitMode, Tier
+from shared.domain.terms import EndMode, EntryMode, ExitMode, Tier
 
 if TYPE_CHECKING:
     from services.paper_venue.faults.catalogue import Fault
@@ -78,6 +78,16 @@ def parse_exit_mode(text: str) -> ExitMode:
     except ValueError:
         raise CommandError(
             f"--exits is {text}: it must be one of {', '.join(mode.value for mode in ExitMode)}"
+        ) from None
+
+
+def parse_entry_mode(text: str) -> EntryMode:
+    """Raises: CommandError, listing the modes that exist."""
+    try:
+        return EntryMode(text)
+    except ValueError:
+        raise CommandError(
+            f"--entries is {text}: it must be one of {', '.join(mode.value for mode in EntryMode)}"
         ) from None
 
 

@@ -49,7 +49,13 @@ AtEnd = Annotated[
         "(the leader's exits are still copied).",
     ),
 ]
-Entries = Annotated[str, typer.Option(help="When the leader buys: trades (copied) or none.")]
+Entries = Annotated[
+    str,
+    typer.Option(
+        help="What is bought: trades (what the leader buys), mirror (that, and what he holds more, "
+        "at the start and after gaps) or none.",
+    ),
+]
 Counter = Annotated[
     bool, typer.Option("--counter", help="Trade the complementary outcome instead.")
 ]

@@ -42,14 +42,14 @@ LAST_RANK = len(RANK_BY_STATE)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A copy as the live table shows it. ``usdc`` and ``price`` are the fill's; without a fill, the
-    intended amount and the leader's price.
+    intended amount and the leader's price; None where no trade is copied.
     """
 
     leader: str
     market: str
     side: Side
     usdc: int
-    price: Decimal
+    price: Decimal | None
     follower: str
     state: str
     since_seen: timedelta
@@ -161,7 +161,7 @@ class Copies:
             usdc=report.usdc if report and has_fill else intent.usdc,
             price=report.usdc / Decimal(report.shares)
             if report and has_fill
-            else intent.leader_price or Decimal(0),
+            else intent.leader_price,
             follower=intent.proxy,
             state=f"{state}: {verdict.reason}" if state == REFUSED and verdict else state,
             since_seen=changed_at - intent.seen_at,

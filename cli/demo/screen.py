@@ -177,7 +177,7 @@ def format_cells(row: Row) -> tuple[str, ...]:
         row.market,
         row.side.value,
         f"{as_decimal(row.usdc):.2f}",
-        f"{row.price:.4f}",
+        "-" if row.price is None else f"{row.price:.4f}",
         shorten(row.follower),
         row.state,
         str(row.since_seen // ONE_MS),

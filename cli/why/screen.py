@@ -37,6 +37,7 @@ CAUSES = {
     CopyCause.TRADE: "the leader traded",
     CopyCause.RECONCILED: "the leader holds less than his known trades explain",
     CopyCause.LEADER_OUT: "the leader holds nothing, and the follow still does",
+    CopyCause.MIRRORED: "the leader holds more than his known trades explain, and is mirrored",
     CopyCause.ENDED: "the follow ended, or is closed out: it sells all that it holds",
 }
 NOT_REACHED = "not fetched: an earlier rule refused"
@@ -147,7 +148,7 @@ def _list_leader_trade(attempt: Attempt) -> Facts:
 def _list_level(intent: Intent) -> Facts:
     """Of an exit that no trade of the leader calls for."""
     facts = [("leader", intent.leader), ("cause", CAUSES[intent.cause])]
-    if intent.cause is CopyCause.RECONCILED:
+    if intent.cause in (CopyCause.RECONCILED, CopyCause.MIRRORED):
         facts.append(("expected", f"{_format_known(intent.leader_held_shares)} shares"))
     if intent.level is not None:
         level = intent.level

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.preflight.adapters.balances import ChainBalances
 from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.exits import ExitFeed
+from services.preflight.adapters.mirror import MirrorFeed
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
@@ -27,12 +28,16 @@ from shared.domain.money import micros
 from shared.messages.caches import BalancesFetched
 from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.orders import OrderReported
+from shared.polymarket.data_api import DataApi
 from shared.settings import read
 from shared.streams.cache import CacheTable
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.routes import Feed
 from shared.streams.service import Process, Service, run
+
+DATA_TIMEOUT_S = 10
+"""Of a request to the Data API, which no copy waits for."""
 
 
 @asynccontextmanager
@@ -44,6 +49,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         engine_scope(read(DatabaseSettings)) as engine,
         chain,
         CacheTable(BalancesFetched, process.kafka, producer) as shared,
+        open_data_api(settings) as data,
     ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
@@ -72,10 +78,20 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 IntentRefused: handler.on_intent_refused,
             },
             produces=[IntentApproved, IntentRefused, CopyIntended, BalancesFetched],
-            feeds=build_feeds(settings, engine, controls, chain, ownership),
+            feeds=build_feeds(settings, engine, controls, chain, data, ownership),
             readiness_checks=[controls],
             ownership=ownership,
         )
+
+
+@asynccontextmanager
+async def open_data_api(settings: Settings) -> AsyncIterator[DataApi | None]:
+    """None where no address is set: then no leader is mirrored."""
+    if settings.data_url is None:
+        yield None
+        return
+    async with DataApi(str(settings.data_url), timeout_s=DATA_TIMEOUT_S) as data:
+        yield data
 
 
 def build_feeds(
@@ -83,6 +99,7 @@ def build_feeds(
     engine: AsyncEngine,
     controls: ControlsWatch,
     chain: ChainClient,
+    data: DataApi | None,
     ownership: Ownership,
 ) -> Mapping[str, Feed]:
     """The controls, and what intends copies of this instance's followers beside the trades."""
@@ -90,21 +107,33 @@ def build_feeds(
     def owns(proxy: str) -> bool:
         return ownership.owns(proxy.encode(), IntentQuoted.topic)
 
-    poll_interval = settings.exit_poll_interval
-    return {
+    poll_interval, levels = settings.exit_poll_interval, ChainLevels(chain)
+    feeds: dict[str, Feed] = {
         "controls": controls,
         "exits": ExitFeed(engine, controls, owns=owns, now=utc_now, poll_interval=poll_interval),
         "delays": DelayFeed(engine, owns=owns, now=utc_now, poll_interval=poll_interval),
         "levels": ReconciliationFeed(
             engine,
             controls,
-            ChainLevels(chain),
+            levels,
             owns=owns,
             now=utc_now,
             interval=settings.reconcile_interval,
             act_after=settings.reconcile_after,
         ),
     }
+    if data is not None:
+        feeds["mirror"] = MirrorFeed(
+            engine,
+            controls,
+            levels,
+            data.fetch_positions,
+            owns=owns,
+            now=utc_now,
+            interval=settings.reconcile_interval,
+            act_after=settings.reconcile_after,
+        )
+    return feeds
 
 
 def build_limits(settings: Settings) -> Limits:

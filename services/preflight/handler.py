@@ -25,7 +25,7 @@ from services.preflight.decisions import (
 )
 from shared.domain.follows import Controls
 from shared.domain.money import Side
-from shared.domain.terms import ExitMode
+from shared.domain.terms import EntryMode, ExitMode
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentQuoted, IntentRefused
 from shared.messages.orders import FINAL_STATES, OrderReported
@@ -199,7 +199,7 @@ class Handler:
     async def _load_facts(self, quoted: IntentQuoted) -> PreflightFacts:
         facts = self._build_facts(quoted)
         if facts.side is Side.BUY:
-            return facts
+            return await self._load_level(facts)
         intent = quoted.intent
         position = await self._load_position(intent)
         exit_ = open_exit(
@@ -209,6 +209,13 @@ class Handler:
             expires_at=expires_at(intent, self.limits),
         )
         return replace(facts, position=position, exit=exit_)
+
+    async def _load_level(self, facts: PreflightFacts) -> PreflightFacts:
+        """With what a mirrored leader's level has been copied to; the others have none."""
+        if facts.follow is None or facts.follow.entries is not EntryMode.MIRROR:
+            return facts
+        position = await self.verdicts.load_position(facts.quoted.intent)
+        return replace(facts, position=position)
 
     async def _load_position(self, intent: Intent) -> FollowPosition:
         position = await self.verdicts.load_position(intent)

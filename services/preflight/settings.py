@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     reconcile_after: timedelta = Field(default=timedelta(seconds=60), ge=timedelta(0))
     """How long a leader must have held less than expected before it is acted on: his sale may still
     be on its way through the feeds."""
+    data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
+    """The Data API. It says which tokens the leaders of follows with `--entries mirror` hold;
+    without it, these follows enter by trades alone."""
     max_balance_age: timedelta = timedelta(seconds=15)
     """An older balance in the cache is not used."""
     max_accounts: int = Field(default=5000, gt=0)

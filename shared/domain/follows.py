@@ -145,7 +145,9 @@ class Controls:
         those that ended and still follow him out.
         """
         active = tuple(self.follows_by_leader.get(leader, {}).values())
-        if side is Side.BUY or leader not in self.ended_by_leader:
+        if side is Side.BUY:
+            return tuple(each for each in active if each.entries is not EntryMode.NONE)
+        if leader not in self.ended_by_leader:
             return active
         ended = self.ended_by_leader[leader].values()
         return active + tuple(each for each in ended if each.at_end is EndMode.FOLLOW)

@@ -41,6 +41,8 @@ class CopyCause(StrEnum):
     """The leader holds nothing, and the follow still does."""
     ENDED = "ended"
     """The follow ended, or is being closed out: it sells all that it holds."""
+    MIRRORED = "mirrored"
+    """The leader holds more than his known trades explain, and the follow mirrors him."""
 
 
 class LeaderLevel(Fact):
@@ -76,8 +78,8 @@ class Intent(Fact):
     less than expected, or all that the follow holds where it sells everything."""
     leader_held_shares: Micros | None = None
     """What the leader held of the token right before he sold ``leader_shares``, in micro-shares: an
-    exit sells the same proportion of what the follow holds. None on a BUY, and in messages from
-    before it was kept."""
+    exit sells the same proportion of what the follow holds. Where no trade is copied: what he was
+    expected to hold. None on a BUY that copies a trade, and in messages from before it was kept."""
     usdc: Amount
     """To spend on a BUY, or the value of a SELL at the leader's price, in micro-USDC."""
     carried_usdc: Amount = 0
@@ -292,7 +294,8 @@ class Refusal(StrEnum):
     EXITS_NOT_COPIED = "exits_not_copied"
     """The follow's terms copy no exits."""
     ALREADY_RECONCILED = "already_reconciled"
-    """The leader's sale was before the block of a level by which the follow has exited already."""
+    """The leader's trade was before the block of a level by which the follow has exited, or
+    entered, already."""
     ENTRIES_NOT_COPIED = "entries_not_copied"
     """The follow's terms copy no entries."""
     NO_COMPLEMENT = "no_complement"

@@ -161,9 +161,9 @@ _DELAYED = counter(
     "Times that an entry over the rate of its follower was delayed until there is room",
     subject=Subject.COPIES,
 )
-_EXITS_BY_LEVEL = counter(
-    "slipstream_exits_by_level",
-    "Exits intended without a trade of the leader, by the cause",
+_COPIES_BY_LEVEL = counter(
+    "slipstream_copies_by_level",
+    "Copies intended without a trade of the leader, by the cause",
     subject=Subject.COPIES,
     labels=(Label(name="cause", values=CopyCause),),
 )
@@ -342,9 +342,9 @@ def exit_ended(end: ExitEnd) -> None:
     _EXITS.labels(end).inc()
 
 
-def exit_by_level(cause: CopyCause) -> None:
-    """Count an exit that was intended without a trade of the leader."""
-    _EXITS_BY_LEVEL.labels(cause).inc()
+def copy_by_level(cause: CopyCause) -> None:
+    """Count a copy that was intended without a trade of the leader."""
+    _COPIES_BY_LEVEL.labels(cause).inc()
 
 
 def levels_lower(n: int) -> None:

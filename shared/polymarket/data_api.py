@@ -1,5 +1,5 @@
-"""Client of the Data API: the trades of a wallet, with their rows as fills, and what its positions
-are worth.
+"""Client of the Data API: the trades of a wallet, its positions and what they are worth; their rows
+as values.
 
 Its rows come from the chain, some seconds late (docs/venue-protocol.md, Data API). A row names
 neither a log index nor an order: two equal rows of a transaction can be two real fills, or one that
@@ -92,10 +92,22 @@ class DataApi:
             "start": str(int(since.timestamp())),
             "limit": str(ROWS_PER_PAGE),
         }
+        return await self._fetch_pages("/v2/trades", query)
+
+    async def fetch_positions(self, wallet: str) -> list[Row]:
+        """Return what the wallet holds in markets that are not resolved, some seconds late. Where
+        the pages do not end, return the rows of those that were read.
+
+        Raises: Transient, InvalidMessage.
+        """
+        query = {"user": wallet, "status": "OPEN", "limit": str(ROWS_PER_PAGE)}
+        return await self._fetch_pages("/v2/positions", query)
+
+    async def _fetch_pages(self, path: str, query: dict[str, str]) -> list[Row]:
         rows: list[Row] = []
         cursors = set[str]()
         for _ in range(MAX_PAGES):
-            page, cursor = parse_page(await self._get("/v2/trades", query))
+            page, cursor = parse_page(await self._get(path, query))
             rows += page
             if cursor is None:
                 return rows
@@ -105,7 +117,7 @@ class DataApi:
             query["cursor"] = cursor
         logger.warning(
             "the Data API's pages of wallet %s do not end, %d rows were read up to cursor %r",
-            wallet,
+            query["user"],
             len(rows),
             cursor,
         )
@@ -167,6 +179,18 @@ def parse_value(payload: Any, *, wallet: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < MAX_USDC:
         raise InvalidMessage(f"the value of a wallet's positions cannot be {value!r}")
     return floor_micros(Decimal(value))
+
+
+def parse_position(row: Row) -> tuple[str, Decimal]:
+    """Return the token of a row of positions and its price, which is 0 or 1 where nothing is left
+    to trade. Raises: InvalidMessage.
+    """
+    token_id, price = row.get("token_id"), row.get("current_price")
+    if not isinstance(token_id, str) or not token_id.isdecimal():
+        raise InvalidMessage("a position's token_id is no number")
+    if isinstance(price, bool) or not isinstance(price, int | Decimal) or not 0 <= price <= 1:
+        raise InvalidMessage("a position's current_price is not between 0 and 1")
+    return token_id, Decimal(price)
 
 
 def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:

@@ -115,7 +115,7 @@ class LocalPipeline:
     async def start_service(self, name: str, *, instance: int = 0) -> ServicePart:
         service = service_part(
             name,
-            self.environment(),
+            self._service_environment(name),
             port=self._ports.reserve_free(),
             instance=instance,
             launcher=self._launcher,
@@ -123,6 +123,13 @@ class LocalPipeline:
         self.running[service.part.name] = await self.stack.supervisor.start(service.part)
         self.health_urls[service.part.name] = service.health_url
         return service
+
+    def _service_environment(self, name: str) -> dict[str, str]:
+        """Preflight alone is told the Data API: it mirrors leaders by it, and ingest has two feeds
+        without it.
+        """
+        data = {"DATA_URL": self.urls["data"]} if name == "preflight" else {}
+        return {**data, **self.environment()}
 
     def engine(self) -> AsyncEngine:
         return open_engine(DatabaseSettings.model_validate({"url": self.stack.database_url}))

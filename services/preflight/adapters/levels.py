@@ -22,19 +22,35 @@ from shared.messages.intents import CopyCause, IntentRefused, Refusal
 NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, Refusal.ALREADY_RECONCILED})
 """Refusals of an exit by level after which the level still stands."""
 
+
+def _columns(alias: str) -> str:
+    """Of a row with a follow and a token: its base, and whether copies of it are open."""
+    same = f"= {alias}.follow_id and {{0}}.token_id = {alias}.token_id"
+    return f"""
+       {alias}.follow_id, {alias}.token_id, l.leader_shares, l.block_number, l.accounted_at,
+       l.reconciled_through, l.mirrored_through, l.sold_all,
+       exists (select from preflight.intents i
+               where i.follow_id {same.format("i")} and i.settled_at is null)
+       or exists (select from preflight.exits e
+                  where e.follow_id {same.format("e")} and e.state = 'open') as is_under_way"""
+
+
 HELD_BY = Batch.from_table(tables.positions, "follow_id")
 LOAD_HELD_TOKENS = f"""
-select p.follow_id, p.token_id, p.shares, l.leader_shares, l.block_number, l.accounted_at,
-       l.reconciled_through, l.sold_all,
-       exists (select from preflight.intents i where i.follow_id = p.follow_id
-               and i.token_id = p.token_id and i.settled_at is null)
-       or exists (select from preflight.exits e where e.follow_id = p.follow_id
-                  and e.token_id = p.token_id and e.state = 'open') as is_under_way
+select {_columns("p")}, p.shares
 from {HELD_BY.unnest("q")}
 join preflight.positions p
   on p.follow_id = q.follow_id and p.shares > 0 and p.shares >= {MIN_REMAINDER_SHARES}
 left join preflight.leader_levels l on l.follow_id = p.follow_id and l.token_id = p.token_id
 order by p.follow_id, p.token_id
+"""
+TOKENS = Batch.from_table(tables.positions, "follow_id", "token_id")
+LOAD_TOKENS = f"""
+select {_columns("q")}, coalesce(p.shares, 0) as shares
+from {TOKENS.unnest("q")}
+left join preflight.positions p on p.follow_id = q.follow_id and p.token_id = q.token_id
+left join preflight.leader_levels l on l.follow_id = q.follow_id and l.token_id = q.token_id
+order by q.follow_id, q.token_id
 """
 IS_COPY_OF_TRADE = """
 i.follow_id = q.follow_id and i.token_id = q.token_id and i.exit_id in ('', i.intent_id)
@@ -76,6 +92,7 @@ LEVELS = Batch.from_table(
     "block_number",
     "accounted_at",
     "reconciled_through",
+    "mirrored_through",
     "sold_all",
     "updated_at",
 )
@@ -93,6 +110,7 @@ set leader_shares = excluded.leader_shares, block_number = excluded.block_number
     updated_at = excluded.updated_at
 where l.block_number < excluded.block_number
   and l.reconciled_through is not distinct from excluded.reconciled_through
+  and l.mirrored_through is not distinct from excluded.mirrored_through
 """)
 """A base only moves on, and not past an exit by level that was judged meanwhile."""
 
@@ -102,6 +120,7 @@ JUDGED = Batch.from_table(
     "token_id",
     "block_number",
     "reconciled_through",
+    "mirrored_through",
     "sold_all",
     "updated_at",
     leader_shares="bigint",
@@ -112,6 +131,7 @@ update preflight.leader_levels l
 set leader_shares = case when g.sells_all then l.leader_shares else g.leader_shares end,
     block_number = case when g.sells_all then l.block_number else g.block_number end,
     reconciled_through = greatest(l.reconciled_through, g.reconciled_through),
+    mirrored_through = greatest(l.mirrored_through, g.mirrored_through),
     sold_all = g.sold_all, updated_at = g.updated_at
 from {JUDGED.unnest("g")}
 where l.follow_id = g.follow_id and l.token_id = g.token_id
@@ -122,13 +142,24 @@ async def load_held_tokens(engine: AsyncEngine, follows: Sequence[Follow]) -> li
     """Every token of which these follows hold shares that can be sold, with its base and the trades
     since. Raises: Transient.
     """
+    queries = HELD_BY.parameters([{"follow_id": each.follow_id} for each in follows])
+    return await _load(engine, LOAD_HELD_TOKENS, queries, follows)
+
+
+async def load_tokens(engine: AsyncEngine, wanted: Sequence[tuple[Follow, str]]) -> list[HeldToken]:
+    """The same of tokens that the follows may hold or not. Raises: Transient."""
+    queries = TOKENS.parameters(
+        [{"follow_id": follow.follow_id, "token_id": token} for follow, token in wanted]
+    )
+    return await _load(engine, LOAD_TOKENS, queries, [follow for follow, _ in wanted])
+
+
+async def _load(
+    engine: AsyncEngine, statement: str, queries: Mapping[str, Any], follows: Sequence[Follow]
+) -> list[HeldToken]:
     by_id = {follow.follow_id: follow for follow in follows}
     async with autocommit(engine) as connection:
-        rows = await fetch_rows(
-            connection,
-            LOAD_HELD_TOKENS,
-            **HELD_BY.parameters([{"follow_id": follow_id} for follow_id in by_id]),
-        )
+        rows = await fetch_rows(connection, statement, **queries)
         held = [_parse_held(row, by_id[row.follow_id]) for row in rows]
         compared = [each for each in held if not each.is_under_way]
         trades = await _load_trades(connection, compared)
@@ -174,6 +205,7 @@ async def save_bases(
             "block_number": base.block_number,
             "accounted_at": base.accounted_at,
             "reconciled_through": base.reconciled_through,
+            "mirrored_through": base.mirrored_through,
             "sold_all": base.sold_all,
             "updated_at": now,
             "previous_block_number": held.base and held.base.block_number,
@@ -200,13 +232,14 @@ def _build_judged_row(verdict: Verdict) -> dict[str, Any] | None:
         return None
     if isinstance(verdict, IntentRefused) and verdict.reason in NOT_ACTED_ON:
         return None
-    held_before = intent.leader_held_shares or 0
+    expected, buys = intent.leader_held_shares or 0, intent.side is Side.BUY
     return {
         "follow_id": intent.follow_id,
         "token_id": intent.token_id,
         "block_number": level.block_number,
-        "leader_shares": held_before - intent.leader_shares,
-        "reconciled_through": intent.filled_at,
+        "leader_shares": expected + (intent.leader_shares if buys else -intent.leader_shares),
+        "reconciled_through": None if buys else intent.filled_at,
+        "mirrored_through": intent.filled_at if buys else None,
         "sold_all": _sold_all(verdict),
         "updated_at": verdict.occurred_at,
         "sells_all": intent.cause in SELLS_ALL,
@@ -235,6 +268,7 @@ def _parse_held(row: Row[Any], follow: Follow) -> HeldToken:
             block_number=row.block_number,
             accounted_at=row.accounted_at,
             reconciled_through=row.reconciled_through,
+            mirrored_through=row.mirrored_through,
             sold_all=row.sold_all,
         )
     )

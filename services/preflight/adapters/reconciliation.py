@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -122,11 +123,22 @@ class ChainLevels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """An exit that was published, and the base that it was intended by."""
+    """A copy that was published, and the base that it was intended by."""
 
     base_block_number: int
     sold_all: str
     block_at: datetime
+
+    @classmethod
+    def by(cls, held: HeldToken, intent: Intent) -> Self:
+        """Raises: TypeError where the token has no base."""
+        if held.base is None:
+            raise TypeError("nothing is intended without a base")
+        return cls(
+            base_block_number=held.base.block_number,
+            sold_all=held.base.sold_all,
+            block_at=intent.filled_at,
+        )
 
     def is_awaited(self, held: HeldToken, block_at: datetime) -> bool:
         """Whether its verdict may still come."""
@@ -174,7 +186,8 @@ class ReconciliationFeed:
         loaded = await load_held_tokens(self._engine, follows) if follows else []
         held = [each for each in loaded if not each.is_under_way]
         readings = await self._levels.read(held) if held else {}
-        await self._record_first_bases([each for each in held if each.base is None], readings)
+        new = [each for each in held if each.base is None]
+        await record_first_bases(self._engine, self._levels, new, readings, now=self._now())
         compared = [each for each in held if each.base is not None]
         await self._act(compared, readings, controls, publish)
 
@@ -219,13 +232,8 @@ class ReconciliationFeed:
 
     async def _publish(self, held: HeldToken, intent: Intent, publish: Publish) -> None:
         await publish(build_copy_intended(intent))
-        if held.base is not None:
-            self._published[held.key] = Published(
-                base_block_number=held.base.block_number,
-                sold_all=held.base.sold_all,
-                block_at=intent.filled_at,
-            )
-        metrics.exit_by_level(intent.cause)
+        self._published[held.key] = Published.by(held, intent)
+        metrics.copy_by_level(intent.cause)
         logger.info(
             "an exit is intended without a trade (%s): intent %s, follower %s, leader %s, "
             "token %s, at block %d the leader held %s micro-shares, expected were %s",
@@ -239,32 +247,38 @@ class ReconciliationFeed:
             intent.leader_held_shares,
         )
 
-    async def _record_first_bases(
-        self, held: Sequence[HeldToken], readings: Mapping[Key, Reading]
-    ) -> None:
-        """They are compared from the next round on."""
-        settled = [
-            each
-            for each in held
-            if not any(
-                is_unsettled(trade, readings[each.key], now=self._now())
-                for trade in each.trades
-                if not trade.is_missed
+
+async def record_first_bases(
+    engine: AsyncEngine,
+    levels: ChainLevels,
+    held: Sequence[HeldToken],
+    readings: Mapping[Key, Reading],
+    *,
+    now: datetime,
+) -> None:
+    """They are compared from the next round on. Raises: Transient."""
+    settled = [
+        each
+        for each in held
+        if not any(
+            is_unsettled(trade, readings[each.key], now=now)
+            for trade in each.trades
+            if not trade.is_missed
+        )
+    ]
+    shares = await levels.read_earlier(settled, readings) if settled else {}
+    bases: list[tuple[HeldToken, Base]] = []
+    for each in settled:
+        shares_then, reading = shares.get(each.key), readings[each.key]
+        bases.append((each, first_base(each, shares_then=shares_then, reading=reading)))
+        if shares_then is None:
+            logger.info(
+                "what the leader held when his last trade was accounted for is not known any "
+                "more, compared from now on: follow %s, token %s, block %d",
+                *each.key,
+                reading.block_number,
             )
-        ]
-        shares = await self._levels.read_earlier(settled, readings) if settled else {}
-        bases: list[tuple[HeldToken, Base]] = []
-        for each in settled:
-            shares_then, reading = shares.get(each.key), readings[each.key]
-            bases.append((each, first_base(each, shares_then=shares_then, reading=reading)))
-            if shares_then is None:
-                logger.info(
-                    "what the leader held when his last trade was accounted for is not known any "
-                    "more, compared from now on: follow %s, token %s, block %d",
-                    *each.key,
-                    reading.block_number,
-                )
-        await save_bases(self._engine, bases, now=self._now())
+    await save_bases(engine, bases, now=now)
 
 
 def newest_accounted_block(held: HeldToken, reading: Reading) -> int | None:

@@ -148,6 +148,7 @@ def _parse_level(row: Row[Any]) -> RecordedLevel | None:
     return RecordedLevel(
         block_number=row.block_number,
         reconciled_through=row.reconciled_through,
+        mirrored_through=row.mirrored_through,
         sold_all=row.sold_all,
     )
 

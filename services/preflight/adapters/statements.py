@@ -57,7 +57,7 @@ select q.n, coalesce(own.shares, 0) as shares,
        coalesce((select sum(each.shares) from preflight.positions each
                  where each.proxy = q.proxy and each.token_id = q.token_id), 0)::bigint
        as of_all_follows,
-       level.block_number, level.reconciled_through, level.sold_all
+       level.block_number, level.reconciled_through, level.mirrored_through, level.sold_all
 from {POSITION_QUERIES.unnest("q")}
 left join preflight.positions own on own.follow_id = q.follow_id and own.token_id = q.token_id
 left join preflight.leader_levels level

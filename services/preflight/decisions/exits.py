@@ -112,6 +112,8 @@ class RecordedLevel:
     """Of the level that later ones are compared with."""
     reconciled_through: datetime | None = None
     """The leader's sales up to this time are in an exit by level; None: there was none."""
+    mirrored_through: datetime | None = None
+    """The same of his purchases, in an entry by level."""
     sold_all: str = ""
     """Which exit of everything was made last; empty: none since the level changed."""
 

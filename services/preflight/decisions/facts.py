@@ -96,8 +96,9 @@ class PreflightFacts:
     funds: Funds | None = None
     """None until the checks that need no funds have passed."""
     exit: Exit | None = None
-    """None for an entry, like the position."""
+    """None for an entry."""
     position: FollowPosition | None = None
+    """None for an entry, unless the follow mirrors its leader."""
 
     @property
     def side(self) -> Side:

@@ -20,6 +20,7 @@ class Base:
     accounted_at: datetime
     """When the newest trade was judged that it takes into account."""
     reconciled_through: datetime | None = None
+    mirrored_through: datetime | None = None
     sold_all: str = ""
 
 
@@ -72,13 +73,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspicion:
-    """Shares that are missing since some readings. A sale that is only on its way shows up."""
+    """A difference that some readings have shown. A trade that is only on its way shows up."""
 
     base_block_number: int
     accounted_at: datetime | None
     """Of the newest accounted trade then: another one begins a new suspicion."""
-    missing: int
-    """The smallest amount of these readings."""
+    shares: int
+    """The smallest amount of these readings; what is too much, where an entry is suspected."""
     since: datetime
 
 
@@ -108,4 +109,9 @@ class IntendExit:
     intent: Intent
 
 
-Step = Nothing | MoveBase | Wait | IntendExit
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntendEntry:
+    intent: Intent
+
+
+Step = Nothing | MoveBase | Wait | IntendExit | IntendEntry

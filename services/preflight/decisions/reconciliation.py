@@ -9,8 +9,8 @@ it. The exceptions are sales that were too old to be copied when they were first
 that an exit by level has covered.
 
 What the leader holds less than expected left him in another way: a lost sale, a merge, a
-redemption, a transfer. Then the follow exits by the same proportion. What he holds more is never
-bought, and raises the base only together with a trade.
+redemption, a transfer. Then the follow exits by the same proportion. What he holds more is bought
+only by a follow that mirrors him (``mirror.py``), and raises the base only together with a trade.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from services.preflight.decisions.superseded import sold_all_marker
 from shared.domain.follows import Follow, Mode
 from shared.domain.ids import derived_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, Side
-from shared.domain.terms import EndMode, ExitMode
+from shared.domain.terms import EndMode, EntryMode, ExitMode
 from shared.messages.intents import CopyCause, Intent, LeaderLevel
 
 SETTLES_WITHIN = timedelta(minutes=10)
@@ -48,19 +48,20 @@ def first_base(held: HeldToken, *, shares_then: int | None, reading: Reading) ->
     """The base of a token that was never compared.
 
     ``shares_then``: what the leader held at the block of his newest accounted trade; None where the
-    node does not know it any more: then what he holds now, and what his missed sales took.
+    node does not know it any more: then what he holds now, and what his missed sales took. Trades
+    that were judged shortly before may have been settled after it: they are accounted for anew.
     """
     accounted = [trade for trade in held.trades if not trade.is_missed]
     newest = max(accounted, key=lambda trade: trade.judged_at, default=None)
     mined_in = None if newest is None else reading.mined_in.get(newest.transaction_hash)
-    judged_at = NEVER if newest is None else newest.judged_at
+    since = NEVER if newest is None else newest.judged_at - SETTLES_WITHIN
     if shares_then is not None and mined_in is not None:
-        return Base(leader_shares=shares_then, block_number=mined_in, accounted_at=judged_at)
+        return Base(leader_shares=shares_then, block_number=mined_in, accounted_at=since)
     missed = sum(trade.leader_shares for trade in held.trades if trade.is_missed)
     return Base(
         leader_shares=reading.leader_shares + missed,
         block_number=reading.block_number,
-        accounted_at=judged_at,
+        accounted_at=since,
     )
 
 
@@ -85,7 +86,7 @@ def decide(
     if held.follow.exits is ExitMode.NONE:
         return Nothing(why="the follow copies no exits")
     accounted = [trade for trade in held.trades if not trade.is_missed]
-    if any(_may_be_settled(trade, reading, now=now) for trade in accounted):
+    if any(may_be_settled(trade, reading, now=now) for trade in accounted):
         return Nothing(why="a trade of the leader is not settled yet")
     return _compare(
         held,
@@ -137,7 +138,7 @@ def missing_exit(follow: Follow, *, held: int, expected: int, missing: int) -> i
 
 def is_unsettled(trade: JudgedTrade, reading: Reading, *, now: datetime) -> bool:
     """Whether the reading does not show the trade and a later one may."""
-    return _is_later(trade, reading) or _may_be_settled(trade, reading, now=now)
+    return _is_later(trade, reading) or may_be_settled(trade, reading, now=now)
 
 
 def _is_later(trade: JudgedTrade, reading: Reading) -> bool:
@@ -145,7 +146,7 @@ def _is_later(trade: JudgedTrade, reading: Reading) -> bool:
     return mined_in is not None and mined_in > reading.block_number
 
 
-def _may_be_settled(trade: JudgedTrade, reading: Reading, *, now: datetime) -> bool:
+def may_be_settled(trade: JudgedTrade, reading: Reading, *, now: datetime) -> bool:
     """Whether it is not known if the reading shows the trade: no block has it, but soon one may."""
     mined_in = reading.mined_in.get(trade.transaction_hash)
     return mined_in is None and now - trade.judged_at < SETTLES_WITHIN
@@ -164,7 +165,7 @@ def _compare(
     expected = expected_shares(base, accounted, reading)
     missing = expected - reading.leader_shares
     to_sell = missing_exit(held.follow, held=held.shares, expected=expected, missing=missing)
-    newest = _accounted_until(accounted, reading)
+    newest = accounted_until(accounted, reading)
     all_out = (
         _sell_all(held, base, reading, CopyCause.LEADER_OUT, now=now)
         if max(expected, reading.leader_shares) <= ROUNDING_TOLERANCE_SHARES
@@ -173,9 +174,11 @@ def _compare(
     if isinstance(all_out, Nothing):
         return all_out
     if not to_sell and all_out is None:
-        return Nothing(why="") if newest is None else _move_base(base, reading, newest)
-    confirmed = _confirm(
-        suspicion, base, newest, missing=missing, act_after=act_after, reading=reading
+        return (
+            Nothing(why="") if newest is None else move_base(held, base, reading, newest, expected)
+        )
+    confirmed = confirm(
+        suspicion, base, newest, difference=missing, act_after=act_after, reading=reading
     )
     if isinstance(confirmed, Wait):
         return confirmed
@@ -195,7 +198,7 @@ def _compare(
     return IntendExit(intent=intent)
 
 
-def _accounted_until(accounted: Sequence[JudgedTrade], reading: Reading) -> datetime | None:
+def accounted_until(accounted: Sequence[JudgedTrade], reading: Reading) -> datetime | None:
     """Until when the trades were judged that the reading takes into account; None: it takes none.
     Trades that were settled after its block come later.
     """
@@ -206,27 +209,37 @@ def _accounted_until(accounted: Sequence[JudgedTrade], reading: Reading) -> date
     return min([newest, *(judged_at - RESOLUTION for judged_at in later)])
 
 
-def _move_base(base: Base, reading: Reading, accounted_at: datetime) -> MoveBase:
+def move_base(
+    held: HeldToken, base: Base, reading: Reading, accounted_at: datetime, expected: int
+) -> MoveBase:
+    """The reading becomes the base; of a mirrored leader without what his trades don't explain,
+    which is still to be bought.
+    """
+    is_mirrored = held.follow.active and held.follow.entries is EntryMode.MIRROR
+    shares = min(expected, reading.leader_shares) if is_mirrored else reading.leader_shares
     return MoveBase(
         base=Base(
-            leader_shares=reading.leader_shares,
+            leader_shares=shares,
             block_number=reading.block_number,
             accounted_at=accounted_at,
             reconciled_through=base.reconciled_through,
+            mirrored_through=base.mirrored_through,
         )
     )
 
 
-def _confirm(
+def confirm(
     suspicion: Suspicion | None,
     base: Base,
     newest: datetime | None,
     *,
-    missing: int,
+    difference: int,
     act_after: timedelta,
     reading: Reading,
 ) -> Wait | int:
-    """The micro-shares that are missing since ``act_after``, by all readings since; or the wait."""
+    """The micro-shares of the difference since ``act_after``, by all readings since; or the
+    wait.
+    """
     begun = (
         suspicion
         if suspicion is not None
@@ -235,18 +248,18 @@ def _confirm(
         else Suspicion(
             base_block_number=base.block_number,
             accounted_at=newest,
-            missing=missing,
+            shares=difference,
             since=reading.block_at,
         )
     )
-    smallest = min(begun.missing, missing)
+    smallest = min(begun.shares, difference)
     until = begun.since + act_after
     if reading.block_at >= until:
         return smallest
     continued = Suspicion(
         base_block_number=begun.base_block_number,
         accounted_at=newest,
-        missing=smallest,
+        shares=smallest,
         since=begun.since,
     )
     return Wait(suspicion=continued, until=until)

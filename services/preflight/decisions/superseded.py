@@ -1,4 +1,4 @@
-"""Which exits a level has superseded: what they would sell is sold already. Pure."""
+"""Which copies a level has superseded: what they would trade is traded already. Pure."""
 
 from decimal import Decimal
 
@@ -13,11 +13,12 @@ SELLS_ALL = frozenset({CopyCause.LEADER_OUT, CopyCause.ENDED})
 
 
 def check_already_reconciled(facts: PreflightFacts) -> Violation | None:
-    """Fail the first attempt of an exit that sells what another one sells: a leader's sale that his
-    level has shown already, or a level that was read before the last exit by level was judged.
+    """Fail a copy of what another one has copied: a leader's trade that his level has shown
+    already, or a level that was read before the last copy by level was judged. Later attempts of an
+    exit pass.
     """
     intent, position = facts.quoted.intent, facts.position
-    if facts.side is Side.BUY or intent.continues or position is None or position.level is None:
+    if intent.continues or position is None or position.level is None:
         return None
     if _is_superseded(intent, position.level):
         return Violation(Refusal.ALREADY_RECONCILED, Decimal(1), Decimal(0))
@@ -29,7 +30,7 @@ def _is_superseded(intent: Intent, recorded: RecordedLevel) -> bool:
         return recorded.sold_all == sold_all_marker(intent)
     if intent.level is not None:
         return intent.level.base_block_number != recorded.block_number
-    through = recorded.reconciled_through
+    through = recorded.mirrored_through if intent.side is Side.BUY else recorded.reconciled_through
     return through is not None and intent.filled_at <= through
 
 

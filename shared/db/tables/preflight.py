@@ -191,6 +191,7 @@ leader_levels = Table(
     Column("block_number", BigInteger, nullable=False, comment="At which he held them"),
     timestamp("accounted_at", nullable=False),
     timestamp("reconciled_through"),
+    timestamp("mirrored_through"),
     Column(
         "sold_all",
         Text,

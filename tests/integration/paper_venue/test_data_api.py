@@ -13,7 +13,7 @@ from polymarket import AsyncSecureClient
 
 from shared.clock import utc_now
 from shared.domain.money import as_decimal
-from shared.polymarket.data_api import DataApi, parse_fill
+from shared.polymarket.data_api import DataApi, parse_fill, parse_position
 from shared.testing.waiting import eventually
 from tests.integration.paper_venue.venue import PaperVenue
 
@@ -243,9 +243,11 @@ async def test_our_own_reading_of_the_feed_agrees_with_the_chain(venue: PaperVen
                     account["proxy"], utc_now() - timedelta(minutes=5)
                 )
             ]
+            positions = dict(map(parse_position, await api.fetch_positions(account["proxy"])))
         (position,) = await read_all_pages(client.list_positions(user=account["proxy"]))
 
     assert {fill.leader for fill in fills} == {account["proxy"]}
+    assert positions == {venue.token(): position.current_price}
     assert as_decimal(sum(fill.shares for fill in fills)) == position.current_size
 
 

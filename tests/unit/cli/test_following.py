@@ -22,7 +22,7 @@ from cli.formatting import format_number
 from cli.main import app
 from shared.domain.follows import GLOBAL, Follow, Mode, follower_scope, leader_scope
 from shared.domain.ids import follow_id
-from shared.domain.terms import EndMode, ExitMode, Tier
+from shared.domain.terms import EndMode, EntryMode, ExitMode, Tier
 from tests.builders import LEADER, PROXY, a_follow, controls, usdc
 
 
@@ -35,6 +35,13 @@ def follow_from_arguments(
 @pytest.mark.parametrize("mode", ExitMode)
 def test_a_follow_has_the_mode_of_its_exits(mode: ExitMode) -> None:
     assert follow_from_arguments(exits=mode.value).exits is mode
+
+
+@pytest.mark.parametrize("mode", EntryMode)
+def test_a_follow_has_the_mode_of_its_entries(mode: EntryMode) -> None:
+    assert follow_from_arguments(entries=mode.value).entries is mode
+    with pytest.raises(CommandError, match=r"--entries is some.*trades, mirror, none"):
+        follow_from_arguments(entries="some")
 
 
 def test_an_unknown_mode_of_exits_is_refused_with_those_that_exist() -> None:

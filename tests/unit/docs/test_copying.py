@@ -54,6 +54,7 @@ TABLES = {
     "### When an order has ended",
     "### The next attempt",
     "## What the leader holds",
+    "### Mirroring a leader",
     "## When a follow ends",
     "### Ages",
     "### Price and depth",

@@ -1,21 +1,26 @@
 """docs/copying.md: what a follow sells because of what its leader holds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 from cli.parsing import parse_end_mode
 from services.preflight.decisions.exits import proportional_shares
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
+    IntendEntry,
     IntendExit,
     JudgedTrade,
     Reading,
     Step,
 )
+from services.preflight.decisions.mirror import NOTHING_KNOWN, decide_entry
 from services.preflight.decisions.reconciliation import decide
 from shared.domain.follows import Follow, Mode
 from shared.domain.money import Side, as_decimal
+from shared.domain.terms import EntryMode
 from tests.builders import LEADER, NOON, TOKEN, TRANSACTION, a_follow, controls, seconds, shares
 from tests.unit.docs.copies import each_row
 
@@ -32,14 +37,18 @@ def decided(
         base=Base(leader_shares=shares(base), block_number=1, accounted_at=NOON),
         trades=trades,
     )
-    seen = Reading(
+    seen = read_at(now_holds)
+    return decide(
+        token, seen, mode=Mode.ACTIVE, suspicion=None, act_after=timedelta(0), now=seen.block_at
+    )
+
+
+def read_at(now_holds: str) -> Reading:
+    return Reading(
         block_number=9,
         block_at=NOON + seconds(60),
         leader_shares=shares(now_holds),
         mined_in={TRANSACTION: 5},
-    )
-    return decide(
-        token, seen, mode=Mode.ACTIVE, suspicion=None, act_after=timedelta(0), now=seen.block_at
     )
 
 
@@ -61,6 +70,32 @@ def _trades(cell: str) -> list[JudgedTrade]:
         is_missed=cell.endswith("missed"),
     )
     return [trade]
+
+
+@each_row("### Mirroring a leader")
+def test_what_is_mirrored_is_bought_as_the_page_says(row: list[str]) -> None:
+    bought, now_holds, price, spent = row
+    token = HeldToken(
+        follow=a_follow(entries=EntryMode.MIRROR),
+        token_id=TOKEN,
+        shares=0,
+        is_under_way=False,
+        base=replace(NOTHING_KNOWN, leader_shares=shares(bought)),
+    )
+    seen = read_at(now_holds)
+
+    step = decide_entry(
+        token,
+        seen,
+        price=Decimal(price),
+        mode=Mode.ACTIVE,
+        suspicion=None,
+        act_after=timedelta(0),
+        now=seen.block_at,
+    )
+
+    written = f"{as_decimal(step.intent.usdc):.2f}" if isinstance(step, IntendEntry) else "nothing"
+    assert (row, written) == (row, spent)
 
 
 @each_row("## When a follow ends")

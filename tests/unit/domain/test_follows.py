@@ -22,7 +22,7 @@ from shared.domain.follows import (
     require_no_cycle,
 )
 from shared.domain.money import Side
-from shared.domain.terms import EndMode, Equities, Tier
+from shared.domain.terms import EndMode, EntryMode, Equities, Tier
 from tests.builders import LEADER, OTHER_PROXY, PROXY, a_follow, controls, usdc
 
 PERCENTS = st.decimals("0.01", "500", places=2)
@@ -205,6 +205,13 @@ def test_only_active_follows_are_copied() -> None:
     assert both.follow(leader=LEADER, proxy=PROXY) is None
     assert both.follow(leader=LEADER, proxy=OTHER_PROXY) == running
     assert group_by_leader([ended]) == {}
+
+
+def test_a_follow_without_entries_copies_sales_alone() -> None:
+    follow = a_follow(entries=EntryMode.NONE)
+    known = controls(follow)
+
+    assert (known.follows_for(LEADER), known.follows_for(LEADER, Side.SELL)) == ((), (follow,))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,16 @@ from aiohttp.test_utils import TestServer
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource
-from shared.polymarket.data_api import DataApi, parse_fill, parse_page, parse_value
+from shared.polymarket.data_api import (
+    DataApi,
+    parse_fill,
+    parse_page,
+    parse_position,
+    parse_value,
+)
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION
+
+PATHS = ("/v2/trades", "/v2/positions")
 
 
 def a_row(**overrides: Any) -> dict[str, Any]:
@@ -51,6 +59,10 @@ class FakeDataApi:
         async with self.opened() as api:
             return await api.fetch_trades(LEADER, NOON)
 
+    async def fetch_positions(self) -> list[dict[str, Any]]:
+        async with self.opened() as api:
+            return await api.fetch_positions(LEADER)
+
     async def fetch_value(self) -> int:
         async with self.opened() as api:
             return await api.fetch_value(LEADER)
@@ -58,7 +70,7 @@ class FakeDataApi:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[DataApi]:
         application = web.Application()
-        application.add_routes([web.get(path, self.reply) for path in ("/v2/trades", "/v2/value")])
+        application.add_routes([web.get(path, self.reply) for path in PATHS])
         async with (
             TestServer(application) as server,
             DataApi(str(server.make_url("/")), timeout_s=5, interval_s=0) as api,
@@ -224,3 +236,25 @@ async def test_feeds_that_share_the_client_share_its_limit() -> None:
         )
 
     assert (most, [type(result) for result in results]) == (1, [Transient] * 4)
+
+
+async def test_positions_are_read_page_by_page() -> None:
+    api = FakeDataApi(
+        a_page({"token_id": "1", "current_price": 0.25}, cursor="more"),
+        a_page({"token_id": "2", "current_price": 1}),
+    )
+
+    rows = await api.fetch_positions()
+
+    assert list(map(parse_position, rows)) == [("1", Decimal("0.25")), ("2", Decimal(1))]
+    assert api.queries[0] | {"cursor": "more"} == api.queries[1]
+    assert (api.queries[0]["user"], api.queries[0]["status"]) == (LEADER, "OPEN")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"token_id": 1}, {"token_id": "0x1"}, {"current_price": "0.5"}, {"current_price": 2}],
+)
+def test_a_position_that_cannot_be_read_is_an_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage):
+        parse_position({"token_id": "1", "current_price": Decimal("0.5")} | changes)

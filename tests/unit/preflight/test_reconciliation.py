@@ -291,7 +291,25 @@ def test_the_first_base_is_what_he_held_when_his_last_trade_was_accounted() -> N
 
     base = first_base(token, shares_then=shares(800), reading=reading(700, mined_in={"0x01": 130}))
 
-    assert base == Base(leader_shares=shares(800), block_number=130, accounted_at=NOON + seconds(5))
+    assert (base.leader_shares, base.block_number) == (shares(800), 130)
+
+
+def test_a_sale_that_was_judged_before_the_newest_purchase_and_settled_after_it_counts() -> None:
+    """Else the follow would sell again what it sold by copying that sale."""
+    purchase = a_trade(Side.BUY, 800, judged_at=NOON + seconds(9))
+    sale = a_trade(amount=300, transaction_hash="0x02")
+    mined_in = {"0x01": 130, "0x02": 131}
+
+    base = first_base(
+        held(base=None, trades=[purchase]),
+        shares_then=shares(800),
+        reading=reading(500, mined_in=mined_in),
+    )
+    since = [trade for trade in (sale, purchase) if trade.judged_at > base.accounted_at]
+
+    step = decided(held(base=base, trades=since), reading(500, at=90, mined_in=mined_in))
+    assert isinstance(step, MoveBase)
+    assert step.base.leader_shares == shares(500)
 
 
 def test_a_first_base_that_is_not_known_any_more_is_what_he_holds_and_missed_sales() -> None:

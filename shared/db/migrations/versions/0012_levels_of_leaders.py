@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("block_number", sa.BigInteger(), nullable=False, comment="At which he held them"),
         sa.Column("accounted_at", TIMESTAMP, nullable=False),
         sa.Column("reconciled_through", TIMESTAMP),
+        sa.Column("mirrored_through", TIMESTAMP),
         sa.Column(
             "sold_all",
             sa.Text(),
