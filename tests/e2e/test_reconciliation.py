@@ -17,7 +17,7 @@ from shared.clock import utc_now
 from shared.db.controls import save_follows, save_mode
 from shared.domain.follows import Mode, follower_scope
 from shared.domain.money import CENT, MIN_REMAINDER_SHARES, Side, round_down
-from shared.domain.terms import EndMode
+from shared.domain.terms import EndMode, EntryMode
 from shared.messages.intents import CopyCause, Refusal
 from shared.testing.waiting import eventually
 from tests.system.deployment import Deployment, running_deployment
@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "PREFLIGHT_MAX_ENTRY_AGE": "PT60S",
     "PREFLIGHT_MAX_EXIT_AGE": "PT60S",
 }
+PAST_BLOCKS = 20
+"""More than INGEST_CHAIN_LOOKBACK_BLOCKS."""
 STOPPED = ("ingest", "pricer", "preflight")
 SOLD_BY_CAUSE = """
 select i.proxy, cast(i.verdict as json) -> 'intent' ->> 'cause' as cause,
@@ -54,7 +56,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("reconciliation")
     with background.entered(
-        running_deployment(folder, background, follow_groups=6, environment=ENVIRONMENT)
+        running_deployment(folder, background, follow_groups=7, environment=ENVIRONMENT)
     ) as deployment:
         yield deployment
 
@@ -122,6 +124,17 @@ async def buy_and_copy(story: Story, token: str) -> tuple[LeaderTrade, dict[str,
 
     await eventually(are_held, within=TIMEOUT_S, what="the copies in preflight's positions")
     return trade, orders
+
+
+async def wait_until_no_feed_reports(story: Story, trade: LeaderTrade) -> None:
+    """Wait until the trade is in a block that the chain's feed does not read again."""
+
+    async def is_past() -> bool:
+        receipt = await story.chain.fetch_receipt(trade.transaction_hash)
+        head = await story.chain.fetch_latest_block()
+        return receipt is not None and head.number > receipt.block_number + PAST_BLOCKS
+
+    await eventually(is_past, within=TIMEOUT_S, what="the trade is in the past")
 
 
 def all_proxies(story: Story) -> list[str]:
@@ -259,3 +272,28 @@ async def test_a_follow_that_follows_to_the_end_copies_exits_and_no_entries(stor
     assert {verdict.reason for verdict in verdicts.values()} <= {"", Refusal.ALREADY_RECONCILED}
     assert await story.fetch_verdicts(later) == {}
     await story.wait_for_both_sources(sold)
+
+
+async def test_a_follow_that_mirrors_buys_what_its_leader_held_before_and_exits_with_him(
+    story: Story,
+) -> None:
+    """The others begin at the same time, and copy trades alone."""
+    token = story.tokens[3]
+    ended = [replace(follow, active=False) for follow in story.group.follows]
+    await story.wait_for_controls(
+        await save_follows(story.engine, ended, by="test", change="nobody follows")
+    )
+    bought = await story.make_leader_trade(Side.BUY, "60", token=token)
+    await wait_until_no_feed_reports(story, bought)
+
+    first, *others = story.group.follows
+    begun = [replace(first, entries=EntryMode.MIRROR), *others]
+    await save_follows(story.engine, begun, by="test", change="one mirrors, the others do not")
+
+    async def has_entered() -> bool:
+        return (await held(story, token)).get(first.proxy, 0) >= MIN_REMAINDER_SHARES
+
+    await eventually(has_entered, within=TIMEOUT_S, what="the mirrored entry settled")
+    assert set(await held(story, token)) == {first.proxy}
+    await story.make_leader_sale(bought.shares, token=token)
+    await wait_until_out(story, token, [first.proxy])
