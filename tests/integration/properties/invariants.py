@@ -178,7 +178,7 @@ class Invariants:
         for trades in self._trades_to_compare():
             if trades[0].side is Side.SELL:
                 continue
-            for follow in self._follows_of(trades[0].leader):
+            for follow in self._select_follows(trades[0].leader):
                 limit = sum(
                     _copies(each) * follow.copy_usdc(_highest_usdc(each)) for each in trades
                 )
@@ -242,7 +242,7 @@ class Invariants:
         for trade, *others in self._trades_to_compare():
             if trade.side is Side.SELL or others or not trade.is_confirmed_whole:
                 continue
-            for follow in self._follows_of(trade.leader):
+            for follow in self._select_follows(trade.leader):
                 least = follow.copy_usdc(_lowest_usdc(trade)) - MIN_BUY_USDC
                 usdc = self._intended_usdc([trade], follow)
                 self.reached["trade copied whole"] += 1
@@ -255,7 +255,7 @@ class Invariants:
         for leader, token_id in {(each.leader, each.token_id) for each in self.leaders.trades}:
             if self.leaders.held(leader, token_id) > 0 or self._is_exempt(leader, token_id):
                 continue
-            for follow in self._follows_of(leader):
+            for follow in self._select_follows(leader):
                 if follow.exits is not ExitMode.NONE and self._is_in_order(follow, token_id):
                     self._check_is_out(records, follow, token_id)
 
@@ -302,13 +302,13 @@ class Invariants:
         published = [
             numbers[intent.transaction_hash]
             for intent in self.facts.intents.values()
-            if _is_first_of(intent, follow, token_id)
+            if _is_first_attempt(intent, follow, token_id)
         ]
         is_in_order = published == sorted(published)
         self.reached["leader is out, out of order"] += not is_in_order
         return is_in_order
 
-    def _follows_of(self, leader: str) -> list[Follow]:
+    def _select_follows(self, leader: str) -> list[Follow]:
         return [follow for follow in self.follows.values() if follow.leader == leader]
 
 
@@ -330,7 +330,7 @@ def _lowest_usdc(trade: LeaderTrade) -> int:
     return cost_floor(max(0, trade.shares - left_out), min(price for _, price in trade.fills))
 
 
-def _is_first_of(intent: Intent, follow: Follow, token_id: str) -> bool:
+def _is_first_attempt(intent: Intent, follow: Follow, token_id: str) -> bool:
     return (intent.follow_id, intent.token_id, intent.continues) == (
         follow.follow_id,
         token_id,
