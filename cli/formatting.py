@@ -14,6 +14,9 @@ from shared.domain.money import as_decimal
 UNSOLD_EXIT = "NEEDS AN OPERATOR: unsold"
 """An exit that ended with shares left: nothing attempts it again."""
 
+Facts = list[tuple[str, str]]
+"""Names and what is said of them, a line each."""
+
 
 def format_number(number: Decimal) -> str:
     """The number without an exponent or trailing zeros."""
@@ -24,6 +27,11 @@ def format_number(number: Decimal) -> str:
 def format_amount(base_units: int) -> str:
     """Base units as a decimal number without trailing zeros."""
     return format_number(as_decimal(base_units))
+
+
+def format_known(base_units: int | None) -> str:
+    """An amount that may not be known."""
+    return "unknown" if base_units is None else format_amount(base_units)
 
 
 def format_milliseconds(microseconds: int) -> str:

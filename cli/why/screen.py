@@ -11,18 +11,20 @@ from rich.text import Text
 from cli.follow_options import list_filters
 from cli.formatting import (
     UNSOLD_EXIT,
+    Facts,
     build_facts,
     build_table,
     format_amount,
+    format_known,
     format_number,
     format_order_state,
     format_time,
 )
+from cli.why.leader_trade import list_leader_trade
 from cli.why.records import Attempt, Copy
 from cli.why.refusals import describe_violation
-from shared.domain.money import Side, as_decimal, cost_floor
+from shared.domain.money import Side, as_decimal
 from shared.messages.intents import (
-    CopyCause,
     Intent,
     IntentApproved,
     IntentRefused,
@@ -31,15 +33,6 @@ from shared.messages.intents import (
 )
 from shared.observe.tracing import parse_trace_id
 
-Facts = list[tuple[str, str]]
-
-CAUSES = {
-    CopyCause.TRADE: "the leader traded",
-    CopyCause.RECONCILED: "the leader holds less than his known trades explain",
-    CopyCause.LEADER_OUT: "the leader holds nothing, and the follow still does",
-    CopyCause.MIRRORED: "the leader holds more than his known trades explain, and is mirrored",
-    CopyCause.ENDED: "the follow ended, or is closed out: it sells all that it holds",
-}
 NOT_REACHED = "not fetched: an earlier rule refused"
 
 
@@ -62,7 +55,7 @@ def build_copy(copy: Copy) -> list[Group | Text]:
     title = f"{side} copy {attempt.row.intent_id} for follower {attempt.intent.proxy}: "
     parts: list[Group | Text] = [
         Text(title + ": ".join(filter(None, _describe_state(copy))), style="bold"),
-        build_facts("Leader's trade", _list_leader_trade(attempt)),
+        build_facts("Leader's trade", list_leader_trade(attempt)),
         build_fills_table(copy.fills),
         build_facts("Verdict", _list_verdict(attempt)),
         build_facts("Order", _list_order(attempt)),
@@ -119,67 +112,6 @@ def _describe_state(copy: Copy) -> tuple[str, str]:
     return copy.chosen.row.state, copy.chosen.row.reason
 
 
-def _list_leader_trade(attempt: Attempt) -> Facts:
-    intent = attempt.intent
-    if intent.leader_price is None:
-        return _list_level(intent)
-    price = 1 - intent.leader_price if intent.leader_token_id else intent.leader_price
-    usdc = cost_floor(intent.leader_shares, price)
-    facts = [
-        ("leader", intent.leader),
-        (
-            "traded",
-            f"{intent.side.value} {format_amount(intent.leader_shares)} shares at "
-            f"{format_number(price)} USDC ({format_amount(usdc)} USDC)",
-        ),
-    ]
-    if intent.leader_held_shares is not None:
-        facts.append(("of his", f"{format_amount(intent.leader_held_shares)} shares"))
-    if intent.leader_usdc not in (None, usdc):
-        facts.append(("trade so far", f"{format_amount(intent.leader_usdc)} USDC"))
-    return [
-        *facts,
-        *_list_tokens(intent, intent.leader_price),
-        ("transaction", intent.transaction_hash),
-        ("filled", format_time(intent.filled_at)),
-    ]
-
-
-def _list_level(intent: Intent) -> Facts:
-    """Of an exit that no trade of the leader calls for."""
-    facts = [("leader", intent.leader), ("cause", CAUSES[intent.cause])]
-    if intent.cause in (CopyCause.RECONCILED, CopyCause.MIRRORED):
-        facts.append(("expected", f"{_format_known(intent.leader_held_shares)} shares"))
-    if intent.level is not None:
-        level = intent.level
-        facts.append(
-            ("held", f"{format_amount(level.shares)} shares at block {level.block_number}")
-        )
-        facts.append(("compared with", f"his level at block {level.base_block_number}"))
-    return [
-        *facts,
-        ("token", intent.token_id),
-        ("read", format_time(intent.filled_at)),
-    ]
-
-
-def _list_tokens(intent: Intent, price: Decimal) -> Facts:
-    """The market and the leader's token; of a counter follow also the one that is copied."""
-    title = intent.title or "title not known"
-    outcome = intent.outcome or "outcome not known"
-    if not intent.leader_token_id:
-        return [("market", f"{title}: {outcome}"), ("token", intent.token_id)]
-    tokens = [("market", title), ("his token", intent.leader_token_id)]
-    if intent.complement_missing is not None:
-        return [*tokens, ("copied", "the complementary outcome, which is not known")]
-    reference = format_number(price)
-    return [
-        *tokens,
-        ("copied", f"the complementary outcome {outcome}, at his price {reference} USDC"),
-        ("our token", intent.token_id),
-    ]
-
-
 def _list_verdict(attempt: Attempt) -> Facts:
     verdict = attempt.verdict
     facts = verdict.facts
@@ -209,7 +141,7 @@ def _list_filters(facts: VerdictFacts) -> Facts:
         ("filters", terms),
         ("condition", details.condition_id),
         ("tags", tags),
-        ("liquidity", f"{_format_known(details.liquidity_usdc)} USDC"),
+        ("liquidity", f"{format_known(details.liquidity_usdc)} USDC"),
         ("announced end", format_time(details.ends_at)),
     ]
 
@@ -222,7 +154,7 @@ def _list_size(intent: Intent) -> Facts:
         facts.append(("sized", f"{usdc} USDC, {carried} of it carried from earlier trades"))
     if intent.sized_by_equity:
         leader, follower = map(
-            _format_known, (intent.leader_equity_usdc, intent.follower_equity_usdc)
+            format_known, (intent.leader_equity_usdc, intent.follower_equity_usdc)
         )
         facts.append(("equity", f"leader's {leader} USDC, follower's {follower} USDC"))
     return facts
@@ -281,9 +213,9 @@ def _list_entry_funds(facts: VerdictFacts) -> Facts:
     if facts.balance_usdc is None:
         return [("balance, caps", NOT_REACHED)]
     return [
-        ("balance", f"{_format_known(facts.balance_usdc)} USDC"),
+        ("balance", f"{format_known(facts.balance_usdc)} USDC"),
         ("reserved", f"{format_amount(facts.reserved_usdc)} USDC for other copies"),
-        ("allowance", f"{_format_known(facts.allowance_usdc)} USDC"),
+        ("allowance", f"{format_known(facts.allowance_usdc)} USDC"),
         *caps,
     ]
 
@@ -299,7 +231,7 @@ def _list_exit_funds(facts: VerdictFacts) -> Facts:
         ("reserved", f"{format_amount(facts.reserved_shares)} shares for its other exits"),
         (
             "exit sells",
-            f"{_format_known(facts.exit_shares)} shares in all, "
+            f"{format_known(facts.exit_shares)} shares in all, "
             f"{format_amount(facts.exit_sold_shares)} sold before",
         ),
         ("balance", balance),
@@ -365,7 +297,7 @@ def _list_exit(row: Any | None) -> Facts:
         ("state", ": ".join(filter(None, (_format_exit_state(row), row.reason)))),
         (
             "sold",
-            f"{format_amount(row.sold_shares)} of {_format_known(row.shares)} shares "
+            f"{format_amount(row.sold_shares)} of {format_known(row.shares)} shares "
             f"in {row.attempts} attempts",
         ),
         ("next attempt", format_time(row.next_attempt_at)),
@@ -395,10 +327,6 @@ def _build_attempt_row(attempt: Attempt) -> tuple[str, ...]:
     )
     sold = "-" if order is None else format_amount(order.shares)
     return format_time(attempt.row.judged_at), decided, became, sold, attempt.row.intent_id
-
-
-def _format_known(base_units: int | None) -> str:
-    return "unknown" if base_units is None else format_amount(base_units)
 
 
 def _format_seconds(since: datetime | None, till: datetime) -> str:

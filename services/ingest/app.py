@@ -72,15 +72,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             feeds={
                 "controls": controls,
                 "rtds": ActivityFeed(activity, leaders=controls.leaders, now=utc_now),
-                "chain": ChainFeed(
-                    chain,
-                    Cursor(engine, "chain"),
-                    leaders=controls.leaders,
-                    now=utc_now,
-                    poll_interval=settings.chain_poll_interval,
-                    lookback_blocks=settings.chain_lookback_blocks,
-                    first_lookback_blocks=settings.chain_first_lookback_blocks,
-                ),
+                "chain": build_chain_feed(engine, chain, controls, settings),
                 "unsettled": UnsettledTradesCheck(
                     engine,
                     leaders=controls.leaders,
@@ -97,6 +89,20 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             },
             readiness_checks=[controls],
         )
+
+
+def build_chain_feed(
+    engine: AsyncEngine, chain: ChainClient, controls: ControlsWatch, settings: Settings
+) -> ChainFeed:
+    return ChainFeed(
+        chain,
+        Cursor(engine, "chain"),
+        leaders=controls.leaders,
+        now=utc_now,
+        poll_interval=settings.chain_poll_interval,
+        lookback_blocks=settings.chain_lookback_blocks,
+        first_lookback_blocks=settings.chain_first_lookback_blocks,
+    )
 
 
 def build_handler(

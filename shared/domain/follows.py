@@ -17,6 +17,7 @@ from shared.domain.terms import (
     Filters,
     Tier,
     copy_amount,
+    copy_by_tiers,
     copy_share_of_equity,
     require_tiers,
 )
@@ -82,6 +83,11 @@ class Follow:
                 f"the slippage must be at least 0 and below {BPS} basis points, "
                 f"not {self.max_slippage_bps}"
             )
+        if self.entries is EntryMode.MIRROR and (self.counter or self.equity_percent is not None):
+            raise ValueError(
+                "a follow that mirrors its leader buys what he holds, by a percentage, a fixed "
+                "amount or tiers: neither the complementary outcome nor by a share of the equity"
+            )
         if self.daily_cap_usdc < 0:
             raise ValueError(
                 f"the daily cap must not be below 0, but is {self.daily_cap_usdc} micro-USDC"
@@ -116,17 +122,10 @@ class Follow:
 
     def _size(self, leader_usdc: int, equities: Equities | None) -> int:
         if self.tiers:
-            return self._find_tier(leader_usdc).copy_usdc(leader_usdc)
+            return copy_by_tiers(leader_usdc, self.tiers)
         if self.equity_percent is not None:
             return copy_share_of_equity(leader_usdc, percent=self.equity_percent, equities=equities)
         return copy_amount(leader_usdc, percent=self.percent, fixed_usdc=self.fixed_usdc)
-
-    def _find_tier(self, leader_usdc: int) -> Tier:
-        """The last tier that begins at this size or below. The first one begins at 0."""
-        return max(
-            (tier for tier in self.tiers if tier.from_usdc <= leader_usdc),
-            key=lambda tier: tier.from_usdc,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +144,7 @@ class Controls:
         those that ended and still follow him out.
         """
         active = tuple(self.follows_by_leader.get(leader, {}).values())
-        if side is Side.BUY:
-            return tuple(each for each in active if each.entries is not EntryMode.NONE)
-        if leader not in self.ended_by_leader:
+        if side is Side.BUY or leader not in self.ended_by_leader:
             return active
         ended = self.ended_by_leader[leader].values()
         return active + tuple(each for each in ended if each.at_end is EndMode.FOLLOW)

@@ -104,13 +104,42 @@ def copy_share_of_equity(leader_usdc: int, *, percent: Decimal, equities: Equiti
     return (leader_usdc * equities.follower_usdc * numerator) // (leader_equity * 100 * denominator)
 
 
+def copy_by_tiers(leader_usdc: int, tiers: tuple[Tier, ...]) -> int:
+    """Return the micro-USDC to copy of a leader's trade of ``leader_usdc`` micro-USDC.
+
+    It is what the last tier says that the trade reaches, and never less than of a smaller trade: so
+    it does not depend on the rows that report the trade.
+    """
+    reached = [tier for tier in tiers if tier.from_usdc <= leader_usdc]
+    ends = [*(tier.from_usdc for tier in reached[1:]), leader_usdc]
+    return max(tier.copy_usdc(end) for tier, end in zip(reached, ends, strict=True))
+
+
 def require_tiers(tiers: tuple[Tier, ...]) -> None:
-    """Check that they begin at different sizes, the first at 0. Raises: ValueError."""
+    """Check that they begin at different sizes, the first at 0, and that each decides about some
+    trades. Raises: ValueError.
+    """
     starts = [tier.from_usdc for tier in tiers]
     if starts != sorted(set(starts)):
         raise ValueError("tiers must begin at different sizes, the smallest first")
     if starts[0] != 0:
         raise ValueError("the first tier must begin at 0: else smaller trades have no tier")
+    for number, tier in enumerate(tiers[1:], start=1):
+        below = copy_by_tiers(tier.from_usdc - 1, tiers[:number])
+        end = tiers[number + 1].from_usdc if number + 1 < len(tiers) else None
+        if not _exceeds(tier, below, end=end):
+            raise ValueError(
+                f"the tier from {tier.from_usdc} micro-USDC would never copy more than the tier "
+                "below it, and a larger trade is never copied with less: leave it out, or lower "
+                "the maximum"
+            )
+
+
+def _exceeds(tier: Tier, usdc: int, *, end: int | None) -> bool:
+    """Whether the tier ever copies more, of trades up to ``end`` micro-USDC; None: of any size."""
+    if tier.fixed_usdc is not None:
+        return tier.fixed_usdc > usdc
+    return end is None or tier.copy_usdc(end) > usdc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

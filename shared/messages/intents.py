@@ -116,6 +116,11 @@ class Intent(Fact):
     """Whether the follow's filters are judged by what only the venue's market catalogue says."""
 
     @property
+    def is_of_trade(self) -> bool:
+        """Whether a trade of the leader is copied."""
+        return self.cause is CopyCause.TRADE
+
+    @property
     def traded_token_id(self) -> str:
         """The token that the leader traded."""
         return self.leader_token_id or self.token_id

@@ -31,7 +31,7 @@ from services.preflight.decisions.violations import (
 from shared.domain.follows import Follow, Mode, may_trade
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
-from shared.domain.terms import EntryMode, ExitMode
+from shared.domain.terms import ExitMode
 from shared.messages.intents import (
     SOURCES_TO_BOUND,
     CopyCause,
@@ -64,15 +64,7 @@ def _check_mode(facts: PreflightFacts) -> Violation | None:
 
 
 def _check_followed(facts: PreflightFacts) -> Violation | None:
-    """A follow whose terms buy nothing has no entries; those that mirror do so by a level."""
-    follow, intent = facts.follow, facts.quoted.intent
-    if follow is not None and (
-        intent.side is Side.SELL
-        or follow.entries is EntryMode.MIRROR
-        or (follow.entries is EntryMode.TRADES and intent.cause is CopyCause.TRADE)
-    ):
-        return None
-    return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1))
+    return Violation(Refusal.NOT_FOLLOWED, Decimal(0), Decimal(1)) if facts.follow is None else None
 
 
 def _check_complement(facts: PreflightFacts) -> Violation | None:

@@ -45,7 +45,11 @@ def _filter_by_details(check: DetailsCheck) -> Check:
 
 
 def check_entries_copied(facts: PreflightFacts) -> Violation | None:
-    if facts.side is Side.SELL or require(facts.follow, "follow").entries is not EntryMode.NONE:
+    """Those without a trade of the leader are only copied by follows that mirror him."""
+    copied, is_of_trade = require(facts.follow, "follow").entries, facts.quoted.intent.is_of_trade
+    if facts.side is Side.SELL or copied is EntryMode.MIRROR:
+        return None
+    if copied is EntryMode.TRADES and is_of_trade:
         return None
     return Violation(Refusal.ENTRIES_NOT_COPIED, Decimal(1), Decimal(0))
 

@@ -106,7 +106,8 @@ def _build_entry(
     now: datetime,
 ) -> Intent:
     follow = held.follow
-    usdc = follow.copy_usdc(cost_floor(increase, price))
+    worth = cost_floor(increase, price)
+    usdc = follow.copy_usdc(worth)
     return Intent(
         intent_id=derived_id(
             "level",
@@ -128,6 +129,8 @@ def _build_entry(
         leader_price=None,
         leader_shares=increase,
         leader_held_shares=expected,
+        leader_usdc=worth,
+        needs_market_details=follow.filters.need_market_details,
         usdc=usdc,
         shares=shares_for(usdc, price),
         filled_at=reading.block_at,

@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.preflight.decisions import Limits
 from shared.db.leases import Leases
-from shared.domain.follows import GLOBAL, ExitMode, Follow, Mode
+from shared.domain.follows import GLOBAL, Follow, Mode
 from shared.domain.ids import follow_id
 from shared.domain.money import Side
+from shared.domain.terms import ExitMode
 from tests.builders import NOON, a_follow, controls, seconds, shares, usdc
 from tests.fakes import Clock, FixedControls
 from tests.integration.properties.facts import Facts

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.preflight.decisions import Limits
 from shared.db.engine import autocommit, fetch_rows
-from shared.domain.follows import ExitMode, Follow
+from shared.domain.follows import Follow
 from shared.domain.money import (
     MIN_BUY_USDC,
     MIN_REMAINDER_SHARES,
@@ -19,6 +19,7 @@ from shared.domain.money import (
     cost_ceiling,
     cost_floor,
 )
+from shared.domain.terms import ExitMode
 from shared.messages.intents import Intent, IntentRefused
 from tests.integration.properties.facts import (
     Facts,

@@ -207,6 +207,9 @@ class ModelledVenue:
             signed_at=self.clock.now,
         )
 
+    def known_reply(self, order: Order, *, may_have_arrived: bool) -> None:
+        """It has no gates."""
+
     async def post_order(self, order: Order) -> Reply:
         self.posted.setdefault(order.intent_id, []).append(order.body)
         if order.order_hash in self.arrived:

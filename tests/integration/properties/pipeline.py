@@ -23,6 +23,7 @@ from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler as Preflight
+from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.client import ChainClient
 from shared.db.engine import transaction
 from shared.db.leases import Leases
@@ -31,7 +32,7 @@ from shared.messages.base import Message
 from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
-from tests.fakes import AlwaysReady, Clock, FixedControls, Killed
+from tests.fakes import AlwaysReady, Clock, FakeComplements, FixedControls, Killed
 from tests.integration.properties.interruptions import Interruption, interrupted
 from tests.integration.properties.key_topics import Delivery, KeyTopics, Queue
 from tests.integration.properties.modelled_chain import ModelledChain
@@ -121,7 +122,8 @@ class Pipeline:
         interruption = Interruption()
         handler = Ingest(
             trades=interrupted(PostgresTrades(self.engine), interruption),
-            holdings=interrupted(ChainHoldings(chain), interruption),
+            holdings=interrupted(ChainHoldings(chain, exchanges=LIVE_EXCHANGES), interruption),
+            complements=FakeComplements(),
             controls=self.controls,
             now=self.clock,
         )

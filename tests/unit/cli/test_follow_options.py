@@ -126,8 +126,7 @@ def test_a_condition_id_without_its_last_byte_is_that_of_a_market_of_version_v2(
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        ({"entries": "mirror"}, "mirror is not available yet"),
-        ({"entries": "some"}, "--entries is some: it must be one of trades, none"),
+        ({"entries": "some"}, "--entries is some: it must be one of trades, mirror, none"),
         ({"min_leader": "-1"}, "--min-leader is -1"),
         ({"min_leader": "many"}, "--min-leader is 'many'"),
         ({"min_price": "0.6", "max_price": "0.5"}, "contradict"),

@@ -82,7 +82,7 @@ def test_a_fixed_amount_replaces_the_percentage() -> None:
     assert (follow.percent, follow.fixed_usdc) == (None, usdc(25))
 
 
-TIERS = ("1000:5%", "0:10%", "10000:250")
+TIERS = ("1000:5%", "0:10%", "10000:600")
 
 
 def test_the_command_takes_an_option_for_each_tier(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
     assert follow.tiers == (
         Tier(from_usdc=0, percent=Decimal(10)),
         Tier(from_usdc=usdc(1000), percent=Decimal(5)),
-        Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(250)),
+        Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(600)),
     )
     assert format_size(follow) == "from 0: 10 %, from 1000: 5 %, from 10000: 250 USDC"
 

@@ -22,7 +22,7 @@ from shared.domain.follows import (
     require_no_cycle,
 )
 from shared.domain.money import Side
-from shared.domain.terms import EndMode, EntryMode, Equities, Tier
+from shared.domain.terms import EndMode, Equities, Tier
 from tests.builders import LEADER, OTHER_PROXY, PROXY, a_follow, controls, usdc
 
 PERCENTS = st.decimals("0.01", "500", places=2)
@@ -58,7 +58,7 @@ def test_a_fixed_amount_does_not_depend_on_the_leaders_trade() -> None:
 TIERS = (
     Tier(from_usdc=0, percent=Decimal(10)),
     Tier(from_usdc=usdc(1000), percent=Decimal(5)),
-    Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(250)),
+    Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(600)),
 )
 
 
@@ -67,13 +67,15 @@ TIERS = (
     [
         (0, 0),
         (usdc("999.99"), usdc("99.999")),
-        (usdc(1000), usdc(50)),
+        (usdc(1000), usdc(100)),
+        (usdc(2000), usdc(100)),
+        (usdc(2002), usdc("100.1")),
         (usdc("9999.999999"), 499_999_999),
-        (usdc(10_000), usdc(250)),
-        (usdc(10**6), usdc(250)),
+        (usdc(10_000), usdc(600)),
+        (usdc(10**6), usdc(600)),
     ],
 )
-def test_the_last_tier_that_a_trade_reaches_sizes_all_of_it(
+def test_the_last_tier_that_a_trade_reaches_sizes_all_of_it_unless_a_smaller_trade_has_more(
     leader_usdc: int, expected: int
 ) -> None:
     follow = a_follow(percent=None, tiers=TIERS, min_usdc=0, max_usdc=usdc(1000))
@@ -87,7 +89,7 @@ def test_a_tiers_copy_is_raised_to_the_minimum_and_cut_to_the_maximum() -> None:
     assert [follow.copy_usdc(usdc(size)) for size in (1, 500, 1000, 20_000)] == [
         usdc(20),
         usdc(50),
-        usdc(50),
+        usdc(100),
         usdc(200),
     ]
 
@@ -205,13 +207,6 @@ def test_only_active_follows_are_copied() -> None:
     assert both.follow(leader=LEADER, proxy=PROXY) is None
     assert both.follow(leader=LEADER, proxy=OTHER_PROXY) == running
     assert group_by_leader([ended]) == {}
-
-
-def test_a_follow_without_entries_copies_sales_alone() -> None:
-    follow = a_follow(entries=EntryMode.NONE)
-    known = controls(follow)
-
-    assert (known.follows_for(LEADER), known.follows_for(LEADER, Side.SELL)) == ((), (follow,))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.db.controls import FILTERS, TIERS
-from shared.domain.terms import NO_FILTERS, Filters, Tier, require_tiers
+from shared.domain.terms import NO_FILTERS, Filters, Tier, copy_by_tiers, require_tiers
 
 TIER = Tier(from_usdc=0, percent=Decimal(10))
 
@@ -33,6 +35,40 @@ def test_a_tier_that_sizes_nothing_is_refused(wrong: dict[str, Any], named: str)
 def test_tiers_that_leave_a_size_open_are_refused(starts: tuple[int, ...], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         require_tiers(tuple(Tier(from_usdc=start, fixed_usdc=1) for start in starts))
+
+
+@pytest.mark.parametrize(
+    ("second", "third"),
+    [
+        (Tier(from_usdc=1000, fixed_usdc=99), None),
+        (Tier(from_usdc=1000, percent=Decimal(5)), Tier(from_usdc=1500, percent=Decimal(20))),
+        (Tier(from_usdc=1000, percent=Decimal(20)), Tier(from_usdc=2000, fixed_usdc=399)),
+    ],
+)
+def test_a_tier_that_never_copies_more_than_those_below_is_refused(
+    second: Tier, third: Tier | None
+) -> None:
+    with pytest.raises(ValueError, match="never copy more"):
+        require_tiers((TIER, second, *((third,) if third else ())))
+
+
+TIERS_OF_ANY_SIZE = st.lists(
+    st.tuples(st.integers(1, 10**9), st.decimals("0.01", "200", places=2)), max_size=4
+).map(
+    lambda parts: (
+        TIER,
+        *(Tier(from_usdc=start, percent=percent) for start, percent in sorted(dict(parts).items())),
+    )
+)
+
+
+@given(tiers=TIERS_OF_ANY_SIZE, sizes=st.lists(st.integers(0, 2 * 10**9), min_size=2, max_size=2))
+def test_a_larger_trade_is_never_copied_with_less(
+    tiers: tuple[Tier, ...], sizes: list[int]
+) -> None:
+    smaller, larger = sorted(sizes)
+
+    assert copy_by_tiers(smaller, tiers) <= copy_by_tiers(larger, tiers)
 
 
 @pytest.mark.parametrize(
