@@ -171,6 +171,7 @@ def parse_scope(*, leader: str | None, follower: str | None) -> str:
 
 
 def build_follows_table(controls: Controls) -> Table:
+    """The active follows, and those that ended and still sell."""
     table = Table(
         "leader", "into", title=f"Follows, version {controls.version}", title_justify="left"
     )
@@ -180,7 +181,7 @@ def build_follows_table(controls: Controls) -> Table:
     table.add_column("exits")
     table.add_column("at the end")
     table.add_column("mode")
-    for follow in _list_follows(controls):
+    for follow in controls.follows_that_sell():
         amounts = (
             format_number(as_decimal(amount)) for amount in (follow.min_usdc, follow.max_usdc)
         )
@@ -194,7 +195,9 @@ def build_follows_table(controls: Controls) -> Table:
             follow.entries.value,
             follow.exits.value,
             follow.at_end.value.replace("_", "-"),
-            controls.mode(leader=follow.leader, proxy=follow.proxy).value,
+            controls.mode(leader=follow.leader, proxy=follow.proxy).value
+            if follow.active
+            else "ended",
         )
     return table
 

@@ -23,7 +23,6 @@ from shared.messages.intents import (
     PriceLevel,
     Quote,
     QuoteSource,
-    Refusal,
     VerdictFacts,
 )
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
@@ -34,6 +33,7 @@ from shared.messages.orders import (
     TradeReported,
     TradeStatus,
 )
+from shared.messages.refusals import Refusal
 from shared.messages.transactions import (
     ConfirmationRequested,
     Purpose,

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from cli.formatting import format_number
 from shared.domain.money import Side
-from shared.messages.intents import IntentRefused, Refusal
+from shared.messages.intents import IntentRefused
+from shared.messages.refusals import Refusal
 
 USDC, SHARES, SECONDS, BPS = "USDC", "shares", "s", "bps"
 

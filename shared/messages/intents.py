@@ -18,6 +18,7 @@ from shared.messages.base import (
     Price,
 )
 from shared.messages.filters import FollowFilters, MarketDetails
+from shared.messages.refusals import Refusal
 
 
 class Missing(StrEnum):
@@ -246,77 +247,6 @@ class IntentQuoted(IntentMessage):
 
     topic: ClassVar[str] = "quoted-intents"
     quote: Annotated[Quote | NoQuote, Field(discriminator="kind")]
-
-
-class Refusal(StrEnum):
-    """The closed list of reasons why a copy was refused. Also the label of the metric."""
-
-    HALTED = "halted"
-    REDUCING = "reducing"
-    NOT_FOLLOWED = "not_followed"
-    """The follow ended between the trade and the verdict."""
-    FOLLOWER_NOT_ALLOWED = "follower_not_allowed"
-    """An entry of a follower who is not in the operator's list."""
-    LEADER_NOT_ALLOWED = "leader_not_allowed"
-    """Likewise, of a leader."""
-    TOKEN_NOT_ALLOWED = "token_not_allowed"  # noqa: S105 - no secret
-    """Likewise, of a token."""
-    TRADE_TOO_OLD = "trade_too_old"
-    TRADE_IN_FUTURE = "trade_in_future"
-    """The leader's trade is dated later than now by more than clocks may differ."""
-    EMPTY_BOOK = "empty_book"
-    NO_MARKET = "no_market"
-    QUOTE_UNAVAILABLE = "quote_unavailable"
-    QUOTE_TOO_OLD = "quote_too_old"
-    BOOK_TOO_THIN = "book_too_thin"
-    SLIPPAGE_TOO_HIGH = "slippage_too_high"
-    PRICE_OUT_OF_BAND = "price_out_of_band"
-    """The worst price that an entry would reach is outside of the operator's band."""
-    SPREAD_TOO_WIDE = "spread_too_wide"
-    EQUITY_UNKNOWN = "equity_unknown"
-    """The follow copies a share of the equity, and one of the equities was not known in time."""
-    BELOW_MINIMUM = "below_minimum"
-    ABOVE_TRADE_MAXIMUM = "above_trade_maximum"
-    DAILY_CAP_REACHED = "daily_cap_reached"
-    """Of the follow."""
-    FOLLOWER_DAILY_CAP_REACHED = "follower_daily_cap_reached"
-    """Of all follows of the proxy together."""
-    MARKET_DAILY_CAP_REACHED = "market_daily_cap_reached"
-    """Of all followers together, in the token."""
-    GLOBAL_DAILY_CAP_REACHED = "global_daily_cap_reached"
-    """Of all followers together."""
-    TOO_MANY_POSITIONS = "too_many_positions"
-    """The entry would open one more position than the follower may have."""
-    TOO_MANY_ENTRIES = "too_many_entries"
-    """More entries of the follower within a minute than he may have."""
-    BALANCE_TOO_LOW = "balance_too_low"
-    ALLOWANCE_TOO_LOW = "allowance_too_low"
-    NO_POSITION = "no_position"
-    """The follow holds nothing to sell."""
-    AWAITS_ENTRY = "awaits_entry"
-    """The follow's entries, or its earlier exits, are not settled yet: the exit is attempted
-    again."""
-    EXITS_NOT_COPIED = "exits_not_copied"
-    """The follow's terms copy no exits."""
-    ALREADY_RECONCILED = "already_reconciled"
-    """The leader's trade was before the block of a level by which the follow has exited, or
-    entered, already."""
-    ENTRIES_NOT_COPIED = "entries_not_copied"
-    """The follow's terms copy no entries."""
-    NO_COMPLEMENT = "no_complement"
-    """The follow copies the complementary outcome, and the venue knows none."""
-    COMPLEMENT_UNAVAILABLE = "complement_unavailable"
-    """The venue did not name the complementary outcome in time."""
-    LEADER_TRADE_TOO_SMALL = "leader_trade_too_small"
-    """This and the next six: by the follow's filters."""
-    PRICE_FILTERED = "price_filtered"
-    SPREAD_FILTERED = "spread_filtered"
-    LIQUIDITY_FILTERED = "liquidity_filtered"
-    TIME_TO_END_FILTERED = "time_to_end_filtered"
-    TAG_FILTERED = "tag_filtered"
-    MARKET_FILTERED = "market_filtered"
-    MARKET_DETAILS_UNAVAILABLE = "market_details_unavailable"
-    """The follow's filters need what the venue's market catalogue did not say."""
 
 
 class VerdictFacts(Fact):

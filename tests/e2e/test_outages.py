@@ -18,8 +18,9 @@ from sqlalchemy import text
 
 from shared.clock import utc_now
 from shared.domain.money import Side
-from shared.messages.intents import IntentApproved, Refusal
+from shared.messages.intents import IntentApproved
 from shared.messages.orders import FINAL_STATES, OrderState
+from shared.messages.refusals import Refusal
 from shared.streams.partitioning import Partitioner
 from shared.testing.waiting import eventually
 from tests.system.deployment import Deployment, running_deployment

@@ -18,7 +18,8 @@ from shared.db.controls import save_follows, save_mode
 from shared.domain.follows import Mode, follower_scope
 from shared.domain.money import CENT, MIN_REMAINDER_SHARES, Side, round_down
 from shared.domain.terms import EndMode, EntryMode
-from shared.messages.intents import CopyCause, Refusal
+from shared.messages.intents import CopyCause
+from shared.messages.refusals import Refusal
 from shared.testing.waiting import eventually
 from tests.system.deployment import Deployment, running_deployment
 from tests.system.story import TIMEOUT_S, LeaderTrade, Story

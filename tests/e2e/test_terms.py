@@ -10,7 +10,7 @@ import pytest
 from shared.db.controls import save_follows
 from shared.domain.money import CENT, MICROS, Side, round_down
 from shared.domain.terms import EntryMode, Filters
-from shared.messages.intents import Refusal
+from shared.messages.refusals import Refusal
 from tests.system.deployment import Deployment, running_deployment
 from tests.system.story import LeaderTrade, Story, open_story
 from tools.stack.background import BackgroundLoop

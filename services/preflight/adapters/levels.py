@@ -17,7 +17,11 @@ from shared.db.engine import autocommit, fetch_rows
 from shared.db.sql import Batch
 from shared.domain.follows import Follow
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
-from shared.messages.intents import CopyCause, IntentRefused, Refusal
+from shared.messages.intents import (
+    CopyCause,
+    IntentRefused,
+)
+from shared.messages.refusals import Refusal
 
 NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, Refusal.ALREADY_RECONCILED})
 """Refusals of an exit by level after which the level still stands."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 from services.preflight.decisions.facts import PreflightFacts
 from services.preflight.decisions.violations import Check, Violation
 from shared.domain.money import Side
-from shared.messages.intents import Refusal
+from shared.messages.refusals import Refusal
 
 
 def _check_follower(facts: PreflightFacts) -> Violation | None:

@@ -41,10 +41,10 @@ from shared.messages.intents import (
     NoQuote,
     OrderType,
     QuoteSource,
-    Refusal,
     VerdictFacts,
     reference_price,
 )
+from shared.messages.refusals import Refusal
 
 Verdict = IntentApproved | IntentRefused
 

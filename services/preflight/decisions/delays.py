@@ -7,7 +7,11 @@ from datetime import datetime
 from services.preflight.decisions.checks import Verdict
 from services.preflight.decisions.facts import ENTRIES_WINDOW, Limits, expires_at
 from services.preflight.decisions.violations import require
-from shared.messages.intents import Intent, IntentRefused, Refusal
+from shared.messages.intents import (
+    Intent,
+    IntentRefused,
+)
+from shared.messages.refusals import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,14 @@ from enum import StrEnum
 from shared.domain.ids import continuation_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, cost_floor
 from shared.domain.terms import ExitMode
-from shared.messages.intents import CopyCause, Intent, IntentApproved, IntentRefused, Refusal
+from shared.messages.intents import (
+    CopyCause,
+    Intent,
+    IntentApproved,
+    IntentRefused,
+)
 from shared.messages.orders import OrderReported, OrderState
+from shared.messages.refusals import Refusal
 
 MAX_WAIT = timedelta(minutes=1)
 """Between two attempts. The waits grow with the exit's age up to this."""

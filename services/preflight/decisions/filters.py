@@ -20,7 +20,7 @@ from shared.domain.money import Side, cost_floor
 from shared.domain.prices import spread_bps
 from shared.domain.terms import NO_FILTERS, EntryMode, Filters
 from shared.messages.filters import FollowFilters, MarketDetails
-from shared.messages.intents import Refusal
+from shared.messages.refusals import Refusal
 
 FilterCheck = Callable[[PreflightFacts, Filters], Violation | None]
 DetailsCheck = Callable[[PreflightFacts, Filters, MarketDetails], Violation | None]

@@ -14,7 +14,7 @@ from services.preflight.decisions.violations import (
 )
 from shared.domain.money import Side, as_decimal
 from shared.domain.prices import spread_bps
-from shared.messages.intents import Refusal
+from shared.messages.refusals import Refusal
 
 
 def _for_entries(check: Check) -> Check:

@@ -6,7 +6,11 @@ from services.preflight.decisions.exits import RecordedLevel
 from services.preflight.decisions.facts import PreflightFacts
 from services.preflight.decisions.violations import Violation
 from shared.domain.money import Side
-from shared.messages.intents import CopyCause, Intent, Refusal
+from shared.messages.intents import (
+    CopyCause,
+    Intent,
+)
+from shared.messages.refusals import Refusal
 
 SELLS_ALL = frozenset({CopyCause.LEADER_OUT, CopyCause.ENDED})
 """Causes of an exit of all that the follow holds."""

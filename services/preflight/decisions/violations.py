@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from services.preflight.decisions.facts import PreflightFacts
 from shared.domain.money import as_decimal
-from shared.messages.intents import Refusal
+from shared.messages.refusals import Refusal
 
 T = TypeVar("T")
 

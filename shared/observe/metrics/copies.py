@@ -1,7 +1,11 @@
 """Metrics of copies, leaders' trades, transactions and debts."""
 
-from shared.messages.intents import CopyCause, QuoteSource, Refusal
+from shared.messages.intents import (
+    CopyCause,
+    QuoteSource,
+)
 from shared.messages.orders import OrderState
+from shared.messages.refusals import Refusal
 from shared.messages.transactions import TransactionState
 from shared.observe.instruments import (
     Label,

@@ -26,9 +26,15 @@ from shared.db.engine import engine_scope, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.ids import follow_id
 from shared.domain.money import Side
-from shared.messages.intents import Intent, IntentApproved, IntentRefused, OrderType, Refusal
+from shared.messages.intents import (
+    Intent,
+    IntentApproved,
+    IntentRefused,
+    OrderType,
+)
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.messages.orders import OrderState
+from shared.messages.refusals import Refusal
 from tests.builders import (
     LEADER,
     NOON,

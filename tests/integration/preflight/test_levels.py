@@ -32,8 +32,8 @@ from shared.messages.intents import (
     Missing,
     NoQuote,
     Quote,
-    Refusal,
 )
+from shared.messages.refusals import Refusal
 from tests.builders import (
     NOON,
     TOKEN,

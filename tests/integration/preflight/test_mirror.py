@@ -22,8 +22,8 @@ from shared.messages.intents import (
     IntentRefused,
     Missing,
     NoQuote,
-    Refusal,
 )
+from shared.messages.refusals import Refusal
 from tests.builders import TOKEN, seconds, shares, usdc
 from tests.integration.preflight.test_levels import Copying
 

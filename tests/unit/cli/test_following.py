@@ -104,7 +104,7 @@ def test_the_command_takes_an_option_for_each_tier(monkeypatch: pytest.MonkeyPat
 
     assert result.exit_code == 0, result.output
     assert [tier.from_usdc for tier in saved[0].tiers] == [0, usdc(1000), usdc(10_000)]
-    assert "copies from 0: 10 %, from 1000: 5 %, from 10000: 250 USDC of" in result.output
+    assert "copies from 0: 10 %, from 1000: 5 %, from 10000: 600 USDC of" in result.output
 
 
 def test_a_share_of_the_equity_replaces_the_percentage() -> None:
@@ -130,7 +130,7 @@ def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
         Tier(from_usdc=usdc(1000), percent=Decimal(5)),
         Tier(from_usdc=usdc(10_000), fixed_usdc=usdc(600)),
     )
-    assert format_size(follow) == "from 0: 10 %, from 1000: 5 %, from 10000: 250 USDC"
+    assert format_size(follow) == "from 0: 10 %, from 1000: 5 %, from 10000: 600 USDC"
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,15 @@ def test_the_list_shows_terms_and_the_strictest_mode() -> None:
         )
 
     assert all(word in printed.get() for word in (LEADER, PROXY, "10 %", "500", "halted"))
+
+
+def test_the_list_shows_an_ended_follow_for_as_long_as_it_may_sell() -> None:
+    console = Console(width=200)
+
+    for at_end, shown in ((EndMode.FOLLOW, True), (EndMode.KEEP, False)):
+        with console.capture() as printed:
+            console.print(build_follows_table(controls(a_follow(active=False, at_end=at_end))))
+        assert ("ended" in printed.get()) is shown
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from shared.messages.intents import (
     IntentRefused,
     Missing,
     OrderType,
-    Refusal,
 )
+from shared.messages.refusals import Refusal
 from tests.builders import (
     LEADER,
     NOON,

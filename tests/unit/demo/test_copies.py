@@ -7,8 +7,8 @@ from itertools import permutations
 import pytest
 
 from cli.demo.copies import Copies, CopyMessage, format_refusals, is_final, market_names
-from shared.messages.intents import Refusal
 from shared.messages.orders import OrderState
+from shared.messages.refusals import Refusal
 from tests.builders import (
     NOON,
     TOKEN,

@@ -20,8 +20,12 @@ from services.preflight.decisions.exits import NOTHING_TO_SELL, PASSING_REFUSALS
 from services.preflight.handler import Handler
 from shared.domain.follows import Follow
 from shared.domain.money import Side, as_decimal
-from shared.messages.intents import Intent, IntentApproved, Refusal
+from shared.messages.intents import (
+    Intent,
+    IntentApproved,
+)
 from shared.messages.orders import OrderState
+from shared.messages.refusals import Refusal
 from shared.polymarket.replies import Reason
 from tests.builders import (
     NOON,

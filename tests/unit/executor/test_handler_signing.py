@@ -5,6 +5,7 @@ import pytest
 from shared.domain.errors import Transient
 from shared.domain.follows import Mode
 from shared.domain.money import Side
+from shared.domain.terms import EndMode
 from shared.messages.intents import OrderType
 from shared.messages.orders import OrderState
 from tests.builders import LEADER, a_follow, an_intent, approved, controls, shares
@@ -44,6 +45,19 @@ async def test_a_copy_whose_follow_ended_after_approval_is_withdrawn(side: Side)
     assert reported_states(published) == [OrderState.WITHDRAWN]
     assert executor.venue.posted == []
     assert "the follow ended" in executor.order.reason
+
+
+@pytest.mark.parametrize("at_end", [EndMode.CLOSE_OUT, EndMode.FOLLOW])
+async def test_a_follow_that_ended_and_does_not_keep_its_shares_still_sells(
+    at_end: EndMode,
+) -> None:
+    executor = ExecutorHarness()
+    executor.controls.controls = controls(a_follow(active=False, at_end=at_end))
+    exit_ = approved(an_intent(side=Side.SELL), order_type=OrderType.FAK, usdc=0, shares=shares(10))
+
+    published = await executor.handle(exit_)
+
+    assert reported_states(published) == [OrderState.MATCHED]
 
 
 async def test_an_expired_intent_is_withdrawn() -> None:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from shared.domain.errors import InvalidSettings
-from shared.messages.intents import Refusal
+from shared.messages.refusals import Refusal
 from shared.observe import health, metrics
 from shared.observe.health import HealthServer, ProbeResult
 from shared.observe.settings import HealthSettings

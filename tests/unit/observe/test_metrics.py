@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter
 
 from shared.domain.errors import InvalidMessage, UnknownVersion
-from shared.messages.intents import Refusal
 from shared.messages.orders import OrderState
+from shared.messages.refusals import Refusal
 from shared.messages.transactions import TransactionState
 from shared.observe import metrics
 from shared.observe.instruments import (

@@ -23,7 +23,7 @@ from shared.polymarket.data_api import (
 )
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION
 
-PATHS = ("/v2/trades", "/v2/positions")
+PATHS = ("/v2/trades", "/v2/positions", "/v2/value")
 
 
 def a_row(**overrides: Any) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from shared.messages.intents import (
     Missing,
     NoQuote,
     OrderType,
-    Refusal,
 )
+from shared.messages.refusals import Refusal
 from tests.builders import NOON, a_follow, a_quote, levels, quoted, seconds, shares, usdc
 
 INSTANT = timedelta(microseconds=1)
@@ -130,6 +130,8 @@ def test_a_copy_that_passes_every_check_is_approved_with_its_facts() -> None:
         (Mode.HALTED, Side.SELL, Refusal.HALTED),
         (Mode.REDUCING, Side.BUY, Refusal.REDUCING),
         (Mode.REDUCING, Side.SELL, None),
+        (Mode.CLOSING, Side.BUY, Refusal.REDUCING),
+        (Mode.CLOSING, Side.SELL, None),
         (Mode.ACTIVE, Side.SELL, None),
     ],
 )

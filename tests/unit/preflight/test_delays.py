@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from services.preflight.decisions import DelayedEntry, OtherEntries, delay_entry
 from shared.domain.money import Side
 from shared.messages.base import Message
-from shared.messages.intents import IntentApproved, IntentRefused, Refusal
+from shared.messages.intents import (
+    IntentApproved,
+    IntentRefused,
+)
+from shared.messages.refusals import Refusal
 from tests.builders import NOON, a_quote, an_intent, quoted, seconds, shares, usdc
 from tests.fakes import FakeVerdicts
 from tests.unit.preflight.test_handler import LIMITS, FakeBalances, Preflight, balance

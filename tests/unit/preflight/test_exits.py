@@ -21,8 +21,12 @@ from services.preflight.decisions.exits import MAX_WAIT, NOTHING_TO_SELL, PASSIN
 from shared.domain.ids import continuation_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, Side
 from shared.domain.terms import ExitMode
-from shared.messages.intents import CopyCause, Intent, Refusal
+from shared.messages.intents import (
+    CopyCause,
+    Intent,
+)
 from shared.messages.orders import OrderReported, OrderState
+from shared.messages.refusals import Refusal
 from tests.builders import NOON, an_intent, an_outcome, approved, refused, seconds, shares
 
 DELAY = seconds(5)

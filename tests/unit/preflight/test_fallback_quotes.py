@@ -8,7 +8,13 @@ import pytest
 
 from services.preflight.decisions import judge
 from shared.domain.money import Side
-from shared.messages.intents import Bound, IntentRefused, Quote, QuoteSource, Refusal
+from shared.messages.intents import (
+    Bound,
+    IntentRefused,
+    Quote,
+    QuoteSource,
+)
+from shared.messages.refusals import Refusal
 from tests.builders import NOON, a_quote, levels, quoted, shares
 from tests.unit.preflight.test_decisions import INSTANT, LIMITS, sale, some_facts
 

@@ -20,8 +20,8 @@ from shared.messages.intents import (
     Missing,
     NoQuote,
     QuoteSource,
-    Refusal,
 )
+from shared.messages.refusals import Refusal
 from tests.builders import NOON, a_follow, a_quote, levels, market_details, quoted, shares, usdc
 from tests.unit.preflight.test_decisions import INSTANT, refusal, sale, some_facts
 

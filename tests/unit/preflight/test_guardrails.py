@@ -15,7 +15,11 @@ from services.preflight.adapters.verdicts import VERDICT
 from services.preflight.decisions import PreflightFacts, judge
 from shared.domain.errors import Transient
 from shared.domain.money import CENT
-from shared.messages.intents import IntentApproved, QuoteSource, Refusal
+from shared.messages.intents import (
+    IntentApproved,
+    QuoteSource,
+)
+from shared.messages.refusals import Refusal
 from tests.builders import (
     LEADER,
     NOON,

@@ -12,8 +12,13 @@ from services.preflight.handler import Balance, Handler, Verdicts
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Controls, Mode, follower_scope, leader_scope
 from shared.messages.base import Message
-from shared.messages.intents import Intent, IntentApproved, IntentRefused, Refusal
+from shared.messages.intents import (
+    Intent,
+    IntentApproved,
+    IntentRefused,
+)
 from shared.messages.orders import OrderState
+from shared.messages.refusals import Refusal
 from tests.builders import (
     LEADER,
     NOON,

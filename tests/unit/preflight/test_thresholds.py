@@ -14,7 +14,12 @@ import pytest
 
 from services.preflight.decisions import Exit, PreflightFacts
 from shared.domain.money import CENT, MICROS, Side
-from shared.messages.intents import Bound, Quote, QuoteSource, Refusal
+from shared.messages.intents import (
+    Bound,
+    Quote,
+    QuoteSource,
+)
+from shared.messages.refusals import Refusal
 from tests.builders import NOON, a_follow, a_quote, levels, quoted, shares, usdc
 from tests.unit.preflight.test_decisions import (
     LIMITS,
@@ -268,8 +273,26 @@ MEASURE_NOTHING = {
     Refusal.NO_MARKET,
     Refusal.QUOTE_UNAVAILABLE,
     Refusal.EXITS_NOT_COPIED,
+    Refusal.ENTRIES_NOT_COPIED,
+    Refusal.EQUITY_UNKNOWN,
+    Refusal.NO_COMPLEMENT,
+    Refusal.COMPLEMENT_UNAVAILABLE,
+    Refusal.TAG_FILTERED,
+    Refusal.MARKET_FILTERED,
+    Refusal.MARKET_DETAILS_UNAVAILABLE,
+    Refusal.ALREADY_RECONCILED,
 }
-"""Each is true or not, and has its tests in test_decisions, test_exits and test_guardrails."""
+"""Each is true or not, and has its tests in test_decisions, test_exits, test_guardrails,
+test_filters and test_reconciliation."""
+
+MEASURED_BY_FILTERS = {
+    Refusal.LEADER_TRADE_TOO_SMALL,
+    Refusal.PRICE_FILTERED,
+    Refusal.SPREAD_FILTERED,
+    Refusal.LIQUIDITY_FILTERED,
+    Refusal.TIME_TO_END_FILTERED,
+}
+"""Their table is in test_filters."""
 
 
 @pytest.mark.parametrize("name", GUARDRAILS)
@@ -287,8 +310,9 @@ def test_a_copy_passes_within_its_threshold_and_at_it_and_is_refused_beyond(name
 def test_every_reason_has_its_threshold_or_measures_nothing() -> None:
     measured = {each.reason for each in GUARDRAILS.values()}
 
-    assert measured | MEASURE_NOTHING == set(Refusal)
-    assert not measured & MEASURE_NOTHING
+    assert measured | MEASURE_NOTHING | MEASURED_BY_FILTERS == set(Refusal)
+    assert not measured & (MEASURE_NOTHING | MEASURED_BY_FILTERS)
+    assert not MEASURE_NOTHING & MEASURED_BY_FILTERS
 
 
 @pytest.mark.parametrize(

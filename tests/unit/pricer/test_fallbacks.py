@@ -83,6 +83,12 @@ def test_the_last_good_book_is_walked_within_its_own_limit(age: timedelta, is_us
         )
 
 
+def test_a_copy_of_no_trade_has_no_price_of_the_leader() -> None:
+    """By the same bound the leader's price would do."""
+    assert without_book(last_book=BOOK) != UNAVAILABLE
+    assert without_book(last_book=BOOK, leader_price=None) == UNAVAILABLE
+
+
 def test_a_last_book_with_nothing_to_take_is_passed_over() -> None:
     empty = Book(bids=BOOK.bids, asks=(), fetched_at=NOON, source=QuoteSource.REST)
 
