@@ -1,7 +1,6 @@
 """What leaders held, of each follow and token, in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +9,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.decisions import Verdict
-from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade
+from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade, with_trades
 from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
 from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows
@@ -31,8 +30,8 @@ def _columns(alias: str) -> str:
     """Of a row with a follow and a token: its base, and whether copies of it are open."""
     same = f"= {alias}.follow_id and {{0}}.token_id = {alias}.token_id"
     return f"""
-       {alias}.follow_id, {alias}.token_id, l.leader_shares, l.block_number, l.accounted_at,
-       l.reconciled_through, l.mirrored_through, l.sold_all,
+       {alias}.follow_id, {alias}.token_id, l.leader_token_id, l.leader_shares,
+       l.block_number, l.accounted_at, l.reconciled_through, l.mirrored_through, l.sold_all,
        exists (select from preflight.intents i
                where i.follow_id {same.format("i")} and i.settled_at is null)
        or exists (select from preflight.exits e
@@ -67,6 +66,8 @@ TRADE_QUERIES = Batch(
 LOAD_TRADES = f"""
 select q.n, i.side, i.judged_at, i.side = 'SELL' and i.reason = 'trade_too_old' as is_missed,
        cast(i.verdict as json) -> 'intent' ->> 'transaction_hash' as transaction_hash,
+       coalesce(nullif(cast(i.verdict as json) -> 'intent' ->> 'leader_token_id', ''), i.token_id)
+       as leader_token_id,
        cast(cast(i.verdict as json) -> 'intent' ->> 'leader_shares' as bigint) as leader_shares
 from {TRADE_QUERIES.unnest("q")}
 join lateral (
@@ -109,11 +110,13 @@ where g.previous_block_number is null
               and o.token_id = g.token_id and o.block_number = g.previous_block_number)
 order by g.follow_id, g.token_id
 on conflict (follow_id, token_id) do update
-set leader_shares = excluded.leader_shares, block_number = excluded.block_number,
+set leader_token_id = excluded.leader_token_id,
+    leader_shares = excluded.leader_shares, block_number = excluded.block_number,
     accounted_at = excluded.accounted_at, sold_all = excluded.sold_all,
     updated_at = excluded.updated_at
 where l.block_number < excluded.block_number
-  and l.reconciled_through is not distinct from excluded.reconciled_through
+  and (l.leader_token_id <> excluded.leader_token_id
+       or l.reconciled_through is not distinct from excluded.reconciled_through)
   and l.mirrored_through is not distinct from excluded.mirrored_through
 """)
 """A base only moves on, and not past an exit by level that was judged meanwhile."""
@@ -167,7 +170,7 @@ async def _load(
         held = [_parse_held(row, by_id[row.follow_id]) for row in rows]
         compared = [each for each in held if not each.is_under_way]
         trades = await _load_trades(connection, compared)
-    return [replace(each, trades=trades.get(each.key, ())) for each in held]
+    return [with_trades(each, trades.get(each.key, ())) for each in held]
 
 
 async def _load_trades(
@@ -279,6 +282,7 @@ def _parse_held(row: Row[Any], follow: Follow) -> HeldToken:
     return HeldToken(
         follow=follow,
         token_id=row.token_id,
+        leader_token_id=row.leader_token_id or row.token_id,
         shares=row.shares,
         is_under_way=row.is_under_way,
         base=base,
@@ -288,6 +292,7 @@ def _parse_held(row: Row[Any], follow: Follow) -> HeldToken:
 def _parse_trade(row: Row[Any]) -> JudgedTrade:
     return JudgedTrade(
         transaction_hash=row.transaction_hash,
+        leader_token_id=row.leader_token_id,
         side=Side(row.side),
         leader_shares=row.leader_shares,
         judged_at=row.judged_at,

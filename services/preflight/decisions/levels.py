@@ -3,7 +3,7 @@ micro-shares.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.domain.follows import Follow
@@ -29,6 +29,7 @@ class JudgedTrade:
     """A slice of a leader's trade whose copy was judged after ``Base.accounted_at``."""
 
     transaction_hash: str
+    leader_token_id: str
     side: Side
     leader_shares: int
     judged_at: datetime
@@ -42,6 +43,9 @@ class HeldToken:
 
     follow: Follow
     token_id: str
+    leader_token_id: str
+    """The token that the leader trades where the follow holds this one: of a counter follow the
+    complementary one."""
     shares: int
     is_under_way: bool
     """Whether an entry or an exit of the follow in the token is open."""
@@ -54,10 +58,22 @@ class HeldToken:
     def key(self) -> tuple[str, str]:
         return self.follow.follow_id, self.token_id
 
-    @property
-    def leader_token_id(self) -> str:
-        """The token that the leader holds where the follow holds ``token_id``."""
-        return self.token_id
+
+def with_trades(held: HeldToken, trades: Sequence[JudgedTrade]) -> HeldToken:
+    """The token with the trades that were judged since its base. The newest says which token the
+    leader trades: where the follow's direction changed since, an older base or trade is of the
+    other token and says nothing.
+    """
+    newest = max(trades, key=lambda trade: trade.judged_at, default=None)
+    if newest is None:
+        return held
+    leader_token_id = newest.leader_token_id
+    return replace(
+        held,
+        leader_token_id=leader_token_id,
+        base=held.base if leader_token_id == held.leader_token_id else None,
+        trades=tuple(trade for trade in trades if trade.leader_token_id == leader_token_id),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

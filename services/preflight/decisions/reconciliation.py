@@ -313,6 +313,7 @@ def _build_intent(
         controls_version=follow.version,
         transaction_hash="",
         token_id=held.token_id,
+        leader_token_id="" if held.leader_token_id == held.token_id else held.leader_token_id,
         side=Side.SELL,
         leader_price=None,
         leader_shares=leader_shares,

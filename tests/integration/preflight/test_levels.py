@@ -67,6 +67,8 @@ class Leaders:
     balances: dict[int, int] = field(default_factory=lambda: {0: 0})
     """From a block on."""
     mined: dict[str, int] = field(default_factory=dict)
+    asked: set[int] = field(default_factory=set)
+    """The tokens."""
     is_away: bool = False
     has_lost_states: bool = False
 
@@ -97,6 +99,7 @@ class Leaders:
     ) -> list[int]:
         if self.has_lost_states and block_number < self.head - KEPT_STATES:
             raise NodeRefused("eth_call", -32000, "missing trie node")
+        self.asked |= {token_id for _, token_id in queries}
         known = max(block for block in self.balances if block <= block_number)
         return [self.balances[known] for _ in queries]
 
@@ -201,10 +204,12 @@ class Copying:
         )
         await self.handler.on_order_reported(report)
 
-    async def buy(self, leader_shares: int = 1000, copied: int = 50, tx: str = ENTRY) -> None:
+    async def buy(
+        self, leader_shares: int = 1000, copied: int = 50, tx: str = ENTRY, **changes: Any
+    ) -> None:
         """The leader buys, and the follow's copy is settled."""
         self.leaders.holds(leader_shares, tx=tx)
-        verdict = await self.judge(self.trade(Side.BUY, leader_shares, tx=tx))
+        verdict = await self.judge(self.trade(Side.BUY, leader_shares, tx=tx, **changes))
         await self.settle(verdict, shares(copied))
 
     def trade(self, side: Side, leader_shares: int, *, tx: str, **changes: Any) -> Intent:
@@ -244,6 +249,43 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 def copying(engine: AsyncEngine) -> Copying:
     return Copying(engine)
+
+
+async def test_a_counter_follow_exits_when_the_leader_gets_rid_of_the_other_outcome(
+    copying: Copying,
+) -> None:
+    copying.follow(counter=True)
+    await copying.buy(token_id="7", leader_token_id=TOKEN)
+    assert await copying.round() == []
+    copying.leaders.holds(600)
+
+    (intent,) = await copying.round()
+    verdict = await copying.judge(intent)
+
+    assert copying.leaders.asked == {int(TOKEN)}
+    assert (intent.token_id, intent.leader_token_id) == ("7", TOKEN)
+    assert isinstance(verdict, IntentApproved)
+    assert verdict.shares == shares(20)
+
+
+async def test_what_a_follow_bought_before_its_direction_changed_is_compared_anew(
+    copying: Copying,
+) -> None:
+    copying.follow(counter=True)
+    await copying.buy(token_id="7", leader_token_id=TOKEN)
+    assert await copying.round() == []
+    copying.follow(counter=False)
+    await copying.buy(300, copied=10, tx=SALE, token_id="7")
+    assert await copying.round() == []
+    assert (await copying.level()).leader_token_id == "7"
+    copying.leaders.holds(150)
+
+    (intent,) = await copying.round()
+    verdict = await copying.judge(intent)
+
+    assert (intent.token_id, intent.leader_token_id) == ("7", "")
+    assert isinstance(verdict, IntentApproved)
+    assert verdict.shares == shares(30)
 
 
 async def test_a_leader_who_merges_is_followed_in_proportion(copying: Copying) -> None:

@@ -168,4 +168,4 @@ async def test_a_follow_that_does_not_mirror_buys_nothing(mirroring: Mirroring) 
     assert await mirroring.enter() == []
     verdict = await mirroring.judge(intent)
     assert isinstance(verdict, IntentRefused)
-    assert verdict.reason is Refusal.NOT_FOLLOWED
+    assert verdict.reason is Refusal.ENTRIES_NOT_COPIED

@@ -18,7 +18,12 @@ BASE = Base(leader_shares=shares(1000), block_number=100, accounted_at=NOON)
 
 def drift(leader_shares: int = 600, *, mode: Mode = Mode.ACTIVE, **changes: Any) -> Drift:
     held = HeldToken(
-        follow=a_follow(), token_id=TOKEN, shares=shares(50), is_under_way=False, base=BASE
+        follow=a_follow(),
+        token_id=TOKEN,
+        leader_token_id=TOKEN,
+        shares=shares(50),
+        is_under_way=False,
+        base=BASE,
     )
     reading = Reading(
         block_number=160, block_at=NOON, leader_shares=shares(leader_shares), mined_in={}

@@ -32,6 +32,7 @@ def decided(
     token = HeldToken(
         follow=follow,
         token_id=TOKEN,
+        leader_token_id=TOKEN,
         shares=held,
         is_under_way=False,
         base=Base(leader_shares=shares(base), block_number=1, accounted_at=NOON),
@@ -64,6 +65,7 @@ def _trades(cell: str) -> list[JudgedTrade]:
     verb, amount = cell.removesuffix(", missed").split()
     trade = JudgedTrade(
         transaction_hash=TRANSACTION,
+        leader_token_id=TOKEN,
         side=Side.SELL if verb == "sells" else Side.BUY,
         leader_shares=shares(amount),
         judged_at=NOON + seconds(1),
@@ -78,6 +80,7 @@ def test_what_is_mirrored_is_bought_as_the_page_says(row: list[str]) -> None:
     token = HeldToken(
         follow=a_follow(entries=EntryMode.MIRROR),
         token_id=TOKEN,
+        leader_token_id=TOKEN,
         shares=0,
         is_under_way=False,
         base=replace(NOTHING_KNOWN, leader_shares=shares(bought)),

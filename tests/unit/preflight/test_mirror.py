@@ -33,7 +33,12 @@ HALF = Decimal("0.50")
 
 def token(**changes: Any) -> HeldToken:
     unknown = HeldToken(
-        follow=FOLLOW, token_id=TOKEN, shares=0, is_under_way=False, base=NOTHING_KNOWN
+        follow=FOLLOW,
+        token_id=TOKEN,
+        leader_token_id=TOKEN,
+        shares=0,
+        is_under_way=False,
+        base=NOTHING_KNOWN,
     )
     return replace(unknown, **changes)
 

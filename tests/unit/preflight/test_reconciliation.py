@@ -21,6 +21,7 @@ from services.preflight.decisions.levels import (
     Step,
     Suspicion,
     Wait,
+    with_trades,
 )
 from services.preflight.decisions.reconciliation import (
     SETTLES_WITHIN,
@@ -43,6 +44,7 @@ BASE = Base(leader_shares=shares(1000), block_number=100, accounted_at=NOON)
 def a_trade(side: Side = Side.SELL, amount: int = 400, **changes: Any) -> JudgedTrade:
     trade = JudgedTrade(
         transaction_hash="0x01",
+        leader_token_id=TOKEN,
         side=side,
         leader_shares=shares(amount),
         judged_at=NOON + seconds(5),
@@ -53,7 +55,12 @@ def a_trade(side: Side = Side.SELL, amount: int = 400, **changes: Any) -> Judged
 
 def held(**changes: Any) -> HeldToken:
     token = HeldToken(
-        follow=a_follow(), token_id=TOKEN, shares=shares(50), is_under_way=False, base=BASE
+        follow=a_follow(),
+        token_id=TOKEN,
+        leader_token_id=TOKEN,
+        shares=shares(50),
+        is_under_way=False,
+        base=BASE,
     )
     return replace(token, **changes)
 
@@ -380,3 +387,16 @@ def test_a_leader_of_whom_everything_is_known_is_never_reconciled(
         assert isinstance(step, IntendExit)
         assert step.intent.cause is CopyCause.LEADER_OUT
     assert expected_shares(replace(BASE, leader_shares=base), known, seen) == balance
+
+
+def test_the_newest_trade_says_which_token_the_leader_trades() -> None:
+    """A follow that bought the complementary outcome before, and buys the leader's own now."""
+    older = a_trade(Side.BUY, 5, leader_token_id="7", judged_at=NOON)
+    newer = a_trade(Side.BUY, 6, leader_token_id=TOKEN, judged_at=NOON + seconds(1))
+    counter = held(leader_token_id="7")
+
+    changed = with_trades(counter, [newer, older])
+
+    assert (changed.leader_token_id, changed.base, changed.trades) == (TOKEN, None, (newer,))
+    assert with_trades(counter, [older]) == replace(counter, trades=(older,))
+    assert with_trades(counter, []) == counter
