@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from services.preflight.adapters.rows import parse_intent
 from services.preflight.decisions import ENTRIES_WINDOW, DelayedEntry, OtherEntries
 from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows
@@ -154,5 +155,5 @@ def _build_copy_intended(row: Row[Any], *, now: datetime) -> CopyIntended:
     return CopyIntended(
         message_id=f"{row.intent_id}:intended",
         occurred_at=now,
-        intent=Intent.model_validate_json(row.intent),
+        intent=parse_intent(row.intent),
     )

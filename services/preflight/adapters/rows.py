@@ -184,9 +184,14 @@ def build_exit_row(exit_: Exit, *, now: datetime) -> Mapping[str, Any]:
     }
 
 
+def parse_intent(stored: str) -> Intent:
+    """A stored intent. What a newer release has added to it is left out, as after a rollback."""
+    return Intent.model_validate_json(stored, extra="ignore")
+
+
 def parse_exit(row: Row[Any]) -> Exit:
     return Exit(
-        intent=Intent.model_validate_json(row.intent),
+        intent=parse_intent(row.intent),
         base_shares=row.base_shares,
         awaited_entries=tuple(row.awaited_entries),
         awaited_exits=tuple(row.awaited_exits),

@@ -34,11 +34,21 @@ def upgrade() -> None:
         )
 
 
+IS_UNKNOWN_TO_OLDER = """
+    counter or entries = 'none' or (percent is null and fixed_usdc is null)
+    or not cast(filters as jsonb) <@ cast('
+        {"min_leader_usdc": 0, "min_price": "0", "max_price": "1", "max_spread_bps": null,
+         "min_liquidity_usdc": null, "min_seconds_to_end": null, "max_seconds_to_end": null,
+         "tags": [], "excluded_tags": [], "markets": [], "excluded_markets": []}' as jsonb)
+"""
+"""Terms that the older release would take for others: it would buy what they exclude."""
+
+
 def downgrade() -> None:
-    """Follows keep the terms that the older release knows; those that it cannot size are ended."""
+    """Follows whose terms the older release cannot follow are ended."""
     op.execute(
-        "update control.follows set active = false, fixed_usdc = 1000000 "
-        "where percent is null and fixed_usdc is null"
+        "update control.follows set active = false, fixed_usdc = case when percent is null "
+        f"then coalesce(fixed_usdc, 1000000) end where {IS_UNKNOWN_TO_OLDER}"
     )
     for name, _, _, _ in COLUMNS:
         op.drop_column("follows", name, schema="control")

@@ -1,5 +1,7 @@
 """What leaders hold, by which exits are intended that no trade calls for."""
 
+import json
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -23,6 +25,21 @@ INDEXES = (
 
 def text(name: str, comment: str | None = None) -> sa.Column[str]:
     return sa.Column(name, sa.Text(), nullable=False, comment=comment)
+
+
+NEW_FIELDS = (
+    "cause",
+    "level",
+    "leader_usdc",
+    "leader_token_id",
+    "complement_missing",
+    "needs_market_details",
+    "carried_usdc",
+    "sized_by_equity",
+    "leader_equity_usdc",
+    "follower_equity_usdc",
+)
+"""Of an intent: the older release cannot read one that has them."""
 
 
 def upgrade() -> None:
@@ -84,4 +101,31 @@ def downgrade() -> None:
     )
     op.drop_table("leader_levels", schema="preflight")
     op.execute("update preflight.exits set state = 'unsold' where state = 'missed'")
+    _strip_exits()
     op.execute("update control.modes set mode = 'reducing' where mode = 'closing'")
+
+
+def _strip_exits() -> None:
+    """Open exits without a trade end; the others lose what the older release cannot read. In
+    Python: a title may contain what ``jsonb`` refuses.
+    """
+    connection = op.get_bind()
+    rows = connection.execute(
+        sa.text("select exit_id, intent from preflight.exits where state = 'open'")
+    ).all()
+    for row in rows:
+        intent = json.loads(row.intent)
+        if intent["leader_price"] is None:
+            connection.execute(
+                sa.text(
+                    "update preflight.exits set state = 'unsold', next_attempt_at = null, "
+                    "reason = 'the older release makes no exit without a trade' "
+                    "where exit_id = :exit_id"
+                ),
+                {"exit_id": row.exit_id},
+            )
+        known = {name: value for name, value in intent.items() if name not in NEW_FIELDS}
+        connection.execute(
+            sa.text("update preflight.exits set intent = :intent where exit_id = :exit_id"),
+            {"exit_id": row.exit_id, "intent": json.dumps(known)},
+        )
