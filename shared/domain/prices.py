@@ -39,5 +39,10 @@ def limit_price(
     return limit if limit <= 1 - tick else None
 
 
+def floor_to_tick(price: Decimal, tick: Decimal) -> Decimal:
+    """Return the highest multiple of ``tick`` that is not above the price."""
+    return _on_grid(price, tick, ROUND_FLOOR)
+
+
 def _on_grid(price: Decimal, tick: Decimal, rounding: str) -> Decimal:
     return (price / tick).to_integral_value(rounding) * tick

@@ -30,7 +30,7 @@ from services.preflight.decisions.violations import (
 )
 from shared.domain.follows import Follow, Mode, may_trade
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
-from shared.domain.prices import adverse_bps, limit_price
+from shared.domain.prices import adverse_bps, floor_to_tick, limit_price
 from shared.domain.terms import ExitMode
 from shared.messages.intents import (
     SOURCES_TO_BOUND,
@@ -343,12 +343,20 @@ def _build_verdict_facts(facts: PreflightFacts) -> VerdictFacts:
 
 
 def _limit_price(facts: PreflightFacts) -> Decimal | None:
-    return limit_price(
+    """The worst price that the slippage allows; of an entry no higher than the follow's filter and
+    the operator's band. None: none is on the market's grid.
+    """
+    follow, tick = _follow(facts), facts.quote.tick_size
+    limit = limit_price(
         facts.side,
         reference=_reference(facts),
-        slippage_bps=_follow(facts).max_slippage_bps,
-        tick=facts.quote.tick_size,
+        slippage_bps=follow.max_slippage_bps,
+        tick=tick,
     )
+    if limit is None or facts.side is Side.SELL:
+        return limit
+    highest = min(follow.filters.max_price, facts.limits.max_entry_price)
+    return min(limit, floor_to_tick(highest, tick))
 
 
 def _reference(facts: PreflightFacts) -> Decimal:

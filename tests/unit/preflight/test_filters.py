@@ -23,7 +23,7 @@ from shared.messages.intents import (
 )
 from shared.messages.refusals import Refusal
 from tests.builders import NOON, a_follow, a_quote, levels, market_details, quoted, shares, usdc
-from tests.unit.preflight.test_decisions import INSTANT, refusal, sale, some_facts
+from tests.unit.preflight.test_decisions import INSTANT, refusal, sale, some_facts, with_funds
 
 MARKET, OTHER = market_details().condition_id, "0x" + "0d" * 32
 HOUR = timedelta(hours=1)
@@ -268,3 +268,41 @@ def test_a_copy_whose_complement_is_not_known_is_refused(missing: Missing, reaso
 
     assert find_reason(some_facts(quoted=entry, follow=follow)) is reason
     assert find_reason(replace(exit_, quoted=unknown, follow=follow)) is reason
+
+
+@pytest.mark.parametrize(
+    ("max_price", "tick", "limit"),
+    [
+        ("1", "0.01", "0.55"),
+        ("0.52", "0.01", "0.52"),
+        ("0.525", "0.01", "0.52"),
+        ("0.5", "0.1", "0.5"),
+    ],
+)
+def test_the_limit_price_of_an_entry_is_no_higher_than_the_filter(
+    max_price: str, tick: str, limit: str
+) -> None:
+    """The book can move before the order arrives: it must not be filled above."""
+    facts = filtered({"max_price": Decimal(max_price)}, tick_size=Decimal(tick))
+    assert facts.follow is not None
+    facts = with_funds(
+        replace(facts, follow=replace(facts.follow, max_slippage_bps=Decimal(1000))),
+        usdc=usdc(10**6),
+    )
+
+    verdict = judge(facts)
+
+    assert isinstance(verdict, IntentApproved)
+    assert verdict.limit_price == Decimal(limit)
+
+
+def test_the_limit_price_of_an_entry_is_no_higher_than_the_operators_band() -> None:
+    facts = filtered({})
+    assert facts.follow is not None
+    limits = replace(facts.limits, max_entry_price=Decimal("0.51"))
+    follow = replace(facts.follow, max_slippage_bps=Decimal(1000))
+
+    verdict = judge(replace(facts, limits=limits, follow=follow))
+
+    assert isinstance(verdict, IntentApproved)
+    assert verdict.limit_price == Decimal("0.51")
