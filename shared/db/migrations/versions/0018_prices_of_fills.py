@@ -28,5 +28,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """The rows in slices lose the fields that the older release cannot read. In a text of their
+    JSON, quotes are escaped: no title is changed.
+    """
+    op.execute(
+        "update ingest.copy_slices set fill = "
+        """regexp_replace(fill, '"(lowest|highest)_price":("[^"]*"|null),', '', 'g') """
+        """where fill like '%"lowest_price":%' or fill like '%"highest_price":%'"""
+    )
     op.drop_column("fills", "highest_price", schema="ingest")
     op.drop_column("fills", "lowest_price", schema="ingest")
