@@ -41,6 +41,11 @@ class LeaderFillSeen(Message):
     row_type: str = ""
     """The type under which the activity socket sent the row: it sends each fill under two, with
     slightly different numbers. Empty for the other sources."""
+    lowest_price: Price | None = None
+    """The lowest price of all fills of the trade, where the source reports a trade whole: the chain
+    and the Data API do. None: not known."""
+    highest_price: Price | None = None
+    """As ``lowest_price``."""
     filled_at: AwareDatetime
     """The time of the fill by the venue or the block, in whole seconds."""
     title: str = ""

@@ -18,11 +18,13 @@ from services.ingest.decisions import (
     FillRow,
     Lot,
     OtherTrade,
+    PriceRange,
     Reconciliation,
     RecordedSizes,
     SizeState,
     Trade,
     TradeContext,
+    list_prices,
     row_key,
 )
 from services.ingest.handler import Handler, Trades
@@ -63,7 +65,10 @@ def a_slice(fill: LeaderFillSeen, **overrides: Any) -> CopySlice:
 
 def a_row(fill: LeaderFillSeen, *, awaits_confirmation: bool = False) -> FillRow:
     return FillRow(
-        shares=fill.shares, filled_at=fill.filled_at, awaits_confirmation=awaits_confirmation
+        shares=fill.shares,
+        filled_at=fill.filled_at,
+        awaits_confirmation=awaits_confirmation,
+        prices=list_prices(fill),
     )
 
 
@@ -110,6 +115,20 @@ async def test_a_row_without_slices_is_recorded_too(trades: Trades) -> None:
     await trades.record(a_fill(), reconciled(a_fill()))
 
     assert await trades.load(a_fill()) == a_context(a_fill())
+
+
+@pytest.mark.parametrize(
+    "prices", [None, PriceRange(Decimal("0.7400000012"), Decimal(1) / 3)], ids=["unknown", "known"]
+)
+async def test_the_prices_of_a_row_are_loaded_digit_by_digit(
+    trades: Trades, prices: PriceRange | None
+) -> None:
+    fill = a_fill(source=FillSource.CHAIN)
+    row = replace(a_row(fill), prices=prices)
+
+    await trades.record(fill, Reconciliation(row=row, slices=()))
+
+    assert (await trades.load(fill)).trade.rows == {row_key(fill): row}
 
 
 async def test_whether_a_row_awaits_confirmation_stays_as_first_recorded(trades: Trades) -> None:
@@ -277,6 +296,18 @@ async def test_two_equal_trades_are_both_copied(
 ) -> None:
     assert await copy_all(trades, *fills) == {
         fill.transaction_hash: fill.shares for fill in (SETTLED, FIRST_SETTLED)
+    }
+
+
+@pytest.mark.parametrize("fills", list(permutations([PROVISIONAL, SETTLED])))
+async def test_a_settlement_at_another_price_is_another_trade(
+    trades: Trades, fills: tuple[LeaderFillSeen, ...]
+) -> None:
+    elsewhere = {"lowest_price": Decimal("0.41"), "highest_price": Decimal("0.42")}
+    reported = [fill.model_copy(update=elsewhere if fill is SETTLED else {}) for fill in fills]
+
+    assert await copy_all(trades, *reported) == {
+        fill.transaction_hash: fill.shares for fill in (PROVISIONAL, SETTLED)
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Row
 
+from services.ingest.decisions.trades import PRICE_TOLERANCE
 from shared.domain.money import Side
 from shared.testing.waiting import eventually
 from tests.system.deployment import Deployment, running_deployment
@@ -76,8 +77,8 @@ async def test_two_equal_trades_are_both_copied_although_the_socket_misses_one(
 async def test_a_failed_trade_is_logged_as_an_error_and_its_copies_count_for_the_next_one(
     story: Story,
 ) -> None:
-    """Its copies remain, an error is logged, and the leader's next trade, which only the chain
-    reports, is counted against them.
+    """Its copies remain, an error is logged, and the leader's next trade at the same price, which
+    only the chain reports, is counted against them.
     """
     token = story.tokens[4]
     async with story.faults_on({"failed": {"only": story.group.leader, "times": 1}}):
@@ -102,9 +103,11 @@ async def test_a_failed_trade_is_logged_as_an_error_and_its_copies_count_for_the
 
 
 def uncovered_shares(trade: LeaderTrade, *, beyond: LeaderTrade) -> dict[str, int]:
-    """What is copied of a trade if another one's copies count for it. The shares of the two may
-    differ, because the market makers' quotes do.
+    """What is copied of a trade if another one's copies count for it. The shares and prices of the
+    two may differ, because the market makers' quotes do.
     """
+    if abs(trade.price - beyond.price) > PRICE_TOLERANCE:
+        return {trade.transaction_hash: trade.shares}
     rest = trade.shares - beyond.shares
     return {trade.transaction_hash: rest} if rest > 10_000 else {}
 

@@ -162,15 +162,19 @@ class DataFeed:
                     error,
                 )
                 continue
-            for row in reversed(rows):
-                await self._on_row(row, publish)
+            parsed = [await self._parse(row, publish) for row in reversed(rows)]
+            for fill in add_price_ranges([fill for fill in parsed if fill is not None]):
+                await self._on_fill(fill, publish)
 
-    async def _on_row(self, row: data_api.Row, publish: Publish) -> None:
+    async def _parse(self, row: data_api.Row, publish: Publish) -> LeaderFillSeen | None:
+        """None where it cannot be parsed, and is parked."""
         try:
-            fill = data_api.parse_fill(row, seen_at=self._now())
+            return data_api.parse_fill(row, seen_at=self._now())
         except InvalidMessage as error:
             await self._park(row, str(error), publish)
-            return
+            return None
+
+    async def _on_fill(self, fill: LeaderFillSeen, publish: Publish) -> None:
         if fill.leader not in self._leaders():
             metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.NOT_FOLLOWED)
             return
@@ -314,7 +318,25 @@ def parse_fills(
                     seen_at=seen_at,
                 )
             )
-    return fills
+    return add_price_ranges(fills)
+
+
+def add_price_ranges(fills: Sequence[LeaderFillSeen]) -> list[LeaderFillSeen]:
+    """The fills, each with the lowest and the highest price of those of its trade. For sources that
+    report a trade whole: all of its fills must be given.
+    """
+    prices_by_trade: dict[str, list[Decimal]] = {}
+    for fill in fills:
+        prices_by_trade.setdefault(fill.trade_id, []).append(fill.price)
+    return [
+        fill.model_copy(
+            update={
+                "lowest_price": min(prices_by_trade[fill.trade_id]),
+                "highest_price": max(prices_by_trade[fill.trade_id]),
+            }
+        )
+        for fill in fills
+    ]
 
 
 def is_valid_trade(log: OrderFilledLog) -> bool:

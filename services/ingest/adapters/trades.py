@@ -1,7 +1,7 @@
 """Stores leaders' trades, that is their rows and copied slices, in PostgreSQL."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -10,13 +10,24 @@ from sqlalchemy.engine import Row as DatabaseRow
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.adapters.sizes import SizesRequest, load_sizes, record_sizes
+from services.ingest.adapters.slices import (
+    LOAD_SLICES,
+    LOAD_SLICES_AND_RESENT,
+    RECORD_SLICES,
+    SLICES,
+    SlicesByTrade,
+    group_slices,
+    parse_row_key,
+    parse_slice,
+    slice_values,
+)
 from services.ingest.decisions import (
     CLOCK_TOLERANCE,
     RESENT_WITHIN,
     CopySize,
-    CopySlice,
     FillRow,
     OtherTrade,
+    PriceRange,
     Reconciliation,
     RecordedSizes,
     RowKey,
@@ -30,7 +41,7 @@ from shared.db.group_commit import GroupCommit
 from shared.db.sql import Batch
 from shared.domain.errors import Transient
 from shared.domain.money import Side
-from shared.messages.leader_fills import FillSource, LeaderFillSeen
+from shared.messages.leader_fills import LeaderFillSeen
 
 REQUESTS = Batch.from_table(
     tables.fills, "trade_id", "row_id", "leader", "token_id", "side", "filled_at", lookup="text"
@@ -77,7 +88,7 @@ with requests as (
       and {NOT_CONFIRMED}
 )
 select included.requested_id, fills.trade_id, fills.source, fills.row_id, fills.row_type,
-       fills.shares, fills.awaits_confirmation,
+       fills.shares, fills.awaits_confirmation, fills.lowest_price, fills.highest_price,
        coalesce(fills.filled_at, fills.seen_at) as filled_at
 from included join ingest.fills using (trade_id)
 """
@@ -85,18 +96,6 @@ from included join ingest.fills using (trade_id)
 the socket (``rtds``) also those of the neighbours that it may report: trades confirmed after its
 match, and unconfirmed trades with an equal row. For ``provisional`` those of all unconfirmed
 neighbours."""
-
-LOAD_SLICES = """
-select * from ingest.copy_slices where trade_id = any(cast(:trade_ids as text[]))
-order by trade_id, from_shares, resent_of
-"""
-LOAD_SLICES_AND_RESENT = """
-select * from ingest.copy_slices where trade_id = any(cast(:trade_ids as text[]))
-union
-select * from ingest.copy_slices
-where resent_of = any(cast(:trade_ids as text[])) and resent_of <> ''
-order by trade_id, from_shares, resent_of
-"""
 
 LOAD_OTHERS = """
 with others as (
@@ -128,19 +127,12 @@ join lateral (
 took over are that one's."""
 
 FILLS = Batch.from_table(tables.fills, *tables.fills.columns.keys())
-SLICES = Batch.from_table(tables.copy_slices, *tables.copy_slices.columns.keys())
 
 RECORD_FILLS = text(f"""
 insert into ingest.fills ({FILLS.names})
 select * from {FILLS.unnest("given")}
 on conflict do nothing
 """)
-RECORD_SLICES = text(f"""
-insert into ingest.copy_slices ({SLICES.names})
-select * from {SLICES.unnest("given")}
-on conflict do nothing
-""")
-
 RecordedFill = tuple[LeaderFillSeen, Reconciliation, Sequence[CopySize]]
 
 
@@ -248,12 +240,8 @@ class PostgresTrades:
             lambda: defaultdict(dict)
         )
         for row in rows:
-            rows_by_request[row.requested_id][row.trade_id][_parse_row_key(row)] = FillRow(
-                shares=row.shares,
-                filled_at=row.filled_at,
-                awaits_confirmation=row.awaits_confirmation,
-            )
-        slices_by_trade, resent_by_trade = _group_slices(slices)
+            rows_by_request[row.requested_id][row.trade_id][parse_row_key(row)] = _parse_row(row)
+        slices_by_trade, resent_by_trade = group_slices(slices)
         return [
             _build_context(
                 fill.trade_id,
@@ -279,12 +267,12 @@ class PostgresTrades:
             rows = [_recorded_values(fill, decided) for fill, decided, _ in recorded]
             await connection.execute(RECORD_FILLS, FILLS.parameters(rows))
             if slices:
-                values = [_slice_values(trade_id, each) for trade_id, each in slices]
+                values = [slice_values(trade_id, each) for trade_id, each in slices]
                 await connection.execute(RECORD_SLICES, SLICES.parameters(values))
                 stored = await fetch_rows(
                     connection, LOAD_SLICES, trade_ids=[trade_id for trade_id, _ in slices]
                 )
-                known = {(row.trade_id, _parse_slice(row)) for row in stored}
+                known = {(row.trade_id, parse_slice(row)) for row in stored}
                 if not known.issuperset(slices):
                     raise SliceConflict
             if not await record_sizes(connection, sizes):
@@ -293,19 +281,6 @@ class PostgresTrades:
 
 
 RowsByTrade = Mapping[str, Mapping[RowKey, FillRow]]
-SlicesByTrade = Mapping[str, Sequence[CopySlice]]
-
-
-def _group_slices(rows: Iterable[DatabaseRow[Any]]) -> tuple[SlicesByTrade, SlicesByTrade]:
-    """The slices by their own trade, and the resent ones by the trade that they are resent of."""
-    own: dict[str, list[CopySlice]] = defaultdict(list)
-    resent: dict[str, list[CopySlice]] = defaultdict(list)
-    for row in rows:
-        parsed = _parse_slice(row)
-        own[row.trade_id].append(parsed)
-        if parsed.resent_of:
-            resent[parsed.resent_of].append(parsed)
-    return own, resent
 
 
 def _build_context(
@@ -355,42 +330,21 @@ def _fill_values(fill: LeaderFillSeen) -> dict[str, Any]:
 
 
 def _recorded_values(fill: LeaderFillSeen, reconciliation: Reconciliation) -> dict[str, Any]:
-    return _fill_values(fill) | {"awaits_confirmation": reconciliation.row.awaits_confirmation}
-
-
-def _slice_values(trade_id: str, copy_slice: CopySlice) -> dict[str, Any]:
-    source, row_id, row_type = copy_slice.caused_by
-    return {
-        "trade_id": trade_id,
-        "from_shares": copy_slice.from_shares,
-        "to_shares": copy_slice.to_shares,
-        "source": source.value,
-        "row_id": row_id,
-        "row_type": row_type,
-        "controls_version": copy_slice.controls_version,
-        "intended_at": copy_slice.intended_at,
-        "resent_of": copy_slice.resent_of,
-        "fill": None if copy_slice.fill is None else copy_slice.fill.model_dump_json(),
-        "sequence": copy_slice.sequence,
-        "leader_usdc": copy_slice.leader_usdc,
-        "leader_held_shares": copy_slice.leader_held_shares,
+    row = reconciliation.row
+    lowest, highest = row.prices or (None, None)
+    return _fill_values(fill) | {
+        "awaits_confirmation": row.awaits_confirmation,
+        "lowest_price": lowest,
+        "highest_price": highest,
     }
 
 
-def _parse_row_key(row: DatabaseRow[Any]) -> RowKey:
-    return RowKey(FillSource(row.source), row.row_id, row.row_type)
-
-
-def _parse_slice(row: DatabaseRow[Any]) -> CopySlice:
-    return CopySlice(
-        from_shares=row.from_shares,
-        to_shares=row.to_shares,
-        caused_by=_parse_row_key(row),
-        controls_version=row.controls_version,
-        intended_at=row.intended_at,
-        resent_of=row.resent_of,
-        fill=None if row.fill is None else LeaderFillSeen.model_validate_json(row.fill),
-        sequence=row.sequence,
-        leader_usdc=row.leader_usdc,
-        leader_held_shares=row.leader_held_shares,
+def _parse_row(row: DatabaseRow[Any]) -> FillRow:
+    return FillRow(
+        shares=row.shares,
+        filled_at=row.filled_at,
+        awaits_confirmation=row.awaits_confirmation,
+        prices=None
+        if row.lowest_price is None or row.highest_price is None
+        else PriceRange(row.lowest_price, row.highest_price),
     )

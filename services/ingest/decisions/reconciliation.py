@@ -11,7 +11,10 @@ because a leader can make two equal trades within seconds. Therefore a trade is 
 - confirmed: the chain's logs or the Data API have reported it, and they report only what is in a
   block.
 
-Its neighbours are trades of the same leader, token and side, close in time. Three rules:
+Its neighbours are trades of the same leader, token and side, close in time. A match has the same
+prices however often its settlement is sent: a neighbour at another price is never the same trade.
+The chain and the Data API say at which prices a trade was matched with its first row, so that this
+does not depend on the order of its rows. Three rules for neighbours that may have the same price:
 
 1. When a trade is confirmed, provisional shares of neighbours within ``RESENT_WITHIN`` are counted
    against it first: they are probably the same trade. What they cover is recorded as *resent* and
@@ -57,6 +60,8 @@ from services.ingest.decisions.trades import (
     ShareRange,
     Trade,
     TradeContext,
+    list_prices,
+    may_have_same_price,
     row_key,
 )
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES, cost_floor
@@ -173,11 +178,9 @@ def _with_row(context: TradeContext, fill: LeaderFillSeen, repeated_rows: Repeat
     trade, key = context.trade, row_key(fill)
     if key in trade.rows:
         return trade
-    row = FillRow(
-        shares=fill.shares,
-        filled_at=fill.filled_at,
-        awaits_confirmation=_may_be_resent(context, fill, repeated_rows),
-    )
+    row = FillRow(shares=fill.shares, filled_at=fill.filled_at, prices=list_prices(fill))
+    if _may_be_resent(context, fill, row, repeated_rows):
+        row = replace(row, awaits_confirmation=True)
     return replace(trade, rows={**trade.rows, key: row})
 
 
@@ -191,15 +194,17 @@ def _wrongly_resent(trade: Trade, context: TradeContext) -> tuple[LeaderFillSeen
 
 
 def _may_be_resent(
-    context: TradeContext, fill: LeaderFillSeen, repeated_rows: RepeatedRows
+    context: TradeContext, fill: LeaderFillSeen, row: FillRow, repeated_rows: RepeatedRows
 ) -> bool:
     """Whether a row of the socket may report a trade that is known under another transaction."""
     if _confirms(fill) or context.trade.confirmed_at is not None:
         return False
-    return any(_may_be_same_trade(other, fill, repeated_rows) for other in context.neighbours)
+    return any(_may_be_same_trade(other, fill, row, repeated_rows) for other in context.neighbours)
 
 
-def _may_be_same_trade(other: Trade, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> bool:
+def _may_be_same_trade(
+    other: Trade, fill: LeaderFillSeen, row: FillRow, repeated_rows: RepeatedRows
+) -> bool:
     """Whether the socket's row may report the other trade. It cannot if the venue dates its match
     after the block of the other trade.
     """
@@ -207,9 +212,10 @@ def _may_be_same_trade(other: Trade, fill: LeaderFillSeen, repeated_rows: Repeat
     if other.confirmed_at is None:
         return is_repeated and abs(other.first_seen_by_socket_at - fill.filled_at) <= RESENT_WITHIN
     settled_after = other.confirmed_at - fill.filled_at
-    return (
-        is_repeated or other.is_confirmed_beyond_socket
-    ) and -CLOCK_TOLERANCE <= settled_after <= RESENT_WITHIN
+    is_missing = other.is_confirmed_beyond_socket and may_have_same_price(
+        other.confirming_rows.values(), [row]
+    )
+    return (is_repeated or is_missing) and -CLOCK_TOLERANCE <= settled_after <= RESENT_WITHIN
 
 
 def _is_repeated(other: Trade, fill: LeaderFillSeen, repeated_rows: RepeatedRows) -> bool:
@@ -224,15 +230,17 @@ def _is_repeated(other: Trade, fill: LeaderFillSeen, repeated_rows: RepeatedRows
 
 
 def _provisional_by_trade(trade: Trade, context: TradeContext, *, at: datetime) -> dict[str, int]:
-    """The provisional shares of each neighbour by its trade id, the oldest first; empty as long as
-    the trade itself is not confirmed.
+    """The provisional shares of each neighbour that can be the same match, by its trade id, the
+    oldest first; empty as long as the trade itself is not confirmed.
     """
     if trade.confirmed_at is None:
         return {}
     near = [
         other
         for other in context.neighbours
-        if other.socket_rows and abs(other.first_seen_by_socket_at - at) <= RESENT_WITHIN
+        if other.socket_rows
+        and abs(other.first_seen_by_socket_at - at) <= RESENT_WITHIN
+        and may_have_same_price(trade.confirming_rows.values(), other.provisional_rows)
     ]
     oldest_first = sorted(near, key=lambda other: (other.first_seen_by_socket_at, other.trade_id))
     return {other.trade_id: context.provisional_shares(other) for other in oldest_first}

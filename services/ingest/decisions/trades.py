@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 from shared.domain.money import ROUNDING_TOLERANCE_SHARES
@@ -28,6 +29,24 @@ class RowKey(NamedTuple):
     row_type: str = ""
 
 
+PRICE_TOLERANCE = Decimal("0.0001")
+"""USDC per share, the venue's finest tick: two reports of a fill whose prices differ by no more
+agree. The socket's two types differ in the tenth decimal, and the others report ratios: a base unit
+of USDC, by which the amounts are rounded, is as much of a hundredth of a share."""
+
+
+class PriceRange(NamedTuple):
+    """The prices of one or several fills, in USDC per share."""
+
+    lowest: Decimal
+    highest: Decimal
+
+    def meets(self, other: "PriceRange") -> bool:
+        """Whether the two have a price in common, within ``PRICE_TOLERANCE``."""
+        gap = max(self.lowest, other.lowest) - min(self.highest, other.highest)
+        return gap <= PRICE_TOLERANCE
+
+
 ShareRange = tuple[int, int]
 """Micro-shares of a trade: from the first, up to but not including the second."""
 
@@ -41,6 +60,8 @@ class FillRow:
     awaits_confirmation: bool = False
     """It may report a trade that is known under another transaction: it counts once its own
     transaction is confirmed."""
+    prices: PriceRange | None = None
+    """Of the row; in a row that confirms, of all fills of its trade. None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +108,11 @@ class Trade:
     @property
     def socket_rows(self) -> Mapping[RowKey, FillRow]:
         return {key: row for key, row in self.rows.items() if key.source is FillSource.RTDS}
+
+    @property
+    def provisional_rows(self) -> tuple[FillRow, ...]:
+        """The rows of the socket that count before the trade is confirmed."""
+        return tuple(row for row in self.socket_rows.values() if not row.awaits_confirmation)
 
     @property
     def first_seen_by_socket_at(self) -> datetime:
@@ -163,6 +189,36 @@ def best_source_total(rows: Mapping[RowKey, FillRow]) -> int:
         view = (key.source, key.row_type)
         sums[view] = sums.get(view, 0) + row.shares
     return max(sums.values(), default=0)
+
+
+def list_prices(fill: LeaderFillSeen) -> PriceRange | None:
+    """What the row says of the prices of its trade. The socket reports each fill alone; None where
+    another source does not say at which prices the whole trade was matched.
+    """
+    if fill.source not in CONFIRMING_SOURCES:
+        return PriceRange(fill.price, fill.price)
+    if fill.lowest_price is None or fill.highest_price is None:
+        return None
+    return PriceRange(fill.lowest_price, fill.highest_price)
+
+
+def may_have_same_price(rows: Iterable[FillRow], others: Iterable[FillRow]) -> bool:
+    """Whether the one rows and the others can be of the same match, by their prices. They can where
+    the prices of a row are not known.
+
+    Ranges are compared: an order that several others filled may be one fill at their average.
+    """
+    prices, other_prices = _merge_prices(rows), _merge_prices(others)
+    return prices is None or other_prices is None or prices.meets(other_prices)
+
+
+def _merge_prices(rows: Iterable[FillRow]) -> PriceRange | None:
+    """The prices of all rows; None where there is no row, or one whose prices are not known."""
+    known = [row.prices for row in rows]
+    ranges = [each for each in known if each is not None]
+    if not ranges or len(ranges) < len(known):
+        return None
+    return PriceRange(min(each.lowest for each in ranges), max(each.highest for each in ranges))
 
 
 def row_key(fill: LeaderFillSeen) -> RowKey:

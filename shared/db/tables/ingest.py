@@ -1,6 +1,6 @@
 """Tables of ingest: leaders' fills and what of them is copied."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Numeric, Table, Text, text
 
 from shared.db.tables.base import TIMESTAMP, metadata
 
@@ -38,6 +38,13 @@ fills = Table(
         server_default=text("false"),
         comment="It counts only once its own transaction is in a block",
     ),
+    Column(
+        "lowest_price",
+        Numeric,
+        comment="USDC per share: of the row, or of the whole trade where the source reports it "
+        "whole; null in old rows",
+    ),
+    Column("highest_price", Numeric, comment="As lowest_price"),
     Index("fills_by_leader", "leader", "filled_at"),
     Index(
         "fills_from_socket",

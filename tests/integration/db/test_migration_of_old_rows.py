@@ -74,7 +74,9 @@ def old_json(message: Any, *, old: str, new: str) -> str:
     return json.dumps(named, separators=(",", ":"))
 
 
-OLD_FILL = old_json(FILL, old="witness", new="source")
+OLD_FILL = old_json(FILL, old="witness", new="source").replace(
+    '"lowest_price":null,"highest_price":null,', ""
+)
 OLD_APPROVED = old_json(APPROVED, old="judged", new="facts")
 OLD_REFUSED = old_json(REFUSED, old="judged", new="facts")
 
