@@ -67,7 +67,9 @@ TRADE_QUERIES = Batch(
 LOAD_TRADES = f"""
 select q.n, i.side, i.judged_at, i.side = 'SELL' and i.reason = 'trade_too_old' as is_missed,
        cast(i.verdict as json) -> 'intent' ->> 'transaction_hash' as transaction_hash,
-       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_shares' as bigint) as leader_shares
+       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_shares' as bigint) as leader_shares,
+       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_held_shares' as bigint)
+       as leader_held_shares
 from {TRADE_QUERIES.unnest("q")}
 join lateral (
     select * from preflight.intents i
@@ -290,6 +292,7 @@ def _parse_trade(row: Row[Any]) -> JudgedTrade:
         transaction_hash=row.transaction_hash,
         side=Side(row.side),
         leader_shares=row.leader_shares,
+        leader_held_shares=row.leader_held_shares,
         judged_at=row.judged_at,
         is_missed=row.is_missed,
     )

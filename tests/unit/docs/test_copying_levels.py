@@ -66,6 +66,7 @@ def _trades(cell: str) -> list[JudgedTrade]:
         transaction_hash=TRANSACTION,
         side=Side.SELL if verb == "sells" else Side.BUY,
         leader_shares=shares(amount),
+        leader_held_shares=None,
         judged_at=NOON + seconds(1),
         is_missed=cell.endswith("missed"),
     )
