@@ -68,7 +68,9 @@ select q.n, i.side, i.judged_at, i.side = 'SELL' and i.reason = 'trade_too_old' 
        cast(i.verdict as json) -> 'intent' ->> 'transaction_hash' as transaction_hash,
        coalesce(nullif(cast(i.verdict as json) -> 'intent' ->> 'leader_token_id', ''), i.token_id)
        as leader_token_id,
-       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_shares' as bigint) as leader_shares
+       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_shares' as bigint) as leader_shares,
+       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_held_shares' as bigint)
+       as leader_held_shares
 from {TRADE_QUERIES.unnest("q")}
 join lateral (
     select * from preflight.intents i
@@ -295,6 +297,7 @@ def _parse_trade(row: Row[Any]) -> JudgedTrade:
         leader_token_id=row.leader_token_id,
         side=Side(row.side),
         leader_shares=row.leader_shares,
+        leader_held_shares=row.leader_held_shares,
         judged_at=row.judged_at,
         is_missed=row.is_missed,
     )

@@ -189,7 +189,10 @@ def _size(exit_: Exit, position: FollowPosition, *, mode: ExitMode) -> int | Non
     if None in bought or None in promised:
         return None
     held = max(0, exit_.base_shares + sum(filter(None, bought)) - sum(filter(None, promised)))
-    return held if mode is ExitMode.ALL else proportional_shares(exit_.intent, held=held)
+    shares = held if mode is ExitMode.ALL else proportional_shares(exit_.intent, held=held)
+    if exit_.intent.level is None:
+        return shares
+    return min(shares, exit_.intent.shares + position.own_shares)  # not what was bought since
 
 
 def proportional_shares(intent: Intent, *, held: int) -> int:

@@ -32,6 +32,8 @@ class JudgedTrade:
     leader_token_id: str
     side: Side
     leader_shares: int
+    leader_held_shares: int | None
+    """Before it, as its copy was sized by; None: not known, or a purchase."""
     judged_at: datetime
     is_missed: bool
     """Whether it is a sale that was too old to be copied."""

@@ -110,16 +110,26 @@ def expected_shares(base: Base, accounted: Sequence[JudgedTrade], reading: Readi
     A trade that is in no block for long counts only where it lowers that: it may have been settled
     under another transaction, or never.
     """
-    changes = 0
+    shares = base.leader_shares
     for trade in accounted:
         mined_in = reading.mined_in.get(trade.transaction_hash)
         if mined_in is not None and not base.block_number < mined_in <= reading.block_number:
             continue  # the base shows it, or the reading does not yet
         if trade.side is Side.SELL:
-            changes -= trade.leader_shares
+            shares -= _lowered_by(trade, shares)
         elif mined_in is not None:
-            changes += trade.leader_shares
-    return max(0, base.leader_shares + changes)
+            shares += trade.leader_shares
+    return max(0, shares)
+
+
+def _lowered_by(sale: JudgedTrade, shares: int) -> int:
+    """What a sale takes of the micro-shares that are expected. Its copy sold the proportion of what
+    the leader held then: where that was less than expected, the same proportion is taken, so that
+    what was missing before the sale is not missing in a larger one after it.
+    """
+    if sale.leader_held_shares and shares > sale.leader_held_shares:
+        return proportion(shares, sold=sale.leader_shares, held_before=sale.leader_held_shares)
+    return sale.leader_shares
 
 
 def missing_exit(follow: Follow, *, held: int, expected: int, missing: int) -> int:

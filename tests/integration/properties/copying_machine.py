@@ -43,7 +43,7 @@ from tests.integration.properties.pipeline import (
 Result = TypeVar("Result")
 
 BEFORE_MIDNIGHT = NOON.replace(hour=23, minute=55)
-"""Days change within a script, and with them the caps."""
+"""Hours and days change within a script: caps are of any 24 hours."""
 STEP = timedelta(milliseconds=200)
 LEADERS = tuple(f"0x{number:040x}" for number in (0xA1, 0xA2))
 PROXIES = tuple(f"0x{number:040x}" for number in (0xB1, 0xB2))
@@ -106,6 +106,7 @@ def limits(draw: st.DrawFn) -> Limits:
         max_follower_daily_usdc=draw(caps),
         max_market_daily_usdc=draw(caps),
         max_global_daily_usdc=draw(caps),
+        max_entries_per_minute=draw(st.sampled_from((None, None, 2))),
     )
 
 
@@ -383,6 +384,12 @@ class CopyingMachine(RuleBasedStateMachine):
     def time_passes(self, by: int, messages: int, first: int) -> None:
         self._run(self._let_pass(seconds(by)))
         self._run(self.pipeline.work(max_messages=messages, first=first))
+        self._step()
+
+    @rule(hours=st.sampled_from((11, 13, 24)))
+    def hours_pass(self, hours: int) -> None:
+        """What was spent before may count against the daily caps no more."""
+        self._run(self._let_pass(timedelta(hours=hours)))
         self._step()
 
     # Rests

@@ -5,7 +5,7 @@ alone, to be compared with what the services have recorded.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date
+from datetime import UTC, datetime, timedelta
 
 from shared.domain.money import Side
 from shared.messages.base import Message
@@ -93,5 +93,15 @@ def position_by_follow(
     return positions
 
 
-def day(verdict: IntentApproved) -> date:
-    return verdict.occurred_at.astimezone(UTC).date()
+def hour(verdict: IntentApproved) -> str:
+    """The UTC hour, as preflight names it."""
+    return verdict.occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H")
+
+
+def highest_sum(amounts: Iterable[tuple[datetime, int]], *, within: timedelta) -> int:
+    """The highest sum of what falls into any interval of that length, without its beginning."""
+    ordered = sorted(amounts)
+    return max(
+        (sum(amount for at, amount in ordered if end - within < at <= end) for end, _ in ordered),
+        default=0,
+    )

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,13 +20,14 @@ from shared.domain.money import (
     cost_floor,
 )
 from shared.domain.terms import ExitMode
-from shared.messages.intents import Intent, IntentRefused
+from shared.messages.intents import Intent, IntentApproved, IntentRefused
 from tests.integration.properties.facts import (
     Facts,
     Filled,
     Position,
-    day,
     filled_by_intent,
+    highest_sum,
+    hour,
     position_by_follow,
 )
 from tests.integration.properties.modelled_leaders import LeaderTrade, ModelledLeaders
@@ -37,6 +38,8 @@ RECONCILES_HOLDINGS = False
 Switched on with the exits of the cause ``reconciled``: then no way out of a leader is exempt."""
 
 CAP_RESERVED = "another copy reserved of a daily cap meanwhile"
+CAP_WINDOW = timedelta(hours=24)
+RATE_WINDOW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +47,40 @@ class Records:
     """What the services have recorded."""
 
     intents: Mapping[str, Any]
-    spending: Mapping[tuple[str, date], int]
+    spending: Mapping[tuple[str, str], int]
+    """Micro-USDC by scope and UTC hour."""
     positions: Mapping[Position, int]
     exits: Sequence[Any]
+    delayed_entries: Sequence[Any]
 
     @property
     def has_open_copies(self) -> bool:
-        return any(row.settled_at is None for row in self.intents.values()) or any(
-            row.state == "open" for row in self.exits
+        return (
+            any(row.settled_at is None for row in self.intents.values())
+            or any(row.state == "open" for row in self.exits)
+            or bool(self.delayed_entries)
         )
+
+
+LOAD_SPENDING = """
+select scope, spent.key as hour, spent.value::bigint as usdc
+from preflight.spending_windows, jsonb_each_text(usdc_by_hour) as spent
+"""
 
 
 async def load_records(engine: AsyncEngine) -> Records:
     async with autocommit(engine) as connection:
         intents = await fetch_rows(connection, "select * from preflight.intents")
-        spending = await fetch_rows(connection, "select * from preflight.spending")
+        spending = await fetch_rows(connection, LOAD_SPENDING)
         positions = await fetch_rows(connection, "select * from preflight.positions")
         exits = await fetch_rows(connection, "select * from preflight.exits")
+        delayed = await fetch_rows(connection, "select * from preflight.delayed_entries")
     return Records(
         intents={row.intent_id: row for row in intents},
-        spending={(row.scope, row.day): row.spent_usdc for row in spending},
+        spending={(row.scope, row.hour): row.usdc for row in spending},
         positions={(row.follow_id, row.token_id): row.shares for row in positions},
         exits=exits,
+        delayed_entries=delayed,
     )
 
 
@@ -86,6 +101,7 @@ class Invariants:
         self._check_one_order_per_intent()
         self._check_final_orders(records, filled)
         self._check_caps(filled)
+        self._check_rates(records)
         self._check_exits_sell_what_was_bought(filled)
         self._check_positions(records, filled)
         self._check_intended_money()
@@ -122,13 +138,13 @@ class Invariants:
             )
 
     def _check_caps(self, filled: Mapping[str, Filled]) -> None:
-        """Of each entry counts what it may still spend, and at its end what it has spent."""
-        spent: Counter[tuple[str, date]] = Counter()
-        caps: dict[tuple[str, date], int | None] = {}
-        for verdict in self.facts.approved():
-            intent, on = verdict.intent, day(verdict)
-            if intent.side is Side.SELL:
-                continue
+        """In any 24 hours. Of each entry counts what it may still spend, and at its end what it has
+        spent.
+        """
+        spent_by_scope: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
+        caps: dict[str, int | None] = {}
+        for verdict in self._approved_entries():
+            intent = verdict.intent
             is_final = verdict.intent_id in self.facts.final_reports
             usdc = filled.get(verdict.intent_id, Filled()).usdc if is_final else verdict.usdc
             for scope, cap in (
@@ -137,13 +153,29 @@ class Invariants:
                 (f"token:{intent.token_id}", self.limits.max_market_daily_usdc),
                 ("global", self.limits.max_global_daily_usdc),
             ):
-                spent[scope, on] += usdc
-                caps[scope, on] = cap
-        for (scope, on), cap in caps.items():
+                spent_by_scope[scope].append((verdict.occurred_at, usdc))
+                caps[scope] = cap
+        for scope, spent in spent_by_scope.items():
+            cap, used = caps[scope], highest_sum(spent, within=CAP_WINDOW)
             if cap is not None:
-                used = spent[scope, on]
                 self.reached["cap used by half"] += used * 2 > cap
-                assert used <= cap, f"{used} micro-USDC of {scope} on {on} are above {cap}"
+                assert used <= cap, f"{used} micro-USDC of {scope} within 24 hours are above {cap}"
+
+    def _check_rates(self, records: Records) -> None:
+        """Of each follower's entries in any minute."""
+        limit = self.limits.max_entries_per_minute
+        self.reached["entry delayed"] += len(records.delayed_entries)
+        times_by_proxy: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
+        for verdict in self._approved_entries():
+            times_by_proxy[verdict.intent.proxy].append((verdict.occurred_at, 1))
+        for proxy, times in times_by_proxy.items():
+            entries = highest_sum(times, within=RATE_WINDOW)
+            assert limit is None or entries <= limit, (
+                f"{entries} entries of {proxy} within a minute are above {limit}"
+            )
+
+    def _approved_entries(self) -> list[IntentApproved]:
+        return [each for each in self.facts.approved() if each.intent.side is Side.BUY]
 
     def _check_exits_sell_what_was_bought(self, filled: Mapping[str, Filled]) -> None:
         bought: Counter[Position] = Counter()
@@ -173,21 +205,33 @@ class Invariants:
             assert recorded >= 0, f"the position {position} is {recorded} micro-shares"
 
     def _check_intended_money(self) -> None:
-        """At most what the terms make of the trades as far as they were reported. An intent below
-        the venue's minimum is refused, and counts as not intended.
+        """Of a follow and token at most what the terms make of the trades as far as they were
+        reported, and of a trade at most the maximum: what is below the venue's minimum may be
+        carried to a later trade. An intent below that minimum is refused, and counts as not
+        intended.
         """
+        limits: Counter[Position] = Counter()
+        intended: Counter[Position] = Counter()
         for trades in self._trades_to_compare():
             if trades[0].side is Side.SELL:
                 continue
             for follow in self._select_follows(trades[0].leader):
-                limit = sum(
+                usdc = self._intended_usdc(trades, follow)
+                position = (follow.follow_id, trades[0].token_id)
+                intended[position] += usdc
+                limits[position] += sum(
                     _copies(each) * follow.copy_usdc(_highest_usdc(each)) for each in trades
                 )
-                usdc = self._intended_usdc(trades, follow)
-                assert usdc <= limit, (
+                most = sum(map(_copies, trades)) * follow.max_usdc
+                assert usdc <= most, (
                     f"{usdc} micro-USDC were intended for trades {[t.number for t in trades]} and "
-                    f"{follow.follow_id}, whose terms allow {limit}"
+                    f"{follow.follow_id}, which may be {most} at most"
                 )
+        for position, usdc in intended.items():
+            assert usdc <= limits[position], (
+                f"{usdc} micro-USDC were intended for {position}, and the terms allow "
+                f"{limits[position]} of the leader's trades"
+            )
 
     def _trades_to_compare(self) -> list[list[LeaderTrade]]:
         """Each trade alone; but together those of a leader, token and side of which one was resent:
@@ -220,20 +264,22 @@ class Invariants:
         unsettled = [row.intent_id for row in records.intents.values() if row.settled_at is None]
         exits = [row.exit_id for row in records.exits if row.state == "open"]
         assert not unsettled, f"money is still reserved for the intents {unsettled}"
+        delayed = [row.intent_id for row in records.delayed_entries]
         assert not exits, f"the exits {exits} are still open"
+        assert not delayed, f"the entries {delayed} still wait"
 
     def _check_spending(self, records: Records) -> None:
+        """As far as it is recorded: what is older than any window is forgotten."""
         filled = filled_by_intent(self.venue.trades)
-        spent: Counter[tuple[str, date]] = Counter()
-        for verdict in self.facts.approved():
-            if verdict.intent.side is Side.BUY:
-                usdc = filled.get(verdict.intent_id, Filled()).usdc
-                spent[f"follow:{verdict.intent.follow_id}", day(verdict)] += usdc
+        spent: Counter[tuple[str, str]] = Counter()
+        for verdict in self._approved_entries():
+            usdc = filled.get(verdict.intent_id, Filled()).usdc
+            spent[f"follow:{verdict.intent.follow_id}", hour(verdict)] += usdc
         for (scope, on), usdc in records.spending.items():
             if scope.startswith("follow:"):
                 assert usdc == spent[scope, on], (
-                    f"{usdc} micro-USDC are recorded as spent of {scope}, and {spent[scope, on]} "
-                    f"were"
+                    f"{usdc} micro-USDC are recorded as spent of {scope} in {on}, and "
+                    f"{spent[scope, on]} were"
                 )
 
     def _check_trades_are_copied_whole(self) -> None:

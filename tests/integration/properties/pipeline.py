@@ -19,6 +19,7 @@ from services.executor.adapters.venue_feed import VenueFeed
 from services.executor.handler import Handler as Executor
 from services.ingest.adapters import ChainHoldings, PostgresTrades
 from services.ingest.handler import Handler as Ingest
+from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
@@ -55,15 +56,19 @@ NO_PAUSE = timedelta(0)
 OWNED_TABLES = (
     "ingest.fills",
     "ingest.copy_slices",
+    "ingest.copy_sizes",
     "preflight.intents",
-    "preflight.spending",
+    "preflight.spending_windows",
+    "preflight.delayed_entries",
     "preflight.positions",
     "preflight.exits",
+    "preflight.leader_levels",
     "executor.orders",
     "executor.trades",
 )
 
 Handle = Callable[[Any], Awaitable[Sequence[Message]]]
+Poll = Callable[[Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
 async def empty_tables(engine: AsyncEngine) -> None:
@@ -76,8 +81,8 @@ class Instance:
     """One process of a service."""
 
     handle_by_type: dict[type[Message], Handle]
-    polls: Callable[[Callable[[Message], Awaitable[None]]], Awaitable[None]] | None = None
-    """One round of its feed."""
+    polls: Sequence[Poll] = ()
+    """One round of each of its feeds."""
     interruption: Interruption = field(default_factory=Interruption)
 
 
@@ -152,20 +157,21 @@ class Pipeline:
             retry_delay=RETRY_DELAY,
             now=self.clock,
         )
-        feed = ExitFeed(
+        exits = ExitFeed(
             self.engine,
             self.controls,
             owns=lambda _: True,
             now=self.clock,
             poll_interval=NO_PAUSE,
         )
+        delays = DelayFeed(self.engine, owns=lambda _: True, now=self.clock, poll_interval=NO_PAUSE)
         return Instance(
             {
                 IntentQuoted: handler.on_intent_quoted,
                 OrderReported: handler.on_order_reported,
                 IntentRefused: handler.on_intent_refused,
             },
-            polls=feed._poll,
+            polls=(exits._poll, delays._poll),
             interruption=interruption,
         )
 
@@ -199,7 +205,7 @@ class Pipeline:
                 TradeReported: handler.on_trade_reported,
                 OrderOverdue: handler.on_order_overdue,
             },
-            polls=feed._poll,
+            polls=(feed._poll,),
             interruption=interruption,
         )
 
@@ -257,8 +263,11 @@ class Pipeline:
             self.publish([message])
 
         for instance in self.instances.values():
-            if instance.polls is not None:
-                await instance.polls(publish)
+            for poll in instance.polls:
+                try:
+                    await poll(publish)
+                except Transient as error:
+                    self._log(f"a feed waits: {error}")
 
     async def resume_paused(self) -> None:
         """The paused instance goes on with what it was about to do, and publishes its outputs."""

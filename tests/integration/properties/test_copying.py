@@ -28,6 +28,7 @@ MUST_BE_REACHED = (
     "SELL awaits_entry",
     "SELL no_position",
     "cap used by half",
+    "entry delayed",
     "exit done",
     "exit unsold",
     "leader is out, and the follow had shares",

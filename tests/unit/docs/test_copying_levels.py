@@ -68,6 +68,7 @@ def _trades(cell: str) -> list[JudgedTrade]:
         leader_token_id=TOKEN,
         side=Side.SELL if verb == "sells" else Side.BUY,
         leader_shares=shares(amount),
+        leader_held_shares=None,
         judged_at=NOON + seconds(1),
         is_missed=cell.endswith("missed"),
     )

@@ -24,6 +24,7 @@ from shared.domain.terms import ExitMode
 from shared.messages.intents import (
     CopyCause,
     Intent,
+    LeaderLevel,
 )
 from shared.messages.orders import OrderReported, OrderState
 from shared.messages.refusals import Refusal
@@ -60,6 +61,27 @@ def an_exit(**overrides: Any) -> Exit:
 def a_report(**overrides: Any) -> OrderReported:
     fields = {"side": Side.SELL, "shares": 0, "usdc": 0, "fee_usdc": 0, "obstacle_may_pass": True}
     return an_outcome(**fields | overrides)
+
+
+def test_an_exit_by_level_sells_no_more_than_what_was_compared() -> None:
+    """The follow held 40 as its leader was found to hold half of what was expected, and was about
+    to buy 60 that the half does not concern.
+    """
+    level = LeaderLevel(shares=shares(50), block_number=160, base_block_number=100)
+    position = FollowPosition(held_shares=shares(40), open_entries=("e1",))
+
+    first = opened(position, cause=CopyCause.RECONCILED, level=level, shares=shares(20))
+    settled = replace(
+        position,
+        exit=first,
+        held_shares=shares(100),
+        open_entries=(),
+        bought_by_entry={"e1": shares(60)},
+    )
+
+    assert first.shares is None
+    assert opened(settled).shares == shares(20)
+    assert opened(replace(settled, own_shares=shares(5))).shares == shares(25)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def a_trade(side: Side = Side.SELL, amount: int = 400, **changes: Any) -> Judged
         leader_token_id=TOKEN,
         side=side,
         leader_shares=shares(amount),
+        leader_held_shares=None,
         judged_at=NOON + seconds(5),
         is_missed=False,
     )
@@ -141,6 +142,32 @@ def test_trades_that_are_accounted_are_expected_and_move_the_base() -> None:
     assert step == MoveBase(
         base=Base(leader_shares=shares(700), block_number=160, accounted_at=NOON + seconds(9))
     )
+
+
+def test_what_left_him_before_a_sale_leaves_the_proportion_that_the_sale_copied() -> None:
+    """Of 1,000 he moved 500 out, and sold half of the rest: the follow, which has sold half of its
+    100, holds 25 as he holds 250.
+    """
+    sale = a_trade(Side.SELL, 250, leader_held_shares=shares(500))
+
+    step = decided(held(trades=[sale]), reading(250, mined_in={"0x01": 120}))
+
+    assert isinstance(step, IntendExit)
+    assert step.intent.shares == shares(25)
+    assert (step.intent.leader_shares, step.intent.leader_held_shares) == (
+        shares(250),
+        shares(500),
+    )
+
+
+def test_what_left_him_after_a_sale_counts_by_what_the_sale_left() -> None:
+    """Of 1,000 he sold half, and moved 250 of the rest out."""
+    sale = a_trade(Side.SELL, 500, leader_held_shares=shares(1000))
+
+    step = decided(held(trades=[sale]), reading(250, mined_in={"0x01": 120}))
+
+    assert isinstance(step, IntendExit)
+    assert step.intent.shares == shares(25)
 
 
 def test_a_trade_that_the_base_shows_already_is_not_expected_again() -> None:
@@ -368,6 +395,7 @@ def test_a_leader_of_whom_everything_is_known_is_never_reconciled(
                 side,
                 transaction_hash=f"0x{number}",
                 leader_shares=sold,
+                leader_held_shares=balance if side is Side.SELL else None,
                 judged_at=NOON + seconds(number + 1),
             )
         )
