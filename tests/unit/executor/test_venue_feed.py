@@ -165,7 +165,9 @@ def test_the_pause_of_a_wallet_doubles_up_to_its_limit_and_ends_with_a_success()
     assert retries.fail("0xa") == seconds(1)
 
 
-def a_feed(venue: Any, orders: Sequence[Order], clock: Clock) -> VenueFeed:
+def a_feed(
+    venue: Any, orders: Sequence[Order], clock: Clock, *, wallets_per_poll: int = len(WALLETS)
+) -> VenueFeed:
     fixed: Any = FixedOrders(orders)
     return VenueFeed(
         fixed,
@@ -175,7 +177,7 @@ def a_feed(venue: Any, orders: Sequence[Order], clock: Clock) -> VenueFeed:
         poll_interval=timedelta(0),
         overdue_after=timedelta(milliseconds=500),
         verify_for=seconds(4),
-        max_wallets_per_poll=len(WALLETS),
+        max_wallets_per_poll=wallets_per_poll,
     )
 
 
@@ -220,6 +222,25 @@ async def test_a_wallet_that_the_venue_does_not_answer_for_holds_up_no_other(
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_requests_without_an_answer_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(venue_feed, "GRACE_S", 0.0)
+    venue, clock = HangingVenue(refused=set(WALLETS)), Clock(NOON)
+    orders = of_every_wallet(state=OrderState.MATCHED)
+    feed = a_feed(venue, orders, clock, wallets_per_poll=10)
+
+    for _ in range(10):
+        await feed._poll(Published())
+        await asyncio.sleep(0)
+    assert sum(venue.requests.values()) == 10 * venue_feed.MAX_POLLS_IN_FLIGHT
+
+    venue.answers.set()
+    while len(venue.requests) < len(WALLETS):
+        await feed._poll(Published())
+        await asyncio.sleep(0)
+    assert set(venue.requests.values()) == {1}
+    await asyncio.gather(*feed._fetches.values())
 
 
 async def test_an_unexpected_error_of_a_slow_request_ends_the_feed(
