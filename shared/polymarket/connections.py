@@ -21,10 +21,10 @@ class Use(Enum):
     """Everything else."""
 
 
-LIMITS = {Use.ORDERS: 32, Use.ACCOUNTS: 32, Use.READS: 128}
+LIMITS = {Use.ORDERS: 32, Use.ACCOUNTS: 32, Use.READS: 192}
 """Per process. Orders: the venue answers one within milliseconds, and accepts no more than a few
-dozens a second per signer. Reads: more than the venue feed has in flight at once, so that lookups
-get one too."""
+dozens a second per signer. Reads: more than the executor's feeds have in flight at once, so that
+lookups get one too."""
 
 
 class Connections:
