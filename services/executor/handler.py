@@ -82,7 +82,7 @@ class Orders(Protocol):
 class Venue(Protocol):
     def known_reply(self, order: Order, *, may_have_arrived: bool) -> Reply | None:
         """What the venue is known to answer to any such order now; None: it has to be posted. An
-        order that may have arrived is never refused by it.
+        exit, and an order that may have arrived, are never refused by it.
         """
         ...
 

@@ -14,6 +14,7 @@ import orjson
 
 from shared.chain.addresses import is_v3_position
 from shared.domain.errors import InvalidMessage, Transient
+from shared.polymarket.connections import Connections, Use
 from shared.polymarket.market_data import (
     BookSnapshot,
     Market,
@@ -37,9 +38,7 @@ from shared.polymarket.signing import Credentials, Wallet
 logger = logging.getLogger(__name__)
 
 JSON = {"Content-Type": "application/json"}
-MAX_CONNECTIONS = 32
-"""Per process: the venue answers an order within milliseconds, and accepts no more than a few dozen
-a second per signer."""
+ACCOUNT_PATHS = ("/auth/", "/time", "/balance-allowance/")
 FIRST_CURSOR = "MA=="
 LAST_CURSOR = "LTE="
 MAX_PAGES = 100
@@ -80,7 +79,7 @@ class Clob:
 
     def __init__(self, settings: VenueSettings, *, now: Callable[[], datetime]) -> None:
         self._settings, self._now = settings, now
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = Connections(timeout_s=settings.venue_timeout_s)
         self._clock_offset_s = 0
         """How far the venue's clock is ahead of ours; measured once it refuses a signed time."""
 
@@ -93,8 +92,7 @@ class Clob:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._connections.close()
 
     async def fetch_book(self, token_id: str) -> BookSnapshot:
         """Raises: NoMarket, Transient, InvalidMessage."""
@@ -186,9 +184,9 @@ class Clob:
         """Post an order's body, byte for byte.
 
         Never raises for the network. Where the bytes may have left and no answer came, the reply is
-        ``ReplyLost``; where there was no connection they cannot have left, and it is
-        ``RetryLater``; likewise where a gateway in front of the venue answers. A post that is
-        refused because of its signed time is sent once more.
+        ``ReplyLost``; where there was no connection, or none was free in time, they cannot have
+        left, and it is ``RetryLater``; likewise where a gateway in front of the venue answers. A
+        post that is refused because of its signed time is sent once more.
         """
         offset_s = self._clock_offset_s
         reply = await self._post(body, credentials)
@@ -205,7 +203,7 @@ class Clob:
             method="POST", path="/order", body=body, timestamp=self._venue_time_s()
         )
         try:
-            async with self._open_session().post(
+            async with self._connections.session(Use.ORDERS).post(
                 self._settings.clob("/order"), data=body.encode(), headers=headers
             ) as response:
                 raw = await response.read()
@@ -217,7 +215,7 @@ class Clob:
                         now=datetime.fromtimestamp(self._venue_time_s(), UTC),
                     ),
                 )
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return RetryLater(f"no connection to the venue: {type(error).__name__}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return ReplyLost(type(error).__name__)
@@ -321,20 +319,12 @@ class Clob:
         query: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         try:
-            async with self._open_session().request(
+            async with self._connections.session(_use(path)).request(
                 method, self._settings.clob(path), headers=headers, params=query
             ) as response:
                 return response.status, _parse_json(await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Transient(f"{method} {path}: {type(error).__name__}") from None
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
-                timeout=aiohttp.ClientTimeout(total=self._settings.venue_timeout_s),
-            )
-        return self._session
 
     def _venue_time_s(self) -> int:
         return int(self._now().timestamp()) + self._clock_offset_s
@@ -343,6 +333,10 @@ class Clob:
 def as_repeat(reply: Reply) -> Reply:
     """The reply to bytes that were sent, and refused for a passing reason, right before."""
     return replace(reply, is_repeat=True) if isinstance(reply, Rejected) else reply
+
+
+def _use(path: str) -> Use:
+    return Use.ACCOUNTS if path.startswith(ACCOUNT_PATHS) else Use.READS
 
 
 def _asset_type(token_id: str | None) -> str:

@@ -2,8 +2,9 @@
 
 A gate is closed for all orders (a restart, a mode), for those of one side (the region: some may
 close positions and not open any), or for one wallet's of one side (closed-only). While it is
-closed, one order in each interval is posted and asks whether it has opened; the others are answered
-as the venue would. What is known is this instance's own, and forgotten with it.
+closed, one order in each interval is posted and asks whether it has opened. The others wait, or end
+as the venue would end them: entries alone, for an exit is ended only by the venue's own answer to
+it. What is known is this instance's own, and forgotten with it.
 """
 
 import logging
@@ -27,7 +28,7 @@ FINAL_REASONS = {
     Gate.REGION_BLOCKED: Reason.REGION_BLOCKED,
     Gate.CLOSED_ONLY: Reason.CLOSED_ONLY,
 }
-"""Gates for which an order ends, as if it had been posted; for the others it waits."""
+"""Gates for which an entry ends, as if it had been posted; for the others it waits."""
 
 Scope = tuple[str | None, Side | None]
 """A wallet and the side of its orders; None: of all wallets, or on both sides."""
@@ -43,9 +44,9 @@ class ClosedGate:
     probe_at: datetime
     """From then on, the next order is posted."""
 
-    def reply(self, *, may_have_arrived: bool) -> Reply:
+    def reply(self, order: Order, *, may_have_arrived: bool) -> Reply:
         reason = FINAL_REASONS.get(self.gate)
-        if reason is None or may_have_arrived:
+        if reason is None or may_have_arrived or order.side is Side.SELL:
             return RetryLater(self.text, gate=self.gate)
         return Rejected(reason, f"{self.text} (known from another order, not posted)")
 
@@ -61,7 +62,7 @@ class VenueGates:
         now = self._now()
         waiting = next((each for each in closed if now < each.probe_at), None)
         if waiting is not None:
-            return waiting.reply(may_have_arrived=may_have_arrived)
+            return waiting.reply(order, may_have_arrived=may_have_arrived)
         for each in closed:
             each.probe_at = now + self._probe_interval
         return None

@@ -3,7 +3,8 @@
 An instance that gets a partition does not know what the previous one was doing. So nothing new is
 begun for its proxies until the venue was asked about each of their orders that is not final. What
 it shows is published as reports, as ``VenueFeed`` publishes its own. A wallet that the venue does
-not answer for is withheld alone, and asked for again after a pause that grows.
+not answer for soon is withheld alone. It is asked for again after a pause that grows, with all the
+time that its requests may take.
 """
 
 import asyncio
@@ -27,8 +28,8 @@ CHECK_INTERVAL_S = 0.1
 RETRY_AFTER_S = 1.0
 BATCH_INTERVAL_S = 1.0
 ANSWER_WITHIN_S = 3.0
-"""A wallet that the venue does not answer for so soon is withheld: the others of its batch would
-wait as long as the request may take."""
+"""A wallet of a batch that the venue does not answer for so soon is withheld: the others would wait
+as long as its requests may take. A withheld wallet holds up no other, and has no such limit."""
 
 
 LeaseId = tuple[int, int]
@@ -63,6 +64,8 @@ class StartupCheck:
         """The leases whose open orders were checked, but for those of the withheld wallets."""
         self._withheld: dict[str, LeaseId] = {}
         """By proxy whose open orders could not be checked under this lease."""
+        self._rechecks: dict[tuple[str, LeaseId], asyncio.Task[None]] = {}
+        """By withheld proxy and lease: the check that the venue has not answered yet."""
 
     @property
     def is_ready(self) -> bool:
@@ -80,19 +83,25 @@ class StartupCheck:
             raise StartupCheckPending(f"the open orders of proxy {proxy} could not be checked yet")
 
     async def __call__(self, publish: Publish) -> None:
-        while True:
-            try:
-                if unchecked := self._held() - self._checked:
-                    await self._check_leases(unchecked, publish)
-                if due := self._due_wallets():
-                    await self._check_withheld(due, publish)
-                    await asyncio.sleep(BATCH_INTERVAL_S)
-            except Transient as error:
-                logger.warning(
-                    "open orders could not be checked, no new orders until they are: %s", error
-                )
-                await asyncio.sleep(RETRY_AFTER_S)
-            await asyncio.sleep(CHECK_INTERVAL_S)
+        try:
+            while True:
+                try:
+                    if unchecked := self._held() - self._checked:
+                        await self._check_leases(unchecked, publish)
+                    if due := self._due_wallets():
+                        await self._start_rechecks(due, publish)
+                        await asyncio.sleep(BATCH_INTERVAL_S)
+                except Transient as error:
+                    logger.warning(
+                        "open orders could not be checked, no new orders until they are: %s", error
+                    )
+                    await asyncio.sleep(RETRY_AFTER_S)
+                await asyncio.sleep(CHECK_INTERVAL_S)
+                self._end_answered_rechecks()
+        finally:
+            for recheck in self._rechecks.values():
+                recheck.cancel()
+            await asyncio.gather(*self._rechecks.values(), return_exceptions=True)
 
     async def _check_leases(self, unchecked: Collection[LeaseId], publish: Publish) -> None:
         open_by_proxy = await self._load_open_orders(
@@ -103,7 +112,9 @@ class StartupCheck:
             if start:
                 await asyncio.sleep(BATCH_INTERVAL_S)
             batch = proxies[start : start + self._batch_size]
-            await self._check_proxies({proxy: open_by_proxy[proxy] for proxy in batch}, publish)
+            await asyncio.gather(
+                *(self._check_in_batch(proxy, open_by_proxy[proxy], publish) for proxy in batch)
+            )
         self._checked = frozenset(unchecked) | self._held() & self._checked
         if proxies:
             logger.info(
@@ -113,12 +124,21 @@ class StartupCheck:
                 sum(proxy in self._withheld for proxy in proxies),
             )
 
-    async def _check_withheld(self, proxies: Collection[str], publish: Publish) -> None:
-        open_by_proxy = await self._load_open_orders(lambda proxy: proxy in proxies)
-        # Those without an open order by now have nothing to be checked.
-        await self._check_proxies(
-            {proxy: open_by_proxy.get(proxy, []) for proxy in proxies}, publish
-        )
+    async def _start_rechecks(self, due: Mapping[str, LeaseId], publish: Publish) -> None:
+        open_by_proxy = await self._load_open_orders(lambda proxy: proxy in due)
+        for proxy, lease_id in due.items():
+            # Those without an open order by now have nothing to be checked.
+            orders = open_by_proxy.get(proxy, [])
+            self._rechecks[proxy, lease_id] = asyncio.create_task(
+                self._check_proxy(proxy, orders, publish, lease_id=lease_id, within_s=None)
+            )
+
+    def _end_answered_rechecks(self) -> None:
+        """Raises: what a check raised unexpectedly."""
+        for key, recheck in list(self._rechecks.items()):
+            if recheck.done():
+                del self._rechecks[key]
+                recheck.result()
 
     async def _load_open_orders(self, includes: Callable[[str], bool]) -> dict[str, list[Order]]:
         """The open orders of the proxies that it includes, by proxy. Raises: Transient."""
@@ -128,25 +148,41 @@ class StartupCheck:
                 open_by_proxy.setdefault(order.proxy, []).append(order)
         return open_by_proxy
 
-    def _due_wallets(self) -> list[str]:
-        """A batch of the withheld wallets that are due; those of lost leases are forgotten."""
+    def _due_wallets(self) -> dict[str, LeaseId]:
+        """Withheld wallets that are due, with their leases, and no more than a batch under way;
+        those of lost leases are forgotten.
+        """
         held = self._held()
         self._withheld = {proxy: lease for proxy, lease in self._withheld.items() if lease in held}
-        due = [proxy for proxy in self._withheld if self._retries.is_due(proxy)]
-        return due[: self._batch_size]
+        due = [
+            (proxy, lease)
+            for proxy, lease in self._withheld.items()
+            if (proxy, lease) not in self._rechecks and self._retries.is_due(proxy)
+        ]
+        return dict(due[: max(0, self._batch_size - len(self._rechecks))])
 
-    async def _check_proxies(
-        self, open_by_proxy: Mapping[str, Sequence[Order]], publish: Publish
-    ) -> None:
-        await asyncio.gather(
-            *(self._check_proxy(proxy, orders, publish) for proxy, orders in open_by_proxy.items())
+    async def _check_in_batch(self, proxy: str, orders: Sequence[Order], publish: Publish) -> None:
+        await self._check_proxy(
+            proxy, orders, publish, lease_id=self._lease_id(proxy), within_s=ANSWER_WITHIN_S
         )
 
-    async def _check_proxy(self, proxy: str, orders: Sequence[Order], publish: Publish) -> None:
+    async def _check_proxy(
+        self,
+        proxy: str,
+        orders: Sequence[Order],
+        publish: Publish,
+        *,
+        lease_id: LeaseId | None,
+        within_s: float | None,
+    ) -> None:
+        """Publish what the venue shows of the orders, and release the wallet, or withhold it. What
+        was asked under a lease that is lost by then says nothing about the wallet under another.
+        """
         try:
-            trades = await self._fetch_trades(proxy, orders)
+            trades = await self._fetch_trades(proxy, orders, within_s=within_s)
         except Transient as error:
-            self._withhold(proxy, error)
+            if lease_id is not None and lease_id == self._lease_id(proxy):
+                self._withhold(proxy, lease_id, error)
             return
         await self._parked_rows.park(trades.unreadable, publish)
         traces = {order.order_hash: order.traceparent for order in orders}
@@ -158,10 +194,13 @@ class StartupCheck:
             if order.order_hash not in traded:
                 with tracing.continue_trace(order.traceparent):
                     await publish(build_overdue(order, now=self._now()))
-        self._retries.succeed(proxy)
-        self._withheld.pop(proxy, None)
+        if self._withheld.get(proxy) in (None, lease_id):
+            self._retries.succeed(proxy)
+            self._withheld.pop(proxy, None)
 
-    async def _fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+    async def _fetch_trades(
+        self, proxy: str, orders: Sequence[Order], *, within_s: float | None
+    ) -> WalletTrades:
         """Nothing where there are no orders, or where the answer cannot be read: then every
         order is reported as overdue, and the handler looks up each by itself.
 
@@ -170,18 +209,15 @@ class StartupCheck:
         if not orders:
             return WalletTrades(reports=())
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with asyncio.timeout(within_s):
                 return await self._venue.fetch_trades(proxy, orders)
         except TimeoutError:
-            raise Transient(f"no answer of the venue within {ANSWER_WITHIN_S:.0f} s") from None
+            raise Transient(f"no answer of the venue within {within_s} s") from None
         except InvalidMessage as error:
             logger.error("the venue's trades of proxy %s cannot be read: %s", proxy, error)
             return WalletTrades(reports=())
 
-    def _withhold(self, proxy: str, error: Transient) -> None:
-        lease_id = self._lease_id(proxy)
-        if lease_id is None:
-            return
+    def _withhold(self, proxy: str, lease_id: LeaseId, error: Transient) -> None:
         self._withheld[proxy] = lease_id
         logger.warning(
             "the open orders of proxy %s could not be checked, it gets no new orders until they "

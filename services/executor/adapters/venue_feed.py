@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 GRACE_S = 0.5
 """How long after its interval a poll waits for wallets that the venue has not answered for yet.
 Their requests go on meanwhile, and hold up no later poll."""
+MAX_POLLS_IN_FLIGHT = 2
+"""Requests without an answer are at most those of so many whole polls: a venue that answers none
+gets no more of them, and lookups still get a connection."""
 
 
 class VenueFeed:
@@ -120,11 +123,14 @@ class VenueFeed:
         return proxy not in self._fetches and self._retries.is_due(proxy)
 
     def _next_wallets(self, proxies: Iterable[str]) -> list[str]:
-        """The wallets of this poll, within the venue's rate limit; longest ago polled first."""
-        last_poll = {proxy: self._last_poll_by_proxy.get(proxy, 0) for proxy in proxies}
-        polled = sorted(last_poll, key=last_poll.__getitem__)[: self._max_wallets_per_poll]
+        """The wallets of this poll, within the venue's rate limit; longest ago polled first. Fewer
+        while many requests of earlier polls have no answer.
+        """
+        free = MAX_POLLS_IN_FLIGHT * self._max_wallets_per_poll - len(self._fetches)
+        waiting_longest = sorted(proxies, key=lambda proxy: self._last_poll_by_proxy.get(proxy, 0))
+        polled = waiting_longest[: min(self._max_wallets_per_poll, free)]
         self._poll_number += 1
-        self._last_poll_by_proxy = last_poll | dict.fromkeys(polled, self._poll_number)
+        self._last_poll_by_proxy |= dict.fromkeys(polled, self._poll_number)
         return polled
 
     async def _publish_trades(
@@ -179,7 +185,11 @@ class VenueFeed:
         self._times_overdue[order.intent_id] = self._times_overdue.get(order.intent_id, 0) + 1
 
     def _keep_only(self, orders: Sequence[Order]) -> None:
-        """Forget what was published of orders that are no longer open."""
+        """Forget what was published of orders that are no longer open, and wallets without one."""
+        proxies = {order.proxy for order in orders}
+        self._last_poll_by_proxy = {
+            proxy: number for proxy, number in self._last_poll_by_proxy.items() if proxy in proxies
+        }
         hashes = {order.order_hash for order in orders}
         intents = {order.intent_id for order in orders}
         self._published = {key: shown for key, shown in self._published.items() if key[0] in hashes}

@@ -167,21 +167,44 @@ def test_a_reply_to_an_order_from_before_does_not_open_the_gate(venue: Venue) ->
     assert venue.reply() == RESTARTING
 
 
-@pytest.mark.parametrize(("side", "other"), [(Side.BUY, Side.SELL), (Side.SELL, Side.BUY)])
-def test_a_blocked_region_ends_new_orders_of_all_wallets_on_that_side(
-    venue: Venue, side: Side, other: Side
-) -> None:
+def test_a_blocked_region_ends_new_entries_of_all_wallets(venue: Venue) -> None:
     """Some regions may close positions and not open any."""
-    venue.answer(BLOCKED, side=side)
+    venue.answer(BLOCKED, side=Side.BUY)
 
-    reply = venue.reply(proxy=OTHER_PROXY, side=side)
+    reply = venue.reply(proxy=OTHER_PROXY, side=Side.BUY)
 
     assert isinstance(reply, Rejected)
     assert reply.reason is Reason.REGION_BLOCKED
     assert "not posted" in reply.text
     after = apply_reply(an_order(), reply, is_first_post=True, now=NOON)
     assert after.state is OrderState.REJECTED
-    assert venue.reply(proxy=OTHER_PROXY, side=other) is None
+    assert venue.reply(proxy=OTHER_PROXY, side=Side.SELL) is None
+
+
+@pytest.mark.parametrize("known", [BLOCKED, CLOSED_ONLY])
+def test_an_exit_that_was_not_posted_waits_until_the_venue_answers_it(
+    venue: Venue, known: Rejected
+) -> None:
+    venue.answer(known, side=Side.SELL)
+
+    reply = venue.reply(side=Side.SELL)
+
+    assert reply == RetryLater(known.text, gate=known.gate)
+    waiting = apply_reply(an_order(side=Side.SELL), reply, is_first_post=True, now=NOON)
+    assert (waiting.state, waiting.last_reply) == (OrderState.SIGNED, VenueReply.RETRY_LATER)
+    assert venue.reply(side=Side.BUY) is None
+
+    venue.clock.now += INTERVAL
+    assert venue.reply(side=Side.SELL) is None
+    venue.answer(ACCEPTED, side=Side.SELL)
+    assert venue.reply(side=Side.SELL) is None
+
+
+def test_an_exit_of_another_wallet_waits_while_the_region_is_blocked(venue: Venue) -> None:
+    venue.answer(BLOCKED, side=Side.SELL, proxy=WALLET.proxy)
+
+    assert isinstance(venue.reply(side=Side.SELL, proxy=OTHER_PROXY), RetryLater)
+    assert venue.reply(side=Side.BUY, proxy=OTHER_PROXY) is None
 
 
 def test_closed_only_ends_entries_of_that_wallet_alone(venue: Venue) -> None:

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -92,9 +92,11 @@ async def running(check: StartupCheck) -> AsyncIterator[Published]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def a_check(venue: Any, orders: Sequence[Order], *, now: Callable[[], datetime]) -> StartupCheck:
+def a_check(
+    venue: Any, orders: Sequence[Order], *, now: Callable[[], datetime], leases: Any = None
+) -> StartupCheck:
     fixed: Any = FixedOrders(orders)
-    leases: Any = AllPartitions()
+    leases = leases or AllPartitions()
     return StartupCheck(fixed, venue, leases, now=now, batch_size=len(WALLETS))
 
 
@@ -141,6 +143,63 @@ async def test_a_wallet_that_the_venue_does_not_answer_for_is_withheld_alone(
         await eventually(lambda: is_ready(check, REFUSED))
 
 
+@dataclass
+class SlowVenue(RefusingVenue):
+    """Answers a request for the refused wallets when the test lets it."""
+
+    answers: dict[str, list[asyncio.Event]] = field(default_factory=dict)
+    """By refused wallet, one for each request."""
+
+    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+        if proxy in self.refused:
+            self.answers.setdefault(proxy, []).append(asyncio.Event())
+            await self.answers[proxy][-1].wait()
+        return self.trades
+
+
+async def test_a_withheld_wallet_has_the_full_time_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(startup_check, "ANSWER_WITHIN_S", 0.0)
+    slow, slower = WALLETS[3:5]
+    venue, clock = SlowVenue(refused={slow, slower}), Clock(NOON)
+    check = a_check(venue, of_every_wallet(), now=clock)
+
+    async with running(check):
+        await eventually(lambda: check.is_ready)
+        clock.now += seconds(1)
+        await eventually(lambda: [len(venue.answers[each]) for each in (slow, slower)] == [2, 2])
+        venue.answers[slow][1].set()
+        await eventually(lambda: is_ready(check, slow))
+        assert not is_ready(check, slower)
+        venue.answers[slower][1].set()
+        await eventually(lambda: is_ready(check, slower))
+
+
+async def test_an_answer_that_was_asked_for_under_a_lost_lease_releases_no_wallet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(startup_check, "ANSWER_WITHIN_S", 0.0)
+    venue, clock, leases = SlowVenue(refused={REFUSED}), Clock(NOON), AllPartitions()
+    check = a_check(venue, of_every_wallet(), now=clock, leases=leases)
+
+    async with running(check) as published:
+        await eventually(lambda: check.is_ready)
+        clock.now += seconds(1)
+        await eventually(lambda: len(venue.answers[REFUSED]) == 2)
+        leases.held = (replace(leases.held[0], token=2),)
+        await eventually(lambda: check.is_ready)
+        reports = len(published.messages)
+        venue.answers[REFUSED][1].set()
+        await eventually(lambda: len(published.messages) == reports + 1)
+        assert not is_ready(check, REFUSED)
+
+        clock.now += MAX_PAUSE
+        await eventually(lambda: len(venue.answers[REFUSED]) == 4)
+        venue.answers[REFUSED][3].set()
+        await eventually(lambda: is_ready(check, REFUSED))
+
+
 def is_ready(check: StartupCheck, proxy: str) -> bool:
     try:
         check.require_ready(proxy)
@@ -165,7 +224,9 @@ def test_the_pause_of_a_wallet_doubles_up_to_its_limit_and_ends_with_a_success()
     assert retries.fail("0xa") == seconds(1)
 
 
-def a_feed(venue: Any, orders: Sequence[Order], clock: Clock) -> VenueFeed:
+def a_feed(
+    venue: Any, orders: Sequence[Order], clock: Clock, *, wallets_per_poll: int = len(WALLETS)
+) -> VenueFeed:
     fixed: Any = FixedOrders(orders)
     return VenueFeed(
         fixed,
@@ -175,7 +236,7 @@ def a_feed(venue: Any, orders: Sequence[Order], clock: Clock) -> VenueFeed:
         poll_interval=timedelta(0),
         overdue_after=timedelta(milliseconds=500),
         verify_for=seconds(4),
-        max_wallets_per_poll=len(WALLETS),
+        max_wallets_per_poll=wallets_per_poll,
     )
 
 
@@ -220,6 +281,25 @@ async def test_a_wallet_that_the_venue_does_not_answer_for_holds_up_no_other(
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_requests_without_an_answer_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(venue_feed, "GRACE_S", 0.0)
+    venue, clock = HangingVenue(refused=set(WALLETS)), Clock(NOON)
+    orders = of_every_wallet(state=OrderState.MATCHED)
+    feed = a_feed(venue, orders, clock, wallets_per_poll=10)
+
+    for _ in range(10):
+        await feed._poll(Published())
+        await asyncio.sleep(0)
+    assert sum(venue.requests.values()) == 10 * venue_feed.MAX_POLLS_IN_FLIGHT
+
+    venue.answers.set()
+    while len(venue.requests) < len(WALLETS):
+        await feed._poll(Published())
+        await asyncio.sleep(0)
+    assert set(venue.requests.values()) == {1}
+    await asyncio.gather(*feed._fetches.values())
 
 
 async def test_an_unexpected_error_of_a_slow_request_ends_the_feed(
