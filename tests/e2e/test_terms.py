@@ -29,7 +29,10 @@ def deployment(
             tmp_path_factory.mktemp("terms"),
             background,
             follow_groups=3,
-            environment={"PRICER_MAX_MARKET_DETAILS_WAIT": "PT20S"},
+            environment={
+                "PRICER_MAX_MARKET_DETAILS_WAIT": "PT20S",
+                "INGEST_COMPLEMENT_TIMEOUT": "PT20S",
+            },
         )
     ) as deployment:
         yield deployment
