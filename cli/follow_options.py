@@ -77,9 +77,7 @@ def parse_filters(options: FollowOptions) -> Filters:
             min_leader_usdc=_parse_usdc(options.min_leader, what="--min-leader") or 0,
             **band,
             max_spread_bps=(
-                None
-                if options.max_spread is None
-                else parsing.parse_not_negative(options.max_spread, what="--max-spread") * 100
+                None if options.max_spread is None else parsing.parse_spread_bps(options.max_spread)
             ),
             min_liquidity_usdc=_parse_usdc(options.min_liquidity, what="--min-liquidity"),
             min_seconds_to_end=_parse_span(options.min_time_left, what="--min-time-left"),

@@ -5,10 +5,15 @@ from typing import TYPE_CHECKING
 
 from cli.errors import CommandError
 from shared.chain import addresses
-from shared.domain.terms import EndMode, EntryMode, ExitMode, Tier
+from shared.domain.money import as_decimal
+from shared.domain.terms import MAX_SPREAD_BPS, MAX_TERM_USDC, EndMode, EntryMode, ExitMode, Tier
 
 if TYPE_CHECKING:
     from services.paper_venue.faults.catalogue import Fault
+
+
+MAX_DIGITS = 18
+"""Before the decimal point, and after it."""
 
 
 def parse_address(text: str, *, what: str) -> str:
@@ -22,13 +27,17 @@ def parse_address(text: str, *, what: str) -> str:
 
 
 def parse_decimal(text: str, *, what: str) -> Decimal:
-    """Raises: CommandError where it is no finite number."""
+    """Raises: CommandError where it is no finite number, or has more than ``MAX_DIGITS`` digits
+    before or after the decimal point: what computes with it would fail, or take for ever.
+    """
     try:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal("nan")
     if not number.is_finite():
-        raise CommandError(f"{what} is {text!r}: it must be a number such as 12.50")
+        raise CommandError(f"{what} is {text[:40]!r}: it must be a number such as 12.50")
+    if number.adjusted() >= MAX_DIGITS or int(number.as_tuple().exponent) < -MAX_DIGITS:
+        raise CommandError(f"{what} is {text[:40]!r}: that is too large or too exact")
     return number
 
 
@@ -38,6 +47,8 @@ def parse_usdc(text: str, *, what: str) -> int:
     scaled = amount.scaleb(6)
     if scaled != scaled.to_integral_value():
         raise CommandError(f"{what} is {text}: USDC has at most six decimals")
+    if scaled > MAX_TERM_USDC:
+        raise CommandError(f"{what} is {text}: it must be at most {as_decimal(MAX_TERM_USDC):f}")
     return int(scaled)
 
 
@@ -47,6 +58,16 @@ def parse_slippage_bps(text: str) -> Decimal:
     if not 0 <= percent < 100:
         raise CommandError(f"--slippage is {text}: it must be at least 0 and below 100 percent")
     return percent * 100
+
+
+def parse_spread_bps(text: str) -> Decimal:
+    """A limit given in percent, as basis points. Raises: CommandError."""
+    bps = parse_not_negative(text, what="--max-spread") * 100
+    if bps > MAX_SPREAD_BPS:
+        raise CommandError(
+            f"--max-spread is {text}: it must be at most {MAX_SPREAD_BPS / 100:f} percent"
+        )
+    return bps
 
 
 def parse_tier(text: str) -> Tier:

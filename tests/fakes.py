@@ -227,9 +227,13 @@ class FakeComplements:
     def __init__(self, known: Mapping[str, OutcomeToken] | None = None) -> None:
         self.known = dict(known or {})
         self.requests: list[str] = []
+        """Those that the venue was asked for."""
 
     async def find_complement(self, token_id: str) -> Complement:
         self.requests.append(token_id)
+        return await self.load_complement(token_id)
+
+    async def load_complement(self, token_id: str) -> Complement:
         return self.known.get(token_id, Missing.UNAVAILABLE)
 
 

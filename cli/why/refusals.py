@@ -70,7 +70,8 @@ RULES = {
     Refusal.ENTRIES_NOT_COPIED: Rule("the follow's terms copy no entries"),
     Refusal.NO_COMPLEMENT: Rule("the venue knows no complementary outcome of the leader's token"),
     Refusal.COMPLEMENT_UNAVAILABLE: Rule(
-        "the venue did not name the complementary outcome of the leader's token in time"
+        "the complementary outcome of the leader's token is not known: the venue did not name it "
+        "in time, or no follow ever bought it"
     ),
     Refusal.LEADER_TRADE_TOO_SMALL: Rule("what the leader's trade is worth so far", USDC),
     Refusal.PRICE_FILTERED: Rule(

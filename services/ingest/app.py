@@ -116,7 +116,7 @@ def build_handler(
         trades=PostgresTrades(engine),
         holdings=holdings,
         complements=VenueComplements(
-            engine, clob, now=utc_now, fetch_timeout=settings.complement_timeout
+            engine, clob, now=utc_now, max_wait=settings.complement_timeout
         ),
         controls=controls,
         equities=PostgresEquities(engine, max_age=settings.max_equity_age),

@@ -83,10 +83,14 @@ class Holdings(Protocol):
 class Complements(Protocol):
     async def find_complement(self, token_id: str) -> Complement:
         """Return the other token of the token's market, or why it is not known: a venue that does
-        not answer holds up nothing. One that was returned once is always returned.
+        not answer is hardly waited for. One that was returned once is always returned.
 
         Raises: Transient where the store does not answer.
         """
+        ...
+
+    async def load_complement(self, token_id: str) -> Complement:
+        """The same by the store alone, which has all that were returned. Raises: Transient."""
         ...
 
 
@@ -157,9 +161,7 @@ class Handler:
     ) -> list[CopyIntended]:
         follows = controls.follows_for(fill.leader, fill.side)
         complement = (
-            await self.complements.find_complement(fill.token_id)
-            if any(follow.counter for follow in follows)
-            else None
+            await self._find_complement(fill) if any(follow.counter for follow in follows) else None
         )
         return [
             CopyIntended(
@@ -169,6 +171,14 @@ class Handler:
             )
             for intent in build_intents(copied, fill, controls, sizes, complement=complement)
         ]
+
+    async def _find_complement(self, fill: LeaderFillSeen) -> Complement:
+        """A follow can sell only what it bought, whose token is stored: so that an exit of the
+        leader's other followers never waits for the venue.
+        """
+        if fill.side is Side.SELL:
+            return await self.complements.load_complement(fill.token_id)
+        return await self.complements.find_complement(fill.token_id)
 
     async def _load_controls(self, slices: Sequence[CopySlice]) -> Mapping[int, Controls]:
         return {

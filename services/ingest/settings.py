@@ -42,10 +42,11 @@ class Settings(BaseSettings):
     failed, and an error is logged."""
     unsettled_check_interval: timedelta = timedelta(minutes=1)
     """How often copied trades are checked for being in a block."""
-    complement_timeout: timedelta = Field(default=timedelta(seconds=2), gt=timedelta(0))
-    """How long the venue is waited for to name the complementary token of a leader's token, for
-    follows in the counter direction. It is asked once per token. Later their entries are
-    refused."""
+    complement_timeout: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
+    """How long an entry waits for the venue to name the complementary token of the leader's token,
+    for follows in the counter direction; the leader's other followers wait as well. It is asked
+    once per token. Once it did not answer in time, no entry waits for 30 seconds or until it does
+    again: those of these follows are refused."""
     repeated_rows: RepeatedRows = RepeatedRows.SPEED
     """Which rows of the activity socket wait for their block, because an equal row was reported
     under another transaction: `speed`: those of the same second; `caution`: all within ten minutes.

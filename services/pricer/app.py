@@ -102,6 +102,7 @@ def build_details_cache(settings: Settings, gamma: Gamma) -> DetailsCache:
         now=utc_now,
         valid_for=settings.market_details_valid_for,
         fetch_timeout=settings.fetch_timeout,
+        max_wait=settings.max_market_details_wait,
         max_tokens=settings.max_market_details,
     )
 

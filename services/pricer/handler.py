@@ -58,7 +58,7 @@ class Prices(Protocol):
 class Details(Protocol):
     async def fetch_details(self, token_id: str) -> MarketDetails | None:
         """Return what the venue's catalogue says of the token's market; None: that could not be
-        had. Never raises for what the venue does.
+        had, or not in time. Never raises for what the venue does.
         """
         ...
 
@@ -87,15 +87,21 @@ class Handler:
         ]
 
     async def _quote_with_details(self, intent: Intent) -> Quote | NoQuote:
-        """The details are fetched at the same time, and only where they are needed."""
+        """The details are fetched at the same time, and only where they are needed. Where there is
+        no quote they are not waited for.
+        """
         if intent.complement_missing is not None:
             return NoQuote(missing=intent.complement_missing)
         if not intent.needs_market_details:
             return await self._quote(intent)
-        quote, details = await asyncio.gather(
-            self._quote(intent), self.details.fetch_details(intent.token_id)
-        )
-        return quote.model_copy(update={"market": details}) if isinstance(quote, Quote) else quote
+        fetching = asyncio.create_task(self.details.fetch_details(intent.token_id))
+        try:
+            quote = await self._quote(intent)
+            if isinstance(quote, NoQuote):
+                return quote
+            return quote.model_copy(update={"market": await fetching})
+        finally:
+            fetching.cancel()
 
     async def _quote(self, intent: Intent) -> Quote | NoQuote:
         # What is intended again may have been refused because of an old tick.

@@ -18,8 +18,8 @@ class Settings(BaseSettings):
     max_book_age: timedelta = Field(default=timedelta(seconds=2), ge=timedelta(0))
     """An older book is fetched again: one token can fall silent while the socket works."""
     fetch_timeout: timedelta = Field(default=timedelta(seconds=2), gt=timedelta(0))
-    """How long a book, a market or its details are waited for, the second attempt included; and so
-    long again the midpoint and the last trade, where there is no book."""
+    """How long a book or a market is waited for, and a market's details are requested, the second
+    attempt included; and so long again the midpoint and the last trade, where there is no book."""
     max_last_book_age: timedelta = Field(default=timedelta(seconds=15), ge=timedelta(0))
     """Where no current book can be had, the last good one is used up to this age. Keep it below
     PREFLIGHT_MAX_LAST_BOOK_AGE."""
@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     market_details_valid_for: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(0))
     """How long tags, liquidity and end of a market are cached, where the filters of a follow need
     them."""
+    max_market_details_wait: timedelta = Field(default=timedelta(seconds=1), gt=timedelta(0))
+    """How long a quote waits for them. Once they were not there in time, no quote waits for 30
+    seconds or until they are again: the entries that need them are refused."""
     max_market_details: int = Field(default=2000, gt=0)
     """Tokens of which they are cached; the least recently requested is evicted first."""
     max_tokens: int = Field(default=200, gt=0, le=500)

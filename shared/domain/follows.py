@@ -9,6 +9,7 @@ from enum import StrEnum
 from shared.domain.money import Side
 from shared.domain.prices import BPS
 from shared.domain.terms import (
+    MAX_TERM_USDC,
     NO_FILTERS,
     EndMode,
     EntryMode,
@@ -19,6 +20,8 @@ from shared.domain.terms import (
     copy_amount,
     copy_by_tiers,
     copy_share_of_equity,
+    require_fixed,
+    require_percent,
     require_tiers,
 )
 
@@ -73,10 +76,10 @@ class Follow:
 
     def __post_init__(self) -> None:
         self._check_size()
-        if not 0 <= self.min_usdc <= self.max_usdc:
+        if not 0 <= self.min_usdc <= self.max_usdc <= MAX_TERM_USDC:
             raise ValueError(
-                f"the minimum ({self.min_usdc}) must be between 0 "
-                f"and the maximum ({self.max_usdc}), in micro-USDC"
+                f"the minimum ({self.min_usdc}) must be between 0 and the maximum "
+                f"({self.max_usdc}), and that at most {MAX_TERM_USDC}, in micro-USDC"
             )
         if not 0 <= self.max_slippage_bps < BPS:
             raise ValueError(
@@ -88,9 +91,10 @@ class Follow:
                 "a follow that mirrors its leader buys what he holds, by a percentage, a fixed "
                 "amount or tiers: neither the complementary outcome nor by a share of the equity"
             )
-        if self.daily_cap_usdc < 0:
+        if not 0 <= self.daily_cap_usdc <= MAX_TERM_USDC:
             raise ValueError(
-                f"the daily cap must not be below 0, but is {self.daily_cap_usdc} micro-USDC"
+                f"the daily cap must not be below 0 or above {MAX_TERM_USDC}, "
+                f"but is {self.daily_cap_usdc} micro-USDC"
             )
 
     def _check_size(self) -> None:
@@ -100,13 +104,9 @@ class Follow:
                 "a follow copies either a percentage of the leader's trade, a fixed amount, "
                 "a share of the equity or tiers: give exactly one"
             )
-        for name, size in (
-            ("percentage", self.percent),
-            ("fixed amount", self.fixed_usdc),
-            ("percentage of the equity's share", self.equity_percent),
-        ):
-            if size is not None and size <= 0:
-                raise ValueError(f"the {name} must be above 0, not {size}")
+        require_percent(self.percent, name="the percentage")
+        require_percent(self.equity_percent, name="the percentage of the equity's share")
+        require_fixed(self.fixed_usdc, name="the fixed amount")
         if self.tiers:
             require_tiers(self.tiers)
 

@@ -4,6 +4,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+MAX_TERM_USDC = 10**18
+"""The largest amount of a term, in micro-USDC: more than anybody has. Here as with the others, a
+larger one would end in an arithmetic error, long after it was accepted."""
+MIN_PERCENT, MAX_PERCENT = Decimal("0.000000001"), Decimal(10**9)
+MAX_SPREAD_BPS = Decimal(10**9)
+MAX_SECONDS = 10**11
+"""Some 3,000 years."""
+
 
 class EntryMode(StrEnum):
     """What a follow buys."""
@@ -50,16 +58,37 @@ class Tier:
     fixed_usdc: int | None = None
 
     def __post_init__(self) -> None:
-        if self.from_usdc < 0:
-            raise ValueError(f"a tier begins at 0 or above, not at {self.from_usdc} micro-USDC")
+        if not 0 <= self.from_usdc <= MAX_TERM_USDC:
+            raise ValueError(
+                f"a tier begins at 0 or above, and at most at {MAX_TERM_USDC}, "
+                f"not at {self.from_usdc} micro-USDC"
+            )
         if (self.percent is None) == (self.fixed_usdc is None):
             raise ValueError("a tier copies a percentage or a fixed amount: give one")
-        if (self.percent or self.fixed_usdc or 0) <= 0:
-            raise ValueError("a tier's percentage or fixed amount must be above 0")
+        require_percent(self.percent, name="a tier's percentage")
+        require_fixed(self.fixed_usdc, name="a tier's fixed amount")
 
     def copy_usdc(self, leader_usdc: int) -> int:
         """Return the micro-USDC to copy of a leader's trade of ``leader_usdc`` micro-USDC."""
         return copy_amount(leader_usdc, percent=self.percent, fixed_usdc=self.fixed_usdc)
+
+
+def require_percent(percent: Decimal | None, *, name: str) -> None:
+    """Check one that is given. Raises: ValueError."""
+    if percent is not None and not (percent.is_finite() and percent > 0):
+        raise ValueError(f"{name} must be above 0, not {percent}")
+    if percent is not None and not MIN_PERCENT <= percent <= MAX_PERCENT:
+        raise ValueError(
+            f"{name} must be at least {MIN_PERCENT:f} and at most {MAX_PERCENT}, not {percent}"
+        )
+
+
+def require_fixed(usdc: int | None, *, name: str) -> None:
+    """Check one that is given, in micro-USDC. Raises: ValueError."""
+    if usdc is not None and not 0 < usdc <= MAX_TERM_USDC:
+        raise ValueError(
+            f"{name} must be above 0 and at most {MAX_TERM_USDC} micro-USDC, not {usdc}"
+        )
 
 
 def copy_amount(leader_usdc: int, *, percent: Decimal | None, fixed_usdc: int | None) -> int:
@@ -170,16 +199,16 @@ class Filters:
                 f"the lowest price ({self.min_price}) must be between 0 and the highest "
                 f"({self.max_price}), and that at most 1"
             )
-        for name in (
-            "min_leader_usdc",
-            "max_spread_bps",
-            "min_liquidity_usdc",
-            "min_seconds_to_end",
-            "max_seconds_to_end",
+        for name, largest in (
+            ("min_leader_usdc", MAX_TERM_USDC),
+            ("max_spread_bps", MAX_SPREAD_BPS),
+            ("min_liquidity_usdc", MAX_TERM_USDC),
+            ("min_seconds_to_end", MAX_SECONDS),
+            ("max_seconds_to_end", MAX_SECONDS),
         ):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must not be below 0, but is {value}")
+            if value is not None and not 0 <= value <= largest:
+                raise ValueError(f"{name} must not be below 0 or above {largest}, but is {value}")
         shortest, longest = self.min_seconds_to_end, self.max_seconds_to_end
         if shortest is not None and longest is not None and shortest > longest:
             raise ValueError("the shortest time to a market's end must not be above the longest")

@@ -61,7 +61,8 @@ class Refusal(StrEnum):
     NO_COMPLEMENT = "no_complement"
     """The follow copies the complementary outcome, and the venue knows none."""
     COMPLEMENT_UNAVAILABLE = "complement_unavailable"
-    """The venue did not name the complementary outcome in time."""
+    """The venue did not name the complementary outcome in time, or a sale is of one that no follow
+    ever bought."""
     LEADER_TRADE_TOO_SMALL = "leader_trade_too_small"
     """This and the next six: by the follow's filters."""
     PRICE_FILTERED = "price_filtered"

@@ -21,6 +21,7 @@ from shared.messages.base import MAX_MICROS
 from shared.messages.filters import MarketDetails
 from shared.polymarket.clob import NoMarket
 from shared.polymarket.condition_ids import parse_condition_id
+from shared.polymarket.token_ids import parse_token_id
 
 MAX_CONNECTIONS = 8
 """Per process: what is read is cached for minutes."""
@@ -46,8 +47,10 @@ class Gamma:
     async def fetch_details(self, token_id: str) -> MarketDetails:
         """Return the details of the token's market.
 
-        Raises: NoMarket where no open market lists it; Transient, InvalidMessage.
+        Raises: NoMarket where no open market lists it; Transient; InvalidMessage, also where it is
+        no token id.
         """
+        token_id = parse_token_id(token_id, name="token")
         name = "position_ids" if is_v3_position(int(token_id)) else "clob_token_ids"
         read_at = self._now()
         page = await self._get("/markets/keyset", **{name: token_id, "include_tag": "true"})

@@ -13,6 +13,7 @@ from shared.domain.books import Level, best_first
 from shared.domain.errors import InvalidMessage
 from shared.domain.money import BASE_UNIT, Side, floor_micros
 from shared.domain.outcomes import OutcomeToken
+from shared.polymarket.token_ids import MAX_OUTCOME, parse_token_id, printable
 
 KEEP_ALIVE = frozenset({"", "PONG"})
 TICKS = frozenset(map(Decimal, ("0.1", "0.01", "0.005", "0.0025", "0.001", "0.0001")))
@@ -156,13 +157,9 @@ def parse_book(reply: Mapping[str, Any]) -> BookSnapshot:
 def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) -> Market:
     """Parse a reply of ``/clob-markets/{condition}``.
 
-    Raises: InvalidMessage, also where the market does not list the token.
+    Raises: InvalidMessage, also where the market does not list the token, or any that is none.
     """
-    tokens = tuple(
-        OutcomeToken(token_id=str(token.get("t")), outcome=str(token.get("o") or ""))
-        for token in _parse_list(reply, "t")
-        if isinstance(token, dict)
-    )
+    tokens = tuple(map(_parse_token, _parse_list(reply, "t")))
     if token_id not in [token.token_id for token in tokens]:
         raise InvalidMessage(f"market {condition_id} does not list the token")
     fee = reply.get("fd")
@@ -176,6 +173,15 @@ def parse_market(token_id: str, reply: Mapping[str, Any], *, condition_id: str) 
         neg_risk=bool(reply.get("nr")),
         fee_rate=fee_rate,
         tokens=tokens,
+    )
+
+
+def _parse_token(token: Any) -> OutcomeToken:
+    if not isinstance(token, dict):
+        raise InvalidMessage(f"t: must list objects, got {type(token).__name__}")
+    return OutcomeToken(
+        token_id=parse_token_id(token.get("t"), name="t"),
+        outcome=printable(token.get("o"), MAX_OUTCOME),
     )
 
 

@@ -20,6 +20,7 @@ from shared.domain.errors import InvalidMessage
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT, Side, floor_micros
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
+from shared.polymarket.token_ids import MAX_OUTCOME, parse_token_id, printable
 
 TYPES = ("trades", "orders_matched")
 SUBSCRIBE = json.dumps(
@@ -34,8 +35,6 @@ of leaders ourselves."""
 KEEP_ALIVE = frozenset({"", "PONG", "pong"})
 
 TRANSACTION_HASH = re.compile(r"0x[0-9a-f]{64}")
-TOKEN_ID = re.compile(r"[0-9]{1,78}")
-"""256 bits in decimal."""
 
 Row = Mapping[str, Any]
 
@@ -101,7 +100,7 @@ def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
     leader, transaction_hash, token_id = (
         parse_wallet(row),
         _parse_transaction_hash(row),
-        _parse_token_id(row),
+        parse_token_id(_parse_text(row, "asset"), name="asset"),
     )
     side, shares, price = _parse_side(row), _parse_shares(row), _parse_price(row)
     row_type = str(row.get(ROW_TYPE, ""))
@@ -119,8 +118,8 @@ def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:
         row_id=row_id,
         row_type=row_type,
         filled_at=_parse_time(row),
-        title=_printable(row.get("title"), 200),
-        outcome=_printable(row.get("outcome"), 80),
+        title=printable(row.get("title"), 200),
+        outcome=printable(row.get("outcome"), MAX_OUTCOME),
     )
 
 
@@ -136,18 +135,6 @@ def _parse_transaction_hash(row: Row) -> str:
     if not TRANSACTION_HASH.fullmatch(text):
         raise InvalidMessage(f"transactionHash: {text[:80]!r} is not a transaction hash")
     return text
-
-
-def _parse_token_id(row: Row) -> str:
-    text = _parse_text(row, "asset")
-    if not TOKEN_ID.fullmatch(text):
-        raise InvalidMessage(f"asset: {text[:80]!r} is not a token id")
-    return text
-
-
-def _printable(text: Any, max_length: int) -> str:
-    """Text for people: without control characters, which terminals and databases refuse."""
-    return "".join(filter(str.isprintable, str(text or "")))[:max_length]
 
 
 def _parse_number(row: Row, field: str) -> Decimal:

@@ -25,7 +25,15 @@ def deployment(
     background: BackgroundLoop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with background.entered(
-        running_deployment(tmp_path_factory.mktemp("terms"), background, follow_groups=3)
+        running_deployment(
+            tmp_path_factory.mktemp("terms"),
+            background,
+            follow_groups=3,
+            environment={
+                "PRICER_MAX_MARKET_DETAILS_WAIT": "PT20S",
+                "INGEST_COMPLEMENT_TIMEOUT": "PT20S",
+            },
+        )
     ) as deployment:
         yield deployment
 

@@ -28,7 +28,7 @@ from tests.unit.pricer.harness import FakeClob
 
 pytestmark = pytest.mark.integration
 
-INSTANT = timedelta(microseconds=1)
+INSTANT, LONG = timedelta(microseconds=1), timedelta(seconds=60)
 YES, NO = OutcomeToken(token_id=TOKEN, outcome="Yes"), OutcomeToken(token_id="7", outcome="No")
 
 
@@ -42,13 +42,11 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 class Ingest:
     """The complements of one process, on a venue in memory."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, max_wait: timedelta = LONG) -> None:
         self.clock = Clock(NOON)
         self.clob = FakeClob(self.clock)
         self.clob.market = a_market(tokens=(YES, NO))
-        self.complements = VenueComplements(
-            engine, self.clob, now=self.clock, fetch_timeout=timedelta(seconds=60)
-        )
+        self.complements = VenueComplements(engine, self.clob, now=self.clock, max_wait=max_wait)
 
     async def find(self, token_id: str = TOKEN) -> Complement:
         return await self.complements.find_complement(token_id)
@@ -99,6 +97,35 @@ async def test_what_could_not_be_had_is_asked_for_again_only_after_a_while(
     assert await ingest.find() == NO
 
 
+async def test_a_complement_that_the_venue_names_late_is_stored_for_later(
+    engine: AsyncEngine,
+) -> None:
+    ingest = Ingest(engine, max_wait=INSTANT)
+    ingest.clob.may_reply.clear()
+    assert await ingest.find() is Missing.UNAVAILABLE
+    ingest.clob.may_reply.set()
+
+    await eventually(lambda: is_stored(engine), what="the complement")
+    assert await ingest.find() == NO
+    assert ingest.clob.requested == [TOKEN]
+
+
+async def is_stored(engine: AsyncEngine) -> bool:
+    return await Ingest(engine).complements.load_complement(TOKEN) == NO
+
+
+async def test_the_store_alone_says_what_a_sale_needs(engine: AsyncEngine) -> None:
+    ingest, restarted = Ingest(engine), Ingest(engine)
+
+    assert await ingest.complements.load_complement(TOKEN) is Missing.UNAVAILABLE
+    assert ingest.clob.requested == []
+    await ingest.find()
+
+    assert await ingest.complements.load_complement(TOKEN) == NO
+    assert await restarted.complements.load_complement("7") == YES
+    assert restarted.clob.requested == []
+
+
 @pytest.mark.parametrize("tokens", [(YES,), (YES, NO, OutcomeToken(token_id="8", outcome="Else"))])
 async def test_a_market_that_is_not_binary_has_no_complement(
     engine: AsyncEngine, tokens: tuple[OutcomeToken, ...]
@@ -116,9 +143,7 @@ async def test_the_complement_of_each_outcome_at_the_paper_venue(
     settings = VenueSettings.model_validate({"clob_url": venue.urls["clob"]})
     yes, no = venue.token(market, 0), venue.token(market, 1)
     async with Clob(settings, now=utc_now) as clob:
-        complements = VenueComplements(
-            engine, clob, now=utc_now, fetch_timeout=timedelta(seconds=60)
-        )
+        complements = VenueComplements(engine, clob, now=utc_now, max_wait=LONG)
 
         assert await complements.find_complement(yes) == OutcomeToken(token_id=no, outcome="No")
         assert await complements.find_complement(no) == OutcomeToken(token_id=yes, outcome="Yes")

@@ -33,7 +33,9 @@ from tests.builders import intended, shares
 from tests.fakes import FakeSharedCache
 from tests.integration.paper_venue.venue import PaperVenue
 
-SETTINGS = Settings(fetch_timeout=timedelta(seconds=20))
+SETTINGS = Settings(
+    fetch_timeout=timedelta(seconds=20), max_market_details_wait=timedelta(seconds=20)
+)
 
 
 @dataclass(slots=True, kw_only=True)

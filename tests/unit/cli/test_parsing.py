@@ -50,6 +50,12 @@ def test_an_amount_is_exact_to_the_base_unit(micros: int) -> None:
         ("nan", "a number"),
         ("Infinity", "a number"),
         ("", "a number"),
+        ("1e999999", "too large or too exact"),
+        ("1e400000", "too large or too exact"),
+        ("1e-400000", "too large or too exact"),
+        ("0e400000", "too large or too exact"),
+        ("1" * 5000, "too large or too exact"),
+        ("1000000000000.000001", "at most 1000000000000"),
     ],
 )
 def test_a_wrong_amount_is_refused_and_named(text: str, wrong: str) -> None:

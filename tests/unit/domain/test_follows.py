@@ -42,7 +42,7 @@ def test_a_copy_is_between_its_minimum_and_its_maximum(
 def test_between_the_bounds_a_copy_is_the_percentage_rounded_down(
     percent: Decimal, leader_usdc: int
 ) -> None:
-    follow = a_follow(percent=percent, min_usdc=0, max_usdc=10**20)
+    follow = a_follow(percent=percent, min_usdc=0, max_usdc=10**18)
 
     assert follow.copy_usdc(leader_usdc) == int(percent * 100) * leader_usdc // 10_000
 
@@ -129,7 +129,7 @@ def test_a_share_of_the_equity_is_the_share_that_the_trade_is_of_the_leaders(
 def test_of_at_most_the_whole_share_no_more_than_the_followers_equity_is_copied(
     leader_usdc: int, equities: Equities, percent: Decimal
 ) -> None:
-    follow = replace(BY_EQUITY, equity_percent=percent, max_usdc=10**20)
+    follow = replace(BY_EQUITY, equity_percent=percent, max_usdc=10**18)
     assert equities.follower_usdc is not None
 
     assert 0 <= follow.copy_usdc(leader_usdc, equities=equities) <= equities.follower_usdc
@@ -148,6 +148,24 @@ def test_an_unknown_equity_is_not_zero(equities: Equities | None) -> None:
         BY_EQUITY.copy_usdc(usdc(500), equities=equities)
 
 
+LARGEST = {"min_usdc": 0, "max_usdc": 10**18, "percent": None}
+
+
+@pytest.mark.parametrize("percent", [Decimal("1e-9"), Decimal(10**9)])
+@pytest.mark.parametrize("leader_usdc", [0, 1, 10**18])
+def test_no_terms_that_are_accepted_end_in_an_arithmetic_error(
+    percent: Decimal, leader_usdc: int
+) -> None:
+    equities = Equities(leader_usdc=1, follower_usdc=10**18)
+    for size in (
+        {"percent": percent},
+        {"equity_percent": percent},
+        {"tiers": (Tier(from_usdc=0, percent=percent),)},
+    ):
+        follow = a_follow(**LARGEST | size)
+        assert 0 <= follow.copy_usdc(leader_usdc, equities=equities) <= follow.max_usdc
+
+
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
@@ -161,6 +179,12 @@ def test_an_unknown_equity_is_not_zero(equities: Equities | None) -> None:
         ({"max_slippage_bps": Decimal(-1)}, "slippage"),
         ({"max_slippage_bps": Decimal(10_000)}, "slippage"),
         ({"daily_cap_usdc": -1}, "cap"),
+        ({"daily_cap_usdc": 10**18 + 1}, "cap"),
+        ({"max_usdc": 10**18 + 1}, "maximum"),
+        ({"percent": None, "fixed_usdc": 10**18 + 1}, "fixed amount"),
+        ({"percent": Decimal("1e999995")}, "percentage"),
+        ({"percent": None, "equity_percent": Decimal("1e999995")}, "percentage"),
+        ({"percent": None, "equity_percent": Decimal("1e-999995")}, "percentage"),
     ],
 )
 def test_impossible_terms_are_refused(terms: dict[str, object], message: str) -> None:

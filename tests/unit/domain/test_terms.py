@@ -21,6 +21,11 @@ TIER = Tier(from_usdc=0, percent=Decimal(10))
         ({"percent": None}, "give one"),
         ({"fixed_usdc": 1}, "give one"),
         ({"percent": Decimal(0)}, "above 0"),
+        ({"percent": Decimal("1e999995")}, "percentage"),
+        ({"percent": Decimal("1e-999995")}, "percentage"),
+        ({"percent": Decimal("NaN")}, "percentage"),
+        ({"from_usdc": 10**18 + 1}, "begins at"),
+        ({"percent": None, "fixed_usdc": 10**18 + 1}, "fixed amount"),
     ],
 )
 def test_a_tier_that_sizes_nothing_is_refused(wrong: dict[str, Any], named: str) -> None:
@@ -78,6 +83,10 @@ def test_a_larger_trade_is_never_copied_with_less(
         ({"max_price": Decimal("1.1")}, "at most 1"),
         ({"min_leader_usdc": -1}, "min_leader_usdc"),
         ({"min_liquidity_usdc": -1}, "min_liquidity_usdc"),
+        ({"min_liquidity_usdc": 10**18 + 1}, "min_liquidity_usdc"),
+        ({"min_leader_usdc": 10**18 + 1}, "min_leader_usdc"),
+        ({"max_spread_bps": Decimal("1e999999")}, "max_spread_bps"),
+        ({"max_seconds_to_end": 10**11 + 1}, "max_seconds_to_end"),
         ({"min_seconds_to_end": 9, "max_seconds_to_end": 8}, "shortest"),
         ({"tags": frozenset({"a"}), "excluded_tags": frozenset({"a"})}, "excluded"),
         ({"markets": frozenset({"0x1"}), "excluded_markets": frozenset({"0x1"})}, "excluded"),

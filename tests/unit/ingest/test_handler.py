@@ -157,6 +157,16 @@ async def test_the_complement_is_asked_for_only_where_a_follow_of_the_leader_nee
     assert against.intent.leader_token_id == a_fill().token_id
 
 
+async def test_a_sale_asks_no_venue_for_the_complement() -> None:
+    """What a counter follow can hold is stored: an exit of others waits for nobody."""
+    complements = FakeComplements({a_fill().token_id: NO})
+
+    _, against = await intended(a_counter_ingest(complements), a_fill(side=Side.SELL))
+
+    assert against.intent.token_id == NO.token_id
+    assert complements.requests == []
+
+
 async def test_a_venue_that_does_not_answer_holds_up_no_other_follow() -> None:
     same, against = await intended(a_counter_ingest(FakeComplements()), a_fill())
 

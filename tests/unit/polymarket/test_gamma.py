@@ -102,6 +102,13 @@ async def test_a_position_of_version_v2_is_requested_as_one() -> None:
     assert details.condition_id == CONDITION[:64] + "00"
 
 
+@pytest.mark.parametrize("token", ["None", "", "-7", "7" * 79])
+async def test_what_is_no_token_id_is_an_invalid_message(token: str) -> None:
+    async with Gamma("http://127.0.0.1:1", timeout_s=5, now=Clock(NOON)) as gamma:
+        with pytest.raises(InvalidMessage, match="token"):
+            await gamma.fetch_details(token)
+
+
 @pytest.mark.parametrize("rows", [[], [a_row(clobTokenIds=json.dumps(["7", "8"]))]])
 async def test_a_reply_without_the_tokens_market_is_none(rows: list[Any]) -> None:
     """A parameter that Gamma does not know is ignored by it: then it lists any markets."""

@@ -211,6 +211,7 @@ YES = {"t": TOKEN, "o": "Yes"}
         ([YES], None),
         ([YES, {"t": "7"}, {"t": "8"}], None),
         ([YES, YES], None),
+        ([YES, {"t": "7", "o": "N\x00o" * 200}], OutcomeToken(token_id="7", outcome="No" * 40)),
     ],
 )
 def test_only_a_binary_market_has_a_complement(
@@ -231,7 +232,13 @@ def test_a_market_without_fee_terms_has_fee_rate_zero() -> None:
         ({"t": []}, "does not list"),
         ({"t": None}, "does not list"),
         ({"t": 7}, "t: must be"),
-        ({"t": [7]}, "does not list"),
+        ({"t": [7]}, "t: "),
+        ({"t": [YES, {"o": "No"}]}, "t: "),
+        ({"t": [YES, {"t": None}]}, "t: "),
+        ({"t": [YES, {"t": "-7"}]}, "t: "),
+        ({"t": [YES, {"t": "\u0667"}]}, "t: "),
+        ({"t": [YES, {"t": "7" * 79}]}, "t: "),
+        ({"t": [YES, None]}, "t: "),
         ({"mts": 0.02}, "mts"),
         ({"mts": None}, "mts"),
         ({"mos": "five"}, "mos"),

@@ -94,6 +94,7 @@ class FakeGamma(Gamma):
         super().__init__("http://127.0.0.1:1", timeout_s=1, now=clock)
         self._clock = clock
         self.requested: list[str] = []
+        self.replied: list[str] = []
         self.failures: list[Exception] = []
         self.may_reply = asyncio.Event()
         self.may_reply.set()
@@ -104,13 +105,20 @@ class FakeGamma(Gamma):
         await self.may_reply.wait()
         if self.failures:
             raise self.failures.pop(0)
+        self.replied.append(token_id)
         return market_details(read_at=read_at)
 
 
 class PricerCaches:
     """The caches on a venue in memory, and a handler that quotes from them."""
 
-    def __init__(self, *, max_tokens: int = 3, fetch_timeout: timedelta = FETCH_TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        max_tokens: int = 3,
+        fetch_timeout: timedelta = FETCH_TIMEOUT,
+        max_details_wait: timedelta = FETCH_TIMEOUT,
+    ) -> None:
         self.clock, self.shared = Clock(NOON), FakeSharedCache()
         self.clob = FakeClob(self.clock)
         self.quotes = QuoteCache(
@@ -137,6 +145,7 @@ class PricerCaches:
             now=self.clock,
             valid_for=seconds(300),
             fetch_timeout=fetch_timeout,
+            max_wait=max_details_wait,
             max_tokens=max_tokens,
         )
         self.handler = Handler(

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from services.pricer.adapters.details import RETRY_AFTER
 from shared.domain.errors import InvalidMessage, Transient
 from shared.polymarket.clob import NoMarket
 from shared.testing.waiting import eventually
@@ -59,13 +60,21 @@ async def test_the_least_recently_requested_is_evicted_first() -> None:
 
 
 @pytest.mark.parametrize("failure", [Transient("500"), InvalidMessage("no JSON"), NoMarket("x")])
-async def test_a_failure_is_no_answer_and_is_not_kept(failure: Exception) -> None:
+async def test_what_could_not_be_had_is_asked_for_again_only_after_a_while(
+    failure: Exception,
+) -> None:
     pricer = PricerCaches()
     pricer.gamma.failures = [failure] * 2
-
     assert await pricer.details.fetch_details(TOKEN) is None
     pricer.gamma.failures = []
-    assert await pricer.details.fetch_details(TOKEN) == market_details()
+    pricer.gamma.requested.clear()
+
+    pricer.clock.now += RETRY_AFTER - INSTANT
+    assert await pricer.details.fetch_details(TOKEN) is None
+    assert pricer.gamma.requested == []
+    assert await pricer.details.fetch_details("1") is not None
+    pricer.clock.now += INSTANT
+    assert await pricer.details.fetch_details(TOKEN) is not None
 
 
 async def test_a_single_failure_is_tried_again_at_once() -> None:
@@ -80,3 +89,14 @@ async def test_a_catalogue_that_does_not_answer_in_time_gives_no_details() -> No
     pricer.gamma.may_reply.clear()
 
     assert await pricer.details.fetch_details(TOKEN) is None
+
+
+async def test_details_that_come_late_are_kept() -> None:
+    pricer = PricerCaches(max_details_wait=INSTANT)
+    pricer.gamma.may_reply.clear()
+    assert await pricer.details.fetch_details(TOKEN) is None
+
+    pricer.gamma.may_reply.set()
+    await eventually(lambda: pricer.gamma.replied == [TOKEN])
+    assert await pricer.details.fetch_details(TOKEN) == market_details()
+    assert pricer.gamma.requested == [TOKEN]

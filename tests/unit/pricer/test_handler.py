@@ -11,6 +11,7 @@ from shared.domain.books import Level
 from shared.domain.money import Side
 from shared.messages.filters import MarketDetails
 from shared.messages.intents import Missing, NoQuote, Quote, QuoteSource
+from shared.polymarket.clob import NoMarket
 from shared.polymarket.market_data import Market
 from shared.testing.waiting import eventually
 from tests.builders import (
@@ -204,6 +205,15 @@ async def test_details_and_book_are_fetched_at_the_same_time() -> None:
     quote = await quoting
     assert isinstance(quote, Quote)
     assert quote.market == market_details()
+
+
+async def test_details_are_not_waited_for_where_there_is_no_quote() -> None:
+    pricer = PricerCaches()
+    pricer.clob.fail(NoMarket("the market is closed"))
+    pricer.gamma.may_reply.clear()
+
+    assert isinstance(await pricer.quote(needs_market_details=True), NoQuote)
+    pricer.gamma.may_reply.set()
 
 
 @pytest.mark.parametrize("missing", [Missing.NO_MARKET, Missing.UNAVAILABLE])
