@@ -452,8 +452,13 @@ def a_size(fill: LeaderFillSeen, **overrides: Any) -> CopySize:
         accrued_usdc=usdc("0.4"),
         let_go_usdc=usdc("0.1"),
         lots=(
-            Lot(trade_id="", usdc=usdc("0.2"), since=NOON),
-            Lot(trade_id=fill.trade_id, usdc=usdc("0.4"), since=NOON + seconds(1)),
+            Lot(trade_id="", usdc=usdc("0.2"), since=NOON, terms_version=3),
+            Lot(
+                trade_id=fill.trade_id,
+                usdc=usdc("0.4"),
+                since=NOON + seconds(1),
+                terms_version=3,
+            ),
         ),
     )
     return replace(base, **overrides)

@@ -2,14 +2,16 @@
 
 Of each trade, what a follow could not intend is a *lot*. A later trade of the same leader and token
 spends lots with what it is sized to itself, as soon as both suffice. Lots that are not spent in
-time are let go, and so are all of a token that the leader sells: no entry may follow his exit.
+time are let go, and so are all of a token that the leader sells: no entry may follow his exit. A
+lot counts for one version of the follow's terms: between two of them the follow may have ended, and
+the leader's exit was not its business then; or it may have begun to buy another token.
 
 Each step keeps the sum: what was carried before and what the trade accrues are what is intended,
 what is carried after, and what is let go.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -43,6 +45,8 @@ class Lot:
     """Empty: of several trades."""
     usdc: int
     since: datetime
+    terms_version: int
+    """Of the follow's terms that sized it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +101,18 @@ NO_LOTS = CarriedLots(own=(), spendable=(), others=(), let_go=())
 
 
 def divide_lots(
-    lots: Sequence[Lot], *, trade_ids: Iterable[str], at: datetime, carry_for: timedelta
+    lots: Sequence[Lot],
+    *,
+    trade_ids: Iterable[str],
+    terms_version: int,
+    at: datetime,
+    carry_for: timedelta,
 ) -> CarriedLots:
     """Divide the lots by what a trade at that time may do with them.
 
-    ``trade_ids``: the trade's own, and those as which its shares were copied. ``carry_for``: how
-    long later trades may spend a lot. Its own trade may for as long as more of it may be reported.
+    ``trade_ids``: the trade's own, and those as which its shares were copied. ``terms_version``: of
+    the follow's terms that size it. ``carry_for``: how long later trades may spend a lot. Its own
+    trade may for as long as more of it may be reported.
     """
     if not lots:
         return NO_LOTS
@@ -111,7 +121,7 @@ def divide_lots(
     own, spendable, others, let_go = [], [], [], []
     for lot in lots:
         age = at - lot.since
-        if age > kept_for:
+        if age > kept_for or lot.terms_version != terms_version:
             let_go.append(lot)
         elif lot.trade_id in ids:
             own.append(lot)
@@ -147,7 +157,7 @@ def merge_lots(lots: Iterable[Lot]) -> tuple[Lot, ...]:
     if len(known) <= MAX_LOTS:
         return tuple(known)
     oldest, newest = known[: 1 - MAX_LOTS], known[1 - MAX_LOTS :]
-    merged = Lot(trade_id="", usdc=sum_lots(oldest), since=oldest[0].since)
+    merged = replace(oldest[0], trade_id="", usdc=sum_lots(oldest))
     return (merged, *newest)
 
 
@@ -162,5 +172,5 @@ def _spend(lots: Sequence[Lot], usdc: int) -> list[Lot]:
     for lot in lots:
         spent = min(lot.usdc, usdc)
         usdc -= spent
-        left.append(Lot(trade_id=lot.trade_id, usdc=lot.usdc - spent, since=lot.since))
+        left.append(replace(lot, usdc=lot.usdc - spent))
     return left

@@ -195,6 +195,7 @@ class _Walk:
         lots = divide_lots(
             self._lots if each.sequence in self.new else (),
             trade_ids=[self.trade_id, *(resent.resent_of for resent, _ in self._resent)],
+            terms_version=terms.version,
             at=each.intended_at,
             carry_for=self.facts.carry_for,
         )
@@ -211,7 +212,10 @@ class _Walk:
         state = SizeState.INTENDED if usdc >= MIN_BUY_USDC else self._unintended
         if own_left:
             since = min((lot.since for lot in lots.own), default=each.intended_at)
-            left = (*left, Lot(trade_id=self.trade_id, usdc=own_left, since=since))
+            own = Lot(
+                trade_id=self.trade_id, usdc=own_left, since=since, terms_version=terms.version
+            )
+            left = (*left, own)
         return self._build_size(
             each,
             state=state,

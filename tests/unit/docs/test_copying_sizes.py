@@ -1,6 +1,7 @@
 """Each row of docs/copying.md is what the code computes: sizes that rest on more than one trade."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 from pydantic import TypeAdapter
@@ -48,6 +49,8 @@ async def test_small_trades_are_copied_as_the_page_says(row: list[str]) -> None:
     for number, step in enumerate(list_steps(steps)):
         if step.endswith(" min pass"):
             copies.clock.now += timedelta(minutes=int(step.removesuffix(" min pass")))
+        elif step == "terms are changed":
+            copies.follows = [replace(copies.follows[0], version=2)]
         else:
             verb, worth = step.split(" for ")
             side = {"buys": Side.BUY, "sells": Side.SELL}[verb]

@@ -236,6 +236,31 @@ async def test_a_sale_of_another_token_lets_nothing_go() -> None:
     assert await copies.handle(a_trade(3, "60")) == [(usdc("1.2"), usdc("0.6"))]
 
 
+@pytest.mark.parametrize("changed", [{}, {"counter": True}, {"percent": Decimal("0.9")}])
+async def test_what_is_carried_is_let_go_when_the_follow_is_changed_or_made_anew(
+    changed: dict[str, Any],
+) -> None:
+    """Between two versions the follow may have ended, and the leader have sold what he bought."""
+    copies = Copies()
+    await copies.handle(a_trade(1, "90"))
+    copies.follows = [replace(HUNDREDTH, version=3, **changed)]
+
+    ((sized, carried),) = await copies.handle(a_trade(2, "60"))
+
+    assert (sized < MIN_BUY_USDC, carried) == (True, 0)
+    assert copies.let_go_usdc == usdc("0.9")
+    assert copies.carried_usdc == sized
+
+
+async def test_what_was_let_go_is_not_sized_again_by_a_later_row_of_its_trade() -> None:
+    copies = Copies()
+    await copies.handle(a_trade(1, "90"))
+    copies.follows = [replace(HUNDREDTH, version=3)]
+
+    assert await copies.handle(a_trade(1, "90", row_id="more")) == []
+    assert (copies.let_go_usdc, copies.carried_usdc) == (usdc("0.9"), usdc("0.9"))
+
+
 async def test_each_follow_and_token_carries_for_itself() -> None:
     other = replace(HUNDREDTH, proxy=OTHER_PROXY, follow_id="follow-2", percent=Decimal("0.5"))
     copies = Copies(follows=[HUNDREDTH, other])
