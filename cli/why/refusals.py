@@ -58,6 +58,10 @@ RULES = {
     ),
     Refusal.TOO_MANY_POSITIONS: Rule("tokens that the follower would hold", "tokens"),
     Refusal.TOO_MANY_ENTRIES: Rule("entries of the follower in the last minute", "entries"),
+    Refusal.EXIT_CAME_FIRST: Rule(
+        "an exit of the follow and token was judged while the entry waited for room within "
+        "PREFLIGHT_MAX_ENTRIES_PER_MINUTE"
+    ),
     Refusal.SPREAD_TOO_WIDE: Rule("spread of the order book", BPS),
     Refusal.PRICE_OUT_OF_BAND: Rule("worst price that the entry would reach", "USDC a share"),
     Refusal.TRADE_IN_FUTURE: Rule("how far in the future the leader's trade is dated", SECONDS),

@@ -44,6 +44,8 @@ class Refusal(StrEnum):
     """The entry would open one more position than the follower may have."""
     TOO_MANY_ENTRIES = "too_many_entries"
     """More entries of the follower within a minute than he may have."""
+    EXIT_CAME_FIRST = "exit_came_first"
+    """A delayed entry was let go: an exit of its follow and token was judged before it."""
     BALANCE_TOO_LOW = "balance_too_low"
     ALLOWANCE_TOO_LOW = "allowance_too_low"
     NO_POSITION = "no_position"

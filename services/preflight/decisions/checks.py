@@ -262,11 +262,12 @@ def judge(facts: PreflightFacts) -> Verdict:
 def _first_refusal(checks: tuple[Check, ...], facts: PreflightFacts) -> IntentRefused | None:
     for check in checks:
         if (violation := check(facts)) is not None:
-            return _refuse(facts, violation)
+            return refuse(facts, violation)
     return None
 
 
-def _refuse(facts: PreflightFacts, violation: Violation) -> IntentRefused:
+def refuse(facts: PreflightFacts, violation: Violation) -> IntentRefused:
+    """The refusal of the facts' intent."""
     return IntentRefused(
         message_id=f"{facts.quoted.intent_id}:judged",
         occurred_at=facts.now,
