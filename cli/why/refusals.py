@@ -30,6 +30,7 @@ class Rule:
 RULES = {
     Refusal.HALTED: Rule("the mode forbids every copy"),
     Refusal.REDUCING: Rule("the mode allows exits only"),
+    Refusal.NOT_CLOSED_OUT: Rule("the close-out had been taken back when the exit was judged"),
     Refusal.NOT_FOLLOWED: Rule("the follow had ended when the copy was judged"),
     Refusal.FOLLOWER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_FOLLOWERS does not name the follower"),
     Refusal.LEADER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_LEADERS does not name the leader"),

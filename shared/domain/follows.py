@@ -203,6 +203,11 @@ def may_trade(mode: Mode, side: Side) -> bool:
     return mode is Mode.ACTIVE or (mode is not Mode.HALTED and side is Side.SELL)
 
 
+def is_closed_out(follow: Follow, mode: Mode) -> bool:
+    """Whether the follow is to sell all that it holds."""
+    return mode is Mode.CLOSING or (not follow.active and follow.at_end is EndMode.CLOSE_OUT)
+
+
 def group_by_leader(
     follows: Iterable[Follow], *, active: bool = True
 ) -> Mapping[str, Mapping[str, Follow]]:

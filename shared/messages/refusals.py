@@ -8,6 +8,8 @@ class Refusal(StrEnum):
 
     HALTED = "halted"
     REDUCING = "reducing"
+    NOT_CLOSED_OUT = "not_closed_out"
+    """Everything was to be sold, and the follow, or the mode, does not say so any more."""
     NOT_FOLLOWED = "not_followed"
     """The follow ended between the trade and the verdict."""
     FOLLOWER_NOT_ALLOWED = "follower_not_allowed"

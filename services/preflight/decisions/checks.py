@@ -28,7 +28,7 @@ from services.preflight.decisions.violations import (
     require,
     seconds,
 )
-from shared.domain.follows import Follow, Mode, may_trade
+from shared.domain.follows import Follow, Mode, is_closed_out, may_trade
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, limit_price
 from shared.domain.terms import ExitMode
@@ -61,6 +61,18 @@ def _check_mode(facts: PreflightFacts) -> Violation | None:
     if facts.side is Side.BUY and not may_trade(facts.mode, Side.BUY):
         return Violation(Refusal.REDUCING, Decimal(1), Decimal(0))
     return None
+
+
+def _check_closed_out(facts: PreflightFacts) -> Violation | None:
+    """Fail an exit of everything that the operator has taken back, also by keeping the shares.
+    Controls from before the intent's do not tell.
+    """
+    intent = facts.quoted.intent
+    if intent.cause is not CopyCause.ENDED or facts.controls_version < intent.controls_version:
+        return None
+    if facts.follow is not None and is_closed_out(facts.follow, facts.mode):
+        return None
+    return Violation(Refusal.NOT_CLOSED_OUT, Decimal(0), Decimal(1))
 
 
 def _check_followed(facts: PreflightFacts) -> Violation | None:
@@ -210,6 +222,7 @@ def _check_allowance(facts: PreflightFacts) -> Violation | None:
 
 CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_mode,
+    _check_closed_out,
     _check_followed,
     *ALLOWLISTS,
     check_entries_copied,

@@ -49,6 +49,7 @@ PASSING_REFUSALS = frozenset(
 NOTHING_TO_SELL = frozenset(
     {
         Refusal.NO_POSITION,
+        Refusal.NOT_CLOSED_OUT,
         Refusal.BELOW_MINIMUM,
         Refusal.EXITS_NOT_COPIED,
         Refusal.ALREADY_RECONCILED,
