@@ -73,6 +73,9 @@ RULES = {
     Refusal.EXITS_NOT_COPIED: Rule("the follow's terms copy no exits"),
     Refusal.ALREADY_RECONCILED: Rule("an exit by what the leader holds has sold it already"),
     Refusal.ENTRIES_NOT_COPIED: Rule("the follow's terms copy no entries"),
+    Refusal.DIRECTION_CHANGED: Rule(
+        "the follow copied the other outcome of the market when the entry was judged"
+    ),
     Refusal.NO_COMPLEMENT: Rule("the venue knows no complementary outcome of the leader's token"),
     Refusal.COMPLEMENT_UNAVAILABLE: Rule(
         "the venue did not name the complementary outcome of the leader's token in time"

@@ -62,6 +62,9 @@ class Refusal(StrEnum):
     entered, already."""
     ENTRIES_NOT_COPIED = "entries_not_copied"
     """The follow's terms copy no entries."""
+    DIRECTION_CHANGED = "direction_changed"
+    """An entry of the leader's outcome, and the follow copies the complementary one by now, or the
+    other way round."""
     NO_COMPLEMENT = "no_complement"
     """The follow copies the complementary outcome, and the venue knows none."""
     COMPLEMENT_UNAVAILABLE = "complement_unavailable"

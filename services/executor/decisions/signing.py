@@ -27,7 +27,23 @@ def withdrawal_reason(
         return "the follow ended before the order was signed"
     if now >= approved.expires_at:
         return "the intent expired before the order was signed"
-    return _reason_by_size(approved, follow) or _reason_by_price(approved, follow)
+    return (
+        _reason_by_entries(approved, follow)
+        or _reason_by_size(approved, follow)
+        or _reason_by_price(approved, follow)
+    )
+
+
+def _reason_by_entries(approved: IntentApproved, follow: Follow) -> str:
+    """An exit has none: what was bought is sold."""
+    intent = approved.intent
+    if intent.side is Side.SELL:
+        return ""
+    if not follow.copies_entry(is_of_trade=intent.is_of_trade):
+        return "the follow copied no such entries any more before the order was signed"
+    if intent.is_of_complement is not follow.counter:
+        return "the follow copied the other outcome of the market before the order was signed"
+    return ""
 
 
 def _reason_by_size(approved: IntentApproved, follow: Follow) -> str:

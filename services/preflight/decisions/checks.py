@@ -10,6 +10,7 @@ from services.preflight.decisions.exits import Exit, FollowPosition
 from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
 from services.preflight.decisions.filters import (
     FILTERS_OF_QUOTE,
+    check_direction,
     check_entries_copied,
     check_leader_trade,
     describe_filters,
@@ -226,6 +227,7 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_followed,
     *ALLOWLISTS,
     check_entries_copied,
+    check_direction,
     _check_exits_copied,
     _check_complement,
     check_already_reconciled,

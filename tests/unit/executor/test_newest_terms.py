@@ -8,7 +8,7 @@ import pytest
 from services.executor.decisions import withdrawal_reason
 from shared.domain.follows import Follow, Mode
 from shared.domain.money import Side
-from shared.domain.terms import EndMode, ExitMode
+from shared.domain.terms import EndMode, EntryMode, ExitMode
 from shared.messages.intents import CopyCause, IntentApproved, OrderType
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import NOON, a_follow, a_quote, an_intent, approved, controls, shares, usdc
@@ -52,6 +52,17 @@ def reason(intent: IntentApproved, **terms: Any) -> str:
         (an_exit(), {"max_usdc": usdc(1), "daily_cap_usdc": 0}, ""),
         (an_exit(), {"exits": ExitMode.ALL}, ""),
         (an_exit(), {"exits": ExitMode.NONE}, "the follow copied no exits any more"),
+        (an_entry(), {"entries": EntryMode.NONE}, "the follow copied no such entries any more"),
+        (
+            approved(an_intent(cause=CopyCause.MIRRORED)),
+            {},
+            "the follow copied no such entries any more",
+        ),
+        (approved(an_intent(cause=CopyCause.MIRRORED)), {"entries": EntryMode.MIRROR}, ""),
+        (an_entry(), {"counter": True}, "the follow copied the other outcome"),
+        (approved(an_intent(leader_token_id="12")), {}, "the follow copied the other outcome"),
+        (approved(an_intent(leader_token_id="12")), {"counter": True}, ""),
+        (an_exit(), {"counter": True, "entries": EntryMode.NONE}, ""),
         # a stricter price than the terms need now
         (an_entry(limit_price=Decimal("0.50")), {"max_slippage_bps": Decimal(0)}, ""),
         # no price of the grid is within the terms

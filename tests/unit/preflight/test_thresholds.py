@@ -283,6 +283,7 @@ MEASURE_NOTHING = {
     Refusal.ALREADY_RECONCILED,
     Refusal.EXIT_CAME_FIRST,
     Refusal.NOT_CLOSED_OUT,
+    Refusal.DIRECTION_CHANGED,
 }
 """Each is true or not, and has its tests in test_decisions, test_exits, test_guardrails,
 test_filters, test_newest_controls, test_reconciliation and test_delays."""
