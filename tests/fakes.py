@@ -40,7 +40,7 @@ from shared.domain.follows import GLOBAL, Controls
 from shared.domain.money import Side
 from shared.domain.outcomes import OutcomeToken
 from shared.messages.base import Message
-from shared.messages.intents import Intent, IntentApproved, Missing
+from shared.messages.intents import Intent, IntentApproved, IntentRefused, Missing
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderReported, TradeReported
 from shared.messages.transactions import TransactionResolved, TransactionState
@@ -358,6 +358,12 @@ class FakeVerdicts:
             held_by_all_follows=_held(of_token),
             reserved_shares=sum(each.shares for each in open_ if each.side is Side.SELL),
             open_entries=tuple(each.verdict.intent_id for each in open_ if each.side is Side.BUY),
+            delayed_entries=tuple(
+                each.intent
+                for each in self.delayed.values()
+                if _is_same_position(each.intent, intent)
+                and each.intent.intent_id not in self._reservations
+            ),
             open_exits=tuple(each for each in others if each.state is ExitState.OPEN),
             exit=exit_,
             bought_by_entry={each: self._bought(each) for each in awaited},
@@ -389,11 +395,16 @@ class FakeVerdicts:
     async def delay(self, entry: DelayedEntry) -> Verdict | None:
         intent_id = entry.intent.intent_id
         if (known := self._reservations.get(intent_id)) is not None:
+            self.delayed.pop(intent_id, None)
             return known.verdict
         self.delayed[intent_id] = entry
         return None
 
-    async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
+    async def record(
+        self, verdict: Verdict, exit_: Exit | None = None, *, let_go: Sequence[IntentRefused] = ()
+    ) -> Verdict:
+        for each in let_go:
+            self._let_go(each)
         if (known := self._reservations.get(verdict.intent_id)) is not None:
             self.delayed.pop(verdict.intent_id, None)
             return known.verdict
@@ -418,6 +429,18 @@ class FakeVerdicts:
             self._exit_by_intent[verdict.intent_id] = exit_.exit_id
         self.delayed.pop(verdict.intent_id, None)
         return verdict
+
+    def _let_go(self, refused: IntentRefused) -> None:
+        intent_id, now = refused.intent_id, refused.occurred_at
+        known = self._reservations.setdefault(intent_id, _Reservation(refused, settled_at=now))
+        if isinstance(known.verdict, IntentApproved):
+            raise Transient("an entry to let go was approved meanwhile")
+        if (delayed := self.delayed.get(intent_id)) is not None:
+            self.delayed[intent_id] = replace(
+                delayed,
+                due_at=min(delayed.due_at, now),
+                expires_at=min(delayed.expires_at, now),
+            )
 
     def _require_caps(self, verdict: IntentApproved, caps: Mapping[str, int | None]) -> None:
         for scope, cap in caps.items():

@@ -30,6 +30,7 @@ class Rule:
 RULES = {
     Refusal.HALTED: Rule("the mode forbids every copy"),
     Refusal.REDUCING: Rule("the mode allows exits only"),
+    Refusal.NOT_CLOSED_OUT: Rule("the close-out had been taken back when the exit was judged"),
     Refusal.NOT_FOLLOWED: Rule("the follow had ended when the copy was judged"),
     Refusal.FOLLOWER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_FOLLOWERS does not name the follower"),
     Refusal.LEADER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_LEADERS does not name the leader"),
@@ -58,6 +59,10 @@ RULES = {
     ),
     Refusal.TOO_MANY_POSITIONS: Rule("tokens that the follower would hold", "tokens"),
     Refusal.TOO_MANY_ENTRIES: Rule("entries of the follower in the last minute", "entries"),
+    Refusal.EXIT_CAME_FIRST: Rule(
+        "an exit of the follow and token was judged while the entry waited for room within "
+        "PREFLIGHT_MAX_ENTRIES_PER_MINUTE"
+    ),
     Refusal.SPREAD_TOO_WIDE: Rule("spread of the order book", BPS),
     Refusal.PRICE_OUT_OF_BAND: Rule("worst price that the entry would reach", "USDC a share"),
     Refusal.TRADE_IN_FUTURE: Rule("how far in the future the leader's trade is dated", SECONDS),
@@ -68,6 +73,9 @@ RULES = {
     Refusal.EXITS_NOT_COPIED: Rule("the follow's terms copy no exits"),
     Refusal.ALREADY_RECONCILED: Rule("an exit by what the leader holds has sold it already"),
     Refusal.ENTRIES_NOT_COPIED: Rule("the follow's terms copy no entries"),
+    Refusal.DIRECTION_CHANGED: Rule(
+        "the follow copied the other outcome of the market when the entry was judged"
+    ),
     Refusal.NO_COMPLEMENT: Rule("the venue knows no complementary outcome of the leader's token"),
     Refusal.COMPLEMENT_UNAVAILABLE: Rule(
         "the complementary outcome of the leader's token is not known: the venue did not name it "

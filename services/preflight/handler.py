@@ -20,6 +20,7 @@ from services.preflight.decisions import (
     expires_at,
     is_over_rate,
     judge,
+    let_go,
     open_exit,
     refuse_early,
 )
@@ -90,12 +91,17 @@ class Verdicts(Protocol):
         """What is recorded of the follow and token of an exit's intent. Raises: Transient."""
         ...
 
-    async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
+    async def record(
+        self, verdict: Verdict, exit_: Exit | None = None, *, let_go: Sequence[IntentRefused] = ()
+    ) -> Verdict:
         """Record the intent's first verdict, its reservation and the exit that it is an attempt of
         in one commit; return the recorded verdict, which is an earlier one after a redelivery: then
-        nothing is changed. ``exit_``: None for an entry, and where there is nothing to sell.
+        nothing of it is changed. ``exit_``: None for an entry, and where there is nothing to sell.
+        ``let_go``: verdicts about delayed entries, recorded in the same commit; each is due at
+        once, so that its verdict is published.
 
-        Raises: Transient, also where another copy used up a limit meanwhile: judge again.
+        Raises: Transient, also where another copy used up a limit, or an entry to be let go was
+        approved meanwhile: judge again.
         """
         ...
 
@@ -105,7 +111,7 @@ class Verdicts(Protocol):
 
     async def delay(self, entry: DelayedEntry) -> Verdict | None:
         """Record that the entry is judged again at its time, also where it was delayed before;
-        return None. Where its verdict is recorded already, nothing is changed and it is returned.
+        return None. Where its verdict is recorded already, it is returned and not delayed any more.
 
         Raises: Transient.
         """
@@ -146,7 +152,8 @@ class Handler:
         if is_over_rate(verdict) and (delayed := await self._delay(facts)) is not None:
             recorded = await self.verdicts.delay(delayed)
             return [recorded] if recorded is not None else []
-        return [await self.verdicts.record(verdict, self._exit_after(facts.exit, verdict))]
+        exit_ = self._exit_after(facts.exit, verdict)
+        return [await self.verdicts.record(verdict, exit_, let_go=let_go(facts))]
 
     async def on_order_reported(self, report: OrderReported) -> Sequence[Message]:
         if report.state in FINAL_STATES:

@@ -120,6 +120,14 @@ class Follow:
         amount = self._size(leader_usdc, equities)
         return min(max(amount, self.min_usdc), self.max_usdc)
 
+    def copies_entry(self, *, is_of_trade: bool) -> bool:
+        """Whether the terms copy such an entry: of a trade of the leader, or of his level, which is
+        for follows that mirror him.
+        """
+        if self.entries is EntryMode.TRADES:
+            return is_of_trade
+        return self.entries is EntryMode.MIRROR
+
     def _size(self, leader_usdc: int, equities: Equities | None) -> int:
         if self.tiers:
             return copy_by_tiers(leader_usdc, self.tiers)
@@ -201,6 +209,11 @@ def follower_scope(proxy: str) -> str:
 def may_trade(mode: Mode, side: Side) -> bool:
     """Whether an order of this side may be made; while reducing or closing, only an exit may."""
     return mode is Mode.ACTIVE or (mode is not Mode.HALTED and side is Side.SELL)
+
+
+def is_closed_out(follow: Follow, mode: Mode) -> bool:
+    """Whether the follow is to sell all that it holds."""
+    return mode is Mode.CLOSING or (not follow.active and follow.at_end is EndMode.CLOSE_OUT)
 
 
 def group_by_leader(

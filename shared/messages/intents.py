@@ -122,6 +122,11 @@ class Intent(Fact):
         return self.cause is CopyCause.TRADE
 
     @property
+    def is_of_complement(self) -> bool:
+        """Whether the complementary outcome is copied, also where it is not known."""
+        return bool(self.leader_token_id)
+
+    @property
     def traded_token_id(self) -> str:
         """The token that the leader traded."""
         return self.leader_token_id or self.token_id

@@ -8,6 +8,8 @@ class Refusal(StrEnum):
 
     HALTED = "halted"
     REDUCING = "reducing"
+    NOT_CLOSED_OUT = "not_closed_out"
+    """Everything was to be sold, and the follow, or the mode, does not say so any more."""
     NOT_FOLLOWED = "not_followed"
     """The follow ended between the trade and the verdict."""
     FOLLOWER_NOT_ALLOWED = "follower_not_allowed"
@@ -44,6 +46,8 @@ class Refusal(StrEnum):
     """The entry would open one more position than the follower may have."""
     TOO_MANY_ENTRIES = "too_many_entries"
     """More entries of the follower within a minute than he may have."""
+    EXIT_CAME_FIRST = "exit_came_first"
+    """A delayed entry was let go: an exit of its follow and token was judged before it."""
     BALANCE_TOO_LOW = "balance_too_low"
     ALLOWANCE_TOO_LOW = "allowance_too_low"
     NO_POSITION = "no_position"
@@ -58,6 +62,9 @@ class Refusal(StrEnum):
     entered, already."""
     ENTRIES_NOT_COPIED = "entries_not_copied"
     """The follow's terms copy no entries."""
+    DIRECTION_CHANGED = "direction_changed"
+    """An entry of the leader's outcome, and the follow copies the complementary one by now, or the
+    other way round."""
     NO_COMPLEMENT = "no_complement"
     """The follow copies the complementary outcome, and the venue knows none."""
     COMPLEMENT_UNAVAILABLE = "complement_unavailable"

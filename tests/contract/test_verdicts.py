@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from shared.domain.ids import follow_id
 from shared.domain.money import Side
 from shared.messages.intents import Intent, IntentApproved, IntentRefused, OrderType, VerdictFacts
 from shared.messages.orders import OrderReported, OrderState
+from shared.messages.refusals import Refusal
 from tests.builders import (
     LEADER,
     NOON,
@@ -788,6 +790,65 @@ async def test_an_entry_with_a_verdict_is_not_delayed(verdicts: Verdicts) -> Non
 
     assert await verdicts.delay(a_delay("a")) == entry("a")
     assert (await load_others(verdicts))[1] == set()
+
+
+def let_go(name: str, **intent: Any) -> IntentRefused:
+    delayed = a_delay(name, **intent).intent
+    return refused(delayed, reason=Refusal.EXIT_CAME_FIRST, value=Decimal(1), threshold=Decimal(0))
+
+
+async def test_an_exit_knows_the_delayed_entries_of_its_follow_and_token(
+    verdicts: Verdicts,
+) -> None:
+    await verdicts.delay(a_delay("a"))
+    await verdicts.delay(a_delay("b", token_id="12"))
+    await verdicts.delay(a_delay("c", follow_id="another"))
+
+    position = await verdicts.load_position(a_sale("d"))
+
+    assert position.delayed_entries == (a_delay("a").intent,)
+
+
+async def test_an_entry_that_is_let_go_has_its_verdict_and_is_judged_again_at_once(
+    processes: Sequence[Verdicts],
+) -> None:
+    verdicts, other = processes
+    sale = refused(a_sale("d"), reason=Refusal.NO_POSITION)
+    await verdicts.delay(a_delay("a"))
+    await verdicts.delay(a_delay("b"))
+
+    assert await verdicts.record(sale, let_go=[let_go("a")]) == sale
+
+    assert (await verdicts.load_position(a_sale("d"))).delayed_entries == (a_delay("b").intent,)
+    assert await load_others(verdicts, now=NOON) == (set(), {LATER})
+    assert await other.delay(a_delay("a", due_at=LATER + seconds(9))) == let_go("a")
+    assert await other.record(entry("a")) == let_go("a")
+
+
+async def test_an_entry_that_was_approved_before_it_is_let_go_is_awaited_by_the_exit(
+    processes: Sequence[Verdicts],
+) -> None:
+    """By another instance, after the exit's position was loaded."""
+    verdicts, other = processes
+    await verdicts.delay(a_delay("a"))
+    await other.record(entry("a"))
+    sale = refused(a_sale("d"), reason=Refusal.NO_POSITION)
+
+    with pytest.raises(Transient):
+        await verdicts.record(sale, let_go=[let_go("a")])
+
+    position = await verdicts.load_position(a_sale("d"))
+    assert (position.open_entries, position.delayed_entries) == (("a" * 32,), ())
+    await verdicts.record(sale)
+
+
+async def test_an_entry_is_let_go_once(verdicts: Verdicts) -> None:
+    await verdicts.delay(a_delay("a"))
+    await verdicts.record(refused(a_sale("d")), let_go=[let_go("a")])
+
+    later = refused(a_sale("e"))
+    assert await verdicts.record(later, let_go=[let_go("a")]) == later
+    assert await verdicts.record(entry("a")) == let_go("a")
 
 
 async def test_a_verdict_that_is_not_recorded_leaves_the_delay(verdicts: Verdicts) -> None:

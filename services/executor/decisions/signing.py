@@ -6,7 +6,7 @@ newest terms would not approve in this form is withdrawn.
 
 from datetime import datetime
 
-from shared.domain.follows import Follow, Mode, may_trade
+from shared.domain.follows import Follow, Mode, is_closed_out, may_trade
 from shared.domain.money import Side, as_decimal
 from shared.domain.prices import limit_price
 from shared.domain.terms import ExitMode
@@ -19,13 +19,31 @@ def withdrawal_reason(
     """Why the intent must be withdrawn instead of being signed now; empty: it may be signed.
     ``follow``: by its newest terms; None: it ended.
     """
-    if follow is None:
-        return "the follow ended before the order was signed"
     if not may_trade(mode, approved.intent.side):
         return f"the mode was {mode} before the order was signed"
+    if approved.intent.cause is CopyCause.ENDED and not (follow and is_closed_out(follow, mode)):
+        return "the follow was not closed out any more before the order was signed"
+    if follow is None:
+        return "the follow ended before the order was signed"
     if now >= approved.expires_at:
         return "the intent expired before the order was signed"
-    return _reason_by_size(approved, follow) or _reason_by_price(approved, follow)
+    return (
+        _reason_by_entries(approved, follow)
+        or _reason_by_size(approved, follow)
+        or _reason_by_price(approved, follow)
+    )
+
+
+def _reason_by_entries(approved: IntentApproved, follow: Follow) -> str:
+    """An exit has none: what was bought is sold."""
+    intent = approved.intent
+    if intent.side is Side.SELL:
+        return ""
+    if not follow.copies_entry(is_of_trade=intent.is_of_trade):
+        return "the follow copied no such entries any more before the order was signed"
+    if intent.is_of_complement is not follow.counter:
+        return "the follow copied the other outcome of the market before the order was signed"
+    return ""
 
 
 def _reason_by_size(approved: IntentApproved, follow: Follow) -> str:

@@ -29,6 +29,11 @@ logger = logging.getLogger(__name__)
 MAX_ENTRIES_PER_POLL = 500
 """The others follow with the next poll."""
 
+
+class EntryApproved(Exception):
+    """An entry that was to be let go has been approved meanwhile. The text is its intent's id."""
+
+
 SQL_IS_AHEAD = """
     d.proxy = q.proxy and d.intent_id <> q.intent_id and d.expires_at > q.now
     and d.number < coalesce(
@@ -70,6 +75,7 @@ on conflict (intent_id) do update set due_at = excluded.due_at
 """An entry keeps its place and its trace when it is delayed again. One that was judged meanwhile,
 by another instance, is not delayed; should both happen at the same time, its row goes with the next
 judgement."""
+END_DELAY = text("delete from preflight.delayed_entries where intent_id = :intent_id")
 LOAD_DUE = """
 select * from preflight.delayed_entries where due_at <= :now order by number
 """
@@ -105,6 +111,11 @@ async def record_delay(connection: AsyncConnection, entry: DelayedEntry) -> None
     }
     await connection.execute(DELAY, ROW.parameters([row]))
     metrics.entry_delayed()
+
+
+async def end_delay(connection: AsyncConnection, intent_id: str) -> None:
+    """Raises: Transient."""
+    await connection.execute(END_DELAY, {"intent_id": intent_id})
 
 
 class DelayFeed:

@@ -123,6 +123,7 @@ def build_position(
     held: Row[Any],
     *,
     open_intents: Sequence[Row[Any]],
+    delayed_entries: Sequence[Row[Any]],
     awaited_entries: Sequence[Row[Any]],
     exits: Sequence[Exit],
 ) -> FollowPosition:
@@ -134,6 +135,7 @@ def build_position(
         held_by_all_follows=held.of_all_follows,
         reserved_shares=sum(row.reserved_shares for row in open_intents if row.side == "SELL"),
         open_entries=tuple(row.intent_id for row in open_intents if row.side == "BUY"),
+        delayed_entries=tuple(Intent.model_validate_json(row.intent) for row in delayed_entries),
         open_exits=tuple(each for each in others if each.state is ExitState.OPEN),
         exit=next((each for each in exits if each.exit_id == own), None),
         bought_by_entry={row.intent_id: row.bought for row in awaited_entries},

@@ -72,6 +72,16 @@ join preflight.intents i
 where i.intent_id <> q.intent_id
 order by q.n, i.judged_at, i.intent_id
 """
+LOAD_DELAYED_ENTRIES = f"""
+select q.n, d.intent
+from {POSITION_QUERIES.unnest("q")}
+join preflight.delayed_entries d
+  on d.proxy = q.proxy and d.intent_id <> q.intent_id
+ and cast(d.intent as json) ->> 'follow_id' = q.follow_id
+ and cast(d.intent as json) ->> 'token_id' = q.token_id
+where not exists (select from preflight.intents i where i.intent_id = d.intent_id)
+order by q.n, d.number
+"""
 LOAD_AWAITED_ENTRIES = f"""
 select q.n, i.intent_id, case when i.settled_at is not null then i.filled_shares end as bought
 from {POSITION_QUERIES.unnest("q")}
@@ -130,12 +140,7 @@ INTENT_COLUMNS = Batch.from_table(
 )
 INTENTS = Batch({**INTENT_COLUMNS.types, "cap_scopes": "text"})
 """The scopes as JSON: arrays of different lengths cannot be unnested."""
-RECORD_INTENTS = f"""
-with judged as (
-    delete from preflight.delayed_entries d
-    using {INTENTS.unnest("g")}
-    where d.intent_id = g.intent_id
-)
+_INSERT_INTENTS = f"""
 insert into preflight.intents ({INTENT_COLUMNS.names}, cap_scopes)
 select {INTENT_COLUMNS.prefixed("g")},
        array(select json_array_elements_text(cast(g.cap_scopes as json)))
@@ -144,6 +149,25 @@ order by g.intent_id
 on conflict do nothing
 returning intent_id
 """
+RECORD_INTENTS = f"""
+with judged as (
+    delete from preflight.delayed_entries d
+    using {INTENTS.unnest("g")}
+    where d.intent_id = g.intent_id
+)
+{_INSERT_INTENTS}
+"""
+LET_GO = f"""
+with due as (
+    update preflight.delayed_entries d
+    set due_at = least(d.due_at, g.judged_at), expires_at = least(d.expires_at, g.judged_at)
+    from {INTENTS.unnest("g")}
+    where d.intent_id = g.intent_id
+)
+{_INSERT_INTENTS}
+"""
+"""The entries stay delayed, without room in the rate, until they were judged once more: that
+publishes their verdicts."""
 LOAD_VERDICTS = (
     "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
 )

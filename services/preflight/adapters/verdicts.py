@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.adapters import caps, delays, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
+from services.preflight.adapters.delays import EntryApproved
 from services.preflight.adapters.levels import record_judged_levels
 from services.preflight.adapters.rows import (
     build_commitments_query,
@@ -48,6 +49,8 @@ CommitmentsQuery = tuple[Intent, Limits, datetime, datetime]
 """The intent, what is limited, when its balance was read, and the current time."""
 TracedVerdict = tuple[Verdict, Exit | None, str | None]
 """A verdict, the exit that it is about, and the traceparent that it was reached under."""
+Recording = tuple[TracedVerdict, Sequence[IntentRefused]]
+"""A verdict, and those about the delayed entries that it lets go."""
 Settlement = tuple[OrderReported, Exit | None, datetime]
 
 
@@ -74,9 +77,16 @@ class PostgresVerdicts:
     async def load_position(self, intent: Intent) -> FollowPosition:
         return await self._load_position(intent)
 
-    async def record(self, verdict: Verdict, exit_: Exit | None = None) -> Verdict:
+    async def record(
+        self, verdict: Verdict, exit_: Exit | None = None, *, let_go: Sequence[IntentRefused] = ()
+    ) -> Verdict:
         try:
-            return await self._record((verdict, exit_, tracing.inject()))
+            return await self._record(((verdict, exit_, tracing.inject()), let_go))
+        except EntryApproved as error:
+            raise Transient(
+                f"entry {error} was approved meanwhile, and is not let go: intent "
+                f"{verdict.intent_id} of {verdict.intent.proxy} has to be judged again"
+            ) from error
         except LimitExceeded as error:
             raise Transient(
                 f"another copy reserved of {error} meanwhile: intent {verdict.intent_id} "
@@ -92,6 +102,8 @@ class PostgresVerdicts:
         async with transaction(self._engine) as connection:
             await delays.record_delay(connection, traced)
             known = await self._load_known(connection, [entry.intent.intent_id])
+            if known:
+                await delays.end_delay(connection, entry.intent.intent_id)
         return known.get(entry.intent.intent_id)
 
     async def load_exit(self, intent_id: str) -> Exit | None:
@@ -124,6 +136,9 @@ class PostgresVerdicts:
             open_intents = _group_by_query(
                 await fetch_rows(connection, statements.LOAD_OPEN_INTENTS, **queries)
             )
+            delayed = _group_by_query(
+                await fetch_rows(connection, statements.LOAD_DELAYED_ENTRIES, **queries)
+            )
             entries = _group_by_query(
                 await fetch_rows(connection, statements.LOAD_AWAITED_ENTRIES, **queries)
             )
@@ -133,6 +148,7 @@ class PostgresVerdicts:
                 intent,
                 row,
                 open_intents=open_intents[n],
+                delayed_entries=delayed[n],
                 awaited_entries=entries[n],
                 exits=[parse_exit(each) for each in exits[n]],
             )
@@ -147,14 +163,16 @@ class PostgresVerdicts:
         exits = {row.intent_id: parse_exit(row) for row in rows}
         return [exits.get(intent_id) for intent_id in intent_ids]
 
-    async def _record_all(self, group: Sequence[TracedVerdict]) -> list[Verdict]:
+    async def _record_all(self, recordings: Sequence[Recording]) -> list[Verdict]:
         """Record the verdicts that are new, and return the recorded one of each intent.
 
-        Raises: LimitExceeded, and nothing of the group is recorded.
+        Raises: LimitExceeded, EntryApproved, and nothing of the group is recorded.
         """
+        group = [traced for traced, _ in recordings]
         verdicts = [verdict for verdict, _, _ in group]
         rows = [build_intent_row(verdict, traceparent) for verdict, _, traceparent in group]
         async with transaction(self._engine) as connection:
+            gone = await self._let_go(connection, recordings)
             inserted = await fetch_rows(
                 connection, statements.RECORD_INTENTS, **statements.INTENTS.parameters(rows)
             )
@@ -171,13 +189,36 @@ class PostgresVerdicts:
                     if exit_ is not None
                 ],
             )
-            await record_judged_levels(connection, [verdict for verdict, _, _ in new])
+            await record_judged_levels(connection, [*gone, *(verdict for verdict, _, _ in new)])
             known = await self._load_known(
                 connection, [v.intent_id for v in verdicts if v.intent_id not in new_ids]
             )
-        for verdict, exit_, _ in new:
+        for verdict, exit_, _ in [*((refused, None, None) for refused in gone), *new]:
             _count_verdict(verdict, exit_)
         return [known.get(verdict.intent_id, verdict) for verdict in verdicts]
+
+    async def _let_go(
+        self, connection: AsyncConnection, recordings: Sequence[Recording]
+    ) -> list[IntentRefused]:
+        """Record the refusals of delayed entries, and return those that are new.
+
+        Raises: EntryApproved.
+        """
+        refusals = [(refused, trace) for (_, _, trace), let_go in recordings for refused in let_go]
+        if not refusals:
+            return []
+        rows = [build_intent_row(refused, trace) for refused, trace in refusals]
+        inserted = await fetch_rows(
+            connection, statements.LET_GO, **statements.INTENTS.parameters(rows)
+        )
+        new_ids = {row.intent_id for row in inserted}
+        known = await self._load_known(
+            connection, [each.intent_id for each, _ in refusals if each.intent_id not in new_ids]
+        )
+        for intent_id, verdict in known.items():
+            if isinstance(verdict, IntentApproved):
+                raise EntryApproved(intent_id)
+        return [each for each, _ in refusals if each.intent_id in new_ids]
 
     async def _load_known(
         self, connection: AsyncConnection, intent_ids: Sequence[str]

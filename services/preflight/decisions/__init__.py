@@ -11,6 +11,7 @@ from services.preflight.decisions.delays import (
     OtherEntries,
     delay_entry,
     is_over_rate,
+    let_go,
 )
 from services.preflight.decisions.exits import (
     Exit,
@@ -50,6 +51,7 @@ __all__ = [
     "expires_at",
     "is_over_rate",
     "judge",
+    "let_go",
     "max_fee",
     "open_exit",
     "refuse_early",

@@ -10,6 +10,7 @@ from services.preflight.decisions.exits import Exit, FollowPosition
 from services.preflight.decisions.facts import Funds, PreflightFacts, expires_at, max_fee
 from services.preflight.decisions.filters import (
     FILTERS_OF_QUOTE,
+    check_direction,
     check_entries_copied,
     check_leader_trade,
     describe_filters,
@@ -28,7 +29,7 @@ from services.preflight.decisions.violations import (
     require,
     seconds,
 )
-from shared.domain.follows import Follow, Mode, may_trade
+from shared.domain.follows import Follow, Mode, is_closed_out, may_trade
 from shared.domain.money import CENT, MIN_BUY_USDC, Side, as_decimal, round_down
 from shared.domain.prices import adverse_bps, floor_to_tick, limit_price
 from shared.domain.terms import ExitMode
@@ -61,6 +62,18 @@ def _check_mode(facts: PreflightFacts) -> Violation | None:
     if facts.side is Side.BUY and not may_trade(facts.mode, Side.BUY):
         return Violation(Refusal.REDUCING, Decimal(1), Decimal(0))
     return None
+
+
+def _check_closed_out(facts: PreflightFacts) -> Violation | None:
+    """Fail an exit of everything that the operator has taken back, also by keeping the shares.
+    Controls from before the intent's do not tell.
+    """
+    intent = facts.quoted.intent
+    if intent.cause is not CopyCause.ENDED or facts.controls_version < intent.controls_version:
+        return None
+    if facts.follow is not None and is_closed_out(facts.follow, facts.mode):
+        return None
+    return Violation(Refusal.NOT_CLOSED_OUT, Decimal(0), Decimal(1))
 
 
 def _check_followed(facts: PreflightFacts) -> Violation | None:
@@ -210,9 +223,11 @@ def _check_allowance(facts: PreflightFacts) -> Violation | None:
 
 CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     _check_mode,
+    _check_closed_out,
     _check_followed,
     *ALLOWLISTS,
     check_entries_copied,
+    check_direction,
     _check_exits_copied,
     _check_complement,
     check_already_reconciled,
@@ -262,11 +277,12 @@ def judge(facts: PreflightFacts) -> Verdict:
 def _first_refusal(checks: tuple[Check, ...], facts: PreflightFacts) -> IntentRefused | None:
     for check in checks:
         if (violation := check(facts)) is not None:
-            return _refuse(facts, violation)
+            return refuse(facts, violation)
     return None
 
 
-def _refuse(facts: PreflightFacts, violation: Violation) -> IntentRefused:
+def refuse(facts: PreflightFacts, violation: Violation) -> IntentRefused:
+    """The refusal of the facts' intent."""
     return IntentRefused(
         message_id=f"{facts.quoted.intent_id}:judged",
         occurred_at=facts.now,

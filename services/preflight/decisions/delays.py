@@ -1,12 +1,16 @@
-"""When an entry over the rate of its follower is judged again instead of being refused. Pure."""
+"""When an entry over the rate of its follower is judged again instead of being refused, and when
+it is let go. Pure.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
-from services.preflight.decisions.checks import Verdict
-from services.preflight.decisions.facts import ENTRIES_WINDOW, Limits, expires_at
-from services.preflight.decisions.violations import require
+from services.preflight.decisions.checks import Verdict, refuse
+from services.preflight.decisions.facts import ENTRIES_WINDOW, Limits, PreflightFacts, expires_at
+from services.preflight.decisions.violations import Violation, require
+from shared.domain.money import Side
 from shared.messages.intents import (
     Intent,
     IntentRefused,
@@ -49,6 +53,28 @@ def delay_entry(
     limit = require(limits.max_entries_per_minute, "limit of entries")
     due_at, end = _room_at(others, limit=limit, now=now), expires_at(intent, limits)
     return DelayedEntry(intent=intent, due_at=due_at, expires_at=end) if due_at < end else None
+
+
+def let_go(facts: PreflightFacts) -> tuple[IntentRefused, ...]:
+    """Refuse the delayed entries that an exit has overtaken, whatever its own verdict is: nothing
+    is bought once the leader has sold. Empty where an entry is judged.
+    """
+    if facts.side is Side.BUY:
+        return ()
+    sale, position = facts.quoted.intent, require(facts.position, "position")
+    return tuple(
+        refuse(
+            replace(
+                facts,
+                quoted=facts.quoted.model_copy(update={"intent": entry}),
+                position=None,
+                exit=None,
+            ),
+            Violation(Refusal.EXIT_CAME_FIRST, Decimal(1), Decimal(0)),
+        )
+        for entry in position.delayed_entries
+        if entry.filled_at <= sale.filled_at
+    )
 
 
 def _room_at(others: OtherEntries, *, limit: int, now: datetime) -> datetime:

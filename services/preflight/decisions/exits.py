@@ -6,7 +6,8 @@ an intent of its own, with its quote, verdict, reservation and order. Three rule
 1. It sells a proportion: what the leader sold of what he held, applied to the shares that the
    follow held when the exit was first judged. Shares that the follow bought later, or that an
    earlier exit is still to sell, are not its business.
-2. It waits for the follow's entries that were not settled when it was first judged.
+2. It waits for the follow's entries that were not settled when it was first judged. Those that have
+   no verdict, because they are delayed, are let go (``decisions/delays.py``).
 3. An obstacle that may pass ends an attempt and not the exit, until the exit expires. An exit that
    ends with shares left is *unsold*, and an operator is alerted.
 """
@@ -48,6 +49,7 @@ PASSING_REFUSALS = frozenset(
 NOTHING_TO_SELL = frozenset(
     {
         Refusal.NO_POSITION,
+        Refusal.NOT_CLOSED_OUT,
         Refusal.BELOW_MINIMUM,
         Refusal.EXITS_NOT_COPIED,
         Refusal.ALREADY_RECONCILED,
@@ -138,6 +140,8 @@ class FollowPosition:
     """The follower's own, which no follow bought; 0 where they may not be sold."""
     open_entries: tuple[str, ...] = ()
     """Approved intents to buy that are not settled."""
+    delayed_entries: tuple[Intent, ...] = ()
+    """Intents to buy without a verdict, which wait for the rate of the follower."""
     open_exits: tuple[Exit, ...] = ()
     """All but the one at hand."""
     exit: Exit | None = None

@@ -18,7 +18,7 @@ from services.preflight.decisions.violations import (
 )
 from shared.domain.money import Side, cost_floor
 from shared.domain.prices import spread_bps
-from shared.domain.terms import NO_FILTERS, EntryMode, Filters
+from shared.domain.terms import NO_FILTERS, Filters
 from shared.messages.filters import FollowFilters, MarketDetails
 from shared.messages.refusals import Refusal
 
@@ -46,12 +46,18 @@ def _filter_by_details(check: DetailsCheck) -> Check:
 
 def check_entries_copied(facts: PreflightFacts) -> Violation | None:
     """Those without a trade of the leader are only copied by follows that mirror him."""
-    copied, is_of_trade = require(facts.follow, "follow").entries, facts.quoted.intent.is_of_trade
-    if facts.side is Side.SELL or copied is EntryMode.MIRROR:
-        return None
-    if copied is EntryMode.TRADES and is_of_trade:
+    follow, is_of_trade = require(facts.follow, "follow"), facts.quoted.intent.is_of_trade
+    if facts.side is Side.SELL or follow.copies_entry(is_of_trade=is_of_trade):
         return None
     return Violation(Refusal.ENTRIES_NOT_COPIED, Decimal(1), Decimal(0))
+
+
+def check_direction(facts: PreflightFacts) -> Violation | None:
+    """Fail an entry that was intended while the follow copied the other outcome of the market."""
+    follow, intent = require(facts.follow, "follow"), facts.quoted.intent
+    if facts.side is Side.SELL or intent.is_of_complement is follow.counter:
+        return None
+    return Violation(Refusal.DIRECTION_CHANGED, Decimal(1), Decimal(0))
 
 
 @_filter

@@ -14,7 +14,9 @@ from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import DelayedEntry
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
+from shared.domain.money import Side
 from shared.messages.intents import CopyIntended, Intent
+from shared.messages.refusals import Refusal
 from shared.testing.waiting import eventually
 from tests.builders import NOON, OTHER_PROXY, PROXY, an_intent, refused, seconds
 from tests.integration.preflight.test_exit_feed import MIN_CLOCK_READINGS, Recorder
@@ -83,6 +85,22 @@ async def test_an_entry_with_a_verdict_is_not_published(engine: AsyncEngine) -> 
     intent = await delay(engine, 1)
     await PostgresVerdicts(engine).record(refused(intent))
 
+    assert await published_by_feed(engine) == []
+
+
+async def test_an_entry_that_was_let_go_is_published_until_its_verdict_was_repeated(
+    engine: AsyncEngine,
+) -> None:
+    intent = await delay(engine, 1, due_at=NOON + seconds(30))
+    verdicts, sale = PostgresVerdicts(engine), an_intent(intent_id=f"{2:032x}", side=Side.SELL)
+    let_go = refused(intent, reason=Refusal.EXIT_CAME_FIRST)
+    await verdicts.record(refused(sale), let_go=[let_go])
+
+    first, again = await published_by_feed(engine), await published_by_feed(engine)
+
+    assert [each.intent for each in (*first, *again)] == [intent, intent]
+    entry = DelayedEntry(intent=intent, due_at=NOON + seconds(60), expires_at=NOON + seconds(60))
+    assert await verdicts.delay(entry) == let_go
     assert await published_by_feed(engine) == []
 
 

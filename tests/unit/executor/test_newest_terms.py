@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from services.executor.decisions import withdrawal_reason
-from shared.domain.follows import Mode
+from shared.domain.follows import Follow, Mode
 from shared.domain.money import Side
-from shared.domain.terms import ExitMode
-from shared.messages.intents import IntentApproved, OrderType
+from shared.domain.terms import EndMode, EntryMode, ExitMode
+from shared.messages.intents import CopyCause, IntentApproved, OrderType
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import NOON, a_follow, a_quote, an_intent, approved, controls, shares, usdc
 from tests.unit.executor.harness import ExecutorHarness
@@ -52,6 +52,17 @@ def reason(intent: IntentApproved, **terms: Any) -> str:
         (an_exit(), {"max_usdc": usdc(1), "daily_cap_usdc": 0}, ""),
         (an_exit(), {"exits": ExitMode.ALL}, ""),
         (an_exit(), {"exits": ExitMode.NONE}, "the follow copied no exits any more"),
+        (an_entry(), {"entries": EntryMode.NONE}, "the follow copied no such entries any more"),
+        (
+            approved(an_intent(cause=CopyCause.MIRRORED)),
+            {},
+            "the follow copied no such entries any more",
+        ),
+        (approved(an_intent(cause=CopyCause.MIRRORED)), {"entries": EntryMode.MIRROR}, ""),
+        (an_entry(), {"counter": True}, "the follow copied the other outcome"),
+        (approved(an_intent(leader_token_id="12")), {}, "the follow copied the other outcome"),
+        (approved(an_intent(leader_token_id="12")), {"counter": True}, ""),
+        (an_exit(), {"counter": True, "entries": EntryMode.NONE}, ""),
         # a stricter price than the terms need now
         (an_entry(limit_price=Decimal("0.50")), {"max_slippage_bps": Decimal(0)}, ""),
         # no price of the grid is within the terms
@@ -66,6 +77,40 @@ def test_terms_are_met_at_their_threshold_and_not_beyond(
     intent: IntentApproved, terms: dict[str, Any], withdrawn_for: str
 ) -> None:
     found = reason(intent, **{"min_usdc": 0} | terms)
+
+    assert found.startswith(withdrawn_for)
+    assert bool(found) is bool(withdrawn_for)
+
+
+@pytest.mark.parametrize(
+    ("follow", "mode", "withdrawn_for"),
+    [
+        (a_follow(active=False, at_end=EndMode.CLOSE_OUT), Mode.ACTIVE, ""),
+        (a_follow(), Mode.CLOSING, ""),
+        (a_follow(exits=ExitMode.NONE), Mode.CLOSING, ""),
+        (a_follow(), Mode.HALTED, "the mode was halted"),
+        (a_follow(), Mode.ACTIVE, "the follow was not closed out any more"),
+        (a_follow(), Mode.REDUCING, "the follow was not closed out any more"),
+        (
+            a_follow(active=False, at_end=EndMode.FOLLOW),
+            Mode.ACTIVE,
+            "the follow was not closed out any more",
+        ),
+        (None, Mode.ACTIVE, "the follow was not closed out any more"),
+    ],
+)
+def test_a_close_out_that_was_taken_back_is_not_signed(
+    follow: Follow | None, mode: Mode, withdrawn_for: str
+) -> None:
+    close_out = approved(
+        an_intent(side=Side.SELL, cause=CopyCause.ENDED),
+        order_type=OrderType.FAK,
+        usdc=0,
+        shares=shares(10),
+        limit_price=Decimal("0.49"),
+    )
+
+    found = withdrawal_reason(close_out, mode=mode, follow=follow, now=NOON)
 
     assert found.startswith(withdrawn_for)
     assert bool(found) is bool(withdrawn_for)

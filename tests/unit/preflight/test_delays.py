@@ -14,10 +14,7 @@ from hypothesis import strategies as st
 from services.preflight.decisions import DelayedEntry, OtherEntries, delay_entry
 from shared.domain.money import Side
 from shared.messages.base import Message
-from shared.messages.intents import (
-    IntentApproved,
-    IntentRefused,
-)
+from shared.messages.intents import CopyCause, IntentApproved, IntentRefused
 from shared.messages.refusals import Refusal
 from tests.builders import NOON, a_quote, an_intent, quoted, seconds, shares, usdc
 from tests.fakes import FakeVerdicts
@@ -26,6 +23,11 @@ from tests.unit.preflight.test_handler import LIMITS, FakeBalances, Preflight, b
 ONE, TWO = (replace(LIMITS, max_entries_per_minute=number) for number in (1, 2))
 MINUTE = seconds(60)
 INSTANT = timedelta(microseconds=1)
+SALE: dict[str, Any] = {
+    "side": Side.SELL,
+    "leader_shares": shares(500),
+    "leader_held_shares": shares(1000),
+}
 
 
 def at(*numbers: int) -> tuple[datetime, ...]:
@@ -104,13 +106,13 @@ class Follower:
         return sorted(waiting, key=lambda each: each.due_at)
 
 
-async def test_an_entry_over_the_rate_waits_and_an_exit_behind_it_does_not() -> None:
+async def test_an_entry_over_the_rate_waits_and_an_exit_of_another_token_does_not() -> None:
     follower = Follower(limit=1)
     await follower.judge(1, filled_at=NOON)
     follower.service.clock.now += seconds(10)
 
     assert await follower.judge(2, filled_at=NOON + seconds(9)) == []
-    (exit_,) = await follower.judge(3, filled_at=NOON, side=Side.SELL)
+    (exit_,) = await follower.judge(3, filled_at=NOON + seconds(9), side=Side.SELL)
     assert isinstance(exit_, IntentRefused)
     assert exit_.reason is Refusal.NO_POSITION
 
@@ -120,6 +122,57 @@ async def test_an_entry_over_the_rate_waits_and_an_exit_behind_it_does_not() -> 
     assert second.occurred_at == NOON + MINUTE
     assert second.intent.usdc == usdc(5)
     assert second.intent.shares == shares(10)
+
+
+@pytest.mark.parametrize(
+    ("sale", "is_let_go"),
+    [
+        ({}, True),
+        ({"leader_shares": shares(1), "leader_held_shares": shares(1000)}, True),
+        ({"cause": CopyCause.RECONCILED, "leader_price": None}, True),
+        ({"cause": CopyCause.ENDED, "leader_price": None}, True),
+        ({"filled_at": NOON + seconds(9)}, True),
+        ({"filled_at": NOON + seconds(8)}, False),  # the leader bought after it
+        ({"token_id": "3"}, False),
+        ({"follow_id": "another"}, False),
+    ],
+)
+async def test_an_exit_lets_go_of_the_delayed_entries_before_it(
+    sale: dict[str, Any], is_let_go: bool
+) -> None:
+    follower = Follower(limit=1)
+    await follower.judge(1, filled_at=NOON)
+    follower.service.clock.now += seconds(15)
+    await follower.judge(2, filled_at=NOON + seconds(9))
+
+    given: dict[str, Any] = {"filled_at": NOON + seconds(14), "token_id": "2"} | SALE | sale
+    await follower.judge(3, **given)
+    await follower.judge_due(NOON + MINUTE)
+
+    entry = follower.verdicts[2]
+    assert isinstance(entry, IntentRefused) is is_let_go
+    if isinstance(entry, IntentRefused):
+        assert entry.reason is Refusal.EXIT_CAME_FIRST
+        assert entry.occurred_at == NOON + seconds(15)
+        assert entry.intent.side is Side.BUY
+
+
+async def test_an_entry_that_was_let_go_takes_no_room_and_repeats_its_verdict() -> None:
+    follower = Follower(limit=1)
+    await follower.judge(1, filled_at=NOON)
+    follower.service.clock.now += seconds(10)
+    await follower.judge(2, filled_at=NOON + seconds(9))
+    await follower.judge(3, filled_at=NOON + seconds(10), token_id="2", **SALE)
+
+    assert await follower.judge(4, filled_at=NOON + seconds(10)) == []
+    assert follower.store.delayed[f"{4:032x}"].due_at == NOON + MINUTE
+    first = await follower.judge(2, filled_at=NOON + seconds(9))
+    follower.service.clock.now += MINUTE
+    again = await follower.judge(2, filled_at=NOON + seconds(9))
+
+    assert isinstance(first[0], IntentRefused)
+    assert first == again
+    assert list(follower.store.delayed) == [f"{4:032x}"]
 
 
 async def test_an_entry_without_room_in_its_time_is_refused_at_once_with_the_numbers() -> None:

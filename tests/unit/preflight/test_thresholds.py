@@ -281,9 +281,12 @@ MEASURE_NOTHING = {
     Refusal.MARKET_FILTERED,
     Refusal.MARKET_DETAILS_UNAVAILABLE,
     Refusal.ALREADY_RECONCILED,
+    Refusal.EXIT_CAME_FIRST,
+    Refusal.NOT_CLOSED_OUT,
+    Refusal.DIRECTION_CHANGED,
 }
 """Each is true or not, and has its tests in test_decisions, test_exits, test_guardrails,
-test_filters and test_reconciliation."""
+test_filters, test_newest_controls, test_reconciliation and test_delays."""
 
 MEASURED_BY_FILTERS = {
     Refusal.LEADER_TRADE_TOO_SMALL,
