@@ -35,7 +35,6 @@ MUST_BE_REACHED = (
     "exit unsold",
     "leader is out, and the follow had shares",
     "proportion of what is held",
-    "SELL already_reconciled",
     "order confirmed",
     "order failed",
     "order killed",
