@@ -45,8 +45,8 @@ Result = TypeVar("Result")
 BEFORE_MIDNIGHT = NOON.replace(hour=23, minute=55)
 """Hours and days change within a script: caps are of any 24 hours."""
 STEP = timedelta(milliseconds=200)
-LEADERS = tuple(f"0x{number:040x}" for number in (0xA1, 0xA2))
-PROXIES = tuple(f"0x{number:040x}" for number in (0xB1, 0xB2))
+LEADERS = tuple(f"0x{number:040x}" for number in (0x11, 0x12))
+PROXIES = tuple(f"0x{number:040x}" for number in (0x21, 0x22))
 TOKENS = ("71", "72")
 PAIRS = ((0, 0), (1, 0), (0, 1))
 """Who copies whom: the first follower copies both leaders, and both copy the first leader."""
@@ -58,6 +58,9 @@ MAX_ROUNDS = 60
 """Until everything has settled."""
 SHORT_ROUNDS = 4
 """In which only seconds pass; in the others a minute."""
+QUIET_ROUNDS = (601, 20, 61, 61)
+"""Seconds after nothing is open any more: until trades that are in no block do not count, the
+holdings of the leaders are compared for the first time, are lower, and are lower for long."""
 
 leaders = st.sampled_from(range(len(LEADERS)))
 tokens = st.sampled_from((0, 0, 0, 1))
@@ -106,7 +109,7 @@ def limits(draw: st.DrawFn) -> Limits:
         max_follower_daily_usdc=draw(caps),
         max_market_daily_usdc=draw(caps),
         max_global_daily_usdc=draw(caps),
-        max_entries_per_minute=draw(st.sampled_from((None, None, 2))),
+        max_entries_per_minute=draw(st.sampled_from((None, 3, 1))),
     )
 
 
@@ -178,6 +181,7 @@ class CopyingMachine(RuleBasedStateMachine):
             follows=self.follows,
             limits=limits,
             facts=self.facts,
+            chain=self.chain,
             leaders=self.leaders,
             venue=self.venue,
             reached=REACHED,
@@ -275,6 +279,43 @@ class CopyingMachine(RuleBasedStateMachine):
         if moved > 0:
             self.leaders.move_out(LEADERS[leader], TOKENS[token], moved)
         self._step()
+
+    @rule(
+        leader=leaders,
+        token=tokens,
+        percent=percents,
+        by_trade=st.booleans(),
+        then=st.sampled_from((None, Side.BUY, Side.SELL)),
+        rounds=st.sampled_from((0, 1, 2, 4)),
+    )
+    def leader_gets_out_unseen(
+        self,
+        leader: int,
+        token: int,
+        percent: int,
+        by_trade: bool,
+        then: Side | None,
+        rounds: int,
+    ) -> None:
+        """``by_trade``: by a sale that no feed has reported yet. ``then``: what is reported at
+        once: a sale that follows, or a purchase whose copies are on their way as what he holds is
+        compared. ``rounds``: of comparing before; the last may find him lower for long enough.
+        """
+        price = self.venue.prices[TOKENS[token]]
+        self._run(self._let_compare(1))
+        if by_trade:
+            self._sell(leader, token, price, percent=percent, clips=1, views=0)
+            self.leaders.mine_all(self.clock.now)
+            self._step()
+        else:
+            self.leader_moves_shares_out(leader, token, percent)
+        if then is Side.SELL:
+            self._sell(leader, token, price, percent=50, clips=1, views=0b0100)
+        self._run(self._let_compare(rounds))
+        if then is Side.BUY:
+            self._buy(leader, token, price, [(100, 0)], views=0b0001)
+            self._run(self.pipeline.work_on_all_keys(INGEST))
+            self._run(self._let_compare(1))
 
     @rule(resent=st.sampled_from((False, False, False, True)))
     def block_is_mined(self, resent: bool) -> None:
@@ -449,6 +490,12 @@ class CopyingMachine(RuleBasedStateMachine):
             await self._let_pass(seconds(1))
             await self._rest(first)
 
+    async def _let_compare(self, rounds: int) -> None:
+        for _ in range(rounds):
+            self.venue.settle()
+            await self._let_pass(seconds(31))
+            await self._rest()
+
     async def _let_pass(self, by: timedelta) -> None:
         self.clock.now += by
         await self.pipeline.poll_feeds()
@@ -457,12 +504,16 @@ class CopyingMachine(RuleBasedStateMachine):
         self._end_faults(market)
         await self.pipeline.end_interruptions()
         records = await self._rest()
+        quiet_rounds = 0
         for number in range(MAX_ROUNDS):
             self.venue.end_held_orders(match=True)
             self.venue.settle()
-            await self._let_pass(seconds(6 if number < SHORT_ROUNDS else 61))
+            pause = QUIET_ROUNDS[quiet_rounds - 1] if quiet_rounds else 6
+            await self._let_pass(seconds(pause if number < SHORT_ROUNDS else max(pause, 61)))
             records = await self._rest()
-            if not records.has_open_copies and not self.pipeline.topics.waiting():
+            is_quiet = not records.has_open_copies and not self.pipeline.topics.waiting()
+            quiet_rounds = quiet_rounds + 1 if is_quiet else 0
+            if quiet_rounds > len(QUIET_ROUNDS):
                 break
         self.checks.check_settled(records)
         assert not self.pipeline.topics.waiting(), "messages still wait"
@@ -511,6 +562,7 @@ class CopyingMachine(RuleBasedStateMachine):
             if number < len(trade.fills):
                 row = trade.row(source, row_type, number, now=self.clock.now)
                 if row is not None:
+                    self.leaders.note_report(trade)
                     trade.reported.add((source, row_type, number))
                     self.pipeline.publish([row])
 

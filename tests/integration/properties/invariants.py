@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,7 +21,7 @@ from shared.domain.money import (
     cost_floor,
 )
 from shared.domain.terms import ExitMode
-from shared.messages.intents import Intent, IntentApproved, IntentRefused
+from shared.messages.intents import CopyCause, Intent, IntentApproved, IntentRefused
 from tests.integration.properties.facts import (
     Facts,
     Filled,
@@ -30,15 +31,14 @@ from tests.integration.properties.facts import (
     hour,
     position_by_follow,
 )
+from tests.integration.properties.modelled_chain import ModelledChain
 from tests.integration.properties.modelled_leaders import LeaderTrade, ModelledLeaders
 from tests.integration.properties.modelled_venue import ModelledVenue
 
-RECONCILES_HOLDINGS = False
-"""Whether exits are also intended because a leader holds less by the chain than by his trades.
-Switched on with the exits of the cause ``reconciled``: then no way out of a leader is exempt."""
-
 CAP_RESERVED = "another copy reserved of a daily cap meanwhile"
 CAP_WINDOW = timedelta(hours=24)
+RECONCILE_AFTER = timedelta(minutes=1)
+"""As the pipeline is set."""
 RATE_WINDOW = timedelta(minutes=1)
 
 
@@ -89,6 +89,7 @@ class Invariants:
     follows: Mapping[str, Follow]
     limits: Limits
     facts: Facts
+    chain: ModelledChain
     leaders: ModelledLeaders
     venue: ModelledVenue
     reached: Counter[str]
@@ -105,6 +106,8 @@ class Invariants:
         self._check_exits_sell_what_was_bought(filled)
         self._check_positions(records, filled)
         self._check_intended_money()
+        self._check_proportions(filled, records)
+        self._check_levels_are_waited_for()
 
     def check_settled(self, records: Records) -> None:
         """What is true once all rows were reported, and all orders and exits have ended."""
@@ -120,6 +123,9 @@ class Invariants:
             self.reached[f"{verdict.intent.side} {name}"] += 1
         for row in records.exits:
             self.reached[f"exit {row.state}"] += 1
+        for intent in self.facts.intents.values():
+            if intent.cause is not CopyCause.TRADE and not intent.continues:
+                self.reached[f"exit by level: {intent.cause}"] += 1
         for report in self.facts.final_reports.values():
             self.reached[f"order {report.state}"] += 1
 
@@ -299,11 +305,12 @@ class Invariants:
                 )
 
     def _check_followers_are_out(self, records: Records) -> None:
+        """However the leader got out, and whatever was reported of it."""
         for leader, token_id in {(each.leader, each.token_id) for each in self.leaders.trades}:
-            if self.leaders.held(leader, token_id) > 0 or self._is_exempt(leader, token_id):
+            if self.leaders.held(leader, token_id) > 0:
                 continue
             for follow in self._select_follows(leader):
-                if follow.exits is not ExitMode.NONE and self._is_in_order(follow, token_id):
+                if follow.exits is not ExitMode.NONE:
                     self._check_is_out(records, follow, token_id)
 
     def _check_is_out(self, records: Records, follow: Follow, token_id: str) -> None:
@@ -312,48 +319,66 @@ class Invariants:
         held = records.positions.get(position, 0)
         self.reached["leader is out"] += 1
         self.reached["leader is out, and the follow had shares"] += bool(exits)
-        if any(each.state == "unsold" for each in exits):
+        if held >= MIN_REMAINDER_SHARES:
             self.reached["leader is out, and an exit is unsold"] += 1
-            return
-        remainders = MIN_REMAINDER_SHARES * max(1, len(exits))
-        assert held < remainders, (
-            f"the leader {follow.leader} has sold all of {token_id}, {follow.follow_id} still "
-            f"holds {held} micro-shares, and no exit is unsold"
-        )
+            latest = max(exits, key=lambda each: each.updated_at, default=None)
+            assert getattr(latest, "state", None) == "unsold", (
+                f"the leader {follow.leader} has none of {token_id} left, {follow.follow_id} still "
+                f"holds {held} micro-shares, and its latest exit is not unsold"
+            )
 
-    def _is_exempt(self, leader: str, token_id: str) -> bool:
-        """Whether the rows alone do not say that the leader is out: shares left him by no trade; or
-        a trade was settled under another transaction, and until that is reported he seems to hold
-        its shares twice, as settled and as not settled.
+    def _check_proportions(self, filled: Mapping[str, Filled], records: Records) -> None:
+        """Of what a follow bought after a trade of its leader it holds at least the part that the
+        leader's later ways out left of his shares, where the feeds told what he held.
         """
-        if RECONCILES_HOLDINGS:
-            return False
-        return (leader, token_id) in self.leaders.left_otherwise or any(
-            trade.is_resent
-            for trade in self.leaders.trades
-            if (trade.leader, trade.token_id) == (leader, token_id)
-        )
+        least: dict[Position, Fraction] = defaultdict(Fraction)
+        for verdict in self._approved_entries():
+            intent, row = verdict.intent, records.intents[verdict.intent_id]
+            if row.settled_at is not None:
+                left = self.leaders.left_since(
+                    intent.leader, intent.token_id, intent.transaction_hash
+                )
+                bought = filled.get(verdict.intent_id, Filled()).shares
+                least[intent.follow_id, intent.token_id] += bought * left
+        for (follow_id, token_id), shares in least.items():
+            follow = self.follows[follow_id]
+            if follow.exits is ExitMode.PROPORTIONAL and self._is_in_order(follow, token_id):
+                held = records.positions.get((follow_id, token_id), 0)
+                self.reached["proportion of what is held"] += shares > 0
+                assert held >= shares - MIN_REMAINDER_SHARES, (
+                    f"{follow_id} holds {held} micro-shares of {token_id}, and its leader's ways "
+                    f"out leave {int(shares)} of what it bought"
+                )
+
+    def _check_levels_are_waited_for(self) -> None:
+        """A sale that is only on its way through the feeds is not taken for a lost one."""
+        for intent in self.facts.intents.values():
+            if intent.cause is not CopyCause.RECONCILED or intent.level is None:
+                continue
+            left_at = self.chain.first_left_at(
+                intent.leader, intent.token_id, after_block=intent.level.base_block_number
+            )
+            until = intent.filled_at - RECONCILE_AFTER
+            assert left_at is None or left_at <= until.timestamp(), (
+                f"intent {intent.intent_id} was made before {RECONCILE_AFTER} had passed"
+            )
 
     def _is_in_order(self, follow: Follow, token_id: str) -> bool:
-        """Whether the follow's intents were published in the order of the leader's trades. A sale
-        that is reported before the purchase that it sells, or before an earlier sale, finds
-        something else than the leader did: only his holdings say what is left.
+        """Whether the follow's intents were published in the order of the leader's trades, and what
+        he held before each sale could be known. A sale that is reported before a purchase, or
+        before an earlier sale, finds something else than the leader did.
         """
-        if RECONCILES_HOLDINGS:
-            return True
-        numbers = {
-            name: trade.number
-            for trade in self.leaders.trades
-            for name in (trade.tx_hash, trade.settled_hash)
-        }
+        key = (follow.leader, token_id)
+        trades = [each for each in self.leaders.trades if (each.leader, each.token_id) == key]
+        if key in self.leaders.reported_early or any(each.is_resent for each in trades):
+            return False
+        numbers = {trade.tx_hash: trade.number for trade in trades}
         published = [
             numbers[intent.transaction_hash]
             for intent in self.facts.intents.values()
             if _is_first_attempt(intent, follow, token_id)
         ]
-        is_in_order = published == sorted(published)
-        self.reached["leader is out, out of order"] += not is_in_order
-        return is_in_order
+        return published == sorted(published)
 
     def _select_follows(self, leader: str) -> list[Follow]:
         return [follow for follow in self.follows.values() if follow.leader == leader]
@@ -378,8 +403,9 @@ def _lowest_usdc(trade: LeaderTrade) -> int:
 
 
 def _is_first_attempt(intent: Intent, follow: Follow, token_id: str) -> bool:
-    return (intent.follow_id, intent.token_id, intent.continues) == (
+    return (intent.follow_id, intent.token_id, intent.cause, intent.continues) == (
         follow.follow_id,
         token_id,
+        CopyCause.TRADE,
         "",
     )

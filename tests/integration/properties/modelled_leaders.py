@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from shared.domain.ids import derived_id
 from shared.domain.money import Side
@@ -107,12 +108,34 @@ class LeaderTrade:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Of what a leader holds. Micro-shares."""
+
+    leader: str
+    token_id: str
+    shares: int
+    held_before: int
+    tx_hash: str
+    """Empty: by no trade."""
+
+    @property
+    def left(self) -> Fraction:
+        """The part of what he held before that he holds after it."""
+        if self.shares >= 0 or self.held_before <= 0:
+            return Fraction(1)
+        return Fraction(max(0, self.held_before + self.shares), self.held_before)
+
+
 class ModelledLeaders:
     def __init__(self, chain: ModelledChain) -> None:
         self._chain = chain
         self.trades: list[LeaderTrade] = []
-        self.left_otherwise: set[tuple[str, str]] = set()
-        """Leaders and tokens of which shares left by no trade since the last trade."""
+        self.changes: list[Change] = []
+        """In the order in which they were made."""
+        self.reported_early: set[tuple[str, str]] = set()
+        """Leaders and tokens of which a sale was reported before an earlier trade, and neither was
+        in a block: what the leader held then could not be known."""
 
     def held(self, leader: str, token_id: str) -> int:
         """Micro-shares, with the trades that are in no block yet."""
@@ -123,8 +146,37 @@ class ModelledLeaders:
         )
 
     def make_trade(self, trade: LeaderTrade) -> None:
+        self._add_change(trade.leader, trade.token_id, trade.change, trade.tx_hash)
         self.trades.append(trade)
-        self.left_otherwise.discard((trade.leader, trade.token_id))
+
+    def note_report(self, trade: LeaderTrade) -> None:
+        """A row of the trade is about to be reported."""
+        is_early = (
+            trade.side is Side.SELL
+            and trade.mined_at is None
+            and any(
+                (each.leader, each.token_id) == (trade.leader, trade.token_id)
+                and each.number < trade.number
+                and each.mined_at is None
+                and each.reported_shares() < each.shares
+                for each in self.trades
+            )
+        )
+        if is_early:
+            self.reported_early.add((trade.leader, trade.token_id))
+
+    def left_since(self, leader: str, token_id: str, tx_hash: str) -> Fraction:
+        """The part that the leader's later sales and other ways out leave of what he held after
+        the trade.
+        """
+        left = Fraction(1)
+        for each in reversed(self.changes):
+            if (each.leader, each.token_id) != (leader, token_id):
+                continue
+            if each.tx_hash == tx_hash:
+                break
+            left *= each.left
+        return left
 
     def mine_all(self, now: datetime, *, resent: bool = False) -> None:
         for trade in self.trades:
@@ -134,5 +186,9 @@ class ModelledLeaders:
 
     def move_out(self, leader: str, token_id: str, shares: int) -> None:
         """Shares leave by a merge or a transfer: no feed reports a trade."""
-        self._chain.mine(leader, token_id, -shares, f"moved {self._chain.mined}")
-        self.left_otherwise.add((leader, token_id))
+        self._add_change(leader, token_id, -shares, "")
+        self._chain.mine(leader, token_id, -shares, f"moved {len(self.changes)}")
+
+    def _add_change(self, leader: str, token_id: str, shares: int, tx_hash: str) -> None:
+        held = self.held(leader, token_id)
+        self.changes.append(Change(leader, token_id, shares, held, tx_hash))

@@ -21,6 +21,7 @@ from services.ingest.adapters import ChainHoldings, PostgresTrades
 from services.ingest.handler import Handler as Ingest
 from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.exits import ExitFeed
+from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler as Preflight
@@ -51,6 +52,7 @@ CONSUMERS_BY_TOPIC = {
 RETRY_DELAY = timedelta(seconds=5)
 VERIFY_FOR = timedelta(seconds=5)
 OVERDUE_AFTER = timedelta(seconds=5)
+RECONCILE_AFTER = timedelta(minutes=1)
 NO_PAUSE = timedelta(0)
 
 OWNED_TABLES = (
@@ -165,13 +167,22 @@ class Pipeline:
             poll_interval=NO_PAUSE,
         )
         delays = DelayFeed(self.engine, owns=lambda _: True, now=self.clock, poll_interval=NO_PAUSE)
+        levels = ReconciliationFeed(
+            self.engine,
+            self.controls,
+            ChainLevels(cast(ChainClient, self.chain)),
+            owns=lambda _: True,
+            now=self.clock,
+            interval=NO_PAUSE,
+            act_after=RECONCILE_AFTER,
+        )
         return Instance(
             {
                 IntentQuoted: handler.on_intent_quoted,
                 OrderReported: handler.on_order_reported,
                 IntentRefused: handler.on_intent_refused,
             },
-            polls=(exits._poll, delays._poll),
+            polls=(exits._poll, delays._poll, levels.compare),
             interruption=interruption,
         )
 
@@ -384,7 +395,8 @@ def _describe(message: Message) -> str:
             return (
                 f"intent {intent.intent_id[:6]} of {intent.follow_id}: {intent.side} "
                 f"usdc={intent.usdc} shares={intent.shares} of {intent.transaction_hash[:8]} "
-                f"held={intent.leader_held_shares} continues={intent.continues[:6]}"
+                f"held={intent.leader_held_shares} continues={intent.continues[:6]} "
+                f"{intent.cause} {intent.level or ''}"
             )
         case IntentApproved():
             return f"approved {message.intent_id[:6]} usdc={message.usdc} shares={message.shares}"

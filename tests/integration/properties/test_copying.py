@@ -13,7 +13,7 @@ from tests.integration.properties.copying_machine import REACHED, CopyingMachine
 from tests.leases import executor_leases
 
 REQUESTED_INPUTS = os.environ.get("FUZZ_INPUTS")
-SCRIPTS = max(1, int(REQUESTED_INPUTS or "1200") // 20)
+SCRIPTS = max(1, int(REQUESTED_INPUTS or "800") // 20)
 """Without the variable, the same ones in each session."""
 MAX_STEPS = 50
 
@@ -29,9 +29,12 @@ MUST_BE_REACHED = (
     "SELL no_position",
     "cap used by half",
     "entry delayed",
+    "exit by level: leader_out",
+    "exit by level: reconciled",
     "exit done",
     "exit unsold",
     "leader is out, and the follow had shares",
+    "proportion of what is held",
     "order confirmed",
     "order failed",
     "order killed",

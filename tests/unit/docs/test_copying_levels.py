@@ -62,13 +62,13 @@ def written_exit(step: Step | None, held: int = shares(50)) -> str:
 def _trades(cell: str) -> list[JudgedTrade]:
     if cell == "none":
         return []
-    verb, amount = cell.removesuffix(", missed").split()
+    verb, amount, *held = cell.removesuffix(", missed").replace(" of ", " ").split()
     trade = JudgedTrade(
         transaction_hash=TRANSACTION,
         leader_token_id=TOKEN,
         side=Side.SELL if verb == "sells" else Side.BUY,
         leader_shares=shares(amount),
-        leader_held_shares=None,
+        leader_held_shares=shares(held[0]) if held else None,
         judged_at=NOON + seconds(1),
         is_missed=cell.endswith("missed"),
     )
