@@ -43,6 +43,7 @@ from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved, IntentRefused, Missing
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.messages.orders import OrderReported, TradeReported
+from shared.messages.refusals import Refusal
 from shared.messages.transactions import TransactionResolved, TransactionState
 
 Count = TypeVar("Count")
@@ -526,9 +527,16 @@ def _open_tokens(of_proxy: Iterable[_Reservation]) -> frozenset[str]:
     return frozenset(
         token_id
         for (token_id, _), of_follow in copies.items()
-        if _held(of_follow) >= 100_000
+        if (_held(of_follow) >= 100_000 and not _has_ended(of_follow))
         or any(each.settled_at is None and each.side is Side.BUY for each in of_follow)
     )
+
+
+def _has_ended(of_position: Iterable[_Reservation]) -> bool:
+    """Whether the newest copy found no market; later attempts of exits do not count."""
+    first = [each.verdict for each in of_position if not each.verdict.intent.continues]
+    newest = max(first, key=lambda each: each.occurred_at)
+    return isinstance(newest, IntentRefused) and newest.reason is Refusal.NO_MARKET
 
 
 def _count_recent(of_proxy: Iterable[_Reservation], now: datetime) -> int:

@@ -77,7 +77,9 @@ class Settings(BaseSettings):
     locks: it costs throughput."""
     max_open_positions: int | None = Field(default=None, gt=0)
     """Tokens that a follower may hold at once by his copies; remainders below a tenth of a share do
-    not count. Further entries into tokens that he holds pass. Without it, there is no limit."""
+    not count. A token of a market that has ended counts until a copy of the follow in it is refused
+    as ``no_market``. Further entries into tokens that he holds pass. Without it, there is no
+    limit."""
     max_entries_per_minute: int | None = Field(default=None, gt=0)
     """Entries of one follower that are approved within any 60 s. A further one is delayed until
     there is room, or refused where it would be too old by then. Without it, there is no limit."""

@@ -872,6 +872,31 @@ async def test_open_tokens_are_held_or_being_bought_and_no_remainders(verdicts: 
     assert loaded.open_tokens == frozenset({"token-1", "token-3"})
 
 
+@pytest.mark.parametrize(
+    ("later", "is_open"),
+    [
+        ([], True),
+        ([("b", Refusal.NO_MARKET)], False),
+        ([("b", Refusal.EMPTY_BOOK)], True),
+        ([("b", Refusal.NO_MARKET), ("c", Refusal.SLIPPAGE_TOO_HIGH)], True),
+        ([("b", Refusal.SLIPPAGE_TOO_HIGH), ("c", Refusal.NO_MARKET)], False),
+    ],
+)
+async def test_a_token_whose_market_has_ended_is_no_open_position(
+    verdicts: Verdicts, later: Sequence[tuple[str, Refusal]], is_open: bool
+) -> None:
+    """By the newest copy of the follow in it."""
+    await buy_token(verdicts, 1, 100_000)
+    for number, (name, reason) in enumerate(later, start=1):
+        sale = a_sale(name, token_id="token-1")
+        at = NOON + seconds(number)
+        await verdicts.record(refused(sale, reason=reason, occurred_at=at))
+
+    loaded = await load_commitments(verdicts, limits=LIMITED)
+
+    assert loaded.open_tokens == (frozenset({"token-1"}) if is_open else frozenset())
+
+
 async def test_recent_entries_are_approved_within_the_last_minute(verdicts: Verdicts) -> None:
     within = seconds(60) - timedelta(microseconds=1)
     for name, age in (("a", seconds(60)), ("b", within), ("c", seconds(0))):

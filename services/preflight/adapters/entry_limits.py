@@ -17,10 +17,20 @@ from shared.db.engine import fetch_rows
 from shared.db.sql import Batch
 from shared.domain.money import MIN_REMAINDER_SHARES
 from shared.messages.intents import IntentApproved
+from shared.messages.refusals import Refusal
+
+SQL_HAS_ENDED = f"""coalesce((
+    select i.reason = '{Refusal.NO_MARKET}' and i.state = 'refused' from preflight.intents i
+    where i.follow_id = p.follow_id and i.token_id = p.token_id
+      and i.exit_id in ('', i.intent_id)
+    order by i.judged_at desc limit 1
+), false)"""
+"""Whether the newest copy of a position ``p`` found no market: what is left of it is redeemed and
+not sold, so that it would count for ever."""
 
 SQL_OPEN_TOKENS = f"""array(
     select p.token_id from preflight.positions p
-    where p.proxy = q.proxy and p.shares >= {MIN_REMAINDER_SHARES}
+    where p.proxy = q.proxy and p.shares >= {MIN_REMAINDER_SHARES} and not {SQL_HAS_ENDED}
     union
     select i.token_id from preflight.intents i
     where i.proxy = q.proxy and i.settled_at is null and i.side = 'BUY'
