@@ -36,7 +36,7 @@ from shared.domain.follows import (
 )
 from shared.domain.ids import follow_id
 from shared.domain.money import as_decimal
-from shared.domain.terms import EndMode, Tier
+from shared.domain.terms import EndMode, EntryMode, Tier
 
 T = TypeVar("T")
 
@@ -98,15 +98,22 @@ def parse_follow(leader: str, proxy: str, options: FollowOptions) -> Follow:
 
 
 def find_warning(follow: Follow, variables: Mapping[str, str]) -> str | None:
-    """What an operator must do for the follow to copy anything; None: nothing is known of.
-    ``variables``: the environment of the command.
+    """What an operator must do for the follow to copy all that its terms say; None: nothing is
+    known of. ``variables``: the environment of the command.
     """
-    if follow.equity_percent is None or variables.get("DATA_URL"):
+    if variables.get("DATA_URL"):
         return None
-    return (
-        "warning: DATA_URL is not set here. Ingest needs it to read what the wallets are worth: "
-        "without it, every entry of this follow is refused as equity_unknown"
-    )
+    if follow.equity_percent is not None:
+        return (
+            "warning: DATA_URL is not set here. Ingest needs it to read what the wallets are "
+            "worth: without it, every entry of this follow is refused as equity_unknown"
+        )
+    if follow.entries is EntryMode.MIRROR:
+        return (
+            "warning: DATA_URL is not set here. Preflight needs it to read what leaders hold: "
+            "without it, this follow enters by trades alone, and does not buy what its leader holds"
+        )
+    return None
 
 
 async def unfollow(

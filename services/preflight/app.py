@@ -11,6 +11,7 @@ from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.mirror import MirrorFeed
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
+from services.preflight.adapters.unmirrored import UnmirroredCheck
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Limits
 from services.preflight.handler import Handler
@@ -122,7 +123,9 @@ def build_feeds(
             act_after=settings.reconcile_after,
         ),
     }
-    if data is not None:
+    if data is None:
+        feeds["mirror"] = UnmirroredCheck(controls, owns=owns, interval=settings.reconcile_interval)
+    else:
         feeds["mirror"] = MirrorFeed(
             engine,
             controls,

@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     be on its way through the feeds."""
     data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
     """The Data API. It says which tokens the leaders of follows with `--entries mirror` hold;
-    without it, these follows enter by trades alone."""
+    without it, these follows enter by trades alone, and an error is logged."""
     max_balance_age: timedelta = timedelta(seconds=15)
     """An older balance in the cache is not used."""
     max_accounts: int = Field(default=5000, gt=0)

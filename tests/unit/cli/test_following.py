@@ -122,6 +122,13 @@ def test_a_share_of_the_equity_is_warned_of_without_the_address_that_it_needs() 
     assert find_warning(follow_from_arguments(), {}) is None
 
 
+def test_mirroring_is_warned_of_without_the_address_that_it_needs() -> None:
+    follow = follow_from_arguments(entries="mirror")
+
+    assert "does not buy what its leader holds" in (find_warning(follow, {}) or "")
+    assert find_warning(follow, {"DATA_URL": "https://data.example"}) is None
+
+
 def test_tiers_are_sorted_by_the_size_that_they_begin_at() -> None:
     follow = follow_from_arguments(percent=None, tiers=tuple(TIERS))
 

@@ -148,7 +148,7 @@ def test_an_unknown_equity_is_not_zero(equities: Equities | None) -> None:
         BY_EQUITY.copy_usdc(usdc(500), equities=equities)
 
 
-LARGEST = {"min_usdc": 0, "max_usdc": 10**18, "percent": None}
+MAX_AMOUNTS = {"min_usdc": 0, "max_usdc": 10**18, "percent": None}
 
 
 @pytest.mark.parametrize("percent", [Decimal("1e-9"), Decimal(10**9)])
@@ -162,7 +162,7 @@ def test_no_terms_that_are_accepted_end_in_an_arithmetic_error(
         {"equity_percent": percent},
         {"tiers": (Tier(from_usdc=0, percent=percent),)},
     ):
-        follow = a_follow(**LARGEST | size)
+        follow = a_follow(**MAX_AMOUNTS | size)
         assert 0 <= follow.copy_usdc(leader_usdc, equities=equities) <= follow.max_usdc
 
 
