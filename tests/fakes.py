@@ -112,7 +112,9 @@ class FakeTrades:
             ),
         )
 
-    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
+    async def load_sizes(
+        self, fill: LeaderFillSeen, follow_ids: AbstractSet[str], *, of_others: AbstractSet[str]
+    ) -> RecordedSizes:
         of_token = [
             size
             for size in self.sizes
@@ -127,6 +129,7 @@ class FakeTrades:
             latest_by_follow={
                 size.follow_id: size for size in sorted(of_token, key=lambda size: size.number)
             },
+            of_others=frozenset(size for size in self.sizes if size.trade_id in of_others),
         )
 
     async def record(

@@ -19,6 +19,7 @@ from services.ingest.decisions import (
     SizingFacts,
     TradeContext,
     build_intents,
+    find_copied_parts,
     find_new_slices,
     has_waited,
     merge_slices,
@@ -45,9 +46,11 @@ class Trades(Protocol):
         """
         ...
 
-    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
-        """The recorded sizes of the trade's slices, and the last one of each follow in the token.
-        Raises: Transient.
+    async def load_sizes(
+        self, fill: LeaderFillSeen, follow_ids: AbstractSet[str], *, of_others: AbstractSet[str]
+    ) -> RecordedSizes:
+        """The recorded sizes of the trade's slices, the last one of each follow in the token, and
+        those of other trades by their ids. Raises: Transient.
         """
         ...
 
@@ -192,9 +195,12 @@ class Handler:
         if not follow_ids:
             return Sizes(by_slice={})
         new = find_new_slices(context, reconciliation)
+        parts = find_copied_parts(context, reconciliation)
+        others = {part.trade_id for of_slice in parts.values() for part in of_slice}
         facts = SizingFacts(
             controls_by_version=controls,
-            recorded=await self.trades.load_sizes(fill, follow_ids),
+            recorded=await self.trades.load_sizes(fill, follow_ids, of_others=others),
+            copied_parts=parts,
             carry_for=self.carry_for,
             equity_by_wallet=await self._load_equities(fill, new, controls),
         )
