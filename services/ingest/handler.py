@@ -31,6 +31,7 @@ from services.ingest.decisions import (
 )
 from shared.domain.follows import Controls
 from shared.domain.money import Side
+from shared.domain.terms import EquityRange
 from shared.messages.base import Message
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
@@ -94,9 +95,9 @@ class Complements(Protocol):
 
 
 class Equities(Protocol):
-    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
-        """What the wallets were worth at that time, in micro-USDC; without those of which it is not
-        known. Raises: Transient.
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, EquityRange]:
+        """What the wallets were worth by the readings that count at that time; without those that
+        were not read twice. Raises: Transient.
         """
         ...
 
@@ -208,7 +209,7 @@ class Handler:
 
     async def _load_equities(
         self, fill: LeaderFillSeen, new: Sequence[CopySlice], controls: Mapping[int, Controls]
-    ) -> Mapping[str, int]:
+    ) -> Mapping[str, EquityRange]:
         """What wallets were worth when the new slices were intended, where a follow needs it."""
         follows = {
             follow

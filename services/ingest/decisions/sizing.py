@@ -26,7 +26,7 @@ from services.ingest.decisions.copied_parts import CopiedPart, PartsBySequence
 from services.ingest.decisions.trades import CopySlice
 from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_BUY_USDC, Side, cost_floor
-from shared.domain.terms import Equities
+from shared.domain.terms import Equities, EquityRange
 from shared.messages.leader_fills import LeaderFillSeen
 
 SliceOfFollow = tuple[int, str]
@@ -71,17 +71,23 @@ class SizingFacts:
     """Of the trade's resent slices."""
     carry_for: timedelta = timedelta(0)
     """How long a later trade may spend what a follow carries."""
-    equity_by_wallet: Mapping[str, int] = field(default_factory=dict)
-    """In micro-USDC, where it is known, for new slices; recorded ones keep what they were sized
-    by."""
+    equity_by_wallet: Mapping[str, EquityRange] = field(default_factory=dict)
+    """Where it is known, for new slices; recorded ones keep what they were sized by."""
 
     def find_equities(self, terms: Follow) -> Equities | None:
-        """What a copy is sized by; None where the follow does not copy a share of the equity."""
+        """What a copy is sized by; None where the follow does not copy a share of the equity.
+
+        A reading may miss what the wallet has just bought, or count what it has just sold twice. So
+        the leader counts with the highest of the recent ones and the follower with the lowest: an
+        error makes the copy smaller.
+        """
         if terms.equity_percent is None:
             return None
+        leader = self.equity_by_wallet.get(terms.leader)
+        follower = self.equity_by_wallet.get(terms.proxy)
         return Equities(
-            leader_usdc=self.equity_by_wallet.get(terms.leader),
-            follower_usdc=self.equity_by_wallet.get(terms.proxy),
+            leader_usdc=None if leader is None else leader.highest_usdc,
+            follower_usdc=None if follower is None else follower.lowest_usdc,
         )
 
 

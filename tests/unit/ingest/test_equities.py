@@ -68,7 +68,9 @@ class Copies:
         )
 
     def read(self, wallet: str, worth: str) -> None:
-        self.equities.readings.append((wallet, self.clock.now, usdc(worth)))
+        """Twice, as it takes for the equity to be known."""
+        for read_at in (self.clock.now - seconds(60), self.clock.now):
+            self.equities.readings.append((wallet, read_at, usdc(worth)))
 
     async def handle(self, fill: LeaderFillSeen = FILL) -> dict[str, Intent]:
         """The intents by proxy."""
@@ -97,6 +99,40 @@ async def test_a_copy_is_sized_by_the_equities_and_carries_them() -> None:
     )
     assert intents[PROXY].sized_by_equity
     assert not intents[OTHER_PROXY].sized_by_equity
+
+
+async def test_a_leader_whose_purchase_is_not_valued_yet_is_not_taken_for_poor() -> None:
+    """He has 10,000, and buys for 9,000: the next reading has his pUSD and not yet his shares."""
+    copies = Copies()
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    copies.clock.now += seconds(60)
+    copies.equities.readings.append((LEADER, copies.clock.now, usdc(1000)))
+
+    intents = await copies.handle()
+
+    assert intents[PROXY].usdc == usdc(50)
+    assert intents[PROXY].leader_equity_usdc == usdc(10_000)
+
+
+async def test_a_follower_whose_sale_is_still_valued_is_not_taken_for_rich() -> None:
+    copies = Copies()
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    copies.clock.now += seconds(60)
+    copies.equities.readings.append((PROXY, copies.clock.now, usdc(1900)))
+
+    intents = await copies.handle()
+
+    assert (intents[PROXY].usdc, intents[PROXY].follower_equity_usdc) == (usdc(50), usdc(1000))
+
+
+async def test_a_wallet_that_was_read_once_is_not_known() -> None:
+    copies = Copies()
+    copies.read(PROXY, "1000")
+    copies.equities.readings.append((LEADER, NOON, usdc(1000)))
+
+    assert (await copies.handle())[PROXY].leader_equity_usdc is None
 
 
 async def test_a_redelivery_is_sized_by_what_was_known_before() -> None:
@@ -279,7 +315,9 @@ async def test_a_part_of_what_was_copied_counts_with_its_share() -> None:
     )
 
     intents = await copies.handle(other)
+    copies.clock.now += timedelta(minutes=12)
     copies.read(LEADER, "5000")
+    copies.read(PROXY, "1000")
     more = await copies.handle(a_resent_row("more", shares(100)))
 
     assert intents[PROXY].usdc == usdc(5)
