@@ -39,6 +39,7 @@ from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, Controls
 from shared.domain.money import Side
 from shared.domain.outcomes import OutcomeToken
+from shared.domain.terms import EquityRange
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentApproved, IntentRefused, Missing
 from shared.messages.leader_fills import LeaderFillSeen
@@ -113,7 +114,9 @@ class FakeTrades:
             ),
         )
 
-    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
+    async def load_sizes(
+        self, fill: LeaderFillSeen, follow_ids: AbstractSet[str], *, of_others: AbstractSet[str]
+    ) -> RecordedSizes:
         of_token = [
             size
             for size in self.sizes
@@ -128,6 +131,7 @@ class FakeTrades:
             latest_by_follow={
                 size.follow_id: size for size in sorted(of_token, key=lambda size: size.number)
             },
+            of_others=frozenset(size for size in self.sizes if size.trade_id in of_others),
         )
 
     async def record(
@@ -258,11 +262,15 @@ class FakeEquities:
         self.max_age = max_age
         self.readings: list[tuple[str, datetime, int]] = []
 
-    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, EquityRange]:
+        readings: dict[str, list[int]] = {}
+        for wallet, read_at, usdc in self.readings:
+            if wallet in wallets and at - self.max_age <= read_at <= at:
+                readings.setdefault(wallet, []).append(usdc)
         return {
-            wallet: usdc
-            for wallet, read_at, usdc in sorted(self.readings, key=lambda reading: reading[1])
-            if wallet in wallets and at - self.max_age <= read_at <= at
+            wallet: EquityRange(lowest_usdc=min(known), highest_usdc=max(known))
+            for wallet, known in readings.items()
+            if len(known) > 1
         }
 
     async def record(self, readings: Sequence[tuple[str, datetime, int]]) -> None:

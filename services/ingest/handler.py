@@ -19,6 +19,7 @@ from services.ingest.decisions import (
     SizingFacts,
     TradeContext,
     build_intents,
+    find_copied_parts,
     find_new_slices,
     has_waited,
     merge_slices,
@@ -30,6 +31,7 @@ from services.ingest.decisions import (
 )
 from shared.domain.follows import Controls
 from shared.domain.money import Side
+from shared.domain.terms import EquityRange
 from shared.messages.base import Message
 from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import LeaderFillSeen
@@ -45,9 +47,11 @@ class Trades(Protocol):
         """
         ...
 
-    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
-        """The recorded sizes of the trade's slices, and the last one of each follow in the token.
-        Raises: Transient.
+    async def load_sizes(
+        self, fill: LeaderFillSeen, follow_ids: AbstractSet[str], *, of_others: AbstractSet[str]
+    ) -> RecordedSizes:
+        """The recorded sizes of the trade's slices, the last one of each follow in the token, and
+        those of other trades by their ids. Raises: Transient.
         """
         ...
 
@@ -95,9 +99,9 @@ class Complements(Protocol):
 
 
 class Equities(Protocol):
-    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
-        """What the wallets were worth at that time, in micro-USDC; without those of which it is not
-        known. Raises: Transient.
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, EquityRange]:
+        """What the wallets were worth by the readings that count at that time; without those that
+        were not read twice. Raises: Transient.
         """
         ...
 
@@ -202,9 +206,12 @@ class Handler:
         if not follow_ids:
             return Sizes(by_slice={})
         new = find_new_slices(context, reconciliation)
+        parts = find_copied_parts(context, reconciliation)
+        others = {part.trade_id for of_slice in parts.values() for part in of_slice}
         facts = SizingFacts(
             controls_by_version=controls,
-            recorded=await self.trades.load_sizes(fill, follow_ids),
+            recorded=await self.trades.load_sizes(fill, follow_ids, of_others=others),
+            copied_parts=parts,
             carry_for=self.carry_for,
             equity_by_wallet=await self._load_equities(fill, new, controls),
         )
@@ -212,7 +219,7 @@ class Handler:
 
     async def _load_equities(
         self, fill: LeaderFillSeen, new: Sequence[CopySlice], controls: Mapping[int, Controls]
-    ) -> Mapping[str, int]:
+    ) -> Mapping[str, EquityRange]:
         """What wallets were worth when the new slices were intended, where a follow needs it."""
         follows = {
             follow

@@ -59,4 +59,5 @@ class Settings(BaseSettings):
     """The pause between two readings of what the wallets are worth of which a follow copies a share
     of the equity. Needs `DATA_URL`; a reading takes 60 ms for each wallet."""
     max_equity_age: timedelta = Field(default=timedelta(minutes=10), gt=timedelta(0))
-    """How long a reading counts. Without one, the entry is refused as `equity_unknown`."""
+    """How long a reading counts: the leader's highest and the follower's lowest one decide. Without
+    two, the entry is refused as `equity_unknown`: it must be more than twice the interval."""

@@ -117,6 +117,14 @@ class Equities:
         return self.leader_usdc is not None and self.follower_usdc is not None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquityRange:
+    """The lowest and the highest that a wallet's equity was read as recently, in micro-USDC."""
+
+    lowest_usdc: int
+    highest_usdc: int
+
+
 def copy_share_of_equity(leader_usdc: int, *, percent: Decimal, equities: Equities | None) -> int:
     """Return ``percent`` of the share that ``leader_usdc`` is of the leader's equity, of the
     follower's equity, in micro-USDC and rounded down.

@@ -10,6 +10,7 @@ import pytest
 from services.ingest.adapters import PostgresEquities
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
+from shared.domain.terms import EquityRange
 from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, seconds, usdc
 from tests.fakes import FakeEquities
 
@@ -18,7 +19,7 @@ INSTANT = timedelta(microseconds=1)
 
 
 class Equities(Protocol):
-    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]: ...
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, EquityRange]: ...
 
     async def record(self, readings: Sequence[tuple[str, datetime, int]]) -> None: ...
 
@@ -35,36 +36,51 @@ async def equities(request: pytest.FixtureRequest) -> AsyncIterator[Equities]:
     await engine.dispose()
 
 
-async def test_the_newest_reading_up_to_the_time_counts(equities: Equities) -> None:
+async def test_the_lowest_and_the_highest_reading_up_to_the_time_count(equities: Equities) -> None:
     await equities.record(
         [
-            (LEADER, NOON - seconds(60), usdc(900)),
-            (LEADER, NOON, usdc(1000)),
+            (LEADER, NOON - seconds(120), usdc(900)),
+            (LEADER, NOON - seconds(60), usdc(1000)),
+            (LEADER, NOON, usdc(950)),
             (LEADER, NOON + INSTANT, usdc(1100)),
             (PROXY, NOON, usdc(50)),
+            (PROXY, NOON - seconds(1), usdc(50)),
         ]
     )
 
     assert await equities.load({LEADER, PROXY, OTHER_PROXY}, NOON) == {
-        LEADER: usdc(1000),
-        PROXY: usdc(50),
+        LEADER: EquityRange(lowest_usdc=usdc(900), highest_usdc=usdc(1000)),
+        PROXY: EquityRange(lowest_usdc=usdc(50), highest_usdc=usdc(50)),
     }
-    assert await equities.load({LEADER}, NOON - INSTANT) == {LEADER: usdc(900)}
+    assert await equities.load({LEADER}, NOON + INSTANT) == {
+        LEADER: EquityRange(lowest_usdc=usdc(900), highest_usdc=usdc(1100))
+    }
 
 
-@pytest.mark.parametrize(("age", "known"), [(MAX_AGE, {LEADER: usdc(7)}), (MAX_AGE + INSTANT, {})])
+async def test_a_wallet_that_was_read_once_is_not_known(equities: Equities) -> None:
+    await equities.record([(LEADER, NOON, usdc(7))])
+
+    assert await equities.load({LEADER}, NOON) == {}
+
+
+@pytest.mark.parametrize(("age", "lowest"), [(MAX_AGE, 5), (MAX_AGE + INSTANT, 7)])
 async def test_a_reading_counts_for_its_time(
-    equities: Equities, age: timedelta, known: dict[str, int]
+    equities: Equities, age: timedelta, lowest: int
 ) -> None:
-    await equities.record([(LEADER, NOON - age, usdc(7))])
+    await equities.record([(LEADER, NOON - age, 5), (LEADER, NOON - seconds(1), 7)])
+    await equities.record([(LEADER, NOON, 7)])
 
-    assert await equities.load({LEADER}, NOON) == known
+    assert await equities.load({LEADER}, NOON) == {
+        LEADER: EquityRange(lowest_usdc=lowest, highest_usdc=7)
+    }
 
 
 async def test_a_wallet_that_is_worth_nothing_is_known(equities: Equities) -> None:
-    await equities.record([(LEADER, NOON, 0)])
+    await equities.record([(LEADER, NOON, 0), (LEADER, NOON - seconds(1), 0)])
 
-    assert await equities.load({LEADER}, NOON) == {LEADER: 0}
+    assert await equities.load({LEADER}, NOON) == {
+        LEADER: EquityRange(lowest_usdc=0, highest_usdc=0)
+    }
 
 
 async def test_recording_nothing_changes_nothing(equities: Equities) -> None:

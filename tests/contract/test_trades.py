@@ -468,6 +468,10 @@ def purchase(number: int) -> LeaderFillSeen:
     return a_fill(transaction_hash=f"0x{number:064x}", row_id=f"row-{number}")
 
 
+async def load_sizes(trades: Trades, fill: LeaderFillSeen, follow_ids: set[str]) -> RecordedSizes:
+    return await trades.load_sizes(fill, follow_ids, of_others=set())
+
+
 async def test_sizes_are_loaded_as_they_were_recorded(trades: Trades) -> None:
     first, second = purchase(1), purchase(2)
     unknown = Equities(leader_usdc=usdc(5), follower_usdc=None)
@@ -481,18 +485,24 @@ async def test_sizes_are_loaded_as_they_were_recorded(trades: Trades) -> None:
         state=SizeState.INTENDED,
         equities=Equities(leader_usdc=usdc(5), follower_usdc=0),
     )
-    assert await trades.load_sizes(first, {"follow-1"}) == RecordedSizes()
+    assert await load_sizes(trades, first, {"follow-1"}) == RecordedSizes()
 
     await trades.record(first, reconciled(first, a_slice(first)), [of_first, of_other])
     await trades.record(second, reconciled(second, a_slice(second)), [of_second])
 
-    assert await trades.load_sizes(first, {"follow-1"}) == RecordedSizes(
+    assert await load_sizes(trades, first, {"follow-1"}) == RecordedSizes(
         by_slice={(0, "follow-1"): of_first, (0, "follow-2"): of_other},
         latest_by_follow={"follow-1": of_second},
     )
-    assert await trades.load_sizes(second, {"follow-1", "follow-2", "follow-3"}) == RecordedSizes(
+    assert await load_sizes(trades, second, {"follow-1", "follow-2", "follow-3"}) == RecordedSizes(
         by_slice={(0, "follow-1"): of_second},
         latest_by_follow={"follow-1": of_second, "follow-2": of_other},
+    )
+    others = {first.trade_id, "unknown"}
+    assert await trades.load_sizes(second, {"follow-1"}, of_others=others) == RecordedSizes(
+        by_slice={(0, "follow-1"): of_second},
+        latest_by_follow={"follow-1": of_second},
+        of_others=frozenset({of_first, of_other}),
     )
 
 
@@ -500,14 +510,14 @@ async def test_what_is_carried_of_another_token_is_not_loaded(trades: Trades) ->
     other = a_fill(token_id="77", transaction_hash="0x" + "7" * 64)
     await trades.record(other, reconciled(other, a_slice(other)), [a_size(other)])
 
-    assert await trades.load_sizes(a_fill(), {"follow-1"}) == RecordedSizes()
+    assert await load_sizes(trades, a_fill(), {"follow-1"}) == RecordedSizes()
 
 
 async def test_recording_sizes_again_changes_nothing(trades: Trades) -> None:
     for _ in range(2):
         await trades.record(a_fill(), reconciled(a_fill(), a_slice(a_fill())), [a_size(a_fill())])
 
-    assert (await trades.load_sizes(a_fill(), {"follow-1"})).by_slice == {
+    assert (await load_sizes(trades, a_fill(), {"follow-1"})).by_slice == {
         (0, "follow-1"): a_size(a_fill())
     }
 
@@ -527,7 +537,7 @@ async def test_of_two_sizes_of_a_slice_or_after_the_same_size_one_is_recorded(
             second, reconciled(second, a_slice(second)), [a_size(second, usdc=usdc("0.5"))]
         )
 
-    loaded = await trades.load_sizes(second, {"follow-1"})
+    loaded = await load_sizes(trades, second, {"follow-1"})
     assert loaded.latest_by_follow == {"follow-1": a_size(first)}
     assert bool((await trades.load(second)).trade.slices) is of_same_slice
 

@@ -16,6 +16,7 @@ from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.sql import Batch
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.follows import Controls
+from shared.domain.terms import EquityRange
 from shared.observe import metrics
 from shared.streams.routes import Publish
 
@@ -26,20 +27,21 @@ KEPT_FOR = timedelta(days=1)
 WALLETS_PER_READING = 50
 """Whose pUSD is read in one request, right before the values of their positions."""
 
+MIN_READINGS = 2
+"""How many must count: the Data API is up to half a minute behind the chain, so a wallet that has
+just bought looks poor in one of them."""
+
 EQUITIES = Batch.from_table(tables.equities, *tables.equities.columns.keys())
 WALLETS = Batch.from_table(tables.equities, "wallet")
 
 LOAD = f"""
-select given.wallet, latest.usdc
+select equities.wallet, min(equities.usdc) as lowest_usdc, max(equities.usdc) as highest_usdc
 from {WALLETS.unnest("given")}
-cross join lateral (
-    select usdc from ingest.equities
-    where wallet = given.wallet
-      and read_at <= :at
-      and read_at >= cast(:at as timestamptz) - cast(:max_age as interval)
-    order by read_at desc
-    limit 1
-) as latest
+join ingest.equities using (wallet)
+where equities.read_at <= :at
+  and equities.read_at >= cast(:at as timestamptz) - cast(:max_age as interval)
+group by equities.wallet
+having count(*) >= {MIN_READINGS}
 """
 RECORD = text(f"""
 insert into ingest.equities ({EQUITIES.names})
@@ -56,12 +58,12 @@ FetchValue = Callable[[str], Awaitable[int]]
 
 
 class PostgresEquities:
-    """What the feed has read. A reading counts for ``max_age``."""
+    """What the feed has read. A reading counts for ``max_age``; two make a wallet known."""
 
     def __init__(self, engine: AsyncEngine, *, max_age: timedelta) -> None:
         self._engine, self._max_age = engine, max_age
 
-    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, int]:
+    async def load(self, wallets: AbstractSet[str], at: datetime) -> Mapping[str, EquityRange]:
         async with autocommit(self._engine) as connection:
             rows = await fetch_rows(
                 connection,
@@ -70,7 +72,10 @@ class PostgresEquities:
                 max_age=self._max_age,
                 **WALLETS.parameters([{"wallet": wallet} for wallet in wallets]),
             )
-        return {row.wallet: int(row.usdc) for row in rows}
+        return {
+            row.wallet: EquityRange(lowest_usdc=row.lowest_usdc, highest_usdc=row.highest_usdc)
+            for row in rows
+        }
 
     async def record(self, readings: Sequence[tuple[str, datetime, int]]) -> None:
         """Add readings, each of wallet, time and micro-USDC, and remove old ones.

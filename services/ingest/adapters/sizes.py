@@ -39,15 +39,18 @@ cross join lateral (
 ) as latest
 """
 
-SizesRequest = tuple[LeaderFillSeen, AbstractSet[str]]
-"""A fill, and the ids of the follows of its leader."""
+SizesRequest = tuple[LeaderFillSeen, AbstractSet[str], AbstractSet[str]]
+"""A fill, the ids of the follows of its leader, and those of other trades."""
 
 
 async def load_sizes(
     connection: AsyncConnection, requests: Sequence[SizesRequest]
 ) -> list[RecordedSizes]:
-    """The recorded sizes of each fill's trade, and the last ones of its follows in its token."""
-    lines = {(follow_id, fill.token_id) for fill, ids in requests for follow_id in ids}
+    """The recorded sizes of each fill's trade and of the other trades, and the last ones of its
+    follows in its token.
+    """
+    lines = {(follow_id, fill.token_id) for fill, ids, _ in requests for follow_id in ids}
+    trade_ids = {each for fill, _, others in requests for each in (fill.trade_id, *others)}
     latest = await fetch_rows(
         connection,
         LOAD_LATEST,
@@ -57,7 +60,7 @@ async def load_sizes(
     )
     by_line = {(row.follow_id, row.token_id): _parse(row) for row in latest}
     by_trade: dict[str, list[CopySize]] = defaultdict(list)
-    for size in await load_sizes_of_trades(connection, [fill.trade_id for fill, _ in requests]):
+    for size in await load_sizes_of_trades(connection, sorted(trade_ids)):
         by_trade[size.trade_id].append(size)
     return [
         RecordedSizes(
@@ -69,8 +72,9 @@ async def load_sizes(
                 for follow_id in ids
                 if (follow_id, fill.token_id) in by_line
             },
+            of_others=frozenset(size for each in others for size in by_trade.get(each, ())),
         )
-        for fill, ids in requests
+        for fill, ids, others in requests
     ]
 
 

@@ -152,8 +152,10 @@ class PostgresTrades:
     async def load(self, fill: LeaderFillSeen) -> TradeContext:
         return await self._load(fill)
 
-    async def load_sizes(self, fill: LeaderFillSeen, follow_ids: AbstractSet[str]) -> RecordedSizes:
-        return await self._load_sizes((fill, follow_ids))
+    async def load_sizes(
+        self, fill: LeaderFillSeen, follow_ids: AbstractSet[str], *, of_others: AbstractSet[str]
+    ) -> RecordedSizes:
+        return await self._load_sizes((fill, follow_ids, of_others))
 
     async def record(
         self,

@@ -1,6 +1,7 @@
 """Ingest's decisions: which part of a leader's trade is new, and which intents copy it. Pure."""
 
 from services.ingest.decisions.carrying import CopySize, Lot, SizeState, sum_lots
+from services.ingest.decisions.copied_parts import CopiedPart, find_copied_parts
 from services.ingest.decisions.holdings import (
     OtherTrade,
     needs_holdings,
@@ -44,6 +45,7 @@ __all__ = [
     "CLOCK_TOLERANCE",
     "RESENT_WITHIN",
     "Complement",
+    "CopiedPart",
     "CopySize",
     "CopySlice",
     "FillRow",
@@ -62,6 +64,7 @@ __all__ = [
     "TradeContext",
     "best_source_total",
     "build_intents",
+    "find_copied_parts",
     "find_earlier_slices",
     "find_new_slices",
     "has_waited",

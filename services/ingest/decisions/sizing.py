@@ -22,10 +22,11 @@ from services.ingest.decisions.carrying import (
     size_with_lots,
     sum_lots,
 )
+from services.ingest.decisions.copied_parts import CopiedPart, PartsBySequence
 from services.ingest.decisions.trades import CopySlice
 from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_BUY_USDC, Side, cost_floor
-from shared.domain.terms import Equities
+from shared.domain.terms import Equities, EquityRange
 from shared.messages.leader_fills import LeaderFillSeen
 
 SliceOfFollow = tuple[int, str]
@@ -40,6 +41,23 @@ class RecordedSizes:
     """Of the trade's slices."""
     latest_by_follow: Mapping[str, CopySize] = field(default_factory=dict)
     """The last ones in the trade's token, by the id of the follow."""
+    of_others: frozenset[CopySize] = frozenset()
+    """Of the trades as which its resent slices were copied."""
+
+    def find_accrued(self, part: CopiedPart, follow_id: str) -> int | None:
+        """What the slice of another trade added to what that trade was sized to, in micro-USDC;
+        None where its size is not recorded.
+        """
+        accrued = {
+            size.sequence: size.accrued_usdc
+            for size in self.of_others
+            if (size.trade_id, size.follow_id) == (part.trade_id, follow_id)
+            and size.sequence <= part.sequence
+        }
+        if part.sequence not in accrued:
+            return None
+        latest = accrued.pop(part.sequence)
+        return latest - (accrued[max(accrued)] if accrued else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +67,27 @@ class SizingFacts:
     controls_by_version: Mapping[int, Controls]
     """The controls of the trade's slices."""
     recorded: RecordedSizes
+    copied_parts: PartsBySequence = field(default_factory=dict)
+    """Of the trade's resent slices."""
     carry_for: timedelta = timedelta(0)
     """How long a later trade may spend what a follow carries."""
-    equity_by_wallet: Mapping[str, int] = field(default_factory=dict)
-    """In micro-USDC, where it is known, for new slices; recorded ones keep what they were sized
-    by."""
+    equity_by_wallet: Mapping[str, EquityRange] = field(default_factory=dict)
+    """Where it is known, for new slices; recorded ones keep what they were sized by."""
 
     def find_equities(self, terms: Follow) -> Equities | None:
-        """What a copy is sized by; None where the follow does not copy a share of the equity."""
+        """What a copy is sized by; None where the follow does not copy a share of the equity.
+
+        A reading may miss what the wallet has just bought, or count what it has just sold twice. So
+        the leader counts with the highest of the recent ones and the follower with the lowest: an
+        error makes the copy smaller.
+        """
         if terms.equity_percent is None:
             return None
+        leader = self.equity_by_wallet.get(terms.leader)
+        follower = self.equity_by_wallet.get(terms.proxy)
         return Equities(
-            leader_usdc=self.equity_by_wallet.get(terms.leader),
-            follower_usdc=self.equity_by_wallet.get(terms.proxy),
+            leader_usdc=None if leader is None else leader.highest_usdc,
+            follower_usdc=None if follower is None else follower.lowest_usdc,
         )
 
 
@@ -168,22 +194,37 @@ class _Walk:
             self._intended_usdc -= covered[1]
 
     def _add_resent(self, each: CopySlice, terms: Follow) -> None:
+        """A share of the equity cannot be computed again later: what was copied counts then."""
         equities = self.facts.find_equities(terms)
-        usdc = 0
-        if equities is None or equities.are_known:
-            usdc = max(0, self._copy_usdc(terms, equities) - self._accrued_usdc)
+        usdc = None if equities is None else self._find_copied(each)
+        if usdc is None:
+            is_sized = equities is None or equities.are_known
+            owed = self._copy_usdc(terms, equities) - self._accrued_usdc if is_sized else 0
+            usdc = max(0, owed)
         self._accrued_usdc += usdc
         self._intended_usdc += usdc
         self._resent.append((each, usdc))
 
+    def _find_copied(self, each: CopySlice) -> int | None:
+        """What was copied of a resent slice as another trade, in micro-USDC; None where that is not
+        recorded, as for terms that are not by equity.
+        """
+        copied = [
+            (part, self.facts.recorded.find_accrued(part, self.follow.follow_id))
+            for part in self.facts.copied_parts.get(each.sequence, ())
+        ]
+        known = [(part, accrued) for part, accrued in copied if accrued is not None]
+        if not copied or len(known) < len(copied):
+            return None
+        return sum(accrued * part.shares // part.of_shares for part, accrued in known)
+
     def _add_size(self, each: CopySlice, size: CopySize) -> None:
         self.sizes.append(size)
         self._intended_usdc += size.intended_usdc
-        if each.sequence in self.new or self._find_recorded(each) is not None:
-            self._accrued_usdc = size.accrued_usdc
-        else:
+        if size.state is not SizeState.EQUITY_UNKNOWN:
+            is_recorded = each.sequence in self.new or self._find_recorded(each) is not None
             # Only a slice from before sizes were recorded leaves something that is in no lot.
-            self._accrued_usdc = size.accrued_usdc - sum_lots(size.lots)
+            self._accrued_usdc = size.accrued_usdc - (0 if is_recorded else sum_lots(size.lots))
         if each.sequence in self.new and (self._lots or size.lots or size.equities is not None):
             self.to_record.append(size)
             self._latest = size

@@ -26,6 +26,16 @@ def list_steps(cell: str) -> Iterator[str]:
         yield from [repeated] * int(times) if separator else [step]
 
 
+def list_readings(cell: str) -> list[str]:
+    """What was read, the newest first; a single number was read more than once."""
+    if cell == "unknown":
+        return []
+    if cell.endswith(" once"):
+        return [cell.removesuffix(" once")]
+    readings = cell.split(", ")
+    return readings if len(readings) > 1 else readings * 2
+
+
 def judge_at_once(intent: Intent, follow: Follow) -> str:
     """The USDC that the copy spends, or the reason of its refusal. The book has all of it."""
     quote = a_quote(levels=levels((str(intent.leader_price), 10**6)), shares=max(intent.shares, 1))
@@ -68,8 +78,10 @@ async def test_a_share_of_the_equity_is_copied_as_the_page_says(row: list[str]) 
     terms, of_leader, of_follower, trade, expected = row
     follow, equities = parse_terms(terms), FakeEquities()
     for wallet, worth in ((follow.leader, of_leader), (follow.proxy, of_follower)):
-        if worth != "unknown":
-            equities.readings.append((wallet, NOON, usdc(worth)))
+        equities.readings += [
+            (wallet, NOON - timedelta(minutes=minutes), usdc(each))
+            for minutes, each in enumerate(list_readings(worth))
+        ]
     bought, price = parse_two(trade, " at ")
     copies = Copies(follows=[follow], equities=equities)
 

@@ -15,7 +15,7 @@ from services.ingest.handler import Handler
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.money import Side
 from shared.messages.intents import CopyIntended, Intent
-from shared.messages.leader_fills import LeaderFillSeen
+from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.observe.metrics import REGISTRY
 from tests.builders import (
     LEADER,
@@ -44,6 +44,15 @@ FILL = a_fill(shares=shares(1000), price=Decimal("0.50"))
 """Of 500 USDC."""
 
 
+def a_resent_row(row_id: str, bought: int) -> LeaderFillSeen:
+    """In a block, of another transaction."""
+    fields = {"transaction_hash": "0x" + "2" * 64, "row_id": row_id, "shares": bought}
+    return FILL.model_copy(update=fields | {"source": FillSource.CHAIN})
+
+
+RESENT = a_resent_row("first", shares(1100))
+
+
 class Copies:
     """Ingest on stores in memory, with a follow by equity and one by percentage."""
 
@@ -59,7 +68,9 @@ class Copies:
         )
 
     def read(self, wallet: str, worth: str) -> None:
-        self.equities.readings.append((wallet, self.clock.now, usdc(worth)))
+        """Twice, as it takes for the equity to be known."""
+        for read_at in (self.clock.now - seconds(60), self.clock.now):
+            self.equities.readings.append((wallet, read_at, usdc(worth)))
 
     async def handle(self, fill: LeaderFillSeen = FILL) -> dict[str, Intent]:
         """The intents by proxy."""
@@ -68,6 +79,10 @@ class Copies:
             for message in await self.handler.on_leader_fill_seen(fill)
             if isinstance(message, CopyIntended)
         }
+
+    async def handle_each(self, fill: LeaderFillSeen) -> list[Intent]:
+        messages = await self.handler.on_leader_fill_seen(fill)
+        return [message.intent for message in messages if isinstance(message, CopyIntended)]
 
 
 async def test_a_copy_is_sized_by_the_equities_and_carries_them() -> None:
@@ -84,6 +99,40 @@ async def test_a_copy_is_sized_by_the_equities_and_carries_them() -> None:
     )
     assert intents[PROXY].sized_by_equity
     assert not intents[OTHER_PROXY].sized_by_equity
+
+
+async def test_a_leader_whose_purchase_is_not_valued_yet_is_not_taken_for_poor() -> None:
+    """He has 10,000, and buys for 9,000: the next reading has his pUSD and not yet his shares."""
+    copies = Copies()
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    copies.clock.now += seconds(60)
+    copies.equities.readings.append((LEADER, copies.clock.now, usdc(1000)))
+
+    intents = await copies.handle()
+
+    assert intents[PROXY].usdc == usdc(50)
+    assert intents[PROXY].leader_equity_usdc == usdc(10_000)
+
+
+async def test_a_follower_whose_sale_is_still_valued_is_not_taken_for_rich() -> None:
+    copies = Copies()
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    copies.clock.now += seconds(60)
+    copies.equities.readings.append((PROXY, copies.clock.now, usdc(1900)))
+
+    intents = await copies.handle()
+
+    assert (intents[PROXY].usdc, intents[PROXY].follower_equity_usdc) == (usdc(50), usdc(1000))
+
+
+async def test_a_wallet_that_was_read_once_is_not_known() -> None:
+    copies = Copies()
+    copies.read(PROXY, "1000")
+    copies.equities.readings.append((LEADER, NOON, usdc(1000)))
+
+    assert (await copies.handle())[PROXY].leader_equity_usdc is None
 
 
 async def test_a_redelivery_is_sized_by_what_was_known_before() -> None:
@@ -174,6 +223,123 @@ async def test_a_row_is_sized_less_what_was_intended_by_other_equities() -> None
     intents = await copies.handle(FILL.model_copy(update={"row_id": "more"}))
 
     assert intents[PROXY].usdc == usdc(30)
+
+
+async def copy_and_resend(copies: Copies) -> None:
+    """The socket reports 500 USDC, of which 50 are copied. Then another transaction is in a block,
+    with these shares and 50 USDC more, while no equity is known.
+    """
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    assert (await copies.handle())[PROXY].usdc == usdc(50)
+    copies.clock.now += timedelta(minutes=11)
+    assert (await copies.handle(RESENT))[PROXY].usdc == 0
+
+
+async def test_shares_that_were_copied_as_another_trade_count_though_an_equity_was_unknown() -> (
+    None
+):
+    copies = Copies()
+    await copy_and_resend(copies)
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+
+    intents = await copies.handle(a_resent_row("second", shares(10)))
+
+    assert intents[PROXY].usdc == usdc("5.5")
+
+
+@pytest.mark.parametrize(
+    ("of_leader", "of_follower", "expected"),
+    [
+        ("10000", "1000", "5.5"),
+        ("5000", "1000", "61"),
+        ("10000", "2000", "61"),
+        ("20000", "1000", "0"),
+        ("10000", "500", "0"),
+    ],
+)
+async def test_shares_that_were_copied_as_another_trade_count_with_what_was_copied(
+    of_leader: str, of_follower: str, expected: str
+) -> None:
+    """Whatever the equities are by then."""
+    copies = Copies()
+    await copy_and_resend(copies)
+    copies.read(LEADER, of_leader)
+    copies.read(PROXY, of_follower)
+
+    intents = await copies.handle(a_resent_row("second", shares(10)))
+
+    assert (intents[PROXY].usdc if PROXY in intents else 0) == usdc(expected)
+
+
+@pytest.mark.parametrize(
+    ("of_leader", "of_follower", "expected"),
+    [
+        ("10000", "1000", "50"),
+        ("5000", "1000", "105"),
+        ("10000", "500", "22.5"),
+        ("20000", "1000", "22.5"),
+    ],
+)
+async def test_shares_that_turn_out_to_be_two_trades_are_sized_less_what_was_intended_for_each(
+    of_leader: str, of_follower: str, expected: str
+) -> None:
+    """50 as the first, and 5 as the second, which is worth 550."""
+    copies = Copies()
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    await copies.handle()
+    assert (await copies.handle(RESENT))[PROXY].usdc == usdc(5)
+    await copies.handle(FILL.model_copy(update={"source": FillSource.CHAIN}))
+    copies.clock.now += timedelta(minutes=11)
+    copies.read(LEADER, of_leader)
+    copies.read(PROXY, of_follower)
+
+    intents = await copies.handle_each(RESENT)
+
+    assert [each.usdc for each in intents if each.proxy == PROXY] == [usdc(5), usdc(expected)]
+    assert await copies.handle_each(RESENT) == intents
+
+
+async def test_a_part_of_what_was_copied_counts_with_its_share() -> None:
+    """Of 1,000 shares copied as one trade, two other transactions settle 400 and 600."""
+    copies = Copies()
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+    await copies.handle()
+    await copies.handle(a_resent_row("first", shares(400)))
+    copies.clock.now += seconds(1)
+    other = a_resent_row("other", shares(700)).model_copy(
+        update={"transaction_hash": "0x" + "3" * 64}
+    )
+
+    intents = await copies.handle(other)
+    copies.clock.now += timedelta(minutes=12)
+    copies.read(LEADER, "5000")
+    copies.read(PROXY, "1000")
+    more = await copies.handle(a_resent_row("more", shares(100)))
+
+    assert intents[PROXY].usdc == usdc(5)
+    assert more[PROXY].usdc == usdc(50) - usdc(20)
+
+
+async def test_shares_that_were_copied_by_other_terms_count_as_those_of_now() -> None:
+    copies = Copies()
+    fixed = cast(FixedControls, copies.handler.controls)
+    before = controls(replace(BY_EQUITY, equity_percent=None, percent=Decimal(2)), BY_PERCENT)
+    now, fixed.controls = fixed.controls, before
+    assert (await copies.handle())[PROXY].usdc == usdc(10)
+    fixed.earlier[before.version] = before
+    assert now is not None
+    fixed.controls = replace(now, version=8)
+    assert (await copies.handle(RESENT))[PROXY].usdc == 0
+    copies.read(LEADER, "10000")
+    copies.read(PROXY, "1000")
+
+    intents = await copies.handle(a_resent_row("second", shares(10)))
+
+    assert intents[PROXY].usdc == usdc("5.5")
 
 
 async def test_what_is_carried_stays_while_an_equity_is_unknown() -> None:
