@@ -13,7 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.preflight.adapters import caps, delays, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
-from services.preflight.adapters.levels import record_judged_levels
+from services.preflight.adapters.levels import (
+    TradedMeanwhile,
+    record_judged_levels,
+    require_untraded,
+)
 from services.preflight.adapters.rows import (
     build_commitments_query,
     build_exit_row,
@@ -80,6 +84,11 @@ class PostgresVerdicts:
         except LimitExceeded as error:
             raise Transient(
                 f"another copy reserved of {error} meanwhile: intent {verdict.intent_id} "
+                f"of {verdict.intent.proxy} has to be judged again"
+            ) from error
+        except TradedMeanwhile as error:
+            raise Transient(
+                f"a trade of the leader was judged meanwhile: intent {verdict.intent_id} "
                 f"of {verdict.intent.proxy} has to be judged again"
             ) from error
 
@@ -150,7 +159,7 @@ class PostgresVerdicts:
     async def _record_all(self, group: Sequence[TracedVerdict]) -> list[Verdict]:
         """Record the verdicts that are new, and return the recorded one of each intent.
 
-        Raises: LimitExceeded, and nothing of the group is recorded.
+        Raises: LimitExceeded or TradedMeanwhile, and nothing of the group is recorded.
         """
         verdicts = [verdict for verdict, _, _ in group]
         rows = [build_intent_row(verdict, traceparent) for verdict, _, traceparent in group]
@@ -171,6 +180,7 @@ class PostgresVerdicts:
                     if exit_ is not None
                 ],
             )
+            await require_untraded(connection, [verdict for verdict, _, _ in new])
             await record_judged_levels(connection, [verdict for verdict, _, _ in new])
             known = await self._load_known(
                 connection, [v.intent_id for v in verdicts if v.intent_id not in new_ids]
