@@ -17,8 +17,9 @@ from cli.formatting import build_table, format_amount
 from cli.settings import System
 from services.preflight.adapters.levels import load_held_tokens
 from services.preflight.adapters.reconciliation import ChainLevels
+from services.preflight.decisions.expectations import expected_shares
 from services.preflight.decisions.levels import HeldToken, IntendExit, MoveBase, Nothing, Reading
-from services.preflight.decisions.reconciliation import decide, expected_shares
+from services.preflight.decisions.reconciliation import decide
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
@@ -68,7 +69,7 @@ def show(system: System) -> None:
 
     async def load(engine: AsyncEngine) -> Group:
         controls = await load_controls(engine)
-        held = await load_held_tokens(engine, controls.follows_that_sell())
+        held = await load_held_tokens(engine, controls.follows_that_sell(), controls)
         async with ChainClient(Rpc(rpc_url)) as chain:
             readings = await ChainLevels(chain).read(held) if held else {}
         drifts = [compare(each, readings[each.key], controls, now=utc_now()) for each in held]
@@ -84,11 +85,12 @@ def compare(held: HeldToken, reading: Reading, controls: Controls, *, now: datet
         return Drift(
             held=held, reading=reading, expected=None, sells=0, what_happens="not compared yet"
         )
-    accounted = [trade for trade in held.trades if not trade.is_missed]
+    leader, proxy = held.follow.leader, held.follow.proxy
     step = decide(
         held,
         reading,
-        mode=controls.mode(leader=held.follow.leader, proxy=held.follow.proxy),
+        mode=controls.mode(leader=leader, proxy=proxy),
+        closing_version=controls.closing_version(leader=leader, proxy=proxy),
         suspicion=None,
         act_after=timedelta(0),
         now=now,
@@ -110,7 +112,7 @@ def compare(held: HeldToken, reading: Reading, controls: Controls, *, now: datet
     return Drift(
         held=held,
         reading=reading,
-        expected=expected_shares(held.base, accounted, reading),
+        expected=expected_shares(held.base, held.accounted, reading),
         sells=sells,
         what_happens=happens,
     )

@@ -42,9 +42,22 @@ select distinct on (follow_id) * from control.follows
 where version <= :version order by follow_id, version desc
 """
 NEWEST_MODES = """
-select distinct on (scope) scope, mode from control.modes
+select distinct on (scope) scope, mode, version from control.modes
 where version <= :version order by scope, version desc
 """
+RESUMPTIONS = """
+select kept.follow_id, resumed.made_at
+from (
+    select follow_id, max(version) as version from control.follows
+    where version <= :version and not active and at_end = 'keep' group by follow_id
+) as kept
+join lateral (
+    select v.made_at from control.follows f join control.versions v on v.version = f.version
+    where f.follow_id = kept.follow_id and f.version > kept.version and f.version <= :version
+    order by f.version limit 1
+) as resumed on true
+"""
+"""When the follows began again that had ended and kept their shares."""
 NEWEST_VERSION = "select coalesce(max(version), 0) as version from control.versions"
 
 
@@ -58,12 +71,15 @@ async def load_controls(engine: AsyncEngine, version: int | None = None) -> Cont
             version = await load_newest_version(connection)
         rows = await fetch_rows(connection, NEWEST_FOLLOWS, version=version)
         modes = await fetch_rows(connection, NEWEST_MODES, version=version)
+        resumptions = await fetch_rows(connection, RESUMPTIONS, version=version)
     follows = [_parse_follow(row) for row in rows]
     return Controls(
         version=version,
         follows_by_leader=group_by_leader(follows),
         mode_by_scope={row.scope: Mode(row.mode) for row in modes},
         ended_by_leader=group_by_leader(follows, active=False),
+        version_by_scope={row.scope: row.version for row in modes},
+        resumed_at_by_follow={row.follow_id: row.made_at for row in resumptions},
     )
 
 

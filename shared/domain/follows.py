@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -146,6 +147,10 @@ class Controls:
     mode_by_scope: Mapping[str, Mode]
     ended_by_leader: Mapping[str, Mapping[str, Follow]] = field(default_factory=dict)
     """The same of the follows that ended."""
+    version_by_scope: Mapping[str, int] = field(default_factory=dict)
+    """The version of the controls that set the scope's mode."""
+    resumed_at_by_follow: Mapping[str, datetime] = field(default_factory=dict)
+    """When a follow began again that had ended and kept its shares, by its id."""
 
     def follows_for(self, leader: str, side: Side = Side.BUY) -> tuple[Follow, ...]:
         """The follows that copy the leader's trades of this side: his sales are also copied by
@@ -191,11 +196,25 @@ class Controls:
         )
 
     def mode(self, *, leader: str, proxy: str) -> Mode:
-        scopes = (GLOBAL, leader_scope(leader), follower_scope(proxy))
         return max(
-            (self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in scopes),
+            (self.mode_by_scope.get(scope, Mode.ACTIVE) for scope in _scopes(leader, proxy)),
             key=MODES_BY_STRICTNESS.index,
         )
+
+    def closing_version(self, *, leader: str, proxy: str) -> int:
+        """The newest version of the controls that set one of their scopes to closing, of the modes
+        that apply now; 0: none is closing.
+        """
+        closing = (
+            self.version_by_scope.get(scope, 0)
+            for scope in _scopes(leader, proxy)
+            if self.mode_by_scope.get(scope) is Mode.CLOSING
+        )
+        return max(closing, default=0)
+
+
+def _scopes(leader: str, proxy: str) -> tuple[str, str, str]:
+    return GLOBAL, leader_scope(leader), follower_scope(proxy)
 
 
 def leader_scope(leader: str) -> str:

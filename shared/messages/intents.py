@@ -54,6 +54,9 @@ class LeaderLevel(Fact):
     block_number: int
     base_block_number: int
     """The block of the level that this one was compared with."""
+    accounted_through: AwareDatetime | None = None
+    """The leader's trades that were judged until then are taken into account; None: not known, as
+    of messages of earlier releases."""
 
 
 class Intent(Fact):

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 REQUEST_INTERVAL_S = 0.06
 """One address may make 200 requests in ten seconds; this leaves a few for other programs."""
 ROWS_PER_PAGE = 500
+MAX_TOKEN_ID_DIGITS = len(str(2**256))
 MAX_PAGES = 20
 """Of one ``fetch_trades``: the other feeds report the fills of a wallet that trades more."""
 
@@ -186,11 +187,16 @@ def parse_position(row: Row) -> tuple[str, Decimal]:
     to trade. Raises: InvalidMessage.
     """
     token_id, price = row.get("token_id"), row.get("current_price")
-    if not isinstance(token_id, str) or not token_id.isdecimal():
-        raise InvalidMessage("a position's token_id is no number")
+    if not isinstance(token_id, str) or not _is_token_id(token_id):
+        raise InvalidMessage("a position's token_id is no number of 256 bits")
     if isinstance(price, bool) or not isinstance(price, int | Decimal) or not 0 <= price <= 1:
         raise InvalidMessage("a position's current_price is not between 0 and 1")
     return token_id, Decimal(price)
+
+
+def _is_token_id(value: str) -> bool:
+    is_number = value.isascii() and value.isdecimal() and len(value) <= MAX_TOKEN_ID_DIGITS
+    return is_number and int(value) < 2**256
 
 
 def parse_fill(row: Row, *, seen_at: datetime) -> LeaderFillSeen:

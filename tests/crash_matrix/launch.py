@@ -23,7 +23,7 @@ from shared.messages.base import Message
 from tests.crash_matrix.boundaries import POINTS, POST, Moment, Point
 from tests.crash_matrix.crash_switch import FOLDER_VARIABLE, CrashSwitch
 
-OPEN_SESSION = "shared.polymarket.clob:Clob._open_session"
+OPEN_SESSION = "shared.polymarket.connections:Connections.session"
 WRONG_ORDERINGS = "tests.crash_matrix.wrong_orderings"
 """Imported only where needed: the venue's client takes a second to import, and every cell starts a
 process."""
@@ -118,16 +118,16 @@ class BoundaryHooks:
         trace = aiohttp.TraceConfig()
         trace.on_request_chunk_sent.append(self._on_chunk_sent)
         trace.freeze()
-        clob_class, name = resolve_target(OPEN_SESSION)
-        open_session = getattr(clob_class, name)
+        connections_class, name = resolve_target(OPEN_SESSION)
+        open_session = getattr(connections_class, name)
 
-        def open_traced(clob: object) -> aiohttp.ClientSession:
-            session: aiohttp.ClientSession = open_session(clob)
+        def open_traced(connections: object, use: object) -> aiohttp.ClientSession:
+            session: aiohttp.ClientSession = open_session(connections, use)
             if trace not in session.trace_configs:
                 session.trace_configs.append(trace)
             return session
 
-        setattr(clob_class, name, open_traced)
+        setattr(connections_class, name, open_traced)
 
     async def _on_chunk_sent(self, *_: Any) -> None:
         if (call := _INSIDE.get()) is not None and call[0].where == POST:

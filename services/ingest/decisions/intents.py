@@ -3,6 +3,9 @@
 A BUY spends what it was sized to (``sizing``). A SELL is not sized by terms: it sells the
 proportion that the leader sold of what he held, which preflight applies to what the follow holds.
 
+A follow that mirrors its leader gets an intent of each slice. One that adds nothing to buy is
+refused, so that preflight knows the whole trade: it would buy what no trade explains.
+
 A counter follow copies the complementary token: sized by what the leader's trade is worth at his
 price, and judged by what the complementary token costs.
 """
@@ -17,6 +20,7 @@ from shared.domain.follows import Controls, Follow
 from shared.domain.ids import intent_id
 from shared.domain.money import BASE_UNIT, Side, cost_floor, shares_for
 from shared.domain.outcomes import OutcomeToken
+from shared.domain.terms import EntryMode
 from shared.messages.intents import Intent, Missing
 from shared.messages.leader_fills import LeaderFillSeen
 
@@ -54,7 +58,7 @@ def _list_size(
         return {"usdc": cost_floor(copied.shares, price), "shares": copied.shares}
     key = copied.sequence, follow.follow_id
     size = sizes.by_slice[key]
-    if not size.has_intent:
+    if not size.has_intent and follow.entries is not EntryMode.MIRROR:
         return None
     equities = size.equities
     return dict(

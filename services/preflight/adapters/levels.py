@@ -12,12 +12,14 @@ from services.preflight.decisions import Verdict
 from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade, with_trades
 from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
 from shared.db import tables
-from shared.db.engine import autocommit, fetch_rows
+from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.sql import Batch
-from shared.domain.follows import Follow
+from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
 from shared.messages.intents import (
     CopyCause,
+    Intent,
+    IntentApproved,
     IntentRefused,
 )
 from shared.messages.refusals import Refusal
@@ -32,6 +34,7 @@ def _columns(alias: str) -> str:
     return f"""
        {alias}.follow_id, {alias}.token_id, l.leader_token_id, l.leader_shares,
        l.block_number, l.accounted_at, l.reconciled_through, l.mirrored_through, l.sold_all,
+       l.updated_at,
        exists (select from preflight.intents i
                where i.follow_id {same.format("i")} and i.settled_at is null)
        or exists (select from preflight.exits e
@@ -60,11 +63,16 @@ i.follow_id = q.follow_id and i.token_id = q.token_id and i.exit_id in ('', i.in
 and i.reason <> 'already_reconciled'
 and coalesce(cast(i.verdict as json) -> 'intent' ->> 'cause', 'trade') = 'trade'
 """
+IS_MISSED = """
+(i.reason = 'trade_too_old' and (i.side = 'SELL'
+ or cast(cast(i.verdict as json) -> 'intent' ->> 'usdc' as bigint) > 0))
+"""
+"""A slice that adds nothing to buy to its trade misses nothing."""
 TRADE_QUERIES = Batch(
     {"n": "bigint", "follow_id": "text", "token_id": "text", "since": "timestamptz"}
 )
 LOAD_TRADES = f"""
-select q.n, i.side, i.judged_at, i.side = 'SELL' and i.reason = 'trade_too_old' as is_missed,
+select q.n, i.side, i.judged_at, {IS_MISSED} as is_missed,
        cast(i.verdict as json) -> 'intent' ->> 'transaction_hash' as transaction_hash,
        coalesce(nullif(cast(i.verdict as json) -> 'intent' ->> 'leader_token_id', ''), i.token_id)
        as leader_token_id,
@@ -79,7 +87,7 @@ join lateral (
     select * from preflight.intents i
     where q.since is null and {IS_COPY_OF_TRADE} and i.judged_at >= coalesce((
         select i.judged_at from preflight.intents i
-        where {IS_COPY_OF_TRADE} and not (i.side = 'SELL' and i.reason = 'trade_too_old')
+        where {IS_COPY_OF_TRADE} and not {IS_MISSED}
         order by i.judged_at desc limit 1
     ), '-infinity')
 ) as i on true
@@ -87,6 +95,27 @@ order by q.n, i.judged_at, i.intent_id
 """
 """Of each query the trades that were judged since; without a time, the newest accounted one and the
 missed ones after it."""
+
+SQL_IS_TRADED_SINCE = f"""(
+    q.accounted_through is not null and coalesce((
+        select true from preflight.intents i
+        where i.judged_at > q.accounted_through and {IS_COPY_OF_TRADE} and not {IS_MISSED}
+        limit 1
+    ), false)
+)"""
+"""Whether a trade of the query's follow and token was judged after a time; false without one. A
+scalar subquery is planned for each query by itself, by the index, unlike ``exists``."""
+TRADED_QUERIES = Batch(
+    {
+        "intent_id": "text",
+        "follow_id": "text",
+        "token_id": "text",
+        "accounted_through": "timestamptz",
+    }
+)
+LOAD_TRADED = f"""
+select q.intent_id from {TRADED_QUERIES.unnest("q")} where {SQL_IS_TRADED_SINCE}
+"""
 
 LEVELS = Batch.from_table(
     tables.leader_levels,
@@ -123,6 +152,13 @@ where l.block_number < excluded.block_number
 """)
 """A base only moves on, and not past an exit by level that was judged meanwhile."""
 
+VOID_LEVELS = Batch({"follow_id": "text", "token_id": "text", "resumed_at": "timestamptz"})
+DELETE_VOID = text(f"""
+delete from preflight.leader_levels l using {VOID_LEVELS.unnest("g")}
+where l.follow_id = g.follow_id and l.token_id = g.token_id and l.updated_at < g.resumed_at
+""")
+"""Bases from before the follow began again."""
+
 JUDGED = Batch.from_table(
     tables.leader_levels,
     "follow_id",
@@ -133,12 +169,15 @@ JUDGED = Batch.from_table(
     "sold_all",
     "updated_at",
     leader_shares="bigint",
+    accounted_through="timestamptz",
     sells_all="boolean",
 )
 RECORD_JUDGED = text(f"""
 update preflight.leader_levels l
 set leader_shares = case when g.sells_all then l.leader_shares else g.leader_shares end,
     block_number = case when g.sells_all then l.block_number else g.block_number end,
+    accounted_at = case when g.sells_all then l.accounted_at
+                        else greatest(l.accounted_at, g.accounted_through) end,
     reconciled_through = greatest(l.reconciled_through, g.reconciled_through),
     mirrored_through = greatest(l.mirrored_through, g.mirrored_through),
     sold_all = g.sold_all, updated_at = g.updated_at
@@ -147,29 +186,41 @@ where l.follow_id = g.follow_id and l.token_id = g.token_id
 """)
 
 
-async def load_held_tokens(engine: AsyncEngine, follows: Sequence[Follow]) -> list[HeldToken]:
+async def load_held_tokens(
+    engine: AsyncEngine, follows: Sequence[Follow], controls: Controls
+) -> list[HeldToken]:
     """Every token of which these follows hold shares that can be sold, with its base and the trades
     since. Raises: Transient.
     """
     queries = HELD_BY.parameters([{"follow_id": each.follow_id} for each in follows])
-    return await _load(engine, LOAD_HELD_TOKENS, queries, follows)
+    return await _load(engine, LOAD_HELD_TOKENS, queries, follows, controls)
 
 
-async def load_tokens(engine: AsyncEngine, wanted: Sequence[tuple[Follow, str]]) -> list[HeldToken]:
+async def load_tokens(
+    engine: AsyncEngine, wanted: Sequence[tuple[Follow, str]], controls: Controls
+) -> list[HeldToken]:
     """The same of tokens that the follows may hold or not. Raises: Transient."""
     queries = TOKENS.parameters(
         [{"follow_id": follow.follow_id, "token_id": token} for follow, token in wanted]
     )
-    return await _load(engine, LOAD_TOKENS, queries, [follow for follow, _ in wanted])
+    follows = [follow for follow, _ in wanted]
+    return await _load(engine, LOAD_TOKENS, queries, follows, controls)
 
 
 async def _load(
-    engine: AsyncEngine, statement: str, queries: Mapping[str, Any], follows: Sequence[Follow]
+    engine: AsyncEngine,
+    statement: str,
+    queries: Mapping[str, Any],
+    follows: Sequence[Follow],
+    controls: Controls,
 ) -> list[HeldToken]:
     by_id = {follow.follow_id: follow for follow in follows}
+    resumed_at = controls.resumed_at_by_follow
     async with autocommit(engine) as connection:
         rows = await fetch_rows(connection, statement, **queries)
-        held = [_parse_held(row, by_id[row.follow_id]) for row in rows]
+        held = [
+            _parse_held(row, by_id[row.follow_id], resumed_at.get(row.follow_id)) for row in rows
+        ]
         compared = [each for each in held if not each.is_under_way]
         trades = await _load_trades(connection, compared)
     return [with_trades(each, trades.get(each.key, ())) for each in held]
@@ -183,7 +234,7 @@ async def _load_trades(
             "n": n,
             "follow_id": each.follow.follow_id,
             "token_id": each.token_id,
-            "since": each.base and each.base.accounted_at,
+            "since": each.resumed_at if each.base is None else each.base.accounted_at,
         }
         for n, each in enumerate(held)
     ]
@@ -221,9 +272,54 @@ async def save_bases(
         }
         for held, base in moved
     ]
-    if rows:
-        async with autocommit(engine) as connection:
-            await connection.execute(SAVE_BASES, SAVED_LEVELS.parameters(rows))
+    void = [
+        {
+            "follow_id": held.follow.follow_id,
+            "token_id": held.token_id,
+            "resumed_at": held.resumed_at,
+        }
+        for held, _ in moved
+        if held.base is None and held.resumed_at is not None
+    ]
+    if not rows:
+        return
+    async with transaction(engine) as connection:
+        if void:
+            await connection.execute(DELETE_VOID, VOID_LEVELS.parameters(void))
+        await connection.execute(SAVE_BASES, SAVED_LEVELS.parameters(rows))
+
+
+class TradedMeanwhile(Exception):
+    """A trade of the leader was judged that a level does not take into account."""
+
+
+def accounted_through(intent: Intent) -> datetime | None:
+    """Until when the trades were judged that the intent's level takes into account; None where a
+    later one does not matter to it.
+    """
+    if intent.level is None or intent.continues or intent.cause is CopyCause.ENDED:
+        return None
+    return intent.level.accounted_through
+
+
+async def require_untraded(connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:
+    """Check again that no trade was judged meanwhile, as by another instance, that an approved
+    level does not take into account. Raises: TradedMeanwhile; then nothing may be committed.
+    """
+    queries = [
+        {
+            "intent_id": verdict.intent_id,
+            "follow_id": verdict.intent.follow_id,
+            "token_id": verdict.intent.token_id,
+            "accounted_through": accounted_through(verdict.intent),
+        }
+        for verdict in verdicts
+        if isinstance(verdict, IntentApproved) and accounted_through(verdict.intent) is not None
+    ]
+    if queries:
+        rows = await fetch_rows(connection, LOAD_TRADED, **TRADED_QUERIES.parameters(queries))
+        if rows:
+            raise TradedMeanwhile(rows[0].intent_id)
 
 
 async def record_judged_levels(connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:
@@ -251,6 +347,7 @@ def _build_judged_row(verdict: Verdict) -> dict[str, Any] | None:
         "mirrored_through": intent.filled_at if buys else None,
         "sold_all": _sold_all(verdict),
         "updated_at": verdict.occurred_at,
+        "accounted_through": level.accounted_through,
         "sells_all": intent.cause in SELLS_ALL,
     }
 
@@ -268,10 +365,11 @@ def _sold_all(verdict: Verdict) -> str:
     return ""
 
 
-def _parse_held(row: Row[Any], follow: Follow) -> HeldToken:
+def _parse_held(row: Row[Any], follow: Follow, resumed_at: datetime | None) -> HeldToken:
+    is_void = row.block_number is None or (resumed_at is not None and row.updated_at < resumed_at)
     base = (
         None
-        if row.block_number is None
+        if is_void
         else Base(
             leader_shares=row.leader_shares,
             block_number=row.block_number,
@@ -288,6 +386,7 @@ def _parse_held(row: Row[Any], follow: Follow) -> HeldToken:
         shares=row.shares,
         is_under_way=row.is_under_way,
         base=base,
+        resumed_at=resumed_at,
     )
 
 

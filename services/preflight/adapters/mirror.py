@@ -29,12 +29,12 @@ from services.preflight.decisions.levels import (
     Step,
     Suspicion,
     Wait,
+    mirrors,
 )
 from services.preflight.decisions.mirror import (
-    NOTHING_KNOWN,
     decide_entry,
+    first_unknown_base,
     is_unknown,
-    mirrors,
 )
 from services.preflight.handler import ControlsReader
 from shared.domain.errors import InvalidMessage, Transient
@@ -89,7 +89,7 @@ class MirrorFeed:
         ]
         prices = await self._fetch_prices(sorted({follow.leader for follow in follows}))
         wanted = [(each, token) for each in follows for token in prices.get(each.leader, ())]
-        loaded = await load_tokens(self._engine, wanted) if wanted else []
+        loaded = await load_tokens(self._engine, wanted, controls) if wanted else []
         held = [each for each in loaded if not each.is_under_way]
         readings = await self._levels.read(held) if held else {}
         await self._record_bases(held, readings)
@@ -118,7 +118,9 @@ class MirrorFeed:
         new = [each for each in held if each.base is None]
         unknown = [each for each in new if is_unknown(each)]
         now = self._now()
-        await save_bases(self._engine, [(each, NOTHING_KNOWN) for each in unknown], now=now)
+        await save_bases(
+            self._engine, [(each, first_unknown_base(each)) for each in unknown], now=now
+        )
         known = [each for each in new if not is_unknown(each)]
         await record_first_bases(self._engine, self._levels, known, readings, now=now)
 

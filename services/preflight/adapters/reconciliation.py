@@ -15,6 +15,7 @@ from typing import Self
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.preflight.adapters.levels import load_held_tokens, save_bases
+from services.preflight.decisions.expectations import NEVER, SETTLES_WITHIN, is_unsettled
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
@@ -25,12 +26,7 @@ from services.preflight.decisions.levels import (
     Suspicion,
     Wait,
 )
-from services.preflight.decisions.reconciliation import (
-    SETTLES_WITHIN,
-    decide,
-    first_base,
-    is_unsettled,
-)
+from services.preflight.decisions.reconciliation import decide, first_base
 from services.preflight.handler import ControlsReader
 from shared.chain.blocks import Block
 from shared.chain.client import ChainClient
@@ -106,8 +102,7 @@ class ChainLevels:
             dict.fromkeys(
                 trade.transaction_hash
                 for each in held
-                for trade in each.trades
-                if not trade.is_missed
+                for trade in (each.trades if each.base is None else each.accounted)
             )
         )
         mined_in: dict[str, int | None] = {}
@@ -128,6 +123,8 @@ class Published:
     base_block_number: int
     sold_all: str
     block_at: datetime
+    newest_trade_at: datetime
+    """When the newest trade was judged that was known then: a later one supersedes the copy."""
 
     @classmethod
     def by(cls, held: HeldToken, intent: Intent) -> Self:
@@ -138,6 +135,7 @@ class Published:
             base_block_number=held.base.block_number,
             sold_all=held.base.sold_all,
             block_at=intent.filled_at,
+            newest_trade_at=newest_trade_at(held),
         )
 
     def is_awaited(self, held: HeldToken, block_at: datetime) -> bool:
@@ -146,6 +144,7 @@ class Published:
             held.base is not None
             and held.base.block_number == self.base_block_number
             and held.base.sold_all == self.sold_all
+            and newest_trade_at(held) == self.newest_trade_at
             and block_at - self.block_at < SETTLES_WITHIN
         )
 
@@ -183,7 +182,7 @@ class ReconciliationFeed:
         """One round. Raises: Transient, and nothing is concluded from what could not be read."""
         controls = self._controls.current()
         follows = [each for each in controls.follows_that_sell() if self._owns(each.proxy)]
-        loaded = await load_held_tokens(self._engine, follows) if follows else []
+        loaded = await load_held_tokens(self._engine, follows, controls) if follows else []
         held = [each for each in loaded if not each.is_under_way]
         readings = await self._levels.read(held) if held else {}
         new = [each for each in held if each.base is None]
@@ -211,10 +210,12 @@ class ReconciliationFeed:
                 await self._publish(held, step.intent, publish)
 
     def _decide(self, held: HeldToken, reading: Reading, controls: Controls) -> Step:
+        leader, proxy = held.follow.leader, held.follow.proxy
         return decide(
             held,
             reading,
-            mode=controls.mode(leader=held.follow.leader, proxy=held.follow.proxy),
+            mode=controls.mode(leader=leader, proxy=proxy),
+            closing_version=controls.closing_version(leader=leader, proxy=proxy),
             suspicion=self._suspicions.get(held.key),
             act_after=self._act_after,
             now=self._now(),
@@ -260,11 +261,7 @@ async def record_first_bases(
     settled = [
         each
         for each in held
-        if not any(
-            is_unsettled(trade, readings[each.key], now=now)
-            for trade in each.trades
-            if not trade.is_missed
-        )
+        if not any(is_unsettled(trade, readings[each.key], now=now) for trade in each.accounted)
     ]
     shares = await levels.read_earlier(settled, readings) if settled else {}
     bases: list[tuple[HeldToken, Base]] = []
@@ -281,10 +278,14 @@ async def record_first_bases(
     await save_bases(engine, bases, now=now)
 
 
+def newest_trade_at(held: HeldToken) -> datetime:
+    """When the newest trade was judged that is accounted since the base."""
+    return max((trade.judged_at for trade in held.accounted), default=NEVER)
+
+
 def newest_accounted_block(held: HeldToken, reading: Reading) -> int | None:
     """The block of the newest accounted trade; None: there is none, or it is in no block."""
-    accounted = [trade for trade in held.trades if not trade.is_missed]
-    newest = max(accounted, key=lambda trade: trade.judged_at, default=None)
+    newest = max(held.accounted, key=lambda trade: trade.judged_at, default=None)
     return None if newest is None else reading.mined_in.get(newest.transaction_hash)
 
 

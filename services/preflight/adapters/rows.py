@@ -13,6 +13,7 @@ from services.preflight.adapters.caps import (
     market_scope,
     window_start,
 )
+from services.preflight.adapters.levels import accounted_through
 from services.preflight.decisions import (
     ENTRIES_WINDOW,
     Exit,
@@ -115,6 +116,7 @@ def build_position_query(intent: Intent, n: int) -> dict[str, Any]:
         "exit_id": exit_id(intent),
         "intent_id": intent.intent_id,
         "n": n,
+        "accounted_through": accounted_through(intent),
     }
 
 
@@ -152,6 +154,7 @@ def _parse_level(row: Row[Any]) -> RecordedLevel | None:
         reconciled_through=row.reconciled_through,
         mirrored_through=row.mirrored_through,
         sold_all=row.sold_all,
+        is_traded_since=row.is_traded_since,
     )
 
 

@@ -5,6 +5,7 @@ from sqlalchemy import text
 from services.preflight.adapters.caps import sql_hour, sql_spent
 from services.preflight.adapters.delays import SQL_IS_AHEAD
 from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
+from services.preflight.adapters.levels import SQL_IS_TRADED_SINCE
 from shared.db import tables
 from shared.db.sql import Batch
 
@@ -50,14 +51,22 @@ order by q.n
 """What is not limited has null in its query, and is not read."""
 
 POSITION_QUERIES = Batch.from_table(
-    tables.exits, "follow_id", "token_id", "proxy", "exit_id", intent_id="text", n="bigint"
+    tables.exits,
+    "follow_id",
+    "token_id",
+    "proxy",
+    "exit_id",
+    intent_id="text",
+    n="bigint",
+    accounted_through="timestamptz",
 )
 LOAD_HELD = f"""
 select q.n, coalesce(own.shares, 0) as shares,
        coalesce((select sum(each.shares) from preflight.positions each
                  where each.proxy = q.proxy and each.token_id = q.token_id), 0)::bigint
        as of_all_follows,
-       level.block_number, level.reconciled_through, level.mirrored_through, level.sold_all
+       level.block_number, level.reconciled_through, level.mirrored_through, level.sold_all,
+       {SQL_IS_TRADED_SINCE} as is_traded_since
 from {POSITION_QUERIES.unnest("q")}
 left join preflight.positions own on own.follow_id = q.follow_id and own.token_id = q.token_id
 left join preflight.leader_levels level

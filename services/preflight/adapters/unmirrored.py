@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
-from services.preflight.decisions.mirror import mirrors
+from services.preflight.decisions.levels import mirrors
 from shared.domain.follows import Controls
 from shared.streams.routes import Publish
 

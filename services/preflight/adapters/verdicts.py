@@ -14,7 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.preflight.adapters import caps, delays, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
 from services.preflight.adapters.delays import EntryApproved
-from services.preflight.adapters.levels import record_judged_levels
+from services.preflight.adapters.levels import (
+    TradedMeanwhile,
+    record_judged_levels,
+    require_untraded,
+)
 from services.preflight.adapters.rows import (
     build_commitments_query,
     build_exit_row,
@@ -92,6 +96,11 @@ class PostgresVerdicts:
                 f"another copy reserved of {error} meanwhile: intent {verdict.intent_id} "
                 f"of {verdict.intent.proxy} has to be judged again"
             ) from error
+        except TradedMeanwhile as error:
+            raise Transient(
+                f"a trade of the leader was judged meanwhile: intent {verdict.intent_id} "
+                f"of {verdict.intent.proxy} has to be judged again"
+            ) from error
 
     async def load_other_entries(self, intent: Intent, *, now: datetime) -> OtherEntries:
         async with autocommit(self._engine) as connection:
@@ -166,7 +175,8 @@ class PostgresVerdicts:
     async def _record_all(self, recordings: Sequence[Recording]) -> list[Verdict]:
         """Record the verdicts that are new, and return the recorded one of each intent.
 
-        Raises: LimitExceeded, EntryApproved, and nothing of the group is recorded.
+        Raises: LimitExceeded, EntryApproved or TradedMeanwhile, and nothing of the group is
+        recorded.
         """
         group = [traced for traced, _ in recordings]
         verdicts = [verdict for verdict, _, _ in group]
@@ -189,6 +199,7 @@ class PostgresVerdicts:
                     if exit_ is not None
                 ],
             )
+            await require_untraded(connection, [verdict for verdict, _, _ in new])
             await record_judged_levels(connection, [*gone, *(verdict for verdict, _, _ in new)])
             known = await self._load_known(
                 connection, [v.intent_id for v in verdicts if v.intent_id not in new_ids]

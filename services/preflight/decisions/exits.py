@@ -124,6 +124,9 @@ class RecordedLevel:
     """The same of his purchases, in an entry by level."""
     sold_all: str = ""
     """Which exit of everything was made last; empty: none since the level changed."""
+    is_traded_since: bool = False
+    """Whether a trade of the leader was judged that the intent's own level does not take into
+    account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from shared.domain.follows import Follow
 from shared.domain.money import Side
+from shared.domain.terms import EntryMode
 from shared.messages.intents import Intent
 
 
@@ -36,7 +37,7 @@ class JudgedTrade:
     """Before it, as its copy was sized by; None: not known, or a purchase."""
     judged_at: datetime
     is_missed: bool
-    """Whether it is a sale that was too old to be copied."""
+    """Whether it was too old to be copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +56,30 @@ class HeldToken:
     """None: never compared."""
     trades: Sequence[JudgedTrade] = ()
     """Without a base: the newest that is accounted, and the missed ones since."""
+    resumed_at: datetime | None = None
+    """When the follow began again that had kept its shares: what was known of the leader before
+    says nothing any more. None: it never did."""
 
     @property
     def key(self) -> tuple[str, str]:
         return self.follow.follow_id, self.token_id
+
+    @property
+    def accounted(self) -> tuple[JudgedTrade, ...]:
+        """The trades that the follow has dealt with: neither missed sales nor, where it mirrors its
+        leader, missed purchases.
+        """
+        is_mirrored = mirrors(self.follow)
+        return tuple(
+            trade
+            for trade in self.trades
+            if not (trade.is_missed and (is_mirrored or trade.side is Side.SELL))
+        )
+
+
+def mirrors(follow: Follow) -> bool:
+    """Whether the follow enters by what its leader holds."""
+    return follow.active and follow.entries is EntryMode.MIRROR
 
 
 def with_trades(held: HeldToken, trades: Sequence[JudgedTrade]) -> HeldToken:

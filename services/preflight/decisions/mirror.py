@@ -6,9 +6,16 @@ is more than explained. Each increase is one entry, sized by the follow's terms 
 worth. Whatever its verdict is, the increase counts as explained from then on.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from services.preflight.decisions.expectations import (
+    NEVER,
+    accounted_until,
+    explained_shares,
+    may_be_settled,
+)
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
@@ -19,15 +26,8 @@ from services.preflight.decisions.levels import (
     Suspicion,
     Wait,
 )
-from services.preflight.decisions.reconciliation import (
-    NEVER,
-    accounted_until,
-    confirm,
-    expected_shares,
-    may_be_settled,
-    move_base,
-)
-from shared.domain.follows import Follow, Mode
+from services.preflight.decisions.reconciliation import build_level, confirm, move_base
+from shared.domain.follows import Mode
 from shared.domain.ids import derived_id
 from shared.domain.money import (
     MIN_BUY_USDC,
@@ -36,21 +36,20 @@ from shared.domain.money import (
     cost_floor,
     shares_for,
 )
-from shared.domain.terms import EntryMode
-from shared.messages.intents import CopyCause, Intent, LeaderLevel
+from shared.messages.intents import CopyCause, Intent
 
 NOTHING_KNOWN = Base(leader_shares=0, block_number=0, accounted_at=NEVER)
 """Of a token of which the follow knows no trade: each that is seen later counts."""
 
 
-def mirrors(follow: Follow) -> bool:
-    """Whether the follow enters by what its leader holds."""
-    return follow.active and follow.entries is EntryMode.MIRROR
+def first_unknown_base(held: HeldToken) -> Base:
+    """The base of a token that is unknown."""
+    return replace(NOTHING_KNOWN, accounted_at=held.resumed_at or NEVER)
 
 
 def is_unknown(held: HeldToken) -> bool:
     """Whether the follow has nothing to do with the token so far."""
-    return held.base is None and not held.trades and held.shares == 0
+    return held.base is None and not held.accounted and held.shares == 0
 
 
 def decide_entry(
@@ -70,19 +69,17 @@ def decide_entry(
         raise TypeError("a token without a base has to get its first one before")
     if held.is_under_way:
         return Nothing(why="an entry or exit is under way")
-    if mode is not Mode.ACTIVE:
-        return Nothing(why=mode.value)
-    accounted = [trade for trade in held.trades if not trade.is_missed]
-    if any(may_be_settled(trade, reading, now=now) for trade in accounted):
+    if any(may_be_settled(trade, reading, now=now) for trade in held.accounted):
         return Nothing(why="a trade of the leader is not settled yet")
-    expected = expected_shares(held.base, accounted, reading)
-    newest = accounted_until(accounted, reading)
-    increase = reading.leader_shares - expected
-    if cost_floor(max(0, increase), price) < MIN_BUY_USDC:
+    explained = explained_shares(held.base, held.accounted, reading)
+    newest = accounted_until(held.accounted, reading)
+    increase = reading.leader_shares - explained
+    is_active = mode is Mode.ACTIVE
+    if not is_active or cost_floor(max(0, increase), price) < MIN_BUY_USDC:
         is_compared = held.shares >= MIN_REMAINDER_SHARES
         if newest is None or is_compared:  # what is held, its exits compare
-            return Nothing(why="")
-        return move_base(held, held.base, reading, newest, expected)
+            return Nothing(why="" if is_active else mode.value)
+        return move_base(held, held.base, reading, newest)
     confirmed = confirm(
         suspicion, held.base, newest, difference=increase, act_after=act_after, reading=reading
     )
@@ -90,7 +87,7 @@ def decide_entry(
         return confirmed
     return IntendEntry(
         intent=_build_entry(
-            held, held.base, reading, increase=confirmed, expected=expected, price=price, now=now
+            held, held.base, reading, increase=confirmed, explained=explained, price=price, now=now
         )
     )
 
@@ -101,7 +98,7 @@ def _build_entry(
     reading: Reading,
     *,
     increase: int,
-    expected: int,
+    explained: int,
     price: Decimal,
     now: datetime,
 ) -> Intent:
@@ -117,7 +114,7 @@ def _build_entry(
             base.block_number,
             reading.block_number,
             increase,
-            expected,
+            explained,
         ),
         proxy=follow.proxy,
         leader=follow.leader,
@@ -128,7 +125,7 @@ def _build_entry(
         side=Side.BUY,
         leader_price=None,
         leader_shares=increase,
-        leader_held_shares=expected,
+        leader_held_shares=explained,
         leader_usdc=worth,
         needs_market_details=follow.filters.need_market_details,
         usdc=usdc,
@@ -137,9 +134,5 @@ def _build_entry(
         seen_at=now,
         intended_at=now,
         cause=CopyCause.MIRRORED,
-        level=LeaderLevel(
-            shares=reading.leader_shares,
-            block_number=reading.block_number,
-            base_block_number=base.block_number,
-        ),
+        level=build_level(held, base, reading),
     )

@@ -5,43 +5,45 @@ Trades are edges, and any of them can be lost; the level is what the chain says 
 Per follow and token one level is recorded, the *base*: so many shares at that block. What the
 leader is expected to hold at a later block is the base and his accounted trades between the two
 blocks. *Accounted* is a trade whose copy was judged, approved or refused: the follow has dealt with
-it. The exceptions are sales that were too old to be copied when they were first seen, and those
-that an exit by level has covered.
+it. The exceptions are sales that were too old to be copied when they were first seen, of a mirrored
+leader also such purchases, and those that an exit by level has covered.
 
 What the leader holds less than expected left him in another way: a lost sale, a merge, a
 redemption, a transfer. Then the follow exits by the same proportion. What he holds more is bought
 only by a follow that mirrors him (``mirror.py``), and raises the base only together with a trade.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from services.preflight.decisions.exits import proportion
+from services.preflight.decisions.expectations import (
+    NEVER,
+    SETTLES_WITHIN,
+    accounted_until,
+    expected_shares,
+    explained_shares,
+    is_shown,
+    may_be_settled,
+)
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
     IntendExit,
-    JudgedTrade,
     MoveBase,
     Nothing,
     Reading,
     Step,
     Suspicion,
     Wait,
+    mirrors,
 )
 from services.preflight.decisions.superseded import sold_all_marker
-from shared.domain.follows import Follow, Mode
+from shared.domain.follows import Follow, Mode, is_closed_out
 from shared.domain.ids import derived_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, Side
-from shared.domain.terms import EndMode, EntryMode, ExitMode
+from shared.domain.terms import ExitMode
 from shared.messages.intents import CopyCause, Intent, LeaderLevel
-
-SETTLES_WITHIN = timedelta(minutes=10)
-"""A trade that is in no block by then never was settled, or under another transaction."""
-RESOLUTION = timedelta(microseconds=1)
-"""Of recorded times."""
-NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before any trade was judged."""
 
 
 def first_base(held: HeldToken, *, shares_then: int | None, reading: Reading) -> Base:
@@ -51,18 +53,31 @@ def first_base(held: HeldToken, *, shares_then: int | None, reading: Reading) ->
     node does not know it any more: then what he holds now, and what his missed sales took. Trades
     that were judged shortly before may have been settled after it: they are accounted for anew.
     """
-    accounted = [trade for trade in held.trades if not trade.is_missed]
-    newest = max(accounted, key=lambda trade: trade.judged_at, default=None)
+    newest = max(held.accounted, key=lambda trade: trade.judged_at, default=None)
     mined_in = None if newest is None else reading.mined_in.get(newest.transaction_hash)
-    since = NEVER if newest is None else newest.judged_at - SETTLES_WITHIN
+    since = held.resumed_at or NEVER
+    if newest is not None:
+        since = max(since, newest.judged_at - SETTLES_WITHIN)
     if shares_then is not None and mined_in is not None:
         return Base(leader_shares=shares_then, block_number=mined_in, accounted_at=since)
-    missed = sum(trade.leader_shares for trade in held.trades if trade.is_missed)
+    missed = _missed_shares(held, reading)
     return Base(
-        leader_shares=reading.leader_shares + missed,
+        leader_shares=max(0, reading.leader_shares + missed),
         block_number=reading.block_number,
         accounted_at=since,
     )
+
+
+def _missed_shares(held: HeldToken, reading: Reading) -> int:
+    """What the reading lacks by missed sales, less what it shows by purchases that a follow that
+    mirrors its leader has missed.
+    """
+    missed = [trade for trade in held.trades if trade.is_missed]
+    sold = sum(trade.leader_shares for trade in missed if trade.side is Side.SELL)
+    if not mirrors(held.follow):
+        return sold
+    bought = (trade for trade in missed if trade.side is Side.BUY and is_shown(trade, reading))
+    return sold - sum(trade.leader_shares for trade in bought)
 
 
 def decide(
@@ -73,63 +88,44 @@ def decide(
     suspicion: Suspicion | None,
     act_after: timedelta,
     now: datetime,
+    closing_version: int = 0,
 ) -> Step:
-    """What is to be done about a token that has a base."""
+    """What is to be done about a token that has a base. ``closing_version``: of the controls by
+    which the mode is closing.
+    """
     if held.base is None:
         raise TypeError("a token without a base has to get its first one before")
     if held.is_under_way:
         return Nothing(why="an entry or exit is under way")
-    if mode is Mode.HALTED:
-        return Nothing(why="halted")
-    if is_closed_out(held.follow, mode):
-        return _sell_all(held, held.base, reading, CopyCause.ENDED, now=now)
-    if held.follow.exits is ExitMode.NONE:
-        return Nothing(why="the follow copies no exits")
-    accounted = [trade for trade in held.trades if not trade.is_missed]
-    if any(may_be_settled(trade, reading, now=now) for trade in accounted):
+    stopped = _stop(held, held.base, reading, mode=mode, version=closing_version, now=now)
+    if isinstance(stopped, IntendExit):
+        return stopped
+    if any(may_be_settled(trade, reading, now=now) for trade in held.accounted):
         return Nothing(why="a trade of the leader is not settled yet")
+    if stopped is not None:
+        return _account_trades(held, held.base, reading, stopped)
+    if held.follow.exits is ExitMode.NONE:
+        return _forget_difference(held, held.base, reading)
     return _compare(
         held,
         held.base,
         reading,
-        accounted,
         suspicion=suspicion,
         act_after=act_after,
         now=now,
     )
 
 
-def is_closed_out(follow: Follow, mode: Mode) -> bool:
-    """Whether the follow is to sell all that it holds."""
-    return mode is Mode.CLOSING or (not follow.active and follow.at_end is EndMode.CLOSE_OUT)
-
-
-def expected_shares(base: Base, accounted: Sequence[JudgedTrade], reading: Reading) -> int:
-    """What the leader should hold at the reading's block by all that is known, in micro-shares.
-
-    A trade that is in no block for long counts only where it lowers that: it may have been settled
-    under another transaction, or never.
-    """
-    shares = base.leader_shares
-    for trade in accounted:
-        mined_in = reading.mined_in.get(trade.transaction_hash)
-        if mined_in is not None and not base.block_number < mined_in <= reading.block_number:
-            continue  # the base shows it, or the reading does not yet
-        if trade.side is Side.SELL:
-            shares -= _lowered_by(trade, shares)
-        elif mined_in is not None:
-            shares += trade.leader_shares
-    return max(0, shares)
-
-
-def _lowered_by(sale: JudgedTrade, shares: int) -> int:
-    """What a sale takes of the micro-shares that are expected. Its copy sold the proportion of what
-    the leader held then: where that was less than expected, the same proportion is taken, so that
-    what was missing before the sale is not missing in a larger one after it.
-    """
-    if sale.leader_held_shares and shares > sale.leader_held_shares:
-        return proportion(shares, sold=sale.leader_shares, held_before=sale.leader_held_shares)
-    return sale.leader_shares
+def _stop(
+    held: HeldToken, base: Base, reading: Reading, *, mode: Mode, version: int, now: datetime
+) -> IntendExit | Nothing | None:
+    """What is done where holdings are not compared; None: they are."""
+    if mode is Mode.HALTED:
+        return Nothing(why="halted")
+    if is_closed_out(held.follow, mode):
+        newest = max(held.follow.version, version)
+        return _sell_all(held, base, reading, CopyCause.ENDED, version=newest, now=now)
+    return None
 
 
 def missing_exit(follow: Follow, *, held: int, expected: int, missing: int) -> int:
@@ -146,47 +142,26 @@ def missing_exit(follow: Follow, *, held: int, expected: int, missing: int) -> i
     return shares if shares >= MIN_REMAINDER_SHARES else 0
 
 
-def is_unsettled(trade: JudgedTrade, reading: Reading, *, now: datetime) -> bool:
-    """Whether the reading does not show the trade and a later one may."""
-    return _is_later(trade, reading) or may_be_settled(trade, reading, now=now)
-
-
-def _is_later(trade: JudgedTrade, reading: Reading) -> bool:
-    mined_in = reading.mined_in.get(trade.transaction_hash)
-    return mined_in is not None and mined_in > reading.block_number
-
-
-def may_be_settled(trade: JudgedTrade, reading: Reading, *, now: datetime) -> bool:
-    """Whether it is not known if the reading shows the trade: no block has it, but soon one may."""
-    mined_in = reading.mined_in.get(trade.transaction_hash)
-    return mined_in is None and now - trade.judged_at < SETTLES_WITHIN
-
-
 def _compare(
     held: HeldToken,
     base: Base,
     reading: Reading,
-    accounted: Sequence[JudgedTrade],
     *,
     suspicion: Suspicion | None,
     act_after: timedelta,
     now: datetime,
 ) -> Step:
-    expected = expected_shares(base, accounted, reading)
+    expected = expected_shares(base, held.accounted, reading)
     missing = expected - reading.leader_shares
     to_sell = missing_exit(held.follow, held=held.shares, expected=expected, missing=missing)
-    newest = accounted_until(accounted, reading)
-    all_out = (
-        _sell_all(held, base, reading, CopyCause.LEADER_OUT, now=now)
-        if max(expected, reading.leader_shares) <= ROUNDING_TOLERANCE_SHARES
-        else None
-    )
+    newest = accounted_until(held.accounted, reading)
+    all_out = None
+    if max(expected, reading.leader_shares) <= ROUNDING_TOLERANCE_SHARES:
+        all_out = _sell_all_kept(held, base, reading, newest, now=now)
     if isinstance(all_out, Nothing):
-        return all_out
+        return _account_trades(held, base, reading, all_out)
     if not to_sell and all_out is None:
-        return (
-            Nothing(why="") if newest is None else move_base(held, base, reading, newest, expected)
-        )
+        return Nothing(why="") if newest is None else move_base(held, base, reading, newest)
     confirmed = confirm(
         suspicion, base, newest, difference=missing, act_after=act_after, reading=reading
     )
@@ -208,25 +183,13 @@ def _compare(
     return IntendExit(intent=intent)
 
 
-def accounted_until(accounted: Sequence[JudgedTrade], reading: Reading) -> datetime | None:
-    """Until when the trades were judged that the reading takes into account; None: it takes none.
-    Trades that were settled after its block come later.
-    """
-    if all(_is_later(trade, reading) for trade in accounted):
-        return None
-    later = [trade.judged_at for trade in accounted if _is_later(trade, reading)]
-    newest = max(trade.judged_at for trade in accounted)
-    return min([newest, *(judged_at - RESOLUTION for judged_at in later)])
-
-
-def move_base(
-    held: HeldToken, base: Base, reading: Reading, accounted_at: datetime, expected: int
-) -> MoveBase:
+def move_base(held: HeldToken, base: Base, reading: Reading, accounted_at: datetime) -> MoveBase:
     """The reading becomes the base; of a mirrored leader without what his trades don't explain,
     which is still to be bought.
     """
-    is_mirrored = held.follow.active and held.follow.entries is EntryMode.MIRROR
-    shares = min(expected, reading.leader_shares) if is_mirrored else reading.leader_shares
+    shares = reading.leader_shares
+    if mirrors(held.follow):
+        shares = min(explained_shares(base, held.accounted, reading), shares)
     return MoveBase(
         base=Base(
             leader_shares=shares,
@@ -236,6 +199,29 @@ def move_base(
             mirrored_through=base.mirrored_through,
         )
     )
+
+
+def _account_trades(held: HeldToken, base: Base, reading: Reading, stopped: Nothing) -> Step:
+    """Take the trades into account where nothing is sold. What is missing then is missing
+    afterwards.
+    """
+    newest = accounted_until(held.accounted, reading)
+    if newest is None:
+        return stopped
+    moved = move_base(held, base, reading, newest).base
+    shares = max(moved.leader_shares, expected_shares(base, held.accounted, reading))
+    return MoveBase(base=replace(moved, leader_shares=shares, sold_all=base.sold_all))
+
+
+def _forget_difference(held: HeldToken, base: Base, reading: Reading) -> Step:
+    """Of a follow that copies no exits: what the leader holds now is what he is expected to hold,
+    also for the time when it copies them again.
+    """
+    newest = accounted_until(held.accounted, reading)
+    moved = move_base(held, base, reading, newest or base.accounted_at)
+    if newest is None and moved.base.leader_shares == base.leader_shares:
+        return Nothing(why="the follow copies no exits")
+    return moved
 
 
 def confirm(
@@ -275,9 +261,27 @@ def confirm(
     return Wait(suspicion=continued, until=until)
 
 
+def _sell_all_kept(
+    held: HeldToken, base: Base, reading: Reading, newest: datetime | None, *, now: datetime
+) -> IntendExit | Nothing:
+    """What the follow is to do with what it still holds when its leader is out. What it kept when
+    it ended is the follower's business, until the leader trades again.
+    """
+    if held.resumed_at is not None and (newest or base.accounted_at) <= held.resumed_at:
+        return Nothing(why="the shares were kept when the follow ended")
+    version = held.follow.version
+    return _sell_all(held, base, reading, CopyCause.LEADER_OUT, version=version, now=now)
+
+
 def _sell_all(
-    held: HeldToken, base: Base, reading: Reading, cause: CopyCause, *, now: datetime
-) -> Step:
+    held: HeldToken,
+    base: Base,
+    reading: Reading,
+    cause: CopyCause,
+    *,
+    version: int,
+    now: datetime,
+) -> IntendExit | Nothing:
     """One exit of everything, until what the follow holds changes."""
     intent = _build_intent(
         held,
@@ -288,7 +292,7 @@ def _sell_all(
         leader_held_shares=held.shares,
         shares=held.shares,
         now=now,
-    )
+    ).model_copy(update={"controls_version": version})
     if sold_all_marker(intent) == base.sold_all:
         return Nothing(why="its exit has ended with these shares left")
     return IntendExit(intent=intent)
@@ -334,9 +338,14 @@ def _build_intent(
         seen_at=now,
         intended_at=now,
         cause=cause,
-        level=LeaderLevel(
-            shares=reading.leader_shares,
-            block_number=reading.block_number,
-            base_block_number=base.block_number,
-        ),
+        level=build_level(held, base, reading),
+    )
+
+
+def build_level(held: HeldToken, base: Base, reading: Reading) -> LeaderLevel:
+    return LeaderLevel(
+        shares=reading.leader_shares,
+        block_number=reading.block_number,
+        base_block_number=base.block_number,
+        accounted_through=accounted_until(held.accounted, reading) or base.accounted_at,
     )

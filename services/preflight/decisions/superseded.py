@@ -18,8 +18,8 @@ SELLS_ALL = frozenset({CopyCause.LEADER_OUT, CopyCause.ENDED})
 
 def check_already_reconciled(facts: PreflightFacts) -> Violation | None:
     """Fail a copy of what another one has copied: a leader's trade that his level has shown
-    already, or a level that was read before the last copy by level was judged. Later attempts of an
-    exit pass.
+    already, or a level that was read before the last copy by level, or a later trade, was judged.
+    Later attempts of an exit pass.
     """
     intent, position = facts.quoted.intent, facts.position
     if intent.continues or position is None or position.level is None:
@@ -30,6 +30,8 @@ def check_already_reconciled(facts: PreflightFacts) -> Violation | None:
 
 
 def _is_superseded(intent: Intent, recorded: RecordedLevel) -> bool:
+    if recorded.is_traded_since:
+        return True
     if intent.cause in SELLS_ALL:
         return recorded.sold_all == sold_all_marker(intent)
     if intent.level is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import GLOBAL, FollowCycle, Mode, follower_scope
+from shared.domain.terms import EndMode, ExitMode
 from shared.testing.waiting import eventually
 from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, a_follow, seconds, usdc
 from tests.fakes import Clock
@@ -243,3 +245,45 @@ async def test_a_redelivery_is_judged_by_the_controls_of_its_time(engine: AsyncE
 
     assert watch.current().follows_for(LEADER) == ()
     assert len((await watch.as_of(first)).follows_for(LEADER)) == 1
+
+
+async def test_a_follow_that_kept_its_shares_has_begun_again(engine: AsyncEngine) -> None:
+    """A change of its terms does not begin it again, nor what did not keep its shares."""
+    kept, sold = a_follow(), a_follow(follow_id="follow-2", proxy=OTHER_PROXY)
+    versions = [
+        await save_follows(engine, [kept, sold], by="me", change="follow"),
+        await save_follows(
+            engine,
+            [replace(kept, active=False), replace(sold, active=False, at_end=EndMode.CLOSE_OUT)],
+            by="me",
+            change="unfollow",
+        ),
+    ]
+    ended = await load_controls(engine)
+    versions += [
+        await save_follows(engine, [kept, sold], by="me", change="follow"),
+        await save_follows(engine, [replace(kept, exits=ExitMode.ALL)], by="me", change="follow"),
+    ]
+    async with transaction(engine) as connection:
+        made = await fetch_rows(connection, "select version, made_at from control.versions")
+    made_at = {row.version: row.made_at for row in made}
+
+    resumed = (await load_controls(engine)).resumed_at_by_follow
+
+    assert ended.resumed_at_by_follow == {}
+    assert resumed == {"follow-1": made_at[versions[2]]}
+    assert (await load_controls(engine, versions[1])).resumed_at_by_follow == {}
+
+
+async def test_the_version_of_a_close_out_is_that_of_its_mode(engine: AsyncEngine) -> None:
+    await save_mode(engine, GLOBAL, Mode.CLOSING, by="me")
+    version = await save_mode(engine, follower_scope(PROXY), Mode.CLOSING, by="me")
+    await save_follows(engine, [a_follow()], by="me", change="follow")
+
+    closing = await load_controls(engine)
+
+    assert closing.closing_version(leader=LEADER, proxy=PROXY) == version
+    assert closing.closing_version(leader=LEADER, proxy=OTHER_PROXY) == version - 1
+    await save_mode(engine, GLOBAL, Mode.ACTIVE, by="me")
+    opened = await load_controls(engine)
+    assert opened.closing_version(leader=LEADER, proxy=OTHER_PROXY) == 0

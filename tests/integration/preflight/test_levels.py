@@ -1,7 +1,7 @@
 """Levels of leaders in PostgreSQL: what a round finds missing is exited once."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +9,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.preflight.adapters.levels import LOAD_TRADES, TRADE_QUERIES
+from services.preflight.adapters.levels import (
+    LOAD_TRADED,
+    LOAD_TRADES,
+    TRADE_QUERIES,
+    TRADED_QUERIES,
+    load_held_tokens,
+)
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import Verdict
+from services.preflight.decisions import FollowPosition, Verdict
 from services.preflight.handler import Balance, Handler
 from shared.chain.blocks import Block, Receipt
 from shared.chain.rpc import NodeRefused
@@ -134,6 +140,20 @@ class Wallet:
             fetched_at=self.clock.now,
             cached=False,
         )
+
+
+@dataclass
+class ReadBefore:
+    """Verdicts as of an instance that read the position before another one wrote."""
+
+    verdicts: PostgresVerdicts
+    position: FollowPosition
+
+    async def load_position(self, _: Intent) -> FollowPosition:
+        return self.position
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.verdicts, name)
 
 
 class Copying:
@@ -365,6 +385,98 @@ async def test_a_sale_that_the_level_has_shown_is_not_copied_again(copying: Copy
     assert copied.shares == shares(15)
 
 
+async def test_a_sale_that_waited_to_be_judged_is_not_sold_again_by_the_level(
+    copying: Copying,
+) -> None:
+    """Its copy and the one by level are in the queue of the follower, in this order."""
+    await copying.buy()
+    await copying.round()
+    copying.leaders.holds(500, tx=SALE)
+    sale = copying.trade(Side.SELL, 500, tx=SALE)
+    (by_level,) = await copying.round()
+
+    copied = await copying.judge(sale)
+    await copying.settle(copied, shares(25))
+    verdict = await copying.judge(by_level)
+
+    assert isinstance(copied, IntentApproved)
+    assert isinstance(verdict, IntentRefused)
+    assert (copied.shares, verdict.reason) == (shares(25), Refusal.ALREADY_RECONCILED)
+    assert [await copying.round() for _ in range(2)] == [[], []]
+    assert (await copying.level()).leader_shares == shares(500)
+
+
+async def test_a_level_that_a_trade_has_superseded_is_intended_anew(copying: Copying) -> None:
+    """He sells 200, and loses 300 otherwise."""
+    await copying.buy()
+    await copying.round()
+    copying.leaders.holds(500, tx=SALE)
+    sale = copying.trade(Side.SELL, 200, tx=SALE)
+    (by_level,) = await copying.round()
+    await copying.settle(await copying.judge(sale), shares(10))
+    assert isinstance(await copying.judge(by_level), IntentRefused)
+
+    (again,) = await copying.round()
+
+    assert again.leader_shares == shares(300)
+    assert isinstance(await copying.judge(again), IntentApproved)
+
+
+async def test_a_trade_that_another_instance_has_judged_meanwhile_supersedes_the_level(
+    copying: Copying,
+) -> None:
+    """The level is judged by what was known before."""
+    await copying.buy()
+    await copying.round()
+    copying.leaders.holds(500, tx=SALE)
+    sale = copying.trade(Side.SELL, 500, tx=SALE)
+    (by_level,) = await copying.round()
+    known = await copying.verdicts.load_position(by_level)
+    await copying.judge(sale)
+    own = copying.handler
+    copying.handler = replace(own, verdicts=ReadBefore(copying.verdicts, known))
+    with pytest.raises(Transient, match="judged meanwhile"):
+        await copying.judge(by_level)
+
+    copying.handler = own
+    assert isinstance(await copying.judge(by_level), IntentRefused)
+
+
+async def test_a_follow_that_copies_no_exits_keeps_up_with_its_leaders_trades(
+    copying: Copying,
+) -> None:
+    copying.follow(exits=ExitMode.NONE)
+    await copying.buy()
+    await copying.round()
+    for n in range(1, 6):
+        tx = f"0x{n:064x}"
+        copying.leaders.holds(1000 - n, tx=tx)
+        await copying.judge(copying.trade(Side.SELL, 1, tx=tx))
+
+    assert await copying.round() == []
+
+    (held,) = await load_held_tokens(copying.engine, [a_follow()], controls())
+    assert (held.trades, (await copying.level()).leader_shares) == ((), shares(995))
+
+
+async def test_what_left_the_leader_while_halted_is_exited_afterwards(copying: Copying) -> None:
+    """His trades are accounted for meanwhile; 400 he lost without any."""
+    await copying.buy()
+    await copying.round()
+    copying.controls.controls = controls(a_follow(), modes={GLOBAL: Mode.HALTED})
+    copying.leaders.holds(500, tx=SALE)
+    await copying.judge(copying.trade(Side.BUY, 100, tx="0x" + "e2" * 32))
+    copying.leaders.holds(700, tx="0x" + "e2" * 32)
+
+    assert await copying.round() == []
+    (held,) = await load_held_tokens(copying.engine, [a_follow()], controls())
+    copying.follow()
+    (intent,) = await copying.round()
+
+    assert held.trades == ()
+    assert (intent.leader_shares, intent.leader_held_shares) == (shares(400), shares(1100))
+
+
 async def test_a_reading_is_published_once_and_again_after_a_restart(copying: Copying) -> None:
     """The second intent is of the same level: preflight refuses it, nothing is sold twice."""
     await copying.buy()
@@ -397,16 +509,17 @@ async def test_two_instances_of_one_moment_intend_the_same(copying: Copying) -> 
 
 async def test_the_cost_of_a_round_does_not_grow_with_the_past(engine: AsyncEngine) -> None:
     """The index gives a follow's trades since its base, and no others are read."""
-    queries = TRADE_QUERIES.parameters(
-        [{"n": 0, "follow_id": "follow-1", "token_id": TOKEN, "since": NOON}]
-    )
+    query = {"follow_id": "follow-1", "token_id": TOKEN}
+    loaded = TRADE_QUERIES.parameters([{"n": 0, "since": NOON, **query}])
+    traded = TRADED_QUERIES.parameters([{"intent_id": "1", "accounted_through": NOON, **query}])
     async with transaction(engine) as connection:
         await connection.execute(text("set local enable_seqscan = off"))
-        rows = await fetch_rows(connection, f"explain {LOAD_TRADES}", **queries)
-    plan = "\n".join(row[0] for row in rows)
+        for statement, queries in ((LOAD_TRADES, loaded), (LOAD_TRADED, traded)):
+            rows = await fetch_rows(connection, f"explain {statement}", **queries)
+            plan = "\n".join(row[0] for row in rows)
 
-    assert "intents_first_by_follow" in plan
-    assert "judged_at > " in plan.split("Index Cond", 1)[1].splitlines()[0]
+            assert "intents_first_by_follow" in plan
+            assert "judged_at > " in plan.split("Index Cond", 1)[1].splitlines()[0]
 
 
 async def test_what_is_missing_must_be_seen_for_a_time(engine: AsyncEngine) -> None:
@@ -531,3 +644,74 @@ async def test_closing_sells_everything_once(copying: Copying) -> None:
 
     assert rest.leader_shares == shares(20)
     assert await copying.round() == []
+
+
+async def test_each_close_out_sells_what_the_one_before_has_left(copying: Copying) -> None:
+    """The follow does not change; the mode does."""
+    await copying.buy()
+    await copying.round()
+    for version in (8, 10):
+        copying.controls.controls = replace(
+            controls(a_follow(), modes={GLOBAL: Mode.CLOSING}),
+            version_by_scope={GLOBAL: version},
+        )
+        (intent,) = await copying.round()
+        await copying.judge(intent, NoQuote(missing=Missing.NO_MARKET))
+        assert (await copying.round(), intent.controls_version) == ([], version)
+        copying.follow()
+        assert await copying.round() == []
+
+
+class Resuming(Copying):
+    """The follow ends and keeps 50; its leader holds something else when it begins again."""
+
+    async def resume(self, now_holds: int, **changes: Any) -> None:
+        await self.buy()
+        await self.round()
+        self.follow(active=False, at_end=EndMode.KEEP, version=8)
+        self.leaders.holds(now_holds)
+        self.clock.now += timedelta(days=3)
+        assert await self.round() == []
+        self.controls.controls = replace(
+            controls(a_follow(version=9, **changes)),
+            resumed_at_by_follow={"follow-1": self.clock.now},
+        )
+
+
+@pytest.mark.parametrize("now_holds", [0, 600])
+async def test_what_was_kept_is_not_sold_by_what_happened_meanwhile(
+    engine: AsyncEngine, now_holds: int
+) -> None:
+    resuming = Resuming(engine)
+    await resuming.resume(now_holds)
+
+    assert [await resuming.round() for _ in range(3)] == [[], [], []]
+    assert (await resuming.level()).leader_shares == shares(now_holds)
+
+
+async def test_what_was_kept_follows_what_the_leader_does_afterwards(engine: AsyncEngine) -> None:
+    resuming = Resuming(engine)
+    await resuming.resume(600)
+    await resuming.round()
+    resuming.leaders.holds(300)
+
+    (intent,) = await resuming.round()
+
+    verdict = await resuming.judge(intent)
+    assert isinstance(verdict, IntentApproved)
+    assert verdict.shares == shares(25)
+
+
+async def test_what_was_kept_is_sold_when_the_leader_is_out_again(engine: AsyncEngine) -> None:
+    resuming = Resuming(engine)
+    await resuming.resume(0)
+    await resuming.round()
+    await resuming.buy(1000, copied=50, tx=SALE)
+    await resuming.round()
+    resuming.leaders.holds(0)
+
+    (intent,) = await resuming.round()
+
+    verdict = await resuming.judge(intent)
+    assert isinstance(verdict, IntentApproved)
+    assert verdict.shares == shares(100)

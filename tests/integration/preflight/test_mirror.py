@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.preflight.adapters.mirror import MirrorFeed
 from services.preflight.adapters.reconciliation import ChainLevels
 from services.preflight.decisions import Verdict
+from services.preflight.decisions.expectations import SETTLES_WITHIN
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
@@ -24,8 +25,9 @@ from shared.messages.intents import (
     NoQuote,
 )
 from shared.messages.refusals import Refusal
-from tests.builders import TOKEN, seconds, shares, usdc
-from tests.integration.preflight.test_levels import Copying
+from tests.builders import TOKEN, a_fill, seconds, shares, usdc
+from tests.integration.preflight.test_levels import ENTRY, SALE, Copying
+from tests.unit.ingest.test_sizing import handle_rows
 
 pytestmark = pytest.mark.integration
 
@@ -169,3 +171,131 @@ async def test_a_follow_that_does_not_mirror_buys_nothing(mirroring: Mirroring) 
     verdict = await mirroring.judge(intent)
     assert isinstance(verdict, IntentRefused)
     assert verdict.reason is Refusal.ENTRIES_NOT_COPIED
+
+
+async def test_a_trade_that_waited_to_be_judged_is_not_bought_again(mirroring: Mirroring) -> None:
+    await mirroring.enter()
+    mirroring.leaders.holds(1000, tx=ENTRY)
+    purchase = mirroring.trade(Side.BUY, 1000, tx=ENTRY)
+    (by_level,) = await mirroring.enter()
+
+    copied = await mirroring.judge(purchase)
+    await mirroring.settle(copied, shares(100))
+    verdict = await mirroring.judge(by_level)
+
+    assert isinstance(copied, IntentApproved)
+    assert isinstance(verdict, IntentRefused)
+    assert verdict.reason is Refusal.ALREADY_RECONCILED
+    assert [await mirroring.enter(), await mirroring.round()] == [[], []]
+
+
+async def test_a_trade_in_many_rows_is_known_as_a_whole(mirroring: Mirroring) -> None:
+    """The second row adds nothing to a fixed amount; what he holds is explained all the same."""
+    mirroring.follow(entries=EntryMode.MIRROR, percent=None, fixed_usdc=usdc(25), min_usdc=0)
+    (follow,) = mirroring.controls.current().follows_that_sell()
+    rows = [a_fill(row_id=f"row-{n}", shares=shares(500)) for n in range(2)]
+    await mirroring.enter()
+    mirroring.leaders.holds(1000, tx=rows[0].transaction_hash)
+
+    for intent in await handle_rows(rows, follow):
+        times = dict.fromkeys(("filled_at", "seen_at", "intended_at"), mirroring.clock.now)
+        verdict = await mirroring.judge(intent.model_copy(update=times))
+        await mirroring.settle(verdict, shares(50))
+
+    assert [await mirroring.enter() for _ in range(3)] == [[], [], []]
+    assert await mirroring.round() == []
+    assert (await mirroring.level()).leader_shares == shares(1000)
+
+
+async def test_a_purchase_that_settled_as_another_transaction_is_not_bought_again(
+    mirroring: Mirroring,
+) -> None:
+    await mirroring.enter()
+    copied = await mirroring.judge(mirroring.trade(Side.BUY, 1000, tx=ENTRY))
+    await mirroring.settle(copied, shares(100))
+    mirroring.leaders.holds(1000, tx="0x" + "e2" * 32)
+    mirroring.clock.now += SETTLES_WITHIN
+
+    rounds = [(await mirroring.enter(), await mirroring.round()) for _ in range(3)]
+
+    assert rounds == [([], [])] * 3
+    assert (await mirroring.level()).leader_shares == shares(1000)
+
+
+async def test_a_sale_that_never_settled_is_not_bought_back(mirroring: Mirroring) -> None:
+    mirroring.leaders.holds(1000)
+    await mirroring.enter()
+    (entry,) = await mirroring.enter()
+    await mirroring.settle(await mirroring.judge(entry), shares(100))
+    await mirroring.round()
+    sold = await mirroring.judge(mirroring.trade(Side.SELL, 1000, tx=SALE))
+    await mirroring.settle(sold, shares(100))
+    mirroring.clock.now += SETTLES_WITHIN
+
+    assert [await mirroring.enter() for _ in range(3)] == [[], [], []]
+
+
+async def test_a_level_that_was_bought_accounts_for_the_trades_before_it(
+    mirroring: Mirroring,
+) -> None:
+    """Of two trades that never settled, none counts against a later level."""
+    mirroring.leaders.holds(1000)
+    await mirroring.enter()
+    (entry,) = await mirroring.enter()
+    await mirroring.settle(await mirroring.judge(entry), shares(100))
+    await mirroring.judge(mirroring.trade(Side.BUY, 100, tx=ENTRY))
+    judged_at = mirroring.clock.now
+    await mirroring.settle(await mirroring.judge(mirroring.trade(Side.BUY, 100, tx=ENTRY)), 0)
+    mirroring.clock.now += SETTLES_WITHIN
+    mirroring.leaders.holds(1500)
+    (increase,) = await mirroring.enter()
+
+    await mirroring.judge(increase)
+
+    assert increase.leader_shares == shares(400)
+    assert (await mirroring.level()).accounted_at == judged_at
+
+
+async def test_a_purchase_that_was_seen_too_late_is_bought_by_the_level(
+    mirroring: Mirroring,
+) -> None:
+    """After an outage its report is too old to be copied."""
+    await mirroring.enter()
+    mirroring.leaders.holds(1000, tx=ENTRY)
+    purchase = mirroring.trade(Side.BUY, 1000, tx=ENTRY)
+    mirroring.clock.now += seconds(1200)
+    late = await mirroring.judge(purchase)
+    assert isinstance(late, IntentRefused)
+    assert late.reason is Refusal.TRADE_TOO_OLD
+
+    (intent,) = await mirroring.enter()
+
+    verdict = await mirroring.judge(intent)
+    assert is_approved(verdict, usdc(50))
+    await mirroring.settle(verdict, shares(100))
+    assert [await mirroring.enter(), await mirroring.round()] == [[], []]
+
+
+async def test_a_purchase_that_was_seen_too_late_is_bought_where_nothing_was_compared_before(
+    mirroring: Mirroring,
+) -> None:
+    mirroring.leaders.holds(1000, tx=ENTRY)
+    purchase = mirroring.trade(Side.BUY, 1000, tx=ENTRY)
+    mirroring.clock.now += seconds(1200)
+    await mirroring.judge(purchase)
+
+    assert await mirroring.enter() == []
+    (intent,) = await mirroring.enter()
+
+    assert intent.leader_shares == shares(1000)
+
+
+async def test_a_row_with_an_id_that_no_token_has_is_left_out_alone(mirroring: Mirroring) -> None:
+    mirroring.leaders.holds(1000)
+    for token_id in (str(2**256), "9" * 5000):
+        mirroring.rows.insert(0, {"token_id": token_id, "current_price": Decimal("0.5")})
+
+    await mirroring.enter()
+
+    assert len(await mirroring.enter()) == 1
+    assert mirroring.leaders.asked == {int(TOKEN)}

@@ -29,6 +29,7 @@ from shared.domain.money import (
     Side,
     cost_floor,
 )
+from shared.domain.terms import EntryMode
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, shares, usdc
@@ -287,3 +288,15 @@ def test_without_followers_there_are_no_intents() -> None:
     nobody = replace(controls(), follows_by_leader={})
 
     assert size_slice(copied, a_fill(), [copied], {7: nobody}) == ()
+
+
+async def test_a_follow_that_mirrors_has_an_intent_of_each_slice() -> None:
+    """What adds nothing is refused; preflight knows the whole trade by it."""
+    rows = rows_of_500_dollars(4)
+    terms = {"percent": None, "fixed_usdc": usdc(25)}
+
+    intents = await handle_rows(rows, a_follow(entries=EntryMode.MIRROR, **terms))
+
+    assert [each.usdc for each in intents] == [usdc(25), 0, 0, 0]
+    assert sum(each.leader_shares for each in intents) == sum(row.shares for row in rows)
+    assert len(await handle_rows(rows, a_follow(**terms))) == 1

@@ -253,8 +253,24 @@ async def test_positions_are_read_page_by_page() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"token_id": 1}, {"token_id": "0x1"}, {"current_price": "0.5"}, {"current_price": 2}],
+    [
+        {"token_id": 1},
+        {"token_id": "0x1"},
+        {"token_id": "\u0661"},
+        {"token_id": str(2**256)},
+        {"token_id": "9" * 5000},
+        {"current_price": "0.5"},
+        {"current_price": 2},
+    ],
 )
 def test_a_position_that_cannot_be_read_is_an_error(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidMessage):
         parse_position({"token_id": "1", "current_price": Decimal("0.5")} | changes)
+
+
+def test_the_largest_id_of_a_token_is_read() -> None:
+    largest = str(2**256 - 1)
+
+    position = parse_position({"token_id": largest, "current_price": Decimal("0.5")})
+
+    assert position == (largest, Decimal("0.5"))

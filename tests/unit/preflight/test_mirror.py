@@ -17,8 +17,9 @@ from services.preflight.decisions.levels import (
     Reading,
     Step,
     Wait,
+    mirrors,
 )
-from services.preflight.decisions.mirror import NOTHING_KNOWN, decide_entry, is_unknown, mirrors
+from services.preflight.decisions.mirror import NOTHING_KNOWN, decide_entry, is_unknown
 from services.preflight.decisions.reconciliation import decide
 from shared.domain.follows import Mode
 from shared.domain.money import MIN_BUY_USDC, Side, cost_floor

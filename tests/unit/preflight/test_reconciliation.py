@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.preflight.decisions.exits import proportional_shares
+from services.preflight.decisions.expectations import SETTLES_WITHIN, expected_shares
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
@@ -24,9 +25,7 @@ from services.preflight.decisions.levels import (
     with_trades,
 )
 from services.preflight.decisions.reconciliation import (
-    SETTLES_WITHIN,
     decide,
-    expected_shares,
     first_base,
     missing_exit,
 )
@@ -258,17 +257,22 @@ def test_a_new_trade_begins_the_wait_anew() -> None:
     [
         ({"is_under_way": True}, Mode.ACTIVE, "an entry or exit is under way"),
         ({}, Mode.HALTED, "halted"),
-        (
-            {"follow": a_follow(exits=ExitMode.NONE)},
-            Mode.ACTIVE,
-            "the follow copies no exits",
-        ),
     ],
 )
 def test_nothing_is_intended_where_no_exit_could_be_made(
     changes: dict[str, Any], mode: Mode, why: str
 ) -> None:
     assert decided(held(**changes), reading(0), mode=mode) == Nothing(why=why)
+
+
+def test_a_follow_that_copies_no_exits_forgets_what_the_leader_holds_less() -> None:
+    """It copies them again some day: then what he lost before is not sold."""
+    token = held(follow=a_follow(exits=ExitMode.NONE))
+
+    assert decided(token, reading(1000)) == Nothing(why="the follow copies no exits")
+    step = decided(token, reading(600))
+    assert isinstance(step, MoveBase)
+    assert step.base.leader_shares == shares(600)
 
 
 def test_a_follow_that_exits_at_the_first_sale_sells_everything() -> None:
