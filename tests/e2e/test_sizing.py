@@ -114,8 +114,9 @@ async def test_the_leaders_share_of_his_equity_is_copied_of_the_followers(story:
 
     async def read_all() -> dict[str, int]:
         rows = await story.fetch_rows(
-            "select distinct on (wallet) wallet, usdc from ingest.equities "
-            "where wallet = any(:wallets) order by wallet, read_at desc",
+            "select wallet, (array_agg(usdc order by read_at desc))[1] as usdc "
+            "from ingest.equities where wallet = any(:wallets) "
+            "group by wallet having count(*) > 1",
             wallets=list(wallets),
         )
         return {row.wallet: row.usdc for row in rows} if len(rows) == len(wallets) else {}
