@@ -18,8 +18,6 @@ from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
 from shared.messages.intents import (
     CopyCause,
-    Intent,
-    IntentApproved,
     IntentRefused,
 )
 from shared.messages.refusals import Refusal
@@ -58,14 +56,19 @@ left join preflight.positions p on p.follow_id = q.follow_id and p.token_id = q.
 left join preflight.leader_levels l on l.follow_id = q.follow_id and l.token_id = q.token_id
 order by q.follow_id, q.token_id
 """
-IS_COPY_OF_TRADE = """
+INTENT = (
+    r"""cast(regexp_replace(i.verdict, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g') as json) -> 'intent'"""
+)
+"""Of a row of intents. A title may contain a NUL, which PostgreSQL has in no text and so extracts
+nothing beside it."""
+IS_COPY_OF_TRADE = f"""
 i.follow_id = q.follow_id and i.token_id = q.token_id and i.exit_id in ('', i.intent_id)
 and i.reason <> 'already_reconciled'
-and coalesce(cast(i.verdict as json) -> 'intent' ->> 'cause', 'trade') = 'trade'
+and coalesce({INTENT} ->> 'cause', 'trade') = 'trade'
 """
-IS_MISSED = """
+IS_MISSED = f"""
 (i.reason = 'trade_too_old' and (i.side = 'SELL'
- or cast(cast(i.verdict as json) -> 'intent' ->> 'usdc' as bigint) > 0))
+ or cast({INTENT} ->> 'usdc' as bigint) > 0))
 """
 """A slice that adds nothing to buy to its trade misses nothing."""
 TRADE_QUERIES = Batch(
@@ -73,11 +76,11 @@ TRADE_QUERIES = Batch(
 )
 LOAD_TRADES = f"""
 select q.n, i.side, i.judged_at, {IS_MISSED} as is_missed,
-       cast(i.verdict as json) -> 'intent' ->> 'transaction_hash' as transaction_hash,
-       coalesce(nullif(cast(i.verdict as json) -> 'intent' ->> 'leader_token_id', ''), i.token_id)
+       {INTENT} ->> 'transaction_hash' as transaction_hash,
+       coalesce(nullif({INTENT} ->> 'leader_token_id', ''), i.token_id)
        as leader_token_id,
-       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_shares' as bigint) as leader_shares,
-       cast(cast(i.verdict as json) -> 'intent' ->> 'leader_held_shares' as bigint)
+       cast({INTENT} ->> 'leader_shares' as bigint) as leader_shares,
+       cast({INTENT} ->> 'leader_held_shares' as bigint)
        as leader_held_shares
 from {TRADE_QUERIES.unnest("q")}
 join lateral (
@@ -105,18 +108,6 @@ SQL_IS_TRADED_SINCE = f"""(
 )"""
 """Whether a trade of the query's follow and token was judged after a time; false without one. A
 scalar subquery is planned for each query by itself, by the index, unlike ``exists``."""
-TRADED_QUERIES = Batch(
-    {
-        "intent_id": "text",
-        "follow_id": "text",
-        "token_id": "text",
-        "accounted_through": "timestamptz",
-    }
-)
-LOAD_TRADED = f"""
-select q.intent_id from {TRADED_QUERIES.unnest("q")} where {SQL_IS_TRADED_SINCE}
-"""
-
 LEVELS = Batch.from_table(
     tables.leader_levels,
     "follow_id",
@@ -287,39 +278,6 @@ async def save_bases(
         if void:
             await connection.execute(DELETE_VOID, VOID_LEVELS.parameters(void))
         await connection.execute(SAVE_BASES, SAVED_LEVELS.parameters(rows))
-
-
-class TradedMeanwhile(Exception):
-    """A trade of the leader was judged that a level does not take into account."""
-
-
-def accounted_through(intent: Intent) -> datetime | None:
-    """Until when the trades were judged that the intent's level takes into account; None where a
-    later one does not matter to it.
-    """
-    if intent.level is None or intent.continues or intent.cause is CopyCause.ENDED:
-        return None
-    return intent.level.accounted_through
-
-
-async def require_untraded(connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:
-    """Check again that no trade was judged meanwhile, as by another instance, that an approved
-    level does not take into account. Raises: TradedMeanwhile; then nothing may be committed.
-    """
-    queries = [
-        {
-            "intent_id": verdict.intent_id,
-            "follow_id": verdict.intent.follow_id,
-            "token_id": verdict.intent.token_id,
-            "accounted_through": accounted_through(verdict.intent),
-        }
-        for verdict in verdicts
-        if isinstance(verdict, IntentApproved) and accounted_through(verdict.intent) is not None
-    ]
-    if queries:
-        rows = await fetch_rows(connection, LOAD_TRADED, **TRADED_QUERIES.parameters(queries))
-        if rows:
-            raise TradedMeanwhile(rows[0].intent_id)
 
 
 async def record_judged_levels(connection: AsyncConnection, verdicts: Sequence[Verdict]) -> None:

@@ -13,7 +13,7 @@ from services.preflight.adapters.caps import (
     market_scope,
     window_start,
 )
-from services.preflight.adapters.levels import accounted_through
+from services.preflight.adapters.traded import accounted_through
 from services.preflight.decisions import (
     ENTRIES_WINDOW,
     Exit,

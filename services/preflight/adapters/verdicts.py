@@ -14,11 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.preflight.adapters import caps, delays, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
 from services.preflight.adapters.delays import EntryApproved
-from services.preflight.adapters.levels import (
-    TradedMeanwhile,
-    record_judged_levels,
-    require_untraded,
-)
+from services.preflight.adapters.levels import record_judged_levels
 from services.preflight.adapters.rows import (
     build_commitments_query,
     build_exit_row,
@@ -28,6 +24,7 @@ from services.preflight.adapters.rows import (
     parse_commitments,
     parse_exit,
 )
+from services.preflight.adapters.traded import TradedMeanwhile, require_untraded
 from services.preflight.decisions import (
     DelayedEntry,
     Exit,

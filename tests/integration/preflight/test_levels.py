@@ -9,14 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.preflight.adapters.levels import (
-    LOAD_TRADED,
-    LOAD_TRADES,
-    TRADE_QUERIES,
-    TRADED_QUERIES,
-    load_held_tokens,
-)
+from services.preflight.adapters.levels import LOAD_TRADES, TRADE_QUERIES, load_held_tokens
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
+from services.preflight.adapters.traded import LOAD_TRADED, TRADED_QUERIES
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import FollowPosition, Verdict
 from services.preflight.handler import Balance, Handler
@@ -306,6 +301,17 @@ async def test_what_a_follow_bought_before_its_direction_changed_is_compared_ane
     assert (intent.token_id, intent.leader_token_id) == ("7", "")
     assert isinstance(verdict, IntentApproved)
     assert verdict.shares == shares(30)
+
+
+@pytest.mark.parametrize("title", ["\x00", "\\u0000", "\\\x00 \\\\u0000"])
+async def test_a_title_may_contain_what_postgresql_cannot_have_in_text(
+    copying: Copying, title: str
+) -> None:
+    await copying.buy(title=title)
+    assert await copying.round() == []
+    copying.leaders.holds(600)
+
+    assert [intent.cause for intent in await copying.round()] == [CopyCause.RECONCILED]
 
 
 async def test_a_leader_who_merges_is_followed_in_proportion(copying: Copying) -> None:
