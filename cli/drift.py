@@ -18,7 +18,7 @@ from cli.settings import System
 from services.preflight.adapters.levels import load_held_tokens
 from services.preflight.adapters.reconciliation import ChainLevels
 from services.preflight.decisions.expectations import expected_shares
-from services.preflight.decisions.levels import HeldToken, IntendExit, MoveBase, Nothing, Reading
+from services.preflight.decisions.levels import HeldToken, IntendCopy, MoveBase, Nothing, Reading
 from services.preflight.decisions.reconciliation import decide
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
@@ -91,12 +91,12 @@ def compare(held: HeldToken, reading: Reading, controls: Controls, *, now: datet
         reading,
         mode=controls.mode(leader=leader, proxy=proxy),
         closing_version=controls.closing_version(leader=leader, proxy=proxy),
-        suspicion=None,
+        pending=None,
         act_after=timedelta(0),
         now=now,
     )
     match step:
-        case IntendExit(intent=intent):
+        case IntendCopy(intent=intent):
             sells = intent.shares
             happens = (
                 "all is sold: the follow ended, or is closed out"

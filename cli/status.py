@@ -25,6 +25,7 @@ from shared.clock import utc_now
 from shared.db.controls import load_controls
 from shared.db.engine import fetch_rows, transaction
 from shared.db.settings import DatabaseSettings
+from shared.db.sql import stored_json
 from shared.domain.follows import Controls
 from shared.domain.money import MIN_REMAINDER_SHARES
 from tools.stack.state import PartState
@@ -46,7 +47,7 @@ where state in ('signed', 'unknown', 'matched')
 order by alerted_at, signed_at
 limit 20
 """
-EXITS = """
+EXITS = f"""
 select exit_id, proxy, state, shares, sold_shares, attempts, reason, expires_at,
        next_attempt_at is null as is_under_way
 from preflight.exits e
@@ -62,10 +63,10 @@ where state = 'open' and (
       and not exists (select from preflight.leader_levels l
                       where l.follow_id = e.follow_id and l.token_id = e.token_id
                         and l.reconciled_through
-                            >= cast(cast(e.intent as json) ->> 'filled_at' as timestamptz))
+                            >= cast({stored_json("e.intent")} ->> 'filled_at' as timestamptz))
 order by state desc, expires_at desc
 limit 20
-"""
+"""  # noqa: S608 - a constant
 """Exits that wait for another attempt, those that ended with shares left, those that were missed
 and are not made good, and those whose last attempt has had no final report for long after their
 time was over."""

@@ -15,6 +15,15 @@ def literals(values: Iterable[StrEnum]) -> str:
     return f"({', '.join(quoted)})"
 
 
+def stored_json(column: str) -> str:
+    """The JSON in a column of text, to read single fields of it.
+
+    A text from the venue may contain a NUL. PostgreSQL has none in any text, and reads no field of
+    a JSON that contains one.
+    """
+    return rf"cast(regexp_replace({column}, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g') as json)"
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The columns of rows that one statement takes as arrays, one array for each column.

@@ -13,7 +13,7 @@ from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade, wi
 from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
 from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
-from shared.db.sql import Batch
+from shared.db.sql import Batch, stored_json
 from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
 from shared.messages.intents import (
@@ -56,11 +56,8 @@ left join preflight.positions p on p.follow_id = q.follow_id and p.token_id = q.
 left join preflight.leader_levels l on l.follow_id = q.follow_id and l.token_id = q.token_id
 order by q.follow_id, q.token_id
 """
-INTENT = (
-    r"""cast(regexp_replace(i.verdict, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g') as json) -> 'intent'"""
-)
-"""Of a row of intents. A title may contain a NUL, which PostgreSQL has in no text and so extracts
-nothing beside it."""
+INTENT = f"{stored_json('i.verdict')} -> 'intent'"
+"""Of a row of intents."""
 IS_COPY_OF_TRADE = f"""
 i.follow_id = q.follow_id and i.token_id = q.token_id and i.exit_id in ('', i.intent_id)
 and i.reason <> 'already_reconciled'

@@ -13,22 +13,13 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.preflight.adapters.level_copies import Key, LevelCopies
 from services.preflight.adapters.levels import load_tokens, save_bases
-from services.preflight.adapters.reconciliation import (
-    ChainLevels,
-    Key,
-    Published,
-    build_copy_intended,
-    record_first_bases,
-)
+from services.preflight.adapters.reconciliation import ChainLevels, record_first_bases
 from services.preflight.decisions.levels import (
     HeldToken,
-    IntendEntry,
-    MoveBase,
     Reading,
     Step,
-    Suspicion,
-    Wait,
     mirrors,
 )
 from services.preflight.decisions.mirror import (
@@ -67,8 +58,7 @@ class MirrorFeed:
         self._fetch_positions = fetch_positions
         self._owns, self._now = owns, now
         self._interval, self._act_after = interval, act_after
-        self._suspicions: dict[Key, Suspicion] = {}
-        self._published: dict[Key, Published] = {}
+        self._copies = LevelCopies(engine, now=now)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -93,8 +83,12 @@ class MirrorFeed:
         held = [each for each in loaded if not each.is_under_way]
         readings = await self._levels.read(held) if held else {}
         await self._record_bases(held, readings)
-        compared = [each for each in held if each.base is not None]
-        await self._act(compared, readings, prices, controls, publish)
+        compared = [
+            (each, readings[each.key], self._decide(each, readings[each.key], prices, controls))
+            for each in held
+            if each.base is not None
+        ]
+        await self._copies.act(compared, publish)
 
     async def _fetch_prices(self, leaders: Sequence[str]) -> dict[str, dict[str, Decimal]]:
         """By leader the prices of what he holds and can still be traded. A leader whose positions
@@ -124,32 +118,6 @@ class MirrorFeed:
         known = [each for each in new if not is_unknown(each)]
         await record_first_bases(self._engine, self._levels, known, readings, now=now)
 
-    async def _act(
-        self,
-        compared: Sequence[HeldToken],
-        readings: Mapping[Key, Reading],
-        prices: Mapping[str, Mapping[str, Decimal]],
-        controls: Controls,
-        publish: Publish,
-    ) -> None:
-        steps = [
-            (held, self._decide(held, readings[held.key], prices, controls)) for held in compared
-        ]
-        self._suspicions = {
-            held.key: step.suspicion for held, step in steps if isinstance(step, Wait)
-        }
-        self._published = {
-            held.key: published
-            for held in compared
-            if (published := self._published.get(held.key)) is not None
-            and published.is_awaited(held, readings[held.key].block_at)
-        }
-        moved = [(held, step.base) for held, step in steps if isinstance(step, MoveBase)]
-        await save_bases(self._engine, moved, now=self._now())
-        for held, step in steps:
-            if isinstance(step, IntendEntry) and held.key not in self._published:
-                await self._publish(held, step, publish)
-
     def _decide(
         self,
         held: HeldToken,
@@ -163,25 +131,9 @@ class MirrorFeed:
             reading,
             price=prices[follow.leader][held.token_id],
             mode=controls.mode(leader=follow.leader, proxy=follow.proxy),
-            suspicion=self._suspicions.get(held.key),
+            pending=self._copies.pending(held),
             act_after=self._act_after,
             now=self._now(),
-        )
-
-    async def _publish(self, held: HeldToken, step: IntendEntry, publish: Publish) -> None:
-        intent = step.intent
-        await publish(build_copy_intended(intent))
-        self._published[held.key] = Published.by(held, intent)
-        metrics.copy_by_level(intent.cause)
-        logger.info(
-            "an entry is intended without a trade (%s): intent %s, follower %s, leader %s, "
-            "token %s, the leader holds %d micro-shares more than expected",
-            intent.cause.value,
-            intent.intent_id,
-            intent.proxy,
-            intent.leader,
-            intent.token_id,
-            intent.leader_shares,
         )
 
 

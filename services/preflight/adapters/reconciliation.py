@@ -1,29 +1,23 @@
 """Compares what leaders hold on the chain with what follows hold by copying them, at a slow pace,
 and publishes the exits that are missing as intents.
-
-What was published is not stored: until its verdict is recorded it may be published again after a
-restart, and then preflight refuses the second one, because the level was acted on.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.preflight.adapters.level_copies import Key, LevelCopies
 from services.preflight.adapters.levels import load_held_tokens, save_bases
-from services.preflight.decisions.expectations import NEVER, SETTLES_WITHIN, is_unsettled
+from services.preflight.decisions.expectations import is_unsettled
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
-    IntendExit,
-    MoveBase,
+    IntendCopy,
     Reading,
     Step,
-    Suspicion,
     Wait,
 )
 from services.preflight.decisions.reconciliation import decide, first_base
@@ -33,7 +27,6 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import NodeRefused
 from shared.domain.errors import Transient
 from shared.domain.follows import Controls
-from shared.messages.intents import CopyIntended, Intent
 from shared.observe import metrics
 from shared.streams.routes import Publish
 
@@ -48,8 +41,6 @@ Receipts say on which side of it a trade is: one that moved to another block mus
 """
 MAX_RECEIPTS_PER_REQUEST = 100
 """Some nodes answer no larger batch."""
-
-Key = tuple[str, str]
 
 
 class ChainLevels:
@@ -116,39 +107,6 @@ class ChainLevels:
         return mined_in
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """A copy that was published, and the base that it was intended by."""
-
-    base_block_number: int
-    sold_all: str
-    block_at: datetime
-    newest_trade_at: datetime
-    """When the newest trade was judged that was known then: a later one supersedes the copy."""
-
-    @classmethod
-    def by(cls, held: HeldToken, intent: Intent) -> Self:
-        """Raises: TypeError where the token has no base."""
-        if held.base is None:
-            raise TypeError("nothing is intended without a base")
-        return cls(
-            base_block_number=held.base.block_number,
-            sold_all=held.base.sold_all,
-            block_at=intent.filled_at,
-            newest_trade_at=newest_trade_at(held),
-        )
-
-    def is_awaited(self, held: HeldToken, block_at: datetime) -> bool:
-        """Whether its verdict may still come."""
-        return (
-            held.base is not None
-            and held.base.block_number == self.base_block_number
-            and held.base.sold_all == self.sold_all
-            and newest_trade_at(held) == self.newest_trade_at
-            and block_at - self.block_at < SETTLES_WITHIN
-        )
-
-
 class ReconciliationFeed:
     """Compares the levels of this instance's followers again and again."""
 
@@ -166,8 +124,7 @@ class ReconciliationFeed:
         self._engine, self._controls, self._levels = engine, controls, levels
         self._owns, self._now = owns, now
         self._interval, self._act_after = interval, act_after
-        self._suspicions: dict[Key, Suspicion] = {}
-        self._published: dict[Key, Published] = {}
+        self._copies = LevelCopies(engine, now=now)
 
     async def __call__(self, publish: Publish) -> None:
         while True:
@@ -187,27 +144,13 @@ class ReconciliationFeed:
         readings = await self._levels.read(held) if held else {}
         new = [each for each in held if each.base is None]
         await record_first_bases(self._engine, self._levels, new, readings, now=self._now())
-        compared = [each for each in held if each.base is not None]
-        await self._act(compared, readings, controls, publish)
-
-    async def _act(
-        self,
-        compared: Sequence[HeldToken],
-        readings: Mapping[Key, Reading],
-        controls: Controls,
-        publish: Publish,
-    ) -> None:
-        steps = [(held, self._decide(held, readings[held.key], controls)) for held in compared]
-        self._suspicions = {
-            held.key: step.suspicion for held, step in steps if isinstance(step, Wait)
-        }
-        metrics.levels_lower(sum(isinstance(step, (Wait, IntendExit)) for _, step in steps))
-        moved = [(held, step.base) for held, step in steps if isinstance(step, MoveBase)]
-        await save_bases(self._engine, moved, now=self._now())
-        self._forget_published(compared, readings)
-        for held, step in steps:
-            if isinstance(step, IntendExit) and held.key not in self._published:
-                await self._publish(held, step.intent, publish)
+        compared = [
+            (each, readings[each.key], self._decide(each, readings[each.key], controls))
+            for each in held
+            if each.base is not None
+        ]
+        metrics.levels_lower(sum(isinstance(step, Wait | IntendCopy) for _, _, step in compared))
+        await self._copies.act(compared, publish)
 
     def _decide(self, held: HeldToken, reading: Reading, controls: Controls) -> Step:
         leader, proxy = held.follow.leader, held.follow.proxy
@@ -216,36 +159,9 @@ class ReconciliationFeed:
             reading,
             mode=controls.mode(leader=leader, proxy=proxy),
             closing_version=controls.closing_version(leader=leader, proxy=proxy),
-            suspicion=self._suspicions.get(held.key),
+            pending=self._copies.pending(held),
             act_after=self._act_after,
             now=self._now(),
-        )
-
-    def _forget_published(
-        self, compared: Sequence[HeldToken], readings: Mapping[Key, Reading]
-    ) -> None:
-        self._published = {
-            held.key: published
-            for held in compared
-            if (published := self._published.get(held.key)) is not None
-            and published.is_awaited(held, readings[held.key].block_at)
-        }
-
-    async def _publish(self, held: HeldToken, intent: Intent, publish: Publish) -> None:
-        await publish(build_copy_intended(intent))
-        self._published[held.key] = Published.by(held, intent)
-        metrics.copy_by_level(intent.cause)
-        logger.info(
-            "an exit is intended without a trade (%s): intent %s, follower %s, leader %s, "
-            "token %s, at block %d the leader held %s micro-shares, expected were %s",
-            intent.cause.value,
-            intent.intent_id,
-            intent.proxy,
-            intent.leader,
-            intent.token_id,
-            intent.level.block_number if intent.level else 0,
-            intent.level.shares if intent.level else "unknown",
-            intent.leader_held_shares,
         )
 
 
@@ -278,21 +194,10 @@ async def record_first_bases(
     await save_bases(engine, bases, now=now)
 
 
-def newest_trade_at(held: HeldToken) -> datetime:
-    """When the newest trade was judged that is accounted since the base."""
-    return max((trade.judged_at for trade in held.accounted), default=NEVER)
-
-
 def newest_accounted_block(held: HeldToken, reading: Reading) -> int | None:
     """The block of the newest accounted trade; None: there is none, or it is in no block."""
     newest = max(held.accounted, key=lambda trade: trade.judged_at, default=None)
     return None if newest is None else reading.mined_in.get(newest.transaction_hash)
-
-
-def build_copy_intended(intent: Intent) -> CopyIntended:
-    return CopyIntended(
-        message_id=f"{intent.intent_id}:intended", occurred_at=intent.intended_at, intent=intent
-    )
 
 
 def _balance_query(held: HeldToken) -> tuple[str, int]:

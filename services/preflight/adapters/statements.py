@@ -7,7 +7,7 @@ from services.preflight.adapters.delays import SQL_IS_AHEAD
 from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
 from services.preflight.adapters.levels import SQL_IS_TRADED_SINCE
 from shared.db import tables
-from shared.db.sql import Batch
+from shared.db.sql import Batch, stored_json
 
 COMMITMENT_QUERIES = Batch.from_table(
     tables.intents,
@@ -86,8 +86,8 @@ select q.n, d.intent
 from {POSITION_QUERIES.unnest("q")}
 join preflight.delayed_entries d
   on d.proxy = q.proxy and d.intent_id <> q.intent_id
- and cast(d.intent as json) ->> 'follow_id' = q.follow_id
- and cast(d.intent as json) ->> 'token_id' = q.token_id
+ and {stored_json("d.intent")} ->> 'follow_id' = q.follow_id
+ and {stored_json("d.intent")} ->> 'token_id' = q.token_id
 where not exists (select from preflight.intents i where i.intent_id = d.intent_id)
 order by q.n, d.number
 """

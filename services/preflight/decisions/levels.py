@@ -111,14 +111,16 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspicion:
-    """A difference that some readings have shown. A trade that is only on its way shows up."""
+class PendingDifference:
+    """A difference that some readings have shown, and that is not acted on yet: it may come from a
+    trade that is only on its way.
+    """
 
     base_block_number: int
     accounted_at: datetime | None
-    """Of the newest accounted trade then: another one begins a new suspicion."""
+    """Of the newest accounted trade then: another one begins a new difference."""
     shares: int
-    """The smallest amount of these readings; what is too much, where an entry is suspected."""
+    """The smallest amount of these readings: what is missing, or what is not explained."""
     since: datetime
 
 
@@ -137,20 +139,16 @@ class MoveBase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Something is missing, for too short a time to be acted on."""
+    """A difference is seen for too short a time to be acted on."""
 
-    suspicion: Suspicion
+    pending: PendingDifference
     until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntendExit:
+class IntendCopy:
     intent: Intent
+    """An exit, or an entry of a follow that mirrors its leader."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntendEntry:
-    intent: Intent
-
-
-Step = Nothing | MoveBase | Wait | IntendExit | IntendEntry
+Step = Nothing | MoveBase | Wait | IntendCopy

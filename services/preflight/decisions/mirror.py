@@ -19,11 +19,11 @@ from services.preflight.decisions.expectations import (
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
-    IntendEntry,
+    IntendCopy,
     Nothing,
+    PendingDifference,
     Reading,
     Step,
-    Suspicion,
     Wait,
 )
 from services.preflight.decisions.reconciliation import build_level, confirm, move_base
@@ -58,7 +58,7 @@ def decide_entry(
     *,
     price: Decimal,
     mode: Mode,
-    suspicion: Suspicion | None,
+    pending: PendingDifference | None,
     act_after: timedelta,
     now: datetime,
 ) -> Step:
@@ -81,11 +81,11 @@ def decide_entry(
             return Nothing(why="" if is_active else mode.value)
         return move_base(held, held.base, reading, newest)
     confirmed = confirm(
-        suspicion, held.base, newest, difference=increase, act_after=act_after, reading=reading
+        pending, held.base, newest, difference=increase, act_after=act_after, reading=reading
     )
     if isinstance(confirmed, Wait):
         return confirmed
-    return IntendEntry(
+    return IntendCopy(
         intent=_build_entry(
             held, held.base, reading, increase=confirmed, explained=explained, price=price, now=now
         )

@@ -29,12 +29,12 @@ from services.preflight.decisions.expectations import (
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
-    IntendExit,
+    IntendCopy,
     MoveBase,
     Nothing,
+    PendingDifference,
     Reading,
     Step,
-    Suspicion,
     Wait,
     mirrors,
 )
@@ -85,7 +85,7 @@ def decide(
     reading: Reading,
     *,
     mode: Mode,
-    suspicion: Suspicion | None,
+    pending: PendingDifference | None,
     act_after: timedelta,
     now: datetime,
     closing_version: int = 0,
@@ -98,7 +98,7 @@ def decide(
     if held.is_under_way:
         return Nothing(why="an entry or exit is under way")
     stopped = _stop(held, held.base, reading, mode=mode, version=closing_version, now=now)
-    if isinstance(stopped, IntendExit):
+    if isinstance(stopped, IntendCopy):
         return stopped
     if any(may_be_settled(trade, reading, now=now) for trade in held.accounted):
         return Nothing(why="a trade of the leader is not settled yet")
@@ -110,7 +110,7 @@ def decide(
         held,
         held.base,
         reading,
-        suspicion=suspicion,
+        pending=pending,
         act_after=act_after,
         now=now,
     )
@@ -118,7 +118,7 @@ def decide(
 
 def _stop(
     held: HeldToken, base: Base, reading: Reading, *, mode: Mode, version: int, now: datetime
-) -> IntendExit | Nothing | None:
+) -> IntendCopy | Nothing | None:
     """What is done where holdings are not compared; None: they are."""
     if mode is Mode.HALTED:
         return Nothing(why="halted")
@@ -147,7 +147,7 @@ def _compare(
     base: Base,
     reading: Reading,
     *,
-    suspicion: Suspicion | None,
+    pending: PendingDifference | None,
     act_after: timedelta,
     now: datetime,
 ) -> Step:
@@ -163,7 +163,7 @@ def _compare(
     if not to_sell and all_out is None:
         return Nothing(why="") if newest is None else move_base(held, base, reading, newest)
     confirmed = confirm(
-        suspicion, base, newest, difference=missing, act_after=act_after, reading=reading
+        pending, base, newest, difference=missing, act_after=act_after, reading=reading
     )
     if isinstance(confirmed, Wait):
         return confirmed
@@ -180,7 +180,7 @@ def _compare(
         shares=sold,
         now=now,
     )
-    return IntendExit(intent=intent)
+    return IntendCopy(intent=intent)
 
 
 def move_base(held: HeldToken, base: Base, reading: Reading, accounted_at: datetime) -> MoveBase:
@@ -225,7 +225,7 @@ def _forget_difference(held: HeldToken, base: Base, reading: Reading) -> Step:
 
 
 def confirm(
-    suspicion: Suspicion | None,
+    pending: PendingDifference | None,
     base: Base,
     newest: datetime | None,
     *,
@@ -237,11 +237,11 @@ def confirm(
     wait.
     """
     begun = (
-        suspicion
-        if suspicion is not None
-        and suspicion.base_block_number == base.block_number
-        and suspicion.accounted_at == newest
-        else Suspicion(
+        pending
+        if pending is not None
+        and pending.base_block_number == base.block_number
+        and pending.accounted_at == newest
+        else PendingDifference(
             base_block_number=base.block_number,
             accounted_at=newest,
             shares=difference,
@@ -252,18 +252,18 @@ def confirm(
     until = begun.since + act_after
     if reading.block_at >= until:
         return smallest
-    continued = Suspicion(
+    continued = PendingDifference(
         base_block_number=begun.base_block_number,
         accounted_at=newest,
         shares=smallest,
         since=begun.since,
     )
-    return Wait(suspicion=continued, until=until)
+    return Wait(pending=continued, until=until)
 
 
 def _sell_all_kept(
     held: HeldToken, base: Base, reading: Reading, newest: datetime | None, *, now: datetime
-) -> IntendExit | Nothing:
+) -> IntendCopy | Nothing:
     """What the follow is to do with what it still holds when its leader is out. What it kept when
     it ended is the follower's business, until the leader trades again.
     """
@@ -281,7 +281,7 @@ def _sell_all(
     *,
     version: int,
     now: datetime,
-) -> IntendExit | Nothing:
+) -> IntendCopy | Nothing:
     """One exit of everything, until what the follow holds changes."""
     intent = _build_intent(
         held,
@@ -295,7 +295,7 @@ def _sell_all(
     ).model_copy(update={"controls_version": version})
     if sold_all_marker(intent) == base.sold_all:
         return Nothing(why="its exit has ended with these shares left")
-    return IntendExit(intent=intent)
+    return IntendCopy(intent=intent)
 
 
 def _build_intent(

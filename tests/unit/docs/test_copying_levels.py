@@ -10,8 +10,7 @@ from services.preflight.decisions.exits import proportional_shares
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
-    IntendEntry,
-    IntendExit,
+    IntendCopy,
     JudgedTrade,
     Reading,
     Step,
@@ -40,7 +39,7 @@ def decided(
     )
     seen = read_at(now_holds)
     return decide(
-        token, seen, mode=Mode.ACTIVE, suspicion=None, act_after=timedelta(0), now=seen.block_at
+        token, seen, mode=Mode.ACTIVE, pending=None, act_after=timedelta(0), now=seen.block_at
     )
 
 
@@ -54,7 +53,7 @@ def read_at(now_holds: str) -> Reading:
 
 
 def written_exit(step: Step | None, held: int = shares(50)) -> str:
-    if not isinstance(step, IntendExit):
+    if not isinstance(step, IntendCopy):
         return "nothing"
     return f"{as_decimal(proportional_shares(step.intent, held=held)):.2f}"
 
@@ -93,12 +92,12 @@ def test_what_is_mirrored_is_bought_as_the_page_says(row: list[str]) -> None:
         seen,
         price=Decimal(price),
         mode=Mode.ACTIVE,
-        suspicion=None,
+        pending=None,
         act_after=timedelta(0),
         now=seen.block_at,
     )
 
-    written = f"{as_decimal(step.intent.usdc):.2f}" if isinstance(step, IntendEntry) else "nothing"
+    written = f"{as_decimal(step.intent.usdc):.2f}" if isinstance(step, IntendCopy) else "nothing"
     assert (row, written) == (row, spent)
 
 

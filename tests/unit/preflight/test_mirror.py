@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.preflight.decisions.levels import (
     HeldToken,
-    IntendEntry,
+    IntendCopy,
     MoveBase,
     Nothing,
     Reading,
@@ -57,7 +57,7 @@ def decided(
         seen,
         price=price,
         mode=mode,
-        suspicion=None,
+        pending=None,
         act_after=act_after,
         now=seen.block_at,
     )
@@ -67,7 +67,7 @@ def test_at_the_start_everything_that_he_holds_is_bought_by_the_terms() -> None:
     """1,000 shares at 0.50 are worth 500: of which 10 % are copied."""
     step = decided(token(), reading(1000))
 
-    assert isinstance(step, IntendEntry)
+    assert isinstance(step, IntendCopy)
     intent = step.intent
     assert (intent.cause, intent.side, intent.leader_price) == (
         CopyCause.MIRRORED,
@@ -91,7 +91,7 @@ def test_what_his_trades_explain_is_not_bought_again() -> None:
 def test_a_gap_after_the_base_is_bought() -> None:
     step = decided(token(base=BASE, shares=shares(50)), reading(1400))
 
-    assert isinstance(step, IntendEntry)
+    assert isinstance(step, IntendCopy)
     assert (step.intent.leader_shares, step.intent.leader_held_shares) == (
         shares(400),
         shares(1000),
@@ -107,7 +107,7 @@ def test_a_later_trade_does_not_hide_what_is_still_to_be_bought() -> None:
         held,
         seen,
         mode=Mode.ACTIVE,
-        suspicion=None,
+        pending=None,
         act_after=timedelta(0),
         now=seen.block_at,
     )
@@ -161,6 +161,6 @@ def test_an_entry_is_never_for_more_than_the_increase_by_the_terms(
     step = decided(token(base=replace(BASE, leader_shares=base)), seen, price=price)
 
     worth = cost_floor(max(0, now_held - base), price)
-    assert isinstance(step, IntendEntry) is (worth >= MIN_BUY_USDC)
-    if isinstance(step, IntendEntry):
+    assert isinstance(step, IntendCopy) is (worth >= MIN_BUY_USDC)
+    if isinstance(step, IntendCopy):
         assert step.intent.usdc == FOLLOW.copy_usdc(worth)

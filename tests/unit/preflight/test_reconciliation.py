@@ -14,13 +14,13 @@ from services.preflight.decisions.expectations import SETTLES_WITHIN, expected_s
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
-    IntendExit,
+    IntendCopy,
     JudgedTrade,
     MoveBase,
     Nothing,
+    PendingDifference,
     Reading,
     Step,
-    Suspicion,
     Wait,
     with_trades,
 )
@@ -82,14 +82,14 @@ def decided(
     seen: Reading,
     *,
     mode: Mode = Mode.ACTIVE,
-    suspicion: Suspicion | None = None,
+    pending: PendingDifference | None = None,
     act_after: timedelta = timedelta(0),
 ) -> Step:
     return decide(
         token,
         seen,
         mode=mode,
-        suspicion=suspicion,
+        pending=pending,
         act_after=act_after,
         now=seen.block_at,
     )
@@ -108,7 +108,7 @@ def test_what_is_missing_is_sold_in_proportion() -> None:
     """He held 1,000 and holds 600: the follow sells 40 % of its 50."""
     step = decided(held(), reading(600))
 
-    assert isinstance(step, IntendExit)
+    assert isinstance(step, IntendCopy)
     intent, level = step.intent, step.intent.level
     assert (intent.cause, intent.side, intent.leader_price) == (
         CopyCause.RECONCILED,
@@ -126,8 +126,8 @@ def test_the_same_reading_gives_the_same_intent() -> None:
     steps = [decided(held(), reading(600)) for _ in range(2)]
     other = decided(held(), reading(600, at=90))
 
-    assert isinstance(steps[0], IntendExit)
-    assert isinstance(other, IntendExit)
+    assert isinstance(steps[0], IntendCopy)
+    assert isinstance(other, IntendCopy)
     assert steps[0] == steps[1]
     assert steps[0].intent.intent_id != other.intent.intent_id
 
@@ -151,7 +151,7 @@ def test_what_left_him_before_a_sale_leaves_the_proportion_that_the_sale_copied(
 
     step = decided(held(trades=[sale]), reading(250, mined_in={"0x01": 120}))
 
-    assert isinstance(step, IntendExit)
+    assert isinstance(step, IntendCopy)
     assert step.intent.shares == shares(25)
     assert (step.intent.leader_shares, step.intent.leader_held_shares) == (
         shares(250),
@@ -165,7 +165,7 @@ def test_what_left_him_after_a_sale_counts_by_what_the_sale_left() -> None:
 
     step = decided(held(trades=[sale]), reading(250, mined_in={"0x01": 120}))
 
-    assert isinstance(step, IntendExit)
+    assert isinstance(step, IntendCopy)
     assert step.intent.shares == shares(25)
 
 
@@ -179,7 +179,7 @@ def test_a_trade_that_the_base_shows_already_is_not_expected_again() -> None:
 def test_a_missed_sale_is_not_accounted() -> None:
     step = decided(held(trades=[a_trade(is_missed=True)]), reading(600, mined_in={"0x01": 110}))
 
-    assert isinstance(step, IntendExit)
+    assert isinstance(step, IntendCopy)
     assert step.intent.leader_shares == shares(400)
 
 
@@ -227,12 +227,12 @@ def test_what_is_missing_is_acted_on_after_a_time_by_the_smallest_amount() -> No
     assert isinstance(first, Wait)
     assert first.until == NOON + seconds(120)
 
-    second = decided(held(), reading(700, at=90), suspicion=first.suspicion, act_after=MINUTE)
+    second = decided(held(), reading(700, at=90), pending=first.pending, act_after=MINUTE)
     assert isinstance(second, Wait)
     assert second.until == first.until
 
-    third = decided(held(), reading(500, at=120), suspicion=second.suspicion, act_after=MINUTE)
-    assert isinstance(third, IntendExit)
+    third = decided(held(), reading(500, at=120), pending=second.pending, act_after=MINUTE)
+    assert isinstance(third, IntendCopy)
     assert third.intent.leader_shares == shares(300)
 
 
@@ -244,7 +244,7 @@ def test_a_new_trade_begins_the_wait_anew() -> None:
     again = decided(
         token,
         reading(500, at=120, mined_in={"0x01": 165}),
-        suspicion=first.suspicion,
+        pending=first.pending,
         act_after=MINUTE,
     )
 
@@ -278,14 +278,14 @@ def test_a_follow_that_copies_no_exits_forgets_what_the_leader_holds_less() -> N
 def test_a_follow_that_exits_at_the_first_sale_sells_everything() -> None:
     step = decided(held(follow=a_follow(exits=ExitMode.ALL)), reading(990))
 
-    assert isinstance(step, IntendExit)
+    assert isinstance(step, IntendCopy)
     assert step.intent.shares == shares(50)
 
 
 def test_an_exit_that_is_too_small_to_be_sold_waits_until_more_is_missing() -> None:
     """Of 50 shares a tenth of a share is 2 of the leader's 1,000."""
     assert decided(held(), reading(999)) == Nothing(why="")
-    assert isinstance(decided(held(), reading(998)), IntendExit)
+    assert isinstance(decided(held(), reading(998)), IntendCopy)
 
 
 def test_a_follow_that_still_holds_when_its_leader_is_out_sells_everything_once() -> None:
@@ -294,13 +294,13 @@ def test_a_follow_that_still_holds_when_its_leader_is_out_sells_everything_once(
 
     step = decided(held(base=out), reading(0))
 
-    assert isinstance(step, IntendExit)
+    assert isinstance(step, IntendCopy)
     intent = step.intent
     assert intent.cause is CopyCause.LEADER_OUT
     assert proportional_shares(intent, held=shares(50)) == shares(50)
     done = replace(out, sold_all=sold_all_marker(intent))
     assert isinstance(decided(held(base=done), reading(0, at=90)), Nothing)
-    assert isinstance(decided(held(base=done, shares=shares(30)), reading(0, at=90)), IntendExit)
+    assert isinstance(decided(held(base=done, shares=shares(30)), reading(0, at=90)), IntendCopy)
 
 
 @pytest.mark.parametrize(
@@ -319,8 +319,8 @@ def test_a_follow_that_is_closed_out_sells_all_that_it_holds(
 ) -> None:
     step = decided(held(follow=a_follow(**changes)), reading(1000), mode=mode, act_after=MINUTE)
 
-    assert isinstance(step, IntendExit) is closes
-    if isinstance(step, IntendExit):
+    assert isinstance(step, IntendCopy) is closes
+    if isinstance(step, IntendCopy):
         assert (step.intent.cause, step.intent.shares) == (CopyCause.ENDED, shares(50))
 
 
@@ -358,7 +358,7 @@ def test_a_first_base_that_is_not_known_any_more_is_what_he_holds_and_missed_sal
     base = first_base(held(base=None, trades=trades), shares_then=None, reading=seen)
 
     assert (base.leader_shares, base.block_number) == (shares(1000), seen.block_number)
-    assert isinstance(decided(held(base=base), reading(700, at=90)), IntendExit)
+    assert isinstance(decided(held(base=base), reading(700, at=90)), IntendCopy)
 
 
 AMOUNTS = st.integers(min_value=0, max_value=10**12)
@@ -416,7 +416,7 @@ def test_a_leader_of_whom_everything_is_known_is_never_reconciled(
     if balance > ROUNDING_TOLERANCE_SHARES:
         assert isinstance(step, MoveBase if known else Nothing)
     else:
-        assert isinstance(step, IntendExit)
+        assert isinstance(step, IntendCopy)
         assert step.intent.cause is CopyCause.LEADER_OUT
     assert expected_shares(replace(BASE, leader_shares=base), known, seen) == balance
 
