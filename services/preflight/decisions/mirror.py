@@ -16,6 +16,7 @@ from services.preflight.decisions.expectations import (
     explained_shares,
     may_be_settled,
 )
+from services.preflight.decisions.level_intents import build_level_intent
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
@@ -26,9 +27,8 @@ from services.preflight.decisions.levels import (
     Step,
     Wait,
 )
-from services.preflight.decisions.reconciliation import build_level, confirm, move_base
+from services.preflight.decisions.reconciliation import confirm, move_base
 from shared.domain.follows import Mode
-from shared.domain.ids import derived_id
 from shared.domain.money import (
     MIN_BUY_USDC,
     MIN_REMAINDER_SHARES,
@@ -36,7 +36,7 @@ from shared.domain.money import (
     cost_floor,
     shares_for,
 )
-from shared.messages.intents import CopyCause, Intent
+from shared.messages.intents import CopyCause
 
 NOTHING_KNOWN = Base(leader_shares=0, block_number=0, accounted_at=NEVER)
 """Of a token of which the follow knows no trade: each that is seen later counts."""
@@ -85,54 +85,20 @@ def decide_entry(
     )
     if isinstance(confirmed, Wait):
         return confirmed
+    worth = cost_floor(confirmed, price)
+    usdc = held.follow.copy_usdc(worth)
     return IntendCopy(
-        intent=_build_entry(
-            held, held.base, reading, increase=confirmed, explained=explained, price=price, now=now
+        intent=build_level_intent(
+            held,
+            held.base,
+            reading,
+            CopyCause.MIRRORED,
+            side=Side.BUY,
+            leader_shares=confirmed,
+            leader_held_shares=explained,
+            leader_usdc=worth,
+            usdc=usdc,
+            shares=shares_for(usdc, price),
+            now=now,
         )
-    )
-
-
-def _build_entry(
-    held: HeldToken,
-    base: Base,
-    reading: Reading,
-    *,
-    increase: int,
-    explained: int,
-    price: Decimal,
-    now: datetime,
-) -> Intent:
-    follow = held.follow
-    worth = cost_floor(increase, price)
-    usdc = follow.copy_usdc(worth)
-    return Intent(
-        intent_id=derived_id(
-            "level",
-            CopyCause.MIRRORED.value,
-            follow.follow_id,
-            held.token_id,
-            base.block_number,
-            reading.block_number,
-            increase,
-            explained,
-        ),
-        proxy=follow.proxy,
-        leader=follow.leader,
-        follow_id=follow.follow_id,
-        controls_version=follow.version,
-        transaction_hash="",
-        token_id=held.token_id,
-        side=Side.BUY,
-        leader_price=None,
-        leader_shares=increase,
-        leader_held_shares=explained,
-        leader_usdc=worth,
-        needs_market_details=follow.filters.need_market_details,
-        usdc=usdc,
-        shares=shares_for(usdc, price),
-        filled_at=reading.block_at,
-        seen_at=now,
-        intended_at=now,
-        cause=CopyCause.MIRRORED,
-        level=build_level(held, base, reading),
     )

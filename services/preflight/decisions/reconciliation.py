@@ -26,6 +26,7 @@ from services.preflight.decisions.expectations import (
     is_shown,
     may_be_settled,
 )
+from services.preflight.decisions.level_intents import build_level_intent
 from services.preflight.decisions.levels import (
     Base,
     HeldToken,
@@ -40,10 +41,9 @@ from services.preflight.decisions.levels import (
 )
 from services.preflight.decisions.superseded import sold_all_marker
 from shared.domain.follows import Follow, Mode, is_closed_out
-from shared.domain.ids import derived_id
 from shared.domain.money import MIN_REMAINDER_SHARES, ROUNDING_TOLERANCE_SHARES, Side
 from shared.domain.terms import ExitMode
-from shared.messages.intents import CopyCause, Intent, LeaderLevel
+from shared.messages.intents import CopyCause
 
 
 def first_base(held: HeldToken, *, shares_then: int | None, reading: Reading) -> Base:
@@ -170,11 +170,12 @@ def _compare(
     if all_out is not None:
         return all_out
     sold = missing_exit(held.follow, held=held.shares, expected=expected, missing=confirmed)
-    intent = _build_intent(
+    intent = build_level_intent(
         held,
         base,
         reading,
         CopyCause.RECONCILED,
+        side=Side.SELL,
         leader_shares=confirmed,
         leader_held_shares=expected,
         shares=sold,
@@ -283,69 +284,18 @@ def _sell_all(
     now: datetime,
 ) -> IntendCopy | Nothing:
     """One exit of everything, until what the follow holds changes."""
-    intent = _build_intent(
+    intent = build_level_intent(
         held,
         base,
         reading,
         cause,
+        side=Side.SELL,
         leader_shares=held.shares,
         leader_held_shares=held.shares,
         shares=held.shares,
+        controls_version=version,
         now=now,
-    ).model_copy(update={"controls_version": version})
+    )
     if sold_all_marker(intent) == base.sold_all:
         return Nothing(why="its exit has ended with these shares left")
     return IntendCopy(intent=intent)
-
-
-def _build_intent(
-    held: HeldToken,
-    base: Base,
-    reading: Reading,
-    cause: CopyCause,
-    *,
-    leader_shares: int,
-    leader_held_shares: int,
-    shares: int,
-    now: datetime,
-) -> Intent:
-    follow = held.follow
-    return Intent(
-        intent_id=derived_id(
-            "level",
-            cause.value,
-            follow.follow_id,
-            held.token_id,
-            base.block_number,
-            reading.block_number,
-            leader_shares,
-            leader_held_shares,
-        ),
-        proxy=follow.proxy,
-        leader=follow.leader,
-        follow_id=follow.follow_id,
-        controls_version=follow.version,
-        transaction_hash="",
-        token_id=held.token_id,
-        leader_token_id="" if held.leader_token_id == held.token_id else held.leader_token_id,
-        side=Side.SELL,
-        leader_price=None,
-        leader_shares=leader_shares,
-        leader_held_shares=leader_held_shares,
-        usdc=0,
-        shares=shares,
-        filled_at=reading.block_at,
-        seen_at=now,
-        intended_at=now,
-        cause=cause,
-        level=build_level(held, base, reading),
-    )
-
-
-def build_level(held: HeldToken, base: Base, reading: Reading) -> LeaderLevel:
-    return LeaderLevel(
-        shares=reading.leader_shares,
-        block_number=reading.block_number,
-        base_block_number=base.block_number,
-        accounted_through=accounted_until(held.accounted, reading) or base.accounted_at,
-    )
