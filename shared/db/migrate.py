@@ -1,5 +1,6 @@
 """Migrates the database to this release's schema, and checks that it matches."""
 
+from io import StringIO
 from pathlib import Path
 
 from alembic import command
@@ -26,7 +27,7 @@ NEVER_MIGRATED_SQLSTATES = ("3F000", "42P01")
 
 
 def config(connection: Connection) -> Config:
-    alembic = Config()
+    alembic = Config(stdout=StringIO())  # Alembic prints what our commands' users did not ask for
     alembic.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     alembic.attributes["connection"] = connection
     return alembic

@@ -153,3 +153,16 @@ async def test_a_connection_that_was_cut_is_a_transient_error(engine: AsyncEngin
 
     async with transaction(engine) as connection:
         assert (await fetch_rows(connection, "select 1 as one"))[0].one == 1
+
+
+async def test_the_check_of_the_tables_prints_nothing(
+    migrated_database_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Commands print their own output alone."""
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    try:
+        await require_migrated(engine)
+    finally:
+        await engine.dispose()
+
+    assert capfd.readouterr().out == ""
