@@ -3,8 +3,9 @@ variables.
 """
 
 from datetime import timedelta
+from typing import Self
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.ingest.decisions import RepeatedRows
@@ -61,3 +62,12 @@ class Settings(BaseSettings):
     max_equity_age: timedelta = Field(default=timedelta(minutes=10), gt=timedelta(0))
     """How long a reading counts: the leader's highest and the follower's lowest one decide. Without
     two, the entry is refused as `equity_unknown`: it must be more than twice the interval."""
+
+    @model_validator(mode="after")
+    def _require_two_readings(self) -> Self:
+        if self.max_equity_age <= 2 * self.equity_interval:
+            raise ValueError(
+                "INGEST_MAX_EQUITY_AGE must be more than twice INGEST_EQUITY_INTERVAL: two "
+                "readings must count, else no equity is ever known"
+            )
+        return self

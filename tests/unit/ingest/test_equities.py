@@ -12,11 +12,13 @@ import pytest
 from services.ingest.adapters import EquityFeed, PostgresEquities, list_wallets
 from services.ingest.decisions import SizeState
 from services.ingest.handler import Handler
-from shared.domain.errors import InvalidMessage, Transient
+from services.ingest.settings import Settings
+from shared.domain.errors import InvalidMessage, InvalidSettings, Transient
 from shared.domain.money import Side
 from shared.messages.intents import CopyIntended, Intent
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.observe.metrics import REGISTRY
+from shared.settings import read
 from tests.builders import (
     LEADER,
     NOON,
@@ -502,3 +504,16 @@ async def test_terms_that_change_to_a_share_of_the_equity_count_what_was_intende
     intents = await copies.handle(FILL.model_copy(update={"row_id": "more"}))
 
     assert intents[PROXY].usdc == usdc(90)
+
+
+@pytest.mark.parametrize("age", ["PT2M", "PT1M"])
+def test_a_reading_must_count_for_more_than_two_intervals(
+    monkeypatch: pytest.MonkeyPatch, age: str
+) -> None:
+    monkeypatch.setenv("POLYGON_RPC_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("INGEST_MAX_EQUITY_AGE", age)
+    with pytest.raises(InvalidSettings, match="INGEST_MAX_EQUITY_AGE must be more than twice"):
+        read(Settings)
+
+    monkeypatch.setenv("INGEST_MAX_EQUITY_AGE", "PT121S")
+    assert read(Settings).max_equity_age.total_seconds() == 121
