@@ -1,0 +1,58 @@
+"""The SQL that the runbook gives an operator runs on this release's tables and does as it says."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.engine import fetch_rows, open_engine, transaction
+from shared.db.settings import DatabaseSettings
+from shared.domain.money import MIN_REMAINDER_SHARES
+from tests.builders import PROXY, TOKEN, shares
+from tests.integration.db.rows import insert_row
+
+pytestmark = pytest.mark.integration
+
+RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
+HEADING = "### A follower has too many positions"
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    yield engine
+    await engine.dispose()
+
+
+def read_statements(heading: str) -> list[str]:
+    section = RUNBOOK.read_text().split(heading, 1)[1].split("\n### ", 1)[0]
+    return re.findall(r"```sql\n(.*?);\n```", section, flags=re.DOTALL)
+
+
+async def test_the_positions_that_count_are_listed_and_one_is_written_off(
+    engine: AsyncEngine,
+) -> None:
+    listed, written_off = read_statements(HEADING)
+    async with transaction(engine) as connection:
+        for follow, amount in (("f-1", shares(5)), ("f-2", MIN_REMAINDER_SHARES - 1)):
+            await insert_row(
+                connection,
+                "preflight.positions",
+                follow_id=follow,
+                token_id=TOKEN,
+                proxy=PROXY,
+                shares=amount,
+            )
+        before = await fetch_rows(connection, listed.replace("0xPROXY", PROXY))
+        await connection.execute(
+            text(written_off.replace("'FOLLOW'", "'f-1'").replace("'TOKEN'", f"'{TOKEN}'"))
+        )
+        after = await fetch_rows(connection, listed.replace("0xPROXY", PROXY))
+
+    assert [(row.follow_id, row.token_id, row.shares) for row in before] == [
+        ("f-1", TOKEN, shares(5))
+    ]
+    assert after == []
