@@ -1,6 +1,8 @@
 """The migrations create the tables that the code declares, also when run twice or concurrently."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -155,14 +157,27 @@ async def test_a_connection_that_was_cut_is_a_transient_error(engine: AsyncEngin
         assert (await fetch_rows(connection, "select 1 as one"))[0].one == 1
 
 
-async def test_the_check_of_the_tables_prints_nothing(
-    migrated_database_url: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Commands print their own output alone."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
-    try:
-        await require_migrated(engine)
-    finally:
-        await engine.dispose()
+CHECK = """
+import asyncio, sys
+from shared.db.engine import engine_scope
+from shared.db.migrate import require_migrated
+from shared.db.settings import DatabaseSettings
 
-    assert capfd.readouterr().out == ""
+async def check():
+    async with engine_scope(DatabaseSettings.model_validate({"url": sys.argv[1]})) as engine:
+        await require_migrated(engine)
+
+asyncio.run(check())
+"""
+
+
+def test_the_check_of_the_tables_prints_nothing(migrated_database_url: str) -> None:
+    """Commands print their own output alone."""
+    checked = subprocess.run(
+        [sys.executable, "-c", CHECK, migrated_database_url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert checked.stdout == ""
