@@ -9,7 +9,7 @@ from datetime import datetime
 from shared.domain.follows import Follow, Mode, is_closed_out, may_trade
 from shared.domain.money import Side, as_decimal
 from shared.domain.prices import limit_price
-from shared.domain.terms import ExitMode
+from shared.domain.terms import ExitMode, Filters
 from shared.messages.intents import CopyCause, IntentApproved, reference_price
 
 
@@ -43,6 +43,22 @@ def _reason_by_entries(approved: IntentApproved, follow: Follow) -> str:
         return "the follow copied no such entries any more before the order was signed"
     if intent.is_of_complement is not follow.counter:
         return "the follow copied the other outcome of the market before the order was signed"
+    return _reason_by_filters(approved, follow.filters)
+
+
+def _reason_by_filters(approved: IntentApproved, filters: Filters) -> str:
+    """By what the order itself says; the market's details are those that it was approved by."""
+    worth = approved.intent.leader_usdc
+    if approved.limit_price > filters.max_price:
+        return (
+            f"the follow bought at {filters.max_price} at most before the order with a limit price "
+            f"of {approved.limit_price} was signed"
+        )
+    if worth is not None and worth < filters.min_leader_usdc:
+        return (
+            f"the follow copied trades of at least {as_decimal(filters.min_leader_usdc):.2f} USDC "
+            f"before the order was signed; this one is worth {as_decimal(worth):.2f} USDC"
+        )
     return ""
 
 

@@ -8,7 +8,7 @@ import pytest
 from services.executor.decisions import withdrawal_reason
 from shared.domain.follows import Follow, Mode
 from shared.domain.money import Side
-from shared.domain.terms import EndMode, EntryMode, ExitMode
+from shared.domain.terms import EndMode, EntryMode, ExitMode, Filters
 from shared.messages.intents import CopyCause, IntentApproved, OrderType
 from shared.messages.orders import OrderReported, OrderState
 from tests.builders import NOON, a_follow, a_quote, an_intent, approved, controls, shares, usdc
@@ -29,6 +29,11 @@ def an_exit() -> IntentApproved:
         shares=shares(10),
         limit_price=Decimal("0.49"),
     )
+
+
+def worth(leader_usdc: int | None) -> IntentApproved:
+    """An entry after a trade of the leader of this worth; None: not known."""
+    return approved(an_intent(leader_usdc=leader_usdc))
 
 
 def reason(intent: IntentApproved, **terms: Any) -> str:
@@ -63,6 +68,20 @@ def reason(intent: IntentApproved, **terms: Any) -> str:
         (approved(an_intent(leader_token_id="12")), {}, "the follow copied the other outcome"),
         (approved(an_intent(leader_token_id="12")), {"counter": True}, ""),
         (an_exit(), {"counter": True, "entries": EntryMode.NONE}, ""),
+        (an_entry(), {"filters": Filters(max_price=Decimal("0.51"))}, ""),
+        (an_entry(), {"filters": Filters(max_price=Decimal("0.50"))}, "the follow bought at 0.50"),
+        (worth(usdc(50)), {"filters": Filters(min_leader_usdc=usdc(50))}, ""),
+        (
+            worth(usdc(50)),
+            {"filters": Filters(min_leader_usdc=usdc(51))},
+            "the follow copied trades of at least 51.00",
+        ),
+        (worth(None), {"filters": Filters(min_leader_usdc=usdc(51))}, ""),
+        (
+            an_exit(),
+            {"filters": Filters(max_price=Decimal("0.1"), min_leader_usdc=usdc(10**6))},
+            "",
+        ),
         # a stricter price than the terms need now
         (an_entry(limit_price=Decimal("0.50")), {"max_slippage_bps": Decimal(0)}, ""),
         # no price of the grid is within the terms
