@@ -85,11 +85,12 @@ class VenueGates:
         now, known = self._now(), self._closed.get(scope)
         asked_s = reply.retry_after_s if isinstance(reply, RetryLater) else None
         wait = min(timedelta(seconds=asked_s), MAX_WAIT) if asked_s else self._probe_interval
+        wait = max(wait, self._probe_interval)
         self._closed[scope] = ClosedGate(
             gate=gate,
             text=reply.text,
             closed_at=now if known is None else known.closed_at,
-            probe_at=now + max(wait, self._probe_interval),
+            probe_at=now + wait,
         )
         if known is None or known.gate is not gate:
             logger.warning(
