@@ -5,7 +5,7 @@ database, the topics, the venue and the chain.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -30,6 +30,10 @@ from tools.pipeline.venue import VenueControl, VenueRefused
 TIMEOUT_S = 180
 """A busy machine may take this long for what an idle one does in two seconds."""
 
+DAY_CHANGE_WAIT = timedelta(minutes=3)
+"""No trade is made so shortly before the end of a day (UTC): its intents might be made on either.
+"""
+
 SERVICES_WITH_CONTROLS = ("ingest", "preflight", "executor")
 LOAD_TRADES = """
 select * from executor.trades where intent_id = any(cast(:ids as text[]))
@@ -47,6 +51,8 @@ class LeaderTrade:
     transaction_hash: str
     shares: int
     usdc: int
+    made_at: datetime
+    """On its day (UTC) the intents are made."""
 
     @property
     def trade_id(self) -> str:
@@ -104,6 +110,8 @@ class Story:
         return sale
 
     async def _trade(self, leader: str, side: Side, token: str, **amount: str) -> LeaderTrade:
+        await _leave_day_change()
+        made_at = utc_now()
         reply = await self.venue.leader_trade(leader=leader, token=token, side=side.value, **amount)
         return LeaderTrade(
             leader=leader,
@@ -112,6 +120,7 @@ class Story:
             transaction_hash=reply["transaction_hash"],
             shares=micros(Decimal(reply["shares"])),
             usdc=micros(Decimal(reply["usdc"])),
+            made_at=made_at,
         )
 
     def intent_ids(self, trade: LeaderTrade) -> dict[str, str]:
@@ -120,7 +129,12 @@ class Story:
 
     def intent_id(self, trade: LeaderTrade, follow: Follow) -> str:
         """The id of the intent that copies the whole trade for the follow."""
-        return intent_id(trade=trade.trade_id, from_shares=0, follow_id=follow.follow_id)
+        return intent_id(
+            trade=trade.trade_id,
+            from_shares=0,
+            follow_id=follow.follow_id,
+            intended_at=trade.made_at,
+        )
 
     @asynccontextmanager
     async def faults_on(self, faults: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[None]:
@@ -339,3 +353,12 @@ async def open_story(deployment: Deployment, group: FollowGroup) -> AsyncIterato
             )
     finally:
         await engine.dispose()
+
+
+async def _leave_day_change() -> None:
+    """Wait for the next day where it is about to begin."""
+    await eventually(
+        lambda: utc_now().date() == (utc_now() + DAY_CHANGE_WAIT).date(),
+        within=2 * DAY_CHANGE_WAIT.total_seconds(),
+        what="the next day begins",
+    )

@@ -120,7 +120,7 @@ def build_copy_intended(
         token_id=leader.token_id,
         side=Side.BUY,
     )
-    id_ = intent_id(trade=trade, from_shares=0, follow_id=follow)
+    id_ = intent_id(trade=trade, from_shares=0, follow_id=follow, intended_at=now)
     intent = Intent(
         intent_id=id_,
         proxy=proxy,
@@ -148,15 +148,15 @@ def generate_trades(
 ) -> Iterator[Trade]:
     """Endless trades of these leaders in turn, each in a transaction of its own. They are dated
     ``interval_s`` apart: a run that is longer than entries may be old needs the time between two
-    trades.
+    trades. Their intents are expected on the day of ``now`` (UTC).
     """
     at = now.timestamp()
     for number in itertools.count(first_number):
-        yield _build_trade(group[number % len(group)], number, int(at))
+        yield _build_trade(group[number % len(group)], number, int(at), intended_at=now)
         at += interval_s
 
 
-def _build_trade(leader: Leader, number: int, seconds: int) -> Trade:
+def _build_trade(leader: Leader, number: int, seconds: int, *, intended_at: datetime) -> Trade:
     """A trade of a unique size: the second of two equal unconfirmed trades would be held back."""
     transaction_hash = f"0x{number:064x}"
     payload = {
@@ -188,7 +188,9 @@ def _build_trade(leader: Leader, number: int, seconds: int) -> Trade:
         side=Side.BUY,
     )
     salts = tuple(
-        derive_salt(intent_id(trade=trade, from_shares=0, follow_id=follow))
+        derive_salt(
+            intent_id(trade=trade, from_shares=0, follow_id=follow, intended_at=intended_at)
+        )
         for follow in leader.follows
     )
     return Trade(frame=orjson.dumps(envelope).decode(), salts=salts)

@@ -93,7 +93,10 @@ def _build_intent(
         token, missing = replace(token, outcome=""), complement or Missing.UNAVAILABLE
     return Intent(
         intent_id=intent_id(
-            trade=trade_id, from_shares=copied.from_shares, follow_id=follow.follow_id
+            trade=trade_id,
+            from_shares=copied.from_shares,
+            follow_id=follow.follow_id,
+            intended_at=copied.intended_at,
         ),
         proxy=follow.proxy,
         leader=fill.leader,

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from services.preflight.decisions.expectations import accounted_until
 from services.preflight.decisions.levels import Base, HeldToken, Reading
-from shared.domain.ids import derived_id
+from shared.domain.ids import level_intent_id
 from shared.domain.money import Side
 from shared.messages.intents import CopyCause, Intent, LeaderLevel
 
@@ -29,9 +29,10 @@ def build_level_intent(
     """
     follow = held.follow
     return Intent(
-        intent_id=derived_id(
-            *("level", cause.value, follow.follow_id, held.token_id),
+        intent_id=level_intent_id(
+            *(cause.value, follow.follow_id, held.token_id),
             *(base.block_number, reading.block_number, leader_shares, leader_held_shares),
+            read_at=reading.block_at,
         ),
         proxy=follow.proxy,
         leader=follow.leader,

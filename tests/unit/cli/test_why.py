@@ -472,6 +472,8 @@ def test_what_a_feed_reported_is_shown_of_a_trade_without_copies() -> None:
         ("1a2b3c4d", IntentPrefix("1a2b3c4d")),
         (" 1A2B3C4D ", IntentPrefix("1a2b3c4d")),
         ("1a" * 16, IntentPrefix("1a" * 16)),
+        ("i20260131-1a2b3c4d", IntentPrefix("i20260131-1a2b3c4d")),
+        ("i20260131-" + "1a" * 12, IntentPrefix("i20260131-" + "1a" * 12)),
         (TRANSACTION.upper().replace("0X", "0x"), Hash(TRANSACTION)),
     ],
 )
@@ -480,7 +482,17 @@ def test_an_id_is_recognised(text: str, identifier: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1a2b3c4", "1a" * 17, "not-hexadecimal", PROXY, TRANSACTION + "0", "7a" * 32]
+    "text",
+    [
+        "",
+        "1a2b3c4",
+        "1a" * 17,
+        "not-hexadecimal",
+        "i20260131-1a2b3c4",
+        PROXY,
+        TRANSACTION + "0",
+        "7a" * 32,
+    ],
 )
 def test_anything_else_is_no_id(text: str) -> None:
     with pytest.raises(CommandError, match="is no id"):
@@ -488,9 +500,10 @@ def test_anything_else_is_no_id(text: str) -> None:
 
 
 def test_a_prefix_is_a_range_of_ids() -> None:
-    prefix = IntentPrefix("1a" * 4)
+    prefix = IntentPrefix("i20260131-1a2b3c4d")
 
-    assert (prefix.first_id, prefix.last_id) == ("1a" * 4 + "0" * 24, "1a" * 4 + "f" * 24)
+    assert prefix.first_id <= "i20260131-1a2b3c4d" + "0" * 16
+    assert "i20260131-1a2b3c4d" + "f" * 16 <= prefix.last_id < "i20260131-1a2b3c4e"
 
 
 def test_a_counter_copy_shows_the_leaders_token_and_ours() -> None:

@@ -214,7 +214,7 @@ async def test_every_subset_of_the_reports_in_every_order_leads_to_the_same_inte
     await ingest.receive([*reports, *reports])
 
     assert set(ingest.intents) == {
-        intent_id(trade=fill.trade_id, from_shares=0, follow_id=follow.follow_id)
+        intent_id(trade=fill.trade_id, from_shares=0, follow_id=follow.follow_id, intended_at=NOON)
         for follow in FOLLOWS
     }
     assert {
@@ -367,7 +367,12 @@ def assert_copied_once(ingest: Ingest, trade: str, *, expected_shares: int) -> N
     assert [each.from_shares for each in slices] == [0, *ends][: len(slices)]
     assert 0 <= expected_shares - sum(each.shares for each in slices) <= ROUNDING_TOLERANCE_SHARES
     expected = {
-        intent_id(trade=trade, from_shares=each.from_shares, follow_id=follow.follow_id)
+        intent_id(
+            trade=trade,
+            from_shares=each.from_shares,
+            follow_id=follow.follow_id,
+            intended_at=each.intended_at,
+        )
         for each in slices
         for follow in FOLLOWS
     }
