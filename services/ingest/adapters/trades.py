@@ -52,9 +52,10 @@ PROVISIONAL = "provisional"
 """The ``lookup`` for all unconfirmed neighbours. Else it is the fill's source."""
 
 NOT_CONFIRMED = """not exists (
-          select from ingest.fills as confirming
-          where confirming.trade_id = near.trade_id and confirming.source <> 'rtds'
-      )"""
+            select from ingest.fills as confirming
+            where confirming.trade_id = near.trade_id and confirming.source <> 'rtds'
+            offset 0
+        )"""
 
 LOAD_FILLS = f"""
 with requests as (
@@ -66,36 +67,58 @@ with requests as (
 ), included as (
     select trade_id as requested_id, trade_id from requests
     union
-    select requests.trade_id, copy_slices.resent_of
-    from requests join ingest.copy_slices using (trade_id)
-    where copy_slices.resent_of <> ''
+    select requests.trade_id, resent.resent_of
+    from requests cross join lateral (
+        select resent_of from ingest.copy_slices
+        where copy_slices.trade_id = requests.trade_id and resent_of <> ''
+        offset 0
+    ) as resent
     union
-    select requests.trade_id, near.trade_id
-    from requests join ingest.fills as near using (leader, token_id, side)
-    where requests.lookup = 'rtds' and near.source <> 'rtds'
-      and near.filled_at between not_before and latest
+    select requests.trade_id, confirmed.trade_id
+    from requests cross join lateral (
+        select near.trade_id from ingest.fills as near
+        where near.leader = requests.leader and near.token_id = requests.token_id
+          and near.side = requests.side and near.source <> 'rtds'
+          and near.filled_at between not_before and latest
+        offset 0
+    ) as confirmed
+    where requests.lookup = 'rtds'
     union
-    select requests.trade_id, near.trade_id
-    from requests join ingest.fills as near using (leader, row_id, token_id, side)
-    where requests.lookup = 'rtds' and near.source = 'rtds'
-      and near.filled_at between earliest and latest
-      and {NOT_CONFIRMED}
+    select requests.trade_id, equal.trade_id
+    from requests cross join lateral (
+        select near.trade_id from ingest.fills as near
+        where near.leader = requests.leader and near.row_id = requests.row_id
+          and near.token_id = requests.token_id and near.side = requests.side
+          and near.source = 'rtds' and near.filled_at between earliest and latest
+          and {NOT_CONFIRMED}
+        offset 0
+    ) as equal
+    where requests.lookup = 'rtds'
     union
-    select requests.trade_id, near.trade_id
-    from requests join ingest.fills as near using (leader, token_id, side)
-    where requests.lookup = '{PROVISIONAL}' and near.source = 'rtds'
-      and near.filled_at between earliest and latest
-      and {NOT_CONFIRMED}
+    select requests.trade_id, provisional.trade_id
+    from requests cross join lateral (
+        select near.trade_id from ingest.fills as near
+        where near.leader = requests.leader and near.token_id = requests.token_id
+          and near.side = requests.side and near.source = 'rtds'
+          and near.filled_at between earliest and latest
+          and {NOT_CONFIRMED}
+        offset 0
+    ) as provisional
+    where requests.lookup = '{PROVISIONAL}'
 )
 select included.requested_id, fills.trade_id, fills.source, fills.row_id, fills.row_type,
        fills.shares, fills.awaits_confirmation, fills.lowest_price, fills.highest_price,
        coalesce(fills.filled_at, fills.seen_at) as filled_at
-from included join ingest.fills using (trade_id)
+from ingest.fills join included using (trade_id)
+where fills.trade_id = any(array(select trade_id from included))
 """
 """The rows of each requested trade, and of the trades of which it has resent slices. For a row of
 the socket (``rtds``) also those of the neighbours that it may report: trades confirmed after its
 match, and unconfirmed trades with an equal row. For ``provisional`` those of all unconfirmed
-neighbours."""
+neighbours.
+
+``offset 0`` keeps each part as it is written, one range of an index per request: joined as the
+planner would estimate it, it may read all fills that ever were."""
 
 LOAD_OTHERS = """
 with others as (
