@@ -82,7 +82,7 @@ class ChainFeed:
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self._read_new_blocks(publish)
+                await self.read_new_blocks(publish)
             except Transient as error:
                 metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.FAILED)
                 logger.warning(
@@ -92,7 +92,7 @@ class ChainFeed:
                 )
             await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def _read_new_blocks(self, publish: Publish) -> None:
+    async def read_new_blocks(self, publish: Publish) -> None:
         """Read on from the cursor to the head. The cursor is saved after each span of blocks: what
         was read stays read where a later span fails.
         """
