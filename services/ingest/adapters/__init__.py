@@ -1,8 +1,9 @@
 """Ingest's ports against PostgreSQL, the activity socket, the chain's logs and the Data API."""
 
+from services.ingest.adapters.chain_feed import ChainFeed, Cursor, parse_fills
 from services.ingest.adapters.complements import VenueComplements
 from services.ingest.adapters.equities import EquityFeed, PostgresEquities, list_wallets
-from services.ingest.adapters.feeds import ActivityFeed, ChainFeed, Cursor, DataFeed, parse_fills
+from services.ingest.adapters.feeds import ActivityFeed, DataFeed
 from services.ingest.adapters.holdings import ChainHoldings
 from services.ingest.adapters.trades import PostgresTrades
 from services.ingest.adapters.unsettled import UnsettledTradesCheck

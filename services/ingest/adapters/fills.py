@@ -1,0 +1,32 @@
+"""What all feeds of leaders' fills do with a fill."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from shared.messages.leader_fills import LeaderFillSeen
+from shared.observe import tracing
+from shared.streams.routes import Publish
+
+
+async def publish_fill(fill: LeaderFillSeen, publish: Publish) -> None:
+    """Publish it in the span that its whole trace begins with."""
+    with tracing.start_span("observe leader fill", **{"slipstream.source": fill.source.value}):
+        await publish(fill)
+
+
+def add_price_ranges(fills: Sequence[LeaderFillSeen]) -> list[LeaderFillSeen]:
+    """The fills, each with the lowest and the highest price of those of its trade. For sources that
+    report a trade whole: all of its fills must be given.
+    """
+    prices_by_trade: dict[str, list[Decimal]] = {}
+    for fill in fills:
+        prices_by_trade.setdefault(fill.trade_id, []).append(fill.price)
+    return [
+        fill.model_copy(
+            update={
+                "lowest_price": min(prices_by_trade[fill.trade_id]),
+                "highest_price": max(prices_by_trade[fill.trade_id]),
+            }
+        )
+        for fill in fills
+    ]
