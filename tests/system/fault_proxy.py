@@ -58,6 +58,13 @@ class _Connection:
                 reset(writer)
 
 
+async def hold_up(seconds: float) -> None:
+    """Let time pass, as the network does."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
+
+
 @dataclass(slots=True, kw_only=True)
 class FaultProxy:
     """Passes connections on to ``target_port``, with the faults of the moment. An async context
@@ -67,7 +74,7 @@ class FaultProxy:
     target_port: int
     port: int = 0
     faults: Faults = NO_FAULTS
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    hold_up: Callable[[float], Awaitable[None]] = hold_up
     swallowed_bytes: int = 0
     accepted: int = 0
     """How many connections clients have opened."""
@@ -170,7 +177,7 @@ class FaultProxy:
     ) -> None:
         """Pass on what comes. Raises: OSError where either end was reset."""
         while data := await reader.read(CHUNK_BYTES):
-            await self._hold_up(len(data))
+            await self._delay(len(data))
             if self._swallows(connection, is_request=is_request):
                 connection.is_lost = True
                 self.swallowed_bytes += len(data)
@@ -187,11 +194,11 @@ class FaultProxy:
         if not connection.is_lost and writer.can_write_eof():
             writer.write_eof()
 
-    async def _hold_up(self, size: int) -> None:
+    async def _delay(self, size: int) -> None:
         bandwidth = self.faults.bytes_per_second
         delay_s = self.faults.latency_s + (size / bandwidth if bandwidth is not None else 0)
         if delay_s:
-            await self.sleep(delay_s)
+            await self.hold_up(delay_s)
 
     def _swallows(self, connection: _Connection, *, is_request: bool) -> bool:
         if connection.is_lost:

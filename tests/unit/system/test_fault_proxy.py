@@ -148,7 +148,7 @@ async def test_what_is_slow_is_held_up_and_arrives(
     async def hold_up(seconds: float) -> None:
         delays.append(seconds)
 
-    proxy.sleep = hold_up
+    proxy.hold_up = hold_up
     client = await connect()
     proxy.faults = faults
 
