@@ -16,7 +16,7 @@ from shared.db.settings import DatabaseSettings
         ("postgresql://slip:secret@db/stream", (("db", 5432),)),
         ("postgresql://slip:secret@[::1]:5433/stream", (("::1", 5433),)),
         ("postgresql://slip:secret@one:5433,two/stream", (("one", 5433), ("two", 5432))),
-        ("postgresql://slip:se,cret@one,two:1/stream", (("one", 5432), ("two", 1))),
+        ("postgresql://slip:se%2Ccret@one,two:1/stream", (("one", 5432), ("two", 1))),
     ],
 )
 def test_the_hosts_are_those_of_the_url(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
