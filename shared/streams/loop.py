@@ -108,8 +108,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._offsets_advanced = asyncio.Event()
         self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._commit_task: asyncio.Task[None] | None = None
-        self._membership = Membership(service, settings)
-        self._is_assigned = False
+        self._membership, self._is_assigned = Membership(service, settings), False
         self._polled_at = self._silent_until = clock()
 
     async def run(self) -> None:
