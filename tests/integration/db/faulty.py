@@ -1,4 +1,4 @@
-"""A database behind a proxy that misbehaves, and an engine with short limits for it."""
+"""A database behind a relay that misbehaves, and an engine with short limits for it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import engine_scope
 from shared.db.settings import DatabaseSettings
-from tests.system.fault_proxy import FaultProxy
+from tests.system.faulty_relay import FaultyRelay
 
 SHORT_LIMITS = {
     "connect_timeout": timedelta(seconds=1),
@@ -37,10 +37,10 @@ def with_ports(url: str, *ports: int) -> str:
 
 @asynccontextmanager
 async def engine_behind(
-    *proxies: FaultProxy, url: str, **changed: Any
+    *relays: FaultyRelay, url: str, **changed: Any
 ) -> AsyncIterator[AsyncEngine]:
-    """An engine that reaches the database through the proxies. ``changed`` are settings of it."""
-    behind = with_ports(url, *(proxy.port for proxy in proxies))
+    """An engine that reaches the database through the relays. ``changed`` are settings of it."""
+    behind = with_ports(url, *(relay.port for relay in relays))
     settings = DatabaseSettings.model_validate({"url": behind} | SHORT_LIMITS | changed)
     async with engine_scope(settings) as engine:
         yield engine

@@ -13,7 +13,7 @@ from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.domain.errors import Transient
 from shared.testing.waiting import eventually
 from tests.integration.db.faulty import engine_behind, server_port
-from tests.system.fault_proxy import BLACK_HOLE, NO_FAULTS, FaultProxy, Faults
+from tests.system.faulty_relay import BLACK_HOLE, NO_FAULTS, Faults, FaultyRelay
 
 pytestmark = pytest.mark.integration
 
@@ -21,14 +21,14 @@ INSERT = "insert into numbers values (:number) on conflict do nothing returning 
 
 
 @pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[FaultProxy]:
-    async with FaultProxy(target_port=server_port(database_url)) as proxy:
-        yield proxy
+async def relay(database_url: str) -> AsyncIterator[FaultyRelay]:
+    async with FaultyRelay(target_port=server_port(database_url)) as relay:
+        yield relay
 
 
 @pytest.fixture
-async def engine(proxy: FaultProxy, database_url: str) -> AsyncIterator[AsyncEngine]:
-    async with engine_behind(proxy, url=database_url) as engine:
+async def engine(relay: FaultyRelay, database_url: str) -> AsyncIterator[AsyncEngine]:
+    async with engine_behind(relay, url=database_url) as engine:
         async with transaction(engine) as connection:
             await connection.exec_driver_sql("create table numbers (number integer primary key)")
         yield engine
@@ -57,51 +57,51 @@ async def open_all(engine: AsyncEngine) -> None:
 
 
 async def test_a_black_hole_is_noticed_and_the_connections_of_before_are_not_used_again(
-    engine: AsyncEngine, proxy: FaultProxy
+    engine: AsyncEngine, relay: FaultyRelay
 ) -> None:
     await open_all(engine)
-    opened = proxy.accepted
-    proxy.faults = BLACK_HOLE
+    opened = relay.accepted
+    relay.faults = BLACK_HOLE
     for broken in (fetch_one(engine), insert(engine, 1)):
         with pytest.raises(Transient, match="cannot be reached"):
             await broken
-    proxy.faults = NO_FAULTS
+    relay.faults = NO_FAULTS
 
     await asyncio.gather(*(insert(engine, number) for number in range(2, 8)))
 
     assert await load_numbers(engine) == list(range(2, 8))
-    assert proxy.accepted > opened
+    assert relay.accepted > opened
 
 
 async def test_a_black_hole_within_a_transaction_leaves_nothing_of_it(
-    engine: AsyncEngine, proxy: FaultProxy
+    engine: AsyncEngine, relay: FaultyRelay
 ) -> None:
     async def insert_then_lose() -> None:
         async with transaction(engine) as connection:
             await fetch_rows(connection, INSERT, number=1)
-            proxy.faults = BLACK_HOLE
+            relay.faults = BLACK_HOLE
             await fetch_rows(connection, INSERT, number=2)
 
     with pytest.raises(Transient):
         await insert_then_lose()
-    proxy.faults = NO_FAULTS
+    relay.faults = NO_FAULTS
 
     assert await load_numbers(engine) == []
 
 
 async def test_a_database_that_accepts_connections_and_is_silent_is_not_ready(
-    engine: AsyncEngine, proxy: FaultProxy
+    engine: AsyncEngine, relay: FaultyRelay
 ) -> None:
     watch = DatabaseWatch(engine)
     await watch.refresh()
     answered_at = watch.is_ready
-    proxy.faults = BLACK_HOLE
+    relay.faults = BLACK_HOLE
 
     await eventually(lambda: _is_transient(watch))  # on the connection that was open
     await eventually(lambda: _is_transient(watch))  # on a new one
 
     assert answered_at
-    proxy.faults = NO_FAULTS
+    relay.faults = NO_FAULTS
     await watch.refresh()
 
 
@@ -114,11 +114,11 @@ async def _is_transient(watch: DatabaseWatch) -> bool:
 
 
 async def test_a_reset_is_transient_and_the_next_statement_has_a_new_connection(
-    engine: AsyncEngine, proxy: FaultProxy
+    engine: AsyncEngine, relay: FaultyRelay
 ) -> None:
     await open_all(engine)
 
-    proxy.reset()
+    relay.reset()
 
     with pytest.raises(Transient):
         await fetch_one(engine)
@@ -126,34 +126,34 @@ async def test_a_reset_is_transient_and_the_next_statement_has_a_new_connection(
 
 
 async def test_a_reset_in_the_middle_of_an_answer_is_transient(
-    engine: AsyncEngine, proxy: FaultProxy
+    engine: AsyncEngine, relay: FaultyRelay
 ) -> None:
     await fetch_one(engine)
-    proxy.faults = Faults(cut_after_bytes=10)
+    relay.faults = Faults(cut_after_bytes=10)
 
     with pytest.raises(Transient):
         await fetch_one(engine)
-    proxy.faults = NO_FAULTS
+    relay.faults = NO_FAULTS
 
     assert await fetch_one(engine) == 1
 
 
 async def test_a_server_that_refuses_connections_is_transient(
-    engine: AsyncEngine, proxy: FaultProxy
+    engine: AsyncEngine, relay: FaultyRelay
 ) -> None:
-    proxy.refuse()
-    proxy.reset()
+    relay.refuse()
+    relay.reset()
     for _ in range(2):
         with pytest.raises(Transient):
             await fetch_one(engine)
 
-    await proxy.listen()
+    await relay.listen()
 
     assert await fetch_one(engine) == 1
 
 
-async def test_latency_below_the_limit_is_borne(engine: AsyncEngine, proxy: FaultProxy) -> None:
-    proxy.faults = Faults(latency_s=0.02)
+async def test_latency_below_the_limit_is_borne(engine: AsyncEngine, relay: FaultyRelay) -> None:
+    relay.faults = Faults(latency_s=0.02)
 
     await insert(engine, 1)
 
@@ -162,7 +162,7 @@ async def test_latency_below_the_limit_is_borne(engine: AsyncEngine, proxy: Faul
 
 @pytest.mark.parametrize("begins", ["transaction", "autocommit"])
 async def test_a_commit_whose_answer_was_lost_can_be_repeated(
-    engine: AsyncEngine, proxy: FaultProxy, database_url: str, begins: str
+    engine: AsyncEngine, relay: FaultyRelay, database_url: str, begins: str
 ) -> None:
     begin = {"transaction": transaction, "autocommit": autocommit}[begins]
 
@@ -170,15 +170,15 @@ async def test_a_commit_whose_answer_was_lost_can_be_repeated(
         async with begin(engine) as connection:
             if begins == "transaction":
                 await fetch_rows(connection, INSERT, number=1)
-                proxy.faults = Faults(swallows_answers=True)
+                relay.faults = Faults(swallows_answers=True)
             else:
-                proxy.faults = Faults(swallows_answers=True)
+                relay.faults = Faults(swallows_answers=True)
                 await fetch_rows(connection, INSERT, number=1)
 
     await fetch_one(engine)
     with pytest.raises(Transient):
         await insert_and_lose_the_answer()
-    proxy.faults = NO_FAULTS
+    relay.faults = NO_FAULTS
 
     await insert(engine, 1)
 
@@ -187,7 +187,7 @@ async def test_a_commit_whose_answer_was_lost_can_be_repeated(
 
 async def test_with_two_hosts_the_one_that_answers_is_used(database_url: str) -> None:
     port = server_port(database_url)
-    async with FaultProxy(target_port=port) as first, FaultProxy(target_port=port) as second:
+    async with FaultyRelay(target_port=port) as first, FaultyRelay(target_port=port) as second:
         first.faults = BLACK_HOLE
         async with engine_behind(first, second, url=database_url) as engine:
             assert await fetch_one(engine) == 1

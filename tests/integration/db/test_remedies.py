@@ -13,7 +13,7 @@ from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from tests.integration.db.faulty import SHORT_LIMITS, engine_behind, server_port
-from tests.system.fault_proxy import FaultProxy
+from tests.system.faulty_relay import FaultyRelay
 
 pytestmark = pytest.mark.integration
 
@@ -85,8 +85,8 @@ async def test_of_several_hosts_none_is_used_that_accepts_no_writes(
     port, database = server_port(database_url), database_url.rpartition("/")[2]
     await execute(operator, f"alter database {database} set default_transaction_read_only = on")
     async with (
-        FaultProxy(target_port=port) as first,
-        FaultProxy(target_port=port) as second,
+        FaultyRelay(target_port=port) as first,
+        FaultyRelay(target_port=port) as second,
         engine_behind(first, second, url=database_url) as engine,
     ):
         with pytest.raises(Transient, match="TargetServerAttributeNotMatched"):

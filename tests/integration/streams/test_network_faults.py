@@ -11,10 +11,10 @@ from shared.messages.base import Message
 from shared.streams.producer import Producer
 from shared.streams.settings import KafkaSettings
 from shared.testing.waiting import eventually
-from tests.integration.streams.behind_proxy import proxied_broker
+from tests.integration.streams.behind_relay import relayed_broker
 from tests.integration.streams.conftest import running_harness
 from tests.integration.streams.loop_harness import ExampleMessage, LoopHarness, build_message
-from tests.system.fault_proxy import BLACK_HOLE, HOST, NO_FAULTS, FaultProxy, Faults
+from tests.system.faulty_relay import BLACK_HOLE, HOST, NO_FAULTS, Faults, FaultyRelay
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -22,28 +22,28 @@ WITHIN_S = 180
 
 
 @pytest.fixture
-async def proxy(kafka: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultProxy]:
-    async with proxied_broker(kafka, monkeypatch) as proxy:
-        yield proxy
+async def relay(kafka: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultyRelay]:
+    async with relayed_broker(kafka, monkeypatch) as relay:
+        yield relay
 
 
 @pytest.fixture
-def behind(proxy: FaultProxy, settings: KafkaSettings) -> KafkaSettings:
-    """The settings of a service that reaches its broker through the proxy."""
+def behind(relay: FaultyRelay, settings: KafkaSettings) -> KafkaSettings:
+    """The settings of a service that reaches its broker through the relay."""
     return settings.model_copy(
-        update={"bootstrap_servers": f"{HOST}:{proxy.port}", "request_timeout_ms": 1_000}
+        update={"bootstrap_servers": f"{HOST}:{relay.port}", "request_timeout_ms": 1_000}
     )
 
 
 @pytest.fixture
 async def direct(settings: KafkaSettings) -> AsyncIterator[LoopHarness]:
-    """What the test itself sends and reads does not go through the proxy."""
+    """What the test itself sends and reads does not go through the relay."""
     async with running_harness(settings) as harness:
         yield harness
 
 
 class Echo:
-    """A service behind the proxy that replies to every message with its text."""
+    """A service behind the relay that replies to every message with its text."""
 
     def __init__(self, harness: LoopHarness, settings: KafkaSettings, producer: Producer) -> None:
         self.handled: list[str] = []
@@ -81,17 +81,17 @@ async def echo(direct: LoopHarness, behind: KafkaSettings) -> AsyncIterator[Echo
 
 
 async def test_after_a_black_hole_the_service_works_again_and_nothing_is_lost(
-    echo: Echo, direct: LoopHarness, proxy: FaultProxy
+    echo: Echo, direct: LoopHarness, relay: FaultyRelay
 ) -> None:
     await direct.send("anna", "before")
     assert await direct.fetch_replies(1) == ["before"]
-    proxy.faults = BLACK_HOLE
+    relay.faults = BLACK_HOLE
     await direct.send("anna", "during")
     await eventually(
         lambda: "Kafka does not answer" in echo.reasons, within=WITHIN_S, what="not ready"
     )
     assert echo.running.loop.health().live == (), "a restart would not help"
-    proxy.faults = NO_FAULTS
+    relay.faults = NO_FAULTS
     await echo.wait_until_ready()
     await direct.send("anna", "after")
 
@@ -101,19 +101,19 @@ async def test_after_a_black_hole_the_service_works_again_and_nothing_is_lost(
 
 
 async def test_an_output_that_a_black_hole_swallowed_is_published_after_it(
-    echo: Echo, direct: LoopHarness, proxy: FaultProxy
+    echo: Echo, direct: LoopHarness, relay: FaultyRelay
 ) -> None:
     """Nothing was published on the topic before, so that its partitions are not known yet."""
 
     async def swallow() -> None:
-        proxy.faults = BLACK_HOLE
+        relay.faults = BLACK_HOLE
 
     echo.before_reply = swallow
     await direct.send("anna", "hello")
     await eventually(
         lambda: "Kafka does not answer" in echo.reasons, within=WITHIN_S, what="not ready"
     )
-    proxy.faults = NO_FAULTS
+    relay.faults = NO_FAULTS
     echo.before_reply = None
 
     assert set(await direct.fetch_replies(1)) == {"hello"}
@@ -123,12 +123,12 @@ async def test_an_output_that_a_black_hole_swallowed_is_published_after_it(
 
 @pytest.mark.parametrize("faults", [NO_FAULTS, Faults(latency_s=0.05)], ids=["reset", "latency"])
 async def test_connections_that_are_reset_cost_nothing(
-    echo: Echo, direct: LoopHarness, proxy: FaultProxy, faults: Faults
+    echo: Echo, direct: LoopHarness, relay: FaultyRelay, faults: Faults
 ) -> None:
-    proxy.faults = faults
+    relay.faults = faults
     for number in range(5):
         await direct.send("anna", number)
-        proxy.reset()
+        relay.reset()
         await eventually(lambda: str(number) in echo.handled, within=WITHIN_S)  # noqa: B023
 
     assert list(dict.fromkeys(await direct.fetch_replies(5))) == [str(each) for each in range(5)]
@@ -137,15 +137,15 @@ async def test_connections_that_are_reset_cost_nothing(
 
 
 async def test_while_connections_are_refused_the_service_is_not_ready(
-    echo: Echo, direct: LoopHarness, proxy: FaultProxy
+    echo: Echo, direct: LoopHarness, relay: FaultyRelay
 ) -> None:
-    proxy.refuse()
-    proxy.reset()
+    relay.refuse()
+    relay.reset()
     await eventually(
         lambda: "Kafka does not answer" in echo.reasons, within=WITHIN_S, what="not ready"
     )
 
-    await proxy.listen()
+    await relay.listen()
     await direct.send("anna", "hello")
 
     assert set(await direct.fetch_replies(1)) == {"hello"}

@@ -8,11 +8,11 @@ from aiohttp.test_utils import TestServer
 
 from shared.chain.rpc import Rpc
 from shared.domain.errors import Transient
-from tests.system.fault_proxy import BLACK_HOLE, HOST, FaultProxy, Faults
+from tests.system.faulty_relay import BLACK_HOLE, HOST, Faults, FaultyRelay
 
 
 @pytest.fixture
-async def proxy() -> AsyncIterator[FaultProxy]:
+async def relay() -> AsyncIterator[FaultyRelay]:
     """In front of a node at block 7."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -27,13 +27,13 @@ async def proxy() -> AsyncIterator[FaultProxy]:
     application.router.add_post("/", answer)
     async with TestServer(application) as server:
         assert server.port is not None
-        async with FaultProxy(target_port=server.port) as proxy:
-            yield proxy
+        async with FaultyRelay(target_port=server.port) as relay:
+            yield relay
 
 
 @pytest.fixture
-async def rpc(proxy: FaultProxy) -> AsyncIterator[Rpc]:
-    rpc = Rpc(f"http://{HOST}:{proxy.port}/", timeout_s=1)
+async def rpc(relay: FaultyRelay) -> AsyncIterator[Rpc]:
+    rpc = Rpc(f"http://{HOST}:{relay.port}/", timeout_s=1)
     assert await rpc.call("eth_blockNumber") == "0x7"
     yield rpc
     await rpc.close()
@@ -45,28 +45,28 @@ async def rpc(proxy: FaultProxy) -> AsyncIterator[Rpc]:
     ids=["black hole", "lost answer", "cut answer"],
 )
 async def test_a_call_that_gets_no_answer_is_transient(
-    rpc: Rpc, proxy: FaultProxy, faults: Faults
+    rpc: Rpc, relay: FaultyRelay, faults: Faults
 ) -> None:
-    async with proxy.with_faults(faults):
+    async with relay.with_faults(faults):
         with pytest.raises(Transient):
             await rpc.call("eth_blockNumber")
 
     assert await rpc.call("eth_blockNumber") == "0x7"
 
 
-async def test_a_node_that_refuses_connections_is_transient(rpc: Rpc, proxy: FaultProxy) -> None:
-    proxy.refuse()
-    proxy.reset()
+async def test_a_node_that_refuses_connections_is_transient(rpc: Rpc, relay: FaultyRelay) -> None:
+    relay.refuse()
+    relay.reset()
     for _ in range(2):
         with pytest.raises(Transient):
             await rpc.call("eth_blockNumber")
 
-    await proxy.listen()
+    await relay.listen()
 
     assert await rpc.call("eth_blockNumber") == "0x7"
 
 
-async def test_latency_costs_no_call(rpc: Rpc, proxy: FaultProxy) -> None:
-    proxy.faults = Faults(latency_s=0.02)
+async def test_latency_costs_no_call(rpc: Rpc, relay: FaultyRelay) -> None:
+    relay.faults = Faults(latency_s=0.02)
 
     assert await rpc.call("eth_blockNumber") == "0x7"

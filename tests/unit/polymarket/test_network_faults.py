@@ -20,7 +20,7 @@ from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
 from tests.builders import NOON, PROXY
 from tests.fakes import Clock
-from tests.system.fault_proxy import BLACK_HOLE, HOST, NO_FAULTS, FaultProxy, Faults
+from tests.system.faulty_relay import BLACK_HOLE, HOST, NO_FAULTS, Faults, FaultyRelay
 
 CREDENTIALS = Credentials(address=PROXY, key="k", secret="dGhlLXNlY3JldA==", passphrase="p")
 
@@ -57,34 +57,34 @@ def venue() -> Venue:
 
 
 @pytest.fixture
-async def proxy(venue: Venue) -> AsyncIterator[FaultProxy]:
+async def relay(venue: Venue) -> AsyncIterator[FaultyRelay]:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", venue.answer)
     async with TestServer(application) as server:
         assert server.port is not None
-        async with FaultProxy(target_port=server.port) as proxy:
-            yield proxy
+        async with FaultyRelay(target_port=server.port) as relay:
+            yield relay
 
 
 @pytest.fixture
-async def clob(proxy: FaultProxy) -> AsyncIterator[Clob]:
+async def clob(relay: FaultyRelay) -> AsyncIterator[Clob]:
     settings = VenueSettings.model_validate(
-        {"clob_url": f"http://{HOST}:{proxy.port}", "venue_timeout_s": 0.5}
+        {"clob_url": f"http://{HOST}:{relay.port}", "venue_timeout_s": 0.5}
     )
     async with Clob(settings, now=Clock(NOON)) as clob:
         yield clob
 
 
 async def test_a_venue_that_refuses_connections_has_no_order(
-    clob: Clob, proxy: FaultProxy, venue: Venue
+    clob: Clob, relay: FaultyRelay, venue: Venue
 ) -> None:
-    proxy.refuse()
+    relay.refuse()
 
     assert isinstance(await clob.post_order("{}", CREDENTIALS), RetryLater)
     with pytest.raises(Transient):
         await clob.fetch_midpoint("1")
 
-    await proxy.listen()
+    await relay.listen()
     assert isinstance(await clob.post_order("{}", CREDENTIALS), Duplicated)
     assert venue.orders == 1
 
@@ -99,9 +99,9 @@ async def test_a_venue_that_refuses_connections_has_no_order(
     ids=["black hole", "lost answer", "cut answer"],
 )
 async def test_an_order_whose_bytes_left_may_have_arrived(
-    clob: Clob, proxy: FaultProxy, venue: Venue, faults: Faults, arrived: int
+    clob: Clob, relay: FaultyRelay, venue: Venue, faults: Faults, arrived: int
 ) -> None:
-    async with proxy.with_faults(faults):
+    async with relay.with_faults(faults):
         assert isinstance(await clob.post_order("{}", CREDENTIALS), ReplyLost)
         assert venue.orders == arrived
 
@@ -109,36 +109,36 @@ async def test_an_order_whose_bytes_left_may_have_arrived(
 
 
 async def test_an_order_on_a_connection_that_was_reset_may_have_arrived(
-    clob: Clob, proxy: FaultProxy
+    clob: Clob, relay: FaultyRelay
 ) -> None:
     await clob.post_order("{}", CREDENTIALS)
 
-    proxy.reset()
+    relay.reset()
 
     assert isinstance(await clob.post_order("{}", CREDENTIALS), ReplyLost | Duplicated)
     assert isinstance(await clob.post_order("{}", CREDENTIALS), Duplicated)
 
 
-async def test_a_read_that_gets_no_answer_is_transient(clob: Clob, proxy: FaultProxy) -> None:
-    async with proxy.with_faults(BLACK_HOLE):
+async def test_a_read_that_gets_no_answer_is_transient(clob: Clob, relay: FaultyRelay) -> None:
+    async with relay.with_faults(BLACK_HOLE):
         with pytest.raises(Transient):
             await clob.fetch_midpoint("1")
 
     assert await clob.fetch_midpoint("1") == Decimal("0.5")
 
 
-async def test_latency_costs_no_order(clob: Clob, proxy: FaultProxy) -> None:
-    proxy.faults = Faults(latency_s=0.02)
+async def test_latency_costs_no_order(clob: Clob, relay: FaultyRelay) -> None:
+    relay.faults = Faults(latency_s=0.02)
 
     assert isinstance(await clob.post_order("{}", CREDENTIALS), Duplicated)
 
 
 async def test_a_socket_in_a_black_hole_is_opened_anew_after_it(
-    proxy: FaultProxy, venue: Venue
+    relay: FaultyRelay, venue: Venue
 ) -> None:
     settings = ChannelSettings(
         name=metrics.Feed.RTDS,
-        url=f"ws://{HOST}:{proxy.port}/ws",
+        url=f"ws://{HOST}:{relay.port}/ws",
         ping_interval_s=0.05,
         silence_timeout_s=0.5,
         pong_is_alive=True,
@@ -146,12 +146,12 @@ async def test_a_socket_in_a_black_hole_is_opened_anew_after_it(
     frames = Channel(settings, lambda: ["subscribe"]).frames()
     assert isinstance(frames, AsyncGenerator)
     assert [await anext(frames), await anext(frames)] == [None, "subscribe"]
-    proxy.faults = BLACK_HOLE
-    opened = proxy.accepted
+    relay.faults = BLACK_HOLE
+    opened = relay.accepted
 
     async def lift() -> None:
-        await eventually(lambda: proxy.accepted > opened)
-        proxy.faults = NO_FAULTS
+        await eventually(lambda: relay.accepted > opened)
+        relay.faults = NO_FAULTS
 
     lifting = asyncio.create_task(lift())
     while (frame := await anext(frames)) != "subscribe":

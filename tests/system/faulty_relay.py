@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves as networks do, between any two programs: a service, the database, a
+"""A TCP relay that misbehaves as networks do, between any two programs: a service, the database, a
 broker, the node, the venue.
 
 Faults can be changed while connections are open, and concern what passes from then on. Together
@@ -66,7 +66,7 @@ async def hold_up(seconds: float) -> None:
 
 
 @dataclass(slots=True, kw_only=True)
-class FaultProxy:
+class FaultyRelay:
     """Passes connections on to ``target_port``, with the faults of the moment. An async context
     manager; it listens at ``port``, which is any free one where it is 0.
     """

@@ -1,4 +1,4 @@
-"""The proxy does to a connection what it is told, and nothing else."""
+"""The relay does to a connection what it is told, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from shared.testing.waiting import eventually
-from tests.system.fault_proxy import BLACK_HOLE, HOST, NO_FAULTS, FaultProxy, Faults
+from tests.system.faulty_relay import BLACK_HOLE, HOST, NO_FAULTS, Faults, FaultyRelay
 
 HELLO = b"hello"
 
 
 @pytest.fixture
-async def proxy() -> AsyncIterator[FaultProxy]:
+async def relay() -> AsyncIterator[FaultyRelay]:
     """In front of a server that sends back what it receives."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,15 +27,15 @@ async def proxy() -> AsyncIterator[FaultProxy]:
 
     server = await asyncio.start_server(echo, HOST, 0)
     try:
-        async with FaultProxy(target_port=server.sockets[0].getsockname()[1]) as proxy:
-            yield proxy
+        async with FaultyRelay(target_port=server.sockets[0].getsockname()[1]) as relay:
+            yield relay
     finally:
         server.close()
         await server.wait_closed()
 
 
 class Client:
-    """A connection through the proxy."""
+    """A connection through the relay."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -56,11 +56,11 @@ Connect = Callable[[], Awaitable[Client]]
 
 
 @pytest.fixture
-async def connect(proxy: FaultProxy) -> AsyncIterator[Connect]:
+async def connect(relay: FaultyRelay) -> AsyncIterator[Connect]:
     clients: list[Client] = []
 
     async def open_client() -> Client:
-        clients.append(Client(*await asyncio.open_connection(HOST, proxy.port)))
+        clients.append(Client(*await asyncio.open_connection(HOST, relay.port)))
         return clients[-1]
 
     yield open_client
@@ -68,27 +68,27 @@ async def connect(proxy: FaultProxy) -> AsyncIterator[Connect]:
         client.close()
 
 
-async def test_without_faults_everything_passes(proxy: FaultProxy, connect: Connect) -> None:
+async def test_without_faults_everything_passes(relay: FaultyRelay, connect: Connect) -> None:
     client = await connect()
     large = bytes(300_000)
 
     assert await client.ask(large) == large
-    assert proxy.connections == 1
+    assert relay.connections == 1
 
     client.close()
-    await eventually(lambda: proxy.connections == 0)
+    await eventually(lambda: relay.connections == 0)
 
 
 async def test_a_black_hole_accepts_and_answers_nothing(
-    proxy: FaultProxy, connect: Connect
+    relay: FaultyRelay, connect: Connect
 ) -> None:
     before = await connect()
     await before.ask()
-    proxy.faults = BLACK_HOLE
+    relay.faults = BLACK_HOLE
     during = await connect()
     asked = [asyncio.create_task(each.ask()) for each in (before, during)]
-    await eventually(lambda: proxy.swallowed_bytes == 2 * len(HELLO))
-    proxy.faults = NO_FAULTS
+    await eventually(lambda: relay.swallowed_bytes == 2 * len(HELLO))
+    relay.faults = NO_FAULTS
 
     assert await (await connect()).ask() == HELLO
 
@@ -98,30 +98,32 @@ async def test_a_black_hole_accepts_and_answers_nothing(
 
 
 async def test_a_swallowed_answer_was_an_answer_to_a_request_that_arrived(
-    proxy: FaultProxy, connect: Connect
+    relay: FaultyRelay, connect: Connect
 ) -> None:
-    proxy.faults = Faults(swallows_answers=True)
+    relay.faults = Faults(swallows_answers=True)
     client = await connect()
     client.send()
 
-    await eventually(lambda: proxy.swallowed_bytes == len(HELLO))
+    await eventually(lambda: relay.swallowed_bytes == len(HELLO))
 
 
 async def test_a_reset_ends_open_connections_and_leaves_new_ones(
-    proxy: FaultProxy, connect: Connect
+    relay: FaultyRelay, connect: Connect
 ) -> None:
     client = await connect()
     await client.ask()
 
-    proxy.reset()
+    relay.reset()
 
     with pytest.raises(ConnectionResetError):
         await client.ask()
     assert await (await connect()).ask() == HELLO
 
 
-async def test_a_connection_is_cut_after_so_many_bytes(proxy: FaultProxy, connect: Connect) -> None:
-    proxy.faults = Faults(cut_after_bytes=8)
+async def test_a_connection_is_cut_after_so_many_bytes(
+    relay: FaultyRelay, connect: Connect
+) -> None:
+    relay.faults = Faults(cut_after_bytes=8)
     client = await connect()
     assert await client.ask() == HELLO
 
@@ -129,28 +131,28 @@ async def test_a_connection_is_cut_after_so_many_bytes(proxy: FaultProxy, connec
         await client.ask()
 
 
-async def test_while_it_refuses_nobody_connects(proxy: FaultProxy, connect: Connect) -> None:
-    proxy.refuse()
+async def test_while_it_refuses_nobody_connects(relay: FaultyRelay, connect: Connect) -> None:
+    relay.refuse()
     with pytest.raises(ConnectionRefusedError):
         await connect()
 
-    await proxy.listen()
+    await relay.listen()
 
     assert await (await connect()).ask() == HELLO
 
 
 @pytest.mark.parametrize("faults", [Faults(latency_s=0.1), Faults(bytes_per_second=50)])
 async def test_what_is_slow_is_held_up_and_arrives(
-    proxy: FaultProxy, connect: Connect, faults: Faults
+    relay: FaultyRelay, connect: Connect, faults: Faults
 ) -> None:
     delays: list[float] = []
 
     async def hold_up(seconds: float) -> None:
         delays.append(seconds)
 
-    proxy.hold_up = hold_up
+    relay.hold_up = hold_up
     client = await connect()
-    proxy.faults = faults
+    relay.faults = faults
 
     assert await client.ask() == HELLO
 
@@ -158,11 +160,11 @@ async def test_what_is_slow_is_held_up_and_arrives(
 
 
 async def test_one_fault_is_changed_and_the_others_stay(
-    proxy: FaultProxy, connect: Connect
+    relay: FaultyRelay, connect: Connect
 ) -> None:
-    proxy.faults = Faults(latency_s=0.001)
-    proxy.change(swallows_answers=True)
-    assert proxy.faults == Faults(latency_s=0.001, swallows_answers=True)
+    relay.faults = Faults(latency_s=0.001)
+    relay.change(swallows_answers=True)
+    assert relay.faults == Faults(latency_s=0.001, swallows_answers=True)
 
-    async with proxy.with_faults(NO_FAULTS):
+    async with relay.with_faults(NO_FAULTS):
         assert await (await connect()).ask() == HELLO
