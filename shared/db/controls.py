@@ -15,7 +15,8 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import tables
-from shared.db.engine import autocommit, fetch_rows, transaction
+from shared.db.engine import autocommit, fetch_rows, open_single_connection, transaction
+from shared.db.errors import translated_errors
 from shared.db.settings import ControlsSettings
 from shared.domain.errors import Transient
 from shared.domain.follows import (
@@ -249,18 +250,17 @@ class ControlsWatch:
             await self.refresh()
         except Transient as error:
             logger.warning("the controls could not be confirmed: %s", error)
+            # It may lead to the same server or network that does not answer: silence is what it
+            # receives anyway.
+            if self._listener is not None:
+                self._listener.terminate()
 
     async def _listen(self) -> asyncpg.Connection:
-        url = self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        listener = await open_single_connection(self._engine)
         try:
-            listener = await asyncpg.connect(url)
-        except (OSError, asyncpg.PostgresError) as error:
-            raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
-        try:
-            await listener.add_listener(CHANNEL, lambda *_: self._notified.set())
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            with translated_errors():
+                await listener.add_listener(CHANNEL, lambda *_: self._notified.set())
+        except Transient:
             listener.terminate()
-            raise Transient(
-                f"notifications cannot be received from the database: {type(error).__name__}"
-            ) from error
+            raise
         return listener

@@ -1,41 +1,63 @@
-"""Connections to the database, and the translation of its errors."""
+"""Connections to the database, in a pool, and the statements on them."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import TextClause, text
+import asyncpg
+from sqlalchemy import TextClause, event, text
 from sqlalchemy.engine import Row
-from sqlalchemy.engine.url import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
+from shared.db.connecting import Connector, build_connector
+from shared.db.errors import drop_connection_if_useless, translated_errors
 from shared.db.settings import DatabaseSettings
-from shared.domain.errors import Transient
-
-RETRYABLE_SQLSTATES = ("08", "25P03", "40", "53", "57")
-"""SQLSTATE classes of errors that are worth a retry: connection, serialization and deadlock,
-resources, operator intervention (shutdown, restart). And 25P03: the transaction was idle for so
-long that the database ended it."""
 
 
 def open_engine(settings: DatabaseSettings) -> AsyncEngine:
-    url = make_url(str(settings.url)).set(drivername="postgresql+asyncpg")
-    limits = {
-        "idle_in_transaction_session_timeout": str(
-            settings.idle_in_transaction_timeout // timedelta(milliseconds=1)
-        )
-    }
-    return create_async_engine(
-        url,
+    connector = build_connector(settings)
+    engine = create_async_engine(
+        connector.url,
+        async_creator=connector.connect,
         pool_size=settings.connections,
         max_overflow=0,
+        pool_timeout=settings.pool_timeout.total_seconds(),
         pool_pre_ping=False,
-        connect_args={"server_settings": limits},
+        execution_options={"connector": connector},
     )
+    event.listen(engine.sync_engine, "handle_error", drop_connection_if_useless)
+    return engine
+
+
+@asynccontextmanager
+async def without_limits(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """An engine for the same database whose statements may take as long as they need, for
+    migrations and other work on whole tables. Each connection is opened for its use.
+    """
+    patient = create_async_engine(
+        engine.url, async_creator=_connector(engine).connect_without_limits, poolclass=NullPool
+    )
+    try:
+        yield patient
+    finally:
+        await patient.dispose()
+
+
+async def open_single_connection(engine: AsyncEngine) -> asyncpg.Connection:
+    """A connection beside the pool, of the driver itself, with the engine's limits. The caller ends
+    it.
+
+    Raises: Transient.
+    """
+    with translated_errors():
+        return await _connector(engine).connect()
+
+
+def _connector(engine: AsyncEngine) -> Connector:
+    connector: Connector = engine.get_execution_options()["connector"]
+    return connector
 
 
 @asynccontextmanager
@@ -54,7 +76,7 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
     Raises: Transient where the database cannot be reached or reports a retryable error.
     """
-    with _translate_errors():
+    with translated_errors():
         async with engine.begin() as connection:
             yield connection
 
@@ -65,24 +87,10 @@ async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
     Raises: Transient.
     """
-    with _translate_errors():
+    with translated_errors():
         async with engine.connect() as connection:
             # Engine.execution_options would create an engine each time, at a quarter of the CPU.
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, TimeoutError, PoolTimeout) as error:
-        raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
-    except DBAPIError as error:
-        if not _is_retryable(error):
-            raise
-        raise Transient(
-            f"the database reports a temporary error: {type(error.orig).__name__}"
-        ) from error
 
 
 async def fetch_rows(
@@ -96,10 +104,3 @@ async def fetch_rows(
 def _parse_statement(statement: str) -> TextClause:
     """Parse a statement once: finding its parameters takes 0.1 ms for a long one."""
     return text(statement)
-
-
-def _is_retryable(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    if state is None:
-        return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
-    return str(state).startswith(RETRYABLE_SQLSTATES)

@@ -7,8 +7,9 @@ from enum import Enum, auto
 import aiohttp
 
 CONNECT_WITHIN_S = 2.0
-"""An order that has no connection by then is not sent: its lease and terms were checked right
-before."""
+"""How long it may take to open a connection; for an order also to wait for a free one. An order
+that has none by then is not sent: its lease and terms were checked right before. Its time for the
+reply begins after that, so that no order without a connection looks like one without a reply."""
 
 
 class Use(Enum):
@@ -31,7 +32,7 @@ class Connections:
     """One session per use, opened at its first request."""
 
     def __init__(self, *, timeout_s: float) -> None:
-        """``timeout_s``: of a request, the time that it waits for a connection included."""
+        """``timeout_s``: of an order for the reply, of other requests for everything."""
         self._timeout_s = timeout_s
         self._sessions: dict[Use, aiohttp.ClientSession] = {}
 
@@ -50,8 +51,10 @@ class Connections:
             await session.close()
 
     def _timeout(self, use: Use) -> aiohttp.ClientTimeout:
-        if use is not Use.ORDERS:
-            return aiohttp.ClientTimeout(total=self._timeout_s)
-        # Below the total: else a request that waited for a connection looks like one without reply.
-        connect_s = min(CONNECT_WITHIN_S, self._timeout_s / 2)
-        return aiohttp.ClientTimeout(total=self._timeout_s, connect=connect_s)
+        if use is Use.ORDERS:
+            return aiohttp.ClientTimeout(
+                total=CONNECT_WITHIN_S + self._timeout_s,
+                connect=CONNECT_WITHIN_S,
+                sock_read=self._timeout_s,
+            )
+        return aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_WITHIN_S)

@@ -18,7 +18,8 @@ class VenueSettings(BaseSettings):
     gamma_url: HttpUrl = HttpUrl("https://gamma-api.polymarket.com")
     """Gamma, the catalogue of markets: asked where the filters of a follow need it."""
     venue_timeout_s: float = Field(default=10, gt=0)
-    """Timeout of a request; an order whose post timed out has an unknown outcome."""
+    """Timeout of a request; of an order, once it has a connection: an order whose reply does not
+    come in time has an unknown outcome."""
 
     def clob(self, path: str) -> str:
         """The full URL of a path of the CLOB's REST interface."""

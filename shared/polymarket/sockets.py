@@ -20,6 +20,9 @@ from shared.observe import metrics
 logger = logging.getLogger(__name__)
 
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.25, 30.0
+OPEN_TIMEOUT_S = 5
+CLOSE_TIMEOUT_S = 1
+"""For the farewell, which a venue that fell silent does not answer either."""
 NOT_DATA = frozenset({"", "PONG", "pong"})
 
 
@@ -78,7 +81,11 @@ class Channel:
         while True:
             try:
                 async with connect(
-                    self._settings.url, ping_interval=None, max_size=2**24, open_timeout=10
+                    self._settings.url,
+                    ping_interval=None,
+                    max_size=2**24,
+                    open_timeout=OPEN_TIMEOUT_S,
+                    close_timeout=CLOSE_TIMEOUT_S,
                 ) as socket:
                     await self._subscribe(socket)
                     yield None

@@ -165,6 +165,11 @@ class CacheTable:
             topic_allow_declare=False,
             topic_disable_leader=True,
             consumer_auto_offset_reset="latest",
+            # Faust accepts no longer session than request.
+            broker_request_timeout=max(
+                self._settings.request_timeout_ms, self._settings.session_timeout_ms
+            )
+            / 1000,
             broker_session_timeout=self._settings.session_timeout_ms / 1000,
             broker_heartbeat_interval=self._settings.session_timeout_ms / 4000,
             broker_rebalance_timeout=self._settings.session_timeout_ms / 1000,

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from shared.domain.errors import MessageError
 from shared.observe import metrics
@@ -23,9 +22,11 @@ from shared.streams.assignment import PartitionAssignment
 from shared.streams.backoff import Backoff
 from shared.streams.backpressure import Backpressure
 from shared.streams.closing import close_with_timeout
+from shared.streams.consumer import build_consumer
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore
 from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters
 from shared.streams.key_queues import Delivery, KeyQueues
+from shared.streams.membership import InstanceReplaced, Membership
 from shared.streams.message_processor import MessageProcessor, PublishesAll, describe_position
 from shared.streams.partitioning import Ownership
 from shared.streams.redriver import Redriver
@@ -36,39 +37,12 @@ logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 0.5
 COMMIT_INTERVAL_S = 0.05
-FETCH_WAIT_MS = 100
-"""How long the broker holds back an empty fetch response. aiokafka has one running fetch per
-broker, without the partitions that were paused when it was sent: a resumed partition waits for its
-end."""
-METADATA_MAX_AGE_MS = 10_000
-"""aiokafka 0.14 asks a partition's old leader for the start offset until it refreshes its metadata.
-By default that takes five minutes, during which a partition without a committed offset would not be
-read."""
 SILENT_AFTER_S = 5.0
 LAST_COMMIT_TIMEOUT_S = 5.0
 
 
 class MessageFailed(Exception):
     """A message stopped the process. The text has its position and the error, not its contents."""
-
-
-def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
-    """Build the consumer of one instance of a service; the consumer group is the service."""
-    return AIOKafkaConsumer(
-        **settings.client(),
-        group_id=service,
-        group_instance_id=settings.group_instance_id,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        # It assigns the same partition numbers of all topics to one instance, so that a key has one
-        # queue for all topics.
-        partition_assignment_strategy=(RangePartitionAssignor,),
-        session_timeout_ms=settings.session_timeout_ms,
-        heartbeat_interval_ms=settings.session_timeout_ms // 4,
-        rebalance_timeout_ms=settings.revocation_timeout_ms + 10_000,
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        metadata_max_age_ms=METADATA_MAX_AGE_MS,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,16 +108,20 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._offsets_advanced = asyncio.Event()
         self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._commit_task: asyncio.Task[None] | None = None
-        self._is_assigned = False
+        self._membership, self._is_assigned = Membership(service, settings), False
         self._polled_at = self._silent_until = clock()
 
     async def run(self) -> None:
-        """Raises: MessageFailed; KafkaError that is not retriable."""
+        """Raises: MessageFailed; InstanceReplaced; KafkaError that is not retriable."""
         self._consumer = self._build_consumer(self._service, self._settings)
         self._consumer.subscribe(topics=set(self._topics), listener=self)
         try:
             await self._consumer.start()
             await self._run_tasks()
+        except KafkaError:
+            # aiokafka does not know the broker's error for a name that another process has.
+            await self._membership.require_free_name()
+            raise
         finally:
             await close_with_timeout("consumer", self._consumer.stop())
 
@@ -280,12 +258,20 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             topic: len(self._consumer.partitions_for_topic(topic) or ()) for topic in self._topics
         }
         self._ownership.assign(self._assignments, count_by_topic=counts)
+        self._membership.on_joined(self._consumer)
         self._polled_at = self._clock()
         self._is_assigned = True
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._is_assigned = False
         await self._release_all(timeout_s=self._settings.revocation_timeout_ms / 1000)
+        try:
+            await self._membership.require_own_name(self._consumer)
+        except InstanceReplaced as error:
+            if not self._stopped.done():
+                self._stopped.set_exception(error)
+            # Ends aiokafka's task, which would join again otherwise.
+            raise asyncio.CancelledError from error
 
     async def _release_all(self, *, timeout_s: float) -> None:
         """Give all partitions back.

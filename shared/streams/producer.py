@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
 from shared.domain.errors import InvalidSettings
 from shared.messages.base import Message
@@ -43,6 +43,9 @@ class Producer:
             partitioner=Partitioner(),
             max_request_size=MAX_REQUEST_BYTES,
         )
+        # Of its connections alone. As an argument it would also be the time after which a batch
+        # without a leader is given up, and what is sent after a gap in the sequence is refused.
+        self._kafka.client._request_timeout_ms = self._settings.request_timeout_ms
         try:
             await self._kafka.start()
         except KafkaConnectionError as error:
@@ -96,7 +99,18 @@ class Producer:
                 logger.warning(
                     "publishing failed at attempt %d with %s", attempt, type(error).__name__
                 )
+                if isinstance(error, UnknownTopicOrPartitionError):
+                    self._drop_connections()
                 await asyncio.sleep(self._backoff.delay(attempt))
+
+    def _drop_connections(self) -> None:
+        """Have the next request open a connection of its own. What is under way is sent again.
+
+        aiokafka 0.14 keeps a connection on which the topics were asked for and nothing came, and
+        asks on it for ever: after packets were swallowed that never ends by itself.
+        """
+        for connection in tuple(self._kafka.client._conns.values()):
+            connection.close()
 
     async def _send(self, outgoing: Sequence[Outgoing]) -> None:
         send = self._kafka.send

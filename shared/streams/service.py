@@ -39,6 +39,7 @@ from shared.observe.settings import HealthSettings, LogSettings, TelemetrySettin
 from shared.settings import read
 from shared.streams.dead_letter_store import DeadLetterStore
 from shared.streams.loop import MessageLoop
+from shared.streams.membership import InstanceReplaced
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.routes import Feed, Routes
@@ -118,6 +119,9 @@ def run(name: str, compose: Compose, process: Callable[[], Process] = Process.re
             runner.run(serve(name, compose, settings))
     except InvalidSettings as error:
         logger.critical("cannot start: %s", error)
+        sys.exit(1)
+    except InstanceReplaced as error:
+        logger.critical("%s", error)
         sys.exit(1)
     except Exception:
         logger.exception("%s failed", name)

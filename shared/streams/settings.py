@@ -34,6 +34,10 @@ class KafkaSettings(BaseSettings):
     ssl_keyfile: FilePath | None = None
     """The key of the client's certificate."""
 
+    request_timeout_ms: Annotated[int, Field(ge=1_000)] = 8_000
+    """Without an answer to a request for this long its connection is closed and opened anew: so a
+    broker or a network that swallows packets is noticed."""
+
     group_instance_id: str | None = None
     """Static membership: this instance's name, unique in its service and the same after a restart,
     so that a restart moves no partition."""

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -75,41 +76,119 @@ async def test_concurrent_migrations_wait_for_one_another(engine: AsyncEngine) -
     assert await find_differences(engine) == ""
 
 
-async def test_a_machine_that_is_slow_between_two_statements_can_migrate(
+async def test_a_machine_that_is_slow_between_two_statements_and_within_one_can_migrate(
     database_url: str,
 ) -> None:
-    idle_in_transaction_timeout = timedelta(milliseconds=200)
+    limit = timedelta(milliseconds=200)
     engine = open_engine(
         DatabaseSettings.model_validate(
-            {"url": database_url, "idle_in_transaction_timeout": idle_in_transaction_timeout}
+            {
+                "url": database_url,
+                "idle_in_transaction_timeout": limit,
+                "lock_timeout": limit,
+                "statement_timeout": limit,
+                "answer_timeout": 2 * limit,
+            }
         )
     )
     was_idle: list[bool] = []
 
-    @event.listens_for(engine.sync_engine, "before_cursor_execute")
-    def stay_idle(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    @event.listens_for(Engine, "before_cursor_execute")
+    def stay_idle(connection: SyncConnection, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("CREATE INDEX") and not was_idle:
-            was_idle.append(threading.Event().wait(2 * idle_in_transaction_timeout.total_seconds()))
+            was_idle.append(threading.Event().wait(2 * limit.total_seconds()))
+            connection.exec_driver_sql(f"select pg_sleep({3 * limit.total_seconds()})")
 
-    await migrate(engine)
+    try:
+        await migrate(engine)
+    finally:
+        event.remove(Engine, "before_cursor_execute", stay_idle)
 
     assert was_idle
     assert await find_differences(engine) == ""
     await engine.dispose()
 
 
-async def test_a_service_does_not_start_on_a_database_with_another_schema(
+async def test_a_service_does_not_start_on_a_database_that_was_not_migrated(
     engine: AsyncEngine,
 ) -> None:
     with pytest.raises(InvalidSettings, match="slipstream db migrate"):
         await require_migrated(engine)
 
-    await migrate(engine)
-    async with transaction(engine) as connection:
-        await connection.execute(text("alter table executor.orders drop column body"))
 
-    with pytest.raises(InvalidSettings, match="slipstream db migrate"):
-        await require_migrated(engine)
+@pytest.fixture
+async def migrated(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    yield engine
+    await engine.dispose()
+
+
+async def execute(engine: AsyncEngine, *statements: str) -> None:
+    async with transaction(engine) as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+NEWER = "update control.alembic_version set version_num = '9999'"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["create index by_hand on executor.orders (posted_at)"],
+        ["alter table executor.orders add column note text"],
+        ["create table executor.notes (note text not null)"],
+        [NEWER, "alter table executor.orders add column priority integer not null default 0"],
+    ],
+    ids=["index", "column", "table", "newer release"],
+)
+async def test_what_an_operator_or_a_newer_release_adds_does_not_matter(
+    migrated: AsyncEngine, statements: list[str]
+) -> None:
+    await execute(migrated, *statements)
+
+    await require_migrated(migrated)
+
+
+@pytest.mark.parametrize(
+    ("statement", "advice"),
+    [
+        (
+            "update control.alembic_version set version_num = '0017'",
+            "is at revision 0017, .* run `slipstream db migrate`",
+        ),
+        (
+            "update control.alembic_version set version_num = 'by-hand'",
+            "is at revision by-hand, .* run `slipstream db migrate`",
+        ),
+        ("delete from control.alembic_version", "is at revision none"),
+        ("alter table executor.orders drop column body", r"lacks .* executor\.orders\.body"),
+        (
+            "alter table executor.orders add column priority integer not null",
+            r"does not know .* executor\.orders\.priority",
+        ),
+    ],
+    ids=["older", "unknown", "no revision", "column removed", "column needed"],
+)
+async def test_a_database_that_this_release_cannot_run_on_is_refused_with_what_to_do(
+    migrated: AsyncEngine, statement: str, advice: str
+) -> None:
+    await execute(migrated, statement)
+
+    with pytest.raises(InvalidSettings, match=advice):
+        await require_migrated(migrated)
+
+
+async def test_an_older_release_leaves_the_tables_of_a_newer_one_as_they_are(
+    migrated: AsyncEngine,
+) -> None:
+    await execute(migrated, NEWER)
+
+    await migrate(migrated)
+
+    async with transaction(migrated) as connection:
+        rows = await fetch_rows(connection, "select version_num from control.alembic_version")
+    assert [row.version_num for row in rows] == ["9999"]
 
 
 async def test_an_unreachable_database_is_reported_with_its_variable() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.protocol.group import LeaveGroupRequest
 
 from shared.domain.errors import Transient
 from shared.messages.base import Message
@@ -232,6 +233,50 @@ async def test_a_static_member_that_restarts_in_time_moves_no_partition(
     )
 
 
+async def test_of_two_processes_with_one_name_the_first_ends_and_says_why(
+    harness: LoopHarness,
+) -> None:
+    async with (
+        member(harness, "first", group_instance_id="twice") as first,
+        asyncio.timeout(120),
+    ):
+        await harness.send("anna", "hello")
+        assert await harness.fetch_replies(1) == ["first received hello"]
+        async with member(harness, "second", group_instance_id="twice"):
+            assert await first.wait() == 1
+            assert first.stderr is not None
+            stderr = (await first.stderr.read()).decode()
+
+            for key in KEYS:
+                await harness.send(key, "again")
+            replies = await harness.fetch_replies(1 + len(KEYS))
+            await harness.wait_for_commits(1 + len(KEYS))
+
+    assert "another process with KAFKA_GROUP_INSTANCE_ID=twice has joined the group" in stderr
+    assert "Traceback" not in stderr
+    assert sorted(replies) == ["first received hello"] + ["second received again"] * len(KEYS)
+
+
+async def test_an_instance_that_lost_its_membership_to_nobody_joins_again(
+    harness: LoopHarness,
+) -> None:
+    """As after a pause that was longer than the session."""
+    running = harness.start({harness.request: _reply_handler(harness)}, group_instance_id="paused")
+    # Its name is how the other one's begins.
+    other = harness.start(
+        {harness.request: _reply_handler(harness)}, group_instance_id="paused-not"
+    )
+    await wait_until_shared_by(running, other)
+    coordinator = running.loop._consumer._coordinator
+    await coordinator._send_req(LeaveGroupRequest(harness.group, coordinator.member_id))
+    revocations = running.ownership.revocations
+
+    await eventually(lambda: running.ownership.revocations > revocations)
+    await wait_until_shared_by(running, other)
+
+    assert not running.task.done()
+
+
 async def test_sigterm_ends_a_service_with_status_0_and_a_bug_with_status_1(
     harness: LoopHarness,
 ) -> None:
@@ -261,13 +306,16 @@ async def test_a_service_that_cannot_start_names_the_missing_topics(harness: Loo
 
 
 @asynccontextmanager
-async def member(harness: LoopHarness, name: str) -> AsyncIterator[Process]:
+async def member(
+    harness: LoopHarness, name: str, *, group_instance_id: str = ""
+) -> AsyncIterator[Process]:
     """Run an instance in a process of its own."""
     environment = {
         "PATH": "",
         "KAFKA_BOOTSTRAP_SERVERS": harness.settings.bootstrap_servers,
         "KAFKA_SESSION_TIMEOUT_MS": "6000",
         "KAFKA_DRAIN_TIMEOUT_MS": "1000",
+        "KAFKA_GROUP_INSTANCE_ID": group_instance_id,
     }
     process = await asyncio.create_subprocess_exec(
         *(

@@ -1,12 +1,14 @@
 """Secrets are hidden however they are written, and nothing else is."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.observe.redaction import HIDDEN, Redaction
+from shared.observe.redaction import HIDDEN, KnownSecrets, Redaction
 
 KEY = "0x" + "aB" * 32
 TRANSACTION = "0x" + "c4" * 32
@@ -32,6 +34,64 @@ def test_a_secret_that_begins_like_another_is_hidden_to_its_end() -> None:
     redaction.register("hunter22-and-more")
 
     assert redaction.clean("hunter22-and-more, hunter22") == f"{HIDDEN}, {HIDDEN}"
+
+
+SECRETS = st.lists(st.text(alphabet="xyz", min_size=1, max_size=12), max_size=8)
+"""Few letters, so that they often overlap, repeat one another and begin alike."""
+
+
+def replace_one_by_one(text: str, secrets: Sequence[str]) -> str:
+    """What is obviously right and costs as much as there are secrets."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "#")
+    return text
+
+
+@given(secrets=SECRETS, text=st.text(alphabet="xyz.", max_size=60))
+def test_what_a_search_for_each_secret_would_hide_is_hidden(secrets: list[str], text: str) -> None:
+    known = KnownSecrets()
+    for secret in secrets:
+        known.add(secret)
+
+    cleaned = known.replace(text, "#")
+
+    covered = {
+        position
+        for secret in secrets
+        for start in range(len(text))
+        if text.startswith(secret, start)
+        for position in range(start, start + len(secret))
+    }
+    visible = "".join(each for at, each in enumerate(text) if at not in covered)
+    assert cleaned.replace("#", "") == visible
+    assert not any(secret in part for secret in secrets for part in cleaned.split("#"))
+    rest = iter(replace_one_by_one(text, secrets).replace("#", ""))
+    assert all(each in rest for each in visible), "nothing is shown that was hidden before"
+
+
+class CountedText(str):
+    """Counts how often a part of it is taken."""
+
+    parts = 0
+
+    def __getitem__(self, key: Any) -> str:
+        CountedText.parts += 1
+        return super().__getitem__(key)
+
+
+def count_parts(secrets: int) -> int:
+    known = KnownSecrets()
+    for number in range(secrets):
+        known.add(f"0x{number:064x}")
+        known.add(f"{number:036x}==")
+    CountedText.parts = 0
+    text = CountedText(f"wallet 0x{TRANSACTION} of 1000 answered: {KEY} took 12 ms " * 3)
+    known.replace(text, HIDDEN)
+    return CountedText.parts
+
+
+def test_ten_thousand_secrets_cost_no_more_than_ten() -> None:
+    assert count_parts(10_000) == count_parts(10) > 0
 
 
 @pytest.mark.parametrize(
