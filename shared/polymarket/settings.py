@@ -1,5 +1,7 @@
 """The venue's addresses, from environment variables; the defaults are the live venue's."""
 
+from decimal import Decimal
+
 from pydantic import Field, HttpUrl, WebsocketUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -19,6 +21,10 @@ class VenueSettings(BaseSettings):
     """Gamma, the catalogue of markets: asked where the filters of a follow need it."""
     venue_timeout_s: float = Field(default=10, gt=0)
     """Timeout of a request; an order whose post timed out has an unknown outcome."""
+
+    venue_rate_share: Decimal = Field(default=Decimal(1), gt=0)
+    """The part of the venue's rate limits per address that this process may use: 0.5 where two
+    executors share an address. More than 1 where requests leave from several addresses."""
 
     def clob(self, path: str) -> str:
         """The full URL of a path of the CLOB's REST interface."""

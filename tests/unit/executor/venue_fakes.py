@@ -15,6 +15,7 @@ from shared.db.leases import Lease
 from shared.domain.errors import Transient
 from shared.polymarket.clob import Clob, EndlessPages, Unauthorized
 from shared.polymarket.replies import Accepted, Reason, Rejected, Reply
+from shared.polymarket.request_budget import Priority
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
 from tests.builders import NOON
@@ -45,7 +46,9 @@ class ScriptedClob(Clob):
         self.pages_end = True
         self.reads_refused = 0
 
-    async def fetch_credentials(self, wallet: Wallet) -> Credentials:
+    async def fetch_credentials(
+        self, wallet: Wallet, *, priority: Priority = Priority.LOOKUP
+    ) -> Credentials:
         self.keys_requested += 1
         if isinstance(self.issued_key, Exception):
             raise self.issued_key
@@ -63,7 +66,12 @@ class ScriptedClob(Clob):
         self.refreshed.append((token_id, signature_type))
 
     async def fetch_trades(
-        self, credentials: Credentials, *, maker_address: str, since: datetime
+        self,
+        credentials: Credentials,
+        *,
+        maker_address: str,
+        since: datetime,
+        priority: Priority = Priority.LOOKUP,
     ) -> list[Mapping[str, Any]]:
         self._require_valid(credentials)
         if not self.pages_end:
