@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from services.executor.adapters.gates import VenueGates
+from services.executor.adapters.keyring import Keyring
 from services.executor.adapters.orders import LeaseHolder
-from services.executor.adapters.signers import Keyring
 from services.executor.decisions import Order, OrderLookup
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.money import Side

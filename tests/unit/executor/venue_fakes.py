@@ -9,7 +9,7 @@ from typing import Any
 from eth_account import Account
 
 from services.executor.adapters.gates import VenueGates
-from services.executor.adapters.signers import Keyring
+from services.executor.adapters.keyring import Keyring
 from services.executor.adapters.venue import ClobVenue
 from shared.db.leases import Lease
 from shared.domain.errors import Transient
