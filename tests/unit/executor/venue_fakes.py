@@ -44,6 +44,10 @@ class ScriptedClob(Clob):
         self.refresh_error: Transient | None = None
         self.rows: list[Mapping[str, Any]] = []
         self.pages_end = True
+        self.read_from: list[datetime] = []
+        """From when on trades were read, by request."""
+        self.read_by_id: list[str] = []
+        self.error_by_id: Transient | None = None
         self.reads_refused = 0
 
     async def fetch_credentials(
@@ -74,9 +78,25 @@ class ScriptedClob(Clob):
         priority: Priority = Priority.LOOKUP,
     ) -> list[Mapping[str, Any]]:
         self._require_valid(credentials)
+        self.read_from.append(since)
+        rows = [row for row in self.rows if not is_before(row, since)]
         if not self.pages_end:
-            raise EndlessPages("the pages do not end", self.rows)
-        return self.rows
+            raise EndlessPages("the pages do not end", rows)
+        return rows
+
+    async def fetch_trade(
+        self,
+        credentials: Credentials,
+        trade_id: str,
+        *,
+        maker_address: str,
+        priority: Priority = Priority.LOOKUP,
+    ) -> list[Mapping[str, Any]]:
+        self._require_valid(credentials)
+        self.read_by_id.append(trade_id)
+        if self.error_by_id is not None:
+            raise self.error_by_id
+        return [row for row in self.rows if row.get("id") == trade_id]
 
     async def is_order_open(self, credentials: Credentials, order_hash: str) -> bool:
         self._require_valid(credentials)
@@ -86,6 +106,12 @@ class ScriptedClob(Clob):
         if credentials.key != self.valid_key:
             self.reads_refused += 1
             raise Unauthorized("status 401")
+
+
+def is_before(row: Mapping[str, Any], since: datetime) -> bool:
+    """Whether the row's trade was matched before then, if the row says when it was."""
+    match_time = str(row.get("match_time", ""))
+    return match_time.isdecimal() and int(match_time) < since.timestamp()
 
 
 class AnyLease:
