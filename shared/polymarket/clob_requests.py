@@ -17,13 +17,8 @@ from shared.polymarket.replies import (
     parse_reply,
     parse_retry_after,
 )
-from shared.polymarket.request_budget import (
-    BudgetExhausted,
-    Family,
-    Priority,
-    RequestBudget,
-    find_family,
-)
+from shared.polymarket.request_budget import BudgetExhausted, Priority, RequestBudget
+from shared.polymarket.request_families import Family, find_family
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials
 

@@ -24,7 +24,8 @@ from shared.domain.money import floor_micros
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
 from shared.polymarket.replies import parse_retry_after
-from shared.polymarket.request_budget import Priority, RequestBudget, find_family
+from shared.polymarket.request_budget import Priority, RequestBudget
+from shared.polymarket.request_families import find_family
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from shared.messages.filters import MarketDetails
 from shared.polymarket.clob import NoMarket
 from shared.polymarket.condition_ids import parse_condition_id
 from shared.polymarket.replies import parse_retry_after
-from shared.polymarket.request_budget import Family, RequestBudget
+from shared.polymarket.request_budget import RequestBudget
+from shared.polymarket.request_families import Family
 from shared.polymarket.token_ids import parse_token_id
 
 MAX_CONNECTIONS = 8

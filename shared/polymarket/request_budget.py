@@ -14,9 +14,11 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import Enum, IntEnum, auto
+from enum import IntEnum, auto
 
 from shared.domain.errors import Transient
+from shared.observe import metrics
+from shared.polymarket.request_families import LIMITS, SIGNER_LIMIT, Family, Limit
 
 logger = logging.getLogger(__name__)
 
@@ -24,23 +26,6 @@ DEFAULT_PAUSE_S = 1
 """Of a family, after a 429 that does not say when to ask again."""
 MAX_PAUSE_S = 60
 """Longer pauses that the venue asks for are cut: it may answer earlier."""
-
-
-class Family(Enum):
-    """Endpoints that share a limit of the venue."""
-
-    ORDERS = auto()
-    TRADES = auto()
-    """``/data/*``: our own orders and trades."""
-    API_KEYS = auto()
-    BALANCE_UPDATES = auto()
-    BOOKS = auto()
-    OTHER = auto()
-    """Everything else of the CLOB."""
-    GAMMA = auto()
-    DATA_TRADES = auto()
-    DATA_POSITIONS = auto()
-    DATA_OTHER = auto()
 
 
 class Priority(IntEnum):
@@ -56,61 +41,8 @@ class Priority(IntEnum):
     """Nothing waits for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
-    """``requests`` in any period of ``within_s``, of which ``burst`` may be sent at once."""
-
-    requests: int
-    within_s: int
-    burst: int
-
-
-def _limit(requests: int) -> Limit:
-    return Limit(requests=requests, within_s=10, burst=requests // 10)
-
-
-LIMITS = {
-    Family.ORDERS: (_limit(5_000), Limit(requests=120_000, within_s=600, burst=60_000)),
-    Family.TRADES: (_limit(500),),
-    Family.API_KEYS: (_limit(100),),
-    Family.BALANCE_UPDATES: (_limit(50),),
-    Family.BOOKS: (_limit(1_500),),
-    Family.OTHER: (_limit(1_000),),
-    Family.GAMMA: (_limit(300),),
-    Family.DATA_TRADES: (_limit(300),),
-    Family.DATA_POSITIONS: (_limit(200),),
-    Family.DATA_OTHER: (_limit(200),),
-}
-"""The venue's, per address. Those of ``OTHER`` and ``DATA_OTHER`` are ours: the venue names none
-but that of the CLOB, or of the Data API, as a whole."""
-CLOB_LIMIT = 9_000
-DATA_API_LIMIT = 800
-"""In ten seconds, of all families together."""
-
-FAMILY_BY_PATH = (
-    ("/data/", Family.TRADES),
-    ("/auth/", Family.API_KEYS),
-    ("/balance-allowance/update", Family.BALANCE_UPDATES),
-    ("/book", Family.BOOKS),
-    ("/midpoint", Family.BOOKS),
-    ("/v2/trades", Family.DATA_TRADES),
-    ("/v2/positions", Family.DATA_POSITIONS),
-    ("/v2/", Family.DATA_OTHER),
-)
-"""By the beginning of a path of the CLOB or of the Data API."""
-
 ROUNDING = 1e-6
 """No request waits for less than this part of one, or of a second."""
-
-SIGNER_LIMIT = Limit(requests=460, within_s=10, burst=60)
-"""Of orders per signer, standard tier: 40 a second, 60 at once."""
-
-
-def find_family(path: str) -> Family:
-    """The family of a path of the CLOB or of the Data API, but for posted orders."""
-    return next(
-        (family for beginning, family in FAMILY_BY_PATH if path.startswith(beginning)), Family.OTHER
-    )
 
 
 class BudgetExhausted(Transient):
@@ -223,11 +155,13 @@ class RequestBudget:
             return
         request: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.waiting.add(request, priority=priority, wallet=wallet)
+        metrics.venue_requests_waiting(family, by=1)
         if line.serving is None or line.serving.done():
             line.serving = asyncio.create_task(self._serve(line))
         try:
             await request
         finally:
+            metrics.venue_requests_waiting(family, by=-1)
             line.waiting.remove(request, priority=priority, wallet=wallet)
 
     async def wait_for_order(self, signer: str, *, within_s: float) -> None:
@@ -255,6 +189,7 @@ class RequestBudget:
         """Send no request of this family until the venue wants to be asked again: it answered with
         429.
         """
+        metrics.venue_limit_reached(family)
         pause_s = min(retry_after_s or DEFAULT_PAUSE_S, MAX_PAUSE_S)
         line = self._lines[family]
         until_s = self._clock() + pause_s
@@ -262,7 +197,7 @@ class RequestBudget:
             line.paused_until_s = until_s
             logger.warning(
                 "the venue's limit of %s is reached: no such request is sent for %d s",
-                family.name.lower(),
+                family,
                 pause_s,
             )
 

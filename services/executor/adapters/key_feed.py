@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from services.executor.adapters.keyring import Keyring
 from services.executor.adapters.wallet_retries import WalletRetries
 from shared.domain.errors import InvalidMessage, Transient
+from shared.observe import metrics
 from shared.polymarket.request_budget import Priority
 from shared.streams.routes import Publish
 
@@ -68,6 +69,7 @@ class KeyFeed:
                 del self._requests[proxy]
                 request.result()
         missing = self._list_missing()
+        metrics.api_keys_missing(len(missing))
         if not missing:
             self._missing_since = None
             return

@@ -10,7 +10,8 @@ from aiohttp.test_utils import TestServer
 from shared.domain.errors import Transient
 from shared.polymarket.clob import Clob
 from shared.polymarket.replies import Duplicated, RetryLater
-from shared.polymarket.request_budget import LIMITS, Family, RequestBudget
+from shared.polymarket.request_budget import RequestBudget
+from shared.polymarket.request_families import LIMITS, Family
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials
 from tests.builders import NOON, PROXY

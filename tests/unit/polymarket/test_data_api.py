@@ -20,7 +20,8 @@ from shared.polymarket.data_api import (
     parse_position,
     parse_value,
 )
-from shared.polymarket.request_budget import DEFAULT_PAUSE_S, Family, RequestBudget
+from shared.polymarket.request_budget import DEFAULT_PAUSE_S, RequestBudget
+from shared.polymarket.request_families import Family
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION
 from tests.fakes import VirtualTime
 

@@ -10,17 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.polymarket.request_budget import (
-    CLOB_LIMIT,
-    DATA_API_LIMIT,
-    LIMITS,
     MAX_PAUSE_S,
-    SIGNER_LIMIT,
     BudgetExhausted,
-    Family,
-    Limit,
     Priority,
     RequestBudget,
     TokenBucket,
+)
+from shared.polymarket.request_families import (
+    CLOB_LIMIT,
+    DATA_API_LIMIT,
+    LIMITS,
+    SIGNER_LIMIT,
+    Family,
+    Limit,
 )
 from tests.fakes import VirtualTime
 
