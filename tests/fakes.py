@@ -1,5 +1,6 @@
 """Fakes of the services' ports; tests/contract holds those of the stores equal to PostgreSQL."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -62,6 +63,20 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+class VirtualTime:
+    """A clock that moves on by being slept on."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        await asyncio.sleep(0)
 
 
 class AlwaysReady:

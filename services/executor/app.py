@@ -1,15 +1,18 @@
 """Composes the executor from its parts."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.executor.adapters.api_keys import PostgresApiKeys
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.gates import VenueGates
+from services.executor.adapters.key_feed import KeyFeed
+from services.executor.adapters.keyring import Keyring
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.signers import Keyring, SdkSigners, load_wallets
+from services.executor.adapters.signers import SdkSigners, load_wallets
 from services.executor.adapters.startup_check import StartupCheck
 from services.executor.adapters.venue import ClobVenue
 from services.executor.adapters.venue_feed import VenueFeed
@@ -31,7 +34,7 @@ from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
 from shared.messages.transactions import ConfirmationRequested, TransactionResolved
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
-from shared.polymarket.signing import assert_fast_signing
+from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
@@ -53,13 +56,12 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
-        keyring = Keyring(wallets, clob)
+        keyring = await open_keyring(wallets, clob, engine)
+        api_keys = KeyFeed(keyring, owns=ownership_check(ownership), now=utc_now)
         orders = PostgresOrders(engine, leases)
         gates = VenueGates(now=utc_now, probe_interval=settings.gate_probe_interval)
         venue = ClobVenue(clob, keyring, leases, gates, now=utc_now)
-        startup_check = StartupCheck(
-            orders, venue, leases, now=utc_now, batch_size=settings.max_wallets_per_poll
-        )
+        startup_check = build_startup_check(orders, venue, leases, settings)
         handler = Handler(
             orders=orders,
             venue=venue,
@@ -84,11 +86,19 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 "controls": controls,
                 "leases": leases,
                 "startup-check": startup_check,
+                "api-keys": api_keys,
                 "venue": build_venue_feed(orders, venue, ownership, settings),
             },
-            readiness_checks=[controls, leases, startup_check],
+            readiness_checks=[controls, leases, startup_check, api_keys],
             ownership=ownership,
         )
+
+
+async def open_keyring(wallets: Mapping[str, Wallet], clob: Clob, engine: AsyncEngine) -> Keyring:
+    """The wallets with the API keys that are stored. Raises: Transient."""
+    keyring = Keyring(wallets, clob, stored=PostgresApiKeys(engine), now=utc_now)
+    await keyring.restore()
+    return keyring
 
 
 def build_leases(
@@ -105,6 +115,14 @@ def build_leases(
         topic=IntentApproved.topic,
         holder=holder,
         duration=settings.lease_duration,
+    )
+
+
+def build_startup_check(
+    orders: PostgresOrders, venue: ClobVenue, leases: Leases, settings: Settings
+) -> StartupCheck:
+    return StartupCheck(
+        orders, venue, leases, now=utc_now, batch_size=settings.max_wallets_per_poll
     )
 
 

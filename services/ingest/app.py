@@ -38,6 +38,7 @@ from shared.observe.metrics import Feed
 from shared.polymarket import rtds
 from shared.polymarket.clob import Clob
 from shared.polymarket.data_api import DataApi
+from shared.polymarket.request_budget import RequestBudget
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.settings import read
@@ -50,13 +51,14 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
     exchanges = read(ChainSettings).exchanges
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), exchanges=exchanges)
-    data = build_data_api(settings, venue)
+    budget = RequestBudget(share=venue.venue_rate_share)
+    data = build_data_api(settings, venue, budget)
     async with (
         Producer(process.kafka) as producer,
         engine_scope(read(DatabaseSettings)) as engine,
         chain,
         data or nullcontext(),
-        Clob(venue, now=utc_now) as clob,
+        Clob(venue, now=utc_now, budget=budget) as clob,
     ):
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
@@ -126,11 +128,15 @@ def build_handler(
     )
 
 
-def build_data_api(settings: Settings, venue: VenueSettings) -> DataApi | None:
+def build_data_api(
+    settings: Settings, venue: VenueSettings, budget: RequestBudget
+) -> DataApi | None:
     """Build the client of the Data API; None where no address is set: then it is no feed."""
     if settings.data_url is None:
         return None
-    return DataApi(str(settings.data_url), timeout_s=venue.venue_timeout_s)
+    return DataApi(
+        str(settings.data_url), timeout_s=venue.venue_timeout_s, now=utc_now, budget=budget
+    )
 
 
 def build_data_feed(

@@ -30,6 +30,8 @@ from shared.messages.caches import BalancesFetched
 from shared.messages.intents import CopyIntended, IntentApproved, IntentQuoted, IntentRefused
 from shared.messages.orders import OrderReported
 from shared.polymarket.data_api import DataApi
+from shared.polymarket.request_budget import RequestBudget
+from shared.polymarket.settings import VenueSettings
 from shared.settings import read
 from shared.streams.cache import CacheTable
 from shared.streams.partitioning import Ownership
@@ -91,7 +93,10 @@ async def open_data_api(settings: Settings) -> AsyncIterator[DataApi | None]:
     if settings.data_url is None:
         yield None
         return
-    async with DataApi(str(settings.data_url), timeout_s=DATA_TIMEOUT_S) as data:
+    budget = RequestBudget(share=read(VenueSettings).venue_rate_share)
+    async with DataApi(
+        str(settings.data_url), timeout_s=DATA_TIMEOUT_S, now=utc_now, budget=budget
+    ) as data:
         yield data
 
 

@@ -22,6 +22,7 @@ from shared.messages.intents import CopyIntended, IntentQuoted
 from shared.observe.metrics import Feed
 from shared.polymarket.clob import Clob
 from shared.polymarket.gamma import Gamma
+from shared.polymarket.request_budget import RequestBudget
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.settings import read
@@ -33,11 +34,14 @@ from shared.streams.service import Process, Service, run
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, venue = read(Settings), read(VenueSettings)
+    budget = RequestBudget(share=venue.venue_rate_share)
     async with (
         Producer(process.kafka) as producer,
         engine_scope(read(DatabaseSettings)) as engine,
-        Clob(venue, now=utc_now) as clob,
-        Gamma(str(venue.gamma_url), timeout_s=venue.venue_timeout_s, now=utc_now) as gamma,
+        Clob(venue, now=utc_now, budget=budget) as clob,
+        Gamma(
+            str(venue.gamma_url), timeout_s=venue.venue_timeout_s, now=utc_now, budget=budget
+        ) as gamma,
         CacheTable(BookSeen, process.kafka, producer) as shared,
     ):
         await require_migrated(engine)

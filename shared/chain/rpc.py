@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import orjson
+from web3.exceptions import Web3Exception
 
 from shared.chain.answers import (
     MAX_TEXT,
@@ -27,14 +28,13 @@ from shared.chain.answers import (
     parse_quantity,
 )
 from shared.chain.limits import Limit
+from shared.chain.provider import RawProvider
 from shared.domain.errors import Transient
 
 __all__ = ["AnswersMissing", "NoAnswerInTime", "NodeRefused", "Request", "Rpc"]
 
-MAX_CONNECTIONS = 16
 MAX_BATCH = 100
 """Requests in one round trip: many providers answer no larger batch."""
-HEADERS = {"Content-Type": "application/json"}
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 MIN_SECRET_LENGTH = 4
 """Shorter parts of an address are words such as ``v2``."""
@@ -48,9 +48,7 @@ class Rpc:
     """JSON-RPC over HTTP with one keep-alive session; for concurrent use on one event loop."""
 
     def __init__(self, url: str, *, timeout_s: float = 10) -> None:
-        # No retries here: only the caller knows whether a late answer is still of use.
-        self._url, self._timeout_s = url, timeout_s
-        self._session: aiohttp.ClientSession | None = None
+        self._provider = RawProvider(url, timeout_s=timeout_s)
         self._ids = count(1)
         self._batch_size = Limit(MAX_BATCH)
         self._secrets = _list_secrets(url)
@@ -123,18 +121,11 @@ class Rpc:
         return parse_answers(raw, status=status, ids=ids, methods=methods, clean=self._clean)
 
     async def _post(self, payload: object, *, what: str) -> tuple[int, bytes]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-                headers=HEADERS,
-            )
         try:
-            async with self._session.post(self._url, data=orjson.dumps(payload)) as response:
-                return response.status, await response.read()
+            return await self._provider.post(orjson.dumps(payload))
         except TimeoutError:
             raise NoAnswerInTime(f"no answer from the chain node ({what}) in time") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, Web3Exception, OSError, ValueError) as error:
             # `from None`: the original's text may contain the provider's URL.
             raise Transient(
                 f"no answer from the chain node ({what}): {type(error).__name__}"
@@ -149,8 +140,7 @@ class Rpc:
         return " ".join(line.split())[:MAX_TEXT]
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._provider.close()
 
 
 def _require_seen(head: Any, block: int) -> None:

@@ -3,18 +3,16 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
-import orjson
-
 from shared.chain.addresses import is_v3_position
 from shared.domain.errors import InvalidMessage, Transient
-from shared.polymarket.connections import Connections, Use
+from shared.polymarket.clob_requests import ClobRequests, Page
 from shared.polymarket.market_data import (
     BookSnapshot,
     Market,
@@ -22,32 +20,17 @@ from shared.polymarket.market_data import (
     parse_market,
     parse_price,
 )
-from shared.polymarket.replies import (
-    RETRY_LATER_STATUSES,
-    Reason,
-    Rejected,
-    Reply,
-    ReplyLost,
-    RetryLater,
-    parse_reply,
-    parse_retry_after,
-)
+from shared.polymarket.replies import RETRY_LATER_STATUSES, Reason, Rejected, Reply
+from shared.polymarket.request_budget import Priority, RequestBudget
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet, parse_credentials
 
 logger = logging.getLogger(__name__)
 
-JSON = {"Content-Type": "application/json"}
-ACCOUNT_PATHS = ("/auth/", "/time", "/balance-allowance/")
 FIRST_CURSOR = "MA=="
 LAST_CURSOR = "LTE="
 MAX_PAGES = 100
 """Of one read: more means that the pages do not end."""
-MIN_TIME_S, MAX_TIME_S = 10**9, 10**11
-"""Between them is every time in seconds; one in milliseconds is above."""
-MAX_CLOCK_SKEW_S = 1
-"""Clocks that differ by no more count as equal: the venue reports whole seconds, and its reply took
-time to arrive."""
 
 
 class NoMarket(Exception):
@@ -68,10 +51,6 @@ class EndlessPages(Transient):
         self.rows = rows
 
 
-class Page:
-    """The body of a reply that is not JSON: what a gateway in front of the venue answers."""
-
-
 class Clob:
     """The CLOB over HTTP.
 
@@ -79,11 +58,15 @@ class Clob:
     ``Reply``: see ``post_order``.
     """
 
-    def __init__(self, settings: VenueSettings, *, now: Callable[[], datetime]) -> None:
-        self._settings, self._now = settings, now
-        self._connections = Connections(timeout_s=settings.venue_timeout_s)
-        self._clock_offset_s = 0
-        """How far the venue's clock is ahead of ours; measured once it refuses a signed time."""
+    def __init__(
+        self,
+        settings: VenueSettings,
+        *,
+        now: Callable[[], datetime],
+        budget: RequestBudget | None = None,
+    ) -> None:
+        """``budget``: shared with the process's other clients of the venue; None: it has none."""
+        self._requests = ClobRequests(settings, now=now, budget=budget)
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,7 +77,7 @@ class Clob:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._connections.close()
+        await self._requests.close()
 
     async def fetch_book(self, token_id: str) -> BookSnapshot:
         """Raises: NoMarket, Transient, InvalidMessage."""
@@ -131,15 +114,19 @@ class Clob:
             raise InvalidMessage("last-trade-price: the token has never traded")
         return parse_price(reply, "price")
 
-    async def fetch_credentials(self, wallet: Wallet) -> Credentials:
+    async def fetch_credentials(
+        self, wallet: Wallet, *, priority: Priority = Priority.LOOKUP
+    ) -> Credentials:
         """Create the wallet's API key, or derive it where it exists.
 
         Raises: Transient; InvalidMessage where the venue refuses.
         """
-        offset_s = self._clock_offset_s
-        replies = await self._request_api_key(wallet)
-        if replies[-1][0] == HTTPStatus.UNAUTHORIZED and await self._is_clock_wrong(offset_s):
-            replies = await self._request_api_key(wallet)
+        offset_s = self._requests.clock_offset_s
+        replies = await self._request_api_key(wallet, priority)
+        if replies[-1][0] == HTTPStatus.UNAUTHORIZED and await self._requests.is_clock_wrong(
+            offset_s
+        ):
+            replies = await self._request_api_key(wallet, priority)
         status, body = replies[-1]
         credentials = (
             parse_credentials(body, address=wallet.signer) if status == HTTPStatus.OK else None
@@ -154,13 +141,21 @@ class Clob:
             f"the venue refuses an API key to signer {wallet.signer}: {_statuses(replies)}"
         )
 
-    async def _request_api_key(self, wallet: Wallet) -> list[tuple[int, Any]]:
+    async def _request_api_key(self, wallet: Wallet, priority: Priority) -> list[tuple[int, Any]]:
         """The replies to creating the key and, where it was not created, to deriving it."""
-        headers = wallet.build_l1_headers(timestamp=self._venue_time_s())
-        created = await self._request("POST", "/auth/api-key", headers=headers)
-        if created[0] == HTTPStatus.OK:
-            return [created]
-        return [created, await self._request("GET", "/auth/derive-api-key", headers=headers)]
+        replies: list[tuple[int, Any]] = []
+        for method, path in (("POST", "/auth/api-key"), ("GET", "/auth/derive-api-key")):
+            reply = await self._requests.request(
+                method,
+                path,
+                sign=lambda: wallet.build_l1_headers(timestamp=self._requests.venue_time_s()),
+                priority=priority,
+                wallet=wallet.signer,
+            )
+            replies.append(reply)
+            if reply[0] == HTTPStatus.OK:
+                break
+        return replies
 
     async def refresh_balance(
         self, credentials: Credentials, *, token_id: str | None, signature_type: int
@@ -176,7 +171,7 @@ class Clob:
             "token_id": token_id or "",
             "signature_type": str(signature_type),
         }
-        status, _ = await self._signed_read(path, credentials, **query)
+        status, _ = await self._signed_read(path, credentials, query=query)
         if status != HTTPStatus.OK:
             raise Transient(f"GET {path}: status {status}")
 
@@ -188,54 +183,53 @@ class Clob:
         left, and it is ``RetryLater``; likewise where a gateway in front of the venue answers. A
         post that is refused because of its signed time is sent once more.
         """
-        offset_s = self._clock_offset_s
-        reply = await self._post(body, credentials)
+        offset_s = self._requests.clock_offset_s
+        reply = await self._requests.post_order(body, credentials)
         if (
             isinstance(reply, Rejected)
             and reply.reason is Reason.UNAUTHORIZED
-            and await self._is_clock_wrong(offset_s)
+            and await self._requests.is_clock_wrong(offset_s)
         ):
-            reply = as_repeat(await self._post(body, credentials))
+            reply = as_repeat(await self._requests.post_order(body, credentials))
         return reply
 
-    async def _post(self, body: str, credentials: Credentials) -> Reply:
-        headers = JSON | credentials.build_headers(
-            method="POST", path="/order", body=body, timestamp=self._venue_time_s()
-        )
-        try:
-            async with self._connections.session(Use.ORDERS).post(
-                self._settings.clob("/order"), data=body.encode(), headers=headers
-            ) as response:
-                raw = await response.read()
-                return parse_reply(
-                    response.status,
-                    _parse_json(raw),
-                    retry_after_s=parse_retry_after(
-                        response.headers.get("Retry-After"),
-                        now=datetime.fromtimestamp(self._venue_time_s(), UTC),
-                    ),
-                )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return RetryLater(f"no connection to the venue: {type(error).__name__}")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return ReplyLost(type(error).__name__)
-
     async def fetch_trades(
-        self, credentials: Credentials, *, maker_address: str, since: datetime
+        self,
+        credentials: Credentials,
+        *,
+        maker_address: str,
+        since: datetime,
+        priority: Priority = Priority.LOOKUP,
     ) -> list[Mapping[str, Any]]:
         """Return the wallet's trades since a moment of our clock.
 
         Raises: Transient; of these, Unauthorized and EndlessPages.
         """
         while True:
-            offset_s = self._clock_offset_s
+            offset_s = self._requests.clock_offset_s
             after = int(since.timestamp()) + min(offset_s, 0)
             trades = await self._fetch_pages(
-                "/data/trades", credentials, maker_address=maker_address, after=str(after)
+                credentials, priority, maker_address=maker_address, after=str(after)
             )
             # A changed offset means that ``after`` was computed with a wrong clock.
-            if self._clock_offset_s == offset_s:
+            if self._requests.clock_offset_s == offset_s:
                 return trades
+
+    async def fetch_trade(
+        self,
+        credentials: Credentials,
+        trade_id: str,
+        *,
+        maker_address: str,
+        priority: Priority = Priority.LOOKUP,
+    ) -> list[Mapping[str, Any]]:
+        """Return the row of one trade of the wallet; none where the venue does not show it.
+
+        Raises: Transient; of these, Unauthorized and EndlessPages.
+        """
+        return await self._fetch_pages(
+            credentials, priority, maker_address=maker_address, id=trade_id
+        )
 
     async def is_order_open(self, credentials: Credentials, order_hash: str) -> bool:
         """Whether the venue still holds the order: it rests in the book, or waits to be matched.
@@ -251,9 +245,9 @@ class Clob:
         return bool(body)
 
     async def _fetch_pages(
-        self, path: str, credentials: Credentials, **query: str
+        self, credentials: Credentials, priority: Priority, **query: str
     ) -> list[Mapping[str, Any]]:
-        rows: list[Mapping[str, Any]] = []
+        path, rows = "/data/trades", list[Mapping[str, Any]]()
         cursor, read = FIRST_CURSOR, set[str]()
         while cursor != LAST_CURSOR:
             if cursor in read or len(read) == MAX_PAGES:
@@ -261,7 +255,9 @@ class Clob:
                 logger.warning("%s", text)
                 raise EndlessPages(text, rows)
             read.add(cursor)
-            status, body = await self._signed_read(path, credentials, next_cursor=cursor, **query)
+            status, body = await self._signed_read(
+                path, credentials, priority=priority, query={"next_cursor": cursor, **query}
+            )
             page = body.get("data") if status == HTTPStatus.OK and isinstance(body, dict) else None
             if not isinstance(page, list) or not all(isinstance(row, dict) for row in page):
                 raise Transient(f"GET {path}: status {status}, no readable page")
@@ -270,64 +266,44 @@ class Clob:
         return rows
 
     async def _signed_read(
-        self, path: str, credentials: Credentials, **query: str
+        self,
+        path: str,
+        credentials: Credentials,
+        *,
+        priority: Priority = Priority.LOOKUP,
+        query: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Raises: Transient; Unauthorized where the clocks agree."""
-        offset_s = self._clock_offset_s
-        status, body = await self._request(
-            "GET", path, headers=self._build_l2_headers(path, credentials), query=query
-        )
-        if status == HTTPStatus.UNAUTHORIZED and await self._is_clock_wrong(offset_s):
-            status, body = await self._request(
-                "GET", path, headers=self._build_l2_headers(path, credentials), query=query
+
+        def sign() -> dict[str, str]:
+            return credentials.build_headers(
+                method="GET", path=path, body=None, timestamp=self._requests.venue_time_s()
             )
+
+        read = partial(
+            self._requests.request,
+            "GET",
+            path,
+            sign=sign,
+            query=query,
+            priority=priority,
+            wallet=credentials.address,
+        )
+        offset_s = self._requests.clock_offset_s
+        status, body = await read()
+        if status == HTTPStatus.UNAUTHORIZED and await self._requests.is_clock_wrong(offset_s):
+            status, body = await read()
         if status == HTTPStatus.UNAUTHORIZED:
             raise Unauthorized(f"GET {path}: status {status}")
         return status, body
 
-    def _build_l2_headers(self, path: str, credentials: Credentials) -> dict[str, str]:
-        return credentials.build_headers(
-            method="GET", path=path, body=None, timestamp=self._venue_time_s()
-        )
-
-    async def _is_clock_wrong(self, offset_s: int) -> bool:
-        """Measure the offset of the venue's clock again, after a request that was signed with
-        ``offset_s`` was refused. Return whether it differs, so that signing again can help.
-        """
-        if self._clock_offset_s == offset_s:  # else another request has measured it meanwhile
-            try:
-                venue_time_s = _parse_time(await self._get("/time"))
-            except (Transient, NoMarket, ValueError):
-                return False
-            self._clock_offset_s = venue_time_s - int(self._now().timestamp())
-        return abs(self._clock_offset_s - offset_s) > MAX_CLOCK_SKEW_S
-
     async def _get(self, path: str, **query: str) -> Any:
-        status, body = await self._request("GET", path, query=query)
+        status, body = await self._requests.request("GET", path, query=query)
         if status == HTTPStatus.NOT_FOUND and not isinstance(body, Page):
             raise NoMarket(path)
         if status != HTTPStatus.OK:
             raise Transient(f"GET {path}: status {status}")
         return body
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> tuple[int, Any]:
-        try:
-            async with self._connections.session(_use(path)).request(
-                method, self._settings.clob(path), headers=headers, params=query
-            ) as response:
-                return response.status, _parse_json(await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Transient(f"{method} {path}: {type(error).__name__}") from None
-
-    def _venue_time_s(self) -> int:
-        return int(self._now().timestamp()) + self._clock_offset_s
 
 
 def as_repeat(reply: Reply) -> Reply:
@@ -335,25 +311,11 @@ def as_repeat(reply: Reply) -> Reply:
     return replace(reply, is_repeat=True) if isinstance(reply, Rejected) else reply
 
 
-def _use(path: str) -> Use:
-    return Use.ACCOUNTS if path.startswith(ACCOUNT_PATHS) else Use.READS
-
-
 def _asset_type(token_id: str | None) -> str:
     """The venue's word for the asset; None is the collateral."""
     if token_id is None:
         return "COLLATERAL"
     return "CONDITIONAL-V2" if is_v3_position(int(token_id)) else "CONDITIONAL"
-
-
-def _parse_time(body: Any) -> int:
-    """Unix seconds. Raises: ValueError where the reply is no time."""
-    if isinstance(body, bool) or not isinstance(body, int | str):
-        raise ValueError("no number")
-    time_s = int(body)
-    if not MIN_TIME_S < time_s < MAX_TIME_S:
-        raise ValueError("not a time in seconds")
-    return time_s
 
 
 def _is_passing(status: int, body: Any) -> bool:
@@ -370,16 +332,6 @@ def _is_passing(status: int, body: Any) -> bool:
 
 def _statuses(replies: list[tuple[int, Any]]) -> str:
     return "status " + ", then ".join(str(status) for status, _ in replies)
-
-
-def _parse_json(raw: bytes) -> Any:
-    """``Page`` where the bytes are not JSON; None where there are none."""
-    if not raw:
-        return None
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return Page()
 
 
 def _require_object(body: Any) -> Mapping[str, Any]:

@@ -6,10 +6,9 @@ neither a log index nor an order: two equal rows of a transaction can be two rea
 was reported twice, and nothing in them says which.
 """
 
-import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
@@ -18,16 +17,18 @@ from typing import Any, Self
 
 import aiohttp
 
+from shared.clock import utc_now
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import floor_micros
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket import rtds
+from shared.polymarket.replies import parse_retry_after
+from shared.polymarket.request_budget import Priority, RequestBudget
+from shared.polymarket.request_families import find_family
 
 logger = logging.getLogger(__name__)
 
-REQUEST_INTERVAL_S = 0.06
-"""One address may make 200 requests in ten seconds; this leaves a few for other programs."""
 ROWS_PER_PAGE = 500
 MAX_TOKEN_ID_DIGITS = len(str(2**256))
 MAX_PAGES = 20
@@ -60,14 +61,13 @@ class DataApi:
         url: str,
         *,
         timeout_s: float,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        interval_s: float = REQUEST_INTERVAL_S,
+        now: Callable[[], datetime] = utc_now,
+        budget: RequestBudget | None = None,
     ) -> None:
-        self._url, self._timeout_s = url.rstrip("/"), timeout_s
-        self._sleep, self._interval_s = sleep, interval_s
+        """``budget``: shared with the process's other clients of the venue; None: it has none."""
+        self._url, self._timeout_s, self._now = url.rstrip("/"), timeout_s, now
+        self._budget = budget or RequestBudget()
         self._session: aiohttp.ClientSession | None = None
-        self._pace = asyncio.Lock()
-        """Its holder waits for the next request's time: several feeds share the limit."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,13 +136,16 @@ class DataApi:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s)
             )
-        async with self._pace:
-            await self._sleep(self._interval_s)
+        family = find_family(path)
+        await self._budget.wait_for_room(family, priority=Priority.POLL)
         try:
             async with self._session.get(self._url + path, params=query) as reply:
                 text = await reply.text()
         except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
             raise Transient(f"no reply from the Data API: {type(error).__name__}") from error
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            retry_after_s = parse_retry_after(reply.headers.get("Retry-After"), now=self._now())
+            self._budget.slow_down(family, retry_after_s=retry_after_s)
         if reply.status != HTTPStatus.OK:
             raise Transient(f"the Data API replied with status {reply.status}")
         try:

@@ -21,6 +21,9 @@ from shared.messages.base import MAX_MICROS
 from shared.messages.filters import MarketDetails
 from shared.polymarket.clob import NoMarket
 from shared.polymarket.condition_ids import parse_condition_id
+from shared.polymarket.replies import parse_retry_after
+from shared.polymarket.request_budget import RequestBudget
+from shared.polymarket.request_families import Family
 from shared.polymarket.token_ids import parse_token_id
 
 MAX_CONNECTIONS = 8
@@ -28,8 +31,17 @@ MAX_CONNECTIONS = 8
 
 
 class Gamma:
-    def __init__(self, url: str, *, timeout_s: float, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        now: Callable[[], datetime],
+        budget: RequestBudget | None = None,
+    ) -> None:
+        """``budget``: shared with the process's other clients of the venue; None: it has none."""
         self._url, self._timeout_s, self._now = url.rstrip("/"), timeout_s, now
+        self._budget = budget or RequestBudget()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,11 +80,15 @@ class Gamma:
                 connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
                 timeout=aiohttp.ClientTimeout(total=self._timeout_s),
             )
+        await self._budget.wait_for_room(Family.GAMMA)
         try:
             async with self._session.get(self._url + path, params=query) as reply:
                 text = await reply.text()
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
             raise Transient(f"no reply from Gamma: {type(error).__name__}") from error
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            retry_after_s = parse_retry_after(reply.headers.get("Retry-After"), now=self._now())
+            self._budget.slow_down(Family.GAMMA, retry_after_s=retry_after_s)
         if reply.status != HTTPStatus.OK:
             raise Transient(f"Gamma replied with status {reply.status}")
         return _parse_json(text, what="Gamma's reply")

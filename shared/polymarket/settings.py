@@ -1,5 +1,7 @@
 """The venue's addresses, from environment variables; the defaults are the live venue's."""
 
+from decimal import Decimal
+
 from pydantic import Field, HttpUrl, WebsocketUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -20,6 +22,10 @@ class VenueSettings(BaseSettings):
     venue_timeout_s: float = Field(default=10, gt=0)
     """Timeout of a request; of an order, once it has a connection: an order whose reply does not
     come in time has an unknown outcome."""
+
+    venue_rate_share: Decimal = Field(default=Decimal(1), gt=0)
+    """The part of the venue's rate limits per address that this process may use: 0.5 where two
+    executors share an address. More than 1 where requests leave from several addresses."""
 
     def clob(self, path: str) -> str:
         """The full URL of a path of the CLOB's REST interface."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from coincurve import PrivateKey
+from Crypto.Hash import SHA256
+from Crypto.Protocol.KDF import HKDF
 from eth_account import Account
 from eth_account.messages import _hash_eip191_message, encode_typed_data
 from eth_account.signers.local import LocalAccount
@@ -44,6 +46,7 @@ POLY_1271 = 3
 """Signature type of deposit wallets: the wallet itself is the order's signer, and its key signs a
 nested digest."""
 
+SECRET_BYTES = 32
 SALT_BITS = 53
 """The venue reads the salt as a JSON number, which holds no more bits exactly."""
 
@@ -169,6 +172,14 @@ class Wallet:
             sign_api_key_auth(self._account, chain_id=CHAIN_ID, timestamp=timestamp)
         )
 
+    def derive_secret(self, context: bytes) -> bytes:
+        """Return 32 bytes that only the holder of the private key can compute, others for each
+        context (HKDF-SHA256). They say nothing about the private key.
+        """
+        derived = HKDF(bytes(self._account.key), SECRET_BYTES, b"", SHA256, context=context)
+        assert isinstance(derived, bytes)  # a tuple is of several keys
+        return derived
+
     def _sign_digest(self, digest: bytes) -> bytes:
         """Sign as eth_account does, which would derive the public key again each time."""
         signature = self._key.sign_recoverable(digest, hasher=None)
@@ -268,8 +279,8 @@ def _classify_wallet(proxy: str, *, signer: str) -> WalletType | None:
 
 
 def derive_salt(intent_id: str) -> int:
-    """The salt of an intent's order: derived from the hash in its id, so that the order can be built
-    again identically.
+    """The salt of an intent's order: derived from the hash in its id, so that the order can be
+    built again identically.
     """
     return int(intent_id.rpartition("-")[2], 16) % (1 << SALT_BITS)
 

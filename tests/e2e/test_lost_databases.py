@@ -122,7 +122,7 @@ class RunningService:
             (debts,) = await fetch_rows(connection, query)
 
         async def is_summed_up() -> bool:
-            return await self.fetch_metric(OUTSTANDING) == debts.usdc
+            return bool(await self.fetch_metric(OUTSTANDING) == debts.usdc)
 
         await eventually(is_summed_up, within=WITHIN_S, what="all debts in the sum")
 

@@ -27,6 +27,8 @@ UPDATE_INTERVAL_S = 0.25
 LEVELS = 8
 LARGE_AMOUNT = 10**15
 WORD_DIGITS = 64
+NO_RATE_LIMIT = "1000"
+"""The venue on this machine has no limit per address."""
 HANG_S = 60
 """Longer than any client waits for an answer."""
 WALLET_CALLS = 10
@@ -55,6 +57,7 @@ class BenchVenue:
             "CLOB_URL": self.url,
             "CLOB_MARKET_WS_URL": f"{sockets}/ws/market",
             "RTDS_WS_URL": f"{sockets}/rtds",
+            "VENUE_RATE_SHARE": NO_RATE_LIMIT,
             "POLYGON_RPC_URL": f"{self.url}/rpc",
         }
 

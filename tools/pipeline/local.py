@@ -26,6 +26,8 @@ from tools.stack.npm import package_folder
 from tools.stack.ports import Ports
 from tools.stack.supervisor import Running
 
+NO_RATE_LIMIT = "1000"
+"""The venue on this machine has no limit per address."""
 PARTITIONS = 16
 """Partitions of each topic: enough for the instances that fit on one machine. A fetch costs ten
 times less CPU in aiokafka than with 64."""
@@ -79,6 +81,7 @@ class LocalPipeline:
             "GAMMA_URL": urls["gamma"],
             "CLOB_MARKET_WS_URL": urls["market_ws"],
             "RTDS_WS_URL": urls["rtds"],
+            "VENUE_RATE_SHARE": NO_RATE_LIMIT,
             "EXECUTOR_KEYS_FILE": str(self.keys_file),
             **({"DATA_URL": urls["data"]} if self._data_api else {}),
             **self._extra,

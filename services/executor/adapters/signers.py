@@ -1,87 +1,19 @@
-"""Holds the followers' keys and signs their orders."""
+"""Reads the followers' private keys and signs their orders."""
 
 import json
-import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from eth_utils.address import is_address, to_checksum_address
 
+from services.executor.adapters.keyring import Keyring
 from services.executor.decisions import Order
-from shared.caching.single_flight import SingleFlight
-from shared.clock import utc_now
-from shared.domain.errors import InvalidMessage, InvalidSettings, Transient
+from shared.domain.errors import InvalidSettings
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderState
 from shared.observe import logs
-from shared.polymarket.clob import Clob
-from shared.polymarket.signing import Credentials, OrderTerms, Wallet, derive_salt
-
-logger = logging.getLogger(__name__)
-
-RENEWAL_INTERVAL = timedelta(minutes=1)
-"""Between two renewals of a wallet's API key: a key that was replaced is known after one, and a
-wallet that the venue does not let in is not asked for again with each request."""
-
-
-class Keyring:
-    """The followers' wallets, and their API keys at the venue. A key is created or derived once,
-    and again where the venue does not accept it any more.
-    """
-
-    def __init__(
-        self,
-        wallets: Mapping[str, Wallet],
-        clob: Clob,
-        *,
-        now: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self._wallets, self._clob, self._now = wallets, clob, now
-        self._credentials: dict[str, Credentials] = {}
-        self._renewed_at: dict[str, datetime] = {}
-        """By proxy: when its key was last asked for again."""
-        self._fetch_once = SingleFlight(self._fetch_from_venue)
-
-    def wallet(self, proxy: str) -> Wallet:
-        """Raises: InvalidMessage where no key was given for the proxy."""
-        try:
-            return self._wallets[proxy]
-        except KeyError:
-            raise InvalidMessage(
-                f"there is no key for proxy {proxy}: add it to EXECUTOR_KEYS_FILE"
-            ) from None
-
-    async def fetch_credentials(self, proxy: str) -> Credentials:
-        """Raises: InvalidMessage, Transient."""
-        known = self._credentials.get(proxy)
-        return known if known is not None else await self._fetch_once(proxy)
-
-    async def renew_credentials(self, proxy: str, *, refused: Credentials) -> Credentials | None:
-        """The wallet's API key after the venue refused this one: keys end, or are replaced. None:
-        there is no other, or it was asked for within ``RENEWAL_INTERVAL``.
-        """
-        known = self._credentials.get(proxy)
-        if known is not None and known is not refused:  # another request has renewed it meanwhile
-            return known
-        if not self._fetch_once.is_running(proxy):
-            renewed_at = self._renewed_at.get(proxy)
-            if renewed_at is not None and self._now() - renewed_at < RENEWAL_INTERVAL:
-                return None
-            self._renewed_at[proxy] = self._now()
-            logger.warning("the venue refuses the API key of proxy %s, it is derived anew", proxy)
-        try:
-            return await self._fetch_once(proxy)
-        except (Transient, InvalidMessage) as error:
-            logger.error("the API key of proxy %s could not be derived anew: %s", proxy, error)
-            return None
-
-    async def _fetch_from_venue(self, proxy: str) -> Credentials:
-        credentials = await self._clob.fetch_credentials(self.wallet(proxy))
-        logs.register_secret(credentials.secret)
-        logs.register_secret(credentials.passphrase)
-        self._credentials[proxy] = credentials
-        return credentials
+from shared.polymarket.signing import OrderTerms, Wallet, derive_salt
 
 
 def load_wallets(keys_file: Path) -> Mapping[str, Wallet]:

@@ -3,13 +3,15 @@
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from services.executor.adapters.gates import VenueGates
+from services.executor.adapters.keyring import Keyring
 from services.executor.adapters.orders import LeaseHolder
-from services.executor.adapters.signers import Keyring
+from services.executor.adapters.trade_reads import TradeReads
 from services.executor.decisions import Order, OrderLookup
 from shared.domain.errors import InvalidMessage, Transient
 from shared.domain.money import Side
@@ -17,15 +19,15 @@ from shared.messages.orders import OrderOverdue, TradeReported
 from shared.observe import metrics, tracing
 from shared.polymarket.clob import Clob, EndlessPages, Unauthorized, as_repeat
 from shared.polymarket.replies import Reason, Rejected, Reply, RetryLater
+from shared.polymarket.request_budget import Priority
 from shared.polymarket.signing import Credentials
 from shared.polymarket.trades import VenueTrade, named_orders, parse_trade
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Rows = list[Mapping[str, Any]]
 
-LOOKBACK = timedelta(seconds=30)
-"""Trades are fetched from so long before an order was signed: the venue's clock may differ."""
 MAX_WAIT_S = 60
 """Longer waits that the venue asks for are cut: by then the order has expired."""
 
@@ -49,13 +51,16 @@ class WalletTrades:
     endless: str = ""
     """Why there may be more than was read; empty: this is all."""
 
+    def list_unreadable(self, order: Order) -> list[UnreadableRow]:
+        """Those that are about the order, or may be."""
+        return [row for row in self.unreadable if row.order_hash in (None, order.order_hash)]
+
     def problem_with(self, order: Order) -> str:
         """Why this is not all that the venue has of the order; empty: it is. An order that only a
         row names which cannot be read is not an order without trades.
         """
-        about = (row for row in self.unreadable if row.order_hash in (None, order.order_hash))
-        if (row := next(about, None)) is not None:
-            return row.reason
+        if unreadable := self.list_unreadable(order):
+            return unreadable[0].reason
         has_trades = any(report.order_hash == order.order_hash for report in self.reports)
         return "" if has_trades else self.endless
 
@@ -74,6 +79,7 @@ class ClobVenue:
     ) -> None:
         self._clob, self._keyring, self._leases, self._now = clob, keyring, leases, now
         self._gates = gates
+        self._reads = TradeReads()
         self._waits: dict[str, tuple[datetime, str]] = {}
         """By proxy: until when it posts nothing because the venue asked its signer to wait, and the
         venue's text."""
@@ -161,32 +167,67 @@ class ClobVenue:
         )
         return OrderLookup(trades=found.reports, is_open=is_open)
 
-    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
-        """The venue's trades of these orders of one proxy. Raises: Transient, InvalidMessage."""
-        since = min(order.signed_at for order in orders) - LOOKBACK
-        endless = ""
+    async def fetch_trades(
+        self, proxy: str, orders: Sequence[Order], *, priority: Priority = Priority.LOOKUP
+    ) -> WalletTrades:
+        """The venue's trades of these orders of one proxy: those that it has shown before, and
+        those that are new or have changed. Raises: Transient, InvalidMessage.
+        """
+        began_at = self._now()
+        rows, endless = await self._read_rows(
+            proxy, priority, partial(self._clob.fetch_trades, since=self._reads.read_from(orders))
+        )
+        by_hash = {order.order_hash.lower(): order for order in orders}
+        found = _parse_rows(rows, by_hash, now=began_at, endless=endless)
+        if changing := self._reads.list_changing(orders, shown=found.reports):
+            for trade in changing:
+                rows += await self._read_trade(proxy, trade.trade_id, priority)
+            found = _parse_rows(rows, by_hash, now=began_at, endless=endless)
+        for order in orders:
+            is_all = not (endless or found.list_unreadable(order))
+            self._reads.remember(order, found.reports, read_until=began_at if is_all else None)
+        return replace(found, reports=self._reads.list_trades(orders))
+
+    async def _read_trade(
+        self, proxy: str, trade_id: str, priority: Priority
+    ) -> list[Mapping[str, Any]]:
+        """The row of a trade that can still change; none where the venue does not show it now: then
+        what is known of it stands.
+        """
+        try:
+            fetch = partial(self._clob.fetch_trade, trade_id=trade_id)
+            rows, _ = await self._read_rows(proxy, priority, fetch)
+        except Transient as error:
+            logger.warning("trade %s of proxy %s could not be read: %s", trade_id, proxy, error)
+            return []
+        return rows
+
+    async def _read_rows(
+        self, proxy: str, priority: Priority, fetch: Callable[..., Awaitable[Rows]]
+    ) -> tuple[Rows, str]:
+        """The rows, and why there may be more; empty: they are all. Raises: Transient,
+        InvalidMessage.
+        """
         try:
             rows = await self._read(
                 proxy,
-                lambda credentials: self._clob.fetch_trades(
-                    credentials, maker_address=proxy, since=since
-                ),
+                lambda credentials: fetch(credentials, maker_address=proxy, priority=priority),
+                priority,
             )
         except EndlessPages as error:
-            rows, endless = error.rows, str(error)
-        by_hash = {order.order_hash.lower(): order for order in orders}
-        parsed = [_parse_row(row, by_hash, now=self._now()) for row in rows]
-        return WalletTrades(
-            reports=tuple(each for each in parsed if isinstance(each, TradeReported)),
-            unreadable=tuple(each for each in parsed if isinstance(each, UnreadableRow)),
-            endless=endless,
-        )
+            return error.rows, str(error)
+        return rows, ""
 
-    async def _read(self, proxy: str, read: Callable[[Credentials], Awaitable[Result]]) -> Result:
+    async def _read(
+        self,
+        proxy: str,
+        read: Callable[[Credentials], Awaitable[Result]],
+        priority: Priority = Priority.LOOKUP,
+    ) -> Result:
         """Read with the wallet's API key, and once more with its new one where it was revoked or
         replaced. Raises: Transient, InvalidMessage.
         """
-        credentials = await self._keyring.fetch_credentials(proxy)
+        credentials = await self._keyring.fetch_credentials(proxy, priority=priority)
         try:
             return await read(credentials)
         except Unauthorized:
@@ -210,6 +251,17 @@ def set_owner(body: str, api_key: str) -> str:
 
 def _is_refused_for(reply: Reply, reason: Reason) -> bool:
     return isinstance(reply, Rejected) and reply.reason is reason
+
+
+def _parse_rows(
+    rows: Rows, by_hash: Mapping[str, Order], *, now: datetime, endless: str
+) -> WalletTrades:
+    parsed = [_parse_row(row, by_hash, now=now) for row in rows]
+    return WalletTrades(
+        reports=tuple(each for each in parsed if isinstance(each, TradeReported)),
+        unreadable=tuple(each for each in parsed if isinstance(each, UnreadableRow)),
+        endless=endless,
+    )
 
 
 def _parse_row(

@@ -18,6 +18,7 @@ from services.executor.decisions import (
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.orders import OrderState, TradeStatus
 from shared.observe import metrics, tracing
+from shared.polymarket.request_budget import Priority
 from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class VenueFeed:
     ) -> None:
         await asyncio.sleep(after_s)
         try:
-            trades = await self._venue.fetch_trades(proxy, orders)
+            trades = await self._venue.fetch_trades(proxy, orders, priority=Priority.POLL)
         except (Transient, InvalidMessage) as error:
             pause = self._retries.fail(proxy)
             logger.warning(

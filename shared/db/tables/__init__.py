@@ -10,7 +10,7 @@ from shared.db.tables.control import (
     versions,
 )
 from shared.db.tables.debt_recovery import debts
-from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
+from shared.db.tables.executor import ORDER_IS_OPEN, api_keys, orders, trades
 from shared.db.tables.ingest import (
     complements,
     copy_sizes,
@@ -32,6 +32,7 @@ from shared.db.tables.tx_monitor import watches
 __all__ = [
     "ORDER_IS_OPEN",
     "SCHEMAS",
+    "api_keys",
     "complements",
     "copy_sizes",
     "copy_slices",

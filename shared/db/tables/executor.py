@@ -1,9 +1,9 @@
-"""Tables of the executor: orders and their trades."""
+"""Tables of the executor: orders and their trades, and the wallets' API keys."""
 
-from sqlalchemy import BigInteger, Column, Index, Numeric, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Numeric, Table, Text, text
 
 from shared.db.sql import literals
-from shared.db.tables.base import TIMESTAMP, metadata, timestamp
+from shared.db.tables.base import NOW, TIMESTAMP, metadata, timestamp
 from shared.messages.orders import OPEN_ORDER_STATES
 
 ORDER_IS_OPEN = f"state in {literals(OPEN_ORDER_STATES)}"
@@ -102,4 +102,20 @@ trades = Table(
     Index("trades_by_transaction", "transaction_hash"),
     schema="executor",
     comment="The venue's trades of our orders. Positions are a view of them.",
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("proxy", Text, primary_key=True),
+    Column(
+        "ciphertext",
+        LargeBinary,
+        nullable=False,
+        comment="Encrypted with a key that is derived from the wallet's private key",
+    ),
+    Column("created_at", TIMESTAMP, nullable=False, server_default=NOW),
+    Column("updated_at", TIMESTAMP, nullable=False, server_default=NOW),
+    schema="executor",
+    comment="The followers' API keys at the venue. Any row may be deleted: it is derived anew.",
 )

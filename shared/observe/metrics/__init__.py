@@ -49,6 +49,7 @@ from shared.observe.metrics.copies import (
     transaction_state_reached,
 )
 from shared.observe.metrics.services import (
+    api_keys_missing,
     blocked_keys,
     book_unusable,
     build_info,
@@ -62,6 +63,8 @@ from shared.observe.metrics.services import (
     message_redriven,
     message_retried,
     messages_unfinished,
+    venue_limit_reached,
+    venue_requests_waiting,
 )
 
 __all__ = [
@@ -80,6 +83,7 @@ __all__ = [
     "ParkedReason",
     "Stage",
     "amount_carried",
+    "api_keys_missing",
     "blocked_keys",
     "book_unusable",
     "build_info",
@@ -113,6 +117,8 @@ __all__ = [
     "trade_copied",
     "trades_unsettled",
     "transaction_state_reached",
+    "venue_limit_reached",
+    "venue_requests_waiting",
 ]
 
 

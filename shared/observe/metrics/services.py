@@ -18,6 +18,7 @@ from shared.observe.labels import (
     MessageOutcome,
     ParkedReason,
 )
+from shared.polymarket.request_families import Family
 
 _TOPIC = Label(name="topic", values="the declared topics")
 _FEED = Label(name="feed", values=Feed)
@@ -55,6 +56,23 @@ _REDRIVEN = counter(
     "Dead letters that were handled after an operator had redriven them",
     subject=Subject.MESSAGES,
     labels=(_TOPIC,),
+)
+_VENUE_WAITING = gauge(
+    "slipstream_venue_requests_waiting",
+    "Requests to the venue that wait for its rate limit",
+    subject=Subject.FEEDS,
+    labels=(Label(name="family", values=Family),),
+)
+_VENUE_LIMITED = counter(
+    "slipstream_venue_limits_reached",
+    "Replies of the venue with 429: it is asked nothing of the kind for as long as it says",
+    subject=Subject.FEEDS,
+    labels=(Label(name="family", values=Family),),
+)
+_KEYS_MISSING = gauge(
+    "slipstream_api_keys_missing",
+    "Wallets of this instance whose API key at the venue is not known yet",
+    subject=Subject.FEEDS,
 )
 _FRAMES = counter(
     "slipstream_feed_frames",
@@ -145,6 +163,21 @@ def feed_frame(feed: Feed, kind: FrameKind) -> None:
 def feed_silent(feed: Feed, seconds: float) -> None:
     """Set for how long a socket has brought no data, also where it still answers pings."""
     _SILENCE.labels(feed).set(seconds)
+
+
+def venue_requests_waiting(family: Family, *, by: int) -> None:
+    """Add to the number of requests that wait for the venue's rate limit."""
+    _VENUE_WAITING.labels(family).inc(by)
+
+
+def venue_limit_reached(family: Family) -> None:
+    """Count a reply of the venue that its rate limit is reached."""
+    _VENUE_LIMITED.labels(family).inc()
+
+
+def api_keys_missing(n: int) -> None:
+    """Set how many wallets of this instance have no API key yet."""
+    _KEYS_MISSING.labels().set(n)
 
 
 def cache_requested(cache: Cache, result: CacheResult) -> None:

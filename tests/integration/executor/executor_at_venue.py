@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.chain import ExchangeLogs
 from services.executor.adapters.gates import VenueGates
+from services.executor.adapters.keyring import Keyring
 from services.executor.adapters.orders import PostgresOrders
-from services.executor.adapters.signers import Keyring, SdkSigners
+from services.executor.adapters.signers import SdkSigners
 from services.executor.adapters.venue import ClobVenue
 from services.executor.adapters.venue_feed import VenueFeed
 from services.executor.decisions import Order

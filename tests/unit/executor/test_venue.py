@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.executor.adapters.signers import RENEWAL_INTERVAL
+from services.executor.adapters.keyring import RENEWAL_INTERVAL
 from services.executor.adapters.venue import set_owner
 from services.executor.decisions import Order, apply_reply
 from shared.domain.errors import InvalidMessage, Transient

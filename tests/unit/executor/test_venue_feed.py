@@ -23,6 +23,7 @@ from shared.domain.errors import Transient
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.orders import OrderOverdue, OrderState
+from shared.polymarket.request_budget import Priority
 from shared.testing.waiting import eventually
 from tests.builders import NOON, a_trade, seconds
 from tests.fakes import Clock
@@ -50,7 +51,9 @@ class RefusingVenue:
     trades: WalletTrades = field(default_factory=lambda: WalletTrades(reports=()))
     requests: Counter[str] = field(default_factory=Counter)
 
-    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+    async def fetch_trades(
+        self, proxy: str, orders: Sequence[Order], *, priority: Priority = Priority.LOOKUP
+    ) -> WalletTrades:
         self.requests[proxy] += 1
         if proxy in self.refused:
             raise Transient("GET /data/trades: status 403")
@@ -150,7 +153,9 @@ class SlowVenue(RefusingVenue):
     answers: dict[str, list[asyncio.Event]] = field(default_factory=dict)
     """By refused wallet, one for each request."""
 
-    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+    async def fetch_trades(
+        self, proxy: str, orders: Sequence[Order], *, priority: Priority = Priority.LOOKUP
+    ) -> WalletTrades:
         if proxy in self.refused:
             self.answers.setdefault(proxy, []).append(asyncio.Event())
             await self.answers[proxy][-1].wait()
@@ -258,7 +263,9 @@ class HangingVenue(RefusingVenue):
 
     answers: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+    async def fetch_trades(
+        self, proxy: str, orders: Sequence[Order], *, priority: Priority = Priority.LOOKUP
+    ) -> WalletTrades:
         self.requests[proxy] += 1
         if proxy in self.refused:
             await self.answers.wait()

@@ -9,12 +9,13 @@ from typing import Any
 from eth_account import Account
 
 from services.executor.adapters.gates import VenueGates
-from services.executor.adapters.signers import Keyring
+from services.executor.adapters.keyring import Keyring
 from services.executor.adapters.venue import ClobVenue
 from shared.db.leases import Lease
 from shared.domain.errors import Transient
 from shared.polymarket.clob import Clob, EndlessPages, Unauthorized
 from shared.polymarket.replies import Accepted, Reason, Rejected, Reply
+from shared.polymarket.request_budget import Priority
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials, Wallet
 from tests.builders import NOON
@@ -43,9 +44,15 @@ class ScriptedClob(Clob):
         self.refresh_error: Transient | None = None
         self.rows: list[Mapping[str, Any]] = []
         self.pages_end = True
+        self.read_from: list[datetime] = []
+        """From when on trades were read, by request."""
+        self.read_by_id: list[str] = []
+        self.error_by_id: Transient | None = None
         self.reads_refused = 0
 
-    async def fetch_credentials(self, wallet: Wallet) -> Credentials:
+    async def fetch_credentials(
+        self, wallet: Wallet, *, priority: Priority = Priority.LOOKUP
+    ) -> Credentials:
         self.keys_requested += 1
         if isinstance(self.issued_key, Exception):
             raise self.issued_key
@@ -63,12 +70,33 @@ class ScriptedClob(Clob):
         self.refreshed.append((token_id, signature_type))
 
     async def fetch_trades(
-        self, credentials: Credentials, *, maker_address: str, since: datetime
+        self,
+        credentials: Credentials,
+        *,
+        maker_address: str,
+        since: datetime,
+        priority: Priority = Priority.LOOKUP,
     ) -> list[Mapping[str, Any]]:
         self._require_valid(credentials)
+        self.read_from.append(since)
+        rows = [row for row in self.rows if not is_before(row, since)]
         if not self.pages_end:
-            raise EndlessPages("the pages do not end", self.rows)
-        return self.rows
+            raise EndlessPages("the pages do not end", rows)
+        return rows
+
+    async def fetch_trade(
+        self,
+        credentials: Credentials,
+        trade_id: str,
+        *,
+        maker_address: str,
+        priority: Priority = Priority.LOOKUP,
+    ) -> list[Mapping[str, Any]]:
+        self._require_valid(credentials)
+        self.read_by_id.append(trade_id)
+        if self.error_by_id is not None:
+            raise self.error_by_id
+        return [row for row in self.rows if row.get("id") == trade_id]
 
     async def is_order_open(self, credentials: Credentials, order_hash: str) -> bool:
         self._require_valid(credentials)
@@ -78,6 +106,12 @@ class ScriptedClob(Clob):
         if credentials.key != self.valid_key:
             self.reads_refused += 1
             raise Unauthorized("status 401")
+
+
+def is_before(row: Mapping[str, Any], since: datetime) -> bool:
+    """Whether the row's trade was matched before then, if the row says when it was."""
+    match_time = str(row.get("match_time", ""))
+    return match_time.isdecimal() and int(match_time) < since.timestamp()
 
 
 class AnyLease:

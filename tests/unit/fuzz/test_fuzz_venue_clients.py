@@ -125,10 +125,6 @@ async def read_or_refuse(read: Callable[[], Awaitable[Any]]) -> Any:
     return None
 
 
-async def do_not_wait(_: float) -> None:
-    return
-
-
 @fuzzed
 async def test_mutated_answers_of_the_clob_are_read_or_refused(rng: Random) -> None:
     async with (
@@ -165,7 +161,7 @@ async def test_mutated_answers_of_gamma_and_the_data_api_are_read_or_refused(rng
     async with mutating_venue(rng) as url:
         async with Gamma(str(url), timeout_s=5, now=lambda: NOON) as gamma:
             details = await read_or_refuse(partial(gamma.fetch_details, TOKEN))
-        async with DataApi(str(url), timeout_s=5, sleep=do_not_wait) as data_api:
+        async with DataApi(str(url), timeout_s=5) as data_api:
             value = await read_or_refuse(partial(data_api.fetch_value, LEADER))
             rows = await read_or_refuse(partial(data_api.fetch_positions, LEADER))
             await read_or_refuse(partial(data_api.fetch_trades, LEADER, NOON))

@@ -40,6 +40,7 @@ from shared.polymarket.replies import (
     ReplyLost,
     RetryLater,
 )
+from shared.polymarket.request_families import Family
 
 LEADER = "0x1234567890AbcdEF1234567890aBcdef12345678"
 
@@ -130,6 +131,22 @@ COUNTED: list[tuple[Event, float]] = [
     ),
     (
         (
+            lambda: metrics.venue_limit_reached(Family.TRADES),
+            "venue_limits_reached_total",
+            {"family": "trades"},
+        ),
+        1,
+    ),
+    (
+        (
+            lambda: metrics.venue_requests_waiting(Family.API_KEYS, by=1),
+            "venue_requests_waiting",
+            {"family": "api_keys"},
+        ),
+        1,
+    ),
+    (
+        (
             lambda: metrics.transaction_state_reached(TransactionState.MINED),
             "transactions_total",
             {"state": "mined"},
@@ -149,6 +166,7 @@ SHOWN: list[tuple[Event, float]] = [
     ),
     ((lambda: metrics.feed_silent(Feed.RTDS, 4.5), "feed_silent_seconds", {"feed": "rtds"}), 4.5),
     ((lambda: metrics.blocked_keys(4), "blocked_keys", {}), 4),
+    ((lambda: metrics.api_keys_missing(9), "api_keys_missing", {}), 9),
     ((lambda: metrics.orders_unknown(3), "orders_unknown", {}), 3),
     ((lambda: metrics.orders_alerted(2), "orders_alerted", {}), 2),
     ((lambda: metrics.trades_unsettled(1), "leader_trades_unsettled", {}), 1),

@@ -316,6 +316,13 @@ async def test_trades_are_read_to_the_last_page(venue: Venue, clob: Clob) -> Non
     assert await clob.fetch_trades(CREDENTIALS, maker_address=PROXY, since=NOON) == [{"id": "1"}]
 
 
+async def test_one_trade_is_read_by_its_id(venue: Venue, clob: Clob) -> None:
+    venue.pages = [{"data": [{"id": "7"}], "next_cursor": "LTE="}]
+
+    assert await clob.fetch_trade(CREDENTIALS, "7", maker_address=PROXY) == [{"id": "7"}]
+    assert venue.queries == [{"next_cursor": "MA==", "maker_address": PROXY, "id": "7"}]
+
+
 @pytest.mark.parametrize(
     "canned",
     [

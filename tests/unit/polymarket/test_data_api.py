@@ -1,6 +1,5 @@
 """Rows of the Data API as fills, and the client that reads them page by page."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -21,7 +20,10 @@ from shared.polymarket.data_api import (
     parse_position,
     parse_value,
 )
+from shared.polymarket.request_budget import DEFAULT_PAUSE_S, RequestBudget
+from shared.polymarket.request_families import Family
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN, TRANSACTION
+from tests.fakes import VirtualTime
 
 PATHS = ("/v2/trades", "/v2/positions", "/v2/value")
 
@@ -68,12 +70,12 @@ class FakeDataApi:
             return await api.fetch_value(LEADER)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[DataApi]:
+    async def opened(self, budget: RequestBudget | None = None) -> AsyncIterator[DataApi]:
         application = web.Application()
         application.add_routes([web.get(path, self.reply) for path in PATHS])
         async with (
             TestServer(application) as server,
-            DataApi(str(server.make_url("/")), timeout_s=5, interval_s=0) as api,
+            DataApi(str(server.make_url("/")), timeout_s=5, budget=budget) as api,
         ):
             yield api
 
@@ -217,25 +219,19 @@ async def test_a_value_that_the_venue_refuses_is_asked_for_again_later() -> None
         await FakeDataApi((429, {})).fetch_value()
 
 
-async def test_feeds_that_share_the_client_share_its_limit() -> None:
-    """Each request waits for its own interval, after that of the one before."""
-    waiting = most = 0
+async def test_a_429_slows_down_what_it_was_the_answer_to() -> None:
+    api = FakeDataApi((429, {}), a_page())
+    virtual = VirtualTime()
+    budget = RequestBudget(clock=virtual, sleep=virtual.sleep)
 
-    async def sleep(_: float) -> None:
-        nonlocal waiting, most
-        waiting += 1
-        most = max(most, waiting)
-        await asyncio.sleep(0)
-        waiting -= 1
+    async with api.opened(budget) as client:
+        with pytest.raises(Transient, match="429"):
+            await client.fetch_value(LEADER)
+        await client.fetch_trades(LEADER, NOON)
+        assert virtual.now_s == 0
+        await budget.wait_for_room(Family.DATA_OTHER)
 
-    async with DataApi("http://127.0.0.1:9", timeout_s=5, sleep=sleep) as api:
-        results = await asyncio.gather(
-            *(api.fetch_value(LEADER) for _ in range(3)),
-            api.fetch_trades(LEADER, NOON),
-            return_exceptions=True,
-        )
-
-    assert (most, [type(result) for result in results]) == (1, [Transient] * 4)
+    assert virtual.now_s == DEFAULT_PAUSE_S
 
 
 async def test_positions_are_read_page_by_page() -> None:
