@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 
 from shared.domain.errors import Transient
-from shared.polymarket.connections import CONNECT_WITHIN_S, Connections, Use
+from shared.polymarket.connections import Connections, Use
 from shared.polymarket.replies import (
     Reply,
     ReplyLost,
@@ -26,6 +26,9 @@ JSON = {"Content-Type": "application/json"}
 SIGNER_LIMIT_HEADERS = "poly-ratelimit-"
 """Begin the names of the headers of a reply about a signer's limit."""
 ACCOUNT_PATHS = ("/auth/", "/time", "/balance-allowance/")
+ROOM_WITHIN_S = 0.5
+"""An order that finds no room in the venue's limits by then is not sent: its lease and terms were
+checked right before."""
 MAX_CLOCK_SKEW_S = 1
 """Clocks that differ by no more count as equal: the venue reports whole seconds, and its reply took
 time to arrive."""
@@ -57,7 +60,7 @@ class ClobRequests:
     async def post_order(self, body: str, credentials: Credentials) -> Reply:
         """Post the bytes once, with a signed time. Never raises for the network."""
         try:
-            await self._budget.wait_for_order(credentials.address, within_s=CONNECT_WITHIN_S)
+            await self._budget.wait_for_order(credentials.address, within_s=ROOM_WITHIN_S)
         except BudgetExhausted as error:
             return RetryLater(str(error))
         headers = JSON | credentials.build_headers(
