@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 
 from shared.domain.errors import Transient
-from shared.polymarket.connections import CONNECT_WITHIN_S, Connections, Use
+from shared.polymarket.connections import Connections, Use
 from shared.polymarket.replies import (
     Reply,
     ReplyLost,
@@ -28,6 +28,9 @@ SIGNER_LIMIT_HEADERS = "poly-ratelimit-"
 ACCOUNT_PATHS = ("/auth/", "/time", "/balance-allowance/")
 MIN_TIME_S, MAX_TIME_S = 10**9, 10**11
 """Between them is every time in seconds; one in milliseconds is above."""
+ROOM_WITHIN_S = 0.5
+"""An order that finds no room in the venue's limits by then is not sent: its lease and terms were
+checked right before."""
 MAX_CLOCK_SKEW_S = 1
 """Clocks that differ by no more count as equal: the venue reports whole seconds, and its reply took
 time to arrive."""
@@ -59,7 +62,7 @@ class ClobRequests:
     async def post_order(self, body: str, credentials: Credentials) -> Reply:
         """Post the bytes once, with a signed time. Never raises for the network."""
         try:
-            await self._budget.wait_for_order(credentials.address, within_s=CONNECT_WITHIN_S)
+            await self._budget.wait_for_order(credentials.address, within_s=ROOM_WITHIN_S)
         except BudgetExhausted as error:
             return RetryLater(str(error))
         headers = JSON | credentials.build_headers(

@@ -94,11 +94,7 @@ class Keyring:
         known = self._credentials.get(proxy)
         if known is not None:
             return known
-        try:
-            async with asyncio.timeout(WAIT_S):
-                return await self._fetch_once((proxy, priority))
-        except TimeoutError:
-            raise Transient(f"the venue has issued no API key of proxy {proxy} yet") from None
+        return await self._wait_for_key((proxy, priority))
 
     async def renew_credentials(self, proxy: str, *, refused: Credentials) -> Credentials | None:
         """The wallet's API key after the venue refused this one: keys end, or are replaced. None:
@@ -115,10 +111,18 @@ class Keyring:
             self._renewed_at[proxy] = self._now()
             logger.warning("the venue refuses the API key of proxy %s, it is derived anew", proxy)
         try:
-            return await self._fetch_once(request)
+            return await self._wait_for_key(request)
         except (Transient, InvalidMessage) as error:
             logger.error("the API key of proxy %s could not be derived anew: %s", proxy, error)
             return None
+
+    async def _wait_for_key(self, request: tuple[str, Priority]) -> Credentials:
+        """Raises: InvalidMessage, Transient."""
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await self._fetch_once(request)
+        except TimeoutError:
+            raise Transient(f"the venue has issued no API key of proxy {request[0]} yet") from None
 
     async def _fetch_from_venue(self, request: tuple[str, Priority]) -> Credentials:
         proxy, priority = request

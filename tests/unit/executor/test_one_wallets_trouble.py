@@ -192,27 +192,24 @@ async def test_after_a_start_119_wallets_go_on_and_one_is_asked_for_ever_less(
     trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(startup_check, "BATCH_INTERVAL_S", 0.01)
+    # On a slow machine the others take a while too; only silence has to be cut off.
+    monkeypatch.setattr(startup_check, "ANSWER_WITHIN_S", 3 if trouble == HANGS else 300)
     async with an_executor(trouble) as executor:
         venue, clock, check = executor.venue, executor.clock, executor.build_check()
         running = asyncio.create_task(check(executor.publish))
         await eventually(lambda: check.is_ready, what="the partition is permitted")
-        await eventually(lambda: all(is_ready(check, proxy) for proxy in OTHERS))
         assert not is_ready(check, TROUBLED)
-        asked = venue.requests[TROUBLED]
-
-        clock.now += seconds(1)
-        await eventually(partial(is_asked_more, venue, asked))
-        if trouble != HANGS:
-            await eventually(lambda: not check._rechecks, what="the attempt has failed")
-            for pause_s in (2, 4, 8):
-                before = venue.requests[TROUBLED]
-                clock.now += seconds(pause_s)
-                await eventually(partial(is_asked_more, venue, before))
+        for pause_s in (1,) if trouble == HANGS else (1, 2, 4, 8):
+            asked = venue.requests[TROUBLED]
+            clock.now += seconds(pause_s)
+            await eventually(partial(is_asked_more, venue, asked))
+            if trouble != HANGS:
                 await eventually(lambda: not check._rechecks, what="the attempt has failed")
+        await eventually(lambda: all(is_ready(check, proxy) for proxy in OTHERS))
         assert not is_ready(check, TROUBLED)
         # Five attempts; after a 401 once more with the new API key.
         assert venue.requests[TROUBLED] <= 6 * count_requests(trouble)
-        assert {venue.requests[proxy] for proxy in OTHERS} == {1}
+        assert {venue.requests[proxy] for proxy in OTHERS} <= ({1, 2} if trouble == HANGS else {1})
         assert venue.keys_issued <= len(WALLETS) + 1
 
         venue.mended.set()
