@@ -119,10 +119,10 @@ class RunningService:
         """Wait until the service has read all debts that are recorded now."""
         async with autocommit(self.operator) as connection:
             query = "select sum(usdc)::bigint as usdc from debt_recovery.debts"
-            (debts,) = await fetch_rows(connection, query)
+            recorded: int = (await fetch_rows(connection, query))[0].usdc
 
         async def is_summed_up() -> bool:
-            return bool(await self.fetch_metric(OUTSTANDING) == debts.usdc)
+            return await self.fetch_metric(OUTSTANDING) == recorded
 
         await eventually(is_summed_up, within=WITHIN_S, what="all debts in the sum")
 
