@@ -67,7 +67,7 @@ async def read_until(
     leaders: Callable[[], AbstractSet[str]] = lambda: {LEADER},
 ) -> None:
     """Let the feed read until the condition holds."""
-    async with serve_node(respond, timeout_s=10) as rpc:
+    async with serve_node(respond) as rpc:
         feed = ChainFeed(
             ChainClient(rpc),
             cursor,  # type: ignore[arg-type]
@@ -189,11 +189,11 @@ async def test_a_fill_that_is_read_again_is_published_once() -> None:
     chain = a_chain(head=20, fills_in=[11, 18, 20])
     cursor, published = MemoryCursor(), Published()
 
-    def is_read() -> bool:
-        chain.head += 1
-        return len(cursor.saved) > 20
+    def answer(call: Any) -> Any:
+        chain.head = 20 + len(cursor.saved)
+        return chain(call)
 
-    await read_until(is_read, LimitedNode(answer=chain), cursor, published)
+    await read_until(lambda: len(cursor.saved) > 20, LimitedNode(answer=answer), cursor, published)
 
     assert published.hashes == hashes(chain)
 
