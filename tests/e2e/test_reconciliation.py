@@ -39,9 +39,9 @@ PAST_BLOCKS = 20
 """More than INGEST_CHAIN_LOOKBACK_BLOCKS."""
 STOPPED = ("ingest", "pricer", "preflight")
 SOLD_BY_CAUSE = """
-select i.proxy, cast(i.verdict as json) -> 'intent' ->> 'cause' as cause,
+select i.proxy, cast(v.verdict as json) -> 'intent' ->> 'cause' as cause,
        sum(i.filled_shares)::bigint as sold
-from preflight.intents i
+from preflight.intents i join preflight.verdicts v using (intent_id)
 where i.follow_id = any(:follows) and i.token_id = :token and i.side = 'SELL'
 group by 1, 2
 """
@@ -109,7 +109,7 @@ async def sold_by_cause(story: Story, token: str) -> dict[str, int]:
 async def wait_until_out(story: Story, token: str, proxies: Sequence[str]) -> None:
     async def are_out() -> bool:
         shares = await held(story, token)
-        return all(shares[proxy] < MIN_REMAINDER_SHARES for proxy in proxies)
+        return all(shares.get(proxy, 0) < MIN_REMAINDER_SHARES for proxy in proxies)
 
     await eventually(are_out, within=TIMEOUT_S, what=f"the shares of {token} sold")
 

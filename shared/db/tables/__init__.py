@@ -24,8 +24,11 @@ from shared.db.tables.preflight import (
     exits,
     intents,
     leader_levels,
+    newest_copies,
     positions,
+    reservations,
     spending_windows,
+    verdicts,
 )
 from shared.db.tables.tx_monitor import watches
 
@@ -50,10 +53,13 @@ __all__ = [
     "leases",
     "metadata",
     "modes",
+    "newest_copies",
     "orders",
     "positions",
+    "reservations",
     "spending_windows",
     "trades",
+    "verdicts",
     "versions",
     "watches",
 ]
