@@ -18,7 +18,8 @@ depends_on = None
 TIMESTAMP = sa.DateTime(timezone=True)
 WEEKS = 3
 """The current one, and two ahead."""
-ROOM_FOR_UPDATES = "with (fillfactor = 60)"
+ROOM_FOR_UPDATES = "with (fillfactor = 40)"
+ROOM_FOR_FILLS = "with (fillfactor = 33)"
 FEW_ROWS = {"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "5000"}
 FIRST_DATED_ID = "'i'"
 """The ids of earlier releases come before it: hexadecimal digits."""
@@ -302,7 +303,7 @@ def upgrade_trades() -> None:
         postgresql_with={"autosummarize": "on"},
     )
     move_dated("executor.trades", "intent_id", [column.name for column in trade_columns()])
-    op.execute("alter table executor.trades_before set (fillfactor = 60)")
+    op.execute("alter table executor.trades_before set (fillfactor = 40)")
     attach_before("executor.trades", "intent_id")
 
 
@@ -317,10 +318,10 @@ def upgrade_watches() -> None:
         watch_columns(),
         keys=["request_id"],
         comment="Transactions that a service waits for.",
-        storage=ROOM_FOR_UPDATES,
+        storage=ROOM_FOR_FILLS,
     )
     move_dated("tx_monitor.watches", "request_id", [column.name for column in watch_columns()])
-    op.execute("alter table tx_monitor.watches_before set (fillfactor = 60)")
+    op.execute("alter table tx_monitor.watches_before set (fillfactor = 33)")
     attach_before("tx_monitor.watches", "request_id")
     create_small(
         "open_watches",
