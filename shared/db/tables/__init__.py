@@ -10,7 +10,14 @@ from shared.db.tables.control import (
     versions,
 )
 from shared.db.tables.debt_recovery import debts
-from shared.db.tables.executor import ORDER_IS_OPEN, api_keys, orders, trades
+from shared.db.tables.executor import (
+    api_keys,
+    open_orders,
+    order_states,
+    orders,
+    position_sums,
+    trades,
+)
 from shared.db.tables.ingest import (
     complements,
     copy_sizes,
@@ -30,10 +37,9 @@ from shared.db.tables.preflight import (
     spending_windows,
     verdicts,
 )
-from shared.db.tables.tx_monitor import watches
+from shared.db.tables.tx_monitor import open_watches, watches
 
 __all__ = [
-    "ORDER_IS_OPEN",
     "SCHEMAS",
     "api_keys",
     "complements",
@@ -54,7 +60,11 @@ __all__ = [
     "metadata",
     "modes",
     "newest_copies",
+    "open_orders",
+    "open_watches",
+    "order_states",
     "orders",
+    "position_sums",
     "positions",
     "reservations",
     "spending_windows",
