@@ -22,7 +22,7 @@ from shared.messages.refusals import Refusal
 SQL_HAS_ENDED = f"""coalesce((
     select i.reason = '{Refusal.NO_MARKET}' and i.state = 'refused' from preflight.intents i
     where i.follow_id = p.follow_id and i.token_id = p.token_id
-      and i.exit_id in ('', i.intent_id)
+      and i.exit_id in ('', i.intent_id) and i.reason <> '{Refusal.BEFORE_HISTORY}'
     order by i.judged_at desc limit 1
 ), false)"""
 """Whether the newest copy of a position ``p`` found no market: what is left of it is redeemed and

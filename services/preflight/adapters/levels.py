@@ -13,7 +13,7 @@ from services.preflight.decisions.levels import Base, HeldToken, JudgedTrade, wi
 from services.preflight.decisions.superseded import SELLS_ALL, sold_all_marker
 from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
-from shared.db.sql import Batch, stored_json
+from shared.db.sql import Batch, literals, stored_json
 from shared.domain.follows import Controls, Follow
 from shared.domain.money import MIN_REMAINDER_SHARES, Side
 from shared.messages.intents import (
@@ -22,7 +22,9 @@ from shared.messages.intents import (
 )
 from shared.messages.refusals import Refusal
 
-NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, Refusal.ALREADY_RECONCILED})
+NOT_COPIED = (Refusal.ALREADY_RECONCILED, Refusal.BEFORE_HISTORY)
+"""Refusals of what was copied before, or may have been: no trade that is accounted for now."""
+NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, *NOT_COPIED})
 """Refusals of an exit by level after which the level still stands."""
 
 
@@ -60,7 +62,7 @@ INTENT = f"{stored_json('i.verdict')} -> 'intent'"
 """Of a row of intents."""
 IS_COPY_OF_TRADE = f"""
 i.follow_id = q.follow_id and i.token_id = q.token_id and i.exit_id in ('', i.intent_id)
-and i.reason <> 'already_reconciled'
+and i.reason not in {literals(NOT_COPIED)}
 and coalesce({INTENT} ->> 'cause', 'trade') = 'trade'
 """
 IS_MISSED = f"""
