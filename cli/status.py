@@ -42,8 +42,10 @@ order by n desc, state, reason
 """
 OPEN_ORDERS = """
 select intent_id, proxy, side, state, reason, signed_at, alerted_at
-from executor.orders
-where state in ('signed', 'unknown', 'matched')
+from executor.open_orders cross join lateral (
+    select side, state, reason, signed_at, alerted_at from executor.orders_with_states o
+    where o.intent_id = open_orders.intent_id offset 0
+) o
 order by alerted_at, signed_at
 limit 20
 """
@@ -91,7 +93,7 @@ select name, count(us) as n,
        percentile_disc(0.99) within group (order by us) as p99
 from (
     select name, (extract(epoch from till - since) * 1000000)::bigint as us
-    from executor.orders, lateral (values
+    from executor.orders_with_states, lateral (values
         ('seen to intended', seen_at, intended_at),
         ('intended to approved', intended_at, approved_at),
         ('approved to signed', approved_at, signed_at),

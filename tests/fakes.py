@@ -607,7 +607,7 @@ class FakeOrders:
     async def record_trade(
         self, trade: TradeReported, *, now: datetime
     ) -> tuple[TradeReported, ...]:
-        key = (trade.order_hash, trade.trade_id)
+        key = (trade.intent_id, trade.trade_id)
         known = self.trades.get(key)
         if known is None:
             self.trades[key] = trade
@@ -616,15 +616,17 @@ class FakeOrders:
             self.trades[key] = known.model_copy(
                 update={"status": trade.status, "transaction_hash": transaction_hash}
             )
-        return await self.load_trades(trade.order_hash)
+        return await self.load_trades(trade.intent_id)
 
-    async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
+    async def load_trades(self, intent_id: str) -> tuple[TradeReported, ...]:
         return tuple(
-            trade for _, trade in sorted(self.trades.items()) if trade.order_hash == order_hash
+            trade for _, trade in sorted(self.trades.items()) if trade.intent_id == intent_id
         )
 
     async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
         for key, trade in self.trades.items():
+            if trade.intent_id != result.intent_id:
+                continue
             fills = [fill for fill in result.fills if fill.order_hash == trade.order_hash]
             same = [other for other in self.trades.values() if _same_settlement(other, trade)]
             if trade.transaction_hash == result.transaction_hash and fills and len(same) == 1:
@@ -636,7 +638,7 @@ class FakeOrders:
 
 
 def _same_settlement(one: TradeReported, other: TradeReported) -> bool:
-    return (one.order_hash, one.transaction_hash) == (other.order_hash, other.transaction_hash)
+    return (one.intent_id, one.transaction_hash) == (other.intent_id, other.transaction_hash)
 
 
 class FakeWatches:

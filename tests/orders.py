@@ -30,3 +30,14 @@ def an_order(**overrides: Any) -> Order:
 def numbered_order(number: int, **overrides: Any) -> Order:
     """One of many: intent id and order hash are derived from the number."""
     return an_order(intent_id=f"{number:032x}", order_hash=f"0x{number:064x}", **overrides)
+
+
+MISTAKEN_OPEN_ORDERS = """
+select intent_id, state
+from executor.open_orders full join (
+    select intent_id, state from executor.order_states
+    where state in ('signed', 'unknown', 'matched')
+) as not_final using (intent_id)
+where not_final.intent_id is null or open_orders.intent_id is null
+"""
+"""Orders that are listed as open and are final, or are not final and not listed."""

@@ -35,7 +35,7 @@ select i.intent_id, i.proxy, i.token_id, coalesce(o.order_hash, '') as order_has
            case when i.settled_at is null then 'its reservation is not released' end
        ) as why
 from preflight.intents i
-left join executor.orders o using (intent_id)
+left join executor.orders_with_states o using (intent_id)
 left join unsettled u using (intent_id)
 where i.settled_at is null or u.intent_id is not null
 order by i.judged_at
@@ -99,7 +99,9 @@ class Records:
         """
         return tuple(
             _parse_order(row, quoted_at)
-            for row in await self._read("select * from executor.orders order by signed_at")
+            for row in await self._read(
+                "select * from executor.orders_with_states order by signed_at"
+            )
         )
 
     async def load_positions(self) -> dict[tuple[str, str], int]:

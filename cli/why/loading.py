@@ -69,10 +69,10 @@ where proxy = any(cast(:proxies as text[])) and exit_id = any(cast(:ids as text[
 ORDERS = """
 select intent_id, order_hash, state, reason, limit_price, requested_shares, shares, usdc, fee_usdc,
        last_reply, signed_at, posted_at, answered_at, confirmed_at, alerted_at, expires_at
-from executor.orders where intent_id = any(cast(:ids as text[]))
+from executor.orders_with_states where intent_id = any(cast(:ids as text[]))
 """
 TRADES = """
-select * from executor.trades where order_hash = any(cast(:hashes as text[]))
+select * from executor.trades where intent_id = any(cast(:ids as text[]))
 order by matched_at, trade_id
 """
 FILLS = """
@@ -182,13 +182,10 @@ async def _load_copies(connection: AsyncConnection, ids: set[str]) -> list[Copy]
 
 async def _load_attempts(connection: AsyncConnection, rows: Sequence[Any]) -> list[Attempt]:
     """The oldest first."""
-    orders = {
-        order.intent_id: order
-        for order in await fetch_rows(connection, ORDERS, ids=[row.intent_id for row in rows])
-    }
+    ids = [row.intent_id for row in rows]
+    orders = {order.intent_id: order for order in await fetch_rows(connection, ORDERS, ids=ids)}
     trades: dict[str, list[Any]] = defaultdict(list)
-    hashes = [order.order_hash for order in orders.values()]
-    for trade in await fetch_rows(connection, TRADES, hashes=hashes):
+    for trade in await fetch_rows(connection, TRADES, ids=ids):
         trades[trade.intent_id].append(trade)
     return [
         Attempt(

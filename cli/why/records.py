@@ -17,7 +17,7 @@ class Attempt:
     """Of ``preflight.intents``."""
     verdict: Verdict
     order: Any | None = None
-    """Of ``executor.orders``, without the signed bytes. None: executor has recorded none."""
+    """Of ``executor.orders_with_states``, without the signed bytes. None: none is recorded."""
     trades: Sequence[Any] = ()
     """Of ``executor.trades``."""
 

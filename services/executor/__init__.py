@@ -2,8 +2,8 @@
 
 consumes    approved-intents, chain-results (by proxy); venue-reports (by proxy), its own feeds'
 produces    copy-outcomes, chain-requests, venue-reports (by proxy)
-owns        executor.orders, executor.trades; the view executor.positions; its rows of
-            control.leases
+owns        executor.orders, order_states, open_orders, trades and position_sums; the views
+            executor.positions and orders_with_states; its rows of control.leases
 guarantees  The signed bytes are recorded before they are sent. Only the same bytes are sent again.
             An unknown outcome is not a failure. A refusal or kill is final only after the venue has
             shown no trade of the order for as long as its views may lag. No second order is made

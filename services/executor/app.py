@@ -19,11 +19,13 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.chain.settings import ChainSettings
 from shared.clock import utc_now
+from shared.db import tables
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
 from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
+from shared.db.partitions import Partitions
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import IntentApproved
@@ -36,6 +38,8 @@ from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
+
+PARTITIONED = (tables.orders, tables.order_states, tables.trades)
 
 
 @asynccontextmanager
@@ -53,8 +57,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         await require_migrated(engine)
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
-        keyring = Keyring(wallets, clob)
-        orders = PostgresOrders(engine, leases)
+        keyring, orders = Keyring(wallets, clob), PostgresOrders(engine, leases)
         gates = VenueGates(now=utc_now, probe_interval=settings.gate_probe_interval)
         venue = ClobVenue(clob, keyring, leases, gates, now=utc_now)
         startup_check = StartupCheck(
@@ -83,6 +86,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             feeds={
                 "controls": controls,
                 "leases": leases,
+                "partitions": Partitions(engine, PARTITIONED),
                 "startup-check": startup_check,
                 "venue": build_venue_feed(orders, venue, ownership, settings),
             },

@@ -70,12 +70,12 @@ class Orders(Protocol):
         """
         ...
 
-    async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
-        """All recorded trades of the order. Raises: Transient."""
+    async def load_trades(self, intent_id: str) -> tuple[TradeReported, ...]:
+        """All recorded trades of the intent's order. Raises: Transient."""
         ...
 
     async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
-        """Record how the chain settled the trades of a transaction. Raises: Transient."""
+        """Record how the chain settled the intent's trades in a transaction. Raises: Transient."""
         ...
 
 
@@ -268,7 +268,7 @@ class Handler:
         self, order: Order, updates: Sequence[TradeReported]
     ) -> tuple[TradeReported, ...]:
         """Record the updates; return all recorded trades of the order."""
-        trades = await self.orders.load_trades(order.order_hash) if not updates else ()
+        trades = await self.orders.load_trades(order.intent_id) if not updates else ()
         for trade in updates:
             trades = await self.orders.record_trade(trade, now=self.now())
         return trades

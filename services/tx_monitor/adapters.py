@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.tx_monitor.decisions import FINAL_STATES, Watch, is_overdue
+from services.tx_monitor.decisions import CLOSED_STATES, FINAL_STATES, Watch, is_overdue
 from shared.chain.blocks import Receipt
 from shared.chain.client import ChainClient
 from shared.chain.logs import decode_receipt_fills
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 FILLS: TypeAdapter[tuple[SettledFill, ...]] = TypeAdapter(tuple[SettledFill, ...])
 
 FINAL = literals(sorted(FINAL_STATES))
+CLOSED = literals(sorted(CLOSED_STATES))
 
 NEW_WATCHES = Batch.from_table(
     tables.watches,
@@ -44,9 +45,15 @@ NEW_WATCHES = Batch.from_table(
     "updated_at",
 )
 RECORD = f"""
-insert into tx_monitor.watches ({NEW_WATCHES.names})
-select {NEW_WATCHES.prefixed("g")} from {NEW_WATCHES.unnest("g")}
-on conflict do nothing
+with recorded as (
+    insert into tx_monitor.watches ({NEW_WATCHES.names})
+    select {NEW_WATCHES.prefixed("g")} from {NEW_WATCHES.unnest("g")}
+    order by g.request_id
+    on conflict do nothing
+    returning request_id, state
+)
+insert into tx_monitor.open_watches (request_id)
+select request_id from recorded where state not in {CLOSED}
 """
 LOAD = "select * from tx_monitor.watches where request_id = any(cast(:ids as text[]))"
 WATCHES = Batch.from_table(
@@ -59,22 +66,47 @@ WATCHES = Batch.from_table(
     "updated_at",
 )
 SAVE = f"""
-update tx_monitor.watches w
-set state = g.state, block_number = g.block_number, block_hash = g.block_hash, fills = g.fills,
-    updated_at = case
-        when (w.state, w.block_hash) is distinct from (g.state, g.block_hash) then g.updated_at
-        else w.updated_at
-    end
-from {WATCHES.unnest("g")}
-where w.request_id = g.request_id and w.state not in {FINAL}
-  and (w.state, w.block_number, w.block_hash, w.fills)
-      is distinct from (g.state, g.block_number, g.block_hash, g.fills)
-returning w.state
+with before as materialized (
+    select request_id, state from tx_monitor.watches
+    where request_id = any(cast(:request_id as text[]))
+    order by request_id
+    for no key update
+), saved as (
+    update tx_monitor.watches w
+    set state = g.state, block_number = g.block_number, block_hash = g.block_hash, fills = g.fills,
+        updated_at = case
+            when (w.state, w.block_hash) is distinct from (g.state, g.block_hash) then g.updated_at
+            else w.updated_at
+        end
+    from {WATCHES.unnest("g")} join before using (request_id)
+    where w.request_id = g.request_id and w.request_id = any(cast(:request_id as text[]))
+      and w.state not in {FINAL}
+      and (w.state, w.block_number, w.block_hash, w.fills)
+          is distinct from (g.state, g.block_number, g.block_hash, g.fills)
+    returning w.request_id, w.state, before.state as state_before
+), closed as (
+    delete from tx_monitor.open_watches o
+    using saved where o.request_id = saved.request_id and saved.state in {CLOSED}
+), opened as (
+    insert into tx_monitor.open_watches (request_id)
+    select request_id from saved where state not in {CLOSED} and state_before in {CLOSED}
+    on conflict do nothing
+)
+select state from saved
 """
-"""A final state is never overwritten: an instance that was paused may save an older receipt."""
-LOAD_OPEN = f"""
-select * from tx_monitor.watches where state not in {FINAL} and state <> 'dropped'
+"""A final state is never overwritten: an instance that was paused may save an older receipt. One
+that was dropped is open again where a receipt of it comes after all.
+
+The rows are locked in the order of their ids, by several instances too. A row of ``open_watches``
+is only locked by who has the lock of its watch."""
+LOAD_OPEN = """
+select w.*
+from tx_monitor.open_watches
+cross join lateral (
+    select * from tx_monitor.watches w where w.request_id = open_watches.request_id offset 0
+) w
 """
+"""``offset 0``: each open watch is looked up by its key. The planner would rather read all."""
 
 DatedWatch = tuple[Watch, datetime]
 """A watch, and the time to record for a change."""

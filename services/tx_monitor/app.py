@@ -10,10 +10,12 @@ from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.chain.settings import ChainSettings
 from shared.clock import utc_now
+from shared.db import tables
 from shared.db.database_watch import DatabaseWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
+from shared.db.partitions import Partitions
 from shared.db.settings import DatabaseSettings
 from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
 from shared.settings import read
@@ -44,6 +46,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             produces=[TransactionResolved],
             feeds={
                 "database": database,
+                "partitions": Partitions(engine, [tables.watches]),
                 "receipts": ReceiptFeed(
                     watches,
                     chain,

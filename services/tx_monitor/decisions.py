@@ -13,6 +13,9 @@ from shared.messages.transactions import (
 
 FINAL_STATES = frozenset({TransactionState.FINAL, TransactionState.FINAL_REVERTED})
 
+CLOSED_STATES = FINAL_STATES | {TransactionState.DROPPED}
+"""The states in which a transaction's receipt is not polled."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,6 @@ from shared.messages.orders import OrderState, TradeReported, TradeStatus
 from shared.messages.transactions import TransactionState
 from tests.builders import (
     NOON,
-    ORDER_HASH,
     TRANSACTION,
     a_trade,
     an_intent,
@@ -32,6 +32,7 @@ from tests.orders import an_order, numbered_order
 
 INTENT_ID = approved().intent_id
 OTHER_HASH = "0x" + "ee" * 32
+OTHER_INTENT = "2b" * 16
 OTHER_TRANSACTION = "0x" + "2b" * 32
 
 
@@ -57,6 +58,11 @@ async def record_trades(orders: Orders, *trades: TradeReported) -> tuple[TradeRe
     for trade in trades:
         recorded = await orders.record_trade(trade, now=NOON)
     return recorded
+
+
+def another_trade(**overrides: Any) -> TradeReported:
+    """Of another order."""
+    return a_trade(intent_id=OTHER_INTENT, order_hash=OTHER_HASH, **overrides)
 
 
 def fields(trade: TradeReported) -> tuple[object, ...]:
@@ -200,19 +206,19 @@ async def test_the_settlement_of_a_replaced_transaction_changes_nothing(
         resolved(fills=(settled(shares=7, usdc=5, fee_usdc=1),)), now=NOON
     )
 
-    (recorded,) = await orders.load_trades(ORDER_HASH)
+    (recorded,) = await orders.load_trades(INTENT_ID)
     assert fields(recorded) == fields(newest)
 
 
 async def test_an_order_without_trades_has_none(orders: Orders) -> None:
     await record_trades(orders, a_trade())
 
-    assert await orders.load_trades(OTHER_HASH) == ()
-    assert len(await orders.load_trades(ORDER_HASH)) == 1
+    assert await orders.load_trades(OTHER_INTENT) == ()
+    assert len(await orders.load_trades(INTENT_ID)) == 1
 
 
 async def test_all_trades_of_the_order_and_of_no_other_are_returned(orders: Orders) -> None:
-    await record_trades(orders, a_trade(order_hash=OTHER_HASH, trade_id="venue-1"))
+    await record_trades(orders, another_trade())
 
     recorded = await record_trades(
         orders,
@@ -236,16 +242,31 @@ async def test_the_amounts_of_the_chain_replace_the_rounded_ones_of_the_venue(
     orders: Orders,
 ) -> None:
     mined = a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
-    await record_trades(orders, mined, a_trade(order_hash=OTHER_HASH, transaction_hash=TRANSACTION))
+    await record_trades(orders, mined, another_trade(transaction_hash=TRANSACTION))
 
     await orders.record_settlement(
         resolved(fills=(settled(shares=7, usdc=5, fee_usdc=1),)), now=NOON
     )
 
     (ours,) = await record_trades(orders, mined)
-    (other,) = await record_trades(orders, a_trade(order_hash=OTHER_HASH))
+    (other,) = await record_trades(orders, another_trade())
     assert (ours.shares, ours.usdc, ours.fee_usdc) == (7, 5, 1)
     assert (other.shares, other.usdc) == (shares(10), usdc(5))
+
+
+async def test_the_settlement_of_one_order_says_nothing_of_another_in_the_same_transaction(
+    orders: Orders,
+) -> None:
+    mined = a_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
+    other = another_trade(status=TradeStatus.MINED, transaction_hash=TRANSACTION)
+    await record_trades(orders, mined, other)
+
+    await orders.record_settlement(
+        resolved(fills=(settled(shares=7), settled(order_hash=OTHER_HASH, shares=8))), now=NOON
+    )
+
+    assert [trade.shares for trade in await orders.load_trades(INTENT_ID)] == [7]
+    assert [trade.shares for trade in await orders.load_trades(OTHER_INTENT)] == [shares(10)]
 
 
 async def test_an_order_that_a_transaction_fills_twice_has_the_sum(orders: Orders) -> None:

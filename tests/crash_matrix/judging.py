@@ -14,6 +14,7 @@ from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet
 from tests.crash_matrix.cells import Finding
+from tests.orders import MISTAKEN_OPEN_ORDERS
 from tests.system.deployment import INITIAL_USDC
 from tests.system.story import Story
 from tools.pipeline.venue import Account
@@ -44,7 +45,7 @@ async def is_final(story: Story, intents: IntentByProxy) -> bool:
     """Whether every copy is over: its order, its settlement on the chain, its reservation."""
     ids = list(intents.values())
     orders = await story.fetch_rows(
-        "select * from executor.orders where intent_id = any(:ids)", ids=ids
+        "select * from executor.orders_with_states where intent_id = any(:ids)", ids=ids
     )
     trades = await story.fetch_rows(
         "select * from executor.trades where intent_id = any(:ids) and status <> 'FAILED'", ids=ids
@@ -73,12 +74,17 @@ async def judge(
         for account in story.group.followers:
             intents = {each[account.proxy] for each in intended}
             orders = await story.fetch_rows(
-                "select * from executor.orders where proxy = :proxy", proxy=account.proxy
+                "select * from executor.orders_with_states where proxy = :proxy",
+                proxy=account.proxy,
             )
             trades = await _fetch_trades(clob, account)
             problems += _check_orders(intents, orders, trades)
             problems += await _check_records(story, account)
     problems += await _check_outcomes(story, intended[-1], expected_outcome)
+    problems += [
+        Problem(finding=Finding.RECORDS, text=f"{row.intent_id} is open, or not: {row.state}")
+        for row in await story.fetch_rows(MISTAKEN_OPEN_ORDERS)
+    ]
     return problems
 
 
@@ -161,7 +167,8 @@ async def _check_outcomes(
     story: Story, intents: IntentByProxy, expected: OrderState
 ) -> list[Problem]:
     orders = await story.fetch_rows(
-        "select * from executor.orders where intent_id = any(:ids)", ids=list(intents.values())
+        "select * from executor.orders_with_states where intent_id = any(:ids)",
+        ids=list(intents.values()),
     )
     return [
         Problem(

@@ -144,7 +144,7 @@ async def count_confirmed_copies(database_url: str) -> int:
                 (
                     await fetch_rows(
                         connection,
-                        "select count(*) as n from executor.orders where state = 'confirmed'",
+                        "select count(*) as n from executor.order_states where state = 'confirmed'",
                     )
                 )[0].n
             )

@@ -34,9 +34,7 @@ CHANGED_WITHOUT_MESSAGES = frozenset({"control.leases", "ingest.cursors"})
 """Tables that also change without a message: who holds a lease since the restart, and how far the
 growing chain has been read."""
 
-LOAD_OPEN_ORDERS = (
-    "select intent_id from executor.orders where state in ('signed', 'unknown', 'matched')"
-)
+LOAD_OPEN_ORDERS = "select intent_id from executor.open_orders"
 LOAD_UNSETTLED_TRADES = (
     "select trade_id from executor.trades where status <> 'FAILED' and chain_state <> 'final'"
 )

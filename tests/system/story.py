@@ -157,7 +157,7 @@ class Story:
         return {
             row.proxy: row
             for row in await self.fetch_rows(
-                "select * from executor.orders where intent_id = any(:ids)", ids=ids
+                "select * from executor.orders_with_states where intent_id = any(:ids)", ids=ids
             )
         }
 
@@ -244,7 +244,8 @@ class Story:
 
         async def confirmed() -> Sequence[Row[Any]]:
             orders = await self.fetch_rows(
-                "select * from executor.orders where intent_id = :id and state = 'confirmed'",
+                "select * from executor.orders_with_states "
+                "where intent_id = :id and state = 'confirmed'",
                 id=intent_id,
             )
             trades = await self.fetch_rows(LOAD_TRADES, ids=[intent_id])
@@ -318,7 +319,8 @@ class Story:
         """No order was executed twice, and none is missing in our records."""
         for proxy, trades in (await self.fetch_venue_trades()).items():
             orders = await self.fetch_rows(
-                "select order_hash from executor.orders where proxy = :p and state = 'confirmed'",
+                "select order_hash from executor.orders_with_states "
+                "where proxy = :p and state = 'confirmed'",
                 p=proxy,
             )
             assert sorted(row["taker_order_id"] for row in trades) == sorted(

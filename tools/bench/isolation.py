@@ -53,7 +53,7 @@ PUBLISHED_TOGETHER = 500
 
 CONFIRMATIONS = """
 select (extract(epoch from confirmed_at - answered_at) * 1000)::float as ms
-from executor.orders
+from executor.orders_with_states
 where proxy = any(:proxies) and signed_at >= :since
   and confirmed_at is not null and answered_at is not null
 """

@@ -73,8 +73,8 @@ class PostgresOrders:
         lease = self._leases.lease_for(trade.proxy)
         return _result_or_raise(await self._record_trade(TradeUpdate(trade, now, lease)))
 
-    async def load_trades(self, order_hash: str) -> tuple[TradeReported, ...]:
-        return await self._load_trades(order_hash)
+    async def load_trades(self, intent_id: str) -> tuple[TradeReported, ...]:
+        return await self._load_trades(intent_id)
 
     async def record_settlement(self, result: TransactionResolved, *, now: datetime) -> None:
         lease = self._leases.lease_for(result.proxy)
@@ -133,15 +133,15 @@ class PostgresOrders:
     async def _record_all_trades(
         self, updates: Sequence[TradeUpdate]
     ) -> list[tuple[TradeReported, ...] | NotLeaseHolder]:
-        hashes = [update.trade.order_hash for update in updates]
+        ids = [update.trade.intent_id for update in updates]
         async with autocommit(self._engine) as connection:
-            rows = await fetch_rows(connection, statements.LOAD_TRADES, order_hashes=hashes)
-            known = {(row.order_hash, row.trade_id): parse_trade(row) for row in rows}
+            rows = await fetch_rows(connection, statements.LOAD_TRADES, intent_ids=ids)
+            known = {(row.intent_id, row.trade_id): parse_trade(row) for row in rows}
             changed = [
                 update
                 for update in updates
                 if is_update(
-                    known.get((update.trade.order_hash, update.trade.trade_id)), update.trade
+                    known.get((update.trade.intent_id, update.trade.trade_id)), update.trade
                 )
             ]
             parameters = statements.with_lease(statements.TRADES).parameters(
@@ -152,22 +152,22 @@ class PostgresOrders:
                 if changed
                 else ()
             )
-        recorded = {(row.order_hash, row.trade_id): parse_trade(row) for row in written}
-        refused = {update.trade.order_hash for update in changed} - {
-            order_hash for order_hash, _ in recorded
+        recorded = {(row.intent_id, row.trade_id): parse_trade(row) for row in written}
+        refused = {update.trade.intent_id for update in changed} - {
+            intent_id for intent_id, _ in recorded
         }
         trades = sorted(
             (known | recorded).values(), key=lambda trade: (trade.matched_at, trade.trade_id)
         )
         return [
-            _refusal(update.lease) if update.trade.order_hash in refused else of_order
-            for update, of_order in zip(updates, _by_order(trades, hashes), strict=True)
+            _refusal(update.lease) if update.trade.intent_id in refused else of_intent
+            for update, of_intent in zip(updates, _by_intent(trades, ids), strict=True)
         ]
 
-    async def _load_all_trades(self, hashes: Sequence[str]) -> list[tuple[TradeReported, ...]]:
+    async def _load_all_trades(self, ids: Sequence[str]) -> list[tuple[TradeReported, ...]]:
         async with autocommit(self._engine) as connection:
-            rows = await fetch_rows(connection, statements.LOAD_TRADES, order_hashes=list(hashes))
-        return _by_order([parse_trade(row) for row in rows], hashes)
+            rows = await fetch_rows(connection, statements.LOAD_TRADES, intent_ids=list(ids))
+        return _by_intent([parse_trade(row) for row in rows], ids)
 
     async def _record_all_settlements(
         self, updates: Sequence[SettlementUpdate]
@@ -201,12 +201,13 @@ def _result_or_raise(result: Result | NotLeaseHolder) -> Result:
     return result
 
 
-def _by_order(
-    trades: Sequence[TradeReported], hashes: Sequence[str]
+def _by_intent(
+    trades: Sequence[TradeReported], ids: Sequence[str]
 ) -> list[tuple[TradeReported, ...]]:
-    return [
-        tuple(trade for trade in trades if trade.order_hash == order_hash) for order_hash in hashes
-    ]
+    by_intent: dict[str, list[TradeReported]] = {intent_id: [] for intent_id in ids}
+    for trade in trades:
+        by_intent[trade.intent_id].append(trade)
+    return [tuple(by_intent[intent_id]) for intent_id in ids]
 
 
 def _measure_stages(order: Order, approved: IntentApproved) -> None:

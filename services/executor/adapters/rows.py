@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Row
 
-from services.executor.adapters.statements import SETTLED_FILLS, SETTLED_TRANSACTIONS
+from services.executor.adapters.statements import SETTLED_FILLS, SETTLEMENTS
 from services.executor.decisions import Order, VenueReply
 from shared.db.leases import Lease
 from shared.domain.money import Side
@@ -128,6 +128,7 @@ def build_order_update_row(update: OrderUpdate) -> Mapping[str, Any]:
     order = update.order
     return build_lease_row(update.lease) | {
         "intent_id": order.intent_id,
+        "proxy": order.proxy,
         "state": order.state.value,
         "reason": order.reason,
         "shares": order.shares,
@@ -145,9 +146,9 @@ def build_order_update_row(update: OrderUpdate) -> Mapping[str, Any]:
 def build_trade_row(update: TradeUpdate) -> Mapping[str, Any]:
     trade = update.trade
     return build_lease_row(update.lease) | {
-        "order_hash": trade.order_hash,
-        "trade_id": trade.trade_id,
         "intent_id": trade.intent_id,
+        "trade_id": trade.trade_id,
+        "order_hash": trade.order_hash,
         "proxy": trade.proxy,
         "token_id": trade.token_id,
         "side": trade.side.value,
@@ -166,28 +167,29 @@ def build_lease_row(lease: Lease) -> dict[str, Any]:
 
 
 def build_settlement_parameters(updates: Sequence[SettlementUpdate]) -> Mapping[str, Any]:
-    """The arrays of ``RECORD_SETTLEMENTS``. Of one transaction the last report counts, and of one
-    request: each request reports the fills of one wallet.
-    """
-    newest = {update.result.transaction_hash: update for update in updates}
-    reports = {update.result.request_id: update.result for update in updates}
-    transactions = [
+    """The arrays of ``RECORD_SETTLEMENTS``. Of an intent's transaction the last report counts."""
+    newest = {
+        (update.result.intent_id, update.result.transaction_hash): update for update in updates
+    }
+    settlements = [
         {
+            "intent_id": intent_id,
             "transaction_hash": transaction_hash,
             "chain_state": update.result.state.value,
             "updated_at": update.at,
         }
-        for transaction_hash, update in newest.items()
+        for (intent_id, transaction_hash), update in newest.items()
     ]
     fills = [
         {
-            "settled_in": result.transaction_hash,
+            "settled_for": intent_id,
+            "settled_in": transaction_hash,
             "order_hash": fill.order_hash,
             "shares": fill.shares,
             "usdc": fill.usdc,
             "fee_usdc": fill.fee_usdc,
         }
-        for result in reports.values()
-        for fill in result.fills
+        for (intent_id, transaction_hash), update in newest.items()
+        for fill in update.result.fills
     ]
-    return SETTLED_TRANSACTIONS.parameters(transactions) | SETTLED_FILLS.parameters(fills)
+    return SETTLEMENTS.parameters(settlements) | SETTLED_FILLS.parameters(fills)

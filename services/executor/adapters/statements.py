@@ -1,13 +1,19 @@
 """The SQL of executor's orders and trades; its column lists come from the declared tables.
 
 Every write names the lease of each row's partition, and writes only rows whose lease is the newest.
+
+Every statement locks in one order: leases by partition, then orders and trades by their key. A row
+of ``open_orders`` is only locked by who has the lock of its order's state.
+
+Every statement names the ids of its intents: it reads the partitions of their weeks alone, however
+much the others hold.
 """
 
 from sqlalchemy import text
 
 from shared.db import tables
-from shared.db.sql import Batch
-from shared.db.tables import ORDER_IS_OPEN
+from shared.db.sql import Batch, literals
+from shared.messages.orders import OPEN_ORDER_STATES
 
 LEASES = Batch.from_table(tables.leases, "partition", "token")
 
@@ -17,7 +23,7 @@ def with_lease(columns: Batch) -> Batch:
     return Batch({**columns.types, **LEASES.types})
 
 
-NEW_ORDERS = Batch.from_table(
+ORDERS = Batch.from_table(
     tables.orders,
     "intent_id",
     "proxy",
@@ -29,8 +35,6 @@ NEW_ORDERS = Batch.from_table(
     "leader_price",
     "limit_price",
     "fee_rate",
-    "state",
-    "reason",
     "traceparent",
     "expires_at",
     "title",
@@ -42,8 +46,11 @@ NEW_ORDERS = Batch.from_table(
     "signed_at",
     "requested_shares",
 )
+NEW_ORDERS = Batch(
+    {**ORDERS.types, **Batch.from_table(tables.order_states, "state", "reason").types}
+)
 ORDER_UPDATES = Batch.from_table(
-    tables.orders,
+    tables.order_states,
     "intent_id",
     "state",
     "reason",
@@ -55,13 +62,14 @@ ORDER_UPDATES = Batch.from_table(
     "empty_lookups",
     "alerted_at",
     "posted_at",
+    proxy="text",
     saved_at="timestamptz",
 )
 TRADES = Batch.from_table(
     tables.trades,
-    "order_hash",
-    "trade_id",
     "intent_id",
+    "trade_id",
+    "order_hash",
     "proxy",
     "token_id",
     "side",
@@ -73,17 +81,18 @@ TRADES = Batch.from_table(
     "matched_at",
     "updated_at",
 )
-SETTLED_TRANSACTIONS = Batch.from_table(
-    tables.trades, "transaction_hash", "chain_state", "updated_at"
+SETTLEMENTS = Batch.from_table(
+    tables.trades, "intent_id", "transaction_hash", "chain_state", "updated_at"
 )
 SETTLED_FILLS = Batch.from_table(
-    tables.trades, "order_hash", "shares", "usdc", "fee_usdc", settled_in="text"
+    tables.trades, "order_hash", "shares", "usdc", "fee_usdc", settled_in="text", settled_for="text"
 )
 
 LOCK_LEASES = f"""
     select l.partition, l.token from control.leases l
     where l.service = 'executor'
       and (l.partition, l.token) in (select * from {LEASES.unnest("named")})
+    order by l.partition
     for share
 """
 """The newest leases among the named ones. Until the end of the statement, or of the transaction, no
@@ -92,37 +101,85 @@ newer lease is given out for their partitions."""
 WITH_FENCE = f"with fence as materialized ({LOCK_LEASES})"
 """Begins a statement that joins ``fence`` to write nothing under a lease that is not the newest."""
 
+OPEN = literals(OPEN_ORDER_STATES)
+
 RECORD_ORDERS = f"""
-{WITH_FENCE}
-insert into executor.orders ({NEW_ORDERS.names})
-select {NEW_ORDERS.prefixed("g")}
-from {with_lease(NEW_ORDERS).unnest("g")}
-join fence using (partition, token)
-on conflict (intent_id) do nothing
-returning intent_id
+{WITH_FENCE}, new as materialized (
+    select g.* from {with_lease(NEW_ORDERS).unnest("g")} join fence using (partition, token)
+    order by g.intent_id
+), recorded as (
+    insert into executor.orders ({ORDERS.names})
+    select {ORDERS.names} from new
+    on conflict (intent_id) do nothing
+    returning intent_id
+), stated as (
+    insert into executor.order_states (intent_id, state, reason)
+    select intent_id, state, reason from new join recorded using (intent_id)
+), opened as (
+    insert into executor.open_orders (intent_id, proxy)
+    select intent_id, proxy from new join recorded using (intent_id) where state in {OPEN}
+)
+select intent_id from recorded
 """
 
-LOAD_ORDERS = """
-select * from executor.orders where intent_id = any(cast(:intent_ids as text[]))
+LOADED = """
+    o.intent_id, o.proxy, o.leader, o.order_hash, o.body, o.side, o.token_id, o.fee_rate,
+    o.expires_at, o.signed_at, o.traceparent, s.state, s.posted_at, s.shares, s.usdc, s.fee_usdc,
+    s.reason, s.last_reply, s.unverified_since, s.empty_lookups, s.alerted_at
 """
 
-LOAD_OPEN_ORDERS = f"select * from executor.orders where {ORDER_IS_OPEN} order by proxy, signed_at"
+LOAD_ORDERS = f"""
+select {LOADED} from executor.orders o join executor.order_states s using (intent_id)
+where o.intent_id = any(cast(:intent_ids as text[]))
+  and s.intent_id = any(cast(:intent_ids as text[]))
+"""
+"""Named for both: a condition on one of them would not keep the planner from reading the other
+whole."""
+
+LOAD_OPEN_ORDERS = f"""
+select {LOADED}
+from executor.open_orders
+cross join lateral (
+    select * from executor.orders o where o.intent_id = open_orders.intent_id offset 0
+) o
+cross join lateral (
+    select * from executor.order_states s where s.intent_id = open_orders.intent_id offset 0
+) s
+order by o.proxy, o.signed_at
+"""
+"""``offset 0``: each open order is looked up by its key. The planner would rather read whole tables
+than look up a thousand orders in all partitions, and does not know that it is one of them each."""
 
 SAVE_ORDERS = f"""
-{WITH_FENCE}
-update executor.orders o
-set state = g.state, reason = g.reason, shares = g.shares, usdc = g.usdc, fee_usdc = g.fee_usdc,
-    last_reply = g.last_reply, unverified_since = g.unverified_since,
-    empty_lookups = g.empty_lookups, alerted_at = coalesce(o.alerted_at, g.alerted_at),
-    posted_at = coalesce(o.posted_at, g.posted_at),
-    answered_at = coalesce(o.answered_at, case when g.state <> 'signed' then g.saved_at end),
-    confirmed_at = case when g.state = 'confirmed' then coalesce(o.confirmed_at, g.saved_at) end
-from {with_lease(ORDER_UPDATES).unnest("g")}
-join fence using (partition, token)
-join executor.orders before on before.intent_id = g.intent_id
-where o.intent_id = g.intent_id
-returning o.intent_id, o.state, before.state <> o.state as moved
+{WITH_FENCE}, named as materialized (
+    select g.* from {with_lease(ORDER_UPDATES).unnest("g")} join fence using (partition, token)
+), before as materialized (
+    select intent_id, state from executor.order_states
+    where intent_id = any(cast(:intent_id as text[])) and intent_id in (select intent_id from named)
+    order by intent_id
+    for no key update
+), saved as (
+    update executor.order_states s
+    set state = g.state, reason = g.reason, shares = g.shares, usdc = g.usdc, fee_usdc = g.fee_usdc,
+        last_reply = g.last_reply, unverified_since = g.unverified_since,
+        empty_lookups = g.empty_lookups, alerted_at = coalesce(s.alerted_at, g.alerted_at),
+        posted_at = coalesce(s.posted_at, g.posted_at),
+        answered_at = coalesce(s.answered_at, case when g.state <> 'signed' then g.saved_at end),
+        confirmed_at = case when g.state = 'confirmed' then coalesce(s.confirmed_at, g.saved_at) end
+    from named g join before using (intent_id)
+    where s.intent_id = g.intent_id and s.intent_id = any(cast(:intent_id as text[]))
+    returning s.intent_id, g.proxy, s.state, before.state as state_before
+), closed as (
+    delete from executor.open_orders o
+    using saved where o.intent_id = saved.intent_id and state not in {OPEN}
+), opened as (
+    insert into executor.open_orders (intent_id, proxy)
+    select intent_id, proxy from saved where state in {OPEN} and state_before not in {OPEN}
+    on conflict do nothing
+)
+select intent_id, state, state <> state_before as moved from saved
 """
+"""A trade that is reported after the end opens its order again."""
 
 RECORD_TRADES = f"""
 {WITH_FENCE}
@@ -130,7 +187,8 @@ insert into executor.trades ({TRADES.names})
 select {TRADES.prefixed("g")}
 from {with_lease(TRADES).unnest("g")}
 join fence using (partition, token)
-on conflict (order_hash, trade_id) do update
+order by g.intent_id, g.trade_id
+on conflict (intent_id, trade_id) do update
 set status = excluded.status, updated_at = excluded.updated_at,
     transaction_hash = case when excluded.transaction_hash <> '' then excluded.transaction_hash
                             else trades.transaction_hash end
@@ -138,32 +196,40 @@ returning trades.*
 """
 
 LOAD_TRADES = """
-select * from executor.trades where order_hash = any(cast(:order_hashes as text[]))
+select * from executor.trades where intent_id = any(cast(:intent_ids as text[]))
 order by matched_at, trade_id
 """
 
 RECORD_SETTLEMENTS = text(f"""
 with reported as (
-    select * from {SETTLED_TRANSACTIONS.unnest("g")}
+    select * from {SETTLEMENTS.unnest("g")}
 ), settled as (
-    select settled_in as transaction_hash, order_hash, sum(shares)::bigint as shares,
-           sum(usdc)::bigint as usdc, sum(fee_usdc)::bigint as fee_usdc
+    select settled_for as intent_id, settled_in as transaction_hash, order_hash,
+           sum(shares)::bigint as shares, sum(usdc)::bigint as usdc,
+           sum(fee_usdc)::bigint as fee_usdc
     from {SETTLED_FILLS.unnest("g")}
-    group by settled_in, order_hash
+    group by settled_for, settled_in, order_hash
+), locked as materialized (
+    select intent_id, trade_id, order_hash, transaction_hash
+    from executor.trades
+    where intent_id = any(cast(:intent_id as text[]))
+    order by intent_id, trade_id
+    for no key update
 ), known as (
-    select order_hash, trade_id, transaction_hash,
-           count(*) over (partition by transaction_hash, order_hash) as trades_of_order
-    from executor.trades where transaction_hash = any(cast(:transaction_hash as text[]))
+    select *, count(*) over (partition by intent_id, transaction_hash) as trades_of_order
+    from locked
 )
 update executor.trades t
 set chain_state = reported.chain_state, updated_at = reported.updated_at,
     shares = coalesce(s.shares, t.shares), usdc = coalesce(s.usdc, t.usdc),
     fee_usdc = coalesce(s.fee_usdc, t.fee_usdc)
 from known
-join reported on reported.transaction_hash = known.transaction_hash
-left join settled s on s.transaction_hash = known.transaction_hash
+join reported using (intent_id, transaction_hash)
+left join settled s on s.intent_id = known.intent_id
+    and s.transaction_hash = known.transaction_hash
     and s.order_hash = known.order_hash and known.trades_of_order = 1
-where known.order_hash = t.order_hash and known.trade_id = t.trade_id
+where known.intent_id = t.intent_id and known.trade_id = t.trade_id
+  and t.intent_id = any(cast(:intent_id as text[]))
   and (t.chain_state <> 'final' or reported.chain_state = 'final')
   and (t.chain_state, t.shares, t.usdc, t.fee_usdc)
       is distinct from (reported.chain_state, coalesce(s.shares, t.shares),

@@ -10,7 +10,13 @@ from shared.db.tables.control import (
     versions,
 )
 from shared.db.tables.debt_recovery import debts
-from shared.db.tables.executor import ORDER_IS_OPEN, orders, trades
+from shared.db.tables.executor import (
+    open_orders,
+    order_states,
+    orders,
+    position_sums,
+    trades,
+)
 from shared.db.tables.ingest import (
     complements,
     copy_sizes,
@@ -27,10 +33,9 @@ from shared.db.tables.preflight import (
     positions,
     spending_windows,
 )
-from shared.db.tables.tx_monitor import watches
+from shared.db.tables.tx_monitor import open_watches, watches
 
 __all__ = [
-    "ORDER_IS_OPEN",
     "SCHEMAS",
     "complements",
     "copy_sizes",
@@ -49,7 +54,11 @@ __all__ = [
     "leases",
     "metadata",
     "modes",
+    "open_orders",
+    "open_watches",
+    "order_states",
     "orders",
+    "position_sums",
     "positions",
     "spending_windows",
     "trades",

@@ -1,8 +1,9 @@
 """Tables of tx-monitor: the transactions that it watches."""
 
-from sqlalchemy import BigInteger, Column, Index, Table, Text, text
+from sqlalchemy import BigInteger, Column, Table, Text
 
-from shared.db.tables.base import metadata, timestamp
+from shared.db.partitions import partitioning
+from shared.db.tables.base import FEW_ROWS, ROOM_FOR_UPDATES, metadata, timestamp
 
 watches = Table(
     "watches",
@@ -24,9 +25,17 @@ watches = Table(
     Column("traceparent", Text),
     timestamp("requested_at", nullable=False),
     timestamp("updated_at", nullable=False),
-    Index(
-        "watches_open", "state", postgresql_where=text("state not in ('final', 'final_reverted')")
-    ),
     schema="tx_monitor",
     comment="Transactions that a service waits for.",
+    **partitioning("request_id"),
+)
+watches.info["storage"] = ROOM_FOR_UPDATES
+
+open_watches = Table(
+    "open_watches",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    schema="tx_monitor",
+    comment="The watches that are neither final nor dropped: their receipts are polled.",
+    info={"storage": FEW_ROWS},
 )

@@ -226,9 +226,8 @@ async def check_preflight(connection: AsyncConnection) -> None:
 
 
 async def check_executor(connection: AsyncConnection) -> None:
-    rows = (await connection.execute(select(tables.orders))).all()
-    orders = {row.intent_id: row for row in rows}
-    assert {name: VenueReply(row.last_reply) for name, row in orders.items()} == {
+    rows = await fetch_rows(connection, "select * from executor.orders_with_states")
+    assert {row.intent_id: VenueReply(row.last_reply) for row in rows} == {
         "later": VenueReply.RETRY_LATER,
         "exit": VenueReply.KILLED,
         "lost": VenueReply.NO_REPLY,
@@ -237,7 +236,6 @@ async def check_executor(connection: AsyncConnection) -> None:
         (2, SHARES, USDC)
     }
     assert {row.unverified_since for row in rows} == {NOON + timedelta(seconds=1)}
-    assert orders["exit"].intent == EXIT.model_dump_json()
 
 
 async def test_indexes_are_used_under_their_new_names(engine: AsyncEngine) -> None:
@@ -269,6 +267,9 @@ async def test_a_downgrade_restores_the_old_names_and_values(engine: AsyncEngine
 
     async with engine.begin() as connection:
         await connection.run_sync(downgrade_to_previous)
+
+    for row in before["executor.orders"]:
+        row["intent"] = ""  # of no use since 0009, and dropped by 0021
 
     assert await dump(engine) == before
     assert before["ingest.fills"][0]["witness"] == "chain"

@@ -40,7 +40,17 @@ INDEXES = """
 select schemaname, tablename, regexp_replace(indexdef, '^.* USING ', '') as definition
 from pg_indexes
 where schemaname = any(cast(:schemas as text[])) and tablename <> 'alembic_version'
+  and not exists (
+      select from pg_class c where c.relispartition
+        and c.relname = tablename and c.relnamespace = schemaname::regnamespace
+  )
 order by 1, 2, 3
+"""
+STORAGE = """
+select coalesce(i.inhparent, c.oid)::regclass::text as name, c.oid::regclass::text as partition,
+       coalesce(c.reloptions, '{}') as parameters
+from pg_class c left join pg_inherits i on i.inhrelid = c.oid
+where c.relkind = 'r' and c.relnamespace::regnamespace::text = any(cast(:schemas as text[]))
 """
 
 
@@ -60,6 +70,24 @@ async def test_the_migrations_make_the_indexes_of_the_code_with_their_predicates
 
     assert declared
     assert [tuple(row) for row in migrated] == [tuple(row) for row in declared]
+
+
+async def test_the_migrations_give_every_partition_the_storage_of_its_table(
+    engine: AsyncEngine,
+) -> None:
+    await migrate(engine)
+
+    async with transaction(engine) as connection:
+        rows = await fetch_rows(connection, STORAGE, schemas=list(tables.SCHEMAS))
+
+    found = {(row.name, row.partition): sorted(row.parameters) for row in rows}
+    found.pop(("control.alembic_version",) * 2)
+    assert found == {(name, partition): declared_storage(name) for name, partition in found}
+
+
+def declared_storage(name: str) -> list[str]:
+    parameters = tables.metadata.tables[name].info.get("storage", {})
+    return sorted(f"{parameter}={value}" for parameter, value in parameters.items())
 
 
 async def test_migrating_again_changes_nothing(engine: AsyncEngine) -> None:
@@ -106,7 +134,7 @@ async def test_a_service_does_not_start_on_a_database_with_another_schema(
 
     await migrate(engine)
     async with transaction(engine) as connection:
-        await connection.execute(text("alter table executor.orders drop column body"))
+        await connection.execute(text("alter table executor.orders drop column body cascade"))
 
     with pytest.raises(InvalidSettings, match="slipstream db migrate"):
         await require_migrated(engine)

@@ -119,7 +119,7 @@ async def test_a_read_with_a_revoked_key_is_made_with_the_next_one(
 
 async def test_the_chain_knows_a_filled_order_by_its_hash(executor: ExecutorAtVenue) -> None:
     order = await executor.wait_until_final(await executor.copy())
-    (trade,) = await executor.orders.load_trades(order.order_hash)
+    (trade,) = await executor.orders.load_trades(order.intent_id)
 
     assert await executor.handler.chain.fetch_fill(order) == trade.transaction_hash
     assert (

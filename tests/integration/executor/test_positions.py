@@ -1,10 +1,16 @@
 """Positions are the sums of the trades at every moment: nothing else changes them."""
 
+from datetime import UTC, datetime
+
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
+from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
+from shared.db.partitions import create_partitions
+from shared.db.position_sums import fold_trades
 from shared.domain.money import Side
 from shared.messages.orders import FINAL_STATES, OrderState, TradeReported, TradeStatus
 from tests.builders import (
@@ -110,6 +116,30 @@ async def test_the_amounts_of_the_chain_are_the_position(
     )
 
     assert await fetch_position(engine) == (shares(10) - 3, -usdc(5) + 1, 1)
+
+
+async def test_positions_are_the_same_without_the_partitions_that_were_folded(
+    engine: AsyncEngine, orders: PostgresOrders
+) -> None:
+    """The trades of three partitions; those that failed count in none."""
+    for number, day in enumerate(("20260105", "20260106", "20260112")):
+        await record_trades(
+            orders,
+            a_trade(intent_id=f"i{day}-{number:024x}"),
+            a_trade(intent_id=f"i{day}-{number:024x}", trade_id="2", status=TradeStatus.FAILED),
+        )
+    await record_trades(orders, a_trade(side=Side.SELL, shares=shares(4), usdc=usdc(3)))
+    await create_partitions(engine, [tables.trades], now=datetime(2026, 1, 5, tzinfo=UTC))
+    before = await fetch_position(engine)
+    assert before == (shares(26), -3 * usdc("5.1") + usdc("2.9"), 4)
+
+    for partition in ("trades_20260105", "trades_20260112", "trades_before"):
+        async with transaction(engine) as connection:
+            await fold_trades(connection, f"executor.{partition}")
+            await connection.execute(text(f"drop table executor.{partition}"))
+
+    assert await fetch_position(engine) == before
+    assert await orders.load_trades("i20260105-" + "0" * 24) == ()
 
 
 async def test_the_open_orders_are_those_that_are_not_final(orders: PostgresOrders) -> None:

@@ -67,7 +67,7 @@ async def test_whatever_a_zombie_writes_is_refused_and_its_successor_can_write(
 
     assert await successor.load(order.intent_id) == order
     assert await successor.load(other.intent_id) is None
-    assert await successor.load_trades(order.order_hash) == ()
+    assert await successor.load_trades(order.intent_id) == ()
     assert len(await successor.record_trade(a_trade(), now=NOON)) == 1
 
 

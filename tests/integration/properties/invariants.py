@@ -34,6 +34,7 @@ from tests.integration.properties.facts import (
 from tests.integration.properties.modelled_chain import ModelledChain
 from tests.integration.properties.modelled_leaders import LeaderTrade, ModelledLeaders
 from tests.integration.properties.modelled_venue import ModelledVenue
+from tests.orders import MISTAKEN_OPEN_ORDERS
 
 CAP_RESERVED = "another copy reserved of a daily cap meanwhile"
 CAP_WINDOW = timedelta(hours=24)
@@ -52,6 +53,7 @@ class Records:
     positions: Mapping[Position, int]
     exits: Sequence[Any]
     delayed_entries: Sequence[Any]
+    mistaken_open_orders: Sequence[Any]
 
     @property
     def has_open_copies(self) -> bool:
@@ -75,12 +77,14 @@ async def load_records(engine: AsyncEngine) -> Records:
         positions = await fetch_rows(connection, "select * from preflight.positions")
         exits = await fetch_rows(connection, "select * from preflight.exits")
         delayed = await fetch_rows(connection, "select * from preflight.delayed_entries")
+        mistaken = await fetch_rows(connection, MISTAKEN_OPEN_ORDERS)
     return Records(
         intents={row.intent_id: row for row in intents},
         spending={(row.scope, row.hour): row.usdc for row in spending},
         positions={(row.follow_id, row.token_id): row.shares for row in positions},
         exits=exits,
         delayed_entries=delayed,
+        mistaken_open_orders=mistaken,
     )
 
 
@@ -98,6 +102,7 @@ class Invariants:
     def check_safety(self, records: Records) -> None:
         """What is true at any time."""
         assert not self.facts.contradictions, self.facts.contradictions[0]
+        assert not records.mistaken_open_orders, records.mistaken_open_orders
         filled = filled_by_intent(self.venue.trades)
         self._check_one_order_per_intent()
         self._check_final_orders(records, filled)

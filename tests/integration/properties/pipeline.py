@@ -66,6 +66,8 @@ OWNED_TABLES = (
     "preflight.exits",
     "preflight.leader_levels",
     "executor.orders",
+    "executor.order_states",
+    "executor.open_orders",
     "executor.trades",
 )
 
