@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db import tables
+from shared.db.position_sums import fold_trades
+
 Fold = Callable[[AsyncConnection, str], Awaitable[None]]
 """Adds the rows of a partition, named with its schema, to the sums. It is called in the transaction
 that drops the partition."""
 
-NEED_FOLD = frozenset({"executor.trades"})
-"""Tables whose rows are summed over all time: none of their partitions leaves without its fold."""
-
-FOLDS: Mapping[str, Fold] = {}
+FOLDS: Mapping[str, Fold] = {tables.trades.fullname: fold_trades}
+"""By table. Its rows leave with their partition alone, never row by row."""

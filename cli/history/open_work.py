@@ -7,34 +7,22 @@ from datetime import UTC, date, datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cli.history.portions import EARLIER_RELEASES, Portion
-from shared.db import tables
 from shared.db.engine import fetch_rows
 from shared.db.partitions import find_week
 from shared.db.sql import literals
-from shared.messages.transactions import TransactionState
 from shared.streams.dead_letter_store import OPEN_DEAD_LETTER_STATES
 
-ENDED_WATCHES = (
-    TransactionState.FINAL,
-    TransactionState.FINAL_REVERTED,
-    TransactionState.DROPPED,
-)
-ORDER_STATES = tables.metadata.tables.get("executor.order_states", tables.orders).fullname
 IDS = {
     "copies without a final order": """
         select intent_id as id from preflight.intents where settled_at is null
     """,
-    "orders that are not final": f"""
-        select intent_id from {ORDER_STATES} where {tables.ORDER_IS_OPEN}
-    """,
+    "orders that are not final": "select intent_id from executor.open_orders",
     "open exits, and what they await": """
         select unnest(exit_id || awaited_entries || awaited_exits) from preflight.exits
         where state = 'open'
     """,
     "delayed entries": "select intent_id from preflight.delayed_entries",
-    "watched transactions": f"""
-        select request_id from tx_monitor.watches where state not in {literals(ENDED_WATCHES)}
-    """,
+    "watched transactions": "select request_id from tx_monitor.open_watches",
 }
 """SQL of the ids of what has not ended: each begins with its day."""
 DAYS = {

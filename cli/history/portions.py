@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cli.history.folds import NEED_FOLD
+from cli.history.folds import FOLDS
 from cli.history.rules import ROW_RULES, RowRule, default_rule
 from shared.db.engine import fetch_rows, transaction
-from shared.db.partitions import SPAN, Week, find_week
+from shared.db.partitions import SPAN, find_week
 
 CLOCKS_DIFFER_BY = timedelta(days=1)
 """At most, between hosts: rows are kept for as much longer."""
@@ -34,10 +34,6 @@ select c.relname as name from pg_inherits i
 join pg_class c on c.oid = i.inhrelid
 where i.inhparent = to_regclass(:parent)
 order by c.relname
-"""
-NEWEST_TIME = """
-select column_name from information_schema.columns
-where table_schema = :schema and table_name = :name and data_type like 'timestamp%'
 """
 
 
@@ -101,35 +97,29 @@ async def find_due(
     connection: AsyncConnection, partitioned: Sequence[Table], *, kept_from: date
 ) -> list[Portion]:
     """All portions of before that day that are not empty, in the order in which they leave."""
-    due = []
-    for table in partitioned:
-        due += await _find_partitions(connection, table, kept_from=kept_from)
-    defaults = [default_rule(table) for table in partitioned if table.fullname not in NEED_FOLD]
+    partitions = [
+        portion for table in partitioned for portion in await _find_partitions(connection, table)
+    ]
+    due = [each for each in partitions if EARLIER_RELEASES < each.first_day < kept_from]
+    undated = [each for each in partitions if each.first_day == EARLIER_RELEASES]
+    newest = await _find_newest_time(connection, undated)
+    if newest is not None and newest.date() < kept_from:
+        due += undated
+    defaults = [default_rule(table) for table in partitioned if table.fullname not in FOLDS]
     for rule in (*ROW_RULES, *defaults):
         due += await _find_rows(connection, rule, kept_from=kept_from)
     return sorted(due, key=lambda each: each.first_day)
 
 
-async def _find_partitions(
-    connection: AsyncConnection, table: Table, *, kept_from: date
-) -> list[Portion]:
-    rows = await fetch_rows(connection, PARTITIONS, parent=table.fullname)
-    existing = [row.name for row in rows]
+async def _find_partitions(connection: AsyncConnection, table: Table) -> list[Portion]:
+    """Without the partition ``default``."""
     found = []
-    for name in existing:
-        suffix = name.removeprefix(f"{table.name}_")
+    for row in await fetch_rows(connection, PARTITIONS, parent=table.fullname):
+        suffix = row.name.removeprefix(f"{table.name}_")
         if suffix == "before":
-            relation = f"{table.schema}.{name}"
-            if not await _is_older(connection, relation, kept_from):
-                continue
-            first_day = EARLIER_RELEASES
+            found.append(_partition_portion(table, row.name, EARLIER_RELEASES))
         elif suffix.isdecimal():
-            first_day = date.fromisoformat(suffix)
-            if Week(first_day=first_day).next.first_day > kept_from:
-                continue
-        else:
-            continue
-        found.append(_partition_portion(table, name, first_day))
+            found.append(_partition_portion(table, row.name, date.fromisoformat(suffix)))
     return found
 
 
@@ -146,20 +136,22 @@ def _partition_portion(table: Table, name: str, first_day: date) -> Portion:
     )
 
 
-async def _is_older(connection: AsyncConnection, relation: str, kept_from: date) -> bool:
-    """Whether all rows are from before that day, by the newest of their times. An empty one is
-    not: it costs nothing, and the ids of an earlier release may still be written.
+async def _find_newest_time(
+    connection: AsyncConnection, undated: Sequence[Portion]
+) -> datetime | None:
+    """The newest time in any row without a day: the rows of one copy leave together. None: there
+    are none, and an earlier release may still write some.
     """
-    schema, name = relation.split(".")
-    columns = [
-        row.column_name
-        for row in await fetch_rows(connection, NEWEST_TIME, schema=schema, name=name)
-    ]
-    newest = ", ".join(f"max({column})" for column in columns)
-    if not newest:
-        return False
-    rows = await fetch_rows(connection, f"select greatest({newest}) as at from {relation}")
-    return rows[0].at is not None and rows[0].at.date() < kept_from
+    newest: datetime | None = None
+    for portion in undated:
+        columns = await load_columns(connection, portion)
+        times = [f"max({name})" for name, type_ in columns.items() if type_.startswith("timestamp")]
+        if times:
+            (row,) = await fetch_rows(
+                connection, f"select greatest({', '.join(times)}) as at from {portion.relation}"
+            )
+            newest = max((at for at in (newest, row.at) if at is not None), default=None)
+    return newest
 
 
 async def _find_rows(

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cli.errors import CommandError
 from cli.history.archive import find_archived
 from cli.history.files import Manifest, load_manifests, read_rows, verify
-from cli.history.folds import FOLDS, NEED_FOLD
+from cli.history.folds import FOLDS
 from cli.history.open_work import load_open_work
 from cli.history.portions import (
     Portion,
@@ -117,8 +117,6 @@ async def _drop_partition(
         return Pruned(stays=_describe_unarchived(portion, content.rows))
     if reason := await _load_hold(connection, portion, kept_from=kept_from):
         return Pruned(stays=reason)
-    if portion.table in NEED_FOLD and portion.table not in FOLDS:
-        return Pruned(stays="this release does not keep the sums of its rows")
     if (fold := FOLDS.get(portion.table)) is not None:
         await fold(connection, portion.relation)
     kept = await _detach(connection, portion)

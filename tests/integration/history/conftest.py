@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.history.rules import partitioned_tables
 from cli.history.run import Scope
 from shared.db.engine import engine_scope
 from shared.db.settings import DatabaseSettings
@@ -21,4 +22,6 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 def scope(tmp_path: Path) -> Scope:
-    return Scope(now=NOW, weeks=5, folder=tmp_path / "archive", tables=(INTENTS,))
+    return Scope(
+        now=NOW, weeks=5, folder=tmp_path / "archive", tables=(*partitioned_tables(), INTENTS)
+    )

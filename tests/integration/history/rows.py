@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.history.rules import partitioned_tables
 from cli.history.run import Scope, run_archive, run_prune
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from shared.db import tables
@@ -44,7 +45,7 @@ async def partition_intents(engine: AsyncEngine) -> None:
             ):
                 await connection.execute(text(statement))
     for moment in (OLD, NOW):
-        await create_partitions(engine, [INTENTS], now=moment)
+        await create_partitions(engine, [*partitioned_tables(), INTENTS], now=moment)
 
 
 def numbered_intent(number: int, *, at: datetime = OLD, **changes: Any) -> Intent:

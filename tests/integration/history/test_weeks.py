@@ -137,9 +137,8 @@ async def test_a_week_with_a_copy_that_has_not_ended_stays_as_a_whole(
     pruned, _ = await prune_all(engine, replace(scope, folder=None))
 
     assert (archived, pruned) == (False, False)
-    assert lines[0] == (
-        "2025-12-29 preflight.intents: stays, because the week holds 1 copies without a final order"
-    )
+    stays = "stays, because the week holds 1 copies without a final order"
+    assert f"2025-12-29 preflight.intents: {stays}" in lines
     assert set(await load_intents(engine)) == {open_.intent_id, ended.intent_id}
 
     await settle(engine, open_, at=NOW, bought=0)
