@@ -14,7 +14,7 @@ from shared.streams.dead_letter_store import OPEN_DEAD_LETTER_STATES
 
 IDS = {
     "copies without a final order": """
-        select intent_id as id from preflight.intents where settled_at is null
+        select intent_id as id from preflight.reservations where settled_at is null
     """,
     "orders that are not final": "select intent_id from executor.open_orders",
     "open exits, and what they await": """

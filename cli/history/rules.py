@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Table
 
-from services.preflight.adapters.levels import IS_COPY_OF_TRADE, IS_MISSED
+from services.preflight.adapters.levels import COPIES, IS_COPY_OF_TRADE, IS_MISSED
 from shared.db import tables
 from shared.db.partitions import key_column
 from shared.db.sql import literals
 from shared.domain.money import MIN_REMAINDER_SHARES
 from shared.domain.terms import EntryMode
-from shared.messages.refusals import Refusal
 from shared.streams.dead_letter_store import OPEN_DEAD_LETTER_STATES
 
 BEFORE = "0001-01-01"
@@ -60,8 +59,9 @@ IS_HELD = f"""exists (
       and p.shares >= {MIN_REMAINDER_SHARES}
 )"""
 HAS_OPEN_INTENT = """exists (
-    select from preflight.intents i
-    where i.follow_id = r.follow_id and i.token_id = r.token_id and i.settled_at is null
+    select from preflight.reservations o
+    where o.proxy = r.proxy and o.settled_at is null
+      and o.follow_id = r.follow_id and o.token_id = r.token_id
 )"""
 HAS_OPEN_EXIT = """exists (
     select from preflight.exits o
@@ -132,14 +132,6 @@ ROW_RULES = (
 """In the order in which they leave."""
 
 EMPTY_ROWS = {
-    "preflight.positions": f"""
-        delete from preflight.positions p
-        where (p.follow_id, p.token_id) in (
-            select r.follow_id, r.token_id from preflight.positions r
-            where r.shares = 0 and not {HAS_OPEN_INTENT}
-            limit :limit for update skip locked
-        ) and p.shares = 0
-    """,
     "preflight.spending_windows": """
         delete from preflight.spending_windows w
         where w.scope in (
@@ -152,36 +144,30 @@ EMPTY_ROWS = {
         )
     """,
 }
-"""Rows that say nothing any more, and are deleted without an archive: positions of no share, and
-caps of which nothing counts."""
+"""Rows that say nothing any more, and are deleted without an archive: caps of which nothing counts.
+(Preflight itself deletes positions without a share, settled reservations, and the newest copies of
+tokens that are not held.)"""
 
 KEPT_INTENTS = f"""
 select kept.intent_id
 from preflight.positions q
 left join preflight.leader_levels l on l.follow_id = q.follow_id and l.token_id = q.token_id
-join lateral (
-    (
-        select i.intent_id from preflight.intents i
-        where i.follow_id = q.follow_id and i.token_id = q.token_id
-          and i.exit_id in ('', i.intent_id) and i.reason <> '{Refusal.BEFORE_HISTORY}'
-        order by i.judged_at desc limit 1
-    )
-    union
-    select i.intent_id from preflight.intents i
+cross join lateral (
+    select i.intent_id from {COPIES}
     where l.accounted_at is not null and i.judged_at > l.accounted_at and {IS_COPY_OF_TRADE}
-    union
-    select i.intent_id from preflight.intents i
+    union all
+    select i.intent_id from {COPIES}
     where l.accounted_at is null and {IS_COPY_OF_TRADE} and i.judged_at >= coalesce((
-        select i.judged_at from preflight.intents i
+        select i.judged_at from {COPIES}
         where {IS_COPY_OF_TRADE} and not {IS_MISSED}
         order by i.judged_at desc limit 1
     ), '-infinity')
-) as kept on true
+) as kept
 where q.shares > 0
 """
-"""Intents that are kept when their week leaves, while their follow holds shares of the token: the
-newest one, which says whether the market has ended, and the trades that what the leader holds is
-compared with. They move to the partition ``default``."""
+"""Intents that are kept when their week leaves: the trades that what a leader holds is compared
+with, as ``levels.LOAD_TRADES`` has it, while the follow holds shares of the token. They move to the
+partition ``default``."""
 
 
 def kept_ids(table: Table) -> str:

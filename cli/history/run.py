@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from rich.console import Console
-from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cli.errors import CommandError
@@ -34,12 +33,6 @@ class Scope:
     weeks: int
     folder: Path | None
     """Of the archive; None: there is none."""
-    tables: Sequence[Table] = ()
-    """Those that are partitioned; empty: all that are declared."""
-
-    @property
-    def partitioned(self) -> Sequence[Table]:
-        return self.tables or partitioned_tables()
 
     @property
     def kept_from(self) -> date:
@@ -152,7 +145,7 @@ async def _run(
 
 
 async def _load(connection: AsyncConnection, scope: Scope) -> tuple[Sequence[Portion], OpenWork]:
-    due = await find_due(connection, scope.partitioned, kept_from=scope.kept_from)
+    due = await find_due(connection, partitioned_tables(), kept_from=scope.kept_from)
     return due, await load_open_work(connection, kept_from=scope.kept_from)
 
 

@@ -47,25 +47,38 @@ with traded as (
     union
     select leader, complement_id, side from traded join ingest.complements using (token_id)
 ), candidates as materialized (
-    select i.intent_id, i.verdict, r.leader
+    select i.intent_id, r.leader
     from reported r
+    join (select distinct leader, follow_id from control.follows) f on f.leader = r.leader
     join preflight.intents i
-      on i.token_id = r.token_id and i.side in (r.side, '')
-     and i.proxy in (select proxy from control.follows f where f.leader = r.leader)
+      on i.follow_id = f.follow_id and i.token_id = r.token_id and i.side in (r.side, '')
+     and i.exit_id in ('', i.intent_id)
+), copies as (
+    select intent_id from candidates join preflight.verdicts using (intent_id)
+    where verdict::jsonb -> 'intent' ->> 'transaction_hash' = :hash
+      and verdict::jsonb -> 'intent' ->> 'leader' = leader
 )
-select intent_id from candidates
-where verdict::jsonb -> 'intent' ->> 'transaction_hash' = :hash
-  and verdict::jsonb -> 'intent' ->> 'leader' = leader
+select intent_id from copies
+union
+select i.intent_id from copies c
+join preflight.intents i on i.exit_id = c.intent_id and i.exit_id not in ('', i.intent_id)
 """
-"""By the followers of the leader, because intents are indexed by proxy and not by transaction; of
+"""By the follows of the leader, because intents are indexed by follow and not by transaction; of
 his token, and of the complementary one that counter follows copy. The verdicts of other tokens are
 not parsed: that is what takes long."""
-INTENTS = "select * from preflight.intents where intent_id = any(cast(:ids as text[]))"
+INTENTS = """
+select i.*, v.verdict, v.traceparent
+from preflight.intents i join preflight.verdicts v using (intent_id)
+where i.intent_id = any(cast(:ids as text[]))
+"""
 EXITS = "select * from preflight.exits where exit_id = any(cast(:ids as text[]))"
 ATTEMPTS = """
-select * from preflight.intents
-where proxy = any(cast(:proxies as text[])) and exit_id = any(cast(:ids as text[]))
+select i.*, v.verdict, v.traceparent
+from preflight.intents i join preflight.verdicts v using (intent_id)
+where i.exit_id = any(cast(:ids as text[])) and i.exit_id not in ('', i.intent_id)
+   or i.intent_id = any(cast(:ids as text[]))
 """
+"""The first attempt of an exit has its id."""
 ORDERS = """
 select intent_id, order_hash, state, reason, limit_price, requested_shares, shares, usdc, fee_usdc,
        last_reply, signed_at, posted_at, answered_at, confirmed_at, alerted_at, expires_at
@@ -158,8 +171,7 @@ async def _load_copies(connection: AsyncConnection, ids: set[str]) -> list[Copy]
     rows = {row.intent_id: row for row in found}
     exits: dict[str, Any] = {}
     if exit_ids:
-        proxies = list({row.proxy for row in found})
-        attempts = await fetch_rows(connection, ATTEMPTS, ids=list(exit_ids), proxies=proxies)
+        attempts = await fetch_rows(connection, ATTEMPTS, ids=list(exit_ids))
         rows |= {row.intent_id: row for row in attempts}
         exits = {
             row.exit_id: row for row in await fetch_rows(connection, EXITS, ids=list(exit_ids))

@@ -4,8 +4,9 @@ consumes    quoted-intents, copy-outcomes (by proxy); balances (by proxy), for t
             balances that all instances share
 produces    approved-intents, copy-outcomes (by proxy); balances (by proxy); copy-intents (by
             proxy): an exit that is attempted again, or that no trade of the leader calls for
-owns        preflight.intents, preflight.spending, preflight.positions, preflight.exits,
-            preflight.leader_levels; the Faust table of balances, a cache that no money rests on
+owns        preflight.intents, verdicts, reservations, spending_windows, delayed_entries, positions,
+            newest_copies, exits and leader_levels; the Faust table of balances, a cache that no
+            money rests on
 guarantees  one verdict per intent, for ever: a redelivery repeats it; what it approves is reserved
             in the same commit as the verdict. An exit sells the leader's proportion of what its
             follow bought, and no other shares; it is attempted until it is sold, its time is over

@@ -2,28 +2,32 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.preflight.adapters.balances import ChainBalances
+from services.preflight.adapters.cleanup import CleanupFeed
 from services.preflight.adapters.delays import DelayFeed
 from services.preflight.adapters.exits import ExitFeed
 from services.preflight.adapters.mirror import MirrorFeed
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
 from services.preflight.adapters.unmirrored import UnmirroredCheck
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from services.preflight.decisions import Limits
-from services.preflight.handler import Handler
+from services.preflight.decisions import ENTRIES_WINDOW, Limits
+from services.preflight.handler import MAX_JUDGEMENT, Handler
 from services.preflight.settings import Settings
 from shared.chain.addresses import LIVE_EXCHANGES
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.clock import utc_now
+from shared.db import tables
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
 from shared.db.migrate import require_migrated
+from shared.db.partitions import Partitions
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.money import micros
 from shared.messages.caches import BalancesFetched
@@ -39,6 +43,11 @@ from shared.streams.service import Process, Service, run
 
 DATA_TIMEOUT_S = 10
 """Of a request to the Data API, which no copy waits for."""
+
+MARGIN = timedelta(minutes=1)
+"""For what follows a judgement until it is recorded, and for clocks that differ."""
+LEVEL_MARGIN = timedelta(hours=1)
+"""Between the trades that a level takes into account and its block: the node may be slow."""
 
 
 @asynccontextmanager
@@ -113,6 +122,8 @@ def build_feeds(
         "controls": controls,
         "exits": ExitFeed(engine, controls, owns=owns, now=utc_now, poll_interval=poll_interval),
         "delays": DelayFeed(engine, owns=owns, now=utc_now, poll_interval=poll_interval),
+        "cleanup": build_cleanup(settings, engine),
+        "partitions": Partitions(engine, [tables.intents, tables.verdicts]),
         "levels": ReconciliationFeed(
             engine,
             controls,
@@ -137,6 +148,17 @@ def build_feeds(
             act_after=settings.reconcile_after,
         )
     return feeds
+
+
+def build_cleanup(settings: Settings, engine: AsyncEngine) -> CleanupFeed:
+    """It keeps what a judgement may still need that began with the oldest balance."""
+    oldest = max(settings.max_balance_age, ENTRIES_WINDOW)
+    return CleanupFeed(
+        engine,
+        now=utc_now,
+        reservations_kept=oldest + MAX_JUDGEMENT + MARGIN,
+        copies_kept=settings.max_exit_age + LEVEL_MARGIN,
+    )
 
 
 def build_limits(settings: Settings) -> Limits:

@@ -24,12 +24,17 @@ from services.preflight.decisions import (
     open_exit,
     refuse_early,
 )
+from shared.domain.errors import Transient
 from shared.domain.follows import Controls
 from shared.domain.money import Side
 from shared.domain.terms import EntryMode, ExitMode
 from shared.messages.base import Message
 from shared.messages.intents import Intent, IntentQuoted, IntentRefused
 from shared.messages.orders import FINAL_STATES, OrderReported
+
+MAX_JUDGEMENT = timedelta(minutes=1)
+"""How long a judgement may take until it knows what is reserved. What was settled much earlier than
+its balance was read is not counted any more: a judgement that takes longer begins again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +206,11 @@ class Handler:
         commitments = await self.verdicts.load_commitments(
             intent, limits=self.limits, since=balance.fetched_at, now=facts.now
         )
+        if self.now() - facts.now > MAX_JUDGEMENT:
+            raise Transient(
+                f"the balance or the reservations of {intent.proxy} took too long to be read: "
+                f"intent {intent.intent_id} has to be judged again"
+            )
         return judge(replace(facts, funds=_build_funds(balance, commitments))), balance.cached
 
     async def _load_facts(self, quoted: IntentQuoted) -> PreflightFacts:

@@ -252,8 +252,10 @@ def _classify_wallet(proxy: str, *, signer: str) -> WalletType | None:
 
 
 def derive_salt(intent_id: str) -> int:
-    """The salt of an intent's order: derived, so that the order can be built again identically."""
-    return int(intent_id, 16) % (1 << SALT_BITS)
+    """The salt of an intent's order: derived from the hash in its id, so that the order can be
+    built again identically.
+    """
+    return int(intent_id.rpartition("-")[2], 16) % (1 << SALT_BITS)
 
 
 def assert_fast_signing() -> None:

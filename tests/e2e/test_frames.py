@@ -217,8 +217,8 @@ async def wait_for_all_verdicts(story: Story, fills: Sequence[LeaderFillSeen]) -
     async def all_verdicts() -> Sequence[Any]:
         verdicts = await story.fetch_rows(
             """
-            select intents.* from preflight.intents
-            where intents.verdict::jsonb -> 'intent' ->> 'transaction_hash' = any(:hashes)
+            select intents.* from preflight.intents join preflight.verdicts using (intent_id)
+            where verdict::jsonb -> 'intent' ->> 'transaction_hash' = any(:hashes)
             """,
             hashes=[fill.transaction_hash for fill in fills],
         )

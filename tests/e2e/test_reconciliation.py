@@ -39,9 +39,9 @@ PAST_BLOCKS = 20
 """More than INGEST_CHAIN_LOOKBACK_BLOCKS."""
 STOPPED = ("ingest", "pricer", "preflight")
 SOLD_BY_CAUSE = """
-select i.proxy, cast(i.verdict as json) -> 'intent' ->> 'cause' as cause,
+select i.proxy, cast(v.verdict as json) -> 'intent' ->> 'cause' as cause,
        sum(i.filled_shares)::bigint as sold
-from preflight.intents i
+from preflight.intents i join preflight.verdicts v using (intent_id)
 where i.follow_id = any(:follows) and i.token_id = :token and i.side = 'SELL'
 group by 1, 2
 """

@@ -167,7 +167,9 @@ class Story:
         return {
             row.proxy: row
             for row in await self.fetch_rows(
-                "select * from preflight.intents where intent_id = any(:ids)", ids=ids
+                "select * from preflight.intents join preflight.verdicts using (intent_id) "
+                "where intent_id = any(:ids)",
+                ids=ids,
             )
         }
 

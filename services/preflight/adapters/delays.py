@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from services.preflight.adapters.reservations import sql_recent_entries
 from services.preflight.adapters.rows import parse_intent
 from services.preflight.decisions import ENTRIES_WINDOW, DelayedEntry, OtherEntries
 from shared.db import tables
@@ -43,15 +44,23 @@ SQL_IS_AHEAD = """
 """
 """Whether a delayed entry ``d`` was delayed before the query's intent and may still be approved."""
 
+
+def sql_is_judged(alias: str) -> str:
+    """Whether the intent of a row has a verdict. ``offset 0`` keeps it a lookup of each row: as a
+    join it might be planned as a scan of all intents.
+    """
+    return (
+        f"exists (select from preflight.intents i where i.intent_id = {alias}.intent_id offset 0)"
+    )
+
+
 QUERY = Batch.from_table(
     tables.delayed_entries, "proxy", "intent_id", now="timestamptz", entries_since="timestamptz"
 )
 LOAD_OTHERS = f"""
-select i.judged_at as approved_at, null as waiting_until
+select r.judged_at as approved_at, null as waiting_until
 from {QUERY.unnest("q")}
-join preflight.intents i on i.proxy = q.proxy and i.intent_id <> q.intent_id
- and (i.settled_at is null or i.settled_at > q.entries_since)
- and i.judged_at > q.entries_since and i.side = 'BUY' and i.state <> 'refused'
+cross join lateral {sql_recent_entries("r.judged_at")} as r
 union all
 select null, d.due_at
 from {QUERY.unnest("q")}
@@ -69,7 +78,7 @@ ROW = Batch.from_table(
 DELAY = text(f"""
 insert into preflight.delayed_entries ({ROW.names})
 select {ROW.prefixed("g")} from {ROW.unnest("g")}
-where not exists (select from preflight.intents i where i.intent_id = g.intent_id)
+where not {sql_is_judged("g")}
 on conflict (intent_id) do update set due_at = excluded.due_at
 """)
 """An entry keeps its place and its trace when it is delayed again. One that was judged meanwhile,

@@ -11,44 +11,27 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.preflight.adapters.caps import LimitExceeded
+from services.preflight.adapters.newest_copies import SQL_HAS_ENDED
+from services.preflight.adapters.reservations import sql_recent_entries
 from services.preflight.decisions import ENTRIES_WINDOW
 from shared.db import tables
 from shared.db.engine import fetch_rows
 from shared.db.sql import Batch
 from shared.domain.money import MIN_REMAINDER_SHARES
 from shared.messages.intents import IntentApproved
-from shared.messages.refusals import Refusal
-
-SQL_HAS_ENDED = f"""coalesce((
-    select i.reason = '{Refusal.NO_MARKET}' and i.state = 'refused' from preflight.intents i
-    where i.follow_id = p.follow_id and i.token_id = p.token_id
-      and i.exit_id in ('', i.intent_id) and i.reason <> '{Refusal.BEFORE_HISTORY}'
-    order by i.judged_at desc limit 1
-), false)"""
-"""Whether the newest copy of a position ``p`` found no market: what is left of it is redeemed and
-not sold, so that it would count for ever."""
 
 SQL_OPEN_TOKENS = f"""array(
     select p.token_id from preflight.positions p
     where p.proxy = q.proxy and p.shares >= {MIN_REMAINDER_SHARES} and not {SQL_HAS_ENDED}
     union
-    select i.token_id from preflight.intents i
-    where i.proxy = q.proxy and i.settled_at is null and i.side = 'BUY'
-      and i.intent_id <> q.intent_id
+    select r.token_id from preflight.reservations r
+    where r.proxy = q.proxy and r.settled_at is null and r.side = 'BUY'
+      and r.intent_id <> q.intent_id
 )"""
 """Of the query's proxy, without what its intent itself is buying."""
 
-SQL_RECENT_ENTRIES = """(
-    select count(*) from preflight.intents i
-    where i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.entries_since)
-      and i.judged_at > q.entries_since and i.side = 'BUY' and i.state <> 'refused'
-      and i.intent_id <> q.intent_id
-)"""
-"""Of the query's proxy since a time, and later, without the query's intent. An entry that was
-judged within the window was not settled before it: that condition makes the index serve the count,
-too."""
-
-ENTRIES = Batch.from_table(tables.intents, "intent_id", "proxy", entries_since="timestamptz")
+SQL_RECENT_ENTRIES = sql_recent_entries("count(*)")
+ENTRIES = Batch.from_table(tables.reservations, "intent_id", "proxy", entries_since="timestamptz")
 COUNT_OTHERS = f"""
 select q.intent_id, {SQL_OPEN_TOKENS} as open_tokens, {SQL_RECENT_ENTRIES} as recent_entries
 from {ENTRIES.unnest("q")}

@@ -29,14 +29,15 @@ NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, *NOT_COPIED})
 
 
 def _columns(alias: str) -> str:
-    """Of a row with a follow and a token: its base, and whether copies of it are open."""
+    """Of a row with a proxy, a follow and a token: its base, and whether copies of it are open."""
     same = f"= {alias}.follow_id and {{0}}.token_id = {alias}.token_id"
     return f"""
        {alias}.follow_id, {alias}.token_id, l.leader_token_id, l.leader_shares,
        l.block_number, l.accounted_at, l.reconciled_through, l.mirrored_through, l.sold_all,
        l.updated_at,
-       exists (select from preflight.intents i
-               where i.follow_id {same.format("i")} and i.settled_at is null)
+       exists (select from preflight.reservations r
+               where r.proxy = {alias}.proxy and r.settled_at is null
+                 and r.follow_id {same.format("r")})
        or exists (select from preflight.exits e
                   where e.follow_id {same.format("e")} and e.state = 'open') as is_under_way"""
 
@@ -50,7 +51,7 @@ join preflight.positions p
 left join preflight.leader_levels l on l.follow_id = p.follow_id and l.token_id = p.token_id
 order by p.follow_id, p.token_id
 """
-TOKENS = Batch.from_table(tables.positions, "follow_id", "token_id")
+TOKENS = Batch.from_table(tables.positions, "proxy", "follow_id", "token_id")
 LOAD_TOKENS = f"""
 select {_columns("q")}, coalesce(p.shares, 0) as shares
 from {TOKENS.unnest("q")}
@@ -58,8 +59,14 @@ left join preflight.positions p on p.follow_id = q.follow_id and p.token_id = q.
 left join preflight.leader_levels l on l.follow_id = q.follow_id and l.token_id = q.token_id
 order by q.follow_id, q.token_id
 """
-INTENT = f"{stored_json('i.verdict')} -> 'intent'"
-"""Of a row of intents."""
+INTENT = f"{stored_json('v.verdict')} -> 'intent'"
+"""Of a row of verdicts."""
+COPIES = """
+preflight.intents i
+    cross join lateral (
+        select verdict from preflight.verdicts where intent_id = i.intent_id offset 0
+    ) as v"""
+"""Intents with their verdicts. ``offset 0`` keeps that a lookup of each row."""
 IS_COPY_OF_TRADE = f"""
 i.follow_id = q.follow_id and i.token_id = q.token_id and i.exit_id in ('', i.intent_id)
 and i.reason not in {literals(NOT_COPIED)}
@@ -74,39 +81,33 @@ TRADE_QUERIES = Batch(
     {"n": "bigint", "follow_id": "text", "token_id": "text", "since": "timestamptz"}
 )
 LOAD_TRADES = f"""
-select q.n, i.side, i.judged_at, {IS_MISSED} as is_missed,
+with trades as (
+    select q.n, found.*
+    from {TRADE_QUERIES.unnest("q")}
+    cross join lateral (
+        select i.*, v.verdict from {COPIES}
+        where q.since is not null and i.judged_at > q.since and {IS_COPY_OF_TRADE}
+        union all
+        select i.*, v.verdict from {COPIES}
+        where q.since is null and {IS_COPY_OF_TRADE} and i.judged_at >= coalesce((
+            select i.judged_at from {COPIES}
+            where {IS_COPY_OF_TRADE} and not {IS_MISSED}
+            order by i.judged_at desc limit 1
+        ), '-infinity')
+    ) as found
+)
+select i.n, i.side, i.judged_at, {IS_MISSED} as is_missed,
        {INTENT} ->> 'transaction_hash' as transaction_hash,
        coalesce(nullif({INTENT} ->> 'leader_token_id', ''), i.token_id)
        as leader_token_id,
        cast({INTENT} ->> 'leader_shares' as bigint) as leader_shares,
        cast({INTENT} ->> 'leader_held_shares' as bigint)
        as leader_held_shares
-from {TRADE_QUERIES.unnest("q")}
-join lateral (
-    select * from preflight.intents i
-    where q.since is not null and i.judged_at > q.since and {IS_COPY_OF_TRADE}
-    union all
-    select * from preflight.intents i
-    where q.since is null and {IS_COPY_OF_TRADE} and i.judged_at >= coalesce((
-        select i.judged_at from preflight.intents i
-        where {IS_COPY_OF_TRADE} and not {IS_MISSED}
-        order by i.judged_at desc limit 1
-    ), '-infinity')
-) as i on true
-order by q.n, i.judged_at, i.intent_id
+from trades i cross join lateral (select i.verdict) as v
+order by i.n, i.judged_at, i.intent_id
 """
 """Of each query the trades that were judged since; without a time, the newest accounted one and the
 missed ones after it."""
-
-SQL_IS_TRADED_SINCE = f"""(
-    q.accounted_through is not null and coalesce((
-        select true from preflight.intents i
-        where i.judged_at > q.accounted_through and {IS_COPY_OF_TRADE} and not {IS_MISSED}
-        limit 1
-    ), false)
-)"""
-"""Whether a trade of the query's follow and token was judged after a time; false without one. A
-scalar subquery is planned for each query by itself, by the index, unlike ``exists``."""
 LEVELS = Batch.from_table(
     tables.leader_levels,
     "follow_id",
@@ -191,7 +192,10 @@ async def load_tokens(
 ) -> list[HeldToken]:
     """The same of tokens that the follows may hold or not. Raises: Transient."""
     queries = TOKENS.parameters(
-        [{"follow_id": follow.follow_id, "token_id": token} for follow, token in wanted]
+        [
+            {"proxy": follow.proxy, "follow_id": follow.follow_id, "token_id": token}
+            for follow, token in wanted
+        ]
     )
     follows = [follow for follow, _ in wanted]
     return await _load(engine, LOAD_TOKENS, queries, follows, controls)

@@ -13,7 +13,7 @@ from services.preflight.adapters.caps import (
     market_scope,
     window_start,
 )
-from services.preflight.adapters.traded import accounted_through
+from services.preflight.adapters.newest_copies import accounted_through
 from services.preflight.decisions import (
     ENTRIES_WINDOW,
     Exit,
@@ -31,7 +31,9 @@ from shared.messages.intents import Intent, IntentApproved
 
 
 def build_intent_row(verdict: Verdict, traceparent: str | None) -> dict[str, Any]:
-    """The row of ``preflight.intents``; a refusal reserves nothing and is settled at once."""
+    """The values of its rows in ``preflight.intents``, ``verdicts`` and, where it is approved,
+    ``reservations``; a refusal reserves nothing and is settled at once.
+    """
     intent = verdict.intent
     row = {
         "intent_id": verdict.intent_id,

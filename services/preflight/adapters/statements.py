@@ -1,16 +1,22 @@
-"""SQL of preflight's verdicts, reservations, positions and exits: each statement takes a group."""
+"""SQL of preflight's verdicts, reservations, positions and exits: each statement takes a group.
+
+Rows that exist are locked in one order by every transaction, against deadlocks: delayed entries,
+reservations, intents, spending windows, positions, exits, newest copies, levels; and of each table
+in the order of its key.
+"""
 
 from sqlalchemy import text
 
 from services.preflight.adapters.caps import sql_hour, sql_spent
-from services.preflight.adapters.delays import SQL_IS_AHEAD
+from services.preflight.adapters.delays import SQL_IS_AHEAD, sql_is_judged
 from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
-from services.preflight.adapters.levels import SQL_IS_TRADED_SINCE
+from services.preflight.adapters.newest_copies import SQL_IS_TRADED_SINCE
+from services.preflight.adapters.reservations import sql_reserved
 from shared.db import tables
 from shared.db.sql import Batch, stored_json
 
 COMMITMENT_QUERIES = Batch.from_table(
-    tables.intents,
+    tables.reservations,
     "intent_id",
     "proxy",
     window_start="text",
@@ -33,8 +39,8 @@ def _spent(scope: str) -> str:
 
 LOAD_COMMITMENTS = f"""
 select q.n,
-       (select coalesce(sum(i.reserved_usdc), 0)::bigint from preflight.intents i
-        where i.proxy = q.proxy and (i.settled_at is null or i.settled_at > q.since)) as usdc,
+       (select coalesce(sum(r.reserved_usdc), 0)::bigint
+        from {sql_reserved("reserved_usdc", since="q.since")} as r) as usdc,
        {_spent("follow_scope")} as spent_today,
        {_spent("follower_scope")} as follower_spent_today,
        case when q.market_scope is not null then {_spent("market_scope")} end
@@ -74,12 +80,13 @@ left join preflight.leader_levels level
 order by q.n
 """
 LOAD_OPEN_INTENTS = f"""
-select q.n, i.intent_id, i.side, i.reserved_shares
+select q.n, r.intent_id, r.side, r.reserved_shares
 from {POSITION_QUERIES.unnest("q")}
-join preflight.intents i
-  on i.follow_id = q.follow_id and i.token_id = q.token_id and i.settled_at is null
-where i.intent_id <> q.intent_id
-order by q.n, i.judged_at, i.intent_id
+join preflight.reservations r
+  on r.proxy = q.proxy and r.settled_at is null
+ and r.follow_id = q.follow_id and r.token_id = q.token_id
+where r.intent_id <> q.intent_id
+order by q.n, r.judged_at, r.intent_id
 """
 LOAD_DELAYED_ENTRIES = f"""
 select q.n, d.intent
@@ -88,14 +95,17 @@ join preflight.delayed_entries d
   on d.proxy = q.proxy and d.intent_id <> q.intent_id
  and {stored_json("d.intent")} ->> 'follow_id' = q.follow_id
  and {stored_json("d.intent")} ->> 'token_id' = q.token_id
-where not exists (select from preflight.intents i where i.intent_id = d.intent_id)
+where not {sql_is_judged("d")}
 order by q.n, d.number
 """
 LOAD_AWAITED_ENTRIES = f"""
 select q.n, i.intent_id, case when i.settled_at is not null then i.filled_shares end as bought
 from {POSITION_QUERIES.unnest("q")}
 join preflight.exits e on e.exit_id = q.exit_id
-join preflight.intents i on i.intent_id = any(e.awaited_entries)
+cross join unnest(e.awaited_entries) as awaited(intent_id)
+cross join lateral (
+    select * from preflight.intents where intent_id = awaited.intent_id offset 0
+) as i
 """
 LOAD_EXITS = f"""
 select q.n, e.*
@@ -115,9 +125,11 @@ order by q.n, e.expires_at, e.exit_id
 """Of each query the follow's open exits in the token, its own exit, and those that this awaits."""
 
 LOAD_EXITS_BY_INTENT = """
-select i.intent_id, e.* from preflight.intents i
+select q.intent_id, e.* from unnest(cast(:intent_ids as text[])) as q(intent_id)
+cross join lateral (
+    select exit_id from preflight.intents where intent_id = q.intent_id offset 0
+) as i
 join preflight.exits e on e.exit_id = i.exit_id
-where i.intent_id = any(cast(:intent_ids as text[]))
 """
 LOAD_DUE_EXITS = """
 select exit_id, attempts, proxy, leader, expires_at from preflight.exits
@@ -133,53 +145,79 @@ INTENT_COLUMNS = Batch.from_table(
     tables.intents,
     "intent_id",
     "proxy",
+    "follow_id",
     "token_id",
+    "side",
+    "exit_id",
     "state",
     "reason",
+    "judged_at",
+    "settled_at",
     "reserved_usdc",
     "reserved_shares",
     "cap_usdc",
-    "verdict",
-    "traceparent",
-    "judged_at",
-    "settled_at",
-    "follow_id",
-    "side",
-    "exit_id",
 )
-INTENTS = Batch({**INTENT_COLUMNS.types, "cap_scopes": "text"})
+VERDICT_COLUMNS = Batch.from_table(tables.verdicts, "intent_id", "verdict", "traceparent")
+RESERVATION_COLUMNS = Batch.from_table(
+    tables.reservations,
+    "intent_id",
+    "proxy",
+    "follow_id",
+    "token_id",
+    "side",
+    "reserved_usdc",
+    "reserved_shares",
+    "cap_usdc",
+    "judged_at",
+)
+INTENTS = Batch({**INTENT_COLUMNS.types, **VERDICT_COLUMNS.types, "cap_scopes": "text"})
 """The scopes as JSON: arrays of different lengths cannot be unnested."""
 _INSERT_INTENTS = f"""
-insert into preflight.intents ({INTENT_COLUMNS.names}, cap_scopes)
-select {INTENT_COLUMNS.prefixed("g")},
-       array(select json_array_elements_text(cast(g.cap_scopes as json)))
-from {INTENTS.unnest("g")}
-order by g.intent_id
-on conflict do nothing
-returning intent_id
-"""
+with given as materialized (
+    select * from {INTENTS.unnest("g")}
+), inserted as (
+    insert into preflight.intents ({INTENT_COLUMNS.names})
+    select {INTENT_COLUMNS.prefixed("g")} from given g
+    order by g.intent_id
+    on conflict do nothing
+    returning intent_id
+), explained as (
+    insert into preflight.verdicts ({VERDICT_COLUMNS.names})
+    select {VERDICT_COLUMNS.prefixed("g")} from given g join inserted using (intent_id)
+), reserved as (
+    insert into preflight.reservations ({RESERVATION_COLUMNS.names}, cap_scopes)
+    select {RESERVATION_COLUMNS.prefixed("g")},
+           array(select json_array_elements_text(cast(g.cap_scopes as json)))
+    from given g join inserted using (intent_id)
+    where g.state = 'approved'
+), delayed as (
+    select d.intent_id, g.judged_at
+    from preflight.delayed_entries d join given g using (intent_id)
+    order by d.intent_id for update of d
+)"""
 RECORD_INTENTS = f"""
-with judged as (
-    delete from preflight.delayed_entries d
-    using {INTENTS.unnest("g")}
-    where d.intent_id = g.intent_id
+{_INSERT_INTENTS}, ended as (
+    delete from preflight.delayed_entries d using delayed where d.intent_id = delayed.intent_id
 )
-{_INSERT_INTENTS}
+select intent_id from inserted
 """
 LET_GO = f"""
-with due as (
+{_INSERT_INTENTS}, due as (
     update preflight.delayed_entries d
-    set due_at = least(d.due_at, g.judged_at), expires_at = least(d.expires_at, g.judged_at)
-    from {INTENTS.unnest("g")}
-    where d.intent_id = g.intent_id
+    set due_at = least(d.due_at, delayed.judged_at),
+        expires_at = least(d.expires_at, delayed.judged_at)
+    from delayed where d.intent_id = delayed.intent_id
 )
-{_INSERT_INTENTS}
+select intent_id from inserted
 """
 """The entries stay delayed, without room in the rate, until they were judged once more: that
 publishes their verdicts."""
-LOAD_VERDICTS = (
-    "select intent_id, verdict from preflight.intents where intent_id = any(cast(:ids as text[]))"
-)
+LOAD_VERDICTS = """
+select v.* from unnest(cast(:intent_ids as text[])) as q(intent_id)
+cross join lateral (
+    select intent_id, verdict from preflight.verdicts where intent_id = q.intent_id offset 0
+) as v
+"""
 
 EXIT_COLUMNS = Batch.from_table(
     tables.exits,
@@ -208,6 +246,7 @@ select {EXIT_COLUMNS.prefixed("g")},
        array(select json_array_elements_text(cast(g.awaited_entries as json))),
        array(select json_array_elements_text(cast(g.awaited_exits as json)))
 from {EXITS.unnest("g")}
+order by g.exit_id
 on conflict (exit_id) do update
 set shares = excluded.shares, sold_shares = excluded.sold_shares, attempts = excluded.attempts,
     state = excluded.state, reason = excluded.reason,
@@ -225,24 +264,37 @@ REPORTS = Batch.from_table(
     shares="bigint",
 )
 SETTLE = f"""
-with settled as (
+with unsettled as (
+    select r.*, g.state, g.reason, g.settled_at as now, g.usdc + g.fee_usdc as cost_usdc, g.usdc,
+           g.shares
+    from {REPORTS.unnest("g")} join preflight.reservations r on r.intent_id = g.intent_id
+    where r.settled_at is null
+    order by r.intent_id for update of r
+), settled as (
+    update preflight.reservations r
+    set settled_at = u.now,
+        reserved_usdc = case when u.reserved_usdc > 0 then u.cost_usdc else 0 end,
+        reserved_shares = case when u.reserved_shares > 0 then u.shares else 0 end,
+        cap_usdc = case when u.cap_usdc > 0 then u.usdc else 0 end
+    from unsettled u
+    where r.intent_id = u.intent_id
+    returning r.*, u.state, u.reason, u.shares as filled_shares,
+              {sql_hour("r.judged_at")} as hour, u.cap_usdc - r.cap_usdc as unused,
+              coalesce(r.cap_scopes, array['follow:' || r.follow_id, 'follower:' || r.proxy])
+              as scopes
+), ended as (
     update preflight.intents i
-    set state = g.state, reason = g.reason, settled_at = g.settled_at, filled_shares = g.shares,
-        reserved_usdc = case when i.reserved_usdc > 0 then g.usdc + g.fee_usdc else 0 end,
-        reserved_shares = case when i.reserved_shares > 0 then g.shares else 0 end,
-        cap_usdc = case when i.cap_usdc > 0 then g.usdc else 0 end
-    from {REPORTS.unnest("g")}, preflight.intents before
-    where i.intent_id = g.intent_id and before.intent_id = i.intent_id and i.settled_at is null
-    returning i.intent_id, i.proxy, i.follow_id, i.token_id, i.side, i.settled_at,
-              i.filled_shares, {sql_hour("i.judged_at")} as hour,
-              before.cap_usdc - i.cap_usdc as unused,
-              coalesce(i.cap_scopes, array['follow:' || i.follow_id, 'follower:' || i.proxy])
-              as cap_scopes
+    set state = s.state, reason = s.reason, settled_at = s.settled_at,
+        filled_shares = s.filled_shares, reserved_usdc = s.reserved_usdc,
+        reserved_shares = s.reserved_shares, cap_usdc = s.cap_usdc
+    from settled s
+    where i.intent_id = s.intent_id
+    returning i.intent_id
 ), released as (
     select each.scope, jsonb_object_agg(each.hour, each.unused) as usdc_by_hour
     from (
         select scope, hour, sum(unused) as unused
-        from settled, unnest(cap_scopes) as of(scope)
+        from settled, unnest(scopes) as of(scope)
         where unused <> 0 group by scope, hour
     ) as each
     where each.scope in (select scope from preflight.spending_windows)
@@ -250,6 +302,7 @@ with settled as (
 ), freed as (
     insert into preflight.spending_windows as w (scope, usdc_by_hour)
     select scope, usdc_by_hour from released
+    where (select count(*) from ended) >= 0
     order by scope
     on conflict (scope) do update set usdc_by_hour = coalesce((
         select jsonb_object_agg(
@@ -258,23 +311,33 @@ with settled as (
         )
         from jsonb_each_text(w.usdc_by_hour) as spent
     ), '{{}}')
+    returning w.scope
 ), held as (
     insert into preflight.positions (follow_id, token_id, proxy, shares)
     select follow_id, token_id, min(proxy),
            sum(case side when 'BUY' then filled_shares else -filled_shares end)
-    from settled where filled_shares > 0 group by follow_id, token_id
-    on conflict (follow_id, token_id) do update set shares = positions.shares + excluded.shares
-), woken as (
-    update preflight.exits e set next_attempt_at = settled.settled_at
     from settled
-    where settled.side = 'BUY' and e.follow_id = settled.follow_id
-      and e.token_id = settled.token_id and e.state = 'open' and e.shares is null
-      and e.next_attempt_at > settled.settled_at
+    where filled_shares > 0 and (select count(*) from freed) >= 0
+    group by follow_id, token_id
+    order by follow_id, token_id
+    on conflict (follow_id, token_id) do update set shares = positions.shares + excluded.shares
+    returning follow_id
+), awaiting as (
+    select e.exit_id, s.settled_at
+    from settled s join preflight.exits e
+      on e.follow_id = s.follow_id and e.token_id = s.token_id and e.state = 'open'
+    where s.side = 'BUY' and e.shares is null and e.next_attempt_at > s.settled_at
+      and (select count(*) from held) >= 0
       and not exists (
-          select from preflight.intents i
-          where i.intent_id = any(e.awaited_entries) and i.settled_at is null
-            and i.intent_id not in (select intent_id from settled)
+          select from preflight.reservations r
+          where r.intent_id = any(e.awaited_entries) and r.settled_at is null
+            and r.intent_id not in (select intent_id from settled)
       )
+    order by e.exit_id for update of e
+), woken as (
+    update preflight.exits e set next_attempt_at = awaiting.settled_at
+    from awaiting
+    where e.exit_id = awaiting.exit_id
 )
 select intent_id from settled
 """
@@ -282,4 +345,6 @@ select intent_id from settled
 changes the follow's position, and the exits that await nothing else are attempted at once.
 
 What is released returns to the hour that it was reserved in, unless that hour is over for good. Its
-row exists, so that the insert is an update in the order of ``caps.RESERVE``."""
+row exists, so that the insert is an update in the order of ``caps.RESERVE``. The counts make each
+step come after the one before it: by themselves they would run in the reverse order, and lock rows
+in it."""

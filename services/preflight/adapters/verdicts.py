@@ -15,6 +15,7 @@ from services.preflight.adapters import caps, delays, entry_limits, statements
 from services.preflight.adapters.caps import LimitExceeded
 from services.preflight.adapters.delays import EntryApproved
 from services.preflight.adapters.levels import record_judged_levels
+from services.preflight.adapters.newest_copies import TradedMeanwhile, record_newest_copies
 from services.preflight.adapters.rows import (
     build_commitments_query,
     build_exit_row,
@@ -24,7 +25,6 @@ from services.preflight.adapters.rows import (
     parse_commitments,
     parse_exit,
 )
-from services.preflight.adapters.traded import TradedMeanwhile, require_untraded
 from services.preflight.decisions import (
     DelayedEntry,
     Exit,
@@ -196,8 +196,9 @@ class PostgresVerdicts:
                     if exit_ is not None
                 ],
             )
-            await require_untraded(connection, [verdict for verdict, _, _ in new])
-            await record_judged_levels(connection, [*gone, *(verdict for verdict, _, _ in new)])
+            judged = [*gone, *(verdict for verdict, _, _ in new)]
+            await record_newest_copies(connection, judged)
+            await record_judged_levels(connection, judged)
             known = await self._load_known(
                 connection, [v.intent_id for v in verdicts if v.intent_id not in new_ids]
             )
@@ -233,7 +234,7 @@ class PostgresVerdicts:
     ) -> dict[str, Verdict]:
         if not intent_ids:
             return {}
-        rows = await fetch_rows(connection, statements.LOAD_VERDICTS, ids=intent_ids)
+        rows = await fetch_rows(connection, statements.LOAD_VERDICTS, intent_ids=list(intent_ids))
         return {row.intent_id: VERDICT.validate_json(row.verdict) for row in rows}
 
     async def _settle_all(self, settlements: Sequence[Settlement]) -> list[None]:

@@ -30,8 +30,11 @@ from shared.db.tables.preflight import (
     exits,
     intents,
     leader_levels,
+    newest_copies,
     positions,
+    reservations,
     spending_windows,
+    verdicts,
 )
 from shared.db.tables.tx_monitor import open_watches, watches
 
@@ -54,14 +57,17 @@ __all__ = [
     "leases",
     "metadata",
     "modes",
+    "newest_copies",
     "open_orders",
     "open_watches",
     "order_states",
     "orders",
     "position_sums",
     "positions",
+    "reservations",
     "spending_windows",
     "trades",
+    "verdicts",
     "versions",
     "watches",
 ]

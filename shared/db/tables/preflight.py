@@ -1,18 +1,36 @@
-"""Tables of preflight: verdicts, caps, positions and exits."""
+"""Tables of preflight: verdicts, reservations, caps, positions and exits.
 
-from sqlalchemy import ARRAY, BigInteger, Column, Date, Identity, Index, Table, Text, text
+The history is in ``intents`` and ``verdicts``, by weeks. What a copy is judged by is in tables that
+have rows of what is open, held or recent alone, so that no statement of a copy reads the history.
+"""
+
+from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Identity, Index, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.db.tables.base import metadata, timestamp
+from shared.db.partitions import partitioning
+from shared.db.tables.base import FEW_ROWS, ROOM_FOR_UPDATES, TIMESTAMP, metadata, timestamp
+
+UPDATED_IN_PLACE = {**FEW_ROWS, **ROOM_FOR_UPDATES}
 
 intents = Table(
     "intents",
     metadata,
     Column("intent_id", Text, primary_key=True),
     Column("proxy", Text, nullable=False),
+    Column("follow_id", Text, nullable=False, server_default=""),
     Column("token_id", Text, nullable=False),
+    Column("side", Text, nullable=False, server_default=""),
+    Column(
+        "exit_id",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="The exit that it is an attempt of; empty for an entry",
+    ),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
+    timestamp("judged_at", nullable=False),
+    timestamp("settled_at"),
     Column(
         "reserved_usdc",
         BigInteger,
@@ -27,42 +45,11 @@ intents = Table(
         comment="The amount that counts against the daily caps",
     ),
     Column(
-        "day",
-        Date,
-        comment="Not written any more: judged_at has it. To be dropped in a later release",
-    ),
-    Column(
-        "cap_scopes",
-        ARRAY(Text),
-        comment="The scopes of spending_windows that it counts in; null: from before they were "
-        "kept, its follow and its follower",
-    ),
-    Column("verdict", Text, nullable=False, comment="JSON, as published: redeliveries repeat it"),
-    Column("traceparent", Text),
-    timestamp("judged_at", nullable=False),
-    timestamp("settled_at"),
-    Column("follow_id", Text, nullable=False, server_default=""),
-    Column("side", Text, nullable=False, server_default=""),
-    Column(
-        "exit_id",
-        Text,
-        nullable=False,
-        server_default="",
-        comment="The exit that it is an attempt of; empty for an entry",
-    ),
-    Column(
         "filled_shares",
         BigInteger,
         nullable=False,
         server_default="0",
         comment="Micro-shares bought or sold, once settled",
-    ),
-    Index("intents_by_proxy", "proxy", "settled_at"),
-    Index(
-        "intents_open_by_follow",
-        "follow_id",
-        "token_id",
-        postgresql_where=text("settled_at is null"),
     ),
     Index(
         "intents_first_by_follow",
@@ -71,8 +58,88 @@ intents = Table(
         "judged_at",
         postgresql_where=text("exit_id in ('', intent_id)"),
     ),
+    Index(
+        "intents_further_attempts",
+        "exit_id",
+        postgresql_where=text("exit_id not in ('', intent_id)"),
+    ),
+    Index("intents_judged", "judged_at", postgresql_using="brin"),
     schema="preflight",
-    comment="One row per intent, written before its verdict is published.",
+    comment="One row per intent, written before its verdict is published and changed once, when "
+    "it is settled: no index has a column that changes.",
+    **partitioning("intent_id"),
+)
+intents.info["storage"] = {"fillfactor": 80}
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column("verdict", Text, nullable=False, comment="JSON, as published: redeliveries repeat it"),
+    Column("traceparent", Text),
+    schema="preflight",
+    comment="The verdict of each row of intents. It never changes.",
+    **partitioning("intent_id"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    Column("follow_id", Text, nullable=False),
+    Column("token_id", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column(
+        "reserved_usdc",
+        BigInteger,
+        nullable=False,
+        comment="Reserved while open; the amount that was spent once settled",
+    ),
+    Column("reserved_shares", BigInteger, nullable=False),
+    Column(
+        "cap_usdc",
+        BigInteger,
+        nullable=False,
+        comment="The amount that counts against the daily caps",
+    ),
+    Column(
+        "cap_scopes",
+        ARRAY(Text),
+        comment="The scopes of spending_windows that it counts in; null: from before they were "
+        "kept, its follow and its follower",
+    ),
+    timestamp("judged_at", nullable=False),
+    timestamp("settled_at"),
+    Index("reservations_by_proxy", "proxy", "settled_at"),
+    schema="preflight",
+    comment="One row per approved intent that is open, or was settled so recently that a balance "
+    "may not show it yet.",
+    info={"storage": FEW_ROWS},
+)
+
+newest_copies = Table(
+    "newest_copies",
+    metadata,
+    Column("follow_id", Text, primary_key=True),
+    Column("token_id", Text, primary_key=True),
+    Column("proxy", Text, nullable=False),
+    timestamp("judged_at", nullable=False),
+    Column(
+        "has_ended",
+        Boolean,
+        nullable=False,
+        comment="Whether it found no market: what is held is redeemed and not sold",
+    ),
+    Column(
+        "traded_at",
+        TIMESTAMP,
+        comment="When the newest copy of a trade was judged that is accounted for; null: none was",
+    ),
+    schema="preflight",
+    comment="The newest copy of each follow and token that is held or was judged lately, without "
+    "the later attempts of exits.",
+    info={"storage": UPDATED_IN_PLACE},
 )
 
 spending_windows = Table(
@@ -89,6 +156,7 @@ spending_windows = Table(
     ),
     schema="preflight",
     comment="What the approved copies count against the daily cap of a scope.",
+    info={"storage": UPDATED_IN_PLACE},
 )
 
 delayed_entries = Table(
@@ -111,6 +179,7 @@ delayed_entries = Table(
     Index("delayed_entries_due", "due_at"),
     schema="preflight",
     comment="One row per entry that waits for the rate of its follower, until its verdict.",
+    info={"storage": FEW_ROWS},
 )
 
 positions = Table(
@@ -121,9 +190,10 @@ positions = Table(
     Column("proxy", Text, nullable=False),
     Column("shares", BigInteger, nullable=False, comment="Micro-shares bought and not sold"),
     Index("positions_by_proxy", "proxy", "token_id"),
-    Index("positions_held", "follow_id", "token_id", postgresql_where=text("shares > 0")),
     schema="preflight",
-    comment="What each follow holds by its settled copies: no exit sells more of it.",
+    comment="What each follow holds by its settled copies: no exit sells more of it. A row of 0 "
+    "shares says the same as none, and is deleted.",
+    info={"storage": UPDATED_IN_PLACE},
 )
 
 exits = Table(
@@ -173,6 +243,7 @@ exits = Table(
     Index("exits_missed", "updated_at", postgresql_where=text("state = 'missed'")),
     schema="preflight",
     comment="One row per exit of a follow that held shares, or awaited some.",
+    info={"storage": FEW_ROWS},
 )
 
 leader_levels = Table(
@@ -203,4 +274,5 @@ leader_levels = Table(
     timestamp("updated_at", nullable=False),
     schema="preflight",
     comment="What a leader held of a token, of each follow that holds shares by copying him.",
+    info={"storage": UPDATED_IN_PLACE},
 )

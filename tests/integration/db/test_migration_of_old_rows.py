@@ -215,7 +215,9 @@ async def check_ingest(connection: AsyncConnection) -> None:
 
 async def check_preflight(connection: AsyncConnection) -> None:
     rows = (await connection.execute(select(tables.intents))).all()
-    verdicts = {row.intent_id: row.verdict for row in rows}
+    verdicts = {
+        row.intent_id: row.verdict for row in await connection.execute(select(tables.verdicts))
+    }
     verdict: TypeAdapter[Verdict] = TypeAdapter(Verdict)
     assert verdict.validate_json(verdicts["a"]) == APPROVED
     assert verdict.validate_json(verdicts["r"]) == REFUSED

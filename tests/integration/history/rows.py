@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import MetaData, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.history.rules import partitioned_tables
 from cli.history.run import Scope, run_archive, run_prune
 from services.preflight.adapters.verdicts import PostgresVerdicts
-from shared.db import tables
 from shared.db.engine import fetch_rows, transaction
 from shared.db.partitions import create_partitions
 from shared.domain.ids import intent_id
@@ -21,31 +20,12 @@ from tests.integration.db.rows import insert_row
 OLD, NOW = NOON, NOON + timedelta(weeks=8)
 """The old week begins on 2025-12-29, and may leave since 2026-02-09."""
 OLD_WEEK, YOUNG_WEEK = "20251229", "20260223"
-INTENTS = tables.intents.to_metadata(MetaData())
-INTENTS.info["partitioned_by"] = "intent_id"
 
 
-async def partition_intents(engine: AsyncEngine) -> None:
-    """Only where the schema does not do so itself."""
-    async with transaction(engine) as connection:
-        (kind,) = await fetch_rows(
-            connection,
-            "select relkind::text from pg_class where oid = to_regclass(:name)",
-            name="preflight.intents",
-        )
-        if kind.relkind != "p":
-            for statement in (
-                "alter table preflight.intents rename to unpartitioned",
-                "create table preflight.intents (like preflight.unpartitioned including all) "
-                "partition by range (intent_id)",
-                "drop table preflight.unpartitioned",
-                "create table preflight.intents_before partition of preflight.intents "
-                "for values from (minvalue) to ('i')",
-                "create table preflight.intents_default partition of preflight.intents default",
-            ):
-                await connection.execute(text(statement))
+async def create_weeks(engine: AsyncEngine) -> None:
+    """The partitions of both times."""
     for moment in (OLD, NOW):
-        await create_partitions(engine, [*partitioned_tables(), INTENTS], now=moment)
+        await create_partitions(engine, partitioned_tables(), now=moment)
 
 
 def numbered_intent(number: int, *, at: datetime = OLD, **changes: Any) -> Intent:

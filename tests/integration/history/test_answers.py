@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.history.run import Scope
 from services.ingest.adapters import PostgresTrades
 from services.ingest.handler import Handler
 from services.preflight.adapters.levels import load_held_tokens
-from shared.db.engine import fetch_rows, transaction
+from shared.db.engine import transaction
 from shared.domain.money import Side
 from shared.messages.intents import IntentApproved, IntentRefused, Missing, NoQuote
 from shared.messages.refusals import Refusal
@@ -150,7 +151,8 @@ async def test_an_intent_that_comes_again_after_its_rows_left_is_refused_and_cha
     copying.clock.now = NOW
     await prune_old(copying.engine, scope)
     async with transaction(copying.engine) as connection:
-        await fetch_rows(connection, "delete from preflight.intents returning 1")
+        for table in ("intents", "verdicts"):  # what is kept of a held position, too
+            await connection.execute(text(f"delete from preflight.{table}"))
     held = await load(copying.engine, "select shares from preflight.positions")
 
     book = a_quote(levels=levels(("0.50", 10**6)), fetched_at=NOW, opposite_best="0.50")

@@ -64,7 +64,8 @@ async def test_a_week_is_archived_and_leaves_and_later_ones_stay(
         "2025-12-29",
         ["intent_id"],
     )
-    assert manifest["columns"]["verdict"] == "text"
+    assert manifest["columns"]["judged_at"] == "timestamp with time zone"
+    assert part(scope).with_name("preflight.verdicts.1.jsonl.gz").exists()
 
 
 async def test_both_commands_may_be_run_again(engine: AsyncEngine, scope: Scope) -> None:
@@ -163,12 +164,14 @@ async def test_ids_without_a_day_leave_once_the_newest_is_old_enough(
 ) -> None:
     insert = """
         insert into preflight.intents (intent_id, proxy, token_id, state, reserved_usdc,
-            reserved_shares, cap_usdc, verdict, judged_at, settled_at)
-        values (:id, 'p', 't', 'refused', 0, 0, 0, '{}', :at, :at)
+            reserved_shares, cap_usdc, judged_at, settled_at)
+        values (:id, 'p', 't', 'refused', 0, 0, 0, :at, :at)
     """
+    insert_verdict = "insert into preflight.verdicts (intent_id, verdict) values (:id, '{}')"
     async with transaction(engine) as connection:
         for id_, at in (("1a" * 16, OLD), ("2a" * 16, NOW)):
             await connection.execute(text(insert), {"id": id_, "at": at})
+            await connection.execute(text(insert_verdict), {"id": id_})
     later = replace(scope, now=NOW + timedelta(weeks=7))
 
     await archive_all(engine, scope)
@@ -178,6 +181,7 @@ async def test_ids_without_a_day_leave_once_the_newest_is_old_enough(
     await archive_all(engine, later)
     assert (await prune_all(engine, later))[0]
     assert await load_intents(engine) == {}
+    assert await load(engine, "select count(*) from preflight.verdicts") == [0]
 
 
 async def test_one_run_excludes_another_one(engine: AsyncEngine, scope: Scope) -> None:

@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.preflight.adapters.levels import LOAD_TRADES, TRADE_QUERIES, load_held_tokens
+from services.preflight.adapters.levels import load_held_tokens
 from services.preflight.adapters.reconciliation import ChainLevels, ReconciliationFeed
-from services.preflight.adapters.traded import LOAD_TRADED, TRADED_QUERIES
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import FollowPosition, Verdict
 from services.preflight.handler import Balance, Handler
@@ -511,21 +510,6 @@ async def test_two_instances_of_one_moment_intend_the_same(copying: Copying) -> 
     await other.compare(copying.publish)
 
     assert copying.published[-1].intent_id == first.intent_id
-
-
-async def test_the_cost_of_a_round_does_not_grow_with_the_past(engine: AsyncEngine) -> None:
-    """The index gives a follow's trades since its base, and no others are read."""
-    query = {"follow_id": "follow-1", "token_id": TOKEN}
-    loaded = TRADE_QUERIES.parameters([{"n": 0, "since": NOON, **query}])
-    traded = TRADED_QUERIES.parameters([{"intent_id": "1", "accounted_through": NOON, **query}])
-    async with transaction(engine) as connection:
-        await connection.execute(text("set local enable_seqscan = off"))
-        for statement, queries in ((LOAD_TRADES, loaded), (LOAD_TRADED, traded)):
-            rows = await fetch_rows(connection, f"explain {statement}", **queries)
-            plan = "\n".join(row[0] for row in rows)
-
-            assert "intents_first_by_follow" in plan
-            assert "judged_at > " in plan.split("Index Cond", 1)[1].splitlines()[0]
 
 
 async def test_what_is_missing_must_be_seen_for_a_time(engine: AsyncEngine) -> None:

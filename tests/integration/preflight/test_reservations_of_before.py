@@ -17,7 +17,7 @@ async def test_it_counted_against_its_follow_and_its_follower(migrated_database_
     intent = an_intent(follow_id="follow-1")
     await verdicts.record(approved(intent))
     async with transaction(engine) as connection:
-        await connection.execute(text("update preflight.intents set cap_scopes = null"))
+        await connection.execute(text("update preflight.reservations set cap_scopes = null"))
 
     report = an_outcome(intent_id=intent.intent_id, usdc=usdc(2), fee_usdc=0)
     await verdicts.settle(report, now=NOON)

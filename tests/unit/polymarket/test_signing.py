@@ -234,6 +234,7 @@ def test_a_salt_fits_into_a_json_number_and_is_derived(intent: int) -> None:
 
     assert 0 <= salt < 1 << 53
     assert salt == derive_salt(f"{intent:032x}")
+    assert derive_salt(f"i20260131-{intent % 2**96:024x}") == intent % (1 << 53)
 
 
 @pytest.mark.parametrize("proxy", ["nonsense", "", "0x12"])
