@@ -5,7 +5,18 @@ A command imports what it needs when it runs, so that `slipstream --help` answer
 
 import typer
 
-from cli.commands import controls, database, dead_letters, demo, stack, status, topics, venue, why
+from cli.commands import (
+    controls,
+    database,
+    dead_letters,
+    demo,
+    history,
+    stack,
+    status,
+    topics,
+    venue,
+    why,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +31,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(database.app, name="db")
 app.add_typer(venue.app, name="venue")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(history.app, name="history")
 
 
 def main() -> None:

@@ -285,5 +285,6 @@ def _describe_nothing_found(wanted: Identifier) -> str:
         f"{wanted.text} is no order of ours, no settlement of one and no trade of a leader that a "
         "feed reported. If a leader traded in it: `slipstream follows` shows whether he is "
         "followed, `slipstream status` whether ingest is ready; a trade from before the follow, or "
-        "before this database, is not recorded"
+        "before this database, is not recorded. What ended weeks ago may have been pruned: see the "
+        "archive (`slipstream history`)"
     )

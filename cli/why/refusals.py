@@ -35,6 +35,10 @@ RULES = {
     Refusal.FOLLOWER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_FOLLOWERS does not name the follower"),
     Refusal.LEADER_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_LEADERS does not name the leader"),
     Refusal.TOKEN_NOT_ALLOWED: Rule("PREFLIGHT_ALLOWED_TOKENS does not name the token"),
+    Refusal.BEFORE_HISTORY: Rule(
+        "age of the leader's trade; the rows of copies that are this old may have been pruned",
+        SECONDS,
+    ),
     Refusal.TRADE_TOO_OLD: Rule("age of the leader's trade", SECONDS),
     Refusal.EMPTY_BOOK: Rule("the order book had nothing on the side that the copy takes"),
     Refusal.NO_MARKET: Rule("the venue had no order book for the token"),

@@ -154,8 +154,8 @@ class Handler:
 
     async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
         order = await self.orders.load(trade.intent_id)
-        if order is None:
-            return []
+        if order is None or order.order_hash != trade.order_hash:
+            return []  # the order was pruned: positions have its trades in their sums
         trades = await self.orders.record_trade(trade, now=self.now())
         return await self._save_and_report(order, apply_trades(order, trades), [trade])
 

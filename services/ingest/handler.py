@@ -30,6 +30,7 @@ from services.ingest.decisions import (
     with_held_shares,
 )
 from shared.domain.follows import Controls
+from shared.domain.history import may_be_pruned
 from shared.domain.money import Side
 from shared.domain.terms import EquityRange
 from shared.messages.base import Message
@@ -135,6 +136,9 @@ class Handler:
         """The intents of what is new; and rows of other trades that must be handled again, because
         they were taken for resent settlements of this trade.
         """
+        if may_be_pruned(fill.filled_at, now=self.now()):
+            _report_pruned(fill)
+            return []
         context = await self.trades.load(fill)
         reconciliation = reconcile(
             context,
@@ -241,6 +245,17 @@ class Handler:
             earlier = select_earlier_trades(context, fill, reconciliation, others)
             held_before = await self.holdings.fetch_held_before(fill, earlier)
         return with_held_shares(context, reconciliation, held_before=held_before)
+
+
+def _report_pruned(fill: LeaderFillSeen) -> None:
+    metrics.trade_ambiguous(metrics.AmbiguousTrade.BEFORE_HISTORY)
+    logger.warning(
+        "transaction %s of leader %s is from %s: whether it was copied is not known any more, "
+        "it is not copied",
+        fill.transaction_hash,
+        fill.leader,
+        fill.filled_at,
+    )
 
 
 def _report(context: TradeContext, fill: LeaderFillSeen, reconciliation: Reconciliation) -> None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, model_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.chain.addresses import parse_address
+from shared.domain.history import KEPT_FOR
 
 MAX_TOKEN = (1 << 256) - 1
 
@@ -62,7 +63,8 @@ class Settings(BaseSettings):
     max_entry_age: timedelta = timedelta(seconds=60)
     """An entry is refused when the leader's trade is older."""
     max_exit_age: timedelta = timedelta(minutes=10)
-    """Since the leader's trade. Never below that of entries: not exiting is a risk of its own."""
+    """Since the leader's trade. Never below that of entries: not exiting is a risk of its own; and
+    below the 35 days for which the rows of copies are kept."""
     max_trade_usdc: Decimal = Field(default=Decimal(1000), gt=0)
     """No single copy spends more, whatever a follow says."""
     max_follower_daily_usdc: Decimal | None = Field(default=None, gt=0)
@@ -130,6 +132,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "PREFLIGHT_MAX_EXIT_AGE must not be shorter than PREFLIGHT_MAX_ENTRY_AGE: "
                 "an exit is worth copying for longer"
+            )
+        if self.max_exit_age >= KEPT_FOR:
+            raise ValueError(
+                f"PREFLIGHT_MAX_EXIT_AGE must be shorter than {KEPT_FOR.days} days: the rows of "
+                "older copies may be pruned"
             )
         return self
 

@@ -18,6 +18,9 @@ class Refusal(StrEnum):
     """Likewise, of a leader."""
     TOKEN_NOT_ALLOWED = "token_not_allowed"  # noqa: S105 - no secret
     """Likewise, of a token."""
+    BEFORE_HISTORY = "before_history"
+    """The leader's trade is so old that the rows of its copy may have been pruned: whether it was
+    copied is not known."""
     TRADE_TOO_OLD = "trade_too_old"
     TRADE_IN_FUTURE = "trade_in_future"
     """The leader's trade is dated later than now by more than clocks may differ."""

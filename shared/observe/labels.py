@@ -193,6 +193,8 @@ class AmbiguousTrade(StrEnum):
     """It is taken for a trade that was copied, settled under another transaction."""
     REPORTED_AGAIN = "reported_again"
     """It was held back for another trade, is a trade of its own, and is published again."""
+    BEFORE_HISTORY = "before_history"
+    """It is so old that its rows may have been pruned: it is not copied."""
 
 
 class CopyStart(StrEnum):

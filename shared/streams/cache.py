@@ -9,6 +9,7 @@ that would keep the service's own loop from ending.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import tempfile
 import threading
@@ -32,6 +33,9 @@ STOP_TIMEOUT_S = 5.0
 """Faust can hang while it starts and while it stops (ADR 4: Faust holds caches, and nothing
 that money rests on)."""
 CHECK_INTERVAL_S = 0.1
+MAX_ENTRIES = 20_000
+"""Of a table in each instance. Tokens and wallets come and go for years, and Faust forgets none. An
+entry that is missing is fetched from its source."""
 
 
 class FaustStopped(Exception):
@@ -140,6 +144,7 @@ class CacheTable:
             while not self._closing.is_set():
                 if app.should_stop:
                     raise FaustStopped(f"crashed with {type(app.crash_reason).__name__}")
+                evict_oldest(table.data, keep=MAX_ENTRIES)
                 await asyncio.sleep(CHECK_INTERVAL_S)
         finally:
             self._app = None
@@ -221,6 +226,15 @@ class CacheTable:
                 ssl_context=context,
             )
         return faust.SSLCredentials(context) if context is not None else None
+
+
+def evict_oldest(store: Any, *, keep: int) -> None:
+    """Remove the entries of a store of Faust that were first written the longest ago, in this
+    instance alone: neither its changelog nor the other instances see it.
+    """
+    for key in list(itertools.islice(store.data, max(0, len(store.data) - keep))):
+        store.data.pop(key, None)
+        store._key_partition.pop(key, None)
 
 
 async def _with_timeout(seconds: float, step: Coroutine[Any, Any, Any]) -> None:

@@ -229,6 +229,25 @@ async def fetch_partition_count(settings: KafkaSettings, topic: str) -> int:
     raise LookupError(f"there is no topic {topic}")
 
 
+async def fetch_lifetimes(settings: KafkaSettings) -> dict[str, timedelta | None]:
+    """Return how long the cluster may deliver a record of each declared topic that exists: until
+    the segment that it is in has ended, and for the topic's retention after that. None: for ever.
+
+    Raises: KafkaError.
+    """
+    async with _admin(settings) as admin:
+        declared = {topic.name for topic in TOPICS}
+        names = sorted(declared & set(await admin.list_topics()))
+        configs = await _fetch_configs(admin, names, also_defaults=True) if names else {}
+    return {name: _lifetime(each) for name, each in configs.items()}
+
+
+def _lifetime(configs: Mapping[str, str]) -> timedelta | None:
+    if "delete" not in configs["cleanup.policy"] or int(configs["retention.ms"]) < 0:
+        return None
+    return timedelta(milliseconds=int(configs["retention.ms"]) + int(configs["segment.ms"]))
+
+
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**settings.client())
@@ -271,8 +290,9 @@ async def _fetch_existing(
 
 
 async def _fetch_configs(
-    admin: AIOKafkaAdminClient, names: Sequence[str]
+    admin: AIOKafkaAdminClient, names: Sequence[str], *, also_defaults: bool = False
 ) -> dict[str, dict[str, str]]:
+    """By topic the values that were set on it, or all that apply to it."""
     responses = await admin.describe_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     )
@@ -282,7 +302,9 @@ async def _fetch_configs(
     ):
         _raise_for(code, name, text)
         configs[name] = {
-            key: value for key, value, _, source, *_ in entries if source == DYNAMIC_TOPIC_CONFIG
+            key: value
+            for key, value, _, source, *_ in entries
+            if also_defaults or source == DYNAMIC_TOPIC_CONFIG
         }
     return configs
 

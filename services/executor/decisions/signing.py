@@ -7,6 +7,7 @@ newest terms would not approve in this form is withdrawn.
 from datetime import datetime
 
 from shared.domain.follows import Follow, Mode, is_closed_out, may_trade
+from shared.domain.history import may_be_pruned
 from shared.domain.money import Side, as_decimal
 from shared.domain.prices import limit_price
 from shared.domain.terms import ExitMode, Filters
@@ -25,6 +26,8 @@ def withdrawal_reason(
         return "the follow was not closed out any more before the order was signed"
     if follow is None:
         return "the follow ended before the order was signed"
+    if may_be_pruned(approved.intent.filled_at, now=now):
+        return "the intent is so old that an order of it may have been pruned"
     if now >= approved.expires_at:
         return "the intent expired before the order was signed"
     return (

@@ -22,8 +22,8 @@ from shared.messages.intents import (
 )
 from shared.messages.refusals import Refusal
 
-NOT_COPIED = (Refusal.ALREADY_RECONCILED,)
-"""Refusals of what was copied before: no trade that is accounted for now."""
+NOT_COPIED = (Refusal.ALREADY_RECONCILED, Refusal.BEFORE_HISTORY)
+"""Refusals of what was copied before, or may have been: no trade that is accounted for now."""
 NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, *NOT_COPIED})
 """Refusals of an exit by level after which the level still stands."""
 

@@ -85,10 +85,12 @@ async def record_newest_copies(connection: AsyncConnection, verdicts: Sequence[V
 
 
 def _build_rows(verdicts: Iterable[Verdict]) -> list[Mapping[str, Any]]:
-    """One for each follow and token. A later attempt of an exit is no copy of its own."""
+    """One for each follow and token. A later attempt of an exit is no copy of its own, and what may
+    have been pruned is not new.
+    """
     by_key: dict[Key, list[Verdict]] = {}
     for verdict in verdicts:
-        if not verdict.intent.continues:
+        if not verdict.intent.continues and _reason(verdict) is not Refusal.BEFORE_HISTORY:
             by_key.setdefault(_key(verdict.intent), []).append(verdict)
     return [_build_row(copies) for copies in by_key.values()]
 

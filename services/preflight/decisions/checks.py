@@ -20,6 +20,7 @@ from services.preflight.decisions.guardrails import (
     GUARDRAILS_OF_QUOTE,
     check_trade_in_future,
 )
+from services.preflight.decisions.history import check_history
 from services.preflight.decisions.superseded import check_already_reconciled
 from services.preflight.decisions.violations import (
     Check,
@@ -222,6 +223,7 @@ def _check_allowance(facts: PreflightFacts) -> Violation | None:
 
 
 CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
+    check_history,
     _check_mode,
     _check_closed_out,
     _check_followed,
@@ -247,7 +249,7 @@ CHECKS_BEFORE_FUNDS: tuple[Check, ...] = (
     *GUARDRAILS_OF_QUOTE,
     *FILTERS_OF_QUOTE,
 )
-"""Checks that need no request to the chain; the mode comes first.
+"""Checks that need no request to the chain; what may have been pruned comes first, then the mode.
 
 The size comes before the quote: pricer finds no quote for an intent of size zero, and that would be
 reported as an empty book. The leader's trade comes before the size: where it is too small, so is

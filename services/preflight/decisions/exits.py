@@ -53,6 +53,7 @@ NOTHING_TO_SELL = frozenset(
         Refusal.BELOW_MINIMUM,
         Refusal.EXITS_NOT_COPIED,
         Refusal.ALREADY_RECONCILED,
+        Refusal.BEFORE_HISTORY,
         Refusal.NO_COMPLEMENT,
         Refusal.COMPLEMENT_UNAVAILABLE,
     }

@@ -46,6 +46,7 @@ fills = Table(
     ),
     Column("highest_price", Numeric, comment="As lowest_price"),
     Index("fills_by_leader", "leader", "filled_at"),
+    Index("fills_by_age", "seen_at", postgresql_using="brin"),
     Index(
         "fills_from_socket",
         "leader",
@@ -83,6 +84,7 @@ copy_slices = Table(
     Column("sequence", Integer, nullable=False, comment="Slices of the trade before this one"),
     Column("leader_usdc", BigInteger, comment="Null in old rows"),
     Column("leader_held_shares", BigInteger, comment="Before the sale; null on a BUY"),
+    Index("copy_slices_by_age", "intended_at", postgresql_using="brin"),
     Index("copy_slices_sequence", "trade_id", "sequence", unique=True),
     Index("copy_slices_resent", "resent_of", postgresql_where=text("resent_of <> ''")),
     schema="ingest",

@@ -232,6 +232,7 @@ exits = Table(
     timestamp("expires_at", nullable=False),
     timestamp("updated_at", nullable=False),
     Column("traceparent", Text),
+    Index("exits_by_age", "updated_at", postgresql_using="brin"),
     Index("exits_open", "follow_id", "token_id", postgresql_where=text("state = 'open'")),
     Index(
         "exits_due",

@@ -48,6 +48,25 @@ async def test_topics_are_created_altered_and_then_left_alone(settings: KafkaSet
     assert (await inspect(settings, longer)).is_empty
 
 
+async def test_the_cluster_says_for_how_long_it_may_deliver_a_record(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its segment has ended, and for the retention after that."""
+    name = f"orders-{uuid.uuid4().hex[:8]}"
+    declared = [
+        Topic(name=name, key="proxy", retention=timedelta(hours=1)),
+        Topic(name=f"{name}-2", key="proxy", retention=-timedelta(milliseconds=1)),
+        Topic(name=f"{name}-missing", key="proxy", retention=timedelta(hours=1)),
+    ]
+    await apply(settings, declared[:2])
+    monkeypatch.setattr(topics, "TOPICS", tuple(declared))
+
+    assert await topics.fetch_lifetimes(settings) == {
+        name: timedelta(days=7, hours=1),
+        f"{name}-2": None,
+    }
+
+
 async def test_partitions_of_an_existing_topic_are_never_changed(settings: KafkaSettings) -> None:
     declared = [
         Topic(name=f"orders-{uuid.uuid4().hex[:8]}", key="proxy", retention=timedelta(hours=1))

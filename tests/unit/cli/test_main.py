@@ -43,6 +43,7 @@ def test_every_command_has_help() -> None:
         "db",
         "venue",
         "dead-letters",
+        "history",
         "stack",
     ):
         result = CliRunner().invoke(app, [command, "--help"])

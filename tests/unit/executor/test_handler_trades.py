@@ -1,7 +1,17 @@
 """An order's state and amounts follow the venue's trades and their settlement on the chain."""
 
+from shared.domain.history import KEPT_FOR
 from shared.messages.orders import OrderReported, OrderState, TradeStatus
-from tests.builders import ORDER_HASH, TRANSACTION, a_trade, approved, resolved, shares, usdc
+from tests.builders import (
+    ORDER_HASH,
+    TRANSACTION,
+    a_trade,
+    approved,
+    resolved,
+    seconds,
+    shares,
+    usdc,
+)
 from tests.unit.executor.harness import ExecutorHarness, confirmation_requests, reported_states
 
 OTHER_TRANSACTION = "0x" + "2b" * 32
@@ -45,6 +55,18 @@ async def test_trades_reported_out_of_order_and_repeatedly_confirm_the_order_onc
         usdc(5),
         usdc("0.1"),
     )
+
+
+async def test_a_trade_of_an_order_that_was_pruned_is_not_recorded_again() -> None:
+    """Its intent came again, too, and was recorded as withdrawn."""
+    executor = ExecutorHarness()
+    executor.clock.now += KEPT_FOR + seconds(1)
+
+    published = await executor.handle(approved(), a_trade(status=TradeStatus.CONFIRMED))
+
+    assert reported_states(published) == [OrderState.WITHDRAWN]
+    assert "may have been pruned" in executor.order.reason
+    assert executor.orders.trades == {}
 
 
 async def test_an_order_of_two_trades_is_confirmed_by_the_second() -> None:

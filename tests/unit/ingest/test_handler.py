@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.ingest.handler import Handler
 from shared.domain.errors import Transient
 from shared.domain.follows import Follow
+from shared.domain.history import KEPT_FOR
 from shared.domain.money import Side
 from shared.domain.outcomes import OutcomeToken
 from shared.messages.intents import CopyIntended, Missing
@@ -65,6 +66,17 @@ async def test_a_redelivered_fill_yields_the_same_intents_after_time_and_follows
     again = await intended(handler, a_fill())
 
     assert wire(again) == wire(first)
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_a_fill_from_before_the_kept_rows_is_neither_copied_nor_carried(side: Side) -> None:
+    """Its rows may have been pruned: it may have been copied."""
+    trades = FakeTrades()
+    handler, _, clock = an_ingest(trades)
+    clock.now += KEPT_FOR + seconds(1)
+
+    assert await intended(handler, a_fill(side=side)) == []
+    assert (trades.rows_by_trade, trades.slices_by_trade) == ({}, {})
 
 
 async def test_a_second_source_of_the_same_fill_yields_no_intent() -> None:

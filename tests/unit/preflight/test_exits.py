@@ -262,6 +262,13 @@ def test_only_a_sale_that_was_too_old_at_its_first_attempt_is_missed() -> None:
         assert after_verdict(an_exit(), late, retry_delay=DELAY).state is ExitState.UNSOLD
 
 
+def test_an_exit_of_a_sale_that_may_have_been_pruned_is_not_missed() -> None:
+    """Reconciliation would make it again."""
+    replayed = refused(reason=Refusal.BEFORE_HISTORY)
+
+    assert after_verdict(an_exit(), replayed, retry_delay=DELAY).state is ExitState.DONE
+
+
 def test_an_exit_that_sold_everything_is_done() -> None:
     report = a_report(state=OrderState.CONFIRMED, shares=shares(10))
 

@@ -17,11 +17,12 @@ def test_an_exit_may_be_older_than_an_entry_by_default(monkeypatch: pytest.Monke
     assert read(Settings).max_exit_age > read(Settings).max_entry_age
 
 
-def test_a_maximum_exit_age_below_that_of_entries_is_refused_at_start(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("age", ["PT59S", "P35D"], ids=["below that of entries", "as long as rows"])
+def test_a_maximum_exit_age_out_of_its_range_is_refused_at_start(
+    age: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POLYGON_RPC_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("PREFLIGHT_MAX_EXIT_AGE", "PT59S")
+    monkeypatch.setenv("PREFLIGHT_MAX_EXIT_AGE", age)
 
     with pytest.raises(InvalidSettings, match="PREFLIGHT_MAX_EXIT_AGE"):
         read(Settings)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from services.preflight.decisions import Exit, PreflightFacts
+from shared.domain.history import KEPT_FOR
 from shared.domain.money import CENT, MICROS, Side
 from shared.messages.intents import (
     Bound,
@@ -136,6 +137,12 @@ def spent(reason: Refusal, cap: str, counted: str) -> Guardrail:
 
 
 GUARDRAILS = {
+    "age of what may have been pruned": most(
+        Refusal.BEFORE_HISTORY,
+        lambda age: aged(limited(max_entry_age=2 * KEPT_FOR), age),
+        5 * 7 * 24 * 3600,
+        MICRO,
+    ),
     "age of an entry's trade": most(
         Refusal.TRADE_TOO_OLD, lambda age: aged(buy(usdc(5)), age), 60, MICRO
     ),

@@ -1,0 +1,1 @@
+"""`slipstream history`: archive and prune the rows of what ended long ago."""
