@@ -1,5 +1,5 @@
 """A service and the database that it loses: to a network that swallows packets, to a failover, and
-to an operator who changes a table. The process goes on, and what was published meanwhile is recorded.
+to an operator who changes a table. The process goes on, and what was published is recorded.
 """
 
 import asyncio
