@@ -1,5 +1,5 @@
 """A service and the database that it loses: to a network that swallows packets, to a failover, and
-to an operator who changes a table. The process goes on, and what it was told meanwhile is recorded.
+to an operator who changes a table. The process goes on, and what was published is recorded.
 """
 
 import asyncio
@@ -171,7 +171,9 @@ async def service(stack: LocalStack) -> AsyncIterator[RunningService]:
                 await process.wait()
 
 
-async def test_after_a_black_hole_what_was_told_in_it_is_recorded(service: RunningService) -> None:
+async def test_after_a_black_hole_what_was_published_in_it_is_recorded(
+    service: RunningService,
+) -> None:
     await service.raise_debt("before")
     await service.wait_until_recorded("before")
     service.relay.faults = BLACK_HOLE

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,6 +84,8 @@ class LocalPipeline:
             "RTDS_WS_URL": urls["rtds"],
             "VENUE_RATE_SHARE": NO_RATE_LIMIT,
             "EXECUTOR_KEYS_FILE": str(self.keys_file),
+            # On a busy machine a service must start, too.
+            "DATABASE_CONNECT_TIMEOUT": "PT30S",
             **({"DATA_URL": urls["data"]} if self._data_api else {}),
             **self._extra,
         }
@@ -135,7 +138,12 @@ class LocalPipeline:
         return {**data, **self.environment()}
 
     def engine(self) -> AsyncEngine:
-        return open_engine(DatabaseSettings.model_validate({"url": self.stack.database_url}))
+        """Of whoever watches the pipeline: it waits longer than a service does."""
+        limits = dict.fromkeys(("connect", "pool", "lock", "statement"), 60) | {"answer": 90}
+        settings = {f"{step}_timeout": timedelta(seconds=each) for step, each in limits.items()}
+        return open_engine(
+            DatabaseSettings.model_validate({"url": self.stack.database_url} | settings)
+        )
 
     def kafka_settings(self) -> KafkaSettings:
         """The brokers' addresses, and topics of which each broker has a copy."""

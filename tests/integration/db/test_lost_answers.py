@@ -14,7 +14,7 @@ from services.preflight.adapters.verdicts import PostgresVerdicts
 from shared.domain.errors import Transient
 from shared.messages.orders import OrderState
 from tests.builders import NOON, a_debt, a_trade, an_intent, an_outcome, approved, seconds
-from tests.integration.db.faulty import engine_behind, server_port
+from tests.integration.db.faulty import engine_behind, server_port, until_it_works
 from tests.leases import executor_leases
 from tests.orders import an_order
 from tests.system.faulty_relay import BLACK_HOLE, NO_FAULTS, Faults, FaultyRelay
@@ -36,7 +36,7 @@ async def relay(migrated_database_url: str) -> AsyncIterator[FaultyRelay]:
 async def engine(relay: FaultyRelay, migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
     """Its connections are open: a connection that is opened in a fault never gets to its write."""
     async with engine_behind(relay, url=migrated_database_url, connections=1) as engine:
-        await PostgresDebts(engine).load_outstanding()
+        await until_it_works(PostgresDebts(engine).load_outstanding)
         yield engine
 
 
@@ -69,7 +69,7 @@ def write_twice(
             if is_commit:
                 event.remove(engine.sync_engine, "commit", lose_answers)
             relay.faults = NO_FAULTS
-        return await write()
+        return await until_it_works(write)
 
     return write_and_repeat
 

@@ -4,6 +4,7 @@ transient, and the next statement has a connection that works.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -12,22 +13,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
-from tests.integration.db.faulty import SHORT_LIMITS, engine_behind, server_port
+from tests.integration.db.faulty import engine_behind, server_port, until_it_works
 from tests.system.faulty_relay import FaultyRelay
 
 pytestmark = pytest.mark.integration
 
 Begin = Callable[[AsyncEngine], Awaitable[AsyncConnection]]
 PID = "select pg_backend_pid() as pid"
+TWO_SHORT_LIMITS = {
+    "pool_timeout": timedelta(seconds=1),
+    "lock_timeout": timedelta(seconds=2),
+    "answer_timeout": timedelta(seconds=60),
+}
 INSERT = "insert into numbers values (:number) on conflict do nothing returning number"
 
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine with two connections."""
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": database_url, "connections": 2} | SHORT_LIMITS)
-    )
+    settings = {"url": database_url, "connections": 2} | TWO_SHORT_LIMITS
+    engine = open_engine(DatabaseSettings.model_validate(settings))
     async with transaction(engine) as connection:
         await connection.exec_driver_sql("create table numbers (number integer primary key)")
     yield engine
@@ -98,7 +103,7 @@ async def test_of_several_hosts_none_is_used_that_accepts_no_writes(
                 f"alter database {database} reset default_transaction_read_only"
             )
 
-        assert await fetch_pid(engine)
+        assert await until_it_works(lambda: fetch_pid(engine))
 
 
 @pytest.mark.parametrize("begin", [transaction, autocommit])
