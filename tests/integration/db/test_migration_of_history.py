@@ -71,7 +71,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
         sale = an_intent(intent_id=REFUSED_ID, side=Side.SELL)
         await insert(connection, refused(sale, reason=Refusal.NO_MARKET))
         recent = approved(an_intent(intent_id=RECENT_ID, token_id="7"))
-        await insert(connection, recent, **SETTLED | {"settled_at": NOW - timedelta(minutes=4)})
+        await insert(connection, recent, **SETTLED | {"settled_at": utc_now()})
         for token, amount in ((TOKEN, 5_000_000), ("7", 0)):
             await insert_row(
                 connection,
