@@ -38,16 +38,25 @@ set token = l.token + 1, holder = excluded.holder, expires_at = excluded.expires
 where l.expires_at <= clock_timestamp() or l.holder = excluded.holder
 returning partition, token
 """
+WITH_LOCKED = f"""
+with locked as materialized (
+    select l.service, l.partition from control.leases l
+    where l.service = :service and (l.partition, l.token) in (select * from {HELD.unnest("held")})
+    order by l.partition
+    for no key update
+)
+"""
+"""In the order in which every statement locks leases, so that no two wait for each other."""
 RENEW = f"""
+{WITH_LOCKED}
 update control.leases l set expires_at = clock_timestamp() + cast(:duration as interval)
-from {HELD.unnest("held")}
-where l.service = :service and l.partition = held.partition and l.token = held.token
+from locked where l.service = locked.service and l.partition = locked.partition
 returning l.partition
 """
 RELEASE = f"""
+{WITH_LOCKED}
 update control.leases l set expires_at = clock_timestamp()
-from {HELD.unnest("held")}
-where l.service = :service and l.partition = held.partition and l.token = held.token
+from locked where l.service = locked.service and l.partition = locked.partition
 returning l.partition
 """
 LOAD_HELD_UNDER_OUR_NAME = """

@@ -3,12 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 
 from services.tx_monitor.adapters import PostgresWatches
-from services.tx_monitor.decisions import Watch, apply_receipt, build_watch
+from services.tx_monitor.decisions import (
+    CLOSED_STATES,
+    FINAL_STATES,
+    Watch,
+    apply_receipt,
+    build_watch,
+)
 from services.tx_monitor.handler import Watches
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
@@ -121,3 +128,29 @@ async def test_saving_an_unchanged_watch_keeps_its_time(watches: Watches) -> Non
     loaded = await watches.load("request-1")
     assert loaded is not None
     assert loaded.changed_at == NOON
+
+
+async def test_the_watches_that_are_polled_are_those_that_are_neither_final_nor_dropped(
+    watches: Watches,
+) -> None:
+    """One that was dropped is polled again where a receipt of it comes after all."""
+    if isinstance(watches, FakeWatches):
+        pytest.skip("the handler does not ask for them")
+    assert isinstance(watches, PostgresWatches)
+    states = list(product(TransactionState, repeat=2))
+    recorded = [
+        await watches.record(a_watch(request_id=f"request-{number}"), now=NOON)
+        for number in range(len(states))
+    ]
+    newest = {watch.request_id: watch for watch in recorded}
+    for step in range(2):
+        for watch, steps in zip(recorded, states, strict=True):
+            saved = replace(watch, state=steps[step])
+            await watches.save(saved, now=NOON)
+            if newest[watch.request_id].state not in FINAL_STATES:
+                newest[watch.request_id] = saved
+
+        polled = {watch.request_id: watch for watch in await watches.load_open()}
+        assert polled == {
+            request: watch for request, watch in newest.items() if watch.state not in CLOSED_STATES
+        }

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Column, Table, Text
 
 from shared.db.partitions import partitioning
-from shared.db.tables.base import FEW_ROWS, ROOM_FOR_UPDATES, metadata, timestamp
+from shared.db.tables.base import FEW_ROWS, metadata, timestamp
 
 watches = Table(
     "watches",
@@ -29,7 +29,7 @@ watches = Table(
     comment="Transactions that a service waits for.",
     **partitioning("request_id"),
 )
-watches.info["storage"] = ROOM_FOR_UPDATES
+watches.info["storage"] = {"fillfactor": 33}  # the fills make a row longer
 
 open_watches = Table(
     "open_watches",

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, text
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import tables
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import find_differences, migrate, require_migrated
+from shared.db.partitions import create_partitions
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import InvalidSettings, Transient
 
@@ -46,6 +47,16 @@ where schemaname = any(cast(:schemas as text[])) and tablename <> 'alembic_versi
   )
 order by 1, 2, 3
 """
+INDEXES_OF_PARTITIONS = """
+select coalesce(i.inhparent, c.oid)::regclass::text as name,
+       case when i.inhrelid is not null then c.oid::regclass::text end as partition,
+       array_agg(regexp_replace(pg_get_indexdef(x.indexrelid), '^.* USING ', '')
+                 order by pg_get_indexdef(x.indexrelid) ~ 'UNIQUE', indexrelid::regclass::text)
+           as definitions
+from pg_class c left join pg_inherits i on i.inhrelid = c.oid join pg_index x on x.indrelid = c.oid
+where c.relkind = 'p' or c.relkind = 'r' and c.relispartition
+group by 1, 2
+"""
 STORAGE = """
 select coalesce(i.inhparent, c.oid)::regclass::text as name, c.oid::regclass::text as partition,
        coalesce(c.reloptions, '{}') as parameters
@@ -72,17 +83,27 @@ async def test_the_migrations_make_the_indexes_of_the_code_with_their_predicates
     assert [tuple(row) for row in migrated] == [tuple(row) for row in declared]
 
 
-async def test_the_migrations_give_every_partition_the_storage_of_its_table(
+async def test_every_partition_has_the_storage_and_the_indexes_of_its_table(
     engine: AsyncEngine,
 ) -> None:
+    """Those that the migrations make, and those that the services make later."""
     await migrate(engine)
+    partitioned = [
+        table for table in tables.metadata.tables.values() if "partitioned_by" in table.info
+    ]
+    assert await create_partitions(engine, partitioned, now=datetime(2040, 1, 1, tzinfo=UTC))
 
     async with transaction(engine) as connection:
         rows = await fetch_rows(connection, STORAGE, schemas=list(tables.SCHEMAS))
+        indexes = await fetch_rows(connection, INDEXES_OF_PARTITIONS)
 
     found = {(row.name, row.partition): sorted(row.parameters) for row in rows}
     found.pop(("control.alembic_version",) * 2)
     assert found == {(name, partition): declared_storage(name) for name, partition in found}
+    declared = {row.name: row.definitions for row in indexes if row.partition is None}
+    assert declared.keys() == {table.fullname for table in partitioned}
+    for row in indexes:
+        assert row.definitions == declared[row.name], row.partition
 
 
 def declared_storage(name: str) -> list[str]:

@@ -18,7 +18,8 @@ depends_on = None
 TIMESTAMP = sa.DateTime(timezone=True)
 WEEKS = 3
 """The current one, and two ahead."""
-ROOM_FOR_UPDATES = "with (fillfactor = 60)"
+ROOM_FOR_UPDATES = "with (fillfactor = 40)"
+ROOM_FOR_FILLS = "with (fillfactor = 33)"
 FEW_ROWS = {"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "5000"}
 FIRST_DATED_ID = "'i'"
 """The ids of earlier releases come before it: hexadecimal digits."""
@@ -248,13 +249,15 @@ def upgrade_orders() -> None:
     names = ", ".join(("intent_id", *STATE))
     op.execute(
         "create table executor.order_states_before "
-        f"(like executor.order_states including defaults including comments) {ROOM_FOR_UPDATES}"
+        "(like executor.order_states including defaults including comments)"
     )
     for table, compared in (("order_states_before", "<"), ("order_states", ">=")):
         op.execute(
             f"insert into executor.{table} ({names}) select {names} from executor.orders_before "
             f"where intent_id {compared} {FIRST_DATED_ID}"
         )
+    # Only now: hardly any of its rows are updated any more, and need no room.
+    op.execute("alter table executor.order_states_before set (fillfactor = 40)")
     attach_before("executor.order_states", "intent_id")
     create_small("open_orders", "The orders that are not final.", text("intent_id"), text("proxy"))
     op.execute(
@@ -302,7 +305,7 @@ def upgrade_trades() -> None:
         postgresql_with={"autosummarize": "on"},
     )
     move_dated("executor.trades", "intent_id", [column.name for column in trade_columns()])
-    op.execute("alter table executor.trades_before set (fillfactor = 60)")
+    op.execute("alter table executor.trades_before set (fillfactor = 40)")
     attach_before("executor.trades", "intent_id")
 
 
@@ -317,10 +320,10 @@ def upgrade_watches() -> None:
         watch_columns(),
         keys=["request_id"],
         comment="Transactions that a service waits for.",
-        storage=ROOM_FOR_UPDATES,
+        storage=ROOM_FOR_FILLS,
     )
     move_dated("tx_monitor.watches", "request_id", [column.name for column in watch_columns()])
-    op.execute("alter table tx_monitor.watches_before set (fillfactor = 60)")
+    op.execute("alter table tx_monitor.watches_before set (fillfactor = 33)")
     attach_before("tx_monitor.watches", "request_id")
     create_small(
         "open_watches",

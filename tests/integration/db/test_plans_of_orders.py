@@ -1,0 +1,208 @@
+"""No statement of executor or tx-monitor reads rows of closed orders, however many there are."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cli import status
+from cli.why import loading
+from services.executor.adapters import rows, statements
+from services.executor.decisions import Order
+from services.tx_monitor import adapters as watches
+from shared.db.engine import engine_scope, fetch_rows, transaction
+from shared.db.group_commit import MAX_GROUP_SIZE
+from shared.db.leases import Lease
+from shared.db.settings import DatabaseSettings
+from shared.domain.ids import intent_id
+from shared.messages.orders import OrderState, TradeStatus
+from tests.builders import NOON, TRANSACTION, a_trade, an_intent, approved, resolved
+from tests.integration.db.order_history import FIRST_DAY, HISTORY, OPEN_ORDERS, insert_history
+from tests.integration.db.plans import PLAN_MODES, Plan, PlanMode, explain, require_no_history
+from tests.leases import executor_leases
+from tests.orders import an_order
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+Statements = Mapping[str, tuple[str | TextClause, Mapping[str, Any]]]
+"""By name: the SQL and its parameters."""
+TABLES = {table.fullname for table in HISTORY}
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    settings = DatabaseSettings.model_validate({"url": migrated_database_url})
+    async with engine_scope(settings) as engine:
+        await insert_history(engine)
+        yield engine
+
+
+async def fetch_ids(engine: AsyncEngine, query: str) -> list[str]:
+    async with transaction(engine) as connection:
+        return [row[0] for row in await fetch_rows(connection, query)]
+
+
+async def require_plans_without_history(
+    engine: AsyncEngine, statements: Statements, *, max_rows: int
+) -> None:
+    for statement, parameters in statements.values():
+        for mode in PLAN_MODES:
+            plan = await explain_and_roll_back(engine, statement, parameters, mode=mode)
+            require_no_history(plan, history=TABLES, max_rows=max_rows)
+
+
+async def explain_and_roll_back(
+    engine: AsyncEngine,
+    statement: str | TextClause,
+    parameters: Mapping[str, Any],
+    *,
+    mode: PlanMode,
+) -> Plan:
+    """The plan without the scans that read nothing, as of partitions that are empty."""
+    async with engine.connect() as connection:
+        await connection.execute(text("select 1"))  # begins the transaction
+        plan = await explain(connection, statement, parameters, mode=mode)
+        await connection.rollback()
+    return replace(plan, scans=[scan for scan in plan.scans if scan.rows])
+
+
+def executor_statements(orders: Sequence[Order], new: Sequence[Order], lease: Lease) -> Statements:
+    """``orders``: recorded ones; the parameters as ``PostgresOrders`` makes them."""
+    ids = [order.intent_id for order in orders]
+    trades = [a_trade(intent_id=each, trade_id="venue-1", status=TradeStatus.MINED) for each in ids]
+    settlements = [
+        rows.SettlementUpdate(
+            resolved(intent_id=each, transaction_hash=TRANSACTION), at=NOON, lease=lease
+        )
+        for each in ids
+    ]
+    return {
+        "record orders": (
+            statements.RECORD_ORDERS,
+            statements.with_lease(statements.NEW_ORDERS).parameters(
+                [
+                    rows.build_new_order_row(
+                        rows.NewOrder(
+                            order, approved(an_intent(intent_id=order.intent_id)), None, lease
+                        )
+                    )
+                    for order in new
+                ]
+            ),
+        ),
+        "load orders": (statements.LOAD_ORDERS, {"intent_ids": ids}),
+        "save orders": (
+            statements.SAVE_ORDERS,
+            statements.with_lease(statements.ORDER_UPDATES).parameters(
+                [
+                    rows.build_order_update_row(rows.OrderUpdate(order, NOON, lease))
+                    for order in orders
+                ]
+            ),
+        ),
+        "record trades": (
+            statements.RECORD_TRADES,
+            statements.with_lease(statements.TRADES).parameters(
+                [rows.build_trade_row(rows.TradeUpdate(trade, NOON, lease)) for trade in trades]
+            ),
+        ),
+        "load trades": (statements.LOAD_TRADES, {"intent_ids": ids}),
+        "lock leases": (
+            statements.LOCK_LEASES,
+            statements.LEASES.parameters([rows.build_lease_row(lease)]),
+        ),
+        "record settlements": (
+            statements.RECORD_SETTLEMENTS,
+            rows.build_settlement_parameters(settlements),
+        ),
+    }
+
+
+async def test_statements_read_what_they_name_and_what_is_open(engine: AsyncEngine) -> None:
+    await check_executor(engine)
+    await check_tx_monitor(engine)
+    await require_plans_without_history(
+        engine,
+        {
+            "open orders": (statements.LOAD_OPEN_ORDERS, {}),
+            "open watches": (watches.LOAD_OPEN, {}),
+            "status": (status.OPEN_ORDERS, {}),
+        },
+        max_rows=OPEN_ORDERS,
+    )
+    await check_lookups(engine)
+
+
+async def check_executor(engine: AsyncEngine) -> None:
+    lease = (await executor_leases(engine)).held[0]
+    still_open = await fetch_ids(engine, "select intent_id from executor.open_orders")
+    closed = await fetch_ids(
+        engine,
+        "select intent_id from executor.order_states where state = 'confirmed' "
+        f"order by intent_id desc limit {MAX_GROUP_SIZE - OPEN_ORDERS}",
+    )
+    recorded = [
+        an_order(intent_id=each, state=OrderState.CONFIRMED) for each in (*still_open, *closed)
+    ]
+    new = [
+        an_order(intent_id=new_id(number), order_hash=f"0x{number:064x}")
+        for number in range(MAX_GROUP_SIZE)
+    ]
+    for size in (1, MAX_GROUP_SIZE):
+        await require_plans_without_history(
+            engine, executor_statements(recorded[:size], new[:size], lease), max_rows=MAX_GROUP_SIZE
+        )
+
+
+def new_id(number: int) -> str:
+    return intent_id(trade=str(number), from_shares=0, follow_id="follow", intended_at=FIRST_DAY)
+
+
+async def check_tx_monitor(engine: AsyncEngine) -> None:
+    known = await fetch_ids(
+        engine,
+        f"select request_id from tx_monitor.watches order by request_id limit {MAX_GROUP_SIZE}",
+    )
+    row = {
+        "proxy": "p",
+        "transaction_hash": TRANSACTION,
+        "purpose": "settlement",
+        "intent_id": "i",
+        "state": "final",
+        "block_number": 1,
+        "block_hash": "b",
+        "fills": "[]",
+        "traceparent": None,
+        "requested_at": NOON,
+        "updated_at": NOON,
+    }
+    for size in (1, MAX_GROUP_SIZE):
+        ids = known[:size]
+        new = [row | {"request_id": f"{each}:new"} for each in ids]
+        changed = [row | {"request_id": each} for each in ids]
+        await require_plans_without_history(
+            engine,
+            {
+                "record": (watches.RECORD, watches.NEW_WATCHES.parameters(new)),
+                "load": (watches.LOAD, {"ids": ids}),
+                "save": (watches.SAVE, watches.WATCHES.parameters(changed)),
+            },
+            max_rows=MAX_GROUP_SIZE,
+        )
+
+
+async def check_lookups(engine: AsyncEngine) -> None:
+    """By what no partition is known of: their indexes are read, and of their rows one."""
+    (order_hash,) = await fetch_ids(engine, "select order_hash from executor.orders limit 1")
+    (known,) = await fetch_ids(engine, "select intent_id from executor.trades limit 1")
+    for statement, parameters in (
+        ("select intent_id from executor.orders where order_hash = :hash", {"hash": order_hash}),
+        (loading.ORDERS, {"ids": [known]}),
+    ):
+        plan = await explain_and_roll_back(engine, statement, parameters, mode="custom")
+        read = plan.of_tables(TABLES)
+        assert [scan.rows for scan in read] == [1] * len(read)
+        assert all(scan.condition for scan in read), plan.text
