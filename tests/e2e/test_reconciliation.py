@@ -109,7 +109,7 @@ async def sold_by_cause(story: Story, token: str) -> dict[str, int]:
 async def wait_until_out(story: Story, token: str, proxies: Sequence[str]) -> None:
     async def are_out() -> bool:
         shares = await held(story, token)
-        return all(shares[proxy] < MIN_REMAINDER_SHARES for proxy in proxies)
+        return all(shares.get(proxy, 0) < MIN_REMAINDER_SHARES for proxy in proxies)
 
     await eventually(are_out, within=TIMEOUT_S, what=f"the shares of {token} sold")
 

@@ -29,7 +29,9 @@ NOT_ACTED_ON = frozenset({Refusal.TRADE_TOO_OLD, *NOT_COPIED})
 
 
 def _columns(alias: str) -> str:
-    """Of a row with a proxy, a follow and a token: its base, and whether copies of it are open."""
+    """Of a row with a proxy, a follow and a token: its base, and whether copies of it are open.
+    ``offset 0`` makes that a lookup of each row, instead of reading all that are open.
+    """
     same = f"= {alias}.follow_id and {{0}}.token_id = {alias}.token_id"
     return f"""
        {alias}.follow_id, {alias}.token_id, l.leader_token_id, l.leader_shares,
@@ -37,9 +39,10 @@ def _columns(alias: str) -> str:
        l.updated_at,
        exists (select from preflight.reservations r
                where r.proxy = {alias}.proxy and r.settled_at is null
-                 and r.follow_id {same.format("r")})
+                 and r.follow_id {same.format("r")} offset 0)
        or exists (select from preflight.exits e
-                  where e.follow_id {same.format("e")} and e.state = 'open') as is_under_way"""
+                  where e.follow_id {same.format("e")} and e.state = 'open' offset 0)
+       as is_under_way"""
 
 
 HELD_BY = Batch.from_table(tables.positions, "follow_id")

@@ -267,9 +267,12 @@ SETTLE = f"""
 with unsettled as (
     select r.*, g.state, g.reason, g.settled_at as now, g.usdc + g.fee_usdc as cost_usdc, g.usdc,
            g.shares
-    from {REPORTS.unnest("g")} join preflight.reservations r on r.intent_id = g.intent_id
-    where r.settled_at is null
-    order by r.intent_id for update of r
+    from (select * from {REPORTS.unnest("g")} order by intent_id) as g
+    cross join lateral (
+        select * from preflight.reservations
+        where intent_id = g.intent_id and settled_at is null
+        offset 0 for update
+    ) as r
 ), settled as (
     update preflight.reservations r
     set settled_at = u.now,
@@ -323,21 +326,31 @@ with unsettled as (
     on conflict (follow_id, token_id) do update set shares = positions.shares + excluded.shares
     returning follow_id
 ), awaiting as (
-    select e.exit_id, s.settled_at
-    from settled s join preflight.exits e
-      on e.follow_id = s.follow_id and e.token_id = s.token_id and e.state = 'open'
-    where s.side = 'BUY' and e.shares is null and e.next_attempt_at > s.settled_at
-      and (select count(*) from held) >= 0
+    select e.exit_id, max(s.settled_at) as settled_at
+    from settled s cross join lateral (
+        select exit_id, awaited_entries from preflight.exits
+        where follow_id = s.follow_id and token_id = s.token_id and state = 'open' offset 0
+    ) as e
+    where s.side = 'BUY' and (select count(*) from held) >= 0
       and not exists (
           select from preflight.reservations r
           where r.intent_id = any(e.awaited_entries) and r.settled_at is null
             and r.intent_id not in (select intent_id from settled)
       )
-    order by e.exit_id for update of e
+    group by e.exit_id
+), due as (
+    select e.exit_id, a.settled_at
+    from (select * from awaiting order by exit_id) as a
+    cross join lateral (
+        select exit_id from preflight.exits
+        where exit_id = a.exit_id and state = 'open' and shares is null
+          and next_attempt_at > a.settled_at
+        offset 0 for update
+    ) as e
 ), woken as (
-    update preflight.exits e set next_attempt_at = awaiting.settled_at
-    from awaiting
-    where e.exit_id = awaiting.exit_id
+    update preflight.exits e set next_attempt_at = due.settled_at
+    from due
+    where e.exit_id = due.exit_id
 )
 select intent_id from settled
 """
@@ -347,4 +360,4 @@ changes the follow's position, and the exits that await nothing else are attempt
 What is released returns to the hour that it was reserved in, unless that hour is over for good. Its
 row exists, so that the insert is an update in the order of ``caps.RESERVE``. The counts make each
 step come after the one before it: by themselves they would run in the reverse order, and lock rows
-in it."""
+in it. ``offset 0`` makes a lookup of each row of what might be planned as a scan."""

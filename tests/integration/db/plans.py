@@ -3,19 +3,35 @@
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 from typing import Any, Literal
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Connection, TextClause, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util import await_only
 
 PlanMode = Literal["custom", "generic"]
 """A prepared statement is planned for the values of one call, or once for the values of all calls;
 PostgreSQL chooses by itself after five calls."""
 PLAN_MODES: tuple[PlanMode, ...] = ("custom", "generic")
 
+SHOWN = (
+    "Node Type",
+    "Relation Name",
+    "Index Name",
+    "Index Cond",
+    "Recheck Cond",
+    "Filter",
+    "Actual Rows",
+    "Actual Loops",
+    "Rows Removed by Filter",
+    "Rows Removed by Index Recheck",
+)
+"""Of a node, where a test fails."""
 PARTITION = re.compile(r"_(\d{8}|before|default)$")
 
 
@@ -29,18 +45,23 @@ class Scan:
     condition: str
     """Of the index; empty: it has none."""
     rows: int
-    """That it read, also those that a filter left out. PostgreSQL rounds the number per loop."""
-    loops: int
-    """0: it was planned, and not executed."""
+    """That it read, also those that a filter left out; 0 also where it was planned and not
+    executed. PostgreSQL rounds the number per loop.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    statement: str
     scans: Sequence[Scan]
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.statement}\n{self.text}"
+
     def of_tables(self, tables: Collection[str]) -> list[Scan]:
-        return [scan for scan in self.scans if scan.table in tables and scan.loops > 0]
+        """The scans that have read any row: a partition without rows is read in any way."""
+        return [scan for scan in self.scans if scan.table in tables and scan.rows > 0]
 
 
 async def explain(
@@ -57,43 +78,73 @@ async def explain(
     clause = text(statement) if isinstance(statement, str) else statement
     # The declared type has no annotations in this version of SQLAlchemy.
     compiled = clause.compile(dialect=dialect())  # type: ignore[no-untyped-call]
-    names = compiled.positiontup or []
-    values = ", ".join(_literal(parameters[name]) for name in dict.fromkeys(names))
-    await _run(connection, f"set local plan_cache_mode = force_{mode}_plan")
-    await _run(connection, f"prepare explained as {compiled.string}")
-    call = f"execute explained({values})" if names else "execute explained"
-    rows = await _run(connection, f"explain (analyze, verbose, format json) {call}")
-    await _run(connection, "deallocate explained")
-    found = rows[0][0]
+    names = dict.fromkeys(compiled.positiontup or [])
+    driver = (await connection.get_raw_connection()).driver_connection
+    return await _explain(driver, compiled.string, [parameters[name] for name in names], mode)
+
+
+@contextmanager
+def recorded_plans(engine: AsyncEngine, *, mode: PlanMode) -> Iterator[list[Plan]]:
+    """The plans of the statements that the engine executes meanwhile, each with the values and at
+    the time of its call. Each is executed twice, and the first time rolled back.
+    """
+    plans: list[Plan] = []
+
+    async def explain_and_undo(driver: Any, statement: str, values: Sequence[Any]) -> None:
+        undone = driver.transaction()  # within a transaction a savepoint
+        await undone.start()
+        try:
+            plans.append(await _explain(driver, statement, values, mode))
+        finally:
+            await undone.rollback()
+
+    def on_execute(
+        connection: Connection, _cursor: Any, statement: str, values: Sequence[Any], *_: Any
+    ) -> None:
+        await_only(explain_and_undo(connection.connection.driver_connection, statement, values))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", on_execute)
+    try:
+        yield plans
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", on_execute)
+
+
+def require_no_history(
+    plan: Plan, *, history: Collection[str], max_rows: int, max_other_rows: int | None = None
+) -> None:
+    """Assert that the statement has read the tables with history by an index and its condition
+    alone, no more than ``max_rows`` rows in each scan of them, and no more than ``max_other_rows``
+    in each scan of another table; None: as many.
+    """
+    for scan in plan.of_tables(history):
+        assert scan.kind != "Seq Scan", f"{scan} reads all of the table:\n{plan}"
+        assert scan.condition, f"{scan} reads a whole index:\n{plan}"
+    for scan in plan.scans:
+        most = max_rows if scan.table in history or max_other_rows is None else max_other_rows
+        assert scan.rows <= most, f"{scan} reads more than {most} rows:\n{plan}"
+
+
+async def _explain(driver: Any, statement: str, values: Sequence[Any], mode: PlanMode) -> Plan:
+    """By a connection of asyncpg, in its transaction. ``statement``: with ``$1`` for a value."""
+    call = (
+        f"execute explained({', '.join(map(_literal, values))})"
+        if values
+        else ("execute explained")
+    )
+    await driver.execute(f"set local plan_cache_mode = force_{mode}_plan")
+    await driver.execute(f"prepare explained as {statement}")
+    found = await driver.fetchval(f"explain (analyze, verbose, format json) {call}")
+    await driver.execute("deallocate explained")
     (explained,) = json.loads(found) if isinstance(found, str) else found
     return Plan(
-        scans=list(_read_scans(explained["Plan"])), text=json.dumps(explained["Plan"], indent=1)
+        statement=statement,
+        scans=list(_read_scans(explained["Plan"])),
+        text="\n".join(_describe(explained["Plan"])),
     )
 
 
-def require_no_history(plan: Plan, *, history: Collection[str], max_rows: int) -> None:
-    """Assert that the statement has read the tables with history by an index and its condition
-    alone, and no more than ``max_rows`` rows in each scan of any table.
-    """
-    for scan in plan.of_tables(history):
-        assert scan.kind != "Seq Scan", f"{scan} reads all of the table:\n{plan.text}"
-        assert scan.condition, f"{scan} reads a whole index:\n{plan.text}"
-    for scan in plan.scans:
-        assert scan.rows <= max_rows, f"{scan} reads more than {max_rows} rows:\n{plan.text}"
-
-
-async def _run(connection: AsyncConnection, statement: str) -> Sequence[Any]:
-    """Not by way of SQLAlchemy's cache of prepared statements, and without parameters."""
-    raw = await connection.get_raw_connection()
-    driver = raw.driver_connection
-    if driver is None:
-        raise RuntimeError("the connection is closed")
-    rows: Sequence[Any] = await driver.fetch(statement)
-    return rows
-
-
 def _read_scans(node: Mapping[str, Any]) -> Iterator[Scan]:
-    loops = node["Actual Loops"]
     name = node.get("Relation Name") or node.get("Index Name")
     if name is not None and node["Node Type"] != "ModifyTable":
         removed = node.get("Rows Removed by Filter", 0) + node.get(
@@ -104,11 +155,18 @@ def _read_scans(node: Mapping[str, Any]) -> Iterator[Scan]:
             kind=node["Node Type"],
             table=f"{schema}{PARTITION.sub('', name)}",
             condition=node.get("Index Cond") or node.get("Recheck Cond") or "",
-            rows=round((node["Actual Rows"] + removed) * loops),
-            loops=loops,
+            rows=ceil((node["Actual Rows"] + removed) * node["Actual Loops"]),
         )
     for each in node.get("Plans", ()):
         yield from _read_scans(each)
+
+
+def _describe(node: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    """The lines of a node and those below it."""
+    shown = {key: node[key] for key in SHOWN if node.get(key)}
+    yield f"{'  ' * depth}{shown}"
+    for each in node.get("Plans", ()):
+        yield from _describe(each, depth + 1)
 
 
 def _literal(value: Any) -> str:

@@ -2,22 +2,31 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.preflight.adapters.verdicts import PostgresVerdicts
+from shared.clock import utc_now
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.money import MIN_REMAINDER_SHARES
-from tests.builders import PROXY, TOKEN, shares
+from tests.builders import PROXY, TOKEN, an_outcome, approved, shares
 from tests.integration.db.rows import insert_row
 
 pytestmark = pytest.mark.integration
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
 HEADING = "### A follower has too many positions"
+RELEASE_HEADING = "### A reservation is never released"
+
+SPENT = """
+select spent.value::bigint as usdc
+from preflight.spending_windows, jsonb_each_text(usdc_by_hour) as spent
+"""
 
 
 @pytest.fixture
@@ -56,3 +65,21 @@ async def test_the_positions_that_count_are_listed_and_one_is_written_off(
         ("f-1", TOKEN, shares(5))
     ]
     assert after == []
+
+
+async def test_a_reservation_is_released_by_hand(engine: AsyncEngine) -> None:
+    verdicts = PostgresVerdicts(engine)
+    await verdicts.record(approved(occurred_at=utc_now() - timedelta(hours=2)))
+    listed, release = read_statements(RELEASE_HEADING)
+    async with transaction(engine) as connection:
+        (row,) = await fetch_rows(connection, listed)
+        await connection.execute(text(release.replace("'...'", f"'{row.intent_id}'")))
+        spent = await fetch_rows(connection, SPENT)
+        intents = await fetch_rows(connection, "select * from preflight.intents")
+        assert await fetch_rows(connection, listed) == []
+
+    assert {each.usdc for each in spent} == {0}
+    assert [(each.state, each.reserved_usdc) for each in intents] == [("withdrawn", 0)]
+    await verdicts.settle(an_outcome(intent_id=row.intent_id), now=utc_now())
+    async with transaction(engine) as connection:
+        assert await fetch_rows(connection, "select * from preflight.positions") == []

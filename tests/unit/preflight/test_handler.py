@@ -162,6 +162,23 @@ async def test_a_failing_node_is_an_error_and_not_a_zero_balance() -> None:
     assert isinstance(await service.verdict(), IntentApproved)
 
 
+@pytest.mark.parametrize(("late", "is_judged"), [(seconds(60), True), (seconds(61), False)])
+async def test_a_judgement_that_takes_too_long_begins_again(
+    late: timedelta, is_judged: bool
+) -> None:
+    """What was settled before it may not be counted any more."""
+    service = preflight(balance(usdc(100)))
+    handler, times = service.handler, [NOON, NOON + late]
+    slow = replace(handler, now=lambda: times.pop(0))
+
+    if is_judged:
+        (verdict,) = await slow.on_intent_quoted(quoted())
+        assert isinstance(verdict, IntentApproved)
+    else:
+        with pytest.raises(Transient, match="has to be judged again"):
+            await slow.on_intent_quoted(quoted())
+
+
 async def test_nothing_is_judged_without_confirmed_controls() -> None:
     service = preflight(balance(usdc(100)))
     service.controls.controls = None
