@@ -18,6 +18,8 @@ from shared.db.tables.ingest import (
     cursors,
     equities,
     fills,
+    leader_cursors,
+    partition_cursors,
 )
 from shared.db.tables.preflight import (
     delayed_entries,
@@ -45,11 +47,13 @@ __all__ = [
     "fills",
     "follows",
     "intents",
+    "leader_cursors",
     "leader_levels",
     "leases",
     "metadata",
     "modes",
     "orders",
+    "partition_cursors",
     "positions",
     "spending_windows",
     "trades",
