@@ -39,6 +39,8 @@ class Ownership:
         self._partitioner = Partitioner()
         self._count_by_topic: dict[str, int] = {}
         self.partitions: frozenset[TopicPartition] = frozenset()
+        self.is_assigned = False
+        """False during a rebalance. True where no partition is left for this instance."""
 
     def owns(self, key: bytes, topic: str) -> bool:
         """Whether a message with ``key`` on ``topic`` would be delivered to this instance.
@@ -62,6 +64,8 @@ class Ownership:
     ) -> None:
         self.partitions = frozenset(partitions)
         self._count_by_topic = count_by_topic
+        self.is_assigned = True
 
     def revoke(self) -> None:
         self.partitions = frozenset()
+        self.is_assigned = False
