@@ -173,6 +173,43 @@ def _parse_watch(row: Row[Any]) -> Watch:
     )
 
 
+class Finality:
+    """The newest block that is known to be final. Blocks below it never change, so that it stays
+    true while the node does not name a newer one.
+    """
+
+    def __init__(self, chain: ChainClient) -> None:
+        self._chain = chain
+        self._block = 0
+        """The first block of a chain is final from the start."""
+        self._failure = ""
+        """Why the node did not name it last time; logged when it changes."""
+
+    async def fetch_block(self) -> int:
+        """Return its number; where the node fails, or names an older one, as it was known before.
+        What is mined later stays provisional meanwhile.
+        """
+        try:
+            self._block = max(self._block, (await self._chain.fetch_finalized_block()).number)
+        except Transient as error:
+            self._log(str(error))
+        else:
+            self._log("")
+        return self._block
+
+    def _log(self, failure: str) -> None:
+        if failure and failure != self._failure:
+            logger.warning(
+                "the finalized block could not be read; what was mined after block %d stays "
+                "provisional: %s",
+                self._block,
+                failure,
+            )
+        elif self._failure and not failure:
+            logger.info("the node names the finalized block again: %d", self._block)
+        self._failure = failure
+
+
 class ReceiptFeed:
     """Polls a node for the receipts of this instance's open watches, and publishes those that
     differ from what is recorded. ``exchanges``: whose events are fills.
@@ -191,6 +228,7 @@ class ReceiptFeed:
         give_up_after: timedelta,
     ) -> None:
         self._watches, self._chain, self._owns, self._now = watches, chain, owns, now
+        self._finality = Finality(chain)
         self._exchanges = exchanges
         self._poll_interval, self._batch_size = poll_interval, batch_size
         self._give_up_after = give_up_after
@@ -208,24 +246,44 @@ class ReceiptFeed:
         if not watches:
             return
         # The finalized block is read first: a block that is final now is final in any later view.
-        finalized_block = (await self._chain.fetch_finalized_block()).number
+        finalized_block = await self._finality.fetch_block()
         pending = await self._exclude_unchanged(watches, finalized_block=finalized_block)
         for start in range(0, len(pending), self._batch_size):
             batch = pending[start : start + self._batch_size]
-            receipts = await self._chain.fetch_receipts([watch.transaction_hash for watch in batch])
+            receipts = await self._chain.fetch_receipts_or_failures(
+                [watch.transaction_hash for watch in batch]
+            )
             for watch, receipt in zip(batch, receipts, strict=True):
-                changed = is_changed(watch, receipt, finalized_block=finalized_block)
-                if changed or self._is_given_up(watch, receipt):
+                try:
+                    seen = self._build_change(watch, receipt, finalized_block)
+                except Transient as error:
+                    # This transaction alone waits.
+                    logger.warning(
+                        "the receipt of transaction %s could not be read, will retry: %s",
+                        watch.transaction_hash,
+                        error,
+                    )
+                    continue
+                if seen is not None:
                     with tracing.continue_trace(watch.traceparent):
-                        await publish(
-                            build_receipt_seen(
-                                watch,
-                                receipt,
-                                exchanges=self._exchanges,
-                                finalized_block=finalized_block,
-                                now=self._now(),
-                            )
-                        )
+                        await publish(seen)
+
+    def _build_change(
+        self, watch: Watch, receipt: Receipt | Transient | None, finalized_block: int
+    ) -> ReceiptSeen | None:
+        """None where the receipt changes nothing. Raises: Transient where it cannot be read."""
+        if isinstance(receipt, Transient):
+            raise receipt
+        changed = is_changed(watch, receipt, finalized_block=finalized_block)
+        if not changed and not self._is_given_up(watch, receipt):
+            return None
+        return build_receipt_seen(
+            watch,
+            receipt,
+            exchanges=self._exchanges,
+            finalized_block=finalized_block,
+            now=self._now(),
+        )
 
     def _is_given_up(self, watch: Watch, receipt: Receipt | None) -> bool:
         return receipt is None and is_overdue(

@@ -1,8 +1,8 @@
 """Reads of the chain: wallets, fills, blocks and receipts."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from shared.chain.addresses import (
     EXCHANGE_V2,
@@ -11,9 +11,10 @@ from shared.chain.addresses import (
     SECOND_NEG_RISK_EXCHANGE_V2,
     positions_contract,
 )
-from shared.chain.blocks import Block, Receipt, parse_block, parse_receipt
-from shared.chain.logs import OrderFilledLog, decode_order_fills, maker_topics
-from shared.chain.rpc import NodeRefused, Rpc
+from shared.chain.blocks import Block, FinalityUnknown, Receipt, parse_block, parse_receipt
+from shared.chain.fill_reader import FillReader, FillSpan
+from shared.chain.logs import OrderFilledLog
+from shared.chain.rpc import NodeRefused, Request, Rpc
 from shared.chain.snapshots import ViewCall, build_snapshot, parse_snapshot
 from shared.chain.wallet_balances import (
     WalletBalances,
@@ -24,6 +25,8 @@ from shared.chain.wallet_balances import (
     parse_balance,
 )
 from shared.domain.errors import Transient
+
+T = TypeVar("T")
 
 _HEADER_ONLY = False
 """Second parameter of eth_getBlockByNumber: transactions as hashes."""
@@ -45,32 +48,31 @@ class ChainClient:
         block_span: int = 2_000,
     ) -> None:
         """``spenders``: whose allowances and approvals are read. ``exchanges``: whose fills are.
-        ``block_span``: how many blocks the first eth_getLogs covers.
+        ``block_span``: how many blocks one eth_getLogs covers, unless the node refuses as many.
         """
-        self._rpc = rpc
-        self._spenders, self._exchanges = tuple(spenders), tuple(exchanges)
-        self._block_span = block_span
+        self._rpc, self._spenders = rpc, tuple(spenders)
+        self._fills = FillReader(rpc, exchanges=exchanges, block_span=block_span)
 
     async def fetch_balances(self, wallet: str, token_ids: Sequence[int] = ()) -> WalletBalances:
-        """Read one wallet at one block in one round trip."""
+        """Read one wallet at one block."""
         return (await self.fetch_balances_by_wallet([wallet], token_ids))[wallet]
 
     async def fetch_balances_by_wallet(
         self, wallets: Sequence[str], token_ids: Sequence[int] = ()
     ) -> dict[str, WalletBalances]:
-        """Read many wallets in one round trip.
+        """Read many wallets.
 
         Each wallet is read at one block, several wallets perhaps at neighbouring ones.
         """
         results = await self.fetch_balances_or_failures(
             [(wallet, tuple(token_ids)) for wallet in wallets]
         )
-        return dict(zip(wallets, map(_require_balances, results), strict=True))
+        return dict(zip(wallets, map(_require_read, results), strict=True))
 
     async def fetch_balances_or_failures(
         self, queries: Sequence[tuple[str, tuple[int, ...]]]
     ) -> list[WalletBalances | Transient]:
-        """Read many wallets in one round trip, each with token ids of its own.
+        """Read many wallets, each with token ids of its own.
 
         A wallet that could not be read fails alone: its result is the failure. Raises: Transient
         where none could be read.
@@ -101,59 +103,60 @@ class ChainClient:
         return (await self._fetch_snapshots([calls]))[0]
 
     async def fetch_order_fills(
-        self,
-        from_block: int,
-        to_block: int,
-        makers: Sequence[str],
+        self, from_block: int, to_block: int, makers: Sequence[str]
     ) -> list[OrderFilledLog]:
         """Return these wallets' fills from ``from_block`` to ``to_block``, both included, in chain
-        order.
-
-        Asks in spans of blocks, halving a span that the node refuses. Raises: Transient, also when
-        the node has not seen ``to_block``.
+        order. Raises: as ``read_order_fills``.
         """
-        fills: list[OrderFilledLog] = []
-        start, span = from_block, self._block_span
-        while makers and start <= to_block:
-            end = min(start + span - 1, to_block)
-            try:
-                fills += await self._fetch_fills_between(start, end, makers)
-            except NodeRefused:
-                if end == start:
-                    raise
-                span = max(1, (end - start + 1) // 2)
-            else:
-                start = end + 1
-        return fills
+        spans = self.read_order_fills(from_block, to_block, makers)
+        return [fill async for span in spans for fill in span.fills]
+
+    def read_order_fills(
+        self, from_block: int, to_block: int, makers: Sequence[str]
+    ) -> AsyncIterator[FillSpan]:
+        """Yield these wallets' fills from ``from_block`` to ``to_block``, both included, span after
+        span. What a node's limits refuse is asked for in smaller parts.
+
+        Raises: Transient, also when the node has not seen a span's last block; NodeRefused where it
+        refuses even one block and one wallet.
+        """
+        return self._fills.read(from_block, to_block, makers)
 
     async def fetch_latest_block(self) -> Block:
         return parse_block(await self._rpc.call("eth_getBlockByNumber", "latest", _HEADER_ONLY))
 
     async def fetch_finalized_block(self) -> Block:
-        return parse_block(await self._rpc.call("eth_getBlockByNumber", "finalized", _HEADER_ONLY))
+        """Raises: FinalityUnknown where the node names none; Transient."""
+        try:
+            answer = await self._rpc.call("eth_getBlockByNumber", "finalized", _HEADER_ONLY)
+        except NodeRefused as error:
+            if error.is_about_access:
+                raise
+            raise FinalityUnknown(f"{error.code}: {error.text}") from error
+        if answer is None:
+            raise FinalityUnknown("its answer is null")
+        return parse_block(answer)
 
     async def fetch_blocks(self, numbers: Sequence[int]) -> list[Block]:
-        """Return the canonical blocks at these heights, in order, in one round trip.
+        """Return the canonical blocks at these heights, in order.
 
         Raises: Transient where a height is above the head.
         """
-        answers = await self._rpc.call_batch(
-            [("eth_getBlockByNumber", [hex(number), _HEADER_ONLY]) for number in numbers]
-        )
-        return [parse_block(answer) for answer in answers]
+        answers = await self._rpc.call_batch(list(map(_build_block_request, numbers)))
+        return [
+            parse_block(answer, number=number)
+            for number, answer in zip(numbers, answers, strict=True)
+        ]
 
     async def fetch_block_hash(self, number: int) -> str | None:
         """Return the canonical hash at this height; None above the head."""
-        block = await self._rpc.call("eth_getBlockByNumber", hex(number), _HEADER_ONLY)
-        return None if block is None else str(block["hash"])
+        return (await self.fetch_block_hashes([number]))[number]
 
     async def fetch_block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
-        """Return the canonical hash by height, in one round trip; None above the head."""
-        answers = await self._rpc.call_batch(
-            [("eth_getBlockByNumber", [hex(number), _HEADER_ONLY]) for number in numbers]
-        )
+        """Return the canonical hash by height; None above the head."""
+        answers = await self._rpc.call_batch(list(map(_build_block_request, numbers)))
         return {
-            number: None if answer is None else str(answer["hash"])
+            number: None if answer is None else parse_block(answer, number=number).hash
             for number, answer in zip(numbers, answers, strict=True)
         }
 
@@ -162,58 +165,52 @@ class ChainClient:
         return (await self.fetch_receipts([tx_hash]))[0]
 
     async def fetch_receipts(self, tx_hashes: Sequence[str]) -> list[Receipt | None]:
-        """Return the receipts in order, in one round trip; None as in ``fetch_receipt``."""
-        answers = await self._rpc.call_batch(
-            [("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes]
-        )
-        return [None if answer is None else parse_receipt(answer) for answer in answers]
+        """Return the receipts in order; None as in ``fetch_receipt``. Raises: Transient."""
+        return list(map(_require_read, await self.fetch_receipts_or_failures(tx_hashes)))
+
+    async def fetch_receipts_or_failures(
+        self, tx_hashes: Sequence[str]
+    ) -> list[Receipt | Transient | None]:
+        """Return the receipts in order; None as in ``fetch_receipt``. A receipt that could not be
+        read fails alone: its result is the failure. Raises: Transient where none could be read.
+        """
+        answers = await self._rpc.call_each(list(map(_build_receipt_request, tx_hashes)))
+        return list(map(_parse_receipt_or_failure, answers))
 
     async def fetch_shares_and_receipts(
         self, wallet: str, token_id: int, *, block_number: int, tx_hashes: Sequence[str] = ()
     ) -> tuple[int, list[Receipt | None]]:
         """Return the wallet's micro-shares of the token as of the block, and the receipts as
-        ``fetch_receipts`` does, from a node that knows the block.
+        ``fetch_receipts`` does, from nodes that know the block.
 
         Raises: Transient, also where the node has not seen the block, or has lost its state.
         """
-        call = {
-            "to": positions_contract(token_id),
-            "data": "0x" + build_balance_call(wallet, token_id).hex(),
-        }
-        shares, *answers = await self._rpc.call_batch(
+        contract, calldata = positions_contract(token_id), build_balance_call(wallet, token_id)
+        shares, *receipts = await self._rpc.call_batch(
             [
-                ("eth_call", [call, hex(block_number)]),
-                *(("eth_getTransactionReceipt", [tx_hash]) for tx_hash in tx_hashes),
-            ]
+                _build_call_request(contract, calldata, block_number),
+                *map(_build_receipt_request, tx_hashes),
+            ],
+            seen_block=block_number,
         )
-        return parse_balance(shares), [
-            None if answer is None else parse_receipt(answer) for answer in answers
-        ]
+        return parse_balance(shares), list(map(parse_receipt, receipts))
 
     async def fetch_shares_at(
         self, queries: Sequence[tuple[str, int]], *, block_number: int
     ) -> list[int]:
-        """Return the micro-shares of each wallet and token as of the block, in order, in one round
-        trip.
+        """Return the micro-shares of each wallet and token as of the block, in order.
 
         Raises: Transient, also where the node has not seen the block; NodeRefused where it has lost
         its state.
         """
         groups = group_balances(queries)
-        requests = [
-            (
-                "eth_call",
-                [
-                    {"to": group.contract, "data": "0x" + group.build_call().hex()},
-                    hex(block_number),
-                ],
-            )
-            for group in groups
-        ]
-        head, *answers = await self._rpc.call_batch([("eth_blockNumber", []), *requests])
-        # Some nodes answer a height that they have not seen as the latest.
-        if int(head, 16) < block_number:
-            raise Transient(f"the node is at block {int(head, 16)}, before {block_number}")
+        answers = await self._rpc.call_batch(
+            [
+                _build_call_request(each.contract, each.build_call(), block_number)
+                for each in groups
+            ],
+            seen_block=block_number,
+        )
         shares: dict[int, int] = {}
         for group, answer in zip(groups, answers, strict=True):
             shares.update(zip(group.positions, group.parse(answer), strict=True))
@@ -233,24 +230,6 @@ class ChainClient:
     ) -> None:
         await self.close()
 
-    async def _fetch_fills_between(
-        self, start: int, end: int, makers: Sequence[str]
-    ) -> list[OrderFilledLog]:
-        log_filter = {
-            "fromBlock": hex(start),
-            "toBlock": hex(end),
-            "address": list(self._exchanges),
-            "topics": maker_topics(makers),
-        }
-        # Behind a load balancer the node asked for logs may lag behind the one that reported the
-        # head, and would then answer with no logs. Both are asked in one batch.
-        head, logs = await self._rpc.call_batch(
-            [("eth_blockNumber", []), ("eth_getLogs", [log_filter])]
-        )
-        if int(head, 16) < end:
-            raise Transient(f"the node is at block {int(head, 16)}, before {end}")
-        return decode_order_fills(logs)
-
     async def _fetch_snapshots(
         self, groups: Sequence[Sequence[ViewCall]]
     ) -> list[tuple[int, list[bytes]]]:
@@ -262,7 +241,29 @@ class ChainClient:
         ]
 
 
-def _require_balances(result: WalletBalances | Transient) -> WalletBalances:
+def _require_read(result: T | Transient) -> T:
+    """Raises: Transient where the result is a failure."""
     if isinstance(result, Transient):
         raise result
     return result
+
+
+def _parse_receipt_or_failure(answer: object) -> Receipt | Transient | None:
+    if isinstance(answer, NodeRefused):
+        return answer
+    try:
+        return parse_receipt(answer)
+    except Transient as error:
+        return error
+
+
+def _build_block_request(number: int) -> Request:
+    return "eth_getBlockByNumber", [hex(number), _HEADER_ONLY]
+
+
+def _build_receipt_request(tx_hash: str) -> Request:
+    return "eth_getTransactionReceipt", [tx_hash]
+
+
+def _build_call_request(contract: str, calldata: bytes, block_number: int) -> Request:
+    return "eth_call", [{"to": contract, "data": "0x" + calldata.hex()}, hex(block_number)]

@@ -3,13 +3,13 @@
 The topic0 values were measured on 2026-11-22.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from eth_utils.address import to_checksum_address
 
+from shared.chain.answers import parse_data, parse_hash, parse_quantity
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 
@@ -24,8 +24,10 @@ FEE_CHARGED: Final = (
     "0x55bb3cade9d43b798a4fe5ffdd05024b2d7870df53920673bfc7e68047cd0ab1"  # V2 and V3
 )
 
+MAX_AMOUNT = 10**18
+"""Base units: more than anybody has."""
+
 _V1_WORDS, _V2_WORDS = 5, 7
-_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
 class MalformedLog(Transient):
@@ -80,13 +82,13 @@ class OrderFilledLog:
 def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog]:
     """Return the fills among the logs, in their order, without other events and removed logs.
 
-    Raises: MalformedLog.
+    Raises: MalformedLog, and Transient for a field that is not what JSON-RPC says.
     """
     try:
         return [
             decode_order_filled(log)
             for log in logs
-            if is_order_filled(log) and not log.get("removed", False)
+            if is_order_filled(log) and not _is_removed(log)
         ]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise MalformedLog(f"not a list of logs: {type(error).__name__}") from None
@@ -97,23 +99,40 @@ def decode_receipt_fills(
 ) -> list[OrderFilledLog]:
     """Return the fills among a receipt's logs that these exchanges (checksummed) emitted: any
     contract that is called in a settlement, a maker's wallet for example, can emit an event that
-    looks like a fill. Raises: MalformedLog.
+    looks like a fill. Raises: as ``decode_order_fills``, also for amounts that nobody has.
     """
-    return decode_order_fills(
+    fills = decode_order_fills(
         log for log in logs if to_checksum_address(log["address"]) in exchanges
     )
+    for fill in fills:
+        if max(fill.maker_amount, fill.taker_amount, fill.fee) > MAX_AMOUNT:
+            raise MalformedLog(f"OrderFilled of impossible amounts in {fill.tx_hash}")
+    return fills
 
 
 def is_order_filled(log: Mapping[str, Any]) -> bool:
+    """Raises: MalformedLog where the log has no list of topics; an event without any has an empty
+    one. For something that is not a log also LookupError and TypeError.
+    """
     topics = log["topics"]
+    if not isinstance(topics, list):
+        raise MalformedLog(f"a log's topics are no list, but {type(topics).__name__}")
     return bool(topics) and topics[0] in (ORDER_FILLED, ORDER_FILLED_V1)
+
+
+def _is_removed(log: Mapping[str, Any]) -> bool:
+    """Whether a reorg has removed the log's block from the chain."""
+    removed = log.get("removed")
+    if not isinstance(removed, bool | None):
+        raise MalformedLog(f"a log is neither removed nor not: {str(removed)[:80]!r}")
+    return removed is True
 
 
 def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
     """Decode one OrderFilled log of any exchange version, as JSON-RPC gives it.
 
-    Raises: MalformedLog; for something that is not a log also LookupError, TypeError, ValueError
-    and AttributeError.
+    Raises: MalformedLog, and Transient for a field that is not what JSON-RPC says; for something
+    that is not a log also LookupError, TypeError, ValueError and AttributeError.
     """
     topics: Sequence[str] = log["topics"]
     is_v1 = topics[0] == ORDER_FILLED_V1
@@ -126,11 +145,11 @@ def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
     side, token_id = _v1_side_and_token(words) if is_v1 else _v2_side_and_token(words)
     return OrderFilledLog(
         exchange=to_checksum_address(log["address"]),
-        tx_hash=_hash(log["transactionHash"]),
-        block_number=int(log["blockNumber"], 16),
-        block_hash=_hash(log["blockHash"]),
-        log_index=int(log["logIndex"], 16),
-        order_hash=_hash(topics[1]),
+        tx_hash=parse_hash(log["transactionHash"], "log's transactionHash"),
+        block_number=parse_quantity(log["blockNumber"], "log's blockNumber"),
+        block_hash=parse_hash(log["blockHash"], "log's blockHash"),
+        log_index=parse_quantity(log["logIndex"], "log's logIndex"),
+        order_hash=parse_hash(topics[1], "log's order hash"),
         maker=_topic_address(topics[2]),
         taker=_topic_address(topics[3]),
         side=side,
@@ -167,18 +186,12 @@ def _v2_side_and_token(words: Sequence[int]) -> tuple[Side, int]:
     return (Side.SELL if words[0] else Side.BUY), words[1]
 
 
-def _words(data: str) -> list[int]:
-    raw = bytes.fromhex(data.removeprefix("0x"))
+def _words(data: object) -> list[int]:
+    raw = parse_data(data, "log's data")
     if len(raw) % 32:
         raise MalformedLog(f"{len(raw)} bytes of data are not a multiple of 32")
     return [int.from_bytes(raw[start : start + 32], "big") for start in range(0, len(raw), 32)]
 
 
-def _hash(text: Any) -> str:
-    if not isinstance(text, str) or not _HASH.fullmatch(text):
-        raise MalformedLog(f"not a hash in a log: {str(text)[:80]!r}")
-    return text
-
-
-def _topic_address(topic: str) -> str:
-    return to_checksum_address("0x" + topic[-40:])
+def _topic_address(topic: object) -> str:
+    return to_checksum_address("0x" + parse_hash(topic, "log's wallet")[-40:])

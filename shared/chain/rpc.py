@@ -1,104 +1,175 @@
 """JSON-RPC client of a chain node. A failure is an exception, never an empty result.
 
     Transient            no answer from the node, or an unreadable one (shared.domain.errors)
-    └── NodeRefused      the node answered with an error: its code and text are attributes
+    ├── NodeRefused      the node answered with an error: its code and text are attributes
+    ├── AnswersMissing   the node left out some requests of a batch
+    └── NoAnswerInTime   the node did not answer in time
 
 Error texts never contain the node's address: provider URLs contain API keys.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from web3 import AsyncHTTPProvider
-from web3.exceptions import Web3Exception
-from web3.types import RPCEndpoint
+import orjson
 
+from shared.chain.answers import (
+    MAX_TEXT,
+    AnswersMissing,
+    NodeRefused,
+    Request,
+    names_batch_size,
+    parse_answers,
+    parse_quantity,
+)
+from shared.chain.limits import Limit
 from shared.domain.errors import Transient
 
-Request = tuple[str, Sequence[Any]]
+__all__ = ["AnswersMissing", "NoAnswerInTime", "NodeRefused", "Request", "Rpc"]
 
 MAX_CONNECTIONS = 16
+MAX_BATCH = 100
+"""Requests in one round trip: many providers answer no larger batch."""
+HEADERS = {"Content-Type": "application/json"}
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+MIN_SECRET_LENGTH = 4
+"""Shorter parts of an address are words such as ``v2``."""
 
 
-class NodeRefused(Transient):
-    """The node answered a request with a JSON-RPC error."""
-
-    def __init__(self, method: str, code: int, text: str) -> None:
-        super().__init__(f"{method}: the node refused ({code}): {text}")
-        self.code = code
-        self.text = text
+class NoAnswerInTime(Transient):
+    """The node did not answer in time: it is away, or was asked for too much at once."""
 
 
 class Rpc:
     """JSON-RPC over HTTP with one keep-alive session; for concurrent use on one event loop."""
 
-    def __init__(self, url: str, *, timeout_s: int = 10) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 10) -> None:
         # No retries here: only the caller knows whether a late answer is still of use.
-        self._provider = AsyncHTTPProvider(
-            url,
-            request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout_s)},
-            exception_retry_configuration=None,
-        )
-        self._is_connected = False
+        self._url, self._timeout_s = url, timeout_s
+        self._session: aiohttp.ClientSession | None = None
+        self._ids = count(1)
+        self._batch_size = Limit(MAX_BATCH)
+        self._secrets = _list_secrets(url)
 
     async def call(self, method: str, *params: Any) -> Any:
         """Make one call and return its result. Raises: Transient, NodeRefused."""
-        (answer,) = await self.batch([(method, params)])
-        return _result(method, answer)
+        (result,) = await self.call_batch([(method, params)])
+        return result
 
-    async def call_batch(self, requests: Sequence[Request]) -> list[Any]:
-        """Make all calls in one round trip and return their results, in order.
+    async def call_batch(
+        self, requests: Sequence[Request], *, seen_block: int | None = None
+    ) -> list[Any]:
+        """Make all calls and return their results, in order. ``seen_block``: as in ``call_each``.
 
         Raises: Transient; NodeRefused for the first call that the node refused.
         """
-        answers = await self.batch(requests)
-        return [
-            _result(method, answer) for (method, _), answer in zip(requests, answers, strict=True)
-        ]
+        answers = await self.call_each(requests, seen_block=seen_block)
+        for answer in answers:
+            if isinstance(answer, NodeRefused):
+                raise answer
+        return answers
 
-    async def batch(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """Make all calls in one round trip; return the raw answers (``result`` or ``error``), in
-        order.
+    async def call_each(
+        self, requests: Sequence[Request], *, seen_block: int | None = None
+    ) -> list[Any]:
+        """Make all calls and return, in order, the result of each, or the NodeRefused that it
+        failed with.
 
-        Raises: Transient.
+        They go out in one round trip, or in as many as the node needs: what it refuses as a batch
+        is halved, and goes out again. ``seen_block``: each round trip is answered by a node that
+        knows this block; the nodes behind a load balancer may differ.
+
+        Raises: Transient; NodeRefused where the node refuses even one request alone.
         """
-        if not requests:
-            return []
-        try:
-            await self._connect()
-            answers = await self._provider.make_batch_request(
-                [(RPCEndpoint(method), list(params)) for method, params in requests]
+        answers: list[Any] = []
+        allowed, guards = self._batch_size.value, 0 if seen_block is None else 1
+        while len(answers) < len(requests):
+            chunk = requests[len(answers) :][: max(1, allowed - guards)]
+            try:
+                answers += await self._ask(chunk, seen_block)
+            except (NodeRefused, AnswersMissing) as error:
+                if len(chunk) == 1 or not error.may_be_size:
+                    raise
+                allowed = len(chunk) // 2 + guards
+            else:
+                self._batch_size.worked(allowed, used=len(chunk) + guards)
+        return answers
+
+    async def _ask(self, requests: Sequence[Request], seen_block: int | None) -> list[Any]:
+        if seen_block is None:
+            answers = await self._exchange(requests)
+        else:
+            head, *answers = await self._exchange([("eth_blockNumber", ()), *requests])
+            _require_seen(head, seen_block)
+        refusal = names_batch_size(answers)
+        if refusal is not None and len(requests) > 1:
+            raise refusal
+        return answers
+
+    async def _exchange(self, requests: Sequence[Request]) -> list[Any]:
+        """One round trip. Raises: Transient; NodeRefused where the node refuses the whole of it."""
+        ids = [next(self._ids) for _ in requests]
+        methods = [method for method, _ in requests]
+        calls = [
+            {"jsonrpc": "2.0", "id": each, "method": method, "params": list(params)}
+            for each, (method, params) in zip(ids, requests, strict=True)
+        ]
+        # One request goes alone: there are nodes that take no batches.
+        status, raw = await self._post(calls[0] if len(calls) == 1 else calls, what=methods[0])
+        return parse_answers(raw, status=status, ids=ids, methods=methods, clean=self._clean)
+
+    async def _post(self, payload: object, *, what: str) -> tuple[int, bytes]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                headers=HEADERS,
             )
-        except (aiohttp.ClientError, Web3Exception, OSError, TimeoutError, ValueError) as error:
+        try:
+            async with self._session.post(self._url, data=orjson.dumps(payload)) as response:
+                return response.status, await response.read()
+        except TimeoutError:
+            raise NoAnswerInTime(f"no answer from the chain node ({what}) in time") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             # `from None`: the original's text may contain the provider's URL.
             raise Transient(
-                f"no answer from the chain node ({requests[0][0]}): {type(error).__name__}"
+                f"no answer from the chain node ({what}): {type(error).__name__}"
             ) from None
-        if not isinstance(answers, list):
-            _result("batch", dict(answers))
-            raise Transient("the chain node did not answer a batch with a list")
-        if len(answers) != len(requests):
-            raise Transient(f"the chain node answered {len(answers)} of {len(requests)} requests")
-        return [dict(answer) for answer in answers]
 
-    async def _connect(self) -> None:
-        """Keep connections open between calls: web3's own session closes them after each."""
-        if not self._is_connected:
-            self._is_connected = True
-            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
-            await self._provider.cache_async_session(
-                aiohttp.ClientSession(raise_for_status=True, connector=connector)
-            )
+    def _clean(self, text: str) -> str:
+        """One line of a node's text, without addresses and the parts of the node's own."""
+        text = _ADDRESS.sub("…", text)
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        line = "".join(each if each.isprintable() else " " for each in text)
+        return " ".join(line.split())[:MAX_TEXT]
 
     async def close(self) -> None:
-        await self._provider.disconnect()
+        if self._session is not None:
+            await self._session.close()
 
 
-def _result(method: str, answer: dict[str, Any]) -> Any:
-    error = answer.get("error")
-    if error is not None:
-        raise NodeRefused(method, int(error.get("code", 0)), str(error.get("message", "")))
-    if "result" not in answer:
-        raise Transient(f"{method}: neither a result nor an error")
-    return answer["result"]
+def _require_seen(head: Any, block: int) -> None:
+    """Raises: Transient where the node has not seen the block: some nodes answer a height that
+    they have not seen as the latest, and a range beyond their head with what they have.
+    """
+    if isinstance(head, NodeRefused):
+        raise head
+    number = parse_quantity(head, "block number")
+    if number < block:
+        raise Transient(f"the node is at block {number}, before {block}")
+
+
+def _list_secrets(url: str) -> list[str]:
+    """The parts of an address that texts must not repeat, the longest first."""
+    parts = urlsplit(url)
+    values = [each.partition("=")[2] for each in parts.query.split("&")]
+    found = [url, parts.netloc, parts.username, parts.password, *parts.path.split("/"), *values]
+    spellings = {text for each in found if each for text in (each, unquote(each))}
+    return sorted(
+        (each for each in spellings if len(each) >= MIN_SECRET_LENGTH), key=len, reverse=True
+    )

@@ -7,9 +7,7 @@ Nothing is deployed: the constructor makes the calls and returns their answers. 
 from collections.abc import Sequence
 from itertools import accumulate
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-
+from shared.chain.answers import MAX_HEIGHT, decode_abi, parse_data
 from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
 from shared.domain.errors import Transient
 
@@ -39,18 +37,19 @@ def build_snapshot(calls: Sequence[ViewCall]) -> str:
     )
 
 
-def parse_snapshot(result: str, expected: int) -> tuple[int, list[bytes]]:
+def parse_snapshot(result: object, expected: int) -> tuple[int, list[bytes]]:
     """Return the block number and the answer of each call; a call that reverted, or met no
     contract, has an empty answer.
 
     Raises: Transient where the result is not a snapshot of ``expected`` answers.
     """
-    try:
-        block_number, answers = decode(
-            ["uint256", "bytes[]"], bytes.fromhex(result.removeprefix("0x"))
-        )
-    except DecodingError as error:
-        raise Transient("the chain node did not run the snapshot") from error
+    block_number, answers = decode_abi(
+        ["uint256", "bytes[]"],
+        parse_data(result, "snapshot"),
+        "the chain node did not run the snapshot",
+    )
+    if block_number > MAX_HEIGHT:
+        raise Transient(f"the snapshot's block number is impossible: {block_number}")
     if len(answers) != expected:
         raise Transient(f"the snapshot holds {len(answers)} of {expected} answers")
     return block_number, list(answers)

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
+from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from shared.chain.addresses import CONDITIONAL_TOKENS, POSITION_MANAGER, PUSD, positions_contract
+from shared.chain.answers import decode_abi, parse_data
 from shared.chain.snapshots import WORD, ViewCall, address_word
 from shared.domain.errors import Transient
 
 # Of the 49,152 bytes of a snapshot (EIP-3860) a call takes 224 to 256, a token id 64.
 MAX_CALLS_PER_SNAPSHOT = 100
 MAX_TOKENS_PER_CALL = 300
+MAX_BALANCE = 10**18
+"""Base units: more than anybody has. A larger one is no balance."""
 _BALANCE_OF = keccak(text="balanceOf(address)")[:4]
 _ALLOWANCE = keccak(text="allowance(address,address)")[:4]
 _BALANCE_OF_TOKEN = keccak(text="balanceOf(address,uint256)")[:4]
@@ -83,13 +84,11 @@ class WalletQuery:
         for tokens, answer in zip(
             self._tokens_by_contract.values(), answers[1 + 3 * len(self._spenders) :], strict=True
         ):
-            shares.update(
-                zip(tokens, _parse_array("uint256[]", answer, "ERC-1155 balances"), strict=True)
-            )
+            shares.update(zip(tokens, _parse_balances(answer, len(tokens)), strict=True))
         return WalletBalances(
             wallet=self._wallet,
             block_number=block_number,
-            collateral=_parse_number(answers[0], "the pUSD balance"),
+            collateral=_parse_amount(answers[0], "the pUSD balance"),
             allowance_by_spender={
                 spender: _parse_number(allowance, "a pUSD allowance")
                 for spender, (allowance, _, _) in per_spender
@@ -131,9 +130,9 @@ def build_balance_call(wallet: str, token_id: int) -> bytes:
     return _BALANCE_OF_TOKEN + encode(["address", "uint256"], [wallet, token_id])
 
 
-def parse_balance(answer: str) -> int:
+def parse_balance(answer: object) -> int:
     """Parse the 0x answer to ``build_balance_call``: micro-shares. Raises: Transient."""
-    return _parse_number(bytes.fromhex(answer.removeprefix("0x")), "an ERC-1155 balance")
+    return _parse_amount(parse_data(answer, "answer of a contract"), "an ERC-1155 balance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +148,9 @@ class BalancesGroup:
         wallets, token_ids = zip(*self.queries, strict=True)
         return _BALANCE_OF_BATCH + encode(["address[]", "uint256[]"], [wallets, token_ids])
 
-    def parse(self, answer: str) -> Sequence[int]:
+    def parse(self, answer: object) -> list[int]:
         """Parse the 0x answer: micro-shares in order. Raises: Transient."""
-        balances: Sequence[int] = _parse_array(
-            "uint256[]", bytes.fromhex(answer.removeprefix("0x")), "ERC-1155 balances"
-        )
-        if len(balances) != len(self.queries):
-            raise Transient(f"the chain returned {len(balances)} of {len(self.queries)} balances")
-        return balances
+        return _parse_balances(parse_data(answer, "answer of a contract"), len(self.queries))
 
 
 def group_balances(queries: Sequence[tuple[str, int]]) -> list[BalancesGroup]:
@@ -184,8 +178,19 @@ def _parse_number(answer: bytes, what: str) -> int:
     return int.from_bytes(answer)
 
 
-def _parse_array(kind: str, answer: bytes, what: str) -> Any:
-    try:
-        return decode([kind], answer)[0]
-    except DecodingError as error:
-        raise Transient(f"the chain did not return {what}") from error
+def _parse_amount(answer: bytes, what: str) -> int:
+    return _require_amount(_parse_number(answer, what), what)
+
+
+def _parse_balances(answer: bytes, count: int) -> list[int]:
+    what = "ERC-1155 balances"
+    (balances,) = decode_abi(["uint256[]"], answer, f"the chain did not return {what}")
+    if len(balances) != count:
+        raise Transient(f"the chain returned {len(balances)} of {count} balances")
+    return [_require_amount(balance, what) for balance in balances]
+
+
+def _require_amount(number: int, what: str) -> int:
+    if number > MAX_BALANCE:
+        raise Transient(f"the chain's answer for {what} is more than there can be: {number}")
+    return number

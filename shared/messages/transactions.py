@@ -46,7 +46,7 @@ class ReceiptSeen(ProxyMessage):
     fills: tuple[SettledFill, ...]
     """Of all orders that the transaction settles."""
     finalized_block: int
-    """The chain's finalized block at that time."""
+    """The newest block known to be final at that time; 0: the node has named none yet."""
 
 
 class TransactionState(StrEnum):

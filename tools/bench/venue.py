@@ -221,12 +221,12 @@ class BenchVenue:
         return socket
 
     async def _on_rpc(self, request: web.Request) -> web.Response:
-        request_body = orjson.loads(await request.read())
+        body = orjson.loads(await request.read())
         answers = [
             {"jsonrpc": "2.0", "id": each["id"], "result": self._answer(each)}
-            for each in request_body
+            for each in (body if isinstance(body, list) else [body])
         ]
-        return _json_response(answers)
+        return _json_response(answers if isinstance(body, list) else answers[0])
 
     def _answer(self, call: Mapping[str, Any]) -> object:
         if call["method"] == "eth_call":

@@ -93,17 +93,28 @@ class ChainFeed:
             await asyncio.sleep(self._poll_interval.total_seconds())
 
     async def _read_new_blocks(self, publish: Publish) -> None:
-        head = await self._chain.fetch_latest_block()
+        """Read on from the cursor to the head. The cursor is saved after each span of blocks: what
+        was read stays read where a later span fails.
+        """
+        head = (await self._chain.fetch_latest_block()).number
         last_read = await self._cursor.load()
         start = max(
             0,
-            head.number - self._first_lookback_blocks
+            head - self._first_lookback_blocks
             if last_read is None
             else last_read + 1 - self._lookback_blocks,
         )
-        if start > head.number:
-            return
-        logs = await self._chain.fetch_order_fills(start, head.number, sorted(self._leaders()))
+        leaders = frozenset(self._leaders())
+        async for span in self._chain.read_order_fills(start, head, sorted(leaders)):
+            await self._publish_fills(span.fills, publish, head=head)
+            await self._cursor.save(span.through_block)
+            if self._leaders() != leaders:
+                break  # the next poll reads on for the new ones too
+        self._forget(before=start)
+
+    async def _publish_fills(
+        self, logs: Sequence[OrderFilledLog], publish: Publish, *, head: int
+    ) -> None:
         blocks = await self._chain.fetch_blocks(sorted({log.block_number for log in logs}))
         mined_at = {block.number: datetime.fromtimestamp(block.timestamp, UTC) for block in blocks}
         fills = parse_fills(logs, mined_at=mined_at, seen_at=self._now())
@@ -112,9 +123,7 @@ class ChainFeed:
             if fill.message_id not in self._published:
                 metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.LEADER_FILL)
                 await publish_fill(fill, publish)
-                self._published[fill.message_id] = head.number
-        await self._cursor.save(head.number)
-        self._forget(before=start)
+                self._published[fill.message_id] = head
 
     def _count_invalid_logs(self, count: int) -> None:
         if count:

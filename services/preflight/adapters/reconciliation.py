@@ -82,6 +82,8 @@ class ChainLevels:
                     list(map(_balance_query, group)), block_number=block_number
                 )
             except NodeRefused as error:
+                if error.is_about_access:
+                    raise
                 logger.info("the node has no balances as of block %d: %s", block_number, error)
                 continue
             shares.update(zip((each.key for each in group), balances, strict=True))

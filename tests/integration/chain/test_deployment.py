@@ -41,6 +41,7 @@ from shared.chain.addresses import (
     is_v3_position,
 )
 from shared.chain.client import ChainClient
+from shared.chain.rpc import NodeRefused
 from shared.chain.safes import SafeTransaction
 from tests.integration.chain.market import DOLLARS, SHARES, PaperMarket
 
@@ -253,8 +254,8 @@ async def test_only_the_admin_mints_and_nothing_is_initialized_twice(
     ]
 
     refused = [
-        answer.get("error", {}).get("code")
-        for answer in await deployment.rpc.batch(
+        answer.code if isinstance(answer, NodeRefused) else None
+        for answer in await deployment.rpc.call_each(
             [
                 (
                     "eth_call",

@@ -29,7 +29,10 @@ class Node(Rpc):
         self.unreadable = unreadable
         self.requests: list[list[list[tuple[str, bytes]]]] = []
 
-    async def call_batch(self, requests: Sequence[Request]) -> list[Any]:
+    async def call_batch(
+        self, requests: Sequence[Request], *, seen_block: int | None = None
+    ) -> list[Any]:
+        assert seen_block is None
         snapshots: list[list[tuple[str, bytes]]] = []
         for method, (call, block) in requests:
             assert (method, block) == ("eth_call", "latest")
@@ -111,3 +114,34 @@ async def test_an_unreadable_wallet_fails_alone() -> None:
 async def test_reading_all_wallets_fails_where_one_is_unreadable() -> None:
     with pytest.raises(Transient, match="did not return"):
         await build_client(Node(WALLETS[2])).fetch_balances_by_wallet(WALLETS[:4])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_a_wallet_whose_contract_answers_for_other_tokens_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    node = Node()
+    answer = node.answer
+
+    def answer_wrongly(contract: str, calldata: bytes) -> bytes:
+        if calldata[:4].hex() == "4e1273f4":  # balanceOfBatch
+            return encode(["uint256[]"], [[7] * count])
+        return answer(contract, calldata)
+
+    monkeypatch.setattr(node, "answer", answer_wrongly)
+
+    with_tokens, without = await build_client(node).fetch_balances_or_failures(
+        [(WALLETS[0], (TOKEN, TOKEN + 1)), (WALLETS[1], ())]
+    )
+
+    assert isinstance(with_tokens, Transient)
+    assert without == build_balances(WALLETS[1])
+
+
+async def test_more_than_anybody_has_is_no_balance(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    monkeypatch.setattr(node, "answer", lambda *_: (2**200).to_bytes(32))
+
+    (failure,) = await build_client(node).fetch_balances_or_failures([(WALLETS[0], ())])
+
+    assert isinstance(failure, Transient)

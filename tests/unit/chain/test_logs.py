@@ -18,6 +18,7 @@ from shared.chain.logs import (
     OrderFilledLog,
     decode_order_filled,
     decode_order_fills,
+    decode_receipt_fills,
     maker_topics,
 )
 from shared.domain.errors import Transient
@@ -173,6 +174,26 @@ def test_other_events_and_removed_logs_are_left_out() -> None:
     ]
 
     assert decode_order_fills(logs) == [decode_order_filled(fill)]
+
+
+@pytest.mark.parametrize("topics", [None, "0x", {}, 7])
+def test_a_log_without_a_list_of_topics_is_malformed_and_not_another_event(topics: Any) -> None:
+    with pytest.raises(Transient):
+        decode_order_fills([{**a_log(data=v2_data()), "topics": topics}])
+
+
+@pytest.mark.parametrize("removed", ["true", "false", 0, 1, [], {}])
+def test_a_log_that_is_neither_removed_nor_not_is_malformed(removed: Any) -> None:
+    with pytest.raises(MalformedLog):
+        decode_order_fills([{**a_log(data=v2_data()), "removed": removed}])
+
+
+def test_a_receipt_with_amounts_that_nobody_has_is_malformed() -> None:
+    log = a_log(data=v2_data(making=10**18 + 1))
+
+    assert len(decode_order_fills([log])) == 1
+    with pytest.raises(MalformedLog, match="impossible amounts"):
+        decode_receipt_fills([log], exchanges=[EXCHANGE_V2])
 
 
 @given(

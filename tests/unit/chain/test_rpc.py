@@ -1,181 +1,198 @@
 """A failing node raises an error; it never gives a result."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from shared.chain.client import ChainClient
-from shared.chain.rpc import NodeRefused, Request, Rpc
+from shared.chain.rpc import NodeRefused
 from shared.domain.errors import Transient
+from tests.nodes import SECRET, Call, Respond, as_list, respond_with, serve_node
 
 WALLET = "0x6e0c80c90ea6c15917308F820Eac91Ce2724B5b5"
-Answer = Callable[[list[dict[str, Any]]], Awaitable[web.StreamResponse]]
-Serve = Callable[[Answer], Awaitable[Rpc]]
 
 
-@pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Start a node with the given answer; its URL contains a key, as providers' URLs do."""
-    runners, clients = [], []
-
-    async def start(answer: Answer) -> Rpc:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await answer(await request.json())
-
-        app = web.Application()
-        app.router.add_post("/v2/a-secret-key", handle)
-        runner = web.AppRunner(app, handler_cancellation=True)
-        await runner.setup()
-        runners.append(runner)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        client = Rpc(f"http://127.0.0.1:{runner.addresses[0][1]}/v2/a-secret-key", timeout_s=1)
-        clients.append(client)
-        return client
-
-    yield start
-    for client in clients:
-        await client.close()
-    for runner in runners:
-        await runner.cleanup()
-
-
-async def _server_error(_: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.Response(status=502, text="bad gateway")
-
-
-async def _rate_limit(_: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response({"error": {"code": -32005, "message": "rate limit"}}, status=429)
-
-
-async def _no_json(_: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.Response(text="<html>welcome</html>", content_type="application/json")
-
-
-async def _one_error_for_all(_: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response(
-        {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}}
+def say(text: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Respond:
+    """A node that responds with this body to everything."""
+    return lambda _: web.Response(
+        text=text, status=status, content_type="application/json", headers=headers
     )
 
 
-async def _fewer_answers(requests: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response(
-        [{"jsonrpc": "2.0", "id": each["id"], "result": "0x1"} for each in requests[1:]]
-    )
+def answer(make: Callable[[list[Call]], Any]) -> Respond:
+    """A node that responds with what ``make`` makes of the requests, as JSON."""
+    return lambda body: web.json_response(make(as_list(body)))
 
 
-async def _neither_result_nor_error(requests: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response([{"jsonrpc": "2.0", "id": each["id"]} for each in requests])
+def elements(calls: Sequence[Call], **fields: Any) -> list[dict[str, Any]]:
+    return [{"jsonrpc": "2.0", "id": call["id"], **fields} for call in calls]
 
 
-async def _aborts(_: list[dict[str, Any]]) -> web.StreamResponse:
+async def abort(_: object) -> web.StreamResponse:
     raise asyncio.CancelledError
 
 
-async def _never_answers(_: list[dict[str, Any]]) -> web.StreamResponse:
+async def never_answer(_: object) -> web.StreamResponse:
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def _empty_results(requests: list[dict[str, Any]]) -> web.StreamResponse:
-    return web.json_response(
-        [{"jsonrpc": "2.0", "id": each["id"], "result": "0x"} for each in requests]
-    )
+ADDRESS = f"https://polygon.example/v2/{SECRET}"
+REFUSAL = {"code": -32000, "message": f"no such project: {SECRET}, see {ADDRESS}"}
+FAILURES: dict[str, Respond] = {
+    "bad gateway": say("bad gateway", status=502),
+    "page": say("<html>welcome</html>"),
+    "page of an error": say(f"<html>{SECRET}</html>", status=500),
+    "nothing": say(""),
+    "nothing, zipped": say("", headers={"Content-Encoding": "gzip"}),
+    "no zip": say("[]", headers={"Content-Encoding": "gzip"}),
+    "unknown encoding": say("[]", headers={"Content-Encoding": "br"}),
+    "cut off": say('[{"jsonrpc": "2.0", "id": 1, "result": "0x'),
+    "plain text": say(f"unknown project {SECRET}"),
+    "text": say('"Too many requests"'),
+    "text of an error": say('"Too many requests"', status=429),
+    "too deep": say("[" * 100_000),
+    "null": say("null"),
+    "number": say("7"),
+    "true": say("true"),
+    "empty list": say("[]"),
+    "empty object": say("{}"),
+    "list of lists": say("[[], []]"),
+    "list of nulls": say("[null, null]"),
+    "forbidden": say(f'{{"error": "{SECRET} is blocked"}}', status=403),
+    "rate limit": answer(lambda _: {"error": {"code": -32005, "message": "rate limit"}}),
+    "one error for all": answer(
+        lambda _: {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no batches"}}
+    ),
+    "one text for all": answer(lambda _: {"error": f"{SECRET} is not a project"}),
+    "error as text": answer(lambda calls: elements(calls, error="rate limited")),
+    "error as a list": answer(lambda calls: elements(calls, error=["rate limited"])),
+    "error that is true": answer(lambda calls: elements(calls, error=True)),
+    "empty error": answer(lambda calls: elements(calls, error={})),
+    "error without a code": answer(lambda calls: elements(calls, error={"message": "no"})),
+    "code as text": answer(lambda calls: elements(calls, error={"code": "-3", "message": "no"})),
+    "code as a word": answer(lambda calls: elements(calls, error={"code": "NO", "message": "no"})),
+    "message as an object": answer(lambda calls: elements(calls, error={"message": {"a": 1}})),
+    "error with the key": answer(lambda calls: elements(calls, error=REFUSAL)),
+    "fewer answers": answer(lambda calls: elements(calls[1:], result="0x1")),
+    "ids of others": answer(
+        lambda calls: [{"jsonrpc": "2.0", "id": 10**9, "result": "0x1"} for _ in calls]
+    ),
+    "ids that are objects": answer(lambda calls: [{"id": {}, "result": "0x1"} for _ in calls]),
+    "neither result nor error": answer(elements),
+    "hangs up": abort,
+    "never answers": never_answer,
+}
+EMPTY_RESULTS = answer(lambda calls: elements(calls, result="0x"))
 
 
-FAILURES = [
-    _server_error,
-    _rate_limit,
-    _no_json,
-    _one_error_for_all,
-    _fewer_answers,
-    _neither_result_nor_error,
-    _aborts,
-    _never_answers,
-]
-
-
-@pytest.mark.parametrize("answer", FAILURES, ids=lambda answer: answer.__name__)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("respond", FAILURES.values(), ids=FAILURES)
 async def test_a_failing_node_is_transient_and_the_error_does_not_contain_its_key(
-    serve: Serve, answer: Answer
+    respond: Respond, count: int
 ) -> None:
-    rpc = await serve(answer)
+    async with serve_node(respond) as rpc:
+        with pytest.raises(Transient) as failure:
+            await rpc.call_batch([("eth_blockNumber", []), ("eth_chainId", [])][:count])
 
-    with pytest.raises(Transient) as error:
-        await rpc.call_batch([("eth_blockNumber", []), ("eth_chainId", [])])
-
-    assert "secret" not in repr(error.value)
-    assert error.value.__cause__ is None
-
-
-@pytest.mark.parametrize("answer", [*FAILURES, _empty_results], ids=lambda answer: answer.__name__)
-async def test_no_balance_is_read_from_a_failing_node(serve: Serve, answer: Answer) -> None:
-    chain = ChainClient(await serve(answer))
-
-    with pytest.raises(Transient):
-        await chain.fetch_balances(WALLET, [1 << 200])
+    assert "secret" not in repr(failure.value)
+    assert "http" not in str(failure.value).replace("HTTP", "")
+    assert failure.value.__cause__ is None
 
 
-async def test_answers_are_matched_by_id_whatever_their_order(serve: Serve) -> None:
-    async def reversed_order(requests: list[dict[str, Any]]) -> web.StreamResponse:
-        return web.json_response(
-            [
-                {"jsonrpc": "2.0", "id": each["id"], "result": each["method"]}
-                for each in reversed(requests)
-            ]
-        )
-
-    rpc = await serve(reversed_order)
-
-    assert await rpc.call_batch([("first", []), ("second", []), ("third", [])]) == [
-        "first",
-        "second",
-        "third",
-    ]
-    assert await rpc.call_batch([]) == []
+@pytest.mark.parametrize("respond", [*FAILURES.values(), EMPTY_RESULTS], ids=[*FAILURES, "empty"])
+async def test_no_balance_is_read_from_a_failing_node(respond: Respond) -> None:
+    async with serve_node(respond) as rpc:
+        with pytest.raises(Transient):
+            await ChainClient(rpc).fetch_balances(WALLET, [1 << 200])
 
 
-class LimitedNode(Rpc):
-    """A node that refuses eth_getLogs over more than ``max_blocks``, and records the spans."""
+@pytest.mark.parametrize(
+    ("failure", "code", "text"),
+    [
+        ({"code": -32000, "message": "missing trie node"}, -32000, "missing trie node"),
+        ({"code": "-32005", "message": "limit exceeded"}, -32005, "limit exceeded"),
+        ({"code": "LIMIT", "message": "too many"}, 0, "LIMIT: too many"),
+        ({"message": "no code"}, 0, "no code"),
+        ({"code": 3, "data": "0x08c379a0"}, 3, "0x08c379a0"),
+        ({}, 0, "no text"),
+        ("rate limited", 0, "rate limited"),
+        ({"code": -1, "message": "two\nlines \u0000"}, -1, "two lines"),
+    ],
+)
+async def test_a_refusal_has_the_code_and_the_text_of_the_error(
+    failure: object, code: int, text: str
+) -> None:
+    async with serve_node(answer(lambda calls: elements(calls, error=failure))) as rpc:
+        with pytest.raises(NodeRefused) as refused:
+            await rpc.call_batch([("eth_blockNumber", []), ("eth_chainId", [])])
 
-    def __init__(self, *, max_blocks: int, head: int) -> None:
-        super().__init__("http://127.0.0.1:1")
-        self._max_blocks = max_blocks
-        self._head = head
-        self.answered_spans: list[tuple[int, int]] = []
-        self.refusals = 0
-
-    async def batch(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        (_, (log_filter,)) = requests[1]
-        start, end = int(log_filter["fromBlock"], 16), int(log_filter["toBlock"], 16)
-        if end - start + 1 > self._max_blocks:
-            self.refusals += 1
-            return [
-                {"result": hex(self._head)},
-                {"error": {"code": -32005, "message": "query returned more than 10000 results"}},
-            ]
-        self.answered_spans.append((start, end))
-        return [{"result": hex(self._head)}, {"result": []}]
-
-
-@pytest.mark.parametrize("max_blocks", [1, 3, 10, 1000])
-async def test_a_span_that_the_node_refuses_is_halved_until_it_answers(max_blocks: int) -> None:
-    node = LimitedNode(max_blocks=max_blocks, head=250)
-
-    await ChainClient(node, block_span=100).fetch_order_fills(1, 250, [WALLET])
-
-    blocks = [block for start, end in node.answered_spans for block in range(start, end + 1)]
-    assert blocks == list(range(1, 251))
-    assert node.refusals <= 7
+    assert (refused.value.code, refused.value.text) == (code, text)
 
 
-async def test_a_node_that_refuses_a_single_block_is_an_error() -> None:
-    with pytest.raises(NodeRefused, match="10000 results"):
-        await ChainClient(LimitedNode(max_blocks=0, head=9)).fetch_order_fills(1, 9, [WALLET])
+async def test_a_body_that_is_a_text_and_an_error_that_is_a_text_are_refusals() -> None:
+    """Seen of gateways that limit the rate; asking again in smaller parts would be no remedy."""
+    requests: list[Any] = []
+
+    def as_text(body: Any) -> web.Response:
+        requests.append(body)
+        return web.json_response("Too many requests")
+
+    async with serve_node(as_text) as rpc:
+        with pytest.raises(NodeRefused, match="Too many requests"):
+            await rpc.call_batch([("eth_blockNumber", [])] * 8)
+    async with serve_node(answer(lambda calls: elements(calls, error="rate limited"))) as rpc:
+        with pytest.raises(NodeRefused, match="rate limited"):
+            await rpc.call_batch([("eth_blockNumber", [])] * 8)
+
+    assert len(requests) == 1
 
 
-async def test_a_lagging_node_is_an_error() -> None:
-    with pytest.raises(Transient, match="before 10"):
-        await ChainClient(LimitedNode(max_blocks=100, head=9)).fetch_order_fills(1, 10, [WALLET])
+async def test_a_request_that_fails_does_not_fail_the_others_of_its_batch() -> None:
+    def respond(body: Any) -> web.Response:
+        return respond_with(body, [{"result": "0x1"}, {"error": "unknown block"}])
+
+    async with serve_node(respond) as rpc:
+        first, second = await rpc.call_each([("eth_blockNumber", []), ("eth_call", [])])
+
+    assert first == "0x1"
+    assert isinstance(second, NodeRefused)
+
+
+async def test_an_answer_to_another_request_is_none_of_ours() -> None:
+    stray = {"jsonrpc": "2.0", "id": 10**9, "result": "0x2"}
+
+    async with serve_node(
+        answer(lambda calls: [stray, None, 7, *elements(calls, result=1)])
+    ) as rpc:
+        assert await rpc.call_batch([("eth_blockNumber", [])] * 3) == [1, 1, 1]
+
+
+async def test_answers_are_matched_by_id_whatever_their_order() -> None:
+    def reverse(calls: list[Call]) -> list[Any]:
+        return [
+            {"jsonrpc": "2.0", "id": call["id"], "result": call["method"]}
+            for call in reversed(calls)
+        ]
+
+    async with serve_node(answer(reverse)) as rpc:
+        assert await rpc.call_batch([("first", []), ("second", []), ("third", [])]) == [
+            "first",
+            "second",
+            "third",
+        ]
+        assert await rpc.call_batch([]) == []
+
+
+async def test_a_single_request_is_no_batch_and_its_answer_needs_no_id() -> None:
+    """There are nodes that take no batches, and gateways that lose the id."""
+
+    def respond(body: Any) -> web.Response:
+        assert isinstance(body, dict)
+        return web.json_response({"result": "0x1"})
+
+    async with serve_node(respond) as rpc:
+        assert await rpc.call("eth_blockNumber") == "0x1"

@@ -52,7 +52,7 @@ class Chain:
     async def fetch_block_hashes(self, numbers: Sequence[int]) -> dict[int, str | None]:
         return {number: self._canonical for number in numbers}
 
-    async def fetch_receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
+    async def fetch_receipts_or_failures(self, hashes: Sequence[str]) -> list[Receipt | None]:
         self.requested_hashes += hashes
         if not self._is_mined:
             return [None for _ in hashes]

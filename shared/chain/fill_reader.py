@@ -1,0 +1,90 @@
+"""Reads the fills of many wallets from the exchanges' logs, whatever a node's limits are."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from shared.chain.limits import Limit
+from shared.chain.logs import OrderFilledLog, decode_order_fills, maker_topics
+from shared.chain.rpc import AnswersMissing, NoAnswerInTime, NodeRefused, Request, Rpc
+from shared.domain.errors import Transient
+
+MAX_MAKERS = 1_000
+"""Wallets in one filter: nodes take as many topics per position."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillSpan:
+    """What happened in a span of blocks."""
+
+    fills: list[OrderFilledLog]
+    """In chain order, and complete."""
+    through_block: int
+    """The last block of the span."""
+
+
+class FillReader:
+    """Asks in spans of blocks and groups of wallets. What the node refuses is halved; the sizes
+    that work are remembered.
+    """
+
+    def __init__(self, rpc: Rpc, *, exchanges: Sequence[str], block_span: int) -> None:
+        self._rpc, self._exchanges = rpc, list(exchanges)
+        self._blocks, self._makers = Limit(block_span), Limit(MAX_MAKERS)
+
+    async def read(
+        self, from_block: int, to_block: int, makers: Sequence[str]
+    ) -> AsyncIterator[FillSpan]:
+        """Yield these wallets' fills from ``from_block`` to ``to_block``, both included, span after
+        span.
+
+        Raises: Transient, also when the node has not seen a span's last block; NodeRefused where it
+        refuses even one block and one wallet.
+        """
+        start, blocks, group = from_block, self._blocks.value, self._makers.value
+        while start <= to_block:
+            end = min(start + blocks - 1, to_block)
+            used_blocks, used_makers = end - start + 1, min(group, len(makers))
+            try:
+                fills = await self._fetch(start, end, makers, group)
+            except (NodeRefused, AnswersMissing) as error:
+                blocks, group = _reduce(error, blocks=used_blocks, makers=used_makers)
+                continue
+            except NoAnswerInTime:
+                # The next attempt is the caller's: as many blocks would take as long.
+                self._blocks.lower()
+                raise
+            self._blocks.worked(blocks, used=used_blocks)
+            self._makers.worked(group, used=used_makers)
+            yield FillSpan(fills=fills, through_block=end)
+            start, blocks, group = end + 1, self._blocks.value, self._makers.value
+
+    async def _fetch(
+        self, start: int, end: int, makers: Sequence[str], group: int
+    ) -> list[OrderFilledLog]:
+        fills: list[OrderFilledLog] = []
+        for first in range(0, len(makers), group):
+            log_filter = {
+                "fromBlock": hex(start),
+                "toBlock": hex(end),
+                "address": self._exchanges,
+                "topics": maker_topics(makers[first : first + group]),
+            }
+            request: Request = ("eth_getLogs", [log_filter])
+            # Behind a load balancer the node asked for logs may lag behind the one that reported
+            # the head, and would then answer with no logs.
+            (logs,) = await self._rpc.call_batch([request], seen_block=end)
+            fills += decode_order_fills(logs)
+        if not all(start <= fill.block_number <= end for fill in fills):
+            raise Transient(f"the node's logs are not all of blocks {start} to {end}")
+        return sorted(fills, key=lambda fill: (fill.block_number, fill.log_index))
+
+
+def _reduce(error: NodeRefused | AnswersMissing, *, blocks: int, makers: int) -> tuple[int, int]:
+    """How many blocks and wallets to ask for after this refusal. Raises: the error where nothing
+    is left to halve, or it has another reason than the size.
+    """
+    if not error.may_be_size or (blocks == 1 and makers == 1):
+        raise error
+    if makers > 1 and (blocks == 1 or "topic" in str(error).lower()):
+        return blocks, makers // 2
+    return max(1, blocks // 2), makers
