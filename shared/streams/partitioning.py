@@ -55,6 +55,10 @@ class Ownership:
         count = self._count_by_topic.get(topic)
         return None if count is None else self._partitioner.partition(key, count)
 
+    def partition_count(self, topic: str) -> int | None:
+        """Return how many partitions ``topic`` has. None: nothing has been assigned yet."""
+        return self._count_by_topic.get(topic)
+
     def partitions_of_topic(self, topic: str) -> frozenset[int]:
         """Return this instance's partitions of ``topic``."""
         return frozenset(each.partition for each in self.partitions if each.topic == topic)
