@@ -65,8 +65,9 @@ class FakeLeaderCursors:
     async def load(self, leaders: Sequence[str]) -> Mapping[str, datetime]:
         return {leader: self.stored[leader] for leader in leaders if leader in self.stored}
 
-    async def save(self, leader: str, cursor: datetime) -> None:
-        self.stored[leader] = max(cursor, self.stored.get(leader, cursor))
+    async def save(self, cursors: Mapping[str, datetime]) -> None:
+        for leader, cursor in cursors.items():
+            self.stored[leader] = max(cursor, self.stored.get(leader, cursor))
 
     async def remove(self, leaders: Sequence[str]) -> None:
         for leader in leaders:

@@ -117,21 +117,20 @@ async def test_all_partitions_begin_where_the_single_cursor_is(
 
 async def test_a_leader_is_known_from_his_first_position_on(leaders: LeaderCursors) -> None:
     assert await leaders.load([LEADER, OTHER_PROXY]) == {}
-    await leaders.save(LEADER, NOON)
+    await leaders.save({LEADER: NOON})
 
     assert await leaders.load([LEADER, OTHER_PROXY]) == {LEADER: NOON}
 
 
 async def test_a_leaders_position_never_moves_back(leaders: LeaderCursors) -> None:
-    await leaders.save(LEADER, NOON)
-    await leaders.save(LEADER, NOON - seconds(1))
+    await leaders.save({LEADER: NOON})
+    await leaders.save({LEADER: NOON - seconds(1), OTHER_PROXY: NOON})
 
-    assert await leaders.load([LEADER]) == {LEADER: NOON}
+    assert await leaders.load([LEADER, OTHER_PROXY]) == {LEADER: NOON, OTHER_PROXY: NOON}
 
 
 async def test_a_removed_position_is_unknown(leaders: LeaderCursors) -> None:
-    await leaders.save(LEADER, NOON)
-    await leaders.save(OTHER_PROXY, NOON)
+    await leaders.save({LEADER: NOON, OTHER_PROXY: NOON})
     await leaders.remove([LEADER])
 
     assert await leaders.load([LEADER, OTHER_PROXY]) == {OTHER_PROXY: NOON}

@@ -11,6 +11,7 @@ from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.sql import Batch
 
+LEADERS = Batch.from_table(tables.leader_cursors, "leader", "read_to")
 LEASES = Batch.from_table(tables.leases, "partition", "token")
 
 TAKE_OVER_SINGLE_CURSOR = text("""
@@ -48,8 +49,9 @@ where cursors.block_number < excluded.block_number
 LOAD_LEADERS = """
 select leader, read_to from ingest.leader_cursors where leader = any(cast(:leaders as text[]))
 """
-SAVE_LEADER = text("""
-insert into ingest.leader_cursors as cursors (leader, read_to) values (:leader, :read_to)
+SAVE_LEADERS = text(f"""
+insert into ingest.leader_cursors as cursors (leader, read_to)
+select * from {LEADERS.unnest("given")} order by leader
 on conflict (leader) do update set read_to = excluded.read_to
 where cursors.read_to < excluded.read_to
 """)
@@ -95,9 +97,10 @@ class PostgresLeaderCursors:
             rows = await fetch_rows(connection, LOAD_LEADERS, leaders=list(leaders))
         return {row.leader: row.read_to for row in rows}
 
-    async def save(self, leader: str, cursor: datetime) -> None:
+    async def save(self, cursors: Mapping[str, datetime]) -> None:
+        rows = [{"leader": leader, "read_to": cursor} for leader, cursor in cursors.items()]
         async with autocommit(self._engine) as connection:
-            await connection.execute(SAVE_LEADER, {"leader": leader, "read_to": cursor})
+            await connection.execute(SAVE_LEADERS, LEADERS.parameters(rows))
 
     async def remove(self, leaders: Sequence[str]) -> None:
         async with autocommit(self._engine) as connection:

@@ -41,8 +41,8 @@ class LeaderCursors(Protocol):
         """The leaders' cursors, without those of leaders who were never read. Raises: Transient."""
         ...
 
-    async def save(self, leader: str, cursor: datetime) -> None:
-        """Move a cursor forward, never back. Raises: Transient."""
+    async def save(self, cursors: Mapping[str, datetime]) -> None:
+        """Move leaders' cursors forward, never back. Raises: Transient."""
         ...
 
     async def remove(self, leaders: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ class _Leader:
 
     lease: LeaseId
     reading: LeaderReading
-    stored: datetime | None
+    stored: datetime
     """The cursor as it is stored."""
     read_at: float = float("-inf")
     """When he was last asked for with success."""
@@ -168,8 +168,8 @@ class DataFeed:
     async def _store(self, name: str, leader: _Leader) -> None:
         """Store the cursor where it has moved. Raises: Transient; it is stored next time."""
         cursor = leader.reading.cursor
-        if cursor is not None and cursor != leader.stored:
-            await self._cursors.save(name, cursor)
+        if cursor != leader.stored:
+            await self._cursors.save({name: cursor})
             leader.stored = cursor
 
     async def _parse(
@@ -212,11 +212,21 @@ class DataFeed:
             await self._cursors.remove(unfollowed)
         new = [name for name in leases if name not in self._leaders]
         if new:
-            stored = await self._cursors.load(new)
-            self._leaders |= {name: self._begin(leases[name], stored.get(name)) for name in new}
+            cursors = await self._load_cursors(new)
+            self._leaders |= {name: self._begin(leases[name], cursors[name]) for name in new}
         self._stored = set(self._leaders)
 
-    def _begin(self, lease: LeaseId, cursor: datetime | None) -> _Leader:
+    async def _load_cursors(self, names: Sequence[str]) -> Mapping[str, datetime]:
+        """The stored cursors. Leaders without one get it now, before they are asked for: what they
+        trade while their requests fail is read later. Raises: Transient.
+        """
+        stored = await self._cursors.load(names)
+        first = dict.fromkeys((name for name in names if name not in stored), self._now())
+        if first:
+            await self._cursors.save(first)
+        return {**first, **stored}
+
+    def _begin(self, lease: LeaseId, cursor: datetime) -> _Leader:
         reading = LeaderReading(cursor, lookback=self._lookback, max_lookback=self._max_lookback)
         return _Leader(lease=lease, reading=reading, stored=cursor)
 

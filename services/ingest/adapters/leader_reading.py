@@ -44,11 +44,9 @@ class Answer:
 
 
 class LeaderReading:
-    """The position of one leader. ``cursor``: the stored one; None: he was never read."""
+    """The position of one leader. ``cursor``: the stored one."""
 
-    def __init__(
-        self, cursor: datetime | None, *, lookback: timedelta, max_lookback: timedelta
-    ) -> None:
+    def __init__(self, cursor: datetime, *, lookback: timedelta, max_lookback: timedelta) -> None:
         self.cursor = cursor
         self._lookback, self._max_lookback = lookback, max_lookback
         self._rest: Window | None = None
@@ -62,8 +60,6 @@ class LeaderReading:
         """Return what to ask for."""
         if self._rest is not None:
             return self._rest
-        if self.cursor is None:
-            self.cursor = now
         earliest = now - self._max_lookback
         return Window(since=max(self.cursor - self._lookback, earliest), until=now + AHEAD)
 
@@ -96,7 +92,7 @@ class LeaderReading:
         self._rest = answer.rest
         if self._rest is not None:
             return
-        self.cursor = max(filter(None, [self.cursor, self._newest]), default=None)
+        self.cursor = max(self.cursor, self._newest or self.cursor)
         self._newest = None
         since = answer.window.since
         self._published = {each: at for each, at in self._published.items() if at >= since}

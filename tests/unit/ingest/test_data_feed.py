@@ -32,6 +32,7 @@ from tests.builders import (
     seconds,
     shares,
 )
+from tests.fakes import Clock
 from tests.feeds import (
     PARTITIONS,
     FakeLeaderCursors,
@@ -175,6 +176,20 @@ async def test_the_next_owner_goes_on_from_the_stored_cursor() -> None:
     assert cursors.stored == {LEADER: NOON + seconds(30)}
     amounts = [each.shares for each in published.messages if isinstance(each, LeaderFillSeen)]
     assert amounts == [shares(10), shares(10), shares(3)]
+
+
+async def test_what_a_leader_trades_while_his_first_requests_fail_is_read_later() -> None:
+    cursors, published, clock = FakeLeaderCursors(), Published(), Clock(NOON)
+    data_api = FakeDataApi(**{LEADER: None})
+    for _ in range(2):
+        feed = a_data_feed(data_api.fetch_trades, {LEADER}, cursors=cursors, now=clock)
+        await feed.read_all(published.publish)
+        clock.now += timedelta(minutes=10)
+    data_api.rows_by_wallet[LEADER] = [a_row(timestamp=int((NOON + seconds(1)).timestamp()))]
+
+    await feed.read_all(published.publish)
+
+    assert published.leaders == [LEADER]
 
 
 async def test_the_cursor_of_a_leader_is_removed_when_he_is_not_followed_any_more() -> None:

@@ -16,7 +16,7 @@ from tests.builders import NOON, a_fill, seconds
 LOOKBACK, MAX_LOOKBACK = timedelta(minutes=2), timedelta(hours=1)
 
 
-def a_reading(cursor: datetime | None = None) -> LeaderReading:
+def a_reading(cursor: datetime = NOON) -> LeaderReading:
     return LeaderReading(cursor, lookback=LOOKBACK, max_lookback=MAX_LOOKBACK)
 
 
@@ -41,8 +41,8 @@ def read(
     return new
 
 
-def test_a_leader_who_was_never_read_is_read_from_the_look_back_on() -> None:
-    assert a_reading().next_window(NOON) == Window(since=NOON - LOOKBACK, until=NOON + AHEAD)
+def test_a_leader_is_read_from_the_look_back_before_his_cursor_on() -> None:
+    assert a_reading(NOON).next_window(NOON) == Window(since=NOON - LOOKBACK, until=NOON + AHEAD)
 
 
 def test_a_leader_is_read_from_his_newest_trade_less_the_look_back() -> None:
