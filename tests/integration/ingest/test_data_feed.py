@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 LEADERS = [to_checksum_address(f"0x{number + 1:040x}") for number in range(400)]
 LOOKBACK = timedelta(seconds=1)
+TRADES = 2_000
 ANSWER_S = 0.1
 """With 16 requests at once, a round over all leaders takes 2.5 s at least."""
 
@@ -42,8 +43,9 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 class SlowDataApi:
-    """The trades of each leader, newest first, in pages of 2; one request in ten fails, and those
-    of some leaders always."""
+    """The trades of each leader, newest first, in pages of 2. One request in ten fails, and those
+    of some leaders always. With each request another leader trades, up to ``TRADES``.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, list[dict[str, Any]]] = {leader: [] for leader in LEADERS}
@@ -67,8 +69,19 @@ class SlowDataApi:
             },
         )
 
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(ANSWER_S, answered.set_result, None)
+        try:
+            await answered
+        finally:
+            timer.cancel()
+
     async def serve_trades(self, request: web.Request) -> web.Response:
-        await asyncio.sleep(ANSWER_S)
+        if len(self.transactions) < TRADES:
+            self.trade(LEADERS[len(self.transactions) * 7 % len(LEADERS)])
+        await self._wait()
         wallet = request.query["user"]
         if wallet in self.failing or self._random.random() < 0.1:
             return web.json_response({}, status=503)
@@ -98,9 +111,7 @@ async def test_a_round_that_takes_longer_than_the_look_back_leaves_no_gap(
     ):
         feed = build_feed(data, engine)
         task = asyncio.create_task(feed(publish))
-        for number in range(2_000):
-            venue.trade(LEADERS[number * 7 % len(LEADERS)])
-            await asyncio.sleep(0.005)
+        await eventually(lambda: len(venue.transactions) == TRADES, within=300)
         await end(task)
         venue.failing.clear()
         task = asyncio.create_task(build_feed(data, engine)(publish))

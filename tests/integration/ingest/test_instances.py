@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 WITHIN_S = 180
 """Also the time that a busy machine may take to start the processes."""
 LEADERS = [to_checksum_address(f"0x{number + 1:040x}") for number in range(24)]
+TRADE_EVERY = 10
+"""Polls of the condition that is waited for, between two trades."""
 FILLS, INTENTS = LeaderFillSeen.topic, CopyIntended.topic
 
 
@@ -204,9 +207,14 @@ async def test_two_instances_share_the_leaders_out_and_one_takes_over_from_the_o
 
         processes[0].kill()
         during: list[str] = []
-        while not are_shared_out(sources, instances=[1]) or len(during) < 48:
-            during.append(await sources.trade(LEADERS[len(during) % 24]))
-            await asyncio.sleep(0.1)
+        polls = count()
+
+        async def trade_on() -> bool:
+            if next(polls) % TRADE_EVERY == 0:
+                during.append(await sources.trade(LEADERS[len(during) % 24]))
+            return are_shared_out(sources, instances=[1]) and len(during) >= 48
+
+        await eventually(trade_on, within=WITHIN_S)
         await wait_until_copied(topics, during)
         await eventually(lambda: has_no_lag(settings), within=WITHIN_S)
 

@@ -62,7 +62,7 @@ def a_message(number: int, **overrides: Any) -> LeaderFillSeen:
 
 
 @pytest.mark.parametrize("side", Side)
-async def test_a_repeated_row_makes_no_intents_again(side: Side) -> None:
+async def test_a_row_that_comes_again_makes_no_intents_again(side: Side) -> None:
     handler = an_ingest(FakeTrades())
     assert len(await handler.on_leader_fill_seen(a_message(1, side=side))) == 2
 
@@ -77,7 +77,7 @@ async def test_the_message_that_made_intents_makes_them_whenever_it_is_delivered
     assert wire(await handler.on_leader_fill_seen(a_message(1))) == wire(first)
 
 
-async def test_a_repeated_row_that_leads_to_more_shares_makes_the_intents_of_these_alone() -> None:
+async def test_a_row_that_comes_again_and_leads_to_more_shares_makes_the_intents_of_these() -> None:
     """The row was taken for a resent settlement; meanwhile the other trade was confirmed."""
     trades = FakeTrades()
     handler = an_ingest(trades)
