@@ -236,12 +236,12 @@ class ReceiptFeed:
     async def __call__(self, publish: Publish) -> None:
         while True:
             try:
-                await self._poll(publish)
+                await self.poll(publish)
             except Transient as error:
                 logger.warning("could not poll the chain for receipts, will retry: %s", error)
             await asyncio.sleep(self._poll_interval.total_seconds())
 
-    async def _poll(self, publish: Publish) -> None:
+    async def poll(self, publish: Publish) -> None:
         watches = [watch for watch in await self._watches.load_open() if self._owns(watch.proxy)]
         if not watches:
             return

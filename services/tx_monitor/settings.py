@@ -22,4 +22,4 @@ class Settings(BaseSettings):
     """A transaction that is in no block for this long is published as dropped: replaced, or lost.
     """
     receipts_batch_size: int = Field(default=200, gt=0)
-    """Receipts per request to the node."""
+    """Receipts that are asked for together; in fewer at once where the node takes no more."""

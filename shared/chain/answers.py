@@ -56,6 +56,7 @@ _BATCH_SIZE = re.compile(r"batch|too large|response size", re.IGNORECASE)
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_SHOWN = re.compile(r"0x[0-9a-zA-Z]*\Z")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
@@ -200,31 +201,31 @@ def _error_status(status: int) -> int:
 def parse_quantity(value: object, name: str, *, maximum: int = MAX_HEIGHT) -> int:
     """Parse a number as JSON-RPC gives it: 0x and hexadecimal digits. Raises: Transient."""
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
-        raise Transient(f"the node's {name} is no number: {_shorten(value)}")
+        raise Transient(f"the node's {name} is no number: {describe(value)}")
     number = int(value, 16)
     if number > maximum:
-        raise Transient(f"the node's {name} is impossible: {_shorten(value)}")
+        raise Transient(f"the node's {name} is impossible: {describe(value)}")
     return number
 
 
 def parse_hash(value: object, name: str) -> str:
     """Return a hash of 32 bytes as it was given, 0x hex. Raises: Transient."""
     if not isinstance(value, str) or not _HASH.fullmatch(value):
-        raise Transient(f"the node's {name} is no hash: {_shorten(value)}")
+        raise Transient(f"the node's {name} is no hash: {describe(value)}")
     return value
 
 
 def parse_data(value: object, name: str) -> bytes:
     """Parse bytes, which JSON-RPC gives as 0x hex. Raises: Transient."""
     if not isinstance(value, str) or not _DATA.fullmatch(value):
-        raise Transient(f"the node's {name} is no data: {_shorten(value)}")
+        raise Transient(f"the node's {name} is no data: {describe(value)}")
     return bytes.fromhex(value[2:])
 
 
 def parse_object(value: object, name: str) -> Mapping[str, Any]:
     """Return an object as it is. Raises: Transient where it is none."""
     if not isinstance(value, dict):
-        raise Transient(f"the node's {name} is no object: {_shorten(value)}")
+        raise Transient(f"the node's {name} is no object: {describe(value)}")
     return value
 
 
@@ -236,5 +237,10 @@ def decode_abi(types: Sequence[str], data: bytes, failure: str) -> tuple[Any, ..
         raise Transient(failure) from error
 
 
-def _shorten(value: object) -> str:
-    return repr(value)[:80]
+def describe(value: object) -> str:
+    """The value where it looks like one of JSON-RPC; else only its type: a text may have anything
+    in it.
+    """
+    if isinstance(value, str) and _SHOWN.match(value):
+        return value[:80]
+    return type(value).__name__

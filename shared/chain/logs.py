@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from eth_utils.address import to_checksum_address
 
-from shared.chain.answers import parse_data, parse_hash, parse_quantity
+from shared.chain.answers import describe, parse_data, parse_hash, parse_quantity
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 
@@ -124,7 +124,7 @@ def _is_removed(log: Mapping[str, Any]) -> bool:
     """Whether a reorg has removed the log's block from the chain."""
     removed = log.get("removed")
     if not isinstance(removed, bool | None):
-        raise MalformedLog(f"a log is neither removed nor not: {str(removed)[:80]!r}")
+        raise MalformedLog(f"a log is neither removed nor not, but {describe(removed)}")
     return removed is True
 
 
@@ -140,7 +140,7 @@ def decode_order_filled(log: Mapping[str, Any]) -> OrderFilledLog:
     if len(topics) != 4 or len(words) != (_V1_WORDS if is_v1 else _V2_WORDS):
         raise MalformedLog(
             f"OrderFilled with {len(topics)} topics and {len(words)} words "
-            f"in {log.get('transactionHash')}"
+            f"in {describe(log.get('transactionHash'))}"
         )
     side, token_id = _v1_side_and_token(words) if is_v1 else _v2_side_and_token(words)
     return OrderFilledLog(

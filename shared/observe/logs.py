@@ -108,7 +108,7 @@ class _StandardError(logging.StreamHandler[TextIO]):
         )
 
 
-VERBOSE_LIBRARIES = ("aiokafka", "faust", "mode", "web3", "websockets", "asyncio", "alembic")
+VERBOSE_LIBRARIES = ("aiokafka", "faust", "mode", "websockets", "asyncio", "alembic")
 """Libraries of which only warnings are logged: an assignment of 64 partitions is a line of 4,000
 characters."""
 

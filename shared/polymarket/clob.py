@@ -33,7 +33,7 @@ from shared.polymarket.replies import (
     parse_retry_after,
 )
 from shared.polymarket.settings import VenueSettings
-from shared.polymarket.signing import Credentials, Wallet
+from shared.polymarket.signing import Credentials, Wallet, parse_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ FIRST_CURSOR = "MA=="
 LAST_CURSOR = "LTE="
 MAX_PAGES = 100
 """Of one read: more means that the pages do not end."""
+MIN_TIME_S, MAX_TIME_S = 10**9, 10**11
+"""Between them is every time in seconds; one in milliseconds is above."""
 MAX_CLOCK_SKEW_S = 1
 """Clocks that differ by no more count as equal: the venue reports whole seconds, and its reply took
 time to arrive."""
@@ -139,13 +141,11 @@ class Clob:
         if replies[-1][0] == HTTPStatus.UNAUTHORIZED and await self._is_clock_wrong(offset_s):
             replies = await self._request_api_key(wallet)
         status, body = replies[-1]
-        if status == HTTPStatus.OK and _is_api_key(body):
-            return Credentials(
-                address=wallet.signer,
-                key=str(body["apiKey"]),
-                secret=str(body["secret"]),
-                passphrase=str(body["passphrase"]),
-            )
+        credentials = (
+            parse_credentials(body, address=wallet.signer) if status == HTTPStatus.OK else None
+        )
+        if credentials is not None:
+            return credentials
         # A key that was not created for a passing reason cannot be derived either: that refusal
         # says nothing about the next attempt.
         if any(_is_passing(*reply) for reply in replies):
@@ -296,8 +296,8 @@ class Clob:
         """
         if self._clock_offset_s == offset_s:  # else another request has measured it meanwhile
             try:
-                venue_time_s = int(await self._get("/time"))
-            except (Transient, NoMarket, TypeError, ValueError):
+                venue_time_s = _parse_time(await self._get("/time"))
+            except (Transient, NoMarket, ValueError):
                 return False
             self._clock_offset_s = venue_time_s - int(self._now().timestamp())
         return abs(self._clock_offset_s - offset_s) > MAX_CLOCK_SKEW_S
@@ -346,8 +346,14 @@ def _asset_type(token_id: str | None) -> str:
     return "CONDITIONAL-V2" if is_v3_position(int(token_id)) else "CONDITIONAL"
 
 
-def _is_api_key(body: Any) -> bool:
-    return isinstance(body, dict) and {"apiKey", "secret", "passphrase"} <= body.keys()
+def _parse_time(body: Any) -> int:
+    """Unix seconds. Raises: ValueError where the reply is no time."""
+    if isinstance(body, bool) or not isinstance(body, int | str):
+        raise ValueError("no number")
+    time_s = int(body)
+    if not MIN_TIME_S < time_s < MAX_TIME_S:
+        raise ValueError("not a time in seconds")
+    return time_s
 
 
 def _is_passing(status: int, body: Any) -> bool:

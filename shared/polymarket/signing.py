@@ -29,7 +29,7 @@ from polymarket._internal.hmac import build_hmac_signature
 from polymarket._internal.l1_auth import sign_api_key_auth
 from polymarket._internal.protocol import is_v2_position_id
 from polymarket._internal.wallet import WalletType, signature_type_for, try_classify_wallet_type
-from polymarket.errors import UserInputError
+from polymarket.errors import SigningError, UserInputError
 from polymarket.types import EvmAddress, HexString
 
 from shared.chain.orders import BUY, SELL, order_hash
@@ -73,6 +73,22 @@ class Credentials:
                 secret=self.secret, timestamp=timestamp, method=method, path=path, body=body
             ),
         }
+
+
+def parse_credentials(body: object, *, address: str) -> Credentials | None:
+    """Parse the API key that the venue issued to a signer. None where it has none that signs."""
+    if not isinstance(body, dict):
+        return None
+    parts = [body.get(name) for name in ("apiKey", "secret", "passphrase")]
+    if not all(isinstance(each, str) and each.isascii() and each.isprintable() for each in parts):
+        return None
+    key, secret, passphrase = map(str, parts)
+    credentials = Credentials(address=address, key=key, secret=secret, passphrase=passphrase)
+    try:
+        credentials.build_headers(method="GET", path="/", body=None, timestamp=0)
+    except SigningError:
+        return None
+    return credentials if all((key, secret, passphrase)) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

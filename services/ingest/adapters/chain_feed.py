@@ -81,7 +81,7 @@ class ChainFeed:
         while True:
             is_behind = False
             try:
-                is_behind = await self._read_new_blocks(publish)
+                is_behind = await self.read_new_blocks(publish)
             except Transient as error:
                 metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.FAILED)
                 logger.warning(
@@ -91,7 +91,7 @@ class ChainFeed:
                 )
             await asyncio.sleep(0 if is_behind else self._poll_interval.total_seconds())
 
-    async def _read_new_blocks(self, publish: Publish) -> bool:
+    async def read_new_blocks(self, publish: Publish) -> bool:
         """Read the next span of each group of partitions; those that are behind are read on in the
         next round, so that they hold up no other. Return whether any is. Raises: Transient.
         """
@@ -143,12 +143,13 @@ class ChainFeed:
         """Publish what is new in the group's next span of blocks, save its cursors, and return its
         last block. Raises: Transient.
         """
-        through = head
         if group.leaders:
-            spans = self._chain.read_order_fills(group.start, head, group.leaders)
-            span = await anext(spans)
+            span = await anext(self._chain.read_order_fills(group.start, head, group.leaders))
             await self._publish_fills(span.fills, publish, head=head)
             through = span.through_block
+        else:
+            # Nothing is read that would show that the node knows this block.
+            through = (await self._chain.fetch_blocks([head]))[0].number
         await self._cursors.save(group.leases, through)
         # Only what is near the head may still be changed by a reorg.
         start = self._start_after(through) if through == head else through + 1

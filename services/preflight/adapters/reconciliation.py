@@ -39,8 +39,6 @@ BLOCKS_BEHIND_HEAD = 5
 """A block of that depth is hardly reorganized, and nodes behind a load balancer have all seen it.
 Receipts say on which side of it a trade is: one that moved to another block must not count twice.
 """
-MAX_RECEIPTS_PER_REQUEST = 100
-"""Some nodes answer no larger batch."""
 
 
 class ChainLevels:
@@ -98,15 +96,11 @@ class ChainLevels:
                 for trade in (each.trades if each.base is None else each.accounted)
             )
         )
-        mined_in: dict[str, int | None] = {}
-        for start in range(0, len(hashes), MAX_RECEIPTS_PER_REQUEST):
-            chunk = hashes[start : start + MAX_RECEIPTS_PER_REQUEST]
-            for tx_hash, receipt in zip(
-                chunk, await self._chain.fetch_receipts(chunk), strict=True
-            ):
-                succeeded = receipt is not None and receipt.succeeded
-                mined_in[tx_hash] = receipt.block_number if receipt and succeeded else None
-        return mined_in
+        receipts = await self._chain.fetch_receipts(hashes)
+        return {
+            tx_hash: receipt.block_number if receipt is not None and receipt.succeeded else None
+            for tx_hash, receipt in zip(hashes, receipts, strict=True)
+        }
 
 
 class ReconciliationFeed:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from tests.builders import LEADER, PROXY
 
-HEAVY = ("aiokafka", "sqlalchemy", "web3", "faust", "aiohttp", "pydantic", "eth_utils", "rich")
+HEAVY = ("aiokafka", "sqlalchemy", "faust", "aiohttp", "pydantic", "eth_utils", "rich")
 
 
 @pytest.fixture(autouse=True)

@@ -192,7 +192,7 @@ async def test_what_was_read_stays_read_where_a_later_span_fails() -> None:
 
 async def test_a_fill_that_is_read_again_is_published_once() -> None:
     chain = a_chain(head=20, fills_in=[11, 18, 20])
-    cursors, published = Cursors(), Published()
+    cursors, published = Cursors(10), Published()
 
     def is_read() -> bool:
         chain.head += 1

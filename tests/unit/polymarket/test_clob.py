@@ -290,7 +290,16 @@ async def test_pages_that_always_have_another_cursor_end_too(venue: Venue, clob:
 
 
 @pytest.mark.parametrize(
-    "canned", [(401, {"error": "Invalid L1 Request headers"}), (200, {"apiKey": "k"}), (200, [])]
+    "canned",
+    [
+        (401, {"error": "Invalid L1 Request headers"}),
+        (200, {"apiKey": "k"}),
+        (200, []),
+        (200, API_KEY | {"apiKey": None}),
+        (200, API_KEY | {"secret": "no base64: x"}),
+        (200, API_KEY | {"secret": ""}),
+        (200, API_KEY | {"passphrase": "two\nlines"}),
+    ],
 )
 async def test_a_final_refusal_of_an_api_key_names_the_signer(
     venue: Venue, clob: Clob, canned: tuple[int, Any]
@@ -409,7 +418,18 @@ async def test_trades_of_a_venue_whose_clock_is_behind_are_fetched_by_its_time(
 
 
 @pytest.mark.parametrize(
-    "time_reply", [(200, int(NOON.timestamp())), (200, "<html>"), (200, {}), (500, ""), None]
+    "time_reply",
+    [
+        (200, int(NOON.timestamp())),
+        (200, int(NOON.timestamp()) * 1000),
+        (200, 10**18),
+        (200, -1),
+        (200, True),
+        (200, "<html>"),
+        (200, {}),
+        (500, ""),
+        None,
+    ],
 )
 async def test_an_unauthorized_order_is_not_sent_again_when_the_clocks_agree(
     venue: Venue, clob: Clob, time_reply: tuple[int, Any] | None
