@@ -20,8 +20,11 @@ SECRET = "a-secret-key"
 
 
 @asynccontextmanager
-async def serve_node(respond: Respond, *, timeout_s: float = 1) -> AsyncIterator[Rpc]:
-    """Serve a node with a key in its address, as those of providers have; a client of it."""
+async def serve_node(respond: Respond, *, timeout_s: float = 30) -> AsyncIterator[Rpc]:
+    """Serve a node with a key in its address, as those of providers have; a client of it.
+
+    ``timeout_s``: for a node that never answers, short.
+    """
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = respond(await request.json())

@@ -4,7 +4,8 @@ Nodes and the gateways in front of them send more than JSON-RPC allows: an error
 JSON text or a page for a body, one error for a whole batch, fewer answers than requests, null where
 a field should be. All of it is read here, as a value or as a failure:
 
-    Transient            no answer, or an unreadable one (shared.domain.errors)
+    Transient            an answer that cannot be read (shared.domain.errors)
+    ├── NoAnswer         there is none: not in time, no connection, or a gateway's error page
     ├── NodeRefused      the node answered with an error: its code and text are attributes
     └── AnswersMissing   the node left out some requests of a batch
 """
@@ -12,7 +13,7 @@ a field should be. All of it is read here, as a value or as a failure:
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from eth_abi.abi import decode
@@ -24,8 +25,6 @@ Request = tuple[str, Sequence[Any]]
 """A method and its parameters."""
 Clean = Callable[[str], str]
 """Makes a node's text fit to be logged: without the address and the key of the node."""
-
-T = TypeVar("T")
 
 MAX_TEXT = 200
 """Characters of a node's text that an error repeats."""
@@ -58,6 +57,10 @@ _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _SHOWN = re.compile(r"0x[0-9a-zA-Z]*\Z")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
+
+
+class NoAnswer(Transient):
+    """The node did not answer: it is away, or was asked for what takes it too long."""
 
 
 class NodeRefused(Transient):
@@ -106,7 +109,8 @@ def parse_answers(
     """Return what a node answered to the requests with these ids, in their order: the result of
     each, or the NodeRefused that it failed with. ``status`` is the HTTP status.
 
-    Raises: Transient; NodeRefused where the node refused all of them; AnswersMissing.
+    Raises: Transient; of these, NodeRefused where the node refused all of them, AnswersMissing and
+    NoAnswer.
     """
     what = methods[0] if len(ids) == 1 else f"a batch of {len(ids)} requests ({methods[0]})"
     try:
@@ -173,6 +177,8 @@ def _unreadable(raw: bytes, *, status: int, what: str, clean: Clean) -> Transien
     said = f": {clean(text)}" if text and not text.startswith(("<", "{", "[")) else ""
     if status in _MAY_BE_SIZE:
         return NodeRefused(what, status, f"HTTP status {status}{said}")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return NoAnswer(f"{what}: no answer from the node (status {status}){said}")
     return Transient(f"{what}: no JSON from the node (status {status}){said}")
 
 

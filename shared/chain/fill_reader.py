@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from shared.chain.limits import Limit
 from shared.chain.logs import OrderFilledLog, decode_order_fills, maker_topics
-from shared.chain.rpc import AnswersMissing, NoAnswerInTime, NodeRefused, Request, Rpc
+from shared.chain.rpc import AnswersMissing, NoAnswer, NodeRefused, Request, Rpc
 from shared.domain.errors import Transient
 
+MIN_BLOCKS = 16
+"""A node that does not answer is asked for so many at least: fewer take it hardly less time."""
 MAX_MAKERS = 1_000
 """Wallets in one filter: nodes take as many topics per position."""
 
@@ -49,9 +51,9 @@ class FillReader:
             except (NodeRefused, AnswersMissing) as error:
                 blocks, group = _reduce(error, blocks=used_blocks, makers=used_makers)
                 continue
-            except NoAnswerInTime:
-                # The next attempt is the caller's: as many blocks would take as long.
-                self._blocks.lower()
+            except NoAnswer:
+                # The next attempt is the caller's: as many blocks may take as long.
+                self._blocks.lower(minimum=MIN_BLOCKS)
                 raise
             self._blocks.worked(blocks, used=used_blocks)
             self._makers.worked(group, used=used_makers)

@@ -26,6 +26,7 @@ class Limit:
             if self._answered >= GROW_AFTER:
                 self.value, self._answered = min(self._maximum, 2 * self.value), 0
 
-    def lower(self) -> None:
-        """Halve the value, to 1 at least."""
-        self.value, self._answered = max(1, self.value // 2), 0
+    def lower(self, *, minimum: int) -> None:
+        """Halve the value, where it is above the minimum, and not below that."""
+        if self.value > minimum:
+            self.value, self._answered = max(minimum, self.value // 2), 0

@@ -1,9 +1,9 @@
 """JSON-RPC client of a chain node. A failure is an exception, never an empty result.
 
-    Transient            no answer from the node, or an unreadable one (shared.domain.errors)
+    Transient            an answer that cannot be read (shared.domain.errors)
+    ├── NoAnswer         there is none: not in time, no connection, or a gateway's error page
     ├── NodeRefused      the node answered with an error: its code and text are attributes
-    ├── AnswersMissing   the node left out some requests of a batch
-    └── NoAnswerInTime   the node did not answer in time
+    └── AnswersMissing   the node left out some requests of a batch
 
 Error texts never contain the node's address: provider URLs contain API keys.
 """
@@ -20,6 +20,7 @@ import orjson
 from shared.chain.answers import (
     MAX_TEXT,
     AnswersMissing,
+    NoAnswer,
     NodeRefused,
     Request,
     names_batch_size,
@@ -29,7 +30,7 @@ from shared.chain.answers import (
 from shared.chain.limits import Limit
 from shared.domain.errors import Transient
 
-__all__ = ["AnswersMissing", "NoAnswerInTime", "NodeRefused", "Request", "Rpc"]
+__all__ = ["AnswersMissing", "NoAnswer", "NodeRefused", "Request", "Rpc"]
 
 MAX_CONNECTIONS = 16
 MAX_BATCH = 100
@@ -38,10 +39,6 @@ HEADERS = {"Content-Type": "application/json"}
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 MIN_SECRET_LENGTH = 4
 """Shorter parts of an address are words such as ``v2``."""
-
-
-class NoAnswerInTime(Transient):
-    """The node did not answer in time: it is away, or was asked for too much at once."""
 
 
 class Rpc:
@@ -132,11 +129,9 @@ class Rpc:
         try:
             async with self._session.post(self._url, data=orjson.dumps(payload)) as response:
                 return response.status, await response.read()
-        except TimeoutError:
-            raise NoAnswerInTime(f"no answer from the chain node ({what}) in time") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # `from None`: the original's text may contain the provider's URL.
-            raise Transient(
+            raise NoAnswer(
                 f"no answer from the chain node ({what}): {type(error).__name__}"
             ) from None
 

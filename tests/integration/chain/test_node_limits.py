@@ -38,7 +38,7 @@ def gateway(deployment: Deployment) -> LimitedNode:
 
 @pytest.fixture
 async def limited(gateway: LimitedNode) -> AsyncIterator[ChainClient]:
-    async with serve_node(gateway, timeout_s=20) as rpc:
+    async with serve_node(gateway) as rpc:
         yield ChainClient(rpc)
 
 

@@ -94,7 +94,8 @@ EMPTY_RESULTS = answer(lambda calls: elements(calls, result="0x"))
 async def test_a_failing_node_is_transient_and_the_error_does_not_contain_its_key(
     respond: Respond, count: int
 ) -> None:
-    async with serve_node(respond) as rpc:
+    timeout_s = 1 if respond is never_answer else 30
+    async with serve_node(respond, timeout_s=timeout_s) as rpc:
         with pytest.raises(Transient) as failure:
             await rpc.call_batch([("eth_blockNumber", []), ("eth_chainId", [])][:count])
 
@@ -105,7 +106,8 @@ async def test_a_failing_node_is_transient_and_the_error_does_not_contain_its_ke
 
 @pytest.mark.parametrize("respond", [*FAILURES.values(), EMPTY_RESULTS], ids=[*FAILURES, "empty"])
 async def test_no_balance_is_read_from_a_failing_node(respond: Respond) -> None:
-    async with serve_node(respond) as rpc:
+    timeout_s = 1 if respond is never_answer else 30
+    async with serve_node(respond, timeout_s=timeout_s) as rpc:
         with pytest.raises(Transient):
             await ChainClient(rpc).fetch_balances(WALLET, [1 << 200])
 

@@ -72,7 +72,7 @@ class Watches:
 
 async def poll(watches: Watches, respond: Respond, *, batch_size: int = 200) -> None:
     """Let the feed poll a few times."""
-    async with serve_node(respond, timeout_s=5) as rpc:
+    async with serve_node(respond) as rpc:
         feed = ReceiptFeed(
             watches,  # type: ignore[arg-type]
             ChainClient(rpc),
