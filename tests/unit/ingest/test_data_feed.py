@@ -10,17 +10,20 @@ from itertools import groupby
 from random import Random
 from typing import Any
 
+import pytest
 from eth_utils.address import to_checksum_address
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.adapters import DataFeed
 from services.ingest.adapters.data_feed import MAX_CONCURRENT
-from shared.domain.errors import Transient
+from services.ingest.settings import Settings
+from shared.domain.errors import InvalidSettings, Transient
 from shared.messages.base import Message
 from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from shared.polymarket.data_api import Row, Trades
+from shared.settings import read
 from shared.testing.waiting import eventually
 from tests.builders import (
     LEADER,
@@ -252,6 +255,19 @@ async def test_a_failing_leader_is_asked_for_again_later_each_time() -> None:
 
     counts = {wallet: data_api.requested.count(wallet) for wallet in data_api.rows_by_wallet}
     assert counts[LEADER] < counts[OTHER_PROXY] / 2
+
+
+def test_a_longest_look_back_below_the_look_back_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POLYGON_RPC_URL", "http://node")
+    monkeypatch.setenv("INGEST_DATA_LOOKBACK", "PT2M")
+    monkeypatch.setenv("INGEST_DATA_MAX_LOOKBACK", "PT119S")
+    with pytest.raises(InvalidSettings, match="INGEST_DATA_MAX_LOOKBACK must be at least"):
+        read(Settings)
+
+    monkeypatch.setenv("INGEST_DATA_MAX_LOOKBACK", "PT2M")
+    assert read(Settings).data_max_lookback == timedelta(minutes=2)
 
 
 class Seconds:
