@@ -24,6 +24,7 @@ from http import HTTPStatus
 from typing import Any
 
 from shared.domain.money import floor_micros
+from shared.messages.base import MAX_MICROS
 from shared.polymarket.gates import Gate, find_gate, find_refusing_gate
 
 
@@ -326,7 +327,8 @@ def _parse_accepted(body: Mapping[str, Any]) -> Reply:
     except (ArithmeticError, ValueError):
         return ReplyLost("accepted with amounts that are not numbers")
     trade_ids = body.get("tradeIDs") or ()
-    if not isinstance(trade_ids, list | tuple) or min(making, taking) < 0:
+    is_possible = min(making, taking) >= 0 and max(making, taking) <= MAX_MICROS
+    if not isinstance(trade_ids, list | tuple) or not is_possible:
         return ReplyLost("accepted with impossible trades or amounts")
     return Accepted(
         status=str(body.get("status", "")).lower(),

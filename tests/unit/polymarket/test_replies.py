@@ -386,3 +386,13 @@ def test_no_reply_raises_and_only_status_200_is_accepted(status: int, body: Any)
     reply = parse_reply(status, body)
 
     assert not isinstance(reply, Accepted) or status == 200
+
+
+@pytest.mark.parametrize("field", ["makingAmount", "takingAmount"])
+@pytest.mark.parametrize("amount", [str(2**63), 10**13, "-1", "1e999999", [], {"a": 1}])
+def test_an_amount_that_nobody_has_leaves_the_outcome_unknown(field: str, amount: object) -> None:
+    body = {"success": True, "orderID": "0x1", "status": "matched", field: amount}
+
+    reply = parse_reply(200, body)
+
+    assert isinstance(reply, ReplyLost) == bool(amount)
