@@ -1,7 +1,7 @@
 """Composition root: builds ingest's handler, feeds and adapters from the settings."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from collections.abc import Set as AbstractSet
+import uuid
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,11 +10,13 @@ from services.ingest.adapters import (
     ActivityFeed,
     ChainFeed,
     ChainHoldings,
-    Cursor,
     DataFeed,
     EquityFeed,
     PostgresEquities,
+    PostgresLeaderCursors,
+    PostgresPartitionCursors,
     PostgresTrades,
+    SharedLeaders,
     UnsettledTradesCheck,
     VenueComplements,
     list_wallets,
@@ -28,6 +30,7 @@ from shared.clock import utc_now
 from shared.db.controls import ControlsWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
+from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
 from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.domain.errors import Transient
@@ -42,13 +45,14 @@ from shared.polymarket.request_budget import RequestBudget
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.settings import read
+from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
 from shared.streams.service import Process, Service, run
 
 
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
-    settings, venue = read(Settings), read(VenueSettings)
+    settings, venue, ownership = read(Settings), read(VenueSettings), Ownership()
     exchanges = read(ChainSettings).exchanges
     chain = ChainClient(Rpc(str(settings.polygon_rpc_url)), exchanges=exchanges)
     budget = RequestBudget(share=venue.venue_rate_share)
@@ -56,6 +60,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
     async with (
         Producer(process.kafka) as producer,
         engine_scope(read(DatabaseSettings)) as engine,
+        build_leases(ownership, engine, process, settings) as leases,
         chain,
         data or nullcontext(),
         Clob(venue, now=utc_now, budget=budget) as clob,
@@ -64,6 +69,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
         controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
         await controls.refresh()
         activity = Channel(build_channel_settings(settings, venue), lambda: [rtds.SUBSCRIBE])
+        leaders = SharedLeaders(controls.leaders, ownership, leases)
         holdings = ChainHoldings(chain, exchanges=exchanges)
         handler = build_handler(engine, holdings, clob, controls, settings)
         yield Service(
@@ -73,33 +79,53 @@ async def compose(process: Process) -> AsyncIterator[Service]:
             produces=[CopyIntended, LeaderFillSeen, FrameParked],
             feeds={
                 "controls": controls,
-                "rtds": ActivityFeed(activity, leaders=controls.leaders, now=utc_now),
-                "chain": build_chain_feed(engine, chain, controls, settings),
-                "unsettled": UnsettledTradesCheck(
-                    engine,
-                    leaders=controls.leaders,
-                    now=utc_now,
-                    after=settings.unsettled_after,
-                    check_interval=settings.unsettled_check_interval,
-                ),
-                "equities": build_equity_feed(engine, chain, data, controls, settings),
-                **(
-                    {"data": build_data_feed(data, settings, leaders=controls.leaders)}
-                    if data
-                    else {}
-                ),
+                "leases": leases,
+                "rtds": ActivityFeed(activity, leaders=leaders.assigned, now=utc_now),
+                "chain": build_chain_feed(engine, chain, leaders, settings),
+                "unsettled": build_unsettled_check(engine, leaders, settings),
+                "equities": build_equity_feed(engine, chain, data, controls, leaders, settings),
+                **({"data": build_data_feed(engine, data, leaders, settings)} if data else {}),
             },
-            readiness_checks=[controls],
+            readiness_checks=[controls, leases],
+            ownership=ownership,
         )
 
 
+def build_leases(
+    ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings
+) -> Leases:
+    """Leases held under the name of the static group member, which a restart keeps; without static
+    membership, under a name of this process alone.
+    """
+    return Leases(
+        engine,
+        ownership,
+        service="ingest",
+        topic=LeaderFillSeen.topic,
+        holder=process.kafka.group_instance_id or uuid.uuid4().hex,
+        duration=settings.lease_duration,
+    )
+
+
+def build_unsettled_check(
+    engine: AsyncEngine, leaders: SharedLeaders, settings: Settings
+) -> UnsettledTradesCheck:
+    return UnsettledTradesCheck(
+        engine,
+        leaders=leaders.assigned,
+        now=utc_now,
+        after=settings.unsettled_after,
+        check_interval=settings.unsettled_check_interval,
+    )
+
+
 def build_chain_feed(
-    engine: AsyncEngine, chain: ChainClient, controls: ControlsWatch, settings: Settings
+    engine: AsyncEngine, chain: ChainClient, leaders: SharedLeaders, settings: Settings
 ) -> ChainFeed:
     return ChainFeed(
         chain,
-        Cursor(engine, "chain"),
-        leaders=controls.leaders,
+        PostgresPartitionCursors(engine),
+        leaders=leaders,
         now=utc_now,
         poll_interval=settings.chain_poll_interval,
         lookback_blocks=settings.chain_lookback_blocks,
@@ -140,14 +166,16 @@ def build_data_api(
 
 
 def build_data_feed(
-    data: DataApi, settings: Settings, *, leaders: Callable[[], AbstractSet[str]]
+    engine: AsyncEngine, data: DataApi, leaders: SharedLeaders, settings: Settings
 ) -> DataFeed:
     return DataFeed(
         data.fetch_trades,
+        PostgresLeaderCursors(engine),
         leaders=leaders,
         now=utc_now,
         poll_interval=settings.data_poll_interval,
         lookback=settings.data_lookback,
+        max_lookback=settings.data_max_lookback,
     )
 
 
@@ -156,8 +184,11 @@ def build_equity_feed(
     chain: ChainClient,
     data: DataApi | None,
     controls: ControlsWatch,
+    leaders: SharedLeaders,
     settings: Settings,
 ) -> EquityFeed:
+    """Each wallet, also a follower's, is read by the instance of its partition."""
+
     async def fetch_cash(wallets: Sequence[str]) -> list[int | Transient]:
         read = await chain.fetch_balances_or_failures([(wallet, ()) for wallet in wallets])
         return [each if isinstance(each, Transient) else each.collateral for each in read]
@@ -166,7 +197,7 @@ def build_equity_feed(
         PostgresEquities(engine, max_age=settings.max_equity_age),
         fetch_cash=fetch_cash,
         fetch_value=None if data is None else data.fetch_value,
-        wallets=lambda: list_wallets(controls.known()),
+        wallets=lambda: set(filter(leaders.is_assigned, list_wallets(controls.known()))),
         now=utc_now,
         interval=settings.equity_interval,
         max_age=settings.max_equity_age,

@@ -16,6 +16,10 @@ class Settings(BaseSettings):
         env_prefix="INGEST_", frozen=True, use_attribute_docstrings=True
     )
 
+    lease_duration: timedelta = Field(default=timedelta(seconds=8), ge=timedelta(seconds=1))
+    """How long this instance may read the chain and the Data API for its partitions without
+    renewing its leases. Keep it below KAFKA_SESSION_TIMEOUT_MS: then no partition waits for a lease
+    after a failure."""
     polygon_rpc_url: HttpUrl = Field(validation_alias="POLYGON_RPC_URL")
     """The node whose logs are read."""
     rtds_ping_interval: timedelta = timedelta(seconds=5)
@@ -33,11 +37,17 @@ class Settings(BaseSettings):
     data_url: HttpUrl | None = Field(default=None, validation_alias="DATA_URL")
     """The Data API's address, https://data-api.polymarket.com for the live one. Not set: this feed
     is off, and entries of follows that copy a share of the equity are refused."""
-    data_poll_interval: timedelta = timedelta(seconds=5)
-    """The pause between two rounds over all leaders. A round takes 60 ms for each leader: the limit
-    is 200 requests in ten seconds for one address."""
-    data_lookback: timedelta = timedelta(minutes=2)
-    """Trades older than this are not fetched. The Data API is some seconds behind the chain."""
+    data_poll_interval: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    """The pause between two requests for the same leader. With many leaders it is longer, 60 ms for
+    each: the limit is 200 requests in ten seconds for one address."""
+    data_lookback: timedelta = Field(default=timedelta(minutes=2), gt=timedelta(0))
+    """How long before a leader's cursor, the time of his newest known trade, his trades are fetched
+    again: the Data API is some seconds behind the chain, and rows may appear out of order. Of a
+    leader without a cursor the trades of this long ago are fetched."""
+    data_max_lookback: timedelta = timedelta(hours=1)
+    """Trades older than this are not fetched, however long nothing was read. By then entries and
+    exits are too old to be copied (`PREFLIGHT_MAX_EXIT_AGE`); what followers still hold is compared
+    with what the leader holds (`PREFLIGHT_RECONCILE_INTERVAL`). At least `INGEST_DATA_LOOKBACK`."""
     unsettled_after: timedelta = timedelta(minutes=10)
     """How long after its match a copied trade must be in a block. If it is not, its settlement has
     failed, and an error is logged."""
@@ -62,6 +72,15 @@ class Settings(BaseSettings):
     max_equity_age: timedelta = Field(default=timedelta(minutes=10), gt=timedelta(0))
     """How long a reading counts: the leader's highest and the follower's lowest one decide. Without
     two, the entry is refused as `equity_unknown`: it must be more than twice the interval."""
+
+    @model_validator(mode="after")
+    def _require_lookbacks_in_order(self) -> Self:
+        if self.data_max_lookback < self.data_lookback:
+            raise ValueError(
+                "INGEST_DATA_MAX_LOOKBACK must be at least INGEST_DATA_LOOKBACK: rows that appear "
+                "late would be missed"
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_two_readings(self) -> Self:

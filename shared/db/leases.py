@@ -166,8 +166,9 @@ class Leases:
         Raises: Transient; Superseded.
         """
         await self._renew(list(self._held))
-        # Empty during a rebalance: running handlers may still have to write.
-        if assigned := self._ownership.partitions_of_topic(self._topic):
+        # Not during a rebalance: running handlers may still have to write.
+        if self._ownership.is_assigned:
+            assigned = self._ownership.partitions_of_topic(self._topic)
             await self._release([held for held in self._held if held not in assigned])
             await self._acquire(sorted(assigned - self._held.keys()))
 

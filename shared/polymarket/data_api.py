@@ -9,6 +9,7 @@ was reported twice, and nothing in them says which.
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
@@ -32,7 +33,8 @@ logger = logging.getLogger(__name__)
 ROWS_PER_PAGE = 500
 MAX_TOKEN_ID_DIGITS = len(str(2**256))
 MAX_PAGES = 20
-"""Of one ``fetch_trades``: the other feeds report the fills of a wallet that trades more."""
+MAX_PAGES_OF_TRADES = 4
+"""Of one ``fetch_trades``: who has traded more is read on later, so that nobody waits for him."""
 
 DATA_API_FIELD_BY_RTDS_FIELD = {
     "proxyWallet": "proxy_wallet",
@@ -51,6 +53,16 @@ MAX_USDC = 10**12
 """No wallet is worth as much."""
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trades:
+    """Fills of a wallet."""
+
+    rows: list[Row]
+    """Newest first."""
+    is_complete: bool
+    """False: older fills of the requested time were not read."""
 
 
 class DataApi:
@@ -81,9 +93,11 @@ class DataApi:
         if self._session is not None:
             await self._session.close()
 
-    async def fetch_trades(self, wallet: str, since: datetime) -> list[Row]:
-        """Return the wallet's fills since then, as taker and as maker, newest first. Where the
-        pages do not end, return those of the pages that were read.
+    async def fetch_trades(self, wallet: str, since: datetime, until: datetime) -> Trades:
+        """Return the wallet's fills of that time, as taker and as maker, both ends included: the
+        newest, as many as a few pages have.
+
+        Answers are cached by their URL: ask with another ``until`` each time.
 
         Raises: Transient, InvalidMessage.
         """
@@ -91,9 +105,11 @@ class DataApi:
             "user": wallet,
             "taker_only": "false",
             "start": str(int(since.timestamp())),
+            "end": str(int(until.timestamp())),
             "limit": str(ROWS_PER_PAGE),
         }
-        return await self._fetch_pages("/v2/trades", query)
+        rows, cursor = await self._fetch_pages("/v2/trades", query, MAX_PAGES_OF_TRADES)
+        return Trades(rows=rows, is_complete=cursor is None)
 
     async def fetch_positions(self, wallet: str) -> list[Row]:
         """Return what the wallet holds in markets that are not resolved, some seconds late. Where
@@ -102,27 +118,31 @@ class DataApi:
         Raises: Transient, InvalidMessage.
         """
         query = {"user": wallet, "status": "OPEN", "limit": str(ROWS_PER_PAGE)}
-        return await self._fetch_pages("/v2/positions", query)
+        rows, cursor = await self._fetch_pages("/v2/positions", query, MAX_PAGES)
+        if cursor is not None:
+            logger.warning(
+                "the Data API's pages of wallet %s do not end, %d rows were read up to cursor %r",
+                wallet,
+                len(rows),
+                cursor,
+            )
+        return rows
 
-    async def _fetch_pages(self, path: str, query: dict[str, str]) -> list[Row]:
+    async def _fetch_pages(
+        self, path: str, query: dict[str, str], max_pages: int
+    ) -> tuple[list[Row], str | None]:
+        """The rows, and the cursor of the page that was not read: None where all were read."""
         rows: list[Row] = []
         cursors = set[str]()
-        for _ in range(MAX_PAGES):
+        cursor: str | None = None
+        while len(cursors) < max_pages:
             page, cursor = parse_page(await self._get(path, query))
             rows += page
-            if cursor is None:
-                return rows
-            if cursor in cursors:
+            if cursor is None or cursor in cursors:
                 break
             cursors.add(cursor)
             query["cursor"] = cursor
-        logger.warning(
-            "the Data API's pages of wallet %s do not end, %d rows were read up to cursor %r",
-            query["user"],
-            len(rows),
-            cursor,
-        )
-        return rows
+        return rows, cursor
 
     async def fetch_value(self, wallet: str) -> int:
         """Return what the wallet's positions are worth, in micro-USDC, rounded down.

@@ -39,6 +39,8 @@ class Ownership:
         self._partitioner = Partitioner()
         self._count_by_topic: dict[str, int] = {}
         self.partitions: frozenset[TopicPartition] = frozenset()
+        self.is_assigned = False
+        """False during a rebalance. True where no partition is left for this instance."""
 
     def owns(self, key: bytes, topic: str) -> bool:
         """Whether a message with ``key`` on ``topic`` would be delivered to this instance.
@@ -53,6 +55,10 @@ class Ownership:
         count = self._count_by_topic.get(topic)
         return None if count is None else self._partitioner.partition(key, count)
 
+    def partition_count(self, topic: str) -> int | None:
+        """Return how many partitions ``topic`` has. None: nothing has been assigned yet."""
+        return self._count_by_topic.get(topic)
+
     def partitions_of_topic(self, topic: str) -> frozenset[int]:
         """Return this instance's partitions of ``topic``."""
         return frozenset(each.partition for each in self.partitions if each.topic == topic)
@@ -62,6 +68,8 @@ class Ownership:
     ) -> None:
         self.partitions = frozenset(partitions)
         self._count_by_topic = count_by_topic
+        self.is_assigned = True
 
     def revoke(self) -> None:
         self.partitions = frozenset()
+        self.is_assigned = False

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from itertools import permutations
 from typing import Any
@@ -102,6 +103,7 @@ async def test_rows_and_slices_are_loaded_as_they_were_recorded(trades: Trades) 
         from_shares=shares(100),
         to_shares=shares(120),
         leader_usdc=usdc(10),
+        seen_at=NOON + timedelta(microseconds=1),
         leader_held_shares=shares(300),
     )
 

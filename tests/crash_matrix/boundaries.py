@@ -172,7 +172,7 @@ POINTS = (
     Point(
         service="ingest",
         name="move the chain cursor",
-        where="services.ingest.adapters:Cursor.save",
+        where="services.ingest.adapters:PostgresPartitionCursors.save",
         by="anybody",
     ),
     _decodes("ingest", "LeaderFillSeen", by="leader"),

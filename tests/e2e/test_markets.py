@@ -208,8 +208,8 @@ async def redeem_all(story: Story, market: Mapping[str, Any]) -> None:
     assert receipt.succeeded
 
     async def is_read() -> bool:
-        rows = await story.fetch_rows("select * from ingest.cursors where feed = 'chain'")
-        return bool(rows[0].block_number >= receipt.block_number)
+        rows = await story.fetch_rows("select * from ingest.partition_cursors")
+        return bool(rows) and all(row.block_number >= receipt.block_number for row in rows)
 
     await eventually(is_read, within=TIMEOUT_S, what="ingest has read the redemption's block")
     assert (await story.chain.fetch_balances(leader)).collateral > before

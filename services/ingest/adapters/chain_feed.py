@@ -2,18 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from typing import Protocol
 
 from services.ingest.adapters.fills import add_price_ranges, publish_fill
+from services.ingest.adapters.shared_leaders import LeaseId, SharedLeaders
 from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog
-from shared.db.engine import fetch_rows, transaction
 from shared.domain.errors import Transient
 from shared.domain.ids import derived_id
 from shared.domain.money import BASE_UNIT
@@ -24,65 +22,66 @@ from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
 
-SAVE_CURSOR = text("""
-insert into ingest.cursors (feed, block_number) values (:feed, :block)
-on conflict (feed) do update
-set block_number = greatest(cursors.block_number, excluded.block_number)
-""")
+
+class PartitionCursors(Protocol):
+    """Up to which block the leaders of each partition were read."""
+
+    async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
+        """The last block that was read of each of these; None where none ever was. ``count``: of
+        all partitions. Raises: Transient.
+        """
+        ...
+
+    async def save(self, leases: Sequence[LeaseId], block: int) -> None:
+        """Move the cursors of these partitions forward, never back, and none of which the lease is
+        not the newest one. Raises: Transient.
+        """
+        ...
 
 
-class Cursor:
-    """The stored position of a feed that reads the chain: the last block that it has read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Partitions that were read up to the same block, and are read on together."""
 
-    def __init__(self, engine: AsyncEngine, feed: str) -> None:
-        self._engine, self._feed = engine, feed
-
-    async def load(self) -> int | None:
-        """The last block that was read; None before the first one. Raises: Transient."""
-        async with transaction(self._engine) as connection:
-            rows = await fetch_rows(
-                connection,
-                "select block_number from ingest.cursors where feed = :feed",
-                feed=self._feed,
-            )
-        return int(rows[0].block_number) if rows else None
-
-    async def save(self, block: int) -> None:
-        """Move the cursor forward, never back: another instance may be ahead. Raises: Transient."""
-        async with transaction(self._engine) as connection:
-            await connection.execute(SAVE_CURSOR, {"feed": self._feed, "block": block})
+    start: int
+    """The first block to read."""
+    leases: tuple[LeaseId, ...]
+    leaders: tuple[str, ...]
 
 
 class ChainFeed:
-    """Publishes the leaders' fills from the exchanges' logs: exact, a block late, and complete,
-    because it reads on from its cursor.
+    """Publishes the fills of this instance's leaders from the exchanges' logs: exact, a block late,
+    and complete, because it reads on from its cursors, also where another instance has left them.
     """
 
     def __init__(
         self,
         chain: ChainClient,
-        cursor: Cursor,
+        cursors: PartitionCursors,
         *,
-        leaders: Callable[[], AbstractSet[str]],
+        leaders: SharedLeaders,
         now: Callable[[], datetime],
         poll_interval: timedelta,
         lookback_blocks: int,
         first_lookback_blocks: int,
     ) -> None:
-        self._chain, self._cursor, self._leaders, self._now = chain, cursor, leaders, now
+        self._chain, self._cursors, self._shared, self._now = chain, cursors, leaders, now
         self._poll_interval, self._lookback_blocks, self._first_lookback_blocks = (
             poll_interval,
             lookback_blocks,
             first_lookback_blocks,
         )
+        self._next_block: dict[LeaseId, int | None] = {}
+        """The block to read from, of each leased partition; None: none was read ever."""
         self._published: dict[str, int] = {}
         """The head at which each message id was published: blocks are read several times, and a
         fill is published once."""
 
     async def __call__(self, publish: Publish) -> None:
         while True:
+            is_behind = False
             try:
-                await self.read_new_blocks(publish)
+                is_behind = await self.read_new_blocks(publish)
             except Transient as error:
                 metrics.feed_frame(metrics.Feed.CHAIN, metrics.FrameKind.FAILED)
                 logger.warning(
@@ -90,27 +89,72 @@ class ChainFeed:
                     self._poll_interval,
                     error,
                 )
-            await asyncio.sleep(self._poll_interval.total_seconds())
+            await asyncio.sleep(0 if is_behind else self._poll_interval.total_seconds())
 
-    async def read_new_blocks(self, publish: Publish) -> None:
-        """Read on from the cursor to the head. The cursor is saved after each span of blocks: what
-        was read stays read where a later span fails.
+    async def read_new_blocks(self, publish: Publish) -> bool:
+        """Read the next span of each group of partitions; those that are behind are read on in the
+        next round, so that they hold up no other. Return whether any is. Raises: Transient.
         """
+        leaders = self._shared.by_lease()
+        await self._load_cursors(leaders.keys())
+        if not leaders:
+            return False
         head = (await self._chain.fetch_latest_block()).number
-        last_read = await self._cursor.load()
-        start = max(
-            0,
-            head - self._first_lookback_blocks
-            if last_read is None
-            else last_read + 1 - self._lookback_blocks,
-        )
-        leaders = frozenset(self._leaders())
-        async for span in self._chain.read_order_fills(start, head, sorted(leaders)):
+        groups = self._group(leaders, head)
+        reached = [await self._read_group(group, head, publish) for group in groups]
+        self._forget(before=min((group.start for group in groups), default=0))
+        return any(block < head for block in reached)
+
+    async def _load_cursors(self, leases: Collection[LeaseId]) -> None:
+        """Begin with the partitions that are new here where their last owner ended, and forget
+        those that are lost. Raises: Transient.
+        """
+        self._next_block = {each: at for each, at in self._next_block.items() if each in leases}
+        new = [each for each in leases if each not in self._next_block]
+        if new:
+            stored = await self._cursors.load(
+                [partition for partition, _ in new], count=self._shared.partition_count()
+            )
+            self._next_block |= {each: self._start_after(stored[each[0]]) for each in new}
+
+    def _start_after(self, last_read: int | None) -> int | None:
+        return None if last_read is None else max(0, last_read + 1 - self._lookback_blocks)
+
+    def _group(self, leaders: Mapping[LeaseId, Sequence[str]], head: int) -> list[_Group]:
+        """The partitions by the block to read from, those that are the furthest first: nothing
+        that can still be copied waits for what is old.
+        """
+        by_start: dict[int, list[LeaseId]] = {}
+        for lease in leaders:
+            start = self._next_block[lease]
+            first = max(0, head - self._first_lookback_blocks) if start is None else start
+            by_start.setdefault(first, []).append(lease)
+        return [
+            _Group(
+                start=start,
+                leases=tuple(leases),
+                leaders=tuple(sorted(leader for each in leases for leader in leaders[each])),
+            )
+            for start, leases in sorted(by_start.items(), reverse=True)
+            if start <= head
+        ]
+
+    async def _read_group(self, group: _Group, head: int, publish: Publish) -> int:
+        """Publish what is new in the group's next span of blocks, save its cursors, and return its
+        last block. Raises: Transient.
+        """
+        if group.leaders:
+            span = await anext(self._chain.read_order_fills(group.start, head, group.leaders))
             await self._publish_fills(span.fills, publish, head=head)
-            await self._cursor.save(span.through_block)
-            if self._leaders() != leaders:
-                break  # the next poll reads on for the new ones too
-        self._forget(before=start)
+            through = span.through_block
+        else:
+            # Nothing is read that would show that the node knows this block.
+            through = (await self._chain.fetch_blocks([head]))[0].number
+        await self._cursors.save(group.leases, through)
+        # Only what is near the head may still be changed by a reorg.
+        start = self._start_after(through) if through == head else through + 1
+        self._next_block |= dict.fromkeys(group.leases, start)
+        return through
 
     async def _publish_fills(
         self, logs: Sequence[OrderFilledLog], publish: Publish, *, head: int

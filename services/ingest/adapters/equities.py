@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 KEPT_FOR = timedelta(days=1)
 """How long a reading is kept at least."""
+NONE_INTERVAL_S = 1.0
+"""The pause where no wallet is needed."""
 WALLETS_PER_READING = 50
 """Whose pUSD is read in one request, right before the values of their positions."""
 
@@ -120,7 +122,9 @@ class EquityFeed:
     async def __call__(self, publish: Publish) -> None:
         while True:
             await self.read_all()
-            await asyncio.sleep(self._interval.total_seconds())
+            interval_s = self._interval.total_seconds()
+            # Before the first assignment of partitions there is none.
+            await asyncio.sleep(interval_s if self._wallets() else min(interval_s, NONE_INTERVAL_S))
 
     async def read_all(self) -> None:
         """Read each wallet once, and keep what was read."""

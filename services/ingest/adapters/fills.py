@@ -7,6 +7,11 @@ from shared.messages.leader_fills import LeaderFillSeen
 from shared.observe import tracing
 from shared.streams.routes import Publish
 
+ROWS_REMEMBERED = 10_000
+"""The socket may bring a row again. A row that was published is not published again: the result
+would be the same, for twice the work. A row of the socket under its other type is another row: each
+type is summed on its own."""
+
 
 async def publish_fill(fill: LeaderFillSeen, publish: Publish) -> None:
     """Publish it in the span that its whole trace begins with."""

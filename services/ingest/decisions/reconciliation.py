@@ -84,7 +84,7 @@ class Reconciliation:
 
     row: FillRow
     slices: tuple[CopySlice, ...]
-    """All slices that the row led to, now or in an earlier delivery: those to copy, and the
+    """All slices that the message led to, now or in an earlier delivery: those to copy, and the
     resent ones."""
     reported_again: tuple[LeaderFillSeen, ...] = ()
     """Rows of other trades that were taken for this trade, resent, and turned out not to be: to be
@@ -107,8 +107,8 @@ def reconcile(
     now: datetime,
     repeated_rows: RepeatedRows = RepeatedRows.SPEED,
 ) -> Reconciliation:
-    """The slices of ``fill``: those of an earlier delivery, and those that are new; and the rows
-    that must be published again because of it.
+    """The slices of ``fill``: those of an earlier delivery of the same message, and those that are
+    new; and the rows that must be published again because of it.
     """
     key, trade = row_key(fill), _with_row(context, fill, repeated_rows)
     resent, new = _split_resent(
@@ -125,6 +125,7 @@ def reconcile(
             intended_at=now,
             resent_of=resent_of,
             fill=fill if resent_of else None,
+            seen_at=fill.occurred_at,
             leader_usdc=cost_floor(share_range[1] - share_range[0], fill.price),
         )
 
@@ -133,7 +134,7 @@ def reconcile(
     return Reconciliation(
         row=trade.rows[key],
         slices=(
-            *(each for each in trade.slices if each.caused_by == key),
+            *(each for each in trade.slices if each.caused_by == key and _carries(fill, each)),
             *(new_slice(next(numbers), *each) for each in resent),
             *(new_slice(next(numbers), share_range) for share_range in new),
         ),
@@ -167,6 +168,15 @@ def is_confirmed_and_not_copied(context: TradeContext, fill: LeaderFillSeen) -> 
     # Only a row that does not confirm may be a repeated one.
     trade = _with_row(context, fill, RepeatedRows.CAUTION)
     return trade.confirmed_at is not None and bool(_uncopied_ranges(trade, context))
+
+
+def _carries(fill: LeaderFillSeen, copy_slice: CopySlice) -> bool:
+    """Whether this is the message that led to the slice, delivered again. Another message of the
+    same row (of another feed or instance, or of the same feed after a restart) is not.
+
+    Kafka delivers that message until its intents are published, so no other needs to make them.
+    """
+    return copy_slice.seen_at is None or copy_slice.seen_at == fill.occurred_at
 
 
 def _confirms(fill: LeaderFillSeen) -> bool:

@@ -85,6 +85,10 @@ class CopySlice:
     leader_usdc: int | None = None
     """Micro-USDC: the slice at the price of the row that led to it. None in slices from before it
     was kept."""
+    seen_at: datetime | None = None
+    """When a feed saw the row, as the message that led to this slice says: only that message makes
+    the slice's intents, however often it is delivered. None in slices from before it was kept:
+    every message of the row makes them."""
     leader_held_shares: int | None = None
     """What the leader held of the token right before he sold this slice, in micro-shares. None on
     a BUY, on a resent slice, and in slices from before it was kept."""

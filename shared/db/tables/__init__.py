@@ -25,6 +25,8 @@ from shared.db.tables.ingest import (
     cursors,
     equities,
     fills,
+    leader_cursors,
+    partition_cursors,
 )
 from shared.db.tables.preflight import (
     delayed_entries,
@@ -55,6 +57,7 @@ __all__ = [
     "fills",
     "follows",
     "intents",
+    "leader_cursors",
     "leader_levels",
     "leases",
     "metadata",
@@ -64,6 +67,7 @@ __all__ = [
     "open_watches",
     "order_states",
     "orders",
+    "partition_cursors",
     "position_sums",
     "positions",
     "reservations",

@@ -10,7 +10,32 @@ cursors = Table(
     Column("feed", Text, primary_key=True),
     Column("block_number", BigInteger, nullable=False),
     schema="ingest",
-    comment="How far the chain feed has read; it continues there after a gap.",
+    comment="How far a single chain feed read all leaders, before feeds were shared out: where "
+    "partition_cursors begin.",
+)
+
+partition_cursors = Table(
+    "partition_cursors",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("block_number", BigInteger, nullable=False),
+    schema="ingest",
+    comment="How far the chain feed has read the leaders of a partition of leader-fills; its next "
+    "owner continues there.",
+)
+
+leader_cursors = Table(
+    "leader_cursors",
+    metadata,
+    Column("leader", Text, primary_key=True),
+    Column(
+        "read_to",
+        TIMESTAMP,
+        nullable=False,
+        comment="All that the Data API knew of him up to then was published",
+    ),
+    schema="ingest",
+    comment="How far the Data API feed has read each leader; it continues there after a gap.",
 )
 
 fills = Table(
@@ -84,6 +109,12 @@ copy_slices = Table(
     Column("sequence", Integer, nullable=False, comment="Slices of the trade before this one"),
     Column("leader_usdc", BigInteger, comment="Null in old rows"),
     Column("leader_held_shares", BigInteger, comment="Before the sale; null on a BUY"),
+    Column(
+        "seen_at",
+        TIMESTAMP,
+        comment="When a feed saw the row: only the message that says so makes the intents again; "
+        "null in old rows: every message of the row does",
+    ),
     Index("copy_slices_by_age", "intended_at", postgresql_using="brin"),
     Index("copy_slices_sequence", "trade_id", "sequence", unique=True),
     Index("copy_slices_resent", "resent_of", postgresql_where=text("resent_of <> ''")),

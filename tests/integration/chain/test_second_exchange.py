@@ -31,6 +31,7 @@ from shared.streams.routes import Feed
 from shared.testing.waiting import eventually
 from tests.builders import a_fill, a_follow, controls, shares, usdc
 from tests.fakes import FakeComplements, FakeHoldings, FakeTrades, FixedControls
+from tests.feeds import PARTITIONS, FakePartitionCursors, Instance
 from tests.integration.chain.market import SHARES, PaperMarket
 from tests.orders import an_order
 
@@ -52,18 +53,6 @@ async def trade(market: PaperMarket) -> tuple[SignedOrder, Receipt]:
     bought = market.order(BUYER, BUY, gives=usdc(50), wants=TRADED)
     sold = market.order(SELLER, SELL, gives=TRADED, wants=usdc(50))
     return bought, await market.settle(market.match(bought, sold))
-
-
-class MemoryCursor:
-    """A feed's position, in memory."""
-
-    block: int | None = None
-
-    async def load(self) -> int | None:
-        return self.block
-
-    async def save(self, block: int) -> None:
-        self.block = block
 
 
 class OneWatch:
@@ -93,17 +82,17 @@ async def read_once(feed: Feed, *, is_read: object) -> list[Message]:
 async def read_leader_fills(
     market: PaperMarket, exchanges: Sequence[str], leader: str
 ) -> list[Message]:
-    cursor = MemoryCursor()
+    cursors = FakePartitionCursors(dict.fromkeys(range(PARTITIONS), 1))
     feed = ChainFeed(
         ChainClient(market.deployment.rpc, exchanges=exchanges),
-        cursor,  # type: ignore[arg-type]
-        leaders=lambda: {leader},
+        cursors,
+        leaders=Instance(lambda: {leader}).shared,
         now=utc_now,
         poll_interval=timedelta(milliseconds=10),
         lookback_blocks=8,
         first_lookback_blocks=40,
     )
-    return await read_once(feed, is_read=lambda _: cursor.block is not None)
+    return await read_once(feed, is_read=lambda _: cursors.stored)
 
 
 async def test_a_leaders_fill_is_copied(market: PaperMarket) -> None:

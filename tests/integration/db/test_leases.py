@@ -172,6 +172,23 @@ async def test_during_a_rebalance_leases_are_kept_for_running_handlers(
     assert held.lease_for(KEY).token == 1
 
 
+async def test_an_instance_that_is_left_without_partitions_releases_its_leases(
+    engine: AsyncEngine,
+) -> None:
+    ownership = build_ownership(0, 1)
+    leases = build_leases(engine, ownership, "a")
+    await leases.refresh()
+
+    ownership.revoke()
+    assign(ownership)
+    await leases.refresh()
+
+    assert leases.held == ()
+    other = build_leases(engine, build_ownership(0, 1), "b")
+    await other.refresh()
+    assert other.is_ready
+
+
 async def test_leases_are_renewed_by_the_feed_and_released_at_the_end(engine: AsyncEngine) -> None:
     ownership = Ownership()
     async with Leases(

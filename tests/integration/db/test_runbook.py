@@ -9,12 +9,26 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.ingest.adapters import PostgresTrades
+from services.ingest.handler import Handler
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from shared.clock import utc_now
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.money import MIN_REMAINDER_SHARES
-from tests.builders import PROXY, TOKEN, an_outcome, approved, shares
+from tests.builders import (
+    NOON,
+    PROXY,
+    TOKEN,
+    a_fill,
+    a_follow,
+    an_outcome,
+    approved,
+    controls,
+    seconds,
+    shares,
+)
+from tests.fakes import FakeComplements, FakeHoldings, FixedControls
 from tests.integration.db.rows import insert_row
 
 pytestmark = pytest.mark.integration
@@ -39,6 +53,27 @@ async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
 def read_statements(heading: str) -> list[str]:
     section = RUNBOOK.read_text().split(heading, 1)[1].split("\n### ", 1)[0]
     return re.findall(r"```sql\n(.*?);\n```", section, flags=re.DOTALL)
+
+
+async def test_after_kafka_lost_its_data_a_row_that_comes_again_makes_its_intents_once_more(
+    engine: AsyncEngine,
+) -> None:
+    (released,) = read_statements("### Backup and restore")
+    handler = Handler(
+        trades=PostgresTrades(engine),
+        holdings=FakeHoldings(),
+        complements=FakeComplements(),
+        controls=FixedControls(controls(a_follow())),
+        now=utc_now,
+    )
+    again = a_fill(occurred_at=NOON + seconds(1))
+    assert len(await handler.on_leader_fill_seen(a_fill())) == 1
+    assert await handler.on_leader_fill_seen(again) == []
+
+    async with transaction(engine) as connection:
+        await connection.execute(text(released))
+
+    assert len(await handler.on_leader_fill_seen(again)) == 1
 
 
 async def test_the_positions_that_count_are_listed_and_one_is_written_off(

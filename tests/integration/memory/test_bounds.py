@@ -16,7 +16,7 @@ from services.executor.adapters import unreadable_rows
 from services.executor.adapters.venue import UnreadableRow, WalletTrades
 from services.executor.adapters.venue_feed import VenueFeed
 from services.executor.decisions import Order
-from services.ingest.adapters import ActivityFeed, feeds
+from services.ingest.adapters import ActivityFeed, activity_feed
 from services.preflight.adapters.balances import ChainBalances
 from services.preflight.adapters.level_copies import LevelCopies
 from services.preflight.decisions.levels import (
@@ -234,7 +234,7 @@ async def test_what_executor_knows_of_orders_is_of_those_that_are_open(
 async def test_the_activity_feed_remembers_the_rows_of_late(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feeds, "ROWS_REMEMBERED", 100)
+    monkeypatch.setattr(activity_feed, "ROWS_REMEMBERED", 100)
 
     class EndlessChannel(FakeChannel):
         async def frames(self) -> AsyncIterator[str | None]:

@@ -237,15 +237,15 @@ async def test_our_own_reading_of_the_feed_agrees_with_the_chain(venue: PaperVen
 
         await eventually(three, within=INDEXED_WITHIN)
         async with DataApi(venue.urls["data"], timeout_s=10) as api:
-            fills = [
-                parse_fill(row, seen_at=utc_now())
-                for row in await api.fetch_trades(
-                    account["proxy"], utc_now() - timedelta(minutes=5)
-                )
-            ]
+            now = utc_now()
+            trades = await api.fetch_trades(
+                account["proxy"], now - timedelta(minutes=5), now + timedelta(minutes=5)
+            )
+            fills = [parse_fill(row, seen_at=now) for row in trades.rows]
             positions = dict(map(parse_position, await api.fetch_positions(account["proxy"])))
         (position,) = await read_all_pages(client.list_positions(user=account["proxy"]))
 
+    assert trades.is_complete
     assert {fill.leader for fill in fills} == {account["proxy"]}
     assert positions == {venue.token(): position.current_price}
     assert as_decimal(sum(fill.shares for fill in fills)) == position.current_size

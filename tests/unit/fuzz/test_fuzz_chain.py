@@ -3,7 +3,7 @@ the reads, and the feeds go on.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -15,6 +15,7 @@ from hypothesis import note
 
 from services.executor.adapters.chain import ExchangeLogs
 from services.ingest.adapters import ChainFeed, ChainHoldings
+from services.ingest.adapters.shared_leaders import LeaseId
 from services.tx_monitor.adapters import ReceiptFeed
 from services.tx_monitor.decisions import Watch
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, LIVE_EXCHANGES
@@ -26,6 +27,7 @@ from shared.messages.base import Message
 from shared.messages.transactions import Purpose
 from shared.streams.codec import encode as encode_message
 from tests.builders import LEADER, NOON, PROXY, a_fill
+from tests.feeds import PARTITIONS, FakePartitionCursors, Instance
 from tests.nodes import ChainModel, a_fill_log, a_receipt, a_transaction_hash, as_list
 from tests.orders import an_order
 from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
@@ -139,14 +141,15 @@ async def test_mutated_answers_are_read_within_their_bounds_or_are_transient(rng
             assert 0 <= each <= MAX_BALANCE
 
 
-class Cursor:
-    """A feed's position that nothing is stored of."""
+class Cursors(FakePartitionCursors):
+    """Positions that are all at block 36."""
 
-    async def load(self) -> int | None:
-        return 36
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(range(PARTITIONS), 1), single=36)
 
-    async def save(self, block: int) -> None:
-        assert 0 <= block <= HEAD + MAX_BIGINT
+    async def save(self, leases: Sequence[LeaseId], block: int) -> None:
+        assert 0 <= block <= MAX_BIGINT
+        await super().save(leases, block)
 
 
 class OpenWatches:
@@ -174,8 +177,8 @@ async def test_mutated_answers_end_no_feed_of_the_chain(rng: Random) -> None:
 
     chain_feed = ChainFeed(
         chain,
-        Cursor(),  # type: ignore[arg-type]
-        leaders=lambda: {LEADER},
+        Cursors(),
+        leaders=Instance(lambda: {LEADER}).shared,
         now=lambda: NOON,
         poll_interval=timedelta(seconds=1),
         lookback_blocks=4,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import note
 
-from services.ingest.adapters import ActivityFeed, DataFeed, parse_fills
+from services.ingest.adapters import ActivityFeed, parse_fills
 from services.pricer.adapters.channel import MarketChannelFeed
 from shared.chain.logs import decode_order_fills
 from shared.domain.errors import InvalidMessage, Transient
@@ -21,11 +21,12 @@ from shared.messages.dead_letters import FrameParked
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.observe.metrics import REGISTRY, Feed
 from shared.polymarket import rtds
-from shared.polymarket.data_api import parse_page
+from shared.polymarket.data_api import Trades, parse_page
 from shared.polymarket.market_data import KEEP_ALIVE
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.streams.codec import encode
 from tests.builders import LEADER, NOON, OTHER_PROXY, TOKEN
+from tests.feeds import a_data_feed
 from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
 from tests.unit.fuzz.mutations import load_recorded, mutate
 from tests.unit.ingest.source_reports import Fill, chain_report, data_api_report, socket_report
@@ -169,23 +170,16 @@ async def test_mutated_pages_of_the_data_api_yield_only_fills_that_can_be_stored
     note(text)
     rows: Sequence[Any] | None = None
 
-    async def fetch_trades(*_: object) -> Sequence[dict[str, Any]]:
+    async def fetch_trades(*_: object) -> Trades:
         nonlocal rows
         try:
             payload = json.loads(text, parse_float=Decimal)
         except (ValueError, ArithmeticError, RecursionError):
             raise InvalidMessage("not JSON") from None
-        rows = parse_page(payload)[0]
-        return rows
+        rows = found = parse_page(payload)[0]
+        return Trades(rows=found, is_complete=True)
 
-    minute = timedelta(minutes=1)
-    await DataFeed(
-        fetch_trades,
-        leaders=lambda: {LEADER},
-        now=lambda: NOON,
-        poll_interval=minute,
-        lookback=minute,
-    ).poll_leaders(published.publish)
+    await a_data_feed(fetch_trades, {LEADER}).read_all(published.publish)
 
     TRIED_INPUTS["data api pages"] += 1
     for fill in published.fills:

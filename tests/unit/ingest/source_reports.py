@@ -16,8 +16,9 @@ from shared.domain.ids import trade_id
 from shared.domain.money import Side, as_decimal
 from shared.messages.base import Message
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
-from shared.polymarket.data_api import parse_page
+from shared.polymarket.data_api import Trades, parse_page
 from tests.builders import LEADER, NOON, OTHER_PROXY, TRANSACTION
+from tests.feeds import a_data_feed
 from tests.unit.ingest.test_activity_feed import FakeChannel
 
 YES, NO = "11" * 20, "22" * 20
@@ -78,7 +79,7 @@ class SourceReport:
                 )
                 await feed(publish)
             case FillSource.DATA:
-                await _build_data_feed(self.raw).poll_leaders(publish)
+                await _build_data_feed(self.raw).read_all(publish)
             case FillSource.CHAIN:
                 logs = decode_order_fills(json.loads(self.raw))
                 published += parse_fills(
@@ -90,17 +91,11 @@ class SourceReport:
 
 
 def _build_data_feed(raw: str) -> DataFeed:
-    async def fetch_trades(*_: object) -> Sequence[dict[str, Any]]:
-        return parse_page(json.loads(raw, parse_float=Decimal))[0]
+    async def fetch_trades(*_: object) -> Trades:
+        rows = parse_page(json.loads(raw, parse_float=Decimal))[0]
+        return Trades(rows=rows, is_complete=True)
 
-    minute = timedelta(minutes=1)
-    return DataFeed(
-        fetch_trades,
-        leaders=lambda: {LEADER},
-        now=lambda: NOON,
-        poll_interval=minute,
-        lookback=minute,
-    )
+    return a_data_feed(fetch_trades, {LEADER})
 
 
 def socket_report(fill: Fill, kind: str, *, as_text: bool) -> SourceReport:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared.domain.money import Side
 from shared.messages.leader_fills import FillSource
 from shared.polymarket.data_api import (
     DataApi,
+    Trades,
     parse_fill,
     parse_page,
     parse_position,
@@ -57,9 +59,9 @@ class FakeDataApi:
         status, payload = self.replies.pop(0)
         return web.Response(status=status, body=orjson.dumps(payload))
 
-    async def fetch_trades(self) -> list[dict[str, Any]]:
+    async def fetch_trades(self) -> Trades:
         async with self.opened() as api:
-            return await api.fetch_trades(LEADER, NOON)
+            return await api.fetch_trades(LEADER, NOON, NOON + timedelta(minutes=1))
 
     async def fetch_positions(self) -> list[dict[str, Any]]:
         async with self.opened() as api:
@@ -135,36 +137,56 @@ def test_a_reply_without_data_and_pagination_is_an_invalid_message(payload: Any)
 
 
 async def test_numbers_of_a_reply_keep_all_their_digits() -> None:
-    (row,) = await FakeDataApi(a_page(a_row(price=0.7400000012))).fetch_trades()
+    trades = await FakeDataApi(a_page(a_row(price=0.7400000012))).fetch_trades()
 
+    (row,) = trades.rows
     assert row["price"] == Decimal("0.7400000012")
 
 
+CURSORS_WITHOUT_END = [["1", "1", "2"], ["1", "2", "1", "3"], range(30)]
+
+
 @pytest.mark.parametrize(
-    ("cursors", "requests"), [(["1", "1", "2"], 2), (["1", "2", "1", "3"], 3), (range(30), 20)]
+    ("cursors", "requests"), list(zip(CURSORS_WITHOUT_END, [2, 3, 20], strict=True))
 )
 async def test_pages_that_do_not_end_are_left_with_what_was_read(
     cursors: Sequence[str | int], requests: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = FakeDataApi(*(a_page(a_row(), cursor=str(cursor)) for cursor in cursors))
 
-    rows = await api.fetch_trades()
+    rows = await api.fetch_positions()
 
     assert (len(rows), len(api.queries)) == (requests, requests)
     assert "do not end" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("cursors", "requests"), list(zip(CURSORS_WITHOUT_END, [2, 3, 4], strict=True))
+)
+async def test_trades_on_further_pages_are_known_to_be_missing(
+    cursors: Sequence[str | int], requests: int
+) -> None:
+    api = FakeDataApi(*(a_page(a_row(), cursor=str(cursor)) for cursor in cursors))
+
+    trades = await api.fetch_trades()
+
+    assert (len(trades.rows), len(api.queries)) == (requests, requests)
+    assert not trades.is_complete
+
+
 async def test_every_page_is_requested_with_the_same_filters() -> None:
     api = FakeDataApi(a_page(a_row(size=1), cursor="more"), a_page(a_row(size=2)))
 
-    rows = await api.fetch_trades()
+    trades = await api.fetch_trades()
 
-    assert [row["size"] for row in rows] == [1, 2]
+    assert ([row["size"] for row in trades.rows], trades.is_complete) == ([1, 2], True)
     assert api.queries[0] | {"cursor": "more"} == api.queries[1]
-    assert (api.queries[0]["taker_only"], api.queries[0]["start"]) == (
-        "false",
-        str(int(NOON.timestamp())),
-    )
+    noon = int(NOON.timestamp())
+    assert api.queries[0].items() >= {
+        ("taker_only", "false"),
+        ("start", str(noon)),
+        ("end", str(noon + 60)),
+    }
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -227,7 +249,7 @@ async def test_a_429_slows_down_what_it_was_the_answer_to() -> None:
     async with api.opened(budget) as client:
         with pytest.raises(Transient, match="429"):
             await client.fetch_value(LEADER)
-        await client.fetch_trades(LEADER, NOON)
+        await client.fetch_trades(LEADER, NOON, NOON)
         assert virtual.now_s == 0
         await budget.wait_for_room(Family.DATA_OTHER)
 

@@ -5,7 +5,7 @@ nothing to write, and their columns stay out of the way of updates in place (BRI
 from alembic import op
 
 revision = "0024"
-down_revision = "0022"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

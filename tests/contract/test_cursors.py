@@ -1,0 +1,136 @@
+"""Every store of the feeds' positions, the fakes and PostgreSQL alike, behaves like this."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.ingest.adapters import PostgresLeaderCursors, PostgresPartitionCursors
+from services.ingest.adapters.chain_feed import PartitionCursors
+from services.ingest.adapters.data_feed import LeaderCursors
+from shared.db.engine import open_engine, transaction
+from shared.db.settings import DatabaseSettings
+from tests.builders import LEADER, NOON, OTHER_PROXY, seconds
+from tests.feeds import FakeLeaderCursors, FakePartitionCursors
+
+STORES = ["fake", pytest.param("postgres", marks=pytest.mark.integration)]
+COUNT = 4
+NEWEST = dict.fromkeys(range(COUNT), 2)
+"""The newest token of each partition's lease."""
+
+
+@asynccontextmanager
+async def opened_database(request: pytest.FixtureRequest) -> AsyncIterator[AsyncEngine]:
+    """A database with a lease of each partition."""
+    url = request.getfixturevalue("migrated_database_url")
+    engine = open_engine(DatabaseSettings.model_validate({"url": url}))
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text(
+                "insert into control.leases (service, partition, token, holder, expires_at)"
+                " values ('ingest', :partition, :token, 'a', now())"
+            ),
+            [{"partition": partition, "token": token} for partition, token in NEWEST.items()],
+        )
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(params=STORES)
+async def partitions(request: pytest.FixtureRequest) -> AsyncIterator[PartitionCursors]:
+    if request.param == "fake":
+        yield FakePartitionCursors(NEWEST)
+        return
+    async with opened_database(request) as engine:
+        yield PostgresPartitionCursors(engine)
+
+
+@pytest.fixture(params=STORES)
+async def upgraded(request: pytest.FixtureRequest) -> AsyncIterator[PartitionCursors]:
+    """That of a database of the earlier release, whose single cursor is at block 100."""
+    if request.param == "fake":
+        yield FakePartitionCursors(NEWEST, single=100)
+        return
+    async with opened_database(request) as engine:
+        async with transaction(engine) as connection:
+            await connection.execute(text("insert into ingest.cursors values ('chain', 100)"))
+        yield PostgresPartitionCursors(engine)
+
+
+@pytest.fixture(params=STORES)
+async def leaders(request: pytest.FixtureRequest) -> AsyncIterator[LeaderCursors]:
+    if request.param == "fake":
+        yield FakeLeaderCursors()
+        return
+    async with opened_database(request) as engine:
+        yield PostgresLeaderCursors(engine)
+
+
+async def test_before_the_first_block_a_partition_has_no_position(
+    partitions: PartitionCursors,
+) -> None:
+    assert await partitions.load([0, 3], count=COUNT) == {0: None, 3: None}
+
+
+async def test_each_partition_has_its_own_position(partitions: PartitionCursors) -> None:
+    await partitions.save([(0, 2), (1, 2)], 10)
+    await partitions.save([(1, 2), (2, 2), (3, 2)], 20)
+
+    assert await partitions.load(range(COUNT), count=COUNT) == {0: 10, 1: 20, 2: 20, 3: 20}
+
+
+async def test_a_position_never_moves_back(partitions: PartitionCursors) -> None:
+    await partitions.save([(0, 2)], 10)
+    await partitions.save([(0, 2)], 9)
+
+    assert await partitions.load([0], count=COUNT) == {0: 10}
+
+
+async def test_an_old_lease_moves_no_position_and_stops_no_other(
+    partitions: PartitionCursors,
+) -> None:
+    await partitions.save([(0, 2), (1, 2)], 10)
+    await partitions.save([(0, 1), (1, 2), (9, 1)], 20)
+
+    assert await partitions.load([0, 1], count=COUNT) == {0: 10, 1: 20}
+
+
+async def test_a_partition_that_is_new_begins_where_the_last_one_is(
+    partitions: PartitionCursors,
+) -> None:
+    await partitions.save([(0, 2)], 30)
+    await partitions.save([(1, 2)], 10)
+
+    assert await partitions.load([0, 7], count=8) == {0: 30, 7: 10}
+
+
+async def test_all_partitions_begin_where_the_single_cursor_is(
+    upgraded: PartitionCursors,
+) -> None:
+    assert await upgraded.load([0], count=COUNT) == {0: 100}
+    await upgraded.save([(0, 2)], 500)
+
+    assert await upgraded.load(range(COUNT), count=COUNT) == {0: 500, 1: 100, 2: 100, 3: 100}
+
+
+async def test_a_leader_is_known_from_his_first_position_on(leaders: LeaderCursors) -> None:
+    assert await leaders.load([LEADER, OTHER_PROXY]) == {}
+    await leaders.save({LEADER: NOON})
+
+    assert await leaders.load([LEADER, OTHER_PROXY]) == {LEADER: NOON}
+
+
+async def test_a_leaders_position_never_moves_back(leaders: LeaderCursors) -> None:
+    await leaders.save({LEADER: NOON})
+    await leaders.save({LEADER: NOON - seconds(1), OTHER_PROXY: NOON})
+
+    assert await leaders.load([LEADER, OTHER_PROXY]) == {LEADER: NOON, OTHER_PROXY: NOON}
+
+
+async def test_a_removed_position_is_unknown(leaders: LeaderCursors) -> None:
+    await leaders.save({LEADER: NOON, OTHER_PROXY: NOON})
+    await leaders.remove([LEADER])
+
+    assert await leaders.load([LEADER, OTHER_PROXY]) == {OTHER_PROXY: NOON}
