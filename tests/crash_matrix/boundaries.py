@@ -24,7 +24,7 @@ BEFORE_AND_AFTER = (Moment.BEFORE, Moment.AFTER)
 DECODE = "shared.streams.codec:Decoder.decode"
 PRODUCE = "shared.streams.producer:Producer.publish_all"
 COMMIT = "aiokafka:AIOKafkaConsumer.commit"
-POST = "shared.polymarket.clob:Clob._post"
+POST = "shared.polymarket.clob_requests:ClobRequests.post_order"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

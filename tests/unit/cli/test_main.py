@@ -107,7 +107,7 @@ def test_an_unreachable_database_is_reported_in_one_line(monkeypatch: pytest.Mon
     result = CliRunner().invoke(app, ["follows"])
 
     assert result.exit_code == 1
-    assert result.output.startswith("slipstream: DATABASE_URL: the database cannot be used")
+    assert result.output.startswith("slipstream: DATABASE_URL: the database cannot be reached")
 
 
 @pytest.mark.parametrize(
