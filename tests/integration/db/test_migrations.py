@@ -52,7 +52,7 @@ INDEXES_OF_PARTITIONS = """
 select coalesce(i.inhparent, c.oid)::regclass::text as name,
        case when i.inhrelid is not null then c.oid::regclass::text end as partition,
        array_agg(regexp_replace(pg_get_indexdef(x.indexrelid), '^.* USING ', '')
-                 order by pg_get_indexdef(x.indexrelid) ~ 'UNIQUE', indexrelid::regclass::text)
+                 order by regexp_replace(pg_get_indexdef(x.indexrelid), '^.* USING ', ''))
            as definitions
 from pg_class c left join pg_inherits i on i.inhrelid = c.oid join pg_index x on x.indrelid = c.oid
 where c.relkind = 'p' or c.relkind = 'r' and c.relispartition
