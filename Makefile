@@ -12,7 +12,7 @@ hash = $(shell cat $(1) pyproject.toml | sha256sum | cut -c1-16)
 STAMP := .venv/installed-$(call hash,requirements-dev.lock)
 BENCH_STAMP := .venv/installed-bench-$(call hash,requirements-bench.lock)
 
-.PHONY: help setup demo test test-e2e crash-matrix fuzz check fmt schemas docs lock bench-hops bench-isolation clean
+.PHONY: help setup demo test test-e2e crash-matrix fuzz check fmt schemas docs lock bench-hops bench-isolation bench-history clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench-hops: $(STAMP) $(BENCH_STAMP) ## Measure one hop and the whole path agains
 # ISOLATION=--quick: a few seconds, to see that it runs
 bench-isolation: $(STAMP) ## Measure what one follower's trouble costs the others (5 minutes)
 	$(BIN)/python -m tools.bench.isolation $(ISOLATION)
+
+# HISTORY="--rows 10000000": more old rows; --quick: a few seconds, to see that it runs
+bench-history: $(STAMP) ## Measure what millions of old copies cost a new one (10 minutes)
+	$(BIN)/python -m tools.bench.history $(HISTORY)
 
 $(BENCH_STAMP): $(STAMP)
 	@$(PYTHON) tools/install.py requirements-bench.lock $@
