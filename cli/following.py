@@ -22,7 +22,7 @@ from cli.follow_options import (
 )
 from cli.formatting import format_number
 from shared.db.controls import load_controls, save_follows, save_mode
-from shared.db.engine import engine_scope
+from shared.db.engine import engine_scope, without_limits
 from shared.db.migrate import require_migrated
 from shared.db.settings import DatabaseSettings
 from shared.domain.follows import (
@@ -48,7 +48,8 @@ DESCRIPTION_BY_END = {
 
 
 def run_with_database(settings: DatabaseSettings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Run the work on a database that has this release's tables.
+    """Run the work on a database that has this release's tables. Its statements have no limit of
+    time: a command reads or changes what services never do at once, and its user can end it.
 
     Raises: InvalidSettings, Transient, CommandError.
     """
@@ -56,7 +57,8 @@ def run_with_database(settings: DatabaseSettings, work: Callable[[AsyncEngine], 
     async def run() -> T:
         async with engine_scope(settings) as engine:
             await require_migrated(engine)
-            return await work(engine)
+            async with without_limits(engine) as patient:
+                return await work(patient)
 
     return asyncio.run(run())
 

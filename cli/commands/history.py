@@ -1,7 +1,7 @@
 """`slipstream history`: archive and prune the rows of what ended long ago."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from cli.history.run import Say, Scope
 
     Run = Callable[[AsyncEngine, Scope, Say], Awaitable[bool]]
-
-Result = TypeVar("Result")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -106,31 +104,27 @@ def _require_limits(weeks: int, *, without_broker: bool) -> None:
 def _show(folder: Path | None, weeks: int) -> None:
     from rich.console import Console
 
+    from cli.following import run_with_database
     from cli.history.run import Scope, show_status
+    from cli.settings import find_system
     from shared.clock import utc_now
 
     scope = Scope(now=utc_now(), weeks=weeks, folder=folder)
-    _run_with_time(lambda engine: show_status(engine, scope, Console()))
+    run_with_database(
+        find_system().database_settings(), lambda engine: show_status(engine, scope, Console())
+    )
 
 
 def _run(run: "Run", folder: Path | None, weeks: int) -> None:
     """Exit with status 1 where something stays."""
+    from cli.following import run_with_database
     from cli.history.run import Scope
+    from cli.settings import find_system
     from shared.clock import utc_now
 
     scope = Scope(now=utc_now(), weeks=weeks, folder=folder)
-    if not _run_with_time(lambda engine: run(engine, scope, typer.echo)):
+    is_complete = run_with_database(
+        find_system().database_settings(), lambda engine: run(engine, scope, typer.echo)
+    )
+    if not is_complete:
         raise typer.Exit(1)
-
-
-def _run_with_time(work: "Callable[[AsyncEngine], Awaitable[Result]]") -> "Result":
-    """Statements on a whole week take longer than those of services may."""
-    from cli.following import run_with_database
-    from cli.settings import find_system
-    from shared.db.engine import without_limits
-
-    async def run(engine: "AsyncEngine") -> "Result":
-        async with without_limits(engine) as patient:
-            return await work(patient)
-
-    return run_with_database(find_system().database_settings(), run)

@@ -23,13 +23,14 @@ def trade_id(*, transaction_hash: str, leader: str, token_id: str, side: str) ->
     return derived_id("trade", transaction_hash.lower(), leader.lower(), token_id, side)
 
 
-def intent_id(*, trade: str, from_shares: int, follow_id: str, intended_at: datetime) -> str:
+def intent_id(*, trade: str, from_shares: int, follow_id: str, intended_at: datetime | None) -> str:
     """Return the id of an intent: the copy of one slice of a leader's trade for one follow.
 
     ``intended_at``: as it is recorded with the slice. The hash does not contain it, the id begins
-    with its day.
+    with its day. None: of a slice of an earlier release, whose intents have ids without a day.
     """
-    return _dated(intended_at, derived_id("intent", trade, from_shares, follow_id))
+    derived = derived_id("intent", trade, from_shares, follow_id)
+    return derived if intended_at is None else _dated(intended_at, derived)
 
 
 def level_intent_id(*parts: object, read_at: datetime) -> str:

@@ -61,6 +61,7 @@ def slice_values(trade_id: str, copy_slice: CopySlice) -> dict[str, Any]:
         "fill": None if copy_slice.fill is None else copy_slice.fill.model_dump_json(),
         "sequence": copy_slice.sequence,
         "seen_at": copy_slice.seen_at,
+        "has_dated_ids": copy_slice.has_dated_ids,
         "leader_usdc": copy_slice.leader_usdc,
         "leader_held_shares": copy_slice.leader_held_shares,
     }
@@ -81,6 +82,7 @@ def parse_slice(row: DatabaseRow[Any]) -> CopySlice:
         fill=None if row.fill is None else LeaderFillSeen.model_validate_json(row.fill),
         sequence=row.sequence,
         seen_at=row.seen_at,
+        has_dated_ids=row.has_dated_ids,
         leader_usdc=row.leader_usdc,
         leader_held_shares=row.leader_held_shares,
     )

@@ -96,7 +96,7 @@ def _build_intent(
             trade=trade_id,
             from_shares=copied.from_shares,
             follow_id=follow.follow_id,
-            intended_at=copied.intended_at,
+            intended_at=copied.intended_at if copied.has_dated_ids else None,
         ),
         proxy=follow.proxy,
         leader=fill.leader,

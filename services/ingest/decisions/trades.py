@@ -85,6 +85,9 @@ class CopySlice:
     leader_usdc: int | None = None
     """Micro-USDC: the slice at the price of the row that led to it. None in slices from before it
     was kept."""
+    has_dated_ids: bool = True
+    """Whether the ids of its intents begin with the day of ``intended_at``. False in slices of
+    earlier releases: their intents keep their ids."""
     seen_at: datetime | None = None
     """When a feed saw the row, as the message that led to this slice says: only that message makes
     the slice's intents, however often it is delivered. None in slices from before it was kept:

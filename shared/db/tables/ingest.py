@@ -115,6 +115,13 @@ copy_slices = Table(
         comment="When a feed saw the row: only the message that says so makes the intents again; "
         "null in old rows: every message of the row does",
     ),
+    Column(
+        "has_dated_ids",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Whether its intents' ids begin with the day of intended_at; false in old rows",
+    ),
     Index("copy_slices_by_age", "intended_at", postgresql_using="brin"),
     Index("copy_slices_sequence", "trade_id", "sequence", unique=True),
     Index("copy_slices_resent", "resent_of", postgresql_where=text("resent_of <> ''")),

@@ -118,6 +118,7 @@ async def insert(
 
 
 async def fetch(engine: AsyncEngine, statement: str) -> list[Any]:
+    await engine.dispose()  # what is prepared on its connections is of other tables
     async with transaction(engine) as connection:
         return list(await fetch_rows(connection, statement))
 

@@ -125,6 +125,7 @@ async def insert_copy(connection: AsyncConnection, intent_id: str, state: OrderS
 
 
 async def dump(engine: AsyncEngine) -> dict[str, list[dict[str, Any]]]:
+    await engine.dispose()  # what is prepared on its connections is of other tables
     async with transaction(engine) as connection:
         found = {
             name: await fetch_rows(connection, f"select * from {name} order by 1, 2")

@@ -17,7 +17,6 @@ from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from shared.domain.money import MIN_REMAINDER_SHARES
 from tests.builders import (
-    NOON,
     PROXY,
     TOKEN,
     a_fill,
@@ -66,8 +65,9 @@ async def test_after_kafka_lost_its_data_a_row_that_comes_again_makes_its_intent
         controls=FixedControls(controls(a_follow())),
         now=utc_now,
     )
-    again = a_fill(occurred_at=NOON + seconds(1))
-    assert len(await handler.on_leader_fill_seen(a_fill())) == 1
+    first = a_fill(filled_at=utc_now(), occurred_at=utc_now())
+    again = first.model_copy(update={"occurred_at": first.occurred_at + seconds(1)})
+    assert len(await handler.on_leader_fill_seen(first)) == 1
     assert await handler.on_leader_fill_seen(again) == []
 
     async with transaction(engine) as connection:

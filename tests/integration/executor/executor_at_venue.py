@@ -129,7 +129,12 @@ class ExecutorAtVenue:
         market, book = await self.clob.fetch_market(token), await self.clob.fetch_book(token)
         now = utc_now()
         return approved(
-            an_intent(intent_id=f"{number:032x}", proxy=self.wallet.proxy, token_id=token),
+            an_intent(
+                intent_id=f"{number:032x}",
+                proxy=self.wallet.proxy,
+                token_id=token,
+                filled_at=utc_now(),
+            ),
             message_id=f"judged-{number}",
             occurred_at=now,
             usdc=COPY_USDC,

@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
-from cli.commands.history import _run_with_time
+from cli.following import run_with_database
 from cli.main import app
+from cli.settings import find_system
 from shared.db.engine import fetch_rows, transaction
 from tests.integration.history.rows import load_intents, record_entry, sell_all
 
@@ -63,17 +64,14 @@ async def test_a_week_that_is_held_ends_the_commands_with_an_error(
     assert len(await load_intents(engine)) == 1
 
 
-async def test_a_statement_on_a_whole_week_has_no_limit_of_time(
-    monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> None:
-    monkeypatch.setenv("DATABASE_STATEMENT_TIMEOUT", "PT4S")
-
+async def test_a_statement_on_a_whole_week_has_no_limit_of_time(folder: Path) -> None:
     async def load_limit(engine: AsyncEngine) -> str:
         async with transaction(engine) as connection:
             (row,) = await fetch_rows(connection, "show statement_timeout")
         return str(row.statement_timeout)
 
-    assert await asyncio.to_thread(_run_with_time, load_limit) == "0"
+    settings = find_system().database_settings()
+    assert await asyncio.to_thread(run_with_database, settings, load_limit) == "0"
 
 
 async def test_the_topics_are_asked_for_before_anything_leaves(

@@ -35,6 +35,7 @@ from shared.domain.follows import Follow
 from shared.messages.base import Message
 from shared.messages.orders import OrderState
 from shared.observe import instruments
+from shared.polymarket.request_budget import Priority
 from shared.streams import partitioning
 from shared.streams.assignment import PartitionAssignment
 from shared.streams.cache import evict_oldest
@@ -199,7 +200,9 @@ class PassingOrders:
 class AnsweringVenue:
     """Each wallet has a trade, and a row that cannot be read."""
 
-    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+    async def fetch_trades(
+        self, proxy: str, orders: Sequence[Order], *, priority: Priority
+    ) -> WalletTrades:
         order = orders[0]
         trade = a_trade().model_copy(
             update={"order_hash": order.order_hash, "trade_id": proxy, "intent_id": order.intent_id}

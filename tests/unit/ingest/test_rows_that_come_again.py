@@ -3,7 +3,7 @@ makes no intents again. The message that led to them makes them whenever it is d
 lost, wherever the process dies.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from services.ingest.decisions import CopySlice, Trade, TradeContext, reconcile, row_key
 from services.ingest.handler import Handler
+from shared.domain.ids import derived_id
 from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import CopyIntended
@@ -119,6 +120,26 @@ def test_slices_of_an_earlier_release_are_made_by_every_message_of_their_row() -
     )
 
     assert decided.to_copy == (known,)
+
+
+async def test_intents_of_an_earlier_release_are_made_again_under_their_old_ids() -> None:
+    """Else preflight would judge them as new ones: a second copy."""
+    trades, fill = FakeTrades(), a_message(1)
+    decided = reconcile(
+        TradeContext(trade=Trade(trade_id=fill.trade_id, rows={})),
+        fill,
+        controls_version=BOTH.version,
+        now=NOON,
+    )
+    old = replace(decided.slices[0], seen_at=None, has_dated_ids=False)
+    await trades.record(fill, replace(decided, slices=(old,)))
+
+    made = await an_ingest(trades).on_leader_fill_seen(a_message(2))
+
+    assert {each.intent.intent_id for each in made if isinstance(each, CopyIntended)} == {
+        derived_id("intent", fill.trade_id, 0, f"follow-{proxy}")
+        for proxy in (a_follow().proxy, OTHER_PROXY)
+    }
 
 
 class End(StrEnum):

@@ -20,6 +20,17 @@ def upgrade() -> None:
         ),
         schema="ingest",
     )
+    op.add_column(
+        "copy_slices",
+        sa.Column(
+            "has_dated_ids",
+            sa.Boolean(),
+            nullable=False,
+            server_default=sa.text("false"),
+            comment="Whether its intents' ids begin with the day of intended_at; false in old rows",
+        ),
+        schema="ingest",
+    )
     op.create_table_comment(
         "cursors",
         "How far a single chain feed read all leaders, before feeds were shared out: where "
@@ -68,4 +79,5 @@ def downgrade() -> None:
         "out: where partition_cursors begin.",
         schema="ingest",
     )
+    op.drop_column("copy_slices", "has_dated_ids", schema="ingest")
     op.drop_column("copy_slices", "seen_at", schema="ingest")
