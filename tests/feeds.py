@@ -84,7 +84,7 @@ class FakePartitionCursors:
         self.stored: dict[int, int] = {}
 
     async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
-        if self.single is not None:
+        if self.single is not None and count > 0:
             self.stored = dict.fromkeys(range(count), self.single) | self.stored
             self.single = None
         lowest = min(self.stored.values(), default=None)
