@@ -175,7 +175,7 @@ class ChainClient:
         read fails alone: its result is the failure. Raises: Transient where none could be read.
         """
         answers = await self._rpc.call_each(list(map(_build_receipt_request, tx_hashes)))
-        return list(map(_parse_receipt_or_failure, answers))
+        return list(map(_parse_receipt_or_failure, answers, tx_hashes))
 
     async def fetch_shares_and_receipts(
         self, wallet: str, token_id: int, *, block_number: int, tx_hashes: Sequence[str] = ()
@@ -193,7 +193,10 @@ class ChainClient:
             ],
             seen_block=block_number,
         )
-        return parse_balance(shares), list(map(parse_receipt, receipts))
+        return parse_balance(shares), [
+            parse_receipt(answer, tx_hash=tx_hash)
+            for answer, tx_hash in zip(receipts, tx_hashes, strict=True)
+        ]
 
     async def fetch_shares_at(
         self, queries: Sequence[tuple[str, int]], *, block_number: int
@@ -248,11 +251,11 @@ def _require_read(result: T | Transient) -> T:
     return result
 
 
-def _parse_receipt_or_failure(answer: object) -> Receipt | Transient | None:
+def _parse_receipt_or_failure(answer: object, tx_hash: str) -> Receipt | Transient | None:
     if isinstance(answer, NodeRefused):
         return answer
     try:
-        return parse_receipt(answer)
+        return parse_receipt(answer, tx_hash=tx_hash)
     except Transient as error:
         return error
 
