@@ -126,16 +126,24 @@ class ChainClient:
         return parse_block(await self._rpc.call("eth_getBlockByNumber", "latest", _HEADER_ONLY))
 
     async def fetch_finalized_block(self) -> Block:
-        """Raises: FinalityUnknown where the node names none; Transient."""
+        """Raises: FinalityUnknown where the node names none, or one that is above its own head;
+        Transient.
+        """
+        tags = ("finalized", "latest")
         try:
-            answer = await self._rpc.call("eth_getBlockByNumber", "finalized", _HEADER_ONLY)
+            answer, latest = await self._rpc.call_batch(
+                [("eth_getBlockByNumber", [tag, _HEADER_ONLY]) for tag in tags]
+            )
         except NodeRefused as error:
             if error.is_about_access:
                 raise
             raise FinalityUnknown(f"{error.code}: {error.text}") from error
         if answer is None:
             raise FinalityUnknown("its answer is null")
-        return parse_block(answer)
+        block, head = parse_block(answer), parse_block(latest)
+        if block.number > head.number:
+            raise FinalityUnknown(f"it names block {block.number}, and is at {head.number} itself")
+        return block
 
     async def fetch_blocks(self, numbers: Sequence[int]) -> list[Block]:
         """Return the canonical blocks at these heights, in order.

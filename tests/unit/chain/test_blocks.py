@@ -125,12 +125,30 @@ async def test_a_null_finalized_block_says_what_the_node_must_have() -> None:
     ],
 )
 async def test_a_refused_finalized_block_says_why(refusal: dict[str, Any]) -> None:
-    async with serve_node(lambda body: respond_with(body, [refusal])) as rpc:
+    chain = ChainModel(head=9)
+
+    def answer(call: Any) -> Any:
+        return refusal if call["params"][0] == "finalized" else chain(call)
+
+    async with serve_node(LimitedNode(answer=answer)) as rpc:
         with pytest.raises(FinalityUnknown) as failure:
             await ChainClient(rpc).fetch_finalized_block()
 
     said = refusal["error"]
     assert (said if isinstance(said, str) else said["message"]) in str(failure.value)
+
+
+@pytest.mark.parametrize("max_batch", [1, 100])
+async def test_a_finalized_block_above_the_nodes_head_is_not_believed(max_batch: int) -> None:
+    chain = ChainModel(head=9)
+
+    def answer(call: Any) -> Any:
+        named = call["params"][0] == "finalized"
+        return {"result": a_block(10**6)} if named else chain(call)
+
+    async with serve_node(LimitedNode(answer=answer, max_batch=max_batch)) as rpc:
+        with pytest.raises(FinalityUnknown, match="1000000"):
+            await ChainClient(rpc).fetch_finalized_block()
 
 
 async def test_a_limited_rate_says_nothing_about_finality() -> None:
