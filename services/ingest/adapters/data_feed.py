@@ -125,6 +125,7 @@ class DataFeed:
             await self._read(name, leader, publish)
         except (Transient, InvalidMessage) as error:
             leader.failures += 1
+            leader.reading.note_failure()
             delay = self._backoff.delay(leader.failures)
             leader.due_at = self._clock() + delay
             metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.FAILED)
