@@ -73,6 +73,9 @@ class FakeLeaderCursors:
         for leader in leaders:
             self.stored.pop(leader, None)
 
+    async def remove_others(self, followed: Sequence[str]) -> None:
+        await self.remove([leader for leader in self.stored if leader not in followed])
+
 
 class FakePartitionCursors:
     """The stored positions of the chain feed, in memory. ``newest``: the newest token of each

@@ -177,3 +177,10 @@ async def test_a_removed_position_is_unknown(leaders: LeaderCursors) -> None:
     await leaders.remove([LEADER])
 
     assert await leaders.load([LEADER, OTHER_PROXY]) == {OTHER_PROXY: NOON}
+
+
+async def test_of_all_positions_those_of_followed_leaders_stay(leaders: LeaderCursors) -> None:
+    await leaders.save({LEADER: NOON, OTHER_PROXY: NOON})
+    await leaders.remove_others([LEADER])
+
+    assert await leaders.load([LEADER, OTHER_PROXY]) == {LEADER: NOON}

@@ -67,6 +67,10 @@ REMOVE_LEADERS = text(
     "delete from ingest.leader_cursors where leader = any(cast(:leaders as text[]))"
 )
 
+REMOVE_OTHER_LEADERS = text(
+    "delete from ingest.leader_cursors where leader <> all(cast(:leaders as text[]))"
+)
+
 
 class PostgresPartitionCursors:
     """Up to which block the chain was read for the leaders of each partition."""
@@ -113,3 +117,7 @@ class PostgresLeaderCursors:
     async def remove(self, leaders: Sequence[str]) -> None:
         async with autocommit(self._engine) as connection:
             await connection.execute(REMOVE_LEADERS, {"leaders": list(leaders)})
+
+    async def remove_others(self, followed: Sequence[str]) -> None:
+        async with autocommit(self._engine) as connection:
+            await connection.execute(REMOVE_OTHER_LEADERS, {"leaders": list(followed)})
