@@ -73,6 +73,9 @@ class FakeLeaderCursors:
         for leader in leaders:
             self.stored.pop(leader, None)
 
+    async def remove_others(self, followed: Sequence[str]) -> None:
+        await self.remove([leader for leader in self.stored if leader not in followed])
+
 
 class FakePartitionCursors:
     """The stored positions of the chain feed, in memory. ``newest``: the newest token of each
@@ -84,7 +87,7 @@ class FakePartitionCursors:
         self.stored: dict[int, int] = {}
 
     async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
-        if self.single is not None:
+        if self.single is not None and count > 0:
             self.stored = dict.fromkeys(range(count), self.single) | self.stored
             self.single = None
         lowest = min(self.stored.values(), default=None)

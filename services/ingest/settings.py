@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     """The Data API's address, https://data-api.polymarket.com for the live one. Not set: this feed
     is off, and entries of follows that copy a share of the equity are refused."""
     data_poll_interval: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
-    """The pause between two requests for the same leader. With many leaders it is longer, 60 ms for
-    each: the limit is 200 requests in ten seconds for one address."""
+    """The pause between two requests for the same leader. With many leaders it is longer, 34 ms for
+    each: the limit is 300 requests in ten seconds for one address."""
     data_lookback: timedelta = Field(default=timedelta(minutes=2), gt=timedelta(0))
     """How long before a leader's cursor, the time of his newest known trade, his trades are fetched
     again: the Data API is some seconds behind the chain, and rows may appear out of order. Of a

@@ -63,22 +63,26 @@ def parse_block(answer: object, *, number: int | None = None) -> Block:
     return parsed
 
 
-def parse_receipt(answer: object) -> Receipt | None:
+def parse_receipt(answer: object, *, tx_hash: str) -> Receipt | None:
     """Parse an answer of eth_getTransactionReceipt. None where the transaction is in no block:
-    before that, some nodes answer with a receipt whose block or status is missing.
+    before that, some nodes answer with a receipt whose block or status is missing. ``tx_hash``: the
+    transaction that was asked for.
 
-    Raises: Transient.
+    Raises: Transient, also where the node answers with the receipt of another one.
     """
     if answer is None:
         return None
     receipt = parse_object(answer, "receipt")
     if any(receipt.get(field) is None for field in ("blockNumber", "blockHash", "status")):
         return None
+    found = parse_hash(receipt.get("transactionHash"), "receipt's transactionHash")
+    if found.lower() != tx_hash.lower():
+        raise Transient(f"the node answered with the receipt of {found} instead of {tx_hash}")
     logs = receipt.get("logs")
     if not isinstance(logs, list) or not all(isinstance(log, dict) for log in logs):
         raise Transient("the node's receipt has no list of logs")
     return Receipt(
-        tx_hash=parse_hash(receipt.get("transactionHash"), "receipt's transactionHash"),
+        tx_hash=found,
         block_number=parse_quantity(receipt["blockNumber"], "receipt's blockNumber"),
         block_hash=parse_hash(receipt["blockHash"], "receipt's blockHash"),
         succeeded=parse_quantity(receipt["status"], "receipt's status", maximum=1) == 1,

@@ -126,16 +126,24 @@ class ChainClient:
         return parse_block(await self._rpc.call("eth_getBlockByNumber", "latest", _HEADER_ONLY))
 
     async def fetch_finalized_block(self) -> Block:
-        """Raises: FinalityUnknown where the node names none; Transient."""
+        """Raises: FinalityUnknown where the node names none, or one that is above its own head;
+        Transient.
+        """
+        tags = ("finalized", "latest")
         try:
-            answer = await self._rpc.call("eth_getBlockByNumber", "finalized", _HEADER_ONLY)
+            answer, latest = await self._rpc.call_batch(
+                [("eth_getBlockByNumber", [tag, _HEADER_ONLY]) for tag in tags]
+            )
         except NodeRefused as error:
             if error.is_about_access:
                 raise
             raise FinalityUnknown(f"{error.code}: {error.text}") from error
         if answer is None:
             raise FinalityUnknown("its answer is null")
-        return parse_block(answer)
+        block, head = parse_block(answer), parse_block(latest)
+        if block.number > head.number:
+            raise FinalityUnknown(f"it names block {block.number}, and is at {head.number} itself")
+        return block
 
     async def fetch_blocks(self, numbers: Sequence[int]) -> list[Block]:
         """Return the canonical blocks at these heights, in order.
@@ -175,7 +183,7 @@ class ChainClient:
         read fails alone: its result is the failure. Raises: Transient where none could be read.
         """
         answers = await self._rpc.call_each(list(map(_build_receipt_request, tx_hashes)))
-        return list(map(_parse_receipt_or_failure, answers))
+        return list(map(_parse_receipt_or_failure, answers, tx_hashes))
 
     async def fetch_shares_and_receipts(
         self, wallet: str, token_id: int, *, block_number: int, tx_hashes: Sequence[str] = ()
@@ -193,7 +201,10 @@ class ChainClient:
             ],
             seen_block=block_number,
         )
-        return parse_balance(shares), list(map(parse_receipt, receipts))
+        return parse_balance(shares), [
+            parse_receipt(answer, tx_hash=tx_hash)
+            for answer, tx_hash in zip(receipts, tx_hashes, strict=True)
+        ]
 
     async def fetch_shares_at(
         self, queries: Sequence[tuple[str, int]], *, block_number: int
@@ -248,11 +259,11 @@ def _require_read(result: T | Transient) -> T:
     return result
 
 
-def _parse_receipt_or_failure(answer: object) -> Receipt | Transient | None:
+def _parse_receipt_or_failure(answer: object, tx_hash: str) -> Receipt | Transient | None:
     if isinstance(answer, NodeRefused):
         return answer
     try:
-        return parse_receipt(answer)
+        return parse_receipt(answer, tx_hash=tx_hash)
     except Transient as error:
         return error
 

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_CURSOR = "MA=="
 LAST_CURSOR = "LTE="
+CLOCK_WITHIN_S = 1.0
+"""An order that was refused is not posted again later: its lease was checked before the first
+post."""
 MAX_PAGES = 100
 """Of one read: more means that the pages do not end."""
 
@@ -181,14 +184,15 @@ class Clob:
         Never raises for the network. Where the bytes may have left and no answer came, the reply is
         ``ReplyLost``; where there was no connection, or none was free in time, they cannot have
         left, and it is ``RetryLater``; likewise where a gateway in front of the venue answers. A
-        post that is refused because of its signed time is sent once more.
+        post that is refused because of its signed time is sent once more, if the venue tells its
+        time soon.
         """
         offset_s = self._requests.clock_offset_s
         reply = await self._requests.post_order(body, credentials)
         if (
             isinstance(reply, Rejected)
             and reply.reason is Reason.UNAUTHORIZED
-            and await self._requests.is_clock_wrong(offset_s)
+            and await self._requests.is_clock_wrong(offset_s, within_s=CLOCK_WITHIN_S)
         ):
             reply = as_repeat(await self._requests.post_order(body, credentials))
         return reply

@@ -1,5 +1,6 @@
 """Requests to the CLOB: signed with the venue's clock, and sent when its limits have room."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,7 +26,8 @@ from shared.polymarket.signing import Credentials
 JSON = {"Content-Type": "application/json"}
 SIGNER_LIMIT_HEADERS = "poly-ratelimit-"
 """Begin the names of the headers of a reply about a signer's limit."""
-ACCOUNT_PATHS = ("/auth/", "/time", "/balance-allowance/")
+KEY_PATHS = "/auth/"
+ACCOUNT_PATHS = (KEY_PATHS, "/time", "/balance-allowance/")
 MIN_TIME_S, MAX_TIME_S = 10**9, 10**11
 """Between them is every time in seconds; one in milliseconds is above."""
 ROOM_WITHIN_S = 0.5
@@ -95,10 +97,16 @@ class ClobRequests:
         """Return the status and the body of the reply: ``Page`` where it is not JSON, None where it
         is empty. ``sign`` is called right before the request is sent, for headers have the time.
 
-        Raises: Transient.
+        Raises: Transient, also where there is no room for it within ``venue_timeout_s``. A request
+        for an API key keeps its place: whoever needs the key waits as long as he can.
         """
         family = find_family(path)
-        await self._budget.wait_for_room(family, priority=priority, wallet=wallet)
+        within_s = None if path.startswith(KEY_PATHS) else self._settings.venue_timeout_s
+        try:
+            async with asyncio.timeout(within_s):
+                await self._budget.wait_for_room(family, priority=priority, wallet=wallet)
+        except TimeoutError:
+            raise BudgetExhausted(f"{method} {path}: no room in the venue's limit") from None
         headers = sign() if sign is not None else None
         try:
             async with self._connections.session(_use(path)).request(
@@ -126,15 +134,17 @@ class ClobRequests:
         """The time by the venue's clock, in seconds since the epoch."""
         return int(self._now().timestamp()) + self.clock_offset_s
 
-    async def is_clock_wrong(self, offset_s: int) -> bool:
+    async def is_clock_wrong(self, offset_s: int, *, within_s: float | None = None) -> bool:
         """Measure the offset of the venue's clock again, after a request that was signed with
-        ``offset_s`` was refused. Return whether it differs, so that signing again can help.
+        ``offset_s`` was refused. Return whether it differs, so that signing again can help; False
+        where that is not known ``within_s``.
         """
         if self.clock_offset_s == offset_s:  # else another request has measured it meanwhile
             try:
-                status, body = await self.request("GET", "/time")
+                async with asyncio.timeout(within_s):
+                    status, body = await self.request("GET", "/time")
                 venue_time_s = _parse_time(body)
-            except (Transient, ValueError):
+            except (Transient, TimeoutError, ValueError):
                 return False
             if status != HTTPStatus.OK:
                 return False

@@ -21,7 +21,8 @@ class VenueSettings(BaseSettings):
     """Gamma, the catalogue of markets: asked where the filters of a follow need it."""
     venue_timeout_s: float = Field(default=10, gt=0)
     """Timeout of a request; of an order, once it has a connection: an order whose reply does not
-    come in time has an unknown outcome."""
+    come in time has an unknown outcome. Before that, a request waits at most this long for room in
+    the venue's rate limits; an order waits 0.5 s, and a request for an API key until it has it."""
 
     venue_rate_share: Decimal = Field(default=Decimal(1), gt=0)
     """The part of the venue's rate limits per address that this process may use: 0.5 where two

@@ -118,8 +118,10 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         try:
             await self._consumer.start()
             await self._run_tasks()
-        except KafkaError:
-            # aiokafka does not know the broker's error for a name that another process has.
+        except KafkaError as error:
+            # aiokafka does not know the broker's error for a name that another process has. Its own
+            # is logged as well: the name may be another process's for another reason.
+            logger.error("Kafka ended the consumer: %r", error)
             await self._membership.require_free_name()
             raise
         finally:

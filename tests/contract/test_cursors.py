@@ -1,5 +1,6 @@
 """Every store of the feeds' positions, the fakes and PostgreSQL alike, behaves like this."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.ingest.adapters import PostgresLeaderCursors, PostgresPartitionCursors
 from services.ingest.adapters.chain_feed import PartitionCursors
 from services.ingest.adapters.data_feed import LeaderCursors
-from shared.db.engine import open_engine, transaction
+from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, seconds
 from tests.feeds import FakeLeaderCursors, FakePartitionCursors
@@ -19,6 +20,13 @@ STORES = ["fake", pytest.param("postgres", marks=pytest.mark.integration)]
 COUNT = 4
 NEWEST = dict.fromkeys(range(COUNT), 2)
 """The newest token of each partition's lease."""
+LOCK_LEASE = """
+select 1 from control.leases where service = 'ingest' and partition = :partition for update nowait
+"""
+WAITING = """
+select 1 from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock' and query like '%partition_cursors%'
+"""
 
 
 @asynccontextmanager
@@ -32,10 +40,19 @@ async def opened_database(request: pytest.FixtureRequest) -> AsyncIterator[Async
                 "insert into control.leases (service, partition, token, holder, expires_at)"
                 " values ('ingest', :partition, :token, 'a', now())"
             ),
-            [{"partition": partition, "token": token} for partition, token in NEWEST.items()],
+            [
+                {"partition": partition, "token": token}
+                for partition, token in reversed(NEWEST.items())
+            ],
         )
     yield engine
     await engine.dispose()
+
+
+async def is_waiting(engine: AsyncEngine) -> bool:
+    """Whether a statement about the positions waits for a lock."""
+    async with autocommit(engine) as connection:
+        return bool(await fetch_rows(connection, WAITING))
 
 
 @pytest.fixture(params=STORES)
@@ -115,6 +132,32 @@ async def test_all_partitions_begin_where_the_single_cursor_is(
     assert await upgraded.load(range(COUNT), count=COUNT) == {0: 500, 1: 100, 2: 100, 3: 100}
 
 
+async def test_the_single_cursor_stays_while_the_number_of_partitions_is_unknown(
+    upgraded: PartitionCursors,
+) -> None:
+    assert await upgraded.load([], count=0) == {}
+
+    assert await upgraded.load([0], count=COUNT) == {0: 100}
+
+
+@pytest.mark.integration
+async def test_the_leases_are_locked_in_the_order_of_their_partitions(
+    request: pytest.FixtureRequest,
+) -> None:
+    """Two that lock them in different orders would wait for each other."""
+    async with opened_database(request) as engine:
+        cursors = PostgresPartitionCursors(engine)
+        async with transaction(engine) as first, transaction(engine) as last:
+            await first.execute(text(LOCK_LEASE), {"partition": min(NEWEST)})
+            saving = asyncio.create_task(cursors.save(list(NEWEST.items()), 10))
+            while not await is_waiting(engine):
+                assert not saving.done()
+            await last.execute(text(LOCK_LEASE), {"partition": max(NEWEST)})
+        await saving
+
+        assert await cursors.load([0], count=COUNT) == {0: 10}
+
+
 async def test_a_leader_is_known_from_his_first_position_on(leaders: LeaderCursors) -> None:
     assert await leaders.load([LEADER, OTHER_PROXY]) == {}
     await leaders.save({LEADER: NOON})
@@ -134,3 +177,10 @@ async def test_a_removed_position_is_unknown(leaders: LeaderCursors) -> None:
     await leaders.remove([LEADER])
 
     assert await leaders.load([LEADER, OTHER_PROXY]) == {OTHER_PROXY: NOON}
+
+
+async def test_of_all_positions_those_of_followed_leaders_stay(leaders: LeaderCursors) -> None:
+    await leaders.save({LEADER: NOON, OTHER_PROXY: NOON})
+    await leaders.remove_others([LEADER])
+
+    assert await leaders.load([LEADER, OTHER_PROXY]) == {LEADER: NOON}

@@ -45,6 +45,8 @@ class Keyring:
         self._renewed_at: dict[str, datetime] = {}
         """By proxy: when its key was last asked for again."""
         self._fetch_once = SingleFlight(self._fetch_from_venue)
+        self._requests: dict[str, set[asyncio.Task[Credentials]]] = {}
+        """By proxy: its requests to the venue, one of each priority."""
 
     def wallet(self, proxy: str) -> Wallet:
         """Raises: InvalidMessage where no key was given for the proxy."""
@@ -125,10 +127,27 @@ class Keyring:
             raise Transient(f"the venue has issued no API key of proxy {request[0]} yet") from None
 
     async def _fetch_from_venue(self, request: tuple[str, Priority]) -> Credentials:
+        """Where another request for the wallet is answered first, this one is withdrawn: it may
+        still wait for the venue's limit.
+        """
         proxy, priority = request
-        credentials = await self._clob.fetch_credentials(self.wallet(proxy), priority=priority)
+        requests = self._requests.setdefault(proxy, set())
+        asked = asyncio.create_task(
+            self._clob.fetch_credentials(self.wallet(proxy), priority=priority)
+        )
+        requests.add(asked)
+        try:
+            await asyncio.wait({asked})
+        finally:
+            requests.discard(asked)
+            asked.cancel()
+        if asked.cancelled():
+            return self._credentials[proxy]
+        credentials = asked.result()
         _hide([credentials])
         self._credentials[proxy] = self._unsaved[proxy] = credentials
+        for other in requests:
+            other.cancel()
         return credentials
 
 

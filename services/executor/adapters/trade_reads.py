@@ -2,7 +2,8 @@
 
 A wallet's trades are read from the time of the order that is looked for. An order that stays open
 for days would have all trades of its wallet since then read with every poll. So what was read once
-to the end is known of the orders that were looked for, and later reads begin where it ended.
+to the end is known of the orders that were looked for, and later reads begin where it ended, once
+their trades add up to what was matched.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,12 +12,14 @@ from datetime import datetime, timedelta
 
 from services.executor.decisions import FINAL_STATUSES, Order, is_update
 from shared.caching.lru_cache import LruCache
+from shared.domain.money import ROUNDING_TOLERANCE_SHARES
 from shared.messages.orders import TradeReported
 
 LOOKBACK = timedelta(seconds=30)
 """Trades are read from so long before an order was signed: the venue's clock may differ."""
 SHOWN_WITHIN = timedelta(minutes=2)
-"""How late the venue may show a trade after it was matched; its replicas lag by seconds."""
+"""How late the venue may show a trade more than the order's known ones; its replicas lag by
+seconds."""
 ORDERS_REMEMBERED = 10_000
 """Open orders, with their trades. One that is forgotten is read from its beginning again."""
 
@@ -27,6 +30,13 @@ class OrderRead:
     """All trades until then were read, and those of the order are known; None: not so far."""
     trades: dict[str, TradeReported] = field(default_factory=dict)
     """By trade id, as the venue showed them last."""
+
+    def covers(self, order: Order) -> bool:
+        """Whether the order's trades are known. While one is missing, the venue may show it however
+        late.
+        """
+        shares = sum(trade.shares for trade in self.trades.values())
+        return bool(self.trades) and shares + ROUNDING_TOLERANCE_SHARES >= order.shares
 
 
 class TradeReads:
@@ -73,8 +83,10 @@ class TradeReads:
         )
 
     def _read_from(self, order: Order) -> datetime:
-        start, until = order.signed_at - LOOKBACK, self._find(order.order_hash).read_until
-        return start if until is None else max(start, until - SHOWN_WITHIN)
+        start, read = order.signed_at - LOOKBACK, self._find(order.order_hash)
+        if read.read_until is None or not read.covers(order):
+            return start
+        return max(start, read.read_until - SHOWN_WITHIN)
 
     def _find(self, order_hash: str) -> OrderRead:
         return self._reads.get(order_hash) or OrderRead()

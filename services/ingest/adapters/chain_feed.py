@@ -93,7 +93,8 @@ class ChainFeed:
 
     async def read_new_blocks(self, publish: Publish) -> bool:
         """Read the next span of each group of partitions; those that are behind are read on in the
-        next round, so that they hold up no other. Return whether any is. Raises: Transient.
+        next round, so that they hold up no other. Return whether any is. Raises: Transient, once
+        all groups were tried: one that fails holds up no other either.
         """
         leaders = self._shared.by_lease()
         await self._load_cursors(leaders.keys())
@@ -101,9 +102,16 @@ class ChainFeed:
             return False
         head = (await self._chain.fetch_latest_block()).number
         groups = self._group(leaders, head)
-        reached = [await self._read_group(group, head, publish) for group in groups]
+        failures, is_behind = list[Transient](), False
+        for group in groups:
+            try:
+                is_behind |= await self._read_group(group, head, publish) < head
+            except Transient as error:
+                failures.append(error)
         self._forget(before=min((group.start for group in groups), default=0))
-        return any(block < head for block in reached)
+        if failures:
+            raise failures[0]
+        return is_behind
 
     async def _load_cursors(self, leases: Collection[LeaseId]) -> None:
         """Begin with the partitions that are new here where their last owner ended, and forget

@@ -15,13 +15,19 @@ LEADERS = Batch.from_table(tables.leader_cursors, "leader", "read_to")
 LEASES = Batch.from_table(tables.leases, "partition", "token")
 
 TAKE_OVER_SINGLE_CURSOR = text("""
-with single as (delete from ingest.cursors where feed = 'chain' returning block_number)
+with single as (
+    delete from ingest.cursors
+    where feed = 'chain' and cast(:count as integer) > 0
+    returning block_number
+)
 insert into ingest.partition_cursors (partition, block_number)
-select number, single.block_number from generate_series(0, :count - 1) as number, single
+select number, single.block_number
+from generate_series(0, cast(:count as integer) - 1) as number, single
 on conflict do nothing
 """)
 """All partitions begin where the earlier release's feed was, also those of other instances, and
-only once: one that were left out would begin where the others are by then."""
+only once: one that were left out would begin where the others are by then. Nothing is taken over
+while their number is not known."""
 LOAD_BLOCKS = """
 select given.partition,
        coalesce(
@@ -37,6 +43,7 @@ with fence as materialized (
     select partition from control.leases
     where service = 'ingest'
       and (partition, token) in (select * from {LEASES.unnest("named")})
+    order by partition
     for share
 )
 insert into ingest.partition_cursors as cursors (partition, block_number)
@@ -44,7 +51,8 @@ select partition, cast(:block as bigint) from fence order by partition
 on conflict (partition) do update set block_number = excluded.block_number
 where cursors.block_number < excluded.block_number
 """)
-"""Writes nothing under a lease that is not the newest."""
+"""Writes nothing under a lease that is not the newest. The leases are locked in the order in which
+all others lock them."""
 
 LOAD_LEADERS = """
 select leader, read_to from ingest.leader_cursors where leader = any(cast(:leaders as text[]))
@@ -57,6 +65,10 @@ where cursors.read_to < excluded.read_to
 """)
 REMOVE_LEADERS = text(
     "delete from ingest.leader_cursors where leader = any(cast(:leaders as text[]))"
+)
+
+REMOVE_OTHER_LEADERS = text(
+    "delete from ingest.leader_cursors where leader <> all(cast(:leaders as text[]))"
 )
 
 
@@ -105,3 +117,7 @@ class PostgresLeaderCursors:
     async def remove(self, leaders: Sequence[str]) -> None:
         async with autocommit(self._engine) as connection:
             await connection.execute(REMOVE_LEADERS, {"leaders": list(leaders)})
+
+    async def remove_others(self, followed: Sequence[str]) -> None:
+        async with autocommit(self._engine) as connection:
+            await connection.execute(REMOVE_OTHER_LEADERS, {"leaders": list(followed)})

@@ -49,6 +49,10 @@ class LeaderCursors(Protocol):
         """Forget leaders who are not followed any more. Raises: Transient."""
         ...
 
+    async def remove_others(self, followed: Sequence[str]) -> None:
+        """Forget all leaders but these, also those of other instances. Raises: Transient."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True)
 class _Leader:
@@ -92,6 +96,8 @@ class DataFeed:
         self._leaders: dict[str, _Leader] = {}
         self._stored: set[str] = set()
         """Leaders of this instance who may have a stored cursor."""
+        self._has_removed_others = False
+        """Whether those were forgotten who ceased to be followed while ingest did not run."""
         self._running: dict[str, asyncio.Task[None]] = {}
         self._parked: LruCache[str, bool] = LruCache(ROWS_REMEMBERED)
 
@@ -125,6 +131,7 @@ class DataFeed:
             await self._read(name, leader, publish)
         except (Transient, InvalidMessage) as error:
             leader.failures += 1
+            leader.reading.note_failure()
             delay = self._backoff.delay(leader.failures)
             leader.due_at = self._clock() + delay
             metrics.feed_frame(metrics.Feed.DATA, metrics.FrameKind.FAILED)
@@ -166,9 +173,11 @@ class DataFeed:
         reading.note_published(fill)
 
     async def _store(self, name: str, leader: _Leader) -> None:
-        """Store the cursor where it has moved. Raises: Transient; it is stored next time."""
+        """Store the cursor where it has moved, unless the leader was left meanwhile: then it may be
+        removed. Raises: Transient; it is stored next time.
+        """
         cursor = leader.reading.cursor
-        if cursor != leader.stored:
+        if cursor != leader.stored and self._leaders.get(name) is leader:
             await self._cursors.save({name: cursor})
             leader.stored = cursor
 
@@ -203,6 +212,9 @@ class DataFeed:
         are another instance's now or are not followed any more. Raises: Transient.
         """
         leases, followed = self._shared.lease_by_leader(), self._shared.followed()
+        if followed and not self._has_removed_others:
+            await self._cursors.remove_others(sorted(followed))
+            self._has_removed_others = True
         for name, leader in list(self._leaders.items()):
             held = leases.get(name, leader.lease)
             if name not in followed or held != leader.lease or not self._shared.is_assigned(name):

@@ -53,15 +53,26 @@ class LeaderReading:
         """What is left of a time of which only the newest trades were read."""
         self._newest: datetime | None = None
         """The newest trade of that time."""
+        self._newest_first = False
+        """Whether the rest waits until what is newer was asked for."""
         self._published: dict[str, datetime] = {}
         """When each published fill was made, by its message id: rows come in every reading."""
 
     def next_window(self, now: datetime) -> Window:
         """Return what to ask for."""
-        if self._rest is not None:
-            return self._rest
         earliest = now - self._max_lookback
-        return Window(since=max(self.cursor - self._lookback, earliest), until=now + AHEAD)
+        if self._rest is not None and self._rest.until < earliest:
+            self._end_rest()
+        if self._rest is not None and not self._newest_first:
+            return self._rest
+        known = self.cursor if self._rest is None else self._newest or self.cursor
+        return Window(since=max(known - self._lookback, earliest), until=now + AHEAD)
+
+    def note_failure(self) -> None:
+        """Ask for the newest trades and for the rest in turn, after a request that failed: where
+        the rest fails each time, the newest are read all the same.
+        """
+        self._newest_first = self._rest is not None and not self._newest_first
 
     def take(self, window: Window, fills: Sequence[LeaderFillSeen], *, is_complete: bool) -> Answer:
         """Return what is to be done with the fills of an answer.
@@ -89,13 +100,24 @@ class LeaderReading:
         # Bounded, so that no wrong time of a row puts the cursor into the future.
         times = [min(fill.filled_at, answer.window.until) for fill in answer.fills]
         self._newest = max(filter(None, [self._newest, *times]), default=None)
-        self._rest = answer.rest
+        self._newest_first = False
+        self._rest = self._find_rest(answer)
         if self._rest is not None:
             return
-        self.cursor = max(self.cursor, self._newest or self.cursor)
-        self._newest = None
+        self._end_rest()
         since = answer.window.since
         self._published = {each: at for each, at in self._published.items() if at >= since}
+
+    def _find_rest(self, answer: Answer) -> Window | None:
+        rest = self._rest
+        if rest is None or answer.window == rest:
+            return answer.rest
+        # The newest trades, which were asked for before the rest; it is not read yet.
+        return rest if answer.rest is None else Window(since=rest.since, until=answer.rest.until)
+
+    def _end_rest(self) -> None:
+        self.cursor = max(self.cursor, self._newest or self.cursor)
+        self._rest, self._newest, self._newest_first = None, None, False
 
     def has_more(self) -> bool:
         """Whether older trades are still to be asked for."""

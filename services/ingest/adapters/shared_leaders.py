@@ -10,7 +10,7 @@ was followed meanwhile: under its old lease it cannot move the position beyond t
 also keeps two instances from asking a node and the Data API for the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -78,14 +78,19 @@ class SharedLeaders:
         """Return the followed leaders of each partition whose lease is valid now: of some
         partitions none is followed.
         """
-        grouped: dict[LeaseId, list[str]] = {lease_id(lease): [] for lease in self._leases.held}
-        for leader, held in self.lease_by_leader().items():
-            grouped[held].append(leader)
+        # Read once: a partition whose lease ends in between would seem to have no leaders.
+        held = self._leases.held
+        grouped: dict[LeaseId, list[str]] = {lease_id(lease): [] for lease in held}
+        for leader, lease in self._lease_by_leader(held).items():
+            grouped[lease].append(leader)
         return {each: tuple(leaders) for each, leaders in grouped.items()}
 
     def lease_by_leader(self) -> Mapping[str, LeaseId]:
         """Return the followed leaders of the partitions whose lease is valid now."""
-        leases = {lease.partition: lease_id(lease) for lease in self._leases.held}
+        return self._lease_by_leader(self._leases.held)
+
+    def _lease_by_leader(self, held: Sequence[Lease]) -> Mapping[str, LeaseId]:
+        leases = {lease.partition: lease_id(lease) for lease in held}
         partitions = {leader: self._partition(leader) for leader in sorted(self._leaders())}
         return {
             leader: leases[number]

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from shared.chain.blocks import FinalityUnknown, parse_block, parse_receipt
+from shared.chain.addresses import EXCHANGE_V2
+from shared.chain.blocks import FinalityUnknown, Receipt, parse_block, parse_receipt
 from shared.chain.client import ChainClient
 from shared.chain.rpc import NodeRefused
 from shared.domain.errors import Transient
@@ -29,9 +30,8 @@ def test_a_receipt_with_a_null_block_or_without_a_status_is_not_mined_yet(field:
     receipt = a_receipt(1, block=7)
     without = {name: value for name, value in receipt.items() if name != field}
 
-    assert parse_receipt(receipt | {field: None}) is None
-    assert parse_receipt(without) is None
-    assert parse_receipt(None) is None
+    for answer in (receipt | {field: None}, without, None):
+        assert parse_receipt(answer, tx_hash=a_transaction_hash(1)) is None
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -40,13 +40,13 @@ def test_a_receipt_with_a_null_block_or_without_a_status_is_not_mined_yet(field:
 )
 def test_a_receipt_that_cannot_be_read_is_transient(field: str, wrong: Any) -> None:
     with pytest.raises(Transient, match=field):
-        parse_receipt(a_receipt(1, block=7, **{field: wrong}))
+        parse_receipt(a_receipt(1, block=7, **{field: wrong}), tx_hash=a_transaction_hash(1))
 
 
 @pytest.mark.parametrize("logs", [None, 7, "0x", {}, [None], ["0x"]])
 def test_a_receipt_without_logs_is_transient(logs: Any) -> None:
     with pytest.raises(Transient, match="logs"):
-        parse_receipt(a_receipt(1, block=7, logs=logs))
+        parse_receipt(a_receipt(1, block=7, logs=logs), tx_hash=a_transaction_hash(1))
 
 
 @pytest.mark.parametrize("wrong", [None, *WRONG])
@@ -90,6 +90,25 @@ async def test_a_receipt_that_cannot_be_read_fails_alone() -> None:
     assert isinstance(refused, NodeRefused)
 
 
+async def test_the_receipt_of_another_transaction_fails_alone() -> None:
+    chain = ChainModel(head=9)
+    chain.receipts = {
+        a_transaction_hash(1).upper().replace("X", "x"): a_receipt(1, block=7),
+        a_transaction_hash(2): a_receipt(3, block=7),
+    }
+
+    async with serve_node(LimitedNode(answer=chain)) as rpc:
+        client = ChainClient(rpc)
+        read, wrong = await client.fetch_receipts_or_failures(list(chain.receipts))
+        with pytest.raises(Transient, match="instead of"):
+            await client.fetch_shares_and_receipts(
+                EXCHANGE_V2, 1, block_number=9, tx_hashes=[a_transaction_hash(2)]
+            )
+
+    assert isinstance(read, Receipt)
+    assert isinstance(wrong, Transient)
+
+
 async def test_a_null_finalized_block_says_what_the_node_must_have() -> None:
     async with serve_node(LimitedNode(answer=ChainModel(head=9))) as rpc:
         with pytest.raises(FinalityUnknown, match="POLYGON_RPC_URL must know the block tag"):
@@ -106,12 +125,30 @@ async def test_a_null_finalized_block_says_what_the_node_must_have() -> None:
     ],
 )
 async def test_a_refused_finalized_block_says_why(refusal: dict[str, Any]) -> None:
-    async with serve_node(lambda body: respond_with(body, [refusal])) as rpc:
+    chain = ChainModel(head=9)
+
+    def answer(call: Any) -> Any:
+        return refusal if call["params"][0] == "finalized" else chain(call)
+
+    async with serve_node(LimitedNode(answer=answer)) as rpc:
         with pytest.raises(FinalityUnknown) as failure:
             await ChainClient(rpc).fetch_finalized_block()
 
     said = refusal["error"]
     assert (said if isinstance(said, str) else said["message"]) in str(failure.value)
+
+
+@pytest.mark.parametrize("max_batch", [1, 100])
+async def test_a_finalized_block_above_the_nodes_head_is_not_believed(max_batch: int) -> None:
+    chain = ChainModel(head=9)
+
+    def answer(call: Any) -> Any:
+        named = call["params"][0] == "finalized"
+        return {"result": a_block(10**6)} if named else chain(call)
+
+    async with serve_node(LimitedNode(answer=answer, max_batch=max_batch)) as rpc:
+        with pytest.raises(FinalityUnknown, match="1000000"):
+            await ChainClient(rpc).fetch_finalized_block()
 
 
 async def test_a_limited_rate_says_nothing_about_finality() -> None:

@@ -42,6 +42,8 @@ class IssuingClob(Clob):
         self.errors: dict[str, Exception] = {}
         self.issues = asyncio.Event()
         self.issues.set()
+        self.waiting: set[Priority] = set()
+        """Of these priorities no request is answered."""
         self.number = 1
 
     async def fetch_credentials(
@@ -49,6 +51,8 @@ class IssuingClob(Clob):
     ) -> Credentials:
         self.requested.append((wallet.proxy, priority))
         await self.issues.wait()
+        if priority in self.waiting:
+            await asyncio.Event().wait()
         if error := self.errors.get(wallet.proxy):
             raise error
         return issued(wallet, self.number)
@@ -143,6 +147,19 @@ async def test_an_order_that_waits_does_not_wait_behind_the_background() -> None
         executor.clob.issues.set()
 
         assert await order == issued(WALLETS[FIRST])
+
+
+async def test_a_request_that_still_waits_is_withdrawn_once_the_key_is_known() -> None:
+    executor = Executor()
+    executor.clob.waiting = {Priority.BACKGROUND}
+    background = asyncio.create_task(
+        executor.keyring.fetch_credentials(FIRST, priority=Priority.BACKGROUND)
+    )
+    await eventually(lambda: executor.clob.requested)
+
+    assert await executor.keyring.fetch_credentials(FIRST) == issued(WALLETS[FIRST])
+
+    assert await background == issued(WALLETS[FIRST])
 
 
 @pytest.mark.parametrize("error", [Transient("429"), InvalidMessage("400")])

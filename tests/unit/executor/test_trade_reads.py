@@ -9,7 +9,7 @@ from services.executor.adapters.trade_reads import LOOKBACK, SHOWN_WITHIN
 from services.executor.decisions import Order
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.orders import OrderState, TradeReported, TradeStatus
-from tests.builders import NOON, ORDER_HASH, TOKEN
+from tests.builders import NOON, ORDER_HASH, TOKEN, shares
 from tests.orders import an_order, numbered_order
 from tests.unit.executor.venue_fakes import WALLET, VenueHarness
 
@@ -87,6 +87,22 @@ async def test_a_trade_that_is_matched_later_or_shown_late_is_found(at: VenueHar
     at.clock.now += POLL
 
     assert [each.order_hash for each in await poll(at, order)] == [ORDER_HASH]
+
+
+@pytest.mark.parametrize("known", [0, 4])
+async def test_a_trade_that_is_missing_is_found_however_late_it_is_shown(
+    at: VenueHarness, known: int
+) -> None:
+    order = stuck(shares=shares(10))
+    first = [a_row(order, at=NOON, id="first", size=str(known))] if known else []
+    at.clob.rows, at.clock.now = list(first), NOON + POLL
+    for _ in range(3):
+        await poll(at, order)
+        at.clock.now += 2 * SHOWN_WITHIN
+
+    at.clob.rows.append(a_row(order, at=NOON, id="late", size=str(10 - known)))
+
+    assert sum(trade.shares for trade in await poll(at, order)) == shares(10)
 
 
 async def test_an_order_that_was_not_looked_for_is_read_from_its_own_beginning(

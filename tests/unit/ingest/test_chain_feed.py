@@ -337,6 +337,30 @@ async def test_a_partition_that_is_far_behind_is_read_on_while_the_others_go_on(
     assert len(of_partition) == 7 * len(BY_PARTITION[0])
 
 
+async def test_a_group_that_fails_for_good_holds_up_no_other() -> None:
+    """The node answers nothing about the newest blocks."""
+    chain = a_chain_of_all(range(101, 7_001, 1_000), head=7_000)
+
+    def answer(call: Any) -> Any:
+        if call["method"] == "eth_getLogs" and int(call["params"][0]["fromBlock"], 16) > 6_990:
+            return error(-32005, "daily request count exceeded, request rate limited")
+        return chain(call)
+
+    cursors, published = Cursors(100), Published()
+    cursors.stored = {1: 6_999, 2: 6_999, 3: 6_999}
+
+    await read_until(
+        lambda: cursors.stored.get(0, 0) > 6_000,
+        LimitedNode(answer=answer),
+        cursors,
+        published,
+        leaders=lambda: set(LEADERS),
+    )
+
+    assert {fill.leader.lower() for fill in published.fills} == set(BY_PARTITION[0])
+    assert cursors.stored[1] == 6_999
+
+
 async def test_the_next_owner_reads_on_where_the_last_one_ended() -> None:
     chain = a_chain_of_all(range(101, 301, 10), head=200)
     cursors, published = Cursors(100), Published()

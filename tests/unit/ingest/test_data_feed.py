@@ -211,6 +211,44 @@ async def test_the_cursor_of_a_leader_is_removed_when_he_is_not_followed_any_mor
     assert set(cursors.stored) == {LEADER}, "another instance's leader keeps his cursor"
 
 
+async def test_the_cursor_of_a_leader_who_is_left_while_he_is_read_stays_removed() -> None:
+    followed, cursors, published = {LEADER, OTHER_PROXY}, FakeLeaderCursors(), Published()
+    answers = asyncio.Event()
+
+    async def fetch_trades(wallet: str, since: datetime, until: datetime) -> Trades:
+        if wallet == LEADER:
+            await answers.wait()
+        row = a_row(proxy_wallet=wallet, timestamp=int((NOON + seconds(9)).timestamp()))
+        return Trades(rows=[row], is_complete=True)
+
+    instance = Instance(lambda: frozenset(followed))
+    async with running(
+        a_data_feed(fetch_trades, set(), cursors=cursors, instance=instance), published
+    ):
+        await eventually(lambda: OTHER_PROXY in published.leaders)
+        followed.remove(LEADER)
+        await eventually(lambda: LEADER not in cursors.stored)
+        answers.set()
+        await eventually(lambda: LEADER in published.leaders)
+        await asyncio.sleep(0)
+
+    assert set(cursors.stored) == {OTHER_PROXY}
+
+
+async def test_leaders_who_ceased_to_be_followed_while_nothing_ran_are_forgotten() -> None:
+    """Those of other instances too."""
+    others = [an_address(number) for number in range(20)]
+    cursors = FakeLeaderCursors(dict.fromkeys([LEADER, OTHER_PROXY, *others], NOON))
+    instance = Instance(lambda: {LEADER, OTHER_PROXY}, partitions=[partition_number(LEADER)])
+    feed = a_data_feed(
+        FakeDataApi(**{LEADER: []}).fetch_trades, set(), cursors=cursors, instance=instance
+    )
+
+    await feed.read_all(Published().publish)
+
+    assert set(cursors.stored) == {LEADER, OTHER_PROXY}
+
+
 async def test_a_leader_whose_lease_was_lost_meanwhile_is_read_from_the_stored_cursor() -> None:
     cursors, data_api = FakeLeaderCursors(), FakeDataApi(**{LEADER: []})
     instance = Instance(lambda: {LEADER})

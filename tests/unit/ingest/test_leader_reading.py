@@ -121,25 +121,63 @@ def test_more_trades_in_a_second_than_an_answer_has_stop_nothing(
     assert "than an answer of the Data API has" in caplog.text
 
 
+def test_new_trades_are_read_while_the_rest_of_the_older_ones_fails() -> None:
+    trades = [made_at(NOON + seconds(second)) for second in range(10)]
+    reading = a_reading(NOON)
+    read(reading, trades, NOON + seconds(10), at_once=3)
+    rest = reading.next_window(NOON + seconds(10))
+
+    later = NOON + timedelta(minutes=10)
+    new = made_at(later)
+    reading.note_failure()
+    assert new in read(reading, [*trades, new], later)
+
+    assert reading.next_window(later) == rest
+    reading.note_failure()
+    assert reading.next_window(later).since == later - LOOKBACK
+    reading.note_failure()
+    assert reading.next_window(later) == rest
+
+
+def test_a_rest_that_is_too_old_to_be_copied_is_dropped() -> None:
+    trades = [made_at(NOON + seconds(second)) for second in range(10)]
+    reading = a_reading(NOON)
+    read(reading, trades, NOON + seconds(10), at_once=3)
+    later = NOON + MAX_LOOKBACK + seconds(60)
+
+    assert reading.next_window(later).until == later + AHEAD
+    assert not reading.has_more()
+    assert reading.cursor == NOON + seconds(9)
+
+
 @given(
     times=st.lists(st.integers(0, 3000), max_size=60, unique=True),
     steps=st.lists(
-        st.tuples(st.integers(1, 600), st.integers(2, 10), st.booleans(), st.integers(0, 60)),
+        st.tuples(
+            st.integers(1, 600),
+            st.integers(2, 10),
+            st.booleans(),
+            st.booleans(),
+            st.integers(0, 60),
+        ),
         max_size=40,
     ),
 )
 def test_whatever_the_api_shows_when_and_wherever_the_feed_restarts_all_is_published(
-    times: list[int], steps: list[tuple[int, int, bool, int]]
+    times: list[int], steps: list[tuple[int, int, bool, bool, int]]
 ) -> None:
     """``steps``: seconds until the next reading, how many trades an answer has, whether the process
-    is restarted before it, and by how many seconds the API is late.
+    is restarted before it, whether it fails, and by how many seconds the API is late.
     """
     trades = [made_at(NOON + seconds(at)) for at in times]
     reading, published, now = a_reading(NOON), set[str](), NOON
-    for pause, at_once, restarts, late in steps:
+    for pause, at_once, restarts, fails, late in steps:
         now = min(now + seconds(pause), NOON + timedelta(minutes=50))
         if restarts:
             reading = a_reading(reading.cursor)
+        if fails:
+            reading.note_failure()
+            continue
         shown = [each for each in trades if each.filled_at <= now - seconds(late)]
         published |= {each.message_id for each in read(reading, shown, now, at_once=at_once)}
     end = NOON + timedelta(minutes=51)

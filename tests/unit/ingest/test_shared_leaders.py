@@ -1,9 +1,12 @@
 """Each followed leader is watched by the instance of his partition, also during a rebalance."""
 
+from itertools import chain, repeat
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.adapters import SharedLeaders
+from shared.db.leases import Lease
 from shared.streams.partitioning import Ownership
 from tests.builders import LEADER
 from tests.feeds import PARTITIONS, FakeLeases, Instance, partition_number
@@ -81,3 +84,23 @@ def test_only_leased_partitions_are_read_on_and_one_without_leaders_as_well() ->
     assert len(groups) == PARTITIONS - 1
     assert set(groups.values()) == {()}
     assert instance.shared.assigned() == {LEADER}
+
+
+class EndingLeases(FakeLeases):
+    """Leases that end after they were read once."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__([])
+        self._answers = chain([(lease,)], repeat(()))
+
+    @property
+    def held(self) -> tuple[Lease, ...]:
+        return next(self._answers)
+
+
+def test_a_lease_that_ends_while_it_is_read_leaves_no_partition_without_its_leaders() -> None:
+    number = partition_number(LEADER)
+    lease = Lease(partition=number, token=1, valid_until=0)
+    shared = SharedLeaders(lambda: {LEADER}, Instance(set).ownership, EndingLeases(lease))
+
+    assert shared.by_lease() == {(number, 1): (LEADER,)}
