@@ -154,8 +154,17 @@ class Handler:
 
     async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
         order = await self.orders.load(trade.intent_id)
-        if order is None or order.order_hash != trade.order_hash:
+        if order is None:
             return []  # the order was pruned: positions have its trades in their sums
+        if order.order_hash != trade.order_hash:
+            # As above, where its intent came again and was recorded as withdrawn.
+            logger.warning(
+                "a trade of intent %s was not recorded: it is of order %s, and recorded is %s",
+                trade.intent_id,
+                trade.order_hash,
+                order.order_hash,
+            )
+            return []
         trades = await self.orders.record_trade(trade, now=self.now())
         return await self._save_and_report(order, apply_trades(order, trades), [trade])
 
