@@ -58,7 +58,7 @@ class PartWriter:
 
     def __init__(self, path: Path) -> None:
         self._path, self._partial = path, path.with_name(f".{path.name}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _create_folder(path.parent)
         self._file: IO[bytes] = self._partial.open("wb")
         self._gzip = gzip.GzipFile(
             filename="", fileobj=self._file, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0
@@ -161,6 +161,14 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
+
+
+def _create_folder(folder: Path) -> None:
+    """Create it and the folders above it that are missing, and bring their names to the disk."""
+    if not folder.parent.exists():
+        _create_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

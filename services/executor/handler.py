@@ -154,8 +154,12 @@ class Handler:
 
     async def on_trade_reported(self, trade: TradeReported) -> Sequence[Message]:
         order = await self.orders.load(trade.intent_id)
-        if order is None or order.order_hash != trade.order_hash:
-            return []  # the order was pruned: positions have its trades in their sums
+        if order is None:
+            return []  # it was pruned: positions have its trades in their sums
+        if order.order_hash != trade.order_hash:  # it was pruned, and its intent came again
+            ids = (trade.order_hash, trade.intent_id, order.order_hash)
+            logger.warning("a trade of order %s is not recorded: intent %s has order %s", *ids)
+            return []
         trades = await self.orders.record_trade(trade, now=self.now())
         return await self._save_and_report(order, apply_trades(order, trades), [trade])
 
@@ -217,12 +221,8 @@ class Handler:
         """Raises: Transient where the venue takes no orders now and has taken none of these bytes:
         they are sent again later.
         """
-        sent, reply = (
-            order,
-            self.venue.known_reply(
-                order, may_have_arrived=may_have_arrived(order, is_first_post=is_first_post)
-            ),
-        )
+        arrived = may_have_arrived(order, is_first_post=is_first_post)
+        sent, reply = order, self.venue.known_reply(order, may_have_arrived=arrived)
         if reply is None:
             sent = replace(order, posted_at=order.posted_at or self.now())
             reply = await self.venue.post_order(sent)

@@ -107,6 +107,16 @@ cross join lateral (
 ) w
 """
 """``offset 0``: each open watch is looked up by its key. The planner would rather read all."""
+CLOSE = f"""
+with closed as materialized (
+    select request_id from tx_monitor.watches
+    where request_id = any(cast(:ids as text[])) and state in {CLOSED}
+    order by request_id
+    for no key update
+)
+delete from tx_monitor.open_watches o using closed where o.request_id = closed.request_id
+"""
+"""Two instances that save a watch, while it passes from one to the other, can leave it listed."""
 
 DatedWatch = tuple[Watch, datetime]
 """A watch, and the time to record for a change."""
@@ -129,9 +139,17 @@ class PostgresWatches:
         await self._save((watch, now))
 
     async def load_open(self) -> list[Watch]:
-        """Load all that are neither final nor dropped, of all instances. Raises: Transient."""
+        """Load all that are neither final nor dropped, of all instances. Those that are listed by
+        mistake leave the list.
+
+        Raises: Transient.
+        """
         async with transaction(self._engine) as connection:
-            return [_parse_watch(row) for row in await fetch_rows(connection, LOAD_OPEN)]
+            listed = [_parse_watch(row) for row in await fetch_rows(connection, LOAD_OPEN)]
+            closed = [watch.request_id for watch in listed if watch.state in CLOSED_STATES]
+            if closed:
+                await connection.execute(text(CLOSE), {"ids": closed})
+        return [watch for watch in listed if watch.state not in CLOSED_STATES]
 
     async def _record_all(self, group: Sequence[tuple[Watch, datetime, str | None]]) -> list[Watch]:
         rows = [

@@ -109,19 +109,23 @@ async def create_partitions(
 
 
 async def _create_partition(connection: AsyncConnection, table: Table, week: Week) -> bool:
-    """Create it unless it exists. Rows of its week that are in ``default`` are moved into it."""
+    """Create it unless it exists. Rows of its week that are in ``default`` are moved into it.
+
+    Raises: Transient where such a row was committed while this waited for its lock.
+    """
     name, key = week.partition_name(table), key_column(table)
     await connection.execute(LOCK_TIMEOUT)
     await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     exists = await connection.scalar(text("select to_regclass(:name)"), {"name": name})
     if exists is not None:
         return False
+    first, end = week.first_id, week.next.first_id
+    is_ahead = await _lock_default(connection, table, first=first, end=end)
     # Attached, because `create table ... partition of` would lock the whole table.
     await connection.execute(
         text(f"create table {name} (like {table.fullname} including all) {storage(table)}")
     )
-    first, end = week.first_id, week.next.first_id
-    await connection.execute(
+    moved = await connection.execute(
         text(f"""
             with moved as (
                 delete from {table.fullname}_default
@@ -130,6 +134,8 @@ async def _create_partition(connection: AsyncConnection, table: Table, week: Wee
             insert into {name} select * from moved
         """)
     )
+    if is_ahead and moved.rowcount:
+        raise Transient(f"rows of {name} were written to the default partition meanwhile")
     await connection.execute(
         text(
             f"alter table {table.fullname} attach partition {name} "
@@ -137,6 +143,23 @@ async def _create_partition(connection: AsyncConnection, table: Table, week: Wee
         )
     )
     return True
+
+
+async def _lock_default(connection: AsyncConnection, table: Table, *, first: str, end: str) -> bool:
+    """Lock ``default``: no row of the week may be committed to it before the week's partition is
+    attached. Return whether it held none.
+
+    Where it holds some the whole table is locked, too: a statement that was planned without the new
+    partition would not find them any more.
+    """
+    default = f"{table.fullname}_default"
+    key = key_column(table)
+    holds_rows = await connection.scalar(
+        text(f"select exists (select from {default} where {key} >= '{first}' and {key} < '{end}')")
+    )
+    locked = f"only {table.fullname}, only {default}" if holds_rows else f"only {default}"
+    await connection.execute(text(f"lock table {locked} in access exclusive mode"))
+    return not holds_rows
 
 
 def storage(table: Table) -> str:

@@ -114,13 +114,17 @@ RECORD_ORDERS = f"""
     returning intent_id
 ), stated as (
     insert into executor.order_states (intent_id, state, reason)
-    select intent_id, state, reason from new join recorded using (intent_id)
+    select intent_id, state, reason from new
+    on conflict (intent_id) do nothing
+    returning intent_id
 ), opened as (
     insert into executor.open_orders (intent_id, proxy)
-    select intent_id, proxy from new join recorded using (intent_id) where state in {OPEN}
+    select intent_id, proxy from new join stated using (intent_id) where state in {OPEN}
 )
-select intent_id from recorded
+select intent_id from recorded join stated using (intent_id)
 """
+"""Returns those that were not known. A prune that was interrupted may have left one of the two
+rows: it is kept, and the other one is recorded again."""
 
 LOADED = """
     o.intent_id, o.proxy, o.leader, o.order_hash, o.body, o.side, o.token_id, o.fee_rate,

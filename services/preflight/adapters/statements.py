@@ -184,6 +184,7 @@ with given as materialized (
 ), explained as (
     insert into preflight.verdicts ({VERDICT_COLUMNS.names})
     select {VERDICT_COLUMNS.prefixed("g")} from given g join inserted using (intent_id)
+    on conflict do nothing
 ), reserved as (
     insert into preflight.reservations ({RESERVATION_COLUMNS.names}, cap_scopes)
     select {RESERVATION_COLUMNS.prefixed("g")},

@@ -137,6 +137,7 @@ async def test_every_intent_and_its_verdict_are_in_the_partition_of_its_day(
     before = {row.intent_id: row for row in await fetch(engine, "select * from preflight.intents")}
 
     await migrate(engine)
+    await engine.dispose()  # its connections know the statements of the earlier table
 
     assert await find_differences(engine) == ""
     weeks = [f"{find_week(day.date()).first_day:%Y%m%d}" for day in (EARLIER, NOW)]

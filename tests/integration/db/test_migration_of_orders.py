@@ -1,6 +1,7 @@
 """Orders, trades and watches of the previous release are in the partitions of their ids."""
 
 from collections.abc import AsyncIterator
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.decisions import VenueReply
 from services.tx_monitor.adapters import PostgresWatches
+from shared.clock import utc_now
 from shared.db import tables
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.integration
 PREVIOUS = "0018"
 OLD, DATED = "1a" * 16, "i20260105-" + "2b" * 12
 """The ids of two copies: the second as a release wrote it that already knew days."""
+DATED_WEEK = "20260105"
 NAMES = ("executor.orders", "executor.trades", "tx_monitor.watches")
 
 
@@ -138,6 +141,7 @@ async def test_every_row_is_there_with_all_of_its_values(engine: AsyncEngine) ->
     before = await dump(engine)
 
     await migrate(engine)
+    await engine.dispose()  # its connections know the statements of the earlier tables
 
     assert await find_differences(engine) == ""
     after = await dump(engine)
@@ -158,7 +162,9 @@ async def test_every_row_is_there_with_all_of_its_values(engine: AsyncEngine) ->
     )
 
 
-async def test_old_ids_are_in_a_partition_of_their_own(engine: AsyncEngine) -> None:
+async def test_old_ids_are_in_a_partition_of_their_own_and_others_by_week(
+    engine: AsyncEngine,
+) -> None:
     await migrate(engine)
 
     async with transaction(engine) as connection:
@@ -171,8 +177,20 @@ async def test_old_ids_are_in_a_partition_of_their_own(engine: AsyncEngine) -> N
             )
             assert [tuple(row) for row in rows] == [
                 ("1", f"{table.fullname}_before"),
-                ("i", f"{table.fullname}_default"),
+                ("i", f"{table.fullname}_{DATED_WEEK}"),
             ]
+            partitions = await fetch_rows(
+                connection,
+                "select inhrelid::regclass::text as name from pg_inherits "
+                f"where inhparent = '{table.fullname}'::regclass",
+            )
+            days = {row.name.rpartition("_")[2] for row in partitions} - {"before", "default"}
+            first, last = date.fromisoformat(DATED_WEEK), date.fromisoformat(max(days))
+            assert days == {
+                f"{first + timedelta(weeks=week):%Y%m%d}"
+                for week in range((last - first).days // 7 + 1)
+            }
+            assert last > utc_now().date() + timedelta(days=7)
 
 
 async def test_what_is_open_is_followed_and_goes_on(engine: AsyncEngine) -> None:

@@ -1,5 +1,6 @@
 """A table's partitions are there before their weeks begin, and rows that came first are moved."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -7,9 +8,12 @@ import pytest
 from sqlalchemy import Column, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.db import partitions
 from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.db.partitions import create_partitions, partitioning
-from shared.db.settings import DatabaseSettings
+from shared.domain.errors import Transient
+from shared.testing.waiting import eventually
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +37,7 @@ IDS = ("0" * 32, "f" * 32, "i20261122-a", "i20261123-0", "i20261129-f", "i202611
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    async with engine_scope(DatabaseSettings.model_validate({"url": database_url})) as engine:
+    async with engine_scope(patient_settings(database_url)) as engine:
         async with transaction(engine) as connection:
             for statement in CREATE_TABLE:
                 await connection.execute(text(statement))
@@ -83,6 +87,52 @@ async def test_rows_that_came_before_their_partition_are_moved_into_it(engine: A
     await create_partitions(engine, [ORDERS], now=SATURDAY)
 
     assert await load_partitions(engine) == EXPECTED
+
+
+async def test_a_row_that_is_being_written_to_default_is_moved_by_the_next_attempt(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "LOCK_TIMEOUT", text("set local lock_timeout = 0"))
+    async with transaction(engine) as other:
+        await other.execute(text("insert into partitioned.orders values ('i20261123-0')"))
+        creating = asyncio.create_task(create_partitions(engine, [ORDERS], now=SATURDAY))
+        await eventually(lambda: is_waiting(engine), what="the partition waits for the row")
+
+    with pytest.raises(Transient, match="were written to the default partition meanwhile"):
+        await creating
+
+    assert len(await create_partitions(engine, [ORDERS], now=SATURDAY)) == 3
+    assert await load_partitions(engine) == {"i20261123-0": "20261123"}
+
+
+async def is_waiting(engine: AsyncEngine) -> bool:
+    async with transaction(engine) as connection:
+        (row,) = await fetch_rows(
+            connection, "select count(*) as n from pg_locks where not granted"
+        )
+    return bool(row.n)
+
+
+async def test_a_row_that_is_moved_meanwhile_is_found_by_who_changes_it(
+    engine: AsyncEngine,
+) -> None:
+    await insert(engine, "i20261123-0")
+
+    async def change() -> int:
+        async with transaction(engine) as connection:
+            changed = await connection.execute(
+                text("update partitioned.orders set intent_id = intent_id where intent_id = :id"),
+                {"id": "i20261123-0"},
+            )
+        return changed.rowcount
+
+    async with transaction(engine) as connection:
+        week = partitions.find_week(SATURDAY.date())
+        assert await partitions._create_partition(connection, ORDERS, week)
+        changing = asyncio.create_task(change())
+        await eventually(lambda: is_waiting(engine), what="the change waits for the partition")
+
+    assert await changing == 1
 
 
 async def test_partitions_are_created_once(engine: AsyncEngine) -> None:

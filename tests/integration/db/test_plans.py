@@ -7,8 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.engine import engine_scope
-from shared.db.settings import DatabaseSettings
 from tests.integration.db.plans import PLAN_MODES, PlanMode, explain, require_no_history
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ def mode(request: pytest.FixtureRequest) -> PlanMode:
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[AsyncConnection]:
     async with (
-        engine_scope(DatabaseSettings.model_validate({"url": database_url})) as engine,
+        engine_scope(patient_settings(database_url)) as engine,
         engine.begin() as connection,
     ):
         for statement in CREATE:

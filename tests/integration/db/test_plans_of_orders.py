@@ -16,7 +16,6 @@ from services.tx_monitor import adapters as watches
 from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.db.group_commit import MAX_GROUP_SIZE
 from shared.db.leases import Lease
-from shared.db.settings import DatabaseSettings
 from shared.domain.ids import intent_id
 from shared.messages.orders import OrderState, TradeStatus
 from tests.builders import NOON, TRANSACTION, a_trade, an_intent, approved, resolved
@@ -24,6 +23,7 @@ from tests.integration.db.order_history import FIRST_DAY, HISTORY, OPEN_ORDERS, 
 from tests.integration.db.plans import PLAN_MODES, Plan, PlanMode, explain, require_no_history
 from tests.leases import executor_leases
 from tests.orders import an_order
+from tests.patience import patient_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -34,8 +34,7 @@ TABLES = {table.fullname for table in HISTORY}
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    settings = DatabaseSettings.model_validate({"url": migrated_database_url})
-    async with engine_scope(settings) as engine:
+    async with engine_scope(patient_settings(migrated_database_url)) as engine:
         await insert_history(engine)
         yield engine
 

@@ -13,7 +13,6 @@ from services.tx_monitor.adapters import PostgresWatches
 from services.tx_monitor.decisions import build_watch
 from shared.clock import utc_now
 from shared.db.engine import engine_scope, fetch_rows, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.ids import intent_id
 from shared.messages.orders import OrderState, TradeStatus
 from shared.messages.transactions import TransactionState
@@ -32,6 +31,7 @@ from tests.builders import (
 )
 from tests.leases import executor_leases
 from tests.orders import an_order
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -52,8 +52,7 @@ still read."""
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    settings = DatabaseSettings.model_validate({"url": migrated_database_url})
-    async with engine_scope(settings) as engine:
+    async with engine_scope(patient_settings(migrated_database_url)) as engine:
         yield engine
 
 

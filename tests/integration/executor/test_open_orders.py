@@ -12,14 +12,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.orders import PostgresOrders
 from services.executor.decisions import Order
-from shared.db.engine import fetch_rows, transaction
+from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.domain.errors import Transient
 from shared.messages.orders import FINAL_STATES, OrderState
 from shared.testing.waiting import eventually
 from tests.builders import NOON, an_intent, approved
 from tests.orders import MISTAKEN_OPEN_ORDERS, numbered_order
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
+
+CUT = r"AdminShutdownError \(57P01\)|ConnectionDoesNotExistError|connection was closed"
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """What waits for a locked row waits until it is cut, however long that takes."""
+    async with engine_scope(patient_settings(migrated_database_url)) as engine:
+        yield engine
 
 
 async def record(orders: PostgresOrders, order: Order) -> Order:
@@ -93,7 +103,7 @@ async def test_of_a_statement_that_is_cut_nothing_is_written(
     async with locked_row(engine, table):
         saving = asyncio.create_task(orders.save(ended, now=NOON))
         await eventually(lambda: cut_waiting_connection(engine))
-        with pytest.raises(Transient):
+        with pytest.raises(Transient, match=CUT):
             await saving
 
     await assert_listed(engine, orders, order)

@@ -21,10 +21,10 @@ from services.ingest.decisions import (
     row_key,
 )
 from shared.db.engine import engine_scope, transaction
-from shared.db.settings import DatabaseSettings
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import LEADER, NOON, TOKEN, a_fill, seconds
 from tests.integration.db.plans import PLAN_MODES, PlanMode, explain, require_no_history
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -79,8 +79,7 @@ def mode(request: pytest.FixtureRequest) -> PlanMode:
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    settings = DatabaseSettings.model_validate({"url": migrated_database_url})
-    async with engine_scope(settings) as engine:
+    async with engine_scope(patient_settings(migrated_database_url)) as engine:
         async with transaction(engine) as connection:
             for statement in FILL:
                 await connection.execute(

@@ -18,7 +18,6 @@ from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import DelayedEntry, Exit, ExitState, Limits
 from services.preflight.decisions.levels import Base, HeldToken
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.money import Side
 from shared.messages.base import Message
 from shared.messages.intents import CopyCause, Intent, LeaderLevel, OrderType
@@ -41,6 +40,7 @@ from tests.builders import (
 )
 from tests.integration.db.plans import PLAN_MODES, Plan, recorded_plans, require_no_history
 from tests.integration.preflight.history import HELD, insert_history
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +73,7 @@ CAPPED = facts(
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -13,13 +13,13 @@ from services.preflight.adapters.levels import LOAD_TRADES, TRADE_QUERIES
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Verdict
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.messages.intents import CopyCause, LeaderLevel, OrderType
 from shared.messages.refusals import Refusal
 from shared.testing.waiting import eventually
 from tests.builders import NOON, an_intent, approved, refused, seconds, shares
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +29,7 @@ LEVEL = LeaderLevel(block_number=2, base_block_number=1, shares=0, accounted_thr
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

@@ -13,12 +13,12 @@ from services.preflight.adapters.cleanup import CleanupFeed
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import Exit, ExitState
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.money import Side
 from shared.messages.intents import Intent, OrderType
 from shared.messages.refusals import Refusal
 from shared.testing.waiting import eventually
 from tests.builders import NOON, an_intent, an_outcome, approved, refused, seconds, shares, usdc
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ COPIES = 40
 
 @pytest.fixture
 async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     yield engine
     await engine.dispose()
 

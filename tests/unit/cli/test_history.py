@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cli.commands import history
 from cli.errors import CommandError
+from cli.history import files
 from cli.history.limits import DEFAULT_WEEKS, require_long_enough
 from cli.history.open_work import OpenWork
 from cli.history.portions import EARLIER_RELEASES, Portion, first_day_kept
@@ -63,6 +64,19 @@ def test_nothing_leaves_that_a_topic_of_the_cluster_may_deliver_again(
 )
 def test_a_week_is_old_enough_once_its_last_moment_is(now: datetime, first: date) -> None:
     assert first_day_kept(now, weeks=5) == first
+
+
+def test_every_folder_that_was_made_for_a_part_is_brought_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "_sync_folder", synced.append)
+    week = tmp_path / "archives" / "mainnet" / "2025-12-29"
+
+    with files.PartWriter(week / "preflight.intents.1.jsonl.gz") as part:
+        part.finish()
+
+    assert synced == [tmp_path, *list(week.parents)[1::-1], week]
 
 
 def test_a_dead_letter_holds_its_week_and_those_before_it() -> None:

@@ -1,5 +1,7 @@
 """An order's state and amounts follow the venue's trades and their settlement on the chain."""
 
+import pytest
+
 from shared.domain.history import KEPT_FOR
 from shared.messages.orders import OrderReported, OrderState, TradeStatus
 from tests.builders import (
@@ -67,6 +69,23 @@ async def test_a_trade_of_an_order_that_was_pruned_is_not_recorded_again() -> No
     assert reported_states(published) == [OrderState.WITHDRAWN]
     assert "may have been pruned" in executor.order.reason
     assert executor.orders.trades == {}
+
+
+async def test_a_trade_of_another_order_of_the_intent_is_refused_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    executor = ExecutorHarness()
+    other = "0x" + "3c" * 32
+
+    published = await executor.handle(
+        approved(), a_trade(status=TradeStatus.CONFIRMED, order_hash=other)
+    )
+
+    assert reported_states(published) == [OrderState.MATCHED]
+    assert executor.orders.trades == {}
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    for named in (approved().intent_id, other, ORDER_HASH):
+        assert named in warning.getMessage()
 
 
 async def test_an_order_of_two_trades_is_confirmed_by_the_second() -> None:

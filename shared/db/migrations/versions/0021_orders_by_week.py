@@ -4,7 +4,8 @@ The services are stopped meanwhile. The tables become the partitions ``before`` 
 they are: only the states of orders are copied, and the indexes built.
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,13 +17,17 @@ branch_labels = None
 depends_on = None
 
 TIMESTAMP = sa.DateTime(timezone=True)
-WEEKS = 3
-"""The current one, and two ahead."""
 ROOM_FOR_UPDATES = "with (fillfactor = 40)"
 ROOM_FOR_FILLS = "with (fillfactor = 33)"
 FEW_ROWS = {"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "5000"}
 FIRST_DATED_ID = "'i'"
 """The ids of earlier releases come before it: hexadecimal digits."""
+DATES = r"""
+select (now() at time zone 'UTC')::date as today, (
+    select to_date(min(substr({key}, 2, 8)), 'YYYYMMDD') from {table}_before
+    where {key} >= 'i' and {key} ~ '^i\d{{8}}-'
+) as oldest
+"""
 
 STATE = (
     "state",
@@ -245,6 +250,7 @@ def upgrade_orders() -> None:
         keys=["intent_id"],
         comment="What is known of each order by now.",
         storage=ROOM_FOR_UPDATES,
+        earlier="executor.orders",
     )
     names = ", ".join(("intent_id", *STATE))
     op.execute(
@@ -345,8 +351,11 @@ def create_partitioned(
     keys: list[str],
     comment: str,
     storage: str = "",
+    earlier: str = "",
 ) -> None:
-    """Create the table with its partitions of the coming weeks and of what belongs to none."""
+    """Create the table with its partitions: of each week that the earlier release has ids of, of
+    the current one and the two after it, and of what belongs to none.
+    """
     schema, name = table.split(".")
     op.create_table(
         name,
@@ -357,15 +366,22 @@ def create_partitioned(
         postgresql_partition_by=f"range ({keys[0]})",
     )
     op.execute(f"create table {table}_default partition of {table} default {storage}")
-    monday = op.get_bind().scalar(
-        sa.text("select cast(date_trunc('week', now(), 'UTC') at time zone 'UTC' as date)")
-    )
-    for week in range(WEEKS):
-        first, end = (monday + timedelta(weeks=number) for number in (week, week + 1))
+    for monday in mondays(earlier or table, keys[0]):
+        first, end = (f"i{day:%Y%m%d}" for day in (monday, monday + timedelta(days=7)))
         op.execute(
-            f"create table {table}_{first:%Y%m%d} partition of {table} "
-            f"for values from ('i{first:%Y%m%d}') to ('i{end:%Y%m%d}') {storage}"
+            f"create table {table}_{monday:%Y%m%d} partition of {table} "
+            f"for values from ('{first}') to ('{end}') {storage}"
         )
+
+
+def mondays(table: str, key: str) -> Iterator[date]:
+    """Of the weeks from that of the oldest id with a day in the earlier release's table."""
+    dates = op.get_bind().execute(sa.text(DATES.format(table=table, key=key))).one()
+    day = min(dates.today, dates.oldest or dates.today)
+    monday = day - timedelta(days=day.weekday())
+    while monday <= dates.today + timedelta(days=14):
+        yield monday
+        monday += timedelta(days=7)
 
 
 def create_small(
