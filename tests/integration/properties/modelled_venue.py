@@ -38,6 +38,7 @@ from shared.polymarket.replies import (
     ReplyLost,
     RetryLater,
 )
+from shared.polymarket.request_budget import Priority
 from tests.fakes import Clock
 from tests.integration.properties.modelled_chain import ModelledChain
 
@@ -280,7 +281,9 @@ class ModelledVenue:
             trades=tuple(self._shown([order.order_hash])), is_open=order.order_hash in self.held
         )
 
-    async def fetch_trades(self, proxy: str, orders: Sequence[Order]) -> WalletTrades:
+    async def fetch_trades(
+        self, proxy: str, orders: Sequence[Order], *, priority: Priority
+    ) -> WalletTrades:
         if not self.answers_lookups:
             raise Transient("the venue does not answer")
         return WalletTrades(reports=tuple(self._shown([each.order_hash for each in orders])))
