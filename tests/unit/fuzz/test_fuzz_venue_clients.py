@@ -164,7 +164,7 @@ async def test_mutated_answers_of_gamma_and_the_data_api_are_read_or_refused(rng
         async with DataApi(str(url), timeout_s=5) as data_api:
             value = await read_or_refuse(partial(data_api.fetch_value, LEADER))
             rows = await read_or_refuse(partial(data_api.fetch_positions, LEADER))
-            await read_or_refuse(partial(data_api.fetch_trades, LEADER, NOON))
+            await read_or_refuse(partial(data_api.fetch_trades, LEADER, NOON, NOON))
 
     TRIED_INPUTS["answers of Gamma and the Data API"] += 4
     if details is not None:
