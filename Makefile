@@ -12,7 +12,7 @@ hash = $(shell cat $(1) pyproject.toml | sha256sum | cut -c1-16)
 STAMP := .venv/installed-$(call hash,requirements-dev.lock)
 BENCH_STAMP := .venv/installed-bench-$(call hash,requirements-bench.lock)
 
-.PHONY: help setup demo test test-e2e crash-matrix fuzz check fmt schemas docs lock bench-hops bench-isolation bench-history clean
+.PHONY: help setup demo test test-e2e crash-matrix fuzz check lint fmt schemas docs lock bench-hops bench-isolation bench-history clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,12 +40,14 @@ crash-matrix: $(STAMP) ## Kill every service at every boundary and check the mon
 fuzz: $(STAMP) ## Try parsers and handlers with wrong inputs, and copying with random scripts
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-8000} $(BIN)/pytest tests/unit/fuzz tests/integration/properties
 
-check: $(STAMP) ## Lint, format, types, import contracts, house rules and unit tests
+check: lint ## Lint, format, types, import contracts, house rules and unit tests
+	$(BIN)/pytest tests/architecture tests/unit
+
+lint: $(STAMP) ## Lint, format, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/architecture tests/unit
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix
