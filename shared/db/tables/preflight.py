@@ -8,9 +8,9 @@ from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Identity, Index, Tabl
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.db.partitions import partitioning
-from shared.db.tables.base import FEW_ROWS, ROOM_FOR_ONE_UPDATE, TIMESTAMP, metadata, timestamp
+from shared.db.tables.base import FEW_ROWS, TIMESTAMP, metadata, timestamp
 
-UPDATED_IN_PLACE = {**FEW_ROWS, **ROOM_FOR_ONE_UPDATE}
+UPDATED_IN_PLACE = {**FEW_ROWS, "fillfactor": 60}
 
 intents = Table(
     "intents",
