@@ -5,8 +5,6 @@ reservations, intents, spending windows, positions, exits, newest copies, levels
 in the order of its key.
 """
 
-from sqlalchemy import text
-
 from services.preflight.adapters.caps import sql_hour, sql_spent
 from services.preflight.adapters.delays import SQL_IS_AHEAD, sql_is_judged
 from services.preflight.adapters.entry_limits import SQL_OPEN_TOKENS, SQL_RECENT_ENTRIES
@@ -241,7 +239,7 @@ EXIT_COLUMNS = Batch.from_table(
 )
 EXITS = Batch({**EXIT_COLUMNS.types, "awaited_entries": "text", "awaited_exits": "text"})
 """The awaited ids as JSON: arrays of different lengths cannot be unnested."""
-SAVE_EXITS = text(f"""
+SAVE_EXITS = f"""
 insert into preflight.exits ({EXIT_COLUMNS.names}, awaited_entries, awaited_exits)
 select {EXIT_COLUMNS.prefixed("g")},
        array(select json_array_elements_text(cast(g.awaited_entries as json))),
@@ -252,7 +250,7 @@ on conflict (exit_id) do update
 set shares = excluded.shares, sold_shares = excluded.sold_shares, attempts = excluded.attempts,
     state = excluded.state, reason = excluded.reason,
     next_attempt_at = excluded.next_attempt_at, updated_at = excluded.updated_at
-""")
+"""
 
 REPORTS = Batch.from_table(
     tables.intents,

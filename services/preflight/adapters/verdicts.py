@@ -35,7 +35,7 @@ from services.preflight.decisions import (
     Verdict,
 )
 from services.preflight.handler import Commitments
-from shared.db.engine import autocommit, fetch_rows, transaction
+from shared.db.engine import Connection, autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
 from shared.domain.errors import Transient
 from shared.messages.intents import Intent, IntentApproved, IntentRefused
@@ -289,10 +289,10 @@ def _with_trace(exit_: Exit, traceparent: str | None) -> Exit:
     return exit_ if exit_.traceparent else replace(exit_, traceparent=traceparent)
 
 
-async def _save_exits(connection: AsyncConnection, exits: Sequence[tuple[Exit, datetime]]) -> None:
+async def _save_exits(connection: Connection, exits: Sequence[tuple[Exit, datetime]]) -> None:
     if exits:
         rows = [build_exit_row(exit_, now=now) for exit_, now in exits]
-        await connection.execute(statements.SAVE_EXITS, statements.EXITS.parameters(rows))
+        await fetch_rows(connection, statements.SAVE_EXITS, **statements.EXITS.parameters(rows))
 
 
 def _count_verdict(verdict: Verdict, exit_: Exit | None) -> None:
