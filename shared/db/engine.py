@@ -101,4 +101,5 @@ async def fetch_rows(connection: Connection, statement: str, **parameters: Any) 
     values = numbered.values(parameters)
     if isinstance(connection, DirectConnection):
         return await connection.fetch(numbered.text, values)
-    return (await connection.exec_driver_sql(numbered.text, values)).fetchall()
+    result = await connection.exec_driver_sql(numbered.text, values)
+    return result.fetchall() if result.returns_rows else ()
