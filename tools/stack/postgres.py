@@ -27,6 +27,15 @@ UNPRIVILEGED = "nobody"
 SHARED_FOLDER = Path("/var/tmp")  # noqa: S108
 ROLE = "slipstream"
 MAX_CONNECTIONS = 200
+WORKLOAD_SETTINGS = {
+    # Each statement takes milliseconds, and compiling it tens of them.
+    "jit": "off",
+    # After a checkpoint the first change of each page writes the whole page to the log.
+    "checkpoint_timeout": "15min",
+    "max_wal_size": "2GB",
+    "shared_buffers": "256MB",
+}
+"""For many small writes to few rows, as docs/runbook.md recommends to operators."""
 DATA_MEGABYTES = 300
 PROGRAM_MEGABYTES = 80
 
@@ -136,6 +145,7 @@ def server_settings(*, port: int, durable: bool) -> dict[str, str]:
         "fsync": crash_safe,
         "synchronous_commit": crash_safe,
         "full_page_writes": crash_safe,
+        **WORKLOAD_SETTINGS,
     }
 
 

@@ -13,6 +13,7 @@ from tools.stack.errors import PartDied, StackError, describe_exit, read_tail
 from tools.stack.local import folder_lock
 from tools.stack.ports import CANDIDATES, HOST, Ports, is_free
 from tools.stack.postgres import (
+    WORKLOAD_SETTINGS,
     create_shared_data_folder,
     database_url,
     find_abandoned_data,
@@ -87,6 +88,15 @@ def test_commits_survive_a_crash_unless_configured_otherwise() -> None:
 
     assert {server_settings(port=1, durable=True)[name] for name in crash_safe} == {"on"}
     assert {server_settings(port=1, durable=False)[name] for name in crash_safe} == {"off"}
+
+
+def test_the_database_is_set_as_the_runbook_recommends() -> None:
+    runbook = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text()
+    settings = server_settings(port=1, durable=True)
+
+    for name in WORKLOAD_SETTINGS:
+        assert settings[name] == WORKLOAD_SETTINGS[name]
+        assert f"`{name}`" in runbook
 
 
 def test_the_database_listens_on_this_machine_only() -> None:
