@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from aiokafka import TopicPartition
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
+from shared.db.rows import Row
 from shared.db.sql import Batch, literals
 from shared.streams.codec import Record, with_values
 from shared.streams.dead_letter_store import (
@@ -166,7 +166,7 @@ class PostgresDeadLetters:
     async def park_again(self, dead_letter: StoredDeadLetter, *, reason: str) -> None:
         await self._execute(PARK_AGAIN, number=dead_letter.number, reason=reason)
 
-    async def _execute(self, statement: str, **parameters: Any) -> Sequence[Row[Any]]:
+    async def _execute(self, statement: str, **parameters: Any) -> Sequence[Row]:
         async with autocommit(self._engine) as connection:
             return await fetch_rows(connection, statement, **parameters)
 
@@ -237,7 +237,7 @@ async def decide(
         )
 
 
-def _parse_dead_letter(row: Row[Any]) -> StoredDeadLetter:
+def _parse_dead_letter(row: Row) -> StoredDeadLetter:
     return StoredDeadLetter(
         number=row.number,
         topic=row.topic,
@@ -251,7 +251,7 @@ def _parse_dead_letter(row: Row[Any]) -> StoredDeadLetter:
     )
 
 
-def _parse_history(row: Row[Any], decisions: tuple[Decision, ...] = ()) -> DeadLetterHistory:
+def _parse_history(row: Row, decisions: tuple[Decision, ...] = ()) -> DeadLetterHistory:
     return DeadLetterHistory(
         dead_letter=_parse_dead_letter(row),
         service=row.service,

@@ -5,7 +5,6 @@ connections: they are opened, counted, waited for and replaced by the same pool 
 """
 
 from collections.abc import Sequence
-from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,23 +14,7 @@ from sqlalchemy.pool import NullPool, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from shared.db.errors import Remedy, find_remedy, find_transient
-
-
-class Row(asyncpg.Record):  # type: ignore[misc]
-    """A row of a result; its columns are attributes.
-
-    A name that was used once is a property from then on, which is read ten times as fast.
-    """
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            value = self[name]
-        except KeyError:
-            raise AttributeError(f"the row has no column {name!r}") from None
-        setattr(Row, name, property(itemgetter(name)))
-        return value
+from shared.db.rows import DirectRow
 
 
 class DirectConnection:
@@ -73,13 +56,15 @@ class DirectConnection:
         if error is not None and (transient := find_transient(error)) is not None:
             raise transient from error
 
-    async def fetch(self, statement: str, values: Sequence[Any]) -> Sequence[Row]:
+    async def fetch(self, statement: str, values: Sequence[Any]) -> Sequence[DirectRow]:
         """Execute a statement, with ``$1`` for the first of the values, and return all of its rows.
         It is prepared at its first use on the connection; where a table has changed since, it is
         prepared again.
         """
         try:
-            rows: Sequence[Row] = await self.driver.fetch(statement, *values, record_class=Row)
+            rows: Sequence[DirectRow] = await self.driver.fetch(
+                statement, *values, record_class=DirectRow
+            )
         except BaseException as error:
             self._drop_if_useless(error)
             raise
@@ -92,9 +77,12 @@ class DirectConnection:
         is_cancelled = not isinstance(error, Exception)
         if not is_cancelled and find_remedy(error) is not Remedy.RECONNECT:
             return
+        if not self._lent.is_valid:  # it was dropped because of an earlier error
+            return
         # At once: a server that does not answer does not answer a farewell either.
         self.driver.terminate()
         if is_cancelled:
             self._lent.invalidate(error)
         else:
+            # As SQLAlchemy itself does; the public ``invalidate`` is about one connection.
             self.engine.pool._invalidate(self._lent, error)

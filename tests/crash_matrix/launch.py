@@ -20,7 +20,7 @@ from asyncpg.connection import Connection
 from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
-from shared.db.direct import Row
+from shared.db.rows import DirectRow
 from shared.messages.base import Message
 from tests.crash_matrix.boundaries import POINTS, POST, Moment, Point
 from tests.crash_matrix.crash_switch import FOLDER_VARIABLE, CrashSwitch
@@ -115,7 +115,7 @@ class BoundaryHooks:
             **named: Any,
         ) -> Any:
             def sending(*prepared: Any) -> Any:
-                if named.get("record_class") is Row:  # else it is one of the driver's own
+                if named.get("record_class") is DirectRow:  # else it is one of the driver's own
                     self._reach_if_writing(query)
                 return send(*prepared)
 

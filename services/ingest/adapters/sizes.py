@@ -6,12 +6,12 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy.engine import Row as DatabaseRow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest.decisions import CopySize, Lot, RecordedSizes, SizeState
 from shared.db import tables
 from shared.db.engine import Connection, fetch_rows
+from shared.db.rows import Row as DatabaseRow
 from shared.db.sql import Batch
 from shared.domain.terms import Equities
 from shared.messages.leader_fills import LeaderFillSeen
@@ -114,7 +114,7 @@ def _build_values(size: CopySize) -> dict[str, Any]:
     }
 
 
-def _parse(row: DatabaseRow[Any]) -> CopySize:
+def _parse(row: DatabaseRow) -> CopySize:
     return CopySize(
         trade_id=row.trade_id,
         sequence=row.sequence,
@@ -131,7 +131,7 @@ def _parse(row: DatabaseRow[Any]) -> CopySize:
     )
 
 
-def _parse_equities(row: DatabaseRow[Any]) -> Equities | None:
+def _parse_equities(row: DatabaseRow) -> Equities | None:
     equities = Equities(leader_usdc=row.leader_equity_usdc, follower_usdc=row.follower_equity_usdc)
     is_needed = row.state == SizeState.EQUITY_UNKNOWN or equities.are_known
     return equities if is_needed else None

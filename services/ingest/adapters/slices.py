@@ -4,10 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.engine import Row as DatabaseRow
-
 from services.ingest.decisions import CopySlice, RowKey
 from shared.db import tables
+from shared.db.rows import Row as DatabaseRow
 from shared.db.sql import Batch
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 
@@ -33,7 +32,7 @@ on conflict do nothing
 SlicesByTrade = Mapping[str, Sequence[CopySlice]]
 
 
-def group_slices(rows: Iterable[DatabaseRow[Any]]) -> tuple[SlicesByTrade, SlicesByTrade]:
+def group_slices(rows: Iterable[DatabaseRow]) -> tuple[SlicesByTrade, SlicesByTrade]:
     """The slices by their own trade, and the resent ones by the trade that they are resent of."""
     own: dict[str, list[CopySlice]] = defaultdict(list)
     resent: dict[str, list[CopySlice]] = defaultdict(list)
@@ -66,11 +65,11 @@ def slice_values(trade_id: str, copy_slice: CopySlice) -> dict[str, Any]:
     }
 
 
-def parse_row_key(row: DatabaseRow[Any]) -> RowKey:
+def parse_row_key(row: DatabaseRow) -> RowKey:
     return RowKey(FillSource(row.source), row.row_id, row.row_type)
 
 
-def parse_slice(row: DatabaseRow[Any]) -> CopySlice:
+def parse_slice(row: DatabaseRow) -> CopySlice:
     return CopySlice(
         from_shares=row.from_shares,
         to_shares=row.to_shares,

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from sqlalchemy.engine import Row as DatabaseRow
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.adapters.sizes import SizesRequest, load_sizes, record_sizes
@@ -37,6 +36,7 @@ from services.ingest.decisions import (
 from shared.db import tables
 from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.group_commit import GroupCommit
+from shared.db.rows import Row as DatabaseRow
 from shared.db.sql import Batch
 from shared.domain.errors import Transient
 from shared.domain.money import Side
@@ -363,7 +363,7 @@ def _recorded_values(fill: LeaderFillSeen, reconciliation: Reconciliation) -> di
     }
 
 
-def _parse_row(row: DatabaseRow[Any]) -> FillRow:
+def _parse_row(row: DatabaseRow) -> FillRow:
     return FillRow(
         shares=row.shares,
         filled_at=row.filled_at,

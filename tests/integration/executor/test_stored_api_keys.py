@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import pytest
 from eth_account import Account
-from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.executor.adapters.api_keys import PostgresApiKeys
 from shared.db.engine import autocommit, fetch_rows
+from shared.db.rows import Row
 from shared.polymarket.signing import Credentials, Wallet
 
 pytestmark = pytest.mark.integration
@@ -37,7 +36,7 @@ def issued(proxy: str, number: int = 1) -> Credentials:
 KEYS = {proxy: issued(proxy) for proxy in WALLETS}
 
 
-async def fetch_stored(engine: AsyncEngine) -> Sequence[Row[Any]]:
+async def fetch_stored(engine: AsyncEngine) -> Sequence[Row]:
     async with autocommit(engine) as connection:
         return await fetch_rows(connection, "select * from executor.api_keys order by proxy")
 
