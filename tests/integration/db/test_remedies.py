@@ -10,9 +10,11 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
+from shared.db.engine import autocommit, engine_scope, fetch_rows, open_engine, transaction
+from shared.db.errors import DATABASE_ERRORS, find_cause
+from shared.db.migrate import require_migrated
 from shared.db.settings import DatabaseSettings
-from shared.domain.errors import Transient
+from shared.domain.errors import InvalidSettings, Transient
 from tests.integration.db.faulty import engine_behind, server_port, until_it_works
 from tests.system.faulty_relay import FaultyRelay
 
@@ -169,6 +171,34 @@ async def test_a_connection_that_an_operator_ends_is_replaced(
         await end_in_between()
 
     assert await fetch_pid(engine)
+
+
+async def test_a_connection_that_was_dropped_serves_no_other_statement_of_its_block(
+    engine: AsyncEngine, operator: AsyncEngine
+) -> None:
+    async with autocommit(engine) as connection:
+        pid = (await fetch_rows(connection, PID))[0].pid
+        await execute(operator, f"select pg_terminate_backend({pid})")
+        for _ in range(2):
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+                await fetch_rows(connection, PID)
+
+    assert await fetch_pid(engine) != pid
+
+
+@pytest.mark.parametrize("begin", [transaction, autocommit])
+async def test_a_database_that_is_not_there_is_not_transient(
+    database_url: str, begin: Begin
+) -> None:
+    settings = DatabaseSettings.model_validate({"url": f"{database_url}_nowhere"})
+    async with engine_scope(settings) as engine:
+        with pytest.raises(DATABASE_ERRORS) as raised:
+            async with begin(engine):  # type: ignore[attr-defined]
+                pass
+        assert isinstance(find_cause(raised.value), asyncpg.InvalidCatalogNameError)
+
+        with pytest.raises(InvalidSettings, match="cannot be used: InvalidCatalogNameError"):
+            await require_migrated(engine)
 
 
 async def test_a_statement_that_takes_too_long_ends_and_its_connection_is_kept(

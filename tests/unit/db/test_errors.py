@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.db.errors import Remedy, find_remedy, translated_errors
+from shared.db.errors import Remedy, find_remedy, find_transient, translated_errors
 from shared.domain.errors import Transient
 
 DRIVER_ERRORS: dict[str, Any] = {
@@ -20,9 +20,14 @@ DRIVER_ERRORS: dict[str, Any] = {
 
 def wrapped(cause: BaseException) -> DBAPIError:
     """The driver's error as SQLAlchemy raises it."""
-    orig = AsyncAdapt_asyncpg_dbapi.Error(str(cause), cause)  # type: ignore[no-untyped-call]
-    orig.__cause__ = cause
-    return DBAPIError("select 1", None, orig)
+    return DBAPIError("select 1", None, unwrapped(cause))
+
+
+def unwrapped(cause: BaseException) -> AsyncAdapt_asyncpg_dbapi.Error:
+    """The driver's error as SQLAlchemy's pool raises it."""
+    error = AsyncAdapt_asyncpg_dbapi.Error(str(cause), cause)  # type: ignore[no-untyped-call]
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,10 @@ def test_what_the_driver_finds_out_itself_has_its_remedy(
     [
         (wrapped(DRIVER_ERRORS["25006"]("secret text")), r"ReadOnly\w+ \(25006\)$"),
         (wrapped(asyncpg.OutdatedSchemaCacheError("secret")), "OutdatedSchemaCacheError$"),
+        (unwrapped(DRIVER_ERRORS["53300"]("secret text")), r"TooManyConnectionsError \(53300\)$"),
+        (DRIVER_ERRORS["57P01"]("secret text"), r"AdminShutdownError \(57P01\)$"),
+        (asyncpg.OutdatedSchemaCacheError("secret"), "OutdatedSchemaCacheError$"),
+        (unwrapped(asyncpg.TargetServerAttributeNotMatched("secret")), "AttributeNotMatched$"),
         (PoolTimeout("secret"), "no connection to the database was free"),
         (TimeoutError("secret"), "the database cannot be reached: TimeoutError$"),
     ],
@@ -110,3 +119,6 @@ def test_other_errors_are_raised_as_they_are() -> None:
         raise defect
 
     assert raised.value is defect
+    assert find_transient(defect) is None
+    assert find_transient(unwrapped(DRIVER_ERRORS["28P01"]("wrong password"))) is None
+    assert find_transient(ValueError()) is None
