@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from services.ingest.adapters import DataFeed, SharedLeaders
 from services.ingest.adapters.data_feed import FetchTrades
-from services.ingest.adapters.shared_leaders import LeaseId
+from shared.db.leased_wallets import LeaseId
 from shared.db.leases import Lease
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.streams.partitioning import Ownership, Partitioner

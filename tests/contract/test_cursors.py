@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.adapters import PostgresLeaderCursors, PostgresPartitionCursors
-from services.ingest.adapters.chain_feed import PartitionCursors
 from services.ingest.adapters.data_feed import LeaderCursors
+from shared.chain.block_positions import PartitionCursors
 from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, seconds
