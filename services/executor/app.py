@@ -53,7 +53,6 @@ PARTITIONED = (tables.orders, tables.order_states, tables.trades)
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, exchanges = read(Settings), read(ChainSettings).exchanges
-    assert_fast_signing()
     wallets, ownership = load_wallets(settings.keys_file), Ownership()
     async with (
         Producer(process.kafka) as producer,
@@ -106,6 +105,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 
 async def open_keyring(wallets: Mapping[str, Wallet], clob: Clob, engine: AsyncEngine) -> Keyring:
     """The wallets with the API keys that are stored. Raises: Transient."""
+    assert_fast_signing()
     keyring = Keyring(wallets, clob, stored=PostgresApiKeys(engine), now=utc_now)
     await keyring.restore()
     return keyring
