@@ -155,7 +155,7 @@ def _require_seen(answer: Any, block: int | Block) -> None:
         raise answer
     if isinstance(block, Block):
         found = parse_block(answer, number=block.number)
-        if found.hash != block.hash:
+        if found.hash.lower() != block.hash.lower():
             raise Transient(f"the node has {found.hash} as block {block.number}, not {block.hash}")
         return
     number = parse_quantity(answer, "block number")

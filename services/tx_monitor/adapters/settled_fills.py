@@ -71,7 +71,7 @@ def _without_repetitions(
     """Each log once. Raises: Transient where two differ, or one is of another block."""
     by_position: dict[tuple[int, int], OrderFilledLog] = {}
     for fill in fills:
-        if fill.block_hash != blocks[fill.block_number].hash:
+        if fill.block_hash.lower() != blocks[fill.block_number].hash.lower():
             raise Transient(f"the node's log is of another block {fill.block_number} than its own")
         known = by_position.setdefault((fill.block_number, fill.log_index), fill)
         if known != fill:
@@ -80,13 +80,15 @@ def _without_repetitions(
 
 
 def _build_message(fills: Sequence[OrderFilledLog], *, proxy: str, block: Block) -> FillsSettled:
+    # In one spelling, whichever node answered.
+    block_hash = block.hash.lower()
     mined_at = datetime.fromtimestamp(block.timestamp, UTC)
     return FillsSettled(
-        message_id=f"{proxy}:{block.hash}:fills",
+        message_id=f"{proxy}:{block_hash}:fills",
         occurred_at=mined_at,
         proxy=proxy,
         block_number=block.number,
-        block_hash=block.hash,
+        block_hash=block_hash,
         mined_at=mined_at,
         fills=tuple(map(_build_fill, fills)),
     )
@@ -94,8 +96,8 @@ def _build_message(fills: Sequence[OrderFilledLog], *, proxy: str, block: Block)
 
 def _build_fill(fill: OrderFilledLog) -> ChainFill:
     return ChainFill(
-        order_hash=fill.order_hash,
-        transaction_hash=fill.tx_hash,
+        order_hash=fill.order_hash.lower(),
+        transaction_hash=fill.tx_hash.lower(),
         log_index=fill.log_index,
         side=fill.side,
         token_id=str(fill.token_id),
