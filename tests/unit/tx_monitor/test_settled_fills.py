@@ -2,20 +2,31 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.tx_monitor.adapters import build_receipt_seen
 from services.tx_monitor.adapters.settled_fills import SettledSpan, build_settled, list_blocks
+from services.tx_monitor.decisions import Watch
 from shared.chain.addresses import EXCHANGE_V2
-from shared.chain.blocks import Block
+from shared.chain.blocks import Block, Receipt
 from shared.chain.fill_reader import FillSpan
-from shared.chain.logs import MAX_AMOUNT, OrderFilledLog, UnreadableFill
+from shared.chain.logs import (
+    MAX_AMOUNT,
+    ORDER_FILLED,
+    ORDER_FILLED_V1,
+    OrderFilledLog,
+    UnreadableFill,
+    decode_order_fills,
+)
 from shared.domain.errors import Transient
 from shared.domain.money import Side
-from tests.builders import LEADER, OTHER_PROXY, PROXY
-from tests.nodes import a_block_hash, a_transaction_hash
+from shared.messages.transactions import Purpose
+from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY
+from tests.nodes import a_block_hash, a_fill_log, a_transaction_hash
 
 WALLETS = (PROXY, OTHER_PROXY)
 BLOCKS = {
@@ -180,3 +191,47 @@ def test_no_wallet_gets_fills_of_another(logs: list[OrderFilledLog]) -> None:
         assert {owner[message.block_number, fill.log_index] for fill in message.fills} == {
             message.proxy
         }
+
+
+def a_raw_log(words: tuple[int, ...], *, topic: str) -> dict[str, Any]:
+    fields = a_fill_log(3, maker=PROXY, block=100, exchange=EXCHANGE_V2)
+    data = "0x" + b"".join(word.to_bytes(32) for word in words).hex()
+    return fields | {"data": data, "topics": [topic, *fields["topics"][1:]]}
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        a_raw_log((0, 10**70, 5_000_000, 10_000_000, 7, 0, 0), topic=ORDER_FILLED),
+        a_raw_log((1, 10**70, 10_000_000, 5_000_000, 7, 0, 0), topic=ORDER_FILLED),
+        a_raw_log((0, 10**70, 5_000_000, 10_000_000, 7), topic=ORDER_FILLED_V1),
+        a_raw_log((10**70, 0, 10_000_000, 5_000_000, 7), topic=ORDER_FILLED_V1),
+    ],
+    ids=["buy", "sell", "V1 buy", "V1 sell"],
+)
+def test_amounts_and_fee_are_those_that_the_transactions_receipt_gives(log: dict[str, Any]) -> None:
+    receipt = Receipt(
+        tx_hash=log["transactionHash"],
+        block_number=100,
+        block_hash=a_block_hash(100),
+        succeeded=True,
+        gas_used=1,
+        logs=(log,),
+    )
+    watch = Watch(
+        request_id="request-1",
+        proxy=PROXY,
+        transaction_hash=log["transactionHash"],
+        purpose=Purpose.SETTLEMENT,
+        intent_id="intent-1",
+    )
+    seen = build_receipt_seen(
+        watch, receipt, exchanges=[EXCHANGE_V2], finalized_block=100, now=NOON
+    )
+
+    (message,) = build(decode_order_fills([log])).messages
+
+    assert [(fill.order_hash, fill.shares, fill.usdc, fill.fee_usdc) for fill in message.fills] == [
+        (fill.order_hash, fill.shares, fill.usdc, fill.fee_usdc) for fill in seen.fills
+    ]
+    assert message.fills[0].fee_usdc == 7
