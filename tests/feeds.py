@@ -1,4 +1,4 @@
-"""What ingest's feeds need, in memory: leases, positions, and leaders that are shared out."""
+"""What feeds need, in memory: leases, positions, and wallets that are shared out."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,9 +9,10 @@ from aiokafka import TopicPartition
 
 from services.ingest.adapters import DataFeed, SharedLeaders
 from services.ingest.adapters.data_feed import FetchTrades
-from services.ingest.adapters.shared_leaders import LeaseId
+from shared.db.leased_wallets import LeasedWallets, LeaseId
 from shared.db.leases import Lease
 from shared.messages.leader_fills import LeaderFillSeen
+from shared.messages.transactions import ConfirmationRequested
 from shared.streams.partitioning import Ownership, Partitioner
 from tests.builders import NOON
 
@@ -38,22 +39,44 @@ class FakeLeases:
         )
 
 
-class Instance:
-    """An instance of ingest to which partitions are assigned, with their leases."""
+class AssignedInstance:
+    """An instance to which partitions of a topic are assigned, with their leases."""
+
+    def __init__(
+        self, wallets: Callable[[], AbstractSet[str]], partitions: Iterable[int], *, topic: str
+    ) -> None:
+        owned = list(partitions)
+        self._topic = topic
+        self.ownership, self.leases = Ownership(), FakeLeases(owned)
+        self.assign(owned)
+        self.leased = LeasedWallets(wallets, self.ownership, self.leases, topic=topic)
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        self.ownership.assign(
+            [TopicPartition(self._topic, number) for number in partitions],
+            count_by_topic={self._topic: PARTITIONS},
+        )
+
+
+class Instance(AssignedInstance):
+    """One of ingest."""
 
     def __init__(
         self, leaders: Callable[[], AbstractSet[str]], partitions: Iterable[int] = range(PARTITIONS)
     ) -> None:
-        owned = list(partitions)
-        self.ownership, self.leases = Ownership(), FakeLeases(owned)
-        self.assign(owned)
+        super().__init__(leaders, partitions, topic=TOPIC)
         self.shared = SharedLeaders(leaders, self.ownership, self.leases)
 
-    def assign(self, partitions: Iterable[int]) -> None:
-        self.ownership.assign(
-            [TopicPartition(TOPIC, number) for number in partitions],
-            count_by_topic={TOPIC: PARTITIONS},
-        )
+
+class MonitorInstance(AssignedInstance):
+    """One of tx-monitor."""
+
+    def __init__(
+        self,
+        followers: Callable[[], AbstractSet[str]],
+        partitions: Iterable[int] = range(PARTITIONS),
+    ) -> None:
+        super().__init__(followers, partitions, topic=ConfirmationRequested.topic)
 
 
 class FakeLeaderCursors:

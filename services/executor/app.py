@@ -33,13 +33,18 @@ from shared.db.settings import ControlsSettings, DatabaseSettings
 from shared.messages.dead_letters import FrameParked
 from shared.messages.intents import IntentApproved
 from shared.messages.orders import OrderOverdue, OrderReported, TradeReported
-from shared.messages.transactions import ConfirmationRequested, TransactionResolved
+from shared.messages.transactions import (
+    ConfirmationRequested,
+    FillsSettled,
+    TransactionResolved,
+)
 from shared.polymarket.clob import Clob
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Wallet, assert_fast_signing
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
+from shared.streams.routes import ignored
 from shared.streams.service import Process, Service, run
 
 PARTITIONED = (tables.orders, tables.order_states, tables.trades)
@@ -48,7 +53,6 @@ PARTITIONED = (tables.orders, tables.order_states, tables.trades)
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
     settings, exchanges = read(Settings), read(ChainSettings).exchanges
-    assert_fast_signing()
     wallets, ownership = load_wallets(settings.keys_file), Ownership()
     async with (
         Producer(process.kafka) as producer,
@@ -83,6 +87,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 TradeReported: handler.on_trade_reported,
                 OrderOverdue: handler.on_order_overdue,
                 TransactionResolved: handler.on_transaction_resolved,
+                FillsSettled: ignored,
             },
             produces=[OrderReported, ConfirmationRequested, FrameParked],
             feeds={
@@ -100,6 +105,7 @@ async def compose(process: Process) -> AsyncIterator[Service]:
 
 async def open_keyring(wallets: Mapping[str, Wallet], clob: Clob, engine: AsyncEngine) -> Keyring:
     """The wallets with the API keys that are stored. Raises: Transient."""
+    assert_fast_signing()
     keyring = Keyring(wallets, clob, stored=PostgresApiKeys(engine), now=utc_now)
     await keyring.restore()
     return keyring

@@ -1,9 +1,18 @@
 """Composition root: builds tx-monitor from its settings."""
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.tx_monitor.adapters import PostgresWatches, ReceiptFeed
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.tx_monitor.adapters import (
+    SERVICE,
+    FillFeed,
+    PostgresFillCursors,
+    PostgresWatches,
+    ReceiptFeed,
+)
 from services.tx_monitor.handler import Handler
 from services.tx_monitor.settings import Settings
 from shared.chain.client import ChainClient
@@ -11,13 +20,21 @@ from shared.chain.rpc import Rpc
 from shared.chain.settings import ChainSettings
 from shared.clock import utc_now
 from shared.db import tables
+from shared.db.controls import ControlsWatch
 from shared.db.database_watch import DatabaseWatch
 from shared.db.dead_letters import PostgresDeadLetters
 from shared.db.engine import engine_scope
+from shared.db.leased_wallets import LeasedWallets
+from shared.db.leases import Leases
 from shared.db.migrate import require_migrated
 from shared.db.partitions import Partitions
-from shared.db.settings import DatabaseSettings
-from shared.messages.transactions import ConfirmationRequested, ReceiptSeen, TransactionResolved
+from shared.db.settings import ControlsSettings, DatabaseSettings
+from shared.messages.transactions import (
+    ConfirmationRequested,
+    FillsSettled,
+    ReceiptSeen,
+    TransactionResolved,
+)
 from shared.settings import read
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
@@ -26,15 +43,24 @@ from shared.streams.service import Process, Service, run
 
 @asynccontextmanager
 async def compose(process: Process) -> AsyncIterator[Service]:
-    settings, exchanges = read(Settings), read(ChainSettings).exchanges
-    chain = ChainClient(Rpc(str(settings.polygon_rpc_url)))
+    settings, ownership = read(Settings), Ownership()
+    rpc = Rpc(str(settings.polygon_rpc_url))
     async with (
         Producer(process.kafka) as producer,
         engine_scope(read(DatabaseSettings)) as engine,
-        chain,
+        build_leases(ownership, engine, process, settings) as leases,
+        ChainClient(rpc, exchanges=read(ChainSettings).exchanges) as chain,
     ):
         await require_migrated(engine)
-        watches, ownership, database = PostgresWatches(engine), Ownership(), DatabaseWatch(engine)
+        watches, database = PostgresWatches(engine), DatabaseWatch(engine)
+        controls = ControlsWatch(engine, read(ControlsSettings), now=utc_now)
+        await controls.refresh()
+        followers = LeasedWallets(
+            lambda: controls.known().followers(),
+            ownership,
+            leases,
+            topic=ConfirmationRequested.topic,
+        )
         handler = Handler(watches=watches, now=utc_now, give_up_after=settings.give_up_after)
         yield Service(
             producer=producer,
@@ -43,24 +69,66 @@ async def compose(process: Process) -> AsyncIterator[Service]:
                 ConfirmationRequested: handler.on_confirmation_requested,
                 ReceiptSeen: handler.on_receipt_seen,
             },
-            produces=[TransactionResolved],
+            produces=[TransactionResolved, FillsSettled],
             feeds={
                 "database": database,
+                "controls": controls,
+                "leases": leases,
                 "partitions": Partitions(engine, [tables.watches]),
-                "receipts": ReceiptFeed(
-                    watches,
-                    chain,
-                    exchanges=exchanges,
-                    owns=lambda proxy: ownership.owns(proxy.encode(), ConfirmationRequested.topic),
-                    now=utc_now,
-                    poll_interval=settings.poll_interval,
-                    batch_size=settings.receipts_batch_size,
-                    give_up_after=settings.give_up_after,
-                ),
+                "receipts": build_receipt_feed(watches, chain, ownership, settings),
+                "fills": build_fill_feed(engine, chain, controls, followers, settings),
             },
-            readiness_checks=[database],
+            readiness_checks=[database, controls, leases],
             ownership=ownership,
         )
+
+
+def build_leases(
+    ownership: Ownership, engine: AsyncEngine, process: Process, settings: Settings
+) -> Leases:
+    """Leases held under the name of the static group member, which a restart keeps; without static
+    membership, under a name of this process alone.
+    """
+    return Leases(
+        engine,
+        ownership,
+        service=SERVICE,
+        topic=ConfirmationRequested.topic,
+        holder=process.kafka.group_instance_id or uuid.uuid4().hex,
+        duration=settings.lease_duration,
+    )
+
+
+def build_receipt_feed(
+    watches: PostgresWatches, chain: ChainClient, ownership: Ownership, settings: Settings
+) -> ReceiptFeed:
+    return ReceiptFeed(
+        watches,
+        chain,
+        exchanges=read(ChainSettings).exchanges,
+        owns=lambda proxy: ownership.owns(proxy.encode(), ConfirmationRequested.topic),
+        now=utc_now,
+        poll_interval=settings.poll_interval,
+        batch_size=settings.receipts_batch_size,
+        give_up_after=settings.give_up_after,
+    )
+
+
+def build_fill_feed(
+    engine: AsyncEngine,
+    chain: ChainClient,
+    controls: ControlsWatch,
+    followers: LeasedWallets,
+    settings: Settings,
+) -> FillFeed:
+    return FillFeed(
+        chain,
+        PostgresFillCursors(engine),
+        followers=followers,
+        refresh_followers=controls.refresh,
+        poll_interval=settings.poll_interval,
+        first_lookback_blocks=settings.first_lookback_blocks,
+    )
 
 
 def main() -> None:

@@ -122,12 +122,27 @@ class ChainClient:
         """
         return self._fills.read(from_block, to_block, makers)
 
+    def read_final_fills(
+        self, from_block: int, final: Block, makers: Sequence[str]
+    ) -> AsyncIterator[FillSpan]:
+        """Yield these wallets' fills from ``from_block`` to ``final``, both included, span after
+        span, from nodes that have this very block: its ancestors are then the same for all of them.
+        A log that cannot be read is one of the span's ``unreadable``.
+
+        Raises: as ``read_order_fills``, also where a node has another block at that height.
+        """
+        return self._fills.read(from_block, final.number, makers, final=final)
+
     async def fetch_latest_block(self) -> Block:
         return parse_block(await self._rpc.call("eth_getBlockByNumber", "latest", _HEADER_ONLY))
 
     async def fetch_finalized_block(self) -> Block:
-        """Raises: FinalityUnknown where the node names none, or one that is above its own head;
-        Transient.
+        """Raises: as ``fetch_finalized_and_latest``."""
+        return (await self.fetch_finalized_and_latest())[0]
+
+    async def fetch_finalized_and_latest(self) -> tuple[Block, Block]:
+        """Raises: FinalityUnknown where the node names no finalized block, or one that is above its
+        own head; Transient.
         """
         tags = ("finalized", "latest")
         try:
@@ -143,7 +158,7 @@ class ChainClient:
         block, head = parse_block(answer), parse_block(latest)
         if block.number > head.number:
             raise FinalityUnknown(f"it names block {block.number}, and is at {head.number} itself")
-        return block
+        return block, head
 
     async def fetch_blocks(self, numbers: Sequence[int]) -> list[Block]:
         """Return the canonical blocks at these heights, in order.

@@ -2,9 +2,17 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from shared.chain.blocks import Block
 from shared.chain.limits import Limit
-from shared.chain.logs import OrderFilledLog, decode_order_fills, maker_topics
+from shared.chain.logs import (
+    OrderFilledLog,
+    UnreadableFill,
+    decode_order_fills,
+    decode_order_fills_or_failures,
+    maker_topics,
+)
 from shared.chain.rpc import AnswersMissing, NoAnswer, NodeRefused, Request, Rpc
 from shared.domain.errors import Transient
 
@@ -19,9 +27,11 @@ class FillSpan:
     """What happened in a span of blocks."""
 
     fills: list[OrderFilledLog]
-    """In chain order, and complete."""
+    """In chain order, and complete but for ``unreadable``."""
     through_block: int
     """The last block of the span."""
+    unreadable: tuple[UnreadableFill, ...] = ()
+    """Of these wallets: what could not be read of their fills, where one by one was read."""
 
 
 class FillReader:
@@ -34,10 +44,11 @@ class FillReader:
         self._blocks, self._makers = Limit(block_span), Limit(MAX_MAKERS)
 
     async def read(
-        self, from_block: int, to_block: int, makers: Sequence[str]
+        self, from_block: int, to_block: int, makers: Sequence[str], *, final: Block | None = None
     ) -> AsyncIterator[FillSpan]:
         """Yield these wallets' fills from ``from_block`` to ``to_block``, both included, span after
-        span.
+        span. ``final``: a later block that every answering node must have, with this hash; then a
+        log that cannot be read fails alone.
 
         Raises: Transient, also when the node has not seen a span's last block; NodeRefused where it
         refuses even one block and one wallet.
@@ -47,7 +58,7 @@ class FillReader:
             end = min(start + blocks - 1, to_block)
             used_blocks, used_makers = end - start + 1, min(group, len(makers))
             try:
-                fills = await self._fetch(start, end, makers, group)
+                logs = await self._fetch(start, end, makers, group, seen_block=final or end)
             except (NodeRefused, AnswersMissing) as error:
                 blocks, group = _reduce(error, blocks=used_blocks, makers=used_makers)
                 continue
@@ -55,15 +66,17 @@ class FillReader:
                 # The next attempt is the caller's: as many blocks may take as long.
                 self._blocks.lower(minimum=MIN_BLOCKS)
                 raise
+            span = _decode(logs, start, end, one_by_one=final is not None)
             self._blocks.worked(blocks, used=used_blocks)
             self._makers.worked(group, used=used_makers)
-            yield FillSpan(fills=fills, through_block=end)
+            yield span
             start, blocks, group = end + 1, self._blocks.value, self._makers.value
 
     async def _fetch(
-        self, start: int, end: int, makers: Sequence[str], group: int
-    ) -> list[OrderFilledLog]:
-        fills: list[OrderFilledLog] = []
+        self, start: int, end: int, makers: Sequence[str], group: int, *, seen_block: int | Block
+    ) -> list[Any]:
+        """Each chunk's logs, as JSON-RPC gives them."""
+        chunks = []
         for first in range(0, len(makers), group):
             log_filter = {
                 "fromBlock": hex(start),
@@ -74,11 +87,22 @@ class FillReader:
             request: Request = ("eth_getLogs", [log_filter])
             # Behind a load balancer the node asked for logs may lag behind the one that reported
             # the head, and would then answer with no logs.
-            (logs,) = await self._rpc.call_batch([request], seen_block=end)
-            fills += decode_order_fills(logs)
-        if not all(start <= fill.block_number <= end for fill in fills):
-            raise Transient(f"the node's logs are not all of blocks {start} to {end}")
-        return sorted(fills, key=lambda fill: (fill.block_number, fill.log_index))
+            chunks += await self._rpc.call_batch([request], seen_block=seen_block)
+        return chunks
+
+
+def _decode(chunks: Sequence[Any], start: int, end: int, *, one_by_one: bool) -> FillSpan:
+    """Raises: Transient; where logs are read one by one, only for those that are of nobody."""
+    decode = decode_order_fills_or_failures if one_by_one else decode_order_fills
+    decoded = [each for logs in chunks for each in decode(logs)]
+    if not all(start <= each.block_number <= end for each in decoded):
+        raise Transient(f"the node's logs are not all of blocks {start} to {end}")
+    fills = [each for each in decoded if isinstance(each, OrderFilledLog)]
+    return FillSpan(
+        fills=sorted(fills, key=lambda fill: (fill.block_number, fill.log_index)),
+        through_block=end,
+        unreadable=tuple(each for each in decoded if isinstance(each, UnreadableFill)),
+    )
 
 
 def _reduce(error: NodeRefused | AnswersMissing, *, blocks: int, makers: int) -> tuple[int, int]:

@@ -94,6 +94,42 @@ def decode_order_fills(logs: Iterable[Mapping[str, Any]]) -> list[OrderFilledLog
         raise MalformedLog(f"not a list of logs: {type(error).__name__}") from None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableFill:
+    """A log with OrderFilled's topic that is otherwise malformed."""
+
+    maker: str
+    block_number: int
+    reason: str
+
+
+def decode_order_fills_or_failures(
+    logs: Iterable[Mapping[str, Any]],
+) -> list[OrderFilledLog | UnreadableFill]:
+    """Return the fills among the logs as ``decode_order_fills`` does; a malformed one fails alone,
+    where its wallet and its block can be read. Raises: MalformedLog, Transient.
+    """
+    decoded: list[OrderFilledLog | UnreadableFill] = []
+    if not isinstance(logs, list):
+        raise MalformedLog(f"not a list of logs: {type(logs).__name__}")
+    for log in logs:
+        try:
+            decoded += decode_order_fills([log])
+        except Transient as error:
+            decoded.append(_name_unreadable(log, error))
+    return decoded
+
+
+def _name_unreadable(log: Mapping[str, Any], error: Transient) -> UnreadableFill:
+    """Raises: the error, where the log does not say whose it is."""
+    try:
+        maker, block = _topic_address(log["topics"][2]), log["blockNumber"]
+        number = parse_quantity(block, "log's blockNumber")
+    except (LookupError, TypeError, Transient):
+        raise error from None
+    return UnreadableFill(maker=maker, block_number=number, reason=str(error))
+
+
 def decode_receipt_fills(
     logs: Iterable[Mapping[str, Any]], *, exchanges: Collection[str]
 ) -> list[OrderFilledLog]:

@@ -28,6 +28,7 @@ from shared.chain.answers import (
     parse_answers,
     parse_quantity,
 )
+from shared.chain.blocks import Block, parse_block
 from shared.chain.limits import Limit
 from shared.chain.provider import RawProvider
 from shared.domain.errors import Transient
@@ -56,7 +57,7 @@ class Rpc:
         return result
 
     async def call_batch(
-        self, requests: Sequence[Request], *, seen_block: int | None = None
+        self, requests: Sequence[Request], *, seen_block: int | Block | None = None
     ) -> list[Any]:
         """Make all calls and return their results, in order. ``seen_block``: as in ``call_each``.
 
@@ -69,14 +70,15 @@ class Rpc:
         return answers
 
     async def call_each(
-        self, requests: Sequence[Request], *, seen_block: int | None = None
+        self, requests: Sequence[Request], *, seen_block: int | Block | None = None
     ) -> list[Any]:
         """Make all calls and return, in order, the result of each, or the NodeRefused that it
         failed with.
 
         They go out in one round trip, or in as many as the node needs: what it refuses as a batch
         is halved, and goes out again. ``seen_block``: each round trip is answered by a node that
-        knows this block; the nodes behind a load balancer may differ.
+        knows this block, by its number, or by its hash too; the nodes behind a load balancer may
+        differ.
 
         Raises: Transient; NodeRefused where the node refuses even one request alone.
         """
@@ -94,12 +96,12 @@ class Rpc:
                 self._batch_size.worked(allowed, used=len(chunk) + guards)
         return answers
 
-    async def _ask(self, requests: Sequence[Request], seen_block: int | None) -> list[Any]:
+    async def _ask(self, requests: Sequence[Request], seen_block: int | Block | None) -> list[Any]:
         if seen_block is None:
             answers = await self._exchange(requests)
         else:
-            head, *answers = await self._exchange([("eth_blockNumber", ()), *requests])
-            _require_seen(head, seen_block)
+            known, *answers = await self._exchange([_build_question(seen_block), *requests])
+            _require_seen(known, seen_block)
         refusal = names_batch_size(answers)
         if refusal is not None and len(requests) > 1:
             raise refusal
@@ -138,13 +140,25 @@ class Rpc:
         await self._provider.close()
 
 
-def _require_seen(head: Any, block: int) -> None:
+def _build_question(block: int | Block) -> Request:
+    """What a node is asked to find out whether it knows the block."""
+    if isinstance(block, Block):
+        return "eth_getBlockByNumber", (hex(block.number), False)
+    return "eth_blockNumber", ()
+
+
+def _require_seen(answer: Any, block: int | Block) -> None:
     """Raises: Transient where the node has not seen the block: some nodes answer a height that
     they have not seen as the latest, and a range beyond their head with what they have.
     """
-    if isinstance(head, NodeRefused):
-        raise head
-    number = parse_quantity(head, "block number")
+    if isinstance(answer, NodeRefused):
+        raise answer
+    if isinstance(block, Block):
+        found = parse_block(answer, number=block.number)
+        if found.hash.lower() != block.hash.lower():
+            raise Transient(f"the node has {found.hash} as block {block.number}, not {block.hash}")
+        return
+    number = parse_quantity(answer, "block number")
     if number < block:
         raise Transient(f"the node is at block {number}, before {block}")
 

@@ -185,6 +185,17 @@ class Controls:
         }
         return frozenset(self.follows_by_leader) | followed_out
 
+    def followers(self) -> frozenset[str]:
+        """The proxies of all follows, also of those that ended: their last orders may still be
+        settled.
+        """
+        return frozenset(
+            proxy
+            for grouped in (self.follows_by_leader, self.ended_by_leader)
+            for group in grouped.values()
+            for proxy in group
+        )
+
     def follows_that_sell(self) -> tuple[Follow, ...]:
         """The active follows, and those that ended and do not keep their shares."""
         return tuple(

@@ -49,6 +49,21 @@ class ParkedReason(StrEnum):
     UNKNOWN_VERSION = "UnknownVersion"
 
 
+class Tip(StrEnum):
+    """A block that a feed's position is compared with."""
+
+    FINALIZED = "finalized"
+    HEAD = "head"
+
+
+class SettledFills(StrEnum):
+    """What became of a follower's fills of one final block."""
+
+    PUBLISHED = "published"
+    LEFT_OUT = "left_out"
+    """One of their logs is unusable: the venue is asked about these orders."""
+
+
 class CarriedAmount(StrEnum):
     """What became of an amount below the venue's minimum."""
 

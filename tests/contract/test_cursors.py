@@ -1,7 +1,7 @@
 """Every store of the feeds' positions, the fakes and PostgreSQL alike, behaves like this."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,19 +9,28 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.ingest.adapters import PostgresLeaderCursors, PostgresPartitionCursors
-from services.ingest.adapters.chain_feed import PartitionCursors
 from services.ingest.adapters.data_feed import LeaderCursors
+from services.tx_monitor.adapters import PostgresFillCursors
+from shared.chain.block_positions import PartitionCursors
 from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
 from shared.db.settings import DatabaseSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, seconds
 from tests.feeds import FakeLeaderCursors, FakePartitionCursors
 
 STORES = ["fake", pytest.param("postgres", marks=pytest.mark.integration)]
+PARTITION_STORES = [
+    "fake",
+    *(
+        pytest.param(store, marks=pytest.mark.integration)
+        for store in (PostgresPartitionCursors, PostgresFillCursors)
+    ),
+]
+SERVICES = ("ingest", "tx-monitor")
 COUNT = 4
 NEWEST = dict.fromkeys(range(COUNT), 2)
 """The newest token of each partition's lease."""
 LOCK_LEASE = """
-select 1 from control.leases where service = 'ingest' and partition = :partition for update nowait
+select 1 from control.leases where service = :service and partition = :partition for update nowait
 """
 WAITING = """
 select 1 from pg_stat_activity
@@ -38,10 +47,11 @@ async def opened_database(request: pytest.FixtureRequest) -> AsyncIterator[Async
         await connection.execute(
             text(
                 "insert into control.leases (service, partition, token, holder, expires_at)"
-                " values ('ingest', :partition, :token, 'a', now())"
+                " values (:service, :partition, :token, 'a', now())"
             ),
             [
-                {"partition": partition, "token": token}
+                {"service": service, "partition": partition, "token": token}
+                for service in SERVICES
                 for partition, token in reversed(NEWEST.items())
             ],
         )
@@ -55,13 +65,13 @@ async def is_waiting(engine: AsyncEngine) -> bool:
         return bool(await fetch_rows(connection, WAITING))
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=PARTITION_STORES)
 async def partitions(request: pytest.FixtureRequest) -> AsyncIterator[PartitionCursors]:
     if request.param == "fake":
         yield FakePartitionCursors(NEWEST)
         return
     async with opened_database(request) as engine:
-        yield PostgresPartitionCursors(engine)
+        yield request.param(engine)
 
 
 @pytest.fixture(params=STORES)
@@ -141,18 +151,22 @@ async def test_the_single_cursor_stays_while_the_number_of_partitions_is_unknown
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(
+    ("service", "store"),
+    [("ingest", PostgresPartitionCursors), ("tx-monitor", PostgresFillCursors)],
+)
 async def test_the_leases_are_locked_in_the_order_of_their_partitions(
-    request: pytest.FixtureRequest,
+    request: pytest.FixtureRequest, service: str, store: Callable[[AsyncEngine], PartitionCursors]
 ) -> None:
     """Two that lock them in different orders would wait for each other."""
     async with opened_database(request) as engine:
-        cursors = PostgresPartitionCursors(engine)
+        cursors = store(engine)
         async with transaction(engine) as first, transaction(engine) as last:
-            await first.execute(text(LOCK_LEASE), {"partition": min(NEWEST)})
+            await first.execute(text(LOCK_LEASE), {"service": service, "partition": min(NEWEST)})
             saving = asyncio.create_task(cursors.save(list(NEWEST.items()), 10))
             while not await is_waiting(engine):
                 assert not saving.done()
-            await last.execute(text(LOCK_LEASE), {"partition": max(NEWEST)})
+            await last.execute(text(LOCK_LEASE), {"service": service, "partition": max(NEWEST)})
         await saving
 
         assert await cursors.load([0], count=COUNT) == {0: 10}

@@ -236,6 +236,13 @@ POINTS = (
     _writes("tx-monitor", "save the watch", _WATCHES, "save"),
     _produces("tx-monitor", "TransactionResolved"),
     _commits("tx-monitor", "chain-reports"),
+    _produces("tx-monitor", "FillsSettled", needs_settlement=True),
+    Point(
+        service="tx-monitor",
+        name="move the cursor of settled fills",
+        where="services.tx_monitor.adapters:PostgresFillCursors.save",
+        by="anybody",
+    ),
     _decodes("debt-recovery", "DebtRaised"),
     _writes("debt-recovery", "record the debt", _DEBTS, "record"),
     _commits("debt-recovery", "debts"),

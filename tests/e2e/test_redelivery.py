@@ -31,7 +31,12 @@ from tools.stack.background import BackgroundLoop
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 CHANGED_WITHOUT_MESSAGES = frozenset(
-    {"control.leases", "ingest.partition_cursors", "ingest.leader_cursors"}
+    {
+        "control.leases",
+        "ingest.partition_cursors",
+        "ingest.leader_cursors",
+        "tx_monitor.partition_cursors",
+    }
 )
 """Tables that also change without a message: who holds a lease since the restart, and how far the
 growing chain has been read."""

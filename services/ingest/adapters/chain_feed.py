@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
 
 from services.ingest.adapters.fills import add_price_ranges, publish_fill
-from services.ingest.adapters.shared_leaders import LeaseId, SharedLeaders
+from services.ingest.adapters.shared_leaders import SharedLeaders
+from shared.chain.block_positions import BlockGroup, BlockPositions, PartitionCursors
 from shared.chain.client import ChainClient
 from shared.chain.logs import OrderFilledLog
 from shared.domain.errors import Transient
@@ -21,32 +20,6 @@ from shared.observe import metrics
 from shared.streams.routes import Publish
 
 logger = logging.getLogger(__name__)
-
-
-class PartitionCursors(Protocol):
-    """Up to which block the leaders of each partition were read."""
-
-    async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
-        """The last block that was read of each of these; None where none ever was. ``count``: of
-        all partitions. Raises: Transient.
-        """
-        ...
-
-    async def save(self, leases: Sequence[LeaseId], block: int) -> None:
-        """Move the cursors of these partitions forward, never back, and none of which the lease is
-        not the newest one. Raises: Transient.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """Partitions that were read up to the same block, and are read on together."""
-
-    start: int
-    """The first block to read."""
-    leases: tuple[LeaseId, ...]
-    leaders: tuple[str, ...]
 
 
 class ChainFeed:
@@ -65,14 +38,11 @@ class ChainFeed:
         lookback_blocks: int,
         first_lookback_blocks: int,
     ) -> None:
-        self._chain, self._cursors, self._shared, self._now = chain, cursors, leaders, now
-        self._poll_interval, self._lookback_blocks, self._first_lookback_blocks = (
-            poll_interval,
-            lookback_blocks,
-            first_lookback_blocks,
+        self._chain, self._shared, self._now = chain, leaders, now
+        self._poll_interval = poll_interval
+        self._positions = BlockPositions(
+            cursors, lookback_blocks=lookback_blocks, first_lookback_blocks=first_lookback_blocks
         )
-        self._next_block: dict[LeaseId, int | None] = {}
-        """The block to read from, of each leased partition; None: none was read ever."""
         self._published: dict[str, int] = {}
         """The head at which each message id was published: blocks are read several times, and a
         fill is published once."""
@@ -97,11 +67,11 @@ class ChainFeed:
         all groups were tried: one that fails holds up no other either.
         """
         leaders = self._shared.by_lease()
-        await self._load_cursors(leaders.keys())
+        await self._positions.load(leaders.keys(), partition_count=self._shared.partition_count())
         if not leaders:
             return False
         head = (await self._chain.fetch_latest_block()).number
-        groups = self._group(leaders, head)
+        groups = self._positions.group(leaders, head)
         failures, is_behind = list[Transient](), False
         for group in groups:
             try:
@@ -113,55 +83,18 @@ class ChainFeed:
             raise failures[0]
         return is_behind
 
-    async def _load_cursors(self, leases: Collection[LeaseId]) -> None:
-        """Begin with the partitions that are new here where their last owner ended, and forget
-        those that are lost. Raises: Transient.
-        """
-        self._next_block = {each: at for each, at in self._next_block.items() if each in leases}
-        new = [each for each in leases if each not in self._next_block]
-        if new:
-            stored = await self._cursors.load(
-                [partition for partition, _ in new], count=self._shared.partition_count()
-            )
-            self._next_block |= {each: self._start_after(stored[each[0]]) for each in new}
-
-    def _start_after(self, last_read: int | None) -> int | None:
-        return None if last_read is None else max(0, last_read + 1 - self._lookback_blocks)
-
-    def _group(self, leaders: Mapping[LeaseId, Sequence[str]], head: int) -> list[_Group]:
-        """The partitions by the block to read from, those that are the furthest first: nothing
-        that can still be copied waits for what is old.
-        """
-        by_start: dict[int, list[LeaseId]] = {}
-        for lease in leaders:
-            start = self._next_block[lease]
-            first = max(0, head - self._first_lookback_blocks) if start is None else start
-            by_start.setdefault(first, []).append(lease)
-        return [
-            _Group(
-                start=start,
-                leases=tuple(leases),
-                leaders=tuple(sorted(leader for each in leases for leader in leaders[each])),
-            )
-            for start, leases in sorted(by_start.items(), reverse=True)
-            if start <= head
-        ]
-
-    async def _read_group(self, group: _Group, head: int, publish: Publish) -> int:
+    async def _read_group(self, group: BlockGroup, head: int, publish: Publish) -> int:
         """Publish what is new in the group's next span of blocks, save its cursors, and return its
         last block. Raises: Transient.
         """
-        if group.leaders:
-            span = await anext(self._chain.read_order_fills(group.start, head, group.leaders))
+        if group.wallets:
+            span = await anext(self._chain.read_order_fills(group.start, head, group.wallets))
             await self._publish_fills(span.fills, publish, head=head)
             through = span.through_block
         else:
             # Nothing is read that would show that the node knows this block.
             through = (await self._chain.fetch_blocks([head]))[0].number
-        await self._cursors.save(group.leases, through)
-        # Only what is near the head may still be changed by a reorg.
-        start = self._start_after(through) if through == head else through + 1
-        self._next_block |= dict.fromkeys(group.leases, start)
+        await self._positions.save(group.leases, through, head=head)
         return through
 
     async def _publish_fills(

@@ -5,13 +5,11 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.ingest.adapters.shared_leaders import LeaseId
-from shared.db import tables
-from shared.db.engine import autocommit, fetch_rows, transaction
+from shared.db import partition_cursors, tables
+from shared.db.engine import autocommit, fetch_rows
 from shared.db.sql import Batch
 
 LEADERS = Batch.from_table(tables.leader_cursors, "leader", "read_to")
-LEASES = Batch.from_table(tables.leases, "partition", "token")
 
 TAKE_OVER_SINGLE_CURSOR = """
 with single as (
@@ -27,31 +25,6 @@ on conflict do nothing
 """All partitions begin where the earlier release's feed was, also those of other instances, and
 only once: one that were left out would begin where the others are by then. Nothing is taken over
 while their number is not known."""
-LOAD_BLOCKS = """
-select given.partition,
-       coalesce(
-           cursors.block_number, (select min(block_number) from ingest.partition_cursors)
-       ) as block_number
-from unnest(cast(:partitions as integer[])) as given(partition)
-left join ingest.partition_cursors as cursors using (partition)
-"""
-"""A partition that was never read, because there are more of them than before, begins where the
-last one of the others is: its leaders were theirs."""
-SAVE_BLOCK = f"""
-with fence as materialized (
-    select partition from control.leases
-    where service = 'ingest'
-      and (partition, token) in (select * from {LEASES.unnest("named")})
-    order by partition
-    for share
-)
-insert into ingest.partition_cursors as cursors (partition, block_number)
-select partition, cast(:block as bigint) from fence order by partition
-on conflict (partition) do update set block_number = excluded.block_number
-where cursors.block_number < excluded.block_number
-"""
-"""Writes nothing under a lease that is not the newest. The leases are locked in the order in which
-all others lock them."""
 
 LOAD_LEADERS = """
 select leader, read_to from ingest.leader_cursors where leader = any(cast(:leaders as text[]))
@@ -69,28 +42,16 @@ REMOVE_OTHER_LEADERS = (
 )
 
 
-class PostgresPartitionCursors:
+class PostgresPartitionCursors(partition_cursors.PostgresPartitionCursors):
     """Up to which block the chain was read for the leaders of each partition."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        super().__init__(engine, tables.partition_cursors, service="ingest")
 
     async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
-        """Return the last block that was read of each; None where none ever was. ``count``: all
-        partitions, also those of others. Raises: Transient.
-        """
-        async with transaction(self._engine) as connection:
-            await fetch_rows(connection, TAKE_OVER_SINGLE_CURSOR, count=count)
-            rows = await fetch_rows(connection, LOAD_BLOCKS, partitions=list(partitions))
-        return {row.partition: row.block_number for row in rows}
-
-    async def save(self, leases: Sequence[LeaseId], block: int) -> None:
-        """Move the cursors of these partitions forward, never back, where the lease is still the
-        newest one: who lost it does not know all leaders of the partition. Raises: Transient.
-        """
-        named = [{"partition": partition, "token": token} for partition, token in leases]
         async with autocommit(self._engine) as connection:
-            await fetch_rows(connection, SAVE_BLOCK, block=block, **LEASES.parameters(named))
+            await fetch_rows(connection, TAKE_OVER_SINGLE_CURSOR, count=count)
+        return await super().load(partitions, count=count)
 
 
 class PostgresLeaderCursors:

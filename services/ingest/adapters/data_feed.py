@@ -12,8 +12,9 @@ from typing import Protocol
 
 from services.ingest.adapters.fills import ROWS_REMEMBERED, add_price_ranges, publish_fill
 from services.ingest.adapters.leader_reading import LeaderReading
-from services.ingest.adapters.shared_leaders import LeaseId, SharedLeaders
+from services.ingest.adapters.shared_leaders import SharedLeaders
 from shared.caching.lru_cache import LruCache
+from shared.db.leased_wallets import LeaseId
 from shared.domain.errors import InvalidMessage, Transient
 from shared.messages.dead_letters import park_frame
 from shared.messages.leader_fills import LeaderFillSeen

@@ -4,31 +4,18 @@ A leader belongs to the instance that his partition of ``leader-fills`` is assig
 handles his rows. A row that two instances publish does no harm, so the activity socket's feed needs
 no more than that, and it goes on during a rebalance: the socket's rows do not come again.
 
-What reads on from a stored position also needs the partition's lease. The position of a partition
-says that all of its leaders were read up to there. An instance that was paused does not know who
-was followed meanwhile: under its old lease it cannot move the position beyond their trades. A lease
-also keeps two instances from asking a node and the Data API for the same.
+What reads on from a stored position also needs the partition's lease
+(``shared/db/leased_wallets.py``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Protocol
 
 from aiokafka import TopicPartition
 
-from shared.db.leases import Lease
+from shared.db.leased_wallets import HeldLeases, LeasedWallets, LeaseId
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.streams.partitioning import Ownership
-
-LeaseId = tuple[int, int]
-"""Partition and token of a lease."""
-
-
-class HeldLeases(Protocol):
-    @property
-    def held(self) -> tuple[Lease, ...]:
-        """The leases of partitions that are valid now."""
-        ...
 
 
 class SharedLeaders:
@@ -38,7 +25,8 @@ class SharedLeaders:
         self, leaders: Callable[[], AbstractSet[str]], ownership: Ownership, leases: HeldLeases
     ) -> None:
         """``leaders``: all that are followed."""
-        self._leaders, self._ownership, self._leases = leaders, ownership, leases
+        self._leaders, self._ownership = leaders, ownership
+        self._leased = LeasedWallets(leaders, ownership, leases, topic=LeaderFillSeen.topic)
         self._partitions: frozenset[TopicPartition] = frozenset()
         """Those of the last assignment, also during a rebalance."""
         self._assigned_of: tuple[AbstractSet[str], frozenset[TopicPartition]] | None = None
@@ -66,45 +54,24 @@ class SharedLeaders:
     def is_assigned(self, wallet: str) -> bool:
         """Whether the wallet's partition is one of the assigned ones."""
         self._update_partitions()
-        number = self._partition(wallet)
+        number = self._leased.partition(wallet)
         topic = LeaderFillSeen.topic
         return number is not None and TopicPartition(topic, number) in self._partitions
 
     def partition_count(self) -> int:
         """Return the number of all partitions; 0 before the first assignment."""
-        return self._ownership.partition_count(LeaderFillSeen.topic) or 0
+        return self._leased.partition_count()
 
     def by_lease(self) -> Mapping[LeaseId, tuple[str, ...]]:
         """Return the followed leaders of each partition whose lease is valid now: of some
         partitions none is followed.
         """
-        # Read once: a partition whose lease ends in between would seem to have no leaders.
-        held = self._leases.held
-        grouped: dict[LeaseId, list[str]] = {lease_id(lease): [] for lease in held}
-        for leader, lease in self._lease_by_leader(held).items():
-            grouped[lease].append(leader)
-        return {each: tuple(leaders) for each, leaders in grouped.items()}
+        return self._leased.by_lease()
 
     def lease_by_leader(self) -> Mapping[str, LeaseId]:
         """Return the followed leaders of the partitions whose lease is valid now."""
-        return self._lease_by_leader(self._leases.held)
-
-    def _lease_by_leader(self, held: Sequence[Lease]) -> Mapping[str, LeaseId]:
-        leases = {lease.partition: lease_id(lease) for lease in held}
-        partitions = {leader: self._partition(leader) for leader in sorted(self._leaders())}
-        return {
-            leader: leases[number]
-            for leader, number in partitions.items()
-            if number is not None and number in leases
-        }
-
-    def _partition(self, wallet: str) -> int | None:
-        return self._ownership.partition(wallet.encode(), LeaderFillSeen.topic)
+        return self._leased.lease_by_wallet()
 
     def _update_partitions(self) -> None:
         if self._ownership.is_assigned:
             self._partitions = self._ownership.partitions
-
-
-def lease_id(lease: Lease) -> LeaseId:
-    return lease.partition, lease.token

@@ -39,7 +39,7 @@ from shared.db.tables.preflight import (
     spending_windows,
     verdicts,
 )
-from shared.db.tables.tx_monitor import open_watches, watches
+from shared.db.tables.tx_monitor import fill_cursors, open_watches, watches
 
 __all__ = [
     "SCHEMAS",
@@ -54,6 +54,7 @@ __all__ = [
     "delayed_entries",
     "equities",
     "exits",
+    "fill_cursors",
     "fills",
     "follows",
     "intents",

@@ -1,6 +1,6 @@
-"""Tables of tx-monitor: the transactions that it watches."""
+"""Tables of tx-monitor: the transactions that it watches, and how far it read the chain."""
 
-from sqlalchemy import BigInteger, Column, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, Table, Text
 
 from shared.db.partitions import partitioning
 from shared.db.tables.base import FEW_ROWS, metadata, timestamp
@@ -38,4 +38,14 @@ open_watches = Table(
     schema="tx_monitor",
     comment="The watches that are neither final nor dropped: their receipts are polled.",
     info={"storage": FEW_ROWS},
+)
+
+fill_cursors = Table(
+    "partition_cursors",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("block_number", BigInteger, nullable=False),
+    schema="tx_monitor",
+    comment="Up to which final block the fills of the followers of a partition of "
+    "chain-requests were published; its next owner continues there.",
 )

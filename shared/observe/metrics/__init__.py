@@ -24,7 +24,9 @@ from shared.observe.labels import (
     MessageOutcome,
     OrderReply,
     ParkedReason,
+    SettledFills,
     Stage,
+    Tip,
 )
 from shared.observe.metrics import copies, services
 from shared.observe.metrics.copies import (
@@ -36,6 +38,8 @@ from shared.observe.metrics.copies import (
     entry_delayed,
     equities_unknown,
     exit_ended,
+    fills_blocks_behind,
+    fills_settled,
     gates_closed,
     levels_lower,
     order_posted,
@@ -81,7 +85,9 @@ __all__ = [
     "MessageOutcome",
     "OrderReply",
     "ParkedReason",
+    "SettledFills",
     "Stage",
+    "Tip",
     "amount_carried",
     "api_keys_missing",
     "blocked_keys",
@@ -100,6 +106,8 @@ __all__ = [
     "exit_ended",
     "feed_frame",
     "feed_silent",
+    "fills_blocks_behind",
+    "fills_settled",
     "gates_closed",
     "levels_lower",
     "message_handled",

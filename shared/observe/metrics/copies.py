@@ -20,7 +20,9 @@ from shared.observe.labels import (
     CopyStart,
     ExitEnd,
     OrderReply,
+    SettledFills,
     Stage,
+    Tip,
     order_reply,
 )
 from shared.polymarket.gates import Gate
@@ -137,6 +139,20 @@ _TRANSACTIONS = counter(
     subject=Subject.CHAIN,
     labels=(Label(name="state", values=TransactionState),),
 )
+_SETTLED_FILLS = counter(
+    "slipstream_settled_fills",
+    "Blocks with fills of a follower, once for each follower, by what became of them",
+    subject=Subject.CHAIN,
+    labels=(Label(name="result", values=SettledFills),),
+)
+_FILLS_BEHIND = gauge(
+    "slipstream_settled_fills_blocks_behind",
+    "How far the partition of followers that is read last is behind the chain, in blocks; below "
+    "zero: the node is behind what was read",
+    subject=Subject.CHAIN,
+    labels=(Label(name="tip", values=Tip),),
+    unit="blocks",
+)
 _DEBTS = gauge(
     "slipstream_debts_outstanding_micros",
     "Advances that were not reimbursed",
@@ -233,6 +249,16 @@ def trades_unsettled(n: int) -> None:
 def transaction_state_reached(state: TransactionState) -> None:
     """Count a watched transaction whose state changed."""
     _TRANSACTIONS.labels(state).inc()
+
+
+def fills_settled(result: SettledFills) -> None:
+    """Count a follower's fills of one final block."""
+    _SETTLED_FILLS.labels(result).inc()
+
+
+def fills_blocks_behind(tip: Tip, blocks: int) -> None:
+    """Set how many blocks the followers' fills are behind the finalized block or the head."""
+    _FILLS_BEHIND.labels(tip).set(blocks)
 
 
 def debts_outstanding(micros: int) -> None:

@@ -12,7 +12,7 @@ from cli import status
 from cli.why import loading
 from services.executor.adapters import rows, statements
 from services.executor.decisions import Order
-from services.tx_monitor import adapters as watches
+from services.tx_monitor.adapters import watches
 from shared.db.engine import engine_scope, fetch_rows, transaction
 from shared.db.group_commit import MAX_GROUP_SIZE
 from shared.db.leases import Lease

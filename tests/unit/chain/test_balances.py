@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.chain.addresses import CONDITIONAL_TOKENS, LIVE_EXCHANGES, POSITION_MANAGER, PUSD
+from shared.chain.blocks import Block
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Request, Rpc
 from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
@@ -30,7 +31,7 @@ class Node(Rpc):
         self.requests: list[list[list[tuple[str, bytes]]]] = []
 
     async def call_batch(
-        self, requests: Sequence[Request], *, seen_block: int | None = None
+        self, requests: Sequence[Request], *, seen_block: int | Block | None = None
     ) -> list[Any]:
         assert seen_block is None
         snapshots: list[list[tuple[str, bytes]]] = []

@@ -16,8 +16,10 @@ from shared.chain.logs import (
     ORDERS_MATCHED,
     MalformedLog,
     OrderFilledLog,
+    UnreadableFill,
     decode_order_filled,
     decode_order_fills,
+    decode_order_fills_or_failures,
     decode_receipt_fills,
     maker_topics,
 )
@@ -186,6 +188,43 @@ def test_a_log_without_a_list_of_topics_is_malformed_and_not_another_event(topic
 def test_a_log_that_is_neither_removed_nor_not_is_malformed(removed: Any) -> None:
     with pytest.raises(MalformedLog):
         decode_order_fills([{**a_log(data=v2_data()), "removed": removed}])
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("data", "0x00"), ("data", None), ("transactionHash", 7), ("logIndex", [])]
+)
+def test_a_malformed_log_among_others_fails_alone(field: str, wrong: Any) -> None:
+    good = a_log(data=v2_data())
+    bad = a_log(maker=OTHER, data=v2_data()) | {field: wrong}
+
+    first, unreadable, last = decode_order_fills_or_failures([good, bad, good])
+
+    assert first == last == decode_order_filled(good)
+    assert isinstance(unreadable, UnreadableFill)
+    assert (unreadable.maker, unreadable.block_number) == (OTHER, 0x4B3D2F1)
+    assert unreadable.reason
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        None,
+        {},
+        7,
+        {**a_log(data=b"\0"), "blockNumber": None},
+        {**a_log(data=b"\0"), "topics": [ORDER_FILLED, ORDER_HASH]},
+        {**a_log(data=b"\0"), "topics": None},
+    ],
+)
+def test_a_malformed_log_of_nobody_fails_all(log: Any) -> None:
+    with pytest.raises(Transient):
+        decode_order_fills_or_failures([a_log(data=v2_data()), log])
+
+
+@pytest.mark.parametrize("logs", [None, {}, "0x", 7])
+def test_something_that_is_no_list_of_logs_is_a_transient_error(logs: Any) -> None:
+    with pytest.raises(Transient):
+        decode_order_fills_or_failures(logs)
 
 
 def test_a_receipt_with_amounts_that_nobody_has_is_malformed() -> None:

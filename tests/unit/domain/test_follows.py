@@ -323,3 +323,10 @@ def is_copied_into(follows: Sequence[Follow], first: str, last: str) -> bool:
     for _ in range(len(follows) + 1):
         reached |= {each.proxy for each in follows if each.leader in reached}
     return last in reached
+
+
+@pytest.mark.parametrize("at_end", list(EndMode))
+def test_the_followers_are_those_of_all_follows_also_of_ended_ones(at_end: EndMode) -> None:
+    known = controls(a_follow(), a_follow(proxy=OTHER_PROXY, active=False, at_end=at_end))
+
+    assert known.followers() == {PROXY, OTHER_PROXY}

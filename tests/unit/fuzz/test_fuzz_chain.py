@@ -15,13 +15,13 @@ from hypothesis import note
 
 from services.executor.adapters.chain import ExchangeLogs
 from services.ingest.adapters import ChainFeed, ChainHoldings
-from services.ingest.adapters.shared_leaders import LeaseId
 from services.tx_monitor.adapters import ReceiptFeed
 from services.tx_monitor.decisions import Watch
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, LIVE_EXCHANGES
 from shared.chain.client import ChainClient
 from shared.chain.rpc import Rpc
 from shared.chain.wallet_balances import MAX_BALANCE, WalletBalances
+from shared.db.leased_wallets import LeaseId
 from shared.domain.errors import Transient
 from shared.messages.base import Message
 from shared.messages.transactions import Purpose

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from services.ingest.adapters import ChainFeed
-from services.ingest.adapters.shared_leaders import LeaseId
 from shared.chain.addresses import EXCHANGE_V2
 from shared.chain.client import ChainClient
+from shared.db.leased_wallets import LeaseId
 from shared.messages.base import Message
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.testing.waiting import eventually

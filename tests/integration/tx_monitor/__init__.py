@@ -1,0 +1,1 @@
+"""Tx-monitor against a real chain, Kafka and PostgreSQL."""
