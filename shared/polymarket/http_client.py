@@ -14,7 +14,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -62,7 +62,8 @@ class HttpClient:
         self._host, self._is_tls = url.hostname, url.scheme == "https"
         self._port = url.port or (443 if self._is_tls else 80)
         self._prefix = url.path.rstrip("/")
-        self._tls, self._timeouts = tls, timeouts
+        self._timeouts = timeouts
+        self._tls = (tls or _load_system_tls()) if self._is_tls else None
         self._static_lines = _list_static_lines(url.netloc)
         self._slots = asyncio.Semaphore(limit)
         self._idle: deque[tuple[HttpConnection, float]] = deque()
@@ -184,19 +185,13 @@ class HttpClient:
                 _, connection = await loop.create_connection(
                     partial(HttpConnection, loop),
                     sock=opened,
-                    ssl=self._context() if self._is_tls else None,
+                    ssl=self._tls,
                     server_hostname=self._host if self._is_tls else None,
                 )
             except BaseException:
                 opened.close()
                 raise
         return connection
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(("http/1.1",))
-        return self._tls
 
     def _build(
         self,
@@ -222,6 +217,16 @@ class HttpClient:
         return (
             f"{method} {target} HTTP/1.1\r\n{self._static_lines}{size}{lines}\r\n".encode() + body
         )
+
+
+@cache
+def _load_system_tls() -> ssl.SSLContext:
+    """Verifies certificate and name by the system's certificates (``SSL_CERT_FILE``, if it is
+    set).
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(("http/1.1",))
+    return context
 
 
 def _list_static_lines(netloc: str) -> str:

@@ -1,14 +1,14 @@
 """One HTTP/1.1 connection: a request at a time, its reply read whole.
 
-The bytes are parsed by aiohttp's parser (llhttp). Everything else of aiohttp's client, which costs
-five times as much as the rest of a request together, is left out: redirects, cookies, proxies.
+The bytes are parsed by aiohttp's parser (llhttp). Its client is not used: a request costs three
+times as much CPU there (docs/architecture.md, Requests to the venue).
 """
 
 import asyncio
 import re
 import select
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -133,9 +133,7 @@ class HttpConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - whatever the parser makes of the venue's bytes
             self._fail(NoReply(type(error).__name__))
             return
-        for message, payload in messages:
-            if message.code not in INTERIM_STATUSES and self._message is None:
-                self._message, self._payload = message, payload
+        self._keep_final(messages)
         if is_upgraded:
             self._fail(NoReply("another protocol"))
         elif self._payload is not None:
@@ -160,6 +158,14 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_reading(self, *, resume_parser: bool = True) -> None:
         """As ``pause_reading``."""
+
+    def _keep_final(self, messages: Iterable[tuple[Any, Any]]) -> None:
+        """Keep the first reply that is not an interim one."""
+        for message, payload in messages:
+            if self._message is not None:
+                self._will_close = True  # more than was asked for
+            elif message.code not in INTERIM_STATUSES:
+                self._message, self._payload = message, payload
 
     def _finish_if_whole(self) -> None:
         if (error := self._payload.exception()) is not None:
