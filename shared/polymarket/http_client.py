@@ -63,7 +63,7 @@ class HttpClient:
         self._port = url.port or (443 if self._is_tls else 80)
         self._prefix = url.path.rstrip("/")
         self._timeouts = timeouts
-        self._tls = (tls or _load_system_tls()) if self._is_tls else None
+        self._tls = (tls or load_system_tls()) if self._is_tls else None
         self._static_lines = _list_static_lines(url.netloc)
         self._slots = asyncio.Semaphore(limit)
         self._idle: deque[tuple[HttpConnection, float]] = deque()
@@ -220,7 +220,7 @@ class HttpClient:
 
 
 @cache
-def _load_system_tls() -> ssl.SSLContext:
+def load_system_tls() -> ssl.SSLContext:
     """Verifies certificate and name by the system's certificates (``SSL_CERT_FILE``, if it is
     set).
     """
