@@ -7,20 +7,12 @@ from pathlib import Path
 from Crypto.Hash import SHA256
 from Crypto.PublicKey import ECC
 from Crypto.Signature import DSS
-from Crypto.Util.asn1 import (
-    DerBitString,
-    DerInteger,
-    DerObject,
-    DerObjectId,
-    DerOctetString,
-    DerSequence,
-    DerSetOf,
-)
 
-_ECDSA_WITH_SHA256 = DerSequence([DerObjectId("1.2.840.10045.4.3.2").encode()]).encode()
-_COMMON_NAME = DerObjectId("2.5.4.3").encode()
-_SUBJECT_ALT_NAME = DerObjectId("2.5.29.17").encode()
-_UTF8_TEXT, _UTC_TIME = 0x0C, 0x17
+_INTEGER, _BITS, _OCTETS, _UTF8_TEXT, _UTC_TIME, _SEQUENCE, _SET = 2, 3, 4, 0x0C, 0x17, 0x30, 0x31
+_VERSION, _DNS_NAME, _EXTENSIONS = 0xA0, 0x82, 0xA3
+_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+_COMMON_NAME = bytes.fromhex("0603550403")
+_SUBJECT_ALT_NAME = bytes.fromhex("0603551d11")
 
 
 def make_certificate(
@@ -31,25 +23,23 @@ def make_certificate(
     """
     key = ECC.generate(curve="p256")
     now = datetime.now(UTC)  # noqa: TID251 - TLS compares it with the real clock
-    body = DerSequence(
-        [
-            DerInteger(2, explicit=0).encode(),
-            DerInteger(int(now.timestamp())).encode(),
-            _ECDSA_WITH_SHA256,
-            _encode_name(name),
-            DerSequence(
-                [_encode_time(now - timedelta(days=1)), _encode_time(now + valid_for)]
-            ).encode(),
-            _encode_name(name),
-            key.public_key().export_key(format="DER"),
-            DerSequence([_encode_alt_name(name)], explicit=3).encode(),
-        ]
-    ).encode()
+    alt_name = _encode(_SEQUENCE, _encode(_DNS_NAME, name.encode()))
+    extension = _encode(_SEQUENCE, _SUBJECT_ALT_NAME, _encode(_OCTETS, alt_name))
+    body = _encode(
+        _SEQUENCE,
+        _encode(_VERSION, _encode(_INTEGER, b"\2")),
+        _encode(_INTEGER, b"\1"),
+        _ECDSA_WITH_SHA256,
+        _encode_name(name),
+        _encode(_SEQUENCE, _encode_time(now - timedelta(days=1)), _encode_time(now + valid_for)),
+        _encode_name(name),
+        key.public_key().export_key(format="DER"),
+        _encode(_EXTENSIONS, _encode(_SEQUENCE, extension)),
+    )
     signature = DSS.new(key, "fips-186-3", encoding="der").sign(SHA256.new(body))
-    signed = DerSequence([body, _ECDSA_WITH_SHA256, DerBitString(signature).encode()]).encode()
+    signed = _encode(_SEQUENCE, body, _ECDSA_WITH_SHA256, _encode(_BITS, b"\0", signature))
     path = directory / f"{name}.pem"
-    secret = key.export_key(format="PEM")
-    path.write_text(f"{secret}\n{ssl.DER_cert_to_PEM_cert(signed)}")
+    path.write_text(f"{key.export_key(format='PEM')}\n{ssl.DER_cert_to_PEM_cert(signed)}")
     return path
 
 
@@ -60,15 +50,19 @@ def make_server_context(certificate: Path) -> ssl.SSLContext:
 
 
 def _encode_name(name: str) -> bytes:
-    text = DerObject(_UTF8_TEXT, name.encode()).encode()
-    part = DerSequence([_COMMON_NAME, text]).encode()
-    return DerSequence([DerSetOf([part]).encode()]).encode()
+    part = _encode(_SEQUENCE, _COMMON_NAME, _encode(_UTF8_TEXT, name.encode()))
+    return _encode(_SEQUENCE, _encode(_SET, part))
 
 
 def _encode_time(moment: datetime) -> bytes:
-    return DerObject(_UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode()).encode()
+    return _encode(_UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode())
 
 
-def _encode_alt_name(name: str) -> bytes:
-    names = DerSequence([DerOctetString(name.encode(), implicit=2).encode()]).encode()
-    return DerSequence([_SUBJECT_ALT_NAME, DerOctetString(names).encode()]).encode()
+def _encode(tag: int, *parts: bytes) -> bytes:
+    """DER."""
+    content = b"".join(parts)
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(size))) + size + content
