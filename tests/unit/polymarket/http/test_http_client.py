@@ -33,7 +33,7 @@ KEPT_BRIEFLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=1\r
 
 
 @asynccontextmanager
-async def client_of(
+async def open_client(
     url: str,
     *,
     limit: int = 4,
@@ -60,7 +60,7 @@ async def get(client: HttpClient) -> HttpReply:
 
 
 async def test_a_post_is_sent_byte_for_byte() -> None:
-    async with answering(Answer()) as server, client_of(server.url) as client:
+    async with answering(Answer()) as server, open_client(server.url) as client:
         reply = await client.request("POST", "/order", headers={"POLY_KEY": "k"}, body=b'{"a": 1}')
 
     assert (reply.status, reply.body) == (200, b"OK")
@@ -81,7 +81,7 @@ async def test_a_post_is_sent_byte_for_byte() -> None:
 async def test_a_read_names_its_target_under_the_bases_path(
     path: str, query: dict[str, str] | None, target: str | None
 ) -> None:
-    async with answering(Answer()) as server, client_of(f"{server.url}/v1/") as client:
+    async with answering(Answer()) as server, open_client(f"{server.url}/v1/") as client:
         await client.request("GET", path, query=query)
 
     line, _, rest = server.requests[0].partition(b"\r\n")
@@ -95,7 +95,7 @@ async def test_a_read_names_its_target_under_the_bases_path(
 async def test_user_and_password_of_the_address_are_sent() -> None:
     async with answering(Answer()) as server:
         url = server.url.replace("http://", "http://us%40er:pass@")
-        async with client_of(url) as client:
+        async with open_client(url) as client:
             await get(client)
 
     assert b"\r\nAuthorization: Basic dXNAZXI6cGFzcw==\r\n" in server.requests[0]
@@ -104,7 +104,7 @@ async def test_user_and_password_of_the_address_are_sent() -> None:
 
 @pytest.mark.parametrize("text", ["a\r\nX: b", "a\nb", "a\rb"])
 async def test_a_header_with_a_line_break_is_not_sent(text: str) -> None:
-    async with answering(Answer()) as server, client_of(server.url) as client:
+    async with answering(Answer()) as server, open_client(server.url) as client:
         with pytest.raises(ValueError, match="line break"):
             await client.request("GET", "/time", headers={"A": text})
 
@@ -112,7 +112,7 @@ async def test_a_header_with_a_line_break_is_not_sent(text: str) -> None:
 
 
 async def test_a_connection_is_kept_for_the_next_request() -> None:
-    async with answering(Answer(), Answer(), Answer()) as server, client_of(server.url) as client:
+    async with answering(Answer(), Answer(), Answer()) as server, open_client(server.url) as client:
         for _ in range(3):
             assert (await post(client)).body == b"OK"
 
@@ -121,7 +121,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
 @pytest.mark.parametrize("reply", [CLOSES, KEPT_BRIEFLY, OK.replace(b"1.1", b"1.0")])
 async def test_a_connection_that_is_not_kept_is_not_used_again(reply: bytes) -> None:
-    async with answering(Answer(reply), Answer()) as server, client_of(server.url) as client:
+    async with answering(Answer(reply), Answer()) as server, open_client(server.url) as client:
         await post(client)
         assert (await post(client)).body == b"OK"
 
@@ -133,7 +133,7 @@ async def test_no_more_connections_than_the_limit_and_each_request_gets_its_own_
         Answer(f"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{number}".encode())
         for number in range(100, 120)
     ]
-    async with answering(*answers) as server, client_of(server.url, limit=3) as client:
+    async with answering(*answers) as server, open_client(server.url, limit=3) as client:
         replies = await asyncio.gather(*(post(client) for _ in answers))
 
     assert {reply.body for reply in replies} == {str(each).encode() for each in range(100, 120)}
@@ -141,7 +141,7 @@ async def test_no_more_connections_than_the_limit_and_each_request_gets_its_own_
 
 
 async def test_who_waits_for_a_connection_and_gives_up_takes_none() -> None:
-    async with answering() as server, client_of(server.url, limit=1) as client:
+    async with answering() as server, open_client(server.url, limit=1) as client:
         first = asyncio.create_task(post(client))
         await eventually(lambda: server.requests)
         others = [asyncio.create_task(post(client)) for _ in range(3)]
@@ -163,7 +163,7 @@ async def test_without_a_free_connection_in_time_nothing_is_sent() -> None:
     timeouts = Timeouts(connect_s=60, acquire_s=0.05, reply_s=60, total_s=60)
     async with (
         answering() as server,
-        client_of(server.url, limit=1, timeouts=timeouts) as client,
+        open_client(server.url, limit=1, timeouts=timeouts) as client,
     ):
         first = asyncio.create_task(post(client))
         await eventually(lambda: server.requests)
@@ -177,7 +177,7 @@ async def test_without_a_free_connection_in_time_nothing_is_sent() -> None:
 
 async def test_an_idle_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "IDLE_S", 0.05)
-    async with answering(Answer(), Answer()) as server, client_of(server.url) as client:
+    async with answering(Answer(), Answer()) as server, open_client(server.url) as client:
         await post(client)
         await eventually(lambda: not server.open)
         await post(client)
@@ -188,7 +188,7 @@ async def test_an_idle_connection_is_closed_after_a_while(monkeypatch: pytest.Mo
 async def test_a_connection_that_the_server_closed_while_idle_is_not_used() -> None:
     async with (
         answering(Answer(then_closes=True), Answer()) as server,
-        client_of(server.url) as client,
+        open_client(server.url) as client,
     ):
         await post(client)
         await eventually(lambda: not server.open)
@@ -247,7 +247,7 @@ async def test_an_end_that_the_event_loop_has_not_seen_costs_no_order(
     end: Callable[[socket.socket], None],
 ) -> None:
     server = BlockingServer(end)
-    async with client_of(server.url) as client:
+    async with open_client(server.url) as client:
         await post(client)
         server.end_first()
         assert (await post(client)).body == b"OK"
@@ -259,7 +259,7 @@ async def test_an_end_that_the_event_loop_has_not_seen_costs_no_order(
 async def test_a_read_whose_kept_connection_ends_without_a_reply_is_sent_once_more() -> None:
     async with (
         answering(Answer(), Answer(b"", then_closes=True), Answer()) as server,
-        client_of(server.url) as client,
+        open_client(server.url) as client,
     ):
         await get(client)
         assert (await get(client)).body == b"OK"
@@ -271,7 +271,7 @@ async def test_a_read_whose_kept_connection_ends_without_a_reply_is_sent_once_mo
 async def test_a_post_whose_kept_connection_ends_without_a_reply_is_not_sent_again(
     answer: Answer,
 ) -> None:
-    async with answering(Answer(), answer, Answer()) as server, client_of(server.url) as client:
+    async with answering(Answer(), answer, Answer()) as server, open_client(server.url) as client:
         await post(client)
         with pytest.raises(ConnectionEnded):
             await post(client)
@@ -286,7 +286,7 @@ async def test_a_post_whose_kept_connection_ends_without_a_reply_is_not_sent_aga
 )
 async def test_a_read_is_not_sent_again_where_that_may_not_help(kept: bool, reply: bytes) -> None:
     answers = [Answer()] * kept + [Answer(reply, then_closes=True)]
-    async with answering(*answers) as server, client_of(server.url) as client:
+    async with answering(*answers) as server, open_client(server.url) as client:
         if kept:
             await get(client)
         with pytest.raises(NoReply):
@@ -297,7 +297,7 @@ async def test_a_read_is_not_sent_again_where_that_may_not_help(kept: bool, repl
 
 async def test_a_reply_that_does_not_come_in_time_is_none_and_its_connection_is_not_kept() -> None:
     timeouts = Timeouts(connect_s=60, acquire_s=60, reply_s=0.05, total_s=60)
-    async with answering() as server, client_of(server.url, timeouts=timeouts) as client:
+    async with answering() as server, open_client(server.url, timeouts=timeouts) as client:
         with pytest.raises(NoReply, match="Timeout"):
             await post(client)
         await eventually(lambda: not server.open)
@@ -305,7 +305,7 @@ async def test_a_reply_that_does_not_come_in_time_is_none_and_its_connection_is_
 
 
 async def test_a_client_that_is_closed_leaves_no_connection() -> None:
-    async with answering(Answer()) as server, client_of(server.url) as client:
+    async with answering(Answer()) as server, open_client(server.url) as client:
         await post(client)
         waiting = asyncio.create_task(post(client))
         await eventually(lambda: len(server.requests) == 2)
@@ -322,13 +322,13 @@ async def test_a_client_that_is_closed_leaves_no_connection() -> None:
 async def test_a_server_that_refuses_connections_got_nothing() -> None:
     async with answering() as server:
         pass
-    async with client_of(server.url) as client:
+    async with open_client(server.url) as client:
         with pytest.raises(NotConnected):
             await post(client)
 
 
 async def test_a_name_that_does_not_exist_is_no_connection() -> None:
-    async with client_of("http://venue.invalid") as client:
+    async with open_client("http://venue.invalid") as client:
         with pytest.raises(NotConnected):
             await post(client)
 
@@ -346,7 +346,7 @@ async def test_tls_verifies_the_certificate_and_keeps_the_connection(certificate
     server = ScriptedServer(deque([Answer(), Answer()]), tls=make_server_context(certificate))
     async with (
         server,
-        client_of(f"https://localhost:{server.port}", tls=trust(certificate)) as client,
+        open_client(f"https://localhost:{server.port}", tls=trust(certificate)) as client,
     ):
         for _ in range(2):
             assert (await post(client)).body == b"OK"
@@ -371,7 +371,7 @@ async def test_without_a_valid_certificate_nothing_is_sent(
     served = make_certificate(directory, name=name, valid_for=valid_for)
     server = ScriptedServer(deque([Answer()]), tls=make_server_context(served))
     tls = trust(served if is_trusted else certificate)
-    async with server, client_of(f"https://localhost:{server.port}", tls=tls) as client:
+    async with server, open_client(f"https://localhost:{server.port}", tls=tls) as client:
         with pytest.raises(NotConnected, match="SSLCertVerificationError"):
             await post(client)
 
@@ -380,7 +380,7 @@ async def test_without_a_valid_certificate_nothing_is_sent(
 
 async def test_a_server_without_tls_gets_no_request() -> None:
     server = answering(Answer())
-    async with server, client_of(f"https://{HOST}:{server.port}") as client:
+    async with server, open_client(f"https://{HOST}:{server.port}") as client:
         with pytest.raises(NotConnected):
             await post(client)
 
@@ -391,7 +391,7 @@ async def test_a_tls_handshake_without_an_end_is_no_connection(certificate: Path
     timeouts = Timeouts(connect_s=0.1, acquire_s=60, reply_s=60, total_s=60)
     async with answering() as server:
         url = server.url.replace("http:", "https:")
-        async with client_of(url, timeouts=timeouts, tls=trust(certificate)) as client:
+        async with open_client(url, timeouts=timeouts, tls=trust(certificate)) as client:
             with pytest.raises(NotConnected, match="Timeout"):
                 await post(client)
         await eventually(lambda: not server.open)
