@@ -68,6 +68,18 @@ class SignedOrder:
     signature: str
 
 
+@dataclass(frozen=True, slots=True)
+class SignatureParts:
+    """What a key has to do with an order."""
+
+    order_hash: str
+    """The order's id at the venue, 0x hex."""
+    digest: bytes
+    """What the key signs."""
+    trailer: bytes
+    """What follows the signature: empty but for deposit wallets."""
+
+
 class InvalidSignature(Exception):
     """The order was not signed by the signer that it names, or not in a way that this version of
     the exchange accepts.
@@ -82,6 +94,21 @@ def order_hash(
     ``version`` is that of the domain: "2" or "3".
     """
     return "0x" + _digest(_domain_separator(exchange, version, chain_id), _struct_hash(order)).hex()
+
+
+def prepare_signature(
+    order: SignedOrder, exchange: str, version: str, chain_id: int = POLYGON_CHAIN_ID
+) -> SignatureParts:
+    """Return what has to be signed for the order; its own signature is not looked at."""
+    domain, contents = _domain_separator(exchange, version, chain_id), _struct_hash(order)
+    digest = _digest(domain, contents)
+    if order.signature_type != DEPOSIT_WALLET:
+        return SignatureParts("0x" + digest.hex(), digest, b"")
+    return SignatureParts(
+        "0x" + digest.hex(),
+        _nested_digest(order.maker, domain, contents, chain_id),
+        _nested_trailer(domain, contents),
+    )
 
 
 def verify_order(
@@ -149,20 +176,26 @@ def _recover_nested(order: SignedOrder, domain: bytes, contents: bytes, chain_id
     bytes).
     """
     signature = _bytes(order.signature)
-    trailer = domain + contents + _ORDER_TYPE + len(_ORDER_TYPE).to_bytes(2, "big")
     _require(
-        signature[65:] == trailer, "the nested signature is for another order, exchange or version"
+        signature[65:] == _nested_trailer(domain, contents),
+        "the nested signature is for another order, exchange or version",
     )
-    wallet = (
-        keccak(b"DepositWallet")
-        + keccak(b"1")
-        + _word(chain_id)
-        + _address(order.maker)
-        + bytes(32)
-    )
-    return _recover(
-        _digest(domain, keccak(keccak(_NESTED_TYPE) + contents + wallet)), signature[:65]
-    )
+    return _recover(_nested_digest(order.maker, domain, contents, chain_id), signature[:65])
+
+
+def _nested_digest(maker: str, domain: bytes, contents: bytes, chain_id: int) -> bytes:
+    """The digest that a deposit wallet's key signs: the order, nested in the wallet's own type."""
+    wallet = _wallet_domain_start() + _word(chain_id) + _address(maker) + bytes(32)
+    return _digest(domain, keccak(_type_hash(_NESTED_TYPE) + contents + wallet))
+
+
+def _nested_trailer(domain: bytes, contents: bytes) -> bytes:
+    return domain + contents + _ORDER_TYPE + len(_ORDER_TYPE).to_bytes(2, "big")
+
+
+@lru_cache(maxsize=1)
+def _wallet_domain_start() -> bytes:
+    return keccak(b"DepositWallet") + keccak(b"1")
 
 
 def _recover(digest: bytes, signature: bytes) -> str:

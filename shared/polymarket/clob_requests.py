@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-import aiohttp
 import orjson
 
 from shared.domain.errors import Transient
 from shared.polymarket.connections import Connections, Use
+from shared.polymarket.http_connection import HttpReply, NoReply, NotConnected
 from shared.polymarket.replies import (
     Reply,
     ReplyLost,
@@ -54,7 +54,7 @@ class ClobRequests:
     ) -> None:
         self._settings, self._now = settings, now
         self._budget = budget or RequestBudget(share=settings.venue_rate_share)
-        self._connections = Connections(timeout_s=settings.venue_timeout_s)
+        self._connections = Connections(settings.clob(""), timeout_s=settings.venue_timeout_s)
         self.clock_offset_s = 0
         """How far the venue's clock is ahead of ours; measured once it refuses a signed time."""
 
@@ -71,18 +71,19 @@ class ClobRequests:
             method="POST", path="/order", body=body, timestamp=self.venue_time_s()
         )
         try:
-            async with self._connections.session(Use.ORDERS).post(
-                self._settings.clob("/order"), data=body.encode(), headers=headers
-            ) as response:
-                raw = await response.read()
-                self._learn_limit(response, Family.ORDERS)
-                return parse_reply(
-                    response.status, _parse_json(raw), retry_after_s=self._retry_after_s(response)
-                )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return RetryLater(f"no connection to the venue: {type(error).__name__}")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return ReplyLost(type(error).__name__)
+            response = await self._connections.client(Use.ORDERS).request(
+                "POST", "/order", headers=headers, body=body.encode()
+            )
+        except NotConnected as error:
+            return RetryLater(f"no connection to the venue: {error}")
+        except NoReply as error:
+            return ReplyLost(str(error))
+        self._learn_limit(response, Family.ORDERS)
+        return parse_reply(
+            response.status,
+            _parse_json(response.body),
+            retry_after_s=self._retry_after_s(response),
+        )
 
     async def request(
         self,
@@ -109,22 +110,22 @@ class ClobRequests:
             raise BudgetExhausted(f"{method} {path}: no room in the venue's limit") from None
         headers = sign() if sign is not None else None
         try:
-            async with self._connections.session(_use(path)).request(
-                method, self._settings.clob(path), headers=headers, params=query
-            ) as response:
-                self._learn_limit(response, family)
-                return response.status, _parse_json(await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Transient(f"{method} {path}: {type(error).__name__}") from None
+            response = await self._connections.client(_use(path)).request(
+                method, path, headers=headers, query=query
+            )
+        except (NotConnected, NoReply) as error:
+            raise Transient(f"{method} {path}: {error}") from None
+        self._learn_limit(response, family)
+        return response.status, _parse_json(response.body)
 
-    def _learn_limit(self, response: aiohttp.ClientResponse, family: Family) -> None:
+    def _learn_limit(self, response: HttpReply, family: Family) -> None:
         """Slow the family down after a 429 about our address; that of a signer is his alone."""
         if response.status == HTTPStatus.TOO_MANY_REQUESTS and not any(
             name.lower().startswith(SIGNER_LIMIT_HEADERS) for name in response.headers
         ):
             self._budget.slow_down(family, retry_after_s=self._retry_after_s(response))
 
-    def _retry_after_s(self, response: aiohttp.ClientResponse) -> int | None:
+    def _retry_after_s(self, response: HttpReply) -> int | None:
         return parse_retry_after(
             response.headers.get("Retry-After"),
             now=datetime.fromtimestamp(self.venue_time_s(), UTC),

@@ -4,7 +4,7 @@ take none of another.
 
 from enum import Enum, auto
 
-import aiohttp
+from shared.polymarket.http_client import HttpClient, Timeouts
 
 CONNECT_WITHIN_S = 2.0
 """How long it may take to open a connection; for an order also to wait for a free one. An order
@@ -29,32 +29,31 @@ lookups get one too."""
 
 
 class Connections:
-    """One session per use, opened at its first request."""
+    """One client per use, made at its first request."""
 
-    def __init__(self, *, timeout_s: float) -> None:
+    def __init__(self, base_url: str, *, timeout_s: float) -> None:
         """``timeout_s``: of an order for the reply, of other requests for everything."""
-        self._timeout_s = timeout_s
-        self._sessions: dict[Use, aiohttp.ClientSession] = {}
+        self._base_url, self._timeout_s = base_url, timeout_s
+        self._clients: dict[Use, HttpClient] = {}
 
-    def session(self, use: Use) -> aiohttp.ClientSession:
-        """The session of this use. A request of ``Use.ORDERS`` that gets no connection in time
-        raises aiohttp's ``ConnectionTimeoutError``: none of its bytes have left.
-        """
-        if use not in self._sessions:
-            self._sessions[use] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=LIMITS[use]), timeout=self._timeout(use)
+    def client(self, use: Use) -> HttpClient:
+        """The client of this use."""
+        client = self._clients.get(use)
+        if client is None:
+            client = self._clients[use] = HttpClient(
+                self._base_url, limit=LIMITS[use], timeouts=self._timeouts(use)
             )
-        return self._sessions[use]
+        return client
 
     async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
+        for client in self._clients.values():
+            await client.close()
 
-    def _timeout(self, use: Use) -> aiohttp.ClientTimeout:
-        if use is Use.ORDERS:
-            return aiohttp.ClientTimeout(
-                total=CONNECT_WITHIN_S + self._timeout_s,
-                connect=CONNECT_WITHIN_S,
-                sock_read=self._timeout_s,
-            )
-        return aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_WITHIN_S)
+    def _timeouts(self, use: Use) -> Timeouts:
+        is_order = use is Use.ORDERS
+        return Timeouts(
+            connect_s=CONNECT_WITHIN_S,
+            acquire_s=CONNECT_WITHIN_S if is_order else self._timeout_s,
+            reply_s=self._timeout_s,
+            total_s=self._timeout_s + (CONNECT_WITHIN_S if is_order else 0),
+        )

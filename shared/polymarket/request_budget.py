@@ -28,6 +28,10 @@ MAX_PAUSE_S = 60
 """Longer pauses that the venue asks for are cut: it may answer earlier."""
 
 
+MIN_SIGNERS = 1_024
+"""So many signers' limits are kept before any is forgotten."""
+
+
 class Priority(IntEnum):
     """Which of the requests that wait in a family is sent first: the lowest number."""
 
@@ -61,6 +65,10 @@ class TokenBucket:
         """How long there is no room for a request; 0: there is now."""
         missing = 1.0 - self._tokens_at(now_s)
         return missing / self._per_second if missing > ROUNDING else 0.0
+
+    def is_full(self, now_s: float) -> bool:
+        """Whether nothing is known of earlier requests any more."""
+        return self._tokens_at(now_s) >= self._capacity
 
     def take(self, now_s: float) -> None:
         """Count a request, also one that there is no room for yet: it is sent once there is."""
@@ -141,7 +149,8 @@ class RequestBudget:
             for family, limits in LIMITS.items()
         }
         self._signers: dict[str, TokenBucket] = {}
-        """Of those that have posted: as many as the process has wallets at most."""
+        """Of those that have posted lately."""
+        self._forget_at = MIN_SIGNERS
 
     async def wait_for_room(
         self, family: Family, *, priority: Priority = Priority.LOOKUP, wallet: str = ""
@@ -170,8 +179,12 @@ class RequestBudget:
         Raises: BudgetExhausted where that is not within this time.
         """
         line, bucket, now_s = self._lines[Family.ORDERS], self._signer(signer), self._clock()
-        signer_wait_s = bucket.wait_s(now_s)
-        if max(signer_wait_s, line.wait_s(now_s)) > within_s:
+        signer_wait_s, line_wait_s = bucket.wait_s(now_s), line.wait_s(now_s)
+        if signer_wait_s == line_wait_s == 0.0 and not line.waiting:
+            bucket.take(now_s)
+            line.take(now_s)
+            return
+        if max(signer_wait_s, line_wait_s) > within_s:
             raise BudgetExhausted(
                 f"the venue's limit of orders {'per signer' if signer_wait_s else 'per address'} "
                 "is used up for now"
@@ -202,11 +215,22 @@ class RequestBudget:
             )
 
     def _signer(self, signer: str) -> TokenBucket:
-        if signer not in self._signers:
-            self._signers[signer] = TokenBucket(
+        bucket = self._signers.get(signer)
+        if bucket is None:
+            if len(self._signers) >= self._forget_at:
+                self._forget_signers()
+            bucket = self._signers[signer] = TokenBucket(
                 SIGNER_LIMIT, share=max(1.0, self._share), now_s=self._clock()
             )
-        return self._signers[signer]
+        return bucket
+
+    def _forget_signers(self) -> None:
+        """Forget those whose whole limit is free again: a new bucket says the same."""
+        now_s = self._clock()
+        self._signers = {
+            signer: bucket for signer, bucket in self._signers.items() if not bucket.is_full(now_s)
+        }
+        self._forget_at = max(MIN_SIGNERS, 2 * len(self._signers))
 
     async def _serve(self, line: _Line) -> None:
         while line.waiting:

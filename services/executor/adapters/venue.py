@@ -242,11 +242,11 @@ def set_owner(body: str, api_key: str) -> str:
     signature and the order's hash do not cover the ``owner``, and the venue takes an order from the
     key that it names alone.
     """
-    envelope = json.loads(body)
-    if envelope.get("owner") in (None, api_key):
+    current = f'"owner":{json.dumps(api_key)}'
+    if current in body:
         return body
-    recorded, current = (f'"owner":{json.dumps(owner)}' for owner in (envelope["owner"], api_key))
-    return body.replace(recorded, current)
+    recorded = json.loads(body).get("owner")
+    return body if recorded is None else body.replace(f'"owner":{json.dumps(recorded)}', current)
 
 
 def _is_refused_for(reply: Reply, reason: Reason) -> bool:

@@ -5,6 +5,7 @@ may have been sent is not.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -12,13 +13,16 @@ from aiohttp.test_utils import TestServer
 
 from shared.domain.errors import Transient
 from shared.observe import metrics
+from shared.polymarket import connections
 from shared.polymarket.clob import Clob
+from shared.polymarket.http_client import load_system_tls
 from shared.polymarket.replies import Duplicated, ReplyLost, RetryLater
 from shared.polymarket.settings import VenueSettings
 from shared.polymarket.signing import Credentials
 from shared.polymarket.sockets import Channel, ChannelSettings
 from shared.testing.waiting import eventually
 from tests.builders import NOON, PROXY
+from tests.certificates import make_certificate, make_server_context
 from tests.fakes import Clock
 from tests.system.faulty_relay import BLACK_HOLE, HOST, NO_FAULTS, Faults, FaultyRelay
 
@@ -117,6 +121,91 @@ async def test_an_order_on_a_connection_that_was_reset_may_have_arrived(
 
     assert isinstance(await clob.post_order("{}", CREDENTIALS), ReplyLost | Duplicated)
     assert isinstance(await clob.post_order("{}", CREDENTIALS), Duplicated)
+
+
+async def test_an_order_after_its_kept_connection_was_reset_is_sent_on_a_new_one(
+    clob: Clob, relay: FaultyRelay, venue: Venue
+) -> None:
+    await clob.post_order("{}", CREDENTIALS)
+
+    relay.reset()
+    await eventually(lambda: relay.connections == 0)
+
+    assert isinstance(await clob.post_order("{}", CREDENTIALS), Duplicated)
+    assert venue.orders == 2
+
+
+async def test_an_order_on_a_kept_connection_into_a_black_hole_may_have_arrived(
+    clob: Clob, relay: FaultyRelay, venue: Venue
+) -> None:
+    await clob.post_order("{}", CREDENTIALS)
+
+    async with relay.with_faults(BLACK_HOLE):
+        assert isinstance(await clob.post_order("{}", CREDENTIALS), ReplyLost)
+
+    assert isinstance(await clob.post_order("{}", CREDENTIALS), Duplicated)
+    assert (venue.orders, relay.accepted) == (2, 2)
+
+
+@pytest.fixture
+async def tls_relay(
+    venue: Venue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[FaultyRelay]:
+    """Between us and a venue with TLS, whose certificate the system knows."""
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    load_system_tls.cache_clear()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", venue.answer)
+    server = TestServer(application, scheme="https")
+    await server.start_server(ssl=make_server_context(certificate))
+    assert server.port is not None
+    async with FaultyRelay(target_port=server.port) as relay:
+        yield relay
+    await server.close()
+    load_system_tls.cache_clear()
+
+
+@pytest.fixture
+async def tls_clob(tls_relay: FaultyRelay) -> AsyncIterator[Clob]:
+    settings = VenueSettings.model_validate(
+        {"clob_url": f"https://localhost:{tls_relay.port}", "venue_timeout_s": 3}
+    )
+    async with Clob(settings, now=Clock(NOON)) as clob:
+        yield clob
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [BLACK_HOLE, Faults(swallows_answers=True), Faults(cut_after_bytes=20)],
+    ids=["black hole", "lost answer", "cut answer"],
+)
+async def test_an_order_whose_handshake_failed_has_not_left(
+    tls_clob: Clob,
+    tls_relay: FaultyRelay,
+    venue: Venue,
+    faults: Faults,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "CONNECT_WITHIN_S", 0.5)
+    async with tls_relay.with_faults(faults):
+        assert isinstance(await tls_clob.post_order("{}", CREDENTIALS), RetryLater)
+        with pytest.raises(Transient):
+            await tls_clob.fetch_midpoint("1")
+
+    assert venue.orders == 0
+
+
+async def test_an_order_after_its_handshake_may_have_arrived(
+    tls_clob: Clob, tls_relay: FaultyRelay, venue: Venue
+) -> None:
+    assert isinstance(await tls_clob.post_order("{}", CREDENTIALS), Duplicated)
+
+    async with tls_relay.with_faults(Faults(swallows_answers=True)):
+        assert isinstance(await tls_clob.post_order("{}", CREDENTIALS), ReplyLost)
+
+    assert isinstance(await tls_clob.post_order("{}", CREDENTIALS), Duplicated)
+    assert (venue.orders, tls_relay.accepted) == (3, 2)
 
 
 async def test_a_read_that_gets_no_answer_is_transient(clob: Clob, relay: FaultyRelay) -> None:

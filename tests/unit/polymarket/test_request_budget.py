@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.polymarket.request_budget import (
     MAX_PAUSE_S,
+    MIN_SIGNERS,
     BudgetExhausted,
     Priority,
     RequestBudget,
@@ -169,6 +170,54 @@ async def test_a_queue_of_reads_never_delays_an_order() -> None:
     for read in reads:
         read.cancel()
     await asyncio.gather(*reads, return_exceptions=True)
+
+
+async def test_an_order_overtakes_every_read_that_waits() -> None:
+    requests = Requests()
+    reads = [family for family in CLOB_FAMILIES if family is not Family.ORDERS]
+    for family in reads:
+        await requests.use_up(family)
+    waiting = [
+        asyncio.create_task(requests.send(family, "read", wallet=str(number)))
+        for family in reads
+        for number in range(200)
+    ]
+    await asyncio.sleep(0)
+
+    for signer in range(LIMITS[Family.ORDERS][0].burst):
+        posting = requests.budget.wait_for_order(str(signer), within_s=0)
+        with pytest.raises(StopIteration):  # it does not even yield to the event loop
+            posting.send(None)
+
+    assert requests.sent == []
+    for task in waiting:
+        task.cancel()
+
+
+async def test_signers_that_have_their_whole_limit_again_are_forgotten() -> None:
+    requests = Requests(share="100")
+    for number in range(5 * MIN_SIGNERS):
+        await requests.budget.wait_for_order(f"once {number}", within_s=0)
+        if number % 2 == 0:
+            await requests.budget.wait_for_order("always", within_s=60)
+        requests.time.now_s += 0.01
+
+    assert len(requests.budget._signers) <= 2 * MIN_SIGNERS
+
+
+async def test_a_signer_without_room_is_not_forgotten() -> None:
+    requests = Requests(share="100")
+    for number in range(MIN_SIGNERS - 1):
+        await requests.budget.wait_for_order(f"once {number}", within_s=0)
+    requests.time.now_s += 60
+    for _ in range(100 * SIGNER_LIMIT.burst):
+        await requests.budget.wait_for_order("busy", within_s=0)
+
+    await requests.budget.wait_for_order("another", within_s=0)
+
+    assert set(requests.budget._signers) == {"busy", "another"}
+    with pytest.raises(BudgetExhausted):
+        await requests.budget.wait_for_order("busy", within_s=0)
 
 
 async def test_a_signer_has_a_limit_of_his_own() -> None:

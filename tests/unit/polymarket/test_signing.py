@@ -10,7 +10,12 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from polymarket._internal.actions.orders.typed_data import build_order_typed_data
+from polymarket._internal.actions.orders.post import build_post_order_request
+from polymarket._internal.actions.orders.typed_data import (
+    build_order_signature,
+    build_order_typed_data,
+)
+from polymarket.types import HexString
 from py_clob_client_v2.order_utils.exchange_order_builder_v2 import ExchangeOrderBuilderV2
 from py_clob_client_v2.order_utils.model.order_data_v2 import OrderV2
 from py_clob_client_v2.order_utils.model.side import Side as ClobSide
@@ -18,6 +23,7 @@ from py_clob_client_v2.order_utils.model.signature_type_v2 import SignatureTypeV
 from py_clob_client_v2.signer import Signer
 
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, NEG_RISK_EXCHANGE_V2, POLYGON_CHAIN_ID
+from shared.chain.deposit_wallets import beacon_deposit_wallet_address
 from shared.chain.orders import BUY, SELL, SignedOrder, order_hash, verify_order
 from shared.chain.safes import safe_address
 from shared.domain.errors import InvalidMessage, InvalidSettings
@@ -28,6 +34,7 @@ from shared.polymarket.signing import (
     OrderTerms,
     SignedBody,
     Wallet,
+    _build_sdk_order,
     assert_fast_signing,
     derive_salt,
 )
@@ -63,7 +70,10 @@ OF_EVERY_KIND = pytest.mark.parametrize(
     ],
     ids=["V2", "negative risk", "V3", "exit"],
 )
-OF_EVERY_WALLET = pytest.mark.parametrize("proxy", [OWNER, SAFE], ids=["EOA", "Safe"])
+DEPOSIT_WALLET = beacon_deposit_wallet_address(OWNER)
+OF_EVERY_WALLET = pytest.mark.parametrize(
+    "proxy", [OWNER, SAFE, DEPOSIT_WALLET], ids=["EOA", "Safe", "deposit wallet"]
+)
 
 
 def sign(terms: OrderTerms = TERMS, *, proxy: str = OWNER) -> SignedBody:
@@ -121,7 +131,7 @@ def test_an_orders_hash_is_the_exchanges_and_its_signature_is_valid(
     assert result.order_hash == order_hash(order, exchange, version)
     assert verify_order(order, exchange, version, owner=OWNER) == result.order_hash
     assert order.maker == proxy
-    assert order.signer == OWNER
+    assert order.signer == (proxy if proxy == DEPOSIT_WALLET else OWNER)
 
 
 @OF_EVERY_WALLET
@@ -143,17 +153,23 @@ def test_py_clob_client_v2_computes_the_same_order_hash(
 
 @OF_EVERY_WALLET
 @OF_EVERY_KIND
-def test_hash_and_signature_are_byte_for_byte_those_of_the_official_sdk(
+def test_hash_and_body_are_byte_for_byte_those_of_the_official_sdk(
     terms: OrderTerms, exchange: str, version: str, proxy: str
 ) -> None:
     wallet = Wallet(proxy=proxy, private_key=KEY)
     result = wallet.sign(terms, owner="api-key")
+    order = wallet._build_unsigned(terms)
     by_sdk = Account.sign_message(
-        encode_typed_data(full_message=build_order_typed_data(wallet._build_unsigned(terms))), KEY
+        encode_typed_data(full_message=build_order_typed_data(order)), KEY
+    )
+    signature = build_order_signature(order, HexString("0x" + by_sdk.signature.hex()))
+    _, payload = build_post_order_request(
+        _build_sdk_order(order, signature), owner_api_key="api-key"
     )
 
-    assert parse_order(result.body)["signature"] == "0x" + by_sdk.signature.hex()
-    assert result.order_hash == "0x" + by_sdk.message_hash.hex()
+    assert result.body == json.dumps(payload, separators=(",", ":"))
+    if proxy != DEPOSIT_WALLET:  # its key signs the nested digest
+        assert result.order_hash == "0x" + by_sdk.message_hash.hex()
 
 
 @OF_EVERY_WALLET
