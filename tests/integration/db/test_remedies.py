@@ -180,7 +180,7 @@ async def test_a_connection_that_was_dropped_serves_no_other_statement_of_its_bl
         pid = (await fetch_rows(connection, PID))[0].pid
         await execute(operator, f"select pg_terminate_backend({pid})")
         for _ in range(2):
-            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            with pytest.raises((*DATABASE_ERRORS, OSError)):
                 await fetch_rows(connection, PID)
 
     assert await fetch_pid(engine) != pid
