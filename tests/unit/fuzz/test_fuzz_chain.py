@@ -15,7 +15,7 @@ from hypothesis import note
 
 from services.executor.adapters.chain import ExchangeLogs
 from services.ingest.adapters import ChainFeed, ChainHoldings
-from services.tx_monitor.adapters import ReceiptFeed
+from services.tx_monitor.adapters import FillFeed, ReceiptFeed
 from services.tx_monitor.decisions import Watch
 from shared.chain.addresses import EXCHANGE_V2, EXCHANGE_V3, LIVE_EXCHANGES
 from shared.chain.client import ChainClient
@@ -27,7 +27,7 @@ from shared.messages.base import Message
 from shared.messages.transactions import Purpose
 from shared.streams.codec import encode as encode_message
 from tests.builders import LEADER, NOON, PROXY, a_fill
-from tests.feeds import PARTITIONS, FakePartitionCursors, Instance
+from tests.feeds import PARTITIONS, FakePartitionCursors, Instance, MonitorInstance
 from tests.nodes import ChainModel, a_fill_log, a_receipt, a_transaction_hash, as_list
 from tests.orders import an_order
 from tests.unit.fuzz.fuzzing import TRIED_INPUTS, fuzzed
@@ -152,6 +152,10 @@ class Cursors(FakePartitionCursors):
         await super().save(leases, block)
 
 
+async def no_refresh() -> None:
+    """The followers stay the same."""
+
+
 class OpenWatches:
     """Two watches, one of them in a block."""
 
@@ -194,8 +198,17 @@ async def test_mutated_answers_end_no_feed_of_the_chain(rng: Random) -> None:
         batch_size=10,
         give_up_after=timedelta(hours=1),
     )
+    fill_feed = FillFeed(
+        chain,
+        Cursors(),
+        followers=MonitorInstance(lambda: {PROXY}).leased,
+        refresh_followers=no_refresh,
+        poll_interval=timedelta(seconds=1),
+        first_lookback_blocks=4,
+    )
     order = an_order()
     await read_or_fail(partial(chain_feed.read_new_blocks, publish))
+    await read_or_fail(partial(fill_feed.read_final_blocks, publish))
     await read_or_fail(partial(receipt_feed.poll, publish))
     await read_or_fail(
         partial(
