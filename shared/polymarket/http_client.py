@@ -27,8 +27,9 @@ from shared.polymarket.http_connection import (
     NotConnected,
 )
 
-IDLE_S: Final = 15.0
-"""A connection that is idle for longer is closed."""
+IDLE_S: Final = 50.0
+"""A connection that is idle for longer is closed: before common servers and gateways do so, after
+60 or 75 s."""
 EYEBALLS_DELAY_S: Final = 0.25
 """After this the server's next address is tried too (RFC 8305)."""
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~-]*")
@@ -158,9 +159,10 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         kept_for_s = connection.kept_for_s
         idle_s = IDLE_S if kept_for_s is None else min(IDLE_S, kept_for_s - 1)
-        self._idle.append((connection, loop.time() + idle_s))
+        until_s = loop.time() + idle_s
+        self._idle.append((connection, until_s))
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE_S, self._close_idle)
+            self._sweep = loop.call_at(until_s, self._close_idle)
 
     def _close_idle(self) -> None:
         loop = asyncio.get_running_loop()
@@ -169,7 +171,8 @@ class HttpClient:
         for connection in {each for each, _ in self._idle} - {each for each, _ in kept}:
             connection.abort()
         self._idle = deque(kept)
-        self._sweep = loop.call_later(IDLE_S, self._close_idle) if kept else None
+        next_s = min((until_s for _, until_s in kept), default=None)
+        self._sweep = None if next_s is None else loop.call_at(next_s, self._close_idle)
 
     async def _connect(self) -> HttpConnection:
         """Raises: OSError, TimeoutError."""
