@@ -154,6 +154,7 @@ async def serve(
             settings=process.kafka,
             producer=service.producer,
             dead_letters=service.dead_letters,
+            batch_routes=service.batch_routes,
             ownership=service.ownership,
         )
         probes = await _probes(process.health, loop, service.readiness_checks)
