@@ -244,7 +244,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._stop_after(describe_position(delivery.record), error)
 
     def _on_batch_failed(self, batch: Sequence[Delivery], error: BaseException) -> None:
-        others = f" or one of {len(batch) - 1} others in its batch" if len(batch) > 1 else ""
+        others = " or another message of its batch" if len(batch) > 1 else ""
         self._stop_after(describe_position(batch[0].record) + others, error)
 
     def _stop_after(self, position: str, error: BaseException) -> None:
