@@ -322,11 +322,13 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         Without ``asyncio.timeout``: where the caller was cancelled, that of Python before 3.11.4
         would end this wait too.
         """
-        all_idle = asyncio.gather(*(assignment.wait_until_idle() for assignment in assignments))
+        waits = [asyncio.create_task(each.wait_until_idle()) for each in assignments]
         try:
-            await asyncio.wait((all_idle,), timeout=timeout_s)
+            if waits:
+                await asyncio.wait(waits, timeout=timeout_s)
         finally:
-            all_idle.cancel()
+            for wait in waits:
+                wait.cancel()
         still_running = [
             f"{each.partition.topic}/{each.partition.partition}"
             for each in assignments

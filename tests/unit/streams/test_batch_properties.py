@@ -203,7 +203,7 @@ class ServiceUnderTest:
             producer=self.producer,
             dead_letters=self._dead_letters,
             batch_routes=batch_routes if self._with_batches else {},
-            backoff=Backoff(first_s=0.0001, max_s=0.0001),
+            backoff=Backoff(first_s=0, max_s=0),
             build_consumer=build,
         )
         self._running_loop = asyncio.create_task(self._loop.run())
@@ -273,11 +273,9 @@ class ServiceUnderTest:
 
 
 async def settle() -> None:
-    """Let all tasks run until each waits for the test, also those that wait for a retry."""
-    for _ in range(2):
-        for _ in range(12):
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.0002)
+    """Let all tasks run until each waits for the test."""
+    for _ in range(30):
+        await asyncio.sleep(0)
 
 
 ARRIVALS = st.tuples(
