@@ -50,6 +50,8 @@ _tracer: ContextVar[Tracer] = ContextVar("tracer", default=_NO_TRACER)
 class SpanScope:
     """A span that is current in a block and ends with it. The span of a block that raises has the
     exception's type, never its text.
+
+    Work that is no block of its own, as that on a message of a batch, ends it by ``end``.
     """
 
     __slots__ = ("_context", "_span", "_token")
@@ -69,8 +71,30 @@ class SpanScope:
         trace: TracebackType | None,
     ) -> None:
         detach(self._token)
-        if kind is not None and self._span.is_recording():
-            name = kind.__qualname__
+        self.end(error)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The span as ``inject`` returns it where it is current."""
+        return _format_traceparent(self._span)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """The span is current in the block, and does not end with it."""
+        token = attach(self._context)
+        try:
+            yield
+        finally:
+            detach(token)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the span, with the type of the error that its work ended with. A span that has ended
+        stays as it is.
+        """
+        if not self._span.is_recording():
+            return
+        if error is not None:
+            name = type(error).__qualname__
             self._span.add_event("exception", {"exception.type": name})
             self._span.set_attribute("error.type", name)
             self._span.set_status(StatusCode.ERROR, name)
@@ -138,10 +162,7 @@ def inject() -> str | None:
     """The current span as a W3C ``traceparent``, for a header or a row; ``None`` where there is no
     trace.
     """
-    current = get_current_span().get_span_context()
-    if not current.is_valid:
-        return None
-    return f"00-{current.trace_id:032x}-{current.span_id:016x}-{current.trace_flags & 3:02x}"
+    return _format_traceparent(get_current_span())
 
 
 def trace_id() -> str | None:
@@ -156,6 +177,13 @@ def parse_trace_id(traceparent: str | None) -> str | None:
     """
     remote = get_current_span(_parse_context(traceparent)).get_span_context()
     return f"{remote.trace_id:032x}" if remote.is_valid else None
+
+
+def _format_traceparent(span: Span) -> str | None:
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 3:02x}"
 
 
 def _as_current(span: Span) -> SpanScope:

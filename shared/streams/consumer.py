@@ -5,10 +5,6 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from shared.streams.settings import KafkaSettings
 
-FETCH_WAIT_MS = 100
-"""How long the broker holds back an empty fetch response. aiokafka has one running fetch per
-broker, without the partitions that were paused when it was sent: a resumed partition waits for its
-end."""
 METADATA_MAX_AGE_MS = 10_000
 """aiokafka 0.14 asks a partition's old leader for the start offset until it refreshes its metadata.
 By default that takes five minutes, during which a partition without a committed offset would not be
@@ -30,6 +26,8 @@ def build_consumer(service: str, settings: KafkaSettings) -> AIOKafkaConsumer:
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.session_timeout_ms // 4,
         rebalance_timeout_ms=settings.revocation_timeout_ms + 10_000,
-        fetch_max_wait_ms=FETCH_WAIT_MS,
+        # aiokafka has one running fetch per broker, without the partitions that were paused when it
+        # was sent: a resumed partition waits for its end.
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )

@@ -1,26 +1,28 @@
 """The message loop of a service: every message at least once, in the order of its key.
 
 One consumer reads all topics of the routes; a queue for each key has its messages handled one at a
-time, without waiting for other keys; a partition's offset is committed up to its oldest unfinished
-message. An unexpected error, which is a bug of ours, stops the process.
+time, alone or in a batch with those of other keys, which it does not wait for; a partition's offset
+is committed up to its oldest unfinished message. An unexpected error, which is a bug of ours, stops
+the process.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 
 from shared.domain.errors import MessageError
-from shared.observe import metrics
 from shared.streams.assignment import PartitionAssignment
 from shared.streams.backoff import Backoff
 from shared.streams.backpressure import Backpressure
+from shared.streams.batches import Batches, PublishesBatch
 from shared.streams.closing import close_with_timeout
 from shared.streams.consumer import build_consumer
 from shared.streams.dead_letter_store import BlockedKeys, DeadLetterStore
@@ -28,21 +30,25 @@ from shared.streams.dead_letters import DeadLetterLimit, TooManyDeadLetters
 from shared.streams.key_queues import Delivery, KeyQueues
 from shared.streams.membership import InstanceReplaced, Membership
 from shared.streams.message_processor import MessageProcessor, PublishesAll, describe_position
+from shared.streams.offset_commits import OffsetCommits, report_unfinished
 from shared.streams.partitioning import Ownership
 from shared.streams.redriver import Redriver
-from shared.streams.routes import Routes
+from shared.streams.routes import BatchRoutes, Routes
 from shared.streams.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
 POLL_TIMEOUT_S = 0.5
-COMMIT_INTERVAL_S = 0.05
 SILENT_AFTER_S = 5.0
-LAST_COMMIT_TIMEOUT_S = 5.0
+NO_BATCHES: BatchRoutes = MappingProxyType({})
 
 
 class MessageFailed(Exception):
     """A message stopped the process. The text has its position and the error, not its contents."""
+
+
+class Publishes(PublishesAll, PublishesBatch, Protocol):
+    """What the loop publishes with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +72,9 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         routes: Routes,
         *,
         settings: KafkaSettings,
-        producer: PublishesAll,
+        producer: Publishes,
         dead_letters: DeadLetterStore,
+        batch_routes: BatchRoutes = NO_BATCHES,
         ownership: Ownership | None = None,
         backoff: Backoff | None = None,
         build_consumer: Callable[[str, KafkaSettings], AIOKafkaConsumer] = build_consumer,
@@ -81,20 +88,16 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._topics = frozenset(kind.topic for kind in routes)
         self._ownership = ownership or Ownership()
         self._blocked_keys = BlockedKeys(dead_letters, service)
-        self._processor = MessageProcessor(
-            service,
-            routes,
-            producer=producer,
-            dead_letters=dead_letters,
-            blocked_keys=self._blocked_keys,
-            on_finished=self._on_finished,
-            dead_letter_limit=DeadLetterLimit(limit=settings.dead_letters_per_minute, window_s=60),
-            backoff=backoff or Backoff(),
-            clock=clock,
+        self._processor = self._build_processor(
+            routes, producer, dead_letters, backoff or Backoff()
         )
-        self._key_queues = KeyQueues(self._process, self._on_failed)
+        self._key_queues = KeyQueues(self._process, self._on_failed, self._gather)
+        self._batches = self._build_batches(batch_routes, producer)
         self._assignments: dict[TopicPartition, PartitionAssignment] = {}
         self._backpressure = Backpressure(self._assignments, settings)
+        self._offset_commits = OffsetCommits(
+            self._assignments, interval_s=settings.commit_interval_ms / 1000
+        )
         self._redriver = Redriver(
             dead_letters,
             self._blocked_keys,
@@ -105,11 +108,41 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._still_handling: list[PartitionAssignment] = []
         """Assignments that were given back while a handler was still running."""
-        self._offsets_advanced = asyncio.Event()
         self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commit_task: asyncio.Task[None] | None = None
         self._membership, self._is_assigned = Membership(service, settings), False
         self._polled_at = self._silent_until = clock()
+
+    def _build_processor(
+        self,
+        routes: Routes,
+        producer: Publishes,
+        dead_letters: DeadLetterStore,
+        backoff: Backoff,
+    ) -> MessageProcessor:
+        limit = self._settings.dead_letters_per_minute
+        return MessageProcessor(
+            self._service,
+            routes,
+            producer=producer,
+            dead_letters=dead_letters,
+            blocked_keys=self._blocked_keys,
+            on_finished=self._on_finished,
+            dead_letter_limit=DeadLetterLimit(limit=limit, window_s=60),
+            backoff=backoff,
+            clock=self._clock,
+        )
+
+    def _build_batches(self, routes: BatchRoutes, producer: Publishes) -> Batches:
+        return Batches(
+            self._service,
+            routes,
+            keys=self._key_queues,
+            producer=producer,
+            blocked_keys=self._blocked_keys,
+            on_finished=self._on_finished,
+            on_failed=self._on_batch_failed,
+            clock=self._clock,
+        )
 
     async def run(self) -> None:
         """Raises: MessageFailed; InstanceReplaced; KafkaError that is not retriable."""
@@ -140,8 +173,12 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def _run_tasks(self) -> None:
         tasks = [
-            asyncio.create_task(part())
-            for part in (self._keep_polling, self._keep_committing, self._redriver.run)
+            asyncio.create_task(part)
+            for part in (
+                self._keep_polling(),
+                self._offset_commits.run(self._consumer),
+                self._redriver.run(),
+            )
         ]
         try:
             await asyncio.wait((*tasks, self._stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -151,6 +188,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._release_all(timeout_s=self._settings.drain_timeout_ms / 1000)
+            await self._batches.cancel()
             await self._key_queues.cancel()
         for ended in (self._stopped, *tasks):
             if ended.done() and not ended.cancelled():
@@ -172,7 +210,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 if self._backpressure.is_full(assignment):
                     self._consumer.pause(partition)
                     assignment.paused = True
-                _report_unfinished(assignment)
+                report_unfinished(assignment)
             for assignment in self._assignments.values():
                 self._resume_if_low(assignment)
 
@@ -180,6 +218,9 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if (assignment := self._assignments.get(partition)) is None:
             assignment = self._assignments[partition] = PartitionAssignment(partition, self._clock)
         return assignment
+
+    def _gather(self, delivery: Delivery) -> bool:
+        return self._batches.gather(delivery)
 
     async def _process(self, delivery: Delivery) -> None:
         try:
@@ -191,7 +232,7 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def _on_finished(self, delivery: Delivery) -> None:
         assignment = delivery.assignment
         if assignment.finish(delivery.record.offset):
-            self._offsets_advanced.set()
+            self._offset_commits.request()
         self._resume_if_low(assignment)
 
     def _resume_if_low(self, assignment: PartitionAssignment) -> None:
@@ -200,9 +241,16 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             assignment.paused = False
 
     def _on_failed(self, delivery: Delivery, error: BaseException) -> None:
+        self._stop_after(describe_position(delivery.record), error)
+
+    def _on_batch_failed(self, batch: Sequence[Delivery], error: BaseException) -> None:
+        others = " or another message of its batch" if len(batch) > 1 else ""
+        self._stop_after(describe_position(batch[0].record) + others, error)
+
+    def _stop_after(self, position: str, error: BaseException) -> None:
         if self._stopped.done() and isinstance(error, asyncio.CancelledError):
             return
-        position, kind = describe_position(delivery.record), type(error).__name__
+        kind = type(error).__name__
         # Only the texts of our own errors are known to contain no secret and no payload.
         reason = f": {error}" if isinstance(error, MessageError | TooManyDeadLetters) else ""
         logger.error(
@@ -216,39 +264,6 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._stopped.set_exception(
                 MessageFailed(f"{position} stopped the process with {kind}{reason}")
             )
-
-    # Committing
-
-    async def _keep_committing(self) -> None:
-        while True:
-            await self._offsets_advanced.wait()
-            self._offsets_advanced.clear()
-            self._commit_task = asyncio.create_task(self._commit(self._assignments.values()))
-            await asyncio.wait((self._commit_task,))
-            if not self._commit_task.cancelled():
-                self._commit_task.result()
-            await asyncio.sleep(COMMIT_INTERVAL_S)
-
-    async def _commit(self, assignments: Iterable[PartitionAssignment]) -> None:
-        moved = {
-            assignment: offset
-            for assignment in assignments
-            if (offset := assignment.uncommitted) is not None
-        }
-        if not moved:
-            return
-        try:
-            await self._consumer.commit(
-                {assignment.partition: offset for assignment, offset in moved.items()}
-            )
-        except (CommitFailedError, IllegalStateError) as error:
-            # This instance was removed from the group. What is not committed is delivered again, to
-            # the partition's new owner.
-            logger.warning("the commit of offsets was refused: %s", error)
-            return
-        for assignment, offset in moved.items():
-            assignment.committed = offset
-            _report_unfinished(assignment)
 
     # Rebalancing
 
@@ -285,12 +300,10 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         assignments = list(self._assignments.values())
         for assignment in assignments:
             assignment.close()
-        if self._commit_task is not None:
-            self._commit_task.cancel()
+        self._offset_commits.interrupt()
         try:
             await self._wait_until_idle(assignments, timeout_s)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._commit(assignments), LAST_COMMIT_TIMEOUT_S)
+            await self._offset_commits.commit_last(self._consumer, assignments)
         finally:
             for assignment in assignments:
                 assignment.end()
@@ -309,11 +322,13 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         Without ``asyncio.timeout``: where the caller was cancelled, that of Python before 3.11.4
         would end this wait too.
         """
-        all_idle = asyncio.gather(*(assignment.wait_until_idle() for assignment in assignments))
+        waits = [asyncio.create_task(each.wait_until_idle()) for each in assignments]
         try:
-            await asyncio.wait((all_idle,), timeout=timeout_s)
+            if waits:
+                await asyncio.wait(waits, timeout=timeout_s)
         finally:
-            all_idle.cancel()
+            for wait in waits:
+                wait.cancel()
         still_running = [
             f"{each.partition.topic}/{each.partition.partition}"
             for each in assignments
@@ -368,8 +383,3 @@ class MessageLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             for each in self._assignments.values()
             if not each.paused
         ]
-
-
-def _report_unfinished(assignment: PartitionAssignment) -> None:
-    partition = assignment.partition
-    metrics.messages_unfinished(partition.topic, partition.partition, assignment.unfinished)

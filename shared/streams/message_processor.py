@@ -11,15 +11,15 @@ anything else is raised         the process stops                               
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shared.domain.errors import InvalidMessage, Transient, UnknownVersion
 from shared.messages.base import Message
-from shared.observe import metrics, tracing
+from shared.observe import metrics
 from shared.observe.metrics import MessageOutcome
 from shared.streams.backoff import Backoff
-from shared.streams.codec import Decoder, Record, with_values
+from shared.streams.codec import Decoder, Record
 from shared.streams.dead_letter_store import (
     BlockedKeys,
     DeadLetterState,
@@ -27,12 +27,11 @@ from shared.streams.dead_letter_store import (
     StoredDeadLetter,
 )
 from shared.streams.dead_letters import DeadLetterLimit, build_dead_letter
+from shared.streams.handling import Handling
 from shared.streams.key_queues import Delivery
 from shared.streams.routes import Routes, ignored
 
 logger = logging.getLogger(__name__)
-
-"""The outcome of a message whose partition is given back before it is finished."""
 
 
 class PublishesAll(Protocol):
@@ -69,32 +68,20 @@ class MessageProcessor:
 
     async def process(self, delivery: Delivery) -> None:
         """Process one delivery. Raises: whatever must stop the process."""
-        record, assignment = delivery.record, delivery.assignment
-        headers = dict(with_values(record.headers))
-        started = self._clock()
-        assignment.start_handling(record.offset)
-        with tracing.start_processing_span(
-            headers,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key,
-            group=self._service,
-            message_type=headers.get("type", b"").decode("utf-8", "backslashreplace"),
-        ):
+        handling = Handling(delivery, group=self._service, clock=self._clock)
+        with handling.span:
             try:
-                outcome = await self._process_with_retries(delivery, headers)
-            finally:
-                assignment.stop_handling(record.offset)
-        metrics.message_handled(record.topic, self._clock() - started, outcome)
+                outcome = await self._process_with_retries(delivery)
+            except BaseException:
+                handling.stop()
+                raise
+        handling.end(outcome)
 
-    async def _process_with_retries(
-        self, delivery: Delivery, headers: Mapping[str, bytes]
-    ) -> MessageOutcome:
+    async def _process_with_retries(self, delivery: Delivery) -> MessageOutcome:
         attempt = 1
         while True:
             try:
-                return await self._process_once(delivery, headers)
+                return await self._process_once(delivery)
             except Transient as error:
                 delay = self._backoff.delay(attempt)
                 logger.warning(
@@ -109,11 +96,9 @@ class MessageProcessor:
                     return MessageOutcome.PARTITION_REVOKED
                 attempt += 1
 
-    async def _process_once(
-        self, delivery: Delivery, headers: Mapping[str, bytes]
-    ) -> MessageOutcome:
+    async def _process_once(self, delivery: Delivery) -> MessageOutcome:
         try:
-            kind = self._decoder.resolve_type(headers)
+            kind = self._decoder.resolve_type(delivery.headers)
             handle = self._routes[kind]
             if handle is ignored:
                 return await self._conclude(delivery, (), MessageOutcome.IGNORED)

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
@@ -14,7 +14,7 @@ from shared.messages.base import Message
 from shared.observe import tracing
 from shared.streams.backoff import Backoff
 from shared.streams.closing import close_with_timeout
-from shared.streams.codec import Outgoing, encode
+from shared.streams.codec import encode
 from shared.streams.partitioning import Partitioner
 from shared.streams.settings import KafkaSettings
 
@@ -22,6 +22,28 @@ logger = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """A dead letter contains a whole record of Kafka's maximum size (1 MiB) in base64."""
+
+
+class Publication(NamedTuple):
+    """What is published about one message, and in which trace."""
+
+    messages: Sequence[Message]
+    traceparent: str | None
+    on_acknowledged: Callable[[], None] = lambda: None
+
+
+class _Sending:
+    """A publication that Kafka has not acknowledged."""
+
+    __slots__ = ("_on_acknowledged", "outgoing")
+
+    def __init__(self, publication: Publication) -> None:
+        messages, traceparent, self._on_acknowledged = publication
+        self.outgoing = [encode(message, traceparent=traceparent) for message in messages]
+
+    def on_done(self, acknowledged: asyncio.Future[Any]) -> None:
+        if not acknowledged.cancelled() and acknowledged.exception() is None:
+            self._on_acknowledged()
 
 
 class Producer:
@@ -78,30 +100,38 @@ class Producer:
 
     async def publish_all(self, messages: Sequence[Message]) -> None:
         """Publish several messages together; those of one key stay in order."""
-        if not messages:
-            return
-        traceparent = tracing.inject()
-        await self._until_acknowledged(
-            [encode(message, traceparent=traceparent) for message in messages]
-        )
+        if messages:
+            await self.publish_batch((Publication(messages, tracing.inject()),))
 
-    async def _until_acknowledged(self, outgoing: Sequence[Outgoing]) -> None:
+    async def publish_batch(self, publications: Sequence[Publication]) -> None:
+        """Publish what several messages have led to, as ``publish_all`` does; return when Kafka has
+        acknowledged all of it.
+
+        Each is called back as soon as its own messages are acknowledged: it does not wait for those
+        of a partition without a leader.
+        """
+        waiting = [_Sending(each) for each in publications]
         attempt = 0
-        while True:
+        while waiting:
             attempt += 1
-            try:
-                return await self._send(outgoing)
-            except KafkaError as error:
+            failed = await self._send_all(waiting)
+            for error in failed.values():
                 # A repetition may write a message twice, like a redelivery: every consumer of ours
                 # is idempotent.
                 if not error.retriable:
-                    raise
-                logger.warning(
-                    "publishing failed at attempt %d with %s", attempt, type(error).__name__
-                )
-                if isinstance(error, UnknownTopicOrPartitionError):
-                    self._drop_connections()
-                await asyncio.sleep(self._backoff.delay(attempt))
+                    raise error
+            if waiting := list(failed):
+                await self._prepare_retry(attempt, failed.values())
+
+    async def _prepare_retry(self, attempt: int, errors: Collection[KafkaError]) -> None:
+        logger.warning(
+            "publishing failed at attempt %d with %s",
+            attempt,
+            ", ".join(sorted({type(error).__name__ for error in errors})),
+        )
+        if any(isinstance(error, UnknownTopicOrPartitionError) for error in errors):
+            self._drop_connections()
+        await asyncio.sleep(self._backoff.delay(attempt))
 
     def _drop_connections(self) -> None:
         """Have the next request open a connection of its own. What is under way is sent again.
@@ -112,13 +142,32 @@ class Producer:
         for connection in tuple(self._kafka.client._conns.values()):
             connection.close()
 
-    async def _send(self, outgoing: Sequence[Outgoing]) -> None:
+    async def _send_all(self, waiting: Sequence[_Sending]) -> dict[_Sending, KafkaError]:
+        """Send each once, and return those that were not acknowledged with their errors."""
+        failed: dict[_Sending, KafkaError] = {}
+        sent = []
+        for each in waiting:
+            try:
+                sent.append((each, await self._send(each)))
+            except KafkaError as error:
+                failed[each] = error
+        for each, acknowledgement in sent:
+            try:
+                await acknowledgement
+            except KafkaError as error:
+                failed[each] = error
+        return failed
+
+    async def _send(self, sending: _Sending) -> asyncio.Future[Any]:
+        # Not by create_batch: for batches of our size it costs the same, and send_batch waits where
+        # a batch of the partition is on its way, while those of other partitions wait behind it.
         send = self._kafka.send
         acknowledgements = [
             await send(each.topic, each.value, key=each.key, headers=each.headers)
-            for each in outgoing
+            for each in sending.outgoing
         ]
-        if len(acknowledgements) == 1:
-            await acknowledgements[0]
-        else:
-            await asyncio.gather(*acknowledgements)
+        acknowledged: asyncio.Future[Any] = (
+            acknowledgements[0] if len(acknowledgements) == 1 else asyncio.gather(*acknowledgements)
+        )
+        acknowledged.add_done_callback(sending.on_done)
+        return acknowledged

@@ -56,6 +56,13 @@ class KafkaSettings(BaseSettings):
     max_unfinished_per_partition: PositiveInt = 500
     """From so many unfinished messages on a partition is paused, where all together have
     KAFKA_MAX_UNFINISHED. One fetch may exceed the limit."""
+    commit_interval_ms: PositiveInt = 500
+    """How often the offsets of finished messages are committed, besides at a rebalance and at the
+    end. What a killed process finished since then is delivered again, and handled as any
+    redelivery."""
+    fetch_max_wait_ms: PositiveInt = 500
+    """How long a broker holds back a response that has no messages; one with a message is sent at
+    once. Each request names every partition, so that an idle process does little else."""
     dead_letters_per_minute: PositiveInt = 20
     """With more than this many parked messages within a minute the process stops: then the release
     is at fault and not the messages."""

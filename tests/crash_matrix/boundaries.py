@@ -22,7 +22,7 @@ class Moment(StrEnum):
 BEFORE_AND_AFTER = (Moment.BEFORE, Moment.AFTER)
 
 DECODE = "shared.streams.codec:Decoder.decode"
-PRODUCE = "shared.streams.producer:Producer.publish_all"
+PRODUCE = "shared.streams.producer:Producer.publish_batch"
 COMMIT = "aiokafka:AIOKafkaConsumer.commit"
 POST = "shared.polymarket.clob_requests:ClobRequests.post_order"
 

@@ -144,6 +144,9 @@ async def running_deployment(
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
+            # Tests wait for committed offsets, and for the first response of empty topics.
+            "KAFKA_COMMIT_INTERVAL_MS": "50",
+            "KAFKA_FETCH_MAX_WAIT_MS": "100",
             "PAPER_VENUE_LEADERS": str(follow_groups),
             # A moving price or a busy machine could rightly cause a refusal.
             "PAPER_VENUE_DRIFT_PER_SECOND": "0",

@@ -22,12 +22,14 @@ def settings(kafka: str) -> KafkaSettings:
 
 
 def fast_settings(bootstrap_servers: str) -> KafkaSettings:
-    """Production settings with the shortest timeouts that Kafka allows."""
+    """Production settings with the shortest timeouts that Kafka allows, and no long intervals."""
     return KafkaSettings(
         bootstrap_servers=bootstrap_servers,
         session_timeout_ms=6_000,
         revocation_timeout_ms=1_000,
         drain_timeout_ms=1_000,
+        commit_interval_ms=50,
+        fetch_max_wait_ms=100,
         partitions=PARTITIONS,
     )
 

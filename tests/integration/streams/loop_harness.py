@@ -13,10 +13,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from shared.messages.base import Message
 from shared.messages.dead_letters import DeadLetter
 from shared.streams.backoff import Backoff
-from shared.streams.loop import MessageLoop
+from shared.streams.loop import NO_BATCHES, MessageLoop
 from shared.streams.partitioning import Ownership
 from shared.streams.producer import Producer
-from shared.streams.routes import Routes
+from shared.streams.routes import BatchRoutes, Routes
 from shared.streams.settings import KafkaSettings
 from shared.testing.dead_letters import MemoryDeadLetters
 from shared.testing.waiting import eventually
@@ -106,6 +106,7 @@ class LoopHarness:
         *,
         backoff: Backoff | None = None,
         producer: Any = None,
+        batch_routes: BatchRoutes = NO_BATCHES,
         **changed: Any,
     ) -> RunningLoop:
         """Start an instance of the service; ``changed`` are settings of its own."""
@@ -116,6 +117,7 @@ class LoopHarness:
             settings=self.settings.model_copy(update=changed),
             producer=producer or self.producer,
             dead_letters=self.dead_letters,
+            batch_routes=batch_routes,
             ownership=ownership,
             backoff=backoff or Backoff(first_s=0.02, max_s=0.1),
         )

@@ -2,7 +2,7 @@
 
 It replies to every message with its own name.
 
-python -m tests.integration.streams.member NAME GROUP REQUEST_TOPIC REPLY_TOPIC
+python -m tests.integration.streams.member NAME GROUP REQUEST_TOPIC REPLY_TOPIC [batches]
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from shared.messages.base import Message
 from shared.settings import read
 from shared.streams.producer import Producer
+from shared.streams.routes import Outcome, Received
 from shared.streams.service import Process, Service, run
 from shared.streams.settings import KafkaSettings
 from shared.testing.dead_letters import MemoryDeadLetters
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    name, group, request_topic, reply_topic = sys.argv[1:]
+    name, group, request_topic, reply_topic, *options = sys.argv[1:]
     request = build_message_type("Request", request_topic)
     reply = build_message_type("Reply", reply_topic)
 
@@ -37,6 +38,9 @@ def main() -> None:
             await wait_until_refused(read(KafkaSettings).bootstrap_servers)
         return [build_message(reply, message.sender, f"{name} received {message.text}")]
 
+    async def on_requests(batch: Sequence[Received[ExampleMessage]]) -> Sequence[Outcome]:
+        return [on_request(received.message) for received in batch]
+
     @asynccontextmanager
     async def compose(process: Process) -> AsyncIterator[Service]:
         async with Producer(process.kafka) as producer:
@@ -44,6 +48,7 @@ def main() -> None:
                 producer=producer,
                 dead_letters=MemoryDeadLetters(),
                 routes={request: on_request},
+                batch_routes={request: on_requests} if "batches" in options else {},
                 produces=(reply,),
             )
 

@@ -307,7 +307,7 @@ async def test_a_service_that_cannot_start_names_the_missing_topics(harness: Loo
 
 @asynccontextmanager
 async def member(
-    harness: LoopHarness, name: str, *, group_instance_id: str = ""
+    harness: LoopHarness, name: str, *options: str, group_instance_id: str = ""
 ) -> AsyncIterator[Process]:
     """Run an instance in a process of its own."""
     environment = {
@@ -326,6 +326,7 @@ async def member(
             harness.group,
             harness.request.topic,
             harness.reply.topic,
+            *options,
         ),
         cwd=Path(__file__).parents[3],
         env=environment,

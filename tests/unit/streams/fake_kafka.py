@@ -9,6 +9,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from shared.messages.base import Message
 from shared.streams.codec import encode
+from shared.streams.producer import Publication
 
 
 class FakeRecord(NamedTuple):
@@ -145,6 +146,13 @@ class FakeProducer:
         self.published: list[Any] = []
         self._acknowledges = acknowledges
         self._acknowledged = asyncio.Event()
+
+    async def publish_batch(self, publications: Sequence[Publication]) -> None:
+        await asyncio.gather(*map(self._publish, publications))
+
+    async def _publish(self, publication: Publication) -> None:
+        await self.publish_all(publication.messages)
+        publication.on_acknowledged()
 
     async def publish_all(self, messages: Sequence[Message]) -> None:
         self.on_publish(messages)
