@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Table, text
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import tables
@@ -34,6 +34,7 @@ insert into {{table}} as cursors (partition, block_number)
 select partition, cast(:block as bigint) from fence order by partition
 on conflict (partition) do update set block_number = excluded.block_number
 where cursors.block_number < excluded.block_number
+returning partition
 """
 """Writes nothing under a lease that is not the newest. The leases are locked in the order in which
 all others lock them."""
@@ -46,7 +47,7 @@ class PostgresPartitionCursors:
 
     def __init__(self, engine: AsyncEngine, table: Table, *, service: str) -> None:
         self._engine, self._service = engine, service
-        self._load, self._save = LOAD.format(table=table), text(SAVE.format(table=table))
+        self._load, self._save = LOAD.format(table=table), SAVE.format(table=table)
 
     async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
         """Return the last block that was read of each; None where none ever was. ``count``: all
@@ -63,4 +64,4 @@ class PostgresPartitionCursors:
         named = [{"partition": partition, "token": token} for partition, token in leases]
         values = {"service": self._service, "block": block, **LEASES.parameters(named)}
         async with autocommit(self._engine) as connection:
-            await connection.execute(self._save, values)
+            await fetch_rows(connection, self._save, **values)

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import partition_cursors, tables
-from shared.db.engine import autocommit, fetch_rows
+from shared.db.engine import autocommit, fetch_rows, transaction
 from shared.db.sql import Batch
 
 LEADERS = Batch.from_table(tables.leader_cursors, "leader", "read_to")
@@ -52,7 +52,7 @@ class PostgresPartitionCursors(partition_cursors.PostgresPartitionCursors):
         super().__init__(engine, tables.partition_cursors, service="ingest")
 
     async def load(self, partitions: Sequence[int], *, count: int) -> Mapping[int, int | None]:
-        async with autocommit(self._engine) as connection:
+        async with transaction(self._engine) as connection:
             await connection.execute(TAKE_OVER_SINGLE_CURSOR, {"count": count})
         return await super().load(partitions, count=count)
 
