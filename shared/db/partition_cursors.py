@@ -34,6 +34,7 @@ insert into {{table}} as cursors (partition, block_number)
 select partition, cast(:block as bigint) from fence order by partition
 on conflict (partition) do update set block_number = excluded.block_number
 where cursors.block_number < excluded.block_number
+returning partition
 """
 """Writes nothing under a lease that is not the newest. The leases are locked in the order in which
 all others lock them."""

@@ -17,6 +17,7 @@ from shared.chain.client import ChainClient
 from shared.db.leased_wallets import LeaseId
 from shared.messages.base import Message
 from shared.messages.transactions import FillsSettled
+from shared.observe import metrics
 from shared.testing.waiting import eventually
 from tests.builders import OTHER_PROXY, PROXY
 from tests.feeds import PARTITIONS, FakePartitionCursors, MonitorInstance, partition_number
@@ -421,3 +422,37 @@ async def test_where_nobody_follows_the_cursors_move_on_without_reading() -> Non
     )
 
     assert node.spans == []
+
+
+def blocks_behind(tip: metrics.Tip) -> float | None:
+    return metrics.REGISTRY.get_sample_value(
+        "slipstream_settled_fills_blocks_behind", {"tip": tip.value}
+    )
+
+
+async def test_the_blocks_behind_are_counted_from_the_partition_that_is_read_last() -> None:
+    chain = a_chain(final=150, fills=[], head=160)
+
+    await read_until(
+        lambda: blocks_behind(metrics.Tip.HEAD) == 10,
+        LimitedNode(answer=chain),
+        Cursors(100),
+        Published(),
+    )
+    assert blocks_behind(metrics.Tip.FINALIZED) == 0
+    chain.head, cursors = 190, Cursors(100)
+    cursors.stored = {1: 150, 2: 150, 3: 150}
+
+    def answer(call: Any) -> Any:
+        if call["method"] == "eth_getLogs" and int(call["params"][0]["fromBlock"], 16) < 150:
+            return error(-32000, "rate limited")
+        return chain(call)
+
+    await read_until(
+        lambda: blocks_behind(metrics.Tip.HEAD) == 90,
+        LimitedNode(answer=answer),
+        cursors,
+        Published(),
+        followers=lambda: FOLLOWERS,
+    )
+    assert blocks_behind(metrics.Tip.FINALIZED) == 50
