@@ -38,10 +38,14 @@ from shared.observe import instruments
 from shared.polymarket.request_budget import Priority
 from shared.streams import partitioning
 from shared.streams.assignment import PartitionAssignment
+from shared.streams.batches import Batches
 from shared.streams.cache import evict_oldest
+from shared.streams.dead_letter_store import BlockedKeys
 from shared.streams.dead_letters import DeadLetterLimit
 from shared.streams.key_queues import Delivery, KeyQueues
 from shared.streams.partitioning import Partitioner
+from shared.streams.routes import Outcome, Received
+from shared.testing.dead_letters import MemoryDeadLetters
 from shared.testing.waiting import eventually
 from tests.builders import (
     LEADER,
@@ -58,7 +62,8 @@ from tests.orders import numbered_order
 from tests.unit.ingest.test_activity_feed import FakeChannel, an_envelope
 from tests.unit.preflight.test_balances import MAX_AGE, FakeChain
 from tests.unit.pricer.harness import PricerCaches
-from tests.unit.streams.fake_kafka import FakeRecord
+from tests.unit.streams.fake_kafka import FakeKafka, FakeProducer, FakeRecord
+from tests.unit.streams.test_loop_properties import Task, a_task
 
 pytestmark = pytest.mark.integration
 
@@ -273,6 +278,33 @@ async def test_the_message_loop_holds_the_keys_that_have_messages_waiting() -> N
     await asyncio.sleep(0)
 
     require_bounded(queues, assignment)
+
+
+async def test_batches_hold_the_messages_that_wait_for_the_next_one() -> None:
+    async def on_tasks(batch: Sequence[Received[Task]]) -> Sequence[Outcome]:
+        return [()] * len(batch)
+
+    finished: list[int] = []
+    process: Any = None
+    queues = KeyQueues(process, process, lambda delivery: batches.gather(delivery))
+    batches = Batches(
+        "service",
+        {Task: on_tasks},
+        keys=queues,
+        producer=FakeProducer(acknowledges=True, on_publish=lambda _: None),
+        blocked_keys=BlockedKeys(MemoryDeadLetters(), "service"),
+        on_finished=lambda delivery: finished.append(delivery.record.offset),
+        on_failed=process,
+        clock=lambda: 0,
+    )
+    kafka, assignment = FakeKafka(Task.topic, 1), PartitionAssignment(TopicPartition(Task.topic, 0))
+    for offset in range(KEYS):
+        queues.put(Delivery(assignment, kafka.append(0, a_task(f"key-{offset}", offset))))
+        if offset % 500 == 0:
+            await eventually(lambda: len(finished) > offset)  # noqa: B023 - called at once
+    await eventually(lambda: len(finished) == KEYS)
+
+    require_bounded(queues, batches, assignment)
 
 
 async def test_parts_that_calls_share_hold_the_calls_under_way() -> None:

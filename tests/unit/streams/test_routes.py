@@ -21,12 +21,12 @@ APPS = sorted(
 MESSAGES = {type(message).__name__: type(message) for message, _ in SAMPLES}
 
 
-def routed_types(app: Path) -> Iterator[str]:
+def routed_types(app: Path, argument: str = "routes") -> Iterator[str]:
     """Yield the types of the routes in a service's app.py."""
     for node in ast.walk(ast.parse(app.read_text())):
         if (
             isinstance(node, ast.keyword)
-            and node.arg == "routes"
+            and node.arg == argument
             and isinstance(node.value, ast.Dict)
         ):
             yield from (key.id for key in node.value.keys if isinstance(key, ast.Name))
@@ -38,6 +38,11 @@ def test_a_service_has_a_route_for_every_type_on_its_topics(app: Path) -> None:
     topics = {MESSAGES[name].topic for name in names}
 
     assert names == {name for name, kind in MESSAGES.items() if kind.topic in topics} != set()
+
+
+@pytest.mark.parametrize("app", APPS, ids=lambda app: app.parent.name)
+def test_a_type_that_is_handled_in_batches_has_an_ordinary_route_too(app: Path) -> None:
+    assert set(routed_types(app, "batch_routes")) <= set(routed_types(app))
 
 
 def test_all_services_are_checked() -> None:
