@@ -28,7 +28,7 @@ demo: $(STAMP) ## Run the whole system on this machine and check every figure
 
 # WORKERS: how many processes share the tests, each with a Kafka, a PostgreSQL and a chain
 test: $(STAMP) ## Unit, contract and integration tests, on a real Kafka, PostgreSQL and chain
-	$(BIN)/pytest -n $${WORKERS:-2} tests/architecture tests/unit tests/contract tests/integration
+	$(BIN)/pytest -n $${WORKERS:-2} tests/integration tests/contract tests/unit tests/architecture
 
 # WORKERS: as above; each also runs whole systems, of 2 GB of memory, that wait for much of the time
 test-e2e: $(STAMP) ## The slower end-to-end tests, through all services

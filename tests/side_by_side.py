@@ -18,7 +18,7 @@ WITH_ONE_VENUE = (
     "tests/integration/pricer",
 )
 """Folders with a fixture that starts a chain, or a venue too, for all of their tests."""
-TEST_BY_TEST = ("tests/e2e/test_cli.py", "tests/e2e/test_configuration.py")
+TEST_BY_TEST = ("tests/e2e/test_cli.py",)
 """Modules whose tests share nothing but the worker's Kafka, PostgreSQL and chain."""
 STARTED_FIRST = (
     "tests/e2e/test_outages.py",
@@ -65,6 +65,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = part_with
     return scheduler
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name what has failed at once: its traceback follows when the last worker has ended."""
+    worker = getattr(report, "node", None)
+    if report.failed and worker is not None:
+        terminal = worker.config.pluginmanager.get_plugin("terminalreporter")
+        terminal.write_line(f"\nfailed: {report.nodeid} ({report.when})")
 
 
 def report_reached(config: pytest.Config, reached: Counter[str]) -> None:
