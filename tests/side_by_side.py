@@ -29,9 +29,15 @@ STARTED_FIRST = (
     "tests/e2e/test_lost_databases.py",
     "tests/e2e/test_exits.py",
     "tests/e2e/test_crashes.py",
+    "tests/integration/memory/test_bounds.py",
+    "tests/integration/executor",
+    "tests/integration/paper_venue",
     "tests/integration/properties/test_copying.py",
+    "tests/integration/history/test_answers.py",
+    "tests/integration/ingest",
+    "tests/integration/history/test_interruptions.py",
 )
-"""Modules that take minutes, by descending time."""
+"""Parts that take minutes, each suite's by descending time."""
 
 _OUTPUT = "reached"
 _reached_by_workers: Counter[str] = Counter()
@@ -46,14 +52,14 @@ def part_with(nodeid: str) -> str:
     return folder if folder in WITH_ONE_VENUE else module
 
 
-def place_of_module(module: str) -> int:
+def place_of_part(part: str) -> int:
     """Return its place in the order in which parts start. What is not named starts last."""
-    return STARTED_FIRST.index(module) if module in STARTED_FIRST else len(STARTED_FIRST)
+    return STARTED_FIRST.index(part) if part in STARTED_FIRST else len(STARTED_FIRST)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: place_of_module(item.nodeid.partition("::")[0]))
+        items.sort(key=lambda item: place_of_part(part_with(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,7 +9,7 @@ from tests.side_by_side import (
     TEST_BY_TEST,
     WITH_ONE_VENUE,
     part_with,
-    place_of_module,
+    place_of_part,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -38,11 +38,11 @@ def test_the_tests_of_each_folder_with_one_chain_or_venue_are_one_part() -> None
     assert folders == set(WITH_ONE_VENUE)
 
 
-def test_every_module_that_is_named_exists() -> None:
-    assert [name for name in (*TEST_BY_TEST, *STARTED_FIRST) if not (ROOT / name).is_file()] == []
+def test_everything_that_is_named_exists() -> None:
+    assert [name for name in (*TEST_BY_TEST, *STARTED_FIRST) if not (ROOT / name).exists()] == []
 
 
 def test_what_takes_minutes_starts_before_everything_else() -> None:
-    modules = ["tests/unit/stack/test_settings.py", *reversed(STARTED_FIRST)]
+    parts = ["tests/unit/stack/test_settings.py", *reversed(STARTED_FIRST)]
 
-    assert sorted(modules, key=place_of_module) == [*STARTED_FIRST, modules[0]]
+    assert sorted(parts, key=place_of_part) == [*STARTED_FIRST, parts[0]]
