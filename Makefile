@@ -26,11 +26,13 @@ $(STAMP):
 demo: $(STAMP) ## Run the whole system on this machine and check every figure
 	@$(BIN)/slipstream demo
 
+# WORKERS: how many processes share the tests, each with a Kafka, a PostgreSQL and a chain
 test: $(STAMP) ## Unit, contract and integration tests, on a real Kafka, PostgreSQL and chain
-	$(BIN)/pytest tests/architecture tests/unit tests/contract tests/integration
+	$(BIN)/pytest -n $${WORKERS:-2} tests/integration tests/contract tests/unit tests/architecture
 
+# WORKERS: as above; each also runs whole systems, of 2 GB of memory, that wait for much of the time
 test-e2e: $(STAMP) ## The slower end-to-end tests, through all services
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest -n $${WORKERS:-3} tests/e2e
 
 # CELLS=executor: only its cells; SHORT=1; SIDE_BY_SIDE=2; RESULTS=file: continue an earlier run
 crash-matrix: $(STAMP) ## Kill every service at every boundary and check the money (1 to 2 h)

@@ -13,17 +13,19 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
+from tests import side_by_side
 from tools.stack.background import BackgroundCluster, BackgroundLoop
 from tools.stack.local import LocalStack
 from tools.stack.settings import StackSettings
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Use the same inputs for properties in every run, without a deadline.
 
     --hypothesis-profile=default draws other inputs.
     """
     settings.load_profile("ci")
+    config.pluginmanager.register(side_by_side)
 
 
 @pytest.fixture(scope="session", autouse=True)

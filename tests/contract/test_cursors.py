@@ -13,9 +13,9 @@ from services.ingest.adapters.data_feed import LeaderCursors
 from services.tx_monitor.adapters import PostgresFillCursors
 from shared.chain.block_positions import PartitionCursors
 from shared.db.engine import autocommit, fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from tests.builders import LEADER, NOON, OTHER_PROXY, seconds
 from tests.feeds import FakeLeaderCursors, FakePartitionCursors
+from tests.patience import patient_settings
 
 STORES = ["fake", pytest.param("postgres", marks=pytest.mark.integration)]
 PARTITION_STORES = [
@@ -42,7 +42,7 @@ where datname = current_database() and wait_event_type = 'Lock' and query like '
 async def opened_database(request: pytest.FixtureRequest) -> AsyncIterator[AsyncEngine]:
     """A database with a lease of each partition."""
     url = request.getfixturevalue("migrated_database_url")
-    engine = open_engine(DatabaseSettings.model_validate({"url": url}))
+    engine = open_engine(patient_settings(url))
     async with transaction(engine) as connection:
         await connection.execute(
             text(

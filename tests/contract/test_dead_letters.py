@@ -8,9 +8,9 @@ from aiokafka import TopicPartition
 
 from shared.db.dead_letters import PostgresDeadLetters, decide, load_dead_letter, load_dead_letters
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.streams.dead_letter_store import DeadLetterState, DeadLetterStore
 from shared.testing.dead_letters import MemoryDeadLetters
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -52,7 +52,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnderTest]
         yield StoreUnderTest(memory, decide_in_memory)
         return
     url = request.getfixturevalue("migrated_database_url")
-    engine = open_engine(DatabaseSettings.model_validate({"url": url}))
+    engine = open_engine(patient_settings(url))
 
     async def decide_in_postgres(number: int, state: DeadLetterState) -> None:
         await decide(engine, number, state, by="test", why="")
@@ -235,7 +235,7 @@ async def test_a_discarded_one_stays_discarded(store: StoreUnderTest) -> None:
 async def test_every_decision_is_recorded_with_its_author_and_reason(
     migrated_database_url: str,
 ) -> None:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     dead_letters = PostgresDeadLetters(engine)
     await dead_letters.park(
         ExampleRecord(topic="approved-intents", offset=5),

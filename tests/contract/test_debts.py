@@ -7,10 +7,10 @@ import pytest
 from services.debt_recovery.adapters import PostgresDebts
 from services.debt_recovery.decisions import build_debt
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.messages.debts import Creditor
 from tests.builders import NOON, a_debt, seconds, usdc
 from tests.fakes import FakeDebts
+from tests.patience import patient_settings
 
 Debts = FakeDebts | PostgresDebts
 
@@ -20,9 +20,7 @@ async def debts(request: pytest.FixtureRequest) -> AsyncIterator[Debts]:
     if request.param == "fake":
         yield FakeDebts()
         return
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
-    )
+    engine = open_engine(patient_settings(request.getfixturevalue("migrated_database_url")))
     yield PostgresDebts(engine)
     await engine.dispose()
 

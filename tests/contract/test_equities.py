@@ -9,10 +9,10 @@ import pytest
 
 from services.ingest.adapters import PostgresEquities
 from shared.db.engine import fetch_rows, open_engine, transaction
-from shared.db.settings import DatabaseSettings
 from shared.domain.terms import EquityRange
 from tests.builders import LEADER, NOON, OTHER_PROXY, PROXY, seconds, usdc
 from tests.fakes import FakeEquities
+from tests.patience import patient_settings
 
 MAX_AGE = timedelta(minutes=10)
 INSTANT = timedelta(microseconds=1)
@@ -29,9 +29,7 @@ async def equities(request: pytest.FixtureRequest) -> AsyncIterator[Equities]:
     if request.param == "fake":
         yield FakeEquities(max_age=MAX_AGE)
         return
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
-    )
+    engine = open_engine(patient_settings(request.getfixturevalue("migrated_database_url")))
     yield PostgresEquities(engine, max_age=MAX_AGE)
     await engine.dispose()
 
@@ -91,7 +89,7 @@ async def test_recording_nothing_changes_nothing(equities: Equities) -> None:
 
 @pytest.mark.integration
 async def test_old_readings_are_removed(migrated_database_url: str) -> None:
-    engine = open_engine(DatabaseSettings.model_validate({"url": migrated_database_url}))
+    engine = open_engine(patient_settings(migrated_database_url))
     stored = PostgresEquities(engine, max_age=MAX_AGE)
 
     for day in range(4):

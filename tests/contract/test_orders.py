@@ -11,7 +11,6 @@ from services.executor.adapters.orders import PostgresOrders
 from services.executor.decisions import Order, VenueReply
 from services.executor.handler import Orders
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.messages.orders import OrderState, TradeReported, TradeStatus
 from shared.messages.transactions import TransactionState
 from tests.builders import (
@@ -29,6 +28,7 @@ from tests.builders import (
 from tests.fakes import FakeOrders
 from tests.leases import executor_leases
 from tests.orders import an_order, numbered_order
+from tests.patience import patient_settings
 
 INTENT_ID = approved().intent_id
 OTHER_HASH = "0x" + "ee" * 32
@@ -41,9 +41,7 @@ async def orders(request: pytest.FixtureRequest) -> AsyncIterator[Orders]:
     if request.param == "fake":
         yield FakeOrders()
         return
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
-    )
+    engine = open_engine(patient_settings(request.getfixturevalue("migrated_database_url")))
     yield PostgresOrders(engine, await executor_leases(engine))
     await engine.dispose()
 

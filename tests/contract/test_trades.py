@@ -30,7 +30,6 @@ from services.ingest.decisions import (
 )
 from services.ingest.handler import Handler, Trades
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.money import Side
 from shared.domain.terms import Equities
@@ -38,6 +37,7 @@ from shared.messages.intents import CopyIntended
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, OTHER_PROXY, a_fill, a_follow, controls, seconds, shares, usdc
 from tests.fakes import Clock, FakeComplements, FakeHoldings, FakeTrades, FixedControls
+from tests.patience import patient_settings
 
 
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
@@ -45,9 +45,7 @@ async def trades(request: pytest.FixtureRequest) -> AsyncIterator[Trades]:
     if request.param == "fake":
         yield FakeTrades()
         return
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
-    )
+    engine = open_engine(patient_settings(request.getfixturevalue("migrated_database_url")))
     yield PostgresTrades(engine)
     await engine.dispose()
 

@@ -21,7 +21,6 @@ from services.preflight.decisions import (
 )
 from services.preflight.handler import Commitments, Verdicts
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient
 from shared.domain.ids import follow_id
 from shared.domain.money import Side
@@ -43,6 +42,7 @@ from tests.builders import (
     usdc,
 )
 from tests.fakes import FakeVerdicts
+from tests.patience import patient_settings
 
 EARLIER, LATER = NOON - seconds(1), NOON + seconds(1)
 FOLLOW = follow_id(leader=LEADER, proxy=PROXY)
@@ -71,8 +71,8 @@ async def processes(request: pytest.FixtureRequest) -> AsyncIterator[Sequence[Ve
     if request.param == "fake":
         yield [FakeVerdicts()] * 2
         return
-    url = {"url": request.getfixturevalue("migrated_database_url")}
-    engines = [open_engine(DatabaseSettings.model_validate(url)) for _ in range(2)]
+    settings = patient_settings(request.getfixturevalue("migrated_database_url"))
+    engines = [open_engine(settings) for _ in range(2)]
     yield [PostgresVerdicts(engine) for engine in engines]
     for engine in engines:
         await engine.dispose()

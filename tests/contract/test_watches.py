@@ -18,10 +18,10 @@ from services.tx_monitor.decisions import (
 )
 from services.tx_monitor.handler import Watches
 from shared.db.engine import open_engine
-from shared.db.settings import DatabaseSettings
 from shared.messages.transactions import TransactionState
 from tests.builders import NOON, a_receipt, requested, seconds, settled
 from tests.fakes import FakeWatches
+from tests.patience import patient_settings
 
 
 @pytest.fixture(params=["fake", pytest.param("postgres", marks=pytest.mark.integration)])
@@ -29,9 +29,7 @@ async def watches(request: pytest.FixtureRequest) -> AsyncIterator[Watches]:
     if request.param == "fake":
         yield FakeWatches()
         return
-    engine = open_engine(
-        DatabaseSettings.model_validate({"url": request.getfixturevalue("migrated_database_url")})
-    )
+    engine = open_engine(patient_settings(request.getfixturevalue("migrated_database_url")))
     yield PostgresWatches(engine)
     await engine.dispose()
 

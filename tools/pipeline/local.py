@@ -33,6 +33,9 @@ PARTITIONS = 16
 """Partitions of each topic: enough for the instances that fit on one machine. A fetch costs ten
 times less CPU in aiokafka than with 64."""
 
+COORDINATOR_WITHIN_S = 600
+"""Far longer than Kafka takes, on a machine with 30 times more work than cores too."""
+
 
 class LocalPipeline:
     """Starts the venue on entering, and followers and services on request, until the block ends."""
@@ -184,18 +187,19 @@ async def wait_for_group_coordinator(settings: KafkaSettings) -> None:
     """Return once the broker has created its topic of consumer groups. It does so at the first
     request, and refuses groups until then.
 
-    Raises: StackError after a minute.
+    Raises: StackError after COORDINATOR_WITHIN_S.
     """
     admin = AIOKafkaAdminClient(**settings.client())
     await admin.start()
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(COORDINATOR_WITHIN_S):
             # the broker does not announce that it is done
             while not await _has_coordinator(admin):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise StackError(
-            "Kafka did not create its topic of consumer offsets within a minute: see kafka's log"
+            f"Kafka did not create its topic of consumer offsets within {COORDINATOR_WITHIN_S} s: "
+            "see kafka's log"
         ) from None
     finally:
         await admin.close()

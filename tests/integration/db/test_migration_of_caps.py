@@ -13,10 +13,10 @@ from services.preflight.adapters.verdicts import PostgresVerdicts
 from shared.clock import utc_now
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
-from shared.db.settings import DatabaseSettings
 from shared.domain.follows import GLOBAL
 from tests.builders import PROXY, TOKEN, an_intent, an_outcome, approved, usdc
 from tests.integration.db.rows import insert_row
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ OLD = NOW - timedelta(hours=70)
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of a database of the previous release, with three entries of a follow."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     async with engine.begin() as connection:
         await connection.execute(text("create schema control"))
         await connection.run_sync(upgrade_to_previous)

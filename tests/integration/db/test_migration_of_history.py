@@ -18,13 +18,13 @@ from shared.clock import utc_now
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
 from shared.db.partitions import find_week
-from shared.db.settings import DatabaseSettings
 from shared.domain.follows import GLOBAL
 from shared.domain.money import Side
 from shared.messages.intents import IntentApproved, IntentRefused
 from shared.messages.refusals import Refusal
 from tests.builders import PROXY, TOKEN, an_intent, an_outcome, approved, refused, seconds, usdc
 from tests.integration.db.rows import insert_row
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +58,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of a database of the previous release, with copies of a token that is held, and
     one of another token.
     """
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     async with engine.begin() as connection:
         await connection.execute(text("create schema control"))
         await connection.run_sync(upgrade_to_previous)

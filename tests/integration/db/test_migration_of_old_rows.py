@@ -17,7 +17,6 @@ from shared.db import tables
 from shared.db.dead_letters import load_dead_letter
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
-from shared.db.settings import DatabaseSettings
 from shared.messages.leader_fills import LeaderFillSeen
 from shared.streams.dead_letter_store import DeadLetterState
 from tests.builders import (
@@ -35,6 +34,7 @@ from tests.builders import (
     usdc,
 )
 from tests.integration.db.rows import insert_row
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +50,7 @@ EXIT = an_intent(side="SELL", shares=SHARES)
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of a database of the previous release, with rows that it wrote."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     async with engine.begin() as connection:
         await connection.execute(text("create schema control"))
         await connection.run_sync(upgrade_to_previous)

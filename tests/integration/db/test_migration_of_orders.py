@@ -16,12 +16,12 @@ from shared.clock import utc_now
 from shared.db import tables
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
-from shared.db.settings import DatabaseSettings
 from shared.messages.orders import FINAL_STATES, OrderState, TradeStatus
 from tests.builders import LEADER, NOON, PROXY, TOKEN, TRANSACTION, a_trade, seconds, shares, usdc
 from tests.integration.db.rows import insert_row
 from tests.leases import executor_leases
 from tests.orders import MISTAKEN_OPEN_ORDERS
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +35,7 @@ NAMES = ("executor.orders", "executor.trades", "tx_monitor.watches")
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of a database of the previous release, with an order in each state twice."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     async with engine.begin() as connection:
         await connection.execute(text("create schema control"))
         await connection.run_sync(upgrade_to_previous)

@@ -11,7 +11,6 @@ from services.preflight.adapters.verdicts import PostgresVerdicts
 from shared.clock import utc_now
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
-from shared.db.settings import DatabaseSettings
 from shared.domain.money import Side
 from tests.builders import (
     LEADER,
@@ -26,6 +25,7 @@ from tests.builders import (
     usdc,
 )
 from tests.integration.db.rows import insert_row
+from tests.patience import patient_settings
 from tests.unit.preflight.test_decisions import LIMITS
 
 pytestmark = pytest.mark.integration
@@ -46,7 +46,7 @@ COPIES = (
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of a database of the previous release, with the copies."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     async with engine.begin() as connection:
         await connection.execute(text("create schema control"))
         await connection.run_sync(upgrade_to_previous)

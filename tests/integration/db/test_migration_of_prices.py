@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import tables
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
-from shared.db.settings import DatabaseSettings
 from shared.messages.leader_fills import FillSource, LeaderFillSeen
 from tests.builders import NOON, a_fill
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ PREVIOUS = "0017"
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of an empty database."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     yield engine
     await engine.dispose()
 

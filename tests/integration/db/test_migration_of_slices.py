@@ -13,9 +13,9 @@ from services.ingest.decisions import reconcile
 from shared.db import tables
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, find_differences, migrate
-from shared.db.settings import DatabaseSettings
 from shared.messages.leader_fills import FillSource
 from tests.builders import NOON, a_fill, seconds, shares
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +34,7 @@ SLICES = (
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """The engine of a database of the previous release, with the slices, the last ones first."""
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     async with engine.begin() as connection:
         await connection.execute(text("create schema control"))
         await connection.run_sync(upgrade_to_previous)

@@ -14,12 +14,12 @@ from services.preflight.decisions import Exit
 from shared.db.controls import save_follows
 from shared.db.engine import fetch_rows, open_engine, transaction
 from shared.db.migrate import config, migrate
-from shared.db.settings import DatabaseSettings
 from shared.domain.follows import Follow
 from shared.domain.money import Side
 from shared.domain.terms import EntryMode, Filters, Tier
 from shared.messages.intents import CopyCause, Intent
 from tests.builders import NOON, a_follow, an_intent, approved, seconds, shares, usdc
+from tests.patience import patient_settings
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +42,7 @@ KNOWN_FIELDS = set(Intent.model_fields) - NEW_FIELDS
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(DatabaseSettings.model_validate({"url": database_url}))
+    engine = open_engine(patient_settings(database_url))
     await migrate(engine)
     yield engine
     await engine.dispose()

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from tests.integration.properties.copying_machine import REACHED
+from tests.side_by_side import print_reached, report_reached
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +34,9 @@ def engine(migrated_database_url: str, runner: asyncio.Runner) -> Iterator[Async
     runner.run(engine.dispose())
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    report_reached(session.config, REACHED)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if REACHED:
-        terminalreporter.section("checked in scripts of copying")
-        for name, count in sorted(REACHED.items()):
-            terminalreporter.line(f"{name:<44} {count:>8}")
+    print_reached(terminalreporter, REACHED)

@@ -11,7 +11,7 @@ import pytest
 from tools.stack.commands import load_running_state
 from tools.stack.errors import PartDied, StackError, describe_exit, read_tail
 from tools.stack.local import folder_lock
-from tools.stack.ports import CANDIDATES, HOST, Ports, is_free
+from tools.stack.ports import CANDIDATES, HOST, Ports, accepts_connections
 from tools.stack.postgres import (
     WORKLOAD_SETTINGS,
     create_shared_data_folder,
@@ -60,7 +60,7 @@ def test_a_free_port_is_free_and_no_outgoing_connection_takes_it() -> None:
     port = Ports().reserve_free()
 
     assert port in CANDIDATES
-    assert is_free(port)
+    assert not accepts_connections(port)
 
 
 def test_no_port_is_reserved_twice() -> None:
@@ -71,6 +71,26 @@ def test_no_port_is_reserved_twice() -> None:
     assert len(set(reserved)) == len(reserved)
     with pytest.raises(StackError, match="STACK_KAFKA_PORT"):
         ports.reserve(reserved[0], setting="STACK_KAFKA_PORT")
+
+
+def test_what_one_reserves_no_other_one_reserves_until_the_first_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = Ports()
+    port = first.reserve_free()
+    monkeypatch.setattr("tools.stack.ports.CANDIDATES", range(port, port + 1))
+
+    with pytest.raises(StackError, match="are all in use"):
+        Ports().reserve_free()
+    with socket.socket() as server:  # its own server can listen
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((HOST, port))
+        server.listen()
+        with pytest.raises(StackError, match="are all in use"):
+            Ports().reserve_free()
+
+    del first
+    assert Ports().reserve_free() == port
 
 
 def test_a_requested_port_in_use_is_reported_with_its_setting() -> None:
