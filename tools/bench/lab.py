@@ -250,6 +250,8 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         options.loads = [load for load in parse_loads(text) if load.kind != HISTORY]
         worktrees, usual = parse_worktrees(options.worktree), build_variant(options)
         options.variants = [parse_variant(each, worktrees, usual) for each in options.variants]
+        if unused := worktrees.keys() - {name for name, _ in options.variants}:
+            raise ValueError(f"no variant is named {', '.join(sorted(unused))}")
     except ValueError as error:
         parser.error(str(error))
     return options
