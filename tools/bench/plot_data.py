@@ -57,7 +57,7 @@ def _latency_by_rate(run: Run) -> Plot:
         name="latency-by-rate",
         title=f"Latency against rate, {_origin(run)}",
         x="copies per second",
-        y="ms from the leader's frame to the order",
+        y="ms to the order",
         lines={
             f"{system}, {quantile}": sorted(
                 (_rate(row), row["result"]["latency"][quantile])

@@ -4,6 +4,7 @@ python -m tools.bench.plots [--quick]
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,6 +20,9 @@ from tools.stack.settings import REPOSITORY
 IMAGES = REPOSITORY / "docs" / "images"
 MISSING = "no plots: the package pygal is missing, `make bench-plots` installs it"
 WIDTH, HEIGHT = 800, 420
+HEADROOM = 1.1
+UNWANTED = re.compile(rb"<!--.*?-->|<script.*?</script>", re.DOTALL)
+"""The day of drawing, the library's address, and what moves the picture in a browser."""
 
 
 def draw(run: Run, console: Console) -> None:
@@ -50,17 +54,19 @@ def write_plots(plots: Sequence[Plot], folder: Path) -> list[Path]:
 
 
 def render(plot: Plot) -> bytes:
-    """The plot as SVG: the same bytes for the same figures, without scripts or addresses."""
+    """The plot as SVG: the same bytes for the same figures, and no script in it."""
     import pygal
     from pygal.style import Style
 
+    points = [point for line in plot.lines.values() for point in line]
     style = Style(background="white", plot_background="white", font_family="sans-serif")
     chart = pygal.XY(
         title=plot.title,
         x_title=plot.x,
         y_title=plot.y,
         logarithmic=plot.logarithmic,
-        xrange=(0, max(x for points in plot.lines.values() for x, _ in points)),
+        xrange=None if plot.logarithmic else (0, max(x for x, _ in points)),
+        range=None if plot.logarithmic else (0, HEADROOM * max(y for _, y in points)),
         width=WIDTH,
         height=HEIGHT,
         dots_size=2,
@@ -70,10 +76,9 @@ def render(plot: Plot) -> bytes:
         no_prefix=True,
         style=style,
     )
-    for name, points in plot.lines.items():
-        chart.add(name, points)
-    image: bytes = chart.render()
-    return image
+    for name, line in plot.lines.items():
+        chart.add(name, line)
+    return UNWANTED.sub(b"", chart.render())
 
 
 def main() -> None:
