@@ -112,11 +112,11 @@ def _cost_by_history(run: Run) -> Plot:
 
 
 def _memory_by_time(run: Run) -> Plot:
-    samples = run.get("samples", ())
+    samples, rate = run.get("samples", ()), run.get("effort", {}).get("copies_per_second", 0)
     names = sorted({name for sample in samples for name in sample["memory_mb"]})
     return Plot(
         name="memory-by-time",
-        title=f"Memory at {run.get('copies_per_second', 0)} copies/s, {_origin(run)}",
+        title=f"Memory at {rate} copies/s, {_origin(run)}",
         x="minutes",
         y="MB",
         lines={

@@ -90,7 +90,7 @@ class Soak:
     def write(self, result: SoakResult | None = None) -> None:
         """Keep what is there."""
         self._run.write(
-            **asdict(self._effort),
+            effort=asdict(self._effort),
             samples=[asdict(sample) for sample in self._samples],
             **(asdict(result) if result else {}),
             verdicts=judge(result.minutes, result.growth) if result else [],

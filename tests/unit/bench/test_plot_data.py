@@ -79,7 +79,7 @@ def test_cost_is_shown_against_the_old_rows_of_each_filled_database() -> None:
 def test_memory_is_shown_by_process_and_minute() -> None:
     run = build_run(
         "2026-11-29",
-        copies_per_second=300,
+        effort={"copies_per_second": 300},
         samples=[
             {"second": 0, "memory_mb": {"executor": 100}},
             {"second": 60, "memory_mb": {"executor": 110, "ingest": 50}},
