@@ -18,7 +18,7 @@ from tools.bench.figures import (
     is_sustained,
 )
 from tools.bench.followers import Audience, Trade
-from tools.bench.loads import LIGHT, RATE, Load, build_warm_up
+from tools.bench.loads import RATE, Load, build_warm_up
 from tools.bench.machine import load_average, read_cpu_seconds, read_memory_mb
 from tools.bench.venue import BenchVenue
 
@@ -103,7 +103,7 @@ async def measure(
             continue
         measured.append(await run_load(load, system, venue))
         report(measured[-1])
-        too_high = too_high or (load.kind in (LIGHT, RATE) and not measured[-1].is_sustained)
+        too_high = too_high or (load.kind == RATE and not measured[-1].is_sustained)
     return measured
 
 

@@ -10,7 +10,7 @@ import asyncpg
 PRELOAD = {"shared_preload_libraries": "pg_stat_statements"}
 """The server's settings by which statements are counted. It costs the server some CPU."""
 SHOWN_STATEMENTS = 14
-MAX_TEXT = 110
+MAX_TEXT = 400
 
 TOP = f"""
 select calls, rows, total_exec_time as total_ms, mean_exec_time as mean_ms,
