@@ -68,7 +68,7 @@ lock: ## Resolve the lock files again (needs uv)
 bench-hops: $(STAMP) $(BENCH_STAMP) ## Measure one hop and the whole path against the goals (1 h)
 	$(BIN)/python -m tools.bench.hops $(if $(LOADS),--loads $(LOADS)) $(HOPS)
 
-# VARIANTS="base: a:KAFKA_X=1"; WORKTREES="old=../old"; LOADS=500x20; ROUNDS=3; LAB=--quick
+# VARIANTS="base: a:DATABASE_CONNECTIONS=12"; WORKTREES="old=../old"; LOADS=500x20; ROUNDS=3; LAB=--quick
 bench-lab: $(STAMP) $(BENCH_STAMP) ## Compare variants or commits of the pipeline in turn
 	$(BIN)/python -m tools.bench.lab $(LAB) $(if $(LOADS),--loads $(LOADS)) \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(foreach each,$(WORKTREES),--worktree $(each)) \

@@ -1,7 +1,7 @@
 """Compare variants of the pipeline, in turn on one stack.
 
     python -m tools.bench.lab [--loads 500x15] [--rounds 2] [--worktree NAME=PATH ...]
-                              base: a:KAFKA_X=1 b:KAFKA_X=1,EXECUTOR_Y=2
+                              base: a:DATABASE_CONNECTIONS=12
 
 A variant is a name and the variables that its services get; ``--worktree`` runs it from another
 checkout, with that one's virtual environment. Each run has a database and topics of its own on the
