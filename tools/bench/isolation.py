@@ -47,6 +47,8 @@ from tools.stack.errors import StackError
 
 DRAIN_S = 15.0
 """How long late copies of the healthy followers are waited for after the last trade."""
+SETTLED_AFTER_S = 10.0
+"""How long a matched order takes to be final: its block, two more, and a poll."""
 QUEUE_DRAIN_S = 60.0
 """How long the queue may still be worked off before the followers are measured alone again."""
 PUBLISHED_TOGETHER = 500
@@ -174,6 +176,7 @@ class Isolation:
         sent_at = await send_trades(load, healthy, self._venue)
         await wait_at_most(DRAIN_S, lambda: self._have_arrived(sent_at))
         after = read_cpu_seconds(self._pipeline.processes)
+        await asyncio.sleep(SETTLED_AFTER_S)
         return Phase(
             title=title,
             copies=self._evaluate(healthy, sent_at),

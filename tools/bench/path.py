@@ -130,11 +130,13 @@ async def run_load(load: Load, system: System, venue: BenchVenue) -> LoadResult:
             raise TooSlow(f"{system.name}, {load.name}: no order arrived")
         result = evaluate_arrivals(sent_at, venue.arrivals)
         await system.settle()
+    # those that came too late were paid for too
+    copies = evaluate_arrivals(sent_at, venue.arrivals).arrived
     return LoadResult(
         load=load,
         result=result,
-        cpu_per_1000=cpu_per_thousand(used, result.arrived),
-        simulators_cpu_per_1000=cpu_per_thousand(used_by_simulators, result.arrived),
+        cpu_per_1000=cpu_per_thousand(used, copies),
+        simulators_cpu_per_1000=cpu_per_thousand(used_by_simulators, copies),
         memory_mb=read_memory_mb(system.processes),
         confirmations=await system.fetch_confirmations(since),
         load_average=load_average()[0],
