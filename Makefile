@@ -12,7 +12,8 @@ hash = $(shell cat $(1) pyproject.toml | sha256sum | cut -c1-16)
 STAMP := .venv/installed-$(call hash,requirements-dev.lock)
 BENCH_STAMP := .venv/installed-bench-$(call hash,requirements-bench.lock)
 
-.PHONY: help setup demo test test-e2e crash-matrix fuzz check lint fmt schemas docs lock bench-hops bench-isolation bench-history clean
+.PHONY: help setup demo test test-e2e crash-matrix fuzz check lint fmt schemas docs lock bench-hops bench-lab bench-soak bench-isolation bench-history \
+	bench-plots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,16 +65,32 @@ docs: $(STAMP) ## Write docs/metrics.md and docs/settings.md from the code
 lock: ## Resolve the lock files again (needs uv)
 	tools/lock.sh
 
-bench-hops: $(STAMP) $(BENCH_STAMP) ## Measure one hop and the whole path against alternatives
-	$(BIN)/python -m tools.bench.hops
+# LOADS=light,1000,burst-1000,wallets-5000,history; HOPS="--only pipeline": see `--help`;
+# HOPS=--quick: some seconds each, to see that it runs
+bench-hops: $(STAMP) $(BENCH_STAMP) ## Measure one hop and the whole path against the goals (1 h)
+	$(BIN)/python -m tools.bench.hops $(if $(LOADS),--loads $(LOADS)) $(HOPS)
+
+# VARIANTS="base: a:DATABASE_CONNECTIONS=12"; WORKTREES="old=../old"; LOADS=500x20; ROUNDS=3; LAB=--quick
+bench-lab: $(STAMP) $(BENCH_STAMP) ## Compare variants or commits of the pipeline in turn
+	$(BIN)/python -m tools.bench.lab $(LAB) $(if $(LOADS),--loads $(LOADS)) \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(foreach each,$(WORKTREES),--worktree $(each)) \
+	  $(or $(VARIANTS),base:)
+
+# MINUTES=30; RATE=300; SOAK=--quick
+bench-soak: $(STAMP) $(BENCH_STAMP) ## Copy for half an hour and say what grew
+	$(BIN)/python -m tools.bench.soak $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(RATE),--rate $(RATE)) $(SOAK)
 
 # ISOLATION=--quick: a few seconds, to see that it runs
 bench-isolation: $(STAMP) ## Measure what one follower's trouble costs the others (5 minutes)
 	$(BIN)/python -m tools.bench.isolation $(ISOLATION)
 
-# HISTORY="--rows 10000000": more old rows; --quick: a few seconds, to see that it runs
-bench-history: $(STAMP) ## Measure what millions of old copies cost a new one (10 minutes)
+# HISTORY="--rows 2000000 10000000": so many old rows, one after another; --quick
+bench-history: $(STAMP) $(BENCH_STAMP) ## Measure what millions of old copies cost a new one
 	$(BIN)/python -m tools.bench.history $(HISTORY)
+
+bench-plots: $(STAMP) $(BENCH_STAMP) ## Draw the plots again from what is in var/bench
+	$(BIN)/python -m tools.bench.plots
 
 $(BENCH_STAMP): $(STAMP)
 	@$(PYTHON) tools/install.py requirements-bench.lock $@

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -22,9 +22,32 @@ from shared.polymarket.signing import derive_salt
 COPY_USDC = 5_000_000
 PRICE = Decimal("0.52")
 UNLIMITED_USDC = 10**15
-LEADERS_PER_SIZE = 5
-"""Leaders per number of followers. They trade in turn, because one leader's trades are handled one
-after another."""
+SHARED_LEADERS = 5
+"""Leaders whom the same wallets follow. They trade in turn, because one leader's trades are handled
+one after another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """Who copies a load's trades: so many followers each, out of so many wallets."""
+
+    followers: int
+    wallets: int = 0
+    """More than ``followers``: each leader has followers of his own. 0: all have the same."""
+
+    @property
+    def leaders(self) -> int:
+        return max(1, self.wallets // self.followers) if self.wallets else SHARED_LEADERS
+
+    @property
+    def size(self) -> int:
+        """The number of wallets."""
+        return self.wallets or self.followers
+
+    def select_wallets(self, leader: int, proxies: Sequence[str]) -> Sequence[str]:
+        """Those of the proxies that follow the leader with this number."""
+        first = leader * self.followers if self.wallets else 0
+        return proxies[first : first + self.followers]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +60,10 @@ class Leader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
-    """A frame of the activity feed, and the salts of the orders that it must cause."""
+    """A leader's trade, and the salts of the orders that it must cause."""
 
-    frame: str
+    build_frame: Callable[[datetime], str]
+    """The frame of the activity feed, of a trade that is made at this time."""
     salts: tuple[int, ...]
 
 
@@ -51,40 +75,45 @@ def build_wallets(count: int) -> list[tuple[str, str]]:
     return [(Account.from_key(key).address, key) for key in keys]
 
 
-def build_leaders(sizes: Sequence[int], proxies: Sequence[str]) -> dict[int, list[Leader]]:
-    """For each number of followers, the leaders whom the first so many wallets follow."""
+def build_leaders(
+    audiences: Sequence[Audience], proxies: Sequence[str]
+) -> dict[Audience, list[Leader]]:
+    """The leaders of each audience, who are followed by these wallets."""
     return {
-        size: [_build_leader(size, number, proxies[:size]) for number in range(LEADERS_PER_SIZE)]
-        for size in sizes
+        audience: [
+            _build_leader(10_000 * place + number, audience.select_wallets(number, proxies))
+            for number in range(audience.leaders)
+        ]
+        for place, audience in enumerate(audiences)
     }
 
 
-def _build_leader(size: int, number: int, proxies: Sequence[str]) -> Leader:
-    address = Account.from_key(f"0x{10_000_000 + size * 100 + number:064x}").address
-    token_id = str(10**76 + size * 100 + number)
+def _build_leader(number: int, proxies: Sequence[str]) -> Leader:
+    address = Account.from_key(f"0x{10_000_000 + number:064x}").address
     return Leader(
         address=address,
-        token_id=token_id,
+        token_id=str(10**76 + number),
         follows=tuple(follow_id(leader=address, proxy=proxy) for proxy in proxies),
     )
 
 
 async def set_up(
-    engine: AsyncEngine, sizes: Sequence[int], keys_file: Path
-) -> dict[int, list[Leader]]:
+    engine: AsyncEngine, audiences: Sequence[Audience], keys_file: Path
+) -> dict[Audience, list[Leader]]:
     """Write the executor's keys and save the follows."""
-    owned_wallets = build_wallets(max(sizes))
+    owned_wallets = build_wallets(max(audience.size for audience in audiences))
     _write_keys(keys_file, owned_wallets)
     proxies = [proxy for proxy, _ in owned_wallets]
-    leaders_by_size = build_leaders(sizes, proxies)
-    for group in leaders_by_size.values():
-        for leader in group:
+    leaders_by_audience = build_leaders(audiences, proxies)
+    for audience, group in leaders_by_audience.items():
+        for number, leader in enumerate(group):
+            followed_by = audience.select_wallets(number, proxies)
             follows = [
                 _build_follow(leader, proxy, id_)
-                for proxy, id_ in zip(proxies, leader.follows, strict=False)
+                for proxy, id_ in zip(followed_by, leader.follows, strict=True)
             ]
             await save_follows(engine, follows, by="bench", change=f"{len(follows)} followers")
-    return leaders_by_size
+    return leaders_by_audience
 
 
 def _write_keys(file: Path, owned: Sequence[tuple[str, str]]) -> None:
@@ -144,43 +173,18 @@ def build_copy_intended(
 
 
 def generate_trades(
-    group: Sequence[Leader], *, first_number: int, now: datetime, interval_s: float = 0
+    group: Sequence[Leader], *, first_number: int, now: Callable[[], datetime]
 ) -> Iterator[Trade]:
-    """Endless trades of these leaders in turn, each in a transaction of its own. They are dated
-    ``interval_s`` apart: a run that is longer than entries may be old needs the time between two
-    trades. Their intents are expected on the day of ``now`` (UTC).
+    """Endless trades of these leaders in turn, each in a transaction of its own. The copies of each
+    are expected on the day (UTC) on which it is generated.
     """
-    at = now.timestamp()
     for number in itertools.count(first_number):
-        yield _build_trade(group[number % len(group)], number, int(at), intended_at=now)
-        at += interval_s
+        yield _build_trade(group[number % len(group)], number, intended_at=now())
 
 
-def _build_trade(leader: Leader, number: int, seconds: int, *, intended_at: datetime) -> Trade:
+def _build_trade(leader: Leader, number: int, *, intended_at: datetime) -> Trade:
     """A trade of a unique size: the second of two equal unconfirmed trades would be held back."""
     transaction_hash = f"0x{number:064x}"
-    payload = {
-        "asset": leader.token_id,
-        "conditionId": f"0x{int(leader.token_id):064x}",
-        "eventSlug": "who-wins",
-        "outcome": "Yes",
-        "outcomeIndex": 0,
-        "price": float(PRICE),
-        "proxyWallet": leader.address,
-        "side": "BUY",
-        "size": 1000 + number % 1_000_000,
-        "slug": "who-wins",
-        "timestamp": seconds,
-        "title": "Who wins?",
-        "transactionHash": transaction_hash,
-    }
-    envelope = {
-        "connection_id": "bench",
-        "payload": payload,
-        "timestamp": seconds * 1000,
-        "topic": "activity",
-        "type": "trades",
-    }
     trade = trade_id(
         transaction_hash=transaction_hash,
         leader=leader.address,
@@ -193,4 +197,35 @@ def _build_trade(leader: Leader, number: int, seconds: int, *, intended_at: date
         )
         for follow in leader.follows
     )
-    return Trade(frame=orjson.dumps(envelope).decode(), salts=salts)
+    return Trade(
+        build_frame=lambda at: _build_frame(
+            leader, transaction_hash, size=1000 + number % 1_000_000, seconds=int(at.timestamp())
+        ),
+        salts=salts,
+    )
+
+
+def _build_frame(leader: Leader, transaction_hash: str, *, size: int, seconds: int) -> str:
+    payload = {
+        "asset": leader.token_id,
+        "conditionId": f"0x{int(leader.token_id):064x}",
+        "eventSlug": "who-wins",
+        "outcome": "Yes",
+        "outcomeIndex": 0,
+        "price": float(PRICE),
+        "proxyWallet": leader.address,
+        "side": "BUY",
+        "size": size,
+        "slug": "who-wins",
+        "timestamp": seconds,
+        "title": "Who wins?",
+        "transactionHash": transaction_hash,
+    }
+    envelope = {
+        "connection_id": "bench",
+        "payload": payload,
+        "timestamp": seconds * 1000,
+        "topic": "activity",
+        "type": "trades",
+    }
+    return orjson.dumps(envelope).decode()

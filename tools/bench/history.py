@@ -1,26 +1,23 @@
 """Measure what years of old rows cost a copy.
 
-    python -m tools.bench.history [--rows N] [--quick]
+    python -m tools.bench.history [--rows N ...] [--quick]
 
 The same followers copy the same load in a database without a past, and again once it holds ``N``
-old rows of each table, of the same followers, over the past weeks. Writes var/bench/history.json.
-It only measures: nothing passes or fails.
+old rows of each table, of the same followers, over the past weeks. Keeps all results in var/bench
+and draws the plots. It only measures: nothing passes or fails.
 """
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import uvloop
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Table as DatabaseTable
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -29,25 +26,25 @@ from shared.db import tables
 from shared.db.engine import engine_scope
 from shared.db.partitions import create_partitions
 from shared.db.settings import DatabaseSettings
-from tools.bench.hops import TRAINING_TIMEOUT_S, build_settings, is_training
-from tools.bench.loads import Load
-from tools.bench.machine import describe_machine, load_average
-from tools.bench.path import LoadResult, TooSlow, run_load, wait_for, warm_up
-from tools.bench.systems import Pipeline
-from tools.bench.venue import BenchVenue
+from tools.bench import plots
+from tools.bench.bench_stack import BenchStack, open_bench_stack
+from tools.bench.goals import WITH_PAST, WITHOUT_PAST
+from tools.bench.loads import HISTORY, SECONDS, Load, parse_loads
+from tools.bench.options import add_pipeline_options, build_variant
+from tools.bench.path import LoadResult, TooSlow, run_load, warm_up
+from tools.bench.report import build_ratio_table, print_measured
+from tools.bench.results import Run, build_rows
+from tools.bench.systems import Pipeline, Variant
 from tools.stack.errors import StackError
-from tools.stack.local import LocalStack
-from tools.stack.ports import Ports
-from tools.stack.settings import REPOSITORY
 
-RESULT = REPOSITORY / "var" / "bench" / "history.json"
-FOLLOWERS = 100
+FULL_ROWS, QUICK_ROWS = 2_000_000, 5_000
+QUICK_SECONDS = 4.0
 WEEKS = 5
 """Over so many past weeks the old rows are spread."""
 COPIED_AT_ONCE = 100
 """Old rows per row that is there, in one statement."""
 
-HISTORY: tuple[DatabaseTable, ...] = (
+FILLED: tuple[DatabaseTable, ...] = (
     tables.fills,
     tables.copy_slices,
     tables.intents,
@@ -59,27 +56,6 @@ HISTORY: tuple[DatabaseTable, ...] = (
 """The tables that grow with each copy."""
 INTENT_IDS = frozenset({"intent_id", "exit_id"})
 OTHER_IDS = frozenset({"trade_id", "row_id", "order_hash", "transaction_hash"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
-    rows: int
-    """Old rows of each table with one row per copy."""
-    copies_per_second: int
-    seconds: float
-
-    def build_load(self, name: str) -> Load:
-        return Load(
-            name=name,
-            trades_per_second=self.copies_per_second / FOLLOWERS,
-            followers=FOLLOWERS,
-            seconds=self.seconds,
-        )
-
-
-FULL = Effort(rows=2_000_000, copies_per_second=200, seconds=45)
-"""A load is over before its last trade, which is dated at its start, is too old to be copied."""
-QUICK = Effort(rows=20_000, copies_per_second=100, seconds=4)
 
 
 def build_fill_statement(table: DatabaseTable) -> str:
@@ -117,7 +93,7 @@ async def fill_history(
     for weeks in range(1, WEEKS + 1):
         await create_partitions(
             engine,
-            [table for table in HISTORY if "partitioned_by" in table.info],
+            [table for table in FILLED if "partitioned_by" in table.info],
             now=utc_now() - timedelta(weeks=weeks),
         )
     connection = await asyncpg.connect(database_url)
@@ -125,7 +101,7 @@ async def fill_history(
         await connection.execute("set synchronous_commit = off")
         await connection.execute("create schema bench_rows")
         times = max(1, rows // await _count(connection, tables.orders))
-        for table in HISTORY:
+        for table in FILLED:
             began = time.perf_counter()
             await connection.execute(
                 f"create table bench_rows.{table.name} as table {table.fullname}"
@@ -154,93 +130,72 @@ async def _count(connection: asyncpg.Connection, table: DatabaseTable) -> int:
     return int(rows)
 
 
-async def bench(effort: Effort, console: Console, folder: Path) -> None:
-    machine = {
-        "at": utc_now().isoformat(timespec="seconds"),
-        "load_average_before": load_average(),
-        **describe_machine(),
-    }
-    console.print(f"{machine['cpu']}, {machine['cores']} cores, load average {load_average()}")
+async def measure_history(
+    bench: BenchStack, load: Load, variant: Variant, *, rows: int, console: Console
+) -> list[LoadResult]:
+    """The load in an empty database, right after it was filled with so many old rows of each
+    table, and again. The first one after the fill warms the caches up, and is not the result.
+
+    Raises: TooSlow.
+    """
+    database_url = bench.stack.database_url
+    measured: list[LoadResult] = []
+
+    async def run(pipeline: Pipeline, name: str) -> None:
+        measured.append(await run_load(replace(load, name=name), pipeline, bench.venue))
+        print_measured(console, HISTORY, measured[-1])
+
     async with (
-        LocalStack(build_settings(folder), parts=("kafka", "postgres")) as stack,
-        BenchVenue(Ports().reserve_free()) as venue,
-        engine_scope(DatabaseSettings.model_validate({"url": stack.database_url})) as engine,
+        engine_scope(DatabaseSettings.model_validate({"url": database_url})) as engine,
+        Pipeline(bench, [load.audience], variant) as pipeline,
     ):
-        await wait_for(
-            lambda: not is_training(stack),
-            "Kafka's ahead-of-time cache is created",
-            within_s=TRAINING_TIMEOUT_S,
-        )
-        async with Pipeline(stack, venue, folder, sizes=(FOLLOWERS,), now=utc_now) as pipeline:
-            await warm_up(pipeline, venue, (FOLLOWERS,))
-            measured = [await _measure(effort.build_load("without a past"), pipeline, venue)]
-            orders = await fill_history(
-                engine, stack.database_url, rows=effort.rows, console=console
+        await warm_up(pipeline, bench.venue, [load.audience])
+        await run(pipeline, WITHOUT_PAST)
+        await fill_history(engine, database_url, rows=rows, console=console)
+        await run(pipeline, "right after it was filled")
+        await run(pipeline, WITH_PAST)
+    return measured
+
+
+async def bench_history(options: argparse.Namespace, console: Console, run: Run) -> None:
+    """Every number of old rows in a database of its own."""
+    runs: list[dict[str, Any]] = []
+    for rows in options.rows:
+        async with open_bench_stack(run.file.parent) as bench:
+            measured = await measure_history(
+                bench, options.load, build_variant(options), rows=rows, console=console
             )
-            # The first load after the fill warms the caches up, and is not the result.
-            measured.append(await _measure(effort.build_load("right after"), pipeline, venue))
-            measured.append(await _measure(effort.build_load("with a past"), pipeline, venue))
-    console.print(build_table(measured))
-    console.print(f"{orders} orders of {FOLLOWERS} followers; load average {load_average()}")
-    write(machine, effort, orders, measured)
-    console.print(f"written to {RESULT.relative_to(REPOSITORY)}")
+        console.print(build_ratio_table(f"With {rows} old copies", measured))
+        runs.append({"rows": rows, "loads": build_rows(measured)})
+        run.write(histories=runs)
 
 
-async def _measure(load: Load, pipeline: Pipeline, venue: BenchVenue) -> LoadResult:
-    return await run_load(load, pipeline, venue)
-
-
-def build_table(measured: Sequence[LoadResult]) -> Table:
-    table = Table(
-        "database",
-        title="From the leader's frame to the order at the venue",
-        title_justify="left",
-    )
-    for column in ("p50 ms", "p95 ms", "p99 ms", "arrived", "CPU s per 1000", "/ without"):
-        table.add_column(column, justify="right")
-    base = sum(measured[0].cpu_per_1000.values())
-    for row in measured:
-        times, cpu = row.result.latency, sum(row.cpu_per_1000.values())
-        table.add_row(
-            row.load.name,
-            *(f"{each:.1f}" for each in (times.p50, times.p95, times.p99)),
-            f"{row.result.arrived} of {row.result.expected}",
-            f"{cpu:.2f}",
-            f"{cpu / base:.2f}",
-        )
-    return table
-
-
-def write(
-    machine: Mapping[str, object], effort: Effort, orders: int, measured: Sequence[LoadResult]
-) -> None:
-    results: dict[str, Any] = {
-        "machine": machine,
-        "effort": asdict(effort),
-        "orders": orders,
-        "loads": [asdict(row) for row in measured],
-    }
-    RESULT.write_text(json.dumps(results, indent=1) + "\n")
-
-
-def main() -> None:
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench.history",
         description="Measures what years of old rows cost a copy.",
     )
-    parser.add_argument("--quick", action="store_true", help="a few seconds, to check that it runs")
-    parser.add_argument("--rows", type=int, help=f"old rows (default: {FULL.rows})")
-    options = parser.parse_args()
-    effort = QUICK if options.quick else FULL
-    if options.rows:
-        effort = Effort(
-            rows=options.rows, copies_per_second=effort.copies_per_second, seconds=effort.seconds
-        )
+    add_pipeline_options(parser)
+    parser.add_argument(
+        "--rows", type=int, nargs="+", help=f"old copies, one or more (default: {FULL_ROWS})"
+    )
+    options = parser.parse_args(arguments)
+    options.rows = options.rows or [QUICK_ROWS if options.quick else FULL_ROWS]
+    (options.load,) = parse_loads(HISTORY, seconds=QUICK_SECONDS if options.quick else SECONDS)
+    return options
+
+
+def main() -> None:
+    options = parse_options(sys.argv[1:])
+    console = Console(width=160)
+    run = Run(HISTORY, quick=options.quick)
+    console.print(run.describe())
     try:
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        uvloop.run(bench(effort, Console(width=160), RESULT.parent))
+        uvloop.run(bench_history(options, console, run))
     except (StackError, TooSlow) as error:
         sys.exit(str(error))
+    run.finish(console)
+    plots.draw(run, console)
 
 
 if __name__ == "__main__":

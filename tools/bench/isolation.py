@@ -4,20 +4,17 @@
 
 The same healthy followers copy the same leaders' trades alone, then beside three others: one whose
 requests the venue does not answer, one without money, and one with thousands of intents in his
-queue; then alone again. Writes var/bench/isolation.json. It only measures: nothing passes or fails.
+queue; then alone again. Keeps all results in var/bench. It only measures: nothing passes or fails.
 """
 
 import argparse
 import asyncio
 import itertools
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import uvloop
 from rich.console import Console
@@ -31,22 +28,27 @@ from shared.messages.intents import CopyIntended
 from shared.streams.partitioning import Partitioner
 from shared.streams.producer import Producer
 from shared.streams.settings import KafkaSettings
+from tools.bench.bench_stack import open_bench_stack
 from tools.bench.figures import GroupArrivals, Latency, compute_latency, evaluate_group
-from tools.bench.followers import Leader, Trade, build_copy_intended, build_wallets
-from tools.bench.hops import TRAINING_TIMEOUT_S, build_settings, is_training
+from tools.bench.followers import (
+    Audience,
+    Leader,
+    Trade,
+    build_copy_intended,
+    build_wallets,
+)
 from tools.bench.loads import Load
-from tools.bench.machine import describe_machine, load_average, read_cpu_seconds
-from tools.bench.path import TooSlow, send_trades, wait_at_most, wait_for, warm_up
+from tools.bench.machine import load_average, read_cpu_seconds
+from tools.bench.path import TooSlow, send_trades, wait_at_most, warm_up
+from tools.bench.results import Run
 from tools.bench.systems import PARTITIONS, Pipeline
 from tools.bench.venue import BenchVenue
 from tools.stack.errors import StackError
-from tools.stack.local import LocalStack
-from tools.stack.ports import Ports
-from tools.stack.settings import REPOSITORY
 
-RESULT = REPOSITORY / "var" / "bench" / "isolation.json"
 DRAIN_S = 15.0
 """How long late copies of the healthy followers are waited for after the last trade."""
+SETTLED_AFTER_S = 10.0
+"""How long a matched order takes to be final: its block, two more, and a poll."""
 QUEUE_DRAIN_S = 60.0
 """How long the queue may still be worked off before the followers are measured alone again."""
 PUBLISHED_TOGETHER = 500
@@ -128,12 +130,13 @@ class Isolation:
 
     async def run_beside_the_three(self, kafka: KafkaSettings) -> Phase:
         self._venue.hanging = {self._roles.hanging}
-        self._venue.broke = {self._roles.broke}
+        await self._venue.set_broke({self._roles.broke})
         await self._fill_queue(kafka)
         try:
             return await self._run("beside the three", followers=self._effort.healthy + 2)
         finally:
-            self._venue.hanging = self._venue.broke = ()
+            self._venue.hanging = ()
+            await self._venue.set_broke(())
 
     async def drain_queue(self) -> int:
         """Wait until the queue is worked off, or for ``QUEUE_DRAIN_S``. Returns how many of its
@@ -148,7 +151,8 @@ class Isolation:
 
     async def _fill_queue(self, kafka: KafkaSettings) -> None:
         """Publish the intents of one follower, all at once, as ingest would."""
-        leader: Leader = self._pipeline.leaders(self._effort.healthy + 3)[0]
+        everybody = Audience(followers=self._effort.healthy + 3)
+        leader: Leader = self._pipeline.leaders(everybody)[0]
         now = utc_now()
         messages: list[CopyIntended] = [
             build_copy_intended(leader, self._effort.healthy + 2, self._roles.queued, number, now)
@@ -165,17 +169,14 @@ class Isolation:
             followers=followers,
             seconds=self._effort.seconds,
         )
-        trades = list(
-            itertools.islice(
-                self._pipeline.trades(followers, interval_s=1 / load.trades_per_second), load.trades
-            )
-        )
+        trades = list(itertools.islice(self._pipeline.trades(load.audience), load.trades))
         healthy = [replace(trade, salts=trade.salts[: self._effort.healthy]) for trade in trades]
         self._venue.arrivals.clear()
         began, before = utc_now(), read_cpu_seconds(self._pipeline.processes)
         sent_at = await send_trades(load, healthy, self._venue)
         await wait_at_most(DRAIN_S, lambda: self._have_arrived(sent_at))
         after = read_cpu_seconds(self._pipeline.processes)
+        await asyncio.sleep(SETTLED_AFTER_S)
         return Phase(
             title=title,
             copies=self._evaluate(healthy, sent_at),
@@ -217,39 +218,25 @@ class Isolation:
         return int(row.n)
 
 
-async def bench(effort: Effort, console: Console, folder: Path) -> None:
-    machine = {
-        "at": utc_now().isoformat(timespec="seconds"),
-        "load_average_before": load_average(),
-        **describe_machine(),
-    }
-    console.print(f"{machine['cpu']}, {machine['cores']} cores, load average {load_average()}")
+async def measure_all(effort: Effort, console: Console, run: Run) -> None:
+    """The three runs, on one stack."""
     phases: list[Phase] = []
-    async with (
-        LocalStack(build_settings(folder), parts=("kafka", "postgres")) as stack,
-        BenchVenue(Ports().reserve_free()) as venue,
-    ):
-        await wait_for(
-            lambda: not is_training(stack),
-            "Kafka's ahead-of-time cache is created",
-            within_s=TRAINING_TIMEOUT_S,
-        )
-        sizes = (effort.healthy, effort.healthy + 2, effort.healthy + 3)
+    audiences = [Audience(followers=effort.healthy + others) for others in (0, 2, 3)]
+    async with open_bench_stack(run.file.parent) as bench:
         kafka = KafkaSettings(
-            bootstrap_servers=stack.kafka_bootstrap_servers, partitions=PARTITIONS
+            bootstrap_servers=bench.stack.kafka_bootstrap_servers, partitions=PARTITIONS
         )
-        engine = open_engine(DatabaseSettings.model_validate({"url": stack.database_url}))
-        async with Pipeline(stack, venue, folder, sizes=sizes, now=utc_now) as pipeline:
-            await warm_up(pipeline, venue, sizes[:2])
-            isolation = Isolation(pipeline, venue, engine, effort)
+        engine = open_engine(DatabaseSettings.model_validate({"url": bench.stack.database_url}))
+        async with Pipeline(bench, audiences) as pipeline:
+            await warm_up(pipeline, bench.venue, audiences[:2])
+            isolation = Isolation(pipeline, bench.venue, engine, effort)
             phases.append(await isolation.run_alone("alone"))
             phases.append(await isolation.run_beside_the_three(kafka))
             judged = await isolation.drain_queue()
             phases.append(await isolation.run_alone("alone again"))
         await engine.dispose()
     show(console, effort, phases, judged)
-    write(machine, effort, phases)
-    console.print(f"written to {RESULT.relative_to(REPOSITORY)}")
+    run.write(effort=asdict(effort), runs=[asdict(phase) for phase in phases])
 
 
 def show(console: Console, effort: Effort, phases: Sequence[Phase], judged: int) -> None:
@@ -291,15 +278,6 @@ def build_table(phases: Sequence[Phase]) -> Table:
     return table
 
 
-def write(machine: Mapping[str, object], effort: Effort, phases: Sequence[Phase]) -> None:
-    results: dict[str, Any] = {
-        "machine": machine,
-        "effort": asdict(effort),
-        "runs": [asdict(phase) for phase in phases],
-    }
-    RESULT.write_text(json.dumps(results, indent=1) + "\n")
-
-
 def _format(times: Latency | None) -> tuple[str, ...]:
     if times is None:
         return ("-",) * 4
@@ -318,12 +296,15 @@ def main() -> None:
         description="Measures what one follower's trouble costs the others.",
     )
     parser.add_argument("--quick", action="store_true", help="a few seconds, to check that it runs")
-    effort = QUICK if parser.parse_args().quick else FULL
+    options = parser.parse_args()
+    console = Console(width=160)
+    run = Run("isolation", quick=options.quick)
+    console.print(run.describe())
     try:
-        RESULT.parent.mkdir(parents=True, exist_ok=True)
-        uvloop.run(bench(effort, Console(width=160), RESULT.parent))
+        uvloop.run(measure_all(QUICK if options.quick else FULL, console, run))
     except (StackError, TooSlow) as error:
         sys.exit(str(error))
+    run.finish(console)
 
 
 if __name__ == "__main__":

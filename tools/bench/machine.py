@@ -1,7 +1,8 @@
-"""Describe the machine and read the CPU use of processes from /proc."""
+"""Describe the machine, and read the CPU use and memory of processes from /proc."""
 
 import os
 import platform
+import subprocess
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,14 @@ def describe_machine() -> dict[str, object]:
     }
 
 
+def describe_commit(checkout: Path) -> dict[str, object]:
+    """The commit of a checkout, and whether its files differ from it."""
+    return {
+        "commit": _run_git(checkout, "rev-parse", "--short=12", "HEAD"),
+        "modified": bool(_run_git(checkout, "status", "--porcelain", "--untracked-files=no")),
+    }
+
+
 def load_average() -> tuple[float, float, float]:
     return os.getloadavg()
 
@@ -48,6 +57,31 @@ def read_cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
     }
 
 
+def read_memory_mb(roots: Mapping[str, int]) -> dict[str, float]:
+    """Resident memory of each process and its descendants, in MB. What several of them share counts
+    once.
+    """
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            children.setdefault(_read_stat(entry)[0], []).append(int(entry.name))
+    return {
+        name: sum(_read_share_kb(each) for each in _descendants(pid, children)) / 1024
+        for name, pid in roots.items()
+    }
+
+
+def _read_share_kb(pid: int) -> int:
+    """The proportional set size: shared pages are divided by how many processes use them. 0: it has
+    ended.
+    """
+    try:
+        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
 def _descendants(pid: int, children: Mapping[int, list[int]]) -> Iterable[int]:
     yield pid
     for child in children.get(pid, ()):
@@ -61,6 +95,17 @@ def _read_stat(entry: Path) -> tuple[int, float]:
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return 0, 0.0
     return int(fields[1]), sum(map(int, fields[11:15])) / TICKS
+
+
+def _run_git(checkout: Path, *arguments: str) -> str:
+    """Its output; empty where this is no checkout."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
 
 
 def _read_cpu_model() -> str:

@@ -1,52 +1,66 @@
-"""A load generator that acts as venue and chain, and records when orders arrive.
+"""A load generator that acts as the venue, and records when orders arrive.
 
-It checks nothing: each order is matched completely, each wallet has large balances, and a trade is
-final when it is asked for. The paper venue shows whether the pipeline is correct; here, time that
-the venue uses would distort the measurement.
+It checks nothing: each order is matched completely, and the benchmark's node (``node.py``) settles
+it. A trade is final when it is asked for. The paper venue shows whether the pipeline is correct;
+here, time that the venue uses would distort the measurement.
 """
 
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cache
+from collections import Counter, deque
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
-from aiohttp import WSMsgType, web
-from eth_abi.abi import decode, encode
+from aiohttp import ClientSession, WSMsgType, web
 
 from shared.chain.addresses import EXCHANGE_V2
-from shared.chain.orders import SignedOrder, order_hash
-from shared.chain.snapshot_code import SNAPSHOT_CREATION_CODE
+from shared.chain.orders import order_hash
+from tools.bench.chain_blocks import parse_order, settlement_transaction
 
 HOST = "127.0.0.1"
 UPDATE_INTERVAL_S = 0.25
 """How often each book changes: the pricer fetches one that is silent for two seconds by REST."""
 LEVELS = 8
-LARGE_AMOUNT = 10**15
-WORD_DIGITS = 64
+FORWARD_INTERVAL_S = 0.1
+"""How often matched orders go to the node."""
+SHOWN_TRADES = 50
+"""How many trades of a wallet, its newest, are shown: more than it has open orders."""
 NO_RATE_LIMIT = "1000"
 """The venue on this machine has no limit per address."""
 HANG_S = 60
 """Longer than any client waits for an answer."""
-WALLET_CALLS = 10
-"""Calls that read the balances for a BUY: one balance, and three for each of three exchanges."""
+
+
+class MatchedOrder:
+    """An order as it was posted, and its trade, which is built once it is asked for."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        self._order = order
+
+    @cached_property
+    def trade(self) -> Mapping[str, object]:
+        return _build_trade(self._order)
 
 
 class BenchVenue:
-    """CLOB, both sockets, and a chain node on one port."""
+    """CLOB and both sockets on one port. ``node_url``: the benchmark's node."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, node_url: str) -> None:
         self.url, self._port = f"http://{HOST}:{port}", port
+        self._node_url = node_url
         self.arrivals: list[tuple[int, float]] = []
         """The salt and the time of each order, in the order of arrival."""
         self.hanging: Collection[str] = ()
         """Wallets for whom neither trades nor every second order are answered."""
-        self.broke: Collection[str] = ()
-        """Wallets that have no collateral."""
-        self._orders: dict[str, list[Mapping[str, Any]]] = {}
+        self._posted: Counter[str] = Counter()
+        """Orders of each wallet."""
+        self._orders: dict[str, deque[MatchedOrder]] = {}
+        self._matched: list[bytes] = []
+        """What was posted and the node does not know yet."""
         self._listeners: set[web.WebSocketResponse] = set()
         self._books: dict[web.WebSocketResponse, set[str]] = {}
 
@@ -58,7 +72,7 @@ class BenchVenue:
             "CLOB_MARKET_WS_URL": f"{sockets}/ws/market",
             "RTDS_WS_URL": f"{sockets}/rtds",
             "VENUE_RATE_SHARE": NO_RATE_LIMIT,
-            "POLYGON_RPC_URL": f"{self.url}/rpc",
+            "POLYGON_RPC_URL": f"{self._node_url}/rpc",
         }
 
     async def __aenter__(self) -> Self:
@@ -67,7 +81,11 @@ class BenchVenue:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self._port, backlog=1024).start()
-        self._ticking = asyncio.create_task(self._update_books())
+        self._node = ClientSession(self._node_url)
+        self._tasks = [
+            asyncio.create_task(self._update_books()),
+            asyncio.create_task(self._forward_matched()),
+        ]
         return self
 
     async def __aexit__(
@@ -76,9 +94,19 @@ class BenchVenue:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ticking.cancel()
-        await asyncio.wait((self._ticking,))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._node.close()
         await self._runner.cleanup()
+        for task in self._tasks:
+            if error is None and not task.cancelled():
+                task.result()  # why it ended before it was cancelled
+
+    async def set_broke(self, wallets: Collection[str]) -> None:
+        """The wallets that have no collateral from now on."""
+        async with self._node.post("/broke", data=orjson.dumps(list(wallets))) as reply:
+            reply.raise_for_status()
 
     @property
     def has_listeners(self) -> bool:
@@ -101,21 +129,22 @@ class BenchVenue:
             web.get("/markets-by-token/{token}", self._on_market_by_token),
             web.get("/clob-markets/{condition}", self._on_market),
             web.get("/book", self._on_book),
-            web.post("/rpc", self._on_rpc),
         ]
 
     # Orders
 
     async def _on_order(self, request: web.Request) -> web.Response:
-        body = orjson.loads(await request.read())
-        order = body["order"]
+        posted = await request.read()
+        order = orjson.loads(posted)["order"]
         self.arrivals.append((order["salt"], time.perf_counter()))
         if "maker" not in order:  # an order of the floor
             return web.Response(body=b"{}")
-        earlier = self._orders.setdefault(order["maker"], [])
-        earlier.append(order)
-        if len(earlier) % 2 == 0:
-            await self._hang_for(order["maker"])
+        maker = order["maker"]
+        self._posted[maker] += 1
+        self._matched.append(posted)
+        self._orders.setdefault(maker, deque(maxlen=SHOWN_TRADES)).append(MatchedOrder(order))
+        if self._posted[maker] % 2 == 0:
+            await self._hang_for(maker)
         salt = str(order["salt"])
         return _json_response(
             {
@@ -130,12 +159,18 @@ class BenchVenue:
         )
 
     async def _on_trades(self, request: web.Request) -> web.Response:
-        """The trades of a wallet that were not returned before, already final."""
+        """The wallet's newest trades, already final."""
         await self._hang_for(request.query["maker_address"])
-        orders = self._orders.pop(request.query["maker_address"], [])
-        return _json_response(
-            {"data": [_build_trade(order) for order in orders], "next_cursor": "LTE="}
-        )
+        orders = self._orders.get(request.query["maker_address"], ())
+        return _json_response({"data": [order.trade for order in orders], "next_cursor": "LTE="})
+
+    async def _forward_matched(self) -> None:
+        while True:
+            await asyncio.sleep(FORWARD_INTERVAL_S)
+            if self._matched:
+                bodies, self._matched = self._matched, []
+                async with self._node.post("/matched", data=b"[%s]" % b",".join(bodies)) as reply:
+                    reply.raise_for_status()
 
     async def _hang_for(self, wallet: str) -> None:
         if wallet in self.hanging:
@@ -209,7 +244,7 @@ class BenchVenue:
                         ).decode()
                     )
 
-    # Leaders and chain
+    # Leaders
 
     async def _on_rtds(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -222,69 +257,6 @@ class BenchVenue:
         finally:
             self._listeners.discard(socket)
         return socket
-
-    async def _on_rpc(self, request: web.Request) -> web.Response:
-        body = orjson.loads(await request.read())
-        answers = [
-            {"jsonrpc": "2.0", "id": each["id"], "result": self._answer(each)}
-            for each in (body if isinstance(body, list) else [body])
-        ]
-        return _json_response(answers if isinstance(body, list) else answers[0])
-
-    def _answer(self, call: Mapping[str, Any]) -> object:
-        if call["method"] == "eth_call":
-            return answer_snapshot(call["params"], broke=self.broke)
-        return ANSWERS[call["method"]](call["params"])
-
-
-def _block_number() -> int:
-    return 1_000 + int(time.monotonic())
-
-
-def _build_header() -> dict[str, str]:
-    return {
-        "number": hex(_block_number()),
-        "hash": f"0x{_block_number():064x}",
-        "parentHash": f"0x{_block_number() - 1:064x}",
-        "timestamp": hex(1_790_000_000),
-    }
-
-
-def answer_snapshot(params: Sequence[Any], *, broke: Collection[str] = ()) -> str:
-    """Large balances and allowances, and every approval; for the broke wallets no balance.
-
-    The call's argument is a list: its length is its second word.
-    """
-    argument = params[0]["data"].removeprefix(SNAPSHOT_CREATION_CODE)
-    count = int(argument[WORD_DIGITS : 2 * WORD_DIGITS], 16) // WALLET_CALLS
-    owners_without = tuple(wallet[2:].lower() for wallet in broke if wallet[2:].lower() in argument)
-    if not owners_without:
-        return _encode_wallets((True,) * count)
-    (calls,) = decode(["(address,bytes)[]"], bytes.fromhex(argument))
-    owners = [calldata[-20:].hex() for _, calldata in calls[::WALLET_CALLS]]
-    return _encode_wallets(tuple(owner not in owners_without for owner in owners))
-
-
-@cache
-def _encode_wallets(funded: tuple[bool, ...]) -> str:
-    """Of each wallet, whether it has money."""
-    amount, approved = encode(["uint256"], [LARGE_AMOUNT]), encode(["bool"], [True])
-    answers = [
-        answer
-        for has_money in funded
-        for answer in (
-            amount if has_money else bytes(32),
-            *([amount, approved, approved] * ((WALLET_CALLS - 1) // 3)),
-        )
-    ]
-    return "0x" + encode(["uint256", "bytes[]"], [1_000, answers]).hex()
-
-
-ANSWERS: Mapping[str, Callable[[Sequence[Any]], object]] = {
-    "eth_blockNumber": lambda _: hex(_block_number()),
-    "eth_getBlockByNumber": lambda _: _build_header(),
-    "eth_getLogs": lambda _: [],
-}
 
 
 def _json_response(payload: object) -> web.Response:
@@ -319,28 +291,15 @@ def _build_change(token: str) -> dict[str, str]:
 
 
 def _build_trade(order: Mapping[str, Any]) -> dict[str, object]:
-    signed = SignedOrder(
-        salt=order["salt"],
-        maker=order["maker"],
-        signer=order["signer"],
-        token_id=int(order["tokenId"]),
-        maker_amount=int(order["makerAmount"]),
-        taker_amount=int(order["takerAmount"]),
-        side=0,
-        signature_type=order["signatureType"],
-        timestamp=int(order["timestamp"]),
-        metadata=order["metadata"],
-        builder=order["builder"],
-        signature=order["signature"],
-    )
+    signed = parse_order(order)
     return {
-        "id": str(order["salt"]),
+        "id": str(signed.salt),
         "taker_order_id": order_hash(signed, EXCHANGE_V2, "2"),
         "status": "CONFIRMED",
         "asset_id": order["tokenId"],
         "size": _to_decimal(order["takerAmount"]),
         "price": "0.52",
         "match_time": "1790000000",
-        "transaction_hash": f"0x{order['salt']:064x}",
+        "transaction_hash": settlement_transaction(signed.salt),
         "maker_orders": [],
     }

@@ -61,8 +61,16 @@ class LocalStack:
     before these.
     """
 
-    def __init__(self, settings: StackSettings, parts: Collection[PartName] = ALL_PARTS) -> None:
+    def __init__(
+        self,
+        settings: StackSettings,
+        parts: Collection[PartName] = ALL_PARTS,
+        *,
+        postgres_settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """``postgres_settings``: further ones of the server, by their names."""
         self.settings = settings
+        self._postgres_settings = postgres_settings
         self.supervisor = Supervisor(settings.folder)
         self.kafka: KafkaCluster | None = None
         self.postgres: Postgres | None = None
@@ -189,7 +197,11 @@ class LocalStack:
     async def _start_postgres(self, folders: DataFolders, exit_stack: AsyncExitStack) -> None:
         port = self._ports.reserve(self.settings.postgres_port, setting="STACK_POSTGRES_PORT")
         self.postgres = Postgres(
-            self.supervisor, port=port, folder=folders.database, durable=self.settings.durable
+            self.supervisor,
+            port=port,
+            folder=folders.database,
+            durable=self.settings.durable,
+            further_settings=self._postgres_settings,
         )
         await self.postgres.start()
         self._addresses["postgres"] = self.postgres.url

@@ -11,6 +11,7 @@ import shutil
 import signal
 import stat
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,11 +44,19 @@ PROGRAM_MEGABYTES = 80
 class Postgres:
     """One server on a new data folder, accessible without a password from this machine only."""
 
-    def __init__(self, supervisor: Supervisor, *, port: int, folder: Path, durable: bool) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        port: int,
+        folder: Path,
+        durable: bool,
+        further_settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._supervisor = supervisor
         self._port = port
         self._folder = folder
-        self._durable = durable
+        self._durable, self._further_settings = durable, further_settings or {}
         self._user = UNPRIVILEGED if os.geteuid() == 0 else None
         self._running: Running | None = None
 
@@ -107,7 +116,10 @@ class Postgres:
         )
 
     def _server(self, programs: Path, data: Path) -> Part:
-        settings = server_settings(port=self._port, durable=self._durable)
+        settings = {
+            **server_settings(port=self._port, durable=self._durable),
+            **self._further_settings,
+        }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return Part(
             name="postgres",

@@ -28,7 +28,7 @@ from tools.bench.figures import (
     evaluate_arrivals,
     is_sustained,
 )
-from tools.bench.followers import build_leaders, generate_trades
+from tools.bench.followers import Audience, build_leaders, generate_trades
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -91,14 +91,15 @@ def test_a_rate_is_counted_from_the_first_to_the_last_message() -> None:
 
 def test_the_orders_of_a_trade_are_known_before_it_is_sent() -> None:
     proxies = [f"0x{number:040x}" for number in range(1, 4)]
-    group = build_leaders([3], proxies)[3]
+    audience = Audience(followers=3)
+    group = build_leaders([audience], proxies)[audience]
 
     for leader, trade in zip(
         group,
-        itertools.islice(generate_trades(group, first_number=0, now=NOW), len(group)),
+        itertools.islice(generate_trades(group, first_number=0, now=lambda: NOW), len(group)),
         strict=True,
     ):
-        (envelope,) = parse_envelopes(trade.frame)
+        (envelope,) = parse_envelopes(trade.build_frame(NOW))
         (row,) = parse_rows(envelope)
         fill = parse_fill(row, seen_at=NOW)
         nothing = TradeContext(trade=Trade(trade_id=fill.trade_id, rows={}))

@@ -1,6 +1,6 @@
 """The figures of the isolation benchmark, and what its venue answers for the three followers."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -14,16 +14,18 @@ from shared.domain.ids import follow_id
 from shared.streams.partitioning import Partitioner
 from tools.bench.figures import evaluate_group
 from tools.bench.followers import (
+    Audience,
     build_copy_intended,
     build_leaders,
     build_wallets,
     generate_trades,
 )
 from tools.bench.isolation import FULL, QUICK, Phase, Roles, build_table
+from tools.bench.node import LARGE_AMOUNT, answer_snapshot
 from tools.bench.systems import PARTITIONS
-from tools.bench.venue import LARGE_AMOUNT, answer_snapshot
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EVERYBODY = Audience(followers=3)
 
 
 def test_of_a_group_its_own_copies_count_and_no_others() -> None:
@@ -61,7 +63,7 @@ def test_some_of_the_healthy_followers_are_in_the_partition_of_the_queue(effort:
 
 def test_each_queued_intent_is_of_the_follow_and_has_an_id_of_its_own() -> None:
     proxies = [proxy for proxy, _ in build_wallets(3)]
-    leader = build_leaders([3], proxies)[3][0]
+    leader = build_leaders([EVERYBODY], proxies)[EVERYBODY][0]
 
     queue = [build_copy_intended(leader, 2, proxies[2], number, NOW) for number in range(10)]
 
@@ -72,13 +74,15 @@ def test_each_queued_intent_is_of_the_follow_and_has_an_id_of_its_own() -> None:
     assert len({each.intent_id for each in queue}) == 10
 
 
-def test_trades_are_dated_as_far_apart_as_they_are_sent() -> None:
-    leader = build_leaders([1], [build_wallets(1)[0][0]])[1][0]
-    trades = generate_trades([leader], first_number=0, now=NOW, interval_s=2)
+def test_a_trade_is_dated_when_it_is_published() -> None:
+    alone = Audience(followers=1)
+    leaders = build_leaders([alone], [build_wallets(1)[0][0]])[alone]
+    trade = next(generate_trades(leaders, first_number=0, now=lambda: NOW))
+    later = NOW + timedelta(minutes=2)
 
-    dates = [orjson.loads(next(trades).frame)["payload"]["timestamp"] for _ in range(3)]
+    payload = orjson.loads(trade.build_frame(later))["payload"]
 
-    assert dates == [int(NOW.timestamp()) + late for late in (0, 2, 4)]
+    assert payload["timestamp"] == int(later.timestamp())
 
 
 def test_only_the_broke_wallets_have_no_money() -> None:
