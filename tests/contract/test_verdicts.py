@@ -12,6 +12,7 @@ import pytest
 
 from services.preflight.adapters.verdicts import PostgresVerdicts
 from services.preflight.decisions import (
+    Commitments,
     DelayedEntry,
     Exit,
     ExitState,
@@ -19,7 +20,7 @@ from services.preflight.decisions import (
     Limits,
     reserved_usdc,
 )
-from services.preflight.handler import Commitments, Verdicts
+from services.preflight.handler import Verdicts
 from shared.db.engine import open_engine
 from shared.db.settings import DatabaseSettings
 from shared.domain.errors import Transient

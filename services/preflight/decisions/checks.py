@@ -273,7 +273,12 @@ def judge(facts: PreflightFacts) -> Verdict:
 
     ``facts.funds`` is required, unless ``refuse_early`` refuses.
     """
-    return refuse_early(facts) or _first_refusal(CHECKS_OF_FUNDS, facts) or _approve(facts)
+    return refuse_early(facts) or judge_on_funds(facts)
+
+
+def judge_on_funds(facts: PreflightFacts) -> Verdict:
+    """The verdict about facts that ``refuse_early`` has passed; with ``facts.funds``."""
+    return _first_refusal(CHECKS_OF_FUNDS, facts) or _approve(facts)
 
 
 def _first_refusal(checks: tuple[Check, ...], facts: PreflightFacts) -> IntentRefused | None:
